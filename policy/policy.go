@@ -1,0 +1,114 @@
+// Package policy decides which AppArmor profile confines a container.
+//
+// A Policy is what a node's administrator wrote, checked; Encode turns it into an Index, the form in which a container
+// start reads it; Index.Decide gives the Decision for one container. The package touches neither the kernel nor any
+// file: package policyfile reads the policy file, package store keeps the index on disk.
+package policy
+
+import "github.com/oci-apparmor/oci-apparmor/policy/profile"
+
+// Annotation is the key by which a workload asks for a policy. "oci-apparmor/policy" speaks for every container of a
+// pod, "oci-apparmor/policy.NAME" for its container NAME and wins over it.
+const Annotation = "oci-apparmor/policy"
+
+// Keep, in place of a profile's name, leaves the engine's choice of profile as it is.
+const Keep = "keep"
+
+// Drift says what happens when the kernel holds a profile of ours with content that is not ours.
+type Drift uint8
+
+const (
+	// ReplaceOwn puts ours back where we had loaded it before, and refuses the container where somebody else's
+	// profile of that name was there first.
+	ReplaceOwn Drift = iota
+	// ReplaceAny puts ours in its place, whoever loaded the other.
+	ReplaceAny
+	// RefuseDrift refuses the container, whoever loaded the other.
+	RefuseDrift
+)
+
+// Policy is a node's whole policy, checked and compiled.
+type Policy struct {
+	Profiles    []Profile
+	Policies    []Entry
+	Assignments []Assignment
+}
+
+// Profile is one AppArmor profile that policies may use.
+type Profile struct {
+	Name    string // as in the kernel; profile.CheckName accepts it
+	Mode    profile.Mode
+	OnDrift Drift
+
+	// Source says where its text comes from, for people: a path, or "template docker-default".
+	Source string
+	Text   []byte // not part of the index
+
+	// What the compiler made of the text. Empty until the policy is compiled.
+	Compiled []profile.Compiled
+	Blob     [32]byte // sha256 of the blob's bytes: its name in the store
+}
+
+// Entry is a named policy.
+type Entry struct {
+	Name    string
+	Profile string // a Profile's name, or Keep
+	Floor   string // a Profile's name, or empty: stacked below Profile
+}
+
+// Assignment is one rule of the ordered list; the first whose conditions all hold for a container is its rule. An
+// empty list of patterns is no condition. Patterns are those of path.Match: * does not cross a slash.
+type Assignment struct {
+	Line int // where it stands in the policy file, for reasons and errors
+
+	Engine, Namespace, Pod, Container, Image []string
+	Sandbox, Privileged                      *bool
+
+	Policy    string   // an Entry's name
+	Request   []string // Entry names that an annotation may ask for
+	Floor     string   // a Profile's name, or empty: stacked below whatever this rule gives
+	OnRefused Refused
+}
+
+// Refused says what becomes of a container that asks for a policy which its assignment does not let it have.
+type Refused uint8
+
+const (
+	Deny     Refused = iota // it does not start
+	Assigned                // it gets the assigned policy, with a warning
+)
+
+// Engine names, as they stand in Facts.Engine and in the policy file.
+const (
+	EngineContainerd = "containerd" // Kubernetes pods through containerd's CRI
+	EngineCRIO       = "cri-o"
+	EngineDocker     = "docker"
+	EnginePodman     = "podman"
+	EngineOther      = "" // runc by hand, ctr, anything whose annotations prove nothing
+)
+
+// Facts is what is known of a container. Everything but Requests comes from places that a workload cannot write.
+type Facts struct {
+	Engine     string
+	ID         string // the runtime's container id
+	Namespace  string // Kubernetes namespace
+	Pod        string
+	Container  string // name within the pod; the id where the engine tells no name
+	Image      string
+	Sandbox    bool // a pod's pause container
+	Privileged bool
+
+	Request      *string // the value of Annotation for this container, as the workload wrote it; nil without one
+	RequestKey   string  // the annotation it stood under
+	EngineChoice string  // process.apparmorProfile as the engine wrote it
+}
+
+// Decision is the outcome for one container.
+type Decision struct {
+	Policy   string    // the policy's name
+	Keep     bool      // leave the engine's choice; Profiles is empty
+	Profiles []Profile // what the label is made of, the floor first; without Text
+	Label    string    // process.apparmorProfile: the Profiles' names, joined in the kernel's order by //&
+	Reason   string    // one line for a person: which rule, what was asked for, why this
+	Warning  string    // one line, where something was refused and the container starts all the same
+}

@@ -1,0 +1,51 @@
+// Package profile holds AppArmor profiles: the grammar of their names, their texts and templates, and the compiled
+// blobs that the kernel takes.
+//
+// It runs apparmor_parser to compile and reads in Go what comes out. It knows neither the policy that chooses a
+// profile nor the kernel that enforces it.
+package profile
+
+import (
+	"crypto/sha1"
+	"crypto/sha256"
+	"fmt"
+)
+
+// Mode says what the kernel does with an access that a profile does not allow. The values are those of the kernel's
+// enum profile_mode (security/apparmor/include/policy.h), which is also what a compiled profile carries.
+type Mode uint8
+
+const (
+	Enforce    Mode = iota // deny it and log it
+	Complain               // log it and let it pass; explicit deny rules stay in force
+	Kill                   // deny it and kill the task
+	Unconfined             // the profile confines nothing: never accepted from a policy
+)
+
+var modes = [...]string{Enforce: "enforce", Complain: "complain", Kill: "kill", Unconfined: "unconfined"}
+
+// String gives the mode as the kernel prints it behind a label: "enforce", "complain", "kill", "unconfined".
+func (m Mode) String() string {
+	if int(m) < len(modes) {
+		return modes[m]
+	}
+	return fmt.Sprintf("mode %d", uint8(m))
+}
+
+// Compiled is one profile inside a Blob: a main profile, or a child or hat of one ("main//child").
+type Compiled struct {
+	Name string
+	Mode Mode
+
+	// SHA1 and SHA256 are the hash that the kernel shows for this profile below policy/profiles, in the file sha1
+	// (kernels before 6.8) or sha256: the hash of the version word followed by the profile's own bytes
+	// (aa_calc_profile_hash, security/apparmor/crypto.c).
+	SHA1   [sha1.Size]byte
+	SHA256 [sha256.Size]byte
+}
+
+// Blob is a compiled profile text: what one write to .replace loads.
+type Blob struct {
+	Data     []byte     // as apparmor_parser writes it, and as the kernel takes it
+	Profiles []Compiled // what Data defines, in its order: the main profile first, then its children
+}

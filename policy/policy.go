@@ -14,19 +14,6 @@ const Annotation = "oci-apparmor/policy"
 // Keep, in place of a profile's name, leaves the engine's choice of profile as it is.
 const Keep = "keep"
 
-// Drift says what happens when the kernel holds a profile of ours with content that is not ours.
-type Drift uint8
-
-const (
-	// ReplaceOwn puts ours back where we had loaded it before, and refuses the container where somebody else's
-	// profile of that name was there first.
-	ReplaceOwn Drift = iota
-	// ReplaceAny puts ours in its place, whoever loaded the other.
-	ReplaceAny
-	// RefuseDrift refuses the container, whoever loaded the other.
-	RefuseDrift
-)
-
 // Policy is a node's whole policy, checked and compiled.
 type Policy struct {
 	Profiles    []Profile
@@ -38,7 +25,7 @@ type Policy struct {
 type Profile struct {
 	Name    string // as in the kernel; profile.CheckName accepts it
 	Mode    profile.Mode
-	OnDrift Drift
+	OnDrift profile.Drift
 
 	// Source says where its text comes from, for people: a path, or "template docker-default".
 	Source string

@@ -49,3 +49,16 @@ type Blob struct {
 	Data     []byte     // as apparmor_parser writes it, and as the kernel takes it
 	Profiles []Compiled // what Data defines, in its order: the main profile first, then its children
 }
+
+// Drift says what happens when the kernel holds a profile of ours with content that is not ours.
+type Drift uint8
+
+const (
+	// ReplaceOwn puts ours back where we had loaded it before, and refuses the container where somebody else's
+	// profile of that name was there first.
+	ReplaceOwn Drift = iota
+	// ReplaceAny puts ours in its place, whoever loaded the other.
+	ReplaceAny
+	// RefuseDrift refuses the container, whoever loaded the other.
+	RefuseDrift
+)

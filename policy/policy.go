@@ -28,8 +28,9 @@ type Profile struct {
 	OnDrift profile.Drift
 
 	// Source says where its text comes from, for people: a path, or "template docker-default".
-	Source string
-	Text   []byte // not part of the index
+	Source   string
+	Text     []byte // not part of the index; empty where Template is to be generated
+	Template string // the template's name, or empty; not part of the index
 
 	// What the compiler made of the text. Empty until the policy is compiled.
 	Compiled []profile.Compiled
@@ -43,13 +44,22 @@ type Entry struct {
 	Floor   string // a Profile's name, or empty: stacked below Profile
 }
 
-// Assignment is one rule of the ordered list; the first whose conditions all hold for a container is its rule. An
-// empty list of patterns is no condition. Patterns are those of path.Match: * does not cross a slash.
+// Assignment is one rule of the ordered list; the first whose conditions all hold for a container is its rule.
+//
+// An empty list of patterns is no condition; of several patterns one must match. Patterns are those of path.Match: *
+// does not cross a slash. No pattern matches what is not known: namespace "*" holds for no container outside of
+// Kubernetes.
 type Assignment struct {
-	Line int // where it stands in the policy file, for reasons and errors
+	File string // where it stands, for reasons and errors: the file, relative to the configuration directory
+	Line int    // and the line in it; 0 for a rule that stands nowhere
 
-	Engine, Namespace, Pod, Container, Image []string
-	Sandbox, Privileged                      *bool
+	Engine                           []string // engine names, "other" for EngineOther
+	Namespace, Pod, Container, Image []string
+
+	// Sandbox true makes it a rule for pause containers, and for nothing else. Without it, the rule is for everything
+	// but pause containers.
+	Sandbox    bool
+	Privileged *bool
 
 	Policy    string   // an Entry's name
 	Request   []string // Entry names that an annotation may ask for
@@ -65,7 +75,7 @@ const (
 	Assigned                // it gets the assigned policy, with a warning
 )
 
-// Engine names, as they stand in Facts.Engine and in the policy file.
+// Engine names, as they stand in Facts.Engine and in the policy file, where EngineOther is written "other".
 const (
 	EngineContainerd = "containerd" // Kubernetes pods through containerd's CRI
 	EngineCRIO       = "cri-o"
@@ -74,7 +84,7 @@ const (
 	EngineOther      = "" // runc by hand, ctr, anything whose annotations prove nothing
 )
 
-// Facts is what is known of a container. Everything but Requests comes from places that a workload cannot write.
+// Facts is what is known of a container. Everything but Request comes from places that a workload cannot write.
 type Facts struct {
 	Engine     string
 	ID         string // the runtime's container id

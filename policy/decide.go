@@ -1,0 +1,116 @@
+package policy
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+)
+
+// Requested gives the policy that a container's annotations ask for, and the key it stands under. lookup tells the
+// value of an annotation; container is the container's name within its pod, or empty. Without a request the value is
+// nil.
+func Requested(lookup func(key string) (string, bool), container string) (value *string, key string) {
+	if container != "" {
+		key = Annotation + "." + container
+		if v, ok := lookup(key); ok {
+			return &v, key
+		}
+	}
+	if v, ok := lookup(Annotation); ok {
+		return &v, Annotation
+	}
+	return nil, ""
+}
+
+// Label joins profile names to the label of their stack, in the kernel's order: by the bytes of the name, each once
+// (profile_cmp and vec_unique, security/apparmor/label.c).
+func Label(names ...string) string {
+	names = slices.Sorted(slices.Values(names))
+	return strings.Join(slices.Compact(names), "//&")
+}
+
+// Decide gives the decision for one container. The error is a *Refusal when the container asks for a policy that it may
+// not have, and wraps ErrIndex when the index makes no sense.
+func (x Index) Decide(f Facts) (Decision, error) {
+	if f.Sandbox {
+		f.Request = nil // annotations are the pod's, and speak for its containers
+	}
+	r, found, err := x.match(f)
+	if err != nil {
+		return Decision{}, err
+	}
+	if !found {
+		if f.Request != nil {
+			return Decision{}, x.refuse(f, nil)
+		}
+		return Decision{Keep: true, Reason: "no rule of the policy is for this container" + kept(f)}, nil
+	}
+
+	entry := r.policy
+	var why, warning string
+	if f.Request == nil {
+		why = "assigned by the " + r.String()
+	} else if asked, ok := x.entryIndex(*f.Request); ok && r.allows(asked) {
+		entry = asked
+		why = "asked for by annotation " + word(f.RequestKey) + ", allowed by the " + r.String()
+	} else if refusal := x.refuse(f, &r); r.onRefused == Assigned {
+		why = "assigned by the " + r.String() + ", its request being refused"
+		warning = refusal.Error()
+	} else {
+		return Decision{}, refusal
+	}
+	return x.decision(f, r, entry, why, warning)
+}
+
+// decision stacks the profiles of an entry on the floors, its own and its rule's.
+func (x Index) decision(f Facts, r rule, entry int, why, warning string) (Decision, error) {
+	e, err := x.entry(entry)
+	if err != nil {
+		return Decision{}, err
+	}
+	d := Decision{Policy: e.name, Warning: warning}
+	if warning != "" {
+		d.Warning += "; it gets the assigned policy " + word(e.name) + " instead"
+	}
+	if e.profile < 0 {
+		if r.floor >= 0 || e.floor >= 0 {
+			return Decision{}, damaged("policy " + word(e.name) + " keeps the engine's choice and has a floor")
+		}
+		d.Keep = true
+		d.Reason = word(e.name) + ": " + why + kept(f)
+		return d, nil
+	}
+
+	var names []string
+	for _, i := range []int{r.floor, e.floor, e.profile} {
+		if i < 0 {
+			continue
+		}
+		p, err := x.profile(i)
+		if err != nil {
+			return Decision{}, err
+		}
+		if !slices.Contains(names, p.Name) {
+			names = append(names, p.Name)
+			d.Profiles = append(d.Profiles, p)
+		}
+	}
+	d.Label = Label(names...)
+	d.Reason = word(e.name) + ": " + why
+	if floors := names[:len(names)-1]; len(floors) > 0 {
+		d.Reason += "; stacked on " + words(floors)
+	}
+	if mode := d.Profiles[len(d.Profiles)-1].Mode; mode != profile.Enforce {
+		d.Reason += "; in mode " + mode.String()
+	}
+	return d, nil
+}
+
+// kept says what the engine chose.
+func kept(f Facts) string {
+	if f.EngineChoice == "" {
+		return "; the engine's choice stays as it is (no profile)"
+	}
+	return "; the engine's choice stays as it is (" + word(f.EngineChoice) + ")"
+}

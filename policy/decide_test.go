@@ -1,0 +1,357 @@
+package policy
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+)
+
+// node is the policy that most tests decide by.
+func node() *Policy {
+	return &Policy{
+		Profiles: []Profile{
+			{Name: "docker-nginx", Source: "profiles/docker-nginx"},
+			{Name: "node-baseline", Source: "profiles/node-baseline"},
+			{Name: "docker-default", Source: "template docker-default"},
+			{Name: "batch", Mode: profile.Complain, Source: "template docker-default"},
+		},
+		Policies: []Entry{
+			{Name: "web", Profile: "docker-nginx"},
+			{Name: "batch", Profile: "batch"},
+			{Name: "baseline", Profile: "docker-default"},
+			{Name: "hands-off", Profile: Keep},
+			{Name: "strict", Profile: "docker-nginx", Floor: "docker-default"},
+			{Name: "floored", Profile: "docker-nginx", Floor: "node-baseline"},
+		},
+		Assignments: []Assignment{
+			{File: "policy.yaml", Line: 3, Namespace: []string{"kube-system", "kube-node-*"}, Policy: "hands-off"},
+			{File: "policy.yaml", Line: 5, Image: []string{"docker.io/library/nginx:*"}, Policy: "web"},
+			{File: "policy.yaml", Line: 7, Sandbox: true, Namespace: []string{"locked"}, Policy: "baseline"},
+			{File: "policy.yaml", Line: 9, Engine: []string{"other"}, Pod: []string{"*"}, Policy: "strict"},
+			{File: "policy.yaml", Line: 11, Privileged: new(true), Policy: "strict", Request: []string{"hands-off"}},
+			{File: "policy.yaml", Line: 13, Privileged: new(false), Container: []string{"once"}, Policy: "baseline",
+				Request: []string{"web"}, OnRefused: Assigned},
+			{File: "policy.yaml", Line: 15, Engine: []string{"containerd"}, Policy: "baseline",
+				Request: []string{"web", "batch", "strict", "floored"}, Floor: "node-baseline"},
+		},
+	}
+}
+
+func index(t testing.TB, p *Policy) Index {
+	t.Helper()
+	b, err := p.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := OpenIndex(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+func TestDecide(t *testing.T) {
+	x := index(t, node())
+	for _, test := range []struct {
+		name    string
+		facts   Facts
+		policy  string // empty and no refusal: no rule
+		label   string // empty: kept
+		floors  string // all profiles, in the order of Decision
+		reason  string
+		warning string
+		refused string
+	}{
+		{
+			name:   "assigned",
+			facts:  Facts{Engine: EngineContainerd, Image: "docker.io/library/nginx:1.29"},
+			policy: "web", label: "docker-nginx", floors: "docker-nginx",
+			reason: "web: assigned by the rule for image docker.io/library/nginx:* (policy.yaml line 5)",
+		},
+		{
+			name:   "a star does not cross a slash",
+			facts:  Facts{Engine: EngineContainerd, Image: "docker.io/library/nginx:1/x"},
+			policy: "baseline", label: "docker-default//&node-baseline", floors: "node-baseline docker-default",
+			reason: "baseline: assigned by the rule for engine containerd (policy.yaml line 15); stacked on node-baseline",
+		},
+		{
+			name:   "first match wins",
+			facts:  Facts{Engine: EngineContainerd, Namespace: "kube-system", Image: "docker.io/library/nginx:1"},
+			policy: "hands-off",
+			reason: "hands-off: assigned by the rule for namespace kube-system or kube-node-* (policy.yaml line 3); " +
+				"the engine's choice stays as it is (no profile)",
+		},
+		{
+			name:   "any pattern of a key will do",
+			facts:  Facts{Engine: EngineContainerd, Namespace: "kube-node-lease", EngineChoice: "cri-containerd.apparmor.d"},
+			policy: "hands-off",
+			reason: "hands-off: assigned by the rule for namespace kube-system or kube-node-* (policy.yaml line 3); " +
+				"the engine's choice stays as it is (cri-containerd.apparmor.d)",
+		},
+		{
+			name:   "no pattern matches what is not known",
+			facts:  Facts{Engine: EngineOther, EngineChoice: "docker default\n"},
+			reason: `no rule of the policy is for this container; the engine's choice stays as it is ("docker default\n")`,
+		},
+		{
+			name:   "every condition must hold",
+			facts:  Facts{Engine: EngineDocker, Pod: "p"},
+			reason: "no rule of the policy is for this container; the engine's choice stays as it is (no profile)",
+		},
+		{
+			name:   "the engine that proves nothing is called other",
+			facts:  Facts{Pod: "p"},
+			policy: "strict", label: "docker-default//&docker-nginx", floors: "docker-default docker-nginx",
+			reason: "strict: assigned by the rule for engine other, pod * (policy.yaml line 9); stacked on docker-default",
+		},
+		{
+			name:   "asked for and allowed",
+			facts:  Facts{Engine: EngineContainerd, Request: new("web"), RequestKey: Annotation},
+			policy: "web", label: "docker-nginx//&node-baseline", floors: "node-baseline docker-nginx",
+			reason: "web: asked for by annotation oci-apparmor/policy, allowed by the rule for engine containerd " +
+				"(policy.yaml line 15); stacked on node-baseline",
+		},
+		{
+			name:   "asked for what is assigned anyway",
+			facts:  Facts{Engine: EngineContainerd, Request: new("baseline"), RequestKey: Annotation + ".app"},
+			policy: "baseline", label: "docker-default//&node-baseline", floors: "node-baseline docker-default",
+			reason: "baseline: asked for by annotation oci-apparmor/policy.app, allowed by the rule for engine containerd " +
+				"(policy.yaml line 15); stacked on node-baseline",
+		},
+		{
+			name:   "the floor of the rule and of the policy are stacked",
+			facts:  Facts{Engine: EngineContainerd, Request: new("strict"), RequestKey: Annotation},
+			policy: "strict", label: "docker-default//&docker-nginx//&node-baseline",
+			floors: "node-baseline docker-default docker-nginx",
+			reason: "strict: asked for by annotation oci-apparmor/policy, allowed by the rule for engine containerd " +
+				"(policy.yaml line 15); stacked on node-baseline and docker-default",
+		},
+		{
+			name:   "the same floor twice is one",
+			facts:  Facts{Engine: EngineContainerd, Request: new("floored"), RequestKey: Annotation},
+			policy: "floored", label: "docker-nginx//&node-baseline", floors: "node-baseline docker-nginx",
+			reason: "floored: asked for by annotation oci-apparmor/policy, allowed by the rule for engine containerd " +
+				"(policy.yaml line 15); stacked on node-baseline",
+		},
+		{
+			name:   "a mode that does not deny is said",
+			facts:  Facts{Engine: EngineContainerd, Request: new("batch"), RequestKey: Annotation},
+			policy: "batch", label: "batch//&node-baseline", floors: "node-baseline batch",
+			reason: "batch: asked for by annotation oci-apparmor/policy, allowed by the rule for engine containerd " +
+				"(policy.yaml line 15); stacked on node-baseline; in mode complain",
+		},
+		{
+			name:  "asked for and not allowed",
+			facts: Facts{Engine: EngineContainerd, Request: new("hands-off"), RequestKey: Annotation},
+			refused: `policy "hands-off", asked for by annotation oci-apparmor/policy, is not allowed here: the rule for ` +
+				`engine containerd (policy.yaml line 15) allows baseline, web, batch, strict and 1 more; ` +
+				`ask for one of these, remove the annotation, or have hands-off added to the rule's "request" list`,
+		},
+		{
+			name:  "asked for something that is no policy",
+			facts: Facts{Engine: EngineContainerd, Privileged: true, Request: new("u"), RequestKey: Annotation},
+			refused: `policy "u", asked for by annotation oci-apparmor/policy, does not exist: the rule for ` +
+				`privileged containers (policy.yaml line 11) allows strict and hands-off; ` +
+				`ask for one of these, remove the annotation, ` +
+				`or have the policy defined and added to the rule's "request" list`,
+		},
+		{
+			name:  "a profile's name is no policy's",
+			facts: Facts{Engine: EngineContainerd, Privileged: true, Request: new("docker-nginx"), RequestKey: Annotation},
+			refused: `policy "docker-nginx", asked for by annotation oci-apparmor/policy, does not exist: the rule for ` +
+				`privileged containers (policy.yaml line 11) allows strict and hands-off; ` +
+				`ask for one of these, remove the annotation, ` +
+				`or have the policy defined and added to the rule's "request" list`,
+		},
+		{
+			name:  "an empty request is a request",
+			facts: Facts{Engine: EngineContainerd, Namespace: "kube-system", Request: new(""), RequestKey: Annotation},
+			refused: `policy "", asked for by annotation oci-apparmor/policy, does not exist: the rule for ` +
+				`namespace kube-system or kube-node-* (policy.yaml line 3) allows hands-off; ` +
+				`ask for one of these, remove the annotation, ` +
+				`or have the policy defined and added to the rule's "request" list`,
+		},
+		{
+			name:  "asked for where no rule is",
+			facts: Facts{Engine: EngineDocker, Request: new("web"), RequestKey: Annotation},
+			refused: `policy "web", asked for by annotation oci-apparmor/policy, is not allowed here: no rule of the node's ` +
+				`policy is for this container, so it may not ask for any; ` +
+				`remove the annotation, or have an assignment with a "request" list added to the policy file`,
+		},
+		{
+			name:   "privileged containers may be let off",
+			facts:  Facts{Engine: EngineDocker, Privileged: true, Request: new("hands-off"), RequestKey: Annotation},
+			policy: "hands-off",
+			reason: "hands-off: asked for by annotation oci-apparmor/policy, allowed by the rule for privileged containers " +
+				"(policy.yaml line 11); the engine's choice stays as it is (no profile)",
+		},
+		{
+			name:   "a refused request falls back where the rule says so",
+			facts:  Facts{Engine: EngineDocker, Container: "once", Request: new("batch"), RequestKey: Annotation},
+			policy: "baseline", label: "docker-default", floors: "docker-default",
+			reason: "baseline: assigned by the rule for unprivileged containers, container once (policy.yaml line 13), " +
+				"its request being refused",
+			warning: `policy "batch", asked for by annotation oci-apparmor/policy, is not allowed here: the rule for ` +
+				`unprivileged containers, container once (policy.yaml line 13) allows baseline and web; ` +
+				`ask for one of these, remove the annotation, or have batch added to the rule's "request" list; ` +
+				`it gets the assigned policy baseline instead`,
+		},
+		{
+			name:   "a pause container is left alone",
+			facts:  Facts{Engine: EngineContainerd, Sandbox: true, Namespace: "kube-system"},
+			reason: "no rule of the policy is for this container; the engine's choice stays as it is (no profile)",
+		},
+		{
+			name: "a pause container does not ask",
+			facts: Facts{Engine: EngineContainerd, Sandbox: true, Namespace: "default", Request: new("nonsense"),
+				RequestKey: Annotation},
+			reason: "no rule of the policy is for this container; the engine's choice stays as it is (no profile)",
+		},
+		{
+			name: "a pause container gets what a rule for sandboxes says",
+			facts: Facts{Engine: EngineContainerd, Sandbox: true, Namespace: "locked", Request: new("web"),
+				RequestKey: Annotation},
+			policy: "baseline", label: "docker-default", floors: "docker-default",
+			reason: "baseline: assigned by the rule for pod sandboxes, namespace locked (policy.yaml line 7)",
+		},
+		{
+			name:   "a rule for sandboxes is for nothing else",
+			facts:  Facts{Engine: EngineDocker, Namespace: "locked"},
+			reason: "no rule of the policy is for this container; the engine's choice stays as it is (no profile)",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d, err := x.Decide(test.facts)
+			if test.refused != "" {
+				var refusal *Refusal
+				if !errors.As(err, &refusal) {
+					t.Fatalf("decided %+v, error %v; want a refusal", d, err)
+				}
+				if refusal.Error() != test.refused {
+					t.Errorf("refused with\n%s\nwant\n%s", refusal, test.refused)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, p := range d.Profiles {
+				names = append(names, p.Name)
+			}
+			if got := strings.Join(names, " "); d.Policy != test.policy || d.Label != test.label || got != test.floors ||
+				d.Keep != (test.label == "") {
+				t.Errorf("policy %q, label %q, profiles %q, keep %v; want policy %q, label %q, profiles %q",
+					d.Policy, d.Label, got, d.Keep, test.policy, test.label, test.floors)
+			}
+			if d.Reason != test.reason {
+				t.Errorf("reason\n%s\nwant\n%s", d.Reason, test.reason)
+			}
+			if d.Warning != test.warning {
+				t.Errorf("warning\n%s\nwant\n%s", d.Warning, test.warning)
+			}
+		})
+	}
+}
+
+// What a workload writes never selects a policy that it may not have, and cannot make a message that is long, has a
+// second line or is not ASCII.
+func TestHostileRequests(t *testing.T) {
+	x := index(t, node())
+	for _, request := range []string{
+		"unconfined", "u", ":", "::docker-default", "&x", "x//&unconfined", "web\n", " web", "web ", "WEB", "we", "webb",
+		"web\x00", "\xff\xfe", "\u202eweb", "docker-nginx", "keep", "*", "web,batch", strings.Repeat("a", 300),
+		strings.Repeat("\U0001f600", 100000), "x\nlevel=info msg=\"all is well\"", "\x1b[2J",
+	} {
+		facts := Facts{Engine: EngineContainerd, Request: &request, RequestKey: Annotation + "." + request,
+			EngineChoice: request, Namespace: request, ID: request}
+		d, err := x.Decide(facts)
+		var refusal *Refusal
+		if !errors.As(err, &refusal) {
+			t.Errorf("%.40q: decided %+v, error %v; want a refusal", request, d, err)
+			continue
+		}
+		if refusal.Known {
+			t.Errorf("%.40q: passes for a policy's name", request)
+		}
+		wantLine(t, refusal.Error())
+
+		facts.Container, facts.Engine = "once", EngineDocker
+		d, err = x.Decide(facts)
+		if err != nil || d.Policy != "baseline" || d.Label != "docker-default" {
+			t.Errorf("%.40q: decided %+v, error %v; want the assigned policy", request, d, err)
+		}
+		wantLine(t, d.Warning)
+		wantLine(t, d.Reason)
+
+		facts.Container, facts.Request = "", nil
+		d, err = x.Decide(facts)
+		if err != nil || !d.Keep {
+			t.Errorf("%.40q: decided %+v, error %v; want what the engine chose", request, d, err)
+		}
+		wantLine(t, d.Reason)
+	}
+}
+
+func wantLine(t *testing.T, s string) {
+	t.Helper()
+	if s == "" || len(s) > 2048 {
+		t.Errorf("a message of %d bytes", len(s))
+	}
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			t.Errorf("byte %#x in message %.200q", s[i], s)
+			return
+		}
+	}
+}
+
+func TestRequested(t *testing.T) {
+	pod := map[string]string{
+		"oci-apparmor/policy": "all", "oci-apparmor/policy.app": "one", "oci-apparmor/policy.": "none",
+	}
+	for _, test := range []struct {
+		name        string
+		annotations map[string]string
+		container   string
+		value, key  string // key empty: no request
+	}{
+		{"the container's own wins", pod, "app", "one", "oci-apparmor/policy.app"},
+		{"the pod's speaks for the others", pod, "db", "all", "oci-apparmor/policy"},
+		{"a container without a name", pod, "", "all", "oci-apparmor/policy"},
+		{"only another container's", map[string]string{"oci-apparmor/policy.app": "one"}, "db", "", ""},
+		{"an empty one", map[string]string{"oci-apparmor/policy": ""}, "db", "", "oci-apparmor/policy"},
+		{"none", nil, "app", "", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			value, key := Requested(func(k string) (string, bool) { v, ok := test.annotations[k]; return v, ok },
+				test.container)
+			if key != test.key || (value == nil) != (test.key == "") || value != nil && *value != test.value {
+				t.Errorf("got %v under %q, want %q under %q", value, key, test.value, test.key)
+			}
+		})
+	}
+}
+
+func TestLabel(t *testing.T) {
+	for _, test := range []struct {
+		names []string
+		want  string
+	}{
+		{nil, ""},
+		{[]string{"a"}, "a"},
+		{[]string{"twork", "tbase"}, "tbase//&twork"},
+		{[]string{"b", "a", "b"}, "a//&b"},
+		{[]string{"a", "a-b", "a.b", "B", "a"}, "B//&a//&a-b//&a.b"},
+	} {
+		if got := Label(test.names...); got != test.want {
+			t.Errorf("Label(%q) = %q, want %q", test.names, got, test.want)
+		}
+	}
+	names := []string{"b", "a"}
+	if Label(names...); names[0] != "b" {
+		t.Error("Label sorts its caller's slice")
+	}
+}

@@ -1,0 +1,103 @@
+package policy
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Refusal is the error for a container that asks for a policy which it may not have.
+type Refusal struct {
+	Request string   // what it asked for, as the workload wrote it: hostile
+	Key     string   // the annotation that said so
+	Known   bool     // Request is the name of a policy
+	Rule    string   // the rule that matched, as in "rule for everyone (policy.yaml line 14)"; empty if none did
+	Allowed []string // what that rule allows: the assigned policy first
+}
+
+// Error is one line of printable ASCII. It quotes and shortens what the workload wrote.
+func (r *Refusal) Error() string {
+	var b strings.Builder
+	b.WriteString("policy " + quote(r.Request) + ", asked for by annotation " + word(r.Key) + ", ")
+	if r.Known {
+		b.WriteString("is not allowed here: ")
+	} else {
+		b.WriteString("does not exist: ")
+	}
+	if r.Rule == "" {
+		b.WriteString("no rule of the node's policy is for this container, so it may not ask for any; " +
+			"remove the annotation, or have an assignment with a \"request\" list added to the policy file")
+		return b.String()
+	}
+	b.WriteString("the " + r.Rule + " allows " + words(r.Allowed) + "; ask for one of these, remove the annotation, ")
+	if r.Known {
+		b.WriteString("or have " + word(r.Request) + " added to the rule's \"request\" list")
+	} else {
+		b.WriteString("or have the policy defined and added to the rule's \"request\" list")
+	}
+	return b.String()
+}
+
+// refuse gives the refusal of a request by the rule that is for the container, if one is.
+func (x Index) refuse(f Facts, r *rule) *Refusal {
+	_, known := x.entryIndex(*f.Request)
+	refusal := &Refusal{Request: *f.Request, Key: f.RequestKey, Known: known}
+	if r == nil {
+		return refusal
+	}
+	refusal.Rule = r.String()
+	for _, i := range append([]int{r.policy}, r.request()...) {
+		if e, err := x.entry(i); err == nil {
+			refusal.Allowed = append(refusal.Allowed, e.name)
+		}
+	}
+	return refusal
+}
+
+// The longest string that is shown whole, in bytes, and how many of a list.
+const (
+	longest = 64
+	most    = 4
+)
+
+// quote shows a string that may hold anything: between quotes, printable ASCII, shortened. No word of a workload can
+// start a line of its own in a log or pass for one of ours.
+func quote(s string) string {
+	if len(s) <= longest {
+		return strconv.QuoteToASCII(s)
+	}
+	return strconv.QuoteToASCII(s[:longest]) + "... (" + strconv.Itoa(len(s)) + " bytes)"
+}
+
+// word shows a string as it is where that is harmless, and quoted otherwise.
+func word(s string) string {
+	if s == "" || len(s) > longest {
+		return quote(s)
+	}
+	for i := range len(s) {
+		c := s[i]
+		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		if !letter && !strings.ContainsRune("._+-/:*?@", rune(c)) {
+			return quote(s)
+		}
+	}
+	return s
+}
+
+// words shows a list: "a", "a and b", "a, b, c, d and 12 more".
+func words(list []string) string {
+	shown := make([]string, 0, most+1)
+	for _, s := range list[:min(len(list), most)] {
+		shown = append(shown, word(s))
+	}
+	if n := len(list) - most; n > 0 {
+		shown = append(shown, strconv.Itoa(n)+" more")
+	}
+	switch n := len(shown); n {
+	case 0:
+		return "nothing"
+	case 1:
+		return shown[0]
+	default:
+		return strings.Join(shown[:n-1], ", ") + " and " + shown[n-1]
+	}
+}

@@ -1,0 +1,250 @@
+package policy
+
+import (
+	"fmt"
+	"iter"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// conditions are the keys of an assignment that hold patterns, in the order in which the index has them.
+var conditions = [...]string{"engine", "namespace", "pod", "container", "image"}
+
+// patterns gives an assignment's patterns in the order of conditions.
+func (a *Assignment) patterns() [len(conditions)]*[]string {
+	return [...]*[]string{&a.Engine, &a.Namespace, &a.Pod, &a.Container, &a.Image}
+}
+
+// values gives what the patterns are matched against, in the order of conditions.
+func (f *Facts) values() [len(conditions)]string {
+	engine := f.Engine
+	if engine == EngineOther {
+		engine = "other"
+	}
+	return [...]string{engine, f.Namespace, f.Pod, f.Container, f.Image}
+}
+
+// The flags of an assignment in the index.
+const (
+	onlySandbox = 1 << iota
+	onlyPrivileged
+	onlyUnprivileged
+	refusedAssigned
+)
+
+// plain gives the length of a pattern's part before its first special character: what a match must begin with.
+func plain(pattern string) int {
+	if i := strings.IndexAny(pattern, `*?[\`); i >= 0 {
+		return i
+	}
+	return len(pattern)
+}
+
+// rule is an assignment as the index has it.
+type rule struct {
+	flags      byte
+	conditions fields // from its patterns on
+
+	// Set by read.
+	file          string
+	line          uint64
+	policy, floor int
+	requests      fields // their number, and the places of entries
+	onRefused     Refused
+}
+
+// rules walks the assignments in their order. The rules it gives are not read yet.
+func (x Index) rules() iter.Seq2[rule, error] {
+	return func(yield func(rule, error) bool) {
+		_, _, n := x.counts()
+		if n == 0 {
+			return
+		}
+		all := x.record(x.u32(28))
+		for i := range n {
+			r := fields{b: all.bytes()}
+			flags := r.byte()
+			if all.bad || r.bad {
+				yield(rule{}, damaged(fmt.Sprintf("it ends before assignment %d", i+1)))
+				return
+			}
+			if !yield(rule{flags: flags, conditions: r}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// match gives the first rule that is for a container.
+func (x Index) match(f Facts) (r rule, found bool, err error) {
+	values := f.values()
+	for r, err := range x.rules() {
+		if err != nil {
+			return rule{}, false, err
+		}
+		if r.isFor(f, &values) {
+			return r, true, r.read()
+		}
+		if r.conditions.bad {
+			return rule{}, false, damaged("an assignment ends within its conditions")
+		}
+	}
+	return rule{}, false, nil
+}
+
+func (r *rule) isFor(f Facts, values *[len(conditions)]string) bool {
+	if f.Sandbox != (r.flags&onlySandbox != 0) ||
+		f.Privileged && r.flags&onlyUnprivileged != 0 ||
+		!f.Privileged && r.flags&onlyPrivileged != 0 {
+		return false
+	}
+	at := r.conditions
+	for _, value := range values {
+		if !at.match(value) {
+			r.conditions.bad = at.bad
+			return false
+		}
+	}
+	return true
+}
+
+// match reads one list of patterns and says whether one matches, or there is none.
+func (f *fields) match(value string) bool {
+	n := f.number()
+	if n == 0 {
+		return !f.bad
+	}
+	hit := false
+	for ; n > 0 && !f.bad; n-- {
+		plain, special := f.pattern()
+		if !hit && value != "" && len(plain) <= len(value) && string(plain) == value[:len(plain)] {
+			hit, _ = path.Match(string(special), value[len(plain):])
+		}
+	}
+	return hit && !f.bad
+}
+
+// pattern reads one pattern: the part that a match must begin with, which is all of most, and what follows from the
+// first special character on. Comparing the first is so much cheaper that it decides the cost of a long list.
+func (f *fields) pattern() (plain, special []byte) {
+	return f.bytes(), f.bytes()
+}
+
+// read reads what is behind the conditions.
+func (r *rule) read() error {
+	at := r.conditions
+	for range conditions {
+		for n := at.number(); n > 0 && !at.bad; n-- {
+			at.pattern()
+		}
+	}
+	r.file, r.line = at.string(), at.number()
+	r.policy, r.floor = at.place(), at.place()
+	r.requests = fields{b: at.bytes()}
+	if r.flags&refusedAssigned != 0 {
+		r.onRefused = Assigned
+	}
+	if at.bad || r.policy < 0 {
+		return damaged("an assignment ends too early")
+	}
+	return nil
+}
+
+// allows says whether an annotation may ask for an entry.
+func (r *rule) allows(entry int) bool {
+	return entry == r.policy || slices.Contains(r.request(), entry)
+}
+
+// request gives the places of the entries that an annotation may ask for.
+func (r *rule) request() []int {
+	var list []int
+	for at := r.requests; len(at.b) > 0; {
+		list = append(list, at.place())
+	}
+	return list
+}
+
+// String names the rule by its conditions and its place: "rule for namespace kube-system (policy.yaml line 12)".
+func (r *rule) String() string {
+	var parts []string
+	if r.flags&onlySandbox != 0 {
+		parts = append(parts, "pod sandboxes")
+	}
+	if r.flags&onlyPrivileged != 0 {
+		parts = append(parts, "privileged containers")
+	}
+	if r.flags&onlyUnprivileged != 0 {
+		parts = append(parts, "unprivileged containers")
+	}
+	at := r.conditions
+	for _, key := range conditions {
+		const shown = 2
+		list, n := at.list(shown)
+		if n == 0 {
+			continue
+		}
+		for i := range list {
+			list[i] = word(list[i])
+		}
+		if n > shown {
+			list = append(list, strconv.FormatUint(n-shown, 10)+" more")
+		}
+		parts = append(parts, key+" "+strings.Join(list, " or "))
+	}
+	if len(parts) == 0 {
+		parts = []string{"everyone"}
+	}
+	place := word(r.file)
+	if r.line > 0 {
+		place += " line " + strconv.FormatUint(r.line, 10)
+	}
+	return "rule for " + strings.Join(parts, ", ") + " (" + place + ")"
+}
+
+// list reads one list of patterns: the first few, and how many there are.
+func (f *fields) list(limit int) (list []string, n uint64) {
+	n = f.number()
+	for i := n; i > 0 && !f.bad; i-- {
+		plain, special := f.pattern()
+		if len(list) < limit {
+			list = append(list, string(plain)+string(special))
+		}
+	}
+	return list, n
+}
+
+// assignment decodes the whole rule. p has the profiles and entries that it refers to.
+func (r rule) assignment(p *Policy) (Assignment, error) {
+	if err := r.read(); err != nil {
+		return Assignment{}, err
+	}
+	a := Assignment{
+		File:      r.file,
+		Line:      int(r.line),
+		Sandbox:   r.flags&onlySandbox != 0,
+		OnRefused: r.onRefused,
+	}
+	if r.flags&(onlyPrivileged|onlyUnprivileged) != 0 {
+		a.Privileged = new(r.flags&onlyPrivileged != 0)
+	}
+	at := r.conditions
+	for _, list := range a.patterns() {
+		*list, _ = at.list(len(at.b))
+	}
+	for _, i := range append([]int{r.policy}, r.request()...) {
+		if i < 0 || i >= len(p.Policies) {
+			return Assignment{}, damaged("the " + r.String() + " names a policy that is not there")
+		}
+		a.Request = append(a.Request, p.Policies[i].Name)
+	}
+	a.Policy, a.Request = a.Request[0], a.Request[1:]
+	if r.floor >= len(p.Profiles) {
+		return Assignment{}, damaged("the " + r.String() + " names a profile that is not there")
+	}
+	if r.floor >= 0 {
+		a.Floor = p.Profiles[r.floor].Name
+	}
+	return a, nil
+}

@@ -1,9 +1,244 @@
 // Package store keeps the applied policy on disk: numbered generations, of which one is in force, and the compiled
 // profiles that they use, named by their content.
+//
+//	DIR/current                     symbolic link to generations/N, the one in force
+//	DIR/generations/N/index         the policy as policy.OpenIndex reads it
+//	DIR/generations/N/manifest.json how it came to be, for people (Manifest)
+//	DIR/blobs/HEX                   a compiled profile text; HEX is the sha256 of its bytes
+//	DIR/lock                        held by whoever changes any of this
+//
+// Directories have mode 0700, files 0600. A container start reads (Current, Generation.Blob) and takes no lock;
+// Store.Apply writes. Names that begin with a dot are unfinished and mean nothing.
 package store
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy"
+)
 
 // Dir is where the store is.
 const Dir = "/var/lib/oci-apparmor"
 
+// ErrNone says that no policy was ever applied.
+var ErrNone = errors.New("no policy was ever applied: run oci-apparmor policy apply")
+
+// Bounds on what is read, in bytes.
+const (
+	maxIndex    = 256 << 20
+	maxBlob     = 64 << 20 // as the compiler's bound on its output
+	maxManifest = 64 << 20
+)
+
 // Store is a store's directory.
 type Store struct{ Dir string }
+
+// Generation is one applied policy.
+type Generation struct {
+	Number uint64
+	Index  policy.Index
+
+	store Store
+	index []byte // what Index was made of
+}
+
+// Current gives the generation in force. The error is ErrNone (by errors.Is) where nothing was ever applied; any other
+// error means that there is a policy which cannot be read or trusted, and that no container may start without it.
+func (s Store) Current() (*Generation, error) {
+	number, index, err := s.readCurrent()
+	if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrNone) {
+		// Applies have removed the generation since we read the link. There cannot be enough of them to do it twice.
+		if number, index, err = s.readCurrent(); errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrNone) {
+			err = fmt.Errorf("%w: run oci-apparmor policy apply to write it anew", err)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the applied policy in %s: %w", s.Dir, err)
+	}
+	g, err := s.open(number, index)
+	if err != nil {
+		return nil, fmt.Errorf("the applied policy in %s: %w: run oci-apparmor policy apply to write it anew", s.Dir, err)
+	}
+	return g, nil
+}
+
+func (s Store) open(number uint64, index []byte) (*Generation, error) {
+	x, err := policy.OpenIndex(index)
+	if err != nil {
+		return nil, fmt.Errorf("generations/%d/index: %w", number, err)
+	}
+	return &Generation{Number: number, Index: x, store: s, index: index}, nil
+}
+
+// readCurrent reads the index in force. Every directory on the way is checked before anything in it is believed: in
+// one that only its trusted owner can write, names cannot be swapped between two looks.
+func (s Store) readCurrent() (number uint64, index []byte, err error) {
+	dir, err := s.openDir()
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil, ErrNone
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	defer unix.Close(dir)
+	number, err = readLink(dir)
+	if err != nil {
+		return 0, nil, err
+	}
+	name := generationPath(number)
+	for _, d := range []string{"generations", name} {
+		if err := checkDir(dir, d); err != nil {
+			return number, nil, err
+		}
+	}
+	index, err = readFile(dir, name+"/index", maxIndex)
+	return number, index, err
+}
+
+func generationPath(number uint64) string { return "generations/" + strconv.FormatUint(number, 10) }
+
+// readLink gives the number of the generation that the link current names. ErrNone where there is no link.
+func readLink(dir int) (uint64, error) {
+	var buf [64]byte
+	n, err := ignoringEINTR(func() (int, error) { return unix.Readlinkat(dir, "current", buf[:]) })
+	if err == unix.ENOENT {
+		return 0, ErrNone
+	}
+	if err != nil {
+		return 0, &fs.PathError{Op: "readlink", Path: "current", Err: err}
+	}
+	target := string(buf[:n])
+	number, err := strconv.ParseUint(strings.TrimPrefix(target, "generations/"), 10, 64)
+	if err != nil || target != generationPath(number) {
+		return 0, fmt.Errorf("the link current names %q and not generations/NUMBER: "+
+			"run oci-apparmor policy apply to write it anew", target)
+	}
+	return number, nil
+}
+
+// openDir opens the store's directory and refuses one that others could have written to.
+func (s Store) openDir() (int, error) {
+	fd, err := ignoringEINTR(func() (int, error) {
+		return unix.Open(s.Dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	})
+	if err != nil {
+		return -1, &fs.PathError{Op: "open", Path: s.Dir, Err: err}
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		unix.Close(fd)
+		return -1, &fs.PathError{Op: "stat", Path: s.Dir, Err: err}
+	}
+	if err := trusted(s.Dir, &st); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func checkDir(dir int, name string) error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return &fs.PathError{Op: "stat", Path: name, Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return fmt.Errorf("%s is not a directory", name)
+	}
+	return trusted(name, &st)
+}
+
+// trusted refuses what somebody else than root and we could have written.
+func trusted(name string, st *unix.Stat_t) error {
+	if st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+		return fmt.Errorf("%s belongs to uid %d, who must not decide about containers: see how that came about, "+
+			"then run chown root on it", name, st.Uid)
+	}
+	if st.Mode&0o022 != 0 {
+		return fmt.Errorf("%s has mode %04o, so others could have written to it: see how that came about, "+
+			"then run chmod go-w on it and oci-apparmor policy apply", name, st.Mode&0o7777)
+	}
+	return nil
+}
+
+// readFile reads a regular file of at most limit bytes whose path is relative to the directory dir.
+func readFile(dir int, name string, limit int64) ([]byte, error) {
+	fd, err := ignoringEINTR(func() (int, error) {
+		return unix.Openat(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	})
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, &fs.PathError{Op: "stat", Path: name, Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, fmt.Errorf("%s is not a regular file", name)
+	}
+	if err := trusted(name, &st); err != nil {
+		return nil, err
+	}
+	if st.Size > limit {
+		return nil, fmt.Errorf("%s has %d bytes, more than the %d that it may have", name, st.Size, limit)
+	}
+	// Not os.File: setting one up registers with the poller, which costs more than the read. A file of the store is
+	// never written in place, so its size is known.
+	data := make([]byte, st.Size)
+	for got := 0; got < len(data); {
+		n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, data[got:]) })
+		if err == nil && n == 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return nil, &fs.PathError{Op: "read", Path: name, Err: err}
+		}
+		got += n
+	}
+	return data, nil
+}
+
+// Blob gives the compiled profile p, as the kernel takes it. Its bytes are those that the index speaks of, or it is an
+// error.
+func (g *Generation) Blob(p policy.Profile) ([]byte, error) {
+	data, err := g.store.readBlob(p.Blob)
+	if err != nil {
+		return nil, fmt.Errorf("profile %s in the applied policy in %s: %w: run oci-apparmor policy apply to compile it anew",
+			p.Name, g.store.Dir, err)
+	}
+	return data, nil
+}
+
+func blobPath(sum [sha256.Size]byte) string { return "blobs/" + hex.EncodeToString(sum[:]) }
+
+func (s Store) readBlob(sum [sha256.Size]byte) ([]byte, error) {
+	name := blobPath(sum)
+	data, err := readFile(unix.AT_FDCWD, filepath.Join(s.Dir, name), maxBlob)
+	if err != nil {
+		return nil, err
+	}
+	if sha256.Sum256(data) != sum {
+		return nil, fmt.Errorf("%s is damaged: its content has another sha256 than its name", name)
+	}
+	return data, nil
+}
+
+func ignoringEINTR(f func() (int, error)) (int, error) {
+	for {
+		n, err := f()
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
+}

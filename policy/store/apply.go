@@ -1,0 +1,323 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy"
+)
+
+// keep is how many generations stay on disk: the one in force, and two before it for starts that have read the link
+// or the index a moment ago and have yet to read a blob.
+const keep = 3
+
+// Apply compiles p and puts it in force. On an error what was in force stays in force: everything is compiled before
+// anything is written, and one rename switches.
+//
+// An outcome that equals what is in force, byte for byte, keeps its generation and gives changed as false. Of m, Apply
+// sets Applied, Confirmed and Profiles itself. report is as in Compile.
+func (l *Lock) Apply(ctx context.Context, p *policy.Policy, c Compiler, m Manifest, report func(Progress)) (g *Generation,
+	changed bool, err error) {
+	compiled, blobs, err := Compile(ctx, p, c, report)
+	if err != nil {
+		return nil, false, err
+	}
+	index, err := compiled.Encode()
+	if err != nil {
+		return nil, false, fmt.Errorf("writing the policy: %w", err)
+	}
+	now := time.Now().UTC().Truncate(time.Second)
+	m.Applied, m.Confirmed, m.Profiles = now, now, sources(compiled)
+
+	if err := l.clean(); err != nil {
+		return nil, false, fmt.Errorf("cleaning up the store after an apply that was cut off: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			// Tidy where that can be done, above all on a full disk. What is left the next apply removes.
+			_ = l.clean()
+		}
+	}()
+	if err := l.writeBlobs(blobs); err != nil {
+		return nil, false, fmt.Errorf("writing compiled profiles: %w", err)
+	}
+	number, old, err := l.store.readCurrent()
+	if err == nil && string(old) == string(index) {
+		g, err := l.store.open(number, index)
+		if err != nil {
+			return nil, false, err
+		}
+		// The parser or the kernel may be others than at the time, and have given the same.
+		if before, err := g.Manifest(); err == nil {
+			m.Applied = before.Applied
+		}
+		if err := l.writeManifest(generationPath(number), m); err != nil {
+			return nil, false, err
+		}
+		return g, false, nil
+	}
+	// A current generation that cannot be read is replaced: that is how an administrator repairs it.
+	number, err = l.nextNumber()
+	if err != nil {
+		return nil, false, err
+	}
+	g, err = l.store.open(number, index)
+	if err != nil {
+		return nil, false, err
+	}
+	if err := l.writeGeneration(number, index, m); err != nil {
+		return nil, false, fmt.Errorf("writing generation %d: %w", number, err)
+	}
+	if err := l.switchTo(number); err != nil {
+		return nil, false, fmt.Errorf("switching to generation %d: %w", number, err)
+	}
+	// The policy is in force. What cannot be removed is tried again by the next apply that changes something.
+	_ = l.prune(number)
+	return g, true, nil
+}
+
+func sources(p *policy.Policy) []ManifestSource {
+	list := make([]ManifestSource, len(p.Profiles))
+	for i, pr := range p.Profiles {
+		text := sha256.Sum256(pr.Text)
+		list[i] = ManifestSource{
+			Name:   pr.Name,
+			Source: pr.Source,
+			Text:   hex.EncodeToString(text[:]),
+			Blob:   hex.EncodeToString(pr.Blob[:]),
+		}
+	}
+	return list
+}
+
+func (l *Lock) path(name string) string { return filepath.Join(l.store.Dir, name) }
+
+// writeBlobs writes the blobs that are not there yet, or are damaged.
+func (l *Lock) writeBlobs(blobs map[[32]byte][]byte) error {
+	wrote := false
+	for sum, data := range blobs {
+		if _, err := l.store.readBlob(sum); err == nil {
+			continue
+		}
+		if err := l.writeFile(blobPath(sum), data); err != nil {
+			return err
+		}
+		wrote = true
+	}
+	if !wrote {
+		return nil
+	}
+	return l.sync("blobs")
+}
+
+// writeGeneration makes generations/N with all that is in it.
+func (l *Lock) writeGeneration(number uint64, index []byte, m Manifest) error {
+	final := generationPath(number)
+	unfinished := "generations/." + strconv.FormatUint(number, 10)
+	if err := l.step("make directory"); err != nil {
+		return err
+	}
+	if err := os.Mkdir(l.path(unfinished), 0o700); err != nil {
+		return err
+	}
+	if err := l.writeFile(unfinished+"/index", index); err != nil {
+		return err
+	}
+	if err := l.writeManifest(unfinished, m); err != nil {
+		return err
+	}
+	if err := l.sync(unfinished); err != nil {
+		return err
+	}
+	if err := l.rename(unfinished, final); err != nil {
+		return err
+	}
+	return l.sync("generations")
+}
+
+func (l *Lock) writeManifest(generation string, m Manifest) error {
+	data, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	return l.writeFile(generation+"/manifest.json", append(data, '\n'))
+}
+
+// switchTo puts a generation in force.
+func (l *Lock) switchTo(number uint64) error {
+	if err := l.step("link"); err != nil {
+		return err
+	}
+	if err := os.Symlink(generationPath(number), l.path(".current")); err != nil {
+		return err
+	}
+	if err := l.rename(".current", "current"); err != nil {
+		return err
+	}
+	return l.sync(".")
+}
+
+// writeFile writes a file beside its place, sees it to the disk, and renames it into place.
+func (l *Lock) writeFile(name string, data []byte) error {
+	dir, base := filepath.Split(name)
+	tmp := dir + "." + base
+	if err := l.step("write " + name); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(l.path(tmp), os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return l.rename(tmp, name)
+}
+
+func (l *Lock) rename(from, to string) error {
+	if err := l.step("rename to " + to); err != nil {
+		return err
+	}
+	return os.Rename(l.path(from), l.path(to))
+}
+
+// sync sees a directory's entries to the disk.
+func (l *Lock) sync(dir string) error {
+	if err := l.step("sync " + dir); err != nil {
+		return err
+	}
+	f, err := os.Open(l.path(dir))
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// clean removes what an apply that was cut off has left: files and directories whose name begins with a dot, and
+// generations that were finished and never put in force.
+func (l *Lock) clean() error {
+	current, err := readLink(l.dir) // 0 where there is none yet
+	known := err == nil || errors.Is(err, ErrNone)
+	generations, err := l.numbers()
+	if err != nil {
+		return err
+	}
+	for _, n := range generations {
+		if known && n > current {
+			if err := l.remove(generationPath(n)); err != nil {
+				return err
+			}
+		}
+	}
+	dirs := []string{".", "generations", "blobs"}
+	if known && current > 0 {
+		dirs = append(dirs, generationPath(current))
+	}
+	for _, dir := range dirs {
+		entries, err := os.ReadDir(l.path(dir))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for _, e := range entries {
+			if strings.HasPrefix(e.Name(), ".") {
+				if err := l.remove(filepath.Join(dir, e.Name())); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// prune removes generations that are too old, and then the blobs that none of the others uses.
+func (l *Lock) prune(current uint64) error {
+	generations, err := l.numbers()
+	if err != nil {
+		return err
+	}
+	old := max(len(generations)-keep, 0)
+	used := make(map[string]bool)
+	for _, n := range generations[old:] {
+		index, err := readFile(l.dir, generationPath(n)+"/index", maxIndex)
+		if err != nil {
+			return err
+		}
+		g, err := l.store.open(n, index)
+		if err != nil {
+			return err
+		}
+		p, err := g.Index.Policy()
+		if err != nil {
+			return err
+		}
+		for _, pr := range p.Profiles {
+			used[filepath.Base(blobPath(pr.Blob))] = true
+		}
+	}
+	for _, n := range generations[:old] {
+		if err := l.remove(generationPath(n)); err != nil {
+			return err
+		}
+	}
+	blobs, err := os.ReadDir(l.path("blobs"))
+	if err != nil {
+		return err
+	}
+	for _, b := range blobs {
+		if !used[b.Name()] {
+			if err := l.remove("blobs/" + b.Name()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (l *Lock) remove(name string) error {
+	if err := l.step("remove " + name); err != nil {
+		return err
+	}
+	return os.RemoveAll(l.path(name))
+}
+
+// numbers gives the generations on disk, the oldest first.
+func (l *Lock) numbers() ([]uint64, error) {
+	entries, err := os.ReadDir(l.path("generations"))
+	if err != nil {
+		return nil, err
+	}
+	var numbers []uint64
+	for _, e := range entries {
+		n, err := strconv.ParseUint(e.Name(), 10, 64)
+		if err == nil && generationPath(n) == "generations/"+e.Name() {
+			numbers = append(numbers, n)
+		}
+	}
+	slices.Sort(numbers)
+	return numbers, nil
+}
+
+func (l *Lock) nextNumber() (uint64, error) {
+	numbers, err := l.numbers()
+	if err != nil || len(numbers) == 0 {
+		return 1, err
+	}
+	return numbers[len(numbers)-1] + 1, nil
+}

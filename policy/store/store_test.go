@@ -1,0 +1,161 @@
+package store
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/policy"
+)
+
+func TestCurrentWithoutAnApply(t *testing.T) {
+	s := newStore(t)
+	if _, err := s.Current(); !errors.Is(err, ErrNone) {
+		t.Errorf("no directory: %v", err)
+	}
+	if err := os.Mkdir(s.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Current(); !errors.Is(err, ErrNone) {
+		t.Errorf("empty directory: %v", err)
+	}
+}
+
+// Whatever is wrong with the store, no policy comes out of it, and the error is not the one of a fresh machine.
+func TestCurrentRefuses(t *testing.T) {
+	index := func(s Store) string { return filepath.Join(s.Dir, "generations/1/index") }
+	tests := map[string]struct {
+		spoil func(s Store) error
+		want  string
+	}{
+		"store writable by others":       {func(s Store) error { return os.Chmod(s.Dir, 0o777) }, "mode 0777"},
+		"store writable by its group":    {func(s Store) error { return os.Chmod(s.Dir, 0o720) }, "mode 0720"},
+		"generations writable by others": {func(s Store) error { return os.Chmod(s.Dir+"/generations", 0o703) }, "generations has mode"},
+		"generation writable by others":  {func(s Store) error { return os.Chmod(s.Dir+"/generations/1", 0o702) }, "generations/1 has mode"},
+		"index writable by others":       {func(s Store) error { return os.Chmod(index(s), 0o606) }, "index has mode"},
+		"index damaged":                  {func(s Store) error { return os.WriteFile(index(s), []byte("nonsense"), 0o600) }, "index"},
+		"index empty":                    {func(s Store) error { return os.Truncate(index(s), 0) }, "index"},
+		"index missing":                  {func(s Store) error { return os.Remove(index(s)) }, "no such file"},
+		"index a directory": {func(s Store) error {
+			return errors.Join(os.Remove(index(s)), os.Mkdir(index(s), 0o700))
+		}, "not a regular file"},
+		"index a link": {func(s Store) error {
+			return errors.Join(os.Rename(index(s), s.Dir+"/i"), os.Symlink(s.Dir+"/i", index(s)))
+		}, "index"},
+		"generation missing": {func(s Store) error { return os.RemoveAll(s.Dir + "/generations/1") }, "no such file"},
+		"link to elsewhere":  {relink("/tmp"), `names "/tmp"`},
+		"link upwards":       {relink("generations/../../1"), "names"},
+		"link to 01":         {relink("generations/01"), "names"},
+		"link without end":   {relink(strings.Repeat("generations/1/", 200)), "names"},
+		"current a directory": {func(s Store) error {
+			return errors.Join(os.Remove(s.Dir+"/current"), os.Mkdir(s.Dir+"/current", 0o700))
+		}, "readlink"},
+		"store a link": {func(s Store) error {
+			return errors.Join(os.Rename(s.Dir, s.Dir+"2"), os.Symlink(s.Dir+"2", s.Dir))
+		}, "not a directory"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t)
+			apply(t, s, "one")
+			checkInForce(t, s, "one")
+			if err := tt.spoil(s); err != nil {
+				t.Fatal(err)
+			}
+			g, err := s.Current()
+			if err == nil {
+				t.Fatalf("generation %d", g.Number)
+			}
+			if errors.Is(err, ErrNone) {
+				t.Error("taken for a machine without a policy")
+			}
+			if !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), s.Dir) {
+				t.Errorf("error %q does not contain %q and the store's directory", err, tt.want)
+			}
+		})
+	}
+}
+
+func relink(target string) func(Store) error {
+	return func(s Store) error {
+		return errors.Join(os.Remove(s.Dir+"/current"), os.Symlink(target, s.Dir+"/current"))
+	}
+}
+
+func TestCurrentRefusesAnotherOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a directory away")
+	}
+	s := newStore(t)
+	apply(t, s, "one")
+	if err := os.Chown(s.Dir, 4711, 4711); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Current(); err == nil || !strings.Contains(err.Error(), "belongs to uid 4711") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestBlobIsWhatTheIndexSays(t *testing.T) {
+	s := newStore(t)
+	g := apply(t, s, "one")
+	p, ok := g.Index.Profile("web")
+	if !ok {
+		t.Fatal("profile web is not in the index")
+	}
+	path := filepath.Join(s.Dir, blobPath(p.Blob))
+	good, err := g.Blob(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spoiled := append([]byte(nil), good...)
+	spoiled[len(spoiled)-1] ^= 1
+	for name, spoil := range map[string]func() error{
+		"one bit":   func() error { return os.WriteFile(path, spoiled, 0o600) },
+		"cut short": func() error { return os.WriteFile(path, good[:len(good)-1], 0o600) },
+		"longer":    func() error { return os.WriteFile(path, append(spoiled, 0), 0o600) },
+		"empty":     func() error { return os.Truncate(path, 0) },
+		"missing":   func() error { return os.Remove(path) },
+	} {
+		if err := spoil(); err != nil {
+			t.Fatal(err)
+		}
+		_, err := g.Blob(p)
+		if err == nil {
+			t.Errorf("%s: no error", name)
+		} else if !strings.Contains(err.Error(), "profile web") || !strings.Contains(err.Error(), "policy apply") {
+			t.Errorf("%s: error %q does not name the profile and what to do", name, err)
+		}
+		_ = os.WriteFile(path, good, 0o600)
+	}
+	if _, err := g.Blob(policy.Profile{Name: "other"}); err == nil {
+		t.Error("a profile that was never compiled has a blob")
+	}
+}
+
+func BenchmarkCurrentAndBlob(b *testing.B) {
+	s := newStore(b)
+	apply(b, s, "one")
+	for b.Loop() {
+		g, err := s.Current()
+		if err != nil {
+			b.Fatal(err)
+		}
+		p, _ := g.Index.Profile("web")
+		if _, err := g.Blob(p); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkCurrent(b *testing.B) {
+	s := newStore(b)
+	apply(b, s, "one")
+	for b.Loop() {
+		if _, err := s.Current(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

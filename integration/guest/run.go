@@ -1,0 +1,373 @@
+package guest
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A Job is one command that runs in a freshly booted guest.
+type Job struct {
+	Command    []string          // argv; looked up in the guest's PATH, runs as root
+	Dir        string            // where it runs; "" for /root
+	Env        []string          // KEY=VALUE, beside PATH, HOME, LANG and TERM
+	Files      map[string]string // path in the guest → file or directory of the host, copied there with its mode, owned by root
+	Output     io.Writer         // gets the command's stdout and stderr as they come, nothing else; nil drops them
+	Results    string            // directory of the host that gets what the command leaves in the guest's /results; "" for none
+	Console    string            // file of the host that gets the kernel's messages, replaced if it exists; "" for none
+	KernelArgs []string          // appended to the kernel's command line
+	Memory     int               // MiB; 0 stands for 3072
+	Progress   io.Writer         // hears when a boot is tried again; nil for none
+}
+
+// Result tells how a job went that ran to its end.
+type Result struct {
+	ExitCode int
+	Boot     time.Duration // from the start of QEMU to the start of the command
+	Command  time.Duration // from there to its end
+}
+
+// Run boots the guest and runs the job's command in it. The image is not written, so that any number of guests can run from it at once; what one of
+// them writes to its disks is gone after it, but for /results.
+// The error is not nil when the command did not run to its end, and then tells the last lines of the console. A command's own failure is no error.
+// When ctx ends, so does the guest.
+//
+// A kernel that panics before the command has begun is booted once more, because QEMU's emulation is sometimes at fault. A command never runs twice.
+func (i *Image) Run(ctx context.Context, job Job) (Result, error) {
+	result, err := i.boot(ctx, job)
+	if errors.As(err, new(panicError)) {
+		if job.Progress != nil {
+			fmt.Fprintf(job.Progress, "guest %s: booting again: %v\n", i.Suite, err)
+		}
+		result, err = i.boot(ctx, job)
+	}
+	if err != nil {
+		return result, fmt.Errorf("guest %s: %w", i.Suite, err)
+	}
+	return result, nil
+}
+
+// panicError is a kernel's panic before the command has begun.
+type panicError struct{ error }
+
+func (i *Image) boot(ctx context.Context, job Job) (Result, error) {
+	if len(job.Command) == 0 {
+		return Result{}, errors.New("the job has no command")
+	}
+	if err := need("qemu-system-x86_64", "mke2fs"); err != nil {
+		return Result{}, err
+	}
+	dir, err := os.MkdirTemp("", "guest-")
+	if err != nil {
+		return Result{}, err
+	}
+	defer os.RemoveAll(dir)
+	nonce := rand.Text()
+	disk := filepath.Join(dir, "job.img")
+	if err := i.jobDisk(ctx, job, nonce, filepath.Join(dir, "job"), disk); err != nil {
+		return Result{}, fmt.Errorf("making the job's disk: %w", err)
+	}
+	console := job.Console
+	if console == "" {
+		console = filepath.Join(dir, "console")
+	}
+	if err := os.WriteFile(console, nil, 0o644); err != nil {
+		return Result{}, err
+	}
+
+	vm, err := i.start(job, disk, console, dir)
+	if err != nil {
+		return Result{}, err
+	}
+	defer vm.kill()
+	stop := context.AfterFunc(ctx, vm.kill)
+	defer stop()
+
+	var results error
+	unpacked := make(chan struct{})
+	go func() {
+		defer close(unpacked)
+		if job.Results != "" {
+			results = untar(job.Results, vm.results)
+		}
+		io.Copy(io.Discard, vm.results)
+	}()
+	output := job.Output
+	if output == nil {
+		output = io.Discard
+	}
+	var result Result
+	began, ran, finished := time.Now(), time.Time{}, false
+	err = marked{
+		nonce:   nonce,
+		started: func() { ran = time.Now(); result.Boot = ran.Sub(began) },
+		exited: func(code int) {
+			result.ExitCode, result.Command, finished = code, time.Since(ran), true
+		},
+	}.copy(output, vm.output)
+	if !finished {
+		vm.wait(5 * time.Second) // let a dying kernel say its last words
+	}
+	vm.kill()
+	<-unpacked
+	if finished {
+		if results != nil {
+			results = fmt.Errorf("fetching /results: %w", results)
+		}
+		return result, errors.Join(err, results)
+	}
+
+	log, _ := os.ReadFile(console)
+	where := "before the command began"
+	if !ran.IsZero() {
+		where = fmt.Sprintf("while the command ran, %.1f s after it began", time.Since(ran).Seconds())
+	}
+	panicked := bytes.Contains(log, []byte("Kernel panic"))
+	switch {
+	case ctx.Err() != nil:
+		err = fmt.Errorf("stopped after %.1f s, %s: %w", time.Since(began).Seconds(), where, context.Cause(ctx))
+	case panicked:
+		err = fmt.Errorf("the kernel panicked %s", where)
+	default:
+		err = fmt.Errorf("the guest ended %s", where)
+	}
+	err = fmt.Errorf("%w\n%sthe console's last lines:\n%s", err, vm.said(), lastLines(log, 30))
+	if panicked && ran.IsZero() && ctx.Err() == nil {
+		err = panicError{err}
+	}
+	return result, err
+}
+
+// A vm is a QEMU that runs.
+type vm struct {
+	cmd     *exec.Cmd
+	stderr  *bytes.Buffer // read it after exited is closed
+	exited  chan struct{}
+	output  *os.File // what the guest writes to the port "output"; ends with QEMU
+	results *os.File // the same for the port "results"
+}
+
+// start starts QEMU. The file descriptors of its ports are those of two pipes, which QEMU knows as file descriptor sets (append=on keeps it from truncating them).
+func (i *Image) start(job Job, disk, console, tmp string) (*vm, error) {
+	memory := job.Memory
+	if memory == 0 {
+		memory = 3072
+	}
+	// oops=panic: a kernel that has stumbled proves nothing any more.
+	kernel := append([]string{"console=ttyS0", "quiet", "panic=-1", "oops=panic", "log_buf_len=8M", "apparmor=1", "security=apparmor"}, job.KernelArgs...)
+	v := &vm{stderr: new(bytes.Buffer), exited: make(chan struct{})}
+	// cx16=off and one processor: QEMU's emulation has crashed kernels with more.
+	v.cmd = exec.Command("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-machine", "q35,accel=tcg", "-cpu", "max,cx16=off", "-smp", "1", "-m", strconv.Itoa(memory),
+		"-kernel", i.kernel(), "-initrd", i.initramfs(), "-append", strings.Join(kernel, " "),
+		"-drive", "file="+i.disk()+",if=virtio,format=raw,cache=unsafe,snapshot=on",
+		"-drive", "file="+disk+",if=virtio,format=raw,readonly=on",
+		"-serial", "file:"+console,
+		"-device", "virtio-serial",
+	)
+	var ours, theirs []*os.File
+	for n, name := range []string{"output", "results"} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return nil, err
+		}
+		ours, theirs = append(ours, r), append(theirs, w)
+		v.cmd.Args = append(v.cmd.Args,
+			"-add-fd", fmt.Sprintf("fd=%d,set=%d", n+3, n+1),
+			"-chardev", fmt.Sprintf("file,id=%s,append=on,path=/dev/fdset/%d", name, n+1),
+			"-device", fmt.Sprintf("virtserialport,chardev=%s,name=%s", name, name))
+	}
+	v.output, v.results = ours[0], ours[1]
+	v.cmd.ExtraFiles = theirs
+	v.cmd.Stdout, v.cmd.Stderr = v.stderr, v.stderr
+	v.cmd.Env = append(os.Environ(), "TMPDIR="+tmp) // where QEMU keeps what a snapshot writes
+	v.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread() // the kernel sends Pdeathsig when the thread ends that started QEMU
+		defer runtime.UnlockOSThread()
+		err := v.cmd.Start()
+		started <- err
+		if err == nil {
+			v.cmd.Wait()
+			close(v.exited)
+		}
+	}()
+	err := <-started
+	for _, w := range theirs {
+		w.Close()
+	}
+	if err != nil {
+		for _, r := range ours {
+			r.Close()
+		}
+		return nil, err
+	}
+	return v, nil
+}
+
+// wait waits for QEMU's end, but no longer than d.
+func (v *vm) wait(d time.Duration) {
+	select {
+	case <-v.exited:
+	case <-time.After(d):
+	}
+}
+
+// kill ends QEMU and waits for it.
+func (v *vm) kill() {
+	v.cmd.Process.Kill()
+	<-v.exited
+}
+
+// said gives what QEMU itself had to say.
+func (v *vm) said() string {
+	if text := lastLines(v.stderr.Bytes(), 10); text != "" {
+		return "QEMU said: " + text + "\n"
+	}
+	return ""
+}
+
+// jobScript is what init.sh hands over to.
+//
+//go:embed job.sh
+var jobScript string
+
+// jobDisk makes the second disk of a guest: job.sh, what it needs to know, and the job's files. It is gathered in dir.
+func (i *Image) jobDisk(ctx context.Context, job Job, nonce, dir, image string) error {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	var files strings.Builder
+	var size int64
+	for n, to := range slices.Sorted(maps.Keys(job.Files)) {
+		if !path.IsAbs(to) {
+			return fmt.Errorf("%s: a file's path in the guest must be absolute", to)
+		}
+		staged, err := stage(job.Files[to], filepath.Join(dir, strconv.Itoa(n)))
+		if err != nil {
+			return err
+		}
+		size += staged
+		fmt.Fprintf(&files, "mkdir -p %s\nrm -rf %s\ncp -R --no-dereference --preserve=mode,timestamps /job/%d %s\n", quote(path.Dir(to)), quote(to), n, quote(to))
+	}
+	var command strings.Builder
+	if job.Dir != "" {
+		fmt.Fprintf(&command, "cd %s || exit 127\n", quote(job.Dir))
+	}
+	for _, kv := range job.Env {
+		fmt.Fprintf(&command, "export %s\n", quote(kv))
+	}
+	command.WriteString("exec")
+	for _, arg := range job.Command {
+		command.WriteString(" " + quote(arg))
+	}
+	results := ""
+	if job.Results != "" {
+		results = "yes"
+	}
+	for name, text := range map[string]string{
+		"job.sh":     jobScript,
+		"job.conf":   fmt.Sprintf("nonce=%s\nsuite=%s\nresults=%s\n", nonce, i.Suite, results),
+		"files.sh":   files.String(),
+		"command.sh": command.String() + "\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return makeDisk(ctx, dir, image, fmt.Sprintf("%dM", 8+size*11/10>>20))
+}
+
+// stage gives a file or directory of the host a second name below the job's directory, or copies it where that can't be, and tells its size in bytes.
+func stage(from, to string) (size int64, err error) {
+	from, err = filepath.EvalSymlinks(from)
+	if err != nil {
+		return 0, err
+	}
+	err = filepath.WalkDir(from, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		size += info.Size() + 4096
+		target := to + strings.TrimPrefix(name, from)
+		switch {
+		case entry.IsDir():
+			return os.Mkdir(target, info.Mode().Perm()|0o700)
+		case entry.Type() == fs.ModeSymlink:
+			link, err := os.Readlink(name)
+			if err != nil {
+				return err
+			}
+			return os.Symlink(link, target)
+		case !entry.Type().IsRegular():
+			return fmt.Errorf("%s is neither a file nor a directory", name)
+		case os.Link(name, target) == nil:
+			return nil
+		}
+		return copyFile(name, target)
+	})
+	return size, err
+}
+
+// quote makes one word of a shell command.
+func quote(s string) string {
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// untar unpacks directories and files, which is what results are.
+func untar(dir string, r io.Reader) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	archive := tar.NewReader(r)
+	for {
+		header, err := archive.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		switch header.Typeflag {
+		case tar.TypeDir:
+			err = root.MkdirAll(path.Clean(header.Name), 0o755)
+		case tar.TypeReg:
+			var f *os.File
+			if f, err = root.OpenFile(path.Clean(header.Name), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, header.FileInfo().Mode().Perm()); err == nil {
+				_, err = io.Copy(f, archive)
+				err = errors.Join(err, f.Close())
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,196 @@
+// Probe is what containers of the tests run. It tries one operation and prints how that went, so that a test sees what a profile allows:
+// "ok", or "errno EACCES" with the name of the error. Answers about more than one thing begin with its name ("child ok").
+//
+//	probe label                 prints its own AppArmor label
+//	probe read PATH             opens and reads a file
+//	probe write PATH            creates or truncates a file and writes to it
+//	probe exec PATH [ARG...]    starts a program and waits for it
+//	probe mount [TARGET]        mounts a tmpfs (on /mnt)
+//	probe kill-self-child       sends SIGCONT to itself, to a child, and from a child to itself
+//	probe ptrace-child          attaches to a child as a debugger does
+//	probe sleep                 sleeps until it is killed
+//	probe hold                  prints "ready"; then runs every line of its standard input as a command, each answer ending in a line "."
+//
+// It is static and starts no other program unless told to, so that a profile needs to allow little for it.
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+func main() {
+	if len(os.Args) < 2 {
+		fmt.Fprintln(os.Stderr, "usage: probe command [argument ...]")
+		os.Exit(2)
+	}
+	if err := run(os.Stdout, os.Args[1], os.Args[2:]); err != nil {
+		fmt.Fprintln(os.Stderr, "probe:", err)
+		os.Exit(2)
+	}
+}
+
+// run runs one command. An operation that is denied is an answer; the error is for a command that is none.
+func run(w io.Writer, command string, args []string) error {
+	arg := func(otherwise string) string {
+		if len(args) > 0 {
+			return args[0]
+		}
+		return otherwise
+	}
+	switch command {
+	case "label":
+		label, err := os.ReadFile("/proc/self/attr/current")
+		if err != nil {
+			fmt.Fprintln(w, answer(err))
+			return nil
+		}
+		fmt.Fprintln(w, strings.TrimRight(string(label), "\x00\n"))
+	case "read":
+		_, err := os.ReadFile(arg(""))
+		fmt.Fprintln(w, answer(err))
+	case "write":
+		fmt.Fprintln(w, answer(os.WriteFile(arg(""), []byte("written by probe\n"), 0o644)))
+	case "exec":
+		if len(args) == 0 {
+			return errors.New("exec what?")
+		}
+		err := exec.Command(args[0], args[1:]...).Run()
+		if errors.As(err, new(*exec.ExitError)) { // it ran
+			err = nil
+		}
+		fmt.Fprintln(w, answer(err))
+	case "mount":
+		fmt.Fprintln(w, answer(unix.Mount("probe", arg("/mnt"), "tmpfs", 0, "")))
+	case "kill-self-child":
+		killSelfChild(w)
+	case "ptrace-child":
+		ptraceChild(w)
+	case "sleep":
+		signal.Ignore(syscall.SIGCONT)
+		select {}
+	case "hold":
+		fmt.Fprintln(w, "ready")
+		for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+			if words := strings.Fields(lines.Text()); len(words) > 0 {
+				if err := run(w, words[0], words[1:]); err != nil {
+					fmt.Fprintln(w, "error", err)
+				}
+			}
+			fmt.Fprintln(w, ".")
+		}
+		select {} // standard input has ended, as in a detached container; live on until killed
+	default:
+		return fmt.Errorf("no command is called %q", command)
+	}
+	return nil
+}
+
+func answer(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	if errno := syscall.Errno(0); errors.As(err, &errno) {
+		if errno == 0 {
+			return "ok"
+		}
+		return "errno " + unix.ErrnoName(errno)
+	}
+	return "error " + err.Error()
+}
+
+func killSelfChild(w io.Writer) {
+	signal.Ignore(syscall.SIGCONT)
+	fmt.Fprintln(w, "self", answer(unix.Kill(os.Getpid(), unix.SIGCONT)))
+	child, err := fork(pause)
+	if err != nil {
+		fmt.Fprintln(w, "fork", answer(err))
+		return
+	}
+	fmt.Fprintln(w, "child", answer(unix.Kill(child, unix.SIGCONT)))
+	end(child)
+
+	child, err = fork(signalParent)
+	if err != nil {
+		fmt.Fprintln(w, "fork", answer(err))
+		return
+	}
+	var status unix.WaitStatus
+	if _, err := unix.Wait4(child, &status, 0, nil); err != nil {
+		fmt.Fprintln(w, "wait", answer(err))
+		return
+	}
+	fmt.Fprintln(w, "parent", answer(syscall.Errno(status.ExitStatus())))
+}
+
+func ptraceChild(w io.Writer) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	child, err := fork(pause)
+	if err != nil {
+		fmt.Fprintln(w, "fork", answer(err))
+		return
+	}
+	defer end(child)
+	err = unix.PtraceAttach(child)
+	fmt.Fprintln(w, answer(err))
+	if err == nil {
+		unix.Wait4(child, nil, 0, nil)
+		unix.PtraceDetach(child)
+	}
+}
+
+// fork makes a child that only runs body. It executes no program, because that would be an operation of its own to a profile;
+// therefore body may do nothing but raw system calls, as the child has one thread and none of Go's runtime.
+func fork(body func()) (int, error) {
+	syscall.ForkLock.Lock()
+	defer syscall.ForkLock.Unlock()
+	pid, _, errno := syscall.RawSyscall6(syscall.SYS_CLONE, uintptr(syscall.SIGCHLD), 0, 0, 0, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	if pid == 0 {
+		body()
+	}
+	return int(pid), nil
+}
+
+// pause dies with whoever kills it; a child that may not be killed must not outlive its parent.
+//
+//go:norace
+//go:nosplit
+func pause() {
+	syscall.RawSyscall(syscall.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL), 0)
+	for {
+		syscall.RawSyscall(syscall.SYS_PAUSE, 0, 0, 0)
+	}
+}
+
+// signalParent exits with the errno of a signal to its parent.
+//
+//go:norace
+//go:nosplit
+func signalParent() {
+	parent, _, _ := syscall.RawSyscall(syscall.SYS_GETPPID, 0, 0, 0)
+	_, _, errno := syscall.RawSyscall(syscall.SYS_KILL, parent, uintptr(syscall.SIGCONT), 0)
+	for {
+		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, uintptr(errno), 0, 0)
+	}
+}
+
+// end kills a child and collects it. Where a profile forbids the killing, the child is left to its parent's end.
+func end(child int) {
+	if unix.Kill(child, unix.SIGKILL) == nil {
+		unix.Wait4(child, nil, 0, nil)
+	}
+}

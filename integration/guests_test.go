@@ -1,0 +1,299 @@
+package integration
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/guest"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+)
+
+// programs are the main packages that tests in a guest find in its PATH. One that is not there yet is left out.
+var programs = []string{
+	"hook/oci-apparmor-hook",
+	"shim/oci-apparmor-runtime",
+	"shim/containerd-shim-apparmor-v2",
+	"install/oci-apparmor",
+	"integration/probe",
+}
+
+// TestGuests runs the other tests of this package in guests, and reports each as a subtest: TestGuests/trixie/TestName.
+//
+// OCI_APPARMOR_GUESTS says in which: all, or suites with commas between them. The parts of -run behind the suite choose the tests, so that
+// -run TestGuests/trixie/TestName runs one test in one guest. With -v every guest's output is shown as it comes.
+func TestGuests(t *testing.T) {
+	suites := os.Getenv("OCI_APPARMOR_GUESTS")
+	if suites == "" {
+		t.Skip("boots virtual machines: set OCI_APPARMOR_GUESTS to all, or to some of bookworm,trixie,forky")
+	}
+	guests, err := guest.Select(suites)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := sources(t)
+	files := build(t, root)
+
+	type boot struct {
+		guest.Guest
+		guest.Variant
+	}
+	var boots []boot
+	for _, g := range guests {
+		boots = append(boots, boot{g, guest.Variant{}})
+	}
+	for _, v := range guest.Variants {
+		boots = append(boots, boot{guests[0], v})
+	}
+	two := make(chan struct{}, 2) // at a time: each takes a processor and 3 GiB
+	for _, b := range boots {
+		name := b.Suite
+		if b.Name != "" {
+			name += "-" + b.Name
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			two <- struct{}{}
+			defer func() { <-two }()
+			runGuest(t, b.Guest, b.Variant, files)
+		})
+	}
+}
+
+// sources looks at every file that goes into the guests, so that go's test cache knows of them, and gives the module's directory.
+// A result is only taken from the cache while all of them are the same.
+func sources(t *testing.T) (root string) {
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && strings.HasPrefix(entry.Name(), ".") {
+			return fs.SkipDir
+		}
+		_, err = os.Stat(name)
+		if errors.Is(err, fs.ErrNotExist) { // an editor's file that has come and gone
+			err = nil
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+// testDir is where a guest has this package's test binary, and its testdata beside it.
+const testDir = "/usr/local/lib/oci-apparmor/integration"
+
+// build builds the programs and this package's test binary, and gives them as guest.Job wants them.
+func build(t *testing.T, root string) map[string]string {
+	dir := t.TempDir()
+	command := func(args ...string) {
+		cmd := exec.Command("go", args...)
+		cmd.Dir = root
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	files := map[string]string{}
+	for _, p := range programs {
+		if sources, _ := filepath.Glob(filepath.Join(root, p, "*.go")); len(sources) == 0 {
+			continue
+		}
+		binary := filepath.Join(dir, path.Base(p))
+		command("build", "-o", binary, "./"+p)
+		files["/usr/local/bin/"+path.Base(p)] = binary
+	}
+	binary := filepath.Join(dir, "integration.test")
+	command("test", "-c", "-o", binary, "./integration")
+	files[testDir+"/integration.test"] = binary
+	if _, err := os.Stat("testdata"); err == nil {
+		files[testDir+"/testdata"] = "testdata"
+	}
+	return files
+}
+
+// runGuest boots a guest, runs this package's tests in it, and reports them as subtests of t.
+func runGuest(t *testing.T, g guest.Guest, v guest.Variant, files map[string]string) {
+	ctx := context.Background()
+	timeout := time.Duration(0)
+	if deadline, ok := t.Deadline(); ok {
+		// Time enough is kept for a test binary that hangs to show its stacks, and for the rest of this function.
+		timeout = max(time.Until(deadline)-90*time.Second, time.Second)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-15*time.Second))
+		defer cancel()
+	}
+	image, err := g.Build(ctx, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	installed := image.Versions()
+	for _, p := range slices.Concat(g.Packages, g.Optional) {
+		t.Logf("%s %s", p, cmp.Or(installed[p], "is missing: "+image.Missing()[p]))
+	}
+
+	run, chosen := pattern(), pattern() != ""
+	skip := []string{"^TestGuests$"}
+	if v.Name == "" {
+		for _, v := range guest.Variants {
+			skip = append(skip, v.Tests)
+		}
+	} else if !chosen {
+		run = v.Tests
+	}
+	tests, output := startReport(t)
+	result, err := image.Run(ctx, guest.Job{
+		Command: []string{
+			"./integration.test", "-test.v=test2json", "-test.run=" + run, "-test.skip=" + strings.Join(skip, "|"), "-test.timeout=" + timeout.String(),
+		},
+		Dir:        testDir,
+		Env:        []string{inside.SuiteVariable + "=" + g.Suite, inside.VariantVariable + "=" + v.Name},
+		Files:      files,
+		KernelArgs: v.KernelArgs,
+		Output:     output,
+		Progress:   os.Stderr,
+	})
+	report := tests()
+	for _, test := range report.children {
+		test.report(t)
+	}
+	switch {
+	case err != nil:
+		t.Error(err)
+	case result.ExitCode != 0 && !t.Failed():
+		t.Errorf("the tests' exit code is %d\n%s", result.ExitCode, report.output.String())
+	case len(report.children) == 0 && chosen:
+		t.Skipf("no test matches -run %s here", run)
+	case len(report.children) == 0:
+		t.Errorf("no test ran\n%s", report.output.String())
+	}
+	t.Logf("booted in %.1f s, tests took %.1f s", result.Boot.Seconds(), result.Command.Seconds())
+}
+
+// pattern gives the part of -run that chooses tests within a guest.
+func pattern() string {
+	parts := strings.SplitN(flag.Lookup("test.run").Value.String(), "/", 3)
+	if len(parts) < 3 {
+		return ""
+	}
+	return parts[2]
+}
+
+// A guestTest is a test, or a subtest, that ran in a guest; the one without a name is the whole run.
+type guestTest struct {
+	name     string
+	action   string // how it ended: pass, fail, skip; "" if it did not
+	output   strings.Builder
+	children []*guestTest
+}
+
+// child gives the test of that name below g, which it makes if there is none.
+func (g *guestTest) child(name string) *guestTest {
+	i := slices.IndexFunc(g.children, func(c *guestTest) bool { return c.name == name })
+	if i < 0 {
+		i = len(g.children)
+		g.children = append(g.children, &guestTest{name: name})
+	}
+	return g.children[i]
+}
+
+// report makes a subtest of t that ends as the test did in the guest, with what it said there.
+func (g *guestTest) report(t *testing.T) {
+	t.Run(g.name, func(t *testing.T) {
+		if !testing.Verbose() || g.action != "pass" { // -v has shown it already
+			io.WriteString(t.Output(), g.output.String())
+		}
+		for _, c := range g.children {
+			c.report(t)
+		}
+		switch g.action {
+		case "fail":
+			t.Fail()
+		case "skip":
+			t.SkipNow()
+		case "":
+			t.Error("did not end")
+		}
+	})
+}
+
+// startReport takes the output of a test binary that runs with -test.v=test2json. The function gives what it told, once the output is complete.
+func startReport(t *testing.T) (tests func() *guestTest, output io.Writer) {
+	cmd := exec.Command("go", "tool", "test2json", "-t")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	all := new(guestTest)
+	done := make(chan error, 1)
+	go func() {
+		events := json.NewDecoder(bufio.NewReader(stdout))
+		for {
+			var event struct{ Action, Test, Output string }
+			if err := events.Decode(&event); err != nil {
+				done <- err
+				io.Copy(io.Discard, stdout)
+				return
+			}
+			test := all
+			if event.Test != "" {
+				for name := range strings.SplitSeq(event.Test, "/") {
+					test = test.child(name)
+				}
+			}
+			switch event.Action {
+			case "output":
+				line := strings.TrimLeft(event.Output, " ")
+				if strings.HasPrefix(line, "=== ") {
+					break
+				}
+				if testing.Verbose() {
+					fmt.Printf("%s | %s", path.Base(t.Name()), event.Output)
+				}
+				if !strings.HasPrefix(line, "--- ") {
+					test.output.WriteString(event.Output)
+				}
+			case "pass", "fail", "skip":
+				test.action = event.Action
+			}
+		}
+	}()
+	return func() *guestTest {
+		stdin.Close()
+		if err := <-done; err != io.EOF {
+			t.Errorf("go tool test2json: %v", err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("go tool test2json: %v", err)
+		}
+		return all
+	}, stdin
+}

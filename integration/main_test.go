@@ -1,0 +1,119 @@
+// Package integration tests the project where it has to work: with real runtimes, on real kernels that have AppArmor.
+//
+// The tests run in guests, virtual machines that package guest builds and boots, with the help of package inside. TestGuests starts them:
+//
+//	OCI_APPARMOR_GUESTS=all go test ./integration
+//	OCI_APPARMOR_GUESTS=trixie go test ./integration -v -run TestGuests/trixie/TestSmoke
+//
+// Without that variable, and on any machine that is not a guest, they skip.
+package integration
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/guest"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+)
+
+// The smoke tests are about the guests themselves: when one of these fails, no other result means anything.
+
+func TestSmokeKernelHasAppArmor(t *testing.T) {
+	inside.Require(t)
+	enabled, err := os.ReadFile("/sys/module/apparmor/parameters/enabled")
+	if err != nil || strings.TrimSpace(string(enabled)) != "Y" {
+		t.Fatalf("AppArmor is not enabled: %q, %v", enabled, err)
+	}
+	if label := inside.Label(t, os.Getpid()); label != "unconfined" {
+		t.Errorf("the tests run as %q, want unconfined", label)
+	}
+	if profiles := inside.Profiles(t); len(profiles) > 0 {
+		t.Errorf("profiles are loaded: %v, want none", profiles)
+	}
+}
+
+// smokeProfile allows all but one write. It says who may send signals and trace, as kernels and runtimes differ in what they ask a profile for.
+const smokeProfile = `
+profile smoke flags=(attach_disconnected,mediate_deleted) {
+	file,
+	capability,
+	network,
+	mount,
+	umount,
+	signal,
+	ptrace,
+	unix,
+	deny /etc/denied w,
+}`
+
+func TestSmokeProfileConfines(t *testing.T) {
+	inside.EachRuntime(t, func(t *testing.T, runtime string) {
+		inside.LoadProfile(t, smokeProfile)
+		log := inside.KernelLog(t)
+		c := inside.NewBundle(t, func(s *specs.Spec) { s.Process.ApparmorProfile = "smoke" }).Start(t, runtime)
+
+		const label = "smoke (enforce)"
+		if got := c.Label(t); got != label {
+			t.Errorf("label from outside: %q, want %q", got, label)
+		}
+		for _, q := range []struct{ command, want string }{
+			{"label", label},
+			{"write /etc/denied", "errno EACCES"},
+			{"write /etc/allowed", "ok"},
+			{"read /etc/passwd", "ok"},
+			{"read /etc/nothing", "errno ENOENT"},
+			{"exec /bin/true", "ok"},
+			{"mount /mnt", "errno EPERM"}, // the profile allows it, the capabilities do not
+			{"kill-self-child", "self ok\nchild ok\nparent ok"},
+			{"ptrace-child", "ok"},
+		} {
+			if got := c.Ask(t, q.command); got != q.want {
+				t.Errorf("%s: %q, want %q", q.command, got, q.want)
+			}
+			if got := c.ExecProbe(t, strings.Fields(q.command)...); got != q.want {
+				t.Errorf("exec'd %s: %q, want %q", q.command, got, q.want)
+			}
+		}
+		if lines := log.Grep(t, `apparmor="DENIED"`); len(lines) > 0 { // a deny rule without audit is silent
+			t.Errorf("the kernel logged denials:\n%s", strings.Join(lines, "\n"))
+		}
+		if outcome := c.Exec(t, "/bin/sh", "-c", "echo words; exit 7"); outcome.Stdout != "words\n" || outcome.Code != 7 {
+			t.Errorf("exec: %+v, want words and exit code 7", outcome)
+		}
+	})
+}
+
+func TestSmokeContainerRunsToItsEnd(t *testing.T) {
+	inside.EachRuntime(t, func(t *testing.T, runtime string) {
+		b := inside.NewBundle(t, func(s *specs.Spec) { s.Process.Args = []string{"sh", "-c", "probe label; cat; exit 3"} })
+		if outcome := b.Run(t, runtime); outcome.Code != 3 || outcome.Stdout != "unconfined\n" {
+			t.Errorf("%+v, want unconfined and exit code 3", outcome)
+		}
+	})
+}
+
+func TestSmokeRuntimeReportsUnknownProfile(t *testing.T) {
+	inside.EachRuntime(t, func(t *testing.T, runtime string) {
+		b := inside.NewBundle(t, func(s *specs.Spec) { s.Process.ApparmorProfile = "not-loaded" })
+		c, outcome := b.TryStart(t, runtime)
+		if c != nil || outcome.Stderr == "" {
+			t.Errorf("started %v, said %q; want it to fail with a reason", c != nil, outcome.Stderr)
+		}
+	})
+}
+
+func TestSmokeNoAppArmorBoot(t *testing.T) {
+	inside.Need(t, guest.NoAppArmor)
+	if enabled, _ := os.ReadFile("/sys/module/apparmor/parameters/enabled"); strings.TrimSpace(string(enabled)) != "N" {
+		t.Errorf("AppArmor is enabled: %q", enabled)
+	}
+	for _, name := range inside.Runtimes {
+		b := inside.NewBundle(t)
+		if got := b.Start(t, name).Ask(t, "write /etc/x"); got != "ok" {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}

@@ -32,6 +32,19 @@ func (m Mode) String() string {
 	return fmt.Sprintf("mode %d", uint8(m))
 }
 
+// ParseMode reads a mode that a policy may ask for: "enforce", "complain" or "kill".
+func ParseMode(s string) (Mode, error) {
+	for m := Enforce; m <= Kill; m++ {
+		if s == modes[m] {
+			return m, nil
+		}
+	}
+	if s == modes[Unconfined] {
+		return 0, fmt.Errorf("mode %q confines nothing: use enforce, complain or kill", s)
+	}
+	return 0, fmt.Errorf("mode %s does not exist: use enforce, complain or kill", quote(s))
+}
+
 // Compiled is one profile inside a Blob: a main profile, or a child or hat of one ("main//child").
 type Compiled struct {
 	Name string

@@ -1,0 +1,76 @@
+package profile
+
+import (
+	"fmt"
+	"strings"
+)
+
+// MaxName is the longest name in bytes that a profile may have. The kernel makes a directory of the name, a dot and a
+// counter; at 253 bytes and more it fails after it has made another one that it then leaves behind, and every later
+// load of a new profile on the machine fails with EEXIST. 200 leaves room for the counter and for whoever adds to a
+// name.
+const MaxName = 200
+
+// CheckName reports whether name may name a profile of ours: a letter or digit, then letters, digits and . _ + -,
+// MaxName bytes at most, and no beginning of "unconfined".
+//
+// The grammar is this strict because the kernel's is not: in a label, ":", "::x", "&x" and every unloaded beginning of
+// "unconfined" ("u" is enough) mean something else than a profile of that name, and the last of them no confinement at
+// all (aa_label_strn_parse and aa_lookupn_profile, security/apparmor).
+func CheckName(name string) error {
+	if name == "" {
+		return fmt.Errorf("a profile's name is empty: give it one of letters, digits and . _ + -")
+	}
+	if len(name) > MaxName {
+		return fmt.Errorf("profile name %s has %d bytes: %d are allowed, because much longer ones break policy loading "+
+			"for the whole machine", quote(name), len(name), MaxName)
+	}
+	if strings.HasPrefix("unconfined", name) {
+		return fmt.Errorf("profile name %q is a beginning of \"unconfined\", which the kernel takes for no confinement: "+
+			"choose another name", name)
+	}
+	if name[0] == '/' {
+		return fmt.Errorf("profile name %s begins with a slash: such a profile attaches to the programs of that path on "+
+			"the whole node; write \"profile NAME { ... }\" with a name that is no path", quote(name))
+	}
+	for i := range len(name) {
+		c := name[i]
+		alnum := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		switch {
+		case alnum:
+		case i == 0:
+			return fmt.Errorf("profile name %s begins with %s: it must begin with a letter or digit",
+				quote(name), quote(name[:1]))
+		case !strings.Contains("._+-", name[i:i+1]):
+			return fmt.Errorf("profile name %s holds %s: letters, digits and . _ + - are allowed",
+				quote(name), quote(name[i:i+1]))
+		}
+	}
+	return nil
+}
+
+// checkFullName is CheckName for a main profile's name and for that of a child, "main//child", part by part.
+func checkFullName(name string) error {
+	for part := range strings.SplitSeq(name, "//") {
+		if part != name && strings.HasPrefix(part, "/") {
+			return fmt.Errorf("child %s has a path for a name: give it another, and reach it by \"PATH cx -> NAME\"",
+				quote(name))
+		}
+		if err := CheckName(part); err != nil {
+			if part != name {
+				return fmt.Errorf("in %s: %w", quote(name), err)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// quote makes a hostile string fit for an error: quoted, in ASCII, and cut where it is long.
+func quote(s string) string {
+	const most = 64
+	if len(s) > most {
+		return fmt.Sprintf("%+q...", s[:most])
+	}
+	return fmt.Sprintf("%+q", s)
+}

@@ -1,0 +1,285 @@
+package profile
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+	"unicode"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// MaxText is the longest profile text in bytes. The largest that distributions ship have 30 KiB.
+	MaxText = 1 << 20
+
+	maxBlob   = 64 << 20 // bytes of a compiled text
+	maxErrors = 1 << 20  // bytes of the parser's stderr
+	timeLimit = 30 * time.Second
+)
+
+// parserDirs are where apparmor_parser may be. PATH is not asked: hooks run with whatever their engine has there.
+var parserDirs = []string{"/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin"}
+
+// ErrNoParser is the error where apparmor_parser is not installed.
+var ErrNoParser = errors.New("apparmor_parser is not installed")
+
+// Compiler turns profile texts into blobs with apparmor_parser. Its methods may be called at the same time.
+type Compiler struct {
+	Parser string        // absolute path of apparmor_parser
+	Base   string        // directory of AppArmor's own files, where includes are looked for; BaseDir where empty
+	Limit  time.Duration // how long one run of the parser may take; 30 seconds where zero
+
+	features []byte
+}
+
+// NewCompiler finds apparmor_parser and gives a compiler for kernels with these features, in the form that
+// ReadFeatures gives. The error is ErrNoParser where there is no parser.
+func NewCompiler(features []byte) (*Compiler, error) {
+	if len(bytes.TrimSpace(features)) == 0 {
+		return nil, errors.New("no kernel features are given: apparmor_parser would silently compile profiles that " +
+			"mediate neither mounts nor signals")
+	}
+	// Parsers since 5.0 compress what they write where the kernel could take it so. Every kernel takes it uncompressed,
+	// and only so can it be read here.
+	f, err := withoutFeature(string(features), "compressed_load")
+	if err != nil {
+		return nil, err
+	}
+	parser, err := findParser(parserDirs, os.Geteuid() == 0)
+	if err != nil {
+		return nil, err
+	}
+	return &Compiler{Parser: parser, features: []byte(f)}, nil
+}
+
+// findParser gives the path of the first apparmor_parser in dirs. For root it must be root's, and nobody else's to
+// change.
+func findParser(dirs []string, forRoot bool) (string, error) {
+	for _, dir := range dirs {
+		path := filepath.Join(dir, "apparmor_parser")
+		info, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("find apparmor_parser: %w", err)
+		}
+		if !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
+			return "", fmt.Errorf("%s is no program: reinstall the package that it belongs to", path)
+		}
+		if forRoot {
+			if owner := info.Sys().(*syscall.Stat_t).Uid; owner != 0 || info.Mode().Perm()&0o022 != 0 {
+				return "", fmt.Errorf("%s belongs to user %d and has mode %#o: root does not run a program that others "+
+					"can change; chown root and chmod 755 it", path, owner, info.Mode().Perm())
+			}
+		}
+		return path, nil
+	}
+	return "", fmt.Errorf("%w (looked in %s): install the package \"apparmor\", or \"apparmor-parser\" on SUSE",
+		ErrNoParser, strings.Join(dirs, ", "))
+}
+
+// Version gives the version of apparmor_parser, such as "4.1.0".
+func (c *Compiler) Version(ctx context.Context) (string, error) {
+	stdout, _, err := c.run(ctx, nil, nil, "--version")
+	if err != nil {
+		return "", fmt.Errorf("ask %s for its version: %w", c.Parser, err)
+	}
+	line, _, _ := strings.Cut(string(stdout), "\n")
+	_, version, found := strings.Cut(line, " version ")
+	if !found || strings.ContainsFunc(version, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", fmt.Errorf("ask %s for its version: it says %s", c.Parser, quote(line))
+	}
+	return version, nil
+}
+
+// Compile compiles a profile text into a blob that defines exactly the profile name and children of it, all in mode.
+// source says where the text comes from, for errors.
+//
+// The text itself says enforce mode (which is to say nothing), or mode. The same text gives the same bytes, as long as
+// parser, features and the files that the text includes are the same.
+func (c *Compiler) Compile(ctx context.Context, name string, mode Mode, source string, text []byte) (Blob, error) {
+	b, err := c.compile(ctx, name, mode, text)
+	if err != nil {
+		return Blob{}, fmt.Errorf("compile %s for profile %s: %w", source, quote(name), err)
+	}
+	return b, nil
+}
+
+func (c *Compiler) compile(ctx context.Context, name string, mode Mode, text []byte) (Blob, error) {
+	if err := CheckName(name); err != nil {
+		return Blob{}, err
+	}
+	if len(text) > MaxText {
+		return Blob{}, fmt.Errorf("the text has %d bytes, %d are allowed", len(text), MaxText)
+	}
+	if i := bytes.IndexByte(text, 0); i >= 0 {
+		return Blob{}, fmt.Errorf("line %d of the text holds a NUL byte, which no profile has",
+			1+bytes.Count(text[:i], []byte("\n")))
+	}
+	data, err := c.output(ctx, text)
+	if err != nil {
+		return Blob{}, err
+	}
+	written, err := Parse(data)
+	if err != nil {
+		return Blob{}, err
+	}
+	blob, err := written.WithMode(mode)
+	if err != nil {
+		return Blob{}, err
+	}
+	if err := blob.Check(name, mode); err != nil {
+		return Blob{}, err
+	}
+	for _, p := range written.Profiles {
+		if p.Mode != Enforce && p.Mode != mode {
+			return Blob{}, fmt.Errorf("the text puts profile %s into %s mode, the policy into %s: take \"%s\" out of the "+
+				"profile's flags; the policy alone says the mode", quote(p.Name), p.Mode, mode, p.Mode)
+		}
+	}
+	return blob, nil
+}
+
+// output runs apparmor_parser on a text and gives what it writes.
+//
+// The text goes in by stdin, for which the parser uses neither its cache, which is keyed by time stamps, nor the
+// links in disable and force-complain. Its configuration file stays out, so that a distribution's does not decide on
+// the result. Without --policy-features a text that names no ABI would get one that depends on the parser's version.
+func (c *Compiler) output(ctx context.Context, text []byte) ([]byte, error) {
+	features, err := memfile("features", c.features)
+	if err != nil {
+		return nil, err
+	}
+	defer features.Close()
+	base := cmp.Or(c.Base, BaseDir)
+	args := []string{
+		"--config-file", "/dev/null",
+		"--base", base,
+		"--skip-kernel-load", "--skip-cache",
+		"--kernel-features", "/proc/self/fd/3", // the first of run's files
+		"--stdout",
+	}
+	if abi := filepath.Join(base, "abi/3.0"); (Node{Base: base}).has("abi/3.0") {
+		args = append(args, "--policy-features", abi)
+	}
+	stdout, stderr, err := c.run(ctx, text, []*os.File{features}, args...)
+	if err != nil {
+		return nil, err
+	}
+	// Both have been seen with exit status 0: the first where an error is found late, the second where the kernel's
+	// features can't be read.
+	for _, sign := range []string{"parser error", "Cache read/write disabled"} {
+		if bytes.Contains(stderr, []byte(sign)) {
+			return nil, fmt.Errorf("apparmor_parser: %s", readable(stderr))
+		}
+	}
+	return stdout, nil
+}
+
+// memfile gives an unnamed file with this content.
+func memfile(name string, content []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make a file in memory: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if _, err := f.Write(content); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("make a file in memory: %w", err)
+	}
+	return f, nil
+}
+
+// run runs apparmor_parser with nothing of our environment, files as its descriptors from 3 on, in a process group of
+// its own, which is killed when it takes too long or writes too much.
+func (c *Compiler) run(ctx context.Context, stdin []byte, files []*os.File, args ...string) (
+	stdout, stderr []byte, err error,
+) {
+	limit := cmp.Or(c.Limit, timeLimit)
+	ctx, cancelLimit := context.WithTimeoutCause(ctx, limit,
+		fmt.Errorf("apparmor_parser was killed: it did not finish within %s", limit))
+	defer cancelLimit()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+
+	out := &bounded{most: maxBlob, stop: cancel}
+	errs := &bounded{most: maxErrors, stop: cancel}
+	cmd := exec.CommandContext(ctx, c.Parser, args...)
+	cmd.Env = []string{"LC_ALL=C"}
+	cmd.Dir = "/"
+	cmd.Stdin = bytes.NewReader(stdin)
+	cmd.Stdout, cmd.Stderr = out, errs
+	cmd.ExtraFiles = files
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second // for a child of it that left the group with our pipes open
+	err = cmd.Run()
+	if err == nil {
+		return out.buf.Bytes(), errs.buf.Bytes(), nil
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	} else {
+		err = fmt.Errorf("run %s: %w", c.Parser, err)
+	}
+	if said := readable(errs.buf.Bytes()); said != "" {
+		err = fmt.Errorf("%s (%w)", said, err)
+	}
+	return nil, nil, err
+}
+
+// bounded is a buffer that takes so many bytes, and then stops whoever fills it.
+type bounded struct {
+	buf  bytes.Buffer // not embedded: its ReadFrom would take everything
+	most int
+	stop context.CancelCauseFunc
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if len(p) > b.most-b.buf.Len() {
+		err := fmt.Errorf("apparmor_parser was killed: it wrote more than %d bytes", b.most)
+		b.stop(err)
+		return 0, err
+	}
+	return b.buf.Write(p)
+}
+
+// readable makes what a program said fit for one line of an error: its last lines, where an error stands, without
+// characters that a terminal would act on.
+func readable(b []byte) string {
+	const most = 4 << 10
+	cut := ""
+	if len(b) > most {
+		b, cut = b[len(b)-most:], "... "
+	}
+	text := strings.Map(func(r rune) rune {
+		if r == '\n' || unicode.IsPrint(r) && r != unicode.ReplacementChar {
+			return r
+		}
+		if r == '\t' {
+			return ' '
+		}
+		return '?'
+	}, string(b))
+	var lines []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	if len(lines) == 0 {
+		return ""
+	}
+	return cut + strings.Join(lines, "; ")
+}

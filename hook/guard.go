@@ -1,0 +1,67 @@
+package hook
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/oci-apparmor/oci-apparmor/policy"
+)
+
+// ReadState reads the container's state as a runtime gives it to a hook on standard input (OCI runtime-spec 1.3,
+// config.md "POSIX-platform Hooks").
+func ReadState(r io.Reader) (specs.State, error) {
+	var s specs.State
+	data, err := io.ReadAll(io.LimitReader(r, maxSpec))
+	if err != nil {
+		return s, fmt.Errorf("reading the container's state from standard input: %w", err)
+	}
+	if len(data) == 0 {
+		return s, errors.New("no state on standard input: this stage is for a runtime to call")
+	}
+	if err := json.Unmarshal(data, &s); err != nil {
+		return s, fmt.Errorf("the container's state on standard input: %w", err)
+	}
+	if !filepath.IsAbs(s.Bundle) {
+		return s, fmt.Errorf("the container's state on standard input names no bundle: %s", quote(s.Bundle))
+	}
+	return s, nil
+}
+
+// Guard is the createRuntime (and prestart) hook. The runtime has read the spec, so the label can no longer change,
+// but it is not in the kernel yet: what is missing is loaded, content is verified, and a container whose spec names
+// something else than the policy decides is refused.
+func (h *Host) Guard(ctx context.Context, w Wiring, s specs.State) (Outcome, error) {
+	spec, err := readSpec(s.Bundle)
+	if err != nil {
+		return Outcome{}, err
+	}
+	gen, d, err := h.decide(spec.identify(w, s.ID))
+	if err != nil {
+		return Outcome{}, err
+	}
+	if d.Keep {
+		return Outcome{Decision: d, Warning: d.Warning}, h.loadMissing(ctx, gen, spec.choice)
+	}
+	if !sameLabel(spec.choice, d.Label) {
+		named := "names no profile"
+		if spec.choice != "" {
+			named = "names the profile " + quote(spec.choice)
+		}
+		return Outcome{}, fmt.Errorf("its spec %s, and the policy gives it %s (%s); a hook cannot change that any more: "+
+			"start the container through oci-apparmor-runtime, or name %s in its spec", named, d.Label, d.Reason, d.Label)
+	}
+	_, warnings, err := h.ensure(ctx, gen, d.Profiles)
+	return Outcome{Decision: d, Label: d.Label, Warning: join(append(warnings, d.Warning)...)}, err
+}
+
+// sameLabel compares a label from a spec with one that a decision made: the kernel does not mind the order of a stack.
+func sameLabel(spec, decided string) bool {
+	return spec == decided || spec != "" && policy.Label(strings.Split(spec, "//&")...) == decided
+}

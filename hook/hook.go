@@ -1,0 +1,103 @@
+// Package hook takes one container from its spec to its label.
+//
+// Prepare does the work where it takes effect, before the runtime reads the spec: it identifies the container, decides
+// by the node's policy, makes sure that the kernel holds the profile with our content, and writes it into the spec.
+// Guard is what an OCI hook can still do once the runtime has read it: load what is missing, and refuse. Start and
+// Exec keep the promise for what the engine asks of the container later. How engines reach these is package shim's.
+package hook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+// Host is the node: the policy in force, the kernel, and what is remembered of containers.
+type Host struct {
+	Store      store.Store
+	Kernel     *kernel.Kernel
+	Containers string // directory of the containers that Prepare gave a label
+}
+
+// NewHost gives the node that we run on.
+func NewHost() *Host {
+	return &Host{
+		Store:      store.Store{Dir: store.Dir},
+		Kernel:     kernel.New(),
+		Containers: "/run/oci-apparmor/containers",
+	}
+}
+
+// decide gives the policy in force and what it decides for a container.
+func (h *Host) decide(f policy.Facts) (*store.Generation, policy.Decision, error) {
+	gen, err := h.Store.Current()
+	if err != nil {
+		return nil, policy.Decision{}, err
+	}
+	d, err := gen.Index.Decide(f)
+	return gen, d, err
+}
+
+// ensure makes the kernel hold profiles with our content. The warnings say what had to be put right.
+func (h *Host) ensure(ctx context.Context, gen *store.Generation, profiles []policy.Profile) ([]kernel.Loaded, []string,
+	error) {
+	want := make([]kernel.Profile, len(profiles))
+	for i, p := range profiles {
+		want[i] = kernel.Profile{
+			Name:     p.Name,
+			Compiled: p.Compiled,
+			OnDrift:  p.OnDrift,
+			Blob:     func() ([]byte, error) { return gen.Blob(p) },
+		}
+	}
+	loaded, err := h.Kernel.Ensure(ctx, want)
+	if err != nil {
+		return nil, nil, demands(err)
+	}
+	var warnings []string
+	for _, l := range loaded {
+		if l.Warning != "" {
+			warnings = append(warnings, l.Warning)
+		}
+	}
+	return loaded, warnings, nil
+}
+
+// loadMissing loads the profile that an engine chose by itself, where it is one of ours and the kernel has none of
+// that name. One that is loaded is left as it is: what the engine chose is not ours to change.
+func (h *Host) loadMissing(ctx context.Context, gen *store.Generation, name string) error {
+	p, ok := gen.Index.Profile(name)
+	if !ok {
+		return nil
+	}
+	p.OnDrift = profile.RefuseDrift
+	_, _, err := h.ensure(ctx, gen, []policy.Profile{p})
+	if errors.Is(err, kernel.ErrDrift) {
+		return nil
+	}
+	return err
+}
+
+// demands says in front of an error about AppArmor itself why this container needs it.
+func demands(err error) error {
+	if e := new(kernel.NotReadyError); errors.As(err, &e) {
+		return fmt.Errorf("its policy demands a profile, and %w", err)
+	}
+	return err
+}
+
+func join(warnings ...string) string {
+	var some []string
+	for _, w := range warnings {
+		if w != "" {
+			some = append(some, w)
+		}
+	}
+	return strings.Join(some, "; ")
+}

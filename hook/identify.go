@@ -1,0 +1,84 @@
+package hook
+
+import (
+	"bytes"
+
+	"github.com/oci-apparmor/oci-apparmor/policy"
+)
+
+// Wiring is the way by which a call reached us. It comes from how the node's administrator set the engine up, never
+// from the container.
+type Wiring struct {
+	Engine string // policy.EngineContainerd and so on
+	Root   string // where the runtime keeps its containers' state (its --root), absolute; empty when not known
+}
+
+// Keys that engines set last, so that nothing a workload writes can stand in their place.
+//
+// containerd: internal/cri/annotations/annotations.go (v2.4). CRI-O: internal/factory/container/container.go and, for
+// the plain keys, kubelet's labels (pkg/kubelet/kuberuntime/labels.go), which CRI-O writes after the pod's annotations.
+var trusted = map[string]struct {
+	namespace, pod, container, image, kind string
+}{
+	policy.EngineContainerd: {
+		namespace: "io.kubernetes.cri.sandbox-namespace",
+		pod:       "io.kubernetes.cri.sandbox-name",
+		container: "io.kubernetes.cri.container-name",
+		image:     "io.kubernetes.cri.image-name",
+		kind:      "io.kubernetes.cri.container-type",
+	},
+	policy.EngineCRIO: {
+		namespace: "io.kubernetes.pod.namespace",
+		pod:       "io.kubernetes.pod.name",
+		container: "io.kubernetes.container.name",
+		image:     "io.kubernetes.cri-o.ImageName",
+		kind:      "io.kubernetes.cri-o.ContainerType",
+	},
+}
+
+// Identify tells from a container's config.json, and from how it reached us, what a policy needs to know of it. Its
+// errors name a line of config.json.
+func Identify(config []byte, w Wiring, id string) (policy.Facts, error) {
+	d, err := parseSpec(config)
+	if err != nil {
+		return policy.Facts{}, err
+	}
+	return d.identify(w, id), nil
+}
+
+func (d *document) identify(w Wiring, id string) policy.Facts {
+	f := policy.Facts{
+		Engine:       w.Engine,
+		ID:           id,
+		Container:    id,
+		Privileged:   d.privileged(),
+		EngineChoice: d.choice,
+	}
+	if keys, ok := trusted[w.Engine]; ok {
+		f.Namespace = d.annotations[keys.namespace]
+		f.Pod = d.annotations[keys.pod]
+		f.Container = d.annotations[keys.container]
+		f.Image = d.annotations[keys.image]
+		f.Sandbox = d.annotations[keys.kind] == "sandbox"
+	}
+	lookup := func(key string) (string, bool) {
+		v, ok := d.annotations[key]
+		return v, ok
+	}
+	f.Request, f.RequestKey = policy.Requested(lookup, f.Container)
+	return f
+}
+
+// privileged tells a container that its engine made with --privileged or privileged: true. No engine says so in the
+// spec; all of them then grant every capability and lift the masks from /proc.
+func (d *document) privileged() bool {
+	if d.masked || d.seccomp {
+		return false
+	}
+	for _, c := range []string{"CAP_SYS_ADMIN", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_MAC_ADMIN"} {
+		if !bytes.Contains(d.capabilities, []byte(`"`+c+`"`)) {
+			return false
+		}
+	}
+	return true
+}

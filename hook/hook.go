@@ -62,6 +62,10 @@ func (h *Host) ensure(ctx context.Context, gen *store.Generation, profiles []pol
 	}
 	var warnings []string
 	for _, l := range loaded {
+		if l.Done == kernel.Replaced {
+			warnings = append(warnings, fmt.Sprintf("profile %s was loaded with other content than the policy's, and has been "+
+				"replaced", l.Name))
+		}
 		if l.Warning != "" {
 			warnings = append(warnings, l.Warning)
 		}

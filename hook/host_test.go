@@ -1,0 +1,462 @@
+package hook
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+// texts compiles a profile to a blob that has its text for content.
+type texts struct{}
+
+func (texts) Compile(_ context.Context, name string, _ profile.Mode, _ string, text []byte) (profile.Blob, error) {
+	return profile.Parse(kerneltest.Blob(string(text), name))
+}
+
+// node is a Host with a policy in force and a kernel made of files: web and work may be asked for, work stacked on
+// base; a container called kept keeps the engine's choice.
+type node struct {
+	*Host
+	machine kerneltest.Machine
+	wiring  Wiring
+}
+
+func newNode(t *testing.T) node {
+	t.Helper()
+	dir := t.TempDir()
+	machine := kerneltest.New(t)
+	n := node{
+		Host: &Host{
+			Store: store.Store{Dir: filepath.Join(dir, "store")}, Kernel: machine.Kernel(),
+			Containers: filepath.Join(dir, "containers"),
+		},
+		machine: machine,
+		wiring:  Wiring{Root: filepath.Join(dir, "root")},
+	}
+	n.apply(t, "v1")
+	return n
+}
+
+// apply puts the policy in force, with content in its profiles.
+func (n node) apply(t *testing.T, content string) {
+	t.Helper()
+	p := &policy.Policy{
+		Policies: []policy.Entry{
+			{Name: "web", Profile: "web"},
+			{Name: "work", Profile: "work", Floor: "base"},
+			{Name: "hands-off", Profile: policy.Keep},
+			{Name: "secret", Profile: "web"},
+		},
+		Assignments: []policy.Assignment{
+			{File: "policy.yaml", Line: 1, Container: []string{"kept"}, Policy: "hands-off"},
+			{File: "policy.yaml", Line: 2, Policy: "web", Request: []string{"work"}},
+		},
+	}
+	for _, name := range []string{"web", "work", "base"} {
+		p.Profiles = append(p.Profiles, policy.Profile{Name: name, Source: name, Text: []byte(content)})
+	}
+	if _, _, err := n.Store.Apply(t.Context(), p, texts{}, store.Manifest{}, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// bundle writes a bundle whose annotations ask for a policy, and that names a profile, where these are not empty.
+func bundle(t *testing.T, asks, names string) string {
+	t.Helper()
+	spec := specs.Spec{Version: "1.0.2", Process: &specs.Process{Args: []string{"true"}, ApparmorProfile: names}}
+	if asks != "" {
+		spec.Annotations = map[string]string{policy.Annotation: asks}
+	}
+	data, err := json.Marshal(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func config(t *testing.T, bundle string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(bundle, "config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// created makes the runtime's state of a container whose init process is pid.
+func (n node) created(t *testing.T, id string, pid int) {
+	t.Helper()
+	dir := filepath.Join(n.wiring.Root, id)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	state := fmt.Sprintf(`{"id":%q,"init_process_pid":%d}`, id, pid)
+	if err := os.WriteFile(filepath.Join(dir, "state.json"), []byte(state), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPrepareLoadsRewritesAndRemembers(t *testing.T) {
+	n := newNode(t)
+	b := bundle(t, "work", "engines-choice")
+	out, err := n.Prepare(t.Context(), n.wiring, "c1", b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out.Label != "base//&work" || !strings.Contains(config(t, b), `"apparmorProfile":"base//\u0026work"`) &&
+		!strings.Contains(config(t, b), `"apparmorProfile":"base//&work"`) {
+		t.Errorf("label %q, spec %s", out.Label, config(t, b))
+	}
+	for _, name := range []string{"base", "work"} {
+		if _, ok := n.machine.Path(name); !ok {
+			t.Errorf("profile %s was not loaded", name)
+		}
+	}
+	if _, ok := n.machine.Path("web"); ok {
+		t.Error("a profile that is not needed was loaded")
+	}
+	r, err := n.Recall(n.wiring, "c1")
+	if err != nil || r.Label != "base//&work" || r.Policy != "work" || len(r.Profiles) != 2 {
+		t.Errorf("remembered %+v, %v", r, err)
+	}
+	label, _, ours, err := n.Exec(t.Context(), n.wiring, "c1")
+	if label != "base//&work" || !ours || err != nil {
+		t.Errorf("exec gets %q, %v, %v", label, ours, err)
+	}
+	if _, _, ours, err := n.Exec(t.Context(), Wiring{Root: "/elsewhere"}, "c1"); ours || err != nil {
+		t.Errorf("a container of that id under another root is taken for ours (%v)", err)
+	}
+}
+
+func TestRefusedContainerLeavesEverythingAsItWas(t *testing.T) {
+	for _, asks := range []string{"secret", "nosuch", "u", ":", "base//&work", strings.Repeat("w", 300), "work\n"} {
+		n := newNode(t)
+		b := bundle(t, asks, "engines-choice")
+		before := config(t, b)
+		_, err := n.Prepare(t.Context(), n.wiring, "c1", b)
+		var refusal *policy.Refusal
+		if !errors.As(err, &refusal) {
+			t.Errorf("%.10q: got %v, want a refusal", asks, err)
+		}
+		if after := config(t, b); after != before {
+			t.Errorf("%.10q: the spec was changed to %s", asks, after)
+		}
+		if n.machine.Writes(t) != 0 {
+			t.Errorf("%.10q: something was loaded", asks)
+		}
+		if _, err := n.Recall(n.wiring, "c1"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%.10q: it is remembered (%v)", asks, err)
+		}
+	}
+}
+
+func TestNothingIsDecidedWithoutAPolicy(t *testing.T) {
+	n := newNode(t)
+	if err := os.RemoveAll(n.Store.Dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", bundle(t, "", "")); !errors.Is(err, store.ErrNone) {
+		t.Errorf("got %v, want %v", err, store.ErrNone)
+	}
+}
+
+func TestKeptContainerIsNotTouched(t *testing.T) {
+	n := newNode(t)
+	n.machine.Load(t, kerneltest.Blob("the engine's own", "web"))
+	b := bundle(t, "", "web")
+	before := config(t, b)
+	out, err := n.Prepare(t.Context(), n.wiring, "kept", b)
+	if err != nil || out.Label != "" || config(t, b) != before {
+		t.Errorf("label %q, error %v, spec %s", out.Label, err, config(t, b))
+	}
+	if n.machine.Writes(t) != 0 {
+		t.Error("a profile that the engine loaded and chose was replaced")
+	}
+	if _, _, ours, err := n.Exec(t.Context(), n.wiring, "kept"); ours || err != nil {
+		t.Errorf("exec in it is taken for ours (%v)", err)
+	}
+
+	// One that is missing is loaded: it would only keep the container from starting.
+	if _, err := n.Prepare(t.Context(), n.wiring, "kept", bundle(t, "", "work")); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := n.machine.Path("work"); !ok {
+		t.Error("the missing profile that the engine chose was not loaded")
+	}
+}
+
+func TestStartNeedsTheProfileOfCreate(t *testing.T) {
+	n := newNode(t)
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", bundle(t, "work", "")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Start(t.Context(), n.wiring, "c1"); err != nil {
+		t.Fatal(err)
+	}
+	n.machine.Load(t, kerneltest.Blob("loosened", "work"))
+	warning, err := n.Start(t.Context(), n.wiring, "c1")
+	if err != nil || !strings.Contains(warning, "work") {
+		t.Errorf("after it was replaced by hand: %q, %v; want it put right with a warning", warning, err)
+	}
+
+	n.machine.Remove(t, "base")
+	if _, err := n.Start(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "profile base was removed") {
+		t.Errorf("after the floor was removed: %v", err)
+	}
+	n.machine.Load(t, kerneltest.Blob("v1", "base"))
+	if _, err := n.Start(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "profile base was removed") {
+		t.Errorf("after the floor was removed and loaded again: %v", err)
+	}
+	if _, err := n.Start(t.Context(), n.wiring, "not-ours"); err != nil {
+		t.Errorf("a container that we did not create: %v", err)
+	}
+}
+
+func TestExecVerifiesContent(t *testing.T) {
+	n := newNode(t)
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", bundle(t, "work", "")); err != nil {
+		t.Fatal(err)
+	}
+	n.machine.Remove(t, "work")
+	if label, _, _, err := n.Exec(t.Context(), n.wiring, "c1"); err != nil || label != "base//&work" {
+		t.Errorf("got %q, %v", label, err)
+	}
+	if _, ok := n.machine.Path("work"); !ok {
+		t.Error("the profile that was removed was not loaded again")
+	}
+	n.apply(t, "v2") // a new text in the policy reaches the next exec
+	if _, _, _, err := n.Exec(t.Context(), n.wiring, "c1"); err != nil {
+		t.Fatal(err)
+	}
+	if raw, _ := os.ReadFile(filepath.Join(first(n.machine.Path("work")), "raw_data")); !strings.Contains(string(raw), "v2") {
+		t.Errorf("the kernel has %q", raw)
+	}
+}
+
+func TestPolicyThatNoLongerHasAProfile(t *testing.T) {
+	n := newNode(t)
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", bundle(t, "work", "")); err != nil {
+		t.Fatal(err)
+	}
+	p := &policy.Policy{Policies: []policy.Entry{{Name: "hands-off", Profile: policy.Keep}},
+		Assignments: []policy.Assignment{{Policy: "hands-off"}}}
+	if _, _, err := n.Store.Apply(t.Context(), p, texts{}, store.Manifest{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if label, _, ours, err := n.Exec(t.Context(), n.wiring, "c1"); label != "base//&work" || !ours || err != nil {
+		t.Errorf("got %q, %v, %v; want the container's label", label, ours, err)
+	}
+	n.machine.Remove(t, "work")
+	if _, _, _, err := n.Exec(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "no longer has it") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSecondContainerOfAnIDIsRefusedAndTheFirstKept(t *testing.T) {
+	n := newNode(t)
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", bundle(t, "work", "")); err != nil {
+		t.Fatal(err)
+	}
+	n.created(t, "c1", os.Getpid())
+	b := bundle(t, "web", "")
+	before := config(t, b)
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", b); err == nil || !strings.Contains(err.Error(), "exists already") {
+		t.Errorf("got %v", err)
+	}
+	if config(t, b) != before {
+		t.Error("its spec was changed")
+	}
+	if label, _, _, _ := n.Exec(t.Context(), n.wiring, "c1"); label != "base//&work" {
+		t.Errorf("the first one's processes now get %q", label)
+	}
+}
+
+func TestForget(t *testing.T) {
+	gone := exec.Command("true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	zombie := exec.Command("true")
+	if err := zombie.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer zombie.Wait()
+	waitForZombie(t, zombie.Process.Pid)
+	for name, tc := range map[string]struct {
+		pid    int // 0: the runtime does not know the container
+		forget bool
+	}{
+		"a running container is kept, since a delete of it fails": {os.Getpid(), false},
+		"a stopped one is forgotten":                              {gone.Process.Pid, true},
+		"a zombie has stopped":                                    {zombie.Process.Pid, true},
+		"one that the runtime does not know is forgotten":         {0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			if _, err := n.Prepare(t.Context(), n.wiring, "c1", bundle(t, "work", "")); err != nil {
+				t.Fatal(err)
+			}
+			if tc.pid != 0 {
+				n.created(t, "c1", tc.pid)
+			}
+			n.Forget(n.wiring, "c1")
+			if _, _, ours, _ := n.Exec(t.Context(), n.wiring, "c1"); ours == tc.forget {
+				t.Errorf("remembered: %v", ours)
+			}
+		})
+	}
+}
+
+func TestSweepForgetsWhatTheRuntimeForgot(t *testing.T) {
+	n := newNode(t)
+	for _, id := range []string{"gone", "running", "being-created"} {
+		if _, err := n.Prepare(t.Context(), n.wiring, id, bundle(t, "work", "")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.created(t, "running", os.Getpid())
+	for r, path := range n.records() { // the process that created them has ended, but for one
+		if r.ID != "being-created" {
+			r.PID = 0
+			data, _ := json.Marshal(r)
+			os.WriteFile(path, data, 0o600)
+		}
+	}
+	n.Sweep()
+	for id, want := range map[string]bool{"gone": false, "running": true, "being-created": true} {
+		if _, _, ours, _ := n.Exec(t.Context(), n.wiring, id); ours != want {
+			t.Errorf("%s is remembered: %v", id, ours)
+		}
+	}
+}
+
+func TestGuard(t *testing.T) {
+	for name, tc := range map[string]struct{ asks, names, err string }{
+		"the policy's profile passes":         {"", "web", ""},
+		"a stack passes in any order":         {"work", "work//&base", ""},
+		"another profile is refused":          {"", "work", `names the profile "work", and the policy gives it web`},
+		"a part of a stack is refused":        {"work", "work", "the policy gives it base//&work"},
+		"more than the stack is refused":      {"work", "work//&base//&unconfined", "the policy gives it base//&work"},
+		"no profile is refused":               {"", "", "names no profile"},
+		"a request not allowed is refused":    {"secret", "web", "secret"},
+		"an alias of the kernel's is refused": {"", "::web", "the policy gives it web"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			b := bundle(t, tc.asks, tc.names)
+			before := config(t, b)
+			_, err := n.Guard(t.Context(), n.wiring, specs.State{ID: "c1", Bundle: b})
+			if tc.err == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				if n.machine.Writes(t) == 0 {
+					t.Error("what was missing was not loaded")
+				}
+			} else {
+				if err == nil || !strings.Contains(err.Error(), tc.err) {
+					t.Errorf("got %v, want an error with %q", err, tc.err)
+				}
+				if n.machine.Writes(t) != 0 {
+					t.Error("something was loaded for a refused container")
+				}
+			}
+			if config(t, b) != before {
+				t.Error("the guard changed the spec")
+			}
+		})
+	}
+}
+
+func TestReadState(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"ociVersion":"1.0.2","id":"c1","status":"creating","pid":7,"bundle":"/b"}`: "",
+		``:                          "for a runtime to call",
+		`{"id":"c1"}`:               "names no bundle",
+		`{"id":"c1","bundle":"b"}`:  "names no bundle",
+		`not json`:                  "state on standard input",
+		`{"id":7,"bundle":"/b"}`:    "state on standard input",
+		`{"id":"c1","bundle":"/b"`:  "state on standard input",
+		`{"id":"c1","bundle":"/b"}`: "",
+	} {
+		s, err := ReadState(strings.NewReader(in))
+		switch {
+		case want == "" && (err != nil || s.ID != "c1" || s.Bundle != "/b"):
+			t.Errorf("%s: got %+v, %v", in, s, err)
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("%s: got %v, want an error with %q", in, err, want)
+		}
+	}
+}
+
+func TestIdentifyTrustsOnlyTheEnginesKeys(t *testing.T) {
+	const forged = `{"process":{},"annotations":{
+		"io.kubernetes.cri.sandbox-namespace":"kube-system","io.kubernetes.cri.container-name":"a","io.kubernetes.cri.image-name":"i",
+		"io.kubernetes.cri.sandbox-name":"p","io.kubernetes.cri.container-type":"container",
+		"io.kubernetes.pod.namespace":"default","io.kubernetes.pod.name":"q","io.kubernetes.container.name":"b",
+		"io.kubernetes.cri-o.ImageName":"j","io.kubernetes.cri-o.ContainerType":"sandbox",
+		"oci-apparmor/policy":"all","oci-apparmor/policy.a":"for-a","oci-apparmor/policy.id":"for-id"}}`
+	for engine, want := range map[string]string{
+		policy.EngineContainerd: "kube-system p a i false for-a",
+		policy.EngineCRIO:       "default q b j true all",
+		policy.EngineDocker:     "  id  false for-id",
+		policy.EnginePodman:     "  id  false for-id",
+		policy.EngineOther:      "  id  false for-id",
+	} {
+		f, err := Identify([]byte(forged), Wiring{Engine: engine}, "id")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%s %s %s %s %v %s", f.Namespace, f.Pod, f.Container, f.Image, f.Sandbox, *f.Request); got != want {
+			t.Errorf("%s: got %q, want %q", engine, got, want)
+		}
+	}
+}
+
+func TestIdentifyTellsPrivilegedContainers(t *testing.T) {
+	const all = `"capabilities":{"bounding":["CAP_SYS_ADMIN","CAP_SYS_MODULE","CAP_SYS_RAWIO","CAP_MAC_ADMIN"]}`
+	for spec, want := range map[string]bool{
+		`{"process":{` + all + `}}`: true,
+		`{"process":{` + all + `},"linux":{"maskedPaths":null,"seccomp":null}}`: true,
+		`{"process":{` + all + `},"linux":{"maskedPaths":[]}}`:                  true,
+		`{"process":{` + all + `},"linux":{"maskedPaths":["/proc/kcore"]}}`:     false,
+		`{"process":{` + all + `},"linux":{"seccomp":{"defaultAction":"x"}}}`:   false,
+		`{"process":{"capabilities":{"bounding":["CAP_SYS_ADMIN"]}}}`:           false,
+		`{"process":{}}`: false,
+	} {
+		f, err := Identify([]byte(spec), Wiring{}, "id")
+		if err != nil || f.Privileged != want {
+			t.Errorf("%s: privileged %v, %v", spec, f.Privileged, err)
+		}
+	}
+}
+
+func waitForZombie(t *testing.T, pid int) {
+	t.Helper()
+	for range 10000 {
+		if stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); strings.Contains(string(stat), ") Z ") {
+			return
+		}
+	}
+	t.Fatal("the process did not end")
+}
+
+func first[T, U any](v T, _ U) T { return v }

@@ -26,8 +26,8 @@ import (
 //
 // and then the records. In a record a number is a uvarint and a string is its length and its bytes. Records refer to
 // profiles and entries by their place in the order plus one, 0 being none (Keep, no floor). Assignments follow one
-// another in their order, each behind its length, conditions first, so that one that does not match is skipped after its
-// first condition that does not hold.
+// another in their order, each behind its length, conditions first, so that one that does not match is skipped after
+// its first condition that does not hold.
 type Index struct{ data []byte }
 
 const (

@@ -1,0 +1,282 @@
+package policyfile
+
+import (
+	"slices"
+
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+)
+
+// What needs no definition.
+const (
+	builtInProfile = "docker-default" // generated from the template of its name
+	builtInPolicy  = "baseline"       // uses it
+)
+
+// checker makes a policy of a document.
+type checker struct {
+	errs     *Errors
+	profiles map[string]*profileDef
+	policies map[string]*policyDef
+	uses     map[string]use // profiles by their names
+}
+
+// use is the first use of a profile, which settles its mode.
+type use struct {
+	mode  profile.Mode
+	place place
+	by    string
+}
+
+// check resolves the names of a document. The policy it gives is of use only if it added no error.
+func (d *document) check(errs *Errors, text func(path string) ([]byte, error)) *policy.Policy {
+	c := checker{
+		errs:     errs,
+		profiles: make(map[string]*profileDef),
+		policies: make(map[string]*policyDef),
+		uses:     make(map[string]use),
+	}
+	c.define(d)
+	for i := range d.policies {
+		c.policy(&d.policies[i])
+	}
+	for i := range d.rules {
+		c.rule(&d.rules[i])
+	}
+	c.reach(d.rules)
+	return c.result(d, text)
+}
+
+// define collects the definitions, the built-in ones included where nothing took their places.
+func (c *checker) define(d *document) {
+	for i := range d.profiles {
+		def := &d.profiles[i]
+		if first, twice := c.profiles[def.name.value]; twice {
+			c.errs.add(def.name.place, "profile %.64q is defined twice, first at %s", def.name.value, first.name.place)
+			continue
+		}
+		c.profiles[def.name.value] = def
+	}
+	for i := range d.policies {
+		def := &d.policies[i]
+		if first, twice := c.policies[def.name.value]; twice {
+			c.errs.add(def.name.place, "policy %.64q is defined twice, first at %s", def.name.value, first.name.place)
+			continue
+		}
+		c.policies[def.name.value] = def
+	}
+	if c.profiles[builtInProfile] == nil {
+		c.profiles[builtInProfile] = &profileDef{name: name{value: builtInProfile}, template: name{value: builtInProfile}}
+	}
+	if c.policies[builtInPolicy] == nil {
+		c.policies[builtInPolicy] = &policyDef{name: name{value: builtInPolicy}, profile: name{value: builtInProfile}}
+	}
+	c.policies[policy.Keep] = &policyDef{name: name{value: policy.Keep}, profile: name{value: policy.Keep}}
+}
+
+// use resolves a profile's name and settles its mode.
+func (c *checker) use(at name, mode profile.Mode, modePlace place, by string) {
+	if at.value == "" {
+		return // it is missing, which is already said
+	}
+	if c.profiles[at.value] == nil {
+		c.errs.add(at.place, "profile %.64q is not defined%s", at.value, didYouMean(at.value, sortedKeys(c.profiles)))
+		return
+	}
+	first, used := c.uses[at.value]
+	if !used {
+		c.uses[at.value] = use{mode, modePlace, by}
+		return
+	}
+	if first.mode != mode {
+		c.errs.add(modePlace, "profile %.64q is in mode %s for %s, and in mode %s for %s (%s): the kernel has one mode "+
+			"for a profile, so use two profiles", at.value, mode, by, first.mode, first.by, first.place)
+	}
+}
+
+// floor resolves the name of a floor, which is in mode enforce.
+func (c *checker) floor(at name, of string) {
+	if at.value == policy.Keep {
+		c.errs.add(at.place, "a floor is a profile, and keep is none")
+		return
+	}
+	c.use(at, profile.Enforce, at.place, "the floor of "+of)
+}
+
+func (c *checker) policy(def *policyDef) {
+	by := "policy " + def.name.value
+	if def.profile.value != policy.Keep {
+		at := def.profile.place
+		if def.modePlace.line > 0 {
+			at = def.modePlace
+		}
+		c.use(def.profile, def.mode, at, by)
+	} else if def.floor.given() {
+		return // said by the parser
+	}
+	c.floor(def.floor, by)
+}
+
+func (c *checker) rule(r *rule) {
+	for _, at := range append([]name{r.policy}, r.request...) {
+		if at.value == "" {
+			continue
+		}
+		def := c.policies[at.value]
+		if def == nil {
+			c.errs.add(at.place, "policy %.64q is not defined%s", at.value, didYouMean(at.value, sortedKeys(c.policies)))
+			continue
+		}
+		if def.name.value == builtInPolicy && !def.name.given() {
+			c.use(name{def.profile.value, at.place}, profile.Enforce, at.place, "the built-in policy baseline")
+		}
+		if r.floor.given() && def.profile.value == policy.Keep {
+			c.errs.add(r.floor.place, "policy %.64q, which this rule gives, keeps the engine's choice, on which nothing can "+
+				"be stacked: leave the floor out, or give that policy by a rule of its own", at.value)
+		}
+	}
+	c.floor(r.floor, "a rule")
+
+	r.Policy, r.Floor = r.policy.value, r.floor.value
+	for _, at := range r.request {
+		r.Request = append(r.Request, at.value)
+	}
+}
+
+// result puts together what is defined, and what is built in and used.
+func (c *checker) result(d *document, text func(path string) ([]byte, error)) *policy.Policy {
+	p := new(policy.Policy)
+	wanted := make(map[string]bool)
+	for _, r := range d.rules {
+		p.Assignments = append(p.Assignments, r.Assignment)
+		for _, name := range append([]string{r.Policy}, r.Request...) {
+			wanted[name] = true
+		}
+	}
+	for _, name := range sortedKeys(c.policies) {
+		if def := c.policies[name]; def.name.given() || wanted[name] {
+			p.Policies = append(p.Policies, policy.Entry{Name: name, Profile: def.profile.value, Floor: def.floor.value})
+		}
+	}
+	for _, name := range sortedKeys(c.profiles) {
+		def := c.profiles[name]
+		first, used := c.uses[name]
+		if !def.name.given() && !used {
+			continue
+		}
+		one := policy.Profile{Name: name, Mode: first.mode, OnDrift: def.onDrift}
+		if def.file.given() {
+			var err error
+			if one.Text, err = text(def.file.value); err != nil {
+				c.errs.add(def.file.place, "the text of profile %.64q cannot be read: %v", name, err)
+			}
+			one.Source = def.file.value
+		} else {
+			one.Template = def.template.value
+			one.Source = "template " + def.template.value
+		}
+		p.Profiles = append(p.Profiles, one)
+	}
+	return p
+}
+
+// reach reports rules that no container gets to, because an earlier one is for all that they are for. It does not see
+// what several earlier rules cover together, and leaves out rules in which something is wrong.
+//
+// Ten thousand rules have fifty million pairs. But a pattern covers only those that begin with its plain part. So every
+// rule is filed by the plain parts of its patterns of one condition, and a later one finds it among the beginnings of
+// its own.
+func (c *checker) reach(rules []rule) {
+	type anchor struct {
+		condition int
+		plain     string
+	}
+	unconditional := anchor{condition: -1}
+	filed := make(map[anchor][]*rule)
+	for i := range rules {
+		later := &rules[i]
+		if later.faulty {
+			continue
+		}
+		var first *rule
+		try := func(at anchor) {
+			for _, earlier := range filed[at] {
+				if (first == nil || earlier.order < first.order) && earlier.covers(later) {
+					first = earlier
+				}
+			}
+		}
+		later.order = i
+		try(unconditional)
+		for condition, list := range patterns(later) {
+			if len(list) > 0 {
+				for n := range len(list[0]) + 1 {
+					try(anchor{condition, list[0][:n]})
+				}
+			}
+		}
+		if first != nil {
+			c.errs.add(later.place, "no container gets to this rule: the one at %s comes before it and is for all that this "+
+				"one is for%s", first.place, order(first, later))
+			continue
+		}
+
+		best := unconditional
+		for condition, list := range patterns(later) {
+			if len(list) == 0 {
+				continue
+			}
+			at := anchor{condition, list[0][:plain(list[0])]}
+			if best == unconditional || len(filed[at]) < len(filed[best]) {
+				best = at
+			}
+		}
+		if best == unconditional {
+			filed[best] = append(filed[best], later)
+			continue
+		}
+		for _, pattern := range patterns(later)[best.condition] {
+			at := anchor{best.condition, pattern[:plain(pattern)]}
+			if n := len(filed[at]); n == 0 || filed[at][n-1] != later {
+				filed[at] = append(filed[at], later)
+			}
+		}
+	}
+}
+
+// order reminds of the order of files where that is what makes a rule unreachable.
+func order(first, later *rule) string {
+	if first.place.file == later.place.file {
+		return ""
+	}
+	return " (the rules of " + dropIns + " come before those of " + mainFile + ", in the order of the files' names)"
+}
+
+func patterns(r *rule) [5][]string {
+	return [...][]string{r.Engine, r.Namespace, r.Pod, r.Container, r.Image}
+}
+
+// covers says whether a rule is for every container that the other is for.
+func (r *rule) covers(other *rule) bool {
+	if r.Sandbox != other.Sandbox {
+		return false
+	}
+	if r.Privileged != nil && (other.Privileged == nil || *r.Privileged != *other.Privileged) {
+		return false
+	}
+	theirs := patterns(other)
+	for i, list := range patterns(r) {
+		if len(list) == 0 {
+			continue
+		}
+		if len(theirs[i]) == 0 {
+			return false
+		}
+		for _, pattern := range theirs[i] {
+			if !slices.ContainsFunc(list, func(p string) bool { return covers(p, pattern) }) {
+				return false
+			}
+		}
+	}
+	return true
+}

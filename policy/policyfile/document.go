@@ -1,0 +1,456 @@
+package policyfile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+)
+
+// document is what stands in the policy files, with the places of what may turn out wrong once all is read.
+type document struct {
+	profiles []profileDef
+	policies []policyDef
+	rules    []rule
+}
+
+// name is a name and where it stands. The zero name is not there.
+type name struct {
+	value string
+	place place
+}
+
+func (n name) given() bool { return n.place.line > 0 }
+
+type profileDef struct {
+	name           name
+	file, template name // one of them
+	onDrift        profile.Drift
+}
+
+type policyDef struct {
+	name           name
+	profile, floor name
+	mode           profile.Mode
+	modePlace      place
+}
+
+type rule struct {
+	policy.Assignment // without its names
+	place             place
+	policy, floor     name
+	request           []name
+	faulty            bool // something in it is wrong, so that it may say less than it was meant to
+	order             int
+}
+
+// The keys of each mapping.
+var (
+	topKeys     = []string{"version", "profiles", "policies", "assign"}
+	profileKeys = []string{"file", "template", "onDrift"}
+	policyKeys  = []string{"profile", "mode", "floor"}
+	assignKeys  = []string{
+		"engine", "namespace", "pod", "container", "image", "sandbox", "privileged",
+		"policy", "request", "floor", "onRefused",
+	}
+)
+
+// The words that a key may take, and what they stand for.
+var (
+	engines = []string{policy.EngineContainerd, policy.EngineCRIO, policy.EngineDocker, policy.EnginePodman, "other"}
+	modes   = map[string]profile.Mode{
+		"enforce": profile.Enforce, "complain": profile.Complain, "kill": profile.Kill,
+	}
+	drifts   = map[string]profile.Drift{"replace": profile.ReplaceAny, "refuse": profile.RefuseDrift}
+	refusals = map[string]policy.Refused{"deny": policy.Deny, "assigned": policy.Assigned}
+)
+
+// parser reads one file into a document.
+type parser struct {
+	file file
+	doc  *document
+	errs *Errors
+}
+
+func (p *parser) at(n *yaml.Node) place { return place{p.file.path, n.Line, n.Column} }
+
+func (p *parser) fault(n *yaml.Node, format string, args ...any) {
+	p.errs.add(p.at(n), format, args...)
+}
+
+func (p *parser) parse() {
+	if p.file.err != nil {
+		p.errs.add(place{file: p.file.path}, "cannot be read: %v", p.file.err)
+		return
+	}
+	if at, what := unprintable(p.file.text); what != "" {
+		at.file = p.file.path
+		p.errs.add(at, "%s: a policy file is UTF-8 text", what)
+		return
+	}
+	d := yaml.NewDecoder(bytes.NewReader(p.file.text))
+	var root, second yaml.Node
+	switch err := d.Decode(&root); {
+	case errors.Is(err, io.EOF):
+		p.errs.add(place{p.file.path, 1, 1}, "is empty: it begins with \"version: 1\"")
+		return
+	case err != nil:
+		p.syntax(err)
+		return
+	}
+	switch err := d.Decode(&second); {
+	case err == nil:
+		p.fault(&second, "another document begins here: a policy file holds one")
+	case !errors.Is(err, io.EOF):
+		p.syntax(err)
+	}
+	p.plainYAML(&root)
+	p.top(root.Content[0])
+}
+
+// unprintable finds what YAML forbids, which its library reports without a place: bytes that are not UTF-8, and control
+// characters.
+func unprintable(text []byte) (at place, what string) {
+	at = place{line: 1, column: 1}
+	for len(text) > 0 {
+		r, n := utf8.DecodeRune(text)
+		switch {
+		case r == utf8.RuneError && n == 1:
+			return at, fmt.Sprintf("byte %#02x", text[0])
+		case r < ' ' && r != '\t' && r != '\n' && r != '\r', 0x7f <= r && r < 0xa0 && r != 0x85, r == 0xfffe, r == 0xffff:
+			return at, fmt.Sprintf("control character %U", r)
+		case r == '\n':
+			at.line, at.column = at.line+1, 0
+		}
+		at.column++
+		text = text[n:]
+	}
+	return place{}, ""
+}
+
+// yamlError is how the YAML library words a syntax error. Without a line it means the first one; only for an alias
+// without its anchor it never gives one.
+var (
+	yamlError   = regexp.MustCompile(`^yaml: (?:line ([0-9]+): )?(.*)$`)
+	yamlNoAlias = regexp.MustCompile(`^unknown anchor '(.*)' referenced$`)
+)
+
+func (p *parser) syntax(err error) {
+	at, what := place{p.file.path, 1, 1}, err.Error()
+	if m := yamlError.FindStringSubmatch(what); m != nil {
+		if line, err := strconv.Atoi(m[1]); err == nil {
+			at.line = line
+		}
+		what = m[2]
+	}
+	if m := yamlNoAlias.FindStringSubmatch(what); m != nil {
+		before, _, _ := bytes.Cut(p.file.text, []byte("*"+m[1]))
+		at.line = 1 + bytes.Count(before, []byte("\n"))
+	}
+	p.errs.add(at, "is not YAML, near here: %s", what)
+}
+
+// plainYAML refuses what makes a file mean something else than it seems to, or far more: aliases, anchors, merge keys
+// and tags.
+func (p *parser) plainYAML(n *yaml.Node) {
+	switch {
+	case n.Kind == yaml.AliasNode:
+		p.fault(n, "alias %.64q: aliases are not allowed here, write the value out", "*"+n.Value)
+	case n.Tag == "!!merge":
+		p.fault(n, "merge keys are not allowed here, write the keys out")
+	case n.Style&yaml.TaggedStyle != 0:
+		p.fault(n, "tag %.64q: tags are not allowed here", n.Tag)
+	case n.Anchor != "":
+		p.fault(n, "anchor %.64q: anchors are not allowed here", "&"+n.Anchor)
+	}
+	for _, child := range n.Content {
+		p.plainYAML(child)
+	}
+}
+
+// refused says whether plainYAML has already said all there is to say.
+func refused(n *yaml.Node) bool {
+	return n.Kind == yaml.AliasNode || n.Tag == "!!merge" || n.Style&yaml.TaggedStyle != 0
+}
+
+// is says what a node is, for errors.
+func is(n *yaml.Node) string {
+	switch {
+	case n.Kind == yaml.MappingNode:
+		return "a mapping"
+	case n.Kind == yaml.SequenceNode:
+		return "a list"
+	case n.Tag == "!!null":
+		return "empty"
+	case n.Tag == "!!str":
+		return fmt.Sprintf("the text %.64q", n.Value)
+	case n.Tag == "!!bool":
+		return n.Value
+	case n.Tag == "!!int" || n.Tag == "!!float":
+		return fmt.Sprintf("the number %.64s", n.Value)
+	}
+	return fmt.Sprintf("%.64q, which is no text in YAML", n.Value)
+}
+
+// wants says whether a node is of a kind and type, and reports it if not.
+func (p *parser) wants(n *yaml.Node, kind yaml.Kind, tag, what string) bool {
+	if refused(n) {
+		return false
+	}
+	if n.Kind == kind && (kind != yaml.ScalarNode || n.Tag == tag) {
+		return true
+	}
+	hint := ""
+	if tag == "!!str" && n.Kind == yaml.ScalarNode && n.Tag != "!!null" {
+		hint = "; a text that looks like this goes between quotes"
+	}
+	p.fault(n, "must be %s, is %s%s", what, is(n), hint)
+	return false
+}
+
+// mapping gives the values of a mapping by their keys, which may be those of known, or any without known. The order is
+// that of the file.
+func (p *parser) mapping(n *yaml.Node, what string, known []string) (keys []*yaml.Node, values map[string]*yaml.Node) {
+	if !p.wants(n, yaml.MappingNode, "", what) {
+		return nil, nil
+	}
+	values = make(map[string]*yaml.Node, len(n.Content)/2)
+	places := make(map[string]place, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := n.Content[i]
+		if !p.wants(key, yaml.ScalarNode, "!!str", "a name") {
+			continue
+		}
+		if first, twice := places[key.Value]; twice {
+			p.fault(key, "%.64q is there twice, first at line %d", key.Value, first.line)
+			continue
+		}
+		if known != nil && !slices.Contains(known, key.Value) {
+			p.fault(key, "unknown key %.64q%s%s", key.Value, didYouMean(key.Value, known), oneOf(known))
+			continue
+		}
+		places[key.Value] = p.at(key)
+		values[key.Value] = n.Content[i+1]
+		keys = append(keys, key)
+	}
+	return keys, values
+}
+
+func oneOf(words []string) string { return " (there is " + strings.Join(words, ", ") + ")" }
+
+// text reads a text that is not empty. Without a node it gives the zero name.
+func (p *parser) text(n *yaml.Node, what string) (name, bool) {
+	if n == nil || !p.wants(n, yaml.ScalarNode, "!!str", what) {
+		return name{}, false
+	}
+	if n.Value == "" {
+		p.fault(n, "must be %s, is empty", what)
+		return name{}, false
+	}
+	return name{n.Value, p.at(n)}, true
+}
+
+// texts reads a text or a list of them.
+func (p *parser) texts(n *yaml.Node, what string) []name {
+	if n == nil {
+		return nil
+	}
+	if n.Kind != yaml.SequenceNode {
+		if one, ok := p.text(n, what+", or a list of such"); ok {
+			return []name{one}
+		}
+		return nil
+	}
+	if refused(n) {
+		return nil
+	}
+	if len(n.Content) == 0 {
+		p.fault(n, "the list is empty: leave its key out")
+	}
+	var list []name
+	seen := make(map[string]bool, len(n.Content))
+	for _, child := range n.Content {
+		one, ok := p.text(child, what)
+		switch {
+		case !ok:
+		case seen[one.value]:
+			p.fault(child, "%.64q is in the list twice", one.value)
+		default:
+			seen[one.value] = true
+			list = append(list, one)
+		}
+	}
+	return list
+}
+
+func (p *parser) bool(n *yaml.Node) *bool {
+	if n == nil || !p.wants(n, yaml.ScalarNode, "!!bool", "true or false") {
+		return nil
+	}
+	var b bool
+	if err := n.Decode(&b); err != nil {
+		p.fault(n, "must be true or false: %v", err)
+		return nil
+	}
+	return &b
+}
+
+// choice reads one of several words. It gives the zero value for none.
+func choice[V any](p *parser, n *yaml.Node, words map[string]V) (value V) {
+	list := sortedKeys(words)
+	word, ok := p.text(n, "one of "+strings.Join(list, ", "))
+	if !ok {
+		return value
+	}
+	if value, ok = words[word.value]; !ok {
+		p.fault(n, "unknown word %.64q%s%s", word.value, didYouMean(word.value, list), oneOf(list))
+	}
+	return value
+}
+
+func (p *parser) top(n *yaml.Node) {
+	_, top := p.mapping(n, "a mapping with the key version", topKeys)
+	if top == nil {
+		return
+	}
+	if v := top["version"]; v == nil {
+		p.fault(n, "the key version is missing: write \"version: 1\"")
+	} else if !refused(v) {
+		var version int
+		if v.Kind != yaml.ScalarNode || v.Tag != "!!int" || v.Decode(&version) != nil || version != 1 {
+			p.fault(v, "version must be 1, is %s: this program reads version 1 of the policy file only", is(v))
+		}
+	}
+	if v := top["profiles"]; v != nil {
+		keys, values := p.mapping(v, "a mapping of profiles by their names", nil)
+		for _, key := range keys {
+			p.profile(key, values[key.Value])
+		}
+	}
+	if v := top["policies"]; v != nil {
+		keys, values := p.mapping(v, "a mapping of policies by their names", nil)
+		for _, key := range keys {
+			p.policy(key, values[key.Value])
+		}
+	}
+	if v := top["assign"]; v != nil && p.wants(v, yaml.SequenceNode, "", "a list of rules") {
+		for _, child := range v.Content {
+			p.assignment(child)
+		}
+	}
+}
+
+func (p *parser) profile(key, value *yaml.Node) {
+	if err := profile.CheckName(key.Value); err != nil {
+		p.fault(key, "%v", err)
+	} else if key.Value == policy.Keep {
+		p.fault(key, "a profile cannot be called keep, which stands for the engine's choice")
+	}
+	def := profileDef{name: name{key.Value, p.at(key)}}
+	_, keys := p.mapping(value, "a mapping with the key file or template", profileKeys)
+	if keys != nil && (keys["file"] == nil) == (keys["template"] == nil) {
+		p.fault(value, "a profile has either a file or a template")
+	}
+	def.file, _ = p.text(keys["file"], "a path")
+	if v := keys["template"]; v != nil {
+		words := make(map[string]bool)
+		for _, word := range profile.Templates() {
+			words[word] = true
+		}
+		if choice(p, v, words) {
+			def.template = name{v.Value, p.at(v)}
+		}
+	}
+	if v := keys["onDrift"]; v != nil {
+		def.onDrift = choice(p, v, drifts)
+	}
+	p.doc.profiles = append(p.doc.profiles, def)
+}
+
+func (p *parser) policy(key, value *yaml.Node) {
+	if profile.CheckName(key.Value) != nil {
+		p.fault(key, "policy name %.64q: it must be a letter or digit, then letters, digits and . _ + -, %d bytes at "+
+			"most, and no beginning of \"unconfined\"", key.Value, profile.MaxName)
+	} else if key.Value == policy.Keep {
+		p.fault(key, "policy keep is built in: it leaves the engine's choice as it is; choose another name")
+	}
+	def := policyDef{name: name{key.Value, p.at(key)}}
+	_, keys := p.mapping(value, "a mapping with the key profile", policyKeys)
+	if keys != nil && keys["profile"] == nil {
+		p.fault(value, "policy %.64q has no profile: give it the key profile", key.Value)
+	}
+	def.profile, _ = p.text(keys["profile"], "a profile's name, or keep")
+	def.floor, _ = p.text(keys["floor"], "a profile's name")
+	if v := keys["mode"]; v != nil {
+		def.mode = choice(p, v, modes)
+		def.modePlace = p.at(v)
+	}
+	if def.profile.value == policy.Keep {
+		for _, key := range []string{"mode", "floor"} {
+			if v := keys[key]; v != nil {
+				p.fault(v, "policy %.64q keeps the engine's choice, to which no %s can be given", def.name.value, key)
+			}
+		}
+	}
+	p.doc.policies = append(p.doc.policies, def)
+}
+
+func (p *parser) assignment(n *yaml.Node) {
+	faults := len(*p.errs)
+	_, keys := p.mapping(n, "a mapping with the key policy", assignKeys)
+	if keys == nil {
+		return
+	}
+	r := rule{place: p.at(n)}
+	r.File, r.Line = p.file.name, n.Line
+	for _, engine := range p.texts(keys["engine"], "an engine's name") {
+		if slices.Contains(engines, engine.value) {
+			r.Engine = append(r.Engine, engine.value)
+		} else {
+			p.errs.add(engine.place, "unknown engine %.64q%s%s", engine.value, didYouMean(engine.value, engines),
+				oneOf(engines))
+		}
+	}
+	for key, list := range map[string]*[]string{
+		"namespace": &r.Namespace, "pod": &r.Pod, "container": &r.Container, "image": &r.Image,
+	} {
+		for _, pattern := range p.texts(keys[key], "a pattern") {
+			if _, err := path.Match(pattern.value, ""); err != nil {
+				p.errs.add(pattern.place, "pattern %.64q: what follows [ must be characters or ranges and a ], and what "+
+					"follows \\ any character", pattern.value)
+			}
+			*list = append(*list, pattern.value)
+		}
+	}
+	if b := p.bool(keys["sandbox"]); b != nil {
+		r.Sandbox = *b
+	}
+	r.Privileged = p.bool(keys["privileged"])
+	if keys["policy"] == nil {
+		p.fault(n, "the rule gives no policy: add the key policy")
+	}
+	r.policy, _ = p.text(keys["policy"], "a policy's name")
+	r.request = p.texts(keys["request"], "a policy's name")
+	r.floor, _ = p.text(keys["floor"], "a profile's name")
+	if v := keys["onRefused"]; v != nil {
+		r.OnRefused = choice(p, v, refusals)
+	}
+	for _, key := range []string{"request", "onRefused"} {
+		if v := keys[key]; v != nil && r.Sandbox {
+			p.fault(v, "%s has no meaning in a rule for sandboxes: no annotation speaks for a pause container", key)
+		}
+	}
+	r.faulty = len(*p.errs) > faults
+	p.doc.rules = append(p.doc.rules, r)
+}

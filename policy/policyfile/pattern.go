@@ -1,0 +1,36 @@
+package policyfile
+
+import (
+	"path"
+	"strings"
+)
+
+// covers says whether path.Match with p matches all that it matches with q. It may miss a case of patterns with
+// brackets, question marks or escapes; it finds all others.
+func covers(p, q string) bool {
+	if p == q {
+		return true
+	}
+	if !strings.HasPrefix(q, p[:plain(p)]) {
+		return false
+	}
+	if plain(q) < len(q) {
+		// Where p has nothing but stars, a star or question mark of q can be stood for by any character that p does not
+		// hold: whatever star of p matches it also matches all that it stands for, slashes being in neither.
+		const any = "\x00"
+		if strings.ContainsAny(p, `?[\`+any) || strings.ContainsAny(q, `[\`) {
+			return false
+		}
+		q = strings.NewReplacer("*", any, "?", any).Replace(q)
+	}
+	ok, err := path.Match(p, q)
+	return ok && err == nil
+}
+
+// plain gives the length of a pattern's part before its first special character: what a match must begin with.
+func plain(pattern string) int {
+	if i := strings.IndexAny(pattern, `*?[\`); i >= 0 {
+		return i
+	}
+	return len(pattern)
+}

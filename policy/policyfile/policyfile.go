@@ -1,0 +1,246 @@
+// Package policyfile reads a node's policy: policy.yaml and policy.d/*.yaml of a configuration directory, and the
+// profiles beside them. It gives a policy.Policy that is checked and not yet compiled, or all faults at once, each with
+// its file, line and column. schema.json says the same for editors, as far as a schema can.
+//
+// What a file may hold:
+//
+//	version: 1
+//	profiles:
+//	  NAME: {file: PATH | template: TEMPLATE, onDrift: replace | refuse}
+//	policies:
+//	  NAME: {profile: PROFILE | keep, mode: enforce | complain | kill, floor: PROFILE}
+//	assign:
+//	  - {engine, namespace, pod, container, image: PATTERN or list, sandbox, privileged: BOOL,
+//	     policy: POLICY, request: POLICY or list, floor: PROFILE, onRefused: deny | assigned}
+//
+// Profiles and policies of all files are one set. So are the rules below assign, of which the first that matches
+// counts: those of policy.d come first, in the order of the files' names, and those of policy.yaml last, because that
+// is where the rule for everyone else stands. A PATH is relative to the configuration directory.
+//
+// The profile docker-default, generated from the template of that name, the policy baseline, which uses it, and the
+// policy keep, which leaves the engine's choice as it is, need no definition. The first two may be given another one.
+//
+// A profile is in one mode, whichever policy it is used by: enforce, unless its policy says otherwise. A floor is
+// always in mode enforce.
+package policyfile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+)
+
+// Dir is where the policy is.
+const Dir = "/etc/oci-apparmor"
+
+// How large a file may be, in bytes. Ten thousand assignments need about one MiB.
+const (
+	maxFile = 4 << 20
+	maxText = 1 << 20
+)
+
+// The names in a configuration directory.
+const (
+	mainFile = "policy.yaml"
+	dropIns  = "policy.d"
+	profiles = "profiles"
+)
+
+// Read reads the policy of a configuration directory. Profiles and policies come in the order of their names,
+// assignments in the order in which they are tried. A profile from a file has its Text, one from a template the
+// template's name.
+//
+// Without policy.yaml and without files in policy.d, every file in profiles is a policy of its own name, for which any
+// container may ask; everything else keeps what its engine chose.
+//
+// The error is an Errors where the fault is in a file.
+func Read(dir string) (*policy.Policy, error) {
+	names, err := policyFiles(dir)
+	if err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		return readProfilesOnly(dir)
+	}
+	var files []file
+	for _, name := range names {
+		f := file{name: name, path: filepath.Join(dir, name)}
+		f.text, f.err = readRegular(maxFile, func() (*os.File, error) { return open(f.path) })
+		files = append(files, f)
+	}
+	return parse(files, func(path string) ([]byte, error) { return readText(dir, path) })
+}
+
+// file is one policy file.
+type file struct {
+	name string // within the configuration directory, for reasons: "policy.d/web.yaml"
+	path string // for errors
+	text []byte
+	err  error // why there is no text
+}
+
+// parse reads policy files, in the order in which their rules are tried. text reads a profile's text.
+func parse(files []file, text func(path string) ([]byte, error)) (*policy.Policy, error) {
+	var all document
+	var errs Errors
+	for _, f := range files {
+		p := parser{file: f, errs: &errs, doc: &all}
+		p.parse()
+	}
+	result := all.check(&errs, text)
+	if len(errs) > 0 {
+		order := make(map[string]int)
+		for i, f := range files {
+			order[f.path] = i
+		}
+		errs.sort(order)
+		return nil, errs
+	}
+	return result, nil
+}
+
+// policyFiles gives the policy files of a configuration directory, in the order in which their rules are tried.
+func policyFiles(dir string) ([]string, error) {
+	var names []string
+	entries, err := os.ReadDir(filepath.Join(dir, dropIns))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var errs Errors
+	for _, entry := range entries {
+		name := filepath.Join(dropIns, entry.Name())
+		switch filepath.Ext(name) {
+		case ".yaml":
+			if !strings.HasPrefix(entry.Name(), ".") {
+				names = append(names, name)
+			}
+		case ".yml":
+			errs = append(errs, misnamed(filepath.Join(dir, name)))
+		}
+	}
+	for _, name := range []string{mainFile, "policy.yml"} {
+		switch _, err := os.Lstat(filepath.Join(dir, name)); {
+		case err == nil && name == mainFile:
+			names = append(names, name)
+		case err == nil:
+			errs = append(errs, misnamed(filepath.Join(dir, name)))
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, err
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	return names, nil
+}
+
+// misnamed is the error for a file that would be passed over without a word.
+func misnamed(path string) *Error {
+	right := strings.TrimSuffix(path, ".yml") + ".yaml"
+	return &Error{File: path, Msg: "is not read because of its name: call it " + filepath.Base(right)}
+}
+
+// readProfilesOnly makes a policy of each file in profiles.
+func readProfilesOnly(dir string) (*policy.Policy, error) {
+	entries, err := os.ReadDir(filepath.Join(dir, profiles))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	everyone := policy.Assignment{File: profiles, Policy: policy.Keep}
+	result := &policy.Policy{Policies: []policy.Entry{{Name: policy.Keep, Profile: policy.Keep}}}
+	var errs Errors
+	for _, entry := range entries {
+		name := entry.Name()
+		if entry.IsDir() || strings.HasPrefix(name, ".") {
+			continue
+		}
+		source := filepath.Join(profiles, name)
+		err := profile.CheckName(name)
+		if err == nil && name == policy.Keep {
+			err = errors.New("a profile cannot be called keep, which stands for the engine's choice; choose another name")
+		}
+		var text []byte
+		if err == nil {
+			text, err = readText(dir, source)
+		}
+		if err != nil {
+			errs = append(errs, &Error{File: filepath.Join(dir, source), Msg: err.Error(), Err: err})
+			continue
+		}
+		result.Profiles = append(result.Profiles, policy.Profile{Name: name, Source: source, Text: text})
+		result.Policies = append(result.Policies, policy.Entry{Name: name, Profile: name})
+		everyone.Request = append(everyone.Request, name)
+	}
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	if len(result.Profiles) == 0 {
+		return nil, fmt.Errorf("%s holds no policy: create %s, for example with these lines,\n\n%s\nor put AppArmor "+
+			"profiles into %s, each in a file of its name", dir, filepath.Join(dir, mainFile), example,
+			filepath.Join(dir, profiles))
+	}
+	slices.SortFunc(result.Policies, func(a, b policy.Entry) int { return strings.Compare(a.Name, b.Name) })
+	result.Assignments = []policy.Assignment{everyone}
+	return result, nil
+}
+
+// example is the smallest policy that is worth having: every container is confined like one of Docker's.
+const example = `version: 1
+assign:
+  - policy: baseline
+`
+
+// readText reads a profile's text. A relative path is one of the configuration directory, and stays in it.
+func readText(dir, path string) ([]byte, error) {
+	if filepath.IsAbs(path) {
+		return readRegular(maxText, func() (*os.File, error) { return open(path) })
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return readRegular(maxText, func() (*os.File, error) { return root.OpenFile(path, flags, 0) })
+}
+
+// flags open a file for reading. Opening a FIFO does not wait for a writer.
+const flags = os.O_RDONLY | syscall.O_NONBLOCK
+
+func open(path string) (*os.File, error) { return os.OpenFile(path, flags, 0) }
+
+// readRegular reads a regular file of at most limit bytes.
+func readRegular(limit int64, open func() (*os.File, error)) ([]byte, error) {
+	f, err := open()
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", f.Name())
+	}
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%s has more than %d MiB, which is the limit", f.Name(), limit>>20)
+	}
+	return b, nil
+}
+
+// sortedKeys gives the keys of a map in their order.
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

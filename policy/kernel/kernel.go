@@ -1,5 +1,112 @@
 // Package kernel is AppArmor in the running kernel: whether it is there, which profiles it holds, whether their
 // content is the one we compiled, and how they get there.
 //
-// It knows no policy. Nothing in it runs a program.
+// It knows no policy. Nothing in it runs a program. What it learns it keeps below Kernel.State, so that the next
+// container start finds an unchanged kernel by reading a number.
 package kernel
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Kernel is where AppArmor's files are, and where we keep what we know of them. The zero value of every field that
+// New does not set is the right one outside of tests.
+type Kernel struct {
+	FS     string // AppArmor's directory of securityfs
+	Module string // AppArmor's parameters
+	State  string // ours: verdicts, records of ownership, the lock; made on demand, and gone after a reboot
+	BootID string // the file that names this boot
+
+	// WriteReplace stands in for the write to FS/.replace; nil is that write. Its error has the write's errno.
+	WriteReplace func(blob []byte) error
+
+	lockWait time.Duration                     // how long to wait for another process that loads; 0 is lockWait
+	rights   func() (admin bool, initial bool) // what detection asks of this process; nil asks the kernel
+}
+
+// New gives the machine's own kernel.
+func New() *Kernel {
+	return &Kernel{
+		FS:     "/sys/kernel/security/apparmor",
+		Module: "/sys/module/apparmor/parameters",
+		State:  "/run/oci-apparmor",
+		BootID: "/proc/sys/kernel/random/boot_id",
+	}
+}
+
+// Features is the directory that describes what the kernel can mediate: what profile.ReadFeatures takes.
+func (k *Kernel) Features() string { return k.FS + "/features" }
+
+// profiles is the directory that has one directory per loaded profile of this policy namespace.
+func (k *Kernel) profiles() string { return k.FS + "/policy/profiles" }
+
+// Revision is the number that the kernel raises with every profile that is loaded, replaced or removed in this policy
+// namespace; 0 before the first. The kernel gives it out under the lock under which it changes policy
+// (ns_revision_read, security/apparmor/apparmorfs.c), so what is read after it is at least as new as it says.
+func (k *Kernel) Revision() (int64, error) {
+	// The first read of a namespace without any policy, and every second read, waits for a change. O_NONBLOCK turns
+	// that into EAGAIN; package os would go on waiting.
+	path := k.FS + "/policy/revision"
+	var buf [24]byte
+	text, err := readOnce(path, unix.O_NONBLOCK, buf[:])
+	if err == unix.EAGAIN {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, &os.PathError{Op: "read", Path: path, Err: err}
+	}
+	revision, err := strconv.ParseInt(string(bytes.TrimSuffix(text, []byte("\n"))), 10, 64)
+	if err != nil || revision < 0 {
+		return 0, fmt.Errorf("%s: %q is not a revision of AppArmor's policy", path, text)
+	}
+	return revision, nil
+}
+
+// bootID reads what tells this boot from any other.
+func (k *Kernel) bootID(buf []byte) ([]byte, error) {
+	text, err := readOnce(k.BootID, 0, buf)
+	if err != nil {
+		return nil, &os.PathError{Op: "read", Path: k.BootID, Err: err}
+	}
+	return bytes.TrimSuffix(text, []byte("\n")), nil
+}
+
+// readOnce opens a file, reads it with one read(2), and closes it. That gives the whole of a kernel file that fits buf,
+// and of any other the beginning: who cares makes buf larger than what may be there, and looks at the length.
+// The error is a bare errno.
+func readOnce(path string, flags int, buf []byte) ([]byte, error) {
+	return readOnceAt(unix.AT_FDCWD, path, flags, buf)
+}
+
+func readOnceAt(dir int, path string, flags int, buf []byte) ([]byte, error) {
+	fd, err := openat(dir, path, unix.O_RDONLY|flags, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	for {
+		n, err := unix.Read(fd, buf)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return nil, err
+		default:
+			return buf[:n], nil
+		}
+	}
+}
+
+func openat(dir int, path string, flags int, mode uint32) (int, error) {
+	for {
+		fd, err := unix.Openat(dir, path, flags|unix.O_CLOEXEC, mode)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
+}

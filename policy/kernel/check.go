@@ -1,0 +1,238 @@
+package kernel
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+)
+
+// Status is how the kernel's profile of a name stands to ours.
+type Status uint8
+
+const (
+	Missing Status = iota // none of that name is loaded
+	Drifted               // one is, and its content or that of a child is another
+	Matches               // it and every child of ours have our content
+)
+
+// Found is what a check found in the kernel.
+type Found struct {
+	Status Status
+	Dir    string // the main profile's directory below policy/profiles, unless Missing
+
+	// Where Drifted: the first profile that differs, "main" or "main//child", and the hashes as "sha256:HEX" or
+	// "sha1:HEX". Have is "none" where the kernel has no such child or keeps no hash of it.
+	Part, Have, Want string
+}
+
+// Check compares the kernel's hashes with those of p. It writes nothing and needs no privilege.
+//
+// Children that the kernel has and p has not do not count: complain mode makes some ("main//null-..."), a replaced
+// profile leaves others, and no rule of a main profile with our content leads to them.
+func (k *Kernel) Check(p Profile) (Found, error) {
+	if err := p.check(); err != nil {
+		return Found{}, err
+	}
+	found, err := k.check(&p, "")
+	if err != nil {
+		return Found{}, k.explain(err)
+	}
+	return found, nil
+}
+
+// check does it, looking at the directory hint before it searches for one.
+func (k *Kernel) check(p *Profile, hint string) (Found, error) {
+	dir, err := k.locate(k.profiles(), p.Name, hint)
+	if err != nil || dir == "" {
+		return Found{}, err
+	}
+	for i := range p.Compiled {
+		c := &p.Compiled[i]
+		path := k.profiles() + "/" + dir
+		if i > 0 {
+			if path, err = k.child(path, c.Name[len(p.Name)+len(childSeparator):]); err != nil {
+				return Found{}, err
+			}
+		}
+		have, want := "none", "sha256:"+hex.EncodeToString(c.SHA256[:])
+		if path != "" {
+			if have, want, err = hashes(path, c); err != nil {
+				return Found{}, err
+			}
+		}
+		if have == "none" && i == 0 {
+			if is, err := hasName(path, p.Name); !is || err != nil {
+				return Found{}, err // removed meanwhile
+			}
+		}
+		if have != want {
+			return Found{Status: Drifted, Dir: dir, Part: c.Name, Have: have, Want: want}, nil
+		}
+	}
+	return Found{Status: Matches, Dir: dir}, nil
+}
+
+// childSeparator stands between the name of a profile and that of its child or hat.
+const childSeparator = "//"
+
+// child gives the directory of a profile's descendant, named by its components below it, or "" when the kernel has
+// none. Its directory and its name file carry only the last component.
+func (k *Kernel) child(path, components string) (string, error) {
+	for component := range strings.SplitSeq(components, childSeparator) {
+		path += "/profiles"
+		dir, err := k.locate(path, component, "")
+		if err != nil || dir == "" {
+			return "", err
+		}
+		path += "/" + dir
+	}
+	return path, nil
+}
+
+// hashes reads the kernel's hash of the profile in a directory, and gives with it that of c by the same function.
+func hashes(path string, c *profile.Compiled) (have, want string, err error) {
+	var buf [2*sha256.Size + 8]byte
+	text, err := readOnce(path+"/sha256", 0, buf[:])
+	function, sum := "sha256:", c.SHA256[:]
+	if err == unix.ENOENT { // before 6.8
+		text, err = readOnce(path+"/sha1", 0, buf[:])
+		function, sum = "sha1:", c.SHA1[:]
+	}
+	switch {
+	case err == unix.ENOENT:
+		return "none", "sha256:" + hex.EncodeToString(c.SHA256[:]), nil
+	case err != nil:
+		return "", "", &os.PathError{Op: "read hash below", Path: path, Err: err}
+	}
+	want = function + hex.EncodeToString(sum)
+	digits := strings.TrimSuffix(string(text), "\n")
+	if _, err := hex.DecodeString(digits); err != nil || len(digits) != 2*len(sum) {
+		return "malformed", want, nil
+	}
+	return function + digits, want, nil
+}
+
+// locate gives the directory, below the directory profiles, of the profile whose name or last component is name: hint,
+// when that still is it, else the one a search finds; "" when there is none.
+func (k *Kernel) locate(profiles, name, hint string) (string, error) {
+	mangled := mangle(name)
+	if isDirOf(hint, mangled) {
+		if is, err := hasName(profiles+"/"+hint, name); is || err != nil {
+			return hint, err
+		}
+	}
+	// The directory's entries come in no useful order and there may be thousands: no sorting, and no more of it than
+	// it takes.
+	f, err := os.Open(profiles)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	for {
+		dirs, err := f.Readdirnames(512)
+		for _, dir := range dirs {
+			if !isDirOf(dir, mangled) {
+				continue
+			}
+			if is, err := hasName(profiles+"/"+dir, name); is || err != nil {
+				return dir, err
+			}
+		}
+		if err == io.EOF {
+			return "", nil
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+}
+
+// hasName tells whether the directory is that of the profile name: its name file says so exactly. Different names may
+// have alike directories.
+func hasName(path, name string) (bool, error) {
+	var stack [512]byte
+	buf := stack[:]
+	if len(name)+2 > len(buf) {
+		buf = make([]byte, len(name)+2)
+	}
+	text, err := readOnce(path+"/name", 0, buf)
+	switch {
+	case err == unix.ENOENT || err == unix.ENOTDIR:
+		return false, nil // removed meanwhile
+	case err != nil:
+		return false, &os.PathError{Op: "read", Path: path + "/name", Err: err}
+	}
+	return len(text) == len(name)+1 && string(text[:len(name)]) == name && text[len(name)] == '\n', nil
+}
+
+// isDirOf tells whether dir is a mangled name, a dot and digits: how the kernel names a profile's directory
+// (__aafs_profile_mkdir, security/apparmor/apparmorfs.c). Such a string is never a path.
+func isDirOf(dir, mangled string) bool {
+	digits, ok := strings.CutPrefix(dir, mangled)
+	if !ok || len(digits) < 2 || digits[0] != '.' {
+		return false
+	}
+	for _, c := range []byte(digits[1:]) {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+// mangle is the kernel's mangle_name (security/apparmor/apparmorfs.c) for ASCII: no leading slashes and dots, slashes
+// become dots, blanks underscores, and of the rest letters, digits, dots, underscores and dashes stay.
+func mangle(name string) string {
+	plain := name != "" && name[0] != '.'
+	for i := 0; i < len(name) && plain; i++ {
+		plain = stays(name[i])
+	}
+	if plain {
+		return name
+	}
+	mangled := make([]byte, 0, len(name))
+	for _, c := range []byte(strings.TrimLeft(name, "/.")) {
+		switch {
+		case c == '/':
+			mangled = append(mangled, '.')
+		case c == ' ' || '\t' <= c && c <= '\r':
+			mangled = append(mangled, '_')
+		case stays(c):
+			mangled = append(mangled, c)
+		}
+	}
+	return string(mangled)
+}
+
+func stays(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-'
+}
+
+// check refuses a Profile that does not describe one profile and its children: a mistake of the caller's, or a store
+// that somebody wrote to.
+func (p *Profile) check() error {
+	if err := profile.CheckName(p.Name); err != nil {
+		return err
+	}
+	if len(p.Compiled) == 0 || p.Compiled[0].Name != p.Name {
+		return fmt.Errorf("profile %q: nothing compiled stands for it: run `oci-apparmor policy apply`", p.Name)
+	}
+	for _, c := range p.Compiled[1:] {
+		below, ok := strings.CutPrefix(c.Name, p.Name+childSeparator)
+		if !ok || below == "" || len(c.Name) > maxHierarchy {
+			return fmt.Errorf("profile %q: %q is compiled with it and is no child of it: run `oci-apparmor policy apply`",
+				p.Name, c.Name)
+		}
+	}
+	return nil
+}
+
+// maxHierarchy bounds the whole name of a child, all components together.
+const maxHierarchy = 4096

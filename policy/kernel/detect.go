@@ -1,0 +1,133 @@
+package kernel
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Readiness grades what AppArmor can do for us on this machine, from nothing to everything.
+type Readiness uint8
+
+const (
+	NoAppArmor   Readiness = iota // not in this kernel, or not switched on
+	NoSecurityfs                  // on, but its files are not mounted where we look
+	NoRight                       // this process may not load profiles
+	NoHash                        // the kernel keeps no hashes, so that no content can be verified
+	Namespaced                    // all there, inside a policy namespace of AppArmor's
+	Ready
+)
+
+// String says in a sentence what is the case, and what to do about it.
+func (r Readiness) String() string {
+	switch r {
+	case NoAppArmor:
+		return "AppArmor is not switched on in this kernel: boot with apparmor=1 and with apparmor among the modules of" +
+			" lsm= (a kernel built without it needs replacing)"
+	case NoSecurityfs:
+		return "AppArmor is on, but its files are missing: mount securityfs with" +
+			" `mount -t securityfs securityfs /sys/kernel/security`, and in a container pass that directory in"
+	case NoRight:
+		return "this process may not load AppArmor profiles: it needs root with CAP_MAC_ADMIN outside of any user" +
+			" namespace, and a kernel whose policy is not locked (/sys/module/apparmor/parameters/lock_policy must be N)"
+	case NoHash:
+		return "this kernel keeps no hashes of AppArmor profiles, so their content cannot be verified:" +
+			" write Y to /sys/module/apparmor/parameters/hash_policy, or boot with apparmor.hash_policy=1"
+	case Namespaced:
+		return "AppArmor is ready, inside a policy namespace: profiles go into this namespace only, and whoever made it" +
+			" confines it as a whole (/sys/kernel/security/apparmor/.ns_name names it)"
+	case Ready:
+		return "AppArmor is ready"
+	}
+	return "unknown readiness"
+}
+
+// Usable tells whether profiles can be loaded and verified.
+func (r Readiness) Usable() bool { return r >= Namespaced }
+
+// NotReadyError says that AppArmor is not in a state in which the profile could be ensured.
+type NotReadyError struct {
+	Readiness Readiness
+	Err       error // what failed
+}
+
+func (e *NotReadyError) Error() string { return e.Readiness.String() + " (" + e.Err.Error() + ")" }
+func (e *NotReadyError) Unwrap() error { return e.Err }
+
+// Detect asks the kernel, with a few short reads. It gives the first grade that fits, in the order in which they are
+// declared.
+func (k *Kernel) Detect() Readiness {
+	// Parameters print as Y or N (param_get_bool, kernel/params.c). A file that may not be read is one of a process
+	// without rights, which the rights tell better.
+	parameter := func(name string) (string, error) { return readWord(k.Module + "/" + name) }
+	if on, err := parameter("enabled"); err != nil || on != "Y" {
+		return NoAppArmor
+	}
+	if unix.Access(k.profiles(), unix.F_OK) != nil {
+		return NoSecurityfs
+	}
+	namespaced := k.namespaced()
+
+	ask := k.rights
+	if ask == nil {
+		ask = processRights
+	}
+	admin, initial := ask()
+	if locked, err := parameter("lock_policy"); err == nil && locked == "Y" {
+		return NoRight
+	}
+	// In a user namespace policy is only for who has a policy namespace with it (aa_policy_view_capable,
+	// security/apparmor/policy.c).
+	if !admin || !initial && !namespaced {
+		return NoRight
+	}
+	if hash, err := parameter("hash_policy"); errors.Is(err, fs.ErrNotExist) || err == nil && hash != "Y" {
+		return NoHash
+	}
+	if namespaced {
+		return Namespaced
+	}
+	return Ready
+}
+
+// namespaced tells whether this process sees a policy namespace other than the kernel's root one. Kernels that cannot
+// tell (before 4.13) have none that matter here.
+func (k *Kernel) namespaced() bool {
+	stacked, _ := readWord(k.FS + "/.ns_stacked")
+	level, _ := readWord(k.FS + "/.ns_level")
+	name, _ := readWord(k.FS + "/.ns_name")
+	return stacked == "yes" || level != "" && level != "0" || name != "" && name != "root"
+}
+
+// processRights tells whether this process has CAP_MAC_ADMIN in effect, and whether it is in the initial user
+// namespace, whose inode is fixed (PROC_USER_INIT_INO, include/linux/proc_ns.h).
+func processRights() (admin, initial bool) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData
+	if unix.Capget(&header, &caps[0]) == nil {
+		admin = caps[unix.CAP_MAC_ADMIN/32].Effective&(1<<(unix.CAP_MAC_ADMIN%32)) != 0
+	}
+	ns, err := os.Readlink("/proc/self/ns/user")
+	return admin, err != nil || ns == "user:[4026531837]"
+}
+
+// readWord reads a file that holds one short word and perhaps a newline.
+func readWord(path string) (string, error) {
+	var buf [256]byte
+	text, err := readOnce(path, 0, buf[:])
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSuffix(string(text), "\n"), nil
+}
+
+// explain adds to an error what detection knows about it, when AppArmor is the reason.
+func (k *Kernel) explain(err error) error {
+	if r := k.Detect(); !r.Usable() {
+		return &NotReadyError{Readiness: r, Err: err}
+	}
+	return err
+}

@@ -1,0 +1,277 @@
+package kernel
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+)
+
+// Profile is a profile as the kernel must have it.
+type Profile struct {
+	Name     string
+	Compiled []profile.Compiled // the profile, then its children
+	OnDrift  profile.Drift
+
+	// Blob gives what is loaded when the kernel has not got it. It is called at most once, and not otherwise.
+	Blob func() ([]byte, error)
+}
+
+// content is one hash over all that a verdict on p vouches for.
+func (p *Profile) content() string {
+	var stack [512]byte
+	all := stack[:0]
+	for i := range p.Compiled {
+		c := &p.Compiled[i]
+		all = append(append(all, c.Name...), 0)
+		all = append(all, c.SHA1[:]...)
+		all = append(all, c.SHA256[:]...)
+	}
+	sum := sha256.Sum256(all)
+	return hex.EncodeToString(sum[:])
+}
+
+// Loaded is a profile that the kernel has with our content.
+type Loaded struct {
+	Name string
+	// Dir is its directory below policy/profiles, "web.17". It stays the same for the life of the profile in the
+	// kernel, also when it is replaced; after a remove and a load it is another one.
+	Dir     string
+	Done    Done
+	Warning string // one line, where something on the way needs a person's attention
+}
+
+// Done is what it took.
+type Done uint8
+
+const (
+	Verified Done = iota // nothing: the content was there
+	Added                // it was loaded
+	Replaced             // it was loaded in place of another content
+)
+
+// String gives "verified", "loaded" or "replaced".
+func (d Done) String() string {
+	switch d {
+	case Verified:
+		return "verified"
+	case Added:
+		return "loaded"
+	case Replaced:
+		return "replaced"
+	}
+	return fmt.Sprintf("done %d", uint8(d))
+}
+
+// ErrDrift is wrapped by the error for a profile that the kernel holds with another content and that is not ours to
+// replace.
+var ErrDrift = errors.New("another profile of that name is loaded")
+
+// Ensure makes sure that the kernel holds every profile with exactly our content, and gives them in the same order.
+//
+// An unchanged kernel costs a few short reads. A changed one costs a look at the kernel's hashes, whatever the number
+// of loaded profiles. What is missing is loaded, by one process at a time, and then verified by the kernel's hashes,
+// too. After an error some of the profiles may have been loaded; none was removed.
+func (k *Kernel) Ensure(ctx context.Context, profiles []Profile) ([]Loaded, error) {
+	for i := range profiles {
+		if err := profiles[i].check(); err != nil {
+			return nil, err
+		}
+	}
+	s, err := openState(k.State)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	var buf [64]byte
+	id, err := k.bootID(buf[:])
+	if err != nil {
+		return nil, fmt.Errorf("which boot this is: %w", err)
+	}
+	revision, err := k.Revision()
+	if err != nil {
+		return nil, k.explain(err)
+	}
+	e := ensuring{k: k, state: s, boot: string(id)}
+	loaded := make([]Loaded, len(profiles))
+	for i := range profiles {
+		if loaded[i], err = e.ensure(ctx, &profiles[i], revision); err != nil {
+			return nil, fmt.Errorf("profile %q: %w", profiles[i].Name, err)
+		}
+	}
+	return loaded, nil
+}
+
+// ensuring is one call of Ensure.
+type ensuring struct {
+	k     *Kernel
+	state *state
+	boot  string
+}
+
+// ensure does it for one profile. The revision was read before.
+func (e *ensuring) ensure(ctx context.Context, p *Profile, revision int64) (Loaded, error) {
+	content := p.content()
+	known, ok := e.state.verdict(p.Name)
+	if ok && known.revision == revision && known.boot == e.boot && known.content == content {
+		return Loaded{Name: p.Name, Dir: known.dir}, nil
+	}
+	found, err := e.k.check(p, known.dir)
+	if err != nil {
+		return Loaded{}, e.k.explain(err)
+	}
+	if found.Status == Matches {
+		return e.loaded(p, content, revision, found.Dir, Verified, ""), nil
+	}
+	return e.load(ctx, p, content)
+}
+
+// load makes the kernel hold p, alone among our processes.
+func (e *ensuring) load(ctx context.Context, p *Profile, content string) (Loaded, error) {
+	if e.state == nil {
+		return Loaded{}, &NotReadyError{Readiness: NoRight,
+			Err: fmt.Errorf("it is not loaded with our content, and %s cannot be used: %w", e.k.State, unix.EACCES)}
+	}
+	release, err := e.state.lock(ctx, e.k.lockWait)
+	if err != nil {
+		return Loaded{}, err
+	}
+	defer release()
+
+	// Another process may have loaded it while this one waited.
+	revision, found, err := e.k.checkNow(p)
+	if err != nil {
+		return Loaded{}, err
+	}
+	done := Added
+	switch found.Status {
+	case Matches:
+		return e.loaded(p, content, revision, found.Dir, Verified, ""), nil
+	case Drifted:
+		if err := e.mayReplace(p, found); err != nil {
+			return Loaded{}, err
+		}
+		done = Replaced
+	}
+
+	if e.k.Detect() == NoHash {
+		return Loaded{}, &NotReadyError{Readiness: NoHash, Err: errors.New(found.String())}
+	}
+	blob, err := p.blob()
+	if err != nil {
+		return Loaded{}, err
+	}
+	warning, err := e.k.load(blob)
+	if err != nil {
+		return Loaded{}, err
+	}
+	var warnings []string
+	if warning != "" {
+		warnings = append(warnings, warning)
+	}
+	if err := e.state.setOwned(p.Name, e.boot); err != nil {
+		warnings = append(warnings, fmt.Sprintf("that profile %q is ours could not be written down: %v", p.Name, err))
+	}
+	if revision, found, err = e.k.checkNow(p); err != nil {
+		return Loaded{}, err
+	}
+	if found.Status != Matches {
+		return Loaded{}, fmt.Errorf("the kernel took it and then did not have it (%s): somebody else loads or removes"+
+			" profiles at the same moment; start the container again", found)
+	}
+	return e.loaded(p, content, revision, found.Dir, done, strings.Join(warnings, "; ")), nil
+}
+
+// checkNow checks with a revision that was read before.
+func (k *Kernel) checkNow(p *Profile) (int64, Found, error) {
+	revision, err := k.Revision()
+	if err != nil {
+		return 0, Found{}, k.explain(err)
+	}
+	found, err := k.check(p, "")
+	return revision, found, err
+}
+
+// loaded keeps what was found for the next start, and gives it. What cannot be kept is found again.
+func (e *ensuring) loaded(p *Profile, content string, revision int64, dir string, done Done, warning string) Loaded {
+	err := e.state.setVerdict(verdict{boot: e.boot, name: p.Name, content: content, revision: revision, dir: dir})
+	if err != nil && warning == "" {
+		warning = fmt.Sprintf("profile %q is checked again with every start, because the result cannot be kept: %v",
+			p.Name, err)
+	}
+	return Loaded{Name: p.Name, Dir: dir, Done: done, Warning: warning}
+}
+
+// mayReplace tells whether drift is ours to end.
+func (e *ensuring) mayReplace(p *Profile, found Found) error {
+	switch {
+	case p.OnDrift == profile.ReplaceAny:
+		return nil
+	case p.OnDrift == profile.RefuseDrift:
+		return fmt.Errorf("%w: %s; the policy file says `onDrift: refuse` for it: find out who loaded it, and remove it"+
+			" or apply a policy that means it", ErrDrift, found)
+	case p.OnDrift == profile.ReplaceOwn && e.state.owned(p.Name, e.boot):
+		return nil
+	}
+	return fmt.Errorf("%w, and not by oci-apparmor: %s; remove it, or say `onDrift: replace` for this profile in the"+
+		" policy file and run `oci-apparmor policy apply`", ErrDrift, found)
+}
+
+// String says what was found, for errors.
+func (f Found) String() string {
+	switch f.Status {
+	case Missing:
+		return "it is not loaded"
+	case Matches:
+		return "its content is ours"
+	}
+	if f.Have == "none" {
+		return fmt.Sprintf("the kernel shows no hash of %q, ours is %s", f.Part, f.Want)
+	}
+	return fmt.Sprintf("the kernel's hash of %q is %s, ours is %s", f.Part, f.Have, f.Want)
+}
+
+// blob gets what is to be loaded, and refuses it when it is not what p says: the kernel would have it before anyone
+// noticed.
+func (p *Profile) blob() (profile.Blob, error) {
+	if p.Blob == nil {
+		return profile.Blob{}, errors.New("it is not loaded, and there is no blob to load")
+	}
+	data, err := p.Blob()
+	if err != nil {
+		return profile.Blob{}, fmt.Errorf("it is not loaded, and its blob cannot be read: %w", err)
+	}
+	blob, err := parse(data)
+	if err != nil {
+		return profile.Blob{}, err
+	}
+	same := len(blob.Profiles) == len(p.Compiled)
+	for i := 0; i < len(blob.Profiles) && same; i++ {
+		have, want := &blob.Profiles[i], &p.Compiled[i]
+		same = have.Name == want.Name && have.SHA1 == want.SHA1 && have.SHA256 == want.SHA256
+	}
+	if !same {
+		return profile.Blob{}, errors.New("its blob in the store is not the one that the applied policy means:" +
+			" run `oci-apparmor policy apply`")
+	}
+	return blob, nil
+}
+
+// Same tells whether the profile is still the one that Ensure gave: never removed since, though perhaps replaced. Tasks
+// that wait to be confined by a profile that is removed run unconfined, also when it is loaded again.
+func (k *Kernel) Same(loaded Loaded) (bool, error) {
+	if !isDirOf(loaded.Dir, mangle(loaded.Name)) {
+		return false, fmt.Errorf("profile %q: %q is not a directory that the kernel made for it", loaded.Name, loaded.Dir)
+	}
+	same, err := hasName(k.profiles()+"/"+loaded.Dir, loaded.Name)
+	if err != nil {
+		return false, k.explain(err)
+	}
+	return same, nil
+}

@@ -1,0 +1,282 @@
+// Package kerneltest is a kernel with AppArmor for tests: a directory of files that changes with every load as
+// securityfs does. All of it is on disk, so processes can share one.
+package kerneltest
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel/internal/rawblob"
+)
+
+// Machine is such a kernel, in the directory Dir.
+type Machine struct{ Dir string }
+
+// New gives a machine without any profile, for one test.
+func New(tb testing.TB) Machine {
+	tb.Helper()
+	m := Machine{Dir: tb.TempDir()}
+	for _, dir := range []string{"fs/features", "fs/policy/profiles", "fs/policy/raw_data", "module", "paths", "sums"} {
+		if err := os.MkdirAll(filepath.Join(m.Dir, dir), 0o755); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	for name, text := range map[string]string{
+		"fs/policy/revision": "0\n", "fs/.replace": "",
+		"fs/.ns_stacked": "no\n", "fs/.ns_level": "0\n", "fs/.ns_name": "root\n",
+		"module/enabled": "Y\n", "module/lock_policy": "N\n", "module/hash_policy": "Y\n",
+		"boot_id": "2f1e6a0c-93c5-4c1d-8f33-0a4b6c1d2e3f\n", "counter": "0",
+	} {
+		m.Write(tb, name, text)
+	}
+	return m
+}
+
+// Kernel gives access to it as to the real one.
+func (m Machine) Kernel() *kernel.Kernel {
+	return &kernel.Kernel{
+		FS:           m.path("fs"),
+		Module:       m.path("module"),
+		State:        m.path("state"),
+		BootID:       m.path("boot_id"),
+		WriteReplace: m.Replace,
+	}
+}
+
+// Write changes one of its files: "fs/policy/revision", "module/enabled", "boot_id", ...
+func (m Machine) Write(tb testing.TB, name, text string) {
+	tb.Helper()
+	if err := os.WriteFile(m.path(name), []byte(text), 0o644); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// Load loads a blob as somebody else on the machine does.
+func (m Machine) Load(tb testing.TB, blob []byte) {
+	tb.Helper()
+	if err := m.replace(blob); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// Remove removes a profile with its children.
+func (m Machine) Remove(tb testing.TB, name string) {
+	tb.Helper()
+	path, ok := m.Path(name)
+	if !ok {
+		tb.Fatalf("no profile %q to remove", name)
+	}
+	paths, err := os.ReadDir(m.path("paths"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, entry := range paths {
+		if of, err := url.PathUnescape(entry.Name()); err == nil && (of == name || strings.HasPrefix(of, name+"//")) {
+			os.Remove(m.path("paths/" + entry.Name()))
+		}
+	}
+	if err := errors.Join(os.RemoveAll(path), m.bump()); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// Poison fails a load as a name of 253 bytes does: from then on no new bytes are taken.
+func (m Machine) Poison(tb testing.TB) {
+	tb.Helper()
+	if err := m.replace(Blob("poison", strings.Repeat("p", 253))); !errors.Is(err, unix.ENAMETOOLONG) {
+		tb.Fatalf("the load that was to poison the machine: %v", err)
+	}
+}
+
+// Path gives the directory of a loaded profile, "main" or "main//child".
+func (m Machine) Path(name string) (string, bool) {
+	path, err := os.ReadFile(m.index(name))
+	return string(path), err == nil
+}
+
+// Writes gives how often Replace was called.
+func (m Machine) Writes(tb testing.TB) int {
+	tb.Helper()
+	log, err := os.ReadFile(m.path("writes"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		tb.Fatal(err)
+	}
+	return len(log)
+}
+
+// Replace is one write to .replace.
+func (m Machine) Replace(blob []byte) error {
+	log, err := os.OpenFile(m.path("writes"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = log.WriteString("w")
+	return errors.Join(err, log.Close(), m.replace(blob))
+}
+
+// replace does what aa_replace_profiles (security/apparmor/policy.c) does, where it shows.
+func (m Machine) replace(blob []byte) error {
+	profiles, err := rawblob.Walk(blob)
+	if err != nil {
+		return unix.EPROTO
+	}
+	sum := sha256.Sum256(blob)
+	known := m.path("sums/" + hex.EncodeToString(sum[:]))
+	raw, err := os.ReadFile(known)
+	if err != nil {
+		if raw, err = os.ReadFile(m.path("fs/policy/revision")); err != nil {
+			return err
+		}
+		raw = []byte(strings.TrimSpace(string(raw)))
+		dir := m.path("fs/policy/raw_data/" + string(raw))
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return unix.EEXIST
+		}
+		for _, p := range profiles {
+			for component := range strings.SplitSeq(p.Name, "//") {
+				if len(component) > 252 {
+					return unix.ENAMETOOLONG
+				}
+			}
+		}
+		err = errors.Join(os.WriteFile(dir+"/raw_data", blob, 0o644),
+			os.WriteFile(dir+"/sha256", []byte(hex.EncodeToString(sum[:])+"\n"), 0o644), os.WriteFile(known, raw, 0o644))
+		if err != nil {
+			return err
+		}
+	}
+	for _, p := range profiles {
+		if err := m.put(p, string(raw)); err != nil {
+			return err
+		}
+	}
+	return m.bump()
+}
+
+// put makes a profile the current one of its name.
+func (m Machine) put(p rawblob.Profile, raw string) error {
+	path, loaded := m.Path(p.Name)
+	last := p.Name
+	if !loaded {
+		parent := m.path("fs/policy")
+		if at := strings.LastIndex(p.Name, "//"); at >= 0 {
+			var ok bool
+			if parent, ok = m.Path(p.Name[:at]); !ok {
+				return unix.ENOENT
+			}
+			last = p.Name[at+2:]
+		}
+		n, err := m.count()
+		if err != nil {
+			return err
+		}
+		path = filepath.Join(parent, "profiles", mangle(last)+"."+strconv.Itoa(n))
+		err = errors.Join(os.MkdirAll(path+"/profiles", 0o755), os.WriteFile(path+"/name", []byte(last+"\n"), 0o644),
+			os.WriteFile(m.index(p.Name), []byte(path), 0o644))
+		if err != nil {
+			return err
+		}
+	}
+	link := strings.Repeat("../../", 1+strings.Count(p.Name, "//")) + "raw_data/" + raw + "/raw_data"
+	if old, err := os.Readlink(path + "/raw_data"); err == nil && old == link {
+		return nil // "same as current profile, skipping"
+	}
+	os.Remove(path + "/raw_data")
+	sum := sha256.Sum256(append(binary.LittleEndian.AppendUint32(nil, p.Version), p.Body...))
+	return errors.Join(os.Symlink(link, path+"/raw_data"),
+		os.WriteFile(path+"/sha256", []byte(hex.EncodeToString(sum[:])+"\n"), 0o644))
+}
+
+// mangle is the kernel's rule, for the names of tests.
+func mangle(name string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '/':
+			return '.'
+		case r == ' ':
+			return '_'
+		case r < 0x80 && (strings.ContainsRune("._-", r) || '0' <= r && r <= '9' || 'a' <= r|0x20 && r|0x20 <= 'z'):
+			return r
+		}
+		return -1
+	}, strings.TrimLeft(name, "/."))
+}
+
+// count gives the number for the next directory.
+func (m Machine) count() (int, error) { return m.add("counter", "") }
+
+func (m Machine) bump() error {
+	_, err := m.add("fs/policy/revision", "\n")
+	return err
+}
+
+func (m Machine) add(name, end string) (int, error) {
+	text, err := os.ReadFile(m.path(name))
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.Atoi(strings.TrimSuffix(string(text), end))
+	if err != nil {
+		return 0, err
+	}
+	return n + 1, os.WriteFile(m.path(name), []byte(strconv.Itoa(n+1)+end), 0o644)
+}
+
+// index is the file that tells where a profile's directory is, so that thousands load fast.
+func (m Machine) index(name string) string { return m.path("paths/" + url.PathEscape(name)) }
+
+func (m Machine) path(name string) string { return filepath.Join(m.Dir, name) }
+
+// Blob gives the smallest compiled profiles that profile.Parse takes, a main profile and perhaps "main//child"ren, with
+// any content to tell them from others of the same names.
+func Blob(content string, names ...string) []byte {
+	var b []byte
+	for _, name := range names {
+		b = appendProfile(b, name, "", content)
+	}
+	return b
+}
+
+// Attached gives a compiled profile of the kind that is not ours: attached to programs by path.
+func Attached(content, name, path string) []byte { return appendProfile(nil, name, path, content) }
+
+func appendProfile(b []byte, name, attach, content string) []byte {
+	str := func(code byte, s string) {
+		b = append(b, code)
+		b = binary.LittleEndian.AppendUint16(b, uint16(len(s)+1))
+		b = append(append(b, s...), 0)
+	}
+	number := func(n uint32) { b = binary.LittleEndian.AppendUint32(append(b, 2), n) }
+	const named, text, open, end = 4, 5, 7, 8
+
+	str(named, "version")
+	number(0x202007)
+	str(named, "profile")
+	b = append(b, open)
+	str(text, name)
+	if attach != "" {
+		str(named, "attach")
+		str(text, attach)
+	}
+	str(named, "flags")
+	b = append(b, open)
+	number(0)
+	number(0) // enforce
+	number(0)
+	b = append(b, end)
+	str(named, "content")
+	str(text, content)
+	return append(b, end)
+}

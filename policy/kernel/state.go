@@ -1,0 +1,148 @@
+package kernel
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// state is the open directory Kernel.State. It holds, per profile name:
+//
+//	verdict.HASH  what the last check found: the boot, the content, the revision from before it, the directory
+//	owned.HASH    that we loaded a profile of that name in this boot
+//
+// HASH is of the name, so that no name becomes a path. A nil state is that of a process which may not have one:
+// nothing is known, nothing is kept.
+type state struct {
+	path string
+	fd   int
+}
+
+// openState opens the directory, making it where it is missing. It refuses one that somebody else could have filled:
+// who writes verdicts decides what counts as verified. It gives nil where this process has no right to it at all, as
+// under a rootless engine, which can still check content by hash.
+func openState(path string) (*state, error) {
+	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW
+	fd, err := openat(unix.AT_FDCWD, path, flags, 0)
+	if err == unix.ENOENT {
+		if err = unix.Mkdir(path, 0o700); err == nil || err == unix.EEXIST {
+			fd, err = openat(unix.AT_FDCWD, path, flags, 0)
+		}
+	}
+	switch {
+	case err == unix.EACCES || err == unix.EPERM:
+		return nil, nil
+	case err == unix.ENOTDIR || err == unix.ELOOP:
+		return nil, fmt.Errorf("state directory %s is a symbolic link or no directory: only root's own directory is trusted"+
+			" with what is verified; find out who made it, then remove it", path)
+	case err != nil:
+		return nil, fmt.Errorf("state directory: %w", &os.PathError{Op: "open", Path: path, Err: err})
+	}
+	s := &state{path: path, fd: fd}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		s.close()
+		return nil, fmt.Errorf("state directory: %w", &os.PathError{Op: "stat", Path: path, Err: err})
+	}
+	if uid := os.Geteuid(); int(st.Uid) != uid || st.Mode&0o022 != 0 {
+		s.close()
+		return nil, fmt.Errorf("state directory %s belongs to user %d with mode %#o: it must belong to user %d and be"+
+			" writable by nobody else, because it is trusted with what is verified; find out who changed it, then remove it",
+			path, st.Uid, st.Mode&0o7777, uid)
+	}
+	return s, nil
+}
+
+func (s *state) close() {
+	if s != nil {
+		unix.Close(s.fd)
+	}
+}
+
+// verdict is what a check found. Its revision was read before the check: the content was seen at that revision or a
+// later one, so the same revision today means the same content.
+type verdict struct {
+	boot     string
+	name     string
+	content  string // Profile.content
+	revision int64
+	dir      string // directory below policy/profiles
+}
+
+const verdictFormat = "oci-apparmor verdict 1"
+
+// verdict reads what is known of a profile. Anything but a whole verdict of our format is none.
+func (s *state) verdict(name string) (verdict, bool) {
+	if s == nil {
+		return verdict{}, false
+	}
+	var buf [1024]byte
+	text, err := readOnceAt(s.fd, fileOf("verdict.", name), unix.O_NOFOLLOW|unix.O_NONBLOCK, buf[:])
+	if err != nil || len(text) == len(buf) {
+		return verdict{}, false
+	}
+	lines := strings.Split(string(text), "\n")
+	if len(lines) != 7 || lines[0] != verdictFormat || lines[2] != name || lines[6] != "" {
+		return verdict{}, false
+	}
+	revision, err := strconv.ParseInt(lines[4], 10, 64)
+	if err != nil {
+		return verdict{}, false
+	}
+	return verdict{boot: lines[1], name: name, content: lines[3], revision: revision, dir: lines[5]}, true
+}
+
+func (s *state) setVerdict(v verdict) error {
+	return s.write(fileOf("verdict.", v.name), fmt.Sprintf("%s\n%s\n%s\n%s\n%d\n%s\n",
+		verdictFormat, v.boot, v.name, v.content, v.revision, v.dir))
+}
+
+// owned tells whether we loaded a profile of that name in this boot.
+func (s *state) owned(name, boot string) bool {
+	if s == nil {
+		return false
+	}
+	var buf [1024]byte
+	text, err := readOnceAt(s.fd, fileOf("owned.", name), unix.O_NOFOLLOW|unix.O_NONBLOCK, buf[:])
+	return err == nil && string(text) == boot+"\n"+name+"\n"
+}
+
+// setOwned is for after the kernel took the profile: a load that failed owns nothing.
+func (s *state) setOwned(name, boot string) error {
+	return s.write(fileOf("owned.", name), boot+"\n"+name+"\n")
+}
+
+// fileOf names a file for a profile.
+func fileOf(kind, name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return kind + hex.EncodeToString(sum[:16])
+}
+
+// write puts a whole file in place of the old one: readers see either.
+func (s *state) write(name, text string) error {
+	if s == nil {
+		return nil
+	}
+	temp := name + "." + strconv.FormatUint(rand.Uint64(), 36)
+	fd, err := openat(s.fd, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return &os.PathError{Op: "create", Path: s.path + "/" + temp, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), s.path+"/"+temp)
+	_, err = f.WriteString(text)
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		if err = unix.Renameat(s.fd, temp, s.fd, name); err == nil {
+			return nil
+		}
+		err = &os.LinkError{Op: "rename", Old: s.path + "/" + temp, New: s.path + "/" + name, Err: err}
+	}
+	return errors.Join(err, unix.Unlinkat(s.fd, temp, 0))
+}

@@ -215,6 +215,11 @@ type fields struct {
 }
 
 func (f *fields) number() uint64 {
+	if len(f.b) > 0 && f.b[0] < 0x80 { // nearly always
+		v := f.b[0]
+		f.b = f.b[1:]
+		return uint64(v)
+	}
 	v, n := binary.Uvarint(f.b)
 	if n <= 0 {
 		f.b, f.bad = nil, true

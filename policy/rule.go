@@ -119,7 +119,11 @@ func (f *fields) match(value string) bool {
 	hit := false
 	for ; n > 0 && !f.bad; n-- {
 		plain, special := f.pattern()
-		if !hit && value != "" && len(plain) <= len(value) && string(plain) == value[:len(plain)] {
+		switch {
+		case hit || value == "":
+		case len(special) == 0:
+			hit = string(plain) == value
+		case len(plain) <= len(value) && string(plain) == value[:len(plain)]:
 			hit, _ = path.Match(string(special), value[len(plain):])
 		}
 	}

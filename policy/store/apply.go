@@ -29,8 +29,8 @@ const keep = 3
 //
 // An outcome that equals what is in force, byte for byte, keeps its generation and gives changed as false. Of m, Apply
 // sets Applied, Confirmed and Profiles itself. report is as in Compile.
-func (l *Lock) Apply(ctx context.Context, p *policy.Policy, c Compiler, m Manifest, report func(Progress)) (g *Generation,
-	changed bool, err error) {
+func (l *Lock) Apply(ctx context.Context, p *policy.Policy, c Compiler, m Manifest, report func(Progress)) (
+	g *Generation, changed bool, err error) {
 	compiled, blobs, err := Compile(ctx, p, c, report)
 	if err != nil {
 		return nil, false, err

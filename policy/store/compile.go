@@ -26,12 +26,18 @@ type Progress struct {
 	Err         error // nil when it compiled
 }
 
+// CompileError is the error of a policy whose profiles do not all compile.
+type CompileError struct{ Errs []error } // one for each such profile, in the policy's order
+
+func (e *CompileError) Error() string   { return errors.Join(e.Errs...).Error() }
+func (e *CompileError) Unwrap() []error { return e.Errs }
+
 // Compile compiles all profiles of p, as many at a time as there are processors, and gives p with Compiled and Blob
 // filled in, and the blobs by their sha256. p itself stays as it is. Nothing is taken from an earlier compilation: the
 // text's includes, the parser and the kernel's features may all have changed without a trace.
 //
-// The error joins those of all profiles that do not compile, in the order of p. report, unless nil, is called once per
-// profile, one call at a time.
+// The error is a *CompileError where profiles do not compile. report, unless nil, is called once per profile, one call
+// at a time.
 func Compile(ctx context.Context, p *policy.Policy, c Compiler, report func(Progress)) (*policy.Policy,
 	map[[32]byte][]byte, error) {
 	type result struct {
@@ -89,7 +95,7 @@ func Compile(ctx context.Context, p *policy.Policy, c Compiler, report func(Prog
 		blobs[sum] = r.blob.Data
 	}
 	if len(errs) > 0 {
-		return nil, nil, errors.Join(errs...)
+		return nil, nil, &CompileError{errs}
 	}
 	return &compiled, blobs, nil
 }

@@ -25,19 +25,24 @@ func TestCurrentWithoutAnApply(t *testing.T) {
 
 // Whatever is wrong with the store, no policy comes out of it, and the error is not the one of a fresh machine.
 func TestCurrentRefuses(t *testing.T) {
+	chmod := func(name string, mode os.FileMode) func(Store) error {
+		return func(s Store) error { return os.Chmod(filepath.Join(s.Dir, name), mode) }
+	}
 	index := func(s Store) string { return filepath.Join(s.Dir, "generations/1/index") }
 	tests := map[string]struct {
 		spoil func(s Store) error
 		want  string
 	}{
-		"store writable by others":       {func(s Store) error { return os.Chmod(s.Dir, 0o777) }, "mode 0777"},
-		"store writable by its group":    {func(s Store) error { return os.Chmod(s.Dir, 0o720) }, "mode 0720"},
-		"generations writable by others": {func(s Store) error { return os.Chmod(s.Dir+"/generations", 0o703) }, "generations has mode"},
-		"generation writable by others":  {func(s Store) error { return os.Chmod(s.Dir+"/generations/1", 0o702) }, "generations/1 has mode"},
-		"index writable by others":       {func(s Store) error { return os.Chmod(index(s), 0o606) }, "index has mode"},
-		"index damaged":                  {func(s Store) error { return os.WriteFile(index(s), []byte("nonsense"), 0o600) }, "index"},
-		"index empty":                    {func(s Store) error { return os.Truncate(index(s), 0) }, "index"},
-		"index missing":                  {func(s Store) error { return os.Remove(index(s)) }, "no such file"},
+		"store writable by others":       {chmod(".", 0o777), "mode 0777"},
+		"store writable by its group":    {chmod(".", 0o720), "mode 0720"},
+		"generations writable by others": {chmod("generations", 0o703), "generations has mode"},
+		"generation writable by others":  {chmod("generations/1", 0o702), "generations/1 has mode"},
+		"index writable by others":       {chmod("generations/1/index", 0o606), "index has mode"},
+		"index damaged": {func(s Store) error {
+			return os.WriteFile(index(s), []byte("nonsense"), 0o600)
+		}, "index"},
+		"index empty":   {func(s Store) error { return os.Truncate(index(s), 0) }, "index"},
+		"index missing": {func(s Store) error { return os.Remove(index(s)) }, "no such file"},
 		"index a directory": {func(s Store) error {
 			return errors.Join(os.Remove(index(s)), os.Mkdir(index(s), 0o700))
 		}, "not a regular file"},

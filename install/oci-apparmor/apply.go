@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+type applyOptions struct {
+	config, store, features string
+	quiet                   bool
+}
+
+func applyCommand(n *node) *cobra.Command {
+	var o applyOptions
+	cmd := &cobra.Command{
+		Use:   "apply",
+		Short: "Check the policy, compile its profiles, and put it in force",
+		Long: `Check the policy, compile its profiles, and put it in force for containers that
+start from now on. Running containers keep what they have until they are
+started again. Run it after every change to the policy file or to a profile,
+and after an upgrade of AppArmor or of the kernel.
+
+A policy with an error in it is not applied: the last good one stays in force.`,
+		Args: cobra.NoArgs,
+		RunE: action(func(cmd *cobra.Command, _ []string) error { return n.apply(cmd.Context(), o) }),
+	}
+	cmd.Flags().StringVar(&o.config, "config", n.config, "`directory` of policy.yaml")
+	cmd.Flags().StringVar(&o.store, "store", n.store, "`directory` of the applied policy")
+	cmd.Flags().StringVar(&o.features, "features", "",
+		"compile for a kernel with the features in this `file`, not for the one that runs")
+	cmd.Flags().BoolVarP(&o.quiet, "quiet", "q", false, "print nothing but errors")
+	return cmd
+}
+
+func (n *node) apply(ctx context.Context, o applyOptions) error {
+	s := store.Store{Dir: o.store}
+	lock, err := s.Lock(ctx)
+	if err != nil {
+		return &failure{cannot, asRoot(err)}
+	}
+	defer lock.Unlock()
+
+	// The lock comes first, so that nobody applies an older reading of the file after ours.
+	before, _ := s.Current()
+	p, err := readPolicy(o.config)
+	if err != nil {
+		return notApplied(before, err)
+	}
+	var c compiler
+	m := store.Manifest{Version: version(), Kernel: n.uname, Config: absolute(o.config)}
+	if len(p.Profiles) > 0 { // a policy that keeps everything needs neither a parser nor AppArmor
+		var features []byte
+		if c, features, err = n.newCompiler(o.features); err != nil {
+			return notApplied(before, err)
+		}
+		if m.Parser, err = c.Version(ctx); err != nil {
+			return notApplied(before, err)
+		}
+		m.Features = hash(features)
+	}
+	if o.features != "" {
+		m.Kernel = ""
+	}
+
+	show := &progress{node: n, quiet: o.quiet}
+	g, changed, err := lock.Apply(ctx, p, c, m, show.report)
+	show.close()
+	var bad *store.CompileError
+	if errors.As(err, &bad) {
+		return notApplied(before, &failure{badPolicy, err})
+	}
+	if err != nil {
+		return notApplied(before, asRoot(err))
+	}
+	if o.quiet {
+		return nil
+	}
+	return n.printApplied(g, before, changed)
+}
+
+// notApplied adds to a failure what it means for the node.
+func notApplied(before *store.Generation, err error) error {
+	meaning := errors.New("not applied: no policy is in force")
+	if before != nil {
+		meaning = fmt.Errorf("not applied: the last good policy (generation %d) stays in force", before.Number)
+	}
+	f := &failure{cannot, err}
+	errors.As(err, &f)
+	return &failure{f.code, errors.Join(f.error, meaning)}
+}
+
+func (n *node) printApplied(g, before *store.Generation, changed bool) error {
+	p, err := g.Index.Policy()
+	if err != nil {
+		return err
+	}
+	out := &printer{w: n.stdout}
+	switch {
+	case !changed:
+		out.line("generation %d stays in force: nothing has changed", g.Number)
+	case before != nil:
+		out.line("generation %d is in force, in place of generation %d", g.Number, before.Number)
+	default:
+		out.line("generation %d is in force, the first on this node", g.Number)
+	}
+	out.policy(p, 20)
+	return out.err
+}
+
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}
+
+func hash(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+)
+
+// question is what explain is asked.
+type question struct {
+	store, file string // decide by the applied policy, or by a file
+	json        bool
+	pid         int
+
+	bundle, root, engine, id string
+
+	annotations                      []string
+	namespace, pod, container, image string
+	privileged, sandbox              bool
+}
+
+func explainCommand(n *node) *cobra.Command {
+	var q question
+	cmd := &cobra.Command{
+		Use:   "explain",
+		Short: "Say what is decided for a container, and why",
+		Long: `Say what is decided for a container, and why: for the bundle of one, or for one
+that the flags describe. Nothing is started or changed.
+
+The exit code is 4 where the container would be refused.`,
+		Example: `  oci-apparmor policy explain --bundle . --root /run/runc
+  oci-apparmor policy explain --engine containerd --namespace shop \
+      --image docker.io/library/nginx:1 --annotation oci-apparmor/policy=web
+  oci-apparmor policy explain --annotation oci-apparmor/policy=web --pid 4711`,
+		Args: cobra.NoArgs,
+		RunE: action(func(*cobra.Command, []string) error { return n.explain(q) }),
+	}
+	f := cmd.Flags()
+	f.StringVar(&q.store, "store", n.store, "`directory` of the applied policy")
+	f.StringVar(&q.file, "file", "", "decide by this policy `file` or directory, applied or not")
+	f.BoolVar(&q.json, "json", false, "print JSON")
+	f.IntVar(&q.pid, "pid", 0, "tell whether this `process` is confined as decided")
+
+	f.StringVar(&q.bundle, "bundle", "", "the container's bundle, a `directory` with its config.json")
+	f.StringVar(&q.root, "root", "", "the `directory` given to its runtime as --root, which tells the engine")
+	f.StringVar(&q.engine, "engine", "", "the `engine`: "+strings.Join(engines, ", "))
+	f.StringVar(&q.id, "id", "", "the container's `id`")
+	described := []string{"annotation", "namespace", "pod", "container", "image", "privileged", "sandbox"}
+	f.StringArrayVar(&q.annotations, "annotation", nil, "an annotation of the container, `KEY=VALUE`; may be repeated")
+	f.StringVar(&q.namespace, "namespace", "", "its Kubernetes `namespace`")
+	f.StringVar(&q.pod, "pod", "", "its pod's `name`")
+	f.StringVar(&q.container, "container", "", "its `name` within the pod")
+	f.StringVar(&q.image, "image", "", "its `image`")
+	f.BoolVar(&q.privileged, "privileged", false, "it is privileged")
+	f.BoolVar(&q.sandbox, "sandbox", false, "it is a pod's pause container")
+	for _, name := range described {
+		cmd.MarkFlagsMutuallyExclusive("bundle", name)
+	}
+	cmd.MarkFlagsMutuallyExclusive("file", "store")
+	return cmd
+}
+
+var engines = []string{
+	policy.EngineContainerd, policy.EngineCRIO, policy.EngineDocker, policy.EnginePodman, "other",
+}
+
+// answer is what explain finds, and its JSON.
+type answer struct {
+	Generation uint64 `json:"generation,omitempty"` // that decided; none where a file did
+	Engine     string `json:"engine"`
+	Policy     string `json:"policy,omitempty"`
+	Keep       bool   `json:"keep,omitempty"`
+	Label      string `json:"label"` // process.apparmorProfile of the container's spec
+	Reason     string `json:"reason,omitempty"`
+	Warning    string `json:"warning,omitempty"`
+	Refused    string `json:"refused,omitempty"` // why, where the container would not start
+
+	Profiles []profileJSON  `json:"profiles,omitempty"`
+	Process  *processAnswer `json:"process,omitempty"`
+}
+
+type processAnswer struct {
+	PID   int    `json:"pid"`
+	Label string `json:"label"` // as the kernel prints it
+	// Confined says that every profile of the decision confines it, with the content that was applied, whatever else
+	// confines it, too.
+	Confined bool     `json:"confined"`
+	Lacks    []string `json:"lacks,omitempty"` // profiles of the decision that are not in its label
+}
+
+func (n *node) explain(q question) error {
+	facts, err := q.facts()
+	if err != nil {
+		return err
+	}
+	index, generation, err := n.index(q)
+	if err != nil {
+		return err
+	}
+	a := answer{Generation: generation, Engine: facts.Engine}
+	if a.Engine == policy.EngineOther {
+		a.Engine = "other"
+	}
+
+	d, err := index.Decide(facts)
+	var refusal *policy.Refusal
+	switch {
+	case errors.As(err, &refusal):
+		a.Refused = refusal.Error()
+	case err != nil:
+		return &failure{cannot, err}
+	default:
+		a.Policy, a.Keep, a.Label, a.Reason, a.Warning = d.Policy, d.Keep, d.Label, d.Reason, d.Warning
+		if d.Keep {
+			a.Label = facts.EngineChoice
+		}
+		for _, p := range d.Profiles {
+			j := asProfileJSON(p)
+			j.Kernel = n.inKernel(p)
+			a.Profiles = append(a.Profiles, j)
+		}
+	}
+	var labelErr error
+	if q.pid != 0 {
+		a.Process, labelErr = n.process(q.pid, a.Profiles)
+	}
+	if q.json {
+		err = n.printJSON(a)
+	} else {
+		err = n.printAnswer(a)
+	}
+	switch {
+	case err != nil:
+		return err
+	case labelErr != nil:
+		return &failure{cannot, asRoot(labelErr)}
+	case a.Refused != "":
+		return &failure{code: refused}
+	}
+	return nil
+}
+
+// process asks the kernel what confines a process, and compares that with what was decided.
+func (n *node) process(pid int, decided []profileJSON) (*processAnswer, error) {
+	label, err := n.label(pid)
+	if err != nil {
+		return nil, err
+	}
+	a := &processAnswer{PID: pid, Label: label.String(), Confined: len(decided) > 0}
+	for _, p := range decided {
+		a.Confined = a.Confined && label.Covers(p.Name) && p.Kernel != nil && p.Kernel.State == same
+		if !label.Covers(p.Name) {
+			a.Lacks = append(a.Lacks, p.Name)
+		}
+	}
+	return a, nil
+}
+
+// index gives the policy that decides, and its generation.
+func (n *node) index(q question) (policy.Index, uint64, error) {
+	if q.file == "" {
+		g, err := n.current(q.store)
+		if err != nil {
+			return policy.Index{}, 0, err
+		}
+		return g.Index, g.Number, nil
+	}
+	p, err := readPolicy(q.file)
+	if err != nil {
+		return policy.Index{}, 0, err
+	}
+	data, err := p.Encode()
+	if err != nil {
+		return policy.Index{}, 0, &failure{badPolicy, err}
+	}
+	x, err := policy.OpenIndex(data)
+	return x, 0, err
+}
+
+// inKernel says how the running kernel's profile of a name stands to ours.
+func (n *node) inKernel(p policy.Profile) *kernelJSON {
+	if len(p.Compiled) == 0 {
+		return nil
+	}
+	found, err := n.kernel.Check(kernel.Profile{Name: p.Name, Compiled: p.Compiled})
+	var notReady *kernel.NotReadyError
+	switch {
+	case errors.As(err, &notReady):
+		return &kernelJSON{unknown, "cannot be told: " + notReady.Readiness.String()}
+	case err != nil:
+		return &kernelJSON{unknown, "cannot be told: " + asRoot(err).Error()}
+	case found.Status == kernel.Matches:
+		return &kernelJSON{same, "loaded, with this content"}
+	case found.Status == kernel.Missing:
+		return &kernelJSON{"missing", "not loaded: the next start that needs it loads it"}
+	}
+	return &kernelJSON{"drifted",
+		"loaded with other content: " + found.Part + " is " + found.Have + " and not " + found.Want}
+}
+
+func (n *node) printAnswer(a answer) error {
+	out := &printer{w: n.stdout}
+	switch {
+	case a.Refused != "":
+		out.wrapped("refused   ", a.Refused)
+	case a.Keep && a.Label == "":
+		out.wrapped("decision  ", a.Reason)
+		out.line("label     none: the engine chose no profile")
+	default:
+		out.wrapped("decision  ", a.Reason)
+		out.line("label     %s", safe(a.Label))
+	}
+	if a.Warning != "" {
+		out.wrapped("warning   ", a.Warning)
+	}
+	for _, p := range a.Profiles {
+		out.line("profile   %s, mode %s, from %s", p.Name, p.Mode, p.Source)
+		if len(p.Compiled) > 0 {
+			out.line("  sha256  %s", p.Compiled[0].SHA256)
+		}
+		if p.Kernel != nil {
+			out.wrapped("  kernel  ", p.Kernel.Detail)
+		}
+	}
+	if p := a.Process; p != nil {
+		verdict := ""
+		switch {
+		case len(a.Profiles) == 0: // nothing is decided that it could be compared with
+		case p.Confined:
+			verdict = ": confined as decided"
+		case len(p.Lacks) > 0:
+			verdict = ": not confined as decided: its label lacks " + strings.Join(p.Lacks, " and ")
+		case slices.ContainsFunc(a.Profiles, profileJSON.contentUnknown):
+			verdict = ": it has the decided label; whether also the content that was applied cannot be told"
+		default:
+			verdict = ": it has the decided label, and not the content that was applied"
+		}
+		out.wrapped("process   ", fmt.Sprintf("%d: %s%s", p.PID, safe(p.Label), verdict))
+	}
+	return out.err
+}

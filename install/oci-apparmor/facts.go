@@ -1,0 +1,106 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/policy"
+)
+
+// facts gives what a container start would know.
+func (q *question) facts() (policy.Facts, error) {
+	w := hook.Wiring{Engine: q.engine, Root: q.root}
+	switch {
+	case q.engine == "" && q.root != "":
+		w.Engine = engineOf(q.root)
+	case q.engine == "other":
+		w.Engine = policy.EngineOther
+	case q.engine != "" && !slices.Contains(engines, q.engine):
+		return policy.Facts{}, &failure{usage, fmt.Errorf("--engine %q: it is one of %s", q.engine,
+			strings.Join(engines, ", "))}
+	}
+	if q.bundle != "" {
+		return q.bundleFacts(w)
+	}
+
+	annotations := make(map[string]string)
+	for _, a := range q.annotations {
+		key, value, ok := strings.Cut(a, "=")
+		if !ok || key == "" {
+			return policy.Facts{}, &failure{usage, fmt.Errorf("--annotation %q: it is written KEY=VALUE", a)}
+		}
+		annotations[key] = value
+	}
+	// By way of a spec, so that annotations of the engine's mean here what they mean there.
+	config, err := json.Marshal(map[string]any{"process": struct{}{}, "annotations": annotations})
+	if err != nil {
+		return policy.Facts{}, err
+	}
+	f, err := hook.Identify(config, w, q.id)
+	if err != nil {
+		return policy.Facts{}, &failure{usage, err}
+	}
+	for to, flag := range map[*string]string{
+		&f.Namespace: q.namespace, &f.Pod: q.pod, &f.Container: q.container, &f.Image: q.image,
+	} {
+		if flag != "" {
+			*to = flag
+		}
+	}
+	f.Privileged = q.privileged
+	f.Sandbox = f.Sandbox || q.sandbox
+	f.Request, f.RequestKey = policy.Requested(func(key string) (string, bool) {
+		v, ok := annotations[key]
+		return v, ok
+	}, f.Container)
+	return f, nil
+}
+
+// engineOf tells the engine from the root that it gives its runtime, as package shim does for calls that come through
+// no engine's link.
+func engineOf(root string) string {
+	root = filepath.Clean(root)
+	if strings.HasSuffix(root, "/containerd/runc/k8s.io") {
+		return policy.EngineContainerd
+	}
+	for _, run := range []string{"/run", "/var/run"} {
+		if ok, _ := path.Match(run+"/docker/runtime-*/moby", root); ok {
+			return policy.EngineDocker
+		}
+	}
+	return policy.EngineOther
+}
+
+func (q *question) bundleFacts(w hook.Wiring) (policy.Facts, error) {
+	dir, err := filepath.Abs(q.bundle)
+	if err != nil {
+		return policy.Facts{}, err
+	}
+	id := q.id
+	if id == "" {
+		id = filepath.Base(dir)
+	}
+	name := filepath.Join(dir, "config.json")
+	file, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO is not waited for
+	if err != nil {
+		return policy.Facts{}, &failure{cannot, asRoot(err)}
+	}
+	defer file.Close()
+	config, err := hook.ReadSpec(file)
+	if err != nil {
+		return policy.Facts{}, &failure{cannot, fmt.Errorf("%s: %w", name, err)}
+	}
+	f, err := hook.Identify(config, w, id)
+	if err != nil {
+		return policy.Facts{}, &failure{cannot, fmt.Errorf("%s: %w", name, err)}
+	}
+	return f, nil
+}

@@ -1,0 +1,133 @@
+// Command oci-apparmor is for the operator of a node: it checks the policy file, puts it in force, and tells what is in
+// force and what would become of a container.
+//
+// Exit codes: 0 done; 1 the policy is bad; 2 the command line is; 3 it cannot be done here; 4 the container that is
+// asked about would be refused.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, thisNode(), os.Args[1:]))
+}
+
+// run runs one command line and gives its exit code.
+func run(ctx context.Context, n *node, args []string) int {
+	cmd := rootCommand(n)
+	cmd.SetArgs(args)
+	cmd.SetOut(n.stdout)
+	cmd.SetErr(n.stderr)
+	cmd, err := cmd.ExecuteContextC(ctx)
+	if err == nil {
+		return 0
+	}
+	var f *failure
+	if !errors.As(err, &f) { // cobra's own
+		f = &failure{usage, fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())}
+	}
+	if f.error != nil {
+		for _, line := range errorLines(f.error) {
+			fmt.Fprintln(n.stderr, line)
+		}
+	}
+	return f.code
+}
+
+func rootCommand(n *node) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "oci-apparmor",
+		Short:         "Decide which AppArmor profile confines each container on this node",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	policy := &cobra.Command{
+		Use:   "policy",
+		Short: "Check, apply and explain the node's policy",
+		Args:  cobra.NoArgs,
+		RunE:  action(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
+	}
+	policy.AddCommand(applyCommand(n), checkCommand(n), explainCommand(n), showCommand(n), schemaCommand(n))
+	root.AddCommand(policy, versionCommand(n))
+	return root
+}
+
+func versionCommand(n *node) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: action(func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(n.stdout, "oci-apparmor", version())
+			return err
+		}),
+	}
+}
+
+// version is the module's version, or the commit that it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return strings.Trim(info.Main.Version, "()")
+}
+
+// The exit codes of failures.
+const (
+	badPolicy = 1
+	usage     = 2
+	cannot    = 3
+	refused   = 4
+)
+
+// failure is an error with an exit code of its own. The error is nil where all has been said on stdout.
+type failure struct {
+	code int
+	error
+}
+
+func (f *failure) Unwrap() error { return f.error }
+
+// action is a command's function. An error of it that has no exit code gets one: what is left to cobra is a wrong
+// command line.
+func action(f func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		err := f(cmd, args)
+		var has *failure
+		if err == nil || errors.As(err, &has) {
+			return err
+		}
+		return &failure{cannot, err}
+	}
+}
+
+// errorLines gives the errors that err joins, in their order. Each of the policy file's begins with FILE:LINE:COLUMN,
+// for editors to find; the others say which program speaks.
+func errorLines(err error) []string {
+	if list, ok := err.(interface{ Unwrap() []error }); ok {
+		var lines []string
+		for _, err := range list.Unwrap() {
+			lines = append(lines, errorLines(err)...)
+		}
+		return lines
+	}
+	if _, ok := err.(*policyfile.Error); ok {
+		return []string{err.Error()}
+	}
+	return []string{"oci-apparmor: " + strings.TrimRight(err.Error(), "\n")}
+}

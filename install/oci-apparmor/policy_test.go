@@ -1,0 +1,343 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+const shop = `version: 1
+profiles:
+  docker-nginx:  {file: profiles/docker-nginx, onDrift: replace}
+  node-baseline: {template: docker-default}
+policies:
+  web:   {profile: docker-nginx}
+  batch: {profile: docker-default, mode: complain}
+assign:
+  - namespace: [kube-system, kube-public]
+    policy: keep
+  - image: ["docker.io/library/nginx:*"]
+    privileged: false
+    policy: web
+  - policy: web
+    request: [batch, keep]
+    engine: containerd
+    namespace: lab
+    onRefused: assigned
+  - policy: batch
+    request: [web]
+    floor: node-baseline
+`
+
+const nginx = "profile docker-nginx {\n  file,\n}\n"
+
+func newShop(t *testing.T) *machine {
+	m := newMachine(t)
+	m.write("etc/policy.yaml", shop)
+	m.write("etc/profiles/docker-nginx", nginx)
+	return m
+}
+
+func TestApply(t *testing.T) {
+	dir := packageDir(t)
+	m := newShop(t)
+	m.run("policy", "apply")
+	m.note("nothing has changed")
+	m.run("policy", "apply")
+	m.note("a profile changes")
+	m.write("etc/profiles/docker-nginx", nginx+"# new\n")
+	m.run("policy", "apply")
+	m.note("apparmor_parser is upgraded")
+	m.parser = "5.0.0"
+	m.run("policy", "apply", "--quiet")
+	m.run("policy", "show")
+	m.run("policy", "show", "--json")
+	m.golden(dir)
+}
+
+func TestBadPolicyIsNotApplied(t *testing.T) {
+	dir := packageDir(t)
+	m := newShop(t)
+	faults := strings.NewReplacer("profile: docker-nginx", "profile: docker-ngnix", "request: [web]", "requests: [web]")
+	m.write("etc/policy.yaml", faults.Replace(shop))
+	m.run("policy", "apply")
+	m.note("the policy file is repaired, a profile is not")
+	m.write("etc/policy.yaml", shop)
+	m.write("etc/profiles/docker-nginx", "profile docker-nginx {\n  BAD\n}\n")
+	m.run("policy", "check")
+	m.run("policy", "check", "--compile")
+	m.run("policy", "apply")
+	m.note("so is the profile")
+	m.write("etc/profiles/docker-nginx", nginx)
+	m.run("policy", "apply", "--quiet")
+	m.note("both are broken again")
+	m.write("etc/policy.yaml", faults.Replace(shop))
+	m.run("policy", "check")
+	m.run("policy", "apply")
+	m.write("etc/policy.yaml", shop)
+	m.write("etc/profiles/docker-nginx", "BAD")
+	m.run("policy", "apply", "--quiet")
+	m.golden(dir)
+
+	g, err := store.Store{Dir: "store"}.Current()
+	if err != nil || g.Number != 1 {
+		t.Errorf("in force is %+v, %v, want generation 1", g, err)
+	}
+}
+
+func TestWithoutAppArmor(t *testing.T) {
+	dir := packageDir(t)
+	m := newShop(t)
+	if err := os.RemoveAll("securityfs"); err != nil {
+		t.Fatal(err)
+	}
+	m.write("parameters/enabled", "N\n")
+	m.run("policy", "check")
+	m.run("policy", "apply")
+	m.note("compiling for another machine")
+	m.write("features", "caps {mask {chown\n}\n}\n")
+	m.run("policy", "check", "--compile", "--features", "features")
+	m.run("policy", "apply", "--features", "features", "--quiet")
+	m.run("policy", "show")
+	m.write("proc/1", "docker-default//&node-baseline (mixed)\n")
+	m.run("policy", "explain", "--pid", "1")
+	m.note("a policy that demands no profile")
+	m.write("etc/policy.yaml", "version: 1\nassign:\n  - policy: keep\n")
+	m.run("policy", "apply")
+	m.golden(dir)
+}
+
+func TestCheck(t *testing.T) {
+	dir := packageDir(t)
+	m := newShop(t)
+	m.run("policy", "check", "--compile")
+	m.run("policy", "check", "etc/policy.yaml")
+	m.write("other/profiles/one", "profile one {}\n")
+	m.run("policy", "check", "other")
+	m.run("policy", "check", "missing")
+	m.write("empty/readme", "")
+	m.run("policy", "check", "empty")
+	m.golden(dir)
+	if _, err := os.Stat("store"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a check made a store: %v", err)
+	}
+}
+
+func TestExplain(t *testing.T) {
+	dir := packageDir(t)
+	m := newShop(t)
+	m.run("policy", "apply", "--quiet")
+	m.run("policy", "explain", "--annotation", "oci-apparmor/policy=web")
+	m.note("the kernel has both profiles, one of them with other content")
+	g, err := store.Store{Dir: "store"}.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, _ := g.Index.Profile("docker-nginx")
+	m.load("docker-nginx", p.Compiled[0].SHA256)
+	m.load("node-baseline", p.Compiled[0].SHA256)
+	m.write("proc/4711", "crun//&docker-nginx//&node-baseline (mixed)\n")
+	m.write("proc/4712", "docker-nginx (enforce)\n")
+	m.run("policy", "explain", "--annotation", "oci-apparmor/policy=web", "--pid", "4711")
+	m.run("policy", "explain", "--annotation", "oci-apparmor/policy=web", "--pid", "4712", "--json")
+	m.run("policy", "explain", "--annotation", "oci-apparmor/policy=web", "--pid", "4712")
+	m.run("policy", "explain", "--pid", "4713")
+	m.note("and with the right one")
+	base, _ := g.Index.Profile("node-baseline")
+	m.load("node-baseline", base.Compiled[0].SHA256)
+	m.run("policy", "explain", "--annotation", "oci-apparmor/policy=web", "--pid", "4711")
+
+	m.note("who it is decides")
+	m.run("policy", "explain", "--engine", "containerd", "--namespace", "kube-system", "--pid", "4712")
+	m.run("policy", "explain", "--image", "docker.io/library/nginx:1")
+	m.run("policy", "explain", "--image", "docker.io/library/nginx:1", "--privileged")
+	m.run("policy", "explain", "--sandbox", "--annotation", "oci-apparmor/policy=web")
+	m.run("policy", "explain", "--root", "/run/containerd/runc/k8s.io",
+		"--annotation", "io.kubernetes.cri.sandbox-namespace=kube-system")
+	m.run("policy", "explain", "--container", "sidecar", "--annotation", "oci-apparmor/policy=batch",
+		"--annotation", "oci-apparmor/policy.sidecar=web")
+
+	m.note("what may not be asked for")
+	m.run("policy", "explain", "--annotation", "oci-apparmor/policy=unconfined")
+	m.run("policy", "explain", "--annotation", "oci-apparmor/policy=a\n\x1b[31m")
+	m.run("policy", "explain", "--annotation", "oci-apparmor/policy=keep", "--json")
+	m.run("policy", "explain", "--engine", "containerd", "--namespace", "lab", "--annotation", "oci-apparmor/policy=u")
+	m.golden(dir)
+}
+
+func TestExplainABundle(t *testing.T) {
+	dir := packageDir(t)
+	m := newShop(t)
+	m.write("other/profiles/one", "profile one {}\n")
+	m.write("b1/config.json", `{"ociVersion": "1.3.0", "process": {"apparmorProfile": "cri-containerd.apparmor.d"},
+		"annotations": {"io.kubernetes.cri.sandbox-namespace": "kube-system", "oci-apparmor/policy": "web"}}`)
+	m.run("policy", "explain", "--bundle", "b1")
+	m.note("by a policy that is not applied")
+	m.run("policy", "explain", "--bundle", "b1", "--file", "etc/policy.yaml")
+	m.run("policy", "explain", "--bundle", "b1", "--file", "etc", "--root", "/run/containerd/runc/k8s.io")
+	m.write("b1/config.json", `{"process": {}, "annotations": {"oci-apparmor/policy": "keep"}}`)
+	m.run("policy", "explain", "--bundle", "b1", "--file", "etc")
+	m.note("a spec that tries to write to the terminal")
+	m.write("b1/config.json", `{"process": {"apparmorProfile": "x\u001b[31m\nlabel     web"}}`)
+	m.run("policy", "explain", "--bundle", "b1", "--file", "other")
+	m.write("b1/config.json", `{"process": `)
+	m.run("policy", "explain", "--bundle", "b1", "--file", "etc")
+	m.run("policy", "explain", "--bundle", "b2", "--file", "etc")
+	m.golden(dir)
+}
+
+func TestShow(t *testing.T) {
+	dir := packageDir(t)
+	m := newShop(t)
+	m.run("policy", "show")
+	m.run("policy", "apply", "--quiet")
+	m.note("another kernel is booted")
+	m.uname = "6.13.0"
+	m.run("policy", "show")
+	m.run("policy", "apply", "--quiet")
+	_, out := m.run("policy", "show")
+	if strings.Contains(out, "warning") {
+		t.Error("the warning outlives an apply")
+	}
+	m.note("many rules")
+	var many strings.Builder
+	many.WriteString("version: 1\nassign:\n")
+	for i := range 30 {
+		many.WriteString("  - {namespace: n" + string(rune('a'+i/10)) + string(rune('0'+i%10)) + ", policy: keep}\n")
+	}
+	m.write("etc/policy.yaml", many.String())
+	m.run("policy", "apply")
+	if _, out := m.run("policy", "show"); strings.Count(out, "namespace") != 30 {
+		t.Error("show does not show all rules")
+	}
+	m.golden(dir)
+}
+
+func TestWrongCommandLines(t *testing.T) {
+	dir := packageDir(t)
+	m := newShop(t)
+	for _, args := range [][]string{
+		{"policy", "aply"},
+		{"policy", "apply", "etc"},
+		{"policy", "apply", "--store"},
+		{"policy", "check", "etc/profiles/docker-nginx"},
+		{"policy", "explain", "--annotation", "oci-apparmor/policy"},
+		{"policy", "explain", "--engine", "lxc"},
+		{"policy", "explain", "--pid", "x"},
+		{"policy", "explain", "--bundle", ".", "--namespace", "a"},
+		{"version", "please"},
+		{"nothing"},
+	} {
+		if code, out := m.run(args...); code != usage || out != "" {
+			t.Errorf("%q: exit code %d, stdout %q", args, code, out)
+		}
+	}
+	m.golden(dir)
+}
+
+func TestSchemaAndVersion(t *testing.T) {
+	m := newMachine(t)
+	if code, out := m.run("policy", "schema"); code != 0 || !json.Valid([]byte(out)) {
+		t.Errorf("exit code %d, schema %.100q", code, out)
+	}
+	if code, out := m.run("version"); code != 0 || !strings.HasPrefix(out, "oci-apparmor ") {
+		t.Errorf("exit code %d, version %q", code, out)
+	}
+}
+
+func TestWithoutRights(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may write everywhere")
+	}
+	m := newShop(t)
+	if err := os.Mkdir("closed", 0o500); err != nil {
+		t.Fatal(err)
+	}
+	if code, _ := m.run("policy", "apply", "--store", "closed/store"); code != cannot {
+		t.Errorf("exit code %d", code)
+	}
+	if got := m.errOut.String(); !strings.HasSuffix(got, "permission denied: run this as root\n") ||
+		strings.Count(got, "\n") != 1 {
+		t.Errorf("error %q", got)
+	}
+}
+
+func TestProgressOnATerminalIsOneLine(t *testing.T) {
+	m := newShop(t)
+	m.live = true
+	m.run("policy", "apply")
+	got := m.errOut.String()
+	if strings.Contains(got, "\n") || !strings.HasSuffix(got, "compiling profiles: 3 of 3: node-baseline\r\x1b[K") {
+		t.Errorf("stderr is %q", got)
+	}
+	if strings.ContainsRune(m.out.String(), '\x1b') {
+		t.Error("stdout has terminal sequences in it")
+	}
+}
+
+// The whole way with the real parser: from a policy file to blobs that walk as the kernel would take them.
+func TestApplyWithTheRealParser(t *testing.T) {
+	const features = "/etc/apparmor.d/abi/3.0"
+	if _, err := os.Stat(features); err != nil {
+		t.Skipf("no kernel features to compile for: %v", err)
+	}
+	if _, err := profile.NewCompiler([]byte("caps {mask {chown\n}\n}\n")); err != nil {
+		t.Skipf("no parser: %v", err)
+	}
+	m := newShop(t)
+	m.node.compiler = thisNode().compiler
+	if code, out := m.run("policy", "apply", "--features", features); code != 0 {
+		t.Fatalf("exit code %d, %s%s", code, out, m.errOut.String())
+	}
+	s := store.Store{Dir: "store"}
+	g, err := s.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := g.Index.Policy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Profiles) != 3 {
+		t.Errorf("%d profiles, want docker-default, docker-nginx and node-baseline", len(p.Profiles))
+	}
+	for _, pr := range p.Profiles {
+		data, err := g.Blob(pr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		blob, err := profile.Parse(data)
+		if err != nil {
+			t.Fatalf("%s: %v", pr.Name, err)
+		}
+		if err := blob.Check(pr.Name, pr.Mode); err != nil {
+			t.Error(err)
+		}
+		if len(pr.Compiled) != len(blob.Profiles) || pr.Compiled[0] != blob.Profiles[0] {
+			t.Errorf("%s: the index has %+v, and the blob %+v", pr.Name, pr.Compiled, blob.Profiles)
+		}
+	}
+	man, err := g.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("apparmor_parser", "--version").Output(); err == nil &&
+		!strings.Contains(string(out), man.Parser) {
+		t.Errorf("the manifest names parser %q, and it is %s", man.Parser, out)
+	}
+	if time.Since(man.Applied) > time.Hour || man.Kernel != "" || len(man.Features) != 64 {
+		t.Errorf("manifest %+v", man)
+	}
+	if code, out := m.run("policy", "apply", "--features", features); code != 0 ||
+		!strings.HasPrefix(out, "generation 1 stays in force") {
+		t.Errorf("the same again: exit code %d, %s%s", code, out, m.errOut.String())
+	}
+}

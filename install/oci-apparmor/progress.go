@@ -1,0 +1,38 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+// progress shows on stderr how a compilation goes on: on a terminal in one line that is written over, else one line per
+// profile. Close ends it.
+type progress struct {
+	node  *node
+	quiet bool
+	shown bool
+}
+
+func (p *progress) report(s store.Progress) {
+	if p.quiet {
+		return
+	}
+	if p.node.live {
+		p.shown = true
+		fmt.Fprintf(p.node.stderr, "\r\x1b[Kcompiling profiles: %d of %d: %s", s.Done, s.Total, s.Name)
+		return
+	}
+	outcome := "compiled in " + s.Took.Round(time.Millisecond).String()
+	if s.Err != nil {
+		outcome = "does not compile"
+	}
+	fmt.Fprintf(p.node.stderr, "%d of %d: %s: %s\n", s.Done, s.Total, s.Name, outcome)
+}
+
+func (p *progress) close() {
+	if p.shown {
+		fmt.Fprint(p.node.stderr, "\r\x1b[K")
+	}
+}

@@ -25,6 +25,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -77,8 +78,7 @@ func run(w io.Writer, command string, args []string) error {
 	case "ptrace-child":
 		ptraceChild(w)
 	case "sleep":
-		signal.Ignore(syscall.SIGCONT)
-		select {}
+		forever()
 	case "hold":
 		fmt.Fprintln(w, "ready")
 		for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
@@ -89,11 +89,18 @@ func run(w io.Writer, command string, args []string) error {
 			}
 			fmt.Fprintln(w, ".")
 		}
-		select {} // standard input has ended, as in a detached container; live on until killed
+		forever() // standard input has ended, as in a detached container
 	default:
 		return fmt.Errorf("no command is called %q", command)
 	}
 	return nil
+}
+
+// forever lives on until it is killed. Blocking for good would not do: Go takes that for a deadlock.
+func forever() {
+	for {
+		time.Sleep(time.Hour)
+	}
 }
 
 func answer(err error) string {

@@ -1,0 +1,4 @@
+// empty does nothing: what the start of any Go program costs.
+package main
+
+func main() {}

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+)
+
+const apparmorfs = securityfs + "/apparmor"
+
+// inGuest measures with a real kernel. The guest is ours alone, so nothing is put back.
+func inGuest(bin string) error {
+	ctx := context.Background()
+	features, err := profile.ReadFeatures(kernel.New().Features())
+	if err != nil {
+		return err
+	}
+	compiler, err := profile.NewCompiler(features)
+	if err != nil {
+		return err
+	}
+	if err := starts(bin); err != nil {
+		return err
+	}
+	if err := loads(ctx, compiler); err != nil {
+		return err
+	}
+	return byHash(ctx, compiler)
+}
+
+// starts times whole starts: bare, through the wrapper, and with a hook that runs the parser, as people do today.
+func starts(bin string) error {
+	if err := os.MkdirAll(etc, 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(etc+"/policy.yaml", []byte(policyFile), 0o600); err != nil {
+		return err
+	}
+	if err := quiet(filepath.Join(bin, "oci-apparmor"), "policy", "apply", "--quiet"); err != nil {
+		return err
+	}
+	const dir = "/tmp/bench"
+	asked, named, hooked := dir+"/asked", dir+"/named", dir+"/hooked"
+	for _, b := range []string{asked, named, hooked} {
+		if err := bundle(b, filepath.Join(bin, "empty")); err != nil {
+			return err
+		}
+	}
+	text, err := output(filepath.Join(bin, "oci-apparmor"), "policy", "explain", "--bundle", asked, "--json")
+	if err != nil {
+		return err
+	}
+	var explained struct{ Label string }
+	if err := json.Unmarshal(text, &explained); err != nil || explained.Label != "docker-default" {
+		return fmt.Errorf("the policy gives %s (%v)", text, err)
+	}
+
+	config, err := os.ReadFile(asked + "/config.json")
+	if err != nil {
+		return err
+	}
+	var spec specs.Spec
+	if err := json.Unmarshal(config, &spec); err != nil {
+		return err
+	}
+	spec.Process.ApparmorProfile = "docker-default"
+	if err := writeSpec(named, spec); err != nil {
+		return err
+	}
+	path := dir + "/docker-default"
+	source, err := profile.Template("docker-default", "docker-default", profile.Node{})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, source, 0o644); err != nil {
+		return err
+	}
+	spec.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{
+		Path: "/usr/sbin/apparmor_parser", Args: []string{"apparmor_parser", "-r", "-W", path},
+	}}}
+	if err := writeSpec(hooked, spec); err != nil {
+		return err
+	}
+
+	wrapper := filepath.Join(bin, "oci-apparmor-runtime")
+	var n int
+	run := func(runtime, b string) func() error {
+		return func() error {
+			n++
+			return quiet(runtime, "run", "--bundle", b, "bench"+strconv.Itoa(n))
+		}
+	}
+	times, err := measure(40,
+		func() error { return os.WriteFile(asked+"/config.json", config, 0o644) },
+		run(wrapper, asked), run("runc", named), run("runc", hooked))
+	if err != nil {
+		return err
+	}
+	ratio("runc run through the wrapper ÷ bare", 1.08, times[1], times[2], "40 starts each")
+	ratio("start with a hook that runs apparmor_parser -r -W ÷ ours", 0, times[3], times[1], "40 starts each")
+
+	empty := filepath.Join(bin, "empty")
+	os.Setenv("OCI_APPARMOR_RUNTIME", empty)
+	defer os.Unsetenv("OCI_APPARMOR_RUNTIME")
+	times, err = measure(60,
+		func() error { return os.WriteFile(asked+"/config.json", config, 0o644) },
+		func() error { n++; return quiet(wrapper, "create", "--bundle", asked, "bench"+strconv.Itoa(n)) },
+		func() error { return quiet(empty) })
+	if err != nil {
+		return err
+	}
+	w, e := times[1], times[2]
+	line("the wrapper's added time on create ÷ an empty Go program", float64(w.median()-e.median())/float64(e.median()), 2, "",
+		fmt.Sprintf("wrapper that ends in an empty program %s, empty program alone %s", w, e))
+	return nil
+}
+
+// loads times the first load of a compiled profile: ours, one write by hand, and the parser with a warm cache.
+func loads(ctx context.Context, compiler *profile.Compiler) error {
+	const name = "bench-load"
+	text := func(n int) []byte {
+		source, err := profile.Template("docker-default", name, profile.Node{})
+		if err != nil {
+			panic(err)
+		}
+		return append(source, fmt.Sprintf("# %d\n", n)...)
+	}
+	blob, err := compiler.Compile(ctx, name, profile.Enforce, "bench", text(0))
+	if err != nil {
+		return err
+	}
+	path := "/tmp/bench/" + name
+	if err := os.WriteFile(path, text(0), 0o644); err != nil {
+		return err
+	}
+	remove := func() error { return os.WriteFile(apparmorfs+"/.remove", []byte(name), 0) }
+	k := kernel.New()
+	want := []kernel.Profile{{Name: name, Compiled: blob.Profiles, Blob: func() ([]byte, error) { return blob.Data, nil }}}
+	times, err := measure(60,
+		func() error { _, err := k.Ensure(ctx, want); return err }, remove,
+		func() error { return os.WriteFile(apparmorfs+"/.replace", blob.Data, 0) }, remove,
+		func() error { return quiet("apparmor_parser", "-r", "-W", path) }, remove)
+	if err != nil {
+		return err
+	}
+	ratio("first load ÷ writing the blob by hand", 1.5, times[0], times[2], "lock, proof and record included")
+	ratio("apparmor_parser -r -W with a warm cache ÷ first load", 0, times[4], times[0], "60 times each")
+	return nil
+}
+
+// byHash times ensure when the kernel's revision has moved, with few and with many profiles loaded.
+func byHash(ctx context.Context, compiler *profile.Compiler) error {
+	compile := func(name string) (profile.Blob, error) {
+		return compiler.Compile(ctx, name, profile.Enforce, "bench", []byte("profile "+name+" { file, }\n"))
+	}
+	k := kernel.New()
+	ours, err := compile("bench-hash")
+	if err != nil {
+		return err
+	}
+	want := []kernel.Profile{{Name: "bench-hash", Compiled: ours.Profiles, Blob: func() ([]byte, error) { return ours.Data, nil }}}
+	other, err := compile("bench-other")
+	if err != nil {
+		return err
+	}
+	move := func() error { return os.WriteFile(apparmorfs+"/.replace", other.Data, 0) }
+	ensure := func() error { _, err := k.Ensure(ctx, want); return err }
+
+	var few, many []series
+	for _, n := range []int{10, 2000} {
+		// The parser starts once for all of them.
+		var text strings.Builder
+		for i := loaded(); i < n; i++ {
+			fmt.Fprintf(&text, "profile bench-many-%d { file, }\n", i)
+		}
+		if text.Len() > 0 {
+			path := "/tmp/bench/many" + strconv.Itoa(n)
+			if err := os.WriteFile(path, []byte(text.String()), 0o644); err != nil {
+				return err
+			}
+			if err := quiet("apparmor_parser", "-r", "-K", path); err != nil {
+				return err
+			}
+		}
+		times, err := measure(200, move, ensure)
+		if err != nil {
+			return err
+		}
+		if n == 10 {
+			few = times
+		} else {
+			many = times
+		}
+	}
+	ratio(fmt.Sprintf("ensure by hash, %d profiles loaded ÷ 10", loaded()), 1.3, many[1], few[1], "after the revision moved")
+	return nil
+}
+
+// loaded counts the profiles in the kernel.
+func loaded() int {
+	text, _ := os.ReadFile(apparmorfs + "/profiles")
+	return strings.Count(string(text), "\n")
+}
+
+func writeSpec(dir string, spec specs.Spec) error {
+	config, err := json.MarshalIndent(spec, "", "\t")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "config.json"), config, 0o644)
+}
+
+func output(args ...string) ([]byte, error) {
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%v: %w", args, err)
+	}
+	return out, nil
+}

@@ -1,0 +1,311 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"syscall"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+const (
+	securityfs = "/sys/kernel/security"
+	etc        = "/etc/oci-apparmor"
+	abi        = "/etc/apparmor.d/abi/3.0" // kernel features, where there is no kernel to ask
+)
+
+const policyFile = `version: 1
+policies:
+  web: {profile: docker-default}
+assign:
+  - policy: baseline
+    request: [web]
+`
+
+// onHost measures on a machine whose kernel need not have AppArmor. A mount namespace of our own puts a directory
+// where the kernel's interface would be, and keeps /etc, /var/lib and /run as they are.
+func onHost(bin, dir string) error {
+	if err := privateDirs(securityfs, etc, store.Dir, "/run/oci-apparmor"); err != nil {
+		return err
+	}
+	if err := os.WriteFile(etc+"/policy.yaml", []byte(policyFile), 0o600); err != nil {
+		return err
+	}
+	if err := quiet(filepath.Join(bin, "oci-apparmor"), "policy", "apply", "--quiet", "--features", abi); err != nil {
+		return err
+	}
+	gen, err := store.Store{Dir: store.Dir}.Current()
+	if err != nil {
+		return err
+	}
+	p, _ := gen.Index.Profile("docker-default")
+	if err := fakeKernel(p); err != nil {
+		return err
+	}
+	if err := wrapped(bin, dir); err != nil {
+		return err
+	}
+	if err := ensured(p); err != nil {
+		return err
+	}
+	return decided(dir)
+}
+
+// privateDirs mounts an empty directory on each of paths, for this process and what it starts only.
+func privateDirs(paths ...string) error {
+	runtime.LockOSThread() // mount namespaces belong to threads
+	if err := syscall.Unshare(syscall.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("making a mount namespace: %w", err)
+	}
+	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	for _, p := range paths {
+		if err := os.MkdirAll(p, 0o755); err != nil {
+			return err
+		}
+		if err := syscall.Mount("bench", p, "tmpfs", 0, "mode=0700"); err != nil {
+			return fmt.Errorf("mounting on %s: %w", p, err)
+		}
+	}
+	return nil
+}
+
+// fakeKernel lays out securityfs as if p were loaded.
+func fakeKernel(p policy.Profile) error {
+	dir := filepath.Join(securityfs, "apparmor/policy/profiles", p.Name+".1")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for path, text := range map[string]string{
+		filepath.Join(dir, "name"):                            p.Name + "\n",
+		filepath.Join(dir, "mode"):                            "enforce\n",
+		filepath.Join(dir, "sha256"):                          hex.EncodeToString(p.Compiled[0].SHA256[:]) + "\n",
+		filepath.Join(securityfs, "apparmor/revision"):        "1\n",
+		filepath.Join(securityfs, "apparmor/policy/revision"): "1\n",
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wrapped times the runtime wrapper. runc itself cannot give a process a profile here, so that it runs by way of twin
+// in both arms; twin's own time is not counted: the ratio is 1 + (with the wrapper - without it) ÷ runc alone.
+func wrapped(bin, dir string) error {
+	wrapper := filepath.Join(bin, "oci-apparmor-runtime")
+	empty, twin := filepath.Join(dir, "empty"), filepath.Join(dir, "twin")
+	runc, err := exec.LookPath("runc")
+	if err != nil {
+		return err
+	}
+	asked, plain := filepath.Join(dir, "asked"), filepath.Join(dir, "plain")
+	for _, b := range []string{asked, plain} {
+		if err := bundle(b, empty); err != nil {
+			return err
+		}
+	}
+	config, err := os.ReadFile(filepath.Join(asked, "config.json"))
+	if err != nil {
+		return err
+	}
+	fresh := func() error { return os.WriteFile(filepath.Join(asked, "config.json"), config, 0o644) }
+
+	env := append(os.Environ(), "BENCH_TWIN="+plain, "BENCH_RUNC="+runc)
+	start := func(runtime string, args ...string) func() error {
+		return func() error {
+			cmd := exec.Command(args[0], args[1:]...)
+			cmd.Env = append(env, "OCI_APPARMOR_RUNTIME="+runtime)
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				return fmt.Errorf("%v: %w: %s", args, err, out)
+			}
+			return nil
+		}
+	}
+	var n int
+	id := func() string { n++; return "bench" + strconv.Itoa(n) }
+	with := func() error {
+		return start(twin, wrapper, "run", "--bundle", asked, id())()
+	}
+	times, err := measure(60,
+		fresh, with,
+		func() error { return start("", twin, "run", "--bundle", asked, id())() },
+		func() error { return start("", runc, "run", "--bundle", plain, id())() },
+	)
+	if err != nil {
+		return err
+	}
+	a, b, bare := times[1], times[2], times[3]
+	added := a.median() - b.median()
+	line("runc run through the wrapper ÷ bare", 1+float64(added)/float64(bare.median()), 1.08, "",
+		fmt.Sprintf("with the wrapper %s, without %s, both by way of a stand-in for the profile; bare %s", a, b, bare))
+
+	times, err = measure(200, fresh,
+		func() error { return start(empty, wrapper, "create", "--bundle", asked, id())() },
+		start("", empty),
+	)
+	if err != nil {
+		return err
+	}
+	w, e := times[1], times[2]
+	line("the wrapper's added time on create ÷ an empty Go program", float64(w.median()-e.median())/float64(e.median()), 2, "",
+		fmt.Sprintf("wrapper that ends in an empty program %s, empty program alone %s", w, e))
+
+	if err := fresh(); err != nil {
+		return err
+	}
+	peak, err := peakMemory(append(env, "OCI_APPARMOR_RUNTIME="+empty), wrapper, "create", "--bundle", asked, id())
+	if err != nil {
+		return err
+	}
+	base, err := peakMemory(env, empty)
+	if err != nil {
+		return err
+	}
+	line("the wrapper's peak memory ÷ an empty Go program's", float64(peak)/float64(base), 1.3, "",
+		fmt.Sprintf("maximum resident set size %d ÷ %d, in the same unit", peak, base))
+	return nil
+}
+
+var maxRSS = regexp.MustCompile(`Maximum resident set size \(kbytes\): (\d+)`)
+
+// peakMemory gives a program's peak memory as busybox time tells it: in pages of 4 KiB that it multiplies by 4 twice,
+// so that only ratios mean anything. It is asked of a small process that starts the program, because the figure of a
+// process begins with that of whoever forked it.
+func peakMemory(env []string, args ...string) (int, error) {
+	cmd := exec.Command("busybox", append([]string{"time", "-v"}, args...)...)
+	cmd.Env = env
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return 0, fmt.Errorf("%v: %w: %s", args, err, out)
+	}
+	m := maxRSS.FindSubmatch(out)
+	if m == nil {
+		return 0, fmt.Errorf("busybox time does not tell the peak memory: %s", out)
+	}
+	return strconv.Atoi(string(m[1]))
+}
+
+// ensured times what a start spends on a profile that is loaded already, in a kernel that did not change.
+func ensured(p policy.Profile) error {
+	k := kernel.New()
+	ctx := context.Background()
+	want := []kernel.Profile{{Name: p.Name, Compiled: p.Compiled}}
+	times, err := measure(5000, func() error { _, err := k.Ensure(ctx, want); return err })
+	if err != nil {
+		return err
+	}
+	line("ensure, already loaded, unchanged kernel", micros(times[0].median()), 50, "µs", times[0].String())
+	return nil
+}
+
+// decided times a decision, opening the store included.
+func decided(dir string) error {
+	for _, n := range []int{1000, 10000} {
+		s := store.Store{Dir: filepath.Join(dir, "store"+strconv.Itoa(n))}
+		if err := manyPolicies(s, n); err != nil {
+			return err
+		}
+		asked := "p" + strconv.Itoa(n-1)
+		facts := policy.Facts{Engine: policy.EngineContainerd, Namespace: "ns" + strconv.Itoa(n-1), Image: "docker.io/library/x:1",
+			Request: &asked, RequestKey: policy.Annotation}
+		times, err := measure(1000, func() error {
+			gen, err := s.Current()
+			if err != nil {
+				return err
+			}
+			d, err := gen.Index.Decide(facts)
+			if err == nil && d.Policy != asked {
+				err = fmt.Errorf("decided %q", d.Policy)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		mark := 200.0
+		if n > 1000 {
+			mark = 0
+		}
+		line(fmt.Sprintf("decision with %d rules and policies, the last one, store included", n),
+			micros(times[0].median()), mark, "µs", times[0].String())
+	}
+	return nil
+}
+
+// same compiles every profile to the same blob under its name: what is measured does not look inside.
+type same struct{}
+
+func (same) Compile(_ context.Context, name string, mode profile.Mode, _ string, _ []byte) (profile.Blob, error) {
+	return profile.Blob{Data: []byte(name), Profiles: []profile.Compiled{{Name: name, Mode: mode}}}, nil
+}
+
+func manyPolicies(s store.Store, n int) error {
+	var p policy.Policy
+	p.Profiles = []policy.Profile{{Name: "one", Text: []byte("profile one {}")}}
+	for i := range n {
+		name := "p" + strconv.Itoa(i)
+		p.Policies = append(p.Policies, policy.Entry{Name: name, Profile: "one"})
+		p.Assignments = append(p.Assignments, policy.Assignment{
+			Line: i + 1, Namespace: []string{"ns" + strconv.Itoa(i)}, Image: []string{"docker.io/library/*"},
+			Policy: name,
+		})
+	}
+	_, _, err := s.Apply(context.Background(), &p, same{}, store.Manifest{}, func(store.Progress) {})
+	return err
+}
+
+// bundle makes an OCI bundle whose process is the static program at path, and asks for policy web.
+func bundle(dir, path string) error {
+	if err := os.MkdirAll(filepath.Join(dir, "rootfs/proc"), 0o755); err != nil {
+		return err
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "rootfs/run"), data, 0o755); err != nil {
+		return err
+	}
+	spec := specs.Spec{
+		Version:     "1.0.2",
+		Root:        &specs.Root{Path: "rootfs"},
+		Process:     &specs.Process{Args: []string{"/run"}, Cwd: "/", NoNewPrivileges: true},
+		Annotations: map[string]string{policy.Annotation: "web"},
+		Mounts:      []specs.Mount{{Destination: "/proc", Type: "proc", Source: "proc"}},
+		Linux: &specs.Linux{Namespaces: []specs.LinuxNamespace{
+			{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace},
+		}},
+	}
+	config, err := json.MarshalIndent(spec, "", "\t")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "config.json"), config, 0o644)
+}
+
+func quiet(args ...string) error {
+	var out bytes.Buffer
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%v: %w: %s", args, err, out.Bytes())
+	}
+	return nil
+}

@@ -1,0 +1,101 @@
+// bench measures what the project adds to a container's start. Figures are ratios taken within one run: on this machine
+// with a directory standing in for the kernel, and in a guest with a real kernel, whose emulation slows everything
+// down, though not everything alike.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/guest"
+)
+
+func main() {
+	inside := flag.Bool("inside", false, "measure with this machine's own AppArmor kernel")
+	suite := flag.String("guest", "trixie", "the guest to boot; empty for none")
+	bin := flag.String("bin", "bin", "directory of the project's programs")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	err := run(ctx, *inside, *suite, *bin)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(1)
+	}
+	if missed > 0 {
+		fmt.Printf("%d figures are over their marks\n", missed)
+	}
+}
+
+func run(ctx context.Context, inside bool, suite, bin string) error {
+	if os.Geteuid() != 0 {
+		return errors.New("starting containers takes root")
+	}
+	bin, err := filepath.Abs(bin)
+	if err != nil {
+		return err
+	}
+	if inside {
+		return inGuest(bin)
+	}
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	for _, p := range []string{"empty", "twin"} {
+		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, p),
+			"./integration/bench/"+p)
+		build.Stderr = os.Stderr
+		if err := build.Run(); err != nil {
+			return err
+		}
+	}
+	fmt.Println("== This machine, a directory standing in for the kernel")
+	if err := onHost(bin, dir); err != nil {
+		return err
+	}
+	if suite == "" {
+		return nil
+	}
+	return boot(ctx, suite, bin, dir)
+}
+
+// boot measures in a guest.
+func boot(ctx context.Context, suite, bin, dir string) error {
+	guests, err := guest.Select(suite)
+	if err != nil {
+		return err
+	}
+	image, err := guests[0].Build(ctx, os.Stderr)
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	files := map[string]string{"/usr/local/bin/bench": self, "/usr/local/bin/empty": filepath.Join(dir, "empty")}
+	for _, p := range []string{"oci-apparmor", "oci-apparmor-hook", "oci-apparmor-runtime"} {
+		files["/usr/local/bin/"+p] = filepath.Join(bin, p)
+	}
+	fmt.Printf("== Guest %s, its real kernel in emulation\n", suite)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Minute)
+	defer cancel()
+	result, err := image.Run(ctx, guest.Job{
+		Files:   files,
+		Command: []string{"/usr/local/bin/bench", "--inside", "--bin", "/usr/local/bin"},
+		Output:  os.Stdout, Progress: os.Stderr,
+	})
+	if err == nil && result.ExitCode != 0 {
+		err = fmt.Errorf("measuring in the guest ended with exit code %d", result.ExitCode)
+	}
+	return err
+}

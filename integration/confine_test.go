@@ -1,0 +1,513 @@
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/guest"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+)
+
+// What the project promises of a container, shown by the label that the kernel gives and by operations that it denies
+// and allows, through runc and through crun.
+
+func TestAnnotatedContainerIsConfined(t *testing.T) {
+	setPolicy(t, webPolicy)
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		wantConfined(t, c, webTries, "web")
+	})
+}
+
+func TestContainerThatAsksForNothingIsConfined(t *testing.T) {
+	setPolicy(t, webPolicy)
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		c := inside.NewBundle(t).Start(t, rt.wrapped)
+		wantConfined(t, c, workTries, "work")
+	})
+}
+
+func TestAnnotationForOneContainerWins(t *testing.T) {
+	setPolicy(t, webPolicy)
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		b, other := inside.NewBundle(t), inside.NewBundle(t)
+		for _, b := range []*inside.Bundle{b, other} {
+			spec := b.Spec(t)
+			annotate(spec, "oci-apparmor/policy", "work")
+			annotate(spec, "oci-apparmor/policy."+other.ID, "web")
+			b.SetSpec(t, spec)
+		}
+		wantConfined(t, b.Start(t, rt.wrapped), workTries, "work")
+		wantConfined(t, other.Start(t, rt.wrapped), webTries, "web")
+	})
+}
+
+func TestExecIsConfinedAsTheContainer(t *testing.T) {
+	setPolicy(t, webPolicy)
+	inside.LoadProfile(t, "profile other flags=(attach_disconnected) { file, signal, }")
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		const label = "web (enforce)"
+		for name, profile := range map[string]*string{
+			"another profile": new("other"), "no profile": nil, "an empty profile": new(""), "unconfined": new("unconfined"),
+		} {
+			t.Run("process file with "+name, func(t *testing.T) {
+				wantExecConfined(t, c, webTries, label, byFile(t, c, profile))
+			})
+		}
+		t.Run("command line", func(t *testing.T) {
+			wantExecConfined(t, c, webTries, label, byCommandLine(c))
+		})
+		t.Run("command line that names a profile", func(t *testing.T) {
+			wantExecConfined(t, c, webTries, label, byCommandLine(c, "--apparmor", "other"))
+			wantExecConfined(t, c, webTries, label, byCommandLine(c, "--apparmor=other"))
+		})
+		t.Run("after the bundle's spec was changed", func(t *testing.T) {
+			spec := c.Spec(t)
+			spec.Process.ApparmorProfile = "other"
+			c.SetSpec(t, spec)
+			wantExecConfined(t, c, webTries, label, byCommandLine(c))
+		})
+		t.Run("after the profile was loosened by hand", func(t *testing.T) {
+			inside.LoadProfile(t, loose("web"))
+			if got := c.Ask(t, "write /etc/x"); got != "ok" {
+				t.Fatalf("the profile was not loosened: %s", got)
+			}
+			wantExecConfined(t, c, webTries, label, byFile(t, c, nil))
+			wantConfined(t, c, webTries, "web")
+		})
+	})
+}
+
+func TestContainersThatWeDidNotStartPassUnchanged(t *testing.T) {
+	setPolicy(t, webPolicy)
+	inside.LoadProfile(t, "profile other flags=(attach_disconnected) { file, signal, deny /etc/** w, }")
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		c := inside.NewBundle(t, asks("web"), names("other")).Start(t, rt.bare)
+		wantConfined(t, c, webTries, "other")
+		c.Runtime = rt.wrapped
+		wantExecConfined(t, c, webTries, "other (enforce)", byCommandLine(c))
+		wantExecConfined(t, c, webTries, "other (enforce)", byFile(t, c, new("other")))
+	})
+}
+
+func TestStartNeedsNoParser(t *testing.T) {
+	setPolicy(t, webPolicy)
+	calls := trapParser(t)
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		unload(t, "web")
+		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		if mode := inside.Profiles(t)["web"]; mode != "enforce" {
+			t.Errorf("profile web is loaded in mode %q, want enforce", mode)
+		}
+		wantConfined(t, c, webTries, "web")
+		wantExecConfined(t, c, webTries, "web (enforce)", byFile(t, c, nil))
+	})
+	if text, err := os.ReadFile(calls); err == nil {
+		t.Errorf("apparmor_parser was run:\n%s", text)
+	}
+}
+
+func TestDriftIsNoticedByContent(t *testing.T) {
+	for name, tc := range map[string]struct {
+		onDrift string
+		ours    bool // we had loaded it before
+		refused bool
+	}{
+		"ours is put back":                                   {"", true, false},
+		"a foreign one is refused":                           {"", false, true},
+		"a foreign one is replaced where the policy says so": {"replace", false, false},
+		"ours is refused where the policy says so":           {"refuse", true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			policy := webPolicy
+			if tc.onDrift != "" {
+				policy = strings.Replace(policy, "{file: profiles/web}", "{file: profiles/web, onDrift: "+tc.onDrift+"}", 1)
+			}
+			setPolicy(t, policy)
+			eachRuntime(t, func(t *testing.T, rt arms) {
+				unload(t, "web")
+				if err := os.RemoveAll("/run/oci-apparmor"); err != nil { // as if we had never loaded anything
+					t.Fatal(err)
+				}
+				if tc.ours {
+					wantLabel(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), "web")
+				}
+				inside.LoadProfile(t, loose("web"))
+				before := revision(t)
+				b := inside.NewBundle(t, asks("web"))
+				if tc.refused {
+					wantRefused(t, b, rt.wrapped, "another profile of that name", "onDrift")
+					if after := revision(t); after != before {
+						t.Errorf("the kernel's revision went from %d to %d", before, after)
+					}
+					return
+				}
+				c, o := b.TryStart(t, rt.wrapped)
+				if c == nil {
+					t.Fatal(o.Stderr)
+				}
+				wantConfined(t, c, webTries, "web")
+				if !strings.Contains(o.Stderr, "profile web was loaded with other content") {
+					t.Errorf("no warning that profile web was not ours: %q", o.Stderr)
+				}
+			})
+		})
+	}
+}
+
+func TestProfileRemovedBetweenTwoStartsIsLoadedAgain(t *testing.T) {
+	setPolicy(t, webPolicy)
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		wantConfined(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
+		inside.RemoveProfile(t, "web")
+		wantConfined(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
+	})
+}
+
+func TestProfileRemovedBetweenCreateAndStart(t *testing.T) {
+	setPolicy(t, webPolicy)
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		created := func(t *testing.T) (b *inside.Bundle, ran string) {
+			b = inside.NewBundle(t, asks("web"), func(s *specs.Spec) {
+				s.Process.Args = []string{"/bin/sh", "-c", "touch /tmp/ran; touch /etc/ran; exec probe sleep"}
+			})
+			t.Cleanup(func() { inside.Run(t, rt.wrapped, "delete", "--force", b.ID) })
+			cmd := exec.Command(rt.wrapped, "create", "--bundle", b.Dir, b.ID)
+			if o := inside.RunCommand(t, cmd); o.Code != 0 {
+				t.Fatal(o.Stderr)
+			}
+			return b, b.Rootfs() + "/tmp/ran"
+		}
+		for name, reload := range map[string]bool{"is refused": false, "and loaded again is refused": true} {
+			t.Run(name, func(t *testing.T) {
+				b, ran := created(t)
+				inside.RemoveProfile(t, "web")
+				if reload {
+					loadOurs(t, "web")
+				}
+				o := inside.Run(t, rt.wrapped, "start", b.ID)
+				if o.Code == 0 || !strings.Contains(o.Stderr, "profile web was removed") || !strings.Contains(o.Stderr, b.ID) {
+					t.Errorf("start gave exit code %d and %q", o.Code, o.Stderr)
+				}
+				if _, err := os.Stat(ran); err == nil {
+					t.Error("its process has run")
+				}
+				inside.MustRun(t, rt.wrapped, "delete", "--force", b.ID)
+			})
+		}
+		t.Run("is no matter when it was only replaced", func(t *testing.T) {
+			b, ran := created(t)
+			inside.LoadProfile(t, loose("web"))
+			if o := inside.Run(t, rt.wrapped, "start", b.ID); o.Code != 0 {
+				t.Fatal(o.Stderr)
+			}
+			waitFor(t, "its process to run", func() bool { _, err := os.Stat(ran); return err == nil })
+			c := &inside.Container{Bundle: b, Runtime: rt.wrapped}
+			wantLabel(t, c, "web")
+			wantExecConfined(t, c, webTries, "web (enforce)", byCommandLine(c))
+			if _, err := os.Stat(b.Rootfs() + "/etc/ran"); err == nil {
+				t.Error("its process could write to /etc: the loose profile was not replaced")
+			}
+		})
+	})
+}
+
+func TestFloorDeniesWhatEitherDenies(t *testing.T) {
+	setPolicy(t, floorPolicy)
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		c := inside.NewBundle(t, asks("work")).Start(t, rt.wrapped)
+		wantConfined(t, c, bothTries, "base", "work")
+		wantExecConfined(t, c, bothTries, "base//&work (enforce)", byFile(t, c, nil))
+		wantExecConfined(t, c, bothTries, "base//&work (enforce)", byCommandLine(c))
+		wantSignalsAndTraces(t, c)
+	})
+}
+
+func TestRequestThatIsNotAllowedIsRefused(t *testing.T) {
+	setPolicy(t, webPolicy)
+	requests := map[string]string{ // as JSON
+		"not allowed": `"hands-off"`, "unknown": `"nosuch"`, "empty": `""`,
+		"unconfined": `"unconfined"`, "u": `"u"`, "colon": `":"`, "another namespace": `":ns:web"`,
+		"the root namespace": `"::docker-default"`, "a stack on the caller": `"&x"`, "a stack": `"x//&unconfined"`,
+		"a profile that is no policy": `"docker-default"`, "a blank in front": `" web"`, "a blank behind": `"web "`,
+		"300 bytes": `"` + strings.Repeat("w", 300) + `"`, "newlines": `"web\nnosuch"`, "a log line": `"x\n{\"level\":\"info\"}"`,
+		"NUL": `"web\u0000"`, "not UTF-8": "\"we\xff\xfeb\"", "an escape sequence": `"\u001b[2J"`,
+	}
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		for name, value := range requests {
+			t.Run(name, func(t *testing.T) {
+				b := inside.NewBundle(t, asks("REQUEST"))
+				path := filepath.Join(b.Dir, "config.json")
+				config := strings.Replace(read(t, path), `"REQUEST"`, value, 1)
+				write(t, path, config)
+				before := revision(t)
+				c, o := b.TryStart(t, rt.wrapped)
+				if c != nil {
+					t.Fatalf("it started, with label %s", c.Label(t))
+				}
+				if after := revision(t); after != before {
+					t.Errorf("something was loaded: the kernel's revision went from %d to %d", before, after)
+				}
+				if read(t, path) != config {
+					t.Error("the spec of a refused container was changed")
+				}
+				if !strings.Contains(o.Stderr, "oci-apparmor/policy") || !strings.Contains(o.Stderr, b.ID) {
+					t.Errorf("the message does not say which container and why: %q", o.Stderr)
+				}
+				line := strings.TrimSuffix(o.Stderr, "\n")
+				if strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r > '~' }) || len(line) > 1000 {
+					t.Errorf("the message is not one harmless line: %q", o.Stderr)
+				}
+			})
+		}
+	})
+}
+
+func TestRefusalReachesTheRuntimesLog(t *testing.T) {
+	setPolicy(t, webPolicy)
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		log := filepath.Join(t.TempDir(), "log.json")
+		b := inside.NewBundle(t, asks("nosuch"))
+		if c, _ := b.TryStart(t, rt.wrapped, "--log", log, "--log-format", "json"); c != nil {
+			t.Fatal("it started")
+		}
+		var entry struct{ Level, Msg string }
+		if err := json.Unmarshal([]byte(read(t, log)), &entry); err != nil || entry.Level != "error" ||
+			!strings.Contains(entry.Msg, "nosuch") || !strings.Contains(entry.Msg, b.ID) {
+			t.Errorf("the log is %q, want one line of JSON with the reason (%v)", read(t, log), err)
+		}
+	})
+}
+
+func TestManyStartsLoadOnce(t *testing.T) {
+	const starts = 50
+	setPolicy(t, webPolicy)
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		unload(t, "web")
+		before := revision(t)
+		bundles := make([]*inside.Bundle, starts)
+		for i := range bundles {
+			bundles[i] = inside.NewBundle(t, asks("web"))
+		}
+		containers := make([]*inside.Container, starts)
+		var wg sync.WaitGroup
+		for i, b := range bundles {
+			wg.Go(func() {
+				c, o := b.TryStart(t, rt.wrapped)
+				if c == nil {
+					t.Errorf("container %s: %s", b.ID, o.Stderr)
+				}
+				containers[i] = c
+			})
+		}
+		wg.Wait()
+		if loads := revision(t) - before; loads != 1 {
+			t.Errorf("%d starts made %d loads, want 1", starts, loads)
+		}
+		for _, c := range containers {
+			if c != nil {
+				wantConfined(t, c, webTries, "web")
+			}
+		}
+	})
+}
+
+func TestNoAppArmorInTheKernel(t *testing.T) {
+	inside.Need(t, guest.NoAppArmor)
+	apply(t, webPolicy, "--features", "/etc/apparmor.d/abi/3.0")
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		wantRefused(t, inside.NewBundle(t, asks("web")), rt.wrapped, "AppArmor is not switched on")
+
+		b := inside.NewBundle(t)
+		b.ID = "kept-" + b.ID
+		c := b.Start(t, rt.wrapped)
+		for op, want := range freeTries {
+			if got := c.Ask(t, op); got != want {
+				t.Errorf("%s: %s, want %s", op, got, want)
+			}
+		}
+	})
+}
+
+func TestLongNamesNeverReachTheKernel(t *testing.T) {
+	setPolicy(t, webPolicy)
+	for _, length := range []int{201, 253, 300} {
+		t.Run(fmt.Sprint(length, " bytes"), func(t *testing.T) {
+			name := strings.Repeat("n", length)
+			policy := fmt.Sprintf("version: 1\nprofiles:\n  %s: {template: docker-default}\npolicies:\n  p: {profile: %s}\n"+
+				"assign:\n  - policy: p\n", name, name)
+			before := revision(t)
+			writePolicy(t, policy, nil)
+			o := inside.Run(t, "oci-apparmor", "policy", "apply")
+			if o.Code == 0 || !strings.Contains(o.Stderr, "200") || !strings.Contains(o.Stderr, "policy.yaml:3:") {
+				t.Errorf("policy apply gave exit code %d and does not say where and why: %s", o.Code, o.Stderr)
+			}
+			if after := revision(t); after != before {
+				t.Errorf("the kernel's revision went from %d to %d", before, after)
+			}
+		})
+	}
+	inside.LoadProfile(t, "profile still-works { file, }") // loading goes on working, for everyone
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		unload(t, "web")
+		wantConfined(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
+	})
+}
+
+func TestPoisonedKernelIsCured(t *testing.T) {
+	setPolicy(t, webPolicy)
+	inside.LoadProfile(t, "profile bystander { file, }") // any profile that is there: its rewriting is the cure
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		unload(t, "web")
+		poison(t)
+		if err := tryLoad(t, "profile poisoned { file, }"); err == nil {
+			t.Fatal("the kernel is not in the state that this test is about: a load succeeds")
+		}
+		before := revision(t)
+		c, o := inside.NewBundle(t, asks("web")).TryStart(t, rt.wrapped)
+		if c == nil {
+			t.Fatal(o.Stderr)
+		}
+		wantConfined(t, c, webTries, "web")
+		if made := revision(t) - before; made != 2 {
+			t.Errorf("the kernel's revision moved by %d, want 2: one cure and one load", made)
+		}
+		inside.LoadProfile(t, "profile cured { file, }") // for everyone
+	})
+}
+
+func TestStackedLabelsCountAsThePolicys(t *testing.T) {
+	setPolicy(t, floorPolicy)
+	check := func(t *testing.T, c *inside.Container, what tries, profiles ...string) {
+		t.Helper()
+		wantConfined(t, c, what, profiles...)
+		if o := c.Exec(t, "/bin/probe", "write", "/etc/x"); strings.TrimSpace(o.Stdout) != denied {
+			t.Errorf("exec write /etc/x: %q", o.Stdout)
+		}
+		wantSignalsAndTraces(t, c)
+		inside.MustRun(t, "oci-apparmor", "policy", "explain", "--bundle", c.Dir, "--id", c.ID, "--pid", fmt.Sprint(c.Pid(t)))
+	}
+	t.Run("restricted unprivileged unconfined", func(t *testing.T) {
+		const sysctl = "/proc/sys/kernel/apparmor_restrict_unprivileged_unconfined"
+		old, err := os.ReadFile(sysctl)
+		if err != nil {
+			t.Skip("this kernel has no kernel.apparmor_restrict_unprivileged_unconfined (it came after 6.1)")
+		}
+		write(t, sysctl, "1")
+		t.Cleanup(func() { write(t, sysctl, string(old)) })
+		eachRuntime(t, func(t *testing.T, rt arms) {
+			check(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
+			c := inside.NewBundle(t, asks("batch")).Start(t, rt.wrapped) // a generated profile, on a floor
+			check(t, c, webTries, "base", "batch")
+			if o := c.Exec(t, "/bin/probe", "label"); !strings.Contains(o.Stdout, "//&unconfined") {
+				t.Logf("exec'd processes have label %q here: not the stack that was expected", o.Stdout)
+			}
+		})
+	})
+	t.Run("crun under its own profile", func(t *testing.T) {
+		text, err := os.ReadFile("/etc/apparmor.d/crun")
+		if err != nil {
+			t.Skip("this Debian ships no profile for crun (AppArmor 4 does)")
+		}
+		inside.LoadProfile(t, string(text))
+		c := inside.NewBundle(t, asks("batch")).Start(t, armsOf(t, "crun").wrapped)
+		if label := c.Label(t); !strings.Contains(label, "crun//&") && !strings.Contains(label, "//&crun") {
+			t.Fatalf("the label is %q: not the stack that this test is about", label)
+		}
+		check(t, c, webTries, "base", "batch")
+	})
+}
+
+func TestModes(t *testing.T) {
+	setPolicy(t, modesPolicy)
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		c := inside.NewBundle(t, asks("watch")).Start(t, rt.wrapped)
+		if label := c.Label(t); label != "watched (complain)" {
+			t.Errorf("the label is %q, want watched (complain)", label)
+		}
+		log := inside.KernelLog(t)
+		if got := c.Ask(t, "write /root/x"); got != "ok" {
+			t.Errorf("complain mode denied a write: %s", got)
+		}
+		if len(log.Grep(t, `apparmor="ALLOWED"`, `"watched"`, "/root/x")) == 0 {
+			t.Error("complain mode did not log a write that the profile does not allow")
+		}
+
+		c = inside.NewBundle(t, asks("strict")).Start(t, rt.wrapped)
+		if label := c.Label(t); label != "killing (kill)" {
+			t.Errorf("the label is %q, want killing (kill)", label)
+		}
+		if got := c.Ask(t, "write /tmp/x"); got != "ok" {
+			t.Errorf("an allowed write: %s", got)
+		}
+		if o := c.Exec(t, "/bin/probe", "write", "/root/x"); o.Code != 128+9 {
+			t.Errorf("a write that kill mode must answer with SIGKILL: exit code %d, %s%s", o.Code, o.Stdout, o.Stderr)
+		}
+	})
+}
+
+func TestKeepLeavesTheEnginesChoice(t *testing.T) {
+	setPolicy(t, webPolicy)
+	inside.LoadProfile(t, "profile engines flags=(attach_disconnected) { file, signal, deny /root/** w, }")
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		b := inside.NewBundle(t, names("engines"))
+		b.ID = "kept-" + b.ID
+		before := read(t, filepath.Join(b.Dir, "config.json"))
+		wantConfined(t, b.Start(t, rt.wrapped), workTries, "engines")
+		if after := read(t, filepath.Join(b.Dir, "config.json")); after != before {
+			t.Errorf("the spec was changed from %s to %s", before, after)
+		}
+	})
+}
+
+func TestDeletedContainerIsForgotten(t *testing.T) {
+	setPolicy(t, webPolicy)
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		if o := inside.Run(t, rt.wrapped, "delete", c.ID); o.Code == 0 {
+			t.Fatal("a running container was deleted")
+		}
+		// The delete that failed changed nothing: exec is confined as before.
+		wantExecConfined(t, c, webTries, "web (enforce)", byFile(t, c, nil))
+		inside.MustRun(t, rt.wrapped, "kill", c.ID, "KILL")
+		waitFor(t, "the container to stop", func() bool {
+			return strings.Contains(inside.Run(t, rt.bare, "state", c.ID).Stdout, `"stopped"`)
+		})
+		inside.MustRun(t, rt.wrapped, "delete", c.ID)
+		if left, _ := filepath.Glob("/run/oci-apparmor/containers/*"); len(left) > 0 {
+			t.Errorf("still remembered: %v", left)
+		}
+	})
+}
+
+func TestSecondContainerOfTheSameIDChangesNothing(t *testing.T) {
+	setPolicy(t, webPolicy)
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		again := inside.NewBundle(t, asks("work"))
+		o := inside.Run(t, rt.wrapped, "create", "--bundle", again.Dir, c.ID)
+		if o.Code == 0 || !strings.Contains(o.Stderr, "exist") {
+			t.Errorf("a second container of that id: exit code %d, %s", o.Code, o.Stderr)
+		}
+		wantExecConfined(t, c, webTries, "web (enforce)", byFile(t, c, nil))
+	})
+}
+
+func waitFor(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited a minute for %s", what)
+		}
+	}
+}

@@ -1,0 +1,403 @@
+package integration
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+)
+
+// The policies of the tests. Profile web denies writes to /etc, work to /root; base, a floor, denies /etc too.
+const (
+	webPolicy = `version: 1
+profiles:
+  web:  {file: profiles/web}
+  work: {file: profiles/work}
+policies:
+  web:       {profile: web}
+  work:      {profile: work}
+  hands-off: {profile: keep}
+assign:
+  - container: ["kept-*"]
+    policy: hands-off
+  - policy: work
+    request: [web]
+`
+	keepPolicy = `version: 1
+policies:
+  hands-off: {profile: keep}
+assign:
+  - policy: hands-off
+`
+	floorPolicy = `version: 1
+profiles:
+  web:   {file: profiles/web}
+  work:  {file: profiles/work}
+  batch: {template: docker-default}
+  base:  {file: profiles/base}
+policies:
+  web:   {profile: web}
+  work:  {profile: work, floor: base}
+  batch: {profile: batch, floor: base}
+assign:
+  - policy: web
+    request: [work, batch]
+`
+	modesPolicy = `version: 1
+profiles:
+  watched: {file: profiles/watched}
+  killing: {file: profiles/killing}
+policies:
+  watch:  {profile: watched, mode: complain}
+  strict: {profile: killing, mode: kill}
+assign:
+  - policy: strict
+    request: [watch]
+`
+)
+
+// confining gives the text of a profile for containers, with the rules for peers that every stack needs.
+func confining(name, rules string) string {
+	peers := ""
+	for _, p := range []string{name, name + "//&**", "**//&" + name, "**//&" + name + "//&**"} {
+		peers += fmt.Sprintf("  signal (send,receive) peer=%q,\n  ptrace (trace,tracedby,read,readby) peer=%q,\n", p, p)
+	}
+	for _, p := range []string{"unconfined", "runc", "crun"} {
+		peers += "  signal (receive) peer=" + p + ",\n"
+	}
+	return "abi <abi/3.0>,\n#include <tunables/global>\nprofile " + name +
+		" flags=(attach_disconnected,mediate_deleted) {\n  #include <abstractions/base>\n  network,\n  capability,\n  umount,\n" +
+		peers + rules + "}\n"
+}
+
+var texts = map[string]string{
+	"web":     confining("web", "  file,\n  audit deny /etc/** w,\n"),
+	"work":    confining("work", "  file,\n  audit deny /root/** w,\n"),
+	"base":    confining("base", "  file,\n  audit deny /etc/** w,\n"),
+	"watched": confining("watched", "  / r,\n  /** rix,\n  /tmp/** rw,\n  /dev/** rw,\n"),
+	"killing": confining("killing", "  / r,\n  /** rix,\n  /{etc,tmp,dev}/** rw,\n"),
+}
+
+// loose gives a text that confines nothing, under a name that should.
+func loose(name string) string {
+	return "abi <abi/3.0>,\nprofile " + name + " flags=(attach_disconnected,mediate_deleted) { file, signal, ptrace, }\n"
+}
+
+const securityfs = "/sys/kernel/security/apparmor"
+
+// setPolicy puts a policy in force on this guest, with nothing of an earlier test left in the kernel or on disk.
+func setPolicy(t *testing.T, policy string) {
+	t.Helper()
+	inside.Require(t)
+	inside.RemoveProfilesAtEnd(t)
+	apply(t, policy)
+}
+
+func apply(t *testing.T, policy string, options ...string) {
+	t.Helper()
+	for _, dir := range []string{"/etc/oci-apparmor", "/var/lib/oci-apparmor", "/run/oci-apparmor"} {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	writePolicy(t, policy, texts)
+	inside.MustRun(t, "oci-apparmor", append([]string{"policy", "apply"}, options...)...)
+}
+
+func writePolicy(t *testing.T, policy string, texts map[string]string) {
+	t.Helper()
+	if err := os.MkdirAll("/etc/oci-apparmor/profiles", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, "/etc/oci-apparmor/policy.yaml", policy)
+	for name, text := range texts {
+		write(t, "/etc/oci-apparmor/profiles/"+name, text)
+	}
+}
+
+// arms are the two ways to call a runtime: as it is, and behind the wrapper, which tells by its own name which runtime
+// it stands for.
+type arms struct{ bare, wrapped string }
+
+// eachRuntime runs f as a subtest for runc and for crun.
+func eachRuntime(t *testing.T, f func(t *testing.T, rt arms)) {
+	t.Helper()
+	for _, name := range inside.Runtimes {
+		t.Run(name, func(t *testing.T) { f(t, armsOf(t, name)) })
+	}
+}
+
+func armsOf(t *testing.T, name string) arms {
+	t.Helper()
+	const wrappers = "/run/wrappers"
+	wrapped := filepath.Join(wrappers, name)
+	if err := os.MkdirAll(wrappers, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(program(t, "oci-apparmor-runtime"), wrapped); err != nil && !errors.Is(err, fs.ErrExist) {
+		t.Fatal(err)
+	}
+	return arms{bare: program(t, name), wrapped: wrapped}
+}
+
+func program(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// asks makes a container ask for a policy.
+func asks(policy string) func(*specs.Spec) {
+	return func(s *specs.Spec) { annotate(s, "oci-apparmor/policy", policy) }
+}
+
+func annotate(s *specs.Spec, key, value string) {
+	if s.Annotations == nil {
+		s.Annotations = map[string]string{}
+	}
+	s.Annotations[key] = value
+}
+
+// names makes a spec name a profile, as an engine does.
+func names(profile string) func(*specs.Spec) {
+	return func(s *specs.Spec) { s.Process.ApparmorProfile = profile }
+}
+
+// wantLabel checks that the kernel has the container's process under every one of profiles, in enforce mode. A stack
+// that the runtime or the kernel adds to is as good.
+func wantLabel(t *testing.T, c *inside.Container, profiles ...string) {
+	t.Helper()
+	text := c.Label(t)
+	label, err := kernel.ParseLabel(text)
+	if err != nil || !label.Covers(profiles...) {
+		t.Errorf("the process of container %s has label %q, want %q (%v)", c.ID, text, profiles, err)
+	}
+	if len(label.Components) == len(profiles) && label.Mode != "enforce" {
+		t.Errorf("the process of container %s is in mode %s, want enforce", c.ID, label.Mode)
+	}
+}
+
+// tries are operations of probe and how they must go: "ok" or "errno EACCES".
+type tries map[string]string
+
+const denied = "errno EACCES"
+
+// webTries are those that show profile web, workTries those that show work: a denied write and an allowed one.
+var (
+	webTries  = tries{"write /etc/x": denied, "write /root/x": "ok", "write /tmp/x": "ok"}
+	workTries = tries{"write /etc/x": "ok", "write /root/x": denied, "write /tmp/x": "ok"}
+	bothTries = tries{"write /etc/x": denied, "write /root/x": denied, "write /tmp/x": "ok"}
+	freeTries = tries{"write /etc/x": "ok", "write /root/x": "ok", "write /tmp/x": "ok"}
+)
+
+// wantConfined checks the label of the container's own process and what the kernel lets it do.
+func wantConfined(t *testing.T, c *inside.Container, what tries, profiles ...string) {
+	t.Helper()
+	wantLabel(t, c, profiles...)
+	for op, want := range what {
+		if got := c.Ask(t, op); got != want {
+			t.Errorf("container %s, %s: %s, want %s", c.ID, op, got, want)
+		}
+	}
+}
+
+// wantExecConfined checks label and operations of a process that is started in the container, by the arguments of the
+// runtime's exec that stand before the program.
+func wantExecConfined(t *testing.T, c *inside.Container, what tries, label string, how func(args ...string) []string) {
+	t.Helper()
+	ops := tries{"label": label}
+	for op, want := range what {
+		ops[op] = want
+	}
+	for op, want := range ops {
+		args := append([]string{"exec"}, how(append([]string{"/bin/probe"}, strings.Fields(op)...)...)...)
+		if o := inside.Run(t, c.Runtime, args...); o.Code != 0 || strings.TrimSpace(o.Stdout) != want {
+			t.Errorf("container %s, %s exec %q: %q, want %q (exit code %d, %s)", c.ID, c.Runtime, args[1:], o.Stdout, want,
+				o.Code, o.Stderr)
+		}
+	}
+}
+
+// byCommandLine is exec without a process file.
+func byCommandLine(c *inside.Container, options ...string) func(args ...string) []string {
+	return func(args ...string) []string {
+		return append(append(options[:len(options):len(options)], c.ID), args...)
+	}
+}
+
+// byFile is exec with a process file as engines write it. profile nil leaves the field out.
+func byFile(t *testing.T, c *inside.Container, profile *string) func(args ...string) []string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "process.json")
+	return func(args ...string) []string {
+		p := map[string]any{
+			"args": args, "cwd": "/", "env": []string{"PATH=/bin", "GODEBUG=asyncpreemptoff=1"},
+			"user": map[string]int{"uid": 0, "gid": 0},
+		}
+		if profile != nil {
+			p["apparmorProfile"] = *profile
+		}
+		data, err := json.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, path, string(data))
+		t.Cleanup(func() {
+			if after := read(t, path); after != string(data) && strings.Contains(after, fmt.Sprint(args)) {
+				t.Errorf("the caller's process file was changed from %s to %s", data, after)
+			}
+		})
+		return []string{"--process", path, c.ID}
+	}
+}
+
+// wantSignalsAndTraces checks that processes in the container can signal themselves, their children and their parents,
+// and trace their children: those that are started in it, and its own.
+func wantSignalsAndTraces(t *testing.T, c *inside.Container) {
+	t.Helper()
+	for op, want := range map[string]string{"kill-self-child": "self ok\nchild ok\nparent ok", "ptrace-child": "ok"} {
+		if got := c.Ask(t, op); got != want {
+			t.Errorf("container %s, %s: %q, want %q", c.ID, op, got, want)
+		}
+		if got := c.ExecProbe(t, op); got != want {
+			t.Errorf("container %s, exec %s: %q, want %q", c.ID, op, got, want)
+		}
+	}
+}
+
+// wantRefused starts a container that must not start, and checks that the error is one harmless line which names the
+// container and says every one of reasons.
+func wantRefused(t *testing.T, b *inside.Bundle, runtime string, reasons ...string) {
+	t.Helper()
+	c, o := b.TryStart(t, runtime)
+	if c != nil {
+		t.Errorf("container %s started, and should have been refused", b.ID)
+		return
+	}
+	for _, r := range append(reasons, b.ID) {
+		if !strings.Contains(o.Stderr, r) {
+			t.Errorf("the error does not say %q: %s", r, o.Stderr)
+		}
+	}
+	if o := inside.Run(t, runtime, "state", b.ID); o.Code == 0 {
+		t.Errorf("the refused container is there: %s", o.Stdout)
+	}
+}
+
+// loadOurs loads a profile of the policy by hand, with the very content that is in the store.
+func loadOurs(t *testing.T, name string) {
+	t.Helper()
+	blobs, err := filepath.Glob("/var/lib/oci-apparmor/blobs/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range blobs {
+		if data := read(t, b); strings.Contains(data, "\x00"+name+"\x00") {
+			write(t, securityfs+"/.replace", data)
+			return
+		}
+	}
+	t.Fatalf("no blob of profile %s in the store", name)
+}
+
+// unload removes a profile by hand if it is loaded.
+func unload(t *testing.T, name string) {
+	t.Helper()
+	if _, ok := inside.Profiles(t)[name]; ok {
+		inside.RemoveProfile(t, name)
+	}
+}
+
+// revision gives the kernel's count of loads, replacements and removals.
+func revision(t *testing.T) int64 {
+	t.Helper()
+	r, err := kernel.New().Revision()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// trapParser puts a script in the place of apparmor_parser that notes its calls in a file.
+func trapParser(t *testing.T) (calls string) {
+	t.Helper()
+	parser, err := filepath.EvalSymlinks(program(t, "apparmor_parser"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls = filepath.Join(t.TempDir(), "calls")
+	if err := os.Rename(parser, parser+".real"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Rename(parser+".real", parser); err != nil {
+			t.Error(err)
+		}
+	})
+	write(t, parser, "#!/bin/sh\necho \"$0 $*\" >>"+calls+"\nexec "+parser+".real \"$@\"\n")
+	if err := os.Chmod(parser, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	inside.MustRun(t, parser, "--version")
+	if !strings.Contains(read(t, calls), "--version") {
+		t.Fatal("the trap does not work")
+	}
+	os.Remove(calls)
+	return calls
+}
+
+// tryLoad loads a profile by hand and gives what the parser says where that fails.
+func tryLoad(t *testing.T, text string) error {
+	t.Helper()
+	cmd := exec.Command("apparmor_parser", "--replace", "--skip-cache")
+	cmd.Stdin = strings.NewReader(text)
+	if o := inside.RunCommand(t, cmd); o.Code != 0 {
+		return fmt.Errorf("exit code %d: %s", o.Code, o.Stderr)
+	}
+	return nil
+}
+
+// poison brings the kernel into the state in which every load of something new fails: a profile name that is too long
+// for a directory leaves an entry behind which the next load meets.
+func poison(t *testing.T) {
+	t.Helper()
+	cmd := exec.Command("apparmor_parser", "--skip-kernel-load", "--skip-cache", "--stdout")
+	cmd.Stdin = strings.NewReader("profile " + strings.Repeat("p", 300) + " { file, }")
+	blob, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(securityfs+"/.replace", blob, 0); !errors.Is(err, syscall.ENAMETOOLONG) {
+		t.Fatalf("loading a profile with a name of 300 bytes gave %v, want ENAMETOOLONG", err)
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

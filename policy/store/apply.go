@@ -39,7 +39,7 @@ func (l *Lock) Apply(ctx context.Context, p *policy.Policy, c Compiler, m Manife
 	if err != nil {
 		return nil, false, fmt.Errorf("writing the policy: %w", err)
 	}
-	now := time.Now().UTC().Truncate(time.Second)
+	now := time.Now().UTC().Round(0) // without the monotonic reading, which a file does not keep
 	m.Applied, m.Confirmed, m.Profiles = now, now, sources(compiled)
 
 	if err := l.clean(); err != nil {

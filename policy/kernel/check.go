@@ -3,8 +3,10 @@ package kernel
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -88,6 +90,9 @@ func (k *Kernel) child(path, components string) (string, error) {
 	for component := range strings.SplitSeq(components, childSeparator) {
 		path += "/profiles"
 		dir, err := k.locate(path, component, "")
+		if errors.Is(err, fs.ErrNotExist) { // the directory comes with the first child
+			return "", nil
+		}
 		if err != nil || dir == "" {
 			return "", err
 		}

@@ -281,10 +281,14 @@ func TestRemovedProfileIsLoadedIntoAnotherDirectory(t *testing.T) {
 func TestRemovedAndLoadedBySomebodyElse(t *testing.T) {
 	m := kerneltest.New(t)
 	p := want(t, kerneltest.Blob("1", "web"))
+	m.Load(t, kerneltest.Blob("1", "web"))
 	first := ensure(t, m.Kernel(), p)
 	m.Remove(t, "web")
 	m.Load(t, kerneltest.Blob("1", "web"))
 	second := ensure(t, m.Kernel(), p)
+	if _, err := os.Stat(filepath.Join(m.Dir, "state/kernel.lock")); err == nil {
+		t.Error("took the lock with nothing to load")
+	}
 	if second.Done != kernel.Verified || second.Dir == first.Dir || second.Dir == "" {
 		t.Errorf("first %+v, then %+v", first, second)
 	}

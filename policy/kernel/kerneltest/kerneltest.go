@@ -183,7 +183,7 @@ func (m Machine) put(p rawblob.Profile, raw string) error {
 			return err
 		}
 		path = filepath.Join(parent, "profiles", mangle(last)+"."+strconv.Itoa(n))
-		err = errors.Join(os.MkdirAll(path+"/profiles", 0o755), os.WriteFile(path+"/name", []byte(last+"\n"), 0o644),
+		err = errors.Join(os.MkdirAll(path, 0o755), os.WriteFile(path+"/name", []byte(last+"\n"), 0o644),
 			os.WriteFile(m.index(p.Name), []byte(path), 0o644))
 		if err != nil {
 			return err
@@ -231,7 +231,9 @@ func (m Machine) add(name, end string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return n + 1, os.WriteFile(m.path(name), []byte(strconv.Itoa(n+1)+end), 0o644)
+	// Renamed into place, since others read it at any moment, and the kernel's is never half written.
+	temp := m.path("next")
+	return n + 1, errors.Join(os.WriteFile(temp, []byte(strconv.Itoa(n+1)+end), 0o644), os.Rename(temp, m.path(name)))
 }
 
 // index is the file that tells where a profile's directory is, so that thousands load fast.

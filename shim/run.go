@@ -1,0 +1,169 @@
+// Package shim is where container engines reach us.
+//
+// This package is the OCI runtime wrapper, which stands where runc or crun stood: it reads the runtime's command line,
+// lets package hook do what a container's start or exec needs, and becomes the real runtime by execve. Commands that
+// start no process, and containers that it did not start, pass byte for byte: arguments, environment, descriptors,
+// working directory, limits. It runs no program of its own and writes nothing to standard output.
+//
+// Two things do not outlive a Go program, and runc is one: of the signals that were ignored only SIGHUP and SIGINT stay
+// so, and of those that were blocked, the ones that end a program or that Go needs itself (SIGTERM, SIGCHLD, ...) do
+// not. Containers see no difference: crun sets its signals back before it starts one (container.c, unblock_signals).
+package shim
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/hook"
+)
+
+// Host is the node, as far as the wrapper needs it. *hook.Host is one; its methods say what they do.
+type Host interface {
+	Prepare(ctx context.Context, w hook.Wiring, id, bundle string) (hook.Outcome, error)
+	Start(ctx context.Context, w hook.Wiring, id string) (warning string, err error)
+	Exec(ctx context.Context, w hook.Wiring, id string) (label, warning string, ours bool, err error)
+	Forget(w hook.Wiring, id string)
+	Sweep()
+}
+
+// Run is the wrapper: argv is its command line, its name included. It becomes the real runtime and returns only when
+// that is refused or fails, with the status to exit with.
+//
+// The caller must be locked to the main thread from its start (runtime.LockOSThread in an init function): what an
+// engine set for the runtime's thread, such as the signal it gets when the engine dies (PR_SET_PDEATHSIG), is lost in
+// an execve from another one.
+func Run(ctx context.Context, host Host, argv, env []string, stderr io.Writer) int {
+	if len(argv) == 0 {
+		argv = []string{"oci-apparmor-runtime"}
+	}
+	runtime, err := findRuntime(os.Getenv(RuntimeVar), runtimeNames(argv[0]), runtimeDirs)
+	d := dialectOf(filepath.Base(cmp.Or(runtime, runtimeNames(argv[0])[0])))
+	args, perr := ParseArgs(d, argv)
+	log := args.log(d)
+	if err = cmp.Or(err, perr); err == nil {
+		var warning string
+		if argv, warning, err = args.apply(ctx, host, d); warning != "" {
+			log.report(stderr, "warning", args.message(warning))
+		}
+	}
+	if err == nil {
+		if filepath.Base(argv[0]) != filepath.Base(runtime) {
+			argv[0] = filepath.Base(runtime) // runc prints it, and crun takes a handler's name from it
+		}
+		err = fmt.Errorf("executing %s: %w", runtime, unix.Exec(runtime, argv, env))
+	}
+	log.report(stderr, "error", args.message(err.Error()))
+	return 1
+}
+
+// message puts in front of a text whose it is and what of.
+func (a *Args) message(text string) string {
+	if a.Command == "" {
+		return "oci-apparmor: " + text
+	}
+	id := a.ID
+	if q := strconv.Quote(id); q != `"`+id+`"` {
+		id = q
+	}
+	return "oci-apparmor: " + a.Command + " of container " + id + ": " + text
+}
+
+// apply does for a command what must be done before the runtime gets to see it, and gives the command line for the
+// runtime. The warning is one line, empty when all went as the policy says.
+func (a *Args) apply(ctx context.Context, host Host, d Dialect) (argv []string, warning string, err error) {
+	argv = append([]string(nil), a.argv...)
+	if a.Command == "" {
+		return argv, "", nil
+	}
+	w, err := a.wiring(d)
+	if err != nil {
+		return nil, "", err
+	}
+	switch a.Command {
+	case "create", "run", "restore":
+		if a.Command == "run" {
+			host.Sweep() // of containers that an earlier run deleted by itself
+		}
+		bundle, err := a.bundle()
+		if err != nil {
+			return nil, "", err
+		}
+		out, err := host.Prepare(ctx, w, a.ID, bundle)
+		if err != nil {
+			return nil, "", err
+		}
+		if a.Command == "restore" && out.Label != "" {
+			// Nothing else makes CRIU give the processes another label than they had.
+			argv = a.withOption("lsm-profile", "apparmor:"+out.Label)
+		}
+		return argv, out.Warning, nil
+
+	case "start":
+		warning, err := host.Start(ctx, w, a.ID)
+		return argv, warning, err
+
+	case "exec":
+		label, warning, ours, err := host.Exec(ctx, w, a.ID)
+		if err != nil || !ours {
+			return argv, warning, err
+		}
+		argv, err := a.exec(d, label)
+		return argv, warning, err
+
+	case "delete":
+		if !a.flag("regex") {
+			host.Forget(w, a.ID)
+		}
+		host.Sweep()
+	}
+	return argv, "", nil
+}
+
+// bundle gives the bundle's directory, absolute.
+func (a *Args) bundle() (string, error) {
+	dir, _ := a.option("bundle")
+	dir, err := filepath.Abs(cmp.Or(dir, "."))
+	if err != nil {
+		return "", fmt.Errorf("the bundle's directory: %w", err)
+	}
+	return dir, nil
+}
+
+// exec gives the command line of an exec whose process gets the label. The label wins over whatever the caller asks
+// for, by --apparmor or in a process file.
+func (a *Args) exec(d Dialect, label string) ([]string, error) {
+	if label == "" {
+		return nil, errors.New("no label is remembered for it; delete the container and create it anew")
+	}
+	// To runc an empty path is none; crun would open it, and so does relabel.
+	path, given := a.option("process")
+	if !given || path == "" && d == Runc {
+		return a.withOption("apparmor", label), nil
+	}
+	path, err := relabel(path, label, a.passedFDs())
+	if err != nil {
+		return nil, err
+	}
+	return a.withValue("process", path), nil
+}
+
+// passedFDs is how many descriptors from 3 on the runtime passes on to the container. A number that is none is the
+// runtime's to complain about.
+func (a *Args) passedFDs() int {
+	preserved, _ := a.option("preserve-fds")
+	n := 0
+	for _, s := range []string{preserved, os.Getenv("LISTEN_FDS")} {
+		if i, err := strconv.ParseInt(s, 0, 32); err == nil && i > 0 {
+			n += int(i)
+		}
+	}
+	return n
+}

@@ -1,0 +1,253 @@
+package shim
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/policy"
+)
+
+// fakeHost gives fixed answers and writes down what it was asked.
+type fakeHost struct {
+	label, warning string
+	ours           bool
+	err            error
+	asked          []string
+}
+
+func (f *fakeHost) ask(what string, w hook.Wiring, args ...string) {
+	f.asked = append(f.asked, strings.Join(append([]string{what, w.Engine + "@" + w.Root}, args...), " "))
+}
+
+func (f *fakeHost) Prepare(_ context.Context, w hook.Wiring, id, bundle string) (hook.Outcome, error) {
+	f.ask("prepare", w, id, bundle)
+	return hook.Outcome{Label: f.label, Warning: f.warning}, f.err
+}
+
+func (f *fakeHost) Start(_ context.Context, w hook.Wiring, id string) (string, error) {
+	f.ask("start", w, id)
+	return f.warning, f.err
+}
+
+func (f *fakeHost) Exec(_ context.Context, w hook.Wiring, id string) (string, string, bool, error) {
+	f.ask("exec", w, id)
+	return f.label, f.warning, f.ours, f.err
+}
+
+func (f *fakeHost) Forget(w hook.Wiring, id string) { f.ask("forget", w, id) }
+
+func (f *fakeHost) Sweep() { f.asked = append(f.asked, "sweep") }
+
+func TestCommandsActOnTheHost(t *testing.T) {
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := fakeHost{ours: true, label: "a//&b"}
+	for _, tt := range []struct {
+		name    string
+		host    fakeHost
+		dialect Dialect
+		args    string
+		asked   []string
+		want    string // the command line for the runtime; empty for the same
+	}{
+		{"create", ours, Runc, `--root /r create --bundle /b c1`, []string{"prepare @/r c1 /b"}, ``},
+		{"create without a bundle", ours, Runc, `--root /r create c1`, []string{"prepare @/r c1 " + here}, ``},
+		{"create with a relative bundle", ours, Runc, `--root /r create -b=x c1`,
+			[]string{"prepare @/r c1 " + here + "/x"}, ``},
+		{"run", ours, Crun, `--root /r run -b/b c1`, []string{"sweep", "prepare @/r c1 /b"}, ``},
+		{"restore", ours, Runc, `--root /r restore --lsm-profile apparmor:u --bundle /b c1`, []string{"prepare @/r c1 /b"},
+			`--root /r restore --lsm-profile=apparmor:a//&b --bundle /b c1`},
+		{"restore of a container that keeps the engine's choice", fakeHost{}, Runc,
+			`--root /r restore --lsm-profile apparmor:u --bundle /b c1`, []string{"prepare @/r c1 /b"}, ``},
+		{"start", ours, Runc, `--root /r start c1`, []string{"start @/r c1"}, ``},
+		{"exec", ours, Runc, `--root /r exec --apparmor u c1 sh`, []string{"exec @/r c1"},
+			`--root /r exec --apparmor=a//&b c1 sh`},
+		{"exec in a container that is not ours", fakeHost{}, Runc, `--root /r exec --apparmor u c1 sh`,
+			[]string{"exec @/r c1"}, ``},
+		{"exec with a process file in a container that is not ours", fakeHost{}, Runc, `--root /r exec -p /none c1`,
+			[]string{"exec @/r c1"}, ``},
+		{"exec with an empty name for a process file", ours, Runc, `--root /r exec --process= c1 sh`,
+			[]string{"exec @/r c1"}, `--root /r exec --apparmor=a//&b --process= c1 sh`},
+		{"delete", ours, Runc, `--root /r delete --force c1`, []string{"forget @/r c1", "sweep"}, ``},
+		{"delete by pattern", ours, Crun, `--root /r delete --regex .`, []string{"sweep"}, ``},
+		{"state", ours, Runc, `--root /r state c1`, nil, ``},
+		{"kill", ours, Crun, `--root /r kill c1 KILL`, nil, ``},
+		{"kubernetes", ours, Runc, `--root /run/containerd/runc/k8s.io start c1`,
+			[]string{"start containerd@/run/containerd/runc/k8s.io c1"}, ``},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			argv := split("x " + tt.args)
+			a, err := ParseArgs(tt.dialect, argv)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, _, err := a.apply(t.Context(), &tt.host, tt.dialect)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := argv
+			if tt.want != "" {
+				want = split("x " + tt.want)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("the runtime gets %q, want %q", got, want)
+			}
+			if !slices.Equal(tt.host.asked, tt.asked) {
+				t.Errorf("the host was asked %q, want %q", tt.host.asked, tt.asked)
+			}
+		})
+	}
+}
+
+func TestRefusalReachesNoRuntime(t *testing.T) {
+	why := errors.New("because")
+	for _, args := range []string{"create c1", "run c1", "restore c1", "start c1", "exec c1 sh"} {
+		for _, d := range []Dialect{Runc, Crun} {
+			a, err := ParseArgs(d, split("x "+args))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if argv, _, err := a.apply(t.Context(), &fakeHost{ours: true, label: "l", err: why}, d); !errors.Is(err, why) {
+				t.Errorf("%s: got %q and %v, want the host's error", args, argv, err)
+			}
+		}
+	}
+}
+
+func TestExecWithoutALabelIsRefused(t *testing.T) {
+	a, err := ParseArgs(Runc, split("runc exec c1 sh"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if argv, _, err := a.apply(t.Context(), &fakeHost{ours: true}, Runc); err == nil {
+		t.Errorf("got %q, want an error", argv)
+	}
+}
+
+func TestEngineIsToldByTheWiring(t *testing.T) {
+	for _, tt := range []struct{ argv0, root, want string }{
+		{"/usr/bin/oci-apparmor-runtime", "/run/containerd/runc/k8s.io", policy.EngineContainerd},
+		{"/usr/bin/oci-apparmor-runtime", "/run/containerd/runc/default", policy.EngineOther},
+		{"/usr/bin/oci-apparmor-runtime", "/var/run/docker/runtime-runc/moby", policy.EngineDocker},
+		{"/usr/bin/oci-apparmor-runtime", "/run/docker/runtime-apparmor/moby", policy.EngineDocker},
+		{"/usr/bin/oci-apparmor-runtime", "/run/docker/runtime-runc/plugins.moby", policy.EngineOther},
+		{"/usr/bin/oci-apparmor-runtime", "/run/runc", policy.EngineOther},
+		{"/usr/bin/oci-apparmor-runtime", "/home/u/k8s.io", policy.EngineOther},
+		{"runc", "/run/crio", policy.EngineOther},
+		{"/usr/libexec/oci-apparmor/containerd/runc", "/run/x/k8s.io", policy.EngineContainerd},
+		{"/usr/libexec/oci-apparmor/containerd/runc", "/run/containerd/runc/default", policy.EngineOther},
+		{"/usr/libexec/oci-apparmor/docker/runc", "/run/whatever", policy.EngineDocker},
+		{"/usr/libexec/oci-apparmor/podman/crun", "/run/crun", policy.EnginePodman},
+		{"/usr/libexec/oci-apparmor/cri-o/crun", "/run/crun", policy.EngineCRIO},
+		{"/usr/libexec/oci-apparmor/cri-o/crun", "/run/containerd/runc/k8s.io", policy.EngineCRIO},
+	} {
+		if got := engine(tt.argv0, tt.root); got != tt.want {
+			t.Errorf("%s with --root %s: got engine %q, want %q", tt.argv0, tt.root, got, tt.want)
+		}
+	}
+}
+
+func TestRootIsOneHoweverItIsSpelled(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{
+		os.MkdirAll(filepath.Join(dir, "run/runc"), 0o755),
+		os.Symlink("run", filepath.Join(dir, "link")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir(dir)
+	t.Setenv("XDG_RUNTIME_DIR", dir+"/link")
+	for _, tt := range []struct {
+		dialect    Dialect
+		args, want string
+	}{
+		{Runc, "--root " + dir + "/run/runc/ start c1", "/run/runc"},
+		{Runc, "--root " + dir + "/link/../run//runc start c1", "/run/runc"},
+		{Runc, "--root=link/runc start c1", "/run/runc"},
+		{Runc, "--root link/not/there/yet start c1", "/run/not/there/yet"},
+		{Runc, "--root= start c1", ""},
+		{Crun, "start c1", "/run/crun"},
+	} {
+		a, err := ParseArgs(tt.dialect, split("x "+tt.args))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := a.root(tt.dialect); err != nil || got != dir+tt.want {
+			t.Errorf("%s: got %q and %v, want %q", tt.args, got, err, dir+tt.want)
+		}
+	}
+
+	t.Setenv("XDG_RUNTIME_DIR", "")
+	for d, want := range map[Dialect]string{Runc: "/run/runc", Crun: "/run/crun"} {
+		if got := defaultRoot(d); got != want {
+			t.Errorf("default root: got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestRuntimeIsFound(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, d := range []string{"ours", "plain", "real", "crun"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := func(name string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, nil, mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	file("plain/runc", 0o644)
+	runc := file("real/runc", 0o755)
+	crun := file("crun/crun", 0o755)
+	link := filepath.Join(dir, "ours/runc")
+	if err := os.Symlink(self, link); err != nil {
+		t.Fatal(err)
+	}
+	all := []string{dir + "/none", dir + "/ours", dir + "/plain", dir + "/real", dir + "/crun"}
+
+	for _, tt := range []struct {
+		name, named, argv0 string
+		dirs               []string
+		want               string // empty for an error
+	}{
+		{"runc by default, not ourselves", "", "/usr/bin/oci-apparmor-runtime", all, runc},
+		{"crun where there is no runc", "", "oci-apparmor-runtime", []string{dir + "/ours", dir + "/crun"}, crun},
+		{"under the name crun", "", "/usr/libexec/oci-apparmor/podman/crun", all, crun},
+		{"under the name runc", "", link, all, runc},
+		{"under the name oci-apparmor-crun", "", "oci-apparmor-crun", all, crun},
+		{"no other runtime than the name's", "", "runc", []string{dir + "/crun"}, ""},
+		{"none", "", "oci-apparmor-runtime", []string{dir + "/plain", dir + "/ours"}, ""},
+		{"named by the administrator", crun, "runc", all, crun},
+		{"named, but not absolute", "crun", "runc", all, ""},
+		{"named, but ourselves", link, "runc", all, ""},
+		{"named, but not there", dir + "/none", "runc", all, ""},
+		{"named, but a directory", dir, "runc", all, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := findRuntime(tt.named, runtimeNames(tt.argv0), tt.dirs)
+			if got != tt.want || (err == nil) != (tt.want != "") {
+				t.Errorf("got %q and %v, want %q", got, err, tt.want)
+			}
+		})
+	}
+}

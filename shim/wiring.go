@@ -1,0 +1,118 @@
+package shim
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/moby/sys/userns"
+
+	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/policy"
+)
+
+// Wiring tells which engine speaks, and where the runtime keeps its containers' state, from what the node's
+// administrator set up: the path by which the engine calls us and the --root that it gives. Nothing of it comes from a
+// container.
+//
+// An engine is known by the directory through which it calls us, the link .../cri-o/crun for one. Where that says
+// nothing, containerd and Docker are known by their roots. Containers of containerd that are not in the namespace of
+// Kubernetes carry annotations that prove nothing: anyone who may use ctr or nerdctl chooses them.
+func (a *Args) wiring(d Dialect) (hook.Wiring, error) {
+	root, err := a.root(d)
+	if err != nil {
+		return hook.Wiring{}, err
+	}
+	return hook.Wiring{Engine: engine(a.argv[0], root), Root: root}, nil
+}
+
+func engine(argv0, root string) string {
+	// containerd's CRI plugin keeps to the namespace k8s.io (internal/cri/constants), which the shim appends to its root
+	// for runc.
+	kubernetes := path.Base(root) == "k8s.io"
+	switch path.Base(path.Dir(argv0)) {
+	case "containerd":
+		if kubernetes {
+			return policy.EngineContainerd
+		}
+		return policy.EngineOther
+	case "docker":
+		return policy.EngineDocker
+	case "podman":
+		return policy.EnginePodman
+	case "cri-o":
+		return policy.EngineCRIO
+	}
+	if kubernetes && strings.HasSuffix(root, "/containerd/runc/k8s.io") {
+		return policy.EngineContainerd
+	}
+	// dockerd gives the shim /var/run/docker/runtime-NAME for a root (moby, daemon/daemon_unix.go), and containerd's
+	// namespace for Docker's containers is moby.
+	for _, run := range []string{"/run", "/var/run"} {
+		if ok, _ := path.Match(run+"/docker/runtime-*/moby", root); ok {
+			return policy.EngineDocker
+		}
+	}
+	return policy.EngineOther
+}
+
+// root gives the directory in which the runtime keeps its state, absolute and without links, so that a container is
+// known again whichever way its root is spelled.
+func (a *Args) root(d Dialect) (string, error) {
+	root, ok := a.option("root")
+	if !ok {
+		root = defaultRoot(d)
+	}
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return "", err
+	}
+	return resolve(root), nil
+}
+
+// defaultRoot is the root of a runtime that is called without one: runc's main.go and rootless_linux.go, and crun's
+// src/libcrun/status.c.
+func defaultRoot(d Dialect) string {
+	xdg := os.Getenv("XDG_RUNTIME_DIR")
+	if d == Crun {
+		if xdg != "" {
+			return filepath.Join(xdg, "crun")
+		}
+		return "/run/crun"
+	}
+	if xdg != "" && runcHonoursXDG() {
+		return filepath.Join(xdg, "runc")
+	}
+	return "/run/runc"
+}
+
+// runcHonoursXDG is runc's shouldHonorXDGRuntimeDir.
+func runcHonoursXDG() bool {
+	if os.Geteuid() != 0 {
+		return true
+	}
+	if !userns.RunningInUserNS() {
+		return false
+	}
+	user, ok := os.LookupEnv("USER")
+	return !ok || user != "root"
+}
+
+// resolve follows the links in a path as far as it exists.
+func resolve(path string) string {
+	dir, missing := path, ""
+	for {
+		real, err := filepath.EvalSymlinks(dir)
+		if err == nil {
+			return filepath.Join(real, missing)
+		}
+		if !errors.Is(err, fs.ErrNotExist) || dir == "/" {
+			return path
+		}
+		missing = filepath.Join(filepath.Base(dir), missing)
+		dir = filepath.Dir(dir)
+	}
+}

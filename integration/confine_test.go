@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -369,7 +370,7 @@ func TestPoisonedKernelIsCured(t *testing.T) {
 	inside.LoadProfile(t, "profile bystander { file, }") // any profile that is there: its rewriting is the cure
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		unload(t, "web")
-		poison(t)
+		poison(t, filepath.Base(rt.bare))
 		if err := tryLoad(t, "profile poisoned { file, }"); err == nil {
 			t.Fatal("the kernel is not in the state that this test is about: a load succeeds")
 		}
@@ -501,6 +502,54 @@ func TestSecondContainerOfTheSameIDChangesNothing(t *testing.T) {
 		}
 		wantExecConfined(t, c, webTries, "web (enforce)", byFile(t, c, nil))
 	})
+}
+
+// A restored container gets the label that the policy gives it, also where it had another when it was saved.
+func TestRestoredContainerIsConfined(t *testing.T) {
+	setPolicy(t, webPolicy)
+	if _, err := exec.LookPath("criu"); err != nil {
+		t.Skip("this guest has no criu")
+	}
+	// Debian builds crun without CRIU.
+	rt := armsOf(t, "runc")
+	for name, asked := range map[string]string{"as it was saved": "web", "under another policy": "work"} {
+		t.Run(name, func(t *testing.T) {
+			b := inside.NewBundle(t, asks("web"), func(s *specs.Spec) {
+				s.Process.Args = []string{"/bin/sleep", "1000"}
+				s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool {
+					return n.Type == specs.NetworkNamespace // CRIU would lock it with iptables, which the guest has not got
+				})
+			})
+			t.Cleanup(func() { inside.Run(t, rt.wrapped, "delete", "--force", b.ID) })
+			null := func(args ...string) {
+				t.Helper()
+				devnull, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer devnull.Close()
+				cmd := exec.Command(rt.wrapped, args...)
+				cmd.Stdin, cmd.Stdout, cmd.Stderr = devnull, devnull, devnull // CRIU saves pipes, but not to whom they go
+				if err := cmd.Run(); err != nil {
+					log, _ := exec.Command("tail", "-n", "20", b.Dir+"/work/restore.log", b.Dir+"/work/dump.log").Output()
+					t.Fatalf("%q: %v\n%s", args, err, log)
+				}
+			}
+			null("run", "--detach", "--bundle", b.Dir, b.ID)
+			c := &inside.Container{Bundle: b, Runtime: rt.wrapped}
+			wantLabel(t, c, "web")
+			image, work := b.Dir+"/image", b.Dir+"/work"
+			null("checkpoint", "--image-path", image, "--work-path", work, b.ID)
+			spec := b.Spec(t)
+			annotate(spec, "oci-apparmor/policy", asked)
+			b.SetSpec(t, spec)
+			unload(t, "web")
+			null("restore", "--detach", "--image-path", image, "--work-path", work, "--bundle", b.Dir, b.ID)
+			wantLabel(t, c, asked)
+			want := map[string]tries{"web": webTries, "work": workTries}[asked]
+			wantExecConfined(t, c, want, asked+" (enforce)", byFile(t, c, nil))
+		})
+	}
 }
 
 func waitFor(t *testing.T, what string, done func() bool) {

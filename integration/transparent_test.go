@@ -28,10 +28,15 @@ var blanks = regexp.MustCompile(` +`)
 func TestWrapperIsTransparent(t *testing.T) {
 	setPolicy(t, keepPolicy)
 	session := func(t *testing.T, runtime string) (said []string) {
-		b := inside.NewBundle(t)
+		b := inside.NewBundle(t, func(s *specs.Spec) { s.Process.Args = []string{"/bin/probe", "sleep"} })
 		inside.RunCommand(t, exec.Command(runtime, "create", "--bundle", b.Dir, b.ID))
 		t.Cleanup(func() { inside.Run(t, runtime, "delete", "--force", b.ID) })
 		pid := strconv.Itoa((&inside.Container{Bundle: b, Runtime: runtime}).Pid(t))
+		t.Cleanup(func() {
+			if t.Failed() {
+				t.Logf("%s:\n%s", runtime, strings.Join(said, "\n"))
+			}
+		})
 		say := func(stdin string, args ...string) {
 			cmd := exec.Command(runtime, args...)
 			cmd.Args[0] = filepath.Base(runtime)
@@ -61,7 +66,6 @@ func TestWrapperIsTransparent(t *testing.T) {
 		say("", "exec", "nosuch", "true")
 		say("", "exec", b.ID, "nosuch")
 		say("", "start", b.ID)
-		say("", "create", "--bundle", "/nonexistent/bundle-1")
 		say("", "delete", b.ID)
 		say("", "kill", b.ID, "KILL")
 		waitFor(t, "the container to stop", func() bool {

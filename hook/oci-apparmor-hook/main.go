@@ -35,8 +35,23 @@ options:
 func main() {
 	ctx := context.Background()
 	if err := run(ctx, os.Args[1:], hook.NewHost()); err != nil {
-		fmt.Fprintf(os.Stderr, "oci-apparmor-hook: %v\n", err)
+		say(err.Error())
 		os.Exit(1)
+	}
+}
+
+// say prints a line for the administrator. crun gives hooks /dev/null for standard error; the line then goes to the
+// kernel's log, where AppArmor's own messages are.
+func say(text string) {
+	line := "oci-apparmor-hook: " + text + "\n"
+	fmt.Fprint(os.Stderr, line)
+	null, err := os.Stat(os.DevNull)
+	if err != nil {
+		return
+	}
+	if stderr, err := os.Stderr.Stat(); err == nil && os.SameFile(stderr, null) {
+		// <11> is LOG_USER|LOG_ERR, see Documentation/ABI/testing/dev-kmsg.
+		os.WriteFile("/dev/kmsg", []byte("<11>"+line), 0)
 	}
 }
 
@@ -135,7 +150,7 @@ func report(id string, out hook.Outcome, err error) error {
 		return fmt.Errorf("container %s: %w", id, err)
 	}
 	if out.Warning != "" {
-		fmt.Fprintf(os.Stderr, "oci-apparmor-hook: container %s: warning: %s\n", id, out.Warning)
+		say(fmt.Sprintf("container %s: warning: %s", id, out.Warning))
 	}
 	return nil
 }

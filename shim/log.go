@@ -1,12 +1,13 @@
 package shim
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // log is where a runtime would write its messages for a given command line.
@@ -66,15 +67,9 @@ func (l log) line(level, message string, now time.Time) []byte {
 	if !l.json {
 		return fmt.Appendf(nil, "time=%q level=%s msg=%q\n", at, level, message)
 	}
-	line, err := json.Marshal(struct {
-		Level   string `json:"level"`
-		Message string `json:"msg"`
-		Time    string `json:"time"`
-	}{level, message, at})
-	if err != nil {
-		return nil // three strings always marshal
-	}
-	return append(line, '\n')
+	line := []byte(`{"level":"` + level + `","msg":`)
+	line, _ = jsontext.AppendQuote(line, message) // it puts U+FFFD for what is not UTF-8, and says so
+	return append(line, `,"time":"`+at+"\"}\n"...)
 }
 
 // oneLine keeps a message to one line of printable text, whatever a container's id or a file's name brought into it.

@@ -87,6 +87,16 @@ func TestLogLineIsAsLogrusWritesIt(t *testing.T) {
 	}
 }
 
+func TestLogLineIsJSONWhateverItSays(t *testing.T) {
+	for _, message := range []string{"\x00\n\"\\</a>&", "\xff", "\u2028"} {
+		var line struct{ Msg string }
+		got := log{json: true}.line("error", message, time.Now())
+		if err := json.Unmarshal(got, &line); err != nil || line.Msg != strings.ToValidUTF8(message, "\ufffd") {
+			t.Errorf("%q became %q (%v)", message, got, err)
+		}
+	}
+}
+
 func TestMessageNamesTheContainer(t *testing.T) {
 	for id, want := range map[string]string{
 		"c1":     "oci-apparmor: start of container c1: why",

@@ -515,7 +515,8 @@ func TestRestoredContainerIsConfined(t *testing.T) {
 	for name, asked := range map[string]string{"as it was saved": "web", "under another policy": "work"} {
 		t.Run(name, func(t *testing.T) {
 			b := inside.NewBundle(t, asks("web"), func(s *specs.Spec) {
-				s.Process.Args = []string{"/bin/sleep", "1000"}
+				// A sleep that CRIU interrupts ends early.
+				s.Process.Args = []string{"/bin/sh", "-c", "while :; do sleep 1; done"}
 				s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool {
 					return n.Type == specs.NetworkNamespace // CRIU would lock it with iptables, which the guest has not got
 				})

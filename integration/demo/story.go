@@ -134,7 +134,10 @@ func (s *story) cleanUp() {
 }
 
 func (s *story) play() error {
-	s.title("A policy: two AppArmor profiles, and who gets which")
+	fmt.Println("\nAppArmor is the part of the Linux kernel that can forbid a program what its user may do, even root.\n" +
+		"A profile is a list of what is allowed; the kernel keeps it, and every process has one or none.")
+
+	s.title("A policy: two AppArmor profiles, and which container gets which")
 	if err := os.Mkdir("/etc/oci-apparmor/profiles", 0o755); err != nil {
 		return err
 	}
@@ -144,6 +147,10 @@ func (s *story) play() error {
 		}
 	}
 	if err := s.run(true, "cat", "/etc/oci-apparmor/policy.yaml"); err != nil {
+		return err
+	}
+	fmt.Println("    The first of the two forbids one thing: to write to /etc.")
+	if err := s.run(true, "grep", "deny", "/etc/oci-apparmor/profiles/demo-web"); err != nil {
 		return err
 	}
 	if err := s.run(true, "oci-apparmor", "policy", "apply", "--quiet"); err != nil {
@@ -166,7 +173,7 @@ func (s *story) play() error {
 	if err := s.label("web1"); err != nil {
 		return err
 	}
-	fmt.Println("    The process itself tried two writes:")
+	fmt.Println("    The process, which is root in its container, tried to write to two files:")
 	if err := s.run(true, "cat", s.bundle+"/rootfs/tmp/log"); err != nil {
 		return err
 	}
@@ -186,7 +193,7 @@ func (s *story) play() error {
 	if err := s.load(looser); err != nil {
 		return err
 	}
-	fmt.Println("    The name is the same, so whoever looks at names is content, and the profile protects no more:")
+	fmt.Println("    The name is the same, so whoever looks at names sees no change; but it protects no more:")
 	if err := s.run(true, "runc", "exec", "web1", "cat", "/proc/self/attr/current"); err != nil {
 		return err
 	}
@@ -301,6 +308,9 @@ func (s *story) run(succeeds bool, name string, args ...string) error {
 	}
 	for line := range bytes.Lines(out) {
 		fmt.Printf("      %s\n", strings.ReplaceAll(strings.TrimRight(string(line), "\n\x00"), s.bundle, "BUNDLE"))
+	}
+	if succeeds && err == nil && len(out) == 0 {
+		fmt.Println("      (done, without a complaint)")
 	}
 	if succeeds && err != nil {
 		return fmt.Errorf("%s: %w", name, err)

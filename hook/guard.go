@@ -2,47 +2,21 @@ package hook
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"path/filepath"
 	"strings"
-
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 )
 
-// ReadState reads the container's state as a runtime gives it to a hook on standard input (OCI runtime-spec 1.3,
-// config.md "POSIX-platform Hooks").
-func ReadState(r io.Reader) (specs.State, error) {
-	var s specs.State
-	data, err := io.ReadAll(io.LimitReader(r, maxSpec))
-	if err != nil {
-		return s, fmt.Errorf("reading the container's state from standard input: %w", err)
-	}
-	if len(data) == 0 {
-		return s, errors.New("no state on standard input: this stage is for a runtime to call")
-	}
-	if err := json.Unmarshal(data, &s); err != nil {
-		return s, fmt.Errorf("the container's state on standard input: %w", err)
-	}
-	if !filepath.IsAbs(s.Bundle) {
-		return s, fmt.Errorf("the container's state on standard input names no bundle: %s", quote(s.Bundle))
-	}
-	return s, nil
-}
-
 // Guard is the createRuntime (and prestart) hook. The runtime has read the spec, so the label can no longer change,
 // but it is not in the kernel yet: what is missing is loaded, content is verified, and a container whose spec names
 // something else than the policy decides is refused.
-func (h *Host) Guard(ctx context.Context, w Wiring, s specs.State) (Outcome, error) {
-	spec, err := readSpec(s.Bundle)
+func (h *Host) Guard(ctx context.Context, w Wiring, id, bundle string) (Outcome, error) {
+	spec, err := readSpec(bundle)
 	if err != nil {
 		return Outcome{}, err
 	}
-	gen, d, err := h.decide(spec.identify(w, s.ID))
+	gen, d, err := h.decide(spec.identify(w, id))
 	if err != nil {
 		return Outcome{}, err
 	}

@@ -9,12 +9,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
@@ -325,6 +328,31 @@ func TestForget(t *testing.T) {
 	}
 }
 
+func TestRecordIsReadAsItWasWritten(t *testing.T) {
+	r := Record{
+		ID: "c\"1", Root: "/run/runc", Engine: "cri-o", Bundle: "/b\xff", Created: time.Unix(1700000000, 0).UTC(), PID: 7,
+		Generation: 1 << 60, Policy: "work", Reason: "because\n", Label: "base//&work",
+		Profiles: []kernel.Loaded{{Name: "base", Dir: "base.1"}, {Name: "work", Dir: "work.2"}},
+	}
+	data, err := r.marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got Record
+	if err := got.parse(data); err != nil {
+		t.Fatal(err)
+	}
+	r.Bundle = "/b\ufffd" // JSON has no other bytes
+	if !reflect.DeepEqual(got, r) {
+		t.Errorf("got  %+v\nwant %+v", got, r)
+	}
+	for _, bad := range []string{"", "{}", "[]", string(data[:len(data)-3]), `{"id":"a","label":"b"}`} {
+		if err := new(Record).parse([]byte(bad)); err == nil {
+			t.Errorf("%q is taken for a record", bad)
+		}
+	}
+}
+
 func TestSweepForgetsWhatTheRuntimeForgot(t *testing.T) {
 	n := newNode(t)
 	for _, id := range []string{"gone", "running", "being-created"} {
@@ -336,7 +364,7 @@ func TestSweepForgetsWhatTheRuntimeForgot(t *testing.T) {
 	for r, path := range n.records() { // the process that created them has ended, but for one
 		if r.ID != "being-created" {
 			r.PID = 0
-			data, _ := json.Marshal(r)
+			data, _ := r.marshal()
 			os.WriteFile(path, data, 0o600)
 		}
 	}
@@ -363,7 +391,7 @@ func TestGuard(t *testing.T) {
 			n := newNode(t)
 			b := bundle(t, tc.asks, tc.names)
 			before := config(t, b)
-			_, err := n.Guard(t.Context(), n.wiring, specs.State{ID: "c1", Bundle: b})
+			_, err := n.Guard(t.Context(), n.wiring, "c1", b)
 			if tc.err == "" {
 				if err != nil {
 					t.Error(err)
@@ -383,27 +411,6 @@ func TestGuard(t *testing.T) {
 				t.Error("the guard changed the spec")
 			}
 		})
-	}
-}
-
-func TestReadState(t *testing.T) {
-	for in, want := range map[string]string{
-		`{"ociVersion":"1.0.2","id":"c1","status":"creating","pid":7,"bundle":"/b"}`: "",
-		``:                          "for a runtime to call",
-		`{"id":"c1"}`:               "names no bundle",
-		`{"id":"c1","bundle":"b"}`:  "names no bundle",
-		`not json`:                  "state on standard input",
-		`{"id":7,"bundle":"/b"}`:    "state on standard input",
-		`{"id":"c1","bundle":"/b"`:  "state on standard input",
-		`{"id":"c1","bundle":"/b"}`: "",
-	} {
-		s, err := ReadState(strings.NewReader(in))
-		switch {
-		case want == "" && (err != nil || s.ID != "c1" || s.Bundle != "/b"):
-			t.Errorf("%s: got %+v, %v", in, s, err)
-		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
-			t.Errorf("%s: got %v, want an error with %q", in, err, want)
-		}
 	}
 }
 

@@ -1,10 +1,10 @@
 package hook
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,25 +14,105 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
 // Record is what is remembered of a container that was given a label: a JSON file in Host.Containers, for as long as
-// the runtime knows the container.
+// the runtime knows the container. Its keys are the fields' names in lower case; profiles is an object of each profile's
+// name and directory.
 type Record struct {
-	ID         string          `json:"id"`
-	Root       string          `json:"root"` // the runtime's --root
-	Engine     string          `json:"engine,omitempty"`
-	Bundle     string          `json:"bundle"`
-	Created    time.Time       `json:"created"`
-	PID        int             `json:"pid"` // of the process that creates it: ours, then the runtime's
-	Generation uint64          `json:"generation"`
-	Policy     string          `json:"policy"`
-	Reason     string          `json:"reason"`
-	Label      string          `json:"label"`
-	Profiles   []kernel.Loaded `json:"profiles"` // of the label, as the kernel held them at create
+	ID         string
+	Root       string // the runtime's --root
+	Engine     string
+	Bundle     string
+	Created    time.Time // RFC 3339
+	PID        int       // of the process that creates it: ours, then the runtime's
+	Generation uint64
+	Policy     string
+	Reason     string
+	Label      string
+	Profiles   []kernel.Loaded // of the label, as the kernel held them at create: Name and Dir
+}
+
+// marshal and parse do without encoding/json, whose first use of a type costs a start more than all the rest of the
+// record.
+func (r *Record) marshal() ([]byte, error) {
+	var out bytes.Buffer
+	enc := jsontext.NewEncoder(&out, jsontext.AllowInvalidUTF8(true))
+	tokens := []jsontext.Token{jsontext.BeginObject}
+	member := func(key string, value jsontext.Token) { tokens = append(tokens, jsontext.String(key), value) }
+	member("id", jsontext.String(r.ID))
+	member("root", jsontext.String(r.Root))
+	member("engine", jsontext.String(r.Engine))
+	member("bundle", jsontext.String(r.Bundle))
+	member("created", jsontext.String(r.Created.Format(time.RFC3339)))
+	member("pid", jsontext.Int(int64(r.PID)))
+	member("generation", jsontext.Uint(r.Generation))
+	member("policy", jsontext.String(r.Policy))
+	member("reason", jsontext.String(r.Reason))
+	member("label", jsontext.String(r.Label))
+	member("profiles", jsontext.BeginObject)
+	for _, l := range r.Profiles {
+		member(l.Name, jsontext.String(l.Dir))
+	}
+	tokens = append(tokens, jsontext.EndObject, jsontext.EndObject)
+	for _, t := range tokens {
+		if err := enc.WriteToken(t); err != nil {
+			return nil, err
+		}
+	}
+	return out.Bytes(), nil
+}
+
+func (r *Record) parse(data []byte) error {
+	d := document{data: data}
+	return d.parse(func(dec *jsontext.Decoder) error {
+		_, err := object(dec, nil, func(key string) error {
+			if key == "profiles" {
+				_, err := object(dec, nil, func(name string) error {
+					v, _, err := value(dec)
+					r.Profiles = append(r.Profiles, kernel.Loaded{Name: name, Dir: unquote(v)})
+					return err
+				})
+				return err
+			}
+			v, _, err := value(dec)
+			if err != nil {
+				return err
+			}
+			switch key {
+			case "id":
+				r.ID = unquote(v)
+			case "root":
+				r.Root = unquote(v)
+			case "engine":
+				r.Engine = unquote(v)
+			case "bundle":
+				r.Bundle = unquote(v)
+			case "created":
+				r.Created, err = time.Parse(time.RFC3339, unquote(v))
+			case "pid":
+				r.PID, err = strconv.Atoi(string(v))
+			case "generation":
+				r.Generation, err = strconv.ParseUint(string(v), 10, 64)
+			case "policy":
+				r.Policy = unquote(v)
+			case "reason":
+				r.Reason = unquote(v)
+			case "label":
+				r.Label = unquote(v)
+			}
+			return err
+		})
+		if err == nil && (r.ID == "" || r.Label == "" || len(r.Profiles) == 0) {
+			err = errors.New("not a whole record")
+		}
+		return err
+	})
 }
 
 func newRecord(w Wiring, id, bundle string, gen *store.Generation, d policy.Decision, loaded []kernel.Loaded) Record {
@@ -49,7 +129,7 @@ func (h *Host) recordPath(w Wiring, id string) string {
 }
 
 func (h *Host) remember(w Wiring, r Record) error {
-	data, err := json.Marshal(r)
+	data, err := r.marshal()
 	if err != nil {
 		return err
 	}
@@ -85,7 +165,7 @@ func readRecord(path string) (Record, error) {
 	if err != nil {
 		return r, err
 	}
-	if err := json.Unmarshal(data, &r); err != nil {
+	if err := r.parse(data); err != nil {
 		return r, fmt.Errorf("%s: %w", path, err)
 	}
 	return r, nil
@@ -164,10 +244,6 @@ func (h *Host) Forget(w Wiring, id string) {
 // alive tells whether the container whose state is in dir has an init process. Runtimes keep its pid in the file
 // state.json (runc: init_process_pid) or status (crun: pid).
 func alive(dir string) bool {
-	var state struct {
-		Runc int `json:"init_process_pid"`
-		Crun int `json:"pid"`
-	}
 	data, err := os.ReadFile(filepath.Join(dir, "state.json"))
 	if err != nil {
 		data, err = os.ReadFile(filepath.Join(dir, "status"))
@@ -176,10 +252,19 @@ func alive(dir string) bool {
 		_, err := os.Lstat(dir)
 		return err == nil
 	}
-	if err := json.Unmarshal(data, &state); err != nil {
-		return true
-	}
-	return processAlive(max(state.Runc, state.Crun))
+	var pid int
+	d := document{data: data}
+	err = d.parse(func(dec *jsontext.Decoder) error {
+		_, err := object(dec, nil, func(key string) error {
+			v, _, err := value(dec)
+			if err == nil && (key == "init_process_pid" || key == "pid") {
+				pid, err = strconv.Atoi(string(v))
+			}
+			return err
+		})
+		return err
+	})
+	return err != nil || processAlive(pid)
 }
 
 // processAlive tells whether a process exists and is no zombie.

@@ -98,11 +98,11 @@ func run(ctx context.Context, args []string, host *hook.Host) error {
 }
 
 func guard(ctx context.Context, host *hook.Host, w hook.Wiring) error {
-	state, err := hook.ReadState(os.Stdin)
+	state, err := readState(os.Stdin)
 	if err != nil {
 		return err
 	}
-	out, err := host.Guard(ctx, w, state)
+	out, err := host.Guard(ctx, w, state.ID, state.Bundle)
 	return report(state.ID, out, err)
 }
 

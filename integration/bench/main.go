@@ -45,7 +45,7 @@ func run(ctx context.Context, inside bool, suite, bin string) error {
 	if inside {
 		return inGuest(bin)
 	}
-	dir, err := os.MkdirTemp("", "bench")
+	dir, err := os.MkdirTemp("/run", "bench") // where engines keep bundles
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,14 @@ func engine(argv0, root string) string {
 	case "cri-o":
 		return policy.EngineCRIO
 	}
-	if kubernetes && strings.HasSuffix(root, "/containerd/runc/k8s.io") {
+	return EngineOf(root)
+}
+
+// EngineOf tells which engine gives its runtime this root: containerd's CRI plugin or Docker, and EngineOther for every
+// other root. It is how calls are told that come through no engine's link.
+func EngineOf(root string) string {
+	root = path.Clean(root)
+	if strings.HasSuffix(root, "/containerd/runc/k8s.io") {
 		return policy.EngineContainerd
 	}
 	// dockerd gives the shim /var/run/docker/runtime-NAME for a root (moby, daemon/daemon_unix.go), and containerd's

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -13,18 +12,18 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
 )
 
-// readPolicy reads the policy of a configuration directory, or of the one that holds the policy.yaml named, and fills
-// in the profiles that are generated.
+// readPolicy reads the policy of a configuration directory, or a policy file by itself, and fills in the profiles that
+// are generated.
 func readPolicy(path string) (*policy.Policy, error) {
-	if info, err := os.Stat(path); err != nil {
+	info, err := os.Stat(path)
+	if err != nil {
 		return nil, &failure{cannot, asRoot(err)}
-	} else if !info.IsDir() {
-		if filepath.Base(path) != "policy.yaml" {
-			return nil, &failure{usage, fmt.Errorf("%s is not called policy.yaml: name a directory in which it is", path)}
-		}
-		path = filepath.Dir(path)
 	}
-	p, err := policyfile.Read(path)
+	read := policyfile.ReadFile
+	if info.IsDir() {
+		read = policyfile.Read
+	}
+	p, err := read(path)
 	if err == nil {
 		err = generate(p)
 	}

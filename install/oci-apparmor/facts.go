@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/shim"
 )
 
 // facts gives what a container start would know.
@@ -20,7 +20,7 @@ func (q *question) facts() (policy.Facts, error) {
 	w := hook.Wiring{Engine: q.engine, Root: q.root}
 	switch {
 	case q.engine == "" && q.root != "":
-		w.Engine = engineOf(q.root)
+		w.Engine = shim.EngineOf(q.root)
 	case q.engine == "other":
 		w.Engine = policy.EngineOther
 	case q.engine != "" && !slices.Contains(engines, q.engine):
@@ -62,21 +62,6 @@ func (q *question) facts() (policy.Facts, error) {
 		return v, ok
 	}, f.Container)
 	return f, nil
-}
-
-// engineOf tells the engine from the root that it gives its runtime, as package shim does for calls that come through
-// no engine's link.
-func engineOf(root string) string {
-	root = filepath.Clean(root)
-	if strings.HasSuffix(root, "/containerd/runc/k8s.io") {
-		return policy.EngineContainerd
-	}
-	for _, run := range []string{"/run", "/var/run"} {
-		if ok, _ := path.Match(run+"/docker/runtime-*/moby", root); ok {
-			return policy.EngineDocker
-		}
-	}
-	return policy.EngineOther
 }
 
 func (q *question) bundleFacts(w hook.Wiring) (policy.Facts, error) {

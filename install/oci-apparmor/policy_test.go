@@ -120,6 +120,7 @@ func TestCheck(t *testing.T) {
 	m := newShop(t)
 	m.run("policy", "check", "--compile")
 	m.run("policy", "check", "etc/policy.yaml")
+	m.run("policy", "check", "etc/profiles/docker-nginx")
 	m.write("other/profiles/one", "profile one {}\n")
 	m.run("policy", "check", "other")
 	m.run("policy", "check", "missing")
@@ -228,7 +229,6 @@ func TestWrongCommandLines(t *testing.T) {
 		{"policy", "aply"},
 		{"policy", "apply", "etc"},
 		{"policy", "apply", "--store"},
-		{"policy", "check", "etc/profiles/docker-nginx"},
 		{"policy", "explain", "--annotation", "oci-apparmor/policy"},
 		{"policy", "explain", "--engine", "lxc"},
 		{"policy", "explain", "--pid", "x"},

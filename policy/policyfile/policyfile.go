@@ -72,6 +72,17 @@ func Read(dir string) (*policy.Policy, error) {
 	if len(names) == 0 {
 		return readProfilesOnly(dir)
 	}
+	return read(dir, names...)
+}
+
+// ReadFile reads one policy file by itself, whatever it is called, as if it were the policy.yaml of its directory and
+// there were no policy.d.
+func ReadFile(path string) (*policy.Policy, error) {
+	return read(filepath.Dir(path), filepath.Base(path))
+}
+
+// read reads the policy files of a configuration directory that names lists.
+func read(dir string, names ...string) (*policy.Policy, error) {
 	var files []file
 	for _, name := range names {
 		f := file{name: name, path: filepath.Join(dir, name)}

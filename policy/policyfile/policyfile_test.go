@@ -527,3 +527,28 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestReadFileReadsOneFileByItself(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"policy.yaml":      "not: read",
+		"policy.d/10.yaml": "not: read",
+		"new":              "version: 1\nprofiles: {web: {file: profiles/web}}\nassign: [{policy: keep}]\n",
+		"profiles/web":     "profile web { }\n",
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, err := ReadFile(filepath.Join(dir, "new"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Profiles) != 1 || string(p.Profiles[0].Text) != "profile web { }\n" || p.Assignments[0].File != "new" {
+		t.Errorf("got %+v", p)
+	}
+}

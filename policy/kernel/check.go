@@ -135,10 +135,11 @@ func (k *Kernel) locate(profiles, name, hint string) (string, error) {
 	}
 	// The directory's entries come in no useful order and there may be thousands: no sorting, and no more of it than
 	// it takes.
-	f, err := os.Open(profiles)
+	fd, err := openat(unix.AT_FDCWD, profiles, unix.O_RDONLY|unix.O_DIRECTORY, 0) // os.Open would make a poller for it
 	if err != nil {
-		return "", err
+		return "", &os.PathError{Op: "open", Path: profiles, Err: err}
 	}
+	f := os.NewFile(uintptr(fd), profiles)
 	defer f.Close()
 	for {
 		dirs, err := f.Readdirnames(512)

@@ -84,13 +84,19 @@ func (k *Kernel) Detect() Readiness {
 	if !admin || !initial && !namespaced {
 		return NoRight
 	}
-	if hash, err := parameter("hash_policy"); errors.Is(err, fs.ErrNotExist) || err == nil && hash != "Y" {
+	if !k.hashing() {
 		return NoHash
 	}
 	if namespaced {
 		return Namespaced
 	}
 	return Ready
+}
+
+// hashing tells whether the kernel keeps a hash of what is loaded now.
+func (k *Kernel) hashing() bool {
+	hash, err := readWord(k.Module + "/hash_policy")
+	return err == nil && hash == "Y" || err != nil && !errors.Is(err, fs.ErrNotExist)
 }
 
 // namespaced tells whether this process sees a policy namespace other than the kernel's root one. Kernels that cannot

@@ -102,7 +102,7 @@ func (k *Kernel) Ensure(ctx context.Context, profiles []Profile) ([]Loaded, erro
 	loaded := make([]Loaded, len(profiles))
 	for i := range profiles {
 		if loaded[i], err = e.ensure(ctx, &profiles[i], revision); err != nil {
-			return nil, fmt.Errorf("profile %q: %w", profiles[i].Name, err)
+			return nil, fmt.Errorf("profile %s: %w", profiles[i].Name, err)
 		}
 	}
 	return loaded, nil
@@ -129,11 +129,11 @@ func (e *ensuring) ensure(ctx context.Context, p *Profile, revision int64) (Load
 	if found.Status == Matches {
 		return e.loaded(p, content, revision, found.Dir, Verified, ""), nil
 	}
-	return e.load(ctx, p, content)
+	return e.load(ctx, p, content, revision, found)
 }
 
-// load makes the kernel hold p, alone among our processes.
-func (e *ensuring) load(ctx context.Context, p *Profile, content string) (Loaded, error) {
+// load makes the kernel hold p, alone among our processes. found is what there was at revision.
+func (e *ensuring) load(ctx context.Context, p *Profile, content string, revision int64, found Found) (Loaded, error) {
 	if e.state == nil {
 		return Loaded{}, &NotReadyError{Readiness: NoRight,
 			Err: fmt.Errorf("it is not loaded with our content, and %s cannot be used: %w", e.k.State, unix.EACCES)}
@@ -145,9 +145,14 @@ func (e *ensuring) load(ctx context.Context, p *Profile, content string) (Loaded
 	defer release()
 
 	// Another process may have loaded it while this one waited.
-	revision, found, err := e.k.checkNow(p)
+	now, err := e.k.Revision()
 	if err != nil {
-		return Loaded{}, err
+		return Loaded{}, e.k.explain(err)
+	}
+	if now != revision {
+		if revision, found, err = e.k.checkNow(p, found.Dir); err != nil {
+			return Loaded{}, err
+		}
 	}
 	done := Added
 	switch found.Status {
@@ -160,7 +165,7 @@ func (e *ensuring) load(ctx context.Context, p *Profile, content string) (Loaded
 		done = Replaced
 	}
 
-	if e.k.Detect() == NoHash {
+	if !e.k.hashing() {
 		return Loaded{}, &NotReadyError{Readiness: NoHash, Err: errors.New(found.String())}
 	}
 	blob, err := p.blob()
@@ -175,10 +180,12 @@ func (e *ensuring) load(ctx context.Context, p *Profile, content string) (Loaded
 	if warning != "" {
 		warnings = append(warnings, warning)
 	}
-	if err := e.state.setOwned(p.Name, e.boot); err != nil {
-		warnings = append(warnings, fmt.Sprintf("that profile %q is ours could not be written down: %v", p.Name, err))
+	if !e.state.owned(p.Name, e.boot) {
+		if err := e.state.setOwned(p.Name, e.boot); err != nil {
+			warnings = append(warnings, fmt.Sprintf("that profile %s is ours could not be written down: %v", p.Name, err))
+		}
 	}
-	if revision, found, err = e.k.checkNow(p); err != nil {
+	if revision, found, err = e.k.checkNow(p, found.Dir); err != nil {
 		return Loaded{}, err
 	}
 	if found.Status != Matches {
@@ -188,13 +195,13 @@ func (e *ensuring) load(ctx context.Context, p *Profile, content string) (Loaded
 	return e.loaded(p, content, revision, found.Dir, done, strings.Join(warnings, "; ")), nil
 }
 
-// checkNow checks with a revision that was read before.
-func (k *Kernel) checkNow(p *Profile) (int64, Found, error) {
+// checkNow checks with a revision that was read before, and looks at the directory hint first.
+func (k *Kernel) checkNow(p *Profile, hint string) (int64, Found, error) {
 	revision, err := k.Revision()
 	if err != nil {
 		return 0, Found{}, k.explain(err)
 	}
-	found, err := k.check(p, "")
+	found, err := k.check(p, hint)
 	return revision, found, err
 }
 

@@ -194,7 +194,7 @@ func TestDrift(t *testing.T) {
 	}{
 		{"ours loosened", profile.ReplaceOwn, true, kerneltest.Blob("2", "web", "web//kid"), true, ""},
 		{"a child of ours loosened", profile.ReplaceOwn, true, child, true, ""},
-		{"somebody else's", profile.ReplaceOwn, false, kerneltest.Blob("2", "web"), false, `"web"`},
+		{"somebody else's", profile.ReplaceOwn, false, kerneltest.Blob("2", "web"), false, `profile web`},
 		{"somebody else's child", profile.ReplaceOwn, false, child, false, `"web//kid"`},
 		{"somebody else's without our child", profile.ReplaceOwn, false, kerneltest.Blob("1", "web"), false, `"web//kid"`},
 		{"somebody else's, any to be replaced", profile.ReplaceAny, false, child, true, ""},
@@ -403,7 +403,7 @@ func TestFailedLoadLeavesNoVerdictAndNoOwnership(t *testing.T) {
 			k.SetRights(true, true)
 			k.WriteReplace = func([]byte) error { return test.errno }
 			p := want(t, kerneltest.Blob("1", "web"))
-			if err := refused(t, k, p, `"web"`, test.words); !errors.Is(err, test.errno) {
+			if err := refused(t, k, p, `profile web`, test.words); !errors.Is(err, test.errno) {
 				t.Errorf("%v is no %v", err, test.errno)
 			}
 			for _, kind := range []string{"verdict", "owned"} {

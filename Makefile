@@ -8,8 +8,12 @@ LDFLAGS := -s -w
 PROGRAMS := hook/oci-apparmor-hook shim/oci-apparmor-runtime install/oci-apparmor
 GUESTS ?= all
 
-# What the host must have: to build and boot guests, and to compile profiles and run containers in tests.
-PACKAGES := qemu-system-x86 mmdebstrap debian-archive-keyring e2fsprogs xz-utils zstd apparmor runc crun busybox-static
+# What the host must have, as PROGRAM:PACKAGE of Debian and Ubuntu: to compile profiles and run containers, and to build
+# and boot guests.
+HERE := apparmor_parser:apparmor runc:runc busybox:busybox-static
+GUEST := qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap mke2fs:e2fsprogs xz:xz-utils zstd:zstd \
+	/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
+NEEDED := $(HERE) crun:crun $(GUEST)
 
 .PHONY: all build setup test demo bench lint clean
 all: build
@@ -18,25 +22,30 @@ build:
 	@mkdir -p bin
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(addprefix ./,$(PROGRAMS))
 
-# Installs what is missing, on Debian and Ubuntu; says so first.
+# Installs what is missing, on Debian and Ubuntu, and says so first. Nothing is ever removed for it: a runc that came with
+# an engine's own packages stays.
 setup:
-	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done | xargs); \
+	@missing=; for p in $(NEEDED); do \
+		test -e "$${p%%:*}" || PATH="$$PATH:/usr/sbin:/sbin" command -v "$${p%%:*}" >/dev/null || missing="$$missing $${p#*:}"; \
+	done; \
 	if [ -n "$$missing" ]; then \
-		echo "installing: $$missing"; \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
+		echo "installing$$missing"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+			apt-get install -qq -y --no-remove --no-install-recommends $$missing >/dev/null; \
 	fi
 
 test: setup build
 	$(GO) vet ./...
 	OCI_APPARMOR_GUESTS=$(GUESTS) $(GO) test -timeout 80m ./...
 
-demo: build
 ifdef HOST
-	$(GO) run ./integration/demo --host --bin bin
+demo: NEEDED := $(HERE)
+demo: DEMO := --host
 else
-	@$(MAKE) --no-print-directory setup
-	$(GO) run ./integration/demo --bin bin
+demo: NEEDED := $(HERE) $(GUEST)
 endif
+demo: setup build
+	@$(GO) run ./integration/demo --bin bin $(DEMO)
 
 bench: setup build
 	$(GO) run ./integration/bench

@@ -30,6 +30,7 @@ var programs = []string{
 	"shim/containerd-shim-apparmor-v2",
 	"install/oci-apparmor",
 	"integration/probe",
+	"integration/demo",
 }
 
 // TestGuests runs the other tests of this package in guests, and reports each as a subtest: TestGuests/trixie/TestName.

@@ -11,6 +11,9 @@ import (
 // Guard is the createRuntime (and prestart) hook. The runtime has read the spec, so the label can no longer change,
 // but it is not in the kernel yet: what is missing is loaded, content is verified, and a container whose spec names
 // something else than the policy decides is refused.
+//
+// It sees the spec as it is now. A hook that runs before it and changes config.json can mislead it; whoever can add
+// hooks to a spec chooses the profile, too.
 func (h *Host) Guard(ctx context.Context, w Wiring, id, bundle string) (Outcome, error) {
 	spec, err := readSpec(bundle)
 	if err != nil {
@@ -21,7 +24,8 @@ func (h *Host) Guard(ctx context.Context, w Wiring, id, bundle string) (Outcome,
 		return Outcome{}, err
 	}
 	if d.Keep {
-		return Outcome{Decision: d, Warning: d.Warning}, h.loadMissing(ctx, gen, spec.choice)
+		warning, err := h.keep(ctx, gen, spec.choice)
+		return Outcome{Decision: d, Warning: join(d.Warning, warning)}, err
 	}
 	if !sameLabel(spec.choice, d.Label) {
 		named := "names no profile"
@@ -32,7 +36,7 @@ func (h *Host) Guard(ctx context.Context, w Wiring, id, bundle string) (Outcome,
 			"start the container through oci-apparmor-runtime, or name %s in its spec", named, d.Label, d.Reason, d.Label)
 	}
 	_, warnings, err := h.ensure(ctx, gen, d.Profiles)
-	return Outcome{Decision: d, Label: d.Label, Warning: join(append(warnings, d.Warning)...)}, err
+	return Outcome{Decision: d, Label: d.Label, Warning: join(append(warnings, d.Warning)...)}, demands(err)
 }
 
 // sameLabel compares a label from a spec with one that a decision made: the kernel does not mind the order of a stack.

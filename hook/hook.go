@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
@@ -58,7 +57,7 @@ func (h *Host) ensure(ctx context.Context, gen *store.Generation, profiles []pol
 	}
 	loaded, err := h.Kernel.Ensure(ctx, want)
 	if err != nil {
-		return nil, nil, demands(err)
+		return nil, nil, err
 	}
 	var warnings []string
 	for _, l := range loaded {
@@ -73,21 +72,6 @@ func (h *Host) ensure(ctx context.Context, gen *store.Generation, profiles []pol
 	return loaded, warnings, nil
 }
 
-// loadMissing loads the profile that an engine chose by itself, where it is one of ours and the kernel has none of
-// that name. One that is loaded is left as it is: what the engine chose is not ours to change.
-func (h *Host) loadMissing(ctx context.Context, gen *store.Generation, name string) error {
-	p, ok := gen.Index.Profile(name)
-	if !ok {
-		return nil
-	}
-	p.OnDrift = profile.RefuseDrift
-	_, _, err := h.ensure(ctx, gen, []policy.Profile{p})
-	if errors.Is(err, kernel.ErrDrift) {
-		return nil
-	}
-	return err
-}
-
 // demands says in front of an error about AppArmor itself why this container needs it.
 func demands(err error) error {
 	if e := new(kernel.NotReadyError); errors.As(err, &e) {
@@ -96,12 +80,18 @@ func demands(err error) error {
 	return err
 }
 
-func join(warnings ...string) string {
-	var some []string
-	for _, w := range warnings {
-		if w != "" {
-			some = append(some, w)
-		}
+// keep is for a container whose engine's choice is left as it is. Where that is a profile of ours and the kernel has
+// none of that name, it is loaded: the container could not start. One that is loaded with other content is not ours to
+// change, but it is said.
+func (h *Host) keep(ctx context.Context, gen *store.Generation, choice string) (warning string, err error) {
+	p, ok := gen.Index.Profile(choice)
+	if !ok {
+		return "", nil
 	}
-	return strings.Join(some, "; ")
+	p.OnDrift = profile.RefuseDrift
+	_, warnings, err := h.ensure(ctx, gen, []policy.Profile{p})
+	if errors.Is(err, kernel.ErrDrift) {
+		return "the engine chose profile " + p.Name + ", and the kernel has other content under that name than the policy", nil
+	}
+	return join(warnings...), err
 }

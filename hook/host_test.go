@@ -17,7 +17,6 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
-	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
@@ -113,6 +112,23 @@ func (n node) created(t *testing.T, id string, pid int) {
 	}
 	state := fmt.Sprintf(`{"id":%q,"init_process_pid":%d}`, id, pid)
 	if err := os.WriteFile(filepath.Join(dir, "state.json"), []byte(state), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ended changes the record of a container as if the process that created it had ended, and its pid was taken again.
+func (n node) ended(t *testing.T, id string) {
+	t.Helper()
+	r, err := n.Recall(n.wiring, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Started = "1"
+	data, err := r.marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(n.recordPath(n.wiring, id), data, 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -239,8 +255,9 @@ func TestExecVerifiesContent(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.machine.Remove(t, "work")
-	if label, _, _, err := n.Exec(t.Context(), n.wiring, "c1"); err != nil || label != "base//&work" {
-		t.Errorf("got %q, %v", label, err)
+	label, warning, _, err := n.Exec(t.Context(), n.wiring, "c1")
+	if err != nil || label != "base//&work" || !strings.Contains(warning, "profile work was removed") {
+		t.Errorf("got %q, %q, %v; want a warning that the container is unconfined", label, warning, err)
 	}
 	if _, ok := n.machine.Path("work"); !ok {
 		t.Error("the profile that was removed was not loaded again")
@@ -267,9 +284,65 @@ func TestPolicyThatNoLongerHasAProfile(t *testing.T) {
 	if label, _, ours, err := n.Exec(t.Context(), n.wiring, "c1"); label != "base//&work" || !ours || err != nil {
 		t.Errorf("got %q, %v, %v; want the container's label", label, ours, err)
 	}
+	n.machine.Load(t, kerneltest.Blob("loosened", "work"))
+	if _, _, _, err := n.Exec(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "no longer has") {
+		t.Errorf("with other content: got %v", err)
+	}
 	n.machine.Remove(t, "work")
-	if _, _, _, err := n.Exec(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "no longer has it") {
+	if _, _, _, err := n.Exec(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "no longer has") {
+		t.Errorf("removed: got %v", err)
+	}
+}
+
+func TestOfTwoThatAreCreatedAtOnceOneIsRefused(t *testing.T) {
+	n := newNode(t)
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", bundle(t, "work", "")); err != nil {
+		t.Fatal(err)
+	}
+	r, err := n.Recall(n.wiring, "c1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := exec.Command("sleep", "100") // the runtime that creates it, and has not made its directory yet
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer other.Wait()
+	defer other.Process.Kill()
+	r.PID = other.Process.Pid
+	r.Started, _ = startOf(r.PID)
+	data, err := r.marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(n.recordPath(n.wiring, "c1"), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := bundle(t, "web", "")
+	before := config(t, b)
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", b); err == nil || !strings.Contains(err.Error(), "being created") {
 		t.Errorf("got %v", err)
+	}
+	if config(t, b) != before {
+		t.Error("its spec was changed")
+	}
+	if label, _, _, _ := n.Exec(t.Context(), n.wiring, "c1"); label != "base//&work" {
+		t.Errorf("the first one's processes now get %q", label)
+	}
+
+	other.Process.Kill() // it failed, and the id is free again
+	other.Wait()
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", b); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestKeptContainerWithDriftSaysSo(t *testing.T) {
+	n := newNode(t)
+	n.machine.Load(t, kerneltest.Blob("loosened", "web"))
+	out, err := n.Prepare(t.Context(), n.wiring, "kept", bundle(t, "", "web"))
+	if err != nil || !strings.Contains(out.Warning, "other content") {
+		t.Errorf("got %q, %v", out.Warning, err)
 	}
 }
 
@@ -331,8 +404,11 @@ func TestForget(t *testing.T) {
 func TestRecordIsReadAsItWasWritten(t *testing.T) {
 	r := Record{
 		ID: "c\"1", Root: "/run/runc", Engine: "cri-o", Bundle: "/b\xff", Created: time.Unix(1700000000, 0).UTC(), PID: 7,
-		Generation: 1 << 60, Policy: "work", Reason: "because\n", Label: "base//&work",
-		Profiles: []kernel.Loaded{{Name: "base", Dir: "base.1"}, {Name: "work", Dir: "work.2"}},
+		Started: "123", Generation: 1 << 60, Policy: "work", Reason: "because\n", Label: "base//&work",
+		Profiles: []RecordProfile{
+			{Name: "base", Dir: "base.1", Compiled: []profile.Compiled{{Name: "base", SHA1: [20]byte{1}, SHA256: [32]byte{2}}}},
+			{Name: "work", Dir: "work.2", Compiled: []profile.Compiled{{Name: "work"}, {Name: "work//x", SHA1: [20]byte{3}}}},
+		},
 	}
 	data, err := r.marshal()
 	if err != nil {
@@ -346,7 +422,8 @@ func TestRecordIsReadAsItWasWritten(t *testing.T) {
 	if !reflect.DeepEqual(got, r) {
 		t.Errorf("got  %+v\nwant %+v", got, r)
 	}
-	for _, bad := range []string{"", "{}", "[]", string(data[:len(data)-3]), `{"id":"a","label":"b"}`} {
+	for _, bad := range []string{"", "{}", "[]", string(data[:len(data)-3]), `{"id":"a","label":"b"}`,
+		strings.Replace(string(data), " 0", " ", 1)} {
 		if err := new(Record).parse([]byte(bad)); err == nil {
 			t.Errorf("%q is taken for a record", bad)
 		}
@@ -361,14 +438,15 @@ func TestSweepForgetsWhatTheRuntimeForgot(t *testing.T) {
 		}
 	}
 	n.created(t, "running", os.Getpid())
-	for r, path := range n.records() { // the process that created them has ended, but for one
-		if r.ID != "being-created" {
-			r.PID = 0
-			data, _ := r.marshal()
-			os.WriteFile(path, data, 0o600)
-		}
+	for _, id := range []string{"gone", "running"} { // the process that created them has ended
+		n.ended(t, id)
 	}
-	n.Sweep()
+	n.Sweep(Wiring{Root: "/elsewhere"})
+	n.Sweep(Wiring{Root: filepath.Join(n.wiring.Root, "not-there")})
+	if paths, _ := filepath.Glob(n.Containers + "/*.json"); len(paths) != 3 {
+		t.Fatalf("a sweep of other roots left %d of 3", len(paths))
+	}
+	n.Sweep(n.wiring)
 	for id, want := range map[string]bool{"gone": false, "running": true, "being-created": true} {
 		if _, _, ours, _ := n.Exec(t.Context(), n.wiring, id); ours != want {
 			t.Errorf("%s is remembered: %v", id, ours)

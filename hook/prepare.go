@@ -3,10 +3,10 @@ package hook
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
 // Outcome is what came of a container.
@@ -21,36 +21,29 @@ type Outcome struct {
 // w.Root is known. On an error the spec is as it was.
 func (h *Host) Prepare(ctx context.Context, w Wiring, id, bundle string) (Outcome, error) {
 	if w.Root != "" {
-		// The runtime would refuse, but only after we had taken the running container's label for the new one's.
-		if _, err := os.Lstat(filepath.Join(w.Root, id)); err == nil {
-			return Outcome{}, fmt.Errorf("a container with that id exists already: %s", filepath.Join(w.Root, id))
+		if err := notThere(w, id); err != nil {
+			return Outcome{}, err
 		}
 	}
 	spec, err := readSpec(bundle)
 	if err != nil {
 		return Outcome{}, err
 	}
-	gen, d, err := h.decide(spec.identify(w, id))
-	if err != nil {
-		return Outcome{}, err
-	}
-	if d.Keep {
-		h.remove(w, id) // a container of that id which we remember is gone
-		return Outcome{Decision: d, Warning: d.Warning}, h.loadMissing(ctx, gen, spec.choice)
-	}
-	loaded, warnings, err := h.ensure(ctx, gen, d.Profiles)
+	out, gen, loaded, err := h.decideAndEnsure(ctx, spec.document, w, id)
 	if err != nil {
 		return Outcome{}, err
 	}
 	if w.Root != "" {
-		if err := h.remember(w, newRecord(w, id, bundle, gen, d, loaded)); err != nil {
+		if err := h.remember(w, newRecord(w, id, bundle, gen, out.Decision, loaded)); err != nil {
 			return Outcome{}, err
 		}
 	}
-	if err := spec.setProfile(d.Label); err != nil {
-		return Outcome{}, err
+	if out.Label != "" {
+		if err := spec.setProfile(out.Label); err != nil {
+			return Outcome{}, err
+		}
 	}
-	return Outcome{Decision: d, Label: d.Label, Warning: join(append(warnings, d.Warning)...)}, nil
+	return out, nil
 }
 
 // Precreate is Prepare for an engine that hands over the spec itself and takes it back rewritten: Podman's precreate
@@ -60,17 +53,27 @@ func (h *Host) Precreate(ctx context.Context, w Wiring, id string, config []byte
 	if err != nil {
 		return nil, Outcome{}, fmt.Errorf("the spec on standard input: %w", err)
 	}
+	out, _, _, err := h.decideAndEnsure(ctx, spec, w, id)
+	if err == nil && out.Label != "" {
+		config, err = spec.withProfile(out.Label)
+	}
+	return config, out, err
+}
+
+// decideAndEnsure does all of Prepare that changes no spec.
+func (h *Host) decideAndEnsure(ctx context.Context, spec *document, w Wiring, id string) (Outcome, *store.Generation,
+	[]kernel.Loaded, error) {
 	gen, d, err := h.decide(spec.identify(w, id))
 	if err != nil {
-		return nil, Outcome{}, err
+		return Outcome{}, nil, nil, err
 	}
 	if d.Keep {
-		return config, Outcome{Decision: d, Warning: d.Warning}, h.loadMissing(ctx, gen, spec.choice)
+		warning, err := h.keep(ctx, gen, spec.choice)
+		return Outcome{Decision: d, Warning: join(d.Warning, warning)}, gen, nil, err
 	}
-	_, warnings, err := h.ensure(ctx, gen, d.Profiles)
+	loaded, warnings, err := h.ensure(ctx, gen, d.Profiles)
 	if err != nil {
-		return nil, Outcome{}, err
+		return Outcome{}, nil, nil, demands(err)
 	}
-	config, err = spec.withProfile(d.Label)
-	return config, Outcome{Decision: d, Label: d.Label, Warning: join(append(warnings, d.Warning)...)}, err
+	return Outcome{Decision: d, Label: d.Label, Warning: join(append(warnings, d.Warning)...)}, gen, loaded, nil
 }

@@ -2,7 +2,6 @@ package hook
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -15,15 +14,16 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// Record is what is remembered of a container that was given a label: a JSON file in Host.Containers, for as long as
-// the runtime knows the container. Its keys are the fields' names in lower case; profiles is an object of each profile's
-// name and directory.
+// Record is what is remembered of a container that Prepare decided upon: a JSON file in Host.Containers, for as long as
+// the runtime knows the container. Its keys are the fields' names in lower case.
 type Record struct {
 	ID         string
 	Root       string // the runtime's --root
@@ -31,11 +31,31 @@ type Record struct {
 	Bundle     string
 	Created    time.Time // RFC 3339
 	PID        int       // of the process that creates it: ours, then the runtime's
+	Started    string    // when that process started, in clock ticks since boot
 	Generation uint64
 	Policy     string
 	Reason     string
-	Label      string
-	Profiles   []kernel.Loaded // of the label, as the kernel held them at create: Name and Dir
+	Label      string          // empty where the engine's choice was kept
+	Profiles   []RecordProfile // of the label, as the kernel held them at create
+}
+
+// RecordProfile is a profile of a container's label.
+type RecordProfile struct {
+	Name     string
+	Dir      string             // see kernel.Loaded
+	Compiled []profile.Compiled // without its modes: an object of name to "SHA1 SHA256", in hexadecimal digits
+}
+
+func newRecord(w Wiring, id, bundle string, gen *store.Generation, d policy.Decision, loaded []kernel.Loaded) *Record {
+	r := &Record{
+		ID: id, Root: w.Root, Engine: w.Engine, Bundle: bundle, Created: time.Now().UTC(), PID: os.Getpid(),
+		Generation: gen.Number, Policy: d.Policy, Reason: d.Reason, Label: d.Label,
+	}
+	r.Started, _ = startOf(r.PID)
+	for i, l := range loaded {
+		r.Profiles = append(r.Profiles, RecordProfile{Name: l.Name, Dir: l.Dir, Compiled: d.Profiles[i].Compiled})
+	}
+	return r
 }
 
 // marshal and parse do without encoding/json, whose first use of a type costs a start more than all the rest of the
@@ -51,13 +71,20 @@ func (r *Record) marshal() ([]byte, error) {
 	member("bundle", jsontext.String(r.Bundle))
 	member("created", jsontext.String(r.Created.Format(time.RFC3339)))
 	member("pid", jsontext.Int(int64(r.PID)))
+	member("started", jsontext.String(r.Started))
 	member("generation", jsontext.Uint(r.Generation))
 	member("policy", jsontext.String(r.Policy))
 	member("reason", jsontext.String(r.Reason))
 	member("label", jsontext.String(r.Label))
 	member("profiles", jsontext.BeginObject)
-	for _, l := range r.Profiles {
-		member(l.Name, jsontext.String(l.Dir))
+	for _, p := range r.Profiles {
+		member(p.Name, jsontext.BeginObject)
+		member("dir", jsontext.String(p.Dir))
+		member("compiled", jsontext.BeginObject)
+		for _, c := range p.Compiled {
+			member(c.Name, jsontext.String(hex.EncodeToString(c.SHA1[:])+" "+hex.EncodeToString(c.SHA256[:])))
+		}
+		tokens = append(tokens, jsontext.EndObject, jsontext.EndObject)
 	}
 	tokens = append(tokens, jsontext.EndObject, jsontext.EndObject)
 	for _, t := range tokens {
@@ -73,11 +100,7 @@ func (r *Record) parse(data []byte) error {
 	return d.parse(func(dec *jsontext.Decoder) error {
 		_, err := object(dec, nil, func(key string) error {
 			if key == "profiles" {
-				_, err := object(dec, nil, func(name string) error {
-					v, _, err := value(dec)
-					r.Profiles = append(r.Profiles, kernel.Loaded{Name: name, Dir: unquote(v)})
-					return err
-				})
+				_, err := object(dec, nil, func(name string) error { return r.parseProfile(dec, name) })
 				return err
 			}
 			v, _, err := value(dec)
@@ -97,6 +120,8 @@ func (r *Record) parse(data []byte) error {
 				r.Created, err = time.Parse(time.RFC3339, unquote(v))
 			case "pid":
 				r.PID, err = strconv.Atoi(string(v))
+			case "started":
+				r.Started = unquote(v)
 			case "generation":
 				r.Generation, err = strconv.ParseUint(string(v), 10, 64)
 			case "policy":
@@ -108,18 +133,42 @@ func (r *Record) parse(data []byte) error {
 			}
 			return err
 		})
-		if err == nil && (r.ID == "" || r.Label == "" || len(r.Profiles) == 0) {
+		if err == nil && (r.ID == "" || r.Label != "" && len(r.Profiles) == 0) {
 			err = errors.New("not a whole record")
 		}
 		return err
 	})
 }
 
-func newRecord(w Wiring, id, bundle string, gen *store.Generation, d policy.Decision, loaded []kernel.Loaded) Record {
-	return Record{
-		ID: id, Root: w.Root, Engine: w.Engine, Bundle: bundle, Created: time.Now().UTC(), PID: os.Getpid(),
-		Generation: gen.Number, Policy: d.Policy, Reason: d.Reason, Label: d.Label, Profiles: loaded,
-	}
+func (r *Record) parseProfile(dec *jsontext.Decoder, name string) error {
+	p := RecordProfile{Name: name}
+	_, err := object(dec, nil, func(key string) error {
+		if key == "compiled" {
+			_, err := object(dec, nil, func(name string) error {
+				v, _, err := value(dec)
+				if err != nil {
+					return err
+				}
+				c := profile.Compiled{Name: name}
+				sha1, sha256, _ := strings.Cut(unquote(v), " ")
+				if len(sha1) != hex.EncodedLen(len(c.SHA1)) || len(sha256) != hex.EncodedLen(len(c.SHA256)) {
+					return fmt.Errorf("malformed hashes of %s", quote(name))
+				}
+				_, err1 := hex.Decode(c.SHA1[:], []byte(sha1))
+				_, err2 := hex.Decode(c.SHA256[:], []byte(sha256))
+				p.Compiled = append(p.Compiled, c)
+				return errors.Join(err1, err2)
+			})
+			return err
+		}
+		v, _, err := value(dec)
+		if key == "dir" {
+			p.Dir = unquote(v)
+		}
+		return err
+	})
+	r.Profiles = append(r.Profiles, p)
+	return err
 }
 
 // recordPath names a record by a hash: ids are the workload's, and one id may be used under several roots.
@@ -128,131 +177,125 @@ func (h *Host) recordPath(w Wiring, id string) string {
 	return filepath.Join(h.Containers, hex.EncodeToString(sum[:16])+".json")
 }
 
-func (h *Host) remember(w Wiring, r Record) error {
+// remember writes the record of a container that is about to be created, where there is none of its id: of two that
+// are created at once, the runtime lets one live, and it must be the one that is remembered.
+func (h *Host) remember(w Wiring, r *Record) error {
+	if err := os.MkdirAll(h.Containers, 0o700); err != nil {
+		return fmt.Errorf("remembering the container: %w", err)
+	}
+	unlock, err := h.lock()
+	if err != nil {
+		return fmt.Errorf("remembering the container: %w", err)
+	}
+	defer unlock()
+	if err := notThere(w, r.ID); err != nil {
+		return err
+	}
+	path := h.recordPath(w, r.ID)
+	if other, err := readRecord(path); err == nil && other.creating() && other.PID != r.PID {
+		return fmt.Errorf("another container of that id is being created at this moment, by process %d", other.PID)
+	}
 	data, err := r.marshal()
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(h.Containers, 0o700); err != nil {
-		return fmt.Errorf("remembering the container: %w", err)
-	}
-	path := h.recordPath(w, r.ID)
 	tmp := path + "." + strconv.Itoa(os.Getpid())
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
-		return fmt.Errorf("remembering the container: %w", err)
+	err = os.WriteFile(tmp, data, 0o600)
+	if err == nil {
+		err = os.Rename(tmp, path)
 	}
-	if err := os.Rename(tmp, path); err != nil {
+	if err != nil {
 		os.Remove(tmp)
 		return fmt.Errorf("remembering the container: %w", err)
 	}
 	return nil
 }
 
-func (h *Host) remove(w Wiring, id string) {
-	if w.Root != "" {
-		os.Remove(h.recordPath(w, id))
+// lock keeps others from writing records, for the few microseconds that it takes to look and write.
+func (h *Host) lock() (unlock func(), err error) {
+	fd, err := unix.Open(filepath.Join(h.Containers, "lock"), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
 	}
+	for {
+		if err = unix.Flock(fd, unix.LOCK_EX); err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return func() { unix.Close(fd) }, nil
 }
 
-// Recall gives what is remembered of a container; fs.ErrNotExist for one that was not given a label by us.
-func (h *Host) Recall(w Wiring, id string) (Record, error) {
-	return readRecord(h.recordPath(w, id))
+// notThere gives an error when the runtime has a container of that id. It would refuse the new one itself, but only
+// after we had taken the running one's label for the new one's.
+func notThere(w Wiring, id string) error {
+	dir := filepath.Join(w.Root, id)
+	if _, err := os.Lstat(dir); err == nil {
+		return fmt.Errorf("a container with that id exists already: %s", dir)
+	}
+	return nil
 }
 
-func readRecord(path string) (Record, error) {
-	var r Record
+// Recall gives what is remembered of a container; fs.ErrNotExist for one that Prepare did not decide upon.
+func (h *Host) Recall(w Wiring, id string) (*Record, error) { return readRecord(h.recordPath(w, id)) }
+
+func readRecord(path string) (*Record, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return r, err
+		return nil, err
 	}
+	r := new(Record)
 	if err := r.parse(data); err != nil {
-		return r, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return r, nil
-}
-
-// Start checks a created container before its process runs: its profile must have been in the kernel without a break,
-// since a removed one leaves the process unconfined even if it is loaded again, and it must have our content.
-func (h *Host) Start(ctx context.Context, w Wiring, id string) (warning string, err error) {
-	r, err := h.Recall(w, id)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	for _, l := range r.Profiles {
-		same, err := h.Kernel.Same(l)
-		if err != nil {
-			return "", err
-		}
-		if !same {
-			return "", fmt.Errorf("profile %s was removed from the kernel after the container was created: its process would "+
-				"run unconfined, also if the profile is loaded again; delete the container and create it anew", l.Name)
-		}
-	}
-	return h.verify(ctx, r)
-}
-
-// Exec gives the label for another process in a container: the container's, its content verified again. It gives
-// ours=false for a container that we gave no label.
-func (h *Host) Exec(ctx context.Context, w Wiring, id string) (label, warning string, ours bool, err error) {
-	r, err := h.Recall(w, id)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", "", false, nil
-	}
-	if err != nil {
-		return "", "", true, err
-	}
-	warning, err = h.verify(ctx, r)
-	return r.Label, warning, true, err
-}
-
-// verify makes sure that the kernel holds what a container's label is made of, by the policy in force now. A profile
-// that this policy no longer has must be the one of create.
-func (h *Host) verify(ctx context.Context, r Record) (string, error) {
-	gen, err := h.Store.Current()
-	if err != nil {
-		return "", err
-	}
-	var now []policy.Profile
-	for _, l := range r.Profiles {
-		if p, ok := gen.Index.Profile(l.Name); ok {
-			now = append(now, p)
-			continue
-		}
-		same, err := h.Kernel.Same(l)
-		if err != nil {
-			return "", err
-		}
-		if !same {
-			return "", fmt.Errorf("profile %s was removed from the kernel, and the policy in force no longer has it", l.Name)
-		}
-	}
-	_, warnings, err := h.ensure(ctx, gen, now)
-	return join(warnings...), err
 }
 
 // Forget drops what is remembered of a container that the runtime is about to delete. While its process is alive it
 // is kept, since the runtime may fail to delete it, and processes may be started in it: Sweep sees to it later.
 func (h *Host) Forget(w Wiring, id string) {
-	if !alive(filepath.Join(w.Root, id)) {
-		h.remove(w, id)
+	if pid, there := initOf(w, id); !there || pid >= 0 && !processAlive(pid, "") {
+		os.Remove(h.recordPath(w, id))
 	}
 }
 
-// alive tells whether the container whose state is in dir has an init process. Runtimes keep its pid in the file
-// state.json (runc: init_process_pid) or status (crun: pid).
-func alive(dir string) bool {
+// Sweep forgets the containers below w.Root that their runtime no longer knows. A root that cannot be seen from here
+// proves nothing.
+func (h *Host) Sweep(w Wiring) {
+	if info, err := os.Stat(w.Root); err != nil || !info.IsDir() {
+		return
+	}
+	paths, _ := filepath.Glob(filepath.Join(h.Containers, "*.json"))
+	for _, path := range paths {
+		r, err := readRecord(path)
+		if err != nil || r.Root != w.Root || r.creating() {
+			continue
+		}
+		if _, err := os.Lstat(filepath.Join(r.Root, r.ID)); errors.Is(err, fs.ErrNotExist) {
+			os.Remove(path)
+		}
+	}
+}
+
+// creating tells whether the process that creates the container is still at it.
+func (r *Record) creating() bool { return processAlive(r.PID, r.Started) }
+
+// initOf gives the pid of a container's init process, from where runtimes keep it: state.json (runc: init_process_pid)
+// or status (crun: pid); -1 where the container is there and its pid cannot be told.
+func initOf(w Wiring, id string) (pid int, there bool) {
+	dir := filepath.Join(w.Root, id)
 	data, err := os.ReadFile(filepath.Join(dir, "state.json"))
 	if err != nil {
 		data, err = os.ReadFile(filepath.Join(dir, "status"))
 	}
 	if err != nil {
 		_, err := os.Lstat(dir)
-		return err == nil
+		return -1, !errors.Is(err, fs.ErrNotExist)
 	}
-	var pid int
+	pid = -1
 	d := document{data: data}
 	err = d.parse(func(dec *jsontext.Decoder) error {
 		_, err := object(dec, nil, func(key string) error {
@@ -264,40 +307,30 @@ func alive(dir string) bool {
 		})
 		return err
 	})
-	return err != nil || processAlive(pid)
-}
-
-// processAlive tells whether a process exists and is no zombie.
-func processAlive(pid int) bool {
-	if pid <= 0 {
-		return false
-	}
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return false
+		pid = -1
 	}
-	// "PID (COMM) STATE ...": COMM may hold anything, so look from its end.
-	_, after, ok := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), " ")
-	return !ok || after == "" || (after[0] != 'Z' && after[0] != 'X')
+	return pid, true
 }
 
-// Sweep forgets the containers that their runtime no longer knows.
-func (h *Host) Sweep() {
-	for r, path := range h.records() {
-		if _, err := os.Lstat(filepath.Join(r.Root, r.ID)); errors.Is(err, fs.ErrNotExist) && !processAlive(r.PID) {
-			os.Remove(path)
-		}
-	}
+// processAlive tells whether a process exists and is no zombie, and, unless started is empty, is the one that started
+// then.
+func processAlive(pid int, started string) bool {
+	at, alive := startOf(pid)
+	return alive && (started == "" || at == started)
 }
 
-// records goes through everything that is remembered.
-func (h *Host) records() func(func(Record, string) bool) {
-	return func(yield func(Record, string) bool) {
-		paths, _ := filepath.Glob(filepath.Join(h.Containers, "*.json"))
-		for _, path := range paths {
-			if r, err := readRecord(path); err == nil && !yield(r, path) {
-				return
-			}
-		}
+// startOf gives when a process started, in clock ticks since boot, and whether it is there and no zombie (proc(5),
+// /proc/pid/stat).
+func startOf(pid int) (started string, alive bool) {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if pid <= 0 || err != nil {
+		return "", false
 	}
+	// "PID (COMM) STATE ...": COMM may hold anything, so look from its end. The start time is the 22nd of all fields.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
+		return "", false
+	}
+	return fields[19], true
 }

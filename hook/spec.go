@@ -79,6 +79,9 @@ func (d *document) parse(read func(*jsontext.Decoder) error) error {
 	if len(d.data) > maxSpec {
 		return fmt.Errorf("larger than %d MiB", maxSpec>>20)
 	}
+	if err := nulInKey(d.data); err != nil {
+		return err
+	}
 	// Strings that are not UTF-8 are the runtime's to judge; where they would decide something, policy refuses them.
 	dec := jsontext.NewDecoder(bytes.NewBuffer(d.data), jsontext.AllowInvalidUTF8(true))
 	err := read(dec)
@@ -105,6 +108,24 @@ func (d *document) parse(read func(*jsontext.Decoder) error) error {
 		}
 	}
 	return fmt.Errorf("line %d: %w", 1+bytes.Count(d.data[:min(int(offset), len(d.data))], []byte("\n")), err)
+}
+
+// nulInKey refuses a document in which a key has a NUL. crun's parser takes what stands before it for the key.
+func nulInKey(data []byte) error {
+	if !bytes.Contains(data, []byte(`\u0000`)) { // the only way to write one
+		return nil
+	}
+	dec := jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
+	for {
+		tok, err := dec.ReadToken()
+		if err != nil {
+			return nil // the end, or what the reading proper will find
+		}
+		if kind, n := dec.StackIndex(dec.StackDepth()); kind == '{' && n%2 == 1 && strings.Contains(tok.String(), "\x00") {
+			return fmt.Errorf("line %d: key %s has a NUL in it, and runtimes disagree about what that means",
+				1+bytes.Count(data[:dec.InputOffset()], []byte("\n")), quote(tok.String()))
+		}
+	}
 }
 
 // object reads an object and calls member with each key, to consume its value. A key that is one of known but for its
@@ -200,7 +221,7 @@ func (d *document) parseLinux(dec *jsontext.Decoder) error {
 	if dec.PeekKind() == 'n' {
 		return dec.SkipValue()
 	}
-	_, err := object(dec, nil, func(key string) error {
+	_, err := object(dec, []string{"maskedPaths", "seccomp"}, func(key string) error {
 		switch key {
 		case "maskedPaths", "seccomp":
 			v, _, err := value(dec)

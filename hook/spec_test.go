@@ -38,6 +38,10 @@ func TestWithProfileChangesNothingElse(t *testing.T) {
 			`{"annotations":{"apparmorProfile":"x"},"hooks":{"process":{"apparmorProfile":"y"}},"process":{"env":["apparmorProfile={"],"{":"}"}}`,
 			`{"annotations":{"apparmorProfile":"x"},"hooks":{"process":{"apparmorProfile":"y"}},"process":{"apparmorProfile":"new","env":["apparmorProfile={"],"{":"}"}}`,
 		},
+		"a NUL in a value, and what looks like one, stay": {
+			`{"process":{"apparmorProfile":"a","env":["A=\u0000"],"x":"\\u0000"},"\\u0000":1}`,
+			`{"process":{"apparmorProfile":"new","env":["A=\u0000"],"x":"\\u0000"},"\\u0000":1}`,
+		},
 		"strings that are not UTF-8 stay": {
 			"{\"process\":{\"apparmorProfile\":\"a\"},\"x\":\"\xff\xfe\"}",
 			"{\"process\":{\"apparmorProfile\":\"new\"},\"x\":\"\xff\xfe\"}",
@@ -71,6 +75,10 @@ func TestAmbiguousSpecsAreRefused(t *testing.T) {
 		"annotation twice":          {`{"process":{},"annotations":{"k":"a","k":"b"}}`, "twice"},
 		"annotations in other case": {`{"process":{},"Annotations":{"k":"a"}}`, "spelling"},
 		"duplicate deep below":      {`{"process":{},"linux":{"x":{"y":[{"z":1,"z":2}]}}}`, "twice"},
+		"NUL in a key":              {`{"process":{"apparmorProfile\u0000x":"unconfined","apparmorProfile":"x"}}`, "NUL"},
+		"NUL in the process key":    {`{"process\u0000x":{"apparmorProfile":"unconfined"},"process":{}}`, "NUL"},
+		"NUL in a key deep below":   {`{"process":{},"linux":{"a":[{"b":{"c\u0000":1}}]}}`, "NUL"},
+		"masks in other case":       {`{"process":{},"linux":{"MaskedPaths":["/p"]}}`, "spelling"},
 		"second document":           {`{"process":{}}{"process":{"apparmorProfile":"u"}}`, "after its end"},
 		"no process":                {`{"ociVersion":"1.0.2"}`, "no process"},
 		"process is null":           {`{"process":null}`, "not an object"},
@@ -185,6 +193,7 @@ func TestReadSpecDoesNotHangOnAFIFO(t *testing.T) {
 // with the same profile and annotations, before our edit and after it, and the edit must change nothing else.
 func FuzzSpec(f *testing.F) {
 	f.Add([]byte(`{"ociVersion":"1.3.0","process":{"args":["a"],"apparmorProfile":"x"},"annotations":{"k":"v"},"linux":{"maskedPaths":["/p"]}}`))
+	f.Add([]byte(`{"process\u0000x":{"apparmorProfile":"u"},"process":{"apparmorProfile\u0000":"u"}}`))
 	f.Add([]byte(`{"process":{"Apparmorprofile":"y"}}`))
 	f.Add([]byte(`{"process":{"user":{"uid":0},"capabilities":{"bounding":["CAP_SYS_ADMIN"]}},"annotations":null}`))
 	f.Add([]byte(`{"proce\u017fs":{"apparmorProfile":"y"},"process":{"env":["\ud800"]}}`))

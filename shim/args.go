@@ -41,12 +41,16 @@ const (
 	Crun
 )
 
-// dialectOf tells a runtime's dialect by its file's name. crun is also installed as krun and as crun-HANDLER.
-func dialectOf(runtime string) Dialect {
-	if runtime == "crun" || runtime == "krun" || strings.HasPrefix(runtime, "crun-") {
-		return Crun
+// dialectOf tells a runtime's dialect by its file's name: runc or crun with anything behind it (crun-wasm, runc.real),
+// and krun, which is a crun.
+func dialectOf(runtime string) (d Dialect, known bool) {
+	switch {
+	case strings.HasPrefix(runtime, "runc"):
+		return Runc, true
+	case strings.HasPrefix(runtime, "crun"), runtime == "krun":
+		return Crun, true
 	}
-	return Runc
+	return Runc, false
 }
 
 // starting are the commands that bring a process into a container. A line that could be one of them and that we
@@ -61,12 +65,17 @@ func ParseArgs(d Dialect, argv []string) (Args, error) {
 		return a, nil
 	}
 	a.Command = ""
-	for _, s := range argv[min(1, len(argv)):] {
-		if s = strings.TrimSpace(s); slices.Contains(starting, s) {
-			return a, fmt.Errorf("the runtime's command line cannot be read for certain: %w", err)
-		}
+	if mayStart(argv) {
+		return a, fmt.Errorf("the runtime's command line cannot be read for certain: %w", err)
 	}
 	return a, nil
+}
+
+// mayStart tells whether a command line, however it is read, could be one that brings a process into a container.
+func mayStart(argv []string) bool {
+	return slices.ContainsFunc(argv[min(1, len(argv)):], func(s string) bool {
+		return slices.Contains(starting, strings.TrimSpace(s))
+	})
 }
 
 func (a *Args) parse(d Dialect) error {
@@ -105,8 +114,17 @@ func (a *Args) parse(d Dialect) error {
 		return err
 	}
 	a.Command, a.ID = command, a.argv[line.positional[0]]
-	if a.ID == "" {
-		return fmt.Errorf("%s is given an empty container id", command)
+	if command == "delete" {
+		return nil // of a container that is known by another name, the record goes with a later sweep
+	}
+	return checkID(command, a.ID)
+}
+
+// checkID refuses ids that are no single name in a directory: older cruns take "./c1" and "c1/" for the container c1.
+// runc and newer cruns refuse them, too (runc's libcontainer/factory_linux.go, validateID).
+func checkID(command, id string) error {
+	if id == "" || id == "." || id == ".." || strings.ContainsAny(id, "/\x00") {
+		return fmt.Errorf("%s is given the container id %q, which is no plain name", command, id)
 	}
 	return nil
 }

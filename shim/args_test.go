@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -156,7 +157,7 @@ func TestCrunCommandLine(t *testing.T) {
 		{"cut too short with =", `exec --pro=/p c1`, want{refuse: true}},
 		{"joined short options", `exec -dp /p c1`, want{command: "exec", id: "c1", process: "/p"}},
 		{"joined short options and value", `exec -dp/p c1`, want{command: "exec", id: "c1", process: "/p"}},
-		{"-t takes what is joined to it", `exec -tp /p c1`, want{command: "exec", id: "/p"}},
+		{"-t takes what is joined to it", `exec -tp p c1`, want{command: "exec", id: "p"}},
 		{"-t takes nothing else", `exec -t c1 sh`, want{command: "exec", id: "c1"}},
 		{"options end at the container", `exec c1 sh -p /p`, want{command: "exec", id: "c1"}},
 		{"end of options", `exec -p /p -- c1`, want{command: "exec", id: "c1", process: "/p"}},
@@ -201,11 +202,25 @@ func TestCrunCommandLine(t *testing.T) {
 }
 
 func TestDialect(t *testing.T) {
-	for name, want := range map[string]Dialect{
-		"runc": Runc, "crun": Crun, "krun": Crun, "crun-wasm": Crun, "youki": Runc, "crunchy": Runc,
+	for name, want := range map[string]string{
+		"runc": "0 true", "runc.real": "0 true", "crun": "1 true", "krun": "1 true", "crun-wasm": "1 true",
+		"crun.distrib": "1 true", "youki": "0 false", "my-crun": "0 false", "": "0 false",
 	} {
-		if got := dialectOf(name); got != want {
+		d, known := dialectOf(name)
+		if got := fmt.Sprint(int(d), " ", known); got != want {
 			t.Errorf("dialect of %s: got %v, want %v", name, got, want)
+		}
+	}
+}
+
+func TestContainerIDsThatAreNoPlainNames(t *testing.T) {
+	for _, id := range []string{"./c1", "c1/", "c1/.", "..", ".", "/c1", "a/b"} {
+		for _, command := range starting {
+			for _, d := range []Dialect{Runc, Crun} {
+				if a, err := ParseArgs(d, []string{"r", command, id}); err == nil {
+					t.Errorf("%s %s passes as %+v", command, id, a)
+				}
+			}
 		}
 	}
 }

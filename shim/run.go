@@ -31,7 +31,7 @@ type Host interface {
 	Start(ctx context.Context, w hook.Wiring, id string) (warning string, err error)
 	Exec(ctx context.Context, w hook.Wiring, id string) (label, warning string, ours bool, err error)
 	Forget(w hook.Wiring, id string)
-	Sweep()
+	Sweep(w hook.Wiring)
 }
 
 // Run is the wrapper: argv is its command line, its name included. It becomes the real runtime and returns only when
@@ -45,10 +45,17 @@ func Run(ctx context.Context, host Host, argv, env []string, stderr io.Writer) i
 		argv = []string{"oci-apparmor-runtime"}
 	}
 	runtime, err := findRuntime(os.Getenv(RuntimeVar), runtimeNames(argv[0]), runtimeDirs)
-	d := dialectOf(filepath.Base(cmp.Or(runtime, runtimeNames(argv[0])[0])))
+	var d Dialect
+	var unknown error
+	if err == nil {
+		d, unknown = dialectAt(runtime)
+	}
 	args, perr := ParseArgs(d, argv)
 	log := args.log(d)
-	if err = cmp.Or(err, perr); err == nil {
+	if !mayStart(argv) {
+		unknown = nil // it need not be read
+	}
+	if err = cmp.Or(err, perr, unknown); err == nil {
 		var warning string
 		if argv, warning, err = args.apply(ctx, host, d); warning != "" {
 			log.report(stderr, "warning", args.message(warning))
@@ -90,7 +97,7 @@ func (a *Args) apply(ctx context.Context, host Host, d Dialect) (argv []string, 
 	switch a.Command {
 	case "create", "run", "restore":
 		if a.Command == "run" {
-			host.Sweep() // of containers that an earlier run deleted by itself
+			host.Sweep(w) // of containers that an earlier run deleted by itself
 		}
 		bundle, err := a.bundle()
 		if err != nil {
@@ -122,7 +129,7 @@ func (a *Args) apply(ctx context.Context, host Host, d Dialect) (argv []string, 
 		if !a.flag("regex") {
 			host.Forget(w, a.ID)
 		}
-		host.Sweep()
+		host.Sweep(w)
 	}
 	return argv, "", nil
 }

@@ -42,7 +42,7 @@ func (f *fakeHost) Exec(_ context.Context, w hook.Wiring, id string) (string, st
 
 func (f *fakeHost) Forget(w hook.Wiring, id string) { f.ask("forget", w, id) }
 
-func (f *fakeHost) Sweep() { f.asked = append(f.asked, "sweep") }
+func (f *fakeHost) Sweep(hook.Wiring) { f.asked = append(f.asked, "sweep") }
 
 func TestCommandsActOnTheHost(t *testing.T) {
 	here, err := os.Getwd()

@@ -16,14 +16,28 @@ const RuntimeVar = "OCI_APPARMOR_RUNTIME"
 // runtimeDirs is where a runtime is looked for, whatever PATH says: engines call their runtime with any PATH or none.
 var runtimeDirs = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
 
-// runtimeNames tells which runtimes a wrapper of that name stands for: under the name of a runtime, or with
+// runtimeNames tells which runtimes a wrapper of that name stands for: under the name of a runtime that we know, or with
 // oci-apparmor- in front of it, for that one; else for runc, and for crun where there is no runc.
 func runtimeNames(argv0 string) []string {
-	switch name := strings.TrimPrefix(filepath.Base(argv0), "oci-apparmor-"); name {
-	case "runc", "crun":
+	name := strings.TrimPrefix(filepath.Base(argv0), "oci-apparmor-")
+	if _, known := dialectOf(name); known {
 		return []string{name}
 	}
 	return []string{"runc", "crun"}
+}
+
+// dialectAt tells the dialect of the runtime at path by what it is, whatever links lead to it.
+func dialectAt(path string) (d Dialect, err error) {
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return Runc, err
+	}
+	d, known := dialectOf(filepath.Base(real))
+	if !known {
+		return d, fmt.Errorf("%s is neither a runc nor a crun by its name, so that its command line cannot be read for "+
+			"certain: give it a name that begins with the one whose command line it takes", real)
+	}
+	return d, nil
 }
 
 // findRuntime gives the path of the real runtime: named if that is not empty, else the first of names in dirs that can

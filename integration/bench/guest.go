@@ -52,7 +52,7 @@ func starts(bin string) error {
 	const dir = "/tmp/bench"
 	asked, named, hooked := dir+"/asked", dir+"/named", dir+"/hooked"
 	for _, b := range []string{asked, named, hooked} {
-		if err := bundle(b, filepath.Join(bin, "empty")); err != nil {
+		if err := bundle(b, filepath.Join(bin, "runc-empty")); err != nil {
 			return err
 		}
 	}
@@ -109,7 +109,7 @@ func starts(bin string) error {
 	ratio("runc run through the wrapper ÷ bare", 1.08, times[1], times[2], "40 starts each")
 	ratio("start with a hook that runs apparmor_parser -r -W ÷ ours", 0, times[3], times[1], "40 starts each")
 
-	empty := filepath.Join(bin, "empty")
+	empty := filepath.Join(bin, "runc-empty")
 	os.Setenv("OCI_APPARMOR_RUNTIME", empty)
 	defer os.Unsetenv("OCI_APPARMOR_RUNTIME")
 	times, err = measure(60,

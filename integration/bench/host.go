@@ -109,7 +109,7 @@ func fakeKernel(p policy.Profile) error {
 // in both arms; twin's own time is not counted: the ratio is 1 + (with the wrapper - without it) ÷ runc alone.
 func wrapped(bin, dir string) error {
 	wrapper := filepath.Join(bin, "oci-apparmor-runtime")
-	empty, twin := filepath.Join(dir, "empty"), filepath.Join(dir, "twin")
+	empty, twin := filepath.Join(dir, "runc-empty"), filepath.Join(dir, "runc-twin")
 	runc, err := exec.LookPath("runc")
 	if err != nil {
 		return err

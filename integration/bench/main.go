@@ -51,8 +51,8 @@ func run(ctx context.Context, inside bool, suite, bin string) error {
 	}
 	defer os.RemoveAll(dir)
 	for _, p := range []string{"empty", "twin"} {
-		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, p),
-			"./integration/bench/"+p)
+		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, "runc-"+p),
+			"./integration/bench/"+p) // the wrapper takes nothing else for a runtime
 		build.Stderr = os.Stderr
 		if err := build.Run(); err != nil {
 			return err
@@ -82,7 +82,7 @@ func boot(ctx context.Context, suite, bin, dir string) error {
 	if err != nil {
 		return err
 	}
-	files := map[string]string{"/usr/local/bin/bench": self, "/usr/local/bin/empty": filepath.Join(dir, "empty")}
+	files := map[string]string{"/usr/local/bin/bench": self, "/usr/local/bin/runc-empty": filepath.Join(dir, "runc-empty")}
 	for _, p := range []string{"oci-apparmor", "oci-apparmor-hook", "oci-apparmor-runtime"} {
 		files["/usr/local/bin/"+p] = filepath.Join(bin, p)
 	}

@@ -29,7 +29,7 @@ import (
 const role = "OCI_APPARMOR_TEST_ROLE"
 
 func TestMain(m *testing.M) {
-	if strings.HasSuffix(os.Args[0], "fake-runtime") {
+	if strings.HasSuffix(os.Args[0], "runc-fake") {
 		fakeRuntime()
 		return
 	}
@@ -72,7 +72,7 @@ func (n node) Exec(context.Context, hook.Wiring, string) (string, string, bool, 
 	return "web", "", true, n.answer()
 }
 func (n node) Forget(hook.Wiring, string) {}
-func (n node) Sweep()                     {}
+func (n node) Sweep(hook.Wiring)                     {}
 
 // report is what the fake runtime finds about itself.
 type report struct {
@@ -121,7 +121,7 @@ func fake(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "fake-runtime")
+	path := filepath.Join(t.TempDir(), "runc-fake")
 	if err := os.WriteFile(path, self, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +211,7 @@ func TestExecHandsOverTheProcessFile(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"fake-runtime", "--root", "/r", "exec", "--process", "/proc/self/fd/64", "c1"}
+	want := []string{"runc-fake", "--root", "/r", "exec", "--process", "/proc/self/fd/64", "c1"}
 	if !slices.Equal(r.Args, want) {
 		t.Errorf("the runtime was called as %q, want %q", r.Args, want)
 	}

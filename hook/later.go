@@ -1,0 +1,140 @@
+package hook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+// Start checks a created container before its process runs: its profile must have been in the kernel without a break,
+// since a removed one leaves the process unconfined even if it is loaded again, and it must have our content.
+func (h *Host) Start(ctx context.Context, w Wiring, id string) (warning string, err error) {
+	r, err := h.Recall(w, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil || r.Label == "" {
+		return "", err
+	}
+	removed, err := h.removed(r)
+	if err != nil {
+		return "", err
+	}
+	if removed != "" {
+		return "", fmt.Errorf("profile %s was removed from the kernel after the container was created: its process would "+
+			"run unconfined, also if the profile is loaded again; delete the container and create it anew", removed)
+	}
+	return h.verify(ctx, r)
+}
+
+// Exec gives the label for another process in a container: the container's, its content verified again. It gives
+// ours=false for a container whose label is not by our policy.
+func (h *Host) Exec(ctx context.Context, w Wiring, id string) (label, warning string, ours bool, err error) {
+	r, err := h.Recall(w, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return h.execUnknown(ctx, w, id)
+	}
+	if err != nil {
+		return "", "", true, err
+	}
+	if r.Label == "" {
+		return "", "", false, nil
+	}
+	removed, err := h.removed(r)
+	if err != nil {
+		return "", "", true, err
+	}
+	warning, err = h.verify(ctx, r)
+	if removed != "" {
+		warning = join(warning, fmt.Sprintf("profile %s was removed from the kernel while the container ran: what it had "+
+			"started before is unconfined for good; start the container again", removed))
+	}
+	return r.Label, warning, true, err
+}
+
+// execUnknown is Exec for a container of which nothing is remembered. One of ours whose record was lost has profiles of
+// ours on its process, and the kernel tells.
+func (h *Host) execUnknown(ctx context.Context, w Wiring, id string) (label, warning string, ours bool, err error) {
+	pid, there := initOf(w, id)
+	if !there || pid <= 0 {
+		return "", "", false, nil
+	}
+	current, err := kernel.Current(pid)
+	if err != nil { // it has ended, or there is no AppArmor to confine it
+		return "", "", false, nil
+	}
+	gen, err := h.Store.Current()
+	if errors.Is(err, store.ErrNone) {
+		return "", "", false, nil
+	}
+	if err != nil {
+		return "", "", true, err
+	}
+	var profiles []policy.Profile
+	var names []string
+	for _, name := range current.Components {
+		if p, ok := gen.Index.Profile(name); ok {
+			profiles, names = append(profiles, p), append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return "", "", false, nil
+	}
+	_, warnings, err := h.ensure(ctx, gen, profiles)
+	return policy.Label(names...), join(warnings...), true, err
+}
+
+// removed names the first profile of a container's label that was removed from the kernel since the container was
+// created.
+func (h *Host) removed(r *Record) (name string, err error) {
+	for _, p := range r.Profiles {
+		same, err := h.Kernel.Same(kernel.Loaded{Name: p.Name, Dir: p.Dir})
+		if err != nil || !same {
+			return p.Name, err
+		}
+	}
+	return "", nil
+}
+
+// verify makes sure that the kernel holds what a container's label is made of, by the policy in force now. A profile
+// that this policy no longer has must be the one of create.
+func (h *Host) verify(ctx context.Context, r *Record) (warning string, err error) {
+	gen, err := h.Store.Current()
+	if err != nil {
+		return "", err
+	}
+	var now []policy.Profile
+	for _, p := range r.Profiles {
+		if q, ok := gen.Index.Profile(p.Name); ok {
+			now = append(now, q)
+			continue
+		}
+		found, err := h.Kernel.Check(kernel.Profile{Name: p.Name, Compiled: p.Compiled})
+		if err != nil {
+			return "", err
+		}
+		if found.Status != kernel.Matches {
+			return "", fmt.Errorf("profile %s, which the policy in force no longer has, is not what it was when the container "+
+				"was created: %s", p.Name, found)
+		}
+	}
+	_, warnings, err := h.ensure(ctx, gen, now)
+	return join(warnings...), err
+}
+
+// join makes one line of the warnings that say something.
+func join(warnings ...string) string {
+	var some []string
+	for _, w := range warnings {
+		if w != "" {
+			some = append(some, w)
+		}
+	}
+	return strings.Join(some, "; ")
+}

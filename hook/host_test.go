@@ -407,7 +407,7 @@ func TestRecordIsReadAsItWasWritten(t *testing.T) {
 		Started: "123", Generation: 1 << 60, Policy: "work", Reason: "because\n", Label: "base//&work",
 		Profiles: []RecordProfile{
 			{Name: "base", Dir: "base.1", Compiled: []profile.Compiled{{Name: "base", SHA1: [20]byte{1}, SHA256: [32]byte{2}}}},
-			{Name: "work", Dir: "work.2", Compiled: []profile.Compiled{{Name: "work"}, {Name: "work//x", SHA1: [20]byte{3}}}},
+			{Name: "work", Dir: "work.2", Compiled: []profile.Compiled{{Name: "work"}, {Name: "work//x", SHA1: [20]byte{3}, Mode: profile.Complain}}},
 		},
 	}
 	data, err := r.marshal()

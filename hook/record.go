@@ -43,7 +43,7 @@ type Record struct {
 type RecordProfile struct {
 	Name     string
 	Dir      string             // see kernel.Loaded
-	Compiled []profile.Compiled // without its modes: an object of name to "SHA1 SHA256", in hexadecimal digits
+	Compiled []profile.Compiled // an object of name to "SHA1 SHA256 MODE", the hashes in hexadecimal digits
 }
 
 func newRecord(w Wiring, id, bundle string, gen *store.Generation, d policy.Decision, loaded []kernel.Loaded) *Record {
@@ -82,7 +82,7 @@ func (r *Record) marshal() ([]byte, error) {
 		member("dir", jsontext.String(p.Dir))
 		member("compiled", jsontext.BeginObject)
 		for _, c := range p.Compiled {
-			member(c.Name, jsontext.String(hex.EncodeToString(c.SHA1[:])+" "+hex.EncodeToString(c.SHA256[:])))
+			member(c.Name, jsontext.String(fmt.Sprintf("%x %x %s", c.SHA1, c.SHA256, c.Mode)))
 		}
 		tokens = append(tokens, jsontext.EndObject, jsontext.EndObject)
 	}
@@ -150,14 +150,16 @@ func (r *Record) parseProfile(dec *jsontext.Decoder, name string) error {
 					return err
 				}
 				c := profile.Compiled{Name: name}
-				sha1, sha256, _ := strings.Cut(unquote(v), " ")
-				if len(sha1) != hex.EncodedLen(len(c.SHA1)) || len(sha256) != hex.EncodedLen(len(c.SHA256)) {
+				f := strings.Fields(unquote(v))
+				if len(f) != 3 || len(f[0]) != hex.EncodedLen(len(c.SHA1)) || len(f[1]) != hex.EncodedLen(len(c.SHA256)) {
 					return fmt.Errorf("malformed hashes of %s", quote(name))
 				}
-				_, err1 := hex.Decode(c.SHA1[:], []byte(sha1))
-				_, err2 := hex.Decode(c.SHA256[:], []byte(sha256))
+				_, err1 := hex.Decode(c.SHA1[:], []byte(f[0]))
+				_, err2 := hex.Decode(c.SHA256[:], []byte(f[1]))
+				var err3 error
+				c.Mode, err3 = profile.ParseMode(f[2])
 				p.Compiled = append(p.Compiled, c)
-				return errors.Join(err1, err2)
+				return errors.Join(err1, err2, err3)
 			})
 			return err
 		}

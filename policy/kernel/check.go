@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -20,8 +21,8 @@ type Status uint8
 
 const (
 	Missing Status = iota // none of that name is loaded
-	Drifted               // one is, and its content or that of a child is another
-	Matches               // it and every child of ours have our content
+	Drifted               // one is, and its content or that of a child is another, or it has a child that ours has not
+	Matches               // it and its children are ours
 )
 
 // Found is what a check found in the kernel.
@@ -30,14 +31,19 @@ type Found struct {
 	Dir    string // the main profile's directory below policy/profiles, unless Missing
 
 	// Where Drifted: the first profile that differs, "main" or "main//child", and the hashes as "sha256:HEX" or
-	// "sha1:HEX". Have is "none" where the kernel has no such child or keeps no hash of it.
+	// "sha1:HEX". Have is "none" where the kernel has no such child or keeps no hash of it; Want is empty for a child that
+	// ours has not.
 	Part, Have, Want string
 }
 
+// foreignChild tells of a profile that is ours but for a child that it has besides. Replacing a profile does not end
+// such children (__replace_profile, security/apparmor/policy.c), and a process enters one that is a hat without any rule
+// that allows it (aa_change_hat, security/apparmor/domain.c).
+func (f Found) foreignChild() bool { return f.Status == Drifted && f.Want == "" }
+
 // Check compares the kernel's hashes with those of p. It writes nothing and needs no privilege.
 //
-// Children that the kernel has and p has not do not count: complain mode makes some ("main//null-..."), a replaced
-// profile leaves others, and no rule of a main profile with our content leads to them.
+// The kernel must have no child that p has not, but for those that complain mode makes ("main//null-...").
 func (k *Kernel) Check(p Profile) (Found, error) {
 	if err := p.check(); err != nil {
 		return Found{}, err
@@ -77,8 +83,43 @@ func (k *Kernel) check(p *Profile, hint string) (Found, error) {
 		if have != want {
 			return Found{Status: Drifted, Dir: dir, Part: c.Name, Have: have, Want: want}, nil
 		}
+		other, err := k.foreignChild(path, c, p)
+		if err != nil {
+			return Found{}, err
+		}
+		if other != "" {
+			return Found{Status: Drifted, Dir: dir, Part: other, Have: "there"}, nil
+		}
 	}
 	return Found{Status: Matches, Dir: dir}, nil
+}
+
+// foreignChild gives the name of a child of c, whose directory is path, that p has not; or "".
+func (k *Kernel) foreignChild(path string, c *profile.Compiled, p *Profile) (name string, err error) {
+	err = list(path+"/profiles", func(dir string) (more bool, err error) {
+		var buf [4096]byte
+		text, err := readOnce(path+"/profiles/"+dir+"/name", 0, buf[:])
+		if err == unix.ENOENT {
+			return true, nil // removed meanwhile
+		}
+		if err != nil {
+			return false, &os.PathError{Op: "read", Path: path + "/profiles/" + dir + "/name", Err: err}
+		}
+		child := strings.TrimSuffix(string(text), "\n")
+		if c.Mode == profile.Complain && strings.HasPrefix(child, "null-") {
+			return true, nil
+		}
+		full := c.Name + childSeparator + child
+		if slices.ContainsFunc(p.Compiled, func(o profile.Compiled) bool { return o.Name == full }) {
+			return true, nil
+		}
+		name = full
+		return false, nil
+	})
+	if errors.Is(err, fs.ErrNotExist) { // the directory comes with the first child
+		err = nil
+	}
+	return name, err
 }
 
 // childSeparator stands between the name of a profile and that of its child or hat.
@@ -133,29 +174,41 @@ func (k *Kernel) locate(profiles, name, hint string) (string, error) {
 			return hint, err
 		}
 	}
-	// The directory's entries come in no useful order and there may be thousands: no sorting, and no more of it than
-	// it takes.
-	fd, err := openat(unix.AT_FDCWD, profiles, unix.O_RDONLY|unix.O_DIRECTORY, 0) // os.Open would make a poller for it
+	var found string
+	err := list(profiles, func(dir string) (more bool, err error) {
+		if !isDirOf(dir, mangled) {
+			return true, nil
+		}
+		is, err := hasName(profiles+"/"+dir, name)
+		if is {
+			found = dir
+		}
+		return !is, err
+	})
+	return found, err
+}
+
+// list calls each with the entries of a directory until it wants no more. They come in no useful order and there may be
+// thousands: no sorting, and no more of it than it takes.
+func list(path string, each func(name string) (more bool, err error)) error {
+	fd, err := openat(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_DIRECTORY, 0) // os.Open would make a poller for it
 	if err != nil {
-		return "", &os.PathError{Op: "open", Path: profiles, Err: err}
+		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	f := os.NewFile(uintptr(fd), profiles)
+	f := os.NewFile(uintptr(fd), path)
 	defer f.Close()
 	for {
-		dirs, err := f.Readdirnames(512)
-		for _, dir := range dirs {
-			if !isDirOf(dir, mangled) {
-				continue
-			}
-			if is, err := hasName(profiles+"/"+dir, name); is || err != nil {
-				return dir, err
+		names, err := f.Readdirnames(512)
+		for _, name := range names {
+			if more, err := each(name); !more || err != nil {
+				return err
 			}
 		}
 		if err == io.EOF {
-			return "", nil
+			return nil
 		}
 		if err != nil {
-			return "", err
+			return err
 		}
 	}
 }

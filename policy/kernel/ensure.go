@@ -159,6 +159,9 @@ func (e *ensuring) load(ctx context.Context, p *Profile, content string, revisio
 	case Matches:
 		return e.loaded(p, content, revision, found.Dir, Verified, ""), nil
 	case Drifted:
+		if found.foreignChild() {
+			return Loaded{}, found.childError()
+		}
 		if err := e.mayReplace(p, found); err != nil {
 			return Loaded{}, err
 		}
@@ -180,13 +183,16 @@ func (e *ensuring) load(ctx context.Context, p *Profile, content string, revisio
 	if warning != "" {
 		warnings = append(warnings, warning)
 	}
-	if !e.state.owned(p.Name, e.boot) {
-		if err := e.state.setOwned(p.Name, e.boot); err != nil {
+	if revision, found, err = e.k.checkNow(p, found.Dir); err != nil {
+		return Loaded{}, err
+	}
+	if found.Dir != "" && !e.state.owned(p.Name, e.boot, found.Dir) {
+		if err := e.state.setOwned(p.Name, e.boot, found.Dir); err != nil {
 			warnings = append(warnings, fmt.Sprintf("that profile %s is ours could not be written down: %v", p.Name, err))
 		}
 	}
-	if revision, found, err = e.k.checkNow(p, found.Dir); err != nil {
-		return Loaded{}, err
+	if found.foreignChild() {
+		return Loaded{}, found.childError()
 	}
 	if found.Status != Matches {
 		return Loaded{}, fmt.Errorf("the kernel took it and then did not have it (%s): somebody else loads or removes"+
@@ -223,11 +229,19 @@ func (e *ensuring) mayReplace(p *Profile, found Found) error {
 	case p.OnDrift == profile.RefuseDrift:
 		return fmt.Errorf("%w: %s; the policy file says `onDrift: refuse` for it: find out who loaded it, and remove it"+
 			" or apply a policy that means it", ErrDrift, found)
-	case p.OnDrift == profile.ReplaceOwn && e.state.owned(p.Name, e.boot):
+	case p.OnDrift == profile.ReplaceOwn && e.state.owned(p.Name, e.boot, found.Dir):
 		return nil
 	}
 	return fmt.Errorf("%w, and not by oci-apparmor: %s; remove it, or say `onDrift: replace` for this profile in the"+
 		" policy file and run `oci-apparmor policy apply`", ErrDrift, found)
+}
+
+// childError says what is to be done about a child that replacing the profile does not end. To remove it is the
+// administrator's: a process that runs under it would be unconfined then.
+func (f Found) childError() error {
+	return fmt.Errorf("%w: the kernel has the child profile %q, left from what was loaded before, and a process can enter "+
+		"it by change_hat; when no process runs under it, remove it: printf %%s %[2]q >/sys/kernel/security/apparmor/.remove",
+		ErrDrift, shorten(f.Part))
 }
 
 // String says what was found, for errors.
@@ -237,6 +251,9 @@ func (f Found) String() string {
 		return "it is not loaded"
 	case Matches:
 		return "its content is ours"
+	}
+	if f.Want == "" {
+		return fmt.Sprintf("the kernel has the child profile %q, and ours has not", f.Part)
 	}
 	if f.Have == "none" {
 		return fmt.Sprintf("the kernel shows no hash of %q, ours is %s", f.Part, f.Want)

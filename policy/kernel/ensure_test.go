@@ -247,13 +247,47 @@ func TestOwnershipEndsWithTheBoot(t *testing.T) {
 	refused(t, m.Kernel(), p, "not by oci-apparmor")
 }
 
-func TestChildrenThatAreNotOursDoNotCount(t *testing.T) {
+func TestOwnershipEndsWithTheProfile(t *testing.T) {
 	m := kerneltest.New(t)
-	m.Load(t, kerneltest.Blob("1", "web", "web//kid", "web//null-x"))
-	ensure(t, m.Kernel(), want(t, kerneltest.Blob("1", "web", "web//kid")))
-	if m.Writes(t) != 0 {
-		t.Error("loaded what was there")
+	p := want(t, kerneltest.Blob("1", "web"))
+	ensure(t, m.Kernel(), p)
+	m.Remove(t, "web")
+	m.Load(t, kerneltest.Blob("2", "web")) // it is somebody else's now
+	refused(t, m.Kernel(), p, "not by oci-apparmor")
+}
+
+// A process enters a hat without any rule that allows it, and replacing a profile leaves its hats.
+func TestChildThatIsNotOursIsDrift(t *testing.T) {
+	for name, loaded := range map[string][]string{
+		"beside ours":      {"web", "web//kid", "web//evil"},
+		"below ours":       {"web", "web//kid", "web//kid//evil"},
+		"named as null-":   {"web", "web//kid", "web//null-evil"},
+		"beside the drift": {"web", "web//evil"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := kerneltest.New(t)
+			p := want(t, kerneltest.Blob("1", "web", "web//kid"))
+			p.OnDrift = profile.ReplaceAny
+			content := "1"
+			if name == "beside the drift" {
+				content = "2"
+			}
+			m.Load(t, kerneltest.Blob(content, loaded...))
+			refused(t, m.Kernel(), p, loaded[len(loaded)-1], "change_hat", ".remove")
+			m.Remove(t, loaded[len(loaded)-1])
+			ensure(t, m.Kernel(), p)
+		})
 	}
+	t.Run("complain mode makes its own", func(t *testing.T) {
+		m := kerneltest.New(t)
+		p := want(t, kerneltest.Blob("1", "web"))
+		p.Compiled[0].Mode = profile.Complain
+		m.Load(t, kerneltest.Blob("1", "web", "web//null-x"))
+		ensure(t, m.Kernel(), p)
+		if m.Writes(t) != 0 {
+			t.Error("loaded what was there")
+		}
+	})
 }
 
 func TestRemovedProfileIsLoadedIntoAnotherDirectory(t *testing.T) {

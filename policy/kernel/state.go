@@ -104,19 +104,20 @@ func (s *state) setVerdict(v verdict) error {
 		verdictFormat, v.boot, v.name, v.content, v.revision, v.dir))
 }
 
-// owned tells whether we loaded a profile of that name in this boot.
-func (s *state) owned(name, boot string) bool {
+// owned tells whether we loaded the profile that is in that directory below policy/profiles, in this boot. One that was
+// removed and loaded by somebody else is in another.
+func (s *state) owned(name, boot, dir string) bool {
 	if s == nil {
 		return false
 	}
 	var buf [1024]byte
 	text, err := readOnceAt(s.fd, fileOf("owned.", name), unix.O_NOFOLLOW|unix.O_NONBLOCK, buf[:])
-	return err == nil && string(text) == boot+"\n"+name+"\n"
+	return err == nil && string(text) == boot+"\n"+name+"\n"+dir+"\n"
 }
 
 // setOwned is for after the kernel took the profile: a load that failed owns nothing.
-func (s *state) setOwned(name, boot string) error {
-	return s.write(fileOf("owned.", name), boot+"\n"+name+"\n")
+func (s *state) setOwned(name, boot, dir string) error {
+	return s.write(fileOf("owned.", name), boot+"\n"+name+"\n"+dir+"\n")
 }
 
 // fileOf names a file for a profile.

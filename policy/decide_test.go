@@ -166,6 +166,13 @@ func TestDecide(t *testing.T) {
 				`or have the policy defined and added to the rule's "request" list`,
 		},
 		{
+			name:  "a built-in policy that the index has no need of",
+			facts: Facts{Engine: EngineContainerd, Privileged: true, Request: new("keep"), RequestKey: Annotation},
+			refused: `policy "keep", asked for by annotation oci-apparmor/policy, is not allowed here: the rule for ` +
+				`privileged containers (policy.yaml line 11) allows strict and hands-off; ` +
+				`ask for one of these, remove the annotation, or have keep added to the rule's "request" list`,
+		},
+		{
 			name:  "an empty request is a request",
 			facts: Facts{Engine: EngineContainerd, Namespace: "kube-system", Request: new(""), RequestKey: Annotation},
 			refused: `policy "", asked for by annotation oci-apparmor/policy, does not exist: the rule for ` +
@@ -262,7 +269,7 @@ func TestHostileRequests(t *testing.T) {
 	x := index(t, node())
 	for _, request := range []string{
 		"unconfined", "u", ":", "::docker-default", "&x", "x//&unconfined", "web\n", " web", "web ", "WEB", "we", "webb",
-		"web\x00", "\xff\xfe", "\u202eweb", "docker-nginx", "keep", "*", "web,batch", strings.Repeat("a", 300),
+		"web\x00", "\xff\xfe", "\u202eweb", "docker-nginx", "*", "web,batch", strings.Repeat("a", 300),
 		strings.Repeat("\U0001f600", 100000), "x\nlevel=info msg=\"all is well\"", "\x1b[2J",
 	} {
 		facts := Facts{Engine: EngineContainerd, Request: &request, RequestKey: Annotation + "." + request,

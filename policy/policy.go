@@ -14,6 +14,9 @@ const Annotation = "oci-apparmor/policy"
 // Keep, in place of a profile's name, leaves the engine's choice of profile as it is.
 const Keep = "keep"
 
+// Baseline is the policy that is there without a definition, unless the policy file gives it another one.
+const Baseline = "baseline"
+
 // Policy is a node's whole policy, checked and compiled.
 type Policy struct {
 	Profiles    []Profile

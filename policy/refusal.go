@@ -40,6 +40,7 @@ func (r *Refusal) Error() string {
 // refuse gives the refusal of a request by the rule that is for the container, if one is.
 func (x Index) refuse(f Facts, r *rule) *Refusal {
 	_, known := x.entryIndex(*f.Request)
+	known = known || *f.Request == Keep || *f.Request == Baseline // the index has them only where they are used
 	refusal := &Refusal{Request: *f.Request, Key: f.RequestKey, Known: known}
 	if r == nil {
 		return refusal

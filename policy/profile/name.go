@@ -2,7 +2,9 @@ package profile
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // MaxName is the longest name in bytes that a profile may have. The kernel makes a directory of the name, a dot and a
@@ -39,14 +41,20 @@ func CheckName(name string) error {
 		switch {
 		case alnum:
 		case i == 0:
-			return fmt.Errorf("profile name %s begins with %s: it must begin with a letter or digit",
-				quote(name), quote(name[:1]))
+			return fmt.Errorf("profile name %s begins with %s: it must begin with an ASCII letter or digit",
+				quote(name), character(name))
 		case !strings.Contains("._+-", name[i:i+1]):
 			return fmt.Errorf("profile name %s holds %s: letters, digits and . _ + - are allowed",
-				quote(name), quote(name[i:i+1]))
+				quote(name), character(name[i:]))
 		}
 	}
 	return nil
+}
+
+// character shows the first character of s, which may be no character at all.
+func character(s string) string {
+	_, n := utf8.DecodeRuneInString(s)
+	return strconv.Quote(s[:n])
 }
 
 // checkFullName is CheckName for a main profile's name and for that of a child, "main//child", part by part.

@@ -1,6 +1,7 @@
 package policyfile
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
@@ -10,7 +11,7 @@ import (
 // What needs no definition.
 const (
 	builtInProfile = "docker-default" // generated from the template of its name
-	builtInPolicy  = "baseline"       // uses it
+	builtInPolicy  = policy.Baseline  // uses it
 )
 
 // checker makes a policy of a document.
@@ -124,7 +125,11 @@ func (c *checker) rule(r *rule) {
 		}
 		def := c.policies[at.value]
 		if def == nil {
-			c.errs.add(at.place, "policy %.64q is not defined%s", at.value, didYouMean(at.value, sortedKeys(c.policies)))
+			hint := didYouMean(at.value, sortedKeys(c.policies))
+			if c.profiles[at.value] != nil && profile.CheckName(at.value) == nil {
+				hint = fmt.Sprintf("; %[1]s is a profile: say policies: {%[1]s: {profile: %[1]s}}", at.value)
+			}
+			c.errs.add(at.place, "policy %.64q is not defined%s", at.value, hint)
 			continue
 		}
 		if def.name.value == builtInPolicy && !def.name.given() {

@@ -158,7 +158,34 @@ func (p *parser) syntax(err error) {
 		before, _, _ := bytes.Cut(p.file.text, []byte("*"+m[1]))
 		at.line = 1 + bytes.Count(before, []byte("\n"))
 	}
-	p.errs.add(at, "is not YAML, near here: %s", what)
+	at, hint := p.hint(at, what)
+	if hint == "" {
+		p.errs.add(at, "is not YAML, near here: %s", what)
+		return
+	}
+	p.errs.add(at, "is not YAML: %s (%s)", hint, what)
+}
+
+// indentingTab is a line with a tab where YAML wants blanks: before its text, or behind the dash of a list's item.
+var indentingTab = regexp.MustCompile(`^[ -]*\t`)
+
+// hint says what a person did who gets one of the YAML library's usual errors, and where, if that is known better.
+func (p *parser) hint(at place, what string) (place, string) {
+	switch {
+	case strings.Contains(what, "cannot start any token"), strings.Contains(what, "tab character"):
+		lines := bytes.Split(p.file.text, []byte("\n"))
+		for n := at.line; n <= at.line+1 && n <= len(lines); n++ { // the library is off by one behind some lines
+			if tab := indentingTab.Find(lines[n-1]); tab != nil {
+				at.line, at.column = n, len(tab)
+				return at, "a tab: indent with spaces"
+			}
+		}
+	case yamlNoAlias.MatchString(what), strings.Contains(what, "expected alphabetic or numeric character"):
+		return at, "a pattern that begins with * must be in quotes"
+	case strings.Contains(what, "mapping values are not allowed"):
+		return at, "perhaps a blank is missing behind a colon in the line before"
+	}
+	return at, ""
 }
 
 // plainYAML refuses what makes a file mean something else than it seems to, or far more: aliases, anchors, merge keys
@@ -379,9 +406,11 @@ func (p *parser) profile(key, value *yaml.Node) {
 }
 
 func (p *parser) policy(key, value *yaml.Node) {
-	if profile.CheckName(key.Value) != nil {
+	if key.Value != "" && strings.HasPrefix("unconfined", key.Value) {
+		p.fault(key, "policy name %.64q is a beginning of \"unconfined\": choose another name", key.Value)
+	} else if profile.CheckName(key.Value) != nil {
 		p.fault(key, "policy name %.64q: it must be a letter or digit, then letters, digits and . _ + -, %d bytes at "+
-			"most, and no beginning of \"unconfined\"", key.Value, profile.MaxName)
+			"most", key.Value, profile.MaxName)
 	} else if key.Value == policy.Keep {
 		p.fault(key, "policy keep is built in: it leaves the engine's choice as it is; choose another name")
 	}

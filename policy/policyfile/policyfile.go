@@ -214,14 +214,29 @@ assign:
 // readText reads a profile's text. A relative path is one of the configuration directory, and stays in it.
 func readText(dir, path string) ([]byte, error) {
 	if filepath.IsAbs(path) {
-		return readRegular(maxText, func() (*os.File, error) { return open(path) })
+		text, err := readRegular(maxText, func() (*os.File, error) { return open(path) })
+		return text, missing(path, err)
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
-	return readRegular(maxText, func() (*os.File, error) { return root.OpenFile(path, flags, 0) })
+	text, err := readRegular(maxText, func() (*os.File, error) { return root.OpenFile(path, flags, 0) })
+	var errno syscall.Errno
+	if e := new(fs.PathError); errors.As(err, &e) && !errors.As(err, &errno) { // os.Root's own
+		err = fmt.Errorf("%s leads out of %s: a relative path stays inside of it, an absolute one may lead anywhere (%w)",
+			path, dir, err)
+	}
+	return text, missing(filepath.Join(dir, path), err)
+}
+
+// missing words the error for a file that is not there.
+func missing(path string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w: create it, or correct the path", path, syscall.ENOENT)
+	}
+	return err
 }
 
 // flags open a file for reading. Opening a FIFO does not wait for a writer.

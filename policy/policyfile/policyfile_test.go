@@ -342,13 +342,16 @@ func TestProfileTexts(t *testing.T) {
 		{"a link within the directory", "profiles/inside", 5, ""},
 		{"the largest", "profiles/largest", maxText, ""},
 		{"too large", "profiles/larger", 0, "more than 1 MiB"},
-		{"a link out of the directory", "profiles/outside", 0, "escapes"},
+		{"a link out of the directory", "profiles/outside", 0, "a relative path stays inside"},
 		{"out of the directory", "../" + filepath.Base(outside) + "/secret", 0, "escapes"},
 		{"a link to itself", "profiles/loop", 0, "too many levels"},
 		{"a directory", "profiles", 0, "not a regular file"},
 		{"a FIFO", "profiles/fifo", 0, "not a regular file"},
 		{"a device", "/dev/zero", 0, "not a regular file"},
-		{"nothing", "profiles/none", 0, "no such file"},
+		{"nothing", "profiles/none", 0, filepath.Join(dir, "profiles/none") +
+			": no such file or directory: create it, or correct the path"},
+		{"nothing at an absolute path", "/nonexistent", 0,
+			"/nonexistent: no such file or directory: create it, or correct the path"},
 		{"a NUL", "profiles/\x00", 0, "invalid argument"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -1,0 +1,96 @@
+package policyfile
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/oci-apparmor/oci-apparmor/policy"
+)
+
+// CheckAccess refuses a policy that somebody else than root and the caller could have written. It looks at the
+// configuration directory, the policy files, the texts of p's profiles, and the directories that these are in, links
+// followed. p is what Read gave for dir.
+//
+// The error is an Errors where the fault is a file's owner or mode.
+func CheckAccess(dir string, p *policy.Policy) error {
+	names, err := policyFiles(dir)
+	if err != nil {
+		return err
+	}
+	for _, p := range p.Profiles {
+		if p.Template == "" {
+			names = append(names, p.Source)
+		}
+	}
+	c := access{seen: make(map[string]bool)}
+	for _, name := range []string{".", dropIns, profiles} {
+		if err := c.check(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	for _, name := range names {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(dir, name)
+		}
+		if err := c.check(name); err != nil {
+			return err
+		}
+		if err := c.directories(dir, name); err != nil {
+			return err
+		}
+	}
+	if len(c.errs) > 0 {
+		return c.errs
+	}
+	return nil
+}
+
+type access struct {
+	seen map[string]bool
+	errs Errors
+}
+
+// directories checks those that the file is in: up to dir where it is below it, and else only the last one.
+func (c *access) directories(dir, file string) error {
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return err
+	}
+	if file, err = filepath.EvalSymlinks(file); err != nil {
+		return err
+	}
+	for at := filepath.Dir(file); at != dir; at = filepath.Dir(at) {
+		if err := c.check(at); err != nil {
+			return err
+		}
+		if !strings.HasPrefix(at, dir+"/") {
+			break
+		}
+	}
+	return nil
+}
+
+func (c *access) check(path string) error {
+	if c.seen[path] {
+		return nil
+	}
+	c.seen[path] = true
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	// In a sticky directory nobody renames or removes what is not theirs.
+	if mode := info.Mode(); mode&0o022 != 0 && mode&fs.ModeSticky == 0 {
+		c.errs.add(place{file: path}, "others can write to it (mode %04o): see whether they did, then run chmod go-w %s",
+			mode.Perm(), path)
+	}
+	if owner := info.Sys().(*syscall.Stat_t).Uid; owner != 0 && int(owner) != os.Geteuid() {
+		c.errs.add(place{file: path}, "it belongs to uid %d, who must not decide about containers: see what it says, then "+
+			"run chown root %s", owner, path)
+	}
+	return nil
+}

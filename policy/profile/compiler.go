@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -49,6 +50,9 @@ func NewCompiler(features []byte) (*Compiler, error) {
 		return nil, errors.New("no kernel features are given: apparmor_parser would silently compile profiles that " +
 			"mediate neither mounts nor signals")
 	}
+	if err := balanced(features); err != nil {
+		return nil, err
+	}
 	// Parsers since 5.0 compress what they write where the kernel could take it so. Every kernel takes it uncompressed,
 	// and only so can it be read here.
 	f, err := withoutFeature(string(features), "compressed_load")
@@ -60,6 +64,26 @@ func NewCompiler(features []byte) (*Compiler, error) {
 		return nil, err
 	}
 	return &Compiler{Parser: parser, features: []byte(f)}, nil
+}
+
+// balanced refuses features of which a part is missing. The parser would take them for those of an older kernel.
+func balanced(features []byte) error {
+	depth := 0
+	for i, c := range features {
+		switch c {
+		case '{':
+			depth++
+		case '}':
+			depth--
+		}
+		if depth < 0 {
+			return fmt.Errorf("kernel features: line %d has a closing brace too many", 1+bytes.Count(features[:i], []byte("\n")))
+		}
+	}
+	if depth > 0 {
+		return fmt.Errorf("kernel features: the text is cut off, so that %d braces stay open", depth)
+	}
+	return nil
 }
 
 // findParser gives the path of the first apparmor_parser in dirs. For root it must be root's, and nobody else's to
@@ -104,16 +128,55 @@ func (c *Compiler) Version(ctx context.Context) (string, error) {
 }
 
 // Compile compiles a profile text into a blob that defines exactly the profile name and children of it, all in mode.
-// source says where the text comes from, for errors.
+// source says where the text comes from, for errors. The error is a *TextError.
 //
 // The text itself says enforce mode (which is to say nothing), or mode. The same text gives the same bytes, as long as
 // parser, features and the files that the text includes are the same.
 func (c *Compiler) Compile(ctx context.Context, name string, mode Mode, source string, text []byte) (Blob, error) {
 	b, err := c.compile(ctx, name, mode, text)
 	if err != nil {
-		return Blob{}, fmt.Errorf("compile %s for profile %s: %w", source, quote(name), err)
+		return Blob{}, textError(source, text, err)
 	}
 	return b, nil
+}
+
+// TextError is the error for a text that does not compile.
+type TextError struct {
+	Source string // where the text comes from
+	Line   int    // from 1; 0 where it is not known
+	Msg    string // with the parser's words
+	Err    error  // what is behind it; Msg says it, too
+}
+
+// Error gives it in the form that editors and compilers share, SOURCE:LINE: MESSAGE.
+func (e *TextError) Error() string {
+	if e.Line == 0 {
+		return e.Source + ": " + e.Msg
+	}
+	return fmt.Sprintf("%s:%d: %s", e.Source, e.Line, e.Msg)
+}
+
+// Unwrap gives what is behind the error.
+func (e *TextError) Unwrap() error { return e.Err }
+
+// textError takes the line out of the parser's words: "AppArmor parser error at line 3: syntax error, ...", or "... error
+// for PROFILE in FILE at line 3: ..." (yyerror, parser/parser_misc.c). Where they name a file it is an included one, and
+// they stay as they are.
+func textError(source string, text []byte, err error) *TextError {
+	e := &TextError{Source: source, Msg: err.Error(), Err: err}
+	before, said, _ := strings.Cut(e.Msg, "AppArmor parser error")
+	where, said, _ := strings.Cut(said, " at line ")
+	digits, words, found := strings.Cut(said, ": ")
+	line, notANumber := strconv.Atoi(digits)
+	if !found || notANumber != nil || strings.Contains(where, " in ") {
+		return e
+	}
+	e.Line, e.Msg = line, before+words
+	// Not every version of the parser names the file.
+	if bytes.Contains(text, []byte("include")) {
+		e.Msg += fmt.Sprintf("; if that is not in line %d, it is in line %d of a file that this one includes", line, line)
+	}
+	return e
 }
 
 func (c *Compiler) compile(ctx context.Context, name string, mode Mode, text []byte) (Blob, error) {
@@ -139,6 +202,10 @@ func (c *Compiler) compile(ctx context.Context, name string, mode Mode, text []b
 	if err != nil {
 		return Blob{}, err
 	}
+	if own := mains(blob); len(own) == 1 && own[0] != name {
+		return Blob{}, fmt.Errorf("the name after `profile` is %s, and must be the key %s (without a policy file: the name"+
+			" of the file)", quote(own[0]), quote(name))
+	}
 	if err := blob.Check(name, mode); err != nil {
 		return Blob{}, err
 	}
@@ -149,6 +216,17 @@ func (c *Compiler) compile(ctx context.Context, name string, mode Mode, text []b
 		}
 	}
 	return blob, nil
+}
+
+// mains gives the names of the profiles that are no children.
+func mains(b Blob) []string {
+	var names []string
+	for _, p := range b.Profiles {
+		if !strings.Contains(p.Name, "//") {
+			names = append(names, p.Name)
+		}
+	}
+	return names
 }
 
 // output runs apparmor_parser on a text and gives what it writes.

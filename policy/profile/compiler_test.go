@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -75,7 +76,7 @@ func TestCompile(t *testing.T) {
 		{"in kill mode", Kill, string(family), nil},
 		{"says the mode itself", Complain, "profile family flags=(complain) { file, }", nil},
 		{"children say the mode", Kill, "profile family { file, profile kid flags=(kill) { file, } }", nil},
-		{"a wrong name", Enforce, "profile other { file, }", []string{`"other" (enforce)`, "testdata/family"}},
+		{"a wrong name", Enforce, "profile other { file, }", []string{"testdata/family: the name after `profile` is \"other\", and must be the key \"family\""}},
 		{"a second profile", Enforce, "profile family { file, } profile unprivileged_userns { file, }",
 			[]string{"unprivileged_userns"}},
 		{"nothing", Enforce, "# nothing\n", []string{"no profile"}},
@@ -86,8 +87,8 @@ func TestCompile(t *testing.T) {
 		{"a child that complains under enforce", Enforce, "profile family { file, profile kid flags=(complain) { file, } }",
 			[]string{`"family//kid" into complain`}},
 		{"complain in the text under kill", Kill, "profile family flags=(complain) { file, }", []string{"into kill"}},
-		{"a syntax error", Enforce, "profile family {\n  file,\n  bogus foo,\n}\n", []string{"line 3", "testdata/family"}},
-		{"a missing include", Enforce, "profile family {\n  include <nowhere>\n}\n", []string{"line 2", "nowhere"}},
+		{"a syntax error", Enforce, "profile family {\n  file,\n  bogus foo,\n}\n", []string{"testdata/family:3: syntax error, unexpected "}},
+		{"a missing include", Enforce, "profile family {\n  include <nowhere>\n}\n", []string{"testdata/family:2: Could not open 'nowhere'"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -118,6 +119,21 @@ func TestCompileIsReproducible(t *testing.T) {
 		if !bytes.Equal(b.Data, first) {
 			t.Fatal("the same text gave other bytes")
 		}
+	}
+}
+
+// A line that the parser may have counted in an included file is said to be one, and what did not compile can be told.
+func TestTextError(t *testing.T) {
+	c := fakeCompiler(t, "echo 'AppArmor parser error at line 1: bad' >&2; exit 1")
+	_, err := c.Compile(t.Context(), "x", Enforce, "profiles/x", []byte("profile x {\n include <y>\n}\n"))
+	wantError(t, err, "profiles/x:1: bad", "line 1 of a file that this one includes")
+	var text *TextError
+	if !errors.As(err, &text) || text.Source != "profiles/x" || text.Line != 1 {
+		t.Errorf("error %#v, want line 1 of profiles/x", text)
+	}
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		t.Errorf("error %v does not wrap the parser's exit", err)
 	}
 }
 
@@ -186,10 +202,13 @@ func TestCompileWhenTheParserMisbehaves(t *testing.T) {
 		{"it works", printing(t, good), nil},
 		{"it does not read the text", strings.TrimPrefix(printing(t, good), "cat >/dev/null; "), nil},
 		{"it warns", "echo 'Warning: x' >&2; " + printing(t, good), nil},
-		{"it fails", "echo 'AppArmor parser error at line 3: bad' >&2; exit 1", []string{"line 3: bad", "exit status 1"}},
+		{"it fails", "echo 'AppArmor parser error at line 3: bad' >&2; exit 1", []string{"profiles/x:3: bad (run ", "exit status 1"}},
+		{"it fails in a file that is included",
+			"echo 'AppArmor parser error for x in /etc/apparmor.d/abstractions/y at line 3: bad' >&2; exit 1",
+			[]string{"profiles/x: AppArmor parser error for x in /etc/apparmor.d/abstractions/y at line 3: bad"}},
 		{"it fails in silence", "exit 7", []string{"exit status 7"}},
 		{"it fails and exits 0", "echo 'AppArmor parser error at line 3: bad' >&2; " + printing(t, good),
-			[]string{"line 3: bad"}},
+			[]string{"profiles/x:3: apparmor_parser: bad"}},
 		{"it has no features and exits 0", "echo 'Cache read/write disabled: interface file missing.' >&2; " +
 			printing(t, good), []string{"interface file missing"}},
 		{"it compiles for no known kernel", printing(t, minimal(0x202005, "x", "", 0)), []string{"kernel ABI 5"}},
@@ -323,7 +342,11 @@ func TestNewCompiler(t *testing.T) {
 	_, err := NewCompiler([]byte(" \n"))
 	wantError(t, err, "no kernel features")
 	_, err = NewCompiler([]byte("policy {compressed_load {yes"))
-	wantError(t, err, "closing brace")
+	wantError(t, err, "2 braces stay open")
+	_, err = NewCompiler([]byte("policy {set_load {yes\n}\n}\n}\n"))
+	wantError(t, err, "line 4 has a closing brace too many")
+	_, err = NewCompiler([]byte("policy {set_load {yes\n}\n"))
+	wantError(t, err, "1 braces stay open")
 	c, err := NewCompiler([]byte("policy {compressed_load {yes\n}\nset_load {yes\n}\n}\n"))
 	if errors.Is(err, ErrNoParser) {
 		t.Skip(err)

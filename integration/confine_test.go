@@ -16,6 +16,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/integration/guest"
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 )
 
 // What the project promises of a container, shown by the label that the kernel gives and by operations that it denies
@@ -234,6 +235,158 @@ func TestFloorDeniesWhatEitherDenies(t *testing.T) {
 	})
 }
 
+// The floor of a rule is below whatever the rule gives; a request that it refuses gets the assigned policy, with a warning.
+func TestFloorAndFallbackOfARule(t *testing.T) {
+	setPolicy(t, floorPolicy)
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		b := inside.NewBundle(t, asks("batch"))
+		b.ID = "floored-" + b.ID
+		c, o := b.TryStart(t, rt.wrapped)
+		if c == nil {
+			t.Fatal(o.Stderr)
+		}
+		wantConfined(t, c, webTries, "batch", "web")
+		if !strings.Contains(o.Stderr, "batch") || !strings.Contains(o.Stderr, "level=warning") {
+			t.Errorf("no warning that the request was refused: %q", o.Stderr)
+		}
+		b = inside.NewBundle(t, asks("work"))
+		b.ID = "floored-" + b.ID
+		c = b.Start(t, rt.wrapped)
+		wantConfined(t, c, bothTries, "base", "batch", "work")
+		wantSignalsAndTraces(t, c)
+	})
+}
+
+// crun takes what stands before a NUL in a key of JSON, and older ones take ./c1 for c1.
+func TestWhatRuntimesReadOtherwiseIsRefused(t *testing.T) {
+	setPolicy(t, webPolicy)
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		for _, key := range []string{`apparmorProfile\u0000x`, "AppArmorProfile", "apparmorProfile"} {
+			b := inside.NewBundle(t, asks("web"), names("work"))
+			path := filepath.Join(b.Dir, "config.json")
+			config := read(t, path)
+			twice := strings.Replace(config, `"apparmorProfile"`, `"`+key+`": "unconfined", "apparmorProfile"`, 1)
+			if twice == config {
+				t.Fatal("the spec names no profile")
+			}
+			write(t, path, twice)
+			wantRefused(t, b, rt.wrapped, "runtimes disagree")
+		}
+		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		for _, id := range []string{"./" + c.ID, c.ID + "/", c.ID + "/."} {
+			args := byFile(t, c, new("unconfined"))("/bin/probe", "write", "/etc/x")
+			if o := inside.Run(t, rt.wrapped, "exec", args[0], args[1], id); strings.Contains(o.Stdout, "ok") {
+				t.Errorf("exec in %s: %s", id, o.Stdout)
+			}
+		}
+		file := filepath.Join(t.TempDir(), "process.json")
+		write(t, file, `{"apparmorProfile\u0000x":"unconfined","args":["/bin/probe","write","/etc/x"],"cwd":"/","user":{"uid":0,"gid":0}}`)
+		if o := inside.Run(t, rt.wrapped, "exec", "--process", file, c.ID); strings.Contains(o.Stdout, "ok") || o.Code == 0 {
+			t.Errorf("exec with a NUL in a key: exit code %d, %s", o.Code, o.Stdout)
+		}
+	})
+}
+
+// A hat that was loaded under our profile's name stays when ours replaces it, and a process can enter it at will.
+func TestHatOfAForeignProfileIsNoWayOut(t *testing.T) {
+	setPolicy(t, webPolicy)
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		wantLabel(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), "web")
+		inside.LoadProfile(t, "profile web flags=(attach_disconnected) { file, signal, ^evil flags=(attach_disconnected) { file, signal, } }")
+		wantRefused(t, inside.NewBundle(t, asks("web")), rt.wrapped, "web//evil", "change_hat")
+		inside.RemoveProfile(t, "web//evil")
+		wantConfined(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
+	})
+}
+
+func TestTwoContainersOfOneIDAtOnce(t *testing.T) {
+	setPolicy(t, webPolicy)
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		for i := range 5 {
+			id := fmt.Sprintf("twice-%d", i)
+			var bundles [2]*inside.Bundle
+			for j := range bundles {
+				asked := asks([]string{"web", "work"}[j])
+				bundles[j] = inside.NewBundle(t, asked, func(s *specs.Spec) { s.Process.Args = []string{"/bin/probe", "sleep"} })
+				bundles[j].ID = id
+			}
+			var created [2]inside.Outcome
+			var wg sync.WaitGroup
+			for j, b := range bundles {
+				wg.Go(func() {
+					cmd := exec.Command(rt.wrapped, "create", "--bundle", b.Dir, id)
+					time.Sleep(time.Duration(i*j) * 20 * time.Millisecond)
+					created[j] = inside.RunCommand(t, cmd)
+				})
+			}
+			wg.Wait()
+			if (created[0].Code == 0) == (created[1].Code == 0) {
+				t.Errorf("of two containers of one id, want one: %+v", created)
+			}
+			inside.MustRun(t, rt.wrapped, "start", id)
+			winner := bundles[0]
+			if created[1].Code == 0 {
+				winner = bundles[1]
+			}
+			c := &inside.Container{Bundle: winner, Runtime: rt.wrapped}
+			asked, what := "web", webTries
+			if winner == bundles[1] {
+				asked, what = "work", workTries
+			}
+			wantLabel(t, c, asked)
+			wantExecConfined(t, c, what, asked+" (enforce)", byFile(t, c, new("unconfined")))
+			inside.MustRun(t, rt.wrapped, "delete", "--force", id)
+		}
+	})
+}
+
+func TestContainerWhoseRecordIsLost(t *testing.T) {
+	setPolicy(t, webPolicy)
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		// Somebody deletes a container in a mount namespace of his own, where the runtime's root is empty.
+		inside.MustRun(t, "unshare", "--mount", "sh", "-c", "mount -t tmpfs t /run/"+filepath.Base(rt.bare)+
+			"; "+rt.wrapped+" delete nosuch; true")
+		wantExecConfined(t, c, webTries, "web (enforce)", byFile(t, c, new("unconfined")))
+		if err := os.RemoveAll("/run/oci-apparmor/containers"); err != nil {
+			t.Fatal(err)
+		}
+		wantExecConfined(t, c, webTries, "web (enforce)", byFile(t, c, new("unconfined")))
+		wantExecConfined(t, c, webTries, "web (enforce)", byCommandLine(c))
+	})
+}
+
+func TestExecWithAProcessFileOnStandardInput(t *testing.T) {
+	setPolicy(t, webPolicy)
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		for op, want := range (tries{"label": "web (enforce)", "write /etc/x": denied, "write /tmp/x": "ok"}) {
+			file := byFile(t, c, new("unconfined"))(append([]string{"/bin/probe"}, strings.Fields(op)...)...)[1]
+			cmd := exec.Command(rt.wrapped, "exec", "--process", "/dev/stdin", c.ID)
+			cmd.Stdin = strings.NewReader(read(t, file))
+			if o := inside.RunCommand(t, cmd); strings.TrimSpace(o.Stdout) != want {
+				t.Errorf("%s: %q, want %q (%s)", op, o.Stdout, want, o.Stderr)
+			}
+		}
+	})
+}
+
+func TestExecAfterThePolicyLostTheProfile(t *testing.T) {
+	setPolicy(t, webPolicy)
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		writePolicy(t, webPolicy, texts)
+		inside.MustRun(t, "oci-apparmor", "policy", "apply")
+		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		writePolicy(t, keepPolicy, nil)
+		inside.MustRun(t, "oci-apparmor", "policy", "apply")
+		wantExecConfined(t, c, webTries, "web (enforce)", byFile(t, c, nil))
+		inside.LoadProfile(t, loose("web"))
+		if o := c.Exec(t, "/bin/probe", "write", "/etc/x"); o.Code == 0 || !strings.Contains(o.Stderr, "no longer has") {
+			t.Errorf("exec under a loosened profile: exit code %d, %s%s", o.Code, o.Stdout, o.Stderr)
+		}
+	})
+}
+
 func TestRequestThatIsNotAllowedIsRefused(t *testing.T) {
 	setPolicy(t, webPolicy)
 	requests := map[string]string{ // as JSON
@@ -407,12 +560,15 @@ func TestStackedLabelsCountAsThePolicys(t *testing.T) {
 		write(t, sysctl, "1")
 		t.Cleanup(func() { write(t, sysctl, string(old)) })
 		eachRuntime(t, func(t *testing.T, rt arms) {
-			check(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
-			c := inside.NewBundle(t, asks("batch")).Start(t, rt.wrapped) // a generated profile, on a floor
-			check(t, c, webTries, "base", "batch")
-			if o := c.Exec(t, "/bin/probe", "label"); !strings.Contains(o.Stdout, "//&unconfined") {
-				t.Logf("exec'd processes have label %q here: not the stack that was expected", o.Stdout)
+			c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+			check(t, c, webTries, "web")
+			// Which processes get the stack differs by kernel and runtime; those that runc starts by exec do in all.
+			label := c.ExecProbe(t, "label")
+			l, err := kernel.ParseLabel(label)
+			if err != nil || !l.Covers("web") || filepath.Base(rt.bare) == "runc" && !l.Covers("web", "unconfined") {
+				t.Errorf("exec'd processes have label %q: not the stack that this test is about (%v)", label, err)
 			}
+			check(t, inside.NewBundle(t, asks("batch")).Start(t, rt.wrapped), webTries, "base", "batch") // generated, on a floor
 		})
 	})
 	t.Run("crun under its own profile", func(t *testing.T) {

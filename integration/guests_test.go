@@ -58,7 +58,9 @@ func TestGuests(t *testing.T) {
 		boots = append(boots, boot{g, guest.Variant{}})
 	}
 	for _, v := range guest.Variants {
-		boots = append(boots, boot{guests[0], v})
+		for _, g := range guests {
+			boots = append(boots, boot{g, v})
+		}
 	}
 	two := make(chan struct{}, 2) // at a time: each takes a processor and 3 GiB
 	for _, b := range boots {

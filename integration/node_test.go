@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -51,6 +52,11 @@ policies:
   work:  {profile: work, floor: base}
   batch: {profile: batch, floor: base}
 assign:
+  - container: ["floored-*"]
+    policy: web
+    request: [work]
+    floor: batch
+    onRefused: assigned
   - policy: web
     request: [work, batch]
 `
@@ -186,8 +192,9 @@ func wantLabel(t *testing.T, c *inside.Container, profiles ...string) {
 	if err != nil || !label.Covers(profiles...) {
 		t.Errorf("the process of container %s has label %q, want %q (%v)", c.ID, text, profiles, err)
 	}
-	if len(label.Components) == len(profiles) && label.Mode != "enforce" {
-		t.Errorf("the process of container %s is in mode %s, want enforce", c.ID, label.Mode)
+	// What crun and the kernel add to a stack makes its mode mixed, where it is no profile that confines.
+	if want := "enforce"; label.Mode != want && !(label.Mode == "mixed" && slices.Contains(label.Components, "crun")) {
+		t.Errorf("the process of container %s has label %q, want mode %s", c.ID, text, want)
 	}
 }
 
@@ -225,6 +232,14 @@ func wantExecConfined(t *testing.T, c *inside.Container, what tries, label strin
 	}
 	for op, want := range ops {
 		args := append([]string{"exec"}, how(append([]string{"/bin/probe"}, strings.Fields(op)...)...)...)
+		if args[1] == "--process" {
+			before := read(t, args[2])
+			defer func() {
+				if after := read(t, args[2]); after != before {
+					t.Errorf("the caller's process file was changed from %s to %s", before, after)
+				}
+			}()
+		}
 		if o := inside.Run(t, c.Runtime, args...); o.Code != 0 || strings.TrimSpace(o.Stdout) != want {
 			t.Errorf("container %s, %s exec %q: %q, want %q (exit code %d, %s)", c.ID, c.Runtime, args[1:], o.Stdout, want,
 				o.Code, o.Stderr)
@@ -242,8 +257,9 @@ func byCommandLine(c *inside.Container, options ...string) func(args ...string) 
 // byFile is exec with a process file as engines write it. profile nil leaves the field out.
 func byFile(t *testing.T, c *inside.Container, profile *string) func(args ...string) []string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "process.json")
+	dir := t.TempDir()
 	return func(args ...string) []string {
+		path := filepath.Join(dir, strings.ReplaceAll(strings.Join(args, "-"), "/", "_"))
 		p := map[string]any{
 			"args": args, "cwd": "/", "env": []string{"PATH=/bin", "GODEBUG=asyncpreemptoff=1"},
 			"user": map[string]int{"uid": 0, "gid": 0},
@@ -256,11 +272,6 @@ func byFile(t *testing.T, c *inside.Container, profile *string) func(args ...str
 			t.Fatal(err)
 		}
 		write(t, path, string(data))
-		t.Cleanup(func() {
-			if after := read(t, path); after != string(data) && strings.Contains(after, fmt.Sprint(args)) {
-				t.Errorf("the caller's process file was changed from %s to %s", data, after)
-			}
-		})
 		return []string{"--process", path, c.ID}
 	}
 }

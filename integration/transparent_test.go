@@ -26,9 +26,10 @@ var blanks = regexp.MustCompile(` +`)
 
 // One session, once without and once with the wrapper: what every call prints and returns must be the same.
 func TestWrapperIsTransparent(t *testing.T) {
-	setPolicy(t, keepPolicy)
+	setPolicy(t, webPolicy)
 	session := func(t *testing.T, runtime string) (said []string) {
-		b := inside.NewBundle(t, func(s *specs.Spec) { s.Process.Args = []string{"/bin/probe", "sleep"} })
+		// Under the bare runtime, the spec names what the policy gives.
+		b := inside.NewBundle(t, asks("web"), names("web"), func(s *specs.Spec) { s.Process.Args = []string{"/bin/probe", "sleep"} })
 		inside.RunCommand(t, exec.Command(runtime, "create", "--bundle", b.Dir, b.ID))
 		t.Cleanup(func() { inside.Run(t, runtime, "delete", "--force", b.ID) })
 		pid := strconv.Itoa((&inside.Container{Bundle: b, Runtime: runtime}).Pid(t))
@@ -59,6 +60,9 @@ func TestWrapperIsTransparent(t *testing.T) {
 		say("", "start", b.ID)
 		say(`{"memory":{"limit":67108864}}`, "update", "--resources", "-", b.ID)
 		say(`not json`, "update", "--resources", "-", b.ID)
+		say("", "pause", b.ID)
+		say("", "state", b.ID)
+		say("", "resume", b.ID)
 		say("", "ps", "--format", "json", b.ID)
 		say("", "exec", b.ID, "sh", "-c", "echo out; echo err >&2; exit 7")
 		say("from stdin", "exec", b.ID, "cat")
@@ -79,6 +83,7 @@ func TestWrapperIsTransparent(t *testing.T) {
 		return said
 	}
 	eachRuntime(t, func(t *testing.T, rt arms) {
+		wantLabel(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), "web") // and so loads it
 		bare, wrapped := session(t, rt.bare), session(t, rt.wrapped)
 		for i := range bare {
 			if bare[i] != wrapped[i] {

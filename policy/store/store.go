@@ -20,6 +20,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,6 +34,16 @@ const Dir = "/var/lib/oci-apparmor"
 
 // ErrNone says that no policy was ever applied.
 var ErrNone = errors.New("no policy was ever applied: run oci-apparmor policy apply")
+
+// lostLink is ErrNone with other words, for a store with generations of which none is in force: the link was removed, or
+// the first apply was cut off.
+type lostLink struct{}
+
+func (lostLink) Error() string {
+	return "none of its generations is in force, because the link current is gone: run oci-apparmor policy apply"
+}
+
+func (lostLink) Is(target error) bool { return target == ErrNone }
 
 // Bounds on what is read, in bytes.
 const (
@@ -63,14 +74,23 @@ func (s Store) Current() (*Generation, error) {
 			err = fmt.Errorf("%w: run oci-apparmor policy apply to write it anew", err)
 		}
 	}
+	if err == ErrNone && s.hasGenerations() {
+		err = lostLink{}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the applied policy in %s: %w", s.Dir, err)
 	}
 	g, err := s.open(number, index)
 	if err != nil {
-		return nil, fmt.Errorf("the applied policy in %s: %w: run oci-apparmor policy apply to write it anew", s.Dir, err)
+		return nil, fmt.Errorf("the applied policy in %s: %w", s.Dir, err)
 	}
 	return g, nil
+}
+
+// hasGenerations says whether there are any that are finished.
+func (s Store) hasGenerations() bool {
+	entries, err := os.ReadDir(filepath.Join(s.Dir, "generations"))
+	return err == nil && slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name()[0] != '.' })
 }
 
 func (s Store) open(number uint64, index []byte) (*Generation, error) {

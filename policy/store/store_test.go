@@ -23,6 +23,30 @@ func TestCurrentWithoutAnApply(t *testing.T) {
 	}
 }
 
+func TestCurrentTellsALostLinkFromAFreshMachine(t *testing.T) {
+	s := newStore(t)
+	apply(t, s, "one")
+	if err := os.Remove(s.Dir + "/current"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.Current()
+	if !errors.Is(err, ErrNone) || strings.Contains(err.Error(), "no policy was ever applied") ||
+		!strings.Contains(err.Error(), "the link current is gone: run oci-apparmor policy apply") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestCurrentSaysOnceWhatToDo(t *testing.T) {
+	s := newStore(t)
+	apply(t, s, "one")
+	if err := os.WriteFile(s.Dir+"/current/index", []byte("junk"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Current(); err == nil || strings.Count(err.Error(), "policy apply") != 1 {
+		t.Errorf("error %v", err)
+	}
+}
+
 // Whatever is wrong with the store, no policy comes out of it, and the error is not the one of a fresh machine.
 func TestCurrentRefuses(t *testing.T) {
 	chmod := func(name string, mode os.FileMode) func(Store) error {

@@ -20,7 +20,7 @@ func TestDemoOnAMachineWithAppArmor(t *testing.T) {
 	}
 	before := len(inside.Profiles(t))
 	out := inside.MustRun(t, "demo", "--host", "--bin", "/usr/local/bin")
-	for _, said := range []string{"demo-web (enforce)", "touch: /etc/denied: Permission denied", "has been replaced"} {
+	for _, said := range []string{"demo-web (enforce)", "touch: /etc/app.conf: Permission denied", "has been replaced"} {
 		if !strings.Contains(out, said) {
 			t.Errorf("it does not say %q: %s", said, out)
 		}

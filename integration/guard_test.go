@@ -23,7 +23,8 @@ func hooked(stage string, hook specs.Hook) func(*specs.Spec) {
 		h := []specs.Hook{hook}
 		s.Hooks = &specs.Hooks{}
 		if stage == "prestart" {
-			s.Hooks.Prestart = h //nolint:staticcheck // deprecated, and what older engines still write
+			//lint:ignore SA1019 what older engines still write
+			s.Hooks.Prestart = h
 		} else {
 			s.Hooks.CreateRuntime = h
 		}

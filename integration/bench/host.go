@@ -154,7 +154,8 @@ func wrapped(bin, dir string) error {
 	a, b, bare := times[1], times[2], times[3]
 	added := a.median() - b.median()
 	line("runc run through the wrapper ÷ bare", 1+float64(added)/float64(bare.median()), 1.08, "",
-		fmt.Sprintf("with the wrapper %s, without %s, both by way of a stand-in for the profile; bare %s", a, b, bare))
+		fmt.Sprintf("with the wrapper %s, without %s, both by way of a stand-in for the profile; bare %s", a, b, bare),
+		"an execve of one more Go program is most of it, and runc alone is fast here: see the next figure")
 
 	times, err = measure(200, fresh,
 		func() error { return start(empty, wrapper, "create", "--bundle", asked, id())() },
@@ -165,7 +166,8 @@ func wrapped(bin, dir string) error {
 	}
 	w, e := times[1], times[2]
 	line("the wrapper's added time on create ÷ an empty Go program", float64(w.median()-e.median())/float64(e.median()), 2, "",
-		fmt.Sprintf("wrapper that ends in an empty program %s, empty program alone %s", w, e))
+		fmt.Sprintf("wrapper that ends in an empty program %s, empty program alone %s", w, e),
+		"a Go program that only reads a file and execs another takes 1.2 of these already")
 
 	if err := fresh(); err != nil {
 		return err
@@ -179,7 +181,9 @@ func wrapped(bin, dir string) error {
 		return err
 	}
 	line("the wrapper's peak memory ÷ an empty Go program's", float64(peak)/float64(base), 1.3, "",
-		fmt.Sprintf("maximum resident set size %d ÷ %d, in the same unit", peak, base))
+		fmt.Sprintf("maximum resident set size %d ÷ %d, in the same unit", peak, base),
+		"nearly all of it are pages of the program's own file, which is 2.2 times as large; a Go program that prints a line "+
+			"with fmt and execs is at 1.4 already. It is gone with the execve")
 	return nil
 }
 
@@ -211,7 +215,7 @@ func ensured(p policy.Profile) error {
 	if err != nil {
 		return err
 	}
-	line("ensure, already loaded, unchanged kernel", micros(times[0].median()), 50, "µs", times[0].String())
+	line("ensure, already loaded, unchanged kernel", micros(times[0].median()), 50, "µs", times[0].String(), "")
 	return nil
 }
 
@@ -244,7 +248,7 @@ func decided(dir string) error {
 			mark = 0
 		}
 		line(fmt.Sprintf("decision with %d rules and policies, the last one, store included", n),
-			micros(times[0].median()), mark, "µs", times[0].String())
+			micros(times[0].median()), mark, "µs", times[0].String(), "")
 	}
 	return nil
 }

@@ -49,8 +49,9 @@ func measure(n int, functions ...func() error) ([]series, error) {
 // missed counts the figures that are over their marks.
 var missed int
 
-// line prints a figure, and its mark where it has one (0: to be reported only).
-func line(name string, value, mark float64, unit, detail string) {
+// line prints a figure, and its mark where it has one (0: to be reported only). why is the reason of a figure that is
+// over its mark, as far as it is known.
+func line(name string, value, mark float64, unit, detail, why string) {
 	verdict := "report"
 	if mark > 0 {
 		verdict = fmt.Sprintf("at most %g%s: ok", mark, unit)
@@ -59,12 +60,15 @@ func line(name string, value, mark float64, unit, detail string) {
 			missed++
 		}
 	}
-	fmt.Printf("%-58s %8.3f%-3s %s\n    %s\n", name, value, unit, verdict, detail)
+	fmt.Printf("%-60s %8.3f%-3s %s\n    %s\n", name, value, unit, verdict, detail)
+	if mark > 0 && value > mark && why != "" {
+		fmt.Printf("    because %s\n", why)
+	}
 }
 
 // ratio prints a/b by medians.
-func ratio(name string, mark float64, a, b series, what string) {
-	line(name, float64(a.median())/float64(b.median()), mark, "", fmt.Sprintf("%s; %s ÷ %s", what, a, b))
+func ratio(name string, mark float64, a, b series, what, why string) {
+	line(name, float64(a.median())/float64(b.median()), mark, "", fmt.Sprintf("%s; %s ÷ %s", what, a, b), why)
 }
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }

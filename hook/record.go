@@ -2,19 +2,15 @@ package hook
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
@@ -171,168 +167,4 @@ func (r *Record) parseProfile(dec *jsontext.Decoder, name string) error {
 	})
 	r.Profiles = append(r.Profiles, p)
 	return err
-}
-
-// recordPath names a record by a hash: ids are the workload's, and one id may be used under several roots.
-func (h *Host) recordPath(w Wiring, id string) string {
-	sum := sha256.Sum256([]byte(w.Root + "\x00" + id))
-	return filepath.Join(h.Containers, hex.EncodeToString(sum[:16])+".json")
-}
-
-// remember writes the record of a container that is about to be created, where there is none of its id: of two that
-// are created at once, the runtime lets one live, and it must be the one that is remembered.
-func (h *Host) remember(w Wiring, r *Record) error {
-	if err := os.MkdirAll(h.Containers, 0o700); err != nil {
-		return fmt.Errorf("remembering the container: %w", err)
-	}
-	unlock, err := h.lock()
-	if err != nil {
-		return fmt.Errorf("remembering the container: %w", err)
-	}
-	defer unlock()
-	if err := notThere(w, r.ID); err != nil {
-		return err
-	}
-	path := h.recordPath(w, r.ID)
-	if other, err := readRecord(path); err == nil && other.creating() && other.PID != r.PID {
-		return fmt.Errorf("another container of that id is being created at this moment, by process %d", other.PID)
-	}
-	data, err := r.marshal()
-	if err != nil {
-		return err
-	}
-	tmp := path + "." + strconv.Itoa(os.Getpid())
-	err = os.WriteFile(tmp, data, 0o600)
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		os.Remove(tmp)
-		return fmt.Errorf("remembering the container: %w", err)
-	}
-	return nil
-}
-
-// lock keeps others from writing records, for the few microseconds that it takes to look and write.
-func (h *Host) lock() (unlock func(), err error) {
-	fd, err := unix.Open(filepath.Join(h.Containers, "lock"), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		if err = unix.Flock(fd, unix.LOCK_EX); err != unix.EINTR {
-			break
-		}
-	}
-	if err != nil {
-		unix.Close(fd)
-		return nil, err
-	}
-	return func() { unix.Close(fd) }, nil
-}
-
-// notThere gives an error when the runtime has a container of that id. It would refuse the new one itself, but only
-// after we had taken the running one's label for the new one's.
-func notThere(w Wiring, id string) error {
-	dir := filepath.Join(w.Root, id)
-	if _, err := os.Lstat(dir); err == nil {
-		return fmt.Errorf("a container with that id exists already: %s", dir)
-	}
-	return nil
-}
-
-// Recall gives what is remembered of a container; fs.ErrNotExist for one that Prepare did not decide upon.
-func (h *Host) Recall(w Wiring, id string) (*Record, error) { return readRecord(h.recordPath(w, id)) }
-
-func readRecord(path string) (*Record, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	r := new(Record)
-	if err := r.parse(data); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return r, nil
-}
-
-// Forget drops what is remembered of a container that the runtime is about to delete. While its process is alive it
-// is kept, since the runtime may fail to delete it, and processes may be started in it: Sweep sees to it later.
-func (h *Host) Forget(w Wiring, id string) {
-	if pid, there := initOf(w, id); !there || pid >= 0 && !processAlive(pid, "") {
-		os.Remove(h.recordPath(w, id))
-	}
-}
-
-// Sweep forgets the containers below w.Root that their runtime no longer knows. A root that cannot be seen from here
-// proves nothing.
-func (h *Host) Sweep(w Wiring) {
-	if info, err := os.Stat(w.Root); err != nil || !info.IsDir() {
-		return
-	}
-	paths, _ := filepath.Glob(filepath.Join(h.Containers, "*.json"))
-	for _, path := range paths {
-		r, err := readRecord(path)
-		if err != nil || r.Root != w.Root || r.creating() {
-			continue
-		}
-		if _, err := os.Lstat(filepath.Join(r.Root, r.ID)); errors.Is(err, fs.ErrNotExist) {
-			os.Remove(path)
-		}
-	}
-}
-
-// creating tells whether the process that creates the container is still at it.
-func (r *Record) creating() bool { return processAlive(r.PID, r.Started) }
-
-// initOf gives the pid of a container's init process, from where runtimes keep it: state.json (runc: init_process_pid)
-// or status (crun: pid); -1 where the container is there and its pid cannot be told.
-func initOf(w Wiring, id string) (pid int, there bool) {
-	dir := filepath.Join(w.Root, id)
-	data, err := os.ReadFile(filepath.Join(dir, "state.json"))
-	if err != nil {
-		data, err = os.ReadFile(filepath.Join(dir, "status"))
-	}
-	if err != nil {
-		_, err := os.Lstat(dir)
-		return -1, !errors.Is(err, fs.ErrNotExist)
-	}
-	pid = -1
-	d := document{data: data}
-	err = d.parse(func(dec *jsontext.Decoder) error {
-		_, err := object(dec, nil, func(key string) error {
-			v, _, err := value(dec)
-			if err == nil && (key == "init_process_pid" || key == "pid") {
-				pid, err = strconv.Atoi(string(v))
-			}
-			return err
-		})
-		return err
-	})
-	if err != nil {
-		pid = -1
-	}
-	return pid, true
-}
-
-// processAlive tells whether a process exists and is no zombie, and, unless started is empty, is the one that started
-// then.
-func processAlive(pid int, started string) bool {
-	at, alive := startOf(pid)
-	return alive && (started == "" || at == started)
-}
-
-// startOf gives when a process started, in clock ticks since boot, and whether it is there and no zombie (proc(5),
-// /proc/pid/stat).
-func startOf(pid int) (started string, alive bool) {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if pid <= 0 || err != nil {
-		return "", false
-	}
-	// "PID (COMM) STATE ...": COMM may hold anything, so look from its end. The start time is the 22nd of all fields.
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
-		return "", false
-	}
-	return fields[19], true
 }

@@ -51,6 +51,9 @@ func TestInsideAPolicyNamespace(t *testing.T) {
 		}
 	})
 	rt := armsOf(t, "runc")
+	// What is known of the profile outside says nothing of the inside, and the other way round.
+	wantConfined(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
+	unload(t, "web")
 	b := inside.NewBundle(t, asks("web"))
 	t.Cleanup(func() { inside.Run(t, rt.wrapped, "delete", "--force", b.ID) })
 	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
@@ -81,4 +84,5 @@ func TestInsideAPolicyNamespace(t *testing.T) {
 	if o := inside.RunCommand(t, cmd); strings.TrimSpace(o.Stdout) != "ok" {
 		t.Errorf("write /tmp/x: %q %q, want ok", o.Stdout, o.Stderr)
 	}
+	wantConfined(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
 }

@@ -98,7 +98,11 @@ func (k *Kernel) Ensure(ctx context.Context, profiles []Profile) ([]Loaded, erro
 	if err != nil {
 		return nil, k.explain(err)
 	}
-	e := ensuring{k: k, state: s, boot: string(id)}
+	namespace, err := k.namespace()
+	if err != nil {
+		return nil, k.explain(err)
+	}
+	e := ensuring{k: k, state: s, boot: string(id) + " " + namespace}
 	loaded := make([]Loaded, len(profiles))
 	for i := range profiles {
 		if loaded[i], err = e.ensure(ctx, &profiles[i], revision); err != nil {
@@ -112,7 +116,7 @@ func (k *Kernel) Ensure(ctx context.Context, profiles []Profile) ([]Loaded, erro
 type ensuring struct {
 	k     *Kernel
 	state *state
-	boot  string
+	boot  string // and the policy namespace: what a verdict and a record of ownership hold for
 }
 
 // ensure does it for one profile. The revision was read before.

@@ -68,6 +68,18 @@ func (k *Kernel) Revision() (int64, error) {
 	return revision, nil
 }
 
+// namespace tells this process's policy namespace from others of the same boot, whose revisions count by themselves: by
+// the inode of the directory to which the link policy leads every process of it (policy_get_link,
+// security/apparmor/apparmorfs.c).
+func (k *Kernel) namespace() (string, error) {
+	var stat unix.Stat_t
+	path := k.FS + "/policy"
+	if err := unix.Stat(path, &stat); err != nil {
+		return "", &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return strconv.FormatUint(stat.Ino, 10), nil
+}
+
 // bootID reads what tells this boot from any other.
 func (k *Kernel) bootID(buf []byte) ([]byte, error) {
 	text, err := readOnce(k.BootID, 0, buf)

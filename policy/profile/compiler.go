@@ -50,7 +50,7 @@ func NewCompiler(features []byte) (*Compiler, error) {
 		return nil, errors.New("no kernel features are given: apparmor_parser would silently compile profiles that " +
 			"mediate neither mounts nor signals")
 	}
-	if err := balanced(features); err != nil {
+	if err := whole(features); err != nil {
 		return nil, err
 	}
 	// Parsers since 5.0 compress what they write where the kernel could take it so. Every kernel takes it uncompressed,
@@ -66,22 +66,11 @@ func NewCompiler(features []byte) (*Compiler, error) {
 	return &Compiler{Parser: parser, features: []byte(f)}, nil
 }
 
-// balanced refuses features of which a part is missing. The parser would take them for those of an older kernel.
-func balanced(features []byte) error {
-	depth := 0
-	for i, c := range features {
-		switch c {
-		case '{':
-			depth++
-		case '}':
-			depth--
-		}
-		if depth < 0 {
-			return fmt.Errorf("kernel features: line %d has a closing brace too many", 1+bytes.Count(features[:i], []byte("\n")))
-		}
-	}
-	if depth > 0 {
-		return fmt.Errorf("kernel features: the text is cut off, so that %d braces stay open", depth)
+// whole refuses features that were cut off: the parser would take them for those of an older kernel. Braces that close
+// nothing it passes over, as AppArmor 3.0 ships them in abi/kernel-5.4-vanilla.
+func whole(features []byte) error {
+	if open := bytes.Count(features, []byte("{")) - bytes.Count(features, []byte("}")); open > 0 {
+		return fmt.Errorf("kernel features: the text is cut off, so that %d braces stay open", open)
 	}
 	return nil
 }

@@ -343,8 +343,6 @@ func TestNewCompiler(t *testing.T) {
 	wantError(t, err, "no kernel features")
 	_, err = NewCompiler([]byte("policy {compressed_load {yes"))
 	wantError(t, err, "2 braces stay open")
-	_, err = NewCompiler([]byte("policy {set_load {yes\n}\n}\n}\n"))
-	wantError(t, err, "line 4 has a closing brace too many")
 	_, err = NewCompiler([]byte("policy {set_load {yes\n}\n"))
 	wantError(t, err, "1 braces stay open")
 	c, err := NewCompiler([]byte("policy {compressed_load {yes\n}\nset_load {yes\n}\n}\n"))

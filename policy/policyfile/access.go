@@ -13,13 +13,20 @@ import (
 
 // CheckAccess refuses a policy that somebody else than root and the caller could have written. It looks at the
 // configuration directory, the policy files, the texts of p's profiles, and the directories that these are in, links
-// followed. p is what Read gave for dir.
+// followed. p is what Read gave for the directory path, or ReadFile for the file path.
 //
 // The error is an Errors where the fault is a file's owner or mode.
-func CheckAccess(dir string, p *policy.Policy) error {
-	names, err := policyFiles(dir)
+func CheckAccess(path string, p *policy.Policy) error {
+	info, err := os.Stat(path)
 	if err != nil {
 		return err
+	}
+	dir, names := filepath.Dir(path), []string{filepath.Base(path)}
+	if info.IsDir() {
+		dir = path
+		if names, err = policyFiles(dir); err != nil {
+			return err
+		}
 	}
 	for _, p := range p.Profiles {
 		if p.Template == "" {

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -24,9 +26,13 @@ func applyCommand(n *node) *cobra.Command {
 		Use:   "apply",
 		Short: "Check the policy, compile its profiles, and put it in force",
 		Long: `Check the policy, compile its profiles, and put it in force for containers that
-start from now on. Running containers keep what they have until they are
-started again. Run it after every change to the policy file or to a profile,
+start from now on. Run it after every change to the policy file or to a profile,
 and after an upgrade of AppArmor or of the kernel.
+
+Nothing is loaded into the kernel by this. A changed profile is, with the next
+start or exec of any container that needs it; the kernel replaces it in place,
+so it then holds for all running containers that have it. Which profiles a
+running container has does not change until it is started again.
 
 A policy with an error in it is not applied: the last good one stays in force.`,
 		Args: cobra.NoArgs,
@@ -42,7 +48,7 @@ A policy with an error in it is not applied: the last good one stays in force.`,
 
 func (n *node) apply(ctx context.Context, o applyOptions) error {
 	s := store.Store{Dir: o.store}
-	lock, err := s.Lock(ctx)
+	lock, err := n.lock(ctx, s)
 	if err != nil {
 		return &failure{cannot, asRoot(err)}
 	}
@@ -54,11 +60,16 @@ func (n *node) apply(ctx context.Context, o applyOptions) error {
 	if err != nil {
 		return notApplied(before, err)
 	}
+	if n.root {
+		if err := policyfile.CheckAccess(o.config, p); err != nil {
+			return notApplied(before, &failure{cannot, err})
+		}
+	}
 	var c compiler
 	m := store.Manifest{Version: version(), Kernel: n.uname, Config: absolute(o.config)}
 	if len(p.Profiles) > 0 { // a policy that keeps everything needs neither a parser nor AppArmor
 		var features []byte
-		if c, features, err = n.newCompiler(o.features); err != nil {
+		if c, features, err = n.newCompiler(ctx, o.features); err != nil {
 			return notApplied(before, err)
 		}
 		if m.Parser, err = c.Version(ctx); err != nil {
@@ -71,7 +82,7 @@ func (n *node) apply(ctx context.Context, o applyOptions) error {
 	}
 
 	show := &progress{node: n, quiet: o.quiet}
-	g, changed, err := lock.Apply(ctx, p, c, m, show.report)
+	g, changed, err := lock.Apply(ctx, p, located(c, configOf(o.config), p), m, show.report)
 	show.close()
 	var bad *store.CompileError
 	if errors.As(err, &bad) {
@@ -84,6 +95,29 @@ func (n *node) apply(ctx context.Context, o applyOptions) error {
 		return nil
 	}
 	return n.printApplied(g, before, changed)
+}
+
+// patience is how long nothing is said while another apply is waited for.
+const patience = time.Second
+
+// lock takes the store's lock, and says so where it has to wait for it.
+func (n *node) lock(ctx context.Context, s store.Store) (*store.Lock, error) {
+	var lock *store.Lock
+	var err error
+	done := make(chan struct{})
+	go func() {
+		lock, err = s.Lock(ctx)
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(patience):
+		path := filepath.Join(s.Dir, "lock")
+		fmt.Fprintf(n.stderr, "oci-apparmor: waiting at most %v for another oci-apparmor policy apply, which holds %s (fuser %s "+
+			"names it)\n", store.LockWait, path, path)
+		<-done
+	}
+	return lock, err
 }
 
 // notApplied adds to a failure what it means for the node.
@@ -112,6 +146,7 @@ func (n *node) printApplied(g, before *store.Generation, changed bool) error {
 		out.line("generation %d is in force, the first on this node", g.Number)
 	}
 	out.policy(p, 20)
+	out.notes(p)
 	return out.err
 }
 

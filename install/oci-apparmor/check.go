@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -38,27 +39,34 @@ neither root nor AppArmor, unless the profiles are to be compiled.`,
 }
 
 func (n *node) check(ctx context.Context, o checkOptions) error {
+	if o.features != "" && !o.compile {
+		return &failure{usage, errors.New("--features is for compiling: give --compile with it")}
+	}
 	p, err := readPolicy(o.path)
 	if err != nil {
 		return err
 	}
 	compiled := ""
 	if o.compile && len(p.Profiles) > 0 {
-		c, _, err := n.newCompiler(o.features)
+		c, _, err := n.newCompiler(ctx, o.features)
 		if err != nil {
 			return err
 		}
 		show := &progress{node: n}
-		_, _, err = store.Compile(ctx, p, c, show.report)
+		_, _, err = store.Compile(ctx, p, located(c, configOf(o.path), p), show.report)
 		show.close()
 		if err != nil {
 			return &failure{badPolicy, err}
 		}
 		compiled = ", all of them compiled"
 	}
-	_, err = fmt.Fprintf(n.stdout, "ok: %s%s, %s, %s\n", count(len(p.Profiles), "profile", "profiles"), compiled,
-		count(len(p.Policies), "policy", "policies"), count(len(p.Assignments), "rule", "rules"))
-	return err
+	out := &printer{w: n.stdout}
+	out.line("ok: %s", summary(p, compiled))
+	out.notes(p)
+	if !o.compile && len(p.Profiles) > 0 {
+		out.line("profiles not compiled: check --compile does that")
+	}
+	return out.err
 }
 
 func count(n int, one, many string) string {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -16,11 +17,12 @@ import (
 // are generated.
 func readPolicy(path string) (*policy.Policy, error) {
 	info, err := os.Stat(path)
-	if err != nil {
+	missing := errors.Is(err, fs.ErrNotExist) && filepath.Ext(path) != ".yaml" && filepath.Ext(path) != ".yml"
+	if err != nil && !missing {
 		return nil, &failure{cannot, asRoot(err)}
 	}
 	read := policyfile.ReadFile
-	if info.IsDir() {
+	if missing || info.IsDir() { // a directory that is missing gets the advice of an empty one
 		read = policyfile.Read
 	}
 	p, err := read(path)
@@ -35,6 +37,14 @@ func readPolicy(path string) (*policy.Policy, error) {
 		return nil, &failure{cannot, asRoot(err)}
 	}
 	return nil, &failure{badPolicy, err}
+}
+
+// configOf gives the configuration directory of what readPolicy reads.
+func configOf(path string) string {
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		return filepath.Dir(path)
+	}
+	return path
 }
 
 func schemaCommand(n *node) *cobra.Command {

@@ -1,57 +1,72 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
-	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 )
 
 // question is what explain is asked.
 type question struct {
 	store, file string // decide by the applied policy, or by a file
 	json        bool
-	pid         int
+	pid         processID
 
 	bundle, root, engine, id string
 
 	annotations                      []string
+	keys                             []string // of the container's annotations, set by facts
 	namespace, pod, container, image string
 	privileged, sandbox              bool
 }
 
 func explainCommand(n *node) *cobra.Command {
 	var q question
+	described := []string{"annotation", "namespace", "pod", "container", "image", "privileged", "sandbox"}
 	cmd := &cobra.Command{
 		Use:   "explain",
 		Short: "Say what is decided for a container, and why",
 		Long: `Say what is decided for a container, and why: for the bundle of one, or for one
-that the flags describe. Nothing is started or changed.
+that the flags describe. Nothing is started, loaded or changed.
 
-The exit code is 4 where the container would be refused.`,
+The exit code is 4 where the container would be refused: by the policy, because
+AppArmor cannot be used here, or because somebody else's profile is in the way.
+It is 5 where the process of --pid is not confined as decided, and 3 where that
+cannot be told. Otherwise it is 0, as ` + "`oci-apparmor --help`" + ` lists.`,
 		Example: `  oci-apparmor policy explain --bundle . --root /run/runc
   oci-apparmor policy explain --engine containerd --namespace shop \
       --image docker.io/library/nginx:1 --annotation oci-apparmor/policy=web
   oci-apparmor policy explain --annotation oci-apparmor/policy=web --pid 4711`,
 		Args: cobra.NoArgs,
-		RunE: action(func(*cobra.Command, []string) error { return n.explain(q) }),
+		RunE: action(func(cmd *cobra.Command, _ []string) error {
+			if err := exclusive(cmd, "file", "store"); err != nil {
+				return err
+			}
+			for _, name := range described {
+				if err := exclusive(cmd, "bundle", name); err != nil {
+					return err
+				}
+			}
+			return n.explain(cmd.Context(), q)
+		}),
 	}
 	f := cmd.Flags()
 	f.StringVar(&q.store, "store", n.store, "`directory` of the applied policy")
 	f.StringVar(&q.file, "file", "", "decide by this policy `file` or directory, applied or not")
 	f.BoolVar(&q.json, "json", false, "print JSON")
-	f.IntVar(&q.pid, "pid", 0, "tell whether this `process` is confined as decided")
+	f.Var(&q.pid, "pid", "tell whether this `process` is confined as decided")
 
 	f.StringVar(&q.bundle, "bundle", "", "the container's bundle, a `directory` with its config.json")
 	f.StringVar(&q.root, "root", "", "the `directory` given to its runtime as --root, which tells the engine")
 	f.StringVar(&q.engine, "engine", "", "the `engine`: "+strings.Join(engines, ", "))
 	f.StringVar(&q.id, "id", "", "the container's `id`")
-	described := []string{"annotation", "namespace", "pod", "container", "image", "privileged", "sandbox"}
 	f.StringArrayVar(&q.annotations, "annotation", nil, "an annotation of the container, `KEY=VALUE`; may be repeated")
 	f.StringVar(&q.namespace, "namespace", "", "its Kubernetes `namespace`")
 	f.StringVar(&q.pod, "pod", "", "its pod's `name`")
@@ -59,12 +74,36 @@ The exit code is 4 where the container would be refused.`,
 	f.StringVar(&q.image, "image", "", "its `image`")
 	f.BoolVar(&q.privileged, "privileged", false, "it is privileged")
 	f.BoolVar(&q.sandbox, "sandbox", false, "it is a pod's pause container")
-	for _, name := range described {
-		cmd.MarkFlagsMutuallyExclusive("bundle", name)
-	}
-	cmd.MarkFlagsMutuallyExclusive("file", "store")
 	return cmd
 }
+
+// exclusive refuses a command line with both flags.
+func exclusive(cmd *cobra.Command, one, other string) error {
+	if !cmd.Flags().Changed(one) || !cmd.Flags().Changed(other) {
+		return nil
+	}
+	return &failure{usage, fmt.Errorf("--%s and --%s cannot be given together: see %s --help", one, other,
+		cmd.CommandPath())}
+}
+
+// processID is a flag's value.
+type processID int
+
+// Set reads it.
+func (p *processID) Set(s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil || n <= 0 {
+		return errors.New("must be a process id")
+	}
+	*p = processID(n)
+	return nil
+}
+
+// String gives it as help shows a default, which it has none of.
+func (p *processID) String() string { return "" }
+
+// Type is for help.
+func (p *processID) Type() string { return "process" }
 
 var engines = []string{
 	policy.EngineContainerd, policy.EngineCRIO, policy.EngineDocker, policy.EnginePodman, "other",
@@ -78,8 +117,9 @@ type answer struct {
 	Keep       bool   `json:"keep,omitempty"`
 	Label      string `json:"label"` // process.apparmorProfile of the container's spec
 	Reason     string `json:"reason,omitempty"`
-	Warning    string `json:"warning,omitempty"`
 	Refused    string `json:"refused,omitempty"` // why, where the container would not start
+
+	Warnings []string `json:"warnings,omitempty"`
 
 	Profiles []profileJSON  `json:"profiles,omitempty"`
 	Process  *processAnswer `json:"process,omitempty"`
@@ -94,7 +134,7 @@ type processAnswer struct {
 	Lacks    []string `json:"lacks,omitempty"` // profiles of the decision that are not in its label
 }
 
-func (n *node) explain(q question) error {
+func (n *node) explain(ctx context.Context, q question) error {
 	facts, err := q.facts()
 	if err != nil {
 		return err
@@ -103,7 +143,7 @@ func (n *node) explain(q question) error {
 	if err != nil {
 		return err
 	}
-	a := answer{Generation: generation, Engine: facts.Engine}
+	a := answer{Generation: generation, Engine: facts.Engine, Warnings: q.warnings(facts)}
 	if a.Engine == policy.EngineOther {
 		a.Engine = "other"
 	}
@@ -116,19 +156,25 @@ func (n *node) explain(q question) error {
 	case err != nil:
 		return &failure{cannot, err}
 	default:
-		a.Policy, a.Keep, a.Label, a.Reason, a.Warning = d.Policy, d.Keep, d.Label, d.Reason, d.Warning
+		a.Policy, a.Keep, a.Label, a.Reason = d.Policy, d.Keep, d.Label, d.Reason
+		if d.Warning != "" {
+			a.Warnings = append(a.Warnings, d.Warning)
+		}
 		if d.Keep {
 			a.Label = facts.EngineChoice
 		}
 		for _, p := range d.Profiles {
 			j := asProfileJSON(p)
-			j.Kernel = n.inKernel(p)
+			var refusal string
+			if j.Kernel, refusal = n.inKernel(ctx, p); a.Refused == "" {
+				a.Refused = refusal
+			}
 			a.Profiles = append(a.Profiles, j)
 		}
 	}
 	var labelErr error
 	if q.pid != 0 {
-		a.Process, labelErr = n.process(q.pid, a.Profiles)
+		a.Process, labelErr = n.process(int(q.pid), a.Profiles)
 	}
 	if q.json {
 		err = n.printJSON(a)
@@ -142,8 +188,12 @@ func (n *node) explain(q question) error {
 		return &failure{cannot, asRoot(labelErr)}
 	case a.Refused != "":
 		return &failure{code: refused}
+	case a.Process == nil || len(a.Profiles) == 0 || a.Process.Confined:
+		return nil
+	case len(a.Process.Lacks) == 0 && slices.ContainsFunc(a.Profiles, profileJSON.contentUnknown):
+		return &failure{code: cannot}
 	}
-	return nil
+	return &failure{code: notConfined}
 }
 
 // process asks the kernel what confines a process, and compares that with what was decided.
@@ -183,32 +233,10 @@ func (n *node) index(q question) (policy.Index, uint64, error) {
 	return x, 0, err
 }
 
-// inKernel says how the running kernel's profile of a name stands to ours.
-func (n *node) inKernel(p policy.Profile) *kernelJSON {
-	if len(p.Compiled) == 0 {
-		return nil
-	}
-	found, err := n.kernel.Check(kernel.Profile{Name: p.Name, Compiled: p.Compiled})
-	var notReady *kernel.NotReadyError
-	switch {
-	case errors.As(err, &notReady):
-		return &kernelJSON{unknown, "cannot be told: " + notReady.Readiness.String()}
-	case err != nil:
-		return &kernelJSON{unknown, "cannot be told: " + asRoot(err).Error()}
-	case found.Status == kernel.Matches:
-		return &kernelJSON{same, "loaded, with this content"}
-	case found.Status == kernel.Missing:
-		return &kernelJSON{"missing", "not loaded: the next start that needs it loads it"}
-	}
-	return &kernelJSON{"drifted",
-		"loaded with other content: " + found.Part + " is " + found.Have + " and not " + found.Want}
-}
-
 func (n *node) printAnswer(a answer) error {
 	out := &printer{w: n.stdout}
 	switch {
-	case a.Refused != "":
-		out.wrapped("refused   ", a.Refused)
+	case a.Policy == "" && a.Refused != "": // nothing is decided
 	case a.Keep && a.Label == "":
 		out.wrapped("decision  ", a.Reason)
 		out.line("label     none: the engine chose no profile")
@@ -216,8 +244,11 @@ func (n *node) printAnswer(a answer) error {
 		out.wrapped("decision  ", a.Reason)
 		out.line("label     %s", safe(a.Label))
 	}
-	if a.Warning != "" {
-		out.wrapped("warning   ", a.Warning)
+	if a.Refused != "" {
+		out.wrapped("refused   ", a.Refused)
+	}
+	for _, warning := range a.Warnings {
+		out.wrapped("warning   ", warning)
 	}
 	for _, p := range a.Profiles {
 		out.line("profile   %s, mode %s, from %s", p.Name, p.Mode, p.Source)

@@ -2,7 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,6 +41,7 @@ func (q *question) facts() (policy.Facts, error) {
 			return policy.Facts{}, &failure{usage, fmt.Errorf("--annotation %q: it is written KEY=VALUE", a)}
 		}
 		annotations[key] = value
+		q.keys = append(q.keys, key)
 	}
 	// By way of a spec, so that annotations of the engine's mean here what they mean there.
 	config, err := json.Marshal(map[string]any{"process": struct{}{}, "annotations": annotations})
@@ -75,6 +79,9 @@ func (q *question) bundleFacts(w hook.Wiring) (policy.Facts, error) {
 	}
 	name := filepath.Join(dir, "config.json")
 	file, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO is not waited for
+	if errors.Is(err, fs.ErrNotExist) {
+		return policy.Facts{}, &failure{cannot, fmt.Errorf("%s is no bundle: it has no config.json", dir)}
+	}
 	if err != nil {
 		return policy.Facts{}, &failure{cannot, asRoot(err)}
 	}
@@ -87,5 +94,55 @@ func (q *question) bundleFacts(w hook.Wiring) (policy.Facts, error) {
 	if err != nil {
 		return policy.Facts{}, &failure{cannot, fmt.Errorf("%s: %w", name, err)}
 	}
+	q.keys = annotationKeys(config)
 	return f, nil
+}
+
+// annotationKeys gives the annotations of a spec that hook.Identify has read.
+func annotationKeys(config []byte) []string {
+	var spec struct {
+		Annotations map[string]json.RawMessage `json:"annotations"`
+	}
+	if json.Unmarshal(config, &spec) != nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(spec.Annotations))
+}
+
+// warnings says what about a question is likely to be a mistake.
+func (q *question) warnings(f policy.Facts) []string {
+	const ours = "oci-apparmor/"
+	var list []string
+	for _, key := range q.keys {
+		name, one := strings.CutPrefix(key, policy.Annotation+".")
+		if !strings.HasPrefix(key, ours) || key == policy.Annotation || one && name != "" {
+			continue
+		}
+		meant := policy.Annotation
+		if _, container, ok := strings.Cut(key[len(ours):], "."); ok && container != "" {
+			meant += "." + container
+		}
+		list = append(list, fmt.Sprintf("annotation %s means nothing; did you mean %s?", safe(key), safe(meant)))
+	}
+
+	var given []string
+	for _, flag := range []struct{ name, value string }{
+		{"namespace", q.namespace}, {"pod", q.pod}, {"image", q.image},
+	} {
+		if flag.value != "" {
+			given = append(given, flag.name)
+		}
+	}
+	if len(given) > 0 && f.Engine != policy.EngineContainerd && f.Engine != policy.EngineCRIO {
+		whose := "of " + f.Engine
+		switch {
+		case q.engine == "other":
+			whose = "of other engines"
+		case f.Engine == policy.EngineOther:
+			whose = "of no engine that --engine or --root names"
+		}
+		list = append(list, fmt.Sprintf("containers %s carry no %s that can be trusted: a rule for that never fits them", whose,
+			strings.Join(given, " and no ")))
+	}
+	return list
 }

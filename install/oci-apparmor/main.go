@@ -2,7 +2,7 @@
 // force and what would become of a container.
 //
 // Exit codes: 0 done; 1 the policy is bad; 2 the command line is; 3 it cannot be done here; 4 the container that is
-// asked about would be refused.
+// asked about would be refused; 5 the process that is asked about is not confined as decided.
 package main
 
 import (
@@ -15,9 +15,11 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
 func main() {
@@ -50,8 +52,18 @@ func run(ctx context.Context, n *node, args []string) int {
 
 func rootCommand(n *node) *cobra.Command {
 	root := &cobra.Command{
-		Use:           "oci-apparmor",
-		Short:         "Decide which AppArmor profile confines each container on this node",
+		Use:   "oci-apparmor",
+		Short: "Decide which AppArmor profile confines each container on this node",
+		Long: `Decide which AppArmor profile confines each container on this node.
+
+Exit codes:
+  0  done
+  1  the policy is bad
+  2  the command line is
+  3  it cannot be done, or told, here
+  4  policy explain: the container would be refused
+  5  policy explain --pid: the process is not confined as decided`,
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -62,6 +74,14 @@ func rootCommand(n *node) *cobra.Command {
 		RunE:  action(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
 	}
 	policy.AddCommand(applyCommand(n), checkCommand(n), explainCommand(n), showCommand(n), schemaCommand(n))
+	root.SetVersionTemplate("oci-apparmor {{.Version}}\n")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		var bad *pflag.InvalidValueError
+		if errors.As(err, &bad) {
+			return fmt.Errorf("--%s %s: %w", bad.GetFlag().Name, bad.GetValue(), errors.Unwrap(bad))
+		}
+		return err
+	})
 	root.AddCommand(policy, versionCommand(n))
 	return root
 }
@@ -93,6 +113,8 @@ const (
 	usage     = 2
 	cannot    = 3
 	refused   = 4
+
+	notConfined = 5
 )
 
 // failure is an error with an exit code of its own. The error is nil where all has been said on stdout.
@@ -117,7 +139,7 @@ func action(f func(cmd *cobra.Command, args []string) error) func(*cobra.Command
 }
 
 // errorLines gives the errors that err joins, in their order. Each of the policy file's begins with FILE:LINE:COLUMN,
-// for editors to find; the others say which program speaks.
+// and each of a profile's with FILE:LINE, for editors to find; the others say which program speaks.
 func errorLines(err error) []string {
 	if list, ok := err.(interface{ Unwrap() []error }); ok {
 		var lines []string
@@ -126,7 +148,8 @@ func errorLines(err error) []string {
 		}
 		return lines
 	}
-	if _, ok := err.(*policyfile.Error); ok {
+	switch err.(type) {
+	case *policyfile.Error, *profile.TextError:
 		return []string{err.Error()}
 	}
 	return []string{"oci-apparmor: " + strings.TrimRight(err.Error(), "\n")}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -23,6 +24,7 @@ const configDir = "/etc/oci-apparmor"
 type node struct {
 	stdout, stderr io.Writer
 	live           bool // stderr is a terminal, on which a line can be written over
+	root           bool // this process may do what a container's start does
 
 	config string // default of --config
 	store  string // default of --store
@@ -47,6 +49,7 @@ func thisNode() *node {
 		stdout:   os.Stdout,
 		stderr:   os.Stderr,
 		live:     err == nil,
+		root:     os.Geteuid() == 0,
 		config:   configDir,
 		store:    store.Dir,
 		kernel:   kernel.New(),
@@ -74,22 +77,67 @@ func asRoot(err error) error {
 }
 
 // newCompiler gives a compiler for the kernel whose features are in the file, or for the running kernel where file is
-// empty. hash is the sha256 of the features' text.
-func (n *node) newCompiler(file string) (c compiler, features []byte, err error) {
+// empty. features is their text.
+func (n *node) newCompiler(ctx context.Context, file string) (c compiler, features []byte, err error) {
 	if file != "" {
-		features, err = os.ReadFile(file)
-	} else if features, err = profile.ReadFeatures(n.kernel.Features()); err != nil {
-		err = fmt.Errorf("%w; to compile for another machine, name a file of its kernel's features with --features, "+
-			"such as one of those in /etc/apparmor.d/abi", err)
+		return n.compilerFor(ctx, file)
 	}
-	if err != nil {
-		return nil, nil, &failure{cannot, err}
+	if features, err = profile.ReadFeatures(n.kernel.Features()); err != nil {
+		return nil, nil, &failure{cannot, fmt.Errorf("%w; to compile for another machine, name a file of its kernel's "+
+			"features with --features, such as /etc/apparmor.d/abi/3.0", err)}
 	}
-	c, err = n.compiler(features)
-	if err != nil {
+	if c, err = n.compiler(features); err != nil {
 		return nil, nil, &failure{cannot, err}
 	}
 	return c, features, nil
+}
+
+// compilerFor gives a compiler for the kernel whose features are in the file. It compiles an empty profile with it:
+// the parser takes any text for features, and then compiles for a kernel of ten years ago.
+func (n *node) compilerFor(ctx context.Context, file string) (c compiler, features []byte, err error) {
+	if features, err = os.ReadFile(file); err != nil {
+		return nil, nil, &failure{cannot, asRoot(err)}
+	}
+	c, err = n.compiler(features)
+	if errors.Is(err, profile.ErrNoParser) {
+		return nil, nil, &failure{cannot, err}
+	}
+	if err == nil {
+		_, err = c.Compile(ctx, "empty", profile.Enforce, "an empty profile", []byte("profile empty {\n}\n"))
+	}
+	if err != nil {
+		return nil, nil, &failure{cannot, fmt.Errorf("%s is no features file of a kernel that apparmor_parser can compile for, "+
+			"such as /etc/apparmor.d/abi/3.0 is: %w", file, err)}
+	}
+	return c, features, nil
+}
+
+// locatedCompiler names a profile's text in errors as the policy file's faults name files.
+type locatedCompiler struct {
+	compiler
+	sources map[string]string // by the profiles' names
+}
+
+// located gives a compiler for the profiles of p, whose files are below dir.
+func located(c compiler, dir string, p *policy.Policy) locatedCompiler {
+	sources := make(map[string]string, len(p.Profiles))
+	for _, pr := range p.Profiles {
+		switch {
+		case pr.Template != "":
+			sources[pr.Name] = "profile " + pr.Name + " of " + pr.Source
+		case filepath.IsAbs(pr.Source):
+			sources[pr.Name] = pr.Source
+		default:
+			sources[pr.Name] = filepath.Join(dir, pr.Source)
+		}
+	}
+	return locatedCompiler{c, sources}
+}
+
+// Compile is the compiler's.
+func (c locatedCompiler) Compile(ctx context.Context, name string, mode profile.Mode, _ string, text []byte) (
+	profile.Blob, error) {
+	return c.compiler.Compile(ctx, name, mode, c.sources[name], text)
 }
 
 // generate fills in the texts of profiles that come from a template.

@@ -27,6 +27,7 @@ type machine struct {
 	transcript  bytes.Buffer
 	out, errOut bytes.Buffer
 	parser      string // version
+	revision    int    // of the made-up kernel's policy
 }
 
 func newMachine(t *testing.T) *machine {
@@ -42,6 +43,7 @@ func newMachine(t *testing.T) *machine {
 		store:  "store",
 		kernel: &kernel.Kernel{FS: "securityfs", Module: "parameters", State: "run", BootID: "boot_id"},
 		uname:  "6.12.1",
+		root:   true,
 		compiler: func(features []byte) (compiler, error) {
 			return fakeCompiler{m}, nil
 		},
@@ -56,6 +58,8 @@ func newMachine(t *testing.T) *machine {
 	m.write("parameters/enabled", "Y\n")
 	m.write("parameters/hash_policy", "Y\n")
 	m.write("securityfs/features/caps/mask", "chown\n")
+	m.write("boot_id", "2f1e6a0c-93c5-4c1d-8f33-0a4b6c1d2e3f\n")
+	m.write("securityfs/policy/revision", "7\n")
 	m.write("securityfs/policy/profiles/lsb_release.1/name", "lsb_release\n")
 	return m
 }
@@ -68,10 +72,10 @@ func (c fakeCompiler) Version(context.Context) (string, error) { return c.parser
 func (c fakeCompiler) Compile(_ context.Context, name string, mode profile.Mode, source string, text []byte) (
 	profile.Blob, error) {
 	if bytes.Contains(text, []byte("BAD")) {
-		return profile.Blob{}, fmt.Errorf("profile %q: compile %s: syntax error, line 2", name, source)
+		return profile.Blob{}, &profile.TextError{Source: source, Line: 2, Msg: "syntax error"}
 	}
 	data := fmt.Appendf(nil, "%s %s %s", c.parser, name, mode)
-	if !strings.HasPrefix(source, "template") { // those of a template depend on what is installed here
+	if !strings.Contains(source, "template ") { // those of a template depend on what is installed here
 		data = append(data, text...)
 	}
 	compiled := profile.Compiled{Name: name, Mode: mode, SHA256: sha256.Sum256(data)}
@@ -93,6 +97,8 @@ func (m *machine) load(name string, sha256 [32]byte) {
 	dir := "securityfs/policy/profiles/" + name + ".7/"
 	m.write(dir+"name", name+"\n")
 	m.write(dir+"sha256", hex.EncodeToString(sha256[:])+"\n")
+	m.revision++
+	m.write("securityfs/policy/revision", fmt.Sprintln(7+m.revision))
 }
 
 // run runs a command line and adds it, with all that it prints, to the transcript.

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -10,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
@@ -124,6 +127,7 @@ func TestCheck(t *testing.T) {
 	m.write("other/profiles/one", "profile one {}\n")
 	m.run("policy", "check", "other")
 	m.run("policy", "check", "missing")
+	m.run("policy", "check", "missing.yaml")
 	m.write("empty/readme", "")
 	m.run("policy", "check", "empty")
 	m.golden(dir)
@@ -155,6 +159,9 @@ func TestExplain(t *testing.T) {
 	base, _ := g.Index.Profile("node-baseline")
 	m.load("node-baseline", base.Compiled[0].SHA256)
 	m.run("policy", "explain", "--annotation", "oci-apparmor/policy=web", "--pid", "4711")
+	if code, _ := m.run("policy", "explain", "--annotation", "oci-apparmor/policy=web", "--pid", "4712"); code != notConfined {
+		t.Errorf("a process without the floor: exit code %d", code)
+	}
 
 	m.note("who it is decides")
 	m.run("policy", "explain", "--engine", "containerd", "--namespace", "kube-system", "--pid", "4712")
@@ -166,11 +173,160 @@ func TestExplain(t *testing.T) {
 	m.run("policy", "explain", "--container", "sidecar", "--annotation", "oci-apparmor/policy=batch",
 		"--annotation", "oci-apparmor/policy.sidecar=web")
 
+	m.run("policy", "explain", "--engine", "docker", "--namespace", "lab", "--image", "nginx",
+		"--annotation", "oci-apparmor/Policy=web")
+
 	m.note("what may not be asked for")
 	m.run("policy", "explain", "--annotation", "oci-apparmor/policy=unconfined")
 	m.run("policy", "explain", "--annotation", "oci-apparmor/policy=a\n\x1b[31m")
 	m.run("policy", "explain", "--annotation", "oci-apparmor/policy=keep", "--json")
 	m.run("policy", "explain", "--engine", "containerd", "--namespace", "lab", "--annotation", "oci-apparmor/policy=u")
+	m.golden(dir)
+}
+
+// explain's exit code is that of a start: what a start would refuse, explain calls refused.
+func TestExplainRefusesLikeAStart(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		onDrift string
+		spoil   func(m *machine)
+		root    bool
+		code    int
+		says    string
+	}{
+		{"nothing is loaded", "", func(*machine) {}, true, 0, "the next start that needs it loads it"},
+		{"nothing is loaded, and that is known to all", "", func(*machine) {}, false, 0, "the next start that needs it loads it"},
+		{"somebody else's", "", drifted, true, refused, "and not by oci-apparmor"},
+		{"somebody else's, for all we know", "", drifted, false, refused, "refused unless oci-apparmor loaded"},
+		{"ours, of another apply", "", func(m *machine) {
+			m.kernel = kerneltest.New(m.t).Kernel()
+			data := kerneltest.Blob("of another apply", "web")
+			blob, err := profile.Parse(data)
+			if err == nil {
+				_, err = m.kernel.Ensure(m.t.Context(), []kernel.Profile{{Name: "web", Compiled: blob.Profiles,
+					Blob: func() ([]byte, error) { return data, nil }}})
+			}
+			if err != nil {
+				m.t.Fatal(err)
+			}
+		}, true, 0, "the next start that needs it replaces it"},
+		{"to be replaced in any case", ", onDrift: replace", drifted, true, 0, "replaces it"},
+		{"to be replaced in any case, known to all", ", onDrift: replace", drifted, false, 0, "replaces it"},
+		{"never to be replaced", ", onDrift: refuse", drifted, true, refused, "`onDrift: refuse`"},
+		{"never to be replaced, known to all", ", onDrift: refuse", drifted, false, refused, "`onDrift: refuse`"},
+		{"no AppArmor", "", func(m *machine) { m.write("parameters/enabled", "N\n"); os.RemoveAll("securityfs") }, false,
+			refused, "demands profile web"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := newMachine(t)
+			m.write("etc/policy.yaml", "version: 1\nprofiles:\n  web: {file: profiles/web"+test.onDrift+"}\n"+
+				"policies:\n  web: {profile: web}\nassign:\n  - policy: web\n")
+			m.write("etc/profiles/web", "profile web {}\n")
+			if code, _ := m.run("policy", "apply", "--quiet"); code != 0 {
+				t.Fatal(m.errOut.String())
+			}
+			test.spoil(m)
+			m.root = test.root
+			code, out := m.run("policy", "explain")
+			if out = strings.Join(strings.Fields(out), " "); code != test.code || !strings.Contains(out, test.says) ||
+				strings.Contains(out, "refused ") != (code == refused) {
+				t.Errorf("exit code %d, want %d; want %q in\n%s%s", code, test.code, test.says, out, m.errOut.String())
+			}
+		})
+	}
+}
+
+func drifted(m *machine) { m.load("web", [32]byte{1}) }
+
+func TestApplyWaitsAloud(t *testing.T) {
+	m := newShop(t)
+	lock, err := store.Store{Dir: "store"}.Lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(patience+200*time.Millisecond, lock.Unlock)
+	if code, _ := m.run("policy", "apply", "--quiet"); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if got := m.errOut.String(); !strings.Contains(got, "waiting at most 2m0s for another oci-apparmor policy apply, which "+
+		"holds store/lock") || strings.Count(got, "\n") != 1 {
+		t.Errorf("stderr %q", got)
+	}
+}
+
+func TestRootAppliesNothingThatOthersCanWrite(t *testing.T) {
+	m := newShop(t)
+	if err := os.Chmod("etc/profiles/docker-nginx", 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if code, _ := m.run("policy", "check"); code != 0 {
+		t.Errorf("check: exit code %d, %s", code, m.errOut.String())
+	}
+	code, _ := m.run("policy", "apply")
+	if got := m.errOut.String(); code != cannot || !strings.HasPrefix(got, "etc/profiles/docker-nginx: ") ||
+		!strings.Contains(got, "chmod go-w etc/profiles/docker-nginx\noci-apparmor: not applied: ") {
+		t.Errorf("exit code %d, stderr %q", code, got)
+	}
+	if code, _ := m.run("policy", "apply", "--config", "etc/policy.yaml"); code != cannot {
+		t.Errorf("a file by itself: exit code %d, stderr %q", code, m.errOut.String())
+	}
+	m.root = false
+	if code, _ := m.run("policy", "apply", "--quiet"); code != 0 {
+		t.Errorf("not as root: exit code %d, %s", code, m.errOut.String())
+	}
+}
+
+func TestHelpListsTheExitCodes(t *testing.T) {
+	m := newMachine(t)
+	_, out := m.run("--help")
+	for code := range notConfined + 1 {
+		if !strings.Contains(out, fmt.Sprintf("\n  %d  ", code)) {
+			t.Errorf("--help does not tell of exit code %d:\n%s", code, out)
+		}
+	}
+}
+
+// A file that holds no features makes one error, before any profile is compiled.
+func TestFeaturesThatAreNone(t *testing.T) {
+	if _, err := profile.NewCompiler([]byte("caps {mask {chown\n}\n}\n")); err != nil {
+		t.Skipf("no parser: %v", err)
+	}
+	m := newShop(t)
+	m.node.compiler = thisNode().compiler
+	for name, text := range map[string]string{
+		"text": "not features\n", "old": "caps {mask {chown\n}\n}\n", "cut": "caps {mask {chown\n}\n", "empty": "",
+	} {
+		m.write(name, text)
+		for _, args := range [][]string{{"apply"}, {"check", "--compile"}} {
+			code, out := m.run(append(append([]string{"policy"}, args...), "--features", name)...)
+			if got := m.errOut.String(); code != cannot || out != "" || strings.Count(got, " is no features file of a kernel that "+
+				"apparmor_parser can compile for") != 1 || strings.Contains(got, " of 3") {
+				t.Errorf("%s: %q: exit code %d, stderr %s", name, args, code, got)
+			}
+		}
+	}
+}
+
+func TestNotes(t *testing.T) {
+	dir := packageDir(t)
+	m := newMachine(t)
+	m.write("etc/profiles/web", "profile web {}\n")
+	for _, policy := range []string{
+		"",
+		"profiles:\n  web: {file: profiles/web}\npolicies:\n  web: {profile: web}\n",
+		"profiles:\n  web: {file: profiles/web}\n  f: {template: docker-default}\n" +
+			"policies:\n  web: {profile: web}\n  b: {profile: docker-default}\n" +
+			"assign:\n  - {privileged: true, policy: b, floor: f}\n  - {sandbox: true, policy: keep}\n",
+		"profiles:\n  web: {file: profiles/web}\npolicies:\n  web: {profile: web}\n" +
+			"assign:\n  - {policy: baseline, request: [web, keep]}\n",
+	} {
+		m.write("etc/policy.yaml", "version: 1\n"+policy)
+		m.run("policy", "check")
+	}
+	m.run("policy", "apply", "--quiet")
+	m.run("policy", "show")
+	m.write("etc/policy.yaml", "version: 1\nassign:\n  - {engine: docker, policy: keep}\n")
+	m.run("policy", "apply")
 	m.golden(dir)
 }
 
@@ -192,6 +348,10 @@ func TestExplainABundle(t *testing.T) {
 	m.write("b1/config.json", `{"process": `)
 	m.run("policy", "explain", "--bundle", "b1", "--file", "etc")
 	m.run("policy", "explain", "--bundle", "b2", "--file", "etc")
+	m.note("an annotation with a slip of the pen")
+	m.write("b1/config.json", `{"process": {}, "annotations": {"oci-apparmor/polcy": "web", "oci-apparmor/polcy.side": "web", "oci-apparmor/policy.side": "web",
+		"oci-apparmor/policy.": "", "oci-apparmor/\u001b": ""}}`)
+	m.run("policy", "explain", "--bundle", "b1", "--file", "other")
 	m.golden(dir)
 }
 
@@ -232,7 +392,10 @@ func TestWrongCommandLines(t *testing.T) {
 		{"policy", "explain", "--annotation", "oci-apparmor/policy"},
 		{"policy", "explain", "--engine", "lxc"},
 		{"policy", "explain", "--pid", "x"},
+		{"policy", "explain", "--pid", "-1"},
 		{"policy", "explain", "--bundle", ".", "--namespace", "a"},
+		{"policy", "explain", "--file", "etc", "--store", "store"},
+		{"policy", "check", "--features", "features"},
 		{"version", "please"},
 		{"nothing"},
 	} {
@@ -247,6 +410,9 @@ func TestSchemaAndVersion(t *testing.T) {
 	m := newMachine(t)
 	if code, out := m.run("policy", "schema"); code != 0 || !json.Valid([]byte(out)) {
 		t.Errorf("exit code %d, schema %.100q", code, out)
+	}
+	if code, out := m.run("--version"); code != 0 || out != "oci-apparmor "+version()+"\n" {
+		t.Errorf("--version: exit code %d, stdout %q", code, out)
 	}
 	if code, out := m.run("version"); code != 0 || !strings.HasPrefix(out, "oci-apparmor ") {
 		t.Errorf("exit code %d, version %q", code, out)

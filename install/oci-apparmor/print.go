@@ -47,6 +47,13 @@ func (p *printer) wrapped(first, text string) {
 	}
 }
 
+// notes writes what notes gives.
+func (p *printer) notes(pol *policy.Policy) {
+	for _, note := range notes(pol) {
+		p.line("%s", note)
+	}
+}
+
 // safe gives a string of a workload's or the kernel's as it is where a terminal shows it so, and else quoted.
 func safe(s string) string {
 	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {

@@ -57,6 +57,7 @@ func (n *node) show(dir string, asJSON bool) error {
 			" is running: run oci-apparmor policy apply")
 	}
 	out.policy(p, 0)
+	out.notes(p)
 	return out.err
 }
 

@@ -180,6 +180,7 @@ func TestProfileRemovedBetweenCreateAndStart(t *testing.T) {
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		created := func(t *testing.T) (b *inside.Bundle, ran string) {
+			unload(t, "web") // the one that loadOurs has loaded is not ours to replace
 			b = inside.NewBundle(t, asks("web"), func(s *specs.Spec) {
 				s.Process.Args = []string{"/bin/sh", "-c", "touch /tmp/ran; touch /etc/ran; exec probe sleep"}
 			})

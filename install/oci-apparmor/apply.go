@@ -113,8 +113,8 @@ func (n *node) lock(ctx context.Context, s store.Store) (*store.Lock, error) {
 	case <-done:
 	case <-time.After(patience):
 		path := filepath.Join(s.Dir, "lock")
-		fmt.Fprintf(n.stderr, "oci-apparmor: waiting at most %v for another oci-apparmor policy apply, which holds %s (fuser %s "+
-			"names it)\n", store.LockWait, path, path)
+		fmt.Fprintf(n.stderr, "oci-apparmor: waiting at most %v for another oci-apparmor policy apply, which holds %s "+
+			"(fuser %[2]s names it)\n", store.LockWait, path)
 		<-done
 	}
 	return lock, err

@@ -141,8 +141,8 @@ func (q *question) warnings(f policy.Facts) []string {
 		case f.Engine == policy.EngineOther:
 			whose = "of no engine that --engine or --root names"
 		}
-		list = append(list, fmt.Sprintf("containers %s carry no %s that can be trusted: a rule for that never fits them", whose,
-			strings.Join(given, " and no ")))
+		list = append(list, fmt.Sprintf("containers %s carry no %s that can be trusted: a rule for that never fits them",
+			whose, strings.Join(given, " and no ")))
 	}
 	return list
 }

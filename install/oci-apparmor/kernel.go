@@ -49,7 +49,7 @@ func (n *node) inKernel(ctx context.Context, p policy.Profile) (state *kernelJSO
 var errAsked = errors.New("nothing is loaded for a question")
 
 // wouldRefuse says why a start would be refused that finds the profile missing or drifted. It goes the way of a start
-// up to the moment at which that would load the profile. Without root, which is needed for that, it says what is certain.
+// up to the moment at which that would load the profile. Without root, which that needs, it says what is certain.
 func (n *node) wouldRefuse(ctx context.Context, p kernel.Profile, found kernel.Found) string {
 	switch {
 	case n.root:

@@ -106,8 +106,8 @@ func (n *node) compilerFor(ctx context.Context, file string) (c compiler, featur
 		_, err = c.Compile(ctx, "empty", profile.Enforce, "an empty profile", []byte("profile empty {\n}\n"))
 	}
 	if err != nil {
-		return nil, nil, &failure{cannot, fmt.Errorf("%s is no features file of a kernel that apparmor_parser can compile for, "+
-			"such as /etc/apparmor.d/abi/3.0 is: %w", file, err)}
+		return nil, nil, &failure{cannot, fmt.Errorf("%s is no features file of a kernel that apparmor_parser can "+
+			"compile for, such as /etc/apparmor.d/abi/3.0 is: %w", file, err)}
 	}
 	return c, features, nil
 }

@@ -159,8 +159,15 @@ func TestExplain(t *testing.T) {
 	base, _ := g.Index.Profile("node-baseline")
 	m.load("node-baseline", base.Compiled[0].SHA256)
 	m.run("policy", "explain", "--annotation", "oci-apparmor/policy=web", "--pid", "4711")
-	if code, _ := m.run("policy", "explain", "--annotation", "oci-apparmor/policy=web", "--pid", "4712"); code != notConfined {
+	code, _ := m.run("policy", "explain", "--annotation", "oci-apparmor/policy=web", "--pid", "4712")
+	if code != notConfined {
 		t.Errorf("a process without the floor: exit code %d", code)
+	}
+
+	m.note("whether the content is the applied one cannot be told")
+	code, _ = m.run("policy", "explain", "--file", "etc", "--annotation", "oci-apparmor/policy=web", "--pid", "4711")
+	if code != cannot {
+		t.Errorf("a process whose content cannot be told: exit code %d", code)
 	}
 
 	m.note("who it is decides")
@@ -195,7 +202,7 @@ func TestExplainRefusesLikeAStart(t *testing.T) {
 		says    string
 	}{
 		{"nothing is loaded", "", func(*machine) {}, true, 0, "the next start that needs it loads it"},
-		{"nothing is loaded, and that is known to all", "", func(*machine) {}, false, 0, "the next start that needs it loads it"},
+		{"nothing is loaded, known to all", "", func(*machine) {}, false, 0, "the next start that needs it loads it"},
 		{"somebody else's", "", drifted, true, refused, "and not by oci-apparmor"},
 		{"somebody else's, for all we know", "", drifted, false, refused, "refused unless oci-apparmor loaded"},
 		{"ours, of another apply", "", func(m *machine) {
@@ -248,8 +255,9 @@ func TestApplyWaitsAloud(t *testing.T) {
 	if code, _ := m.run("policy", "apply", "--quiet"); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	if got := m.errOut.String(); !strings.Contains(got, "waiting at most 2m0s for another oci-apparmor policy apply, which "+
-		"holds store/lock") || strings.Count(got, "\n") != 1 {
+	const want = "oci-apparmor: waiting at most 2m0s for another oci-apparmor policy apply, which holds store/lock " +
+		"(fuser store/lock names it)\n"
+	if got := m.errOut.String(); got != want {
 		t.Errorf("stderr %q", got)
 	}
 }
@@ -284,6 +292,9 @@ func TestHelpListsTheExitCodes(t *testing.T) {
 			t.Errorf("--help does not tell of exit code %d:\n%s", code, out)
 		}
 	}
+	if _, out := m.run("policy", "apply", "--help"); !strings.Contains(out, "Nothing is loaded into the kernel by this.") {
+		t.Errorf("apply's help does not tell when a profile is loaded:\n%s", out)
+	}
 }
 
 // A file that holds no features makes one error, before any profile is compiled.
@@ -299,8 +310,9 @@ func TestFeaturesThatAreNone(t *testing.T) {
 		m.write(name, text)
 		for _, args := range [][]string{{"apply"}, {"check", "--compile"}} {
 			code, out := m.run(append(append([]string{"policy"}, args...), "--features", name)...)
-			if got := m.errOut.String(); code != cannot || out != "" || strings.Count(got, " is no features file of a kernel that "+
-				"apparmor_parser can compile for") != 1 || strings.Contains(got, " of 3") {
+			const says = " is no features file of a kernel that apparmor_parser can compile for"
+			if got := m.errOut.String(); code != cannot || out != "" || strings.Count(got, says) != 1 ||
+				strings.Contains(got, " of 3") {
 				t.Errorf("%s: %q: exit code %d, stderr %s", name, args, code, got)
 			}
 		}
@@ -349,7 +361,8 @@ func TestExplainABundle(t *testing.T) {
 	m.run("policy", "explain", "--bundle", "b1", "--file", "etc")
 	m.run("policy", "explain", "--bundle", "b2", "--file", "etc")
 	m.note("an annotation with a slip of the pen")
-	m.write("b1/config.json", `{"process": {}, "annotations": {"oci-apparmor/polcy": "web", "oci-apparmor/polcy.side": "web", "oci-apparmor/policy.side": "web",
+	m.write("b1/config.json", `{"process": {}, "annotations": {"oci-apparmor/polcy": "web",
+		"oci-apparmor/polcy.side": "web", "oci-apparmor/policy.side": "web",
 		"oci-apparmor/policy.": "", "oci-apparmor/\u001b": ""}}`)
 	m.run("policy", "explain", "--bundle", "b1", "--file", "other")
 	m.golden(dir)

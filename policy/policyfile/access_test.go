@@ -34,7 +34,7 @@ func TestCheckAccess(t *testing.T) {
 				os.Rename(dir+"/profiles/deep/web", dir+"/open/web"),
 				os.Symlink("../../open/web", dir+"/profiles/deep/web"))
 		}, []string{"open"}},
-		{"somebody else's", func(dir string) error { return os.Chown(dir+"/policy.yaml", 65534, -1) },
+		{"somebody else's", func(dir string) error { return os.Chown(dir+"/policy.yaml", 65533, -1) },
 			[]string{"policy.yaml"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -148,9 +148,9 @@ func (e *TextError) Error() string {
 // Unwrap gives what is behind the error.
 func (e *TextError) Unwrap() error { return e.Err }
 
-// textError takes the line out of the parser's words: "AppArmor parser error at line 3: syntax error, ...", or "... error
-// for PROFILE in FILE at line 3: ..." (yyerror, parser/parser_misc.c). Where they name a file it is an included one, and
-// they stay as they are.
+// textError takes the line out of the parser's words: "AppArmor parser error at line 3: syntax error, ...", or with
+// "for PROFILE in FILE" before "at line" (yyerror, parser/parser_misc.c). Where they name a file it is an included one,
+// and they stay as they are.
 func textError(source string, text []byte, err error) *TextError {
 	e := &TextError{Source: source, Msg: err.Error(), Err: err}
 	before, said, _ := strings.Cut(e.Msg, "AppArmor parser error")

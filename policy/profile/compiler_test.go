@@ -76,7 +76,8 @@ func TestCompile(t *testing.T) {
 		{"in kill mode", Kill, string(family), nil},
 		{"says the mode itself", Complain, "profile family flags=(complain) { file, }", nil},
 		{"children say the mode", Kill, "profile family { file, profile kid flags=(kill) { file, } }", nil},
-		{"a wrong name", Enforce, "profile other { file, }", []string{"testdata/family: the name after `profile` is \"other\", and must be the key \"family\""}},
+		{"a wrong name", Enforce, "profile other { file, }",
+			[]string{"testdata/family: the name after `profile` is \"other\", and must be the key \"family\""}},
 		{"a second profile", Enforce, "profile family { file, } profile unprivileged_userns { file, }",
 			[]string{"unprivileged_userns"}},
 		{"nothing", Enforce, "# nothing\n", []string{"no profile"}},
@@ -87,8 +88,10 @@ func TestCompile(t *testing.T) {
 		{"a child that complains under enforce", Enforce, "profile family { file, profile kid flags=(complain) { file, } }",
 			[]string{`"family//kid" into complain`}},
 		{"complain in the text under kill", Kill, "profile family flags=(complain) { file, }", []string{"into kill"}},
-		{"a syntax error", Enforce, "profile family {\n  file,\n  bogus foo,\n}\n", []string{"testdata/family:3: syntax error, unexpected "}},
-		{"a missing include", Enforce, "profile family {\n  include <nowhere>\n}\n", []string{"testdata/family:2: Could not open 'nowhere'"}},
+		{"a syntax error", Enforce, "profile family {\n  file,\n  bogus foo,\n}\n",
+			[]string{"testdata/family:3: syntax error, unexpected "}},
+		{"a missing include", Enforce, "profile family {\n  include <nowhere>\n}\n",
+			[]string{"testdata/family:2: Could not open 'nowhere'"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -202,7 +205,8 @@ func TestCompileWhenTheParserMisbehaves(t *testing.T) {
 		{"it works", printing(t, good), nil},
 		{"it does not read the text", strings.TrimPrefix(printing(t, good), "cat >/dev/null; "), nil},
 		{"it warns", "echo 'Warning: x' >&2; " + printing(t, good), nil},
-		{"it fails", "echo 'AppArmor parser error at line 3: bad' >&2; exit 1", []string{"profiles/x:3: bad (run ", "exit status 1"}},
+		{"it fails", "echo 'AppArmor parser error at line 3: bad' >&2; exit 1",
+			[]string{"profiles/x:3: bad (run ", "exit status 1"}},
 		{"it fails in a file that is included",
 			"echo 'AppArmor parser error for x in /etc/apparmor.d/abstractions/y at line 3: bad' >&2; exit 1",
 			[]string{"profiles/x: AppArmor parser error for x in /etc/apparmor.d/abstractions/y at line 3: bad"}},

@@ -35,8 +35,8 @@ const Dir = "/var/lib/oci-apparmor"
 // ErrNone says that no policy was ever applied.
 var ErrNone = errors.New("no policy was ever applied: run oci-apparmor policy apply")
 
-// lostLink is ErrNone with other words, for a store with generations of which none is in force: the link was removed, or
-// the first apply was cut off.
+// lostLink is ErrNone with other words, for a store with generations of which none is in force: the link was removed,
+// or the first apply was cut off.
 type lostLink struct{}
 
 func (lostLink) Error() string {

@@ -259,7 +259,8 @@ func wantErrors(t *testing.T, err error, text []byte) {
 	if !ok || len(errs) == 0 {
 		t.Fatalf("error %T %v, want Errors", err, err)
 	}
-	lines := strings.Split(string(text), "\n")
+	breaks := strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u0085", "\n", "\u2028", "\n", "\u2029", "\n") // YAML's
+	lines := strings.Split(breaks.Replace(string(text)), "\n")
 	before := &Error{}
 	for _, e := range errs {
 		if e.Line < 1 || e.Line > len(lines)+1 || e.Column < 1 || e.Msg == "" || e.File != mainFile {
@@ -519,6 +520,7 @@ func FuzzParse(f *testing.F) {
 			f.Add(text)
 		}
 	}
+	f.Add([]byte("\r\r0"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		p, err := parseOne(text)
 		if err != nil {

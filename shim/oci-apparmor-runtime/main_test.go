@@ -72,7 +72,7 @@ func (n node) Exec(context.Context, hook.Wiring, string) (string, string, bool, 
 	return "web", "", true, n.answer()
 }
 func (n node) Forget(hook.Wiring, string) {}
-func (n node) Sweep(hook.Wiring)                     {}
+func (n node) Sweep(hook.Wiring)          {}
 
 // report is what the fake runtime finds about itself.
 type report struct {

@@ -594,10 +594,10 @@ func TestModes(t *testing.T) {
 			t.Errorf("the label is %q, want watched (complain)", label)
 		}
 		log := inside.KernelLog(t)
-		if got := c.Ask(t, "write /root/x"); got != "ok" {
+		if got := c.Ask(t, "write /mnt/x"); got != "ok" {
 			t.Errorf("complain mode denied a write: %s", got)
 		}
-		if len(log.Grep(t, `apparmor="ALLOWED"`, `"watched"`, "/root/x")) == 0 {
+		if len(log.Grep(t, `apparmor="ALLOWED"`, `"watched"`, "/mnt/x")) == 0 {
 			t.Error("complain mode did not log a write that the profile does not allow")
 		}
 
@@ -608,7 +608,7 @@ func TestModes(t *testing.T) {
 		if got := c.Ask(t, "write /tmp/x"); got != "ok" {
 			t.Errorf("an allowed write: %s", got)
 		}
-		if o := c.Exec(t, "/bin/probe", "write", "/root/x"); o.Code != 128+9 {
+		if o := c.Exec(t, "/bin/probe", "write", "/mnt/x"); o.Code != 128+9 {
 			t.Errorf("a write that kill mode must answer with SIGKILL: exit code %d, %s%s", o.Code, o.Stdout, o.Stderr)
 		}
 	})
@@ -616,7 +616,7 @@ func TestModes(t *testing.T) {
 
 func TestKeepLeavesTheEnginesChoice(t *testing.T) {
 	setPolicy(t, webPolicy)
-	inside.LoadProfile(t, "profile engines flags=(attach_disconnected) { file, signal, deny /root/** w, }")
+	inside.LoadProfile(t, "profile engines flags=(attach_disconnected) { file, signal, deny /mnt/** w, }")
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		b := inside.NewBundle(t, names("engines"))
 		b.ID = "kept-" + b.ID

@@ -71,7 +71,7 @@ func TestGuard(t *testing.T) {
 func TestRewriteAtPrestartDoesNotReachTheInit(t *testing.T) {
 	setPolicy(t, webPolicy)
 	inside.LoadProfile(t, "profile early flags=(attach_disconnected) { file, signal, deny /etc/** w, }")
-	inside.LoadProfile(t, "profile late flags=(attach_disconnected) { file, signal, deny /root/** w, }")
+	inside.LoadProfile(t, "profile late flags=(attach_disconnected) { file, signal, deny /mnt/** w, }")
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		for _, stage := range []string{"createRuntime", "prestart"} {
 			t.Run(stage, func(t *testing.T) {

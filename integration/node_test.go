@@ -19,7 +19,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 )
 
-// The policies of the tests. Profile web denies writes to /etc, work to /root; base, a floor, denies /etc too.
+// The policies of the tests. Profile web denies writes to /etc, work to /mnt; base, a floor, denies /etc too.
 const (
 	webPolicy = `version: 1
 profiles:
@@ -89,7 +89,7 @@ func confining(name, rules string) string {
 
 var texts = map[string]string{
 	"web":     confining("web", "  file,\n  audit deny /etc/** w,\n"),
-	"work":    confining("work", "  file,\n  audit deny /root/** w,\n"),
+	"work":    confining("work", "  file,\n  audit deny /mnt/** w,\n"),
 	"base":    confining("base", "  file,\n  audit deny /etc/** w,\n"),
 	"watched": confining("watched", "  / r,\n  /** rix,\n  /tmp/** rw,\n  /dev/** rw,\n"),
 	"killing": confining("killing", "  / r,\n  /** rix,\n  /{etc,tmp,dev}/** rw,\n"),
@@ -205,10 +205,10 @@ const denied = "errno EACCES"
 
 // webTries are those that show profile web, workTries those that show work: a denied write and an allowed one.
 var (
-	webTries  = tries{"write /etc/x": denied, "write /root/x": "ok", "write /tmp/x": "ok"}
-	workTries = tries{"write /etc/x": "ok", "write /root/x": denied, "write /tmp/x": "ok"}
-	bothTries = tries{"write /etc/x": denied, "write /root/x": denied, "write /tmp/x": "ok"}
-	freeTries = tries{"write /etc/x": "ok", "write /root/x": "ok", "write /tmp/x": "ok"}
+	webTries  = tries{"write /etc/x": denied, "write /mnt/x": "ok", "write /tmp/x": "ok"}
+	workTries = tries{"write /etc/x": "ok", "write /mnt/x": denied, "write /tmp/x": "ok"}
+	bothTries = tries{"write /etc/x": denied, "write /mnt/x": denied, "write /tmp/x": "ok"}
+	freeTries = tries{"write /etc/x": "ok", "write /mnt/x": "ok", "write /tmp/x": "ok"}
 )
 
 // wantConfined checks the label of the container's own process and what the kernel lets it do.

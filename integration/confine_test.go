@@ -642,7 +642,7 @@ func TestDeletedContainerIsForgotten(t *testing.T) {
 			return strings.Contains(inside.Run(t, rt.bare, "state", c.ID).Stdout, `"stopped"`)
 		})
 		inside.MustRun(t, rt.wrapped, "delete", c.ID)
-		if left, _ := filepath.Glob("/run/oci-apparmor/containers/*"); len(left) > 0 {
+		if left, _ := filepath.Glob("/run/oci-apparmor/containers/*.json"); len(left) > 0 {
 			t.Errorf("still remembered: %v", left)
 		}
 	})

@@ -83,7 +83,9 @@ func TestWrapperIsTransparent(t *testing.T) {
 		return said
 	}
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		wantLabel(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), "web") // and so loads it
+		loads := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped) // the profile, for the bare runtime too
+		wantLabel(t, loads, "web")
+		inside.MustRun(t, rt.bare, "delete", "--force", loads.ID) // no other container shall be in the lists
 		bare, wrapped := session(t, rt.bare), session(t, rt.wrapped)
 		for i := range bare {
 			if bare[i] != wrapped[i] {

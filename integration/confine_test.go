@@ -679,6 +679,7 @@ func TestRestoredContainerIsConfined(t *testing.T) {
 				})
 			})
 			t.Cleanup(func() { inside.Run(t, rt.wrapped, "delete", "--force", b.ID) })
+			image, logs := b.Dir+"/image", b.Dir+"/logs" // of CRIU's
 			null := func(args ...string) {
 				t.Helper()
 				devnull, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
@@ -689,20 +690,19 @@ func TestRestoredContainerIsConfined(t *testing.T) {
 				cmd := exec.Command(rt.wrapped, args...)
 				cmd.Stdin, cmd.Stdout, cmd.Stderr = devnull, devnull, devnull // CRIU saves pipes, but not to whom they go
 				if err := cmd.Run(); err != nil {
-					log, _ := exec.Command("tail", "-n", "20", b.Dir+"/work/restore.log", b.Dir+"/work/dump.log").Output()
+					log, _ := exec.Command("tail", "-n", "20", logs+"/restore.log", logs+"/dump.log").Output()
 					t.Fatalf("%q: %v\n%s", args, err, log)
 				}
 			}
 			null("run", "--detach", "--bundle", b.Dir, b.ID)
 			c := &inside.Container{Bundle: b, Runtime: rt.wrapped}
 			wantLabel(t, c, "web")
-			image, work := b.Dir+"/image", b.Dir+"/work"
-			null("checkpoint", "--image-path", image, "--work-path", work, b.ID)
+			null("checkpoint", "--image-path", image, "--work-path", logs, b.ID)
 			spec := b.Spec(t)
 			annotate(spec, "oci-apparmor/policy", asked)
 			b.SetSpec(t, spec)
 			unload(t, "web")
-			null("restore", "--detach", "--image-path", image, "--work-path", work, "--bundle", b.Dir, b.ID)
+			null("restore", "--detach", "--image-path", image, "--work-path", logs, "--bundle", b.Dir, b.ID)
 			wantLabel(t, c, asked)
 			want := map[string]tries{"web": webTries, "work": workTries}[asked]
 			wantExecConfined(t, c, want, asked+" (enforce)", byFile(t, c, nil))

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path"
@@ -33,6 +34,9 @@ var programs = []string{
 	"integration/demo",
 }
 
+// containerd24Suite is the guest whose containerd tests have the present containerd beside Debian's.
+const containerd24Suite = "trixie"
+
 // TestGuests runs the other tests of this package in guests, and reports each as a subtest: TestGuests/trixie/TestName.
 //
 // OCI_APPARMOR_GUESTS says in which: all, or suites with commas between them. The parts of -run behind the suite choose the tests, so that
@@ -48,6 +52,12 @@ func TestGuests(t *testing.T) {
 	}
 	root := sources(t)
 	files := build(t, root)
+	containerd := ""
+	if slices.ContainsFunc(guests, func(g guest.Guest) bool { return g.Suite == containerd24Suite }) {
+		if containerd, err = guest.Containerd24.Build(t.Context(), os.Stderr); err != nil {
+			t.Fatal(err)
+		}
+	}
 
 	type boot struct {
 		guest.Guest
@@ -72,6 +82,10 @@ func TestGuests(t *testing.T) {
 			t.Parallel()
 			two <- struct{}{}
 			defer func() { <-two }()
+			files := maps.Clone(files)
+			if b.Suite == containerd24Suite && b.Name == guest.Containerd.Name {
+				files["/usr/local/containerd-2.4/bin"] = containerd
+			}
 			runGuest(t, b.Guest, b.Variant, files)
 		})
 	}

@@ -22,16 +22,19 @@ type Guest struct {
 // common is what every guest has: a kernel, the runtimes, and the tools that tests call.
 // mount is not part of Debian's util-linux, and minimal systems do without it.
 var common = []string{
-	"linux-image-cloud-amd64", "apparmor", "runc", "crun",
+	"linux-image-cloud-amd64", "apparmor", "runc", "crun", "containerd",
 	"busybox-static", "iproute2", "kmod", "mount", "procps", "strace", "util-linux",
 }
+
+// docker is its daemon and its command, which Debian keeps apart since trixie.
+var docker = []string{"docker.io", "docker-cli"}
 
 // Guests are the machines that the project is tested on, oldest first. A package that all of them need goes into common;
 // forky is Debian's testing suite, where packages come and go, so what tests can do without belongs into Optional.
 var Guests = []Guest{
 	{Suite: "bookworm", Packages: common, Optional: []string{"criu"}},
-	{Suite: "trixie", Packages: common, Optional: []string{"criu"}},
-	{Suite: "forky", Packages: common, Optional: []string{"criu"}},
+	{Suite: "trixie", Packages: slices.Concat(common, docker), Optional: []string{"criu"}},
+	{Suite: "forky", Packages: common, Optional: slices.Concat(docker, []string{"criu"})},
 }
 
 // Select gives the guests that a comma-separated list of suites names, in the order of Guests; "all" names every one.
@@ -67,8 +70,11 @@ type Variant struct {
 // NoAppArmor boots a kernel that has AppArmor compiled in and switched off.
 var NoAppArmor = Variant{Name: "no-apparmor", KernelArgs: []string{"apparmor=0"}, Tests: "NoAppArmor"}
 
+// Containerd is booted as usual. Its tests take as long as all others together, and so they get a machine of their own.
+var Containerd = Variant{Name: "containerd", Tests: "^TestContainerd"}
+
 // Variants are all of them besides the usual boot, which is the zero Variant.
-var Variants = []Variant{NoAppArmor}
+var Variants = []Variant{NoAppArmor, Containerd}
 
 // tools are the programs of the host that building and booting call, and the Debian or Ubuntu package of each.
 var tools = map[string]string{

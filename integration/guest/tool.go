@@ -1,0 +1,85 @@
+package guest
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// A Tool is programs of a Go module that no suite has in the version that tests need.
+type Tool struct {
+	Module, Version string
+	Packages        []string // their paths below the module
+	Tags            string   // build constraints, with commas between them
+}
+
+// Containerd24 is the present containerd, with what it takes to run containers: its daemon, its client ctr and its shim for runc. The tags leave out
+// what no test uses and needs cgo, or a minute more to build.
+var Containerd24 = Tool{
+	Module:   "github.com/containerd/containerd/v2",
+	Version:  "v2.4.2",
+	Packages: []string{"cmd/containerd", "cmd/ctr", "cmd/containerd-shim-runc-v2"},
+	Tags:     "no_btrfs,no_devmapper,no_tracing,no_zfs",
+}
+
+// Build gives a directory with the tool's programs, static ones for linux/amd64: from the cache, or built by go install, which takes a minute or two.
+// It does not depend on the module that is built here, nor on the flags that this is built with.
+func (tool Tool) Build(ctx context.Context, progress io.Writer) (dir string, err error) {
+	name := filepath.Base(tool.Packages[0]) + "-" + tool.Version
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("building %s: %w", name, err)
+		}
+	}()
+	guests, err := cacheDir()
+	if err != nil {
+		return "", err
+	}
+	cache := filepath.Join(filepath.Dir(guests), "tools")
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return "", err
+	}
+	dir = filepath.Join(cache, name+"-"+fmt.Sprintf("%x", sha256.Sum256(fmt.Appendln(nil, recipe, tool)))[:12])
+	if exists(dir) {
+		return dir, nil
+	}
+	lock, err := lockFile(ctx, filepath.Join(cache, "lock"), func() { fmt.Fprintf(progress, "%s: waiting for another build to finish\n", name) })
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+	if exists(dir) {
+		return dir, nil
+	}
+	fmt.Fprintf(progress, "%s: not built yet; it takes about a minute and is kept in %s\n", name, dir)
+	began := time.Now()
+	half, err := os.MkdirTemp(cache, "building-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(half)
+	args := []string{"install", "-ldflags", "-s -w", "-tags", tool.Tags}
+	for _, p := range tool.Packages {
+		args = append(args, tool.Module+"/"+p+"@"+tool.Version)
+	}
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = half // outside of any module
+	// GOFLAGS is set, since where it is empty go takes those that go env -w has kept.
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=-trimpath", "GOWORK=off", "GOBIN="+half)
+	if err := run(cmd); err != nil {
+		return "", err
+	}
+	if err := os.Chmod(half, 0o755); err != nil {
+		return "", err
+	}
+	if err := os.Rename(half, dir); err != nil {
+		return "", err
+	}
+	fmt.Fprintf(progress, "%s: built (%.1f s)\n", name, time.Since(began).Seconds())
+	return dir, nil
+}

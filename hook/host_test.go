@@ -124,10 +124,7 @@ func (n node) ended(t *testing.T, id string) {
 		t.Fatal(err)
 	}
 	r.Started = "1"
-	data, err := r.marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := r.marshal()
 	if err := os.WriteFile(n.recordPath(n.wiring, id), data, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -311,10 +308,7 @@ func TestOfTwoThatAreCreatedAtOnceOneIsRefused(t *testing.T) {
 	defer other.Process.Kill()
 	r.PID = other.Process.Pid
 	r.Started, _ = startOf(r.PID)
-	data, err := r.marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := r.marshal()
 	if err := os.WriteFile(n.recordPath(n.wiring, "c1"), data, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -410,10 +404,7 @@ func TestRecordIsReadAsItWasWritten(t *testing.T) {
 			{Name: "work", Dir: "work.2", Compiled: []profile.Compiled{{Name: "work"}, {Name: "work//x", SHA1: [20]byte{3}, Mode: profile.Complain}}},
 		},
 	}
-	data, err := r.marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := r.marshal()
 	var got Record
 	if err := got.parse(data); err != nil {
 		t.Fatal(err)

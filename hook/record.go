@@ -56,39 +56,51 @@ func newRecord(w Wiring, id, bundle string, gen *store.Generation, d policy.Deci
 
 // marshal and parse do without encoding/json, whose first use of a type costs a start more than all the rest of the
 // record.
-func (r *Record) marshal() ([]byte, error) {
-	var out bytes.Buffer
-	enc := jsontext.NewEncoder(&out, jsontext.AllowInvalidUTF8(true))
-	tokens := []jsontext.Token{jsontext.BeginObject}
-	member := func(key string, value jsontext.Token) { tokens = append(tokens, jsontext.String(key), value) }
-	member("id", jsontext.String(r.ID))
-	member("root", jsontext.String(r.Root))
-	member("engine", jsontext.String(r.Engine))
-	member("bundle", jsontext.String(r.Bundle))
-	member("created", jsontext.String(r.Created.Format(time.RFC3339)))
-	member("pid", jsontext.Int(int64(r.PID)))
-	member("started", jsontext.String(r.Started))
-	member("generation", jsontext.Uint(r.Generation))
-	member("policy", jsontext.String(r.Policy))
-	member("reason", jsontext.String(r.Reason))
-	member("label", jsontext.String(r.Label))
-	member("profiles", jsontext.BeginObject)
+func (r *Record) marshal() []byte {
+	var record members
+	record.text("id", r.ID)
+	record.text("root", r.Root)
+	record.text("engine", r.Engine)
+	record.text("bundle", r.Bundle)
+	record.text("created", r.Created.Format(time.RFC3339))
+	record.add("pid", strconv.AppendInt(nil, int64(r.PID), 10))
+	record.text("started", r.Started)
+	record.add("generation", strconv.AppendUint(nil, r.Generation, 10))
+	record.text("policy", r.Policy)
+	record.text("reason", r.Reason)
+	record.text("label", r.Label)
+	var profiles members
 	for _, p := range r.Profiles {
-		member(p.Name, jsontext.BeginObject)
-		member("dir", jsontext.String(p.Dir))
-		member("compiled", jsontext.BeginObject)
+		var one, compiled members
 		for _, c := range p.Compiled {
-			member(c.Name, jsontext.String(fmt.Sprintf("%x %x %s", c.SHA1, c.SHA256, c.Mode)))
+			compiled.text(c.Name, fmt.Sprintf("%x %x %s", c.SHA1, c.SHA256, c.Mode))
 		}
-		tokens = append(tokens, jsontext.EndObject, jsontext.EndObject)
+		one.text("dir", p.Dir)
+		one.add("compiled", compiled.object())
+		profiles.add(p.Name, one.object())
 	}
-	tokens = append(tokens, jsontext.EndObject, jsontext.EndObject)
-	for _, t := range tokens {
-		if err := enc.WriteToken(t); err != nil {
-			return nil, err
-		}
-	}
-	return out.Bytes(), nil
+	record.add("profiles", profiles.object())
+	return record.object()
+}
+
+// members are those of a JSON object in the making, each with a comma before it.
+type members []byte
+
+func (m *members) add(key string, value []byte) {
+	*m = append(append(append(*m, ','), quoted(key)...), ':')
+	*m = append(*m, value...)
+}
+
+func (m *members) text(key, value string) { m.add(key, quoted(value)) }
+
+func (m members) object() []byte {
+	return append(append([]byte{'{'}, bytes.TrimPrefix(m, []byte{','})...), '}')
+}
+
+// quoted gives a JSON string, with U+FFFD for what is not UTF-8.
+func quoted(s string) []byte {
+	b, _ := jsontext.AppendQuote(nil, s)
+	return b
 }
 
 func (r *Record) parse(data []byte) error {

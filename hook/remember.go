@@ -40,12 +40,8 @@ func (h *Host) remember(w Wiring, r *Record) error {
 	if other, err := readRecord(path); err == nil && other.creating() && other.PID != r.PID {
 		return fmt.Errorf("another container of that id is being created at this moment, by process %d", other.PID)
 	}
-	data, err := r.marshal()
-	if err != nil {
-		return err
-	}
 	tmp := path + "." + strconv.Itoa(os.Getpid())
-	err = os.WriteFile(tmp, data, 0o600)
+	err = os.WriteFile(tmp, r.marshal(), 0o600)
 	if err == nil {
 		err = os.Rename(tmp, path)
 	}

@@ -5,7 +5,9 @@
 GO ?= go
 export CGO_ENABLED = 0
 LDFLAGS := -s -w
-PROGRAMS := hook/oci-apparmor-hook shim/oci-apparmor-runtime install/oci-apparmor
+# no_grpc: containerd's shim talks ttrpc, and grpc would make up half of it.
+TAGS := no_grpc
+PROGRAMS := hook/oci-apparmor-hook shim/oci-apparmor-runtime shim/containerd-shim-apparmor-v2 install/oci-apparmor
 GUESTS ?= all
 
 # What the host must have, as PROGRAM:PACKAGE of Debian and Ubuntu: to compile profiles and run containers, and to build
@@ -20,7 +22,7 @@ all: build
 
 build:
 	@mkdir -p bin
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(addprefix ./,$(PROGRAMS))
+	$(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/ $(addprefix ./,$(PROGRAMS))
 
 # Installs what is missing, on Debian and Ubuntu, and says so first. Nothing is ever removed for it: a runc that came with
 # an engine's own packages stays.

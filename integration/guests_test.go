@@ -137,7 +137,7 @@ func build(t *testing.T, root string) map[string]string {
 			continue
 		}
 		binary := filepath.Join(dir, path.Base(p))
-		command("build", "-o", binary, "./"+p)
+		command("build", "-trimpath", "-tags", "no_grpc", "-ldflags", "-s -w", "-o", binary, "./"+p) // as the Makefile does
 		files["/usr/local/bin/"+path.Base(p)] = binary
 	}
 	binary := filepath.Join(dir, "integration.test")

@@ -27,7 +27,8 @@ func TestImportsRunOneWay(t *testing.T) {
 		"policy/kernel":             {module + "policy", module + "policy/store"},
 		"policy/store":              {module + "policy/kernel", module + "hook"},
 		"hook":                      {module + "shim", module + "policy/policyfile"},
-		"shim":                      {module + "install/oci-apparmor", module + "policy/policyfile"},
+		"shim":                      {module + "install/oci-apparmor", module + "policy/policyfile", module + "shim/containerd"},
+		"shim/containerd":           {module + "install/oci-apparmor", module + "policy/policyfile"},
 		"hook/oci-apparmor-hook":    {"go.yaml.in/yaml/v3", "github.com/spf13/cobra", "google.golang.org/protobuf/proto", "net/http"},
 		"shim/oci-apparmor-runtime": {"go.yaml.in/yaml/v3", "github.com/spf13/cobra", "google.golang.org/protobuf/proto", "net/http"},
 	} {

@@ -76,11 +76,15 @@ func (a *Args) message(text string) string {
 	if a.Command == "" {
 		return "oci-apparmor: " + text
 	}
-	id := a.ID
+	return Message(a.Command, a.ID, text)
+}
+
+// Message is what a person gets to read about a command (create, start, exec, ...) for a container.
+func Message(command, id, text string) string {
 	if q := strconv.Quote(id); q != `"`+id+`"` {
 		id = q
 	}
-	return "oci-apparmor: " + a.Command + " of container " + id + ": " + text
+	return oneLine("oci-apparmor: " + command + " of container " + id + ": " + text)
 }
 
 // apply does for a command what must be done before the runtime gets to see it, and gives the command line for the

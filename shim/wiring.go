@@ -29,6 +29,12 @@ func (a *Args) wiring(d Dialect) (hook.Wiring, error) {
 	return hook.Wiring{Engine: engine(a.argv[0], root), Root: root}, nil
 }
 
+// WiringAt is the wiring of a call that came through no engine's link, by the root that the runtime gets.
+func WiringAt(root string) hook.Wiring {
+	root = resolve(root)
+	return hook.Wiring{Engine: EngineOf(root), Root: root}
+}
+
 func engine(argv0, root string) string {
 	// containerd's CRI plugin keeps to the namespace k8s.io (internal/cri/constants), which the shim appends to its root
 	// for runc.
@@ -56,8 +62,11 @@ func EngineOf(root string) string {
 	if strings.HasSuffix(root, "/containerd/runc/k8s.io") {
 		return policy.EngineContainerd
 	}
-	// dockerd gives the shim /var/run/docker/runtime-NAME for a root (moby, daemon/daemon_unix.go), and containerd's
-	// namespace for Docker's containers is moby.
+	// Docker's containers are in containerd's namespace moby. dockerd gives the shim /var/run/docker/runtime-NAME for a
+	// root (moby, daemon/daemon_unix.go), if the runtime is of runc's type.
+	if strings.HasSuffix(root, "/containerd/runc/moby") {
+		return policy.EngineDocker
+	}
 	for _, run := range []string{"/run", "/var/run"} {
 		if ok, _ := path.Match(run+"/docker/runtime-*/moby", root); ok {
 			return policy.EngineDocker

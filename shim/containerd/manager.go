@@ -1,0 +1,106 @@
+package containerd
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	bootapi "github.com/containerd/containerd/api/runtime/bootstrap/v1"
+	"github.com/containerd/containerd/api/types"
+	"github.com/containerd/containerd/api/types/runc/options"
+	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/process"
+	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/runc"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/containerd/v2/pkg/shim"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/oci-apparmor/oci-apparmor/hook"
+	wrapper "github.com/oci-apparmor/oci-apparmor/shim"
+)
+
+// shimManager is what the program does besides serving: start a server, clean up after one that died, and tell what the
+// runtime can do. It is containerd's, with options translated, and forgets containers.
+type shimManager struct {
+	shim.Shim
+	host wrapper.Host
+}
+
+// Start starts the server of a new container or pod, or finds the one that serves its pod already.
+func (m *shimManager) Start(ctx context.Context, params *bootapi.BootstrapParams) (*bootapi.BootstrapResult, error) {
+	for _, e := range params.Extensions {
+		opts, err := runcOptions(e.Value, "")
+		if err != nil {
+			continue // no options; those it can't do with are refused by Create, where the error reaches the user
+		}
+		if e.Value, err = pack(e.Value, opts); err != nil {
+			return nil, err
+		}
+	}
+	return m.Shim.Start(ctx, params)
+}
+
+// Stop deletes a container whose shim is gone. containerd calls it in the directory of a bundle beside the container's.
+func (m *shimManager) Stop(ctx context.Context, id string) (shim.StopStatus, error) {
+	status, err := m.Shim.Stop(ctx, id)
+	if err != nil {
+		return status, err
+	}
+	cwd, err := os.Getwd()
+	if err != nil {
+		return status, err
+	}
+	opts, err := runc.ReadOptions(filepath.Join(filepath.Dir(cwd), id))
+	if err != nil {
+		return status, err
+	}
+	w, err := wiring(ctx, opts)
+	if err != nil {
+		return status, err
+	}
+	m.host.Forget(w, id)
+	m.host.Sweep(w)
+	return status, nil
+}
+
+// Info tells the runtime's features, for the options that containerd sends.
+func (m *shimManager) Info(ctx context.Context, in io.Reader) (*types.RuntimeInfo, error) {
+	input, err := io.ReadAll(io.LimitReader(in, maxInput))
+	if err != nil {
+		return nil, err
+	}
+	if len(input) > 0 {
+		sent := new(anypb.Any)
+		if err := proto.Unmarshal(input, sent); err != nil {
+			return nil, fmt.Errorf("the runtime options on standard input: %w", err)
+		}
+		opts, err := runcOptions(sent, "")
+		if err != nil {
+			return nil, err
+		}
+		if sent, err = pack(sent, opts); err != nil {
+			return nil, err
+		}
+		if input, err = proto.Marshal(sent); err != nil {
+			return nil, err
+		}
+	}
+	return m.Shim.Info(ctx, bytes.NewReader(input))
+}
+
+// wiring gives the engine, and the root that containerd's shim for runc gives to the runtime: that of its options, or
+// its own, with the container's namespace below it.
+func wiring(ctx context.Context, opts *options.Options) (hook.Wiring, error) {
+	ns, err := namespaces.NamespaceRequired(ctx)
+	if err != nil {
+		return hook.Wiring{}, err
+	}
+	root := opts.GetRoot()
+	if root == "" {
+		root = process.RuncRoot
+	}
+	return wrapper.WiringAt(filepath.Join(root, ns)), nil
+}

@@ -1,0 +1,99 @@
+package containerd
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+	"github.com/containerd/containerd/api/types/runc/options"
+	"github.com/containerd/containerd/api/types/runtimeoptions/v1"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// runcOptions gives the options of a container as containerd's shim for runc takes them. bundle is where its spec is,
+// empty where there is none yet.
+//
+// Engines send runc's own options to a runtime of type io.containerd.runc.v2. To any other type containerd's CRI plugin
+// and Docker send runtimeoptions.v1.Options, with a configuration in TOML in it (config_body) or the path of one
+// (config_path): the options by the same names that they have in containerd's config.toml.
+func runcOptions(sent *anypb.Any, bundle string) (*options.Options, error) {
+	opts := new(options.Options)
+	switch {
+	case len(sent.GetValue()) == 0:
+	case sent.MessageIs(opts):
+		return opts, proto.Unmarshal(sent.Value, opts)
+	case sent.MessageIs((*runtimeoptions.Options)(nil)):
+		generic := new(runtimeoptions.Options)
+		if err := proto.Unmarshal(sent.Value, generic); err != nil {
+			return nil, err
+		}
+		if err := fromTOML(generic, opts); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, fmt.Errorf("it takes runtime options of type %s or %s, not %q", opts.ProtoReflect().Descriptor().FullName(),
+			(*runtimeoptions.Options)(nil).ProtoReflect().Descriptor().FullName(), sent.GetTypeUrl())
+	}
+	if !opts.SystemdCgroup && bundle != "" {
+		// containerd and Docker work out the cgroup driver for runc's own type only, yet write the path for systemd.
+		systemd, err := systemdCgroup(bundle)
+		if err != nil {
+			return nil, err
+		}
+		opts.SystemdCgroup = systemd
+	}
+	return opts, nil
+}
+
+// pack gives options as containerd's shim for runc takes them in a message: what was sent, if that is of its type.
+func pack(sent *anypb.Any, opts *options.Options) (*anypb.Any, error) {
+	if sent.MessageIs(opts) {
+		return sent, nil
+	}
+	return anypb.New(opts)
+}
+
+func fromTOML(generic *runtimeoptions.Options, opts *options.Options) error {
+	body, from := generic.ConfigBody, "the options in the engine's configuration"
+	if len(body) == 0 {
+		if generic.ConfigPath == "" {
+			return nil
+		}
+		from = generic.ConfigPath
+		var err error
+		if body, err = os.ReadFile(generic.ConfigPath); err != nil {
+			return fmt.Errorf("runtime options: %w", err)
+		}
+	}
+	meta, err := toml.Decode(string(body), opts)
+	if err != nil {
+		return fmt.Errorf("%s: %w", from, err)
+	}
+	if unknown := meta.Undecoded(); len(unknown) > 0 {
+		return fmt.Errorf("%s: runc's shim has no option %s", from, unknown[0])
+	}
+	return nil
+}
+
+// systemdCgroup tells whether a spec's cgroup path is one for runc's systemd driver: SLICE:PREFIX:NAME (runc,
+// docs/systemd.md).
+func systemdCgroup(bundle string) (bool, error) {
+	path := filepath.Join(bundle, "config.json")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return false, err
+	}
+	var spec struct {
+		Linux struct {
+			CgroupsPath string `json:"cgroupsPath"`
+		} `json:"linux"`
+	}
+	if err := json.Unmarshal(data, &spec); err != nil {
+		return false, fmt.Errorf("%s: %w", path, err)
+	}
+	return strings.Count(spec.Linux.CgroupsPath, ":") == 2, nil
+}

@@ -1,0 +1,152 @@
+package containerd
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/containerd/containerd/api/types/runc/options"
+	"github.com/containerd/containerd/api/types/runtimeoptions/v1"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/emptypb"
+)
+
+// sent packs options as containerd does: with the message's name for a type URL, and no host before it.
+func sent(t *testing.T, m proto.Message) *anypb.Any {
+	t.Helper()
+	value, err := proto.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &anypb.Any{TypeUrl: string(m.ProtoReflect().Descriptor().FullName()), Value: value}
+}
+
+func bundle(t *testing.T, config string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestOptionsOfRuncArriveUntouched(t *testing.T) {
+	any := sent(t, &options.Options{SystemdCgroup: true, BinaryName: "/usr/bin/crun", IoUid: 7})
+	// A field that this version of the message does not know.
+	any.Value = append(any.Value, 0xa2, 0x06, 1, 'x')
+	opts, err := runcOptions(any, bundle(t, `{"linux": {"cgroupsPath": "/a"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed, err := pack(any, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if packed != any {
+		t.Errorf("packed anew: %v", packed)
+	}
+	if opts.BinaryName != "/usr/bin/crun" || !opts.SystemdCgroup {
+		t.Errorf("read as %v", opts)
+	}
+}
+
+func TestOptionsOfOurOwnTypeAreTranslated(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "shim.toml")
+	if err := os.WriteFile(file, []byte("NoNewKeyring = true\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const plain, systemd = `{"linux": {"cgroupsPath": "/docker/x"}}`, `{"linux": {"cgroupsPath": "system.slice:docker:x"}}`
+	for name, c := range map[string]struct {
+		sent   *anypb.Any
+		config string
+		want   *options.Options
+		err    string
+	}{
+		"none": {config: plain, want: &options.Options{}},
+		"none, and a cgroup path for systemd": {
+			config: systemd, want: &options.Options{SystemdCgroup: true},
+		},
+		"in the message": {
+			sent: sent(t, &runtimeoptions.Options{
+				ConfigBody: []byte("SystemdCgroup = true\nBinaryName = \"/usr/bin/crun\"\nIoUid = 3\nRoot = \"/run/r\"\n"),
+			}),
+			config: plain,
+			want:   &options.Options{SystemdCgroup: true, BinaryName: "/usr/bin/crun", IoUid: 3, Root: "/run/r"},
+		},
+		"in the message, without the cgroup driver": {
+			sent:   sent(t, &runtimeoptions.Options{ConfigBody: []byte("NoPivotRoot = true\n")}),
+			config: systemd,
+			want:   &options.Options{SystemdCgroup: true, NoPivotRoot: true},
+		},
+		"in a file": {
+			sent:   sent(t, &runtimeoptions.Options{ConfigPath: file, TypeUrl: "anything"}),
+			config: plain,
+			want:   &options.Options{NoNewKeyring: true},
+		},
+		"a file that is not there": {
+			sent: sent(t, &runtimeoptions.Options{ConfigPath: "/nonexistent/shim.toml"}), err: "/nonexistent/shim.toml",
+		},
+		"an option that runc has not": {
+			sent: sent(t, &runtimeoptions.Options{ConfigBody: []byte("SystemdCgroup = true\nBinaryNmae = \"x\"\n")}), err: "BinaryNmae",
+		},
+		"no TOML": {
+			sent: sent(t, &runtimeoptions.Options{ConfigBody: []byte("a = 1\nSystemdCgroup = \n")}), err: "line 2",
+		},
+		"a value of another kind": {
+			sent: sent(t, &runtimeoptions.Options{ConfigBody: []byte("SystemdCgroup = \"yes\"\n")}), err: "SystemdCgroup",
+		},
+		"another type": {
+			sent: &anypb.Any{TypeUrl: "example.org/v1.Options", Value: []byte{1}}, err: `"example.org/v1.Options"`,
+		},
+		"a spec that is none": {config: "{", err: "config.json"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts, err := runcOptions(c.sent, bundle(t, c.config))
+			if c.err != "" {
+				if err == nil || !strings.Contains(err.Error(), c.err) || strings.Contains(err.Error(), "\n") {
+					t.Fatalf("gave %v, want an error of one line with %s", err, c.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !proto.Equal(opts, c.want) {
+				t.Errorf("gave %v, want %v", opts, c.want)
+			}
+			packed, err := pack(c.sent, opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := new(options.Options); packed.UnmarshalTo(got) != nil || !proto.Equal(got, c.want) {
+				t.Errorf("containerd's shim would get %v", packed)
+			}
+		})
+	}
+	if _, err := runcOptions(sent(t, &emptypb.Empty{}), ""); err != nil {
+		t.Errorf("a message without anything in it: %v", err)
+	}
+}
+
+// Whatever comes for options, Create must not end the shim, which serves a whole pod.
+func FuzzOptions(f *testing.F) {
+	f.Add("containerd.runc.v1.Options", []byte{1, 2, 3})
+	f.Add("runtimeoptions.v1.Options", []byte("\x1a\x11SystemdCgroup = 1\n"))
+	f.Fuzz(func(t *testing.T, url string, value []byte) {
+		any := &anypb.Any{TypeUrl: url, Value: value}
+		opts, err := runcOptions(any, "")
+		if err != nil {
+			return
+		}
+		packed, err := pack(any, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(packed.Value) > 0 && !packed.MessageIs(opts) {
+			t.Error(fmt.Sprint("containerd's shim would not take ", packed))
+		}
+	})
+}

@@ -1,0 +1,58 @@
+// Package containerd is the shim that containerd starts for containers: containerd's own shim for runc, with our work
+// around four calls of its task service.
+//
+// Create prepares the bundle before runc reads it, Start checks what was prepared, Exec puts the container's label into
+// the spec of another process, and Delete forgets. Package hook does it in process; no program is run for it. All other
+// calls, the events, the containers' output and the shim's own life are containerd's code unchanged.
+//
+// One build serves containerd from 1.6 on: see start.go for the two protocols by which a shim is started, and task.go
+// for the two versions of the task service.
+package containerd
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+
+	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/manager"
+	"github.com/containerd/containerd/v2/pkg/shim"
+
+	wrapper "github.com/oci-apparmor/oci-apparmor/shim"
+)
+
+// RuntimeType is the type under which containerd finds the program containerd-shim-apparmor-v2 in PATH.
+const RuntimeType = "io.containerd.apparmor.v2"
+
+// asRuntime is the path under which the shim has runc's calls for a restored container made to itself. The kernel takes
+// it to the program that makes the call: the shim.
+const asRuntime = "/proc/self/exe"
+
+// In the wrapper's role what containerd set for our thread must hold for the runtime: see wrapper.Run.
+func init() {
+	if os.Args[0] == asRuntime {
+		runtime.LockOSThread()
+	}
+}
+
+// Run is the shim: argv is its command line, its name included. It gives the status to exit with; where containerd's
+// code fails, that ends the process itself, with status 1 and a line on standard error.
+func Run(ctx context.Context, host wrapper.Host, argv []string) int {
+	if argv[0] == asRuntime {
+		return wrapper.Run(ctx, host, argv, os.Environ(), os.Stderr)
+	}
+	m := &shimManager{Shim: manager.NewShimManager(RuntimeType), host: host}
+	if c, err := parseCall(argv); err == nil && c.action == "start" {
+		served, err := c.serveOldStart(ctx, m)
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %s\n", RuntimeType, err)
+			return 1
+		}
+		if served {
+			return 0
+		}
+	}
+	registerTask(host)
+	shim.RunShim(ctx, m)
+	return 0
+}

@@ -1,0 +1,212 @@
+package containerd
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"sync"
+
+	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/containerd/api/types/runc/options"
+	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/runc"
+	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/task"
+	"github.com/containerd/containerd/v2/pkg/shim"
+	"github.com/containerd/containerd/v2/pkg/shutdown"
+	"github.com/containerd/containerd/v2/plugins"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	runccmd "github.com/containerd/go-runc"
+	"github.com/containerd/log"
+	"github.com/containerd/plugin"
+	"github.com/containerd/plugin/registry"
+	"github.com/containerd/ttrpc"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/oci-apparmor/oci-apparmor/hook"
+	wrapper "github.com/oci-apparmor/oci-apparmor/shim"
+)
+
+// registerTask makes the shim serve our task service, where containerd's shim registers its own
+// (cmd/containerd-shim-runc-v2/task/plugin).
+func registerTask(host wrapper.Host) {
+	registry.Register(&plugin.Registration{
+		Type:     plugins.TTRPCPlugin,
+		ID:       "task",
+		Requires: []plugin.Type{plugins.EventPlugin, plugins.InternalPlugin},
+		InitFn: func(ic *plugin.InitContext) (any, error) {
+			publisher, err := ic.GetByID(plugins.EventPlugin, "publisher")
+			if err != nil {
+				return nil, err
+			}
+			shutting, err := ic.GetByID(plugins.InternalPlugin, "shutdown")
+			if err != nil {
+				return nil, err
+			}
+			runc, err := task.NewTaskService(ic.Context, publisher.(shim.Publisher), shutting.(shutdown.Service))
+			if err != nil {
+				return nil, err
+			}
+			return newService(runc, host), nil
+		},
+	})
+}
+
+// service is containerd's task service for runc, with the work of package hook around it.
+type service struct {
+	taskapi.TTRPCTaskService
+	host wrapper.Host
+
+	mu      sync.Mutex
+	wirings map[string]hook.Wiring // of the containers that were created here, by id
+}
+
+func newService(runc taskapi.TTRPCTaskService, host wrapper.Host) *service {
+	return &service{TTRPCTaskService: runc, host: host, wirings: make(map[string]hook.Wiring)}
+}
+
+// RegisterTTRPC serves versions 2 and 3 of the task service. They have the same calls with the same fields.
+func (s *service) RegisterTTRPC(server *ttrpc.Server) error {
+	taskapi.RegisterTTRPCTaskService(server, s)
+	registerV2(server, s)
+	return nil
+}
+
+// Create prepares the container's bundle, and has the runtime create the container.
+func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
+	opts, err := runcOptions(r.Options, r.Bundle)
+	if err != nil {
+		return nil, refusal("create", r.ID, err)
+	}
+	w, err := wiring(ctx, opts)
+	if err != nil {
+		return nil, refusal("create", r.ID, err)
+	}
+	if r.Checkpoint != "" {
+		return s.restore(ctx, r, w, opts)
+	}
+	out, err := s.host.Prepare(ctx, w, r.ID, r.Bundle)
+	if err != nil {
+		return nil, refusal("create", r.ID, err)
+	}
+	warn(ctx, "create", r.ID, out.Warning)
+	if r.Options, err = pack(r.Options, opts); err != nil {
+		return nil, refusal("create", r.ID, err)
+	}
+	resp, err := s.TTRPCTaskService.Create(ctx, r)
+	if err != nil {
+		s.host.Forget(w, r.ID)
+		return nil, err
+	}
+	s.know(r.ID, w)
+	return resp, nil
+}
+
+// restore is Create from a checkpoint. The runtime's restore comes with Start, and is the one call for which the shim
+// has to add an option that go-runc has no place for; so the runtime of this container is the shim itself, in the role
+// of the OCI runtime wrapper, which does all that Prepare would.
+func (s *service) restore(ctx context.Context, r *taskapi.CreateTaskRequest, w hook.Wiring, opts *options.Options) (
+	*taskapi.CreateTaskResponse, error) {
+	real, err := exec.LookPath(cmp.Or(opts.BinaryName, runccmd.DefaultCommand))
+	if err != nil {
+		return nil, refusal("create", r.ID, err)
+	}
+	if err := os.Setenv(wrapper.RuntimeVar, real); err != nil { // a pod's containers all have the same
+		return nil, refusal("create", r.ID, err)
+	}
+	named := opts.BinaryName
+	opts.BinaryName = asRuntime
+	if r.Options, err = anypb.New(opts); err != nil {
+		return nil, refusal("create", r.ID, err)
+	}
+	resp, err := s.TTRPCTaskService.Create(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	// Who deletes the container after this shim has died has not our environment.
+	opts.BinaryName = named
+	if err := runc.WriteOptions(r.Bundle, opts); err != nil {
+		return nil, refusal("create", r.ID, err)
+	}
+	if err := runc.WriteRuntime(r.Bundle, named); err != nil {
+		return nil, refusal("create", r.ID, err)
+	}
+	s.know(r.ID, w)
+	return resp, nil
+}
+
+// Start starts a created container, or a process that Exec added to it, if the profiles are still what they must be.
+func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.StartResponse, error) {
+	if w, ok := s.wiring(r.ID); ok {
+		var warning string
+		var err error
+		if r.ExecID == "" {
+			warning, err = s.host.Start(ctx, w, r.ID)
+		} else {
+			_, warning, _, err = s.host.Exec(ctx, w, r.ID)
+		}
+		if err != nil {
+			return nil, refusal("start", r.ID, err)
+		}
+		warn(ctx, "start", r.ID, warning)
+	}
+	return s.TTRPCTaskService.Start(ctx, r)
+}
+
+// Exec adds a process to a container, under the container's label, whatever label the engine writes.
+func (s *service) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emptyResponse, error) {
+	if w, ok := s.wiring(r.ID); ok {
+		label, _, ours, err := s.host.Exec(ctx, w, r.ID) // Start will say the warning
+		if err != nil {
+			return nil, refusal("exec", r.ID, err)
+		}
+		if ours {
+			spec, err := hook.SetProcessProfile(r.GetSpec().GetValue(), label)
+			if err != nil {
+				return nil, refusal("exec", r.ID, fmt.Errorf("its process spec: %w", err))
+			}
+			r.Spec = &anypb.Any{TypeUrl: r.GetSpec().GetTypeUrl(), Value: spec}
+		}
+	}
+	return s.TTRPCTaskService.Exec(ctx, r)
+}
+
+// Delete deletes a container, or a process that Exec added to it.
+func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskapi.DeleteResponse, error) {
+	resp, err := s.TTRPCTaskService.Delete(ctx, r)
+	if err != nil || r.ExecID != "" {
+		return resp, err
+	}
+	if w, ok := s.wiring(r.ID); ok {
+		s.host.Forget(w, r.ID)
+		s.mu.Lock()
+		delete(s.wirings, r.ID)
+		s.mu.Unlock()
+	}
+	return resp, nil
+}
+
+func (s *service) know(id string, w hook.Wiring) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wirings[id] = w
+}
+
+func (s *service) wiring(id string) (hook.Wiring, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w, ok := s.wirings[id]
+	return w, ok
+}
+
+// refusal makes an error for containerd, which shows its text to whoever started the container.
+func refusal(command, id string, err error) error {
+	return errgrpc.ToGRPC(fmt.Errorf("%s: %w", wrapper.Message(command, id, err.Error()), errdefs.ErrFailedPrecondition))
+}
+
+func warn(ctx context.Context, command, id, text string) {
+	if text != "" {
+		log.G(ctx).Warn(wrapper.Message(command, id, text))
+	}
+}

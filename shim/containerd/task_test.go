@@ -1,0 +1,280 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	taskv2 "github.com/containerd/containerd/api/runtime/task/v2"
+	taskv3 "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/containerd/api/types/runc/options"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/containerd/ttrpc"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/policy"
+)
+
+// node is a Host that answers what the test says, and notes what it was asked.
+type node struct {
+	calls  []string
+	label  string // of every container; none is ours where it is empty
+	refuse string // the call that fails, with errRefused
+}
+
+var errRefused = errors.New("policy x is\nnot there")
+
+func (n *node) call(what string, w hook.Wiring, id string) error {
+	n.calls = append(n.calls, fmt.Sprintf("%s %s %q %s", what, id, w.Engine, w.Root))
+	if what == n.refuse {
+		return errRefused
+	}
+	return nil
+}
+
+func (n *node) Prepare(_ context.Context, w hook.Wiring, id, _ string) (hook.Outcome, error) {
+	return hook.Outcome{Label: n.label}, n.call("prepare", w, id)
+}
+
+func (n *node) Start(_ context.Context, w hook.Wiring, id string) (string, error) {
+	return "", n.call("start", w, id)
+}
+
+func (n *node) Exec(_ context.Context, w hook.Wiring, id string) (string, string, bool, error) {
+	return n.label, "", n.label != "", n.call("exec", w, id)
+}
+
+func (n *node) Forget(w hook.Wiring, id string) { n.call("forget", w, id) }
+func (n *node) Sweep(w hook.Wiring)             { n.call("sweep", w, "") }
+
+// oci stands for containerd's task service: it notes what reaches it.
+type oci struct {
+	taskv3.TTRPCTaskService
+	calls []string
+	spec  string // of the last Exec
+	opts  *anypb.Any
+	err   error // of Create
+}
+
+func (r *oci) Create(_ context.Context, q *taskv3.CreateTaskRequest) (*taskv3.CreateTaskResponse, error) {
+	r.calls, r.opts = append(r.calls, "create "+q.ID), q.Options
+	return &taskv3.CreateTaskResponse{Pid: 42}, r.err
+}
+
+func (r *oci) Start(_ context.Context, q *taskv3.StartRequest) (*taskv3.StartResponse, error) {
+	r.calls = append(r.calls, "start "+q.ID+q.ExecID)
+	return &taskv3.StartResponse{}, nil
+}
+
+func (r *oci) Exec(_ context.Context, q *taskv3.ExecProcessRequest) (*emptyResponse, error) {
+	r.calls, r.spec = append(r.calls, "exec "+q.ID), string(q.Spec.GetValue())
+	return &emptyResponse{}, nil
+}
+
+func (r *oci) Delete(_ context.Context, q *taskv3.DeleteRequest) (*taskv3.DeleteResponse, error) {
+	r.calls = append(r.calls, "delete "+q.ID+q.ExecID)
+	return &taskv3.DeleteResponse{}, nil
+}
+
+// serve makes a service for containers of a pod, and a bundle for them.
+func serve(t *testing.T, n *node) (*service, *oci, context.Context, string) {
+	t.Helper()
+	inner := new(oci)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(`{"process": {}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return newService(inner, n), inner, namespaces.WithNamespace(t.Context(), "k8s.io"), dir
+}
+
+func TestLifeOfATask(t *testing.T) {
+	n := &node{label: "web"}
+	s, inner, ctx, dir := serve(t, n)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := s.Create(ctx, &taskv3.CreateTaskRequest{ID: "c", Bundle: dir, Options: sent(t, &options.Options{Root: "/nonexistent"})})
+	must(err)
+	_, err = s.Start(ctx, &taskv3.StartRequest{ID: "c"})
+	must(err)
+	_, err = s.Exec(ctx, &taskv3.ExecProcessRequest{ID: "c", ExecID: "e", Spec: &anypb.Any{
+		TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Process",
+		Value:   []byte(`{"args":["sh"],"apparmorProfile":"unconfined","more":1.50}`),
+	}})
+	must(err)
+	_, err = s.Start(ctx, &taskv3.StartRequest{ID: "c", ExecID: "e"})
+	must(err)
+	_, err = s.Delete(ctx, &taskv3.DeleteRequest{ID: "c", ExecID: "e"})
+	must(err)
+	_, err = s.Delete(ctx, &taskv3.DeleteRequest{ID: "c"})
+	must(err)
+
+	const root = ` "" /nonexistent/k8s.io`
+	wantCalls(t, "node", n.calls, "prepare c"+root, "start c"+root, "exec c"+root, "exec c"+root, "forget c"+root)
+	wantCalls(t, "runc", inner.calls, "create c", "start c", "exec c", "start ce", "delete ce", "delete c")
+	if want := `{"args":["sh"],"apparmorProfile":"web","more":1.50}`; inner.spec != want {
+		t.Errorf("runc gets the process %s, want %s", inner.spec, want)
+	}
+	if len(s.wirings) != 0 {
+		t.Errorf("remembers %v", s.wirings)
+	}
+}
+
+func TestEngineOfATask(t *testing.T) {
+	for ns, want := range map[string]string{"k8s.io": policy.EngineContainerd, "moby": policy.EngineDocker, "default": policy.EngineOther} {
+		n := new(node)
+		s, _, ctx, dir := serve(t, n)
+		if _, err := s.Create(namespaces.WithNamespace(ctx, ns), &taskv3.CreateTaskRequest{ID: "c", Bundle: dir}); err != nil {
+			t.Fatal(err)
+		}
+		if got := n.calls[0]; !strings.HasPrefix(got, fmt.Sprintf("prepare c %q ", want)) || !strings.HasSuffix(got, "/containerd/runc/"+ns) {
+			t.Errorf("namespace %s: %s, want engine %q", ns, got, want)
+		}
+	}
+}
+
+func TestTaskOfAnotherPolicyPassesUnchanged(t *testing.T) {
+	s, inner, ctx, dir := serve(t, new(node))
+	if _, err := s.Create(ctx, &taskv3.CreateTaskRequest{ID: "c", Bundle: dir}); err != nil {
+		t.Fatal(err)
+	}
+	const spec = `{"args": ["sh"], "apparmorProfile": "cri-containerd.apparmor.d"}`
+	if _, err := s.Exec(ctx, &taskv3.ExecProcessRequest{ID: "c", Spec: &anypb.Any{Value: []byte(spec)}}); err != nil {
+		t.Fatal(err)
+	}
+	if inner.spec != spec {
+		t.Errorf("runc gets the process %s, want %s", inner.spec, spec)
+	}
+}
+
+func TestRefusalsReachTheEngineAndNotTheRuntime(t *testing.T) {
+	call := map[string]func(*service, context.Context, string) error{
+		"prepare": func(s *service, ctx context.Context, dir string) error {
+			_, err := s.Create(ctx, &taskv3.CreateTaskRequest{ID: "new", Bundle: dir})
+			return err
+		},
+		"start": func(s *service, ctx context.Context, _ string) error {
+			_, err := s.Start(ctx, &taskv3.StartRequest{ID: "c"})
+			return err
+		},
+		"exec": func(s *service, ctx context.Context, _ string) error {
+			_, err := s.Exec(ctx, &taskv3.ExecProcessRequest{ID: "c", ExecID: "e", Spec: &anypb.Any{Value: []byte("{}")}})
+			return err
+		},
+		"exec, at its start": func(s *service, ctx context.Context, _ string) error {
+			_, err := s.Start(ctx, &taskv3.StartRequest{ID: "c", ExecID: "e"})
+			return err
+		},
+		"a process that is none": func(s *service, ctx context.Context, _ string) error {
+			_, err := s.Exec(ctx, &taskv3.ExecProcessRequest{ID: "c", ExecID: "e", Spec: &anypb.Any{Value: []byte("[]")}})
+			return err
+		},
+		"options that are none": func(s *service, ctx context.Context, dir string) error {
+			_, err := s.Create(ctx, &taskv3.CreateTaskRequest{ID: "c", Bundle: dir, Options: &anypb.Any{TypeUrl: "x", Value: []byte("y")}})
+			return err
+		},
+	}
+	for name, c := range call {
+		t.Run(name, func(t *testing.T) {
+			n := &node{label: "web"}
+			s, inner, ctx, dir := serve(t, n)
+			if _, err := s.Create(ctx, &taskv3.CreateTaskRequest{ID: "c", Bundle: dir}); err != nil {
+				t.Fatal(err)
+			}
+			before := len(inner.calls)
+			n.refuse, _, _ = strings.Cut(name, ",")
+			err := c(s, ctx, dir)
+			if err == nil || !strings.Contains(err.Error(), "oci-apparmor: ") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("gave %v, want an error of ours, of one line", err)
+			}
+			if native := errgrpc.ToNative(err); !errdefs.IsFailedPrecondition(native) {
+				t.Errorf("containerd takes %v for another kind of error than one that will not go away by itself", err)
+			}
+			if len(inner.calls) != before {
+				t.Errorf("runc was called: %q", inner.calls[before:])
+			}
+		})
+	}
+}
+
+func TestContainerThatRuncCouldNotCreateIsForgotten(t *testing.T) {
+	n := &node{label: "web"}
+	s, inner, ctx, dir := serve(t, n)
+	inner.err = errors.New("runc create failed")
+	if _, err := s.Create(ctx, &taskv3.CreateTaskRequest{ID: "c", Bundle: dir}); err != inner.err {
+		t.Errorf("gave %v, want containerd's own error", err)
+	}
+	if last := n.calls[len(n.calls)-1]; !strings.HasPrefix(last, "forget c ") {
+		t.Errorf("the last call was %q", last)
+	}
+	if len(s.wirings) != 0 {
+		t.Errorf("remembers %v", s.wirings)
+	}
+}
+
+// Calls of version 2 of the task service reach those of version 3, over a real connection.
+func TestVersion2IsServed(t *testing.T) {
+	s, inner, _, dir := serve(t, &node{label: "web"})
+	server, err := ttrpc.NewServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	registerV2(server, withNamespace{s})
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	go server.Serve(t.Context(), l)
+	t.Cleanup(func() { server.Close() })
+	conn, err := net.Dial("unix", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := ttrpc.NewClient(conn)
+	t.Cleanup(func() { client.Close() })
+	tasks := taskv2.NewTTRPCTaskClient(client)
+
+	resp, err := tasks.Create(t.Context(), &taskv2.CreateTaskRequest{ID: "c", Bundle: dir, Stdout: "/o"})
+	if err != nil || resp.Pid != 42 {
+		t.Fatalf("Create gives %v, %v", resp, err)
+	}
+	if _, err := tasks.Exec(t.Context(), &taskv2.ExecProcessRequest{ID: "c", Spec: &anypb.Any{Value: []byte("{}")}}); err != nil {
+		t.Fatal(err)
+	}
+	if inner.spec != `{"apparmorProfile":"web"}` {
+		t.Errorf("runc gets the process %s", inner.spec)
+	}
+	methods := taskv2.File_runtime_task_v2_shim_proto.Services().Get(0).Methods()
+	for i := range methods.Len() {
+		if name := string(methods.Get(i).Name()); version2(s)[name] == nil {
+			t.Errorf("%s is not served", name)
+		}
+	}
+}
+
+// withNamespace puts the namespace into a call's context, as the shim does for all calls.
+type withNamespace struct {
+	*service
+}
+
+func (w withNamespace) Create(ctx context.Context, r *taskv3.CreateTaskRequest) (*taskv3.CreateTaskResponse, error) {
+	return w.service.Create(namespaces.WithNamespace(ctx, "k8s.io"), r)
+}
+
+func wantCalls(t *testing.T, of string, got []string, want ...string) {
+	t.Helper()
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("calls of %s:\n%s\nwant\n%s", of, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}

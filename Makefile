@@ -1,6 +1,6 @@
 # make demo   shows the main job on a real container (HOST=1: on this machine, without a guest)
 # make test   sets up what is missing and runs all tests, those in guests included
-# make bench  measures, and prints a report of ratios
+# make bench  measures, and prints a report of ratios (ONLY=shim,ctr: these parts)
 # make lint   gofmt, go vet, staticcheck
 GO ?= go
 export CGO_ENABLED = 0
@@ -50,7 +50,7 @@ demo: setup build
 	@$(GO) run ./integration/demo --bin bin $(DEMO)
 
 bench: setup build
-	$(GO) run ./integration/bench
+	$(GO) run ./integration/bench --only '$(ONLY)'
 
 lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"

@@ -31,15 +31,16 @@ const (
 const policyFile = `version: 1
 policies:
   web: {profile: docker-default}
+  kept: {profile: keep}
 assign:
   - policy: baseline
-    request: [web]
+    request: [web, kept]
 `
 
 // onHost measures on a machine whose kernel need not have AppArmor. A mount namespace of our own puts a directory
 // where the kernel's interface would be, and keeps /etc, /var/lib and /run as they are.
-func onHost(bin, dir string) error {
-	if err := privateDirs(securityfs, etc, store.Dir, "/run/oci-apparmor"); err != nil {
+func onHost(bin, dir string, with containerdPrograms) error {
+	if err := privateDirs(securityfs, etc, store.Dir, "/run/oci-apparmor", containerdState, containerdRoot); err != nil {
 		return err
 	}
 	if err := os.WriteFile(etc+"/policy.yaml", []byte(policyFile), 0o600); err != nil {
@@ -56,13 +57,13 @@ func onHost(bin, dir string) error {
 	if err := fakeKernel(p); err != nil {
 		return err
 	}
-	if err := wrapped(bin, dir); err != nil {
-		return err
-	}
-	if err := ensured(p); err != nil {
-		return err
-	}
-	return decided(dir)
+	return measureParts(
+		part{"wrapper", func() error { return wrapped(bin, dir) }},
+		part{"ensure", func() error { return ensured(p) }},
+		part{"decide", func() error { return decided(dir) }},
+		part{"shim", func() error { return shims(bin, with, 200, keptOnly) }},
+		part{"ctr", func() error { return ctrRuns(bin, with, 150, keptOnly) }},
+	)
 }
 
 // privateDirs mounts an empty directory on each of paths, for this process and what it starts only.

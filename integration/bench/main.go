@@ -12,6 +12,8 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/integration/guest"
@@ -21,6 +23,7 @@ func main() {
 	inside := flag.Bool("inside", false, "measure with this machine's own AppArmor kernel")
 	suite := flag.String("guest", "trixie", "the guest to boot; empty for none")
 	bin := flag.String("bin", "bin", "directory of the project's programs")
+	flag.StringVar(&only, "only", "", "measure only the parts with these names, with commas between them")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -32,6 +35,29 @@ func main() {
 	if missed > 0 {
 		fmt.Printf("%d figures are over their marks\n", missed)
 	}
+}
+
+// A part is a thing to measure.
+type part struct {
+	name    string
+	measure func() error
+}
+
+// only names the parts that are measured; all are where it is empty.
+var only string
+
+func chosen(name string) bool { return only == "" || slices.Contains(strings.Split(only, ","), name) }
+
+func measureParts(parts ...part) error {
+	for _, p := range parts {
+		if !chosen(p.name) {
+			continue
+		}
+		if err := p.measure(); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	return nil
 }
 
 func run(ctx context.Context, inside bool, suite, bin string) error {
@@ -58,18 +84,24 @@ func run(ctx context.Context, inside bool, suite, bin string) error {
 			return err
 		}
 	}
+	var with containerdPrograms
+	if chosen("shim") || chosen("ctr") {
+		if with, err = buildContainerd(ctx); err != nil {
+			return err
+		}
+	}
 	fmt.Println("== This machine, a directory standing in for the kernel")
-	if err := onHost(bin, dir); err != nil {
+	if err := onHost(bin, dir, with); err != nil {
 		return err
 	}
 	if suite == "" {
 		return nil
 	}
-	return boot(ctx, suite, bin, dir)
+	return boot(ctx, suite, bin, dir, with)
 }
 
 // boot measures in a guest.
-func boot(ctx context.Context, suite, bin, dir string) error {
+func boot(ctx context.Context, suite, bin, dir string, with containerdPrograms) error {
 	guests, err := guest.Select(suite)
 	if err != nil {
 		return err
@@ -83,15 +115,19 @@ func boot(ctx context.Context, suite, bin, dir string) error {
 		return err
 	}
 	files := map[string]string{"/usr/local/bin/bench": self, "/usr/local/bin/runc-empty": filepath.Join(dir, "runc-empty")}
-	for _, p := range []string{"oci-apparmor", "oci-apparmor-hook", "oci-apparmor-runtime"} {
+	for _, p := range []string{"oci-apparmor", "oci-apparmor-hook", "oci-apparmor-runtime", "containerd-shim-apparmor-v2"} {
 		files["/usr/local/bin/"+p] = filepath.Join(bin, p)
+	}
+	if with.bin != "" {
+		files[inGuestPrograms.bin] = with.bin
+		files[inGuestPrograms.shims] = with.shims
 	}
 	fmt.Printf("== Guest %s, its real kernel in emulation\n", suite)
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Minute)
 	defer cancel()
 	result, err := image.Run(ctx, guest.Job{
 		Files:   files,
-		Command: []string{"/usr/local/bin/bench", "--inside", "--bin", "/usr/local/bin"},
+		Command: []string{"/usr/local/bin/bench", "--inside", "--bin", "/usr/local/bin", "--only", only},
 		Output:  os.Stdout, Progress: os.Stderr,
 	})
 	if err == nil && result.ExitCode != 0 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 )
@@ -44,6 +45,36 @@ func measure(n int, functions ...func() error) ([]series, error) {
 		}
 	}
 	return times, nil
+}
+
+// compare has every arm give its time n times, in rounds, in an order that chance gives each round.
+func compare(n int, arms ...func() (time.Duration, error)) ([]series, error) {
+	times := make([]series, len(arms))
+	for i := range n + 1 {
+		for _, j := range rand.Perm(len(arms)) {
+			took, err := arms[j]()
+			if err != nil {
+				return nil, err
+			}
+			if i > 0 { // the first round warms caches up
+				times[j] = append(times[j], took)
+			}
+		}
+	}
+	return times, nil
+}
+
+// amounts is what was measured of several things alike.
+type amounts []int
+
+func (s amounts) sorted() amounts { c := slices.Clone(s); slices.Sort(c); return c }
+
+func (s amounts) median() int { return s.sorted()[len(s)/2] }
+
+// String gives the median, and as the spread the quartiles.
+func (s amounts) String() string {
+	c := s.sorted()
+	return fmt.Sprintf("%d (%d to %d)", c[len(c)/2], c[len(c)/4], c[len(c)*3/4])
 }
 
 // missed counts the figures that are over their marks.

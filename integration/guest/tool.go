@@ -27,6 +27,15 @@ var Containerd24 = Tool{
 	Tags:     "no_btrfs,no_devmapper,no_tracing,no_zfs",
 }
 
+// Shim24 is containerd's shim for runc of the version that our own shim is made of, with the flags and tags that our programs are built with: what
+// ours is compared with.
+var Shim24 = Tool{
+	Module:   Containerd24.Module,
+	Version:  Containerd24.Version,
+	Packages: []string{"cmd/containerd-shim-runc-v2"},
+	Tags:     "no_grpc",
+}
+
 // Build gives a directory with the tool's programs, static ones for linux/amd64: from the cache, or built by go install, which takes a minute or two.
 // It does not depend on the module that is built here, nor on the flags that this is built with.
 func (tool Tool) Build(ctx context.Context, progress io.Writer) (dir string, err error) {

@@ -1,0 +1,295 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/guest"
+	"github.com/oci-apparmor/oci-apparmor/policy"
+)
+
+// Where containerd keeps its files by default, and its shims their sockets and runc's state.
+const (
+	containerdState = "/run/containerd"
+	containerdRoot  = "/var/lib/containerd"
+	socket          = containerdState + "/containerd.sock"
+)
+
+// A daemon is a containerd that runs for a measurement.
+type daemon struct {
+	name   string
+	bin    string // directory of containerd and ctr
+	dir    string // for what we keep
+	rootfs string // of all containers; it holds busybox
+	env    []string
+	cmd    *exec.Cmd
+	ended  chan struct{}
+	n      int
+}
+
+// An arm is a way to run a container, which is compared with others.
+type arm struct {
+	name  string
+	flags []string // of ctr run
+}
+
+// startDaemon starts the containerd whose programs are in bin, and waits until it answers. It looks for shims and
+// runtimes in the directories path first.
+func startDaemon(name, bin string, path ...string) (*daemon, error) {
+	dir, err := os.MkdirTemp("/run", "bench-containerd")
+	if err != nil {
+		return nil, err
+	}
+	d := &daemon{name: name, bin: bin, dir: dir, rootfs: filepath.Join(dir, "rootfs"), ended: make(chan struct{})}
+	d.env = append(os.Environ(), "PATH="+strings.Join(append(path, bin, os.Getenv("PATH")), ":"))
+	if err := d.start(); err != nil {
+		d.stop()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *daemon) start() error {
+	busybox, err := exec.LookPath("busybox")
+	if err != nil {
+		return err
+	}
+	program, err := os.ReadFile(busybox)
+	if err != nil {
+		return err
+	}
+	for _, p := range []string{"bin", "proc", "sys", "dev", "run", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(d.rootfs, p), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(d.rootfs+"/bin/busybox", program, 0o755); err != nil {
+		return err
+	}
+	// All versions read the second version of the file.
+	config := filepath.Join(d.dir, "config.toml")
+	text := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = %q\n",
+		containerdRoot, containerdState, socket)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return err
+	}
+	log, err := os.Create(filepath.Join(d.dir, "log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	d.cmd = exec.Command(filepath.Join(d.bin, "containerd"), "--config", config)
+	d.cmd.Env, d.cmd.Stdout, d.cmd.Stderr = d.env, log, log
+	if err := d.cmd.Start(); err != nil {
+		close(d.ended)
+		return err
+	}
+	go func() {
+		d.cmd.Wait()
+		close(d.ended)
+	}()
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		_, err := d.ctr("version")
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-d.ended:
+			err = errors.New("containerd has ended")
+		default:
+			if time.Now().Before(deadline) {
+				continue
+			}
+		}
+		said, _ := os.ReadFile(log.Name())
+		return fmt.Errorf("starting containerd %s: %w: %s", d.name, err, said)
+	}
+}
+
+// stop ends containerd. Its containers must be gone.
+func (d *daemon) stop() {
+	if d.cmd != nil && d.cmd.Process != nil {
+		d.cmd.Process.Signal(syscall.SIGTERM)
+		<-d.ended
+	}
+	os.RemoveAll(d.dir)
+}
+
+func (d *daemon) nextID() string { d.n++; return "bench" + strconv.Itoa(d.n) }
+
+func (d *daemon) ctrCommand(args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(d.bin, "ctr"), append([]string{"--address", socket}, args...)...)
+	cmd.Env = d.env
+	return cmd
+}
+
+func (d *daemon) ctr(args ...string) (string, error) {
+	out, err := d.ctrCommand(args...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("ctr %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out), nil
+}
+
+// run times a whole "ctr run --rm" of a container that ends at once.
+func (d *daemon) run(a arm) func() (time.Duration, error) {
+	return func() (time.Duration, error) {
+		args := append([]string{"run", "--rm", "--rootfs"}, a.flags...)
+		args = append(args, d.rootfs, d.nextID(), "/bin/busybox", "true")
+		begin := time.Now()
+		_, err := d.ctr(args...)
+		return time.Since(begin), err
+	}
+}
+
+// A container runs until it is removed.
+type container struct {
+	*daemon
+	id   string
+	shim int // process id of its shim
+}
+
+func (d *daemon) runDetached(a arm) (*container, error) {
+	c := &container{daemon: d, id: d.nextID()}
+	args := append([]string{"run", "--detach", "--null-io", "--rootfs"}, a.flags...)
+	if _, err := d.ctr(append(args, d.rootfs, c.id, "/bin/busybox", "sleep", "100000")...); err != nil {
+		return nil, err
+	}
+	out, err := d.ctr("task", "ls")
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(out) {
+		if words := strings.Fields(line); len(words) == 3 && words[0] == c.id {
+			status, err := os.ReadFile("/proc/" + words[1] + "/status")
+			if err != nil {
+				return nil, err
+			}
+			_, parent, _ := bytes.Cut(status, []byte("\nPPid:"))
+			parent, _, _ = bytes.Cut(parent, []byte("\n"))
+			c.shim, err = strconv.Atoi(string(bytes.TrimSpace(parent)))
+			return c, err
+		}
+	}
+	return nil, fmt.Errorf("no task %s: %s", c.id, out)
+}
+
+func (c *container) exec() error {
+	_, err := c.ctr("task", "exec", "--exec-id", c.nextID(), c.id, "/bin/busybox", "true")
+	return err
+}
+
+func (c *container) remove() error {
+	_, err1 := c.ctr("task", "delete", "--force", c.id)
+	_, err2 := c.ctr("container", "delete", c.id)
+	return errors.Join(err1, err2)
+}
+
+// containerdPrograms are those of one containerd.
+type containerdPrograms struct {
+	name  string
+	bin   string // directory of containerd and ctr
+	shims string // directory of the stock shim that is built as ours; "" for the shim that comes with containerd
+}
+
+// buildContainerd gives the containerd that our shim is made of.
+func buildContainerd(ctx context.Context) (containerdPrograms, error) {
+	p := containerdPrograms{name: guest.Containerd24.Version}
+	var err error
+	if p.bin, err = guest.Containerd24.Build(ctx, os.Stderr); err == nil {
+		p.shims, err = guest.Shim24.Build(ctx, os.Stderr)
+	}
+	return p, err
+}
+
+// inGuestPrograms are the same in a guest.
+var inGuestPrograms = containerdPrograms{name: guest.Containerd24.Version, bin: "/usr/local/containerd/bin", shims: "/usr/local/containerd/shims"}
+
+// Which policies the containers get: on a kernel with AppArmor a profile, that the stock arm has as well, so that the
+// kernel has the same work; on a kernel without, the one that leaves the engine's choice as it is.
+const (
+	profiled = true
+	keptOnly = false
+)
+
+// arms gives the ways to run a container: by the stock shim, by ours, and by the stock one with our runtime wrapper.
+func arms(bin string, profile bool) (stock, shim, wrapper arm) {
+	const byType = "io.containerd.runc.v2"
+	stock = arm{"the stock shim", []string{"--runtime", byType}}
+	shim = arm{"our shim", []string{"--runtime", filepath.Join(bin, "containerd-shim-apparmor-v2")}}
+	wrapper = arm{"the stock shim with our wrapper", []string{"--runtime", byType, "--runc-binary", filepath.Join(bin, "oci-apparmor-runtime")}}
+	if profile {
+		stock.flags = append(stock.flags, "--apparmor-profile", "docker-default")
+	} else {
+		shim, wrapper = kept(shim), kept(wrapper)
+	}
+	return stock, shim, wrapper
+}
+
+// kept has an arm's containers ask for the policy that leaves the engine's choice as it is.
+func kept(a arm) arm {
+	return arm{a.name + " (policy keep)", append(slices.Clip(a.flags), "--annotation", policy.Annotation+"=kept")}
+}
+
+// shims measures the shim itself.
+func shims(bin string, with containerdPrograms, n int, profile bool) error {
+	p := shimPrograms{ours: filepath.Join(bin, "containerd-shim-apparmor-v2"), stock: filepath.Join(with.shims, "containerd-shim-runc-v2")}
+	if err := p.sizes(); err != nil {
+		return err
+	}
+	d, err := startDaemon(with.name, with.bin, with.shims)
+	if err != nil {
+		return err
+	}
+	defer d.stop()
+	if err := p.calls(d, n); err != nil {
+		return err
+	}
+	stock, shim, _ := arms(bin, profile)
+	return d.shimMemory(5, shim, stock)
+}
+
+// ctrRuns measures whole containers.
+func ctrRuns(bin string, with containerdPrograms, n int, profile bool) error {
+	path := []string{}
+	if with.shims != "" {
+		path = append(path, with.shims)
+	}
+	d, err := startDaemon(with.name, with.bin, path...)
+	if err != nil {
+		return err
+	}
+	defer d.stop()
+	stock, shim, wrapper := arms(bin, profile)
+	others := []arm{shim, wrapper}
+	if profile {
+		others = append(others, kept(shim))
+	}
+	all := []func() (time.Duration, error){d.run(stock)}
+	for _, a := range others {
+		all = append(all, d.run(a))
+	}
+	times, err := compare(n, all...)
+	if err != nil {
+		return err
+	}
+	marks := []float64{1.03, 1.10, 0}
+	if with.shims == "" {
+		marks[0] = 0 // the shims are made of different versions
+	}
+	for i, a := range others {
+		ratio(fmt.Sprintf("ctr run --rm, containerd %s: %s ÷ %s", with.name, a.name, stock.name), marks[i], times[i+1], times[0],
+			strconv.Itoa(n)+" containers each", "")
+	}
+	return nil
+}

@@ -1,0 +1,252 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	bootapi "github.com/containerd/containerd/api/runtime/bootstrap/v1"
+	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/ttrpc"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"google.golang.org/protobuf/proto"
+)
+
+// shimPrograms are our shim for containerd and the stock one, which is built from the same version of containerd's
+// module with the same flags.
+type shimPrograms struct{ ours, stock string }
+
+// sizes compares the files.
+func (p shimPrograms) sizes() error {
+	ours, err := os.Stat(p.ours)
+	if err != nil {
+		return err
+	}
+	stock, err := os.Stat(p.stock)
+	if err != nil {
+		return err
+	}
+	line("size of our shim ÷ the stock one", float64(ours.Size())/float64(stock.Size()), 1.1, "",
+		fmt.Sprintf("%d ÷ %d bytes, both without cgo, symbols and grpc", ours.Size(), stock.Size()), "")
+	return nil
+}
+
+// calls times the shim's short runs: -v, and start, by which containerd has it start the server of a container.
+func (p shimPrograms) calls(d *daemon, n int) error {
+	version := func(program string) func() (time.Duration, error) {
+		return func() (time.Duration, error) {
+			begin := time.Now()
+			err := quiet(program, "-v")
+			return time.Since(begin), err
+		}
+	}
+	times, err := compare(n, version(p.ours), version(p.stock))
+	if err != nil {
+		return err
+	}
+	ratio("our shim -v ÷ the stock one", 1.1, times[0], times[1], strconv.Itoa(n)+" times each", "")
+
+	for _, kind := range []struct {
+		name     string
+		mark     float64
+		answered bool
+	}{
+		{"our shim start ÷ the stock one", 1.1, false},
+		{"start of our shim until it serves ÷ the stock one", 0, true},
+	} {
+		start := func(program string) func() (time.Duration, error) {
+			return func() (time.Duration, error) { return d.startShim(program, kind.answered) }
+		}
+		if times, err = compare(n, start(p.ours), start(p.stock)); err != nil {
+			return err
+		}
+		ratio(kind.name, kind.mark, times[0], times[1], strconv.Itoa(n)+" times each, a bundle each", "")
+	}
+	return nil
+}
+
+// startShim times "start" of a shim as containerd 2.3 and later call it, in a bundle of its own, until it has given the
+// address of its server back, or until that has answered a call. The server ends before it returns.
+func (d *daemon) startShim(program string, answered bool) (time.Duration, error) {
+	id := d.nextID()
+	bundle := filepath.Join(d.dir, id)
+	if err := os.Mkdir(bundle, 0o700); err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(bundle)
+	spec, err := json.Marshal(specs.Spec{Version: "1.0.2", Process: &specs.Process{Args: []string{"/run"}, Cwd: "/"}})
+	if err != nil {
+		return 0, err
+	}
+	if err := os.WriteFile(bundle+"/config.json", spec, 0o600); err != nil {
+		return 0, err
+	}
+	if err := syscall.Mkfifo(bundle+"/log", 0o700); err != nil {
+		return 0, err
+	}
+	log, err := os.OpenFile(bundle+"/log", os.O_RDWR, 0) // both ends, so that the server can open it at once
+	if err != nil {
+		return 0, err
+	}
+	defer log.Close()
+
+	input, err := proto.Marshal(&bootapi.BootstrapParams{
+		InstanceID: id, Namespace: "default", LogLevel: bootapi.LogLevel_LOG_LEVEL_INFO,
+		ContainerdGrpcAddress: socket, ContainerdTtrpcAddress: socket + ".ttrpc", ContainerdBinary: filepath.Join(d.bin, "containerd"),
+	})
+	if err != nil {
+		return 0, err
+	}
+	var out bytes.Buffer
+	cmd := exec.Command(program, "-namespace", "default", "-address", socket,
+		"-publish-binary", filepath.Join(d.bin, "containerd"), "-id", id, "start")
+	cmd.Dir = bundle
+	cmd.Env = append(d.env, "TTRPC_ADDRESS="+socket+".ttrpc", "GRPC_ADDRESS="+socket, "GOMAXPROCS=2")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), &out, &out
+
+	begin := time.Now()
+	if err := cmd.Run(); err != nil {
+		return 0, fmt.Errorf("%s start: %w: %s", program, err, out.Bytes())
+	}
+	took := time.Since(begin)
+	result := new(bootapi.BootstrapResult)
+	if err := proto.Unmarshal(out.Bytes(), result); err != nil {
+		return 0, fmt.Errorf("%s start said %q: %w", program, out.Bytes(), err)
+	}
+	conn, err := net.Dial("unix", strings.TrimPrefix(result.Address, "unix://"))
+	if err != nil {
+		return 0, err
+	}
+	client := ttrpc.NewClient(conn)
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	task := taskapi.NewTTRPCTaskClient(client)
+	server, err := task.Connect(ctx, &taskapi.ConnectRequest{ID: id})
+	if err != nil {
+		return 0, fmt.Errorf("%s does not serve: %w", program, err)
+	}
+	if answered {
+		took = time.Since(begin)
+	}
+	if _, err := task.Shutdown(ctx, &taskapi.ShutdownRequest{ID: id}); err != nil && !errors.Is(err, ttrpc.ErrClosed) {
+		return 0, err
+	}
+	return took, waitGone(int(server.ShimPid))
+}
+
+// memory is what a process has in memory, in KiB.
+type memory struct {
+	resident     int
+	proportional int // what it shares counts by its part only
+}
+
+func memoryOf(pid int) (memory, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		return memory{}, err
+	}
+	var m memory
+	for line := range strings.Lines(string(text)) {
+		words := strings.Fields(line)
+		switch words[0] {
+		case "Rss:":
+			m.resident, err = strconv.Atoi(words[1])
+		case "Pss:":
+			m.proportional, err = strconv.Atoi(words[1])
+		}
+		if err != nil {
+			return memory{}, err
+		}
+	}
+	return m, nil
+}
+
+// shimMemory compares the memory of shims that each serve a container, n of each kind.
+func (d *daemon) shimMemory(n int, arms ...arm) error {
+	running := make([][]*container, len(arms))
+	defer func() {
+		for _, cs := range running {
+			for _, c := range cs {
+				c.remove()
+			}
+		}
+	}()
+	for range n {
+		for i, a := range arms {
+			c, err := d.runDetached(a)
+			if err != nil {
+				return err
+			}
+			running[i] = append(running[i], c)
+		}
+	}
+	look := func(when string, mark float64) error {
+		resident, proportional := make([]amounts, len(arms)), make([]amounts, len(arms))
+		for i, cs := range running {
+			for _, c := range cs {
+				m, err := memoryOf(c.shim)
+				if err != nil {
+					return err
+				}
+				resident[i] = append(resident[i], m.resident)
+				proportional[i] = append(proportional[i], m.proportional)
+			}
+		}
+		for i, a := range arms[:len(arms)-1] {
+			last := len(arms) - 1
+			for _, what := range []struct {
+				name string
+				of   []amounts
+			}{{"RSS", resident}, {"PSS", proportional}} {
+				ours, stock := what.of[i], what.of[last]
+				line(fmt.Sprintf("%s of %s ÷ %s, %s", what.name, a.name, arms[last].name, when),
+					float64(ours.median())/float64(stock.median()), mark, "", fmt.Sprintf("%d shims each; %s ÷ %s KiB", n, ours, stock), "")
+			}
+		}
+		return nil
+	}
+	time.Sleep(5 * time.Second)
+	if err := look("5 s after the start", 1.05); err != nil {
+		return err
+	}
+	for _, cs := range running {
+		for _, c := range cs {
+			if err := c.exec(); err != nil {
+				return err
+			}
+		}
+	}
+	time.Sleep(5 * time.Second)
+	if err := look("5 s after an exec", 1.05); err != nil {
+		return err
+	}
+	// Twice a minute a shim gives memory back that it does not use.
+	time.Sleep(35 * time.Second)
+	return look("a minute after the start", 1.05)
+}
+
+// waitGone waits until the process is no more.
+func waitGone(pid int) error {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return nil
+		}
+		_, state, _ := bytes.Cut(text, []byte(") "))
+		if bytes.HasPrefix(state, []byte("Z")) || bytes.HasPrefix(state, []byte("X")) {
+			return nil
+		}
+	}
+	return fmt.Errorf("process %d has not ended after a minute", pid)
+}

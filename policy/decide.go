@@ -44,15 +44,15 @@ func (x Index) Decide(f Facts) (Decision, error) {
 		if f.Request != nil {
 			return Decision{}, x.refuse(f, nil)
 		}
-		return Decision{Keep: true, Reason: "no rule of the policy is for this container" + kept(f)}, nil
+		return Decision{Keep: true, Choice: keptChoice(f), Reason: "no rule of the policy is for this container" + kept(f)}, nil
 	}
 
-	entry := r.policy
+	entry, granted := r.policy, false
 	var why, warning string
 	if f.Request == nil {
 		why = "assigned by the " + r.String()
 	} else if asked, ok := x.entryIndex(*f.Request); ok && r.allows(asked) {
-		entry = asked
+		entry, granted = asked, true
 		why = "asked for by annotation " + word(f.RequestKey) + ", allowed by the " + r.String()
 	} else if refusal := x.refuse(f, &r); r.onRefused == Assigned {
 		why = "assigned by the " + r.String() + ", its request being refused"
@@ -60,11 +60,16 @@ func (x Index) Decide(f Facts) (Decision, error) {
 	} else {
 		return Decision{}, refusal
 	}
-	return x.decision(f, r, entry, why, warning)
+	return x.decision(f, r, entry, granted, why, warning)
 }
 
-// decision stacks the profiles of an entry on the floors, its own and its rule's.
-func (x Index) decision(f Facts, r rule, entry int, why, warning string) (Decision, error) {
+// decision stacks the profile of an entry on the floors, its own and its rule's. A request that was granted goes before
+// what the engine chose.
+//
+// A listed choice of the engine's takes the place of the profile, and of nothing else: the floor of the policy stays
+// below it as that of the rule does. Otherwise listing a profile would take away what it is to be listed beside.
+func (x Index) decision(f Facts, r rule, entry int, granted bool, why, warning string) (Decision,
+	error) {
 	e, err := x.entry(entry)
 	if err != nil {
 		return Decision{}, err
@@ -78,33 +83,70 @@ func (x Index) decision(f Facts, r rule, entry int, why, warning string) (Decisi
 			return Decision{}, damaged("policy " + word(e.name) + " keeps the engine's choice and has a floor")
 		}
 		d.Keep = true
+		d.Choice = keptChoice(f)
 		d.Reason = word(e.name) + ": " + why + kept(f)
 		return d, nil
 	}
 
 	var names []string
-	for _, i := range []int{r.floor, e.floor, e.profile} {
-		if i < 0 {
-			continue
-		}
-		p, err := x.profile(i)
-		if err != nil {
-			return Decision{}, err
-		}
-		if !slices.Contains(names, p.Name) {
+	add := func(p Profile, err error) error {
+		if err == nil && !slices.Contains(names, p.Name) {
 			names = append(names, p.Name)
 			d.Profiles = append(d.Profiles, p)
 		}
+		return err
+	}
+	for _, i := range []int{r.floor, e.floor} {
+		if i < 0 {
+			continue
+		}
+		if err := add(x.profile(i)); err != nil {
+			return Decision{}, err
+		}
+	}
+	floors := names
+	if name, ok := r.listed(f.EngineChoice, floors); ok && !granted {
+		d.Choice = Stands
+		why += ", which lists the engine's choice " + word(name)
+		err = add(x.chosen(name))
+	} else {
+		err = add(x.profile(e.profile))
+	}
+	if err != nil {
+		return Decision{}, err
 	}
 	d.Label = Label(names...)
 	d.Reason = word(e.name) + ": " + why
-	if floors := names[:len(names)-1]; len(floors) > 0 {
+	if len(floors) > 0 && len(floors) < len(names) {
 		d.Reason += "; stacked on " + words(floors)
 	}
-	if mode := d.Profiles[len(d.Profiles)-1].Mode; mode != profile.Enforce {
-		d.Reason += "; in mode " + mode.String()
+	last := d.Profiles[len(d.Profiles)-1]
+	if last.Mode != profile.Enforce {
+		d.Reason += "; in mode " + last.Mode.String()
+	}
+	if last.ByHand {
+		d.Reason += "; " + word(last.Name) + " is loaded by hand, so what it allows is not proven"
+	}
+	if d.Choice != Stands {
+		d.overruled(f, r, granted)
 	}
 	return d, nil
+}
+
+// chosen gives the profile of a name that a rule lists for engines to choose: the policy's, or else one loaded by hand.
+func (x Index) chosen(name string) (Profile, error) {
+	if i, ok := x.profileIndex(name); ok {
+		return x.profile(i)
+	}
+	return Profile{Name: name, Source: "loaded by hand", ByHand: true}, nil
+}
+
+// keptChoice says what becomes of the engine's choice where it is left as it is.
+func keptChoice(f Facts) Choice {
+	if f.chosen() {
+		return Stands
+	}
+	return NoChoice
 }
 
 // kept says what the engine chose.

@@ -14,7 +14,7 @@ import (
 
 // Encode gives the index of a policy. It refuses a policy that contradicts itself: a name that is there twice, that is
 // referred to and not there, or that is no name for a profile; a pattern that path.Match does not take; a kept choice
-// with a floor.
+// with a floor or a list of what may be chosen; a list that has an engine's default.
 func (p *Policy) Encode() ([]byte, error) {
 	e := encoder{profiles: make(map[string]int), entries: make(map[string]int), keeps: make(map[string]bool)}
 
@@ -139,6 +139,10 @@ func (e *encoder) assignment(a Assignment) {
 		}
 	}
 
+	if len(a.Engine) > 0 && e.keeps[a.Policy] {
+		e.fault("%s lists what engines may choose, and policy %q keeps whatever they choose", of, a.Policy)
+	}
+
 	e.sized(func() {
 		e.out = append(e.out, flags(a))
 		for i, list := range a.patterns() {
@@ -161,7 +165,23 @@ func (e *encoder) assignment(a Assignment) {
 				e.entryPlace(name, of)
 			}
 		})
+		e.sized(func() {
+			for _, name := range a.Engine {
+				e.choice(name, of)
+			}
+		})
 	})
+}
+
+// choice writes the name of a profile that engines may choose. It need not be one of the policy's.
+func (e *encoder) choice(name, of string) {
+	if err := profile.CheckName(name); err != nil {
+		e.fault("%s lists what engines may choose: %w", of, err)
+	}
+	if engine, is := EngineDefault(name); is || name == Keep {
+		e.fault("%s lists %q for engines to choose, which is nobody's choice (%s)", of, name, engine)
+	}
+	e.string(name)
 }
 
 // sized writes what write writes, behind its length.

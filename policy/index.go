@@ -32,7 +32,7 @@ type Index struct{ data []byte }
 
 const (
 	magic         = "ociaapol"
-	formatVersion = 1
+	formatVersion = 2
 	headerSize    = 32
 )
 
@@ -121,13 +121,17 @@ func (x Index) entryIndex(name string) (int, bool) {
 
 // Profile gives the profile of that name, without its text.
 func (x Index) Profile(name string) (Profile, bool) {
-	profiles, _, _ := x.counts()
-	i, ok := find(profiles, x.profileRecord, name)
+	i, ok := x.profileIndex(name)
 	if !ok {
 		return Profile{}, false
 	}
 	p, err := x.profile(i)
 	return p, err == nil
+}
+
+func (x Index) profileIndex(name string) (int, bool) {
+	profiles, _, _ := x.counts()
+	return find(profiles, x.profileRecord, name)
 }
 
 func (x Index) profile(i int) (Profile, error) {

@@ -15,6 +15,7 @@ import (
 // full is a policy that has something in every field of the index.
 func full() *Policy {
 	p := node()
+	p.Assignments[4].Engine = []string{"batch", "loaded-by-hand"}
 	for i := range p.Profiles {
 		one := &p.Profiles[i]
 		one.OnDrift = profile.Drift(i % 3)
@@ -204,7 +205,7 @@ func TestOpenIndexTellsAnotherVersion(t *testing.T) {
 	}
 	b[8]++
 	_, err = OpenIndex(b)
-	if !errors.Is(err, ErrIndex) || !strings.Contains(err.Error(), "version 2, this program reads 1") ||
+	if !errors.Is(err, ErrIndex) || !strings.Contains(err.Error(), "version 3, this program reads 2") ||
 		!strings.Contains(err.Error(), "oci-apparmor policy apply") {
 		t.Errorf("error %v", err)
 	}

@@ -35,6 +35,10 @@ type Profile struct {
 	Text     []byte // not part of the index; empty where Template is to be generated
 	Template string // the template's name, or empty; not part of the index
 
+	// ByHand is for a profile that a policy names and does not have, because somebody else loads it. It has a name and
+	// nothing else. Only decisions hold such a one.
+	ByHand bool
+
 	// What the compiler made of the text. Empty until the policy is compiled.
 	Compiled []profile.Compiled
 	Blob     [32]byte // sha256 of the blob's bytes: its name in the store
@@ -56,7 +60,7 @@ type Assignment struct {
 	File string // where it stands, for reasons and errors: the file, relative to the configuration directory
 	Line int    // and the line in it; 0 for a rule that stands nowhere
 
-	Engine                           []string // engine names, "other" for EngineOther
+	From                             []string // engine names, "other" for EngineOther
 	Namespace, Pod, Container, Image []string
 
 	// Sandbox true makes it a rule for pause containers, and for nothing else. Without it, the rule is for everything
@@ -67,6 +71,7 @@ type Assignment struct {
 	Policy    string   // an Entry's name
 	Request   []string // Entry names that an annotation may ask for
 	Floor     string   // a Profile's name, or empty: stacked below whatever this rule gives
+	Engine    []string // names of profiles, the policy's or loaded by hand, that stand where the engine chose them
 	OnRefused Refused
 }
 
@@ -100,7 +105,7 @@ type Facts struct {
 
 	Request      *string // the value of Annotation for this container, as the workload wrote it; nil without one
 	RequestKey   string  // the annotation it stood under
-	EngineChoice string  // process.apparmorProfile as the engine wrote it
+	EngineChoice string  // process.apparmorProfile as the engine wrote it: hostile, too
 }
 
 // Decision is the outcome for one container.
@@ -109,6 +114,7 @@ type Decision struct {
 	Keep     bool      // leave the engine's choice; Profiles is empty
 	Profiles []Profile // what the label is made of, the floor first; without Text
 	Label    string    // process.apparmorProfile: the Profiles' names, joined in the kernel's order by //&
+	Choice   Choice    // what became of the engine's choice
 	Reason   string    // one line for a person: which rule, what was asked for, why this
 	Warning  string    // one line, where something was refused and the container starts all the same
 }

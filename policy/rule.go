@@ -10,11 +10,11 @@ import (
 )
 
 // conditions are the keys of an assignment that hold patterns, in the order in which the index has them.
-var conditions = [...]string{"engine", "namespace", "pod", "container", "image"}
+var conditions = [...]string{"from", "namespace", "pod", "container", "image"}
 
 // patterns gives an assignment's patterns in the order of conditions.
 func (a *Assignment) patterns() [len(conditions)]*[]string {
-	return [...]*[]string{&a.Engine, &a.Namespace, &a.Pod, &a.Container, &a.Image}
+	return [...]*[]string{&a.From, &a.Namespace, &a.Pod, &a.Container, &a.Image}
 }
 
 // values gives what the patterns are matched against, in the order of conditions.
@@ -51,7 +51,8 @@ type rule struct {
 	file          string
 	line          uint64
 	policy, floor int
-	requests      fields // their number, and the places of entries
+	requests      fields // the places of entries
+	engine        fields // the names of profiles that an engine may choose
 	onRefused     Refused
 }
 
@@ -146,7 +147,7 @@ func (r *rule) read() error {
 	}
 	r.file, r.line = at.string(), at.number()
 	r.policy, r.floor = at.place(), at.place()
-	r.requests = fields{b: at.bytes()}
+	r.requests, r.engine = fields{b: at.bytes()}, fields{b: at.bytes()}
 	if r.flags&refusedAssigned != 0 {
 		r.onRefused = Assigned
 	}
@@ -194,6 +195,9 @@ func (r *rule) String() string {
 		}
 		if n > shown {
 			list = append(list, strconv.FormatUint(n-shown, 10)+" more")
+		}
+		if key == "from" {
+			key = "containers from" // a rule is for somebody
 		}
 		parts = append(parts, key+" "+strings.Join(list, " or "))
 	}
@@ -244,6 +248,7 @@ func (r rule) assignment(p *Policy) (Assignment, error) {
 		a.Request = append(a.Request, p.Policies[i].Name)
 	}
 	a.Policy, a.Request = a.Request[0], a.Request[1:]
+	a.Engine = r.choices()
 	if r.floor >= len(p.Profiles) {
 		return Assignment{}, damaged("the " + r.String() + " names a profile that is not there")
 	}

@@ -65,6 +65,7 @@ type (
 		For       string   `json:"for"`
 		Policy    string   `json:"policy"`
 		Request   []string `json:"request,omitempty"`
+		Engine    []string `json:"engine,omitempty"` // profiles that the engine may choose
 		Floor     string   `json:"floor,omitempty"`
 		OnRefused string   `json:"onRefused"`
 	}
@@ -102,6 +103,7 @@ func shown(g *store.Generation, p *policy.Policy, m store.Manifest, stale bool) 
 			For:       conditions(a),
 			Policy:    a.Policy,
 			Request:   a.Request,
+			Engine:    a.Engine,
 			Floor:     a.Floor,
 			OnRefused: "deny",
 		}

@@ -29,7 +29,7 @@ func notes(p *policy.Policy) []string {
 
 func isForEveryone(a policy.Assignment) bool {
 	return !a.Sandbox && a.Privileged == nil &&
-		len(a.Engine)+len(a.Namespace)+len(a.Pod)+len(a.Container)+len(a.Image) == 0
+		len(a.From)+len(a.Namespace)+len(a.Pod)+len(a.Container)+len(a.Image) == 0
 }
 
 // unusedNames gives the policies that no rule gives or allows, and the profiles that no rule leads to.
@@ -37,6 +37,9 @@ func unusedNames(p *policy.Policy) []string {
 	policies, profiles := make(map[string]bool), make(map[string]bool)
 	for _, a := range p.Assignments {
 		profiles[a.Floor] = true
+		for _, name := range a.Engine {
+			profiles[name] = true
+		}
 		policies[a.Policy] = true
 		for _, name := range a.Request {
 			policies[name] = true

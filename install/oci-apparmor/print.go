@@ -102,6 +102,9 @@ func (p *printer) policy(pol *policy.Policy, limit int) {
 				outcome += "; whoever asks for anything else gets this all the same"
 			}
 		}
+		if len(a.Engine) > 0 {
+			outcome += "; the engine may choose " + strings.Join(a.Engine, ", ")
+		}
 		p.wrapped("      ", outcome)
 	})
 }
@@ -144,7 +147,7 @@ func conditions(a policy.Assignment) string {
 		key      string
 		patterns []string
 	}{
-		{"engine", a.Engine}, {"namespace", a.Namespace}, {"pod", a.Pod}, {"container", a.Container}, {"image", a.Image},
+		{"containers from", a.From}, {"namespace", a.Namespace}, {"pod", a.Pod}, {"container", a.Container}, {"image", a.Image},
 	} {
 		if len(c.patterns) > 0 {
 			all = append(all, c.key+" "+strings.Join(c.patterns, " or "))

@@ -141,10 +141,30 @@ func (c *checker) rule(r *rule) {
 		}
 	}
 	c.floor(r.floor, "a rule")
+	for _, at := range r.engine {
+		c.choice(r, at)
+	}
+	if def := c.policies[r.policy.value]; len(r.engine) > 0 && def != nil && def.profile.value == policy.Keep {
+		c.errs.add(r.engine[0].place, "policy %.64q, which this rule gives, keeps whatever the engine chooses: leave engine "+
+			"out, or give a policy with a profile", r.policy.value)
+	}
 
 	r.Policy, r.Floor = r.policy.value, r.floor.value
 	for _, at := range r.request {
 		r.Request = append(r.Request, at.value)
+	}
+	for _, at := range r.engine {
+		r.Engine = append(r.Engine, at.value)
+	}
+}
+
+// choice checks what a rule lets engines choose. That may be a profile which is loaded by hand, of which nothing is
+// known here. But the name of an engine is more likely one that is meant as a condition.
+func (c *checker) choice(r *rule, at name) {
+	if c.profiles[at.value] == nil && slices.Contains(engines, at.value) {
+		r.faulty = true
+		c.errs.add(at.place, "engine lists profiles that an engine may choose, and no profile %.64q is defined; to say "+
+			"which engine's containers the rule is for, write \"from: %[1]s\"", at.value)
 	}
 }
 
@@ -258,7 +278,7 @@ func order(first, later *rule) string {
 }
 
 func patterns(r *rule) [5][]string {
-	return [...][]string{r.Engine, r.Namespace, r.Pod, r.Container, r.Image}
+	return [...][]string{r.From, r.Namespace, r.Pod, r.Container, r.Image}
 }
 
 // covers says whether a rule is for every container that the other is for.

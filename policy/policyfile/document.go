@@ -50,7 +50,7 @@ type rule struct {
 	policy.Assignment // without its names
 	place             place
 	policy, floor     name
-	request           []name
+	request, engine   []name
 	faulty            bool // something in it is wrong, so that it may say less than it was meant to
 	order             int
 }
@@ -61,8 +61,8 @@ var (
 	profileKeys = []string{"file", "template", "onDrift"}
 	policyKeys  = []string{"profile", "mode", "floor"}
 	assignKeys  = []string{
-		"engine", "namespace", "pod", "container", "image", "sandbox", "privileged",
-		"policy", "request", "floor", "onRefused",
+		"from", "namespace", "pod", "container", "image", "sandbox", "privileged",
+		"policy", "request", "engine", "floor", "onRefused",
 	}
 )
 
@@ -443,9 +443,9 @@ func (p *parser) assignment(n *yaml.Node) {
 	}
 	r := rule{place: p.at(n)}
 	r.File, r.Line = p.file.name, n.Line
-	for _, engine := range p.texts(keys["engine"], "an engine's name") {
+	for _, engine := range p.texts(keys["from"], "an engine's name") {
 		if slices.Contains(engines, engine.value) {
-			r.Engine = append(r.Engine, engine.value)
+			r.From = append(r.From, engine.value)
 		} else {
 			p.errs.add(engine.place, "unknown engine %.64q%s%s", engine.value, didYouMean(engine.value, engines),
 				oneOf(engines))
@@ -471,6 +471,10 @@ func (p *parser) assignment(n *yaml.Node) {
 	}
 	r.policy, _ = p.text(keys["policy"], "a policy's name")
 	r.request = p.texts(keys["request"], "a policy's name")
+	r.engine = p.texts(keys["engine"], "a profile's name")
+	for _, choice := range r.engine {
+		p.choice(choice)
+	}
 	r.floor, _ = p.text(keys["floor"], "a profile's name")
 	if v := keys["onRefused"]; v != nil {
 		r.OnRefused = choice(p, v, refusals)
@@ -482,4 +486,17 @@ func (p *parser) assignment(n *yaml.Node) {
 	}
 	r.faulty = len(*p.errs) > faults
 	p.doc.rules = append(p.doc.rules, r)
+}
+
+// choice checks the name of a profile that engines may choose.
+func (p *parser) choice(at name) {
+	if err := profile.CheckName(at.value); err != nil {
+		p.errs.add(at.place, "%v", err)
+	} else if at.value == policy.Keep {
+		p.errs.add(at.place, "engine lists profiles, and keep is none: to let the engine choose whatever it likes, say "+
+			"policy: keep")
+	} else if engine, is := policy.EngineDefault(at.value); is {
+		p.errs.add(at.place, "profile %.64q is what %s gives a container for which nobody chose one, so it counts as no "+
+			"choice: leave it out", at.value, engine)
+	}
 }

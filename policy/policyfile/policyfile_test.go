@@ -59,9 +59,9 @@ func describe(p *policy.Policy, err error) string {
 		if one.Privileged != nil {
 			privileged = fmt.Sprint(*one.Privileged)
 		}
-		fmt.Fprintf(&b, "rule %s:%d: engine %q namespace %q pod %q container %q image %q sandbox %v privileged %s -> "+
-			"%s, request %q, floor %q, refused %d\n", one.File, one.Line, one.Engine, one.Namespace, one.Pod,
-			one.Container, one.Image, one.Sandbox, privileged, one.Policy, one.Request, one.Floor, one.OnRefused)
+		fmt.Fprintf(&b, "rule %s:%d: from %q namespace %q pod %q container %q image %q sandbox %v privileged %s -> "+
+			"%s, request %q, engine %q, floor %q, refused %d\n", one.File, one.Line, one.From, one.Namespace, one.Pod,
+			one.Container, one.Image, one.Sandbox, privileged, one.Policy, one.Request, one.Engine, one.Floor, one.OnRefused)
 	}
 	return b.String()
 }
@@ -496,7 +496,7 @@ func TestTenThousandRules(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a second")
 	}
-	for _, rule := range []string{"engine: docker, image: registry.example.org/team-%d/app", "image: team-%d/*"} {
+	for _, rule := range []string{"from: docker, image: registry.example.org/team-%d/app", "image: team-%d/*"} {
 		start := time.Now()
 		p, err := parseOne(manyRules(10000, rule))
 		if err != nil || len(p.Assignments) != 10000 {

@@ -1,19 +1,260 @@
 package integration
 
 import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 )
 
-func TestContainerdStarts(t *testing.T) {
-	inside.EachContainerd(t, func(t *testing.T, v inside.ContainerdVersion) {
-		c := inside.StartContainerd(t, v, inside.ContainerdConfig{CRI: true})
-		if out := c.MustCtr(t, "plugins", "ls"); !strings.Contains(out, "cri") {
-			t.Errorf("no CRI plugin: %s", out)
+// What the project promises of containers that containerd runs, through our shim and through the stock one with our
+// runtime wrapper. Each containerd of a guest is started for each test.
+
+// A task is a container of containerd's with a process in it.
+type task struct {
+	*inside.Containerd
+	ID     string
+	rootfs string
+}
+
+// prepareTask gives a root file system, and an id that names the arm, to a task that is yet to be run. Both last as long
+// as the test t.
+func prepareTask(t *testing.T, c *inside.Containerd, arm inside.Arm) *task {
+	t.Helper()
+	b := inside.NewBundle(t)
+	return &task{Containerd: c, ID: strings.Replace(b.ID, "bundle", arm.Name, 1), rootfs: b.Rootfs()}
+}
+
+// runArgs are ctr's arguments that run the task. Its process tries all operations, says how they went in a file, and
+// stays.
+func (k *task) runArgs(arm inside.Arm, policy string) []string {
+	args := append([]string{"run", "--detach", "--null-io", "--rootfs"}, arm.Flags()...)
+	if policy != "" {
+		args = append(args, "--annotation", "oci-apparmor/policy="+policy)
+	}
+	script := "{ " + webTries.script() + "; } >/tmp/saying; mv /tmp/saying /tmp/said; exec probe sleep"
+	return append(args, "--env", "GODEBUG=asyncpreemptoff=1", k.rootfs, k.ID, "/bin/sh", "-c", script)
+}
+
+// runTask runs a container that asks for a policy.
+func runTask(t *testing.T, c *inside.Containerd, arm inside.Arm, policy string) *task {
+	t.Helper()
+	k := prepareTask(t, c, arm)
+	k.MustCtr(t, k.runArgs(arm, policy)...)
+	return k
+}
+
+// script gives a command of the shell that tries the operations and prints label and answers, a line each.
+func (what tries) script() string {
+	commands := []string{"probe label"}
+	for _, op := range slices.Sorted(maps.Keys(what)) {
+		commands = append(commands, "probe "+op)
+	}
+	return strings.Join(commands, "; ")
+}
+
+// check compares what the script printed.
+func (what tries) check(t *testing.T, who, said string, profiles ...string) {
+	t.Helper()
+	lines := strings.Split(strings.TrimSpace(said), "\n")
+	if len(lines) != 1+len(what) {
+		t.Errorf("%s said %q, want a label and %d answers", who, said, len(what))
+		return
+	}
+	wantLabelText(t, who, lines[0], profiles...)
+	for i, op := range slices.Sorted(maps.Keys(what)) {
+		if lines[1+i] != what[op] {
+			t.Errorf("%s, %s: %s, want %s", who, op, lines[1+i], what[op])
 		}
-		c.Restart(t)
-		c.MustCtr(t, "version")
+	}
+}
+
+// wantLabelText checks a label that the kernel showed, as wantLabel does.
+func wantLabelText(t *testing.T, who, text string, profiles ...string) {
+	t.Helper()
+	label, err := kernel.ParseLabel(text)
+	if err != nil || !label.Covers(profiles...) {
+		t.Errorf("%s has label %q, want %q (%v)", who, text, profiles, err)
+	}
+	if want := "enforce"; label.Mode != want && !(label.Mode == "mixed" && slices.Contains(label.Components, "crun")) {
+		t.Errorf("%s has label %q, want mode %s", who, text, want)
+	}
+}
+
+// pid gives the process id of the task's first process.
+func (k *task) pid(t *testing.T) int {
+	t.Helper()
+	out := k.MustCtr(t, "task", "ls")
+	for line := range strings.Lines(out) {
+		if words := strings.Fields(line); len(words) == 3 && words[0] == k.ID {
+			if pid, err := strconv.Atoi(words[1]); err == nil && pid > 0 {
+				return pid
+			}
+		}
+	}
+	t.Fatalf("no task %s: %s", k.ID, out)
+	return 0
+}
+
+// wantTaskConfined checks label and operations of the task's own process.
+func wantTaskConfined(t *testing.T, k *task, what tries, profiles ...string) {
+	t.Helper()
+	wantLabelText(t, "the process of task "+k.ID, inside.Label(t, k.pid(t)), profiles...)
+	said := filepath.Join(k.rootfs, "tmp/said")
+	waitFor(t, "task "+k.ID+" to try its operations", func() bool { _, err := os.Stat(said); return err == nil })
+	what.check(t, "the process of task "+k.ID, read(t, said), profiles...)
+}
+
+// execs counts the processes that tests start in tasks, for their names.
+var execs int
+
+// exec runs a program in the task. Its spec is that of the container's own process in containerd's records, which knows
+// nothing of our profiles.
+func (k *task) exec(t *testing.T, args ...string) inside.Outcome {
+	t.Helper()
+	execs++
+	return k.Ctr(t, append([]string{"task", "exec", "--exec-id", fmt.Sprintf("exec-%d", execs), k.ID}, args...)...)
+}
+
+// wantTaskExecConfined checks label and operations of a process that is started in the task.
+func wantTaskExecConfined(t *testing.T, k *task, what tries, profiles ...string) {
+	t.Helper()
+	o := k.exec(t, "/bin/sh", "-c", what.script())
+	if o.Code != 0 {
+		t.Errorf("exec in task %s: exit code %d: %s", k.ID, o.Code, o.Stderr)
+	}
+	what.check(t, "what was executed in task "+k.ID, o.Stdout, profiles...)
+}
+
+// remove kills the task and deletes it with its container.
+func (k *task) remove(t *testing.T) {
+	t.Helper()
+	k.MustCtr(t, "task", "kill", "--signal", "SIGKILL", k.ID)
+	k.waitStopped(t)
+	k.MustCtr(t, "task", "delete", k.ID)
+	k.MustCtr(t, "container", "delete", k.ID)
+}
+
+func (k *task) waitStopped(t *testing.T) {
+	t.Helper()
+	waitFor(t, "task "+k.ID+" to stop", func() bool {
+		for line := range strings.Lines(k.MustCtr(t, "task", "ls")) {
+			if words := strings.Fields(line); len(words) == 3 && words[0] == k.ID {
+				return words[2] == "STOPPED"
+			}
+		}
+		t.Fatalf("task %s is gone", k.ID)
+		return false
 	})
+}
+
+// left lists what containers leave behind as long as they are there: shims, processes, records of ours, bundles, sockets,
+// the runtime's state, mounts.
+func left(t *testing.T) (left []string) {
+	t.Helper()
+	for _, pid := range append(inside.Shims(t), inside.ContainerProcesses(t)...) {
+		if cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && len(cmdline) > 0 {
+			left = append(left, "process "+strings.ReplaceAll(string(cmdline), "\x00", " "))
+		}
+	}
+	for _, pattern := range []string{
+		"/run/oci-apparmor/containers/*.json",
+		inside.ContainerdState + "/s/*",
+		inside.ContainerdState + "/runc/*/*",
+		inside.ContainerdState + "/crun/*/*",
+		inside.ContainerdState + "/io.containerd.runtime.v2.task/*/*",
+		inside.ContainerdRoot + "/io.containerd.runtime.v2.task/*/*",
+	} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		left = append(left, found...)
+	}
+	return append(left, inside.Mounts(t, inside.ContainerdState+"/io.containerd.runtime.v2.task")...)
+}
+
+// wantNothingLeft waits until the last container is gone with all that belonged to it: a shim ends on its own, a moment
+// after its task was deleted.
+func wantNothingLeft(t *testing.T) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for len(left(t)) > 0 && time.Now().Before(deadline) {
+		time.Sleep(50 * time.Millisecond)
+	}
+	if left := left(t); len(left) > 0 {
+		t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
+	}
+}
+
+// ours are the ways by which containerd reaches us.
+var ours = []inside.Arm{inside.Shim, inside.Type, inside.Wrapper, inside.ShimCrun, inside.WrapperCrun}
+
+// eachArm runs the test as a subtest for each of the arms.
+func eachArm(t *testing.T, arms []inside.Arm, test func(t *testing.T, arm inside.Arm)) {
+	for _, arm := range arms {
+		t.Run(arm.Name, func(t *testing.T) { test(t, arm) })
+	}
+}
+
+func TestContainerdTask(t *testing.T) {
+	setPolicy(t, webPolicy)
+	inside.EachContainerd(t, func(t *testing.T, v inside.ContainerdVersion) {
+		c := inside.StartContainerd(t, v, inside.ContainerdConfig{})
+		var tasks []*task
+		for _, arm := range ours {
+			k := runTask(t, c, arm, "web")
+			tasks = append(tasks, k)
+			wantTaskConfined(t, k, webTries, "web")
+			wantTaskExecConfined(t, k, webTries, "web")
+		}
+		other := runTask(t, c, inside.Shim, "")
+		wantTaskConfined(t, other, workTries, "work")
+		wantTaskExecConfined(t, other, workTries, "work")
+		other.remove(t)
+		c.Restart(t)
+		for _, k := range tasks {
+			wantTaskExecConfined(t, k, webTries, "web")
+			k.remove(t)
+		}
+		wantNothingLeft(t)
+	})
+}
+
+// A refusal reaches who ran the container as one line of ours, and no trace of the container is left.
+func TestContainerdRefusal(t *testing.T) {
+	setPolicy(t, webPolicy)
+	inside.EachContainerd(t, func(t *testing.T, v inside.ContainerdVersion) {
+		c := inside.StartContainerd(t, v, inside.ContainerdConfig{})
+		eachArm(t, ours, func(t *testing.T, arm inside.Arm) {
+			k := prepareTask(t, c, arm)
+			o := k.Ctr(t, k.runArgs(arm, "nosuch")...)
+			wantRefusal(t, o, k.ID)
+			if out := k.MustCtr(t, "task", "ls", "-q"); out != "" {
+				t.Errorf("a task is there: %s", out)
+			}
+			k.MustCtr(t, "container", "delete", k.ID)
+			wantNothingLeft(t)
+		})
+	})
+}
+
+// wantRefusal checks what an engine's command said of a container that asked for policy nosuch.
+func wantRefusal(t *testing.T, o inside.Outcome, id string) {
+	t.Helper()
+	line := "oci-apparmor: create of container " + id + ": "
+	if o.Code == 0 || strings.Count(o.Stderr, line) != 1 || !strings.Contains(o.Stderr, "nosuch") {
+		t.Errorf("exit code %d, %q: want %q, once, and the policy's name", o.Code, o.Stderr, line)
+	}
+	if strings.Contains(o.Stderr, "exit status") || strings.Count(strings.TrimSpace(o.Stderr), "\n") > 0 {
+		t.Errorf("it says more than it should: %s", o.Stderr)
+	}
 }

@@ -93,17 +93,24 @@ var (
 	Arms = []Arm{Stock, Shim, Type, Wrapper, ShimCrun, WrapperCrun, Silent}
 )
 
-// Flags gives the flags of "ctr run" and "ctr containers create" for the arm. With a shim's path ctr can't name the shim's runtime: see Links.
+// Flags gives the flags of "ctr run" for the arm. All versions of ctr take a shim's path for a runtime type.
 func (a Arm) Flags() []string {
-	flags := []string{"--runtime", cmp.Or(a.Shim, a.Type)}
-	if a.Runtime != "" {
-		flags = append(flags, "--runc-binary", a.Runtime)
+	runtime := cmp.Or(a.Shim, a.Type)
+	switch {
+	case a.Runtime == "":
+		return []string{"--runtime", runtime}
+	case runtime == Stock.Type:
+		return []string{"--runtime", runtime, "--runc-binary", a.Runtime}
 	}
-	return flags
+	// ctr makes runc's options for runc's own type only.
+	return []string{"--runtime", runtime, "--runtime-config-path", a.options()}
 }
 
-// handler gives the arm's runtime handler in the configuration of containerd's CRI plugin.
-func (a Arm) handler() string {
+// options is the path of a file with the shim's options, in TOML.
+func (a Arm) options() string { return filepath.Join(wrappers, a.Name+".toml") }
+
+// Handler gives the arm's runtime handler in the configuration of containerd's CRI plugin.
+func (a Arm) Handler() string {
 	const table = `[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.%s%s]` + "\n"
 	text := fmt.Sprintf(table+"runtime_type = %q\n", a.Name, "", a.Type)
 	if a.Shim != "" {
@@ -176,7 +183,7 @@ func StartContainerd(t testing.TB, v ContainerdVersion, config ContainerdConfig)
 		text += fmt.Sprintf("[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = %q\n%s\n", PauseImage, config.Lines)
 		text += "[plugins.\"io.containerd.grpc.v1.cri\".containerd]\ndefault_runtime_name = \"stock\"\n"
 		for _, a := range Arms {
-			text += a.handler()
+			text += a.Handler()
 		}
 	}
 	if err := os.WriteFile(c.config(), []byte(text), 0o644); err != nil {
@@ -189,7 +196,7 @@ func StartContainerd(t testing.TB, v ContainerdVersion, config ContainerdConfig)
 func (c *Containerd) config() string { return filepath.Join(c.dir, "config.toml") }
 func (c *Containerd) log() string    { return filepath.Join(c.dir, "log") }
 
-// linkWrappers makes the links to the runtime wrapper.
+// linkWrappers makes the links to the runtime wrapper, and the arms' files of options.
 func linkWrappers() error {
 	if err := os.MkdirAll(wrappers, 0o755); err != nil {
 		return err
@@ -197,6 +204,11 @@ func linkWrappers() error {
 	wrapper, err := exec.LookPath("oci-apparmor-runtime")
 	if err != nil {
 		return err
+	}
+	for _, a := range Arms {
+		if err := os.WriteFile(a.options(), fmt.Appendf(nil, "BinaryName = %q\n", a.Runtime), 0o644); err != nil {
+			return err
+		}
 	}
 	for _, runtime := range Runtimes {
 		if err := os.Symlink(wrapper, filepath.Join(wrappers, runtime)); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -353,6 +365,7 @@ func (c *Containerd) clean(t testing.TB) {
 	if t.Failed() {
 		said, _ := os.ReadFile(c.log())
 		lines := strings.Split(strings.TrimSpace(string(said)), "\n")
+		lines = slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, "loading plugin") })
 		t.Logf("containerd %s said:\n%s", c.Name, strings.Join(lines[max(0, len(lines)-100):], "\n"))
 	}
 	if c.cmd != nil && c.cmd.Process != nil {

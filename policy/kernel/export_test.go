@@ -1,6 +1,9 @@
 package kernel
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // SetLockWait changes how long k waits for the lock.
 func (k *Kernel) SetLockWait(d time.Duration) { k.lockWait = d }
@@ -14,3 +17,11 @@ var (
 	CurrentIn = current
 	Mangle    = mangle
 )
+
+// Walk is List for a process without root.
+func (k *Kernel) Walk() ([]Listed, error) {
+	var all []Listed
+	err := k.walk(k.profiles(), "", &all)
+	slices.SortFunc(all, compareListed)
+	return all, err
+}

@@ -22,6 +22,7 @@ type Kernel struct {
 	Module string // AppArmor's parameters
 	State  string // ours: verdicts, records of ownership, the lock; made on demand, and gone after a reboot
 	BootID string // the file that names this boot
+	Proc   string // where procfs is; /proc where empty
 
 	// WriteReplace stands in for the write to FS/.replace; nil is that write. Its error has the write's errno.
 	WriteReplace func(blob []byte) error

@@ -34,7 +34,7 @@ func New(tb testing.TB) Machine {
 		}
 	}
 	for name, text := range map[string]string{
-		"fs/policy/revision": "0\n", "fs/.replace": "",
+		"fs/policy/revision": "0\n", "fs/profiles": "", "fs/.replace": "",
 		"fs/.ns_stacked": "no\n", "fs/.ns_level": "0\n", "fs/.ns_name": "root\n",
 		"module/enabled": "Y\n", "module/lock_policy": "N\n", "module/hash_policy": "Y\n",
 		"boot_id": "2f1e6a0c-93c5-4c1d-8f33-0a4b6c1d2e3f\n", "counter": "0",
@@ -74,22 +74,27 @@ func (m Machine) Load(tb testing.TB, blob []byte) {
 // Remove removes a profile with its children.
 func (m Machine) Remove(tb testing.TB, name string) {
 	tb.Helper()
+	if err := m.RemoveProfile(name); err != nil {
+		tb.Fatalf("remove profile %q: %v", name, err)
+	}
+}
+
+// RemoveProfile is one write to .remove.
+func (m Machine) RemoveProfile(name string) error {
 	path, ok := m.Path(name)
 	if !ok {
-		tb.Fatalf("no profile %q to remove", name)
+		return unix.ENOENT
 	}
 	paths, err := os.ReadDir(m.path("paths"))
 	if err != nil {
-		tb.Fatal(err)
+		return err
 	}
 	for _, entry := range paths {
 		if of, err := url.PathUnescape(entry.Name()); err == nil && (of == name || strings.HasPrefix(of, name+"//")) {
 			os.Remove(m.path("paths/" + entry.Name()))
 		}
 	}
-	if err := errors.Join(os.RemoveAll(path), m.bump()); err != nil {
-		tb.Fatal(err)
-	}
+	return errors.Join(os.RemoveAll(path), m.list(), m.bump())
 }
 
 // Poison fails a load as a name of 253 bytes does: from then on no new bytes are taken.
@@ -118,12 +123,16 @@ func (m Machine) Writes(tb testing.TB) int {
 
 // Replace is one write to .replace.
 func (m Machine) Replace(blob []byte) error {
-	log, err := os.OpenFile(m.path("writes"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	return errors.Join(m.append("writes", "w"), m.replace(blob))
+}
+
+func (m Machine) append(name, text string) error {
+	f, err := os.OpenFile(m.path(name), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {
 		return err
 	}
-	_, err = log.WriteString("w")
-	return errors.Join(err, log.Close(), m.replace(blob))
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
 }
 
 // replace does what aa_replace_profiles (security/apparmor/policy.c) does, where it shows.
@@ -165,6 +174,23 @@ func (m Machine) replace(blob []byte) error {
 	return m.bump()
 }
 
+// list writes the file profiles. They are all in enforce mode.
+func (m Machine) list() error {
+	paths, err := os.ReadDir(m.path("paths"))
+	if err != nil {
+		return err
+	}
+	var b strings.Builder
+	for _, entry := range paths {
+		name, err := url.PathUnescape(entry.Name())
+		if err != nil {
+			return err
+		}
+		b.WriteString(name + " (enforce)\n")
+	}
+	return os.WriteFile(m.path("fs/profiles"), []byte(b.String()), 0o644)
+}
+
 // put makes a profile the current one of its name.
 func (m Machine) put(p rawblob.Profile, raw string) error {
 	path, loaded := m.Path(p.Name)
@@ -184,7 +210,8 @@ func (m Machine) put(p rawblob.Profile, raw string) error {
 		}
 		path = filepath.Join(parent, "profiles", mangle(last)+"."+strconv.Itoa(n))
 		err = errors.Join(os.MkdirAll(path, 0o755), os.WriteFile(path+"/name", []byte(last+"\n"), 0o644),
-			os.WriteFile(m.index(p.Name), []byte(path), 0o644))
+			os.WriteFile(path+"/mode", []byte("enforce\n"), 0o644), os.WriteFile(path+"/attach", []byte(last+"\n"), 0o644),
+			os.WriteFile(m.index(p.Name), []byte(path), 0o644), m.append("fs/profiles", p.Name+" (enforce)\n"))
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,182 @@
+package kernel
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Task is a process, or a thread of one, and what confines it.
+type Task struct {
+	PID   int // of the process, in this process's pid namespace
+	TID   int // of the thread; PID for the first of them
+	Label Label
+
+	// Pending is what its next execve puts it under; nil where nothing is pending, and on kernels that do not tell it of
+	// other tasks (TellsPending).
+	Pending *Label
+}
+
+// Uses tells whether the task runs under the profile or a child of it, or is about to.
+func (t *Task) Uses(name string) bool {
+	return t.Label.uses(name) || t.Pending != nil && t.Pending.uses(name)
+}
+
+func (l Label) uses(name string) bool {
+	return slices.ContainsFunc(l.Components, func(c string) bool {
+		rest, ok := strings.CutPrefix(c, name)
+		return ok && (rest == "" || strings.HasPrefix(rest, childSeparator))
+	})
+}
+
+// Tasks gives every process that /proc shows, in the order of their ids, with its label and nothing else: one read for
+// each. A process that ends meanwhile is left out.
+func (k *Kernel) Tasks() ([]Task, error) { return k.tasks(false) }
+
+// Threads gives every thread, too, and what is pending: a thread can change its label by itself.
+func (k *Kernel) Threads() ([]Task, error) { return k.tasks(true) }
+
+func (k *Kernel) tasks(threads bool) ([]Task, error) {
+	proc := k.proc()
+	r := labelReader{buf: make([]byte, maxLabel+1), attr: "/attr/apparmor/"}
+	pids, err := numbers(proc)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Task, 0, len(pids))
+	for _, pid := range pids {
+		path := proc + "/" + strconv.Itoa(pid)
+		if !threads {
+			l, ok, err := r.read(path, "current")
+			if err != nil {
+				return nil, err
+			}
+			if ok {
+				all = append(all, Task{PID: pid, TID: pid, Label: l})
+			}
+			continue
+		}
+		tids, err := numbers(path + "/task")
+		if gone(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, tid := range tids {
+			path := path + "/task/" + strconv.Itoa(tid)
+			t := Task{PID: pid, TID: tid}
+			var ok bool
+			if t.Label, ok, err = r.read(path, "current"); err != nil {
+				return nil, err
+			}
+			if !ok {
+				continue
+			}
+			if pending, ok, err := r.read(path, "exec"); err == nil && ok {
+				t.Pending = &pending
+			}
+			all = append(all, t)
+		}
+	}
+	return all, nil
+}
+
+// labelReader reads many labels: with one buffer, and where the first was found.
+type labelReader struct {
+	buf  []byte
+	attr string
+}
+
+// read gives a label of the task whose directory is path. ok is false for a task that is gone, and where there is none.
+func (r *labelReader) read(path, name string) (l Label, ok bool, err error) {
+	text, err := readOnce(path+r.attr+name, 0, r.buf)
+	if err == unix.ENOENT && r.attr != "/attr/" { // the directory apparmor came with 5.8
+		if text, err = readOnce(path+"/attr/"+name, 0, r.buf); err == nil {
+			r.attr = "/attr/"
+		}
+	}
+	if err == unix.ENOENT || err == unix.ESRCH || len(text) == 0 && err == nil {
+		return l, false, nil
+	}
+	if err != nil {
+		err = &os.PathError{Op: "read", Path: path + r.attr + name, Err: err}
+		if errors.Is(err, unix.EINVAL) && name == "current" {
+			return l, false, &NotReadyError{Readiness: NoAppArmor, Err: err}
+		}
+		return l, false, err
+	}
+	l, err = ParseLabel(string(text))
+	return l, err == nil, err
+}
+
+// Command gives what the kernel calls a process: the name of its program, cut to 15 bytes, or whatever the process set
+// in its place. Empty where it is gone.
+func (k *Kernel) Command(pid int) string {
+	name, _ := readWord(k.proc() + "/" + strconv.Itoa(pid) + "/comm")
+	return name
+}
+
+// Cgroup gives the path of a process's control group: that of version 2, or on a node with version 1 only that of the
+// first hierarchy which has one. Empty where it is gone or in none.
+func (k *Kernel) Cgroup(pid int) string {
+	text, err := readWhole(k.proc() + "/" + strconv.Itoa(pid) + "/cgroup")
+	if err != nil {
+		return ""
+	}
+	path := ""
+	for line := range strings.Lines(string(text)) { // "0::/PATH", or "4:memory:/PATH"
+		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(f) == 3 && f[2] != "/" && (path == "" || f[0] == "0") {
+			path = f[2]
+		}
+	}
+	return path
+}
+
+// ContainerID gives the id of the container that a control group was made for, where its path tells: engines other than
+// ctr and plain runtimes name it by 64 hexadecimal digits, as "/docker/ID", "docker-ID.scope", "cri-containerd-ID.scope",
+// "crio-ID.scope", "libpod-ID.scope/container", "/kubepods/burstable/podUID/ID". Empty where it does not.
+func ContainerID(cgroup string) string {
+	id := ""
+	for part := range strings.SplitSeq(cgroup, "/") {
+		part = strings.TrimSuffix(part, ".scope")
+		if at := len(part) - 64; at >= 0 && isHex(part[at:]) && (at == 0 || part[at-1] == '-' || part[at-1] == ':') &&
+			!strings.HasPrefix(part, "crio-conmon-") && !strings.HasPrefix(part, "libpod-conmon-") {
+			id = part[at:]
+		}
+	}
+	return id
+}
+
+func isHex(s string) bool {
+	return strings.Trim(s, "0123456789abcdef") == ""
+}
+
+func (k *Kernel) proc() string {
+	if k.Proc != "" {
+		return k.Proc
+	}
+	return "/proc"
+}
+
+// numbers gives the entries of a directory that are numbers, in their order.
+func numbers(path string) ([]int, error) {
+	var all []int
+	err := list(path, func(name string) (bool, error) {
+		if n, err := strconv.Atoi(name); err == nil && n > 0 {
+			all = append(all, n)
+		}
+		return true, nil
+	})
+	slices.Sort(all)
+	return all, err
+}
+
+// gone tells that an error is that of a process which has ended.
+func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) }

@@ -3,7 +3,6 @@ package hook
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 )
@@ -27,7 +26,7 @@ func (h *Host) Guard(ctx context.Context, w Wiring, id, bundle string) (Outcome,
 		warning, err := h.keep(ctx, gen, spec.choice)
 		return Outcome{Decision: d, Warning: join(d.Warning, warning)}, err
 	}
-	if !sameLabel(spec.choice, d.Label) {
+	if !policy.SameLabel(spec.choice, d.Label) {
 		named := "names no profile"
 		if spec.choice != "" {
 			named = "names the profile " + quote(spec.choice)
@@ -37,9 +36,4 @@ func (h *Host) Guard(ctx context.Context, w Wiring, id, bundle string) (Outcome,
 	}
 	_, warnings, err := h.ensure(ctx, gen, d.Profiles)
 	return Outcome{Decision: d, Label: d.Label, Warning: join(append(warnings, d.Warning)...)}, demands(err)
-}
-
-// sameLabel compares a label from a spec with one that a decision made: the kernel does not mind the order of a stack.
-func sameLabel(spec, decided string) bool {
-	return spec == decided || spec != "" && policy.Label(strings.Split(spec, "//&")...) == decided
 }

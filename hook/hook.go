@@ -43,33 +43,67 @@ func (h *Host) decide(f policy.Facts) (*store.Generation, policy.Decision, error
 	return gen, d, err
 }
 
-// ensure makes the kernel hold profiles with our content. The warnings say what had to be put right.
-func (h *Host) ensure(ctx context.Context, gen *store.Generation, profiles []policy.Profile) ([]kernel.Loaded, []string,
+// ensure makes the kernel hold profiles with our content, and gives what it holds. Of profiles that are loaded by hand
+// it makes sure that they are there. The warnings say what had to be put right.
+func (h *Host) ensure(ctx context.Context, gen *store.Generation, profiles []policy.Profile) ([]RecordProfile, []string,
 	error) {
-	want := make([]kernel.Profile, len(profiles))
+	var want []kernel.Profile
+	var warnings []string
+	held := make([]RecordProfile, len(profiles))
 	for i, p := range profiles {
-		want[i] = kernel.Profile{
+		if p.ByHand {
+			var err error
+			var warning string
+			if held[i], warning, err = h.byHand(p.Name); err != nil {
+				return nil, nil, err
+			}
+			warnings = append(warnings, warning)
+			continue
+		}
+		held[i] = RecordProfile{Name: p.Name, Compiled: p.Compiled}
+		want = append(want, kernel.Profile{
 			Name:     p.Name,
 			Compiled: p.Compiled,
 			OnDrift:  p.OnDrift,
 			Blob:     func() ([]byte, error) { return gen.Blob(p) },
-		}
+		})
 	}
 	loaded, err := h.Kernel.Ensure(ctx, want)
 	if err != nil {
 		return nil, nil, err
 	}
-	var warnings []string
-	for _, l := range loaded {
+	for i, p := range profiles {
+		if p.ByHand {
+			continue
+		}
+		l := loaded[0]
+		loaded = loaded[1:]
+		held[i].Dir = l.Dir
 		if l.Done == kernel.Replaced {
 			warnings = append(warnings, fmt.Sprintf("profile %s was loaded with other content than the policy's, and has been "+
 				"replaced", l.Name))
 		}
-		if l.Warning != "" {
-			warnings = append(warnings, l.Warning)
-		}
+		warnings = append(warnings, l.Warning)
 	}
-	return loaded, warnings, nil
+	return held, warnings, nil
+}
+
+// byHand looks at a profile that somebody else must have loaded. Its content is whatever that was: we can only see to
+// it that the container's processes get no other one later.
+func (h *Host) byHand(name string) (held RecordProfile, warning string, err error) {
+	held.Name = name
+	held.Dir, held.Compiled, err = h.Kernel.Held(name)
+	switch {
+	case errors.Is(err, kernel.ErrNotLoaded):
+		return held, "", fmt.Errorf("the engine chose profile %s, which is not loaded and of which the policy has no text: "+
+			"load it, or start the container without choosing it", name)
+	case err != nil:
+		return held, "", fmt.Errorf("the engine chose profile %s, which is loaded by hand: %w", name, err)
+	}
+	if mode := held.Compiled[0].Mode; mode != profile.Enforce {
+		warning = fmt.Sprintf("the engine chose profile %s, which is loaded by hand in mode %s", name, mode)
+	}
+	return held, warning, nil
 }
 
 // demands says in front of an error about AppArmor itself why this container needs it.

@@ -282,11 +282,11 @@ func TestPolicyThatNoLongerHasAProfile(t *testing.T) {
 		t.Errorf("got %q, %v, %v; want the container's label", label, ours, err)
 	}
 	n.machine.Load(t, kerneltest.Blob("loosened", "work"))
-	if _, _, _, err := n.Exec(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "no longer has") {
+	if _, _, _, err := n.Exec(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "does not have") {
 		t.Errorf("with other content: got %v", err)
 	}
 	n.machine.Remove(t, "work")
-	if _, _, _, err := n.Exec(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "no longer has") {
+	if _, _, _, err := n.Exec(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "does not have") {
 		t.Errorf("removed: got %v", err)
 	}
 }

@@ -58,8 +58,8 @@ func (h *Host) Exec(ctx context.Context, w Wiring, id string) (label, warning st
 	return r.Label, warning, true, err
 }
 
-// execUnknown is Exec for a container of which nothing is remembered. One of ours whose record was lost has profiles of
-// ours on its process, and the kernel tells.
+// execUnknown is Exec for a container of which nothing is remembered. One of ours whose record was lost has profiles on
+// its process that are ours, or that a rule lists, and the kernel tells.
 func (h *Host) execUnknown(ctx context.Context, w Wiring, id string) (label, warning string, ours bool, err error) {
 	pid, there := initOf(w, id)
 	if !there || pid <= 0 {
@@ -79,7 +79,14 @@ func (h *Host) execUnknown(ctx context.Context, w Wiring, id string) (label, war
 	var profiles []policy.Profile
 	var names []string
 	for _, name := range current.Components {
-		if p, ok := gen.Index.Profile(name); ok {
+		p, ok := gen.Index.Profile(name)
+		if !ok {
+			if ok, err = gen.Index.Lists(name); err != nil {
+				return "", "", true, err
+			}
+			p = policy.Profile{Name: name, ByHand: true}
+		}
+		if ok {
 			profiles, names = append(profiles, p), append(names, name)
 		}
 	}
@@ -103,7 +110,7 @@ func (h *Host) removed(r *Record) (name string, err error) {
 }
 
 // verify makes sure that the kernel holds what a container's label is made of, by the policy in force now. A profile
-// that this policy no longer has must be the one of create.
+// that this policy has not, no longer or because it was loaded by hand, must be the one of create.
 func (h *Host) verify(ctx context.Context, r *Record) (warning string, err error) {
 	gen, err := h.Store.Current()
 	if err != nil {
@@ -120,8 +127,8 @@ func (h *Host) verify(ctx context.Context, r *Record) (warning string, err error
 			return "", err
 		}
 		if found.Status != kernel.Matches {
-			return "", fmt.Errorf("profile %s, which the policy in force no longer has, is not what it was when the container "+
-				"was created: %s", p.Name, found)
+			return "", fmt.Errorf("profile %s, which the policy in force does not have, is not what it was when the container "+
+				"was created: %s; start the container anew", p.Name, found)
 		}
 	}
 	_, warnings, err := h.ensure(ctx, gen, now)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
-	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -29,12 +28,12 @@ func (h *Host) Prepare(ctx context.Context, w Wiring, id, bundle string) (Outcom
 	if err != nil {
 		return Outcome{}, err
 	}
-	out, gen, loaded, err := h.decideAndEnsure(ctx, spec.document, w, id)
+	out, gen, held, err := h.decideAndEnsure(ctx, spec.document, w, id)
 	if err != nil {
 		return Outcome{}, err
 	}
 	if w.Root != "" {
-		if err := h.remember(w, newRecord(w, id, bundle, gen, out.Decision, loaded)); err != nil {
+		if err := h.remember(w, newRecord(w, id, bundle, gen, out.Decision, held)); err != nil {
 			return Outcome{}, err
 		}
 	}
@@ -62,7 +61,7 @@ func (h *Host) Precreate(ctx context.Context, w Wiring, id string, config []byte
 
 // decideAndEnsure does all of Prepare that changes no spec.
 func (h *Host) decideAndEnsure(ctx context.Context, spec *document, w Wiring, id string) (Outcome, *store.Generation,
-	[]kernel.Loaded, error) {
+	[]RecordProfile, error) {
 	gen, d, err := h.decide(spec.identify(w, id))
 	if err != nil {
 		return Outcome{}, nil, nil, err
@@ -71,9 +70,9 @@ func (h *Host) decideAndEnsure(ctx context.Context, spec *document, w Wiring, id
 		warning, err := h.keep(ctx, gen, spec.choice)
 		return Outcome{Decision: d, Warning: join(d.Warning, warning)}, gen, nil, err
 	}
-	loaded, warnings, err := h.ensure(ctx, gen, d.Profiles)
+	held, warnings, err := h.ensure(ctx, gen, d.Profiles)
 	if err != nil {
 		return Outcome{}, nil, nil, demands(err)
 	}
-	return Outcome{Decision: d, Label: d.Label, Warning: join(append(warnings, d.Warning)...)}, gen, loaded, nil
+	return Outcome{Decision: d, Label: d.Label, Warning: join(append(warnings, d.Warning)...)}, gen, held, nil
 }

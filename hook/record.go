@@ -13,7 +13,6 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
-	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
@@ -39,18 +38,15 @@ type Record struct {
 type RecordProfile struct {
 	Name     string
 	Dir      string             // see kernel.Loaded
-	Compiled []profile.Compiled // an object of name to "SHA1 SHA256 MODE", the hashes in hexadecimal digits
+	Compiled []profile.Compiled // an object of name to "SHA1 SHA256 MODE", the hashes in hexadecimal digits; see kernel.Held
 }
 
-func newRecord(w Wiring, id, bundle string, gen *store.Generation, d policy.Decision, loaded []kernel.Loaded) *Record {
+func newRecord(w Wiring, id, bundle string, gen *store.Generation, d policy.Decision, held []RecordProfile) *Record {
 	r := &Record{
 		ID: id, Root: w.Root, Engine: w.Engine, Bundle: bundle, Created: time.Now().UTC(), PID: os.Getpid(),
-		Generation: gen.Number, Policy: d.Policy, Reason: d.Reason, Label: d.Label,
+		Generation: gen.Number, Policy: d.Policy, Reason: d.Reason, Label: d.Label, Profiles: held,
 	}
 	r.Started, _ = startOf(r.PID)
-	for i, l := range loaded {
-		r.Profiles = append(r.Profiles, RecordProfile{Name: l.Name, Dir: l.Dir, Compiled: d.Profiles[i].Compiled})
-	}
 	return r
 }
 

@@ -1,0 +1,57 @@
+package kernel
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+)
+
+// Held gives a profile as the kernel holds it, whoever loaded it: its directory (see Loaded.Dir), and the kernel's
+// hashes of it and of its children, by the one function that this kernel uses. Check compares with these later. What
+// the profile allows, nobody can tell from them.
+//
+// The error wraps ErrNotLoaded where there is none of that name. One that is in a mode which confines nothing, itself
+// or a child of it, is an error.
+func (k *Kernel) Held(name string) (dir string, content []profile.Compiled, err error) {
+	if err := profile.CheckName(name); err != nil {
+		return "", nil, err
+	}
+	main, err := k.Details(name)
+	if err != nil {
+		return "", nil, err
+	}
+	modes := make(map[string]profile.Mode)
+	for _, part := range append([]string{name}, main.Children...) {
+		parent := strings.TrimSuffix(strings.TrimSuffix(part, last(part)), childSeparator)
+		if modes[parent] == profile.Complain && strings.HasPrefix(last(part), "null-") {
+			modes[part] = profile.Complain
+			continue // comes as processes run, see foreignChild
+		}
+		d := main
+		if part != name {
+			if d, err = k.Details(part); errors.Is(err, ErrNotLoaded) {
+				continue // removed meanwhile
+			} else if err != nil {
+				return "", nil, err
+			}
+		}
+		c := profile.Compiled{Name: part}
+		if c.Mode, err = profile.ParseMode(d.Mode); err != nil {
+			return "", nil, fmt.Errorf("profile %q: %w", shorten(part), err)
+		}
+		function, digits, _ := strings.Cut(d.Hash, ":")
+		sum := map[string][]byte{"sha1": c.SHA1[:], "sha256": c.SHA256[:]}[function]
+		switch n, err := hex.Decode(sum, []byte(digits[:min(len(digits), 2*len(sum))])); {
+		case sum == nil:
+			return "", nil, &NotReadyError{Readiness: NoHash, Err: fmt.Errorf("there is none of profile %q", shorten(part))}
+		case err != nil || n != len(sum):
+			return "", nil, fmt.Errorf("profile %q: the kernel's hash %q is none", shorten(part), shorten(d.Hash))
+		}
+		modes[part] = c.Mode
+		content = append(content, c)
+	}
+	return main.Dir, content, nil
+}

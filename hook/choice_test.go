@@ -118,7 +118,7 @@ func TestProfileByHandMustConfine(t *testing.T) {
 	n.machine.Load(t, kerneltest.Blob("of somebody", "by-hand"))
 	mode := filepath.Join(first(n.machine.Path("by-hand")), "mode")
 	for text, want := range map[string]string{
-		"complain\n": "", "unconfined\n": "confines nothing", "user\n": "mode",
+		"complain\n": "", "unconfined\n": "in mode unconfined, which is none", "user\n": "mode",
 	} {
 		if err := os.WriteFile(mode, []byte(text), 0o644); err != nil {
 			t.Fatal(err)

@@ -10,7 +10,7 @@ type Choice uint8
 
 const (
 	NoChoice  Choice = iota // nobody chose one: there is none, or the engine's default
-	Stands                  // it is in force: the policy keeps it, the rule lists it, or the policy says the same
+	Stands                  // it is in force: the policy keeps it, the rule lists it, or the policy gives it anyway
 	Overruled               // something else is in force
 )
 
@@ -100,7 +100,8 @@ func (d *Decision) overruled(f Facts, r rule, granted bool) {
 	if !f.chosen() {
 		return
 	}
-	if SameLabel(f.EngineChoice, d.Label) {
+	isChosen := func(p Profile) bool { return p.Name == f.EngineChoice }
+	if SameLabel(f.EngineChoice, d.Label) || slices.ContainsFunc(d.Profiles, isChosen) {
 		d.Choice = Stands
 		return
 	}

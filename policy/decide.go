@@ -125,7 +125,7 @@ func (x Index) decision(f Facts, r rule, entry int, granted bool, why, warning s
 		d.Reason += "; in mode " + last.Mode.String()
 	}
 	if last.ByHand {
-		d.Reason += "; " + word(last.Name) + " is loaded by hand, so what it allows is not proven"
+		d.Reason += "; " + word(last.Name) + " is not the policy's, so what it allows is not proven"
 	}
 	if d.Choice != Stands {
 		d.overruled(f, r, granted)
@@ -138,7 +138,7 @@ func (x Index) chosen(name string) (Profile, error) {
 	if i, ok := x.profileIndex(name); ok {
 		return x.profile(i)
 	}
-	return Profile{Name: name, Source: "loaded by hand", ByHand: true}, nil
+	return Profile{Name: name, Source: "to be loaded by hand", ByHand: true}, nil
 }
 
 // keptChoice says what becomes of the engine's choice where it is left as it is.

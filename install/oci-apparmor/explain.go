@@ -25,11 +25,13 @@ type question struct {
 	keys                             []string // of the container's annotations, set by facts
 	namespace, pod, container, image string
 	privileged, sandbox              bool
+	choice                           string // the profile that the engine chose
 }
 
 func explainCommand(n *node) *cobra.Command {
 	var q question
-	described := []string{"annotation", "namespace", "pod", "container", "image", "privileged", "sandbox"}
+	described := []string{"annotation", "namespace", "pod", "container", "image", "privileged", "sandbox",
+		"engine-choice"}
 	cmd := &cobra.Command{
 		Use:   "explain",
 		Short: "Say what is decided for a container, and why",
@@ -43,6 +45,7 @@ cannot be told. Otherwise it is 0, as ` + "`oci-apparmor --help`" + ` lists.`,
 		Example: `  oci-apparmor policy explain --bundle . --root /run/runc
   oci-apparmor policy explain --engine containerd --namespace shop \
       --image docker.io/library/nginx:1 --annotation oci-apparmor/policy=web
+  oci-apparmor policy explain --engine docker --engine-choice my-profile
   oci-apparmor policy explain --annotation oci-apparmor/policy=web --pid 4711`,
 		Args: cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
@@ -72,6 +75,8 @@ cannot be told. Otherwise it is 0, as ` + "`oci-apparmor --help`" + ` lists.`,
 	f.StringVar(&q.pod, "pod", "", "its pod's `name`")
 	f.StringVar(&q.container, "container", "", "its `name` within the pod")
 	f.StringVar(&q.image, "image", "", "its `image`")
+	f.StringVar(&q.choice, "engine-choice", "", "the `profile` that the engine was told to use, or gives by default; or "+
+		"unconfined")
 	f.BoolVar(&q.privileged, "privileged", false, "it is privileged")
 	f.BoolVar(&q.sandbox, "sandbox", false, "it is a pod's pause container")
 	return cmd
@@ -116,13 +121,21 @@ type answer struct {
 	Policy     string `json:"policy,omitempty"`
 	Keep       bool   `json:"keep,omitempty"`
 	Label      string `json:"label"` // process.apparmorProfile of the container's spec
-	Reason     string `json:"reason,omitempty"`
-	Refused    string `json:"refused,omitempty"` // why, where the container would not start
+	// Choice is the profile that the engine wrote into the spec, and what becomes of it.
+	Choice  *choiceAnswer `json:"engineChoice,omitempty"`
+	Reason  string        `json:"reason,omitempty"`
+	Refused string        `json:"refused,omitempty"` // why, where the container would not start
 
 	Warnings []string `json:"warnings,omitempty"`
 
 	Profiles []profileJSON  `json:"profiles,omitempty"`
 	Process  *processAnswer `json:"process,omitempty"`
+}
+
+type choiceAnswer struct {
+	Profile string `json:"profile"`
+	Default string `json:"default,omitempty"` // whose default it is, so that it counts as none
+	Outcome string `json:"outcome"`           // see policy.Choice
 }
 
 type processAnswer struct {
@@ -162,6 +175,10 @@ func (n *node) explain(ctx context.Context, q question) error {
 		}
 		if d.Keep {
 			a.Label = facts.EngineChoice
+		}
+		if facts.EngineChoice != "" {
+			engine, _ := policy.EngineDefault(facts.EngineChoice)
+			a.Choice = &choiceAnswer{facts.EngineChoice, engine, d.Choice.String()}
 		}
 		for _, p := range d.Profiles {
 			j := asProfileJSON(p)
@@ -244,6 +261,11 @@ func (n *node) printAnswer(a answer) error {
 		out.wrapped("decision  ", a.Reason)
 		out.line("label     %s", safe(a.Label))
 	}
+	if c := a.Choice; c != nil && c.Default != "" {
+		out.line("chosen    by nobody: %s is %s's default", safe(c.Profile), c.Default)
+	} else if c != nil {
+		out.line("chosen    by the engine: %s: %s", safe(c.Profile), c.Outcome)
+	}
 	if a.Refused != "" {
 		out.wrapped("refused   ", a.Refused)
 	}
@@ -251,7 +273,11 @@ func (n *node) printAnswer(a answer) error {
 		out.wrapped("warning   ", warning)
 	}
 	for _, p := range a.Profiles {
-		out.line("profile   %s, mode %s, from %s", p.Name, p.Mode, p.Source)
+		if p.ByHand {
+			out.line("profile   %s, %s", p.Name, p.Source)
+		} else {
+			out.line("profile   %s, mode %s, from %s", p.Name, p.Mode, p.Source)
+		}
 		if len(p.Compiled) > 0 {
 			out.line("  sha256  %s", p.Compiled[0].SHA256)
 		}

@@ -59,6 +59,7 @@ func (q *question) facts() (policy.Facts, error) {
 			*to = flag
 		}
 	}
+	f.EngineChoice = q.choice
 	f.Privileged = q.privileged
 	f.Sandbox = f.Sandbox || q.sandbox
 	f.Request, f.RequestKey = policy.Requested(func(key string) (string, bool) {

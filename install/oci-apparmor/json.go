@@ -39,10 +39,11 @@ type (
 	}
 	profileJSON struct {
 		Name     string         `json:"name"`
-		Mode     string         `json:"mode"`
+		ByHand   bool           `json:"byHand,omitempty"` // the policy only names it, and has nothing of what follows
+		Mode     string         `json:"mode,omitempty"`
 		Source   string         `json:"source"`
 		Text     string         `json:"text,omitempty"` // sha256 of the text
-		Blob     string         `json:"blob"`           // sha256 of what it was compiled to
+		Blob     string         `json:"blob,omitempty"` // sha256 of what it was compiled to
 		Compiled []compiledJSON `json:"compiled"`       // as in the kernel: the profile and its children
 		Kernel   *kernelJSON    `json:"kernel,omitempty"`
 	}
@@ -116,6 +117,9 @@ func shown(g *store.Generation, p *policy.Policy, m store.Manifest, stale bool) 
 }
 
 func asProfileJSON(pr policy.Profile) profileJSON {
+	if pr.ByHand {
+		return profileJSON{Name: pr.Name, Source: pr.Source, ByHand: true, Compiled: []compiledJSON{}}
+	}
 	j := profileJSON{
 		Name:     pr.Name,
 		Mode:     pr.Mode.String(),

@@ -12,6 +12,9 @@ import (
 // inKernel says how the running kernel's profile of a name stands to ours, and why a start that needs it would be
 // refused, if it would. It says nothing of one that is not compiled.
 func (n *node) inKernel(ctx context.Context, p policy.Profile) (state *kernelJSON, refusal string) {
+	if p.ByHand {
+		return n.byHandInKernel(p.Name)
+	}
 	if len(p.Compiled) == 0 {
 		return nil, ""
 	}
@@ -43,6 +46,23 @@ func (n *node) inKernel(ctx context.Context, p policy.Profile) (state *kernelJSO
 		does = "; the next start that needs it replaces it"
 	}
 	return &kernelJSON{"drifted", "loaded with other content: " + found.String() + does}, refusal
+}
+
+// byHandInKernel says of a profile that somebody else has to load whether it is there, which is all that can be told.
+func (n *node) byHandInKernel(name string) (state *kernelJSON, refusal string) {
+	_, content, err := n.kernel.Held(name)
+	var notReady *kernel.NotReadyError
+	switch {
+	case err == nil:
+		return &kernelJSON{unknown, "loaded, in mode " + content[0].Mode.String() + "; the policy has no content to compare " +
+			"it with"}, ""
+	case errors.Is(err, kernel.ErrNotLoaded):
+		return &kernelJSON{"missing", "not loaded"},
+			"profile " + name + ", which the engine chose, is not loaded, and the policy has no text of it: load it"
+	case errors.As(err, &notReady) && notReady.Readiness == kernel.NoRight:
+		return &kernelJSON{unknown, "cannot be told: " + asRoot(err).Error()}, ""
+	}
+	return &kernelJSON{unknown, "cannot be relied on: " + err.Error()}, err.Error()
 }
 
 // errAsked is in place of a profile's content where nothing is to be loaded.

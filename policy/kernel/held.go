@@ -40,7 +40,8 @@ func (k *Kernel) Held(name string) (dir string, content []profile.Compiled, err 
 		}
 		c := profile.Compiled{Name: part}
 		if c.Mode, err = profile.ParseMode(d.Mode); err != nil {
-			return "", nil, fmt.Errorf("profile %q: %w", shorten(part), err)
+			return "", nil, fmt.Errorf("profile %q is in mode %s, which is none of enforce, complain and kill", shorten(part),
+				d.Mode)
 		}
 		function, digits, _ := strings.Cut(d.Hash, ":")
 		sum := map[string][]byte{"sha1": c.SHA1[:], "sha256": c.SHA256[:]}[function]

@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
@@ -30,18 +33,41 @@ type task struct {
 func prepareTask(t *testing.T, c *inside.Containerd, arm inside.Arm) *task {
 	t.Helper()
 	b := inside.NewBundle(t)
+	write(t, filepath.Join(b.Rootfs(), "script"), "while :; do { "+webTries.script()+"; } >/tmp/saying; mv /tmp/saying /tmp/said\n"+
+		"until rm /tmp/again 2>/dev/null; do sleep 1; done; done\n")
 	return &task{Containerd: c, ID: strings.Replace(b.ID, "bundle", arm.Name, 1), rootfs: b.Rootfs()}
 }
 
-// runArgs are ctr's arguments that run the task. Its process tries all operations, says how they went in a file, and
-// stays.
+// runArgs are ctr's arguments that run the task.
 func (k *task) runArgs(arm inside.Arm, policy string) []string {
-	args := append([]string{"run", "--detach", "--null-io", "--rootfs"}, arm.Flags()...)
+	return append(append([]string{"run", "--detach", "--null-io"}, arm.Flags()...), k.containerArgs(policy)...)
+}
+
+// containerArgs are ctr's arguments that describe the container. Its process tries all operations, says how they went in
+// a file, and does so again each time that it is asked by another file.
+func (k *task) containerArgs(policy string) []string {
+	args := []string{"--rootfs", "--env", "GODEBUG=asyncpreemptoff=1"}
 	if policy != "" {
 		args = append(args, "--annotation", "oci-apparmor/policy="+policy)
 	}
-	script := "{ " + webTries.script() + "; } >/tmp/saying; mv /tmp/saying /tmp/said; exec probe sleep"
-	return append(args, "--env", "GODEBUG=asyncpreemptoff=1", k.rootfs, k.ID, "/bin/sh", "-c", script)
+	return append(args, k.rootfs, k.ID, "/bin/sh", "/script") // ctr 1.6 would take sh's -c for a flag of its own
+}
+
+// create creates the task's container, without a process.
+func (k *task) create(t *testing.T, tasks inside.Tasks, arm inside.Arm, policy string, edits ...func(*specs.Spec)) {
+	t.Helper()
+	k.MustCtr(t, append([]string{"container", "create"}, k.containerArgs(policy)...)...)
+	tasks.Use(t, k.ID, arm, edits...)
+}
+
+// said is the file in which the task's process says how its operations went.
+func (k *task) said() string { return filepath.Join(k.rootfs, "tmp/said") }
+
+// ran tells whether the task's process has begun.
+func (k *task) ran() bool {
+	_, err := os.Stat(filepath.Join(k.rootfs, "tmp/saying"))
+	_, err2 := os.Stat(k.said())
+	return err == nil || err2 == nil
 }
 
 // runTask runs a container that asks for a policy.
@@ -108,9 +134,8 @@ func (k *task) pid(t *testing.T) int {
 func wantTaskConfined(t *testing.T, k *task, what tries, profiles ...string) {
 	t.Helper()
 	wantLabelText(t, "the process of task "+k.ID, inside.Label(t, k.pid(t)), profiles...)
-	said := filepath.Join(k.rootfs, "tmp/said")
-	waitFor(t, "task "+k.ID+" to try its operations", func() bool { _, err := os.Stat(said); return err == nil })
-	what.check(t, "the process of task "+k.ID, read(t, said), profiles...)
+	waitFor(t, "task "+k.ID+" to try its operations", func() bool { _, err := os.Stat(k.said()); return err == nil })
+	what.check(t, "the process of task "+k.ID, read(t, k.said()), profiles...)
 }
 
 // execs counts the processes that tests start in tasks, for their names.
@@ -257,4 +282,90 @@ func wantRefusal(t *testing.T, o inside.Outcome, id string) {
 	if strings.Contains(o.Stderr, "exit status") || strings.Count(strings.TrimSpace(o.Stderr), "\n") > 0 {
 		t.Errorf("it says more than it should: %s", o.Stderr)
 	}
+}
+
+// As CRI does it, with the shim's path in the request, and with runc's own options.
+func TestContainerdProfileRemovedBetweenCreateAndStart(t *testing.T) {
+	setPolicy(t, webPolicy)
+	inside.EachContainerd(t, func(t *testing.T, v inside.ContainerdVersion) {
+		c := inside.StartContainerd(t, v, inside.ContainerdConfig{})
+		tasks := c.Tasks(t)
+		eachArm(t, []inside.Arm{inside.Shim, inside.Wrapper}, func(t *testing.T, arm inside.Arm) {
+			for name, change := range map[string]func(t *testing.T){
+				"is refused":                  func(t *testing.T) { inside.RemoveProfile(t, "web") },
+				"and loaded again is refused": func(t *testing.T) { inside.RemoveProfile(t, "web"); loadOurs(t, "web") },
+			} {
+				t.Run(name, func(t *testing.T) {
+					unload(t, "web") // the one that loadOurs has loaded is not ours to replace
+					k := prepareTask(t, c, arm)
+					k.create(t, tasks, arm, "web")
+					if _, err := tasks.CreateTask(t, k.ID, arm, ""); err != nil {
+						t.Fatal(err)
+					}
+					change(t)
+					err := tasks.StartTask(t, k.ID)
+					if err == nil || !strings.Contains(err.Error(), "profile web was removed") || !strings.Contains(err.Error(), k.ID) {
+						t.Errorf("start gave %v", err)
+					}
+					if k.ran() {
+						t.Error("its process has run")
+					}
+					k.MustCtr(t, "task", "delete", "--force", k.ID)
+					k.MustCtr(t, "container", "delete", k.ID)
+					wantNothingLeft(t)
+				})
+			}
+		})
+	})
+}
+
+// hostNetwork leaves a container in the host's network. CRIU would lock another with iptables, which a guest has not got.
+func hostNetwork(s *specs.Spec) {
+	s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool {
+		return n.Type == specs.NetworkNamespace
+	})
+}
+
+// A container that was saved under one profile comes back under that which the policy gives it then.
+func TestContainerdRestore(t *testing.T) {
+	setPolicy(t, webPolicy)
+	if _, err := exec.LookPath("criu"); err != nil {
+		t.Skip("this guest has no criu")
+	}
+	inside.EachContainerd(t, func(t *testing.T, v inside.ContainerdVersion) {
+		c := inside.StartContainerd(t, v, inside.ContainerdConfig{})
+		tasks := c.Tasks(t)
+		eachArm(t, []inside.Arm{inside.Shim, inside.Wrapper}, func(t *testing.T, arm inside.Arm) {
+			k := prepareTask(t, c, arm)
+			k.create(t, tasks, arm, "web", hostNetwork)
+			if _, err := tasks.CreateTask(t, k.ID, arm, ""); err != nil {
+				t.Fatal(err)
+			}
+			if err := tasks.StartTask(t, k.ID); err != nil {
+				t.Fatal(err)
+			}
+			wantTaskConfined(t, k, webTries, "web")
+			image := filepath.Join(t.TempDir(), "image")
+			k.MustCtr(t, "task", "checkpoint", "--exit", "--image-path", image, k.ID)
+			k.waitStopped(t)
+			k.MustCtr(t, "task", "delete", k.ID)
+			k.MustCtr(t, "container", "delete", k.ID)
+			wantNothingLeft(t)
+
+			unload(t, "web")
+			k.create(t, tasks, arm, "", hostNetwork) // gets work, by the policy
+			if _, err := tasks.CreateTask(t, k.ID, arm, image); err != nil {
+				t.Fatal(err)
+			}
+			if err := tasks.StartTask(t, k.ID); err != nil {
+				t.Fatal(err)
+			}
+			os.Remove(k.said())
+			write(t, filepath.Join(k.rootfs, "tmp/again"), "")
+			wantTaskConfined(t, k, workTries, "work")
+			wantTaskExecConfined(t, k, workTries, "work")
+			k.remove(t)
+			wantNothingLeft(t)
+		})
+	})
 }

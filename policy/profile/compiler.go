@@ -172,18 +172,7 @@ func (c *Compiler) compile(ctx context.Context, name string, mode Mode, text []b
 	if err := CheckName(name); err != nil {
 		return Blob{}, err
 	}
-	if len(text) > MaxText {
-		return Blob{}, fmt.Errorf("the text has %d bytes, %d are allowed", len(text), MaxText)
-	}
-	if i := bytes.IndexByte(text, 0); i >= 0 {
-		return Blob{}, fmt.Errorf("line %d of the text holds a NUL byte, which no profile has",
-			1+bytes.Count(text[:i], []byte("\n")))
-	}
-	data, err := c.output(ctx, text)
-	if err != nil {
-		return Blob{}, err
-	}
-	written, err := Parse(data)
+	written, err := c.written(ctx, text)
 	if err != nil {
 		return Blob{}, err
 	}
@@ -216,6 +205,70 @@ func mains(b Blob) []string {
 		}
 	}
 	return names
+}
+
+// CompileText compiles a profile text as it is: one profile of any name that CheckName accepts and its children, in the
+// modes that the text says, of which none is unconfined. source is as in Compile, and so is the error.
+func (c *Compiler) CompileText(ctx context.Context, source string, text []byte) (Blob, error) {
+	b, err := c.written(ctx, text)
+	if err == nil {
+		err = b.single()
+	}
+	if err != nil {
+		return Blob{}, textError(source, text, err)
+	}
+	return b, nil
+}
+
+// single refuses a blob that is not one profile, its children behind it, with something to confine by.
+func (b Blob) single() error {
+	if own := mains(b); len(own) != 1 || b.Profiles[0].Name != own[0] {
+		return fmt.Errorf("it defines %s: a file must define one profile, and perhaps children of it", b.list())
+	}
+	for _, p := range b.Profiles {
+		if p.Mode > Kill {
+			return fmt.Errorf("profile %s is in %s mode, which confines nothing: use enforce, complain or kill", quote(p.Name),
+				p.Mode)
+		}
+	}
+	return nil
+}
+
+// written compiles a text, and reads what came out.
+func (c *Compiler) written(ctx context.Context, text []byte) (Blob, error) {
+	if err := checkText(text); err != nil {
+		return Blob{}, err
+	}
+	data, err := c.output(ctx, text)
+	if err != nil {
+		return Blob{}, err
+	}
+	return Parse(data)
+}
+
+func checkText(text []byte) error {
+	if len(text) > MaxText {
+		return fmt.Errorf("the text has %d bytes, %d are allowed", len(text), MaxText)
+	}
+	if i := bytes.IndexByte(text, 0); i >= 0 {
+		return fmt.Errorf("line %d of the text holds a NUL byte, which no profile has", 1+bytes.Count(text[:i], []byte("\n")))
+	}
+	return nil
+}
+
+// Preprocess gives a text with the files that it includes put in, each behind a comment that names it.
+func (c *Compiler) Preprocess(ctx context.Context, text []byte) ([]byte, error) {
+	if err := checkText(text); err != nil {
+		return nil, err
+	}
+	features, err := memfile("features", c.features)
+	if err != nil {
+		return nil, err
+	}
+	defer features.Close()
+	stdout, _, err := c.run(ctx, text, []*os.File{features}, "--config-file", "/dev/null", "--base", cmp.Or(c.Base, BaseDir),
+		"--kernel-features", "/proc/self/fd/3", "--preprocess")
+	return stdout, err
 }
 
 // output runs apparmor_parser on a text and gives what it writes.

@@ -1,0 +1,192 @@
+package lint
+
+import (
+	"regexp"
+	"strings"
+)
+
+// maxExpanded bounds what variables and braces of one pattern may come to, and maxPattern the length of each in bytes. A
+// pattern beyond them is not judged.
+const (
+	maxExpanded = 512
+	maxPattern  = 4096
+)
+
+// expand gives the patterns without variables and braces that a pattern stands for; nil where they are too many, or where a
+// variable is not known.
+func (s *source) expand(pattern, profile string) []string {
+	return s.expandAll([]string{pattern}, profile, 0)
+}
+
+func (s *source) expandAll(patterns []string, profile string, depth int) []string {
+	if depth > 100 {
+		return nil
+	}
+	var out []string
+	again := false
+	for _, p := range patterns {
+		if len(p) > maxPattern {
+			return nil
+		}
+		if at := strings.Index(p, "@{"); at >= 0 {
+			end := strings.IndexByte(p[at:], '}')
+			if end < 0 {
+				return nil
+			}
+			name := p[at+2 : at+end]
+			values := s.variables[name]
+			if name == "profile_name" {
+				values = []string{profile}
+			}
+			if len(values) == 0 {
+				return nil
+			}
+			for _, v := range values {
+				out = append(out, p[:at]+v+p[at+end+1:])
+			}
+			again = true
+		} else if before, options, after, ok := braces(p); ok {
+			for _, o := range options {
+				out = append(out, before+o+after)
+			}
+			again = true
+		} else {
+			out = append(out, strings.ReplaceAll(p, "//", "/"))
+		}
+		if len(out) > maxExpanded {
+			return nil
+		}
+	}
+	if again {
+		return s.expandAll(out, profile, depth+1)
+	}
+	return out
+}
+
+// braces cuts a pattern at its first outer braces.
+func braces(p string) (before string, options []string, after string, ok bool) {
+	depth, class, start, from := 0, false, 0, 0
+	for i := 0; i < len(p); i++ {
+		switch c := p[i]; {
+		case c == '\\':
+			i++
+		case class:
+			class = c != ']'
+		case c == '[':
+			class = true
+		case c == '{':
+			if depth++; depth == 1 {
+				start, from = i, i+1
+			}
+		case c == ',' && depth == 1:
+			options, from = append(options, p[from:i]), i+1
+		case c == '}' && depth > 0:
+			if depth--; depth == 0 {
+				return p[:start], append(options, p[from:i]), p[i+1:], true
+			}
+		}
+	}
+	return "", nil, "", false
+}
+
+// matcher gives what tells whether a path, or a label, matches a pattern without variables and braces. In a path, * and ? do
+// not match a slash.
+func matcher(pattern string) *regexp.Regexp {
+	var b strings.Builder
+	b.WriteString(`\A`)
+	for i := 0; i < len(pattern); i++ {
+		switch c := pattern[i]; c {
+		case '\\':
+			if i++; i < len(pattern) {
+				b.WriteString(regexp.QuoteMeta(pattern[i : i+1]))
+			}
+		case '*':
+			star := "[^/]"
+			if strings.HasPrefix(pattern[i:], "**") {
+				i++
+				star = "."
+			}
+			b.WriteString(star)
+			// Behind a slash something must stand: "/x/*" does not match "/x/".
+			if at := strings.TrimRight(pattern[:i+1], "*"); strings.HasSuffix(at, "/") && (i+1 == len(pattern) || pattern[i+1] == '/') {
+				b.WriteString("+")
+			} else {
+				b.WriteString("*")
+			}
+		case '?':
+			b.WriteString("[^/]")
+		case '[':
+			end := strings.IndexByte(pattern[i+1:], ']')
+			if end < 0 {
+				return nil
+			}
+			class := pattern[i+1 : i+1+end]
+			b.WriteString("[")
+			if rest, ok := strings.CutPrefix(class, "^"); ok {
+				b.WriteString("^")
+				class = rest
+			}
+			for _, c := range class {
+				if c != '-' {
+					b.WriteString(regexp.QuoteMeta(string(c)))
+				} else {
+					b.WriteString("-")
+				}
+			}
+			b.WriteString("]")
+			i += end + 1
+		default:
+			b.WriteString(regexp.QuoteMeta(pattern[i : i+1]))
+		}
+	}
+	re, err := regexp.Compile("(?s)" + b.String() + `\z`)
+	if err != nil {
+		return nil
+	}
+	return re
+}
+
+// example gives a path that a pattern without variables and braces matches: x for what may be anything.
+func example(pattern string) string {
+	var b strings.Builder
+	for i := 0; i < len(pattern); i++ {
+		switch c := pattern[i]; c {
+		case '\\':
+			if i++; i < len(pattern) {
+				b.WriteByte(pattern[i])
+			}
+		case '*':
+			if strings.HasPrefix(pattern[i:], "**") {
+				i++
+			}
+			b.WriteByte('x')
+		case '?':
+			b.WriteByte('x')
+		case '[':
+			end := strings.IndexByte(pattern[i+1:], ']')
+			if end < 0 {
+				return b.String()
+			}
+			if re := matcher(pattern[i : i+end+2]); re != nil {
+				for c := byte('!'); c < 0x7f; c++ {
+					if re.Match([]byte{(c-'!'+'x'-'!')%('\x7f'-'!') + '!'}) {
+						b.WriteByte((c-'!'+'x'-'!')%('\x7f'-'!') + '!')
+						break
+					}
+				}
+			}
+			i += end + 1
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// fixed gives what a pattern without variables and braces begins with before anything that may vary.
+func fixed(pattern string) string {
+	if at := strings.IndexAny(pattern, `*?[\`); at >= 0 {
+		return pattern[:at]
+	}
+	return pattern
+}

@@ -1,0 +1,529 @@
+// Package lint finds in the text of an AppArmor profile what the parser accepts and what bites in a container.
+//
+// It reads rules of files, signals, ptrace and networks, with the variables and patterns in them, and leaves everything
+// else alone. What it cannot judge it does not warn of. It neither compiles a text nor loads it.
+package lint
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Warning is a fault of a text that compiles.
+type Warning struct {
+	Check   string // which check found it: a key of Checks
+	Line    int    // in the text; 0 where it is about something that is not there
+	Profile string // in which one; empty for the text as a whole
+	Message string // one line: what is the matter, and what to write
+}
+
+// Checks says in a line what each check looks for, by its name.
+var Checks = map[string]string{
+	"abi":                 "the text names no ABI",
+	"attach-disconnected": "the flag without which files that were opened outside of the container are denied",
+	"peers":               "rules by which processes signal and trace each other, alone and in a stack, and by which the runtime stops them",
+	"usr-merge":           "paths in /bin, /sbin and /lib*, which are links in most images",
+	"link":                "paths that lead over a symbolic link, of which the kernel sees the target only",
+	"busybox":             "denied programs that are parts of /bin/busybox in images such as Alpine's",
+	"ping":                "raw sockets denied, by which ping is no longer stopped",
+	"dev-null":            "writing to /dev/null denied",
+	"silent":              "deny rules that log nothing",
+	"matches-nothing":     "deny rules that match nothing",
+}
+
+// Text gives what there is to say about a text, in the order of its lines. included is the same text with the files in it
+// that it includes, as profile.Compiler.Preprocess gives it; without it checks that need these files are left out, which
+// partial tells.
+func Text(text string, included []byte) (warnings []Warning, partial bool) {
+	own := read(text, nil)
+	all := own
+	if included != nil {
+		all = read(string(included), own)
+	}
+	partial = own.includes && included == nil
+	l := &linter{source: all, partial: partial}
+	l.abi()
+	for _, b := range all.blocks {
+		if b.own {
+			l.block(b)
+		}
+	}
+	slices.SortStableFunc(l.found, func(a, b Warning) int { return a.Line - b.Line })
+	return l.found, partial
+}
+
+type linter struct {
+	*source
+	partial bool
+	found   []Warning
+
+	in    *block
+	files []fileRule
+}
+
+func (l *linter) warn(check string, line int, format string, args ...any) {
+	w := Warning{Check: check, Line: line, Message: fmt.Sprintf(format, args...)}
+	if l.in != nil {
+		w.Profile = l.in.name
+	}
+	l.found = append(l.found, w)
+}
+
+func (l *linter) abi() {
+	named := func(rules []rule) (own, any bool) {
+		for _, r := range rules {
+			if first(r.words) == "abi" {
+				any = true
+				own = own || r.own
+			}
+		}
+		return own, any
+	}
+	own, any := named(l.preamble)
+	for _, b := range l.blocks {
+		o, a := named(b.rules)
+		own, any = own || o, any || a
+	}
+	if own {
+		return
+	}
+	from := "the configuration of apparmor_parser decides, and newer ones then deny user namespaces and io_uring"
+	if any {
+		from = "a file that it includes decides, and changes with an upgrade"
+	}
+	l.warn("abi", 0, "no ABI is named, so that %s: begin with abi <abi/3.0>,", from)
+}
+
+func (l *linter) block(b *block) {
+	l.in = b
+	l.files = nil
+	for _, r := range b.rules {
+		if f, ok := l.file(r); ok {
+			l.files = append(l.files, f)
+		}
+	}
+	if !strings.Contains(b.header, "attach_disconnected") {
+		l.warn("attach-disconnected", b.line, "profile %s has no flag attach_disconnected: what the engine hands in from "+
+			"outside of the container (its terminal, files, sockets) is denied; write flags=(attach_disconnected)", show(b.name))
+	}
+	if !l.partial {
+		l.peers()
+	}
+	l.paths()
+	l.nothing()
+	l.ping()
+	l.devNull()
+	l.silent()
+	l.in = nil
+}
+
+// peers looks for the rules by which processes reach each other: signal and ptrace are mediated, and a profile without them
+// denies both.
+func (l *linter) peers() {
+	name := l.in.name
+	for _, c := range []struct{ class, access, fix string }{
+		{"signal", "send receive", "signal (send,receive)"},
+		{"ptrace", "trace tracedby read readby", "ptrace (trace,tracedby,read,readby)"},
+	} {
+		var want []string // peers that no rule allows
+		for _, peer := range []struct{ label, pattern string }{
+			{name, "@{profile_name}"}, {name + "//&x", "@{profile_name}//&**"}, {"x//&" + name, "**//&@{profile_name}"},
+			{"x//&" + name + "//&x", "**//&@{profile_name}//&**"},
+		} {
+			for access := range strings.FieldsSeq(c.access) {
+				if !l.reaches(c.class, access, peer.label) {
+					want = append(want, peer.pattern)
+					break
+				}
+			}
+		}
+		if len(want) == 0 {
+			continue
+		}
+		what := "signal"
+		if c.class == "ptrace" {
+			what = "trace"
+		}
+		when := "where the profile is part of a stack (with a floor, under crun's own profile, with " +
+			"kernel.apparmor_restrict_unprivileged_unconfined)"
+		if want[0] == "@{profile_name}" {
+			when = "at all"
+		}
+		peer := want[0]
+		if len(want) > 1 {
+			peer = "{" + strings.Join(want, ",") + "}"
+		}
+		l.warn("peers", l.in.line, "the container's processes cannot %s each other %s: add %s peer=%s,", what, when, c.fix, peer)
+	}
+	var want []string
+	for _, peer := range []string{"unconfined", "runc", "crun"} {
+		if !l.reaches("signal", "receive", peer) {
+			want = append(want, "signal (receive) peer="+peer+",")
+		}
+	}
+	if len(want) > 0 {
+		l.warn("peers", l.in.line, "the container cannot be stopped by a runtime under one of the labels that it may have "+
+			"(runc and crun have profiles since AppArmor 4.0): add %s", strings.Join(want, " "))
+	}
+}
+
+// reaches tells whether the block's rules of a class allow an access to a peer of this label. A rule for some signals only
+// does not count.
+func (l *linter) reaches(class, access, label string) bool {
+	allowed := false
+	for _, r := range l.in.rules {
+		if first(r.words) != class {
+			continue
+		}
+		accesses, peer, some := "", "", false
+		for _, w := range r.words[1:] {
+			switch value, isPeer := strings.CutPrefix(w, "peer="); {
+			case isPeer:
+				peer = strings.Trim(value, "()")
+				peer = strings.TrimPrefix(peer, "label=")
+			case strings.HasPrefix(w, "set="):
+				some = true
+			default:
+				accesses += " " + strings.Trim(w, "()")
+			}
+		}
+		if some {
+			continue
+		}
+		names := strings.FieldsFunc(accesses, func(c rune) bool { return c == ' ' || c == ',' })
+		if len(names) > 0 && !slices.ContainsFunc(names, func(n string) bool { return covers(n, access) }) {
+			continue
+		}
+		if peer != "" && !slices.ContainsFunc(l.expandLabel(peer), func(p string) bool {
+			re := matcher(p)
+			return re != nil && re.MatchString(label)
+		}) {
+			continue
+		}
+		if r.deny {
+			return false
+		}
+		allowed = true
+	}
+	return allowed
+}
+
+// expandLabel is expand for a label, in which two slashes are no mistake.
+func (l *linter) expandLabel(pattern string) []string {
+	const slashes = "\x01"
+	all := l.expand(strings.ReplaceAll(pattern, "//", slashes), l.in.name)
+	for i := range all {
+		all[i] = strings.ReplaceAll(all[i], slashes, "//")
+	}
+	return all
+}
+
+// covers tells whether an access as a rule names it is, or holds, the one.
+func covers(named, access string) bool {
+	switch named {
+	case "rw":
+		return true
+	case "r", "read":
+		return access == "receive" || access == "read"
+	case "w", "write":
+		return access == "send" || access == "trace"
+	}
+	return named == access
+}
+
+// fileRule is a rule about files.
+type fileRule struct {
+	rule
+	pattern  string   // as it stands
+	patterns []string // expanded; nil where they cannot be
+	matchers []*regexp.Regexp
+	perms    string // of r w a x m k l
+}
+
+var (
+	permissions = regexp.MustCompile(`\A[rwaklmxipPuUcC]+\z`)
+	everything  = []*regexp.Regexp{regexp.MustCompile(`(?s)\A/.*\z`)}
+)
+
+// file reads a rule about files: "file," "PATH PERMS," "PERMS PATH," "file PATH PERMS,".
+func (l *linter) file(r rule) (fileRule, bool) {
+	f := fileRule{rule: r}
+	words := r.words
+	if first(words) == "file" {
+		if words = words[1:]; len(words) == 0 {
+			f.pattern, f.perms, f.matchers = "/**", "rwaxmkl", everything
+			return f, true
+		}
+	}
+	if len(words) < 2 {
+		return f, false
+	}
+	path, perms := words[0], words[1]
+	if !isPath(path) {
+		path, perms = perms, path
+	}
+	if !isPath(path) || !permissions.MatchString(perms) {
+		return f, false
+	}
+	for _, c := range "rwaxmkl" {
+		if strings.ContainsRune(perms, c) || c == 'a' && strings.ContainsRune(perms, 'w') {
+			f.perms += string(c)
+		}
+	}
+	f.pattern = path
+	f.patterns = l.expand(path, l.in.name)
+	for _, p := range f.patterns {
+		if re := matcher(p); re != nil {
+			f.matchers = append(f.matchers, re)
+		}
+	}
+	return f, true
+}
+
+func isPath(s string) bool {
+	return strings.HasPrefix(s, "/") || strings.HasPrefix(s, "@{") || strings.HasPrefix(s, "{/") || strings.HasPrefix(s, "{,/")
+}
+
+// matches tells whether a rule is about a permission on a path.
+func (f *fileRule) matches(path string, perm rune) bool {
+	return strings.ContainsRune(f.perms, perm) &&
+		slices.ContainsFunc(f.matchers, func(re *regexp.Regexp) bool { return re.MatchString(path) })
+}
+
+// denied gives the rule that denies a permission on a path.
+func (l *linter) denied(path string, perm rune) *fileRule {
+	for i := range l.files {
+		if f := &l.files[i]; f.deny && f.matches(path, perm) {
+			return f
+		}
+	}
+	return nil
+}
+
+// allows tells whether the rules allow a permission on a path.
+func (l *linter) allows(path string, perm rune) bool {
+	return l.denied(path, perm) == nil &&
+		slices.ContainsFunc(l.files, func(f fileRule) bool { return !f.deny && f.matches(path, perm) })
+}
+
+// merged are the directories that are links to those of the same name in /usr, in images of most distributions.
+var merged = []string{"/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/libx32/"}
+
+// links are other links that nearly every image has, or every kernel. The kernel sees what is behind them.
+var links = []struct{ from, to, is string }{
+	{"/var/run/", "/run/", "/run"},
+	{"/var/lock/", "/run/lock/", "/run/lock"},
+	{"/proc/self/", "/proc/1/", "/proc/PID"},
+	{"/proc/thread-self/", "/proc/1/task/1/", "/proc/PID/task/TID"},
+	{"/proc/net/", "/proc/1/net/", "/proc/PID/net"},
+	{"/dev/fd/", "/proc/1/fd/", "/proc/PID/fd"},
+}
+
+// applets are programs that people deny and that busybox has, too.
+var applets = strings.Fields("sh ash top ping ping6 wget nc vi su login passwd mount umount ps kill chroot telnet ftpget " +
+	"tftp sed awk grep find xargs env id whoami dmesg ip ifconfig route insmod modprobe rmmod nslookup crond")
+
+// paths looks for rules about paths that the kernel never sees.
+func (l *linter) paths() {
+	var onlyBusybox []string
+	busyboxLine := 0
+	for _, f := range l.files {
+		if !f.own {
+			continue
+		}
+		said := map[string]bool{}
+		for _, p := range f.patterns {
+			if dir := mergedIn(p); dir != "" && !said[dir] {
+				if missing := l.uncovered(f, "/usr"+example(p)); missing != "" {
+					said[dir] = true
+					l.usrMerge(f, p, missing)
+				}
+			}
+			for _, link := range links {
+				if !strings.HasPrefix(p, link.from) || said[link.from] {
+					continue
+				}
+				if l.uncovered(f, link.to+example(strings.TrimPrefix(p, link.from))) != "" {
+					said[link.from] = true
+					verb := "allows"
+					if f.deny {
+						verb = "denies"
+					}
+					l.warn("link", f.line, "%s is a link, and the kernel sees what it leads to: the rule for %s %s nothing; write it for %s",
+						strings.TrimSuffix(link.from, "/"), show(f.pattern), verb, link.is)
+				}
+			}
+			name := p[strings.LastIndexByte(p, '/')+1:]
+			if f.deny && strings.ContainsRune(f.perms, 'x') && strings.Contains(p, "bin/") && slices.Contains(applets, name) &&
+				!slices.Contains(onlyBusybox, name) && l.allows("/bin/busybox", 'x') {
+				onlyBusybox = append(onlyBusybox, name)
+				if busyboxLine == 0 {
+					busyboxLine = f.line
+				}
+			}
+		}
+	}
+	if len(onlyBusybox) > 0 {
+		l.warn("busybox", busyboxLine, "denying %s by name does nothing in images with busybox (Alpine), where the kernel sees "+
+			"/bin/busybox: deny /{usr/,}bin/busybox x, too, or build the image without it", strings.Join(onlyBusybox, ", "))
+	}
+}
+
+func mergedIn(pattern string) string {
+	at := slices.IndexFunc(merged, func(dir string) bool { return strings.HasPrefix(pattern, dir) })
+	if at < 0 {
+		return ""
+	}
+	return merged[at]
+}
+
+// uncovered gives those of a rule's permissions of which it holds that on path, where the kernel takes it to lead to, they
+// are not what the rule says.
+func (l *linter) uncovered(f fileRule, path string) string {
+	missing := ""
+	for _, perm := range f.perms {
+		if f.deny && l.allows(path, perm) || !f.deny && !l.allows(path, perm) && l.denied(path, perm) == nil {
+			missing += string(perm)
+		}
+	}
+	return missing
+}
+
+func (l *linter) usrMerge(f fileRule, p, missing string) {
+	dir := strings.Trim(mergedIn(p), "/")
+	write := "/{usr/,}" + strings.TrimPrefix(p, "/")
+	if f.deny {
+		more := ""
+		if strings.HasSuffix(p, "bin/sh") {
+			more = "; sh itself is a link to dash, bash or busybox, so deny the one that the image has"
+		}
+		l.warn("usr-merge", f.line, "/%s is a link to /usr/%[1]s in most images: there %s does not deny %s; write %s%s", dir, show(p),
+			missing, show(write), more)
+		return
+	}
+	l.warn("usr-merge", f.line, "/%s is a link to /usr/%[1]s in most images: there %s does not allow %s; write %s", dir, show(p),
+		missing, show(write))
+}
+
+// directories are what patterns without a slash at their end mean and do not match.
+var directories = strings.Fields("/bin /boot /dev /etc /home /lib /media /mnt /opt /proc /root /run /sbin /srv /sys /tmp /usr /var")
+
+// nothing looks for deny rules that match nothing, or not what they seem to.
+func (l *linter) nothing() {
+	for _, f := range l.files {
+		if !f.own || !f.deny {
+			continue
+		}
+		said := false
+		warn := func(format string, args ...any) {
+			if !said {
+				said = true
+				l.warn("matches-nothing", f.line, format, args...)
+			}
+		}
+		for _, p := range f.patterns {
+			switch {
+			case caret(p):
+				warn("in %s a ^ outside of brackets is nothing but a ^, and no such path exists: to mean \"not\", write [^...]",
+					show(f.pattern))
+			case p == "/proc/mem" || p == "/proc/kmem":
+				warn("no kernel has %s: remove the rule", p)
+			case slices.Contains(directories, p):
+				warn("%s matches no directory, whose path ends with a slash, and nothing in it: write %s/** and %[1]s/", p, p)
+			case strings.HasSuffix(p, "/") && p == fixed(p) && strings.Trim(f.perms, "rk") != "" && !strings.ContainsRune(f.perms, 'r'):
+				warn("%s is the directory itself, whose permissions %s mean nothing: for what is in it, write %s**", p, f.perms, p)
+			}
+		}
+	}
+}
+
+// caret tells whether a pattern has a ^ that is not the beginning of a class.
+func caret(p string) bool {
+	class := false
+	for i := 0; i < len(p); i++ {
+		switch c := p[i]; {
+		case c == '\\':
+			i++
+		case class:
+			class = c != ']'
+		case c == '[':
+			class = true
+		case c == '^':
+			return true
+		}
+	}
+	return false
+}
+
+// ping looks for raw sockets that are denied where sockets for datagrams are not: by those ping works, too. The kernel
+// mediates the family and the type of a socket, not its protocol.
+func (l *linter) ping() {
+	raw, datagram := 0, false
+	for _, r := range l.in.rules {
+		if first(r.words) != "network" {
+			continue
+		}
+		words := r.words[1:]
+		inet := !slices.ContainsFunc(words, func(w string) bool { return slices.Contains(families, w) })
+		switch {
+		case r.deny && inet && slices.Contains(words, "raw"):
+			if r.own {
+				raw = r.line
+			}
+		case !r.deny && inet && !slices.ContainsFunc(words, func(w string) bool {
+			return slices.Contains([]string{"tcp", "stream", "raw", "seqpacket", "rdm", "packet"}, w)
+		}):
+			datagram = true
+		}
+	}
+	if raw == 0 || !datagram {
+		return
+	}
+	for _, path := range []string{"/bin/ping", "/usr/bin/ping"} {
+		if l.allows(path, 'x') {
+			l.warn("ping", raw, "denying raw sockets does not stop ping: where net.ipv4.ping_group_range lets it (as Docker does since "+
+				"20.10) it uses an ICMP socket for datagrams, which AppArmor does not tell from UDP; to stop the program, write "+
+				"audit deny /{usr/,}bin/ping* x,")
+			return
+		}
+	}
+}
+
+// families are those of sockets that are not of the internet.
+var families = strings.Fields("unix netlink packet alg bluetooth vsock can ax25 ipx x25 inet6 appletalk netrom bridge rose " +
+	"llc tipc key xdp")
+
+func (l *linter) devNull() {
+	if f := l.denied("/dev/null", 'w'); f != nil && f.own {
+		l.warn("dev-null", f.line, "%s denies writing to /dev/null, so that \"command >/dev/null\" fails: write "+
+			"/dev/{[^n],n[^u]}** for all but that", show(f.pattern))
+	}
+}
+
+func (l *linter) silent() {
+	line, n := 0, 0
+	for _, r := range l.in.rules {
+		if r.own && r.deny && !r.audit {
+			if n++; line == 0 {
+				line = r.line
+			}
+		}
+	}
+	if n > 0 {
+		rules := "1 deny rule denies"
+		if n > 1 {
+			rules = fmt.Sprintf("%d deny rules deny", n)
+		}
+		l.warn("silent", line, "%s without a line in the kernel's log: write audit deny where somebody is to see it", rules)
+	}
+}
+
+// show gives a string of a text as it is where it is harmless, and else quoted.
+func show(s string) string {
+	if s == "" || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return fmt.Sprintf("%+q", s)
+	}
+	return s
+}

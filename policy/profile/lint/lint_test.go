@@ -1,0 +1,211 @@
+package lint
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+)
+
+// files are what texts include here: what matters of AppArmor's own.
+var files = map[string]string{
+	"tunables/global": "@{PROC}=/proc/\n@{run}=/run/ /var/run/\n@{HOME}=@{HOMEDIRS}/*/ /root/\n@{HOMEDIRS}=/home/\n",
+	"abstractions/base": `  abi <abi/3.0>,
+  @{run}/systemd/journal/socket w,
+  /dev/null rw,
+  /lib{,32,64}/** r,
+  /usr/lib{,32,64}/** mr,
+  ptrace (readby),
+  ptrace (tracedby),
+  ptrace (read) peer=@{profile_name},
+  signal (receive) peer=unconfined,
+  signal peer=@{profile_name},
+  signal (receive, send) set=("exists"),
+`,
+}
+
+// preprocess puts the files in, as apparmor_parser --preprocess does.
+func preprocess(text string) []byte {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		directive := strings.TrimPrefix(strings.TrimSpace(line), "#")
+		if name, ok := strings.CutPrefix(directive, "include <"); ok {
+			name = strings.TrimSuffix(name, ">")
+			b.WriteString("\n##included <" + name + ">\n" + files[name] + "\n")
+			continue
+		}
+		b.WriteString(line)
+	}
+	return []byte(b.String())
+}
+
+func checksOf(warnings []Warning) string {
+	var all []string
+	for _, w := range warnings {
+		all = append(all, fmt.Sprintf("%s:%d", w.Check, w.Line))
+	}
+	return strings.Join(all, " ")
+}
+
+// Every fault that the profile of Docker's page was seen to have is found by itself.
+func TestPage(t *testing.T) {
+	text, err := os.ReadFile("testdata/docker-nginx")
+	if err != nil {
+		t.Fatal(err)
+	}
+	warnings, partial := Text(string(text), preprocess(string(text)))
+	const want = "abi:0 peers:4 peers:4 peers:4 ping:11 silent:11 dev-null:20 usr-merge:42 usr-merge:43 busybox:43 " +
+		"matches-nothing:59 matches-nothing:60"
+	if got := checksOf(warnings); got != want || partial {
+		t.Errorf("found  %s\nwant   %s\npartial %v", got, want, partial)
+	}
+	for _, w := range warnings {
+		if Checks[w.Check] == "" || strings.Contains(w.Message, "\n") || len(w.Message) > 400 {
+			t.Errorf("%+v", w)
+		}
+	}
+}
+
+// What we generate ourselves is without fault, but for its deny rules being as silent as moby's.
+func TestTemplate(t *testing.T) {
+	base := t.TempDir()
+	for _, name := range []string{"abi/3.0", "tunables/global", "abstractions/base"} {
+		os.MkdirAll(base+"/"+name[:strings.IndexByte(name, '/')], 0o755)
+		if err := os.WriteFile(base+"/"+name, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, node := range []profile.Node{{Base: base}, {Base: base + "/none"}} {
+		text, err := profile.Template("docker-default", "docker-default", node)
+		if err != nil {
+			t.Fatal(err)
+		}
+		warnings, _ := Text(string(text), preprocess(string(text)))
+		warnings = slices.DeleteFunc(warnings, func(w Warning) bool {
+			return w.Check == "silent" || w.Check == "abi" && node.Base != base
+		})
+		if len(warnings) > 0 {
+			t.Errorf("%+v", warnings)
+		}
+	}
+}
+
+// sound has nothing to warn of, with rules in its place.
+func sound(rules string) string {
+	return "abi <abi/3.0>,\ninclude <tunables/global>\nprofile web flags=(attach_disconnected) {\ninclude <abstractions/base>\n" +
+		"signal, ptrace,\n" + rules + "\n}\n"
+}
+
+func TestChecks(t *testing.T) {
+	for _, test := range []struct {
+		name, text, want string
+	}{
+		{"nothing", sound("file,"), ""},
+		{"on one line", "abi <abi/3.0>, profile web flags=(complain, attach_disconnected) {signal, ptrace, file,}", ""},
+		{"no flag", "abi <abi/3.0>,\nprofile web {\n signal, ptrace, file,\n}", "attach-disconnected:2"},
+		{"no ABI", strings.Replace(sound("file,"), "abi <abi/3.0>,", "", 1), "abi:0"},
+		{"a child", sound("file,\nprofile kid {\nsignal, ptrace, file,\ndeny /etc w,\n}"),
+			"attach-disconnected:7 matches-nothing:9 silent:9"},
+		{"a hat, and a rule behind it", sound("^hat flags=(attach_disconnected) { signal, ptrace, file, }\naudit deny /tmp w,"),
+			"matches-nothing:7"},
+
+		{"peers alone", "abi <abi/3.0>,\nprofile web flags=(attach_disconnected) {\nfile,\n}", "peers:2 peers:2 peers:2"},
+		{"peers in stacks", strings.Replace(sound("file,"), "signal, ptrace,", `
+signal (receive) peer={unconfined,runc,crun},
+signal (send receive) peer="web",
+ptrace peer={web,web//&**,**//&web,**//&web//&**},`, 1), "peers:3"},
+		{"a star does not cross a slash", strings.Replace(sound("file,"), "signal, ptrace,", `
+signal (receive) peer={unconfined,runc,crun},
+ptrace,
+signal peer={web,web//&**,**//&web,*//&web//&*},`, 1), ""},
+		{"a denied peer", sound("file,\nsignal (receive) peer=runc,\ndeny signal (receive) peer=runc,"), "peers:3 silent:8"},
+
+		{"usr-merge", sound("file,\naudit deny /bin/dash x,"), "usr-merge:7"},
+		{"usr-merge with another rule", sound("file,\naudit deny /bin/dash x,\naudit deny /usr/bin/d* x,"), ""},
+		{"usr-merge in braces", sound("file,\naudit deny /{usr/,}bin/dash x,"), ""},
+		{"usr-merge in braces without it", sound("file,\naudit deny /{,s}bin/** w,"), "usr-merge:7 usr-merge:7"},
+		{"usr-merge where all is denied", sound("file,\naudit deny /** w,\naudit deny /bin/** w,"), "dev-null:7"},
+		{"usr-merge of what is allowed", sound("/bin/dash ix,"), "usr-merge:6"},
+		{"usr-merge of nothing allowed", sound("audit deny /bin/dash x,"), ""},
+		{"in an included file", sound(""), ""},
+
+		{"link", sound("file,\naudit deny /var/run/** w,"), "link:7"},
+		{"link by a variable", sound("file,\naudit deny @{run}/** w,"), ""},
+		{"link to the process", sound("file,\naudit deny @{PROC}/self/mem rw,\naudit deny /dev/fd/* r,"), "link:7 link:8"},
+
+		{"busybox", sound("file,\naudit deny /{usr/,}bin/{sh,dash,top} x,"), "busybox:7"},
+		{"busybox denied", sound("file,\naudit deny /{usr/,}bin/{sh,dash,busybox} x,"), ""},
+		{"busybox not allowed", sound("audit deny /{usr/,}bin/sh x,"), ""},
+
+		{"ping", sound("file,\nnetwork inet udp,\naudit deny network raw,"), "ping:8"},
+		{"ping by every network", sound("file,\nnetwork,\naudit deny network inet raw,"), "ping:8"},
+		{"ping denied", sound("file,\nnetwork,\naudit deny network raw,\naudit deny /{usr/,}bin/ping* x,"), ""},
+		{"ping without datagrams", sound("file,\nnetwork inet tcp,\naudit deny network raw,"), ""},
+		{"ping and packet sockets", sound("file,\nnetwork,\naudit deny network packet,"), ""},
+
+		{"dev-null", sound("file,\naudit deny /dev/** wl,"), "dev-null:7"},
+		{"dev-null left out", sound("file,\naudit deny /dev/{[^n],n[^u]}** wl,"), ""},
+
+		{"silent", sound("file,\ndeny /x w,\ndeny capability,\naudit deny /y w,"), "silent:7"},
+
+		{"a caret", sound("file,\naudit deny @{PROC}/{*,**^[0-9*]} w,"), "matches-nothing:7"},
+		{"a class", sound("file,\naudit deny @{PROC}/{[^1-9],[^1-9]\\^*}/** w,"), ""},
+		{"no such file", sound("file,\naudit deny @{PROC}/kmem rwklx,"), "matches-nothing:7"},
+		{"a directory", sound("file,\naudit deny /etc/ w,\naudit deny /srv w,\naudit deny /srv/ r,"),
+			"matches-nothing:7 matches-nothing:8"},
+
+		{"permissions first", sound("file,\naudit deny w /bin/dash,"), "usr-merge:7"},
+		{"quoted", sound("file,\naudit deny file \"/bin/a b\" w,"), "usr-merge:7"},
+		{"a comma within", sound("file,\naudit deny /bin/a{b,c}[,] w, # deny /bin/x w,"), "usr-merge:7"},
+		{"over lines", sound("file,\naudit deny\n /bin/dash\n w,"), "usr-merge:7"},
+		{"a variable that nobody defines", sound("file,\naudit deny @{nowhere}/x w,"), ""},
+		{"a variable of its own", "@{d} = /bin /sbin\n" + sound("file,\naudit deny @{d}/x w,"), "usr-merge:8 usr-merge:8"},
+		{"a condition", sound("file,\nif defined $x {\naudit deny /bin/x w,\n}\naudit deny /bin/y w,"), "usr-merge:8 usr-merge:10"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			warnings, partial := Text(test.text, preprocess(test.text))
+			if got := checksOf(warnings); got != test.want || partial {
+				t.Errorf("%s, partial %v, want %s\n%s\n%+v", got, partial, test.want, test.text, warnings)
+			}
+		})
+	}
+}
+
+// Without the included files what depends on them is not judged, and that is told.
+func TestPartial(t *testing.T) {
+	text := strings.Replace(sound("file,\naudit deny /bin/dash x,"), "signal, ptrace,", "", 1)
+	warnings, partial := Text(text, nil)
+	if got := checksOf(warnings); got != "usr-merge:7" || !partial {
+		t.Errorf("%s, partial %v", got, partial)
+	}
+	if _, partial := Text("profile web {}", nil); partial {
+		t.Error("of a text that includes nothing")
+	}
+}
+
+func FuzzText(f *testing.F) {
+	page, err := os.ReadFile("testdata/docker-nginx")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(page), true)
+	f.Add(sound("file,\ndeny @{a}/{b,{c,d}[^x]\\} w,"), false)
+	f.Add("@{a}=@{a}@{a}\nprofile x {\n@{a} r,", false)
+	f.Add("profile x {deny /{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b} w,}", false)
+	f.Fuzz(func(t *testing.T, text string, included bool) {
+		var all []byte
+		if included {
+			all = preprocess(text)
+		}
+		warnings, _ := Text(text, all)
+		lines := 1 + strings.Count(text, "\n")
+		for _, w := range warnings {
+			if w.Line < 0 || w.Line > lines || strings.ContainsFunc(w.Message, func(r rune) bool { return r < ' ' || r > '~' }) {
+				t.Errorf("%+q: %+v", text, w)
+			}
+		}
+	})
+}

@@ -1,0 +1,65 @@
+package profile
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestCompileText(t *testing.T) {
+	c := realCompiler(t)
+	for _, test := range []struct {
+		name, text string
+		line       int
+		says       string // empty where it compiles
+		defines    string
+	}{
+		{"a profile", "profile web { file, }", 0, "", "web"},
+		{"with children", "profile web flags=(complain) { file, profile kid { file, } ^hat { file, } }", 0, "", "web web//hat web//kid"},
+		{"two profiles", "profile web { file, }\nprofile work { file, }", 0, "it defines", ""},
+		{"two profiles, of which one is called unconfined", "profile web { file, }\nprofile unconfined { file, }", 0,
+			`profile name "unconfined" is a beginning of "unconfined"`, ""},
+		{"no profile", "# nothing\n", 0, "defines no profile", ""},
+		{"a profile that confines nothing", "profile web flags=(unconfined) { file, }", 0, "confines nothing", ""},
+		{"a child that confines nothing", "profile web { file, profile kid flags=(unconfined) { } }", 0, "confines nothing", ""},
+		{"a name with blanks and brackets", "profile \"a b (enforce)\" { file, }", 0, `holds " "`, ""},
+		{"a namespace", "profile :ns:web { file, }", 0, "ns", ""},
+		{"an attachment", "profile web /usr/bin/web { file, }", 0, "attaches to programs", ""},
+		{"a fault", "profile web {\n  file\n}\n", 3, "syntax error", ""},
+		{"a NUL", "profile web {\n \x00 file, }\n", 0, "NUL", ""},
+		{"a text that is too long", "profile web { file, }" + strings.Repeat(" ", MaxText), 0, "are allowed", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b, err := c.CompileText(t.Context(), "FILE", []byte(test.text))
+			if test.says == "" {
+				var names []string
+				for _, p := range b.Profiles {
+					names = append(names, p.Name)
+				}
+				if err != nil || strings.Join(names, " ") != test.defines {
+					t.Errorf("defines %q, %v", names, err)
+				}
+				return
+			}
+			var e *TextError
+			if !errors.As(err, &e) || !strings.Contains(e.Msg, test.says) || e.Source != "FILE" || e.Line != test.line {
+				t.Errorf("%v, want %q in line %d", err, test.says, test.line)
+			}
+		})
+	}
+}
+
+func TestPreprocess(t *testing.T) {
+	c := realCompiler(t)
+	if err := os.WriteFile(c.Base+"/extra", []byte("  audit deny /x w,\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	text, err := c.Preprocess(t.Context(), []byte("profile web {\n  include <extra>\n  file,\n}\n"))
+	if err != nil || !strings.Contains(string(text), "audit deny /x w") || !strings.Contains(string(text), "file,") {
+		t.Errorf("%s, %v", text, err)
+	}
+	if text, err := c.Preprocess(t.Context(), []byte("profile web {\n  include <missing>\n}\n")); err == nil {
+		t.Errorf("%s", text)
+	}
+}

@@ -197,6 +197,7 @@ func left(t *testing.T) (left []string) {
 		inside.ContainerdState + "/crun/*/*",
 		inside.ContainerdState + "/io.containerd.runtime.v2.task/*/*",
 		inside.ContainerdRoot + "/io.containerd.runtime.v2.task/*/*",
+		"/run/docker/runtime-*/*/*",
 	} {
 		found, err := filepath.Glob(pattern)
 		if err != nil {

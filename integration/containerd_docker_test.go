@@ -1,0 +1,59 @@
+package integration
+
+import (
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+)
+
+// Docker reaches us by the wrapper as a runtime's path, or by the shim as a runtime's type.
+func TestContainerdDocker(t *testing.T) {
+	setPolicy(t, webPolicy)
+	c := inside.StartContainerd(t, inside.Containerds(t)[0], inside.ContainerdConfig{})
+	d := inside.StartDocker(t, c, map[string]map[string]any{
+		"wrapper": {"path": inside.DockerWrappers + "/runc"},
+		"shim":    {"runtimeType": inside.Type.Type},
+	})
+	for _, runtime := range []string{"wrapper", "shim"} {
+		t.Run(runtime, func(t *testing.T) {
+			args := func(policy string, more ...string) []string {
+				cidfile := filepath.Join(t.TempDir(), "cid")
+				return append([]string{"run", "--network", "none", "--runtime", runtime, "--cidfile", cidfile,
+					"--annotation", "oci-apparmor/policy=" + policy}, more...)
+			}
+			script := webTries.script()
+			id := d.MustDocker(t, args("web", "--detach", inside.ProbeImage, "/bin/sh", "-c", script+"; exec probe sleep")...)
+			waitFor(t, "the container to try its operations", func() bool {
+				return strings.Count(d.MustDocker(t, "logs", id), "\n") >= len(webTries)
+			})
+			pid, err := strconv.Atoi(d.MustDocker(t, "inspect", "--format", "{{.State.Pid}}", id))
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantLabelText(t, "the container's process", inside.Label(t, pid), "web")
+			webTries.check(t, "the container's process", d.MustDocker(t, "logs", id), "web")
+			webTries.check(t, "docker exec", d.MustDocker(t, "exec", id, "/bin/sh", "-c", script), "web")
+			// Docker writes the profile out that it knows of.
+			webTries.check(t, "docker exec --privileged", d.MustDocker(t, "exec", "--privileged", id, "/bin/sh", "-c", script), "web")
+			d.MustDocker(t, "rm", "--force", id)
+			wantNothingLeft(t)
+
+			refused := args("nosuch", "--rm", inside.ProbeImage, "/bin/true")
+			o := d.Docker(t, refused...)
+			said, _, _ := strings.Cut(o.Stderr, "\n\nRun 'docker run --help'") // what newer ones add to every error
+			said = strings.TrimSpace(said)
+			if o.Code != 125 || strings.Count(said, "oci-apparmor: create of container ") != 1 || !strings.Contains(said, "nosuch") ||
+				strings.Contains(said, "exit status") || strings.Contains(said, "\n") {
+				t.Errorf("exit code %d, %q: want one line of ours that names the policy", o.Code, o.Stderr)
+			}
+			t.Logf("docker run said: %s", said)
+			if out := d.MustDocker(t, "ps", "--all", "--quiet"); out != "" {
+				t.Errorf("containers left: %s", out)
+			}
+			wantNothingLeft(t)
+		})
+	}
+}

@@ -93,7 +93,31 @@ func TestOptionsOfOurOwnTypeAreTranslated(t *testing.T) {
 			sent: sent(t, &runtimeoptions.Options{ConfigBody: []byte("SystemdCgroup = true\nBinaryNmae = \"x\"\n")}), err: "BinaryNmae",
 		},
 		"no TOML": {
-			sent: sent(t, &runtimeoptions.Options{ConfigBody: []byte("a = 1\nSystemdCgroup = \n")}), err: "line 2",
+			sent: sent(t, &runtimeoptions.Options{ConfigBody: []byte("NoPivotRoot = true\nSystemdCgroup = \n")}), err: "line 2",
+		},
+		"all that TOML has for options": {
+			sent: sent(t, &runtimeoptions.Options{ConfigBody: []byte(
+				"# options\r\n\n  BinaryName = '/opt/a\\b' # literal\r\n\tRoot = \"/run/\\u0041 # \\\"x\\\"\"\nnopivotroot=true # yes\nIoGid = 0\nShimCgroup = \"\"")}),
+			config: plain,
+			want:   &options.Options{BinaryName: `/opt/a\b`, Root: `/run/A # "x"`, NoPivotRoot: true},
+		},
+		"a table": {
+			sent: sent(t, &runtimeoptions.Options{ConfigBody: []byte("[options]\nSystemdCgroup = true\n")}), err: "line 1",
+		},
+		"an option twice": {
+			sent: sent(t, &runtimeoptions.Options{ConfigBody: []byte("Root = \"/a\"\nroot = \"/b\"\n")}), err: "root is there a second time",
+		},
+		"a string without quotes": {
+			sent: sent(t, &runtimeoptions.Options{ConfigBody: []byte("Root = /a\n")}), err: "option Root (line 1)",
+		},
+		"a string that does not end": {
+			sent: sent(t, &runtimeoptions.Options{ConfigBody: []byte("Root = 'a\n")}), err: "option Root (line 1)",
+		},
+		"a string of several lines": {
+			sent: sent(t, &runtimeoptions.Options{ConfigBody: []byte("Root = \"\"\"\n/a\"\"\"\n")}), err: "option Root (line 1)",
+		},
+		"a number that is too large": {
+			sent: sent(t, &runtimeoptions.Options{ConfigBody: []byte("IoUid = 4294967296\n")}), err: "option IoUid (line 1)",
 		},
 		"a value of another kind": {
 			sent: sent(t, &runtimeoptions.Options{ConfigBody: []byte("SystemdCgroup = \"yes\"\n")}), err: "SystemdCgroup",

@@ -79,7 +79,7 @@ Exit codes:
 		}
 		return err
 	})
-	root.AddCommand(policy, versionCommand(n))
+	root.AddCommand(policy, profileCommand(n), versionCommand(n))
 	return root
 }
 

@@ -33,18 +33,22 @@ type node struct {
 
 	compiler func(features []byte) (compiler, error)
 	label    func(pid int) (kernel.Label, error)
+	detect   func() kernel.Readiness
 }
 
 // compiler is the part of *profile.Compiler that the commands use.
 type compiler interface {
 	store.Compiler
 	Version(context.Context) (string, error)
+	CompileText(ctx context.Context, source string, text []byte) (profile.Blob, error)
+	Preprocess(ctx context.Context, text []byte) ([]byte, error)
 }
 
 func thisNode() *node {
 	var u unix.Utsname
 	_ = unix.Uname(&u) // fails only for a bad address
 	_, err := unix.IoctlGetTermios(unix.Stderr, unix.TCGETS)
+	k := kernel.New()
 	return &node{
 		stdout:   os.Stdout,
 		stderr:   os.Stderr,
@@ -52,10 +56,11 @@ func thisNode() *node {
 		root:     os.Geteuid() == 0,
 		config:   configDir,
 		store:    store.Dir,
-		kernel:   kernel.New(),
+		kernel:   k,
 		uname:    unix.ByteSliceToString(u.Release[:]),
 		compiler: func(features []byte) (compiler, error) { return profile.NewCompiler(features) },
 		label:    kernel.Current,
+		detect:   k.Detect,
 	}
 }
 

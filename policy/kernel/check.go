@@ -44,11 +44,14 @@ func (f Found) foreignChild() bool { return f.Status == Drifted && f.Want == "" 
 // Check compares the kernel's hashes with those of p. It writes nothing and needs no privilege.
 //
 // The kernel must have no child that p has not, but for those that complain mode makes ("main//null-...").
-func (k *Kernel) Check(p Profile) (Found, error) {
+func (k *Kernel) Check(p Profile) (Found, error) { return k.CheckIn("", p) }
+
+// CheckIn is Check for a profile that is likely to be in a directory, see Loaded.Dir: then it searches for none.
+func (k *Kernel) CheckIn(dir string, p Profile) (Found, error) {
 	if err := p.check(); err != nil {
 		return Found{}, err
 	}
-	found, err := k.check(&p, "")
+	found, err := k.check(&p, dir)
 	if err != nil {
 		return Found{}, k.explain(err)
 	}

@@ -75,6 +75,9 @@ func (l Label) String() string {
 // or ESRCH when there is no such process.
 func Current(pid int) (Label, error) { return current("/proc", pid) }
 
+// Label is Current, of what procfs shows at k.Proc.
+func (k *Kernel) Label(pid int) (Label, error) { return current(k.proc(), pid) }
+
 func current(proc string, pid int) (Label, error) {
 	// attr/current is that of the first security module which wants it, attr/apparmor/current AppArmor's since 5.8.
 	path := proc + "/" + strconv.Itoa(pid) + "/attr/apparmor/current"

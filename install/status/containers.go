@@ -1,0 +1,292 @@
+package status
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+)
+
+// Container is one of the node's: what is known of it, who it is by, and how it is confined. Names, pods and images are
+// the workload's strings.
+type Container struct {
+	ID        string
+	Name      string // what its engine calls it; in a pod, its name there; empty where not known
+	Engine    string // containerd, cri-o, docker, podman; runc and so on where a runtime was called by hand; else empty
+	Namespace string // that of its pod; without a pod, containerd's
+	Pod       string
+	Image     string
+	Sandbox   bool   // a pod's pause container
+	Root      string // the runtime's directory of its containers; empty where only the processes tell of it
+	State     State
+	PID       int // of its first process; 0 where there is none
+
+	Decided    bool   // oci-apparmor decided about it
+	Policy     string // by which policy
+	Reason     string
+	Generation uint64
+	Label      string // the label that was decided, without a mode; empty where the engine's choice was kept, or stands
+
+	Verdict   Verdict
+	Profiles  []Held // those of its label
+	Processes []Member
+	Problems  []string // sentences: what is not as it should be
+
+	record *hook.Record
+	cgroup string // that holds its processes, and no other's; empty where not known
+	pidns  string // the same, for its PID namespace
+}
+
+// State is where a container is in its life.
+type State string
+
+const (
+	Creating State = "creating" // its runtime is at it
+	Created  State = "created"  // it waits to be started
+	Running  State = "running"
+	Stopped  State = "stopped"
+)
+
+// Member is a process in a container.
+type Member struct {
+	PID      int
+	Label    kernel.Label
+	Exe      string // of one that is not as it should be
+	Confined bool   // by the container's label
+}
+
+// stateDirs are where runtimes keep their containers, below /run: runc's, crun's and youki's own, containerd's for its
+// namespaces, Docker's for its runtimes, and those of users without root.
+var stateDirs = []string{
+	"runc", "crun", "youki", "containerd/runc/*", "docker/runtime-*/*", "user/*/runc", "user/*/crun",
+}
+
+// containers finds them all, and judges them.
+func (n *Node) containers(tasks []kernel.Task, exes *programs) (all []Container, problems []string) {
+	records, err := n.Host.Records()
+	if err != nil {
+		problems = append(problems, lines(err)...)
+	}
+	all, errs := n.find(records)
+	problems = append(problems, errs...)
+	all = place(n.Host.Kernel, n.proc(), all, tasks)
+	each(len(all), func(i int) { n.name(&all[i]) })
+	n.nameByStorage(all)
+
+	gen, problem := n.current()
+	if problem != "" {
+		problems = append(problems, problem)
+	}
+	j := judge{kernel: n.Host.Kernel, gen: gen, checked: make(map[string]checked)}
+	for i := range all {
+		j.judge(&all[i], exes)
+	}
+	slices.SortFunc(all, func(a, b Container) int {
+		return cmp.Or(cmp.Compare(a.Engine, b.Engine), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Pod, b.Pod),
+			cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Root, b.Root))
+	})
+	return all, problems
+}
+
+// lines gives the errors that err joins.
+func lines(err error) []string {
+	if list, ok := err.(interface{ Unwrap() []error }); ok {
+		var all []string
+		for _, err := range list.Unwrap() {
+			all = append(all, lines(err)...)
+		}
+		return all
+	}
+	return []string{err.Error()}
+}
+
+// find gives the containers that have a directory of state, and those that are being created.
+func (n *Node) find(records []*hook.Record) (all []Container, problems []string) {
+	type key struct{ root, id string }
+	ours := make(map[key]*hook.Record, len(records))
+	roots := make(map[string]bool)
+	for _, pattern := range stateDirs {
+		found, _ := filepath.Glob(filepath.Join(n.Run, pattern))
+		for _, root := range found {
+			roots[root] = true
+		}
+	}
+	for _, r := range records {
+		ours[key{r.Root, r.ID}] = r
+		roots[r.Root] = true
+	}
+	for root := range roots {
+		entries, err := os.ReadDir(root)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			problems = append(problems, fmt.Sprintf("containers in it cannot be told: %v", err))
+		}
+		for _, e := range entries {
+			if e.IsDir() {
+				all = append(all, Container{ID: e.Name(), Root: root, record: ours[key{root, e.Name()}]})
+				delete(ours, key{root, e.Name()})
+			}
+		}
+	}
+	for _, r := range ours {
+		if r.Creating() {
+			all = append(all, Container{ID: r.ID, Root: r.Root, record: r, State: Creating})
+		}
+	}
+	each(len(all), func(i int) {
+		c := &all[i]
+		if r := c.record; r != nil {
+			c.Decided, c.Policy, c.Reason, c.Generation, c.Label = true, r.Policy, r.Reason, r.Generation, r.Label
+			c.Engine = r.Engine
+		}
+		if c.State != Creating {
+			c.PID, _ = hook.InitOf(c.Root, c.ID)
+			c.PID = max(c.PID, 0)
+		}
+	})
+	slices.Sort(problems)
+	// Such a directory without a state is of something else, or of a container that is gone meanwhile.
+	return slices.DeleteFunc(all, func(c Container) bool { return c.State == "" && c.PID == 0 }), problems
+}
+
+// place gives each container its processes, and adds the containers of which only processes are found.
+//
+// A process is a container's if it is in its control group or below, where that is named by the container's id, or in
+// its PID namespace, where that is neither this process's nor another container's. Both hold for processes that were
+// executed in it later, whatever their parents are. A container that has neither of the two has one process to us.
+func place(k *kernel.Kernel, proc string, all []Container, tasks []kernel.Task) []Container {
+	groups := make(map[int]string, len(tasks))
+	for _, t := range tasks {
+		groups[t.PID] = k.Cgroup(t.PID)
+	}
+	host := namespace(proc, "self")
+	byGroup := make(map[string]int)
+	byInit := make(map[int]int)
+	byNamespace := make(map[string]int)
+	const shared = -1
+	for i := range all {
+		c := &all[i]
+		group, alive := groups[c.PID]
+		switch {
+		case c.State != "":
+		case !alive:
+			c.State, c.PID = Stopped, 0
+		default:
+			c.State = Running
+			if _, err := os.Lstat(filepath.Join(c.Root, c.ID, "exec.fifo")); err == nil { // runc's and crun's, until start
+				c.State = Created
+			}
+		}
+		if !alive {
+			continue
+		}
+		byInit[c.PID] = i
+		if c.cgroup = own(group, c.ID); c.cgroup != "" {
+			byGroup[c.cgroup] = i
+		}
+		c.pidns = namespace(proc, strconv.Itoa(c.PID))
+		if _, ok := byNamespace[c.pidns]; ok || c.pidns == host || c.pidns == "" {
+			i = shared
+		}
+		byNamespace[c.pidns] = i
+	}
+	for _, t := range tasks {
+		i, ok := byInit[t.PID]
+		if !ok {
+			i, ok = above(byGroup, groups[t.PID])
+		}
+		if !ok && len(byNamespace) > 0 {
+			if i, ok = byNamespace[namespace(proc, strconv.Itoa(t.PID))]; i == shared {
+				ok = false
+			}
+		}
+		if !ok {
+			id := kernel.ContainerID(groups[t.PID])
+			if id == "" {
+				continue
+			}
+			i = len(all)
+			all = append(all, Container{ID: id, PID: t.PID, State: Running, cgroup: own(groups[t.PID], id)})
+			byGroup[all[i].cgroup] = i
+		}
+		all[i].Processes = append(all[i].Processes, Member{PID: t.PID, Label: t.Label})
+	}
+	for i := range all {
+		c := &all[i]
+		// The first process of a container stands first, whatever its id is.
+		slices.SortStableFunc(c.Processes, func(a, b Member) int {
+			return cmp.Compare(b2i(b.PID == c.PID), b2i(a.PID == c.PID))
+		})
+		c.Engine = cmp.Or(c.Engine, engineOf(c.Root, groups[c.PID]))
+	}
+	return all
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// namespace names the PID namespace of a process; empty where it is gone.
+func namespace(proc, pid string) string {
+	ns, _ := os.Readlink(proc + "/" + pid + "/ns/pid")
+	return ns
+}
+
+// own gives the control group that was made for a container: the part of its first process's that ends with the
+// container's id, as "/docker/ID", "docker-ID.scope", "cri-containerd:ID". Empty where none does.
+func own(group, id string) string {
+	at := 0
+	for part := range strings.SplitSeq(group, "/") {
+		name := strings.TrimSuffix(part, ".scope")
+		before, ok := strings.CutSuffix(name, id)
+		if at += len(part); ok && (before == "" || strings.HasSuffix(before, "-") || strings.HasSuffix(before, ":")) {
+			return group[:at]
+		}
+		at += len("/")
+	}
+	return ""
+}
+
+// above finds a control group, or the next one above it, in a map.
+func above(groups map[string]int, group string) (i int, ok bool) {
+	for group != "" {
+		if i, ok = groups[group]; ok {
+			return i, true
+		}
+		group = group[:strings.LastIndexByte(group, '/')]
+	}
+	return 0, false
+}
+
+// engineOf tells which engine a container is of, by where its runtime keeps it and by the name of its control group,
+// which engines choose.
+func engineOf(root, group string) string {
+	switch {
+	case strings.HasSuffix(root, "/containerd/runc/moby"), strings.Contains(root, "/docker/runtime-"):
+		return "docker"
+	case strings.HasSuffix(filepath.Dir(root), "/containerd/runc"):
+		return "containerd"
+	}
+	for _, e := range []struct{ name, prefix string }{
+		{"podman", "libpod-"}, {"cri-o", "crio-"}, {"docker", "docker-"}, {"docker", "docker/"}, {"containerd", "cri-containerd-"},
+		{"containerd", "cri-containerd:"},
+	} {
+		if strings.Contains(group, "/"+e.prefix) || strings.Contains(group, ":"+e.prefix) {
+			return e.name
+		}
+	}
+	if root == "" {
+		return ""
+	}
+	return filepath.Base(root) // runc, crun, youki: called by hand
+}

@@ -1,0 +1,132 @@
+package status
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// Filter is what aa-status's options leave over: processes and profiles that match all of it. Nil matches everything.
+type Filter struct {
+	Mode, Profile *regexp.Regexp
+	PID, Exe      *regexp.Regexp // of processes
+}
+
+// Profiles gives those that match.
+func (f Filter) Profiles(all []Profile) []Profile {
+	var some []Profile
+	for _, p := range all {
+		if matches(f.Mode, p.Mode) && matches(f.Profile, p.Name) {
+			some = append(some, p)
+		}
+	}
+	return some
+}
+
+// Processes gives those that match.
+func (f Filter) Processes(all []Process) []Process {
+	var some []Process
+	for _, p := range all {
+		if matches(f.Mode, p.Mode) && matches(f.Profile, p.Profile) && matches(f.PID, strconv.Itoa(p.PID)) && matches(f.Exe, p.Exe) {
+			some = append(some, p)
+		}
+	}
+	return some
+}
+
+func matches(re *regexp.Regexp, s string) bool { return re == nil || re.MatchString(s) }
+
+// CompileBasic compiles a basic regular expression of POSIX, with GNU's \+, \?, \|, \w, \s, \< and so on: what regcomp(3)
+// takes, and with it aa-status. It knows no back-references.
+func CompileBasic(expr string) (*regexp.Regexp, error) {
+	var out strings.Builder
+	out.WriteString("(?s)")
+	start := true // a * or ^ means something else where an expression begins
+	for i := 0; i < len(expr); i++ {
+		c := expr[i]
+		was := start
+		start = false
+		switch {
+		case c == '\\' && i+1 == len(expr):
+			return nil, fmt.Errorf("%q ends with a backslash", expr)
+		case c == '\\':
+			i++
+			switch c = expr[i]; {
+			case c == '(' || c == '|':
+				out.WriteByte(c)
+				start = true
+			case strings.IndexByte("){}+?", c) >= 0:
+				out.WriteByte(c)
+			case c == '<' || c == '>':
+				out.WriteString(`\b`)
+			case strings.IndexByte("wWsSbB", c) >= 0:
+				out.WriteString(`\` + string(c))
+			case c == '`':
+				out.WriteString(`\A`)
+			case c == '\'':
+				out.WriteString(`\z`)
+			case '1' <= c && c <= '9':
+				return nil, fmt.Errorf(`%q refers back by \%c, which is not supported`, expr, c)
+			default:
+				out.WriteString(regexp.QuoteMeta(string(rune(c))))
+			}
+		case c == '[':
+			end := bracketEnd(expr[i:])
+			if end < 0 {
+				return nil, fmt.Errorf("%q has a [ without its ]", expr)
+			}
+			out.WriteString(strings.ReplaceAll(expr[i:i+end], `\`, `\\`)) // it stands for itself in there
+			i += end - 1
+		case c == '*':
+			if was {
+				out.WriteByte('\\')
+			}
+			out.WriteByte(c)
+		case c == '^' && was:
+			out.WriteByte(c)
+			start = true
+		case c == '$' && (i+1 == len(expr) || strings.HasPrefix(expr[i+1:], `\)`) || strings.HasPrefix(expr[i+1:], `\|`)):
+			out.WriteByte(c)
+		case c == '.':
+			out.WriteByte(c)
+		default:
+			if c >= 0x80 { // a part of a character
+				out.WriteByte(c)
+			} else {
+				out.WriteString(regexp.QuoteMeta(string(rune(c))))
+			}
+		}
+	}
+	re, err := regexp.Compile(out.String())
+	if err != nil {
+		return nil, fmt.Errorf("%q is no basic regular expression", expr)
+	}
+	return re, nil
+}
+
+// bracketEnd gives how long the bracket expression is with which s begins, or -1.
+func bracketEnd(s string) int {
+	i := len("[")
+	if i < len(s) && s[i] == '^' {
+		i++
+	}
+	if i < len(s) && s[i] == ']' {
+		i++
+	}
+	for i < len(s) {
+		if s[i] == ']' {
+			return i + 1
+		}
+		if s[i] == '[' && i+1 < len(s) && strings.IndexByte(":.=", s[i+1]) >= 0 {
+			end := strings.Index(s[i+2:], s[i+1:i+2]+"]")
+			if end < 0 {
+				return -1
+			}
+			i += end + 4
+			continue
+		}
+		i++
+	}
+	return -1
+}

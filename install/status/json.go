@@ -1,0 +1,163 @@
+package status
+
+import (
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+//go:embed schema.json
+var schema []byte
+
+// Schema gives the JSON Schema (draft 2020-12) of what JSON gives.
+func Schema() []byte { return append([]byte(nil), schema...) }
+
+// Show says which parts of a status are meant.
+type Show struct{ Profiles, Processes, Containers bool }
+
+// The JSON. What has the keys of aa-status's version 2 means the same.
+type (
+	statusJSON struct {
+		Version    string                   `json:"version"`
+		Profiles   map[string]string        `json:"profiles,omitzero"`
+		Processes  map[string][]processJSON `json:"processes,omitzero"`
+		Containers []containerJSON          `json:"containers,omitzero"`
+		Problems   []string                 `json:"problems,omitempty"`
+
+		ProfileCount   *int `json:"profile_count,omitempty"`
+		ProcessCount   *int `json:"process_count,omitempty"`
+		ContainerCount *int `json:"container_count,omitempty"`
+	}
+	processJSON struct {
+		Profile string `json:"profile"`
+		PID     string `json:"pid"`
+		Status  string `json:"status"`
+	}
+	containerJSON struct {
+		ID         string       `json:"id"`
+		Name       string       `json:"name"`
+		Engine     string       `json:"engine"`
+		Namespace  string       `json:"namespace"`
+		Pod        string       `json:"pod"`
+		Image      string       `json:"image"`
+		Sandbox    bool         `json:"sandbox"`
+		Root       string       `json:"root"`
+		State      State        `json:"state"`
+		PID        int          `json:"pid"`
+		Decided    bool         `json:"decided"`
+		Policy     string       `json:"policy"`
+		Reason     string       `json:"reason"`
+		Generation uint64       `json:"generation"`
+		Label      string       `json:"label"`
+		Verdict    Verdict      `json:"verdict"`
+		Profiles   []heldJSON   `json:"profiles"`
+		Processes  []memberJSON `json:"processes"`
+		Problems   []string     `json:"problems"`
+	}
+	heldJSON struct {
+		Name    string  `json:"name"`
+		Content Content `json:"content"`
+		Detail  string  `json:"detail,omitempty"`
+	}
+	memberJSON struct {
+		PID      int    `json:"pid"`
+		Profile  string `json:"profile"`
+		Status   string `json:"status"`
+		Confined bool   `json:"confined"`
+	}
+)
+
+// JSON gives the parts of a status that are meant, by count as their numbers alone. It is one line, or indented where
+// pretty is true, and all of it is ASCII: no string in it does anything to a terminal.
+func (s *Status) JSON(show Show, count, pretty bool) ([]byte, error) {
+	out := statusJSON{Version: "2", Problems: s.Problems}
+	if show.Profiles {
+		if count {
+			out.ProfileCount = new(len(s.Profiles))
+		} else {
+			out.Profiles = make(map[string]string, len(s.Profiles))
+			for _, p := range s.Profiles {
+				out.Profiles[p.Name] = p.Mode
+			}
+		}
+	}
+	if show.Processes {
+		if count {
+			out.ProcessCount = new(len(s.Processes))
+		} else {
+			out.Processes = make(map[string][]processJSON)
+			for _, p := range s.Processes {
+				out.Processes[p.Exe] = append(out.Processes[p.Exe], processJSON{p.Profile, fmt.Sprint(p.PID), p.Mode})
+			}
+		}
+	}
+	if show.Containers {
+		if count {
+			out.ContainerCount = new(len(s.Containers))
+		} else {
+			out.Containers = make([]containerJSON, len(s.Containers))
+			for i := range s.Containers {
+				out.Containers[i] = s.Containers[i].json()
+			}
+		}
+	}
+	var data []byte
+	var err error
+	if pretty {
+		data, err = json.MarshalIndent(out, "", "  ")
+	} else {
+		data, err = json.Marshal(out)
+	}
+	return append(ascii(data), '\n'), err
+}
+
+func (c *Container) json() containerJSON {
+	j := containerJSON{
+		ID: c.ID, Name: c.Name, Engine: c.Engine, Namespace: c.Namespace, Pod: c.Pod, Image: c.Image, Sandbox: c.Sandbox,
+		Root: c.Root, State: c.State, PID: c.PID, Decided: c.Decided, Policy: c.Policy, Reason: c.Reason,
+		Generation: c.Generation, Label: c.Label, Verdict: c.Verdict,
+		Profiles: []heldJSON{}, Processes: []memberJSON{}, Problems: append([]string{}, c.Problems...),
+	}
+	for _, p := range c.Profiles {
+		j.Profiles = append(j.Profiles, heldJSON(p))
+	}
+	for _, m := range c.Processes {
+		mode := asMode(m.Label.Mode)
+		if mode == "" {
+			mode = "unconfined"
+		}
+		j.Processes = append(j.Processes, memberJSON{m.PID, strings.Join(m.Label.Components, "//&"), mode, m.Confined})
+	}
+	return j
+}
+
+// ascii writes what is none in JSON's strings as escapes.
+func ascii(data []byte) []byte {
+	plain := true
+	for _, c := range data {
+		if plain = c < 0x7f; !plain {
+			break
+		}
+	}
+	if plain {
+		return data
+	}
+	out := make([]byte, 0, len(data)+64)
+	for len(data) > 0 {
+		r, n := utf8.DecodeRune(data)
+		data = data[n:]
+		switch {
+		case r < 0x7f:
+			out = append(out, byte(r))
+		case r > 0xffff:
+			a, b := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, `\u%04x\u%04x`, a, b)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+	}
+	return out
+}

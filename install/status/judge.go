@@ -1,0 +1,261 @@
+package status
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+// Verdict says how a container is confined.
+type Verdict string
+
+const (
+	// Confined: every process in it is under its label, and the kernel's content of that is the policy's, where a policy
+	// has it. Where nothing was decided, the label is that of the container's first process.
+	Confined Verdict = "confined"
+	// Differs: a process in it is not under its label.
+	Differs Verdict = "differs"
+	// Drifted: every process is, and the kernel's content of the label is not the policy's.
+	Drifted Verdict = "drifted"
+	// Unconfined: no label was decided, and its first process is under no profile that confines.
+	Unconfined Verdict = "unconfined"
+	// Waiting: it has not been started.
+	Waiting Verdict = "waiting"
+	// Ended: it has no process.
+	Ended Verdict = "ended"
+)
+
+// Held is a profile of a container's label.
+type Held struct {
+	Name    string
+	Content Content
+	Detail  string // what the kernel has, in words; empty where it is the same
+}
+
+// Content is how the kernel's content of a profile stands to the policy's, and where that does not have the profile, to
+// what it was when the container was created.
+type Content string
+
+const (
+	Same     Content = "same"
+	Outdated Content = "outdated" // that of create; a policy with another one was applied since, and the next start or exec loads it
+	Other    Content = "drifted"  // that of somebody else
+	Missing  Content = "missing"  // it is not loaded
+	Unknown  Content = "unknown"  // no policy has it, or it cannot be told
+)
+
+// judge compares containers with what was decided. Every profile is looked at once.
+type judge struct {
+	kernel  *kernel.Kernel
+	gen     *store.Generation // nil where no policy is in force
+	checked map[string]checked
+}
+
+type checked struct {
+	found kernel.Found
+	err   error
+}
+
+func (j *judge) judge(c *Container, exes *programs) {
+	want := j.label(c)
+	for i := range c.Processes {
+		m := &c.Processes[i]
+		m.Confined = j.confined(m.Label, want)
+	}
+	switch {
+	case c.State == Stopped:
+		c.Verdict = Ended
+	case c.State == Creating || c.State == Created:
+		c.Verdict = Waiting
+		j.profiles(c, want)
+		// What waits in it is the runtime's; it is confined when it executes the container's program.
+		for i := range c.Processes {
+			c.Processes[i].Confined = c.Processes[i].Confined || c.Processes[i].PID == c.PID
+		}
+	case len(want) == 0:
+		c.Verdict = Unconfined
+		return
+	default:
+		c.Verdict = Confined
+		j.profiles(c, want)
+	}
+	c.Processes = slices.DeleteFunc(c.Processes, func(m Member) bool { return !m.Confined && j.gone(m.PID) })
+	for i := range c.Processes {
+		m := &c.Processes[i]
+		if m.Confined {
+			continue
+		}
+		m.Exe = exes.of(m.PID)
+		if m.Label, m.Confined = j.settled(m, want); m.Confined {
+			continue
+		}
+		c.Verdict = Differs
+		c.Problems = append(c.Problems, fmt.Sprintf("process %d (%s) runs under %s, and not under %s", m.PID, m.Exe, m.Label,
+			strings.Join(want, "//&")))
+	}
+}
+
+func (j *judge) gone(pid int) bool {
+	_, err := j.kernel.Label(pid)
+	return err != nil
+}
+
+// settling is how long a process may be on its way into a container.
+const settling = 200 * time.Millisecond
+
+// settled looks at a process again. One that a runtime has only just put into the container is not confined before it
+// executes its program; until then its program is the runtime, or seems to be.
+func (j *judge) settled(m *Member, want []string) (kernel.Label, bool) {
+	l := m.Label
+	for end := time.Now().Add(settling); ; time.Sleep(10 * time.Millisecond) {
+		now, err := j.kernel.Label(m.PID)
+		if err != nil {
+			return l, true // it has ended
+		}
+		if l = now; j.confined(l, want) {
+			return l, true
+		}
+		program := filepath.Base(m.Exe)
+		runtime := strings.HasPrefix(program, "runc") || strings.HasPrefix(program, "crun") || strings.Contains(m.Exe, "memfd:runc")
+		if !runtime || time.Now().After(end) {
+			return l, false
+		}
+	}
+}
+
+// label gives the names of the profiles that must confine every process of a container: those of the label that was
+// decided, else those of its first process; none for a container that nothing confines.
+func (j *judge) label(c *Container) []string {
+	if c.Label != "" {
+		return strings.Split(c.Label, "//&")
+	}
+	if len(c.Processes) == 0 {
+		return nil
+	}
+	first := c.Processes[0].Label
+	if first.Mode == "" || first.Mode == "unconfined" {
+		return nil
+	}
+	// The kernel and crun stack these on what was asked for.
+	rest := slices.DeleteFunc(slices.Clone(first.Components), func(name string) bool {
+		return name == "unconfined" || name == "runc" || name == "crun"
+	})
+	if len(rest) == 0 {
+		return first.Components
+	}
+	return rest
+}
+
+// confined tells whether a process is under every profile of want, itself or a child of it: a profile's rules decide
+// about going into its children.
+func (j *judge) confined(l kernel.Label, want []string) bool {
+	for _, name := range want {
+		if !slices.ContainsFunc(l.Components, func(c string) bool { return c == name || strings.HasPrefix(c, name+"//") }) {
+			return false
+		}
+	}
+	return len(want) > 0
+}
+
+// profiles looks at the content of a label.
+func (j *judge) profiles(c *Container, label []string) {
+	held := make(map[string]hook.RecordProfile)
+	if c.record != nil {
+		for _, p := range c.record.Profiles {
+			held[p.Name] = p
+		}
+	}
+	for _, name := range label {
+		was, remembered := held[name]
+		p := j.profile(name, was)
+		if remembered {
+			if same, err := j.kernel.Same(kernel.Loaded{Name: name, Dir: was.Dir}); err == nil && !same {
+				problem := "profile %s was removed from the kernel after the container was created"
+				if p.Content != Missing {
+					problem += ", and loaded again: what ran then is unconfined for good; start the container anew"
+				} else {
+					problem += ": what ran then is unconfined for good; start the container anew"
+				}
+				c.Problems = append(c.Problems, fmt.Sprintf(problem, name))
+				if c.Verdict == Confined {
+					c.Verdict = Drifted
+				}
+			}
+		}
+		switch p.Content {
+		case Other:
+			c.Problems = append(c.Problems, fmt.Sprintf("profile %s is loaded with other content than the policy's", name))
+		case Outdated:
+			c.Problems = append(c.Problems, fmt.Sprintf("profile %s is the one of an earlier policy: the next start or exec that "+
+				"needs it loads the present one", name))
+		}
+		if (p.Content == Other || p.Content == Missing) && c.Verdict == Confined {
+			c.Verdict = Drifted
+		}
+		c.Profiles = append(c.Profiles, p)
+	}
+}
+
+// profile tells how the kernel's content of a profile stands to the policy's. was is what it was at create, if a record
+// tells.
+func (j *judge) profile(name string, was hook.RecordProfile) Held {
+	h := Held{Name: name, Content: Unknown}
+	var now []profile.Compiled
+	if j.gen != nil {
+		if p, ok := j.gen.Index.Profile(name); ok {
+			now = p.Compiled
+		}
+	}
+	want := now
+	if want == nil {
+		want = was.Compiled
+	}
+	if want == nil {
+		return h
+	}
+	found, err := j.check(name, was.Dir, want)
+	switch {
+	case err != nil:
+		h.Detail = err.Error()
+		var notReady *kernel.NotReadyError
+		if errors.As(err, &notReady) {
+			h.Detail = notReady.Readiness.String()
+		}
+		return h
+	case found.Status == kernel.Matches:
+		h.Content = Same
+		return h
+	}
+	h.Detail = found.String()
+	h.Content = Other
+	if found.Status == kernel.Missing {
+		h.Content = Missing
+	} else if now != nil && was.Compiled != nil && !slices.Equal(now, was.Compiled) {
+		if before, err := j.check(name, was.Dir, was.Compiled); err == nil && before.Status == kernel.Matches {
+			h.Content = Outdated
+		}
+	}
+	return h
+}
+
+// check compares once for each content of a name.
+func (j *judge) check(name, dir string, content []profile.Compiled) (kernel.Found, error) {
+	key := name
+	for _, c := range content {
+		key += "\x00" + c.Name + "\x00" + string(c.SHA1[:]) + string(c.SHA256[:])
+	}
+	c, ok := j.checked[key]
+	if !ok {
+		c.found, c.err = j.kernel.CheckIn(dir, kernel.Profile{Name: name, Compiled: content})
+		j.checked[key] = c
+	}
+	return c.found, c.err
+}

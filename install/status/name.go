@@ -1,0 +1,113 @@
+package status
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/policy"
+)
+
+// name finds out what people call a container, from files that its engine wrote.
+func (n *Node) name(c *Container) {
+	switch c.Engine {
+	case policy.EngineContainerd:
+		if space := filepath.Base(c.Root); c.Root != "" && space != "k8s.io" {
+			c.Namespace = space
+			return
+		}
+		n.nameByAnnotations(c)
+	case policy.EngineCRIO:
+		n.nameByAnnotations(c)
+	case policy.EngineDocker:
+		var config struct{ Name string }
+		if readJSON(filepath.Join(n.Docker, "containers", c.ID, "config.v2.json"), &config) {
+			c.Name = strings.TrimPrefix(config.Name, "/")
+		}
+	}
+}
+
+// nameByAnnotations takes what the engine wrote into the container's spec, by keys that no workload can set.
+func (n *Node) nameByAnnotations(c *Container) {
+	for _, dir := range n.bundles(c) {
+		config, err := readSpec(filepath.Join(dir, "config.json"))
+		if err != nil {
+			continue
+		}
+		f, err := hook.Identify(config, hook.Wiring{Engine: c.Engine, Root: c.Root}, c.ID)
+		if err != nil {
+			continue
+		}
+		c.Namespace, c.Pod, c.Image, c.Sandbox = f.Namespace, f.Pod, f.Image, f.Sandbox
+		if f.Container != c.ID {
+			c.Name = f.Container
+		}
+		return
+	}
+}
+
+// bundles gives the directories in which a container's spec may be.
+func (n *Node) bundles(c *Container) []string {
+	if c.record != nil && c.record.Bundle != "" {
+		return []string{c.record.Bundle}
+	}
+	if c.Engine == policy.EngineContainerd {
+		space := "k8s.io"
+		if c.Root != "" {
+			space = filepath.Base(c.Root)
+		}
+		const tasks = "containerd/io.containerd.runtime.v2.task"
+		return []string{filepath.Join(n.Run, tasks, space, c.ID), filepath.Join(n.Run, "k3s", tasks, space, c.ID)}
+	}
+	const overlay = "overlay-containers"
+	return []string{
+		filepath.Join(n.Run, "containers/storage", overlay, c.ID, "userdata"),
+		filepath.Join(n.Storage, overlay, c.ID, "userdata"),
+	}
+}
+
+func readSpec(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO is not waited for
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return hook.ReadSpec(f)
+}
+
+// nameByStorage names the containers of Podman and CRI-O as their common list of containers does.
+func (n *Node) nameByStorage(all []Container) {
+	var byID map[string]string
+	for i := range all {
+		c := &all[i]
+		if c.Name != "" || c.Engine != policy.EnginePodman && c.Engine != policy.EngineCRIO {
+			continue
+		}
+		if byID == nil {
+			byID = make(map[string]string)
+			var list []struct {
+				ID    string   `json:"id"`
+				Names []string `json:"names"`
+			}
+			readJSON(filepath.Join(n.Storage, "overlay-containers/containers.json"), &list)
+			for _, e := range list {
+				if len(e.Names) > 0 {
+					byID[e.ID] = e.Names[0]
+				}
+			}
+		}
+		c.Name = byID[c.ID]
+	}
+}
+
+// readJSON reads a file that an engine writes beside others; one that is not there, or unlike what is expected, names
+// nothing.
+func readJSON(path string, to any) bool {
+	data, err := os.ReadFile(path)
+	return err == nil && json.Unmarshal(bytes.TrimSpace(data), to) == nil
+}

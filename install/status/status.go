@@ -1,0 +1,177 @@
+// Package status tells how AppArmor stands on this node: the profiles in the kernel, the processes under them, and of
+// every container whether it is confined as decided. It asks the kernel, the runtimes' state directories and what
+// package hook remembers; it runs no program, asks no engine, and changes nothing.
+package status
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+// Node is where to look.
+type Node struct {
+	Host    *hook.Host
+	Run     string // where runtimes keep their state: /run
+	Docker  string // Docker's directory, for names: /var/lib/docker
+	Storage string // that of Podman and CRI-O, for names: /var/lib/containers/storage
+}
+
+// NewNode gives the node that we run on.
+func NewNode() *Node {
+	return &Node{Host: hook.NewHost(), Run: "/run", Docker: "/var/lib/docker", Storage: "/var/lib/containers/storage"}
+}
+
+// Status is what Gather found. Problems are sentences about what could not be told.
+type Status struct {
+	Profiles   []Profile
+	Processes  []Process
+	Containers []Container // nil unless asked for
+	Problems   []string
+}
+
+// Profile is one that the kernel holds.
+type Profile struct {
+	Name string // with its namespace, as the kernel writes it, ":NAMESPACE:NAME"
+	Mode string // see Modes
+}
+
+// Process is one that has a profile defined: it runs under one, or under none although one has its program's path for
+// a name.
+type Process struct {
+	PID     int
+	Profile string // or a stack of them, "a//&b"
+	Mode    string // see Modes; "unconfined" also for one that runs under none
+	Exe     string // path of its program
+}
+
+// Modes are those of profiles and of processes, as aa-status calls them and in its order. The kernel's "user" is
+// "prompt". Only processes can be "mixed".
+var Modes = []string{"enforce", "complain", "prompt", "kill", "unconfined", "mixed"}
+
+// asMode gives aa-status's name of a mode.
+func asMode(mode string) string {
+	if mode == "user" {
+		return "prompt"
+	}
+	return mode
+}
+
+// Gather looks at the node: at its profiles and processes, and where containers is true at its containers. The error
+// is about the profiles, by *kernel.NotReadyError where AppArmor is the reason, or about /proc.
+func (n *Node) Gather(containers bool) (*Status, error) {
+	listed, err := n.Host.Kernel.List()
+	if err != nil {
+		return nil, err
+	}
+	s := &Status{Profiles: make([]Profile, len(listed))}
+	names := make(map[string]bool)
+	for i, l := range listed {
+		name := l.Name
+		if l.Namespace != "" {
+			name = ":" + l.Namespace + ":" + name
+		}
+		s.Profiles[i] = Profile{name, asMode(l.Mode)}
+		if strings.HasPrefix(name, "/") {
+			names[name] = true
+		}
+	}
+	tasks, err := n.Host.Kernel.Tasks()
+	if err != nil {
+		return nil, err
+	}
+	exes := programs{proc: n.proc(), known: make(map[string]string)}
+	s.Processes = exes.defined(tasks, names)
+	if containers {
+		s.Containers, s.Problems = n.containers(tasks, &exes)
+	}
+	return s, nil
+}
+
+func (n *Node) proc() string {
+	if n.Host.Kernel.Proc != "" {
+		return n.Host.Kernel.Proc
+	}
+	return "/proc"
+}
+
+// programs finds the paths of processes' programs.
+type programs struct {
+	proc  string
+	known map[string]string // links that have been followed
+}
+
+// defined gives the processes that have a profile defined: paths are the profiles that are named by one.
+func (p *programs) defined(tasks []kernel.Task, paths map[string]bool) []Process {
+	var all []Process
+	for _, t := range tasks {
+		if t.Label.Mode == "" && len(paths) == 0 {
+			continue
+		}
+		exe := p.of(t.PID)
+		switch {
+		case exe == "": // it has ended, or is a thread of the kernel
+		case t.Label.Mode != "":
+			all = append(all, Process{t.PID, strings.Join(t.Label.Components, "//&"), asMode(t.Label.Mode), exe})
+		case paths[exe]:
+			all = append(all, Process{t.PID, exe, "unconfined", exe})
+		}
+	}
+	return all
+}
+
+// of gives the path of a process's program; links in it are followed as far as they lead somewhere on this machine,
+// whatever the process's own root is. Empty for a process that has none.
+func (p *programs) of(pid int) string {
+	link, err := os.Readlink(p.proc + "/" + strconv.Itoa(pid) + "/exe")
+	if err != nil {
+		return ""
+	}
+	path, ok := p.known[link]
+	if !ok {
+		if path, err = filepath.EvalSymlinks(link); err != nil || !filepath.IsAbs(link) {
+			path = link
+		}
+		p.known[link] = path
+	}
+	return path
+}
+
+// current gives the policy in force, nil where there is none; a sentence where it cannot be told.
+func (n *Node) current() (gen *store.Generation, problem string) {
+	gen, err := n.Host.Store.Current()
+	switch {
+	case err == nil:
+		return gen, ""
+	case errors.Is(err, store.ErrNone):
+		return nil, ""
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Sprintf("%v: run this as root", err)
+	}
+	return nil, err.Error()
+}
+
+// each calls f with 0 to n-1, several at a time.
+func each(n int, f func(i int)) {
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range min(n, runtime.GOMAXPROCS(0)) {
+		all.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				f(i)
+			}
+		})
+	}
+	all.Wait()
+}

@@ -1,0 +1,436 @@
+package status
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+// texts compiles a profile to a blob that has its text for content.
+type texts struct{}
+
+func (texts) Compile(_ context.Context, name string, _ profile.Mode, _ string, text []byte) (profile.Blob, error) {
+	return profile.Parse(kerneltest.Blob(string(text), name))
+}
+
+// machine is a node of files, with a policy by which containers are under web, and under nothing where they are called
+// kept.
+type machine struct {
+	*Node
+	kernel kerneltest.Machine
+	t      testing.TB
+	dir    string
+}
+
+func newMachine(t testing.TB) *machine {
+	m := &machine{kernel: kerneltest.New(t), t: t, dir: t.TempDir()}
+	k := m.kernel.Kernel()
+	k.Proc = filepath.Join(m.dir, "proc")
+	m.Node = &Node{
+		Host: &hook.Host{
+			Store: store.Store{Dir: filepath.Join(m.dir, "store")}, Kernel: k, Containers: filepath.Join(m.dir, "records"),
+		},
+		Run:     filepath.Join(m.dir, "run"),
+		Docker:  filepath.Join(m.dir, "docker"),
+		Storage: filepath.Join(m.dir, "storage"),
+	}
+	m.link("proc/self/ns/pid", "pid:[1]")
+	m.apply("v1")
+	return m
+}
+
+func (m *machine) apply(content string) {
+	m.t.Helper()
+	p := &policy.Policy{
+		Profiles: []policy.Profile{{Name: "web", Source: "web", Text: []byte(content)}},
+		Policies: []policy.Entry{{Name: "web", Profile: "web"}, {Name: "hands-off", Profile: policy.Keep}},
+		Assignments: []policy.Assignment{
+			{File: "policy.yaml", Line: 1, Container: []string{"kept"}, Policy: "hands-off"},
+			{File: "policy.yaml", Line: 2, Policy: "web"},
+		},
+	}
+	if _, _, err := m.Host.Store.Apply(context.Background(), p, texts{}, store.Manifest{}, nil); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *machine) write(name, text string) {
+	m.t.Helper()
+	path := filepath.Join(m.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *machine) link(name, to string) {
+	m.t.Helper()
+	path := filepath.Join(m.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := os.Symlink(to, path); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// process makes one in a control group and a PID namespace.
+func (m *machine) process(pid int, label, group, pidns string) {
+	m.t.Helper()
+	dir := fmt.Sprintf("proc/%d/", pid)
+	m.write(dir+"attr/apparmor/current", label+"\n")
+	m.write(dir+"cgroup", "0::"+group+"\n")
+	m.link(dir+"ns/pid", pidns)
+	m.link(dir+"exe", "/nowhere/bin/server")
+}
+
+// runtime makes the state of a container of runc's, below run.
+func (m *machine) runtime(root, id string, pid int) {
+	m.t.Helper()
+	m.write(fmt.Sprintf("run/%s/%s/state.json", root, id), fmt.Sprintf(`{"id":%q,"init_process_pid":%d}`, id, pid))
+}
+
+// prepare lets oci-apparmor decide about a container.
+func (m *machine) prepare(root, id string) {
+	m.t.Helper()
+	bundle := fmt.Sprintf("bundles/%s", id)
+	m.write(bundle+"/config.json", `{"ociVersion": "1.0.2", "process": {"args": ["true"]}}`)
+	_, err := m.Host.Prepare(context.Background(), hook.Wiring{Root: filepath.Join(m.Run, root)}, id, filepath.Join(m.dir, bundle))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *machine) gather() *Status {
+	m.t.Helper()
+	s, err := m.Gather(true)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	data, err := s.JSON(Show{true, true, true}, false, false)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	validate(m.t, data)
+	return s
+}
+
+// container gives the one of that id.
+func (m *machine) container(id string) Container {
+	m.t.Helper()
+	all := m.gather().Containers
+	i := slices.IndexFunc(all, func(c Container) bool { return c.ID == id })
+	if i < 0 {
+		m.t.Fatalf("no container %s among %+v", id, all)
+	}
+	return all[i]
+}
+
+func (c Container) pids() (pids []int) {
+	for _, p := range c.Processes {
+		pids = append(pids, p.PID)
+	}
+	return pids
+}
+
+func validate(t testing.TB, data []byte) {
+	t.Helper()
+	parsed, err := jsonschema.UnmarshalJSON(bytes.NewReader(Schema()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("status.json", parsed); err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := c.Compile("status.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+	if err != nil {
+		t.Fatalf("%v in %s", err, data)
+	}
+	if err := compiled.Validate(doc); err != nil {
+		t.Errorf("%v in %s", err, data)
+	}
+}
+
+func TestContainersAreJudged(t *testing.T) {
+	const group = "/default/one"
+	for _, test := range []struct {
+		name     string
+		change   func(m *machine)
+		verdict  Verdict
+		content  Content
+		problem  string
+		confined []bool
+	}{
+		{"as decided", func(*machine) {}, Confined, Same, "", []bool{true, true}},
+		{"in a stack of the kernel's", func(m *machine) {
+			m.process(30, "unconfined//&web (mixed)", group, "pid:[2]")
+		}, Confined, Same, "", []bool{true, true, true}},
+		{"in a child of its profile", func(m *machine) {
+			m.process(30, "web//helper (enforce)", group, "pid:[2]")
+		}, Confined, Same, "", []bool{true, true, true}},
+		{"with a process under another label", func(m *machine) {
+			m.process(30, "docker-default (enforce)", group, "pid:[2]")
+		}, Differs, Same, "process 30 (/nowhere/bin/server) runs under docker-default (enforce), and not under web", []bool{true, true, false}},
+		{"with an unconfined process that only its PID namespace tells of", func(m *machine) {
+			m.process(30, "unconfined", "/elsewhere", "pid:[2]")
+		}, Differs, Same, "process 30 (/nowhere/bin/server) runs under unconfined, and not under web", []bool{true, true, false}},
+		{"with other content", func(m *machine) {
+			m.kernel.Load(m.t, kerneltest.Blob("other", "web"))
+		}, Drifted, Other, "profile web is loaded with other content than the policy's", []bool{true, true}},
+		{"with the content of an earlier policy", func(m *machine) { m.apply("v2") }, Confined, Outdated,
+			"profile web is the one of an earlier policy", []bool{true, true}},
+		{"without its profile", func(m *machine) { m.kernel.Remove(m.t, "web") }, Drifted, Missing,
+			"profile web was removed from the kernel after the container was created: what ran", []bool{true, true}},
+		{"with its profile removed and loaded again", func(m *machine) {
+			m.kernel.Remove(m.t, "web")
+			m.kernel.Load(m.t, kerneltest.Blob("v1", "web"))
+		}, Drifted, Same, "and loaded again", []bool{true, true}},
+		{"not yet started", func(m *machine) {
+			m.write("proc/20/attr/apparmor/current", "unconfined\n")
+			m.write("run/runc/one/exec.fifo", "")
+		}, Waiting, Same, "", []bool{true, true}},
+		{"stopped", func(m *machine) {
+			os.RemoveAll(filepath.Join(m.dir, "proc/20"))
+			os.RemoveAll(filepath.Join(m.dir, "proc/10"))
+		}, Ended, "", "", nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := newMachine(t)
+			m.prepare("runc", "one")
+			m.runtime("runc", "one", 20)
+			m.process(1, "unconfined", "/init.scope", "pid:[1]")
+			m.process(20, "web (enforce)", group, "pid:[2]")
+			m.process(10, "web (enforce)", group+"/below", "pid:[2]") // executed later, its pid notwithstanding
+			test.change(m)
+			c := m.container("one")
+			var content Content
+			if len(c.Profiles) > 0 {
+				content = c.Profiles[0].Content
+			}
+			if c.Verdict != test.verdict || content != test.content || !c.Decided || c.Policy != "web" || c.Label != "web" ||
+				c.Engine != "runc" {
+				t.Errorf("%+v", c)
+			}
+			if problems := strings.Join(c.Problems, "\n"); !strings.Contains(problems, test.problem) || (problems == "") != (test.problem == "") {
+				t.Errorf("problems %q, want %q", problems, test.problem)
+			}
+			var confined []bool
+			for _, p := range c.Processes {
+				confined = append(confined, p.Confined)
+			}
+			if !reflect.DeepEqual(confined, test.confined) || len(c.Processes) > 0 && c.Processes[0].PID != 20 {
+				t.Errorf("processes %+v, want them confined %v", c.Processes, test.confined)
+			}
+		})
+	}
+}
+
+// Containers of which oci-apparmor knows nothing are found by their runtimes' state and by their control groups.
+func TestContainersOfOthers(t *testing.T) {
+	ids := make(map[string]string)
+	for i, name := range []string{"docker", "pod", "podman", "gone", "kind"} {
+		ids[name] = strings.Repeat(fmt.Sprint(i+1), 64)
+	}
+	m := newMachine(t)
+	m.runtime("docker/runtime-runc/moby", ids["docker"], 20)
+	m.write("docker/containers/"+ids["docker"]+"/config.v2.json", `{"ID": "x", "Name": "/shop"}`)
+	m.process(20, "docker-default (enforce)", "/system.slice/docker-"+ids["docker"]+".scope/init", "pid:[2]")
+	m.process(21, "docker-default (enforce)", "/system.slice/docker-"+ids["docker"]+".scope/app", "pid:[3]")
+
+	m.runtime("containerd/runc/k8s.io", ids["pod"], 30)
+	m.write("run/containerd/io.containerd.runtime.v2.task/k8s.io/"+ids["pod"]+"/config.json", `{"process": {}, "annotations": {
+		"io.kubernetes.cri.sandbox-namespace": "lab", "io.kubernetes.cri.sandbox-name": "front\u001b[31m",
+		"io.kubernetes.cri.container-name": "web", "io.kubernetes.cri.image-name": "nginx:1"}}`)
+	m.process(30, "unconfined", "/kubepods/pod1/"+ids["pod"], "pid:[4]")
+
+	m.write("run/crun/"+ids["podman"]+"/status", `{"pid": 40, "cgroup-path": "/x"}`)
+	m.write("storage/overlay-containers/containers.json", `[{"id": "`+ids["podman"]+`", "names": ["db"]}]`)
+	m.process(40, "containers-default-0.62 (enforce)", "/machine.slice/libpod-"+ids["podman"]+".scope/container", "pid:[5]")
+	m.process(41, "unconfined", "/machine.slice/libpod-conmon-"+ids["podman"]+".scope", "pid:[1]")
+
+	m.process(50, "crio-default (complain)", "/kubepods.slice/crio-"+ids["gone"]+".scope", "pid:[6]")
+	m.process(51, "crio-default (complain)", "/kubepods.slice/crio-"+ids["gone"]+".scope", "pid:[6]")
+	m.write("run/runc/not-a-container/file", "")
+
+	s := m.gather()
+	type seen struct {
+		engine, namespace, pod, name, image string
+		verdict                             Verdict
+		pids                                []int
+	}
+	got := make(map[string]seen)
+	for _, c := range s.Containers {
+		got[c.ID] = seen{c.Engine, c.Namespace, c.Pod, c.Name, c.Image, c.Verdict, c.pids()}
+		if c.Decided || c.Label != "" {
+			t.Errorf("%+v", c)
+		}
+	}
+	want := map[string]seen{
+		ids["docker"]: {"docker", "", "", "shop", "", Confined, []int{20, 21}},
+		ids["pod"]:    {"containerd", "lab", "front\x1b[31m", "web", "nginx:1", Unconfined, []int{30}},
+		ids["podman"]: {"podman", "", "", "db", "", Confined, []int{40}},
+		ids["gone"]:   {"cri-o", "", "", "", "", Confined, []int{50, 51}},
+	}
+	if !reflect.DeepEqual(got, want) || len(s.Problems) > 0 {
+		t.Errorf("%+v, want %+v; problems %q", got, want, s.Problems)
+	}
+	data, err := s.JSON(Show{Containers: true}, false, true)
+	if err != nil || bytes.ContainsFunc(data, func(r rune) bool { return r < ' ' && r != '\n' || r > '~' }) {
+		t.Errorf("%v, %s", err, data)
+	}
+}
+
+// Containers of one pod may share a PID namespace, or have the machine's: then only control groups tell.
+func TestSharedNamespaces(t *testing.T) {
+	m := newMachine(t)
+	for i, id := range []string{"a", "b", "kept"} {
+		ns := "pid:[2]"
+		if id == "kept" {
+			ns = "pid:[1]"
+		}
+		m.prepare("runc", id)
+		m.runtime("runc", id, 20+i)
+		m.process(20+i, "web (enforce)", "/pods/"+id, ns)
+	}
+	m.process(30, "web (enforce)", "/pods/b", "pid:[2]")
+	m.process(31, "unconfined", "/pods", "pid:[2]")
+	m.process(32, "unconfined", "/user.slice", "pid:[1]")
+	for id, want := range map[string][]int{"a": {20}, "b": {21, 30}, "kept": {22}} {
+		if c := m.container(id); !reflect.DeepEqual(c.pids(), want) || c.Verdict != Confined {
+			t.Errorf("%s: %v, want %v; %+v", id, c.pids(), want, c)
+		}
+	}
+	if c := m.container("kept"); !c.Decided || c.Policy != "hands-off" || c.Label != "" {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestProcessesHaveProfilesDefined(t *testing.T) {
+	m := newMachine(t)
+	m.kernel.Load(t, kerneltest.Blob("1", "web"))
+	m.kernel.Load(t, kerneltest.Blob("1", "/nowhere/bin/server"))
+	m.process(1, "unconfined", "/", "pid:[1]")
+	m.process(20, "web//&x (mixed)", "/", "pid:[1]")
+	m.process(21, "x (user)", "/", "pid:[1]")
+	m.write("proc/22/attr/apparmor/current", "x (enforce)\n") // has no program
+	s := m.gather()
+	want := []Process{
+		{1, "/nowhere/bin/server", "unconfined", "/nowhere/bin/server"},
+		{20, "web//&x", "mixed", "/nowhere/bin/server"}, {21, "x", "prompt", "/nowhere/bin/server"},
+	}
+	if !reflect.DeepEqual(s.Processes, want) {
+		t.Errorf("%+v, want %+v", s.Processes, want)
+	}
+	if want := []Profile{{"/nowhere/bin/server", "enforce"}, {"web", "enforce"}}; !reflect.DeepEqual(s.Profiles, want) {
+		t.Errorf("%+v, want %+v", s.Profiles, want)
+	}
+	m.kernel.Remove(t, "/nowhere/bin/server")
+	if s := m.gather(); !reflect.DeepEqual(s.Processes, want[1:]) {
+		t.Errorf("%+v, want %+v", s.Processes, want[1:])
+	}
+	data, err := s.JSON(Show{Profiles: true, Processes: true}, true, false)
+	if err != nil || string(data) != `{"version":"2","profile_count":2,"process_count":3}`+"\n" {
+		t.Errorf("%v, %s", err, data)
+	}
+	validate(t, data)
+	var two struct{ Profiles, Processes map[string]any }
+	if data, err = s.JSON(Show{Profiles: true, Processes: true}, false, false); err != nil || json.Unmarshal(data, &two) != nil ||
+		len(two.Profiles) != 2 || len(two.Processes) != 1 {
+		t.Errorf("%v, %s", err, data)
+	}
+}
+
+func TestUnreadableRecordIsAProblem(t *testing.T) {
+	m := newMachine(t)
+	m.write("records/1.json", "{")
+	if s := m.gather(); len(s.Problems) != 1 || !strings.Contains(s.Problems[0], "records/1.json") {
+		t.Errorf("%q", s.Problems)
+	}
+}
+
+// The expressions are regcomp(3)'s, as aa-status takes them.
+func TestBasicExpressions(t *testing.T) {
+	for _, test := range []struct {
+		expr string
+		yes  []string
+		no   []string
+	}{
+		{"web", []string{"web", "a-web-b"}, []string{"we"}},
+		{"^web$", []string{"web"}, []string{"web1", "1web"}},
+		{"a+b", []string{"a+b"}, []string{"aab"}},
+		{`a\+b`, []string{"aab"}, []string{"a+b"}},
+		{"(x)|{y}?", []string{"(x)|{y}?"}, []string{"x"}},
+		{`\(web\|work\)$`, []string{"web", "work"}, []string{"worker"}},
+		{`^\(a\)*$`, []string{"", "aa"}, []string{"b"}},
+		{`a\{2,3\}$`, []string{"aa"}, []string{"a"}},
+		{"*a", []string{"*a"}, []string{"a"}},
+		{`^*a`, []string{"*a"}, []string{"a"}},
+		{"a^b$c", []string{"a^b$c"}, []string{"abc"}},
+		{`[]\a]$`, []string{"]", `\`, "a"}, []string{"b"}},
+		{"[^[:digit:]]$", []string{"a"}, []string{"1"}},
+		{`a.c`, []string{"abc", "a\nc", "aéc"}, []string{"ac"}},
+		{`\.`, []string{"."}, []string{"a"}},
+		{"é*x", []string{"éé x", "x"}, []string{"y"}},
+		{`\<web\>`, []string{"a web b"}, []string{"webs"}},
+	} {
+		re, err := CompileBasic(test.expr)
+		if err != nil {
+			t.Errorf("%s: %v", test.expr, err)
+			continue
+		}
+		for _, s := range test.yes {
+			if !re.MatchString(s) {
+				t.Errorf("%s does not match %q (%s)", test.expr, s, re)
+			}
+		}
+		for _, s := range test.no {
+			if re.MatchString(s) {
+				t.Errorf("%s matches %q (%s)", test.expr, s, re)
+			}
+		}
+	}
+	for _, expr := range []string{`a\`, "[a", `\(a`, `\(a\)\1`, "[[:a", "a\\)"} {
+		if re, err := CompileBasic(expr); err == nil {
+			t.Errorf("%s is taken for %s", expr, re)
+		}
+	}
+}
+
+func TestFilter(t *testing.T) {
+	profiles := []Profile{{"web", "enforce"}, {"work", "complain"}}
+	processes := []Process{{1, "web", "enforce", "/bin/a"}, {12, "work", "complain", "/bin/b"}}
+	f := Filter{Mode: regexp.MustCompile("^enforce$")}
+	if got := f.Profiles(profiles); len(got) != 1 || got[0].Name != "web" {
+		t.Errorf("%v", got)
+	}
+	f = Filter{PID: regexp.MustCompile("2"), Exe: regexp.MustCompile("b$"), Profile: regexp.MustCompile("o")}
+	if got := f.Processes(processes); len(got) != 1 || got[0].PID != 12 {
+		t.Errorf("%v", got)
+	}
+	if got := (Filter{}).Processes(processes); len(got) != 2 {
+		t.Errorf("%v", got)
+	}
+}

@@ -27,6 +27,9 @@ type Kernel struct {
 	// WriteReplace stands in for the write to FS/.replace; nil is that write. Its error has the write's errno.
 	WriteReplace func(blob []byte) error
 
+	// WriteRemove stands in for the write to FS/.remove.
+	WriteRemove func(name string) error
+
 	lockWait time.Duration                     // how long to wait for another process that loads; 0 is lockWait
 	rights   func() (admin bool, initial bool) // what detection asks of this process; nil asks the kernel
 }

@@ -194,3 +194,33 @@ func BenchmarkList(b *testing.B) {
 		}
 	}
 }
+
+func TestRemove(t *testing.T) {
+	m := kerneltest.New(t)
+	k := m.Kernel()
+	blob := kerneltest.Blob("1", "web", "web//kid")
+	ensure(t, k, want(t, blob))
+	m.Load(t, kerneltest.Blob("1", "website"))
+	busy := errors.New("busy")
+	if err := k.Remove(t.Context(), "web", func() error { return busy }); err != busy {
+		t.Errorf("%v", err)
+	}
+	if _, err := k.Details("web//kid"); err != nil {
+		t.Errorf("a removal that was stopped: %v", err)
+	}
+	if err := k.Remove(t.Context(), "web", func() error { return nil }); err != nil {
+		t.Error(err)
+	}
+	if all, err := k.List(); err != nil || len(all) != 1 || all[0].Name != "website" {
+		t.Errorf("left is %v, %v", all, err)
+	}
+	if files, _ := filepath.Glob(m.Dir + "/state/owned.*"); len(files) != 0 {
+		t.Errorf("it is still ours: %v", files)
+	}
+	if err := k.Remove(t.Context(), "web", func() error { return nil }); !errors.Is(err, kernel.ErrNotLoaded) {
+		t.Errorf("again: %v", err)
+	}
+	if got := ensure(t, k, want(t, blob)); got.Done != kernel.Added {
+		t.Errorf("loaded afterwards: %+v", got)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -113,6 +114,34 @@ func (r *labelReader) read(path, name string) (l Label, ok bool, err error) {
 	}
 	l, err = ParseLabel(string(text))
 	return l, err == nil, err
+}
+
+// TellsPending tells whether the kernel shows what the next execve of another task puts it under, as kernels after 6.1 do:
+// 6.1 answers with what is pending for who asks. Where it cannot be tried, as from under a profile, it is false.
+func (k *Kernel) TellsPending() bool {
+	tid, told := make(chan int), make(chan struct{})
+	defer close(told)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with what is pending for it
+		f, err := os.OpenFile(k.proc()+"/thread-self/attr/exec", os.O_WRONLY, 0)
+		if err == nil {
+			_, err = f.WriteString("exec unconfined")
+			f.Close()
+		}
+		if err != nil {
+			tid <- 0
+			return
+		}
+		tid <- unix.Gettid()
+		<-told
+	}()
+	id := <-tid
+	if id == 0 {
+		return false
+	}
+	var buf [256]byte
+	text, err := readOnce(k.proc()+"/self/task/"+strconv.Itoa(id)+"/attr/exec", 0, buf[:])
+	return err == nil && strings.TrimSpace(string(text)) == "unconfined"
 }
 
 // Command gives what the kernel calls a process: the name of its program, cut to 15 bytes, or whatever the process set

@@ -69,4 +69,3 @@ func TestText(t *testing.T) {
 		}
 	}
 }
-

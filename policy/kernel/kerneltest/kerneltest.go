@@ -52,6 +52,7 @@ func (m Machine) Kernel() *kernel.Kernel {
 		State:        m.path("state"),
 		BootID:       m.path("boot_id"),
 		WriteReplace: m.Replace,
+		WriteRemove:  m.RemoveProfile,
 	}
 }
 
@@ -94,7 +95,22 @@ func (m Machine) RemoveProfile(name string) error {
 			os.Remove(m.path("paths/" + entry.Name()))
 		}
 	}
-	return errors.Join(os.RemoveAll(path), m.list(), m.bump())
+	return errors.Join(os.RemoveAll(path), m.unlist(name), m.bump())
+}
+
+// unlist takes a profile and its children out of the file profiles.
+func (m Machine) unlist(name string) error {
+	text, err := os.ReadFile(m.path("fs/profiles"))
+	if err != nil {
+		return err
+	}
+	var b strings.Builder
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, name+" (") && !strings.HasPrefix(line, name+"//") {
+			b.WriteString(line)
+		}
+	}
+	return os.WriteFile(m.path("fs/profiles"), []byte(b.String()), 0o644)
 }
 
 // Poison fails a load as a name of 253 bytes does: from then on no new bytes are taken.
@@ -172,23 +188,6 @@ func (m Machine) replace(blob []byte) error {
 		}
 	}
 	return m.bump()
-}
-
-// list writes the file profiles. They are all in enforce mode.
-func (m Machine) list() error {
-	paths, err := os.ReadDir(m.path("paths"))
-	if err != nil {
-		return err
-	}
-	var b strings.Builder
-	for _, entry := range paths {
-		name, err := url.PathUnescape(entry.Name())
-		if err != nil {
-			return err
-		}
-		b.WriteString(name + " (enforce)\n")
-	}
-	return os.WriteFile(m.path("fs/profiles"), []byte(b.String()), 0o644)
 }
 
 // put makes a profile the current one of its name.

@@ -1,0 +1,79 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Remove takes a profile out of the kernel, with its children. Every task that runs under it, or is about to, becomes
+// unconfined for good: last is asked right before, while no process of ours loads or replaces a profile, and an error of it
+// stops the removal.
+//
+// The error wraps ErrNotLoaded where there is no such profile.
+func (k *Kernel) Remove(ctx context.Context, name string, last func() error) error {
+	s, err := openState(k.State)
+	if err != nil {
+		return err
+	}
+	if s == nil {
+		return &NotReadyError{Readiness: NoRight, Err: fmt.Errorf("%s cannot be used: %w", k.State, unix.EACCES)}
+	}
+	defer s.close()
+	release, err := s.lock(ctx, k.lockWait)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if _, err := k.Details(name); err != nil {
+		return err
+	}
+	if err := last(); err != nil {
+		return err
+	}
+	if err := k.writeRemove(name); err != nil {
+		if errors.Is(err, unix.ENOENT) {
+			err = fmt.Errorf("%w: %w", ErrNotLoaded, err)
+		}
+		return fmt.Errorf("remove profile %q: %w", shorten(name), k.explain(err))
+	}
+	_, err = k.Details(name)
+	if err == nil {
+		return fmt.Errorf("the kernel removed profile %q and has one of that name: somebody else loads profiles at the same moment",
+			shorten(name))
+	}
+	if !errors.Is(err, ErrNotLoaded) {
+		return err
+	}
+	for _, kind := range []string{"owned.", "verdict."} {
+		if err := unix.Unlinkat(s.fd, fileOf(kind, name), 0); err != nil && err != unix.ENOENT {
+			return &os.PathError{Op: "remove", Path: s.path + "/" + fileOf(kind, name), Err: err}
+		}
+	}
+	return nil
+}
+
+// writeRemove is the one write(2) that removes. The kernel takes a newline behind the name for a part of it.
+func (k *Kernel) writeRemove(name string) error {
+	if k.WriteRemove != nil {
+		return k.WriteRemove(name)
+	}
+	path := k.FS + "/.remove"
+	fd, err := openat(unix.AT_FDCWD, path, unix.O_WRONLY, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	for {
+		if _, err = unix.Write(fd, []byte(name)); err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		return &os.PathError{Op: "write", Path: path, Err: err}
+	}
+	return nil
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"sync"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
@@ -28,6 +29,10 @@ import (
 	wrapper "github.com/oci-apparmor/oci-apparmor/shim"
 )
 
+// processors is on how many a serving shim computes at once. containerd's code starts it with four, while it nearly always
+// waits for the runtime; each costs memory of its own, and two fewer save more than all that we add to the shim takes.
+const processors = 2
+
 // registerTask makes the shim serve our task service, where containerd's shim registers its own
 // (cmd/containerd-shim-runc-v2/task/plugin).
 func registerTask(host wrapper.Host) {
@@ -36,6 +41,7 @@ func registerTask(host wrapper.Host) {
 		ID:       "task",
 		Requires: []plugin.Type{plugins.EventPlugin, plugins.InternalPlugin},
 		InitFn: func(ic *plugin.InitContext) (any, error) {
+			runtime.GOMAXPROCS(processors)
 			publisher, err := ic.GetByID(plugins.EventPlugin, "publisher")
 			if err != nil {
 				return nil, err

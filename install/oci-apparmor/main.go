@@ -2,7 +2,8 @@
 // force and what would become of a container.
 //
 // Exit codes: 0 done; 1 the policy is bad; 2 the command line is; 3 it cannot be done here; 4 the container that is
-// asked about would be refused; 5 the process that is asked about is not confined as decided.
+// asked about would be refused; 5 the process that is asked about is not confined as decided. The command status has
+// those of aa-status.
 package main
 
 import (
@@ -59,7 +60,8 @@ Exit codes:
   2  the command line is
   3  it cannot be done, or told, here
   4  policy explain: the container would be refused
-  5  policy explain --pid: the process is not confined as decided`,
+  5  policy explain --pid: the process is not confined as decided
+  status has those of aa-status: see its help`,
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -79,7 +81,7 @@ Exit codes:
 		}
 		return err
 	})
-	root.AddCommand(policy, profileCommand(n), versionCommand(n))
+	root.AddCommand(policy, profileCommand(n), statusCommand(n), versionCommand(n))
 	return root
 }
 

@@ -8,9 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/oci-apparmor/oci-apparmor/install/status"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
@@ -34,6 +36,10 @@ type node struct {
 	compiler func(features []byte) (compiler, error)
 	label    func(pid int) (kernel.Label, error)
 	detect   func() kernel.Readiness
+
+	state  *status.Node  // where status looks
+	screen func() screen // what stdout goes to
+	pause  time.Duration // of status --watch, between two looks
 }
 
 // compiler is the part of *profile.Compiler that the commands use.
@@ -61,6 +67,9 @@ func thisNode() *node {
 		compiler: func(features []byte) (compiler, error) { return profile.NewCompiler(features) },
 		label:    kernel.Current,
 		detect:   k.Detect,
+		state:    status.NewNode(),
+		screen:   stdoutScreen,
+		pause:    2 * time.Second,
 	}
 }
 

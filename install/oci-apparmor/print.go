@@ -27,10 +27,13 @@ func (p *printer) line(format string, args ...any) {
 
 // wrapped writes text in lines of at most width columns, broken at blanks: the first behind first, the others behind
 // as many blanks.
-func (p *printer) wrapped(first, text string) {
+func (p *printer) wrapped(first, text string) { p.wrappedAt(first, text, width) }
+
+// wrappedAt is wrapped for lines of another width.
+func (p *printer) wrappedAt(first, text string, width int) {
 	rest := strings.Repeat(" ", len(first))
 	for line := first; ; line = rest {
-		room := width - len(line)
+		room := max(width-len(line), 0)
 		if len(text) <= room {
 			p.line("%s%s", line, text)
 			return

@@ -59,8 +59,17 @@ const (
 type Member struct {
 	PID      int
 	Label    kernel.Label
-	Exe      string // of one that is not as it should be
+	Exe      string // of one that is not confined; else empty
 	Confined bool   // by the container's label
+}
+
+func (m *Member) profile() string { return strings.Join(m.Label.Components, "//&") }
+
+func (m *Member) mode() string {
+	if m.Label.Mode == "" {
+		return "unconfined"
+	}
+	return asMode(m.Label.Mode)
 }
 
 // stateDirs are where runtimes keep their containers, below /run: runc's, crun's and youki's own, containerd's for its

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -30,6 +31,29 @@ func (f Filter) Processes(all []Process) []Process {
 	for _, p := range all {
 		if matches(f.Mode, p.Mode) && matches(f.Profile, p.Profile) && matches(f.PID, strconv.Itoa(p.PID)) && matches(f.Exe, p.Exe) {
 			some = append(some, p)
+		}
+	}
+	return some
+}
+
+// Containers gives those of which a process matches, and all where the filter is empty. processes are the node's, of
+// which the programs are known.
+func (f Filter) Containers(all []Container, processes []Process) []Container {
+	if f == (Filter{}) || all == nil {
+		return all
+	}
+	exes := make(map[int]string, len(processes))
+	for _, p := range processes {
+		exes[p.PID] = p.Exe
+	}
+	some := []Container{}
+	for _, c := range all {
+		for i := range c.Processes {
+			m := &c.Processes[i]
+			if len(f.Processes([]Process{{m.PID, m.profile(), m.mode(), cmp.Or(exes[m.PID], m.Exe)}})) > 0 {
+				some = append(some, c)
+				break
+			}
 		}
 	}
 	return some

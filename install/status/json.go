@@ -1,10 +1,10 @@
 package status
 
 import (
+	"bytes"
 	_ "embed"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -104,14 +104,14 @@ func (s *Status) JSON(show Show, count, pretty bool) ([]byte, error) {
 			}
 		}
 	}
-	var data []byte
-	var err error
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
 	if pretty {
-		data, err = json.MarshalIndent(out, "", "  ")
-	} else {
-		data, err = json.Marshal(out)
+		enc.SetIndent("", "  ")
 	}
-	return append(ascii(data), '\n'), err
+	err := enc.Encode(out)
+	return terminalSafe(b.Bytes(), !pretty), err
 }
 
 func (c *Container) json() containerJSON {
@@ -125,39 +125,37 @@ func (c *Container) json() containerJSON {
 		j.Profiles = append(j.Profiles, heldJSON(p))
 	}
 	for _, m := range c.Processes {
-		mode := asMode(m.Label.Mode)
-		if mode == "" {
-			mode = "unconfined"
-		}
-		j.Processes = append(j.Processes, memberJSON{m.PID, strings.Join(m.Label.Components, "//&"), mode, m.Confined})
+		j.Processes = append(j.Processes, memberJSON{m.PID, m.profile(), m.mode(), m.Confined})
 	}
 	return j
 }
 
-// ascii writes what is none in JSON's strings as escapes.
-func ascii(data []byte) []byte {
-	plain := true
-	for _, c := range data {
-		if plain = c < 0x7f; !plain {
-			break
-		}
-	}
-	if plain {
-		return data
-	}
-	out := make([]byte, 0, len(data)+64)
+// terminalSafe writes what is not ASCII in JSON's strings as escapes. Where spaced is true it puts blanks behind commas
+// and colons, as aa-status does, whose lines scripts search.
+func terminalSafe(data []byte, spaced bool) []byte {
+	out := make([]byte, 0, len(data)+len(data)/8)
+	inString := false
 	for len(data) > 0 {
 		r, n := utf8.DecodeRune(data)
-		data = data[n:]
 		switch {
-		case r < 0x7f:
-			out = append(out, byte(r))
+		case r == '\\' && len(data) > 1:
+			n = 2
+			out = append(out, data[:n]...)
 		case r > 0xffff:
 			a, b := utf16.EncodeRune(r)
 			out = fmt.Appendf(out, `\u%04x\u%04x`, a, b)
-		default:
+		case r >= 0x7f:
 			out = fmt.Appendf(out, `\u%04x`, r)
+		default:
+			out = append(out, byte(r))
+			if r == '"' {
+				inString = !inString
+			}
+			if spaced && !inString && (r == ',' || r == ':') {
+				out = append(out, ' ')
+			}
 		}
+		data = data[n:]
 	}
 	return out
 }

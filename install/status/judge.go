@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,12 +19,12 @@ import (
 type Verdict string
 
 const (
-	// Confined: every process in it is under its label, and the kernel's content of that is the policy's, where a policy
-	// has it. Where nothing was decided, the label is that of the container's first process.
+	// Confined: every process in it is under its label, and the kernel's content of that is the policy's. Where no label
+	// was decided, it is that of the container's first process, and its content is its engine's matter.
 	Confined Verdict = "confined"
 	// Differs: a process in it is not under its label.
 	Differs Verdict = "differs"
-	// Drifted: every process is, and the kernel's content of the label is not the policy's.
+	// Drifted: every process is, and the kernel's content of the label that was decided is not the policy's.
 	Drifted Verdict = "drifted"
 	// Unconfined: no label was decided, and its first process is under no profile that confines.
 	Unconfined Verdict = "unconfined"
@@ -82,6 +83,9 @@ func (j *judge) judge(c *Container, exes *programs) {
 		}
 	case len(want) == 0:
 		c.Verdict = Unconfined
+		for i := range c.Processes {
+			c.Processes[i].Exe = exes.of(c.Processes[i].PID)
+		}
 		return
 	default:
 		c.Verdict = Confined
@@ -98,9 +102,17 @@ func (j *judge) judge(c *Container, exes *programs) {
 			continue
 		}
 		c.Verdict = Differs
-		c.Problems = append(c.Problems, fmt.Sprintf("process %d (%s) runs under %s, and not under %s", m.PID, m.Exe, m.Label,
-			strings.Join(want, "//&")))
+		c.Problems = append(c.Problems, fmt.Sprintf("process %d (%s) runs under %s, and not under %s", m.PID, plain(m.Exe),
+			plain(m.Label.String()), plain(strings.Join(want, "//&"))))
 	}
+}
+
+// plain gives a string of a workload's as it may stand in a sentence.
+func plain(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return strconv.QuoteToASCII(s)
+	}
+	return s
 }
 
 func (j *judge) gone(pid int) bool {
@@ -197,7 +209,7 @@ func (j *judge) profiles(c *Container, label []string) {
 			c.Problems = append(c.Problems, fmt.Sprintf("profile %s is the one of an earlier policy: the next start or exec that "+
 				"needs it loads the present one", name))
 		}
-		if (p.Content == Other || p.Content == Missing) && c.Verdict == Confined {
+		if (p.Content == Other || p.Content == Missing) && c.Verdict == Confined && c.Label != "" {
 			c.Verdict = Drifted
 		}
 		c.Profiles = append(c.Profiles, p)

@@ -352,7 +352,7 @@ func TestProcessesHaveProfilesDefined(t *testing.T) {
 		t.Errorf("%+v, want %+v", s.Processes, want[1:])
 	}
 	data, err := s.JSON(Show{Profiles: true, Processes: true}, true, false)
-	if err != nil || string(data) != `{"version":"2","profile_count":2,"process_count":3}`+"\n" {
+	if err != nil || string(data) != `{"version": "2", "profile_count": 2, "process_count": 3}`+"\n" {
 		t.Errorf("%v, %s", err, data)
 	}
 	validate(t, data)

@@ -91,6 +91,7 @@ var texts = map[string]string{
 	"web":     confining("web", "  file,\n  audit deny /etc/** w,\n"),
 	"work":    confining("work", "  file,\n  audit deny /mnt/** w,\n"),
 	"base":    confining("base", "  file,\n  audit deny /etc/** w,\n"),
+	"pause":   confining("pause", "  file,\n  audit deny signal (receive) set=(usr2),\n"),
 	"watched": confining("watched", "  / r,\n  /** rix,\n  /tmp/** rw,\n  /dev/** rw,\n"),
 	"killing": confining("killing", "  / r,\n  /** rix,\n  /{etc,tmp,dev}/** rw,\n"),
 }

@@ -46,12 +46,18 @@ func (c *PodContainer) Exec(t testing.TB, args ...string) *Stream {
 	return &Stream{conn: conn, ctx: ctx}
 }
 
-// Ask writes a line to the process and gives the line that it answers on its standard output.
-func (s *Stream) Ask(t testing.TB, line string) string {
+// Tell writes a line to the standard input of the process.
+func (s *Stream) Tell(t testing.TB, line string) {
 	t.Helper()
 	if err := s.conn.Write(s.ctx, websocket.MessageBinary, append([]byte{channelStdin}, line+"\n"...)); err != nil {
-		t.Fatalf("asking %q: %v", line, err)
+		t.Fatalf("telling %q: %v", line, err)
 	}
+}
+
+// Ask is Tell, and gives the line that the process answers on its standard output.
+func (s *Stream) Ask(t testing.TB, line string) string {
+	t.Helper()
+	s.Tell(t, line)
 	for {
 		if answer, err := s.stdout.ReadString('\n'); err == nil {
 			return strings.TrimSuffix(answer, "\n")

@@ -1,0 +1,399 @@
+package integration
+
+import (
+	"encoding/json"
+	"errors"
+
+	"maps"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+)
+
+// Pods, through the socket by which the kubelet runs them: every containerd of the guest, with our shim and with the stock shim that calls our
+// wrapper.
+
+// podPolicy assigns base, which denies writes to /etc, to what asks for nothing. Only containers of the namespace kept are left to the engine, and
+// those that pass for somebody they are not, if that works.
+const podPolicy = `version: 1
+profiles:
+  web:   {file: profiles/web}
+  work:  {file: profiles/work}
+  base:  {file: profiles/base}
+  pause: {file: profiles/pause}
+policies:
+  web:       {profile: web}
+  work:      {profile: work}
+  base:      {profile: base}
+  pause:     {profile: pause}
+  hands-off: {profile: keep}
+assign:
+  - sandbox: true
+    namespace: [fenced]
+    policy: pause
+  - namespace: [kept]
+    policy: hands-off
+  - pod: [trusted]
+    policy: hands-off
+  - container: [trusted]
+    policy: hands-off
+  - image: ["trusted.test/*"]
+    policy: hands-off
+  - policy: base
+    request: [web, work]
+`
+
+// podTries show the profiles: web and base deny a write to /etc, work one to /mnt. The engine's own profile denies to read a file from which otherwise
+// nobody can.
+var (
+	podWeb    = tries{"write /etc/x": denied, "write /mnt/x": "ok"}
+	podWork   = tries{"write /etc/x": "ok", "write /mnt/x": denied}
+	podLocal  = tries{"write /etc/x": "ok", "write /tmp/x": denied}
+	podEngine = tries{"write /etc/x": "ok", "read /proc/sysrq-trigger": denied}
+	podFree   = tries{"write /etc/x": "ok", "read /proc/sysrq-trigger": "errno EIO"}
+)
+
+func TestContainerdPods(t *testing.T) {
+	inside.EachContainerd(t, func(t *testing.T, v inside.ContainerdVersion) {
+		_, engine := startCRI(t, v)
+		run := func(name string, test func(*testing.T, *inside.CRI, inside.Arm), arms ...inside.Arm) {
+			t.Run(name, func(t *testing.T) {
+				for _, arm := range arms {
+					t.Run(arm.Name, func(t *testing.T) {
+						test(t, engine, arm)
+						wantNoPods(t)
+					})
+				}
+			})
+		}
+		shim, others := inside.Shim, []inside.Arm{inside.Wrapper, inside.Type}
+		if ignoresRuntimePath(v) {
+			shim, others = inside.Type, others[:1]
+			run("runtime_path does nothing here", podThroughIgnoredPath, inside.Shim)
+		}
+		run("each container gets its own policy", podWithTwoPolicies, append(others, shim)...)
+		run("the sandbox gets a policy where one is assigned", podWithConfinedSandbox, shim, inside.Wrapper)
+		run("security contexts are the engine's choice", podWithSecurityContexts, shim, inside.Wrapper)
+		run("annotations that are not passed on are no requests", podWithAnnotationsNotPassedOn, shim)
+		run("forged annotations prove nothing", podThatForges, shim, inside.Wrapper)
+		run("a refusal reaches the kubelet", podThatIsRefused, shim, inside.Wrapper)
+	})
+}
+
+// Whoever relies on runtime_path there has no policy at all, and nothing tells. When this fails, that containerd has been mended: see ignoresRuntimePath.
+func podThroughIgnoredPath(t *testing.T, engine *inside.CRI, arm inside.Arm) {
+	pod := engine.Pod(t, arm.Name)
+	wantPodConfined(t, startPodContainer(t, pod, "front"), podEngine, "cri-containerd.apparmor.d (enforce)")
+	pod.Remove(t)
+}
+
+func podWithTwoPolicies(t *testing.T, engine *inside.CRI, arm inside.Arm) {
+	pod := engine.Pod(t, arm.Name, inside.Annotated("oci-apparmor/policy", "web", "oci-apparmor/policy.worker", "work"))
+	front, worker := startPodContainer(t, pod, "front"), startPodContainer(t, pod, "worker")
+	wantPodConfined(t, front, podWeb, "web (enforce)")
+	wantPodConfined(t, worker, podWork, "work (enforce)")
+	wantExecSyncConfined(t, front, podWeb, "web (enforce)")
+	wantStreamConfined(t, front, podWeb, "web (enforce)")
+	wantPause(t, pod, "unconfined")
+	if shims := inside.Shims(t); len(shims) != 1 {
+		t.Errorf("%d shims serve the pod, want 1", len(shims))
+	}
+	front.Remove(t)
+	if remembered(t, front.ID) || !remembered(t, worker.ID) {
+		t.Errorf("the removed container is remembered: %v; the other one: %v", remembered(t, front.ID), remembered(t, worker.ID))
+	}
+	wantExecSyncConfined(t, worker, podWork, "work (enforce)")
+	pod.Remove(t)
+}
+
+// No annotation speaks for a sandbox.
+func podWithConfinedSandbox(t *testing.T, engine *inside.CRI, arm inside.Arm) {
+	pod := engine.Pod(t, arm.Name, inNamespace("fenced"), inside.Annotated("oci-apparmor/policy", "web"))
+	wantPause(t, pod, "pause (enforce)")
+	pod.Remove(t)
+}
+
+// What the pod's author writes into securityContext is the engine's choice: it counts where the policy leaves it to the engine, and nowhere else.
+func podWithSecurityContexts(t *testing.T, engine *inside.CRI, arm inside.Arm) {
+	inside.LoadProfile(t, confining("local", "  file,\n  audit deny /tmp/** w,\n")) // the engine wants to see it before we are called
+	demanding := engine.Pod(t, arm.Name, inside.PrivilegedPod)
+	keeping := engine.Pod(t, arm.Name, inside.PrivilegedPod, inNamespace("kept"))
+	for _, context := range []struct {
+		name  string
+		edit  func(*cri.ContainerConfig)
+		kept  tries
+		label string // where the engine's choice is kept
+	}{
+		{"default", inside.WithAppArmor("runtime/default"), podEngine, "cri-containerd.apparmor.d (enforce)"},
+		{"unconfined", inside.WithAppArmor("unconfined"), podFree, "unconfined"},
+		{"localhost", inside.WithAppArmor("localhost/local"), podLocal, "local (enforce)"},
+		{"privileged", inside.Privileged, podFree, "unconfined"},
+	} {
+		c := startPodContainer(t, demanding, context.name, context.edit)
+		wantPodConfined(t, c, podWeb, "base (enforce)")
+		if context.name == "privileged" {
+			wantExecSyncConfined(t, c, podWeb, "base (enforce)")
+		}
+		wantPodConfined(t, startPodContainer(t, keeping, context.name, context.edit), context.kept, context.label)
+	}
+	demanding.Remove(t)
+	keeping.Remove(t)
+}
+
+// An annotation under a key of the engine's own does not stand in for what the engine knows.
+func podThatForges(t *testing.T, engine *inside.CRI, arm inside.Arm) {
+	forging := func(namespace string) func(*cri.PodSandboxConfig) {
+		return inside.Annotated(
+			"io.kubernetes.cri.sandbox-namespace", namespace,
+			"io.kubernetes.cri.sandbox-name", "trusted",
+			"io.kubernetes.cri.container-name", "trusted",
+			"io.kubernetes.cri.image-name", "trusted.test/image:1",
+			"io.kubernetes.cri.container-type", "sandbox",
+			// Other engines' keys are no better.
+			"io.kubernetes.pod.namespace", namespace,
+			"io.kubernetes.pod.name", "trusted",
+			"io.kubernetes.container.name", "trusted",
+			"io.kubernetes.cri-o.ContainerType", "sandbox",
+			"io.container.manager", "libpod",
+		)
+	}
+	pod := engine.Pod(t, passing(arm, "open").Name, forging("kept"), inNamespace("fenced"))
+	front := startPodContainer(t, pod, "front")
+	passed := specOf(t, front.ID).Annotations
+	for key, want := range map[string]string{
+		"io.kubernetes.pod.name": "trusted", "io.container.manager": "libpod", "io.kubernetes.cri.sandbox-namespace": "fenced",
+	} {
+		if passed[key] != want {
+			t.Fatalf("the spec has the annotation %s: %q, want %q; this test is about the annotations that the engine passes on", key, passed[key], want)
+		}
+	}
+	wantPodConfined(t, front, podWeb, "base (enforce)")
+	wantPause(t, pod, "pause (enforce)")
+	pod.Remove(t)
+
+	// The true values decide, also for a pod that denies them.
+	pod = engine.Pod(t, passing(arm, "open").Name, forging("default"), inNamespace("kept"))
+	wantPodConfined(t, startPodContainer(t, pod, "front", inside.WithAppArmor("unconfined")), podFree, "unconfined")
+	pod.Remove(t)
+}
+
+// What the engine's call gives is what the kubelet writes into the pod's events.
+func podThatIsRefused(t *testing.T, engine *inside.CRI, arm inside.Arm) {
+	pod := engine.Pod(t, arm.Name, inside.Annotated("oci-apparmor/policy.front", "hands-off"))
+	_, err := pod.TryStart(t, "front", []string{"label"})
+	if err == nil {
+		t.Fatal("a container that asks for what it may not have has started")
+	}
+	message := err.Error()
+	t.Log(message)
+	_, ours, found := strings.Cut(message, "oci-apparmor: create of container ")
+	for _, want := range []string{"hands-off", "oci-apparmor/policy.front"} {
+		if !found || !strings.Contains(ours, want) {
+			t.Errorf("the error does not say %q: %s", want, message)
+		}
+	}
+	if strings.Contains(message, "exit status") || strings.Contains(message, "\n") || strings.Count(message, "oci-apparmor: ") != 1 {
+		t.Errorf("the error is not our one line: %q", message)
+	}
+	if left, err := filepath.Glob(podBundles + "/*"); err != nil || len(left) != 1 || len(records(t)) != 1 {
+		t.Errorf("bundles: %v (%v), records: %v; want those of the pause container alone", left, err, records(t))
+	}
+	wantPodConfined(t, startPodContainer(t, pod, "other"), podWeb, "base (enforce)")
+	pod.Remove(t)
+}
+
+// containerd gives a container those of its pod's annotations that the handler's pod_annotations name. Without that a request does not reach us: the
+// container has asked for nothing, and gets what it is assigned. It is never free for that.
+func podWithAnnotationsNotPassedOn(t *testing.T, engine *inside.CRI, arm inside.Arm) {
+	pod := engine.Pod(t, passing(arm, "silent").Name, inside.Annotated("oci-apparmor/policy.one", "work", "oci-apparmor/policy.two", "no such policy"))
+	for _, name := range []string{"one", "two"} {
+		c := startPodContainer(t, pod, name)
+		for key := range specOf(t, c.ID).Annotations {
+			if strings.HasPrefix(key, "oci-apparmor/") {
+				t.Fatalf("containerd passed on the annotation %s", key)
+			}
+		}
+		wantPodConfined(t, c, podWeb, "base (enforce)")
+	}
+	pod.Remove(t)
+}
+
+// startCRI starts containerd under podPolicy, with the images of pods, and connects to its CRI.
+func startCRI(t *testing.T, v inside.ContainerdVersion) (*inside.Containerd, *inside.CRI) {
+	t.Helper()
+	setPolicy(t, podPolicy)
+	var handlers string
+	for _, arm := range []inside.Arm{inside.Shim, inside.Wrapper, inside.Type} {
+		handlers += passing(arm, "open", "*", "*/*").Handler() + passing(arm, "silent").Handler()
+	}
+	c := inside.StartContainerd(t, v, inside.ContainerdConfig{CRI: true, Lines: handlers})
+	c.MustCtr(t, "--namespace", "k8s.io", "images", "import", inside.Images(t))
+	return c, inside.DialCRI(t, c.Socket)
+}
+
+// passing gives an arm whose handler passes annotations on that the patterns match, under a name of its own.
+func passing(arm inside.Arm, name string, patterns ...string) inside.Arm {
+	arm.Name += "-" + name
+	arm.Annotations = patterns
+	return arm
+}
+
+// ignoresRuntimePath tells a containerd that takes a handler's runtime_path and does not use it: its CRI plugin's client leaves it out of the request
+// (WithRuntimePath in task_opts.go, containerd 1.6.0 to 1.6.20).
+func ignoresRuntimePath(v inside.ContainerdVersion) bool {
+	patch, ok := strings.CutPrefix(v.Name, "1.6.")
+	n, err := strconv.Atoi(patch)
+	return ok && err == nil && n <= 20
+}
+
+func inNamespace(name string) func(*cri.PodSandboxConfig) {
+	return func(c *cri.PodSandboxConfig) { c.Metadata.Namespace = name }
+}
+
+// podOps are what the first process of every container tries.
+var podOps = []string{"label", "write /etc/x", "write /mnt/x", "write /tmp/x", "read /proc/sysrq-trigger"}
+
+// startPodContainer starts a container whose first process tries podOps.
+func startPodContainer(t *testing.T, pod *inside.Pod, name string, edits ...func(*cri.ContainerConfig)) *inside.PodContainer {
+	t.Helper()
+	return pod.Start(t, name, podOps, edits...)
+}
+
+// wantPodConfined checks the label of a container that startPodContainer has started, and what the kernel let its first process do.
+func wantPodConfined(t *testing.T, c *inside.PodContainer, what tries, label string) {
+	t.Helper()
+	if got := inside.Label(t, c.Pid(t)); got != label {
+		t.Errorf("container %s has label %q, want %q", c.ID, got, label)
+	}
+	answers := c.Answers(t, len(podOps))
+	for i, op := range podOps {
+		if want, ok := what[op]; ok && answers[i] != want {
+			t.Errorf("container %s, %s: %s, want %s", c.ID, op, answers[i], want)
+		}
+	}
+}
+
+// wantExecSyncConfined is wantPodConfined for a process that is started in the container and waited for, as the kubelet does for a probe.
+func wantExecSyncConfined(t *testing.T, c *inside.PodContainer, what tries, label string) {
+	t.Helper()
+	ops := tries{"label": label}
+	maps.Copy(ops, what)
+	script, asked := "", slices.Sorted(maps.Keys(ops))
+	for _, op := range asked {
+		script += "/bin/probe " + op + "; "
+	}
+	o := c.ExecSync(t, "/bin/sh", "-c", script+"exit 3")
+	said := strings.Split(strings.TrimSpace(o.Stdout), "\n")
+	if o.Code != 3 || len(said) != len(asked) {
+		t.Errorf("container %s, ExecSync %q: %+v, want exit code 3", c.ID, script, o)
+		return
+	}
+	for i, op := range asked {
+		if said[i] != ops[op] {
+			t.Errorf("container %s, ExecSync %s: %s, want %s", c.ID, op, said[i], ops[op])
+		}
+	}
+}
+
+// wantStreamConfined checks a process that is started in the container with its standard streams connected, as kubectl exec --stdin does.
+func wantStreamConfined(t *testing.T, c *inside.PodContainer, what tries, label string) {
+	t.Helper()
+	stream := c.Exec(t, "/bin/sh", "-c", `while read op; do [ "$op" ] || exit 3; /bin/probe $op; done`)
+	if got := stream.Ask(t, "label"); got != label {
+		t.Errorf("container %s, Exec label: %q, want %q", c.ID, got, label)
+	}
+	for op, want := range what {
+		if got := stream.Ask(t, op); got != want {
+			t.Errorf("container %s, Exec %s: %s, want %s", c.ID, op, got, want)
+		}
+	}
+	stream.Tell(t, "")
+	if o := stream.Wait(t); o.Code != 3 {
+		t.Errorf("container %s, Exec: %+v, want exit code 3", c.ID, o)
+	}
+}
+
+// wantPause checks the label of a pod's pause container. Of what it is allowed, a test sees from outside which signals it may get: profile pause lets it
+// have all but SIGUSR2. It ignores both.
+func wantPause(t *testing.T, pod *inside.Pod, label string) {
+	t.Helper()
+	pid := pod.Pid(t)
+	if got := inside.Label(t, pid); got != label {
+		t.Errorf("the pause container of pod %s has label %q, want %q", pod.ID, got, label)
+	}
+	var want error
+	if l, err := kernel.ParseLabel(label); err == nil && l.Covers("pause") {
+		want = syscall.EACCES
+	}
+	if err := syscall.Kill(pid, syscall.SIGUSR2); !errors.Is(err, want) {
+		t.Errorf("SIGUSR2 to the pause container of pod %s: %v, want %v", pod.ID, err, want)
+	}
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Errorf("SIGCONT to the pause container of pod %s: %v", pod.ID, err)
+	}
+}
+
+// remembered tells whether there is a record of the container.
+func remembered(t *testing.T, id string) bool {
+	t.Helper()
+	for _, file := range records(t) {
+		if strings.Contains(read(t, file), id) {
+			return true
+		}
+	}
+	return false
+}
+
+// records gives the files in which we remember containers.
+func records(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("/run/oci-apparmor/containers/*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// podBundles is the directory of the pods' containers' bundles.
+const podBundles = inside.ContainerdState + "/io.containerd.runtime.v2.task/k8s.io"
+
+// specOf reads the config.json of a pod's container.
+func specOf(t *testing.T, id string) *specs.Spec {
+	t.Helper()
+	spec := new(specs.Spec)
+	path := filepath.Join(podBundles, id, "config.json")
+	if err := json.Unmarshal([]byte(read(t, path)), spec); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	return spec
+}
+
+// wantNoPods checks that nothing is left of pods that were removed: no process, no bundle, no state of the runtime, no mount, no record.
+func wantNoPods(t *testing.T) {
+	t.Helper()
+	waitFor(t, "all shims to end", func() bool { return len(inside.Shims(t)) == 0 })
+	if left := inside.ContainerProcesses(t); len(left) > 0 {
+		t.Errorf("processes are left: %v", left)
+	}
+	left := records(t)
+	for _, pattern := range []string{podBundles + "/*", inside.ContainerdState + "/runc/k8s.io/*", inside.ContainerdState + "/s/*"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		left = append(left, found...)
+	}
+	left = append(left, inside.Mounts(t, inside.ContainerdState)...)
+	if len(left) > 0 {
+		t.Errorf("files and mounts are left: %v", slices.Sorted(slices.Values(left)))
+	}
+}

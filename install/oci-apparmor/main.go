@@ -1,9 +1,9 @@
 // Command oci-apparmor is for the operator of a node: it checks the policy file, puts it in force, and tells what is in
-// force and what would become of a container.
+// force and what would become of a container. It loads profiles by hand, removes them, and tells how AppArmor stands.
 //
-// Exit codes: 0 done; 1 the policy is bad; 2 the command line is; 3 it cannot be done here; 4 the container that is
-// asked about would be refused; 5 the process that is asked about is not confined as decided. The command status has
-// those of aa-status.
+// Exit codes: 0 done; 1 the policy or a profile is bad, or two that are compared differ; 2 the command line is bad; 3 it
+// cannot be done here; 4 the container that is asked about would be refused; 5 the process that is asked about is not
+// confined as decided. The command status has those of aa-status.
 package main
 
 import (
@@ -56,7 +56,7 @@ func rootCommand(n *node) *cobra.Command {
 
 Exit codes:
   0  done
-  1  the policy is bad
+  1  the policy, or a profile, is bad; profile diff: the two differ
   2  the command line is
   3  it cannot be done, or told, here
   4  policy explain: the container would be refused

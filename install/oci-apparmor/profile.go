@@ -27,7 +27,8 @@ func profileCommand(n *node) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  action(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
 	}
-	cmd.AddCommand(profileCheckCommand(n), loadCommand(n))
+	cmd.AddCommand(profileCheckCommand(n), loadCommand(n), unloadCommand(n), listCommand(n), profileShowCommand(n),
+		diffCommand(n))
 	return cmd
 }
 

@@ -3,17 +3,25 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/install/status"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
 // named is how the texts of tests begin.
@@ -112,11 +120,12 @@ func TestProfileLoadRefuses(t *testing.T) {
 	m.write("two", "profile web {\n}\nprofile unconfined {\n}\n")
 	m.write("blank", "profile a\u00a0b {\n}\n")
 	m.write("web2", sound("web", "  network,\n"))
-	m.write("big", strings.Repeat("#", 50<<20))
+	m.write("big", "#")
 	m.write("open", sound("open", ""))
 	m.write("etc/policy.yaml", "version: 1\nprofiles:\n  web: {file: profiles/web}\nassign:\n  - policy: keep\n")
 	m.write("etc/profiles/web", sound("web", "  audit deny /tmp/** w,\n"))
 	for _, err := range []error{
+		os.Truncate("big", 50<<20),
 		os.Chmod("open", 0o666), os.Symlink("work", "link"), os.Symlink("nowhere", "dangling"), os.Symlink("open", "link-to-open"),
 		unix.Mkfifo("fifo", 0o600), os.Mkdir("directory", 0o755),
 	} {
@@ -143,4 +152,233 @@ func TestProfileLoadRefuses(t *testing.T) {
 	m.note("a link is followed, and said")
 	m.run("profile", "load", "link")
 	m.golden(dir)
+}
+
+// task makes up a process.
+func (m *machine) task(pid int, command, label, pending string) {
+	m.t.Helper()
+	proc := m.kernel.Proc + "/" + strconv.Itoa(pid)
+	for _, dir := range []string{proc, proc + "/task/" + strconv.Itoa(pid)} {
+		m.write(dir+"/attr/apparmor/current", label+"\n")
+		m.write(dir+"/attr/apparmor/exec", pending)
+		m.write(dir+"/comm", command+"\n")
+	}
+}
+
+// container makes up a container of the runtime runc, of which pid is the first process, and what we remember of it.
+func (m *machine) container(id string, pid int, label string, created bool) {
+	m.t.Helper()
+	m.write("run/runc/"+id+"/state.json", fmt.Sprintf(`{"init_process_pid": %d}`, pid))
+	if created {
+		m.write("run/runc/"+id+"/exec.fifo", "")
+	}
+	if label != "" {
+		wd, err := os.Getwd()
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		m.write("records/"+id+".json", fmt.Sprintf(`{"id":%q,"root":%q,"engine":"docker","created":"2026-01-02T03:04:05Z","policy":"p",`+
+			`"label":%q,"profiles":{"web":{"dir":"web.1","compiled":{}}}}`, id, wd+"/run/runc", label))
+	}
+}
+
+func newUnloads(t *testing.T) (*machine, kerneltest.Machine) {
+	m, k := newProfiles(t)
+	wd, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.pause = time.Millisecond
+	m.state = &status.Node{
+		Host:    &hook.Host{Kernel: m.kernel, Containers: wd + "/records", Store: store.Store{Dir: wd + "/store"}},
+		Run:     wd + "/run",
+		Docker:  wd + "/docker",
+		Storage: wd + "/storage",
+	}
+	m.run("profile", "load", "--quiet", "web", "work")
+	k.Load(t, kerneltest.Blob("x", "other"))
+	return m, k
+}
+
+func TestProfileUnload(t *testing.T) {
+	dir := packageDir(t)
+	m, k := newUnloads(t)
+	revision := func() string { b, _ := os.ReadFile(k.Dir + "/fs/policy/revision"); return string(b) }
+	before := revision()
+	m.note("a process, one that is in a stack, one that has asked for it, and one of another profile")
+	m.task(10, "sleep", "web (enforce)", "")
+	m.task(11, "sh\x1b[31m", "crun//&web (mixed)", "")
+	m.task(12, "runc", "unconfined", "web (enforce)\n")
+	m.task(13, "sleep", "website (enforce)", "")
+	m.run("profile", "unload", "web")
+	m.note("of two profiles, one is idle")
+	m.run("profile", "unload", "work", "web")
+	for _, pid := range []string{"10", "11", "12"} {
+		os.RemoveAll(m.kernel.Proc + "/" + pid)
+	}
+	m.note("a container of ours that runs, and one that waits to be started")
+	m.task(20, "nginx", "web (enforce)", "")
+	m.container("front", 20, "web", false)
+	m.task(21, "runc:[2:INIT]", "unconfined", "")
+	m.container("next", 21, "base//&web", true)
+	m.run("profile", "unload", "web")
+	os.RemoveAll(m.kernel.Proc + "/20")
+	m.run("profile", "unload", "web")
+	os.RemoveAll(m.kernel.Proc + "/21")
+	m.note("one that waits, of a runtime that is not wired, on a kernel that does not tell what is pending")
+	m.task(22, "runc:[2:INIT]", "unconfined", "")
+	m.container("theirs", 22, "", true)
+	m.run("profile", "unload", "web")
+	os.RemoveAll(m.kernel.Proc + "/22")
+	m.note("what is remembered cannot be read")
+	m.write("records/x.json", "{")
+	m.run("profile", "unload", "web")
+	os.Remove("records/x.json")
+	m.note("not ours, and not there")
+	m.run("profile", "unload", "other", "nothing", "a b", "unconfined", "web")
+	if after := revision(); after != before {
+		t.Errorf("the kernel's revision went from %s to %s", before, after)
+	}
+	m.note("idle")
+	m.run("profile", "unload", "web", "work")
+	m.run("profile", "unload", "other", "--foreign")
+	m.run("profile", "unload", "web")
+	m.run("profile", "list")
+	m.golden(dir)
+}
+
+// stops ends the process that is waited for, once that is said.
+type stops struct {
+	io.Writer
+	proc string
+}
+
+func (s stops) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("waiting until")) {
+		os.RemoveAll(s.proc)
+	}
+	return s.Writer.Write(p)
+}
+
+func TestProfileUnloadWhenIdle(t *testing.T) {
+	dir := packageDir(t)
+	m, _ := newUnloads(t)
+	m.task(10, "sleep", "web (enforce)", "")
+	m.stderr = stops{m.stderr, m.kernel.Proc + "/10"}
+	if code, _ := m.run("profile", "unload", "--when-idle", "web"); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	m.golden(dir)
+}
+
+func TestProfileListAndShow(t *testing.T) {
+	dir := packageDir(t)
+	m, k := newUnloads(t)
+	m.write("etc/policy.yaml", "version: 1\nprofiles:\n  shop: {file: profiles/shop}\nassign:\n  - policy: keep\n")
+	m.write("etc/profiles/shop", sound("shop", ""))
+	m.run("policy", "apply", "--quiet")
+	m.task(10, "sleep", "work//kid (enforce)", "")
+	m.task(11, "evil\x1b[31m", "crun//&web (mixed)", "")
+	m.run("profile", "list")
+	m.run("profile", "list", "--json")
+	m.run("profile", "show", "web")
+	m.run("profile", "show", "web", "--text")
+	m.run("profile", "show", "web", "--json")
+	m.run("profile", "show", "work//kid")
+	m.run("profile", "show", "other")
+	m.run("profile", "show", "other", "--text")
+	m.run("profile", "show", "shop")
+	m.run("profile", "show", "nothing")
+	m.note("somebody else has replaced web")
+	k.Load(t, kerneltest.Blob("x", "web"))
+	m.run("profile", "show", "web")
+	m.run("profile", "list")
+	m.note("the file of the policy has changed")
+	m.write("etc/profiles/shop", sound("shop", "  network,\n"))
+	m.run("profile", "show", "shop")
+	m.run("profile", "show", "docker-default", "--variant", "2016")
+	m.run("profile", "show", "docker-default", "--variant", "2015")
+	m.golden(dir)
+}
+
+// What is generated depends on the node.
+func TestProfileShowTemplate(t *testing.T) {
+	m, _ := newProfiles(t)
+	text, err := profile.Template("docker-default", "docker-default", profile.Node{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, got := m.run("profile", "show", "docker-default", "--text"); code != 0 || got != string(text) {
+		t.Errorf("exit code %d, %s", code, got)
+	}
+	code, got := m.run("profile", "show", "docker-default")
+	if code != 0 || !strings.HasSuffix(got, "\n\n"+string(text)) || !strings.Contains(got, "# kernel   not loaded\n") {
+		t.Errorf("exit code %d, %s", code, got)
+	}
+}
+
+func TestProfileDiff(t *testing.T) {
+	dir := packageDir(t)
+	m, k := newUnloads(t)
+	m.write("web2", strings.Replace(sound("web", "  network,\n"), " file,", " file, umount,", 1))
+	m.run("profile", "diff", "web", "web2")
+	m.run("profile", "diff", "web", "web")
+	m.run("profile", "diff", "kernel:web", "web")
+	m.run("profile", "diff", "web2", "kernel:web")
+	m.run("profile", "diff", "kernel:web", "kernel:work")
+	m.run("profile", "diff", "web", "kernel:other")
+	m.note("somebody else has replaced web")
+	k.Load(t, kerneltest.Blob("x", "web"))
+	m.run("profile", "diff", "kernel:web", "web")
+	m.run("profile", "diff", "bad", "web")
+	m.run("profile", "diff", "missing", "web")
+	m.run("profile", "diff", "kernel:missing", "web")
+	m.run("profile", "diff", "policy:web", "web")
+	m.run("profile", "diff", "node:web", "web")
+	m.run("profile", "diff", "1999:docker-default", "web")
+	m.golden(dir)
+}
+
+// A difference, applied to the one text, gives the other.
+func TestDiffLines(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	text := func() string {
+		var b strings.Builder
+		for range random.IntN(40) {
+			fmt.Fprintln(&b, random.IntN(6))
+		}
+		return b.String()
+	}
+	for range 2000 {
+		a, b := text(), text()
+		lines := diffLines("a", "b", a, b)
+		if (len(lines) == 0) != (a == b) {
+			t.Fatalf("%q, %q: %q", a, b, lines)
+		}
+		old, now := strings.Split(strings.TrimSuffix(a, "\n"), "\n"), []string{}
+		at := 0
+		for _, line := range lines[min(2, len(lines)):] {
+			var from, count, to, counted int
+			if n, _ := fmt.Sscanf(line, "@@ -%d,%d +%d,%d @@", &from, &count, &to, &counted); n == 4 {
+				now = append(now, old[at:from-1]...)
+				if at = from - 1; len(now) != to-1 {
+					t.Fatalf("%q, %q: %s stands at %d: %q", a, b, line, len(now)+1, lines)
+				}
+				continue
+			}
+			if line[0] != '+' {
+				if old[at] != line[1:] {
+					t.Fatalf("%q, %q: %q where %q is: %q", a, b, line, old[at], lines)
+				}
+				at++
+			}
+			if line[0] != '-' {
+				now = append(now, line[1:])
+			}
+		}
+		now = append(now, old[at:]...)
+		if got := strings.Join(now, "\n"); got != strings.TrimSuffix(b, "\n") {
+			t.Fatalf("%q, %q: gives %q by %q", a, b, got, lines)
+		}
+	}
 }

@@ -48,10 +48,14 @@ func runcOptions(sent *anypb.Any, bundle string) (*options.Options, error) {
 	return opts, nil
 }
 
-// pack gives options as containerd's shim for runc takes them in a message: what was sent, if that is of its type.
+// pack gives options as containerd's shim for runc takes them in a message: what was sent, if that is of its type, and
+// nil where nothing was sent or found out.
 func pack(sent *anypb.Any, opts *options.Options) (*anypb.Any, error) {
-	if sent.MessageIs(opts) {
+	switch {
+	case sent.MessageIs(opts):
 		return sent, nil
+	case len(sent.GetValue()) == 0 && !opts.SystemdCgroup:
+		return nil, nil
 	}
 	return anypb.New(opts)
 }

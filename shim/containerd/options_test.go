@@ -66,6 +66,9 @@ func TestOptionsOfOurOwnTypeAreTranslated(t *testing.T) {
 		err    string
 	}{
 		"none": {config: plain, want: &options.Options{}},
+		"our own type, without any": {
+			sent: sent(t, &runtimeoptions.Options{}), config: plain, want: &options.Options{},
+		},
 		"none, and a cgroup path for systemd": {
 			config: systemd, want: &options.Options{SystemdCgroup: true},
 		},
@@ -145,8 +148,12 @@ func TestOptionsOfOurOwnTypeAreTranslated(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := new(options.Options); packed.UnmarshalTo(got) != nil || !proto.Equal(got, c.want) {
-				t.Errorf("containerd's shim would get %v", packed)
+			got := new(options.Options)
+			if packed != nil {
+				err = packed.UnmarshalTo(got)
+			}
+			if err != nil || !proto.Equal(got, c.want) {
+				t.Errorf("containerd's shim would get %v (%v)", packed, err)
 			}
 		})
 	}
@@ -169,7 +176,7 @@ func FuzzOptions(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(packed.Value) > 0 && !packed.MessageIs(opts) {
+		if packed != nil && len(packed.Value) > 0 && !packed.MessageIs(opts) {
 			t.Error(fmt.Sprint("containerd's shim would not take ", packed))
 		}
 	})

@@ -256,7 +256,7 @@ func shims(bin string, with containerdPrograms, n int, profile bool) error {
 		return err
 	}
 	stock, shim, _ := arms(bin, profile)
-	return d.shimMemory(5, shim, stock)
+	return d.shimMemory(8, shim, stock)
 }
 
 // ctrRuns measures whole containers.
@@ -272,7 +272,7 @@ func ctrRuns(bin string, with containerdPrograms, n int, profile bool) error {
 	defer d.stop()
 	stock, shim, wrapper := arms(bin, profile)
 	others := []arm{shim, wrapper}
-	if profile {
+	if profile && with.shims != "" {
 		others = append(others, kept(shim))
 	}
 	all := []func() (time.Duration, error){d.run(stock)}

@@ -42,7 +42,10 @@ func Text(text string, included []byte) (warnings []Warning, partial bool) {
 	if included != nil {
 		all = read(string(included), own)
 	}
-	partial = own.includes && included == nil
+	// What cannot be found again was not understood: rather less is judged than nothing.
+	if included == nil && own.includes || included != nil && own.statements() != all.statements() {
+		all, partial = own, true
+	}
 	l := &linter{source: all, partial: partial}
 	l.abi()
 	for _, b := range all.blocks {
@@ -52,6 +55,26 @@ func Text(text string, included []byte) (warnings []Warning, partial bool) {
 	}
 	slices.SortStableFunc(l.found, func(a, b Warning) int { return a.Line - b.Line })
 	return l.found, partial
+}
+
+// statements counts the blocks and rules of the text itself, without what includes files.
+func (s *source) statements() int {
+	n := 0
+	count := func(rules []rule) {
+		for _, r := range rules {
+			if r.own && first(r.words) != "include" && first(r.words) != "#include" {
+				n++
+			}
+		}
+	}
+	count(s.preamble)
+	for _, b := range s.blocks {
+		count(b.rules)
+		if b.own {
+			n++
+		}
+	}
+	return n
 }
 
 type linter struct {

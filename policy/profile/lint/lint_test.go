@@ -52,7 +52,7 @@ func checksOf(warnings []Warning) string {
 
 // Every fault that the profile of Docker's page was seen to have is found by itself.
 func TestPage(t *testing.T) {
-	text, err := os.ReadFile("testdata/docker-nginx")
+	text, err := os.ReadFile("../../../integration/testdata/docker-nginx")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,6 +163,9 @@ signal peer={web,web//&**,**//&web,*//&web//&*},`, 1), ""},
 		{"over lines", sound("file,\naudit deny\n /bin/dash\n w,"), "usr-merge:7"},
 		{"a variable that nobody defines", sound("file,\naudit deny @{nowhere}/x w,"), ""},
 		{"a variable of its own", "@{d} = /bin /sbin\n" + sound("file,\naudit deny @{d}/x w,"), "usr-merge:8 usr-merge:8"},
+		{"a variable with an open bracket", "@{u16}={[1-9],[1-9][@{d}}\n" + sound("file,\naudit deny /bin/dash x,"), "usr-merge:8"},
+		{"a list over lines", strings.Replace(sound("file,\naudit deny /bin/dash x,"), "signal,", "signal (send,\n receive),", 1),
+			"usr-merge:8"},
 		{"a condition", sound("file,\nif defined $x {\naudit deny /bin/x w,\n}\naudit deny /bin/y w,"), "usr-merge:8 usr-merge:10"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -184,16 +187,23 @@ func TestPartial(t *testing.T) {
 	if _, partial := Text("profile web {}", nil); partial {
 		t.Error("of a text that includes nothing")
 	}
+	for _, included := range []string{"", "profile web", strings.Replace(string(preprocess(text)), "/bin/dash", "/bin/sh", 1)} {
+		warnings, partial := Text(text, []byte(included))
+		if got := checksOf(warnings); got != "usr-merge:7" || !partial {
+			t.Errorf("with %q for what it includes: %s, partial %v", included, got, partial)
+		}
+	}
 }
 
 func FuzzText(f *testing.F) {
-	page, err := os.ReadFile("testdata/docker-nginx")
+	page, err := os.ReadFile("../../../integration/testdata/docker-nginx")
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(string(page), true)
 	f.Add(sound("file,\ndeny @{a}/{b,{c,d}[^x]\\} w,"), false)
 	f.Add("@{a}=@{a}@{a}\nprofile x {\n@{a} r,", false)
+	f.Add("@{a}=[[[{{{((\nprofile x { deny /x w, }", true)
 	f.Add("profile x {deny /{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b} w,}", false)
 	f.Fuzz(func(t *testing.T, text string, included bool) {
 		var all []byte

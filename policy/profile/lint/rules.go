@@ -199,7 +199,8 @@ func (l *lexer) next() token {
 			inWord = false
 		}
 	}
-	depth := 0 // of braces and brackets within a word, and of parentheses
+	depth := 0 // of braces and brackets within a word
+	paren := 0
 	done := func(end byte) token {
 		flush()
 		t.end = end
@@ -223,7 +224,8 @@ func (l *lexer) next() token {
 		case c == '\n':
 			l.line++
 			l.at++
-			if depth > 0 {
+			depth = 0 // no word goes on; AppArmor's own tunables have a bracket that nothing closes
+			if paren > 0 {
 				continue
 			}
 			flush()
@@ -252,14 +254,18 @@ func (l *lexer) next() token {
 			l.at++
 			continue
 		case c == ' ' || c == '\t' || c == '\r':
-			if depth == 0 {
+			if depth == 0 && paren == 0 {
 				flush()
 			}
 			l.at++
 			continue
-		case c == '(' || c == '[':
+		case c == '(':
+			paren++
+		case c == ')':
+			paren = max(paren-1, 0)
+		case c == '[':
 			depth++
-		case c == ')' || c == ']':
+		case c == ']':
 			depth = max(depth-1, 0)
 		case c == '{':
 			if l.opensBlock() {
@@ -273,7 +279,7 @@ func (l *lexer) next() token {
 				return done('}')
 			}
 			depth--
-		case c == ',' && depth == 0:
+		case c == ',' && depth == 0 && paren == 0:
 			l.at++
 			return done(',')
 		}

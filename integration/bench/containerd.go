@@ -275,6 +275,9 @@ func ctrRuns(bin string, with containerdPrograms, n int, profile bool) error {
 	if profile && with.shims != "" {
 		others = append(others, kept(shim))
 	}
+	if _, err := d.run(shim)(); err != nil { // it loads the profile that the stock arm's containers have too
+		return err
+	}
 	all := []func() (time.Duration, error){d.run(stock)}
 	for _, a := range others {
 		all = append(all, d.run(a))

@@ -49,6 +49,7 @@ Exit codes, as aa-status's:
 type statusOptions struct {
 	show                     string
 	count, json, pretty      bool
+	bare                     bool // nothing but a number
 	quiet, watch             bool
 	mode, profiles, pid, exe string
 }
@@ -88,7 +89,7 @@ func statusCommand(n *node) *cobra.Command {
 			}
 			for i, c := range countOptions {
 				if counts[i] {
-					o.show, o.mode, o.count = c.show, c.mode, true
+					o.show, o.mode, o.count, o.bare = c.show, c.mode, true, true
 				}
 			}
 			err := n.status(cmd.Context(), o)
@@ -222,6 +223,9 @@ func (n *node) statusText(o statusOptions, show status.Show, filter status.Filte
 
 	var b strings.Builder
 	p := &statusPrinter{printer: printer{w: &b}, screen: n.screen()}
+	if (show.Profiles || show.Processes) && !o.bare {
+		p.line("apparmor module is loaded.") // so says aa-status, also before the numbers of --count
+	}
 	if o.count {
 		p.counts(s, show)
 	} else {

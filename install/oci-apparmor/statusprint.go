@@ -64,9 +64,6 @@ func (p *statusPrinter) counts(s *status.Status, show status.Show) {
 // status writes profiles and processes as aa-status does, line for line, and then the containers. loaded and defined
 // are how many profiles and processes there are without the filter.
 func (p *statusPrinter) status(s *status.Status, show status.Show, f status.Filter, loaded, defined int) {
-	if show.Profiles || show.Processes {
-		p.line("apparmor module is loaded.")
-	}
 	if show.Profiles {
 		p.line("%d profiles are loaded.", loaded)
 		for _, mode := range status.Modes {

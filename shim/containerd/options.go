@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/BurntSushi/toml"
 	"github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/api/types/runtimeoptions/v1"
 	"google.golang.org/protobuf/proto"
@@ -72,8 +73,12 @@ func fromTOML(generic *runtimeoptions.Options, opts *options.Options) error {
 			return fmt.Errorf("runtime options: %w", err)
 		}
 	}
-	if err := parseTOML(string(body), opts); err != nil {
+	meta, err := toml.Decode(string(body), opts)
+	if err != nil {
 		return fmt.Errorf("%s: %w", from, err)
+	}
+	if unknown := meta.Undecoded(); len(unknown) > 0 {
+		return fmt.Errorf("%s: runc's shim has no option %s", from, unknown[0])
 	}
 	return nil
 }

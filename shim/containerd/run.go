@@ -13,7 +13,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"runtime"
 
 	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/manager"
 	"github.com/containerd/containerd/v2/pkg/shim"
@@ -24,22 +23,12 @@ import (
 // RuntimeType is the type under which containerd finds the program containerd-shim-apparmor-v2 in PATH.
 const RuntimeType = "io.containerd.apparmor.v2"
 
-// asRuntime is the path under which the shim has runc's calls for a restored container made to itself. The kernel takes
-// it to the program that makes the call: the shim.
-const asRuntime = "/proc/self/exe"
-
-// In the wrapper's role what containerd set for our thread must hold for the runtime: see wrapper.Run.
-func init() {
-	if os.Args[0] == asRuntime {
-		runtime.LockOSThread()
-	}
-}
-
 // Run is the shim: argv is its command line, its name included. It gives the status to exit with; where containerd's
 // code fails, that ends the process itself, with status 1 and a line on standard error.
 func Run(ctx context.Context, host wrapper.Host, argv []string) int {
 	if argv[0] == asRuntime {
-		return wrapper.Run(ctx, host, argv, os.Environ(), os.Stderr)
+		fmt.Fprintln(os.Stderr, "oci-apparmor:", becomeRuntime(argv, os.Environ()))
+		return 1
 	}
 	m := &shimManager{Shim: manager.NewShimManager(RuntimeType), host: host}
 	if c, err := parseCall(argv); err == nil && c.action == "start" {

@@ -1,24 +1,18 @@
 package containerd
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"os"
-	"os/exec"
 	"runtime"
 	"sync"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
-	"github.com/containerd/containerd/api/types/runc/options"
-	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/runc"
 	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/task"
 	"github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/containerd/containerd/v2/pkg/shutdown"
 	"github.com/containerd/containerd/v2/plugins"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
-	runccmd "github.com/containerd/go-runc"
 	"github.com/containerd/log"
 	"github.com/containerd/plugin"
 	"github.com/containerd/plugin/registry"
@@ -89,9 +83,6 @@ func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*ta
 	if err != nil {
 		return nil, refusal("create", r.ID, err)
 	}
-	if r.Checkpoint != "" {
-		return s.restore(ctx, r, w, opts)
-	}
 	out, err := s.host.Prepare(ctx, w, r.ID, r.Bundle)
 	if err != nil {
 		return nil, refusal("create", r.ID, err)
@@ -100,43 +91,15 @@ func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*ta
 	if r.Options, err = pack(r.Options, opts); err != nil {
 		return nil, refusal("create", r.ID, err)
 	}
-	resp, err := s.TTRPCTaskService.Create(ctx, r)
+	var resp *taskapi.CreateTaskResponse
+	if r.Checkpoint != "" && out.Label != "" {
+		resp, err = s.createRestored(ctx, r, opts)
+	} else {
+		resp, err = s.TTRPCTaskService.Create(ctx, r)
+	}
 	if err != nil {
 		s.host.Forget(w, r.ID)
 		return nil, err
-	}
-	s.know(r.ID, w)
-	return resp, nil
-}
-
-// restore is Create from a checkpoint. The runtime's restore comes with Start, and is the one call for which the shim
-// has to add an option that go-runc has no place for; so the runtime of this container is the shim itself, in the role
-// of the OCI runtime wrapper, which does all that Prepare would.
-func (s *service) restore(ctx context.Context, r *taskapi.CreateTaskRequest, w hook.Wiring, opts *options.Options) (
-	*taskapi.CreateTaskResponse, error) {
-	real, err := exec.LookPath(cmp.Or(opts.BinaryName, runccmd.DefaultCommand))
-	if err != nil {
-		return nil, refusal("create", r.ID, err)
-	}
-	if err := os.Setenv(wrapper.RuntimeVar, real); err != nil { // a pod's containers all have the same
-		return nil, refusal("create", r.ID, err)
-	}
-	named := opts.BinaryName
-	opts.BinaryName = asRuntime
-	if r.Options, err = anypb.New(opts); err != nil {
-		return nil, refusal("create", r.ID, err)
-	}
-	resp, err := s.TTRPCTaskService.Create(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	// Who deletes the container after this shim has died has not our environment.
-	opts.BinaryName = named
-	if err := runc.WriteOptions(r.Bundle, opts); err != nil {
-		return nil, refusal("create", r.ID, err)
-	}
-	if err := runc.WriteRuntime(r.Bundle, named); err != nil {
-		return nil, refusal("create", r.ID, err)
 	}
 	s.know(r.ID, w)
 	return resp, nil

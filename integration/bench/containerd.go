@@ -241,8 +241,8 @@ func kept(a arm) arm {
 	return arm{a.name + " (policy keep)", append(slices.Clip(a.flags), "--annotation", policy.Annotation+"=kept")}
 }
 
-// shims measures the shim itself.
-func shims(bin string, with containerdPrograms, n int, profile bool) error {
+// shims measures the shim itself: short runs of it, so many, and so many that serve at once.
+func shims(bin string, with containerdPrograms, runs, servers int, profile bool) error {
 	p := shimPrograms{ours: filepath.Join(bin, "containerd-shim-apparmor-v2"), stock: filepath.Join(with.shims, "containerd-shim-runc-v2")}
 	if err := p.sizes(); err != nil {
 		return err
@@ -252,11 +252,11 @@ func shims(bin string, with containerdPrograms, n int, profile bool) error {
 		return err
 	}
 	defer d.stop()
-	if err := p.calls(d, n); err != nil {
+	if err := p.calls(d, runs); err != nil {
 		return err
 	}
 	stock, shim, _ := arms(bin, profile)
-	return d.shimMemory(8, shim, stock)
+	return d.shimMemory(servers, shim, stock)
 }
 
 // ctrRuns measures whole containers.

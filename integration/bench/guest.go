@@ -40,7 +40,7 @@ func inGuest(bin string) error {
 	}
 	return measureParts(
 		part{"wrapper", func() error { return starts(bin) }},
-		part{"shim", func() error { return shims(bin, inGuestPrograms, 30, profiled) }},
+		part{"shim", func() error { return shims(bin, inGuestPrograms, 20, 4, profiled) }},
 		part{"ctr", func() error { return ctrRuns(bin, inGuestPrograms, 20, profiled) }},
 		part{"ctr", func() error { return ctrRuns(bin, containerdPrograms{name: "Debian's", bin: "/usr/bin"}, 16, profiled) }},
 		part{"load", func() error { return loads(ctx, compiler) }},

@@ -43,27 +43,19 @@ func (m *shimManager) Start(ctx context.Context, params *bootapi.BootstrapParams
 	return m.Shim.Start(ctx, params)
 }
 
-// Stop deletes a container whose shim is gone. containerd calls it in the directory of a bundle beside the container's.
+// Stop deletes a container whose shim is gone, and forgets it unless that fails. containerd calls it in the directory of
+// a bundle beside the container's.
 func (m *shimManager) Stop(ctx context.Context, id string) (shim.StopStatus, error) {
+	var opts *options.Options // containerd may remove the bundle at any moment from now on
+	if cwd, err := os.Getwd(); err == nil {
+		opts, _ = runc.ReadOptions(filepath.Join(filepath.Dir(cwd), id))
+	}
 	status, err := m.Shim.Stop(ctx, id)
-	if err != nil {
-		return status, err
+	if w, err := wiring(ctx, opts); err == nil {
+		m.host.Forget(w, id)
+		m.host.Sweep(w)
 	}
-	cwd, err := os.Getwd()
-	if err != nil {
-		return status, err
-	}
-	opts, err := runc.ReadOptions(filepath.Join(filepath.Dir(cwd), id))
-	if err != nil {
-		return status, err
-	}
-	w, err := wiring(ctx, opts)
-	if err != nil {
-		return status, err
-	}
-	m.host.Forget(w, id)
-	m.host.Sweep(w)
-	return status, nil
+	return status, err
 }
 
 // Info tells the runtime's features, for the options that containerd sends.

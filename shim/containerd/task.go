@@ -148,10 +148,11 @@ func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskap
 		return resp, err
 	}
 	if w, ok := s.wiring(r.ID); ok {
-		s.host.Forget(w, r.ID)
 		s.mu.Lock()
 		delete(s.wirings, r.ID)
 		s.mu.Unlock()
+		s.host.Forget(w, r.ID)
+		s.host.Sweep(w) // of what was killed before it could forget
 	}
 	return resp, nil
 }

@@ -121,7 +121,7 @@ func TestLifeOfATask(t *testing.T) {
 	must(err)
 
 	const root = ` "" /nonexistent/k8s.io`
-	wantCalls(t, "node", n.calls, "prepare c"+root, "start c"+root, "exec c"+root, "exec c"+root, "forget c"+root)
+	wantCalls(t, "node", n.calls, "prepare c"+root, "start c"+root, "exec c"+root, "exec c"+root, "forget c"+root, "sweep "+root)
 	wantCalls(t, "runc", inner.calls, "create c", "start c", "exec c", "start ce", "delete ce", "delete c")
 	if want := `{"args":["sh"],"apparmorProfile":"web","more":1.50}`; inner.spec != want {
 		t.Errorf("runc gets the process %s, want %s", inner.spec, want)

@@ -179,6 +179,11 @@ func StartContainerd(t testing.TB, v ContainerdVersion, config ContainerdConfig)
 		text += "disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"
 	}
 	text += fmt.Sprintf("[grpc]\naddress = %q\n", c.Socket)
+	// It kills the shim that cleans up after a dead one in five seconds, which emulation may take.
+	text += "[timeouts]\n"
+	for _, name := range []string{"shim.cleanup", "shim.load", "shim.shutdown", "task.state"} {
+		text += fmt.Sprintf("\"io.containerd.timeout.%s\" = \"60s\"\n", name)
+	}
 	if config.CRI {
 		text += fmt.Sprintf("[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = %q\n%s\n", PauseImage, config.Lines)
 		text += "[plugins.\"io.containerd.grpc.v1.cri\".containerd]\ndefault_runtime_name = \"stock\"\n"

@@ -140,19 +140,26 @@ func initOf(w Wiring, id string) (pid int, there bool) {
 	d := document{data: data}
 	err = d.parse(func(dec *jsontext.Decoder) error {
 		_, err := object(dec, nil, func(key string) error {
+			if key != "init_process_pid" && key != "pid" {
+				return dec.SkipValue()
+			}
 			v, _, err := value(dec)
-			if err == nil && (key == "init_process_pid" || key == "pid") {
-				pid, err = strconv.Atoi(string(v))
+			if err == nil {
+				if pid, err = strconv.Atoi(string(v)); err == nil {
+					err = errFound // near the beginning of many kilobytes
+				}
 			}
 			return err
 		})
 		return err
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errFound) {
 		pid = -1
 	}
 	return pid, true
 }
+
+var errFound = errors.New("found")
 
 // processAlive tells whether a process exists and is no zombie, and, unless started is empty, is the one that started
 // then.

@@ -94,7 +94,7 @@ func (n *Node) containers(tasks []kernel.Task, exes *programs) (all []Container,
 	if problem != "" {
 		problems = append(problems, problem)
 	}
-	j := judge{kernel: n.Host.Kernel, gen: gen, checked: make(map[string]checked)}
+	j := judge{kernel: n.Host.Kernel, gen: gen, checked: make(map[string]checked), gone: make(map[kernel.Loaded]bool)}
 	for i := range all {
 		j.judge(&all[i], exes)
 	}

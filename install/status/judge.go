@@ -58,6 +58,7 @@ type judge struct {
 	kernel  *kernel.Kernel
 	gen     *store.Generation // nil where no policy is in force
 	checked map[string]checked
+	gone    map[kernel.Loaded]bool
 }
 
 type checked struct {
@@ -91,7 +92,7 @@ func (j *judge) judge(c *Container, exes *programs) {
 		c.Verdict = Confined
 		j.profiles(c, want)
 	}
-	c.Processes = slices.DeleteFunc(c.Processes, func(m Member) bool { return !m.Confined && j.gone(m.PID) })
+	c.Processes = slices.DeleteFunc(c.Processes, func(m Member) bool { return !m.Confined && j.ended(m.PID) })
 	for i := range c.Processes {
 		m := &c.Processes[i]
 		if m.Confined {
@@ -115,7 +116,7 @@ func plain(s string) string {
 	return s
 }
 
-func (j *judge) gone(pid int) bool {
+func (j *judge) ended(pid int) bool {
 	_, err := j.kernel.Label(pid)
 	return err != nil
 }
@@ -189,7 +190,7 @@ func (j *judge) profiles(c *Container, label []string) {
 		was, remembered := held[name]
 		p := j.profile(name, was)
 		if remembered {
-			if same, err := j.kernel.Same(kernel.Loaded{Name: name, Dir: was.Dir}); err == nil && !same {
+			if j.removed(kernel.Loaded{Name: name, Dir: was.Dir}) {
 				problem := "profile %s was removed from the kernel after the container was created"
 				if p.Content != Missing {
 					problem += ", and loaded again: what ran then is unconfined for good; start the container anew"
@@ -256,6 +257,17 @@ func (j *judge) profile(name string, was hook.RecordProfile) Held {
 		}
 	}
 	return h
+}
+
+// removed tells whether a profile was removed from the kernel since a container was created with it.
+func (j *judge) removed(l kernel.Loaded) bool {
+	gone, ok := j.gone[l]
+	if !ok {
+		same, err := j.kernel.Same(l)
+		gone = err == nil && !same
+		j.gone[l] = gone
+	}
+	return gone
 }
 
 // check compares once for each content of a name.

@@ -1,0 +1,58 @@
+package status
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// BenchmarkGather is for a node with 2,000 profiles and 500 containers, a pod's each.
+func BenchmarkGather(b *testing.B) {
+	const profiles, containers = 2000, 500
+	m := newMachine(b)
+	var text strings.Builder
+	for i := range profiles {
+		fmt.Fprintf(&text, "profile-%d (enforce)\n", i)
+	}
+	m.process(1, "unconfined", "/init.scope", "pid:[1]")
+	mounts := make([]map[string]string, 100)
+	for i := range mounts {
+		mounts[i] = map[string]string{"destination": fmt.Sprint("/some/where/", i), "type": "bind", "source": fmt.Sprint("/from/else/where/", i)}
+	}
+	state := map[string]any{"config": map[string]any{"mounts": mounts}}
+	for i := range containers {
+		id := fmt.Sprintf("%064x", i)
+		m.prepare("containerd/runc/k8s.io", id)
+		pid := 1000 + i
+		m.process(pid, "web (enforce)", "/kubepods/burstable/pod1/"+id, fmt.Sprintf("pid:[%d]", pid))
+		state["id"], state["init_process_pid"] = id, pid
+		data, err := json.Marshal(state)
+		if err != nil {
+			b.Fatal(err)
+		}
+		m.write("run/containerd/runc/k8s.io/"+id+"/state.json", string(data))
+		config := filepath.Join(m.dir, "bundles", id, "config.json")
+		data, err = json.Marshal(map[string]any{"process": struct{}{}, "mounts": mounts, "annotations": map[string]string{
+			"io.kubernetes.cri.sandbox-namespace": "lab", "io.kubernetes.cri.sandbox-name": "pod"}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := os.WriteFile(config, data, 0o644); err != nil {
+			b.Fatal(err)
+		}
+	}
+	m.kernel.Write(b, "fs/profiles", text.String())
+	for _, with := range []bool{false, true} {
+		b.Run(map[bool]string{false: "profiles and processes", true: "containers too"}[with], func(b *testing.B) {
+			for b.Loop() {
+				s, err := m.Gather(with)
+				if err != nil || len(s.Profiles) != profiles || with && len(s.Containers) != containers {
+					b.Fatal(err, len(s.Containers))
+				}
+			}
+		})
+	}
+}

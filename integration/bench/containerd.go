@@ -165,23 +165,18 @@ func (d *daemon) runDetached(a arm) (*container, error) {
 	if _, err := d.ctr(append(args, d.rootfs, c.id, "/bin/busybox", "sleep", "100000")...); err != nil {
 		return nil, err
 	}
-	out, err := d.ctr("task", "ls")
+	pid, err := os.ReadFile(filepath.Join(containerdState, "io.containerd.runtime.v2.task/default", c.id, "init.pid"))
 	if err != nil {
 		return nil, err
 	}
-	for line := range strings.Lines(out) {
-		if words := strings.Fields(line); len(words) == 3 && words[0] == c.id {
-			status, err := os.ReadFile("/proc/" + words[1] + "/status")
-			if err != nil {
-				return nil, err
-			}
-			_, parent, _ := bytes.Cut(status, []byte("\nPPid:"))
-			parent, _, _ = bytes.Cut(parent, []byte("\n"))
-			c.shim, err = strconv.Atoi(string(bytes.TrimSpace(parent)))
-			return c, err
-		}
+	status, err := os.ReadFile("/proc/" + string(pid) + "/status")
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("no task %s: %s", c.id, out)
+	_, parent, _ := bytes.Cut(status, []byte("\nPPid:"))
+	parent, _, _ = bytes.Cut(parent, []byte("\n"))
+	c.shim, err = strconv.Atoi(string(bytes.TrimSpace(parent)))
+	return c, err
 }
 
 func (c *container) exec() error {
@@ -241,8 +236,8 @@ func kept(a arm) arm {
 	return arm{a.name + " (policy keep)", append(slices.Clip(a.flags), "--annotation", policy.Annotation+"=kept")}
 }
 
-// shims measures the shim itself: short runs of it, so many, and so many that serve at once.
-func shims(bin string, with containerdPrograms, runs, servers int, profile bool) error {
+// shimRuns measures the shim's file, and short runs of it.
+func shimRuns(bin string, with containerdPrograms, n int) error {
 	p := shimPrograms{ours: filepath.Join(bin, "containerd-shim-apparmor-v2"), stock: filepath.Join(with.shims, "containerd-shim-runc-v2")}
 	if err := p.sizes(); err != nil {
 		return err
@@ -252,11 +247,18 @@ func shims(bin string, with containerdPrograms, runs, servers int, profile bool)
 		return err
 	}
 	defer d.stop()
-	if err := p.calls(d, runs); err != nil {
+	return p.calls(d, n)
+}
+
+// shimMemory measures n shims of each kind while they serve.
+func shimMemory(bin string, with containerdPrograms, n int, profile bool) error {
+	d, err := startDaemon(with.name, with.bin, with.shims)
+	if err != nil {
 		return err
 	}
+	defer d.stop()
 	stock, shim, _ := arms(bin, profile)
-	return d.shimMemory(servers, shim, stock)
+	return d.shimMemory(n, shim, stock) // ours first: it loads the profile that the stock arm's containers have too
 }
 
 // ctrRuns measures whole containers.

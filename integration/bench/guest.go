@@ -40,11 +40,12 @@ func inGuest(bin string) error {
 	}
 	return measureParts(
 		part{"wrapper", func() error { return starts(bin) }},
-		part{"shim", func() error { return shims(bin, inGuestPrograms, 20, 4, profiled) }},
+		part{"shim", func() error { return shimMemory(bin, inGuestPrograms, 4, profiled) }},
 		part{"ctr", func() error { return ctrRuns(bin, inGuestPrograms, 20, profiled) }},
 		part{"ctr", func() error { return ctrRuns(bin, containerdPrograms{name: "Debian's", bin: "/usr/bin"}, 16, profiled) }},
 		part{"load", func() error { return loads(ctx, compiler) }},
 		part{"hash", func() error { return byHash(ctx, compiler) }},
+		part{"status", func() error { return statuses(bin) }},
 	)
 }
 
@@ -182,19 +183,8 @@ func byHash(ctx context.Context, compiler *profile.Compiler) error {
 
 	var few, many []series
 	for _, n := range []int{10, 2000} {
-		// The parser starts once for all of them.
-		var text strings.Builder
-		for i := loaded(); i < n; i++ {
-			fmt.Fprintf(&text, "profile bench-many-%d { file, }\n", i)
-		}
-		if text.Len() > 0 {
-			path := "/tmp/bench/many" + strconv.Itoa(n)
-			if err := os.WriteFile(path, []byte(text.String()), 0o644); err != nil {
-				return err
-			}
-			if err := quiet("apparmor_parser", "-r", "-K", path); err != nil {
-				return err
-			}
+		if err := manyProfiles(n); err != nil {
+			return err
 		}
 		times, err := measure(200, move, ensure)
 		if err != nil {

@@ -61,7 +61,8 @@ func onHost(bin, dir string, with containerdPrograms) error {
 		part{"wrapper", func() error { return wrapped(bin, dir) }},
 		part{"ensure", func() error { return ensured(p) }},
 		part{"decide", func() error { return decided(dir) }},
-		part{"shim", func() error { return shims(bin, with, 200, 8, keptOnly) }},
+		part{"shim", func() error { return shimRuns(bin, with, 200) }},
+		part{"shim", func() error { return shimMemory(bin, with, 8, keptOnly) }},
 		part{"ctr", func() error { return ctrRuns(bin, with, 150, keptOnly) }},
 	)
 }

@@ -1,0 +1,238 @@
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+)
+
+// The same session through our shim and through the stock one: what it says, what containerd tells of it, and what is left
+// must be the same.
+func TestContainerdSession(t *testing.T) {
+	setPolicy(t, webPolicy)
+	inside.EachContainerd(t, func(t *testing.T, v inside.ContainerdVersion) {
+		c := inside.StartContainerd(t, v, inside.ContainerdConfig{})
+		first := prepareTask(t, c, inside.Stock) // makes directories that stay
+		first.MustCtr(t, "run", "--rm", "--rootfs", first.rootfs, first.ID, "/bin/true")
+		stock, ours := session(t, c, inside.Stock), session(t, c, inside.Shim)
+		for i := range max(len(stock), len(ours)) {
+			if i >= len(stock) || i >= len(ours) || stock[i] != ours[i] {
+				t.Errorf("they differ from the %d. of these on.\n--- stock\n%s\n--- ours\n%s", i+1, strings.Join(stock, "\n"),
+					strings.Join(ours[min(i, len(ours)):], "\n"))
+				break
+			}
+		}
+	})
+}
+
+// session gives what is to be seen of one session, without what differs each time.
+func session(t *testing.T, c *inside.Containerd, arm inside.Arm) (said []string) {
+	before := engineFiles(t)
+	events := watchEvents(t, c)
+	k := prepareTask(t, c, arm)
+	tasks := c.Tasks(t)
+	varying := regexp.MustCompile(regexp.QuoteMeta(k.ID) + `|` + regexp.QuoteMeta(filepath.Dir(k.rootfs)) + `|time="[^"]*"|fifo/\d+|\b[0-9a-f]{64}\b`)
+	say := func(format string, args ...any) {
+		said = append(said, varying.ReplaceAllString(fmt.Sprintf(format, args...), "X"))
+	}
+	ctr := func(stdin string, args ...string) {
+		t.Helper()
+		cmd := c.CtrCommand(args...)
+		cmd.Stdin = strings.NewReader(stdin)
+		o := inside.RunCommand(t, cmd)
+		say("ctr %s: exit code %d\nstdout: %s\nstderr: %s", strings.Join(args[:2], " "), o.Code, o.Stdout, o.Stderr)
+	}
+	run := func(options []string, command ...string) {
+		t.Helper()
+		args := append([]string{"run", "--rootfs"}, append(options, arm.Flags()...)...)
+		ctr("", append(append(args, "--annotation", "oci-apparmor/policy=web", k.rootfs, k.ID), command...)...)
+	}
+
+	log := filepath.Join(filepath.Dir(k.rootfs), "log")
+	run([]string{"--detach", "--log-uri", "file://" + log}, "/bin/sh", "-c", "echo out; echo err >&2; while :; do sleep 100; done")
+	waitFor(t, "the container to say its words", func() bool {
+		text, err := os.ReadFile(log)
+		return err == nil && strings.Count(string(text), "\n") >= 2
+	})
+	say("the log: %q", slices.Sorted(strings.Lines(read(t, log)))) // standard output and error come by two pipes
+	ctr("", "task", "exec", "--exec-id", "e1", k.ID, "/bin/sh", "-c", "echo out; echo err >&2; exit 3")
+	ctr("words", "task", "exec", "--exec-id", "e2", k.ID, "/bin/cat")
+	ctr("", "task", "exec", "--exec-id", "e3", k.ID, "/nosuch")
+	ctr("", "task", "exec", "--exec-id", "e4", k.ID, "/bin/sh", "-c", "kill -9 $$")
+	ctr("", "task", "pause", k.ID)
+	say("status: %s", taskStatus(t, k))
+	ctr("", "task", "resume", k.ID)
+	say("status: %s", taskStatus(t, k))
+
+	limit := int64(64 << 20)
+	resources, err := json.Marshal(specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = tasks.Update(tasks.Context(t), &tasksapi.UpdateTaskRequest{ContainerID: k.ID, Resources: &anypb.Any{
+		TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources", Value: resources,
+	}})
+	say("update: %v, memory.max %s", err, read(t, "/sys/fs/cgroup/default/"+k.ID+"/memory.max"))
+	_, err = tasks.Update(tasks.Context(t), &tasksapi.UpdateTaskRequest{ContainerID: k.ID, Resources: &anypb.Any{
+		TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources", Value: []byte("not json"),
+	}})
+	say("update: %v", err)
+	say("metrics: %s", metricKeys(t, k))
+	processes, err := tasks.ListPids(tasks.Context(t), &tasksapi.ListPidsRequest{ContainerID: k.ID})
+	say("%d processes: %v", len(processes.GetProcesses()), err)
+	ctr("", "task", "kill", "--exec-id", "nosuch", k.ID)
+	ctr("", "task", "delete", k.ID)
+	ctr("", "task", "kill", "--signal", "SIGKILL", k.ID)
+	k.waitStopped(t)
+	ctr("", "task", "delete", k.ID)
+	ctr("", "task", "delete", k.ID)
+	ctr("", "container", "delete", k.ID)
+
+	run([]string{"--rm"}, "/bin/sh", "-c", "echo out; echo err >&2; exit 42")
+	run([]string{"--rm"}, "/nosuch")
+	ctr("", "container", "delete", k.ID)
+	say("processes in containers: %d", len(inside.ContainerProcesses(t)))
+	waitFor(t, "the shims to end", func() bool { return len(inside.Shims(t)) == 0 })
+	say("left: %s", strings.Join(added(before, engineFiles(t)), "\n"))
+	for _, e := range events() {
+		say("event %s", e)
+	}
+	return said
+}
+
+// taskStatus gives the status of a task as ctr words it.
+func taskStatus(t *testing.T, k *task) string {
+	t.Helper()
+	for line := range strings.Lines(k.MustCtr(t, "task", "ls")) {
+		if words := strings.Fields(line); len(words) == 3 && words[0] == k.ID {
+			return words[2]
+		}
+	}
+	return "none"
+}
+
+// metricKeys gives the names of a task's metrics.
+func metricKeys(t *testing.T, k *task) string {
+	t.Helper()
+	var metrics any
+	if err := json.Unmarshal([]byte(k.MustCtr(t, "task", "metrics", "--format", "json", k.ID)), &metrics); err != nil {
+		t.Fatal(err)
+	}
+	var keys []string
+	var walk func(prefix string, value any)
+	walk = func(prefix string, value any) {
+		switch value := value.(type) {
+		case map[string]any:
+			for _, k := range slices.Sorted(maps.Keys(value)) {
+				walk(prefix+"."+k, value[k])
+			}
+		default: // counters are there while they are not zero, which changes: those of a kind count as one, io as none
+			kind := strings.Join(strings.Split(prefix, ".")[:min(2, strings.Count(prefix, ".")+1)], ".")
+			if kind != ".io" && !slices.Contains(keys, kind) {
+				keys = append(keys, kind)
+			}
+		}
+	}
+	walk("", metrics)
+	return strings.Join(keys, " ")
+}
+
+// engineFiles lists what is below containerd's directories, but for its content and metadata.
+func engineFiles(t *testing.T) map[string]bool {
+	t.Helper()
+	files := map[string]bool{}
+	for _, dir := range []string{inside.ContainerdState, inside.ContainerdRoot + "/io.containerd.runtime.v2.task"} {
+		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil {
+				if os.IsNotExist(err) {
+					return nil
+				}
+				return err
+			}
+			if entry.IsDir() && entry.Name() == "rootfs" {
+				return fs.SkipDir
+			}
+			files[fmt.Sprintf("%s %s", path, entry.Type())] = true
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return files
+}
+
+func added(before, after map[string]bool) (files []string) {
+	for _, f := range slices.Sorted(maps.Keys(after)) {
+		if !before[f] {
+			files = append(files, f)
+		}
+	}
+	return files
+}
+
+var (
+	eventWord  = regexp.MustCompile(`^\S+ \S+ \S+ \S+ \S+ (/\S+) (.*)$`)
+	eventField = regexp.MustCompile(`"(pid|exited_at|bundle|runtime|options)":("[^"]*"|\d+|\{[^{}]*(\{[^{}]*\}[^{}]*)*\}),?`)
+)
+
+// watchEvents begins to note the events of tasks and containers. The function waits for the last one of a session and
+// gives them, without what differs each time: those of each kind in their order, since two kinds come by two ways.
+func watchEvents(t *testing.T, c *inside.Containerd) func() []string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "events")
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	cmd := c.CtrCommand("events")
+	cmd.Stdout, cmd.Stderr = file, file
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	end := func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	}
+	t.Cleanup(end)
+	// It says nothing when it has begun to listen: events are made until one arrives.
+	waitFor(t, "ctr to hear of events", func() bool {
+		c.MustCtr(t, "namespace", "label", "default", fmt.Sprintf("listen=%d", os.Getpid()))
+		return read(t, path) != ""
+	})
+	return func() (events []string) {
+		last := func() int { return strings.Count(read(t, path), "/containers/delete") }
+		waitFor(t, "the event of the last deletion", func() bool { return last() >= 3 })
+		kinds := map[string][]string{}
+		for line := range strings.Lines(read(t, path)) {
+			m := eventWord.FindStringSubmatch(strings.TrimSpace(line))
+			if m == nil {
+				t.Errorf("no event: %q", line)
+				continue
+			}
+			kind := strings.Split(m[1], "/")[1]
+			if m[1] == "/tasks/exit" && slices.ContainsFunc(kinds[kind], func(e string) bool { return strings.HasPrefix(e, "/tasks/delete") }) {
+				// Of a container that ctr runs in the foreground, the shim tells the exit after it has answered ctr, which deletes
+				// the container and its shim then: containerd 2.4's, like ours, may come too late with it (task/service.go,
+				// handleProcessExit).
+				continue
+			}
+			kinds[kind] = append(kinds[kind], m[1]+" "+eventField.ReplaceAllString(m[2], ""))
+		}
+		return append(kinds["tasks"], kinds["containers"]...)
+	}
+}

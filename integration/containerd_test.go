@@ -340,37 +340,36 @@ func TestContainerdRestore(t *testing.T) {
 	inside.EachContainerd(t, func(t *testing.T, v inside.ContainerdVersion) {
 		c := inside.StartContainerd(t, v, inside.ContainerdConfig{})
 		tasks := c.Tasks(t)
-		eachArm(t, []inside.Arm{inside.Shim}, func(t *testing.T, arm inside.Arm) {
-			k := prepareTask(t, c, arm)
-			k.create(t, tasks, arm, "web", hostNetwork)
-			if _, err := tasks.CreateTask(t, k.ID, arm, ""); err != nil {
-				t.Fatal(err)
-			}
-			if err := tasks.StartTask(t, k.ID); err != nil {
-				t.Fatal(err)
-			}
-			wantTaskConfined(t, k, webTries, "web")
-			image := filepath.Join(t.TempDir(), "image")
-			k.MustCtr(t, "task", "checkpoint", "--exit", "--image-path", image, k.ID)
-			k.waitStopped(t)
-			k.MustCtr(t, "task", "delete", k.ID)
-			k.MustCtr(t, "container", "delete", k.ID)
-			wantNothingLeft(t)
+		arm := inside.Shim
+		k := prepareTask(t, c, arm)
+		k.create(t, tasks, arm, "web", hostNetwork)
+		if _, err := tasks.CreateTask(t, k.ID, arm, ""); err != nil {
+			t.Fatal(err)
+		}
+		if err := tasks.StartTask(t, k.ID); err != nil {
+			t.Fatal(err)
+		}
+		wantTaskConfined(t, k, webTries, "web")
+		image := filepath.Join(t.TempDir(), "image")
+		k.MustCtr(t, "task", "checkpoint", "--exit", "--image-path", image, k.ID)
+		k.waitStopped(t)
+		k.MustCtr(t, "task", "delete", k.ID)
+		k.MustCtr(t, "container", "delete", k.ID)
+		wantNothingLeft(t)
 
-			unload(t, "web")
-			k.create(t, tasks, arm, "", hostNetwork) // gets work, by the policy
-			if _, err := tasks.CreateTask(t, k.ID, arm, image); err != nil {
-				t.Fatal(err)
-			}
-			if err := tasks.StartTask(t, k.ID); err != nil {
-				t.Fatal(err)
-			}
-			os.Remove(k.said())
-			write(t, filepath.Join(k.rootfs, "tmp/again"), "")
-			wantTaskConfined(t, k, workTries, "work")
-			wantTaskExecConfined(t, k, workTries, "work")
-			k.remove(t)
-			wantNothingLeft(t)
-		})
+		unload(t, "web")
+		k.create(t, tasks, arm, "", hostNetwork) // gets work, by the policy
+		if _, err := tasks.CreateTask(t, k.ID, arm, image); err != nil {
+			t.Fatal(err)
+		}
+		if err := tasks.StartTask(t, k.ID); err != nil {
+			t.Fatal(err)
+		}
+		os.Remove(k.said())
+		write(t, filepath.Join(k.rootfs, "tmp/again"), "")
+		wantTaskConfined(t, k, workTries, "work")
+		wantTaskExecConfined(t, k, workTries, "work")
+		k.remove(t)
+		wantNothingLeft(t)
 	})
 }

@@ -492,7 +492,7 @@ func TestIdentifyTrustsOnlyTheEnginesKeys(t *testing.T) {
 		"oci-apparmor/policy":"all","oci-apparmor/policy.a":"for-a","oci-apparmor/policy.id":"for-id"}}`
 	for engine, want := range map[string]string{
 		policy.EngineContainerd: "kube-system p a i false for-a",
-		policy.EngineCRIO:       "default q b j true all",
+		policy.EngineCRIO:       "default q   true all",
 		policy.EngineDocker:     "  id  false for-id",
 		policy.EnginePodman:     "  id  false for-id",
 		policy.EngineOther:      "  id  false for-id",

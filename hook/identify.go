@@ -57,9 +57,11 @@ func (d *document) identify(w Wiring, id string) policy.Facts {
 	if keys, ok := trusted[w.Engine]; ok {
 		f.Namespace = d.annotations[keys.namespace]
 		f.Pod = d.annotations[keys.pod]
-		f.Container = d.annotations[keys.container]
-		f.Image = d.annotations[keys.image]
-		f.Sandbox = d.annotations[keys.kind] == "sandbox"
+		f.Container, f.Image = "", "" // a sandbox has neither, and what stands under their keys there may be its pod's
+		if f.Sandbox = d.annotations[keys.kind] == "sandbox"; !f.Sandbox {
+			f.Container = d.annotations[keys.container]
+			f.Image = d.annotations[keys.image]
+		}
 	}
 	lookup := func(key string) (string, bool) {
 		v, ok := d.annotations[key]

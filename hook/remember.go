@@ -96,10 +96,20 @@ func readRecord(path string) (*Record, error) {
 }
 
 // Forget drops what is remembered of a container that the runtime is about to delete. While its process is alive it
-// is kept, since the runtime may fail to delete it, and processes may be started in it: Sweep sees to it later.
+// is kept, since the runtime may fail to delete it, and processes may be started in it: Sweep sees to it later. It is
+// kept also when it is another process that is creating the container: one of the same id, which has come after it.
 func (h *Host) Forget(w Wiring, id string) {
+	unlock, err := h.lock()
+	if err != nil {
+		return
+	}
+	defer unlock()
+	path := h.recordPath(w, id)
+	if r, err := readRecord(path); err == nil && r.creating() && r.PID != os.Getpid() {
+		return
+	}
 	if pid, there := initOf(w, id); !there || pid >= 0 && !processAlive(pid, "") {
-		os.Remove(h.recordPath(w, id))
+		os.Remove(path)
 	}
 }
 

@@ -185,8 +185,8 @@ func TestRootIsOneHoweverItIsSpelled(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := a.root(tt.dialect); err != nil || got != dir+tt.want {
-			t.Errorf("%s: got %q and %v, want %q", tt.args, got, err, dir+tt.want)
+		if w, err := a.wiring(tt.dialect); err != nil || w.Root != dir+tt.want {
+			t.Errorf("%s: got %q and %v, want %q", tt.args, w.Root, err, dir+tt.want)
 		}
 	}
 

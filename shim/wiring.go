@@ -26,13 +26,7 @@ func (a *Args) wiring(d Dialect) (hook.Wiring, error) {
 	if err != nil {
 		return hook.Wiring{}, err
 	}
-	return hook.Wiring{Engine: engine(a.argv[0], root), Root: root}, nil
-}
-
-// WiringAt is the wiring of a call that came through no engine's link, by the root that the runtime gets.
-func WiringAt(root string) hook.Wiring {
-	root = resolve(root)
-	return hook.Wiring{Engine: EngineOf(root), Root: root}
+	return hook.Wiring{Engine: engine(a.argv[0], root), Root: ResolveRoot(root)}, nil
 }
 
 func engine(argv0, root string) string {
@@ -75,18 +69,13 @@ func EngineOf(root string) string {
 	return policy.EngineOther
 }
 
-// root gives the directory in which the runtime keeps its state, absolute and without links, so that a container is
-// known again whichever way its root is spelled.
+// root gives the directory in which the runtime keeps its state, absolute.
 func (a *Args) root(d Dialect) (string, error) {
 	root, ok := a.option("root")
 	if !ok {
 		root = defaultRoot(d)
 	}
-	root, err := filepath.Abs(root)
-	if err != nil {
-		return "", err
-	}
-	return resolve(root), nil
+	return filepath.Abs(root)
 }
 
 // defaultRoot is the root of a runtime that is called without one: runc's main.go and rootless_linux.go, and crun's
@@ -117,8 +106,9 @@ func runcHonoursXDG() bool {
 	return !ok || user != "root"
 }
 
-// resolve follows the links in a path as far as it exists.
-func resolve(path string) string {
+// ResolveRoot follows the links in a root as far as it exists, so that a container is known again whichever way its
+// runtime's root is spelled.
+func ResolveRoot(path string) string {
 	dir, missing := path, ""
 	for {
 		real, err := filepath.EvalSymlinks(dir)

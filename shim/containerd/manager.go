@@ -2,6 +2,7 @@ package containerd
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/policy"
 	wrapper "github.com/oci-apparmor/oci-apparmor/shim"
 )
 
@@ -83,16 +85,19 @@ func (m *shimManager) Info(ctx context.Context, in io.Reader) (*types.RuntimeInf
 	return m.Shim.Info(ctx, bytes.NewReader(input))
 }
 
-// wiring gives the engine, and the root that containerd's shim for runc gives to the runtime: that of its options, or
-// its own, with the container's namespace below it.
+// wiring gives the engine, which its namespace tells, and the root that containerd's shim for runc gives to the runtime:
+// that of its options, or its own, with the container's namespace below it.
 func wiring(ctx context.Context, opts *options.Options) (hook.Wiring, error) {
 	ns, err := namespaces.NamespaceRequired(ctx)
 	if err != nil {
 		return hook.Wiring{}, err
 	}
-	root := opts.GetRoot()
-	if root == "" {
-		root = process.RuncRoot
+	w := hook.Wiring{Engine: policy.EngineOther, Root: wrapper.ResolveRoot(filepath.Join(cmp.Or(opts.GetRoot(), process.RuncRoot), ns))}
+	switch ns {
+	case "k8s.io": // internal/cri/constants
+		w.Engine = policy.EngineContainerd
+	case "moby": // moby, daemon/config: DefaultContainersNamespace
+		w.Engine = policy.EngineDocker
 	}
-	return wrapper.WiringAt(filepath.Join(root, ns)), nil
+	return w, nil
 }

@@ -23,9 +23,12 @@ import (
 func runcOptions(sent *anypb.Any, bundle string) (*options.Options, error) {
 	opts := new(options.Options)
 	switch {
-	case len(sent.GetValue()) == 0:
 	case sent.MessageIs(opts):
-		return opts, proto.Unmarshal(sent.Value, opts)
+		if err := proto.Unmarshal(sent.Value, opts); err != nil {
+			return nil, err
+		}
+		return opts, notOurWrapper(opts.BinaryName)
+	case len(sent.GetValue()) == 0:
 	case sent.MessageIs((*runtimeoptions.Options)(nil)):
 		generic := new(runtimeoptions.Options)
 		if err := proto.Unmarshal(sent.Value, generic); err != nil {
@@ -38,8 +41,11 @@ func runcOptions(sent *anypb.Any, bundle string) (*options.Options, error) {
 		return nil, fmt.Errorf("it takes runtime options of type %s or %s, not %q", opts.ProtoReflect().Descriptor().FullName(),
 			(*runtimeoptions.Options)(nil).ProtoReflect().Descriptor().FullName(), sent.GetTypeUrl())
 	}
+	if err := notOurWrapper(opts.BinaryName); err != nil {
+		return nil, err
+	}
 	if !opts.SystemdCgroup && bundle != "" {
-		// containerd and Docker work out the cgroup driver for runc's own type only, yet write the path for systemd.
+		// Also where nothing was sent, as by Docker. containerd and Docker work out the cgroup driver for runc's own type only, yet write the path for systemd.
 		systemd, err := systemdCgroup(bundle)
 		if err != nil {
 			return nil, err
@@ -49,13 +55,26 @@ func runcOptions(sent *anypb.Any, bundle string) (*options.Options, error) {
 	return opts, nil
 }
 
+// notOurWrapper refuses the OCI runtime wrapper as the shim's runtime: the two would decide upon each container twice.
+func notOurWrapper(binary string) error {
+	if !filepath.IsAbs(binary) {
+		return nil
+	}
+	real, err := filepath.EvalSymlinks(binary)
+	if err == nil && filepath.Base(real) == "oci-apparmor-runtime" {
+		return fmt.Errorf("BinaryName is %s, which is oci-apparmor-runtime: this shim does its work; name runc or crun, or leave "+
+			"the option out", binary)
+	}
+	return nil
+}
+
 // pack gives options as containerd's shim for runc takes them in a message: what was sent, if that is of its type, and
 // nil where nothing was sent or found out.
 func pack(sent *anypb.Any, opts *options.Options) (*anypb.Any, error) {
 	switch {
 	case sent.MessageIs(opts):
 		return sent, nil
-	case len(sent.GetValue()) == 0 && !opts.SystemdCgroup:
+	case len(sent.GetValue()) == 0 && proto.Size(opts) == 0:
 		return nil, nil
 	}
 	return anypb.New(opts)

@@ -122,6 +122,12 @@ func TestOptionsOfOurOwnTypeAreTranslated(t *testing.T) {
 		"a value of another kind": {
 			sent: sent(t, &runtimeoptions.Options{ConfigBody: []byte("SystemdCgroup = \"yes\"\n")}), err: "SystemdCgroup",
 		},
+		"our own wrapper for a runtime": {
+			sent: sent(t, &options.Options{BinaryName: wrapperAt(t)}), err: "this shim does its work",
+		},
+		"our own wrapper for a runtime, in TOML": {
+			sent: sent(t, &runtimeoptions.Options{ConfigBody: fmt.Appendf(nil, "BinaryName = %q\n", wrapperAt(t))}), err: "this shim does its work",
+		},
 		"another type": {
 			sent: &anypb.Any{TypeUrl: "example.org/v1.Options", Value: []byte{1}}, err: `"example.org/v1.Options"`,
 		},
@@ -157,6 +163,20 @@ func TestOptionsOfOurOwnTypeAreTranslated(t *testing.T) {
 	if _, err := runcOptions(sent(t, &emptypb.Empty{}), ""); err != nil {
 		t.Errorf("a message without anything in it: %v", err)
 	}
+}
+
+// wrapperAt makes a link as the README has it, to a file in the OCI runtime wrapper's place.
+func wrapperAt(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	link := filepath.Join(dir, "runc")
+	if err := os.WriteFile(filepath.Join(dir, "oci-apparmor-runtime"), nil, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("oci-apparmor-runtime", link); err != nil {
+		t.Fatal(err)
+	}
+	return link
 }
 
 // Whatever comes for options, Create must not end the shim, which serves a whole pod.

@@ -2,76 +2,65 @@ package containerd
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 
-	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
-	"github.com/containerd/containerd/api/types/runc/options"
-	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/runc"
 	runccmd "github.com/containerd/go-runc"
 	"golang.org/x/sys/unix"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
-	wrapper "github.com/oci-apparmor/oci-apparmor/shim"
 )
 
 // CRIU gives restored processes the label that they had when they were saved, unless the runtime's restore is told
-// another by --lsm-profile, for which go-runc has no place. So the runtime of a restored container is the shim itself,
-// which adds that and becomes the real one.
+// another by --lsm-profile, for which go-runc has no place. So the runtime of a container that is restored under a label
+// of ours is the shim itself, which adds that and becomes the real one.
 
-// asRuntime is the path by which the shim calls itself as a runtime. The kernel takes it to the program of the process
-// that makes the call.
-const asRuntime = "/proc/self/exe"
+// restorer is a link to the shim in the container's bundle, under which it is called as a runtime. Beside it stands the
+// link runtime, to the real one.
+const restorer = "/oci-apparmor/restore"
+
+func asRuntime() bool { return strings.HasSuffix(os.Args[0], restorer) }
 
 // What containerd set for our thread must hold for the runtime, such as the signal that it gets when the shim dies
 // (PR_SET_PDEATHSIG); an execve from another thread would lose it.
 func init() {
-	if os.Args[0] == asRuntime {
+	if asRuntime() {
 		runtime.LockOSThread()
 	}
 }
 
-// createRestored is Create for a container from a checkpoint that gets a label of ours. Its restore comes with Start.
-func (s *service) createRestored(ctx context.Context, r *taskapi.CreateTaskRequest, opts *options.Options) (
-	*taskapi.CreateTaskResponse, error) {
-	real, err := exec.LookPath(cmp.Or(opts.BinaryName, runccmd.DefaultCommand))
+// restoreBy makes the links in a bundle for the runtime of that name, and gives what to call in its place.
+func restoreBy(name, bundle string) (string, error) {
+	real, err := exec.LookPath(cmp.Or(name, runccmd.DefaultCommand))
 	if err != nil {
-		return nil, refusal("create", r.ID, err)
+		return "", err
 	}
-	if err := os.Setenv(wrapper.RuntimeVar, real); err != nil { // all containers of a shim have the same
-		return nil, refusal("create", r.ID, err)
-	}
-	named := opts.BinaryName
-	opts.BinaryName = asRuntime
-	if r.Options, err = anypb.New(opts); err != nil {
-		return nil, refusal("create", r.ID, err)
-	}
-	resp, err := s.TTRPCTaskService.Create(ctx, r)
+	self, err := os.Executable()
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	// Whoever deletes the container after this shim has died has not our environment.
-	opts.BinaryName = named
-	if err := runc.WriteOptions(r.Bundle, opts); err != nil {
-		return nil, refusal("create", r.ID, err)
+	link := filepath.Join(bundle, restorer)
+	if err := os.Mkdir(filepath.Dir(link), 0o700); err != nil {
+		return "", err
 	}
-	if err := runc.WriteRuntime(r.Bundle, named); err != nil {
-		return nil, refusal("create", r.ID, err)
+	if err := os.Symlink(real, filepath.Join(filepath.Dir(link), "runtime")); err != nil {
+		return "", err
 	}
-	return resp, nil
+	return link, os.Symlink(self, link)
 }
 
 // becomeRuntime is the shim as a runtime, called by go-runc. It returns only when that fails.
 func becomeRuntime(argv, env []string) error {
-	real := os.Getenv(wrapper.RuntimeVar)
-	argv, err := withLabel(argv)
+	real, err := os.Readlink(filepath.Join(filepath.Dir(argv[0]), "runtime"))
 	if err != nil {
+		return err
+	}
+	if argv, err = withLabel(argv); err != nil {
 		return err
 	}
 	argv[0] = filepath.Base(real)

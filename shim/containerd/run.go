@@ -26,7 +26,7 @@ const RuntimeType = "io.containerd.apparmor.v2"
 // Run is the shim: argv is its command line, its name included. It gives the status to exit with; where containerd's
 // code fails, that ends the process itself, with status 1 and a line on standard error.
 func Run(ctx context.Context, host wrapper.Host, argv []string) int {
-	if argv[0] == asRuntime {
+	if asRuntime() {
 		fmt.Fprintln(os.Stderr, "oci-apparmor:", becomeRuntime(argv, os.Environ()))
 		return 1
 	}

@@ -87,7 +87,11 @@ func (c call) serveOldStart(ctx context.Context, m shim.Shim) (served bool, err 
 		return false, err
 	}
 	// The shim's server, and containerd's cleanup after a shim that died, find the socket by this file in the bundle.
-	if err := os.WriteFile("address", []byte(result.Address), 0o600); err != nil {
+	const address, tmp = "address", ".address"
+	if err := os.WriteFile(tmp, []byte(result.Address), 0o600); err != nil {
+		return false, err
+	}
+	if err := os.Rename(tmp, address); err != nil {
 		return false, err
 	}
 	_, err = os.Stdout.WriteString(result.Address)

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/task"
 	"github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/containerd/containerd/v2/pkg/shutdown"
@@ -17,6 +18,8 @@ import (
 	"github.com/containerd/plugin"
 	"github.com/containerd/plugin/registry"
 	"github.com/containerd/ttrpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
@@ -58,12 +61,18 @@ type service struct {
 	taskapi.TTRPCTaskService
 	host wrapper.Host
 
-	mu      sync.Mutex
-	wirings map[string]hook.Wiring // of the containers that were created here, by id
+	mu         sync.Mutex
+	containers map[string]container // by id, from before the runtime creates one until it is deleted
+}
+
+// container is what the shim has to know of one.
+type container struct {
+	wiring hook.Wiring
+	label  string // that Create gave it; empty where the engine's choice was kept
 }
 
 func newService(runc taskapi.TTRPCTaskService, host wrapper.Host) *service {
-	return &service{TTRPCTaskService: runc, host: host, wirings: make(map[string]hook.Wiring)}
+	return &service{TTRPCTaskService: runc, host: host, containers: make(map[string]container)}
 }
 
 // RegisterTTRPC serves versions 2 and 3 of the task service. They have the same calls with the same fields.
@@ -83,60 +92,81 @@ func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*ta
 	if err != nil {
 		return nil, refusal("create", r.ID, err)
 	}
+	if !s.add(r.ID, container{wiring: w}) {
+		return nil, errgrpc.ToGRPCf(errdefs.ErrAlreadyExists, "container %s", r.ID)
+	}
+	resp, err := s.create(ctx, r, w, opts)
+	if err != nil {
+		s.remove(r.ID)
+	}
+	return resp, err
+}
+
+func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest, w hook.Wiring, opts *options.Options) (
+	*taskapi.CreateTaskResponse, error) {
 	out, err := s.host.Prepare(ctx, w, r.ID, r.Bundle)
 	if err != nil {
 		return nil, refusal("create", r.ID, err)
 	}
 	warn(ctx, "create", r.ID, out.Warning)
-	if r.Options, err = pack(r.Options, opts); err != nil {
-		return nil, refusal("create", r.ID, err)
-	}
-	var resp *taskapi.CreateTaskResponse
+	// containerd may ask for a process in the container before the inner Create is back.
+	s.set(r.ID, container{wiring: w, label: out.Label})
 	if r.Checkpoint != "" && out.Label != "" {
-		resp, err = s.createRestored(ctx, r, opts)
-	} else {
-		resp, err = s.TTRPCTaskService.Create(ctx, r)
+		opts.BinaryName, err = restoreBy(opts.BinaryName, r.Bundle)
+		r.Options = nil // to be packed anew
+	}
+	if err == nil {
+		r.Options, err = pack(r.Options, opts)
 	}
 	if err != nil {
 		s.host.Forget(w, r.ID)
-		return nil, err
+		return nil, refusal("create", r.ID, err)
 	}
-	s.know(r.ID, w)
-	return resp, nil
+	resp, err := s.TTRPCTaskService.Create(ctx, r)
+	if err != nil {
+		s.host.Forget(w, r.ID)
+	}
+	return resp, err
 }
 
 // Start starts a created container, or a process that Exec added to it, if the profiles are still what they must be.
 func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.StartResponse, error) {
-	if w, ok := s.wiring(r.ID); ok {
-		var warning string
-		var err error
-		if r.ExecID == "" {
-			warning, err = s.host.Start(ctx, w, r.ID)
-		} else {
-			_, warning, _, err = s.host.Exec(ctx, w, r.ID)
-		}
-		if err != nil {
-			return nil, refusal("start", r.ID, err)
-		}
-		warn(ctx, "start", r.ID, warning)
+	c, err := s.get(r.ID)
+	if err != nil {
+		return nil, err
 	}
+	var warning string
+	if r.ExecID == "" {
+		warning, err = s.host.Start(ctx, c.wiring, r.ID)
+	} else {
+		_, warning, _, err = s.host.Exec(ctx, c.wiring, r.ID)
+	}
+	if err != nil {
+		return nil, refusal("start", r.ID, err)
+	}
+	warn(ctx, "start", r.ID, warning)
 	return s.TTRPCTaskService.Start(ctx, r)
 }
 
 // Exec adds a process to a container, under the container's label, whatever label the engine writes.
 func (s *service) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emptyResponse, error) {
-	if w, ok := s.wiring(r.ID); ok {
-		label, _, ours, err := s.host.Exec(ctx, w, r.ID) // Start will say the warning
+	c, err := s.get(r.ID)
+	if err != nil {
+		return nil, err
+	}
+	label, _, ours, err := s.host.Exec(ctx, c.wiring, r.ID) // Start will say the warning
+	if err != nil {
+		return nil, refusal("exec", r.ID, err)
+	}
+	if !ours && c.label != "" { // its record was lost
+		label, ours = c.label, true
+	}
+	if ours {
+		spec, err := hook.SetProcessProfile(r.GetSpec().GetValue(), label)
 		if err != nil {
-			return nil, refusal("exec", r.ID, err)
+			return nil, refusal("exec", r.ID, fmt.Errorf("its process spec: %w", err))
 		}
-		if ours {
-			spec, err := hook.SetProcessProfile(r.GetSpec().GetValue(), label)
-			if err != nil {
-				return nil, refusal("exec", r.ID, fmt.Errorf("its process spec: %w", err))
-			}
-			r.Spec = &anypb.Any{TypeUrl: r.GetSpec().GetTypeUrl(), Value: spec}
-		}
+		r.Spec = &anypb.Any{TypeUrl: r.GetSpec().GetTypeUrl(), Value: spec}
 	}
 	return s.TTRPCTaskService.Exec(ctx, r)
 }
@@ -147,32 +177,51 @@ func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskap
 	if err != nil || r.ExecID != "" {
 		return resp, err
 	}
-	if w, ok := s.wiring(r.ID); ok {
-		s.mu.Lock()
-		delete(s.wirings, r.ID)
-		s.mu.Unlock()
-		s.host.Forget(w, r.ID)
-		s.host.Sweep(w) // of what was killed before it could forget
+	if c, err := s.get(r.ID); err == nil {
+		s.host.Forget(c.wiring, r.ID)
+		s.host.Sweep(c.wiring) // of what was killed before it could forget
+		s.remove(r.ID)
 	}
 	return resp, nil
 }
 
-func (s *service) know(id string, w hook.Wiring) {
+// add takes an id for a container, unless it is taken.
+func (s *service) add(id string, c container) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.wirings[id] = w
+	if _, taken := s.containers[id]; taken {
+		return false
+	}
+	s.containers[id] = c
+	return true
 }
 
-func (s *service) wiring(id string) (hook.Wiring, bool) {
+func (s *service) set(id string, c container) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w, ok := s.wirings[id]
-	return w, ok
+	s.containers[id] = c
+}
+
+func (s *service) remove(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.containers, id)
+}
+
+// get gives a container of this shim. Of one that it does not know it could not say what label a process must get.
+func (s *service) get(id string) (container, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.containers[id]
+	if !ok {
+		return c, errgrpc.ToGRPCf(errdefs.ErrNotFound, "container not created")
+	}
+	return c, nil
 }
 
 // refusal makes an error for containerd, which shows its text to whoever started the container.
 func refusal(command, id string, err error) error {
-	return errgrpc.ToGRPC(fmt.Errorf("%s: %w", wrapper.Message(command, id, err.Error()), errdefs.ErrFailedPrecondition))
+	return status.Error(codes.FailedPrecondition, wrapper.Message(command, id, err.Error()))
 }
 
 func warn(ctx context.Context, command, id, text string) {

@@ -62,9 +62,14 @@ type oci struct {
 	spec  string // of the last Exec
 	opts  *anypb.Any
 	err   error // of Create
+
+	creating func() // is called while Create is at it
 }
 
 func (r *oci) Create(_ context.Context, q *taskv3.CreateTaskRequest) (*taskv3.CreateTaskResponse, error) {
+	if r.creating != nil {
+		r.creating()
+	}
 	r.calls, r.opts = append(r.calls, "create "+q.ID), q.Options
 	return &taskv3.CreateTaskResponse{Pid: 42}, r.err
 }
@@ -120,14 +125,14 @@ func TestLifeOfATask(t *testing.T) {
 	_, err = s.Delete(ctx, &taskv3.DeleteRequest{ID: "c"})
 	must(err)
 
-	const root = ` "" /nonexistent/k8s.io`
+	const root = ` "containerd" /nonexistent/k8s.io`
 	wantCalls(t, "node", n.calls, "prepare c"+root, "start c"+root, "exec c"+root, "exec c"+root, "forget c"+root, "sweep "+root)
 	wantCalls(t, "runc", inner.calls, "create c", "start c", "exec c", "start ce", "delete ce", "delete c")
 	if want := `{"args":["sh"],"apparmorProfile":"web","more":1.50}`; inner.spec != want {
 		t.Errorf("runc gets the process %s, want %s", inner.spec, want)
 	}
-	if len(s.wirings) != 0 {
-		t.Errorf("remembers %v", s.wirings)
+	if len(s.containers) != 0 {
+		t.Errorf("remembers %v", s.containers)
 	}
 }
 
@@ -137,6 +142,11 @@ func TestEngineOfATask(t *testing.T) {
 		s, _, ctx, dir := serve(t, n)
 		if _, err := s.Create(namespaces.WithNamespace(ctx, ns), &taskv3.CreateTaskRequest{ID: "c", Bundle: dir}); err != nil {
 			t.Fatal(err)
+		}
+		if _, err := s.Create(namespaces.WithNamespace(ctx, ns), &taskv3.CreateTaskRequest{
+			ID: "d", Bundle: dir, Options: sent(t, &options.Options{Root: "/nonexistent"}),
+		}); err != nil || !strings.HasPrefix(n.calls[1], fmt.Sprintf("prepare d %q ", want)) {
+			t.Errorf("namespace %s, another root: %q (%v), want engine %q", ns, n.calls, err, want)
 		}
 		if got := n.calls[0]; !strings.HasPrefix(got, fmt.Sprintf("prepare c %q ", want)) || !strings.HasSuffix(got, "/containerd/runc/"+ns) {
 			t.Errorf("namespace %s: %s, want engine %q", ns, got, want)
@@ -180,8 +190,20 @@ func TestRefusalsReachTheEngineAndNotTheRuntime(t *testing.T) {
 			_, err := s.Exec(ctx, &taskv3.ExecProcessRequest{ID: "c", ExecID: "e", Spec: &anypb.Any{Value: []byte("[]")}})
 			return err
 		},
+		"start of a container that is not there": func(s *service, ctx context.Context, _ string) error {
+			_, err := s.Start(ctx, &taskv3.StartRequest{ID: "other"})
+			return ours(err)
+		},
+		"exec in a container that is not there": func(s *service, ctx context.Context, _ string) error {
+			_, err := s.Exec(ctx, &taskv3.ExecProcessRequest{ID: "other", Spec: &anypb.Any{Value: []byte("{}")}})
+			return ours(err)
+		},
+		"create of one that is there": func(s *service, ctx context.Context, dir string) error {
+			_, err := s.Create(ctx, &taskv3.CreateTaskRequest{ID: "c", Bundle: dir})
+			return ours(err)
+		},
 		"options that are none": func(s *service, ctx context.Context, dir string) error {
-			_, err := s.Create(ctx, &taskv3.CreateTaskRequest{ID: "c", Bundle: dir, Options: &anypb.Any{TypeUrl: "x", Value: []byte("y")}})
+			_, err := s.Create(ctx, &taskv3.CreateTaskRequest{ID: "new", Bundle: dir, Options: &anypb.Any{TypeUrl: "x", Value: []byte("y")}})
 			return err
 		},
 	}
@@ -208,6 +230,45 @@ func TestRefusalsReachTheEngineAndNotTheRuntime(t *testing.T) {
 	}
 }
 
+// ours makes of containerd's usual answers one that the test takes.
+func ours(err error) error {
+	native := errgrpc.ToNative(err)
+	if errdefs.IsNotFound(native) || errdefs.IsAlreadyExists(native) {
+		return refusal("call", "c", native)
+	}
+	return err
+}
+
+func TestExecThatOvertakesCreateIsConfined(t *testing.T) {
+	s, inner, ctx, dir := serve(t, &node{label: "web"})
+	inner.creating = func() {
+		if _, err := s.Exec(ctx, &taskv3.ExecProcessRequest{ID: "c", Spec: &anypb.Any{Value: []byte("{}")}}); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := s.Create(ctx, &taskv3.CreateTaskRequest{ID: "c", Bundle: dir}); err != nil {
+		t.Fatal(err)
+	}
+	if want := `{"apparmorProfile":"web"}`; inner.spec != want {
+		t.Errorf("runc gets the process %s, want %s", inner.spec, want)
+	}
+}
+
+func TestExecInAContainerWhoseRecordIsLostIsConfined(t *testing.T) {
+	n := &node{label: "web"}
+	s, inner, ctx, dir := serve(t, n)
+	if _, err := s.Create(ctx, &taskv3.CreateTaskRequest{ID: "c", Bundle: dir}); err != nil {
+		t.Fatal(err)
+	}
+	n.label = "" // so Exec says that it is none of ours
+	if _, err := s.Exec(ctx, &taskv3.ExecProcessRequest{ID: "c", Spec: &anypb.Any{Value: []byte("{}")}}); err != nil {
+		t.Fatal(err)
+	}
+	if want := `{"apparmorProfile":"web"}`; inner.spec != want {
+		t.Errorf("runc gets the process %s, want %s", inner.spec, want)
+	}
+}
+
 func TestContainerThatRuncCouldNotCreateIsForgotten(t *testing.T) {
 	n := &node{label: "web"}
 	s, inner, ctx, dir := serve(t, n)
@@ -218,8 +279,8 @@ func TestContainerThatRuncCouldNotCreateIsForgotten(t *testing.T) {
 	if last := n.calls[len(n.calls)-1]; !strings.HasPrefix(last, "forget c ") {
 		t.Errorf("the last call was %q", last)
 	}
-	if len(s.wirings) != 0 {
-		t.Errorf("remembers %v", s.wirings)
+	if len(s.containers) != 0 {
+		t.Errorf("remembers %v", s.containers)
 	}
 }
 

@@ -106,6 +106,9 @@ func session(t *testing.T, c *inside.Containerd, arm inside.Arm) (said []string)
 	ctr("", "container", "delete", k.ID)
 	say("processes in containers: %d", len(inside.ContainerProcesses(t)))
 	waitFor(t, "the shims to end", func() bool { return len(inside.Shims(t)) == 0 })
+	if records, err := filepath.Glob("/run/oci-apparmor/containers/*.json"); err != nil || len(records) > 0 {
+		t.Errorf("records of containers are left: %q (%v)", records, err)
+	}
 	say("left: %s", strings.Join(added(before, engineFiles(t)), "\n"))
 	for _, e := range events() {
 		say("event %s", e)

@@ -152,7 +152,7 @@ func (s *story) play() error {
 	}
 	if err := s.steps(
 		worked{"cat", "/etc/oci-apparmor/policy.yaml"},
-		says("The profile demo-web allows everything but to write below /etc:"),
+		says("The profile demo-web allows every file but to write below /etc:"),
 		worked{"cat", "/etc/oci-apparmor/profiles/demo-web"},
 		worked{"oci-apparmor", "policy", "apply", "--quiet"},
 	); err != nil {

@@ -208,7 +208,9 @@ func buildContainerd(ctx context.Context) (containerdPrograms, error) {
 }
 
 // inGuestPrograms are the same in a guest.
-var inGuestPrograms = containerdPrograms{name: guest.Containerd24.Version, bin: "/usr/local/containerd/bin", shims: "/usr/local/containerd/shims"}
+var inGuestPrograms = containerdPrograms{
+	name: guest.Containerd24.Version, bin: "/usr/local/containerd/bin", shims: "/usr/local/containerd/shims",
+}
 
 // Which policies the containers get: on a kernel with AppArmor a profile, that the stock arm has as well, so that the
 // kernel has the same work; on a kernel without, the one that leaves the engine's choice as it is.
@@ -222,7 +224,8 @@ func arms(bin string, profile bool) (stock, shim, wrapper arm) {
 	const byType = "io.containerd.runc.v2"
 	stock = arm{"the stock shim", []string{"--runtime", byType}}
 	shim = arm{"our shim", []string{"--runtime", filepath.Join(bin, "containerd-shim-apparmor-v2")}}
-	wrapper = arm{"the stock shim with our wrapper", []string{"--runtime", byType, "--runc-binary", filepath.Join(bin, "oci-apparmor-runtime")}}
+	wrapper = arm{"the stock shim with our wrapper",
+		[]string{"--runtime", byType, "--runc-binary", filepath.Join(bin, "oci-apparmor-runtime")}}
 	if profile {
 		stock.flags = append(stock.flags, "--apparmor-profile", "docker-default")
 	} else {
@@ -238,7 +241,10 @@ func kept(a arm) arm {
 
 // shimRuns measures the shim's file, and short runs of it.
 func shimRuns(bin string, with containerdPrograms, n int) error {
-	p := shimPrograms{ours: filepath.Join(bin, "containerd-shim-apparmor-v2"), stock: filepath.Join(with.shims, "containerd-shim-runc-v2")}
+	p := shimPrograms{
+		ours:  filepath.Join(bin, "containerd-shim-apparmor-v2"),
+		stock: filepath.Join(with.shims, "containerd-shim-runc-v2"),
+	}
 	if err := p.sizes(); err != nil {
 		return err
 	}

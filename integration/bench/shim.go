@@ -219,7 +219,7 @@ func (d *daemon) shimMemory(n int, arms ...arm) error {
 		return nil
 	}
 	time.Sleep(5 * time.Second)
-	if err := look("5 s after the start", "the second garbage collection adds 0.5 MB to a shim, and some of the stock ones have not come to it"); err != nil {
+	if err := look("5 s after the start", "a shim's second garbage collection adds 0.5 MB, and some have not come to it yet"); err != nil {
 		return err
 	}
 	for _, cs := range running {

@@ -103,7 +103,7 @@ func TestProfileLoad(t *testing.T) {
 		unload(t, "work")
 		inside.LoadProfile(t, loose("work"))
 		c := inside.NewBundle(t, names("work")).Start(t, rt.bare)
-		wantFailure(t, 3, 2, []string{"profile work is loaded with other content, and not by oci-apparmor", "--replace", "nothing was loaded"},
+		wantFailure(t, 3, 2, []string{"work is loaded with other content, and not by oci-apparmor", "--replace", "nothing was loaded"},
 			"profile", "load", web, work)
 		wantConfined(t, c, freeTries, "work")
 		inside.MustRun(t, "oci-apparmor", "profile", "load", "--replace", work)
@@ -147,9 +147,12 @@ func TestProfileLoadRefuses(t *testing.T) {
 		"a fault":                            {textIn(t, dir, "fault", "profile web {\n  file\n}\n"), "fault:3: "},
 	} {
 		t.Run(name, func(t *testing.T) {
-			wantFailure(t, 1, 2, []string{tc.says, nothing}, "profile", "load", web, tc.path)
+			wantFailure(t, 1, 2, []string{tc.says, nothing}, "profile", "load", tc.path)
 		})
 	}
+	t.Run("the last of several", func(t *testing.T) {
+		wantFailure(t, 1, 2, []string{"fault:3: ", nothing}, "profile", "load", web, filepath.Join(dir, "fault"))
+	})
 	t.Run("a full disk", func(t *testing.T) {
 		if err := os.MkdirAll("/run/oci-apparmor", 0o700); err != nil {
 			t.Fatal(err)
@@ -466,7 +469,8 @@ func TestProfileCheckAdvice(t *testing.T) {
 	if o := inside.Run(t, "oci-apparmor", "profile", "check", "--strict", page); o.Code != 1 {
 		t.Errorf("with --strict: exit code %d", o.Code)
 	}
-	if out := inside.MustRun(t, "oci-apparmor", "profile", "check", textIn(t, dir, "web", texts["web"])); strings.Contains(out, "warning:") {
+	web := textIn(t, dir, "web", texts["web"])
+	if out := inside.MustRun(t, "oci-apparmor", "profile", "check", web); strings.Contains(out, "warning:") {
 		t.Errorf("of a profile without fault:\n%s", out)
 	}
 
@@ -474,20 +478,17 @@ func TestProfileCheckAdvice(t *testing.T) {
 	bare := func(name, rules string) string {
 		return "abi <abi/3.0>,\nprofile " + name + " flags=(attach_disconnected) {\n  file,\n  capability,\n  umount,\n" + rules + "}\n"
 	}
-	for _, name := range []string{"one", "two"} {
-		path := textIn(t, dir, name, bare(name, ""))
-		rules := ""
-		for line := range strings.Lines(inside.MustRun(t, "oci-apparmor", "profile", "check", path)) {
-			if _, advice, ok := strings.Cut(line, ": add "); ok {
-				rules += "  " + strings.TrimSuffix(strings.TrimSpace(advice), " [peers]") + "\n"
-			}
+	one, rules := textIn(t, dir, "one", bare("one", "")), ""
+	for line := range strings.Lines(inside.MustRun(t, "oci-apparmor", "profile", "check", one)) {
+		if _, advice, ok := strings.Cut(line, ": add "); ok {
+			rules += "  " + strings.TrimSuffix(strings.TrimSpace(advice), " [peers]") + "\n"
 		}
-		write(t, path, bare(name, rules))
-		if out := inside.MustRun(t, "oci-apparmor", "profile", "check", path); strings.Contains(out, "warning:") {
-			t.Errorf("with the advised rules:\n%s", out)
-		}
-		inside.MustRun(t, "oci-apparmor", "profile", "load", path)
 	}
+	write(t, one, bare("one", rules))
+	if out := inside.MustRun(t, "oci-apparmor", "profile", "check", one); strings.Contains(out, "warning:") {
+		t.Errorf("with the advised rules:\n%s", out)
+	}
+	inside.MustRun(t, "oci-apparmor", "profile", "load", one, textIn(t, dir, "two", bare("two", rules)))
 	for _, label := range []string{"one", "one//&two"} {
 		c := inside.NewBundle(t, names(label)).Start(t, armsOf(t, "runc").bare)
 		wantLabel(t, c, strings.Split(label, "//&")...)

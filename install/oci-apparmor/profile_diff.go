@@ -157,14 +157,15 @@ func (n *node) sameContent(ctx context.Context, a, b side) (equal bool, why stri
 		if a.kernel == b.kernel {
 			return true, one.Hash, nil
 		}
-		return false, fmt.Sprintf("the kernel's hash of %s is %s, of %s %s, and a hash is over the name, too", quoted(a.kernel), one.Hash,
-			quoted(b.kernel), other.Hash), nil
+		return false, fmt.Sprintf("the kernel's hash of %s is %s, of %s %s, and a hash is over the name, too", quoted(a.kernel),
+			one.Hash, quoted(b.kernel), other.Hash), nil
 	case b.compiled == nil || a.kernel == "" && a.compiled == nil:
-		return false, "", &failure{cannot, errors.New("whether both do the same cannot be told without apparmor_parser and the kernel's " +
-			"features")}
+		return false, "", &failure{cannot, errors.New("whether both do the same cannot be told without apparmor_parser and the " +
+			"kernel's features")}
 	case a.kernel != "":
 		if b.compiled[0].Name != a.kernel {
-			return false, fmt.Sprintf("%s defines profile %s, and content can only be compared under one name", b.is, b.compiled[0].Name), nil
+			return false, fmt.Sprintf("%s defines profile %s, and content can only be compared under one name", b.is,
+				b.compiled[0].Name), nil
 		}
 		found, err := n.kernel.Check(kernel.Profile{Name: a.kernel, Compiled: b.compiled})
 		if err != nil {

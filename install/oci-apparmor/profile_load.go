@@ -20,9 +20,8 @@ import (
 )
 
 type loadOptions struct {
-	names            []string
-	replace, dryRun  bool
-	quiet, noWarning bool
+	names                  []string
+	replace, dryRun, quiet bool
 }
 
 func loadCommand(n *node) *cobra.Command {
@@ -125,7 +124,7 @@ func (n *node) loadFiles(ctx context.Context, o loadOptions, paths []string) err
 			err = commits[i]()
 		}
 		if err != nil {
-			return partlyLoaded(files[:i], want[i].Name, n.loadRefused(err))
+			return partlyLoaded(files[:i], want[i].Name, loadRefused(want[i].Name, err))
 		}
 		if o.quiet {
 			continue
@@ -208,15 +207,15 @@ func (n *node) mayLoad(ctx context.Context, p kernel.Profile, o loadOptions) err
 	if err == nil || errors.Is(err, errAsked) {
 		return nil
 	}
-	return n.loadRefused(err)
+	return loadRefused(p.Name, err)
 }
 
-// loadRefused puts what Ensure says of drift into the words of this command, which has no policy file.
-func (n *node) loadRefused(err error) error {
+// loadRefused puts what Ensure says of drift into the words of this command, which has no policy file. What it says of a
+// child that is left over stays as it is: to replace the profile does not end that.
+func loadRefused(name string, err error) error {
 	if !errors.Is(err, kernel.ErrDrift) || strings.Contains(err.Error(), "change_hat") {
 		return err
 	}
-	name, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "profile "), ":")
 	return fmt.Errorf("profile %s is loaded with other content, and not by oci-apparmor: give --replace to put this one in its "+
 		"place, which holds for everything that runs under it", name)
 }

@@ -126,7 +126,8 @@ func (n *node) kernelHas(j *shownJSON) error {
 	}
 	main, _, _ := strings.Cut(j.Name, "//")
 	j.Loaded = &loadedJSON{
-		Mode: d.Mode, Hash: d.Hash, Since: d.Since.UTC().Round(time.Second), By: n.loadedBy(main), Attach: d.Attach, Children: d.Children,
+		Mode: d.Mode, Hash: d.Hash, Since: d.Since.UTC().Round(time.Second), By: n.loadedBy(main),
+		Attach: d.Attach, Children: d.Children,
 	}
 	tasks, err := n.kernel.Tasks()
 	if err != nil {

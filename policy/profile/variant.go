@@ -50,5 +50,6 @@ func FindVariant(template, name string) (Variant, error) {
 		}
 		known = append(known, v.Template+" "+v.Name)
 	}
-	return Variant{}, fmt.Errorf("there is no variant %s of %s: there is %s", quote(name), quote(template), strings.Join(known, ", "))
+	return Variant{}, fmt.Errorf("there is no variant %s of %s: there is %s", quote(name), quote(template),
+		strings.Join(known, ", "))
 }

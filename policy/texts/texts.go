@@ -43,7 +43,9 @@ type Compiled struct {
 func New(text []byte, b profile.Blob) Text {
 	t := Text{Name: b.Profiles[0].Name, Text: string(text)}
 	for _, c := range b.Profiles {
-		t.Compiled = append(t.Compiled, Compiled{c.Name, c.Mode.String(), hex.EncodeToString(c.SHA1[:]), hex.EncodeToString(c.SHA256[:])})
+		t.Compiled = append(t.Compiled, Compiled{
+			c.Name, c.Mode.String(), hex.EncodeToString(c.SHA1[:]), hex.EncodeToString(c.SHA256[:]),
+		})
 	}
 	return t
 }

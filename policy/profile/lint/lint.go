@@ -23,7 +23,7 @@ type Warning struct {
 var Checks = map[string]string{
 	"abi":                 "the text names no ABI",
 	"attach-disconnected": "the flag without which files that were opened outside of the container are denied",
-	"peers":               "rules by which processes signal and trace each other, alone and in a stack, and by which the runtime stops them",
+	"peers":               "rules by which processes reach each other, alone and in a stack, and by which the runtime stops them",
 	"usr-merge":           "paths in /bin, /sbin and /lib*, which are links in most images",
 	"link":                "paths that lead over a symbolic link, of which the kernel sees the target only",
 	"busybox":             "denied programs that are parts of /bin/busybox in images such as Alpine's",
@@ -431,7 +431,8 @@ func (l *linter) usrMerge(f fileRule, p, missing string) {
 }
 
 // directories are what patterns without a slash at their end mean and do not match.
-var directories = strings.Fields("/bin /boot /dev /etc /home /lib /media /mnt /opt /proc /root /run /sbin /srv /sys /tmp /usr /var")
+var directories = strings.Fields("/bin /boot /dev /etc /home /lib /media /mnt /opt /proc /root /run /sbin /srv " +
+	"/sys /tmp /usr /var")
 
 // nothing looks for deny rules that match nothing, or not what they seem to.
 func (l *linter) nothing() {

@@ -38,6 +38,12 @@ policies:
   hands-off: {profile: keep}
 assign:
   - sandbox: true
+    container: [trusted]
+    policy: hands-off
+  - sandbox: true
+    image: ["trusted.test/*"]
+    policy: hands-off
+  - sandbox: true
     namespace: [fenced]
     policy: pause
   - namespace: [kept]

@@ -29,12 +29,15 @@ var common = []string{
 // docker is its daemon and its command, which Debian keeps apart since trixie.
 var docker = []string{"docker.io", "docker-cli"}
 
+// webserver is what the example of Docker's manual needs.
+var webserver = []string{"nginx", "iputils-ping"}
+
 // Guests are the machines that the project is tested on, oldest first. A package that all of them need goes into common;
 // forky is Debian's testing suite, where packages come and go, so what tests can do without belongs into Optional.
 var Guests = []Guest{
-	{Suite: "bookworm", Packages: common, Optional: []string{"criu"}},
-	{Suite: "trixie", Packages: slices.Concat(common, docker), Optional: []string{"criu"}},
-	{Suite: "forky", Packages: common, Optional: slices.Concat(docker, []string{"criu"})},
+	{Suite: "bookworm", Packages: slices.Concat(common, webserver), Optional: []string{"criu"}},
+	{Suite: "trixie", Packages: slices.Concat(common, docker, webserver), Optional: []string{"criu"}},
+	{Suite: "forky", Packages: common, Optional: slices.Concat(docker, webserver, []string{"criu"})},
 }
 
 // Select gives the guests that a comma-separated list of suites names, in the order of Guests; "all" names every one.

@@ -146,9 +146,14 @@ func initOf(w Wiring, id string) (pid int, there bool) {
 		_, err := os.Lstat(dir)
 		return -1, !errors.Is(err, fs.ErrNotExist)
 	}
+	return pidIn(data), true
+}
+
+// pidIn gives the pid in a runtime's state, or in the beginning of one; -1 where there is none.
+func pidIn(data []byte) (pid int) {
 	pid = -1
 	d := document{data: data}
-	err = d.parse(func(dec *jsontext.Decoder) error {
+	err := d.parse(func(dec *jsontext.Decoder) error {
 		_, err := object(dec, nil, func(key string) error {
 			if key != "init_process_pid" && key != "pid" {
 				return dec.SkipValue()
@@ -156,17 +161,17 @@ func initOf(w Wiring, id string) (pid int, there bool) {
 			v, _, err := value(dec)
 			if err == nil {
 				if pid, err = strconv.Atoi(string(v)); err == nil {
-					err = errFound // near the beginning of many kilobytes
+					err = errFound // what else there is may be long
 				}
 			}
 			return err
 		})
 		return err
 	})
-	if err != nil && !errors.Is(err, errFound) {
-		pid = -1
+	if !errors.Is(err, errFound) {
+		return -1
 	}
-	return pid, true
+	return pid
 }
 
 var errFound = errors.New("found")

@@ -22,25 +22,21 @@ func BenchmarkGather(b *testing.B) {
 	for i := range mounts {
 		mounts[i] = map[string]string{"destination": fmt.Sprint("/some/where/", i), "type": "bind", "source": fmt.Sprint("/from/else/where/", i)}
 	}
-	state := map[string]any{"config": map[string]any{"mounts": mounts}}
+	rest, err := json.Marshal(mounts)
+	if err != nil {
+		b.Fatal(err)
+	}
 	for i := range containers {
 		id := fmt.Sprintf("%064x", i)
 		m.prepare("containerd/runc/k8s.io", id)
 		pid := 1000 + i
 		m.process(pid, "web (enforce)", "/kubepods/burstable/pod1/"+id, fmt.Sprintf("pid:[%d]", pid))
-		state["id"], state["init_process_pid"] = id, pid
-		data, err := json.Marshal(state)
-		if err != nil {
-			b.Fatal(err)
-		}
-		m.write("run/containerd/runc/k8s.io/"+id+"/state.json", string(data))
+		m.write("run/containerd/runc/k8s.io/"+id+"/state.json",
+			fmt.Sprintf(`{"id":%q,"init_process_pid":%d,"config":{"mounts":%s}}`, id, pid, rest)) // in runc's order
 		config := filepath.Join(m.dir, "bundles", id, "config.json")
-		data, err = json.Marshal(map[string]any{"process": struct{}{}, "mounts": mounts, "annotations": map[string]string{
-			"io.kubernetes.cri.sandbox-namespace": "lab", "io.kubernetes.cri.sandbox-name": "pod"}})
-		if err != nil {
-			b.Fatal(err)
-		}
-		if err := os.WriteFile(config, data, 0o644); err != nil {
+		spec := fmt.Appendf(nil, `{"process":{},"mounts":%s,"annotations":{"io.kubernetes.cri.sandbox-namespace":"lab",`+
+			`"io.kubernetes.cri.sandbox-name":"pod"},"linux":{"namespaces":[]}}`, rest)
+		if err := os.WriteFile(config, spec, 0o644); err != nil {
 			b.Fatal(err)
 		}
 	}

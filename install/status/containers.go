@@ -42,7 +42,6 @@ type Container struct {
 
 	record *hook.Record
 	cgroup string // that holds its processes, and no other's; empty where not known
-	pidns  string // the same, for its PID namespace
 }
 
 // State is where a container is in its life.
@@ -175,11 +174,8 @@ func place(k *kernel.Kernel, proc string, all []Container, tasks []kernel.Task) 
 	for _, t := range tasks {
 		groups[t.PID] = k.Cgroup(t.PID)
 	}
-	host := namespace(proc, "self")
 	byGroup := make(map[string]int)
 	byInit := make(map[int]int)
-	byNamespace := make(map[string]int)
-	const shared = -1
 	for i := range all {
 		c := &all[i]
 		group, alive := groups[c.PID]
@@ -189,7 +185,7 @@ func place(k *kernel.Kernel, proc string, all []Container, tasks []kernel.Task) 
 			c.State, c.PID = Stopped, 0
 		default:
 			c.State = Running
-			if _, err := os.Lstat(filepath.Join(c.Root, c.ID, "exec.fifo")); err == nil { // runc's and crun's, until start
+			if _, err := os.Lstat(c.Root + "/" + c.ID + "/exec.fifo"); err == nil { // runc's and crun's, until start
 				c.State = Created
 			}
 		}
@@ -200,21 +196,15 @@ func place(k *kernel.Kernel, proc string, all []Container, tasks []kernel.Task) 
 		if c.cgroup = own(group, c.ID); c.cgroup != "" {
 			byGroup[c.cgroup] = i
 		}
-		c.pidns = namespace(proc, strconv.Itoa(c.PID))
-		if _, ok := byNamespace[c.pidns]; ok || c.pidns == host || c.pidns == "" {
-			i = shared
-		}
-		byNamespace[c.pidns] = i
 	}
+	namespaces := pidNamespaces{proc: proc, host: namespace(proc, "self"), inits: byInit}
 	for _, t := range tasks {
 		i, ok := byInit[t.PID]
 		if !ok {
 			i, ok = above(byGroup, groups[t.PID])
 		}
-		if !ok && len(byNamespace) > 0 {
-			if i, ok = byNamespace[namespace(proc, strconv.Itoa(t.PID))]; i == shared {
-				ok = false
-			}
+		if !ok {
+			i, ok = namespaces.container(t.PID)
 		}
 		if !ok {
 			id := kernel.ContainerID(groups[t.PID])
@@ -243,6 +233,36 @@ func b2i(b bool) int {
 		return 1
 	}
 	return 0
+}
+
+// pidNamespaces finds containers by the PID namespaces of their first processes. It asks for these only when a process
+// is in none of the machine's, and in no control group of a container's.
+type pidNamespaces struct {
+	proc, host string
+	inits      map[int]int // containers by their first processes
+	known      map[string]int
+}
+
+const shared = -1
+
+// container gives the container that a process is in the namespace of, where that is no other container's.
+func (p *pidNamespaces) container(pid int) (i int, ok bool) {
+	ns := namespace(p.proc, strconv.Itoa(pid))
+	if ns == "" || ns == p.host || len(p.inits) == 0 {
+		return 0, false
+	}
+	if p.known == nil {
+		p.known = make(map[string]int)
+		for init, i := range p.inits {
+			ns := namespace(p.proc, strconv.Itoa(init))
+			if _, ok := p.known[ns]; ok {
+				i = shared
+			}
+			p.known[ns] = i
+		}
+	}
+	i, ok = p.known[ns]
+	return i, ok && i != shared
 }
 
 // namespace names the PID namespace of a process; empty where it is gone.

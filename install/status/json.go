@@ -135,27 +135,28 @@ func (c *Container) json() containerJSON {
 func terminalSafe(data []byte, spaced bool) []byte {
 	out := make([]byte, 0, len(data)+len(data)/8)
 	inString := false
-	for len(data) > 0 {
-		r, n := utf8.DecodeRune(data)
-		switch {
-		case r == '\\' && len(data) > 1:
-			n = 2
-			out = append(out, data[:n]...)
-		case r > 0xffff:
-			a, b := utf16.EncodeRune(r)
-			out = fmt.Appendf(out, `\u%04x\u%04x`, a, b)
-		case r >= 0x7f:
-			out = fmt.Appendf(out, `\u%04x`, r)
-		default:
-			out = append(out, byte(r))
-			if r == '"' {
-				inString = !inString
+	done := 0 // as far as data is in out
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case c == '\\':
+			i++ // what follows it ends no string
+		case c == '"':
+			inString = !inString
+		case spaced && !inString && (c == ',' || c == ':'):
+			out = append(append(out, data[done:i+1]...), ' ')
+			done = i + 1
+		case c >= 0x7f:
+			r, n := utf8.DecodeRune(data[i:])
+			out = append(out, data[done:i]...)
+			if r > 0xffff {
+				a, b := utf16.EncodeRune(r)
+				out = fmt.Appendf(out, `\u%04x\u%04x`, a, b)
+			} else {
+				out = fmt.Appendf(out, `\u%04x`, r)
 			}
-			if spaced && !inString && (r == ',' || r == ':') {
-				out = append(out, ' ')
-			}
+			i += n - 1
+			done = i + 1
 		}
-		data = data[n:]
 	}
-	return out
+	return append(out, data[done:]...)
 }

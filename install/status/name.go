@@ -3,11 +3,10 @@ package status
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/policy"
@@ -71,13 +70,19 @@ func (n *Node) bundles(c *Container) []string {
 	}
 }
 
+// maxSpec bounds the specs that are read, in bytes.
+const maxSpec = 16 << 20
+
+// readSpec reads a spec, which is an engine's file in an engine's directory.
 func readSpec(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO is not waited for
+	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	return hook.ReadSpec(f)
+	if !info.Mode().IsRegular() || info.Size() > maxSpec {
+		return nil, fmt.Errorf("%s is no spec", path)
+	}
+	return os.ReadFile(path)
 }
 
 // nameByStorage names the containers of Podman and CRI-O as their common list of containers does.

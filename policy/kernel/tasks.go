@@ -154,7 +154,12 @@ func (k *Kernel) Command(pid int) string {
 // Cgroup gives the path of a process's control group: that of version 2, or on a node with version 1 only that of the
 // first hierarchy which has one. Empty where it is gone or in none.
 func (k *Kernel) Cgroup(pid int) string {
-	text, err := readWhole(k.proc() + "/" + strconv.Itoa(pid) + "/cgroup")
+	file := k.proc() + "/" + strconv.Itoa(pid) + "/cgroup"
+	var buf [1024]byte
+	text, err := readOnce(file, 0, buf[:])
+	if len(text) == len(buf) {
+		text, err = readWhole(file)
+	}
 	if err != nil {
 		return ""
 	}

@@ -100,6 +100,10 @@ func nginxImage(t *testing.T, kind string) (root string) {
 		}
 		programs["top"] = "/usr/bin"
 		link("dash", "bin/sh")
+		write(t, root+"/script", "#!/bin/sh\n")
+		if err := os.Chmod(root+"/script", 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for name, dir := range programs {
 		path := program(t, name)
@@ -249,6 +253,11 @@ func TestContainerdNginx(t *testing.T) {
 			wantLabelText(t, "nginx", inside.Label(t, w.pid), "docker-nginx")
 			w.wantServes(t)
 			w.wantDenied(t)
+			for _, command := range [][]string{{"bash", "-c", "/script"}, {"sh", "-c", "true"}} { // what no profile can deny
+				if o := w.exec(command...); o.Code != 0 {
+					t.Errorf("%q: %+v", command, o)
+				}
+			}
 		})
 	}
 	// The manual's own profile, on an image that it was not written for: docker-nginx-today says what is wrong.

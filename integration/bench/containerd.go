@@ -295,7 +295,7 @@ func ctrRuns(bin string, with containerdPrograms, n int, profile bool) error {
 		return err
 	}
 	marks, whys := []float64{1.03, 1.10, 0}, []string{"", "containerd's shim calls the runtime four times for it (create, start, delete, " +
-		"delete --force), and each starts one Go program more, which a busy machine and emulation make dearer than the rest", ""}
+		"delete --force), and each time one Go program more starts, which takes 2 ms on a machine at rest", ""}
 	if with.shims == "" {
 		marks[0] = 0 // the shims are made of different versions
 	}

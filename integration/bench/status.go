@@ -105,16 +105,16 @@ func statuses(bin string) error {
 	}
 	times, err := measure(20,
 		func() error { return quiet("aa-status", "--json") },
-		func() error { return quiet(status, "status", "--json") },
-		func() error { return quiet(status, "status", "--json", "--show=profiles") },
-		func() error { return quiet(status, "version") })
+		func() error { return quiet(status, "status", "--json", "--show=profiles,processes") },
+		func() error { return quiet(status, "status", "--json") })
 	if err != nil {
 		return err
 	}
 	what := fmt.Sprintf("%d profiles, %d containers", loaded(), containers)
-	ratio("status, its containers included ÷ aa-status", 1, times[1], times[0], what, "")
-	ratio("status --show=profiles ÷ aa-status", 0, times[2], times[0], what, "")
-	ratio("a program that does nothing ÷ aa-status", 0, times[3], times[0], what, "")
+	ratio("status of profiles and processes ÷ aa-status", 1, times[1], times[0], what, "")
+	ratio("status, its containers included ÷ aa-status", 1, times[2], times[0], what,
+		"aa-status does not know of containers; a record, a state and a control group are read of each, and emulation makes "+
+			"system calls 5 to 15 times dearer")
 	return nil
 }
 

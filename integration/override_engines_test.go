@@ -49,8 +49,8 @@ func TestContainerdPodAppArmorProfile(t *testing.T) {
 	inside.EachContainerd(t, func(t *testing.T, v inside.ContainerdVersion) {
 		_, engine := startCRI(t, v)
 		apply(t, overridePolicy)
-		inside.LoadProfile(t, byHand) // the engine wants to see it before we are called
-		pod := engine.Pod(t, inside.Shim.Name)
+		inside.LoadProfile(t, byHand)          // the engine wants to see it before we are called
+		pod := engine.Pod(t, inside.Type.Name) // which every containerd heeds: see ignoresRuntimePath
 		c := startPodContainer(t, pod, "floored-1", inside.WithAppArmor("localhost/by-hand"))
 		wantPodConfined(t, c, byHandFlooredTries, "base//&by-hand (enforce)")
 		wantExecSyncConfined(t, c, byHandFlooredTries, "base//&by-hand (enforce)")

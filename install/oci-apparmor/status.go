@@ -106,7 +106,7 @@ func statusCommand(n *node) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.BoolVar(&enabled, "enabled", false, "print nothing: the exit code is 0 where AppArmor is enabled, else 1")
-	f.StringVar(&o.show, "show", "", "show only `PART`: profiles, processes, containers, or all")
+	f.StringVar(&o.show, "show", "", "show only `PARTS`: some of profiles, processes and containers with commas between them, or all")
 	f.BoolVar(&o.count, "count", false, "print numbers only: of profiles and of processes, or of what --show says")
 	f.StringVar(&o.mode, "filter.mode", "", "only what is in a mode that matches this `expression`")
 	f.StringVar(&o.profiles, "filter.profiles", "", "only profiles and processes under profiles whose names match this `expression`")
@@ -142,15 +142,22 @@ func (o *statusOptions) parts() (status.Show, error) {
 		return status.Show{Profiles: !o.watch, Processes: !o.watch, Containers: o.watch || !o.count}, nil
 	case "all":
 		return status.Show{Profiles: true, Processes: true, Containers: !o.count}, nil
-	case "profiles":
-		return status.Show{Profiles: true}, nil
-	case "processes":
-		return status.Show{Processes: true}, nil
-	case "containers":
-		return status.Show{Containers: true}, nil
 	}
-	return status.Show{}, &failure{untellable,
-		fmt.Errorf("--show %q: it is one of profiles, processes, containers and all", o.show)}
+	var show status.Show
+	for part := range strings.SplitSeq(o.show, ",") {
+		switch part {
+		case "profiles":
+			show.Profiles = true
+		case "processes":
+			show.Processes = true
+		case "containers":
+			show.Containers = true
+		default:
+			return show, &failure{untellable, fmt.Errorf("--show %q: it is all, or some of profiles, processes and containers with "+
+				"commas between them", o.show)}
+		}
+	}
+	return show, nil
 }
 
 func (o *statusOptions) filter() (status.Filter, error) {

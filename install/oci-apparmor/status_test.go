@@ -128,6 +128,7 @@ func TestStatus(t *testing.T) {
 	m.note("numbers, as aa-status gives them to scripts")
 	m.run("status", "--count")
 	m.run("status", "--count", "--show=containers")
+	m.run("status", "--count", "--show=profiles,processes,containers")
 	m.run("status", "--count", "--json")
 	for _, c := range countOptions {
 		m.run("status", "--"+c.name)
@@ -142,7 +143,7 @@ func TestStatus(t *testing.T) {
 	m.note("what cannot be told, and wrong command lines")
 	m.write("run/containers/x.json", "{")
 	m.run("status", "--show=containers", "--count", "--json")
-	for _, args := range [][]string{{"--filter.mode", `\(`}, {"--show=all of it"}, {"--shwo"}, {"please"}} {
+	for _, args := range [][]string{{"--filter.mode", `\(`}, {"--show=profiles,all"}, {"--shwo"}, {"please"}} {
 		if code, out := m.run(append([]string{"status"}, args...)...); code != untellable || out != "" {
 			t.Errorf("%q: exit code %d, output %q", args, code, out)
 		}

@@ -23,11 +23,14 @@ type Guest struct {
 // mount is not part of Debian's util-linux, and minimal systems do without it.
 var common = []string{
 	"linux-image-cloud-amd64", "apparmor", "runc", "crun", "containerd",
-	"busybox-static", "iproute2", "kmod", "mount", "procps", "strace", "util-linux",
+	"busybox-static", "iproute2", "kmod", "mount", "procps", "strace", "systemd", "util-linux",
 }
 
 // docker is its daemon and its command, which Debian keeps apart since trixie.
 var docker = []string{"docker.io", "docker-cli"}
+
+// podman comes without what it only recommends: containers of tests need no network.
+var podman = []string{"podman"}
 
 // webserver is what the example of Docker's manual needs.
 var webserver = []string{"nginx", "iputils-ping"}
@@ -36,8 +39,8 @@ var webserver = []string{"nginx", "iputils-ping"}
 // forky is Debian's testing suite, where packages come and go, so what tests can do without belongs into Optional.
 var Guests = []Guest{
 	{Suite: "bookworm", Packages: slices.Concat(common, webserver), Optional: []string{"criu"}},
-	{Suite: "trixie", Packages: slices.Concat(common, docker, webserver), Optional: []string{"criu"}},
-	{Suite: "forky", Packages: common, Optional: slices.Concat(docker, webserver, []string{"criu"})},
+	{Suite: "trixie", Packages: slices.Concat(common, docker, podman, webserver), Optional: []string{"criu"}},
+	{Suite: "forky", Packages: common, Optional: slices.Concat(docker, podman, webserver, []string{"criu"})},
 }
 
 // Select gives the guests that a comma-separated list of suites names, in the order of Guests; "all" names every one.

@@ -73,7 +73,7 @@ func TestListedChoiceThatIsLoadedByHand(t *testing.T) {
 		t.Errorf("remembered %+v, %v", r, err)
 	}
 	for name, ask := range map[string]func() error{
-		"start": func() error { _, err := n.Start(t.Context(), n.wiring, "c1"); return err },
+		"start": func() error { _, _, err := n.Start(t.Context(), n.wiring, "c1"); return err },
 		"exec": func() error {
 			label, _, ours, err := n.Exec(t.Context(), n.wiring, "c1")
 			if label != "base//&by-hand" || !ours {
@@ -101,7 +101,7 @@ func TestListedChoiceThatIsLoadedByHand(t *testing.T) {
 	}
 	n.machine.Remove(t, "by-hand")
 	n.machine.Load(t, kerneltest.Blob("of somebody", "by-hand"))
-	if _, err := n.Start(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "by-hand was removed") {
+	if _, _, err := n.Start(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "by-hand was removed") {
 		t.Errorf("start after it was removed and loaded: %v", err)
 	}
 	if _, _, _, err := n.Exec(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "by-hand") {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
@@ -224,25 +225,25 @@ func TestStartNeedsTheProfileOfCreate(t *testing.T) {
 	if _, err := n.Prepare(t.Context(), n.wiring, "c1", bundle(t, "work", "")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.Start(t.Context(), n.wiring, "c1"); err != nil {
+	if _, _, err := n.Start(t.Context(), n.wiring, "c1"); err != nil {
 		t.Fatal(err)
 	}
 	n.machine.Load(t, kerneltest.Blob("loosened", "work"))
-	warning, err := n.Start(t.Context(), n.wiring, "c1")
-	if err != nil || !strings.Contains(warning, "work") {
+	warning, ours, err := n.Start(t.Context(), n.wiring, "c1")
+	if err != nil || !ours || !strings.Contains(warning, "work") {
 		t.Errorf("after it was replaced by hand: %q, %v; want it put right with a warning", warning, err)
 	}
 
 	n.machine.Remove(t, "base")
-	if _, err := n.Start(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "profile base was removed") {
+	if _, _, err := n.Start(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "profile base was removed") {
 		t.Errorf("after the floor was removed: %v", err)
 	}
 	n.machine.Load(t, kerneltest.Blob("v1", "base"))
-	if _, err := n.Start(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "profile base was removed") {
+	if _, _, err := n.Start(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "profile base was removed") {
 		t.Errorf("after the floor was removed and loaded again: %v", err)
 	}
-	if _, err := n.Start(t.Context(), n.wiring, "not-ours"); err != nil {
-		t.Errorf("a container that we did not create: %v", err)
+	if _, ours, err := n.Start(t.Context(), n.wiring, "not-ours"); err != nil || ours {
+		t.Errorf("a container that we did not create: ours %v, %v", ours, err)
 	}
 }
 
@@ -392,6 +393,61 @@ func TestForget(t *testing.T) {
 				t.Errorf("remembered: %v", ours)
 			}
 		})
+	}
+}
+
+func TestContainerWhoseSpecCannotBeWrittenIsForgotten(t *testing.T) {
+	n := newNode(t)
+	deep := t.TempDir() // so deep that the name of config.json is as long as names may be, and no longer one is
+	const longest = unix.PathMax - 1 - len("/config.json")
+	for len(deep) < longest-200 {
+		deep += "/" + strings.Repeat("d", 100)
+	}
+	deep += "/" + strings.Repeat("d", longest-len(deep)-1)
+	if err := os.MkdirAll(deep, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(bundle(t, "work", ""), "config.json"), filepath.Join(deep, "config.json")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", deep); !errors.Is(err, unix.ENAMETOOLONG) {
+		t.Fatalf("gave %v, want that no other file could be made beside config.json", err)
+	}
+	if left, err := filepath.Glob(n.Containers + "/*.json"); err != nil || len(left) > 0 {
+		t.Errorf("it is remembered: %q (%v)", left, err)
+	}
+}
+
+// A shim lives while containers of its come and go.
+func TestDropForgetsAContainerWhoseCreatorLives(t *testing.T) {
+	n := newNode(t)
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", bundle(t, "work", "")); err != nil {
+		t.Fatal(err)
+	}
+	r, err := n.Recall(n.wiring, "c1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.PID = os.Getppid()
+	r.Started, _ = startOf(r.PID)
+	if err := os.WriteFile(n.recordPath(n.wiring, "c1"), r.marshal(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.Forget(n.wiring, "c1")
+	if _, err := n.Recall(n.wiring, "c1"); err != nil {
+		t.Errorf("one that may be in the making was forgotten: %v", err)
+	}
+	n.created(t, "c1", os.Getpid())
+	n.Drop(n.wiring, "c1")
+	if _, err := n.Recall(n.wiring, "c1"); err != nil {
+		t.Errorf("one that runs was dropped: %v", err)
+	}
+	if err := os.RemoveAll(filepath.Join(n.wiring.Root, "c1")); err != nil {
+		t.Fatal(err)
+	}
+	n.Drop(n.wiring, "c1")
+	if _, err := n.Recall(n.wiring, "c1"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("one that is gone is remembered: %v", err)
 	}
 }
 

@@ -13,24 +13,30 @@ import (
 )
 
 // Start checks a created container before its process runs: its profile must have been in the kernel without a break,
-// since a removed one leaves the process unconfined even if it is loaded again, and it must have our content.
-func (h *Host) Start(ctx context.Context, w Wiring, id string) (warning string, err error) {
+// since a removed one leaves the process unconfined even if it is loaded again, and it must have our content. It gives
+// ours=false for a container whose label is not by our policy, or of which nothing is remembered.
+func (h *Host) Start(ctx context.Context, w Wiring, id string) (warning string, ours bool, err error) {
 	r, err := h.Recall(w, id)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+		warning, err = h.startUnknown(ctx, w, id)
+		return warning, false, err
 	}
-	if err != nil || r.Label == "" {
-		return "", err
+	if err != nil {
+		return "", true, err
+	}
+	if r.Label == "" {
+		return "", false, nil
 	}
 	removed, err := h.removed(r)
 	if err != nil {
-		return "", err
+		return "", true, err
 	}
 	if removed != "" {
-		return "", fmt.Errorf("profile %s was removed from the kernel after the container was created: its process would "+
+		return "", true, fmt.Errorf("profile %s was removed from the kernel after the container was created: its process would "+
 			"run unconfined, also if the profile is loaded again; delete the container and create it anew", removed)
 	}
-	return h.verify(ctx, r)
+	warning, err = h.verify(ctx, r)
+	return warning, true, err
 }
 
 // Exec gives the label for another process in a container: the container's, its content verified again. It gives
@@ -58,6 +64,25 @@ func (h *Host) Exec(ctx context.Context, w Wiring, id string) (label, warning st
 	return r.Label, warning, true, err
 }
 
+// startUnknown is Start for a container of which nothing is remembered: none of ours, or one whose record was lost. What
+// is pending for its process tells, where the kernel shows that, and "unconfined" is what a removed profile becomes there.
+func (h *Host) startUnknown(ctx context.Context, w Wiring, id string) (warning string, err error) {
+	pid, there := initOf(w, id)
+	if !there || pid <= 0 {
+		return "", nil
+	}
+	pending, ok := h.Kernel.Pending(pid)
+	if !ok {
+		return "", nil
+	}
+	if pending.Mode == "" {
+		return "", fmt.Errorf("its process would run unconfined, and nothing is remembered of it in %s that says it may: its "+
+			"profile may have been removed from the kernel; delete the container and create it anew", h.Containers)
+	}
+	_, warning, err = h.ensureOurs(ctx, pending)
+	return warning, err
+}
+
 // execUnknown is Exec for a container of which nothing is remembered. One of ours whose record was lost has profiles on
 // its process that are ours, or that a rule lists, and the kernel tells.
 func (h *Host) execUnknown(ctx context.Context, w Wiring, id string) (label, warning string, ours bool, err error) {
@@ -69,20 +94,25 @@ func (h *Host) execUnknown(ctx context.Context, w Wiring, id string) (label, war
 	if err != nil { // it has ended, or there is no AppArmor to confine it
 		return "", "", false, nil
 	}
+	names, warning, err := h.ensureOurs(ctx, current)
+	return policy.Label(names...), warning, len(names) > 0 || err != nil, err
+}
+
+// ensureOurs is ensure for those profiles of a label that are ours, or that a rule lists, and names them.
+func (h *Host) ensureOurs(ctx context.Context, l kernel.Label) (names []string, warning string, err error) {
 	gen, err := h.Store.Current()
 	if errors.Is(err, store.ErrNone) {
-		return "", "", false, nil
+		return nil, "", nil
 	}
 	if err != nil {
-		return "", "", true, err
+		return nil, "", err
 	}
 	var profiles []policy.Profile
-	var names []string
-	for _, name := range current.Components {
+	for _, name := range l.Components {
 		p, ok := gen.Index.Profile(name)
 		if !ok {
 			if ok, err = gen.Index.Lists(name); err != nil {
-				return "", "", true, err
+				return nil, "", err
 			}
 			p = policy.Profile{Name: name, ByHand: true}
 		}
@@ -91,10 +121,10 @@ func (h *Host) execUnknown(ctx context.Context, w Wiring, id string) (label, war
 		}
 	}
 	if len(names) == 0 {
-		return "", "", false, nil
+		return nil, "", nil
 	}
 	_, warnings, err := h.ensure(ctx, gen, profiles)
-	return policy.Label(names...), join(warnings...), true, err
+	return names, join(warnings...), err
 }
 
 // removed names the first profile of a container's label that was removed from the kernel since the container was

@@ -39,6 +39,9 @@ func (h *Host) Prepare(ctx context.Context, w Wiring, id, bundle string) (Outcom
 	}
 	if out.Label != "" {
 		if err := spec.setProfile(out.Label); err != nil {
+			if w.Root != "" {
+				h.Forget(w, id)
+			}
 			return Outcome{}, err
 		}
 	}

@@ -99,13 +99,21 @@ func readRecord(path string) (*Record, error) {
 // is kept, since the runtime may fail to delete it, and processes may be started in it: Sweep sees to it later. It is
 // kept also when it is another process that is creating the container: one of the same id, which has come after it.
 func (h *Host) Forget(w Wiring, id string) {
+	h.forget(w, id, func(r *Record) bool { return r.creating() && r.PID != os.Getpid() })
+}
+
+// Drop is Forget for a container that its engine has given up, so that none of its id can be in the making. What created
+// it may live: a shim serves all of a pod's containers.
+func (h *Host) Drop(w Wiring, id string) { h.forget(w, id, func(*Record) bool { return false }) }
+
+func (h *Host) forget(w Wiring, id string, keep func(*Record) bool) {
 	unlock, err := h.lock()
 	if err != nil {
 		return
 	}
 	defer unlock()
 	path := h.recordPath(w, id)
-	if r, err := readRecord(path); err == nil && r.creating() && r.PID != os.Getpid() {
+	if r, err := readRecord(path); err == nil && keep(r) {
 		return
 	}
 	if pid, there := initOf(w, id); !there || pid >= 0 && !processAlive(pid, "") {

@@ -28,9 +28,10 @@ import (
 // Host is the node, as far as the wrapper needs it. *hook.Host is one; its methods say what they do.
 type Host interface {
 	Prepare(ctx context.Context, w hook.Wiring, id, bundle string) (hook.Outcome, error)
-	Start(ctx context.Context, w hook.Wiring, id string) (warning string, err error)
+	Start(ctx context.Context, w hook.Wiring, id string) (warning string, ours bool, err error)
 	Exec(ctx context.Context, w hook.Wiring, id string) (label, warning string, ours bool, err error)
 	Forget(w hook.Wiring, id string)
+	Drop(w hook.Wiring, id string)
 	Sweep(w hook.Wiring)
 }
 
@@ -118,7 +119,7 @@ func (a *Args) apply(ctx context.Context, host Host, d Dialect) (argv []string, 
 		return argv, out.Warning, nil
 
 	case "start":
-		warning, err := host.Start(ctx, w, a.ID)
+		warning, _, err := host.Start(ctx, w, a.ID)
 		return argv, warning, err
 
 	case "exec":

@@ -30,9 +30,9 @@ func (f *fakeHost) Prepare(_ context.Context, w hook.Wiring, id, bundle string) 
 	return hook.Outcome{Label: f.label, Warning: f.warning}, f.err
 }
 
-func (f *fakeHost) Start(_ context.Context, w hook.Wiring, id string) (string, error) {
+func (f *fakeHost) Start(_ context.Context, w hook.Wiring, id string) (string, bool, error) {
 	f.ask("start", w, id)
-	return f.warning, f.err
+	return f.warning, f.ours, f.err
 }
 
 func (f *fakeHost) Exec(_ context.Context, w hook.Wiring, id string) (string, string, bool, error) {
@@ -41,6 +41,7 @@ func (f *fakeHost) Exec(_ context.Context, w hook.Wiring, id string) (string, st
 }
 
 func (f *fakeHost) Forget(w hook.Wiring, id string) { f.ask("forget", w, id) }
+func (f *fakeHost) Drop(w hook.Wiring, id string)   { f.ask("drop", w, id) }
 
 func (f *fakeHost) Sweep(hook.Wiring) { f.asked = append(f.asked, "sweep") }
 

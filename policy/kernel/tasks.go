@@ -116,6 +116,17 @@ func (r *labelReader) read(path, name string) (l Label, ok bool, err error) {
 	return l, err == nil, err
 }
 
+// Pending is what the next execve of a process puts it under. ok is false where nothing is pending for it, it is gone, or
+// the kernel does not tell.
+func (k *Kernel) Pending(pid int) (l Label, ok bool) {
+	if !k.TellsPending() {
+		return l, false
+	}
+	r := labelReader{buf: make([]byte, maxLabel+1), attr: "/attr/apparmor/"}
+	l, ok, _ = r.read(k.proc()+"/"+strconv.Itoa(pid), "exec")
+	return l, ok
+}
+
 // TellsPending tells whether the kernel shows what the next execve of another task puts it under, as kernels after 6.1 do:
 // 6.1 answers with what is pending for who asks. Where it cannot be tried, as from under a profile, it is false.
 func (k *Kernel) TellsPending() bool {

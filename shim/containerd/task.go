@@ -137,7 +137,11 @@ func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.
 	}
 	var warning string
 	if r.ExecID == "" {
-		warning, err = s.host.Start(ctx, c.wiring, r.ID)
+		var ours bool
+		if warning, ours, err = s.host.Start(ctx, c.wiring, r.ID); err == nil && !ours && c.label != "" {
+			err = fmt.Errorf("what was remembered of it in /run/oci-apparmor is lost, so that nothing proves that its profile %s "+
+				"stayed in the kernel since it was created: delete the container and create it anew", c.label)
+		}
 	} else {
 		_, warning, _, err = s.host.Exec(ctx, c.wiring, r.ID)
 	}

@@ -44,8 +44,8 @@ func (n *node) Prepare(_ context.Context, w hook.Wiring, id, _ string) (hook.Out
 	return hook.Outcome{Label: n.label}, n.call("prepare", w, id)
 }
 
-func (n *node) Start(_ context.Context, w hook.Wiring, id string) (string, error) {
-	return "", n.call("start", w, id)
+func (n *node) Start(_ context.Context, w hook.Wiring, id string) (string, bool, error) {
+	return "", n.label != "", n.call("start", w, id)
 }
 
 func (n *node) Exec(_ context.Context, w hook.Wiring, id string) (string, string, bool, error) {
@@ -53,6 +53,7 @@ func (n *node) Exec(_ context.Context, w hook.Wiring, id string) (string, string
 }
 
 func (n *node) Forget(w hook.Wiring, id string) { n.call("forget", w, id) }
+func (n *node) Drop(w hook.Wiring, id string)   { n.call("drop", w, id) }
 func (n *node) Sweep(w hook.Wiring)             { n.call("sweep", w, "") }
 
 // oci stands for containerd's task service: it notes what reaches it.
@@ -267,6 +268,20 @@ func TestExecInAContainerWhoseRecordIsLostIsConfined(t *testing.T) {
 	if want := `{"apparmorProfile":"web"}`; inner.spec != want {
 		t.Errorf("runc gets the process %s, want %s", inner.spec, want)
 	}
+}
+
+func TestStartOfAContainerWhoseRecordIsLostIsRefused(t *testing.T) {
+	n := &node{label: "web"}
+	s, inner, ctx, dir := serve(t, n)
+	if _, err := s.Create(ctx, &taskv3.CreateTaskRequest{ID: "c", Bundle: dir}); err != nil {
+		t.Fatal(err)
+	}
+	n.label = "" // so Start says that it is none of ours
+	_, err := s.Start(ctx, &taskv3.StartRequest{ID: "c"})
+	if err == nil || !strings.Contains(err.Error(), "oci-apparmor: start of container c: ") || !strings.Contains(err.Error(), "lost") {
+		t.Errorf("gave %v", err)
+	}
+	wantCalls(t, "runc", inner.calls, "create c")
 }
 
 func TestContainerThatRuncCouldNotCreateIsForgotten(t *testing.T) {

@@ -67,11 +67,14 @@ func (n node) Prepare(context.Context, hook.Wiring, string, string) (hook.Outcom
 	}
 	return hook.Outcome{Label: "web", Warning: "look out"}, n.answer()
 }
-func (n node) Start(context.Context, hook.Wiring, string) (string, error) { return "", n.answer() }
+func (n node) Start(context.Context, hook.Wiring, string) (string, bool, error) {
+	return "", true, n.answer()
+}
 func (n node) Exec(context.Context, hook.Wiring, string) (string, string, bool, error) {
 	return "web", "", true, n.answer()
 }
 func (n node) Forget(hook.Wiring, string) {}
+func (n node) Drop(hook.Wiring, string)   {}
 func (n node) Sweep(hook.Wiring)          {}
 
 // report is what the fake runtime finds about itself.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -31,7 +32,8 @@ type shimManager struct {
 	host wrapper.Host
 }
 
-// Start starts the server of a new container or pod, or finds the one that serves its pod already.
+// Start starts the server of a new container or pod, or finds the one that serves its group already, which must be ours.
+// A pod's containers stay with the shim of their sandbox, also where that was started before we stood in its place.
 func (m *shimManager) Start(ctx context.Context, params *bootapi.BootstrapParams) (*bootapi.BootstrapResult, error) {
 	for _, e := range params.Extensions {
 		opts, err := runcOptions(e.Value, "")
@@ -42,11 +44,23 @@ func (m *shimManager) Start(ctx context.Context, params *bootapi.BootstrapParams
 			return nil, err
 		}
 	}
-	return m.Shim.Start(ctx, params)
+	id := params.InstanceID
+	inPod, err := inPod(ctx, id)
+	if err != nil {
+		return nil, errors.New(wrapper.Message("create", id, err.Error()))
+	}
+	result, err := m.Shim.Start(ctx, params)
+	if err != nil || inPod || !childless() {
+		return result, err
+	}
+	if err := wantOurs(ctx, result.Address, id); err != nil {
+		return nil, errors.New(wrapper.Message("create", id, err.Error()))
+	}
+	return result, nil
 }
 
-// Stop deletes a container whose shim is gone, and forgets it unless that fails. containerd calls it in the directory of
-// a bundle beside the container's.
+// Stop deletes a container of which containerd has lost its shim, which may be gone or live on for others of its pod, and
+// forgets it unless that fails. containerd calls it in the directory of a bundle beside the container's, or in its own.
 func (m *shimManager) Stop(ctx context.Context, id string) (shim.StopStatus, error) {
 	var opts *options.Options // containerd may remove the bundle at any moment from now on
 	if cwd, err := os.Getwd(); err == nil {
@@ -54,7 +68,7 @@ func (m *shimManager) Stop(ctx context.Context, id string) (shim.StopStatus, err
 	}
 	status, err := m.Shim.Stop(ctx, id)
 	if w, err := wiring(ctx, opts); err == nil {
-		m.host.Forget(w, id)
+		m.host.Drop(w, id)
 		m.host.Sweep(w)
 	}
 	return status, err
@@ -85,6 +99,9 @@ func (m *shimManager) Info(ctx context.Context, in io.Reader) (*types.RuntimeInf
 	return m.Shim.Info(ctx, bytes.NewReader(input))
 }
 
+// criNamespace is where containerd's CRI plugin has its containers (internal/cri/constants).
+const criNamespace = "k8s.io"
+
 // wiring gives the engine, which its namespace tells, and the root that containerd's shim for runc gives to the runtime:
 // that of its options, or its own, with the container's namespace below it.
 func wiring(ctx context.Context, opts *options.Options) (hook.Wiring, error) {
@@ -94,7 +111,7 @@ func wiring(ctx context.Context, opts *options.Options) (hook.Wiring, error) {
 	}
 	w := hook.Wiring{Engine: policy.EngineOther, Root: wrapper.ResolveRoot(filepath.Join(cmp.Or(opts.GetRoot(), process.RuncRoot), ns))}
 	switch ns {
-	case "k8s.io": // internal/cri/constants
+	case criNamespace:
 		w.Engine = policy.EngineContainerd
 	case "moby": // moby, daemon/config: DefaultContainersNamespace
 		w.Engine = policy.EngineDocker

@@ -1,0 +1,88 @@
+package containerd
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/containerd/v2/pkg/shim"
+	"github.com/containerd/ttrpc"
+	"golang.org/x/sys/unix"
+)
+
+// containerd's shim puts containers into groups that one server serves. An annotation names the group, and whatever
+// listens at the group's address is taken for its server (manager_linux.go). Where that is another shim, it creates the
+// container, and none of our code ever hears of it.
+
+// The annotations that name a group, the first of them first (containerd, manager_linux.go, groupLabels).
+const (
+	groupAnnotation   = "io.containerd.runc.v2.group"
+	sandboxAnnotation = "io.kubernetes.cri.sandbox-id"
+)
+
+// inPod tells whether a container is one of a pod's whose sandbox is there already, by its bundle in the working
+// directory. It is an error where a pod asks for a group: CRI groups by the sandbox, under a key that it sets last.
+func inPod(ctx context.Context, id string) (bool, error) {
+	if ns, _ := namespaces.Namespace(ctx); ns != criNamespace {
+		return false, nil
+	}
+	data, err := os.ReadFile("config.json")
+	if err != nil {
+		return false, err
+	}
+	var spec struct {
+		Annotations map[string]string `json:"annotations"`
+	}
+	if err := json.Unmarshal(data, &spec); err != nil {
+		return false, fmt.Errorf("config.json: %w", err)
+	}
+	if group, ok := spec.Annotations[groupAnnotation]; ok {
+		return false, fmt.Errorf("its annotation %s: %q would put it into another pod's shim: take the annotation from the "+
+			"pod, and let pod_annotations name oci-apparmor/* only", groupAnnotation, group)
+	}
+	sandbox := spec.Annotations[sandboxAnnotation]
+	return sandbox != "" && sandbox != id, nil
+}
+
+// childless tells whether this process has started none, or none that is left.
+func childless() bool {
+	return unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) == unix.ECHILD
+}
+
+// wantOurs gives an error unless a shim of ours, of whatever version, serves at an address.
+func wantOurs(ctx context.Context, address, id string) error {
+	const patience = 30 * time.Second
+	conn, err := shim.AnonDialer(address, patience)
+	if err != nil {
+		return fmt.Errorf("the shim that serves its group: %w", err)
+	}
+	client := ttrpc.NewClient(conn)
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	const elsewhere = "start it in a group of its own, or with the same runtime as the others of its group"
+	server, err := taskapi.NewTTRPCTaskClient(client).Connect(ctx, &taskapi.ConnectRequest{ID: id})
+	if err != nil { // stock ones up to containerd 1.7 do not know this version of the call
+		return fmt.Errorf("its group is served by a shim that is not ours, as it seems (%w): %s", err, elsewhere)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", server.ShimPid))
+	if err != nil {
+		return fmt.Errorf("the shim that serves its group: %w", err)
+	}
+	exe = strings.TrimSuffix(exe, " (deleted)") // since an upgrade
+	if filepath.Base(exe) != filepath.Base(self) {
+		return fmt.Errorf("its group is served by another shim, %s (process %d), which would give it no policy: %s", exe,
+			server.ShimPid, elsewhere)
+	}
+	return nil
+}

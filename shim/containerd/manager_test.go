@@ -1,0 +1,130 @@
+package containerd
+
+import (
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	bootapi "github.com/containerd/containerd/api/runtime/bootstrap/v1"
+	taskv3 "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/containerd/v2/pkg/shim"
+	"github.com/containerd/ttrpc"
+)
+
+// grouped is a shim whose Start finds a server at an address, or starts one if there is none.
+type grouped struct {
+	shim.Shim
+	address string
+	t       *testing.T
+	started bool
+}
+
+func (g *grouped) Start(context.Context, *bootapi.BootstrapParams) (*bootapi.BootstrapResult, error) {
+	g.started = true
+	if g.address == "" {
+		child := exec.Command("sleep", "100")
+		if err := child.Start(); err != nil {
+			g.t.Fatal(err)
+		}
+		g.t.Cleanup(func() { child.Process.Kill(); child.Wait() })
+		return &bootapi.BootstrapResult{Address: "unix:///nonexistent"}, nil
+	}
+	return &bootapi.BootstrapResult{Address: g.address}, nil
+}
+
+func (g *grouped) Stop(context.Context, string) (shim.StopStatus, error) {
+	return shim.StopStatus{}, nil
+}
+
+// server is a shim that says which process it is.
+type server struct {
+	taskv3.TTRPCTaskService
+	pid int
+}
+
+func (s server) Connect(context.Context, *taskv3.ConnectRequest) (*taskv3.ConnectResponse, error) {
+	return &taskv3.ConnectResponse{ShimPid: uint32(s.pid)}, nil
+}
+
+// serveAs serves as the shim that has a process id, or one that does not know the call where it is 0.
+func serveAs(t *testing.T, pid int) (address string) {
+	t.Helper()
+	s, err := ttrpc.NewServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pid != 0 {
+		taskv3.RegisterTTRPCTaskService(s, server{pid: pid})
+	}
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	go s.Serve(t.Context(), l)
+	t.Cleanup(func() { s.Close() })
+	return "unix://" + l.Addr().String()
+}
+
+func TestServerOfAGroupMustBeOurs(t *testing.T) {
+	otherProcess := os.Getppid() // the go command, or a shell
+	const pod = `{"annotations": {"io.kubernetes.cri.sandbox-id": "pod"}}`
+	const forged = `{"annotations": {"io.containerd.runc.v2.group": "pod", "io.kubernetes.cri.sandbox-id": "c"}}`
+	for name, c := range map[string]struct {
+		namespace, config string
+		id                string
+		server            int // its process id; 0: one that is too old for the call, -1: none, so that one is started
+		refused           string
+	}{
+		"one of ours":  {"default", forged, "c", os.Getpid(), ""},
+		"another shim": {"default", forged, "c", otherProcess, "which would give it no policy"},
+		"another shim, for the container's own id":  {"moby", `{}`, "c", otherProcess, "which would give it no policy"},
+		"a shim of containerd 1.7":                  {"default", forged, "c", 0, "not ours"},
+		"none":                                      {"default", `{}`, "c", -1, ""},
+		"of a pod that names another one's":         {"k8s.io", forged, "c", os.Getpid(), "io.containerd.runc.v2.group"},
+		"of a pod that names another one's, a free": {"k8s.io", forged, "c", -1, "io.containerd.runc.v2.group"},
+		"of the container's own pod":                {"k8s.io", pod, "c", otherProcess, ""},
+		"of a sandbox":                              {"k8s.io", pod, "pod", otherProcess, "which would give it no policy"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Chdir(bundle(t, c.config))
+			inner := &grouped{t: t}
+			if c.server >= 0 {
+				inner.address = serveAs(t, c.server)
+			}
+			m := &shimManager{Shim: inner, host: new(node)}
+			_, err := m.Start(namespaces.WithNamespace(t.Context(), c.namespace), &bootapi.BootstrapParams{InstanceID: c.id})
+			if c.refused == "" {
+				if err != nil || !inner.started {
+					t.Errorf("started %v, %v", inner.started, err)
+				}
+				return
+			}
+			if err == nil || !strings.HasPrefix(err.Error(), "oci-apparmor: create of container "+c.id+": ") ||
+				!strings.Contains(err.Error(), c.refused) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("gave %v, want an error of ours of one line that says %q", err, c.refused)
+			}
+		})
+	}
+}
+
+func TestStopForgetsAlsoBesideALivingShim(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"c", "other"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir(filepath.Join(dir, "other"))
+	n := new(node)
+	m := &shimManager{Shim: new(grouped), host: n}
+	if _, err := m.Stop(namespaces.WithNamespace(t.Context(), "k8s.io"), "c"); err != nil {
+		t.Fatal(err)
+	}
+	const root = ` "containerd" /run/containerd/runc/k8s.io`
+	wantCalls(t, "node", n.calls, "drop c"+root, "sweep "+root)
+}

@@ -3,6 +3,7 @@ package hook
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
@@ -33,7 +34,7 @@ func (h *Host) Prepare(ctx context.Context, w Wiring, id, bundle string) (Outcom
 		return Outcome{}, err
 	}
 	if w.Root != "" {
-		if err := h.remember(w, newRecord(w, id, bundle, gen, out.Decision, held)); err != nil {
+		if err := h.remember(w, newRecord(w, id, filepath.Dir(spec.path), gen, out.Decision, held)); err != nil {
 			return Outcome{}, err
 		}
 	}

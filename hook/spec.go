@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"golang.org/x/sys/unix"
 )
 
 // maxSpec bounds config.json and process files, in bytes. Engines write some tens of kilobytes.
@@ -287,8 +288,30 @@ type specFile struct {
 	stat os.FileInfo
 }
 
+// BundleDir gives a bundle's directory, absolute and without links. Runtimes go there by chdir(2), to which the ".." of
+// "link/.." is the parent of what the link leads to. Package filepath cuts both away as text, and os.Getwd believes $PWD:
+// by these we would read another config.json than the runtime.
+func BundleDir(dir string) (string, error) {
+	if !filepath.IsAbs(dir) {
+		wd, err := unix.Getwd()
+		if err != nil {
+			return "", fmt.Errorf("the bundle's directory: where we are: %w", err)
+		}
+		dir = wd + "/" + dir
+	}
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return "", fmt.Errorf("the bundle's directory: %w", err)
+	}
+	return dir, nil
+}
+
 // readSpec reads the config.json of the bundle in directory dir.
 func readSpec(dir string) (*specFile, error) {
+	dir, err := BundleDir(dir)
+	if err != nil {
+		return nil, err
+	}
 	path := filepath.Join(dir, "config.json")
 	// O_NONBLOCK: opening a FIFO must not hang; regular files do not mind.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)

@@ -139,14 +139,10 @@ func (a *Args) apply(ctx context.Context, host Host, d Dialect) (argv []string, 
 	return argv, "", nil
 }
 
-// bundle gives the bundle's directory, absolute.
+// bundle gives the bundle's directory, as the runtime finds it.
 func (a *Args) bundle() (string, error) {
 	dir, _ := a.option("bundle")
-	dir, err := filepath.Abs(cmp.Or(dir, "."))
-	if err != nil {
-		return "", fmt.Errorf("the bundle's directory: %w", err)
-	}
-	return dir, nil
+	return hook.BundleDir(cmp.Or(dir, "."))
 }
 
 // exec gives the command line of an exec whose process gets the label. The label wins over whatever the caller asks

@@ -46,10 +46,15 @@ func (f *fakeHost) Drop(w hook.Wiring, id string)   { f.ask("drop", w, id) }
 func (f *fakeHost) Sweep(hook.Wiring) { f.asked = append(f.asked, "sweep") }
 
 func TestCommandsActOnTheHost(t *testing.T) {
-	here, err := os.Getwd()
+	here, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Mkdir(filepath.Join(here, "x"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(here)
+	b := here + "/x"
 	ours := fakeHost{ours: true, label: "a//&b"}
 	for _, tt := range []struct {
 		name    string
@@ -59,15 +64,14 @@ func TestCommandsActOnTheHost(t *testing.T) {
 		asked   []string
 		want    string // the command line for the runtime; empty for the same
 	}{
-		{"create", ours, Runc, `--root /r create --bundle /b c1`, []string{"prepare @/r c1 /b"}, ``},
+		{"create", ours, Runc, `--root /r create --bundle ` + b + ` c1`, []string{"prepare @/r c1 " + b}, ``},
 		{"create without a bundle", ours, Runc, `--root /r create c1`, []string{"prepare @/r c1 " + here}, ``},
-		{"create with a relative bundle", ours, Runc, `--root /r create -b=x c1`,
-			[]string{"prepare @/r c1 " + here + "/x"}, ``},
-		{"run", ours, Crun, `--root /r run -b/b c1`, []string{"sweep", "prepare @/r c1 /b"}, ``},
-		{"restore", ours, Runc, `--root /r restore --lsm-profile apparmor:u --bundle /b c1`, []string{"prepare @/r c1 /b"},
-			`--root /r restore --lsm-profile=apparmor:a//&b --bundle /b c1`},
+		{"create with a relative bundle", ours, Runc, `--root /r create -b=x c1`, []string{"prepare @/r c1 " + b}, ``},
+		{"run", ours, Crun, `--root /r run -b` + b + ` c1`, []string{"sweep", "prepare @/r c1 " + b}, ``},
+		{"restore", ours, Runc, `--root /r restore --lsm-profile apparmor:u --bundle ` + b + ` c1`,
+			[]string{"prepare @/r c1 " + b}, `--root /r restore --lsm-profile=apparmor:a//&b --bundle ` + b + ` c1`},
 		{"restore of a container that keeps the engine's choice", fakeHost{}, Runc,
-			`--root /r restore --lsm-profile apparmor:u --bundle /b c1`, []string{"prepare @/r c1 /b"}, ``},
+			`--root /r restore --lsm-profile apparmor:u --bundle ` + b + ` c1`, []string{"prepare @/r c1 " + b}, ``},
 		{"start", ours, Runc, `--root /r start c1`, []string{"start @/r c1"}, ``},
 		{"exec", ours, Runc, `--root /r exec --apparmor u c1 sh`, []string{"exec @/r c1"},
 			`--root /r exec --apparmor=a//&b c1 sh`},
@@ -105,6 +109,52 @@ func TestCommandsActOnTheHost(t *testing.T) {
 				t.Errorf("the host was asked %q, want %q", tt.host.asked, tt.asked)
 			}
 		})
+	}
+}
+
+// A runtime goes to its bundle by chdir, to which link/.. is the parent of what the link leads to. What is cut short as
+// text is another directory, and the container would start with a spec that nobody looked at.
+func TestBundleIsTheOneThatTheRuntimeReads(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{
+		os.MkdirAll(filepath.Join(dir, "real/sub"), 0o755),
+		os.Mkdir(filepath.Join(dir, "real/b"), 0o755), // the bundle
+		os.Mkdir(filepath.Join(dir, "b"), 0o755),      // not the bundle
+		os.Symlink("real/sub", filepath.Join(dir, "link")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct{ pwd, bundle string }{
+		{dir, dir + "/link/../b"},
+		{dir, "link/../b"},
+		{dir + "/link", "../b"}, // a shell's cd leaves $PWD so
+		{dir + "/link/../b", ""},
+		{dir + "/link/../b", "."},
+	} {
+		for d, name := range map[Dialect]string{Runc: "runc", Crun: "crun"} {
+			for _, command := range []string{"create", "run", "restore"} {
+				t.Chdir(tt.pwd)
+				t.Setenv("PWD", tt.pwd)
+				argv := []string{name, "--root", "/r", command}
+				if tt.bundle != "" {
+					argv = append(argv, "--bundle", tt.bundle)
+				}
+				a, err := ParseArgs(d, append(argv, "c1"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				host := fakeHost{}
+				_, _, err = a.apply(t.Context(), &host, d)
+				if want := "prepare @/r c1 " + dir + "/real/b"; err != nil || !slices.Contains(host.asked, want) {
+					t.Errorf("in %s, %q: the host was asked %q, want %q (%v)", tt.pwd, argv, host.asked, want, err)
+				}
+			}
+		}
 	}
 }
 
@@ -163,7 +213,9 @@ func TestRootIsOneHoweverItIsSpelled(t *testing.T) {
 	}
 	for _, err := range []error{
 		os.MkdirAll(filepath.Join(dir, "run/runc"), 0o755),
+		os.MkdirAll(filepath.Join(dir, "real/sub"), 0o755),
 		os.Symlink("run", filepath.Join(dir, "link")),
+		os.Symlink("real/sub", filepath.Join(dir, "sub")),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -181,6 +233,9 @@ func TestRootIsOneHoweverItIsSpelled(t *testing.T) {
 		{Runc, "--root link/not/there/yet start c1", "/run/not/there/yet"},
 		{Runc, "--root= start c1", ""},
 		{Crun, "start c1", "/run/crun"},
+		// To runc .. is text, to crun it is the kernel's.
+		{Runc, "--root " + dir + "/sub/../x start c1", "/x"},
+		{Crun, "--root " + dir + "/sub/../x/y start c1", "/real/x/y"},
 	} {
 		a, err := ParseArgs(tt.dialect, split("x "+tt.args))
 		if err != nil {

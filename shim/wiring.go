@@ -26,7 +26,7 @@ func (a *Args) wiring(d Dialect) (hook.Wiring, error) {
 	if err != nil {
 		return hook.Wiring{}, err
 	}
-	return hook.Wiring{Engine: engine(a.argv[0], root), Root: ResolveRoot(root)}, nil
+	return hook.Wiring{Engine: engine(a.argv[0], path.Clean(root)), Root: ResolveRoot(root)}, nil
 }
 
 func engine(argv0, root string) string {
@@ -69,11 +69,15 @@ func EngineOf(root string) string {
 	return policy.EngineOther
 }
 
-// root gives the directory in which the runtime keeps its state, absolute.
+// root gives the directory in which the runtime keeps its state, absolute. runc makes it so by filepath.Abs, which takes
+// "link/.." away as text; crun leaves it to the kernel. A relative one of crun's does not come here, see checkCrun.
 func (a *Args) root(d Dialect) (string, error) {
 	root, ok := a.option("root")
 	if !ok {
 		root = defaultRoot(d)
+	}
+	if d == Crun && filepath.IsAbs(root) {
+		return root, nil
 	}
 	return filepath.Abs(root)
 }
@@ -84,7 +88,7 @@ func defaultRoot(d Dialect) string {
 	xdg := os.Getenv("XDG_RUNTIME_DIR")
 	if d == Crun {
 		if xdg != "" {
-			return filepath.Join(xdg, "crun")
+			return xdg + "/crun"
 		}
 		return "/run/crun"
 	}
@@ -106,8 +110,8 @@ func runcHonoursXDG() bool {
 	return !ok || user != "root"
 }
 
-// ResolveRoot follows the links in a root as far as it exists, so that a container is known again whichever way its
-// runtime's root is spelled.
+// ResolveRoot follows the links in an absolute root as far as it exists, so that a container is known again whichever
+// way its runtime's root is spelled.
 func ResolveRoot(path string) string {
 	dir, missing := path, ""
 	for {
@@ -116,9 +120,9 @@ func ResolveRoot(path string) string {
 			return filepath.Join(real, missing)
 		}
 		if !errors.Is(err, fs.ErrNotExist) || dir == "/" {
-			return path
+			return filepath.Clean(path)
 		}
-		missing = filepath.Join(filepath.Base(dir), missing)
-		dir = filepath.Dir(dir)
+		parent, last := filepath.Split(strings.TrimRight(dir, "/")) // which leaves a link/.. in parent as it is
+		dir, missing = parent, filepath.Join(last, missing)
 	}
 }

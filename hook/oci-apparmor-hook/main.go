@@ -111,7 +111,7 @@ func precreate(ctx context.Context, host *hook.Host, w hook.Wiring) error {
 
 func prepare(ctx context.Context, host *hook.Host, w hook.Wiring, id, bundle string) error {
 	if id == "" {
-		dir, err := filepath.Abs(bundle)
+		dir, err := hook.BundleDir(bundle)
 		if err != nil {
 			return err
 		}

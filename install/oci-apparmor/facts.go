@@ -70,9 +70,12 @@ func (q *question) facts() (policy.Facts, error) {
 }
 
 func (q *question) bundleFacts(w hook.Wiring) (policy.Facts, error) {
-	dir, err := filepath.Abs(q.bundle)
+	dir, err := hook.BundleDir(q.bundle)
+	if errors.Is(err, fs.ErrNotExist) {
+		return policy.Facts{}, &failure{cannot, fmt.Errorf("%s is no bundle: it is not there", absolute(q.bundle))}
+	}
 	if err != nil {
-		return policy.Facts{}, err
+		return policy.Facts{}, &failure{cannot, asRoot(err)}
 	}
 	id := q.id
 	if id == "" {

@@ -10,7 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -498,6 +500,88 @@ func TestSweepForgetsWhatTheRuntimeForgot(t *testing.T) {
 		if _, _, ours, _ := n.Exec(t.Context(), n.wiring, id); ours != want {
 			t.Errorf("%s is remembered: %v", id, ours)
 		}
+	}
+}
+
+// A container of an id that was used before is created while others sweep: its record must survive.
+func TestSweepLeavesTheRecordOfOneThatIsBeingCreated(t *testing.T) {
+	n := newNode(t)
+	if err := os.MkdirAll(n.wiring.Root, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", bundle(t, "work", "")); err != nil {
+		t.Fatal(err)
+	}
+	r, err := n.Recall(n.wiring, "c1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sweeps atomic.Int64
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				n.Sweep(n.wiring)
+				sweeps.Add(1)
+			}
+		}
+	}()
+	defer func() { close(stop); <-stopped }()
+	const rounds = 100
+	lost := 0
+	old, path := *r, n.recordPath(n.wiring, "c1")
+	old.Started = "1" // the process that created it has ended
+	for range rounds {
+		if err := errors.Join(os.WriteFile(path+".old", old.marshal(), 0o600), os.Rename(path+".old", path)); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.remember(n.wiring, r); err != nil {
+			t.Fatal(err)
+		}
+		for now := sweeps.Load(); sweeps.Load() < now+2; { // the one that may have read the old record is over
+			runtime.Gosched()
+		}
+		if _, err := n.Recall(n.wiring, "c1"); err != nil {
+			lost++
+		}
+	}
+	if lost > 0 {
+		t.Errorf("%d of %d containers lost their records", lost, rounds)
+	}
+}
+
+// crun hands the bundle to its hooks as it was spelled.
+func TestGuardReadsTheSpecThatTheRuntimeRead(t *testing.T) {
+	n := newNode(t)
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, names := range map[string]string{"real/b": "unconfined", "b": "web"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		data := config(t, bundle(t, "", names))
+		if err := os.WriteFile(filepath.Join(dir, name, "config.json"), []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Mkdir(dir+"/real/sub", 0o700), os.Symlink("real/sub", dir+"/link")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Guard(t.Context(), n.wiring, "c1", dir+"/link/../b"); err == nil || !strings.Contains(err.Error(), `"unconfined"`) {
+		t.Errorf("a container whose spec names unconfined: got %v", err)
+	}
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", dir+"/link/../b"); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := n.Recall(n.wiring, "c1"); err != nil || r.Bundle != dir+"/real/b" ||
+		!strings.Contains(config(t, r.Bundle), `"apparmorProfile":"web"`) {
+		t.Errorf("remembered is %+v (%v)", r, err)
 	}
 }
 

@@ -129,14 +129,28 @@ func (h *Host) Sweep(w Wiring) {
 	}
 	paths, _ := filepath.Glob(filepath.Join(h.Containers, "*.json"))
 	for _, path := range paths {
-		r, err := readRecord(path)
-		if err != nil || r.Root != w.Root || r.creating() {
+		if !gone(path, w.Root) {
 			continue
 		}
-		if _, err := os.Lstat(filepath.Join(r.Root, r.ID)); errors.Is(err, fs.ErrNotExist) {
+		unlock, err := h.lock()
+		if err != nil {
+			return
+		}
+		if gone(path, w.Root) { // and not the record of a new container of that id, which has come since
 			os.Remove(path)
 		}
+		unlock()
 	}
+}
+
+// gone tells of a record that it is of a container below root which the runtime no longer knows.
+func gone(path, root string) bool {
+	r, err := readRecord(path)
+	if err != nil || r.Root != root || r.creating() {
+		return false
+	}
+	_, err = os.Lstat(filepath.Join(r.Root, r.ID))
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // creating tells whether the process that creates the container is still at it.

@@ -127,7 +127,7 @@ func (l *linter) block(b *block) {
 			l.files = append(l.files, f)
 		}
 	}
-	if !strings.Contains(b.header, "attach_disconnected") {
+	if !hasFlag(b.header, "attach_disconnected") {
 		l.warn("attach-disconnected", b.line, "profile %s has no flag attach_disconnected: what the engine hands in from "+
 			"outside of the container (its terminal, files, sockets) is denied; write flags=(attach_disconnected)", show(b.name))
 	}
@@ -140,6 +140,21 @@ func (l *linter) block(b *block) {
 	l.devNull()
 	l.silent()
 	l.in = nil
+}
+
+// parenthesised is a list in a profile's header: flags=(a,b), in older texts without "flags=", or xattrs=(a=b).
+var parenthesised = regexp.MustCompile(`\(([^()]*)\)`)
+
+// hasFlag tells whether a profile's header has a flag, alone or with more behind a dot ("attach_disconnected.path=/x").
+func hasFlag(header, flag string) bool {
+	for _, list := range parenthesised.FindAllStringSubmatch(header, -1) {
+		for f := range strings.FieldsFuncSeq(list[1], func(c rune) bool { return c == ',' || c == ' ' || c == '\t' || c == '\n' }) {
+			if f == flag || strings.HasPrefix(f, flag+".path=") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // peers looks for the rules by which processes reach each other: signal and ptrace are mediated, and a profile without them
@@ -351,7 +366,7 @@ var applets = strings.Fields("sh ash top ping ping6 wget nc vi su login passwd m
 // paths looks for rules about paths that the kernel never sees.
 func (l *linter) paths() {
 	var onlyBusybox []string
-	busyboxLine := 0
+	busyboxLine, shLine := 0, 0
 	for _, f := range l.files {
 		if !f.own {
 			continue
@@ -379,6 +394,9 @@ func (l *linter) paths() {
 				}
 			}
 			name := p[strings.LastIndexByte(p, '/')+1:]
+			if shLine == 0 && f.deny && strings.ContainsRune(f.perms, 'x') && strings.HasSuffix(p, "bin/sh") && !said[mergedIn(p)] {
+				shLine = f.line
+			}
 			if f.deny && strings.ContainsRune(f.perms, 'x') && strings.Contains(p, "bin/") && slices.Contains(applets, name) &&
 				!slices.Contains(onlyBusybox, name) && l.allows("/bin/busybox", 'x') {
 				onlyBusybox = append(onlyBusybox, name)
@@ -388,10 +406,32 @@ func (l *linter) paths() {
 			}
 		}
 	}
+	if shLine > 0 {
+		l.shell(shLine)
+	}
 	if len(onlyBusybox) > 0 {
 		l.warn("busybox", busyboxLine, "denying %s by name does nothing in images with busybox (Alpine), where the kernel sees "+
 			"/bin/busybox: deny /{usr/,}bin/busybox x, too, or build the image without it", strings.Join(onlyBusybox, ", "))
 	}
+}
+
+// shell says what sh is, where it is denied and what it is is not.
+func (l *linter) shell(line int) {
+	var open []string
+	for _, name := range []string{"dash", "bash"} {
+		if l.allows("/usr/bin/"+name, 'x') {
+			open = append(open, name)
+		}
+	}
+	if len(open) == 0 {
+		return
+	}
+	names := open[0]
+	if len(open) > 1 {
+		names = "{" + strings.Join(open, ",") + "}"
+	}
+	l.warn("link", line, "sh is a link to %s in many images, and the kernel sees what it leads to: there sh is not denied; deny "+
+		"/{usr/,}bin/%s x, too", strings.Join(open, " or "), names)
 }
 
 func mergedIn(pattern string) string {

@@ -226,6 +226,7 @@ func (l *lexer) next() token {
 			l.at++
 			depth = 0 // no word goes on; AppArmor's own tunables have a bracket that nothing closes
 			if paren > 0 {
+				word.WriteByte(' ')
 				continue
 			}
 			flush()
@@ -254,7 +255,9 @@ func (l *lexer) next() token {
 			l.at++
 			continue
 		case c == ' ' || c == '\t' || c == '\r':
-			if depth == 0 && paren == 0 {
+			if paren > 0 {
+				word.WriteByte(' ') // it parts the words of a list, as a comma does
+			} else if depth == 0 {
 				flush()
 			}
 			l.at++

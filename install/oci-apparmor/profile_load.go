@@ -118,25 +118,40 @@ func (n *node) loadFiles(ctx context.Context, o loadOptions, paths []string) err
 		defer drop()
 		commits[i] = commit
 	}
+	var left []error // what stands beside profiles that were loaded
 	for i := range want {
-		done, err := n.kernel.Ensure(ctx, want[i:i+1])
-		if err == nil {
-			err = commits[i]()
+		name := want[i].Name
+		done, warning := kernel.Verified, ""
+		loaded, err := n.kernel.Ensure(ctx, want[i:i+1])
+		var child *kernel.LeftChildError
+		switch {
+		case errors.As(err, &child):
+			done = child.Done
+			left = append(left, fmt.Errorf("profile %s is loaded; but %s is left of what was loaded before, and a process can enter "+
+				"it by change_hat: when nothing runs under it, run oci-apparmor profile unload %[2]s", name, safe(child.Child)))
+		case err != nil:
+			return partlyLoaded(files[:i], name, errors.Join(append(left, loadRefused(name, err))...))
+		default:
+			done, warning = loaded[0].Done, loaded[0].Warning
 		}
-		if err != nil {
-			return partlyLoaded(files[:i], want[i].Name, loadRefused(want[i].Name, err))
+		if err := commits[i](); err != nil {
+			err = fmt.Errorf("profile %s is loaded, and its text cannot be kept: %w", name, err)
+			return partlyLoaded(files[:i+1], name, errors.Join(append(left, err)...))
 		}
 		if o.quiet {
 			continue
 		}
-		if done[0].Warning != "" {
-			out.line("%s: %s", want[i].Name, done[0].Warning)
+		if warning != "" {
+			out.line("%s: %s", name, warning)
 		}
-		if done[0].Done == kernel.Verified {
-			out.line("%s: is loaded already, with this content", want[i].Name)
+		if done == kernel.Verified {
+			out.line("%s: is loaded already, with this content", name)
 		} else {
-			out.line("%s: %s", want[i].Name, done[0].Done)
+			out.line("%s: %s", name, done)
 		}
+	}
+	if len(left) > 0 {
+		return &failure{cannot, errors.Join(left...)}
 	}
 	return out.err
 }
@@ -204,16 +219,16 @@ func (n *node) mayLoad(ctx context.Context, p kernel.Profile, o loadOptions) err
 	}
 	p.Blob = func() ([]byte, error) { return nil, errAsked }
 	_, err := n.kernel.Ensure(ctx, []kernel.Profile{p})
-	if err == nil || errors.Is(err, errAsked) {
+	var left *kernel.LeftChildError // to load it is not wrong, and not all
+	if err == nil || errors.Is(err, errAsked) || errors.As(err, &left) {
 		return nil
 	}
 	return loadRefused(p.Name, err)
 }
 
-// loadRefused puts what Ensure says of drift into the words of this command, which has no policy file. What it says of a
-// child that is left over stays as it is: to replace the profile does not end that.
+// loadRefused puts what Ensure says of drift into the words of this command, which has no policy file.
 func loadRefused(name string, err error) error {
-	if !errors.Is(err, kernel.ErrDrift) || strings.Contains(err.Error(), "change_hat") {
+	if !errors.Is(err, kernel.ErrDrift) {
 		return err
 	}
 	return fmt.Errorf("profile %s is loaded with other content, and not by oci-apparmor: give --replace to put this one in its "+
@@ -225,8 +240,8 @@ func nothingLoaded(err error) error {
 	return partlyLoaded(nil, "", err)
 }
 
-// partlyLoaded adds to a failure what was loaded before it.
-func partlyLoaded(before []textFile, name string, err error) error {
+// partlyLoaded adds to a failure what was loaded.
+func partlyLoaded(loaded []textFile, name string, err error) error {
 	code := cannot
 	var f *failure
 	if errors.As(err, &f) {
@@ -236,12 +251,12 @@ func partlyLoaded(before []textFile, name string, err error) error {
 		err = fmt.Errorf("profile %s: %w", name, err)
 	}
 	meaning := errors.New("nothing was loaded")
-	if len(before) > 0 {
+	if len(loaded) > 0 {
 		var names []string
-		for i := range before {
-			names = append(names, before[i].name())
+		for i := range loaded {
+			names = append(names, loaded[i].name())
 		}
-		meaning = fmt.Errorf("loaded before that: %s", strings.Join(names, ", "))
+		meaning = fmt.Errorf("loaded: %s", strings.Join(names, ", "))
 	}
 	return &failure{code, errors.Join(err, meaning)}
 }

@@ -57,7 +57,8 @@ type shownJSON struct {
 	Processes []taskJSON  `json:"processes"`
 	Source    string      `json:"source,omitempty"` // where the text comes from
 	Text      string      `json:"text,omitempty"`
-	// Content tells how the kernel's content stands to the text's: "same", "other", "missing", or "unknown".
+	// Content tells how the kernel's content stands to the text's: "same", "more" (a child is left of an earlier text),
+	// "other", "missing", or "unknown".
 	Content string   `json:"content"`
 	Notes   []string `json:"notes,omitempty"`
 }
@@ -166,6 +167,8 @@ func (n *node) compare(ctx context.Context, name string, t knownText) string {
 		return same
 	case found.Status == kernel.Missing:
 		return "missing"
+	case found.LeftChild() != "":
+		return "more"
 	}
 	return "other"
 }
@@ -177,7 +180,8 @@ type knownText struct {
 	compiled []profile.Compiled
 }
 
-// byHand gives the text of a profile that was loaded by hand, and tells whether the kernel has its content.
+// byHand gives the text of a profile that was loaded by hand, and tells whether the kernel has its content. A child that is
+// left of an earlier text may stand beside it.
 func (n *node) byHand(name string) (t texts.Text, same bool) {
 	t, err := n.texts().Get(name)
 	if err != nil {
@@ -188,7 +192,7 @@ func (n *node) byHand(name string) (t texts.Text, same bool) {
 		return t, false
 	}
 	found, err := n.kernel.Check(kernel.Profile{Name: name, Compiled: compiled})
-	return t, err == nil && found.Status == kernel.Matches
+	return t, err == nil && (found.Status == kernel.Matches || found.LeftChild() != "")
 }
 
 // textOf gives the text of a profile, from where it is known: what was loaded by hand and is in the kernel, what the policy
@@ -303,6 +307,7 @@ func (n *node) printShown(j shownJSON, loaded error) error {
 	if j.Loaded != nil && j.Text != "" {
 		comments("content", "%s", map[string]string{
 			same:    "the kernel has what this text compiles to",
+			"more":  "the kernel has what this text compiles to, and a child that is left of an earlier one",
 			"other": "the kernel has other content than this text",
 			unknown: "whether the kernel has what this text compiles to cannot be told",
 		}[j.Content])

@@ -3,14 +3,17 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -66,6 +69,17 @@ func newProfiles(t *testing.T) (*machine, kerneltest.Machine) {
 	m.write("work", sound("work", "  profile kid flags=(attach_disconnected) {\n    signal, ptrace, file,\n  }\n"))
 	m.write("loose", "profile loose {\n  file,\n  deny /bin/sh x,\n}\n")
 	m.write("bad", "profile bad {\n  BAD\n}\n")
+	wd, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.pause = time.Millisecond
+	m.state = &status.Node{
+		Host:    &hook.Host{Kernel: m.kernel, Containers: wd + "/records", Store: store.Store{Dir: wd + "/store"}},
+		Run:     wd + "/run",
+		Docker:  wd + "/docker",
+		Storage: wd + "/storage",
+	}
 	return m, k
 }
 
@@ -110,7 +124,64 @@ func TestProfileLoad(t *testing.T) {
 	m.run("profile", "load", "other", "--replace")
 	m.write("other", sound("other", "  network,\n"))
 	m.run("profile", "load", "other")
+
+	m.note("to replace a profile does not end a child that it had")
+	m.write("work", sound("work", ""))
+	m.run("profile", "load", "work", "web")
+	m.run("profile", "list")
+	m.run("profile", "load", "work", "--quiet")
+	m.run("profile", "unload", "work//kid")
+	m.run("profile", "load", "work")
+
 	m.golden(dir)
+
+	// A text that cannot be kept: the profile is loaded, and nothing says otherwise.
+	m.write("third", sound("third", ""))
+	if err := os.Mkdir(filepath.Join(m.kernel.State, "texts/third.json"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	code, _ := m.run("profile", "load", "web", "third", "work")
+	if said := m.errOut.String(); code != cannot || strings.Contains(said, "nothing was loaded") ||
+		!strings.Contains(said, "profile third is loaded, and its text cannot be kept") || !strings.Contains(said, "loaded: web, third\n") {
+		t.Errorf("exit code %d, %s", code, said)
+	}
+}
+
+// crowd is a compiler whose compilations end only when several are under way.
+type crowd struct {
+	compiler
+	together *sync.WaitGroup
+}
+
+func (c crowd) CompileText(ctx context.Context, source string, text []byte) (profile.Blob, error) {
+	c.together.Done()
+	all := make(chan struct{})
+	go func() {
+		c.together.Wait()
+		close(all)
+	}()
+	select {
+	case <-all:
+		return c.compiler.CompileText(ctx, source, text)
+	case <-time.After(10 * time.Second):
+		return profile.Blob{}, errors.New("it is compiled alone")
+	}
+}
+
+// Several files are compiled at a time.
+func TestProfilesAreCompiledInParallel(t *testing.T) {
+	m, _ := newProfiles(t)
+	runtime.GOMAXPROCS(2) // until the test ends
+	var together sync.WaitGroup
+	together.Add(2)
+	before := m.compiler
+	m.compiler = func(features []byte) (compiler, error) {
+		c, err := before(features)
+		return crowd{c, &together}, err
+	}
+	if code, out := m.run("profile", "load", "--dry-run", "web", "work"); code != 0 {
+		t.Errorf("exit code %d, %s%s", code, out, &m.errOut)
+	}
 }
 
 // What cannot all be loaded is not loaded in part.
@@ -165,7 +236,8 @@ func (m *machine) task(pid int, command, label, pending string) {
 	}
 }
 
-// container makes up a container of the runtime runc, of which pid is the first process, and what we remember of it.
+// container makes up a container of the runtime runc, of which pid is the first process, and what we remember of it:
+// nothing where the label is empty, and that its engine's choice was kept where it is "-".
 func (m *machine) container(id string, pid int, label string, created bool) {
 	m.t.Helper()
 	m.write("run/runc/"+id+"/state.json", fmt.Sprintf(`{"init_process_pid": %d}`, pid))
@@ -173,28 +245,33 @@ func (m *machine) container(id string, pid int, label string, created bool) {
 		m.write("run/runc/"+id+"/exec.fifo", "")
 	}
 	if label != "" {
-		wd, err := os.Getwd()
-		if err != nil {
-			m.t.Fatal(err)
-		}
-		m.write("records/"+id+".json", fmt.Sprintf(`{"id":%q,"root":%q,"engine":"docker","created":"2026-01-02T03:04:05Z",`+
-			`"policy":"p","label":%q,"profiles":{"web":{"dir":"web.1","compiled":{}}}}`, id, wd+"/run/runc", label))
+		m.remember(id, strings.TrimPrefix(label, "-"), 0)
 	}
+}
+
+// creating makes a container one that this process is creating: its runtime has made no more than its directory.
+func (m *machine) creating(id string) {
+	m.t.Helper()
+	if err := errors.Join(os.RemoveAll("run/runc/"+id), os.MkdirAll("run/runc/"+id, 0o755)); err != nil {
+		m.t.Fatal(err)
+	}
+	m.remember(id, "", os.Getpid())
+}
+
+// remember makes up what we remember of a container; pid creates it.
+func (m *machine) remember(id, label string, pid int) {
+	m.t.Helper()
+	wd, err := os.Getwd()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.write("records/"+id+".json", fmt.Sprintf(`{"id":%q,"root":%q,"bundle":%q,"engine":"docker","created":"2026-01-02T03:04:05Z",`+
+		`"pid":%d,"policy":"p","label":%q,"profiles":{"web":{"dir":"web.1","compiled":{}}}}`, id, wd+"/run/runc",
+		wd+"/bundles/"+id, pid, label))
 }
 
 func newUnloads(t *testing.T) (*machine, kerneltest.Machine) {
 	m, k := newProfiles(t)
-	wd, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.pause = time.Millisecond
-	m.state = &status.Node{
-		Host:    &hook.Host{Kernel: m.kernel, Containers: wd + "/records", Store: store.Store{Dir: wd + "/store"}},
-		Run:     wd + "/run",
-		Docker:  wd + "/docker",
-		Storage: wd + "/storage",
-	}
 	m.run("profile", "load", "--quiet", "web", "work")
 	k.Load(t, kerneltest.Blob("x", "other"))
 	return m, k
@@ -230,6 +307,26 @@ func TestProfileUnload(t *testing.T) {
 	m.container("theirs", 22, "", true)
 	m.run("profile", "unload", "web")
 	os.RemoveAll(m.kernel.Proc + "/22")
+	m.note("containers of ours that keep what their engine chose: web, something else, and what cannot be told any more")
+	for i, chosen := range []string{"web", "other", ""} {
+		id := "kept-" + strconv.Itoa(i)
+		m.task(30+i, "runc:[2:INIT]", "unconfined", "")
+		m.container(id, 30+i, "-", true)
+		if chosen != "" {
+			m.write("bundles/"+id+"/config.json", fmt.Sprintf(`{"process": {"apparmorProfile": %q}}`, chosen))
+		}
+	}
+	m.run("profile", "unload", "web")
+	m.note("the same while they are being created")
+	for i := range 3 {
+		m.creating("kept-" + strconv.Itoa(i))
+		os.RemoveAll(m.kernel.Proc + "/" + strconv.Itoa(30+i))
+	}
+	m.run("profile", "unload", "web")
+	for i := range 3 {
+		os.Remove("records/kept-" + strconv.Itoa(i) + ".json")
+	}
+
 	m.note("what is remembered cannot be read")
 	m.write("records/x.json", "{")
 	m.run("profile", "unload", "web")
@@ -269,6 +366,57 @@ func TestProfileUnloadWhenIdle(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	m.golden(dir)
+}
+
+// Of several profiles none is removed before all are idle.
+func TestProfileUnloadWaitsForAll(t *testing.T) {
+	m, _ := newUnloads(t)
+	m.task(10, "sleep", "web (enforce)", "")
+	ctx, cancel := context.WithCancel(t.Context())
+	var said bytes.Buffer
+	m.stderr = writes(func(p []byte) {
+		if said.Write(p); bytes.Contains(p, []byte("waiting until")) {
+			cancel()
+		}
+	})
+	if code := run(ctx, m.node, []string{"profile", "unload", "--when-idle", "work", "web"}); code != cannot {
+		t.Errorf("exit code %d, %s", code, &said)
+	}
+	if _, err := m.kernel.Details("work"); err != nil || !strings.Contains(said.String(), "not removed: work, web") {
+		t.Errorf("%v: %s", err, &said)
+	}
+}
+
+// Starts wait for a look that may end in a removal, and not for one that finds a profile in use.
+func TestProfileUnloadLetsContainersStart(t *testing.T) {
+	m, _ := newUnloads(t)
+	m.task(10, "sleep", "web (enforce)", "")
+	release, err := m.state.Host.Hold()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	done := make(chan int)
+	go func() {
+		code, _ := m.run("profile", "unload", "web")
+		done <- code
+	}()
+	select {
+	case code := <-done:
+		if code != cannot {
+			t.Errorf("exit code %d", code)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it waits for containers that start")
+	}
+}
+
+// writes is a writer that is a function.
+type writes func(p []byte)
+
+func (w writes) Write(p []byte) (int, error) {
+	w(p)
+	return len(p), nil
 }
 
 func TestProfileListAndShow(t *testing.T) {

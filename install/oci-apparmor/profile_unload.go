@@ -33,12 +33,14 @@ or is about to, or while a container is created that waits to be started: these
 are listed. Containers that start through oci-apparmor wait while it looks; what
 another runtime starts in the very moment of the removal it cannot see.
 
-Of several profiles, none is removed if one cannot be. Profiles that somebody else
-has loaded are not removed without --foreign.`,
+Of several profiles, none is removed if one cannot be, and with --when-idle none
+before all are idle. A child goes with its profile, or alone by its whole name,
+PROFILE//CHILD. Profiles that somebody else has loaded are not removed without
+--foreign.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error { return n.unloadNames(cmd.Context(), o, args) }),
 	}
-	cmd.Flags().BoolVar(&o.whenIdle, "when-idle", false, "wait until nothing uses them")
+	cmd.Flags().BoolVar(&o.whenIdle, "when-idle", false, "wait until nothing uses any of them")
 	cmd.Flags().BoolVar(&o.foreign, "foreign", false, "remove profiles that somebody else has loaded, too")
 	cmd.Flags().BoolVarP(&o.quiet, "quiet", "q", false, "print nothing but errors")
 	return cmd
@@ -48,28 +50,67 @@ func (n *node) unloadNames(ctx context.Context, o unloadOptions, names []string)
 	if err := n.ready(); err != nil {
 		return err
 	}
+	names = withoutParts(names)
 	var refusals []error
 	for _, name := range names {
 		if err := n.mayUnload(name, o); err != nil {
 			refusals = append(refusals, err)
 		}
 	}
-	for i := 0; i < len(names) && len(refusals) == 0 && !o.whenIdle && len(names) > 1; i++ {
-		users, err := unload.Users(n.state, names[i])
-		if err != nil {
-			return asRoot(err)
-		}
-		if len(users) > 0 {
-			refusals = append(refusals, inUse(&unload.InUse{Profile: names[i], Users: users}))
-		}
-	}
 	if len(refusals) > 0 {
 		return &failure{cannot, errors.Join(refusals...)}
 	}
+	for said := false; ; {
+		removed, err := unload.Profiles(ctx, n.state, names...)
+		if err := n.wereRemoved(o, removed); err != nil {
+			return err
+		}
+		names = names[len(removed):]
+		if err == nil {
+			return nil
+		}
+		var busy unload.InUse
+		if !errors.As(err, &busy) {
+			return asRoot(err)
+		}
+		if !o.whenIdle {
+			return &failure{cannot, inUse(busy)}
+		}
+		if !said && !o.quiet {
+			said = true
+			for _, b := range busy {
+				fmt.Fprintf(n.stderr, "oci-apparmor: waiting until nothing uses profile %s any more:\n%s\n", safe(b.Profile),
+					strings.Join(userLines(b.Users), "\n"))
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return &failure{cannot, fmt.Errorf("not removed: %s: %w", safe(strings.Join(names, ", ")), context.Cause(ctx))}
+		case <-time.After(n.pause):
+		}
+	}
+}
+
+// withoutParts leaves out what goes with another of the names: its children, and a name that stands there twice.
+func withoutParts(names []string) []string {
+	var whole []string
+	for i, name := range names {
+		goes := slices.Contains(names[:i], name) || slices.ContainsFunc(names, func(other string) bool {
+			return strings.HasPrefix(name, other+"//")
+		})
+		if !goes {
+			whole = append(whole, name)
+		}
+	}
+	return whole
+}
+
+// wereRemoved forgets the texts of profiles that were removed, and says that they were.
+func (n *node) wereRemoved(o unloadOptions, names []string) error {
 	out := &printer{w: n.stdout}
 	for _, name := range names {
-		if err := n.unload(ctx, o, name); err != nil {
-			return err
+		if err := n.texts().Remove(name); err != nil {
+			return fmt.Errorf("profile %s was removed, and its text cannot be: %w", safe(name), err)
 		}
 		if o.quiet {
 			continue
@@ -95,7 +136,8 @@ func (n *node) mayUnload(name string, o unloadOptions) error {
 	if o.foreign {
 		return nil
 	}
-	owned, err := n.kernel.Owned(name)
+	main, _, _ := strings.Cut(name, "//")
+	owned, err := n.kernel.Owned(main)
 	if err != nil {
 		return err
 	}
@@ -105,37 +147,13 @@ func (n *node) mayUnload(name string, o unloadOptions) error {
 	return nil
 }
 
-// unload removes one, now or when it is idle.
-func (n *node) unload(ctx context.Context, o unloadOptions, name string) error {
-	said := false
-	for {
-		err := unload.Profile(ctx, n.state, name)
-		if err == nil {
-			return n.texts().Remove(name)
-		}
-		var busy *unload.InUse
-		if !errors.As(err, &busy) {
-			return asRoot(err)
-		}
-		if !o.whenIdle {
-			return &failure{cannot, inUse(busy)}
-		}
-		if !said && !o.quiet {
-			said = true
-			fmt.Fprintf(n.stderr, "oci-apparmor: waiting until nothing uses profile %s any more:\n%s\n", safe(name),
-				strings.Join(userLines(busy.Users), "\n"))
-		}
-		select {
-		case <-ctx.Done():
-			return &failure{cannot, fmt.Errorf("profile %s was not removed: %w", safe(name), context.Cause(ctx))}
-		case <-time.After(n.pause):
-		}
+func inUse(busy unload.InUse) error {
+	var errs []error
+	for _, b := range busy {
+		errs = append(errs, fmt.Errorf("profile %s is in use, and what uses it would be unconfined for good: stop it, or give "+
+			"--when-idle\n%s", safe(b.Profile), strings.Join(userLines(b.Users), "\n")))
 	}
-}
-
-func inUse(busy *unload.InUse) error {
-	return fmt.Errorf("profile %s is in use, and what uses it would be unconfined for good: stop it, or give --when-idle\n%s",
-		safe(busy.Profile), strings.Join(userLines(busy.Users), "\n"))
+	return errors.Join(errs...)
 }
 
 // userLines says who uses a profile, a line for each container and each process outside of them.

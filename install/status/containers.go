@@ -54,6 +54,20 @@ const (
 	Stopped  State = "stopped"
 )
 
+// Intended gives the label that a container which is not started will be under, and tells whether that is known: what was
+// decided, or where the engine's choice was kept, what its spec says.
+func (c *Container) Intended() (label string, known bool) {
+	if !c.Decided || c.Label != "" {
+		return c.Label, c.Decided
+	}
+	spec, err := readSpec(filepath.Join(c.record.Bundle, "config.json"))
+	if err != nil {
+		return "", false
+	}
+	f, err := hook.Identify(spec, hook.Wiring{}, c.ID)
+	return f.EngineChoice, err == nil
+}
+
 // Member is a process in a container.
 type Member struct {
 	PID      int
@@ -157,6 +171,9 @@ func (n *Node) find(records []*hook.Record) (all []Container, problems []string)
 		if c.State != Creating {
 			c.PID, _ = hook.InitOf(c.Root, c.ID)
 			c.PID = max(c.PID, 0)
+			if c.PID == 0 && c.record != nil && c.record.Creating() { // its runtime has made the directory, and no more
+				c.State = Creating
+			}
 		}
 	})
 	slices.Sort(problems)

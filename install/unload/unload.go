@@ -29,52 +29,99 @@ const (
 	Pending  State = "is about to run under it"
 	Created  State = "is created and not started"
 	Creating State = "is being created"
-	// Unknown is a container that is created and not started, of which this kernel does not tell what it will run under.
-	Unknown State = "is created and not started, and this kernel does not tell what it will run under"
+	// Unknown is a container of which neither this kernel nor its spec tells it.
+	Unknown State = "is not started, and what it will run under cannot be told"
 )
 
-// InUse is the error for a profile that something uses.
-type InUse struct {
+// Use is a profile that something uses.
+type Use struct {
 	Profile string
 	Users   []User
 }
 
-func (e *InUse) Error() string {
-	return fmt.Sprintf("profile %s is in use: removing it would leave what uses it unconfined for good", e.Profile)
+// InUse is the error for profiles that are in use.
+type InUse []Use
+
+func (e InUse) Error() string {
+	var names []string
+	for _, u := range e {
+		names = append(names, u.Profile)
+	}
+	return "in use, so that removing it would leave what uses it unconfined for good: " + strings.Join(names, ", ")
 }
 
-// Profile removes a profile unless something uses it: then the error is an *InUse.
+// Profiles removes profiles unless something uses one of them: then the error is an InUse, and none is removed. It gives those
+// that were removed, also with another error. Of a profile and its child, name the profile alone.
 //
-// Containers of ours cannot come to use it meanwhile: they wait. What other runtimes start in the moment between the last
+// Containers of ours cannot come to use them meanwhile: they wait. What other runtimes start in the moment between the last
 // look at all tasks and the removal is not seen.
-func Profile(ctx context.Context, n *status.Node, name string) error {
+func Profiles(ctx context.Context, n *status.Node, names ...string) (removed []string, err error) {
+	// To look takes long on a busy machine. Starts wait for the look that may end in a removal, and for no other.
+	if err := idle(n, names); err != nil {
+		return nil, err
+	}
 	release, err := n.Host.Hold()
-	if err != nil {
-		return err
-	}
-	defer release()
-	return n.Host.Kernel.Remove(ctx, name, func() error {
-		users, err := Users(n, name)
-		if err == nil && len(users) > 0 {
-			err = &InUse{name, users}
-		}
-		return err
-	})
-}
-
-// Users gives what uses a profile, or a child of it.
-func Users(n *status.Node, name string) ([]User, error) {
-	k := n.Host.Kernel
-	if _, err := n.Host.Records(); err != nil {
-		return nil, fmt.Errorf("whether a container that is not started yet will run under profile %s cannot be told: %w", name, err)
-	}
-	s, err := n.Gather(true)
 	if err != nil {
 		return nil, err
 	}
+	defer release()
+	if err := idle(n, names); err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		err := n.Host.Kernel.Remove(ctx, name, func() error {
+			threads, err := using(n, name)
+			if err == nil && len(threads) > 0 {
+				err = InUse{{name, users(n, threads, nil, name)}}
+			}
+			return err
+		})
+		if err != nil {
+			return removed, err
+		}
+		removed = append(removed, name)
+	}
+	return removed, nil
+}
+
+// idle gives an InUse where something uses one of the profiles, or a child of it.
+func idle(n *status.Node, names []string) error {
+	if _, err := n.Host.Records(); err != nil {
+		return fmt.Errorf("whether a container that is not started yet will run under profile %s cannot be told: %w",
+			strings.Join(names, ", "), err)
+	}
+	s, err := n.Gather(true)
+	if err != nil {
+		return err
+	}
+	var busy InUse
+	for _, name := range names {
+		threads, err := using(n, name) // after the containers, so that the time to the removal is short
+		if err != nil {
+			return err
+		}
+		if u := users(n, threads, s.Containers, name); len(u) > 0 {
+			busy = append(busy, Use{name, u})
+		}
+	}
+	if busy != nil {
+		return busy
+	}
+	return nil
+}
+
+// using gives the threads under a profile, but for our own.
+func using(n *status.Node, name string) ([]kernel.Task, error) {
+	threads, err := n.Host.Kernel.Using(name)
+	return slices.DeleteFunc(threads, func(t kernel.Task) bool { return t.PID == os.Getpid() }), err
+}
+
+// users gives what uses a profile: threads, and those of the containers that are not started yet.
+func users(n *status.Node, threads []kernel.Task, all []status.Container, name string) []User {
+	k := n.Host.Kernel
 	containers := make(map[int]*status.Container) // by process
-	for i := range s.Containers {
-		c := &s.Containers[i]
+	for i := range all {
+		c := &all[i]
 		containers[c.PID] = c
 		for _, p := range c.Processes {
 			containers[p.PID] = c
@@ -82,8 +129,8 @@ func Users(n *status.Node, name string) ([]User, error) {
 	}
 	var users []User
 	told := true
-	for i := range s.Containers {
-		c := &s.Containers[i]
+	for i := range all {
+		c := &all[i]
 		state := Creating
 		switch c.State {
 		case status.Created:
@@ -92,26 +139,24 @@ func Users(n *status.Node, name string) ([]User, error) {
 		default:
 			continue
 		}
+		label, known := c.Intended()
 		switch {
-		case c.Decided && !uses(c.Label, name):
+		case known && !uses(label, name):
 			continue
-		case !c.Decided && state == Created:
+		case known:
+		case state == Created:
 			if told = told && k.TellsPending(); told {
 				continue
 			}
+			fallthrough
+		default:
 			state = Unknown
-		case !c.Decided:
-			continue
 		}
 		users = append(users, User{PID: c.PID, Command: k.Command(c.PID), Container: called(c), State: state})
 	}
-	threads, err := k.Threads() // last, so that the time to the removal is short
-	if err != nil {
-		return nil, err
-	}
 	for i := range threads {
 		t := &threads[i]
-		if !t.Uses(name) || t.PID == os.Getpid() || slices.ContainsFunc(users, func(u User) bool { return u.PID == t.PID }) {
+		if slices.ContainsFunc(users, func(u User) bool { return u.PID == t.PID }) {
 			continue
 		}
 		u := User{PID: t.PID, Command: k.Command(t.PID), State: Runs}
@@ -126,12 +171,20 @@ func Users(n *status.Node, name string) ([]User, error) {
 		users = append(users, u)
 	}
 	slices.SortStableFunc(users, func(a, b User) int { return strings.Compare(a.Container, b.Container) })
-	return users, nil
+	return users
 }
 
-// uses tells whether a label of a spec is made of the profile, among others.
+// uses tells whether a label as a spec names it is made of the profile, among others. The kernel takes a name also with a
+// namespace before it, ":NAMESPACE:name", and where it is this one finds the same profile.
 func uses(label, name string) bool {
 	t := kernel.Task{Label: kernel.Label{Components: strings.Split(label, "//&")}}
+	for i, c := range t.Label.Components {
+		c = strings.TrimPrefix(c, "&")
+		if strings.HasPrefix(c, ":") {
+			c = strings.TrimPrefix(c[strings.LastIndexByte(c, ':')+1:], "//")
+		}
+		t.Label.Components[i] = c
+	}
 	return t.Uses(name)
 }
 

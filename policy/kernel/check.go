@@ -36,6 +36,15 @@ type Found struct {
 	Part, Have, Want string
 }
 
+// LeftChild gives the name of a child that the kernel's profile has and ours has not, where the two are the same but for
+// that; else "".
+func (f Found) LeftChild() string {
+	if f.foreignChild() {
+		return f.Part
+	}
+	return ""
+}
+
 // foreignChild tells of a profile that is ours but for a child that it has besides. Replacing a profile does not end
 // such children (__replace_profile, security/apparmor/policy.c), and a process enters one that is a hat without any rule
 // that allows it (aa_change_hat, security/apparmor/domain.c).

@@ -73,6 +73,20 @@ func (d Done) String() string {
 // replace.
 var ErrDrift = errors.New("another profile of that name is loaded")
 
+// LeftChildError is the error for a profile that the kernel has with our content, and with a child besides that is left from
+// what was loaded before: to replace a profile does not end it. It wraps ErrDrift.
+type LeftChildError struct {
+	Child string // its whole name
+	Done  Done   // what became of the profile itself
+}
+
+func (e *LeftChildError) Error() string {
+	return fmt.Sprintf("%v: the kernel has the child profile %q, left from what was loaded before, and a process can enter it "+
+		"by change_hat; when no process runs under it, remove it: oci-apparmor profile unload %[2]s", ErrDrift, shorten(e.Child))
+}
+
+func (e *LeftChildError) Unwrap() error { return ErrDrift }
+
 // Ensure makes sure that the kernel holds every profile with exactly our content, and gives them in the same order.
 //
 // An unchanged kernel costs a few short reads. A changed one costs a look at the kernel's hashes, whatever the number
@@ -164,7 +178,7 @@ func (e *ensuring) load(ctx context.Context, p *Profile, content string, revisio
 		return e.loaded(p, content, revision, found.Dir, Verified, ""), nil
 	case Drifted:
 		if found.foreignChild() {
-			return Loaded{}, found.childError()
+			return Loaded{}, &LeftChildError{Child: found.Part}
 		}
 		if err := e.mayReplace(p, found); err != nil {
 			return Loaded{}, err
@@ -196,7 +210,7 @@ func (e *ensuring) load(ctx context.Context, p *Profile, content string, revisio
 		}
 	}
 	if found.foreignChild() {
-		return Loaded{}, found.childError()
+		return Loaded{}, &LeftChildError{Child: found.Part, Done: done}
 	}
 	if found.Status != Matches {
 		return Loaded{}, fmt.Errorf("the kernel took it and then did not have it (%s): somebody else loads or removes"+
@@ -238,14 +252,6 @@ func (e *ensuring) mayReplace(p *Profile, found Found) error {
 	}
 	return fmt.Errorf("%w, and not by oci-apparmor: %s; remove it, or say `onDrift: replace` for this profile in the"+
 		" policy file and run `oci-apparmor policy apply`", ErrDrift, found)
-}
-
-// childError says what is to be done about a child that replacing the profile does not end. To remove it is the
-// administrator's: a process that runs under it would be unconfined then.
-func (f Found) childError() error {
-	return fmt.Errorf("%w: the kernel has the child profile %q, left from what was loaded before, and a process can enter "+
-		"it by change_hat; when no process runs under it, remove it: printf %%s %[2]q >/sys/kernel/security/apparmor/.remove",
-		ErrDrift, shorten(f.Part))
 }
 
 // String says what was found, for errors.

@@ -273,7 +273,15 @@ func TestChildThatIsNotOursIsDrift(t *testing.T) {
 				content = "2"
 			}
 			m.Load(t, kerneltest.Blob(content, loaded...))
-			refused(t, m.Kernel(), p, loaded[len(loaded)-1], "change_hat", ".remove")
+			err := refused(t, m.Kernel(), p, "profile unload "+loaded[len(loaded)-1], "change_hat")
+			done := kernel.Verified
+			if content != "1" {
+				done = kernel.Replaced
+			}
+			var left *kernel.LeftChildError
+			if !errors.As(err, &left) || left.Child != loaded[len(loaded)-1] || left.Done != done || !errors.Is(err, kernel.ErrDrift) {
+				t.Errorf("%#v", err)
+			}
 			m.Remove(t, loaded[len(loaded)-1])
 			ensure(t, m.Kernel(), p)
 		})

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 )
@@ -137,18 +139,13 @@ func TestTasks(t *testing.T) {
 	if err != nil || len(tasks) != 4 || tasks[0].PID != 7 || tasks[3].PID != 12 {
 		t.Errorf("%+v, %v", tasks, err)
 	}
-	threads, err := k.Threads()
-	if err != nil || len(threads) != 5 {
-		t.Errorf("%+v, %v", threads, err)
-	}
 	var using []int
+	threads, err := k.Using("web")
 	for _, t := range threads {
-		if t.Uses("web") {
-			using = append(using, t.TID)
-		}
+		using = append(using, t.TID)
 	}
-	if !reflect.DeepEqual(using, []int{8, 9}) {
-		t.Errorf("under web are %v", using)
+	if err != nil || !reflect.DeepEqual(using, []int{8, 9}) {
+		t.Errorf("under web are %v, %v", using, err)
 	}
 	if got := k.Command(7); got != "sh\x1b" {
 		t.Errorf("command %q", got)
@@ -158,6 +155,28 @@ func TestTasks(t *testing.T) {
 	}
 	if got := k.Cgroup(4711) + k.Command(4711); got != "" {
 		t.Errorf("of no process: %q", got)
+	}
+}
+
+// A process that starts another and ends, after it was listed and before it is read, does not hide the other.
+func TestUsingLooksAgain(t *testing.T) {
+	m := kerneltest.New(t)
+	k := m.Kernel()
+	k.Proc = filepath.Join(m.Dir, "proc")
+	dir := k.Proc + "/10/task/10/attr/apparmor"
+	if err := errors.Join(os.MkdirAll(dir, 0o755), unix.Mkfifo(dir+"/current", 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() {
+		w, err := os.OpenFile(dir+"/current", os.O_WRONLY, 0) // waits until it is read
+		child := k.Proc + "/5/task/5/attr/apparmor"
+		done <- errors.Join(err, os.MkdirAll(child, 0o755), os.WriteFile(child+"/current", []byte("web (enforce)\n"), 0o644),
+			os.RemoveAll(k.Proc+"/10"), w.Close())
+	}()
+	threads, err := k.Using("web")
+	if err := errors.Join(err, <-done); err != nil || len(threads) != 1 || threads[0].PID != 5 {
+		t.Errorf("%+v, %v", threads, err)
 	}
 }
 

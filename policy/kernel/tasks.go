@@ -37,44 +37,72 @@ func (l Label) uses(name string) bool {
 
 // Tasks gives every process that /proc shows, in the order of their ids, with its label and nothing else: one read for
 // each. A process that ends meanwhile is left out.
-func (k *Kernel) Tasks() ([]Task, error) { return k.tasks(false) }
-
-// Threads gives every thread, too, and what is pending: a thread can change its label by itself.
-func (k *Kernel) Threads() ([]Task, error) { return k.tasks(true) }
-
-func (k *Kernel) tasks(threads bool) ([]Task, error) {
+func (k *Kernel) Tasks() ([]Task, error) {
 	proc := k.proc()
-	r := labelReader{buf: make([]byte, maxLabel+1), attr: "/attr/apparmor/"}
+	r := newLabelReader()
 	pids, err := numbers(proc)
 	if err != nil {
 		return nil, err
 	}
 	all := make([]Task, 0, len(pids))
 	for _, pid := range pids {
-		path := proc + "/" + strconv.Itoa(pid)
-		if !threads {
-			l, ok, err := r.read(path, "current")
-			if err != nil {
-				return nil, err
-			}
-			if ok {
-				all = append(all, Task{PID: pid, TID: pid, Label: l})
-			}
-			continue
-		}
-		tids, err := numbers(path + "/task")
-		if gone(err) {
-			continue
-		}
+		l, ok, err := r.read(proc+"/"+strconv.Itoa(pid), "current")
 		if err != nil {
 			return nil, err
 		}
+		if ok {
+			all = append(all, Task{PID: pid, TID: pid, Label: l})
+		}
+	}
+	return all, nil
+}
+
+// maxLooks bounds how often Using looks, on a machine where processes come and go all the time.
+const maxLooks = 5
+
+// Using gives the threads that use a profile, see Task.Uses, of all that /proc shows: a thread can change its label by
+// itself.
+//
+// One that starts another and ends, between being listed and being read, hides the other. So where nothing is found it
+// looks again, until two looks list the same threads.
+func (k *Kernel) Using(name string) ([]Task, error) {
+	var before []int
+	for range maxLooks {
+		using, listed, err := k.threads(name)
+		if err != nil || len(using) > 0 || slices.Equal(listed, before) {
+			return using, err
+		}
+		before = listed
+	}
+	return nil, nil
+}
+
+// threads gives the threads that use a profile, and the ids of all that were listed, also of those that were gone when
+// they were to be read.
+func (k *Kernel) threads(name string) (using []Task, listed []int, err error) {
+	proc := k.proc()
+	r := newLabelReader()
+	pids, err := numbers(proc)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, pid := range pids {
+		path := proc + "/" + strconv.Itoa(pid)
+		tids, err := numbers(path + "/task")
+		if gone(err) {
+			listed = append(listed, pid)
+			continue
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		listed = append(listed, tids...)
 		for _, tid := range tids {
 			path := path + "/task/" + strconv.Itoa(tid)
 			t := Task{PID: pid, TID: tid}
 			var ok bool
 			if t.Label, ok, err = r.read(path, "current"); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			if !ok {
 				continue
@@ -82,16 +110,22 @@ func (k *Kernel) tasks(threads bool) ([]Task, error) {
 			if pending, ok, err := r.read(path, "exec"); err == nil && ok {
 				t.Pending = &pending
 			}
-			all = append(all, t)
+			if t.Uses(name) {
+				using = append(using, t)
+			}
 		}
 	}
-	return all, nil
+	return using, listed, nil
 }
 
 // labelReader reads many labels: with one buffer, and where the first was found.
 type labelReader struct {
 	buf  []byte
 	attr string
+}
+
+func newLabelReader() labelReader {
+	return labelReader{buf: make([]byte, maxLabel+1), attr: "/attr/apparmor/"}
 }
 
 // read gives a label of the task whose directory is path. ok is false for a task that is gone, and where there is none.

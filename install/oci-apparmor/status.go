@@ -33,7 +33,9 @@ Of a container's verdict
               the kernel's content of that is the policy's, as far as one has it
   differs     a process is not under the label
   drifted     all are, and the kernel has other content under the label's name
+  untold      all are, and whether the content is the policy's cannot be told
   unconfined  no label was decided, and the engine chose none that confines
+  complaining as unconfined, and the engine chose one that logs what it would deny
   waiting     it is created, and not started
   ended       it has no process
 

@@ -195,9 +195,16 @@ func TestStatusFitsTheTerminal(t *testing.T) {
 			}
 		}
 		whole := strings.Contains(out, "a-rather-long-name-of-a-container-that-does-not-fit")
-		if longest > width || whole != (width == 200) {
+		id := strings.Contains(out, "  0123456789ab  ")
+		if longest > width || whole != (width == 200) || id != (width == 200) {
 			t.Errorf("width %d: %d columns\n%s", width, longest, out)
 		}
+	}
+	// What is no terminal has room for everything, and each problem is one line.
+	m.screen = func() screen { return screen{width: 60} }
+	if _, out := m.run("status", "--show=containers"); !strings.Contains(out, "a-rather-long-name-of-a-container-that-does-not-fit") ||
+		!strings.Contains(out, "  0123456789ab  ") || !strings.Contains(out, "and not under docker-nginx//&node-baseline\n") {
+		t.Errorf("not to a terminal:\n%s", out)
 	}
 	m.screen = func() screen { return screen{terminal: true, colour: true, width: 80} }
 	if _, out := m.run("status", "--show=containers"); !strings.Contains(out, "\x1b[31mdiffers\x1b[0m\n") {

@@ -41,7 +41,8 @@ const (
 )
 
 var verdictColours = map[status.Verdict]string{
-	status.Confined: green, status.Differs: red, status.Drifted: red, status.Unconfined: yellow,
+	status.Confined: green, status.Differs: red, status.Drifted: red, status.Untold: red, status.Unconfined: yellow,
+	status.Complaining: yellow,
 }
 
 // statusPrinter writes a status as text.
@@ -118,15 +119,18 @@ func filtered[T any](all []T, is func(T) bool) []T {
 	return some
 }
 
-// The columns of the table of containers. Those that may be cut short are so, the longest first, until a line fits.
+// The columns of the table of containers. Where a line does not fit a terminal, the id is left out, and then those that may
+// be cut short are so, the longest first.
 var columns = []struct {
 	title string
 	least int // width to which it may be cut; 0 where it may not
 	right bool
 }{
-	{"ENGINE", 0, false}, {"CONTAINER", 8, false}, {"POLICY", 6, false}, {"LABEL", 8, false}, {"PROCS", 0, true},
+	{"ENGINE", 0, false}, {idTitle, 0, false}, {"CONTAINER", 8, false}, {"POLICY", 6, false}, {"LABEL", 8, false}, {"PROCS", 0, true},
 	{"VERDICT", 0, false},
 }
+
+const idTitle = "ID"
 
 func (p *statusPrinter) containers(all []status.Container) {
 	numbers := make(map[status.Verdict]int)
@@ -134,7 +138,9 @@ func (p *statusPrinter) containers(all []status.Container) {
 		numbers[all[i].Verdict]++
 	}
 	var parts []string
-	for _, v := range []status.Verdict{status.Confined, status.Differs, status.Drifted, status.Unconfined, status.Waiting, status.Ended} {
+	for _, v := range []status.Verdict{
+		status.Confined, status.Differs, status.Drifted, status.Untold, status.Unconfined, status.Complaining, status.Waiting, status.Ended,
+	} {
 		if numbers[v] > 0 {
 			parts = append(parts, fmt.Sprint(numbers[v], " ", v))
 		}
@@ -158,7 +164,11 @@ func (p *statusPrinter) containers(all []status.Container) {
 	for i := range all {
 		p.row(rows[i], widths, verdictColours[all[i].Verdict])
 		for _, problem := range all[i].Problems {
-			p.wrappedAt("    ", safe(problem), p.screen.width)
+			if p.screen.terminal {
+				p.wrappedAt("    ", safe(problem), p.screen.width)
+			} else {
+				p.line("    %s", safe(problem))
+			}
 		}
 	}
 }
@@ -186,13 +196,14 @@ func row(c *status.Container) []string {
 			label = first.String()
 		}
 	}
-	return []string{safe(cmp.Or(c.Engine, "?")), safe(name), safe(cmp.Or(c.Policy, "-")), safe(label),
+	return []string{safe(cmp.Or(c.Engine, "?")), safe(id), safe(name), safe(cmp.Or(c.Policy, "-")), safe(label),
 		fmt.Sprint(len(c.Processes)), string(c.Verdict)}
 }
 
 const gap = "  "
 
-// widths gives how wide the columns are.
+// widths gives how wide the columns are: 0 for one that is left out. What is no terminal has any width: whoever searches
+// the output finds whole names.
 func (p *statusPrinter) widths(rows [][]string) []int {
 	widths := make([]int, len(columns))
 	sum := len(gap) * (len(columns) - 1)
@@ -202,6 +213,15 @@ func (p *statusPrinter) widths(rows [][]string) []int {
 			widths[i] = max(widths[i], len(r[i]))
 		}
 		sum += widths[i]
+	}
+	if !p.screen.terminal {
+		return widths
+	}
+	for i, c := range columns {
+		if c.title == idTitle && sum > p.screen.width {
+			sum -= widths[i] + len(gap)
+			widths[i] = 0
+		}
 	}
 	for ; sum > p.screen.width; sum-- {
 		widest := -1
@@ -222,6 +242,9 @@ func (p *statusPrinter) widths(rows [][]string) []int {
 func (p *statusPrinter) row(cells []string, widths []int, colour string) {
 	var b strings.Builder
 	for i, cell := range cells {
+		if widths[i] == 0 {
+			continue
+		}
 		if len(cell) > widths[i] {
 			cell = cell[:widths[i]-2] + ".."
 		}

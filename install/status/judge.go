@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -22,6 +23,10 @@ const (
 	// Confined: every process in it is under its label, and the kernel's content of that is the policy's. Where no label
 	// was decided, it is that of the container's first process, and its content is its engine's matter.
 	Confined Verdict = "confined"
+	// Complaining: no label was decided, and its first process is under one that only complains.
+	Complaining Verdict = "complaining"
+	// Untold: every process is under its label, and what the kernel's content of that is cannot be told.
+	Untold Verdict = "untold"
 	// Differs: a process in it is not under its label.
 	Differs Verdict = "differs"
 	// Drifted: every process is, and the kernel's content of the label that was decided is not the policy's.
@@ -90,6 +95,9 @@ func (j *judge) judge(c *Container, exes *programs) {
 		return
 	default:
 		c.Verdict = Confined
+		if c.Label == "" && c.Processes[0].Label.Mode == "complain" {
+			c.Verdict = Complaining
+		}
 		j.profiles(c, want)
 	}
 	c.Processes = slices.DeleteFunc(c.Processes, func(m Member) bool { return !m.Confined && j.ended(m.PID) })
@@ -198,7 +206,7 @@ func (j *judge) profiles(c *Container, label []string) {
 					problem += ": what ran then is unconfined for good; start the container anew"
 				}
 				c.Problems = append(c.Problems, fmt.Sprintf(problem, name))
-				if c.Verdict == Confined {
+				if c.Verdict == Confined || c.Verdict == Untold {
 					c.Verdict = Drifted
 				}
 			}
@@ -210,8 +218,16 @@ func (j *judge) profiles(c *Container, label []string) {
 			c.Problems = append(c.Problems, fmt.Sprintf("profile %s is the one of an earlier policy: the next start or exec that "+
 				"needs it loads the present one", name))
 		}
-		if (p.Content == Other || p.Content == Missing) && c.Verdict == Confined && c.Label != "" {
+		switch {
+		case c.Label == "":
+		case (p.Content == Other || p.Content == Missing) && (c.Verdict == Confined || c.Verdict == Untold):
 			c.Verdict = Drifted
+		case p.Content == Unknown:
+			c.Problems = append(c.Problems, fmt.Sprintf("whether the kernel's content of profile %s is the policy's cannot be told: %s",
+				name, cmp.Or(p.Detail, "neither the policy in force nor what is remembered of the container has the profile")))
+			if c.Verdict == Confined {
+				c.Verdict = Untold
+			}
 		}
 		c.Profiles = append(c.Profiles, p)
 	}

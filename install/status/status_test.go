@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -208,6 +209,12 @@ func TestContainersAreJudged(t *testing.T) {
 			m.kernel.Remove(m.t, "web")
 			m.kernel.Load(m.t, kerneltest.Blob("v1", "web"))
 		}, Drifted, Same, "and loaded again", []bool{true, true}},
+		{"with content that cannot be told", func(m *machine) {
+			name := filepath.Join(m.kernel.Dir, "fs/policy/profiles/web.1/sha256")
+			if err := errors.Join(os.Remove(name), os.Mkdir(name, 0o755)); err != nil {
+				m.t.Fatal(err)
+			}
+		}, Untold, Unknown, "whether the kernel's content of profile web is the policy's cannot be told: read hash", []bool{true, true}},
 		{"not yet started", func(m *machine) {
 			m.write("proc/20/attr/apparmor/current", "unconfined\n")
 			m.write("run/runc/one/exec.fifo", "")
@@ -292,7 +299,7 @@ func TestContainersOfOthers(t *testing.T) {
 		ids["docker"]: {"docker", "", "", "shop", "", Confined, []int{20, 21}},
 		ids["pod"]:    {"containerd", "lab", "front\x1b[31m", "web", "nginx:1", Unconfined, []int{30}},
 		ids["podman"]: {"podman", "", "", "db", "", Confined, []int{40}},
-		ids["gone"]:   {"cri-o", "", "", "", "", Confined, []int{50, 51}},
+		ids["gone"]:   {"cri-o", "", "", "", "", Complaining, []int{50, 51}},
 	}
 	if !reflect.DeepEqual(got, want) || len(s.Problems) > 0 {
 		t.Errorf("%+v, want %+v; problems %q", got, want, s.Problems)

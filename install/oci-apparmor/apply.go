@@ -56,7 +56,8 @@ func (n *node) apply(ctx context.Context, o applyOptions) error {
 
 	// The lock comes first, so that nobody applies an older reading of the file after ours.
 	before, _ := s.Current()
-	p, err := readPolicy(o.config)
+	node, notice := n.generatedFor(lastManifest(o.store))
+	p, err := readPolicy(o.config, node)
 	if err != nil {
 		return notApplied(before, err)
 	}
@@ -66,7 +67,7 @@ func (n *node) apply(ctx context.Context, o applyOptions) error {
 		}
 	}
 	var c compiler
-	m := store.Manifest{Version: version(), Kernel: n.uname, Config: absolute(o.config)}
+	m := store.Manifest{Version: version(), Kernel: n.uname, Config: absolute(o.config), Daemon: node.Daemon}
 	if len(p.Profiles) > 0 { // a policy that keeps everything needs neither a parser nor AppArmor
 		var features []byte
 		if c, features, err = n.newCompiler(ctx, o.features); err != nil {
@@ -94,7 +95,7 @@ func (n *node) apply(ctx context.Context, o applyOptions) error {
 	if o.quiet {
 		return nil
 	}
-	return n.printApplied(g, before, changed)
+	return n.printApplied(g, before, changed, notice)
 }
 
 // patience is how long nothing is said while another apply is waited for.
@@ -131,7 +132,7 @@ func notApplied(before *store.Generation, err error) error {
 	return &failure{f.code, errors.Join(f.error, meaning)}
 }
 
-func (n *node) printApplied(g, before *store.Generation, changed bool) error {
+func (n *node) printApplied(g, before *store.Generation, changed bool, notice string) error {
 	p, err := g.Index.Policy()
 	if err != nil {
 		return err
@@ -147,6 +148,9 @@ func (n *node) printApplied(g, before *store.Generation, changed bool) error {
 	}
 	out.policy(p, 20)
 	out.notes(p)
+	if notice != "" {
+		out.line("%s", notice)
+	}
 	return out.err
 }
 

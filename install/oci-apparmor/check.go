@@ -42,7 +42,8 @@ func (n *node) check(ctx context.Context, o checkOptions) error {
 	if o.features != "" && !o.compile {
 		return &failure{usage, errors.New("--features is for compiling: give --compile with it")}
 	}
-	p, err := readPolicy(o.path)
+	node, _ := n.generatedFor(lastManifest(n.store))
+	p, err := readPolicy(o.path, node)
 	if err != nil {
 		return err
 	}

@@ -11,11 +11,12 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
 // readPolicy reads the policy of a configuration directory, or a policy file by itself, and fills in the profiles that
-// are generated.
-func readPolicy(path string) (*policy.Policy, error) {
+// are generated, as they are for the node.
+func readPolicy(path string, node profile.Node) (*policy.Policy, error) {
 	info, err := os.Stat(path)
 	missing := errors.Is(err, fs.ErrNotExist) && filepath.Ext(path) != ".yaml" && filepath.Ext(path) != ".yml"
 	if err != nil && !missing {
@@ -27,7 +28,7 @@ func readPolicy(path string) (*policy.Policy, error) {
 	}
 	p, err := read(path)
 	if err == nil {
-		err = generate(p)
+		err = generate(p, node)
 	}
 	var faults policyfile.Errors
 	switch {

@@ -238,7 +238,8 @@ func (n *node) index(q question) (policy.Index, uint64, error) {
 		}
 		return g.Index, g.Number, nil
 	}
-	p, err := readPolicy(q.file)
+	node, _ := n.generatedFor(lastManifest(q.store))
+	p, err := readPolicy(q.file, node)
 	if err != nil {
 		return policy.Index{}, 0, err
 	}

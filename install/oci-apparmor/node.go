@@ -154,14 +154,14 @@ func (c locatedCompiler) Compile(ctx context.Context, name string, mode profile.
 	return c.compiler.Compile(ctx, name, mode, c.sources[name], text)
 }
 
-// generate fills in the texts of profiles that come from a template.
-func generate(p *policy.Policy) error {
+// generate fills in the texts of profiles that come from a template, as they are for this node.
+func generate(p *policy.Policy, node profile.Node) error {
 	for i := range p.Profiles {
 		pr := &p.Profiles[i]
 		if pr.Template == "" {
 			continue
 		}
-		text, err := profile.Template(pr.Template, pr.Name, profile.Node{})
+		text, err := profile.Template(pr.Template, pr.Name, node)
 		if err != nil {
 			return fmt.Errorf("profile %s: %w", pr.Name, err)
 		}

@@ -41,7 +41,7 @@ func newMachine(t *testing.T) *machine {
 		stderr: &m.errOut,
 		config: "etc",
 		store:  "store",
-		kernel: &kernel.Kernel{FS: "securityfs", Module: "parameters", State: "run", BootID: "boot_id"},
+		kernel: &kernel.Kernel{FS: "securityfs", Module: "parameters", State: "run", BootID: "boot_id", Proc: "proc"},
 		uname:  "6.12.1",
 		root:   true,
 		compiler: func(features []byte) (compiler, error) {

@@ -108,7 +108,8 @@ func (n *node) side(ctx context.Context, arg string) (side, error) {
 		}
 		return side{is: arg, text: t.text, compiled: t.compiled}, err
 	case named && kind == "node":
-		text, err := profile.Template(name, name, profile.Node{})
+		node, _ := n.generatedFor(lastManifest(n.store))
+		text, err := profile.Template(name, name, node)
 		if err != nil {
 			return side{}, &failure{usage, err}
 		}

@@ -101,6 +101,9 @@ func (n *node) profileShow(ctx context.Context, o profileShowOptions, name strin
 			"loaded", quoted(name))
 	}
 	j.Source, j.Text = t.source, string(t.text)
+	if t.notice != "" {
+		j.Notes = append(j.Notes, t.notice)
+	}
 	switch {
 	case j.Loaded == nil && errors.Is(loaded, kernel.ErrNotLoaded):
 		j.Content = "missing"
@@ -178,6 +181,7 @@ type knownText struct {
 	text     []byte
 	source   string
 	compiled []profile.Compiled
+	notice   string // of what is not as it should be in it
 }
 
 // byHand gives the text of a profile that was loaded by hand, and tells whether the kernel has its content. A child that is
@@ -200,16 +204,17 @@ func (n *node) byHand(name string) (t texts.Text, same bool) {
 func (n *node) textOf(ctx context.Context, name string) (knownText, error) {
 	if t, same := n.byHand(name); same {
 		compiled, _ := t.Profiles()
-		return knownText{[]byte(t.Text), fmt.Sprintf("%s, loaded by %s at %s", t.Source, t.By, t.Loaded.Format("2006-01-02 15:04 MST")),
-			compiled}, nil
+		return knownText{text: []byte(t.Text), compiled: compiled,
+			source: fmt.Sprintf("%s, loaded by %s at %s", t.Source, t.By, t.Loaded.Format("2006-01-02 15:04 MST"))}, nil
 	}
 	t, err := n.policyText(name)
 	if err != nil || t.text != nil || t.source != "" {
 		return t, err
 	}
 	if slices.Contains(profile.Templates(), name) {
-		text, err := profile.Template(name, name, profile.Node{})
-		return knownText{text: text, source: "the template " + name + ", as generated for this node"}, err
+		node, notice := n.generatedFor(lastManifest(n.store))
+		text, err := profile.Template(name, name, node)
+		return knownText{text: text, source: "the template " + name + ", as generated for this node", notice: notice}, err
 	}
 	return knownText{}, nil
 }
@@ -238,7 +243,7 @@ func (n *node) policyText(name string) (knownText, error) {
 	}
 	var text []byte
 	if template, ok := strings.CutPrefix(p.Source, "template "); ok {
-		text, err = profile.Template(template, name, profile.Node{})
+		text, err = profile.Template(template, name, profile.Node{Daemon: m.Daemon})
 	} else {
 		file := p.Source
 		if !filepath.IsAbs(file) {

@@ -48,6 +48,9 @@ func (n *node) show(dir string, asJSON bool) error {
 		if m.Parser != "" {
 			out.line("  compiled  by apparmor_parser %s for %s", m.Parser, forKernel(m))
 		}
+		if m.Daemon != "" {
+			out.line("  generated for an engine's daemon under %s", safe(m.Daemon))
+		}
 		if m.Config != "" {
 			out.line("  from      %s", m.Config)
 		}

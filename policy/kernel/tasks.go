@@ -196,6 +196,18 @@ func (k *Kernel) Command(pid int) string {
 	return name
 }
 
+// Nested tells whether a process is in a pid namespace below the one that procfs shows, as those in most containers are,
+// or is gone.
+func (k *Kernel) Nested(pid int) bool {
+	text, err := readWhole(k.proc() + "/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return true
+	}
+	_, ids, found := strings.Cut(string(text), "\nNSpid:") // its id in every namespace from procfs's down
+	ids, _, _ = strings.Cut(ids, "\n")
+	return !found || len(strings.Fields(ids)) != 1
+}
+
 // Cgroup gives the path of a process's control group: that of version 2, or on a node with version 1 only that of the
 // first hierarchy which has one. Empty where it is gone or in none.
 func (k *Kernel) Cgroup(pid int) string {

@@ -33,7 +33,7 @@ func Template(template, name string, n Node) ([]byte, error) {
 		return nil, err
 	}
 	daemon := cmp.Or(n.Daemon, "unconfined")
-	if err := checkPeer(daemon); err != nil {
+	if err := CheckPeer(daemon); err != nil {
 		return nil, fmt.Errorf("label of the engine's daemon: %w", err)
 	}
 	switch template {
@@ -43,8 +43,8 @@ func Template(template, name string, n Node) ([]byte, error) {
 	return nil, fmt.Errorf("template %s does not exist: there is %s", quote(template), strings.Join(Templates(), ", "))
 }
 
-// checkPeer reports whether a label can be written into a rule as it is, meaning nothing but itself.
-func checkPeer(label string) error {
+// CheckPeer reports whether a label can be written into a rule as it is, meaning nothing but itself.
+func CheckPeer(label string) error {
 	for i := range len(label) {
 		c := label[i]
 		alnum := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
@@ -84,7 +84,8 @@ func dockerDefault(name, daemon string, n Node) []byte {
   file,
   umount,
 
-  # Who may signal the container: the host, the runtimes where they have a profile of their own, and the engine.
+  # Who may signal the container: the host, the runtimes where they have a profile of their own, and the engine's daemon
+  # under its label. That is unconfined, too, where no daemon runs, or several under labels of their own.
   signal (receive) peer=unconfined,
   signal (receive) peer=runc,
   signal (receive) peer=crun,

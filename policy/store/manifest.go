@@ -20,6 +20,8 @@ type Manifest struct {
 	Kernel   string `json:"kernel,omitempty"`   // release as uname -r prints it; empty when compiled for another machine
 	Features string `json:"features,omitempty"` // hash of the text of the kernel's features
 
+	Daemon string `json:"daemon,omitempty"` // label of the engine's daemon that generated profiles name; empty for unconfined
+
 	Config   string           `json:"config,omitempty"` // the directory of the policy file
 	Profiles []ManifestSource `json:"profiles"`
 }

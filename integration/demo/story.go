@@ -6,14 +6,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 )
 
 const policyFile = `version: 1
@@ -51,17 +55,28 @@ profile demo-web flags=(attach_disconnected,mediate_deleted) {
 
 const annotation = "oci-apparmor/policy"
 
+// private is what the story writes to. While it is told, each is an empty directory for the story's programs and no
+// others: the node's own policy, its records and its containers are neither seen nor touched.
+var private = []string{"/etc/oci-apparmor", "/var/lib/oci-apparmor", "/run/oci-apparmor", "/run/runc"}
+
+// profiles are what the story may leave in the kernel, which is the one thing that it shares with the node.
+var profiles = []string{"demo-web", "demo-base"}
+
+// containers are those that the story starts.
+var containers = []string{"web1", "web2"}
+
 // story is the state of the telling: where things are, and the step's number.
 type story struct {
 	ctx    context.Context
 	bin    string
 	bundle string
+	made   []string // of private, what was not there before
 	step   int
 }
 
 // tell sets up a policy, starts a container with nothing but an annotation, and shows what the kernel makes of it.
-// What it needs of /etc, /var/lib and /run is laid over in a mount namespace of its own, so that nothing is left.
-func tell(ctx context.Context, bin string) error {
+// Nothing is left of it.
+func tell(ctx context.Context, bin string) (err error) {
 	enabled, _ := os.ReadFile("/sys/module/apparmor/parameters/enabled")
 	if strings.TrimSpace(string(enabled)) != "Y" {
 		return errors.New("this machine's kernel has no AppArmor: leave out HOST=1, and a guest that has is booted")
@@ -69,19 +84,48 @@ func tell(ctx context.Context, bin string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("starting a container and loading a profile takes root")
 	}
-	bin, err := filepath.Abs(bin)
-	if err != nil {
+	for _, name := range profiles {
+		if err := refuseLoaded(name, bin); err != nil {
+			return err
+		}
+	}
+	s := &story{ctx: ctx}
+	if s.bin, err = filepath.Abs(bin); err != nil {
 		return err
 	}
-	s := &story{ctx: ctx, bin: bin}
+	defer func() { err = errors.Join(err, s.cleanUp()) }()
 	if err := s.setUp(); err != nil {
 		return err
 	}
-	defer s.cleanUp()
-	return s.play()
+	err = s.play()
+	if ctx.Err() != nil {
+		err = errors.New("it was interrupted")
+	}
+	return err
+}
+
+// refuseLoaded keeps a profile that the kernel has already, which is somebody else's: the story would replace it, and
+// remove it in the end.
+func refuseLoaded(name, bin string) error {
+	_, err := kernel.New().Details(name)
+	switch {
+	case errors.Is(err, kernel.ErrNotLoaded):
+		return nil
+	case err != nil:
+		return err
+	}
+	return fmt.Errorf("the kernel has a profile %s already, which the demo would replace: where it is of no use to you, remove it by"+
+		" %s profile unload --foreign %s", name, filepath.Join(bin, "oci-apparmor"), name)
 }
 
 func (s *story) setUp() error {
+	os.Unsetenv("OCI_APPARMOR_RUNTIME") // the story is about runc
+	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
+	for program, hint := range map[string]string{"runc": "runc", "busybox": "busybox-static", "apparmor_parser": "apparmor"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return fmt.Errorf("%w (apt-get install %s)", err, hint)
+		}
+	}
 	// Mount namespaces belong to threads: main keeps to this one, and what it starts inherits it.
 	runtime.LockOSThread()
 	if err := syscall.Unshare(syscall.CLONE_NEWNS); err != nil {
@@ -90,8 +134,11 @@ func (s *story) setUp() error {
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return err
 	}
-	for _, dir := range []string{"/etc/oci-apparmor", "/var/lib/oci-apparmor", "/run/oci-apparmor"} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+	for _, dir := range private {
+		switch err := os.Mkdir(dir, 0o755); {
+		case err == nil:
+			s.made = append(s.made, dir)
+		case !errors.Is(err, fs.ErrExist):
 			return err
 		}
 		if err := syscall.Mount("demo", dir, "tmpfs", 0, "mode=0700"); err != nil {
@@ -107,7 +154,7 @@ func (s *story) setUp() error {
 	}
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
-		return fmt.Errorf("%w (apt-get install busybox-static)", err)
+		return err
 	}
 	data, err := os.ReadFile(busybox)
 	if err != nil {
@@ -124,22 +171,38 @@ func (s *story) setUp() error {
 	return nil
 }
 
-func (s *story) cleanUp() {
-	for _, id := range []string{"web1", "web2"} {
-		cmd := exec.Command(s.program("oci-apparmor-runtime"), "delete", "--force", id)
-		if out, err := cmd.CombinedOutput(); err != nil && !bytes.Contains(out, []byte("does not exist")) {
-			fmt.Fprintf(os.Stderr, "demo: container %s is left, and so are the profiles demo-web and demo-base: %s", id, out)
-			return // a profile is not removed from under a process: that would set it free
+// cleanUp removes what the story made. A profile that something runs under stays, since removing it would set that free.
+func (s *story) cleanUp() error {
+	ours := func(program string, args ...string) error {
+		out, err := exec.Command(s.program(program), args...).CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("cleaning up: %s %s: %s", program, strings.Join(args, " "), bytes.TrimSpace(out))
+		}
+		return err
+	}
+	var errs []error
+	for _, id := range containers {
+		// /run/runc is the story's own one as soon as there is a bundle, and the node's until then.
+		if _, err := os.Stat("/run/runc/" + id); err == nil && s.bundle != "" {
+			errs = append(errs, ours("oci-apparmor-runtime", "delete", "--force", id))
 		}
 	}
-	for _, profile := range []string{"demo-web", "demo-base"} {
-		os.WriteFile("/sys/kernel/security/apparmor/.remove", []byte(profile), 0)
+	for _, name := range profiles {
+		if _, err := kernel.New().Details(name); err == nil {
+			errs = append(errs, ours("oci-apparmor", "profile", "unload", name))
+		}
 	}
+	for _, dir := range s.made {
+		syscall.Unmount(dir, syscall.MNT_DETACH)
+		os.Remove(dir) // which it does not where the node has put something there meanwhile
+	}
+	return errors.Join(errs...)
 }
 
 func (s *story) play() error {
-	s.say("AppArmor is a part of the Linux kernel. It confines a process by a profile, a list of what the process may",
-		"do, and what a profile does not allow is denied to root as well. The kernel knows profiles by their names.")
+	s.say("AppArmor is a part of the Linux kernel. It confines a process by a profile: a list of what the process may do.",
+		"All else is denied, to root as well. Container engines ask the kernel for a profile by its name; oci-apparmor",
+		"decides which container gets which one, and sees to it that the kernel has that one and no other under the name.")
 
 	s.title("The node's policy: two profiles, and which container gets which")
 	if err := os.Mkdir("/etc/oci-apparmor/profiles", 0o755); err != nil {
@@ -152,18 +215,20 @@ func (s *story) play() error {
 	}
 	if err := s.steps(
 		worked{"cat", "/etc/oci-apparmor/policy.yaml"},
-		says("The profile demo-web allows every file but to write below /etc:"),
+		says("The profile demo-web lets a process read and write every file, but write none below /etc:"),
 		worked{"cat", "/etc/oci-apparmor/profiles/demo-web"},
+		says("This compiles the profiles and puts the policy in force:"),
 		worked{"oci-apparmor", "policy", "apply", "--quiet"},
 	); err != nil {
 		return err
 	}
 
 	s.title("A container whose only instruction is an annotation")
-	if err := s.writeSpec(); err != nil {
+	if err := s.writeSpec("web1"); err != nil {
 		return err
 	}
-	s.say("Its config.json, as an engine writes it, names no profile. It has \"annotations\": {\"" + annotation + "\": \"web\"}.")
+	s.say("Its config.json, as an engine writes it for runc, names no profile. It has \"annotations\": {\""+annotation+"\": \"web\"}.",
+		"BUNDLE is the directory that has it, and the container's files.")
 	if err := s.steps(worked{"oci-apparmor", "policy", "explain", "--bundle", s.bundle, "--id", "web1"}); err != nil {
 		return err
 	}
@@ -173,10 +238,14 @@ func (s *story) play() error {
 	}
 
 	s.title("What the kernel says of its process")
+	s.say("Every process has a label: the profile that it is under. enforce says that what this denies is denied, and not only logged.")
 	if err := s.label("web1"); err != nil {
 		return err
 	}
 	s.say("The process, root in its container, tried two things and wrote down how that went:")
+	if err := s.tried(); err != nil {
+		return err
+	}
 	if err := s.steps(worked{"cat", s.bundle + "/rootfs/tmp/log"}); err != nil {
 		return err
 	}
@@ -195,9 +264,10 @@ func (s *story) play() error {
 		return err
 	}
 	if err := s.steps(
+		says("This text has the same name, and allows to write every file:"),
 		worked{"cat", s.bundle + "/looser"},
 		worked{"apparmor_parser", "--replace", "--skip-cache", s.bundle + "/looser"},
-		says("The name is the same, so whoever looks at names sees no change. But past the wrapper, by runc itself:"),
+		says("Whoever looks at names sees no change. But a process that runc itself starts, past the wrapper:"),
 		worked{"runc", "exec", "web1", "cat", "/proc/self/attr/current"},
 		worked{"runc", "exec", "web1", "touch", conf},
 	); err != nil {
@@ -213,12 +283,13 @@ func (s *story) play() error {
 	}
 	if err := s.steps(
 		denied{"oci-apparmor-runtime", "exec", "web2", "rm", "-f", conf},
-		says("And so is the first container, whichever way it is asked:"),
+		says("The first container is confined by it again, too, and past the wrapper as well:"),
 		denied{"runc", "exec", "web1", "rm", "-f", conf},
 	); err != nil {
 		return err
 	}
-	s.say("", "That is all: a policy decides, the kernel's own hash of the profile proves it, and no daemon runs.")
+	s.say("", "That is all: a policy decides, the kernel's own hash of the profile proves it, and no daemon runs.",
+		"Both containers and the profile are removed now.")
 	return nil
 }
 
@@ -258,9 +329,9 @@ func (s *story) say(lines ...string) {
 }
 
 // writeSpec gives the bundle a spec as an engine might write it: an annotation and no profile.
-func (s *story) writeSpec() error {
+func (s *story) writeSpec(id string) error {
 	script := "for f in " + conf + " /tmp/scratch; do echo \"$ touch $f\"; touch $f && echo \"(it worked)\"; done >/tmp/log 2>&1; " +
-		"exec sleep 1000"
+		"touch /tmp/tried; exec sleep 1000"
 	caps := []string{"CAP_KILL", "CAP_DAC_OVERRIDE"}
 	spec := specs.Spec{
 		Version: "1.0.2",
@@ -275,10 +346,13 @@ func (s *story) writeSpec() error {
 			{Destination: "/proc", Type: "proc", Source: "proc"},
 			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "mode=755"}},
 		},
-		Linux: &specs.Linux{Namespaces: []specs.LinuxNamespace{
-			{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace},
-			{Type: specs.UTSNamespace}, {Type: specs.NetworkNamespace},
-		}},
+		Linux: &specs.Linux{
+			CgroupsPath: "/oci-apparmor-demo-" + id, // the node may have a container of that id, and so a cgroup
+			Namespaces: []specs.LinuxNamespace{
+				{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace},
+				{Type: specs.UTSNamespace}, {Type: specs.NetworkNamespace},
+			},
+		},
 	}
 	data, err := json.MarshalIndent(spec, "", "  ")
 	if err != nil {
@@ -287,9 +361,20 @@ func (s *story) writeSpec() error {
 	return os.WriteFile(s.bundle+"/config.json", data, 0o644)
 }
 
+// tried waits until the container's process has written down what it tried.
+func (s *story) tried() error {
+	for range 200 {
+		if _, err := os.Stat(s.bundle + "/rootfs/tmp/tried"); err == nil {
+			return nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return errors.New("the container's process tries nothing")
+}
+
 // start runs the bundle as container id, from the spec as an engine would have written it.
 func (s *story) start(id string) error {
-	if err := s.writeSpec(); err != nil {
+	if err := s.writeSpec(id); err != nil {
 		return err
 	}
 	return s.run(true, []string{"oci-apparmor-runtime", "run", "--detach", "--bundle", s.bundle, id})

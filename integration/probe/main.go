@@ -5,9 +5,24 @@
 //	probe read PATH             opens and reads a file
 //	probe write PATH            creates or truncates a file and writes to it
 //	probe exec PATH [ARG...]    starts a program and waits for it
+//	probe open PATH MODE        opens a file that is there, for "r", "w" or "rw", and does nothing with it
 //	probe mount [TARGET]        mounts a tmpfs (on /mnt)
+//	probe bind FROM TO          mounts a directory in a second place
+//	probe move-mount FROM TO    the same by open_tree(2) and move_mount(2)
+//	probe umount TARGET         unmounts
+//	probe pivot-root DIR        makes a directory the root
+//	probe socket FAMILY TYPE    makes a socket, such as "inet stream"
+//	probe abstract-unix         listens on an abstract unix socket, and connects to it
+//	probe mq-open               makes a POSIX message queue
+//	probe unshare user|mount    gives a child a namespace of its own
+//	probe io-uring              makes an io_uring whose queue a kernel thread polls
+//	probe mknod PATH            makes a device that is as /dev/null
+//	probe change-profile NAME   asks for another profile with the next program
+//	probe kill PID              sends SIGCONT to a process
+//	probe ptrace PID            attaches to a process as a debugger does
 //	probe kill-self-child       sends SIGCONT to itself, to a child, and from a child to itself
 //	probe ptrace-child          attaches to a child as a debugger does
+//	probe each COMMAND...       runs several of these commands, an argument each
 //	probe sleep                 sleeps until it is killed
 //	probe hold                  prints "ready"; then runs every line of its standard input as a command, each answer ending in a line "."
 //
@@ -23,6 +38,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -49,6 +65,7 @@ func run(w io.Writer, command string, args []string) error {
 		}
 		return otherwise
 	}
+	last := func() string { return append([]string{""}, args...)[len(args)] }
 	switch command {
 	case "label":
 		label, err := os.ReadFile("/proc/self/attr/current")
@@ -71,12 +88,55 @@ func run(w io.Writer, command string, args []string) error {
 			err = nil
 		}
 		fmt.Fprintln(w, answer(err))
+	case "open":
+		fmt.Fprintln(w, answer(open(arg(""), last())))
 	case "mount":
 		fmt.Fprintln(w, answer(unix.Mount("probe", arg("/mnt"), "tmpfs", 0, "")))
+	case "bind":
+		fmt.Fprintln(w, answer(unix.Mount(arg(""), last(), "", unix.MS_BIND, "")))
+	case "move-mount":
+		fmt.Fprintln(w, answer(moveMount(arg(""), last())))
+	case "umount":
+		fmt.Fprintln(w, answer(unix.Unmount(arg(""), 0)))
+	case "pivot-root":
+		fmt.Fprintln(w, answer(unix.PivotRoot(arg(""), arg(""))))
+	case "socket":
+		fmt.Fprintln(w, answer(socket(arg(""), last())))
+	case "abstract-unix":
+		fmt.Fprintln(w, answer(abstractUnix()))
+	case "mq-open":
+		fmt.Fprintln(w, answer(mqOpen()))
+	case "unshare":
+		fmt.Fprintln(w, answer(unshare(arg(""))))
+	case "io-uring":
+		fmt.Fprintln(w, answer(ioURing()))
+	case "mknod":
+		fmt.Fprintln(w, answer(unix.Mknod(arg(""), unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3)))))
+	case "change-profile":
+		fmt.Fprintln(w, answer(changeProfile(arg(""))))
+	case "kill":
+		pid, err := strconv.Atoi(arg(""))
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(w, answer(unix.Kill(pid, unix.SIGCONT)))
+	case "ptrace":
+		pid, err := strconv.Atoi(arg(""))
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(w, answer(attach(pid)))
 	case "kill-self-child":
 		killSelfChild(w)
 	case "ptrace-child":
 		ptraceChild(w)
+	case "each":
+		for _, line := range args {
+			words := strings.Fields(line)
+			if err := run(w, words[0], words[1:]); err != nil {
+				return err
+			}
+		}
 	case "sleep":
 		forever()
 	case "hold":
@@ -141,20 +201,24 @@ func killSelfChild(w io.Writer) {
 }
 
 func ptraceChild(w io.Writer) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	child, err := fork(pause)
 	if err != nil {
 		fmt.Fprintln(w, "fork", answer(err))
 		return
 	}
 	defer end(child)
-	err = unix.PtraceAttach(child)
-	fmt.Fprintln(w, answer(err))
-	if err == nil {
-		unix.Wait4(child, nil, 0, nil)
-		unix.PtraceDetach(child)
+	fmt.Fprintln(w, answer(attach(child)))
+}
+
+// attach attaches to a process, and lets it go on.
+func attach(pid int) error {
+	runtime.LockOSThread() // the thread is the tracer
+	defer runtime.UnlockOSThread()
+	if err := unix.PtraceAttach(pid); err != nil {
+		return err
 	}
+	unix.Wait4(pid, nil, unix.WALL, nil)
+	return unix.PtraceDetach(pid)
 }
 
 // fork makes a child that only runs body. It executes no program, because that would be an operation of its own to a profile;

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// open opens a file for what mode says and closes it. It makes none and cuts none off, so that one of the kernel's, with
+// which a write would do something, can be tried.
+func open(path, mode string) error {
+	flags, ok := map[string]int{"r": unix.O_RDONLY, "w": unix.O_WRONLY, "rw": unix.O_RDWR}[mode]
+	if !ok {
+		return fmt.Errorf("%q is neither r, w nor rw", mode)
+	}
+	fd, err := unix.Open(path, flags|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
+}
+
+func moveMount(from, to string) error {
+	fd, err := unix.OpenTree(unix.AT_FDCWD, from, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.MoveMount(fd, "", unix.AT_FDCWD, to, unix.MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+func socket(family, kind string) error {
+	f, known := map[string]int{
+		"alg": unix.AF_ALG, "inet": unix.AF_INET, "inet6": unix.AF_INET6, "netlink": unix.AF_NETLINK, "packet": unix.AF_PACKET,
+		"unix": unix.AF_UNIX, "vsock": unix.AF_VSOCK,
+	}[family]
+	k, ok := map[string]int{
+		"stream": unix.SOCK_STREAM, "dgram": unix.SOCK_DGRAM, "raw": unix.SOCK_RAW, "seqpacket": unix.SOCK_SEQPACKET,
+	}[kind]
+	if !known || !ok {
+		return fmt.Errorf("no socket is called %s %s", family, kind)
+	}
+	protocol := 0
+	if kind == "raw" && family != "netlink" {
+		protocol = unix.IPPROTO_ICMP
+	}
+	fd, err := unix.Socket(f, k|unix.SOCK_CLOEXEC, protocol)
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
+}
+
+func abstractUnix() error {
+	const address = "@oci-apparmor-probe"
+	l, err := net.Listen("unix", address)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	c, err := net.Dial("unix", address)
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}
+
+func mqOpen() error {
+	name, err := unix.BytePtrFromString("probe") // libc takes off the slash
+	if err != nil {
+		return err
+	}
+	fd, _, errno := unix.Syscall6(unix.SYS_MQ_OPEN, uintptr(unsafe.Pointer(name)), unix.O_CREAT|unix.O_RDWR, 0o600, 0, 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	defer unix.Syscall(unix.SYS_MQ_UNLINK, uintptr(unsafe.Pointer(name)), 0, 0)
+	return unix.Close(int(fd))
+}
+
+// unshare makes the namespace for a child: a process with several threads cannot have a user namespace.
+func unshare(what string) error {
+	body, ok := map[string]func(){"user": unshareUser, "mount": unshareMount}[what]
+	if !ok {
+		return fmt.Errorf("%q is neither user nor mount", what)
+	}
+	child, err := fork(body)
+	if err != nil {
+		return err
+	}
+	var status unix.WaitStatus
+	if _, err := unix.Wait4(child, &status, 0, nil); err != nil {
+		return err
+	}
+	if !status.Exited() {
+		return errors.New("the child was killed")
+	}
+	return syscall.Errno(status.ExitStatus())
+}
+
+//go:norace
+//go:nosplit
+func unshareUser() { unshareAndExit(unix.CLONE_NEWUSER) }
+
+//go:norace
+//go:nosplit
+func unshareMount() { unshareAndExit(unix.CLONE_NEWNS) }
+
+// unshareAndExit exits with the errno.
+//
+//go:norace
+//go:nosplit
+func unshareAndExit(flags uintptr) {
+	_, _, errno := syscall.RawSyscall(syscall.SYS_UNSHARE, flags, 0, 0)
+	for {
+		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, uintptr(errno), 0, 0)
+	}
+}
+
+func ioURing() error {
+	var params [120]byte                            // struct io_uring_params, include/uapi/linux/io_uring.h
+	*(*uint32)(unsafe.Pointer(&params[8])) = 1 << 1 // its flags: IORING_SETUP_SQPOLL
+	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&params)), 0)
+	if errno != 0 {
+		return errno
+	}
+	return unix.Close(int(fd))
+}
+
+// changeProfile asks on a thread that ends with what it got.
+func changeProfile(name string) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		f, err := os.OpenFile("/proc/thread-self/attr/exec", os.O_WRONLY, 0)
+		if err == nil {
+			_, err = f.WriteString("exec " + name)
+			f.Close()
+		}
+		done <- err
+	}()
+	return <-done
+}

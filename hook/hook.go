@@ -122,10 +122,22 @@ func (h *Host) keep(ctx context.Context, gen *store.Generation, choice string) (
 	if !ok {
 		return "", nil
 	}
-	p.OnDrift = profile.RefuseDrift
-	_, warnings, err := h.ensure(ctx, gen, []policy.Profile{p})
+	loaded, err := h.Kernel.Ensure(ctx, []kernel.Profile{{
+		Name:       p.Name,
+		Compiled:   p.Compiled,
+		OnDrift:    profile.RefuseDrift,
+		Unenforced: true,
+		Blob:       func() ([]byte, error) { return gen.Blob(p) },
+	}})
 	if errors.Is(err, kernel.ErrDrift) {
 		return "the engine chose profile " + p.Name + ", and the kernel has other content under that name than the policy", nil
 	}
-	return join(warnings...), err
+	if err != nil {
+		return "", err
+	}
+	warning = loaded[0].Warning
+	if err := h.Kernel.Enforced(p.Compiled); err != nil {
+		warning = join(warning, "the engine chose profile "+p.Name+", and "+err.Error())
+	}
+	return warning, nil
 }

@@ -343,6 +343,50 @@ func TestKeptContainerWithDriftSaysSo(t *testing.T) {
 	}
 }
 
+// AppArmor's global complain mode: nothing that is loaded is enforced, then or later.
+func TestKernelThatEnforcesNothing(t *testing.T) {
+	n := newNode(t)
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", bundle(t, "work", "")); err != nil {
+		t.Fatal(err)
+	}
+	n.machine.Write(t, "module/mode", "complain\n")
+	b := bundle(t, "work", "")
+	before := config(t, b)
+	says := func(what string, err error) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), "write enforce to") {
+			t.Errorf("%s: got %v", what, err)
+		}
+	}
+	_, err := n.Prepare(t.Context(), n.wiring, "c2", b)
+	says("create", err)
+	if config(t, b) != before {
+		t.Error("the spec of a refused container was changed")
+	}
+	_, err = n.Guard(t.Context(), n.wiring, "c2", bundle(t, "work", "base//&work"))
+	says("guard", err)
+	_, _, err = n.Start(t.Context(), n.wiring, "c1")
+	says("start", err)
+	_, _, _, err = n.Exec(t.Context(), n.wiring, "c1")
+	says("exec", err)
+	p := &policy.Policy{Policies: []policy.Entry{{Name: "hands-off", Profile: policy.Keep}},
+		Assignments: []policy.Assignment{{Policy: "hands-off"}}}
+	if _, _, err := n.Store.Apply(t.Context(), p, texts{}, store.Manifest{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	_, _, _, err = n.Exec(t.Context(), n.wiring, "c1")
+	says("exec under a policy that has not its profiles", err)
+}
+
+func TestKeptContainerOnAKernelThatEnforcesNothing(t *testing.T) {
+	n := newNode(t)
+	n.machine.Write(t, "module/mode", "complain\n")
+	out, err := n.Prepare(t.Context(), n.wiring, "kept", bundle(t, "", "web"))
+	if err != nil || !strings.Contains(out.Warning, "write enforce to") || n.machine.Writes(t) != 1 {
+		t.Errorf("got %q, %v, %d loads", out.Warning, err, n.machine.Writes(t))
+	}
+}
+
 func TestSecondContainerOfAnIDIsRefusedAndTheFirstKept(t *testing.T) {
 	n := newNode(t)
 	if _, err := n.Prepare(t.Context(), n.wiring, "c1", bundle(t, "work", "")); err != nil {

@@ -160,6 +160,9 @@ func (h *Host) verify(ctx context.Context, r *Record) (warning string, err error
 			return "", fmt.Errorf("profile %s, which the policy in force does not have, is not what it was when the container "+
 				"was created: %s; start the container anew", p.Name, found)
 		}
+		if err := h.Kernel.Enforced(p.Compiled); err != nil {
+			return "", demands(err)
+		}
 	}
 	_, warnings, err := h.ensure(ctx, gen, now)
 	return join(warnings...), err

@@ -31,7 +31,10 @@ func (n *node) inKernel(ctx context.Context, p policy.Profile) (state *kernelJSO
 	case err != nil:
 		return &kernelJSON{unknown, "cannot be told: " + asRoot(err).Error()}, ""
 	case found.Status == kernel.Matches:
-		return &kernelJSON{same, "loaded, with this content"}, ""
+		if err := n.kernel.Enforced(p.Compiled); err != nil {
+			refusal = "the policy demands profile " + p.Name + ", and " + err.Error()
+		}
+		return &kernelJSON{same, "loaded, with this content"}, refusal
 	}
 
 	refusal = n.wouldRefuse(ctx, ours, found)

@@ -57,6 +57,7 @@ func newMachine(t *testing.T) *machine {
 	}
 	m.write("parameters/enabled", "Y\n")
 	m.write("parameters/hash_policy", "Y\n")
+	m.write("parameters/mode", "enforce\n")
 	m.write("securityfs/features/caps/mask", "chown\n")
 	m.write("boot_id", "2f1e6a0c-93c5-4c1d-8f33-0a4b6c1d2e3f\n")
 	m.write("securityfs/policy/revision", "7\n")

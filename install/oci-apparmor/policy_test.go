@@ -221,6 +221,17 @@ func TestExplainRefusesLikeAStart(t *testing.T) {
 		{"to be replaced in any case, known to all", ", onDrift: replace", drifted, false, 0, "replaces it"},
 		{"never to be replaced", ", onDrift: refuse", drifted, true, refused, "`onDrift: refuse`"},
 		{"never to be replaced, known to all", ", onDrift: refuse", drifted, false, refused, "`onDrift: refuse`"},
+		{"a kernel that enforces nothing", "", func(m *machine) { m.write("parameters/mode", "complain\n") }, true, refused,
+			"write enforce to"},
+		{"a kernel that enforces nothing of what is there", "", func(m *machine) {
+			g, err := store.Store{Dir: "store"}.Current()
+			if err != nil {
+				m.t.Fatal(err)
+			}
+			p, _ := g.Index.Profile("web")
+			m.load("web", p.Compiled[0].SHA256)
+			m.write("parameters/mode", "complain\n")
+		}, true, refused, "write enforce to"},
 		{"no AppArmor", "", func(m *machine) { m.write("parameters/enabled", "N\n"); os.RemoveAll("securityfs") }, false,
 			refused, "demands profile web"},
 	} {

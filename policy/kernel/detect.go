@@ -2,11 +2,15 @@ package kernel
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
 // Readiness grades what AppArmor can do for us on this machine, from nothing to everything.
@@ -17,6 +21,7 @@ const (
 	NoSecurityfs                  // on, but its files are not mounted where we look
 	NoRight                       // this process may not load profiles
 	NoHash                        // the kernel keeps no hashes, so that no content can be verified
+	NotEnforcing                  // all there, and the kernel lets pass what profiles deny, whatever their modes
 	Namespaced                    // all there, inside a policy namespace of AppArmor's
 	Ready
 )
@@ -36,6 +41,9 @@ func (r Readiness) String() string {
 	case NoHash:
 		return "this kernel keeps no hashes of AppArmor profiles, so their content cannot be verified:" +
 			" write Y to /sys/module/apparmor/parameters/hash_policy, or boot with apparmor.hash_policy=1"
+	case NotEnforcing:
+		return "AppArmor as a whole only logs what profiles deny, whatever their own modes: write enforce to" +
+			" /sys/module/apparmor/parameters/mode, and boot without apparmor.mode="
 	case Namespaced:
 		return "AppArmor is ready, inside a policy namespace: profiles go into this namespace only, and whoever made it" +
 			" confines it as a whole (/sys/kernel/security/apparmor/.ns_name names it)"
@@ -46,7 +54,7 @@ func (r Readiness) String() string {
 }
 
 // Usable tells whether profiles can be loaded and verified.
-func (r Readiness) Usable() bool { return r >= Namespaced }
+func (r Readiness) Usable() bool { return r >= NotEnforcing }
 
 // NotReadyError says that AppArmor is not in a state in which the profile could be ensured.
 type NotReadyError struct {
@@ -87,10 +95,49 @@ func (k *Kernel) Detect() Readiness {
 	if !k.hashing() {
 		return NoHash
 	}
+	if errors.As(k.enforcing(), new(*NotReadyError)) {
+		return NotEnforcing
+	}
 	if namespaced {
 		return Namespaced
 	}
 	return Ready
+}
+
+// Enforced gives an error where the kernel does not enforce these profiles although they are not in complain mode. It
+// cannot be told without CAP_MAC_ADMIN, as under a rootless engine: then there is none.
+func (k *Kernel) Enforced(content []profile.Compiled) error {
+	if !confines(content) {
+		return nil
+	}
+	return k.enforcing()
+}
+
+// confines tells whether a profile or a child of it is in a mode in which it denies.
+func confines(content []profile.Compiled) bool {
+	return slices.ContainsFunc(content, func(c profile.Compiled) bool { return c.Mode != profile.Complain })
+}
+
+// enforcing reads AppArmor's global mode, which counts beside that of each profile (PROFILE_MODE,
+// security/apparmor/include/policy.h) and changes no hash: complain lets everything pass and logs it. kill takes nothing
+// away from a profile, it adds a SIGKILL to every denial. To the other names that can be written, unconfined and on
+// newer kernels user, nobody has given a meaning to rely on.
+func (k *Kernel) enforcing() error {
+	path := k.Module + "/mode"
+	var buf [32]byte
+	text, err := readOnce(path, 0, buf[:])
+	if err == unix.EACCES || err == unix.EPERM {
+		return nil
+	}
+	if err != nil {
+		return &os.PathError{Op: "read", Path: path, Err: err}
+	}
+	switch mode := strings.TrimSuffix(string(text), "\n"); mode {
+	case "enforce", "kill":
+		return nil
+	default:
+		return &NotReadyError{Readiness: NotEnforcing, Err: fmt.Errorf("its global mode is %s", mode)}
+	}
 }
 
 // hashing tells whether the kernel keeps a hash of what is loaded now.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
 func TestDetect(t *testing.T) {
@@ -37,6 +38,14 @@ func TestDetect(t *testing.T) {
 			map[string]string{"fs/.ns_stacked": gone, "fs/.ns_level": gone, "fs/.ns_name": gone}, true, true, kernel.Ready},
 		{"hashes off", map[string]string{"module/hash_policy": "N\n"}, true, true, kernel.NoHash},
 		{"hashes not built in", map[string]string{"module/hash_policy": gone}, true, true, kernel.NoHash},
+		{"complain mode", map[string]string{"module/mode": "complain\n"}, true, true, kernel.NotEnforcing},
+		{"complain mode, as kernels before 6.15 print it", map[string]string{"module/mode": "complain"}, true, true,
+			kernel.NotEnforcing},
+		{"complain mode in a policy namespace", map[string]string{"module/mode": "complain\n", "fs/.ns_level": "1\n"},
+			true, true, kernel.NotEnforcing},
+		{"kill mode", map[string]string{"module/mode": "kill\n"}, true, true, kernel.Ready},
+		{"a mode that only names one for profiles", map[string]string{"module/mode": "unconfined\n"}, true, true,
+			kernel.NotEnforcing},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			m := kerneltest.New(t)
@@ -53,7 +62,7 @@ func TestDetect(t *testing.T) {
 			if got != test.want {
 				t.Errorf("%d (%s), want %d", got, got, test.want)
 			}
-			if got.Usable() != (test.want == kernel.Ready || test.want == kernel.Namespaced) {
+			if got.Usable() != (test.want >= kernel.NotEnforcing) {
 				t.Errorf("Usable is %v", got.Usable())
 			}
 		})
@@ -80,6 +89,39 @@ func TestEnsureSaysWhyTheKernelCannot(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The global mode counts beside a profile's own, and shows in no hash.
+func TestProfilesThatTheKernelDoesNotEnforce(t *testing.T) {
+	m := kerneltest.New(t)
+	k := m.Kernel()
+	k.SetRights(true, true)
+	enforced := want(t, kerneltest.Blob("1", "web"))
+	complains := want(t, kerneltest.Blob("1", "watched"))
+	complains.Compiled[0].Mode = profile.Complain
+	ensure(t, k, enforced)
+	ensure(t, k, complains)
+	for _, mode := range []string{"complain", "unconfined", "user"} {
+		m.Write(t, "module/mode", mode+"\n")
+		var notReady *kernel.NotReadyError
+		err := refused(t, k, enforced, "write enforce to /sys/module/apparmor/parameters/mode", "global mode is "+mode)
+		if !errors.As(err, &notReady) || notReady.Readiness != kernel.NotEnforcing {
+			t.Errorf("%s: %v", mode, err)
+		}
+		if _, _, err := k.Held("web"); !errors.As(err, &notReady) {
+			t.Errorf("%s: held is %v", mode, err)
+		}
+		ensure(t, k, complains) // which wants no more than that
+		free := enforced
+		free.Unenforced = true
+		ensure(t, k, free)
+	}
+	for _, mode := range []string{"kill", "enforce"} {
+		m.Write(t, "module/mode", mode+"\n")
+		ensure(t, k, enforced)
+	}
+	os.Remove(filepath.Join(m.Dir, "module/mode")) // not to be told is not to be ready
+	refused(t, k, enforced, "mode")
 }
 
 func TestEnsureWithoutHashesLoadsNothing(t *testing.T) {

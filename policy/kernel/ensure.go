@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +19,9 @@ type Profile struct {
 	Name     string
 	Compiled []profile.Compiled // the profile, then its children
 	OnDrift  profile.Drift
+
+	// Unenforced is for one that must be there, and whose confining nobody relies on: it may be as NotEnforcing says.
+	Unenforced bool
 
 	// Blob gives what is loaded when the kernel has not got it. It is called at most once, and not otherwise.
 	Blob func() ([]byte, error)
@@ -89,6 +93,8 @@ func (e *LeftChildError) Unwrap() error { return ErrDrift }
 
 // Ensure makes sure that the kernel holds every profile with exactly our content, and gives them in the same order.
 //
+// A kernel that would not enforce one of them (NotEnforcing) is an error, whatever it holds.
+//
 // An unchanged kernel costs a few short reads. A changed one costs a look at the kernel's hashes, whatever the number
 // of loaded profiles. What is missing is loaded, by one process at a time, and then verified by the kernel's hashes,
 // too. After an error some of the profiles may have been loaded; none was removed.
@@ -115,6 +121,11 @@ func (k *Kernel) Ensure(ctx context.Context, profiles []Profile) ([]Loaded, erro
 	namespace, err := k.namespace()
 	if err != nil {
 		return nil, k.explain(err)
+	}
+	if slices.ContainsFunc(profiles, func(p Profile) bool { return !p.Unenforced && confines(p.Compiled) }) {
+		if err := k.enforcing(); err != nil {
+			return nil, k.explain(err)
+		}
 	}
 	e := ensuring{k: k, state: s, boot: string(id) + " " + namespace}
 	loaded := make([]Loaded, len(profiles))

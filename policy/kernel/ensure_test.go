@@ -87,8 +87,9 @@ func TestUnchangedKernelIsNotLookedAt(t *testing.T) {
 	m.Load(t, kerneltest.Blob("1", "web", "web//kid"))
 	first := ensure(t, m.Kernel(), p)
 
-	// Only the revision, the boot id and the verdict stay.
-	for _, name := range []string{"fs/policy/profiles", "fs/policy/raw_data", "fs/.replace", "fs/features", "module"} {
+	// Only the revision, the boot id, the global mode and the verdict stay.
+	for _, name := range []string{"fs/policy/profiles", "fs/policy/raw_data", "fs/.replace", "fs/features", "module/enabled",
+		"module/lock_policy", "module/hash_policy"} {
 		if err := os.RemoveAll(filepath.Join(m.Dir, name)); err != nil {
 			t.Fatal(err)
 		}

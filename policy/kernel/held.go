@@ -14,7 +14,7 @@ import (
 // the profile allows, nobody can tell from them.
 //
 // The error wraps ErrNotLoaded where there is none of that name. One that is in a mode which confines nothing, itself
-// or a child of it, is an error.
+// or a child of it, is an error, and so is one that the kernel does not enforce (NotEnforcing).
 func (k *Kernel) Held(name string) (dir string, content []profile.Compiled, err error) {
 	if err := profile.CheckName(name); err != nil {
 		return "", nil, err
@@ -53,6 +53,9 @@ func (k *Kernel) Held(name string) (dir string, content []profile.Compiled, err 
 		}
 		modes[part] = c.Mode
 		content = append(content, c)
+	}
+	if err := k.Enforced(content); err != nil {
+		return "", nil, k.explain(err)
 	}
 	return main.Dir, content, nil
 }

@@ -36,7 +36,7 @@ func New(tb testing.TB) Machine {
 	for name, text := range map[string]string{
 		"fs/policy/revision": "0\n", "fs/profiles": "", "fs/.replace": "",
 		"fs/.ns_stacked": "no\n", "fs/.ns_level": "0\n", "fs/.ns_name": "root\n",
-		"module/enabled": "Y\n", "module/lock_policy": "N\n", "module/hash_policy": "Y\n",
+		"module/enabled": "Y\n", "module/lock_policy": "N\n", "module/hash_policy": "Y\n", "module/mode": "enforce\n",
 		"boot_id": "2f1e6a0c-93c5-4c1d-8f33-0a4b6c1d2e3f\n", "counter": "0",
 	} {
 		m.Write(tb, name, text)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
 func TestApplyPutsInForce(t *testing.T) {
@@ -273,6 +275,31 @@ func TestProgress(t *testing.T) {
 	got := strings.Join(seen, ", ")
 	if got != "1/2 base true, 2/2 web false" && got != "1/2 web false, 2/2 base true" {
 		t.Errorf("progress %s", got)
+	}
+}
+
+// meeting compiles a profile only while another one is being compiled.
+type meeting struct {
+	parser
+	others chan struct{}
+}
+
+func (c *meeting) Compile(ctx context.Context, name string, mode profile.Mode, source string, text []byte) (profile.Blob,
+	error) {
+	select {
+	case c.others <- struct{}{}:
+	case <-c.others:
+	case <-time.After(10 * time.Second):
+		return profile.Blob{}, fmt.Errorf("profile %s is compiled alone", name)
+	}
+	return c.parser.Compile(ctx, name, mode, source, text)
+}
+
+func TestProfilesAreCompiledInParallel(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	c := &meeting{parser: parser{version: "1"}, others: make(chan struct{})}
+	if _, _, err := Compile(t.Context(), twoProfiles("one"), c, nil); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -20,7 +20,7 @@ assign:
     engine: [web, by-hand]
 `)
 	for _, name := range []string{"web", "app", "base"} {
-		m.write("etc/profiles/"+name, "profile "+name+" {}\n")
+		m.write("etc/profiles/"+name, "profile "+name+" { signal, }\n")
 	}
 	m.run("policy", "apply")
 	m.run("policy", "show", "--json")

@@ -16,6 +16,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -130,12 +131,15 @@ func (n *node) compilerFor(ctx context.Context, file string) (c compiler, featur
 type locatedCompiler struct {
 	compiler
 	sources map[string]string // by the profiles' names
+	files   map[string]bool   // which of them are not generated
 }
 
 // located gives a compiler for the profiles of p, whose files are below dir.
 func located(c compiler, dir string, p *policy.Policy) locatedCompiler {
 	sources := make(map[string]string, len(p.Profiles))
+	files := make(map[string]bool, len(p.Profiles))
 	for _, pr := range p.Profiles {
+		files[pr.Name] = pr.Template == ""
 		switch {
 		case pr.Template != "":
 			sources[pr.Name] = "profile " + pr.Name + " of " + pr.Source
@@ -145,13 +149,31 @@ func located(c compiler, dir string, p *policy.Policy) locatedCompiler {
 			sources[pr.Name] = filepath.Join(dir, pr.Source)
 		}
 	}
-	return locatedCompiler{c, sources}
+	return locatedCompiler{c, sources, files}
 }
 
-// Compile is the compiler's.
+// Compile is the compiler's, and refuses a profile of a file whose containers nobody could stop.
 func (c locatedCompiler) Compile(ctx context.Context, name string, mode profile.Mode, _ string, text []byte) (
 	profile.Blob, error) {
-	return c.compiler.Compile(ctx, name, mode, c.sources[name], text)
+	source := c.sources[name]
+	blob, err := c.compiler.Compile(ctx, name, mode, source, text)
+	if err != nil || !c.files[name] || mode == profile.Complain {
+		return blob, err
+	}
+	stoppable, known, line := lint.Stoppable(string(text), nil, name)
+	if !stoppable && !known {
+		included, err := c.Preprocess(ctx, text) // takes as long as half a compilation, and is seldom needed
+		if err != nil {
+			return blob, nil
+		}
+		stoppable, known, line = lint.Stoppable(string(text), included, name)
+	}
+	if known && !stoppable {
+		return profile.Blob{}, &profile.TextError{Source: source, Line: line, Msg: fmt.Sprintf("profile %s lets nobody kill "+
+			"what runs under it, alone or in a stack, so that its containers could not be stopped: add "+
+			"signal (receive) peer={unconfined,runc,crun},", name)}
+	}
+	return blob, nil
 }
 
 // generate fills in the texts of profiles that come from a template, as they are for this node.

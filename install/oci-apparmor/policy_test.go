@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -40,7 +42,7 @@ assign:
     floor: node-baseline
 `
 
-const nginx = "profile docker-nginx {\n  file,\n}\n"
+const nginx = "profile docker-nginx {\n  file,\n  signal,\n}\n"
 
 func newShop(t *testing.T) *machine {
 	m := newMachine(t)
@@ -124,7 +126,7 @@ func TestCheck(t *testing.T) {
 	m.run("policy", "check", "--compile")
 	m.run("policy", "check", "etc/policy.yaml")
 	m.run("policy", "check", "etc/profiles/docker-nginx")
-	m.write("other/profiles/one", "profile one {}\n")
+	m.write("other/profiles/one", "profile one { signal, }\n")
 	m.run("policy", "check", "other")
 	m.run("policy", "check", "missing")
 	m.run("policy", "check", "missing.yaml")
@@ -239,7 +241,7 @@ func TestExplainRefusesLikeAStart(t *testing.T) {
 			m := newMachine(t)
 			m.write("etc/policy.yaml", "version: 1\nprofiles:\n  web: {file: profiles/web"+test.onDrift+"}\n"+
 				"policies:\n  web: {profile: web}\nassign:\n  - policy: web\n")
-			m.write("etc/profiles/web", "profile web {}\n")
+			m.write("etc/profiles/web", "profile web { signal, }\n")
 			if code, _ := m.run("policy", "apply", "--quiet"); code != 0 {
 				t.Fatal(m.errOut.String())
 			}
@@ -333,7 +335,7 @@ func TestFeaturesThatAreNone(t *testing.T) {
 func TestNotes(t *testing.T) {
 	dir := packageDir(t)
 	m := newMachine(t)
-	m.write("etc/profiles/web", "profile web {}\n")
+	m.write("etc/profiles/web", "profile web { signal, }\n")
 	for _, policy := range []string{
 		"",
 		"profiles:\n  web: {file: profiles/web}\npolicies:\n  web: {profile: web}\n",
@@ -356,7 +358,7 @@ func TestNotes(t *testing.T) {
 func TestExplainABundle(t *testing.T) {
 	dir := packageDir(t)
 	m := newShop(t)
-	m.write("other/profiles/one", "profile one {}\n")
+	m.write("other/profiles/one", "profile one { signal, }\n")
 	m.write("b1/config.json", `{"ociVersion": "1.3.0", "process": {"apparmorProfile": "cri-containerd.apparmor.d"},
 		"annotations": {"io.kubernetes.cri.sandbox-namespace": "kube-system", "oci-apparmor/policy": "web"}}`)
 	m.run("policy", "explain", "--bundle", "b1")
@@ -474,6 +476,78 @@ func TestProgressOnATerminalIsOneLine(t *testing.T) {
 }
 
 // The whole way with the real parser: from a policy file to blobs that walk as the kernel would take them.
+// A container under a profile that lets nobody signal it could not be stopped by anyone.
+func TestProfileUnderWhichNothingCanBeStopped(t *testing.T) {
+	m := newShop(t)
+	m.write("etc/profiles/docker-nginx", "\nprofile docker-nginx {\n  file,\n}\n")
+	for _, args := range [][]string{{"policy", "apply"}, {"policy", "check", "--compile", "etc"}} {
+		code, _ := m.run(args...)
+		if said := m.errOut.String(); code != badPolicy || !strings.Contains(said, "docker-nginx:2: ") ||
+			!strings.Contains(said, "add signal (receive) peer={unconfined,runc,crun},") {
+			t.Errorf("%q: exit code %d, %s", args, code, said)
+		}
+	}
+	if _, err := (store.Store{Dir: "store"}).Current(); !errors.Is(err, store.ErrNone) {
+		t.Errorf("in force is a policy: %v", err)
+	}
+	for what, change := range map[string]func(){
+		"what is to add": func() {
+			m.write("etc/profiles/docker-nginx", "profile docker-nginx {\n  file,\n  signal (receive) peer={unconfined,runc,crun},\n}\n")
+		},
+		"complain mode": func() { // which is how one begins to write a profile
+			m.write("etc/policy.yaml", strings.Replace(shop, "{profile: docker-nginx}", "{profile: docker-nginx, mode: complain}", 1))
+			m.write("etc/profiles/docker-nginx", "profile docker-nginx {\n}\n")
+		},
+	} {
+		change()
+		if code, _ := m.run("policy", "apply"); code != 0 {
+			t.Errorf("%s: exit code %d, %s", what, code, m.errOut.String())
+		}
+	}
+}
+
+// Profiles are compiled for the features of a kernel, of which the text says nothing.
+func TestApplyForAnotherKernel(t *testing.T) {
+	text, err := os.ReadFile("/etc/apparmor.d/abi/3.0")
+	if err != nil {
+		t.Skipf("no kernel features to compile for: %v", err)
+	}
+	if _, err := profile.NewCompiler(text); err != nil {
+		t.Skipf("no parser: %v", err)
+	}
+	older := regexp.MustCompile(`(?m)^ptrace \{[^{}]*(\{[^{}]*\}[^{}]*)*\}\n?`).ReplaceAllString(string(text), "")
+	if older == string(text) {
+		t.Fatal("these features have no ptrace to leave out")
+	}
+	m := newShop(t)
+	m.node.compiler = thisNode().compiler
+	var blobs [2][]byte
+	var features [2]string
+	for i, text := range []string{string(text), older} {
+		m.write("features", text)
+		if code, out := m.run("policy", "apply", "--features", "features"); code != 0 {
+			t.Fatalf("exit code %d, %s%s", code, out, m.errOut.String())
+		}
+		g, err := store.Store{Dir: "store"}.Current()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g.Number != uint64(i+1) {
+			t.Errorf("generation %d, want %d", g.Number, i+1)
+		}
+		p, _ := g.Index.Profile("docker-nginx")
+		man, err1 := g.Manifest()
+		data, err2 := g.Blob(p)
+		if err := errors.Join(err1, err2); err != nil {
+			t.Fatal(err)
+		}
+		blobs[i], features[i] = data, man.Features
+	}
+	if bytes.Equal(blobs[0], blobs[1]) || features[0] == features[1] {
+		t.Error("two kernels with other features got the same")
+	}
+}
+
 func TestApplyWithTheRealParser(t *testing.T) {
 	const features = "/etc/apparmor.d/abi/3.0"
 	if _, err := os.Stat(features); err != nil {

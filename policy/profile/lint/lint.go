@@ -57,6 +57,35 @@ func Text(text string, included []byte) (warnings []Warning, partial bool) {
 	return l.found, partial
 }
 
+// Stoppable tells whether a process that nothing confines, as a runtime is on most nodes, may kill what runs under the
+// profile name of a text. Without that a container can be stopped by nobody. A part of a stack takes it from the whole
+// stack, so one that is only meant for a floor needs it, too. included is as in Text; whether the text could be read that
+// far is what known tells, and line where the profile begins.
+func Stoppable(text string, included []byte, name string) (stoppable, known bool, line int) {
+	s := read(text, nil)
+	known = !s.includes
+	if included != nil {
+		s, known = read(string(included), s), true
+	}
+	for _, b := range s.blocks {
+		if b.name != name {
+			continue
+		}
+		l := &linter{source: s, in: b}
+		if l.allowed("signal", "receive", "unconfined", hasKill) {
+			return true, true, b.line
+		}
+		return false, known, b.line
+	}
+	return false, false, 0
+}
+
+// hasKill tells of a "set=" whether SIGKILL is in it.
+func hasKill(set string) bool {
+	return slices.ContainsFunc(strings.FieldsFunc(set, func(c rune) bool { return c == ' ' || c == ',' }),
+		func(signal string) bool { return strings.Trim(signal, `"`) == "kill" })
+}
+
 // statements counts the blocks and rules of the text itself, without what includes files.
 func (s *source) statements() int {
 	n := 0
@@ -210,24 +239,33 @@ func (l *linter) peers() {
 // reaches tells whether the block's rules of a class allow an access to a peer of this label. A rule for some signals only
 // does not count.
 func (l *linter) reaches(class, access, label string) bool {
+	return l.allowed(class, access, label, func(string) bool { return false })
+}
+
+// allowed is reaches where a rule for some signals only counts as inSet says of its "set=".
+func (l *linter) allowed(class, access, label string, inSet func(set string) bool) bool {
 	allowed := false
 	for _, r := range l.in.rules {
+		if first(r.words) == "all" && !r.deny { // since AppArmor 4
+			allowed = true
+		}
 		if first(r.words) != class {
 			continue
 		}
-		accesses, peer, some := "", "", false
+		accesses, peer, counts := "", "", true
 		for _, w := range r.words[1:] {
+			set, some := strings.CutPrefix(w, "set=")
 			switch value, isPeer := strings.CutPrefix(w, "peer="); {
 			case isPeer:
 				peer = strings.Trim(value, "()")
 				peer = strings.TrimPrefix(peer, "label=")
-			case strings.HasPrefix(w, "set="):
-				some = true
+			case some:
+				counts = inSet(strings.Trim(set, "()"))
 			default:
 				accesses += " " + strings.Trim(w, "()")
 			}
 		}
-		if some {
+		if !counts {
 			continue
 		}
 		names := strings.FieldsFunc(accesses, func(c rune) bool { return c == ' ' || c == ',' })

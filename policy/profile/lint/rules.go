@@ -121,6 +121,9 @@ func (s *source) statement(t token, in *block, place func(string, int) (int, boo
 			r.deny = true
 		case "allow", "owner", "quiet", "other":
 		default:
+			if strings.HasPrefix(r.words[0], "priority=") { // since AppArmor 4.1
+				break
+			}
 			key := "\x00" + t.text
 			if in != nil {
 				key = in.name + key

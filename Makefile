@@ -39,6 +39,7 @@ setup:
 test: setup build
 	$(GO) vet ./...
 	OCI_APPARMOR_GUESTS=$(GUESTS) $(GO) test -timeout 80m ./...
+	@$(GO) run ./integration/guest/run $(GUESTS) # says what tests have skipped for want of a package
 
 ifdef HOST
 demo: NEEDED := $(HERE)

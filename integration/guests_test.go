@@ -204,6 +204,10 @@ func runGuest(t *testing.T, g guest.Guest, v guest.Variant, files map[string]str
 	case len(report.children) == 0:
 		t.Errorf("no test ran\n%s", report.output.String())
 	}
+	for _, line := range image.NotShown() { // its tests have skipped, which nobody sees otherwise
+		fmt.Fprintln(os.Stderr, line)
+		t.Log(line)
+	}
 	t.Logf("booted in %.1f s, tests took %.1f s", result.Boot.Seconds(), result.Command.Seconds())
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,6 +42,15 @@ func (i *Image) Versions() map[string]string { return i.table("versions") }
 
 // Missing gives the optional packages that the suite did not have, each with what apt said about it.
 func (i *Image) Missing() map[string]string { return i.table("missing") }
+
+// NotShown says of every package that is missing that no test has shown what needs it, a line each.
+func (i *Image) NotShown() (lines []string) {
+	missing := i.Missing()
+	for _, name := range slices.Sorted(maps.Keys(missing)) {
+		lines = append(lines, fmt.Sprintf("guest %s: NOT SHOWN is what needs %s, which the suite did not have: %s", i.Suite, name, missing[name]))
+	}
+	return lines
+}
 
 func (i *Image) table(name string) map[string]string {
 	text, _ := os.ReadFile(filepath.Join(i.Dir, name))

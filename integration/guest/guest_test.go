@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -122,3 +124,19 @@ func TestMarkedOutputIsReadOnAfterAWriteError(t *testing.T) {
 type failingWriter struct{ err error }
 
 func (w failingWriter) Write([]byte) (int, error) { return 0, w.err }
+
+func TestWhatAGuestGoesWithoutIsTold(t *testing.T) {
+	image := &Image{Guest: Guest{Suite: "forky"}, Dir: t.TempDir()}
+	if lines := image.NotShown(); len(lines) != 0 {
+		t.Errorf("of a guest that has everything: %q", lines)
+	}
+	const missing = "nginx E: Unable to locate package nginx\ncriu E: Package 'criu' has no installation candidate\n"
+	if err := os.WriteFile(filepath.Join(image.Dir, "missing"), []byte(missing), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	lines := image.NotShown()
+	if len(lines) != 2 || !strings.Contains(lines[0], "criu") || !strings.Contains(lines[1], "forky: NOT SHOWN is what needs nginx") ||
+		!strings.HasSuffix(lines[1], "E: Unable to locate package nginx") {
+		t.Errorf("%q", lines)
+	}
+}

@@ -30,7 +30,7 @@ func main() {
 		return nil
 	})
 	flag.Usage = func() {
-		fmt.Fprintf(flag.CommandLine.Output(), "usage: run [flags] suite [command [argument ...]]\nWithout a command the guest is only built.\n")
+		fmt.Fprintf(flag.CommandLine.Output(), "usage: run [flags] suite [command [argument ...]]\nWithout a command the guest is only built, and what it goes without is told.\n")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -59,6 +59,9 @@ func run(ctx context.Context, suites string, command []string, job guest.Job) (i
 			return 0, err
 		}
 		if len(command) == 0 {
+			for _, line := range image.NotShown() {
+				fmt.Fprintln(os.Stderr, line)
+			}
 			continue
 		}
 		job.Command = command

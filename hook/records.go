@@ -75,10 +75,13 @@ func readStart(path string, buf []byte) (n int, err error) {
 		if err == unix.EINTR {
 			continue
 		}
-		if err != nil || m == 0 {
+		if err != nil {
 			return n, err
 		}
-		n += m
+		want := len(buf) - n
+		if n += m; m < want { // of a regular file that is its end
+			break
+		}
 	}
 	return n, nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -99,24 +100,45 @@ func TestProfileLoad(t *testing.T) {
 		}
 		wantConfined(t, c, workTries, "web")
 	})
+	unload(t, "work")
+	inside.LoadProfile(t, loose("work"))
+	worker := inside.NewBundle(t, names("work")).Start(t, rt.bare)
 	t.Run("leaves a foreign one alone", func(t *testing.T) {
-		unload(t, "work")
-		inside.LoadProfile(t, loose("work"))
-		c := inside.NewBundle(t, names("work")).Start(t, rt.bare)
+		write(t, web, texts["web"]) // which could be loaded
 		wantFailure(t, 3, 2, []string{"work is loaded with other content, and not by oci-apparmor", "--replace", "nothing was loaded"},
 			"profile", "load", web, work)
-		wantConfined(t, c, freeTries, "work")
+		wantConfined(t, worker, freeTries, "work")
 		inside.MustRun(t, "oci-apparmor", "profile", "load", "--replace", work)
-		wantConfined(t, c, workTries, "work")
+		wantConfined(t, worker, workTries, "work")
 	})
 	t.Run("and one that was loaded by us and replaced by somebody else is ours", func(t *testing.T) {
-		inside.MustRun(t, "oci-apparmor", "profile", "load", "--replace", work)
 		inside.LoadProfile(t, loose("work"))
 		if out := inside.MustRun(t, "oci-apparmor", "profile", "list"); !strings.Contains(out, "changed") {
 			t.Error(out)
 		}
 		inside.MustRun(t, "oci-apparmor", "profile", "load", work)
-		wantConfined(t, inside.NewBundle(t, names("work")).Start(t, rt.bare), workTries, "work")
+		wantConfined(t, worker, workTries, "work")
+	})
+	t.Run("a child that the new text has not is told of", func(t *testing.T) {
+		const head, foot = "abi <abi/3.0>,\nprofile hatted flags=(attach_disconnected) {\n  file,\n", "}\n"
+		hatted := textIn(t, dir, "hatted", head+"  ^hat { file, }\n"+foot)
+		inside.MustRun(t, "oci-apparmor", "profile", "load", "--quiet", hatted)
+		write(t, hatted, head+"  audit deny /etc/** w,\n"+foot)
+		o := inside.Run(t, "oci-apparmor", "profile", "load", hatted)
+		if o.Code != 3 || !strings.Contains(o.Stdout, "hatted: replaced") || strings.Contains(o.Stderr, "nothing was loaded") ||
+			!strings.Contains(o.Stderr, "hatted//hat is left") {
+			t.Errorf("exit code %d\n%s%s", o.Code, o.Stdout, o.Stderr)
+		}
+		if list := inside.MustRun(t, "oci-apparmor", "profile", "list"); strings.Contains(list, "changed") {
+			t.Error(list)
+		}
+		inside.MustRun(t, "oci-apparmor", "profile", "unload", "hatted//hat")
+		if profiles := inside.Profiles(t); profiles["hatted"] == "" || profiles["hatted//hat"] != "" {
+			t.Errorf("%v", profiles)
+		}
+		if out := inside.MustRun(t, "oci-apparmor", "profile", "load", hatted); !strings.Contains(out, "loaded already") {
+			t.Error(out)
+		}
 	})
 }
 
@@ -197,7 +219,9 @@ func TestProfileLoadRefuses(t *testing.T) {
 		if out := inside.MustRun(t, "oci-apparmor", "profile", "load", link); !strings.Contains(out, "(a link to "+web+")") {
 			t.Error(out)
 		}
-		wantConfined(t, inside.NewBundle(t, names("web")).Start(t, armsOf(t, "runc").bare), webTries, "web")
+		if _, ok := inside.Profiles(t)["web"]; !ok {
+			t.Error("it is not loaded")
+		}
 	})
 }
 
@@ -235,66 +259,67 @@ func TestProfileUnload(t *testing.T) {
 	dir := noPolicy(t)
 	web := textIn(t, dir, "web", texts["web"])
 	work := textIn(t, dir, "work", texts["work"])
+	inside.MustRun(t, "oci-apparmor", "profile", "load", "--quiet", web, work)
+	// A container uses it between create and start, and after.
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		inside.MustRun(t, "oci-apparmor", "profile", "load", "--quiet", web, work)
-		t.Run("in use by a container", func(t *testing.T) {
-			c := inside.NewBundle(t, names("web")).Start(t, rt.bare)
-			wantFailure(t, 3, 2, []string{c.ID, fmt.Sprint(c.Pid(t)), "runs under it"}, "profile", "unload", "web")
-			wantFailure(t, 3, 2, []string{c.ID}, "profile", "unload", "work", "web")
+		b := inside.NewBundle(t, names("web"), func(s *specs.Spec) {
+			s.Process.Args = []string{"/bin/sh", "-c", "touch /tmp/ran; touch /etc/ran; exec probe sleep"}
+		})
+		t.Cleanup(func() { inside.Run(t, rt.bare, "delete", "--force", b.ID) })
+		if o := inside.RunCommand(t, exec.Command(rt.bare, "create", "--bundle", b.Dir, b.ID)); o.Code != 0 {
+			t.Fatal(o.Stderr)
+		}
+		wantFailure(t, 3, 2, []string{b.ID}, "profile", "unload", "web")
+		inside.MustRun(t, rt.bare, "start", b.ID)
+		waitFor(t, "its process to run", func() bool { _, err := os.Stat(b.Rootfs() + "/tmp/ran"); return err == nil })
+		c := &inside.Container{Bundle: b, Runtime: rt.bare}
+		wantLabel(t, c, "web")
+		if _, err := os.Stat(b.Rootfs() + "/etc/ran"); err == nil {
+			t.Error("its process could write to /etc")
+		}
+		wantFailure(t, 3, 2, []string{c.ID, fmt.Sprint(c.Pid(t)), "runs under it"}, "profile", "unload", "web")
+		wantFailure(t, 3, 2, []string{c.ID}, "profile", "unload", "work", "web")
+		wantLabel(t, c, "web")
+	})
+	rt := armsOf(t, "runc")
+	t.Run("in use by an exec'd process only", func(t *testing.T) {
+		c := inside.NewBundle(t, names("work")).Start(t, rt.bare)
+		args := append([]string{"exec", "--detach"}, byFile(t, c, new("web"))("/bin/probe", "sleep")...)
+		inside.MustRun(t, rt.bare, args...)
+		var pid int
+		waitFor(t, "the exec'd process", func() bool {
+			pid = slices.Max(append(processesUnder("web"), 0))
+			return pid > 0
+		})
+		wantFailure(t, 3, 2, []string{c.ID, fmt.Sprint(pid), "runs under it"}, "profile", "unload", "web")
+		if label := inside.Label(t, pid); !strings.HasPrefix(label, "web ") {
+			t.Errorf("the exec'd process is under %s", label)
+		}
+		wantConfined(t, c, workTries, "work")
+	})
+	t.Run("when idle", func(t *testing.T) {
+		c := inside.NewBundle(t, names("web")).Start(t, rt.bare)
+		cmd := exec.Command("oci-apparmor", "profile", "unload", "--when-idle", "work", "web")
+		said := waiting{"waiting until", func() {
 			wantConfined(t, c, webTries, "web")
-		})
-		t.Run("in use by an exec'd process only", func(t *testing.T) {
-			c := inside.NewBundle(t, names("work")).Start(t, rt.bare)
-			args := append([]string{"exec", "--detach"}, byFile(t, c, new("web"))("/bin/probe", "sleep")...)
-			inside.MustRun(t, rt.bare, args...)
-			var pid int
-			waitFor(t, "the exec'd process", func() bool {
-				pid = slices.Max(append(processesUnder("web"), 0))
-				return pid > 0
-			})
-			wantFailure(t, 3, 2, []string{c.ID, fmt.Sprint(pid), "runs under it"}, "profile", "unload", "web")
-			if label := inside.Label(t, pid); !strings.HasPrefix(label, "web ") {
-				t.Errorf("the exec'd process is under %s", label)
+			if _, ok := inside.Profiles(t)["work"]; !ok {
+				t.Error("profile work was removed before web is idle")
 			}
-			wantConfined(t, c, workTries, "work")
-		})
-		t.Run("in use between create and start", func(t *testing.T) {
-			b := inside.NewBundle(t, names("web"), func(s *specs.Spec) {
-				s.Process.Args = []string{"/bin/sh", "-c", "touch /tmp/ran; touch /etc/ran; exec probe sleep"}
-			})
-			t.Cleanup(func() { inside.Run(t, rt.bare, "delete", "--force", b.ID) })
-			if o := inside.RunCommand(t, exec.Command(rt.bare, "create", "--bundle", b.Dir, b.ID)); o.Code != 0 {
-				t.Fatal(o.Stderr)
-			}
-			wantFailure(t, 3, 2, []string{b.ID}, "profile", "unload", "web")
-			inside.MustRun(t, rt.bare, "start", b.ID)
-			waitFor(t, "its process to run", func() bool { _, err := os.Stat(b.Rootfs() + "/tmp/ran"); return err == nil })
-			wantLabel(t, &inside.Container{Bundle: b, Runtime: rt.bare}, "web")
-			if _, err := os.Stat(b.Rootfs() + "/etc/ran"); err == nil {
-				t.Error("its process could write to /etc")
-			}
-		})
-		t.Run("when idle", func(t *testing.T) {
-			c := inside.NewBundle(t, names("web")).Start(t, rt.bare)
-			cmd := exec.Command("oci-apparmor", "profile", "unload", "--when-idle", "web")
-			said := waiting{"waiting until", func() {
-				wantConfined(t, c, webTries, "web")
-				inside.MustRun(t, rt.bare, "delete", "--force", c.ID)
-			}}
-			cmd.Stderr = &said
-			if err := cmd.Run(); err != nil {
-				t.Fatal(err)
-			}
-			if said.then != nil {
-				t.Error("it did not wait")
-			}
-			if _, ok := inside.Profiles(t)["web"]; ok {
-				t.Error("profile web is loaded")
-			}
-			if o := inside.Run(t, rt.bare, "run", "--bundle", inside.NewBundle(t, names("web")).Dir, "without"); o.Code == 0 {
-				t.Error("a container started under a profile that is not there")
-			}
-		})
+			inside.MustRun(t, rt.bare, "delete", "--force", c.ID)
+		}}
+		cmd.Stderr = &said
+		if err := cmd.Run(); err != nil {
+			t.Fatal(err)
+		}
+		if said.then != nil {
+			t.Error("it did not wait")
+		}
+		if profiles := inside.Profiles(t); profiles["web"] != "" || profiles["work"] != "" {
+			t.Errorf("profiles %v are loaded", profiles)
+		}
+		if o := inside.Run(t, rt.bare, "run", "--bundle", inside.NewBundle(t, names("web")).Dir, "without"); o.Code == 0 {
+			t.Error("a container started under a profile that is not there")
+		}
 	})
 	t.Run("a foreign one", func(t *testing.T) {
 		inside.LoadProfile(t, loose("theirs"))
@@ -337,6 +362,10 @@ func processesUnder(profile string) (pids []int) {
 // A container of ours that is created is known by its record, also where the kernel does not tell what is pending.
 func TestProfileUnloadKnowsOurContainers(t *testing.T) {
 	setPolicy(t, webPolicy)
+	out := inside.MustRun(t, "oci-apparmor", "profile", "diff", "policy:web", "/etc/oci-apparmor/profiles/web")
+	if !strings.HasPrefix(out, "the same content") {
+		t.Error(out)
+	}
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		b := inside.NewBundle(t, asks("web"), func(s *specs.Spec) { s.Process.Args = []string{"/bin/probe", "sleep"} })
 		t.Cleanup(func() { inside.Run(t, rt.wrapped, "delete", "--force", b.ID) })
@@ -349,10 +378,25 @@ func TestProfileUnloadKnowsOurContainers(t *testing.T) {
 		inside.MustRun(t, rt.wrapped, "start", b.ID)
 		wantLabel(t, &inside.Container{Bundle: b, Runtime: rt.wrapped}, "web")
 		inside.MustRun(t, rt.wrapped, "delete", "--force", b.ID)
+
+		// One whose policy keeps the engine's choice: no label is in its record.
+		inside.LoadProfile(t, loose("chosen"))
+		spec := b.Spec(t)
+		spec.Process.ApparmorProfile = "chosen"
+		spec.Annotations = nil
+		b.SetSpec(t, spec)
+		b.ID = "kept-" + b.ID
+		if o := inside.RunCommand(t, exec.Command(rt.wrapped, "create", "--bundle", b.Dir, b.ID)); o.Code != 0 {
+			t.Fatal(o.Stderr)
+		}
+		wantFailure(t, 3, 2, []string{b.ID, "is created and not started"}, "profile", "unload", "--foreign", "chosen")
 		inside.MustRun(t, rt.wrapped, "delete", "--force", c.ID)
 		if out := inside.MustRun(t, "oci-apparmor", "profile", "unload", "web"); !strings.Contains(out, "loads it again") {
 			t.Error(out)
 		}
+		inside.MustRun(t, rt.wrapped, "start", b.ID)
+		wantLabel(t, &inside.Container{Bundle: b, Runtime: rt.wrapped}, "chosen")
+		inside.MustRun(t, rt.wrapped, "delete", "--force", b.ID)
 		wantConfined(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
 	})
 }
@@ -392,6 +436,25 @@ func TestProfileListAndShow(t *testing.T) {
 			t.Errorf("does not say %q:\n%s", words, out)
 		}
 	}
+	var shown struct {
+		Loaded struct{ Hash, By string }
+	}
+	if err := json.Unmarshal([]byte(inside.MustRun(t, "oci-apparmor", "profile", "show", "web", "--json")), &shown); err != nil {
+		t.Fatal(err)
+	}
+	function, digits, _ := strings.Cut(shown.Loaded.Hash, ":")
+	files, err := filepath.Glob(securityfs + "/policy/profiles/web.*/" + function)
+	if err != nil || len(files) != 1 || strings.TrimSpace(read(t, files[0])) != digits {
+		t.Errorf("hash %s, of the kernel's files %q", shown.Loaded.Hash, files)
+	}
+	// Somebody who is not root gets what anybody may see, or a sentence.
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"show", "web"}, {"check", web}, {"diff", "kernel:web", web}} {
+		o := inside.RunCommand(t, asNobody(append([]string{"profile"}, args...)...))
+		t.Logf("%q: exit code %d\n%s%s", args, o.Code, o.Stdout, o.Stderr)
+	}
 	inside.LoadProfile(t, loose("web"))
 	if out := inside.MustRun(t, "oci-apparmor", "profile", "show", "web"); strings.Contains(out, "audit deny") ||
 		!strings.Contains(out, "neither the policy's nor what was") {
@@ -424,12 +487,23 @@ func TestProfileDockerDefault(t *testing.T) {
 	}
 	c := inside.NewBundle(t, names("docker-default"), capable).Start(t, armsOf(t, "runc").bare)
 	const allowed = "errno EINVAL" // the kernel has looked at what is written
-	sysctls := func(t *testing.T, pattern, shm string) {
+	firmware := ""
+	filepath.WalkDir("/sys/firmware", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() && strings.HasPrefix(path, "/sys/firmware/memmap/") {
+			firmware = path
+			return fs.SkipAll
+		}
+		return nil
+	})
+	try := func(t *testing.T, pattern, shm, reading, tracing string, noCrypto bool) {
 		t.Helper()
 		wantConfined(t, c, tries{"write /proc/sys/kernel/core_pattern": pattern, "write /proc/sys/kernel/shmmni": shm,
-			"mount": denied, "write /tmp/x": "ok"}, "docker-default")
+			"mount": denied, "write /tmp/x": "ok", "read " + firmware: reading, "ptrace-child": tracing}, "docker-default")
+		if got := c.Ask(t, "socket alg seqpacket"); (got == denied) != noCrypto { // allowed is not there, without the module
+			t.Errorf("socket alg seqpacket: %s", got)
+		}
 	}
-	sysctls(t, denied, allowed)
+	try(t, denied, allowed, denied, "ok", true)
 
 	old := textIn(t, dir, "2015", inside.MustRun(t, "oci-apparmor", "profile", "show", "docker-default", "--variant", "2015"))
 	o := inside.Run(t, "oci-apparmor", "profile", "diff", "2015:docker-default", "kernel:docker-default")
@@ -440,7 +514,7 @@ func TestProfileDockerDefault(t *testing.T) {
 	pattern := read(t, "/proc/sys/kernel/core_pattern")
 	t.Cleanup(func() { write(t, "/proc/sys/kernel/core_pattern", pattern) })
 	inside.MustRun(t, "oci-apparmor", "profile", "load", old)
-	sysctls(t, "ok", denied)
+	try(t, "ok", denied, "ok", denied, false)
 }
 
 // capable gives a container what only its profile then keeps it from.
@@ -460,7 +534,11 @@ func capable(s *specs.Spec) {
 func TestProfileCheckAdvice(t *testing.T) {
 	dir := noPolicy(t)
 	page := filepath.Join("testdata", "docker-nginx")
+	before := revision(t)
 	out := inside.MustRun(t, "oci-apparmor", "profile", "check", page)
+	if after := revision(t); after != before {
+		t.Errorf("the kernel's revision went from %d to %d", before, after)
+	}
 	for _, check := range []string{"abi", "peers", "ping", "silent", "dev-null", "usr-merge", "busybox", "matches-nothing"} {
 		if !strings.Contains(out, "["+check+"]") {
 			t.Errorf("%s was not found:\n%s", check, out)

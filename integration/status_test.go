@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/integration/guest"
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
@@ -391,10 +392,62 @@ func TestStatusOfContainers(t *testing.T) {
 	})
 }
 
-// A status that is watched shows what changes.
+// onTerminal gives what a command prints on a terminal of so many columns.
+func onTerminal(t *testing.T, columns uint16, cmd *exec.Cmd) string {
+	t.Helper()
+	master, slave := terminal(t)
+	if err := unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: columns}); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = slave, slave
+	cmd.Env = append(os.Environ(), "TERM=xterm")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	slave.Close()
+	var said []byte
+	buf := make([]byte, 4096)
+	for {
+		n, err := master.Read(buf)
+		said = append(said, buf[:n]...)
+		if err != nil { // the command has closed the terminal
+			break
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%q: %v: %s", cmd.Args, err, said)
+	}
+	return strings.ReplaceAll(string(said), "\r\n", "\n")
+}
+
+// A status fits its terminal, has colours there only, and when it is watched shows what changes.
 func TestStatusWatches(t *testing.T) {
 	setPolicy(t, webPolicy)
 	c := inside.NewBundle(t, asks("web")).Start(t, armsOf(t, "runc").wrapped)
+
+	show := []string{"status", "--show=containers"}
+	for _, tc := range []struct {
+		name, columns string
+		colour        bool
+		text          string
+	}{
+		{"on a terminal", "ENGINE CONTAINER POLICY LABEL PROCS VERDICT", true, onTerminal(t, 60, exec.Command("oci-apparmor", show...))},
+		{"without colour", "ENGINE CONTAINER POLICY LABEL PROCS VERDICT", false,
+			onTerminal(t, 60, exec.Command("env", append([]string{"NO_COLOR=1", "oci-apparmor"}, show...)...))},
+		{"in a pipe", "ENGINE ID CONTAINER POLICY LABEL PROCS VERDICT", false, inside.MustRun(t, "oci-apparmor", show...)},
+	} {
+		lines := strings.Split(strings.TrimSpace(tc.text), "\n")
+		if len(lines) != 3 || strings.Join(strings.Fields(lines[1]), " ") != tc.columns || !strings.Contains(lines[2], c.ID) ||
+			strings.Contains(tc.text, "\x1b[32mconfined\x1b[0m") != tc.colour || strings.ContainsRune(tc.text, '\x1b') != tc.colour {
+			t.Errorf("%s: %q", tc.name, tc.text)
+		}
+		for _, line := range lines {
+			if line = strings.ReplaceAll(line, "\x1b[32m", ""); len(strings.TrimSuffix(line, "\x1b[0m")) > 60 && tc.name != "in a pipe" {
+				t.Errorf("%s: %d columns: %q", tc.name, len(line), line)
+			}
+		}
+	}
+
 	out := filepath.Join(t.TempDir(), "out")
 	file, err := os.Create(out)
 	if err != nil {

@@ -306,6 +306,8 @@ func (n *node) printShown(j shownJSON, loaded error) error {
 		out.line("# %-8s %s", "text", safe(j.Source)) // with a path in it that no blank breaks
 	case child:
 		comments("text", "it is part of that of profile %s", safe(main))
+	case !n.root:
+		comments("text", "cannot be told: only root may read the texts that were loaded")
 	default:
 		comments("text", "there is none: the kernel keeps none, and what it has was not loaded from one that is known")
 	}

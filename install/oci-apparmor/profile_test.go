@@ -465,6 +465,13 @@ func TestProfileShowTemplate(t *testing.T) {
 	}
 }
 
+// asWritten compiles the texts of a policy as any other, as the parser does.
+type asWritten struct{ compiler }
+
+func (c asWritten) Compile(ctx context.Context, _ string, _ profile.Mode, source string, text []byte) (profile.Blob, error) {
+	return c.CompileText(ctx, source, text)
+}
+
 func TestProfileDiff(t *testing.T) {
 	dir := packageDir(t)
 	m, k := newUnloads(t)
@@ -484,6 +491,20 @@ func TestProfileDiff(t *testing.T) {
 	m.run("profile", "diff", "policy:web", "web")
 	m.run("profile", "diff", "node:web", "web")
 	m.run("profile", "diff", "1999:docker-default", "web")
+	m.note("a profile of the policy in force")
+	before := m.compiler
+	m.compiler = func(features []byte) (compiler, error) {
+		c, err := before(features)
+		return asWritten{c}, err
+	}
+	m.write("etc/policy.yaml", "version: 1\nprofiles:\n  shop: {file: profiles/shop}\nassign:\n  - policy: keep\n")
+	m.write("etc/profiles/shop", sound("shop", ""))
+	m.run("policy", "apply", "--quiet")
+	m.run("profile", "diff", "policy:shop", "etc/profiles/shop")
+	m.run("profile", "load", "--quiet", "etc/profiles/shop")
+	m.run("profile", "diff", "policy:shop", "kernel:shop")
+	m.write("etc/profiles/shop", sound("shop", "  network,\n"))
+	m.run("profile", "diff", "policy:shop", "etc/profiles/shop")
 	m.golden(dir)
 }
 

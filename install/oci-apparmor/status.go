@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -194,6 +195,8 @@ func (n *node) status(ctx context.Context, o statusOptions) error {
 	if o.watch {
 		return n.watchStatus(ctx, !o.json && !o.pretty, func() ([]byte, error) { return n.statusText(o, show, filter) })
 	}
+	// What is found is kept until it is printed, and then it is over: to look for garbage before that is in vain.
+	defer debug.SetGCPercent(debug.SetGCPercent(800))
 	text, err := n.statusText(o, show, filter)
 	if _, werr := n.stdout.Write(text); werr != nil {
 		return werr

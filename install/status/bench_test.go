@@ -48,6 +48,9 @@ func BenchmarkGather(b *testing.B) {
 				if err != nil || len(s.Profiles) != profiles || with && len(s.Containers) != containers {
 					b.Fatal(err, len(s.Containers))
 				}
+				if _, err := s.JSON(Show{true, true, with}, false, false); err != nil {
+					b.Fatal(err)
+				}
 			}
 		})
 	}

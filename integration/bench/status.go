@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -10,10 +11,15 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/oci-apparmor/oci-apparmor/policy"
 )
 
 // statuses times oci-apparmor status beside aa-status, which knows nothing of containers, on a node with many profiles
-// and containers. These are what a status sees of them: a process in a control group, the runtime's state, our record.
+// and containers. These are what a status sees of a pod's: a process in a control group, the runtime's state, our record, and
+// the spec that containerd wrote, which has its name.
 func statuses(bin string) error {
 	const containers = 500
 	const asked, model = "/tmp/bench/status", "model"
@@ -43,8 +49,12 @@ func statuses(bin string) error {
 	if len(records) != 1 {
 		return fmt.Errorf("%d records of one container", len(records))
 	}
-	record, err := os.ReadFile(records[0])
+	text, err := os.ReadFile(records[0])
 	if err != nil {
+		return err
+	}
+	var record map[string]any
+	if err := json.Unmarshal(text, &record); err != nil {
 		return err
 	}
 	const pidKey = `"init_process_pid":`
@@ -55,6 +65,7 @@ func statuses(bin string) error {
 	after = after[bytes.IndexByte(after, ','):]
 
 	var started []*exec.Cmd
+	specSize := 0
 	defer func() {
 		for _, cmd := range started {
 			cmd.Process.Kill()
@@ -64,8 +75,9 @@ func statuses(bin string) error {
 	}()
 	for i := range containers {
 		id := fmt.Sprintf("%064x", i)
-		group, dir := "/sys/fs/cgroup/bench/"+id, "/run/runc/"+id
-		if err := errors.Join(os.MkdirAll(group, 0o755), os.MkdirAll(dir, 0o700)); err != nil {
+		const root = "/run/containerd/runc/k8s.io"
+		group, dir, bundle := "/sys/fs/cgroup/bench/"+id, root+"/"+id, "/run/containerd/io.containerd.runtime.v2.task/k8s.io/"+id
+		if err := errors.Join(os.MkdirAll(group, 0o755), os.MkdirAll(dir, 0o700), os.MkdirAll(bundle, 0o700)); err != nil {
 			return err
 		}
 		fd, err := syscall.Open(group, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
@@ -81,9 +93,12 @@ func statuses(bin string) error {
 		}
 		started = append(started, cmd)
 		text := fmt.Appendf(nil, "%s%s%d%s", before, pidKey, cmd.Process.Pid, after)
-		ours := strings.Replace(string(record), `"id":"`+model+`"`, `"id":"`+id+`"`, 1)
-		err = errors.Join(os.WriteFile(dir+"/state.json", text, 0o600),
-			os.WriteFile("/run/oci-apparmor/containers/"+strconv.Itoa(i)+".json", []byte(ours), 0o600))
+		record["id"], record["root"], record["bundle"], record["engine"] = id, root, bundle, policy.EngineContainerd
+		ours, err1 := json.Marshal(record)
+		config, err2 := json.Marshal(podSpec(i))
+		err = errors.Join(err1, err2, os.WriteFile(dir+"/state.json", text, 0o600), os.WriteFile(bundle+"/config.json", config, 0o600),
+			os.WriteFile("/run/oci-apparmor/containers/"+strconv.Itoa(i)+".json", ours, 0o600))
+		specSize = len(config)
 		if err != nil {
 			return err
 		}
@@ -97,6 +112,9 @@ func statuses(bin string) error {
 			return err
 		}
 		if strings.Contains(string(text), want) {
+			if !strings.Contains(string(text), " lab/pod-499/web ") {
+				return fmt.Errorf("status does not name the containers: %.2000s", text)
+			}
 			break
 		}
 		if !strings.Contains(string(text), "differs") { // some processes are not yet where they shall be
@@ -110,12 +128,41 @@ func statuses(bin string) error {
 	if err != nil {
 		return err
 	}
-	what := fmt.Sprintf("%d profiles, %d containers", loaded(), containers)
+	what := fmt.Sprintf("%d profiles, %d containers of pods with specs of %d bytes", loaded(), containers, specSize)
 	ratio("status of profiles and processes ÷ aa-status", 1, times[1], times[0], what, "")
 	ratio("status, its containers included ÷ aa-status", 1, times[2], times[0], what,
-		"aa-status does not know of containers; a record, a state and a control group are read of each, and emulation makes "+
-			"system calls 5 to 15 times dearer")
+		"aa-status does not know of containers; a record, a state, a spec and a control group are read of each, and emulation "+
+			"makes system calls 5 to 15 times dearer")
 	return nil
+}
+
+// podSpec is the spec of a pod's container, with as much in it as containerd writes.
+func podSpec(i int) *specs.Spec {
+	s := &specs.Spec{
+		Version: "1.1.0",
+		Process: &specs.Process{Args: []string{"sleep", "100000"}, Cwd: "/", ApparmorProfile: "docker-default"},
+		Root:    &specs.Root{Path: "rootfs"},
+		Annotations: map[string]string{
+			"io.kubernetes.cri.container-type": "container", "io.kubernetes.cri.container-name": "web",
+			"io.kubernetes.cri.image-name": "docker.io/library/nginx:1", "io.kubernetes.cri.sandbox-namespace": "lab",
+			"io.kubernetes.cri.sandbox-name": "pod-" + strconv.Itoa(i), "io.kubernetes.cri.sandbox-id": fmt.Sprintf("%064x", i+1000),
+			"io.kubernetes.cri.sandbox-uid": "12345678-1234-1234-1234-123456789012",
+		},
+		Linux: &specs.Linux{Seccomp: &specs.LinuxSeccomp{DefaultAction: specs.ActErrno}},
+	}
+	for j := range 60 { // Kubernetes tells of every service
+		s.Process.Env = append(s.Process.Env, fmt.Sprintf("SERVICE_%d_PORT_80_TCP_ADDR=10.96.0.%d", j, j))
+	}
+	for j := range 20 {
+		s.Mounts = append(s.Mounts, specs.Mount{Destination: fmt.Sprint("/some/where/", j), Type: "bind",
+			Source: fmt.Sprint("/var/lib/kubelet/pods/12345678-1234-1234-1234-123456789012/volumes/", j), Options: []string{"rbind", "rprivate"}})
+	}
+	all := specs.LinuxSyscall{Action: specs.ActAllow}
+	for j := range 380 { // RuntimeDefault's list
+		all.Names = append(all.Names, fmt.Sprint("system_call_", j))
+	}
+	s.Linux.Seccomp.Syscalls = []specs.LinuxSyscall{all}
+	return s
 }
 
 // manyProfiles has n profiles loaded.

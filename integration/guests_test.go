@@ -64,30 +64,52 @@ func TestGuests(t *testing.T) {
 		guest.Variant
 	}
 	var boots []boot
-	for _, g := range guests {
-		boots = append(boots, boot{g, guest.Variant{}})
-	}
-	for _, v := range guest.Variants {
+	for _, v := range longestFirst() {
 		for _, g := range guests {
 			boots = append(boots, boot{g, v})
 		}
 	}
-	two := make(chan struct{}, 2) // at a time: each takes a processor and 3 GiB
+	queue := inOrder(2) // each takes a processor and 3 GiB
 	for _, b := range boots {
 		name := b.Suite
 		if b.Name != "" {
 			name += "-" + b.Name
 		}
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			two <- struct{}{}
-			defer func() { <-two }()
 			files := maps.Clone(files)
 			if b.Suite == containerd24Suite && b.Name == guest.Containerd.Name {
 				files["/usr/local/containerd-2.4/bin"] = containerd
 			}
-			runGuest(t, b.Guest, b.Variant, files)
+			report := runGuest(t, b.Guest, b.Variant, files, queue)
+			t.Parallel()
+			report()
 		})
+	}
+}
+
+// longestFirst gives the ways to boot a guest, those whose tests take longest first, so that none is left to run alone.
+func longestFirst() []guest.Variant {
+	variants := append([]guest.Variant{guest.Containerd, {}}, guest.Variants...)
+	return append(variants[:2], slices.DeleteFunc(variants[2:], func(v guest.Variant) bool { return v.Name == guest.Containerd.Name })...)
+}
+
+// inOrder gives a function that runs others in the background, so many at once, in the order in which it gets them. What
+// it returns is closed when the one is done.
+func inOrder(atOnce int) func(job func()) (done <-chan struct{}) {
+	slots := make(chan struct{}, atOnce)
+	turn := make(chan struct{})
+	close(turn)
+	return func(job func()) <-chan struct{} {
+		mine, next, done := turn, make(chan struct{}), make(chan struct{})
+		turn = next
+		go func() {
+			<-mine
+			slots <- struct{}{}
+			close(next)
+			defer func() { <-slots; close(done) }()
+			job()
+		}()
+		return done
 	}
 }
 
@@ -149,26 +171,9 @@ func build(t *testing.T, root string) map[string]string {
 	return files
 }
 
-// runGuest boots a guest, runs this package's tests in it, and reports them as subtests of t.
-func runGuest(t *testing.T, g guest.Guest, v guest.Variant, files map[string]string) {
-	ctx := context.Background()
-	timeout := time.Duration(0)
-	if deadline, ok := t.Deadline(); ok {
-		// Time enough is kept for a test binary that hangs to show its stacks, and for the rest of this function.
-		timeout = max(time.Until(deadline)-90*time.Second, time.Second)
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-15*time.Second))
-		defer cancel()
-	}
-	image, err := g.Build(ctx, os.Stderr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	installed := image.Versions()
-	for _, p := range slices.Concat(g.Packages, g.Optional) {
-		t.Logf("%s %s", p, cmp.Or(installed[p], "is missing: "+image.Missing()[p]))
-	}
-
+// runGuest has a guest booted in its turn, and this package's tests run in it. The function that it gives waits for that,
+// and reports them as subtests of t.
+func runGuest(t *testing.T, g guest.Guest, v guest.Variant, files map[string]string, queue func(func()) <-chan struct{}) func() {
 	run, chosen := pattern(), pattern() != ""
 	skip := []string{"^TestGuests$"}
 	if v.Name == "" {
@@ -178,37 +183,71 @@ func runGuest(t *testing.T, g guest.Guest, v guest.Variant, files map[string]str
 	} else if !chosen {
 		run = v.Tests
 	}
-	tests, output := startReport(t)
-	result, err := image.Run(ctx, guest.Job{
+	job := guest.Job{
 		Command: []string{
-			"./integration.test", "-test.v=test2json", "-test.run=" + run, "-test.skip=" + strings.Join(skip, "|"), "-test.timeout=" + timeout.String(),
+			"./integration.test", "-test.v=test2json", "-test.run=" + run, "-test.skip=" + strings.Join(skip, "|"),
 		},
 		Dir:        testDir,
 		Env:        []string{inside.SuiteVariable + "=" + g.Suite, inside.VariantVariable + "=" + v.Name},
 		Files:      files,
 		KernelArgs: v.KernelArgs,
-		Output:     output,
 		Progress:   os.Stderr,
+	}
+	var image *guest.Image
+	var result guest.Result
+	var all *guestTest
+	var err error
+	deadline, hasDeadline := t.Deadline()
+	done := queue(func() {
+		ctx := context.Background()
+		if hasDeadline {
+			// Time enough is kept for a test binary that hangs to show its stacks, and for the report.
+			timeout := max(time.Until(deadline)-90*time.Second, time.Second)
+			job.Command = append(job.Command, "-test.timeout="+timeout.String())
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithDeadline(ctx, deadline.Add(-15*time.Second))
+			defer cancel()
+		}
+		if image, err = g.Build(ctx, os.Stderr); err != nil {
+			return
+		}
+		tests, output, fault := startReport(path.Base(t.Name()))
+		if err = fault; err != nil {
+			return
+		}
+		job.Output = output
+		result, err = image.Run(ctx, job)
+		all, fault = tests()
+		err = errors.Join(err, fault)
 	})
-	report := tests()
-	for _, test := range report.children {
-		test.report(t)
+	return func() {
+		<-done
+		if image == nil || all == nil {
+			t.Fatal(err)
+		}
+		installed := image.Versions()
+		for _, p := range slices.Concat(g.Packages, g.Optional) {
+			t.Logf("%s %s", p, cmp.Or(installed[p], "is missing: "+image.Missing()[p]))
+		}
+		for _, test := range all.children {
+			test.report(t)
+		}
+		switch {
+		case err != nil:
+			t.Error(err)
+		case result.ExitCode != 0 && !t.Failed():
+			t.Errorf("the tests' exit code is %d\n%s", result.ExitCode, all.output.String())
+		case len(all.children) == 0 && chosen:
+			t.Skipf("no test matches -run %s here", run)
+		case len(all.children) == 0:
+			t.Errorf("no test ran\n%s", all.output.String())
+		}
+		for _, line := range image.NotShown() { // its tests have skipped, which nobody sees otherwise
+			fmt.Fprintln(os.Stderr, line)
+			t.Log(line)
+		}
+		t.Logf("booted in %.1f s, tests took %.1f s", result.Boot.Seconds(), result.Command.Seconds())
 	}
-	switch {
-	case err != nil:
-		t.Error(err)
-	case result.ExitCode != 0 && !t.Failed():
-		t.Errorf("the tests' exit code is %d\n%s", result.ExitCode, report.output.String())
-	case len(report.children) == 0 && chosen:
-		t.Skipf("no test matches -run %s here", run)
-	case len(report.children) == 0:
-		t.Errorf("no test ran\n%s", report.output.String())
-	}
-	for _, line := range image.NotShown() { // its tests have skipped, which nobody sees otherwise
-		fmt.Fprintln(os.Stderr, line)
-		t.Log(line)
-	}
-	t.Logf("booted in %.1f s, tests took %.1f s", result.Boot.Seconds(), result.Command.Seconds())
 }
 
 // pattern gives the part of -run that chooses tests within a guest.
@@ -258,20 +297,21 @@ func (g *guestTest) report(t *testing.T) {
 	})
 }
 
-// startReport takes the output of a test binary that runs with -test.v=test2json. The function gives what it told, once the output is complete.
-func startReport(t *testing.T) (tests func() *guestTest, output io.Writer) {
+// startReport takes the output of a test binary that runs with -test.v=test2json, in the guest of that name. The function
+// gives what it told, once the output is complete.
+func startReport(name string) (tests func() (*guestTest, error), output io.Writer, err error) {
 	cmd := exec.Command("go", "tool", "test2json", "-t")
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
 	all := new(guestTest)
 	done := make(chan error, 1)
@@ -297,7 +337,7 @@ func startReport(t *testing.T) (tests func() *guestTest, output io.Writer) {
 					break
 				}
 				if testing.Verbose() {
-					fmt.Printf("%s | %s", path.Base(t.Name()), event.Output)
+					fmt.Printf("%s | %s", name, event.Output)
 				}
 				if !strings.HasPrefix(line, "--- ") {
 					test.output.WriteString(event.Output)
@@ -307,14 +347,15 @@ func startReport(t *testing.T) (tests func() *guestTest, output io.Writer) {
 			}
 		}
 	}()
-	return func() *guestTest {
+	return func() (*guestTest, error) {
 		stdin.Close()
-		if err := <-done; err != io.EOF {
-			t.Errorf("go tool test2json: %v", err)
+		err := <-done
+		if err == io.EOF {
+			err = nil
 		}
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("go tool test2json: %v", err)
+		if err = errors.Join(err, cmd.Wait()); err != nil {
+			err = fmt.Errorf("go tool test2json: %w", err)
 		}
-		return all
-	}, stdin
+		return all, err
+	}, stdin, nil
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -95,6 +96,9 @@ func (n *Node) Gather(containers bool) (*Status, error) {
 	s.Processes = exes.defined(tasks, names)
 	if containers {
 		s.Containers, s.Problems = n.containers(tasks, &exes)
+		if err := n.Host.Kernel.Enforced([]profile.Compiled{{Mode: profile.Enforce}}); err != nil {
+			s.Problems = append(s.Problems, "whatever labels say, no container is confined: "+err.Error())
+		}
 	}
 	return s, nil
 }

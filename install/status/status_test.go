@@ -370,6 +370,14 @@ func TestProcessesHaveProfilesDefined(t *testing.T) {
 	}
 }
 
+func TestKernelThatEnforcesNothingIsAProblem(t *testing.T) {
+	m := newMachine(t)
+	m.kernel.Write(t, "module/mode", "complain\n")
+	if s := m.gather(); len(s.Problems) != 1 || !strings.Contains(s.Problems[0], "write enforce to") {
+		t.Errorf("problems %q", s.Problems)
+	}
+}
+
 func TestUnreadableRecordIsAProblem(t *testing.T) {
 	m := newMachine(t)
 	m.write("records/1.json", "{")

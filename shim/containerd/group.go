@@ -69,7 +69,7 @@ func wantOurs(ctx context.Context, address, id string) error {
 	const elsewhere = "start it in a group of its own, or with the same runtime as the others of its group"
 	server, err := taskapi.NewTTRPCTaskClient(client).Connect(ctx, &taskapi.ConnectRequest{ID: id})
 	if err != nil { // stock ones up to containerd 1.7 do not know this version of the call
-		return fmt.Errorf("its group is served by a shim that is not ours, as it seems (%w): %s", err, elsewhere)
+		return fmt.Errorf("its group is served by another shim, as it seems, which would give it no policy (%w): %s", err, elsewhere)
 	}
 	self, err := os.Executable()
 	if err != nil {

@@ -71,6 +71,8 @@ type Variant struct {
 	Name       string
 	KernelArgs []string // appended to the kernel's command line, where the last one wins
 	Tests      string   // regular expression: the tests that run in this variant, and in no other
+	Systemd    bool     // with systemd for process 1
+	Suites     []string // in the guests of these suites only; nil for all
 }
 
 // NoAppArmor boots a kernel that has AppArmor compiled in and switched off.
@@ -79,8 +81,11 @@ var NoAppArmor = Variant{Name: "no-apparmor", KernelArgs: []string{"apparmor=0"}
 // Containerd is booted as usual. Its tests take as long as all others together, and so they get a machine of their own.
 var Containerd = Variant{Name: "containerd", Tests: "^TestContainerd"}
 
+// Systemd is a boot as real machines do it. That takes long, and what it shows does not depend on the kernel.
+var Systemd = Variant{Name: "systemd", Tests: "^TestSystemd", Systemd: true, Suites: []string{"trixie"}}
+
 // Variants are all of them besides the usual boot, which is the zero Variant.
-var Variants = []Variant{NoAppArmor, Containerd}
+var Variants = []Variant{NoAppArmor, Containerd, Systemd}
 
 // tools are the programs of the host that building and booting call, and the Debian or Ubuntu package of each.
 var tools = map[string]string{

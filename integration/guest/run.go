@@ -33,6 +33,7 @@ type Job struct {
 	Results    string            // directory of the host that gets what the command leaves in the guest's /results; "" for none
 	Console    string            // file of the host that gets the kernel's messages, replaced if it exists; "" for none
 	KernelArgs []string          // appended to the kernel's command line
+	Systemd    bool              // systemd is process 1, and has reached basic.target when the command starts
 	Memory     int               // MiB; 0 stands for 3072
 	Progress   io.Writer         // hears when a boot is tried again; nil for none
 }
@@ -256,6 +257,11 @@ func (v *vm) said() string {
 //go:embed job.sh
 var jobScript string
 
+// runScript is what jobScript hands over to.
+//
+//go:embed run.sh
+var runScript string
+
 // jobDisk makes the second disk of a guest: job.sh, what it needs to know, and the job's files. It is gathered in dir.
 func (i *Image) jobDisk(ctx context.Context, job Job, nonce, dir, image string) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -285,13 +291,17 @@ func (i *Image) jobDisk(ctx context.Context, job Job, nonce, dir, image string) 
 	for _, arg := range job.Command {
 		command.WriteString(" " + quote(arg))
 	}
-	results := ""
+	results, systemd := "", ""
 	if job.Results != "" {
 		results = "yes"
 	}
+	if job.Systemd {
+		systemd = "yes"
+	}
 	for name, text := range map[string]string{
 		"job.sh":     jobScript,
-		"job.conf":   fmt.Sprintf("nonce=%s\nsuite=%s\nresults=%s\n", nonce, i.Suite, results),
+		"run.sh":     runScript,
+		"job.conf":   fmt.Sprintf("nonce=%s\nsuite=%s\nresults=%s\nsystemd=%s\n", nonce, i.Suite, results, systemd),
 		"files.sh":   files.String(),
 		"command.sh": command.String() + "\n",
 	} {

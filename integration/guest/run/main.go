@@ -17,6 +17,7 @@ func main() {
 	flag.StringVar(&job.Console, "console", "", "write the kernel's messages to `file`")
 	flag.StringVar(&job.Results, "results", "", "bring the guest's /results to `directory`")
 	flag.IntVar(&job.Memory, "memory", 0, "`MiB` of memory")
+	flag.BoolVar(&job.Systemd, "systemd", false, "boot systemd, and run the command in it")
 	flag.Func("append", "add `word` to the kernel's command line", func(s string) error {
 		job.KernelArgs = append(job.KernelArgs, s)
 		return nil

@@ -30,9 +30,13 @@ start from now on. Run it after every change to the policy file or to a profile,
 and after an upgrade of AppArmor or of the kernel.
 
 Nothing is loaded into the kernel by this. A changed profile is, with the next
-start or exec of any container that needs it; the kernel replaces it in place,
-so it then holds for all running containers that have it. Which profiles a
-running container has does not change until it is started again.
+start or exec of any container that needs it, or by policy load; the kernel
+replaces it in place, so it then holds for all running containers that have it.
+Which profiles a running container has does not change until it is started again.
+
+Each profile is also written to a file in /etc/apparmor.d, where AppArmor's own
+service finds it at boot and when it is reloaded, and aa-remove-unknown sees that
+it is known. With --store or --features, which are for another node, none is.
 
 A policy with an error in it is not applied: the last good one stays in force.`,
 		Args: cobra.NoArgs,
@@ -56,6 +60,9 @@ func (n *node) apply(ctx context.Context, o applyOptions) error {
 
 	// The lock comes first, so that nobody applies an older reading of the file after ours.
 	before, _ := s.Current()
+	if o.store == n.store && n.root {
+		n.claim(ctx) // while the files still say what was loaded from them
+	}
 	node, notice := n.generatedFor(lastManifest(o.store))
 	p, err := readPolicy(o.config, node)
 	if err != nil {
@@ -91,6 +98,9 @@ func (n *node) apply(ctx context.Context, o applyOptions) error {
 	}
 	if err != nil {
 		return notApplied(before, asRoot(err))
+	}
+	if o.store == n.store && o.features == "" { // it is for this node
+		n.keepPolicy(ctx, c, p, g)
 	}
 	if o.quiet {
 		return nil

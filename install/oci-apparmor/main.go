@@ -68,11 +68,11 @@ Exit codes:
 	}
 	policy := &cobra.Command{
 		Use:   "policy",
-		Short: "Check, apply and explain the node's policy",
+		Short: "Check, apply, load and explain the node's policy",
 		Args:  cobra.NoArgs,
 		RunE:  action(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
 	}
-	policy.AddCommand(applyCommand(n), checkCommand(n), explainCommand(n), showCommand(n), schemaCommand(n))
+	policy.AddCommand(applyCommand(n), loadPolicyCommand(n), checkCommand(n), explainCommand(n), showCommand(n), schemaCommand(n))
 	root.SetVersionTemplate("oci-apparmor {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		var bad *pflag.InvalidValueError

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/oci-apparmor/oci-apparmor/install/service"
 	"github.com/oci-apparmor/oci-apparmor/install/status"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
@@ -29,10 +30,11 @@ type node struct {
 	live           bool // stderr is a terminal, on which a line can be written over
 	root           bool // this process may do what a container's start does
 
-	config string // default of --config
-	store  string // default of --store
-	kernel *kernel.Kernel
-	uname  string // the running kernel's release, as uname -r prints it
+	config  string      // default of --config
+	store   string      // default of --store
+	service service.Dir // where AppArmor's service looks for profiles
+	kernel  *kernel.Kernel
+	uname   string // the running kernel's release, as uname -r prints it
 
 	compiler func(features []byte) (compiler, error)
 	label    func(pid int) (kernel.Label, error)
@@ -49,6 +51,8 @@ type compiler interface {
 	Version(context.Context) (string, error)
 	CompileText(ctx context.Context, source string, text []byte) (profile.Blob, error)
 	Preprocess(ctx context.Context, text []byte) ([]byte, error)
+	Standalone(ctx context.Context, text []byte, want []profile.Compiled) ([]byte, error)
+	AsLoaded(ctx context.Context, text []byte) (profile.Blob, error)
 }
 
 func thisNode() *node {
@@ -63,6 +67,7 @@ func thisNode() *node {
 		root:     os.Geteuid() == 0,
 		config:   configDir,
 		store:    store.Dir,
+		service:  profile.BaseDir,
 		kernel:   k,
 		uname:    unix.ByteSliceToString(u.Release[:]),
 		compiler: func(features []byte) (compiler, error) { return profile.NewCompiler(features) },

@@ -39,8 +39,11 @@ once. A container gets a profile by the policy (oci-apparmor policy) or by its
 engine's option, such as docker run --security-opt apparmor=NAME.
 
 Profiles that somebody else has loaded, and those of the policy in force, are not
-replaced without --replace. What is loaded is gone after a reboot: a profile that
-is to stay belongs into the policy.`,
+replaced without --replace.
+
+What is loaded is also written to a file in /etc/apparmor.d, so that AppArmor's
+service loads it at boot and aa-remove-unknown leaves it alone, until it is
+unloaded. A profile that containers depend on belongs into the policy.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error { return n.loadFiles(cmd.Context(), o, args) }),
 	}
@@ -52,7 +55,7 @@ is to stay belongs into the policy.`,
 }
 
 // texts gives where the texts are kept of profiles that are loaded by hand.
-func (n *node) texts() texts.Dir { return texts.Dir(filepath.Join(n.kernel.State, "texts")) }
+func (n *node) texts() texts.Dir { return texts.Dir(filepath.Join(n.store, "texts")) }
 
 // ready refuses what needs a kernel that takes profiles from this process.
 func (n *node) ready() error {
@@ -70,6 +73,7 @@ func (n *node) loadFiles(ctx context.Context, o loadOptions, paths []string) err
 	if err != nil {
 		return err
 	}
+	n.claim(ctx)
 	files := n.readTexts(ctx, c, paths)
 	if err := faultsOf(files); err != nil {
 		return nothingLoaded(err)
@@ -138,6 +142,7 @@ func (n *node) loadFiles(ctx context.Context, o loadOptions, paths []string) err
 			err = fmt.Errorf("profile %s is loaded, and its text cannot be kept: %w", name, err)
 			return partlyLoaded(files[:i+1], name, errors.Join(append(left, err)...))
 		}
+		n.keepByHand(ctx, c, &files[i])
 		if o.quiet {
 			continue
 		}

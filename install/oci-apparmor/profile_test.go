@@ -51,6 +51,16 @@ func (c fakeCompiler) CompileText(_ context.Context, source string, text []byte)
 	return b, err
 }
 
+// Standalone is the fake compiler's, which includes nothing.
+func (fakeCompiler) Standalone(_ context.Context, text []byte, _ []profile.Compiled) ([]byte, error) {
+	return text, nil
+}
+
+// AsLoaded is the fake compiler's, for which there is no configuration.
+func (c fakeCompiler) AsLoaded(ctx context.Context, text []byte) (profile.Blob, error) {
+	return c.CompileText(ctx, "", text)
+}
+
 // Preprocess is the fake compiler's, which includes nothing.
 func (fakeCompiler) Preprocess(_ context.Context, text []byte) ([]byte, error) { return text, nil }
 
@@ -137,7 +147,7 @@ func TestProfileLoad(t *testing.T) {
 
 	// A text that cannot be kept: the profile is loaded, and nothing says otherwise.
 	m.write("third", sound("third", ""))
-	if err := os.Mkdir(filepath.Join(m.kernel.State, "texts/third.json"), 0o700); err != nil {
+	if err := os.Mkdir("store/texts/third.json", 0o700); err != nil {
 		t.Fatal(err)
 	}
 	code, _ := m.run("profile", "load", "web", "third", "work")

@@ -51,6 +51,7 @@ func (n *node) unloadNames(ctx context.Context, o unloadOptions, names []string)
 		return err
 	}
 	names = withoutParts(names)
+	n.claim(ctx)
 	var refusals []error
 	for _, name := range names {
 		if err := n.mayUnload(name, o); err != nil {
@@ -111,6 +112,9 @@ func (n *node) wereRemoved(o unloadOptions, names []string) error {
 	for _, name := range names {
 		if err := n.texts().Remove(name); err != nil {
 			return fmt.Errorf("profile %s was removed, and its text cannot be: %w", safe(name), err)
+		}
+		if err := n.forget(name); err != nil {
+			return fmt.Errorf("profile %s was removed, and its file cannot be, so that a boot loads it again: %w", safe(name), err)
 		}
 		if o.quiet {
 			continue

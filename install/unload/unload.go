@@ -57,7 +57,7 @@ func (e InUse) Error() string {
 // look at all tasks and the removal is not seen.
 func Profiles(ctx context.Context, n *status.Node, names ...string) (removed []string, err error) {
 	// To look takes long on a busy machine. Starts wait for the look that may end in a removal, and for no other.
-	if err := idle(n, names); err != nil {
+	if err := Idle(n, names); err != nil {
 		return nil, err
 	}
 	release, err := n.Host.Hold()
@@ -65,7 +65,7 @@ func Profiles(ctx context.Context, n *status.Node, names ...string) (removed []s
 		return nil, err
 	}
 	defer release()
-	if err := idle(n, names); err != nil {
+	if err := Idle(n, names); err != nil {
 		return nil, err
 	}
 	for _, name := range names {
@@ -84,8 +84,8 @@ func Profiles(ctx context.Context, n *status.Node, names ...string) (removed []s
 	return removed, nil
 }
 
-// idle gives an InUse where something uses one of the profiles, or a child of it.
-func idle(n *status.Node, names []string) error {
+// Idle gives an InUse where something uses one of the profiles, or a child of it.
+func Idle(n *status.Node, names []string) error {
 	if _, err := n.Host.Records(); err != nil {
 		return fmt.Errorf("whether a container that is not started yet will run under profile %s cannot be told: %w",
 			strings.Join(names, ", "), err)

@@ -239,7 +239,13 @@ func (c *Compiler) written(ctx context.Context, text []byte) (Blob, error) {
 	if err := checkText(text); err != nil {
 		return Blob{}, err
 	}
-	data, err := c.output(ctx, text)
+	// The parser's configuration file stays out, so that a distribution's does not decide on the result. Without
+	// --policy-features a text that names no ABI would get one that depends on the parser's version.
+	options := []string{"--config-file", "/dev/null"}
+	if base := cmp.Or(c.Base, BaseDir); (Node{Base: base}).has("abi/3.0") {
+		options = append(options, "--policy-features", filepath.Join(base, "abi/3.0"))
+	}
+	data, err := c.output(ctx, text, options...)
 	if err != nil {
 		return Blob{}, err
 	}
@@ -271,28 +277,22 @@ func (c *Compiler) Preprocess(ctx context.Context, text []byte) ([]byte, error) 
 	return stdout, err
 }
 
-// output runs apparmor_parser on a text and gives what it writes.
+// output runs apparmor_parser on a text and gives what it writes; options are put before ours.
 //
 // The text goes in by stdin, for which the parser uses neither its cache, which is keyed by time stamps, nor the
-// links in disable and force-complain. Its configuration file stays out, so that a distribution's does not decide on
-// the result. Without --policy-features a text that names no ABI would get one that depends on the parser's version.
-func (c *Compiler) output(ctx context.Context, text []byte) ([]byte, error) {
+// links in disable and force-complain.
+func (c *Compiler) output(ctx context.Context, text []byte, options ...string) ([]byte, error) {
 	features, err := memfile("features", c.features)
 	if err != nil {
 		return nil, err
 	}
 	defer features.Close()
-	base := cmp.Or(c.Base, BaseDir)
-	args := []string{
-		"--config-file", "/dev/null",
-		"--base", base,
+	args := append(options,
+		"--base", cmp.Or(c.Base, BaseDir),
 		"--skip-kernel-load", "--skip-cache",
 		"--kernel-features", "/proc/self/fd/3", // the first of run's files
 		"--stdout",
-	}
-	if abi := filepath.Join(base, "abi/3.0"); (Node{Base: base}).has("abi/3.0") {
-		args = append(args, "--policy-features", abi)
-	}
+	)
 	stdout, stderr, err := c.run(ctx, text, []*os.File{features}, args...)
 	if err != nil {
 		return nil, err

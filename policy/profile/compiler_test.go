@@ -328,8 +328,8 @@ func TestTheParserGetsNothingOfOurEnvironment(t *testing.T) {
 		"pwd":      "/\n",
 		"text":     "profile x { }",
 		"features": string(testFeatures(t)),
-		"args": "--config-file /dev/null --base " + c.Base + " --skip-kernel-load --skip-cache " +
-			"--kernel-features /proc/self/fd/3 --stdout --policy-features " + c.Base + "/abi/3.0\n",
+		"args": "--config-file /dev/null --policy-features " + c.Base + "/abi/3.0 --base " + c.Base +
+			" --skip-kernel-load --skip-cache --kernel-features /proc/self/fd/3 --stdout\n",
 	}
 	for file, content := range want {
 		got, err := os.ReadFile(filepath.Join(dir, file))

@@ -6,6 +6,7 @@
 //	DIR/generations/N/manifest.json how it came to be, for people (Manifest)
 //	DIR/blobs/HEX                   a compiled profile text; HEX is the sha256 of its bytes
 //	DIR/lock                        held by whoever changes any of this
+//	DIR/texts                       package texts': nothing of it is ours
 //
 // Directories have mode 0700, files 0600. A container start reads (Current, Generation.Blob) and takes no lock;
 // Store.Apply writes. Names that begin with a dot are unfinished and mean nothing.

@@ -1,5 +1,5 @@
-// Package texts keeps the texts of profiles that were loaded by hand, until the machine stops: what the kernel holds is
-// compiled, and nobody could tell any more what it was.
+// Package texts keeps the texts of profiles that were loaded by hand: what the kernel holds is compiled, and nobody could
+// tell any more what it was.
 package texts
 
 import (

@@ -1,0 +1,234 @@
+// Package service keeps profiles where AppArmor's own tools look for them: in a file for each in /etc/apparmor.d. So
+// AppArmor's service loads them at boot, and again when it is reloaded, and aa-remove-unknown leaves them alone, which
+// removes whatever no file there defines and sets free what runs under it.
+//
+// It knows files. What stands in them is profile.Compiler.Standalone's, and which there are is the caller's to decide.
+package service
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/texts"
+)
+
+// Dir is the directory; /etc/apparmor.d outside of tests. It is never made: without it there is no service to serve.
+type Dir string
+
+// File is one profile in the directory.
+type File struct {
+	Name     string // the profile's
+	By       By
+	Source   string             // where its text came from, for people
+	Compiled []profile.Compiled // what it compiles to: the profile, then its children
+	Text     []byte
+
+	// Edited tells that the text is not the one that was written. Compiled is not its content then.
+	Edited bool
+}
+
+// By says on whose behalf a file is there, by the command that wrote it.
+type By string
+
+const (
+	Policy By = "policy apply"
+	Hand   By = "profile load"
+)
+
+// suffix ends the files' names. apparmor_parser passes over files in a directory that end in ".orig", ".dpkg-old" and the
+// like, as a profile's name may.
+const suffix = ".oci-apparmor"
+
+// Path gives the file of a profile.
+func (d Dir) Path(name string) string { return filepath.Join(string(d), name+suffix) }
+
+// Exists tells whether the directory is there.
+func (d Dir) Exists() bool {
+	info, err := os.Stat(string(d))
+	return err == nil && info.IsDir()
+}
+
+// header is the line of a file that is for us.
+type header struct {
+	Profile  string           `json:"profile"`
+	By       By               `json:"by"`
+	Source   string           `json:"source"`
+	Compiled []texts.Compiled `json:"compiled"`
+	Text     string           `json:"text"` // sha256 of what stands behind the header
+}
+
+const headerMark = "# oci-apparmor: "
+
+func (f *File) bytes() ([]byte, error) {
+	sum := sha256.Sum256(f.Text)
+	h, err := json.Marshal(header{f.Name, f.By, f.Source, texts.New(nil, profile.Blob{Profiles: f.Compiled}).Compiled,
+		hex.EncodeToString(sum[:])})
+	if err != nil {
+		return nil, err
+	}
+	remover := "the next policy apply after the profile has left the policy"
+	if f.By == Hand {
+		remover = "profile unload"
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "# Written by oci-apparmor %s; do not edit: %s removes it.\n", f.By, remover)
+	fmt.Fprintf(&b, "# With it AppArmor's service loads the profile at boot, and aa-remove-unknown leaves it in the kernel.\n")
+	fmt.Fprintf(&b, "%s%s\n", headerMark, h)
+	b.Write(f.Text)
+	return b.Bytes(), nil
+}
+
+// parse reads a file that bytes gave.
+func parse(name string, data []byte) (File, error) {
+	notOurs := errors.New("it was not written by oci-apparmor")
+	at := bytes.Index(data, []byte("\n"+headerMark))
+	if at < 0 {
+		return File{}, notOurs
+	}
+	line, text, _ := bytes.Cut(data[at+1+len(headerMark):], []byte("\n"))
+	var h header
+	if json.Unmarshal(line, &h) != nil || h.Profile != name || h.By != Policy && h.By != Hand {
+		return File{}, notOurs
+	}
+	compiled, err := (&texts.Text{Name: h.Profile, Compiled: h.Compiled}).Profiles()
+	if err != nil {
+		return File{}, err
+	}
+	sum := sha256.Sum256(text)
+	return File{Name: h.Profile, By: h.By, Source: h.Source, Compiled: compiled, Text: text,
+		Edited: h.Text != hex.EncodeToString(sum[:])}, nil
+}
+
+// Files gives the files that are ours, in the order of their names.
+func (d Dir) Files() ([]File, error) {
+	paths, err := filepath.Glob(filepath.Join(string(d), "*"+suffix))
+	if err != nil {
+		return nil, err
+	}
+	var files []File
+	for _, path := range paths {
+		if f, err := read(path); err == nil {
+			files = append(files, f)
+		} else if !errors.Is(err, ErrForeign) {
+			return nil, err
+		}
+	}
+	return files, nil
+}
+
+// ErrForeign is the error for a file that is in the place of ours and is not ours.
+var ErrForeign = errors.New("it was not written by oci-apparmor, and stays as it is")
+
+func read(path string) (File, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return File{}, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > 4*profile.MaxText {
+		return File{}, fmt.Errorf("%s: %w", path, ErrForeign)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return File{}, err
+	}
+	f, err := parse(strings.TrimSuffix(filepath.Base(path), suffix), data)
+	if err != nil {
+		return File{}, fmt.Errorf("%s: %w", path, ErrForeign)
+	}
+	return f, nil
+}
+
+// Write puts a file in place, in one step. The error wraps ErrForeign where another is there.
+func (d Dir) Write(f File) error {
+	if err := profile.CheckName(f.Name); err != nil { // it becomes a path
+		return err
+	}
+	path := d.Path(f.Name)
+	if _, err := read(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	data, err := f.bytes()
+	if err != nil {
+		return err
+	}
+	temp, err := os.CreateTemp(string(d), "."+f.Name+suffix+".*") // the parser passes over what begins with a dot
+	if err != nil {
+		return err
+	}
+	_, err = temp.Write(data)
+	err = errors.Join(err, temp.Chmod(0o644), temp.Sync(), temp.Close())
+	if err == nil {
+		err = os.Rename(temp.Name(), path)
+	}
+	if err != nil {
+		os.Remove(temp.Name())
+		return err
+	}
+	return d.sync()
+}
+
+// Remove takes a profile's file away, if it is ours.
+func (d Dir) Remove(name string) error {
+	path := d.Path(name)
+	if _, err := read(path); errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrForeign) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil {
+		return err
+	}
+	return d.sync()
+}
+
+// sync sees the directory's entries to the disk: what a boot finds must be what was said.
+func (d Dir) sync() error {
+	f, err := os.Open(string(d))
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// defines finds the profiles that a text defines by a line of its own, as nearly all do.
+var defines = regexp.MustCompile(`(?m)^[ \t]*profile[ \t]+"?([^\s"]+)"?`)
+
+// Others gives the files that are not ours by the names of the profiles that they define. Two files with the same profile
+// take turns in the kernel.
+func (d Dir) Others() (map[string]string, error) {
+	entries, err := os.ReadDir(string(d))
+	if err != nil {
+		return nil, err
+	}
+	others := map[string]string{}
+	for _, e := range entries {
+		path := filepath.Join(string(d), e.Name())
+		info, err := os.Stat(path) // through a link, as the parser reads it
+		if err != nil || !info.Mode().IsRegular() || info.Size() > 4*profile.MaxText || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		if strings.HasSuffix(e.Name(), suffix) {
+			if _, err := read(path); err == nil {
+				continue
+			}
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range defines.FindAllSubmatch(data, -1) {
+			others[string(m[1])] = path
+		}
+	}
+	return others, nil
+}

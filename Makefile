@@ -2,6 +2,7 @@
 # make test   sets up what is missing and runs all tests, those in guests included
 # make bench  measures, and prints a report of ratios (ONLY=shim,ctr: these parts)
 # make lint   gofmt, go vet, staticcheck
+# make install, make uninstall   the programs and the unit for systemd (PREFIX=/usr/local, DESTDIR=)
 GO ?= go
 export CGO_ENABLED = 0
 LDFLAGS := -s -w
@@ -17,12 +18,32 @@ GUEST := qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap mke2fs:e2fspro
 	/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
 NEEDED := $(HERE) crun:crun $(GUEST)
 
-.PHONY: all build setup test demo bench lint clean
+PREFIX ?= /usr/local
+BIN := $(DESTDIR)$(PREFIX)/bin
+UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
+UNIT := oci-apparmor.service
+# systemd is only asked where it is this machine that things are installed on.
+SYSTEMCTL := $(if $(DESTDIR),,$(shell test -d /run/systemd/system && command -v systemctl))
+
+.PHONY: all build install uninstall setup test demo bench lint clean
 all: build
 
 build:
 	@mkdir -p bin
 	$(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/ $(addprefix ./,$(PROGRAMS))
+
+install: build
+	install -d $(BIN) $(UNITS)
+	install -m 755 $(addprefix bin/,$(notdir $(PROGRAMS))) $(BIN)
+	sed 's,/usr/local/,$(PREFIX)/,' install/systemd/$(UNIT) >$(UNITS)/$(UNIT)
+	chmod 644 $(UNITS)/$(UNIT)
+	$(if $(SYSTEMCTL),$(SYSTEMCTL) daemon-reload)
+
+# The policy, what was made of it, and the profiles stay: containers may run under them.
+uninstall:
+	$(if $(SYSTEMCTL),-$(SYSTEMCTL) disable --quiet $(UNIT))
+	rm -f $(addprefix $(BIN)/,$(notdir $(PROGRAMS))) $(UNITS)/$(UNIT)
+	$(if $(SYSTEMCTL),$(SYSTEMCTL) daemon-reload)
 
 # Installs what is missing, on Debian and Ubuntu, and says so first. Nothing is ever removed for it: a runc that came with
 # an engine's own packages stays.

@@ -6,6 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,23 +20,39 @@ func (h *Host) Records() ([]*Record, error) {
 	if err != nil {
 		return nil, err
 	}
+	read, errs := make([]*Record, len(paths)), make([]error, len(paths))
+	var next atomic.Int64
+	var readers sync.WaitGroup
+	for range min(len(paths), runtime.GOMAXPROCS(0)) {
+		readers.Go(func() {
+			buf := make([]byte, 16<<10)
+			for i := int(next.Add(1)) - 1; i < len(paths); i = int(next.Add(1)) - 1 {
+				read[i], errs[i] = readRecordInto(paths[i], buf)
+			}
+		})
+	}
+	readers.Wait()
 	records := make([]*Record, 0, len(paths))
 	var faults []error
-	buf := make([]byte, 16<<10)
-	for _, path := range paths {
-		data, err := readSmall(path, buf)
-		r := new(Record)
-		if err == nil {
-			err = r.parse(data)
-		}
+	for i, err := range errs {
 		switch {
 		case err == nil:
-			records = append(records, r)
+			records = append(records, read[i])
 		case !errors.Is(err, fs.ErrNotExist): // that one was forgotten meanwhile
-			faults = append(faults, fmt.Errorf("%s: %w", path, err))
+			faults = append(faults, fmt.Errorf("%s: %w", paths[i], err))
 		}
 	}
 	return records, errors.Join(faults...)
+}
+
+// readRecordInto reads a record by way of a buffer.
+func readRecordInto(path string, buf []byte) (*Record, error) {
+	data, err := readSmall(path, buf)
+	if err != nil {
+		return nil, err
+	}
+	r := new(Record)
+	return r, r.parse(data)
 }
 
 // Creating tells whether the process that creates the container is still at it.

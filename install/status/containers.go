@@ -41,6 +41,7 @@ type Container struct {
 	Problems  []string // sentences: what is not as it should be
 
 	record *hook.Record
+	waits  bool   // it has what its runtime waits at until it is started
 	cgroup string // that holds its processes, and no other's; empty where not known
 }
 
@@ -171,6 +172,8 @@ func (n *Node) find(records []*hook.Record) (all []Container, problems []string)
 		if c.State != Creating {
 			c.PID, _ = hook.InitOf(c.Root, c.ID)
 			c.PID = max(c.PID, 0)
+			_, err := os.Lstat(c.Root + "/" + c.ID + "/exec.fifo") // runc's and crun's, until start
+			c.waits = err == nil
 			if c.PID == 0 && c.record != nil && c.record.Creating() { // its runtime has made the directory, and no more
 				c.State = Creating
 			}
@@ -187,9 +190,11 @@ func (n *Node) find(records []*hook.Record) (all []Container, problems []string)
 // its PID namespace, where that is neither this process's nor another container's. Both hold for processes that were
 // executed in it later, whatever their parents are. A container that has neither of the two has one process to us.
 func place(k *kernel.Kernel, proc string, all []Container, tasks []kernel.Task) []Container {
+	found := make([]string, len(tasks))
+	each(len(tasks), func(i int) { found[i] = k.Cgroup(tasks[i].PID) })
 	groups := make(map[int]string, len(tasks))
-	for _, t := range tasks {
-		groups[t.PID] = k.Cgroup(t.PID)
+	for i, t := range tasks {
+		groups[t.PID] = found[i]
 	}
 	byGroup := make(map[string]int)
 	byInit := make(map[int]int)
@@ -202,7 +207,7 @@ func place(k *kernel.Kernel, proc string, all []Container, tasks []kernel.Task) 
 			c.State, c.PID = Stopped, 0
 		default:
 			c.State = Running
-			if _, err := os.Lstat(c.Root + "/" + c.ID + "/exec.fifo"); err == nil { // runc's and crun's, until start
+			if c.waits {
 				c.State = Created
 			}
 		}

@@ -390,20 +390,37 @@ func TestExecAfterThePolicyLostTheProfile(t *testing.T) {
 
 func TestRequestThatIsNotAllowedIsRefused(t *testing.T) {
 	setPolicy(t, webPolicy)
-	requests := map[string]string{ // as JSON
-		"not allowed": `"hands-off"`, "unknown": `"nosuch"`, "empty": `""`,
-		"unconfined": `"unconfined"`, "u": `"u"`, "colon": `":"`, "another namespace": `":ns:web"`,
-		"the root namespace": `"::docker-default"`, "a stack on the caller": `"&x"`, "a stack": `"x//&unconfined"`,
-		"a profile that is no policy": `"docker-default"`, "a blank in front": `" web"`, "a blank behind": `"web "`,
-		"300 bytes": `"` + strings.Repeat("w", 300) + `"`, "newlines": `"web\nnosuch"`, "a log line": `"x\n{\"level\":\"info\"}"`,
-		"NUL": `"web\u0000"`, "not UTF-8": "\"we\xff\xfeb\"", "an escape sequence": `"\u001b[2J"`,
+	unknown := func(quoted string) string {
+		return "policy " + quoted + ", asked for by annotation oci-apparmor/policy, does not exist: the rule for everyone"
+	}
+	requests := map[string]struct{ value, reason string }{ // the value as JSON
+		"not allowed": {`"hands-off"`,
+			`policy "hands-off", asked for by annotation oci-apparmor/policy, is not allowed here: the rule for everyone`},
+		"unknown":                     {`"nosuch"`, unknown(`"nosuch"`)},
+		"empty":                       {`""`, unknown(`""`)},
+		"unconfined":                  {`"unconfined"`, unknown(`"unconfined"`)},
+		"u":                           {`"u"`, unknown(`"u"`)},
+		"colon":                       {`":"`, unknown(`":"`)},
+		"another namespace":           {`":ns:web"`, unknown(`":ns:web"`)},
+		"the root namespace":          {`"::docker-default"`, unknown(`"::docker-default"`)},
+		"a stack on the caller":       {`"&x"`, unknown(`"&x"`)},
+		"a stack":                     {`"x//&unconfined"`, unknown(`"x//&unconfined"`)},
+		"a profile that is no policy": {`"docker-default"`, unknown(`"docker-default"`)},
+		"a blank in front":            {`" web"`, unknown(`" web"`)},
+		"a blank behind":              {`"web "`, unknown(`"web "`)},
+		"300 bytes":                   {`"` + strings.Repeat("w", 300) + `"`, unknown(`"` + strings.Repeat("w", 64) + `"... (300 bytes)`)},
+		"newlines":                    {`"web\nnosuch"`, unknown(`"web\nnosuch"`)},
+		"a log line":                  {`"x\n{\"level\":\"info\"}"`, unknown(`"x\n{\"level\":\"info\"}"`)},
+		"NUL":                         {`"web\u0000"`, unknown(`"web\x00"`)},
+		"not UTF-8":                   {"\"we\xff\xfeb\"", unknown(`"we\ufffd\ufffdb"`)},
+		"an escape sequence":          {`"\u001b[2J"`, unknown(`"\x1b[2J"`)},
 	}
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		for name, value := range requests {
+		for name, request := range requests {
 			t.Run(name, func(t *testing.T) {
 				b := inside.NewBundle(t, asks("REQUEST"))
 				path := filepath.Join(b.Dir, "config.json")
-				config := strings.Replace(read(t, path), `"REQUEST"`, value, 1)
+				config := strings.Replace(read(t, path), `"REQUEST"`, request.value, 1)
 				write(t, path, config)
 				before := revision(t)
 				c, o := b.TryStart(t, rt.wrapped)
@@ -416,8 +433,8 @@ func TestRequestThatIsNotAllowedIsRefused(t *testing.T) {
 				if read(t, path) != config {
 					t.Error("the spec of a refused container was changed")
 				}
-				if !strings.Contains(o.Stderr, "oci-apparmor/policy") || !strings.Contains(o.Stderr, b.ID) {
-					t.Errorf("the message does not say which container and why: %q", o.Stderr)
+				if !strings.Contains(o.Stderr, "of container "+b.ID+": "+request.reason) {
+					t.Errorf("the message is %q, and does not say which container and why: %s", o.Stderr, request.reason)
 				}
 				line := strings.TrimSuffix(o.Stderr, "\n")
 				if strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r > '~' }) || len(line) > 1000 {

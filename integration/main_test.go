@@ -35,6 +35,23 @@ func TestSmokeKernelHasAppArmor(t *testing.T) {
 	}
 }
 
+// The suites stand for versions of runc. Debian's testing suite moves on, which is worth knowing and no fault.
+func TestSmokeRuntimeVersions(t *testing.T) {
+	inside.Require(t)
+	want := map[string]string{"bookworm": "1.1.5", "trixie": "1.1.15", "forky": "1.3."}[inside.Suite()]
+	line, _, _ := strings.Cut(inside.MustRun(t, "runc", "--version"), "\n")
+	version := strings.TrimPrefix(line, "runc version ")
+	switch digits, _, _ := strings.Cut(version, "+"); {
+	case digits == want, strings.HasSuffix(want, ".") && strings.HasPrefix(digits, want):
+	case inside.Suite() == "forky":
+		t.Skipf("%s has runc %s now, and %sx is what the project says of it", inside.Suite(), version, want)
+	default:
+		t.Errorf("%s has runc %s, want %s", inside.Suite(), version, want)
+	}
+	line, _, _ = strings.Cut(inside.MustRun(t, "crun", "--version"), "\n")
+	t.Logf("runc %s, %s", version, line)
+}
+
 // smokeProfile allows all but one write. It says who may send signals and trace, as kernels and runtimes differ in what they ask a profile for.
 const smokeProfile = `
 profile smoke flags=(attach_disconnected,mediate_deleted) {

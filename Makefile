@@ -59,8 +59,8 @@ setup:
 
 test: setup build
 	$(GO) vet ./...
+	@$(GO) run ./integration/guest/run $(GUESTS) # builds the guests, and says what tests skip for want of a package
 	OCI_APPARMOR_GUESTS=$(GUESTS) $(GO) test -timeout 80m ./...
-	@$(GO) run ./integration/guest/run $(GUESTS) # says what tests have skipped for want of a package
 
 ifdef HOST
 demo: NEEDED := $(HERE)

@@ -7,7 +7,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -42,6 +44,14 @@ type fault struct {
 	victim string // "shim" or "containerd"
 }
 
+// faults are all of them. Of those that leave something behind with the stock shim too, what ours may leave is what that
+// does: containerd removes a bundle while it has the runtime clean up in it, and so leaves the runtime's container; where
+// containerd dies before the runtime creates a container, 1.6 leaves any shim alone, alive and without a container.
+var faults = []fault{
+	{"create before", "shim"}, {"create after", "shim"}, {"exec before", "shim"}, {"delete before", "shim"},
+	{"create before", "containerd"}, {"create after", "containerd"}, {"exec before", "containerd"}, {"delete before", "containerd"},
+}
+
 // What dies at any moment leaves nothing behind that is not cleaned up, lets nothing run without its profile, and does
 // not keep the container from being made again, under the same id.
 func TestContainerdKilled(t *testing.T) {
@@ -49,37 +59,45 @@ func TestContainerdKilled(t *testing.T) {
 	if err := os.MkdirAll(trap, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	runc := filepath.Join(trap, "runc")
-	write(t, runc, fmt.Sprintf(trapScript, program(t, "runc")))
-	if err := os.Chmod(runc, 0o755); err != nil {
+	crun := filepath.Join(trap, "crun")
+	write(t, crun, fmt.Sprintf(trapScript, program(t, "crun")))
+	if err := os.Chmod(crun, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	inside.EachContainerd(t, func(t *testing.T, v inside.ContainerdVersion) {
 		c := inside.StartContainerd(t, v, inside.ContainerdConfig{
-			Links: map[string]string{"runc": runc},          // for the shim
-			Env:   []string{"OCI_APPARMOR_RUNTIME=" + runc}, // for the wrapper
+			Links: map[string]string{"runc": crun},          // for the shims
+			Env:   []string{"OCI_APPARMOR_RUNTIME=" + crun}, // for the wrapper
 		})
-		// Not among these: containerd's death before the runtime creates a container, after which 1.6 leaves any shim alone,
-		// alive and without a container, the stock one too.
-		for _, tc := range []struct {
-			arm    inside.Arm
-			faults []fault
-		}{
-			{inside.Shim, []fault{
-				{"create before", "shim"}, {"create after", "shim"}, {"exec before", "shim"},
-				{"create after", "containerd"}, {"delete before", "containerd"}, {"delete before", "shim"},
-			}},
-			{inside.Wrapper, []fault{{"create after", "shim"}, {"exec before", "containerd"}}},
-		} {
-			t.Run(tc.arm.Name, func(t *testing.T) {
-				k := prepareTask(t, c, tc.arm)
-				for _, f := range tc.faults {
-					if !t.Run(f.victim+" at "+f.at, func(t *testing.T) { suffer(t, k, tc.arm, f) }) {
+		stock := map[fault][]string{} // what they leave with the stock shim
+		k := prepareTask(t, c, inside.Stock)
+		for _, f := range []fault{{"create before", "containerd"}, {"delete before", "shim"}} {
+			t.Run("stock/"+f.victim+" at "+f.at, func(t *testing.T) {
+				suffer(t, k, inside.Stock, f)
+				stock[f] = rest(t, k)
+				t.Logf("left: %q", stock[f])
+				os.RemoveAll(inside.ContainerdState + "/s")
+			})
+		}
+		for _, arm := range []inside.Arm{inside.Shim, inside.WrapperCrun} {
+			t.Run(arm.Name, func(t *testing.T) {
+				k := prepareTask(t, c, arm)
+				for _, f := range faults {
+					if !t.Run(f.victim+" at "+f.at, func(t *testing.T) {
+						suffer(t, k, arm, f)
+						for _, what := range rest(t, k) {
+							// Whatever it died of, the stock one has left its socket.
+							anyway := what == socketLeft && slices.Contains(stock[fault{"delete before", "shim"}], what)
+							if !anyway && !slices.Contains(stock[f], what) {
+								t.Errorf("left behind: %s; the stock shim leaves %q", what, stock[f])
+							}
+						}
+					}) {
 						return // the id may not be free
 					}
 				}
 				os.Remove(k.said())
-				k.MustCtr(t, k.runArgs(tc.arm, "web")...)
+				k.MustCtr(t, k.runArgs(arm, "web")...)
 				wantTaskConfined(t, k, webTries, "web")
 				wantTaskExecConfined(t, k, webTries, "web")
 				k.remove(t)
@@ -98,7 +116,7 @@ func suffer(t *testing.T, k *task, arm inside.Arm, f fault) {
 	sub, _, _ := strings.Cut(f.at, " ")
 	var cmd *exec.Cmd
 	switch sub {
-	case "create", "start":
+	case "create":
 		cmd = k.CtrCommand(k.runArgs(arm, "web")...)
 	case "exec":
 		k.MustCtr(t, k.runArgs(arm, "web")...)
@@ -106,8 +124,7 @@ func suffer(t *testing.T, k *task, arm inside.Arm, f fault) {
 			"/bin/sh", "-c", "probe label >/tmp/execut; mv /tmp/execut /tmp/executed; while :; do sleep 100; done")
 	case "delete":
 		k.MustCtr(t, k.runArgs(arm, "web")...)
-		k.MustCtr(t, "task", "kill", "--signal", "SIGKILL", k.ID)
-		k.waitStopped(t)
+		k.tasks.Stop(t, k.ID)
 		cmd = k.CtrCommand("task", "delete", k.ID)
 	}
 
@@ -121,64 +138,107 @@ func suffer(t *testing.T, k *task, arm inside.Arm, f fault) {
 		t.Fatal(err)
 	}
 	waitFor(t, "the trap to spring", func() bool { return exists(trap + "/sprung") })
+	free := wantNothingFree
+	if arm.Name == inside.Stock.Name {
+		free = func(*testing.T, *task) {}
+	}
 	if f.victim == "containerd" {
 		k.Kill9(t)
 		k.Start(t)
 		// The shim lives, and has what it was told to do done, or has ended the runtime, as nobody waits for its answer.
 		waitFor(t, "the runtime to end", func() bool { return !runtimeRuns(t) })
-		wantNothingFree(t, k)
+		free(t, k)
 		waitFor(t, "the task to be deleted", func() bool {
 			k.Ctr(t, "task", "delete", "--force", k.ID)
-			return !strings.Contains(k.MustCtr(t, "task", "ls", "-q"), k.ID)
+			return k.tasks.Task(t, k.ID) == nil
 		})
 	} else {
 		waitFor(t, "containerd to clean up after its shim", func() bool {
-			return !strings.Contains(k.MustCtr(t, "task", "ls", "-q"), k.ID)
+			return k.tasks.Task(t, k.ID) == nil
 		})
 	}
 	// To kill ctr would cancel what containerd is still doing for it. But it may wait for an answer of who is dead.
 	late := time.AfterFunc(10*time.Second, func() { cmd.Process.Kill() })
 	cmd.Wait()
 	late.Stop()
-	wantNothingFree(t, k)
+	free(t, k)
 	for _, file := range []string{k.said(), executed} {
-		if text, err := os.ReadFile(file); err == nil {
+		if text, err := os.ReadFile(file); err == nil && arm.Name != inside.Stock.Name {
 			label, _, _ := strings.Cut(string(text), "\n")
 			wantLabelText(t, "what wrote "+file, label, "web")
 		}
 	}
-	k.MustCtr(t, "container", "delete", k.ID)
-	if f == (fault{"delete before", "shim"}) {
-		// containerd removes the bundle while it has the runtime clean up in it, and so leaves the runtime's container, with
-		// the stock shim too.
-		inside.Run(t, "runc", "--root", inside.ContainerdState+"/runc/default", "delete", "--force", k.ID)
-	}
-	wantOnlyOrphans(t)
+	k.tasks.RemoveContainer(t, k.ID)
 }
 
-// wantOnlyOrphans waits until nothing is left but what a dead shim leaves until the next container: its socket, which the
-// stock shim leaves too, and our record.
-func wantOnlyOrphans(t *testing.T) {
+const (
+	socketLeft    = "the socket of a dead shim" // until the next one of that name
+	shimLeft      = "a shim"
+	containerLeft = "the runtime's container"
+)
+
+// rest gives what a fault has left behind, by its kind, and ends it. Our record is not among it: the end of the next
+// container sweeps it away.
+func rest(t *testing.T, k *task) (kinds []string) {
 	t.Helper()
-	wantLeft(t, func(what string) bool {
-		if conn, err := net.Dial("unix", what); err == nil {
-			conn.Close()
-			return false
+	var all []string
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if all = slices.DeleteFunc(left(t), func(what string) bool {
+			return strings.HasPrefix(what, "/run/oci-apparmor/containers/") || deadSocket(what)
+		}); len(all) == 0 {
+			break
 		}
-		return filepath.Dir(what) == inside.ContainerdState+"/s" || strings.HasPrefix(what, "/run/oci-apparmor/containers/")
-	})
+	}
+	for _, what := range left(t) {
+		switch {
+		case strings.HasPrefix(what, "/run/oci-apparmor/containers/"):
+			continue
+		case deadSocket(what):
+			what = socketLeft
+		case strings.HasPrefix(what, "process ") && strings.Contains(what, "containerd-shim-"):
+			what = shimLeft
+		case what == inside.ContainerdState+"/runc/default/"+k.ID:
+			what = containerLeft
+		case slices.Contains(kinds, shimLeft) && strings.HasPrefix(what, inside.ContainerdState+"/s/"): // its socket
+			continue
+		}
+		kinds = append(kinds, what)
+	}
+	if slices.Contains(kinds, containerLeft) {
+		inside.Run(t, "crun", "--root", inside.ContainerdState+"/runc/default", "delete", "--force", k.ID)
+	}
+	for _, pid := range inside.Shims(t) {
+		syscall.Kill(pid, syscall.SIGKILL)
+	}
+	slices.Sort(kinds)
+	return slices.Compact(kinds)
 }
 
-// runtimeRuns tells whether a runtime is at work that a shim has called.
+// deadSocket tells a shim's socket at which nobody listens.
+func deadSocket(path string) bool {
+	if filepath.Dir(path) != inside.ContainerdState+"/s" {
+		return false
+	}
+	conn, err := net.Dial("unix", path)
+	if err == nil {
+		conn.Close()
+	}
+	return err != nil
+}
+
+// runtimeRuns tells whether a runtime is at work that a shim has called. crun's process in a container that is not started
+// yet has the same command line.
 func runtimeRuns(t *testing.T) bool {
 	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		t.Fatal(err)
 	}
+	contained := inside.ContainerProcesses(t)
 	return slices.ContainsFunc(files, func(file string) bool {
 		cmdline, _ := os.ReadFile(file)
-		return strings.Contains(string(cmdline), "\x00--log-format\x00")
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		return strings.Contains(string(cmdline), "\x00--log-format\x00") && !slices.Contains(contained, pid)
 	})
 }
 
@@ -193,8 +253,7 @@ func wantNothingFree(t *testing.T, k *task) {
 		if err != nil || len(cmdline) == 0 { // gone meanwhile, or a zombie
 			continue
 		}
-		if argv := strings.Split(string(cmdline), "\x00"); len(argv) > 1 && strings.HasPrefix(filepath.Base(argv[0]), "runc") ||
-			argv[0] == "/proc/self/exe" {
+		if argv := strings.Split(string(cmdline), "\x00"); len(argv) > 1 && strings.HasPrefix(filepath.Base(argv[0]), "crun") {
 			continue
 		}
 		wantLabelText(t, fmt.Sprintf("process %q", cmdline), strings.TrimRight(string(label), "\x00\n"), "web")

@@ -19,20 +19,42 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
 )
 
-// The same session through our shim and through the stock one: what it says, what containerd tells of it, and what is left
-// must be the same.
+// loggedRuntime is crun, which notes first how it is called.
+const loggedRuntime = "/run/logged/crun"
+
+// The same session through the stock shim, through ours, and through the stock one with our wrapper: what it says, how the
+// runtime is called, what containerd tells of it, and what is left must be the same.
 func TestContainerdSession(t *testing.T) {
 	setPolicy(t, webPolicy)
+	if err := os.MkdirAll(filepath.Dir(loggedRuntime), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, loggedRuntime, "#!/bin/sh\necho \"$@\" >>"+loggedRuntime+".log\nexec "+program(t, "crun")+" \"$@\"\n")
+	if err := os.Chmod(loggedRuntime, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	stock, shim, wrapper := inside.StockCrun, inside.ShimCrun, inside.WrapperCrun
+	stock.Runtime, shim.Runtime = loggedRuntime, loggedRuntime
 	inside.EachContainerd(t, func(t *testing.T, v inside.ContainerdVersion) {
-		c := inside.StartContainerd(t, v, inside.ContainerdConfig{})
-		first := prepareTask(t, c, inside.Stock) // makes directories that stay
-		first.MustCtr(t, "run", "--rm", "--rootfs", first.rootfs, first.ID, "/bin/true")
-		stock, ours := session(t, c, inside.Stock), session(t, c, inside.Shim)
-		for i := range max(len(stock), len(ours)) {
-			if i >= len(stock) || i >= len(ours) || stock[i] != ours[i] {
-				t.Errorf("they differ from the %d. of these on.\n--- stock\n%s\n--- ours\n%s", i+1, strings.Join(stock, "\n"),
-					strings.Join(ours[min(i, len(ours)):], "\n"))
-				break
+		c := inside.StartContainerd(t, v, inside.ContainerdConfig{
+			Options: []inside.Arm{shim}, Env: []string{"OCI_APPARMOR_RUNTIME=" + loggedRuntime}, // the variable is the wrapper's
+		})
+		first := prepareTask(t, c, stock) // makes directories that stay
+		first.MustCtr(t, slices.Concat([]string{"run", "--rm", "--rootfs"}, stock.Flags(), []string{first.rootfs, first.ID, "/bin/true"})...)
+		want := session(t, c, stock)
+		for _, said := range []string{".memory.usage_limit=67108864", ".pids.current=2", `"exit_status":42`, "--systemd-cgroup"} {
+			if !strings.Contains(strings.Join(want, "\n"), said) {
+				t.Errorf("the session through the stock shim shows no %s:\n%s", said, strings.Join(want, "\n"))
+			}
+		}
+		for _, arm := range []inside.Arm{shim, wrapper} {
+			got := session(t, c, arm)
+			for i := range max(len(want), len(got)) {
+				if i >= len(want) || i >= len(got) || want[i] != got[i] {
+					t.Errorf("they differ from the %d. of these on.\n--- stock\n%s\n--- %s\n%s", i+1, strings.Join(want, "\n"), arm.Name,
+						strings.Join(got[min(i, len(got)):], "\n"))
+					break
+				}
 			}
 		}
 	})
@@ -40,18 +62,23 @@ func TestContainerdSession(t *testing.T) {
 
 // session gives what is to be seen of one session, without what differs each time.
 func session(t *testing.T, c *inside.Containerd, arm inside.Arm) (said []string) {
+	write(t, loggedRuntime+".log", "")
 	before := engineFiles(t)
 	events := watchEvents(t, c)
-	k := prepareTask(t, c, arm)
-	tasks := c.Tasks(t)
+	k, systemd := prepareTask(t, c, arm), prepareTask(t, c, arm)
+	tasks := k.tasks
 	// Another container of the same group keeps the shim alive: one that is told to end does not wait for its last events to
 	// be taken (containerd 2.4, pkg/shim/shim.go).
 	holder := prepareTask(t, c, arm)
 	group := []string{"--annotation", "io.containerd.runc.v2.group=" + holder.ID}
 	holder.MustCtr(t, slices.Insert(holder.runArgs(arm, "web"), 1, group...)...)
-	varying := regexp.MustCompile(regexp.QuoteMeta(k.ID) + `|` + regexp.QuoteMeta(filepath.Dir(k.rootfs)) + `|time="[^"]*"|fifo/\d+|\b[0-9a-f]{64}\b`)
+	varying := `time="[^"]*"|fifo/\d+|\b[0-9a-f]{64}\b|(--process|--pid-file) \S+`
+	for _, k := range []*task{k, systemd, holder} {
+		varying += `|` + regexp.QuoteMeta(k.ID) + `|` + regexp.QuoteMeta(filepath.Dir(k.rootfs))
+	}
+	varies := regexp.MustCompile(varying)
 	say := func(format string, args ...any) {
-		said = append(said, varying.ReplaceAllString(fmt.Sprintf(format, args...), "X"))
+		said = append(said, varies.ReplaceAllString(fmt.Sprintf(format, args...), "X"))
 	}
 	ctr := func(stdin string, args ...string) {
 		t.Helper()
@@ -78,9 +105,9 @@ func session(t *testing.T, c *inside.Containerd, arm inside.Arm) (said []string)
 	ctr("", "task", "exec", "--exec-id", "e3", k.ID, "/nosuch")
 	ctr("", "task", "exec", "--exec-id", "e4", k.ID, "/bin/sh", "-c", "kill -9 $$")
 	ctr("", "task", "pause", k.ID)
-	say("status: %s", taskStatus(t, k))
+	say("status: %s", tasks.Task(t, k.ID).GetStatus())
 	ctr("", "task", "resume", k.ID)
-	say("status: %s", taskStatus(t, k))
+	say("status: %s", tasks.Task(t, k.ID).GetStatus())
 
 	limit := int64(64 << 20)
 	resources, err := json.Marshal(specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}})
@@ -95,7 +122,7 @@ func session(t *testing.T, c *inside.Containerd, arm inside.Arm) (said []string)
 		TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources", Value: []byte("not json"),
 	}})
 	say("update: %v", err)
-	say("metrics: %s", metricKeys(t, k))
+	say("metrics: %s", metrics(t, k))
 	processes, err := tasks.ListPids(tasks.Context(t), &tasksapi.ListPidsRequest{ContainerID: k.ID})
 	say("%d processes: %v", len(processes.GetProcesses()), err)
 	ctr("", "task", "kill", "--exec-id", "nosuch", k.ID)
@@ -110,6 +137,13 @@ func session(t *testing.T, c *inside.Containerd, arm inside.Arm) (said []string)
 	run([]string{"--rm"}, "/nosuch")
 	ctr("", "container", "delete", k.ID)
 	told := events(k.ID)
+
+	arm.SystemdCgroup = true // guests' containers are not systemd's, so that the runtime fails, but not before it was called
+	systemd.create(t, arm, "web")
+	_, err = systemd.tasks.CreateTask(t, systemd.ID, arm, "")
+	say("create for systemd: %v", err)
+	tasks.RemoveContainer(t, systemd.ID)
+
 	holder.remove(t)
 	say("processes in containers: %d", len(inside.ContainerProcesses(t)))
 	waitFor(t, "the shims to end", func() bool { return len(inside.Shims(t)) == 0 })
@@ -117,28 +151,22 @@ func session(t *testing.T, c *inside.Containerd, arm inside.Arm) (said []string)
 		t.Errorf("records of containers are left: %q (%v)", records, err)
 	}
 	say("left: %s", strings.Join(added(before, engineFiles(t)), "\n"))
+	for call := range strings.Lines(read(t, loggedRuntime+".log")) {
+		say("the runtime was called: %s", strings.TrimSpace(call))
+	}
 	for _, e := range told {
 		say("event %s", e)
 	}
 	return said
 }
 
-// taskStatus gives the status of a task as ctr words it.
-func taskStatus(t *testing.T, k *task) string {
-	t.Helper()
-	for line := range strings.Lines(k.MustCtr(t, "task", "ls")) {
-		if words := strings.Fields(line); len(words) == 3 && words[0] == k.ID {
-			return words[2]
-		}
-	}
-	return "none"
-}
-
-// metricKeys gives the names of a task's metrics.
-func metricKeys(t *testing.T, k *task) string {
+// metrics gives the names of a task's metrics, and the values of those that stay the same.
+func metrics(t *testing.T, k *task) string {
 	t.Helper()
 	var metrics any
-	if err := json.Unmarshal([]byte(k.MustCtr(t, "task", "metrics", "--format", "json", k.ID)), &metrics); err != nil {
+	d := json.NewDecoder(strings.NewReader(k.MustCtr(t, "task", "metrics", "--format", "json", k.ID)))
+	d.UseNumber()
+	if err := d.Decode(&metrics); err != nil {
 		t.Fatal(err)
 	}
 	var keys []string
@@ -150,6 +178,9 @@ func metricKeys(t *testing.T, k *task) string {
 				walk(prefix+"."+k, value[k])
 			}
 		default: // counters are there while they are not zero, which changes: those of a kind count as one, io as none
+			if prefix == ".pids.current" || prefix == ".memory.usage_limit" {
+				keys = append(keys, fmt.Sprintf("%s=%v", prefix, value))
+			}
 			kind := strings.Join(strings.Split(prefix, ".")[:min(2, strings.Count(prefix, ".")+1)], ".")
 			if kind != ".io" && !slices.Contains(keys, kind) {
 				keys = append(keys, kind)
@@ -200,7 +231,9 @@ var (
 )
 
 // watchEvents begins to note events. The function waits for the last one of a session and gives those of a container and
-// its tasks, without what differs each time: those of each kind in their order, since two kinds come by two ways.
+// its tasks, without what differs each time: those of each kind in their order, since two kinds come by two ways, and a
+// task's deletion after its end. Of a container that ctr runs in the foreground, containerd 2.4's shim answers ctr before it
+// tells the exit (task/service.go, handleProcessExit), so that the deletion, which ctr calls for then, may come first.
 func watchEvents(t *testing.T, c *inside.Containerd) func(id string) []string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "events")
@@ -227,9 +260,15 @@ func watchEvents(t *testing.T, c *inside.Containerd) func(id string) []string {
 	return func(id string) (events []string) {
 		count := func(topic string) int { return strings.Count(read(t, path), topic+` {"container_id":"`+id) }
 		waitFor(t, "the last events", func() bool {
-			return strings.Count(read(t, path), `/containers/delete {"id":"`+id) >= 3 && count("/tasks/delete") >= 2
+			return strings.Count(read(t, path), `/containers/delete {"id":"`+id) >= 3 && count("/tasks/delete") >= 2 &&
+				strings.Contains(read(t, path), `"exit_status":42`)
 		})
-		kinds := map[string][]string{}
+		kinds, deleted := map[string][]string{}, ""
+		put := func(kind, event string) {
+			if event != "" {
+				kinds[kind] = append(kinds[kind], event)
+			}
+		}
 		for line := range strings.Lines(read(t, path)) {
 			if !strings.Contains(line, `"`+id+`"`) {
 				continue
@@ -239,14 +278,18 @@ func watchEvents(t *testing.T, c *inside.Containerd) func(id string) []string {
 				t.Errorf("no event: %q", line)
 				continue
 			}
-			kind := strings.Split(m[1], "/")[1]
-			if m[1] == "/tasks/exit" && slices.ContainsFunc(kinds[kind], func(e string) bool { return strings.HasPrefix(e, "/tasks/delete") }) {
-				// Of a container that ctr runs in the foreground, containerd 2.4's shim answers ctr before it tells the exit
-				// (task/service.go, handleProcessExit), so that the deletion, which ctr calls for then, may come first.
+			kind, event := strings.Split(m[1], "/")[1], m[1]+" "+eventField.ReplaceAllString(m[2], "")
+			switch m[1] {
+			case "/tasks/delete": // of the task, not of what was executed in it
+				deleted = event
 				continue
+			case "/tasks/create":
+				put(kind, deleted)
+				deleted = ""
 			}
-			kinds[kind] = append(kinds[kind], m[1]+" "+eventField.ReplaceAllString(m[2], ""))
+			put(kind, event)
 		}
+		put("tasks", deleted)
 		return append(kinds["tasks"], kinds["containers"]...)
 	}
 }

@@ -358,7 +358,7 @@ func TestContainerdNginx(t *testing.T) {
 	start := func(t *testing.T, kind string, arm inside.Arm, options []string, command ...string) *webserver {
 		root := nginxImage(t, kind)
 		containers++
-		k := &task{Containerd: c, ID: fmt.Sprint("nginx-", kind, "-", containers), rootfs: root}
+		k := &task{Containerd: c, ID: fmt.Sprint("nginx-", kind, "-", containers), rootfs: root, tasks: c.Tasks(t)}
 		args := append([]string{"run", "--detach", "--null-io"}, arm.Flags()...)
 		args = append(append(args, "--rootfs", "--env", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"), options...)
 		c.MustCtr(t, append(append(args, root, k.ID), command...)...)

@@ -29,30 +29,24 @@ func inUserNamespace(s *specs.Spec) {
 	s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 }
 
-func TestContainerdUserNamespace(t *testing.T) {
-	setPolicy(t, webPolicy)
-	inside.EachContainerd(t, func(t *testing.T, v inside.ContainerdVersion) {
-		c := inside.StartContainerd(t, v, inside.ContainerdConfig{})
-		tasks := c.Tasks(t)
-		k := prepareTask(t, c, inside.Shim)
-		k.create(t, tasks, inside.Shim, "web", inUserNamespace)
-		openTo(t, k.rootfs, mapped)
-		if _, err := tasks.CreateTask(t, k.ID, inside.Shim, ""); err != nil {
-			t.Fatal(err)
-		}
-		if err := tasks.StartTask(t, k.ID); err != nil {
-			t.Fatal(err)
-		}
-		wantTaskConfined(t, k, webTries, "web")
-		wantTaskExecConfined(t, k, webTries, "web")
-		info, err := os.Stat(fmt.Sprintf("/proc/%d/ns/user", k.pid(t)))
-		host, err2 := os.Stat("/proc/self/ns/user")
-		if err != nil || err2 != nil || os.SameFile(info, host) {
-			t.Errorf("its process is in the host's user namespace (%v, %v)", err, err2)
-		}
-		k.remove(t)
-		wantNothingLeft(t)
-	})
+func taskInAUserNamespace(t *testing.T, c *inside.Containerd) {
+	k := prepareTask(t, c, inside.Shim)
+	k.create(t, inside.Shim, "web", inUserNamespace)
+	openTo(t, k.rootfs, mapped)
+	if _, err := k.tasks.CreateTask(t, k.ID, inside.Shim, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.tasks.StartTask(t, k.ID); err != nil {
+		t.Fatal(err)
+	}
+	wantTaskConfined(t, k, webTries, "web")
+	wantTaskExecConfined(t, k, webTries, "web")
+	info, err := os.Stat(fmt.Sprintf("/proc/%d/ns/user", k.pid(t)))
+	host, err2 := os.Stat("/proc/self/ns/user")
+	if err != nil || err2 != nil || os.SameFile(info, host) {
+		t.Errorf("its process is in the host's user namespace (%v, %v)", err, err2)
+	}
+	k.remove(t)
 }
 
 // openTo gives a tree to an id, and lets it in from the root directory on.

@@ -68,6 +68,8 @@ type Arm struct {
 	Shim        string   // path of the shim; "" for the one that the type names
 	Runtime     string   // path of the OCI runtime that the shim calls; "" for runc
 	Annotations []string // patterns of the annotations that a pod's containers get
+
+	SystemdCgroup bool // an option of the shim's, for Tasks.Use only
 }
 
 // OurShim is the path of our shim for containerd.
@@ -80,17 +82,18 @@ const wrappers = "/run/wrappers/containerd"
 // annotations are those of pods that concern us.
 var annotations = []string{"oci-apparmor/*"}
 
-// The arms. Type is the shim under a runtime type of its own; Silent is the shim whose handler passes no annotations of pods on.
+// The arms. Type is the shim under a runtime type of its own.
 var (
 	Stock       = Arm{Name: "stock", Type: "io.containerd.runc.v2"}
+	StockCrun   = Arm{Name: "stock-crun", Type: "io.containerd.runc.v2", Runtime: "/usr/bin/crun"}
 	Shim        = Arm{Name: "shim", Type: "io.containerd.runc.v2", Shim: OurShim, Annotations: annotations}
 	Type        = Arm{Name: "type", Type: "io.containerd.apparmor.v2", Annotations: annotations}
+	TypeCrun    = Arm{Name: "type-crun", Type: "io.containerd.apparmor.v2", Runtime: "/usr/bin/crun", Annotations: annotations}
 	Wrapper     = Arm{Name: "wrapper", Type: "io.containerd.runc.v2", Runtime: wrappers + "/runc", Annotations: annotations}
 	ShimCrun    = Arm{Name: "shim-crun", Type: "io.containerd.runc.v2", Shim: OurShim, Runtime: "/usr/bin/crun", Annotations: annotations}
 	WrapperCrun = Arm{Name: "wrapper-crun", Type: "io.containerd.runc.v2", Runtime: wrappers + "/crun", Annotations: annotations}
-	Silent      = Arm{Name: "silent", Type: "io.containerd.runc.v2", Shim: OurShim}
 
-	Arms = []Arm{Stock, Shim, Type, Wrapper, ShimCrun, WrapperCrun, Silent}
+	Arms = []Arm{Stock, StockCrun, Shim, Type, TypeCrun, Wrapper, ShimCrun, WrapperCrun}
 )
 
 // Flags gives the flags of "ctr run" for the arm. All versions of ctr take a shim's path for a runtime type.
@@ -131,6 +134,8 @@ type ContainerdConfig struct {
 	Lines string            // TOML that goes into the table of the CRI plugin
 	Links map[string]string // programs by name that containerd and its shims find first, instead of those in their PATH: name → path
 	Env   []string          // KEY=VALUE, beside the test's own environment
+
+	Options []Arm // whose options are not those of Arms, by their names
 }
 
 // Where a test's containerd keeps its files: as containerd does by default, since parts of it know no other place.
@@ -158,7 +163,7 @@ func StartContainerd(t testing.TB, v ContainerdVersion, config ContainerdConfig)
 	c := &Containerd{ContainerdVersion: v, Socket: ContainerdSocket, dir: t.TempDir(), cri: config.CRI}
 	t.Cleanup(func() { c.clean(t) })
 
-	if err := linkWrappers(); err != nil {
+	if err := linkWrappers(config.Options); err != nil {
 		t.Fatal(err)
 	}
 	links := filepath.Join(c.dir, "bin")
@@ -202,7 +207,7 @@ func (c *Containerd) config() string { return filepath.Join(c.dir, "config.toml"
 func (c *Containerd) log() string    { return filepath.Join(c.dir, "log") }
 
 // linkWrappers makes the links to the runtime wrapper, and the arms' files of options.
-func linkWrappers() error {
+func linkWrappers(others []Arm) error {
 	if err := os.MkdirAll(wrappers, 0o755); err != nil {
 		return err
 	}
@@ -210,7 +215,7 @@ func linkWrappers() error {
 	if err != nil {
 		return err
 	}
-	for _, a := range Arms {
+	for _, a := range slices.Concat(Arms, others) {
 		if err := os.WriteFile(a.options(), fmt.Appendf(nil, "BinaryName = %q\n", a.Runtime), 0o644); err != nil {
 			return err
 		}

@@ -2,10 +2,13 @@ package integration
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -28,6 +31,105 @@ func TestAnnotatedContainerIsConfined(t *testing.T) {
 		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
 		wantConfined(t, c, webTries, "web")
 	})
+}
+
+// A runtime goes to its bundle by chdir, to which link/.. is the parent of what the link leads to.
+func TestBundleBehindALink(t *testing.T) {
+	setPolicy(t, webPolicy)
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		b := inside.NewBundle(t, asks("web"))
+		dir := t.TempDir()
+		for _, err := range []error{
+			os.MkdirAll(dir+"/real/sub", 0o755),
+			os.Symlink("real/sub", dir+"/link"),
+			os.Symlink(b.Dir, dir+"/real/b"),
+			os.Mkdir(dir+"/b", 0o755), // where link/../b leads who takes it for text
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		write(t, dir+"/b/config.json", read(t, b.Dir+"/config.json"))
+		linked := *b
+		linked.Dir = dir + "/link/../b"
+		wantConfined(t, linked.Start(t, rt.wrapped), webTries, "web")
+	})
+}
+
+// AppArmor's global complain mode shows in no label and in no hash, and lets everything pass.
+func TestKernelThatEnforcesNothing(t *testing.T) {
+	setPolicy(t, webPolicy)
+	const mode = "/sys/module/apparmor/parameters/mode"
+	t.Cleanup(func() { write(t, mode, "enforce") })
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		wantConfined(t, c, webTries, "web")
+		write(t, mode, "complain")
+		wantConfined(t, c, freeTries, "web") // which is why
+		wantRefused(t, inside.NewBundle(t, asks("web")), rt.wrapped, "global mode is complain", "write enforce to "+mode)
+		if o := c.Exec(t, "/bin/probe", "label"); o.Code == 0 || !strings.Contains(o.Stderr, "write enforce to "+mode) {
+			t.Errorf("exec: exit code %d, %s%s", o.Code, o.Stdout, o.Stderr)
+		}
+		write(t, mode, "enforce")
+		wantExecConfined(t, c, webTries, "web (enforce)", byCommandLine(c))
+	})
+}
+
+// A profile that allows next to nothing leaves a container that can be stopped, or is not applied.
+func TestContainerUnderAStrictProfileCanBeStopped(t *testing.T) {
+	const policy = "version: 1\nprofiles:\n  strict: {file: profiles/strict}\npolicies:\n  strict: {profile: strict}\n" +
+		"assign:\n  - policy: strict\n"
+	const rules = "  signal (receive) peer=unconfined,\n  signal (receive) peer=runc,\n  signal (receive) peer=crun,\n"
+	strict := func(more string) map[string]string {
+		return map[string]string{"strict": "abi <abi/3.0>,\nprofile strict flags=(attach_disconnected,mediate_deleted) {\n" +
+			"  / r,\n  /** rix,\n" + more + "}\n"}
+	}
+	setPolicy(t, keepPolicy)
+	writePolicy(t, policy, strict(""))
+	o := inside.Run(t, "oci-apparmor", "policy", "apply")
+	if o.Code == 0 || !strings.Contains(o.Stderr, "profiles/strict:2: profile strict lets nobody kill what runs under it") {
+		t.Errorf("apply without rules for signals: exit code %d, %s%s", o.Code, o.Stdout, o.Stderr)
+	}
+	writePolicy(t, policy, strict(rules))
+	inside.MustRun(t, "oci-apparmor", "policy", "apply")
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		c := inside.NewBundle(t).Start(t, rt.wrapped)
+		wantConfined(t, c, tries{"write /tmp/x": denied, "read /etc/passwd": "ok"}, "strict")
+		inside.MustRun(t, rt.wrapped, "kill", c.ID, "KILL")
+		waitFor(t, "the container to stop", func() bool {
+			return strings.Contains(inside.Run(t, rt.bare, "state", c.ID).Stdout, `"stopped"`)
+		})
+	})
+}
+
+// In a policy namespace AppArmor is ready, for that namespace only.
+func TestDetectionInAPolicyNamespace(t *testing.T) {
+	inside.Require(t)
+	const name = "graded"
+	dir := securityfs + "/policy/namespaces/" + name
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Remove(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	before := kernel.New().Detect()
+	var within kernel.Readiness
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked: the thread ends with its label
+		if err = os.WriteFile("/proc/thread-self/attr/current", []byte("changeprofile :"+name+":unconfined"), 0); err == nil {
+			within = kernel.New().Detect()
+		}
+	}()
+	<-done
+	if err != nil || before != kernel.Ready || within != kernel.Namespaced {
+		t.Errorf("outside %q, within %q (%v)", before, within, err)
+	}
 }
 
 func TestContainerThatAsksForNothingIsConfined(t *testing.T) {
@@ -569,8 +671,12 @@ func TestStackedLabelsCountAsThePolicys(t *testing.T) {
 	check := func(t *testing.T, c *inside.Container, what tries, profiles ...string) {
 		t.Helper()
 		wantConfined(t, c, what, profiles...)
-		if o := c.Exec(t, "/bin/probe", "write", "/etc/x"); strings.TrimSpace(o.Stdout) != denied {
-			t.Errorf("exec write /etc/x: %q", o.Stdout)
+		label := c.ExecProbe(t, "label")
+		if l, err := kernel.ParseLabel(label); err != nil || !l.Covers(profiles...) {
+			t.Errorf("an exec'd process has label %q, want %q (%v)", label, profiles, err)
+		}
+		if got := c.ExecProbe(t, "write", "/etc/x"); got != denied {
+			t.Errorf("exec write /etc/x: %q", got)
 		}
 		wantSignalsAndTraces(t, c)
 		inside.MustRun(t, "oci-apparmor", "policy", "explain", "--bundle", c.Dir, "--id", c.ID, "--pid", fmt.Sprint(c.Pid(t)))
@@ -595,17 +701,25 @@ func TestStackedLabelsCountAsThePolicys(t *testing.T) {
 			check(t, inside.NewBundle(t, asks("batch")).Start(t, rt.wrapped), webTries, "base", "batch") // generated, on a floor
 		})
 	})
-	t.Run("crun under its own profile", func(t *testing.T) {
-		text, err := os.ReadFile("/etc/apparmor.d/crun")
-		if err != nil {
-			t.Skip("this Debian ships no profile for crun (AppArmor 4 does)")
-		}
-		inside.LoadProfile(t, string(text))
-		c := inside.NewBundle(t, asks("batch")).Start(t, armsOf(t, "crun").wrapped)
-		if label := c.Label(t); !strings.Contains(label, "crun//&") && !strings.Contains(label, "//&crun") {
-			t.Fatalf("the label is %q: not the stack that this test is about", label)
-		}
-		check(t, c, webTries, "base", "batch")
+	// AppArmor 4 ships a profile for each runtime, which confines nothing. Newer cruns make it part of the label of a
+	// container that runs with no_new_privs.
+	t.Run("a runtime under its own profile", func(t *testing.T) {
+		eachRuntime(t, func(t *testing.T, rt arms) {
+			name := filepath.Base(rt.bare)
+			text, err := os.ReadFile("/etc/apparmor.d/" + name)
+			if err != nil {
+				text = fmt.Appendf(nil, "profile %s /usr/{bin,sbin}/%[1]s flags=(unconfined) { }\n", name)
+			}
+			inside.LoadProfile(t, string(text))
+			c := inside.NewBundle(t, asks("batch")).Start(t, rt.wrapped)
+			label := c.Label(t)
+			l, err := kernel.ParseLabel(label)
+			if err != nil || name == "crun" && !hasRuntime(l) && inside.Suite() != "bookworm" {
+				t.Errorf("the label is %q: not the stack that this test is about (%v)", label, err)
+			}
+			t.Logf("%s under its own profile gives the label %s", name, label)
+			check(t, c, webTries, "base", "batch")
+		})
 	})
 }
 
@@ -695,8 +809,9 @@ func TestRestoredContainerIsConfined(t *testing.T) {
 	for name, asked := range map[string]string{"as it was saved": "web", "under another policy": "work"} {
 		t.Run(name, func(t *testing.T) {
 			b := inside.NewBundle(t, asks("web"), func(s *specs.Spec) {
-				// A sleep that CRIU interrupts ends early.
-				s.Process.Args = []string{"/bin/sh", "-c", "while :; do sleep 1; done"}
+				// It goes on trying what one of the profiles denies. A sleep that CRIU interrupts ends early.
+				s.Process.Args = []string{"/bin/sh", "-c",
+					"while :; do for dir in etc mnt tmp; do echo >/$dir/tried; done; sleep 1; done"}
 				s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool {
 					return n.Type == specs.NetworkNamespace // CRIU would lock it with iptables, which the guest has not got
 				})
@@ -727,6 +842,18 @@ func TestRestoredContainerIsConfined(t *testing.T) {
 			unload(t, "web")
 			null("restore", "--detach", "--image-path", image, "--work-path", logs, "--bundle", b.Dir, b.ID)
 			wantLabel(t, c, asked)
+			tried := func(dir string) bool { _, err := os.Stat(b.Rootfs() + "/" + dir + "/tried"); return err == nil }
+			for range 2 { // the second time around all of the loop is the restored process's
+				for _, dir := range []string{"etc", "mnt", "tmp"} {
+					if err := os.Remove(b.Rootfs() + "/" + dir + "/tried"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+						t.Fatal(err)
+					}
+				}
+				waitFor(t, "the restored process to write to /tmp", func() bool { return tried("tmp") })
+			}
+			if etc, mnt := tried("etc"), tried("mnt"); etc != (asked == "work") || mnt != (asked == "web") {
+				t.Errorf("the restored process could write to /etc: %v, to /mnt: %v; its profile is %s", etc, mnt, asked)
+			}
 			want := map[string]tries{"web": webTries, "work": workTries}[asked]
 			wantExecConfined(t, c, want, asked+" (enforce)", byFile(t, c, nil))
 		})

@@ -21,6 +21,7 @@
 //	probe kill PID              sends SIGCONT to a process
 //	probe ptrace PID            attaches to a process as a debugger does
 //	probe kill-self-child       sends SIGCONT to itself, to a child, and from a child to itself
+//	probe signal PID            sends SIGCONT to a process
 //	probe ptrace-child          attaches to a child as a debugger does
 //	probe each COMMAND...       runs several of these commands, an argument each
 //	probe sleep                 sleeps until it is killed
@@ -128,6 +129,12 @@ func run(w io.Writer, command string, args []string) error {
 		fmt.Fprintln(w, answer(attach(pid)))
 	case "kill-self-child":
 		killSelfChild(w)
+	case "signal":
+		pid, err := strconv.Atoi(arg(""))
+		if err != nil || pid <= 0 { // 0 and less are groups
+			return fmt.Errorf("signal whom? %q is no process", arg(""))
+		}
+		fmt.Fprintln(w, answer(unix.Kill(pid, unix.SIGCONT)))
 	case "ptrace-child":
 		ptraceChild(w)
 	case "each":

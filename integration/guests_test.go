@@ -168,6 +168,7 @@ func build(t *testing.T, root string) map[string]string {
 	binary := filepath.Join(dir, "integration.test")
 	command("test", "-c", "-o", binary, "./integration")
 	files[testDir+"/integration.test"] = binary
+	files[testDir+"/README.md"] = filepath.Join(root, "README.md")
 	if _, err := os.Stat("testdata"); err == nil {
 		files[testDir+"/testdata"] = "testdata"
 	}

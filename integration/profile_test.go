@@ -451,9 +451,29 @@ func TestProfileListAndShow(t *testing.T) {
 	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"show", "web"}, {"check", web}, {"diff", "kernel:web", web}} {
-		o := inside.RunCommand(t, asNobody(append([]string{"profile"}, args...)...))
-		t.Logf("%q: exit code %d\n%s%s", args, o.Code, o.Stdout, o.Stderr)
+	secret := textIn(t, dir, "secret", texts["web"])
+	if err := os.Chmod(secret, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"show", "web"}, 0, "only root may read the texts"},
+		{[]string{"check", web}, 0, "defines web (enforce)"},
+		{[]string{"diff", "kernel:web", web}, 0, "the same content"},
+		{[]string{"check", secret}, 3, "run this as root"},
+		{[]string{"diff", "kernel:web", secret}, 3, "run this as root"},
+	} {
+		o := inside.RunCommand(t, asNobody(append([]string{"profile"}, tc.args...)...))
+		said := o.Stdout
+		if tc.code != 0 {
+			said = o.Stderr
+		}
+		if o.Code != tc.code || !strings.Contains(said, tc.says) || tc.code != 0 && strings.Count(said, "\n") != 1 {
+			t.Errorf("nobody's %q: exit code %d\n%s%s", tc.args, o.Code, o.Stdout, o.Stderr)
+		}
 	}
 	inside.LoadProfile(t, loose("web"))
 	if out := inside.MustRun(t, "oci-apparmor", "profile", "show", "web"); strings.Contains(out, "audit deny") ||

@@ -1,0 +1,88 @@
+package integration
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+)
+
+// The sessions that the README shows of profiles and of status are what its commands print, in this guest as in the one that
+// they were taken from, but for what differs each time.
+func TestReadmeShowsWhatIsPrinted(t *testing.T) {
+	noPolicy(t)
+	unstarted := inside.NewBundle(t, names("shop"), sleeps)
+	t.Cleanup(func() { inside.Run(t, "runc", "delete", "--force", "shop-1") })
+	showsSession(t, "Profiles by hand", unstarted.Dir)
+
+	setPolicy(t, webPolicy)
+	rt := armsOf(t, "runc")
+	for _, c := range []struct {
+		id, runtime string
+		edit        func(*specs.Spec)
+	}{{"by-hand", rt.bare, func(*specs.Spec) {}}, {"shop-1", rt.wrapped, asks("web")}, {"shop-2", rt.wrapped, asks("web")}} {
+		b := inside.NewBundle(t, c.edit, sleeps)
+		b.ID = c.id
+		c := b.Start(t, c.runtime)
+		if c.ID == "shop-2" { // past the wrapper, and without a profile
+			args := append([]string{"exec", "--detach"}, byFile(t, c, nil)("/bin/busybox", "sleep", "1000")...)
+			inside.MustRun(t, rt.bare, args...)
+		}
+	}
+	showsSession(t, "See what is confined", "")
+}
+
+func sleeps(s *specs.Spec) { s.Process.Args = []string{"/bin/sleep", "1000"} }
+
+// varying is what differs each time, and widths depend on it.
+var varying = []struct {
+	is *regexp.Regexp
+	as string
+}{
+	{regexp.MustCompile(`sha(1|256):[0-9a-f]+`), "HASH"},
+	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d UTC`), "TIME"},
+	{regexp.MustCompile(`process +\d+`), "process N"},
+	{regexp.MustCompile(` +`), " "},
+}
+
+// showsSession runs the commands of the first session under a heading of the README, each behind a "$ ", and compares what they
+// print with the lines behind them. BUNDLE in them is a directory.
+func showsSession(t *testing.T, heading, bundle string) {
+	t.Helper()
+	_, section, ok := strings.Cut(read(t, "README.md"), "\n## "+heading+"\n")
+	_, shown, ok1 := strings.Cut(section, "\n```\n$ ")
+	shown, _, ok2 := strings.Cut(shown, "\n```\n")
+	if !ok || !ok1 || !ok2 {
+		t.Fatalf("the README has no session under %q", heading)
+	}
+	dir := t.TempDir()
+	var printed strings.Builder
+	for part := range strings.SplitSeq(shown, "\n$ ") {
+		command, _, _ := strings.Cut(part, "\n")
+		out, err := os.Create(filepath.Join(dir, "out")) // a container's process keeps it open
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("sh", "-c", strings.ReplaceAll(command, "BUNDLE", bundle))
+		cmd.Dir, cmd.Stdout, cmd.Stderr = dir, out, out
+		cmd.Run()
+		out.Close()
+		if strings.HasPrefix(command, "runc run ") {
+			waitFor(t, "the container's program", func() bool { return len(processesUnder("shop")) > 0 })
+		}
+		printed.WriteString("$ " + command + "\n" + strings.ReplaceAll(read(t, out.Name()), dir, "/root"))
+	}
+	want, got := "$ "+shown+"\n", printed.String()
+	for _, v := range varying {
+		want, got = v.is.ReplaceAllString(want, v.as), v.is.ReplaceAllString(got, v.as)
+	}
+	if want != got {
+		t.Errorf("under %q the README shows\n%s\nand this is printed\n%s", heading, want, &printed)
+	}
+}

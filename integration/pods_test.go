@@ -3,7 +3,7 @@ package integration
 import (
 	"encoding/json"
 	"errors"
-
+	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -81,17 +81,21 @@ func TestContainerdPods(t *testing.T) {
 				}
 			})
 		}
-		shim, others := inside.Shim, []inside.Arm{inside.Wrapper, inside.Type}
+		each, shim, wrapper := []inside.Arm{inside.Shim, inside.Wrapper, inside.TypeCrun}, inside.ShimCrun, inside.WrapperCrun
 		if ignoresRuntimePath(v) {
-			shim, others = inside.Type, others[:1]
+			each, shim = []inside.Arm{inside.Type, inside.Wrapper}, inside.Type // it sends no options to that type either
 			run("runtime_path does nothing here", podThroughIgnoredPath, inside.Shim)
 		}
-		run("each container gets its own policy", podWithTwoPolicies, append(others, shim)...)
-		run("the sandbox gets a policy where one is assigned", podWithConfinedSandbox, shim, inside.Wrapper)
-		run("security contexts are the engine's choice", podWithSecurityContexts, shim, inside.Wrapper)
-		run("annotations that are not passed on are no requests", podWithAnnotationsNotPassedOn, shim)
-		run("forged annotations prove nothing", podThatForges, shim, inside.Wrapper)
-		run("a refusal reaches the kubelet", podThatIsRefused, shim, inside.Wrapper)
+		run("each container gets its own policy", podWithTwoPolicies, each...)
+		run("the sandbox gets a policy where one is assigned", podWithConfinedSandbox, shim, wrapper)
+		run("security contexts are the engine's choice", podWithSecurityContexts, shim, wrapper)
+		run("annotations that are not passed on are no requests", podWithAnnotationsNotPassedOn, shim, wrapper)
+		run("forged annotations prove nothing", podThatForges, shim, wrapper)
+		run("another pod's shim is no way out", podThatNamesAnothersShim, shim, wrapper)
+		run("a refusal reaches the kubelet", podThatIsRefused, shim, wrapper)
+		if strings.HasPrefix(v.Name, "2.") { // the first with user namespaces for pods beside runtimes that can do them
+			run("a pod has a user namespace", podInUserNamespace, shim, wrapper)
+		}
 	})
 }
 
@@ -105,6 +109,7 @@ func podThroughIgnoredPath(t *testing.T, engine *inside.CRI, arm inside.Arm) {
 func podWithTwoPolicies(t *testing.T, engine *inside.CRI, arm inside.Arm) {
 	pod := engine.Pod(t, arm.Name, inside.Annotated("oci-apparmor/policy", "web", "oci-apparmor/policy.worker", "work"))
 	front, worker := startPodContainer(t, pod, "front"), startPodContainer(t, pod, "worker")
+	wantRuntime(t, arm, "k8s.io", front.ID)
 	wantPodConfined(t, front, podWeb, "web (enforce)")
 	wantPodConfined(t, worker, podWork, "work (enforce)")
 	wantExecSyncConfined(t, front, podWeb, "web (enforce)")
@@ -192,6 +197,53 @@ func podThatForges(t *testing.T, engine *inside.CRI, arm inside.Arm) {
 	pod.Remove(t)
 }
 
+// containerd's shims serve a container beside others of the group that an annotation names, and ours is not called where
+// that is a stock one's: it refuses. The wrapper is called by whichever shim.
+func podThatNamesAnothersShim(t *testing.T, engine *inside.CRI, arm inside.Arm) {
+	free := engine.Pod(t, inside.StockCrun.Name)
+	pod, err := engine.TryPod(t, passing(arm, "open").Name, inside.Annotated("io.containerd.runc.v2.group", free.ID))
+	switch {
+	case arm.Name == inside.WrapperCrun.Name && err == nil:
+		wantPodConfined(t, startPodContainer(t, pod, "front"), podWeb, "base (enforce)")
+		pod.Remove(t)
+	case arm.Name == inside.WrapperCrun.Name:
+		t.Error(err)
+	case err == nil:
+		t.Errorf("a pod in another pod's shim has started, and its pause container has label %q", inside.Label(t, pod.Pid(t)))
+		pod.Remove(t)
+	default:
+		t.Log(err)
+		if said := err.Error(); strings.Count(said, "oci-apparmor: create of container ") != 1 || !strings.Contains(said, "io.containerd.runc.v2.group") {
+			t.Errorf("the error does not say why: %s", said)
+		}
+	}
+	free.Remove(t)
+}
+
+// As of a pod with hostUsers: false. The engine looks at the runtime's features for it, which a shim tells.
+func podInUserNamespace(t *testing.T, engine *inside.CRI, arm inside.Arm) {
+	users := func(c *cri.PodSandboxConfig) {
+		ids := []*cri.IDMapping{{ContainerId: 0, HostId: mapped, Length: 65536}}
+		c.Linux.SecurityContext.NamespaceOptions.UsernsOptions = &cri.UserNamespace{Mode: cri.NamespaceMode_POD, Uids: ids, Gids: ids}
+	}
+	stock, err := engine.TryPod(t, inside.StockCrun.Name, users)
+	if err == nil {
+		_, err = stock.TryStart(t, "front", podOps)
+		stock.Remove(t)
+	}
+	if err != nil {
+		t.Skipf("the stock shim can't do it either: %v", err)
+	}
+	pod := engine.Pod(t, arm.Name, users, inside.Annotated("oci-apparmor/policy", "web"))
+	c := startPodContainer(t, pod, "front")
+	wantPodConfined(t, c, podWeb, "web (enforce)")
+	wantExecSyncConfined(t, c, podWeb, "web (enforce)")
+	if uids := read(t, fmt.Sprintf("/proc/%d/uid_map", c.Pid(t))); !slices.Equal(strings.Fields(uids), []string{"0", fmt.Sprint(mapped), "65536"}) {
+		t.Errorf("its process is in a user namespace with the users %q", uids)
+	}
+	pod.Remove(t)
+}
+
 // What the engine's call gives is what the kubelet writes into the pod's events.
 func podThatIsRefused(t *testing.T, engine *inside.CRI, arm inside.Arm) {
 	pod := engine.Pod(t, arm.Name, inside.Annotated("oci-apparmor/policy.front", "hands-off"))
@@ -217,19 +269,17 @@ func podThatIsRefused(t *testing.T, engine *inside.CRI, arm inside.Arm) {
 	pod.Remove(t)
 }
 
-// containerd gives a container those of its pod's annotations that the handler's pod_annotations name. Without that a request does not reach us: the
-// container has asked for nothing, and gets what it is assigned. It is never free for that.
+// containerd gives a container those of its pod's annotations that the handler's pod_annotations name. Without that a request does not reach us, also
+// none that would be refused: the container has asked for nothing, and gets what it is assigned. It is never free for that.
 func podWithAnnotationsNotPassedOn(t *testing.T, engine *inside.CRI, arm inside.Arm) {
-	pod := engine.Pod(t, passing(arm, "silent").Name, inside.Annotated("oci-apparmor/policy.one", "work", "oci-apparmor/policy.two", "no such policy"))
-	for _, name := range []string{"one", "two"} {
-		c := startPodContainer(t, pod, name)
-		for key := range specOf(t, c.ID).Annotations {
-			if strings.HasPrefix(key, "oci-apparmor/") {
-				t.Fatalf("containerd passed on the annotation %s", key)
-			}
+	pod := engine.Pod(t, passing(arm, "silent").Name, inside.Annotated("oci-apparmor/policy", "work", "oci-apparmor/policy.front", "no such policy"))
+	c := startPodContainer(t, pod, "front")
+	for key := range specOf(t, c.ID).Annotations {
+		if strings.HasPrefix(key, "oci-apparmor/") {
+			t.Fatalf("containerd passed on the annotation %s", key)
 		}
-		wantPodConfined(t, c, podWeb, "base (enforce)")
 	}
+	wantPodConfined(t, c, podWeb, "base (enforce)")
 	pod.Remove(t)
 }
 
@@ -238,7 +288,7 @@ func startCRI(t *testing.T, v inside.ContainerdVersion) (*inside.Containerd, *in
 	t.Helper()
 	setPolicy(t, podPolicy)
 	var handlers string
-	for _, arm := range []inside.Arm{inside.Shim, inside.Wrapper, inside.Type} {
+	for _, arm := range []inside.Arm{inside.ShimCrun, inside.WrapperCrun, inside.Type} {
 		handlers += passing(arm, "open", "*", "*/*").Handler() + passing(arm, "silent").Handler()
 	}
 	c := inside.StartContainerd(t, v, inside.ContainerdConfig{CRI: true, Lines: handlers})

@@ -175,6 +175,7 @@ const (
 	socketLeft    = "the socket of a dead shim" // until the next one of that name
 	shimLeft      = "a shim"
 	containerLeft = "the runtime's container"
+	bundleLeft    = "its bundle" // while a shim of it is left
 )
 
 // rest gives what a fault has left behind, by its kind, and ends it. Our record is not among it: the end of the next
@@ -199,6 +200,8 @@ func rest(t *testing.T, k *task) (kinds []string) {
 			what = shimLeft
 		case what == inside.ContainerdState+"/runc/default/"+k.ID:
 			what = containerLeft
+		case slices.Contains(bundles(k), what):
+			what = bundleLeft
 		case slices.Contains(kinds, shimLeft) && strings.HasPrefix(what, inside.ContainerdState+"/s/"): // its socket
 			continue
 		}
@@ -210,8 +213,19 @@ func rest(t *testing.T, k *task) (kinds []string) {
 	for _, pid := range inside.Shims(t) {
 		syscall.Kill(pid, syscall.SIGKILL)
 	}
+	if slices.Contains(kinds, bundleLeft) {
+		waitFor(t, "containerd to clean up after the shim that was left", func() bool {
+			return !slices.ContainsFunc(bundles(k), exists)
+		})
+	}
 	slices.Sort(kinds)
 	return slices.Compact(kinds)
+}
+
+// bundles gives containerd's directories of a task.
+func bundles(k *task) []string {
+	const tasks = "/io.containerd.runtime.v2.task/default/"
+	return []string{inside.ContainerdState + tasks + k.ID, inside.ContainerdRoot + tasks + k.ID}
 }
 
 // deadSocket tells a shim's socket at which nobody listens.

@@ -30,10 +30,11 @@ func inUserNamespace(s *specs.Spec) {
 }
 
 func taskInAUserNamespace(t *testing.T, c *inside.Containerd) {
-	k := prepareTask(t, c, inside.Shim)
-	k.create(t, inside.Shim, "web", inUserNamespace)
+	arm := shimByAPI(c)
+	k := prepareTask(t, c, arm)
+	k.create(t, arm, "web", inUserNamespace)
 	openTo(t, k.rootfs, mapped)
-	if _, err := k.tasks.CreateTask(t, k.ID, inside.Shim, ""); err != nil {
+	if _, err := k.tasks.CreateTask(t, k.ID, arm, ""); err != nil {
 		t.Fatal(err)
 	}
 	if err := k.tasks.StartTask(t, k.ID); err != nil {

@@ -441,7 +441,7 @@ func wantNoPods(t *testing.T) {
 		t.Errorf("processes are left: %v", left)
 	}
 	left := records(t)
-	for _, pattern := range []string{podBundles + "/*", inside.ContainerdState + "/runc/k8s.io/*", inside.ContainerdState + "/s/*"} {
+	for _, pattern := range []string{podBundles + "/*", inside.ContainerdState + "/runc/k8s.io/[^.]*", inside.ContainerdState + "/s/*"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -535,7 +536,8 @@ func TestRequestThatIsNotAllowedIsRefused(t *testing.T) {
 				if read(t, path) != config {
 					t.Error("the spec of a refused container was changed")
 				}
-				if !strings.Contains(o.Stderr, "of container "+b.ID+": "+request.reason) {
+				said := strconv.Quote("of container " + b.ID + ": " + request.reason) // as a log line has it
+				if !strings.Contains(o.Stderr, said[1:len(said)-1]) {
 					t.Errorf("the message is %q, and does not say which container and why: %s", o.Stderr, request.reason)
 				}
 				line := strings.TrimSuffix(o.Stderr, "\n")

@@ -281,6 +281,7 @@ func WithAppArmor(profile string) func(*cri.ContainerConfig) {
 	}
 	return func(c *cri.ContainerConfig) {
 		s := c.Linux.SecurityContext
+		//lint:ignore SA1019 the kubelet sets both, and containerd 1.6 knows no other
 		s.ApparmorProfile, s.Apparmor = profile, &cri.SecurityProfile{ProfileType: kind, LocalhostRef: ref}
 	}
 }

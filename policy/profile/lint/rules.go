@@ -145,7 +145,7 @@ func assignment(text string) (name string, values []string, ok bool) {
 	if !ok {
 		return "", nil, false
 	}
-	name, rest, ok = strings.Cut(rest, "}")
+	name, rest, _ = strings.Cut(rest, "}")
 	rest = strings.TrimSpace(rest)
 	if rest, ok = strings.CutPrefix(strings.TrimPrefix(rest, "+"), "="); !ok {
 		return "", nil, false

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
@@ -219,6 +220,79 @@ func TestKeptContainerIsNotTouched(t *testing.T) {
 	}
 	if _, ok := n.machine.Path("work"); !ok {
 		t.Error("the missing profile that the engine chose was not loaded")
+	}
+}
+
+func TestStartOfOneNotRememberedNeedsWhatItsSpecNames(t *testing.T) {
+	for _, c := range []struct {
+		names, pending string
+		refused        bool
+	}{
+		{"unconfined", "unconfined", false},
+		{"unconfined", "crun//&unconfined (unconfined)", false},
+		{"", "unconfined", false},
+		{"", "theirs (enforce)", false},
+		{"theirs", "theirs (enforce)", false},
+		{"theirs", "crun//&theirs (mixed)", false},
+		{"theirs", "theirs//&unconfined (enforce)", false},
+		{"work//&base", "base//&runc//&work (mixed)", false},
+		{"web", "unconfined", true},
+		{"base//&work", "work (enforce)", true},
+		{"base//&work", "unconfined//&work (enforce)", true},
+		{"base//&work", "crun//&base (mixed)", true},
+		{"web", "webb (enforce)", true},
+		{":ns://theirs", ":ns:theirs (enforce)", false},
+		{":ns://theirs", "unconfined", true},
+	} {
+		n := newNode(t)
+		pending, err := kernel.ParseLabel(c.pending)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := bundle(t, "", c.names)
+		_, err = n.checkPending(t.Context(), pending, dir)
+		if (err != nil) != c.refused {
+			t.Errorf("spec %q, pending %q: %v", c.names, c.pending, err)
+		}
+		if err != nil && c.names[0] != ':' && (!strings.Contains(err.Error(), pending.String()) ||
+			!strings.Contains(err.Error(), dir+"/config.json names \""+c.names+"\"") || !strings.Contains(err.Error(), "create it anew")) {
+			t.Errorf("spec %q, pending %q: it says %v", c.names, c.pending, err)
+		}
+	}
+
+	n := newNode(t)
+	for _, dir := range []string{"", t.TempDir()} { // a spec that cannot be read
+		t.Chdir(bundle(t, "", "unconfined"))
+		if _, err := n.checkPending(t.Context(), kernel.Label{Components: []string{"unconfined"}}, dir); err == nil {
+			t.Errorf("bundle %q: unconfined passes", dir)
+		}
+		if _, err := n.checkPending(t.Context(), kernel.Label{Components: []string{"theirs"}, Mode: "enforce"}, dir); err != nil {
+			t.Errorf("bundle %q: %v", dir, err)
+		}
+	}
+}
+
+func TestBundleInARuntimesState(t *testing.T) {
+	for _, c := range []struct{ name, state, want string }{
+		{"state.json", `{"id":"c","init_process_pid":7,"config":{"rootfs":"/r","labels":["bundle=/forged","a=b","bundle=/b c"],` +
+			`"mounts":[]},"cgroup_paths":{}}`, "/b c"},
+		{"status", `{"pid":7,"rootfs":"/r","bundle":"/b","detached":true}`, "/b"},
+		{"state.json", `{"init_process_pid":7,"config":{"labels":null}}`, ""},
+		{"state.json", `{"init_process_pid":7,"config":{"labels":[1,"x"]}}`, ""},
+		{"state.json", `{"init_process_pid":7,"config":{"labels":["bundle=/b"`, ""},
+		{"status", `{"pid":7,"bundle":"b"}`, ""},
+	} {
+		n := newNode(t)
+		dir := filepath.Join(n.wiring.Root, "c")
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, c.name), []byte(c.state), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if pid, bundle := initAndBundle(n.wiring, "c"); pid != 7 || bundle != c.want {
+			t.Errorf("%s: pid %d, bundle %q, want %q", c.state, pid, bundle, c.want)
+		}
 	}
 }
 

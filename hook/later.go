@@ -65,19 +65,34 @@ func (h *Host) Exec(ctx context.Context, w Wiring, id string) (label, warning st
 }
 
 // startUnknown is Start for a container of which nothing is remembered: none of ours, or one whose record was lost. What
-// is pending for its process tells, where the kernel shows that, and "unconfined" is what a removed profile becomes there.
+// is pending for its process tells, where the kernel shows that.
 func (h *Host) startUnknown(ctx context.Context, w Wiring, id string) (warning string, err error) {
-	pid, there := initOf(w, id)
-	if !there || pid <= 0 {
+	pid, bundle := initAndBundle(w, id)
+	if pid <= 0 {
 		return "", nil
 	}
 	pending, ok := h.Kernel.Pending(pid)
 	if !ok {
 		return "", nil
 	}
-	if pending.Mode == "" {
-		return "", fmt.Errorf("its process would run unconfined, and nothing is remembered of it in %s that says it may: its "+
-			"profile may have been removed from the kernel; delete the container and create it anew", h.Containers)
+	return h.checkPending(ctx, pending, bundle)
+}
+
+// checkPending compares what is pending for a process with the spec in its bundle, which is empty where it is not known:
+// what is pending for a removed profile is "unconfined", and for a stack that had it, what is left of that.
+func (h *Host) checkPending(ctx context.Context, pending kernel.Label, bundle string) (warning string, err error) {
+	spec, err := readSpec(bundle)
+	switch {
+	case bundle == "" || err != nil || strings.Contains("//&"+spec.choice, "//&:"):
+		// What it should be is not known: names in another policy namespace (":NS:NAME") have more than one spelling.
+		if pending.Mode == "" {
+			return "", fmt.Errorf("its process would run unconfined, and nothing is remembered of it in %s that says it may: its "+
+				"profile may have been removed from the kernel; delete the container and create it anew", h.Containers)
+		}
+	case spec.choice != "" && !pending.Covers(strings.Split(spec.choice, "//&")...):
+		return "", fmt.Errorf("its process would run under %q, and its spec %s names %s: a profile may have been removed from "+
+			"the kernel since it was created, and nothing is remembered of it in %s that tells; delete the container and create "+
+			"it anew", pending, spec.path, quote(spec.choice), h.Containers)
 	}
 	_, warning, err = h.ensureOurs(ctx, pending)
 	return warning, err

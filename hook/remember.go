@@ -159,16 +159,32 @@ func (r *Record) creating() bool { return processAlive(r.PID, r.Started) }
 // initOf gives the pid of a container's init process, from where runtimes keep it: state.json (runc: init_process_pid)
 // or status (crun: pid); -1 where the container is there and its pid cannot be told.
 func initOf(w Wiring, id string) (pid int, there bool) {
+	data, err := stateOf(w, id)
+	if err != nil {
+		_, err := os.Lstat(filepath.Join(w.Root, id))
+		return -1, !errors.Is(err, fs.ErrNotExist)
+	}
+	return pidIn(data), true
+}
+
+// initAndBundle gives the pid of a container's init process, -1 where it cannot be told, and its bundle, empty where
+// that cannot.
+func initAndBundle(w Wiring, id string) (pid int, bundle string) {
+	data, err := stateOf(w, id)
+	if err != nil {
+		return -1, ""
+	}
+	return pidIn(data), bundleIn(data)
+}
+
+// stateOf reads a runtime's state of a container.
+func stateOf(w Wiring, id string) ([]byte, error) {
 	dir := filepath.Join(w.Root, id)
 	data, err := os.ReadFile(filepath.Join(dir, "state.json"))
 	if err != nil {
 		data, err = os.ReadFile(filepath.Join(dir, "status"))
 	}
-	if err != nil {
-		_, err := os.Lstat(dir)
-		return -1, !errors.Is(err, fs.ErrNotExist)
-	}
-	return pidIn(data), true
+	return data, err
 }
 
 // pidIn gives the pid in a runtime's state, or in the beginning of one; -1 where there is none.
@@ -194,6 +210,51 @@ func pidIn(data []byte) (pid int) {
 		return -1
 	}
 	return pid
+}
+
+// bundleIn gives the bundle in a runtime's state: crun's bundle, or in runc's config.labels the last that says
+// "bundle=DIR", since annotations become labels before it (specconv.CreateLibcontainerConfig). Empty where there is none.
+func bundleIn(data []byte) (bundle string) {
+	d := document{data: data}
+	label := func(dec *jsontext.Decoder) error {
+		v, _, err := value(dec)
+		if dir, ok := strings.CutPrefix(unquote(v), "bundle="); ok && err == nil {
+			bundle = dir
+		}
+		return err
+	}
+	labels := func(key string, dec *jsontext.Decoder) error {
+		if key != "labels" || dec.PeekKind() != '[' {
+			return dec.SkipValue()
+		}
+		_, err := dec.ReadToken()
+		for err == nil && dec.PeekKind() != ']' {
+			err = label(dec)
+		}
+		if err == nil {
+			_, err = dec.ReadToken()
+		}
+		return err
+	}
+	err := d.parse(func(dec *jsontext.Decoder) error {
+		_, err := object(dec, nil, func(key string) error {
+			switch {
+			case key == "bundle" && dec.PeekKind() == '"':
+				v, _, err := value(dec)
+				bundle = unquote(v)
+				return err
+			case key == "config" && dec.PeekKind() == '{':
+				_, err := object(dec, nil, func(key string) error { return labels(key, dec) })
+				return err
+			}
+			return dec.SkipValue()
+		})
+		return err
+	})
+	if err != nil || !filepath.IsAbs(bundle) {
+		return ""
+	}
+	return bundle
 }
 
 var errFound = errors.New("found")

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -75,14 +74,25 @@ func wantOurs(ctx context.Context, address, id string) error {
 	if err != nil {
 		return err
 	}
-	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", server.ShimPid))
+	link := fmt.Sprintf("/proc/%d/exe", server.ShimPid)
+	exe, err := os.Readlink(link)
 	if err != nil {
 		return fmt.Errorf("the shim that serves its group: %w", err)
 	}
-	exe = strings.TrimSuffix(exe, " (deleted)") // since an upgrade
-	if filepath.Base(exe) != filepath.Base(self) {
+	if !sameProgram(link, exe, self) {
 		return fmt.Errorf("its group is served by another shim, %s (process %d), which would give it no policy: %s", exe,
 			server.ShimPid, elsewhere)
 	}
 	return nil
+}
+
+// sameProgram tells whether a process, whose link in /proc leads to exe, runs the program at the path self, or what was
+// there before an upgrade. The name of it says nothing: ours may stand under the stock one's in a directory before its.
+func sameProgram(link, exe, self string) bool {
+	if strings.TrimSuffix(exe, " (deleted)") == self {
+		return true
+	}
+	theirs, err1 := os.Stat(link)
+	ours, err2 := os.Stat("/proc/self/exe")
+	return err1 == nil && err2 == nil && os.SameFile(theirs, ours)
 }

@@ -2,6 +2,7 @@ package containerd
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -68,6 +69,62 @@ func serveAs(t *testing.T, pid int) (address string) {
 	go s.Serve(t.Context(), l)
 	t.Cleanup(func() { s.Close() })
 	return "unix://" + l.Addr().String()
+}
+
+// running runs a program that is put at a path, and gives its process id.
+func running(t *testing.T, path string) (pid int) {
+	t.Helper()
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(sleep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, program, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	child := exec.Command(path, "100")
+	child.Args[0] = "sleep" // some are one program with many names
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { child.Process.Kill(); child.Wait() })
+	return child.Process.Pid
+}
+
+func TestShimThatIsCalledAsOursIsAnother(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), filepath.Base(self))
+	err = wantOurs(t.Context(), serveAs(t, running(t, path)), "c")
+	if err == nil || !strings.Contains(err.Error(), "another shim, "+path+" (process ") {
+		t.Errorf("gave %v, want an error that names %s", err, path)
+	}
+}
+
+func TestShimOfBeforeAnUpgradeIsOurs(t *testing.T) {
+	at := filepath.Join(t.TempDir(), "shim")
+	link := fmt.Sprintf("/proc/%d/exe", running(t, at))
+	if err := os.Remove(at); err != nil {
+		t.Fatal(err)
+	}
+	exe, err := os.Readlink(link)
+	if err != nil || exe != at+" (deleted)" {
+		t.Fatalf("%s, %v", exe, err)
+	}
+	if !sameProgram(link, exe, at) {
+		t.Error("the program that was at our path is none of ours")
+	}
+	if other := filepath.Join(t.TempDir(), "shim"); sameProgram(link, exe, other) {
+		t.Errorf("%s is taken for %s", exe, other)
+	}
+	if self := "/proc/self/exe"; !sameProgram(self, "/a/link/to/it", "/another") {
+		t.Error("our own file by another path is none of ours")
+	}
 }
 
 func TestServerOfAGroupMustBeOurs(t *testing.T) {

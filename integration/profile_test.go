@@ -176,18 +176,18 @@ func TestProfileLoadRefuses(t *testing.T) {
 		wantFailure(t, 1, 2, []string{"fault:3: ", nothing}, "profile", "load", web, filepath.Join(dir, "fault"))
 	})
 	t.Run("a full disk", func(t *testing.T) {
-		if err := os.MkdirAll("/run/oci-apparmor", 0o700); err != nil {
+		if err := os.MkdirAll("/var/lib/oci-apparmor", 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := syscall.Mount("tmpfs", "/run/oci-apparmor", "tmpfs", 0, "size=16k,mode=0700"); err != nil {
+		if err := syscall.Mount("tmpfs", "/var/lib/oci-apparmor", "tmpfs", 0, "size=16k,mode=0700"); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
-			if err := syscall.Unmount("/run/oci-apparmor", 0); err != nil {
+			if err := syscall.Unmount("/var/lib/oci-apparmor", 0); err != nil {
 				t.Error(err)
 			}
 		})
-		if err := os.WriteFile("/run/oci-apparmor/full", make([]byte, 1<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		if err := os.WriteFile("/var/lib/oci-apparmor/full", make([]byte, 1<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
 			t.Fatal(err)
 		}
 		wantFailure(t, 3, 2, []string{"no space left on device", nothing}, "profile", "load", web)

@@ -254,7 +254,7 @@ func TestStartOfOneNotRememberedNeedsWhatItsSpecNames(t *testing.T) {
 		if (err != nil) != c.refused {
 			t.Errorf("spec %q, pending %q: %v", c.names, c.pending, err)
 		}
-		if err != nil && c.names[0] != ':' && (!strings.Contains(err.Error(), pending.String()) ||
+		if err != nil && !strings.HasPrefix(c.names, ":") && (!strings.Contains(err.Error(), pending.String()) ||
 			!strings.Contains(err.Error(), dir+"/config.json names \""+c.names+"\"") || !strings.Contains(err.Error(), "create it anew")) {
 			t.Errorf("spec %q, pending %q: it says %v", c.names, c.pending, err)
 		}

@@ -15,10 +15,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
 	"github.com/oci-apparmor/oci-apparmor/policy/texts"
 )
 
@@ -200,11 +200,24 @@ func (d Dir) sync() error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// defines finds the profiles that a text defines by a line of its own, as nearly all do.
-var defines = regexp.MustCompile(`(?m)^[ \t]*profile[ \t]+"?([^\s"]+)"?`)
+// skipped tells of a file that the parser passes over in a directory (_aa_is_blacklisted in libraries/libapparmor/src/private.c),
+// or because an administrator has disabled it (test_for_dir_mode in parser/parser_main.c).
+func (d Dir) skipped(name string) bool {
+	if strings.HasPrefix(name, ".") || name == "README" {
+		return true
+	}
+	for _, end := range []string{".dpkg-new", ".dpkg-old", ".dpkg-dist", ".dpkg-bak", ".dpkg-remove", ".pacsave", ".pacnew",
+		".rpmnew", ".rpmsave", ".orig", ".rej", "~"} {
+		if strings.HasSuffix(name, end) {
+			return true
+		}
+	}
+	_, err := os.Stat(filepath.Join(string(d), "disable", name))
+	return err == nil
+}
 
-// Others gives the files that are not ours by the names of the profiles that they define. Two files with the same profile
-// take turns in the kernel.
+// Others gives the files that are not ours by the names of the profiles that they define, children aside. Two files with the
+// same profile take turns in the kernel.
 func (d Dir) Others() (map[string]string, error) {
 	entries, err := os.ReadDir(string(d))
 	if err != nil {
@@ -214,7 +227,7 @@ func (d Dir) Others() (map[string]string, error) {
 	for _, e := range entries {
 		path := filepath.Join(string(d), e.Name())
 		info, err := os.Stat(path) // through a link, as the parser reads it
-		if err != nil || !info.Mode().IsRegular() || info.Size() > 4*profile.MaxText || strings.HasPrefix(e.Name(), ".") {
+		if err != nil || !info.Mode().IsRegular() || info.Size() > 4*profile.MaxText || d.skipped(e.Name()) {
 			continue
 		}
 		if strings.HasSuffix(e.Name(), suffix) {
@@ -226,8 +239,8 @@ func (d Dir) Others() (map[string]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, m := range defines.FindAllSubmatch(data, -1) {
-			others[string(m[1])] = path
+		for _, name := range lint.Profiles(string(data)) {
+			others[name] = path
 		}
 	}
 	return others, nil

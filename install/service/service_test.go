@@ -115,17 +115,28 @@ func TestOthersAreKnownByWhatTheyDefine(t *testing.T) {
 	if err := d.Write(web()); err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{
+	define := func(name string) string { return "profile " + name + " {\n}\n" }
+	files := map[string]string{
 		"nginx": "include <tunables/global>\nprofile docker-nginx flags=(complain) {\n}\n  profile \"quoted\" { }\n",
-		".away": "profile hidden { }\n", "notes": "# profile none {\n",
-	} {
+		"nest":  "profile outer /{usr/,}bin/outer { # {\n  \"/a{b\" r,\n  profile inner {\n  }\n  profile inner2 { }\n}\n" + define("last"),
+		".away": define("hidden"), "notes": "# profile none {\n", "README": define("readme"), "old": define("disabled"),
+		"disable/old": "", "disable/other": define("other"),
+	}
+	for _, end := range []string{".dpkg-old", ".dpkg-new", ".dpkg-dist", ".dpkg-bak", "~", ".orig", ".rej", ".rpmsave", ".rpmnew"} {
+		files["web"+end] = define("web")
+	}
+	if err := os.Mkdir(filepath.Join(string(d), "disable"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(string(d), name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	path := filepath.Join(string(d), "nginx")
-	if got, err := d.Others(); err != nil || !reflect.DeepEqual(got, map[string]string{"docker-nginx": path, "quoted": path}) {
-		t.Errorf("%v, %v", got, err)
+	nginx, nest := filepath.Join(string(d), "nginx"), filepath.Join(string(d), "nest")
+	want := map[string]string{"docker-nginx": nginx, "quoted": nginx, "outer": nest, "last": nest}
+	if got, err := d.Others(); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, %v; want %v", got, err, want)
 	}
 }
 

@@ -33,6 +33,17 @@ type source struct {
 	includes  bool                // it includes files, which are not in it
 }
 
+// Profiles gives the names of the profiles that a text itself defines, children aside.
+func Profiles(text string) []string {
+	var names []string
+	for _, b := range read(text, nil).blocks {
+		if !strings.Contains(b.name, "//") {
+			names = append(names, b.name)
+		}
+	}
+	return names
+}
+
 // read takes a text apart. Where own is not nil, the text is what apparmor_parser makes of own by putting the included
 // files in, and lines are those of own.
 func read(text string, own *source) *source {

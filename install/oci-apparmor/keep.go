@@ -77,41 +77,67 @@ func (n *node) keepPolicy(ctx context.Context, c compiler, p *policy.Policy, g *
 // keep writes the file of a profile, where that is another than the one that is there. The error says what it means.
 func (k *keeper) keep(ctx context.Context, by service.By, p policy.Profile) error {
 	f, have := k.files[p.Name]
-	if have && f.By == by && !f.Edited && slices.Equal(f.Compiled, p.Compiled) {
+	current := have && !f.Edited && slices.Equal(f.Compiled, p.Compiled)
+	if current && f.By == by {
 		return nil
 	}
+	err := k.write(ctx, by, p, have)
+	if err != nil && have && !current {
+		err = fmt.Errorf("%w; %s still has an earlier text of it, which a boot or a reload can put back", err, k.service.Path(p.Name))
+	}
+	return err
+}
+
+// write is keep where there is something to write; have tells that a file of ours is there.
+func (k *keeper) write(ctx context.Context, by service.By, p policy.Profile, have bool) error {
+	var err error
 	if k.others == nil {
-		var err error
-		if k.others, err = k.service.Others(); err != nil {
-			return err
-		}
+		k.others, err = k.service.Others()
 	}
 	if other := k.others[p.Name]; other != "" {
+		if by == service.Hand && sameFile(other, p.Source) {
+			return k.service.Remove(p.Name) // the service knows the profile, and by its newest text
+		}
 		return fmt.Errorf("%s defines a profile %s, too, which AppArmor's service puts in place of ours at every boot and reload: "+
 			"give one of them another name", other, p.Name)
 	}
-	if by == service.Policy && p.OnDrift != profile.ReplaceAny && k.foreign(p) {
+	if by == service.Policy && p.OnDrift != profile.ReplaceAny && !have && k.foreign(p.Name) {
 		return fmt.Errorf("AppArmor's service is not told of profile %s, because somebody else has loaded one of that name: remove "+
 			"that, or say `onDrift: replace` for ours, and run oci-apparmor policy apply again", p.Name)
 	}
-	text, err := k.c.Standalone(ctx, p.Text, p.Compiled)
+	var text []byte
+	if err == nil {
+		text, err = k.c.Standalone(ctx, p.Text, p.Compiled)
+	}
 	if err == nil {
 		err = k.service.Write(service.File{Name: p.Name, By: by, Source: p.Source, Compiled: p.Compiled, Text: text})
 	}
-	if err != nil {
-		return fmt.Errorf("AppArmor's service is not told of profile %s, so that no boot loads it, and aa-remove-unknown would "+
-			"remove it from under its containers: %w", p.Name, err)
+	switch {
+	case err == nil:
+		return nil
+	case have:
+		return fmt.Errorf("the file of profile %s for AppArmor's service cannot be written again: %w", p.Name, err)
 	}
-	return nil
+	return fmt.Errorf("AppArmor's service is not told of profile %s, so that no boot loads it, and aa-remove-unknown would "+
+		"remove it from under its containers: %w", p.Name, err)
 }
 
-// foreign tells of a profile that is loaded, with other content, and not ours.
-func (n *node) foreign(p policy.Profile) bool {
-	found, err := n.kernel.Check(kernel.Profile{Name: p.Name, Compiled: p.Compiled})
-	if err != nil || found.Status != kernel.Drifted {
+func sameFile(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
 		return false
 	}
-	owned, err := n.kernel.Owned(p.Name)
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
+}
+
+// foreign tells of a profile that is loaded, and not ours. Its content does not matter: with a file of ours, claim would
+// take one for ours that has the same.
+func (n *node) foreign(name string) bool {
+	if _, err := n.kernel.Details(name); err != nil {
+		return false
+	}
+	owned, err := n.kernel.Owned(name)
 	return err == nil && !owned
 }
 

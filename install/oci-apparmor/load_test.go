@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,4 +121,91 @@ func TestServiceFiles(t *testing.T) {
 	m.run("policy", "apply", "--quiet", "--store", "elsewhere")
 	m.files()
 	m.golden(dir)
+}
+
+// onlyShop is a policy of a profile that newBoots has not loaded.
+func (m *machine) onlyShop(rules string) {
+	m.write("etc/policy.yaml", "version: 1\nprofiles:\n  shop: {file: profiles/shop}\nassign:\n  - policy: keep\n")
+	m.write("etc/profiles/shop", sound("shop", rules))
+}
+
+// A profile that somebody else has loaded does not become ours by a file of ours with the same content.
+func TestForeignProfileWithOurContentStaysForeign(t *testing.T) {
+	m, k := newBoots(t)
+	m.onlyShop("")
+	k.Load(t, kerneltest.Blob(sound("shop", ""), "shop"))
+	if code, _ := m.run("policy", "apply"); code != 0 || !strings.Contains(m.errOut.String(), "somebody else has loaded one of that name") {
+		t.Errorf("exit code %d, %s", code, &m.errOut)
+	}
+	if _, err := os.Stat("apparmor.d/shop.oci-apparmor"); err == nil {
+		t.Error("a file is there")
+	}
+	if code, out := m.run("policy", "load"); code != 0 || !strings.Contains(out, "shop: is loaded already") {
+		t.Errorf("exit code %d, %s%s", code, out, &m.errOut)
+	}
+	if code, _ := m.run("profile", "unload", "shop"); code != cannot || !strings.Contains(m.errOut.String(), "not loaded by oci-apparmor") {
+		t.Errorf("exit code %d, %s", code, &m.errOut)
+	}
+
+	// What the service has loaded from our file is ours, and the file follows the policy.
+	k.Remove(t, "shop")
+	m.run("policy", "apply")
+	k.Load(t, kerneltest.Blob(sound("shop", ""), "shop"))
+	m.onlyShop("  network,\n")
+	m.run("policy", "apply", "--quiet")
+	if said := m.errOut.String(); said != "" {
+		t.Error(said)
+	}
+	if data, err := os.ReadFile("apparmor.d/shop.oci-apparmor"); err != nil || !strings.Contains(string(data), "network") {
+		t.Errorf("%s, %v", data, err)
+	}
+}
+
+// crooked is a compiler whose texts do not compile to the same without their includes.
+type crooked struct{ compiler }
+
+func (crooked) Standalone(context.Context, []byte, []profile.Compiled) ([]byte, error) {
+	return nil, errors.New("it compiles to something else")
+}
+
+// A file that cannot be written again has an earlier text in it, which a boot does load.
+func TestServiceFileOfEarlierTextIsTold(t *testing.T) {
+	m, _ := newBoots(t)
+	m.onlyShop("")
+	m.run("policy", "apply")
+	m.onlyShop("  network,\n")
+	before := m.compiler
+	for what, fails := range map[string]func(){
+		"cannot be written again: it compiles to something else": func() {
+			m.compiler = func(features []byte) (compiler, error) {
+				c, err := before(features)
+				return crooked{c}, err
+			}
+		},
+		"apparmor.d/mine defines a profile shop": func() { m.write("apparmor.d/mine", "profile shop {\n}\n") },
+	} {
+		m.compiler = before
+		os.Remove("apparmor.d/mine")
+		fails()
+		m.run("policy", "apply")
+		said := m.errOut.String()
+		if !strings.Contains(said, what) || strings.Contains(said, "no boot loads it") ||
+			!strings.Contains(said, "; apparmor.d/shop.oci-apparmor still has an earlier text of it, which a boot or a reload can put back") {
+			t.Errorf("%s: %s", what, said)
+		}
+	}
+}
+
+// A file of the service's own that is loaded by hand is what the service knows already.
+func TestServiceFileThatIsLoadedByHand(t *testing.T) {
+	m, _ := newBoots(t)
+	m.write("shop", sound("shop", ""))
+	m.run("profile", "load", "shop")
+	m.write("apparmor.d/shop", sound("shop", "  network,\n"))
+	if code, _ := m.run("profile", "load", "apparmor.d/shop"); code != 0 || m.errOut.Len() > 0 {
+		t.Errorf("exit code %d, %s", code, &m.errOut)
+	}
+	if files, err := os.ReadDir("apparmor.d"); err != nil || len(files) != 1 {
+		t.Errorf("%v, %v: shop alone would do", files, err)
+	}
 }

@@ -41,9 +41,10 @@ engine's option, such as docker run --security-opt apparmor=NAME.
 Profiles that somebody else has loaded, and those of the policy in force, are not
 replaced without --replace.
 
-What is loaded is also written to a file in /etc/apparmor.d, so that AppArmor's
-service loads it at boot and aa-remove-unknown leaves it alone, until it is
-unloaded. A profile that containers depend on belongs into the policy.`,
+What is loaded is also written to a file in /etc/apparmor.d, unless it was read
+from one there, so that AppArmor's service loads it at boot and aa-remove-unknown
+leaves it alone, until it is unloaded. A profile that containers depend on belongs
+into the policy.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error { return n.loadFiles(cmd.Context(), o, args) }),
 	}

@@ -209,3 +209,19 @@ func TestServiceFileThatIsLoadedByHand(t *testing.T) {
 		t.Errorf("%v, %v: shop alone would do", files, err)
 	}
 }
+
+// Of several profiles that were removed all are told, and what is left of each.
+func TestProfileUnloadTellsWhatIsLeft(t *testing.T) {
+	m, _ := newBoots(t)
+	if err := errors.Join(os.Remove("store/texts/web.json"), os.MkdirAll("store/texts/web.json/full", 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	code, out := m.run("profile", "unload", "web", "work")
+	if code != cannot || out != "web: removed\nwork: removed\n" ||
+		!strings.Contains(m.errOut.String(), "profile web was removed, and its text cannot be") {
+		t.Errorf("exit code %d, %s%s", code, out, &m.errOut)
+	}
+	if _, err := os.Stat("store/texts/work.json"); err == nil {
+		t.Error("the text of work is left")
+	}
+}

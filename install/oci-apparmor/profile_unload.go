@@ -63,19 +63,16 @@ func (n *node) unloadNames(ctx context.Context, o unloadOptions, names []string)
 	}
 	for said := false; ; {
 		removed, err := unload.Profiles(ctx, n.state, names...)
-		if err := n.wereRemoved(o, removed); err != nil {
-			return err
-		}
+		left := n.wereRemoved(o, removed)
 		names = names[len(removed):]
-		if err == nil {
-			return nil
-		}
 		var busy unload.InUse
-		if !errors.As(err, &busy) {
-			return asRoot(err)
-		}
-		if !o.whenIdle {
-			return &failure{cannot, inUse(busy)}
+		switch {
+		case err == nil:
+			return left
+		case !errors.As(err, &busy):
+			return errors.Join(left, asRoot(err))
+		case !o.whenIdle || left != nil:
+			return &failure{cannot, errors.Join(left, inUse(busy))}
 		}
 		if !said && !o.quiet {
 			said = true
@@ -106,15 +103,17 @@ func withoutParts(names []string) []string {
 	return whole
 }
 
-// wereRemoved forgets the texts of profiles that were removed, and says that they were.
+// wereRemoved forgets the texts of profiles that were removed, and says that they were. The error names what is left of them.
 func (n *node) wereRemoved(o unloadOptions, names []string) error {
 	out := &printer{w: n.stdout}
+	var left []error
 	for _, name := range names {
 		if err := n.texts().Remove(name); err != nil {
-			return fmt.Errorf("profile %s was removed, and its text cannot be: %w", safe(name), err)
+			left = append(left, fmt.Errorf("profile %s was removed, and its text cannot be: %w", safe(name), err))
 		}
 		if err := n.forget(name); err != nil {
-			return fmt.Errorf("profile %s was removed, and its file cannot be, so that a boot loads it again: %w", safe(name), err)
+			left = append(left, fmt.Errorf("profile %s was removed, and its file cannot be, so that a boot loads it again: %w",
+				safe(name), err))
 		}
 		if o.quiet {
 			continue
@@ -126,7 +125,7 @@ func (n *node) wereRemoved(o unloadOptions, names []string) error {
 			}
 		}
 	}
-	return out.err
+	return errors.Join(append(left, out.err)...)
 }
 
 // mayUnload says why a profile is not removed, whatever uses it.

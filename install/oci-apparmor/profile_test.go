@@ -378,6 +378,35 @@ func TestProfileUnloadWhenIdle(t *testing.T) {
 	m.golden(dir)
 }
 
+// Where processes end before they are read, nothing is removed, and --when-idle waits until it can be told.
+func TestProfileUnloadOfWhatCannotBeTold(t *testing.T) {
+	m, _ := newUnloads(t)
+	gone := m.kernel.Proc + "/10"
+	if err := os.MkdirAll(gone, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if code, _ := m.run("profile", "unload", "web"); code != cannot || !strings.Contains(m.errOut.String(), "try again") {
+		t.Errorf("exit code %d, %s", code, m.errOut.String())
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	var said bytes.Buffer
+	m.stderr = &said
+	if code := run(ctx, m.node, []string{"profile", "unload", "--when-idle", "web"}); code != cannot ||
+		!strings.Contains(said.String(), "not removed: web") {
+		t.Errorf("exit code %d, %s", code, &said)
+	}
+	if _, err := m.kernel.Details("web"); err != nil {
+		t.Error(err)
+	}
+	if err := os.RemoveAll(gone); err != nil {
+		t.Fatal(err)
+	}
+	if code, _ := m.run("profile", "unload", "--when-idle", "web"); code != 0 {
+		t.Errorf("exit code %d, %s", code, &said)
+	}
+}
+
 // Of several profiles none is removed before all are idle.
 func TestProfileUnloadWaitsForAll(t *testing.T) {
 	m, _ := newUnloads(t)

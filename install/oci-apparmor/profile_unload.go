@@ -69,12 +69,14 @@ func (n *node) unloadNames(ctx context.Context, o unloadOptions, names []string)
 		switch {
 		case err == nil:
 			return left
-		case !errors.As(err, &busy):
+		case errors.As(err, &busy):
+			if !o.whenIdle || left != nil {
+				return &failure{cannot, errors.Join(left, inUse(busy))}
+			}
+		case !o.whenIdle || left != nil || !errors.Is(err, kernel.ErrUnsettled):
 			return errors.Join(left, asRoot(err))
-		case !o.whenIdle || left != nil:
-			return &failure{cannot, errors.Join(left, inUse(busy))}
 		}
-		if !said && !o.quiet {
+		if busy != nil && !said && !o.quiet {
 			said = true
 			for _, b := range busy {
 				fmt.Fprintf(n.stderr, "oci-apparmor: waiting until nothing uses profile %s any more:\n%s\n", safe(b.Profile),

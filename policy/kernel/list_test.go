@@ -158,25 +158,64 @@ func TestTasks(t *testing.T) {
 	}
 }
 
-// A process that starts another and ends, after it was listed and before it is read, does not hide the other.
+// A process that starts another after it was listed, and ends before it is read or is under another label by then, does not
+// hide the other, even if that has an id which the list had passed.
 func TestUsingLooksAgain(t *testing.T) {
-	m := kerneltest.New(t)
-	k := m.Kernel()
-	k.Proc = filepath.Join(m.Dir, "proc")
-	dir := k.Proc + "/10/task/10/attr/apparmor"
-	if err := errors.Join(os.MkdirAll(dir, 0o755), unix.Mkfifo(dir+"/current", 0o600)); err != nil {
-		t.Fatal(err)
+	for _, ends := range []bool{true, false} {
+		m := kerneltest.New(t)
+		k := m.Kernel()
+		k.Proc = filepath.Join(m.Dir, "proc")
+		dir := k.Proc + "/10/task/10/attr/apparmor"
+		if err := errors.Join(os.MkdirAll(dir, 0o755), unix.Mkfifo(dir+"/current", 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() {
+			w, err := os.OpenFile(dir+"/current", os.O_WRONLY, 0) // waits until it is read
+			child := k.Proc + "/5/task/5/attr/apparmor"
+			err = errors.Join(err, os.MkdirAll(child, 0o755),
+				os.WriteFile(child+"/current", []byte("web (enforce)\n"), 0o644))
+			if ends {
+				err = errors.Join(err, os.RemoveAll(k.Proc+"/10"))
+			} else {
+				_, wrote := w.WriteString("other (enforce)\n")
+				err = errors.Join(err, wrote)
+			}
+			done <- errors.Join(err, w.Close())
+		}()
+		threads, err := k.Using("web")
+		if err := errors.Join(err, <-done); err != nil || len(threads) != 1 || threads[0].PID != 5 {
+			t.Errorf("ends %v: %+v, %v", ends, threads, err)
+		}
 	}
-	done := make(chan error)
-	go func() {
-		w, err := os.OpenFile(dir+"/current", os.O_WRONLY, 0) // waits until it is read
-		child := k.Proc + "/5/task/5/attr/apparmor"
-		done <- errors.Join(err, os.MkdirAll(child, 0o755), os.WriteFile(child+"/current", []byte("web (enforce)\n"), 0o644),
-			os.RemoveAll(k.Proc+"/10"), w.Close())
-	}()
-	threads, err := k.Using("web")
-	if err := errors.Join(err, <-done); err != nil || len(threads) != 1 || threads[0].PID != 5 {
-		t.Errorf("%+v, %v", threads, err)
+}
+
+// Where no look ever gets to read all that it lists, nothing is known, unless something is found.
+func TestUsingNeverTakesAnIncompleteLookForAnAnswer(t *testing.T) {
+	for name, lost := range map[string]string{"gone": "", "without threads": "/task", "with a thread that is gone": "/task/11"} {
+		t.Run(name, func(t *testing.T) {
+			m := kerneltest.New(t)
+			k := m.Kernel()
+			k.Proc = filepath.Join(m.Dir, "proc")
+			for _, dir := range []string{"/7/task/7/attr/apparmor", "/11" + lost} {
+				if err := os.MkdirAll(k.Proc+dir, 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			m.Write(t, "proc/7/task/7/attr/apparmor/current", "a (enforce)\n")
+			if threads, err := k.Using("web"); !errors.Is(err, kernel.ErrUnsettled) || len(threads) > 0 {
+				t.Errorf("%+v, %v", threads, err)
+			}
+			if threads, err := k.Using("a"); err != nil || len(threads) != 1 {
+				t.Errorf("in use: %+v, %v", threads, err)
+			}
+			if err := os.RemoveAll(k.Proc + "/11"); err != nil {
+				t.Fatal(err)
+			}
+			if threads, err := k.Using("web"); err != nil || len(threads) > 0 {
+				t.Errorf("settled: %+v, %v", threads, err)
+			}
+		})
 	}
 }
 

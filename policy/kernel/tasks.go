@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"runtime"
@@ -58,53 +59,59 @@ func (k *Kernel) Tasks() ([]Task, error) {
 }
 
 // maxLooks bounds how often Using looks, on a machine where processes come and go all the time.
-const maxLooks = 5
+const maxLooks = 10
+
+// ErrUnsettled tells that a process which was to be looked at had ended each time, and may have left others behind.
+var ErrUnsettled = errors.New("processes end faster than they can be looked at: try again")
 
 // Using gives the threads that use a profile, see Task.Uses, of all that /proc shows: a thread can change its label by
 // itself.
 //
-// One that starts another and ends, between being listed and being read, hides the other. So where nothing is found it
-// looks again, until two looks list the same threads.
+// One that starts another and ends, between being listed and being read, hides the other. So nothing uses the profile only
+// where all that were listed could be read: then whatever they started before was read under the label that it came from, or
+// is listed itself. As a new process can have an id that the list had passed already, the list is read twice at least.
+// Later looks are at what is new, which takes so short that they get to an end on a busy machine. Where none does, the error
+// wraps ErrUnsettled.
 func (k *Kernel) Using(name string) ([]Task, error) {
-	var before []int
-	for range maxLooks {
-		using, listed, err := k.threads(name)
-		if err != nil || len(using) > 0 || slices.Equal(listed, before) {
+	read := make(map[int]bool)
+	for look := range maxLooks {
+		using, complete, err := k.threads(name, read)
+		if err != nil || len(using) > 0 || complete && look > 0 {
 			return using, err
 		}
-		before = listed
 	}
-	return nil, nil
+	return nil, fmt.Errorf("whether anything uses profile %q cannot be told: %w", shorten(name), ErrUnsettled)
 }
 
-// threads gives the threads that use a profile, and the ids of all that were listed, also of those that were gone when
-// they were to be read.
-func (k *Kernel) threads(name string) (using []Task, listed []int, err error) {
+// threads gives the threads that use a profile, of the processes that are not in read, and puts those into it of which it
+// could read all. complete tells that these are all that were listed.
+func (k *Kernel) threads(name string, read map[int]bool) (using []Task, complete bool, err error) {
 	proc := k.proc()
 	r := newLabelReader()
 	pids, err := numbers(proc)
 	if err != nil {
-		return nil, nil, err
+		return nil, false, err
 	}
+	complete = true
 	for _, pid := range pids {
-		path := proc + "/" + strconv.Itoa(pid)
-		tids, err := numbers(path + "/task")
-		if gone(err) {
-			listed = append(listed, pid)
+		if read[pid] {
 			continue
 		}
-		if err != nil {
-			return nil, nil, err
+		path := proc + "/" + strconv.Itoa(pid)
+		tids, err := numbers(path + "/task")
+		if err != nil && !gone(err) {
+			return nil, false, err
 		}
-		listed = append(listed, tids...)
+		all := err == nil && len(tids) > 0 // a process that ends has none for a moment
 		for _, tid := range tids {
 			path := path + "/task/" + strconv.Itoa(tid)
 			t := Task{PID: pid, TID: tid}
 			var ok bool
 			if t.Label, ok, err = r.read(path, "current"); err != nil {
-				return nil, nil, err
+				return nil, false, err
 			}
 			if !ok {
+				all = false
 				continue
 			}
 			if pending, ok, err := r.read(path, "exec"); err == nil && ok {
@@ -114,8 +121,10 @@ func (k *Kernel) threads(name string) (using []Task, listed []int, err error) {
 				using = append(using, t)
 			}
 		}
+		read[pid] = all
+		complete = complete && all
 	}
-	return using, listed, nil
+	return using, complete, nil
 }
 
 // labelReader reads many labels: with one buffer, and where the first was found.
@@ -199,13 +208,23 @@ func (k *Kernel) Command(pid int) string {
 // Nested tells whether a process is in a pid namespace below the one that procfs shows, as those in most containers are,
 // or is gone.
 func (k *Kernel) Nested(pid int) bool {
+	return len(k.status(pid, "NSpid")) != 1 // its id in every namespace from procfs's down
+}
+
+// IsRoot tells whether a process is root and nobody else: by its real, effective, saved and file system user.
+func (k *Kernel) IsRoot(pid int) bool {
+	return slices.Equal(k.status(pid, "Uid"), []string{"0", "0", "0", "0"})
+}
+
+// status gives the fields of a line of a process's status. None where it is gone, or there is no such line.
+func (k *Kernel) status(pid int, key string) []string {
 	text, err := readWhole(k.proc() + "/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
-		return true
+		return nil
 	}
-	_, ids, found := strings.Cut(string(text), "\nNSpid:") // its id in every namespace from procfs's down
-	ids, _, _ = strings.Cut(ids, "\n")
-	return !found || len(strings.Fields(ids)) != 1
+	_, line, _ := strings.Cut(string(text), "\n"+key+":") // the first line, with the name it chose, has no newline in it
+	line, _, _ = strings.Cut(line, "\n")
+	return strings.Fields(line)
 }
 
 // Cgroup gives the path of a process's control group: that of version 2, or on a node with version 1 only that of the

@@ -63,7 +63,12 @@ func (n *node) apply(ctx context.Context, o applyOptions) error {
 	if o.store == n.store && n.root {
 		n.claim(ctx) // while the files still say what was loaded from them
 	}
-	node, notice := n.generatedFor(lastManifest(o.store))
+	here := o.store == n.store && o.features == "" // it is for this node
+	last := lastManifest(o.store)
+	node, notice := asLast(last), ""
+	if here {
+		node, notice = n.generatedFor(last)
+	}
 	p, err := readPolicy(o.config, node)
 	if err != nil {
 		return notApplied(before, err)
@@ -99,7 +104,7 @@ func (n *node) apply(ctx context.Context, o applyOptions) error {
 	if err != nil {
 		return notApplied(before, asRoot(err))
 	}
-	if o.store == n.store && o.features == "" { // it is for this node
+	if here {
 		n.keepPolicy(ctx, c, p, g)
 	}
 	if o.quiet {

@@ -42,7 +42,11 @@ func (n *node) check(ctx context.Context, o checkOptions) error {
 	if o.features != "" && !o.compile {
 		return &failure{usage, errors.New("--features is for compiling: give --compile with it")}
 	}
-	node, _ := n.generatedFor(lastManifest(n.store))
+	last := lastManifest(n.store)
+	node := asLast(last)
+	if o.features == "" {
+		node, _ = n.generatedFor(last)
+	}
 	p, err := readPolicy(o.path, node)
 	if err != nil {
 		return err

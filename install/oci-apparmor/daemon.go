@@ -17,7 +17,7 @@ var daemons = []string{"dockerd", "containerd", "crio"}
 func (n *node) generatedFor(last store.Manifest) (to profile.Node, notice string) {
 	labels, running := n.daemonLabels()
 	if !running {
-		return profile.Node{Daemon: last.Daemon}, ""
+		return asLast(last), ""
 	}
 	switch {
 	case len(labels) == 0:
@@ -32,15 +32,19 @@ func (n *node) generatedFor(last store.Manifest) (to profile.Node, notice string
 	return profile.Node{}, notice + ": generated profiles take signals from it as far as it is unconfined"
 }
 
+// asLast gives what templates depend on of another node, which only the last apply for it can have known.
+func asLast(last store.Manifest) profile.Node { return profile.Node{Daemon: last.Daemon} }
+
 // daemonLabels gives the labels, without unconfined, under which the engines' daemons run, and tells whether one runs. A
-// process counts by its name, which it can choose; one in a container does not count at all.
+// process counts by its name, which it can choose: so one that is not root does not count, be it a rootless engine's or made
+// to look like one, and neither does one in a container.
 func (n *node) daemonLabels() (labels []string, running bool) {
 	tasks, err := n.kernel.Tasks()
 	if err != nil { // no AppArmor, which whoever needs it will hear of
 		return nil, false
 	}
 	for _, t := range tasks {
-		if !slices.Contains(daemons, n.kernel.Command(t.PID)) || n.kernel.Nested(t.PID) ||
+		if !slices.Contains(daemons, n.kernel.Command(t.PID)) || !n.kernel.IsRoot(t.PID) || n.kernel.Nested(t.PID) ||
 			kernel.ContainerID(n.kernel.Cgroup(t.PID)) != "" {
 			continue
 		}

@@ -1,16 +1,19 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
 // daemonTask makes up a process that is no container's, unless its ids in pid namespaces or its control group say so.
 func (m *machine) daemonTask(pid int, command, label, nspid, cgroup string) {
 	m.task(pid, command, label, "")
-	m.write(fmt.Sprint(m.kernel.Proc, "/", pid, "/status"), "Name:\t"+command+"\nNSpid:\t"+nspid+"\nThreads:\t1\n")
+	m.write(fmt.Sprint(m.kernel.Proc, "/", pid, "/status"), "Name:\t"+command+"\nUid:\t0\t0\t0\t0\nNSpid:\t"+nspid+"\nThreads:\t1\n")
 	m.write(fmt.Sprint(m.kernel.Proc, "/", pid, "/cgroup"), "0::"+cgroup+"\n")
 }
 
@@ -42,6 +45,15 @@ func TestDaemonsLabelIsInGeneratedProfiles(t *testing.T) {
 		"one whose label would be a rule of its own": {func(m *machine) {
 			m.daemonTask(7, "dockerd", "{a,b} (enforce)", "7", service)
 		}, "", "{a,b}, which cannot be written"},
+		"those that root has not started": {func(m *machine) {
+			m.daemonTask(7, "dockerd", "docker (enforce)", "7", service)
+			for i, uids := range []string{"1000\t1000\t1000\t1000", "1000\t0\t0\t0", "0\t1000\t0\t1000", "0"} {
+				pid := 8 + i
+				m.daemonTask(pid, "dockerd", "mine (enforce)", fmt.Sprint(pid), "/user.slice")
+				m.write(fmt.Sprint(m.kernel.Proc, "/", pid, "/status"),
+					fmt.Sprintf("Name:\tdockerd\\nUid:\t0\t0\t0\t0\nUid:\t%s\nNSpid:\t%d\n", uids, pid))
+			}
+		}, "docker", ""},
 		"those in containers": {func(m *machine) {
 			m.daemonTask(7, "dockerd", "web (enforce)", "7\t1", "/")
 			m.daemonTask(8, "dockerd", "web (enforce)", "8", container)
@@ -105,4 +117,54 @@ func TestDaemonsLabelIsKept(t *testing.T) {
 	if _, out := m.run("policy", "show"); strings.Contains(out, "daemon") {
 		t.Errorf("the label is still known: %s", out)
 	}
+}
+
+// What is made for another node has the label of that node's daemon, as far as it is known, and not of this one's.
+func TestDaemonsLabelIsNotOfAnotherNode(t *testing.T) {
+	m := newMachine(t)
+	m.write("etc/policy.yaml", "version: 1\nprofiles:\n  base: {template: docker-default}\npolicies:\n  base: {profile: base}\n"+
+		"assign:\n  - policy: base\n")
+	m.write("features", "caps {mask {chown\n}\n}\n")
+	m.daemonTask(7, "dockerd", "docker (enforce)", "7", "/")
+	labelIn := func(dir string, args ...string) string {
+		if code, _ := m.run(append([]string{"policy", "apply", "--quiet"}, args...)...); code != 0 {
+			t.Fatal(m.errOut.String())
+		}
+		return lastManifest(dir).Daemon
+	}
+	if got := labelIn("store"); got != "docker" {
+		t.Errorf("this node's is %q", got)
+	}
+	if got := labelIn("elsewhere", "--store", "elsewhere"); got != "" {
+		t.Errorf("that of another store is %q", got)
+	}
+	if got := labelIn("other", "--features", "features", "--store", "other"); got != "" {
+		t.Errorf("that of other features is %q", got)
+	}
+	m.daemonTask(7, "dockerd", "changed (enforce)", "7", "/")
+	if got := labelIn("store", "--features", "features"); got != "docker" {
+		t.Errorf("with other features, the last is %q", got)
+	}
+	var texts string
+	made := m.node.compiler
+	m.node.compiler = func(features []byte) (compiler, error) {
+		c, err := made(features)
+		return watchedCompiler{c, &texts}, err
+	}
+	code, _ := m.run("policy", "check", "--compile", "--features", "features")
+	if code != 0 || !strings.Contains(texts, `peer="docker"`) || strings.Contains(texts, `peer="changed"`) {
+		t.Errorf("exit code %d, %s, checked was\n%s", code, m.errOut.String(), texts)
+	}
+}
+
+// watchedCompiler keeps the texts that it compiles.
+type watchedCompiler struct {
+	compiler
+	texts *string
+}
+
+func (c watchedCompiler) Compile(ctx context.Context, name string, mode profile.Mode, source string, text []byte) (
+	profile.Blob, error) {
+	*c.texts += string(text)
+	return c.compiler.Compile(ctx, name, mode, source, text)
 }

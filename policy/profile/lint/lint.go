@@ -59,8 +59,8 @@ func Text(text string, included []byte) (warnings []Warning, partial bool) {
 
 // Stoppable tells whether a process that nothing confines, as a runtime is on most nodes, may kill what runs under the
 // profile name of a text. Without that a container can be stopped by nobody. A part of a stack takes it from the whole
-// stack, so one that is only meant for a floor needs it, too. included is as in Text; whether the text could be read that
-// far is what known tells, and line where the profile begins.
+// stack, so one that is only meant for a floor needs it, too. included is as in Text; known tells whether the text could be
+// read that far and its rules are what decides, and line where the profile begins.
 func Stoppable(text string, included []byte, name string) (stoppable, known bool, line int) {
 	s := read(text, nil)
 	known = !s.includes
@@ -75,10 +75,14 @@ func Stoppable(text string, included []byte, name string) (stoppable, known bool
 		if l.allowed("signal", "receive", "unconfined", hasKill) {
 			return true, true, b.line
 		}
+		known = known && !slices.ContainsFunc(allowing, func(flag string) bool { return hasFlag(b.header, flag) })
 		return false, known, b.line
 	}
 	return false, false, 0
 }
+
+// allowing are the flags with which something happens that no rule allows, or may.
+var allowing = []string{"default_allow", "unconfined", "complain", "prompt"}
 
 // hasKill tells of a "set=" whether SIGKILL is in it.
 func hasKill(set string) bool {
@@ -257,7 +261,7 @@ func (l *linter) allowed(class, access, label string, inSet func(set string) boo
 			set, some := strings.CutPrefix(w, "set=")
 			switch value, isPeer := strings.CutPrefix(w, "peer="); {
 			case isPeer:
-				peer = strings.Trim(value, "()")
+				peer = strings.TrimSpace(strings.Trim(value, "()"))
 				peer = strings.TrimPrefix(peer, "label=")
 			case some:
 				counts = inSet(strings.Trim(set, "()"))

@@ -64,6 +64,11 @@ func TestStoppable(t *testing.T) {
 		{"include <abstractions/base>", true, true},
 		{"#include <abstractions/base>", true, true},
 		{"hat child { signal, }", false, true},
+		{"signal peer = unconfined,", true, true},
+		{"signal (receive) set= (term, kill) peer =\"unconfined\",", true, true},
+		{"signal receive set = kill peer= ( unconfined ),", true, true},
+		{"signal set = (term) peer = unconfined,", false, true},
+		{"signal peer = runc,", false, true},
 	} {
 		text := "abi <abi/3.0>,\nprofile other { signal, }\nprofile web flags=(attach_disconnected) {\n  " + test.rules + "\n}\n"
 		stoppable, known, line := Stoppable(text, preprocess(text), "web")
@@ -73,6 +78,8 @@ func TestStoppable(t *testing.T) {
 	}
 	for text, known := range map[string]bool{
 		"profile web { include <abstractions/base> }": false, "profile web { file, }": true, "profile other { signal, }": false,
+		"profile web flags=(default_allow) { file, }": false, "profile web flags=(attach_disconnected,complain) { file, }": false,
+		"profile web flags=(kill) { file, }": true, "profile web flags=(unconfined) { file, }": false,
 	} {
 		if stoppable, got, _ := Stoppable(text, nil, "web"); stoppable || got != known {
 			t.Errorf("%q by itself: %v, %v", text, stoppable, got)

@@ -123,7 +123,7 @@ func (s *source) statement(t token, in *block, place func(string, int) (int, boo
 	if w := first(t.words); w == "include" || w == "#include" {
 		s.includes = true
 	}
-	r := rule{words: t.words, text: t.text}
+	r := rule{words: joined(t.words), text: t.text}
 	for len(r.words) > 0 {
 		switch r.words[0] {
 		case "audit":
@@ -149,6 +149,25 @@ func (s *source) statement(t token, in *block, place func(string, int) (int, boo
 		r.words = r.words[1:]
 	}
 }
+
+// joined puts conditions together that have blanks around their "=": "peer = unconfined" is one word.
+func joined(words []string) []string {
+	var all []string
+	for _, w := range words {
+		if n := len(all) - 1; n >= 0 {
+			key, set := strings.CutSuffix(all[n], "=")
+			if slices.Contains(conditions, key) && (set || strings.HasPrefix(w, "=")) {
+				all[n] += w
+				continue
+			}
+		}
+		all = append(all, w)
+	}
+	return all
+}
+
+// conditions are those that the checks read.
+var conditions = []string{"set", "peer"}
 
 // assignment reads "@{NAME} = VALUES" and "+=".
 func assignment(text string) (name string, values []string, ok bool) {

@@ -376,20 +376,16 @@ func hostNetwork(s *specs.Spec) {
 	})
 }
 
-// shimByAPI is the arm of our shim for a client of containerd's API, whose path of a shim some versions ignore.
-func shimByAPI(c *inside.Containerd) inside.Arm {
-	if ignoresRuntimePath(c.ContainerdVersion) {
-		return inside.Type
-	}
-	return inside.Shim
-}
-
 // A container that was saved under one profile comes back under that which the policy gives it then.
 func tasksThatAreRestored(t *testing.T, c *inside.Containerd) {
 	if _, err := exec.LookPath("criu"); err != nil {
 		t.Skip("this guest has no criu")
 	}
-	eachArm(t, []inside.Arm{shimByAPI(c), inside.Wrapper}, func(t *testing.T, arm inside.Arm) {
+	arms := []inside.Arm{inside.Shim, inside.Wrapper}
+	if ignoresRuntimePath(c.ContainerdVersion) {
+		arms = arms[1:] // and ctr can't tell a shim of our own type to end a container once it is saved
+	}
+	eachArm(t, arms, func(t *testing.T, arm inside.Arm) {
 		start := func(k *task, image string) {
 			t.Helper()
 			if _, err := k.tasks.CreateTask(t, k.ID, arm, image); err != nil {

@@ -30,7 +30,10 @@ func inUserNamespace(s *specs.Spec) {
 }
 
 func taskInAUserNamespace(t *testing.T, c *inside.Containerd) {
-	arm := shimByAPI(c)
+	arm := inside.Shim
+	if ignoresRuntimePath(c.ContainerdVersion) {
+		arm = inside.Type
+	}
 	k := prepareTask(t, c, arm)
 	k.create(t, arm, "web", inUserNamespace)
 	openTo(t, k.rootfs, mapped)

@@ -134,8 +134,9 @@ func (k *task) pid(t *testing.T) int {
 // wantTaskConfined checks label and operations of the task's own process.
 func wantTaskConfined(t *testing.T, k *task, what tries, profiles ...string) {
 	t.Helper()
-	wantLabelText(t, "the process of task "+k.ID, inside.Label(t, k.pid(t)), profiles...)
+	// Until its program has begun, its process is the runtime's, which has told already that it is started.
 	waitFor(t, "task "+k.ID+" to try its operations", func() bool { return exists(k.said()) })
+	wantLabelText(t, "the process of task "+k.ID, inside.Label(t, k.pid(t)), profiles...)
 	what.check(t, "the process of task "+k.ID, read(t, k.said()), profiles...)
 }
 

@@ -76,7 +76,7 @@ func showsSession(t *testing.T, heading, bundle string) {
 		if strings.HasPrefix(command, "runc run ") {
 			waitFor(t, "the container's program", func() bool { return len(processesUnder("shop")) > 0 })
 		}
-		printed.WriteString("$ " + command + "\n" + strings.ReplaceAll(read(t, out.Name()), dir, "/root"))
+		printed.WriteString("$ " + command + "\n" + strings.ReplaceAll(read(t, out.Name()), dir, "/srv"))
 	}
 	t.Logf("under %q is printed\n%s", heading, &printed) // what the README takes
 	want, got := "$ "+shown+"\n", printed.String()

@@ -652,8 +652,13 @@ func TestPoisonedKernelIsCured(t *testing.T) {
 			"assign:\n  - policy: p\n", name), text)
 		inside.MustRun(t, "oci-apparmor", "policy", "apply")
 		poison(t, filepath.Base(rt.bare))
-		if err := tryLoad(t, "profile poisoned { file, }"); err == nil {
-			t.Fatal("the kernel is not in the state that this test is about: a load succeeds")
+		// A later kernel cleans up behind such a load, as Debian's 6.12.117 does: there, nothing is to be cured.
+		want := int64(1)
+		if err := tryLoad(t, "profile poisoned { file, }"); err != nil {
+			t.Logf("the kernel loads nothing new: %v", err)
+			want++
+		} else {
+			unload(t, "poisoned")
 		}
 		before := revision(t)
 		c, o := inside.NewBundle(t).TryStart(t, rt.wrapped)
@@ -661,8 +666,8 @@ func TestPoisonedKernelIsCured(t *testing.T) {
 			t.Fatal(o.Stderr)
 		}
 		wantConfined(t, c, webTries, name)
-		if made := revision(t) - before; made != 2 {
-			t.Errorf("the kernel's revision moved by %d, want 2: one cure and one load", made)
+		if made := revision(t) - before; made != want {
+			t.Errorf("the kernel's revision moved by %d, want %d: one load, and one cure where that was needed", made, want)
 		}
 		inside.LoadProfile(t, "profile cured { file, }") // for everyone
 	})

@@ -429,8 +429,9 @@ func tryLoad(t *testing.T, text string) error {
 	return nil
 }
 
-// poison brings the kernel into the state in which every load of something new fails: a profile name that is too long
-// for a directory leaves an entry behind which the next load meets. The same bytes do that only once: salt makes others.
+// poison brings a kernel that has this defect into the state in which every load of something new fails: a profile name
+// that is too long for a directory leaves an entry behind which the next load meets. The same bytes do that only once: salt
+// makes others.
 func poison(t *testing.T, salt string) {
 	t.Helper()
 	cmd := exec.Command("apparmor_parser", "--skip-kernel-load", "--skip-cache", "--stdout")

@@ -15,7 +15,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/internal/rawblob"
 )
 
-// poisoned describes a defect of kernels up to 7.2 at least. The kernel keeps the bytes of every load in a directory
+// poisoned describes a defect of kernels up to 7.2.12; Debian's 6.12.117 is without it. The kernel keeps the bytes of every load in a directory
 // raw_data/REVISION. A load that fails late, as with a name of more than about 250 bytes, leaves that directory behind
 // and does not raise the revision; so every later load of new bytes fails with EEXIST, whoever tries.
 const poisoned = "the kernel refuses every new profile, of anyone, because an earlier load of somebody's failed" +

@@ -52,9 +52,11 @@ func (q *question) facts() (policy.Facts, error) {
 	if err != nil {
 		return policy.Facts{}, &failure{usage, err}
 	}
-	for to, flag := range map[*string]string{
-		&f.Namespace: q.namespace, &f.Pod: q.pod, &f.Container: q.container, &f.Image: q.image,
-	} {
+	given := map[*string]string{&f.Container: q.container}
+	if q.engine == "" && q.root == "" || tells(f.Engine) { // or else a start would not know them
+		given[&f.Namespace], given[&f.Pod], given[&f.Image] = q.namespace, q.pod, q.image
+	}
+	for to, flag := range given {
 		if flag != "" {
 			*to = flag
 		}
@@ -67,6 +69,11 @@ func (q *question) facts() (policy.Facts, error) {
 		return v, ok
 	}, f.Container)
 	return f, nil
+}
+
+// tells tells whether an engine says of its containers which pod and image they are of, so that it can be trusted.
+func tells(engine string) bool {
+	return engine == policy.EngineContainerd || engine == policy.EngineCRIO
 }
 
 func (q *question) bundleFacts(w hook.Wiring) (policy.Facts, error) {
@@ -137,7 +144,7 @@ func (q *question) warnings(f policy.Facts) []string {
 			given = append(given, flag.name)
 		}
 	}
-	if len(given) > 0 && f.Engine != policy.EngineContainerd && f.Engine != policy.EngineCRIO {
+	if len(given) > 0 && !tells(f.Engine) {
 		whose := "of " + f.Engine
 		switch {
 		case q.engine == "other":

@@ -182,7 +182,7 @@ func TestExplain(t *testing.T) {
 	m.run("policy", "explain", "--container", "sidecar", "--annotation", "oci-apparmor/policy=batch",
 		"--annotation", "oci-apparmor/policy.sidecar=web")
 
-	m.run("policy", "explain", "--engine", "docker", "--namespace", "lab", "--image", "nginx",
+	m.run("policy", "explain", "--engine", "docker", "--namespace", "kube-system", "--image", "docker.io/library/nginx:1",
 		"--annotation", "oci-apparmor/Policy=web")
 
 	m.note("what may not be asked for")

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
@@ -114,14 +115,25 @@ func demands(err error) error {
 	return err
 }
 
-// keep is for a container whose engine's choice is left as it is. Where that is a profile of ours and the kernel has
-// none of that name, it is loaded: the container could not start. One that is loaded with other content is not ours to
-// change, but it is said.
+// keep is for a container whose engine's choice is left as it is. Where profiles of ours are in that and the kernel has
+// none of that name, they are loaded: the container could not start. It is a stack where an earlier start of the same
+// bundle has written one. What is loaded with other content is not ours to change, but it is said.
 func (h *Host) keep(ctx context.Context, gen *store.Generation, choice string) (warning string, err error) {
-	p, ok := gen.Index.Profile(choice)
-	if !ok {
-		return "", nil
+	for name := range strings.SplitSeq(choice, "//&") {
+		p, ok := gen.Index.Profile(name)
+		if !ok {
+			continue
+		}
+		said, err := h.keepLoaded(ctx, gen, p)
+		if err != nil {
+			return "", err
+		}
+		warning = join(warning, said)
 	}
+	return warning, nil
+}
+
+func (h *Host) keepLoaded(ctx context.Context, gen *store.Generation, p policy.Profile) (warning string, err error) {
 	loaded, err := h.Kernel.Ensure(ctx, []kernel.Profile{{
 		Name:       p.Name,
 		Compiled:   p.Compiled,

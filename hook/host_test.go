@@ -221,6 +221,14 @@ func TestKeptContainerIsNotTouched(t *testing.T) {
 	if _, ok := n.machine.Path("work"); !ok {
 		t.Error("the missing profile that the engine chose was not loaded")
 	}
+
+	// So are those of a stack, which an earlier start of the same bundle has written.
+	if out, err = n.Prepare(t.Context(), n.wiring, "kept", bundle(t, "", "base//&theirs//&web")); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := n.machine.Path("base"); !ok || n.machine.Writes(t) != 2 || !strings.Contains(out.Warning, "profile web,") {
+		t.Errorf("of a stack, base was loaded: %v, after %d writes; warning: %q", ok, n.machine.Writes(t), out.Warning)
+	}
 }
 
 func TestStartOfOneNotRememberedNeedsWhatItsSpecNames(t *testing.T) {

@@ -29,12 +29,13 @@ func (h *Host) Prepare(ctx context.Context, w Wiring, id, bundle string) (Outcom
 	if err != nil {
 		return Outcome{}, err
 	}
-	out, gen, held, err := h.decideAndEnsure(ctx, spec.document, w, id)
+	facts := spec.identify(w, id)
+	out, gen, held, err := h.decideAndEnsure(ctx, facts)
 	if err != nil {
 		return Outcome{}, err
 	}
 	if w.Root != "" {
-		if err := h.remember(w, newRecord(w, id, filepath.Dir(spec.path), gen, out.Decision, held)); err != nil {
+		if err := h.remember(w, newRecord(w, facts, filepath.Dir(spec.path), gen, out.Decision, held)); err != nil {
 			return Outcome{}, err
 		}
 	}
@@ -56,7 +57,7 @@ func (h *Host) Precreate(ctx context.Context, w Wiring, id string, config []byte
 	if err != nil {
 		return nil, Outcome{}, fmt.Errorf("the spec on standard input: %w", err)
 	}
-	out, _, _, err := h.decideAndEnsure(ctx, spec, w, id)
+	out, _, _, err := h.decideAndEnsure(ctx, spec.identify(w, id))
 	if err == nil && out.Label != "" {
 		config, err = spec.withProfile(out.Label)
 	}
@@ -64,14 +65,13 @@ func (h *Host) Precreate(ctx context.Context, w Wiring, id string, config []byte
 }
 
 // decideAndEnsure does all of Prepare that changes no spec.
-func (h *Host) decideAndEnsure(ctx context.Context, spec *document, w Wiring, id string) (Outcome, *store.Generation,
-	[]RecordProfile, error) {
-	gen, d, err := h.decide(spec.identify(w, id))
+func (h *Host) decideAndEnsure(ctx context.Context, facts policy.Facts) (Outcome, *store.Generation, []RecordProfile, error) {
+	gen, d, err := h.decide(facts)
 	if err != nil {
 		return Outcome{}, nil, nil, err
 	}
 	if d.Keep {
-		warning, err := h.keep(ctx, gen, spec.choice)
+		warning, err := h.keep(ctx, gen, facts.EngineChoice)
 		return Outcome{Decision: d, Warning: join(d.Warning, warning)}, gen, nil, err
 	}
 	held, warnings, err := h.ensure(ctx, gen, d.Profiles)

@@ -24,6 +24,7 @@ type Record struct {
 	Root       string // the runtime's --root
 	Engine     string
 	Bundle     string
+	Names      Names
 	Created    time.Time // RFC 3339
 	PID        int       // of the process that creates it: ours, then the runtime's
 	Started    string    // when that process started, in clock ticks since boot
@@ -34,6 +35,18 @@ type Record struct {
 	Profiles   []RecordProfile // of the label, as the kernel held them at create
 }
 
+// Names are what the engine said of a container, by which people know it: see policy.Facts. They are empty where it said
+// nothing that can be trusted.
+type Names struct {
+	Namespace, Pod, Container, Image string
+	Sandbox                          bool
+}
+
+// NamesOf gives those that facts have.
+func NamesOf(f policy.Facts) Names {
+	return Names{Namespace: f.Namespace, Pod: f.Pod, Container: f.Container, Image: f.Image, Sandbox: f.Sandbox}
+}
+
 // RecordProfile is a profile of a container's label.
 type RecordProfile struct {
 	Name     string
@@ -41,9 +54,10 @@ type RecordProfile struct {
 	Compiled []profile.Compiled // an object of name to "SHA1 SHA256 MODE", the hashes in hexadecimal digits; see kernel.Held
 }
 
-func newRecord(w Wiring, id, bundle string, gen *store.Generation, d policy.Decision, held []RecordProfile) *Record {
+func newRecord(w Wiring, f policy.Facts, bundle string, gen *store.Generation, d policy.Decision, held []RecordProfile) *Record {
 	r := &Record{
-		ID: id, Root: w.Root, Engine: w.Engine, Bundle: bundle, Created: time.Now().UTC(), PID: os.Getpid(),
+		ID: f.ID, Root: w.Root, Engine: w.Engine, Bundle: bundle, Created: time.Now().UTC(), PID: os.Getpid(),
+		Names:      NamesOf(f),
 		Generation: gen.Number, Policy: d.Policy, Reason: d.Reason, Label: d.Label, Profiles: held,
 	}
 	r.Started, _ = startOf(r.PID)
@@ -58,6 +72,11 @@ func (r *Record) marshal() []byte {
 	record.text("root", r.Root)
 	record.text("engine", r.Engine)
 	record.text("bundle", r.Bundle)
+	record.text("namespace", r.Names.Namespace)
+	record.text("pod", r.Names.Pod)
+	record.text("container", r.Names.Container)
+	record.text("image", r.Names.Image)
+	record.add("sandbox", strconv.AppendBool(nil, r.Names.Sandbox))
 	record.text("created", r.Created.Format(time.RFC3339))
 	record.add("pid", strconv.AppendInt(nil, int64(r.PID), 10))
 	record.text("started", r.Started)
@@ -120,6 +139,16 @@ func (r *Record) parse(data []byte) error {
 				r.Engine = unquote(v)
 			case "bundle":
 				r.Bundle = unquote(v)
+			case "namespace":
+				r.Names.Namespace = unquote(v)
+			case "pod":
+				r.Names.Pod = unquote(v)
+			case "container":
+				r.Names.Container = unquote(v)
+			case "image":
+				r.Names.Image = unquote(v)
+			case "sandbox":
+				r.Names.Sandbox, err = strconv.ParseBool(string(v))
 			case "created":
 				r.Created, err = time.Parse(time.RFC3339, unquote(v))
 			case "pid":

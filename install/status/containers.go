@@ -41,8 +41,7 @@ type Container struct {
 	Problems  []string // sentences: what is not as it should be
 
 	record *hook.Record
-	waits  bool   // it has what its runtime waits at until it is started
-	cgroup string // that holds its processes, and no other's; empty where not known
+	waits  bool // it has what its runtime waits at until it is started
 }
 
 // State is where a container is in its life.
@@ -190,20 +189,16 @@ func (n *Node) find(records []*hook.Record) (all []Container, problems []string)
 // its PID namespace, where that is neither this process's nor another container's. Both hold for processes that were
 // executed in it later, whatever their parents are. A container that has neither of the two has one process to us.
 func place(k *kernel.Kernel, proc string, all []Container, tasks []kernel.Task) []Container {
-	found := make([]string, len(tasks))
-	each(len(tasks), func(i int) { found[i] = k.Cgroup(tasks[i].PID) })
-	groups := make(map[int]string, len(tasks))
-	for i, t := range tasks {
-		groups[t.PID] = found[i]
+	alive := make(map[int]bool, len(tasks))
+	for _, t := range tasks {
+		alive[t.PID] = true
 	}
-	byGroup := make(map[string]int)
 	byInit := make(map[int]int)
 	for i := range all {
 		c := &all[i]
-		group, alive := groups[c.PID]
 		switch {
 		case c.State != "":
-		case !alive:
+		case !alive[c.PID]:
 			c.State, c.PID = Stopped, 0
 		default:
 			c.State = Running
@@ -211,12 +206,15 @@ func place(k *kernel.Kernel, proc string, all []Container, tasks []kernel.Task) 
 				c.State = Created
 			}
 		}
-		if !alive {
-			continue
+		if alive[c.PID] {
+			byInit[c.PID] = i
 		}
-		byInit[c.PID] = i
-		if c.cgroup = own(group, c.ID); c.cgroup != "" {
-			byGroup[c.cgroup] = i
+	}
+	groups := readGroups(k, all, byInit, tasks)
+	byGroup := make(map[string]int)
+	for pid, i := range byInit {
+		if group := own(groups[pid], all[i].ID); group != "" {
+			byGroup[group] = i
 		}
 	}
 	namespaces := pidNamespaces{proc: proc, host: namespace(proc, "self"), inits: byInit}
@@ -234,8 +232,8 @@ func place(k *kernel.Kernel, proc string, all []Container, tasks []kernel.Task) 
 				continue
 			}
 			i = len(all)
-			all = append(all, Container{ID: id, PID: t.PID, State: Running, cgroup: own(groups[t.PID], id)})
-			byGroup[all[i].cgroup] = i
+			all = append(all, Container{ID: id, PID: t.PID, State: Running})
+			byGroup[own(groups[t.PID], id)] = i
 		}
 		all[i].Processes = append(all[i].Processes, Member{PID: t.PID, Label: t.Label})
 	}
@@ -248,6 +246,45 @@ func place(k *kernel.Kernel, proc string, all []Container, tasks []kernel.Task) 
 		c.Engine = cmp.Or(c.Engine, engineOf(c.Root, groups[c.PID]))
 	}
 	return all
+}
+
+// readGroups gives the control groups of processes. That of a container's first is only read where something depends on it:
+// on a node with hundreds of containers, most have no other.
+func readGroups(k *kernel.Kernel, all []Container, byInit map[int]int, tasks []kernel.Task) map[int]string {
+	groups := make(map[int]string)
+	read := func(pids []int) {
+		found := make([]string, len(pids))
+		each(len(pids), func(i int) { found[i] = k.Cgroup(pids[i]) })
+		for i, pid := range pids {
+			groups[pid] = found[i]
+		}
+	}
+	var others, inits []int
+	for _, t := range tasks {
+		if _, ok := byInit[t.PID]; !ok {
+			others = append(others, t.PID)
+		}
+	}
+	read(others)
+	named := make(map[string]bool)
+	for _, group := range groups {
+		for part := range strings.SplitSeq(group, "/") {
+			part = strings.TrimSuffix(part, ".scope")
+			named[part] = true
+			for i, c := range part {
+				if c == '-' || c == ':' { // see own
+					named[part[i+1:]] = true
+				}
+			}
+		}
+	}
+	for pid, i := range byInit {
+		if all[i].Engine == "" || named[all[i].ID] {
+			inits = append(inits, pid)
+		}
+	}
+	read(inits)
+	return groups
 }
 
 func b2i(b bool) int {

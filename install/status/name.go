@@ -6,11 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/policy"
@@ -35,22 +31,31 @@ func (n *Node) name(c *Container) {
 	}
 }
 
-// nameByAnnotations takes what the engine wrote into the container's spec, by keys that no workload can set.
+// nameByAnnotations takes what the engine wrote into the container's spec, by keys that no workload can set: as Prepare
+// remembered it, or else from the spec.
 func (n *Node) nameByAnnotations(c *Container) {
+	if r := c.record; r != nil && r.Engine == c.Engine {
+		c.take(r.Names)
+		return
+	}
 	for _, dir := range n.bundles(c) {
-		config := readAnnotations(filepath.Join(dir, "config.json"))
-		if config == nil {
+		config, err := readSpec(filepath.Join(dir, "config.json"))
+		if err != nil {
 			continue
 		}
 		f, err := hook.Identify(config, hook.Wiring{Engine: c.Engine, Root: c.Root}, c.ID)
 		if err != nil {
 			continue
 		}
-		c.Namespace, c.Pod, c.Image, c.Sandbox = f.Namespace, f.Pod, f.Image, f.Sandbox
-		if f.Container != c.ID {
-			c.Name = f.Container
-		}
+		c.take(hook.NamesOf(f))
 		return
+	}
+}
+
+func (c *Container) take(n hook.Names) {
+	c.Namespace, c.Pod, c.Image, c.Sandbox = n.Namespace, n.Pod, n.Image, n.Sandbox
+	if n.Container != c.ID {
+		c.Name = n.Container
 	}
 }
 
@@ -87,84 +92,6 @@ func readSpec(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s is no spec", path)
 	}
 	return os.ReadFile(path)
-}
-
-// readAnnotations reads a spec and gives one with its annotations alone; nil where it has none. Engines write them behind the
-// mounts and before the filter of system calls, which is most of the file: that is neither read nor parsed, of hundreds.
-func readAnnotations(path string) []byte {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil
-	}
-	defer unix.Close(fd)
-	buf := specs.Get().(*[]byte)
-	defer specs.Put(buf)
-	for spec := (*buf)[:0]; len(spec) < maxSpec; {
-		spec = slices.Grow(spec, 4<<10)
-		*buf = spec
-		n, err := unix.Read(fd, spec[len(spec):cap(spec)])
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil || n <= 0 {
-			return nil
-		}
-		spec = spec[:len(spec)+n]
-		if found := annotations(spec); found != nil {
-			return slices.Concat([]byte(`{"process":{},"annotations":`), found, []byte("}"))
-		}
-	}
-	return nil
-}
-
-var specs = sync.Pool{New: func() any { b := make([]byte, 0, 16<<10); return &b }}
-
-// annotations gives the value of the key "annotations" of a spec, or of as much of one as there is; nil where it is not there,
-// or not whole.
-func annotations(spec []byte) []byte {
-	const key = "annotations"
-	depth, from := 0, 0
-	for i := 0; i < len(spec); i++ {
-		switch spec[i] {
-		case '"':
-			end := stringEnd(spec, i)
-			if end < 0 {
-				return nil
-			}
-			if depth == 1 && string(spec[i+1:end]) == key && from == 0 {
-				if rest := bytes.TrimLeft(spec[end+1:], " \t\r\n"); len(rest) > 0 && rest[0] == ':' {
-					from = len(spec) - len(rest) + 1
-				}
-			}
-			i = end
-		case '{', '[':
-			depth++
-		case '}', ']':
-			if depth--; depth == 1 && from > 0 {
-				return spec[from : i+1]
-			}
-		case ',':
-			if depth == 1 && from > 0 { // it is no object
-				return nil
-			}
-		}
-	}
-	return nil
-}
-
-// stringEnd gives where the string ends that begins at a place; -1 where it does not.
-func stringEnd(text []byte, at int) int {
-	for i := at + 1; i < len(text); i++ {
-		next := bytes.IndexAny(text[i:], `"\`)
-		if next < 0 {
-			return -1
-		}
-		if i += next; text[i] == '"' {
-			return i
-		}
-		i++ // what follows a backslash ends nothing
-	}
-	return -1
 }
 
 // nameByStorage names the containers of Podman and CRI-O as their common list of containers does.

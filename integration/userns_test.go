@@ -31,9 +31,6 @@ func inUserNamespace(s *specs.Spec) {
 
 func taskInAUserNamespace(t *testing.T, c *inside.Containerd) {
 	arm := inside.Shim
-	if ignoresRuntimePath(c.ContainerdVersion) {
-		arm = inside.Type
-	}
 	k := prepareTask(t, c, arm)
 	k.create(t, arm, "web", inUserNamespace)
 	openTo(t, k.rootfs, mapped)

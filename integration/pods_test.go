@@ -70,6 +70,7 @@ var (
 
 func TestContainerdPods(t *testing.T) {
 	inside.EachContainerd(t, func(t *testing.T, v inside.ContainerdVersion) {
+		inside.NetworkPods(t)
 		_, engine := startCRI(t, v)
 		run := func(name string, test func(*testing.T, *inside.CRI, inside.Arm), arms ...inside.Arm) {
 			t.Run(name, func(t *testing.T) {
@@ -220,19 +221,13 @@ func podThatNamesAnothersShim(t *testing.T, engine *inside.CRI, arm inside.Arm) 
 	free.Remove(t)
 }
 
-// As of a pod with hostUsers: false. The engine looks at the runtime's features for it, which a shim tells.
+// As of a pod with hostUsers: false. The engine looks at the runtime's features for it, which a shim tells, and wants it to have a network of its own.
 func podInUserNamespace(t *testing.T, engine *inside.CRI, arm inside.Arm) {
 	users := func(c *cri.PodSandboxConfig) {
 		ids := []*cri.IDMapping{{ContainerId: 0, HostId: mapped, Length: 65536}}
-		c.Linux.SecurityContext.NamespaceOptions.UsernsOptions = &cri.UserNamespace{Mode: cri.NamespaceMode_POD, Uids: ids, Gids: ids}
-	}
-	stock, err := engine.TryPod(t, inside.StockCrun.Name, users)
-	if err == nil {
-		_, err = stock.TryStart(t, "front", podOps)
-		stock.Remove(t)
-	}
-	if err != nil {
-		t.Skipf("the stock shim can't do it either: %v", err)
+		options := c.Linux.SecurityContext.NamespaceOptions
+		options.UsernsOptions = &cri.UserNamespace{Mode: cri.NamespaceMode_POD, Uids: ids, Gids: ids}
+		options.Network = cri.NamespaceMode_POD
 	}
 	pod := engine.Pod(t, arm.Name, users, inside.Annotated("oci-apparmor/policy", "web"))
 	c := startPodContainer(t, pod, "front")

@@ -35,12 +35,15 @@ var podman = []string{"podman"}
 // webserver is what the example of Docker's manual needs.
 var webserver = []string{"nginx", "iputils-ping"}
 
+// network gives a pod one of its own, without which it can have no user namespace either.
+var network = []string{"containernetworking-plugins"}
+
 // Guests are the machines that the project is tested on, oldest first. A package that all of them need goes into common;
 // forky is Debian's testing suite, where packages come and go, so what tests can do without belongs into Optional.
 var Guests = []Guest{
 	{Suite: "bookworm", Packages: slices.Concat(common, webserver), Optional: []string{"criu"}},
-	{Suite: "trixie", Packages: slices.Concat(common, docker, podman, webserver), Optional: []string{"criu"}},
-	{Suite: "forky", Packages: common, Optional: slices.Concat(docker, podman, webserver, []string{"criu"})},
+	{Suite: "trixie", Packages: slices.Concat(common, docker, podman, webserver, network), Optional: []string{"criu"}},
+	{Suite: "forky", Packages: common, Optional: slices.Concat(docker, podman, webserver, network, []string{"criu"})},
 }
 
 // Select gives the guests that a comma-separated list of suites names, in the order of Guests; "all" names every one.

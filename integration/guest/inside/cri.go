@@ -3,6 +3,7 @@ package inside
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -111,6 +112,25 @@ func Annotated(keysAndValues ...string) func(*cri.PodSandboxConfig) {
 			c.Annotations[keysAndValues[i]] = keysAndValues[i+1]
 		}
 	}
+}
+
+// NetworkPods has an engine give networks to those pods that do not take the host's, until the test ends: by the plugins of Debian's
+// containernetworking-plugins, where engines look for them.
+func NetworkPods(t testing.TB) {
+	t.Helper()
+	const plugins, config = "/opt/cni/bin", "/etc/cni/net.d/pods.conflist"
+	const network = `{"cniVersion": "0.4.0", "name": "pods", "plugins": [{"type": "ptp", "ipam": {"type": "host-local", "subnet": "10.88.0.0/16"}}]}`
+	err := errors.Join(os.MkdirAll(filepath.Dir(plugins), 0o755), os.MkdirAll(filepath.Dir(config), 0o755))
+	if err == nil {
+		err = errors.Join(os.Symlink("/usr/lib/cni", plugins), os.WriteFile(config, []byte(network), 0o644))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		os.Remove(plugins)
+		os.Remove(config)
+	})
 }
 
 // Pid gives the host's process id of the pause container.

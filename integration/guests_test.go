@@ -34,13 +34,15 @@ var programs = []string{
 	"integration/demo",
 }
 
-// containerd24Suite is the guest whose containerd tests have the present containerd beside Debian's.
-const containerd24Suite = "trixie"
+// toolsSuite is the guest whose containerd tests have the present containerd beside Debian's, and nerdctl.
+const toolsSuite = "trixie"
 
 // TestGuests runs the other tests of this package in guests, and reports each as a subtest: TestGuests/trixie/TestName.
 //
 // OCI_APPARMOR_GUESTS says in which: all, or suites with commas between them. The parts of -run behind the suite choose the tests, so that
 // -run TestGuests/trixie/TestName runs one test in one guest. With -v every guest's output is shown as it comes.
+//
+// OCI_APPARMOR_CONTAINERDS names more versions of containerd to test with, as v2.0.7,v2.3.0.
 func TestGuests(t *testing.T) {
 	suites := os.Getenv("OCI_APPARMOR_GUESTS")
 	if suites == "" {
@@ -52,11 +54,9 @@ func TestGuests(t *testing.T) {
 	}
 	root := sources(t)
 	files := build(t, root)
-	containerd := ""
-	if slices.ContainsFunc(guests, func(g guest.Guest) bool { return g.Suite == containerd24Suite }) {
-		if containerd, err = guest.Containerd24.Build(t.Context(), os.Stderr); err != nil {
-			t.Fatal(err)
-		}
+	var tools map[string]string
+	if slices.ContainsFunc(guests, func(g guest.Guest) bool { return g.Suite == toolsSuite }) {
+		tools = buildTools(t)
 	}
 
 	type boot struct {
@@ -79,8 +79,8 @@ func TestGuests(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			files := maps.Clone(files)
-			if b.Suite == containerd24Suite && b.Name == guest.Containerd.Name {
-				files["/usr/local/containerd-2.4/bin"] = containerd
+			if b.Suite == toolsSuite && b.Name == guest.Containerd.Name {
+				maps.Copy(files, tools)
 			}
 			report := runGuest(t, b.Guest, b.Variant, files, queue)
 			t.Parallel()
@@ -171,6 +171,28 @@ func build(t *testing.T, root string) map[string]string {
 	files[testDir+"/README.md"] = filepath.Join(root, "README.md")
 	if _, err := os.Stat("testdata"); err == nil {
 		files[testDir+"/testdata"] = "testdata"
+	}
+	return files
+}
+
+// buildTools builds what no suite has, and gives it as guest.Job wants it.
+func buildTools(t *testing.T) map[string]string {
+	files := make(map[string]string)
+	for version := range strings.SplitSeq(guest.Containerd24.Version+","+os.Getenv("OCI_APPARMOR_CONTAINERDS"), ",") {
+		if version != "" {
+			tool := guest.Containerd24
+			tool.Version = version
+			dir, err := tool.Build(t.Context(), os.Stderr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files["/usr/local/containerd-"+version] = dir
+		}
+	}
+	if dir, err := guest.Nerdctl.Build(t.Context(), os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "not shown: nerdctl:", err)
+	} else {
+		files["/usr/local/nerdctl"] = dir
 	}
 	return files
 }

@@ -36,8 +36,11 @@ var Shim24 = Tool{
 	Tags:     "no_grpc",
 }
 
-// Build gives a directory with the tool's programs, static ones for linux/amd64: from the cache, or built by go install, which takes a minute or two.
-// It does not depend on the module that is built here, nor on the flags that this is built with.
+// Nerdctl is Docker's command line for containerd: the last version that builds without replacements of modules.
+var Nerdctl = Tool{Module: "github.com/containerd/nerdctl/v2", Version: "v2.0.4", Packages: []string{"cmd/nerdctl"}}
+
+// Build gives a directory with the tool's programs, static ones for linux/amd64: from the cache, or built in a module of their own, which takes a minute
+// or two. It does not depend on the module that is built here, nor on the flags that this is built with.
 func (tool Tool) Build(ctx context.Context, progress io.Writer) (dir string, err error) {
 	name := filepath.Base(tool.Packages[0]) + "-" + tool.Version
 	defer func() {
@@ -72,14 +75,23 @@ func (tool Tool) Build(ctx context.Context, progress io.Writer) (dir string, err
 		return "", err
 	}
 	defer os.RemoveAll(half)
-	args := []string{"install", "-ldflags", "-s -w", "-tags", tool.Tags}
+	module, err := os.MkdirTemp(cache, "module-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(module)
+	// go install PACKAGE@VERSION would ask for the list of the module's versions, which not every mirror has.
+	err = os.WriteFile(filepath.Join(module, "go.mod"), fmt.Appendf(nil, "module tool\n\ngo 1.25\n\nrequire %s %s\n", tool.Module, tool.Version), 0o644)
+	if err != nil {
+		return "", err
+	}
+	args := []string{"build", "-mod=mod", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-tags", tool.Tags, "-o", half + "/"}
 	for _, p := range tool.Packages {
-		args = append(args, tool.Module+"/"+p+"@"+tool.Version)
+		args = append(args, tool.Module+"/"+p)
 	}
 	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = half // outside of any module
-	// GOFLAGS is set, since where it is empty go takes those that go env -w has kept.
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=-trimpath", "GOWORK=off", "GOBIN="+half)
+	cmd.Dir = module
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=", "GOWORK=off")
 	if err := run(cmd); err != nil {
 		return "", err
 	}

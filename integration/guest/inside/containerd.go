@@ -24,11 +24,15 @@ type ContainerdVersion struct {
 	Bin  string // directory of containerd, ctr and containerd-shim-runc-v2
 }
 
-// Containerds gives the containerds of this guest: Debian's, and in one guest the present one.
+// Containerds gives the containerds of this guest: Debian's, and in one guest the present one, which comes last.
 func Containerds(t testing.TB) []ContainerdVersion {
 	t.Helper()
 	var found []ContainerdVersion
-	for _, bin := range []string{"/usr/bin", "/usr/local/containerd-2.4/bin"} {
+	built, err := filepath.Glob("/usr/local/containerd-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bin := range append([]string{"/usr/bin"}, built...) {
 		if _, err := os.Stat(filepath.Join(bin, "containerd")); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

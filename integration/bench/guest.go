@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,6 +19,9 @@ import (
 
 const apparmorfs = securityfs + "/apparmor"
 
+// work is a directory of the guest for what is measured there.
+const work = "/tmp/bench"
+
 // inGuest measures with a real kernel. The guest is ours alone, so nothing is put back.
 func inGuest(bin string) error {
 	ctx := context.Background()
@@ -29,7 +33,7 @@ func inGuest(bin string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(etc, 0o700); err != nil {
+	if err := errors.Join(os.MkdirAll(work, 0o755), os.MkdirAll(etc, 0o700)); err != nil {
 		return err
 	}
 	if err := os.WriteFile(etc+"/policy.yaml", []byte(policyFile), 0o600); err != nil {
@@ -51,8 +55,7 @@ func inGuest(bin string) error {
 
 // starts times whole starts: bare, through the wrapper, and with a hook that runs the parser, as people do today.
 func starts(bin string) error {
-	const dir = "/tmp/bench"
-	asked, named, hooked := dir+"/asked", dir+"/named", dir+"/hooked"
+	const asked, named, hooked = work + "/asked", work + "/named", work + "/hooked"
 	for _, b := range []string{asked, named, hooked} {
 		if err := bundle(b, filepath.Join(bin, "runc-empty")); err != nil {
 			return err
@@ -79,7 +82,7 @@ func starts(bin string) error {
 	if err := writeSpec(named, spec); err != nil {
 		return err
 	}
-	path := dir + "/docker-default"
+	const path = work + "/docker-default"
 	source, err := profile.Template("docker-default", "docker-default", profile.Node{})
 	if err != nil {
 		return err
@@ -143,7 +146,7 @@ func loads(ctx context.Context, compiler *profile.Compiler) error {
 	if err != nil {
 		return err
 	}
-	path := "/tmp/bench/" + name
+	const path = work + "/" + name
 	if err := os.WriteFile(path, text(0), 0o644); err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ import (
 // the spec that containerd wrote.
 func statuses(bin string) error {
 	const containers = 500
-	const asked, model, records = "/tmp/bench/status", "model", "/run/oci-apparmor/containers"
+	const asked, model, records = work + "/status", "model", "/run/oci-apparmor/containers"
 	if err := manyProfiles(2000); err != nil {
 		return err
 	}
@@ -179,8 +179,8 @@ func manyProfiles(n int) error {
 	if text.Len() == 0 {
 		return nil
 	}
-	path := "/tmp/bench/many" + strconv.Itoa(n)
-	if err := errors.Join(os.MkdirAll("/tmp/bench", 0o755), os.WriteFile(path, []byte(text.String()), 0o644)); err != nil {
+	path := work + "/many" + strconv.Itoa(n)
+	if err := os.WriteFile(path, []byte(text.String()), 0o644); err != nil {
 		return err
 	}
 	return quiet("apparmor_parser", "-r", "-K", path)

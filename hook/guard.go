@@ -23,7 +23,7 @@ func (h *Host) Guard(ctx context.Context, w Wiring, id, bundle string) (Outcome,
 		return Outcome{}, err
 	}
 	if d.Keep {
-		warning, err := h.keep(ctx, gen, spec.choice)
+		_, warning, err := h.keep(ctx, gen, spec.choice)
 		return Outcome{Decision: d, Warning: join(d.Warning, warning)}, err
 	}
 	if !policy.SameLabel(spec.choice, d.Label) {

@@ -117,23 +117,26 @@ func demands(err error) error {
 
 // keep is for a container whose engine's choice is left as it is. Where profiles of ours are in that and the kernel has
 // none of that name, they are loaded: the container could not start. It is a stack where an earlier start of the same
-// bundle has written one. What is loaded with other content is not ours to change, but it is said.
-func (h *Host) keep(ctx context.Context, gen *store.Generation, choice string) (warning string, err error) {
+// bundle has written one. What is loaded with other content is not ours to change, but it is said. held are those that
+// have our content.
+func (h *Host) keep(ctx context.Context, gen *store.Generation, choice string) (held []RecordProfile, warning string, err error) {
 	for name := range strings.SplitSeq(choice, "//&") {
 		p, ok := gen.Index.Profile(name)
 		if !ok {
 			continue
 		}
-		said, err := h.keepLoaded(ctx, gen, p)
+		dir, said, err := h.keepLoaded(ctx, gen, p)
 		if err != nil {
-			return "", err
+			return nil, "", err
 		}
-		warning = join(warning, said)
+		if warning = join(warning, said); dir != "" {
+			held = append(held, RecordProfile{Name: p.Name, Dir: dir, Compiled: p.Compiled})
+		}
 	}
-	return warning, nil
+	return held, warning, nil
 }
 
-func (h *Host) keepLoaded(ctx context.Context, gen *store.Generation, p policy.Profile) (warning string, err error) {
+func (h *Host) keepLoaded(ctx context.Context, gen *store.Generation, p policy.Profile) (dir, warning string, err error) {
 	loaded, err := h.Kernel.Ensure(ctx, []kernel.Profile{{
 		Name:       p.Name,
 		Compiled:   p.Compiled,
@@ -142,14 +145,14 @@ func (h *Host) keepLoaded(ctx context.Context, gen *store.Generation, p policy.P
 		Blob:       func() ([]byte, error) { return gen.Blob(p) },
 	}})
 	if errors.Is(err, kernel.ErrDrift) {
-		return "the engine chose profile " + p.Name + ", and the kernel has other content under that name than the policy", nil
+		return "", "the engine chose profile " + p.Name + ", and the kernel has other content under that name than the policy", nil
 	}
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	warning = loaded[0].Warning
 	if err := h.Kernel.Enforced(p.Compiled); err != nil {
 		warning = join(warning, "the engine chose profile "+p.Name+", and "+err.Error())
 	}
-	return warning, nil
+	return loaded[0].Dir, warning, nil
 }

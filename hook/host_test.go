@@ -222,6 +222,12 @@ func TestKeptContainerIsNotTouched(t *testing.T) {
 		t.Error("the missing profile that the engine chose was not loaded")
 	}
 
+	n.machine.Remove(t, "work") // between create and start
+	if _, ours, err := n.Start(t.Context(), n.wiring, "kept"); !ours || err == nil || !strings.Contains(err.Error(), "profile work was removed") {
+		t.Errorf("started after its profile was removed: %v, %v", ours, err)
+	}
+	n.Forget(n.wiring, "kept")
+
 	// So are those of a stack, which an earlier start of the same bundle has written.
 	if out, err = n.Prepare(t.Context(), n.wiring, "kept", bundle(t, "", "base//&theirs//&web")); err != nil {
 		t.Fatal(err)
@@ -583,6 +589,7 @@ func TestRecordIsReadAsItWasWritten(t *testing.T) {
 	r := Record{
 		ID: "c\"1", Root: "/run/runc", Engine: "cri-o", Bundle: "/b\xff", Created: time.Unix(1700000000, 0).UTC(), PID: 7,
 		Started: "123", Generation: 1 << 60, Policy: "work", Reason: "because\n", Label: "base//&work",
+		Names: Names{Namespace: "shop", Pod: "shop-1", Container: "web\n", Image: "example.org/web:1", Sandbox: true},
 		Profiles: []RecordProfile{
 			{Name: "base", Dir: "base.1", Compiled: []profile.Compiled{{Name: "base", SHA1: [20]byte{1}, SHA256: [32]byte{2}}}},
 			{Name: "work", Dir: "work.2", Compiled: []profile.Compiled{{Name: "work"}, {Name: "work//x", SHA1: [20]byte{3}, Mode: profile.Complain}}},

@@ -13,8 +13,9 @@ import (
 )
 
 // Start checks a created container before its process runs: its profile must have been in the kernel without a break,
-// since a removed one leaves the process unconfined even if it is loaded again, and it must have our content. It gives
-// ours=false for a container whose label is not by our policy, or of which nothing is remembered.
+// since a removed one leaves the process unconfined even if it is loaded again, and it must have our content. That goes
+// also for a profile of ours that is the engine's choice and was kept, but for its content. It gives ours=false for a
+// container whose label is not by our policy, or of which nothing is remembered.
 func (h *Host) Start(ctx context.Context, w Wiring, id string) (warning string, ours bool, err error) {
 	r, err := h.Recall(w, id)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -24,9 +25,6 @@ func (h *Host) Start(ctx context.Context, w Wiring, id string) (warning string, 
 	if err != nil {
 		return "", true, err
 	}
-	if r.Label == "" {
-		return "", false, nil
-	}
 	removed, err := h.removed(r)
 	if err != nil {
 		return "", true, err
@@ -34,6 +32,9 @@ func (h *Host) Start(ctx context.Context, w Wiring, id string) (warning string, 
 	if removed != "" {
 		return "", true, fmt.Errorf("profile %s was removed from the kernel after the container was created: its process would "+
 			"run unconfined, also if the profile is loaded again; delete the container and create it anew", removed)
+	}
+	if r.Label == "" {
+		return "", false, nil
 	}
 	warning, err = h.verify(ctx, r)
 	return warning, true, err

@@ -71,8 +71,8 @@ func (h *Host) decideAndEnsure(ctx context.Context, facts policy.Facts) (Outcome
 		return Outcome{}, nil, nil, err
 	}
 	if d.Keep {
-		warning, err := h.keep(ctx, gen, facts.EngineChoice)
-		return Outcome{Decision: d, Warning: join(d.Warning, warning)}, gen, nil, err
+		held, warning, err := h.keep(ctx, gen, facts.EngineChoice)
+		return Outcome{Decision: d, Warning: join(d.Warning, warning)}, gen, held, err
 	}
 	held, warnings, err := h.ensure(ctx, gen, d.Profiles)
 	if err != nil {

@@ -32,7 +32,7 @@ type Record struct {
 	Policy     string
 	Reason     string
 	Label      string          // empty where the engine's choice was kept
-	Profiles   []RecordProfile // of the label, as the kernel held them at create
+	Profiles   []RecordProfile // of the label, or those of ours in the choice that was kept, as the kernel held them at create
 }
 
 // Names are what the engine said of a container, by which people know it: see policy.Facts. They are empty where it said

@@ -136,14 +136,14 @@ func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.
 		return nil, err
 	}
 	var warning string
+	var ours bool
 	if r.ExecID == "" {
-		var ours bool
-		if warning, ours, err = s.host.Start(ctx, c.wiring, r.ID); err == nil && !ours && c.label != "" {
-			err = fmt.Errorf("what was remembered of it in /run/oci-apparmor is lost, so that nothing proves that its profile %s "+
-				"stayed in the kernel since it was created: delete the container and create it anew", c.label)
-		}
+		warning, ours, err = s.host.Start(ctx, c.wiring, r.ID)
 	} else {
-		_, warning, _, err = s.host.Exec(ctx, c.wiring, r.ID)
+		_, warning, ours, err = s.host.Exec(ctx, c.wiring, r.ID)
+	}
+	if err == nil && !ours && c.label != "" {
+		err = lost(c.label)
 	}
 	if err != nil {
 		return nil, refusal("start", r.ID, err)
@@ -159,11 +159,11 @@ func (s *service) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emp
 		return nil, err
 	}
 	label, _, ours, err := s.host.Exec(ctx, c.wiring, r.ID) // Start will say the warning
+	if err == nil && !ours && c.label != "" {
+		err = lost(c.label)
+	}
 	if err != nil {
 		return nil, refusal("exec", r.ID, err)
-	}
-	if !ours && c.label != "" { // its record was lost
-		label, ours = c.label, true
 	}
 	if ours {
 		spec, err := hook.SetProcessProfile(r.GetSpec().GetValue(), label)
@@ -173,6 +173,12 @@ func (s *service) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emp
 		r.Spec = &anypb.Any{TypeUrl: r.GetSpec().GetTypeUrl(), Value: spec}
 	}
 	return s.TTRPCTaskService.Exec(ctx, r)
+}
+
+// lost is for a container whose record is gone, and whose process does not show what was in it.
+func lost(label string) error {
+	return fmt.Errorf("what was remembered of it in /run/oci-apparmor is lost, so that nothing proves that its profile %s "+
+		"stayed in the kernel since it was created: delete the container and create it anew", label)
 }
 
 // Delete deletes a container, or a process that Exec added to it.

@@ -255,31 +255,21 @@ func TestExecThatOvertakesCreateIsConfined(t *testing.T) {
 	}
 }
 
-func TestExecInAContainerWhoseRecordIsLostIsConfined(t *testing.T) {
+func TestContainerWhoseRecordIsLostIsRefused(t *testing.T) {
 	n := &node{label: "web"}
 	s, inner, ctx, dir := serve(t, n)
 	if _, err := s.Create(ctx, &taskv3.CreateTaskRequest{ID: "c", Bundle: dir}); err != nil {
 		t.Fatal(err)
 	}
-	n.label = "" // so Exec says that it is none of ours
-	if _, err := s.Exec(ctx, &taskv3.ExecProcessRequest{ID: "c", Spec: &anypb.Any{Value: []byte("{}")}}); err != nil {
-		t.Fatal(err)
-	}
-	if want := `{"apparmorProfile":"web"}`; inner.spec != want {
-		t.Errorf("runc gets the process %s, want %s", inner.spec, want)
-	}
-}
-
-func TestStartOfAContainerWhoseRecordIsLostIsRefused(t *testing.T) {
-	n := &node{label: "web"}
-	s, inner, ctx, dir := serve(t, n)
-	if _, err := s.Create(ctx, &taskv3.CreateTaskRequest{ID: "c", Bundle: dir}); err != nil {
-		t.Fatal(err)
-	}
-	n.label = "" // so Start says that it is none of ours
-	_, err := s.Start(ctx, &taskv3.StartRequest{ID: "c"})
-	if err == nil || !strings.Contains(err.Error(), "oci-apparmor: start of container c: ") || !strings.Contains(err.Error(), "lost") {
-		t.Errorf("gave %v", err)
+	n.label = "" // so Start and Exec say that it is none of ours
+	_, started := s.Start(ctx, &taskv3.StartRequest{ID: "c"})
+	_, added := s.Exec(ctx, &taskv3.ExecProcessRequest{ID: "c", Spec: &anypb.Any{Value: []byte("{}")}})
+	_, executed := s.Start(ctx, &taskv3.StartRequest{ID: "c", ExecID: "e"})
+	for what, err := range map[string]error{"start": started, "exec": added, "start ": executed} {
+		if err == nil || !strings.Contains(err.Error(), "oci-apparmor: "+strings.TrimSpace(what)+" of container c: ") ||
+			!strings.Contains(err.Error(), "lost") {
+			t.Errorf("%s gave %v", what, err)
+		}
 	}
 	wantCalls(t, "runc", inner.calls, "create c")
 }

@@ -92,6 +92,10 @@ const (
 	EngineOther      = "" // runc by hand, ctr, anything whose annotations prove nothing
 )
 
+// TellsPods tells whether an engine says of its containers, in a place that a workload cannot write, which namespace, pod
+// and image they are of.
+func TellsPods(engine string) bool { return engine == EngineContainerd || engine == EngineCRIO }
+
 // Facts is what is known of a container. Everything but Request comes from places that a workload cannot write.
 type Facts struct {
 	Engine     string

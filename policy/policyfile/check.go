@@ -3,6 +3,7 @@ package policyfile
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
@@ -139,6 +140,11 @@ func (c *checker) rule(r *rule) {
 			c.errs.add(r.floor.place, "policy %.64q, which this rule gives, keeps the engine's choice, on which nothing can "+
 				"be stacked: leave the floor out, or give that policy by a rule of its own", at.value)
 		}
+	}
+	if len(r.From) > 0 && len(r.Namespace)+len(r.Pod)+len(r.Image) > 0 && !slices.ContainsFunc(r.From, policy.TellsPods) {
+		r.faulty = true
+		c.errs.add(r.place, "this rule never fits: only containers of %s and %s carry a namespace, a pod and an image that can be "+
+			"trusted, and it is for those of %s", policy.EngineContainerd, policy.EngineCRIO, strings.Join(r.From, " and "))
 	}
 	c.floor(r.floor, "a rule")
 	for _, at := range r.engine {

@@ -207,10 +207,13 @@ func readProfilesOnly(dir string) (*policy.Policy, error) {
 	return result, nil
 }
 
-// example is the smallest policy that is worth having: every container is confined like one of Docker's.
+// example is the smallest policy that is worth having: every container is confined like one of Docker's. The profile has
+// a name of its own, since Docker loads docker-default itself.
 const example = `version: 1
+profiles: {node-baseline: {template: docker-default}}
+policies: {base: {profile: node-baseline}}
 assign:
-  - policy: baseline
+  - policy: base
 `
 
 // readText reads a profile's text. A relative path is one of the configuration directory, and stays in it.

@@ -496,7 +496,7 @@ func TestTenThousandRules(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a second")
 	}
-	for _, rule := range []string{"from: docker, image: registry.example.org/team-%d/app", "image: team-%d/*"} {
+	for _, rule := range []string{"from: cri-o, image: registry.example.org/team-%d/app", "image: team-%d/*"} {
 		start := time.Now()
 		p, err := parseOne(manyRules(10000, rule))
 		if err != nil || len(p.Assignments) != 10000 {

@@ -69,18 +69,18 @@ func TestEngineChoice(t *testing.T) {
 			"keep: asked for by annotation oci-apparmor/policy, allowed by the rule for container strict (p line 2); " +
 				"the engine's choice stays as it is (unconfined)", ""},
 		{"listed", "lenient", "web", "", "web", Stands, false,
-			"bare: assigned by the rule for container lenient (p line 4), which lists the engine's choice web", ""},
+			"bare: assigned by the rule for container lenient (p line 4), which lists the engine's choice web: it stands in the profile's place", ""},
 		{"listed, by hand", "lenient", "by-hand", "", "by-hand", Stands, true,
-			"bare: assigned by the rule for container lenient (p line 4), which lists the engine's choice by-hand; " +
+			"bare: assigned by the rule for container lenient (p line 4), which lists the engine's choice by-hand: it stands in the profile's place; " +
 				"by-hand is not the policy's, so what it allows is not proven", ""},
 		{"listed, on all floors", "floored", "by-hand", "", "app-base//&by-hand//&node-base", Stands, true,
-			"app: assigned by the rule for container floored (p line 3), which lists the engine's choice by-hand; " +
+			"app: assigned by the rule for container floored (p line 3), which lists the engine's choice by-hand: it stands in the profile's place; " +
 				"stacked on node-base and app-base; by-hand is not the policy's, so what it allows is not proven", ""},
 		{"listed, and a floor itself", "floored", "node-base", "", "app-base//&node-base", Stands, false,
-			"app: assigned by the rule for container floored (p line 3), which lists the engine's choice node-base", ""},
+			"app: assigned by the rule for container floored (p line 3), which lists the engine's choice node-base: it stands in the profile's place", ""},
 		{"what an earlier start left in config.json", "floored", "app-base//&by-hand//&node-base", "",
 			"app-base//&by-hand//&node-base", Stands, true,
-			"app: assigned by the rule for container floored (p line 3), which lists the engine's choice by-hand; " +
+			"app: assigned by the rule for container floored (p line 3), which lists the engine's choice by-hand: it stands in the profile's place; " +
 				"stacked on node-base and app-base; by-hand is not the policy's, so what it allows is not proven", ""},
 		{"what an earlier start left there of the policy", "floored", "app//&app-base//&node-base", "",
 			"app//&app-base//&node-base", Stands, false,
@@ -90,7 +90,7 @@ func TestEngineChoice(t *testing.T) {
 				"this goes before the engine's choice (by-hand)", ""},
 		{"a request that is refused does not", "lenient", "by-hand", "app", "by-hand", Stands, true,
 			"bare: assigned by the rule for container lenient (p line 4), its request being refused, which lists the engine's " +
-				"choice by-hand; by-hand is not the policy's, so what it allows is not proven",
+				"choice by-hand: it stands in the profile's place; by-hand is not the policy's, so what it allows is not proven",
 			`policy "app", asked for by annotation oci-apparmor/policy, is not allowed here: the rule for container lenient ` +
 				`(p line 4) allows bare and web; ask for one of these, remove the annotation, or have app added to the rule's ` +
 				`"request" list; it gets the assigned policy bare instead`},

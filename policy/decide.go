@@ -108,6 +108,9 @@ func (x Index) decision(f Facts, r rule, entry int, granted bool, why, warning s
 	if name, ok := r.listed(f.EngineChoice, floors); ok && !granted {
 		d.Choice = Stands
 		why += ", which lists the engine's choice " + word(name)
+		if i, ok := x.profileIndex(name); !ok || i != e.profile {
+			why += ": it stands in the profile's place"
+		}
 		err = add(x.chosen(name))
 	} else {
 		err = add(x.profile(e.profile))

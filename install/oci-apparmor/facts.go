@@ -30,6 +30,13 @@ func (q *question) facts() (policy.Facts, error) {
 		return policy.Facts{}, &failure{usage, fmt.Errorf("--engine %q: it is one of %s", q.engine,
 			strings.Join(engines, ", "))}
 	}
+	switch word, _, _ := strings.Cut(strings.ToLower(q.choice), "/"); word {
+	case "runtimedefault", "runtime", "localhost":
+		return policy.Facts{}, &failure{usage, fmt.Errorf("--engine-choice %q: it takes a profile by its name in the kernel, "+
+			"or unconfined; for Kubernetes' RuntimeDefault leave it out", q.choice)}
+	case "unconfined":
+		q.choice = word
+	}
 	if q.bundle != "" {
 		return q.bundleFacts(w)
 	}
@@ -52,28 +59,25 @@ func (q *question) facts() (policy.Facts, error) {
 	if err != nil {
 		return policy.Facts{}, &failure{usage, err}
 	}
-	given := map[*string]string{&f.Container: q.container}
-	if q.engine == "" && q.root == "" || tells(f.Engine) { // or else a start would not know them
-		given[&f.Namespace], given[&f.Pod], given[&f.Image] = q.namespace, q.pod, q.image
-	}
-	for to, flag := range given {
-		if flag != "" {
-			*to = flag
+	if q.engine == "" && q.root == "" || policy.TellsPods(f.Engine) { // or else a start would not know them
+		if f.Sandbox = f.Sandbox || q.sandbox; f.Sandbox {
+			f.Container, f.Image, q.container, q.image = "", "", "", "" // as hook.Identify has it
+		}
+		for to, flag := range map[*string]string{
+			&f.Namespace: q.namespace, &f.Pod: q.pod, &f.Container: q.container, &f.Image: q.image,
+		} {
+			if flag != "" {
+				*to = flag
+			}
 		}
 	}
 	f.EngineChoice = q.choice
 	f.Privileged = q.privileged
-	f.Sandbox = f.Sandbox || q.sandbox
 	f.Request, f.RequestKey = policy.Requested(func(key string) (string, bool) {
 		v, ok := annotations[key]
 		return v, ok
 	}, f.Container)
 	return f, nil
-}
-
-// tells tells whether an engine says of its containers which pod and image they are of, so that it can be trusted.
-func tells(engine string) bool {
-	return engine == policy.EngineContainerd || engine == policy.EngineCRIO
 }
 
 func (q *question) bundleFacts(w hook.Wiring) (policy.Facts, error) {
@@ -138,22 +142,27 @@ func (q *question) warnings(f policy.Facts) []string {
 
 	var given []string
 	for _, flag := range []struct{ name, value string }{
-		{"namespace", q.namespace}, {"pod", q.pod}, {"image", q.image},
+		{"namespace", q.namespace}, {"pod", q.pod}, {"container's name", q.container}, {"image", q.image},
 	} {
 		if flag.value != "" {
 			given = append(given, flag.name)
 		}
 	}
-	if len(given) > 0 && !tells(f.Engine) {
-		whose := "of " + f.Engine
-		switch {
-		case q.engine == "other":
-			whose = "of other engines"
-		case f.Engine == policy.EngineOther:
-			whose = "of no engine that --engine or --root names"
+	if q.sandbox {
+		given = append(given, "mark of a sandbox")
+	}
+	if len(given) > 0 && !policy.TellsPods(f.Engine) {
+		whose := f.Engine
+		if f.Engine == policy.EngineOther {
+			whose = "other engines"
 		}
-		list = append(list, fmt.Sprintf("containers %s carry no %s that can be trusted: a rule for that never fits them",
-			whose, strings.Join(given, " and no ")))
+		said := fmt.Sprintf("containers of %s carry no %s that can be trusted: a rule for that never fits them", whose,
+			strings.Join(given, " and no "))
+		if q.engine == "" && q.root == "" {
+			said = fmt.Sprintf("this is for an engine that tells the %s, as only containerd and cri-o do: say which by --engine",
+				strings.Join(given, " and the "))
+		}
+		list = append(list, said)
 	}
 	return list
 }

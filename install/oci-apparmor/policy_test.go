@@ -185,6 +185,9 @@ func TestExplain(t *testing.T) {
 	m.run("policy", "explain", "--engine", "docker", "--namespace", "kube-system", "--image", "docker.io/library/nginx:1",
 		"--annotation", "oci-apparmor/Policy=web")
 
+	m.run("policy", "explain", "--engine", "docker", "--container", "web", "--sandbox")
+	m.run("policy", "explain", "--engine", "containerd", "--sandbox", "--container", "web", "--image", "docker.io/library/nginx:1")
+
 	m.note("what may not be asked for")
 	m.run("policy", "explain", "--annotation", "oci-apparmor/policy=unconfined")
 	m.run("policy", "explain", "--annotation", "oci-apparmor/policy=a\n\x1b[31m")
@@ -417,6 +420,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{"policy", "apply", "--store"},
 		{"policy", "explain", "--annotation", "oci-apparmor/policy"},
 		{"policy", "explain", "--engine", "lxc"},
+		{"policy", "explain", "--engine-choice", "RuntimeDefault"},
 		{"policy", "explain", "--pid", "x"},
 		{"policy", "explain", "--pid", "-1"},
 		{"policy", "explain", "--bundle", ".", "--namespace", "a"},

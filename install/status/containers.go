@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -212,8 +213,8 @@ func place(k *kernel.Kernel, proc string, all []Container, tasks []kernel.Task) 
 	}
 	groups := readGroups(k, all, byInit, tasks)
 	byGroup := make(map[string]int)
-	for pid, i := range byInit {
-		if group := own(groups[pid], all[i].ID); group != "" {
+	for i := range all {
+		if group := own(groups[all[i].PID], all[i].ID); group != "" {
 			byGroup[group] = i
 		}
 	}
@@ -269,12 +270,8 @@ func readGroups(k *kernel.Kernel, all []Container, byInit map[int]int, tasks []k
 	named := make(map[string]bool)
 	for _, group := range groups {
 		for part := range strings.SplitSeq(group, "/") {
-			part = strings.TrimSuffix(part, ".scope")
-			named[part] = true
-			for i, c := range part {
-				if c == '-' || c == ':' { // see own
-					named[part[i+1:]] = true
-				}
+			for id := range idsIn(part) {
+				named[id] = true
 			}
 		}
 	}
@@ -330,19 +327,32 @@ func namespace(proc, pid string) string {
 	return ns
 }
 
-// own gives the control group that was made for a container: the part of its first process's that ends with the
+// own gives the control group that was made for a container: that part of its first process's whose name ends with the
 // container's id, as "/docker/ID", "docker-ID.scope", "cri-containerd:ID". Empty where none does.
 func own(group, id string) string {
 	at := 0
 	for part := range strings.SplitSeq(group, "/") {
-		name := strings.TrimSuffix(part, ".scope")
-		before, ok := strings.CutSuffix(name, id)
-		if at += len(part); ok && (before == "" || strings.HasSuffix(before, "-") || strings.HasSuffix(before, ":")) {
-			return group[:at]
+		at += len(part)
+		for of := range idsIn(part) {
+			if of == id {
+				return group[:at]
+			}
 		}
 		at += len("/")
 	}
 	return ""
+}
+
+// idsIn gives the ids of containers that a part of a control group's path may be made for: all of it, and what follows an
+// engine's name in it.
+func idsIn(part string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for name, more := strings.TrimSuffix(part, ".scope"), true; more && yield(name); {
+			at := strings.IndexAny(name, "-:")
+			more = at >= 0
+			name = name[at+1:]
+		}
+	}
 }
 
 // above finds a control group, or the next one above it, in a map.

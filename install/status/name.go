@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 )
@@ -34,7 +36,7 @@ func (n *Node) name(c *Container) {
 // nameByAnnotations takes what the engine wrote into the container's spec, by keys that no workload can set: as Prepare
 // remembered it, or else from the spec.
 func (n *Node) nameByAnnotations(c *Container) {
-	if r := c.record; r != nil && r.Engine == c.Engine {
+	if r := c.record; r != nil && r.Engine == c.Engine && r.Names != (hook.Names{}) {
 		c.take(r.Names)
 		return
 	}
@@ -79,19 +81,17 @@ func (n *Node) bundles(c *Container) []string {
 	}
 }
 
-// maxSpec bounds the specs that are read, in bytes.
-const maxSpec = 16 << 20
-
 // readSpec reads a spec, which is an engine's file in an engine's directory.
 func readSpec(path string) ([]byte, error) {
-	info, err := os.Stat(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() || info.Size() > maxSpec {
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is no spec", path)
 	}
-	return os.ReadFile(path)
+	return hook.ReadSpec(f)
 }
 
 // nameByStorage names the containers of Podman and CRI-O as their common list of containers does.

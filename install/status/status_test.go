@@ -110,12 +110,15 @@ func (m *machine) runtime(root, id string, pid int) {
 }
 
 // prepare lets oci-apparmor decide about a container.
-func (m *machine) prepare(root, id string) {
+func (m *machine) prepare(root, id string) { m.t.Helper(); m.prepareBy("", root, id, "{}") }
+
+// prepareBy prepares one with annotations, which are JSON, by way of an engine.
+func (m *machine) prepareBy(engine, root, id, annotations string) {
 	m.t.Helper()
 	bundle := fmt.Sprintf("bundles/%s", id)
-	m.write(bundle+"/config.json", `{"ociVersion": "1.0.2", "process": {"args": ["true"]}}`)
-	_, err := m.Host.Prepare(context.Background(), hook.Wiring{Root: filepath.Join(m.Run, root)}, id, filepath.Join(m.dir, bundle))
-	if err != nil {
+	m.write(bundle+"/config.json", `{"ociVersion": "1.0.2", "process": {"args": ["true"]}, "annotations": `+annotations+`}`)
+	w := hook.Wiring{Engine: engine, Root: filepath.Join(m.Run, root)}
+	if _, err := m.Host.Prepare(context.Background(), w, id, filepath.Join(m.dir, bundle)); err != nil {
 		m.t.Fatal(err)
 	}
 }
@@ -252,6 +255,38 @@ func TestContainersAreJudged(t *testing.T) {
 				t.Errorf("processes %+v, want them confined %v", c.Processes, test.confined)
 			}
 		})
+	}
+}
+
+// What the engine said of a container at create is its name, whatever stands in its bundle later.
+func TestContainerIsNamedByItsRecord(t *testing.T) {
+	m := newMachine(t)
+	const root = "containerd/runc/k8s.io"
+	for id, annotations := range map[string]string{
+		"container": `{"io.kubernetes.cri.sandbox-namespace": "lab", "io.kubernetes.cri.sandbox-name": "front",
+			"io.kubernetes.cri.container-name": "web", "io.kubernetes.cri.image-name": "nginx:1", "io.kubernetes.cri.container-type": "container"}`,
+		"pause": `{"io.kubernetes.cri.sandbox-namespace": "lab", "io.kubernetes.cri.sandbox-name": "front",
+			"io.kubernetes.cri.container-type": "sandbox"}`,
+		"nameless": `{}`, // as one that was made before records had names
+	} {
+		m.prepareBy("containerd", root, id, annotations)
+		m.write("bundles/"+id+"/config.json", `{"process": {}, "annotations": {"io.kubernetes.cri.sandbox-name": "in-the-bundle"}}`)
+		m.runtime(root, id, 100+len(id))
+		m.process(100+len(id), "web (enforce)", "/kubepods/"+id, "pid:[2]")
+	}
+	type names struct {
+		namespace, pod, name, image string
+		sandbox                     bool
+	}
+	for id, want := range map[string]names{
+		"container": {"lab", "front", "web", "nginx:1", false},
+		"pause":     {"lab", "front", "", "", true},
+		"nameless":  {"", "in-the-bundle", "", "", false},
+	} {
+		c := m.container(id)
+		if got := (names{c.Namespace, c.Pod, c.Name, c.Image, c.Sandbox}); got != want {
+			t.Errorf("%s: %+v, want %+v", id, got, want)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -223,6 +224,9 @@ func podThatNamesAnothersShim(t *testing.T, engine *inside.CRI, arm inside.Arm) 
 
 // As of a pod with hostUsers: false. The engine looks at the runtime's features for it, which a shim tells, and wants it to have a network of its own.
 func podInUserNamespace(t *testing.T, engine *inside.CRI, arm inside.Arm) {
+	if _, err := os.Stat("/usr/lib/cni/ptp"); err != nil {
+		t.Skip("this guest has no containernetworking-plugins: ", err)
+	}
 	users := func(c *cri.PodSandboxConfig) {
 		ids := []*cri.IDMapping{{ContainerId: 0, HostId: mapped, Length: 65536}}
 		options := c.Linux.SecurityContext.NamespaceOptions

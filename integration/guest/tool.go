@@ -85,13 +85,14 @@ func (tool Tool) Build(ctx context.Context, progress io.Writer) (dir string, err
 	if err != nil {
 		return "", err
 	}
-	args := []string{"build", "-mod=mod", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-tags", tool.Tags, "-o", half + "/"}
+	args := []string{"build", "-mod=mod", "-buildvcs=false", "-ldflags", "-s -w", "-tags", tool.Tags, "-o", half + "/"}
 	for _, p := range tool.Packages {
 		args = append(args, tool.Module+"/"+p)
 	}
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = module
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=", "GOWORK=off")
+	// GOFLAGS is set, since where it is empty go takes those that go env -w has kept.
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=-trimpath", "GOWORK=off")
 	if err := run(cmd); err != nil {
 		return "", err
 	}

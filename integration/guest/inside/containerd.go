@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/guest"
 )
 
 // A ContainerdVersion is one of the containerds that a guest has.
@@ -32,7 +34,9 @@ func Containerds(t testing.TB) []ContainerdVersion {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, bin := range append([]string{"/usr/bin"}, built...) {
+	present := "/usr/local/containerd-" + guest.Containerd24.Version
+	built = slices.DeleteFunc(built, func(dir string) bool { return dir == present })
+	for _, bin := range slices.Concat([]string{"/usr/bin"}, built, []string{present}) {
 		if _, err := os.Stat(filepath.Join(bin, "containerd")); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

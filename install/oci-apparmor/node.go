@@ -104,7 +104,7 @@ func (n *node) newCompiler(ctx context.Context, file string) (c compiler, featur
 	}
 	if features, err = profile.ReadFeatures(n.kernel.Features()); err != nil {
 		return nil, nil, &failure{cannot, fmt.Errorf("%w; to compile for another machine, name a file of its kernel's "+
-			"features with --features, such as /etc/apparmor.d/abi/3.0", err)}
+			"features, such as /etc/apparmor.d/abi/3.0, with --features of policy check, policy apply or profile check", err)}
 	}
 	if c, err = n.compiler(features); err != nil {
 		return nil, nil, &failure{cannot, err}

@@ -179,3 +179,13 @@ func unwrapped(err error) error {
 	}
 	return err
 }
+
+// atLeastOne is for a command that takes one or more of something.
+func atLeastOne(what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return errors.New("name at least one " + what)
+		}
+		return nil
+	}
+}

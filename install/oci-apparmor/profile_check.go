@@ -28,7 +28,7 @@ The warnings come from reading rules of files, signals, ptrace and networks, wit
 all that a text includes; other rules are not judged. A text without a warning can
 still be wrong. The exit code is 1 where a text does not compile, and with
 --strict where there is a warning.`,
-		Args: cobra.MinimumNArgs(1),
+		Args: atLeastOne("file"),
 		RunE: action(func(cmd *cobra.Command, args []string) error { return n.profileCheck(cmd.Context(), o, args) }),
 	}
 	cmd.Flags().StringVar(&o.features, "features", "",

@@ -45,7 +45,7 @@ What is loaded is also written to a file in /etc/apparmor.d, unless it was read
 from one there, so that AppArmor's service loads it at boot and aa-remove-unknown
 leaves it alone, until it is unloaded. A profile that containers depend on belongs
 into the policy.`,
-		Args: cobra.MinimumNArgs(1),
+		Args: atLeastOne("file"),
 		RunE: action(func(cmd *cobra.Command, args []string) error { return n.loadFiles(cmd.Context(), o, args) }),
 	}
 	cmd.Flags().StringSliceVar(&o.names, "name", nil, "the `names` that the files must define, no more and no fewer")

@@ -37,7 +37,7 @@ Of several profiles, none is removed if one cannot be, and with --when-idle none
 before all are idle. A child goes with its profile, or alone by its whole name,
 PROFILE//CHILD. Profiles that somebody else has loaded are not removed without
 --foreign.`,
-		Args: cobra.MinimumNArgs(1),
+		Args: atLeastOne("profile"),
 		RunE: action(func(cmd *cobra.Command, args []string) error { return n.unloadNames(cmd.Context(), o, args) }),
 	}
 	cmd.Flags().BoolVar(&o.whenIdle, "when-idle", false, "wait until nothing uses any of them")

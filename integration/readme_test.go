@@ -1,11 +1,14 @@
 package integration
 
 import (
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -85,5 +88,52 @@ func showsSession(t *testing.T, heading, bundle string) {
 	}
 	if want != got {
 		t.Errorf("under %q the README shows\n%s", heading, want)
+	}
+}
+
+// The commands under "Use it", but for those that install the programs and a unit, give the label that stands above them.
+func TestReadmeTellsHowToUseIt(t *testing.T) {
+	dir := noPolicy(t)
+	_, section, _ := strings.Cut(read(t, "README.md"), "\n## Use it\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	blocks := strings.Split(section, "\n```sh\n")
+	if len(blocks) != 3 {
+		t.Fatalf("there are %d blocks of commands under \"Use it\", want 2", len(blocks)-1)
+	}
+	const label = "node-baseline//&web (enforce)"
+	if !strings.Contains(section, "`"+label+"`") {
+		t.Errorf("the label %s is not under \"Use it\"", label)
+	}
+	for i, block := range blocks[1:] {
+		commands, _, _ := strings.Cut(block, "\n```")
+		var script strings.Builder
+		for line := range strings.Lines(commands + "\n") {
+			if !strings.HasPrefix(line, "make install ") && !strings.HasPrefix(line, "systemctl ") {
+				script.WriteString(line)
+			}
+		}
+		master, slave := terminal(t) // as the container's shell wants it
+		cmd := exec.Command("sh", "-e", "-c", script.String())
+		cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, slave, slave, slave
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		slave.Close()
+		var said strings.Builder
+		if i == 1 {
+			fmt.Fprint(master, "cat /proc/self/attr/current\nexit\n")
+		}
+		io.Copy(&said, master) // until the last of them has closed the terminal
+		err := cmd.Wait()
+		want := []string{"generation 1 is in force", "label     node-baseline//&web"}
+		if i == 1 {
+			want = []string{label}
+		}
+		for _, w := range want {
+			if err != nil || !strings.Contains(said.String(), w) {
+				t.Errorf("block %d: %v; it printed\n%s\nwant %q", i+1, err, &said, w)
+			}
+		}
 	}
 }

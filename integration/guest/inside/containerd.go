@@ -186,11 +186,18 @@ func StartContainerd(t testing.TB, v ContainerdVersion, config ContainerdConfig)
 	c.env = append(os.Environ(), "PATH="+links+":"+v.Bin+":"+os.Getenv("PATH"))
 	c.env = append(c.env, config.Env...)
 
-	// All versions read the second version of the file.
-	text := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\n", ContainerdRoot, ContainerdState)
-	if !config.CRI {
-		text += "disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"
+	// All versions read the second version of the file. From 2.0 on the main one is of the third version in many places, and imports others.
+	version, imported := 2, config.CRI && !strings.HasPrefix(v.Name, "1.")
+	handlers := filepath.Join(c.dir, "conf.d", "cri.toml")
+	var text string
+	switch {
+	case imported:
+		version = 3
+		text = fmt.Sprintf("imports = [%q]\n", filepath.Dir(handlers)+"/*.toml")
+	case !config.CRI:
+		text = "disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"
 	}
+	text = fmt.Sprintf("version = %d\nroot = %q\nstate = %q\n", version, ContainerdRoot, ContainerdState) + text
 	text += fmt.Sprintf("[grpc]\naddress = %q\n", c.Socket)
 	// It kills the shim that cleans up after a dead one in five seconds, which emulation may take.
 	text += "[timeouts]\n"
@@ -198,10 +205,21 @@ func StartContainerd(t testing.TB, v ContainerdVersion, config ContainerdConfig)
 		text += fmt.Sprintf("\"io.containerd.timeout.%s\" = \"60s\"\n", name)
 	}
 	if config.CRI {
-		text += fmt.Sprintf("[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = %q\n%s\n", PauseImage, config.Lines)
-		text += "[plugins.\"io.containerd.grpc.v1.cri\".containerd]\ndefault_runtime_name = \"stock\"\n"
+		cri := fmt.Sprintf("[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = %q\n%s\n", PauseImage, config.Lines)
+		cri += "[plugins.\"io.containerd.grpc.v1.cri\".containerd]\ndefault_runtime_name = \"stock\"\n"
 		for _, a := range Arms {
-			text += a.Handler()
+			cri += a.Handler()
+		}
+		if imported {
+			err := os.Mkdir(filepath.Dir(handlers), 0o755)
+			if err == nil {
+				err = os.WriteFile(handlers, []byte("version = 2\n"+cri), 0o644)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			text += cri
 		}
 	}
 	if err := os.WriteFile(c.config(), []byte(text), 0o644); err != nil {

@@ -282,11 +282,18 @@ func TestProfileRemovedBetweenTwoStartsIsLoadedAgain(t *testing.T) {
 func TestProfileRemovedBetweenCreateAndStart(t *testing.T) {
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		created := func(t *testing.T) (b *inside.Bundle, ran string) {
+		created := func(t *testing.T, kept bool) (b *inside.Bundle, ran string) {
 			unload(t, "web") // the one that loadOurs has loaded is not ours to replace
-			b = inside.NewBundle(t, asks("web"), func(s *specs.Spec) {
+			choose := asks("web")
+			if kept {
+				choose = names("web")
+			}
+			b = inside.NewBundle(t, choose, func(s *specs.Spec) {
 				s.Process.Args = []string{"/bin/sh", "-c", "touch /tmp/ran; touch /etc/ran; exec probe sleep"}
 			})
+			if kept {
+				b.ID = "kept-" + b.ID
+			}
 			t.Cleanup(func() { inside.Run(t, rt.wrapped, "delete", "--force", b.ID) })
 			cmd := exec.Command(rt.wrapped, "create", "--bundle", b.Dir, b.ID)
 			if o := inside.RunCommand(t, cmd); o.Code != 0 {
@@ -294,11 +301,17 @@ func TestProfileRemovedBetweenCreateAndStart(t *testing.T) {
 			}
 			return b, b.Rootfs() + "/tmp/ran"
 		}
-		for name, reload := range map[string]bool{"is refused": false, "and loaded again is refused": true} {
-			t.Run(name, func(t *testing.T) {
-				b, ran := created(t)
+		for _, test := range []struct {
+			name         string
+			kept, reload bool
+		}{
+			{"is refused", false, false}, {"and loaded again is refused", false, true},
+			{"is refused where it is the engine's choice", true, false},
+		} {
+			t.Run(test.name, func(t *testing.T) {
+				b, ran := created(t, test.kept)
 				inside.RemoveProfile(t, "web")
-				if reload {
+				if test.reload {
 					loadOurs(t, "web")
 				}
 				o := inside.Run(t, rt.wrapped, "start", b.ID)
@@ -312,7 +325,7 @@ func TestProfileRemovedBetweenCreateAndStart(t *testing.T) {
 			})
 		}
 		t.Run("is no matter when it was only replaced", func(t *testing.T) {
-			b, ran := created(t)
+			b, ran := created(t, false)
 			inside.LoadProfile(t, loose("web"))
 			if o := inside.Run(t, rt.wrapped, "start", b.ID); o.Code != 0 {
 				t.Fatal(o.Stderr)

@@ -56,6 +56,14 @@ func TestContainerdNerdctl(t *testing.T) {
 			webTries.check(t, "nerdctl exec", must(t, "exec", id, "/bin/sh", "-c", script), "web")
 			webTries.check(t, "nerdctl exec --privileged", must(t, "exec", "--privileged", id, "/bin/sh", "-c", script), "web")
 			must(t, "rm", "--force", id)
+
+			// Its default is nobody's choice.
+			id = must(t, "run", "--detach", "--network", "none", "--runtime", runtime, inside.ProbeImage, "/bin/probe", "sleep")
+			if _, ok := inside.Profiles(t)["nerdctl-default"]; !ok {
+				t.Error("nerdctl has not loaded its default")
+			}
+			workTries.check(t, "a container that asks for nothing", must(t, "exec", id, "/bin/sh", "-c", workTries.script()), "work")
+			must(t, "rm", "--force", id)
 			wantNothingLeft(t)
 
 			o := try(args("nosuch", "--rm", inside.ProbeImage, "/bin/true")...)

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
@@ -22,7 +23,7 @@ import (
 type Host struct {
 	Store      store.Store
 	Kernel     *kernel.Kernel
-	Containers string // directory of the containers that Prepare gave a label
+	Containers string // directory of the containers that Prepare decided upon
 }
 
 // NewHost gives the node that we run on.
@@ -122,7 +123,7 @@ func demands(err error) error {
 func (h *Host) keep(ctx context.Context, gen *store.Generation, choice string) (held []RecordProfile, warning string, err error) {
 	for name := range strings.SplitSeq(choice, "//&") {
 		p, ok := gen.Index.Profile(name)
-		if !ok {
+		if !ok || slices.ContainsFunc(held, func(h RecordProfile) bool { return h.Name == name }) {
 			continue
 		}
 		dir, said, err := h.keepLoaded(ctx, gen, p)

@@ -222,15 +222,20 @@ func TestKeptContainerIsNotTouched(t *testing.T) {
 		t.Error("the missing profile that the engine chose was not loaded")
 	}
 
+	if _, ours, err := n.Start(t.Context(), n.wiring, "kept"); ours || err != nil {
+		t.Errorf("start with its profile there: %v, %v", ours, err)
+	}
 	n.machine.Remove(t, "work") // between create and start
 	if _, ours, err := n.Start(t.Context(), n.wiring, "kept"); !ours || err == nil || !strings.Contains(err.Error(), "profile work was removed") {
 		t.Errorf("started after its profile was removed: %v, %v", ours, err)
 	}
-	n.Forget(n.wiring, "kept")
 
 	// So are those of a stack, which an earlier start of the same bundle has written.
-	if out, err = n.Prepare(t.Context(), n.wiring, "kept", bundle(t, "", "base//&theirs//&web")); err != nil {
+	if out, err = n.Prepare(t.Context(), n.wiring, "kept", bundle(t, "", "base//&theirs//&web//&base")); err != nil {
 		t.Fatal(err)
+	}
+	if _, ours, err := n.Start(t.Context(), n.wiring, "kept"); ours || err != nil {
+		t.Errorf("start with other content under a name of ours: %v, %v", ours, err)
 	}
 	if _, ok := n.machine.Path("base"); !ok || n.machine.Writes(t) != 2 || !strings.Contains(out.Warning, "profile web,") {
 		t.Errorf("of a stack, base was loaded: %v, after %d writes; warning: %q", ok, n.machine.Writes(t), out.Warning)

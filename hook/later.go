@@ -15,7 +15,7 @@ import (
 // Start checks a created container before its process runs: its profile must have been in the kernel without a break,
 // since a removed one leaves the process unconfined even if it is loaded again, and it must have our content. That goes
 // also for a profile of ours that is the engine's choice and was kept, but for its content. It gives ours=false for a
-// container whose label is not by our policy, or of which nothing is remembered.
+// container that may start and whose label is not by our policy, or of which nothing is remembered.
 func (h *Host) Start(ctx context.Context, w Wiring, id string) (warning string, ours bool, err error) {
 	r, err := h.Recall(w, id)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/policy"
 	wrapper "github.com/oci-apparmor/oci-apparmor/shim"
 )
 
@@ -142,7 +143,7 @@ func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.
 	} else {
 		_, warning, ours, err = s.host.Exec(ctx, c.wiring, r.ID)
 	}
-	if err == nil && !ours && c.label != "" {
+	if err == nil && c.label != "" && !ours {
 		err = lost(c.label)
 	}
 	if err != nil {
@@ -159,7 +160,7 @@ func (s *service) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emp
 		return nil, err
 	}
 	label, _, ours, err := s.host.Exec(ctx, c.wiring, r.ID) // Start will say the warning
-	if err == nil && !ours && c.label != "" {
+	if err == nil && c.label != "" && !(ours && policy.SameLabel(label, c.label)) {
 		err = lost(c.label)
 	}
 	if err != nil {
@@ -175,7 +176,7 @@ func (s *service) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emp
 	return s.TTRPCTaskService.Exec(ctx, r)
 }
 
-// lost is for a container whose record is gone, and whose process does not show what was in it.
+// lost is for a container whose record is gone, and whose process no longer shows all of its label to be the policy's.
 func lost(label string) error {
 	return fmt.Errorf("what was remembered of it in /run/oci-apparmor is lost, so that nothing proves that its profile %s "+
 		"stayed in the kernel since it was created: delete the container and create it anew", label)
@@ -188,9 +189,9 @@ func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskap
 		return resp, err
 	}
 	if c, err := s.get(r.ID); err == nil {
+		s.remove(r.ID) // first: from here on the container is not known, and not one whose record is lost
 		s.host.Forget(c.wiring, r.ID)
 		s.host.Sweep(c.wiring) // of what was killed before it could forget
-		s.remove(r.ID)
 	}
 	return resp, nil
 }

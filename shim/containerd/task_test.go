@@ -265,10 +265,15 @@ func TestContainerWhoseRecordIsLostIsRefused(t *testing.T) {
 	_, started := s.Start(ctx, &taskv3.StartRequest{ID: "c"})
 	_, added := s.Exec(ctx, &taskv3.ExecProcessRequest{ID: "c", Spec: &anypb.Any{Value: []byte("{}")}})
 	_, executed := s.Start(ctx, &taskv3.StartRequest{ID: "c", ExecID: "e"})
-	for what, err := range map[string]error{"start": started, "exec": added, "start ": executed} {
-		if err == nil || !strings.Contains(err.Error(), "oci-apparmor: "+strings.TrimSpace(what)+" of container c: ") ||
-			!strings.Contains(err.Error(), "lost") {
-			t.Errorf("%s gave %v", what, err)
+	n.label = "part" // of it is all that Exec finds
+	_, partly := s.Exec(ctx, &taskv3.ExecProcessRequest{ID: "c", Spec: &anypb.Any{Value: []byte("{}")}})
+	for _, call := range []struct {
+		what string
+		err  error
+	}{{"start", started}, {"exec", added}, {"start", executed}, {"exec", partly}} {
+		if call.err == nil || !strings.Contains(call.err.Error(), "oci-apparmor: "+call.what+" of container c: ") ||
+			!strings.Contains(call.err.Error(), "lost") {
+			t.Errorf("%s gave %v", call.what, call.err)
 		}
 	}
 	wantCalls(t, "runc", inner.calls, "create c")

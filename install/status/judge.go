@@ -73,6 +73,7 @@ type checked struct {
 
 func (j *judge) judge(c *Container, exes *programs) {
 	want := j.label(c)
+	removed := c.State != Stopped && j.removals(c)
 	for i := range c.Processes {
 		m := &c.Processes[i]
 		m.Confined = j.confined(m.Label, want)
@@ -99,6 +100,9 @@ func (j *judge) judge(c *Container, exes *programs) {
 			c.Verdict = Complaining
 		}
 		j.profiles(c, want)
+	}
+	if removed && (c.Verdict == Confined || c.Verdict == Untold) {
+		c.Verdict = Drifted
 	}
 	c.Processes = slices.DeleteFunc(c.Processes, func(m Member) bool { return !m.Confined && j.ended(m.PID) })
 	for i := range c.Processes {
@@ -195,26 +199,11 @@ func (j *judge) profiles(c *Container, label []string) {
 		}
 	}
 	for _, name := range label {
-		was, remembered := held[name]
-		p := j.profile(name, was)
-		if remembered {
-			if j.removed(kernel.Loaded{Name: name, Dir: was.Dir}) {
-				problem := "profile %s was removed from the kernel after the container was created"
-				if p.Content != Missing {
-					problem += ", and loaded again: what ran then is unconfined for good; start the container anew"
-				} else {
-					problem += ": what ran then is unconfined for good; start the container anew"
-				}
-				c.Problems = append(c.Problems, fmt.Sprintf(problem, name))
-				if c.Verdict == Confined || c.Verdict == Untold {
-					c.Verdict = Drifted
-				}
-			}
-		}
-		switch p.Content {
-		case Other:
+		p := j.profile(name, held[name])
+		switch {
+		case p.Content == Other:
 			c.Problems = append(c.Problems, fmt.Sprintf("profile %s is loaded with other content than the policy's", name))
-		case Outdated:
+		case p.Content == Outdated && c.Label != "": // what is kept nobody replaces
 			c.Problems = append(c.Problems, fmt.Sprintf("profile %s is the one of an earlier policy: the next start or exec that "+
 				"needs it loads the present one", name))
 		}
@@ -231,6 +220,26 @@ func (j *judge) profiles(c *Container, label []string) {
 		}
 		c.Profiles = append(c.Profiles, p)
 	}
+}
+
+// removals says which of the profiles that were remembered of a container were removed from the kernel since.
+func (j *judge) removals(c *Container) (some bool) {
+	if c.record == nil {
+		return false
+	}
+	for _, p := range c.record.Profiles {
+		if !j.removed(kernel.Loaded{Name: p.Name, Dir: p.Dir}) {
+			continue
+		}
+		some = true
+		again := ", and loaded again"
+		if j.profile(p.Name, p).Content == Missing {
+			again = ""
+		}
+		c.Problems = append(c.Problems, fmt.Sprintf("profile %s was removed from the kernel after the container was created%s: "+
+			"what ran then is unconfined for good; start the container anew", p.Name, again))
+	}
+	return some
 }
 
 // profile tells how the kernel's content of a profile stands to the policy's. was is what it was at create, if a record

@@ -116,7 +116,7 @@ func (m *machine) prepare(root, id string) { m.t.Helper(); m.prepareBy("", root,
 func (m *machine) prepareBy(engine, root, id, annotations string) {
 	m.t.Helper()
 	bundle := fmt.Sprintf("bundles/%s", id)
-	m.write(bundle+"/config.json", `{"ociVersion": "1.0.2", "process": {"args": ["true"]}, "annotations": `+annotations+`}`)
+	m.write(bundle+"/config.json", `{"ociVersion": "1.0.2", "process": {"args": ["true"], "apparmorProfile": "web"}, "annotations": `+annotations+`}`)
 	w := hook.Wiring{Engine: engine, Root: filepath.Join(m.Run, root)}
 	if _, err := m.Host.Prepare(context.Background(), w, id, filepath.Join(m.dir, bundle)); err != nil {
 		m.t.Fatal(err)
@@ -253,6 +253,38 @@ func TestContainersAreJudged(t *testing.T) {
 			}
 			if !reflect.DeepEqual(confined, test.confined) || len(c.Processes) > 0 && c.Processes[0].PID != 20 {
 				t.Errorf("processes %+v, want them confined %v", c.Processes, test.confined)
+			}
+		})
+	}
+}
+
+// A kept choice that is the policy's is watched like a label, but for what nobody would put right.
+func TestKeptContainerOfOurs(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		label   string
+		change  func(*machine)
+		verdict Verdict
+		problem string
+	}{
+		{"as created", "web (enforce)", func(*machine) {}, Confined, ""},
+		{"of an earlier policy", "web (enforce)", func(m *machine) { m.apply("v2") }, Confined, ""},
+		{"removed", "unconfined", func(m *machine) { m.kernel.Remove(m.t, "web") }, Unconfined,
+			"profile web was removed from the kernel after the container was created: what ran"},
+		{"removed while it waits", "unconfined", func(m *machine) {
+			m.kernel.Remove(m.t, "web")
+			m.write("run/runc/kept/exec.fifo", "")
+		}, Waiting, "profile web was removed from the kernel after the container was created: what ran"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := newMachine(t)
+			m.prepare("runc", "kept")
+			m.runtime("runc", "kept", 7)
+			m.process(7, c.label, "/kept", "pid:[2]")
+			c.change(m)
+			got := m.container("kept")
+			if got.Verdict != c.verdict || (len(got.Problems) > 0) != (c.problem != "") || !strings.HasPrefix(strings.Join(got.Problems, "; "), c.problem) {
+				t.Errorf("%s, problems %q; want %s, %q", got.Verdict, got.Problems, c.verdict, c.problem)
 			}
 		})
 	}

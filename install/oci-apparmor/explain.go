@@ -52,6 +52,11 @@ cannot be told. Otherwise it is 0, as ` + "`oci-apparmor --help`" + ` lists.`,
 			if err := exclusive(cmd, "file", "store"); err != nil {
 				return err
 			}
+			for _, name := range []string{"container", "image"} { // a sandbox has neither
+				if err := exclusive(cmd, "sandbox", name); err != nil {
+					return err
+				}
+			}
 			for _, name := range described {
 				if err := exclusive(cmd, "bundle", name); err != nil {
 					return err

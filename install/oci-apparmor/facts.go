@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,12 +31,12 @@ func (q *question) facts() (policy.Facts, error) {
 		return policy.Facts{}, &failure{usage, fmt.Errorf("--engine %q: it is one of %s", q.engine,
 			strings.Join(engines, ", "))}
 	}
-	switch word, _, _ := strings.Cut(strings.ToLower(q.choice), "/"); word {
-	case "runtimedefault", "runtime", "localhost":
+	switch {
+	case q.choice == "RuntimeDefault" || q.choice == "runtime/default" || strings.HasPrefix(q.choice, "localhost/"):
 		return policy.Facts{}, &failure{usage, fmt.Errorf("--engine-choice %q: it takes a profile by its name in the kernel, "+
 			"or unconfined; for Kubernetes' RuntimeDefault leave it out", q.choice)}
-	case "unconfined":
-		q.choice = word
+	case q.choice == "Unconfined":
+		q.choice = "unconfined"
 	}
 	if q.bundle != "" {
 		return q.bundleFacts(w)
@@ -61,16 +62,11 @@ func (q *question) facts() (policy.Facts, error) {
 	}
 	if q.engine == "" && q.root == "" || policy.TellsPods(f.Engine) { // or else a start would not know them
 		if f.Sandbox = f.Sandbox || q.sandbox; f.Sandbox {
-			f.Container, f.Image, q.container, q.image = "", "", "", "" // as hook.Identify has it
+			f.Container, f.Image = "", "" // as hook.Identify has it
 		}
-		for to, flag := range map[*string]string{
-			&f.Namespace: q.namespace, &f.Pod: q.pod, &f.Container: q.container, &f.Image: q.image,
-		} {
-			if flag != "" {
-				*to = flag
-			}
-		}
+		f.Namespace, f.Pod, f.Image = cmp.Or(q.namespace, f.Namespace), cmp.Or(q.pod, f.Pod), cmp.Or(q.image, f.Image)
 	}
+	f.Container = cmp.Or(q.container, f.Container) // its id, where an engine does not tell pods
 	f.EngineChoice = q.choice
 	f.Privileged = q.privileged
 	f.Request, f.RequestKey = policy.Requested(func(key string) (string, bool) {
@@ -142,7 +138,7 @@ func (q *question) warnings(f policy.Facts) []string {
 
 	var given []string
 	for _, flag := range []struct{ name, value string }{
-		{"namespace", q.namespace}, {"pod", q.pod}, {"container's name", q.container}, {"image", q.image},
+		{"namespace", q.namespace}, {"pod", q.pod}, {"image", q.image},
 	} {
 		if flag.value != "" {
 			given = append(given, flag.name)

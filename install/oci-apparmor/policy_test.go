@@ -185,8 +185,8 @@ func TestExplain(t *testing.T) {
 	m.run("policy", "explain", "--engine", "docker", "--namespace", "kube-system", "--image", "docker.io/library/nginx:1",
 		"--annotation", "oci-apparmor/Policy=web")
 
-	m.run("policy", "explain", "--engine", "docker", "--container", "web", "--sandbox")
-	m.run("policy", "explain", "--engine", "containerd", "--sandbox", "--container", "web", "--image", "docker.io/library/nginx:1")
+	m.run("policy", "explain", "--engine", "docker", "--container", "web", "--annotation", "oci-apparmor/policy.web=batch")
+	m.run("policy", "explain", "--engine", "docker", "--sandbox")
 
 	m.note("what may not be asked for")
 	m.run("policy", "explain", "--annotation", "oci-apparmor/policy=unconfined")
@@ -421,6 +421,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{"policy", "explain", "--annotation", "oci-apparmor/policy"},
 		{"policy", "explain", "--engine", "lxc"},
 		{"policy", "explain", "--engine-choice", "RuntimeDefault"},
+		{"policy", "explain", "--sandbox", "--image", "nginx"},
 		{"policy", "explain", "--pid", "x"},
 		{"policy", "explain", "--pid", "-1"},
 		{"policy", "explain", "--bundle", ".", "--namespace", "a"},

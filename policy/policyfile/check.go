@@ -141,10 +141,11 @@ func (c *checker) rule(r *rule) {
 				"be stacked: leave the floor out, or give that policy by a rule of its own", at.value)
 		}
 	}
-	if len(r.From) > 0 && len(r.Namespace)+len(r.Pod)+len(r.Image) > 0 && !slices.ContainsFunc(r.From, policy.TellsPods) {
+	podly := r.Sandbox || len(r.Namespace)+len(r.Pod)+len(r.Image) > 0
+	if podly && len(r.From) > 0 && !slices.ContainsFunc(r.From, policy.TellsPods) {
 		r.faulty = true
-		c.errs.add(r.place, "this rule never fits: only containers of %s and %s carry a namespace, a pod and an image that can be "+
-			"trusted, and it is for those of %s", policy.EngineContainerd, policy.EngineCRIO, strings.Join(r.From, " and "))
+		c.errs.add(r.place, "this rule never fits: only %s and %s tell a namespace, a pod, an image and a sandbox so that it can be "+
+			"trusted, and it is for containers of %s", policy.EngineContainerd, policy.EngineCRIO, strings.Join(r.From, " and "))
 	}
 	c.floor(r.floor, "a rule")
 	for _, at := range r.engine {

@@ -207,7 +207,7 @@ func readProfilesOnly(dir string) (*policy.Policy, error) {
 	return result, nil
 }
 
-// example is the smallest policy that is worth having: every container is confined like one of Docker's. The profile has
+// example is a small policy that is worth having: every container is confined like one of Docker's. The profile has
 // a name of its own, since Docker loads docker-default itself.
 const example = `version: 1
 profiles: {node-baseline: {template: docker-default}}

@@ -55,7 +55,7 @@ func (p shimPrograms) calls(d *daemon, n int) error {
 	if err != nil {
 		return err
 	}
-	const why = "its file is larger by our code, which is mapped and initialized first; and a start reads the spec once more, for the group"
+	const why = "its file is larger by our code, which is mapped and initialized first"
 	ratio("our shim -v ÷ the stock one", 1.1, times[0], times[1], strconv.Itoa(n)+" times each", why)
 
 	start := func(program string, answered, old bool) func() (time.Duration, error) {

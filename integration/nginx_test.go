@@ -32,9 +32,15 @@ assign:
     engine: docker-nginx
 `
 
+// rootsHome is where root is at home in the images, and thing the file that the manual has it touch there.
+const (
+	rootsHome = "root" // below the image's root directory
+	thing     = "/" + rootsHome + "/thing"
+)
+
 // fiveOperations are those of the manual, with an address that answers without a network. Dash is not in every image.
 var fiveOperations = []struct{ name, command string }{
-	{"ping", "ping -c 1 -W 1 127.0.0.1"}, {"top", "top -h"}, {"touch", "touch /root/thing"}, {"sh", "sh -c true"},
+	{"ping", "ping -c 1 -W 1 127.0.0.1"}, {"top", "top -h"}, {"touch", "touch " + thing}, {"sh", "sh -c true"},
 	{"dash", "dash -c true"},
 }
 
@@ -74,7 +80,7 @@ func nginxImage(t *testing.T, kind string) (root string) {
 		return root
 	}
 	root = "/var/lib/nginx-" + kind
-	dirs := "dev etc proc root run sys tmp usr/bin usr/sbin usr/lib usr/lib64 usr/share var/lib/nginx var/log/nginx var/www/html"
+	dirs := rootsHome + " dev etc proc run sys tmp usr/bin usr/sbin usr/lib usr/lib64 usr/share var/lib/nginx var/log/nginx var/www/html"
 	if kind != "merged" {
 		dirs += " bin sbin lib lib64"
 	}
@@ -210,7 +216,7 @@ func (w *webserver) record(operation string) []string {
 	case operation == "top":
 		return append(words, `operation="exec"`, `name="/usr/bin/top"`)
 	case operation == "touch":
-		return append(words, `name="/root/thing"`)
+		return append(words, `name="`+thing+`"`)
 	}
 	return append(words, `operation="exec"`, `name="`+bin+`/dash"`) // sh is a link to it
 }
@@ -263,7 +269,7 @@ func (w *webserver) wantDenied(t *testing.T) {
 		}
 	}
 	// To touch a file that is there is not denied.
-	if err := os.Remove(fmt.Sprintf("/proc/%d/root/root/thing", w.pid)); err != nil {
+	if err := os.Remove(fmt.Sprintf("/proc/%d/root%s", w.pid, thing)); err != nil {
 		t.Error(err)
 	}
 }
@@ -273,7 +279,7 @@ func (w *webserver) wantDenied(t *testing.T) {
 func (w *webserver) wantManual(t *testing.T, pings bool) {
 	t.Helper()
 	wantLabelText(t, "sleep", inside.Label(t, w.pid), "docker-nginx")
-	commands := []string{"top -h", "touch /root/thing", "true >/dev/null", "sh -c true", "dash -c true"}
+	commands := []string{"top -h", "touch " + thing, "true >/dev/null", "sh -c true", "dash -c true"}
 	want := []bool{true, true, true, false, false}
 	log := inside.KernelLog(t)
 	if got := w.try(t, w.exec, commands...); !slices.Equal(got, want) {
@@ -343,7 +349,28 @@ func TestContainerdNginxByDocker(t *testing.T) {
 				wantLabelText(t, "nginx", inside.Label(t, w.pid), "docker-nginx")
 				w.wantServes(t)
 				w.wantDenied(t)
+				if kind == "merged" && inside.Suite() == "trixie" { // whose programs the README has it from
+					w.wantReadme(t)
+				}
 			})
+		}
+	}
+}
+
+// wantReadme checks that the README has what the operations say.
+func (w *webserver) wantReadme(t *testing.T) {
+	t.Helper()
+	readme := read(t, "README.md")
+	for _, command := range []string{"ping -c 1 127.0.0.1", "top", "cd && touch thing", "sh", "dash"} {
+		o := w.exec("bash", "-c", command)
+		said := strings.TrimSpace(o.Stderr)
+		if said == "" {
+			t.Errorf("%s said nothing: %+v", command, o)
+		}
+		for line := range strings.Lines(said) {
+			if line = strings.TrimSpace(line); !strings.Contains(readme, "`"+line+"`") {
+				t.Errorf("%s said %q, which the README has not", command, line)
+			}
 		}
 	}
 }

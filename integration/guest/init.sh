@@ -14,7 +14,7 @@ until [ -b /dev/vda ] && [ -b /dev/vdb ]; do
 	[ "$tries" -lt 200 ] || { busybox echo "guest: no disks"; exit 1; }
 	busybox usleep 50000
 done
-busybox mount -t ext4 -o noatime,noinit_itable /dev/vda /root
-busybox mount -t ext4 -o ro /dev/vdb /root/job
-busybox mount -o move /dev /root/dev
-exec busybox switch_root /root /bin/sh /job/job.sh
+busybox mount -t ext4 -o noatime,noinit_itable /dev/vda /guest
+busybox mount -t ext4 -o ro /dev/vdb /guest/job
+busybox mount -o move /dev /guest/dev
+exec busybox switch_root /guest /bin/sh /job/job.sh

@@ -42,7 +42,7 @@ func makeInitramfs(ctx context.Context, root, version, name string) error {
 		return err
 	}
 	archive := new(cpio)
-	for _, dir := range []string{"bin", "dev", "modules", "root"} {
+	for _, dir := range []string{"bin", "dev", "guest", "modules"} {
 		archive.add(dir, 0o040755, nil)
 	}
 	archive.add("bin/busybox", 0o100755, busybox)

@@ -12,7 +12,7 @@ import (
 
 // files are what texts include here: what matters of AppArmor's own.
 var files = map[string]string{
-	"tunables/global": "@{PROC}=/proc/\n@{run}=/run/ /var/run/\n@{HOME}=@{HOMEDIRS}/*/ /root/\n@{HOMEDIRS}=/home/\n",
+	"tunables/global": "@{PROC}=/proc/\n@{run}=/run/ /var/run/\n@{HOME}=@{HOMEDIRS}/*/\n@{HOMEDIRS}=/home/\n",
 	"abstractions/base": `  abi <abi/3.0>,
   @{run}/systemd/journal/socket w,
   /dev/null rw,

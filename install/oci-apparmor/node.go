@@ -33,6 +33,7 @@ type node struct {
 	config  string      // default of --config
 	store   string      // default of --store
 	service service.Dir // where AppArmor's service looks for profiles
+	parser  string      // the configuration of apparmor_parser
 	kernel  *kernel.Kernel
 	uname   string // the running kernel's release, as uname -r prints it
 
@@ -68,6 +69,7 @@ func thisNode() *node {
 		config:   configDir,
 		store:    store.Dir,
 		service:  profile.BaseDir,
+		parser:   profile.ConfFile,
 		kernel:   k,
 		uname:    unix.ByteSliceToString(u.Release[:]),
 		compiler: func(features []byte) (compiler, error) { return profile.NewCompiler(features) },
@@ -96,9 +98,16 @@ func asRoot(err error) error {
 	return err
 }
 
-// newCompiler gives a compiler for the kernel whose features are in the file, or for the running kernel where file is
-// empty. features is their text.
+// newCompiler gives a compiler for the kernel whose features are in the file, or where file is empty for that of this node:
+// the running one, unless apparmor_parser is configured to compile for another. features is their text.
 func (n *node) newCompiler(ctx context.Context, file string) (c compiler, features []byte, err error) {
+	if file == "" {
+		conf, err := profile.ReadConf(n.parser)
+		if err != nil {
+			return nil, nil, &failure{cannot, asRoot(err)}
+		}
+		file = conf.KernelFeatures
+	}
 	if file != "" {
 		return n.compilerFor(ctx, file)
 	}

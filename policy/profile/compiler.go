@@ -38,6 +38,7 @@ var ErrNoParser = errors.New("apparmor_parser is not installed")
 type Compiler struct {
 	Parser string        // absolute path of apparmor_parser
 	Base   string        // directory of AppArmor's own files, where includes are looked for; BaseDir where empty
+	Conf   string        // configuration of the node's parser, which settles the ABI of a text that names none; ConfFile where empty
 	Limit  time.Duration // how long one run of the parser may take; 30 seconds where zero
 
 	features []byte
@@ -119,8 +120,9 @@ func (c *Compiler) Version(ctx context.Context) (string, error) {
 // Compile compiles a profile text into a blob that defines exactly the profile name and children of it, all in mode.
 // source says where the text comes from, for errors. The error is a *TextError.
 //
-// The text itself says enforce mode (which is to say nothing), or mode. The same text gives the same bytes, as long as
-// parser, features and the files that the text includes are the same.
+// The text itself says enforce mode (which is to say nothing), or mode. A text that names no ABI is compiled under the one
+// that the node's own apparmor_parser takes for it. The same text gives the same bytes, as long as parser, its
+// configuration, features and the files that the text includes are the same.
 func (c *Compiler) Compile(ctx context.Context, name string, mode Mode, source string, text []byte) (Blob, error) {
 	b, err := c.compile(ctx, name, mode, text)
 	if err != nil {
@@ -153,7 +155,7 @@ func (e *TextError) Unwrap() error { return e.Err }
 // and they stay as they are.
 func textError(source string, text []byte, err error) *TextError {
 	e := &TextError{Source: source, Msg: err.Error(), Err: err}
-	before, said, _ := strings.Cut(e.Msg, "AppArmor parser error")
+	before, said, _ := strings.Cut(e.Msg, parserError)
 	where, said, _ := strings.Cut(said, " at line ")
 	digits, words, found := strings.Cut(said, ": ")
 	line, notANumber := strconv.Atoi(digits)
@@ -180,6 +182,7 @@ func (c *Compiler) compile(ctx context.Context, name string, mode Mode, text []b
 	if err != nil {
 		return Blob{}, err
 	}
+	blob.Warnings = written.Warnings
 	if own := mains(blob); len(own) == 1 && own[0] != name {
 		return Blob{}, fmt.Errorf("the name after `profile` is %s, and must be the key %s (without a policy file: the name"+
 			" of the file)", quote(own[0]), quote(name))
@@ -239,17 +242,13 @@ func (c *Compiler) written(ctx context.Context, text []byte) (Blob, error) {
 	if err := checkText(text); err != nil {
 		return Blob{}, err
 	}
-	// The parser's configuration file stays out, so that a distribution's does not decide on the result. Without
-	// --policy-features a text that names no ABI would get one that depends on the parser's version.
-	options := []string{"--config-file", "/dev/null"}
-	if base := cmp.Or(c.Base, BaseDir); (Node{Base: base}).has("abi/3.0") {
-		options = append(options, "--policy-features", filepath.Join(base, "abi/3.0"))
-	}
-	data, err := c.output(ctx, text, options...)
+	data, stderr, err := c.output(ctx, text)
 	if err != nil {
 		return Blob{}, err
 	}
-	return Parse(data)
+	b, err := Parse(data)
+	b.Warnings = c.warnings(stderr)
+	return b, err
 }
 
 func checkText(text []byte) error {
@@ -267,44 +266,52 @@ func (c *Compiler) Preprocess(ctx context.Context, text []byte) ([]byte, error) 
 	if err := checkText(text); err != nil {
 		return nil, err
 	}
-	features, err := memfile("features", c.features)
-	if err != nil {
-		return nil, err
-	}
-	defer features.Close()
-	stdout, _, err := c.run(ctx, text, []*os.File{features}, "--config-file", "/dev/null", "--base", cmp.Or(c.Base, BaseDir),
-		"--kernel-features", "/proc/self/fd/3", "--preprocess")
+	stdout, _, err := c.with(ctx, text, "--preprocess")
 	return stdout, err
 }
 
-// output runs apparmor_parser on a text and gives what it writes; options are put before ours.
+// output runs apparmor_parser on a text, and gives what it writes and what it says; options stand behind ours.
 //
 // The text goes in by stdin, for which the parser uses neither its cache, which is keyed by time stamps, nor the
 // links in disable and force-complain.
-func (c *Compiler) output(ctx context.Context, text []byte, options ...string) ([]byte, error) {
-	features, err := memfile("features", c.features)
-	if err != nil {
-		return nil, err
+func (c *Compiler) output(ctx context.Context, text []byte, options ...string) (stdout, stderr []byte, err error) {
+	args := []string{"--skip-kernel-load", "--skip-cache", "--stdout"}
+	for _, kind := range heard {
+		args = append(args, "--warn="+kind)
 	}
-	defer features.Close()
-	args := append(options,
-		"--base", cmp.Or(c.Base, BaseDir),
-		"--skip-kernel-load", "--skip-cache",
-		"--kernel-features", "/proc/self/fd/3", // the first of run's files
-		"--stdout",
-	)
-	stdout, stderr, err := c.run(ctx, text, []*os.File{features}, args...)
+	stdout, stderr, err = c.with(ctx, text, append(args, options...)...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// Both have been seen with exit status 0: the first where an error is found late, the second where the kernel's
 	// features can't be read.
 	for _, sign := range []string{"parser error", "Cache read/write disabled"} {
 		if bytes.Contains(stderr, []byte(sign)) {
-			return nil, fmt.Errorf("apparmor_parser: %s", readable(stderr))
+			return nil, nil, fmt.Errorf("apparmor_parser: %s", readable(fault(stderr)))
 		}
 	}
-	return stdout, nil
+	return stdout, stderr, nil
+}
+
+// featuresPath is where apparmor_parser finds the kernel's features: the first of run's files.
+const featuresPath = "/proc/self/fd/3"
+
+// with runs apparmor_parser with the features and the directory of c, and with what of the node's configuration decides on
+// a text's meaning. Of the configuration's options the last one counts, so those in args do where they are the same.
+func (c *Compiler) with(ctx context.Context, text []byte, args ...string) (stdout, stderr []byte, err error) {
+	features, err := memfile("features", c.features)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer features.Close()
+	conf, err := c.conf()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer conf.Close()
+	args = append([]string{"--config-file", "/proc/self/fd/4", "--base", cmp.Or(c.Base, BaseDir), "--kernel-features", featuresPath},
+		args...)
+	return c.run(ctx, text, []*os.File{features, conf}, args...)
 }
 
 // memfile gives an unnamed file with this content.
@@ -353,10 +360,21 @@ func (c *Compiler) run(ctx context.Context, stdin []byte, files []*os.File, args
 	} else {
 		err = fmt.Errorf("run %s: %w", c.Parser, err)
 	}
-	if said := readable(errs.buf.Bytes()); said != "" {
+	if said := readable(fault(errs.buf.Bytes())); said != "" {
 		err = fmt.Errorf("%s (%w)", said, err)
 	}
 	return nil, nil, err
+}
+
+// parserError begins what the parser says of a text that does not compile (yyerror in parser/parser_misc.c).
+const parserError = "AppArmor parser error"
+
+// fault takes the warnings off that the parser had before it failed.
+func fault(stderr []byte) []byte {
+	if at := bytes.Index(stderr, []byte(parserError)); at >= 0 {
+		return stderr[at:]
+	}
+	return stderr
 }
 
 // bounded is a buffer that takes so many bytes, and then stops whoever fills it.

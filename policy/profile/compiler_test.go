@@ -36,6 +36,7 @@ func realCompiler(t testing.TB) *Compiler {
 		t.Fatal(err)
 	}
 	c.Base = t.TempDir()
+	c.Conf = filepath.Join(c.Base, "parser.conf") // which says nothing until a test writes it
 	return c
 }
 
@@ -47,7 +48,8 @@ func fakeCompiler(t *testing.T, script string) *Compiler {
 	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	return &Compiler{Parser: path, Base: t.TempDir(), features: testFeatures(t)}
+	base := t.TempDir()
+	return &Compiler{Parser: path, Base: base, Conf: filepath.Join(base, "parser.conf"), features: testFeatures(t)}
 }
 
 // printing gives a script that prints a blob.
@@ -148,7 +150,7 @@ func TestWithModeIsTheParsers(t *testing.T) {
 		flag := mode.String()
 		text := fmt.Sprintf("profile family flags=(attach_disconnected,%s) {\n file,\n mount,\n"+
 			" profile kid flags=(%[1]s) {\n capability,\n }\n ^hat flags=(%[1]s) {\n /etc/hosts r,\n }\n}\n", flag)
-		data, err := c.output(t.Context(), []byte(text))
+		data, _, err := c.output(t.Context(), []byte(text))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -314,11 +316,8 @@ func TestTheParserGetsNothingOfOurEnvironment(t *testing.T) {
 	dir := t.TempDir()
 	c := fakeCompiler(t, `[ "$1" = --config-file ] || { echo "args $*" >&2; exit 1; }
 		tr '\0' '\n' </proc/$$/environ >`+dir+`/env; pwd >`+dir+`/pwd; echo "$*" >`+dir+`/args; ls /proc/$$/fd >`+dir+`/fds
-		cat /proc/self/fd/3 >`+dir+`/features; cat >`+dir+`/text; exit 3`)
-	if err := os.MkdirAll(filepath.Join(c.Base, "abi"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(c.Base, "abi/3.0"), nil, 0o644); err != nil {
+		cat /proc/self/fd/3 >`+dir+`/features; cat /proc/self/fd/4 >`+dir+`/conf; cat >`+dir+`/text; exit 3`)
+	if err := os.WriteFile(c.Conf, []byte("write-cache\npolicy-features=/x\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	_, err := c.Compile(t.Context(), "x", Enforce, "profiles/x", []byte("profile x { }"))
@@ -328,8 +327,9 @@ func TestTheParserGetsNothingOfOurEnvironment(t *testing.T) {
 		"pwd":      "/\n",
 		"text":     "profile x { }",
 		"features": string(testFeatures(t)),
-		"args": "--config-file /dev/null --policy-features " + c.Base + "/abi/3.0 --base " + c.Base +
-			" --skip-kernel-load --skip-cache --kernel-features /proc/self/fd/3 --stdout\n",
+		"conf":     "policy-features=/x\n",
+		"args": "--config-file /proc/self/fd/4 --base " + c.Base + " --kernel-features /proc/self/fd/3 --skip-kernel-load " +
+			"--skip-cache --stdout --warn=" + strings.Join(heard, " --warn=") + "\n",
 	}
 	for file, content := range want {
 		got, err := os.ReadFile(filepath.Join(dir, file))

@@ -61,6 +61,7 @@ type Compiled struct {
 type Blob struct {
 	Data     []byte     // as apparmor_parser writes it, and as the kernel takes it
 	Profiles []Compiled // what Data defines, in its order: the main profile first, then its children
+	Warnings []Warning  // what the parser said when it compiled the text; nil where the blob was only read
 }
 
 // Drift says what happens when the kernel holds a profile of ours with content that is not ours.

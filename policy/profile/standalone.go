@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// Standalone gives a text that compiles to want whoever compiles it, and however: AppArmor's own service does, with its
-// configuration, from a file in /etc/apparmor.d. The text is the same with all that it includes put in, without comments,
-// with an ABI, and with the modes that want has. It was compiled and compared before it is given.
+// Standalone gives a text that compiles to want on this node, whoever compiles it: AppArmor's own service does, from a file
+// in /etc/apparmor.d. The text is the same with all that it includes put in, without comments, and with the modes that want
+// has. It was compiled and compared before it is given.
 //
 // What a configuration can still change is how the parser lays out the same rules (Optimize in parser.conf). Then the
 // kernel's hash is another.
@@ -22,10 +22,7 @@ func (c *Compiler) Standalone(ctx context.Context, text []byte, want []Compiled)
 		return nil, fmt.Errorf("put in what it includes: %w", err)
 	}
 	alone := withModes(bare(string(whole)), want)
-	if (Node{Base: cmp.Or(c.Base, BaseDir)}).has("abi/3.0") && !namesABI(alone) {
-		alone = "abi <abi/3.0>,\n" + alone
-	}
-	data, err := c.output(ctx, []byte(alone), "--config-file", "/dev/null")
+	data, _, err := c.output(ctx, []byte(alone))
 	if err != nil {
 		return nil, fmt.Errorf("with its includes put in: %w", err)
 	}
@@ -41,7 +38,7 @@ func (c *Compiler) Standalone(ctx context.Context, text []byte, want []Compiled)
 
 // AsLoaded compiles a text as AppArmor's own service does, with the node's configuration, for the kernel of c.
 func (c *Compiler) AsLoaded(ctx context.Context, text []byte) (Blob, error) {
-	data, err := c.output(ctx, text)
+	data, _, err := c.output(ctx, text, "--config-file", cmp.Or(c.Conf, ConfFile))
 	if err != nil {
 		return Blob{}, err
 	}
@@ -84,13 +81,4 @@ func withModes(text string, want []Compiled) string {
 		at := strings.LastIndexByte(head, '{')
 		return strings.TrimRight(head[:at], " \t") + " flags=(" + mode.String() + ") " + head[at:]
 	})
-}
-
-// namesABI tells whether the text names an ABI ahead of its first profile.
-func namesABI(text string) bool {
-	preamble := text
-	if at := block.FindStringIndex(text); at != nil {
-		preamble = text[:at[0]]
-	}
-	return regexp.MustCompile(`(?m)^\s*abi\s*[<"]`).MatchString(preamble)
 }

@@ -1,0 +1,95 @@
+package profile
+
+import (
+	"bytes"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// heard are the kinds of warnings that are read (warnflag_table in parser/parser_main.c; 3.0 has all of them). Left out are
+// those about caches, jobs and the configuration, which a compilation here does not use, "format", which is said of the
+// text's last line whatever line it is about, and "pound-include", which is about a spelling.
+var heard = []string{"rule-not-enforced", "rule-downgraded", "abi", "deprecated", "dangerous", "unexpected", "missing", "override"}
+
+const (
+	maxWarnings = 100 // of one text that are kept
+	maxWarning  = 500 // bytes of each
+)
+
+// Warning is what apparmor_parser says about a text that it compiles.
+type Warning struct {
+	File    string // of AppArmor's or somebody else's, which the text includes; empty for the text itself
+	Line    int    // from 1, in File or in the text; 0 where the parser does not say
+	Profile string // of which it is said; empty for the text as a whole
+	Message string // one line, without characters that a terminal would act on
+}
+
+// The forms in which the parser says where (pwarnf in parser/parser_misc.c, common_warn_once in parser/parser_common.c):
+//
+//	Warning from FILE (FILE line N): MESSAGE
+//	Warning from profile NAME (FILE): MESSAGE
+//
+// FILE is "stdin" for the text.
+var (
+	warningInLine    = regexp.MustCompile(`^Warning from .*? \((?:(.*) )?line ([0-9]{1,9})\): (.*)$`)
+	warningOfProfile = regexp.MustCompile(`^Warning from profile (.*?) \(([^()]*)\): (.*)$`)
+)
+
+// warnings reads what the parser wrote on its stderr though it succeeded. A line that begins no warning belongs to the one
+// before it; what is in no known form is kept as it is. Each is kept once.
+func (c *Compiler) warnings(stderr []byte) []Warning {
+	var all []Warning
+	dropped := 0
+	for _, said := range paragraphs(stderr) {
+		w := Warning{Message: said}
+		if m := warningInLine.FindStringSubmatch(said); m != nil {
+			w = Warning{File: m[1], Message: m[3]}
+			w.Line, _ = strconv.Atoi(m[2])
+		} else if m := warningOfProfile.FindStringSubmatch(said); m != nil {
+			w = Warning{File: m[2], Profile: m[1], Message: m[3]}
+		}
+		if w.File == "stdin" {
+			w.File = ""
+		}
+		w.Message = strings.TrimPrefix(w.Message, c.Parser+": ")
+		if slices.Contains(all, w) {
+			continue
+		}
+		if len(all) == maxWarnings {
+			dropped++
+			continue
+		}
+		all = append(all, w)
+	}
+	if dropped > 0 {
+		all = append(all, Warning{Message: strconv.Itoa(dropped) + " more warnings of apparmor_parser are left out"})
+	}
+	return all
+}
+
+// paragraphs cuts what the parser said into warnings, each on one line and not longer than maxWarning.
+func paragraphs(stderr []byte) []string {
+	var all []string
+	for line := range bytes.Lines(stderr) {
+		text := readable(line)
+		switch {
+		case text == "":
+			continue
+		case len(all) == 0 || strings.HasPrefix(text, "Warning"):
+			all = append(all, text)
+		default:
+			last := &all[len(all)-1]
+			if len(*last) < maxWarning {
+				*last += "; " + text
+			}
+		}
+	}
+	for i, text := range all {
+		if len(text) > maxWarning {
+			all[i] = strings.ToValidUTF8(text[:maxWarning], "") + " ..."
+		}
+	}
+	return all
+}

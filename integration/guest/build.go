@@ -8,13 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -78,73 +76,31 @@ func (g Guest) build(ctx context.Context, progress io.Writer) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	month := time.Now().UTC().Format("2006-01")
-	image := &Image{Guest: g, Dir: filepath.Join(cache, g.Suite+"-"+month+"-"+g.key())}
-	if exists(image.Dir) {
-		return image, nil
-	}
-	lock, err := lockFile(ctx, filepath.Join(cache, "lock"), func() {
-		fmt.Fprintf(progress, "guest %s: waiting for another build to finish\n", g.Suite)
+	image := &Image{Guest: g}
+	image.Dir, err = keep(ctx, progress, cache, "guest "+g.Suite, g.Suite+"-", thisMonth()+"-"+g.key(), func(dir string) error {
+		err := g.make(ctx, dir, func(what string, began time.Time) {
+			fmt.Fprintf(progress, "guest %s: %s (%.1f s)\n", g.Suite, what, time.Since(began).Seconds())
+		})
+		for name, why := range (&Image{Guest: g, Dir: dir}).Missing() {
+			fmt.Fprintf(progress, "guest %s: goes without %s: %s\n", g.Suite, name, why)
+		}
+		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	defer lock.Close()
-	if exists(image.Dir) {
-		return image, nil
-	}
-	fmt.Fprintf(progress, "guest %s: not built yet; it takes about a minute and is kept in %s\n", g.Suite, image.Dir)
-
-	const half = "building-"
-	if err := removeMatching(cache, func(name string) bool { return strings.HasPrefix(name, half) }); err != nil {
-		return nil, err
-	}
-	dir, err := os.MkdirTemp(cache, half+g.Suite+"-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	if err := g.make(ctx, dir, func(what string, began time.Time) {
-		fmt.Fprintf(progress, "guest %s: %s (%.1f s)\n", g.Suite, what, time.Since(began).Seconds())
-	}); err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(dir, 0o755); err != nil { // whoever may use the cache may boot what root has built
-		return nil, err
-	}
-	if err := os.Rename(dir, image.Dir); err != nil {
-		return nil, err
-	}
-	for name, why := range image.Missing() {
-		fmt.Fprintf(progress, "guest %s: goes without %s: %s\n", g.Suite, name, why)
-	}
-	return image, removeMatching(cache, func(name string) bool {
-		return strings.HasPrefix(name, g.Suite+"-") && !strings.HasPrefix(name, g.Suite+"-"+month)
-	})
+	return image, err
 }
 
 // make fills dir with the files of an Image, and calls done after every step.
 func (g Guest) make(ctx context.Context, dir string, done func(what string, began time.Time)) error {
-	if runtime.GOARCH != "amd64" {
-		return fmt.Errorf("guests are amd64, and packages of that architecture can't be installed on %s", runtime.GOARCH)
-	}
-	if os.Geteuid() != 0 {
-		return errors.New("installing a root file system needs root: run this once as root; booting does not need it")
-	}
-	if err := need("mmdebstrap", "mke2fs", "xz", "zstd"); err != nil {
+	if err := canInstall(); err != nil {
 		return err
 	}
-	if !exists(keyring) {
-		return fmt.Errorf("%s is missing: apt-get install debian-archive-keyring", keyring)
-	}
-	uri, err := mirror()
-	if err != nil {
+	if err := need("mke2fs", "xz", "zstd"); err != nil {
 		return err
 	}
 
 	began := time.Now()
 	root := filepath.Join(dir, "root")
-	missing, err := g.install(ctx, uri, root)
+	missing, err := g.install(ctx, root)
 	if err != nil {
 		return err
 	}
@@ -182,10 +138,12 @@ func (g Guest) make(ctx context.Context, dir string, done func(what string, bega
 }
 
 // install makes a root file system below root. What it had to leave out of the optional packages it tells, a line each: the name and apt's reason.
-func (g Guest) install(ctx context.Context, uri, root string) (missing string, err error) {
+func (g Guest) install(ctx context.Context, root string) (missing string, err error) {
 	optional := slices.Clone(g.Optional)
 	for {
-		err := g.mmdebstrap(ctx, uri, root, slices.Concat(g.Packages, optional))
+		err := mmdebstrap(ctx, g.Suite, root, "--variant=essential",
+			"--include="+strings.Join(slices.Concat(g.Packages, optional), ","),
+			"--essential-hook="+essentialHook, "--customize-hook="+customizeHook)
 		if err == nil {
 			return missing, nil
 		}
@@ -229,19 +187,20 @@ echo '127.0.0.1 localhost' > "$1/etc/hosts"
 rm -f "$1/etc/resolv.conf" "$1/etc/hostname"`
 )
 
-func (g Guest) mmdebstrap(ctx context.Context, uri, root string, packages []string) error {
-	args := []string{
-		"--mode=root", "--format=directory", "--variant=essential", "--architectures=amd64",
-		"--include=" + strings.Join(packages, ","),
-		"--essential-hook=" + essentialHook, "--customize-hook=" + customizeHook,
+// mmdebstrap puts packages of the suite into the directory root, as its options say.
+func mmdebstrap(ctx context.Context, suite, root string, options ...string) error {
+	uri, err := mirror()
+	if err != nil {
+		return err
 	}
+	args := append([]string{"--mode=root", "--format=directory", "--architectures=amd64"}, options...)
 	for _, path := range []string{"doc", "man", "info", "locale"} {
 		args = append(args, "--dpkgopt=path-exclude=/usr/share/"+path+"/*")
 	}
 	for _, option := range aptOptions() {
 		args = append(args, "--aptopt="+option)
 	}
-	args = append(args, g.Suite, root, fmt.Sprintf("deb [signed-by=%s] %s %s main", keyring, uri, g.Suite))
+	args = append(args, suite, root, fmt.Sprintf("deb [signed-by=%s] %s %s main", keyring, uri, suite))
 	cmd := exec.CommandContext(ctx, "mmdebstrap", args...)
 	// Its own mount namespace, so that a build that is killed leaves no mounts below a directory that the next one removes.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGTERM}
@@ -256,62 +215,6 @@ func makeDisk(ctx context.Context, dir, image, size string) error {
 // key tells images apart that are made from different lists or by different recipes.
 func (g Guest) key() string {
 	return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendln(nil, recipe, initScript, essentialHook, customizeHook, diskSize, g)))[:12]
-}
-
-// cacheDir is where images are kept, outside of any checkout.
-func cacheDir() (string, error) {
-	base, err := os.UserCacheDir()
-	if err != nil { // neither HOME nor XDG_CACHE_HOME, as in some CI systems
-		base = "/var/cache"
-	}
-	dir := filepath.Join(base, "oci-apparmor", "guests")
-	return dir, os.MkdirAll(dir, 0o755)
-}
-
-// lockFile takes a lock between processes, which the returned file's Close releases; busy is called once when another one holds it.
-func lockFile(ctx context.Context, name string, busy func()) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return f, nil
-		}
-		if err != syscall.EWOULDBLOCK {
-			f.Close()
-			return nil, fmt.Errorf("locking %s: %w", name, err)
-		}
-		if busy != nil {
-			busy()
-			busy = nil
-		}
-		select {
-		case <-ctx.Done():
-			f.Close()
-			return nil, ctx.Err()
-		case <-time.After(300 * time.Millisecond):
-		}
-	}
-}
-
-func removeMatching(dir string, match func(name string) bool) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if match(e.Name()) {
-			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
-		}
-	}
-	return err
-}
-
-func exists(name string) bool {
-	_, err := os.Stat(name)
-	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // run gives the command's last lines with its error.

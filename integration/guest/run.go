@@ -72,7 +72,15 @@ func (i *Image) boot(ctx context.Context, job Job) (Result, error) {
 	if len(job.Command) == 0 {
 		return Result{}, errors.New("the job has no command")
 	}
-	if err := need("qemu-system-x86_64", "mke2fs"); err != nil {
+	if err := need("mke2fs"); err != nil {
+		return Result{}, err
+	}
+	progress := job.Progress
+	if progress == nil {
+		progress = io.Discard
+	}
+	q, err := chooseQEMU(ctx, progress)
+	if err != nil {
 		return Result{}, err
 	}
 	dir, err := os.MkdirTemp("", "guest-")
@@ -93,7 +101,7 @@ func (i *Image) boot(ctx context.Context, job Job) (Result, error) {
 		return Result{}, err
 	}
 
-	vm, err := i.start(job, disk, console, dir)
+	vm, err := i.start(q, job, disk, console, dir)
 	if err != nil {
 		return Result{}, err
 	}
@@ -166,7 +174,7 @@ type vm struct {
 }
 
 // start starts QEMU. The file descriptors of its ports are those of two pipes, which QEMU knows as file descriptor sets (append=on keeps it from truncating them).
-func (i *Image) start(job Job, disk, console, tmp string) (*vm, error) {
+func (i *Image) start(q *qemu, job Job, disk, console, tmp string) (*vm, error) {
 	memory := job.Memory
 	if memory == 0 {
 		memory = 3072
@@ -180,7 +188,7 @@ func (i *Image) start(job Job, disk, console, tmp string) (*vm, error) {
 	v := &vm{stderr: new(bytes.Buffer), exited: make(chan struct{})}
 	// cx16=off and one processor: QEMU's emulation has crashed kernels with more. erms and fsrm off: a kernel that has them
 	// copies and clears by an instruction that QEMU emulates byte by byte.
-	v.cmd = exec.Command("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+	v.cmd = q.run(context.Background(), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-machine", "q35,accel=tcg", "-cpu", "max,cx16=off,erms=off,fsrm=off", "-smp", "1", "-m", strconv.Itoa(memory),
 		"-kernel", i.kernel(), "-initrd", i.initramfs(), "-append", strings.Join(kernel, " "),
 		"-drive", "file="+i.disk()+",if=virtio,format=raw,cache=unsafe,snapshot=on",
@@ -203,7 +211,7 @@ func (i *Image) start(job Job, disk, console, tmp string) (*vm, error) {
 	v.output, v.results = ours[0], ours[1]
 	v.cmd.ExtraFiles = theirs
 	v.cmd.Stdout, v.cmd.Stderr = v.stderr, v.stderr
-	v.cmd.Env = append(os.Environ(), "TMPDIR="+tmp) // where QEMU keeps what a snapshot writes
+	v.cmd.Env = append(v.cmd.Env, "TMPDIR="+tmp) // where QEMU keeps what a snapshot writes
 	v.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 
 	started := make(chan error)

@@ -1,0 +1,185 @@
+package guest
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// qemuProgram is QEMU's name, on the host and below /usr/bin of the package qemuPackage.
+	qemuProgram = "qemu-system-x86_64"
+	qemuPackage = "qemu-system-x86"
+
+	// qemuMajor is the first version of QEMU that emulates fast: what QEMU 10.0 takes for the start of a container is
+	// half of the processor time that 7.2 takes. A host with an older one gets qemuSuite's.
+	qemuMajor = 10
+	qemuSuite = "trixie"
+
+	// qemuRecipe is raised when the directory of qemuSuite's QEMU is made differently.
+	qemuRecipe = 1
+)
+
+// A qemu is a QEMU that can be run here.
+type qemu struct {
+	command []string // the program, and what comes before QEMU's own options
+	env     []string // KEY=VALUE, beside this process's own
+	version string   // its own word: "10.0.13 (Debian 1:10.0.13+ds-0+deb13u1)"
+}
+
+// hostQEMU gives the host's own QEMU.
+func hostQEMU(ctx context.Context) (*qemu, error) {
+	if err := need(qemuProgram); err != nil {
+		return nil, err
+	}
+	q := &qemu{command: []string{qemuProgram}}
+	if err := q.ask(ctx); err != nil {
+		return nil, err
+	}
+	return q, nil
+}
+
+// qemuBelow gives the QEMU of a directory that Debian packages have been unpacked into, run by their own loader and
+// libraries, so that the host's do not matter.
+func qemuBelow(ctx context.Context, root string) (*qemu, error) {
+	libraries := filepath.Join(root, "usr/lib/x86_64-linux-gnu")
+	q := &qemu{
+		command: []string{
+			filepath.Join(libraries, "ld-linux-x86-64.so.2"), "--library-path", libraries,
+			filepath.Join(root, "usr/bin", qemuProgram),
+			"-L", filepath.Join(root, "usr/share/qemu"), "-L", filepath.Join(root, "usr/share/seabios"),
+		},
+		env: []string{"QEMU_MODULE_DIR=" + filepath.Join(libraries, "qemu")},
+	}
+	if err := q.ask(ctx); err != nil {
+		return nil, err
+	}
+	return q, nil
+}
+
+// ask has QEMU tell its version, which also shows that it can be run.
+func (q *qemu) ask(ctx context.Context) error {
+	cmd := q.run(ctx, "--version")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w\n%s", cmd, err, lastLines(out, 5))
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	version, ok := strings.CutPrefix(strings.TrimSpace(line), "QEMU emulator version ")
+	if !ok {
+		return fmt.Errorf("%s: %q names no version of QEMU", cmd, line)
+	}
+	q.version = version
+	return nil
+}
+
+// run gives the command that runs QEMU with options.
+func (q *qemu) run(ctx context.Context, options ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, q.command[0], append(q.command[1:len(q.command):len(q.command)], options...)...)
+	cmd.Env = append(os.Environ(), q.env...)
+	return cmd
+}
+
+// major gives the first number of QEMU's version, 0 if there is none.
+func (q *qemu) major() (n int) {
+	fmt.Sscanf(q.version, "%d", &n)
+	return n
+}
+
+// chosen is what chooseQEMU has found; a process asks once.
+var chosen struct {
+	sync.Mutex
+	*qemu
+}
+
+// chooseQEMU gives the QEMU that guests are booted with, and has progress hear which one that is when it is first asked.
+func chooseQEMU(ctx context.Context, progress io.Writer) (*qemu, error) {
+	chosen.Lock()
+	defer chosen.Unlock()
+	if chosen.qemu != nil {
+		return chosen.qemu, nil
+	}
+	q, err := fasterQEMU(progress, func() (*qemu, error) { return hostQEMU(ctx) }, func() (*qemu, error) { return suiteQEMU(ctx, progress) })
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(progress, "guests run under QEMU %s\n", q.version)
+	chosen.qemu = q
+	return q, nil
+}
+
+// fasterQEMU gives the host's own QEMU where that is fast, or else that of qemuSuite; the host's own again where that can't
+// be had.
+func fasterQEMU(progress io.Writer, host, suite func() (*qemu, error)) (*qemu, error) {
+	own, err := host()
+	if err == nil && own.major() >= qemuMajor {
+		return own, nil
+	}
+	faster, fault := suite()
+	if fault == nil {
+		return faster, nil
+	}
+	if err != nil {
+		return nil, errors.Join(err, fault)
+	}
+	fmt.Fprintf(progress, "guests run under this machine's QEMU %s, in about twice the time: %s's can't be had: %v\n", own.version, qemuSuite, fault)
+	return own, nil
+}
+
+// FindQEMU looks for the QEMU that guests are booted with, which can take half a minute once a month, and has progress hear
+// which one that is. Image.Run does it by itself.
+func FindQEMU(ctx context.Context, progress io.Writer) error {
+	_, err := chooseQEMU(ctx, progress)
+	return err
+}
+
+// suiteQEMU gives the QEMU of qemuSuite, whose packages are unpacked in the cache.
+func suiteQEMU(ctx context.Context, progress io.Writer) (*qemu, error) {
+	cache, err := cacheDir()
+	if err != nil {
+		return nil, err
+	}
+	key := fmt.Sprintf("%x", sha256.Sum256(fmt.Append(nil, qemuRecipe, qemuSuite, qemuPackage)))[:12]
+	what := "QEMU of " + qemuSuite
+	root, err := keep(ctx, progress, cache, what, "qemu-"+qemuSuite+"-", thisMonth()+"-"+key, func(dir string) error {
+		if err := canInstall(); err != nil {
+			return err
+		}
+		began := time.Now()
+		if err := mmdebstrap(ctx, qemuSuite, dir, "--variant=extract", "--include="+qemuPackage); err != nil {
+			return err
+		}
+		if _, err := qemuBelow(ctx, dir); err != nil {
+			return err
+		}
+		fmt.Fprintf(progress, "%s: packages unpacked (%.1f s)\n", what, time.Since(began).Seconds())
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("unpacking %s: %w", what, err)
+	}
+	return qemuBelow(ctx, root)
+}
+
+// canInstall reports what keeps this machine from installing Debian's packages into a directory.
+func canInstall() error {
+	if runtime.GOARCH != "amd64" {
+		return fmt.Errorf("guests are amd64, and packages of that architecture can't be installed on %s", runtime.GOARCH)
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("installing a root file system needs root: run this once as root; booting does not need it")
+	}
+	if !exists(keyring) {
+		return fmt.Errorf("%s is missing: apt-get install debian-archive-keyring", keyring)
+	}
+	return need("mmdebstrap")
+}

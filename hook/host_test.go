@@ -785,24 +785,6 @@ func TestIdentifyTrustsOnlyTheEnginesKeys(t *testing.T) {
 	}
 }
 
-func TestIdentifyTellsPrivilegedContainers(t *testing.T) {
-	const all = `"capabilities":{"bounding":["CAP_SYS_ADMIN","CAP_SYS_MODULE","CAP_SYS_RAWIO","CAP_MAC_ADMIN"]}`
-	for spec, want := range map[string]bool{
-		`{"process":{` + all + `}}`: true,
-		`{"process":{` + all + `},"linux":{"maskedPaths":null,"seccomp":null}}`: true,
-		`{"process":{` + all + `},"linux":{"maskedPaths":[]}}`:                  true,
-		`{"process":{` + all + `},"linux":{"maskedPaths":["/proc/kcore"]}}`:     false,
-		`{"process":{` + all + `},"linux":{"seccomp":{"defaultAction":"x"}}}`:   false,
-		`{"process":{"capabilities":{"bounding":["CAP_SYS_ADMIN"]}}}`:           false,
-		`{"process":{}}`: false,
-	} {
-		f, err := Identify([]byte(spec), Wiring{}, "id")
-		if err != nil || f.Privileged != want {
-			t.Errorf("%s: privileged %v, %v", spec, f.Privileged, err)
-		}
-	}
-}
-
 func waitForZombie(t *testing.T, pid int) {
 	t.Helper()
 	for range 10000 {

@@ -1,10 +1,6 @@
 package hook
 
-import (
-	"bytes"
-
-	"github.com/oci-apparmor/oci-apparmor/policy"
-)
+import "github.com/oci-apparmor/oci-apparmor/policy"
 
 // Wiring is the way by which a call reached us. It comes from how the node's administrator set the engine up, never
 // from the container.
@@ -51,9 +47,9 @@ func (d *document) identify(w Wiring, id string) policy.Facts {
 		Engine:       w.Engine,
 		ID:           id,
 		Container:    id,
-		Privileged:   d.privileged(),
 		EngineChoice: d.choice,
 	}
+	f.Privileged, f.PrivilegedBy = d.powers.privilege()
 	if keys, ok := trusted[w.Engine]; ok {
 		f.Namespace = d.annotations[keys.namespace]
 		f.Pod = d.annotations[keys.pod]
@@ -69,18 +65,4 @@ func (d *document) identify(w Wiring, id string) policy.Facts {
 	}
 	f.Request, f.RequestKey = policy.Requested(lookup, f.Container)
 	return f
-}
-
-// privileged tells a container that its engine made with --privileged or privileged: true. No engine says so in the
-// spec; all of them then grant every capability and lift the masks from /proc.
-func (d *document) privileged() bool {
-	if d.masked || d.seccomp {
-		return false
-	}
-	for _, c := range []string{"CAP_SYS_ADMIN", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_MAC_ADMIN"} {
-		if !bytes.Contains(d.capabilities, []byte(`"`+c+`"`)) {
-			return false
-		}
-	}
-	return true
 }

@@ -32,9 +32,7 @@ type document struct {
 	choice      string
 	annotations map[string]string
 
-	capabilities []byte // raw "process.capabilities"
-	masked       bool   // linux.maskedPaths has an entry
-	seccomp      bool   // linux.seccomp is set
+	powers powers
 }
 
 // span is a range of a document's bytes.
@@ -44,8 +42,10 @@ type span struct{ start, end int }
 func parseSpec(data []byte) (*document, error) {
 	d := &document{data: data}
 	err := d.parse(func(dec *jsontext.Decoder) error {
-		_, err := object(dec, []string{"process", "annotations", "linux"}, func(key string) error {
+		_, err := object(dec, []string{"process", "annotations", "linux", "mounts"}, func(key string) error {
 			switch key {
+			case "mounts":
+				return each(dec, d.parseMount)
 			case "process":
 				return d.parseProcess(dec)
 			case "annotations":
@@ -189,9 +189,7 @@ func (d *document) parseProcess(dec *jsontext.Decoder) error {
 			}
 			return nil
 		case "capabilities":
-			v, _, err := value(dec)
-			d.capabilities = bytes.Clone(v)
-			return err
+			return d.parseCapabilities(dec)
 		}
 		return dec.SkipValue()
 	})
@@ -214,27 +212,6 @@ func (d *document) parseAnnotations(dec *jsontext.Decoder) error {
 		}
 		d.annotations[key] = unquote(v)
 		return nil
-	})
-	return err
-}
-
-func (d *document) parseLinux(dec *jsontext.Decoder) error {
-	if dec.PeekKind() == 'n' {
-		return dec.SkipValue()
-	}
-	_, err := object(dec, []string{"maskedPaths", "seccomp"}, func(key string) error {
-		switch key {
-		case "maskedPaths", "seccomp":
-			v, _, err := value(dec)
-			set := len(v) > len("[]") && v.Kind() != 'n'
-			if key == "seccomp" {
-				d.seccomp = set
-			} else {
-				d.masked = set
-			}
-			return err
-		}
-		return dec.SkipValue()
 	})
 	return err
 }

@@ -47,18 +47,21 @@ func (x Index) Decide(f Facts) (Decision, error) {
 		return Decision{Keep: true, Choice: keptChoice(f), Reason: "no rule of the policy is for this container" + kept(f)}, nil
 	}
 
-	entry, granted := r.policy, false
+	entry, refused := x.grant(f, &r)
+	granted := f.Request != nil && !refused
 	var why, warning string
 	if f.Request == nil {
 		why = "assigned by the " + r.String()
-	} else if asked, ok := x.entryIndex(*f.Request); ok && r.allows(asked) {
-		entry, granted = asked, true
+	} else if granted {
 		why = "asked for by annotation " + word(f.RequestKey) + ", allowed by the " + r.String()
 	} else if refusal := x.refuse(f, &r); r.onRefused == Assigned {
 		why = "assigned by the " + r.String() + ", its request being refused"
 		warning = refusal.Error()
 	} else {
 		return Decision{}, refusal
+	}
+	if f.Privileged == PartlyPrivileged && r.flags&(onlyPrivileged|onlyUnprivileged) != 0 {
+		why += ", since it has a part of what privileged containers have (" + words(f.PrivilegedBy) + ")"
 	}
 	return x.decision(f, r, entry, granted, why, warning)
 }

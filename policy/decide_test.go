@@ -151,7 +151,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name:  "asked for something that is no policy",
-			facts: Facts{Engine: EngineContainerd, Privileged: true, Request: new("u"), RequestKey: Annotation},
+			facts: Facts{Engine: EngineContainerd, Privileged: Privileged, Request: new("u"), RequestKey: Annotation},
 			refused: `policy "u", asked for by annotation oci-apparmor/policy, does not exist: the rule for ` +
 				`privileged containers (policy.yaml line 11) allows strict and hands-off; ` +
 				`ask for one of these, remove the annotation, ` +
@@ -159,7 +159,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name:  "a profile's name is no policy's",
-			facts: Facts{Engine: EngineContainerd, Privileged: true, Request: new("docker-nginx"), RequestKey: Annotation},
+			facts: Facts{Engine: EngineContainerd, Privileged: Privileged, Request: new("docker-nginx"), RequestKey: Annotation},
 			refused: `policy "docker-nginx", asked for by annotation oci-apparmor/policy, does not exist: the rule for ` +
 				`privileged containers (policy.yaml line 11) allows strict and hands-off; ` +
 				`ask for one of these, remove the annotation, ` +
@@ -167,7 +167,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name:  "a built-in policy that the index has no need of",
-			facts: Facts{Engine: EngineContainerd, Privileged: true, Request: new("keep"), RequestKey: Annotation},
+			facts: Facts{Engine: EngineContainerd, Privileged: Privileged, Request: new("keep"), RequestKey: Annotation},
 			refused: `policy "keep", asked for by annotation oci-apparmor/policy, is not allowed here: the rule for ` +
 				`privileged containers (policy.yaml line 11) allows strict and hands-off; ` +
 				`ask for one of these, remove the annotation, or have keep added to the rule's "request" list`,
@@ -189,7 +189,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name:   "privileged containers may be let off",
-			facts:  Facts{Engine: EngineDocker, Privileged: true, Request: new("hands-off"), RequestKey: Annotation},
+			facts:  Facts{Engine: EngineDocker, Privileged: Privileged, Request: new("hands-off"), RequestKey: Annotation},
 			policy: "hands-off",
 			reason: "hands-off: asked for by annotation oci-apparmor/policy, allowed by the rule for privileged containers " +
 				"(policy.yaml line 11); the engine's choice stays as it is (no profile)",
@@ -360,5 +360,55 @@ func TestLabel(t *testing.T) {
 	names := []string{"b", "a"}
 	if Label(names...); names[0] != "b" {
 		t.Error("Label sorts its caller's slice")
+	}
+}
+
+// A container that is privileged in part must get neither past a rule that confines, nor to one that frees, whichever of
+// the two is for privileged containers.
+func TestContainersPrivilegedInPartGetTheStricterRule(t *testing.T) {
+	yes, no := new(true), new(false)
+	for _, test := range []struct {
+		name    string
+		rules   []Assignment
+		request *string
+		label   string // for one that is so in part; empty for what the engine chose
+		refused bool
+	}{
+		{"those that are privileged are confined",
+			[]Assignment{{Privileged: yes, Policy: "baseline"}, {Policy: "hands-off"}}, nil, "docker-default", false},
+		{"those that are privileged are let off",
+			[]Assignment{{Privileged: yes, Policy: "hands-off"}, {Policy: "web"}}, nil, "docker-nginx", false},
+		{"those that are not are confined",
+			[]Assignment{{Privileged: no, Policy: "web"}, {Policy: "hands-off"}}, nil, "docker-nginx", false},
+		{"those that are not are let off",
+			[]Assignment{{Privileged: no, Policy: "hands-off"}, {Policy: "baseline"}}, nil, "docker-default", false},
+		{"complain confines nothing",
+			[]Assignment{{Privileged: yes, Policy: "batch"}, {Policy: "web"}}, nil, "docker-nginx", false},
+		{"complain on a floor does",
+			[]Assignment{{Privileged: yes, Policy: "batch", Floor: "node-baseline"}, {Policy: "hands-off"}}, nil,
+			"batch//&node-baseline", false},
+		{"asking to be let off",
+			[]Assignment{{Privileged: no, Policy: "web", Request: []string{"hands-off"}}, {Policy: "baseline"}}, new("hands-off"),
+			"", true},
+		{"asking for what is not allowed",
+			[]Assignment{{Privileged: yes, Policy: "hands-off", Request: []string{"web"}}, {Policy: "hands-off"}}, new("baseline"),
+			"", true},
+		{"asking for what confines, of a rule that lets off",
+			[]Assignment{{Privileged: yes, Policy: "hands-off", Request: []string{"web"}}, {Policy: "baseline"}}, new("web"),
+			"docker-nginx", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := node()
+			p.Assignments = test.rules
+			d, err := index(t, p).Decide(Facts{Engine: EngineDocker, Privileged: PartlyPrivileged,
+				PrivilegedBy: []string{"CAP_SYS_ADMIN"}, Request: test.request, RequestKey: Annotation})
+			if (err != nil) != test.refused || d.Label != test.label {
+				t.Errorf("got label %q, %v", d.Label, err)
+			}
+			if conditional := d.Label != "" && strings.Contains(d.Reason, "privileged containers ("); conditional !=
+				strings.Contains(d.Reason, "a part of what privileged containers have (CAP_SYS_ADMIN)") {
+				t.Errorf("the reason does not say why: %s", d.Reason)
+			}
+		})
 	}
 }

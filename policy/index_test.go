@@ -154,7 +154,7 @@ func decoders(b []byte) error {
 		{Engine: EngineContainerd, Namespace: "a", Pod: "b", Container: "c", Image: "docker.io/library/nginx:1"},
 		{Engine: EngineContainerd, Request: new("web"), RequestKey: Annotation},
 		{Engine: EngineDocker, Container: "once", Request: new("none"), RequestKey: Annotation},
-		{Sandbox: true, Privileged: true, Namespace: "locked"},
+		{Sandbox: true, Privileged: Privileged, Namespace: "locked"},
 	} {
 		d, err := x.Decide(f)
 		var refusal *Refusal
@@ -256,12 +256,12 @@ func FuzzIndex(f *testing.F) {
 
 func FuzzDecide(f *testing.F) {
 	x := index(f, node())
-	f.Add("web", "app", "kube-system", "docker.io/library/nginx:1", false)
-	f.Add("x//&unconfined", "once", "", "", true)
-	f.Add("\xff\n", "\x00", "*", "a[", false)
-	f.Fuzz(func(t *testing.T, request, container, namespace, image string, privileged bool) {
+	f.Add("web", "app", "kube-system", "docker.io/library/nginx:1", byte(Unprivileged))
+	f.Add("x//&unconfined", "once", "", "", byte(PartlyPrivileged))
+	f.Add("\xff\n", "\x00", "*", "a[", byte(Privileged))
+	f.Fuzz(func(t *testing.T, request, container, namespace, image string, privileged byte) {
 		facts := Facts{Engine: EngineContainerd, Namespace: namespace, Container: container, Image: image,
-			Privileged: privileged, Request: &request, RequestKey: Annotation + "." + container}
+			Privileged: Privilege(privileged % 3), Request: &request, RequestKey: Annotation + "." + container}
 		d, err := x.Decide(facts)
 		if err != nil {
 			wantLine(t, err.Error())

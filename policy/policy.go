@@ -96,16 +96,34 @@ const (
 // and image they are of.
 func TellsPods(engine string) bool { return engine == EngineContainerd || engine == EngineCRIO }
 
+// Privilege says whether a container is privileged: whether root in it can do what root on the node can.
+//
+// PartlyPrivileged is for those of which that cannot be said for certain. A rule with a condition for it, whichever of
+// the two, is for such a container if what it gives confines the container, and passes it by otherwise: so it never
+// gets more freedom by such a rule, and never less confinement.
+type Privilege uint8
+
+const (
+	Unprivileged Privilege = iota
+	PartlyPrivileged
+	Privileged // its engine made it so
+)
+
+// String gives "no", "partly" or "yes".
+func (p Privilege) String() string { return [...]string{"no", "partly", "yes"}[p] }
+
 // Facts is what is known of a container. Everything but Request comes from places that a workload cannot write.
 type Facts struct {
-	Engine     string
-	ID         string // the runtime's container id
-	Namespace  string // Kubernetes namespace
-	Pod        string
-	Container  string // name within the pod; the id where the engine tells no name
-	Image      string
-	Sandbox    bool // a pod's pause container
-	Privileged bool
+	Engine    string
+	ID        string // the runtime's container id
+	Namespace string // Kubernetes namespace
+	Pod       string
+	Container string // name within the pod; the id where the engine tells no name
+	Image     string
+	Sandbox   bool // a pod's pause container
+
+	Privileged   Privilege
+	PrivilegedBy []string // for people: what a container has that is PartlyPrivileged
 
 	Request      *string // the value of Annotation for this container, as the workload wrote it; nil without one
 	RequestKey   string  // the annotation it stood under

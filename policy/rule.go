@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
 // conditions are the keys of an assignment that hold patterns, in the order in which the index has them.
@@ -86,7 +88,15 @@ func (x Index) match(f Facts) (r rule, found bool, err error) {
 			return rule{}, false, err
 		}
 		if r.isFor(f, &values) {
-			return r, true, r.read()
+			if err := r.read(); err != nil {
+				return rule{}, false, err
+			}
+			if f.Privileged != PartlyPrivileged || r.flags&(onlyPrivileged|onlyUnprivileged) == 0 {
+				return r, true, nil
+			}
+			if confines, err := x.confines(f, &r); confines || err != nil {
+				return r, true, err
+			}
 		}
 		if r.conditions.bad {
 			return rule{}, false, damaged("an assignment ends within its conditions")
@@ -95,10 +105,36 @@ func (x Index) match(f Facts) (r rule, found bool, err error) {
 	return rule{}, false, nil
 }
 
+// confines says whether a rule that is for a container confines it: by a refusal, or by a profile that is enforced.
+func (x Index) confines(f Facts, r *rule) (bool, error) {
+	i, refused := x.grant(f, r)
+	if refused && r.onRefused == Deny {
+		return true, nil
+	}
+	e, err := x.entry(i)
+	if err != nil || e.profile < 0 {
+		return false, err
+	}
+	p, err := x.profile(e.profile)
+	return p.Mode != profile.Complain || e.floor >= 0 || r.floor >= 0, err
+}
+
+// grant gives the entry that a rule gives a container: what it asks for, if the rule allows that, or what the rule
+// assigns.
+func (x Index) grant(f Facts, r *rule) (entry int, refused bool) {
+	if f.Request == nil {
+		return r.policy, false
+	}
+	if asked, ok := x.entryIndex(*f.Request); ok && r.allows(asked) {
+		return asked, false
+	}
+	return r.policy, true
+}
+
 func (r *rule) isFor(f Facts, values *[len(conditions)]string) bool {
 	if f.Sandbox != (r.flags&onlySandbox != 0) ||
-		f.Privileged && r.flags&onlyUnprivileged != 0 ||
-		!f.Privileged && r.flags&onlyPrivileged != 0 {
+		f.Privileged == Privileged && r.flags&onlyUnprivileged != 0 ||
+		f.Privileged == Unprivileged && r.flags&onlyPrivileged != 0 {
 		return false
 	}
 	at := r.conditions

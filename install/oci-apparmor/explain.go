@@ -24,7 +24,8 @@ type question struct {
 	annotations                      []string
 	keys                             []string // of the container's annotations, set by facts
 	namespace, pod, container, image string
-	privileged, sandbox              bool
+	privileged                       privilege
+	sandbox                          bool
 	choice                           string // the profile that the engine chose
 }
 
@@ -82,7 +83,8 @@ cannot be told. Otherwise it is 0, as ` + "`oci-apparmor --help`" + ` lists.`,
 	f.StringVar(&q.image, "image", "", "its `image`")
 	f.StringVar(&q.choice, "engine-choice", "", "the `profile` that the engine was told to use, or gives by default; or "+
 		"unconfined")
-	f.BoolVar(&q.privileged, "privileged", false, "it is privileged")
+	f.Var(&q.privileged, "privileged", "it is privileged; with =partly, it has a part of what such ones have")
+	f.Lookup("privileged").NoOptDefVal = policy.Privileged.String()
 	f.BoolVar(&q.sandbox, "sandbox", false, "it is a pod's pause container")
 	return cmd
 }
@@ -115,6 +117,26 @@ func (p *processID) String() string { return "" }
 // Type is for help.
 func (p *processID) Type() string { return "process" }
 
+// privilege is a flag's value.
+type privilege policy.Privilege
+
+// Set reads it.
+func (p *privilege) Set(s string) error {
+	for _, one := range []policy.Privilege{policy.Unprivileged, policy.PartlyPrivileged, policy.Privileged} {
+		if s == one.String() {
+			*p = privilege(one)
+			return nil
+		}
+	}
+	return errors.New("must be no, partly or yes")
+}
+
+// String gives it as help shows a default, which it has none of.
+func (p *privilege) String() string { return "" }
+
+// Type is for help.
+func (p *privilege) Type() string { return "privilege" }
+
 var engines = []string{
 	policy.EngineContainerd, policy.EngineCRIO, policy.EngineDocker, policy.EnginePodman, "other",
 }
@@ -130,6 +152,9 @@ type answer struct {
 	Choice  *choiceAnswer `json:"engineChoice,omitempty"`
 	Reason  string        `json:"reason,omitempty"`
 	Refused string        `json:"refused,omitempty"` // why, where the container would not start
+
+	Privileged   string   `json:"privileged"`             // see policy.Privilege
+	PrivilegedBy []string `json:"privilegedBy,omitempty"` // what it has that is so in part
 
 	Warnings []string `json:"warnings,omitempty"`
 
@@ -161,7 +186,8 @@ func (n *node) explain(ctx context.Context, q question) error {
 	if err != nil {
 		return err
 	}
-	a := answer{Generation: generation, Engine: facts.Engine, Warnings: q.warnings(facts)}
+	a := answer{Generation: generation, Engine: facts.Engine, Warnings: q.warnings(facts),
+		Privileged: facts.Privileged.String(), PrivilegedBy: facts.PrivilegedBy}
 	if a.Engine == policy.EngineOther {
 		a.Engine = "other"
 	}
@@ -271,6 +297,9 @@ func (n *node) printAnswer(a answer) error {
 		out.line("chosen    by nobody: %s is %s's default", safe(c.Profile), c.Default)
 	} else if c != nil {
 		out.line("chosen    by the engine: %s: %s", safe(c.Profile), c.Outcome)
+	}
+	if len(a.PrivilegedBy) > 0 {
+		out.wrapped("has       ", "a part of what privileged containers have: "+strings.Join(a.PrivilegedBy, ", "))
 	}
 	if a.Refused != "" {
 		out.wrapped("refused   ", a.Refused)

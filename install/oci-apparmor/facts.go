@@ -68,7 +68,10 @@ func (q *question) facts() (policy.Facts, error) {
 	}
 	f.Container = cmp.Or(q.container, f.Container) // its id, where an engine does not tell pods
 	f.EngineChoice = q.choice
-	f.Privileged = q.privileged
+	f.Privileged, f.PrivilegedBy = policy.Privilege(q.privileged), nil
+	if f.Privileged == policy.PartlyPrivileged {
+		f.PrivilegedBy = []string{"as --privileged says"}
+	}
 	f.Request, f.RequestKey = policy.Requested(func(key string) (string, bool) {
 		v, ok := annotations[key]
 		return v, ok

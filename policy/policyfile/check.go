@@ -156,6 +156,15 @@ func (c *checker) rule(r *rule) {
 			"out, or give a policy with a profile", r.policy.value)
 	}
 
+	for _, at := range append([]name{r.policy}, r.request...) {
+		if def := c.policies[at.value]; def != nil && def.profile.value != policy.Keep &&
+			(def.mode != profile.Complain || def.floor.given() || r.floor.given()) {
+			r.mayConfine = true
+		} else {
+			r.mayFree = true
+		}
+	}
+
 	r.Policy, r.Floor = r.policy.value, r.floor.value
 	for _, at := range r.request {
 		r.Request = append(r.Request, at.value)
@@ -288,12 +297,13 @@ func patterns(r *rule) [5][]string {
 	return [...][]string{r.From, r.Namespace, r.Pod, r.Container, r.Image}
 }
 
-// covers says whether a rule is for every container that the other is for.
+// covers says whether a rule is for every container that the other is for. One with a condition on privileges passes by a
+// container that is privileged in part where it would not confine it: see policy.Privilege.
 func (r *rule) covers(other *rule) bool {
 	if r.Sandbox != other.Sandbox {
 		return false
 	}
-	if r.Privileged != nil && (other.Privileged == nil || *r.Privileged != *other.Privileged) {
+	if r.Privileged != nil && (other.Privileged == nil || *r.Privileged != *other.Privileged || r.mayFree && other.mayConfine) {
 		return false
 	}
 	theirs := patterns(other)

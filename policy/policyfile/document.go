@@ -53,6 +53,8 @@ type rule struct {
 	request, engine   []name
 	faulty            bool // something in it is wrong, so that it may say less than it was meant to
 	order             int
+
+	mayConfine, mayFree bool // what its policy, or one that it lets containers ask for, does
 }
 
 // The keys of each mapping.

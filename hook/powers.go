@@ -1,0 +1,272 @@
+package hook
+
+import (
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/oci-apparmor/oci-apparmor/policy"
+)
+
+// powers is what a spec says of the ways in which a container reaches the node past its namespaces. No engine writes
+// into the spec that a container is privileged; what it then grants is there to be seen.
+type powers struct {
+	capabilities []string // those of owning that are in one of the process's sets
+	ptrace       bool     // CAP_SYS_PTRACE is in one
+
+	devices      bool // the control group allows to read or write every block device
+	procReadOnly bool // /proc/sys and below cannot be written
+	procMasked   bool // something of /proc is masked
+	sys          sysState
+	ownPIDs      bool // it has a PID namespace of its own, or that of another container
+}
+
+// sysState is how /sys is mounted.
+type sysState uint8
+
+const (
+	sysClosed   sysState = iota // read-only, or not at all
+	sysBound                    // the node's /sys, or something else, is bound there writable
+	sysWritable                 // mounted anew and writable, which engines do for privileged containers and no others
+)
+
+// owning are the capabilities by any of which root in a container gets hold of the node: see capabilities(7).
+// CAP_MAC_ADMIN is among them because it replaces AppArmor profiles.
+var owning = []string{
+	"CAP_SYS_ADMIN", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_MAC_ADMIN",
+	"CAP_DAC_READ_SEARCH", "CAP_MAC_OVERRIDE", "CAP_BPF", "CAP_SYS_BOOT",
+}
+
+// granted are those that a container surely has which its engine made privileged.
+var granted = owning[:4]
+
+// privilege tells how far a container is privileged, and for one that is so in part, by what.
+func (p *powers) privilege() (policy.Privilege, []string) {
+	all := !slices.ContainsFunc(granted, func(c string) bool { return !slices.Contains(p.capabilities, c) })
+	if all && p.sys == sysWritable && !p.procReadOnly {
+		return policy.Privileged, nil
+	}
+	by := slices.Clone(p.capabilities)
+	for _, sign := range []struct {
+		there bool
+		name  string
+	}{
+		{p.ptrace && !p.ownPIDs, "CAP_SYS_PTRACE among the node's processes"},
+		{p.devices, "all block devices"},
+		{!p.procReadOnly, "a writable /proc/sys"},
+		{!p.procMasked, "no masks on /proc"},
+		{p.sys != sysClosed, "a writable /sys"},
+	} {
+		if sign.there {
+			by = append(by, sign.name)
+		}
+	}
+	if len(by) == 0 {
+		return policy.Unprivileged, nil
+	}
+	return policy.PartlyPrivileged, by
+}
+
+// parseCapabilities reads process.capabilities, a set of names for each of five purposes. Whether a set is in effect at
+// once or can be brought into it makes no difference here.
+func (d *document) parseCapabilities(dec *jsontext.Decoder) error {
+	return tokens(dec, func(name string) {
+		name = strings.ToUpper(name) // crun takes them in any case
+		d.powers.ptrace = d.powers.ptrace || name == "CAP_SYS_PTRACE"
+		if slices.Contains(owning, name) && !slices.Contains(d.powers.capabilities, name) {
+			d.powers.capabilities = append(d.powers.capabilities, name)
+		}
+	})
+}
+
+// tokens reads the next value and calls each with every string in it.
+func tokens(dec *jsontext.Decoder, each func(string)) error {
+	for depth := dec.StackDepth(); ; {
+		tok, err := dec.ReadToken()
+		if err != nil {
+			return err
+		}
+		if tok.Kind() == '"' {
+			each(tok.String())
+		}
+		if dec.StackDepth() == depth {
+			return nil
+		}
+	}
+}
+
+func (d *document) parseLinux(dec *jsontext.Decoder) error {
+	if dec.PeekKind() == 'n' {
+		return dec.SkipValue()
+	}
+	_, err := object(dec, []string{"maskedPaths", "readonlyPaths", "resources", "namespaces"}, func(key string) error {
+		switch key {
+		case "maskedPaths":
+			return tokens(dec, func(name string) {
+				d.powers.procMasked = d.powers.procMasked || within(name, "/proc")
+				d.powers.procReadOnly = d.powers.procReadOnly || path.Clean(name) == "/proc/sys"
+			})
+		case "readonlyPaths":
+			return tokens(dec, func(name string) {
+				d.powers.procReadOnly = d.powers.procReadOnly || path.Clean(name) == "/proc/sys" || path.Clean(name) == "/proc"
+			})
+		case "namespaces":
+			return each(dec, d.parseNamespace)
+		case "resources":
+			return d.parseResources(dec)
+		}
+		return dec.SkipValue()
+	})
+	return err
+}
+
+func within(name, dir string) bool { return strings.HasPrefix(path.Clean(name)+"/", dir+"/") }
+
+// each reads a list of objects and calls item before each of them. It takes null for an empty list, as runtimes do.
+func each(dec *jsontext.Decoder, item func(*jsontext.Decoder) error) error {
+	if dec.PeekKind() != '[' {
+		return dec.SkipValue() // the runtime's to refuse
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return err
+	}
+	for dec.PeekKind() == '{' || dec.PeekKind() == 'n' {
+		if dec.PeekKind() == 'n' {
+			if err := dec.SkipValue(); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := item(dec); err != nil {
+			return err
+		}
+	}
+	for dec.PeekKind() != ']' { // what is no object is the runtime's to refuse, too
+		if err := dec.SkipValue(); err != nil {
+			return err
+		}
+	}
+	_, err := dec.ReadToken()
+	return err
+}
+
+// parseNamespace reads an entry of linux.namespaces. One with a path is joined: another container's, or the node's.
+func (d *document) parseNamespace(dec *jsontext.Decoder) error {
+	var kind, at string
+	_, err := object(dec, []string{"type", "path"}, func(key string) (err error) {
+		switch key {
+		case "type":
+			kind, err = text(dec)
+			return err
+		case "path":
+			at, err = text(dec)
+			return err
+		}
+		return dec.SkipValue()
+	})
+	if kind == "pid" && at != "/proc/1/ns/pid" {
+		d.powers.ownPIDs = true
+	}
+	return err
+}
+
+// text reads the next value, which gives an empty string where it is none.
+func text(dec *jsontext.Decoder) (string, error) {
+	v, _, err := value(dec)
+	if err != nil || v.Kind() != '"' {
+		return "", err
+	}
+	return unquote(v), nil
+}
+
+func (d *document) parseResources(dec *jsontext.Decoder) error {
+	if dec.PeekKind() != '{' {
+		return dec.SkipValue()
+	}
+	_, err := object(dec, []string{"devices"}, func(key string) error {
+		if key == "devices" {
+			return each(dec, d.parseDevice)
+		}
+		return dec.SkipValue()
+	})
+	return err
+}
+
+// parseDevice reads an entry of linux.resources.devices. Later ones count for more than earlier ones. Without a type, it
+// is for devices of both types; without a number or with -1, for all numbers.
+func (d *document) parseDevice(dec *jsontext.Decoder) error {
+	var allow bool
+	kind, access := "a", "rwm"
+	major, minor := true, true // any
+	number := func() (any bool, err error) {
+		v, _, err := value(dec)
+		return err == nil && (v.Kind() == 'n' || strings.HasPrefix(string(v), "-")), err
+	}
+	_, err := object(dec, []string{"allow", "type", "major", "minor", "access"}, func(key string) (err error) {
+		switch key {
+		case "allow":
+			v, _, err := value(dec)
+			allow = v.Kind() == 't'
+			return err
+		case "type":
+			kind, err = text(dec)
+		case "access":
+			access, err = text(dec)
+		case "major":
+			major, err = number()
+		case "minor":
+			minor, err = number()
+		default:
+			err = dec.SkipValue()
+		}
+		return err
+	})
+	if kind != "c" && kind != "u" && major && minor {
+		if reaches := access == "" || strings.ContainsAny(access, "rw"); reaches {
+			d.powers.devices = allow
+		}
+	}
+	return err
+}
+
+// parseMount reads an entry of mounts. Later ones cover earlier ones.
+func (d *document) parseMount(dec *jsontext.Decoder) error {
+	var at, kind string
+	readOnly := false
+	_, err := object(dec, []string{"destination", "type", "options"}, func(key string) (err error) {
+		switch key {
+		case "destination":
+			at, err = text(dec)
+		case "type":
+			kind, err = text(dec)
+		case "options":
+			err = tokens(dec, func(option string) {
+				switch option {
+				case "ro", "rro":
+					readOnly = true
+				case "rw", "rrw":
+					readOnly = false
+				}
+			})
+		default:
+			err = dec.SkipValue()
+		}
+		return err
+	})
+	switch path.Clean("/" + at) {
+	case "/sys":
+		switch {
+		case readOnly:
+			d.powers.sys = sysClosed
+		case kind == "sysfs":
+			d.powers.sys = sysWritable
+		default:
+			d.powers.sys = sysBound
+		}
+	case "/proc":
+		d.powers.procReadOnly = d.powers.procReadOnly || readOnly
+	}
+	return err
+}

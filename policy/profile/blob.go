@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/internal/element"
 )
 
 // maxProfiles is how many profiles one blob may define. A profile and its children are seldom more than ten.
@@ -24,23 +26,6 @@ const (
 	// policy, which is every kernel in use. Where they don't know them they write 5 without a complaint, and the
 	// profile then mediates neither mounts nor signals.
 	kernelABI = 7
-)
-
-// Codes of a blob's elements (enum aa_code, security/apparmor/include/policy_unpack.h). All numbers are little endian.
-const (
-	codeU8        = iota
-	codeU16       // 2 bytes
-	codeU32       // 4 bytes
-	codeU64       // 8 bytes
-	codeName      // u16 length, bytes with a closing NUL; names the element behind it
-	codeString    // u16 length, bytes with a closing NUL
-	codeBlob      // u32 length, bytes
-	codeStruct    //
-	codeStructEnd //
-	codeList      //
-	codeListEnd   //
-	codeArray     // u16 count of the elements that follow
-	codeArrayEnd  //
 )
 
 // Parse reads what a compiled blob defines, without trusting it: a sequence of
@@ -140,10 +125,10 @@ func walk(data []byte) ([]located, error) {
 	if bytes.HasPrefix(data, []byte(zstdMagic)) {
 		return nil, errors.New("the compiled profile is compressed with zstd: compile it uncompressed")
 	}
-	r := reader{data: data}
+	r := reader{element.Reader{Data: data}}
 	var found []located
 	names := make(map[string]bool)
-	for r.pos < len(data) {
+	for r.Pos < len(data) {
 		if len(found) == maxProfiles {
 			return nil, fmt.Errorf("more than %d profiles in one text: split it", maxProfiles)
 		}
@@ -160,145 +145,37 @@ func walk(data []byte) ([]located, error) {
 	return found, nil
 }
 
-// reader walks a blob's elements.
-type reader struct {
-	data []byte
-	pos  int
-}
-
-// element is one value of a blob: its name, where it has one, its code, and its bytes without lengths and closing NUL.
-type element struct {
-	name  []byte
-	code  byte
-	value []byte
-	at    int // offset of value
-}
-
-// is reports whether the element has this name ("" for none) and code.
-func (e element) is(name string, code byte) bool { return string(e.name) == name && e.code == code }
-
-// malformed is the error for bytes that no parser writes.
-func (r *reader) malformed(format string, args ...any) error {
-	return fmt.Errorf("not a compiled AppArmor profile in the form that the kernel loads: byte %d of %d: %s",
-		r.pos, len(r.data), fmt.Sprintf(format, args...))
-}
-
-// take gives the next n bytes and steps behind them.
-func (r *reader) take(n int) ([]byte, error) {
-	if n > len(r.data)-r.pos {
-		return nil, r.malformed("%d bytes are missing at its end", n-(len(r.data)-r.pos))
-	}
-	b := r.data[r.pos : r.pos+n]
-	r.pos += n
-	return b, nil
-}
-
-// text gives a name's or string's bytes without the closing NUL.
-func (r *reader) text() ([]byte, error) {
-	n, err := r.take(2)
-	if err != nil {
-		return nil, err
-	}
-	b, err := r.take(int(binary.LittleEndian.Uint16(n)))
-	if err != nil {
-		return nil, err
-	}
-	if len(b) == 0 || b[len(b)-1] != 0 {
-		return nil, r.malformed("a string without an end")
-	}
-	return b[:len(b)-1], nil
-}
-
-// next gives the next element. It may have no name, but no empty one.
-func (r *reader) next() (element, error) {
-	var e element
-	code, err := r.take(1)
-	if err != nil {
-		return e, err
-	}
-	if code[0] == codeName {
-		if e.name, err = r.text(); err != nil {
-			return e, err
-		}
-		if len(e.name) == 0 {
-			return e, r.malformed("an empty name")
-		}
-		if code, err = r.take(1); err != nil {
-			return e, err
-		}
-	}
-	e.code, e.at = code[0], r.pos
-	switch e.code {
-	case codeU8:
-		e.value, err = r.take(1)
-	case codeU16, codeArray:
-		e.value, err = r.take(2)
-	case codeU32:
-		e.value, err = r.take(4)
-	case codeU64:
-		e.value, err = r.take(8)
-	case codeString:
-		e.value, err = r.text()
-	case codeBlob:
-		var n []byte
-		if n, err = r.take(4); err != nil {
-			return e, err
-		}
-		size := binary.LittleEndian.Uint32(n)
-		if int64(size) > int64(len(r.data)) {
-			return e, r.malformed("a table of %d bytes", size)
-		}
-		e.value, err = r.take(int(size))
-	case codeStruct, codeStructEnd, codeList, codeListEnd, codeArrayEnd:
-	default:
-		return e, r.malformed("%#x is no element's code", e.code)
-	}
-	return e, err
-}
-
-// want gives the next element and refuses any but one of this name and code.
-func (r *reader) want(name string, code byte) (element, error) {
-	at := r.pos
-	e, err := r.next()
-	if err != nil {
-		return e, err
-	}
-	if !e.is(name, code) {
-		r.pos = at
-		return e, r.malformed("element %s of code %d where %s of code %d belongs", quote(string(e.name)), e.code,
-			quote(name), code)
-	}
-	return e, nil
-}
+// reader walks a blob's profiles.
+type reader struct{ element.Reader }
 
 // profile reads one profile with its version word, and hashes it.
 func (r *reader) profile() (located, error) {
 	var p located
-	version, err := r.want("version", codeU32)
+	version, err := r.Want("version", element.U32)
 	if err != nil {
 		return p, err
 	}
-	start := r.pos
-	top, err := r.next()
+	start := r.Pos
+	top, err := r.Next()
 	if err != nil {
 		return p, err
 	}
-	if string(top.name) == "namespace" {
+	if string(top.Name) == "namespace" {
 		return p, fmt.Errorf("a profile is for the policy namespace %s: profiles of a namespace are not supported, "+
-			"take it out of the profile's name", quote(string(top.value)))
+			"take it out of the profile's name", quote(string(top.Value)))
 	}
-	if !top.is("profile", codeStruct) {
-		return p, r.malformed("element %s where a profile belongs", quote(string(top.name)))
+	if !top.Is("profile", element.Struct) {
+		return p, r.Malformed("element %s where a profile belongs", quote(string(top.Name)))
 	}
-	name, err := r.want("", codeString)
+	name, err := r.Want("", element.String)
 	if err != nil {
 		return p, err
 	}
-	p.Name = string(name.value)
+	p.Name = string(name.Value)
 	if err := checkFullName(p.Name); err != nil {
 		return p, err
 	}
-	word := binary.LittleEndian.Uint32(version.value)
+	word := version.Uint32()
 	if abi := word & abiMask; abi != kernelABI {
 		return p, fmt.Errorf("profile %s is compiled for kernel ABI %d, expected %d: compiled without the kernel's "+
 			"features, it would not mediate mounts and signals", quote(p.Name), abi, kernelABI)
@@ -310,22 +187,13 @@ func (r *reader) profile() (located, error) {
 	if err := r.head(&p); err != nil {
 		return p, err
 	}
-	for depth := 1; depth > 0; {
-		e, err := r.next()
-		if err != nil {
-			return p, err
-		}
-		switch e.code {
-		case codeStruct:
-			depth++
-		case codeStructEnd:
-			depth--
-		}
+	if err := r.Skip(); err != nil {
+		return p, err
 	}
 
 	// aa_calc_profile_hash: the version word, then the profile from the name of its struct to the struct's end.
 	s1, s256 := sha1.New(), sha256.New()
-	for _, b := range [][]byte{version.value, r.data[start:r.pos]} {
+	for _, b := range [][]byte{version.Value, r.Data[start:r.Pos]} {
 		s1.Write(b)
 		s256.Write(b)
 	}
@@ -339,40 +207,40 @@ func (r *reader) profile() (located, error) {
 // profile it takes the place of ("rename").
 func (r *reader) head(p *located) error {
 	for {
-		e, err := r.next()
+		e, err := r.Next()
 		if err != nil {
 			return err
 		}
 		switch {
-		case e.is("disconnected", codeString), e.is("disconnected_ipc", codeString), e.is("kill", codeU32),
-			e.is("error", codeU32):
+		case e.Is("disconnected", element.String), e.Is("disconnected_ipc", element.String), e.Is("kill", element.U32),
+			e.Is("error", element.U32):
 			continue
-		case e.is("flags", codeStruct):
-			if _, err := r.want("", codeU32); err != nil { // hat, debug
+		case e.Is("flags", element.Struct):
+			if _, err := r.Want("", element.U32); err != nil { // hat, debug
 				return err
 			}
-			mode, err := r.want("", codeU32)
+			mode, err := r.Want("", element.U32)
 			if err != nil {
 				return err
 			}
-			m := binary.LittleEndian.Uint32(mode.value)
+			m := mode.Uint32()
 			if m > uint32(Unconfined) {
 				return fmt.Errorf("profile %s is in mode %d, which is not supported: use enforce, complain or kill",
 					quote(p.Name), m)
 			}
-			p.Mode, p.modeAt = Mode(m), mode.at
-			if _, err := r.want("", codeU32); err != nil { // audit
+			p.Mode, p.modeAt = Mode(m), mode.At
+			if _, err := r.Want("", element.U32); err != nil { // audit
 				return err
 			}
-			_, err = r.want("", codeStructEnd)
+			_, err = r.Want("", element.StructEnd)
 			return err
-		case slices.Contains([]string{"attach", "aadfa", "perms", "permsv"}, string(e.name)):
+		case slices.Contains([]string{"attach", "aadfa", "perms", "permsv"}, string(e.Name)):
 			return fmt.Errorf("profile %s attaches to programs by their path, on the whole node: write "+
 				"\"profile %s { ... }\" without a path (a child is reached by \"cx -> NAME\")", quote(p.Name),
 				p.Name[strings.LastIndex(p.Name, "/")+1:])
 		default:
 			return fmt.Errorf("profile %s holds an element %s before its flags that is not known to be harmless",
-				quote(p.Name), quote(string(e.name)))
+				quote(p.Name), quote(string(e.Name)))
 		}
 	}
 }

@@ -1,0 +1,164 @@
+package meaning
+
+// Perms is what a rule set says of one thing, as sets of permissions (struct aa_perms, security/apparmor/include/perms.h).
+// A permission's bit means what the class gives it: MayRead is "receive" for signals.
+type Perms struct {
+	Allow uint32 // allowed
+	Deny  uint32 // denied by a rule, in tables of permissions only; older blobs show a denied permission by Quiet
+	Audit uint32 // logged where allowed
+	Quiet uint32 // not logged where denied
+	Kill  uint32 // where denied, the task is killed
+	Hide  uint32 // where denied, the error is ENOENT
+
+	// XIndex says how an exec goes on: which profile, and whether the environment is scrubbed (AA_X_* in
+	// security/apparmor/include/file.h).
+	XIndex uint32
+}
+
+// all is what a profile says of a class that it does not mediate (allperms).
+var all = Perms{Allow: ^uint32(0), Quiet: ^uint32(0), Hide: ^uint32(0)}
+
+// Permissions of files, and, for those that the kernel shares, of other classes (security/apparmor/include/perms.h).
+const (
+	MayExec          = 1 << 0
+	MayWrite         = 1 << 1 // signals: send; ptrace: trace
+	MayRead          = 1 << 2 // signals: receive; ptrace: read
+	MayAppend        = 1 << 3 // ptrace: tracedby; userns: create; io_uring: override_creds
+	MayCreate        = 1 << 4 // ptrace: readby; io_uring: sqpoll
+	MayDelete        = 1 << 5
+	MayOpen          = 1 << 6
+	MayRename        = 1 << 7
+	MaySetAttr       = 1 << 8
+	MayGetAttr       = 1 << 9
+	MayChmod         = 1 << 12
+	MayChown         = 1 << 13
+	MayLock          = 1 << 15 // of the second half of a link pair: the target needs no more rights than the link
+	MayMmapExec      = 1 << 16
+	MayLink          = 1 << 18
+	MayOnExec        = 1 << 29
+	MayChangeProfile = 1 << 30
+)
+
+// How a blob without a table of permissions packs them into the words of ACCEPT and ACCEPT2 (policy_compat.c since Linux
+// 6.4, before it file.c and lib.c): 7 bits for the owner and 7 of exec, then the same for others; ACCEPT2 has audit and
+// quiet in their places.
+const (
+	wordBits         = 1<<7 - 1
+	wordChangeExec   = 1 << 30
+	wordChange       = 1 << 31
+	wordOther        = 14 // where the others' half begins
+	wordSecond       = 7  // where a half's second set begins
+	wordLink         = 1 << 4
+	wordLock         = 1 << 5
+	wordMmap         = 1 << 6
+	wordExecUnsafe   = 1 << 8
+	wordExecInherit  = 1 << 9
+	wordExecFallback = 1 << 7
+)
+
+// filePerms unpacks the words of a state of rules about files, for the owner or for others.
+func filePerms(accept, accept2 uint32, other bool) Perms {
+	p := Perms{XIndex: execIndex(accept)}
+	if other {
+		p.XIndex = execIndex(accept >> wordOther)
+		p.Allow, p.Audit, p.Quiet = accept>>wordOther, accept2>>wordOther, accept2>>(wordOther+wordSecond)
+	} else {
+		p.Allow, p.Audit, p.Quiet = accept, accept2, accept2>>wordSecond
+	}
+	p.Allow, p.Audit, p.Quiet = fileBits(p.Allow), fileBits(p.Audit), fileBits(p.Quiet)
+	p.Allow |= MayGetAttr
+	if accept&wordChange != 0 {
+		p.Allow |= MayChangeProfile
+	}
+	if accept&wordChangeExec != 0 {
+		p.Allow |= MayOnExec
+	}
+	return p
+}
+
+// fileBits spreads the seven permissions that rules about files have over those that the kernel asks for
+// (map_old_perms).
+func fileBits(word uint32) uint32 {
+	p := word & (MayExec | MayWrite | MayRead | MayAppend)
+	if word&MayRead != 0 {
+		p |= MayGetAttr | MayOpen
+	}
+	if word&MayWrite != 0 {
+		p |= MaySetAttr | MayCreate | MayDelete | MayChmod | MayChown | MayOpen
+	}
+	if word&wordLink != 0 {
+		p |= MayLink
+	}
+	if word&wordLock != 0 {
+		p |= MayLock
+	}
+	if word&wordMmap != 0 {
+		p |= MayMmapExec
+	}
+	return p
+}
+
+// The parts of XIndex (security/apparmor/include/file.h).
+const (
+	XIndexMask  = 1<<24 - 1
+	XName       = 0x04 << 24 // the profile that attaches to the path
+	XTable      = 0x08 << 24 // the low 24 bits are an index of the blob's table of names
+	XUnsafe     = 0x10 << 24 // the environment is not scrubbed
+	XChild      = 0x20 << 24 // a child of the profile
+	XInherit    = 0x40 << 24 // the profile itself, also where the named one is missing
+	XUnconfined = 0x80 << 24 // none, also where the named one is missing
+)
+
+// execIndex unpacks how an exec goes on (dfa_map_xindex).
+func execIndex(word uint32) uint32 {
+	var x uint32
+	if word&wordExecUnsafe != 0 {
+		x |= XUnsafe
+	}
+	if word&wordExecInherit != 0 {
+		x |= XInherit
+	}
+	if word&wordExecFallback != 0 {
+		x |= XUnconfined
+	}
+	switch index := word >> 10 & 0xf; index {
+	case 0:
+	case 1:
+		x |= XUnconfined
+	case 2:
+		x |= XName
+	case 3:
+		x |= XName | XChild
+	default:
+		x |= XTable | index - 4
+	}
+	return x
+}
+
+// policyPerms unpacks the words of a state of rules about anything but files, whose others' half extends the first.
+//
+// It is compute_perms_entry for the versions up to 8, which every parser writes, without the MayLock that kernels since
+// 6.4 add to each answer and that no class but files asks for.
+func policyPerms(accept, accept2 uint32) Perms {
+	return Perms{
+		Allow: accept&(wordBits|wordChange) | policyBits(accept>>wordOther),
+		Audit: accept2&wordBits | policyBits(accept2>>wordOther),
+		Quiet: accept2>>wordSecond&wordBits | policyBits(accept2>>(wordOther+wordSecond)),
+	}
+}
+
+// policyBits spreads the second half (map_other).
+func policyBits(word uint32) uint32 {
+	word &= wordBits
+	return word&0x3<<8 | word&0x1c<<18 | word&0x60<<19
+}
+
+// and adds what another part of a peer's label says (aa_perms_accum).
+func (p *Perms) and(more Perms) {
+	p.Deny |= more.Deny
+	p.Allow &= more.Allow &^ p.Deny
+	p.Audit |= more.Audit & p.Allow
+	p.Quiet &= more.Quiet &^ p.Allow
+	p.Kill |= more.Kill &^ p.Allow
+	p.Hide &= more.Hide &^ p.Allow
+}

@@ -95,14 +95,11 @@ func (n *node) apply(ctx context.Context, o applyOptions) error {
 	}
 
 	show := &progress{node: n, quiet: o.quiet}
-	g, changed, err := lock.Apply(ctx, p, located(c, configOf(o.config), p), m, show.report)
+	to := located(c, configOf(o.config), p)
+	g, changed, err := lock.Apply(ctx, p, to, m, show.report)
 	show.close()
-	var bad *store.CompileError
-	if errors.As(err, &bad) {
-		return notApplied(before, &failure{badPolicy, err})
-	}
 	if err != nil {
-		return notApplied(before, asRoot(err))
+		return notApplied(before, notCompiled(err))
 	}
 	if here {
 		n.keepPolicy(ctx, c, p, g)
@@ -110,6 +107,7 @@ func (n *node) apply(ctx context.Context, o applyOptions) error {
 	if o.quiet {
 		return nil
 	}
+	to.said.print(n)
 	return n.printApplied(g, before, changed, notice)
 }
 

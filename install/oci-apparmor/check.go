@@ -58,11 +58,13 @@ func (n *node) check(ctx context.Context, o checkOptions) error {
 			return err
 		}
 		show := &progress{node: n}
-		_, _, err = store.Compile(ctx, p, located(c, configOf(o.path), p), show.report)
+		to := located(c, configOf(o.path), p)
+		_, _, err = store.Compile(ctx, p, to, show.report)
 		show.close()
 		if err != nil {
-			return &failure{badPolicy, err}
+			return notCompiled(err)
 		}
+		to.said.print(n)
 		compiled = ", all of them compiled"
 	}
 	out := &printer{w: n.stdout}

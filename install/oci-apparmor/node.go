@@ -54,6 +54,10 @@ type compiler interface {
 	Preprocess(ctx context.Context, text []byte) ([]byte, error)
 	Standalone(ctx context.Context, text []byte, want []profile.Compiled) ([]byte, error)
 	AsLoaded(ctx context.Context, text []byte) (profile.Blob, error)
+	Supports(feature string) bool
+	ABIs(feature string) []string
+	Included(preprocessed []byte) []profile.Text
+	Theirs(path string) bool
 }
 
 func thisNode() *node {
@@ -146,6 +150,7 @@ type locatedCompiler struct {
 	compiler
 	sources map[string]string // by the profiles' names
 	files   map[string]bool   // which of them are not generated
+	said    *findings         // what there is to say of those that compile
 }
 
 // located gives a compiler for the profiles of p, whose files are below dir.
@@ -163,16 +168,25 @@ func located(c compiler, dir string, p *policy.Policy) locatedCompiler {
 			sources[pr.Name] = filepath.Join(dir, pr.Source)
 		}
 	}
-	return locatedCompiler{c, sources, files}
+	return locatedCompiler{c, sources, files, new(findings)}
 }
 
-// Compile is the compiler's, and refuses a profile of a file whose containers nobody could stop.
+// Compile is the compiler's, and refuses a profile of a file whose containers nobody could stop, or which denies what would
+// not be denied.
 func (c locatedCompiler) Compile(ctx context.Context, name string, mode profile.Mode, _ string, text []byte) (
 	profile.Blob, error) {
 	source := c.sources[name]
 	blob, err := c.compiler.Compile(ctx, name, mode, source, text)
-	if err != nil || !c.files[name] || mode == profile.Complain {
+	if err != nil || !c.files[name] {
 		return blob, err
+	}
+	warnings := judge(ctx, c.compiler, text, blob, nil)
+	c.said.add(name, source, warnings)
+	if mode == profile.Complain {
+		return blob, nil
+	}
+	if err := faultsIn(source, warnings); err != nil {
+		return profile.Blob{}, err
 	}
 	stoppable, known, line := lint.Stoppable(string(text), nil, name)
 	if !stoppable && !known {

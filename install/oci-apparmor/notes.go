@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
 // mostUnused are the most names that a note of what nothing uses lists.
@@ -23,6 +24,16 @@ func notes(p *policy.Policy) []string {
 	}
 	if len(unused) > 0 {
 		notes = append(notes, "not used by any rule: "+strings.Join(unused, ", "))
+	}
+	var kill []string
+	for _, pr := range p.Profiles {
+		if pr.Mode == profile.Kill {
+			kill = append(kill, pr.Name)
+		}
+	}
+	if len(kill) > 0 {
+		notes = append(notes, "mode kill ("+strings.Join(kill, ", ")+") kills for files, programs, capabilities and mounts; what is denied of "+
+			"networks, signals, ptrace, user namespaces and io_uring is only denied, and the process lives")
 	}
 	return notes
 }

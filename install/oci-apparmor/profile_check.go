@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -25,8 +27,10 @@ and bites in containers: missing flags, ABI and rules for peers, paths that are
 links in today's images, deny rules that match nothing or log nothing.
 
 The warnings come from reading rules of files, signals, ptrace and networks, with
-all that a text includes; other rules are not judged. A text without a warning can
-still be wrong. The exit code is 1 where a text does not compile, and with
+all that a text includes, from apparmor_parser, and from what the text compiles to:
+a rule that the compiled profile does not enforce on this kernel is one; of those
+that deny or log, policy check --compile and policy apply make an error. A text
+without a warning can still be wrong. The exit code is 1 where a text does not compile, and with
 --strict where there is a warning.`,
 		Args: atLeastOne("file"),
 		RunE: action(func(cmd *cobra.Command, args []string) error { return n.profileCheck(cmd.Context(), o, args) }),
@@ -57,9 +61,11 @@ type (
 	}
 	warningJSON struct {
 		Check   string `json:"check"`
+		File    string `json:"file,omitempty"` // one that the text includes
 		Line    int    `json:"line,omitempty"`
 		Profile string `json:"profile,omitempty"`
 		Message string `json:"message"`
+		Fault   bool   `json:"fault,omitempty"` // in a policy it is an error
 	}
 )
 
@@ -90,7 +96,7 @@ func (n *node) profileCheck(ctx context.Context, o profileCheckOptions, paths []
 			j.Profiles = append(j.Profiles, definedJSON{p.Name, p.Mode.String()})
 		}
 		for _, w := range warnings {
-			j.Warnings = append(j.Warnings, warningJSON(w))
+			j.Warnings = append(j.Warnings, warningJSON{w.Check, w.File, w.Line, w.Profile, w.Message, w.Fault})
 		}
 		j.Partial = partial
 		all = append(all, j)
@@ -98,8 +104,7 @@ func (n *node) profileCheck(ctx context.Context, o profileCheckOptions, paths []
 			continue
 		}
 		for _, w := range warnings {
-			at := profile.TextError{Source: f.path, Line: w.Line, Msg: "warning: " + w.Message + " [" + w.Check + "]"}
-			out.line("%s", at.Error())
+			out.line("%s", warningLine(f.path, w))
 		}
 		if partial {
 			out.line("%s: what it includes could not be put in: rules that may be there were not looked for", f.path)
@@ -124,5 +129,13 @@ func (f *textFile) lint(ctx context.Context, c compiler) (warnings []lint.Warnin
 	if err != nil {
 		included = nil
 	}
-	return lint.Text(string(f.text), included)
+	warnings, partial = lint.Text(string(f.text), included)
+	warnings = append(warnings, judge(ctx, c, f.text, f.blob, included)...)
+	slices.SortStableFunc(warnings, func(a, b lint.Warning) int {
+		if by := strings.Compare(a.File, b.File); by != 0 {
+			return by
+		}
+		return a.Line - b.Line
+	})
+	return warnings, partial
 }

@@ -88,6 +88,11 @@ func (n *node) loadFiles(ctx context.Context, o loadOptions, paths []string) err
 				from = " (a link to " + f.target + ")"
 			}
 			warnings, _ := f.lint(ctx, c)
+			for _, w := range warnings {
+				if w.Check == "not-enforced" || w.Check == "parser" { // it holds less than it says
+					fmt.Fprintln(n.stderr, warningLine(f.path, w))
+				}
+			}
 			out.line("%s%s: defines %s%s", f.path, from, f.defines(), hint(len(warnings)))
 		}
 	}

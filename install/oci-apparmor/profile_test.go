@@ -64,6 +64,12 @@ func (c fakeCompiler) AsLoaded(ctx context.Context, text []byte) (profile.Blob, 
 // Preprocess is the fake compiler's, which includes nothing.
 func (fakeCompiler) Preprocess(_ context.Context, text []byte) ([]byte, error) { return text, nil }
 
+// The fake compiler's kernel has every feature.
+func (fakeCompiler) Supports(string) bool           { return true }
+func (fakeCompiler) ABIs(string) []string           { return nil }
+func (fakeCompiler) Included([]byte) []profile.Text { return nil }
+func (fakeCompiler) Theirs(string) bool             { return false }
+
 // newProfiles gives a machine whose kernel takes profiles.
 func newProfiles(t *testing.T) (*machine, kerneltest.Machine) {
 	m := newMachine(t)

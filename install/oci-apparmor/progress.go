@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -25,7 +27,9 @@ func (p *progress) report(s store.Progress) {
 		return
 	}
 	outcome := "compiled in " + s.Took.Round(time.Millisecond).String()
-	if s.Err != nil {
+	if errors.Is(s.Err, context.Canceled) {
+		outcome = "stopped"
+	} else if s.Err != nil {
 		outcome = "does not compile"
 	}
 	fmt.Fprintf(p.node.stderr, "%d of %d: %s: %s\n", s.Done, s.Total, s.Name, outcome)
@@ -35,4 +39,16 @@ func (p *progress) close() {
 	if p.shown {
 		fmt.Fprint(p.node.stderr, "\r\x1b[K")
 	}
+}
+
+// notCompiled is the failure of a policy that was not compiled: as its profiles do not compile, or as this was stopped.
+func notCompiled(err error) error {
+	var bad *store.CompileError
+	switch {
+	case errors.Is(err, context.Canceled):
+		return &failure{cannot, errors.New("stopped by a signal, before all profiles were compiled")}
+	case errors.As(err, &bad):
+		return &failure{badPolicy, err}
+	}
+	return asRoot(err)
 }

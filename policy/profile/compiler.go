@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -126,7 +127,7 @@ func (c *Compiler) Version(ctx context.Context) (string, error) {
 func (c *Compiler) Compile(ctx context.Context, name string, mode Mode, source string, text []byte) (Blob, error) {
 	b, err := c.compile(ctx, name, mode, text)
 	if err != nil {
-		return Blob{}, textError(source, text, err)
+		return Blob{}, c.textError(source, text, err)
 	}
 	return b, nil
 }
@@ -153,7 +154,7 @@ func (e *TextError) Unwrap() error { return e.Err }
 // textError takes the line out of the parser's words: "AppArmor parser error at line 3: syntax error, ...", or with
 // "for PROFILE in FILE" before "at line" (yyerror, parser/parser_misc.c). Where they name a file it is an included one,
 // and they stay as they are.
-func textError(source string, text []byte, err error) *TextError {
+func (c *Compiler) textError(source string, text []byte, err error) *TextError {
 	e := &TextError{Source: source, Msg: err.Error(), Err: err}
 	before, said, _ := strings.Cut(e.Msg, parserError)
 	where, said, _ := strings.Cut(said, " at line ")
@@ -163,11 +164,37 @@ func textError(source string, text []byte, err error) *TextError {
 		return e
 	}
 	e.Line, e.Msg = line, before+words
+	if kind := c.unknownKind(text, line); kind != "" && strings.Contains(words, "syntax error") {
+		e.Msg = before + kind + ": " + words
+		return e
+	}
 	// Not every version of the parser names the file.
 	if bytes.Contains(text, []byte("include")) {
 		e.Msg += fmt.Sprintf("; if that is not in line %d, it is in line %d of a file that this one includes", line, line)
 	}
 	return e
+}
+
+// ruleWord finds the word that a rule begins with, after its qualifiers.
+var ruleWord = regexp.MustCompile(`^\s*(?:(?:audit|deny|allow|quiet|priority\s*=\s*\S+)\s+)*([a-z_]+)\b`)
+
+// unknownKind says of the rule in a line that does not compile that older versions of apparmor_parser do not know its kind; it
+// is empty where they do.
+func (c *Compiler) unknownKind(text []byte, line int) string {
+	lines := bytes.Split(text, []byte("\n"))
+	if line > len(lines) {
+		return ""
+	}
+	m := ruleWord.FindSubmatch(lines[line-1])
+	if m == nil || RuleKinds[string(m[1])].Parser == "" {
+		return ""
+	}
+	kind := RuleKinds[string(m[1])]
+	said := fmt.Sprintf("apparmor_parser knows no rules of %s before version %s", m[1], kind.Parser)
+	if !c.Supports(kind.Feature) {
+		said += fmt.Sprintf(", and this kernel does not mediate %s (those of %s do)", kind.What, kind.Kernels)
+	}
+	return said
 }
 
 func (c *Compiler) compile(ctx context.Context, name string, mode Mode, text []byte) (Blob, error) {
@@ -192,6 +219,10 @@ func (c *Compiler) compile(ctx context.Context, name string, mode Mode, text []b
 	}
 	for _, p := range written.Profiles {
 		if p.Mode != Enforce && p.Mode != mode {
+			if p.Mode == Unconfined {
+				return Blob{}, fmt.Errorf("profile %s is in unconfined mode, by its flag unconfined or default_allow: it confines nothing, "+
+					"and not even its deny rules hold; take the flag out", quote(p.Name))
+			}
 			return Blob{}, fmt.Errorf("the text puts profile %s into %s mode, the policy into %s: take \"%s\" out of the "+
 				"profile's flags; the policy alone says the mode", quote(p.Name), p.Mode, mode, p.Mode)
 		}
@@ -218,7 +249,7 @@ func (c *Compiler) CompileText(ctx context.Context, source string, text []byte) 
 		err = b.single()
 	}
 	if err != nil {
-		return Blob{}, textError(source, text, err)
+		return Blob{}, c.textError(source, text, err)
 	}
 	return b, nil
 }
@@ -230,8 +261,8 @@ func (b Blob) single() error {
 	}
 	for _, p := range b.Profiles {
 		if p.Mode > Kill {
-			return fmt.Errorf("profile %s is in %s mode, which confines nothing: use enforce, complain or kill", quote(p.Name),
-				p.Mode)
+			return fmt.Errorf("profile %s is in %s mode, by its flag unconfined or default_allow, which confines nothing: use enforce, "+
+				"complain or kill", quote(p.Name), p.Mode)
 		}
 	}
 	return nil
@@ -255,8 +286,24 @@ func checkText(text []byte) error {
 	if len(text) > MaxText {
 		return fmt.Errorf("the text has %d bytes, %d are allowed", len(text), MaxText)
 	}
+	if err := CheckEncoding(text); err != nil {
+		return err
+	}
 	if i := bytes.IndexByte(text, 0); i >= 0 {
 		return fmt.Errorf("line %d of the text holds a NUL byte, which no profile has", 1+bytes.Count(text[:i], []byte("\n")))
+	}
+	return nil
+}
+
+// CheckEncoding refuses a text that begins with a byte order mark, as some editors write it without showing it: of UTF-8,
+// which apparmor_parser takes for a character of a rule, or of UTF-16.
+func CheckEncoding(text []byte) error {
+	switch {
+	case bytes.HasPrefix(text, []byte("\xef\xbb\xbf")):
+		return errors.New("the text begins with a byte order mark (bytes ef bb bf), which editors do not show: save it as UTF-8 without " +
+			"one, or run sed -i '1s/^\\xef\\xbb\\xbf//' on it")
+	case bytes.HasPrefix(text, []byte("\xff\xfe")), bytes.HasPrefix(text, []byte("\xfe\xff")):
+		return errors.New("the text is UTF-16, by the byte order mark that it begins with: save it as UTF-8 without one")
 	}
 	return nil
 }

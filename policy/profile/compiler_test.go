@@ -89,6 +89,7 @@ func TestCompile(t *testing.T) {
 			[]string{"complain mode, the policy into enforce", "take \"complain\" out"}},
 		{"a child that complains under enforce", Enforce, "profile family { file, profile kid flags=(complain) { file, } }",
 			[]string{`"family//kid" into complain`}},
+		{"a flag that confines nothing", Enforce, "profile family flags=(unconfined) { file, }", []string{"unconfined or default_allow", "confines nothing"}},
 		{"complain in the text under kill", Kill, "profile family flags=(complain) { file, }", []string{"into kill"}},
 		{"a syntax error", Enforce, "profile family {\n  file,\n  bogus foo,\n}\n",
 			[]string{"testdata/family:3: syntax error, unexpected "}},
@@ -209,6 +210,9 @@ func TestCompileWhenTheParserMisbehaves(t *testing.T) {
 		{"it warns", "echo 'Warning: x' >&2; " + printing(t, good), nil},
 		{"it fails", "echo 'AppArmor parser error at line 3: bad' >&2; exit 1",
 			[]string{"profiles/x:3: bad (run ", "exit status 1"}},
+		{"it does not know a kind of rules", "echo 'AppArmor parser error at line 3: syntax error, x' >&2; exit 1",
+			[]string{"profiles/x:3: apparmor_parser knows no rules of mqueue before version 4.0, and this kernel does not mediate message queues",
+				"syntax error, x"}},
 		{"it fails in a file that is included",
 			"echo 'AppArmor parser error for x in /etc/apparmor.d/abstractions/y at line 3: bad' >&2; exit 1",
 			[]string{"profiles/x: AppArmor parser error for x in /etc/apparmor.d/abstractions/y at line 3: bad"}},
@@ -231,7 +235,7 @@ func TestCompileWhenTheParserMisbehaves(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			c := fakeCompiler(t, test.script)
 			c.Limit = 20 * time.Second
-			text := "profile x { }" + strings.Repeat("\n", 200_000)
+			text := "profile x {\n\n  audit deny mqueue,\n}" + strings.Repeat("\n", 200_000)
 			_, err := c.Compile(t.Context(), "x", Enforce, "profiles/x", []byte(text))
 			if test.says != nil {
 				test.says = append(test.says, "profiles/x")

@@ -27,6 +27,9 @@ func TestCompileText(t *testing.T) {
 		{"a namespace", "profile :ns:web { file, }", 0, "ns", ""},
 		{"an attachment", "profile web /usr/bin/web { file, }", 0, "attaches to programs", ""},
 		{"a fault", "profile web {\n  file\n}\n", 3, "syntax error", ""},
+		{"a byte order mark", "\xef\xbb\xbfprofile web { file, }\n", 0, "begins with a byte order mark (bytes ef bb bf)", ""},
+		{"UTF-16", "\xff\xfep\x00r\x00", 0, "is UTF-16", ""},
+		{"a flag that confines nothing", "profile web flags=(unconfined) { file, }", 0, "flag unconfined or default_allow", ""},
 		{"a NUL", "profile web {\n \x00 file, }\n", 0, "NUL", ""},
 		{"a text that is too long", "profile web { file, }" + strings.Repeat(" ", MaxText), 0, "are allowed", ""},
 	} {

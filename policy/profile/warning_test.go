@@ -53,7 +53,7 @@ func TestWarnings(t *testing.T) {
 // What the parser says of a text that compiles comes up with what it compiles to.
 func TestCompileKeepsWhatTheParserSays(t *testing.T) {
 	c := realCompiler(t)
-	const text = "profile web {\n  file,\n  dbus,\n  set rlimit cpu <= 5,\n  /x ux,\n}\n"
+	const text = "profile web {\n  file,\n  dbus,\n  set rlimit cpu <= 5,\n  /x Rw,\n}\n"
 	b, err := c.Compile(t.Context(), "web", Enforce, "text", []byte(text))
 	wantError(t, err)
 	b2, err := c.CompileText(t.Context(), "text", []byte(text))
@@ -65,7 +65,7 @@ func TestCompileKeepsWhatTheParserSays(t *testing.T) {
 		line    int
 		profile string
 		says    string
-	}{{4, "", "RLIMIT 'cpu'"}, {5, "", "ux"}, {0, "web", "dbus rules not enforced"}} {
+	}{{4, "", "RLIMIT 'cpu'"}, {5, "", "Uppercase"}, {0, "web", "dbus rules not enforced"}} {
 		if !slices.ContainsFunc(b.Warnings, func(w Warning) bool {
 			return w.Line == want.line && w.Profile == want.profile && strings.Contains(w.Message, want.says)
 		}) {

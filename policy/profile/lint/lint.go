@@ -14,9 +14,11 @@ import (
 // Warning is a fault of a text that compiles.
 type Warning struct {
 	Check   string // which check found it: a key of Checks
-	Line    int    // in the text; 0 where it is about something that is not there
+	File    string // an included file; empty for the text itself
+	Line    int    // in File or in the text; 0 where it is about something that is not there
 	Profile string // in which one; empty for the text as a whole
 	Message string // one line: what is the matter, and what to write
+	Fault   bool   // in a policy it is an error
 }
 
 // Checks says in a line what each check looks for, by its name.
@@ -31,6 +33,9 @@ var Checks = map[string]string{
 	"dev-null":            "writing to /dev/null denied",
 	"silent":              "deny rules that log nothing",
 	"matches-nothing":     "deny rules that match nothing",
+	"unconfined":          "rules by which processes leave their confinement",
+	"not-enforced":        "rules that the compiled profile does not enforce on this kernel, or not as they stand",
+	"parser":              "what apparmor_parser says",
 }
 
 // Text gives what there is to say about a text, in the order of its lines. included is the same text with the files in it
@@ -149,7 +154,19 @@ func (l *linter) abi() {
 	if any {
 		from = "a file that it includes decides, and changes with an upgrade"
 	}
-	l.warn("abi", 0, "no ABI is named, so that %s: begin with abi <abi/3.0>,", from)
+	l.warn("abi", 0, "no ABI is named, so that %s: begin with abi <%s>,", from, l.leastABI())
+}
+
+// leastABI returns the oldest ABI that has rules of each kind that the text itself has.
+func (l *linter) leastABI() string {
+	for _, b := range l.blocks {
+		for _, r := range b.rules {
+			if r.own && slices.Contains([]string{"userns", "io_uring", "mqueue", "all"}, first(r.words)) {
+				return "abi/4.0"
+			}
+		}
+	}
+	return "abi/3.0"
 }
 
 func (l *linter) block(b *block) {
@@ -171,6 +188,7 @@ func (l *linter) block(b *block) {
 	l.nothing()
 	l.ping()
 	l.devNull()
+	l.unconfined()
 	l.silent()
 	l.in = nil
 }

@@ -273,3 +273,32 @@ func FuzzText(f *testing.F) {
 		}
 	})
 }
+
+func TestUnconfined(t *testing.T) {
+	for _, test := range []struct {
+		rules string
+		found bool
+	}{
+		{"/x ux,", true}, {"/x Ux,", true}, {"/x pux,", true}, {"/x rPUx,", true}, {"/x cux,", true}, {"file /x CUx,", true},
+		{"ux /x,", true}, {"/x ix,", false}, {"/x Px,", false}, {"/x Cx -> kid,", false}, {"deny /x x,", false}, {"/ux r,", false},
+		{"change_profile,", true}, {"change_profile -> unconfined,", true}, {"change_profile -> {a,unconfined},", true},
+		{"change_profile -> **,", true}, {"change_profile /x -> un*,", true}, {"change_profile unsafe /x -> unconfined,", true},
+		{"change_profile -> web2,", false}, {"deny change_profile,", false},
+	} {
+		t.Run(test.rules, func(t *testing.T) {
+			found := 0
+			warnings, _ := Text(sound("file,\n"+test.rules), []byte(sound("file,\n"+test.rules)))
+			for _, w := range warnings {
+				if w.Check == "unconfined" {
+					found++
+					if w.Line == 0 || w.Profile != "web" {
+						t.Errorf("%+v", w)
+					}
+				}
+			}
+			if found > 1 || (found == 1) != test.found {
+				t.Errorf("%d warnings", found)
+			}
+		})
+	}
+}

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+)
+
+// findings are what there is to say of a policy's profiles, which are compiled at the same time.
+type findings struct {
+	mu sync.Mutex
+	of map[string][]string // lines, by profile
+}
+
+// add keeps what was said of a profile.
+func (f *findings) add(name, source string, warnings []lint.Warning) {
+	var lines []string
+	for _, w := range warnings {
+		lines = append(lines, warningLine(source, w))
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.of == nil {
+		f.of = make(map[string][]string)
+	}
+	f.of[name] = lines
+}
+
+// print writes all that was said, in the order of the profiles' names.
+func (f *findings) print(n *node) {
+	for _, name := range slices.Sorted(maps.Keys(f.of)) {
+		for _, line := range f.of[name] {
+			fmt.Fprintln(n.stderr, line)
+		}
+	}
+}
+
+// warningLine puts a warning of a text into the form that editors and compilers share.
+func warningLine(source string, w lint.Warning) string {
+	at := profile.TextError{Source: cmp.Or(w.File, source), Line: w.Line, Msg: "warning: " + w.Message + " [" + w.Check + "]"}
+	return at.Error()
+}
+
+// faultsIn makes errors of those warnings that are errors in a policy.
+func faultsIn(source string, warnings []lint.Warning) error {
+	var faults []error
+	for _, w := range warnings {
+		if w.Fault {
+			faults = append(faults, &profile.TextError{Source: cmp.Or(w.File, source), Line: w.Line, Msg: w.Message})
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// judge says what of a text that compiles does not hold, by what it was compiled to, and what the parser said of it. included
+// is the text with what it includes put in, or nil where that is to be asked for where it is needed, which takes half as long
+// as a compilation.
+//
+// A rule that denies or logs and does not is a fault. One of AppArmor's own abstractions, which are written for many kernels,
+// is none, and worth a warning only where it denies or logs.
+func judge(ctx context.Context, c compiler, text []byte, blob profile.Blob, included []byte) []lint.Warning {
+	j := judgement{compiler: c, text: string(text), blob: blob, tried: make(map[string]string)}
+	var warnings []lint.Warning
+	lost := j.lost(ctx, included)
+	for _, l := range lost {
+		theirs := l.Line == 0 || l.File != "" && c.Theirs(l.File)
+		if theirs && !l.Deny && !l.Audit {
+			continue
+		}
+		warnings = append(warnings, lint.Warning{Check: "not-enforced", File: l.File, Line: l.Line, Profile: l.Profile,
+			Message: j.message(ctx, l), Fault: !theirs && (l.Deny || l.Audit) && !l.Wider})
+	}
+	for _, w := range blob.Warnings {
+		class := classOf(w.Message)
+		// Of unix sockets the parser also says it of rules that were judged to hold, and of AppArmor's own.
+		if class == "unix" || class != "" && (j.looked || slices.ContainsFunc(lost, func(l lint.Lost) bool { return l.Class == class })) {
+			continue
+		}
+		if theirs := w.File != "" && c.Theirs(w.File); theirs || ofABI(w.Message) {
+			continue
+		}
+		warnings = append(warnings, lint.Warning{Check: "parser", File: w.File, Line: w.Line, Profile: w.Profile, Message: w.Message})
+	}
+	return warnings
+}
+
+// judgement is what of one text holds.
+type judgement struct {
+	compiler
+	text   string
+	blob   profile.Blob
+	looked bool              // at the rules of what it includes, too
+	tried  map[string]string // the ABIs under which rules of a kind are enforced
+}
+
+// lost returns the rules that are not enforced. It looks at what the text includes where the parser says of some kind of rules
+// that they are not enforced and the text itself has none, or where it includes what is not AppArmor's.
+func (j *judgement) lost(ctx context.Context, included []byte) []lint.Lost {
+	compiled, err := meaning.Read(j.blob.Data)
+	if err != nil {
+		return nil // the kernel would not take it
+	}
+	supports := func(feature string) bool {
+		if feature == profile.UnixFeature { // the parser says so of each such rule, whether kernel, ABI or parser lack it
+			return !slices.ContainsFunc(j.blob.Warnings, func(w profile.Warning) bool { return classOf(w.Message) == "unix" })
+		}
+		return j.Supports(feature)
+	}
+	own := lint.NotEnforced(j.text, nil, nil, compiled, supports)
+	if included == nil && j.needs(own) {
+		included, _ = j.Preprocess(ctx, []byte(j.text)) // what cannot be put in was not compiled
+	}
+	if included == nil {
+		return own
+	}
+	j.looked = true
+	return lint.NotEnforced(j.text, included, j.Included(included), compiled, supports)
+}
+
+func (j *judgement) needs(own []lint.Lost) bool {
+	names := lint.Includes(j.text)
+	if len(names) == 0 {
+		return false
+	}
+	if slices.ContainsFunc(names, func(name string) bool {
+		return !strings.HasPrefix(name, "abstractions/") && !strings.HasPrefix(name, "tunables/")
+	}) {
+		return true
+	}
+	return slices.ContainsFunc(j.blob.Warnings, func(w profile.Warning) bool {
+		class := classOf(w.Message)
+		return class != "" && !strings.HasPrefix(w.Message, "downgrading") &&
+			!slices.ContainsFunc(own, func(l lint.Lost) bool { return l.Class == class })
+	})
+}
+
+// classOf returns the kind of rules, a key of profile.RuleKinds, of which the parser says that they are not enforced, or not as
+// they stand ("userns rules not enforced", "deny unix socket rule not enforced, ...", "downgrading extended network unix socket
+// rule ..."; warn_once in parser/*.cc). It is empty for whatever else the parser says.
+func classOf(message string) string {
+	switch {
+	case strings.Contains(message, "unix socket rule"):
+		return "unix"
+	case strings.Contains(message, "rules not enforce"): // "mount rules not enforce"
+		if word, _, _ := strings.Cut(message, " "); profile.RuleKinds[word].Feature != "" {
+			return word
+		}
+	}
+	return ""
+}
+
+// ofABI tells of what the parser says of ABIs: that a text names none, which lint says, or that an included file names another
+// than the text, whose own counts.
+func ofABI(message string) bool {
+	return strings.Contains(message, "missing feature abi") || strings.Contains(message, "differs from policy declared feature abi")
+}
+
+// message says of a rule that it does not hold, why, and what would make it hold.
+func (j *judgement) message(ctx context.Context, l lint.Lost) string {
+	why, fix := j.why(ctx, l, profile.RuleKinds[l.Class])
+	switch {
+	case l.Wider && l.Deny:
+		return fmt.Sprintf("%q denies more than it says: %s, so that it holds for every such socket", l.Rule, why)
+	case l.Wider:
+		return fmt.Sprintf("%q allows more than it says: %s, so that it holds for every such socket", l.Rule, why)
+	case l.Deny:
+		return fmt.Sprintf("%q denies nothing: %s; %s", l.Rule, why, fix)
+	case l.Audit:
+		return fmt.Sprintf("%q logs nothing, and all that it is about is allowed: %s; %s", l.Rule, why, fix)
+	}
+	return fmt.Sprintf("%q is not needed, as all that it is about is allowed: %s", l.Rule, why)
+}
+
+// why says why rules of a kind are not enforced, and what would make them hold.
+func (j *judgement) why(ctx context.Context, l lint.Lost, kind profile.RuleKind) (why, fix string) {
+	switch {
+	case l.Class == "unix" && l.Deny:
+		return "the kernel, or this apparmor_parser for it, does not tell addresses of unix sockets (" + kind.Kernels + " kernels do), and " +
+			"other rules allow such sockets", "write deny network unix, which denies all of them, or take the rule out"
+	case l.Class == "unix" && l.Wider:
+		return "the kernel, or this apparmor_parser for it, does not tell addresses and peers of unix sockets (" + kind.Kernels + " kernels do)", ""
+	case l.Wider:
+		return "the kernel does not tell addresses of sockets", ""
+	case !j.Supports(kind.Feature):
+		return "this kernel does not mediate " + kind.What, "that takes another kernel (" + kind.Kernels + "): take the rule out where there is none"
+	}
+	name, line := lint.ABI(j.text)
+	why = "the text names no ABI, and under the one that apparmor_parser is configured to take for it there are no such rules"
+	if name != "" {
+		why = fmt.Sprintf("under the ABI that the text names, <%s> in line %d, there are no such rules", name, line)
+	}
+	if abi := j.remedy(ctx, l.Class, kind.Feature, name); abi != "" {
+		return why, fmt.Sprintf("name abi <%s>,", abi)
+	}
+	return "this apparmor_parser compiles no such rules for this kernel", "that takes another version: take the rule out where there is none"
+}
+
+// remedy returns an ABI of this node under which the rules of a kind are enforced, by compiling the text under it.
+func (j *judgement) remedy(ctx context.Context, class, feature, named string) string {
+	if abi, known := j.tried[class]; known {
+		return abi
+	}
+	j.tried[class] = ""
+	for _, abi := range j.ABIs(feature) {
+		text := "abi <" + abi + ">,\n" + j.text
+		if named != "" {
+			text = strings.Replace(j.text, "<"+named+">", "<"+abi+">", 1)
+		}
+		blob, err := j.CompileText(ctx, "", []byte(text))
+		if err != nil {
+			continue
+		}
+		compiled, err := meaning.Read(blob.Data)
+		if err == nil && len(compiled) > 0 && lint.Mediates(compiled[0], class) {
+			j.tried[class] = abi
+			break
+		}
+	}
+	return j.tried[class]
+}

@@ -1,0 +1,206 @@
+package lint
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+)
+
+// Lost is a rule of which the compiled profile does not do what it says.
+type Lost struct {
+	File    string // the included file that it stands in; empty for the text itself
+	Line    int    // in File or in the text; 0 where it is in a file that could not be told
+	Profile string
+	Rule    string // as it stands, with single blanks
+	Class   string // the word that such rules begin with: a key of profile.RuleKinds
+
+	Deny, Audit bool
+	Wider       bool // it is enforced for more than it says: conditions of it are left out
+}
+
+// mediated are the classes in which the kernel looks up the rules that begin with a word, of which one is enough.
+var mediated = map[string][]meaning.Class{
+	"userns":     {meaning.Namespaces},
+	"io_uring":   {meaning.IOUring},
+	"mqueue":     {meaning.PosixMQueue},
+	"dbus":       {meaning.DBus},
+	"signal":     {meaning.Signals},
+	"ptrace":     {meaning.PTrace},
+	"mount":      {meaning.Mount},
+	"remount":    {meaning.Mount},
+	"umount":     {meaning.Mount},
+	"unmount":    {meaning.Mount},
+	"pivot_root": {meaning.Mount},
+	"network":    {meaning.Net, meaning.NetV9},
+	"unix":       {meaning.Net, meaning.NetV9},
+}
+
+// Mediates reports whether a compiled profile decides on what rules are about that begin with this word, a key of
+// profile.RuleKinds.
+func Mediates(p *meaning.Profile, word string) bool {
+	return slices.ContainsFunc(mediated[word], p.Mediates)
+}
+
+// NotEnforced returns the rules of a text that its compilation does not enforce, or enforces for more than they say, in the
+// order of their lines. included is as in Text, and files are what it includes. supports reports whether rules that need a
+// feature are compiled as they stand: it is asked for conditions on addresses, whose loss the compiled profile does not show.
+func NotEnforced(text string, included []byte, files []profile.Text, compiled []*meaning.Profile, supports func(feature string) bool) []Lost {
+	own := read(text, nil)
+	all := own
+	if included != nil {
+		all = read(string(included), own)
+	}
+	var lost []Lost
+	for _, b := range all.blocks {
+		p := profileOf(compiled, b.name)
+		if p == nil || p.Mode == meaning.Unconfined {
+			continue
+		}
+		for _, r := range b.rules {
+			l, ok := notEnforced(p, r, supports)
+			if !ok {
+				continue
+			}
+			l.Profile = b.name
+			if l.Line = r.line; !r.own {
+				l.File, l.Line = find(files, r.text)
+			}
+			lost = append(lost, l)
+		}
+	}
+	slices.SortStableFunc(lost, func(a, b Lost) int {
+		if by := strings.Compare(a.File, b.File); by != 0 {
+			return by
+		}
+		return a.Line - b.Line
+	})
+	return lost
+}
+
+// profileOf returns the compiled profile of a block. All profiles of a text are compiled under the same ABI, so that another
+// of them tells the same of one whose name the parser makes of variables.
+func profileOf(compiled []*meaning.Profile, name string) *meaning.Profile {
+	for _, p := range compiled {
+		if p.Name == name {
+			return p
+		}
+	}
+	if len(compiled) == 0 {
+		return nil
+	}
+	return compiled[0]
+}
+
+// find returns the first of files that holds a statement, and its line there.
+func find(files []profile.Text, statement string) (path string, line int) {
+	for _, f := range files {
+		s := read("profile x {\n"+f.Text+"\n}\n", nil)
+		for _, b := range s.blocks {
+			for _, r := range b.rules {
+				if r.text == statement {
+					return f.Path, r.line - 1
+				}
+			}
+		}
+	}
+	return "", 0
+}
+
+func notEnforced(p *meaning.Profile, r rule, supports func(feature string) bool) (Lost, bool) {
+	class := first(r.words)
+	if mediated[class] == nil {
+		return Lost{}, false
+	}
+	l := Lost{Rule: r.text, Class: class, Deny: r.deny, Audit: r.audit}
+	if !Mediates(p, class) {
+		return l, true
+	}
+	switch class {
+	case "unix":
+		ok := lostUnix(p, r, supports, &l)
+		return l, ok
+	case "network":
+		// Without the feature the parser leaves addresses out, and the rule is for all sockets of its families and types.
+		l.Wider = true
+		return l, addressed(r.words) && !supports(profile.InetFeature)
+	}
+	return l, false
+}
+
+// lostUnix tells of a rule about unix sockets that is not enforced, or as one for all of them. Where addresses are not
+// mediated the parser leaves deny rules out and takes conditions off others (unix_rule::downgrade_rule, parser/af_unix.cc).
+// What is left is a network rule, and whether a denied socket is allowed by another.
+func lostUnix(p *meaning.Profile, r rule, supports func(feature string) bool, l *Lost) bool {
+	if supports(profile.UnixFeature) {
+		return false
+	}
+	if !r.deny {
+		l.Wider = true
+		return addressed(r.words)
+	}
+	for _, t := range unixTypes(r.words) {
+		const family = 1 // AF_UNIX
+		if perms, _ := p.Query(meaning.Net, string([]byte{0, family, 0, t})); perms.Allow&meaning.MayCreate != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// unixTypes returns the types of sockets that a rule is about: SOCK_STREAM, SOCK_DGRAM and SOCK_SEQPACKET where it says none.
+func unixTypes(words []string) []byte {
+	types := map[string]byte{"stream": 1, "dgram": 2, "seqpacket": 5}
+	for _, w := range words {
+		if name, ok := strings.CutPrefix(w, "type="); ok {
+			if t, known := types[strings.Trim(name, `()"`)]; known {
+				return []byte{t}
+			}
+		}
+	}
+	return []byte{1, 2, 5}
+}
+
+// addressed tells of a rule about sockets that has a condition on an address, a port or a peer.
+func addressed(words []string) bool {
+	return slices.ContainsFunc(words, func(w string) bool {
+		key, _, isCondition := strings.Cut(strings.TrimLeft(w, "("), "=")
+		return isCondition && slices.Contains([]string{"addr", "label", "peer", "path", "ip", "port"}, key)
+	})
+}
+
+// Includes returns what a text itself includes, as it names it: "abstractions/base" for <abstractions/base>.
+func Includes(text string) []string {
+	var names []string
+	s := read(text, nil)
+	count := func(rules []rule) {
+		for _, r := range rules {
+			if w := first(r.words); (w == "include" || w == "#include") && len(r.words) > 1 {
+				names = append(names, strings.Trim(r.words[len(r.words)-1], "<>"))
+			}
+		}
+	}
+	count(s.preamble)
+	for _, b := range s.blocks {
+		count(b.rules)
+	}
+	return names
+}
+
+// ABI returns the ABI that a text itself names, "abi/3.0" for <abi/3.0>, and its line; an empty name where it names none.
+func ABI(text string) (name string, line int) {
+	s := read(text, nil)
+	all := [][]rule{s.preamble}
+	for _, b := range s.blocks {
+		all = append(all, b.rules)
+	}
+	for _, rules := range all {
+		for _, r := range rules {
+			if first(r.words) == "abi" && len(r.words) > 1 {
+				return strings.Trim(r.words[1], "<>"), r.line
+			}
+		}
+	}
+	return "", 0
+}

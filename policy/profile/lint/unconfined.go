@@ -1,0 +1,64 @@
+package lint
+
+import (
+	"slices"
+	"strings"
+)
+
+// unconfined looks for rules by which what runs under the profile goes on without any: programs that are executed so, and
+// processes that change their profile themselves.
+func (l *linter) unconfined() {
+	for _, r := range l.in.rules {
+		if !r.own || r.deny {
+			continue
+		}
+		if perms := execPerms(r); strings.ContainsAny(perms, "uU") {
+			path := r.words[0]
+			if path == "file" {
+				path = r.words[1]
+			}
+			if !isPath(path) {
+				path = r.words[len(r.words)-1]
+			}
+			when := ""
+			if strings.ContainsAny(perms, "pPcC") {
+				when = ", where the profile for it is not loaded,"
+			}
+			l.warn("unconfined", r.line, "what is executed as %s%s runs without any confinement (%s): write ix, or a child profile and Cx",
+				show(path), when, perms)
+		}
+		if first(r.words) == "change_profile" && l.toUnconfined(r.words) {
+			l.warn("unconfined", r.line, "a process may change its profile to unconfined and then do everything: name the profiles that it "+
+				"may change to, change_profile -> NAME,")
+		}
+	}
+}
+
+// execPerms returns the permissions of a rule about a file that execute it, and an empty string for any other rule.
+func execPerms(r rule) string {
+	words := r.words
+	if first(words) == "file" {
+		words = words[1:]
+	}
+	if len(words) < 2 || !isPath(words[0]) && !isPath(words[1]) {
+		return ""
+	}
+	for _, w := range words[:2] {
+		if !isPath(w) && permissions.MatchString(w) && strings.ContainsAny(w, "xX") {
+			return w
+		}
+	}
+	return ""
+}
+
+// toUnconfined tells of a rule change_profile that has unconfined among its targets: alone, in a pattern, or as it has none.
+func (l *linter) toUnconfined(words []string) bool {
+	at := slices.Index(words, "->")
+	if at < 0 || at+1 == len(words) {
+		return at < 0
+	}
+	return slices.ContainsFunc(l.expandLabel(words[at+1]), func(p string) bool {
+		re := matcher(p)
+		return re != nil && re.MatchString("unconfined")
+	})
+}

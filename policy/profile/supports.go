@@ -1,0 +1,165 @@
+package profile
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// RuleKind is what is known of the rules that begin with a word.
+type RuleKind struct {
+	Feature string // that kernel and ABI must have so that apparmor_parser compiles them (set_supported_features, parser_main.c)
+	What    string // that they are about
+	Kernels string // which kernels have the feature
+	Parser  string // the first version of apparmor_parser that knows them; empty where 3.0 does
+}
+
+// RuleKinds are the kinds of rules that not every kernel enforces, by their first word. Of rules about files, capabilities and
+// limits every kernel enforces all.
+var RuleKinds = map[string]RuleKind{
+	"userns":     {"namespaces/mask/userns_create", "user namespaces", "Linux 6.7 and later", "4.0"},
+	"io_uring":   {"io_uring", "io_uring", "Linux 6.7 and later", "4.0"},
+	"mqueue":     {"ipc/posix_mqueue", "message queues", "Ubuntu's", "4.0"},
+	"dbus":       {"dbus", "D-Bus", "Ubuntu's, and Linux 7.2", ""},
+	"signal":     {"signal", "signals", "Linux 4.14 and later", ""},
+	"ptrace":     {"ptrace", "ptrace", "Linux 4.14 and later", ""},
+	"mount":      mounting,
+	"remount":    mounting,
+	"umount":     mounting,
+	"unmount":    mounting,
+	"pivot_root": mounting,
+	"network":    {"network_v8", "networks", "Linux 4.17 and later", ""},
+	"unix":       {UnixFeature, "addresses of unix sockets", "Ubuntu's", ""},
+}
+
+var mounting = RuleKind{"mount", "mounts", "Linux 4.14 and later", ""}
+
+// The features by which addresses of sockets are mediated; without them rules are about families and types only.
+const (
+	UnixFeature = "network/af_unix"
+	InetFeature = "network_v8/af_inet"
+)
+
+// hasFeature tells whether features in text form have one: "namespaces/mask/userns_create" is there where the entry mask of
+// the entry namespaces holds the word userns_create, or has an entry of that name.
+func hasFeature(features, path string) bool {
+	var entries []string // that are open, by their names
+	word, last := 0, ""
+	for i := range len(features) + 1 {
+		c := byte(' ')
+		if i < len(features) {
+			c = features[i]
+		}
+		if !strings.ContainsRune(" \t\n{}", rune(c)) {
+			continue
+		}
+		if word < i {
+			last = features[word:i]
+			if strings.Join(append(slices.Clip(entries), last), "/") == path {
+				return true
+			}
+		}
+		word = i + 1
+		switch c {
+		case '{':
+			entries = append(entries, last)
+		case '}':
+			entries = entries[:max(len(entries)-1, 0)]
+		}
+	}
+	return false
+}
+
+// Supports reports whether the kernel that is compiled for has a feature, as "network/af_unix".
+func (c *Compiler) Supports(feature string) bool { return hasFeature(string(c.features), feature) }
+
+// ABIs returns the names, as "abi/4.0", of the ABIs of this node with a feature: the texts that name one of them have rules of
+// that kind enforced where the kernel has the feature, too.
+func (c *Compiler) ABIs(feature string) []string {
+	dir := filepath.Join(cmp.Or(c.Base, BaseDir), "abi")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, e := range entries {
+		text, err := readRegular(filepath.Join(dir, e.Name()), maxFeatures)
+		if err == nil && hasFeature(string(text), feature) {
+			names = append(names, "abi/"+e.Name())
+		}
+	}
+	return names
+}
+
+// Included returns the files that Preprocess has put into a text, in their order, by the comments with which the parser names
+// them ("##included <NAME>", parser/parser_lex.l). Files that cannot be read are left out.
+func (c *Compiler) Included(preprocessed []byte) []Text {
+	var all []Text
+	add := func(path string) {
+		if slices.ContainsFunc(all, func(t Text) bool { return t.Path == path }) || len(all) == maxIncludes {
+			return
+		}
+		if text, err := readRegular(path, MaxText); err == nil {
+			all = append(all, Text{path, string(text)})
+		}
+	}
+	for line := range strings.Lines(string(preprocessed)) {
+		name, found := strings.CutPrefix(strings.TrimSpace(line), "##included ")
+		if !found || len(name) < 2 {
+			continue
+		}
+		path := name[1 : len(name)-1]
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(cmp.Or(c.Base, BaseDir), path)
+		}
+		entries, err := os.ReadDir(path)
+		if err != nil {
+			add(path)
+		}
+		for _, e := range entries {
+			add(filepath.Join(path, e.Name()))
+		}
+	}
+	return all
+}
+
+// maxIncludes is how many files of a text are looked at. Profiles of a desktop include some hundred.
+const maxIncludes = 1000
+
+// Text is a file that a profile's text includes.
+type Text struct{ Path, Text string }
+
+// Theirs reports whether a file belongs to AppArmor's own abstractions and tunables, which are written for many kernels.
+func (c *Compiler) Theirs(path string) bool {
+	base := cmp.Or(c.Base, BaseDir)
+	return strings.HasPrefix(path, filepath.Join(base, "abstractions")+"/") || strings.HasPrefix(path, filepath.Join(base, "tunables")+"/")
+}
+
+// readRegular reads a file of at most so many bytes.
+func readRegular(path string, most int64) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err == nil && info.Mode().Type() != 0 {
+		err = fs.ErrInvalid
+	}
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(text)) > most {
+		err = errors.Join(fs.ErrInvalid, fmt.Errorf("%s has more than %d bytes", path, most))
+	}
+	return text, err
+}

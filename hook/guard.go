@@ -18,22 +18,30 @@ func (h *Host) Guard(ctx context.Context, w Wiring, id, bundle string) (Outcome,
 	if err != nil {
 		return Outcome{}, err
 	}
-	gen, d, err := h.decide(spec.identify(w, id))
+	facts := spec.identify(w, id)
+	out := Outcome{Names: NamesOf(facts)}
+	gen, d, err := h.decide(facts)
 	if err != nil {
-		return Outcome{}, err
+		return out, err
 	}
+	out.Decision = d
 	if d.Keep {
 		_, warning, err := h.keep(ctx, gen, spec.choice)
-		return Outcome{Decision: d, Warning: join(d.Warning, warning)}, err
+		out.Warning = join(d.Warning, warning)
+		return out, err
 	}
 	if !policy.SameLabel(spec.choice, d.Label) {
 		named := "names no profile"
 		if spec.choice != "" {
 			named = "names the profile " + quote(spec.choice)
 		}
-		return Outcome{}, fmt.Errorf("its spec %s, and the policy gives it %s (%s); a hook cannot change that any more: "+
+		return out, fmt.Errorf("its spec %s, and the policy gives it %s (%s); a hook cannot change that any more: "+
 			"start the container through oci-apparmor-runtime, or name %s in its spec", named, d.Label, d.Reason, d.Label)
 	}
 	_, warnings, err := h.ensure(ctx, gen, d.Profiles)
-	return Outcome{Decision: d, Label: d.Label, Warning: join(append(warnings, d.Warning)...)}, demands(err)
+	if err != nil {
+		return out, demands(err)
+	}
+	out.Label, out.Warning = d.Label, join(append(warnings, d.Warning)...)
+	return out, nil
 }

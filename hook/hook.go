@@ -13,17 +13,19 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// Host is the node: the policy in force, the kernel, and what is remembered of containers.
+// Host is the node: the policy in force, the kernel, what is remembered of containers, and the log.
 type Host struct {
 	Store      store.Store
 	Kernel     *kernel.Kernel
 	Containers string // directory of the containers that Prepare decided upon
+	Log        notice.Log
 }
 
 // NewHost gives the node that we run on.
@@ -32,6 +34,7 @@ func NewHost() *Host {
 		Store:      store.Store{Dir: store.Dir},
 		Kernel:     kernel.New(),
 		Containers: "/run/oci-apparmor/containers",
+		Log:        notice.NodeLog(),
 	}
 }
 

@@ -9,8 +9,10 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// Outcome is what came of a container.
+// Outcome is what came of a container. Beside an error it has no label, and what was known before: Names once the spec was
+// read, Decision once there was one, and the warning of what had to be put right until then.
 type Outcome struct {
+	Names    Names
 	Decision policy.Decision
 	Label    string // what process.apparmorProfile says now; empty where the engine's choice was kept
 	Warning  string // one line, empty when all went as the policy says
@@ -32,11 +34,12 @@ func (h *Host) Prepare(ctx context.Context, w Wiring, id, bundle string) (Outcom
 	facts := spec.identify(w, id)
 	out, gen, held, err := h.decideAndEnsure(ctx, facts)
 	if err != nil {
-		return Outcome{}, err
+		return out, err
 	}
 	if w.Root != "" {
 		if err := h.remember(w, newRecord(w, facts, filepath.Dir(spec.path), gen, out.Decision, held)); err != nil {
-			return Outcome{}, err
+			out.Label = ""
+			return out, err
 		}
 	}
 	if out.Label != "" {
@@ -44,7 +47,8 @@ func (h *Host) Prepare(ctx context.Context, w Wiring, id, bundle string) (Outcom
 			if w.Root != "" {
 				h.Forget(w, id)
 			}
-			return Outcome{}, err
+			out.Label = ""
+			return out, err
 		}
 	}
 	return out, nil
@@ -66,17 +70,21 @@ func (h *Host) Precreate(ctx context.Context, w Wiring, id string, config []byte
 
 // decideAndEnsure does all of Prepare that changes no spec.
 func (h *Host) decideAndEnsure(ctx context.Context, facts policy.Facts) (Outcome, *store.Generation, []RecordProfile, error) {
+	out := Outcome{Names: NamesOf(facts)}
 	gen, d, err := h.decide(facts)
 	if err != nil {
-		return Outcome{}, nil, nil, err
+		return out, nil, nil, err
 	}
+	out.Decision = d
 	if d.Keep {
 		held, warning, err := h.keep(ctx, gen, facts.EngineChoice)
-		return Outcome{Decision: d, Warning: join(d.Warning, warning)}, gen, held, err
+		out.Warning = join(d.Warning, warning)
+		return out, gen, held, err
 	}
 	held, warnings, err := h.ensure(ctx, gen, d.Profiles)
 	if err != nil {
-		return Outcome{}, nil, nil, demands(err)
+		return out, nil, nil, demands(err)
 	}
-	return Outcome{Decision: d, Label: d.Label, Warning: join(append(warnings, d.Warning)...)}, gen, held, nil
+	out.Label, out.Warning = d.Label, join(append(warnings, d.Warning)...)
+	return out, gen, held, nil
 }

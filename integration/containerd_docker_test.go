@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
 )
 
@@ -50,6 +51,11 @@ func TestContainerdDocker(t *testing.T) {
 				t.Errorf("exit code %d, %q: want one line of ours that names the policy", o.Code, o.Stderr)
 			}
 			t.Logf("docker run said: %s", said)
+			all := noted(t)
+			if last := all[len(all)-1]; last.Level != notice.Refusal || last.Engine != "docker" || last.Command != "create" ||
+				!strings.HasSuffix(said, last.String()+": unknown") && !strings.HasSuffix(said, last.String()) {
+				t.Errorf("the node's log ends with %+v", last)
+			}
 			if out := d.MustDocker(t, "ps", "--all", "--quiet"); out != "" {
 				t.Errorf("containers left: %s", out)
 			}

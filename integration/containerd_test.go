@@ -243,6 +243,7 @@ func TestContainerdTasks(t *testing.T) {
 		run("a refusal reaches who ran the container", tasksThatAreRefused)
 		run("the shim of another group's", taskInAForeignGroup)
 		run("a profile is removed between create and start", tasksThatLoseTheirProfile)
+		run("what is warned of stays", tasksThatAreWarnedOf)
 		run("a container has a user namespace", taskInAUserNamespace)
 		run("a container is restored", tasksThatAreRestored)
 	})

@@ -345,7 +345,7 @@ func wantRefused(t *testing.T, b *inside.Bundle, runtime string, reasons ...stri
 		return
 	}
 	// Newer cruns drop what a hook says on standard error.
-	said := o.Stderr + strings.Join(log.Grep(t, "oci-apparmor-hook: "), "\n")
+	said := o.Stderr + strings.Join(log.Grep(t, "oci-apparmor: level=refusal "), "\n")
 	for _, r := range append(reasons, b.ID) {
 		if !strings.Contains(said, r) {
 			t.Errorf("the error does not say %q: %s", r, said)

@@ -47,9 +47,12 @@ func TestPodmanPrecreateHook(t *testing.T) {
 	o := p.Podman(t, "run", "--rm", "--network", "none", "--annotation", "oci-apparmor/policy=nosuch", "--rootfs", root,
 		"/bin/touch", "/tmp/ran")
 	// Podman does not say what a hook says.
-	said := strings.Join(log.Grep(t, "oci-apparmor-hook: "), "\n")
+	said := strings.Join(log.Grep(t, "oci-apparmor: level=refusal "), "\n")
 	if o.Code == 0 || !strings.Contains(o.Stderr, "oci-apparmor-hook precreate") || !strings.Contains(said, "nosuch") || exists(filepath.Join(root, "tmp/ran")) {
 		t.Errorf("a request for what there is not: %+v; the kernel's log has %q", o, said)
 	}
 	t.Logf("podman run said: %s", o.Stderr)
+	if all := noted(t); len(all) == 0 || all[len(all)-1].Engine != "podman" || all[len(all)-1].Command != "precreate" || all[len(all)-1].ID == "" {
+		t.Errorf("the node's log has %+v", all)
+	}
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 )
 
 // log is where a runtime would write its messages for a given command line.
@@ -45,7 +47,7 @@ func (l log) report(stderr io.Writer, level, message string) {
 	}
 	err := appendTo(l.file, line)
 	if level == "error" || err != nil {
-		fmt.Fprintln(stderr, oneLine(message))
+		fmt.Fprintln(stderr, notice.OneLine(message))
 	}
 }
 
@@ -70,14 +72,4 @@ func (l log) line(level, message string, now time.Time) []byte {
 	line := []byte(`{"level":"` + level + `","msg":`)
 	line, _ = jsontext.AppendQuote(line, message) // it puts U+FFFD for what is not UTF-8, and says so
 	return append(line, `,"time":"`+at+"\"}\n"...)
-}
-
-// oneLine keeps a message to one line of printable text, whatever a container's id or a file's name brought into it.
-func oneLine(message string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, message)
 }

@@ -18,11 +18,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 )
 
 // Host is the node, as far as the wrapper needs it. *hook.Host is one; its methods say what they do.
@@ -33,6 +35,7 @@ type Host interface {
 	Forget(w hook.Wiring, id string)
 	Drop(w hook.Wiring, id string)
 	Sweep(w hook.Wiring)
+	Note(w hook.Wiring, n notice.Notice, out hook.Outcome)
 }
 
 // Run is the wrapper: argv is its command line, its name included. It becomes the real runtime and returns only when
@@ -56,10 +59,11 @@ func Run(ctx context.Context, host Host, argv, env []string, stderr io.Writer) i
 	if !mayStart(argv) {
 		unknown = nil // it need not be read
 	}
+	var out hook.Outcome
 	if err = cmp.Or(err, perr, unknown); err == nil {
-		var warning string
-		if argv, warning, err = args.apply(ctx, host, d); warning != "" {
-			log.report(stderr, "warning", args.message(warning))
+		if argv, out, err = args.apply(ctx, host, d); out.Warning != "" {
+			log.report(stderr, "warning", args.message(out.Warning))
+			args.note(host, d, notice.Warning, out.Warning, out)
 		}
 	}
 	if err == nil {
@@ -69,7 +73,18 @@ func Run(ctx context.Context, host Host, argv, env []string, stderr io.Writer) i
 		err = fmt.Errorf("executing %s: %w", runtime, unix.Exec(runtime, argv, env))
 	}
 	log.report(stderr, "error", args.message(err.Error()))
+	args.note(host, d, notice.Refusal, err.Error(), out)
 	return 1
+}
+
+// note has the node's log say what the engine's does.
+func (a *Args) note(host Host, d Dialect, level notice.Level, text string, out hook.Outcome) {
+	w, _ := a.wiring(d) // of a line that could not be read to its end, as far as it could
+	n := notice.Notice{Level: level, Command: a.Command, ID: a.ID, Message: text}
+	if n.Command == "" && slices.Contains(starting, a.argv[a.at]) {
+		n.Command = a.argv[a.at]
+	}
+	host.Note(w, n, out)
 }
 
 // message puts in front of a text whose it is and what of.
@@ -85,19 +100,19 @@ func Message(command, id, text string) string {
 	if q := strconv.Quote(id); q != `"`+id+`"` {
 		id = q
 	}
-	return oneLine("oci-apparmor: " + command + " of container " + id + ": " + text)
+	return notice.OneLine("oci-apparmor: " + command + " of container " + id + ": " + text)
 }
 
 // apply does for a command what must be done before the runtime gets to see it, and gives the command line for the
-// runtime. The warning is one line, empty when all went as the policy says.
-func (a *Args) apply(ctx context.Context, host Host, d Dialect) (argv []string, warning string, err error) {
+// runtime. Of the outcome of a command that creates no container there is only the warning.
+func (a *Args) apply(ctx context.Context, host Host, d Dialect) (argv []string, out hook.Outcome, err error) {
 	argv = append([]string(nil), a.argv...)
 	if a.Command == "" {
-		return argv, "", nil
+		return argv, out, nil
 	}
 	w, err := a.wiring(d)
 	if err != nil {
-		return nil, "", err
+		return nil, out, err
 	}
 	switch a.Command {
 	case "create", "run", "restore":
@@ -106,29 +121,30 @@ func (a *Args) apply(ctx context.Context, host Host, d Dialect) (argv []string, 
 		}
 		bundle, err := a.bundle()
 		if err != nil {
-			return nil, "", err
+			return nil, out, err
 		}
-		out, err := host.Prepare(ctx, w, a.ID, bundle)
+		out, err = host.Prepare(ctx, w, a.ID, bundle)
 		if err != nil {
-			return nil, "", err
+			return nil, out, err
 		}
 		if a.Command == "restore" && out.Label != "" {
 			// Nothing else makes CRIU give the processes another label than they had.
 			argv = a.withOption("lsm-profile", "apparmor:"+out.Label)
 		}
-		return argv, out.Warning, nil
+		return argv, out, nil
 
 	case "start":
-		warning, _, err := host.Start(ctx, w, a.ID)
-		return argv, warning, err
+		out.Warning, _, err = host.Start(ctx, w, a.ID)
+		return argv, out, err
 
 	case "exec":
-		label, warning, ours, err := host.Exec(ctx, w, a.ID)
+		var ours bool
+		out.Label, out.Warning, ours, err = host.Exec(ctx, w, a.ID)
 		if err != nil || !ours {
-			return argv, warning, err
+			return argv, out, err
 		}
-		argv, err := a.exec(d, label)
-		return argv, warning, err
+		argv, err := a.exec(d, out.Label)
+		return argv, out, err
 
 	case "delete":
 		if !a.flag("regex") {
@@ -136,7 +152,7 @@ func (a *Args) apply(ctx context.Context, host Host, d Dialect) (argv []string, 
 		}
 		host.Sweep(w)
 	}
-	return argv, "", nil
+	return argv, out, nil
 }
 
 // bundle gives the bundle's directory, as the runtime finds it.

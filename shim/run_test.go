@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 )
 
@@ -19,6 +20,7 @@ type fakeHost struct {
 	ours           bool
 	err            error
 	asked          []string
+	notes          []string
 }
 
 func (f *fakeHost) ask(what string, w hook.Wiring, args ...string) {
@@ -44,6 +46,10 @@ func (f *fakeHost) Forget(w hook.Wiring, id string) { f.ask("forget", w, id) }
 func (f *fakeHost) Drop(w hook.Wiring, id string)   { f.ask("drop", w, id) }
 
 func (f *fakeHost) Sweep(hook.Wiring) { f.asked = append(f.asked, "sweep") }
+
+func (f *fakeHost) Note(w hook.Wiring, n notice.Notice, out hook.Outcome) {
+	f.notes = append(f.notes, strings.TrimRight(w.Engine+"|"+string(n.Level)+"|"+n.String()+"|"+out.Label, "|"))
+}
 
 func TestCommandsActOnTheHost(t *testing.T) {
 	here, err := filepath.EvalSymlinks(t.TempDir())

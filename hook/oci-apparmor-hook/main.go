@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 )
 
@@ -33,14 +34,24 @@ options:
 `
 
 func main() {
-	ctx := context.Background()
-	if err := run(ctx, os.Args[1:], hook.NewHost()); err != nil {
-		say(err.Error())
+	c := call{host: hook.NewHost(), stderr: os.Stderr}
+	if err := c.run(context.Background(), os.Args[1:]); err != nil {
+		c.say(notice.Refusal, err.Error())
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, args []string, host *hook.Host) error {
+// call is what is known of the call by a runtime, an engine or a person, as it becomes known.
+type call struct {
+	host   *hook.Host
+	stderr io.Writer
+	wiring hook.Wiring
+	stage  string
+	id     string // the container's
+	out    hook.Outcome
+}
+
+func (c *call) run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
 		return errors.New("no stage given: createRuntime, prestart, precreate or prepare (see --help)")
 	}
@@ -51,8 +62,8 @@ func run(ctx context.Context, args []string, host *hook.Host) error {
 	}
 	flags := flag.NewFlagSet("oci-apparmor-hook "+stage, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	var w hook.Wiring
-	flags.StringVar(&w.Engine, "engine", "", "")
+	c.stage = stage
+	flags.StringVar(&c.wiring.Engine, "engine", "", "")
 	bundle := flags.String("bundle", ".", "")
 	id := flags.String("id", "", "")
 	if err := flags.Parse(args); err != nil {
@@ -65,77 +76,71 @@ func run(ctx context.Context, args []string, host *hook.Host) error {
 	if flags.NArg() > 0 {
 		return fmt.Errorf("stage %s takes no argument %q", stage, flags.Arg(0))
 	}
-	switch w.Engine {
+	switch c.wiring.Engine {
 	case policy.EngineContainerd, policy.EngineCRIO, policy.EngineDocker, policy.EnginePodman, policy.EngineOther:
 	default:
-		return fmt.Errorf("--engine %q is none of containerd, cri-o, docker, podman", w.Engine)
+		return fmt.Errorf("--engine %q is none of containerd, cri-o, docker, podman", c.wiring.Engine)
 	}
 
 	switch stage {
 	case "createRuntime", "prestart":
-		return guard(ctx, host, w)
+		return c.guard(ctx)
 	case "precreate":
-		return precreate(ctx, host, w)
+		return c.precreate(ctx)
 	case "prepare":
-		return prepare(ctx, host, w, *id, *bundle)
+		c.id = *id
+		return c.prepare(ctx, *bundle)
 	}
 	return fmt.Errorf("stage %q is none of createRuntime, prestart, precreate, prepare", stage)
 }
 
-func guard(ctx context.Context, host *hook.Host, w hook.Wiring) error {
+func (c *call) guard(ctx context.Context) error {
 	state, err := readState(os.Stdin)
 	if err != nil {
 		return err
 	}
-	out, err := host.Guard(ctx, w, state.ID, state.Bundle)
-	return report(state.ID, out, err)
+	c.id = state.ID
+	c.out, err = c.host.Guard(ctx, c.wiring, c.id, state.Bundle)
+	c.warn()
+	return err
 }
 
-func precreate(ctx context.Context, host *hook.Host, w hook.Wiring) error {
+func (c *call) precreate(ctx context.Context) error {
 	config, err := hook.ReadSpec(os.Stdin)
 	if err != nil {
 		return err
 	}
 	// Podman runs the hook in the bundle, .../ID/userdata; older ones do not, and then there is no id to name.
-	var id string
 	if dir, err := os.Getwd(); err == nil && filepath.Base(dir) == "userdata" {
-		id = filepath.Base(filepath.Dir(dir))
+		c.id = filepath.Base(filepath.Dir(dir))
 	}
-	config, out, err := host.Precreate(ctx, w, id, config)
-	if err := report(id, out, err); err != nil {
+	config, c.out, err = c.host.Precreate(ctx, c.wiring, c.id, config)
+	c.warn()
+	if err != nil {
 		return err
 	}
 	_, err = os.Stdout.Write(config)
 	return err
 }
 
-func prepare(ctx context.Context, host *hook.Host, w hook.Wiring, id, bundle string) error {
-	if id == "" {
+func (c *call) prepare(ctx context.Context, bundle string) error {
+	if c.id == "" {
 		dir, err := hook.BundleDir(bundle)
 		if err != nil {
 			return err
 		}
-		id = filepath.Base(dir)
+		c.id = filepath.Base(dir)
 	}
-	out, err := host.Prepare(ctx, w, id, bundle)
-	if err := report(id, out, err); err != nil {
+	var err error
+	c.out, err = c.host.Prepare(ctx, c.wiring, c.id, bundle)
+	c.warn()
+	if err != nil {
 		return err
 	}
-	label := out.Label
+	label := c.out.Label
 	if label == "" {
 		label = "the engine's choice"
 	}
-	fmt.Printf("%s: %s (%s)\n", id, label, out.Decision.Reason)
-	return nil
-}
-
-// report names the container in an error and prints a warning.
-func report(id string, out hook.Outcome, err error) error {
-	if err != nil {
-		return fmt.Errorf("container %s: %w", id, err)
-	}
-	if out.Warning != "" {
-		say(fmt.Sprintf("container %s: warning: %s", id, out.Warning))
-	}
+	fmt.Printf("%s: %s (%s)\n", c.id, label, c.out.Decision.Reason)
 	return nil
 }

@@ -2,20 +2,26 @@ package main
 
 import (
 	"fmt"
-	"os"
+
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 )
 
-// say prints a line for the administrator. crun gives hooks /dev/null for standard error; the line then goes to the
-// kernel's log, where AppArmor's own messages are.
-func say(text string) {
-	line := "oci-apparmor-hook: " + text + "\n"
-	fmt.Fprint(os.Stderr, line)
-	null, err := os.Stat(os.DevNull)
-	if err != nil {
-		return
+// warn says the outcome's warning, if it has one.
+func (c *call) warn() {
+	if c.out.Warning != "" {
+		c.say(notice.Warning, c.out.Warning)
 	}
-	if stderr, err := os.Stderr.Stat(); err == nil && os.SameFile(stderr, null) {
-		// <11> is LOG_USER|LOG_ERR, see Documentation/ABI/testing/dev-kmsg.
-		os.WriteFile("/dev/kmsg", []byte("<11>"+line), 0)
+}
+
+// say prints a line for whoever called the hook, and has the node's log say it as well: newer cruns give hooks /dev/null
+// for standard error, and Podman drops what a precreate hook says.
+func (c *call) say(level notice.Level, text string) {
+	c.host.Note(c.wiring, notice.Notice{Level: level, Command: c.stage, ID: c.id, Message: text}, c.out)
+	if level == notice.Warning {
+		text = "warning: " + text
 	}
+	if c.id != "" {
+		text = "container " + c.id + ": " + text
+	}
+	fmt.Fprintln(c.stderr, notice.OneLine("oci-apparmor-hook: "+text))
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 )
 
@@ -30,9 +31,14 @@ what looks for a profile in the kernel before: engines that are told to use one
 by its name. The unit oci-apparmor.service does it at boot.
 
 A profile that cannot be loaded does not keep the others from it; the exit code is
-3 then.`,
+3 then. What cannot be loaded and what is warned of is in the node's log, too: see
+oci-apparmor log.`,
 		Args: cobra.NoArgs,
-		RunE: action(func(cmd *cobra.Command, _ []string) error { return n.loadPolicy(cmd.Context(), o) }),
+		RunE: action(func(cmd *cobra.Command, _ []string) error {
+			err := n.loadPolicy(cmd.Context(), o)
+			n.noteErrors("load", err)
+			return err
+		}),
 	}
 	cmd.Flags().StringVar(&o.store, "store", n.store, "`directory` of the applied policy")
 	cmd.Flags().BoolVarP(&o.quiet, "quiet", "q", false, "print nothing but errors")
@@ -73,6 +79,7 @@ func (n *node) loadPolicy(ctx context.Context, o loadPolicyOptions) error {
 		}
 		if loaded[0].Warning != "" {
 			n.warn("profile %s: %s", pr.Name, loaded[0].Warning)
+			n.note(notice.Warning, "load", fmt.Sprintf("profile %s: %s", pr.Name, loaded[0].Warning))
 		}
 		switch {
 		case o.quiet:

@@ -81,7 +81,7 @@ Exit codes:
 		}
 		return err
 	})
-	root.AddCommand(policy, profileCommand(n), statusCommand(n), versionCommand(n))
+	root.AddCommand(policy, profileCommand(n), statusCommand(n), logCommand(n), versionCommand(n))
 	return root
 }
 

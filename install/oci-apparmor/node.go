@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
+	"github.com/oci-apparmor/oci-apparmor/hook/notice/reader"
 	"github.com/oci-apparmor/oci-apparmor/install/service"
 	"github.com/oci-apparmor/oci-apparmor/install/status"
 	"github.com/oci-apparmor/oci-apparmor/policy"
@@ -40,6 +42,11 @@ type node struct {
 	compiler func(features []byte) (compiler, error)
 	label    func(pid int) (kernel.Label, error)
 	detect   func() kernel.Readiness
+
+	log     notice.Log  // where what is refused and warned of goes
+	notices interface { // and is read from
+		Read(ctx context.Context, q reader.Query, each func(notice.Notice) error, warn func(string)) error
+	}
 
 	state  *status.Node  // where status looks
 	screen func() screen // what stdout goes to
@@ -79,6 +86,8 @@ func thisNode() *node {
 		compiler: func(features []byte) (compiler, error) { return profile.NewCompiler(features) },
 		label:    kernel.Current,
 		detect:   k.Detect,
+		log:      notice.NodeLog(),
+		notices:  reader.NodeReader(),
 		state:    status.NewNode(),
 		screen:   stdoutScreen,
 		pause:    2 * time.Second,

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	wrapper "github.com/oci-apparmor/oci-apparmor/shim"
 )
@@ -47,16 +48,30 @@ func (m *shimManager) Start(ctx context.Context, params *bootapi.BootstrapParams
 	id := params.InstanceID
 	inPod, err := inPod(ctx, id)
 	if err != nil {
-		return nil, errors.New(wrapper.Message("create", id, err.Error()))
+		return nil, m.refuse(ctx, id, err)
 	}
 	result, err := m.Shim.Start(ctx, params)
 	if err != nil || inPod || !childless() {
 		return result, err
 	}
 	if err := wantOurs(ctx, result.Address, id); err != nil {
-		return nil, errors.New(wrapper.Message("create", id, err.Error()))
+		return nil, m.refuse(ctx, id, err)
 	}
 	return result, nil
+}
+
+// refuse makes an error for containerd of a container that gets no shim, and has the node's log say it. The working
+// directory is the container's bundle.
+func (m *shimManager) refuse(ctx context.Context, id string, err error) error {
+	w, _ := wiring(ctx, nil)
+	var out hook.Outcome
+	if config, err := os.ReadFile("config.json"); err == nil {
+		if facts, err := hook.Identify(config, w, id); err == nil {
+			out.Names = hook.NamesOf(facts)
+		}
+	}
+	m.host.Note(w, notice.Notice{Level: notice.Refusal, Command: "create", ID: id, Message: err.Error()}, out)
+	return errors.New(wrapper.Message("create", id, err.Error()))
 }
 
 // Stop deletes a container of which containerd has lost its shim, which may be gone or live on for others of its pod, and

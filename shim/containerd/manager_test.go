@@ -153,7 +153,8 @@ func TestServerOfAGroupMustBeOurs(t *testing.T) {
 			if c.server >= 0 {
 				inner.address = serveAs(t, c.server)
 			}
-			m := &shimManager{Shim: inner, host: new(node)}
+			n := new(node)
+			m := &shimManager{Shim: inner, host: n}
 			_, err := m.Start(namespaces.WithNamespace(t.Context(), c.namespace), &bootapi.BootstrapParams{InstanceID: c.id})
 			if c.refused == "" {
 				if err != nil || !inner.started {
@@ -164,6 +165,9 @@ func TestServerOfAGroupMustBeOurs(t *testing.T) {
 			if err == nil || !strings.HasPrefix(err.Error(), "oci-apparmor: create of container "+c.id+": ") ||
 				!strings.Contains(err.Error(), c.refused) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("gave %v, want an error of ours of one line that says %q", err, c.refused)
+			}
+			if len(n.notes) != 1 || !strings.Contains(n.notes[0], " refusal: "+strings.TrimPrefix(err.Error(), "oci-apparmor: ")) {
+				t.Errorf("noted %q of %v", n.notes, err)
 			}
 		})
 	}

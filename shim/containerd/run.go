@@ -17,6 +17,8 @@ import (
 	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/manager"
 	"github.com/containerd/containerd/v2/pkg/shim"
 
+	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	wrapper "github.com/oci-apparmor/oci-apparmor/shim"
 )
 
@@ -27,7 +29,11 @@ const RuntimeType = "io.containerd.apparmor.v2"
 // code fails, that ends the process itself, with status 1 and a line on standard error.
 func Run(ctx context.Context, host wrapper.Host, argv []string) int {
 	if asRuntime() {
-		fmt.Fprintln(os.Stderr, "oci-apparmor:", becomeRuntime(argv, os.Environ()))
+		err := becomeRuntime(argv, os.Environ())
+		fmt.Fprintln(os.Stderr, "oci-apparmor:", err)
+		// The container's id is what go-runc's command lines end with.
+		host.Note(hook.Wiring{}, notice.Notice{Level: notice.Refusal, Command: "restore", ID: argv[len(argv)-1], Message: err.Error()},
+			hook.Outcome{})
 		return 1
 	}
 	m := &shimManager{Shim: manager.NewShimManager(RuntimeType), host: host}

@@ -1,8 +1,10 @@
 package containerd
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"runtime"
 	"sync"
 
@@ -23,6 +25,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	wrapper "github.com/oci-apparmor/oci-apparmor/shim"
 )
@@ -64,7 +67,11 @@ type service struct {
 
 	mu         sync.Mutex
 	containers map[string]container // by id, from before the runtime creates one until it is deleted
+	warned     map[added]string     // of what Exec has warned already, until the process is started or deleted
 }
+
+// added is a process that Exec adds to a container.
+type added struct{ id, execID string }
 
 // container is what the shim has to know of one.
 type container struct {
@@ -73,7 +80,8 @@ type container struct {
 }
 
 func newService(runc taskapi.TTRPCTaskService, host wrapper.Host) *service {
-	return &service{TTRPCTaskService: runc, host: host, containers: make(map[string]container)}
+	return &service{TTRPCTaskService: runc, host: host, containers: make(map[string]container),
+		warned: make(map[added]string)}
 }
 
 // RegisterTTRPC serves versions 2 and 3 of the task service. They have the same calls with the same fields.
@@ -86,12 +94,9 @@ func (s *service) RegisterTTRPC(server *ttrpc.Server) error {
 // Create prepares the container's bundle, and has the runtime create the container.
 func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
 	opts, err := runcOptions(r.Options, r.Bundle)
-	if err != nil {
-		return nil, refusal("create", r.ID, err)
-	}
-	w, err := wiring(ctx, opts)
-	if err != nil {
-		return nil, refusal("create", r.ID, err)
+	w, werr := wiring(ctx, opts)
+	if err = cmp.Or(err, werr); err != nil {
+		return nil, s.refuse("create", w, r.ID, hook.Outcome{}, err)
 	}
 	if !s.add(r.ID, container{wiring: w}) {
 		return nil, errgrpc.ToGRPCf(errdefs.ErrAlreadyExists, "container %s", r.ID)
@@ -106,10 +111,10 @@ func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*ta
 func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest, w hook.Wiring, opts *options.Options) (
 	*taskapi.CreateTaskResponse, error) {
 	out, err := s.host.Prepare(ctx, w, r.ID, r.Bundle)
+	s.warn(ctx, "create", w, r.ID, out)
 	if err != nil {
-		return nil, refusal("create", r.ID, err)
+		return nil, s.refuse("create", w, r.ID, out, err)
 	}
-	warn(ctx, "create", r.ID, out.Warning)
 	// containerd may ask for a process in the container before the inner Create is back.
 	s.set(r.ID, container{wiring: w, label: out.Label})
 	if r.Checkpoint != "" && out.Label != "" {
@@ -121,7 +126,7 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest, w ho
 	}
 	if err != nil {
 		s.host.Forget(w, r.ID)
-		return nil, refusal("create", r.ID, err)
+		return nil, s.refuse("create", w, r.ID, out, err)
 	}
 	resp, err := s.TTRPCTaskService.Create(ctx, r)
 	if err != nil {
@@ -136,20 +141,25 @@ func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.
 	if err != nil {
 		return nil, err
 	}
-	var warning string
+	command := "start"
+	var out hook.Outcome
 	var ours bool
 	if r.ExecID == "" {
-		warning, ours, err = s.host.Start(ctx, c.wiring, r.ID)
+		out.Warning, ours, err = s.host.Start(ctx, c.wiring, r.ID)
 	} else {
-		_, warning, ours, err = s.host.Exec(ctx, c.wiring, r.ID)
+		command = "exec"
+		out.Label, out.Warning, ours, err = s.host.Exec(ctx, c.wiring, r.ID)
+		if out.Warning == s.said(added{r.ID, r.ExecID}) {
+			out.Warning = ""
+		}
 	}
+	s.warn(ctx, command, c.wiring, r.ID, out)
 	if err == nil && c.label != "" && !ours {
 		err = lost(c.label)
 	}
 	if err != nil {
-		return nil, refusal("start", r.ID, err)
+		return nil, s.refuse(command, c.wiring, r.ID, out, err)
 	}
-	warn(ctx, "start", r.ID, warning)
 	return s.TTRPCTaskService.Start(ctx, r)
 }
 
@@ -159,21 +169,28 @@ func (s *service) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emp
 	if err != nil {
 		return nil, err
 	}
-	label, _, ours, err := s.host.Exec(ctx, c.wiring, r.ID) // Start will say the warning
-	if err == nil && c.label != "" && !(ours && policy.SameLabel(label, c.label)) {
+	var out hook.Outcome
+	var ours bool
+	out.Label, out.Warning, ours, err = s.host.Exec(ctx, c.wiring, r.ID)
+	s.warn(ctx, "exec", c.wiring, r.ID, out)
+	if err == nil && c.label != "" && !(ours && policy.SameLabel(out.Label, c.label)) {
 		err = lost(c.label)
 	}
-	if err != nil {
-		return nil, refusal("exec", r.ID, err)
-	}
-	if ours {
-		spec, err := hook.SetProcessProfile(r.GetSpec().GetValue(), label)
-		if err != nil {
-			return nil, refusal("exec", r.ID, fmt.Errorf("its process spec: %w", err))
+	if err == nil && ours {
+		var spec []byte
+		if spec, err = hook.SetProcessProfile(r.GetSpec().GetValue(), out.Label); err != nil {
+			err = fmt.Errorf("its process spec: %w", err)
 		}
 		r.Spec = &anypb.Any{TypeUrl: r.GetSpec().GetTypeUrl(), Value: spec}
 	}
-	return s.TTRPCTaskService.Exec(ctx, r)
+	if err != nil {
+		return nil, s.refuse("exec", c.wiring, r.ID, out, err)
+	}
+	resp, err := s.TTRPCTaskService.Exec(ctx, r)
+	if err == nil {
+		s.say(added{r.ID, r.ExecID}, out.Warning)
+	}
+	return resp, err
 }
 
 // lost is for a container whose record is gone, and whose process no longer shows all of its label to be the policy's.
@@ -185,8 +202,12 @@ func lost(label string) error {
 // Delete deletes a container, or a process that Exec added to it.
 func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskapi.DeleteResponse, error) {
 	resp, err := s.TTRPCTaskService.Delete(ctx, r)
-	if err != nil || r.ExecID != "" {
+	if err != nil {
 		return resp, err
+	}
+	if r.ExecID != "" {
+		s.said(added{r.ID, r.ExecID})
+		return resp, nil
 	}
 	if c, err := s.get(r.ID); err == nil {
 		s.remove(r.ID) // first: from here on the container is not known, and not one whose record is lost
@@ -217,6 +238,7 @@ func (s *service) remove(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.containers, id)
+	maps.DeleteFunc(s.warned, func(p added, _ string) bool { return p.id == id })
 }
 
 // get gives a container of this shim. Of one that it does not know it could not say what label a process must get.
@@ -230,13 +252,37 @@ func (s *service) get(id string) (container, error) {
 	return c, nil
 }
 
-// refusal makes an error for containerd, which shows its text to whoever started the container.
-func refusal(command, id string, err error) error {
+// say keeps what was warned of when a process was added to its container.
+func (s *service) say(p added, warning string) {
+	if warning == "" {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.warned[p] = warning
+}
+
+// said gives what say has kept, once.
+func (s *service) said(p added) (warning string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	warning = s.warned[p]
+	delete(s.warned, p)
+	return warning
+}
+
+// refuse makes an error for containerd, which shows its text to whoever started the container, and has the node's log
+// say it.
+func (s *service) refuse(command string, w hook.Wiring, id string, out hook.Outcome, err error) error {
+	s.host.Note(w, notice.Notice{Level: notice.Refusal, Command: command, ID: id, Message: err.Error()}, out)
 	return status.Error(codes.FailedPrecondition, wrapper.Message(command, id, err.Error()))
 }
 
-func warn(ctx context.Context, command, id, text string) {
-	if text != "" {
-		log.G(ctx).Warn(wrapper.Message(command, id, text))
+// warn says an outcome's warning, if it has one, in the node's log, and in containerd's.
+func (s *service) warn(ctx context.Context, command string, w hook.Wiring, id string, out hook.Outcome) {
+	if out.Warning == "" {
+		return
 	}
+	s.host.Note(w, notice.Notice{Level: notice.Warning, Command: command, ID: id, Message: out.Warning}, out)
+	log.G(ctx).Warn(wrapper.Message(command, id, out.Warning))
 }

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 )
 
@@ -28,6 +29,8 @@ type node struct {
 	calls  []string
 	label  string // of every container; none is ours where it is empty
 	refuse string // the call that fails, with errRefused
+	warns  string // of every command
+	notes  []string
 }
 
 var errRefused = errors.New("policy x is\nnot there")
@@ -41,20 +44,24 @@ func (n *node) call(what string, w hook.Wiring, id string) error {
 }
 
 func (n *node) Prepare(_ context.Context, w hook.Wiring, id, _ string) (hook.Outcome, error) {
-	return hook.Outcome{Label: n.label}, n.call("prepare", w, id)
+	return hook.Outcome{Label: n.label, Warning: n.warns}, n.call("prepare", w, id)
 }
 
 func (n *node) Start(_ context.Context, w hook.Wiring, id string) (string, bool, error) {
-	return "", n.label != "", n.call("start", w, id)
+	return n.warns, n.label != "", n.call("start", w, id)
 }
 
 func (n *node) Exec(_ context.Context, w hook.Wiring, id string) (string, string, bool, error) {
-	return n.label, "", n.label != "", n.call("exec", w, id)
+	return n.label, n.warns, n.label != "", n.call("exec", w, id)
 }
 
 func (n *node) Forget(w hook.Wiring, id string) { n.call("forget", w, id) }
 func (n *node) Drop(w hook.Wiring, id string)   { n.call("drop", w, id) }
 func (n *node) Sweep(w hook.Wiring)             { n.call("sweep", w, "") }
+
+func (n *node) Note(w hook.Wiring, said notice.Notice, _ hook.Outcome) {
+	n.notes = append(n.notes, w.Engine+" "+string(said.Level)+": "+said.String())
+}
 
 // oci stands for containerd's task service: it notes what reaches it.
 type oci struct {
@@ -224,6 +231,10 @@ func TestRefusalsReachTheEngineAndNotTheRuntime(t *testing.T) {
 			if native := errgrpc.ToNative(err); !errdefs.IsFailedPrecondition(native) {
 				t.Errorf("containerd takes %v for another kind of error than one that will not go away by itself", err)
 			}
+			if ours := strings.HasPrefix(err.Error(), "rpc error: code = FailedPrecondition desc = oci-apparmor: call "); !ours &&
+				(len(n.notes) != 1 || !strings.HasSuffix(err.Error(), notice.OneLine(strings.TrimPrefix(n.notes[0], "containerd refusal: ")))) {
+				t.Errorf("noted %q of %v", n.notes, err)
+			}
 			if len(inner.calls) != before {
 				t.Errorf("runc was called: %q", inner.calls[before:])
 			}
@@ -235,7 +246,7 @@ func TestRefusalsReachTheEngineAndNotTheRuntime(t *testing.T) {
 func ours(err error) error {
 	native := errgrpc.ToNative(err)
 	if errdefs.IsNotFound(native) || errdefs.IsAlreadyExists(native) {
-		return refusal("call", "c", native)
+		return new(service{host: new(node)}).refuse("call", hook.Wiring{}, "c", hook.Outcome{}, native)
 	}
 	return err
 }
@@ -270,13 +281,63 @@ func TestContainerWhoseRecordIsLostIsRefused(t *testing.T) {
 	for _, call := range []struct {
 		what string
 		err  error
-	}{{"start", started}, {"exec", added}, {"start", executed}, {"exec", partly}} {
+	}{{"start", started}, {"exec", added}, {"exec", executed}, {"exec", partly}} {
 		if call.err == nil || !strings.Contains(call.err.Error(), "oci-apparmor: "+call.what+" of container c: ") ||
 			!strings.Contains(call.err.Error(), "lost") {
 			t.Errorf("%s gave %v", call.what, call.err)
 		}
 	}
 	wantCalls(t, "runc", inner.calls, "create c")
+}
+
+// Warnings are noted where they arise, and what is true at an exec and at the start of its process once.
+func TestWarningsAreNotedOnce(t *testing.T) {
+	n := &node{label: "web", warns: "drift"}
+	s, _, ctx, dir := serve(t, n)
+	const c = "containerd warning: "
+	want := []string{c + "create of container c: drift", c + "start of container c: drift"}
+	var errs []error
+	add := func(err error) { errs = append(errs, err) }
+	_, err := s.Create(ctx, &taskv3.CreateTaskRequest{ID: "c", Bundle: dir})
+	add(err)
+	_, err = s.Start(ctx, &taskv3.StartRequest{ID: "c"})
+	add(err)
+	exec := func(id, atExec, atStart string) {
+		n.warns = atExec
+		_, err := s.Exec(ctx, &taskv3.ExecProcessRequest{ID: "c", ExecID: id, Spec: &anypb.Any{Value: []byte("{}")}})
+		add(err)
+		n.warns = atStart
+		_, err = s.Start(ctx, &taskv3.StartRequest{ID: "c", ExecID: id})
+		add(err)
+	}
+	exec("same", "removed", "removed")
+	want = append(want, c+"exec of container c: removed")
+	exec("repaired", "drift", "")
+	want = append(want, c+"exec of container c: drift")
+	exec("later", "", "drift")
+	want = append(want, c+"exec of container c: drift")
+	exec("same", "", "removed") // an id may come again
+	want = append(want, c+"exec of container c: removed")
+	n.warns = "left"
+	for _, id := range []string{"deleted", "left"} {
+		_, err = s.Exec(ctx, &taskv3.ExecProcessRequest{ID: "c", ExecID: id, Spec: &anypb.Any{Value: []byte("{}")}})
+		add(err)
+		want = append(want, c+"exec of container c: left")
+	}
+	_, err = s.Delete(ctx, &taskv3.DeleteRequest{ID: "c", ExecID: "deleted"})
+	add(err)
+	if len(s.warned) != 1 {
+		t.Errorf("keeps %v", s.warned)
+	}
+	_, err = s.Delete(ctx, &taskv3.DeleteRequest{ID: "c"})
+	add(err)
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	wantCalls(t, "the log", n.notes, want...)
+	if len(s.warned) != 0 {
+		t.Errorf("keeps %v", s.warned)
+	}
 }
 
 func TestContainerThatRuncCouldNotCreateIsForgotten(t *testing.T) {

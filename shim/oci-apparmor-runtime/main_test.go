@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/shim"
 )
 
@@ -37,7 +38,9 @@ func TestMain(m *testing.M) {
 	case "":
 		os.Exit(m.Run())
 	case "wrapper":
-		main()
+		host := hook.NewHost()
+		host.Log = notice.Log{} // and not this machine's
+		os.Exit(shim.Run(context.Background(), host, os.Args, os.Environ(), os.Stderr))
 	default:
 		os.Exit(shim.Run(context.Background(), node(r), os.Args, os.Environ(), os.Stderr))
 	}
@@ -65,7 +68,10 @@ func (n node) Prepare(context.Context, hook.Wiring, string, string) (hook.Outcom
 			break
 		}
 	}
-	return hook.Outcome{Label: "web", Warning: "look out"}, n.answer()
+	if err := n.answer(); err != nil {
+		return hook.Outcome{}, err
+	}
+	return hook.Outcome{Label: "web", Warning: "look out"}, nil
 }
 func (n node) Start(context.Context, hook.Wiring, string) (string, bool, error) {
 	return "", true, n.answer()
@@ -76,6 +82,8 @@ func (n node) Exec(context.Context, hook.Wiring, string) (string, string, bool, 
 func (n node) Forget(hook.Wiring, string) {}
 func (n node) Drop(hook.Wiring, string)   {}
 func (n node) Sweep(hook.Wiring)          {}
+
+func (n node) Note(hook.Wiring, notice.Notice, hook.Outcome) {}
 
 // report is what the fake runtime finds about itself.
 type report struct {

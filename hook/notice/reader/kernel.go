@@ -1,0 +1,100 @@
+package reader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
+)
+
+// readKernel reads the kernel's log, of which one read gives one record (Documentation/ABI/testing/dev-kmsg). It holds
+// what has been said since the boot, as far back as it reaches.
+func (r Reader) readKernel(ctx context.Context, q Query, each func(notice.Notice) error, warn func(string)) error {
+	fd, err := unix.Open(r.Log.Kernel, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		err = &fs.PathError{Op: "open", Path: r.Log.Kernel, Err: err}
+		return fmt.Errorf("no journal runs, and the kernel's log cannot be read: %w", err)
+	}
+	defer unix.Close(fd)
+	buf := make([]byte, 16<<10) // a record has at most 8 KiB
+	for ctx.Err() == nil {
+		got, err := unix.Read(fd, buf)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EPIPE): // the next read goes on after the gap
+			warn("the kernel's log was overwritten faster than it could be read: notices may be missing")
+		case errors.Is(err, unix.EAGAIN) && q.Follow:
+			const patience = 200 // milliseconds, until we look whether to end
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, patience)
+		case errors.Is(err, unix.EAGAIN), err == nil && got == 0:
+			return nil
+		case err != nil:
+			return fmt.Errorf("reading the kernel's log: %w", &fs.PathError{Op: "read", Path: r.Log.Kernel, Err: err})
+		default:
+			n, ok := parseRecord(string(buf[:got]), booted())
+			if !ok || n.Time.Before(q.Since) {
+				continue
+			}
+			if err := each(n); err != nil {
+				return err
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+// booted is when the kernel's log began to count. It leaves out the time in which the machine was suspended, as that does.
+func booted() time.Time {
+	var up unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &up) // it fails for a clock only that is not there
+	return time.Now().Add(-time.Duration(up.Nano()))
+}
+
+// parseRecord makes a notice of a record: "PRIORITY,NUMBER,MICROSECONDS,FLAGS[,...];TEXT", and lines of properties.
+func parseRecord(record string, booted time.Time) (n notice.Notice, ok bool) {
+	head, text, ok := strings.Cut(record, ";")
+	fields := strings.Split(head, ",")
+	if !ok || len(fields) < 4 {
+		return n, false
+	}
+	priority, err1 := strconv.ParseUint(fields[0], 10, 32)
+	at, err2 := strconv.ParseInt(fields[2], 10, 64)
+	if err1 != nil || err2 != nil || at < 0 || at > int64(1<<62)/int64(time.Microsecond) || priority>>3 != notice.Facility {
+		return n, false
+	}
+	text, _, _ = strings.Cut(text, "\n")
+	if !strings.HasPrefix(text, notice.Identifier+": ") {
+		return n, false
+	}
+	if n, ok = notice.ParseLine(unescape(text)); ok {
+		n.Time = booted.Add(time.Duration(at) * time.Microsecond).UTC()
+	}
+	return n, ok
+}
+
+// unescape takes back what the kernel makes of bytes that are not printable ASCII, and of the backslash: \x and two
+// hexadecimal digits.
+func unescape(s string) string {
+	var b strings.Builder
+	for {
+		before, after, found := strings.Cut(s, `\x`)
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		if c, err := strconv.ParseUint(after[:min(2, len(after))], 16, 8); err == nil && len(after) >= 2 {
+			b.WriteByte(byte(c))
+			s = after[2:]
+			continue
+		}
+		b.WriteString(`\x`)
+		s = after
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -60,10 +61,16 @@ func (n *node) apply(ctx context.Context, o applyOptions) error {
 
 	// The lock comes first, so that nobody applies an older reading of the file after ours.
 	before, _ := s.Current()
-	if o.store == n.store && n.root {
-		n.claim(ctx) // while the files still say what was loaded from them
-	}
 	here := o.store == n.store && o.features == "" // it is for this node
+	var k *keeper
+	if here {
+		if k, err = n.keeper(nil); err != nil {
+			return notApplied(before, &failure{cannot, fmt.Errorf("what AppArmor's service knows of profiles: %w", asRoot(err))})
+		}
+	}
+	if k != nil {
+		k.claim(ctx) // while the files still say what was loaded from them
+	}
 	last := lastManifest(o.store)
 	node, notice := asLast(last), ""
 	if here {
@@ -79,13 +86,19 @@ func (n *node) apply(ctx context.Context, o applyOptions) error {
 		}
 	}
 	var c compiler
+	var inputs *profile.Inputs
 	m := store.Manifest{Version: version(), Kernel: n.uname, Config: absolute(o.config), Daemon: node.Daemon}
 	if len(p.Profiles) > 0 { // a policy that keeps everything needs neither a parser nor AppArmor
 		var features []byte
 		if c, features, err = n.newCompiler(ctx, o.features); err != nil {
 			return notApplied(before, err)
 		}
-		if m.Parser, err = c.Version(ctx); err != nil {
+		if inputs, err = c.Inputs(); err == nil {
+			m.Program = inputs.Parser
+		} // what cannot be told is compiled
+		if m.Program != "" && m.Program == last.Program {
+			m.Parser = last.Parser
+		} else if m.Parser, err = c.Version(ctx); err != nil {
 			return notApplied(before, err)
 		}
 		m.Features = hash(features)
@@ -94,15 +107,30 @@ func (n *node) apply(ctx context.Context, o applyOptions) error {
 		m.Kernel = ""
 	}
 
-	show := &progress{node: n, quiet: o.quiet}
 	to := located(c, configOf(o.config), p)
-	g, changed, err := lock.Apply(ctx, p, to, m, show.report)
+	to.inputs = inputs
+	if k != nil {
+		k.c, to.alone = c, &aloneTexts{of: make(map[string]aloneText)}
+	}
+	show := &progress{node: n, quiet: o.quiet}
+	compiled, err := lock.Compile(ctx, p, to, show.report)
 	show.close()
 	if err != nil {
 		return notApplied(before, notCompiled(err))
 	}
-	if here {
-		n.keepPolicy(ctx, c, p, g)
+	var files *stagedFiles
+	if k != nil {
+		if files, err = k.stage(ctx, compiled, to.alone.of); err != nil {
+			return notApplied(before, &failure{cannot, asRoot(err)})
+		}
+		defer files.drop()
+	}
+	g, changed, err := lock.Commit(compiled, m)
+	if err != nil {
+		return notApplied(before, asRoot(err))
+	}
+	if files != nil {
+		files.commit()
 	}
 	if o.quiet {
 		return nil

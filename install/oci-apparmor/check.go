@@ -59,7 +59,7 @@ func (n *node) check(ctx context.Context, o checkOptions) error {
 		}
 		show := &progress{node: n}
 		to := located(c, configOf(o.path), p)
-		_, _, err = store.Compile(ctx, p, to, show.report)
+		_, err = store.Compile(ctx, p, to, show.report)
 		show.close()
 		if err != nil {
 			return notCompiled(err)

@@ -27,6 +27,16 @@ func (f *findings) add(name, source string, warnings []lint.Warning) {
 	for _, w := range warnings {
 		lines = append(lines, warningLine(source, w))
 	}
+	f.put(name, lines)
+}
+
+func (f *findings) get(name string) []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.of[name]
+}
+
+func (f *findings) put(name string, lines []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.of == nil {

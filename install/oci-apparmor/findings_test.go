@@ -160,7 +160,7 @@ func TestStopped(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	p := &policy.Policy{Profiles: []policy.Profile{{Name: "web"}, {Name: "work"}}}
 	show := &progress{node: m.node}
-	_, _, err := store.Compile(ctx, p, stopping{fakeCompiler{m}, stop}, show.report)
+	_, err := store.Compile(ctx, p, stopping{fakeCompiler{m}, stop}, show.report)
 	err = notCompiled(err)
 	var f *failure
 	if !errors.As(err, &f) || f.code != cannot || !strings.Contains(f.Error(), "stopped by a signal") {

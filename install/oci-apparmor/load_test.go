@@ -164,35 +164,62 @@ func TestForeignProfileWithOurContentStaysForeign(t *testing.T) {
 // crooked is a compiler whose texts do not compile to the same without their includes.
 type crooked struct{ compiler }
 
-func (crooked) Standalone(context.Context, []byte, []profile.Compiled) ([]byte, error) {
+func (crooked) Standalone(context.Context, []byte, profile.Mode, func() (profile.Blob, error)) ([]byte, error) {
 	return nil, errors.New("it compiles to something else")
 }
 
-// A file that cannot be written again has an earlier text in it, which a boot does load.
+// A policy of which AppArmor's service cannot be told is not put in force: what the service does not know, aa-remove-unknown
+// takes from under running containers.
+func TestApplyIsRefusedWithoutTheServiceFile(t *testing.T) {
+	m, _ := newBoots(t)
+	m.onlyShop("")
+	m.run("policy", "apply")
+	before, err := os.ReadFile("apparmor.d/shop.oci-apparmor")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.onlyShop("  network,\n")
+	working := m.compiler
+	for what, fails := range map[string]func(){
+		"it compiles to something else": func() {
+			m.compiler = func(features []byte) (compiler, error) {
+				c, err := working(features)
+				return crooked{c}, err
+			}
+		},
+		"apparmor.d/shop.oci-apparmor: it was not written by oci-apparmor, and stays as it is": func() {
+			before = []byte("# mine\n")
+			m.write("apparmor.d/shop.oci-apparmor", string(before))
+		},
+	} {
+		m.compiler = working
+		fails()
+		code, _ := m.run("policy", "apply", "--quiet")
+		said := m.errOut.String()
+		if code != cannot || !strings.Contains(said, "profile shop for AppArmor's service cannot be written") ||
+			!strings.Contains(said, what) || !strings.Contains(said, "not applied: the last good policy (generation 1) stays in force") {
+			t.Errorf("exit code %d, %s", code, said)
+		}
+		if after, err := os.ReadFile("apparmor.d/shop.oci-apparmor"); err != nil || string(after) != string(before) {
+			t.Errorf("the service's file is\n%s%v, was\n%s", after, err, before)
+		}
+		if files, _ := filepath.Glob("apparmor.d/.*"); len(files) > 0 {
+			t.Errorf("%q are left", files)
+		}
+	}
+}
+
+// A file that another file overrules has an earlier text in it, which a boot can load.
 func TestServiceFileOfEarlierTextIsTold(t *testing.T) {
 	m, _ := newBoots(t)
 	m.onlyShop("")
 	m.run("policy", "apply")
 	m.onlyShop("  network,\n")
-	before := m.compiler
-	for what, fails := range map[string]func(){
-		"cannot be written again: it compiles to something else": func() {
-			m.compiler = func(features []byte) (compiler, error) {
-				c, err := before(features)
-				return crooked{c}, err
-			}
-		},
-		"apparmor.d/mine defines a profile shop": func() { m.write("apparmor.d/mine", "profile shop {\n}\n") },
-	} {
-		m.compiler = before
-		os.Remove("apparmor.d/mine")
-		fails()
-		m.run("policy", "apply")
-		said := m.errOut.String()
-		if !strings.Contains(said, what) || strings.Contains(said, "no boot loads it") ||
-			!strings.Contains(said, "; apparmor.d/shop.oci-apparmor still has an earlier text of it, which a boot or a reload can put back") {
-			t.Errorf("%s: %s", what, said)
-		}
+	m.write("apparmor.d/mine", "profile shop {\n}\n")
+	m.run("policy", "apply")
+	if said := m.errOut.String(); !strings.Contains(said, "apparmor.d/mine defines a profile shop") ||
+		!strings.Contains(said, "; apparmor.d/shop.oci-apparmor still has an earlier text of it, which a boot or a reload can put back") {
+		t.Error(said)
 	}
 }
 

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -59,12 +61,14 @@ type compiler interface {
 	Version(context.Context) (string, error)
 	CompileText(ctx context.Context, source string, text []byte) (profile.Blob, error)
 	Preprocess(ctx context.Context, text []byte) ([]byte, error)
-	Standalone(ctx context.Context, text []byte, want []profile.Compiled) ([]byte, error)
+	Standalone(ctx context.Context, text []byte, mode profile.Mode, want func() (profile.Blob, error)) ([]byte, error)
 	AsLoaded(ctx context.Context, text []byte) (profile.Blob, error)
 	Supports(feature string) bool
 	ABIs(feature string) []string
 	Included(preprocessed []byte) []profile.Text
 	Theirs(path string) bool
+	Outcomes(ctx context.Context, text []byte, is func(profile.Blob) bool) (found bool, all []profile.Blob, err error)
+	Inputs() (*profile.Inputs, error)
 }
 
 func thisNode() *node {
@@ -160,6 +164,63 @@ type locatedCompiler struct {
 	sources map[string]string // by the profiles' names
 	files   map[string]bool   // which of them are not generated
 	said    *findings         // what there is to say of those that compile
+
+	inputs *profile.Inputs // what profiles are compiled from; nil where all are to be compiled
+	alone  *aloneTexts     // where texts for AppArmor's service are put; nil where there are none
+}
+
+// aloneText is the text of a profile for AppArmor's service, or why there is none.
+type aloneText struct {
+	text []byte
+	err  error
+}
+
+type aloneTexts struct {
+	sync.Mutex
+	of map[string]aloneText // by profile
+}
+
+// Key tells profiles that compile to the same from others. Whatever Compile goes by must be in it.
+func (c locatedCompiler) Key(p *policy.Profile) (key [sha256.Size]byte, ok bool) {
+	if c.inputs == nil {
+		return key, false
+	}
+	key, err := c.inputs.Key(p.Name, p.Mode, p.Text)
+	if err == nil { // one of a file is also judged, in words that name the file
+		key = sha256.Sum256(fmt.Appendf(key[:], "%t %s", c.files[p.Name], c.sources[p.Name]))
+	}
+	return key, err == nil
+}
+
+// Said gives what there is to say of a profile that compiles.
+func (c locatedCompiler) Said(name string) []string { return c.said.get(name) }
+
+// Kept takes what was said of a profile that is not compiled again.
+func (c locatedCompiler) Kept(name string, said []string) { c.said.put(name, said) }
+
+// Compile is the compiler's, and refuses what must not be put in force. Where a text for AppArmor's
+// service is wanted, that is made meanwhile.
+func (c locatedCompiler) Compile(ctx context.Context, name string, mode profile.Mode, _ string, text []byte) (
+	blob profile.Blob, err error) {
+	if c.alone != nil {
+		var making sync.WaitGroup
+		compiled := make(chan struct{})
+		var t aloneText
+		making.Go(func() {
+			t.text, t.err = c.Standalone(ctx, text, mode, func() (profile.Blob, error) {
+				<-compiled
+				return blob, err
+			})
+		})
+		defer func() {
+			close(compiled)
+			making.Wait()
+			c.alone.Lock()
+			defer c.alone.Unlock()
+			c.alone.of[name] = t
+		}()
+	}
+	return c.compile(ctx, name, mode, text)
 }
 
 // located gives a compiler for the profiles of p, whose files are below dir.
@@ -177,13 +238,12 @@ func located(c compiler, dir string, p *policy.Policy) locatedCompiler {
 			sources[pr.Name] = filepath.Join(dir, pr.Source)
 		}
 	}
-	return locatedCompiler{c, sources, files, new(findings)}
+	return locatedCompiler{compiler: c, sources: sources, files: files, said: new(findings)}
 }
 
-// Compile is the compiler's, and refuses a profile of a file whose containers nobody could stop, or which denies what would
-// not be denied.
-func (c locatedCompiler) Compile(ctx context.Context, name string, mode profile.Mode, _ string, text []byte) (
-	profile.Blob, error) {
+// compile compiles, and refuses a profile of a file whose containers nobody could stop, or which denies what would not be
+// denied.
+func (c locatedCompiler) compile(ctx context.Context, name string, mode profile.Mode, text []byte) (profile.Blob, error) {
 	source := c.sources[name]
 	blob, err := c.compiler.Compile(ctx, name, mode, source, text)
 	if err != nil || !c.files[name] {

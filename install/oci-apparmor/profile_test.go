@@ -52,9 +52,19 @@ func (c fakeCompiler) CompileText(_ context.Context, source string, text []byte)
 }
 
 // Standalone is the fake compiler's, which includes nothing.
-func (fakeCompiler) Standalone(_ context.Context, text []byte, _ []profile.Compiled) ([]byte, error) {
-	return text, nil
+func (fakeCompiler) Standalone(_ context.Context, text []byte, _ profile.Mode, want func() (profile.Blob, error)) ([]byte, error) {
+	_, err := want()
+	return text, err
 }
+
+// Outcomes is the fake compiler's, which gives the same each time.
+func (c fakeCompiler) Outcomes(ctx context.Context, text []byte, is func(profile.Blob) bool) (bool, []profile.Blob, error) {
+	b, err := c.AsLoaded(ctx, text)
+	return err == nil && is(b), []profile.Blob{b}, err
+}
+
+// Inputs is the fake compiler's, of which nothing tells what it compiles from.
+func (fakeCompiler) Inputs() (*profile.Inputs, error) { return nil, errors.New("there are none") }
 
 // AsLoaded is the fake compiler's, for which there is no configuration.
 func (c fakeCompiler) AsLoaded(ctx context.Context, text []byte) (profile.Blob, error) {

@@ -15,7 +15,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
@@ -115,15 +117,27 @@ func (d Dir) Files() ([]File, error) {
 	if err != nil {
 		return nil, err
 	}
-	var files []File
-	for _, path := range paths {
-		if f, err := read(path); err == nil {
-			files = append(files, f)
+	files := make([]File, len(paths))
+	errs := make([]error, len(paths))
+	var readers sync.WaitGroup
+	turn := make(chan struct{}, runtime.GOMAXPROCS(0))
+	for i, path := range paths {
+		turn <- struct{}{}
+		readers.Go(func() {
+			defer func() { <-turn }()
+			files[i], errs[i] = read(path)
+		})
+	}
+	readers.Wait()
+	ours := files[:0]
+	for i, err := range errs {
+		if err == nil {
+			ours = append(ours, files[i])
 		} else if !errors.Is(err, ErrForeign) {
 			return nil, err
 		}
 	}
-	return files, nil
+	return ours, nil
 }
 
 // ErrForeign is the error for a file that is in the place of ours and is not ours.
@@ -150,31 +164,61 @@ func read(path string) (File, error) {
 
 // Write puts a file in place, in one step. The error wraps ErrForeign where another is there.
 func (d Dir) Write(f File) error {
-	if err := profile.CheckName(f.Name); err != nil { // it becomes a path
+	staged, err := d.Stage(f)
+	if err != nil {
 		return err
 	}
-	path := d.Path(f.Name)
-	if _, err := read(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	defer staged.Drop()
+	if err := staged.Commit(); err != nil {
 		return err
+	}
+	return d.Sync()
+}
+
+// Staged is a file that is written beside its place.
+type Staged struct{ temp, path string }
+
+// Stage writes a file beside its place, so that a full disk or the like shows before anything depends on it. Commit then
+// puts it in place; Drop removes it, unless it was. The error wraps ErrForeign where another is in its place.
+func (d Dir) Stage(f File) (*Staged, error) {
+	if err := profile.CheckName(f.Name); err != nil { // it becomes a path
+		return nil, err
+	}
+	s := &Staged{path: d.Path(f.Name)}
+	if _, err := read(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
 	}
 	data, err := f.bytes()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	temp, err := os.CreateTemp(string(d), "."+f.Name+suffix+".*") // the parser passes over what begins with a dot
 	if err != nil {
-		return err
+		return nil, err
 	}
+	s.temp = temp.Name()
 	_, err = temp.Write(data)
-	err = errors.Join(err, temp.Chmod(0o644), temp.Sync(), temp.Close())
+	if err := errors.Join(err, temp.Chmod(0o644), temp.Sync(), temp.Close()); err != nil {
+		s.Drop()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Commit puts the file in place. Dir.Sync sees that to the disk.
+func (s *Staged) Commit() error {
+	err := os.Rename(s.temp, s.path)
 	if err == nil {
-		err = os.Rename(temp.Name(), path)
+		s.temp = ""
 	}
-	if err != nil {
-		os.Remove(temp.Name())
-		return err
+	return err
+}
+
+// Drop removes the file, unless it was put in place.
+func (s *Staged) Drop() {
+	if s.temp != "" {
+		os.Remove(s.temp)
 	}
-	return d.sync()
 }
 
 // Remove takes a profile's file away, if it is ours.
@@ -188,11 +232,11 @@ func (d Dir) Remove(name string) error {
 	if err := os.Remove(path); err != nil {
 		return err
 	}
-	return d.sync()
+	return d.Sync()
 }
 
-// sync sees the directory's entries to the disk: what a boot finds must be what was said.
-func (d Dir) sync() error {
+// Sync sees the directory's entries to the disk: what a boot finds must be what was said.
+func (d Dir) Sync() error {
 	f, err := os.Open(string(d))
 	if err != nil {
 		return err
@@ -217,23 +261,21 @@ func (d Dir) skipped(name string) bool {
 }
 
 // Others gives the files that are not ours by the names of the profiles that they define, children aside. Two files with the
-// same profile take turns in the kernel.
-func (d Dir) Others() (map[string]string, error) {
+// same profile take turns in the kernel. ours tells of a profile that Files gave a file of.
+func (d Dir) Others(ours func(name string) bool) (map[string]string, error) {
 	entries, err := os.ReadDir(string(d))
 	if err != nil {
 		return nil, err
 	}
 	others := map[string]string{}
 	for _, e := range entries {
+		if name, ok := strings.CutSuffix(e.Name(), suffix); ok && ours(name) {
+			continue
+		}
 		path := filepath.Join(string(d), e.Name())
 		info, err := os.Stat(path) // through a link, as the parser reads it
 		if err != nil || !info.Mode().IsRegular() || info.Size() > 4*profile.MaxText || d.skipped(e.Name()) {
 			continue
-		}
-		if strings.HasSuffix(e.Name(), suffix) {
-			if _, err := read(path); err == nil {
-				continue
-			}
 		}
 		data, err := os.ReadFile(path)
 		if err != nil {

@@ -32,3 +32,23 @@ func (k *Kernel) Own(p Profile) (bool, error) {
 	}
 	return true, nil
 }
+
+// OwnName makes a loaded profile ours by its name alone. It is for one that something else has loaded from a text of ours
+// which becomes other content each time that it is compiled: the caller has proof of that. What the kernel holds is not
+// what is wanted then, and whoever relies on it calls Ensure, which may replace it now.
+func (k *Kernel) OwnName(name string) error {
+	s, err := openState(k.State)
+	if err != nil || s == nil {
+		return err
+	}
+	defer s.close()
+	boot, err := k.boot()
+	if err != nil {
+		return err
+	}
+	dir, err := k.locate(k.profiles(), name, "")
+	if err != nil || dir == "" {
+		return k.explain(err)
+	}
+	return s.setOwned(name, boot, dir)
+}

@@ -43,6 +43,7 @@ type Compiler struct {
 	Limit  time.Duration // how long one run of the parser may take; 30 seconds where zero
 
 	features []byte
+	random   bool // start the parser like any program, see withoutRandomness
 }
 
 // NewCompiler finds apparmor_parser and gives a compiler for kernels with these features, in the form that
@@ -398,7 +399,14 @@ func (c *Compiler) run(ctx context.Context, stdin []byte, files []*os.File, args
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second // for a child of it that left the group with our pipes open
-	err = cmd.Run()
+	if c.random {
+		err = cmd.Start()
+	} else {
+		err = withoutRandomness(cmd.Start)
+	}
+	if err == nil {
+		err = cmd.Wait()
+	}
 	if err == nil {
 		return out.buf.Bytes(), errs.buf.Bytes(), nil
 	}

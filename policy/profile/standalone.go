@@ -5,35 +5,58 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 )
 
-// Standalone gives a text that compiles to want on this node, whoever compiles it: AppArmor's own service does, from a file
-// in /etc/apparmor.d. The text is the same with all that it includes put in, without comments, and with the modes that want
-// has. It was compiled and compared before it is given.
+// Standalone gives a text that compiles to the same on this node, whoever compiles it: AppArmor's own service does, from a
+// file in /etc/apparmor.d. The text is the same with all that it includes put in, without comments, and with mode for all of
+// its profiles; Enforce leaves those that it says itself. It was compiled, with the configuration that the service has, and
+// compared with what want gives, which is waited for at the end.
 //
-// What a configuration can still change is how the parser lays out the same rules (Optimize in parser.conf). Then the
-// kernel's hash is another.
-func (c *Compiler) Standalone(ctx context.Context, text []byte, want []Compiled) ([]byte, error) {
+// What a configuration can still change is how the parser lays out the same rules (Optimize in parser.conf), and so can
+// where the parser's memory is (see withoutRandomness). Then the kernel's hash is another.
+func (c *Compiler) Standalone(ctx context.Context, text []byte, mode Mode, want func() (Blob, error)) ([]byte, error) {
 	whole, err := c.Preprocess(ctx, text)
 	if err != nil {
 		return nil, fmt.Errorf("put in what it includes: %w", err)
 	}
-	alone := withModes(bare(string(whole)), want)
-	data, _, err := c.output(ctx, []byte(alone))
+	alone := withMode(string(whole), mode)
+	b, err := c.AsLoaded(ctx, []byte(alone))
 	if err != nil {
 		return nil, fmt.Errorf("with its includes put in: %w", err)
 	}
-	b, err := Parse(data)
+	wanted, err := want()
 	if err != nil {
-		return nil, fmt.Errorf("with its includes put in: %w", err)
+		return nil, err
 	}
-	if !slices.Equal(b.Profiles, want) {
-		return nil, errors.New("with its includes put in, and the mode written into it, it compiles to something else")
+	if err := c.same(ctx, []byte(alone), b, wanted); err != nil {
+		return nil, err
 	}
 	return []byte(alone), nil
+}
+
+// same compares what a text compiled to with what it should.
+func (c *Compiler) same(ctx context.Context, text []byte, b, want Blob) error {
+	is := func(b Blob) bool { return slices.Equal(b.Profiles, want.Profiles) }
+	if is(b) {
+		return nil
+	}
+	b, err := c.written(ctx, text)
+	if err != nil {
+		return fmt.Errorf("with its includes put in: %w", err)
+	}
+	if is(b) {
+		return nil
+	}
+	found, all, err := c.Outcomes(ctx, text, is)
+	if err != nil {
+		return err
+	}
+	if !found && (len(all) < 2 || !likeButForTables(all[0].Data, want.Data)) {
+		return errors.New("with its includes put in, and the mode written into it, it compiles to something else")
+	}
+	return nil
 }
 
 // AsLoaded compiles a text as AppArmor's own service does, with the node's configuration, for the kernel of c.
@@ -45,40 +68,50 @@ func (c *Compiler) AsLoaded(ctx context.Context, text []byte) (Blob, error) {
 	return Parse(data)
 }
 
-// bare takes out lines that are empty or a comment. In a text without includes, # at a line's beginning is one.
-func bare(text string) string {
+// withMode writes a mode into a text that leaves it out, and leaves out the text's comments. All profiles of one text have
+// the same mode, where the policy says it; who writes a text with several has written them.
+func withMode(text string, mode Mode) string {
+	found, idle := blocks(text)
 	var b strings.Builder
-	for line := range strings.Lines(text) {
-		if t := strings.TrimSpace(line); t != "" && t[0] != '#' {
-			b.WriteString(strings.TrimRight(line, " \t\r\n") + "\n")
+	at := 0
+	upTo := func(end int) {
+		for len(idle) > 0 && idle[0][0] < end {
+			b.WriteString(text[at:idle[0][0]])
+			at, idle = idle[0][1], idle[1:]
+		}
+		b.WriteString(text[at:end])
+		at = end
+	}
+	for _, begin := range found {
+		switch {
+		case mode == Enforce: // it is what every text says that says nothing
+		case begin.flags[0] == 0:
+			upTo(begin.brace)
+			b.WriteString(" flags=(" + mode.String() + ") ")
+		default:
+			upTo(begin.flags[0])
+			b.WriteString(flagsWith(text[begin.flags[0]:begin.flags[1]], mode))
+			at = begin.flags[1]
 		}
 	}
+	upTo(len(text))
 	return b.String()
 }
 
-// block finds the beginning of a profile, child or hat, up to the brace that opens it: one with a blank behind it, as any
-// other begins a pattern.
-var block = regexp.MustCompile(`(?m)(?:^|[\s{},])(profile\s|hat\s|\^|/|"/|@\{)(?:[^\n{,]|\{\S|,\S|\([^)\n]*\))*?\s*\{(?:\s|$)`)
-
-// flags finds the flags in such a beginning.
-var flags = regexp.MustCompile(`(flags\s*=\s*)?\(([^)]*)\)`)
-
-// withModes writes the mode of its profiles into a text that leaves it out. All profiles of one text have the same mode,
-// where the policy says it; who writes a text with several has written them.
-func withModes(text string, want []Compiled) string {
-	mode := want[0].Mode
-	if mode == Enforce || slices.ContainsFunc(want, func(c Compiled) bool { return c.Mode != mode }) {
-		return text
-	}
-	return block.ReplaceAllStringFunc(text, func(head string) string {
-		if at := flags.FindStringSubmatchIndex(head); at != nil {
-			given := head[at[4]:at[5]]
-			if slices.Contains(strings.FieldsFunc(given, func(r rune) bool { return r == ',' || r == ' ' }), mode.String()) {
-				return head
-			}
-			return head[:at[5]] + "," + mode.String() + head[at[5]:]
+// flagsWith gives the flags of a profile, of which none says a mode but the one that is put in.
+func flagsWith(given string, mode Mode) string {
+	var b strings.Builder
+	b.WriteString(mode.String() + ",")
+	for l := (lexer{text: given}); l.pos < len(given); {
+		from := l.pos
+		if strings.IndexByte(" \t\r\n,!", given[from]) >= 0 {
+			l.pos++
+		} else {
+			l.flag()
 		}
-		at := strings.LastIndexByte(head, '{')
-		return strings.TrimRight(head[:at], " \t") + " flags=(" + mode.String() + ") " + head[at:]
-	})
+		if flag := given[from:l.pos]; !slices.Contains(modes[:], strings.Trim(flag, `"`)) {
+			b.WriteString(flag)
+		}
+	}
+	return b.String()
 }

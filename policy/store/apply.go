@@ -24,23 +24,28 @@ import (
 // or the index a moment ago and have yet to read a blob.
 const keep = 3
 
-// Apply compiles p and puts it in force. On an error what was in force stays in force: everything is compiled before
-// anything is written, and one rename switches.
-//
-// An outcome that equals what is in force, byte for byte, keeps its generation and gives changed as false. Of m, Apply
-// sets Applied, Confirmed and Profiles itself. report is as in Compile.
+// Apply is Compile and Commit.
 func (l *Lock) Apply(ctx context.Context, p *policy.Policy, c Compiler, m Manifest, report func(Progress)) (
 	g *Generation, changed bool, err error) {
-	compiled, blobs, err := Compile(ctx, p, c, report)
+	compiled, err := l.Compile(ctx, p, c, report)
 	if err != nil {
 		return nil, false, err
 	}
+	return l.Commit(compiled, m)
+}
+
+// Commit puts a policy in force. On an error what was in force stays in force: one rename switches, at the end.
+//
+// An outcome that equals what is in force, byte for byte, keeps its generation and gives changed as false. Of m, Commit
+// sets Applied, Confirmed and Profiles itself.
+func (l *Lock) Commit(c *Compilation, m Manifest) (g *Generation, changed bool, err error) {
+	compiled := c.Policy
 	index, err := compiled.Encode()
 	if err != nil {
 		return nil, false, fmt.Errorf("writing the policy: %w", err)
 	}
 	now := time.Now().UTC().Round(0) // without the monotonic reading, which a file does not keep
-	m.Applied, m.Confirmed, m.Profiles = now, now, sources(compiled)
+	m.Applied, m.Confirmed, m.Profiles = now, now, sources(c)
 
 	if err := l.clean(); err != nil {
 		return nil, false, fmt.Errorf("cleaning up the store after an apply that was cut off: %w", err)
@@ -51,7 +56,7 @@ func (l *Lock) Apply(ctx context.Context, p *policy.Policy, c Compiler, m Manife
 			_ = l.clean()
 		}
 	}()
-	if err := l.writeBlobs(blobs); err != nil {
+	if err := l.writeBlobs(c); err != nil {
 		return nil, false, fmt.Errorf("writing compiled profiles: %w", err)
 	}
 	number, old, err := l.store.readCurrent()
@@ -89,15 +94,18 @@ func (l *Lock) Apply(ctx context.Context, p *policy.Policy, c Compiler, m Manife
 	return g, true, nil
 }
 
-func sources(p *policy.Policy) []ManifestSource {
-	list := make([]ManifestSource, len(p.Profiles))
-	for i, pr := range p.Profiles {
+func sources(c *Compilation) []ManifestSource {
+	list := make([]ManifestSource, len(c.Policy.Profiles))
+	for i, pr := range c.Policy.Profiles {
 		text := sha256.Sum256(pr.Text)
 		list[i] = ManifestSource{
 			Name:   pr.Name,
 			Source: pr.Source,
 			Text:   hex.EncodeToString(text[:]),
 			Blob:   hex.EncodeToString(pr.Blob[:]),
+			Made:   madeOf(c.keys[i], pr.Blob),
+
+			Said: c.said[i],
 		}
 	}
 	return list
@@ -106,13 +114,16 @@ func sources(p *policy.Policy) []ManifestSource {
 func (l *Lock) path(name string) string { return filepath.Join(l.store.Dir, name) }
 
 // writeBlobs writes the blobs that are not there yet, or are damaged.
-func (l *Lock) writeBlobs(blobs map[[32]byte][]byte) error {
+func (l *Lock) writeBlobs(c *Compilation) error {
 	wrote := false
-	for sum, data := range blobs {
-		if _, err := l.store.readBlob(sum); err == nil {
+	for i, pr := range c.Policy.Profiles {
+		if c.kept[i] {
+			continue // it has just been read
+		}
+		if _, err := l.store.readBlob(pr.Blob); err == nil {
 			continue
 		}
-		if err := l.writeFile(blobPath(sum), data); err != nil {
+		if err := l.writeFile(blobPath(pr.Blob), c.blobs[i].Data); err != nil {
 			return err
 		}
 		wrote = true

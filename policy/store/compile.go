@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"runtime"
@@ -18,10 +20,22 @@ type Compiler interface {
 	Compile(ctx context.Context, name string, mode profile.Mode, source string, text []byte) (profile.Blob, error)
 }
 
+// Keyer is a Compiler that tells profiles which compile to the same from others, without compiling them.
+type Keyer interface {
+	Compiler
+	// Key gives the same for profiles that compile to the same, with no error now or then. ok is false where it cannot tell.
+	// It is called from several goroutines.
+	Key(p *policy.Profile) (key [sha256.Size]byte, ok bool)
+	// Said gives what there is to say to a person of a profile that Compile has compiled, in lines.
+	Said(name string) []string
+	// Kept takes what Said gave, for a profile that is not compiled again.
+	Kept(name string, said []string)
+}
+
 // Progress tells of one profile whose compilation has ended.
 type Progress struct {
 	Name        string
-	Done, Total int // profiles
+	Done, Total int // profiles that are compiled
 	Took        time.Duration
 	Err         error // nil when it compiled
 }
@@ -32,70 +46,163 @@ type CompileError struct{ Errs []error } // one for each such profile, in the po
 func (e *CompileError) Error() string   { return errors.Join(e.Errs...).Error() }
 func (e *CompileError) Unwrap() []error { return e.Errs }
 
-// Compile compiles all profiles of p, as many at a time as there are processors, and gives p with Compiled and Blob
-// filled in, and the blobs by their sha256. p itself stays as it is. Nothing is taken from an earlier compilation: the
-// text's includes, the parser and the kernel's features may all have changed without a trace.
+// Compilation is a policy whose profiles are compiled, and which is not in force by that.
+type Compilation struct {
+	Policy *policy.Policy // with Compiled and Blob filled in
+	Kept   int            // how many of its profiles were compiled before, and kept
+
+	kept  []bool         // which of its profiles these are
+	blobs []profile.Blob // of its profiles
+	keys  [][]byte       // of its profiles; nil where there is none
+	said  [][]string     // of its profiles
+}
+
+// Blob gives what the profile at this place of Policy was compiled to.
+func (c *Compilation) Blob(i int) profile.Blob { return c.blobs[i] }
+
+// Compile compiles all profiles of p, as many at a time as there are processors. p itself stays as it is. Nothing is taken
+// from an earlier compilation: Lock.Compile does that.
 //
-// The error is a *CompileError where profiles do not compile. report, unless nil, is called once per profile, one call
-// at a time.
-func Compile(ctx context.Context, p *policy.Policy, c Compiler, report func(Progress)) (*policy.Policy,
-	map[[32]byte][]byte, error) {
-	type result struct {
-		blob profile.Blob
-		err  error
+// The error is a *CompileError where profiles do not compile. report, unless nil, is called once for each profile that is
+// compiled, one call at a time.
+func Compile(ctx context.Context, p *policy.Policy, c Compiler, report func(Progress)) (*Compilation, error) {
+	return compile(ctx, p, c, nil, report)
+}
+
+// Compile is the function Compile, but for profiles of the generation in force. These are kept where c is a Keyer that says
+// that they would compile to the same, and where what they were compiled to is still there, whole.
+func (l *Lock) Compile(ctx context.Context, p *policy.Policy, c Compiler, report func(Progress)) (*Compilation, error) {
+	keyer, ok := c.(Keyer)
+	if !ok {
+		return compile(ctx, p, c, nil, report)
+	}
+	compiled, err := compile(ctx, p, c, l.keeping(keyer), report)
+	if err == nil {
+		for i, pr := range p.Profiles {
+			compiled.said[i] = keyer.Said(pr.Name)
+		}
+	}
+	return compiled, err
+}
+
+// keeping gives a function that gives a profile's key, and what it was compiled to before, if that holds.
+func (l *Lock) keeping(c Keyer) func(p *policy.Profile) (key []byte, blob profile.Blob, ok bool) {
+	made := make(map[string]ManifestSource)
+	g, err := l.store.Current()
+	if err == nil {
+		if m, err := g.Manifest(); err == nil {
+			for _, p := range m.Profiles {
+				made[p.Name] = p
+			}
+		}
+	}
+	return func(p *policy.Profile) ([]byte, profile.Blob, bool) {
+		sum, ok := c.Key(p)
+		if !ok {
+			return nil, profile.Blob{}, false
+		}
+		key := sum[:]
+		from := made[p.Name]
+		if from.Made == "" {
+			return key, profile.Blob{}, false
+		}
+		before, ok := g.Index.Profile(p.Name)
+		if !ok || before.Mode != p.Mode || from.Made != madeOf(key, before.Blob) {
+			return key, profile.Blob{}, false
+		}
+		data, err := l.store.readBlob(before.Blob)
+		if err != nil {
+			return key, profile.Blob{}, false
+		}
+		blob, err := profile.Parse(data)
+		if err != nil || !slices.Equal(blob.Profiles, before.Compiled) {
+			return key, profile.Blob{}, false
+		}
+		c.Kept(p.Name, from.Said)
+		return key, blob, true
+	}
+}
+
+// madeOf gives what a manifest keeps: that a key has led to a blob.
+func madeOf(key []byte, blob [sha256.Size]byte) string {
+	if key == nil {
+		return ""
+	}
+	sum := sha256.Sum256(append(slices.Clip(key), blob[:]...))
+	return hex.EncodeToString(sum[:])
+}
+
+// compile compiles what kept, unless nil, does not give.
+func compile(ctx context.Context, p *policy.Policy, c Compiler,
+	kept func(*policy.Profile) (key []byte, blob profile.Blob, ok bool), report func(Progress)) (*Compilation, error) {
+	n := len(p.Profiles)
+	all := &Compilation{kept: make([]bool, n), blobs: make([]profile.Blob, n), keys: make([][]byte, n),
+		said: make([][]string, n)}
+	if kept != nil {
+		each(ctx, n, func(i int) { all.keys[i], all.blobs[i], all.kept[i] = kept(&p.Profiles[i]) })
+	}
+	var todo []int
+	for i, have := range all.kept {
+		if have {
+			all.Kept++
+		} else {
+			todo = append(todo, i)
+		}
 	}
 	var (
-		results = make([]result, len(p.Profiles))
-		next    = make(chan int)
-		workers sync.WaitGroup
-		mu      sync.Mutex
-		done    int
+		failed = make([]error, n)
+		mu     sync.Mutex
+		done   int
 	)
-	for range min(runtime.GOMAXPROCS(0), len(p.Profiles)) {
+	each(ctx, len(todo), func(n int) {
+		i := todo[n]
+		pr := &p.Profiles[i]
+		start := time.Now()
+		all.blobs[i], failed[i] = c.Compile(ctx, pr.Name, pr.Mode, pr.Source, pr.Text)
+
+		mu.Lock()
+		defer mu.Unlock()
+		done++
+		if report != nil {
+			report(Progress{Name: pr.Name, Done: done, Total: len(todo), Took: time.Since(start), Err: failed[i]})
+		}
+	})
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("compiling profiles: %w", context.Cause(ctx))
+	}
+	var errs []error
+	for _, err := range failed {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) > 0 {
+		return nil, &CompileError{errs}
+	}
+	compiled := *p
+	compiled.Profiles = slices.Clone(p.Profiles)
+	for i, b := range all.blobs {
+		compiled.Profiles[i].Compiled = b.Profiles
+		compiled.Profiles[i].Blob = b.SHA256()
+	}
+	all.Policy = &compiled
+	return all, nil
+}
+
+// each calls f for 0 to n-1, as many at a time as there are processors, until ctx ends.
+func each(ctx context.Context, n int, f func(int)) {
+	var workers sync.WaitGroup
+	next := make(chan int)
+	for range min(runtime.GOMAXPROCS(0), n) {
 		workers.Go(func() {
 			for i := range next {
-				pr := &p.Profiles[i]
-				start := time.Now()
-				blob, err := c.Compile(ctx, pr.Name, pr.Mode, pr.Source, pr.Text)
-				results[i] = result{blob, err}
-
-				mu.Lock()
-				done++
-				if report != nil {
-					report(Progress{Name: pr.Name, Done: done, Total: len(p.Profiles), Took: time.Since(start), Err: err})
-				}
-				mu.Unlock()
+				f(i)
 			}
 		})
 	}
-	for i := range p.Profiles {
-		if ctx.Err() != nil {
-			break
-		}
+	for i := 0; i < n && ctx.Err() == nil; i++ {
 		next <- i
 	}
 	close(next)
 	workers.Wait()
-	if ctx.Err() != nil {
-		return nil, nil, fmt.Errorf("compiling profiles: %w", context.Cause(ctx))
-	}
-
-	compiled := *p
-	compiled.Profiles = slices.Clone(p.Profiles)
-	blobs := make(map[[32]byte][]byte, len(results))
-	var errs []error
-	for i, r := range results {
-		if r.err != nil {
-			errs = append(errs, r.err)
-			continue
-		}
-		sum := r.blob.SHA256()
-		compiled.Profiles[i].Compiled = r.blob.Profiles
-		compiled.Profiles[i].Blob = sum
-		blobs[sum] = r.blob.Data
-	}
-	if len(errs) > 0 {
-		return nil, nil, &CompileError{errs}
-	}
-	return &compiled, blobs, nil
 }

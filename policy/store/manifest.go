@@ -9,14 +9,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Manifest tells how a generation came to be. It is for people and for `oci-apparmor policy show`: no container start
-// reads it, and nothing is decided by it. Hashes are sha256 in hexadecimal.
+// Manifest tells how a generation came to be. It is for people, for `oci-apparmor policy show`, and for the next apply,
+// which need not compile again what would compile to the same: no container start reads it. Hashes are sha256 in
+// hexadecimal.
 type Manifest struct {
 	Applied   time.Time `json:"applied"`   // when the generation was made
-	Confirmed time.Time `json:"confirmed"` // when an apply last compiled everything and got this very generation
+	Confirmed time.Time `json:"confirmed"` // when an apply last found that the policy gives this very generation
 
 	Version  string `json:"version"`            // of oci-apparmor
 	Parser   string `json:"parser"`             // version of apparmor_parser
+	Program  string `json:"program,omitempty"`  // hash of its program
 	Kernel   string `json:"kernel,omitempty"`   // release as uname -r prints it; empty when compiled for another machine
 	Features string `json:"features,omitempty"` // hash of the text of the kernel's features
 
@@ -32,6 +34,9 @@ type ManifestSource struct {
 	Source string `json:"source"`
 	Text   string `json:"text"` // hash of the text that was compiled
 	Blob   string `json:"blob"` // hash of what came out, its name below blobs/
+	Made   string `json:"made"` // hash of all that it was made of and of what came out; empty where that cannot be told
+
+	Said []string `json:"said,omitempty"` // what there was to say of it when it was compiled, in lines
 }
 
 // Manifest reads how the generation came to be.

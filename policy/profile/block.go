@@ -1,0 +1,340 @@
+package profile
+
+import "strings"
+
+// block is where a text says that a profile, child or hat begins: what stands ahead of its rules.
+type block struct {
+	flags [2]int // offsets behind the bracket that opens its flags, and of the one that closes them; zeros without flags
+	brace int    // offset of the brace that opens its rules
+}
+
+// blocks finds where the profiles, children and hats of a text begin, as the parser finds it (parser/parser_lex.l and
+// profile_base in parser/parser_yacc.y, 3.0 to 4.1), and what of it can be left out: its comments, and empty lines. The text
+// has no includes any more.
+//
+// It follows the states of the parser's lexer as far as these decide where a word, a list in brackets, a comment or a
+// statement ends. What the parser refuses gives some result or other: whoever uses one has it compiled.
+func blocks(text string) (found []block, idle [][2]int) {
+	l := lexer{text: text}
+	for l.pos < len(text) {
+		l.statement()
+	}
+	return l.found, l.idle
+}
+
+// lexer walks the text.
+type lexer struct {
+	text  string
+	pos   int
+	found []block
+	idle  [][2]int
+}
+
+// ruled are the words that begin a rule in which, up to its comma, every word is a value and # begins no comment: the
+// states NETWORK_MODE to IOURING_MODE of the parser's lexer.
+var ruled = map[string]bool{
+	"network": true, "rlimit": true, "change_profile": true, "mount": true, "remount": true, "umount": true, "dbus": true,
+	"signal": true, "ptrace": true, "unix": true, "abi": true, "userns": true, "mqueue": true, "io_uring": true,
+}
+
+// statement reads up to the comma, brace or line's end that ends a statement, and keeps what begins a profile.
+func (l *lexer) statement() {
+	var b block
+	first, named := true, false // the next token is the first; it may be that of a profile
+	condition := false          // it begins with if or else
+	for l.pos < len(l.text) {
+		c := l.text[l.pos]
+		switch {
+		case blank(c):
+			l.pos++
+			continue
+		case c == '\n':
+			l.line(l.pos)
+			continue
+		case c == '#':
+			from := l.pos
+			l.pos = lineEnd(l.text, l.pos)
+			l.line(from)
+			continue
+		case c == '{':
+			b.brace = l.pos
+			if named {
+				l.found = append(l.found, b)
+			}
+			l.pos++
+			return
+		case c == ',' || c == '}':
+			l.pos++
+			return
+		case c == '(':
+			from := l.pos + 1
+			l.list()
+			if !first {
+				b.flags = [2]int{from, max(from, l.pos-1)}
+			}
+		case c == '"':
+			named = named || first
+			l.quoted()
+		case c == '^':
+			named = named || first
+			l.pos++
+			l.name()
+		case strings.HasPrefix(l.text[l.pos:], "->"):
+			l.pos += 2
+			l.blanks()
+			l.name()
+		case !condition && (c == '=' || strings.HasPrefix(l.text[l.pos:], "+=")):
+			l.assignment()
+			return
+		case c == '/' || c == ':' || c == '&':
+			named = named || first
+			l.label()
+		case c == '@' || c == '$':
+			named = named || first && c == '@'
+			l.variable()
+		case letter(c) || c == '_':
+			word := l.word()
+			switch {
+			case (word == "profile" || word == "hat") && !l.at('='):
+				named = named || first
+				l.spaces()
+				l.name()
+			case first && (word == "if" || word == "else"):
+				condition = true
+			case l.at('='):
+				if from, to, ok := l.value(); ok && word == "flags" {
+					b.flags = [2]int{from, to}
+				}
+			case ruled[word]:
+				l.rule()
+				return
+			}
+		default:
+			l.pos++
+		}
+		first = false
+	}
+}
+
+func blank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' }
+
+func letter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
+
+func digit(c byte) bool { return '0' <= c && c <= '9' }
+
+// lineEnd gives the offset of the line's end behind at, or of the text's.
+func lineEnd(text string, at int) int {
+	if n := strings.IndexByte(text[at:], '\n'); n >= 0 {
+		return at + n
+	}
+	return len(text)
+}
+
+// line steps behind the end of a line, and takes what begins at from, a comment or nothing, for left out: with the line,
+// where it holds nothing else.
+func (l *lexer) line(from int) {
+	to := l.pos
+	l.pos = min(l.pos+1, len(l.text))
+	start := from
+	for start > 0 && blank(l.text[start-1]) {
+		start--
+	}
+	if start == 0 || l.text[start-1] == '\n' {
+		from, to = start, l.pos
+	}
+	if from < to {
+		l.idle = append(l.idle, [2]int{from, to})
+	}
+}
+
+// spaces steps over blanks, and blanks over lines' ends as well.
+func (l *lexer) spaces() {
+	for l.pos < len(l.text) && blank(l.text[l.pos]) {
+		l.pos++
+	}
+}
+
+func (l *lexer) blanks() {
+	for l.pos < len(l.text) && (blank(l.text[l.pos]) || l.text[l.pos] == '\n') {
+		l.pos++
+	}
+}
+
+// at tells whether c is the next character but for blanks.
+func (l *lexer) at(c byte) bool {
+	rest := strings.TrimLeft(l.text[l.pos:], " \t\r")
+	return rest != "" && rest[0] == c
+}
+
+// word reads a keyword (VARIABLE_NAME).
+func (l *lexer) word() string {
+	from := l.pos
+	for l.pos < len(l.text) && (letter(l.text[l.pos]) || digit(l.text[l.pos]) || l.text[l.pos] == '_') {
+		l.pos++
+	}
+	return l.text[from:l.pos]
+}
+
+// quoted steps over a string in quotes, in which \" is none.
+func (l *lexer) quoted() {
+	for l.pos++; l.pos < len(l.text); l.pos++ {
+		switch l.text[l.pos] {
+		case '\\':
+			l.pos++
+		case '"':
+			l.pos++
+			return
+		}
+	}
+	l.pos = min(l.pos, len(l.text))
+}
+
+// name steps over a word that may be anything (IDS), or over a string in quotes.
+func (l *lexer) name() {
+	if l.pos < len(l.text) && l.text[l.pos] == '"' {
+		l.quoted()
+		return
+	}
+	l.label()
+}
+
+// label steps over a word of any characters (ID): it ends ahead of a blank, a quote, an exclamation mark, and of a comma
+// that has one of these behind it. A backslash takes that away from the character behind it.
+func (l *lexer) label() {
+	ends := func(at int) bool { return at >= len(l.text) || strings.IndexByte(" \t\r\n\"!,", l.text[at]) >= 0 }
+	for l.pos < len(l.text) {
+		switch c := l.text[l.pos]; {
+		case c == '\\' && l.pos+1 < len(l.text) && l.text[l.pos+1] != '\n' && l.text[l.pos+1] != '\r':
+			l.pos += 2
+		case c == ',' && !ends(l.pos+1):
+			l.pos += 2
+		case ends(l.pos):
+			return
+		default:
+			l.pos++
+		}
+	}
+}
+
+// variable steps over a variable, and over the word that it begins: @{NAME} or @NAME with =, += or a blank behind it is
+// none.
+func (l *lexer) variable() {
+	l.pos++
+	if l.pos < len(l.text) && l.text[l.pos] == '{' {
+		if n := strings.IndexAny(l.text[l.pos:], "}\n"); n >= 0 {
+			l.pos += n + 1
+		}
+	} else {
+		l.word()
+	}
+	if l.pos < len(l.text) && l.text[l.pos] != '=' && l.text[l.pos] != '+' {
+		l.label()
+	}
+}
+
+// list steps over a list in brackets, which may have others in it.
+func (l *lexer) list() {
+	depth := 0
+	for l.pos < len(l.text) {
+		switch l.text[l.pos] {
+		case '\\':
+			l.pos++
+		case '"':
+			l.quoted()
+			continue
+		case '(':
+			depth++
+		case ')':
+			if depth--; depth == 0 {
+				l.pos++
+				return
+			}
+		}
+		l.pos++
+	}
+	l.pos = min(l.pos, len(l.text))
+}
+
+// flag steps over one word of a list.
+func (l *lexer) flag() {
+	if l.text[l.pos] == '"' {
+		l.quoted()
+		return
+	}
+	for l.pos < len(l.text) && strings.IndexByte(" \t\r\n,!\"", l.text[l.pos]) < 0 {
+		if l.text[l.pos] == '\\' {
+			l.pos++
+		}
+		l.pos++
+	}
+	l.pos = min(l.pos, len(l.text))
+}
+
+// value steps over "= VALUE" or "= (LIST)", of which it gives the offsets of what is in the brackets.
+func (l *lexer) value() (from, to int, list bool) {
+	l.spaces()
+	l.pos++ // =
+	if l.pos < len(l.text) && !blank(l.text[l.pos]) && l.text[l.pos] != '(' && l.text[l.pos] != '\n' {
+		l.name()
+		return 0, 0, false
+	}
+	at := l.pos
+	if l.blanks(); l.pos >= len(l.text) || l.text[l.pos] != '(' {
+		l.pos = at
+		return 0, 0, false
+	}
+	from = l.pos + 1
+	l.list()
+	return from, max(from, l.pos-1), true
+}
+
+// assignment steps behind the values of a variable, which end with the line.
+func (l *lexer) assignment() {
+	l.pos += strings.IndexByte(l.text[l.pos:], '=') + 1
+	for l.pos < len(l.text) {
+		switch c := l.text[l.pos]; {
+		case c == '\n':
+			l.pos++
+			return
+		case strings.HasPrefix(l.text[l.pos:], "\\\n"):
+			l.pos += 2
+		case c == '#': // a comment since 4.0, and values before
+			l.pos = lineEnd(l.text, l.pos)
+		case c == '"':
+			l.quoted()
+		case blank(c) || c == ',' || c == '!':
+			l.pos++
+		default:
+			l.label()
+		}
+	}
+}
+
+// rule steps behind the comma that ends a rule in which all words are values.
+func (l *lexer) rule() {
+	for l.pos < len(l.text) {
+		switch c := l.text[l.pos]; {
+		case c == ',':
+			l.pos++
+			return
+		case blank(c) || c == '\n' || c == '!':
+			l.pos++
+		case c == '"':
+			l.quoted()
+		case c == '(':
+			l.list()
+		case c == '<' && strings.IndexByte(l.text[l.pos:], '>') > 0 && !strings.HasPrefix(l.text[l.pos:], "<="):
+			l.pos += strings.IndexByte(l.text[l.pos:], '>') + 1
+		case letter(c):
+			at := l.pos
+			if l.word(); l.at('=') {
+				l.value()
+			} else {
+				l.pos = at
+				l.label()
+			}
+		default:
+			l.label()
+		}
+	}
+}

@@ -1,0 +1,321 @@
+package profile
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// Inputs tells texts that compile to the same from others, without a compilation: by all that the parser reads. These are
+// the text, every file that it can include or name as its ABI, the parser's program, its configuration, the kernel's
+// features, and this program, whose version decides what the parser is asked for and what is refused.
+//
+// Files are known by their content. More of them than the parser reads do no harm but for a compilation that would not have
+// been needed; so nothing here reads a text as the parser does. An Inputs is good for one moment: files are read once.
+type Inputs struct {
+	Parser string // sha256 of the parser's program, in hexadecimal
+
+	dirs   []string // where includes are looked for
+	common []byte
+
+	mu    sync.Mutex
+	files map[string]*input
+	keys  map[string][]byte // what files make of a set of names, by these
+}
+
+// input is a file or directory that a text can include, or the fact that there is none.
+type input struct {
+	state []byte   // what of it decides
+	names []string // that it includes in turn
+	err   error    // it cannot be told
+}
+
+const (
+	maxInput     = 8 << 20 // bytes of an included file
+	maxInputs    = 10_000  // files that one text includes
+	inputsScheme = "oci-apparmor inputs 1"
+)
+
+// Inputs gives the inputs of this compiler's compilations, as they are now.
+func (c *Compiler) Inputs() (*Inputs, error) {
+	in := &Inputs{
+		dirs:  []string{cmp.Or(c.Base, BaseDir)},
+		files: make(map[string]*input),
+		keys:  make(map[string][]byte),
+	}
+	h := sha256.New()
+	add(h, []byte(inputsScheme))
+	parser, err := hashFile(c.Parser)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", c.Parser, err)
+	}
+	in.Parser = hex.EncodeToString(parser)
+	add(h, []byte(c.Parser))
+	add(h, parser)
+	self, err := identity("/proc/self/exe")
+	if err != nil {
+		return nil, fmt.Errorf("look at this program: %w", err)
+	}
+	add(h, self)
+	add(h, c.features)
+	conf, err := os.ReadFile(cmp.Or(c.Conf, ConfFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	add(h, conf)
+	// Whatever files the configuration names count, and of its directories those in which includes are looked for.
+	for _, word := range strings.FieldsFunc(string(conf), func(r rune) bool { return strings.ContainsRune(" \t\r\n=,", r) }) {
+		if !strings.HasPrefix(word, "/") {
+			continue
+		}
+		if info, err := os.Stat(word); err == nil && info.IsDir() {
+			in.dirs = append(in.dirs, word)
+			continue
+		}
+		f := in.file(word)
+		if f.err != nil {
+			return nil, f.err
+		}
+		add(h, []byte(word))
+		add(h, f.state)
+	}
+	in.common = h.Sum(nil)
+	return in, nil
+}
+
+// add hashes b so that it cannot run into what is hashed behind it.
+func add(h hash.Hash, b []byte) {
+	var n [8]byte
+	binary.LittleEndian.PutUint64(n[:], uint64(len(b)))
+	h.Write(n[:])
+	h.Write(b)
+}
+
+func hashFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return nil, err
+	}
+	return h.Sum(nil), nil
+}
+
+// identity tells a program from another that is put in its place: no other has the same inode and time of its last change.
+func identity(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	st := info.Sys().(*syscall.Stat_t)
+	return fmt.Appendf(nil, "%d %d %d %d.%d %d.%d", st.Dev, st.Ino, st.Size, st.Mtim.Sec, st.Mtim.Nsec, st.Ctim.Sec, st.Ctim.Nsec), nil
+}
+
+// Key gives the same for texts that compile to the same, for a profile of this name and in this mode. The error says why
+// that cannot be told of the text, which may be a good one.
+func (in *Inputs) Key(name string, mode Mode, text []byte) ([sha256.Size]byte, error) {
+	names, err := includes(text)
+	if err != nil {
+		return [sha256.Size]byte{}, err
+	}
+	files, err := in.closure(names)
+	if err != nil {
+		return [sha256.Size]byte{}, err
+	}
+	h := sha256.New()
+	add(h, in.common)
+	add(h, []byte(name))
+	add(h, []byte{byte(mode)})
+	add(h, text)
+	add(h, files)
+	return [sha256.Size]byte(h.Sum(nil)), nil
+}
+
+// closure hashes all that names lead to.
+func (in *Inputs) closure(names []string) ([]byte, error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	slices.Sort(names)
+	names = slices.Compact(names)
+	set := strings.Join(names, "\x00")
+	if known := in.keys[set]; known != nil {
+		return known, nil
+	}
+	seen := make(map[string]bool)
+	var paths []string
+	for todo := names; len(todo) > 0; todo = todo[1:] {
+		for _, path := range in.places(todo[0]) {
+			if seen[path] {
+				continue
+			}
+			if len(seen) == maxInputs {
+				return nil, fmt.Errorf("it includes more than %d files", maxInputs)
+			}
+			seen[path] = true
+			paths = append(paths, path)
+			f := in.file(path)
+			if f.err != nil {
+				return nil, f.err
+			}
+			todo = append(slices.Clip(todo), f.names...)
+		}
+	}
+	slices.Sort(paths)
+	h := sha256.New()
+	for _, path := range paths {
+		add(h, []byte(path))
+		add(h, in.files[path].state)
+	}
+	in.keys[set] = h.Sum(nil)
+	return in.keys[set], nil
+}
+
+// places gives where a name that a text includes can be: the parser looks in its directories for <NAME>, and for "NAME" from
+// where it runs, which is the root directory.
+func (in *Inputs) places(name string) []string {
+	var paths []string
+	for _, dir := range append([]string{"/"}, in.dirs...) {
+		paths = append(paths, dir+"/"+name) // not cleaned: .. behind a link leads elsewhere
+	}
+	return paths
+}
+
+// file reads what is at a path: in.mu is held, or nobody else has in.
+func (in *Inputs) file(path string) *input {
+	if f := in.files[path]; f != nil {
+		return f
+	}
+	f := readInput(path)
+	in.files[path] = f
+	return f
+}
+
+func readInput(path string) *input {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return &input{state: []byte("none")}
+	}
+	if err != nil {
+		return &input{err: err}
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+		return &input{err: err}
+	case info.IsDir():
+		entries, err := file.ReadDir(maxInputs + 1)
+		if err != nil && !errors.Is(err, io.EOF) || len(entries) > maxInputs {
+			return &input{err: fmt.Errorf("the directory %s cannot be read, or is too large: %w", path, err)}
+		}
+		f := &input{state: []byte("directory")}
+		for _, e := range entries { // in the directory's order, which may be the parser's
+			f.state = append(append(f.state, 0), e.Name()...)
+			if !e.IsDir() {
+				f.names = append(f.names, path+"/"+e.Name())
+			}
+		}
+		return f
+	case !info.Mode().IsRegular():
+		return &input{err: fmt.Errorf("%s is neither file nor directory", path)}
+	}
+	text, err := io.ReadAll(io.LimitReader(file, maxInput+1))
+	if err == nil && len(text) > maxInput {
+		err = fmt.Errorf("%s has more than %d bytes", path, maxInput)
+	}
+	if err != nil {
+		return &input{err: err}
+	}
+	sum := sha256.Sum256(text)
+	f := &input{state: append([]byte("file"), sum[:]...)}
+	f.names, f.err = includes(text)
+	return f
+}
+
+// includes gives every name that a text may include or name as its ABI: the parser takes it behind "include", "#include",
+// "include if exists" and "abi", in <>, in quotes or without, perhaps in another line. What only looks like one, as in a
+// comment behind a rule, is given as well.
+//
+// The error is for a name that is not written as it is.
+func includes(text []byte) ([]string, error) {
+	var names []string
+	for _, word := range []string{"include", "abi"} {
+		for at := 0; ; {
+			n := bytes.Index(text[at:], []byte(word))
+			if n < 0 {
+				break
+			}
+			from := at + n
+			at = from + len(word)
+			pound := from > 0 && text[from-1] == '#'
+			begins := from == 0 || strings.IndexByte(" \t\r\n,{}()\"#", text[from-1]) >= 0
+			if !begins || !pound && at < len(text) && wordly(text[at]) || inComment(text, from) {
+				continue
+			}
+			name, behind := included(text[at:])
+			names = append(names, name)
+			for _, optional := range []string{"if", "exists"} { // or names
+				if name != optional {
+					break
+				}
+				name, behind = included(behind)
+				names = append(names, name)
+			}
+		}
+	}
+	for _, name := range names {
+		if strings.ContainsAny(name, "\\@{}$*?[") {
+			return nil, fmt.Errorf("it includes %s, which is a pattern or holds a variable", quote(name))
+		}
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return name == "" }), nil
+}
+
+// inComment tells whether what begins at a place is certainly in a comment that its line begins with. In a string, a list or
+// a rule, # begins none; but what ends one of these stands ahead of the place then.
+func inComment(text []byte, at int) bool {
+	line := bytes.TrimLeft(text[bytes.LastIndexByte(text[:at], '\n')+1:at], " \t")
+	return len(line) > 1 && line[0] == '#' && !bytes.ContainsAny(line, "\",(){}<>")
+}
+
+func wordly(c byte) bool { return letter(c) || digit(c) || c == '_' }
+
+// included gives the name at the text's beginning, and what is behind it. There is none where a statement ends.
+func included(text []byte) (name string, behind []byte) {
+	text = bytes.TrimLeft(text, " \t\r\n")
+	if len(text) == 0 {
+		return "", nil
+	}
+	var end int
+	switch text[0] {
+	case '<':
+		end = bytes.IndexByte(text, '>')
+	case '"':
+		end = bytes.IndexByte(text[1:], '"') + 1
+	default:
+		if end = bytes.IndexAny(text, " \t\r\n\"!,<>"); end < 0 {
+			end = len(text)
+		}
+		return string(text[:end]), text[end:]
+	}
+	if end <= 0 {
+		return "", nil
+	}
+	name = strings.Trim(string(text[1:end]), " \t\"")
+	return name, text[end+1:]
+}

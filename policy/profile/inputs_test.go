@@ -1,0 +1,182 @@
+package profile
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// inputs is a directory of files that a text is compiled from.
+type inputs struct {
+	t   *testing.T
+	dir string
+}
+
+func newInputs(t *testing.T) inputs {
+	in := inputs{t, t.TempDir()}
+	in.write("parser", "a program")
+	in.write("conf", "policy-features="+in.dir+"/pinned\nInclude "+in.dir+"/more\n")
+	in.write("pinned", "caps {mask {chown}}\n")
+	in.write("base/abi/3.0", "caps {mask {chown}}\n")
+	in.write("base/tunables/global", "include <tunables/home>\ninclude <tunables/late.d>\n")
+	in.write("base/tunables/home", "@{HOME}=/home\n")
+	in.write("base/tunables/late.d/site", "@{SITE}=/srv\n")
+	in.write("base/abstractions/base", "#include <abstractions/deep>\n")
+	in.write("base/abstractions/deep", "/a r,\n")
+	in.write("base/bare", "/b r,\n")
+	in.write("base/glued", "/c r,\n")
+	in.write("base/below", "/d r,\n")
+	in.write("elsewhere/one", "include \"./elsewhere/two\"\n")
+	in.write("more/there", "/e r,\n")
+	return in
+}
+
+func (in inputs) write(name, text string) {
+	in.t.Helper()
+	path := filepath.Join(in.dir, name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+		in.t.Fatal(err)
+	}
+}
+
+func (in inputs) compiler() *Compiler {
+	return &Compiler{Parser: in.dir + "/parser", Base: in.dir + "/base", Conf: in.dir + "/conf", features: []byte("features")}
+}
+
+func (in inputs) text() string {
+	return "abi <abi/3.0>,\ninclude <tunables/global>\nprofile web {\n  #include <abstractions/base>\n  include bare\n" +
+		"  #include<glued>\n  include\t\n\n  <below>\n  include if exists <local/web>\n  include <there>\n" +
+		"  include \"" + in.dir + "/elsewhere/one\"\n  # include <no/comment> of @{X} and {y}, see include files\n  /usr/include/** r,\n}\n"
+}
+
+func (in inputs) key(c *Compiler, name string, mode Mode, text string) [32]byte {
+	in.t.Helper()
+	now, err := c.Inputs()
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	key, err := now.Key(name, mode, []byte(text))
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	return key
+}
+
+// What a compilation depends on makes another key, and nothing else does.
+func TestKeysAreOfAllThatIsCompiled(t *testing.T) {
+	for what, change := range map[string]func(in inputs){
+		"an included file":                     func(in inputs) { in.write("base/abstractions/base", "/x r,\n") },
+		"a file that an included one includes": func(in inputs) { in.write("base/abstractions/deep", "/x r,\n") },
+		"a file of an included directory":      func(in inputs) { in.write("base/tunables/late.d/site", "@{SITE}=/x\n") },
+		"another file there":                   func(in inputs) { in.write("base/tunables/late.d/b", "@{B}=/x\n") },
+		"one that was not there yet":           func(in inputs) { in.write("base/local/web", "/x r,\n") },
+		"a name without quotes":                func(in inputs) { in.write("base/bare", "/x r,\n") },
+		"a name that is glued on":              func(in inputs) { in.write("base/glued", "/x r,\n") },
+		"a name in another line":               func(in inputs) { in.write("base/below", "/x r,\n") },
+		"a file elsewhere":                     func(in inputs) { in.write("elsewhere/one", "/x r,\n") },
+		"a directory of the configuration":     func(in inputs) { in.write("more/there", "/x r,\n") },
+		"a file ahead of that one":             func(in inputs) { in.write("base/there", "/x r,\n") },
+		"the ABI":                              func(in inputs) { in.write("base/abi/3.0", "caps {mask {kill}}\n") },
+		"the configuration":                    func(in inputs) { in.write("conf", "policy-features="+in.dir+"/pinned\nOptimize=no-minimize\n") },
+		"the ABI of texts without one":         func(in inputs) { in.write("pinned", "caps {mask {kill}}\n") },
+		"the parser":                           func(in inputs) { in.write("parser", "b program") },
+		"a file that becomes a directory": func(in inputs) {
+			if err := errors.Join(os.Remove(in.dir+"/base/bare"), os.Mkdir(in.dir+"/base/bare", 0o755)); err != nil {
+				in.t.Fatal(err)
+			}
+		},
+	} {
+		in := newInputs(t)
+		c := in.compiler()
+		before := in.key(c, "web", Enforce, in.text())
+		if in.key(c, "web", Enforce, in.text()) != before {
+			t.Errorf("%s: two keys, and nothing changed", what)
+		}
+		in.write("base/abstractions/another", "/x r,\n")
+		if in.key(c, "web", Enforce, in.text()) != before {
+			t.Errorf("%s: a file that is not included makes another key", what)
+		}
+		change(in)
+		if in.key(c, "web", Enforce, in.text()) == before {
+			t.Errorf("%s: the key stays", what)
+		}
+	}
+	in := newInputs(t)
+	c := in.compiler()
+	keys := [][32]byte{
+		in.key(c, "web", Enforce, in.text()), in.key(c, "web2", Enforce, in.text()), in.key(c, "web", Kill, in.text()),
+		in.key(c, "web", Enforce, in.text()+"\n"),
+	}
+	c.features = []byte("other features")
+	keys = append(keys, in.key(c, "web", Enforce, in.text()))
+	for i := range keys {
+		if slices.Contains(keys[:i], keys[i]) {
+			t.Errorf("key %d is one before", i)
+		}
+	}
+}
+
+// What cannot be known without the parser has no key.
+func TestTextsWithoutKey(t *testing.T) {
+	in := newInputs(t)
+	now, err := in.compiler().Inputs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("loop", in.dir+"/base/loop"); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{
+		"@{X}=a\ninclude <@{X}/b>\n", "include \"a\\x41\"\n", "include <loop>\n", "include \"/dev/null\"\n", "include if exists <a*>\n",
+	} {
+		if _, err := now.Key("web", Enforce, []byte(text)); err == nil {
+			t.Errorf("%q has one", text)
+		}
+	}
+}
+
+// The files that the parser says to have included are among those that a key is made of.
+func TestKeysHoldWhatTheParserIncludes(t *testing.T) {
+	c := realCompiler(t)
+	c.Base = ""
+	texts, err := filepath.Glob(BaseDir + "/abstractions/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "#include <tunables/global>\nprofile web {\n"
+	for _, path := range texts {
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+			text += "include <abstractions/" + filepath.Base(path) + ">\n"
+		}
+	}
+	text += "}\n"
+	whole, err := c.Preprocess(t.Context(), []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := c.Inputs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := in.Key("web", Enforce, []byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	included := regexp.MustCompile(`(?m)^##included [<"]([^>"]+)[>"]$`).FindAllSubmatch(whole, -1)
+	if len(included) < len(texts)/2 {
+		t.Errorf("the parser has included %d files of %d", len(included), len(texts))
+	}
+	for _, m := range included {
+		path := string(m[1])
+		if !strings.HasPrefix(path, "/") {
+			path = BaseDir + "/" + path
+		}
+		_, err := os.Stat(path) // one that does not exist is said to be included, too, if it may be missing
+		if f := in.files[path]; f == nil || (string(f.state) == "none") != errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the parser has included %s", path)
+		}
+	}
+}

@@ -1,0 +1,82 @@
+package profile
+
+import (
+	"bytes"
+	"context"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/internal/element"
+)
+
+// Parsers of AppArmor 4.1.0 (Debian 13) order what they merge into a table's entry by where it is in memory. So a profile
+// with enough rules on the same paths, as one with children often is, becomes other bytes at each compilation, because
+// Linux places a program's memory at random. Without that a text becomes the same bytes each time, on this node; another
+// text with the same rules, or another node, may still get others.
+
+// addrNoRandomize is ADDR_NO_RANDOMIZE of <sys/personality.h>.
+const addrNoRandomize = 0x0040000
+
+// withoutRandomness calls start, which starts a program, so that the program's memory is placed where it always is. Where
+// the kernel does not let it (as Docker's seccomp filter does not), the program starts as any other.
+func withoutRandomness(start func() error) error {
+	runtime.LockOSThread() // the personality is the thread's, and what it forks has it
+	defer runtime.UnlockOSThread()
+	const ask = 0xffffffff
+	before, _, errno := unix.Syscall(unix.SYS_PERSONALITY, ask, 0, 0)
+	if errno == 0 {
+		if _, _, errno := unix.Syscall(unix.SYS_PERSONALITY, before|addrNoRandomize, 0, 0); errno == 0 {
+			defer unix.Syscall(unix.SYS_PERSONALITY, before, 0, 0)
+		}
+	}
+	return start()
+}
+
+// tries is how often a text is compiled to see whether that varies. Of two results that are as likely, this sees only one
+// once in 32,768 times.
+const tries = 16
+
+// Outcomes compiles a text as AsLoaded does, again and again, until a result is one that is, or there were so many tries that
+// the parser would have given two, if it gave more than one. It tells whether is held for one, and gives all that differ.
+func (c *Compiler) Outcomes(ctx context.Context, text []byte, is func(Blob) bool) (found bool, all []Blob, err error) {
+	random := *c
+	random.random = true
+	for range tries {
+		b, err := random.AsLoaded(ctx, text)
+		if err != nil {
+			return false, nil, err
+		}
+		if is(b) {
+			return true, append(all, b), nil
+		}
+		if !slices.ContainsFunc(all, func(known Blob) bool { return bytes.Equal(known.Data, b.Data) }) {
+			all = append(all, b)
+		}
+	}
+	return false, all, nil
+}
+
+// likeButForTables tells whether two blobs are the same but for the tables in which the rules on paths and the like are laid
+// out: the same profiles in the same modes, with the same flags, capabilities, limits, networks and targets.
+func likeButForTables(a, b []byte) bool {
+	x, y := element.Reader{Data: a}, element.Reader{Data: b}
+	for x.Pos < len(a) && y.Pos < len(b) {
+		e, err1 := x.Next()
+		f, err2 := y.Next()
+		if err1 != nil || err2 != nil || e.Code != f.Code || !bytes.Equal(e.Name, f.Name) {
+			return false
+		}
+		if e.Is("perms", element.Struct) {
+			if x.Skip() != nil || y.Skip() != nil {
+				return false
+			}
+			continue
+		}
+		if e.Code != element.Blob && !bytes.Equal(e.Value, f.Value) {
+			return false
+		}
+	}
+	return x.Pos == len(a) && y.Pos == len(b)
+}

@@ -1,0 +1,211 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+)
+
+// drifting is a compiler that gives other bytes each time, as Debian 13's does for some texts, and tells which texts are the
+// same.
+type drifting struct {
+	parser
+	blind bool
+	mu    sync.Mutex
+	said  map[string][]string
+}
+
+func (c *drifting) Compile(_ context.Context, name string, mode profile.Mode, source string, text []byte) (profile.Blob, error) {
+	n := c.calls.Add(1)
+	if string(text) == "bad" {
+		return profile.Blob{}, fmt.Errorf("profile %s (%s) does not compile", name, source)
+	}
+	b, err := profile.Parse(kerneltest.Blob(fmt.Sprintf("%s, compilation %d", text, n), name))
+	if err != nil {
+		return b, err
+	}
+	c.Kept(name, []string{"a warning of " + string(text)})
+	return b.WithMode(mode)
+}
+
+func (c *drifting) Said(name string) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.said[name]
+}
+
+func (c *drifting) Kept(name string, said []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.said == nil {
+		c.said = make(map[string][]string)
+	}
+	c.said[name] = said
+}
+
+func (c *drifting) Key(p *policy.Profile) ([sha256.Size]byte, bool) {
+	return sha256.Sum256(fmt.Append(nil, c.version, p.Name, p.Mode, string(p.Text))), !c.blind
+}
+
+func applyKeeping(t *testing.T, s Store, c Compiler, text string) (g *Generation, changed bool, calls int32) {
+	t.Helper()
+	d := c.(*drifting)
+	before := d.calls.Load()
+	d.said = nil
+	g, changed, err := s.Apply(t.Context(), twoProfiles(text), c, Manifest{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"base", "web"} { // what is in force is there, whole
+		p, ok := g.Index.Profile(name)
+		if !ok {
+			t.Fatalf("no profile %s", name)
+		}
+		data, err := g.Blob(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := profile.Parse(data); err != nil || b.Check(name, p.Mode) != nil {
+			t.Fatalf("%s: %v, %v", name, err, b.Check(name, p.Mode))
+		}
+	}
+	if said := d.Said("web"); len(said) != 1 || said[0] != "a warning of "+text {
+		t.Fatalf("%q is said", said)
+	}
+	return g, changed, d.calls.Load() - before
+}
+
+// An apply of the same policy compiles nothing and keeps generation and blobs, also where a compilation would give others.
+func TestTheSamePolicyIsKept(t *testing.T) {
+	s := newStore(t)
+	c := &drifting{parser: parser{version: "1"}}
+	first, changed, calls := applyKeeping(t, s, c, "one")
+	if !changed || calls != 2 {
+		t.Errorf("the first apply: changed %t, %d compilations", changed, calls)
+	}
+	blobs := tree(t, s)
+	for range 10 {
+		g, changed, calls := applyKeeping(t, s, c, "one")
+		if changed || calls != 0 || g.Number != first.Number {
+			t.Fatalf("changed %t, %d compilations, generation %d", changed, calls, g.Number)
+		}
+	}
+	for name, content := range tree(t, s) {
+		if strings.HasPrefix(name, "blobs/") && blobs[name] != content {
+			t.Errorf("%s is another", name)
+		}
+	}
+	// One that changes is compiled, and no other.
+	if g, changed, calls := applyKeeping(t, s, c, "two"); !changed || calls != 1 || g.Number != first.Number+1 {
+		t.Errorf("another text: changed %t, %d compilations, generation %d", changed, calls, g.Number)
+	}
+	// So does a mode, and another parser for all of them.
+	c.version = "2"
+	if _, changed, calls := applyKeeping(t, s, c, "two"); !changed || calls != 2 {
+		t.Errorf("another parser: changed %t, %d compilations", changed, calls)
+	}
+	c.blind = true
+	if _, _, calls := applyKeeping(t, s, c, "two"); calls != 2 {
+		t.Errorf("a compiler that cannot tell: %d compilations", calls)
+	}
+	if m, err := mustCurrent(t, s).Manifest(); err != nil || m.Profiles[0].Made != "" {
+		t.Errorf("it is kept as if it could: %+v, %v", m, err)
+	}
+}
+
+func mustCurrent(t *testing.T, s Store) *Generation {
+	t.Helper()
+	g, err := s.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// What was kept and is not what it was counts for nothing: it is compiled again, and what is in force afterwards is whole.
+func TestWhatIsKeptIsProven(t *testing.T) {
+	for what, spoil := range map[string]func(s Store, blob, manifest string) error{
+		"a blob cut short": func(s Store, blob, _ string) error { return os.Truncate(blob, 100) },
+		"no blob":          func(s Store, blob, _ string) error { return os.Remove(blob) },
+		"a blob of another content": func(s Store, blob, _ string) error {
+			return os.WriteFile(blob, kerneltest.Blob("looser", "web"), 0o600)
+		},
+		"a blob that others can write to": func(s Store, blob, _ string) error { return os.Chmod(blob, 0o622) },
+		"a blob of somebody else's": func(s Store, blob, _ string) error {
+			if os.Geteuid() != 0 {
+				return os.Remove(blob)
+			}
+			return os.Chown(blob, 65533, 65533)
+		},
+		"a blob behind a link": func(s Store, blob, _ string) error {
+			return errors.Join(os.Rename(blob, blob+".away"), os.Symlink(blob+".away", blob))
+		},
+		"a manifest cut short":   func(s Store, _, manifest string) error { return os.Truncate(manifest, 200) },
+		"a manifest of somebody": func(s Store, _, manifest string) error { return os.Chmod(manifest, 0o666) },
+		"no manifest":            func(s Store, _, manifest string) error { return os.Remove(manifest) },
+		// That of the policy before, whose blob is there as well: it says another text.
+		"a manifest of another generation": func(s Store, _, manifest string) error {
+			data, err := os.ReadFile(filepath.Join(s.Dir, "generations/1/manifest.json"))
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(manifest, data, 0o600)
+		},
+	} {
+		s := newStore(t)
+		c := &drifting{parser: parser{version: "1"}}
+		applyKeeping(t, s, c, "one")
+		g, _, _ := applyKeeping(t, s, c, "two")
+		p, _ := g.Index.Profile("web")
+		err := spoil(s, filepath.Join(s.Dir, blobPath(p.Blob)), filepath.Join(s.Dir, generationPath(g.Number), "manifest.json"))
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if _, _, calls := applyKeeping(t, s, c, "two"); calls == 0 {
+			t.Errorf("%s: nothing is compiled", what)
+		}
+		if _, changed, calls := applyKeeping(t, s, c, "two"); changed || calls != 0 {
+			t.Errorf("%s: afterwards changed %t, %d compilations", what, changed, calls)
+		}
+	}
+}
+
+// A manifest that says of a text what is true of another is not believed.
+func TestWhatWasMadeOfAnotherTextIsNotKept(t *testing.T) {
+	s := newStore(t)
+	c := &drifting{parser: parser{version: "1"}}
+	g, _, _ := applyKeeping(t, s, c, "one")
+	path := filepath.Join(s.Dir, generationPath(g.Number), "manifest.json")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := g.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := s
+	other.Dir += "-other"
+	h, _, _ := applyKeeping(t, other, c, "two")
+	n, err := h.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The hash for text "two", which stands for another blob, in the place of that for "one".
+	if err := os.WriteFile(path, []byte(strings.Replace(string(data), m.Profiles[1].Made, n.Profiles[1].Made, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, calls := applyKeeping(t, s, c, "two"); calls != 1 {
+		t.Errorf("%d compilations", calls)
+	}
+}

@@ -42,6 +42,11 @@ const toolsSuite = "trixie"
 // OCI_APPARMOR_GUESTS says in which: all, or suites with commas between them. The parts of -run behind the suite choose the tests, so that
 // -run TestGuests/trixie/TestName runs one test in one guest. With -v every guest's output is shown as it comes.
 //
+// Some tests run in some of the guests only, and some in part, as inside.EnoughIn tells: OCI_APPARMOR_EVERYTHING=yes has nothing left out, and neither
+// has a test that -run names.
+//
+// OCI_APPARMOR_REPORT names a file for the list of the slowest tests and of what was left out.
+//
 // OCI_APPARMOR_CONTAINERDS names more versions of containerd to test with, as v2.0.7,v2.3.0.
 func TestGuests(t *testing.T) {
 	suites := os.Getenv("OCI_APPARMOR_GUESTS")
@@ -52,6 +57,7 @@ func TestGuests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Parallel() // with the other tests that boot guests, in their turn
 	root := sources(t)
 	files := build(t, root)
 	var tools map[string]string
@@ -71,8 +77,9 @@ func TestGuests(t *testing.T) {
 			}
 		}
 	}
-	queue := inOrder(2) // each takes a processor and 3 GiB
-	for _, b := range boots {
+	ran := make([]*ranBoot, len(boots))
+	t.Cleanup(func() { writeReport(t, ran) }) // when the last boot is over
+	for n, b := range boots {
 		name := b.Suite
 		if b.Name != "" {
 			name += "-" + b.Name
@@ -82,9 +89,9 @@ func TestGuests(t *testing.T) {
 			if b.Suite == toolsSuite && b.Name == guest.Containerd.Name {
 				maps.Copy(files, tools)
 			}
-			report := runGuest(t, b.Guest, b.Variant, files, queue)
+			report := runGuest(t, b.Guest, b.Variant, files)
 			t.Parallel()
-			report()
+			ran[n] = report()
 		})
 	}
 }
@@ -94,6 +101,26 @@ func longestFirst() []guest.Variant {
 	variants := append([]guest.Variant{guest.Containerd, {}}, guest.Variants...)
 	return append(variants[:2], slices.DeleteFunc(variants[2:], func(v guest.Variant) bool { return v.Name == guest.Containerd.Name })...)
 }
+
+// writeReport prints where the time went, and writes it to the file that the environment names.
+func writeReport(t *testing.T, ran []*ranBoot) {
+	var boots []ranBoot
+	for _, b := range ran {
+		if b != nil {
+			boots = append(boots, *b)
+		}
+	}
+	report := reportOf(boots)
+	fmt.Print(report)
+	if name := os.Getenv(reportVariable); name != "" {
+		if err := os.WriteFile(name, []byte(report), 0o644); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// queue is that of the tests which boot guests: each guest takes a processor and 3 GiB.
+var queue = inOrder(2)
 
 // inOrder gives a function that runs others in the background, so many at once, in the order in which it gets them. What
 // it returns is closed when the one is done.
@@ -126,7 +153,7 @@ func sources(t *testing.T) (root string) {
 		if err != nil {
 			return err
 		}
-		if entry.IsDir() && strings.HasPrefix(entry.Name(), ".") {
+		if entry.IsDir() && (strings.HasPrefix(entry.Name(), ".") || name == filepath.Join(root, "bin")) { // what make writes there goes into no guest
 			return fs.SkipDir
 		}
 		_, err = os.Stat(name)
@@ -199,7 +226,7 @@ func buildTools(t *testing.T) map[string]string {
 
 // runGuest has a guest booted in its turn, and this package's tests run in it. The function that it gives waits for that,
 // and reports them as subtests of t.
-func runGuest(t *testing.T, g guest.Guest, v guest.Variant, files map[string]string, queue func(func()) <-chan struct{}) func() {
+func runGuest(t *testing.T, g guest.Guest, v guest.Variant, files map[string]string) func() *ranBoot {
 	run, chosen := pattern(), pattern() != ""
 	skip := []string{"^TestGuests$"}
 	if v.Name == "" {
@@ -209,12 +236,16 @@ func runGuest(t *testing.T, g guest.Guest, v guest.Variant, files map[string]str
 	} else if !chosen {
 		run = v.Tests
 	}
+	everything := inside.EverythingVariable + "=" + os.Getenv(inside.EverythingVariable)
+	if chosen {
+		everything = inside.EverythingVariable + "=yes"
+	}
 	job := guest.Job{
 		Command: []string{
 			"./integration.test", "-test.v=test2json", "-test.run=" + run, "-test.skip=" + strings.Join(skip, "|"),
 		},
 		Dir:        testDir,
-		Env:        []string{inside.SuiteVariable + "=" + g.Suite, inside.VariantVariable + "=" + v.Name},
+		Env:        []string{inside.SuiteVariable + "=" + g.Suite, inside.VariantVariable + "=" + v.Name, everything},
 		Files:      files,
 		KernelArgs: v.KernelArgs,
 		Systemd:    v.Systemd,
@@ -247,7 +278,7 @@ func runGuest(t *testing.T, g guest.Guest, v guest.Variant, files map[string]str
 		all, fault = tests()
 		err = errors.Join(err, fault)
 	})
-	return func() {
+	return func() *ranBoot {
 		<-done
 		if image == nil || all == nil {
 			t.Fatal(err)
@@ -274,6 +305,7 @@ func runGuest(t *testing.T, g guest.Guest, v guest.Variant, files map[string]str
 			t.Log(line)
 		}
 		t.Logf("booted in %.1f s, tests took %.1f s", result.Boot.Seconds(), result.Command.Seconds())
+		return &ranBoot{path.Base(t.Name()), result, all}
 	}
 }
 
@@ -291,6 +323,7 @@ type guestTest struct {
 	name     string
 	ran      bool   // or else it is only a part of others' names, which may have slashes
 	action   string // how it ended: pass, fail, skip; "" if it did not
+	elapsed  time.Duration
 	output   strings.Builder
 	children []*guestTest
 }
@@ -348,7 +381,10 @@ func startReport(name string) (tests func() (*guestTest, error), output io.Write
 	go func() {
 		events := json.NewDecoder(bufio.NewReader(stdout))
 		for {
-			var event struct{ Action, Test, Output string }
+			var event struct {
+				Action, Test, Output string
+				Elapsed              float64 // seconds
+			}
 			if err := events.Decode(&event); err != nil {
 				done <- err
 				io.Copy(io.Discard, stdout)
@@ -375,7 +411,7 @@ func startReport(name string) (tests func() (*guestTest, error), output io.Write
 			case "run":
 				test.ran = true
 			case "pass", "fail", "skip":
-				test.action = event.Action
+				test.action, test.elapsed = event.Action, time.Duration(event.Elapsed*float64(time.Second))
 			}
 		}
 	}()

@@ -43,6 +43,7 @@ type Result struct {
 	ExitCode int
 	Boot     time.Duration // from the start of QEMU to the start of the command
 	Command  time.Duration // from there to its end
+	CPU      time.Duration // processor time of QEMU, user and system, from its start to its end
 }
 
 // Run boots the guest and runs the job's command in it. The image is not written, so that any number of guests can run from it at once; what one of
@@ -135,6 +136,7 @@ func (i *Image) boot(ctx context.Context, job Job) (Result, error) {
 		vm.wait(5 * time.Second) // let a dying kernel say its last words
 	}
 	vm.kill()
+	result.CPU = vm.cmd.ProcessState.UserTime() + vm.cmd.ProcessState.SystemTime()
 	<-unpacked
 	if finished {
 		if results != nil {

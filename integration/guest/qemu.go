@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -95,28 +94,6 @@ func (q *qemu) major() (n int) {
 	return n
 }
 
-// chosen is what chooseQEMU has found; a process asks once.
-var chosen struct {
-	sync.Mutex
-	*qemu
-}
-
-// chooseQEMU gives the QEMU that guests are booted with, and has progress hear which one that is when it is first asked.
-func chooseQEMU(ctx context.Context, progress io.Writer) (*qemu, error) {
-	chosen.Lock()
-	defer chosen.Unlock()
-	if chosen.qemu != nil {
-		return chosen.qemu, nil
-	}
-	q, err := fasterQEMU(progress, func() (*qemu, error) { return hostQEMU(ctx) }, func() (*qemu, error) { return suiteQEMU(ctx, progress) })
-	if err != nil {
-		return nil, err
-	}
-	fmt.Fprintf(progress, "guests run under QEMU %s\n", q.version)
-	chosen.qemu = q
-	return q, nil
-}
-
 // fasterQEMU gives the host's own QEMU where that is fast, or else that of qemuSuite; the host's own again where that can't
 // be had.
 func fasterQEMU(progress io.Writer, host, suite func() (*qemu, error)) (*qemu, error) {
@@ -131,15 +108,8 @@ func fasterQEMU(progress io.Writer, host, suite func() (*qemu, error)) (*qemu, e
 	if err != nil {
 		return nil, errors.Join(err, fault)
 	}
-	fmt.Fprintf(progress, "guests run under this machine's QEMU %s, in about twice the time: %s's can't be had: %v\n", own.version, qemuSuite, fault)
+	fmt.Fprintf(progress, "guests run under this machine's QEMU %s, in about twice the time, as %s's can't be had: %v\n", own.version, qemuSuite, fault)
 	return own, nil
-}
-
-// FindQEMU looks for the QEMU that guests are booted with, which can take half a minute once a month, and has progress hear
-// which one that is. Image.Run does it by itself.
-func FindQEMU(ctx context.Context, progress io.Writer) error {
-	_, err := chooseQEMU(ctx, progress)
-	return err
 }
 
 // suiteQEMU gives the QEMU of qemuSuite, whose packages are unpacked in the cache.

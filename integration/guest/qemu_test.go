@@ -12,11 +12,27 @@ import (
 func fakeProgram(t *testing.T, name, script string) string {
 	dir := t.TempDir()
 	file := filepath.Join(dir, name)
-	if err := os.WriteFile(file, []byte("#!/bin/sh\n"+script), 0o755); err != nil {
+	if err := os.WriteFile(file, []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	return file
+}
+
+func writeFile(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 func TestHostQEMUTellsItsVersion(t *testing.T) {
@@ -55,7 +71,7 @@ func TestTheFasterQEMUIsTaken(t *testing.T) {
 		"an old one is replaced":                       {old, trixies, trixies, ""},
 		"a new one is kept":                            {own, nil, own, ""},
 		"none is no matter":                            {nil, trixies, trixies, ""},
-		"an old one has to do where there is no other": {old, nil, old, "7.2.22, in about twice the time: trixie's can't be had: mirror unreachable"},
+		"an old one has to do where there is no other": {old, nil, old, "7.2.22, in about twice the time, as trixie's can't be had: mirror unreachable"},
 		"none at all":                                  {nil, nil, nil, "not installed\nmirror unreachable"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -80,7 +80,7 @@ func (i *Image) boot(ctx context.Context, job Job) (Result, error) {
 	if progress == nil {
 		progress = io.Discard
 	}
-	q, err := chooseQEMU(ctx, progress)
+	m, err := i.chooseMachine(ctx, progress)
 	if err != nil {
 		return Result{}, err
 	}
@@ -102,7 +102,7 @@ func (i *Image) boot(ctx context.Context, job Job) (Result, error) {
 		return Result{}, err
 	}
 
-	vm, err := i.start(q, job, disk, console, dir)
+	vm, err := i.start(m, job, disk, console, dir)
 	if err != nil {
 		return Result{}, err
 	}
@@ -176,28 +176,27 @@ type vm struct {
 }
 
 // start starts QEMU. The file descriptors of its ports are those of two pipes, which QEMU knows as file descriptor sets (append=on keeps it from truncating them).
-func (i *Image) start(q *qemu, job Job, disk, console, tmp string) (*vm, error) {
+func (i *Image) start(m *machine, job Job, disk, console, tmp string) (*vm, error) {
 	memory := job.Memory
 	if memory == 0 {
 		memory = 3072
 	}
 	kernel := slices.Concat([]string{"console=ttyS0", "quiet", "panic=-1", "log_buf_len=8M", "apparmor=1", "security=apparmor"},
-		[]string{"oops=panic"}, // a kernel that has stumbled proves nothing any more
+		[]string{"oops=panic"},     // a kernel that has stumbled proves nothing any more
+		[]string{"no_timer_check"}, // which fails on a busy host, and is then the end of the boot
 		// Emulated, clearing memory is dear: without these, half of a container's start goes into it. A huge page is cleared
 		// whole for a program that touches little of it, and other pages are cleared twice.
 		[]string{"transparent_hugepage=never", "init_on_alloc=0"},
 		job.KernelArgs)
 	v := &vm{stderr: new(bytes.Buffer), exited: make(chan struct{})}
-	// cx16=off and one processor: QEMU's emulation has crashed kernels with more. erms and fsrm off: a kernel that has them
-	// copies and clears by an instruction that QEMU emulates byte by byte.
-	v.cmd = q.run(context.Background(), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-machine", "q35,accel=tcg", "-cpu", "max,cx16=off,erms=off,fsrm=off", "-smp", "1", "-m", strconv.Itoa(memory),
+	v.cmd = m.qemu.run(context.Background(), slices.Concat(m.options(), []string{
+		"-m", strconv.Itoa(memory),
 		"-kernel", i.kernel(), "-initrd", i.initramfs(), "-append", strings.Join(kernel, " "),
-		"-drive", "file="+i.disk()+",if=virtio,format=raw,cache=unsafe,snapshot=on",
-		"-drive", "file="+disk+",if=virtio,format=raw,readonly=on",
-		"-serial", "file:"+console,
+		"-drive", "file=" + i.disk() + ",if=virtio,format=raw,cache=unsafe,snapshot=on",
+		"-drive", "file=" + disk + ",if=virtio,format=raw,readonly=on",
+		"-serial", "file:" + console,
 		"-device", "virtio-serial",
-	)
+	})...)
 	var ours, theirs []*os.File
 	for n, name := range []string{"output", "results"} {
 		r, w, err := os.Pipe()

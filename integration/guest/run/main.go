@@ -54,12 +54,12 @@ func run(ctx context.Context, suites string, command []string, job guest.Job) (i
 	if err != nil {
 		return 0, err
 	}
-	if err := guest.FindQEMU(ctx, os.Stderr); err != nil {
-		return 0, err
-	}
 	for _, g := range guests {
 		image, err := g.Build(ctx, os.Stderr)
 		if err != nil {
+			return 0, err
+		}
+		if err := image.FindMachine(ctx, os.Stderr); err != nil {
 			return 0, err
 		}
 		if len(command) == 0 {

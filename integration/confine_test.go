@@ -417,6 +417,7 @@ func TestHatOfAForeignProfileIsNoWayOut(t *testing.T) {
 }
 
 func TestTwoContainersOfOneIDAtOnce(t *testing.T) {
+	inside.EnoughIn(t, inside.Forky) // the lock is ours
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		for i := range 5 {
@@ -505,6 +506,7 @@ func TestExecAfterThePolicyLostTheProfile(t *testing.T) {
 }
 
 func TestRequestThatIsNotAllowedIsRefused(t *testing.T) {
+	inside.EnoughIn(t, inside.Forky) // the refusal is ours, and comes before any runtime
 	setPolicy(t, webPolicy)
 	unknown := func(quoted string) string {
 		return "policy " + quoted + ", asked for by annotation oci-apparmor/policy, does not exist: the rule for everyone"
@@ -579,6 +581,7 @@ func TestRefusalReachesTheRuntimesLog(t *testing.T) {
 }
 
 func TestManyStartsLoadOnce(t *testing.T) {
+	inside.EnoughIn(t, inside.Trixie) // the lock is ours
 	const starts = 50
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {

@@ -55,6 +55,7 @@ var faults = []fault{
 // What dies at any moment leaves nothing behind that is not cleaned up, lets nothing run without its profile, and does
 // not keep the container from being made again, under the same id.
 func TestContainerdKilled(t *testing.T) {
+	inside.EnoughIn(t, inside.Trixie) // it takes minutes, and is about containerd and our programs
 	setPolicy(t, webPolicy)
 	if err := os.MkdirAll(trap, 0o755); err != nil {
 		t.Fatal(err)
@@ -65,6 +66,9 @@ func TestContainerdKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	inside.EachContainerd(t, func(t *testing.T, v inside.ContainerdVersion) {
+		if !v.Present() {
+			inside.Leave(t, "make test has the present containerd")
+		}
 		c := inside.StartContainerd(t, v, inside.ContainerdConfig{
 			Links: map[string]string{"runc": crun},          // for the shims
 			Env:   []string{"OCI_APPARMOR_RUNTIME=" + crun}, // for the wrapper

@@ -323,6 +323,7 @@ func logEverything(t *testing.T) {
 }
 
 func TestContainerdNginxByDocker(t *testing.T) {
+	inside.EnoughIn(t, inside.Trixie) // which the README has its table from; the others have nginx without Docker
 	needNginx(t)
 	noPolicy(t)
 	logEverything(t)
@@ -376,6 +377,7 @@ func (w *webserver) wantReadme(t *testing.T) {
 }
 
 func TestContainerdNginx(t *testing.T) {
+	inside.EnoughIn(t, inside.Bookworm, inside.Forky)
 	inside.Require(t)
 	needNginx(t)
 	noPolicy(t)

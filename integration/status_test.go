@@ -244,6 +244,7 @@ func presentAaStatus(t *testing.T) bool {
 // Where there is nothing to see, or nobody may, the exit code is aa-status's: that of its manual, which that of AppArmor 3
 // does not keep to with --json.
 func TestStatusWithoutRights(t *testing.T) {
+	inside.EnoughIn(t, inside.Bookworm)
 	setPolicy(t, webPolicy)
 	inside.LoadProfile(t, loose("other"))
 	for name, tc := range map[string]struct {
@@ -422,6 +423,7 @@ func onTerminal(t *testing.T, columns uint16, cmd *exec.Cmd) string {
 
 // A status fits its terminal, has colours there only, and when it is watched shows what changes.
 func TestStatusWatches(t *testing.T) {
+	inside.EnoughIn(t, inside.Trixie)
 	setPolicy(t, webPolicy)
 	c := inside.NewBundle(t, asks("web")).Start(t, armsOf(t, "runc").wrapped)
 

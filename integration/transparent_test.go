@@ -96,6 +96,7 @@ func TestWrapperIsTransparent(t *testing.T) {
 }
 
 func TestWrapperKeepsExitCodesAndSignals(t *testing.T) {
+	inside.EnoughIn(t, inside.Forky) // the wrapper is gone by then
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		for name, runtime := range map[string]string{"without the wrapper": rt.bare, "with it": rt.wrapped} {
@@ -131,6 +132,7 @@ func TestWrapperKeepsExitCodesAndSignals(t *testing.T) {
 }
 
 func TestWrapperKeepsATerminalSession(t *testing.T) {
+	inside.EnoughIn(t, inside.Forky) // the wrapper is gone by then
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		session := func(runtime string) string {
@@ -177,6 +179,7 @@ func TestWrapperKeepsATerminalSession(t *testing.T) {
 // The descriptors that a container's processes have are the same with and without the wrapper, also after an exec with a
 // process file, which the wrapper hands over by a descriptor.
 func TestWrapperLeaksNoDescriptors(t *testing.T) {
+	inside.EnoughIn(t, inside.Bookworm) // they are all our own
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		descriptors := func(runtime string) (list []string) {

@@ -26,6 +26,11 @@ type ContainerdVersion struct {
 	Bin  string // directory of containerd, ctr and containerd-shim-runc-v2
 }
 
+// Present reports whether this is the newest containerd that tests have, which one guest has beside Debian's.
+func (v ContainerdVersion) Present() bool { return v.Bin == presentContainerd }
+
+var presentContainerd = "/usr/local/containerd-" + guest.Containerd24.Version
+
 // Containerds gives the containerds of this guest: Debian's, and in one guest the present one, which comes last.
 func Containerds(t testing.TB) []ContainerdVersion {
 	t.Helper()
@@ -34,9 +39,8 @@ func Containerds(t testing.TB) []ContainerdVersion {
 	if err != nil {
 		t.Fatal(err)
 	}
-	present := "/usr/local/containerd-" + guest.Containerd24.Version
-	built = slices.DeleteFunc(built, func(dir string) bool { return dir == present })
-	for _, bin := range slices.Concat([]string{"/usr/bin"}, built, []string{present}) {
+	built = slices.DeleteFunc(built, func(dir string) bool { return dir == presentContainerd })
+	for _, bin := range slices.Concat([]string{"/usr/bin"}, built, []string{presentContainerd}) {
 		if _, err := os.Stat(filepath.Join(bin, "containerd")); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

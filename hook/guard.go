@@ -38,7 +38,7 @@ func (h *Host) Guard(ctx context.Context, w Wiring, id, bundle string) (Outcome,
 		return out, fmt.Errorf("its spec %s, and the policy gives it %s (%s); a hook cannot change that any more: "+
 			"start the container through oci-apparmor-runtime, or name %s in its spec", named, d.Label, d.Reason, d.Label)
 	}
-	_, warnings, err := h.ensure(ctx, gen, d.Profiles)
+	_, warnings, err := h.ensure(ctx, gen, d.Profiles, nil)
 	if err != nil {
 		return out, demands(err)
 	}

@@ -49,11 +49,12 @@ func (h *Host) decide(f policy.Facts) (*store.Generation, policy.Decision, error
 }
 
 // ensure makes the kernel hold profiles with our content, and gives what it holds. Of profiles that are loaded by hand
-// it makes sure that they are there. The warnings say what had to be put right.
-func (h *Host) ensure(ctx context.Context, gen *store.Generation, profiles []policy.Profile) ([]RecordProfile, []string,
-	error) {
+// it makes sure that they are there. The warnings say what had to be put right, and which containers do not follow, but
+// for the one that r is of; that may be nil.
+func (h *Host) ensure(ctx context.Context, gen *store.Generation, profiles []policy.Profile, r *Record) ([]RecordProfile,
+	[]string, error) {
 	var want []kernel.Profile
-	var warnings []string
+	var warnings, replaced []string
 	held := make([]RecordProfile, len(profiles))
 	for i, p := range profiles {
 		if p.ByHand {
@@ -83,12 +84,16 @@ func (h *Host) ensure(ctx context.Context, gen *store.Generation, profiles []pol
 		}
 		l := loaded[0]
 		loaded = loaded[1:]
-		held[i].Dir = l.Dir
+		held[i].Dir, held[i].Since = l.Dir, l.Since
 		if l.Done == kernel.Replaced {
 			warnings = append(warnings, fmt.Sprintf("profile %s was loaded with other content than the policy's, and has been "+
 				"replaced", l.Name))
+			replaced = append(replaced, l.Name)
 		}
 		warnings = append(warnings, l.Warning)
+	}
+	if len(replaced) > 0 {
+		warnings = append(warnings, h.Behind(r, replaced...))
 	}
 	return held, warnings, nil
 }
@@ -96,8 +101,8 @@ func (h *Host) ensure(ctx context.Context, gen *store.Generation, profiles []pol
 // byHand looks at a profile that somebody else must have loaded. Its content is whatever that was: we can only see to
 // it that the container's processes get no other one later.
 func (h *Host) byHand(name string) (held RecordProfile, warning string, err error) {
-	held.Name = name
-	held.Dir, held.Compiled, err = h.Kernel.Held(name)
+	l, content, err := h.Kernel.Held(name)
+	held = RecordProfile{Name: name, Dir: l.Dir, Since: l.Since, Compiled: content}
 	switch {
 	case errors.Is(err, kernel.ErrNotLoaded):
 		return held, "", fmt.Errorf("the engine chose profile %s, which is not loaded and of which the policy has no text: "+
@@ -129,18 +134,19 @@ func (h *Host) keep(ctx context.Context, gen *store.Generation, choice string) (
 		if !ok || slices.ContainsFunc(held, func(h RecordProfile) bool { return h.Name == name }) {
 			continue
 		}
-		dir, said, err := h.keepLoaded(ctx, gen, p)
+		l, said, err := h.keepLoaded(ctx, gen, p)
 		if err != nil {
 			return nil, "", err
 		}
-		if warning = join(warning, said); dir != "" {
-			held = append(held, RecordProfile{Name: p.Name, Dir: dir, Compiled: p.Compiled})
+		if warning = join(warning, said); l.Dir != "" {
+			held = append(held, RecordProfile{Name: p.Name, Dir: l.Dir, Since: l.Since, Compiled: p.Compiled})
 		}
 	}
 	return held, warning, nil
 }
 
-func (h *Host) keepLoaded(ctx context.Context, gen *store.Generation, p policy.Profile) (dir, warning string, err error) {
+func (h *Host) keepLoaded(ctx context.Context, gen *store.Generation, p policy.Profile) (l kernel.Loaded, warning string,
+	err error) {
 	loaded, err := h.Kernel.Ensure(ctx, []kernel.Profile{{
 		Name:       p.Name,
 		Compiled:   p.Compiled,
@@ -149,14 +155,14 @@ func (h *Host) keepLoaded(ctx context.Context, gen *store.Generation, p policy.P
 		Blob:       func() ([]byte, error) { return gen.Blob(p) },
 	}})
 	if errors.Is(err, kernel.ErrDrift) {
-		return "", "the engine chose profile " + p.Name + ", and the kernel has other content under that name than the policy", nil
+		return l, "the engine chose profile " + p.Name + ", and the kernel has other content under that name than the policy", nil
 	}
 	if err != nil {
-		return "", "", err
+		return l, "", err
 	}
 	warning = loaded[0].Warning
 	if err := h.Kernel.Enforced(p.Compiled); err != nil {
 		warning = join(warning, "the engine chose profile "+p.Name+", and "+err.Error())
 	}
-	return loaded[0].Dir, warning, nil
+	return loaded[0], warning, nil
 }

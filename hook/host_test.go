@@ -323,10 +323,18 @@ func TestStartNeedsTheProfileOfCreate(t *testing.T) {
 	if _, _, err := n.Start(t.Context(), n.wiring, "c1"); err != nil {
 		t.Fatal(err)
 	}
-	n.machine.Load(t, kerneltest.Blob("loosened", "work"))
-	warning, ours, err := n.Start(t.Context(), n.wiring, "c1")
-	if err != nil || !ours || !strings.Contains(warning, "work") {
+	if _, err := n.Prepare(t.Context(), n.wiring, "c2", bundle(t, "web", "")); err != nil {
+		t.Fatal(err)
+	}
+	n.machine.Load(t, kerneltest.Blob("loosened", "web"))
+	warning, ours, err := n.Start(t.Context(), n.wiring, "c2")
+	if err != nil || !ours || !strings.Contains(warning, "web") {
 		t.Errorf("after it was replaced by hand: %q, %v; want it put right with a warning", warning, err)
+	}
+	// Under a stack that would not reach the process, which gets what was there first.
+	n.machine.Load(t, kerneltest.Blob("loosened", "work"))
+	if _, _, err := n.Start(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "profile work was replaced") {
+		t.Errorf("after a part of its stack was replaced by hand: %v", err)
 	}
 
 	n.machine.Remove(t, "base")

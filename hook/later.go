@@ -13,7 +13,8 @@ import (
 )
 
 // Start checks a created container before its process runs: its profile must have been in the kernel without a break,
-// since a removed one leaves the process unconfined even if it is loaded again, and it must have our content. That goes
+// since a removed one leaves the process unconfined even if it is loaded again, and it must have our content, for this
+// process, too: under a stack it would get that of the first replacement since create, whatever came later. That goes
 // also for a profile of ours that is the engine's choice and was kept, but for its content. It gives ours=false for a
 // container that may start and whose label is not by our policy, or of which nothing is remembered.
 func (h *Host) Start(ctx context.Context, w Wiring, id string) (warning string, ours bool, err error) {
@@ -36,7 +37,14 @@ func (h *Host) Start(ctx context.Context, w Wiring, id string) (warning string, 
 	if r.Label == "" {
 		return "", false, nil
 	}
-	warning, err = h.verify(ctx, r)
+	if warning, err = h.verify(ctx, r); err != nil {
+		return warning, true, err
+	}
+	f, name, err := h.Freshness(r)
+	if err == nil && f != Fresh {
+		err = fmt.Errorf("profile %s was replaced after the container was created, and its process would run under an older "+
+			"content, because its label is a stack of profiles: delete the container and create it anew", name)
+	}
 	return warning, true, err
 }
 
@@ -61,6 +69,8 @@ func (h *Host) Exec(ctx context.Context, w Wiring, id string) (label, warning st
 	if removed != "" {
 		warning = join(warning, fmt.Sprintf("profile %s was removed from the kernel while the container ran: what it had "+
 			"started before is unconfined for good; start the container again", removed))
+	} else {
+		warning = join(warning, h.stale(r))
 	}
 	return r.Label, warning, true, err
 }
@@ -139,7 +149,7 @@ func (h *Host) ensureOurs(ctx context.Context, l kernel.Label) (names []string, 
 	if len(names) == 0 {
 		return nil, "", nil
 	}
-	_, warnings, err := h.ensure(ctx, gen, profiles)
+	_, warnings, err := h.ensure(ctx, gen, profiles, nil)
 	return names, join(warnings...), err
 }
 
@@ -174,13 +184,13 @@ func (h *Host) verify(ctx context.Context, r *Record) (warning string, err error
 		}
 		if found.Status != kernel.Matches {
 			return "", fmt.Errorf("profile %s, which the policy in force does not have, is not what it was when the container "+
-				"was created: %s; start the container anew", p.Name, found)
+				"was created: %s; start the container anew", p.Name, found.Since())
 		}
 		if err := h.Kernel.Enforced(p.Compiled); err != nil {
 			return "", demands(err)
 		}
 	}
-	_, warnings, err := h.ensure(ctx, gen, now)
+	_, warnings, err := h.ensure(ctx, gen, now, r)
 	return join(warnings...), err
 }
 

@@ -81,7 +81,7 @@ func (h *Host) decideAndEnsure(ctx context.Context, facts policy.Facts) (Outcome
 		out.Warning = join(d.Warning, warning)
 		return out, gen, held, err
 	}
-	held, warnings, err := h.ensure(ctx, gen, d.Profiles)
+	held, warnings, err := h.ensure(ctx, gen, d.Profiles, nil)
 	if err != nil {
 		return out, nil, nil, demands(err)
 	}

@@ -25,7 +25,7 @@ type Record struct {
 	Engine     string
 	Bundle     string
 	Names      Names
-	Created    time.Time // RFC 3339
+	Created    time.Time // RFC 3339, with parts of a second; records of earlier versions have none
 	PID        int       // of the process that creates it: ours, then the runtime's
 	Started    string    // when that process started, in clock ticks since boot
 	Generation uint64
@@ -51,6 +51,7 @@ func NamesOf(f policy.Facts) Names {
 type RecordProfile struct {
 	Name     string
 	Dir      string             // see kernel.Loaded
+	Since    int64              // see kernel.Loaded; 0 in records of earlier versions
 	Compiled []profile.Compiled // an object of name to "SHA1 SHA256 MODE", the hashes in hexadecimal digits; see kernel.Held
 }
 
@@ -77,7 +78,7 @@ func (r *Record) marshal() []byte {
 	record.text("container", r.Names.Container)
 	record.text("image", r.Names.Image)
 	record.add("sandbox", strconv.AppendBool(nil, r.Names.Sandbox))
-	record.text("created", r.Created.Format(time.RFC3339))
+	record.text("created", r.Created.Format(time.RFC3339Nano))
 	record.add("pid", strconv.AppendInt(nil, int64(r.PID), 10))
 	record.text("started", r.Started)
 	record.add("generation", strconv.AppendUint(nil, r.Generation, 10))
@@ -91,6 +92,7 @@ func (r *Record) marshal() []byte {
 			compiled.text(c.Name, fmt.Sprintf("%x %x %s", c.SHA1, c.SHA256, c.Mode))
 		}
 		one.text("dir", p.Dir)
+		one.add("since", strconv.AppendInt(nil, p.Since, 10))
 		one.add("compiled", compiled.object())
 		profiles.add(p.Name, one.object())
 	}
@@ -197,8 +199,14 @@ func (r *Record) parseProfile(dec *jsontext.Decoder, name string) error {
 			return err
 		}
 		v, _, err := value(dec)
-		if key == "dir" {
+		if err != nil {
+			return err
+		}
+		switch key {
+		case "dir":
 			p.Dir = unquote(v)
+		case "since":
+			p.Since, err = strconv.ParseInt(string(v), 10, 64)
 		}
 		return err
 	})

@@ -32,7 +32,10 @@ and after an upgrade of AppArmor or of the kernel.
 
 Nothing is loaded into the kernel by this. A changed profile is, with the next
 start or exec of any container that needs it, or by policy load; the kernel
-replaces it in place, so it then holds for all running containers that have it.
+replaces it in place, so it then holds for all running containers whose label is
+this one profile. What runs under a stack, as with a floor, follows one replacement
+and no later one: whoever replaces says which containers stay behind, status calls
+them stale, and they must be started anew.
 Which profiles a running container has does not change until it is started again.
 
 Each profile is also written to a file in /etc/apparmor.d, where AppArmor's own

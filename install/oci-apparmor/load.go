@@ -66,6 +66,7 @@ func (n *node) loadPolicy(ctx context.Context, o loadPolicyOptions) error {
 	}
 	n.claim(ctx)
 	var errs []error
+	var replaced []string
 	for _, pr := range p.Profiles {
 		loaded, err := n.kernel.Ensure(ctx, []kernel.Profile{{
 			Name:     pr.Name,
@@ -81,6 +82,9 @@ func (n *node) loadPolicy(ctx context.Context, o loadPolicyOptions) error {
 			n.warn("profile %s: %s", pr.Name, loaded[0].Warning)
 			n.note(notice.Warning, "load", fmt.Sprintf("profile %s: %s", pr.Name, loaded[0].Warning))
 		}
+		if loaded[0].Done == kernel.Replaced {
+			replaced = append(replaced, pr.Name)
+		}
 		switch {
 		case o.quiet:
 		case loaded[0].Done == kernel.Verified:
@@ -89,10 +93,21 @@ func (n *node) loadPolicy(ctx context.Context, o loadPolicyOptions) error {
 			out.line("%s: %s", pr.Name, loaded[0].Done)
 		}
 	}
+	n.warnBehind(replaced...)
 	if len(errs) > 0 {
 		errs = append(errs, fmt.Errorf("%d of the %d profiles of the policy in force (generation %d) are not loaded as it says",
 			len(errs), len(p.Profiles), g.Number))
 		return &failure{cannot, errors.Join(errs...)}
 	}
 	return out.err
+}
+
+// warnBehind says which containers have processes that do not follow when profiles are replaced.
+func (n *node) warnBehind(replaced ...string) {
+	if len(replaced) == 0 {
+		return
+	}
+	if said := n.state.Host.Behind(nil, replaced...); said != "" {
+		n.warn("%s", said)
+	}
 }

@@ -35,7 +35,8 @@ is loaded. One that does not compile, that defines more than one profile (childr
 aside), or a name that is not safe, stops all of them.
 
 Running containers keep their label; a profile that is replaced holds for them at
-once. A container gets a profile by the policy (oci-apparmor policy) or by its
+once, where the label is this one profile. Under a stack of profiles, what runs may
+stay under the older content; what does is said. A container gets a profile by the policy (oci-apparmor policy) or by its
 engine's option, such as docker run --security-opt apparmor=NAME.
 
 Profiles that somebody else has loaded, and those of the policy in force, are not
@@ -143,6 +144,9 @@ func (n *node) loadFiles(ctx context.Context, o loadOptions, paths []string) err
 			return partlyLoaded(files[:i], name, errors.Join(append(left, loadRefused(name, err))...))
 		default:
 			done, warning = loaded[0].Done, loaded[0].Warning
+		}
+		if done == kernel.Replaced {
+			n.warnBehind(name)
 		}
 		if err := commits[i](); err != nil {
 			err = fmt.Errorf("profile %s is loaded, and its text cannot be kept: %w", name, err)

@@ -46,7 +46,10 @@ type Loaded struct {
 	Name string
 	// Dir is its directory below policy/profiles, "web.17". It stays the same for the life of the profile in the
 	// kernel, also when it is replaced; after a remove and a load it is another one.
-	Dir     string
+	Dir string
+	// Since is when it was loaded there or, if later, replaced, in nanoseconds since 1970 by the clock of that moment: two
+	// that are the same are of one content, whatever became of the clock. 0 where it is not known. See Replaced.
+	Since   int64
 	Done    Done
 	Warning string // one line, where something on the way needs a person's attention
 }
@@ -149,7 +152,7 @@ func (e *ensuring) ensure(ctx context.Context, p *Profile, revision int64) (Load
 	content := p.content()
 	known, ok := e.state.verdict(p.Name)
 	if ok && known.revision == revision && known.boot == e.boot && known.content == content {
-		return Loaded{Name: p.Name, Dir: known.dir}, nil
+		return Loaded{Name: p.Name, Dir: known.dir, Since: known.since}, nil
 	}
 	found, err := e.k.check(p, known.dir)
 	if err != nil {
@@ -204,6 +207,7 @@ func (e *ensuring) load(ctx context.Context, p *Profile, content string, revisio
 	if err != nil {
 		return Loaded{}, err
 	}
+	before := e.since(found.Dir)
 	warning, err := e.k.load(blob)
 	if err != nil {
 		return Loaded{}, err
@@ -212,8 +216,15 @@ func (e *ensuring) load(ctx context.Context, p *Profile, content string, revisio
 	if warning != "" {
 		warnings = append(warnings, warning)
 	}
+	was := revision
 	if revision, found, err = e.k.checkNow(p, found.Dir); err != nil {
 		return Loaded{}, err
+	}
+	// One write raises the revision by one: then nobody else's came between, from the look at the revision on.
+	if now := e.since(found.Dir); done == Replaced && revision == was+1 && before != 0 && now != 0 {
+		if err := e.state.setReplaced(p.Name, e.boot, found.Dir, before, now); err != nil {
+			warnings = append(warnings, fmt.Sprintf("that profile %s was replaced once could not be written down: %v", p.Name, err))
+		}
 	}
 	if found.Dir != "" && !e.state.owned(p.Name, e.boot, found.Dir) {
 		if err := e.state.setOwned(p.Name, e.boot, found.Dir); err != nil {
@@ -242,12 +253,22 @@ func (k *Kernel) checkNow(p *Profile, hint string) (int64, Found, error) {
 
 // loaded keeps what was found for the next start, and gives it. What cannot be kept is found again.
 func (e *ensuring) loaded(p *Profile, content string, revision int64, dir string, done Done, warning string) Loaded {
-	err := e.state.setVerdict(verdict{boot: e.boot, name: p.Name, content: content, revision: revision, dir: dir})
+	since := e.since(dir)
+	err := e.state.setVerdict(verdict{boot: e.boot, name: p.Name, content: content, revision: revision, dir: dir, since: since})
 	if err != nil && warning == "" {
 		warning = fmt.Sprintf("profile %q is checked again with every start, because the result cannot be kept: %v",
 			p.Name, err)
 	}
-	return Loaded{Name: p.Name, Dir: dir, Done: done, Warning: warning}
+	return Loaded{Name: p.Name, Dir: dir, Since: since, Done: done, Warning: warning}
+}
+
+// since is that of Loaded. What cannot be told makes nothing fail that does not ask for it.
+func (e *ensuring) since(dir string) int64 {
+	if dir == "" {
+		return 0
+	}
+	since, _ := e.k.since(dir)
+	return since
 }
 
 // mayReplace tells whether drift is ours to end.
@@ -280,6 +301,19 @@ func (f Found) String() string {
 		return fmt.Sprintf("the kernel shows no hash of %q, ours is %s", f.Part, f.Want)
 	}
 	return fmt.Sprintf("the kernel's hash of %q is %s, ours is %s", f.Part, f.Have, f.Want)
+}
+
+// Since says what was found where the other content is no policy's, but that of an earlier moment.
+func (f Found) Since() string {
+	switch {
+	case f.Status != Drifted:
+		return f.String()
+	case f.Want == "":
+		return fmt.Sprintf("the kernel has the child profile %q, and had not then", f.Part)
+	case f.Have == "none":
+		return fmt.Sprintf("the kernel shows no hash of %q, it was %s then", f.Part, f.Want)
+	}
+	return fmt.Sprintf("the kernel's hash of %q is %s, it was %s then", f.Part, f.Have, f.Want)
 }
 
 // blob gets what is to be loaded, and refuses it when it is not what p says: the kernel would have it before anyone

@@ -114,7 +114,7 @@ func TestVerdictHoldsForOneBootRevisionAndContent(t *testing.T) {
 			files, _ := filepath.Glob(filepath.Join(m.Dir, "state/verdict.*"))
 			for _, f := range files {
 				text, _ := os.ReadFile(f)
-				os.WriteFile(f, []byte(strings.Replace(string(text), "verdict 1", "verdict 2", 1)), 0o600)
+				os.WriteFile(f, []byte(strings.Replace(string(text), "verdict 2", "verdict 1", 1)), 0o600)
 			}
 		},
 		"a verdict cut short": func(m kerneltest.Machine, _ *kernel.Profile) {
@@ -149,7 +149,7 @@ func TestRevisionMovedAndContentIsTheSame(t *testing.T) {
 	p := want(t, kerneltest.Blob("1", "web"))
 	first := ensure(t, m.Kernel(), p)
 	m.Load(t, kerneltest.Blob("1", "other"))
-	if again := ensure(t, m.Kernel(), p); again != (kernel.Loaded{Name: "web", Dir: first.Dir}) {
+	if again := ensure(t, m.Kernel(), p); again != (kernel.Loaded{Name: "web", Dir: first.Dir, Since: first.Since}) {
 		t.Errorf("%+v", again)
 	}
 	// And that was kept: with the profiles gone it still holds.
@@ -744,7 +744,7 @@ func TestStateIsPrivateAndLeavesNoTemporaryFiles(t *testing.T) {
 		t.Errorf("%v, %v", st.Mode(), err)
 	}
 	entries, err := os.ReadDir(k.State)
-	if err != nil || len(entries) != 3 { // lock, verdict, record of ownership
+	if err != nil || len(entries) != 4 { // lock, verdict, record of ownership, the last replacement
 		t.Errorf("%v, %v", entries, err)
 	}
 	for _, e := range entries {

@@ -9,19 +9,19 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
-// Held gives a profile as the kernel holds it, whoever loaded it: its directory (see Loaded.Dir), and the kernel's
+// Held gives a profile as the kernel holds it, whoever loaded it: where and since when (see Loaded), and the kernel's
 // hashes of it and of its children, by the one function that this kernel uses. Check compares with these later. What
 // the profile allows, nobody can tell from them.
 //
 // The error wraps ErrNotLoaded where there is none of that name. One that is in a mode which confines nothing, itself
 // or a child of it, is an error, and so is one that the kernel does not enforce (NotEnforcing).
-func (k *Kernel) Held(name string) (dir string, content []profile.Compiled, err error) {
+func (k *Kernel) Held(name string) (held Loaded, content []profile.Compiled, err error) {
 	if err := profile.CheckName(name); err != nil {
-		return "", nil, err
+		return held, nil, err
 	}
 	main, err := k.Details(name)
 	if err != nil {
-		return "", nil, err
+		return held, nil, err
 	}
 	modes := make(map[string]profile.Mode)
 	for _, part := range append([]string{name}, main.Children...) {
@@ -35,27 +35,27 @@ func (k *Kernel) Held(name string) (dir string, content []profile.Compiled, err 
 			if d, err = k.Details(part); errors.Is(err, ErrNotLoaded) {
 				continue // removed meanwhile
 			} else if err != nil {
-				return "", nil, err
+				return held, nil, err
 			}
 		}
 		c := profile.Compiled{Name: part}
 		if c.Mode, err = profile.ParseMode(d.Mode); err != nil {
-			return "", nil, fmt.Errorf("profile %q is in mode %s, which is none of enforce, complain and kill", shorten(part),
+			return held, nil, fmt.Errorf("profile %q is in mode %s, which is none of enforce, complain and kill", shorten(part),
 				d.Mode)
 		}
 		function, digits, _ := strings.Cut(d.Hash, ":")
 		sum := map[string][]byte{"sha1": c.SHA1[:], "sha256": c.SHA256[:]}[function]
 		switch n, err := hex.Decode(sum, []byte(digits[:min(len(digits), 2*len(sum))])); {
 		case sum == nil:
-			return "", nil, &NotReadyError{Readiness: NoHash, Err: fmt.Errorf("there is none of profile %q", shorten(part))}
+			return held, nil, &NotReadyError{Readiness: NoHash, Err: fmt.Errorf("there is none of profile %q", shorten(part))}
 		case err != nil || n != len(sum):
-			return "", nil, fmt.Errorf("profile %q: the kernel's hash %q is none", shorten(part), shorten(d.Hash))
+			return held, nil, fmt.Errorf("profile %q: the kernel's hash %q is none", shorten(part), shorten(d.Hash))
 		}
 		modes[part] = c.Mode
 		content = append(content, c)
 	}
 	if err := k.Enforced(content); err != nil {
-		return "", nil, k.explain(err)
+		return held, nil, k.explain(err)
 	}
-	return main.Dir, content, nil
+	return Loaded{Name: name, Dir: main.Dir, Since: main.Since.UnixNano()}, content, nil
 }

@@ -17,9 +17,9 @@ func TestHeldIsWhatCheckComparesWith(t *testing.T) {
 		t.Errorf("before it is loaded: %v", err)
 	}
 	m.Load(t, kerneltest.Blob("1", "web", "web//hat", "web//hat//deep"))
-	dir, content, err := k.Held("web")
-	if err != nil || len(content) != 3 || dir == "" {
-		t.Fatalf("held in %q: %+v, %v", dir, content, err)
+	held, content, err := k.Held("web")
+	if err != nil || len(content) != 3 || held.Dir == "" || held.Since == 0 {
+		t.Fatalf("held as %+v: %+v, %v", held, content, err)
 	}
 	check := func(want kernel.Status) {
 		t.Helper()

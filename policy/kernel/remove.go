@@ -48,7 +48,7 @@ func (k *Kernel) Remove(ctx context.Context, name string, last func() error) err
 	if !errors.Is(err, ErrNotLoaded) {
 		return err
 	}
-	for _, kind := range []string{"owned.", "verdict."} {
+	for _, kind := range []string{"owned.", "verdict.", "replaced."} {
 		if err := unix.Unlinkat(s.fd, fileOf(kind, name), 0); err != nil && err != unix.ENOENT {
 			return &os.PathError{Op: "remove", Path: s.path + "/" + fileOf(kind, name), Err: err}
 		}

@@ -15,8 +15,9 @@ import (
 
 // state is the open directory Kernel.State. It holds, per profile name:
 //
-//	verdict.HASH  what the last check found: the boot, the content, the revision from before it, the directory
-//	owned.HASH    that we loaded a profile of that name in this boot
+//	verdict.HASH   what the last check found: the boot, the content, the revision from before it, the directory and its date
+//	owned.HASH     that we loaded a profile of that name in this boot
+//	replaced.HASH  the last time that we replaced it: the boot, the directory and its dates before and after
 //
 // HASH is of the name, so that no name becomes a path. A nil state is that of a process which may not have one:
 // nothing is known, nothing is kept.
@@ -74,9 +75,10 @@ type verdict struct {
 	content  string // Profile.content
 	revision int64
 	dir      string // directory below policy/profiles
+	since    int64  // see Loaded.Since; read after the check
 }
 
-const verdictFormat = "oci-apparmor verdict 1"
+const verdictFormat = "oci-apparmor verdict 2"
 
 // verdict reads what is known of a profile. Anything but a whole verdict of our format is none.
 func (s *state) verdict(name string) (verdict, bool) {
@@ -89,19 +91,20 @@ func (s *state) verdict(name string) (verdict, bool) {
 		return verdict{}, false
 	}
 	lines := strings.Split(string(text), "\n")
-	if len(lines) != 7 || lines[0] != verdictFormat || lines[2] != name || lines[6] != "" {
+	if len(lines) != 8 || lines[0] != verdictFormat || lines[2] != name || lines[7] != "" {
 		return verdict{}, false
 	}
-	revision, err := strconv.ParseInt(lines[4], 10, 64)
-	if err != nil {
+	revision, err1 := strconv.ParseInt(lines[4], 10, 64)
+	since, err2 := strconv.ParseInt(lines[6], 10, 64)
+	if err1 != nil || err2 != nil {
 		return verdict{}, false
 	}
-	return verdict{boot: lines[1], name: name, content: lines[3], revision: revision, dir: lines[5]}, true
+	return verdict{boot: lines[1], name: name, content: lines[3], revision: revision, dir: lines[5], since: since}, true
 }
 
 func (s *state) setVerdict(v verdict) error {
-	return s.write(fileOf("verdict.", v.name), fmt.Sprintf("%s\n%s\n%s\n%s\n%d\n%s\n",
-		verdictFormat, v.boot, v.name, v.content, v.revision, v.dir))
+	return s.write(fileOf("verdict.", v.name), fmt.Sprintf("%s\n%s\n%s\n%s\n%d\n%s\n%d\n",
+		verdictFormat, v.boot, v.name, v.content, v.revision, v.dir, v.since))
 }
 
 // owned tells whether we loaded the profile that is in that directory below policy/profiles, in this boot. One that was

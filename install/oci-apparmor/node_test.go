@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
@@ -99,6 +100,9 @@ func (m *machine) load(name string, sha256 [32]byte) {
 	dir := "securityfs/policy/profiles/" + name + ".7/"
 	m.write(dir+"name", name+"\n")
 	m.write(dir+"sha256", hex.EncodeToString(sha256[:])+"\n")
+	if err := os.Chtimes(dir, time.Time{}, time.Now()); err != nil { // as the kernel dates it
+		m.t.Fatal(err)
+	}
 	m.revision++
 	m.write("securityfs/policy/revision", fmt.Sprintln(7+m.revision))
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/oci-apparmor/oci-apparmor/install/status"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
@@ -34,13 +35,24 @@ Of a container's verdict
               the kernel's content of that is the policy's, as far as one has it
   differs     a process is not under the label
   drifted     all are, and the kernel has other content under the label's name
-  untold      all are, and whether the content is the policy's cannot be told
+  stale       all are, and what runs is under an older content than the kernel's: start
+              the container anew. A process under a stack of profiles, a//&b, follows
+              one replacement of them, and no later one
+  untold      all are, and whether the content, or what runs, is as the policy says
+              cannot be told
+  complaining all are, and a profile of the label only logs what it would deny
   unconfined  no label was decided, and the engine chose none that confines
-  complaining as unconfined, and the engine chose one that logs what it would deny
   waiting     it is created, and not started
   ended       it has no process
 
-Exit codes, as aa-status's:
+For monitoring, --check prints one line, and its exit codes are those of Nagios:
+  0   OK: every container is as decided. What a policy leaves alone or lets complain is
+      as decided, and so is what nobody decided about and its engine confines
+  1   WARNING: nothing was decided about a container, and nothing confines it
+  2   CRITICAL: a container differs, is drifted or stale; or AppArmor is off, or only logs
+  3   UNKNOWN: it cannot be told, of a container or at all
+
+Exit codes without it, as aa-status's:
   0   AppArmor is enabled and profiles are loaded
   1   AppArmor is not enabled
   2   no profile is loaded
@@ -53,7 +65,7 @@ type statusOptions struct {
 	show                     string
 	count, json, pretty      bool
 	bare                     bool // nothing but a number
-	quiet, watch             bool
+	quiet, watch, check      bool
 	mode, profiles, pid, exe string
 }
 
@@ -90,6 +102,9 @@ func statusCommand(n *node) *cobra.Command {
 			if enabled {
 				return n.statusEnabled()
 			}
+			if o.check {
+				return n.checkStatus(cmd)
+			}
 			for i, c := range countOptions {
 				if counts[i] {
 					o.show, o.mode, o.count, o.bare = c.show, c.mode, true, true
@@ -119,6 +134,7 @@ func statusCommand(n *node) *cobra.Command {
 	f.BoolVar(&o.pretty, "pretty-json", false, "print JSON, indented")
 	f.BoolVar(&schema, "schema", false, "print the JSON Schema of what --json prints")
 	f.BoolVar(&o.watch, "watch", false, "go on: print the containers again whenever something has changed")
+	f.BoolVar(&o.check, "check", false, "print one line for monitoring, and tell by the exit code whether all is as decided")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print no errors")
 	f.BoolP("verbose", "v", false, "is aa-status's, and the default")
 	for i, c := range countOptions {
@@ -133,6 +149,39 @@ func statusCommand(n *node) *cobra.Command {
 func (n *node) statusEnabled() error {
 	if r := n.detect(); r == kernel.NoAppArmor || r == kernel.NoSecurityfs {
 		return &failure{code: appArmorOff}
+	}
+	return nil
+}
+
+// checkStatus is --check. Whatever happens it prints one line and has one of its four exit codes.
+func (n *node) checkStatus(cmd *cobra.Command) error {
+	level, line := status.LevelUnknown, ""
+	others := false
+	cmd.Flags().Visit(func(f *pflag.Flag) { others = others || f.Name != "check" && f.Name != "quiet" })
+	switch r := n.detect(); {
+	case others:
+		line = "--check takes no other option"
+	case r == kernel.NoAppArmor || r == kernel.NotEnforcing:
+		level, line = status.LevelCritical, r.String()
+	case r == kernel.NoSecurityfs:
+		line = r.String()
+	case !n.root:
+		line = "only root may see which profiles are loaded: run this as root"
+	default:
+		s, err := n.state.Gather(true)
+		if err != nil {
+			line = err.Error()
+		} else {
+			level, line = s.Check()
+		}
+	}
+	out := &printer{w: n.stdout}
+	out.line("%s: %s", level, safe(line))
+	if out.err != nil {
+		return &failure{int(status.LevelUnknown), out.err}
+	}
+	if level != status.LevelOK {
+		return &failure{code: int(level)}
 	}
 	return nil
 }

@@ -101,7 +101,11 @@ func (m *machine) record(root, id, policy string, profiles ...string) {
 	for _, name := range profiles {
 		p, _ := g.Index.Profile(name)
 		c := p.Compiled[0]
-		held[name] = map[string]any{"dir": name + ".7", "compiled": map[string]string{
+		info, err := os.Stat("securityfs/policy/profiles/" + name + ".7")
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		held[name] = map[string]any{"dir": name + ".7", "since": info.ModTime().UnixNano(), "compiled": map[string]string{
 			name: fmt.Sprintf("%x %x %s", c.SHA1, c.SHA256, c.Mode)}}
 	}
 	data, err := json.Marshal(map[string]any{"id": id, "root": root, "created": "2026-11-23T00:00:00Z", "pid": 1, "started": "0",
@@ -135,10 +139,31 @@ func TestStatus(t *testing.T) {
 	}
 	m.run("status", "--enabled")
 
-	m.note("a profile is replaced behind our back")
-	m.load("node-baseline", sha256.Sum256([]byte("looser")))
+	check := func(want int) {
+		t.Helper()
+		if code, out := m.run("status", "--check"); code != want || strings.Count(out, "\n") != 1 || m.errOut.Len() > 0 {
+			t.Errorf("--check: exit code %d, want %d, and one line: %q", code, want, out)
+		}
+	}
+	m.note("for monitoring")
+	check(2)
 	os.RemoveAll("proc/300710")
+	check(1)
+	m.write("proc/730/attr/apparmor/current", "docker-default (enforce)\n")
+	check(0)
+
+	m.note("a profile is replaced behind our back, and put right")
+	g, err := store.Store{Dir: "store"}.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, _ := g.Index.Profile("node-baseline")
+	m.load("node-baseline", sha256.Sum256([]byte("looser")))
 	m.run("status", "--show=containers")
+	check(2)
+	m.load("node-baseline", ours.Compiled[0].SHA256) // by somebody else
+	m.run("status", "--show=containers")
+	check(3)
 
 	m.note("what cannot be told, and wrong command lines")
 	m.write("run/containers/x.json", "{")
@@ -148,6 +173,8 @@ func TestStatus(t *testing.T) {
 			t.Errorf("%q: exit code %d, output %q", args, code, out)
 		}
 	}
+
+	m.run("status", "--check", "--json")
 
 	m.note("no profile, no root, no AppArmor")
 	m.write("securityfs/profiles", "")
@@ -160,11 +187,14 @@ func TestStatus(t *testing.T) {
 	}
 	m.run("status", "--quiet")
 	m.run("status", "--enabled")
+	check(3)
 	os.RemoveAll("securityfs")
 	if code, _ := m.run("status"); code != noFiles {
 		t.Errorf("exit code %d without securityfs", code)
 	}
+	check(3)
 	m.write("parameters/enabled", "N\n")
+	check(2)
 	if code, _ := m.run("status"); code != appArmorOff {
 		t.Errorf("exit code %d without AppArmor", code)
 	}

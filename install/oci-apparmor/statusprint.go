@@ -41,8 +41,8 @@ const (
 )
 
 var verdictColours = map[status.Verdict]string{
-	status.Confined: green, status.Differs: red, status.Drifted: red, status.Untold: red, status.Unconfined: yellow,
-	status.Complaining: yellow,
+	status.Confined: green, status.Differs: red, status.Drifted: red, status.Stale: red, status.Untold: red,
+	status.Unconfined: yellow, status.Complaining: yellow,
 }
 
 // statusPrinter writes a status as text.
@@ -133,23 +133,10 @@ var columns = []struct {
 const idTitle = "ID"
 
 func (p *statusPrinter) containers(all []status.Container) {
-	numbers := make(map[status.Verdict]int)
-	for i := range all {
-		numbers[all[i].Verdict]++
-	}
-	var parts []string
-	for _, v := range []status.Verdict{
-		status.Confined, status.Differs, status.Drifted, status.Untold, status.Unconfined, status.Complaining, status.Waiting, status.Ended,
-	} {
-		if numbers[v] > 0 {
-			parts = append(parts, fmt.Sprint(numbers[v], " ", v))
-		}
-	}
+	p.line("%s.", status.Summary(all))
 	if len(all) == 0 {
-		p.line("0 containers.")
 		return
 	}
-	p.line("%s: %s.", count(len(all), "container", "containers"), strings.Join(parts, ", "))
 
 	rows := make([][]string, len(all))
 	for i := range all {

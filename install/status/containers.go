@@ -108,7 +108,7 @@ func (n *Node) containers(tasks []kernel.Task, exes *programs) (all []Container,
 	if problem != "" {
 		problems = append(problems, problem)
 	}
-	j := judge{kernel: n.Host.Kernel, gen: gen, checked: make(map[string]checked), gone: make(map[kernel.Loaded]bool)}
+	j := judge{host: n.Host, kernel: n.Host.Kernel, gen: gen, checked: make(map[string]checked), gone: make(map[kernel.Loaded]bool)}
 	for i := range all {
 		j.judge(&all[i], exes)
 	}

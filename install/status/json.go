@@ -122,7 +122,7 @@ func (c *Container) json() containerJSON {
 		Profiles: []heldJSON{}, Processes: []memberJSON{}, Problems: append([]string{}, c.Problems...),
 	}
 	for _, p := range c.Profiles {
-		j.Profiles = append(j.Profiles, heldJSON(p))
+		j.Profiles = append(j.Profiles, heldJSON{p.Name, p.Content, p.Detail})
 	}
 	for _, m := range c.Processes {
 		j.Processes = append(j.Processes, memberJSON{m.PID, m.profile(), m.mode(), m.Confined})

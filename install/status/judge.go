@@ -23,14 +23,19 @@ const (
 	// Confined: every process in it is under its label, and the kernel's content of that is the policy's. Where no label
 	// was decided, it is that of the container's first process, and its content is its engine's matter.
 	Confined Verdict = "confined"
-	// Complaining: no label was decided, and its first process is under one that only complains.
+	// Complaining: as Confined, and a profile of its label only logs what it would deny: as its policy says, or where no
+	// label was decided, as the engine chose.
 	Complaining Verdict = "complaining"
-	// Untold: every process is under its label, and what the kernel's content of that is cannot be told.
+	// Untold: every process is under its label, and what the kernel's content of that is cannot be told, or whether its
+	// processes are under that.
 	Untold Verdict = "untold"
 	// Differs: a process in it is not under its label.
 	Differs Verdict = "differs"
 	// Drifted: every process is, and the kernel's content of the label that was decided is not the policy's.
 	Drifted Verdict = "drifted"
+	// Stale: every process is, the kernel's content is the policy's, and it was replaced more than once since the container
+	// was created, whose label is a stack: what it had started before is under an older content.
+	Stale Verdict = "stale"
 	// Unconfined: no label was decided, and its first process is under no profile that confines.
 	Unconfined Verdict = "unconfined"
 	// Waiting: it has not been started.
@@ -44,6 +49,8 @@ type Held struct {
 	Name    string
 	Content Content
 	Detail  string // what the kernel has, in words; empty where it is the same
+
+	policy bool // the policy in force has it
 }
 
 // Content is how the kernel's content of a profile stands to the policy's, and where that does not have the profile, to
@@ -60,6 +67,7 @@ const (
 
 // judge compares containers with what was decided. Every profile is looked at once.
 type judge struct {
+	host    *hook.Host
 	kernel  *kernel.Kernel
 	gen     *store.Generation // nil where no policy is in force
 	checked map[string]checked
@@ -76,7 +84,7 @@ func (j *judge) judge(c *Container, exes *programs) {
 	removed := c.State != Stopped && j.removals(c)
 	for i := range c.Processes {
 		m := &c.Processes[i]
-		m.Confined = j.confined(m.Label, want)
+		m.Confined = j.confined(m.Label, want) && j.meant(c, m.Label, want)
 	}
 	switch {
 	case c.State == Stopped:
@@ -96,13 +104,14 @@ func (j *judge) judge(c *Container, exes *programs) {
 		return
 	default:
 		c.Verdict = Confined
-		if c.Label == "" && c.Processes[0].Label.Mode == "complain" {
+		if c.Label == "" && c.Processes[0].Label.Mode == "complain" || c.Label != "" && j.complains(c, want) {
 			c.Verdict = Complaining
 		}
 		j.profiles(c, want)
+		j.freshness(c)
 	}
-	if removed && (c.Verdict == Confined || c.Verdict == Untold) {
-		c.Verdict = Drifted
+	if removed {
+		c.atMost(Drifted)
 	}
 	c.Processes = slices.DeleteFunc(c.Processes, func(m Member) bool { return !m.Confined && j.ended(m.PID) })
 	for i := range c.Processes {
@@ -111,13 +120,106 @@ func (j *judge) judge(c *Container, exes *programs) {
 			continue
 		}
 		m.Exe = exes.of(m.PID)
-		if m.Label, m.Confined = j.settled(m, want); m.Confined {
+		if m.Label, m.Confined = j.settled(m, want); m.Confined && j.meant(c, m.Label, want) {
 			continue
 		}
+		m.Confined = false
 		c.Verdict = Differs
+		if null := nullProfile(m.Label, want); null != "" {
+			c.Problems = append(c.Problems, fmt.Sprintf("process %d (%s) runs under %s, which is left of a time when its profile "+
+				"only logged, and denies nothing: start the container anew", m.PID, plain(m.Exe), plain(null)))
+			continue
+		}
 		c.Problems = append(c.Problems, fmt.Sprintf("process %d (%s) runs under %s, and not under %s", m.PID, plain(m.Exe),
 			plain(m.Label.String()), plain(strings.Join(want, "//&"))))
 	}
+}
+
+// worse gives the verdicts about containers whose processes are all under their labels, the better first.
+var worse = []Verdict{Confined, Complaining, Untold, Stale, Drifted}
+
+// atMost makes the verdict no better than v.
+func (c *Container) atMost(v Verdict) {
+	if at := slices.Index(worse, c.Verdict); at >= 0 && at < slices.Index(worse, v) {
+		c.Verdict = v
+	}
+}
+
+// complains tells whether a profile of a label that was decided only logs: as it was compiled, or as a process shows.
+func (j *judge) complains(c *Container, want []string) bool {
+	for _, name := range want {
+		if content := j.content(c, name); len(content) > 0 && content[0].Mode == profile.Complain {
+			return true
+		}
+	}
+	return slices.ContainsFunc(c.Processes, func(m Member) bool { return m.Confined && m.Label.Mode == "complain" })
+}
+
+// content gives what a profile must be: what the policy in force has of it, else what it was when the container was created.
+func (j *judge) content(c *Container, name string) []profile.Compiled {
+	if j.gen != nil {
+		if p, ok := j.gen.Index.Profile(name); ok {
+			return p.Compiled
+		}
+	}
+	if c.record != nil {
+		for _, p := range c.record.Profiles {
+			if p.Name == name {
+				return p.Compiled
+			}
+		}
+	}
+	return nil
+}
+
+// freshness looks whether what runs in a container is under the content that the kernel has now.
+func (j *judge) freshness(c *Container) {
+	if c.record == nil || c.Label == "" {
+		return
+	}
+	labels := make([]kernel.Label, len(c.Processes))
+	for i := range c.Processes {
+		labels[i] = c.Processes[i].Label
+	}
+	switch f, name, err := j.host.Freshness(c.record, labels...); {
+	case err != nil:
+		c.Problems = append(c.Problems, fmt.Sprintf("whether its processes are under the present content of profile %s cannot be "+
+			"told: %v", name, err))
+		c.atMost(Untold)
+	case f == hook.Stale:
+		c.Problems = append(c.Problems, fmt.Sprintf("profile %s was replaced since the container was created, and what runs under "+
+			"a stack of profiles stays under an older content: start the container anew", name))
+		c.atMost(Stale)
+	case f == hook.Unclear:
+		c.Problems = append(c.Problems, fmt.Sprintf("profile %s was replaced since the container was created, and nobody knows how "+
+			"often: what runs under a stack of profiles may be under an older content; start the container anew", name))
+		c.atMost(Untold)
+	}
+}
+
+// nullProfile gives the component of a label that complain mode has made below one of want; empty where there is none.
+// While the profile itself complains, it is made for each program that has no rule (aa_new_learning_profile,
+// security/apparmor/policy.c), and it goes on complaining after that has changed.
+func nullProfile(l kernel.Label, want []string) string {
+	for _, c := range l.Components {
+		for _, name := range want {
+			if rest, ok := strings.CutPrefix(c, name+"//"); ok && strings.Contains("//"+rest, "//null-") {
+				return c
+			}
+		}
+	}
+	return ""
+}
+
+// meant tells that a label which was decided has none of the profiles that complain mode makes, unless it is to complain.
+func (j *judge) meant(c *Container, l kernel.Label, want []string) bool {
+	null := nullProfile(l, want)
+	if null == "" || c.Label == "" {
+		return true
+	}
+	main, _, _ := strings.Cut(null, "//")
+	content := j.content(c, main)
+	return len(content) > 0 && content[0].Mode == profile.Complain
 }
 
 // plain gives a string of a workload's as it may stand in a sentence.
@@ -202,21 +304,23 @@ func (j *judge) profiles(c *Container, label []string) {
 		p := j.profile(name, held[name])
 		switch {
 		case p.Content == Other:
-			c.Problems = append(c.Problems, fmt.Sprintf("profile %s is loaded with other content than the policy's", name))
+			whose := "the policy's"
+			if !p.policy {
+				whose = "when the container was created"
+			}
+			c.Problems = append(c.Problems, fmt.Sprintf("profile %s is loaded with other content than %s", name, whose))
 		case p.Content == Outdated && c.Label != "": // what is kept nobody replaces
 			c.Problems = append(c.Problems, fmt.Sprintf("profile %s is the one of an earlier policy: the next start or exec that "+
 				"needs it loads the present one", name))
 		}
 		switch {
 		case c.Label == "":
-		case (p.Content == Other || p.Content == Missing) && (c.Verdict == Confined || c.Verdict == Untold):
-			c.Verdict = Drifted
+		case p.Content == Other || p.Content == Missing:
+			c.atMost(Drifted)
 		case p.Content == Unknown:
 			c.Problems = append(c.Problems, fmt.Sprintf("whether the kernel's content of profile %s is the policy's cannot be told: %s",
 				name, cmp.Or(p.Detail, "neither the policy in force nor what is remembered of the container has the profile")))
-			if c.Verdict == Confined {
-				c.Verdict = Untold
-			}
+			c.atMost(Untold)
 		}
 		c.Profiles = append(c.Profiles, p)
 	}
@@ -250,6 +354,7 @@ func (j *judge) profile(name string, was hook.RecordProfile) Held {
 	if j.gen != nil {
 		if p, ok := j.gen.Index.Profile(name); ok {
 			now = p.Compiled
+			h.policy = true
 		}
 	}
 	want := now
@@ -273,6 +378,9 @@ func (j *judge) profile(name string, was hook.RecordProfile) Held {
 		return h
 	}
 	h.Detail = found.String()
+	if !h.policy {
+		h.Detail = found.Since()
+	}
 	h.Content = Other
 	if found.Status == kernel.Missing {
 		h.Content = Missing

@@ -283,8 +283,10 @@ func (s *story) play() error {
 	}
 	if err := s.steps(
 		denied{"oci-apparmor-runtime", "exec", "web2", "rm", "-f", conf},
-		says("The first container is confined by it again, too, and past the wrapper as well:"),
+		says("A process that is started in the first container is confined by it again, past the wrapper as well:"),
 		denied{"runc", "exec", "web1", "rm", "-f", conf},
+		says("So is what ran there all the time, as its label is a single profile. Had it been a stack, as with a floor, that"),
+		says("would stay loosened: the start above says so, oci-apparmor status calls web1 stale, and it is to be started anew."),
 	); err != nil {
 		return err
 	}

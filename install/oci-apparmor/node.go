@@ -21,7 +21,6 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
-	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -241,8 +240,7 @@ func located(c compiler, dir string, p *policy.Policy) locatedCompiler {
 	return locatedCompiler{compiler: c, sources: sources, files: files, said: new(findings)}
 }
 
-// compile compiles, and refuses a profile of a file whose containers nobody could stop, or which denies what would not be
-// denied.
+// compile compiles, and refuses a profile of a file that denies what would not be denied.
 func (c locatedCompiler) compile(ctx context.Context, name string, mode profile.Mode, text []byte) (profile.Blob, error) {
 	source := c.sources[name]
 	blob, err := c.compiler.Compile(ctx, name, mode, source, text)
@@ -257,21 +255,11 @@ func (c locatedCompiler) compile(ctx context.Context, name string, mode profile.
 	if err := faultsIn(source, warnings); err != nil {
 		return profile.Blob{}, err
 	}
-	stoppable, known, line := lint.Stoppable(string(text), nil, name)
-	if !stoppable && !known {
-		included, err := c.Preprocess(ctx, text) // takes as long as half a compilation, and is seldom needed
-		if err != nil {
-			return blob, nil
-		}
-		stoppable, known, line = lint.Stoppable(string(text), included, name)
-	}
-	if known && !stoppable {
-		return profile.Blob{}, &profile.TextError{Source: source, Line: line, Msg: fmt.Sprintf("profile %s lets nobody kill "+
-			"what runs under it, alone or in a stack, so that its containers could not be stopped: add "+
-			"signal (receive) peer={unconfined,runc,crun},", name)}
-	}
 	return blob, nil
 }
+
+// Locate names the source of a profile's text, for errors of the store.
+func (c locatedCompiler) Locate(p *policy.Profile) string { return c.sources[p.Name] }
 
 // generate fills in the texts of profiles that come from a template, as they are for this node.
 func generate(p *policy.Policy, node profile.Node) error {

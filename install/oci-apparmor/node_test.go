@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
@@ -77,10 +78,11 @@ func (c fakeCompiler) Compile(_ context.Context, name string, mode profile.Mode,
 	if bytes.Contains(text, []byte("BAD")) {
 		return profile.Blob{}, &profile.TextError{Source: source, Line: 2, Msg: "syntax error"}
 	}
-	data := fmt.Appendf(nil, "%s %s %s", c.parser, name, mode)
+	content := fmt.Sprintf("%s %s %s", c.parser, name, mode)
 	if !strings.Contains(source, "template ") { // those of a template depend on what is installed here
-		data = append(data, text...)
+		content += string(text)
 	}
+	data := kerneltest.Blob(content, name)
 	compiled := profile.Compiled{Name: name, Mode: mode, SHA256: sha256.Sum256(data)}
 	return profile.Blob{Data: data, Profiles: []profile.Compiled{compiled}}, nil
 }

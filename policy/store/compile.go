@@ -63,8 +63,8 @@ func (c *Compilation) Blob(i int) profile.Blob { return c.blobs[i] }
 // Compile compiles all profiles of p, as many at a time as there are processors. p itself stays as it is. Nothing is taken
 // from an earlier compilation: Lock.Compile does that.
 //
-// The error is a *CompileError where profiles do not compile. report, unless nil, is called once for each profile that is
-// compiled, one call at a time.
+// The error is a *CompileError where profiles do not compile, or nobody could stop a container under one. report, unless nil, is
+// called once for each profile that is compiled, one call at a time.
 func Compile(ctx context.Context, p *policy.Policy, c Compiler, report func(Progress)) (*Compilation, error) {
 	return compile(ctx, p, c, nil, report)
 }
@@ -139,7 +139,11 @@ func compile(ctx context.Context, p *policy.Policy, c Compiler,
 	all := &Compilation{kept: make([]bool, n), blobs: make([]profile.Blob, n), keys: make([][]byte, n),
 		said: make([][]string, n)}
 	if kept != nil {
-		each(ctx, n, func(i int) { all.keys[i], all.blobs[i], all.kept[i] = kept(&p.Profiles[i]) })
+		each(ctx, n, func(i int) {
+			pr := &p.Profiles[i]
+			all.keys[i], all.blobs[i], all.kept[i] = kept(pr)
+			all.kept[i] = all.kept[i] && checkStop(pr, all.blobs[i], c) == nil
+		})
 	}
 	var todo []int
 	for i, have := range all.kept {
@@ -159,6 +163,9 @@ func compile(ctx context.Context, p *policy.Policy, c Compiler,
 		pr := &p.Profiles[i]
 		start := time.Now()
 		all.blobs[i], failed[i] = c.Compile(ctx, pr.Name, pr.Mode, pr.Source, pr.Text)
+		if failed[i] == nil {
+			failed[i] = checkStop(pr, all.blobs[i], c)
+		}
 
 		mu.Lock()
 		defer mu.Unlock()

@@ -8,10 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
@@ -28,7 +30,7 @@ func (c *parser) Compile(ctx context.Context, name string, mode profile.Mode, so
 	if string(text) == "bad" {
 		return profile.Blob{}, fmt.Errorf("profile %s (%s) does not compile", name, source)
 	}
-	data := fmt.Appendf(nil, "%s %s %s %s", c.version, name, mode, text)
+	data := kerneltest.Blob(fmt.Sprintf("%s %s %s %s;", c.version, name, mode, text), name)
 	return profile.Blob{
 		Data:     data,
 		Profiles: []profile.Compiled{{Name: name, Mode: mode, SHA256: sha256.Sum256(data)}},
@@ -84,9 +86,9 @@ func inForce(s Store) (string, error) {
 			return "", err
 		}
 		if p.Name == "web" {
-			var version string
-			if _, err := fmt.Sscanf(string(data), "%s web complain %s", &version, &text); err != nil {
-				return "", fmt.Errorf("blob %q: %w", data, err)
+			_, rest, ok := strings.Cut(string(data), " web complain ")
+			if text, _, ok = strings.Cut(rest, ";"); !ok {
+				return "", fmt.Errorf("blob %q", data)
 			}
 		}
 	}

@@ -298,7 +298,7 @@ func appendProfile(b []byte, name, attach, content string) []byte {
 		b = append(append(b, s...), 0)
 	}
 	number := func(n uint32) { b = binary.LittleEndian.AppendUint32(append(b, 2), n) }
-	const named, text, open, end = 4, 5, 7, 8
+	const named, text, blob, open, end = 4, 5, 6, 7, 8
 
 	str(named, "version")
 	number(0x202007)
@@ -315,7 +315,47 @@ func appendProfile(b []byte, name, attach, content string) []byte {
 	number(0) // enforce
 	number(0)
 	b = append(b, end)
-	str(named, "content")
-	str(text, content)
+	for range 4 { // capabilities
+		number(0)
+	}
+	str(named, "policydb")
+	b = append(b, open)
+	str(named, "aadfa")
+	table := allowing()
+	b = append(binary.LittleEndian.AppendUint32(append(b, blob), uint32(len(table))), table...)
+	b = append(b, end)
+	str(named, "data")
+	b = append(b, open)
+	str(text, "content")
+	b = binary.LittleEndian.AppendUint32(append(b, blob), uint32(len(content)))
+	b = append(b, content...)
+	b = append(b, end)
 	return append(b, end)
+}
+
+// allowing gives a table of rules by which all classes are mediated and all of it is allowed: whatever comes in state 1 leads to
+// state 2, which allows and is never left. The layout is that of package meaning.
+func allowing() []byte {
+	const states, rows = 3, 256
+	b := []byte{0x1b, 0x5e, 0x78, 0x3d, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0}
+	table := func(id, width byte, entries int, last ...uint32) {
+		b = append(b, 0, id, 0, width, 0, 0, 0, 0)
+		b = binary.BigEndian.AppendUint32(b, uint32(entries))
+		b = append(b, make([]byte, int(width)*(entries-len(last)))...)
+		for _, v := range last {
+			if width == 2 {
+				b = binary.BigEndian.AppendUint16(b, uint16(v))
+			} else {
+				b = binary.BigEndian.AppendUint32(b, v)
+			}
+		}
+		b = append(b, make([]byte, -len(b)&7)...)
+	}
+	table(1, 4, states, 0x1fffff) // accept
+	table(7, 4, states)           // accept2
+	table(2, 4, states)           // base
+	table(4, 2, states, 2, 2)     // default
+	table(8, 2, rows)             // next
+	table(3, 2, rows)             // check: no transition but the defaults
+	return b
 }

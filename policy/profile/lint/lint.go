@@ -62,39 +62,6 @@ func Text(text string, included []byte) (warnings []Warning, partial bool) {
 	return l.found, partial
 }
 
-// Stoppable tells whether a process that nothing confines, as a runtime is on most nodes, may kill what runs under the
-// profile name of a text. Without that a container can be stopped by nobody. A part of a stack takes it from the whole
-// stack, so one that is only meant for a floor needs it, too. included is as in Text; known tells whether the text could be
-// read that far and its rules are what decides, and line where the profile begins.
-func Stoppable(text string, included []byte, name string) (stoppable, known bool, line int) {
-	s := read(text, nil)
-	known = !s.includes
-	if included != nil {
-		s, known = read(string(included), s), true
-	}
-	for _, b := range s.blocks {
-		if b.name != name {
-			continue
-		}
-		l := &linter{source: s, in: b}
-		if l.allowed("signal", "receive", "unconfined", hasKill) {
-			return true, true, b.line
-		}
-		known = known && !slices.ContainsFunc(allowing, func(flag string) bool { return hasFlag(b.header, flag) })
-		return false, known, b.line
-	}
-	return false, false, 0
-}
-
-// allowing are the flags with which something happens that no rule allows, or may.
-var allowing = []string{"default_allow", "unconfined", "complain", "prompt"}
-
-// hasKill tells of a "set=" whether SIGKILL is in it.
-func hasKill(set string) bool {
-	return slices.ContainsFunc(strings.FieldsFunc(set, func(c rune) bool { return c == ' ' || c == ',' }),
-		func(signal string) bool { return strings.Trim(signal, `"`) == "kill" })
-}
-
 // statements counts the blocks and rules of the text itself, without what includes files.
 func (s *source) statements() int {
 	n := 0

@@ -42,51 +42,6 @@ func preprocess(text string) []byte {
 	return []byte(b.String())
 }
 
-func TestStoppable(t *testing.T) {
-	for _, test := range []struct {
-		rules            string
-		stoppable, known bool
-	}{
-		{"", false, true},
-		{"file,\n  audit deny /** w,", false, true},
-		{"signal,", true, true},
-		{"signal (receive) peer=unconfined,", true, true},
-		{"signal (receive) peer={unconfined,runc,crun},", true, true},
-		{"signal receive set=(term, kill) peer=unconfined,", true, true},
-		{"signal (receive) set=kill,", true, true},
-		{"signal (receive) set=(term) peer=unconfined,", false, true},
-		{"signal (send) peer=unconfined,", false, true},
-		{"signal (send,receive) peer=@{profile_name},", false, true},
-		{"signal,\n  deny signal (receive) peer=unconfined,", false, true},
-		{"signal,\n  deny signal (receive) set=(usr1),", true, true},
-		{"priority=1 allow signal (receive) peer=unconfined,", true, true},
-		{"allow all,", true, true},
-		{"include <abstractions/base>", true, true},
-		{"#include <abstractions/base>", true, true},
-		{"hat child { signal, }", false, true},
-		{"signal peer = unconfined,", true, true},
-		{"signal (receive) set= (term, kill) peer =\"unconfined\",", true, true},
-		{"signal receive set = kill peer= ( unconfined ),", true, true},
-		{"signal set = (term) peer = unconfined,", false, true},
-		{"signal peer = runc,", false, true},
-	} {
-		text := "abi <abi/3.0>,\nprofile other { signal, }\nprofile web flags=(attach_disconnected) {\n  " + test.rules + "\n}\n"
-		stoppable, known, line := Stoppable(text, preprocess(text), "web")
-		if stoppable != test.stoppable || known != test.known || line != 3 {
-			t.Errorf("%q: %v, %v, line %d", test.rules, stoppable, known, line)
-		}
-	}
-	for text, known := range map[string]bool{
-		"profile web { include <abstractions/base> }": false, "profile web { file, }": true, "profile other { signal, }": false,
-		"profile web flags=(default_allow) { file, }": false, "profile web flags=(attach_disconnected,complain) { file, }": false,
-		"profile web flags=(kill) { file, }": true, "profile web flags=(unconfined) { file, }": false,
-	} {
-		if stoppable, got, _ := Stoppable(text, nil, "web"); stoppable || got != known {
-			t.Errorf("%q by itself: %v, %v", text, stoppable, got)
-		}
-	}
-}
-
 func checksOf(warnings []Warning) string {
 	var all []string
 	for _, w := range warnings {

@@ -1,0 +1,65 @@
+package integration
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+)
+
+// Texts that read as if a container under them could, or could not, be stopped, and are compiled to the contrary.
+func TestStopIsJudgedByWhatIsCompiled(t *testing.T) {
+	const policy = "version: 1\nprofiles:\n  odd: {file: profiles/odd}\npolicies:\n  odd: {profile: odd}\nassign:\n  - policy: odd\n"
+	inside.Require(t)
+	refused := map[string]string{
+		"signals in a branch that is not taken": `$trusting = false
+profile odd flags=(attach_disconnected,mediate_deleted) {
+  file, capability, network,
+  if $trusting {
+    signal,
+    ptrace,
+  }
+}
+`,
+		"a comma in a variable": `@{ports}=http,https
+profile odd flags=(attach_disconnected,mediate_deleted) {
+  file, capability, network,
+  deny /srv/@{ports}/** w,
+}
+`,
+	}
+	version, err := guestCompiler(t).Version(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	setPolicy(t, keepPolicy)
+	for name, text := range refused {
+		writePolicy(t, policy, map[string]string{"odd": "abi <abi/3.0>,\n" + text})
+		o := inside.Run(t, "oci-apparmor", "policy", "apply")
+		if o.Code == 0 || !strings.Contains(o.Stderr, "profiles/odd:3: profile odd lets nobody kill what runs under it") {
+			t.Errorf("%s: exit code %d, %s%s", name, o.Code, o.Stdout, o.Stderr)
+		}
+	}
+	if version < "4.1" {
+		t.Logf("parser %s knows no priorities, which the rest is about", version)
+		return
+	}
+	writePolicy(t, policy, map[string]string{"odd": `abi <abi/4.0>,
+profile odd flags=(attach_disconnected,mediate_deleted) {
+  file, capability, network, ptrace,
+  audit deny /etc/denied w,
+  priority=-1 deny signal,
+  signal (receive) peer={unconfined,runc,crun},
+  signal (send,receive) peer={odd,odd//&**,**//&odd,**//&odd//&**},
+}
+`})
+	inside.MustRun(t, "oci-apparmor", "policy", "apply")
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		c := inside.NewBundle(t).Start(t, rt.wrapped)
+		wantConfined(t, c, tries{"write /etc/denied": denied, "read /etc/passwd": "ok"}, "odd")
+		inside.MustRun(t, rt.wrapped, "kill", c.ID, "KILL")
+		waitFor(t, "the container to stop", func() bool {
+			return strings.Contains(inside.Run(t, rt.bare, "state", c.ID).Stdout, `"stopped"`)
+		})
+	})
+}

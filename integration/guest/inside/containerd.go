@@ -148,6 +148,8 @@ type ContainerdConfig struct {
 	Env   []string          // KEY=VALUE, beside the test's own environment
 
 	Options []Arm // whose options are not those of Arms, by their names
+
+	Main string // all of the main file, if it is not the one that is made of the rest
 }
 
 // Where a test's containerd keeps its files: as containerd does by default, since parts of it know no other place.
@@ -226,7 +228,7 @@ func StartContainerd(t testing.TB, v ContainerdVersion, config ContainerdConfig)
 			text += cri
 		}
 	}
-	if err := os.WriteFile(c.config(), []byte(text), 0o644); err != nil {
+	if err := os.WriteFile(c.config(), []byte(cmp.Or(config.Main, text)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	c.Start(t)

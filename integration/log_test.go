@@ -169,7 +169,7 @@ func TestSystemdLog(t *testing.T) {
 		t.Errorf("refused so far: %s", said)
 	}
 	wantFollowed(t, rt)
-	if said := refusals(); strings.Count(said, "\n") != 1 || !strings.Contains(said, `run of container followed: policy "nosuch"`) {
+	if said := refusals(); strings.Contains(said, "\n") || !strings.Contains(said, `run of container followed: policy "nosuch"`) {
 		t.Errorf("the journal's refusals: %s", said)
 	}
 	if lines := kernel.Grep(t, "oci-apparmor: "); len(lines) > 0 {

@@ -3,7 +3,7 @@
 //
 // It takes the place of containerd-shim-runc-v2, as runtime_path of a runtime of type io.containerd.runc.v2, or is found
 // in PATH under a type of its own, io.containerd.apparmor.v2. It takes the same options either way, where containerd sends
-// them: the CRI plugin of 1.6 sends none to a type of our own, and ignores runtime_path up to 1.6.20.
+// them: the CRI plugin of 1.6 sends none but ConfigPath to a type of our own, and ignores runtime_path up to 1.6.20.
 package main
 
 import (

@@ -37,7 +37,7 @@ type shimManager struct {
 // A pod's containers stay with the shim of their sandbox, also where that was started before we stood in its place.
 func (m *shimManager) Start(ctx context.Context, params *bootapi.BootstrapParams) (*bootapi.BootstrapResult, error) {
 	for _, e := range params.Extensions {
-		opts, err := runcOptions(e.Value, "")
+		opts, _, err := runcOptions(e.Value)
 		if err != nil {
 			continue // no options; those it can't do with are refused by Create, where the error reaches the user
 		}
@@ -100,7 +100,7 @@ func (m *shimManager) Info(ctx context.Context, in io.Reader) (*types.RuntimeInf
 		if err := proto.Unmarshal(input, sent); err != nil {
 			return nil, fmt.Errorf("the runtime options on standard input: %w", err)
 		}
-		opts, err := runcOptions(sent, "")
+		opts, _, err := runcOptions(sent)
 		if err != nil {
 			return nil, err
 		}

@@ -1,11 +1,9 @@
 package containerd
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/BurntSushi/toml"
 	"github.com/containerd/containerd/api/types/runc/options"
@@ -14,45 +12,50 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// runcOptions gives the options of a container as containerd's shim for runc takes them. bundle is where its spec is,
-// empty where there is none yet.
+// runcOptions gives the options of a container as containerd's shim for runc takes them, and whether the engine said any.
 //
 // Engines send runc's own options to a runtime of type io.containerd.runc.v2. To any other type containerd's CRI plugin
 // and Docker send runtimeoptions.v1.Options, with a configuration in TOML in it (config_body) or the path of one
 // (config_path): the options by the same names that they have in containerd's config.toml.
-func runcOptions(sent *anypb.Any, bundle string) (*options.Options, error) {
-	opts := new(options.Options)
+func runcOptions(sent *anypb.Any) (*options.Options, word, error) {
+	opts, said := new(options.Options), spoken
 	switch {
 	case sent.MessageIs(opts):
 		if err := proto.Unmarshal(sent.Value, opts); err != nil {
-			return nil, err
+			return nil, said, err
 		}
-		return opts, notOurWrapper(opts.BinaryName)
-	case len(sent.GetValue()) == 0:
-	case sent.MessageIs((*runtimeoptions.Options)(nil)):
+	case isGeneric(sent):
 		generic := new(runtimeoptions.Options)
 		if err := proto.Unmarshal(sent.Value, generic); err != nil {
-			return nil, err
+			return nil, said, err
+		}
+		if generic.ConfigPath == "" && len(generic.ConfigBody) == 0 {
+			said = dropped
 		}
 		if err := fromTOML(generic, opts); err != nil {
-			return nil, err
+			return nil, said, err
 		}
+	case len(sent.GetValue()) == 0:
+		said = silent
 	default:
-		return nil, fmt.Errorf("it takes runtime options of type %s or %s, not %q", opts.ProtoReflect().Descriptor().FullName(),
+		return nil, said, fmt.Errorf("it takes runtime options of type %s or %s, not %q", opts.ProtoReflect().Descriptor().FullName(),
 			(*runtimeoptions.Options)(nil).ProtoReflect().Descriptor().FullName(), sent.GetTypeUrl())
 	}
-	if err := notOurWrapper(opts.BinaryName); err != nil {
-		return nil, err
-	}
-	if !opts.SystemdCgroup && bundle != "" {
-		// Also where nothing was sent, as by Docker. containerd and Docker work out the cgroup driver for runc's own type only, yet write the path for systemd.
-		systemd, err := systemdCgroup(bundle)
-		if err != nil {
-			return nil, err
-		}
-		opts.SystemdCgroup = systemd
-	}
-	return opts, nil
+	return opts, said, notOurWrapper(opts.BinaryName)
+}
+
+// word is what an engine says by the options that it sends.
+type word int
+
+const (
+	silent  word = iota // it has sent none
+	dropped             // it was told some, and has dropped them on the way
+	spoken
+)
+
+// isGeneric tells options for a runtime of any type. containerd up to 1.6 has another name for the same message.
+func isGeneric(sent *anypb.Any) bool {
+	return sent.MessageIs((*runtimeoptions.Options)(nil)) || sent.MessageName() == "cri.runtimeoptions.v1.Options"
 }
 
 // notOurWrapper refuses the OCI runtime wrapper as the shim's runtime: the two would decide upon each container twice.
@@ -100,23 +103,4 @@ func fromTOML(generic *runtimeoptions.Options, opts *options.Options) error {
 		return fmt.Errorf("%s: runc's shim has no option %s", from, unknown[0])
 	}
 	return nil
-}
-
-// systemdCgroup tells whether a spec's cgroup path is one for runc's systemd driver: SLICE:PREFIX:NAME (runc,
-// docs/systemd.md).
-func systemdCgroup(bundle string) (bool, error) {
-	path := filepath.Join(bundle, "config.json")
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return false, err
-	}
-	var spec struct {
-		Linux struct {
-			CgroupsPath string `json:"cgroupsPath"`
-		} `json:"linux"`
-	}
-	if err := json.Unmarshal(data, &spec); err != nil {
-		return false, fmt.Errorf("%s: %w", path, err)
-	}
-	return strings.Count(spec.Linux.CgroupsPath, ":") == 2, nil
 }

@@ -37,7 +37,7 @@ func TestOptionsOfRuncArriveUntouched(t *testing.T) {
 	any := sent(t, &options.Options{SystemdCgroup: true, BinaryName: "/usr/bin/crun", IoUid: 7})
 	// A field that this version of the message does not know.
 	any.Value = append(any.Value, 0xa2, 0x06, 1, 'x')
-	opts, err := runcOptions(any, bundle(t, `{"linux": {"cgroupsPath": "/a"}}`))
+	opts, said, err := runcOptions(any)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func TestOptionsOfRuncArriveUntouched(t *testing.T) {
 	if packed != any {
 		t.Errorf("packed anew: %v", packed)
 	}
-	if opts.BinaryName != "/usr/bin/crun" || !opts.SystemdCgroup {
+	if opts.BinaryName != "/usr/bin/crun" || !opts.SystemdCgroup || said != spoken {
 		t.Errorf("read as %v", opts)
 	}
 }
@@ -58,36 +58,28 @@ func TestOptionsOfOurOwnTypeAreTranslated(t *testing.T) {
 	if err := os.WriteFile(file, []byte("NoNewKeyring = true\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	const plain, systemd = `{"linux": {"cgroupsPath": "/docker/x"}}`, `{"linux": {"cgroupsPath": "system.slice:docker:x"}}`
 	for name, c := range map[string]struct {
-		sent   *anypb.Any
-		config string
-		want   *options.Options
-		err    string
+		sent *anypb.Any
+		want *options.Options
+		err  string
 	}{
-		"none": {config: plain, want: &options.Options{}},
+		"none": {want: &options.Options{}},
 		"our own type, without any": {
-			sent: sent(t, &runtimeoptions.Options{}), config: plain, want: &options.Options{},
-		},
-		"none, and a cgroup path for systemd": {
-			config: systemd, want: &options.Options{SystemdCgroup: true},
+			sent: sent(t, &runtimeoptions.Options{}), want: &options.Options{},
 		},
 		"in the message": {
 			sent: sent(t, &runtimeoptions.Options{
 				ConfigBody: []byte("SystemdCgroup = true\nBinaryName = \"/usr/bin/crun\"\nIoUid = 3\nRoot = \"/run/r\"\n"),
 			}),
-			config: plain,
-			want:   &options.Options{SystemdCgroup: true, BinaryName: "/usr/bin/crun", IoUid: 3, Root: "/run/r"},
+			want: &options.Options{SystemdCgroup: true, BinaryName: "/usr/bin/crun", IoUid: 3, Root: "/run/r"},
 		},
 		"in the message, without the cgroup driver": {
-			sent:   sent(t, &runtimeoptions.Options{ConfigBody: []byte("NoPivotRoot = true\n")}),
-			config: systemd,
-			want:   &options.Options{SystemdCgroup: true, NoPivotRoot: true},
+			sent: sent(t, &runtimeoptions.Options{ConfigBody: []byte("NoPivotRoot = true\n")}),
+			want: &options.Options{NoPivotRoot: true},
 		},
 		"in a file": {
-			sent:   sent(t, &runtimeoptions.Options{ConfigPath: file, TypeUrl: "anything"}),
-			config: plain,
-			want:   &options.Options{NoNewKeyring: true},
+			sent: sent(t, &runtimeoptions.Options{ConfigPath: file, TypeUrl: "anything"}),
+			want: &options.Options{NoNewKeyring: true},
 		},
 		"a file that is not there": {
 			sent: sent(t, &runtimeoptions.Options{ConfigPath: "/nonexistent/shim.toml"}), err: "/nonexistent/shim.toml",
@@ -101,8 +93,7 @@ func TestOptionsOfOurOwnTypeAreTranslated(t *testing.T) {
 		"all that TOML has for options": {
 			sent: sent(t, &runtimeoptions.Options{ConfigBody: []byte(
 				"# options\r\n\n  BinaryName = '/opt/a\\b' # literal\r\n\tRoot = \"/run/\\u0041 # \\\"x\\\"\"\nnopivotroot=true # yes\nIoGid = 0\nShimCgroup = \"\"")}),
-			config: plain,
-			want:   &options.Options{BinaryName: `/opt/a\b`, Root: `/run/A # "x"`, NoPivotRoot: true},
+			want: &options.Options{BinaryName: `/opt/a\b`, Root: `/run/A # "x"`, NoPivotRoot: true},
 		},
 		"a table": {
 			sent: sent(t, &runtimeoptions.Options{ConfigBody: []byte("[options]\nSystemdCgroup = true\n")}), err: "no option options",
@@ -131,10 +122,9 @@ func TestOptionsOfOurOwnTypeAreTranslated(t *testing.T) {
 		"another type": {
 			sent: &anypb.Any{TypeUrl: "example.org/v1.Options", Value: []byte{1}}, err: `"example.org/v1.Options"`,
 		},
-		"a spec that is none": {config: "{", err: "config.json"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			opts, err := runcOptions(c.sent, bundle(t, c.config))
+			opts, _, err := runcOptions(c.sent)
 			if c.err != "" {
 				if err == nil || !strings.Contains(err.Error(), c.err) || strings.Contains(err.Error(), "\n") {
 					t.Fatalf("gave %v, want an error of one line with %s", err, c.err)
@@ -160,7 +150,7 @@ func TestOptionsOfOurOwnTypeAreTranslated(t *testing.T) {
 			}
 		})
 	}
-	if _, err := runcOptions(sent(t, &emptypb.Empty{}), ""); err != nil {
+	if _, said, err := runcOptions(sent(t, &emptypb.Empty{})); err != nil || said != silent {
 		t.Errorf("a message without anything in it: %v", err)
 	}
 }
@@ -185,7 +175,7 @@ func FuzzOptions(f *testing.F) {
 	f.Add("runtimeoptions.v1.Options", []byte("\x1a\x11SystemdCgroup = 1\n"))
 	f.Fuzz(func(t *testing.T, url string, value []byte) {
 		any := &anypb.Any{TypeUrl: url, Value: value}
-		opts, err := runcOptions(any, "")
+		opts, _, err := runcOptions(any)
 		if err != nil {
 			return
 		}

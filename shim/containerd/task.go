@@ -63,7 +63,8 @@ func registerTask(host wrapper.Host) {
 // service is containerd's task service for runc, with the work of package hook around it.
 type service struct {
 	taskapi.TTRPCTaskService
-	host wrapper.Host
+	host    wrapper.Host
+	systemd bool // it runs
 
 	mu         sync.Mutex
 	containers map[string]container // by id, from before the runtime creates one until it is deleted
@@ -75,12 +76,13 @@ type added struct{ id, execID string }
 
 // container is what the shim has to know of one.
 type container struct {
-	wiring hook.Wiring
-	label  string // that Create gave it; empty where the engine's choice was kept
+	wiring  hook.Wiring
+	label   string // that Create gave it; empty where the engine's choice was kept
+	options word   // of the engine
 }
 
 func newService(runc taskapi.TTRPCTaskService, host wrapper.Host) *service {
-	return &service{TTRPCTaskService: runc, host: host, containers: make(map[string]container),
+	return &service{TTRPCTaskService: runc, host: host, systemd: systemdRuns(), containers: make(map[string]container),
 		warned: make(map[added]string)}
 }
 
@@ -93,30 +95,37 @@ func (s *service) RegisterTTRPC(server *ttrpc.Server) error {
 
 // Create prepares the container's bundle, and has the runtime create the container.
 func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
-	opts, err := runcOptions(r.Options, r.Bundle)
+	opts, said, err := runcOptions(r.Options)
 	w, werr := wiring(ctx, opts)
-	if err = cmp.Or(err, werr); err != nil {
+	if err = cmp.Or(err, werr); err == nil && said != spoken && s.systemd {
+		// Without systemd nothing brings its driver in that is not said.
+		opts.SystemdCgroup, err = systemdByPath(ctx, said, r.Bundle, s.wordOf)
+	}
+	if err != nil {
 		return nil, s.refuse("create", w, r.ID, hook.Outcome{}, err)
 	}
-	if !s.add(r.ID, container{wiring: w}) {
+	c := container{wiring: w, options: said}
+	if !s.add(r.ID, c) {
 		return nil, errgrpc.ToGRPCf(errdefs.ErrAlreadyExists, "container %s", r.ID)
 	}
-	resp, err := s.create(ctx, r, w, opts)
+	resp, err := s.create(ctx, r, c, opts)
 	if err != nil {
 		s.remove(r.ID)
 	}
 	return resp, err
 }
 
-func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest, w hook.Wiring, opts *options.Options) (
+func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest, c container, opts *options.Options) (
 	*taskapi.CreateTaskResponse, error) {
+	w := c.wiring
 	out, err := s.host.Prepare(ctx, w, r.ID, r.Bundle)
 	s.warn(ctx, "create", w, r.ID, out)
 	if err != nil {
 		return nil, s.refuse("create", w, r.ID, out, err)
 	}
 	// containerd may ask for a process in the container before the inner Create is back.
-	s.set(r.ID, container{wiring: w, label: out.Label})
+	c.label = out.Label
+	s.set(r.ID, c)
 	if r.Checkpoint != "" && out.Label != "" {
 		opts.BinaryName, err = restoreBy(opts.BinaryName, r.Bundle)
 		r.Options = nil // to be packed anew
@@ -269,6 +278,13 @@ func (s *service) said(p added) (warning string) {
 	warning = s.warned[p]
 	delete(s.warned, p)
 	return warning
+}
+
+// wordOf gives what the engine's options said of a container; silent of one that is not this shim's.
+func (s *service) wordOf(id string) word {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.containers[id].options
 }
 
 // refuse makes an error for containerd, which shows its text to whoever started the container, and has the node's log

@@ -379,9 +379,20 @@ func Shims(t testing.TB) []int {
 	})
 }
 
-// ContainerProcesses gives the process ids of all that runs in a cgroup of its own, which only containers do in a guest.
+// ContainerProcesses gives the process ids of all that runs in a cgroup of its own, which only containers do in a guest; where systemd runs, which has
+// one for everything, of all that runs in a PID namespace of its own.
 func ContainerProcesses(t testing.TB) []int {
 	t.Helper()
+	if _, err := os.Stat("/run/systemd/system"); err == nil {
+		ours, err := os.Readlink("/proc/self/ns/pid")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return processes(t, func(dir string) bool {
+			theirs, err := os.Readlink(dir + "/ns/pid")
+			return err == nil && theirs != ours
+		})
+	}
 	return processes(t, func(dir string) bool {
 		cgroup, err := os.ReadFile(dir + "/cgroup")
 		return err == nil && len(cgroup) > 0 && strings.TrimSpace(string(cgroup)) != "0::/"

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oci-apparmor/oci-apparmor/install/status"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 )
 
@@ -175,6 +176,7 @@ type processAnswer struct {
 	// confines it, too.
 	Confined bool     `json:"confined"`
 	Lacks    []string `json:"lacks,omitempty"` // profiles of the decision that are not in its label
+	Older    string   `json:"older,omitempty"` // why it is, or may be, under an older content of them
 }
 
 func (n *node) explain(ctx context.Context, q question) error {
@@ -257,7 +259,26 @@ func (n *node) process(pid int, decided []profileJSON) (*processAnswer, error) {
 			a.Lacks = append(a.Lacks, p.Name)
 		}
 	}
+	if a.Confined && len(label.Components) > 1 {
+		a.Older = n.older(pid)
+		a.Confined = a.Older == ""
+	}
 	return a, nil
+}
+
+// older says of a process under a stack why it is, or may be, under an older content than the kernel's; empty where it is
+// not, or in no container.
+func (n *node) older(pid int) string {
+	s, err := n.state.Gather(true)
+	if err != nil {
+		return ""
+	}
+	for _, c := range s.Containers {
+		if slices.ContainsFunc(c.Processes, func(m status.Member) bool { return m.PID == pid }) {
+			return c.Older
+		}
+	}
+	return ""
 }
 
 // index gives the policy that decides, and its generation.
@@ -328,6 +349,8 @@ func (n *node) printAnswer(a answer) error {
 			verdict = ": confined as decided"
 		case len(p.Lacks) > 0:
 			verdict = ": not confined as decided: its label lacks " + strings.Join(p.Lacks, " and ")
+		case p.Older != "":
+			verdict = ": it has the decided label, and may be under an older content: " + safe(p.Older)
 		case slices.ContainsFunc(a.Profiles, profileJSON.contentUnknown):
 			verdict = ": it has the decided label; whether also the content that was applied cannot be told"
 		default:

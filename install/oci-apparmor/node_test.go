@@ -15,9 +15,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/install/status"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
 var update = flag.Bool("update", false, "write the golden files in testdata anew")
@@ -57,6 +60,10 @@ func newMachine(t *testing.T) *machine {
 			}
 			return kernel.ParseLabel(string(text))
 		},
+	}
+	m.state = &status.Node{
+		Host: &hook.Host{Store: store.Store{Dir: "store"}, Kernel: m.kernel, Containers: "run/containers"},
+		Run:  "run", Docker: "docker", Storage: "storage",
 	}
 	m.write("parameters/enabled", "Y\n")
 	m.write("parameters/hash_policy", "Y\n")

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/install/status"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
@@ -24,10 +23,6 @@ func newNodeWithContainers(t *testing.T) *machine {
 	m.detect = m.kernel.Detect
 	m.screen = func() screen { return screen{width: 80} }
 	m.pause = time.Millisecond
-	m.state = &status.Node{
-		Host: &hook.Host{Store: store.Store{Dir: "store"}, Kernel: m.kernel, Containers: "run/containers"},
-		Run:  "run", Docker: "docker", Storage: "storage",
-	}
 	m.run("policy", "apply", "--quiet")
 	m.transcript.Reset()
 	g, err := store.Store{Dir: "store"}.Current()
@@ -202,6 +197,26 @@ func TestStatus(t *testing.T) {
 		t.Errorf("exit code %d without AppArmor, %q", code, out)
 	}
 	m.golden(dir)
+}
+
+// A process under a stack is not confined as decided where what the kernel has now may not hold for it.
+func TestExplainOfAProcessThatStaysBehind(t *testing.T) {
+	m := newNodeWithContainers(t)
+	m.label = m.kernel.Label
+	ask := []string{"policy", "explain", "--annotation", "oci-apparmor/policy=web", "--pid", "710"}
+	if code, out := m.run(ask...); code != 0 || !strings.Contains(out, ": confined as decided") {
+		t.Errorf("exit code %d, %s", code, out)
+	}
+	g, err := store.Store{Dir: "store"}.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, _ := g.Index.Profile("node-baseline")
+	m.load("node-baseline", sha256.Sum256([]byte("looser")))
+	m.load("node-baseline", ours.Compiled[0].SHA256)
+	if code, out := m.run(ask...); code != notConfined || !strings.Contains(strings.Join(strings.Fields(out), " "), "under an older content: profile node-baseline was replaced") {
+		t.Errorf("exit code %d, %s", code, out)
+	}
 }
 
 func TestStatusSchema(t *testing.T) {

@@ -40,6 +40,7 @@ type Container struct {
 	Profiles  []Held // those of its label
 	Processes []Member
 	Problems  []string // sentences: what is not as it should be
+	Older     string   // the one of them that says why what runs in it is, or may be, under an older content of its label
 
 	record *hook.Record
 	waits  bool // it has what its runtime waits at until it is started

@@ -181,20 +181,23 @@ func (j *judge) freshness(c *Container) {
 	for i := range c.Processes {
 		labels[i] = c.Processes[i].Label
 	}
-	switch f, name, err := j.host.Freshness(c.record, labels...); {
+	f, name, err := j.host.Freshness(c.record, labels...)
+	switch {
 	case err != nil:
-		c.Problems = append(c.Problems, fmt.Sprintf("whether its processes are under the present content of profile %s cannot be "+
-			"told: %v", name, err))
+		c.Older = fmt.Sprintf("whether its processes are under the present content of profile %s cannot be told: %v", name, err)
 		c.atMost(Untold)
 	case f == hook.Stale:
-		c.Problems = append(c.Problems, fmt.Sprintf("profile %s was replaced since the container was created, and what runs under "+
-			"a stack of profiles stays under an older content: start the container anew", name))
+		c.Older = fmt.Sprintf("profile %s was replaced since the container was created, and what runs under a stack of profiles "+
+			"stays under an older content: start the container anew", name)
 		c.atMost(Stale)
 	case f == hook.Unclear:
-		c.Problems = append(c.Problems, fmt.Sprintf("profile %s was replaced since the container was created, and nobody knows how "+
-			"often: what runs under a stack of profiles may be under an older content; start the container anew", name))
+		c.Older = fmt.Sprintf("profile %s was replaced since the container was created, and nobody knows how often: what runs "+
+			"under a stack of profiles may be under an older content; start the container anew", name)
 		c.atMost(Untold)
+	default:
+		return
 	}
+	c.Problems = append(c.Problems, c.Older)
 }
 
 // nullProfile gives the component of a label that complain mode has made below one of want; empty where there is none.

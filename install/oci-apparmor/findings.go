@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -80,7 +81,7 @@ func faultsIn(source string, warnings []lint.Warning) error {
 func judge(ctx context.Context, c compiler, text []byte, blob profile.Blob, included []byte) []lint.Warning {
 	j := judgement{compiler: c, text: string(text), blob: blob, tried: make(map[string]string)}
 	var warnings []lint.Warning
-	lost := j.lost(ctx, included)
+	lost, all := j.lost(ctx, included), lint.AllowsAll(j.text)
 	for _, l := range lost {
 		theirs := l.Line == 0 || l.File != "" && c.Theirs(l.File)
 		if theirs && !l.Deny && !l.Audit {
@@ -91,8 +92,9 @@ func judge(ctx context.Context, c compiler, text []byte, blob profile.Blob, incl
 	}
 	for _, w := range blob.Warnings {
 		class := classOf(w.Message)
-		// Of unix sockets the parser also says it of rules that were judged to hold, and of AppArmor's own.
-		if class == "unix" || class != "" && (j.looked || slices.ContainsFunc(lost, func(l lint.Lost) bool { return l.Class == class })) {
+		// Of unix sockets the parser also says it of rules that were judged to hold, and of AppArmor's own; all allows what is
+		// not mediated.
+		if class == "unix" || class != "" && (j.looked || all || slices.ContainsFunc(lost, func(l lint.Lost) bool { return l.Class == class })) {
 			continue
 		}
 		if theirs := w.File != "" && c.Theirs(w.File); theirs || ofABI(w.Message) {
@@ -120,8 +122,11 @@ func (j *judgement) lost(ctx context.Context, included []byte) []lint.Lost {
 		return nil // the kernel would not take it
 	}
 	supports := func(feature string) bool {
-		if feature == profile.UnixFeature { // the parser says so of each such rule, whether kernel, ABI or parser lack it
-			return !slices.ContainsFunc(j.blob.Warnings, func(w profile.Warning) bool { return classOf(w.Message) == "unix" })
+		switch feature {
+		case profile.UnixFeature: // the parser says so of each such rule, whether kernel, ABI or parser lack it
+			return !j.said("unix")
+		case lint.AuditChange:
+			return !j.said("change_profile")
 		}
 		return j.Supports(feature)
 	}
@@ -134,6 +139,11 @@ func (j *judgement) lost(ctx context.Context, included []byte) []lint.Lost {
 	}
 	j.looked = true
 	return lint.NotEnforced(j.text, included, j.Included(included), compiled, supports)
+}
+
+// said tells whether the parser says of a kind of rules that they are not enforced as they stand.
+func (j *judgement) said(class string) bool {
+	return slices.ContainsFunc(j.blob.Warnings, func(w profile.Warning) bool { return classOf(w.Message) == class })
 }
 
 func (j *judgement) needs(own []lint.Lost) bool {
@@ -160,6 +170,8 @@ func classOf(message string) string {
 	switch {
 	case strings.Contains(message, "unix socket rule"):
 		return "unix"
+	case strings.Contains(message, "audit modifier for change_profile"):
+		return "change_profile"
 	case strings.Contains(message, "rules not enforce"): // "mount rules not enforce"
 		if word, _, _ := strings.Cut(message, " "); profile.RuleKinds[word].Feature != "" {
 			return word
@@ -176,6 +188,9 @@ func ofABI(message string) bool {
 
 // message says of a rule that it does not hold, why, and what would make it hold.
 func (j *judgement) message(ctx context.Context, l lint.Lost) string {
+	if l.Class == "change_profile" {
+		return fmt.Sprintf("%q logs nothing: no kernel logs a change of the profile that is allowed; take audit out", l.Rule)
+	}
 	why, fix := j.why(ctx, l, profile.RuleKinds[l.Class])
 	switch {
 	case l.Wider && l.Deny:
@@ -208,21 +223,32 @@ func (j *judgement) why(ctx context.Context, l lint.Lost, kind profile.RuleKind)
 	if name != "" {
 		why = fmt.Sprintf("under the ABI that the text names, <%s> in line %d, there are no such rules", name, line)
 	}
-	if abi := j.remedy(ctx, l.Class, kind.Feature, name); abi != "" {
+	switch abi := j.remedy(ctx, l.Class, kind.Feature, name); abi {
+	case "":
+	case configured:
+		return why, fmt.Sprintf("take line %d out, as there are some under the ABI that apparmor_parser is configured to take", line)
+	default:
 		return why, fmt.Sprintf("name abi <%s>,", abi)
 	}
 	return "this apparmor_parser compiles no such rules for this kernel", "that takes another version: take the rule out where there is none"
 }
 
-// remedy returns an ABI of this node under which the rules of a kind are enforced, by compiling the text under it.
+// configured stands for the ABI of a text that names none.
+const configured = "configured"
+
+// remedy returns an ABI under which the rules of a kind are enforced, by compiling the text under it: one of this node's, else
+// the one that is configured, else the kernel's own. It is empty where there is none.
 func (j *judgement) remedy(ctx context.Context, class, feature, named string) string {
 	if abi, known := j.tried[class]; known {
 		return abi
 	}
 	j.tried[class] = ""
-	for _, abi := range j.ABIs(feature) {
+	for _, abi := range append(j.ABIs(feature), configured, "kernel") {
 		text := "abi <" + abi + ">,\n" + j.text
-		if named != "" {
+		switch {
+		case abi == configured:
+			text = regexp.MustCompile(`(?m)^\s*abi\s*[<"][^\n,]*,`).ReplaceAllString(j.text, "")
+		case named != "":
 			text = strings.Replace(j.text, "<"+named+">", "<"+abi+">", 1)
 		}
 		blob, err := j.CompileText(ctx, "", []byte(text))

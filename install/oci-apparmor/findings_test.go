@@ -18,7 +18,8 @@ import (
 )
 
 // judging gives a compiler with the machine's apparmor_parser for a kernel that lacks features, and a directory of ABIs and
-// abstractions: abi/1.0 knows no signals, abi/2.0 does.
+// abstractions: abi/1.0 knows neither signals nor ptrace, abi/2.0
+// signals, and the ABI that TestJudge configures ptrace.
 func judging(t *testing.T, lacks ...string) *profile.Compiler {
 	t.Helper()
 	text, err := os.ReadFile("../../policy/profile/testdata/features")
@@ -42,8 +43,9 @@ func judging(t *testing.T, lacks ...string) *profile.Compiler {
 	c.Base = t.TempDir()
 	c.Conf = filepath.Join(c.Base, "parser.conf")
 	for name, text := range map[string]string{
-		"abi/1.0":              without(string(text), "signal"),
-		"abi/2.0":              string(text),
+		"abi/1.0":              without(without(string(text), "signal"), "ptrace"),
+		"abi/2.0":              without(string(text), "ptrace"),
+		"configured":           without(string(text), "signal"),
 		"abstractions/audited": "audit deny signal peer=audited,\n",
 		"abstractions/dbus":    "dbus,\nunix (connect) peer=(addr=\"@x\"),\n",
 		"local/web":            "# local rules\n\n  deny signal peer=x,\n",
@@ -68,10 +70,13 @@ func TestJudge(t *testing.T) {
 		lacks      []string
 		want       []string // of each: FILE:LINE, ! for a fault, and words
 	}{
-		{"all holds", "abi <abi/2.0>,\nprofile web { file, deny signal, audit deny ptrace, network, unix, deny mount, }\n", nil, nil},
+		{"all holds", "profile web { file, audit deny ptrace, network, unix, deny mount, }\n", nil, nil},
 		{"a deny that the ABI does not know", abi + "profile web {\n  file,\n  audit deny signal (send) peer=x,\n}\n", nil,
 			[]string{`:4! "audit deny signal (send) peer=x" denies nothing: under the ABI that the text names, <abi/1.0> in line 1, ` +
 				`there are no such rules; name abi <abi/2.0>,`}},
+		{"a deny that only the configured ABI knows", "abi <abi/1.0>,\nprofile web {\n  deny ptrace,\n}\n", nil,
+			[]string{`:3! "deny ptrace" denies nothing: under the ABI that the text names, <abi/1.0> in line 1, there are no such rules; ` +
+				`take line 1 out`}},
 		{"an audit", abi + "profile web {\n  audit signal,\n}\n", nil, []string{`:3! "audit signal" logs nothing`}},
 		{"an allow", abi + "profile web {\n  signal,\n}\n", nil, []string{`:3 "signal" is not needed`}},
 		{"in a child", abi + "profile web {\n  profile kid {\n    deny signal,\n  }\n}\n", nil, []string{`:4! "deny signal"`}},
@@ -93,12 +98,16 @@ func TestJudge(t *testing.T) {
 		{"AppArmor's own, that denies", abi + "profile web {\n  include <abstractions/audited>\n}\n", nil,
 			[]string{`abstractions/audited:1 "audit deny signal peer=audited" denies nothing`}},
 		{"the author's, in another file", abi + "profile web {\n  include <local/web>\n}\n", nil, []string{`local/web:3! "deny signal peer=x" denies nothing`}},
+		{"an audited change of the profile", "abi <abi/2.0>,\nprofile web {\n  change_profile -> a,\n  audit change_profile -> b,\n}\n", nil,
+			[]string{`:4! "audit change_profile -> b" logs nothing`}},
+		{"a rule without end", abi + "profile web {\n  deny signal peer=" + strings.Repeat("x", 1000) + ",\n}\n", nil,
+			[]string{strings.Repeat("x", 100) + ` ..." denies nothing: `}},
 		{"what else the parser says", "abi <abi/2.0>,\nprofile web {\n  set rlimit cpu <= 5,\n}\n", nil, []string{":3 RLIMIT 'cpu'"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			c := judging(t, test.lacks...)
-			if err := os.WriteFile(c.Conf, []byte("policy-features="+c.Base+"/abi/1.0\n"), 0o644); err != nil {
+			if err := os.WriteFile(c.Conf, []byte("policy-features="+c.Base+"/configured\n"), 0o644); err != nil {
 				t.Fatal(err)
 			}
 			blob, err := c.CompileText(t.Context(), "web", []byte(test.text))

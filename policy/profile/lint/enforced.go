@@ -37,6 +37,10 @@ var mediated = map[string][]meaning.Class{
 	"unix":       {meaning.Net, meaning.NetV9},
 }
 
+// AuditChange is what NotEnforced asks for, besides features: that audit change_profile logs. No kernel does, and the parser says
+// so (convert_entry in parser/parser_regex.c).
+const AuditChange = "audit of change_profile"
+
 // Mediates reports whether a compiled profile decides on what rules are about that begin with this word, a key of
 // profile.RuleKinds.
 func Mediates(p *meaning.Profile, word string) bool {
@@ -45,7 +49,7 @@ func Mediates(p *meaning.Profile, word string) bool {
 
 // NotEnforced returns the rules of a text that its compilation does not enforce, or enforces for more than they say, in the
 // order of their lines. included is as in Text, and files are what it includes. supports reports whether rules that need a
-// feature are compiled as they stand: it is asked for conditions on addresses, whose loss the compiled profile does not show.
+// feature are compiled as they stand: it is asked for what the compiled profile does not show: conditions on addresses, and AuditChange.
 func NotEnforced(text string, included []byte, files []profile.Text, compiled []*meaning.Profile, supports func(feature string) bool) []Lost {
 	own := read(text, nil)
 	all := own
@@ -110,10 +114,13 @@ func find(files []profile.Text, statement string) (path string, line int) {
 
 func notEnforced(p *meaning.Profile, r rule, supports func(feature string) bool) (Lost, bool) {
 	class := first(r.words)
+	l := Lost{Rule: clip(r.text), Class: class, Deny: r.deny, Audit: r.audit}
+	if class == "change_profile" {
+		return l, r.audit && !r.deny && !supports(AuditChange)
+	}
 	if mediated[class] == nil {
 		return Lost{}, false
 	}
-	l := Lost{Rule: r.text, Class: class, Deny: r.deny, Audit: r.audit}
 	if !Mediates(p, class) {
 		return l, true
 	}
@@ -127,6 +134,15 @@ func notEnforced(p *meaning.Profile, r rule, supports func(feature string) bool)
 		return l, addressed(r.words) && !supports(profile.InetFeature)
 	}
 	return l, false
+}
+
+// clip keeps a message readable whose rule is not.
+func clip(rule string) string {
+	const most = 160
+	if len(rule) <= most {
+		return rule
+	}
+	return strings.ToValidUTF8(rule[:most], "") + " ..."
 }
 
 // lostUnix tells of a rule about unix sockets that is not enforced, or as one for all of them. Where addresses are not
@@ -168,6 +184,18 @@ func addressed(words []string) bool {
 		key, _, isCondition := strings.Cut(strings.TrimLeft(w, "("), "=")
 		return isCondition && slices.Contains([]string{"addr", "label", "peer", "path", "ip", "port"}, key)
 	})
+}
+
+// AllowsAll reports whether a text itself has a rule that allows everything, "all", and not only to log it.
+func AllowsAll(text string) bool {
+	for _, b := range read(text, nil).blocks {
+		for _, r := range b.rules {
+			if first(r.words) == "all" && !r.deny && !r.audit {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Includes returns what a text itself includes, as it names it: "abstractions/base" for <abstractions/base>.

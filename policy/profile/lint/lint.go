@@ -121,19 +121,29 @@ func (l *linter) abi() {
 	if any {
 		from = "a file that it includes decides, and changes with an upgrade"
 	}
-	l.warn("abi", 0, "no ABI is named, so that %s: begin with abi <%s>,", from, l.leastABI())
+	advice := ""
+	if abi := l.leastABI(); abi != "" {
+		advice = ": begin with abi <" + abi + ">,"
+	}
+	l.warn("abi", 0, "no ABI is named, so that %s%s", from, advice)
 }
 
-// leastABI returns the oldest ABI that has rules of each kind that the text itself has.
+// leastABI returns the oldest ABI of AppArmor's that has rules of each kind that the text itself has; an empty string where none
+// has.
 func (l *linter) leastABI() string {
+	abi := "abi/3.0"
 	for _, b := range l.blocks {
 		for _, r := range b.rules {
-			if r.own && slices.Contains([]string{"userns", "io_uring", "mqueue", "all"}, first(r.words)) {
-				return "abi/4.0"
+			switch {
+			case !r.own:
+			case first(r.words) == "io_uring":
+				return ""
+			case slices.Contains([]string{"userns", "mqueue", "all"}, first(r.words)):
+				abi = "abi/4.0"
 			}
 		}
 	}
-	return "abi/3.0"
+	return abi
 }
 
 func (l *linter) block(b *block) {

@@ -41,7 +41,7 @@ type textFile struct {
 	err    error
 }
 
-// readTexts reads files, and compiles what could be read: as many at a time as there are processors.
+// readTexts reads files, and compiles what could be read, unless c is nil: as many at a time as there are processors.
 func (n *node) readTexts(ctx context.Context, c compiler, paths []string) []textFile {
 	files := make([]textFile, len(paths))
 	var workers sync.WaitGroup
@@ -52,7 +52,7 @@ func (n *node) readTexts(ctx context.Context, c compiler, paths []string) []text
 		workers.Go(func() {
 			defer func() { <-turn }()
 			f := &files[i]
-			if f.err = f.read(n.root); f.err == nil {
+			if f.err = f.read(n.root); f.err == nil && c != nil {
 				f.blob, f.err = c.CompileText(ctx, f.path, f.text)
 			}
 		})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
 type profileCheckOptions struct {
@@ -49,7 +50,8 @@ type (
 		Error    *errorJSON    `json:"error,omitempty"` // where it does not compile
 		Profiles []definedJSON `json:"profiles"`        // what it defines: the profile, then its children
 		Warnings []warningJSON `json:"warnings"`
-		Partial  bool          `json:"partial,omitempty"` // what it includes could not be read for the warnings
+		Partial  bool          `json:"partial,omitempty"`   // what it includes could not be read for the warnings
+		TextOnly bool          `json:"text_only,omitempty"` // it could not be compiled on this machine
 	}
 	errorJSON struct {
 		Line    int    `json:"line,omitempty"`
@@ -70,9 +72,9 @@ type (
 )
 
 func (n *node) profileCheck(ctx context.Context, o profileCheckOptions, paths []string) error {
-	c, _, err := n.newCompiler(ctx, o.features)
-	if err != nil {
-		return err
+	c, _, unable := n.newCompiler(ctx, o.features)
+	if unable != nil && o.features != "" {
+		return unable
 	}
 	files := n.readTexts(ctx, c, paths)
 	warned := false
@@ -98,13 +100,17 @@ func (n *node) profileCheck(ctx context.Context, o profileCheckOptions, paths []
 		for _, w := range warnings {
 			j.Warnings = append(j.Warnings, warningJSON{w.Check, w.File, w.Line, w.Profile, w.Message, w.Fault})
 		}
-		j.Partial = partial
+		j.Partial, j.TextOnly = partial, c == nil
 		all = append(all, j)
 		if o.json {
 			continue
 		}
 		for _, w := range warnings {
 			out.line("%s", warningLine(f.path, w))
+		}
+		if c == nil {
+			out.line("%s: only its text was looked at: %s", f.path, count(len(warnings), "warning", "warnings"))
+			continue
 		}
 		if partial {
 			out.line("%s: what it includes could not be put in: rules that may be there were not looked for", f.path)
@@ -114,8 +120,8 @@ func (n *node) profileCheck(ctx context.Context, o profileCheckOptions, paths []
 	if o.json {
 		out.err = n.printJSON(all)
 	}
-	if err := faultsOf(files); err != nil || out.err != nil {
-		return errors.Join(out.err, err)
+	if err := errors.Join(out.err, faultsOf(files), unable); err != nil {
+		return err
 	}
 	if o.strict && warned {
 		return &failure{code: badPolicy}
@@ -123,13 +129,20 @@ func (n *node) profileCheck(ctx context.Context, o profileCheckOptions, paths []
 	return nil
 }
 
-// lint gives the warnings about a text that compiles.
+// lint returns the warnings about a text that compiles, or about any text where there is no compiler.
 func (f *textFile) lint(ctx context.Context, c compiler) (warnings []lint.Warning, partial bool) {
+	if c == nil {
+		return lint.Text(string(f.text), nil, nil)
+	}
 	included, err := c.Preprocess(ctx, f.text)
 	if err != nil {
 		included = nil
 	}
-	warnings, partial = lint.Text(string(f.text), included)
+	compiled, err := meaning.Read(f.blob.Data)
+	if err != nil {
+		compiled = nil // the kernel would not take it either, which is another fault's affair
+	}
+	warnings, partial = lint.Text(string(f.text), included, compiled)
 	warnings = append(warnings, judge(ctx, c, f.text, f.blob, included)...)
 	slices.SortStableFunc(warnings, func(a, b lint.Warning) int {
 		if by := strings.Compare(a.File, b.File); by != 0 {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -27,6 +28,12 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
+// looseText is a text about which there is much to say, and looseBlob what apparmor_parser 3.0.8 makes of it.
+const looseText = "profile loose {\n  file,\n  deny /bin/sh x,\n}\n"
+
+//go:embed testdata/loose.blob
+var looseBlob []byte
+
 // named is how the texts of tests begin.
 var named = regexp.MustCompile(`(?m)^(?: *)(?:profile|hat) ([^ ]+)`)
 
@@ -44,7 +51,11 @@ func (c fakeCompiler) CompileText(_ context.Context, source string, text []byte)
 		}
 		names = append(names, name)
 	}
-	b, err := profile.Parse(kerneltest.Blob(string(text), names...))
+	data := kerneltest.Blob(string(text), names...)
+	if string(text) == looseText {
+		data = looseBlob
+	}
+	b, err := profile.Parse(data)
 	if err != nil {
 		err = &profile.TextError{Source: source, Msg: err.Error(), Err: err}
 	}
@@ -93,7 +104,7 @@ func newProfiles(t *testing.T) (*machine, kerneltest.Machine) {
 	k.Write(t, "fs/features/caps", "chown\n")
 	m.write("web", sound("web", ""))
 	m.write("work", sound("work", "  profile kid flags=(attach_disconnected) {\n    signal, ptrace, file,\n  }\n"))
-	m.write("loose", "profile loose {\n  file,\n  deny /bin/sh x,\n}\n")
+	m.write("loose", looseText)
 	m.write("bad", "profile bad {\n  BAD\n}\n")
 	wd, err := os.Getwd()
 	if err != nil {
@@ -123,6 +134,10 @@ func TestProfileCheck(t *testing.T) {
 	m.run("profile", "check", "--strict", "web")
 	m.run("profile", "check", "--strict", "loose")
 	m.run("profile", "check")
+	m.note("without a parser, what the text shows by itself")
+	m.compiler = func([]byte) (compiler, error) { return nil, profile.ErrNoParser }
+	m.run("profile", "check", "web", "loose", "missing")
+	m.run("profile", "check", "--json", "loose")
 	m.golden(dir)
 	if k.Writes(t) != 0 {
 		t.Error("a check has loaded something")

@@ -315,7 +315,9 @@ func appendProfile(b []byte, name, attach, content string) []byte {
 	number(0) // enforce
 	number(0)
 	b = append(b, end)
-	for range 4 { // capabilities
+	str(named, "path_flags")
+	number(0x10004) // attach_disconnected, mediate_deleted
+	for range 4 {   // capabilities
 		number(0)
 	}
 	str(named, "policydb")

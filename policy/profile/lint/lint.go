@@ -1,7 +1,8 @@
 // Package lint finds in the text of an AppArmor profile what the parser accepts and what bites in a container.
 //
-// It reads rules of files, signals, ptrace and networks, with the variables and patterns in them, and leaves everything
-// else alone. What it cannot judge it does not warn of. It neither compiles a text nor loads it.
+// What a profile allows and denies, and whether a rule holds, it asks what the text was compiled to (package meaning). The
+// text tells it which rules somebody wrote, and on which line. What it cannot judge it does not warn of. It neither compiles
+// a text nor loads it.
 package lint
 
 import (
@@ -9,6 +10,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
 // Warning is a fault of a text that compiles.
@@ -38,10 +41,10 @@ var Checks = map[string]string{
 	"parser":              "what apparmor_parser says",
 }
 
-// Text gives what there is to say about a text, in the order of its lines. included is the same text with the files in it
-// that it includes, as profile.Compiler.Preprocess gives it; without it checks that need these files are left out, which
-// partial tells.
-func Text(text string, included []byte) (warnings []Warning, partial bool) {
+// Text returns what there is to say about a text, in the order of its lines. included is the same text with the files in it
+// that it includes, as profile.Compiler.Preprocess returns it; without it checks that need these files are left out, which
+// partial reports. compiled is what the text was compiled to; without it only what the text shows by itself is judged.
+func Text(text string, included []byte, compiled []*meaning.Profile) (warnings []Warning, partial bool) {
 	own := read(text, nil)
 	all := own
 	if included != nil {
@@ -51,11 +54,11 @@ func Text(text string, included []byte) (warnings []Warning, partial bool) {
 	if included == nil && own.includes || included != nil && own.statements() != all.statements() {
 		all, partial = own, true
 	}
-	l := &linter{source: all, partial: partial}
+	l := &linter{source: all}
 	l.abi()
 	for _, b := range all.blocks {
 		if b.own {
-			l.block(b)
+			l.block(b, compiled)
 		}
 	}
 	slices.SortStableFunc(l.found, func(a, b Warning) int { return a.Line - b.Line })
@@ -84,11 +87,11 @@ func (s *source) statements() int {
 
 type linter struct {
 	*source
-	partial bool
-	found   []Warning
+	found []Warning
 
-	in    *block
-	files []fileRule
+	in       *block
+	compiled *meaning.Profile // nil where the block's is not known
+	files    []fileRule       // that hold
 }
 
 func (l *linter) warn(check string, line int, format string, args ...any) {
@@ -146,43 +149,32 @@ func (l *linter) leastABI() string {
 	return abi
 }
 
-func (l *linter) block(b *block) {
-	l.in = b
-	l.files = nil
+func (l *linter) block(b *block, compiled []*meaning.Profile) {
+	l.in, l.compiled, l.files = b, nil, nil
+	for _, p := range compiled {
+		if p.Name == b.name {
+			l.compiled = p
+		}
+	}
 	for _, r := range b.rules {
-		if f, ok := l.file(r); ok {
+		if f, ok := l.file(r); ok && l.holds(f) {
 			l.files = append(l.files, f)
 		}
 	}
-	if !hasFlag(b.header, "attach_disconnected") {
-		l.warn("attach-disconnected", b.line, "profile %s has no flag attach_disconnected: what the engine hands in from "+
-			"outside of the container (its terminal, files, sockets) is denied; write flags=(attach_disconnected)", show(b.name))
-	}
-	if !l.partial {
+	if l.compiled != nil {
+		if l.compiled.Path&meaning.PathConnect == 0 {
+			l.warn("attach-disconnected", b.line, "profile %s has no flag attach_disconnected: what the engine hands in from "+
+				"outside of the container (its terminal, files, sockets) is denied; write flags=(attach_disconnected)", show(b.name))
+		}
 		l.peers()
+		l.paths()
+		l.ping()
+		l.devNull()
+		l.unconfined()
 	}
-	l.paths()
 	l.nothing()
-	l.ping()
-	l.devNull()
-	l.unconfined()
 	l.silent()
 	l.in = nil
-}
-
-// parenthesised is a list in a profile's header: flags=(a,b), in older texts without "flags=", or xattrs=(a=b).
-var parenthesised = regexp.MustCompile(`\(([^()]*)\)`)
-
-// hasFlag tells whether a profile's header has a flag, alone or with more behind a dot ("attach_disconnected.path=/x").
-func hasFlag(header, flag string) bool {
-	for _, list := range parenthesised.FindAllStringSubmatch(header, -1) {
-		for f := range strings.FieldsFuncSeq(list[1], func(c rune) bool { return c == ',' || c == ' ' || c == '\t' || c == '\n' }) {
-			if f == flag || strings.HasPrefix(f, flag+".path=") {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // peers looks for the rules by which processes reach each other: signal and ptrace are mediated, and a profile without them
@@ -193,13 +185,18 @@ func (l *linter) peers() {
 		{"signal", "send receive", "signal (send,receive)"},
 		{"ptrace", "trace tracedby read readby", "ptrace (trace,tracedby,read,readby)"},
 	} {
-		var want []string // peers that no rule allows
+		var want []string // peers that are not allowed
+		missing := ""     // of the first of them, where some signals are allowed
 		for _, peer := range []struct{ label, pattern string }{
 			{name, "@{profile_name}"}, {name + "//&x", "@{profile_name}//&**"}, {"x//&" + name, "**//&@{profile_name}"},
 			{"x//&" + name + "//&x", "**//&@{profile_name}//&**"},
 		} {
 			for access := range strings.FieldsSeq(c.access) {
-				if !l.reaches(c.class, access, peer.label) {
+				reached, first := l.reaches(access, peer.label)
+				if !reached {
+					if len(want) == 0 {
+						missing = first
+					}
 					want = append(want, peer.pattern)
 					break
 				}
@@ -211,6 +208,8 @@ func (l *linter) peers() {
 		what := "signal"
 		if c.class == "ptrace" {
 			what = "trace"
+		} else if missing != "" {
+			what = "send the signal " + missing + " to"
 		}
 		when := "where the profile is part of a stack (with a floor, under crun's own profile, with " +
 			"kernel.apparmor_restrict_unprivileged_unconfined)"
@@ -225,8 +224,11 @@ func (l *linter) peers() {
 	}
 	var want []string
 	for _, peer := range []string{"unconfined", "runc", "crun"} {
-		if !l.reaches("signal", "receive", peer) {
-			want = append(want, "signal (receive) peer="+peer+",")
+		for _, signal := range []meaning.Signal{meaning.SIGTERM, meaning.SIGKILL} {
+			if !l.compiled.Allowed(l.compiled.Signal(meaning.MayRead, signal, peer), meaning.MayRead) {
+				want = append(want, "signal (receive) peer="+peer+",")
+				break
+			}
 		}
 	}
 	if len(want) > 0 {
@@ -235,54 +237,31 @@ func (l *linter) peers() {
 	}
 }
 
-// reaches tells whether the block's rules of a class allow an access to a peer of this label. A rule for some signals only
-// does not count.
-func (l *linter) reaches(class, access, label string) bool {
-	return l.allowed(class, access, label, func(string) bool { return false })
+// accesses are the words of rules for what processes do to each other.
+var accesses = map[string]uint32{
+	"send": meaning.MayWrite, "receive": meaning.MayRead,
+	"trace": meaning.MayWrite, "read": meaning.MayRead, "tracedby": meaning.MayAppend, "readby": meaning.MayCreate,
 }
 
-// allowed is reaches where a rule for some signals only counts as inSet says of its "set=".
-func (l *linter) allowed(class, access, label string, inSet func(set string) bool) bool {
-	allowed := false
-	for _, r := range l.in.rules {
-		if first(r.words) == "all" && !r.deny { // since AppArmor 4
-			allowed = true
-		}
-		if first(r.words) != class {
-			continue
-		}
-		accesses, peer, counts := "", "", true
-		for _, w := range r.words[1:] {
-			set, some := strings.CutPrefix(w, "set=")
-			switch value, isPeer := strings.CutPrefix(w, "peer="); {
-			case isPeer:
-				peer = strings.TrimSpace(strings.Trim(value, "()"))
-				peer = strings.TrimPrefix(peer, "label=")
-			case some:
-				counts = inSet(strings.Trim(set, "()"))
-			default:
-				accesses += " " + strings.Trim(w, "()")
-			}
-		}
-		if !counts {
-			continue
-		}
-		names := strings.FieldsFunc(accesses, func(c rune) bool { return c == ' ' || c == ',' })
-		if len(names) > 0 && !slices.ContainsFunc(names, func(n string) bool { return covers(n, access) }) {
-			continue
-		}
-		if peer != "" && !slices.ContainsFunc(l.expandLabel(peer), func(p string) bool {
-			re := matcher(p)
-			return re != nil && re.MatchString(label)
-		}) {
-			continue
-		}
-		if r.deny {
-			return false
-		}
-		allowed = true
+// reaches reports whether an access to a peer of this label is allowed, a signal's where all are. missing is the first that is
+// not where others are.
+func (l *linter) reaches(access, label string) (reached bool, missing string) {
+	request := accesses[access]
+	if access != "send" && access != "receive" {
+		return l.compiled.Allowed(l.compiled.Ptrace(request, label), request), ""
 	}
-	return allowed
+	some := false
+	for signal := meaning.Signal(1); signal <= meaning.LastSignal; signal++ {
+		if l.compiled.Allowed(l.compiled.Signal(request, signal, label), request) {
+			some = true
+		} else if missing == "" {
+			missing = signal.String()
+		}
+	}
+	if reached = missing == ""; !some {
+		missing = ""
+	}
+	return reached, missing
 }
 
 // expandLabel is expand for a label, in which two slashes are no mistake.
@@ -293,19 +272,6 @@ func (l *linter) expandLabel(pattern string) []string {
 		all[i] = strings.ReplaceAll(all[i], slashes, "//")
 	}
 	return all
-}
-
-// covers tells whether an access as a rule names it is, or holds, the one.
-func covers(named, access string) bool {
-	switch named {
-	case "rw":
-		return true
-	case "r", "read":
-		return access == "receive" || access == "read"
-	case "w", "write":
-		return access == "send" || access == "trace"
-	}
-	return named == access
 }
 
 // fileRule is a rule about files.
@@ -343,7 +309,7 @@ func (l *linter) file(r rule) (fileRule, bool) {
 		return f, false
 	}
 	for _, c := range "rwaxmkl" {
-		if strings.ContainsRune(perms, c) || c == 'a' && strings.ContainsRune(perms, 'w') {
+		if strings.ContainsRune(perms, c) {
 			f.perms += string(c)
 		}
 	}
@@ -367,7 +333,7 @@ func (f *fileRule) matches(path string, perm rune) bool {
 		slices.ContainsFunc(f.matchers, func(re *regexp.Regexp) bool { return re.MatchString(path) })
 }
 
-// denied gives the rule that denies a permission on a path.
+// denied returns the rule that denies a permission on a path.
 func (l *linter) denied(path string, perm rune) *fileRule {
 	for i := range l.files {
 		if f := &l.files[i]; f.deny && f.matches(path, perm) {
@@ -377,10 +343,38 @@ func (l *linter) denied(path string, perm rune) *fileRule {
 	return nil
 }
 
-// allows tells whether the rules allow a permission on a path.
+// bits are the permissions of files by their letters.
+var bits = map[rune]uint32{'r': meaning.MayRead, 'w': meaning.MayWrite, 'a': meaning.MayAppend, 'x': meaning.MayExec,
+	'm': meaning.MayMmapExec, 'k': meaning.MayLock, 'l': meaning.MayLink}
+
+// allows reports whether the compiled profile allows a permission on a path, to the owner of the file.
 func (l *linter) allows(path string, perm rune) bool {
-	return l.denied(path, perm) == nil &&
-		slices.ContainsFunc(l.files, func(f fileRule) bool { return !f.deny && f.matches(path, perm) })
+	perms, _ := l.compiled.File(path)
+	return perms.Allow&^perms.Deny&bits[perm] != 0
+}
+
+// holds reports whether a rule has the effect that it describes, in a path that it matches: it may stand in a branch that is
+// not taken, or a rule of a higher priority may overrule it. A deny rule that logs nothing shows as one in what was compiled.
+// Links are left out: what is denied of them depends on their target.
+func (l *linter) holds(f fileRule) bool {
+	if l.compiled == nil || len(f.patterns) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(f.patterns, func(pattern string) bool {
+		path := example(pattern)
+		owner, other := l.compiled.File(path)
+		for _, perm := range strings.ReplaceAll(f.perms, "l", "") {
+			bit := bits[perm]
+			allowed := (owner.Allow&^owner.Deny | other.Allow&^other.Deny) & bit
+			switch {
+			case f.deny && !f.audit && (owner.Quiet|other.Quiet)&bit == 0, f.deny && allowed == bit && owner.Allow&other.Allow&bit != 0:
+				return false
+			case !f.deny && allowed == 0:
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // merged are the directories that are links to those of the same name in /usr, in images of most distributions.
@@ -483,7 +477,7 @@ func mergedIn(pattern string) string {
 // are not what the rule says.
 func (l *linter) uncovered(f fileRule, path string) string {
 	missing := ""
-	for _, perm := range f.perms {
+	for _, perm := range strings.ReplaceAll(f.perms, "l", "") {
 		if f.deny && l.allows(path, perm) || !f.deny && !l.allows(path, perm) && l.denied(path, perm) == nil {
 			missing += string(perm)
 		}
@@ -533,8 +527,6 @@ func (l *linter) nothing() {
 				warn("no kernel has %s: remove the rule", p)
 			case slices.Contains(directories, p):
 				warn("%s matches no directory, whose path ends with a slash, and nothing in it: write %s/** and %[1]s/", p, p)
-			case strings.HasSuffix(p, "/") && p == fixed(p) && strings.Trim(f.perms, "rk") != "" && !strings.ContainsRune(f.perms, 'r'):
-				warn("%s is the directory itself, whose permissions %s mean nothing: for what is in it, write %s**", p, f.perms, p)
 			}
 		}
 	}
@@ -561,55 +553,55 @@ func caret(p string) bool {
 // ping looks for raw sockets that are denied where sockets for datagrams are not: by those ping works, too. The kernel
 // mediates the family and the type of a socket, not its protocol.
 func (l *linter) ping() {
-	raw, datagram := 0, false
-	for _, r := range l.in.rules {
-		if first(r.words) != "network" {
-			continue
-		}
-		words := r.words[1:]
-		inet := !slices.ContainsFunc(words, func(w string) bool { return slices.Contains(families, w) })
-		switch {
-		case r.deny && inet && slices.Contains(words, "raw"):
-			if r.own {
-				raw = r.line
-			}
-		case !r.deny && inet && !slices.ContainsFunc(words, func(w string) bool {
-			return slices.Contains([]string{"tcp", "stream", "raw", "seqpacket", "rdm", "packet"}, w)
-		}):
-			datagram = true
-		}
-	}
-	if raw == 0 || !datagram {
+	const inet, datagram, raw = 2, 2, 3
+	at := slices.IndexFunc(l.in.rules, func(r rule) bool {
+		return r.own && r.deny && first(r.words) == "network" && slices.Contains(r.words, "raw")
+	})
+	if at < 0 || !l.compiled.Mediates(meaning.Net) || l.socket(inet, raw) || !l.socket(inet, datagram) {
 		return
 	}
 	for _, path := range []string{"/bin/ping", "/usr/bin/ping"} {
 		if l.allows(path, 'x') {
-			l.warn("ping", raw, "denying raw sockets does not stop ping: where net.ipv4.ping_group_range lets it (as Docker does since "+
-				"20.10) it uses an ICMP socket for datagrams, which AppArmor does not tell from UDP; to stop the program, write "+
-				"audit deny /{usr/,}bin/ping* x,")
+			l.warn("ping", l.in.rules[at].line, "denying raw sockets does not stop ping: where net.ipv4.ping_group_range lets it (as Docker "+
+				"does since 20.10) it uses an ICMP socket for datagrams, which AppArmor does not tell from UDP; to stop the program, "+
+				"write audit deny /{usr/,}bin/ping* x,")
 			return
 		}
 	}
 }
 
-// families are those of sockets that are not of the internet.
-var families = strings.Fields("unix netlink packet alg bluetooth vsock can ax25 ipx x25 inet6 appletalk netrom bridge rose " +
-	"llc tipc key xdp")
+// socket reports whether the compiled profile lets sockets of a family and type be made (aa_profile_af_perm,
+// security/apparmor/net.c).
+func (l *linter) socket(family, kind byte) bool {
+	perms, _ := l.compiled.Query(meaning.Net, string([]byte{0, family, 0, kind}))
+	return perms.Allow&^perms.Deny&meaning.MayCreate != 0
+}
 
 func (l *linter) devNull() {
-	if f := l.denied("/dev/null", 'w'); f != nil && f.own {
+	perms, _ := l.compiled.File("/dev/null")
+	if f := l.denied("/dev/null", 'w'); f != nil && f.own && !l.compiled.Allowed(perms, meaning.MayWrite) {
 		l.warn("dev-null", f.line, "%s denies writing to /dev/null, so that \"command >/dev/null\" fails: write "+
 			"/dev/{[^n],n[^u]}** for all but that", show(f.pattern))
 	}
 }
 
+// silent counts deny rules that log nothing. Those about files are counted where they hold, and others where they stand in no
+// branch that may not be taken.
 func (l *linter) silent() {
 	line, n := 0, 0
 	for _, r := range l.in.rules {
-		if r.own && r.deny && !r.audit {
-			if n++; line == 0 {
-				line = r.line
+		if !r.own || !r.deny || r.audit {
+			continue
+		}
+		if f, ok := l.file(r); ok && l.compiled != nil {
+			if !l.holds(f) {
+				continue
 			}
+		} else if r.branch {
+			continue
+		}
+		if n++; line == 0 {
+			line = r.line
 		}
 	}
 	if n > 0 {

@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -22,6 +23,7 @@ type rule struct {
 	own   bool     // it stands in the text itself
 
 	audit, deny bool
+	branch      bool // it stands in a branch of a condition
 }
 
 // source is a text taken apart: only as far as the checks need it. It knows statements, blocks, variables and words.
@@ -73,11 +75,11 @@ func read(text string, own *source) *source {
 		return at[0], true
 	}
 
-	var open []*block // blocks, and nil for those of conditions
+	var open []scope
 	inner := func() *block {
-		for _, b := range slices.Backward(open) {
-			if b != nil {
-				return b
+		for _, o := range slices.Backward(open) {
+			if o.block != nil {
+				return o.block
 			}
 		}
 		return nil
@@ -86,14 +88,18 @@ func read(text string, own *source) *source {
 	for {
 		t := l.next()
 		if len(t.words) > 0 {
-			s.statement(t, inner(), place)
+			s.statement(t, inner(), open, place)
 		}
 		switch t.end {
 		case endOfText:
 			return s
 		case '{':
 			if first(t.words) == "if" || first(t.words) == "else" {
-				open = append(open, nil)
+				open = append(open, scope{branch: true})
+				break
+			}
+			if inner() != nil && len(t.words) > 0 && !slices.ContainsFunc(joined(t.words), isNoQualifier) {
+				open = append(open, scope{qualifiers: joined(t.words)})
 				break
 			}
 			b := &block{name: blockName(t.words), header: t.text}
@@ -102,7 +108,7 @@ func read(text string, own *source) *source {
 			}
 			b.line, b.own = place("{"+b.name, t.line)
 			s.blocks = append(s.blocks, b)
-			open = append(open, b)
+			open = append(open, scope{block: b})
 		case '}':
 			if len(open) > 0 {
 				open = open[:len(open)-1]
@@ -111,8 +117,21 @@ func read(text string, own *source) *source {
 	}
 }
 
+// scope is what a brace opens: a profile, a branch of a condition, or rules that share qualifiers.
+type scope struct {
+	block      *block
+	branch     bool
+	qualifiers []string
+}
+
+// isNoQualifier reports whether a word is none of those that may stand ahead of a rule, or of several in braces.
+func isNoQualifier(word string) bool {
+	return !slices.Contains([]string{"audit", "deny", "allow", "owner", "other", "quiet"}, word) &&
+		!strings.HasPrefix(word, "priority=")
+}
+
 // statement keeps what a statement says.
-func (s *source) statement(t token, in *block, place func(string, int) (int, bool)) {
+func (s *source) statement(t token, in *block, open []scope, place func(string, int) (int, bool)) {
 	if t.end == '{' {
 		return
 	}
@@ -124,29 +143,36 @@ func (s *source) statement(t token, in *block, place func(string, int) (int, boo
 		s.includes = true
 	}
 	r := rule{words: joined(t.words), text: t.text}
-	for len(r.words) > 0 {
-		switch r.words[0] {
-		case "audit":
-			r.audit = true
-		case "deny":
-			r.deny = true
-		case "allow", "owner", "quiet", "other":
+	qualify := func(word string) {
+		r.audit = r.audit || word == "audit"
+		r.deny = word == "deny" || r.deny && word != "allow"
+	}
+	for _, o := range open {
+		switch {
+		case o.block != nil: // what is around it is not about its rules
+			r.audit, r.deny = false, false
 		default:
-			if strings.HasPrefix(r.words[0], "priority=") { // since AppArmor 4.1
-				break
+			r.branch = r.branch || o.branch
+			for _, word := range o.qualifiers {
+				qualify(word)
 			}
-			key := "\x00" + t.text
-			if in != nil {
-				key = in.name + key
-			}
-			if r.line, r.own = place(key, t.line); in != nil {
-				in.rules = append(in.rules, r)
-			} else {
-				s.preamble = append(s.preamble, r)
-			}
-			return
 		}
+	}
+	for len(r.words) > 0 && !isNoQualifier(r.words[0]) {
+		qualify(r.words[0])
 		r.words = r.words[1:]
+	}
+	if len(r.words) == 0 {
+		return
+	}
+	key := "\x00" + t.text
+	if in != nil {
+		key = in.name + key
+	}
+	if r.line, r.own = place(key, t.line); in != nil {
+		in.rules = append(in.rules, r)
+	} else {
+		s.preamble = append(s.preamble, r)
 	}
 }
 
@@ -167,21 +193,19 @@ func joined(words []string) []string {
 }
 
 // conditions are those that the checks read.
-var conditions = []string{"set", "peer"}
+var conditions = []string{"set", "peer", "priority"}
 
-// assignment reads "@{NAME} = VALUES" and "+=".
+// assigned is the beginning of "@{NAME} = VALUES", "@NAME = VALUES" and the same with +=.
+var assigned = regexp.MustCompile(`\A@(?:\{([^}]*)\}|([A-Za-z_][A-Za-z0-9_]*))\s*\+?=`)
+
+// assignment reads a variable's name and values. Commas are parts of values.
 func assignment(text string) (name string, values []string, ok bool) {
-	rest, ok := strings.CutPrefix(text, "@{")
-	if !ok {
+	m := assigned.FindStringSubmatch(text)
+	if m == nil {
 		return "", nil, false
 	}
-	name, rest, _ = strings.Cut(rest, "}")
-	rest = strings.TrimSpace(rest)
-	if rest, ok = strings.CutPrefix(strings.TrimPrefix(rest, "+"), "="); !ok {
-		return "", nil, false
-	}
-	l := lexer{text: rest, line: 1}
-	return name, l.next().words, true
+	l := lexer{text: text[len(m[0]):], line: 1, values: true}
+	return m[1] + m[2], l.next().words, true
 }
 
 // blockName gives the name of a block from its header: "profile NAME PATH flags=(...)", "hat NAME", "^NAME", "PATH".
@@ -215,9 +239,10 @@ const endOfText = 0
 
 // lexer cuts a text into statements.
 type lexer struct {
-	text string
-	at   int
-	line int
+	text   string
+	at     int
+	line   int
+	values bool // of a variable, in which a comma is a character like any other
 }
 
 // next gives the next statement.
@@ -265,7 +290,7 @@ func (l *lexer) next() token {
 			flush()
 			// A line's end ends what has no comma.
 			w := first(t.words)
-			if w == "include" || w == "#include" || strings.HasPrefix(w, "@{") && isAssignment(t.words) || strings.HasPrefix(w, "$") {
+			if w == "include" || w == "#include" || isAssignment(t.words, "") || strings.HasPrefix(w, "$") {
 				return done('\n')
 			}
 			continue
@@ -315,7 +340,7 @@ func (l *lexer) next() token {
 				return done('}')
 			}
 			depth--
-		case c == ',' && depth == 0 && paren == 0:
+		case c == ',' && depth == 0 && paren == 0 && !l.values && !isAssignment(t.words, word.String()):
 			l.at++
 			return done(',')
 		}
@@ -331,9 +356,12 @@ func (l *lexer) opensBlock() bool {
 	return l.at+1 == len(l.text) || strings.IndexByte(" \t\r\n}#", l.text[l.at+1]) >= 0
 }
 
-func isAssignment(words []string) bool {
-	_, _, ok := assignment(strings.Join(words, " "))
-	return ok
+// isAssignment tells the words of a statement, and what was read of another, from those of a rule.
+func isAssignment(words []string, next string) bool {
+	if w := first(words); w != "" && w[0] != '@' || w == "" && !strings.HasPrefix(next, "@") {
+		return false
+	}
+	return assigned.MatchString(strings.Join(append(slices.Clip(words[:min(len(words), 3)]), next), " "))
 }
 
 // isInclude tells the directive in its old form from a comment.

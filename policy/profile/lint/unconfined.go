@@ -3,6 +3,8 @@ package lint
 import (
 	"slices"
 	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
 // unconfined looks for rules by which what runs under the profile goes on without any: programs that are executed so, and
@@ -20,6 +22,9 @@ func (l *linter) unconfined() {
 			if !isPath(path) {
 				path = r.words[len(r.words)-1]
 			}
+			if !l.leaves(path) {
+				continue
+			}
 			when := ""
 			if strings.ContainsAny(perms, "pPcC") {
 				when = ", where the profile for it is not loaded,"
@@ -27,11 +32,28 @@ func (l *linter) unconfined() {
 			l.warn("unconfined", r.line, "what is executed as %s%s runs without any confinement (%s): write ix, or a child profile and Cx",
 				show(path), when, perms)
 		}
-		if first(r.words) == "change_profile" && l.toUnconfined(r.words) {
+		if first(r.words) == "change_profile" && l.toUnconfined(r.words) && l.mayChange() {
 			l.warn("unconfined", r.line, "a process may change its profile to unconfined and then do everything: name the profiles that it "+
 				"may change to, change_profile -> NAME,")
 		}
 	}
+}
+
+// leaves reports whether something that a pattern matches is executed without a profile by what was compiled.
+func (l *linter) leaves(pattern string) bool {
+	patterns := l.expand(pattern, l.in.name)
+	return patterns == nil || slices.ContainsFunc(patterns, func(p string) bool {
+		owner, other := l.compiled.File(example(p))
+		return slices.ContainsFunc([]meaning.Perms{owner, other}, func(perms meaning.Perms) bool {
+			return perms.Allow&^perms.Deny&meaning.MayExec != 0 && perms.XIndex&meaning.XUnconfined != 0
+		})
+	})
+}
+
+// mayChange reports whether a process may change its profile to unconfined, by what was compiled.
+func (l *linter) mayChange() bool {
+	perms, _ := l.compiled.File("unconfined")
+	return perms.Allow&^perms.Deny&(meaning.MayChangeProfile|meaning.MayOnExec) != 0
 }
 
 // execPerms returns the permissions of a rule about a file that execute it, and an empty string for any other rule.

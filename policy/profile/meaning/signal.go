@@ -21,8 +21,14 @@ const (
 	realTimes = 33
 )
 
-// SIGKILL ends a process that does not want to.
-const SIGKILL Signal = 9
+// Signals by which a container is stopped.
+const (
+	SIGKILL Signal = 9
+	SIGTERM Signal = 15
+)
+
+// LastSignal is the last of those that have a name of their own on Linux.
+const LastSignal Signal = 31
 
 // ParseSignal returns the signal that a rule calls name ("kill", "rtmin+3"), and false where there is none.
 func ParseSignal(name string) (Signal, bool) {

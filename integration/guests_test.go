@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -228,6 +229,11 @@ func buildTools(t *testing.T) map[string]string {
 // and reports them as subtests of t.
 func runGuest(t *testing.T, g guest.Guest, v guest.Variant, files map[string]string) func() *ranBoot {
 	run, chosen := pattern(), pattern() != ""
+	if chosen {
+		if run = testsIn(t, files[testDir+"/integration.test"], v, pattern()); run == "" {
+			t.Skipf("no test that is run here matches -run %s", pattern())
+		}
+	}
 	skip := []string{"^TestGuests$"}
 	if v.Name == "" {
 		for _, v := range guest.Variants {
@@ -295,8 +301,6 @@ func runGuest(t *testing.T, g guest.Guest, v guest.Variant, files map[string]str
 			t.Error(err)
 		case result.ExitCode != 0 && !t.Failed():
 			t.Errorf("the tests' exit code is %d\n%s", result.ExitCode, all.output.String())
-		case len(all.children) == 0 && chosen:
-			t.Skipf("no test matches -run %s here", run)
 		case len(all.children) == 0:
 			t.Errorf("no test ran\n%s", all.output.String())
 		}
@@ -306,6 +310,53 @@ func runGuest(t *testing.T, g guest.Guest, v guest.Variant, files map[string]str
 		}
 		t.Logf("booted in %.1f s, tests took %.1f s", result.Boot.Seconds(), result.Command.Seconds())
 		return &ranBoot{path.Base(t.Name()), result, all}
+	}
+}
+
+// testsIn gives a pattern for the tests that another one chooses, as far as they are run in the variant, or "" where none is.
+func testsIn(t *testing.T, binary string, v guest.Variant, pattern string) string {
+	t.Helper()
+	first, subtests, below := strings.Cut(pattern, "/")
+	out, err := exec.Command(binary, "-test.list="+first).Output()
+	if err != nil {
+		t.Fatalf("listing the tests that match %q: %v", first, err)
+	}
+	var names []string
+	for name := range strings.FieldsSeq(string(out)) {
+		if strings.HasPrefix(name, "Test") && name != "TestGuests" && isRunIn(v, name) {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	chosen := "^(" + strings.Join(names, "|") + ")$"
+	if below {
+		chosen += "/" + subtests
+	}
+	return chosen
+}
+
+// isRunIn tells whether the test of that name is run in guests that are booted as the variant.
+func isRunIn(v guest.Variant, test string) bool {
+	return v.Name != "" && regexp.MustCompile(v.Tests).MatchString(test) ||
+		v.Name == "" && !slices.ContainsFunc(guest.Variants, func(v guest.Variant) bool { return regexp.MustCompile(v.Tests).MatchString(test) })
+}
+
+func TestEachTestHasItsBoots(t *testing.T) {
+	for test, want := range map[string]string{
+		"TestGuard": "", "TestContainerdPods": "containerd", "TestStatusNoAppArmor": "no-apparmor", "TestSystemdLoadsBeforeContainerd": "systemd",
+		"TestPodmanFacts": "",
+	} {
+		var in []string
+		for _, v := range append([]guest.Variant{{}}, guest.Variants...) {
+			if isRunIn(v, test) {
+				in = append(in, v.Name)
+			}
+		}
+		if !slices.Equal(in, []string{want}) {
+			t.Errorf("%s is run in %q, want %q", test, in, want)
+		}
 	}
 }
 

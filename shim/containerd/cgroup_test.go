@@ -21,7 +21,6 @@ func TestCgroupDriver(t *testing.T) {
 	toml := func(text string) func(*testing.T) *anypb.Any {
 		return func(t *testing.T) *anypb.Any { return sent(t, &runtimeoptions.Options{ConfigBody: []byte(text)}) }
 	}
-	old := func(t *testing.T) *anypb.Any { return &anypb.Any{TypeUrl: "cri.runtimeoptions.v1.Options"} }
 	for _, c := range []struct {
 		name               string
 		namespace          string
@@ -36,8 +35,8 @@ func TestCgroupDriver(t *testing.T) {
 		{"CRI says no, to our own type", "k8s.io", toml("SystemdCgroup = false\n"), toml("SystemdCgroup = false\n"), false, false},
 		{"CRI says yes, to our own type", "k8s.io", toml("SystemdCgroup = true\n"), toml("SystemdCgroup = true\n"), true, true},
 		{"CRI says something else, to our own type", "k8s.io", toml("NoPivotRoot = true\n"), toml("NoPivotRoot = true\n"), false, false},
-		{"CRI of 1.6 drops what it was told", "k8s.io", old, none, true, false},
-		{"CRI of a present containerd, with an empty table", "k8s.io", toml(""), none, true, false},
+		{"CRI of 1.6 drops what it was told", "k8s.io", toml(""), toml(""), true, false},
+		{"CRI drops it, and sends it for the sandbox only", "k8s.io", toml(""), none, true, false},
 		{"a container whose sandbox another shim has", "k8s.io", nil, none, false, false},
 		{"Docker", "moby", nil, none, true, false},
 		{"Docker's own runtime, without systemd's driver", "moby", nil, runc(false), false, false},

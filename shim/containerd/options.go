@@ -24,7 +24,7 @@ func runcOptions(sent *anypb.Any) (*options.Options, word, error) {
 		if err := proto.Unmarshal(sent.Value, opts); err != nil {
 			return nil, said, err
 		}
-	case isGeneric(sent):
+	case sent.MessageIs((*runtimeoptions.Options)(nil)):
 		generic := new(runtimeoptions.Options)
 		if err := proto.Unmarshal(sent.Value, generic); err != nil {
 			return nil, said, err
@@ -52,11 +52,6 @@ const (
 	dropped             // it was told some, and has dropped them on the way
 	spoken
 )
-
-// isGeneric tells options for a runtime of any type. containerd up to 1.6 has another name for the same message.
-func isGeneric(sent *anypb.Any) bool {
-	return sent.MessageIs((*runtimeoptions.Options)(nil)) || sent.MessageName() == "cri.runtimeoptions.v1.Options"
-}
 
 // notOurWrapper refuses the OCI runtime wrapper as the shim's runtime: the two would decide upon each container twice.
 func notOurWrapper(binary string) error {

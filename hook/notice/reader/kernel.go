@@ -74,7 +74,7 @@ func parseRecord(record string, booted time.Time) (n notice.Notice, ok bool) {
 		return n, false
 	}
 	if n, ok = notice.ParseLine(unescape(text)); ok {
-		n.Time = booted.Add(time.Duration(at) * time.Microsecond).UTC()
+		n.Time = booted.Add(time.Duration(at) * time.Microsecond).Round(time.Millisecond).UTC() // booted is not known better
 	}
 	return n, ok
 }

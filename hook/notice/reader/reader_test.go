@@ -109,7 +109,7 @@ func TestOnlyWhatRootWroteIsBelieved(t *testing.T) {
 
 func TestRecordsOfTheKernelsLog(t *testing.T) {
 	booted := time.Date(2026, 11, 29, 6, 0, 0, 0, time.UTC)
-	want := notice.Notice{Time: booted.Add(12345678 * time.Microsecond), Level: notice.Refusal, ID: "\u00e9 x", Message: `say "no" \x41`}
+	want := notice.Notice{Time: booted.Add(12346 * time.Millisecond), Level: notice.Refusal, ID: "\u00e9 x", Message: `say "no" \x41`}
 	const line = `oci-apparmor: level=refusal id="\x5cu00e9 x" msg="say \x5c"no\x5c" \x5c\x5cx41"`
 	for record, ok := range map[string]bool{
 		"11,339,12345678,-;" + line + "\n":               true,

@@ -87,7 +87,7 @@ func wantStatus(t *testing.T, id, verdict string, contents []string, processes, 
 	if c.Verdict != verdict || !slices.Equal(have, contents) || len(c.Processes) != processes || n != confined {
 		t.Errorf("want %s, contents %q, %d processes, %d confined: %+v", verdict, contents, processes, confined, c)
 	}
-	if bad := verdict == "differs" || verdict == "drifted"; bad != (len(c.Problems) > 0) {
+	if bad := slices.Contains([]string{"differs", "drifted", "stale", "untold"}, verdict); bad != (len(c.Problems) > 0) {
 		t.Errorf("verdict %s with problems %q", verdict, c.Problems)
 	}
 	return c

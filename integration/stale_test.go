@@ -127,8 +127,9 @@ func TestContainerUnderAStackFollowsOnce(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
 		wantConfined(t, c, tries{"write /mnt/x": "ok", "write /etc/x": denied}, "node-baseline", "web")
-		loadOurs(t, "web")
-		loadOurs(t, "node-baseline")
+		for _, name := range []string{"web", "node-baseline"} { // as a reload of AppArmor's service does
+			inside.MustRun(t, "apparmor_parser", "--replace", "--skip-cache", "/etc/apparmor.d/"+name+".oci-apparmor")
+		}
 		wantStatus(t, c.ID, "confined", parts, 1, 1)
 
 		file := "/etc/oci-apparmor/profiles/web"

@@ -276,13 +276,19 @@ func TestBootOurFilesAreOurs(t *testing.T) {
 		t.Errorf("policy load: exit code %d, %s%s", o.Code, o.Stdout, o.Stderr)
 	}
 
-	// And is not written over: neither a file, nor a profile that another file defines.
+	// And is not written over: neither a profile that another file defines, which is what the service then knows, nor a file,
+	// without which the policy is not put in force.
 	inside.MustRun(t, "rm", ourFile("web"), ourFile("work"))
-	write(t, ourFile("work"), "# somebody's notes\n")
 	write(t, "/etc/apparmor.d/mine", "profile web { file, }\n")
-	defer inside.MustRun(t, "rm", ourFile("work"), "/etc/apparmor.d/mine")
+	defer inside.MustRun(t, "rm", "/etc/apparmor.d/mine")
 	o := inside.Run(t, "oci-apparmor", "policy", "apply", "--quiet")
-	if o.Code != 0 || !strings.Contains(o.Stderr, "/etc/apparmor.d/mine defines a profile web") || !strings.Contains(o.Stderr, ourFile("work")+": it was not written by") {
+	if o.Code != 0 || !strings.Contains(o.Stderr, "/etc/apparmor.d/mine defines a profile web") || !exists(ourFile("work")) {
+		t.Errorf("apply: exit code %d, %s", o.Code, o.Stderr)
+	}
+	write(t, ourFile("work"), "# somebody's notes\n")
+	defer inside.MustRun(t, "rm", ourFile("work"))
+	o = inside.Run(t, "oci-apparmor", "policy", "apply", "--quiet")
+	if o.Code != 3 || !strings.Contains(o.Stderr, ourFile("work")+": it was not written by") || !strings.Contains(o.Stderr, "not applied") {
 		t.Errorf("apply: exit code %d, %s", o.Code, o.Stderr)
 	}
 	if exists(ourFile("web")) || read(t, ourFile("work")) != "# somebody's notes\n" {

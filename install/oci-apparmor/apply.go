@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -55,6 +56,7 @@ A policy with an error in it is not applied: the last good one stays in force.`,
 }
 
 func (n *node) apply(ctx context.Context, o applyOptions) error {
+	debug.SetGCPercent(500) // all that is read is needed up to the end, which is soon
 	s := store.Store{Dir: o.store}
 	lock, err := n.lock(ctx, s)
 	if err != nil {

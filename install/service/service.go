@@ -12,12 +12,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
@@ -144,20 +147,29 @@ func (d Dir) Files() ([]File, error) {
 var ErrForeign = errors.New("it was not written by oci-apparmor, and stays as it is")
 
 func read(path string) (File, error) {
-	info, err := os.Lstat(path)
+	foreign := fmt.Errorf("%s: %w", path, ErrForeign)
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) { // a link, or a socket
+		return File{}, foreign
+	}
+	if err != nil {
+		return File{}, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
 	if err != nil {
 		return File{}, err
 	}
 	if !info.Mode().IsRegular() || info.Size() > 4*profile.MaxText {
-		return File{}, fmt.Errorf("%s: %w", path, ErrForeign)
+		return File{}, foreign
 	}
-	data, err := os.ReadFile(path)
-	if err != nil {
+	data := make([]byte, info.Size())
+	if _, err := io.ReadFull(file, data); err != nil {
 		return File{}, err
 	}
 	f, err := parse(strings.TrimSuffix(filepath.Base(path), suffix), data)
 	if err != nil {
-		return File{}, fmt.Errorf("%s: %w", path, ErrForeign)
+		return File{}, foreign
 	}
 	return f, nil
 }

@@ -65,6 +65,7 @@ func onHost(bin, dir string, with containerdPrograms) error {
 		part{"shim", func() error { return shimRuns(bin, with, 200) }},
 		part{"shim", func() error { return shimMemory(bin, with, 8, keptOnly) }},
 		part{"ctr", func() error { return ctrRuns(bin, with, 150, keptOnly) }},
+		part{"apply", func() error { return applies(bin, dir) }}, // it puts another policy in force
 	)
 }
 

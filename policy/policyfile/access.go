@@ -33,7 +33,11 @@ func CheckAccess(path string, p *policy.Policy) error {
 			names = append(names, p.Source)
 		}
 	}
-	c := access{seen: make(map[string]bool)}
+	c := access{seen: make(map[string]bool), dirs: make(map[string]string)}
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return err
+	}
 	for _, name := range []string{".", dropIns, profiles} {
 		if err := c.check(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -46,7 +50,7 @@ func CheckAccess(path string, p *policy.Policy) error {
 		if err := c.check(name); err != nil {
 			return err
 		}
-		if err := c.directories(dir, name); err != nil {
+		if err := c.directories(real, name); err != nil {
 			return err
 		}
 	}
@@ -58,16 +62,15 @@ func CheckAccess(path string, p *policy.Policy) error {
 
 type access struct {
 	seen map[string]bool
+	dirs map[string]string // without links
 	errs Errors
 }
 
-// directories checks those that the file is in: up to dir where it is below it, and else only the last one.
+// directories checks those that the file is in: up to dir where it is below it, and else only the last one. dir has no links
+// in it.
 func (c *access) directories(dir, file string) error {
-	dir, err := filepath.EvalSymlinks(dir)
+	file, err := c.real(file)
 	if err != nil {
-		return err
-	}
-	if file, err = filepath.EvalSymlinks(file); err != nil {
 		return err
 	}
 	for at := filepath.Dir(file); at != dir; at = filepath.Dir(at) {
@@ -79,6 +82,28 @@ func (c *access) directories(dir, file string) error {
 		}
 	}
 	return nil
+}
+
+// real follows links. Most files are in the same few directories.
+func (c *access) real(file string) (string, error) {
+	parent := filepath.Dir(file)
+	dir, ok := c.dirs[parent]
+	if !ok {
+		var err error
+		if dir, err = filepath.EvalSymlinks(parent); err != nil {
+			return "", err
+		}
+		c.dirs[parent] = dir
+	}
+	path := filepath.Join(dir, filepath.Base(file))
+	info, err := os.Lstat(path)
+	if err != nil {
+		return "", err
+	}
+	if info.Mode()&fs.ModeSymlink != 0 {
+		return filepath.EvalSymlinks(path)
+	}
+	return path, nil
 }
 
 func (c *access) check(path string) error {

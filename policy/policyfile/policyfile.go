@@ -27,6 +27,7 @@
 package policyfile
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -91,7 +92,12 @@ func read(dir string, names ...string) (*policy.Policy, error) {
 		f.text, f.err = readRegular(maxFile, func() (*os.File, error) { return open(f.path) })
 		files = append(files, f)
 	}
-	return parse(files, func(path string) ([]byte, error) { return readText(dir, path) })
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return parse(files, func(path string) ([]byte, error) { return readText(root, path) })
 }
 
 // file is one policy file.
@@ -169,6 +175,13 @@ func readProfilesOnly(dir string) (*policy.Policy, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
+	root, err := os.OpenRoot(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err == nil {
+		defer root.Close()
+	}
 	everyone := policy.Assignment{File: profiles, Policy: policy.Keep}
 	result := &policy.Policy{Policies: []policy.Entry{{Name: policy.Keep, Profile: policy.Keep}}}
 	var errs Errors
@@ -184,7 +197,7 @@ func readProfilesOnly(dir string) (*policy.Policy, error) {
 		}
 		var text []byte
 		if err == nil {
-			text, err = readText(dir, source)
+			text, err = readText(root, source)
 		}
 		if err != nil {
 			errs = append(errs, &Error{File: filepath.Join(dir, source), Msg: err.Error(), Err: err})
@@ -216,24 +229,19 @@ assign:
   - policy: base
 `
 
-// readText reads a profile's text. A relative path is one of the configuration directory, and stays in it.
-func readText(dir, path string) ([]byte, error) {
+// readText reads a profile's text. A relative path is one of the configuration directory, root, and stays in it.
+func readText(root *os.Root, path string) ([]byte, error) {
 	if filepath.IsAbs(path) {
 		text, err := readRegular(maxText, func() (*os.File, error) { return open(path) })
 		return text, missing(path, err)
 	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
 	text, err := readRegular(maxText, func() (*os.File, error) { return root.OpenFile(path, flags, 0) })
 	var errno syscall.Errno
 	if e := new(fs.PathError); errors.As(err, &e) && !errors.As(err, &errno) { // os.Root's own
 		err = fmt.Errorf("%s leads out of %s: a relative path stays inside of it, an absolute one may lead anywhere (%w)",
-			path, dir, err)
+			path, root.Name(), err)
 	}
-	return text, missing(filepath.Join(dir, path), err)
+	return text, missing(filepath.Join(root.Name(), path), err)
 }
 
 // missing words the error for a file that is not there.
@@ -263,14 +271,14 @@ func readRegular(limit int64, open func() (*os.File, error)) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file", f.Name())
 	}
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
+	b := bytes.NewBuffer(make([]byte, 0, min(info.Size(), limit)+bytes.MinRead))
+	if _, err := b.ReadFrom(io.LimitReader(f, limit+1)); err != nil {
 		return nil, err
 	}
-	if int64(len(b)) > limit {
+	if int64(b.Len()) > limit {
 		return nil, fmt.Errorf("%s has more than %d MiB, which is the limit", f.Name(), limit>>20)
 	}
-	return b, nil
+	return b.Bytes(), nil
 }
 
 // sortedKeys gives the keys of a map in their order.

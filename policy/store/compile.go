@@ -114,12 +114,8 @@ func (l *Lock) keeping(c Keyer) func(p *policy.Profile) (key []byte, blob profil
 		if err != nil {
 			return key, profile.Blob{}, false
 		}
-		blob, err := profile.Parse(data)
-		if err != nil || !slices.Equal(blob.Profiles, before.Compiled) {
-			return key, profile.Blob{}, false
-		}
 		c.Kept(p.Name, from.Said)
-		return key, blob, true
+		return key, profile.Blob{Data: data, Profiles: before.Compiled}, true
 	}
 }
 
@@ -188,9 +184,12 @@ func compile(ctx context.Context, p *policy.Policy, c Compiler,
 	}
 	compiled := *p
 	compiled.Profiles = slices.Clone(p.Profiles)
-	for i, b := range all.blobs {
-		compiled.Profiles[i].Compiled = b.Profiles
-		compiled.Profiles[i].Blob = b.SHA256()
+	each(ctx, n, func(i int) {
+		compiled.Profiles[i].Compiled = all.blobs[i].Profiles
+		compiled.Profiles[i].Blob = all.blobs[i].SHA256()
+	})
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("compiling profiles: %w", context.Cause(ctx))
 	}
 	all.Policy = &compiled
 	return all, nil

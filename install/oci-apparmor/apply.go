@@ -130,18 +130,30 @@ func (n *node) apply(ctx context.Context, o applyOptions) error {
 		}
 		defer files.drop()
 	}
-	g, changed, err := lock.Commit(compiled, m)
+	g, changed, err := putInForce(lock, compiled, m, before, files)
 	if err != nil {
 		return notApplied(before, asRoot(err))
-	}
-	if files != nil {
-		files.commit()
 	}
 	if o.quiet {
 		return nil
 	}
 	to.said.print(n)
 	return n.printApplied(g, before, changed, notice)
+}
+
+// putInForce commits a policy and then its files for AppArmor's service, which may be nil. What these replace is kept for a
+// rollback.
+func putInForce(lock *store.Lock, c *store.Compilation, m store.Manifest, before *store.Generation, files *stagedFiles) (
+	g *store.Generation, changed bool, err error) {
+	if before != nil && files != nil {
+		if err := lock.SaveTexts(before, files.replaced(before)); err != nil {
+			return nil, false, err
+		}
+	}
+	if g, changed, err = lock.Commit(c, m); err == nil && files != nil {
+		files.commit()
+	}
+	return g, changed, err
 }
 
 // patience is how long nothing is said while another apply is waited for.

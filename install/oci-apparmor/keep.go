@@ -108,6 +108,23 @@ func (k *keeper) stage(ctx context.Context, compiled *store.Compilation, alone m
 	return s, nil
 }
 
+// replaced gives the texts, by profile, that commit puts others in the place of, or takes away: those of the policy that is
+// still in force.
+func (s *stagedFiles) replaced(before *store.Generation) map[string][]byte {
+	texts := make(map[string][]byte)
+	for name, f := range s.keeper.files {
+		was, ok := before.Index.Profile(name)
+		if !ok || f.By != service.Policy || f.Edited || !slices.Equal(f.Compiled, was.Compiled) {
+			continue
+		}
+		at := slices.IndexFunc(s.policy.Profiles, func(p policy.Profile) bool { return p.Name == name })
+		if at < 0 || !slices.Equal(s.policy.Profiles[at].Compiled, was.Compiled) {
+			texts[name] = f.Text
+		}
+	}
+	return texts
+}
+
 func (s *stagedFiles) drop() {
 	for _, f := range s.files {
 		f.Drop()

@@ -72,7 +72,7 @@ Exit codes:
 		Args:  cobra.NoArgs,
 		RunE:  action(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
 	}
-	policy.AddCommand(applyCommand(n), loadPolicyCommand(n), checkCommand(n), explainCommand(n), showCommand(n), schemaCommand(n))
+	policy.AddCommand(applyCommand(n), rollbackCommand(n), loadPolicyCommand(n), checkCommand(n), explainCommand(n), showCommand(n), schemaCommand(n))
 	root.SetVersionTemplate("oci-apparmor {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		var bad *pflag.InvalidValueError

@@ -95,6 +95,9 @@ func (l *Lock) Commit(c *Compilation, m Manifest) (g *Generation, changed bool, 
 }
 
 func sources(c *Compilation) []ManifestSource {
+	if c.from != nil {
+		return c.from
+	}
 	list := make([]ManifestSource, len(c.Policy.Profiles))
 	for i, pr := range c.Policy.Profiles {
 		text := sha256.Sum256(pr.Text)

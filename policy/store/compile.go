@@ -51,10 +51,11 @@ type Compilation struct {
 	Policy *policy.Policy // with Compiled and Blob filled in
 	Kept   int            // how many of its profiles were compiled before, and kept
 
-	kept  []bool         // which of its profiles these are
-	blobs []profile.Blob // of its profiles
-	keys  [][]byte       // of its profiles; nil where there is none
-	said  [][]string     // of its profiles
+	kept  []bool           // which of its profiles these are
+	blobs []profile.Blob   // of its profiles
+	keys  [][]byte         // of its profiles; nil where there is none
+	said  [][]string       // of its profiles
+	from  []ManifestSource // where it was compiled before, as a whole; else nil
 }
 
 // Blob gives what the profile at this place of Policy was compiled to.

@@ -4,6 +4,7 @@
 //	DIR/current                     symbolic link to generations/N, the one in force
 //	DIR/generations/N/index         the policy as policy.OpenIndex reads it
 //	DIR/generations/N/manifest.json how it came to be, for people (Manifest)
+//	DIR/generations/N/texts/NAME    the text of a profile of N for AppArmor's service, which the next generation has no more
 //	DIR/blobs/HEX                   a compiled profile text; HEX is the sha256 of its bytes
 //	DIR/lock                        held by whoever changes any of this
 //	DIR/texts                       package texts': nothing of it is ours

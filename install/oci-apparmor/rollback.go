@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+type rollbackOptions struct {
+	store string
+	quiet bool
+}
+
+func rollbackCommand(n *node) *cobra.Command {
+	var o rollbackOptions
+	cmd := &cobra.Command{
+		Use:   "rollback",
+		Short: "Put the policy in force again that was before the present one",
+		Long: `Put the policy in force again that was in force before the present one, with the
+profiles as they were compiled then, and say what changes by that. It gets a number
+of its own; a second rollback takes the first back. The policy file stays as it is:
+the next policy apply puts that in force, and only that, so mend it before.
+
+Nothing is loaded into the kernel by this; see policy apply. The profiles' files for
+AppArmor's service become those of then, so that a boot loads the same.`,
+		Args: cobra.NoArgs,
+		RunE: action(func(cmd *cobra.Command, _ []string) error { return n.rollback(cmd.Context(), o) }),
+	}
+	cmd.Flags().StringVar(&o.store, "store", n.store, "`directory` of the applied policy")
+	cmd.Flags().BoolVarP(&o.quiet, "quiet", "q", false, "print nothing but errors")
+	return cmd
+}
+
+func (n *node) rollback(ctx context.Context, o rollbackOptions) error {
+	lock, err := n.lock(ctx, store.Store{Dir: o.store})
+	if err != nil {
+		return &failure{cannot, asRoot(err)}
+	}
+	defer lock.Unlock()
+	now, err := n.current(o.store)
+	if err != nil {
+		return err
+	}
+	was, err := now.Index.Policy()
+	if err != nil {
+		return err
+	}
+	back, err := lock.Before()
+	if err != nil {
+		return notApplied(now, &failure{cannot, asRoot(err)})
+	}
+	compiled, err := lock.Again(back)
+	if err != nil {
+		return notApplied(now, &failure{cannot, fmt.Errorf("generation %d: %w", back.Number, err)})
+	}
+	m, err := back.Manifest()
+	if err != nil {
+		return notApplied(now, &failure{cannot, err})
+	}
+	var files *stagedFiles
+	if o.store == n.store {
+		if files, err = n.stageAgain(ctx, lock, back, compiled); err != nil {
+			return notApplied(now, &failure{cannot, asRoot(err)})
+		}
+	}
+	if files != nil {
+		defer files.drop()
+	}
+	g, changed, err := putInForce(lock, compiled, m, now, files)
+	if err != nil {
+		return notApplied(now, asRoot(err))
+	}
+	if o.quiet {
+		return nil
+	}
+	out := &printer{w: n.stdout}
+	if !changed {
+		out.line("generation %d stays in force: generation %d had the same", now.Number, back.Number)
+		return out.err
+	}
+	out.line("generation %d is in force, with what generation %d had, in place of generation %d", g.Number, back.Number, now.Number)
+	for _, line := range changes(was, compiled.Policy) {
+		out.line("  %s", line)
+	}
+	return out.err
+}
+
+// stageAgain is stage for a generation of before. It gives nil where there is no service to write for.
+func (n *node) stageAgain(ctx context.Context, lock *store.Lock, g *store.Generation, compiled *store.Compilation) (*stagedFiles, error) {
+	k, err := n.keeper(nil)
+	if k == nil || err != nil {
+		return nil, err
+	}
+	k.claim(ctx)
+	texts := make(map[string]aloneText)
+	for _, p := range compiled.Policy.Profiles {
+		text, err := lock.SavedText(g, p.Name)
+		if err != nil {
+			err = fmt.Errorf("its text of then was not kept: %w", err)
+		}
+		texts[p.Name] = aloneText{text, err}
+	}
+	return k.stage(ctx, compiled, texts)
+}
+
+// changes says in lines what differs between two policies.
+func changes(before, after *policy.Policy) (lines []string) {
+	profiles := func(p *policy.Policy) map[string]string {
+		all := make(map[string]string)
+		for _, pr := range p.Profiles {
+			all[pr.Name] = fmt.Sprintf("%x %d", pr.Blob, pr.OnDrift)
+		}
+		return all
+	}
+	policies := func(p *policy.Policy) map[string]string {
+		all := make(map[string]string)
+		for _, e := range p.Policies {
+			all[e.Name] = e.Profile + " " + e.Floor
+		}
+		return all
+	}
+	lines = append(differing("profile", profiles(before), profiles(after)), differing("policy", policies(before), policies(after))...)
+	rules := func(p *policy.Policy) []string {
+		var all []string
+		for _, a := range p.Assignments {
+			a.Line = 0
+			privileged := "-"
+			if a.Privileged != nil {
+				privileged = fmt.Sprint(*a.Privileged)
+			}
+			a.Privileged = nil
+			all = append(all, fmt.Sprintf("%+v %s", a, privileged))
+		}
+		return all
+	}
+	if x, y := rules(before), rules(after); !slices.Equal(x, y) {
+		lines = append(lines, fmt.Sprintf("rules: others (%d, before %d)", len(y), len(x)))
+	}
+	return lines
+}
+
+// differing says of things of one kind, by their names, which are new, gone and others.
+func differing(kind string, before, after map[string]string) (lines []string) {
+	names := make([]string, 0, len(before)+len(after))
+	for name := range before {
+		names = append(names, name)
+	}
+	for name := range after {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		x, was := before[name]
+		y, is := after[name]
+		switch {
+		case !was:
+			lines = append(lines, fmt.Sprintf("%s %s: back", kind, name))
+		case !is:
+			lines = append(lines, fmt.Sprintf("%s %s: gone", kind, name))
+		case x != y:
+			lines = append(lines, fmt.Sprintf("%s %s: as it was", kind, name))
+		}
+	}
+	return lines
+}

@@ -1,0 +1,107 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+)
+
+// ErrNoBefore says that there is no generation to go back to.
+var ErrNoBefore = errors.New("there is no generation before the one in force: only one policy was ever applied here")
+
+// Before gives the generation that was in force before the one that is. The error is ErrNoBefore where there is none.
+func (l *Lock) Before() (*Generation, error) {
+	current, err := readLink(l.dir)
+	if err != nil {
+		return nil, err
+	}
+	numbers, err := l.numbers()
+	if err != nil {
+		return nil, err
+	}
+	at := slices.Index(numbers, current)
+	if at < 1 {
+		return nil, ErrNoBefore
+	}
+	number := numbers[at-1]
+	if err := checkDir(l.dir, generationPath(number)); err != nil {
+		return nil, err
+	}
+	index, err := readFile(l.dir, generationPath(number)+"/index", maxIndex)
+	if err != nil {
+		return nil, err
+	}
+	return l.store.open(number, index)
+}
+
+// Again gives what an earlier generation has, to be put in force by Commit as a generation of its own. Every blob of it is
+// there, whole, or it is an error.
+func (l *Lock) Again(g *Generation) (*Compilation, error) {
+	p, err := g.Index.Policy()
+	if err != nil {
+		return nil, err
+	}
+	m, err := g.Manifest()
+	if err != nil {
+		return nil, err
+	}
+	c := &Compilation{Policy: p, Kept: len(p.Profiles), from: make([]ManifestSource, len(p.Profiles))}
+	for i, pr := range p.Profiles {
+		data, err := g.Blob(pr)
+		if err != nil {
+			return nil, err
+		}
+		c.blobs = append(c.blobs, profile.Blob{Data: data, Profiles: pr.Compiled})
+		c.kept = append(c.kept, true)
+		at := slices.IndexFunc(m.Profiles, func(s ManifestSource) bool { return s.Name == pr.Name })
+		if at < 0 {
+			return nil, fmt.Errorf("generations/%d/manifest.json says nothing of profile %s", g.Number, pr.Name)
+		}
+		c.from[i] = m.Profiles[at]
+	}
+	return c, nil
+}
+
+// SaveTexts keeps texts for AppArmor's service, by profile, with the generation whose profiles they are: for those that the
+// next generation has not, or has others of. Which they are nobody can tell afterwards.
+func (l *Lock) SaveTexts(g *Generation, texts map[string][]byte) error {
+	if len(texts) == 0 {
+		return nil
+	}
+	dir := generationPath(g.Number) + "/texts"
+	if err := os.Mkdir(l.path(dir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(texts)) {
+		if err := profile.CheckName(name); err != nil { // it becomes a path
+			return err
+		}
+		if err := os.Remove(l.path(dir + "/." + name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := l.writeFile(dir+"/"+name, texts[name]); err != nil {
+			return err
+		}
+	}
+	return errors.Join(l.sync(dir), l.sync(generationPath(g.Number)))
+}
+
+// SavedText gives a text that SaveTexts has kept. The error is fs.ErrNotExist where none was.
+func (l *Lock) SavedText(g *Generation, name string) ([]byte, error) {
+	if err := profile.CheckName(name); err != nil {
+		return nil, err
+	}
+	dir := generationPath(g.Number) + "/texts"
+	if err := checkDir(l.dir, dir); err != nil {
+		return nil, err
+	}
+	return readFile(unix.AT_FDCWD, filepath.Join(l.store.Dir, dir, name), 4*profile.MaxText)
+}

@@ -41,7 +41,12 @@ Which profiles a running container has does not change until it is started again
 
 Each profile is also written to a file in /etc/apparmor.d, where AppArmor's own
 service finds it at boot and when it is reloaded, and aa-remove-unknown sees that
-it is known. With --store or --features, which are for another node, none is.
+it is known. With --store or --features, which are for another node, none is. A policy
+for which a file cannot be written, or would mean something else, is not applied.
+
+Only what changed is compiled: a profile is kept as it was compiled before as long
+as its text with all that it includes, its mode, apparmor_parser, its configuration
+and the kernel's features are the same.
 
 A policy with an error in it is not applied: the last good one stays in force.`,
 		Args: cobra.NoArgs,

@@ -86,7 +86,8 @@ func inForce(s Store) (string, error) {
 			return "", err
 		}
 		if p.Name == "web" {
-			_, rest, ok := strings.Cut(string(data), " web complain ")
+			_, rest, _ := strings.Cut(string(data), " web complain ")
+			var ok bool
 			if text, _, ok = strings.Cut(rest, ";"); !ok {
 				return "", fmt.Errorf("blob %q", data)
 			}

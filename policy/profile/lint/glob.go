@@ -182,11 +182,3 @@ func example(pattern string) string {
 	}
 	return b.String()
 }
-
-// fixed gives what a pattern without variables and braces begins with before anything that may vary.
-func fixed(pattern string) string {
-	if at := strings.IndexAny(pattern, `*?[\`); at >= 0 {
-		return pattern[:at]
-	}
-	return pattern
-}

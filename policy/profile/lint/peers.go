@@ -1,0 +1,104 @@
+package lint
+
+import (
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+)
+
+// peers looks for the rules by which processes reach each other: signal and ptrace are mediated, and a profile without them
+// denies both.
+func (l *linter) peers() {
+	name := l.in.name
+	for _, c := range []struct{ class, access, fix string }{
+		{"signal", "send receive", "signal (send,receive)"},
+		{"ptrace", "trace tracedby read readby", "ptrace (trace,tracedby,read,readby)"},
+	} {
+		var want []string // peers that are not allowed
+		missing := ""     // of the first of them, where some signals are allowed
+		for _, peer := range []struct{ label, pattern string }{
+			{name, "@{profile_name}"}, {name + "//&x", "@{profile_name}//&**"}, {"x//&" + name, "**//&@{profile_name}"},
+			{"x//&" + name + "//&x", "**//&@{profile_name}//&**"},
+		} {
+			for access := range strings.FieldsSeq(c.access) {
+				reached, first := l.reaches(access, peer.label)
+				if !reached {
+					if len(want) == 0 {
+						missing = first
+					}
+					want = append(want, peer.pattern)
+					break
+				}
+			}
+		}
+		if len(want) == 0 {
+			continue
+		}
+		what := "signal"
+		if c.class == "ptrace" {
+			what = "trace"
+		} else if missing != "" {
+			what = "send the signal " + missing + " to"
+		}
+		when := "where the profile is part of a stack (with a floor, under crun's own profile, with " +
+			"kernel.apparmor_restrict_unprivileged_unconfined)"
+		if want[0] == "@{profile_name}" {
+			when = "at all"
+		}
+		peer := want[0]
+		if len(want) > 1 {
+			peer = "{" + strings.Join(want, ",") + "}"
+		}
+		l.warn("peers", l.in.line, "the container's processes cannot %s each other %s: add %s peer=%s,", what, when, c.fix, peer)
+	}
+	var want []string
+	for _, peer := range []string{"unconfined", "runc", "crun"} {
+		for _, signal := range []meaning.Signal{meaning.SIGTERM, meaning.SIGKILL} {
+			if !l.compiled.Allowed(l.compiled.Signal(meaning.MayRead, signal, peer), meaning.MayRead) {
+				want = append(want, "signal (receive) peer="+peer+",")
+				break
+			}
+		}
+	}
+	if len(want) > 0 {
+		l.warn("peers", l.in.line, "the container cannot be stopped by a runtime under one of the labels that it may have "+
+			"(runc and crun have profiles since AppArmor 4.0): add %s", strings.Join(want, " "))
+	}
+}
+
+// accesses are the words of rules for what processes do to each other.
+var accesses = map[string]uint32{
+	"send": meaning.MayWrite, "receive": meaning.MayRead,
+	"trace": meaning.MayWrite, "read": meaning.MayRead, "tracedby": meaning.MayAppend, "readby": meaning.MayCreate,
+}
+
+// reaches reports whether an access to a peer of this label is allowed, a signal's where all are. missing is the first that is
+// not where others are.
+func (l *linter) reaches(access, label string) (reached bool, missing string) {
+	request := accesses[access]
+	if access != "send" && access != "receive" {
+		return l.compiled.Allowed(l.compiled.Ptrace(request, label), request), ""
+	}
+	some := false
+	for signal := meaning.Signal(1); signal <= meaning.LastSignal; signal++ {
+		if l.compiled.Allowed(l.compiled.Signal(request, signal, label), request) {
+			some = true
+		} else if missing == "" {
+			missing = signal.String()
+		}
+	}
+	if reached = missing == ""; !some {
+		missing = ""
+	}
+	return reached, missing
+}
+
+// expandLabel is expand for a label, in which two slashes are no mistake.
+func (l *linter) expandLabel(pattern string) []string {
+	const slashes = "\x01"
+	all := l.expand(strings.ReplaceAll(pattern, "//", slashes), l.in.name)
+	for i := range all {
+		all[i] = strings.ReplaceAll(all[i], slashes, "//")
+	}
+	return all
+}

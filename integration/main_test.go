@@ -5,7 +5,8 @@
 //	OCI_APPARMOR_GUESTS=all go test ./integration
 //	OCI_APPARMOR_GUESTS=trixie go test ./integration -v -run TestGuests/trixie/TestSmoke
 //
-// Without that variable, and on any machine that is not a guest, they skip.
+// Without that variable, and on any machine that is not a guest, they skip. A test says at its head in which guests it runs, and whether it is a long
+// one: see inside.EnoughIn, inside.Leave and inside.Count.
 package integration
 
 import (

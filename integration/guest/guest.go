@@ -1,6 +1,6 @@
 // Package guest builds and boots small Debian machines whose kernels have AppArmor, for tests and demonstrations on machines whose own kernel
 // may have none. A guest is a root file system, a kernel and an initramfs, made once from Debian's packages and kept in a cache; Image.Run boots
-// it under QEMU in software emulation, runs one command in it and brings back its output, its exit code and the files it left.
+// it under QEMU, by KVM or in software emulation, runs one command in it and brings back its output, its exit code and the files it left.
 //
 // What runs inside a guest is not here: package inside helps tests there, and the tests themselves are in package integration.
 package guest

@@ -122,6 +122,7 @@ func TestContainerUnderAStackStaysBehind(t *testing.T) {
 // One replacement by us, of one part, is followed: a policy with a new text needs no container to be started anew. A part
 // that is loaded again as it is was not replaced.
 func TestContainerUnderAStackFollowsOnce(t *testing.T) {
+	inside.EnoughIn(t, inside.Trixie) // how a kernel follows, the test before shows in all
 	readmePolicy(t)
 	parts := []string{"same", "same"}
 	eachRuntime(t, func(t *testing.T, rt arms) {
@@ -155,6 +156,7 @@ func TestContainerUnderAStackFollowsOnce(t *testing.T) {
 
 // Between create and start a stack takes the first replacement as well, and is refused after a second.
 func TestStackLoosenedBetweenCreateAndStart(t *testing.T) {
+	inside.EnoughIn(t, inside.Trixie) // the refusal is ours
 	readmePolicy(t)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		create := func() *inside.Bundle {

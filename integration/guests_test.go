@@ -35,7 +35,7 @@ var programs = []string{
 	"integration/demo",
 }
 
-// toolsSuite is the guest whose containerd tests have the present containerd beside Debian's, and nerdctl.
+// toolsSuite is the guest whose tests of containerd, and those under systemd, have the present containerd beside Debian's, and nerdctl.
 const toolsSuite = "trixie"
 
 // TestGuests runs the other tests of this package in guests, and reports each as a subtest: TestGuests/trixie/TestName.
@@ -87,7 +87,7 @@ func TestGuests(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			files := maps.Clone(files)
-			if b.Suite == toolsSuite && b.Name == guest.Containerd.Name {
+			if b.Suite == toolsSuite && (b.Name == guest.Containerd.Name || b.Systemd) {
 				maps.Copy(files, tools)
 			}
 			report := runGuest(t, b.Guest, b.Variant, files)

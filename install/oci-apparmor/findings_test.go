@@ -191,6 +191,19 @@ func (c stopping) Compile(ctx context.Context, _ string, _ profile.Mode, source 
 	return profile.Blob{}, &profile.TextError{Source: source, Msg: ctx.Err().Error(), Err: ctx.Err()}
 }
 
+// A policy in mode kill is told for what it does not kill.
+func TestKillIsToldForWhatItDoesNotKill(t *testing.T) {
+	p := &policy.Policy{Profiles: []policy.Profile{{Name: "web", Mode: profile.Kill}, {Name: "work"}}}
+	said := strings.Join(notes(p), "\n")
+	if !strings.Contains(said, "mode kill (web) kills for files") || !strings.Contains(said, "signals") {
+		t.Error(said)
+	}
+	p.Profiles[0].Mode = profile.Enforce
+	if said := strings.Join(notes(p), "\n"); strings.Contains(said, "kill") {
+		t.Error(said)
+	}
+}
+
 func TestIncludesAndABI(t *testing.T) {
 	const text = "abi <abi/3.0>,\n#include <tunables/global>\nprofile web {\n  include if exists \"/etc/x\"\n  include <abstractions/base>\n}\n"
 	if got, want := lint.Includes(text), []string{"tunables/global", "/etc/x", "abstractions/base"}; !slices.Equal(got, want) {

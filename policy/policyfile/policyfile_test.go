@@ -397,6 +397,24 @@ func TestPolicyFilesThatCannotBeRead(t *testing.T) {
 	}
 }
 
+// A byte order mark, as some editors write it without showing it, is no fault of a UTF-8 file, and one of UTF-16 is named.
+func TestByteOrderMark(t *testing.T) {
+	const text = "version: 1\npolicies: {p: {profile: docker-default}}\nassign: [{policy: p}]\n"
+	for _, test := range []struct{ text, want string }{
+		{"\xef\xbb\xbf" + text, ""},
+		{"\xff\xfev\x00", "a policy file is UTF-8 text"},
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, mainFile), []byte(test.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		p, err := Read(dir)
+		if test.want == "" && (err != nil || len(p.Assignments) != 1) || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("%q: %v", test.text[:3], err)
+		}
+	}
+}
+
 func TestErrorsUnwrap(t *testing.T) {
 	_, err := parseOne([]byte("version: 1\nprofiles:\n  a: {file: none}\nx: y\n"))
 	if !errors.Is(err, fs.ErrNotExist) {

@@ -3,6 +3,7 @@ package hook
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 )
@@ -18,7 +19,7 @@ func (h *Host) Guard(ctx context.Context, w Wiring, id, bundle string) (Outcome,
 	if err != nil {
 		return Outcome{}, err
 	}
-	facts := spec.identify(w, id)
+	facts := spec.identify(w, id, filepath.Dir(spec.path))
 	out := Outcome{Names: NamesOf(facts)}
 	gen, d, err := h.decide(facts)
 	if err != nil {

@@ -32,17 +32,18 @@ var trusted = map[string]struct {
 	},
 }
 
-// Identify tells from a container's config.json, and from how it reached us, what a policy needs to know of it. Its
-// errors name a line of config.json.
-func Identify(config []byte, w Wiring, id string) (policy.Facts, error) {
+// Identify tells from a container's config.json, from how it reached us, and where its engine keeps them in files, from
+// these, what a policy needs to know of it. bundle is the container's directory, absolute; without one, files that are
+// found by it are not. Its errors name a line of config.json.
+func Identify(config []byte, w Wiring, id, bundle string) (policy.Facts, error) {
 	d, err := parseSpec(config)
 	if err != nil {
 		return policy.Facts{}, err
 	}
-	return d.identify(w, id), nil
+	return d.identify(w, id, bundle), nil
 }
 
-func (d *document) identify(w Wiring, id string) policy.Facts {
+func (d *document) identify(w Wiring, id, bundle string) policy.Facts {
 	f := policy.Facts{
 		Engine:       w.Engine,
 		ID:           id,
@@ -59,10 +60,7 @@ func (d *document) identify(w Wiring, id string) policy.Facts {
 			f.Image = d.annotations[keys.image]
 		}
 	}
-	lookup := func(key string) (string, bool) {
-		v, ok := d.annotations[key]
-		return v, ok
-	}
-	f.Request, f.RequestKey = policy.Requested(lookup, f.Container)
+	d.look(&f, bundle)
+	f.Requested(d.annotations)
 	return f
 }

@@ -31,7 +31,7 @@ func (h *Host) Prepare(ctx context.Context, w Wiring, id, bundle string) (Outcom
 	if err != nil {
 		return Outcome{}, err
 	}
-	facts := spec.identify(w, id)
+	facts := spec.identify(w, id, filepath.Dir(spec.path))
 	out, gen, held, err := h.decideAndEnsure(ctx, facts)
 	if err != nil {
 		return out, err
@@ -55,13 +55,14 @@ func (h *Host) Prepare(ctx context.Context, w Wiring, id, bundle string) (Outcom
 }
 
 // Precreate is Prepare for an engine that hands over the spec itself and takes it back rewritten: Podman's precreate
-// hook stage. It gives config as it came where nothing changes.
-func (h *Host) Precreate(ctx context.Context, w Wiring, id string, config []byte) ([]byte, Outcome, error) {
+// hook stage. bundle is where the engine has the container, or empty where that is not known. It gives config as it came
+// where nothing changes.
+func (h *Host) Precreate(ctx context.Context, w Wiring, id, bundle string, config []byte) ([]byte, Outcome, error) {
 	spec, err := parseSpec(config)
 	if err != nil {
 		return nil, Outcome{}, fmt.Errorf("the spec on standard input: %w", err)
 	}
-	out, _, _, err := h.decideAndEnsure(ctx, spec.identify(w, id))
+	out, _, _, err := h.decideAndEnsure(ctx, spec.identify(w, id, bundle))
 	if err == nil && out.Label != "" {
 		config, err = spec.withProfile(out.Label)
 	}

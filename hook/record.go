@@ -42,9 +42,13 @@ type Names struct {
 	Sandbox                          bool
 }
 
-// NamesOf gives those that facts have.
+// NamesOf gives those that facts have. Whose name should be known and is not goes by its id.
 func NamesOf(f policy.Facts) Names {
-	return Names{Namespace: f.Namespace, Pod: f.Pod, Container: f.Container, Image: f.Image, Sandbox: f.Sandbox}
+	n := Names{Namespace: f.Namespace, Pod: f.Pod, Container: f.Container, Image: f.Image, Sandbox: f.Sandbox}
+	if f.Untold != nil {
+		n.Container = f.ID
+	}
+	return n
 }
 
 // RecordProfile is a profile of a container's label.

@@ -32,6 +32,7 @@ type document struct {
 	choice      string
 	annotations map[string]string
 
+	rootfs string // root.path
 	powers powers
 }
 
@@ -42,8 +43,10 @@ type span struct{ start, end int }
 func parseSpec(data []byte) (*document, error) {
 	d := &document{data: data}
 	err := d.parse(func(dec *jsontext.Decoder) error {
-		_, err := object(dec, []string{"process", "annotations", "linux", "mounts"}, func(key string) error {
+		_, err := object(dec, []string{"process", "annotations", "linux", "mounts", "root"}, func(key string) error {
 			switch key {
+			case "root":
+				return d.parseRoot(dec)
 			case "mounts":
 				return each(dec, d.parseMount)
 			case "process":
@@ -212,6 +215,20 @@ func (d *document) parseAnnotations(dec *jsontext.Decoder) error {
 		}
 		d.annotations[key] = unquote(v)
 		return nil
+	})
+	return err
+}
+
+func (d *document) parseRoot(dec *jsontext.Decoder) error {
+	if dec.PeekKind() != '{' {
+		return dec.SkipValue() // the runtime's to refuse
+	}
+	_, err := object(dec, []string{"path"}, func(key string) (err error) {
+		if key == "path" {
+			d.rootfs, err = text(dec)
+			return err
+		}
+		return dec.SkipValue()
 	})
 	return err
 }

@@ -56,3 +56,48 @@ func TestPodmanPrecreateHook(t *testing.T) {
 		t.Errorf("the node's log has %+v", all)
 	}
 }
+
+// Podman tells a container's name and image in its storage, and labels nowhere.
+func TestPodmanFacts(t *testing.T) {
+	setPolicy(t, factsPolicy)
+	p := inside.NewPodman(t, inside.PodmanWrappers+"/crun", "")
+	root := inside.NewBundle(t).Rootfs()
+	inside.MustRun(t, "tar", "--directory", root, "--create", "--file", root+"/../image.tar", ".")
+	must := func(args ...string) string {
+		t.Helper()
+		o := p.Podman(t, args...)
+		if o.Code != 0 {
+			t.Fatalf("podman %q: exit code %d: %s%s", args, o.Code, o.Stdout, o.Stderr)
+		}
+		return o.Stdout
+	}
+	for _, image := range []string{"docker.io/library/told:1.27", "localhost/other:1"} {
+		must("import", root+"/../image.tar", image)
+	}
+	const other = "localhost/other:1"
+	engine := func(t testing.TB, args ...string) inside.Outcome { return p.Podman(t, args...) }
+	for _, test := range []struct{ name, options, image, label string }{
+		{"privileged, with a seccomp profile", "--privileged --security-opt seccomp=SECCOMP", other, "work"},
+		{"privileged, with masks", "--privileged --security-opt mask=/proc/kcore", other, "work"},
+		{"its name", "--name shop-1", other, "web"},
+		{"its image", "", "told:1.27", "web"},
+		{"an annotation for its name", "--name desk --annotation oci-apparmor/policy.desk=web", other, "web"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			seccomp := t.TempDir() + "/seccomp.json"
+			write(t, seccomp, allowAll)
+			what := map[string]tries{"web": webTries, "work": workTries}[test.label]
+			options := strings.ReplaceAll(test.options, "SECCOMP", seccomp) + " --pull never"
+			wantOverride(t, engine, override{options: options, label: test.label, what: what}, "", false, test.image)
+		})
+	}
+
+	t.Run("the name of one without an image", func(t *testing.T) {
+		wantOverride(t, engine, override{options: "--name shop-2", label: "web", what: webTries}, "", false, "--rootfs", root)
+	})
+	apply(t, strings.Replace(factsPolicy, "from: docker, ", "", 1))
+	o := p.Podman(t, "run", "--rm", "--network", "none", "--label", "com.docker.compose.project=shop", other, "/bin/true")
+	if o.Code == 0 || !strings.Contains(o.Stderr, "Podman does not tell labels") {
+		t.Errorf("a label that is not told: %+v", o)
+	}
+}

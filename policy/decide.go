@@ -1,26 +1,53 @@
 package policy
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
-// Requested gives the policy that a container's annotations ask for, and the key it stands under. lookup tells the
-// value of an annotation; container is the container's name within its pod, or empty. Without a request the value is
-// nil.
-func Requested(lookup func(key string) (string, bool), container string) (value *string, key string) {
-	if container != "" {
-		key = Annotation + "." + container
-		if v, ok := lookup(key); ok {
-			return &v, key
+// Requested fills in what a container's annotations ask for. Where they ask by the name of a container and this one's
+// cannot be told, f.RequestKey is set without a Request, and Decide refuses it.
+func (f *Facts) Requested(annotations map[string]string) {
+	f.Request, f.RequestKey, f.Misspelt = nil, "", ""
+	for key := range annotations {
+		switch {
+		case Misspelt(key):
+			if f.Misspelt == "" || key < f.Misspelt {
+				f.Misspelt = key
+			}
+		case f.Untold != nil && strings.HasPrefix(key, Annotation+"."):
+			f.RequestKey = key
 		}
 	}
-	if v, ok := lookup(Annotation); ok {
-		return &v, Annotation
+	if f.RequestKey != "" {
+		return
 	}
-	return nil, ""
+	for _, key := range []string{Annotation + "." + f.Container, Annotation} {
+		if v, ok := annotations[key]; ok && !Misspelt(key) {
+			f.Request, f.RequestKey = &v, key
+			return
+		}
+	}
+}
+
+// annotations is what all keys of ours begin with.
+const annotations = "oci-apparmor/"
+
+// Misspelt tells an annotation that begins like ours and means nothing.
+func Misspelt(key string) bool {
+	name, one := strings.CutPrefix(key, Annotation+".")
+	return strings.HasPrefix(key, annotations) && key != Annotation && (!one || name == "")
+}
+
+// Nearest gives the annotation that somebody meant who wrote one for which Misspelt is true.
+func Nearest(key string) string {
+	if _, container, ok := strings.Cut(key[len(annotations):], "."); ok && container != "" {
+		return Annotation + "." + container
+	}
+	return Annotation
 }
 
 // Label joins profile names to the label of their stack, in the kernel's order: by the bytes of the name, each once
@@ -34,7 +61,14 @@ func Label(names ...string) string {
 // not have, and wraps ErrIndex when the index makes no sense.
 func (x Index) Decide(f Facts) (Decision, error) {
 	if f.Sandbox {
-		f.Request = nil // annotations are the pod's, and speak for its containers
+		f.Request, f.Misspelt = nil, "" // annotations are the pod's, and speak for its containers
+	}
+	if f.Misspelt != "" {
+		return Decision{}, fmt.Errorf("annotation %s means nothing: did you mean %s?", word(f.Misspelt), word(Nearest(f.Misspelt)))
+	}
+	if f.Untold != nil && f.Request == nil && f.RequestKey != "" {
+		return Decision{}, fmt.Errorf("annotation %s speaks for the container of a name, and whether this is it cannot be told: %w",
+			word(f.RequestKey), f.Untold)
 	}
 	r, found, err := x.match(f)
 	if err != nil {

@@ -333,8 +333,9 @@ func TestRequested(t *testing.T) {
 		{"none", nil, "app", "", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			value, key := Requested(func(k string) (string, bool) { v, ok := test.annotations[k]; return v, ok },
-				test.container)
+			f := Facts{Container: test.container}
+			f.Requested(test.annotations)
+			value, key := f.Request, f.RequestKey
 			if key != test.key || (value == nil) != (test.key == "") || value != nil && *value != test.value {
 				t.Errorf("got %v under %q, want %q under %q", value, key, test.value, test.key)
 			}
@@ -410,5 +411,92 @@ func TestContainersPrivilegedInPartGetTheStricterRule(t *testing.T) {
 				t.Errorf("the reason does not say why: %s", d.Reason)
 			}
 		})
+	}
+}
+
+// What an engine should have told and did not must not let a container past a rule that may be for it.
+func TestWhatIsNotToldIsRefusedWhereItDecides(t *testing.T) {
+	p := node()
+	p.Assignments = []Assignment{
+		{File: "policy.yaml", Line: 1, From: []string{"containerd"}, Image: []string{"docker.io/library/a:*"}, Policy: "web"},
+		{File: "policy.yaml", Line: 2, Privileged: new(true), Container: []string{"shop"}, Policy: "strict"},
+		{File: "policy.yaml", Line: 3, Privileged: new(true), Policy: "baseline"},
+		{File: "policy.yaml", Line: 4, From: []string{"docker", "other"}, Image: []string{"docker.io/library/nginx:*"}, Policy: "web"},
+		{File: "policy.yaml", Line: 5, Label: []LabelPatterns{{"app", []string{"web", "front-*"}}, {"ci", []string{"*"}}}, Policy: "web"},
+		{File: "policy.yaml", Line: 6, Policy: "hands-off"},
+	}
+	x := index(t, p)
+	untold := errors.New("no such file")
+	for _, test := range []struct {
+		name  string
+		facts Facts
+		line  string // of the rule that decides or refuses
+		err   string
+	}{
+		{"an image that is told", Facts{Engine: EngineDocker, Image: "nginx:1.27"}, "line 4", ""},
+		{"another image", Facts{Engine: EngineDocker, Image: "nginy:1.27"}, "line 6", ""},
+		{"an image that is not", Facts{Engine: EngineDocker, Untold: untold}, "line 4", "no such file"},
+		{"an image that is not, of an engine that another rule is for", Facts{Engine: EnginePodman, Untold: untold}, "line 5", "no such file"},
+		{"a name that is not", Facts{Engine: EngineDocker, Privileged: Privileged, Untold: untold}, "line 2", "no such file"},
+		{"all labels", Facts{Engine: EngineDocker, Labels: map[string]string{"app": "front-1", "ci": ""}}, "line 5", ""},
+		{"one label", Facts{Engine: EngineDocker, Labels: map[string]string{"app": "web"}}, "line 6", ""},
+		{"another value", Facts{Engine: EngineDocker, Labels: map[string]string{"app": "webs", "ci": ""}}, "line 6", ""},
+		{"Podman tells no labels", Facts{Engine: EnginePodman, Image: "nginx"}, "line 5", "Podman does not tell labels"},
+		{"nor does containerd, which is no place for them", Facts{Engine: EngineContainerd, Image: "nginx"}, "line 6", ""},
+		{"what has come by no engine", Facts{Engine: EngineOther}, "line 6", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d, err := x.Decide(test.facts)
+			said := d.Reason
+			if err != nil {
+				said = err.Error()
+			}
+			if (err != nil) != (test.err != "") || !strings.Contains(said, test.line+")") || !strings.Contains(said, test.err) {
+				t.Errorf("got %q, %v", d.Reason, err)
+			}
+			wantLine(t, said)
+		})
+	}
+}
+
+func TestMisspeltAnnotationsAreRefused(t *testing.T) {
+	x := index(t, node())
+	for _, test := range []struct{ key, meant string }{
+		{"oci-apparmor/polcy", "oci-apparmor/policy"},
+		{"oci-apparmor/policies", "oci-apparmor/policy"},
+		{"oci-apparmor/Policy.app", "oci-apparmor/policy.app"},
+		{"oci-apparmor/policy.", "oci-apparmor/policy"},
+		{"oci-apparmor/", "oci-apparmor/policy"},
+		{"oci-apparmor/policy", ""},
+		{"oci-apparmor/policy.a.b", ""},
+		{"oci-apparmor.example/policy", ""},
+	} {
+		f := Facts{Engine: EngineContainerd, Container: "app"}
+		f.Requested(map[string]string{test.key: "web", "z": "", "oci-apparmor/zz": ""})
+		if test.meant == "" {
+			f.Requested(map[string]string{test.key: "web"})
+		}
+		_, err := x.Decide(f)
+		if test.meant == "" && err != nil || test.meant != "" && (err == nil || !strings.HasSuffix(err.Error(), "did you mean "+test.meant+"?")) {
+			t.Errorf("%s: got %v, want %q", test.key, err, test.meant)
+		}
+		f.Sandbox = true
+		if _, err := x.Decide(f); err != nil {
+			t.Errorf("%s: a pause container is refused: %v", test.key, err)
+		}
+	}
+}
+
+// An annotation for the container of a name cannot be passed by because the name is not told.
+func TestRequestByANameThatIsNotTold(t *testing.T) {
+	f := Facts{Engine: EngineDocker, Untold: errors.New("no such file")}
+	f.Requested(map[string]string{"oci-apparmor/policy.app": "web"})
+	if _, err := index(t, node()).Decide(f); err == nil || !strings.Contains(err.Error(), "oci-apparmor/policy.app") ||
+		!strings.Contains(err.Error(), "no such file") {
+		t.Errorf("got %v", err)
+	}
+	f.Requested(map[string]string{"oci-apparmor/policy": "web"})
+	if f.Request == nil || *f.Request != "web" {
+		t.Errorf("a request for all is lost: %+v", f)
 	}
 }

@@ -145,16 +145,13 @@ func (e *encoder) assignment(a Assignment) {
 
 	e.sized(func() {
 		e.out = append(e.out, flags(a))
-		for i, list := range a.patterns() {
-			e.number(len(*list))
-			for _, pattern := range *list {
-				if _, err := path.Match(pattern, ""); err != nil {
-					e.fault("%s has the pattern %q for %s: %w", of, pattern, conditions[i], err)
-				}
-				n := plain(pattern)
-				e.string(pattern[:n])
-				e.string(pattern[n:])
-			}
+		for i := range conditions {
+			e.patterns(*conditions[i].patterns(&a), conditions[i].key, of)
+		}
+		e.number(len(a.Label))
+		for _, l := range a.Label {
+			e.string(l.Key)
+			e.patterns(l.Patterns, keyLabel+" "+l.Key, of)
 		}
 		e.string(a.File)
 		e.number(a.Line)
@@ -171,6 +168,19 @@ func (e *encoder) assignment(a Assignment) {
 			}
 		})
 	})
+}
+
+// patterns writes the patterns of a condition.
+func (e *encoder) patterns(list []string, key, of string) {
+	e.number(len(list))
+	for _, pattern := range list {
+		if _, err := path.Match(pattern, ""); err != nil {
+			e.fault("%s has the pattern %q for %s: %w", of, pattern, key, err)
+		}
+		n := plain(pattern)
+		e.string(pattern[:n])
+		e.string(pattern[n:])
+	}
 }
 
 // choice writes the name of a profile that engines may choose. It need not be one of the policy's.

@@ -32,7 +32,7 @@ type Index struct{ data []byte }
 
 const (
 	magic         = "ociaapol"
-	formatVersion = 2
+	formatVersion = 3
 	headerSize    = 32
 )
 

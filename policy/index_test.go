@@ -205,7 +205,7 @@ func TestOpenIndexTellsAnotherVersion(t *testing.T) {
 	}
 	b[8]++
 	_, err = OpenIndex(b)
-	if !errors.Is(err, ErrIndex) || !strings.Contains(err.Error(), "version 3, this program reads 2") ||
+	if !errors.Is(err, ErrIndex) || !strings.Contains(err.Error(), "version 4, this program reads 3") ||
 		!strings.Contains(err.Error(), "oci-apparmor policy apply") {
 		t.Errorf("error %v", err)
 	}

@@ -61,7 +61,9 @@ type Assignment struct {
 	Line int    // and the line in it; 0 for a rule that stands nowhere
 
 	From                             []string // engine names, "other" for EngineOther
-	Namespace, Pod, Container, Image []string
+	Namespace, Pod, Container, Image []string // images by their full names: see ImagePatterns
+
+	Label []LabelPatterns // all of them must match
 
 	// Sandbox true makes it a rule for pause containers, and for nothing else. Without it, the rule is for everything
 	// but pause containers.
@@ -73,6 +75,13 @@ type Assignment struct {
 	Floor     string   // a Profile's name, or empty: stacked below whatever this rule gives
 	Engine    []string // names of profiles, the policy's or loaded by hand, that stand where the engine chose them
 	OnRefused Refused
+}
+
+// LabelPatterns are patterns for the value of one label, of which one must match. A label without a value has an empty
+// one.
+type LabelPatterns struct {
+	Key      string
+	Patterns []string
 }
 
 // Refused says what becomes of a container that asks for a policy which its assignment does not let it have.
@@ -92,10 +101,6 @@ const (
 	EngineOther      = "" // runc by hand, ctr, anything whose annotations prove nothing
 )
 
-// TellsPods tells whether an engine says of its containers, in a place that a workload cannot write, which namespace, pod
-// and image they are of.
-func TellsPods(engine string) bool { return engine == EngineContainerd || engine == EngineCRIO }
-
 // Privilege says whether a container is privileged: whether root in it can do what root on the node can.
 //
 // PartlyPrivileged is for those of which that cannot be said for certain. A rule with a condition for it, whichever of
@@ -112,21 +117,28 @@ const (
 // String gives "no", "partly" or "yes".
 func (p Privilege) String() string { return [...]string{"no", "partly", "yes"}[p] }
 
-// Facts is what is known of a container. Everything but Request comes from places that a workload cannot write.
+// Facts is what is known of a container. Everything but Request and Misspelt comes from places that a workload cannot
+// write; what stands there may still be the choice of whoever started the container: see README.
 type Facts struct {
 	Engine    string
 	ID        string // the runtime's container id
 	Namespace string // Kubernetes namespace
 	Pod       string
-	Container string // name within the pod; the id where the engine tells no name
-	Image     string
-	Sandbox   bool // a pod's pause container
+	Container string            // its name, in its pod where it has one; the id where the engine tells no name
+	Image     string            // as the engine names it
+	Labels    map[string]string // nil where the engine tells none
+	Sandbox   bool              // a pod's pause container
 
 	Privileged   Privilege
 	PrivilegedBy []string // for people: what a container has that is PartlyPrivileged
 
+	// Untold is why Container, Image and Labels are not known though the engine tells them. A container of which a rule
+	// may be for that reason is refused.
+	Untold error
+
 	Request      *string // the value of Annotation for this container, as the workload wrote it; nil without one
 	RequestKey   string  // the annotation it stood under
+	Misspelt     string  // an annotation below "oci-apparmor/" that means nothing; empty without one
 	EngineChoice string  // process.apparmorProfile as the engine wrote it: hostile, too
 }
 

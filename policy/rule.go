@@ -11,23 +11,6 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
-// conditions are the keys of an assignment that hold patterns, in the order in which the index has them.
-var conditions = [...]string{"from", "namespace", "pod", "container", "image"}
-
-// patterns gives an assignment's patterns in the order of conditions.
-func (a *Assignment) patterns() [len(conditions)]*[]string {
-	return [...]*[]string{&a.From, &a.Namespace, &a.Pod, &a.Container, &a.Image}
-}
-
-// values gives what the patterns are matched against, in the order of conditions.
-func (f *Facts) values() [len(conditions)]string {
-	engine := f.Engine
-	if engine == EngineOther {
-		engine = "other"
-	}
-	return [...]string{engine, f.Namespace, f.Pod, f.Container, f.Image}
-}
-
 // The flags of an assignment in the index.
 const (
 	onlySandbox = 1 << iota
@@ -87,9 +70,12 @@ func (x Index) match(f Facts) (r rule, found bool, err error) {
 		if err != nil {
 			return rule{}, false, err
 		}
-		if r.isFor(f, &values) {
+		if is, known := r.isFor(&f, &values); is {
 			if err := r.read(); err != nil {
 				return rule{}, false, err
+			}
+			if !known {
+				return rule{}, false, fmt.Errorf("the %s may be for it, and whether it is cannot be told: %w", r.String(), f.untold())
 			}
 			if f.Privileged != PartlyPrivileged || r.flags&(onlyPrivileged|onlyUnprivileged) == 0 {
 				return r, true, nil
@@ -131,25 +117,43 @@ func (x Index) grant(f Facts, r *rule) (entry int, refused bool) {
 	return r.policy, true
 }
 
-func (r *rule) isFor(f Facts, values *[len(conditions)]string) bool {
+// isFor says whether a rule is for a container, as far as is known of it: known is false where that hangs on what its
+// engine should have told.
+func (r *rule) isFor(f *Facts, values *[len(conditions)]string) (is, known bool) {
 	if f.Sandbox != (r.flags&onlySandbox != 0) ||
 		f.Privileged == Privileged && r.flags&onlyUnprivileged != 0 ||
 		f.Privileged == Unprivileged && r.flags&onlyPrivileged != 0 {
-		return false
+		return false, true
 	}
 	at := r.conditions
-	for _, value := range values {
-		if !at.match(value) {
+	known = true
+	for i, value := range values {
+		n := at.number()
+		untold := n > 0 && f.Untold != nil && conditions[i].looked
+		known = known && !untold
+		if !at.match(n, value, value != "") && !untold {
 			r.conditions.bad = at.bad
-			return false
+			return false, true
 		}
 	}
-	return true
+	for n := at.number(); n > 0 && !at.bad; n-- {
+		value, labelled := f.Labels[at.string()]
+		untold := f.Untold != nil || f.Engine == EnginePodman
+		known = known && !untold
+		if !at.match(at.number(), value, labelled) && !untold {
+			r.conditions.bad = at.bad
+			return false, true
+		}
+	}
+	if at.bad {
+		r.conditions.bad = true
+		return false, true
+	}
+	return true, known
 }
 
-// match reads one list of patterns and says whether one matches, or there is none.
-func (f *fields) match(value string) bool {
-	n := f.number()
+// match reads the n patterns of a list and says whether one matches a value, if that is known, or there is none.
+func (f *fields) match(n uint64, value string, known bool) bool {
 	if n == 0 {
 		return !f.bad
 	}
@@ -157,7 +161,7 @@ func (f *fields) match(value string) bool {
 	for ; n > 0 && !f.bad; n-- {
 		plain, special := f.pattern()
 		switch {
-		case hit || value == "":
+		case hit || !known:
 		case len(special) == 0:
 			hit = string(plain) == value
 		case len(plain) <= len(value) && string(plain) == value[:len(plain)]:
@@ -177,9 +181,11 @@ func (f *fields) pattern() (plain, special []byte) {
 func (r *rule) read() error {
 	at := r.conditions
 	for range conditions {
-		for n := at.number(); n > 0 && !at.bad; n-- {
-			at.pattern()
-		}
+		at.list(0)
+	}
+	for n := at.number(); n > 0 && !at.bad; n-- {
+		at.bytes()
+		at.list(0)
 	}
 	r.file, r.line = at.string(), at.number()
 	r.policy, r.floor = at.place(), at.place()
@@ -209,42 +215,31 @@ func (r *rule) request() []int {
 
 // String names the rule by its conditions and its place: "rule for namespace kube-system (policy.yaml line 12)".
 func (r *rule) String() string {
-	var parts []string
-	if r.flags&onlySandbox != 0 {
-		parts = append(parts, "pod sandboxes")
-	}
-	if r.flags&onlyPrivileged != 0 {
-		parts = append(parts, "privileged containers")
-	}
-	if r.flags&onlyUnprivileged != 0 {
-		parts = append(parts, "unprivileged containers")
-	}
-	at := r.conditions
-	for _, key := range conditions {
-		const shown = 2
-		list, n := at.list(shown)
-		if n == 0 {
-			continue
-		}
-		for i := range list {
-			list[i] = word(list[i])
-		}
-		if n > shown {
-			list = append(list, strconv.FormatUint(n-shown, 10)+" more")
-		}
-		if key == "from" {
-			key = "containers from" // a rule is for somebody
-		}
-		parts = append(parts, key+" "+strings.Join(list, " or "))
-	}
-	if len(parts) == 0 {
-		parts = []string{"everyone"}
-	}
+	const shown = 2
 	place := word(r.file)
 	if r.line > 0 {
 		place += " line " + strconv.FormatUint(r.line, 10)
 	}
-	return "rule for " + strings.Join(parts, ", ") + " (" + place + ")"
+	var a Assignment
+	r.conditionsOf(&a)
+	return "rule for " + a.whom(shown) + " (" + place + ")"
+}
+
+// conditionsOf decodes the conditions of the rule.
+func (r *rule) conditionsOf(a *Assignment) {
+	a.Sandbox = r.flags&onlySandbox != 0
+	if r.flags&(onlyPrivileged|onlyUnprivileged) != 0 {
+		a.Privileged = new(r.flags&onlyPrivileged != 0)
+	}
+	at := r.conditions
+	for i := range conditions {
+		*conditions[i].patterns(a), _ = at.list(len(at.b))
+	}
+	for n := at.number(); n > 0 && !at.bad; n-- {
+		label := LabelPatterns{Key: at.string()}
+		label.Patterns, _ = at.list(len(at.b))
+		a.Label = append(a.Label, label)
+	}
 }
 
 // list reads one list of patterns: the first few, and how many there are.
@@ -264,19 +259,8 @@ func (r rule) assignment(p *Policy) (Assignment, error) {
 	if err := r.read(); err != nil {
 		return Assignment{}, err
 	}
-	a := Assignment{
-		File:      r.file,
-		Line:      int(r.line),
-		Sandbox:   r.flags&onlySandbox != 0,
-		OnRefused: r.onRefused,
-	}
-	if r.flags&(onlyPrivileged|onlyUnprivileged) != 0 {
-		a.Privileged = new(r.flags&onlyPrivileged != 0)
-	}
-	at := r.conditions
-	for _, list := range a.patterns() {
-		*list, _ = at.list(len(at.b))
-	}
+	a := Assignment{File: r.file, Line: int(r.line), OnRefused: r.onRefused}
+	r.conditionsOf(&a)
 	for _, i := range append([]int{r.policy}, r.request()...) {
 		if i < 0 || i >= len(p.Policies) {
 			return Assignment{}, damaged("the " + r.String() + " names a policy that is not there")

@@ -111,10 +111,11 @@ func (c *call) precreate(ctx context.Context) error {
 		return err
 	}
 	// Podman runs the hook in the bundle, .../ID/userdata; older ones do not, and then there is no id to name.
+	var bundle string
 	if dir, err := os.Getwd(); err == nil && filepath.Base(dir) == "userdata" {
-		c.id = filepath.Base(filepath.Dir(dir))
+		c.id, bundle = filepath.Base(filepath.Dir(dir)), dir
 	}
-	config, c.out, err = c.host.Precreate(ctx, c.wiring, c.id, config)
+	config, c.out, err = c.host.Precreate(ctx, c.wiring, c.id, bundle, config)
 	c.warn()
 	if err != nil {
 		return err

@@ -23,7 +23,7 @@ type question struct {
 	bundle, root, engine, id string
 
 	annotations                      []string
-	keys                             []string // of the container's annotations, set by facts
+	labels                           []string
 	namespace, pod, container, image string
 	privileged                       privilege
 	sandbox                          bool
@@ -32,8 +32,8 @@ type question struct {
 
 func explainCommand(n *node) *cobra.Command {
 	var q question
-	described := []string{"annotation", "namespace", "pod", "container", "image", "privileged", "sandbox",
-		"engine-choice"}
+	described := []string{"annotation", "namespace", "pod", "container", "image", "label", "privileged",
+		"sandbox", "engine-choice"}
 	cmd := &cobra.Command{
 		Use:   "explain",
 		Short: "Say what is decided for a container, and why",
@@ -75,13 +75,14 @@ cannot be told. Otherwise it is 0, as ` + "`oci-apparmor --help`" + ` lists.`,
 
 	f.StringVar(&q.bundle, "bundle", "", "the container's bundle, a `directory` with its config.json")
 	f.StringVar(&q.root, "root", "", "the `directory` given to its runtime as --root, which tells the engine")
-	f.StringVar(&q.engine, "engine", "", "the `engine`: "+strings.Join(engines, ", "))
+	f.StringVar(&q.engine, "engine", "", "the `engine`: "+strings.Join(policy.Engines, ", "))
 	f.StringVar(&q.id, "id", "", "the container's `id`")
 	f.StringArrayVar(&q.annotations, "annotation", nil, "an annotation of the container, `KEY=VALUE`; may be repeated")
 	f.StringVar(&q.namespace, "namespace", "", "its Kubernetes `namespace`")
 	f.StringVar(&q.pod, "pod", "", "its pod's `name`")
-	f.StringVar(&q.container, "container", "", "its `name` within the pod")
+	f.StringVar(&q.container, "container", "", "its `name`, in its pod where it has one")
 	f.StringVar(&q.image, "image", "", "its `image`")
+	f.StringArrayVar(&q.labels, "label", nil, "a label of it, `KEY=VALUE`; may be repeated")
 	f.StringVar(&q.choice, "engine-choice", "", "the `profile` that the engine was told to use, or gives by default; or "+
 		"unconfined")
 	f.Var(&q.privileged, "privileged", "it is privileged; with =partly, it has a part of what such ones have")
@@ -138,10 +139,6 @@ func (p *privilege) String() string { return "" }
 // Type is for help.
 func (p *privilege) Type() string { return "privilege" }
 
-var engines = []string{
-	policy.EngineContainerd, policy.EngineCRIO, policy.EngineDocker, policy.EnginePodman, "other",
-}
-
 // answer is what explain finds, and its JSON.
 type answer struct {
 	Generation uint64 `json:"generation,omitempty"` // that decided; none where a file did
@@ -195,12 +192,11 @@ func (n *node) explain(ctx context.Context, q question) error {
 	}
 
 	d, err := index.Decide(facts)
-	var refusal *policy.Refusal
 	switch {
-	case errors.As(err, &refusal):
-		a.Refused = refusal.Error()
-	case err != nil:
+	case errors.Is(err, policy.ErrIndex):
 		return &failure{cannot, err}
+	case err != nil:
+		a.Refused = err.Error()
 	default:
 		a.Policy, a.Keep, a.Label, a.Reason = d.Policy, d.Keep, d.Label, d.Reason
 		if d.Warning != "" {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,9 +26,9 @@ func (q *question) facts() (policy.Facts, error) {
 		w.Engine = shim.EngineOf(q.root)
 	case q.engine == "other":
 		w.Engine = policy.EngineOther
-	case q.engine != "" && !slices.Contains(engines, q.engine):
+	case q.engine != "" && !slices.Contains(policy.Engines, q.engine):
 		return policy.Facts{}, &failure{usage, fmt.Errorf("--engine %q: it is one of %s", q.engine,
-			strings.Join(engines, ", "))}
+			strings.Join(policy.Engines, ", "))}
 	}
 	switch {
 	case q.choice == "RuntimeDefault" || q.choice == "runtime/default" || strings.HasPrefix(q.choice, "localhost/"):
@@ -49,33 +48,52 @@ func (q *question) facts() (policy.Facts, error) {
 			return policy.Facts{}, &failure{usage, fmt.Errorf("--annotation %q: it is written KEY=VALUE", a)}
 		}
 		annotations[key] = value
-		q.keys = append(q.keys, key)
 	}
 	// By way of a spec, so that annotations of the engine's mean here what they mean there.
 	config, err := json.Marshal(map[string]any{"process": struct{}{}, "annotations": annotations})
 	if err != nil {
 		return policy.Facts{}, err
 	}
-	f, err := hook.Identify(config, w, q.id)
+	f, err := hook.Identify(config, w, q.id, "")
 	if err != nil {
 		return policy.Facts{}, &failure{usage, err}
 	}
-	if q.engine == "" && q.root == "" || policy.TellsPods(f.Engine) { // or else a start would not know them
-		if f.Sandbox = f.Sandbox || q.sandbox; f.Sandbox {
-			f.Container, f.Image = "", "" // as hook.Identify has it
-		}
-		f.Namespace, f.Pod, f.Image = cmp.Or(q.namespace, f.Namespace), cmp.Or(q.pod, f.Pod), cmp.Or(q.image, f.Image)
+	tells := func(key string) bool { // or else a start would not know it
+		return q.engine == "" && q.root == "" || policy.Tells(f.Engine, key)
 	}
-	f.Container = cmp.Or(q.container, f.Container) // its id, where an engine does not tell pods
+	f.Untold = nil // what a start would read from the engine's files is asked for here
+	if f.Sandbox = f.Sandbox || q.sandbox && tells("sandbox"); f.Sandbox {
+		f.Container, f.Image = "", "" // as hook.Identify has it
+	}
+	for _, flag := range []struct {
+		key, value string
+		fact       *string
+	}{
+		{"namespace", q.namespace, &f.Namespace}, {"pod", q.pod, &f.Pod}, {"container", q.container, &f.Container},
+		{"image", q.image, &f.Image},
+	} {
+		if tells(flag.key) {
+			*flag.fact = cmp.Or(flag.value, *flag.fact)
+		}
+	}
+	for _, l := range q.labels {
+		key, value, _ := strings.Cut(l, "=")
+		if key == "" {
+			return policy.Facts{}, &failure{usage, fmt.Errorf("--label %q: it is written KEY=VALUE", l)}
+		}
+		if f.Labels == nil {
+			f.Labels = make(map[string]string)
+		}
+		if tells("label") {
+			f.Labels[key] = value
+		}
+	}
 	f.EngineChoice = q.choice
 	f.Privileged, f.PrivilegedBy = policy.Privilege(q.privileged), nil
 	if f.Privileged == policy.PartlyPrivileged {
 		f.PrivilegedBy = []string{"as --privileged says"}
 	}
-	f.Request, f.RequestKey = policy.Requested(func(key string) (string, bool) {
-		v, ok := annotations[key]
-		return v, ok
-	}, f.Container)
+	f.Requested(annotations)
 	return f, nil
 }
 
@@ -104,62 +122,37 @@ func (q *question) bundleFacts(w hook.Wiring) (policy.Facts, error) {
 	if err != nil {
 		return policy.Facts{}, &failure{cannot, fmt.Errorf("%s: %w", name, err)}
 	}
-	f, err := hook.Identify(config, w, id)
+	f, err := hook.Identify(config, w, id, dir)
 	if err != nil {
 		return policy.Facts{}, &failure{cannot, fmt.Errorf("%s: %w", name, err)}
 	}
-	q.keys = annotationKeys(config)
 	return f, nil
-}
-
-// annotationKeys gives the annotations of a spec that hook.Identify has read.
-func annotationKeys(config []byte) []string {
-	var spec struct {
-		Annotations map[string]json.RawMessage `json:"annotations"`
-	}
-	if json.Unmarshal(config, &spec) != nil {
-		return nil
-	}
-	return slices.Sorted(maps.Keys(spec.Annotations))
 }
 
 // warnings says what about a question is likely to be a mistake.
 func (q *question) warnings(f policy.Facts) []string {
-	const ours = "oci-apparmor/"
 	var list []string
-	for _, key := range q.keys {
-		name, one := strings.CutPrefix(key, policy.Annotation+".")
-		if !strings.HasPrefix(key, ours) || key == policy.Annotation || one && name != "" {
+	for _, flag := range []struct {
+		key   string
+		given bool
+	}{
+		{"namespace", q.namespace != ""}, {"pod", q.pod != ""}, {"image", q.image != ""}, {"label", len(q.labels) > 0},
+		{"sandbox", q.sandbox},
+	} {
+		if !flag.given || policy.Tells(f.Engine, flag.key) {
 			continue
 		}
-		meant := policy.Annotation
-		if _, container, ok := strings.Cut(key[len(ours):], "."); ok && container != "" {
-			meant += "." + container
-		}
-		list = append(list, fmt.Sprintf("annotation %s means nothing; did you mean %s?", safe(key), safe(meant)))
-	}
-
-	var given []string
-	for _, flag := range []struct{ name, value string }{
-		{"namespace", q.namespace}, {"pod", q.pod}, {"image", q.image},
-	} {
-		if flag.value != "" {
-			given = append(given, flag.name)
-		}
-	}
-	if q.sandbox {
-		given = append(given, "mark of a sandbox")
-	}
-	if len(given) > 0 && !policy.TellsPods(f.Engine) {
 		whose := f.Engine
 		if f.Engine == policy.EngineOther {
 			whose = "other engines"
 		}
-		said := fmt.Sprintf("containers of %s carry no %s that can be trusted: a rule for that never fits them", whose,
-			strings.Join(given, " and no "))
+		said := fmt.Sprintf("containers of %s have no %s that can be trusted: a rule for that never fits them", whose, flag.key)
 		if q.engine == "" && q.root == "" {
-			said = fmt.Sprintf("this is for an engine that tells the %s, as only containerd and cri-o do: say which by --engine",
-				strings.Join(given, " and the "))
+			said = fmt.Sprintf("this is for an engine that tells the %s, as only %s do: say which by --engine", flag.key,
+				strings.Join(policy.Tellers(flag.key), " and "))
+			if len(policy.Tellers(flag.key)) == 1 {
+				said = strings.Replace(said, " do:", " does:", 1)
+			}
 		}
 		list = append(list, said)
 	}

@@ -101,7 +101,7 @@ func shown(g *store.Generation, p *policy.Policy, m store.Manifest, stale bool) 
 	for _, a := range p.Assignments {
 		r := ruleJSON{
 			Place:     place(a),
-			For:       conditions(a),
+			For:       a.Whom(),
 			Policy:    a.Policy,
 			Request:   a.Request,
 			Engine:    a.Engine,

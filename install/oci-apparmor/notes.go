@@ -15,8 +15,20 @@ const mostUnused = 20
 // notes says what in a policy is no fault and might all the same not be meant.
 func notes(p *policy.Policy) []string {
 	var notes []string
-	if !slices.ContainsFunc(p.Assignments, isForEveryone) {
+	if !slices.ContainsFunc(p.Assignments, func(a policy.Assignment) bool { return a.ForAll() }) {
 		notes = append(notes, "containers that no rule fits keep what their engine chose")
+	}
+	for _, key := range []struct{ name, note string }{
+		{"image", "rules with image and without from are not for containers of other engines (ctr, nerdctl, runc), which tell none"},
+		{"label", "rules with label and without from are for containers of docker: those of podman that come to one are refused, and all " +
+			"others pass it by"},
+	} {
+		if slices.ContainsFunc(p.Assignments, func(a policy.Assignment) bool {
+			return len(a.From) == 0 && slices.Contains(a.Keys(), key.name) && !slices.Contains(a.Keys(), "namespace") &&
+				!slices.Contains(a.Keys(), "pod")
+		}) {
+			notes = append(notes, key.note)
+		}
 	}
 	unused := unusedNames(p)
 	if n := len(unused) - mostUnused; n > 0 {
@@ -36,11 +48,6 @@ func notes(p *policy.Policy) []string {
 			"networks, signals, ptrace, user namespaces and io_uring is only denied, and the process lives")
 	}
 	return notes
-}
-
-func isForEveryone(a policy.Assignment) bool {
-	return !a.Sandbox && a.Privileged == nil &&
-		len(a.From)+len(a.Namespace)+len(a.Pod)+len(a.Container)+len(a.Image) == 0
 }
 
 // unusedNames gives the policies that no rule gives or allows, and the profiles that no rule leads to.

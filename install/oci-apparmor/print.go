@@ -94,7 +94,7 @@ func (p *printer) policy(pol *policy.Policy, limit int) {
 	})
 	p.section("rules, of which the first that fits decides", len(pol.Assignments), limit, func(i int) {
 		a := pol.Assignments[i]
-		p.wrapped("  ", conditions(a)+" ("+place(a)+")")
+		p.wrapped("  ", a.Whom()+" ("+place(a)+")")
 		outcome := a.Policy
 		if a.Floor != "" {
 			outcome += ", stacked on " + a.Floor
@@ -131,35 +131,6 @@ func place(a policy.Assignment) string {
 		return a.File
 	}
 	return a.File + " line " + strconv.Itoa(a.Line)
-}
-
-// conditions says whom an assignment is for.
-func conditions(a policy.Assignment) string {
-	var all []string
-	if a.Sandbox {
-		all = append(all, "pause containers")
-	}
-	if a.Privileged != nil {
-		if *a.Privileged {
-			all = append(all, "privileged containers")
-		} else {
-			all = append(all, "containers that are not privileged")
-		}
-	}
-	for _, c := range []struct {
-		key      string
-		patterns []string
-	}{
-		{"containers from", a.From}, {"namespace", a.Namespace}, {"pod", a.Pod}, {"container", a.Container}, {"image", a.Image},
-	} {
-		if len(c.patterns) > 0 {
-			all = append(all, c.key+" "+strings.Join(c.patterns, " or "))
-		}
-	}
-	if len(all) == 0 {
-		return "everyone"
-	}
-	return strings.Join(all, ", ")
 }
 
 func drift(d profile.Drift) string {

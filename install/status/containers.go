@@ -66,7 +66,7 @@ func (c *Container) Intended() (label string, known bool) {
 	if err != nil {
 		return "", false
 	}
-	f, err := hook.Identify(spec, hook.Wiring{}, c.ID)
+	f, err := hook.Identify(spec, hook.Wiring{}, c.ID, "")
 	return f.EngineChoice, err == nil
 }
 

@@ -45,7 +45,7 @@ func (n *Node) nameByAnnotations(c *Container) {
 		if err != nil {
 			continue
 		}
-		f, err := hook.Identify(config, hook.Wiring{Engine: c.Engine, Root: c.Root}, c.ID)
+		f, err := hook.Identify(config, hook.Wiring{Engine: c.Engine, Root: c.Root}, c.ID, dir)
 		if err != nil {
 			continue
 		}

@@ -141,11 +141,19 @@ func (c *checker) rule(r *rule) {
 				"be stacked: leave the floor out, or give that policy by a rule of its own", at.value)
 		}
 	}
-	podly := r.Sandbox || len(r.Namespace)+len(r.Pod)+len(r.Image) > 0
-	if podly && len(r.From) > 0 && !slices.ContainsFunc(r.From, policy.TellsPods) {
+	for _, key := range r.Keys() {
+		untold := slices.DeleteFunc(slices.Clone(r.From), func(engine string) bool { return policy.Tells(engine, key) })
+		if len(untold) > 0 {
+			r.faulty = true
+			c.errs.add(r.place, "this rule never fits containers of %s: only %s tell the %s of theirs so that it can be trusted; leave "+
+				"%[1]s out of from", strings.Join(untold, " and "), strings.Join(policy.Tellers(key), ", "), key)
+			break
+		}
+	}
+	if !r.faulty && len(r.From) == 0 && len(tellers(r)) == 0 {
 		r.faulty = true
-		c.errs.add(r.place, "this rule never fits: only %s and %s tell a namespace, a pod, an image and a sandbox so that it can be "+
-			"trusted, and it is for containers of %s", policy.EngineContainerd, policy.EngineCRIO, strings.Join(r.From, " and "))
+		c.errs.add(r.place, "this rule never fits: no engine tells both %s so that it can be trusted",
+			strings.Join(r.Keys(), " and "))
 	}
 	c.floor(r.floor, "a rule")
 	for _, at := range r.engine {
@@ -174,10 +182,17 @@ func (c *checker) rule(r *rule) {
 	}
 }
 
+// tellers are the engines that tell all that a rule asks for.
+func tellers(r *rule) []string {
+	return slices.DeleteFunc(slices.Clone(policy.Engines), func(engine string) bool {
+		return slices.ContainsFunc(r.Keys(), func(key string) bool { return !policy.Tells(engine, key) })
+	})
+}
+
 // choice checks what a rule lets engines choose. That may be a profile which is loaded by hand, of which nothing is
 // known here. But the name of an engine is more likely one that is meant as a condition.
 func (c *checker) choice(r *rule, at name) {
-	if c.profiles[at.value] == nil && slices.Contains(engines, at.value) {
+	if c.profiles[at.value] == nil && slices.Contains(policy.Engines, at.value) {
 		r.faulty = true
 		c.errs.add(at.place, "engine lists profiles that an engine may choose, and no profile %.64q is defined; to say "+
 			"which engine's containers the rule is for, write \"from: %[1]s\"", at.value)
@@ -228,11 +243,8 @@ func (c *checker) result(d *document, text func(path string) ([]byte, error)) *p
 // rule is filed by the plain parts of its patterns of one condition, and a later one finds it among the beginnings of
 // its own.
 func (c *checker) reach(rules []rule) {
-	type anchor struct {
-		condition int
-		plain     string
-	}
-	unconditional := anchor{condition: -1}
+	type anchor struct{ key, label, plain string }
+	var unconditional anchor
 	filed := make(map[anchor][]*rule)
 	for i := range rules {
 		later := &rules[i]
@@ -249,11 +261,10 @@ func (c *checker) reach(rules []rule) {
 		}
 		later.order = i
 		try(unconditional)
-		for condition, list := range patterns(later) {
-			if len(list) > 0 {
-				for n := range len(list[0]) + 1 {
-					try(anchor{condition, list[0][:n]})
-				}
+		conditions := later.Conditions()
+		for _, c := range conditions {
+			for n := range len(c.Patterns[0]) + 1 {
+				try(anchor{c.Key, c.Label, c.Patterns[0][:n]})
 			}
 		}
 		if first != nil {
@@ -262,22 +273,19 @@ func (c *checker) reach(rules []rule) {
 			continue
 		}
 
-		best := unconditional
-		for condition, list := range patterns(later) {
-			if len(list) == 0 {
-				continue
-			}
-			at := anchor{condition, list[0][:plain(list[0])]}
+		best, patterns := unconditional, []string(nil)
+		for _, c := range conditions {
+			at := anchor{c.Key, c.Label, c.Patterns[0][:plain(c.Patterns[0])]}
 			if best == unconditional || len(filed[at]) < len(filed[best]) {
-				best = at
+				best, patterns = at, c.Patterns
 			}
 		}
 		if best == unconditional {
 			filed[best] = append(filed[best], later)
 			continue
 		}
-		for _, pattern := range patterns(later)[best.condition] {
-			at := anchor{best.condition, pattern[:plain(pattern)]}
+		for _, pattern := range patterns {
+			at := anchor{best.key, best.label, pattern[:plain(pattern)]}
 			if n := len(filed[at]); n == 0 || filed[at][n-1] != later {
 				filed[at] = append(filed[at], later)
 			}
@@ -293,10 +301,6 @@ func order(first, later *rule) string {
 	return " (the rules of " + dropIns + " come before those of " + mainFile + ", in the order of the files' names)"
 }
 
-func patterns(r *rule) [5][]string {
-	return [...][]string{r.From, r.Namespace, r.Pod, r.Container, r.Image}
-}
-
 // covers says whether a rule is for every container that the other is for. One with a condition on privileges passes by a
 // container that is privileged in part where it would not confine it: see policy.Privilege.
 func (r *rule) covers(other *rule) bool {
@@ -306,16 +310,14 @@ func (r *rule) covers(other *rule) bool {
 	if r.Privileged != nil && (other.Privileged == nil || *r.Privileged != *other.Privileged || r.mayFree && other.mayConfine) {
 		return false
 	}
-	theirs := patterns(other)
-	for i, list := range patterns(r) {
-		if len(list) == 0 {
-			continue
-		}
-		if len(theirs[i]) == 0 {
+	theirs := other.Conditions()
+	for _, c := range r.Conditions() {
+		i := slices.IndexFunc(theirs, func(t policy.Condition) bool { return t.Key == c.Key && t.Label == c.Label })
+		if i < 0 {
 			return false
 		}
-		for _, pattern := range theirs[i] {
-			if !slices.ContainsFunc(list, func(p string) bool { return covers(p, pattern) }) {
+		for _, pattern := range theirs[i].Patterns {
+			if !slices.ContainsFunc(c.Patterns, func(p string) bool { return covers(p, pattern) }) {
 				return false
 			}
 		}

@@ -62,16 +62,13 @@ var (
 	topKeys     = []string{"version", "profiles", "policies", "assign"}
 	profileKeys = []string{"file", "template", "onDrift"}
 	policyKeys  = []string{"profile", "mode", "floor"}
-	assignKeys  = []string{
-		"from", "namespace", "pod", "container", "image", "sandbox", "privileged",
-		"policy", "request", "engine", "floor", "onRefused",
-	}
+	assignKeys  = append(policy.PatternKeys(), "label", "sandbox", "privileged",
+		"policy", "request", "engine", "floor", "onRefused")
 )
 
 // The words that a key may take, and what they stand for.
 var (
-	engines = []string{policy.EngineContainerd, policy.EngineCRIO, policy.EngineDocker, policy.EnginePodman, "other"}
-	modes   = map[string]profile.Mode{
+	modes = map[string]profile.Mode{
 		"enforce": profile.Enforce, "complain": profile.Complain, "kill": profile.Kill,
 	}
 	drifts   = map[string]profile.Drift{"replace": profile.ReplaceAny, "refuse": profile.RefuseDrift}
@@ -445,24 +442,11 @@ func (p *parser) assignment(n *yaml.Node) {
 	}
 	r := rule{place: p.at(n)}
 	r.File, r.Line = p.file.name, n.Line
-	for _, engine := range p.texts(keys["from"], "an engine's name") {
-		if slices.Contains(engines, engine.value) {
-			r.From = append(r.From, engine.value)
-		} else {
-			p.errs.add(engine.place, "unknown engine %.64q%s%s", engine.value, didYouMean(engine.value, engines),
-				oneOf(engines))
-		}
+	for _, key := range policy.PatternKeys() {
+		*r.Patterns(key) = p.patterns(key, keys[key])
 	}
-	for key, list := range map[string]*[]string{
-		"namespace": &r.Namespace, "pod": &r.Pod, "container": &r.Container, "image": &r.Image,
-	} {
-		for _, pattern := range p.texts(keys[key], "a pattern") {
-			if _, err := path.Match(pattern.value, ""); err != nil {
-				p.errs.add(pattern.place, "pattern %.64q: what follows [ must be characters or ranges and a ], and what "+
-					"follows \\ any character", pattern.value)
-			}
-			*list = append(*list, pattern.value)
-		}
+	if v := keys["label"]; v != nil {
+		r.Label = p.labels(v)
 	}
 	if b := p.bool(keys["sandbox"]); b != nil {
 		r.Sandbox = *b
@@ -488,6 +472,55 @@ func (p *parser) assignment(n *yaml.Node) {
 	}
 	r.faulty = len(*p.errs) > faults
 	p.doc.rules = append(p.doc.rules, r)
+}
+
+// patterns reads what a condition asks for: engines by their names, or patterns.
+func (p *parser) patterns(key string, n *yaml.Node) (list []string) {
+	if key == "from" {
+		for _, engine := range p.texts(n, "an engine's name") {
+			if slices.Contains(policy.Engines, engine.value) {
+				list = append(list, engine.value)
+			} else {
+				p.errs.add(engine.place, "unknown engine %.64q%s%s", engine.value, didYouMean(engine.value, policy.Engines),
+					oneOf(policy.Engines))
+			}
+		}
+		return list
+	}
+	for _, pattern := range p.texts(n, "a pattern") {
+		all := []string{pattern.value}
+		_, err := path.Match(pattern.value, "")
+		if err != nil {
+			p.errs.add(pattern.place, "pattern %.64q: what follows [ must be characters or ranges and a ], and what "+
+				"follows \\ any character", pattern.value)
+		} else if key == "image" {
+			if all, err = policy.ImagePatterns(pattern.value); err != nil {
+				p.errs.add(pattern.place, "pattern %.64q: %v", pattern.value, err)
+			}
+		}
+		for _, one := range all {
+			if !slices.Contains(list, one) {
+				list = append(list, one)
+			}
+		}
+	}
+	return list
+}
+
+// labels reads patterns by the labels that they are for. Their order is that of the file.
+func (p *parser) labels(n *yaml.Node) (list []policy.LabelPatterns) {
+	keys, values := p.mapping(n, "a mapping of patterns by labels", nil)
+	if values != nil && len(keys) == 0 {
+		p.fault(n, "the mapping is empty: leave its key out")
+	}
+	for _, key := range keys {
+		if key.Value == "" {
+			p.fault(key, "a label must have a name")
+			continue
+		}
+		list = append(list, policy.LabelPatterns{Key: key.Value, Patterns: p.patterns("label", values[key.Value])})
+	}
+	return list
 }
 
 // choice checks the name of a profile that engines may choose.

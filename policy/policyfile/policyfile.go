@@ -10,7 +10,8 @@
 //	policies:
 //	  NAME: {profile: PROFILE | keep, mode: enforce | complain | kill, floor: PROFILE}
 //	assign:
-//	  - {from: ENGINE or list, namespace, pod, container, image: PATTERN or list, sandbox, privileged: BOOL,
+//	  - {from: ENGINE or list, namespace, pod, container, image: PATTERN or list, label: {LABEL: PATTERN or list},
+//	     sandbox, privileged: BOOL,
 //	     policy: POLICY, request: POLICY or list, engine: PROFILE or list, floor: PROFILE, onRefused: deny | assigned}
 //
 // Profiles and policies of all files are one set. So are the rules below assign, of which the first that matches

@@ -55,13 +55,16 @@ func describe(p *policy.Policy, err error) string {
 		fmt.Fprintf(&b, "policy %+v\n", one)
 	}
 	for _, one := range p.Assignments {
-		privileged := "either"
+		privileged, labels := "either", ""
+		for _, l := range one.Label {
+			labels += fmt.Sprintf(" label %q %q", l.Key, l.Patterns)
+		}
 		if one.Privileged != nil {
 			privileged = fmt.Sprint(*one.Privileged)
 		}
-		fmt.Fprintf(&b, "rule %s:%d: from %q namespace %q pod %q container %q image %q sandbox %v privileged %s -> "+
+		fmt.Fprintf(&b, "rule %s:%d: from %q namespace %q pod %q container %q image %q%s sandbox %v privileged %s -> "+
 			"%s, request %q, engine %q, floor %q, refused %d\n", one.File, one.Line, one.From, one.Namespace, one.Pod,
-			one.Container, one.Image, one.Sandbox, privileged, one.Policy, one.Request, one.Engine, one.Floor, one.OnRefused)
+			one.Container, one.Image, labels, one.Sandbox, privileged, one.Policy, one.Request, one.Engine, one.Floor, one.OnRefused)
 	}
 	return b.String()
 }
@@ -480,7 +483,7 @@ func TestDidYouMean(t *testing.T) {
 		word, want string
 	}{
 		{"imgae", "image"}, {"images", "image"}, {"Image", "image"}, {"namspace", "namespace"}, {"pods", "pod"},
-		{"po", "pod"}, {"x", ""}, {"xyz", ""}, {"", ""}, {"privileged", "privileged"}, {"labels", ""},
+		{"po", "pod"}, {"x", ""}, {"xyz", ""}, {"", ""}, {"privileged", "privileged"}, {"labels", "label"},
 	} {
 		want := ""
 		if test.want != "" {

@@ -66,7 +66,7 @@ func (m *shimManager) refuse(ctx context.Context, id string, err error) error {
 	w, _ := wiring(ctx, nil)
 	var out hook.Outcome
 	if config, err := os.ReadFile("config.json"); err == nil {
-		if facts, err := hook.Identify(config, w, id); err == nil {
+		if facts, err := hook.Identify(config, w, id, ""); err == nil {
 			out.Names = hook.NamesOf(facts)
 		}
 	}

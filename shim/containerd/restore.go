@@ -80,7 +80,7 @@ func withLabel(argv []string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	facts, err := hook.Identify(config, hook.Wiring{}, "")
+	facts, err := hook.Identify(config, hook.Wiring{}, "", "")
 	if err != nil {
 		return nil, fmt.Errorf("%s/config.json: %w", argv[bundle], err)
 	}

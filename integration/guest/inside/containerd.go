@@ -448,7 +448,12 @@ func cleanEngine(t testing.TB, dirs ...string) {
 		}
 	}
 	for _, dir := range dirs {
-		if err := os.RemoveAll(dir); err != nil {
+		err := os.RemoveAll(dir)
+		for deadline := time.Now().Add(patience); errors.Is(err, syscall.ENOTEMPTY) && time.Now().Before(deadline); {
+			time.Sleep(200 * time.Millisecond) // Podman cleans up after a container when it is gone
+			err = os.RemoveAll(dir)
+		}
+		if err != nil {
 			t.Error(err)
 		}
 	}

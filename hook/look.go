@@ -65,7 +65,7 @@ func dockerNames(rootfs, id string) (engineNames, error) {
 		}
 		return names, err
 	}
-	return engineNames{}, fmt.Errorf("Docker's file of it, containers/%s/config.v2.json, is in no directory above its root file "+
+	return engineNames{}, fmt.Errorf("its file of Docker's, containers/%s/config.v2.json, is in no directory above its root file "+
 		"system", id)
 }
 

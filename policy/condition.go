@@ -54,7 +54,7 @@ func (f *Facts) engine() string {
 
 // errPodmanLabels is for rules that would need a Podman's labels, which are in its database alone. Containers of
 // EngineOther are of nobody who tells anything, and rules for images and labels are not for them.
-var errPodmanLabels = errors.New("Podman does not tell labels; name in the rule the engines that it is for, by \"from\"")
+var errPodmanLabels = errors.New("labels are not told by Podman; name in the rule the engines that it is for, by \"from\"")
 
 // untold says why what the engine should tell of a container is not known.
 func (f *Facts) untold() error {

@@ -441,7 +441,7 @@ func TestWhatIsNotToldIsRefusedWhereItDecides(t *testing.T) {
 		{"all labels", Facts{Engine: EngineDocker, Labels: map[string]string{"app": "front-1", "ci": ""}}, "line 5", ""},
 		{"one label", Facts{Engine: EngineDocker, Labels: map[string]string{"app": "web"}}, "line 6", ""},
 		{"another value", Facts{Engine: EngineDocker, Labels: map[string]string{"app": "webs", "ci": ""}}, "line 6", ""},
-		{"Podman tells no labels", Facts{Engine: EnginePodman, Image: "nginx"}, "line 5", "Podman does not tell labels"},
+		{"Podman tells no labels", Facts{Engine: EnginePodman, Image: "nginx"}, "line 5", "labels are not told by Podman"},
 		{"nor does containerd, which is no place for them", Facts{Engine: EngineContainerd, Image: "nginx"}, "line 6", ""},
 		{"what has come by no engine", Facts{Engine: EngineOther}, "line 6", ""},
 	} {

@@ -38,8 +38,9 @@ func withoutRandomness(start func() error) error {
 // once in 32,768 times.
 const tries = 16
 
-// Outcomes compiles a text as AsLoaded does, again and again, until a result is one that is, or there were so many tries that
-// the parser would have given two, if it gave more than one. It tells whether is held for one, and gives all that differ.
+// Outcomes compiles a text as AsLoaded does, again and again, until a result is one that is, or two differ, or there were so
+// many tries that the parser would have given two, if it gave more than one. It tells whether is held for one, and gives
+// those that differ.
 func (c *Compiler) Outcomes(ctx context.Context, text []byte, is func(Blob) bool) (found bool, all []Blob, err error) {
 	random := *c
 	random.random = true
@@ -53,6 +54,9 @@ func (c *Compiler) Outcomes(ctx context.Context, text []byte, is func(Blob) bool
 		}
 		if !slices.ContainsFunc(all, func(known Blob) bool { return bytes.Equal(known.Data, b.Data) }) {
 			all = append(all, b)
+		}
+		if len(all) > 1 {
+			break
 		}
 	}
 	return false, all, nil

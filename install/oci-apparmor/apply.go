@@ -82,9 +82,9 @@ func (n *node) apply(ctx context.Context, o applyOptions) error {
 		k.claim(ctx) // while the files still say what was loaded from them
 	}
 	last := lastManifest(o.store)
-	node, notice := asLast(last), ""
+	node, m, notice := asLast(last), store.Manifest{Daemons: last.Daemons, Attached: last.Attached, Daemon: last.Daemon}, ""
 	if here {
-		node, notice = n.generatedFor(last)
+		node, m, notice = n.generatedFor(last)
 	}
 	p, err := readPolicy(o.config, node)
 	if err != nil {
@@ -97,7 +97,7 @@ func (n *node) apply(ctx context.Context, o applyOptions) error {
 	}
 	var c compiler
 	var inputs *profile.Inputs
-	m := store.Manifest{Version: version(), Kernel: n.uname, Config: absolute(o.config), Daemon: node.Daemon}
+	m.Version, m.Kernel, m.Config = version(), n.uname, absolute(o.config)
 	if len(p.Profiles) > 0 { // a policy that keeps everything needs neither a parser nor AppArmor
 		var features []byte
 		if c, features, err = n.newCompiler(ctx, o.features); err != nil {

@@ -45,7 +45,7 @@ func (n *node) check(ctx context.Context, o checkOptions) error {
 	last := lastManifest(n.store)
 	node := asLast(last)
 	if o.features == "" {
-		node, _ = n.generatedFor(last)
+		node, _, _ = n.generatedFor(last)
 	}
 	p, err := readPolicy(o.path, node)
 	if err != nil {

@@ -1,61 +1,88 @@
 package main
 
 import (
-	"slices"
+	"fmt"
 	"strings"
 
-	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/install/senders"
+	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// daemons are the engines' daemons that send signals to containers, as the kernel calls them.
-var daemons = []string{"dockerd", "containerd", "crio"}
+// generatedFor gives what templates depend on of this node, and the same for a manifest. Where no daemon runs, as at boot
+// before the engines start, their labels are what the last apply knew of them. notice says that a label had to be left
+// out.
+func (n *node) generatedFor(last store.Manifest) (to profile.Node, m store.Manifest, notice string) {
+	where := n.senders()
+	m.Daemons, m.Attached, m.Daemon = last.Daemons, last.Attached, last.Daemon
+	var unfit []string
+	if daemons, running := where.Daemons(); running {
+		m.Daemon = ""
+		m.Daemons, unfit = senders.Labels(daemons)
+	}
+	if attached, err := where.Attached(); err == nil {
+		var more []string
+		m.Attached, more = senders.Labels(attached)
+		unfit = append(unfit, more...)
+	}
+	if len(unfit) > 0 {
+		for i := range unfit {
+			unfit[i] = quoted(unfit[i])
+		}
+		notice = fmt.Sprintf("generated profiles do not take signals from engines' programs under %s, which cannot be written "+
+			"into a rule as it is: give that profile another name", strings.Join(unfit, ", "))
+	}
+	return asLast(m), m, notice
+}
 
-// generatedFor gives what templates depend on of this node. Where no daemon runs, as at boot before the engines start, it
-// is what the last apply knew of it. notice tells that a label had to be left out.
-func (n *node) generatedFor(last store.Manifest) (to profile.Node, notice string) {
-	labels, running := n.daemonLabels()
+// sendersFor gives the labels of engines' programs that are on this node, which a profile should know; none where it is for
+// another node, of whose kernel the features are in a file.
+func (n *node) sendersFor(features string) []string {
+	if features != "" {
+		return nil
+	}
+	where := n.senders()
+	all, running := where.Daemons()
+	attached, _ := where.Attached() // none without AppArmor, which whoever needs it will hear of
+	for _, s := range attached {
+		if s.Here {
+			all = append(all, s)
+		}
+	}
+	fit, _ := senders.Labels(all)
 	if !running {
-		return asLast(last), ""
+		fit = append(fit, lastManifest(n.store).Daemons...)
 	}
-	switch {
-	case len(labels) == 0:
-		return profile.Node{}, ""
-	case len(labels) > 1:
-		notice = "the engines' daemons run under several labels (" + strings.Join(labels, ", ") + ")"
-	case profile.CheckPeer(labels[0]) != nil:
-		notice = "the engine's daemon runs under " + quoted(labels[0]) + ", which cannot be written into a rule as it is"
-	default:
-		return profile.Node{Daemon: labels[0]}, ""
-	}
-	return profile.Node{}, notice + ": generated profiles take signals from it as far as it is unconfined"
+	return fit
 }
 
 // asLast gives what templates depend on of another node, which only the last apply for it can have known.
-func asLast(last store.Manifest) profile.Node { return profile.Node{Daemon: last.Daemon} }
+func asLast(last store.Manifest) profile.Node { return profile.Node{Senders: last.Senders()} }
 
-// daemonLabels gives the labels, without unconfined, under which the engines' daemons run, and tells whether one runs. A
-// process counts by its name, which it can choose: so one that is not root does not count, be it a rootless engine's or made
-// to look like one, and neither does one in a container.
-func (n *node) daemonLabels() (labels []string, running bool) {
-	tasks, err := n.kernel.Tasks()
-	if err != nil { // no AppArmor, which whoever needs it will hear of
-		return nil, false
-	}
-	for _, t := range tasks {
-		if !slices.Contains(daemons, n.kernel.Command(t.PID)) || !n.kernel.IsRoot(t.PID) || n.kernel.Nested(t.PID) ||
-			kernel.ContainerID(n.kernel.Cgroup(t.PID)) != "" {
-			continue
-		}
-		running = true
-		label := strings.Join(t.Label.Components, "//&")
-		if label != "unconfined" && !slices.Contains(labels, label) {
-			labels = append(labels, label)
+// senders is where the labels of engines' programs are looked for.
+func (n *node) senders() senders.Node {
+	return senders.Node{Kernel: n.kernel, Service: n.service, Root: n.programs}
+}
+
+// warnOfRefused says which profiles of the policy in force leave what runs under them to programs of this node that cannot
+// end it.
+func (n *node) warnOfRefused(p *policy.Policy) {
+	var names []string
+	sources := make(map[string]string)
+	for _, pr := range p.Profiles {
+		if pr.Mode != profile.Complain {
+			names = append(names, pr.Name)
+			sources[pr.Name] = pr.Source
 		}
 	}
-	slices.Sort(labels)
-	return labels, running
+	refused, err := n.senders().Refused(names)
+	if err != nil {
+		n.warn("whether engines' programs can end what runs under the policy's profiles cannot be told: %v", err)
+	}
+	for _, r := range refused {
+		n.warn("%s", r.Sentence(sources[r.Profile]))
+	}
 }
 
 // lastManifest tells of the generation in force how it came to be. The zero Manifest where there is none.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
@@ -23,7 +24,7 @@ func TestDaemonsLabelIsInGeneratedProfiles(t *testing.T) {
 	container := "/docker/" + strings.Repeat("0a", 32)
 	for name, tc := range map[string]struct {
 		tasks func(m *machine)
-		label string // "" for unconfined alone
+		label string // with commas between them; "" for those that every node has
 		says  string
 	}{
 		"no daemon": {func(m *machine) { m.daemonTask(7, "bash", "other (enforce)", "7", "/") }, "", ""},
@@ -41,10 +42,10 @@ func TestDaemonsLabelIsInGeneratedProfiles(t *testing.T) {
 		"several": {func(m *machine) {
 			m.daemonTask(7, "dockerd", "docker (enforce)", "7", service)
 			m.daemonTask(8, "containerd", "containerd (enforce)", "8", service)
-		}, "", "several labels (containerd, docker)"},
+		}, "containerd,docker", ""},
 		"one whose label would be a rule of its own": {func(m *machine) {
 			m.daemonTask(7, "dockerd", "{a,b} (enforce)", "7", service)
-		}, "", "{a,b}, which cannot be written"},
+		}, "", "{a,b}, which cannot be written into a rule"},
 		"those that root has not started": {func(m *machine) {
 			m.daemonTask(7, "dockerd", "docker (enforce)", "7", service)
 			for i, uids := range []string{"1000\t1000\t1000\t1000", "1000\t0\t0\t0", "0\t1000\t0\t1000", "0"} {
@@ -62,18 +63,124 @@ func TestDaemonsLabelIsInGeneratedProfiles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
 			tc.tasks(m)
-			node, notice := m.generatedFor(lastManifest("store"))
-			if node.Daemon != tc.label || !strings.Contains(notice, tc.says) || (notice == "") != (tc.says == "") {
+			node, _, notice := m.generatedFor(lastManifest("store"))
+			if got := strings.Join(node.Senders, ","); got != tc.label || !strings.Contains(notice, tc.says) || (notice == "") != (tc.says == "") {
 				t.Errorf("%+v and %q", node, notice)
 			}
-			_, text := m.run("profile", "show", "docker-default", "--text")
-			if rule := "  signal (receive) peer=\"" + tc.label + "\",\n"; tc.label != "" && !strings.Contains(text, rule) {
-				t.Errorf("no rule %q in\n%s", rule, text)
-			}
-			if n := strings.Count(text, "signal (receive) peer="); n != 4 {
-				t.Errorf("%d rules for who may signal the container, want those for unconfined, runc, crun and the daemon", n)
-			}
+			m.wantSenders(strings.FieldsFunc(tc.label, func(c rune) bool { return c == ',' })...)
 		})
+	}
+}
+
+// wantSenders checks from whom a profile that is generated takes signals, besides what every node has.
+func (m *machine) wantSenders(labels ...string) {
+	m.t.Helper()
+	_, text := m.run("profile", "show", "docker-default", "--text")
+	for _, label := range append(profile.Stoppers(), labels...) {
+		if rule := "  signal (receive) peer=\"" + label + "\",\n"; !strings.Contains(text, rule) {
+			m.t.Errorf("no rule %q in\n%s", rule, text)
+		}
+	}
+	if n := strings.Count(text, "signal (receive) peer="); n != len(profile.Stoppers())+len(labels) {
+		m.t.Errorf("%d rules for who may signal the container, want those for %q and %q:\n%s", n, profile.Stoppers(), labels, text)
+	}
+}
+
+// attach puts a profile that takes hold of the program of its name into the made-up kernel, which keeps no loads.
+func (m *machine) attach(name string) {
+	m.load(name, [32]byte{})
+	m.write("securityfs/policy/profiles/"+name+".7/attach", "<unknown>\n")
+	m.write("securityfs/profiles", "lsb_release (enforce)\n"+name+" (unconfined)\n")
+}
+
+// Generated profiles take signals from the labels that AppArmor gives to programs of engines and runtimes, whether these
+// run or not, and are on the node or not: by what is loaded, and by what AppArmor's service has still to load.
+func TestAttachedLabelsAreInGeneratedProfiles(t *testing.T) {
+	m := newMachine(t)
+	m.write("etc/policy.yaml", "version: 1\nprofiles:\n  base: {template: docker-default}\npolicies:\n  base: {profile: base}\n"+
+		"assign:\n  - policy: base\n")
+	m.attach("podman")
+	m.attach("firefox")
+	m.wantSenders("podman")
+
+	m.write("apparmor.d/buildah", "abi <abi/4.0>,\ninclude <tunables/global>\nprofile buildah /usr/bin/buildah flags=(unconfined) {\n  userns,\n}\n")
+	m.write("apparmor.d/podman", "profile podman /opt/podman { }\n") // the kernel knows better
+	m.write("apparmor.d/disable/ctr", "")
+	m.write("apparmor.d/ctr", "profile ctr /usr/bin/ctr { }\n")
+	m.wantSenders("buildah", "podman")
+	m.daemonTask(7, "dockerd", "docker (enforce)", "7", "/system.slice/docker.service")
+	m.wantSenders("buildah", "docker", "podman")
+
+	// Another apply without the daemon and with other profiles keeps the daemon's label, and no other that is gone.
+	if code, _ := m.run("policy", "apply", "--quiet"); code != 0 {
+		t.Fatal(m.errOut.String())
+	}
+	for _, gone := range []string{"proc/7", "apparmor.d/buildah"} {
+		if err := os.RemoveAll(gone); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code, _ := m.run("policy", "apply", "--quiet"); code != 0 {
+		t.Fatal(m.errOut.String())
+	}
+	if got := lastManifest("store"); strings.Join(got.Senders(), ",") != "docker,podman" {
+		t.Errorf("it is generated for %q", got.Senders())
+	}
+
+	// One whose name means something in a rule.
+	m.load("odd", [32]byte{})
+	m.write("securityfs/policy/profiles/odd.7/name", "/usr/bin/{podman,ctr}\n")
+	m.write("securityfs/policy/profiles/odd.7/attach", "/usr/bin/{podman,ctr}\n")
+	if code, out := m.run("policy", "apply"); code != 0 || strings.Contains(out, "cannot be written") {
+		t.Errorf("a name that is a pattern, of a kernel that keeps no loads: exit code %d, %s", code, out)
+	}
+}
+
+// A sender that came after the apply is reported by policy load.
+func TestPolicyLoadReportsWhoseSignalsAreRefused(t *testing.T) {
+	m, k := newBoots(t)
+	m.write("etc/policy.yaml", "version: 1\nprofiles:\n  base: {template: docker-default}\n  web: {file: profiles/web}\n"+
+		"  work: {file: profiles/work}\npolicies:\n  base: {profile: base}\n  web: {profile: web}\n"+
+		"  watch: {profile: work, mode: complain}\nassign:\n  - policy: base\n    request: [web, watch]\n")
+	if code, _ := m.run("policy", "apply", "--quiet"); code != 0 {
+		t.Fatal(m.errOut.String())
+	}
+	asked := map[string]bool{}
+	m.kernel.QueryAccess = func(query string) (string, error) {
+		asked[query] = true
+		if strings.HasSuffix(query, "podman") {
+			return "allow 0x00000002\ndeny 0x00000000\n", nil
+		}
+		return "allow 0x00008006\ndeny 0x00000000\n", nil
+	}
+	load := func() string {
+		if code, _ := m.run("policy", "load", "--quiet"); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+		return m.errOut.String()
+	}
+	k.Load(t, kerneltest.Attached("", "podman", "/usr/bin/podman"))
+	k.Load(t, kerneltest.Attached("", "crun", "/usr/bin/crun"))
+	if said := load(); strings.Contains(said, "signals") {
+		t.Errorf("with no such program on the node it says %s", said)
+	}
+	m.write("programs/usr/bin/podman", "")
+	m.write("programs/usr/bin/crun", "")
+	said := load()
+	for _, want := range []string{
+		`profile base refuses signals from programs under the label "podman", which AppArmor gives to /usr/bin/podman here`,
+		"stop what runs under the profile: run oci-apparmor policy apply and policy load\n",
+		`add signal (receive) peer="podman", to profiles/web, and run`,
+	} {
+		if !strings.Contains(said, want) {
+			t.Errorf("policy load says\n%swant %s", said, want)
+		}
+	}
+	if strings.Contains(said, "crun") || strings.Contains(said, "work") {
+		t.Errorf("policy load says of what is allowed\n%s", said)
+	}
+	if !asked["label\x00web\x00\x0a\x0fpodman"] || !asked["label\x00web\x00\x0a\x09unconfined"] {
+		t.Errorf("the kernel was asked %v", asked)
 	}
 }
 
@@ -111,11 +218,11 @@ func TestDaemonsLabelIsKept(t *testing.T) {
 	}
 	m.daemonTask(7, "dockerd", "other (enforce)", "7", "/")
 	m.daemonTask(8, "crio", "crio (enforce)", "8", "/")
-	if code, out := m.run("policy", "apply"); code != 0 || !strings.Contains(out, "several labels (crio, other)") {
-		t.Errorf("exit code %d, %s%s", code, out, m.errOut.String())
+	if code, _ := m.run("policy", "apply", "--quiet"); code != 0 {
+		t.Error(m.errOut.String())
 	}
-	if _, out := m.run("policy", "show"); strings.Contains(out, "daemon") {
-		t.Errorf("the label is still known: %s", out)
+	if _, out := m.run("policy", "show"); !strings.Contains(out, "to take signals from crio, other, too") {
+		t.Errorf("policy show says %s", out)
 	}
 }
 
@@ -130,7 +237,7 @@ func TestDaemonsLabelIsNotOfAnotherNode(t *testing.T) {
 		if code, _ := m.run(append([]string{"policy", "apply", "--quiet"}, args...)...); code != 0 {
 			t.Fatal(m.errOut.String())
 		}
-		return lastManifest(dir).Daemon
+		return strings.Join(lastManifest(dir).Daemons, ",")
 	}
 	if got := labelIn("store"); got != "docker" {
 		t.Errorf("this node's is %q", got)

@@ -286,7 +286,7 @@ func (n *node) index(q question) (policy.Index, uint64, error) {
 		}
 		return g.Index, g.Number, nil
 	}
-	node, _ := n.generatedFor(lastManifest(q.store))
+	node, _, _ := n.generatedFor(lastManifest(q.store))
 	p, err := readPolicy(q.file, node)
 	if err != nil {
 		return policy.Index{}, 0, err

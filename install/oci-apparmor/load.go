@@ -94,6 +94,7 @@ func (n *node) loadPolicy(ctx context.Context, o loadPolicyOptions) error {
 		}
 	}
 	n.warnBehind(replaced...)
+	n.warnOfRefused(p)
 	if len(errs) > 0 {
 		errs = append(errs, fmt.Errorf("%d of the %d profiles of the policy in force (generation %d) are not loaded as it says",
 			len(errs), len(p.Profiles), g.Number))

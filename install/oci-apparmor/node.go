@@ -33,12 +33,13 @@ type node struct {
 	live           bool // stderr is a terminal, on which a line can be written over
 	root           bool // this process may do what a container's start does
 
-	config  string      // default of --config
-	store   string      // default of --store
-	service service.Dir // where AppArmor's service looks for profiles
-	parser  string      // the configuration of apparmor_parser
-	kernel  *kernel.Kernel
-	uname   string // the running kernel's release, as uname -r prints it
+	config   string      // default of --config
+	store    string      // default of --store
+	service  service.Dir // where AppArmor's service looks for profiles
+	parser   string      // the configuration of apparmor_parser
+	kernel   *kernel.Kernel
+	programs string // below which engines' programs are; empty for /
+	uname    string // the running kernel's release, as uname -r prints it
 
 	compiler func(features []byte) (compiler, error)
 	label    func(pid int) (kernel.Label, error)

@@ -42,14 +42,15 @@ func newMachine(t *testing.T) *machine {
 	t.Cleanup(func() { runtime.GOMAXPROCS(old) })
 	m := &machine{t: t, parser: "4.1.0"}
 	m.node = &node{
-		stdout:  &m.out,
-		stderr:  &m.errOut,
-		config:  "etc",
-		store:   "store",
-		service: "apparmor.d",
-		kernel:  &kernel.Kernel{FS: "securityfs", Module: "parameters", State: "run", BootID: "boot_id", Proc: "proc"},
-		uname:   "6.12.1",
-		root:    true,
+		stdout:   &m.out,
+		stderr:   &m.errOut,
+		config:   "etc",
+		store:    "store",
+		service:  "apparmor.d",
+		kernel:   &kernel.Kernel{FS: "securityfs", Module: "parameters", State: "run", BootID: "boot_id", Proc: "proc"},
+		programs: "programs",
+		uname:    "6.12.1",
+		root:     true,
 		compiler: func(features []byte) (compiler, error) {
 			return fakeCompiler{m}, nil
 		},

@@ -77,6 +77,7 @@ func (n *node) profileCheck(ctx context.Context, o profileCheckOptions, paths []
 		return unable
 	}
 	files := n.readTexts(ctx, c, paths)
+	senders := n.sendersFor(o.features)
 	warned := false
 	out := &printer{w: n.stdout}
 	var all []checkedJSON
@@ -92,7 +93,7 @@ func (n *node) profileCheck(ctx context.Context, o profileCheckOptions, paths []
 			all = append(all, j)
 			continue
 		}
-		warnings, partial := f.lint(ctx, c)
+		warnings, partial := f.lint(ctx, c, senders)
 		warned = warned || len(warnings) > 0
 		for _, p := range f.blob.Profiles {
 			j.Profiles = append(j.Profiles, definedJSON{p.Name, p.Mode.String()})
@@ -129,10 +130,10 @@ func (n *node) profileCheck(ctx context.Context, o profileCheckOptions, paths []
 	return nil
 }
 
-// lint returns the warnings about a text that compiles, or about any text where there is no compiler.
-func (f *textFile) lint(ctx context.Context, c compiler) (warnings []lint.Warning, partial bool) {
+// lint returns the warnings about a text that compiles, or about any text where there is no compiler. senders are as in lint.Text.
+func (f *textFile) lint(ctx context.Context, c compiler, senders []string) (warnings []lint.Warning, partial bool) {
 	if c == nil {
-		return lint.Text(string(f.text), nil, nil)
+		return lint.Text(string(f.text), nil, nil, senders...)
 	}
 	included, err := c.Preprocess(ctx, f.text)
 	if err != nil {
@@ -142,7 +143,7 @@ func (f *textFile) lint(ctx context.Context, c compiler) (warnings []lint.Warnin
 	if err != nil {
 		compiled = nil // the kernel would not take it either, which is another fault's affair
 	}
-	warnings, partial = lint.Text(string(f.text), included, compiled)
+	warnings, partial = lint.Text(string(f.text), included, compiled, senders...)
 	warnings = append(warnings, judge(ctx, c, f.text, f.blob, included)...)
 	slices.SortStableFunc(warnings, func(a, b lint.Warning) int {
 		if by := strings.Compare(a.File, b.File); by != 0 {

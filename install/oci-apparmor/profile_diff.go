@@ -108,7 +108,7 @@ func (n *node) side(ctx context.Context, arg string) (side, error) {
 		}
 		return side{is: arg, text: t.text, compiled: t.compiled}, err
 	case named && kind == "node":
-		node, _ := n.generatedFor(lastManifest(n.store))
+		node, _, _ := n.generatedFor(lastManifest(n.store))
 		text, err := profile.Template(name, name, node)
 		if err != nil {
 			return side{}, &failure{usage, err}

@@ -82,13 +82,14 @@ func (n *node) loadFiles(ctx context.Context, o loadOptions, paths []string) err
 	}
 	out := &printer{w: n.stdout}
 	if !o.quiet {
+		senders := n.sendersFor("")
 		for i := range files {
 			f := &files[i]
 			from := ""
 			if f.target != "" {
 				from = " (a link to " + f.target + ")"
 			}
-			warnings, _ := f.lint(ctx, c)
+			warnings, _ := f.lint(ctx, c, senders)
 			for _, w := range warnings {
 				if w.Check == "not-enforced" || w.Check == "parser" { // it holds less than it says
 					fmt.Fprintln(n.stderr, warningLine(f.path, w))

@@ -212,7 +212,7 @@ func (n *node) textOf(ctx context.Context, name string) (knownText, error) {
 		return t, err
 	}
 	if slices.Contains(profile.Templates(), name) {
-		node, notice := n.generatedFor(lastManifest(n.store))
+		node, _, notice := n.generatedFor(lastManifest(n.store))
 		text, err := profile.Template(name, name, node)
 		return knownText{text: text, source: "the template " + name + ", as generated for this node", notice: notice}, err
 	}
@@ -243,7 +243,7 @@ func (n *node) policyText(name string) (knownText, error) {
 	}
 	var text []byte
 	if template, ok := strings.CutPrefix(p.Source, "template "); ok {
-		text, err = profile.Template(template, name, profile.Node{Daemon: m.Daemon})
+		text, err = profile.Template(template, name, asLast(m))
 	} else {
 		file := p.Source
 		if !filepath.IsAbs(file) {

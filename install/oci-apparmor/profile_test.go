@@ -45,7 +45,7 @@ func (c fakeCompiler) CompileText(_ context.Context, source string, text []byte)
 	}
 	var names []string
 	for _, m := range named.FindAllSubmatch(text, -1) {
-		name := string(m[1])
+		name := strings.Trim(string(m[1]), `"`)
 		if m[0][0] == ' ' {
 			name = names[0] + "//" + name
 		}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
@@ -48,8 +50,8 @@ func (n *node) show(dir string, asJSON bool) error {
 		if m.Parser != "" {
 			out.line("  compiled  by apparmor_parser %s for %s", m.Parser, forKernel(m))
 		}
-		if m.Daemon != "" {
-			out.line("  generated for an engine's daemon under %s", safe(m.Daemon))
+		if senders := m.Senders(); len(senders) > 0 {
+			out.line("  generated to take signals from %s, too", safe(strings.Join(senders, ", ")))
 		}
 		if m.Config != "" {
 			out.line("  from      %s", m.Config)

@@ -14,9 +14,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -275,11 +277,36 @@ func (d Dir) skipped(name string) bool {
 // Others gives the files that are not ours by the names of the profiles that they define, children aside. Two files with the
 // same profile take turns in the kernel. ours tells of a profile that Files gave a file of.
 func (d Dir) Others(ours func(name string) bool) (map[string]string, error) {
-	entries, err := os.ReadDir(string(d))
+	others := map[string]string{}
+	err := d.each(ours, func(path string, text []byte) {
+		for _, name := range lint.Profiles(string(text)) {
+			others[name] = path
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
-	others := map[string]string{}
+	return others, nil
+}
+
+// Attachments gives the profiles that take hold of programs by their path, which ours do not, and what tells of which.
+// Only files count that contain one of words.
+func (d Dir) Attachments(words []string) (map[string]func(path string) bool, error) {
+	all := map[string]func(string) bool{}
+	err := d.each(func(string) bool { return false }, func(_ string, text []byte) {
+		if slices.ContainsFunc(words, func(w string) bool { return bytes.Contains(text, []byte(w)) }) {
+			maps.Copy(all, lint.Attachments(string(text)))
+		}
+	})
+	return all, err
+}
+
+// each calls f with the files that the parser reads as profiles, but for those of profiles that ours tells of.
+func (d Dir) each(ours func(name string) bool, f func(path string, text []byte)) error {
+	entries, err := os.ReadDir(string(d))
+	if err != nil {
+		return err
+	}
 	for _, e := range entries {
 		if name, ok := strings.CutSuffix(e.Name(), suffix); ok && ours(name) {
 			continue
@@ -291,11 +318,9 @@ func (d Dir) Others(ours func(name string) bool) (map[string]string, error) {
 		}
 		data, err := os.ReadFile(path)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		for _, name := range lint.Profiles(string(data)) {
-			others[name] = path
-		}
+		f(path, data)
 	}
-	return others, nil
+	return nil
 }

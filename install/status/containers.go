@@ -109,6 +109,7 @@ func (n *Node) containers(tasks []kernel.Task, exes *programs) (all []Container,
 	if problem != "" {
 		problems = append(problems, problem)
 	}
+	problems = append(problems, n.refused(gen)...)
 	j := judge{host: n.Host, kernel: n.Host.Kernel, gen: gen, checked: make(map[string]checked), gone: make(map[kernel.Loaded]bool)}
 	for i := range all {
 		j.judge(&all[i], exes)

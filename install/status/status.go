@@ -27,6 +27,8 @@ type Node struct {
 	Run     string // where runtimes keep their state: /run
 	Docker  string // Docker's directory, for names: /var/lib/docker
 	Storage string // that of Podman and CRI-O, for names: /var/lib/containers/storage
+
+	Programs string // below which engines' programs are; empty for /
 }
 
 // NewNode gives the node that we run on.

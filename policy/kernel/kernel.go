@@ -30,6 +30,9 @@ type Kernel struct {
 	// WriteRemove stands in for the write to FS/.remove.
 	WriteRemove func(name string) error
 
+	// QueryAccess stands in for a query of FS/.access: what is written, and what is read then.
+	QueryAccess func(query string) (answer string, err error)
+
 	lockWait time.Duration                     // how long to wait for another process that loads; 0 is lockWait
 	rights   func() (admin bool, initial bool) // what detection asks of this process; nil asks the kernel
 }

@@ -21,8 +21,8 @@ func TestTemplateRefuses(t *testing.T) {
 		{"an unknown template", "docker-defautl", "x", Node{}, "docker-default"},
 		{"a hostile name", "docker-default", "x\" {}\nprofile y", Node{}, `holds "\""`},
 		{"a beginning of unconfined", "docker-default", "u", Node{}, "no confinement"},
-		{"a daemon label with a quote", "docker-default", "x", Node{Daemon: `x",` + "\n  ptrace,"}, "daemon"},
-		{"a daemon label that matches others", "docker-default", "x", Node{Daemon: "**"}, `holds "*"`},
+		{"a daemon label with a quote", "docker-default", "x", Node{Senders: []string{"podman", `x",` + "\n  ptrace,"}}, "label of an engine's program"},
+		{"a daemon label that matches others", "docker-default", "x", Node{Senders: []string{"**"}}, `holds "*"`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -38,7 +38,7 @@ func TestEveryTemplateCompiles(t *testing.T) {
 		for name, node := range map[string]Node{
 			"as distributions set it up": {},
 			"bare":                       {Base: t.TempDir()},
-			"with a confined daemon":     {Base: t.TempDir(), Daemon: ":ns:/usr/bin/dockerd//&snap.docker.dockerd"},
+			"with confined engines":      {Base: t.TempDir(), Senders: []string{":ns:/usr/bin/dockerd//&snap.docker.dockerd", "podman", "runc"}},
 		} {
 			t.Run(template+" on a node "+name, func(t *testing.T) {
 				text, err := Template(template, "web_1.0+x", node)
@@ -67,8 +67,8 @@ func TestDockerDefaultUsesWhatTheNodeHas(t *testing.T) {
 	bare, err := Template("docker-default", "web", Node{Base: t.TempDir()})
 	wantError(t, err)
 	full, err := Template("docker-default", "web", Node{
-		Base:   tree(t, map[string]string{"abi/3.0": "x", "tunables/global": "x", "abstractions/base": "x"}),
-		Daemon: "dockerd",
+		Base:    tree(t, map[string]string{"abi/3.0": "x", "tunables/global": "x", "abstractions/base": "x"}),
+		Senders: []string{"podman", "dockerd"},
 	})
 	wantError(t, err)
 	tests := []struct {
@@ -79,7 +79,9 @@ func TestDockerDefaultUsesWhatTheNodeHas(t *testing.T) {
 		{"include <tunables/global>", false, true},
 		{"include <abstractions/base>", false, true},
 		{"@{PROC}=/proc/", true, false},
+		{"signal (receive) peer=unconfined,", true, true},
 		{"signal (receive) peer=dockerd,", false, true},
+		{"signal (receive) peer=podman,", false, true},
 	}
 	for _, test := range tests {
 		if got := slices.Contains(rules(string(bare)), test.rule); got != test.bare {
@@ -196,7 +198,7 @@ func TestDockerDefaultIsMobys(t *testing.T) {
 	}
 	const name = "docker-default"
 	theirs := asOfToday(t, mobyText(t, name))
-	text, err := Template("docker-default", name, Node{Daemon: mobyDaemon(t, theirs)})
+	text, err := Template("docker-default", name, Node{Senders: []string{mobyDaemon(t, theirs)}})
 	wantError(t, err)
 
 	// Our text without what it has on top; each of these lines must be there.
@@ -218,6 +220,7 @@ func TestDockerDefaultIsMobys(t *testing.T) {
 		got, want := rules(rest), rules(theirs)
 		slices.Sort(got)
 		slices.Sort(want)
+		want = slices.Compact(want) // a daemon that is unconfined is there twice
 		for _, r := range got {
 			if !slices.Contains(want, r) {
 				t.Errorf("ours alone has %q", r)
@@ -251,4 +254,22 @@ func TestDockerDefaultIsMobys(t *testing.T) {
 			t.Error("the rules on top change nothing")
 		}
 	})
+}
+
+// The labels of senders make the same text in any order and number, and none where the template has them anyway.
+func TestSendersAreASet(t *testing.T) {
+	text := func(senders ...string) string {
+		text, err := Template("docker-default", "web", Node{Base: t.TempDir(), Senders: senders})
+		wantError(t, err)
+		return string(text)
+	}
+	if text("podman", "buildah", "podman", "crun") != text("unconfined", "buildah", "podman") {
+		t.Error("another order gives another text")
+	}
+	if text("runc", "unconfined") != text() {
+		t.Error("what every node has gives another text")
+	}
+	if n := strings.Count(text("podman"), "signal (receive) peer="); n != len(Stoppers())+1 {
+		t.Errorf("%d rules for who may signal", n)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,10 +23,23 @@ type Manifest struct {
 	Kernel   string `json:"kernel,omitempty"`   // release as uname -r prints it; empty when compiled for another machine
 	Features string `json:"features,omitempty"` // hash of the text of the kernel's features
 
-	Daemon string `json:"daemon,omitempty"` // label of the engine's daemon that generated profiles name; empty for unconfined
+	// Labels that generated profiles take signals from: those of the engines' daemons, and those that AppArmor gives to
+	// engines' and runtimes' programs. Daemon is what earlier versions wrote for the first of the two.
+	Daemons  []string `json:"daemons,omitempty"`
+	Attached []string `json:"attached,omitempty"`
+	Daemon   string   `json:"daemon,omitempty"`
 
 	Config   string           `json:"config,omitempty"` // the directory of the policy file
 	Profiles []ManifestSource `json:"profiles"`
+}
+
+// Senders gives the labels of both kinds.
+func (m Manifest) Senders() []string {
+	all := slices.Concat(m.Daemons, m.Attached)
+	if m.Daemon != "" {
+		all = append(all, m.Daemon)
+	}
+	return all
 }
 
 // ManifestSource is where a profile's text came from.

@@ -3,6 +3,7 @@
 package kerneltest
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -209,8 +210,12 @@ func (m Machine) put(p rawblob.Profile, raw string) error {
 			return err
 		}
 		path = filepath.Join(parent, "profiles", mangle(last)+"."+strconv.Itoa(n))
+		attach := last
+		if head, _, _ := bytes.Cut(p.Body, []byte("flags\x00")); bytes.Contains(head, []byte("aadfa\x00")) {
+			attach = "<unknown>"
+		}
 		err = errors.Join(os.MkdirAll(path, 0o755), os.WriteFile(path+"/name", []byte(last+"\n"), 0o644),
-			os.WriteFile(path+"/mode", []byte("enforce\n"), 0o644), os.WriteFile(path+"/attach", []byte(last+"\n"), 0o644),
+			os.WriteFile(path+"/mode", []byte("enforce\n"), 0o644), os.WriteFile(path+"/attach", []byte(attach+"\n"), 0o644),
 			os.WriteFile(m.index(p.Name), []byte(path), 0o644), m.append("fs/profiles", p.Name+" (enforce)\n"))
 		if err != nil {
 			return err
@@ -288,7 +293,7 @@ func Blob(content string, names ...string) []byte {
 	return b
 }
 
-// Attached gives a compiled profile of the kind that is not ours: attached to programs by path.
+// Attached gives a compiled profile of the kind that is not ours: attached to the program of a path.
 func Attached(content, name, path string) []byte { return appendProfile(nil, name, path, content) }
 
 func appendProfile(b []byte, name, attach, content string) []byte {
@@ -306,8 +311,10 @@ func appendProfile(b []byte, name, attach, content string) []byte {
 	b = append(b, open)
 	str(text, name)
 	if attach != "" {
-		str(named, "attach")
-		str(text, attach)
+		str(named, "aadfa")
+		table := automaton(attach)
+		b = binary.LittleEndian.AppendUint32(append(b, 6), uint32(len(table)))
+		b = append(b, table...)
 	}
 	str(named, "flags")
 	b = append(b, open)
@@ -359,5 +366,36 @@ func allowing() []byte {
 	table(4, 2, states, 2, 2)     // default
 	table(8, 2, rows)             // next
 	table(3, 2, rows)             // check: no transition but the defaults
+	return b
+}
+
+// automaton gives the table of states that accepts one path, laid out as apparmor_parser does and the kernel reads it
+// (struct table_header, security/apparmor/include/match.h), if not as densely: state i+1 is that after i characters.
+func automaton(path string) []byte {
+	states := len(path) + 2
+	accept, base, def := make([]uint32, states), make([]uint32, states), make([]uint32, states)
+	next, check := make([]uint32, 256*states), make([]uint32, 256*states)
+	accept[states-1] = 1
+	for i := range states {
+		base[i] = uint32(256 * i)
+		if i > 0 && i <= len(path) {
+			at := 256*i + int(path[i-1])
+			next[at], check[at] = uint32(i+1), uint32(i)
+		}
+	}
+	big := binary.BigEndian
+	b := big.AppendUint32(nil, 0x1B5E783D)
+	b = append(big.AppendUint32(b, 24), make([]byte, 16)...)
+	for _, t := range []struct {
+		id     uint16
+		values []uint32
+	}{{1, accept}, {2, base}, {4, def}, {8, next}, {3, check}} {
+		b = big.AppendUint16(big.AppendUint16(b, t.id), 4)
+		b = big.AppendUint32(big.AppendUint32(b, 0), uint32(len(t.values)))
+		for _, v := range t.values {
+			b = big.AppendUint32(b, v)
+		}
+		b = append(b, make([]byte, -len(b)&7)...)
+	}
 	return b
 }

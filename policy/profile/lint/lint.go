@@ -43,7 +43,8 @@ var Checks = map[string]string{
 // Text returns what there is to say about a text, in the order of its lines. included is the same text with the files in it
 // that it includes, as profile.Compiler.Preprocess returns it; without it checks that need these files are left out, which
 // partial reports. compiled is what the text was compiled to; without it only what the text shows by itself is judged.
-func Text(text string, included []byte, compiled []*meaning.Profile) (warnings []Warning, partial bool) {
+// senders are labels under which programs of the node send signals to containers.
+func Text(text string, included []byte, compiled []*meaning.Profile, senders ...string) (warnings []Warning, partial bool) {
 	own := read(text, nil)
 	all := own
 	if included != nil {
@@ -53,7 +54,7 @@ func Text(text string, included []byte, compiled []*meaning.Profile) (warnings [
 	if included == nil && own.includes || included != nil && own.statements() != all.statements() {
 		all, partial = own, true
 	}
-	l := &linter{source: all}
+	l := &linter{source: all, senders: senders}
 	l.abi()
 	for _, b := range all.blocks {
 		if b.own {
@@ -86,7 +87,8 @@ func (s *source) statements() int {
 
 type linter struct {
 	*source
-	found []Warning
+	senders []string
+	found   []Warning
 
 	in       *block
 	compiled *meaning.Profile // nil where the block's is not known

@@ -52,9 +52,12 @@ func (l *linter) peers() {
 		l.warn("peers", l.in.line, "the container's processes cannot %s each other %s: add %s peer=%s,", what, when, c.fix, peer)
 	}
 	var want []string
-	for _, peer := range []string{"unconfined", "runc", "crun"} {
+	for i, peer := range append([]string{"unconfined", "runc", "crun"}, l.senders...) {
 		for _, signal := range []meaning.Signal{meaning.SIGTERM, meaning.SIGKILL} {
 			if !l.compiled.Allowed(l.compiled.Signal(meaning.MayRead, signal, peer), meaning.MayRead) {
+				if i >= 3 {
+					peer = `"` + peer + `"`
+				}
 				want = append(want, "signal (receive) peer="+peer+",")
 				break
 			}
@@ -62,7 +65,7 @@ func (l *linter) peers() {
 	}
 	if len(want) > 0 {
 		l.warn("peers", l.in.line, "the container cannot be stopped by a runtime under one of the labels that it may have "+
-			"(runc and crun have profiles since AppArmor 4.0): add %s", strings.Join(want, " "))
+			"(runc and crun have profiles since AppArmor 4.0, and on some nodes engines have): add %s", strings.Join(want, " "))
 	}
 }
 

@@ -1,0 +1,105 @@
+package kernel
+
+import (
+	"errors"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+)
+
+// Attached is a loaded profile that takes hold of programs by their path: what executes one unconfined gets its label.
+type Attached struct {
+	Name     string
+	Programs []string // of those that were asked about, in that order
+}
+
+// Attached gives the profiles of this namespace that take hold of a program at one of the paths, in no order. A path may
+// have no file.
+//
+// The kernel does not print the patterns of all parsers (the file attach says <unknown>), so they are read from the bytes
+// that it keeps of each load. Where it keeps none (export_binary is N), a profile counts whose name is a path, or the name
+// of a program itself.
+func (k *Kernel) Attached(paths []string) ([]Attached, error) {
+	var all []Attached
+	loads := map[string][]meaning.Attachment{} // by the directory that keeps the bytes
+	err := list(k.profiles(), func(dir string) (more bool, err error) {
+		path := k.profiles() + "/" + dir
+		name, err := attaching(path)
+		if name == "" || err != nil {
+			return err == nil, err
+		}
+		matches := byName(name)
+		if revision, err := rawRevision(path); err == nil {
+			attachments, ok := loads[revision]
+			if !ok {
+				attachments = k.attachments(revision)
+				loads[revision] = attachments
+			}
+			for i := range attachments {
+				if attachments[i].Profile == name {
+					matches = attachments[i].Matches
+				}
+			}
+		}
+		var programs []string
+		for _, p := range paths {
+			if matches(p) {
+				programs = append(programs, p)
+			}
+		}
+		if programs != nil {
+			all = append(all, Attached{name, programs})
+		}
+		return true, nil
+	})
+	if err != nil {
+		return nil, k.explain(err)
+	}
+	return all, nil
+}
+
+// attaching gives the name of the profile in a directory where it takes hold of programs, else "". The kernel shows the
+// profile's own name for the pattern of one that does not (seq_profile_attach_show, security/apparmor/apparmorfs.c).
+func attaching(path string) (name string, err error) {
+	name, err = readWord(path + "/name")
+	attach, err2 := readWord(path + "/attach")
+	switch err := errors.Join(err, err2); {
+	case errors.Is(err, unix.ENOENT): // removed meanwhile
+		return "", nil
+	case err != nil:
+		return "", &os.PathError{Op: "read", Path: path + "/name and attach", Err: err}
+	case attach == name && !strings.HasPrefix(name, "/"):
+		return "", nil
+	}
+	return name, nil
+}
+
+// byName is for a profile of which nothing but the name is known.
+func byName(name string) func(path string) bool {
+	if strings.HasPrefix(name, "/") {
+		return func(path string) bool { return path == name }
+	}
+	return func(path string) bool { return strings.HasSuffix(path, "/"+name) }
+}
+
+// attachments reads what a load consisted of; nil where that cannot be told.
+func (k *Kernel) attachments(revision string) []meaning.Attachment {
+	f, err := os.Open(k.FS + "/policy/raw_data/" + revision + "/raw_data")
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	blob, err := io.ReadAll(io.LimitReader(f, maxRawData+1))
+	if err != nil || len(blob) > maxRawData {
+		return nil
+	}
+	found, err := meaning.Attachments(blob)
+	if err != nil {
+		return nil
+	}
+	return found
+}

@@ -102,6 +102,8 @@ func (n *Node) containers(tasks []kernel.Task, exes *programs) (all []Container,
 	all, errs := n.find(records)
 	problems = append(problems, errs...)
 	all = place(n.Host.Kernel, n.proc(), all, tasks)
+	// Such a directory without a state and without a process is of something else, or of a container that is gone meanwhile.
+	all = slices.DeleteFunc(all, func(c Container) bool { return c.State == "" })
 	each(len(all), func(i int) { n.name(&all[i]) })
 	n.nameByStorage(all)
 
@@ -182,8 +184,7 @@ func (n *Node) find(records []*hook.Record) (all []Container, problems []string)
 		}
 	})
 	slices.Sort(problems)
-	// Such a directory without a state is of something else, or of a container that is gone meanwhile.
-	return slices.DeleteFunc(all, func(c Container) bool { return c.State == "" && c.PID == 0 }), problems
+	return all, problems
 }
 
 // place gives each container its processes, and adds the containers of which only processes are found.
@@ -200,7 +201,7 @@ func place(k *kernel.Kernel, proc string, all []Container, tasks []kernel.Task) 
 	for i := range all {
 		c := &all[i]
 		switch {
-		case c.State != "":
+		case c.State != "" || c.PID == 0:
 		case !alive[c.PID]:
 			c.State, c.PID = Stopped, 0
 		default:
@@ -215,7 +216,11 @@ func place(k *kernel.Kernel, proc string, all []Container, tasks []kernel.Task) 
 	}
 	groups := readGroups(k, all, byInit, tasks)
 	byGroup := make(map[string]int)
+	creating := make(map[string]int) // containers of which their runtimes have written no process down yet, by id
 	for i := range all {
+		if all[i].PID == 0 && all[i].State != Stopped {
+			creating[all[i].ID] = i
+		}
 		if group := own(groups[all[i].PID], all[i].ID); group != "" {
 			byGroup[group] = i
 		}
@@ -234,8 +239,15 @@ func place(k *kernel.Kernel, proc string, all []Container, tasks []kernel.Task) 
 			if id == "" {
 				continue
 			}
-			i = len(all)
-			all = append(all, Container{ID: id, PID: t.PID, State: Running})
+			if i, ok = creating[id]; ok {
+				all[i].PID = t.PID
+				if all[i].State == "" {
+					all[i].State = unwritten(&all[i])
+				}
+			} else {
+				i = len(all)
+				all = append(all, Container{ID: id, PID: t.PID, State: Running})
+			}
 			byGroup[own(groups[t.PID], id)] = i
 		}
 		all[i].Processes = append(all[i].Processes, Member{PID: t.PID, Label: t.Label})
@@ -249,6 +261,17 @@ func place(k *kernel.Kernel, proc string, all []Container, tasks []kernel.Task) 
 		c.Engine = cmp.Or(c.Engine, engineOf(c.Root, groups[c.PID]))
 	}
 	return all
+}
+
+// unwritten tells of a container with processes, and with a directory in which no process is named, what its runtime is at:
+// it makes it, unless it has written down a state of a form that is not known.
+func unwritten(c *Container) State {
+	for _, file := range []string{"/state.json", "/status"} {
+		if _, err := os.Lstat(c.Root + "/" + c.ID + file); err == nil {
+			return Running
+		}
+	}
+	return Creating
 }
 
 // readGroups gives the control groups of processes. That of a container's first is only read where something depends on it:

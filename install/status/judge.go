@@ -94,7 +94,7 @@ func (j *judge) judge(c *Container, exes *programs) {
 		j.profiles(c, want)
 		// What waits in it is the runtime's; it is confined when it executes the container's program.
 		for i := range c.Processes {
-			c.Processes[i].Confined = c.Processes[i].Confined || c.Processes[i].PID == c.PID
+			c.Processes[i].Confined = c.Processes[i].Confined || c.Processes[i].PID == c.PID || c.State == Creating
 		}
 	case len(want) == 0:
 		c.Verdict = Unconfined

@@ -104,14 +104,21 @@ func (n *Node) nameByStorage(all []Container) {
 		}
 		if byID == nil {
 			byID = make(map[string]string)
-			var list []struct {
-				ID    string   `json:"id"`
-				Names []string `json:"names"`
-			}
-			readJSON(filepath.Join(n.Storage, "overlay-containers/containers.json"), &list)
-			for _, e := range list {
-				if len(e.Names) > 0 {
-					byID[e.ID] = e.Names[0]
+			// Those that go with their end, as of `podman run --rm` and quadlets, are in a list of their own (volatile, in
+			// containers.go of containers/storage).
+			for _, list := range []string{
+				filepath.Join(n.Storage, "overlay-containers/containers.json"),
+				filepath.Join(n.Run, "containers/storage/overlay-containers/volatile-containers.json"),
+			} {
+				var entries []struct {
+					ID    string   `json:"id"`
+					Names []string `json:"names"`
+				}
+				readJSON(list, &entries)
+				for _, e := range entries {
+					if len(e.Names) > 0 {
+						byID[e.ID] = e.Names[0]
+					}
 				}
 			}
 		}

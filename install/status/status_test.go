@@ -325,7 +325,7 @@ func TestContainerIsNamedByItsRecord(t *testing.T) {
 // Containers of which oci-apparmor knows nothing are found by their runtimes' state and by their control groups.
 func TestContainersOfOthers(t *testing.T) {
 	ids := make(map[string]string)
-	for i, name := range []string{"docker", "pod", "podman", "gone", "kind"} {
+	for i, name := range []string{"docker", "pod", "podman", "gone", "kind", "rm"} {
 		ids[name] = strings.Repeat(fmt.Sprint(i+1), 64)
 	}
 	m := newMachine(t)
@@ -342,6 +342,9 @@ func TestContainersOfOthers(t *testing.T) {
 
 	m.write("run/crun/"+ids["podman"]+"/status", `{"pid": 40, "cgroup-path": "/x"}`)
 	m.write("storage/overlay-containers/containers.json", `[{"id": "`+ids["podman"]+`", "names": ["db"]}]`)
+	m.write("run/crun/"+ids["rm"]+"/status", `{"pid": 45, "cgroup-path": "/x"}`)
+	m.write("run/containers/storage/overlay-containers/volatile-containers.json", `[{"id": "`+ids["rm"]+`", "names": ["systemd-shop"]}]`)
+	m.process(45, "containers-default-0.62 (enforce)", "/machine.slice/libpod-"+ids["rm"]+".scope/container", "pid:[7]")
 	m.process(40, "containers-default-0.62 (enforce)", "/machine.slice/libpod-"+ids["podman"]+".scope/container", "pid:[5]")
 	m.process(41, "unconfined", "/machine.slice/libpod-conmon-"+ids["podman"]+".scope", "pid:[1]")
 
@@ -366,6 +369,7 @@ func TestContainersOfOthers(t *testing.T) {
 		ids["docker"]: {"docker", "", "", "shop", "", Confined, []int{20, 21}},
 		ids["pod"]:    {"containerd", "lab", "front\x1b[31m", "web", "nginx:1", Unconfined, []int{30}},
 		ids["podman"]: {"podman", "", "", "db", "", Confined, []int{40}},
+		ids["rm"]:     {"podman", "", "", "systemd-shop", "", Confined, []int{45}},
 		ids["gone"]:   {"cri-o", "", "", "", "", Complaining, []int{50, 51}},
 	}
 	if !reflect.DeepEqual(got, want) || len(s.Problems) > 0 {
@@ -374,6 +378,34 @@ func TestContainersOfOthers(t *testing.T) {
 	data, err := s.JSON(Show{Containers: true}, false, true)
 	if err != nil || bytes.ContainsFunc(data, func(r rune) bool { return r < ' ' && r != '\n' || r > '~' }) {
 		t.Errorf("%v, %s", err, data)
+	}
+}
+
+// A container whose runtime has made its process and has not written that down, as crun does it, stands there once.
+func TestContainerThatIsBeingCreatedStandsOnce(t *testing.T) {
+	m := newMachine(t)
+	ours, other, odd := strings.Repeat("1", 64), strings.Repeat("2", 64), strings.Repeat("3", 64)
+	m.prepareBy("docker", "crun", ours, "{}")
+	m.write("run/crun/"+ours+"/exec.fifo", "")
+	m.process(20, "unconfined", "/docker/"+ours, "pid:[2]")
+	m.process(21, "unconfined", "/docker/"+ours, "pid:[2]")
+	m.write("run/crun/"+other+"/exec.fifo", "")
+	m.process(30, "unconfined", "/machine.slice/libpod-"+other+".scope", "pid:[3]")
+	m.write("run/youki/"+odd+"/state.json", "{}") // of a form that nobody knows
+	m.process(40, "web (enforce)", "/x/"+odd, "pid:[4]")
+	s := m.gather()
+	if len(s.Containers) != 3 || len(s.Problems) > 0 {
+		t.Errorf("%d containers, want 3: %+v; problems %q", len(s.Containers), s.Containers, s.Problems)
+	}
+	for id, want := range map[string]struct {
+		engine  string
+		verdict Verdict
+		pids    []int
+	}{ours: {"docker", Waiting, []int{20, 21}}, other: {"podman", Waiting, []int{30}}, odd: {"youki", Confined, []int{40}}} {
+		c := m.container(id)
+		if c.Engine != want.engine || c.Verdict != want.verdict || !slices.Equal(c.pids(), want.pids) {
+			t.Errorf("%s: engine %q, %s, processes %v, want %+v", id[:3], c.Engine, c.Verdict, c.pids(), want)
+		}
 	}
 }
 

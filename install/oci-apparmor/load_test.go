@@ -252,3 +252,47 @@ func TestProfileUnloadTellsWhatIsLeft(t *testing.T) {
 		t.Error("the text of work is left")
 	}
 }
+
+// profile list says whose a profile is after a boot by AppArmor's service alone, and how its content stands to policies.
+func TestProfileListKnowsEarlierPolicies(t *testing.T) {
+	m, k := newBoots(t)
+	loadedBy := func(want string) {
+		t.Helper()
+		_, out := m.run("profile", "list")
+		for line := range strings.Lines(out) {
+			if f := strings.Fields(line); f[0] == "shop" {
+				if f[2] != want {
+					t.Errorf("it is listed as loaded by %s, want %s", f[2], want)
+				}
+				return
+			}
+		}
+		t.Errorf("it is not listed:\n%s", out)
+	}
+	apply := func(rules string) {
+		t.Helper()
+		m.onlyShop(rules)
+		if code, _ := m.run("policy", "apply", "--quiet"); code != 0 {
+			t.Fatal(m.errOut.String())
+		}
+	}
+	apply("")
+	k.Load(t, kerneltest.Blob(sound("shop", ""), "shop")) // AppArmor's service does so
+	loadedBy("oci-apparmor")
+	apply("  network,\n")
+	loadedBy("earlier")
+	if _, out := m.run("profile", "show", "shop"); !strings.Contains(strings.ReplaceAll(out, "\n#          ", " "), "by an earlier policy; the next start") {
+		t.Errorf("profile show says %s", out)
+	}
+	k.Load(t, kerneltest.Blob("by somebody", "shop"))
+	loadedBy("changed")
+	m.run("policy", "load")
+	loadedBy("oci-apparmor")
+	m.write("etc/policy.yaml", bootPolicy)
+	if code, _ := m.run("policy", "apply", "--quiet"); code != 0 {
+		t.Fatal(m.errOut.String())
+	}
+	loadedBy("dropped")
+	k.Load(t, kerneltest.Blob("by somebody", "shop"))
+	loadedBy("changed")
+}

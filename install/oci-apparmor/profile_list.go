@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
 func listCommand(n *node) *cobra.Command {
@@ -15,7 +18,7 @@ func listCommand(n *node) *cobra.Command {
 		Use:   "list",
 		Short: "List the profiles in the kernel, who loaded them, and how many processes they confine",
 		Args:  cobra.NoArgs,
-		RunE:  action(func(*cobra.Command, []string) error { return n.list(asJSON) }),
+		RunE:  action(func(cmd *cobra.Command, _ []string) error { return n.list(cmd.Context(), asJSON) }),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
@@ -26,26 +29,31 @@ type listedJSON struct {
 	Name      string `json:"name"`
 	Namespace string `json:"namespace,omitempty"`
 	Mode      string `json:"mode"`
-	LoadedBy  string `json:"loadedBy"` // byUs, byHand, changed, byOthers; empty where it cannot be told
+	LoadedBy  string `json:"loadedBy"` // byUs, earlier, dropped, byHand, changed, byOthers; empty where it cannot be told
 	Processes int    `json:"processes"`
 }
 
 // Who loaded a profile.
 const (
 	byUs     = "oci-apparmor" // for a container, by the policy
+	earlier  = "earlier"      // so, by an earlier policy: the one in force has another content
+	dropped  = "dropped"      // so, by an earlier policy: the one in force does not have the profile
 	byHand   = "hand"         // oci-apparmor profile load
-	changed  = "changed"      // one of these two, and the content is neither the policy's nor what was loaded by hand
+	changed  = "changed"      // one of these, and the content is neither that of a policy nor what was loaded by hand
 	byOthers = "others"
 )
 
 var loadedBys = map[string]string{
 	byUs:     ", by oci-apparmor for a container",
+	earlier:  ", by oci-apparmor by an earlier policy; the next start or exec that needs it, or policy load, loads the present content",
+	dropped:  ", by oci-apparmor by an earlier policy; it is not in the policy any more",
 	byHand:   ", by oci-apparmor profile load",
 	changed:  ", first by oci-apparmor; its content is neither the policy's nor what was loaded by hand",
 	byOthers: ", not by oci-apparmor",
 }
 
-func (n *node) list(asJSON bool) error {
+func (n *node) list(ctx context.Context, asJSON bool) error {
+	n.claim(ctx) // what AppArmor's service has loaded from our files is ours
 	listed, err := n.kernel.List()
 	if err != nil {
 		return asRoot(err)
@@ -118,13 +126,34 @@ func (n *node) loadedBy(name string) string {
 	if _, same := n.byHand(name); same {
 		return byHand
 	}
-	if g, err := n.current(n.store); err == nil {
-		if p, ok := g.Index.Profile(name); ok {
-			found, err := n.kernel.Check(kernel.Profile{Name: name, Compiled: p.Compiled})
-			if err == nil && found.Status == kernel.Matches {
-				return byUs
-			}
+	g, err := n.current(n.store)
+	if err != nil {
+		return changed
+	}
+	p, inForce := g.Index.Profile(name)
+	if inForce && n.holds(name, p.Compiled) {
+		return byUs
+	}
+	known := false // an earlier policy that is kept has it
+	for _, g := range (store.Store{Dir: n.store}).Earlier() {
+		p, ok := g.Index.Profile(name)
+		known = known || ok
+		switch {
+		case !ok || !n.holds(name, p.Compiled):
+		case inForce:
+			return earlier
+		default:
+			return dropped
 		}
 	}
+	if _, err := n.texts().Get(name); err != nil && !inForce && !known {
+		return dropped // so long ago that the policy which had it is not kept
+	}
 	return changed
+}
+
+// holds reports whether the kernel has a profile with this content.
+func (n *node) holds(name string, content []profile.Compiled) bool {
+	found, err := n.kernel.Check(kernel.Profile{Name: name, Compiled: content})
+	return err == nil && found.Status == kernel.Matches
 }

@@ -92,6 +92,7 @@ func (n *node) profileShow(ctx context.Context, o profileShowOptions, name strin
 	} else if t, err = n.textOf(ctx, name); err != nil {
 		return err
 	}
+	n.claim(ctx)
 	loaded := n.kernelHas(&j)
 	if t.source == "" && j.Loaded == nil {
 		if loaded != nil && !errors.Is(loaded, kernel.ErrNotLoaded) {

@@ -1,0 +1,44 @@
+package store
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Earlier gives the generations that are kept and were in force before the one that is, the newest first. One that cannot
+// be read or trusted is left out: nothing is decided by them.
+func (s Store) Earlier() []*Generation {
+	dir, err := s.openDir()
+	if err != nil {
+		return nil
+	}
+	defer unix.Close(dir)
+	current, err := readLink(dir)
+	if err != nil || checkDir(dir, "generations") != nil {
+		return nil
+	}
+	entries, err := os.ReadDir(filepath.Join(s.Dir, "generations"))
+	if err != nil {
+		return nil
+	}
+	var all []*Generation
+	for _, e := range entries {
+		number, err := strconv.ParseUint(e.Name(), 10, 64)
+		if err != nil || number >= current || checkDir(dir, generationPath(number)) != nil {
+			continue
+		}
+		index, err := readFile(dir, generationPath(number)+"/index", maxIndex)
+		if err != nil {
+			continue
+		}
+		if g, err := s.open(number, index); err == nil {
+			all = append(all, g)
+		}
+	}
+	slices.SortFunc(all, func(a, b *Generation) int { return int(int64(b.Number) - int64(a.Number)) })
+	return all
+}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -22,7 +23,9 @@ func checkCommand(n *node) *cobra.Command {
 		Short: "Check a policy file, and change nothing",
 		Long: `Check a policy file, or a directory of one: ` + configDir + ` where none is named.
 Profiles are looked for in the directory profiles beside the file. This needs
-neither root nor AppArmor, unless the profiles are to be compiled.`,
+neither root nor AppArmor, unless the profiles are to be compiled. Run by root, it
+refuses files that others could have written, as policy apply does; with --features,
+which is for another node, it only warns of them.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			o.path = n.config
@@ -50,6 +53,16 @@ func (n *node) check(ctx context.Context, o checkOptions) error {
 	p, err := readPolicy(o.path, node)
 	if err != nil {
 		return err
+	}
+	if n.root || o.path == n.config { // as apply on this machine
+		switch err := policyfile.CheckAccess(o.path, p); {
+		case err != nil && o.features != "": // it is for another one, to which the files are still to be copied
+			for _, line := range errorLines(err) {
+				n.warn("policy apply would refuse this here: %s", line)
+			}
+		case err != nil:
+			return &failure{cannot, asRoot(err)}
+		}
 	}
 	compiled := ""
 	if o.compile && len(p.Profiles) > 0 {

@@ -283,9 +283,6 @@ func TestRootAppliesNothingThatOthersCanWrite(t *testing.T) {
 	if err := os.Chmod("etc/profiles/docker-nginx", 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if code, _ := m.run("policy", "check"); code != 0 {
-		t.Errorf("check: exit code %d, %s", code, m.errOut.String())
-	}
 	code, _ := m.run("policy", "apply")
 	if got := m.errOut.String(); code != cannot || !strings.HasPrefix(got, "etc/profiles/docker-nginx: ") ||
 		!strings.Contains(got, "chmod go-w etc/profiles/docker-nginx\noci-apparmor: not applied: ") {
@@ -617,5 +614,34 @@ func TestApplyWithTheRealParser(t *testing.T) {
 	if code, out := m.run("policy", "apply", "--features", features); code != 0 ||
 		!strings.HasPrefix(out, "generation 1 stays in force") {
 		t.Errorf("the same again: exit code %d, %s%s", code, out, m.errOut.String())
+	}
+}
+
+// policy check and policy apply give one answer about who could have written the files.
+func TestCheckRefusesFilesOfOthersAsApplyDoes(t *testing.T) {
+	m := newShop(t)
+	if code, _ := m.run("policy", "check"); code != 0 {
+		t.Fatal(m.errOut.String())
+	}
+	if err := os.Chmod("etc/policy.yaml", 0o664); err != nil {
+		t.Fatal(err)
+	}
+	m.write("features", "caps {mask {chown\n}\n}\n")
+	code, _ := m.run("policy", "apply", "--quiet")
+	refused, _, _ := strings.Cut(m.errOut.String(), "\n")
+	if code != cannot || !strings.Contains(refused, "chmod go-w") {
+		t.Fatalf("policy apply: exit code %d, %s", code, refused)
+	}
+	for _, args := range [][]string{{"policy", "check"}, {"policy", "check", "--compile"}, {"policy", "check", "etc"}, {"policy", "check", "etc/policy.yaml"}} {
+		if code, out := m.run(args...); code != cannot || !strings.HasPrefix(m.errOut.String(), refused) || out != "" {
+			t.Errorf("%q: exit code %d, %s%s", args, code, out, m.errOut.String())
+		}
+	}
+	if code, _ := m.run("policy", "check", "--compile", "--features", "features"); code != 0 || !strings.Contains(m.errOut.String(), "policy apply would refuse this here: ") {
+		t.Errorf("for another node: exit code %d, %s", code, m.errOut.String())
+	}
+	m.root, m.config = false, "elsewhere"
+	if code, _ := m.run("policy", "check", "etc"); code != 0 {
+		t.Errorf("somebody's own copy: exit code %d, %s", code, m.errOut.String())
 	}
 }

@@ -33,11 +33,17 @@ build:
 	@mkdir -p bin
 	$(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/ $(addprefix ./,$(PROGRAMS))
 
+# Each file is written beside its place and renamed: a shim that runs goes on with the old one, and no container is started
+# while there is none, or half of one.
 install: build
 	install -d $(BIN) $(UNITS)
-	install -m 755 $(addprefix bin/,$(notdir $(PROGRAMS))) $(BIN)
-	sed 's,/usr/local/,$(PREFIX)/,' install/systemd/$(UNIT) >$(UNITS)/$(UNIT)
-	chmod 644 $(UNITS)/$(UNIT)
+	set -e; for p in $(notdir $(PROGRAMS)); do \
+		install -m 755 bin/$$p $(BIN)/.$$p.new; \
+		mv -f $(BIN)/.$$p.new $(BIN)/$$p; \
+	done
+	sed 's,/usr/local/,$(PREFIX)/,' install/systemd/$(UNIT) >$(UNITS)/.$(UNIT).new
+	chmod 644 $(UNITS)/.$(UNIT).new
+	mv -f $(UNITS)/.$(UNIT).new $(UNITS)/$(UNIT)
 	$(if $(SYSTEMCTL),$(SYSTEMCTL) daemon-reload)
 
 # The policy, what was made of it, and the profiles stay: containers may run under them.

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -41,6 +42,11 @@ func NewHost() *Host {
 // decide gives the policy in force and what it decides for a container.
 func (h *Host) decide(f policy.Facts) (*store.Generation, policy.Decision, error) {
 	gen, err := h.Store.Current()
+	if errors.Is(err, fs.ErrPermission) {
+		err = fmt.Errorf("%w: this runs without root's rights on the machine, as under a rootless engine. Rootless containers "+
+			"cannot have AppArmor, because only root may load its profiles: start the container as root, or have the rootless "+
+			"engine call runc or crun itself, and no hook of ours", err)
+	}
 	if err != nil {
 		return nil, policy.Decision{}, err
 	}

@@ -807,3 +807,35 @@ func waitForZombie(t *testing.T, pid int) {
 }
 
 func first[T, U any](v T, _ U) T { return v }
+
+// Without root's rights, as under a rootless engine, the error says what that means, and not only which file.
+func TestRootlessIsToldWhy(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can do without its rights for a while")
+	}
+	n := newNode(t)
+	bundle := t.TempDir()
+	if err := os.WriteFile(bundle+"/config.json", []byte(`{"ociVersion": "1.0.2", "process": {"args": ["true"]}}`), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for dir := bundle; len(dir) > len(os.TempDir()); dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Of this thread only, which go's own calls would change in all.
+	runtime.LockOSThread()
+	become := func(uid uintptr) {
+		t.Helper()
+		if _, _, err := unix.RawSyscall(unix.SYS_SETRESUID, ^uintptr(0), uid, ^uintptr(0)); err != 0 {
+			t.Fatal(err)
+		}
+	}
+	become(65534)
+	_, err := n.Prepare(t.Context(), n.wiring, "shop", bundle)
+	become(0)
+	runtime.UnlockOSThread()
+	if err == nil || !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "Rootless containers cannot have AppArmor") {
+		t.Errorf("%v", err)
+	}
+}

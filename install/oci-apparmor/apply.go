@@ -206,6 +206,8 @@ func (n *node) printApplied(g, before *store.Generation, changed bool, notice st
 		out.line("generation %d stays in force: nothing has changed", g.Number)
 	case before != nil:
 		out.line("generation %d is in force, in place of generation %d", g.Number, before.Number)
+	case g.Number > 1:
+		out.line("generation %d is in force; the one before it could not be read", g.Number)
 	default:
 		out.line("generation %d is in force, the first on this node", g.Number)
 	}

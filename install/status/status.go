@@ -160,7 +160,7 @@ func (n *Node) current() (gen *store.Generation, problem string) {
 	switch {
 	case err == nil:
 		return gen, ""
-	case errors.Is(err, store.ErrNone):
+	case errors.Is(err, store.ErrNone) && !errors.Is(err, store.ErrLost):
 		return nil, ""
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Sprintf("%v: run this as root", err)

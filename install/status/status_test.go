@@ -548,3 +548,20 @@ func TestFilter(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// A store whose policy cannot be found any more is not the same as one to which nothing was ever applied.
+func TestLostPolicyIsReported(t *testing.T) {
+	m := newMachine(t)
+	if err := os.Remove(filepath.Join(m.Host.Store.Dir, "current")); err != nil {
+		t.Fatal(err)
+	}
+	if s := m.gather(); len(s.Problems) != 1 || !strings.Contains(s.Problems[0], "the link current is gone") {
+		t.Errorf("problems %q", s.Problems)
+	}
+	if err := os.RemoveAll(m.Host.Store.Dir); err != nil {
+		t.Fatal(err)
+	}
+	if s := m.gather(); len(s.Problems) != 0 {
+		t.Errorf("without a store there are problems %q", s.Problems)
+	}
+}

@@ -34,8 +34,11 @@ import (
 // Dir is where the store is.
 const Dir = "/var/lib/oci-apparmor"
 
-// ErrNone says that no policy was ever applied.
-var ErrNone = errors.New("no policy was ever applied: run oci-apparmor policy apply")
+// ErrNone says that there is no applied policy, and nothing that tells of an earlier one.
+var ErrNone = errors.New("none was applied on this machine, or the directory is gone: run oci-apparmor policy apply")
+
+// ErrLost is for a store with generations of which none is in force: there was a policy. Such an error is ErrNone, too.
+var ErrLost = errors.New("no generation is in force")
 
 // lostLink is ErrNone with other words, for a store with generations of which none is in force: the link was removed,
 // or the first apply was cut off.
@@ -45,7 +48,7 @@ func (lostLink) Error() string {
 	return "none of its generations is in force, because the link current is gone: run oci-apparmor policy apply"
 }
 
-func (lostLink) Is(target error) bool { return target == ErrNone }
+func (lostLink) Is(target error) bool { return target == ErrNone || target == ErrLost }
 
 // Bounds on what is read, in bytes.
 const (
@@ -66,7 +69,7 @@ type Generation struct {
 	index []byte // what Index was made of
 }
 
-// Current gives the generation in force. The error is ErrNone (by errors.Is) where nothing was ever applied; any other
+// Current gives the generation in force. The error is ErrNone (by errors.Is) where nothing is applied; any other
 // error means that there is a policy which cannot be read or trusted, and that no container may start without it.
 func (s Store) Current() (*Generation, error) {
 	number, index, err := s.readCurrent()

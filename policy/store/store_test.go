@@ -30,7 +30,7 @@ func TestCurrentTellsALostLinkFromAFreshMachine(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := s.Current()
-	if !errors.Is(err, ErrNone) || strings.Contains(err.Error(), "no policy was ever applied") ||
+	if !errors.Is(err, ErrNone) || strings.Contains(err.Error(), "none was applied") ||
 		!strings.Contains(err.Error(), "the link current is gone: run oci-apparmor policy apply") {
 		t.Errorf("error %v", err)
 	}

@@ -42,7 +42,7 @@ func wantContents(t *testing.T, what string, want map[string]string) {
 // another one. An apply puts the policy file in force again.
 func TestRollback(t *testing.T) {
 	m, _ := newBoots(t)
-	if code, _ := m.run("policy", "rollback"); code != cannot || !strings.Contains(m.errOut.String(), "no policy was ever applied") {
+	if code, _ := m.run("policy", "rollback"); code != cannot || !strings.Contains(m.errOut.String(), "none was applied on this machine") {
 		t.Errorf("without a policy: exit code %d, %s", code, &m.errOut)
 	}
 	m.run("policy", "apply")

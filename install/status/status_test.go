@@ -385,7 +385,7 @@ func TestContainersOfOthers(t *testing.T) {
 func TestContainerThatIsBeingCreatedStandsOnce(t *testing.T) {
 	m := newMachine(t)
 	ours, other, odd := strings.Repeat("1", 64), strings.Repeat("2", 64), strings.Repeat("3", 64)
-	m.prepareBy("docker", "crun", ours, "{}")
+	m.prepare("crun", ours)
 	m.write("run/crun/"+ours+"/exec.fifo", "")
 	m.process(20, "unconfined", "/docker/"+ours, "pid:[2]")
 	m.process(21, "unconfined", "/docker/"+ours, "pid:[2]")

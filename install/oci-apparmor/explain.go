@@ -152,7 +152,7 @@ type answer struct {
 	Refused string        `json:"refused,omitempty"` // why, where the container would not start
 
 	Privileged   string   `json:"privileged"`             // see policy.Privilege
-	PrivilegedBy []string `json:"privilegedBy,omitempty"` // what it has that is so in part
+	PrivilegedBy []string `json:"privilegedBy,omitempty"` // what it has that is so in part, where a rule asks for that
 
 	Warnings []string `json:"warnings,omitempty"`
 
@@ -186,7 +186,12 @@ func (n *node) explain(ctx context.Context, q question) error {
 		return err
 	}
 	a := answer{Generation: generation, Engine: facts.Engine, Warnings: q.warnings(facts),
-		Privileged: facts.Privileged.String(), PrivilegedBy: facts.PrivilegedBy}
+		Privileged: facts.Privileged.String()}
+	if asks, err := asksForPrivileges(index); err != nil {
+		return &failure{cannot, err}
+	} else if asks {
+		a.PrivilegedBy = facts.PrivilegedBy
+	}
 	if a.Engine == policy.EngineOther {
 		a.Engine = "other"
 	}
@@ -240,6 +245,15 @@ func (n *node) explain(ctx context.Context, q question) error {
 		return &failure{code: cannot}
 	}
 	return &failure{code: notConfined}
+}
+
+// asksForPrivileges says whether a rule is for privileged containers, or for all others, so that it matters who is one.
+func asksForPrivileges(index policy.Index) (bool, error) {
+	p, err := index.Policy()
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(p.Assignments, func(a policy.Assignment) bool { return a.Privileged != nil }), nil
 }
 
 // process asks the kernel what confines a process, and compares that with what was decided.

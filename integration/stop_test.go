@@ -11,8 +11,9 @@ import (
 func TestStopIsJudgedByWhatIsCompiled(t *testing.T) {
 	const policy = "version: 1\nprofiles:\n  odd: {file: profiles/odd}\npolicies:\n  odd: {profile: odd}\nassign:\n  - policy: odd\n"
 	inside.Require(t)
-	refused := map[string]string{
-		"signals in a branch that is not taken": `$trusting = false
+	const odd = "profiles/odd:3: profile odd lets nobody kill what runs under it"
+	refused := map[string]struct{ text, said string }{
+		"signals in a branch that is not taken": {`$trusting = false
 profile odd flags=(attach_disconnected,mediate_deleted) {
   file, capability, network,
   if $trusting {
@@ -20,23 +21,31 @@ profile odd flags=(attach_disconnected,mediate_deleted) {
     ptrace,
   }
 }
-`,
-		"a comma in a variable": `@{ports}=http,https
+`, odd},
+		"a comma in a variable": {`@{ports}=http,https
 profile odd flags=(attach_disconnected,mediate_deleted) {
   file, capability, network,
   deny /srv/@{ports}/** w,
 }
-`,
+`, odd},
+		"a child into which the container's program goes": {`profile odd flags=(attach_disconnected,mediate_deleted) {
+  file, capability, network, signal, ptrace,
+  /** cx -> inner,
+  profile inner flags=(attach_disconnected,mediate_deleted) {
+    file, capability, network,
+  }
+}
+`, "profiles/odd:5: profile odd//inner lets nobody kill what runs under it"},
 	}
 	version, err := guestCompiler(t).Version(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	setPolicy(t, keepPolicy)
-	for name, text := range refused {
-		writePolicy(t, policy, map[string]string{"odd": "abi <abi/3.0>,\n" + text})
+	for name, test := range refused {
+		writePolicy(t, policy, map[string]string{"odd": "abi <abi/3.0>,\n" + test.text})
 		o := inside.Run(t, "oci-apparmor", "policy", "apply")
-		if o.Code == 0 || !strings.Contains(o.Stderr, "profiles/odd:3: profile odd lets nobody kill what runs under it") {
+		if o.Code == 0 || !strings.Contains(o.Stderr, test.said) {
 			t.Errorf("%s: exit code %d, %s%s", name, o.Code, o.Stdout, o.Stderr)
 		}
 	}

@@ -15,9 +15,10 @@ type Locator interface {
 	Locate(p *policy.Profile) string
 }
 
-// checkStop refuses a profile under which no process that nothing confines, as a runtime is on most nodes, may send SIGKILL:
-// its containers could be stopped by nobody. A part of a stack takes the permission from the whole stack, so a profile that is
-// only meant for a floor needs it, too. What decides is what was compiled.
+// checkStop refuses a profile where no process that nothing confines, as a runtime is on most nodes, may send SIGKILL to what
+// runs under it or under one of its children and hats: its containers could be stopped by nobody. The first process of a
+// container is under a child where the profile leads its program there. A part of a stack takes the permission from the whole
+// stack, so a profile that is only meant for a floor needs it, too. What decides is what was compiled.
 func checkStop(p *policy.Profile, b profile.Blob, c Compiler) error {
 	fault := profile.TextError{Source: p.Source}
 	if l, ok := c.(Locator); ok {
@@ -29,28 +30,38 @@ func checkStop(p *policy.Profile, b profile.Blob, c Compiler) error {
 		return &fault
 	}
 	for _, m := range compiled {
-		if m.Name == p.Name && !m.Allowed(m.Signal(meaning.MayRead, meaning.SIGKILL, "unconfined"), meaning.MayRead) {
-			fault.Line = lineOf(string(p.Text), p.Name)
-			fault.Msg = fmt.Sprintf("profile %s lets nobody kill what runs under it, alone or in a stack, so that its containers "+
-				"could not be stopped: add signal (receive) peer={unconfined,runc,crun}, and deny no such signal", p.Name)
-			return &fault
+		if m.Allowed(m.Signal(meaning.MayRead, meaning.SIGKILL, "unconfined"), meaning.MayRead) {
+			continue
 		}
+		fault.Line = lineOf(string(p.Text), m.Name)
+		where := ""
+		if m.Name != p.Name {
+			where = " in that child or hat, as the rules around it are not its own"
+		}
+		fault.Msg = fmt.Sprintf("profile %s lets nobody kill what runs under it, alone or in a stack, so that its containers "+
+			"could not be stopped: add signal (receive) peer={unconfined,runc,crun}%s, and deny no such signal", m.Name, where)
+		return &fault
 	}
 	return nil
 }
 
-// lineOf returns the line of a text on which a profile begins, and 0 where it is written in a way that is not found.
+// lineOf returns the line of a text on which a profile begins, or a child or hat by its whole name. Where one is written in a
+// way that is not found, the line is that of the profile around it, or 0.
 func lineOf(text, name string) int {
-	n := 0
+	names := strings.Split(name, "//")
+	n, found := 0, 0
 	for line := range strings.Lines(text) {
 		n++
 		code, _, _ := strings.Cut(line, "#")
-		words := strings.FieldsFunc(code, func(r rune) bool { return strings.ContainsRune(" \t\r\n{\"", r) })
-		for i := 1; i < len(words); i++ {
-			if words[i-1] == "profile" && words[i] == name {
-				return n
+		words := strings.FieldsFunc(code, func(r rune) bool { return strings.ContainsRune(" \t\r\n{}\"", r) })
+		for i, w := range words {
+			hat, isHat := strings.CutPrefix(w, "^")
+			if i > 0 && (words[i-1] == "profile" || words[i-1] == "hat") && w == names[0] || isHat && hat == names[0] {
+				if found, names = n, names[1:]; len(names) == 0 {
+					return n
+				}
 			}
 		}
 	}
-	return 0
+	return found
 }

@@ -11,8 +11,9 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
-// Whether anybody may kill a container is read in what was compiled, however the text is written.
-func TestStop(t *testing.T) {
+// compiler is the machine's, for a kernel with the features of profile's tests.
+func compiler(t *testing.T) *profile.Compiler {
+	t.Helper()
 	features, err := os.ReadFile("../profile/testdata/features")
 	if err != nil {
 		t.Fatal(err)
@@ -24,6 +25,12 @@ func TestStop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+// Whether anybody may kill a container is read in what was compiled, however the text is written.
+func TestStop(t *testing.T) {
+	c := compiler(t)
 	for _, test := range []struct {
 		rules     string
 		stoppable bool
@@ -65,6 +72,29 @@ func TestStop(t *testing.T) {
 		p.Profiles[0].Mode = profile.Complain
 		if _, err := Compile(t.Context(), p, c, nil); (err != nil) != strings.Contains(test.rules, "deny signal") {
 			t.Errorf("%q in complain mode: %v", test.rules, err)
+		}
+	}
+}
+
+// A container's program can be led into a child or hat, which must let itself be killed, too.
+func TestStopOfChildren(t *testing.T) {
+	c := compiler(t)
+	for _, test := range []struct{ children, want string }{
+		{"profile inner { file, signal, }\n", ""},
+		{"profile inner { file, network, capability, }\n", "profiles/web:5: profile web//inner lets nobody kill"},
+		{"\nprofile inner flags=(attach_disconnected) {\nsignal (receive) peer=runc,\n}\n", "profiles/web:6: profile web//inner lets nobody kill"},
+		{"profile inner { signal (receive) peer=unconfined, }\n^hat { file, }\n", "profiles/web:6: profile web//hat lets nobody kill"},
+		{"hat \"hat\" {\nfile,\n}\n", "profiles/web:5: profile web//hat lets nobody kill"},
+		{"profile inner { signal, deny signal (receive) set=(kill) peer=un*, }\n", "profiles/web:5: profile web//inner lets nobody kill"},
+	} {
+		text := "# profile inner {}\nprofile web {\nfile, signal, ptrace,\n/usr/bin/app cx -> inner,\n" + test.children + "profile more { signal, }\n}\n"
+		p := &policy.Policy{Profiles: []policy.Profile{{Name: "web", Source: "profiles/web", Text: []byte(text)}}}
+		_, err := Compile(t.Context(), p, c, nil)
+		switch {
+		case test.want == "" && err != nil:
+			t.Errorf("%q: %v", test.children, err)
+		case test.want != "" && (err == nil || !strings.HasPrefix(err.Error(), test.want)):
+			t.Errorf("%q: %v, want %s", test.children, err, test.want)
 		}
 	}
 }

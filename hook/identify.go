@@ -1,6 +1,10 @@
 package hook
 
-import "github.com/oci-apparmor/oci-apparmor/policy"
+import (
+	"path/filepath"
+
+	"github.com/oci-apparmor/oci-apparmor/policy"
+)
 
 // Wiring is the way by which a call reached us. It comes from how the node's administrator set the engine up, never
 // from the container.
@@ -41,6 +45,16 @@ func Identify(config []byte, w Wiring, id, bundle string) (policy.Facts, error) 
 		return policy.Facts{}, err
 	}
 	return d.identify(w, id, bundle), nil
+}
+
+// IdentifyBundle is Identify for the container in the directory bundle, whose config.json it reads within bounds. The error
+// wraps fs.ErrNotExist where that is not there.
+func IdentifyBundle(bundle string, w Wiring, id string) (policy.Facts, error) {
+	spec, err := readSpec(bundle)
+	if err != nil {
+		return policy.Facts{}, err
+	}
+	return spec.identify(w, id, filepath.Dir(spec.path)), nil
 }
 
 func (d *document) identify(w Wiring, id, bundle string) policy.Facts {

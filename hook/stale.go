@@ -29,11 +29,21 @@ const (
 // labels are what processes in it are under, with what the kernel and the runtime stack on a label by themselves. Without
 // any, that of its first process is read where it matters. A profile that was removed is Unclear.
 func (h *Host) Freshness(r *Record, labels ...kernel.Label) (f Freshness, profile string, err error) {
+	return h.freshness(r, 0, labels)
+}
+
+// FreshnessAfter is the Freshness that there will be after so many more replacements of profiles of the container's label.
+func (h *Host) FreshnessAfter(r *Record, replacements int, labels ...kernel.Label) (Freshness, error) {
+	f, _, err := h.freshness(r, replacements, labels)
+	return f, err
+}
+
+func (h *Host) freshness(r *Record, more int, labels []kernel.Label) (f Freshness, profile string, err error) {
 	if r.Label == "" {
 		return Fresh, "", nil
 	}
 	names := strings.Split(r.Label, "//&")
-	steps := kernel.Steps{Exact: true}
+	steps := kernel.Steps{Least: min(more, 2), Exact: more < 2}
 	for _, name := range names {
 		s, err := h.replaced(r, name)
 		if err != nil {
@@ -141,7 +151,7 @@ func (h *Host) Behind(but *Record, profiles ...string) string {
 		case f == Unclear || err != nil:
 			verb = "may stay"
 		}
-		names = append(names, r.known())
+		names = append(names, r.Known())
 	}
 	if len(names) == 0 {
 		return ""
@@ -158,8 +168,8 @@ func (h *Host) Behind(but *Record, profiles ...string) string {
 		strings.Join(names, ", "), list, verb, what)
 }
 
-// known gives the name by which people know the container.
-func (r *Record) known() string {
+// Known gives the name by which people know the container, fit for a line.
+func (r *Record) Known() string {
 	name := cmp.Or(r.Names.Container, r.ID)
 	if r.Names.Pod != "" {
 		name = r.Names.Namespace + "/" + r.Names.Pod + "/" + name

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
@@ -19,7 +20,7 @@ import (
 
 type applyOptions struct {
 	config, store, features string
-	quiet                   bool
+	quiet, dry              bool
 }
 
 func applyCommand(n *node) *cobra.Command {
@@ -48,17 +49,34 @@ Only what changed is compiled: a profile is kept as it was compiled before as lo
 as its text with all that it includes, its mode, apparmor_parser, its configuration
 and the kernel's features are the same.
 
-A policy with an error in it is not applied: the last good one stays in force.`,
+A policy with an error in it is not applied: the last good one stays in force.
+
+With --dry-run all is checked and compiled, and nothing is written: it says what
+would change of profiles, policies and rules, and for the running containers that
+oci-apparmor has decided about, what their next start would get, by what their
+bundles say now: the same, another label, or a refusal, as of a request that no
+rule allows any more. It also says which run under a profile whose content would
+change, and whether what runs in them would follow that, or is to be started anew.
+The exit code is 4 where a running container would be refused at its next start.`,
 		Args: cobra.NoArgs,
-		RunE: action(func(cmd *cobra.Command, _ []string) error { return n.apply(cmd.Context(), o) }),
+		RunE: action(func(cmd *cobra.Command, _ []string) error {
+			if o.dry {
+				return n.dryRun(cmd.Context(), o)
+			}
+			return n.apply(cmd.Context(), o)
+		}),
 	}
 	cmd.Flags().StringVar(&o.config, "config", n.config, "`directory` of policy.yaml")
 	cmd.Flags().StringVar(&o.store, "store", n.store, "`directory` of the applied policy")
 	cmd.Flags().StringVar(&o.features, "features", "",
 		"compile for a kernel with the features in this `file`, not for the one that runs")
 	cmd.Flags().BoolVarP(&o.quiet, "quiet", "q", false, "print nothing but errors")
+	cmd.Flags().BoolVar(&o.dry, "dry-run", false, "write nothing, and say what would change")
 	return cmd
 }
+
+// forHere tells whether the policy is for this node.
+func (n *node) forHere(o applyOptions) bool { return o.store == n.store && o.features == "" }
 
 func (n *node) apply(ctx context.Context, o applyOptions) error {
 	debug.SetGCPercent(500) // all that is read is needed up to the end, which is soon
@@ -71,28 +89,65 @@ func (n *node) apply(ctx context.Context, o applyOptions) error {
 
 	// The lock comes first, so that nobody applies an older reading of the file after ours.
 	before, _ := s.Current()
-	here := o.store == n.store && o.features == "" // it is for this node
 	var k *keeper
-	if here {
+	if n.forHere(o) {
 		if k, err = n.keeper(nil); err != nil {
-			return notApplied(before, &failure{cannot, fmt.Errorf("what AppArmor's service knows of profiles: %w", asRoot(err))})
+			return notApplied(before, noKeeper(err))
 		}
 	}
 	if k != nil {
 		k.claim(ctx) // while the files still say what was loaded from them
 	}
+	c, err := n.candidate(ctx, o, k, lock.Compile)
+	if err != nil {
+		return notApplied(before, err)
+	}
+	var files *stagedFiles
+	if k != nil {
+		if files, err = k.stage(ctx, c.compiled, c.to.alone.of); err != nil {
+			return notApplied(before, &failure{cannot, asRoot(err)})
+		}
+		defer files.drop()
+	}
+	g, changed, err := putInForce(lock, c.compiled, c.manifest, before, files)
+	if err != nil {
+		return notApplied(before, asRoot(err))
+	}
+	if o.quiet {
+		return nil
+	}
+	c.to.said.print(n)
+	return n.printApplied(g, before, changed, c.notice)
+}
+
+func noKeeper(err error) error {
+	return &failure{cannot, fmt.Errorf("what AppArmor's service knows of profiles: %w", asRoot(err))}
+}
+
+// candidate is a policy that is checked and compiled, and could come into force.
+type candidate struct {
+	compiled *store.Compilation
+	manifest store.Manifest
+	to       locatedCompiler // that compiled it
+	notice   string          // what there is to say of the node
+}
+
+// candidate reads the policy file, checks it and compiles its profiles. k, which may be nil, is for their files for AppArmor's
+// service. It writes nothing.
+func (n *node) candidate(ctx context.Context, o applyOptions, k *keeper, compile func(context.Context, *policy.Policy,
+	store.Compiler, func(store.Progress)) (*store.Compilation, error)) (*candidate, error) {
 	last := lastManifest(o.store)
 	node, m, notice := asLast(last), store.Manifest{Daemons: last.Daemons, Attached: last.Attached, Daemon: last.Daemon}, ""
-	if here {
+	if n.forHere(o) {
 		node, m, notice = n.generatedFor(last)
 	}
 	p, err := readPolicy(o.config, node)
 	if err != nil {
-		return notApplied(before, err)
+		return nil, err
 	}
 	if n.root {
 		if err := policyfile.CheckAccess(o.config, p); err != nil {
-			return notApplied(before, &failure{cannot, err})
+			return nil, &failure{cannot, err}
 		}
 	}
 	var c compiler
@@ -101,7 +156,7 @@ func (n *node) apply(ctx context.Context, o applyOptions) error {
 	if len(p.Profiles) > 0 { // a policy that keeps everything needs neither a parser nor AppArmor
 		var features []byte
 		if c, features, err = n.newCompiler(ctx, o.features); err != nil {
-			return notApplied(before, err)
+			return nil, err
 		}
 		if inputs, err = c.Inputs(); err == nil {
 			m.Program = inputs.Parser
@@ -109,7 +164,7 @@ func (n *node) apply(ctx context.Context, o applyOptions) error {
 		if m.Program != "" && m.Program == last.Program {
 			m.Parser = last.Parser
 		} else if m.Parser, err = c.Version(ctx); err != nil {
-			return notApplied(before, err)
+			return nil, err
 		}
 		m.Features = hash(features)
 	}
@@ -123,27 +178,12 @@ func (n *node) apply(ctx context.Context, o applyOptions) error {
 		k.c, to.alone = c, &aloneTexts{of: make(map[string]aloneText)}
 	}
 	show := &progress{node: n, quiet: o.quiet}
-	compiled, err := lock.Compile(ctx, p, to, show.report)
+	compiled, err := compile(ctx, p, to, show.report)
 	show.close()
 	if err != nil {
-		return notApplied(before, notCompiled(err))
+		return nil, notCompiled(err)
 	}
-	var files *stagedFiles
-	if k != nil {
-		if files, err = k.stage(ctx, compiled, to.alone.of); err != nil {
-			return notApplied(before, &failure{cannot, asRoot(err)})
-		}
-		defer files.drop()
-	}
-	g, changed, err := putInForce(lock, compiled, m, before, files)
-	if err != nil {
-		return notApplied(before, asRoot(err))
-	}
-	if o.quiet {
-		return nil
-	}
-	to.said.print(n)
-	return n.printApplied(g, before, changed, notice)
+	return &candidate{compiled, m, to, notice}, nil
 }
 
 // putInForce commits a policy and then its files for AppArmor's service, which may be nil. What these replace is kept for a

@@ -27,6 +27,7 @@ type keeper struct {
 	*node
 	c     compiler
 	files map[string]service.File // that are there, by profile
+	dry   bool                    // write nothing
 
 	// others gives the files of somebody else's, by the profiles in them.
 	others func() (map[string]string, error)
@@ -91,7 +92,7 @@ func (k *keeper) stage(ctx context.Context, compiled *store.Compilation, alone m
 			file, err := k.stageOne(service.Policy, p, t)
 			mu.Lock()
 			defer mu.Unlock()
-			if errs[i] = err; err == nil {
+			if errs[i] = err; file != nil {
 				s.files = append(s.files, file)
 			}
 		})
@@ -225,9 +226,12 @@ func (k *keeper) withEarlier(err error, p policy.Profile, f service.File, have b
 	return err
 }
 
-// stageOne writes the file of one profile beside its place.
+// stageOne writes the file of one profile beside its place. It gives nil where nothing is to be written.
 func (k *keeper) stageOne(by service.By, p policy.Profile, t aloneText) (*service.Staged, error) {
 	err := t.err
+	if err == nil && k.dry {
+		return nil, nil
+	}
 	if err == nil {
 		var file *service.Staged
 		file, err = k.service.Stage(service.File{Name: p.Name, By: by, Source: p.Source, Compiled: p.Compiled, Text: t.text})

@@ -2,7 +2,7 @@
 // force and what would become of a container. It loads profiles by hand, removes them, and tells how AppArmor stands.
 //
 // Exit codes: 0 done; 1 the policy or a profile is bad, or two that are compared differ; 2 the command line is bad; 3 it
-// cannot be done here; 4 the container that is asked about would be refused; 5 the process that is asked about is not
+// cannot be done here; 4 the container that is asked about would be refused, or one that runs by a policy that is tried; 5 the process that is asked about is not
 // confined as decided. The command status has those of aa-status.
 package main
 
@@ -59,7 +59,8 @@ Exit codes:
   1  the policy, or a profile, is bad; profile diff: the two differ
   2  the command line is
   3  it cannot be done, or told, here
-  4  policy explain: the container would be refused
+  4  policy explain: the container would be refused; policy apply --dry-run: a
+     running one would be, at its next start
   5  policy explain --pid: the process is not confined as decided
   status has those of aa-status: see its help`,
 		Version:       version(),

@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/spf13/cobra"
 
-	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -84,7 +82,7 @@ func (n *node) rollback(ctx context.Context, o rollbackOptions) error {
 		return out.err
 	}
 	out.line("generation %d is in force, with what generation %d had, in place of generation %d", g.Number, back.Number, now.Number)
-	for _, line := range changes(was, compiled.Policy) {
+	for _, line := range changes(was, compiled.Policy, goingBack) {
 		out.line("  %s", line)
 	}
 	return out.err
@@ -106,65 +104,4 @@ func (n *node) stageAgain(ctx context.Context, lock *store.Lock, g *store.Genera
 		texts[p.Name] = aloneText{text, err}
 	}
 	return k.stage(ctx, compiled, texts)
-}
-
-// changes says in lines what differs between two policies.
-func changes(before, after *policy.Policy) (lines []string) {
-	profiles := func(p *policy.Policy) map[string]string {
-		all := make(map[string]string)
-		for _, pr := range p.Profiles {
-			all[pr.Name] = fmt.Sprintf("%x %d", pr.Blob, pr.OnDrift)
-		}
-		return all
-	}
-	policies := func(p *policy.Policy) map[string]string {
-		all := make(map[string]string)
-		for _, e := range p.Policies {
-			all[e.Name] = e.Profile + " " + e.Floor
-		}
-		return all
-	}
-	lines = append(differing("profile", profiles(before), profiles(after)), differing("policy", policies(before), policies(after))...)
-	rules := func(p *policy.Policy) []string {
-		var all []string
-		for _, a := range p.Assignments {
-			a.Line = 0
-			privileged := "-"
-			if a.Privileged != nil {
-				privileged = fmt.Sprint(*a.Privileged)
-			}
-			a.Privileged = nil
-			all = append(all, fmt.Sprintf("%+v %s", a, privileged))
-		}
-		return all
-	}
-	if x, y := rules(before), rules(after); !slices.Equal(x, y) {
-		lines = append(lines, fmt.Sprintf("rules: others (%d, before %d)", len(y), len(x)))
-	}
-	return lines
-}
-
-// differing says of things of one kind, by their names, which are new, gone and others.
-func differing(kind string, before, after map[string]string) (lines []string) {
-	names := make([]string, 0, len(before)+len(after))
-	for name := range before {
-		names = append(names, name)
-	}
-	for name := range after {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range slices.Compact(names) {
-		x, was := before[name]
-		y, is := after[name]
-		switch {
-		case !was:
-			lines = append(lines, fmt.Sprintf("%s %s: back", kind, name))
-		case !is:
-			lines = append(lines, fmt.Sprintf("%s %s: gone", kind, name))
-		case x != y:
-			lines = append(lines, fmt.Sprintf("%s %s: as it was", kind, name))
-		}
-	}
-	return lines
 }

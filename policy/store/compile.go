@@ -62,7 +62,7 @@ type Compilation struct {
 func (c *Compilation) Blob(i int) profile.Blob { return c.blobs[i] }
 
 // Compile compiles all profiles of p, as many at a time as there are processors. p itself stays as it is. Nothing is taken
-// from an earlier compilation: Lock.Compile does that.
+// from an earlier compilation: Store.Compile does that.
 //
 // The error is a *CompileError where profiles do not compile, or nobody could stop a container under one. report, unless nil, is
 // called once for each profile that is compiled, one call at a time.
@@ -70,14 +70,19 @@ func Compile(ctx context.Context, p *policy.Policy, c Compiler, report func(Prog
 	return compile(ctx, p, c, nil, report)
 }
 
-// Compile is the function Compile, but for profiles of the generation in force. These are kept where c is a Keyer that says
-// that they would compile to the same, and where what they were compiled to is still there, whole.
+// Compile is Store.Compile, of a store that nobody else changes meanwhile.
 func (l *Lock) Compile(ctx context.Context, p *policy.Policy, c Compiler, report func(Progress)) (*Compilation, error) {
+	return l.store.Compile(ctx, p, c, report)
+}
+
+// Compile is the function Compile, but for profiles of the generation in force. These are kept where c is a Keyer that says
+// that they would compile to the same, and where what they were compiled to is still there, whole. It writes nothing.
+func (s Store) Compile(ctx context.Context, p *policy.Policy, c Compiler, report func(Progress)) (*Compilation, error) {
 	keyer, ok := c.(Keyer)
 	if !ok {
 		return compile(ctx, p, c, nil, report)
 	}
-	compiled, err := compile(ctx, p, c, l.keeping(keyer), report)
+	compiled, err := compile(ctx, p, c, s.keeping(keyer), report)
 	if err == nil {
 		for i, pr := range p.Profiles {
 			compiled.said[i] = keyer.Said(pr.Name)
@@ -87,9 +92,9 @@ func (l *Lock) Compile(ctx context.Context, p *policy.Policy, c Compiler, report
 }
 
 // keeping gives a function that gives a profile's key, and what it was compiled to before, if that holds.
-func (l *Lock) keeping(c Keyer) func(p *policy.Profile) (key []byte, blob profile.Blob, ok bool) {
+func (s Store) keeping(c Keyer) func(p *policy.Profile) (key []byte, blob profile.Blob, ok bool) {
 	made := make(map[string]ManifestSource)
-	g, err := l.store.Current()
+	g, err := s.Current()
 	if err == nil {
 		if m, err := g.Manifest(); err == nil {
 			for _, p := range m.Profiles {
@@ -111,7 +116,7 @@ func (l *Lock) keeping(c Keyer) func(p *policy.Profile) (key []byte, blob profil
 		if !ok || before.Mode != p.Mode || from.Made != madeOf(key, before.Blob) {
 			return key, profile.Blob{}, false
 		}
-		data, err := l.store.readBlob(before.Blob)
+		data, err := s.readBlob(before.Blob)
 		if err != nil {
 			return key, profile.Blob{}, false
 		}

@@ -14,6 +14,7 @@
 package store
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -232,6 +233,12 @@ func readFile(dir int, name string, limit int64) ([]byte, error) {
 		got += n
 	}
 	return data, nil
+}
+
+// Has tells whether a policy that is compiled is this very one, so that Commit would keep the generation.
+func (g *Generation) Has(c *Compilation) (bool, error) {
+	index, err := c.Policy.Encode()
+	return err == nil && bytes.Equal(index, g.index), err
 }
 
 // Blob gives the compiled profile p, as the kernel takes it. Its bytes are those that the index speaks of, or it is an

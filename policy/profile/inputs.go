@@ -247,11 +247,13 @@ func readInput(path string) *input {
 	return f
 }
 
-// includes gives every name that a text may include or name as its ABI: the parser takes it behind "include", "#include",
-// "include if exists" and "abi", in <>, in quotes or without, perhaps in another line. What only looks like one, as in a
-// comment behind a rule, is given as well.
+// includes returns every name that a text may include or name as its ABI. apparmor_parser takes one after "include",
+// "#include", "include if exists" and "abi", in <>, in quotes or without, perhaps in another line, and whatever stands in
+// front of the word (parser/parser_lex.l). What only looks like one, as in a comment, is returned as well, and where a name
+// can end in two places, so are both.
 //
-// The error is for a name that is not written as it is.
+// The error is for a name that is not written as it is, and for a text that ends before the name: the parser then takes one
+// from the file that includes the text.
 func includes(text []byte) ([]string, error) {
 	var names []string
 	for _, word := range []string{"include", "abi"} {
@@ -262,60 +264,91 @@ func includes(text []byte) ([]string, error) {
 			}
 			from := at + n
 			at = from + len(word)
-			pound := from > 0 && text[from-1] == '#'
-			begins := from == 0 || strings.IndexByte(" \t\r\n,{}()\"#", text[from-1]) >= 0
-			if !begins || !pound && at < len(text) && wordly(text[at]) || inComment(text, from) {
+			if !statement(word, text, from) {
 				continue
 			}
-			name, behind := included(text[at:])
-			names = append(names, name)
+			found, behind := included(text[at:])
+			names = append(names, found...)
 			for _, optional := range []string{"if", "exists"} { // or names
-				if name != optional {
+				if len(found) == 0 || found[0] != optional {
 					break
 				}
-				name, behind = included(behind)
-				names = append(names, name)
+				found, behind = included(behind)
+				names = append(names, found...)
+			}
+			if len(found) == 0 && len(behind) == 0 {
+				return nil, fmt.Errorf("it ends after %s and before a name", quote(word))
 			}
 		}
 	}
 	for _, name := range names {
-		if strings.ContainsAny(name, "\\@{}$*?[") {
+		if strings.ContainsAny(name, "\\@{}$*?[\x00") {
 			return nil, fmt.Errorf("it includes %s, which is a pattern or holds a variable", quote(name))
 		}
 	}
-	return slices.DeleteFunc(names, func(name string) bool { return name == "" }), nil
+	return names, nil
 }
 
-// inComment tells whether what begins at a place is certainly in a comment that its line begins with. In a string, a list or
-// a rule, # begins none; but what ends one of these stands ahead of the place then.
-func inComment(text []byte, at int) bool {
-	line := bytes.TrimLeft(text[bytes.LastIndexByte(text[:at], '\n')+1:at], " \t")
-	return len(line) > 1 && line[0] == '#' && !bytes.ContainsAny(line, "\",(){}<>")
+// statement reports whether a statement can begin with a word that stands at a place. The parser takes "include" by itself
+// even in front of a digit's or a name's end, but only ahead of a blank, and "#include" ahead of anything. It takes "abi" for
+// a word like others.
+func statement(word string, text []byte, from int) bool {
+	var before, after byte = '\n', '\n'
+	if from > 0 {
+		before = text[from-1]
+	}
+	if end := from + len(word); end < len(text) {
+		after = text[end]
+	}
+	if word == "abi" {
+		return !letter(before) && before != '_' && before != '/' && !wordly(after)
+	}
+	return before == '#' || strings.IndexByte(" \t\r\n\v\f<\"", after) >= 0
 }
 
 func wordly(c byte) bool { return letter(c) || digit(c) || c == '_' }
 
-// included gives the name at the text's beginning, and what is behind it. There is none where a statement ends.
-func included(text []byte) (name string, behind []byte) {
-	text = bytes.TrimLeft(text, " \t\r\n")
+const spaces = " \t\r\n\v\f" // isspace, by which the parser trims names
+
+// included returns the name at the text's beginning, in all ways in which it can be read, and what is behind it. There is
+// none where a statement ends.
+func included(text []byte) (names []string, behind []byte) {
+	text = bytes.TrimLeft(text, spaces)
 	if len(text) == 0 {
-		return "", nil
+		return nil, nil
 	}
-	var end int
+	var name string
 	switch text[0] {
 	case '<':
-		end = bytes.IndexByte(text, '>')
-	case '"':
-		end = bytes.IndexByte(text[1:], '"') + 1
-	default:
-		if end = bytes.IndexAny(text, " \t\r\n\"!,<>"); end < 0 {
-			end = len(text)
+		inner := text[1:]
+		if inner = bytes.TrimLeft(inner, spaces); len(inner) > 0 && inner[0] == '"' {
+			return included(inner)
 		}
-		return string(text[:end]), text[end:]
+		end := bytes.IndexByte(text, '>')
+		if end < 0 {
+			return nil, text
+		}
+		name, behind = string(text[1:end]), text[end+1:]
+	case '"':
+		end := bytes.IndexByte(text[1:], '"')
+		if end < 0 {
+			return nil, text
+		}
+		name, behind = string(text[1:1+end]), text[end+2:]
+	default:
+		end := 0
+		for end < len(text) && strings.IndexByte(spaces+"\"!<>", text[end]) < 0 {
+			end++
+		}
+		name, behind = strings.TrimSuffix(string(text[:end]), ","), text[end:]
+		if comma := strings.IndexByte(name, ','); comma > 0 {
+			names = append(names, name[:comma])
+		}
 	}
-	if end <= 0 {
-		return "", nil
+	for _, name := range []string{name, strings.Trim(name, spaces)} {
+		if name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
 	}
-	name = strings.Trim(string(text[1:end]), " \t\"")
-	return name, text[end+1:]
+	return names, behind
 }

@@ -1,7 +1,11 @@
 package integration
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -37,6 +41,48 @@ func TestImportsRunOneWay(t *testing.T) {
 			if slices.Contains(not, d) {
 				t.Errorf("%s imports %s", pkg, d)
 			}
+		}
+	}
+}
+
+// Whatever a container's start loads is initialised before it does anything: no package of ours there compiles a regular
+// expression for a variable, which took half a millisecond of each start.
+func TestStartCompilesNoExpressions(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("needs go, which guests have not")
+	}
+	const module = "github.com/oci-apparmor/oci-apparmor/"
+	out, err := exec.Command("go", "list", "-deps", "-f", `{{if .Module}}{{if .Module.Main}}{{$d := .Dir}}{{range .GoFiles}}{{$d}}/{{.}}
+{{end}}{{end}}{{end}}`, module+"hook/oci-apparmor-hook", module+"shim/oci-apparmor-runtime", module+"shim/containerd-shim-apparmor-v2").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := strings.Fields(string(out))
+	if !slices.ContainsFunc(files, func(f string) bool { return strings.HasSuffix(f, "/policy/profile/compiler.go") }) {
+		t.Fatalf("policy/profile is not among %d files", len(files))
+	}
+	for _, path := range files {
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, path, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, decl := range file.Decls {
+			if g, ok := decl.(*ast.GenDecl); !ok || g.Tok != token.VAR {
+				continue
+			}
+			ast.Inspect(decl, func(n ast.Node) bool {
+				if call, ok := n.(*ast.CallExpr); ok {
+					if of, ok := call.Fun.(*ast.SelectorExpr); ok {
+						if x, ok := of.X.(*ast.Ident); ok && x.Name == "regexp" {
+							t.Errorf("%s:%d: a regular expression is compiled at each start: use sync.OnceValue",
+								filepath.Base(path), set.Position(n.Pos()).Line)
+						}
+					}
+				}
+				_, inner := n.(*ast.FuncLit) // it is called later
+				return !inner
+			})
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 	"unicode"
@@ -177,7 +178,9 @@ func (c *Compiler) textError(source string, text []byte, err error) *TextError {
 }
 
 // ruleWord finds the word that a rule begins with, after its qualifiers.
-var ruleWord = regexp.MustCompile(`^\s*(?:(?:audit|deny|allow|quiet|priority\s*=\s*\S+)\s+)*([a-z_]+)\b`)
+var ruleWord = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^\s*(?:(?:audit|deny|allow|quiet|priority\s*=\s*\S+)\s+)*([a-z_]+)\b`)
+})
 
 // unknownKind says of the rule in a line that does not compile that older versions of apparmor_parser do not know its kind; it
 // is empty where they do.
@@ -186,7 +189,7 @@ func (c *Compiler) unknownKind(text []byte, line int) string {
 	if line > len(lines) {
 		return ""
 	}
-	m := ruleWord.FindSubmatch(lines[line-1])
+	m := ruleWord().FindSubmatch(lines[line-1])
 	if m == nil || RuleKinds[string(m[1])].Parser == "" {
 		return ""
 	}

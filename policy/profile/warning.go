@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // heard are the kinds of warnings that are read (warnflag_table in parser/parser_main.c; 3.0 has all of them). Left out are
@@ -34,8 +35,12 @@ type Warning struct {
 //
 // FILE is "stdin" for the text.
 var (
-	warningInLine    = regexp.MustCompile(`^Warning from .*? \((?:(.*) )?line ([0-9]{1,9})\): (.*)$`)
-	warningOfProfile = regexp.MustCompile(`^Warning from profile (.*?) \(([^()]*)\): (.*)$`)
+	warningInLine = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^Warning from .*? \((?:(.*) )?line ([0-9]{1,9})\): (.*)$`)
+	})
+	warningOfProfile = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^Warning from profile (.*?) \(([^()]*)\): (.*)$`)
+	})
 )
 
 // warnings reads what the parser wrote on its stderr though it succeeded. A line that begins no warning belongs to the one
@@ -45,10 +50,10 @@ func (c *Compiler) warnings(stderr []byte) []Warning {
 	dropped := 0
 	for _, said := range paragraphs(stderr) {
 		w := Warning{Message: said}
-		if m := warningInLine.FindStringSubmatch(said); m != nil {
+		if m := warningInLine().FindStringSubmatch(said); m != nil {
 			w = Warning{File: m[1], Message: m[3]}
 			w.Line, _ = strconv.Atoi(m[2])
-		} else if m := warningOfProfile.FindStringSubmatch(said); m != nil {
+		} else if m := warningOfProfile().FindStringSubmatch(said); m != nil {
 			w = Warning{File: m[2], Profile: m[1], Message: m[3]}
 		}
 		if w.File == "stdin" {

@@ -1,7 +1,9 @@
 package hook
 
 import (
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -16,12 +18,22 @@ type powers struct {
 	capabilities []string // those of owning that are in one of the process's sets
 	ptrace       bool     // CAP_SYS_PTRACE is in one
 
-	devices      bool // the control group allows to read or write every block device
-	procReadOnly bool // /proc/sys and below cannot be written
-	procMasked   bool // something of /proc is masked
+	blocks       blockDevices // those that the control group allows to read or write
+	procMount    bool         // /proc is mounted read-only
+	procReadOnly bool         // /proc/sys is made read-only or masked, however /proc is mounted
+	procMasked   bool         // something of /proc is masked
 	sys          sysState
-	ownPIDs      bool // it has a PID namespace of its own, or that of another container
+	pids         pidState
 }
+
+// pidState is which PID namespace a container is in.
+type pidState uint8
+
+const (
+	pidsUnsaid   pidState = iota // the spec has none, which means that of the runtime: the node's
+	pidsOfOthers                 // a new one, or that of another container
+	pidsOfNode                   // the node's is joined, or one of which that cannot be told
+)
 
 // sysState is how /sys is mounted.
 type sysState uint8
@@ -45,7 +57,8 @@ var granted = owning[:4]
 // privilege tells how far a container is privileged, and for one that is so in part, by what.
 func (p *powers) privilege() (policy.Privilege, []string) {
 	all := !slices.ContainsFunc(granted, func(c string) bool { return !slices.Contains(p.capabilities, c) })
-	if all && p.sys == sysWritable && !p.procReadOnly {
+	procReadOnly := p.procMount || p.procReadOnly
+	if all && p.sys == sysWritable && !procReadOnly {
 		return policy.Privileged, nil
 	}
 	by := slices.Clone(p.capabilities)
@@ -53,9 +66,9 @@ func (p *powers) privilege() (policy.Privilege, []string) {
 		there bool
 		name  string
 	}{
-		{p.ptrace && !p.ownPIDs, "CAP_SYS_PTRACE among the node's processes"},
-		{p.devices, "all block devices"},
-		{!p.procReadOnly, "a writable /proc/sys"},
+		{p.ptrace && p.pids != pidsOfOthers, "CAP_SYS_PTRACE among the node's processes"},
+		{len(p.blocks) > 0, p.blocks.String()},
+		{!procReadOnly, "a writable /proc/sys"},
 		{!p.procMasked, "no masks on /proc"},
 		{p.sys != sysClosed, "a writable /sys"},
 	} {
@@ -152,7 +165,8 @@ func each(dec *jsontext.Decoder, item func(*jsontext.Decoder) error) error {
 	return err
 }
 
-// parseNamespace reads an entry of linux.namespaces. One with a path is joined: another container's, or the node's.
+// parseNamespace reads an entry of linux.namespaces. One with a path is joined: another container's, or the node's. Of
+// several for PIDs, which runtimes refuse, the node's counts.
 func (d *document) parseNamespace(dec *jsontext.Decoder) error {
 	var kind, at string
 	_, err := object(dec, []string{"type", "path"}, func(key string) (err error) {
@@ -166,10 +180,23 @@ func (d *document) parseNamespace(dec *jsontext.Decoder) error {
 		}
 		return dec.SkipValue()
 	})
-	if kind == "pid" && at != "/proc/1/ns/pid" {
-		d.powers.ownPIDs = true
+	if kind == "pid" && d.powers.pids != pidsOfNode {
+		d.powers.pids = pidsOfNode
+		if at == "" || isAnother(at, "/proc/1/ns/pid") {
+			d.powers.pids = pidsOfOthers
+		}
 	}
 	return err
+}
+
+// isAnother says whether a namespace's file is surely not of the same namespace as the node's: see namespaces(7).
+func isAnother(at, nodes string) bool {
+	if !filepath.IsAbs(at) {
+		return false
+	}
+	one, err1 := os.Stat(at)
+	other, err2 := os.Stat(nodes)
+	return err1 == nil && err2 == nil && !os.SameFile(one, other)
 }
 
 // text reads the next value, which gives an empty string where it is none.
@@ -191,43 +218,6 @@ func (d *document) parseResources(dec *jsontext.Decoder) error {
 		}
 		return dec.SkipValue()
 	})
-	return err
-}
-
-// parseDevice reads an entry of linux.resources.devices. Later ones count for more than earlier ones. Without a type, it
-// is for devices of both types; without a number or with -1, for all numbers.
-func (d *document) parseDevice(dec *jsontext.Decoder) error {
-	var allow bool
-	kind, access := "a", "rwm"
-	major, minor := true, true // any
-	number := func() (any bool, err error) {
-		v, _, err := value(dec)
-		return err == nil && (v.Kind() == 'n' || strings.HasPrefix(string(v), "-")), err
-	}
-	_, err := object(dec, []string{"allow", "type", "major", "minor", "access"}, func(key string) (err error) {
-		switch key {
-		case "allow":
-			v, _, err := value(dec)
-			allow = v.Kind() == 't'
-			return err
-		case "type":
-			kind, err = text(dec)
-		case "access":
-			access, err = text(dec)
-		case "major":
-			major, err = number()
-		case "minor":
-			minor, err = number()
-		default:
-			err = dec.SkipValue()
-		}
-		return err
-	})
-	if kind != "c" && kind != "u" && major && minor {
-		if reaches := access == "" || strings.ContainsAny(access, "rw"); reaches {
-			d.powers.devices = allow
-		}
-	}
 	return err
 }
 
@@ -266,7 +256,7 @@ func (d *document) parseMount(dec *jsontext.Decoder) error {
 			d.powers.sys = sysBound
 		}
 	case "/proc":
-		d.powers.procReadOnly = d.powers.procReadOnly || readOnly
+		d.powers.procMount = readOnly
 	}
 	return err
 }

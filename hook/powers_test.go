@@ -2,6 +2,7 @@ package hook
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -20,6 +21,7 @@ const (
 	sysRO    = `{"destination":"/sys","type":"sysfs","source":"sysfs","options":["nosuid","noexec","nodev","ro"]}`
 	sysRW    = `{"destination":"/sys","type":"sysfs","source":"sysfs","options":["nosuid","noexec","nodev"]}`
 	procRW   = `{"destination":"/proc","type":"proc","source":"proc","options":["nosuid","noexec","nodev"]}`
+	procRO   = `{"destination":"/proc","type":"proc","source":"proc","options":["nosuid","noexec","nodev","ro"]}`
 	noDevice = `{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":1,"minor":5,"access":"rwm"},{"allow":true,"type":"c","access":"m"},{"allow":true,"type":"b","access":"m"}`
 )
 
@@ -33,6 +35,36 @@ func specOf(capabilities, mount, devices string, linux ...string) string {
 	}
 	return fmt.Sprintf(`{"process":{"capabilities":{"bounding":[%s],"effective":[%[1]s],"permitted":[%[1]s]}},"mounts":[%s,%s],"linux":{%s}}`,
 		capabilities, procRW, mount, strings.Join(parts, ","))
+}
+
+// manyDevices are n rules, of different block devices.
+func manyDevices(n int) string {
+	var rules strings.Builder
+	for i := range n {
+		fmt.Fprintf(&rules, `{"allow":true,"type":"b","major":8,"minor":%d},`, i)
+	}
+	return rules.String()
+}
+
+func TestNamespaceOfAnotherContainer(t *testing.T) {
+	dir := t.TempDir()
+	node, other := dir+"/node", dir+"/other"
+	put(t, node, "")
+	put(t, other, "")
+	if err := os.Symlink(node, dir+"/link"); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		at, node string
+		want     bool
+	}{
+		{other, node, true}, {node, node, false}, {dir + "/link", node, false}, {dir + "/gone", node, false},
+		{other, dir + "/gone", false}, {"powers_test.go", node, false},
+	} {
+		if got := isAnother(test.at, test.node); got != test.want {
+			t.Errorf("%s beside %s: %v", test.at, test.node, got)
+		}
+	}
 }
 
 func TestIdentifyTellsHowFarAContainerIsPrivileged(t *testing.T) {
@@ -59,12 +91,51 @@ func TestIdentifyTellsHowFarAContainerIsPrivileged(t *testing.T) {
 		{"--cap-add SYS_PTRACE", specOf(`"CAP_SYS_PTRACE"`, sysRO, noDevice, masked, readOnly, ownPIDs), "no"},
 		{"--cap-add SYS_PTRACE --pid host", specOf(`"CAP_SYS_PTRACE"`, sysRO, noDevice, masked, readOnly, `"namespaces":[{"type":"mount"}]`),
 			"partly: CAP_SYS_PTRACE among the node's processes"},
+		{"--cap-add SYS_PTRACE --pid container:x, x with --pid host", specOf(`"CAP_SYS_PTRACE"`, sysRO, noDevice, masked, readOnly,
+			fmt.Sprintf(`"namespaces":[{"type":"pid","path":"/proc/%d/ns/pid"}]`, os.Getpid())), "partly: CAP_SYS_PTRACE among the node's processes"},
+		{"as another name", specOf(`"CAP_SYS_PTRACE"`, sysRO, noDevice, masked, readOnly,
+			`"namespaces":[{"type":"pid","path":"/proc/self/ns/pid"}]`), "partly: CAP_SYS_PTRACE among the node's processes"},
+		{"--cap-add SYS_PTRACE --pid container:x, x gone", specOf(`"CAP_SYS_PTRACE"`, sysRO, noDevice, masked, readOnly,
+			`"namespaces":[{"type":"pid","path":"/proc/0/ns/pid"}]`), "partly: CAP_SYS_PTRACE among the node's processes"},
+		{"a namespace from here", specOf(`"CAP_SYS_PTRACE"`, sysRO, noDevice, masked, readOnly,
+			`"namespaces":[{"type":"pid","path":"powers_test.go"}]`), "partly: CAP_SYS_PTRACE among the node's processes"},
+		{"the node's, and then one of its own", specOf(`"CAP_SYS_PTRACE"`, sysRO, noDevice, masked, readOnly,
+			`"namespaces":[{"type":"pid","path":"/proc/1/ns/pid"},{"type":"pid"}]`), "partly: CAP_SYS_PTRACE among the node's processes"},
 		{"--pid host", specOf(dockerCapabilities, sysRO, noDevice, masked, readOnly), "no"},
 		{"--device /dev/sda", specOf(dockerCapabilities, sysRO, noDevice+`,{"allow":true,"type":"b","major":8,"minor":0,"access":"rwm"}`,
+			masked, readOnly), "partly: the block device 8:0"},
+		{"--device-cgroup-rule 'b 8:* rwm'", specOf(dockerCapabilities, sysRO, noDevice+`,{"allow":true,"type":"b","major":8,"minor":-1,"access":"rwm"}`,
+			masked, readOnly), "partly: the block devices 8:*"},
+		{"--device-cgroup-rule 'a 8:0 r'", specOf(dockerCapabilities, sysRO, noDevice+`,{"allow":true,"type":"a","major":8,"minor":0,"access":"r"}`,
+			masked, readOnly), "partly: the block device 8:0"},
+		{"several devices", specOf(dockerCapabilities, sysRO, noDevice+`,{"allow":true,"type":"b","major":8,"minor":0},`+
+			`{"allow":true,"type":"b","major":9,"access":""},{"allow":true,"type":"b","major":9,"access":"w"}`, masked, readOnly),
+			"partly: the block devices 8:0 and 9:*"},
+		{"to make files of devices", specOf(dockerCapabilities, sysRO, noDevice+`,{"allow":true,"type":"b","major":8,"minor":0,"access":"m"}`,
 			masked, readOnly), "no"},
+		{"a terminal", specOf(dockerCapabilities, sysRO, noDevice+`,{"allow":true,"type":"c","major":8,"minor":0,"access":"rwm"}`, masked, readOnly), "no"},
+		{"reading denied, and not writing", specOf(dockerCapabilities, sysRO, `{"allow":true,"type":"b","access":"rw"},`+
+			`{"allow":false,"type":"b","access":"r"}`, masked, readOnly), "partly: all block devices"},
+		{"one of all denied", specOf(dockerCapabilities, sysRO, `{"allow":true,"type":"b"},{"allow":false,"type":"b","major":8,"minor":0}`,
+			masked, readOnly), "partly: all block devices"},
+		{"one minor of a major denied", specOf(dockerCapabilities, sysRO, `{"allow":true,"type":"b","major":8},{"allow":false,"type":"b","minor":0}`,
+			masked, readOnly), "partly: the block devices 8:*"},
+		{"character devices denied", specOf(dockerCapabilities, sysRO, `{"allow":true},{"allow":false,"type":"c"}`, masked, readOnly),
+			"partly: all block devices"},
+		{"a major allowed, and all denied", specOf(dockerCapabilities, sysRO, `{"allow":true,"type":"b","major":8},{"allow":false,"type":"b","access":"rw"}`,
+			masked, readOnly), "no"},
+		{"what no runtime denies", specOf(dockerCapabilities, sysRO, `{"allow":true,"type":"b"},{"allow":false,"type":"x"},{"allow":false,"major":"y"}`,
+			masked, readOnly), "partly: all block devices"},
+		{"more rules than anybody has", specOf(dockerCapabilities, sysRO, manyDevices(maxBlockRules+1)+`{"allow":false,"type":"b","major":8}`,
+			masked, readOnly), "partly: all block devices"},
+		{"many rules", specOf(dockerCapabilities, sysRO, manyDevices(maxBlockRules)+`{"allow":false,"type":"b","minor":0}`,
+			masked, readOnly), "partly: the block devices 8:1, 8:2, 8:3 and 252 more"},
 		{"--device-cgroup-rule 'b *:* rwm'", specOf(dockerCapabilities, sysRO, noDevice+`,{"allow":true,"type":"b","major":-1,"minor":-1,"access":"rwm"}`,
 			masked, readOnly), "partly: all block devices"},
 		{"all devices, and then none", specOf(dockerCapabilities, sysRO, `{"allow":true,"access":"rwm"},`+noDevice, masked, readOnly), "no"},
+		{"/proc read-only, and then not", strings.Replace(specOf(dockerCapabilities, sysRO, noDevice, masked), procRW, procRO+","+procRW, 1),
+			"partly: a writable /proc/sys"},
+		{"/proc read-only at last", strings.Replace(specOf(dockerCapabilities, sysRO, noDevice, masked), procRW, procRW+","+procRO, 1), "no"},
 		{"systempaths=unconfined", specOf(dockerCapabilities, sysRO, noDevice, `"maskedPaths":[],"readonlyPaths":[]`),
 			"partly: a writable /proc/sys"},
 		{"unmask=/proc/sys", specOf(dockerCapabilities, sysRO, noDevice, masked, `"readonlyPaths":["/proc/bus"]`), "partly: a writable /proc/sys"},

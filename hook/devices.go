@@ -1,0 +1,117 @@
+package hook
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// blockDevices are those that a control group allows a container to read or write, as its rules allow them. A node's disk
+// may be any of them, and with CAP_MKNOD, which engines give by default, the container needs no file of it.
+type blockDevices []blockRule
+
+// blockRule allows the use of the block devices of a number.
+type blockRule struct {
+	major, minor string // in decimal digits; "*" for all
+	read, write  bool
+}
+
+// maxBlockRules bounds the rules that are told apart. Those of a container with more count as one for all devices.
+const maxBlockRules = 256
+
+var everyBlock = blockRule{"*", "*", true, true}
+
+// allow adds a rule.
+func (b *blockDevices) allow(r blockRule) {
+	switch {
+	case !r.read && !r.write || slices.Contains(*b, r):
+	case len(*b) >= maxBlockRules:
+		*b = blockDevices{everyBlock}
+	default:
+		*b = append(*b, r)
+	}
+}
+
+// deny takes away the rules of which all is denied. What a narrower denial leaves of a rule stays allowed. Runtimes
+// disagree about a denial of one access out of two, so this, too, leaves the rule.
+func (b *blockDevices) deny(r blockRule) {
+	*b = slices.DeleteFunc(*b, func(allowed blockRule) bool {
+		return (r.major == "*" || r.major == allowed.major) && (r.minor == "*" || r.minor == allowed.minor) &&
+			(r.read || !allowed.read) && (r.write || !allowed.write)
+	})
+}
+
+// String names them for people: "all block devices", or "the block devices 8:* and 253:0".
+func (b blockDevices) String() string {
+	const shown = 3
+	var numbers []string
+	for _, r := range b {
+		if r.major == "*" && r.minor == "*" {
+			return "all block devices"
+		}
+		if n := r.major + ":" + r.minor; !slices.Contains(numbers, n) {
+			numbers = append(numbers, n)
+		}
+	}
+	if n := len(numbers) - shown; n > 0 {
+		numbers = append(numbers[:shown], strconv.Itoa(n)+" more")
+	}
+	switch last := len(numbers) - 1; {
+	case last > 0:
+		return "the block devices " + strings.Join(numbers[:last], ", ") + " and " + numbers[last]
+	case last == 0 && !strings.Contains(numbers[0], "*"):
+		return "the block device " + numbers[0]
+	}
+	return "the block devices " + strings.Join(numbers, "")
+}
+
+// parseDevice reads an entry of linux.resources.devices, of which later ones count for more than earlier ones. Without a
+// type, or with "a", it is for character and block devices; without a number or with -1, for all numbers; without an
+// access, for each. What runtimes refuse allows all and denies nothing.
+func (d *document) parseDevice(dec *jsontext.Decoder) error {
+	allow, odd := false, false
+	kind, access := "a", "rwm"
+	r := blockRule{major: "*", minor: "*"}
+	number := func(to *string) error {
+		v, _, err := value(dec)
+		switch {
+		case err != nil || v.Kind() == 'n' || v.Kind() == '0' && strings.HasPrefix(string(v), "-"):
+		case v.Kind() == '0' && len(v) <= len("18446744073709551615"):
+			*to = string(v)
+		default:
+			odd = true
+		}
+		return err
+	}
+	_, err := object(dec, []string{"allow", "type", "major", "minor", "access"}, func(key string) (err error) {
+		switch key {
+		case "allow":
+			v, _, err := value(dec)
+			allow = v.Kind() == 't'
+			return err
+		case "type":
+			kind, err = text(dec)
+		case "access":
+			access, err = text(dec)
+		case "major":
+			err = number(&r.major)
+		case "minor":
+			err = number(&r.minor)
+		default:
+			err = dec.SkipValue()
+		}
+		return err
+	})
+	r.read = access == "" || strings.Contains(access, "r")
+	r.write = access == "" || strings.Contains(access, "w")
+	switch {
+	case err != nil || kind == "c" || kind == "u":
+	case allow:
+		d.powers.blocks.allow(r)
+	case !odd && (kind == "" || kind == "a" || kind == "b"):
+		d.powers.blocks.deny(r)
+	}
+	return err
+}

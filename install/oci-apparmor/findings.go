@@ -79,22 +79,28 @@ func faultsIn(source string, warnings []lint.Warning) error {
 // A rule that denies or logs and does not is a fault. One of AppArmor's own abstractions, which are written for many kernels,
 // is none, and worth a warning only where it denies or logs.
 func judge(ctx context.Context, c compiler, text []byte, blob profile.Blob, included []byte) []lint.Warning {
-	j := judgement{compiler: c, text: string(text), blob: blob, tried: make(map[string]string)}
+	j := judgement{compiler: c, text: string(text), blob: blob, taken: make(map[int]bool), tried: make(map[string]string)}
 	var warnings []lint.Warning
-	lost, all := j.lost(ctx, included), lint.AllowsAll(j.text)
+	lost := j.lost(ctx, included)
 	for _, l := range lost {
-		theirs := l.Line == 0 || l.File != "" && c.Theirs(l.File)
+		theirs := l.File != "" && c.Theirs(l.File)
 		if theirs && !l.Deny && !l.Audit {
 			continue
 		}
 		warnings = append(warnings, lint.Warning{Check: "not-enforced", File: l.File, Line: l.Line, Profile: l.Profile,
 			Message: j.message(ctx, l), Fault: !theirs && (l.Deny || l.Audit) && !l.Wider})
 	}
+	all, allowsAll := lint.All(j.whole)
+	misread := !lint.Whole(j.whole)
 	for _, w := range blob.Warnings {
-		class := classOf(w.Message)
-		// Of unix sockets the parser also says it of rules that were judged to hold, and of AppArmor's own; all allows what is
-		// not mediated.
-		if class == "unix" || class != "" && (j.looked || all || slices.ContainsFunc(lost, func(l lint.Lost) bool { return l.Class == class })) {
+		if class := classOf(w.Message); class != "" {
+			switch {
+			case !misread && (allowsAll && class != "change_profile" || found(lost, class)):
+			case misread || !all && class != "change_profile":
+				warnings = append(warnings, j.unseen(ctx, class, w))
+			default:
+				warnings = append(warnings, lint.Warning{Check: "parser", File: w.File, Line: w.Line, Profile: w.Profile, Message: w.Message})
+			}
 			continue
 		}
 		if theirs := w.File != "" && c.Theirs(w.File); theirs || ofABI(w.Message) {
@@ -105,17 +111,38 @@ func judge(ctx context.Context, c compiler, text []byte, blob profile.Blob, incl
 	return warnings
 }
 
+// found reports whether what the parser says of a kind of rules is said of some that were found. Of unix sockets it also says
+// it of rules that were judged to hold, and of AppArmor's own.
+func found(lost []lint.Lost, class string) bool {
+	if class == "unix" {
+		return true
+	}
+	feature := profile.RuleKinds[class].Feature
+	return slices.ContainsFunc(lost, func(l lint.Lost) bool {
+		// It says mount of umount, too, and what is left of a rule about unix sockets is one about networks.
+		return l.Class == class || feature != "" && profile.RuleKinds[l.Class].Feature == feature || class == "network" && l.Class == "unix"
+	})
+}
+
+// unseen is the finding that the parser leaves out rules of a kind, and that nobody can say which: one of them may deny.
+func (j *judgement) unseen(ctx context.Context, class string, w profile.Warning) lint.Warning {
+	why, fix := j.why(ctx, lint.Lost{Class: class}, profile.RuleKinds[class])
+	return lint.Warning{Check: "not-enforced", Profile: w.Profile, Fault: true, Message: fmt.Sprintf("apparmor_parser says %q, and which "+
+		"rule that is could not be told, so that one that denies may deny nothing: %s; %s", w.Message, why, fix)}
+}
+
 // judgement is what of one text holds.
 type judgement struct {
 	compiler
-	text   string
-	blob   profile.Blob
-	looked bool              // at the rules of what it includes, too
-	tried  map[string]string // the ABIs under which rules of a kind are enforced
+	text  string
+	blob  profile.Blob
+	whole string            // with what it includes, where that was looked at
+	taken map[int]bool      // branches of conditions, by their offsets in whole
+	tried map[string]string // the ABIs under which rules of a kind are enforced
 }
 
 // lost returns the rules that are not enforced. It looks at what the text includes where the parser says of some kind of rules
-// that they are not enforced and the text itself has none, or where it includes what is not AppArmor's.
+// that they are not enforced, or where it includes what is not AppArmor's.
 func (j *judgement) lost(ctx context.Context, included []byte) []lint.Lost {
 	compiled, err := meaning.Read(j.blob.Data)
 	if err != nil {
@@ -130,15 +157,28 @@ func (j *judgement) lost(ctx context.Context, included []byte) []lint.Lost {
 		}
 		return j.Supports(feature)
 	}
-	own := lint.NotEnforced(j.text, nil, nil, compiled, supports)
-	if included == nil && j.needs(own) {
+	lost := lint.NotEnforced(j.text, nil, nil, compiled, supports)
+	j.whole = j.text
+	if included == nil && j.needs() {
 		included, _ = j.Preprocess(ctx, []byte(j.text)) // what cannot be put in was not compiled
 	}
-	if included == nil {
-		return own
+	if included != nil {
+		j.whole = string(included)
+		lost = lint.NotEnforced(j.text, included, j.Included(included), compiled, supports)
 	}
-	j.looked = true
-	return lint.NotEnforced(j.text, included, j.Included(included), compiled, supports)
+	return slices.DeleteFunc(lost, func(l lint.Lost) bool { return l.Branch > 0 && !j.takes(ctx, l.Branch) })
+}
+
+// takes reports whether the branch that begins at an offset is taken, by compiling the text with one more rule in it that cannot
+// be compiled: the parser looks at what a variable stands for only where it takes the branch.
+func (j *judgement) takes(ctx context.Context, branch int) bool {
+	taken, known := j.taken[branch]
+	if !known {
+		_, err := j.CompileText(ctx, "", []byte(j.whole[:branch]+" /@{oci_apparmor_undefined}/ r, "+j.whole[branch:]))
+		taken = err != nil
+		j.taken[branch] = taken
+	}
+	return taken
 }
 
 // said tells whether the parser says of a kind of rules that they are not enforced as they stand.
@@ -146,7 +186,7 @@ func (j *judgement) said(class string) bool {
 	return slices.ContainsFunc(j.blob.Warnings, func(w profile.Warning) bool { return classOf(w.Message) == class })
 }
 
-func (j *judgement) needs(own []lint.Lost) bool {
+func (j *judgement) needs() bool {
 	names := lint.Includes(j.text)
 	if len(names) == 0 {
 		return false
@@ -157,9 +197,7 @@ func (j *judgement) needs(own []lint.Lost) bool {
 		return true
 	}
 	return slices.ContainsFunc(j.blob.Warnings, func(w profile.Warning) bool {
-		class := classOf(w.Message)
-		return class != "" && !strings.HasPrefix(w.Message, "downgrading") &&
-			!slices.ContainsFunc(own, func(l lint.Lost) bool { return l.Class == class })
+		return classOf(w.Message) != "" && !strings.HasPrefix(w.Message, "downgrading")
 	})
 }
 

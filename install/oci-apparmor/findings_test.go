@@ -49,6 +49,9 @@ func judging(t *testing.T, lacks ...string) *profile.Compiler {
 		"abstractions/audited": "audit deny signal peer=audited,\n",
 		"abstractions/dbus":    "dbus,\nunix (connect) peer=(addr=\"@x\"),\n",
 		"local/web":            "# local rules\n\n  deny signal peer=x,\n",
+		"local/none":           "/none r,\n",
+		"local/branch":         "if $t {\n  deny dbus,\n}\n",
+		"abstractions/a.d/own": "deny dbus,\n",
 	} {
 		path := filepath.Join(c.Base, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -98,6 +101,23 @@ func TestJudge(t *testing.T) {
 		{"AppArmor's own, that denies", abi + "profile web {\n  include <abstractions/audited>\n}\n", nil,
 			[]string{`abstractions/audited:1 "audit deny signal peer=audited" denies nothing`}},
 		{"the author's, in another file", abi + "profile web {\n  include <local/web>\n}\n", nil, []string{`local/web:3! "deny signal peer=x" denies nothing`}},
+		{"the administrator's, among AppArmor's own", "abi <abi/2.0>,\nprofile web {\n  dbus,\n  include <abstractions/a.d/own>\n}\n", nil,
+			[]string{`:3 "dbus" is not needed`, `abstractions/a.d/own:1! "deny dbus" denies nothing`}},
+		{"in a branch that is not taken", "abi <abi/2.0>,\n$t = false\nprofile web {\n  if $t {\n    deny dbus,\n  }\n}\n", nil, nil},
+		{"in one that is taken", "abi <abi/2.0>,\n$t = true\nprofile web {\n  if $t {\n    deny dbus,\n  } else {\n    deny dbus,\n  }\n}\n", nil,
+			[]string{`:5! "deny dbus" denies nothing`}},
+		{"in the other", "abi <abi/2.0>,\n$t = false\nprofile web {\n  if $t {\n    deny dbus,\n  } else {\n    deny dbus,\n    deny dbus bus=system,\n  }\n}\n", nil,
+			[]string{`:7! "deny dbus" denies nothing`, `:8! "deny dbus bus=system" denies nothing`}},
+		{"in a branch of an included file that is not taken", "abi <abi/2.0>,\n$t = false\nprofile web {\n  include <local/branch>\n}\n", nil, nil},
+		{"in one that is taken there", "abi <abi/2.0>,\n$t = true\nprofile web {\n  include <local/branch>\n}\n", nil,
+			[]string{`local/branch:2! "deny dbus" denies nothing`}},
+		{"after an escaped quote", "abi <abi/2.0>,\nprofile web {\n  include <local/none>\n  deny \"/a\\\"b\" w,\n  audit deny dbus,\n}\n", nil,
+			[]string{`:5! "audit deny dbus" denies nothing`}},
+		{"after a brace in brackets", "abi <abi/2.0>,\nprofile web {\n  deny /foo[{] w, audit deny dbus,\n}\n", nil,
+			[]string{`:3! "audit deny dbus" denies nothing`}},
+		{"after a bracket that nothing closes", "abi <abi/2.0>,\nprofile web {\n  deny /foo(bar w,\n  audit deny dbus,\n  deny /foo[(\\{] w, deny dbus,\n}\n", nil,
+			[]string{`:4! "audit deny dbus" denies nothing`, `:5! "deny dbus" denies nothing`}},
+		{"without a blank", "abi <abi/2.0>,\nprofile web {deny dbus(send),}\n", nil, []string{`:2! "deny dbus (send)" denies nothing`}},
 		{"an audited change of the profile", "abi <abi/2.0>,\nprofile web {\n  change_profile -> a,\n  audit change_profile -> b,\n}\n", nil,
 			[]string{`:4! "audit change_profile -> b" logs nothing`}},
 		{"a rule without end", abi + "profile web {\n  deny signal peer=" + strings.Repeat("x", 1000) + ",\n}\n", nil,
@@ -136,6 +156,38 @@ func TestJudge(t *testing.T) {
 				t.Log(all)
 			}
 		})
+	}
+}
+
+// What the parser leaves out and nobody finds in the text may be a rule that denies, whatever the text includes.
+func TestJudgeWhatIsNotSeen(t *testing.T) {
+	c := judging(t)
+	for text, faults := range map[string]int{
+		"profile web { file, include <local/none>\n}\n":            1,
+		"profile web { file, include <abstractions/audited>\n}\n":  1,
+		"profile web { file, }\n":                                  1,
+		"profile web { dbus, }\n":                                  0,
+		"profile web { file, include <abstractions/dbus>\n}\n":     0,
+		"$t = false\nprofile web { file, if $t { deny dbus, } }\n": 1,
+	} {
+		blob, err := c.CompileText(t.Context(), "web", []byte("abi <abi/2.0>,\n"+text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		blob.Warnings = []profile.Warning{{Profile: "web", Message: "dbus rules not enforced"}}
+		found := 0
+		for _, w := range judge(t.Context(), c, []byte("abi <abi/2.0>,\n"+text), blob, nil) {
+			if w.Fault {
+				found++
+				if w.Line != 0 || w.Profile != "web" || !strings.Contains(w.Message, `"dbus rules not enforced"`) ||
+					!strings.Contains(w.Message, "this kernel does not mediate D-Bus") {
+					t.Errorf("%q: %+v", text, w)
+				}
+			}
+		}
+		if found != faults {
+			t.Errorf("%q: %d faults, want %d", text, found, faults)
+		}
 	}
 }
 

@@ -1,6 +1,10 @@
 package profile
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/internal/token"
+)
 
 // block is where a text says that a profile, child or hat begins: what stands ahead of its rules.
 type block struct {
@@ -28,13 +32,6 @@ type lexer struct {
 	pos   int
 	found []block
 	idle  [][2]int
-}
-
-// ruled are the words that begin a rule in which, up to its comma, every word is a value and # begins no comment: the
-// states NETWORK_MODE to IOURING_MODE of the parser's lexer.
-var ruled = map[string]bool{
-	"network": true, "rlimit": true, "change_profile": true, "mount": true, "remount": true, "umount": true, "dbus": true,
-	"signal": true, "ptrace": true, "unix": true, "abi": true, "userns": true, "mqueue": true, "io_uring": true,
 }
 
 // statement reads up to the comma, brace or line's end that ends a statement, and keeps what begins a profile.
@@ -92,7 +89,7 @@ func (l *lexer) statement() {
 		case c == '@' || c == '$':
 			named = named || first && c == '@'
 			l.variable()
-		case letter(c) || c == '_':
+		case token.Letter(c) || c == '_':
 			word := l.word()
 			switch {
 			case (word == "profile" || word == "hat") && !l.at('='):
@@ -105,7 +102,7 @@ func (l *lexer) statement() {
 				if from, to, ok := l.value(); ok && word == "flags" {
 					b.flags = [2]int{from, to}
 				}
-			case ruled[word]:
+			case token.Valued[word]:
 				l.rule()
 				return
 			}
@@ -117,10 +114,6 @@ func (l *lexer) statement() {
 }
 
 func blank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' }
-
-func letter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
-
-func digit(c byte) bool { return '0' <= c && c <= '9' }
 
 // lineEnd gives the offset of the line's end behind at, or of the text's.
 func lineEnd(text string, at int) int {
@@ -166,28 +159,15 @@ func (l *lexer) at(c byte) bool {
 	return rest != "" && rest[0] == c
 }
 
-// word reads a keyword (VARIABLE_NAME).
+// word reads a keyword.
 func (l *lexer) word() string {
 	from := l.pos
-	for l.pos < len(l.text) && (letter(l.text[l.pos]) || digit(l.text[l.pos]) || l.text[l.pos] == '_') {
-		l.pos++
-	}
+	l.pos = token.Keyword(l.text, l.pos)
 	return l.text[from:l.pos]
 }
 
-// quoted steps over a string in quotes, in which \" is none.
-func (l *lexer) quoted() {
-	for l.pos++; l.pos < len(l.text); l.pos++ {
-		switch l.text[l.pos] {
-		case '\\':
-			l.pos++
-		case '"':
-			l.pos++
-			return
-		}
-	}
-	l.pos = min(l.pos, len(l.text))
-}
+// quoted steps over a string in quotes.
+func (l *lexer) quoted() { l.pos = token.Quoted(l.text, l.pos) }
 
 // name steps over a word that may be anything (IDS), or over a string in quotes.
 func (l *lexer) name() {
@@ -198,39 +178,11 @@ func (l *lexer) name() {
 	l.label()
 }
 
-// label steps over a word of any characters (ID): it ends ahead of a blank, a quote, an exclamation mark, and of a comma
-// that has one of these behind it. A backslash takes that away from the character behind it.
-func (l *lexer) label() {
-	ends := func(at int) bool { return at >= len(l.text) || strings.IndexByte(" \t\r\n\"!,", l.text[at]) >= 0 }
-	for l.pos < len(l.text) {
-		switch c := l.text[l.pos]; {
-		case c == '\\' && l.pos+1 < len(l.text) && l.text[l.pos+1] != '\n' && l.text[l.pos+1] != '\r':
-			l.pos += 2
-		case c == ',' && !ends(l.pos+1):
-			l.pos += 2
-		case ends(l.pos):
-			return
-		default:
-			l.pos++
-		}
-	}
-}
+// label steps over a word of any characters.
+func (l *lexer) label() { l.pos = token.Word(l.text, l.pos) }
 
-// variable steps over a variable, and over the word that it begins: @{NAME} or @NAME with =, += or a blank behind it is
-// none.
-func (l *lexer) variable() {
-	l.pos++
-	if l.pos < len(l.text) && l.text[l.pos] == '{' {
-		if n := strings.IndexAny(l.text[l.pos:], "}\n"); n >= 0 {
-			l.pos += n + 1
-		}
-	} else {
-		l.word()
-	}
-	if l.pos < len(l.text) && l.text[l.pos] != '=' && l.text[l.pos] != '+' {
-		l.label()
-	}
-}
+// variable steps over a variable, and over the word that it begins.
+func (l *lexer) variable() { l.pos = token.Variable(l.text, l.pos) }
 
 // list steps over a list in brackets, which may have others in it.
 func (l *lexer) list() {
@@ -325,7 +277,7 @@ func (l *lexer) rule() {
 			l.list()
 		case c == '<' && strings.IndexByte(l.text[l.pos:], '>') > 0 && !strings.HasPrefix(l.text[l.pos:], "<="):
 			l.pos += strings.IndexByte(l.text[l.pos:], '>') + 1
-		case letter(c):
+		case token.Letter(c):
 			at := l.pos
 			if l.word(); l.at('=') {
 				l.value()

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/internal/token"
 )
 
 // Inputs tells texts that compile to the same from others, without a compilation: by all that the parser reads. These are
@@ -301,12 +303,12 @@ func statement(word string, text []byte, from int) bool {
 		after = text[end]
 	}
 	if word == "abi" {
-		return !letter(before) && before != '_' && before != '/' && !wordly(after)
+		return !token.Letter(before) && before != '_' && before != '/' && !wordly(after)
 	}
 	return before == '#' || strings.IndexByte(" \t\r\n\v\f<\"", after) >= 0
 }
 
-func wordly(c byte) bool { return letter(c) || digit(c) || c == '_' }
+func wordly(c byte) bool { return token.Letter(c) || token.Digit(c) || c == '_' }
 
 const spaces = " \t\r\n\v\f" // isspace, by which the parser trims names
 

@@ -137,10 +137,16 @@ const maxIncludes = 1000
 // Text is a file that a profile's text includes.
 type Text struct{ Path, Text string }
 
-// Theirs reports whether a file belongs to AppArmor's own abstractions and tunables, which are written for many kernels.
+// Theirs reports whether a file belongs to AppArmor's own abstractions and tunables, which are written for many kernels. What
+// stands in directories named *.d among them is an administrator's.
 func (c *Compiler) Theirs(path string) bool {
-	base := cmp.Or(c.Base, BaseDir)
-	return strings.HasPrefix(path, filepath.Join(base, "abstractions")+"/") || strings.HasPrefix(path, filepath.Join(base, "tunables")+"/")
+	name, err := filepath.Rel(cmp.Or(c.Base, BaseDir), path)
+	if err != nil {
+		return false
+	}
+	dirs := strings.Split(filepath.Dir(name), "/")
+	return (dirs[0] == "abstractions" || dirs[0] == "tunables") &&
+		!slices.ContainsFunc(dirs, func(dir string) bool { return strings.HasSuffix(dir, ".d") })
 }
 
 // readRegular reads a file of at most so many bytes.

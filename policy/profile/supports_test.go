@@ -55,7 +55,7 @@ func TestABIsAndIncludes(t *testing.T) {
 	if !slices.Equal(paths, []string{theirs, more, own}) {
 		t.Errorf("%q, want %q\n%s", paths, []string{theirs, more, own}, text)
 	}
-	if !c.Theirs(theirs) || !c.Theirs(more) || c.Theirs(own) {
+	if !c.Theirs(theirs) || c.Theirs(more) || c.Theirs(own) || c.Theirs(c.Base+"/abstractions/../local/web") {
 		t.Error("whose they are is not told")
 	}
 	if got := c.Included([]byte("##included <../../../../../../dev/zero>\n##included <\n##included\n")); len(got) != 0 {

@@ -18,6 +18,10 @@ type Lost struct {
 
 	Deny, Audit bool
 	Wider       bool // it is enforced for more than it says: conditions of it are left out
+
+	// Branch is where the branch of a condition begins that it stands in: an offset in the text with what it includes put in, or
+	// in the text where that was not given. It is 0 where it is in none. A branch that is not taken has no rules of the profile's.
+	Branch int
 }
 
 // mediated are the classes in which the kernel looks up the rules that begin with a word, of which one is enough.
@@ -114,7 +118,7 @@ func find(files []profile.Text, statement string) (path string, line int) {
 
 func notEnforced(p *meaning.Profile, r rule, supports func(feature string) bool) (Lost, bool) {
 	class := first(r.words)
-	l := Lost{Rule: clip(r.text), Class: class, Deny: r.deny, Audit: r.audit}
+	l := Lost{Rule: clip(r.text), Class: class, Deny: r.deny, Audit: r.audit, Branch: r.branch}
 	if class == "change_profile" {
 		return l, r.audit && !r.deny && !supports(AuditChange)
 	}
@@ -186,17 +190,22 @@ func addressed(words []string) bool {
 	})
 }
 
-// AllowsAll reports whether a text itself has a rule that allows everything, "all", and not only to log it.
-func AllowsAll(text string) bool {
+// All reports whether a text has a rule about everything, "all", and whether one of them allows it, and not only to log it.
+func All(text string) (there, allows bool) {
 	for _, b := range read(text, nil).blocks {
 		for _, r := range b.rules {
-			if first(r.words) == "all" && !r.deny && !r.audit {
-				return true
+			if first(r.words) == "all" {
+				there = true
+				allows = allows || !r.deny && !r.audit
 			}
 		}
 	}
-	return false
+	return there, allows
 }
+
+// Whole reports whether all that a text opens ends in it by our reading. The parser takes no other text, so that one of which
+// this does not hold was misread, and may have rules that are not seen.
+func Whole(text string) bool { return read(text, nil).whole }
 
 // Includes returns what a text itself includes, as it names it: "abstractions/base" for <abstractions/base>.
 func Includes(text string) []string {

@@ -398,7 +398,7 @@ func (l *linter) silent() {
 			if !l.holds(f) {
 				continue
 			}
-		} else if r.branch {
+		} else if r.branch > 0 {
 			continue
 		}
 		if n++; line == 0 {

@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	tokens "github.com/oci-apparmor/oci-apparmor/policy/profile/internal/token"
 )
 
 // block is a profile, child or hat as a text writes it.
@@ -23,7 +25,7 @@ type rule struct {
 	own   bool     // it stands in the text itself
 
 	audit, deny bool
-	branch      bool // it stands in a branch of a condition
+	branch      int // offset, in what was read, where the branch of a condition begins that it stands in; 0 where in none
 }
 
 // source is a text taken apart: only as far as the checks need it. It knows statements, blocks, variables and words.
@@ -33,6 +35,7 @@ type source struct {
 	blocks    []*block
 	variables map[string][]string // by name, "PROC"
 	includes  bool                // it includes files, which are not in it
+	whole     bool                // all that it opens ends: it was not misread
 }
 
 // Profiles gives the names of the profiles that a text itself defines, children aside.
@@ -92,10 +95,11 @@ func read(text string, own *source) *source {
 		}
 		switch t.end {
 		case endOfText:
+			s.whole = len(open) == 0 && !t.open && (len(t.words) == 0 || endsWithLine(t.words))
 			return s
 		case '{':
 			if first(t.words) == "if" || first(t.words) == "else" {
-				open = append(open, scope{branch: true})
+				open = append(open, scope{branch: l.at})
 				break
 			}
 			if inner() != nil && len(t.words) > 0 && !slices.ContainsFunc(joined(t.words), isNoQualifier) {
@@ -120,7 +124,7 @@ func read(text string, own *source) *source {
 // scope is what a brace opens: a profile, a branch of a condition, or rules that share qualifiers.
 type scope struct {
 	block      *block
-	branch     bool
+	branch     int // offset where one begins
 	qualifiers []string
 }
 
@@ -152,7 +156,7 @@ func (s *source) statement(t token, in *block, open []scope, place func(string, 
 		case o.block != nil: // what is around it is not about its rules
 			r.audit, r.deny = false, false
 		default:
-			r.branch = r.branch || o.branch
+			r.branch = max(r.branch, o.branch)
 			for _, word := range o.qualifiers {
 				qualify(word)
 			}
@@ -233,6 +237,7 @@ type token struct {
 	text  string
 	line  int // where it begins
 	end   byte
+	open  bool // a list in it does not end
 }
 
 const endOfText = 0
@@ -250,19 +255,27 @@ func (l *lexer) next() token {
 	var t token
 	var word strings.Builder
 	inWord := false
+	bare := true    // the word is read by its letters, and may be a keyword
+	valued := false // all words of the rule are values, as its kind has it
 	flush := func() {
 		if inWord {
 			t.words = append(t.words, word.String())
+			valued = valued || bare && tokens.Valued[word.String()]
 			word.Reset()
-			inWord = false
+			inWord, bare = false, true
 		}
 	}
-	depth := 0 // of braces and brackets within a word
-	paren := 0
+	take := func(to int) {
+		l.line += strings.Count(l.text[l.at:to], "\n")
+		word.WriteString(l.text[l.at:to])
+		l.at, inWord, bare = to, true, false
+	}
+	paren := 0 // depth of lists
 	done := func(end byte) token {
 		flush()
 		t.end = end
 		t.text = strings.Join(t.words, " ")
+		t.open = paren > 0
 		return t
 	}
 	for l.at < len(l.text) {
@@ -270,8 +283,10 @@ func (l *lexer) next() token {
 		if t.line == 0 && c > ' ' {
 			t.line = l.line
 		}
+		assigns := func() bool { return l.values || isAssignment(t.words, word.String()) }
 		switch {
-		case c == '#' && !inWord && !(len(t.words) == 0 && isInclude(l.text[l.at:])):
+		case c == '#' && paren == 0 && !valued && !(len(t.words) == 0 && !inWord && isInclude(l.text[l.at:])):
+			flush()
 			for l.at < len(l.text) && l.text[l.at] != '\n' {
 				l.at++
 			}
@@ -282,67 +297,58 @@ func (l *lexer) next() token {
 		case c == '\n':
 			l.line++
 			l.at++
-			depth = 0 // no word goes on; AppArmor's own tunables have a bracket that nothing closes
 			if paren > 0 {
 				word.WriteByte(' ')
 				continue
 			}
 			flush()
 			// A line's end ends what has no comma.
-			w := first(t.words)
-			if w == "include" || w == "#include" || isAssignment(t.words, "") || strings.HasPrefix(w, "$") {
+			if endsWithLine(t.words) {
 				return done('\n')
 			}
 			continue
 		case c == '\\' && l.at+1 < len(l.text):
-			inWord = true
-			if l.text[l.at+1] == '\n' {
-				l.line++
-			}
-			word.WriteString(l.text[l.at : l.at+2])
-			l.at += 2
+			take(l.at + 2)
 			continue
 		case c == '"':
-			inWord = true
-			for l.at++; l.at < len(l.text) && l.text[l.at] != '"'; l.at++ {
-				if l.text[l.at] == '\n' {
-					l.line++
-				}
-				word.WriteByte(l.text[l.at])
-			}
-			l.at++
+			end := tokens.Quoted(l.text, l.at)
+			from := l.at + 1
+			l.at = from
+			take(max(from, end-1))
+			l.at = end
 			continue
 		case c == ' ' || c == '\t' || c == '\r':
 			if paren > 0 {
 				word.WriteByte(' ') // it parts the words of a list, as a comma does
-			} else if depth == 0 {
+			} else {
 				flush()
 			}
 			l.at++
 			continue
+		case paren == 0 && (c == '@' || c == '$') && !inWord:
+			take(tokens.Variable(l.text, l.at))
+			continue
+		case paren == 0 && l.beginsAny(c, t.words, word.String(), valued, assigns):
+			if end := tokens.Word(l.text, l.at); end > l.at {
+				take(end)
+				continue
+			}
+		}
+		switch {
+		case c == '<' && isDirective(t.words) && strings.IndexByte(l.text[l.at:lineEnd(l.text, l.at)], '>') > 0:
+			take(l.at + strings.IndexByte(l.text[l.at:], '>') + 1)
+			continue
 		case c == '(':
+			if paren == 0 && bare && tokens.Valued[word.String()] {
+				flush() // the list may follow without a blank
+			}
 			paren++
 		case c == ')':
 			paren = max(paren-1, 0)
-		case c == '[':
-			depth++
-		case c == ']':
-			depth = max(depth-1, 0)
-		case c == '{':
-			if l.opensBlock() {
-				l.at++
-				return done('{')
-			}
-			depth++
-		case c == '}':
-			if depth == 0 {
-				l.at++
-				return done('}')
-			}
-			depth--
-		case c == ',' && depth == 0 && paren == 0 && !l.values && !isAssignment(t.words, word.String()):
+		case paren > 0:
+		case c == '{', c == '}', c == ',' && !assigns():
 			l.at++
-			return done(',')
+			return done(c)
 		}
 		inWord = true
 		word.WriteByte(c)
@@ -351,9 +357,49 @@ func (l *lexer) next() token {
 	return done(endOfText)
 }
 
-// opensBlock tells a brace that opens a block from one that begins a pattern, behind which no blank can stand.
-func (l *lexer) opensBlock() bool {
-	return l.at+1 == len(l.text) || strings.IndexByte(" \t\r\n}#", l.text[l.at+1]) >= 0
+// beginsAny reports whether a word begins that may have any characters, as a path does: by its own first character, by the
+// words ahead of it, or as the value of a condition.
+func (l *lexer) beginsAny(c byte, words []string, begun string, valued bool, assigns func() bool) bool {
+	switch {
+	case c == ',':
+		return false
+	case begun == "" && (c == '/' || c == ':' || c == '&' || c == '^'):
+		return true
+	case c == '(':
+		return assigns()
+	case begun != "":
+		return strings.HasSuffix(begun, "=")
+	case c == '<' || c == '>':
+		return false
+	case valued:
+		return !tokens.Letter(c) || !condition(l.text[l.at:])
+	}
+	if n := len(words); n > 0 && (words[n-1] == "->" || words[n-1] == "profile" || words[n-1] == "hat") {
+		return c != '{'
+	}
+	return assigns()
+}
+
+// endsWithLine reports whether a statement ends with its line: a directive, and what sets a variable.
+func endsWithLine(words []string) bool {
+	return isDirective(words) || isAssignment(words, "") || strings.HasPrefix(first(words), "$")
+}
+
+func isDirective(words []string) bool {
+	return first(words) == "include" || first(words) == "#include"
+}
+
+// lineEnd returns the offset of the line's end after a place, or of the text's.
+func lineEnd(text string, at int) int {
+	if n := strings.IndexByte(text[at:], '\n'); n >= 0 {
+		return at + n
+	}
+	return len(text)
+}
+
+// condition reports whether a text begins with a word and the = of a condition.
+func condition(text string) bool {
+	return strings.HasPrefix(strings.TrimLeft(text[tokens.Keyword(text, 0):], " \t\r"), "=")
 }
 
 // isAssignment tells the words of a statement, and what was read of another, from those of a rule.

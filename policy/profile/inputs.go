@@ -51,7 +51,10 @@ const (
 )
 
 // Inputs gives the inputs of this compiler's compilations, as they are now.
-func (c *Compiler) Inputs() (*Inputs, error) {
+func (c *Compiler) Inputs() (*Inputs, error) { return c.inputs("/proc/self/exe") }
+
+// inputs is Inputs for a program at a path.
+func (c *Compiler) inputs(program string) (*Inputs, error) {
 	in := &Inputs{
 		dirs:  []string{cmp.Or(c.Base, BaseDir)},
 		files: make(map[string]*input),
@@ -66,7 +69,7 @@ func (c *Compiler) Inputs() (*Inputs, error) {
 	in.Parser = hex.EncodeToString(parser)
 	add(h, []byte(c.Parser))
 	add(h, parser)
-	self, err := identity("/proc/self/exe")
+	self, err := identity(program)
 	if err != nil {
 		return nil, fmt.Errorf("look at this program: %w", err)
 	}

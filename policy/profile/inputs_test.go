@@ -120,6 +120,35 @@ func TestKeysAreOfAllThatIsCompiled(t *testing.T) {
 	}
 }
 
+// What an earlier version of this program has compiled and judged has another key, though nothing but the program changed.
+func TestKeysAreOfThisProgram(t *testing.T) {
+	in := newInputs(t)
+	key := func() [32]byte {
+		t.Helper()
+		now, err := in.compiler().inputs(in.dir + "/program")
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, err := now.Key("web", Enforce, []byte(in.text()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key
+	}
+	in.write("program", "version 1")
+	before := key()
+	if key() != before {
+		t.Error("two keys, and nothing changed")
+	}
+	in.write("upgrade", "version 2")
+	if err := os.Rename(in.dir+"/upgrade", in.dir+"/program"); err != nil {
+		t.Fatal(err)
+	}
+	if key() == before {
+		t.Error("the key stays with another program")
+	}
+}
+
 // What cannot be known without the parser has no key.
 func TestTextsWithoutKey(t *testing.T) {
 	in := newInputs(t)

@@ -23,8 +23,8 @@ type Compiler interface {
 // Keyer is a Compiler that tells profiles which compile to the same from others, without compiling them.
 type Keyer interface {
 	Compiler
-	// Key gives the same for profiles that compile to the same, with no error now or then. ok is false where it cannot tell.
-	// It is called from several goroutines.
+	// Key gives the same for profiles that compile to the same, with no error now or then, and of which this very program says
+	// the same: that of another version is another. ok is false where it cannot tell. It is called from several goroutines.
 	Key(p *policy.Profile) (key [sha256.Size]byte, ok bool)
 	// Said gives what there is to say to a person of a profile that Compile has compiled, in lines.
 	Said(name string) []string
@@ -142,9 +142,8 @@ func compile(ctx context.Context, p *policy.Policy, c Compiler,
 		said: make([][]string, n)}
 	if kept != nil {
 		each(ctx, n, func(i int) {
-			pr := &p.Profiles[i]
-			all.keys[i], all.blobs[i], all.kept[i] = kept(pr)
-			all.kept[i] = all.kept[i] && checkStop(pr, all.blobs[i], c) == nil
+			// No checkStop: the same program did that to the same bytes, or the key would be another.
+			all.keys[i], all.blobs[i], all.kept[i] = kept(&p.Profiles[i])
 		})
 	}
 	var todo []int

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
@@ -83,6 +84,34 @@ func applyKeeping(t *testing.T, s Store, c Compiler, text string) (g *Generation
 		t.Fatalf("%q is said", said)
 	}
 	return g, changed, d.calls.Load() - before
+}
+
+// locating is a drifting compiler that counts how often a profile is judged, by how often its source is asked for.
+type locating struct {
+	drifting
+	judged atomic.Int32
+}
+
+func (c *locating) Locate(p *policy.Profile) string {
+	c.judged.Add(1)
+	return p.Source
+}
+
+// What is kept was judged when it was compiled, and is not judged again: that took most of the time of an apply that keeps.
+func TestWhatIsKeptIsNotJudgedAgain(t *testing.T) {
+	s := newStore(t)
+	c := &locating{}
+	for i, want := range []int32{2, 2, 4} { // so far: two profiles, none more, and two of another version
+		if i == 2 {
+			c.version = "another"
+		}
+		if _, _, err := s.Apply(t.Context(), twoProfiles("a text"), c, Manifest{}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.judged.Load(); got != want {
+			t.Errorf("apply %d: %d profiles were judged so far, not %d", i+1, got, want)
+		}
+	}
 }
 
 // An apply of the same policy compiles nothing and keeps generation and blobs, also where a compilation would give others.

@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -22,7 +24,8 @@ func rollbackCommand(n *node) *cobra.Command {
 		Long: `Put the policy in force again that was in force before the present one, with the
 profiles as they were compiled then, and say what changes by that. It gets a number
 of its own; a second rollback takes the first back. The policy file stays as it is:
-the next policy apply puts that in force, and only that, so mend it before.
+the next policy apply puts that in force, and only that, so mend it before. Where the
+kernel had other features then, a warning says so: nothing is compiled again.
 
 Nothing is loaded into the kernel by this; see policy apply. The profiles' files for
 AppArmor's service become those of then, so that a boot loads the same.`,
@@ -69,6 +72,9 @@ func (n *node) rollback(ctx context.Context, o rollbackOptions) error {
 	if files != nil {
 		defer files.drop()
 	}
+	if o.store == n.store {
+		n.warnOfFeatures(back, m)
+	}
 	g, changed, err := putInForce(lock, compiled, m, now, files)
 	if err != nil {
 		return notApplied(now, asRoot(err))
@@ -86,6 +92,30 @@ func (n *node) rollback(ctx context.Context, o rollbackOptions) error {
 		out.line("  %s", line)
 	}
 	return out.err
+}
+
+// warnOfFeatures says where an earlier generation was compiled for a kernel with other features than this node's has now: what
+// the parser left out for want of one is not enforced, and no apply has judged that for this kernel.
+func (n *node) warnOfFeatures(g *store.Generation, m store.Manifest) {
+	if m.Features == "" {
+		return // it has no profiles
+	}
+	conf, err := profile.ReadConf(n.parser)
+	var features []byte
+	switch {
+	case err != nil:
+	case conf.KernelFeatures != "":
+		features, err = os.ReadFile(conf.KernelFeatures)
+	default:
+		features, err = profile.ReadFeatures(n.kernel.Features())
+	}
+	switch {
+	case err != nil:
+		n.warn("whether generation %d was compiled for this kernel cannot be told: %v", g.Number, asRoot(err))
+	case hash(features) != m.Features:
+		n.warn("the profiles of generation %d were compiled for a kernel with other features than this one's: rules may be enforced "+
+			"otherwise than they say. Mend the policy file and run oci-apparmor policy apply soon, which compiles them for this kernel", g.Number)
+	}
 }
 
 // stageAgain is stage for a generation of before. It gives nil where there is no service to write for.

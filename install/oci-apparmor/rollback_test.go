@@ -115,3 +115,25 @@ func TestRollbackIsRefused(t *testing.T) {
 		wantContents(t, what, before)
 	}
 }
+
+// What was compiled for a kernel with other features is put back, and it is said that it was.
+func TestRollbackToAnotherKernelsProfiles(t *testing.T) {
+	for what, upgraded := range map[string]bool{"the same kernel": false, "another kernel": true} {
+		m, k := newBoots(t)
+		m.run("policy", "apply")
+		m.onlyShop("")
+		if upgraded {
+			k.Write(t, "fs/features/caps", "chown bpf\n")
+		}
+		m.run("policy", "apply")
+		code, out := m.run("policy", "rollback")
+		said := strings.Contains(m.errOut.String(), "the profiles of generation 1 were compiled for a kernel with other features")
+		if code != 0 || said != upgraded || !upgraded && m.errOut.Len() > 0 {
+			t.Errorf("%s: exit code %d, %s%s", what, code, out, &m.errOut)
+		}
+		// A second one puts back what was compiled for this kernel.
+		if code, out := m.run("policy", "rollback"); code != 0 || m.errOut.Len() > 0 {
+			t.Errorf("%s: exit code %d, %s%s", what, code, out, &m.errOut)
+		}
+	}
+}

@@ -88,11 +88,11 @@ func (n *node) apply(ctx context.Context, o applyOptions) error {
 	defer lock.Unlock()
 
 	// The lock comes first, so that nobody applies an older reading of the file after ours.
-	before, _ := s.Current()
+	before, unread := s.Current()
 	var k *keeper
 	if n.forHere(o) {
 		if k, err = n.keeper(nil); err != nil {
-			return notApplied(before, noKeeper(err))
+			return notApplied(before, unread, noKeeper(err))
 		}
 	}
 	if k != nil {
@@ -100,18 +100,18 @@ func (n *node) apply(ctx context.Context, o applyOptions) error {
 	}
 	c, err := n.candidate(ctx, o, k, lock.Compile)
 	if err != nil {
-		return notApplied(before, err)
+		return notApplied(before, unread, err)
 	}
 	var files *stagedFiles
 	if k != nil {
 		if files, err = k.stage(ctx, c.compiled, c.to.alone.of); err != nil {
-			return notApplied(before, &failure{cannot, asRoot(err)})
+			return notApplied(before, unread, &failure{cannot, asRoot(err)})
 		}
 		defer files.drop()
 	}
 	g, changed, err := putInForce(lock, c.compiled, c.manifest, before, files)
 	if err != nil {
-		return notApplied(before, asRoot(err))
+		return notApplied(before, unread, asRoot(err))
 	}
 	if o.quiet {
 		return nil
@@ -224,11 +224,15 @@ func (n *node) lock(ctx context.Context, s store.Store) (*store.Lock, error) {
 	return lock, err
 }
 
-// notApplied adds to a failure what it means for the node.
-func notApplied(before *store.Generation, err error) error {
+// notApplied adds to a failure what it means for the node. before is the generation in force, and unread the error where it
+// cannot be told.
+func notApplied(before *store.Generation, unread, err error) error {
 	meaning := errors.New("not applied: no policy is in force")
-	if before != nil {
+	switch {
+	case before != nil:
 		meaning = fmt.Errorf("not applied: the last good policy (generation %d) stays in force", before.Number)
+	case unread != nil && (!errors.Is(unread, store.ErrNone) || errors.Is(unread, store.ErrLost)):
+		meaning = fmt.Errorf("not applied, and the policy that was in force cannot be read: %w", asRoot(unread))
 	}
 	f := &failure{cannot, err}
 	errors.As(err, &f)

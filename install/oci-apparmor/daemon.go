@@ -65,9 +65,9 @@ func (n *node) senders() senders.Node {
 	return senders.Node{Kernel: n.kernel, Service: n.service, Root: n.programs}
 }
 
-// warnOfRefused says which profiles of the policy in force leave what runs under them to programs of this node that cannot
-// end it.
-func (n *node) warnOfRefused(p *policy.Policy) {
+// refusedOf says which profiles of the policy in force leave what runs under them to programs of this node that cannot end
+// it, in a sentence for each.
+func (n *node) refusedOf(p *policy.Policy) (said []string) {
 	var names []string
 	sources := make(map[string]string)
 	for _, pr := range p.Profiles {
@@ -78,11 +78,12 @@ func (n *node) warnOfRefused(p *policy.Policy) {
 	}
 	refused, err := n.senders().Refused(names)
 	if err != nil {
-		n.warn("whether engines' programs can end what runs under the policy's profiles cannot be told: %v", err)
+		said = append(said, fmt.Sprintf("whether engines' programs can end what runs under the policy's profiles cannot be told: %v", err))
 	}
 	for _, r := range refused {
-		n.warn("%s", r.Sentence(sources[r.Profile]))
+		said = append(said, r.Sentence(sources[r.Profile]))
 	}
+	return said
 }
 
 // lastManifest tells of the generation in force how it came to be. The zero Manifest where there is none.

@@ -207,6 +207,11 @@ func TestAPolicysProfilesHoldWhatTheySay(t *testing.T) {
 	if !errors.As(err, &fault) || fault.Source != "/etc/oci-apparmor/profiles/web" || fault.Line != 4 || !strings.Contains(fault.Msg, "denies nothing") {
 		t.Errorf("%v", err)
 	}
+	m := newMachine(t)
+	(&progress{node: m.node}).report(store.Progress{Name: "web", Done: 1, Total: 2, Err: err})
+	if said := m.errOut.String(); said != "1 of 2: web: refused\n" {
+		t.Errorf("progress says %q", said)
+	}
 	if _, err := to.Compile(t.Context(), "work", profile.Complain, "", p.Profiles[1].Text); err != nil {
 		t.Error(err)
 	}

@@ -79,11 +79,12 @@ func (n *node) loadPolicy(ctx context.Context, o loadPolicyOptions) error {
 			continue
 		}
 		if loaded[0].Warning != "" {
-			n.warn("profile %s: %s", pr.Name, loaded[0].Warning)
-			n.note(notice.Warning, "load", fmt.Sprintf("profile %s: %s", pr.Name, loaded[0].Warning))
+			n.warnAndNote("load", fmt.Sprintf("profile %s: %s", pr.Name, loaded[0].Warning))
 		}
 		if loaded[0].Done == kernel.Replaced {
 			replaced = append(replaced, pr.Name)
+			n.note(notice.Warning, "load", fmt.Sprintf("profile %s was loaded with other content than the policy's, and has been replaced",
+				pr.Name))
 		}
 		switch {
 		case o.quiet:
@@ -93,8 +94,12 @@ func (n *node) loadPolicy(ctx context.Context, o loadPolicyOptions) error {
 			out.line("%s: %s", pr.Name, loaded[0].Done)
 		}
 	}
-	n.warnBehind(replaced...)
-	n.warnOfRefused(p)
+	if said := n.behind(replaced...); said != "" {
+		n.warnAndNote("load", said)
+	}
+	for _, said := range n.refusedOf(p) {
+		n.warnAndNote("load", said)
+	}
 	if len(errs) > 0 {
 		errs = append(errs, fmt.Errorf("%d of the %d profiles of the policy in force (generation %d) are not loaded as it says",
 			len(errs), len(p.Profiles), g.Number))
@@ -103,12 +108,10 @@ func (n *node) loadPolicy(ctx context.Context, o loadPolicyOptions) error {
 	return out.err
 }
 
-// warnBehind says which containers have processes that do not follow when profiles are replaced.
-func (n *node) warnBehind(replaced ...string) {
+// behind says which containers have processes that do not follow when profiles are replaced; empty where there is none.
+func (n *node) behind(replaced ...string) string {
 	if len(replaced) == 0 {
-		return
+		return ""
 	}
-	if said := n.state.Host.Behind(nil, replaced...); said != "" {
-		n.warn("%s", said)
-	}
+	return n.state.Host.Behind(nil, replaced...)
 }

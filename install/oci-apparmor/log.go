@@ -27,7 +27,8 @@ func logCommand(n *node) *cobra.Command {
 		Use:   "log",
 		Short: "Print what was refused and warned of",
 		Long: `Print what was refused and what was warned of on this node: at a container's
-start or exec by the wrapper, the shim or the hook, and by policy load. They are in
+start or exec by the wrapper, the shim or the hook, and by policy load. What other
+commands of an operator say, only who runs them reads. The lines are in
 the journal, and where no journal runs in the kernel's log, which holds them until
 the next boot, or until newer messages take their place.
 
@@ -128,6 +129,12 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 // note has the node's log say what a command says.
 func (n *node) note(level notice.Level, command, text string) {
 	n.log.Write(notice.Notice{Level: level, Command: command, Message: text})
+}
+
+// warnAndNote warns, and has the node's log say it, too.
+func (n *node) warnAndNote(command, text string) {
+	n.warn("%s", text)
+	n.note(notice.Warning, command, text)
 }
 
 // noteErrors notes each of the errors that err joins.

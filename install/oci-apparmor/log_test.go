@@ -140,7 +140,8 @@ func TestPolicyLoadIsNoted(t *testing.T) {
 	m.run("policy", "apply", "--quiet")
 	k.Load(t, kerneltest.Blob("y", "work", "work//kid"))
 	m.run("policy", "load", "--quiet")
-	if said := noted(); strings.Count(said, "\n") != 2 || strings.Count(said, "level=refusal command=load msg=\"") != 2 || !strings.Contains(said, "profile work") {
+	if said := noted(); strings.Count(said, "\n") != 3 || strings.Count(said, "level=refusal command=load msg=\"") != 2 || !strings.Contains(said, "profile work") ||
+		!strings.Contains(said, "level=warning command=load msg=\"profile web was loaded with other content") {
 		t.Errorf("of a profile that may not be replaced: %s", said)
 	}
 	m.onlyShop("")
@@ -148,4 +149,34 @@ func TestPolicyLoadIsNoted(t *testing.T) {
 	if code, _ := m.run("policy", "load"); code != 0 || noted() != "" {
 		t.Errorf("where all is well: exit code %d, and something is noted", code)
 	}
+
+	warned := func(want ...string) {
+		t.Helper()
+		if code, _ := m.run("policy", "load", "--quiet"); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+		said := noted()
+		for _, want := range want {
+			if !strings.Contains(said, "<12>oci-apparmor: level=warning command=load msg=\""+want) {
+				t.Errorf("of %q: %s", want, said)
+			}
+		}
+		if strings.Count(said, "\n") != len(want) {
+			t.Errorf("want %d lines: %s", len(want), said)
+		}
+	}
+	m.task(20, "nginx", "shop//&base (enforce)", "")
+	m.container("web-1", 20, "shop//&base", false)
+	k.Load(t, kerneltest.Blob("y", "base"))
+	k.Load(t, kerneltest.Blob("y", "shop"))
+	warned("profile shop was loaded with other content than the policy's, and has been replaced", "what runs in web-1 ")
+	m.kernel.QueryAccess = func(query string) (string, error) {
+		if strings.HasSuffix(query, "podman") {
+			return "allow 0x00000002\ndeny 0x00000000\n", nil
+		}
+		return "allow 0x00008006\ndeny 0x00000000\n", nil
+	}
+	k.Load(t, kerneltest.Attached("", "podman", "/usr/bin/podman"))
+	m.write("programs/usr/bin/podman", "")
+	warned("profile shop refuses signals from programs under the label ")
 }

@@ -98,6 +98,27 @@ func TestBadPolicyIsNotApplied(t *testing.T) {
 	}
 }
 
+// Where a policy is in force that cannot be read, an apply that fails does not say that none is.
+func TestNotAppliedOverWhatCannotBeRead(t *testing.T) {
+	m := newShop(t)
+	m.run("policy", "apply", "--quiet")
+	for what, spoil := range map[string]func(){
+		"the link current is gone": func() { os.Remove("store/current") },
+		"generations/1/index: ":    func() { os.Symlink("generations/1", "store/current"); m.write("store/generations/1/index", "x") },
+	} {
+		t.Run(what, func(t *testing.T) {
+			os.Remove("store/current")
+			spoil()
+			m.write("etc/policy.yaml", "nonsense: 1\n")
+			code, _ := m.run("policy", "apply")
+			if said := m.errOut.String(); code != badPolicy || strings.Contains(said, "no policy is in force") ||
+				!strings.Contains(said, "oci-apparmor: not applied, and the policy that was in force cannot be read: ") || !strings.Contains(said, what) {
+				t.Errorf("exit code %d, %s", code, said)
+			}
+		})
+	}
+}
+
 func TestWithoutAppArmor(t *testing.T) {
 	dir := packageDir(t)
 	m := newShop(t)
@@ -494,7 +515,7 @@ func TestProfileUnderWhichNothingCanBeStopped(t *testing.T) {
 		{"policy", "check", "--compile", "--features", features, "etc"}} {
 		code, _ := m.run(args...)
 		if said := m.errOut.String(); code != badPolicy || !strings.Contains(said, "etc/profiles/docker-nginx:2: profile docker-nginx lets") ||
-			!strings.Contains(said, "add signal (receive) peer={unconfined,runc,crun},") {
+			!strings.Contains(said, "add signal (receive) peer={unconfined,runc,crun},") || !strings.Contains(said, ": docker-nginx: refused\n") {
 			t.Errorf("%q: exit code %d, %s", args, code, said)
 		}
 	}

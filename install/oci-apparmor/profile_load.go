@@ -147,7 +147,9 @@ func (n *node) loadFiles(ctx context.Context, o loadOptions, paths []string) err
 			done, warning = loaded[0].Done, loaded[0].Warning
 		}
 		if done == kernel.Replaced {
-			n.warnBehind(name)
+			if said := n.behind(name); said != "" {
+				n.warn("%s", said)
+			}
 		}
 		if err := commits[i](); err != nil {
 			err = fmt.Errorf("profile %s is loaded, and its text cannot be kept: %w", name, err)

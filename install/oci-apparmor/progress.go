@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -27,9 +28,12 @@ func (p *progress) report(s store.Progress) {
 		return
 	}
 	outcome := "compiled in " + s.Took.Round(time.Millisecond).String()
-	if errors.Is(s.Err, context.Canceled) {
+	switch {
+	case errors.Is(s.Err, context.Canceled):
 		outcome = "stopped"
-	} else if s.Err != nil {
+	case errors.Is(s.Err, profile.ErrRefused):
+		outcome = "refused"
+	case s.Err != nil:
 		outcome = "does not compile"
 	}
 	fmt.Fprintf(p.node.stderr, "%d of %d: %s: %s\n", s.Done, s.Total, s.Name, outcome)

@@ -53,20 +53,20 @@ func (n *node) rollback(ctx context.Context, o rollbackOptions) error {
 	}
 	back, err := lock.Before()
 	if err != nil {
-		return notApplied(now, &failure{cannot, asRoot(err)})
+		return notApplied(now, nil, &failure{cannot, asRoot(err)})
 	}
 	compiled, err := lock.Again(back)
 	if err != nil {
-		return notApplied(now, &failure{cannot, fmt.Errorf("generation %d: %w", back.Number, err)})
+		return notApplied(now, nil, &failure{cannot, fmt.Errorf("generation %d: %w", back.Number, err)})
 	}
 	m, err := back.Manifest()
 	if err != nil {
-		return notApplied(now, &failure{cannot, err})
+		return notApplied(now, nil, &failure{cannot, err})
 	}
 	var files *stagedFiles
 	if o.store == n.store {
 		if files, err = n.stageAgain(ctx, lock, back, compiled); err != nil {
-			return notApplied(now, &failure{cannot, asRoot(err)})
+			return notApplied(now, nil, &failure{cannot, asRoot(err)})
 		}
 	}
 	if files != nil {
@@ -77,7 +77,7 @@ func (n *node) rollback(ctx context.Context, o rollbackOptions) error {
 	}
 	g, changed, err := putInForce(lock, compiled, m, now, files)
 	if err != nil {
-		return notApplied(now, asRoot(err))
+		return notApplied(now, nil, asRoot(err))
 	}
 	if o.quiet {
 		return nil

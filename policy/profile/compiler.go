@@ -134,7 +134,10 @@ func (c *Compiler) Compile(ctx context.Context, name string, mode Mode, source s
 	return b, nil
 }
 
-// TextError is the error for a text that does not compile.
+// ErrRefused is what is behind the error for a text that compiles, and by what it compiles to may not be put in force.
+var ErrRefused = errors.New("the profile compiles, and may not be put in force")
+
+// TextError is the error for a text that does not compile, or is refused as ErrRefused says.
 type TextError struct {
 	Source string // where the text comes from
 	Line   int    // from 1; 0 where it is not known

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -20,13 +21,13 @@ type Locator interface {
 // container is under a child where the profile leads its program there. A part of a stack takes the permission from the whole
 // stack, so a profile that is only meant for a floor needs it, too. What decides is what was compiled.
 func checkStop(p *policy.Profile, b profile.Blob, c Compiler) error {
-	fault := profile.TextError{Source: p.Source}
+	fault := profile.TextError{Source: p.Source, Err: profile.ErrRefused}
 	if l, ok := c.(Locator); ok {
 		fault.Source = l.Locate(p)
 	}
 	compiled, err := meaning.Read(b.Data)
 	if err != nil {
-		fault.Msg, fault.Err = fmt.Sprintf("what profile %s compiles to cannot be read: %v", p.Name, err), err
+		fault.Msg, fault.Err = fmt.Sprintf("what profile %s compiles to cannot be read: %v", p.Name, err), errors.Join(profile.ErrRefused, err)
 		return &fault
 	}
 	for _, m := range compiled {

@@ -106,7 +106,7 @@ func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*ta
 	}
 	c := container{wiring: w, options: said}
 	if !s.add(r.ID, c) {
-		return nil, errgrpc.ToGRPCf(errdefs.ErrAlreadyExists, "container %s", r.ID)
+		return nil, s.refuseAs(errdefs.ErrAlreadyExists, "create", w, r.ID, "this shim has a container of that id already")
 	}
 	resp, err := s.create(ctx, r, c, opts)
 	if err != nil {
@@ -146,17 +146,20 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest, c co
 
 // Start starts a created container, or a process that Exec added to it, if the profiles are still what they must be.
 func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.StartResponse, error) {
-	c, err := s.get(r.ID)
-	if err != nil {
-		return nil, err
-	}
 	command := "start"
+	if r.ExecID != "" {
+		command = "exec"
+	}
+	c, ok := s.get(r.ID)
+	if !ok {
+		return nil, s.refuseUnknown(ctx, command, r.ID)
+	}
 	var out hook.Outcome
+	var err error
 	var ours bool
 	if r.ExecID == "" {
 		out.Warning, ours, err = s.host.Start(ctx, c.wiring, r.ID)
 	} else {
-		command = "exec"
 		out.Label, out.Warning, ours, err = s.host.Exec(ctx, c.wiring, r.ID)
 		if out.Warning == s.said(added{r.ID, r.ExecID}) {
 			out.Warning = ""
@@ -174,12 +177,13 @@ func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.
 
 // Exec adds a process to a container, under the container's label, whatever label the engine writes.
 func (s *service) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emptyResponse, error) {
-	c, err := s.get(r.ID)
-	if err != nil {
-		return nil, err
+	c, ok := s.get(r.ID)
+	if !ok {
+		return nil, s.refuseUnknown(ctx, "exec", r.ID)
 	}
 	var out hook.Outcome
 	var ours bool
+	var err error
 	out.Label, out.Warning, ours, err = s.host.Exec(ctx, c.wiring, r.ID)
 	s.warn(ctx, "exec", c.wiring, r.ID, out)
 	if err == nil && c.label != "" && !(ours && policy.SameLabel(out.Label, c.label)) {
@@ -218,7 +222,7 @@ func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskap
 		s.said(added{r.ID, r.ExecID})
 		return resp, nil
 	}
-	if c, err := s.get(r.ID); err == nil {
+	if c, ok := s.get(r.ID); ok {
 		s.remove(r.ID) // first: from here on the container is not known, and not one whose record is lost
 		s.host.Forget(c.wiring, r.ID)
 		s.host.Sweep(c.wiring) // of what was killed before it could forget
@@ -250,15 +254,12 @@ func (s *service) remove(id string) {
 	maps.DeleteFunc(s.warned, func(p added, _ string) bool { return p.id == id })
 }
 
-// get gives a container of this shim. Of one that it does not know it could not say what label a process must get.
-func (s *service) get(id string) (container, error) {
+// get gives a container of this shim.
+func (s *service) get(id string) (c container, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c, ok := s.containers[id]
-	if !ok {
-		return c, errgrpc.ToGRPCf(errdefs.ErrNotFound, "container not created")
-	}
-	return c, nil
+	c, ok = s.containers[id]
+	return c, ok
 }
 
 // say keeps what was warned of when a process was added to its container.
@@ -292,6 +293,18 @@ func (s *service) wordOf(id string) word {
 func (s *service) refuse(command string, w hook.Wiring, id string, out hook.Outcome, err error) error {
 	s.host.Note(w, notice.Notice{Level: notice.Refusal, Command: command, ID: id, Message: err.Error()}, out)
 	return status.Error(codes.FailedPrecondition, wrapper.Message(command, id, err.Error()))
+}
+
+// refuseUnknown refuses a process in a container that is not this shim's: what label it must get, the shim could not say.
+func (s *service) refuseUnknown(ctx context.Context, command, id string) error {
+	w, _ := wiring(ctx, nil) // without containerd's namespace nothing is known of the engine either
+	return s.refuseAs(errdefs.ErrNotFound, command, w, id, "it was not created by this shim, or has been deleted")
+}
+
+// refuseAs is refuse for an error of a kind that containerd goes by.
+func (s *service) refuseAs(kind error, command string, w hook.Wiring, id, why string) error {
+	s.host.Note(w, notice.Notice{Level: notice.Refusal, Command: command, ID: id, Message: why}, hook.Outcome{})
+	return errgrpc.ToGRPCf(kind, "container %s: %s", id, why)
 }
 
 // warn says an outcome's warning, if it has one, in the node's log, and in containerd's.

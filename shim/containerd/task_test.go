@@ -223,6 +223,7 @@ func TestRefusalsReachTheEngineAndNotTheRuntime(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := len(inner.calls)
+			n.notes = nil
 			n.refuse, _, _ = strings.Cut(name, ",")
 			err := c(s, ctx, dir)
 			if err == nil || !strings.Contains(err.Error(), "oci-apparmor: ") || strings.Contains(err.Error(), "\n") {
@@ -234,6 +235,9 @@ func TestRefusalsReachTheEngineAndNotTheRuntime(t *testing.T) {
 			if ours := strings.HasPrefix(err.Error(), "rpc error: code = FailedPrecondition desc = oci-apparmor: call "); !ours &&
 				(len(n.notes) != 1 || !strings.HasSuffix(err.Error(), notice.OneLine(strings.TrimPrefix(n.notes[0], "containerd refusal: ")))) {
 				t.Errorf("noted %q of %v", n.notes, err)
+			}
+			if len(n.notes) > 1 || len(n.notes) == 0 {
+				t.Errorf("noted %q of one refusal", n.notes)
 			}
 			if len(inner.calls) != before {
 				t.Errorf("runc was called: %q", inner.calls[before:])

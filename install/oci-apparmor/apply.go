@@ -117,6 +117,9 @@ func (n *node) apply(ctx context.Context, o applyOptions) error {
 		return nil
 	}
 	c.to.said.print(n)
+	if n.forHere(o) {
+		n.warnOfRefused(c.compiled)
+	}
 	return n.printApplied(g, before, changed, c.notice)
 }
 

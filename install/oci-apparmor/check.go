@@ -72,12 +72,15 @@ func (n *node) check(ctx context.Context, o checkOptions) error {
 		}
 		show := &progress{node: n}
 		to := located(c, configOf(o.path), p)
-		_, err = store.Compile(ctx, p, to, show.report)
+		all, err := store.Compile(ctx, p, to, show.report)
 		show.close()
 		if err != nil {
 			return notCompiled(err)
 		}
 		to.said.print(n)
+		if o.features == "" {
+			n.warnOfRefused(all)
+		}
 		compiled = ", all of them compiled"
 	}
 	out := &printer{w: n.stdout}

@@ -3,10 +3,12 @@ package main
 import (
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/oci-apparmor/oci-apparmor/install/senders"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -42,6 +44,13 @@ func (n *node) sendersFor(features string) []string {
 	if features != "" {
 		return nil
 	}
+	fit, _ := senders.Labels(n.sendersHere())
+	return fit
+}
+
+// sendersHere gives the engines' programs that are on this node, with their labels. Where no daemon runs, their labels are
+// what the last apply knew of them.
+func (n *node) sendersHere() []senders.Sender {
 	where := n.senders()
 	all, running := where.Daemons()
 	attached, _ := where.Attached() // none without AppArmor, which whoever needs it will hear of
@@ -50,11 +59,35 @@ func (n *node) sendersFor(features string) []string {
 			all = append(all, s)
 		}
 	}
-	fit, _ := senders.Labels(all)
 	if !running {
-		fit = append(fit, lastManifest(n.store).Daemons...)
+		for _, label := range lastManifest(n.store).Daemons {
+			all = append(all, senders.Sender{Label: label, Program: "an engine's daemon", Here: true})
+		}
 	}
-	return fit
+	return all
+}
+
+// warnOfRefused says which profiles of files leave what would run under them to programs of this node that cannot end it.
+// The generated ones take signals from all whose labels can be written.
+func (n *node) warnOfRefused(c *store.Compilation) {
+	here := sync.OnceValue(n.sendersHere)
+	for i, pr := range c.Policy.Profiles {
+		if pr.Template != "" || pr.Mode == profile.Complain || len(here()) == 0 {
+			continue
+		}
+		compiled, err := meaning.Read(c.Blob(i).Data)
+		if err != nil {
+			continue // what cannot be read is not put in force
+		}
+		for _, p := range compiled {
+			if p.Name != pr.Name {
+				continue
+			}
+			for _, r := range senders.RefusedBy(p, here()) {
+				n.warn("%s", r.Sentence(pr.Source))
+			}
+		}
+	}
 }
 
 // asLast gives what templates depend on of another node, which only the last apply for it can have known.

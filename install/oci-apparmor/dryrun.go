@@ -52,6 +52,9 @@ func (n *node) dryRun(ctx context.Context, o applyOptions) error {
 	}
 	if !o.quiet {
 		c.to.said.print(n)
+		if n.forHere(o) {
+			n.warnOfRefused(c.compiled)
+		}
 		for _, err := range notes {
 			n.warn("%v", err)
 		}

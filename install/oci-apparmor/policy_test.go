@@ -538,6 +538,48 @@ func TestProfileUnderWhichNothingCanBeStopped(t *testing.T) {
 	}
 }
 
+// What a file's profile takes no signal from is said before anything runs under it, as policy load says it of what is loaded.
+func TestApplySaysWhoseSignalsAreRefused(t *testing.T) {
+	const features = "/etc/apparmor.d/abi/3.0"
+	text, err := os.ReadFile(features)
+	if err != nil {
+		t.Skipf("no kernel features to compile for: %v", err)
+	}
+	c, err := profile.NewCompiler(text)
+	if err != nil {
+		t.Skipf("no parser: %v", err)
+	}
+	m := newShop(t)
+	m.node.compiler = func([]byte) (compiler, error) { return c, nil }
+	const head = "profile docker-nginx {\n  file,\n  signal (receive) peer={unconfined,runc,crun},\n"
+	warned := func(want bool, args ...string) {
+		t.Helper()
+		code, _ := m.run(args...)
+		said := m.errOut.String()
+		if code != 0 || strings.Contains(said, "oci-apparmor: profile docker-nginx refuses signals from programs under the label \"podman\", "+
+			"which AppArmor gives to /usr/bin/podman here") != want {
+			t.Errorf("%q: exit code %d, want a warning: %v: %s", args, code, want, said)
+		}
+		if strings.Contains(said, "docker-default refuses") || strings.Contains(said, "node-baseline refuses") {
+			t.Errorf("%q: of what is generated, or takes all signals: %s", args, said)
+		}
+	}
+	m.write("etc/profiles/node-baseline", "profile node-baseline {\n  file,\n  signal,\n}\n")
+	m.write("etc/profiles/docker-nginx", head+"}\n")
+	m.attach("podman")
+	warned(false, "policy", "apply") // there is no such program on the node
+	m.write("programs/usr/bin/podman", "")
+	warned(true, "policy", "apply") // also where nothing is compiled again
+	warned(true, "policy", "apply", "--dry-run")
+	warned(true, "policy", "check", "--compile")
+	warned(false, "policy", "apply", "--quiet")
+	warned(false, "policy", "apply", "--store", "elsewhere")
+	m.write("etc/profiles/docker-nginx", head+"  signal (receive) set=(term) peer=podman,\n}\n")
+	warned(true, "policy", "apply")
+	m.write("etc/profiles/docker-nginx", head+"  signal (receive) peer=podman,\n}\n")
+	warned(false, "policy", "apply")
+}
+
 // Profiles are compiled for the features of a kernel, of which the text says nothing.
 func TestApplyForAnotherKernel(t *testing.T) {
 	text, err := os.ReadFile("/etc/apparmor.d/abi/3.0")

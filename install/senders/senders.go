@@ -18,6 +18,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
 // Node is where to look.
@@ -184,17 +185,44 @@ func (n Node) Refused(profiles []string) (all []Refused, err error) {
 	return all, nil
 }
 
-// refused reports whether a profile takes SIGTERM or SIGKILL from unconfined, and not from the label.
+// RefusedBy gives, of senders that are on this node, those that cannot end what runs under a compiled profile, although they
+// could if nothing confined them. The profile need not be loaded.
+func RefusedBy(p *meaning.Profile, here []Sender) (all []Refused) {
+	known := make(map[string]bool)
+	for _, s := range here {
+		if known[s.Label] {
+			continue
+		}
+		known[s.Label] = true
+		refused, _ := refuses(s.Label, func(label string, signal unix.Signal) (bool, error) {
+			return p.Allowed(p.Signal(meaning.MayRead, signals[signal], label), meaning.MayRead), nil
+		})
+		if refused {
+			all = append(all, Refused{p.Name, s})
+		}
+	}
+	return all
+}
+
+// signals are those by which a container is stopped, as rules number them.
+var signals = map[unix.Signal]meaning.Signal{unix.SIGTERM: meaning.SIGTERM, unix.SIGKILL: meaning.SIGKILL}
+
+// refused is refuses for a profile that is loaded.
 func (n Node) refused(name, label string) (bool, error) {
-	for _, signal := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
-		free, err := n.Kernel.Receives(name, "unconfined", signal)
+	return refuses(label, func(label string, signal unix.Signal) (bool, error) { return n.Kernel.Receives(name, label, signal) })
+}
+
+// refuses reports whether a profile takes SIGTERM or SIGKILL from unconfined, and not from the label.
+func refuses(label string, receives func(label string, signal unix.Signal) (bool, error)) (bool, error) {
+	for signal := range signals {
+		free, err := receives("unconfined", signal)
 		if err != nil {
 			return false, err
 		}
 		if !free {
 			continue
 		}
-		if ok, err := n.Kernel.Receives(name, label, signal); err != nil || !ok {
+		if ok, err := receives(label, signal); err != nil || !ok {
 			return err == nil, err
 		}
 	}

@@ -38,6 +38,10 @@ func (s Steps) Add(t Steps) Steps {
 // else was so at least once. Of our own replacements the last is written down with the date before it: where that is l's,
 // it was the only one.
 //
+// This relies on the machine's clock, of which the kernel takes the tick (some milliseconds). Two replacements within one tick
+// have one date: then somebody else's right after ours is not seen. Where l.Since is 0, dates are compared by order and not
+// for being the same, and a clock that was set back between before and a replacement hides that.
+//
 // The error wraps ErrNotLoaded where there is no such profile any more.
 func (k *Kernel) Replaced(l Loaded, before time.Time) (Steps, error) {
 	dir := l.Dir

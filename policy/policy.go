@@ -105,7 +105,8 @@ const (
 //
 // PartlyPrivileged is for those of which that cannot be said for certain. A rule with a condition for it, whichever of
 // the two, is for such a container if what it gives confines the container, and passes it by otherwise: so it never
-// gets more freedom by such a rule, and never less confinement.
+// gets more freedom by such a rule, and never less confinement. Where one for unprivileged containers and after it one for
+// privileged ones confine it, with none between that is for both, the latter is for it.
 type Privilege uint8
 
 const (

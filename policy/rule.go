@@ -63,32 +63,45 @@ func (x Index) rules() iter.Seq2[rule, error] {
 	}
 }
 
-// match gives the first rule that is for a container.
+// match gives the first rule that is for a container. One that is privileged in part is passed by where the rule has a
+// condition on that and would not confine it. A rule for unprivileged containers that confines it decides, unless the next
+// that is for it is one for privileged containers which confines it as well.
 func (x Index) match(f Facts) (r rule, found bool, err error) {
 	values := f.values()
+	var unprivileged rule // that confines it, of one that is so in part
 	for r, err := range x.rules() {
 		if err != nil {
 			return rule{}, false, err
 		}
-		if is, known := r.isFor(&f, &values); is {
-			if err := r.read(); err != nil {
-				return rule{}, false, err
-			}
-			if !known {
-				return rule{}, false, fmt.Errorf("the %s may be for it, and whether it is cannot be told: %w", r.String(), f.untold())
-			}
-			if f.Privileged != PartlyPrivileged || r.flags&(onlyPrivileged|onlyUnprivileged) == 0 {
-				return r, true, nil
-			}
-			if confines, err := x.confines(f, &r); confines || err != nil {
-				return r, true, err
-			}
-		}
+		is, known := r.isFor(&f, &values)
 		if r.conditions.bad {
 			return rule{}, false, damaged("an assignment ends within its conditions")
 		}
+		if !is || found && r.flags&onlyUnprivileged != 0 {
+			continue
+		}
+		if err := r.read(); err != nil {
+			return rule{}, false, err
+		}
+		if !known {
+			return rule{}, false, fmt.Errorf("the %s may be for it, and whether it is cannot be told: %w", r.String(), f.untold())
+		}
+		if f.Privileged != PartlyPrivileged || r.flags&(onlyPrivileged|onlyUnprivileged) == 0 {
+			if found {
+				return unprivileged, true, nil
+			}
+			return r, true, nil
+		}
+		switch confines, err := x.confines(f, &r); {
+		case err != nil:
+			return rule{}, false, err
+		case confines && r.flags&onlyPrivileged != 0:
+			return r, true, nil
+		case confines:
+			unprivileged, found = r, true
+		}
 	}
-	return rule{}, false, nil
+	return unprivileged, found, nil
 }
 
 // confines says whether a rule that is for a container confines it: by a refusal, or by a profile that is enforced.

@@ -60,13 +60,18 @@ func dockerNames(rootfs, id string) (engineNames, error) {
 		}
 		path := filepath.Join(rootfs[:i], "containers", id, "config.v2.json")
 		names, err := readDocker(path, id)
-		if errors.Is(err, os.ErrNotExist) {
+		if isAbsent(err) {
 			continue
 		}
 		return names, err
 	}
 	return engineNames{}, fmt.Errorf("its file of Docker's, containers/%s/config.v2.json, is in no directory above its root file "+
 		"system", id)
+}
+
+// isAbsent says whether there is no file of a path, as well where one above it is no directory.
+func isAbsent(err error) bool {
+	return errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
 
 // isName tells a name for a file from a path.
@@ -147,72 +152,139 @@ func podmanNames(bundle, id string) (engineNames, error) {
 	if filepath.Base(bundle) != "userdata" || filepath.Base(dir) != id || !strings.HasSuffix(list, "-containers") {
 		return engineNames{}, fmt.Errorf("its bundle %s is not where Podman's are, DRIVER-containers/ID/userdata", quote(bundle))
 	}
-	for _, name := range []string{"volatile-containers.json", "containers.json"} {
-		path := filepath.Join(list, name)
+	names, found, err := podmanListed(list, id)
+	if err == nil && !found {
+		err = fmt.Errorf("it is in none of Podman's lists of containers in %s", list)
+	}
+	return names, err
+}
+
+// podmanListed finds a container in the lists of a directory.
+func podmanListed(dir, id string) (names engineNames, found bool, err error) {
+	for _, name := range podmanLists {
+		path := filepath.Join(dir, name)
 		data, err := readRoots(path)
-		if errors.Is(err, os.ErrNotExist) {
+		if isAbsent(err) {
 			continue
 		}
 		if err != nil {
-			return engineNames{}, err
+			return engineNames{}, false, err
 		}
 		names, found, err := podmanContainer(data, id)
 		if err != nil {
-			return engineNames{}, fmt.Errorf("%s: %w", path, err)
+			return engineNames{}, false, fmt.Errorf("%s: %w", path, err)
 		}
 		if found {
-			return names, nil
+			return names, true, nil
 		}
 	}
-	return engineNames{}, fmt.Errorf("it is in none of Podman's lists of containers in %s", list)
+	return engineNames{}, false, nil
 }
 
-// podmanContainer finds a container in a list of Podman's storage. Its image's name is in a text of Podman's own
-// (podman, libpod/storage.go, RuntimeContainerMetadata).
+// DockerName gives the name of a container, which Docker's file below dir, its --data-root, has: "shop". It is empty where
+// there is no such file that only root has written.
+func DockerName(dir, id string) string {
+	if !isName(id) {
+		return ""
+	}
+	names, err := readDocker(filepath.Join(dir, "containers", id, "config.v2.json"), id)
+	if err != nil {
+		return ""
+	}
+	return names.container
+}
+
+// StorageNames gives the names of the containers of Podman and CRI-O by their ids, as the lists in dirs have them: below
+// the storage's directory, and where the storage is a transient one, below its directory in /run. What is in several has
+// the name that it has in the first. A list that others than root could have written is left out.
+func StorageNames(dirs ...string) map[string]string {
+	all := make(map[string]string)
+	for _, dir := range dirs {
+		for _, name := range podmanLists {
+			data, err := readRoots(filepath.Join(dir, name))
+			if err != nil {
+				continue
+			}
+			d := document{data: data}
+			_ = d.parse(func(dec *jsontext.Decoder) error { // what is read until it goes wrong is shown
+				return podmanEntries(dec, func(one podmanEntry) error {
+					if all[one.id] == "" {
+						all[one.id] = one.container
+					}
+					return nil
+				})
+			})
+		}
+	}
+	return all
+}
+
+// podmanLists are the lists of Podman's storage.
+var podmanLists = []string{"volatile-containers.json", "containers.json"}
+
+// podmanEntry is what a list says of a container.
+type podmanEntry struct{ id, container, metadata string }
+
+// podmanEntries calls found with each entry of a list.
+func podmanEntries(dec *jsontext.Decoder, found func(podmanEntry) error) error {
+	return each(dec, func(dec *jsontext.Decoder) error {
+		var one podmanEntry
+		_, err := object(dec, nil, func(key string) (err error) {
+			switch key {
+			case "id":
+				one.id, err = text(dec)
+			case "names":
+				err = tokens(dec, func(name string) {
+					if one.container == "" {
+						one.container = name
+					}
+				})
+			case "metadata":
+				one.metadata, err = text(dec)
+			default:
+				err = dec.SkipValue()
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return found(one)
+	})
+}
+
+// podmanContainer finds a container in a list of Podman's storage, and reads no further. Its image's name is in a text of
+// Podman's own (podman, libpod/storage.go, RuntimeContainerMetadata).
 func podmanContainer(data []byte, id string) (names engineNames, found bool, err error) {
+	var metadata string
 	d := document{data: data}
 	err = d.parse(func(dec *jsontext.Decoder) error {
-		return each(dec, func(dec *jsontext.Decoder) error {
-			var one engineNames
-			var is, metadata string
-			_, err := object(dec, nil, func(key string) (err error) {
-				switch key {
-				case "id":
-					is, err = text(dec)
-				case "names":
-					err = tokens(dec, func(name string) {
-						if one.container == "" {
-							one.container = name
-						}
-					})
-				case "metadata":
-					metadata, err = text(dec)
-				default:
-					err = dec.SkipValue()
-				}
-				return err
-			})
-			if err != nil || is != id {
-				return err
+		return podmanEntries(dec, func(one podmanEntry) error {
+			if one.id != id {
+				return nil
 			}
-			names, found = one, true
-			m := document{data: []byte(metadata)}
-			return m.parse(func(dec *jsontext.Decoder) error {
-				_, err := object(dec, nil, func(key string) (err error) {
-					if key != "image-name" {
-						return dec.SkipValue()
-					}
-					names.image, err = text(dec)
-					return err
-				})
-				return err
-			})
+			names.container, metadata, found = one.container, one.metadata, true
+			return errFound
 		})
 	})
-	if err == nil && found && names.container == "" {
-		err = fmt.Errorf("container %s has no name", id)
+	if !found {
+		return engineNames{}, false, err
 	}
-	return names, found, err
+	if names.container == "" {
+		return engineNames{}, false, fmt.Errorf("container %s has no name", id)
+	}
+	m := document{data: []byte(metadata)}
+	err = m.parse(func(dec *jsontext.Decoder) error {
+		_, err := object(dec, nil, func(key string) (err error) {
+			if key != "image-name" {
+				return dec.SkipValue()
+			}
+			names.image, err = text(dec)
+			return err
+		})
+		return err
+	})
+	return names, true, err
 }
 
 // readRoots reads a file that nobody but root may have written.

@@ -100,6 +100,14 @@ func TestLookIntoDockersFile(t *testing.T) {
 			t.Error("followed")
 		}
 	})
+	t.Run("a file where a directory of Docker's would be", func(t *testing.T) {
+		dir := t.TempDir()
+		put(t, dir+"/containers", "")
+		put(t, dir+"/docker/containers/"+containerID+"/config.v2.json", dockersFile)
+		if names, err := dockerNames(dir+"/docker/overlay2/x/merged", containerID); err != nil || names.container != "shop" {
+			t.Errorf("%+v, %v", names, err)
+		}
+	})
 	for _, id := range []string{"", ".", "..", "../x", "a/b"} {
 		if _, err := dockerNames("/var/lib/docker/overlay2/x/merged", id); err == nil {
 			t.Errorf("id %q is looked for", id)
@@ -118,6 +126,10 @@ func TestLookIntoPodmansLists(t *testing.T) {
 		{"another driver", podmansList, "", "vfs-containers/ID/userdata", "after localhost/nginx:1.27 map[]"},
 		{"in neither", "[]", "", "overlay-containers/ID/userdata", "untold: it is in none"},
 		{"no lists", "", "", "overlay-containers/ID/userdata", "untold: it is in none"},
+		{"twice, of which the first counts", strings.TrimSuffix(podmansList, "]") + "," + strings.TrimPrefix(podmansList, "["), "",
+			"overlay-containers/ID/userdata", "after localhost/nginx:1.27 map[]"},
+		{"not all of a list", podmansList[:len(podmansList)-1], "", "overlay-containers/ID/userdata", "after localhost/nginx:1.27 map[]"},
+		{"cut off before it", podmansList[:60], "", "overlay-containers/ID/userdata", "untold: "},
 		{"a list that is none", `{"id":1}`, "", "overlay-containers/ID/userdata", "untold: "},
 		{"a name that is missing", strings.Replace(podmansList, `"after"`, "", 1), "", "overlay-containers/ID/userdata", "untold: "},
 		{"another container's bundle", podmansList, "", "overlay-containers/x/userdata", "untold: its bundle"},
@@ -149,6 +161,20 @@ func BenchmarkLookIntoDockersFile(b *testing.B) {
 	os.WriteFile(dir+"/containers/"+containerID+"/config.v2.json", []byte(dockersFile), 0o600)
 	for b.Loop() {
 		if _, err := dockerNames(dir+"/overlay2/layer/merged", containerID); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// Podman adds a container at the end of its list, so one that is created is the last of a thousand.
+func BenchmarkLookIntoPodmansList(b *testing.B) {
+	dir := b.TempDir()
+	entry := strings.Trim(podmansList, "[]")
+	list := "[" + strings.Repeat(strings.ReplaceAll(entry, containerID, imageID)+",", 999) + entry + "]"
+	os.MkdirAll(dir+"/overlay-containers", 0o700)
+	os.WriteFile(dir+"/overlay-containers/containers.json", []byte(list), 0o600)
+	for b.Loop() {
+		if _, err := podmanNames(dir+"/overlay-containers/"+containerID+"/userdata", containerID); err != nil {
 			b.Fatal(err)
 		}
 	}

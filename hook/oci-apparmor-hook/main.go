@@ -112,7 +112,7 @@ func (c *call) precreate(ctx context.Context) error {
 	}
 	// Podman runs the hook in the bundle, .../ID/userdata; older ones do not, and then there is no id to name.
 	var bundle string
-	if dir, err := os.Getwd(); err == nil && filepath.Base(dir) == "userdata" {
+	if dir, err := hook.BundleDir("."); err == nil && filepath.Base(dir) == "userdata" {
 		c.id, bundle = filepath.Base(filepath.Dir(dir)), dir
 	}
 	config, c.out, err = c.host.Precreate(ctx, c.wiring, c.id, bundle, config)

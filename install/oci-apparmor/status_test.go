@@ -49,7 +49,7 @@ func newNodeWithContainers(t *testing.T) *machine {
 
 	docker := strings.Repeat("0123456789abcdef", 4)
 	m.runtime("run/docker/runtime-runc/moby", docker, 720)
-	m.write("docker/containers/"+docker+"/config.v2.json", `{"Name": "/a-rather-long-name-of-a-container-that-does-not-fit"}`)
+	m.write("docker/containers/"+docker+"/config.v2.json", `{"ID": "`+docker+`", "Name": "/a-rather-long-name-of-a-container-that-does-not-fit"}`)
 	m.process(720, "docker-default (enforce)", "/system.slice/docker-"+docker+".scope", "3", "/usr/bin/sleep")
 
 	pod := strings.Repeat("f", 64)

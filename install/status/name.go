@@ -1,12 +1,10 @@
 package status
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -26,11 +24,22 @@ func (n *Node) name(c *Container) {
 	case policy.EngineCRIO:
 		n.nameByAnnotations(c)
 	case policy.EngineDocker:
-		var config struct{ Name string }
-		if readJSON(filepath.Join(n.Docker, "containers", c.ID, "config.v2.json"), &config) {
-			c.Name = strings.TrimPrefix(config.Name, "/")
+		if !c.takeRecord() {
+			c.Name = hook.DockerName(n.Docker, c.ID)
 		}
+	case policy.EnginePodman:
+		c.takeRecord()
 	}
+}
+
+// takeRecord names a container as Prepare remembered it, if that knew more of it than its id.
+func (c *Container) takeRecord() bool {
+	r := c.record
+	if r == nil || r.Engine != c.Engine || r.Names.Container == "" || r.Names.Container == c.ID {
+		return false
+	}
+	c.take(r.Names)
+	return true
 }
 
 // nameByAnnotations takes what the engine wrote into the container's spec, by keys that no workload can set: as Prepare
@@ -94,41 +103,17 @@ func readSpec(path string) ([]byte, error) {
 	return hook.ReadSpec(f)
 }
 
-// nameByStorage names the containers of Podman and CRI-O as their common list of containers does.
+// nameByStorage names the containers of Podman and CRI-O as their common lists of containers do. Those that go with their
+// end, as of `podman run --rm` and quadlets, are in a list of their own beside that of the others (volatile, in
+// containers.go of containers/storage). With a transient store, all are below /run.
 func (n *Node) nameByStorage(all []Container) {
-	var byID map[string]string
+	const overlay = "overlay-containers"
+	byID := sync.OnceValue(func() map[string]string {
+		return hook.StorageNames(filepath.Join(n.Storage, overlay), filepath.Join(n.Run, "containers/storage", overlay))
+	})
 	for i := range all {
-		c := &all[i]
-		if c.Name != "" || c.Engine != policy.EnginePodman && c.Engine != policy.EngineCRIO {
-			continue
+		if c := &all[i]; c.Name == "" && (c.Engine == policy.EnginePodman || c.Engine == policy.EngineCRIO) {
+			c.Name = byID()[c.ID]
 		}
-		if byID == nil {
-			byID = make(map[string]string)
-			// Those that go with their end, as of `podman run --rm` and quadlets, are in a list of their own (volatile, in
-			// containers.go of containers/storage).
-			for _, list := range []string{
-				filepath.Join(n.Storage, "overlay-containers/containers.json"),
-				filepath.Join(n.Run, "containers/storage/overlay-containers/volatile-containers.json"),
-			} {
-				var entries []struct {
-					ID    string   `json:"id"`
-					Names []string `json:"names"`
-				}
-				readJSON(list, &entries)
-				for _, e := range entries {
-					if len(e.Names) > 0 {
-						byID[e.ID] = e.Names[0]
-					}
-				}
-			}
-		}
-		c.Name = byID[c.ID]
 	}
-}
-
-// readJSON reads a file that an engine writes beside others; one that is not there, or unlike what is expected, names
-// nothing.
-func readJSON(path string, to any) bool {
-	data, err := os.ReadFile(path)
-	return err == nil && json.Unmarshal(bytes.TrimSpace(data), to) == nil
 }

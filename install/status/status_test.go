@@ -325,12 +325,12 @@ func TestContainerIsNamedByItsRecord(t *testing.T) {
 // Containers of which oci-apparmor knows nothing are found by their runtimes' state and by their control groups.
 func TestContainersOfOthers(t *testing.T) {
 	ids := make(map[string]string)
-	for i, name := range []string{"docker", "pod", "podman", "gone", "kind", "rm"} {
+	for i, name := range []string{"docker", "pod", "podman", "gone", "kind", "rm", "transient"} {
 		ids[name] = strings.Repeat(fmt.Sprint(i+1), 64)
 	}
 	m := newMachine(t)
 	m.runtime("docker/runtime-runc/moby", ids["docker"], 20)
-	m.write("docker/containers/"+ids["docker"]+"/config.v2.json", `{"ID": "x", "Name": "/shop"}`)
+	m.write("docker/containers/"+ids["docker"]+"/config.v2.json", `{"ID": "`+ids["docker"]+`", "Name": "/shop"}`)
 	m.process(20, "docker-default (enforce)", "/system.slice/docker-"+ids["docker"]+".scope/init", "pid:[2]")
 	m.process(21, "docker-default (enforce)", "/system.slice/docker-"+ids["docker"]+".scope/app", "pid:[3]")
 
@@ -343,7 +343,10 @@ func TestContainersOfOthers(t *testing.T) {
 	m.write("run/crun/"+ids["podman"]+"/status", `{"pid": 40, "cgroup-path": "/x"}`)
 	m.write("storage/overlay-containers/containers.json", `[{"id": "`+ids["podman"]+`", "names": ["db"]}]`)
 	m.write("run/crun/"+ids["rm"]+"/status", `{"pid": 45, "cgroup-path": "/x"}`)
-	m.write("run/containers/storage/overlay-containers/volatile-containers.json", `[{"id": "`+ids["rm"]+`", "names": ["systemd-shop"]}]`)
+	m.write("storage/overlay-containers/volatile-containers.json", `[{"id": "`+ids["rm"]+`", "names": ["systemd-shop"]}]`)
+	m.write("run/crun/"+ids["transient"]+"/status", `{"pid": 46, "cgroup-path": "/x"}`)
+	m.write("run/containers/storage/overlay-containers/volatile-containers.json", `[{"id": "`+ids["transient"]+`", "names": ["till-the-boot"]}]`)
+	m.process(46, "containers-default-0.62 (enforce)", "/machine.slice/libpod-"+ids["transient"]+".scope/container", "pid:[8]")
 	m.process(45, "containers-default-0.62 (enforce)", "/machine.slice/libpod-"+ids["rm"]+".scope/container", "pid:[7]")
 	m.process(40, "containers-default-0.62 (enforce)", "/machine.slice/libpod-"+ids["podman"]+".scope/container", "pid:[5]")
 	m.process(41, "unconfined", "/machine.slice/libpod-conmon-"+ids["podman"]+".scope", "pid:[1]")
@@ -366,11 +369,12 @@ func TestContainersOfOthers(t *testing.T) {
 		}
 	}
 	want := map[string]seen{
-		ids["docker"]: {"docker", "", "", "shop", "", Confined, []int{20, 21}},
-		ids["pod"]:    {"containerd", "lab", "front\x1b[31m", "web", "nginx:1", Unconfined, []int{30}},
-		ids["podman"]: {"podman", "", "", "db", "", Confined, []int{40}},
-		ids["rm"]:     {"podman", "", "", "systemd-shop", "", Confined, []int{45}},
-		ids["gone"]:   {"cri-o", "", "", "", "", Complaining, []int{50, 51}},
+		ids["docker"]:    {"docker", "", "", "shop", "", Confined, []int{20, 21}},
+		ids["pod"]:       {"containerd", "lab", "front\x1b[31m", "web", "nginx:1", Unconfined, []int{30}},
+		ids["podman"]:    {"podman", "", "", "db", "", Confined, []int{40}},
+		ids["rm"]:        {"podman", "", "", "systemd-shop", "", Confined, []int{45}},
+		ids["transient"]: {"podman", "", "", "till-the-boot", "", Confined, []int{46}},
+		ids["gone"]:      {"cri-o", "", "", "", "", Complaining, []int{50, 51}},
 	}
 	if !reflect.DeepEqual(got, want) || len(s.Problems) > 0 {
 		t.Errorf("%+v, want %+v; problems %q", got, want, s.Problems)

@@ -95,6 +95,13 @@ func TestPodmanFacts(t *testing.T) {
 	t.Run("the name of one without an image", func(t *testing.T) {
 		wantOverride(t, engine, override{options: "--name shop-2", label: "web", what: webTries}, "", false, "--rootfs", root)
 	})
+	t.Run("the name of one that goes with its end", func(t *testing.T) {
+		id := strings.TrimSpace(must("run", "--rm", "--detach", "--network", "none", "--pull", "never", "--name", "shop-3", other, "/bin/sleep", "600"))
+		defer must("rm", "--force", "--time", "0", "shop-3")
+		if c := statusOf(t, id); c.Name != "shop-3" {
+			t.Errorf("status calls it %q: %+v", c.Name, c)
+		}
+	})
 	apply(t, strings.Replace(factsPolicy, "from: docker, ", "", 1))
 	o := p.Podman(t, "run", "--rm", "--network", "none", "--label", "com.docker.compose.project=shop", other, "/bin/true")
 	if o.Code == 0 || !strings.Contains(o.Stderr, "labels are not told by Podman") {

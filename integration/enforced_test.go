@@ -107,9 +107,9 @@ func TestUnixRulesWithAnAddress(t *testing.T) {
 	text := func(rules string) map[string]string {
 		return map[string]string{"nouser": "abi <abi/3.0>,\nprofile nouser flags=(attach_disconnected,mediate_deleted) {\n  file, signal, ptrace,\n" + rules + "}\n"}
 	}
-	writePolicy(t, denying, text("  unix (connect) peer=(addr=\"@elsewhere\"),\n"))
+	writePolicy(t, denying, text("  unix (create,bind,listen,accept,send,receive,getattr,setattr,getopt,setopt,shutdown),\n  unix (connect) peer=(addr=\"@elsewhere\"),\n"))
 	o := inside.Run(t, "oci-apparmor", "policy", "apply")
-	if o.Code != 0 || !strings.Contains(o.Stderr, `profiles/nouser:4: warning: "unix (connect) peer=(addr=@elsewhere)" allows more than it says`) {
+	if o.Code != 0 || !strings.Contains(o.Stderr, `profiles/nouser:5: warning: "unix (connect) peer=(addr=@elsewhere)" allows more than it says`) {
 		t.Errorf("exit code %d\n%s", o.Code, o.Stderr)
 	}
 	wantConfined(t, inside.NewBundle(t).Start(t, armsOf(t, "runc").wrapped), tries{"abstract-unix": "ok", "socket inet stream": denied}, "nouser")

@@ -225,8 +225,12 @@ func compareWithKernel(t *testing.T, p *meaning.Profile, text string) int {
 		perms, mediated := p.Query(class, key)
 		mask := ^uint32(0)
 		if other {
+			// .access leaves out what is allowed for each file where no rule matches at all.
+			mask &^= meaning.MayGetAttr
+			if perms.Allow|perms.Audit|perms.Quiet == 0 {
+				mask &^= meaning.MayLock
+			}
 			_, perms = p.File(key)
-			mask &^= meaning.MayGetAttr // allowed for each file, which .access leaves out where no rule matches at all
 		}
 		if class != meaning.File && mediated {
 			mask &^= meaning.MayLock // kernels since 6.4 add it to each answer about another class

@@ -442,21 +442,27 @@ func cleanEngine(t testing.TB, dirs ...string) {
 			break
 		}
 	}
-	for _, dir := range slices.Backward(Mounts(t, dirs...)) {
-		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil && !errors.Is(err, syscall.EINVAL) {
-			t.Errorf("unmounting %s: %v", dir, err)
-		}
-	}
 	for _, dir := range dirs {
-		err := os.RemoveAll(dir)
-		for deadline := time.Now().Add(patience); errors.Is(err, syscall.ENOTEMPTY) && time.Now().Before(deadline); {
-			time.Sleep(200 * time.Millisecond) // Podman cleans up after a container when it is gone
-			err = os.RemoveAll(dir)
+		err := unmountAndRemove(t, dir)
+		// Podman cleans up after a container when it is gone, and tries a mount of its own.
+		for deadline := time.Now().Add(patience); (errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EBUSY)) && time.Now().Before(deadline); {
+			time.Sleep(200 * time.Millisecond)
+			err = unmountAndRemove(t, dir)
 		}
 		if err != nil {
 			t.Error(err)
 		}
 	}
+}
+
+// unmountAndRemove removes a directory, and unmounts first what is mounted below it.
+func unmountAndRemove(t testing.TB, dir string) error {
+	for _, mounted := range slices.Backward(Mounts(t, dir)) {
+		if err := syscall.Unmount(mounted, syscall.MNT_DETACH); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOENT) {
+			t.Errorf("unmounting %s: %v", mounted, err)
+		}
+	}
+	return os.RemoveAll(dir)
 }
 
 // Mounts gives what is mounted on or below the directories, in the order in which it was mounted.

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -114,11 +113,16 @@ func (n Node) paths() []string {
 	return paths
 }
 
-// sender names the program of a label that is here, where one is.
+// sender names the program of a label that is here, where one is, by the path that the kernel compares: of a link, that is
+// the path it leads to.
 func (n Node) sender(label string, programs []string) Sender {
 	for _, path := range programs {
-		if _, err := os.Stat(n.Root + path); err == nil {
-			return Sender{label, path, true}
+		real, err := filepath.EvalSymlinks(n.Root + path)
+		if err != nil {
+			continue
+		}
+		if real = strings.TrimPrefix(real, n.Root); slices.Contains(programs, real) {
+			return Sender{label, real, true}
 		}
 	}
 	return Sender{label, programs[0], false}

@@ -32,8 +32,8 @@ func TestImportsRunOneWay(t *testing.T) {
 		"policy/store":              {module + "policy/kernel", module + "hook"},
 		"hook":                      {module + "shim", module + "policy/policyfile", module + "hook/notice/reader"},
 		"hook/notice":               {module + "policy", "net", "os/exec", "encoding/json"},
-		"shim":                      {module + "install/oci-apparmor", module + "policy/policyfile", module + "shim/containerd", module + "hook/notice/reader"},
-		"shim/containerd":           {module + "install/oci-apparmor", module + "policy/policyfile"},
+		"shim":                      {module + "install/command", module + "policy/policyfile", module + "shim/containerd", module + "hook/notice/reader"},
+		"shim/containerd":           {module + "install/command", module + "policy/policyfile"},
 		"hook/oci-apparmor-hook":    {"go.yaml.in/yaml/v3", "github.com/spf13/cobra", "google.golang.org/protobuf/proto", "net/http"},
 		"shim/oci-apparmor-runtime": {"go.yaml.in/yaml/v3", "github.com/spf13/cobra", "google.golang.org/protobuf/proto", "net/http"},
 	} {

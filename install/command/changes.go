@@ -1,0 +1,89 @@
+package command
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+)
+
+// changeWords are what is said of a thing that is only there afterwards, only before, and another.
+type changeWords struct{ added, gone, other string }
+
+// Those of a rollback, and of a new policy.
+var (
+	goingBack = changeWords{"back", "gone", "as it was"}
+	goingOn   = changeWords{"new", "gone", "changed"}
+)
+
+// changes says in lines what differs between two policies.
+func changes(before, after *policy.Policy, words changeWords) (lines []string) {
+	profiles := func(p *policy.Policy) map[string]string {
+		all := make(map[string]string)
+		for _, pr := range p.Profiles {
+			all[pr.Name] = fmt.Sprintf("%x %d", pr.Blob, pr.OnDrift)
+		}
+		return all
+	}
+	policies := func(p *policy.Policy) map[string]string {
+		all := make(map[string]string)
+		for _, e := range p.Policies {
+			all[e.Name] = e.Profile + " " + e.Floor
+		}
+		return all
+	}
+	lines = words.differing("profile", profiles(before), profiles(after))
+	modes := make(map[string]profile.Mode)
+	for _, pr := range before.Profiles {
+		modes[pr.Name] = pr.Mode
+	}
+	for _, pr := range after.Profiles {
+		if was, ok := modes[pr.Name]; ok && was != pr.Mode {
+			lines = append(lines, fmt.Sprintf("profile %s: mode %s, before %s", pr.Name, pr.Mode, was))
+		}
+	}
+	lines = append(lines, words.differing("policy", policies(before), policies(after))...)
+	rules := func(p *policy.Policy) []string {
+		var all []string
+		for _, a := range p.Assignments {
+			a.Line = 0
+			privileged := "-"
+			if a.Privileged != nil {
+				privileged = fmt.Sprint(*a.Privileged)
+			}
+			a.Privileged = nil
+			all = append(all, fmt.Sprintf("%+v %s", a, privileged))
+		}
+		return all
+	}
+	if x, y := rules(before), rules(after); !slices.Equal(x, y) {
+		lines = append(lines, fmt.Sprintf("rules: others (%d, before %d)", len(y), len(x)))
+	}
+	return lines
+}
+
+// differing says of things of one kind, by their names, which are new, gone and others.
+func (w changeWords) differing(kind string, before, after map[string]string) (lines []string) {
+	names := make([]string, 0, len(before)+len(after))
+	for name := range before {
+		names = append(names, name)
+	}
+	for name := range after {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		x, was := before[name]
+		y, is := after[name]
+		switch {
+		case !was:
+			lines = append(lines, fmt.Sprintf("%s %s: %s", kind, name, w.added))
+		case !is:
+			lines = append(lines, fmt.Sprintf("%s %s: %s", kind, name, w.gone))
+		case x != y:
+			lines = append(lines, fmt.Sprintf("%s %s: %s", kind, name, w.other))
+		}
+	}
+	return lines
+}

@@ -1,0 +1,303 @@
+package command
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+)
+
+// findings are what there is to say of a policy's profiles, which are compiled at the same time.
+type findings struct {
+	mu sync.Mutex
+	of map[string][]string // lines, by profile
+}
+
+// add keeps what was said of a profile.
+func (f *findings) add(name, source string, warnings []lint.Warning) {
+	var lines []string
+	for _, w := range warnings {
+		lines = append(lines, warningLine(source, w))
+	}
+	f.put(name, lines)
+}
+
+func (f *findings) get(name string) []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.of[name]
+}
+
+func (f *findings) put(name string, lines []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.of == nil {
+		f.of = make(map[string][]string)
+	}
+	f.of[name] = lines
+}
+
+// print writes all that was said, in the order of the profiles' names.
+func (f *findings) print(n *node) {
+	for _, name := range slices.Sorted(maps.Keys(f.of)) {
+		for _, line := range f.of[name] {
+			fmt.Fprintln(n.stderr, line)
+		}
+	}
+}
+
+// warningLine puts a warning of a text into the form that editors and compilers share.
+func warningLine(source string, w lint.Warning) string {
+	at := profile.TextError{Source: cmp.Or(w.File, source), Line: w.Line, Msg: "warning: " + w.Message + " [" + w.Check + "]"}
+	return at.Error()
+}
+
+// faultsIn makes errors of those warnings that are errors in a policy.
+func faultsIn(source string, warnings []lint.Warning) error {
+	var faults []error
+	for _, w := range warnings {
+		if w.Fault {
+			faults = append(faults, &profile.TextError{Source: cmp.Or(w.File, source), Line: w.Line, Msg: w.Message, Err: profile.ErrRefused})
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// judge says what of a text that compiles does not hold, by what it was compiled to, and what the parser said of it. included
+// is the text with what it includes put in, or nil where that is to be asked for where it is needed, which takes half as long
+// as a compilation.
+//
+// A rule that denies or logs and does not is a fault. One of AppArmor's own abstractions, which are written for many kernels,
+// is none, and worth a warning only where it denies or logs.
+func judge(ctx context.Context, c compiler, text []byte, blob profile.Blob, included []byte) []lint.Warning {
+	j := judgement{compiler: c, text: string(text), blob: blob, taken: make(map[int]bool), tried: make(map[string]string)}
+	var warnings []lint.Warning
+	lost := j.lost(ctx, included)
+	for _, l := range lost {
+		theirs := l.File != "" && c.Theirs(l.File)
+		if theirs && !l.Deny && !l.Audit {
+			continue
+		}
+		warnings = append(warnings, lint.Warning{Check: "not-enforced", File: l.File, Line: l.Line, Profile: l.Profile,
+			Message: j.message(ctx, l), Fault: !theirs && (l.Deny || l.Audit) && !l.Wider})
+	}
+	all, allowsAll := lint.All(j.whole)
+	misread := !lint.Whole(j.whole)
+	for _, w := range blob.Warnings {
+		if class := classOf(w.Message); class != "" {
+			switch {
+			case !misread && (allowsAll && class != "change_profile" || found(lost, class)):
+			case misread || !all && class != "change_profile":
+				warnings = append(warnings, j.unseen(ctx, class, w))
+			default:
+				warnings = append(warnings, lint.Warning{Check: "parser", File: w.File, Line: w.Line, Profile: w.Profile, Message: w.Message})
+			}
+			continue
+		}
+		if theirs := w.File != "" && c.Theirs(w.File); theirs || ofABI(w.Message) {
+			continue
+		}
+		warnings = append(warnings, lint.Warning{Check: "parser", File: w.File, Line: w.Line, Profile: w.Profile, Message: w.Message})
+	}
+	return warnings
+}
+
+// found reports whether what the parser says of a kind of rules is said of some that were found. Of unix sockets it also says
+// it of rules that were judged to hold, and of AppArmor's own.
+func found(lost []lint.Lost, class string) bool {
+	if class == "unix" {
+		return true
+	}
+	feature := profile.RuleKinds[class].Feature
+	return slices.ContainsFunc(lost, func(l lint.Lost) bool {
+		// It says mount of umount, too, and what is left of a rule about unix sockets is one about networks.
+		return l.Class == class || feature != "" && profile.RuleKinds[l.Class].Feature == feature || class == "network" && l.Class == "unix"
+	})
+}
+
+// unseen is the finding that the parser leaves out rules of a kind, and that nobody can say which: one of them may deny.
+func (j *judgement) unseen(ctx context.Context, class string, w profile.Warning) lint.Warning {
+	why, fix := j.why(ctx, lint.Lost{Class: class}, profile.RuleKinds[class])
+	return lint.Warning{Check: "not-enforced", Profile: w.Profile, Fault: true, Message: fmt.Sprintf("apparmor_parser says %q, and which "+
+		"rule that is could not be told, so that one that denies may deny nothing: %s; %s", w.Message, why, fix)}
+}
+
+// judgement is what of one text holds.
+type judgement struct {
+	compiler
+	text  string
+	blob  profile.Blob
+	whole string            // with what it includes, where that was looked at
+	taken map[int]bool      // branches of conditions, by their offsets in whole
+	tried map[string]string // the ABIs under which rules of a kind are enforced
+}
+
+// lost returns the rules that are not enforced. It looks at what the text includes where the parser says of some kind of rules
+// that they are not enforced, or where it includes what is not AppArmor's.
+func (j *judgement) lost(ctx context.Context, included []byte) []lint.Lost {
+	compiled, err := meaning.Read(j.blob.Data)
+	if err != nil {
+		return nil // the kernel would not take it
+	}
+	supports := func(feature string) bool {
+		switch feature {
+		case profile.UnixFeature: // the parser says so of each such rule, whether kernel, ABI or parser lack it
+			return !j.said("unix")
+		case lint.AuditChange:
+			return !j.said("change_profile")
+		}
+		return j.Supports(feature)
+	}
+	lost := lint.NotEnforced(j.text, nil, nil, compiled, supports)
+	j.whole = j.text
+	if included == nil && j.needs() {
+		included, _ = j.Preprocess(ctx, []byte(j.text)) // what cannot be put in was not compiled
+	}
+	if included != nil {
+		j.whole = string(included)
+		lost = lint.NotEnforced(j.text, included, j.Included(included), compiled, supports)
+	}
+	return slices.DeleteFunc(lost, func(l lint.Lost) bool { return l.Branch > 0 && !j.takes(ctx, l.Branch) })
+}
+
+// takes reports whether the branch that begins at an offset is taken, by compiling the text with one more rule in it that cannot
+// be compiled: the parser looks at what a variable stands for only where it takes the branch.
+func (j *judgement) takes(ctx context.Context, branch int) bool {
+	taken, known := j.taken[branch]
+	if !known {
+		_, err := j.CompileText(ctx, "", []byte(j.whole[:branch]+" /@{oci_apparmor_undefined}/ r, "+j.whole[branch:]))
+		taken = err != nil
+		j.taken[branch] = taken
+	}
+	return taken
+}
+
+// said tells whether the parser says of a kind of rules that they are not enforced as they stand.
+func (j *judgement) said(class string) bool {
+	return slices.ContainsFunc(j.blob.Warnings, func(w profile.Warning) bool { return classOf(w.Message) == class })
+}
+
+func (j *judgement) needs() bool {
+	names := lint.Includes(j.text)
+	if len(names) == 0 {
+		return false
+	}
+	if slices.ContainsFunc(names, func(name string) bool {
+		return !strings.HasPrefix(name, "abstractions/") && !strings.HasPrefix(name, "tunables/")
+	}) {
+		return true
+	}
+	return slices.ContainsFunc(j.blob.Warnings, func(w profile.Warning) bool {
+		return classOf(w.Message) != "" && !strings.HasPrefix(w.Message, "downgrading")
+	})
+}
+
+// classOf returns the kind of rules, a key of profile.RuleKinds, of which the parser says that they are not enforced, or not as
+// they stand ("userns rules not enforced", "deny unix socket rule not enforced, ...", "downgrading extended network unix socket
+// rule ..."; warn_once in parser/*.cc). It is empty for whatever else the parser says.
+func classOf(message string) string {
+	switch {
+	case strings.Contains(message, "unix socket rule"):
+		return "unix"
+	case strings.Contains(message, "audit modifier for change_profile"):
+		return "change_profile"
+	case strings.Contains(message, "rules not enforce"): // "mount rules not enforce"
+		if word, _, _ := strings.Cut(message, " "); profile.RuleKinds[word].Feature != "" {
+			return word
+		}
+	}
+	return ""
+}
+
+// ofABI tells of what the parser says of ABIs: that a text names none, which lint says, or that an included file names another
+// than the text, whose own counts.
+func ofABI(message string) bool {
+	return strings.Contains(message, "missing feature abi") || strings.Contains(message, "differs from policy declared feature abi")
+}
+
+// message says of a rule that it does not hold, why, and what would make it hold.
+func (j *judgement) message(ctx context.Context, l lint.Lost) string {
+	if l.Class == "change_profile" {
+		return fmt.Sprintf("%q logs nothing: no kernel logs a change of the profile that is allowed; take audit out", l.Rule)
+	}
+	why, fix := j.why(ctx, l, profile.RuleKinds[l.Class])
+	switch {
+	case l.Wider && l.Deny:
+		return fmt.Sprintf("%q denies more than it says: %s, so that it holds for every such socket", l.Rule, why)
+	case l.Wider:
+		return fmt.Sprintf("%q allows more than it says: %s, so that it holds for every such socket", l.Rule, why)
+	case l.Deny:
+		return fmt.Sprintf("%q denies nothing: %s; %s", l.Rule, why, fix)
+	case l.Audit:
+		return fmt.Sprintf("%q logs nothing, and all that it is about is allowed: %s; %s", l.Rule, why, fix)
+	}
+	return fmt.Sprintf("%q is not needed, as all that it is about is allowed: %s", l.Rule, why)
+}
+
+// why says why rules of a kind are not enforced, and what would make them hold.
+func (j *judgement) why(ctx context.Context, l lint.Lost, kind profile.RuleKind) (why, fix string) {
+	switch {
+	case l.Class == "unix" && l.Deny:
+		return "the kernel, or this apparmor_parser for it, does not tell addresses of unix sockets (" + kind.Kernels + " kernels do), and " +
+			"other rules allow such sockets", "write deny network unix, which denies all of them, or take the rule out"
+	case l.Class == "unix" && l.Wider:
+		return "the kernel, or this apparmor_parser for it, does not tell addresses and peers of unix sockets (" + kind.Kernels + " kernels do)", ""
+	case l.Wider:
+		return "the kernel does not tell addresses of sockets", ""
+	case !j.Supports(kind.Feature):
+		return "this kernel does not mediate " + kind.What, "that takes another kernel (" + kind.Kernels + "): take the rule out where there is none"
+	}
+	name, line := lint.ABI(j.text)
+	why = "the text names no ABI, and under the one that apparmor_parser is configured to take for it there are no such rules"
+	if name != "" {
+		why = fmt.Sprintf("under the ABI that the text names, <%s> in line %d, there are no such rules", name, line)
+	}
+	switch abi := j.remedy(ctx, l.Class, kind.Feature, name); abi {
+	case "":
+	case configured:
+		return why, fmt.Sprintf("take line %d out, as there are some under the ABI that apparmor_parser is configured to take", line)
+	default:
+		return why, fmt.Sprintf("name abi <%s>,", abi)
+	}
+	return "this apparmor_parser compiles no such rules for this kernel", "that takes another version: take the rule out where there is none"
+}
+
+// configured stands for the ABI of a text that names none.
+const configured = "configured"
+
+// remedy returns an ABI under which the rules of a kind are enforced, by compiling the text under it: one of this node's, else
+// the one that is configured, else the kernel's own. It is empty where there is none.
+func (j *judgement) remedy(ctx context.Context, class, feature, named string) string {
+	if abi, known := j.tried[class]; known {
+		return abi
+	}
+	j.tried[class] = ""
+	for _, abi := range append(j.ABIs(feature), configured, "kernel") {
+		text := "abi <" + abi + ">,\n" + j.text
+		switch {
+		case abi == configured:
+			text = regexp.MustCompile(`(?m)^\s*abi\s*[<"][^\n,]*,`).ReplaceAllString(j.text, "")
+		case named != "":
+			text = strings.Replace(j.text, "<"+named+">", "<"+abi+">", 1)
+		}
+		blob, err := j.CompileText(ctx, "", []byte(text))
+		if err != nil {
+			continue
+		}
+		compiled, err := meaning.Read(blob.Data)
+		if err == nil && len(compiled) > 0 && lint.Mediates(compiled[0], class) {
+			j.tried[class] = abi
+			break
+		}
+	}
+	return j.tried[class]
+}

@@ -1,0 +1,275 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+// judging gives a compiler with the machine's apparmor_parser for a kernel that lacks features, and a directory of ABIs and
+// abstractions: abi/1.0 knows neither signals nor ptrace, abi/2.0
+// signals, and the ABI that TestJudge configures ptrace.
+func judging(t *testing.T, lacks ...string) *profile.Compiler {
+	t.Helper()
+	text, err := os.ReadFile("../../policy/profile/testdata/features")
+	if err != nil {
+		t.Fatal(err)
+	}
+	without := func(text, feature string) string {
+		return regexp.MustCompile(`(?m)^`+feature+` \{[^{}]*(\{[^{}]*\}[^{}]*)*\}\n?`).ReplaceAllString(text, "")
+	}
+	features := string(text)
+	for _, feature := range lacks {
+		features = without(features, feature)
+	}
+	c, err := profile.NewCompiler([]byte(features))
+	if errors.Is(err, profile.ErrNoParser) {
+		t.Skipf("what the parser writes matters here: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Base = t.TempDir()
+	c.Conf = filepath.Join(c.Base, "parser.conf")
+	for name, text := range map[string]string{
+		"abi/1.0":              without(without(string(text), "signal"), "ptrace"),
+		"abi/2.0":              without(string(text), "ptrace"),
+		"configured":           without(string(text), "signal"),
+		"abstractions/audited": "audit deny signal peer=audited,\n",
+		"abstractions/dbus":    "dbus,\nunix (connect) peer=(addr=\"@x\"),\n",
+		"local/web":            "# local rules\n\n  deny signal peer=x,\n",
+		"local/none":           "/none r,\n",
+		"local/branch":         "if $t {\n  deny dbus,\n}\n",
+		"abstractions/a.d/own": "deny dbus,\n",
+	} {
+		path := filepath.Join(c.Base, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
+
+// What a rule says and the compiled profile does not do is found by what was compiled, with its place and what would make it
+// hold; what holds is no finding, whatever the parser says.
+func TestJudge(t *testing.T) {
+	const abi = "abi <abi/1.0>,\n"
+	for _, test := range []struct {
+		name, text string
+		lacks      []string
+		want       []string // of each: FILE:LINE, ! for a fault, and words
+	}{
+		{"all holds", "profile web { file, audit deny ptrace, network, unix, deny mount, }\n", nil, nil},
+		{"a deny that the ABI does not know", abi + "profile web {\n  file,\n  audit deny signal (send) peer=x,\n}\n", nil,
+			[]string{`:4! "audit deny signal (send) peer=x" denies nothing: under the ABI that the text names, <abi/1.0> in line 1, ` +
+				`there are no such rules; name abi <abi/2.0>,`}},
+		{"a deny that only the configured ABI knows", "abi <abi/1.0>,\nprofile web {\n  deny ptrace,\n}\n", nil,
+			[]string{`:3! "deny ptrace" denies nothing: under the ABI that the text names, <abi/1.0> in line 1, there are no such rules; ` +
+				`take line 1 out`}},
+		{"an audit", abi + "profile web {\n  audit signal,\n}\n", nil, []string{`:3! "audit signal" logs nothing`}},
+		{"an allow", abi + "profile web {\n  signal,\n}\n", nil, []string{`:3 "signal" is not needed`}},
+		{"in a child", abi + "profile web {\n  profile kid {\n    deny signal,\n  }\n}\n", nil, []string{`:4! "deny signal"`}},
+		{"no ABI, and one configured without it", "profile web {\n  deny signal,\n}\n", nil,
+			[]string{`:2! "deny signal" denies nothing: the text names no ABI, and under the one that apparmor_parser is configured to take ` +
+				`for it there are no such rules; name abi <abi/2.0>,`}},
+		{"a deny that the kernel does not know", "abi <abi/2.0>,\nprofile web {\n  deny signal,\n}\n", []string{"signal"},
+			[]string{`:3! "deny signal" denies nothing: this kernel does not mediate signals`}},
+		{"D-Bus", "abi <abi/2.0>,\nprofile web {\n  deny dbus,\n}\n", nil, []string{`:3! "deny dbus" denies nothing: this kernel does not mediate D-Bus`}},
+		{"an address of a unix socket", "abi <abi/2.0>,\nprofile web {\n  unix (connect) peer=(addr=\"@x\"),\n}\n", nil,
+			[]string{`:3 "unix (connect) peer=(addr=@x)" allows more than it says`}},
+		{"a denied address of a unix socket", "abi <abi/2.0>,\nprofile web {\n  network,\n  deny unix (connect) peer=(addr=\"@x\"),\n}\n", nil,
+			[]string{`:4! "deny unix (connect) peer=(addr=@x)" denies nothing`, "write deny network unix"}},
+		{"a denied address where nothing allows unix sockets",
+			"abi <abi/2.0>,\nprofile web {\n  network inet,\n  deny unix (connect) peer=(addr=\"@x\"),\n}\n", nil, nil},
+		{"one of another type", "abi <abi/2.0>,\nprofile web {\n  unix type=dgram,\n  deny unix type=stream,\n}\n", nil, nil},
+		{"what the parser warns of and compiles", "abi <abi/2.0>,\nprofile web {\n  network,\n  deny network raw,\n  deny network unix stream,\n}\n", nil, nil},
+		{"AppArmor's own, that allows", "abi <abi/2.0>,\nprofile web {\n  include <abstractions/dbus>\n}\n", nil, nil},
+		{"AppArmor's own, that denies", abi + "profile web {\n  include <abstractions/audited>\n}\n", nil,
+			[]string{`abstractions/audited:1 "audit deny signal peer=audited" denies nothing`}},
+		{"the author's, in another file", abi + "profile web {\n  include <local/web>\n}\n", nil, []string{`local/web:3! "deny signal peer=x" denies nothing`}},
+		{"the administrator's, among AppArmor's own", "abi <abi/2.0>,\nprofile web {\n  dbus,\n  include <abstractions/a.d/own>\n}\n", nil,
+			[]string{`:3 "dbus" is not needed`, `abstractions/a.d/own:1! "deny dbus" denies nothing`}},
+		{"in a branch that is not taken", "abi <abi/2.0>,\n$t = false\nprofile web {\n  if $t {\n    deny dbus,\n  }\n}\n", nil, nil},
+		{"in one that is taken", "abi <abi/2.0>,\n$t = true\nprofile web {\n  if $t {\n    deny dbus,\n  } else {\n    deny dbus,\n  }\n}\n", nil,
+			[]string{`:5! "deny dbus" denies nothing`}},
+		{"in the other", "abi <abi/2.0>,\n$t = false\nprofile web {\n  if $t {\n    deny dbus,\n  } else {\n    deny dbus,\n    deny dbus bus=system,\n  }\n}\n", nil,
+			[]string{`:7! "deny dbus" denies nothing`, `:8! "deny dbus bus=system" denies nothing`}},
+		{"in a branch of an included file that is not taken", "abi <abi/2.0>,\n$t = false\nprofile web {\n  include <local/branch>\n}\n", nil, nil},
+		{"in one that is taken there", "abi <abi/2.0>,\n$t = true\nprofile web {\n  include <local/branch>\n}\n", nil,
+			[]string{`local/branch:2! "deny dbus" denies nothing`}},
+		{"after an escaped quote", "abi <abi/2.0>,\nprofile web {\n  include <local/none>\n  deny \"/a\\\"b\" w,\n  audit deny dbus,\n}\n", nil,
+			[]string{`:5! "audit deny dbus" denies nothing`}},
+		{"after a brace in brackets", "abi <abi/2.0>,\nprofile web {\n  deny /foo[{] w, audit deny dbus,\n}\n", nil,
+			[]string{`:3! "audit deny dbus" denies nothing`}},
+		{"after a bracket that nothing closes", "abi <abi/2.0>,\nprofile web {\n  deny /foo(bar w,\n  audit deny dbus,\n  deny /foo[(\\{] w, deny dbus,\n}\n", nil,
+			[]string{`:4! "audit deny dbus" denies nothing`, `:5! "deny dbus" denies nothing`}},
+		{"without a blank", "abi <abi/2.0>,\nprofile web {deny dbus(send),}\n", nil, []string{`:2! "deny dbus (send)" denies nothing`}},
+		{"an audited change of the profile", "abi <abi/2.0>,\nprofile web {\n  change_profile -> a,\n  audit change_profile -> b,\n}\n", nil,
+			[]string{`:4! "audit change_profile -> b" logs nothing`}},
+		{"a rule without end", abi + "profile web {\n  deny signal peer=" + strings.Repeat("x", 1000) + ",\n}\n", nil,
+			[]string{strings.Repeat("x", 100) + ` ..." denies nothing: `}},
+		{"what else the parser says", "abi <abi/2.0>,\nprofile web {\n  set rlimit cpu <= 5,\n}\n", nil, []string{":3 RLIMIT 'cpu'"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := judging(t, test.lacks...)
+			if err := os.WriteFile(c.Conf, []byte("policy-features="+c.Base+"/configured\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			blob, err := c.CompileText(t.Context(), "web", []byte(test.text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, w := range judge(t.Context(), c, []byte(test.text), blob, nil) {
+				fault := map[bool]string{true: "!"}[w.Fault]
+				got = append(got, fmt.Sprintf("%s:%d%s %s", strings.TrimPrefix(strings.TrimPrefix(w.File, c.Base), "/"), w.Line, fault, w.Message))
+			}
+			all := strings.Join(got, "\n")
+			found := 0
+			for _, want := range test.want {
+				if !strings.Contains(all, want) {
+					t.Errorf("does not say %q", want)
+				}
+				if strings.Contains(want, ":") {
+					found++
+				}
+			}
+			if len(got) != found {
+				t.Errorf("%d findings, want %d", len(got), found)
+			}
+			if t.Failed() {
+				t.Log(all)
+			}
+		})
+	}
+}
+
+// What the parser leaves out and nobody finds in the text may be a rule that denies, whatever the text includes.
+func TestJudgeWhatIsNotSeen(t *testing.T) {
+	c := judging(t)
+	for text, faults := range map[string]int{
+		"profile web { file, include <local/none>\n}\n":            1,
+		"profile web { file, include <abstractions/audited>\n}\n":  1,
+		"profile web { file, }\n":                                  1,
+		"profile web { dbus, }\n":                                  0,
+		"profile web { file, include <abstractions/dbus>\n}\n":     0,
+		"$t = false\nprofile web { file, if $t { deny dbus, } }\n": 1,
+	} {
+		blob, err := c.CompileText(t.Context(), "web", []byte("abi <abi/2.0>,\n"+text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		blob.Warnings = []profile.Warning{{Profile: "web", Message: "dbus rules not enforced"}}
+		found := 0
+		for _, w := range judge(t.Context(), c, []byte("abi <abi/2.0>,\n"+text), blob, nil) {
+			if w.Fault {
+				found++
+				if w.Line != 0 || w.Profile != "web" || !strings.Contains(w.Message, `"dbus rules not enforced"`) ||
+					!strings.Contains(w.Message, "this kernel does not mediate D-Bus") {
+					t.Errorf("%q: %+v", text, w)
+				}
+			}
+		}
+		if found != faults {
+			t.Errorf("%q: %d faults, want %d", text, found, faults)
+		}
+	}
+}
+
+// In a policy, a rule that denies and does not is an error, unless the profile complains, and all else a warning.
+func TestAPolicysProfilesHoldWhatTheySay(t *testing.T) {
+	c := judging(t)
+	text := func(name string) []byte {
+		return []byte("abi <abi/1.0>,\nprofile " + name + " {\n  file, signal,\n  deny signal peer=x,\n}\n")
+	}
+	p := &policy.Policy{Profiles: []policy.Profile{
+		{Name: "web", Source: "profiles/web", Text: text("web")},
+		{Name: "work", Source: "profiles/work", Text: text("work"), Mode: profile.Complain},
+	}}
+	to := located(c, "/etc/oci-apparmor", p)
+	_, err := to.Compile(t.Context(), "web", profile.Enforce, "", p.Profiles[0].Text)
+	var fault *profile.TextError
+	if !errors.As(err, &fault) || fault.Source != "/etc/oci-apparmor/profiles/web" || fault.Line != 4 || !strings.Contains(fault.Msg, "denies nothing") {
+		t.Errorf("%v", err)
+	}
+	m := newMachine(t)
+	(&progress{node: m.node}).report(store.Progress{Name: "web", Done: 1, Total: 2, Err: err})
+	if said := m.errOut.String(); said != "1 of 2: web: refused\n" {
+		t.Errorf("progress says %q", said)
+	}
+	if _, err := to.Compile(t.Context(), "work", profile.Complain, "", p.Profiles[1].Text); err != nil {
+		t.Error(err)
+	}
+	if said := to.said.of["work"]; len(said) != 2 || !strings.HasPrefix(said[1], `/etc/oci-apparmor/profiles/work:4: warning: "deny signal peer=x"`) {
+		t.Errorf("%q", said)
+	}
+}
+
+// Who presses Ctrl-C is not told that a profile does not compile.
+func TestStopped(t *testing.T) {
+	m := newMachine(t)
+	ctx, stop := context.WithCancel(t.Context())
+	p := &policy.Policy{Profiles: []policy.Profile{{Name: "web"}, {Name: "work"}}}
+	show := &progress{node: m.node}
+	_, err := store.Compile(ctx, p, stopping{fakeCompiler{m}, stop}, show.report)
+	err = notCompiled(err)
+	var f *failure
+	if !errors.As(err, &f) || f.code != cannot || !strings.Contains(f.Error(), "stopped by a signal") {
+		t.Errorf("%v", err)
+	}
+	if said := m.errOut.String(); strings.Contains(said, "does not compile") || !strings.Contains(said, "web: stopped") {
+		t.Errorf("%q", said)
+	}
+}
+
+// stopping is a compiler that is stopped while it works, as apparmor_parser is killed.
+type stopping struct {
+	fakeCompiler
+	stop func()
+}
+
+func (c stopping) Compile(ctx context.Context, _ string, _ profile.Mode, source string, _ []byte) (profile.Blob, error) {
+	c.stop()
+	return profile.Blob{}, &profile.TextError{Source: source, Msg: ctx.Err().Error(), Err: ctx.Err()}
+}
+
+// A policy in mode kill is told for what it does not kill.
+func TestKillIsToldForWhatItDoesNotKill(t *testing.T) {
+	p := &policy.Policy{Profiles: []policy.Profile{{Name: "web", Mode: profile.Kill}, {Name: "work"}}}
+	said := strings.Join(notes(p), "\n")
+	if !strings.Contains(said, "mode kill (web) kills for files") || !strings.Contains(said, "signals") {
+		t.Error(said)
+	}
+	p.Profiles[0].Mode = profile.Enforce
+	if said := strings.Join(notes(p), "\n"); strings.Contains(said, "kill") {
+		t.Error(said)
+	}
+}
+
+func TestIncludesAndABI(t *testing.T) {
+	const text = "abi <abi/3.0>,\n#include <tunables/global>\nprofile web {\n  include if exists \"/etc/x\"\n  include <abstractions/base>\n}\n"
+	if got, want := lint.Includes(text), []string{"tunables/global", "/etc/x", "abstractions/base"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if name, line := lint.ABI(text); name != "abi/3.0" || line != 1 {
+		t.Errorf("%q in line %d", name, line)
+	}
+	if name, line := lint.ABI("profile web { file, }"); name != "" || line != 0 {
+		t.Errorf("%q in line %d", name, line)
+	}
+}

@@ -1,0 +1,92 @@
+package command
+
+import (
+	"context"
+	"errors"
+
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+)
+
+// inKernel says how the running kernel's profile of a name stands to ours, and why a start that needs it would be
+// refused, if it would. It says nothing of one that is not compiled.
+func (n *node) inKernel(ctx context.Context, p policy.Profile) (state *kernelJSON, refusal string) {
+	if p.ByHand {
+		return n.byHandInKernel(p.Name)
+	}
+	if len(p.Compiled) == 0 {
+		return nil, ""
+	}
+	ours := kernel.Profile{Name: p.Name, Compiled: p.Compiled, OnDrift: p.OnDrift}
+	found, err := n.kernel.Check(ours)
+	var notReady *kernel.NotReadyError
+	switch {
+	case errors.As(err, &notReady):
+		state = &kernelJSON{unknown, "cannot be told: " + notReady.Readiness.String()}
+		if notReady.Readiness != kernel.NoRight || n.root {
+			refusal = "the policy demands profile " + p.Name + ", and " + notReady.Readiness.String()
+		}
+		return state, refusal
+	case err != nil:
+		return &kernelJSON{unknown, "cannot be told: " + asRoot(err).Error()}, ""
+	case found.Status == kernel.Matches:
+		if err := n.kernel.Enforced(p.Compiled); err != nil {
+			refusal = "the policy demands profile " + p.Name + ", and " + err.Error()
+		}
+		return &kernelJSON{same, "loaded, with this content"}, refusal
+	}
+
+	refusal = n.wouldRefuse(ctx, ours, found)
+	does := ""
+	if found.Status == kernel.Missing {
+		if refusal == "" {
+			does = ": the next start that needs it loads it"
+		}
+		return &kernelJSON{"missing", "not loaded" + does}, refusal
+	}
+	if refusal == "" {
+		does = "; the next start that needs it replaces it"
+	}
+	return &kernelJSON{"drifted", "loaded with other content: " + found.String() + does}, refusal
+}
+
+// byHandInKernel says of a profile that somebody else has to load whether it is there, which is all that can be told.
+func (n *node) byHandInKernel(name string) (state *kernelJSON, refusal string) {
+	_, content, err := n.kernel.Held(name)
+	var notReady *kernel.NotReadyError
+	switch {
+	case err == nil:
+		return &kernelJSON{unknown, "loaded, in mode " + content[0].Mode.String() + "; the policy has no content to compare " +
+			"it with"}, ""
+	case errors.Is(err, kernel.ErrNotLoaded):
+		return &kernelJSON{"missing", "not loaded"},
+			"profile " + name + ", which the engine chose, is not loaded, and the policy has no text of it: load it"
+	case errors.As(err, &notReady) && notReady.Readiness == kernel.NoRight:
+		return &kernelJSON{unknown, "cannot be told: " + asRoot(err).Error()}, ""
+	}
+	return &kernelJSON{unknown, "cannot be relied on: " + err.Error()}, err.Error()
+}
+
+// errAsked is in place of a profile's content where nothing is to be loaded.
+var errAsked = errors.New("nothing is loaded for a question")
+
+// wouldRefuse says why a start would be refused that finds the profile missing or drifted. It goes the way of a start
+// up to the moment at which that would load the profile. Without root, which that needs, it says what is certain.
+func (n *node) wouldRefuse(ctx context.Context, p kernel.Profile, found kernel.Found) string {
+	switch {
+	case n.root:
+		p.Blob = func() ([]byte, error) { return nil, errAsked }
+		_, err := n.kernel.Ensure(ctx, []kernel.Profile{p})
+		if err == nil || errors.Is(err, errAsked) {
+			return ""
+		}
+		return err.Error()
+	case found.Status == kernel.Missing || p.OnDrift == profile.ReplaceAny:
+		return ""
+	case p.OnDrift == profile.RefuseDrift:
+		return "profile " + p.Name + " is loaded with other content, and the policy file says `onDrift: refuse` for it"
+	}
+	return "profile " + p.Name + " is loaded with other content: refused unless oci-apparmor loaded that before; " +
+		"run this as root to know"
+}

@@ -1,0 +1,298 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+)
+
+// loadable compiles to what a kernel takes.
+type loadable struct{ fakeCompiler }
+
+func (c loadable) Compile(ctx context.Context, _ string, mode profile.Mode, source string, text []byte) (profile.Blob, error) {
+	b, err := c.CompileText(ctx, source, text)
+	if err != nil {
+		return b, err
+	}
+	return b.WithMode(mode)
+}
+
+const bootPolicy = `version: 1
+profiles:
+  web:  {file: profiles/web}
+  work: {file: profiles/work, onDrift: refuse}
+policies:
+  web:  {profile: web}
+  work: {profile: work}
+assign:
+  - policy: web
+    request: [work]
+`
+
+// newBoots is a machine with AppArmor's service on it.
+func newBoots(t *testing.T) (*machine, kerneltest.Machine) {
+	m, k := newUnloads(t)
+	m.compiler = func([]byte) (compiler, error) { return loadable{fakeCompiler{m}}, nil }
+	if err := os.Mkdir("apparmor.d", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	m.write("etc/policy.yaml", bootPolicy)
+	m.write("etc/profiles/web", sound("web", "  audit deny /etc/** w,\n"))
+	m.write("etc/profiles/work", sound("work", "  profile kid {\n    file,\n  }\n"))
+	m.transcript.Reset()
+	return m, k
+}
+
+// files notes what AppArmor's service finds.
+func (m *machine) files() {
+	m.t.Helper()
+	paths, err := filepath.Glob("apparmor.d/*")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.note("in apparmor.d: " + strings.Join(paths, " "))
+}
+
+func TestPolicyLoad(t *testing.T) {
+	dir := packageDir(t)
+	m, k := newBoots(t)
+	m.run("policy", "load")
+	m.run("policy", "apply", "--quiet")
+	m.files()
+	m.note("of web another text was loaded by hand")
+	m.run("policy", "load")
+	m.run("policy", "load", "--quiet")
+	m.note("work drifts, which the policy refuses, and web, which it does not")
+	k.Load(t, kerneltest.Blob("y", "work", "work//kid"))
+	k.Load(t, kerneltest.Blob("y", "web"))
+	m.run("policy", "load")
+	m.note("a policy with a fault leaves the last good one")
+	m.write("etc/policy.yaml", bootPolicy+"nonsense: 1\n")
+	m.run("policy", "apply")
+	m.write("etc/policy.yaml", strings.Replace(bootPolicy, ", onDrift: refuse", ", onDrift: replace", 1))
+	m.run("policy", "apply", "--quiet")
+	m.run("policy", "load")
+	m.write("etc/policy.yaml", "version: 1\nassign:\n  - policy: keep\n")
+	m.run("policy", "apply", "--quiet")
+	m.files()
+	m.run("policy", "load")
+	m.golden(dir)
+}
+
+// What AppArmor's service is told follows the policy, and what was loaded by hand, and touches nothing else.
+func TestServiceFiles(t *testing.T) {
+	dir := packageDir(t)
+	m, k := newBoots(t)
+	m.write("apparmor.d/nginx", "profile docker-nginx {\n}\n")
+	m.run("policy", "apply", "--quiet")
+	m.files()
+	m.note("work leaves the policy, and a process runs under it")
+	m.task(10, "sleep", "work (enforce)", "")
+	m.write("etc/policy.yaml", strings.NewReplacer("  work: {file: profiles/work, onDrift: refuse}\n", "",
+		"  work: {profile: work}\n", "", "    request: [work]\n", "").Replace(bootPolicy))
+	m.run("policy", "apply", "--quiet")
+	m.files()
+	m.note("it has ended")
+	os.RemoveAll(m.kernel.Proc + "/10")
+	m.run("policy", "apply", "--quiet")
+	m.files()
+	m.note("by hand: a profile of nobody's, the policy's, one that another file defines, and one that somebody has loaded")
+	m.write("docker-nginx", sound("docker-nginx", ""))
+	m.write("other", sound("other", ""))
+	m.run("profile", "load", "--quiet", "loose")
+	m.run("profile", "load", "--quiet", "--replace", "web")
+	m.run("profile", "load", "--quiet", "docker-nginx")
+	k.Load(t, kerneltest.Blob(sound("foreign", ""), "foreign"))
+	m.write("foreign", sound("foreign", ""))
+	m.run("profile", "load", "foreign")
+	m.files()
+	m.run("profile", "unload", "--quiet", "loose", "web")
+	m.files()
+	m.note("what is in the place of ours stays, and a store elsewhere is for another node")
+	m.write("apparmor.d/loose.oci-apparmor", "mine\n")
+	m.run("profile", "load", "--quiet", "loose")
+	os.RemoveAll("apparmor.d/web.oci-apparmor")
+	m.run("policy", "apply", "--quiet", "--store", "elsewhere")
+	m.files()
+	m.golden(dir)
+}
+
+// onlyShop is a policy of a profile that newBoots has not loaded.
+func (m *machine) onlyShop(rules string) {
+	m.write("etc/policy.yaml", "version: 1\nprofiles:\n  shop: {file: profiles/shop}\nassign:\n  - policy: keep\n")
+	m.write("etc/profiles/shop", sound("shop", rules))
+}
+
+// A profile that somebody else has loaded does not become ours by a file of ours with the same content.
+func TestForeignProfileWithOurContentStaysForeign(t *testing.T) {
+	m, k := newBoots(t)
+	m.onlyShop("")
+	k.Load(t, kerneltest.Blob(sound("shop", ""), "shop"))
+	if code, _ := m.run("policy", "apply"); code != 0 || !strings.Contains(m.errOut.String(), "somebody else has loaded one of that name") {
+		t.Errorf("exit code %d, %s", code, &m.errOut)
+	}
+	if _, err := os.Stat("apparmor.d/shop.oci-apparmor"); err == nil {
+		t.Error("a file is there")
+	}
+	if code, out := m.run("policy", "load"); code != 0 || !strings.Contains(out, "shop: is loaded already") {
+		t.Errorf("exit code %d, %s%s", code, out, &m.errOut)
+	}
+	if code, _ := m.run("profile", "unload", "shop"); code != cannot || !strings.Contains(m.errOut.String(), "not loaded by oci-apparmor") {
+		t.Errorf("exit code %d, %s", code, &m.errOut)
+	}
+
+	// What the service has loaded from our file is ours, and the file follows the policy.
+	k.Remove(t, "shop")
+	m.run("policy", "apply")
+	k.Load(t, kerneltest.Blob(sound("shop", ""), "shop"))
+	m.onlyShop("  network,\n")
+	m.run("policy", "apply", "--quiet")
+	if said := m.errOut.String(); said != "" {
+		t.Error(said)
+	}
+	if data, err := os.ReadFile("apparmor.d/shop.oci-apparmor"); err != nil || !strings.Contains(string(data), "network") {
+		t.Errorf("%s, %v", data, err)
+	}
+}
+
+// crooked is a compiler whose texts do not compile to the same without their includes.
+type crooked struct{ compiler }
+
+func (crooked) Standalone(context.Context, []byte, profile.Mode, func() (profile.Blob, error)) ([]byte, error) {
+	return nil, errors.New("it compiles to something else")
+}
+
+// A policy of which AppArmor's service cannot be told is not put in force: what the service does not know, aa-remove-unknown
+// takes from under running containers.
+func TestApplyIsRefusedWithoutTheServiceFile(t *testing.T) {
+	m, _ := newBoots(t)
+	m.onlyShop("")
+	m.run("policy", "apply")
+	before, err := os.ReadFile("apparmor.d/shop.oci-apparmor")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.onlyShop("  network,\n")
+	working := m.compiler
+	for what, fails := range map[string]func(){
+		"it compiles to something else": func() {
+			m.compiler = func(features []byte) (compiler, error) {
+				c, err := working(features)
+				return crooked{c}, err
+			}
+		},
+		"apparmor.d/shop.oci-apparmor: it was not written by oci-apparmor, and stays as it is": func() {
+			before = []byte("# mine\n")
+			m.write("apparmor.d/shop.oci-apparmor", string(before))
+		},
+	} {
+		m.compiler = working
+		fails()
+		code, _ := m.run("policy", "apply", "--quiet")
+		said := m.errOut.String()
+		if code != cannot || !strings.Contains(said, "profile shop for AppArmor's service cannot be written") ||
+			!strings.Contains(said, what) || !strings.Contains(said, "not applied: the last good policy (generation 1) stays in force") {
+			t.Errorf("exit code %d, %s", code, said)
+		}
+		if after, err := os.ReadFile("apparmor.d/shop.oci-apparmor"); err != nil || string(after) != string(before) {
+			t.Errorf("the service's file is\n%s%v, was\n%s", after, err, before)
+		}
+		if files, _ := filepath.Glob("apparmor.d/.*"); len(files) > 0 {
+			t.Errorf("%q are left", files)
+		}
+	}
+}
+
+// A file that another file overrules has an earlier text in it, which a boot can load.
+func TestServiceFileOfEarlierTextIsTold(t *testing.T) {
+	m, _ := newBoots(t)
+	m.onlyShop("")
+	m.run("policy", "apply")
+	m.onlyShop("  network,\n")
+	m.write("apparmor.d/mine", "profile shop {\n}\n")
+	m.run("policy", "apply")
+	if said := m.errOut.String(); !strings.Contains(said, "apparmor.d/mine defines a profile shop") ||
+		!strings.Contains(said, "; apparmor.d/shop.oci-apparmor still has an earlier text of it, which a boot or a reload can put back") {
+		t.Error(said)
+	}
+}
+
+// A file of the service's own that is loaded by hand is what the service knows already.
+func TestServiceFileThatIsLoadedByHand(t *testing.T) {
+	m, _ := newBoots(t)
+	m.write("shop", sound("shop", ""))
+	m.run("profile", "load", "shop")
+	m.write("apparmor.d/shop", sound("shop", "  network,\n"))
+	if code, _ := m.run("profile", "load", "apparmor.d/shop"); code != 0 || m.errOut.Len() > 0 {
+		t.Errorf("exit code %d, %s", code, &m.errOut)
+	}
+	if files, err := os.ReadDir("apparmor.d"); err != nil || len(files) != 1 {
+		t.Errorf("%v, %v: shop alone would do", files, err)
+	}
+}
+
+// Of several profiles that were removed all are told, and what is left of each.
+func TestProfileUnloadTellsWhatIsLeft(t *testing.T) {
+	m, _ := newBoots(t)
+	if err := errors.Join(os.Remove("store/texts/web.json"), os.MkdirAll("store/texts/web.json/full", 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	code, out := m.run("profile", "unload", "web", "work")
+	if code != cannot || out != "web: removed\nwork: removed\n" ||
+		!strings.Contains(m.errOut.String(), "profile web was removed, and its text cannot be") {
+		t.Errorf("exit code %d, %s%s", code, out, &m.errOut)
+	}
+	if _, err := os.Stat("store/texts/work.json"); err == nil {
+		t.Error("the text of work is left")
+	}
+}
+
+// profile list says whose a profile is after a boot by AppArmor's service alone, and how its content stands to policies.
+func TestProfileListKnowsEarlierPolicies(t *testing.T) {
+	m, k := newBoots(t)
+	loadedBy := func(want string) {
+		t.Helper()
+		_, out := m.run("profile", "list")
+		for line := range strings.Lines(out) {
+			if f := strings.Fields(line); f[0] == "shop" {
+				if f[2] != want {
+					t.Errorf("it is listed as loaded by %s, want %s", f[2], want)
+				}
+				return
+			}
+		}
+		t.Errorf("it is not listed:\n%s", out)
+	}
+	apply := func(rules string) {
+		t.Helper()
+		m.onlyShop(rules)
+		if code, _ := m.run("policy", "apply", "--quiet"); code != 0 {
+			t.Fatal(m.errOut.String())
+		}
+	}
+	apply("")
+	k.Load(t, kerneltest.Blob(sound("shop", ""), "shop")) // AppArmor's service does so
+	loadedBy("oci-apparmor")
+	apply("  network,\n")
+	loadedBy("earlier")
+	if _, out := m.run("profile", "show", "shop"); !strings.Contains(strings.ReplaceAll(out, "\n#          ", " "), "by an earlier policy; the next start") {
+		t.Errorf("profile show says %s", out)
+	}
+	k.Load(t, kerneltest.Blob("by somebody", "shop"))
+	loadedBy("changed")
+	m.run("policy", "load")
+	loadedBy("oci-apparmor")
+	m.write("etc/policy.yaml", bootPolicy)
+	if code, _ := m.run("policy", "apply", "--quiet"); code != 0 {
+		t.Fatal(m.errOut.String())
+	}
+	loadedBy("dropped")
+	k.Load(t, kerneltest.Blob("by somebody", "shop"))
+	loadedBy("changed")
+}

@@ -1,0 +1,151 @@
+package command
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
+	"github.com/oci-apparmor/oci-apparmor/hook/notice/reader"
+)
+
+type logOptions struct {
+	follow    bool
+	since     string
+	container string
+	json      bool
+}
+
+func logCommand(n *node) *cobra.Command {
+	var o logOptions
+	cmd := &cobra.Command{
+		Use:   "log",
+		Short: "Print what was refused and warned of",
+		Long: `Print what was refused and what was warned of on this node: at a container's
+start or exec by the wrapper, the shim or the hook, and by policy load. What other
+commands of an operator say, only who runs them reads. The lines are in
+the journal, and where no journal runs in the kernel's log, which holds them until
+the next boot, or until newer messages take their place.
+
+A line has the time, the level (refusal or warning), the engine, the container, the
+policy, and the command with its message; "-" is for what is not known. A container
+of Kubernetes is NAMESPACE/POD/NAME; another is shown by its name, or else its id.
+
+With --json each is an object on a line of its own:
+  time       RFC 3339, UTC. From the kernel's log it is some moments off, and more
+             on a machine that was suspended since its boot
+  level      refusal or warning
+  engine     containerd, cri-o, docker or podman
+  command    create, run, start, exec, restore; a stage of the hook; load
+  id         the container's, as the runtime knows it
+  container  the container's name
+  namespace  of Kubernetes
+  pod        of Kubernetes
+  policy     that was decided upon
+  message    one line
+All but time, level and message are left out where they are not known.`,
+		Args: cobra.NoArgs,
+		RunE: action(func(cmd *cobra.Command, _ []string) error { return n.printLog(cmd, o) }),
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&o.follow, "follow", "f", false, "go on with what comes")
+	f.StringVar(&o.since, "since", "", "only since `TIME`: 10m or 24h ago, 2026-11-29, \"2026-11-29 06:45:00\", or RFC 3339")
+	f.StringVar(&o.container, "container", "", "only of `CONTAINER`: its id or the beginning of it, its name, pod, or NAMESPACE/POD[/NAME]")
+	f.BoolVar(&o.json, "json", false, "print an object for each")
+	return cmd
+}
+
+func (n *node) printLog(cmd *cobra.Command, o logOptions) error {
+	q := reader.Query{Follow: o.follow}
+	if o.since != "" {
+		var err error
+		if q.Since, err = parseSince(o.since, time.Now()); err != nil {
+			return &failure{usage, err}
+		}
+	}
+	out := &printer{w: n.stdout}
+	enc := json.NewEncoder(n.stdout)
+	enc.SetEscapeHTML(false)
+	err := n.notices.Read(cmd.Context(), q, func(e notice.Notice) error {
+		if o.container != "" && !isOf(e, o.container) {
+			return nil
+		}
+		if o.json {
+			return enc.Encode(e)
+		}
+		out.line("%s", logLine(e))
+		return out.err
+	}, func(missing string) { n.warn("%s", missing) })
+	if err != nil {
+		return &failure{cannot, asRoot(err)}
+	}
+	return nil
+}
+
+// logLine is a notice as a line.
+func logLine(e notice.Notice) string {
+	text := e.Message
+	if e.Command != "" {
+		text = e.Command + ": " + text
+	}
+	return fmt.Sprintf("%s  %-7s  %-10s  %-12s  %-12s  %s", e.Time.Local().Format(time.RFC3339), e.Level, cmp.Or(e.Engine, "-"),
+		cmp.Or(containerOf(e), "-"), cmp.Or(e.Policy, "-"), text)
+}
+
+// containerOf is what people call a notice's container.
+func containerOf(e notice.Notice) string {
+	if e.Pod != "" {
+		return strings.TrimSuffix(e.Namespace+"/"+e.Pod+"/"+e.Container, "/") // of a sandbox there is no name
+	}
+	return cmp.Or(e.Container, e.ID)
+}
+
+// isOf tells whether a notice is of the container, or the pod, that somebody asks for.
+func isOf(e notice.Notice, asked string) bool {
+	if e.ID != "" && strings.HasPrefix(e.ID, asked) || e.Container == asked {
+		return true
+	}
+	return e.Pod != "" && (e.Pod == asked || e.Namespace+"/"+e.Pod == asked || containerOf(e) == asked)
+}
+
+// parseSince reads a time, or how long ago it was.
+func parseSince(s string, now time.Time) (time.Time, error) {
+	if ago, err := time.ParseDuration(s); err == nil && ago >= 0 {
+		return now.Add(-ago), nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateTime, "2006-01-02 15:04", time.DateOnly} {
+		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("--since %q is no time: say 10m, 24h, 2026-11-29, \"2026-11-29 06:45:00\" or 2026-11-29T06:45:00Z", s)
+}
+
+// note has the node's log say what a command says.
+func (n *node) note(level notice.Level, command, text string) {
+	n.log.Write(notice.Notice{Level: level, Command: command, Message: text})
+}
+
+// warnAndNote warns, and has the node's log say it, too.
+func (n *node) warnAndNote(command, text string) {
+	n.warn("%s", text)
+	n.note(notice.Warning, command, text)
+}
+
+// noteErrors notes each of the errors that err joins.
+func (n *node) noteErrors(command string, err error) {
+	if err == nil {
+		return
+	}
+	if f := new(failure); errors.As(err, &f) && f.error != nil {
+		err = f.error
+	}
+	for _, line := range errorLines(err) {
+		n.note(notice.Refusal, command, strings.TrimPrefix(line, "oci-apparmor: "))
+	}
+}

@@ -1,0 +1,299 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/oci-apparmor/oci-apparmor/install/status"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+)
+
+// The exit codes of status are aa-status's.
+const (
+	appArmorOff = 1
+	noPolicy    = 2
+	noFiles     = 3
+	noRight     = 4
+	untellable  = 42
+	statusHelp  = `Say what AppArmor confines on this node: the profiles in the kernel, the processes
+under them, and of every container, whichever engine or runtime started it, whether
+it is confined as decided.
+
+The options are aa-status's, and what they print is, too: a script that calls
+aa-status can call this. Filters are basic regular expressions of POSIX (grep's).
+A container passes filters that one of its processes passes.
+
+Of a container's verdict
+  confined    every process in it, also those executed in it later, is under its label, and
+              the kernel's content of that is the policy's, as far as one has it
+  differs     a process is not under the label
+  drifted     all are, and the kernel has other content under the label's name
+  stale       all are, and what runs is under an older content than the kernel's: start
+              the container anew. A process under a stack of profiles, a//&b, follows
+              one replacement of them, and no later one
+  untold      all are, and whether the content, or what runs, is as the policy says
+              cannot be told
+  complaining all are, and a profile of the label only logs what it would deny
+  unconfined  no label was decided, and the engine chose none that confines
+  waiting     it is created, and not started
+  ended       it has no process
+
+For monitoring, --check prints one line, and its exit codes are those of Nagios:
+  0   OK: every container is as decided. What a policy leaves alone or lets complain is
+      as decided, and so is what nobody decided about and its engine confines
+  1   WARNING: nothing was decided about a container, and nothing confines it
+  2   CRITICAL: a container differs, is drifted or stale; or AppArmor is off, or only logs
+  3   UNKNOWN: it cannot be told, of a container or at all
+
+Exit codes without it, as aa-status's:
+  0   AppArmor is enabled and profiles are loaded
+  1   AppArmor is not enabled
+  2   no profile is loaded
+  3   AppArmor's files are not there
+  4   this needs root
+  42  it cannot be told, or the command line is wrong`
+)
+
+type statusOptions struct {
+	show                     string
+	count, json, pretty      bool
+	bare                     bool // nothing but a number
+	quiet, watch, check      bool
+	mode, profiles, pid, exe string
+}
+
+// countOptions are aa-status's short ways to ask for one number.
+var countOptions = []struct{ name, show, mode, help string }{
+	{"profiled", "profiles", "", "print the number of profiles"},
+	{"enforced", "profiles", "enforce", "print the number of profiles that enforce"},
+	{"complaining", "profiles", "complain", "print the number of profiles that only complain"},
+	{"prompt", "profiles", "prompt", "print the number of profiles that ask a program"},
+	{"kill", "profiles", "kill", "print the number of profiles that kill"},
+	{"special-unconfined", "profiles", "unconfined", "print the number of profiles that do not confine"},
+	{"process-mixed", "processes", "mixed", "print the number of processes under profiles in different modes"},
+}
+
+func statusCommand(n *node) *cobra.Command {
+	var o statusOptions
+	var enabled, schema bool
+	counts := make([]bool, len(countOptions))
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Say what AppArmor confines on this node, and whether as decided",
+		Long:  statusHelp,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if err := cobra.NoArgs(cmd, args); err != nil {
+				return &failure{untellable, fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if schema {
+				_, err := n.stdout.Write(status.Schema())
+				return err
+			}
+			if enabled {
+				return n.statusEnabled()
+			}
+			if o.check {
+				return n.checkStatus(cmd)
+			}
+			for i, c := range countOptions {
+				if counts[i] {
+					o.show, o.mode, o.count, o.bare = c.show, c.mode, true, true
+				}
+			}
+			err := n.status(cmd.Context(), o)
+			var f *failure
+			if err != nil && !errors.As(err, &f) {
+				f = &failure{untellable, err}
+				err = f
+			}
+			if err != nil && o.quiet {
+				err = &failure{code: f.code}
+			}
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&enabled, "enabled", false, "print nothing: the exit code is 0 where AppArmor is enabled, else 1")
+	f.StringVar(&o.show, "show", "", "show only `PARTS`: some of profiles, processes and containers with commas between them, or all")
+	f.BoolVar(&o.count, "count", false, "print numbers only: of profiles and of processes, or of what --show says")
+	f.StringVar(&o.mode, "filter.mode", "", "only what is in a mode that matches this `expression`")
+	f.StringVar(&o.profiles, "filter.profiles", "", "only profiles and processes under profiles whose names match this `expression`")
+	f.StringVar(&o.pid, "filter.pid", "", "only processes whose id matches this `expression`")
+	f.StringVar(&o.exe, "filter.exe", "", "only processes the path of whose program matches this `expression`")
+	f.BoolVar(&o.json, "json", false, "print JSON, on one line")
+	f.BoolVar(&o.pretty, "pretty-json", false, "print JSON, indented")
+	f.BoolVar(&schema, "schema", false, "print the JSON Schema of what --json prints")
+	f.BoolVar(&o.watch, "watch", false, "go on: print the containers again whenever something has changed")
+	f.BoolVar(&o.check, "check", false, "print one line for monitoring, and tell by the exit code whether all is as decided")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print no errors")
+	f.BoolP("verbose", "v", false, "is aa-status's, and the default")
+	for i, c := range countOptions {
+		f.BoolVar(&counts[i], c.name, false, c.help)
+	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &failure{untellable, fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())}
+	})
+	return cmd
+}
+
+func (n *node) statusEnabled() error {
+	if r := n.detect(); r == kernel.NoAppArmor || r == kernel.NoSecurityfs {
+		return &failure{code: appArmorOff}
+	}
+	return nil
+}
+
+// checkStatus is --check. Whatever happens it prints one line and has one of its four exit codes.
+func (n *node) checkStatus(cmd *cobra.Command) error {
+	level, line := status.LevelUnknown, ""
+	others := false
+	cmd.Flags().Visit(func(f *pflag.Flag) { others = others || f.Name != "check" && f.Name != "quiet" })
+	switch r := n.detect(); {
+	case others:
+		line = "--check takes no other option"
+	case r == kernel.NoAppArmor || r == kernel.NotEnforcing:
+		level, line = status.LevelCritical, r.String()
+	case r == kernel.NoSecurityfs:
+		line = r.String()
+	case !n.root:
+		line = "only root may see which profiles are loaded: run this as root"
+	default:
+		s, err := n.state.Gather(true)
+		if err != nil {
+			line = err.Error()
+		} else {
+			level, line = s.Check()
+		}
+	}
+	out := &printer{w: n.stdout}
+	out.line("%s: %s", level, safe(line))
+	if out.err != nil {
+		return &failure{int(status.LevelUnknown), out.err}
+	}
+	if level != status.LevelOK {
+		return &failure{code: int(level)}
+	}
+	return nil
+}
+
+// parts gives what --show means.
+func (o *statusOptions) parts() (status.Show, error) {
+	switch o.show {
+	case "":
+		// The numbers of --count are read by scripts that know of two.
+		return status.Show{Profiles: !o.watch, Processes: !o.watch, Containers: o.watch || !o.count}, nil
+	case "all":
+		return status.Show{Profiles: true, Processes: true, Containers: !o.count}, nil
+	}
+	var show status.Show
+	for part := range strings.SplitSeq(o.show, ",") {
+		switch part {
+		case "profiles":
+			show.Profiles = true
+		case "processes":
+			show.Processes = true
+		case "containers":
+			show.Containers = true
+		default:
+			return show, &failure{untellable, fmt.Errorf("--show %q: it is all, or some of profiles, processes and containers with "+
+				"commas between them", o.show)}
+		}
+	}
+	return show, nil
+}
+
+func (o *statusOptions) filter() (status.Filter, error) {
+	var f status.Filter
+	for _, part := range []struct {
+		name, expr string
+		to         **regexp.Regexp
+	}{
+		{"mode", o.mode, &f.Mode}, {"profiles", o.profiles, &f.Profile}, {"pid", o.pid, &f.PID}, {"exe", o.exe, &f.Exe},
+	} {
+		if part.expr == "" {
+			continue
+		}
+		re, err := status.CompileBasic(part.expr)
+		if err != nil {
+			return f, &failure{untellable, fmt.Errorf("--filter.%s: %w", part.name, err)}
+		}
+		*part.to = re
+	}
+	return f, nil
+}
+
+func (n *node) status(ctx context.Context, o statusOptions) error {
+	show, err := o.parts()
+	if err != nil {
+		return err
+	}
+	filter, err := o.filter()
+	if err != nil {
+		return err
+	}
+	if o.watch {
+		return n.watchStatus(ctx, !o.json && !o.pretty, func() ([]byte, error) { return n.statusText(o, show, filter) })
+	}
+	// What is found is kept until it is printed, and then it is over: to look for garbage before that is in vain.
+	defer debug.SetGCPercent(debug.SetGCPercent(800))
+	text, err := n.statusText(o, show, filter)
+	if _, werr := n.stdout.Write(text); werr != nil {
+		return werr
+	}
+	return err
+}
+
+// statusText gives what is printed. There may be some with an error.
+func (n *node) statusText(o statusOptions, show status.Show, filter status.Filter) ([]byte, error) {
+	switch r := n.detect(); {
+	case r == kernel.NoAppArmor:
+		return nil, &failure{appArmorOff, errors.New(r.String())}
+	case r == kernel.NoSecurityfs:
+		return nil, &failure{noFiles, errors.New(r.String())}
+	case !n.root:
+		return nil, &failure{noRight, errors.New("only root may see which profiles are loaded: run this as root")}
+	}
+	s, err := n.state.Gather(show.Containers)
+	if err != nil {
+		return nil, err
+	}
+	var none error
+	if len(s.Profiles) == 0 {
+		none = &failure{noPolicy, errors.New("no profile is loaded")}
+	}
+	loaded, defined := len(s.Profiles), len(s.Processes)
+	s.Containers = filter.Containers(s.Containers, s.Processes)
+	s.Profiles, s.Processes = filter.Profiles(s.Profiles), filter.Processes(s.Processes)
+	if o.json || o.pretty {
+		text, err := s.JSON(show, o.count, o.pretty)
+		if err != nil {
+			return nil, err
+		}
+		return text, none
+	}
+
+	var b strings.Builder
+	p := &statusPrinter{printer: printer{w: &b}, screen: n.screen()}
+	if (show.Profiles || show.Processes) && !o.bare {
+		p.line("apparmor module is loaded.") // so says aa-status, also before the numbers of --count
+	}
+	if o.count {
+		p.counts(s, show)
+	} else {
+		p.status(s, show, filter, loaded, defined)
+	}
+	if p.err != nil {
+		return nil, p.err
+	}
+	return []byte(b.String()), none
+}

@@ -1,0 +1,250 @@
+package command
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/install/status"
+)
+
+// screen is what stdout goes to.
+type screen struct {
+	terminal      bool
+	colour        bool
+	width, height int // 80 and 0 where not known
+}
+
+// stdoutScreen asks what this process's standard output goes to. NO_COLOR is no-color.org's.
+func stdoutScreen() screen {
+	s := screen{width: width}
+	if _, err := unix.IoctlGetTermios(unix.Stdout, unix.TCGETS); err != nil {
+		return s
+	}
+	s.terminal = true
+	s.colour = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	if size, err := unix.IoctlGetWinsize(unix.Stdout, unix.TIOCGWINSZ); err == nil && size.Col > 0 {
+		s.width, s.height = int(size.Col), int(size.Row)
+	}
+	return s
+}
+
+// Colours of verdicts, as SGR sequences number them.
+const (
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+)
+
+var verdictColours = map[status.Verdict]string{
+	status.Confined: green, status.Differs: red, status.Drifted: red, status.Stale: red, status.Untold: red,
+	status.Unconfined: yellow, status.Complaining: yellow,
+}
+
+// statusPrinter writes a status as text.
+type statusPrinter struct {
+	printer
+	screen screen
+}
+
+func (p *statusPrinter) counts(s *status.Status, show status.Show) {
+	for _, part := range []struct {
+		show bool
+		n    int
+	}{{show.Profiles, len(s.Profiles)}, {show.Processes, len(s.Processes)}, {show.Containers, len(s.Containers)}} {
+		if part.show {
+			p.line("%d", part.n)
+		}
+	}
+}
+
+// status writes profiles and processes as aa-status does, line for line, and then the containers. loaded and defined
+// are how many profiles and processes there are without the filter.
+func (p *statusPrinter) status(s *status.Status, show status.Show, f status.Filter, loaded, defined int) {
+	if show.Profiles {
+		p.line("%d profiles are loaded.", loaded)
+		for _, mode := range status.Modes {
+			if mode == "mixed" || f.Mode != nil && !f.Mode.MatchString(mode) {
+				continue
+			}
+			some := filtered(s.Profiles, func(p status.Profile) bool { return p.Mode == mode })
+			slices.SortFunc(some, func(a, b status.Profile) int { return cmp.Compare(a.Name, b.Name) })
+			p.line("%d profiles are in %s mode.", len(some), mode)
+			for _, pr := range some {
+				p.line("   %s", safe(pr.Name))
+			}
+		}
+	}
+	if show.Processes {
+		p.line("%d processes have profiles defined.", defined)
+		for _, mode := range status.Modes {
+			if f.Mode != nil && !f.Mode.MatchString(mode) {
+				continue
+			}
+			some := filtered(s.Processes, func(p status.Process) bool { return p.Mode == mode })
+			slices.SortStableFunc(some, func(a, b status.Process) int { return cmp.Compare(a.Profile, b.Profile) })
+			if mode == "unconfined" {
+				p.line("%d processes are unconfined but have a profile defined.", len(some))
+			} else {
+				p.line("%d processes are in %s mode.", len(some), mode)
+			}
+			for _, pr := range some {
+				profile := pr.Profile
+				if profile == pr.Exe {
+					profile = ""
+				}
+				p.line("   %s (%d) %s", safe(pr.Exe), pr.PID, safe(profile))
+			}
+		}
+	}
+	if show.Containers {
+		p.containers(s.Containers)
+	}
+	for _, problem := range s.Problems {
+		p.wrapped("warning: ", safe(problem))
+	}
+}
+
+func filtered[T any](all []T, is func(T) bool) []T {
+	var some []T
+	for _, one := range all {
+		if is(one) {
+			some = append(some, one)
+		}
+	}
+	return some
+}
+
+// The columns of the table of containers. Where a line does not fit a terminal, the id is left out, and then those that may
+// be cut short are so, the longest first.
+var columns = []struct {
+	title string
+	least int // width to which it may be cut; 0 where it may not
+	right bool
+}{
+	{"ENGINE", 0, false}, {idTitle, 0, false}, {"CONTAINER", 8, false}, {"POLICY", 6, false}, {"LABEL", 8, false}, {"PROCS", 0, true},
+	{"VERDICT", 0, false},
+}
+
+const idTitle = "ID"
+
+func (p *statusPrinter) containers(all []status.Container) {
+	p.line("%s.", status.Summary(all))
+	if len(all) == 0 {
+		return
+	}
+
+	rows := make([][]string, len(all))
+	for i := range all {
+		rows[i] = row(&all[i])
+	}
+	widths := p.widths(rows)
+	titles := make([]string, len(columns))
+	for i, c := range columns {
+		titles[i] = c.title
+	}
+	p.row(titles, widths, "")
+	for i := range all {
+		p.row(rows[i], widths, verdictColours[all[i].Verdict])
+		for _, problem := range all[i].Problems {
+			if p.screen.terminal {
+				p.wrappedAt("    ", safe(problem), p.screen.width)
+			} else {
+				p.line("    %s", safe(problem))
+			}
+		}
+	}
+}
+
+// row gives the cells of a container's line.
+func row(c *status.Container) []string {
+	id := c.ID
+	if len(id) == 64 {
+		id = id[:12] // as engines show them
+	}
+	name := cmp.Or(c.Name, id)
+	switch {
+	case c.Pod != "" && c.Sandbox:
+		name = c.Namespace + "/" + c.Pod + " (pause)"
+	case c.Pod != "":
+		name = c.Namespace + "/" + c.Pod + "/" + name
+	case c.Namespace != "":
+		name = c.Namespace + "/" + name
+	}
+	label := cmp.Or(c.Label, "-")
+	if len(c.Processes) > 0 && c.Verdict != status.Waiting {
+		first := c.Processes[0].Label
+		label = strings.Join(first.Components, "//&")
+		if first.Mode != "" && first.Mode != "enforce" {
+			label = first.String()
+		}
+	}
+	return []string{safe(cmp.Or(c.Engine, "?")), safe(id), safe(name), safe(cmp.Or(c.Policy, "-")), safe(label),
+		fmt.Sprint(len(c.Processes)), string(c.Verdict)}
+}
+
+const gap = "  "
+
+// widths gives how wide the columns are: 0 for one that is left out. What is no terminal has any width: whoever searches
+// the output finds whole names.
+func (p *statusPrinter) widths(rows [][]string) []int {
+	widths := make([]int, len(columns))
+	sum := len(gap) * (len(columns) - 1)
+	for i, c := range columns {
+		widths[i] = len(c.title)
+		for _, r := range rows {
+			widths[i] = max(widths[i], len(r[i]))
+		}
+		sum += widths[i]
+	}
+	if !p.screen.terminal {
+		return widths
+	}
+	for i, c := range columns {
+		if c.title == idTitle && sum > p.screen.width {
+			sum -= widths[i] + len(gap)
+			widths[i] = 0
+		}
+	}
+	for ; sum > p.screen.width; sum-- {
+		widest := -1
+		for i, c := range columns {
+			if c.least > 0 && widths[i] > c.least && (widest < 0 || widths[i] > widths[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			break
+		}
+		widths[widest]--
+	}
+	return widths
+}
+
+// row writes a line of the table, its last cell in a colour if there is one.
+func (p *statusPrinter) row(cells []string, widths []int, colour string) {
+	var b strings.Builder
+	for i, cell := range cells {
+		if widths[i] == 0 {
+			continue
+		}
+		if len(cell) > widths[i] {
+			cell = cell[:widths[i]-2] + ".."
+		}
+		switch {
+		case i == len(cells)-1 && colour != "" && p.screen.colour:
+			b.WriteString("\x1b[" + colour + "m" + cell + "\x1b[0m")
+		case i == len(cells)-1:
+			b.WriteString(cell)
+		case columns[i].right:
+			fmt.Fprintf(&b, "%*s%s", widths[i], cell, gap)
+		default:
+			fmt.Fprintf(&b, "%-*s%s", widths[i], cell, gap)
+		}
+	}
+	p.line("%s", b.String())
+}

@@ -14,14 +14,14 @@ import (
 //
 // It sees the spec as it is now. A hook that runs before it and changes config.json can mislead it; whoever can add
 // hooks to a spec chooses the profile, too.
-func (h *Host) Guard(ctx context.Context, w Wiring, id, bundle string) (Outcome, error) {
+func (h *Host) Guard(ctx context.Context, w Wiring, id, bundle string) (out Outcome, err error) {
 	spec, err := readSpec(bundle)
 	if err != nil {
 		return Outcome{}, err
 	}
 	facts := spec.identify(w, id, filepath.Dir(spec.path))
-	out := Outcome{Names: NamesOf(facts)}
-	gen, d, err := h.decide(facts)
+	defer func() { out.name(&facts, err) }()
+	gen, d, err := h.decide(&facts)
 	if err != nil {
 		return out, err
 	}

@@ -39,8 +39,9 @@ func NewHost() *Host {
 	}
 }
 
-// decide gives the policy in force and what it decides for a container.
-func (h *Host) decide(f policy.Facts) (*store.Generation, policy.Decision, error) {
+// decide gives the policy in force and what it decides for a container. It reads files of the engine's as far as the policy
+// needs what they have.
+func (h *Host) decide(f *policy.Facts) (*store.Generation, policy.Decision, error) {
 	gen, err := h.Store.Current()
 	if errors.Is(err, fs.ErrPermission) {
 		err = fmt.Errorf("%w: this runs without root's rights on the machine, as under a rootless engine. Rootless containers "+
@@ -50,7 +51,7 @@ func (h *Host) decide(f policy.Facts) (*store.Generation, policy.Decision, error
 	if err != nil {
 		return nil, policy.Decision{}, err
 	}
-	d, err := gen.Index.Decide(f)
+	d, err := gen.Index.DecideReading(f)
 	return gen, d, err
 }
 

@@ -41,7 +41,7 @@ type node struct {
 	wiring  Wiring
 }
 
-func newNode(t *testing.T) node {
+func newNode(t testing.TB) node {
 	t.Helper()
 	dir := t.TempDir()
 	machine := kerneltest.New(t)
@@ -58,7 +58,7 @@ func newNode(t *testing.T) node {
 }
 
 // apply puts the policy in force, with content in its profiles.
-func (n node) apply(t *testing.T, content string) {
+func (n node) apply(t testing.TB, content string) {
 	t.Helper()
 	p := &policy.Policy{
 		Policies: []policy.Entry{

@@ -36,9 +36,9 @@ var trusted = map[string]struct {
 	},
 }
 
-// Identify tells from a container's config.json, from how it reached us, and where its engine keeps them in files, from
-// these, what a policy needs to know of it. bundle is the container's directory, absolute; without one, files that are
-// found by it are not. Its errors name a line of config.json.
+// Identify tells from a container's config.json and from how it reached us what a policy needs to know of it. What its engine
+// keeps in files of its own is there after policy.Facts.Read. bundle is the container's directory, absolute; without one,
+// files that are found by it are not. The error names a line of config.json.
 func Identify(config []byte, w Wiring, id, bundle string) (policy.Facts, error) {
 	d, err := parseSpec(config)
 	if err != nil {
@@ -74,7 +74,9 @@ func (d *document) identify(w Wiring, id, bundle string) policy.Facts {
 			f.Image = d.annotations[keys.image]
 		}
 	}
-	d.look(&f, bundle)
+	if f.Look = d.looker(w.Engine, bundle); f.Look != nil {
+		f.Container, f.Untold = "", policy.ErrUnread
+	}
 	f.Requested(d.annotations)
 	return f
 }

@@ -21,23 +21,25 @@ import (
 // maxEngineFile bounds such a file, in bytes. Docker's holds one container, Podman's all.
 const maxEngineFile = 16 << 20
 
-// look finds out what an engine has in its files. bundle is the container's directory.
-func (d *document) look(f *policy.Facts, bundle string) {
-	var names engineNames
-	var err error
-	switch f.Engine {
+// looker gives the function that finds out what an engine has in its files of a container, and nil where it has none.
+// bundle is the container's directory.
+func (d *document) looker(engine, bundle string) func(*policy.Facts) {
+	var read func(id string) (engineNames, error)
+	switch engine {
 	case policy.EngineDocker:
-		names, err = dockerNames(d.rootfs, f.ID)
+		read = func(id string) (engineNames, error) { return dockerNames(d.rootfs, id) }
 	case policy.EnginePodman:
-		names, err = podmanNames(bundle, f.ID)
+		read = func(id string) (engineNames, error) { return podmanNames(bundle, id) }
 	default:
-		return
+		return nil
 	}
-	if err != nil {
-		f.Container, f.Untold = "", err
-		return
+	return func(f *policy.Facts) {
+		names, err := read(f.ID)
+		if f.Untold = err; err == nil {
+			f.Container, f.Image, f.Labels = names.container, names.image, names.labels
+		}
+		f.Requested(d.annotations)
 	}
-	f.Container, f.Image, f.Labels = names.container, names.image, names.labels
 }
 
 // engineNames are what an engine's files say of a container.
@@ -147,21 +149,30 @@ func stringsIn(dec *jsontext.Decoder) (map[string]string, error) {
 // after the node's next boot, and those that do not. They are in the directory of the directories of containers, where
 // the bundle is: STORAGE/overlay-containers/ID/userdata. A container that is made of a directory (--rootfs) has no image.
 func podmanNames(bundle, id string) (engineNames, error) {
-	dir := filepath.Dir(bundle)
-	list := filepath.Dir(dir)
-	if filepath.Base(bundle) != "userdata" || filepath.Base(dir) != id || !strings.HasSuffix(list, "-containers") {
-		return engineNames{}, fmt.Errorf("its bundle %s is not where Podman's are, DRIVER-containers/ID/userdata", quote(bundle))
+	dir, err := podmanLists(bundle, id)
+	if err != nil {
+		return engineNames{}, err
 	}
-	names, found, err := podmanListed(list, id)
+	names, found, err := podmanListed(dir, id)
 	if err == nil && !found {
-		err = fmt.Errorf("it is in none of Podman's lists of containers in %s", list)
+		err = fmt.Errorf("it is in none of Podman's lists of containers in %s", dir)
 	}
 	return names, err
 }
 
+// podmanLists gives the directory of the lists that have the container of a bundle.
+func podmanLists(bundle, id string) (string, error) {
+	dir := filepath.Dir(bundle)
+	list := filepath.Dir(dir)
+	if filepath.Base(bundle) != "userdata" || filepath.Base(dir) != id || !strings.HasSuffix(list, "-containers") {
+		return "", fmt.Errorf("its bundle %s is not where Podman's are, DRIVER-containers/ID/userdata", quote(bundle))
+	}
+	return list, nil
+}
+
 // podmanListed finds a container in the lists of a directory.
 func podmanListed(dir, id string) (names engineNames, found bool, err error) {
-	for _, name := range podmanLists {
+	for _, name := range podmanFiles {
 		path := filepath.Join(dir, name)
 		data, err := readRoots(path)
 		if isAbsent(err) {
@@ -181,26 +192,55 @@ func podmanListed(dir, id string) (names engineNames, found bool, err error) {
 	return engineNames{}, false, nil
 }
 
-// DockerName gives the name of a container, which Docker's file below dir, its --data-root, has: "shop". It is empty where
+// Name fills in the names of containers that their records have not, because no rule needed them when they were created, as
+// the engines' files have them now. Each file is read once. What cannot be told stays as it is.
+func Name(records ...*Record) {
+	listed := make(map[string]map[string]Names) // by directory
+	for _, r := range records {
+		if r.Names.Container != "" && r.Names.Container != r.ID {
+			continue
+		}
+		switch r.Engine {
+		case policy.EngineDocker:
+			if f, err := IdentifyBundle(r.Bundle, Wiring{Engine: r.Engine, Root: r.Root}, r.ID); err == nil {
+				f.Read()
+				r.Names = NamesOf(f)
+			}
+		case policy.EnginePodman:
+			dir, err := podmanLists(r.Bundle, r.ID)
+			if err != nil {
+				continue
+			}
+			if listed[dir] == nil {
+				listed[dir] = StorageNames(dir)
+			}
+			if names, ok := listed[dir][r.ID]; ok {
+				r.Names = names
+			}
+		}
+	}
+}
+
+// DockerNames gives the names of a container, which Docker's file below dir, its --data-root, has. They are empty where
 // there is no such file that only root has written.
-func DockerName(dir, id string) string {
+func DockerNames(dir, id string) Names {
 	if !isName(id) {
-		return ""
+		return Names{}
 	}
 	names, err := readDocker(filepath.Join(dir, "containers", id, "config.v2.json"), id)
 	if err != nil {
-		return ""
+		return Names{}
 	}
-	return names.container
+	return Names{Container: names.container, Image: names.image}
 }
 
 // StorageNames gives the names of the containers of Podman and CRI-O by their ids, as the lists in dirs have them: below
 // the storage's directory, and where the storage is a transient one, below its directory in /run. What is in several has
 // the name that it has in the first. A list that others than root could have written is left out.
-func StorageNames(dirs ...string) map[string]string {
-	all := make(map[string]string)
+func StorageNames(dirs ...string) map[string]Names {
+	all := make(map[string]Names)
 	for _, dir := range dirs {
-		for _, name := range podmanLists {
+		for _, name := range podmanFiles {
 			data, err := readRoots(filepath.Join(dir, name))
 			if err != nil {
 				continue
@@ -208,8 +248,9 @@ func StorageNames(dirs ...string) map[string]string {
 			d := document{data: data}
 			_ = d.parse(func(dec *jsontext.Decoder) error { // what is read until it goes wrong is shown
 				return podmanEntries(dec, func(one podmanEntry) error {
-					if all[one.id] == "" {
-						all[one.id] = one.container
+					if all[one.id].Container == "" {
+						image, _ := one.image()
+						all[one.id] = Names{Container: one.container, Image: image}
 					}
 					return nil
 				})
@@ -219,8 +260,8 @@ func StorageNames(dirs ...string) map[string]string {
 	return all
 }
 
-// podmanLists are the lists of Podman's storage.
-var podmanLists = []string{"volatile-containers.json", "containers.json"}
+// podmanFiles are the lists of Podman's storage.
+var podmanFiles = []string{"volatile-containers.json", "containers.json"}
 
 // podmanEntry is what a list says of a container.
 type podmanEntry struct{ id, container, metadata string }
@@ -253,37 +294,44 @@ func podmanEntries(dec *jsontext.Decoder, found func(podmanEntry) error) error {
 	})
 }
 
-// podmanContainer finds a container in a list of Podman's storage, and reads no further. Its image's name is in a text of
-// Podman's own (podman, libpod/storage.go, RuntimeContainerMetadata).
+// image gives the name of the container's image, which is in a text of Podman's own (podman, libpod/storage.go,
+// RuntimeContainerMetadata).
+func (p *podmanEntry) image() (name string, err error) {
+	m := document{data: []byte(p.metadata)}
+	err = m.parse(func(dec *jsontext.Decoder) error {
+		_, err := object(dec, nil, func(key string) (err error) {
+			if key != "image-name" {
+				return dec.SkipValue()
+			}
+			name, err = text(dec)
+			return err
+		})
+		return err
+	})
+	return name, err
+}
+
+// podmanContainer finds a container in a list of Podman's storage, and reads no further.
 func podmanContainer(data []byte, id string) (names engineNames, found bool, err error) {
-	var metadata string
 	d := document{data: data}
+	var entry podmanEntry
 	err = d.parse(func(dec *jsontext.Decoder) error {
 		return podmanEntries(dec, func(one podmanEntry) error {
 			if one.id != id {
 				return nil
 			}
-			names.container, metadata, found = one.container, one.metadata, true
+			entry, found = one, true
 			return errFound
 		})
 	})
 	if !found {
 		return engineNames{}, false, err
 	}
-	if names.container == "" {
+	if entry.container == "" {
 		return engineNames{}, false, fmt.Errorf("container %s has no name", id)
 	}
-	m := document{data: []byte(metadata)}
-	err = m.parse(func(dec *jsontext.Decoder) error {
-		_, err := object(dec, nil, func(key string) (err error) {
-			if key != "image-name" {
-				return dec.SkipValue()
-			}
-			names.image, err = text(dec)
-			return err
-		})
-		return err
-	})
+	names.container = entry.container
+	names.image, err = entry.image()
 	return names, true, err
 }
 

@@ -1,13 +1,18 @@
 package hook
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
 const (
@@ -25,7 +30,10 @@ const dockersFile = `{"StreamConfig":{},"State":{"Running":false,"Health":null},
 const podmansList = `[{"id":"other","names":["x"],"metadata":"{}"},{"id":"` + containerID + `","names":["after"],"image":"` + imageID + `",
 	"metadata":"{\"image-name\":\"localhost/nginx:1.27\",\"name\":\"before\",\"created-at\":1795935528}","flags":{"MountLabel":""}}]`
 
-func put(t *testing.T, path, content string) {
+// nginxes are the images of both.
+var nginxes = []string{"docker.io/library/nginx:1.27", "localhost/nginx:1.27"}
+
+func put(t testing.TB, path, content string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		t.Fatal(err)
@@ -84,6 +92,7 @@ func TestLookIntoDockersFile(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			f.Read()
 			if got := described(f); !strings.HasPrefix(got, fill(test.want)) {
 				t.Errorf("got %s, want %s", got, fill(test.want))
 			}
@@ -148,6 +157,7 @@ func TestLookIntoPodmansLists(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			f.Read()
 			if got := described(f); !strings.HasPrefix(got, test.want) {
 				t.Errorf("got %s, want %s", got, test.want)
 			}
@@ -166,16 +176,166 @@ func BenchmarkLookIntoDockersFile(b *testing.B) {
 	}
 }
 
-// Podman adds a container at the end of its list, so one that is created is the last of a thousand.
+// thousand is Podman's list with a container at its end, where one that is created stands.
+func thousand() string {
+	entry := strings.Trim(podmansList, "[]")
+	return "[" + strings.Repeat(strings.ReplaceAll(entry, containerID, imageID)+",", 999) + entry + "]"
+}
+
 func BenchmarkLookIntoPodmansList(b *testing.B) {
 	dir := b.TempDir()
-	entry := strings.Trim(podmansList, "[]")
-	list := "[" + strings.Repeat(strings.ReplaceAll(entry, containerID, imageID)+",", 999) + entry + "]"
-	os.MkdirAll(dir+"/overlay-containers", 0o700)
-	os.WriteFile(dir+"/overlay-containers/containers.json", []byte(list), 0o600)
+	put(b, dir+"/overlay-containers/containers.json", thousand())
 	for b.Loop() {
 		if _, err := podmanNames(dir+"/overlay-containers/"+containerID+"/userdata", containerID); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// rules puts a policy in force that has these rules for the policy web, and last one for everyone.
+func (n node) rules(t testing.TB, rules ...policy.Assignment) {
+	t.Helper()
+	p := &policy.Policy{
+		Profiles:    []policy.Profile{{Name: "web", Source: "web", Text: []byte("v1")}},
+		Policies:    []policy.Entry{{Name: "web", Profile: "web"}, {Name: "hands-off", Profile: policy.Keep}},
+		Assignments: append(rules, policy.Assignment{Policy: "hands-off", Request: []string{"web"}}),
+	}
+	for i := range p.Assignments {
+		if a := &p.Assignments[i]; a.Policy == "" {
+			a.Policy = "web"
+		}
+		p.Assignments[i].File, p.Assignments[i].Line = "policy.yaml", i+1
+	}
+	if _, _, err := n.Store.Apply(t.Context(), p, texts{}, store.Manifest{}, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// opens returns a function that returns the files of a directory that were opened since it was called last.
+func opens(t *testing.T, dir string) func() []string {
+	t.Helper()
+	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if _, err := unix.InotifyAddWatch(fd, dir, unix.IN_OPEN); err != nil {
+		t.Fatal(err)
+	}
+	return func() (names []string) {
+		buf := make([]byte, 64<<10)
+		n, err := unix.Read(fd, buf)
+		if err == unix.EAGAIN {
+			return nil
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at := 0; at < n; {
+			length := int(binary.NativeEndian.Uint32(buf[at+12:]))
+			name, _, _ := strings.Cut(string(buf[at+unix.SizeofInotifyEvent:at+unix.SizeofInotifyEvent+length]), "\x00")
+			names = append(names, name)
+			at += unix.SizeofInotifyEvent + length
+		}
+		return names
+	}
+}
+
+func TestEnginesFilesAreReadWhereTheDecisionDependsOnThem(t *testing.T) {
+	n := newNode(t)
+	dir := t.TempDir()
+	podman := Wiring{Engine: policy.EnginePodman, Root: filepath.Join(dir, "podman-root")}
+	docker := Wiring{Engine: policy.EngineDocker, Root: filepath.Join(dir, "docker-root")}
+	lists := filepath.Join(dir, "overlay-containers")
+	put(t, lists+"/containers.json", podmansList)
+	dockers := filepath.Join(dir, "containers", containerID)
+	put(t, dockers+"/config.v2.json", dockersFile)
+	opened := map[string]func() []string{policy.EnginePodman: opens(t, lists), policy.EngineDocker: opens(t, dockers)}
+	file := map[string]string{policy.EnginePodman: "containers.json", policy.EngineDocker: "config.v2.json"}
+
+	image := policy.Assignment{Image: nginxes}
+	for _, test := range []struct {
+		name        string
+		w           Wiring
+		rules       []policy.Assignment
+		annotations string
+		want        string // the policy, or what the error says
+		reads       bool
+	}{
+		{"no rule", podman, nil, "", "hands-off", false},
+		{"no rule, Docker", docker, nil, "", "hands-off", false},
+		{"one for an engine", podman, []policy.Assignment{{From: []string{"podman"}}}, "", "web", false},
+		{"one for all before one for names", podman, []policy.Assignment{{}, {Container: []string{"after"}}}, "", "web", false},
+		{"one for another engine's images", podman, []policy.Assignment{{From: []string{"docker"}, Image: image.Image}}, "",
+			"hands-off", false},
+		{"one for unprivileged pods' images", podman, []policy.Assignment{{Namespace: []string{"shop"}, Image: image.Image}}, "",
+			"hands-off", false},
+		{"a request", podman, nil, `"oci-apparmor/policy":"web"`, "web", false},
+		{"a request for a name", podman, nil, `"oci-apparmor/policy.after":"web"`, "web", true},
+		{"a request for another name", podman, nil, `"oci-apparmor/policy.before":"web"`, "hands-off", true},
+		{"a request for a name, Docker", docker, nil, `"oci-apparmor/policy.shop":"web"`, "web", true},
+		{"one for a name", podman, []policy.Assignment{{Container: []string{"af*"}}}, "", "web", true},
+		{"one for another name", podman, []policy.Assignment{{Container: []string{"before"}}}, "", "hands-off", true},
+		{"one for an image, Docker", docker, []policy.Assignment{image}, "", "web", true},
+		{"one for a label, Docker", docker, []policy.Assignment{{Label: []policy.LabelPatterns{{Key: "a", Patterns: []string{"b"}}}}}, "",
+			"web", true},
+		{"one for a label", podman, []policy.Assignment{{Label: []policy.LabelPatterns{{Key: "a", Patterns: []string{"b"}}}}}, "",
+			"labels are not told by Podman", true},
+		{"a refusal, which names the container", podman, nil, `"oci-apparmor/policy":"hers"`, "hers", true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			n.rules(t, test.rules...)
+			b, rootfs := filepath.Join(lists, containerID, "userdata"), filepath.Join(dir, "overlay2/layer/merged")
+			put(t, b+"/config.json", fmt.Sprintf(`{"process":{"apparmorProfile":""},"root":{"path":%q},"annotations":{%s}}`, rootfs,
+				test.annotations))
+			opened[test.w.Engine]()
+			out, err := n.Prepare(t.Context(), test.w, containerID, b)
+			reads := slices.Contains(opened[test.w.Engine](), file[test.w.Engine])
+			if got := out.Decision.Policy; err == nil && got != test.want || err != nil && !strings.Contains(err.Error(), test.want) {
+				t.Errorf("policy %q, %v", got, err)
+			}
+			if reads != test.reads {
+				t.Errorf("reads: %v", reads)
+			}
+			known := map[string]string{policy.EnginePodman: "after", policy.EngineDocker: "shop"}[test.w.Engine]
+			if named := out.Names.Container == known; named != reads {
+				t.Errorf("the name is %q", out.Names.Container)
+			}
+			if err != nil {
+				return
+			}
+			r, err := n.Recall(test.w, containerID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if Name(r); r.Known() != known || !strings.Contains(r.Names.Image, "nginx:1.27") {
+				t.Errorf("later it is called %+v", r.Names)
+			}
+			n.Forget(test.w, containerID)
+		})
+	}
+}
+
+// What a create costs under Podman with a thousand containers, with a policy that needs what is in its list and with one that
+// does not.
+func BenchmarkPrepareForPodman(b *testing.B) {
+	for name, rules := range map[string][]policy.Assignment{
+		"no rule for names": nil,
+		"one for an image":  {{Image: nginxes}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			n := newNode(b)
+			n.rules(b, rules...)
+			w := Wiring{Engine: policy.EnginePodman, Root: b.TempDir()}
+			dir := filepath.Join(b.TempDir(), "overlay-containers", containerID, "userdata")
+			put(b, filepath.Join(dir, "../../containers.json"), thousand())
+			put(b, dir+"/config.json", `{"process":{"apparmorProfile":""}}`)
+			for b.Loop() {
+				if _, err := n.Prepare(b.Context(), w, containerID, dir); err != nil {
+					b.Fatal(err)
+				}
+				n.Forget(w, containerID)
+			}
+		})
 	}
 }

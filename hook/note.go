@@ -10,6 +10,7 @@ func (h *Host) Note(w Wiring, n notice.Notice, out Outcome) {
 	names := out.Names
 	if names == (Names{}) && (n.Command == "start" || n.Command == "exec") {
 		if r, err := h.Recall(w, n.ID); err == nil {
+			Name(r)
 			names, n.Policy = r.Names, r.Policy
 		}
 	}

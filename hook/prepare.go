@@ -18,10 +18,19 @@ type Outcome struct {
 	Warning  string // one line, empty when all went as the policy says
 }
 
+// name sets Names. Where there is something to tell people, they are told the name by which they know the container, though
+// the decision did not depend on it.
+func (o *Outcome) name(facts *policy.Facts, err error) {
+	if err != nil || o.Warning != "" {
+		facts.Read()
+	}
+	o.Names = NamesOf(*facts)
+}
+
 // Prepare makes the container id in the directory bundle ready for the runtime to create it: decides, makes sure that
 // the kernel holds the profile, and writes its label into the bundle's config.json. It remembers the container where
 // w.Root is known. On an error the spec is as it was.
-func (h *Host) Prepare(ctx context.Context, w Wiring, id, bundle string) (Outcome, error) {
+func (h *Host) Prepare(ctx context.Context, w Wiring, id, bundle string) (out Outcome, err error) {
 	if w.Root != "" {
 		if err := notThere(w, id); err != nil {
 			return Outcome{}, err
@@ -32,7 +41,8 @@ func (h *Host) Prepare(ctx context.Context, w Wiring, id, bundle string) (Outcom
 		return Outcome{}, err
 	}
 	facts := spec.identify(w, id, filepath.Dir(spec.path))
-	out, gen, held, err := h.decideAndEnsure(ctx, facts)
+	defer func() { out.name(&facts, err) }()
+	out, gen, held, err := h.decideAndEnsure(ctx, &facts)
 	if err != nil {
 		return out, err
 	}
@@ -62,7 +72,9 @@ func (h *Host) Precreate(ctx context.Context, w Wiring, id, bundle string, confi
 	if err != nil {
 		return nil, Outcome{}, fmt.Errorf("the spec on standard input: %w", err)
 	}
-	out, _, _, err := h.decideAndEnsure(ctx, spec.identify(w, id, bundle))
+	facts := spec.identify(w, id, bundle)
+	out, _, _, err := h.decideAndEnsure(ctx, &facts)
+	out.name(&facts, err)
 	if err == nil && out.Label != "" {
 		config, err = spec.withProfile(out.Label)
 	}
@@ -70,8 +82,8 @@ func (h *Host) Precreate(ctx context.Context, w Wiring, id, bundle string, confi
 }
 
 // decideAndEnsure does all of Prepare that changes no spec.
-func (h *Host) decideAndEnsure(ctx context.Context, facts policy.Facts) (Outcome, *store.Generation, []RecordProfile, error) {
-	out := Outcome{Names: NamesOf(facts)}
+func (h *Host) decideAndEnsure(ctx context.Context, facts *policy.Facts) (Outcome, *store.Generation, []RecordProfile, error) {
+	var out Outcome
 	gen, d, err := h.decide(facts)
 	if err != nil {
 		return out, nil, nil, err

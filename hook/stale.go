@@ -126,6 +126,7 @@ const maxNamed = 5
 // for one; empty where there is none.
 func (h *Host) Behind(but *Record, profiles ...string) string {
 	records, _ := h.Records() // one that cannot be read status tells of
+	var behind []*Record
 	var names []string
 	verb := "stays"
 	for _, r := range records {
@@ -151,10 +152,14 @@ func (h *Host) Behind(but *Record, profiles ...string) string {
 		case f == Unclear || err != nil:
 			verb = "may stay"
 		}
-		names = append(names, r.Known())
+		behind = append(behind, r)
 	}
-	if len(names) == 0 {
+	if len(behind) == 0 {
 		return ""
+	}
+	Name(behind...)
+	for _, r := range behind {
+		names = append(names, r.Known())
 	}
 	slices.Sort(names)
 	list, what := "", "it"

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,6 +32,29 @@ func (f *Facts) Requested(annotations map[string]string) {
 			return
 		}
 	}
+}
+
+// ErrUnread is the Facts.Untold of those who have not called Facts.Read yet.
+var ErrUnread = errors.New("nobody has read the engine's files")
+
+// Read finds out what is in files of the engine's and was not read yet.
+func (f *Facts) Read() {
+	if look := f.Look; look != nil {
+		f.Look = nil
+		look(f)
+	}
+}
+
+// DecideReading is Decide, and reads what is in files of the engine's where the decision depends on it: where a rule that
+// may be the container's has a condition for that, or the container asks for a policy by its name. Podman has one list of
+// all containers, which takes longer to read than all else that a start does.
+func (x Index) DecideReading(f *Facts) (Decision, error) {
+	d, err := x.Decide(*f)
+	if errors.Is(err, ErrUnread) && f.Look != nil {
+		f.Read()
+		d, err = x.Decide(*f)
+	}
+	return d, err
 }
 
 // annotations is what all keys of ours begin with.

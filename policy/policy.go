@@ -137,6 +137,10 @@ type Facts struct {
 	// may be for that reason is refused.
 	Untold error
 
+	// Look, unless nil, finds out Container, Image and Labels, or why they are Untold, and what is asked for by the name of
+	// the container: it reads files of the engine's. Until then Untold is ErrUnread. Read calls it.
+	Look func(*Facts)
+
 	Request      *string // the value of Annotation for this container, as the workload wrote it; nil without one
 	RequestKey   string  // the annotation it stood under
 	Misspelt     string  // an annotation below "oci-apparmor/" that means nothing; empty without one

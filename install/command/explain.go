@@ -196,7 +196,7 @@ func (n *node) explain(ctx context.Context, q question) error {
 		a.Engine = "other"
 	}
 
-	d, err := index.Decide(facts)
+	d, err := index.DecideReading(&facts)
 	switch {
 	case errors.Is(err, policy.ErrIndex):
 		return &failure{cannot, err}

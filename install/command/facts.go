@@ -61,7 +61,7 @@ func (q *question) facts() (policy.Facts, error) {
 	tells := func(key string) bool { // or else a start would not know it
 		return q.engine == "" && q.root == "" || policy.Tells(f.Engine, key)
 	}
-	f.Untold = nil // what a start would read from the engine's files is asked for here
+	f.Untold, f.Look = nil, nil // what a start would read from the engine's files is asked for here
 	if f.Sandbox = f.Sandbox || q.sandbox && tells("sandbox"); f.Sandbox {
 		f.Container, f.Image = "", "" // as hook.Identify has it
 	}

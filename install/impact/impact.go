@@ -63,6 +63,7 @@ func (c *Container) Same() bool {
 // then by name. The error names what of them cannot be read; the others are there all the same.
 func Containers(h *hook.Host, next Next) ([]Container, error) {
 	records, err := h.Records()
+	hook.Name(records...)
 	var all []Container
 	for _, r := range records {
 		if c, runs := container(h, next, r); runs {
@@ -114,7 +115,7 @@ func (c *Container) start(next Next, r *hook.Record) {
 		c.Untold = err
 		return
 	}
-	d, err := next.Index.Decide(facts)
+	d, err := next.Index.DecideReading(&facts)
 	if err == nil && r.Label != "" && facts.EngineChoice == r.Label && d.Choice != policy.Stands {
 		// The choice is what we wrote there at its start. That it does not stand is nothing to tell anybody.
 		facts.EngineChoice = ""

@@ -25,7 +25,7 @@ func (n *Node) name(c *Container) {
 		n.nameByAnnotations(c)
 	case policy.EngineDocker:
 		if !c.takeRecord() {
-			c.Name = hook.DockerName(n.Docker, c.ID)
+			c.take(hook.DockerNames(n.Docker, c.ID))
 		}
 	case policy.EnginePodman:
 		c.takeRecord()
@@ -108,12 +108,16 @@ func readSpec(path string) ([]byte, error) {
 // containers.go of containers/storage). With a transient store, all are below /run.
 func (n *Node) nameByStorage(all []Container) {
 	const overlay = "overlay-containers"
-	byID := sync.OnceValue(func() map[string]string {
+	byID := sync.OnceValue(func() map[string]hook.Names {
 		return hook.StorageNames(filepath.Join(n.Storage, overlay), filepath.Join(n.Run, "containers/storage", overlay))
 	})
 	for i := range all {
 		if c := &all[i]; c.Name == "" && (c.Engine == policy.EnginePodman || c.Engine == policy.EngineCRIO) {
-			c.Name = byID()[c.ID]
+			if names := byID()[c.ID]; c.Engine == policy.EnginePodman {
+				c.take(names)
+			} else {
+				c.Name = names.Container // the rest CRI-O has in the container's spec
+			}
 		}
 	}
 }

@@ -67,6 +67,7 @@ func (m *shimManager) refuse(ctx context.Context, id string, err error) error {
 	var out hook.Outcome
 	if config, err := os.ReadFile("config.json"); err == nil {
 		if facts, err := hook.Identify(config, w, id, ""); err == nil {
+			facts.Read()
 			out.Names = hook.NamesOf(facts)
 		}
 	}

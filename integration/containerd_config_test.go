@@ -193,16 +193,14 @@ func writeFile(t *testing.T, path, text string) {
 	}
 }
 
-// readmeContainerd makes a command of those that the README has for containerd's configuration.
+// readmeContainerd makes a command of those that shim/README.md has for containerd's configuration.
 func readmeContainerd(t *testing.T, v inside.ContainerdVersion) *exec.Cmd {
 	t.Helper()
-	_, section, _ := strings.Cut(read(t, "README.md"), "\n## Under containerd and Kubernetes\n")
-	_, block, ok := strings.Cut(section, "\n```sh\n")
-	block, _, ok1 := strings.Cut(block, "\n```\n")
-	if !ok || !ok1 || !strings.Contains(block, containerdConfig) {
-		t.Fatal("the README has no commands for containerd's configuration")
+	script := block(t, "shim/README.md#containerd-and-kubernetes")
+	if !strings.Contains(script, containerdConfig) {
+		t.Fatalf("the commands for containerd's configuration do not name %s", containerdConfig)
 	}
-	cmd := exec.Command("sh", "-e", "-c", block)
+	cmd := exec.Command("sh", "-e", "-c", script)
 	cmd.Env = append(os.Environ(), "PATH="+v.Bin+":"+os.Getenv("PATH"))
 	return cmd
 }

@@ -1,7 +1,10 @@
 package integration
 
 import (
+	"encoding/json"
+	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -61,5 +64,36 @@ func TestContainerdDocker(t *testing.T) {
 			}
 			wantNothingLeft(t)
 		})
+	}
+}
+
+// A container gets its policy by the commands that the documents have for Docker: those of the README and of shim/README.md are the same.
+func TestContainerdDockerByReadme(t *testing.T) {
+	text := block(t, "README.md#docker")
+	if text != block(t, "shim/README.md#docker") {
+		t.Error("README.md and shim/README.md have other commands")
+	}
+	readmePolicy(t)
+	t.Cleanup(func() { os.RemoveAll("/etc/docker/daemon.json") })
+	writeFile(t, "/etc/docker/daemon.json", "")
+	inside.MustRun(t, "sh", "-e", "-c", commands(text, "systemctl ", "docker "))
+	var config struct{ Runtimes map[string]map[string]any }
+	if err := json.Unmarshal([]byte(read(t, "/etc/docker/daemon.json")), &config); err != nil {
+		t.Fatal(err)
+	}
+	d := inside.StartDocker(t, inside.StartContainerd(t, inside.Containerds(t)[0], inside.ContainerdConfig{}), config.Runtimes)
+	d.MustDocker(t, "tag", inside.ProbeImage, "debian")
+	runs := 0
+	for line := range strings.Lines(text) {
+		if args := strings.Fields(line); args[0] == "docker" {
+			runs++
+			args = slices.Insert(args[1:], 1, "--network", "none") // there is no network
+			if out := d.MustDocker(t, args...); out != "node-baseline//&web (enforce)" {
+				t.Errorf("%s prints %q", line, out)
+			}
+		}
+	}
+	if runs != 1 {
+		t.Errorf("it runs Docker %d times", runs)
 	}
 }

@@ -22,7 +22,7 @@ var said = []string{
 	"rm: can't remove '/etc/app.conf': Permission denied", "no daemon runs",
 }
 
-// What README.md shows is what make demo prints, with a guest of its own. It says how long that takes.
+// What integration/README.md shows is what make demo prints, with a guest of its own. It says how long that takes.
 func TestMakeDemo(t *testing.T) {
 	suites := os.Getenv("OCI_APPARMOR_GUESTS")
 	if suites == "" {
@@ -56,15 +56,9 @@ func TestMakeDemo(t *testing.T) {
 			t.Errorf("it does not say %q:\n%s", s, out)
 		}
 	}
-	readme, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, shown, _ := strings.Cut(string(readme), "This is the demo:\n\n```\n")
-	shown, _, _ = strings.Cut(shown, "```")
-	shown = strings.ReplaceAll(shown, "(bookworm)", "("+guests[0].Suite+")")
+	shown := strings.ReplaceAll(block(t, "integration/README.md#the-demo"), "(bookworm)", "("+guests[0].Suite+")")
 	if unchanging(shown) != unchanging(string(out)) {
-		t.Errorf("README.md shows another demo than this one:\n%s", out)
+		t.Errorf("integration/README.md shows another demo than this one:\n%s", out)
 	}
 }
 

@@ -196,7 +196,9 @@ func build(t *testing.T, root string) map[string]string {
 	binary := filepath.Join(dir, "integration.test")
 	command("test", "-c", "-o", binary, "./integration")
 	files[testDir+"/integration.test"] = binary
-	files[testDir+"/README.md"] = filepath.Join(root, "README.md")
+	for _, name := range documentsIn(t, root) { // where tests find them from here, too
+		files[path.Join(testDir, "..", name)] = filepath.Join(root, name)
+	}
 	if _, err := os.Stat("testdata"); err == nil {
 		files[testDir+"/testdata"] = "testdata"
 	}

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// An upgrade by `make install`, and by the copy that README has, works while programs of ours run, and leaves these alone.
+// An upgrade by `make install`, and by the copy that install/README.md has, works while programs of ours run, and leaves these alone.
 func TestUpgradeUnderRunningPrograms(t *testing.T) {
 	if _, err := exec.LookPath("make"); err != nil {
 		t.Skip("needs make, which guests have not")
@@ -110,8 +110,8 @@ func TestUpgradeUnderRunningPrograms(t *testing.T) {
 		t.Errorf("a plain copy over a running program: %v, %s", err, said)
 	}
 	const command = "cp -r --remove-destination /tmp/out/* /"
-	if !strings.Contains(read(t, "../README.md"), "`"+command+"`") {
-		t.Errorf("README says another command than %s", command)
+	if !strings.Contains(read(t, "../install/README.md"), "`"+command+"`") {
+		t.Errorf("install/README.md says another command than %s", command)
 	}
 	if said, err := run("sh", "-c", strings.Replace(command, "/tmp/out/* /", "out/* node", 1)); err != nil {
 		t.Errorf("%s: %v, %s", command, err, said)

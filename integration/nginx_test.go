@@ -361,7 +361,7 @@ func TestContainerdNginxByDocker(t *testing.T) {
 // wantReadme checks that the README has what the operations say.
 func (w *webserver) wantReadme(t *testing.T) {
 	t.Helper()
-	readme := read(t, "README.md")
+	readme := read(t, "../policy/policyfile/README.md")
 	for _, command := range []string{"ping -c 1 127.0.0.1", "top", "cd && touch thing", "sh", "dash"} {
 		o := w.exec("bash", "-c", command)
 		said := strings.TrimSpace(o.Stderr)
@@ -421,5 +421,19 @@ func TestContainerdNginx(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// The policy of the nginx example's commands gives the profile to whoever asks for it.
+func TestNginxPolicyOfDocuments(t *testing.T) {
+	inside.EnoughIn(t, inside.Trixie)
+	noPolicy(t)
+	cmd := exec.Command("sh", "-e", "-c", commands(block(t, "policy/policyfile/README.md#the-nginx-example"), "docker "))
+	cmd.Dir = ".."
+	if o := inside.RunCommand(t, cmd); o.Code != 0 {
+		t.Fatalf("%s%s", o.Stdout, o.Stderr)
+	}
+	if out := inside.MustRun(t, "oci-apparmor", "policy", "explain", "--annotation", "oci-apparmor/policy=nginx"); !strings.Contains(out, "label     docker-nginx\n") {
+		t.Errorf("explain prints\n%s", out)
 	}
 }

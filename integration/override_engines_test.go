@@ -9,7 +9,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
 )
 
-// README's table of what a user tells the engine, by real engines.
+// policyfile's README has the table of what a user tells the engine, by real engines.
 
 // enginePolicy is overridePolicy for engines of whose containers we know no more than whether they are privileged: those
 // are on the floor. Who asks for hands-off has the policy keep.

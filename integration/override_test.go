@@ -10,7 +10,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
 )
 
-// What a profile counts for that the engine was told to use, next to a policy: README.md has the table.
+// What a profile counts for that the engine was told to use, next to a policy: policy/policyfile/README.md has the table.
 
 // overridePolicy gives work, which denies writes to /mnt, unless the engine chose one of two others: web, of which the
 // policy has the text, or by-hand, which somebody else loads. Base, a floor, denies writes to /etc.

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -31,12 +32,11 @@ func TestPodmanSecurityOpt(t *testing.T) {
 }
 
 // As a hook of the stage precreate we are called by Podman itself, which calls the runtime as it always does. What it
-// executes in the container later is not covered, as README says.
+// executes in the container later is not covered, as shim/README.md says.
 func TestPodmanPrecreateHook(t *testing.T) {
 	setPolicy(t, webPolicy)
 	hooks := t.TempDir()
-	write(t, filepath.Join(hooks, "oci-apparmor.json"), `{"version": "1.0.0", "when": {"always": true}, "stages": ["precreate"],
-		"hook": {"path": "/usr/local/bin/oci-apparmor-hook", "args": ["oci-apparmor-hook", "precreate", "--engine", "podman"]}}`)
+	write(t, filepath.Join(hooks, "oci-apparmor.json"), block(t, "shim/README.md#podman:2"))
 	root := inside.NewBundle(t).Rootfs()
 	p := inside.NewPodman(t, program(t, "crun"), hooks)
 	unload(t, "web")
@@ -54,6 +54,35 @@ func TestPodmanPrecreateHook(t *testing.T) {
 	t.Logf("podman run said: %s", o.Stderr)
 	if all := noted(t); len(all) == 0 || all[len(all)-1].Engine != "podman" || all[len(all)-1].Command != "precreate" || all[len(all)-1].ID == "" {
 		t.Errorf("the node's log has %+v", all)
+	}
+}
+
+// A container gets its policy by the commands that the documents have for Podman.
+func TestPodmanByReadme(t *testing.T) {
+	readmePolicy(t)
+	t.Cleanup(func() { os.RemoveAll("/usr/local/lib/oci-apparmor/podman") })
+	text := block(t, "shim/README.md#podman")
+	inside.MustRun(t, "sh", "-e", "-c", commands(text, "podman "))
+	var run []string
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "podman ") {
+			run = strings.Fields(line)
+		}
+	}
+	if len(run) < 4 || run[1] != "--runtime" {
+		t.Fatalf("it runs Podman by %q", run)
+	}
+	p := inside.NewPodman(t, run[2], "")
+	var args []string
+	for _, a := range run[3:] {
+		if a == "debian" { // there is no registry
+			args = append(args, "--network", "none", "--rootfs", inside.NewBundle(t).Rootfs())
+			continue
+		}
+		args = append(args, a)
+	}
+	if o := p.Podman(t, args...); strings.TrimSpace(o.Stdout) != "node-baseline//&web (enforce)" {
+		t.Errorf("%q: %+v", args, o)
 	}
 }
 

@@ -16,13 +16,13 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
 )
 
-// The sessions that the README shows of profiles and of status are what its commands print, in this guest as in the one that
+// The sessions that the documents show of profiles and of status are what its commands print, in this guest as in the one that
 // they were taken from, but for what differs each time.
 func TestReadmeShowsWhatIsPrinted(t *testing.T) {
 	noPolicy(t)
 	unstarted := inside.NewBundle(t, names("shop"), sleeps)
 	t.Cleanup(func() { inside.Run(t, "runc", "delete", "--force", "shop-1") })
-	showsSession(t, "Profiles by hand", unstarted.Dir)
+	showsSession(t, block(t, "install/README.md#profiles-by-hand"), unstarted.Dir)
 
 	setPolicy(t, webPolicy)
 	rt := armsOf(t, "runc")
@@ -38,7 +38,7 @@ func TestReadmeShowsWhatIsPrinted(t *testing.T) {
 			inside.MustRun(t, rt.bare, args...)
 		}
 	}
-	showsSession(t, "See what is confined", "")
+	showsSession(t, block(t, "install/README.md#see-what-is-confined"), "")
 }
 
 func sleeps(s *specs.Spec) { s.Process.Args = []string{"/bin/sleep", "1000"} }
@@ -54,16 +54,11 @@ var varying = []struct {
 	{regexp.MustCompile(` +`), " "},
 }
 
-// showsSession runs the commands of the first session under a heading of the README, each behind a "$ ", and compares what they
-// print with the lines behind them. BUNDLE in them is a directory.
-func showsSession(t *testing.T, heading, bundle string) {
+// showsSession runs the commands of a session in a document, each after a "$ ", and compares what they print with the lines that
+// follow them. BUNDLE in them is a directory.
+func showsSession(t *testing.T, session, bundle string) {
 	t.Helper()
-	_, section, ok := strings.Cut(read(t, "README.md"), "\n## "+heading+"\n")
-	_, shown, ok1 := strings.Cut(section, "\n```\n$ ")
-	shown, _, ok2 := strings.Cut(shown, "\n```\n")
-	if !ok || !ok1 || !ok2 {
-		t.Fatalf("the README has no session under %q", heading)
-	}
+	shown := strings.TrimPrefix(strings.TrimSuffix(session, "\n"), "$ ")
 	dir := t.TempDir()
 	var printed strings.Builder
 	for part := range strings.SplitSeq(shown, "\n$ ") {
@@ -81,39 +76,33 @@ func showsSession(t *testing.T, heading, bundle string) {
 		}
 		printed.WriteString("$ " + command + "\n" + strings.ReplaceAll(read(t, out.Name()), dir, "/srv"))
 	}
-	t.Logf("under %q is printed\n%s", heading, &printed) // what the README takes
+	t.Logf("printed is\n%s", &printed) // what the document takes
 	want, got := "$ "+shown+"\n", printed.String()
 	for _, v := range varying {
 		want, got = v.is.ReplaceAllString(want, v.as), v.is.ReplaceAllString(got, v.as)
 	}
 	if want != got {
-		t.Errorf("under %q the README shows\n%s", heading, want)
+		t.Errorf("the document shows\n%s", want)
 	}
 }
 
-// The commands under "Use it", but for those that install the programs and a unit, give the label that stands above them.
+// The README's commands under "Install", but for those that install the programs and a unit, and those for a container without an
+// engine make the label that the document names.
 func TestReadmeTellsHowToUseIt(t *testing.T) {
 	dir := noPolicy(t)
-	_, section, _ := strings.Cut(read(t, "README.md"), "\n## Use it\n")
-	section, _, _ = strings.Cut(section, "\n## ")
-	blocks := strings.Split(section, "\n```sh\n")
-	if len(blocks) != 3 {
-		t.Fatalf("there are %d blocks of commands under \"Use it\", want 2", len(blocks)-1)
-	}
 	const label = "node-baseline//&web (enforce)"
-	if !strings.Contains(section, "`"+label+"`") {
-		t.Errorf("the label %s is not under \"Use it\"", label)
+	if !strings.Contains(read(t, "../install/README.md"), "`"+label+"`") {
+		t.Errorf("install/README.md does not name the label %s", label)
 	}
-	for i, block := range blocks[1:] {
-		commands, _, _ := strings.Cut(block, "\n```")
-		var script strings.Builder
-		for line := range strings.Lines(commands + "\n") {
-			if !strings.HasPrefix(line, "make install ") && !strings.HasPrefix(line, "systemctl ") {
-				script.WriteString(line)
-			}
-		}
+	for _, part := range []struct {
+		script, input string
+		want          []string
+	}{
+		{script: installScript(t), want: []string{"generation 1 is in force", "label     node-baseline//&web"}},
+		{block(t, "install/README.md#without-an-engine"), "cat /proc/self/attr/current\nexit\n", []string{label}},
+	} {
 		master, slave := terminal(t) // as the container's shell wants it
-		cmd := exec.Command("sh", "-e", "-c", script.String())
+		cmd := exec.Command("sh", "-e", "-c", part.script)
 		cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, slave, slave, slave
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 		if err := cmd.Start(); err != nil {
@@ -121,19 +110,19 @@ func TestReadmeTellsHowToUseIt(t *testing.T) {
 		}
 		slave.Close()
 		var said strings.Builder
-		if i == 1 {
-			fmt.Fprint(master, "cat /proc/self/attr/current\nexit\n")
-		}
+		fmt.Fprint(master, part.input)
 		io.Copy(&said, master) // until the last of them has closed the terminal
 		err := cmd.Wait()
-		want := []string{"generation 1 is in force", "label     node-baseline//&web"}
-		if i == 1 {
-			want = []string{label}
-		}
-		for _, w := range want {
+		for _, w := range part.want {
 			if err != nil || !strings.Contains(said.String(), w) {
-				t.Errorf("block %d: %v; it printed\n%s\nwant %q", i+1, err, &said, w)
+				t.Errorf("%s\n%v; it printed\n%s\nwant %q", part.script, err, &said, w)
 			}
 		}
 	}
+}
+
+// installScript returns the README's commands under "Install" that a guest can run.
+func installScript(t *testing.T) string {
+	t.Helper()
+	return commands(block(t, "README.md#install"), "make install ", "systemctl ")
 }

@@ -14,20 +14,11 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 )
 
-// readmePolicy puts the policy of the README's "Use it" in force, by its commands.
+// readmePolicy puts the policy of the README's "Install" in force, by its commands.
 func readmePolicy(t *testing.T) {
 	t.Helper()
 	dir := noPolicy(t)
-	_, section, _ := strings.Cut(read(t, "README.md"), "\n## Use it\n")
-	_, commands, _ := strings.Cut(section, "\n```sh\n")
-	commands, _, _ = strings.Cut(commands, "\n```")
-	var script strings.Builder
-	for line := range strings.Lines(commands + "\n") {
-		if !strings.HasPrefix(line, "make install ") && !strings.HasPrefix(line, "systemctl ") {
-			script.WriteString(line)
-		}
-	}
-	cmd := exec.Command("sh", "-e", "-c", script.String())
+	cmd := exec.Command("sh", "-e", "-c", installScript(t))
 	cmd.Dir = dir
 	if o := inside.RunCommand(t, cmd); o.Code != 0 {
 		t.Fatalf("%s%s", o.Stdout, o.Stderr)

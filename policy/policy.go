@@ -119,7 +119,7 @@ const (
 func (p Privilege) String() string { return [...]string{"no", "partly", "yes"}[p] }
 
 // Facts is what is known of a container. Everything but Request and Misspelt comes from places that a workload cannot
-// write; what stands there may still be the choice of whoever started the container: see README.
+// write; what stands there may still be the choice of whoever started the container: see policyfile/README.md.
 type Facts struct {
 	Engine    string
 	ID        string // the runtime's container id

@@ -155,7 +155,7 @@ func TestOptionsOfOurOwnTypeAreTranslated(t *testing.T) {
 	}
 }
 
-// wrapperAt makes a link as the README has it, to a file in the OCI runtime wrapper's place.
+// wrapperAt makes a link as shim/README.md has it, to a file in the OCI runtime wrapper's place.
 func wrapperAt(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()

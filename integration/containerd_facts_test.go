@@ -29,6 +29,7 @@ const allowAll = `{"defaultAction": "SCMP_ACT_ALLOW"}`
 
 // The wrapper and the shim read what Docker tells of a container, and how far it is privileged.
 func TestContainerdDockerFacts(t *testing.T) {
+	inside.EnoughIn(t, inside.Forky) // what is read are Docker's files; status reads those of the others, too
 	setPolicy(t, factsPolicy)
 	c := inside.StartContainerd(t, inside.Containerds(t)[0], inside.ContainerdConfig{})
 	d := inside.StartDocker(t, c, map[string]map[string]any{

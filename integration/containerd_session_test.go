@@ -35,7 +35,7 @@ func TestContainerdSession(t *testing.T) {
 	}
 	stock, shim, wrapper := inside.StockCrun, inside.ShimCrun, inside.WrapperCrun
 	stock.Runtime, shim.Runtime = loggedRuntime, loggedRuntime
-	inside.EachContainerd(t, func(t *testing.T, v inside.ContainerdVersion) {
+	inside.OldestAndPresent(t, func(t *testing.T, v inside.ContainerdVersion) {
 		c := inside.StartContainerd(t, v, inside.ContainerdConfig{
 			Options: []inside.Arm{shim}, Env: []string{"OCI_APPARMOR_RUNTIME=" + loggedRuntime}, // the variable is the wrapper's
 		})

@@ -99,6 +99,7 @@ func wantOverride(t *testing.T, engine func(t testing.TB, args ...string) inside
 }
 
 func TestContainerdDockerSecurityOpt(t *testing.T) {
+	inside.EnoughIn(t, inside.Trixie) // what counts is the spec that Docker writes, which all write alike
 	setPolicy(t, enginePolicy)
 	inside.LoadProfile(t, byHand)
 	inside.LoadProfile(t, loose("other"))
@@ -121,7 +122,7 @@ func TestContainerdDockerSecurityOpt(t *testing.T) {
 // In Kubernetes' words, on a floor. What containerd's own default, Unconfined and privileged come to without one, and a
 // choice that is not listed, TestContainerdPods shows.
 func TestContainerdPodAppArmorProfile(t *testing.T) {
-	inside.EachContainerd(t, func(t *testing.T, v inside.ContainerdVersion) {
+	inside.OldestAndPresent(t, func(t *testing.T, v inside.ContainerdVersion) {
 		_, engine := startCRI(t, v)
 		apply(t, overridePolicy)
 		inside.LoadProfile(t, byHand)                                // the engine wants to see it before we are called

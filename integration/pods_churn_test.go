@@ -17,7 +17,7 @@ import (
 )
 
 // What comes and goes leaves nothing: not in a shim that stays while 50 containers of its pod come and go, compared with a stock shim, and not on the node
-// when 100 pods (20 in make test) have come and gone in a row, and 20 at once. It is crun that runs them, which starts several times as fast as runc where every instruction
+// when 100 pods have come and gone in a row, and 20 at once (make test has fewer of each). It is crun that runs them, which starts several times as fast as runc where every instruction
 // is emulated. Of the wrapper no process stays, so that fewer pods tell as much.
 func TestContainerdPodsComeAndGo(t *testing.T) {
 	inside.EachContainerd(t, func(t *testing.T, v inside.ContainerdVersion) {
@@ -28,7 +28,7 @@ func TestContainerdPodsComeAndGo(t *testing.T) {
 		asks := inside.Annotated("oci-apparmor/policy", "web")
 		stock, stays := engine.Pod(t, inside.StockCrun.Name), engine.Pod(t, inside.ShimCrun.Name, asks)
 		shim := shimOf(t, stays)
-		t.Run("50 containers", func(t *testing.T) { leavesNothingInShim(t, c, stays, stock) })
+		t.Run("containers", func(t *testing.T) { leavesNothingInShim(t, c, stays, stock) })
 		for _, arm := range []inside.Arm{inside.ShimCrun, inside.WrapperCrun} {
 			t.Run(arm.Name, func(t *testing.T) {
 				before := nodeUsage(t, c, shim)
@@ -38,9 +38,9 @@ func TestContainerdPodsComeAndGo(t *testing.T) {
 					}
 					return pod.TryStart(t, "front", podOps[:2])
 				}
-				inRow := 10
+				inRow := 5
 				if arm.Name == inside.ShimCrun.Name {
-					inRow = inside.Count(t, 20, 100, "pods in a row")
+					inRow = inside.Count(t, 10, 100, "pods in a row")
 				}
 				began := time.Now()
 				for range inRow {
@@ -54,7 +54,7 @@ func TestContainerdPodsComeAndGo(t *testing.T) {
 				t.Logf("%d pods in a row took %v", inRow, time.Since(began))
 				wantUsage(t, c, shim, before)
 
-				started := make([]*inside.PodContainer, 20)
+				started := make([]*inside.PodContainer, inside.Count(t, 8, 20, "pods at once"))
 				var wg sync.WaitGroup
 				for i := range started {
 					wg.Go(func() {
@@ -116,12 +116,13 @@ func leavesNothingInShim(t *testing.T, c *inside.Containerd, ours, stock *inside
 	running := goroutines(t, c, shims[0])
 	before := [2]usage{look(shims[0]), look(shims[1])}
 	after := before
-	pass(50)
+	many := inside.Count(t, 20, 50, "containers of one pod")
+	pass(many)
 	defer func() {
 		t.Logf("ours before and after: %+v, %+v; the stock shim: %+v, %+v", before[0], after[0], before[1], after[1])
 	}()
 	// What the last container had is closed a little later, and a shim collects its garbage every 30 seconds. What is left of Go's heap then goes up
-	// and down by itself. A leak of 32 KiB for each container would show: one buffer of copied output.
+	// and down by itself. A leak of 32 KiB for each of 50 containers would show: one buffer of copied output.
 	const tolerance = 1536
 	waitFor(t, "our shim to have grown by no more than the stock one", func() bool {
 		after = [2]usage{look(shims[0]), look(shims[1])}
@@ -130,7 +131,7 @@ func leavesNothingInShim(t *testing.T, c *inside.Containerd, ours, stock *inside
 			after[0].files <= before[0].files
 	})
 	if n := goroutines(t, c, shims[0]); n > running {
-		t.Errorf("the shim had %d goroutines before 50 containers, and %d after", running, n)
+		t.Errorf("the shim had %d goroutines before %d containers, and %d after", running, many, n)
 	}
 }
 

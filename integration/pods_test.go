@@ -70,7 +70,7 @@ var (
 )
 
 func TestContainerdPods(t *testing.T) {
-	inside.EachContainerd(t, func(t *testing.T, v inside.ContainerdVersion) {
+	inside.OldestAndPresent(t, func(t *testing.T, v inside.ContainerdVersion) {
 		inside.NetworkPods(t)
 		_, engine := startCRI(t, v)
 		run := func(name string, test func(*testing.T, *inside.CRI, inside.Arm), arms ...inside.Arm) {

@@ -29,6 +29,9 @@ type ContainerdVersion struct {
 // Present reports whether this is the newest containerd that tests have, which one guest has beside Debian's.
 func (v ContainerdVersion) Present() bool { return v.Bin == presentContainerd }
 
+// Oldest reports whether this is the oldest containerd that tests have.
+func (v ContainerdVersion) Oldest() bool { return strings.HasPrefix(v.Name, "1.6.") }
+
 var presentContainerd = "/usr/local/containerd-" + guest.Containerd24.Version
 
 // Containerds gives the containerds of this guest: Debian's, and in one guest the present one, which comes last.
@@ -71,6 +74,18 @@ func EachContainerd(t *testing.T, test func(t *testing.T, v ContainerdVersion)) 
 			test(t, v)
 		})
 	}
+}
+
+// OldestAndPresent is EachContainerd for a test of what no version in between does in its own way: make test runs it with the
+// oldest containerd that a guest has and with the present one, and make test-all with every one.
+func OldestAndPresent(t *testing.T, test func(t *testing.T, v ContainerdVersion)) {
+	t.Helper()
+	EachContainerd(t, func(t *testing.T, v ContainerdVersion) {
+		if !v.Oldest() && !v.Present() {
+			Leave(t, "make test has the oldest containerd, and the present one")
+		}
+		test(t, v)
+	})
 }
 
 // An Arm is a way on which containerd comes to a runtime, ours or the stock one.

@@ -24,6 +24,7 @@ var said = []string{
 
 // What integration/README.md shows is what make demo prints, with a guest of its own. It says how long that takes.
 func TestMakeDemo(t *testing.T) {
+	inside.Outside(t)
 	suites := os.Getenv("OCI_APPARMOR_GUESTS")
 	if suites == "" {
 		t.Skip("boots a virtual machine: set OCI_APPARMOR_GUESTS to all, or to some of bookworm,trixie,forky")

@@ -9,15 +9,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
 )
 
 // Imports run one way, and what a container's start loads has no parser of policy files, no command-line framework and
 // no compiler of protocols in it.
 func TestImportsRunOneWay(t *testing.T) {
 	const module = "github.com/oci-apparmor/oci-apparmor/"
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("needs go, which guests have not")
-	}
+	inside.Outside(t)
 	deps := func(pkg string) []string {
 		out, err := exec.Command("go", "list", "-deps", module+pkg).Output()
 		if err != nil {
@@ -48,9 +48,7 @@ func TestImportsRunOneWay(t *testing.T) {
 // Whatever a container's start loads is initialised before it does anything: no package of ours there compiles a regular
 // expression for a variable, which took half a millisecond of each start.
 func TestStartCompilesNoExpressions(t *testing.T) {
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("needs go, which guests have not")
-	}
+	inside.Outside(t)
 	const module = "github.com/oci-apparmor/oci-apparmor/"
 	out, err := exec.Command("go", "list", "-deps", "-f", `{{if .Module}}{{if .Module.Main}}{{$d := .Dir}}{{range .GoFiles}}{{$d}}/{{.}}
 {{end}}{{end}}{{end}}`, module+"hook/oci-apparmor-hook", module+"shim/oci-apparmor-runtime", module+"shim/containerd-shim-apparmor-v2").Output()

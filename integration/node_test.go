@@ -159,11 +159,14 @@ func writePolicy(t *testing.T, policy string, texts map[string]string) {
 // it stands for.
 type arms struct{ bare, wrapped string }
 
-// eachRuntime runs f as a subtest for runc and for crun.
+// eachRuntime runs f as a subtest for runc and for crun, and under make test for those that inside.EnoughRuntimes leaves.
 func eachRuntime(t *testing.T, f func(t *testing.T, rt arms)) {
 	t.Helper()
 	for _, name := range inside.Runtimes {
-		t.Run(name, func(t *testing.T) { f(t, armsOf(t, name)) })
+		t.Run(name, func(t *testing.T) {
+			inside.EnoughRuntimes(t, name)
+			f(t, armsOf(t, name))
+		})
 	}
 }
 

@@ -43,7 +43,7 @@ func reportOf(boots []ranBoot) string {
 		fmt.Fprintf(&report, "  %6.0f %6.0f %6.0f  %s\n", b.result.Boot.Seconds(), b.result.Command.Seconds(), b.result.CPU.Seconds(), b.name)
 		for _, test := range b.tests.children {
 			tests = append(tests, took{b.name, test.name, test.elapsed})
-			shown[test.name] = shown[test.name] || test.action != "skip"
+			shown[test.name] = shown[test.name] || test.action != "skip" || strings.Contains(test.output.String(), inside.OnHost)
 		}
 		b.tests.walk("", func(name string, test *guestTest) {
 			for line := range strings.Lines(test.output.String()) {
@@ -61,8 +61,14 @@ func reportOf(boots []ranBoot) string {
 	}
 	if len(leftIn) > 0 {
 		report.WriteString(strings.TrimSuffix(inside.LeftOut, " ") + "\n")
+		type why struct{ boots, what string }
+		leftFor := map[why][]string{} // the tests
 		for _, l := range sortedKeys(leftIn, func(l left) string { return l.test + l.what }) {
-			fmt.Fprintf(&report, "  %s in %s (%s)\n", l.test, strings.Join(leftIn[l], ", "), l.what)
+			w := why{strings.Join(leftIn[l], ", "), l.what}
+			leftFor[w] = append(leftFor[w], l.test)
+		}
+		for _, w := range sortedKeys(leftFor, func(w why) string { return leftFor[w][0] + w.what + w.boots }) {
+			fmt.Fprintf(&report, "  in %s (%s): %s\n", w.boots, w.what, strings.Join(leftFor[w], ", "))
 		}
 	}
 	for _, name := range sortedKeys(shown, func(name string) string { return name }) {
@@ -102,6 +108,7 @@ func TestReportTellsWhereTimeWentAndWhatIsLeft(t *testing.T) {
 			test("TestQuick", "pass", 0.2, ""),
 			test("TestOurs", "skip", 0, "    ours_test.go:7: "+inside.LeftOut+"make test runs it in trixie\n"),
 			test("TestNowhere", "skip", 0, "    x_test.go:1: no criu\n"),
+			test("TestOutside", "skip", 0, "    x_test.go:1: "+inside.OnHost+"\n"),
 		)},
 		{"trixie", guest.Result{Boot: 5 * time.Second, Command: 70 * time.Second, CPU: 60 * time.Second}, tests(
 			test("TestOurs", "pass", 41.3, ""),
@@ -122,11 +129,12 @@ the slowest tests, with their seconds:
      0.2  bookworm TestQuick
      0.0  bookworm TestOurs
      0.0  bookworm TestNowhere
+     0.0  bookworm TestOutside
      0.0  trixie TestNowhere
      0.0  forky TestOurs
 left to make test-all:
-  TestOurs in bookworm, forky (make test runs it in trixie)
-  TestPods/in a row in trixie (100 pods in a row, make test has 20)
+  in bookworm, forky (make test runs it in trixie): TestOurs
+  in trixie (100 pods in a row, make test has 20): TestPods/in a row
 NOT SHOWN: TestNowhere has skipped in every guest
 `
 	if got := reportOf(boots); got != want {

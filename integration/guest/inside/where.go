@@ -15,9 +15,10 @@ import (
 //   - in every guest, after Require, EachRuntime or EachContainerd (or a helper that calls one of these);
 //   - in every guest that is booted with containerd to itself, where its name begins with TestContainerd, and in the boots of
 //     the other guest.Variants where its name matches theirs;
+//   - on the host, and in no guest, after Outside;
 //   - under make test in some guests only, after EnoughIn: make test-all runs it in all. This is for what a test shows of our
 //     own programs, which neither the kernel nor a version of the parser, a runtime or an engine changes;
-//   - under make test in part, after Leave or Count: make test-all runs all of it.
+//   - under make test in part, after Leave, Count, EnoughRuntimes or OldestAndPresent: make test-all runs all of it.
 //
 // What make test leaves out is listed at its end. make test-all sets EverythingVariable, and so does TestGuests where -run
 // names tests in a guest: who asks for a test by name gets it, in the guest that he names.
@@ -55,6 +56,29 @@ func EnoughIn(t testing.TB, suites ...string) {
 	}
 	if Suite() != "" && !Everything() && !slices.Contains(suites, Suite()) {
 		t.Skip(LeftOut + "make test runs it in " + strings.Join(suites, ", "))
+	}
+}
+
+// runtimes are those that make test has in each guest, so that every kernel and each of the two runtimes are shown, and in the newest guest both.
+var runtimes = map[string][]string{Bookworm: {"runc"}, Trixie: {"crun"}, Forky: Runtimes}
+
+// EnoughRuntimes skips the part of a test that is about a runtime, under make test, in a guest where another one is enough: a kernel confines what either of
+// them starts, and a runtime does the same on each kernel. make test-all has both in every guest.
+func EnoughRuntimes(t testing.TB, runtime string) {
+	t.Helper()
+	if enough := runtimes[Suite()]; enough != nil && !slices.Contains(enough, runtime) {
+		Leave(t, "make test has "+strings.Join(enough, " and ")+" here, and "+runtime+" in another guest")
+	}
+}
+
+// OnHost is the reason to skip of a test that is run on the host, beside go and make.
+const OnHost = "is run on the host, and not in guests"
+
+// Outside skips a test of the host's in a guest.
+func Outside(t testing.TB) {
+	t.Helper()
+	if Suite() != "" {
+		t.Skip(OnHost)
 	}
 }
 

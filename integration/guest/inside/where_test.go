@@ -34,6 +34,9 @@ func TestWhatMakeTestLeavesOut(t *testing.T) {
 		if got := skipped(t, name, func(t *testing.T) { Leave(t, "a reason") }); got != test.left {
 			t.Errorf("%s: Leave skips: %v, want %v", name, got, test.left)
 		}
+		if got := skipped(t, name, func(t *testing.T) { EnoughRuntimes(t, "crun") }); got != (test.suite == Bookworm && test.everything == "") {
+			t.Errorf("%s: EnoughRuntimes skips what is done with crun: %v", name, got)
+		}
 		if got := Count(t, 20, 100, "pods"); got != test.count {
 			t.Errorf("%s: Count gave %d, want %d", name, got, test.count)
 		}

@@ -3,6 +3,7 @@ package integration
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
@@ -154,6 +155,7 @@ func TestSystemdLog(t *testing.T) {
 	apply(t, webPolicy)
 	rt := armsOf(t, "runc")
 	kernel := inside.KernelLog(t)
+	began := fmt.Sprintf("--since=@%d", time.Now().Unix()) // what other tests were refused is not this one's
 	id := warnedOf(t, rt)
 	wantNoted(t, id, "", [3]string{"warning", "run", replacedWeb}, [3]string{"warning", "exec", replacedWeb}, [3]string{"warning", "exec", setFree})
 	journal := inside.MustRun(t, "journalctl", "--no-pager", "--output=cat", "--identifier=oci-apparmor", "OCI_APPARMOR_CONTAINER_ID="+id)
@@ -163,7 +165,7 @@ func TestSystemdLog(t *testing.T) {
 		}
 	}
 	refusals := func() string {
-		return inside.MustRun(t, "journalctl", "--no-pager", "--quiet", "--output=cat", "MESSAGE_ID="+notice.Refusal.MessageID())
+		return inside.MustRun(t, "journalctl", "--no-pager", "--quiet", "--output=cat", began, "MESSAGE_ID="+notice.Refusal.MessageID())
 	}
 	if said := refusals(); said != "" {
 		t.Errorf("refused so far: %s", said)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
 type loadPolicyOptions struct {
@@ -31,12 +32,15 @@ what looks for a profile in the kernel before: engines that are told to use one
 by its name. The unit oci-apparmor.service does it at boot.
 
 A profile that cannot be loaded does not keep the others from it; the exit code is
-3 then. What cannot be loaded and what is warned of is in the node's log, too: see
-oci-apparmor log.`,
+3 then. What cannot be loaded and what is warned of is in the node's log, too, but
+for a load before the first apply: see oci-apparmor log.`,
 		Args: cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
 			err := n.loadPolicy(cmd.Context(), o)
-			n.noteErrors("load", err)
+			// On a first boot the unit has a load before the first apply: nothing is refused where nothing was ever applied.
+			if !errors.Is(err, store.ErrNone) || errors.Is(err, store.ErrLost) {
+				n.noteErrors("load", err)
+			}
 			return err
 		}),
 	}

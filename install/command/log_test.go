@@ -133,11 +133,20 @@ func TestPolicyLoadIsNoted(t *testing.T) {
 		m.write("kmsg", "")
 		return string(said)
 	}
-	m.run("policy", "load")
-	if said := noted(); !strings.HasPrefix(said, "<11>oci-apparmor: level=refusal command=load msg=") || strings.Count(said, "\n") != 1 {
-		t.Errorf("without a policy: %s", said)
+	if code, _ := m.run("policy", "load"); code != cannot || noted() != "" {
+		t.Errorf("before the first apply: exit code %d, or something is noted", code)
 	}
 	m.run("policy", "apply", "--quiet")
+	if err := os.Rename("store/current", "away"); err != nil {
+		t.Fatal(err)
+	}
+	m.run("policy", "load")
+	if said := noted(); !strings.HasPrefix(said, "<11>oci-apparmor: level=refusal command=load msg=") || strings.Count(said, "\n") != 1 {
+		t.Errorf("of a policy that is lost: %s", said)
+	}
+	if err := os.Rename("away", "store/current"); err != nil {
+		t.Fatal(err)
+	}
 	k.Load(t, kerneltest.Blob("y", "work", "work//kid"))
 	m.run("policy", "load", "--quiet")
 	if said := noted(); strings.Count(said, "\n") != 3 || strings.Count(said, "level=refusal command=load msg=\"") != 2 || !strings.Contains(said, "profile work") ||

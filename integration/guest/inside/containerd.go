@@ -190,6 +190,13 @@ type Containerd struct {
 func StartContainerd(t testing.TB, v ContainerdVersion, config ContainerdConfig) *Containerd {
 	t.Helper()
 	c := &Containerd{ContainerdVersion: v, Socket: ContainerdSocket, dir: t.TempDir(), cri: config.CRI}
+	others := processes(t, func(dir string) bool {
+		name, err := os.ReadFile(dir + "/comm")
+		return err == nil && string(name) == "containerd\n"
+	})
+	if len(others) > 0 { // it would wait for the database
+		t.Fatalf("another containerd runs already, as process %d", others[0])
+	}
 	t.Cleanup(func() { c.clean(t) })
 
 	if err := linkWrappers(config.Options); err != nil {

@@ -29,13 +29,14 @@ profile odd flags=(attach_disconnected,mediate_deleted) {
 }
 `, odd},
 		"a child into which the container's program goes": {`profile odd flags=(attach_disconnected,mediate_deleted) {
-  file, capability, network, signal, ptrace,
+  capability, network, signal, ptrace,
+  /** rwlkm,
   /** cx -> inner,
   profile inner flags=(attach_disconnected,mediate_deleted) {
     file, capability, network,
   }
 }
-`, "profiles/odd:5: profile odd//inner lets nobody kill what runs under it"},
+`, "profiles/odd:6: profile odd//inner lets nobody kill what runs under it"},
 	}
 	version, err := guestCompiler(t).Version(t.Context())
 	if err != nil {

@@ -17,7 +17,7 @@ func newChooser(t *testing.T) node {
 	n := newNode(t)
 	p := &policy.Policy{
 		Policies:    []policy.Entry{{Name: "work", Profile: "work", Floor: "base"}},
-		Assignments: []policy.Assignment{{File: "policy.yaml", Line: 1, Policy: "work", Engine: []string{"web", "by-hand"}}},
+		Assignments: []policy.Assignment{{File: "policy.yaml", Line: 1, Policy: "work", AcceptChoice: []string{"web", "by-hand"}}},
 	}
 	for _, name := range []string{"web", "work", "base"} {
 		p.Profiles = append(p.Profiles, policy.Profile{Name: name, Source: name, Text: []byte("v1")})

@@ -264,9 +264,9 @@ func TestEnginesFilesAreReadWhereTheDecisionDependsOnThem(t *testing.T) {
 	}{
 		{"no rule", podman, nil, "", "hands-off", false},
 		{"no rule, Docker", docker, nil, "", "hands-off", false},
-		{"one for an engine", podman, []policy.Assignment{{From: []string{"podman"}}}, "", "web", false},
+		{"one for an engine", podman, []policy.Assignment{{Engine: []string{"podman"}}}, "", "web", false},
 		{"one for all before one for names", podman, []policy.Assignment{{}, {Container: []string{"after"}}}, "", "web", false},
-		{"one for another engine's images", podman, []policy.Assignment{{From: []string{"docker"}, Image: image.Image}}, "",
+		{"one for another engine's images", podman, []policy.Assignment{{Engine: []string{"docker"}, Image: image.Image}}, "",
 			"hands-off", false},
 		{"one for unprivileged pods' images", podman, []policy.Assignment{{Namespace: []string{"shop"}, Image: image.Image}}, "",
 			"hands-off", false},

@@ -20,7 +20,7 @@ assign:
   - {privileged: true, policy: work}
   - {container: "shop-*", policy: web}
   - {image: "told:*", policy: web}
-  - {from: docker, label: {com.docker.compose.project: shop, com.docker.compose.service: "front*"}, policy: web}
+  - {engine: docker, label: {com.docker.compose.project: shop, com.docker.compose.service: "front*"}, policy: web}
   - {policy: keep, request: web}
 `
 

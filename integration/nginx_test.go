@@ -29,7 +29,7 @@ policies:
 assign:
   - policy: work
     request: nginx
-    engine: docker-nginx
+    acceptChoice: docker-nginx
 `
 
 // rootsHome is where root is at home in the images, and thing the file that the manual has it touch there.

@@ -17,10 +17,10 @@ var enginePolicy = overridePolicy[:strings.Index(overridePolicy, "assign:")] + `
   - privileged: true
     policy: floored
     request: [hands-off]
-    engine: [web, by-hand]
+    acceptChoice: [web, by-hand]
   - policy: work
     request: [hands-off]
-    engine: [web, by-hand]
+    acceptChoice: [web, by-hand]
 `
 
 // tryEngines and tryFree show an engine's own profile, and none. The file can only be opened with a capability, which

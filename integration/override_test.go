@@ -29,10 +29,10 @@ assign:
     policy: hands-off
   - container: ["floored-*"]
     policy: floored
-    engine: [web, by-hand]
+    acceptChoice: [web, by-hand]
   - policy: work
     request: [web]
-    engine: [web, by-hand]
+    acceptChoice: [web, by-hand]
 `
 
 // byHand denies writes to /tmp.
@@ -107,7 +107,7 @@ func TestEngineChoiceThatDoesNotStand(t *testing.T) {
 				t.Fatalf("%+v", o)
 			}
 			wantConfined(t, c, workTries, "work")
-			if strings.Contains(o.Stderr, `does not list under \"engine\"`) != tc.warns {
+			if strings.Contains(o.Stderr, `does not list under \"acceptChoice\"`) != tc.warns {
 				t.Errorf("standard error is %q; want a warning: %v", o.Stderr, tc.warns)
 			}
 		})

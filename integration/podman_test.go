@@ -131,7 +131,7 @@ func TestPodmanFacts(t *testing.T) {
 			t.Errorf("status calls it %q: %+v", c.Name, c)
 		}
 	})
-	apply(t, strings.Replace(factsPolicy, "from: docker, ", "", 1))
+	apply(t, strings.Replace(factsPolicy, "engine: docker, ", "", 1))
 	o := p.Podman(t, "run", "--rm", "--network", "none", "--label", "com.docker.compose.project=shop", other, "/bin/true")
 	if o.Code == 0 || !strings.Contains(o.Stderr, "labels are not told by Podman") {
 		t.Errorf("a label that is not told: %+v", o)

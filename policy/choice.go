@@ -60,7 +60,7 @@ func (r *rule) listed(choice string, floors []string) (name string, ok bool) {
 	if choice == "" {
 		return "", false
 	}
-	for at := r.engine; len(at.b) > 0; {
+	for at := r.accepted; len(at.b) > 0; {
 		if name := at.string(); choice == name || choice == Label(append(floors[:len(floors):len(floors)], name)...) {
 			return name, !at.bad
 		}
@@ -87,7 +87,7 @@ func (x Index) Lists(name string) (bool, error) {
 // choices gives the names that the rule lists for engines to choose.
 func (r *rule) choices() []string {
 	var list []string
-	for at := r.engine; len(at.b) > 0; {
+	for at := r.accepted; len(at.b) > 0; {
 		list = append(list, at.string())
 	}
 	return list
@@ -114,7 +114,7 @@ func (d *Decision) overruled(f Facts, r rule, granted bool) {
 	default:
 		d.Reason += "; the engine's choice (" + word(f.EngineChoice) + ") does not stand"
 		warning := "the engine chose profile " + word(f.EngineChoice) + ", which the " + r.String() +
-			" does not list under \"engine\": it gets " + d.Label + " instead"
+			" does not list under \"acceptChoice\": it gets " + d.Label + " instead"
 		if d.Warning != "" {
 			warning = d.Warning + "; " + warning
 		}

@@ -22,9 +22,9 @@ func choosing() *Policy {
 			{File: "p", Line: 1, Container: []string{"kept"}, Policy: Keep},
 			{File: "p", Line: 2, Container: []string{"strict"}, Policy: "bare", Request: []string{Keep}},
 			{File: "p", Line: 3, Container: []string{"floored"}, Policy: "app", Floor: "node-base",
-				Engine: []string{"web", "by-hand", "node-base"}},
+				AcceptChoice: []string{"web", "by-hand", "node-base"}},
 			{File: "p", Line: 4, Container: []string{"lenient"}, Policy: "bare", Request: []string{"web"},
-				Engine: []string{"web", "by-hand"}, OnRefused: Assigned},
+				AcceptChoice: []string{"web", "by-hand"}, OnRefused: Assigned},
 		},
 	}
 }
@@ -59,7 +59,7 @@ func TestEngineChoice(t *testing.T) {
 			"bare: assigned by the rule for container strict (p line 2); that the engine chose unconfined changes nothing", ""},
 		{"a name", "strict", "web", "", "app", Overruled, false,
 			"bare: assigned by the rule for container strict (p line 2); the engine's choice (web) does not stand",
-			`the engine chose profile web, which the rule for container strict (p line 2) does not list under "engine": it gets ` +
+			`the engine chose profile web, which the rule for container strict (p line 2) does not list under "acceptChoice": it gets ` +
 				"app instead"},
 		{"what it gets anyway", "strict", "app", "", "app", Stands, false,
 			"bare: assigned by the rule for container strict (p line 2)", ""},
@@ -154,13 +154,13 @@ func TestEncodeRefusesChoices(t *testing.T) {
 		{strings.Repeat("a", 201)},
 	} {
 		p := choosing()
-		p.Assignments[3].Engine = list
+		p.Assignments[3].AcceptChoice = list
 		if _, err := p.Encode(); err == nil || !strings.Contains(err.Error(), "p line 4 lists ") {
 			t.Errorf("%q: %v", list, err)
 		}
 	}
 	p := choosing()
-	p.Assignments[0].Engine = []string{"web"}
+	p.Assignments[0].AcceptChoice = []string{"web"}
 	if _, err := p.Encode(); err == nil || !strings.Contains(err.Error(), "keeps whatever they choose") {
 		t.Errorf("with a kept choice: %v", err)
 	}

@@ -17,8 +17,8 @@ var conditions = [...]struct {
 	told     []string            // the engines that tell it; nil for all
 	looked   bool                // Docker and Podman tell it by a file, which may be missing: see Facts.Untold
 }{
-	{key: "from", says: "containers from",
-		patterns: func(a *Assignment) *[]string { return &a.From }, value: (*Facts).engine},
+	{key: "engine", says: "engine",
+		patterns: func(a *Assignment) *[]string { return &a.Engine }, value: (*Facts).engine},
 	{key: "namespace", says: "namespace", told: podEngines,
 		patterns: func(a *Assignment) *[]string { return &a.Namespace }, value: func(f *Facts) string { return f.Namespace }},
 	{key: "pod", says: "pod", told: podEngines,
@@ -54,7 +54,7 @@ func (f *Facts) engine() string {
 
 // errPodmanLabels is for rules that would need a Podman's labels, which are in its database alone. Containers of
 // EngineOther are of nobody who tells anything, and rules for images and labels are not for them.
-var errPodmanLabels = errors.New("labels are not told by Podman; name in the rule the engines that it is for, by \"from\"")
+var errPodmanLabels = errors.New("labels are not told by Podman; name in the rule the engines that it is for, by \"engine\"")
 
 // untold says why what the engine should tell of a container is not known.
 func (f *Facts) untold() error {
@@ -72,7 +72,7 @@ func (f *Facts) values() (v [len(conditions)]string) {
 	return v
 }
 
-// PatternKeys are the keys of a rule that hold patterns: from, namespace and so on, without label.
+// PatternKeys are the keys of a rule that hold patterns: engine, namespace and so on, without label.
 func PatternKeys() []string {
 	keys := make([]string, len(conditions))
 	for i := range conditions {

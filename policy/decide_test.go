@@ -29,11 +29,11 @@ func node() *Policy {
 			{File: "policy.yaml", Line: 3, Namespace: []string{"kube-system", "kube-node-*"}, Policy: "hands-off"},
 			{File: "policy.yaml", Line: 5, Image: []string{"docker.io/library/nginx:*"}, Policy: "web"},
 			{File: "policy.yaml", Line: 7, Sandbox: true, Namespace: []string{"locked"}, Policy: "baseline"},
-			{File: "policy.yaml", Line: 9, From: []string{"other"}, Pod: []string{"*"}, Policy: "strict"},
+			{File: "policy.yaml", Line: 9, Engine: []string{"other"}, Pod: []string{"*"}, Policy: "strict"},
 			{File: "policy.yaml", Line: 11, Privileged: new(true), Policy: "strict", Request: []string{"hands-off"}},
 			{File: "policy.yaml", Line: 13, Privileged: new(false), Container: []string{"once"}, Policy: "baseline",
 				Request: []string{"web"}, OnRefused: Assigned},
-			{File: "policy.yaml", Line: 15, From: []string{"containerd"}, Policy: "baseline",
+			{File: "policy.yaml", Line: 15, Engine: []string{"containerd"}, Policy: "baseline",
 				Request: []string{"web", "batch", "strict", "floored"}, Floor: "node-baseline"},
 		},
 	}
@@ -74,7 +74,7 @@ func TestDecide(t *testing.T) {
 			name:   "a star does not cross a slash",
 			facts:  Facts{Engine: EngineContainerd, Image: "docker.io/library/nginx:1/x"},
 			policy: "baseline", label: "docker-default//&node-baseline", floors: "node-baseline docker-default",
-			reason: "baseline: assigned by the rule for containers from containerd (policy.yaml line 15); stacked on node-baseline",
+			reason: "baseline: assigned by the rule for engine containerd (policy.yaml line 15); stacked on node-baseline",
 		},
 		{
 			name:   "first match wins",
@@ -104,20 +104,20 @@ func TestDecide(t *testing.T) {
 			name:   "the engine that proves nothing is called other",
 			facts:  Facts{Pod: "p"},
 			policy: "strict", label: "docker-default//&docker-nginx", floors: "docker-default docker-nginx",
-			reason: "strict: assigned by the rule for containers from other, pod * (policy.yaml line 9); stacked on docker-default",
+			reason: "strict: assigned by the rule for engine other, pod * (policy.yaml line 9); stacked on docker-default",
 		},
 		{
 			name:   "asked for and allowed",
 			facts:  Facts{Engine: EngineContainerd, Request: new("web"), RequestKey: Annotation},
 			policy: "web", label: "docker-nginx//&node-baseline", floors: "node-baseline docker-nginx",
-			reason: "web: asked for by annotation oci-apparmor/policy, allowed by the rule for containers from containerd " +
+			reason: "web: asked for by annotation oci-apparmor/policy, allowed by the rule for engine containerd " +
 				"(policy.yaml line 15); stacked on node-baseline",
 		},
 		{
 			name:   "asked for what is assigned anyway",
 			facts:  Facts{Engine: EngineContainerd, Request: new("baseline"), RequestKey: Annotation + ".app"},
 			policy: "baseline", label: "docker-default//&node-baseline", floors: "node-baseline docker-default",
-			reason: "baseline: asked for by annotation oci-apparmor/policy.app, allowed by the rule for containers from containerd " +
+			reason: "baseline: asked for by annotation oci-apparmor/policy.app, allowed by the rule for engine containerd " +
 				"(policy.yaml line 15); stacked on node-baseline",
 		},
 		{
@@ -125,28 +125,28 @@ func TestDecide(t *testing.T) {
 			facts:  Facts{Engine: EngineContainerd, Request: new("strict"), RequestKey: Annotation},
 			policy: "strict", label: "docker-default//&docker-nginx//&node-baseline",
 			floors: "node-baseline docker-default docker-nginx",
-			reason: "strict: asked for by annotation oci-apparmor/policy, allowed by the rule for containers from containerd " +
+			reason: "strict: asked for by annotation oci-apparmor/policy, allowed by the rule for engine containerd " +
 				"(policy.yaml line 15); stacked on node-baseline and docker-default",
 		},
 		{
 			name:   "the same floor twice is one",
 			facts:  Facts{Engine: EngineContainerd, Request: new("floored"), RequestKey: Annotation},
 			policy: "floored", label: "docker-nginx//&node-baseline", floors: "node-baseline docker-nginx",
-			reason: "floored: asked for by annotation oci-apparmor/policy, allowed by the rule for containers from containerd " +
+			reason: "floored: asked for by annotation oci-apparmor/policy, allowed by the rule for engine containerd " +
 				"(policy.yaml line 15); stacked on node-baseline",
 		},
 		{
 			name:   "a mode that does not deny is said",
 			facts:  Facts{Engine: EngineContainerd, Request: new("batch"), RequestKey: Annotation},
 			policy: "batch", label: "batch//&node-baseline", floors: "node-baseline batch",
-			reason: "batch: asked for by annotation oci-apparmor/policy, allowed by the rule for containers from containerd " +
+			reason: "batch: asked for by annotation oci-apparmor/policy, allowed by the rule for engine containerd " +
 				"(policy.yaml line 15); stacked on node-baseline; in mode complain",
 		},
 		{
 			name:  "asked for and not allowed",
 			facts: Facts{Engine: EngineContainerd, Request: new("hands-off"), RequestKey: Annotation},
 			refused: `policy "hands-off", asked for by annotation oci-apparmor/policy, is not allowed here: the rule for ` +
-				`containers from containerd (policy.yaml line 15) allows baseline, web, batch, strict and 1 more; ` +
+				`engine containerd (policy.yaml line 15) allows baseline, web, batch, strict and 1 more; ` +
 				`ask for one of these, remove the annotation, or have hands-off added to the rule's "request" list`,
 		},
 		{
@@ -396,12 +396,12 @@ func TestContainersPrivilegedInPartGetTheStricterRule(t *testing.T) {
 			{Privileged: yes, Policy: "hands-off"}, {Privileged: yes, Policy: "strict"}}, nil, "docker-default//&docker-nginx", false},
 		{"those that are not have a rule, and those that are let off",
 			[]Assignment{{Privileged: no, Policy: "web"}, {Privileged: yes, Policy: "hands-off"}}, nil, "docker-nginx", false},
-		{"a rule that lets off comes between", []Assignment{{Privileged: no, Policy: "web"}, {From: []string{"docker"}, Policy: "hands-off"},
+		{"a rule that lets off comes between", []Assignment{{Privileged: no, Policy: "web"}, {Engine: []string{"docker"}, Policy: "hands-off"},
 			{Privileged: yes, Policy: "strict"}}, nil, "docker-nginx", false},
-		{"a rule that is not for it comes between", []Assignment{{Privileged: no, Policy: "web"}, {From: []string{"podman"}, Policy: "hands-off"},
+		{"a rule that is not for it comes between", []Assignment{{Privileged: no, Policy: "web"}, {Engine: []string{"podman"}, Policy: "hands-off"},
 			{Privileged: yes, Policy: "strict"}}, nil, "docker-default//&docker-nginx", false},
 		{"the rule for those that are is not for it",
-			[]Assignment{{Privileged: no, Policy: "web"}, {Privileged: yes, From: []string{"podman"}, Policy: "strict"}}, nil, "docker-nginx", false},
+			[]Assignment{{Privileged: no, Policy: "web"}, {Privileged: yes, Engine: []string{"podman"}, Policy: "strict"}}, nil, "docker-nginx", false},
 		{"asking for what the rule for those that are does not allow", []Assignment{{Privileged: no, Policy: "baseline", Request: []string{"web"}},
 			{Privileged: yes, Policy: "strict"}}, new("web"), "", true},
 		{"asking to be let off",
@@ -434,10 +434,10 @@ func TestContainersPrivilegedInPartGetTheStricterRule(t *testing.T) {
 func TestWhatIsNotToldIsRefusedWhereItDecides(t *testing.T) {
 	p := node()
 	p.Assignments = []Assignment{
-		{File: "policy.yaml", Line: 1, From: []string{"containerd"}, Image: []string{"docker.io/library/a:*"}, Policy: "web"},
+		{File: "policy.yaml", Line: 1, Engine: []string{"containerd"}, Image: []string{"docker.io/library/a:*"}, Policy: "web"},
 		{File: "policy.yaml", Line: 2, Privileged: new(true), Container: []string{"shop"}, Policy: "strict"},
 		{File: "policy.yaml", Line: 3, Privileged: new(true), Policy: "baseline"},
-		{File: "policy.yaml", Line: 4, From: []string{"docker", "other"}, Image: []string{"docker.io/library/nginx:*"}, Policy: "web"},
+		{File: "policy.yaml", Line: 4, Engine: []string{"docker", "other"}, Image: []string{"docker.io/library/nginx:*"}, Policy: "web"},
 		{File: "policy.yaml", Line: 5, Label: []LabelPatterns{{"app", []string{"web", "front-*"}}, {"ci", []string{"*"}}}, Policy: "web"},
 		{File: "policy.yaml", Line: 6, Policy: "hands-off"},
 	}

@@ -139,7 +139,7 @@ func (e *encoder) assignment(a Assignment) {
 		}
 	}
 
-	if len(a.Engine) > 0 && e.keeps[a.Policy] {
+	if len(a.AcceptChoice) > 0 && e.keeps[a.Policy] {
 		e.fault("%s lists what engines may choose, and policy %q keeps whatever they choose", of, a.Policy)
 	}
 
@@ -163,7 +163,7 @@ func (e *encoder) assignment(a Assignment) {
 			}
 		})
 		e.sized(func() {
-			for _, name := range a.Engine {
+			for _, name := range a.AcceptChoice {
 				e.choice(name, of)
 			}
 		})

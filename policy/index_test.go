@@ -15,7 +15,7 @@ import (
 // full is a policy that has something in every field of the index.
 func full() *Policy {
 	p := node()
-	p.Assignments[4].Engine = []string{"batch", "loaded-by-hand"}
+	p.Assignments[4].AcceptChoice = []string{"batch", "loaded-by-hand"}
 	for i := range p.Profiles {
 		one := &p.Profiles[i]
 		one.OnDrift = profile.Drift(i % 3)

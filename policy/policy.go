@@ -60,7 +60,7 @@ type Assignment struct {
 	File string // where it stands, for reasons and errors: the file, relative to the configuration directory
 	Line int    // and the line in it; 0 for a rule that stands nowhere
 
-	From                             []string // engine names, "other" for EngineOther
+	Engine                           []string // engine names, "other" for EngineOther
 	Namespace, Pod, Container, Image []string // images by their full names: see ImagePatterns
 
 	Label []LabelPatterns // all of them must match
@@ -70,11 +70,11 @@ type Assignment struct {
 	Sandbox    bool
 	Privileged *bool
 
-	Policy    string   // an Entry's name
-	Request   []string // Entry names that an annotation may ask for
-	Floor     string   // a Profile's name, or empty: stacked below whatever this rule gives
-	Engine    []string // names of profiles, the policy's or loaded by hand, that stand where the engine chose them
-	OnRefused Refused
+	Policy       string   // an Entry's name
+	Request      []string // Entry names that an annotation may ask for
+	Floor        string   // a Profile's name, or empty: stacked below whatever this rule gives
+	AcceptChoice []string // names of profiles, the policy's or loaded by hand, that stand where the engine chose them
+	OnRefused    Refused
 }
 
 // LabelPatterns are patterns for the value of one label, of which one must match. A label without a value has an empty

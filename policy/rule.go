@@ -37,7 +37,7 @@ type rule struct {
 	line          uint64
 	policy, floor int
 	requests      fields // the places of entries
-	engine        fields // the names of profiles that an engine may choose
+	accepted      fields // the names of profiles that an engine may choose
 	onRefused     Refused
 }
 
@@ -202,7 +202,7 @@ func (r *rule) read() error {
 	}
 	r.file, r.line = at.string(), at.number()
 	r.policy, r.floor = at.place(), at.place()
-	r.requests, r.engine = fields{b: at.bytes()}, fields{b: at.bytes()}
+	r.requests, r.accepted = fields{b: at.bytes()}, fields{b: at.bytes()}
 	if r.flags&refusedAssigned != 0 {
 		r.onRefused = Assigned
 	}
@@ -281,7 +281,7 @@ func (r rule) assignment(p *Policy) (Assignment, error) {
 		a.Request = append(a.Request, p.Policies[i].Name)
 	}
 	a.Policy, a.Request = a.Request[0], a.Request[1:]
-	a.Engine = r.choices()
+	a.AcceptChoice = r.choices()
 	if r.floor >= len(p.Profiles) {
 		return Assignment{}, damaged("the " + r.String() + " names a profile that is not there")
 	}

@@ -17,7 +17,7 @@ assign:
     policy: keep
   - policy: app
     request: [baseline]
-    engine: [web, by-hand]
+    acceptChoice: [web, by-hand]
 `)
 	for _, name := range []string{"web", "app", "base"} {
 		m.write("etc/profiles/"+name, "profile "+name+" { signal, }\n")

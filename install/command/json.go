@@ -62,13 +62,13 @@ type (
 		Floor   string `json:"floor,omitempty"`
 	}
 	ruleJSON struct {
-		Place     string   `json:"place"`
-		For       string   `json:"for"`
-		Policy    string   `json:"policy"`
-		Request   []string `json:"request,omitempty"`
-		Engine    []string `json:"engine,omitempty"` // profiles that the engine may choose
-		Floor     string   `json:"floor,omitempty"`
-		OnRefused string   `json:"onRefused"`
+		Place        string   `json:"place"`
+		For          string   `json:"for"`
+		Policy       string   `json:"policy"`
+		Request      []string `json:"request,omitempty"`
+		AcceptChoice []string `json:"acceptChoice,omitempty"` // profiles that the engine may choose
+		Floor        string   `json:"floor,omitempty"`
+		OnRefused    string   `json:"onRefused"`
 	}
 )
 
@@ -100,13 +100,13 @@ func shown(g *store.Generation, p *policy.Policy, m store.Manifest, stale bool) 
 	}
 	for _, a := range p.Assignments {
 		r := ruleJSON{
-			Place:     place(a),
-			For:       a.Whom(),
-			Policy:    a.Policy,
-			Request:   a.Request,
-			Engine:    a.Engine,
-			Floor:     a.Floor,
-			OnRefused: "deny",
+			Place:        place(a),
+			For:          a.Whom(),
+			Policy:       a.Policy,
+			Request:      a.Request,
+			AcceptChoice: a.AcceptChoice,
+			Floor:        a.Floor,
+			OnRefused:    "deny",
 		}
 		if a.OnRefused == policy.Assigned {
 			r.OnRefused = "assigned"

@@ -19,12 +19,12 @@ func notes(p *policy.Policy) []string {
 		notes = append(notes, "containers that no rule fits keep what their engine chose")
 	}
 	for _, key := range []struct{ name, note string }{
-		{"image", "rules with image and without from are not for containers of other engines (ctr, nerdctl, runc), which tell none"},
-		{"label", "rules with label and without from are for containers of docker: those of podman that come to one are refused, and all " +
+		{"image", "rules with image and without engine are not for containers of other engines (ctr, nerdctl, runc), which tell none"},
+		{"label", "rules with label and without engine are for containers of docker: those of podman that come to one are refused, and all " +
 			"others pass it by"},
 	} {
 		if slices.ContainsFunc(p.Assignments, func(a policy.Assignment) bool {
-			return len(a.From) == 0 && slices.Contains(a.Keys(), key.name) && !slices.Contains(a.Keys(), "namespace") &&
+			return len(a.Engine) == 0 && slices.Contains(a.Keys(), key.name) && !slices.Contains(a.Keys(), "namespace") &&
 				!slices.Contains(a.Keys(), "pod")
 		}) {
 			notes = append(notes, key.note)
@@ -55,7 +55,7 @@ func unusedNames(p *policy.Policy) []string {
 	policies, profiles := make(map[string]bool), make(map[string]bool)
 	for _, a := range p.Assignments {
 		profiles[a.Floor] = true
-		for _, name := range a.Engine {
+		for _, name := range a.AcceptChoice {
 			profiles[name] = true
 		}
 		policies[a.Policy] = true

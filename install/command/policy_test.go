@@ -34,7 +34,7 @@ assign:
     policy: web
   - policy: web
     request: [batch, keep]
-    from: containerd
+    engine: containerd
     namespace: lab
     onRefused: assigned
   - policy: batch
@@ -371,7 +371,7 @@ func TestNotes(t *testing.T) {
 	}
 	m.run("policy", "apply", "--quiet")
 	m.run("policy", "show")
-	m.write("etc/policy.yaml", "version: 1\nassign:\n  - {from: docker, policy: keep}\n")
+	m.write("etc/policy.yaml", "version: 1\nassign:\n  - {engine: docker, policy: keep}\n")
 	m.run("policy", "apply")
 	m.golden(dir)
 }

@@ -105,8 +105,8 @@ func (p *printer) policy(pol *policy.Policy, limit int) {
 				outcome += "; whoever asks for anything else gets this all the same"
 			}
 		}
-		if len(a.Engine) > 0 {
-			outcome += "; the engine may choose " + strings.Join(a.Engine, ", ")
+		if len(a.AcceptChoice) > 0 {
+			outcome += "; the engine may choose " + strings.Join(a.AcceptChoice, ", ")
 		}
 		p.wrapped("      ", outcome)
 	})

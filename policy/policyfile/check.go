@@ -142,26 +142,23 @@ func (c *checker) rule(r *rule) {
 		}
 	}
 	for _, key := range r.Keys() {
-		untold := slices.DeleteFunc(slices.Clone(r.From), func(engine string) bool { return policy.Tells(engine, key) })
+		untold := slices.DeleteFunc(slices.Clone(r.Engine), func(engine string) bool { return policy.Tells(engine, key) })
 		if len(untold) > 0 {
 			r.faulty = true
 			c.errs.add(r.place, "this rule never fits containers of %s: only %s tell the %s of theirs so that it can be trusted; leave "+
-				"%[1]s out of from", strings.Join(untold, " and "), strings.Join(policy.Tellers(key), ", "), key)
+				"%[1]s out of engine", strings.Join(untold, " and "), strings.Join(policy.Tellers(key), ", "), key)
 			break
 		}
 	}
-	if !r.faulty && len(r.From) == 0 && len(tellers(r)) == 0 {
+	if !r.faulty && len(r.Engine) == 0 && len(tellers(r)) == 0 {
 		r.faulty = true
 		c.errs.add(r.place, "this rule never fits: no engine tells both %s so that it can be trusted",
 			strings.Join(r.Keys(), " and "))
 	}
 	c.floor(r.floor, "a rule")
-	for _, at := range r.engine {
-		c.choice(r, at)
-	}
-	if def := c.policies[r.policy.value]; len(r.engine) > 0 && def != nil && def.profile.value == policy.Keep {
-		c.errs.add(r.engine[0].place, "policy %.64q, which this rule gives, keeps whatever the engine chooses: leave engine "+
-			"out, or give a policy with a profile", r.policy.value)
+	if def := c.policies[r.policy.value]; len(r.acceptChoice) > 0 && def != nil && def.profile.value == policy.Keep {
+		c.errs.add(r.acceptChoice[0].place, "policy %.64q, which this rule gives, keeps whatever the engine chooses: leave "+
+			"acceptChoice out, or give a policy with a profile", r.policy.value)
 	}
 
 	for _, at := range append([]name{r.policy}, r.request...) {
@@ -177,8 +174,8 @@ func (c *checker) rule(r *rule) {
 	for _, at := range r.request {
 		r.Request = append(r.Request, at.value)
 	}
-	for _, at := range r.engine {
-		r.Engine = append(r.Engine, at.value)
+	for _, at := range r.acceptChoice {
+		r.AcceptChoice = append(r.AcceptChoice, at.value)
 	}
 }
 
@@ -187,16 +184,6 @@ func tellers(r *rule) []string {
 	return slices.DeleteFunc(slices.Clone(policy.Engines), func(engine string) bool {
 		return slices.ContainsFunc(r.Keys(), func(key string) bool { return !policy.Tells(engine, key) })
 	})
-}
-
-// choice checks what a rule lets engines choose. That may be a profile which is loaded by hand, of which nothing is
-// known here. But the name of an engine is more likely one that is meant as a condition.
-func (c *checker) choice(r *rule, at name) {
-	if c.profiles[at.value] == nil && slices.Contains(policy.Engines, at.value) {
-		r.faulty = true
-		c.errs.add(at.place, "engine lists profiles that an engine may choose, and no profile %.64q is defined; to say "+
-			"which engine's containers the rule is for, write \"from: %[1]s\"", at.value)
-	}
 }
 
 // result puts together what is defined, and what is built in and used.

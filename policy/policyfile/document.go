@@ -50,7 +50,8 @@ type rule struct {
 	policy.Assignment // without its names
 	place             place
 	policy, floor     name
-	request, engine   []name
+	request           []name
+	acceptChoice      []name
 	faulty            bool // something in it is wrong, so that it may say less than it was meant to
 	order             int
 
@@ -63,7 +64,7 @@ var (
 	profileKeys = []string{"file", "template", "onDrift"}
 	policyKeys  = []string{"profile", "mode", "floor"}
 	assignKeys  = append(policy.PatternKeys(), "label", "sandbox", "privileged",
-		"policy", "request", "engine", "floor", "onRefused")
+		"policy", "request", "acceptChoice", "floor", "onRefused")
 )
 
 // The words that a key may take, and what they stand for.
@@ -457,8 +458,8 @@ func (p *parser) assignment(n *yaml.Node) {
 	}
 	r.policy, _ = p.text(keys["policy"], "a policy's name")
 	r.request = p.texts(keys["request"], "a policy's name")
-	r.engine = p.texts(keys["engine"], "a profile's name")
-	for _, choice := range r.engine {
+	r.acceptChoice = p.texts(keys["acceptChoice"], "a profile's name")
+	for _, choice := range r.acceptChoice {
 		p.choice(choice)
 	}
 	r.floor, _ = p.text(keys["floor"], "a profile's name")
@@ -476,7 +477,7 @@ func (p *parser) assignment(n *yaml.Node) {
 
 // patterns reads what a condition asks for: engines by their names, or patterns.
 func (p *parser) patterns(key string, n *yaml.Node) (list []string) {
-	if key == "from" {
+	if key == "engine" {
 		for _, engine := range p.texts(n, "an engine's name") {
 			if slices.Contains(policy.Engines, engine.value) {
 				list = append(list, engine.value)
@@ -528,7 +529,7 @@ func (p *parser) choice(at name) {
 	if err := profile.CheckName(at.value); err != nil {
 		p.errs.add(at.place, "%v", err)
 	} else if at.value == policy.Keep {
-		p.errs.add(at.place, "engine lists profiles, and keep is none: to let the engine choose whatever it likes, say "+
+		p.errs.add(at.place, "acceptChoice lists profiles, and keep is none: to let the engine choose whatever it likes, say "+
 			"policy: keep")
 	} else if engine, is := policy.EngineDefault(at.value); is {
 		p.errs.add(at.place, "profile %.64q is what %s gives a container for which nobody chose one, so it counts as no "+

@@ -10,9 +10,9 @@
 //	policies:
 //	  NAME: {profile: PROFILE | keep, mode: enforce | complain | kill, floor: PROFILE}
 //	assign:
-//	  - {from: ENGINE or list, namespace, pod, container, image: PATTERN or list, label: {LABEL: PATTERN or list},
+//	  - {engine: ENGINE or list, namespace, pod, container, image: PATTERN or list, label: {LABEL: PATTERN or list},
 //	     sandbox, privileged: BOOL,
-//	     policy: POLICY, request: POLICY or list, engine: PROFILE or list, floor: PROFILE, onRefused: deny | assigned}
+//	     policy: POLICY, request: POLICY or list, acceptChoice: PROFILE or list, floor: PROFILE, onRefused: deny | assigned}
 //
 // Profiles and policies of all files are one set. So are the rules below assign, of which the first that matches
 // counts: those of policy.d come first, in the order of the files' names, and those of policy.yaml last, because that
@@ -21,7 +21,7 @@
 // The profile docker-default, generated from the template of that name, the policy baseline, which uses it, and the
 // policy keep, which leaves the engine's choice as it is, need no definition. The first two may be given another one.
 //
-// A PROFILE of the key engine need not be defined: it may be loaded by hand.
+// A PROFILE of the key acceptChoice need not be defined: it may be loaded by hand.
 //
 // A profile is in one mode, whichever policy it is used by: enforce, unless its policy says otherwise. A floor is
 // always in mode enforce.

@@ -62,9 +62,9 @@ func describe(p *policy.Policy, err error) string {
 		if one.Privileged != nil {
 			privileged = fmt.Sprint(*one.Privileged)
 		}
-		fmt.Fprintf(&b, "rule %s:%d: from %q namespace %q pod %q container %q image %q%s sandbox %v privileged %s -> "+
-			"%s, request %q, engine %q, floor %q, refused %d\n", one.File, one.Line, one.From, one.Namespace, one.Pod,
-			one.Container, one.Image, labels, one.Sandbox, privileged, one.Policy, one.Request, one.Engine, one.Floor, one.OnRefused)
+		fmt.Fprintf(&b, "rule %s:%d: engine %q namespace %q pod %q container %q image %q%s sandbox %v privileged %s -> "+
+			"%s, request %q, acceptChoice %q, floor %q, refused %d\n", one.File, one.Line, one.Engine, one.Namespace, one.Pod,
+			one.Container, one.Image, labels, one.Sandbox, privileged, one.Policy, one.Request, one.AcceptChoice, one.Floor, one.OnRefused)
 	}
 	return b.String()
 }
@@ -517,7 +517,7 @@ func TestTenThousandRules(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a second")
 	}
-	for _, rule := range []string{"from: cri-o, image: registry.example.org/team-%d/app", "image: team-%d/*"} {
+	for _, rule := range []string{"engine: cri-o, image: registry.example.org/team-%d/app", "image: team-%d/*"} {
 		start := time.Now()
 		p, err := parseOne(manyRules(10000, rule))
 		if err != nil || len(p.Assignments) != 10000 {

@@ -1,0 +1,176 @@
+// Package safefile is how we write, lock and trust files: the spec of a container, what is remembered of one, the store, the
+// kernel's state directory, profiles of AppArmor's service.
+//
+// A file is replaced in one step: who reads it, and who finds it after a crash, has the old one or the new one. Locks are
+// flock(2) on a file that stays. What others than root could have written is not trusted. Where callers need these things in
+// different ways, the difference is a parameter.
+//
+// github.com/moby/sys/atomicwriter replaces files, too. It always waits for the disk, which costs a container's start
+// milliseconds where a crash of the machine ends the container anyway, it keeps no owner, and it follows paths where the
+// directory has been opened and checked.
+package safefile
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Cwd stands for the directory that relative paths begin at, where a function takes an open directory.
+const Cwd = unix.AT_FDCWD
+
+// Options are the ways in which a file may be written. The zero value writes a file of mode 0600 to memory.
+type Options struct {
+	Dir   int                     // the open directory that the name is relative to; 0 for Cwd
+	Mode  fs.FileMode             // permissions, whatever the umask is; 0 for 0600
+	Owner *Owner                  // nil for the process's user and group
+	Sync  bool                    // wait until the content is on the disk, before the file is in place; SyncDir does that for its name
+	Step  func(what string) error // called before each change of the disk, which an error of it prevents; nil for none
+}
+
+// Owner is a user and a group by their numbers.
+type Owner struct{ UID, GID int }
+
+// Staged is a file that is written beside its place: a full disk shows before anything depends on the file.
+type Staged struct {
+	name, temp string
+	o          Options
+}
+
+// Replace writes a file and puts it in place of the one of that name, if there is one.
+func Replace(name string, data []byte, o Options) error {
+	s, err := Stage(name, data, o)
+	if err != nil {
+		return err
+	}
+	if err := s.Commit(); err != nil {
+		s.Drop()
+		return err
+	}
+	return nil
+}
+
+// Stage writes a file beside the place name, under a name that begins with a dot. Commit puts it in place; Drop removes it,
+// unless it was put in place.
+func Stage(name string, data []byte, o Options) (*Staged, error) {
+	if o.Dir == 0 {
+		o.Dir = Cwd
+	}
+	if err := o.step("write " + name); err != nil {
+		return nil, err
+	}
+	dir, base := filepath.Split(name)
+	for {
+		s := &Staged{name: name, temp: dir + "." + base + "." + strconv.FormatUint(rand.Uint64(), 36), o: o}
+		fd, err := openat(o.Dir, s.temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, 0o600)
+		if err == unix.EEXIST {
+			continue
+		}
+		if err != nil {
+			return nil, &fs.PathError{Op: "create", Path: s.temp, Err: err}
+		}
+		if err := errors.Join(fill(fd, data, o), unix.Close(fd)); err != nil {
+			s.Drop()
+			return nil, &fs.PathError{Op: "write", Path: s.temp, Err: err}
+		}
+		return s, nil
+	}
+}
+
+// fill writes all of an open file.
+func fill(fd int, data []byte, o Options) error {
+	for len(data) > 0 {
+		n, err := ignoringEINTR(func() (int, error) { return unix.Write(fd, data) })
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return io.ErrShortWrite
+		}
+		data = data[n:]
+	}
+	if o.Owner != nil {
+		// Only root may give files away. Another user's file becomes the writer's own.
+		if err := unix.Fchown(fd, o.Owner.UID, o.Owner.GID); err != nil && os.Geteuid() == 0 {
+			return err
+		}
+	}
+	if o.Mode != 0 {
+		if err := unix.Fchmod(fd, bits(o.Mode)); err != nil {
+			return err
+		}
+	}
+	if o.Sync {
+		return unix.Fsync(fd)
+	}
+	return nil
+}
+
+// bits returns a mode's permissions as chmod(2) takes them.
+func bits(mode fs.FileMode) uint32 {
+	b := uint32(mode.Perm())
+	if mode&fs.ModeSetuid != 0 {
+		b |= unix.S_ISUID
+	}
+	if mode&fs.ModeSetgid != 0 {
+		b |= unix.S_ISGID
+	}
+	if mode&fs.ModeSticky != 0 {
+		b |= unix.S_ISVTX
+	}
+	return b
+}
+
+// Commit puts the file in place.
+func (s *Staged) Commit() error {
+	if err := s.o.step("rename to " + s.name); err != nil {
+		return err
+	}
+	if err := unix.Renameat(s.o.Dir, s.temp, s.o.Dir, s.name); err != nil {
+		return &os.LinkError{Op: "rename", Old: s.temp, New: s.name, Err: err}
+	}
+	s.temp = ""
+	return nil
+}
+
+// Drop removes the file, unless it was put in place.
+func (s *Staged) Drop() {
+	if s.temp != "" {
+		_ = unix.Unlinkat(s.o.Dir, s.temp, 0)
+	}
+}
+
+func (o Options) step(what string) error {
+	if o.Step == nil {
+		return nil
+	}
+	return o.Step(what)
+}
+
+// SyncDir waits until the names in a directory are on the disk: those of new files, and what a rename changed.
+func SyncDir(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+func openat(dir int, name string, flags int, mode uint32) (int, error) {
+	return ignoringEINTR(func() (int, error) { return unix.Openat(dir, name, flags|unix.O_CLOEXEC, mode) })
+}
+
+func ignoringEINTR(f func() (int, error)) (int, error) {
+	for {
+		n, err := f()
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/oci-apparmor/oci-apparmor/hook/internal/jsonread"
 )
 
 // blockDevices are those that a control group allows a container to read or write, as its rules allow them. A node's disk
@@ -75,7 +76,7 @@ func (d *document) parseDevice(dec *jsontext.Decoder) error {
 	kind, access := "a", "rwm"
 	r := blockRule{major: "*", minor: "*"}
 	number := func(to *string) error {
-		v, _, err := value(dec)
+		v, _, err := jsonread.Value(dec)
 		switch {
 		case err != nil || v.Kind() == 'n' || v.Kind() == '0' && strings.HasPrefix(string(v), "-"):
 		case v.Kind() == '0' && len(v) <= len("18446744073709551615"):
@@ -85,16 +86,16 @@ func (d *document) parseDevice(dec *jsontext.Decoder) error {
 		}
 		return err
 	}
-	_, err := object(dec, []string{"allow", "type", "major", "minor", "access"}, func(key string) (err error) {
+	err := jsonread.Object(dec, []string{"allow", "type", "major", "minor", "access"}, func(key string) (err error) {
 		switch key {
 		case "allow":
-			v, _, err := value(dec)
+			v, _, err := jsonread.Value(dec)
 			allow = v.Kind() == 't'
 			return err
 		case "type":
-			kind, err = text(dec)
+			kind, err = jsonread.Text(dec)
 		case "access":
-			access, err = text(dec)
+			access, err = jsonread.Text(dec)
 		case "major":
 			err = number(&r.major)
 		case "minor":

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // Guard is the createRuntime (and prestart) hook. The runtime has read the spec, so the label can no longer change,
@@ -14,8 +15,8 @@ import (
 //
 // It sees the spec as it is now. A hook that runs before it and changes config.json can mislead it; whoever can add
 // hooks to a spec chooses the profile, too.
-func (h *Host) Guard(ctx context.Context, w Wiring, id, bundle string) (out Outcome, err error) {
-	spec, err := readSpec(bundle)
+func (h *Host) Guard(ctx context.Context, w Wiring, id string, bundle *Bundle) (out Outcome, err error) {
+	spec, err := bundle.spec()
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -34,7 +35,7 @@ func (h *Host) Guard(ctx context.Context, w Wiring, id, bundle string) (out Outc
 	if !policy.SameLabel(spec.choice, d.Label) {
 		named := "names no profile"
 		if spec.choice != "" {
-			named = "names the profile " + quote(spec.choice)
+			named = "names the profile " + oneline.Quote(spec.choice)
 		}
 		return out, fmt.Errorf("its spec %s, and the policy gives it %s (%s); a hook cannot change that any more: "+
 			"start the container through oci-apparmor-runtime, or name %s in its spec", named, d.Label, d.Reason, d.Label)

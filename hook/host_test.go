@@ -137,7 +137,7 @@ func (n node) ended(t *testing.T, id string) {
 func TestPrepareLoadsRewritesAndRemembers(t *testing.T) {
 	n := newNode(t)
 	b := bundle(t, "work", "engines-choice")
-	out, err := n.Prepare(t.Context(), n.wiring, "c1", b)
+	out, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(b))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,11 +157,11 @@ func TestPrepareLoadsRewritesAndRemembers(t *testing.T) {
 	if err != nil || r.Label != "base//&work" || r.Policy != "work" || len(r.Profiles) != 2 {
 		t.Errorf("remembered %+v, %v", r, err)
 	}
-	label, _, ours, err := n.Exec(t.Context(), n.wiring, "c1")
-	if label != "base//&work" || !ours || err != nil {
-		t.Errorf("exec gets %q, %v, %v", label, ours, err)
+	p, err := n.Exec(t.Context(), n.wiring, "c1")
+	if p.Label != "base//&work" || !p.Ours || err != nil {
+		t.Errorf("exec gets %q, %v, %v", p.Label, p.Ours, err)
 	}
-	if _, _, ours, err := n.Exec(t.Context(), Wiring{Root: "/elsewhere"}, "c1"); ours || err != nil {
+	if p, err := n.Exec(t.Context(), Wiring{Root: "/elsewhere"}, "c1"); p.Ours || err != nil {
 		t.Errorf("a container of that id under another root is taken for ours (%v)", err)
 	}
 }
@@ -171,7 +171,7 @@ func TestRefusedContainerLeavesEverythingAsItWas(t *testing.T) {
 		n := newNode(t)
 		b := bundle(t, asks, "engines-choice")
 		before := config(t, b)
-		_, err := n.Prepare(t.Context(), n.wiring, "c1", b)
+		_, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(b))
 		var refusal *policy.Refusal
 		if !errors.As(err, &refusal) {
 			t.Errorf("%.10q: got %v, want a refusal", asks, err)
@@ -193,7 +193,7 @@ func TestNothingIsDecidedWithoutAPolicy(t *testing.T) {
 	if err := os.RemoveAll(n.Store.Dir); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", bundle(t, "", "")); !errors.Is(err, store.ErrNone) {
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(bundle(t, "", ""))); !errors.Is(err, store.ErrNone) {
 		t.Errorf("got %v, want %v", err, store.ErrNone)
 	}
 }
@@ -203,39 +203,39 @@ func TestKeptContainerIsNotTouched(t *testing.T) {
 	n.machine.Load(t, kerneltest.Blob("the engine's own", "web"))
 	b := bundle(t, "", "web")
 	before := config(t, b)
-	out, err := n.Prepare(t.Context(), n.wiring, "kept", b)
+	out, err := n.Prepare(t.Context(), n.wiring, "kept", NewBundle(b))
 	if err != nil || out.Label != "" || config(t, b) != before {
 		t.Errorf("label %q, error %v, spec %s", out.Label, err, config(t, b))
 	}
 	if n.machine.Writes(t) != 0 {
 		t.Error("a profile that the engine loaded and chose was replaced")
 	}
-	if _, _, ours, err := n.Exec(t.Context(), n.wiring, "kept"); ours || err != nil {
+	if p, err := n.Exec(t.Context(), n.wiring, "kept"); p.Ours || err != nil {
 		t.Errorf("exec in it is taken for ours (%v)", err)
 	}
 
 	// One that is missing is loaded: it would only keep the container from starting.
-	if _, err := n.Prepare(t.Context(), n.wiring, "kept", bundle(t, "", "work")); err != nil {
+	if _, err := n.Prepare(t.Context(), n.wiring, "kept", NewBundle(bundle(t, "", "work"))); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok := n.machine.Path("work"); !ok {
 		t.Error("the missing profile that the engine chose was not loaded")
 	}
 
-	if _, ours, err := n.Start(t.Context(), n.wiring, "kept"); ours || err != nil {
-		t.Errorf("start with its profile there: %v, %v", ours, err)
+	if p, err := n.Start(t.Context(), n.wiring, "kept"); p.Ours || err != nil {
+		t.Errorf("start with its profile there: %v, %v", p.Ours, err)
 	}
 	n.machine.Remove(t, "work") // between create and start
-	if _, ours, err := n.Start(t.Context(), n.wiring, "kept"); !ours || err == nil || !strings.Contains(err.Error(), "profile work was removed") {
-		t.Errorf("started after its profile was removed: %v, %v", ours, err)
+	if p, err := n.Start(t.Context(), n.wiring, "kept"); !p.Ours || err == nil || !strings.Contains(err.Error(), "profile work was removed") {
+		t.Errorf("started after its profile was removed: %v, %v", p.Ours, err)
 	}
 
 	// So are those of a stack, which an earlier start of the same bundle has written.
-	if out, err = n.Prepare(t.Context(), n.wiring, "kept", bundle(t, "", "base//&theirs//&web//&base")); err != nil {
+	if out, err = n.Prepare(t.Context(), n.wiring, "kept", NewBundle(bundle(t, "", "base//&theirs//&web//&base"))); err != nil {
 		t.Fatal(err)
 	}
-	if _, ours, err := n.Start(t.Context(), n.wiring, "kept"); ours || err != nil {
-		t.Errorf("start with other content under a name of ours: %v, %v", ours, err)
+	if p, err := n.Start(t.Context(), n.wiring, "kept"); p.Ours || err != nil {
+		t.Errorf("start with other content under a name of ours: %v, %v", p.Ours, err)
 	}
 	if _, ok := n.machine.Path("base"); !ok || n.machine.Writes(t) != 2 || !strings.Contains(out.Warning, "profile web,") {
 		t.Errorf("of a stack, base was loaded: %v, after %d writes; warning: %q", ok, n.machine.Writes(t), out.Warning)
@@ -317,54 +317,54 @@ func TestBundleInARuntimesState(t *testing.T) {
 
 func TestStartNeedsTheProfileOfCreate(t *testing.T) {
 	n := newNode(t)
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", bundle(t, "work", "")); err != nil {
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := n.Start(t.Context(), n.wiring, "c1"); err != nil {
+	if _, err := n.Start(t.Context(), n.wiring, "c1"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.Prepare(t.Context(), n.wiring, "c2", bundle(t, "web", "")); err != nil {
+	if _, err := n.Prepare(t.Context(), n.wiring, "c2", NewBundle(bundle(t, "web", ""))); err != nil {
 		t.Fatal(err)
 	}
 	n.machine.Load(t, kerneltest.Blob("loosened", "web"))
-	warning, ours, err := n.Start(t.Context(), n.wiring, "c2")
-	if err != nil || !ours || !strings.Contains(warning, "web") {
-		t.Errorf("after it was replaced by hand: %q, %v; want it put right with a warning", warning, err)
+	p, err := n.Start(t.Context(), n.wiring, "c2")
+	if err != nil || !p.Ours || !strings.Contains(p.Warning, "web") {
+		t.Errorf("after it was replaced by hand: %q, %v; want it put right with a warning", p.Warning, err)
 	}
 	// Under a stack that would not reach the process, which gets what was there first.
 	n.machine.Load(t, kerneltest.Blob("loosened", "work"))
-	if _, _, err := n.Start(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "profile work was replaced") {
+	if _, err := n.Start(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "profile work was replaced") {
 		t.Errorf("after a part of its stack was replaced by hand: %v", err)
 	}
 
 	n.machine.Remove(t, "base")
-	if _, _, err := n.Start(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "profile base was removed") {
+	if _, err := n.Start(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "profile base was removed") {
 		t.Errorf("after the floor was removed: %v", err)
 	}
 	n.machine.Load(t, kerneltest.Blob("v1", "base"))
-	if _, _, err := n.Start(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "profile base was removed") {
+	if _, err := n.Start(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "profile base was removed") {
 		t.Errorf("after the floor was removed and loaded again: %v", err)
 	}
-	if _, ours, err := n.Start(t.Context(), n.wiring, "not-ours"); err != nil || ours {
-		t.Errorf("a container that we did not create: ours %v, %v", ours, err)
+	if p, err := n.Start(t.Context(), n.wiring, "not-ours"); err != nil || p.Ours {
+		t.Errorf("a container that we did not create: ours %v, %v", p.Ours, err)
 	}
 }
 
 func TestExecVerifiesContent(t *testing.T) {
 	n := newNode(t)
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", bundle(t, "work", "")); err != nil {
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
 		t.Fatal(err)
 	}
 	n.machine.Remove(t, "work")
-	label, warning, _, err := n.Exec(t.Context(), n.wiring, "c1")
-	if err != nil || label != "base//&work" || !strings.Contains(warning, "profile work was removed") {
-		t.Errorf("got %q, %q, %v; want a warning that the container is unconfined", label, warning, err)
+	p, err := n.Exec(t.Context(), n.wiring, "c1")
+	if err != nil || p.Label != "base//&work" || !strings.Contains(p.Warning, "profile work was removed") {
+		t.Errorf("got %q, %q, %v; want a warning that the container is unconfined", p.Label, p.Warning, err)
 	}
 	if _, ok := n.machine.Path("work"); !ok {
 		t.Error("the profile that was removed was not loaded again")
 	}
 	n.apply(t, "v2") // a new text in the policy reaches the next exec
-	if _, _, _, err := n.Exec(t.Context(), n.wiring, "c1"); err != nil {
+	if _, err := n.Exec(t.Context(), n.wiring, "c1"); err != nil {
 		t.Fatal(err)
 	}
 	if raw, _ := os.ReadFile(filepath.Join(first(n.machine.Path("work")), "raw_data")); !strings.Contains(string(raw), "v2") {
@@ -374,7 +374,7 @@ func TestExecVerifiesContent(t *testing.T) {
 
 func TestPolicyThatNoLongerHasAProfile(t *testing.T) {
 	n := newNode(t)
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", bundle(t, "work", "")); err != nil {
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
 		t.Fatal(err)
 	}
 	p := &policy.Policy{Policies: []policy.Entry{{Name: "hands-off", Profile: policy.Keep}},
@@ -382,22 +382,22 @@ func TestPolicyThatNoLongerHasAProfile(t *testing.T) {
 	if _, _, err := n.Store.Apply(t.Context(), p, texts{}, store.Manifest{}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if label, _, ours, err := n.Exec(t.Context(), n.wiring, "c1"); label != "base//&work" || !ours || err != nil {
-		t.Errorf("got %q, %v, %v; want the container's label", label, ours, err)
+	if p, err := n.Exec(t.Context(), n.wiring, "c1"); p.Label != "base//&work" || !p.Ours || err != nil {
+		t.Errorf("got %q, %v, %v; want the container's label", p.Label, p.Ours, err)
 	}
 	n.machine.Load(t, kerneltest.Blob("loosened", "work"))
-	if _, _, _, err := n.Exec(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "does not have") {
+	if _, err := n.Exec(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "does not have") {
 		t.Errorf("with other content: got %v", err)
 	}
 	n.machine.Remove(t, "work")
-	if _, _, _, err := n.Exec(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "does not have") {
+	if _, err := n.Exec(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "does not have") {
 		t.Errorf("removed: got %v", err)
 	}
 }
 
 func TestOfTwoThatAreCreatedAtOnceOneIsRefused(t *testing.T) {
 	n := newNode(t)
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", bundle(t, "work", "")); err != nil {
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
 		t.Fatal(err)
 	}
 	r, err := n.Recall(n.wiring, "c1")
@@ -418,19 +418,19 @@ func TestOfTwoThatAreCreatedAtOnceOneIsRefused(t *testing.T) {
 	}
 	b := bundle(t, "web", "")
 	before := config(t, b)
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", b); err == nil || !strings.Contains(err.Error(), "being created") {
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(b)); err == nil || !strings.Contains(err.Error(), "being created") {
 		t.Errorf("got %v", err)
 	}
 	if config(t, b) != before {
 		t.Error("its spec was changed")
 	}
-	if label, _, _, _ := n.Exec(t.Context(), n.wiring, "c1"); label != "base//&work" {
-		t.Errorf("the first one's processes now get %q", label)
+	if p, _ := n.Exec(t.Context(), n.wiring, "c1"); p.Label != "base//&work" {
+		t.Errorf("the first one's processes now get %q", p.Label)
 	}
 
 	other.Process.Kill() // it failed, and the id is free again
 	other.Wait()
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", b); err != nil {
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(b)); err != nil {
 		t.Error(err)
 	}
 }
@@ -438,7 +438,7 @@ func TestOfTwoThatAreCreatedAtOnceOneIsRefused(t *testing.T) {
 func TestKeptContainerWithDriftSaysSo(t *testing.T) {
 	n := newNode(t)
 	n.machine.Load(t, kerneltest.Blob("loosened", "web"))
-	out, err := n.Prepare(t.Context(), n.wiring, "kept", bundle(t, "", "web"))
+	out, err := n.Prepare(t.Context(), n.wiring, "kept", NewBundle(bundle(t, "", "web")))
 	if err != nil || !strings.Contains(out.Warning, "other content") {
 		t.Errorf("got %q, %v", out.Warning, err)
 	}
@@ -447,7 +447,7 @@ func TestKeptContainerWithDriftSaysSo(t *testing.T) {
 // AppArmor's global complain mode: nothing that is loaded is enforced, then or later.
 func TestKernelThatEnforcesNothing(t *testing.T) {
 	n := newNode(t)
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", bundle(t, "work", "")); err != nil {
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
 		t.Fatal(err)
 	}
 	n.machine.Write(t, "module/mode", "complain\n")
@@ -459,30 +459,30 @@ func TestKernelThatEnforcesNothing(t *testing.T) {
 			t.Errorf("%s: got %v", what, err)
 		}
 	}
-	_, err := n.Prepare(t.Context(), n.wiring, "c2", b)
+	_, err := n.Prepare(t.Context(), n.wiring, "c2", NewBundle(b))
 	says("create", err)
 	if config(t, b) != before {
 		t.Error("the spec of a refused container was changed")
 	}
-	_, err = n.Guard(t.Context(), n.wiring, "c2", bundle(t, "work", "base//&work"))
+	_, err = n.Guard(t.Context(), n.wiring, "c2", NewBundle(bundle(t, "work", "base//&work")))
 	says("guard", err)
-	_, _, err = n.Start(t.Context(), n.wiring, "c1")
+	_, err = n.Start(t.Context(), n.wiring, "c1")
 	says("start", err)
-	_, _, _, err = n.Exec(t.Context(), n.wiring, "c1")
+	_, err = n.Exec(t.Context(), n.wiring, "c1")
 	says("exec", err)
 	p := &policy.Policy{Policies: []policy.Entry{{Name: "hands-off", Profile: policy.Keep}},
 		Assignments: []policy.Assignment{{Policy: "hands-off"}}}
 	if _, _, err := n.Store.Apply(t.Context(), p, texts{}, store.Manifest{}, nil); err != nil {
 		t.Fatal(err)
 	}
-	_, _, _, err = n.Exec(t.Context(), n.wiring, "c1")
+	_, err = n.Exec(t.Context(), n.wiring, "c1")
 	says("exec under a policy that has not its profiles", err)
 }
 
 func TestKeptContainerOnAKernelThatEnforcesNothing(t *testing.T) {
 	n := newNode(t)
 	n.machine.Write(t, "module/mode", "complain\n")
-	out, err := n.Prepare(t.Context(), n.wiring, "kept", bundle(t, "", "web"))
+	out, err := n.Prepare(t.Context(), n.wiring, "kept", NewBundle(bundle(t, "", "web")))
 	if err != nil || !strings.Contains(out.Warning, "write enforce to") || n.machine.Writes(t) != 1 {
 		t.Errorf("got %q, %v, %d loads", out.Warning, err, n.machine.Writes(t))
 	}
@@ -490,20 +490,20 @@ func TestKeptContainerOnAKernelThatEnforcesNothing(t *testing.T) {
 
 func TestSecondContainerOfAnIDIsRefusedAndTheFirstKept(t *testing.T) {
 	n := newNode(t)
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", bundle(t, "work", "")); err != nil {
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
 		t.Fatal(err)
 	}
 	n.created(t, "c1", os.Getpid())
 	b := bundle(t, "web", "")
 	before := config(t, b)
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", b); err == nil || !strings.Contains(err.Error(), "exists already") {
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(b)); err == nil || !strings.Contains(err.Error(), "exists already") {
 		t.Errorf("got %v", err)
 	}
 	if config(t, b) != before {
 		t.Error("its spec was changed")
 	}
-	if label, _, _, _ := n.Exec(t.Context(), n.wiring, "c1"); label != "base//&work" {
-		t.Errorf("the first one's processes now get %q", label)
+	if p, _ := n.Exec(t.Context(), n.wiring, "c1"); p.Label != "base//&work" {
+		t.Errorf("the first one's processes now get %q", p.Label)
 	}
 }
 
@@ -529,15 +529,15 @@ func TestForget(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
-			if _, err := n.Prepare(t.Context(), n.wiring, "c1", bundle(t, "work", "")); err != nil {
+			if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
 				t.Fatal(err)
 			}
 			if tc.pid != 0 {
 				n.created(t, "c1", tc.pid)
 			}
 			n.Forget(n.wiring, "c1")
-			if _, _, ours, _ := n.Exec(t.Context(), n.wiring, "c1"); ours == tc.forget {
-				t.Errorf("remembered: %v", ours)
+			if p, _ := n.Exec(t.Context(), n.wiring, "c1"); p.Ours == tc.forget {
+				t.Errorf("remembered: %v", p.Ours)
 			}
 		})
 	}
@@ -557,7 +557,7 @@ func TestContainerWhoseSpecCannotBeWrittenIsForgotten(t *testing.T) {
 	if err := os.Rename(filepath.Join(bundle(t, "work", ""), "config.json"), filepath.Join(deep, "config.json")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", deep); !errors.Is(err, unix.ENAMETOOLONG) {
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(deep)); !errors.Is(err, unix.ENAMETOOLONG) {
 		t.Fatalf("gave %v, want that no other file could be made beside config.json", err)
 	}
 	if left, err := filepath.Glob(n.Containers + "/*.json"); err != nil || len(left) > 0 {
@@ -568,7 +568,7 @@ func TestContainerWhoseSpecCannotBeWrittenIsForgotten(t *testing.T) {
 // A shim lives while containers of its come and go.
 func TestDropForgetsAContainerWhoseCreatorLives(t *testing.T) {
 	n := newNode(t)
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", bundle(t, "work", "")); err != nil {
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
 		t.Fatal(err)
 	}
 	r, err := n.Recall(n.wiring, "c1")
@@ -628,7 +628,7 @@ func TestRecordIsReadAsItWasWritten(t *testing.T) {
 func TestSweepForgetsWhatTheRuntimeForgot(t *testing.T) {
 	n := newNode(t)
 	for _, id := range []string{"gone", "running", "being-created"} {
-		if _, err := n.Prepare(t.Context(), n.wiring, id, bundle(t, "work", "")); err != nil {
+		if _, err := n.Prepare(t.Context(), n.wiring, id, NewBundle(bundle(t, "work", ""))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -643,8 +643,8 @@ func TestSweepForgetsWhatTheRuntimeForgot(t *testing.T) {
 	}
 	n.Sweep(n.wiring)
 	for id, want := range map[string]bool{"gone": false, "running": true, "being-created": true} {
-		if _, _, ours, _ := n.Exec(t.Context(), n.wiring, id); ours != want {
-			t.Errorf("%s is remembered: %v", id, ours)
+		if p, _ := n.Exec(t.Context(), n.wiring, id); p.Ours != want {
+			t.Errorf("%s is remembered: %v", id, p.Ours)
 		}
 	}
 }
@@ -655,7 +655,7 @@ func TestSweepLeavesTheRecordOfOneThatIsBeingCreated(t *testing.T) {
 	if err := os.MkdirAll(n.wiring.Root, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", bundle(t, "work", "")); err != nil {
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
 		t.Fatal(err)
 	}
 	r, err := n.Recall(n.wiring, "c1")
@@ -719,10 +719,10 @@ func TestGuardReadsTheSpecThatTheRuntimeRead(t *testing.T) {
 	if err := errors.Join(os.Mkdir(dir+"/real/sub", 0o700), os.Symlink("real/sub", dir+"/link")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.Guard(t.Context(), n.wiring, "c1", dir+"/link/../b"); err == nil || !strings.Contains(err.Error(), `"unconfined"`) {
+	if _, err := n.Guard(t.Context(), n.wiring, "c1", NewBundle(dir+"/link/../b")); err == nil || !strings.Contains(err.Error(), `"unconfined"`) {
 		t.Errorf("a container whose spec names unconfined: got %v", err)
 	}
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", dir+"/link/../b"); err != nil {
+	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(dir+"/link/../b")); err != nil {
 		t.Fatal(err)
 	}
 	if r, err := n.Recall(n.wiring, "c1"); err != nil || r.Bundle != dir+"/real/b" ||
@@ -746,7 +746,7 @@ func TestGuard(t *testing.T) {
 			n := newNode(t)
 			b := bundle(t, tc.asks, tc.names)
 			before := config(t, b)
-			_, err := n.Guard(t.Context(), n.wiring, "c1", b)
+			_, err := n.Guard(t.Context(), n.wiring, "c1", NewBundle(b))
 			if tc.err == "" {
 				if err != nil {
 					t.Error(err)
@@ -832,7 +832,7 @@ func TestRootlessIsToldWhy(t *testing.T) {
 		}
 	}
 	become(65534)
-	_, err := n.Prepare(t.Context(), n.wiring, "shop", bundle)
+	_, err := n.Prepare(t.Context(), n.wiring, "shop", NewBundle(bundle))
 	become(0)
 	runtime.UnlockOSThread()
 	if err == nil || !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "Rootless containers cannot have AppArmor") {

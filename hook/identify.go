@@ -1,8 +1,6 @@
 package hook
 
 import (
-	"path/filepath"
-
 	"github.com/oci-apparmor/oci-apparmor/policy"
 )
 
@@ -45,16 +43,6 @@ func Identify(config []byte, w Wiring, id, bundle string) (policy.Facts, error) 
 		return policy.Facts{}, err
 	}
 	return d.identify(w, id, bundle), nil
-}
-
-// IdentifyBundle is Identify for the container in the directory bundle, whose config.json it reads within bounds. The error
-// wraps fs.ErrNotExist where that is not there.
-func IdentifyBundle(bundle string, w Wiring, id string) (policy.Facts, error) {
-	spec, err := readSpec(bundle)
-	if err != nil {
-		return policy.Facts{}, err
-	}
-	return spec.identify(w, id, filepath.Dir(spec.path)), nil
 }
 
 func (d *document) identify(w Wiring, id, bundle string) policy.Facts {

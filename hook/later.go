@@ -9,70 +9,79 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
+
+// Process is what Start and Exec found out for a process that a runtime is about to run in a container.
+type Process struct {
+	Label   string // that the process gets; empty where Ours is false
+	Warning string // one line, empty when all is as the policy says
+	Ours    bool   // the label is by our policy, or it was to be and an error says why it cannot
+}
 
 // Start checks a created container before its process runs: its profile must have been in the kernel without a break,
 // since a removed one leaves the process unconfined even if it is loaded again, and it must have our content, for this
 // process, too: under a stack it would get that of the first replacement since create, whatever came later. That goes
-// also for a profile of ours that is the engine's choice and was kept, but for its content. It gives ours=false for a
-// container that may start and whose label is not by our policy, or of which nothing is remembered.
-func (h *Host) Start(ctx context.Context, w Wiring, id string) (warning string, ours bool, err error) {
+// also for a profile of ours that is the engine's choice and was kept, but for its content. A container may start whose label
+// is not by our policy, or of which nothing is remembered.
+func (h *Host) Start(ctx context.Context, w Wiring, id string) (Process, error) {
 	r, err := h.Recall(w, id)
 	if errors.Is(err, fs.ErrNotExist) {
-		warning, err = h.startUnknown(ctx, w, id)
-		return warning, false, err
+		warning, err := h.startUnknown(ctx, w, id)
+		return Process{Warning: warning}, err
 	}
+	p := Process{Ours: true}
 	if err != nil {
-		return "", true, err
+		return p, err
 	}
 	removed, err := h.removed(r)
 	if err != nil {
-		return "", true, err
+		return p, err
 	}
 	if removed != "" {
-		return "", true, fmt.Errorf("profile %s was removed from the kernel after the container was created: its process would "+
+		return p, fmt.Errorf("profile %s was removed from the kernel after the container was created: its process would "+
 			"run unconfined, also if the profile is loaded again; delete the container and create it anew", removed)
 	}
 	if r.Label == "" {
-		return "", false, nil
+		return Process{}, nil
 	}
-	if warning, err = h.verify(ctx, r); err != nil {
-		return warning, true, err
+	p.Label = r.Label
+	if p.Warning, err = h.verify(ctx, r); err != nil {
+		return p, err
 	}
 	f, name, err := h.Freshness(r)
 	if err == nil && f != Fresh {
 		err = fmt.Errorf("profile %s was replaced after the container was created, and its process would run under an older "+
 			"content, because its label is a stack of profiles: delete the container and create it anew", name)
 	}
-	return warning, true, err
+	return p, err
 }
 
-// Exec gives the label for another process in a container: the container's, its content verified again. It gives
-// ours=false for a container whose label is not by our policy.
-func (h *Host) Exec(ctx context.Context, w Wiring, id string) (label, warning string, ours bool, err error) {
+// Exec returns the label for another process in a container: the container's, its content verified again.
+func (h *Host) Exec(ctx context.Context, w Wiring, id string) (Process, error) {
 	r, err := h.Recall(w, id)
 	if errors.Is(err, fs.ErrNotExist) {
 		return h.execUnknown(ctx, w, id)
 	}
 	if err != nil {
-		return "", "", true, err
+		return Process{Ours: true}, err
 	}
 	if r.Label == "" {
-		return "", "", false, nil
+		return Process{}, nil
 	}
 	removed, err := h.removed(r)
 	if err != nil {
-		return "", "", true, err
+		return Process{Ours: true}, err
 	}
-	warning, err = h.verify(ctx, r)
+	warning, err := h.verify(ctx, r)
 	if removed != "" {
 		warning = join(warning, fmt.Sprintf("profile %s was removed from the kernel while the container ran: what it had "+
 			"started before is unconfined for good; start the container again", removed))
 	} else {
 		warning = join(warning, h.stale(r))
 	}
-	return r.Label, warning, true, err
+	return Process{Label: r.Label, Warning: warning, Ours: true}, err
 }
 
 // startUnknown is Start for a container of which nothing is remembered: none of ours, or one whose record was lost. What
@@ -92,7 +101,7 @@ func (h *Host) startUnknown(ctx context.Context, w Wiring, id string) (warning s
 // checkPending compares what is pending for a process with the spec in its bundle, which is empty where it is not known:
 // what is pending for a removed profile is "unconfined", and for a stack that had it, what is left of that.
 func (h *Host) checkPending(ctx context.Context, pending kernel.Label, bundle string) (warning string, err error) {
-	spec, err := readSpec(bundle)
+	spec, err := NewBundle(bundle).spec()
 	switch {
 	case bundle == "" || err != nil || strings.Contains("//&"+spec.choice, "//&:"):
 		// What it should be is not known: names in another policy namespace (":NS:NAME") have more than one spelling.
@@ -103,7 +112,7 @@ func (h *Host) checkPending(ctx context.Context, pending kernel.Label, bundle st
 	case spec.choice != "" && !pending.Covers(strings.Split(spec.choice, "//&")...):
 		return "", fmt.Errorf("its process would run under %q, and its spec %s names %s: a profile may have been removed from "+
 			"the kernel since it was created, and nothing is remembered of it in %s that tells; delete the container and create "+
-			"it anew", pending, spec.path, quote(spec.choice), h.Containers)
+			"it anew", pending, spec.path, oneline.Quote(spec.choice), h.Containers)
 	}
 	_, warning, err = h.ensureOurs(ctx, pending)
 	return warning, err
@@ -111,17 +120,17 @@ func (h *Host) checkPending(ctx context.Context, pending kernel.Label, bundle st
 
 // execUnknown is Exec for a container of which nothing is remembered. One of ours whose record was lost has profiles on
 // its process that are ours, or that a rule lists, and the kernel tells.
-func (h *Host) execUnknown(ctx context.Context, w Wiring, id string) (label, warning string, ours bool, err error) {
-	pid, there := initOf(w, id)
+func (h *Host) execUnknown(ctx context.Context, w Wiring, id string) (Process, error) {
+	pid, there := InitOf(w.Root, id)
 	if !there || pid <= 0 {
-		return "", "", false, nil
+		return Process{}, nil
 	}
 	current, err := kernel.Current(pid)
 	if err != nil { // it has ended, or there is no AppArmor to confine it
-		return "", "", false, nil
+		return Process{}, nil
 	}
 	names, warning, err := h.ensureOurs(ctx, current)
-	return policy.Label(names...), warning, len(names) > 0 || err != nil, err
+	return Process{Label: policy.Label(names...), Warning: warning, Ours: len(names) > 0 || err != nil}, err
 }
 
 // ensureOurs is ensure for those profiles of a label that are ours, or that a rule lists, and names them.

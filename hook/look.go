@@ -11,7 +11,10 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/oci-apparmor/oci-apparmor/hook/internal/jsonread"
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
+	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
 // Docker and Podman write into the spec neither a container's name nor its image. Both have these in files of their own
@@ -53,7 +56,7 @@ type engineNames struct {
 // ROOT/rootfs/SNAPSHOTTER/ID for two. Nothing in the file system itself is looked at.
 func dockerNames(rootfs, id string) (engineNames, error) {
 	if !filepath.IsAbs(rootfs) || !isName(id) {
-		return engineNames{}, fmt.Errorf("its spec, with the root file system %s, is not one of Docker's", quote(rootfs))
+		return engineNames{}, fmt.Errorf("its spec, with the root file system %s, is not one of Docker's", oneline.Quote(rootfs))
 	}
 	rootfs = filepath.Clean(rootfs)
 	for i := 1; i < len(rootfs); i++ { // from the top, at each directory above rootfs
@@ -85,26 +88,25 @@ func readDocker(path, id string) (names engineNames, err error) {
 		return engineNames{}, err
 	}
 	var is, imageID string
-	d := document{data: data}
-	err = d.parse(func(dec *jsontext.Decoder) error {
-		_, err := object(dec, nil, func(key string) (err error) {
+	err = jsonread.Document(data, func(dec *jsontext.Decoder) error {
+		return jsonread.Object(dec, nil, func(key string) (err error) {
 			switch key {
 			case "ID":
-				is, err = text(dec)
+				is, err = jsonread.Text(dec)
 			case "Name":
-				names.container, err = text(dec)
+				names.container, err = jsonread.Text(dec)
 			case "Image":
-				imageID, err = text(dec)
+				imageID, err = jsonread.Text(dec)
 			case "Config":
 				if dec.PeekKind() != '{' {
 					return dec.SkipValue()
 				}
-				_, err = object(dec, nil, func(key string) (err error) {
+				err = jsonread.Object(dec, nil, func(key string) (err error) {
 					switch key {
 					case "Image":
-						names.image, err = text(dec)
+						names.image, err = jsonread.Text(dec)
 					case "Labels":
-						names.labels, err = stringsIn(dec)
+						names.labels, err = jsonread.Map(dec)
 					default:
 						err = dec.SkipValue()
 					}
@@ -115,34 +117,20 @@ func readDocker(path, id string) (names engineNames, err error) {
 			}
 			return err
 		})
-		return err
 	})
 	names.container = strings.TrimPrefix(names.container, "/")
 	switch {
 	case err != nil:
 		return engineNames{}, fmt.Errorf("%s: %w", path, err)
 	case is != id || names.container == "":
-		return engineNames{}, fmt.Errorf("%s is of container %s with the name %s, and not of this one", path, quote(is),
-			quote(names.container))
+		return engineNames{}, fmt.Errorf("%s is of container %s with the name %s, and not of this one", path, oneline.Quote(is),
+			oneline.Quote(names.container))
 	}
 	// Who runs a container by the id of its image, or the beginning of one, has named none.
 	if hex := strings.TrimPrefix(imageID, "sha256:"); names.image != "" && strings.HasPrefix(hex, names.image) {
 		names.image = imageID
 	}
 	return names, nil
-}
-
-// stringsIn reads an object of strings, or null.
-func stringsIn(dec *jsontext.Decoder) (map[string]string, error) {
-	if dec.PeekKind() != '{' {
-		return nil, dec.SkipValue()
-	}
-	all := make(map[string]string)
-	_, err := object(dec, nil, func(key string) (err error) {
-		all[key], err = text(dec)
-		return err
-	})
-	return all, err
 }
 
 // podmanNames reads the lists of containers in Podman's storage (container-libs, storage/containers.go): those that live on
@@ -165,7 +153,7 @@ func podmanLists(bundle, id string) (string, error) {
 	dir := filepath.Dir(bundle)
 	list := filepath.Dir(dir)
 	if filepath.Base(bundle) != "userdata" || filepath.Base(dir) != id || !strings.HasSuffix(list, "-containers") {
-		return "", fmt.Errorf("its bundle %s is not where Podman's are, DRIVER-containers/ID/userdata", quote(bundle))
+		return "", fmt.Errorf("its bundle %s is not where Podman's are, DRIVER-containers/ID/userdata", oneline.Quote(bundle))
 	}
 	return list, nil
 }
@@ -202,7 +190,7 @@ func Name(records ...*Record) {
 		}
 		switch r.Engine {
 		case policy.EngineDocker:
-			if f, err := IdentifyBundle(r.Bundle, Wiring{Engine: r.Engine, Root: r.Root}, r.ID); err == nil {
+			if f, err := NewBundle(r.Bundle).Identify(Wiring{Engine: r.Engine, Root: r.Root}, r.ID); err == nil {
 				f.Read()
 				r.Names = NamesOf(f)
 			}
@@ -245,8 +233,7 @@ func StorageNames(dirs ...string) map[string]Names {
 			if err != nil {
 				continue
 			}
-			d := document{data: data}
-			_ = d.parse(func(dec *jsontext.Decoder) error { // what is read until it goes wrong is shown
+			_ = jsonread.Document(data, func(dec *jsontext.Decoder) error { // what is read until it goes wrong is shown
 				return podmanEntries(dec, func(one podmanEntry) error {
 					if all[one.id].Container == "" {
 						image, _ := one.image()
@@ -268,20 +255,20 @@ type podmanEntry struct{ id, container, metadata string }
 
 // podmanEntries calls found with each entry of a list.
 func podmanEntries(dec *jsontext.Decoder, found func(podmanEntry) error) error {
-	return each(dec, func(dec *jsontext.Decoder) error {
+	return jsonread.Objects(dec, func(dec *jsontext.Decoder) error {
 		var one podmanEntry
-		_, err := object(dec, nil, func(key string) (err error) {
+		err := jsonread.Object(dec, nil, func(key string) (err error) {
 			switch key {
 			case "id":
-				one.id, err = text(dec)
+				one.id, err = jsonread.Text(dec)
 			case "names":
-				err = tokens(dec, func(name string) {
+				err = jsonread.Strings(dec, func(name string) {
 					if one.container == "" {
 						one.container = name
 					}
 				})
 			case "metadata":
-				one.metadata, err = text(dec)
+				one.metadata, err = jsonread.Text(dec)
 			default:
 				err = dec.SkipValue()
 			}
@@ -297,31 +284,28 @@ func podmanEntries(dec *jsontext.Decoder, found func(podmanEntry) error) error {
 // image gives the name of the container's image, which is in a text of Podman's own (podman, libpod/storage.go,
 // RuntimeContainerMetadata).
 func (p *podmanEntry) image() (name string, err error) {
-	m := document{data: []byte(p.metadata)}
-	err = m.parse(func(dec *jsontext.Decoder) error {
-		_, err := object(dec, nil, func(key string) (err error) {
+	err = jsonread.Document([]byte(p.metadata), func(dec *jsontext.Decoder) error {
+		return jsonread.Object(dec, nil, func(key string) (err error) {
 			if key != "image-name" {
 				return dec.SkipValue()
 			}
-			name, err = text(dec)
+			name, err = jsonread.Text(dec)
 			return err
 		})
-		return err
 	})
 	return name, err
 }
 
 // podmanContainer finds a container in a list of Podman's storage, and reads no further.
 func podmanContainer(data []byte, id string) (names engineNames, found bool, err error) {
-	d := document{data: data}
 	var entry podmanEntry
-	err = d.parse(func(dec *jsontext.Decoder) error {
+	err = jsonread.Document(data, func(dec *jsontext.Decoder) error {
 		return podmanEntries(dec, func(one podmanEntry) error {
 			if one.id != id {
 				return nil
 			}
 			entry, found = one, true
-			return errFound
+			return jsonread.ErrStop
 		})
 	})
 	if !found {
@@ -346,12 +330,12 @@ func readRoots(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	owner, _ := info.Sys().(*syscall.Stat_t)
-	switch {
-	case !info.Mode().IsRegular():
+	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file", path)
-	case owner == nil || int(owner.Uid) != os.Geteuid() || info.Mode()&0o022 != 0:
-		return nil, fmt.Errorf("%s could have been written by others than root", path)
+	}
+	st := info.Sys().(*syscall.Stat_t)
+	if err := safefile.Trusted(path, st.Uid, st.Mode); err != nil {
+		return nil, fmt.Errorf("%s could have been written by others than root: %w", path, err)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxEngineFile+1))
 	if err == nil && len(data) > maxEngineFile {

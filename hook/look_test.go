@@ -289,7 +289,7 @@ func TestEnginesFilesAreReadWhereTheDecisionDependsOnThem(t *testing.T) {
 			put(t, b+"/config.json", fmt.Sprintf(`{"process":{"apparmorProfile":""},"root":{"path":%q},"annotations":{%s}}`, rootfs,
 				test.annotations))
 			opened[test.w.Engine]()
-			out, err := n.Prepare(t.Context(), test.w, containerID, b)
+			out, err := n.Prepare(t.Context(), test.w, containerID, NewBundle(b))
 			reads := slices.Contains(opened[test.w.Engine](), file[test.w.Engine])
 			if got := out.Decision.Policy; err == nil && got != test.want || err != nil && !strings.Contains(err.Error(), test.want) {
 				t.Errorf("policy %q, %v", got, err)
@@ -331,7 +331,7 @@ func BenchmarkPrepareForPodman(b *testing.B) {
 			put(b, filepath.Join(dir, "../../containers.json"), thousand())
 			put(b, dir+"/config.json", `{"process":{"apparmorProfile":""}}`)
 			for b.Loop() {
-				if _, err := n.Prepare(b.Context(), w, containerID, dir); err != nil {
+				if _, err := n.Prepare(b.Context(), w, containerID, NewBundle(dir)); err != nil {
 					b.Fatal(err)
 				}
 				n.Forget(w, containerID)

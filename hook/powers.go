@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/oci-apparmor/oci-apparmor/hook/internal/jsonread"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 )
 
@@ -85,7 +86,7 @@ func (p *powers) privilege() (policy.Privilege, []string) {
 // parseCapabilities reads process.capabilities, a set of names for each of five purposes. Whether a set is in effect at
 // once or can be brought into it makes no difference here.
 func (d *document) parseCapabilities(dec *jsontext.Decoder) error {
-	return tokens(dec, func(name string) {
+	return jsonread.Strings(dec, func(name string) {
 		name = strings.ToUpper(name) // crun takes them in any case
 		d.powers.ptrace = d.powers.ptrace || name == "CAP_SYS_PTRACE"
 		if slices.Contains(owning, name) && !slices.Contains(d.powers.capabilities, name) {
@@ -94,88 +95,46 @@ func (d *document) parseCapabilities(dec *jsontext.Decoder) error {
 	})
 }
 
-// tokens reads the next value and calls each with every string in it.
-func tokens(dec *jsontext.Decoder, each func(string)) error {
-	for depth := dec.StackDepth(); ; {
-		tok, err := dec.ReadToken()
-		if err != nil {
-			return err
-		}
-		if tok.Kind() == '"' {
-			each(tok.String())
-		}
-		if dec.StackDepth() == depth {
-			return nil
-		}
-	}
-}
-
 func (d *document) parseLinux(dec *jsontext.Decoder) error {
 	if dec.PeekKind() == 'n' {
 		return dec.SkipValue()
 	}
-	_, err := object(dec, []string{"maskedPaths", "readonlyPaths", "resources", "namespaces"}, func(key string) error {
+	return jsonread.Object(dec, []string{"maskedPaths", "readonlyPaths", "resources", "namespaces", "cgroupsPath"}, func(key string) (err error) {
 		switch key {
+		case "cgroupsPath":
+			d.cgroupsPath, err = jsonread.Text(dec)
+			return err
 		case "maskedPaths":
-			return tokens(dec, func(name string) {
+			return jsonread.Strings(dec, func(name string) {
 				d.powers.procMasked = d.powers.procMasked || within(name, "/proc")
 				d.powers.procReadOnly = d.powers.procReadOnly || path.Clean(name) == "/proc/sys"
 			})
 		case "readonlyPaths":
-			return tokens(dec, func(name string) {
+			return jsonread.Strings(dec, func(name string) {
 				d.powers.procReadOnly = d.powers.procReadOnly || path.Clean(name) == "/proc/sys" || path.Clean(name) == "/proc"
 			})
 		case "namespaces":
-			return each(dec, d.parseNamespace)
+			return jsonread.Objects(dec, d.parseNamespace)
 		case "resources":
 			return d.parseResources(dec)
 		}
 		return dec.SkipValue()
 	})
-	return err
 }
 
 func within(name, dir string) bool { return strings.HasPrefix(path.Clean(name)+"/", dir+"/") }
-
-// each reads a list of objects and calls item before each of them. It takes null for an empty list, as runtimes do.
-func each(dec *jsontext.Decoder, item func(*jsontext.Decoder) error) error {
-	if dec.PeekKind() != '[' {
-		return dec.SkipValue() // the runtime's to refuse
-	}
-	if _, err := dec.ReadToken(); err != nil {
-		return err
-	}
-	for dec.PeekKind() == '{' || dec.PeekKind() == 'n' {
-		if dec.PeekKind() == 'n' {
-			if err := dec.SkipValue(); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := item(dec); err != nil {
-			return err
-		}
-	}
-	for dec.PeekKind() != ']' { // what is no object is the runtime's to refuse, too
-		if err := dec.SkipValue(); err != nil {
-			return err
-		}
-	}
-	_, err := dec.ReadToken()
-	return err
-}
 
 // parseNamespace reads an entry of linux.namespaces. One with a path is joined: another container's, or the node's. Of
 // several for PIDs, which runtimes refuse, the node's counts.
 func (d *document) parseNamespace(dec *jsontext.Decoder) error {
 	var kind, at string
-	_, err := object(dec, []string{"type", "path"}, func(key string) (err error) {
+	err := jsonread.Object(dec, []string{"type", "path"}, func(key string) (err error) {
 		switch key {
 		case "type":
-			kind, err = text(dec)
+			kind, err = jsonread.Text(dec)
 			return err
 		case "path":
-			at, err = text(dec)
+			at, err = jsonread.Text(dec)
 			return err
 		}
 		return dec.SkipValue()
@@ -199,40 +158,30 @@ func isAnother(at, nodes string) bool {
 	return err1 == nil && err2 == nil && !os.SameFile(one, other)
 }
 
-// text reads the next value, which gives an empty string where it is none.
-func text(dec *jsontext.Decoder) (string, error) {
-	v, _, err := value(dec)
-	if err != nil || v.Kind() != '"' {
-		return "", err
-	}
-	return unquote(v), nil
-}
-
 func (d *document) parseResources(dec *jsontext.Decoder) error {
 	if dec.PeekKind() != '{' {
 		return dec.SkipValue()
 	}
-	_, err := object(dec, []string{"devices"}, func(key string) error {
+	return jsonread.Object(dec, []string{"devices"}, func(key string) error {
 		if key == "devices" {
-			return each(dec, d.parseDevice)
+			return jsonread.Objects(dec, d.parseDevice)
 		}
 		return dec.SkipValue()
 	})
-	return err
 }
 
 // parseMount reads an entry of mounts. Later ones cover earlier ones.
 func (d *document) parseMount(dec *jsontext.Decoder) error {
 	var at, kind string
 	readOnly := false
-	_, err := object(dec, []string{"destination", "type", "options"}, func(key string) (err error) {
+	err := jsonread.Object(dec, []string{"destination", "type", "options"}, func(key string) (err error) {
 		switch key {
 		case "destination":
-			at, err = text(dec)
+			at, err = jsonread.Text(dec)
 		case "type":
-			kind, err = text(dec)
+			kind, err = jsonread.Text(dec)
 		case "options":
-			err = tokens(dec, func(option string) {
+			err = jsonread.Strings(dec, func(option string) {
 				switch option {
 				case "ro", "rro":
 					readOnly = true

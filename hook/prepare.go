@@ -27,16 +27,16 @@ func (o *Outcome) name(facts *policy.Facts, err error) {
 	o.Names = NamesOf(*facts)
 }
 
-// Prepare makes the container id in the directory bundle ready for the runtime to create it: decides, makes sure that
+// Prepare makes the container id in a bundle ready for the runtime to create it: decides, makes sure that
 // the kernel holds the profile, and writes its label into the bundle's config.json. It remembers the container where
 // w.Root is known. On an error the spec is as it was.
-func (h *Host) Prepare(ctx context.Context, w Wiring, id, bundle string) (out Outcome, err error) {
+func (h *Host) Prepare(ctx context.Context, w Wiring, id string, bundle *Bundle) (out Outcome, err error) {
 	if w.Root != "" {
 		if err := notThere(w, id); err != nil {
 			return Outcome{}, err
 		}
 	}
-	spec, err := readSpec(bundle)
+	spec, err := bundle.spec()
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -65,7 +65,7 @@ func (h *Host) Prepare(ctx context.Context, w Wiring, id, bundle string) (out Ou
 }
 
 // Precreate is Prepare for an engine that hands over the spec itself and takes it back rewritten: Podman's precreate
-// hook stage. bundle is where the engine has the container, or empty where that is not known. It gives config as it came
+// hook stage. bundle is where the engine has the container, or empty where that is not known. It returns config as it came
 // where nothing changes.
 func (h *Host) Precreate(ctx context.Context, w Wiring, id, bundle string, config []byte) ([]byte, Outcome, error) {
 	spec, err := parseSpec(config)

@@ -127,7 +127,7 @@ func TestSpecFileKeepsModeAndOwner(t *testing.T) {
 		}
 	}
 	before, _ := os.Stat(path)
-	spec, err := readSpec(dir)
+	spec, err := readSpec(filepath.Join(dir, "config.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestSpecFileKeepsModeAndOwner(t *testing.T) {
 	}
 
 	// Naming the label already, it is left alone.
-	spec, err = readSpec(dir)
+	spec, err = readSpec(filepath.Join(dir, "config.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func TestSpecThatCannotBeReplacedStaysWhole(t *testing.T) {
 	}
 	dir := t.TempDir()
 	os.WriteFile(filepath.Join(dir, "config.json"), []byte(`{"process":{}}`), 0o600)
-	spec, err := readSpec(dir)
+	spec, err := readSpec(filepath.Join(dir, "config.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func TestReadSpecDoesNotHangOnAFIFO(t *testing.T) {
 	if err := syscall.Mkfifo(filepath.Join(dir, "config.json"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readSpec(dir); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+	if _, err := readSpec(filepath.Join(dir, "config.json")); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // Freshness says which content of a container's label its processes are under, as far as they have executed no program
@@ -179,7 +180,7 @@ func (r *Record) Known() string {
 	if r.Names.Pod != "" {
 		name = r.Names.Namespace + "/" + r.Names.Pod + "/" + name
 	}
-	if q := quote(name); q != `"`+name+`"` {
+	if q := oneline.Quote(name); q != `"`+name+`"` {
 		return q
 	}
 	return name

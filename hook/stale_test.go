@@ -15,7 +15,7 @@ import (
 // runs makes a container run: its first process is this one, and is under a label.
 func (n node) runs(t *testing.T, id, asks, label string) *Record {
 	t.Helper()
-	if _, err := n.Prepare(t.Context(), n.wiring, id, bundle(t, asks, "")); err != nil {
+	if _, err := n.Prepare(t.Context(), n.wiring, id, NewBundle(bundle(t, asks, ""))); err != nil {
 		t.Fatal(err)
 	}
 	n.created(t, id, os.Getpid())
@@ -36,11 +36,11 @@ func (n node) runs(t *testing.T, id, asks, label string) *Record {
 
 func (n node) exec(t *testing.T, id string) (warning string) {
 	t.Helper()
-	_, warning, ours, err := n.Exec(t.Context(), n.wiring, id)
-	if err != nil || !ours {
-		t.Fatalf("exec: ours %v, %v", ours, err)
+	p, err := n.Exec(t.Context(), n.wiring, id)
+	if err != nil || !p.Ours {
+		t.Fatalf("exec: ours %v, %v", p.Ours, err)
 	}
-	return warning
+	return p.Warning
 }
 
 func TestFreshness(t *testing.T) {
@@ -51,7 +51,7 @@ func TestFreshness(t *testing.T) {
 		return func(t *testing.T, n node) {
 			n.apply(t, content)
 			for _, asks := range []string{"web", "work"} { // a container of the policy is started
-				if _, err := n.Prepare(t.Context(), n.wiring, "new-"+asks+"-"+content, bundle(t, asks, "")); err != nil {
+				if _, err := n.Prepare(t.Context(), n.wiring, "new-"+asks+"-"+content, NewBundle(bundle(t, asks, ""))); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -149,7 +149,7 @@ func TestContainersThatStayBehindAreNamed(t *testing.T) {
 	n.runs(t, "single", "web", "web (enforce)")
 	n.machine.Load(t, kerneltest.Blob("loosened", "work"))
 	n.machine.Load(t, kerneltest.Blob("loosened", "web"))
-	out, err := n.Prepare(t.Context(), n.wiring, "new", bundle(t, "work", ""))
+	out, err := n.Prepare(t.Context(), n.wiring, "new", NewBundle(bundle(t, "work", "")))
 	if err != nil || !strings.Contains(out.Warning, "profile work was loaded with other content") ||
 		!strings.Contains(out.Warning, "what runs in old stays under an older content") || strings.Contains(out.Warning, "single") {
 		t.Errorf("%q, %v", out.Warning, err)

@@ -3,6 +3,8 @@ package policy
 import (
 	"slices"
 	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // Choice says what became of the profile that the engine wrote into the spec.
@@ -108,12 +110,12 @@ func (d *Decision) overruled(f Facts, r rule, granted bool) {
 	d.Choice = Overruled
 	switch {
 	case granted:
-		d.Reason += "; this goes before the engine's choice (" + word(f.EngineChoice) + ")"
+		d.Reason += "; this goes before the engine's choice (" + oneline.Word(f.EngineChoice) + ")"
 	case f.EngineChoice == unconfined:
 		d.Reason += "; that the engine chose unconfined changes nothing"
 	default:
-		d.Reason += "; the engine's choice (" + word(f.EngineChoice) + ") does not stand"
-		warning := "the engine chose profile " + word(f.EngineChoice) + ", which the " + r.String() +
+		d.Reason += "; the engine's choice (" + oneline.Word(f.EngineChoice) + ") does not stand"
+		warning := "the engine chose profile " + oneline.Word(f.EngineChoice) + ", which the " + r.String() +
 			" does not list under \"acceptChoice\": it gets " + d.Label + " instead"
 		if d.Warning != "" {
 			warning = d.Warning + "; " + warning

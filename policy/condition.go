@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // conditions are the keys of a rule that hold patterns, in the order in which the index has them and people are told of
@@ -178,11 +180,11 @@ func (a *Assignment) whom(shown int) string {
 			}
 		}
 		if c.Label != "" {
-			says += " " + word(c.Label)
+			says += " " + oneline.Word(c.Label)
 		}
 		list := make([]string, 0, len(c.Patterns))
 		for _, p := range c.Patterns {
-			list = append(list, word(p))
+			list = append(list, oneline.Word(p))
 		}
 		if n := len(list) - shown; shown >= 0 && n > 0 {
 			list = append(list[:shown], strconv.Itoa(n)+" more")

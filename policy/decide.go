@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
@@ -88,11 +89,11 @@ func (x Index) Decide(f Facts) (Decision, error) {
 		f.Request, f.Misspelt = nil, "" // annotations are the pod's, and speak for its containers
 	}
 	if f.Misspelt != "" {
-		return Decision{}, fmt.Errorf("annotation %s means nothing: did you mean %s?", word(f.Misspelt), word(Nearest(f.Misspelt)))
+		return Decision{}, fmt.Errorf("annotation %s means nothing: did you mean %s?", oneline.Word(f.Misspelt), oneline.Word(Nearest(f.Misspelt)))
 	}
 	if f.Untold != nil && f.Request == nil && f.RequestKey != "" {
 		return Decision{}, fmt.Errorf("annotation %s speaks for the container of a name, and whether this is it cannot be told: %w",
-			word(f.RequestKey), f.Untold)
+			oneline.Word(f.RequestKey), f.Untold)
 	}
 	r, found, err := x.match(f)
 	if err != nil {
@@ -111,7 +112,7 @@ func (x Index) Decide(f Facts) (Decision, error) {
 	if f.Request == nil {
 		why = "assigned by the " + r.String()
 	} else if granted {
-		why = "asked for by annotation " + word(f.RequestKey) + ", allowed by the " + r.String()
+		why = "asked for by annotation " + oneline.Word(f.RequestKey) + ", allowed by the " + r.String()
 	} else if refusal := x.refuse(f, &r); r.onRefused == Assigned {
 		why = "assigned by the " + r.String() + ", its request being refused"
 		warning = refusal.Error()
@@ -137,15 +138,15 @@ func (x Index) decision(f Facts, r rule, entry int, granted bool, why, warning s
 	}
 	d := Decision{Policy: e.name, Warning: warning}
 	if warning != "" {
-		d.Warning += "; it gets the assigned policy " + word(e.name) + " instead"
+		d.Warning += "; it gets the assigned policy " + oneline.Word(e.name) + " instead"
 	}
 	if e.profile < 0 {
 		if r.floor >= 0 || e.floor >= 0 {
-			return Decision{}, damaged("policy " + word(e.name) + " keeps the engine's choice and has a floor")
+			return Decision{}, damaged("policy " + oneline.Word(e.name) + " keeps the engine's choice and has a floor")
 		}
 		d.Keep = true
 		d.Choice = keptChoice(f)
-		d.Reason = word(e.name) + ": " + why + kept(f)
+		d.Reason = oneline.Word(e.name) + ": " + why + kept(f)
 		return d, nil
 	}
 
@@ -168,7 +169,7 @@ func (x Index) decision(f Facts, r rule, entry int, granted bool, why, warning s
 	floors := names
 	if name, ok := r.listed(f.EngineChoice, floors); ok && !granted {
 		d.Choice = Stands
-		why += ", which lists the engine's choice " + word(name)
+		why += ", which lists the engine's choice " + oneline.Word(name)
 		if i, ok := x.profileIndex(name); !ok || i != e.profile {
 			why += ": it stands in the profile's place"
 		}
@@ -180,7 +181,7 @@ func (x Index) decision(f Facts, r rule, entry int, granted bool, why, warning s
 		return Decision{}, err
 	}
 	d.Label = Label(names...)
-	d.Reason = word(e.name) + ": " + why
+	d.Reason = oneline.Word(e.name) + ": " + why
 	if len(floors) > 0 && len(floors) < len(names) {
 		d.Reason += "; stacked on " + words(floors)
 	}
@@ -189,7 +190,7 @@ func (x Index) decision(f Facts, r rule, entry int, granted bool, why, warning s
 		d.Reason += "; in mode " + last.Mode.String()
 	}
 	if last.ByHand {
-		d.Reason += "; " + word(last.Name) + " is not the policy's, so what it allows is not proven"
+		d.Reason += "; " + oneline.Word(last.Name) + " is not the policy's, so what it allows is not proven"
 	}
 	if d.Choice != Stands {
 		d.overruled(f, r, granted)
@@ -218,5 +219,5 @@ func kept(f Facts) string {
 	if f.EngineChoice == "" {
 		return "; the engine's choice stays as it is (no profile)"
 	}
-	return "; the engine's choice stays as it is (" + word(f.EngineChoice) + ")"
+	return "; the engine's choice stays as it is (" + oneline.Word(f.EngineChoice) + ")"
 }

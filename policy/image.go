@@ -3,6 +3,8 @@ package policy
 import (
 	"fmt"
 	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // Images are matched by their full names, REGISTRY/PATH:TAG or REGISTRY/PATH@DIGEST, as github.com/distribution/reference
@@ -68,7 +70,7 @@ func ImagePatterns(pattern string) ([]string, error) {
 	first, rest, path := strings.Cut(pattern, "/")
 	if path && plain(first) < len(first) && !isRegistry(first) && (first != "*" || !strings.Contains(rest, "/")) {
 		return nil, fmt.Errorf("%s may be a registry, and may be somebody on Docker Hub: begin the pattern with a registry, as in "+
-			"%s/%s, or with */*/ for any", word(first), hub, pattern)
+			"%s/%s, or with */*/ for any", oneline.Word(first), hub, pattern)
 	}
 	name, suffix := splitImage(pattern)
 	if first != "*" || !path {

@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"sort"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
@@ -188,7 +189,7 @@ func (x Index) Policy() (*Policy, error) {
 		}
 		one := Entry{Name: e.name, Profile: Keep}
 		if e.profile >= profiles || e.floor >= profiles {
-			return nil, damaged("policy " + word(e.name) + " names a profile that is not there")
+			return nil, damaged("policy " + oneline.Word(e.name) + " names a profile that is not there")
 		}
 		if e.profile >= 0 {
 			one.Profile = p.Profiles[e.profile].Name

@@ -3,6 +3,8 @@ package policy
 import (
 	"strconv"
 	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // Refusal is the error for a container that asks for a policy which it may not have.
@@ -17,7 +19,7 @@ type Refusal struct {
 // Error is one line of printable ASCII. It quotes and shortens what the workload wrote.
 func (r *Refusal) Error() string {
 	var b strings.Builder
-	b.WriteString("policy " + quote(r.Request) + ", asked for by annotation " + word(r.Key) + ", ")
+	b.WriteString("policy " + oneline.Quote(r.Request) + ", asked for by annotation " + oneline.Word(r.Key) + ", ")
 	if r.Known {
 		b.WriteString("is not allowed here: ")
 	} else {
@@ -30,7 +32,7 @@ func (r *Refusal) Error() string {
 	}
 	b.WriteString("the " + r.Rule + " allows " + words(r.Allowed) + "; ask for one of these, remove the annotation, ")
 	if r.Known {
-		b.WriteString("or have " + word(r.Request) + " added to the rule's \"request\" list")
+		b.WriteString("or have " + oneline.Word(r.Request) + " added to the rule's \"request\" list")
 	} else {
 		b.WriteString("or have the policy defined and added to the rule's \"request\" list")
 	}
@@ -54,41 +56,14 @@ func (x Index) refuse(f Facts, r *rule) *Refusal {
 	return refusal
 }
 
-// The longest string that is shown whole, in bytes, and how many of a list.
-const (
-	longest = 64
-	most    = 4
-)
-
-// quote shows a string that may hold anything: between quotes, printable ASCII, shortened. No word of a workload can
-// start a line of its own in a log or pass for one of ours.
-func quote(s string) string {
-	if len(s) <= longest {
-		return strconv.QuoteToASCII(s)
-	}
-	return strconv.QuoteToASCII(s[:longest]) + "... (" + strconv.Itoa(len(s)) + " bytes)"
-}
-
-// word shows a string as it is where that is harmless, and quoted otherwise.
-func word(s string) string {
-	if s == "" || len(s) > longest {
-		return quote(s)
-	}
-	for i := range len(s) {
-		c := s[i]
-		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-		if !letter && !strings.ContainsRune("._+-/:*?@", rune(c)) {
-			return quote(s)
-		}
-	}
-	return s
-}
+// most is how many of a list an error shows.
+const most = 4
 
 // words shows a list: "a", "a and b", "a, b, c, d and 12 more".
 func words(list []string) string {
 	shown := make([]string, 0, most+1)
 	for _, s := range list[:min(len(list), most)] {
-		shown = append(shown, word(s))
+		shown = append(shown, oneline.Word(s))
 	}
 	if n := len(list) - most; n > 0 {
 		shown = append(shown, strconv.Itoa(n)+" more")

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
@@ -229,7 +230,7 @@ func (r *rule) request() []int {
 // String names the rule by its conditions and its place: "rule for namespace kube-system (policy.yaml line 12)".
 func (r *rule) String() string {
 	const shown = 2
-	place := word(r.file)
+	place := oneline.Word(r.file)
 	if r.line > 0 {
 		place += " line " + strconv.FormatUint(r.line, 10)
 	}

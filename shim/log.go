@@ -8,8 +8,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
-
-	"github.com/oci-apparmor/oci-apparmor/hook/notice"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // log is where a runtime would write its messages for a given command line.
@@ -47,7 +46,7 @@ func (l log) report(stderr io.Writer, level, message string) {
 	}
 	err := appendTo(l.file, line)
 	if level == "error" || err != nil {
-		fmt.Fprintln(stderr, notice.OneLine(message))
+		fmt.Fprintln(stderr, oneline.Printable(message))
 	}
 }
 

@@ -25,13 +25,14 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // Host is the node, as far as the wrapper needs it. *hook.Host is one; its methods say what they do.
 type Host interface {
-	Prepare(ctx context.Context, w hook.Wiring, id, bundle string) (hook.Outcome, error)
-	Start(ctx context.Context, w hook.Wiring, id string) (warning string, ours bool, err error)
-	Exec(ctx context.Context, w hook.Wiring, id string) (label, warning string, ours bool, err error)
+	Prepare(ctx context.Context, w hook.Wiring, id string, bundle *hook.Bundle) (hook.Outcome, error)
+	Start(ctx context.Context, w hook.Wiring, id string) (hook.Process, error)
+	Exec(ctx context.Context, w hook.Wiring, id string) (hook.Process, error)
 	Forget(w hook.Wiring, id string)
 	Drop(w hook.Wiring, id string)
 	Sweep(w hook.Wiring)
@@ -100,7 +101,7 @@ func Message(command, id, text string) string {
 	if q := strconv.Quote(id); q != `"`+id+`"` {
 		id = q
 	}
-	return notice.OneLine("oci-apparmor: " + command + " of container " + id + ": " + text)
+	return oneline.Printable("oci-apparmor: " + command + " of container " + id + ": " + text)
 }
 
 // apply does for a command what must be done before the runtime gets to see it, and gives the command line for the
@@ -119,11 +120,7 @@ func (a *Args) apply(ctx context.Context, host Host, d Dialect) (argv []string, 
 		if a.Command == "run" {
 			host.Sweep(w) // of containers that an earlier run deleted by itself
 		}
-		bundle, err := a.bundle()
-		if err != nil {
-			return nil, out, err
-		}
-		out, err = host.Prepare(ctx, w, a.ID, bundle)
+		out, err = host.Prepare(ctx, w, a.ID, a.bundle())
 		if err != nil {
 			return nil, out, err
 		}
@@ -134,13 +131,14 @@ func (a *Args) apply(ctx context.Context, host Host, d Dialect) (argv []string, 
 		return argv, out, nil
 
 	case "start":
-		out.Warning, _, err = host.Start(ctx, w, a.ID)
+		p, err := host.Start(ctx, w, a.ID)
+		out.Warning = p.Warning
 		return argv, out, err
 
 	case "exec":
-		var ours bool
-		out.Label, out.Warning, ours, err = host.Exec(ctx, w, a.ID)
-		if err != nil || !ours {
+		p, err := host.Exec(ctx, w, a.ID)
+		out.Label, out.Warning = p.Label, p.Warning
+		if err != nil || !p.Ours {
 			return argv, out, err
 		}
 		argv, err := a.exec(d, out.Label)
@@ -155,10 +153,10 @@ func (a *Args) apply(ctx context.Context, host Host, d Dialect) (argv []string, 
 	return argv, out, nil
 }
 
-// bundle gives the bundle's directory, as the runtime finds it.
-func (a *Args) bundle() (string, error) {
+// bundle returns the container's bundle, as the runtime finds it.
+func (a *Args) bundle() *hook.Bundle {
 	dir, _ := a.option("bundle")
-	return hook.BundleDir(cmp.Or(dir, "."))
+	return hook.NewBundle(cmp.Or(dir, "."))
 }
 
 // exec gives the command line of an exec whose process gets the label. The label wins over whatever the caller asks

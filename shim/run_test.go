@@ -27,19 +27,23 @@ func (f *fakeHost) ask(what string, w hook.Wiring, args ...string) {
 	f.asked = append(f.asked, strings.Join(append([]string{what, w.Engine + "@" + w.Root}, args...), " "))
 }
 
-func (f *fakeHost) Prepare(_ context.Context, w hook.Wiring, id, bundle string) (hook.Outcome, error) {
-	f.ask("prepare", w, id, bundle)
+func (f *fakeHost) Prepare(_ context.Context, w hook.Wiring, id string, bundle *hook.Bundle) (hook.Outcome, error) {
+	dir, err := bundle.Dir()
+	if err != nil {
+		return hook.Outcome{}, err
+	}
+	f.ask("prepare", w, id, dir)
 	return hook.Outcome{Label: f.label, Warning: f.warning}, f.err
 }
 
-func (f *fakeHost) Start(_ context.Context, w hook.Wiring, id string) (string, bool, error) {
+func (f *fakeHost) Start(_ context.Context, w hook.Wiring, id string) (hook.Process, error) {
 	f.ask("start", w, id)
-	return f.warning, f.ours, f.err
+	return hook.Process{Warning: f.warning, Ours: f.ours}, f.err
 }
 
-func (f *fakeHost) Exec(_ context.Context, w hook.Wiring, id string) (string, string, bool, error) {
+func (f *fakeHost) Exec(_ context.Context, w hook.Wiring, id string) (hook.Process, error) {
 	f.ask("exec", w, id)
-	return f.label, f.warning, f.ours, f.err
+	return hook.Process{Label: f.label, Warning: f.warning, Ours: f.ours}, f.err
 }
 
 func (f *fakeHost) Forget(w hook.Wiring, id string) { f.ask("forget", w, id) }

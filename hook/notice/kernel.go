@@ -5,6 +5,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"golang.org/x/sys/unix"
 )
 
@@ -97,7 +98,7 @@ func appendQuoted(b []byte, s string, room int) []byte {
 		return append(b, q...)
 	}
 	b = append(b, '"')
-	for room -= len(`"` + mark + `"`); s != ""; {
+	for room -= len(`"` + oneline.Mark + `"`); s != ""; {
 		_, size := utf8.DecodeRuneInString(s)
 		q := strconv.QuoteToASCII(s[:size])
 		q = q[1 : len(q)-1]
@@ -106,7 +107,7 @@ func appendQuoted(b []byte, s string, room int) []byte {
 		}
 		b, s = append(b, q...), s[size:]
 	}
-	return append(b, mark+`"`...)
+	return append(b, oneline.Mark+`"`...)
 }
 
 // ParseLine reads a line that Write put into the kernel's log, with or without the identifier before it, which journald

@@ -7,10 +7,9 @@
 package notice
 
 import (
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // Identifier is the syslog identifier of every notice, in the journal and in the kernel's log.
@@ -68,42 +67,18 @@ func (n Notice) subject() string {
 	return n.Command + " of container " + n.ID + ": "
 }
 
-// The longest name and the longest message that is kept, in bytes. Both end in mark where they were cut.
+// The longest name and the longest message that is kept, in bytes. Both end in oneline.Mark where they were cut.
 const (
 	longestName    = 256
 	longestMessage = 8 << 10
-	mark           = "..."
 )
 
 // Clean gives the notice as it may stand in a log and on a terminal, whoever wrote its parts: each is one line of printable
 // text, and not longer than a log takes.
 func (n Notice) Clean() Notice {
 	for _, s := range []*string{&n.Engine, &n.Command, &n.ID, &n.Container, &n.Namespace, &n.Pod, &n.Policy} {
-		*s = cut(OneLine(*s), longestName)
+		*s = oneline.Cut(oneline.Printable(*s), longestName)
 	}
-	n.Message = cut(OneLine(n.Message), longestMessage)
+	n.Message = oneline.Cut(oneline.Printable(n.Message), longestMessage)
 	return n
-}
-
-// OneLine keeps a text to one line of printable characters, whatever a container's id or a file's name brought into it:
-// there is a blank for every other one, and U+FFFD for what is not UTF-8.
-func OneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, s)
-}
-
-// cut shortens a text to most bytes.
-func cut(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	end := most - len(mark)
-	for end > 0 && !utf8.RuneStart(s[end]) {
-		end--
-	}
-	return s[:end] + mark
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"golang.org/x/sys/unix"
 )
 
@@ -188,7 +189,7 @@ func TestHostileTextStaysWhereItIs(t *testing.T) {
 			}
 			for i, f := range got.fields() {
 				want := *clean.fields()[i].value
-				start, wasCut := strings.CutSuffix(*f.value, mark)
+				start, wasCut := strings.CutSuffix(*f.value, oneline.Mark)
 				if *f.value != want && !(wasCut && len(start) >= 1 && strings.HasPrefix(want, start)) {
 					t.Errorf("%s is read as %q, want %.100q", f.key, *f.value, want)
 				}

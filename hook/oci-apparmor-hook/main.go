@@ -89,7 +89,7 @@ func (c *call) run(ctx context.Context, args []string) error {
 		return c.precreate(ctx)
 	case "prepare":
 		c.id = *id
-		return c.prepare(ctx, *bundle)
+		return c.prepare(ctx, hook.NewBundle(*bundle))
 	}
 	return fmt.Errorf("stage %q is none of createRuntime, prestart, precreate, prepare", stage)
 }
@@ -100,7 +100,7 @@ func (c *call) guard(ctx context.Context) error {
 		return err
 	}
 	c.id = state.ID
-	c.out, err = c.host.Guard(ctx, c.wiring, c.id, state.Bundle)
+	c.out, err = c.host.Guard(ctx, c.wiring, c.id, hook.NewBundle(state.Bundle))
 	c.warn()
 	return err
 }
@@ -108,11 +108,11 @@ func (c *call) guard(ctx context.Context) error {
 func (c *call) precreate(ctx context.Context) error {
 	config, err := hook.ReadSpec(os.Stdin)
 	if err != nil {
-		return err
+		return fmt.Errorf("reading the spec from standard input: %w", err)
 	}
 	// Podman runs the hook in the bundle, .../ID/userdata; older ones do not, and then there is no id to name.
 	var bundle string
-	if dir, err := hook.BundleDir("."); err == nil && filepath.Base(dir) == "userdata" {
+	if dir, err := hook.NewBundle(".").Dir(); err == nil && filepath.Base(dir) == "userdata" {
 		c.id, bundle = filepath.Base(filepath.Dir(dir)), dir
 	}
 	config, c.out, err = c.host.Precreate(ctx, c.wiring, c.id, bundle, config)
@@ -124,9 +124,9 @@ func (c *call) precreate(ctx context.Context) error {
 	return err
 }
 
-func (c *call) prepare(ctx context.Context, bundle string) error {
+func (c *call) prepare(ctx context.Context, bundle *hook.Bundle) error {
 	if c.id == "" {
-		dir, err := hook.BundleDir(bundle)
+		dir, err := bundle.Dir()
 		if err != nil {
 			return err
 		}

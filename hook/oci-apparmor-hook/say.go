@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // warn says the outcome's warning, if it has one.
@@ -23,5 +24,5 @@ func (c *call) say(level notice.Level, text string) {
 	if c.id != "" {
 		text = "container " + c.id + ": " + text
 	}
-	fmt.Fprintln(c.stderr, notice.OneLine("oci-apparmor-hook: "+text))
+	fmt.Fprintln(c.stderr, oneline.Printable("oci-apparmor-hook: "+text))
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/install/senders"
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
@@ -30,7 +31,7 @@ func (n *node) generatedFor(last store.Manifest) (to profile.Node, m store.Manif
 	}
 	if len(unfit) > 0 {
 		for i := range unfit {
-			unfit[i] = quoted(unfit[i])
+			unfit[i] = oneline.Name(unfit[i])
 		}
 		notice = fmt.Sprintf("generated profiles do not take signals from engines' programs under %s, which cannot be written "+
 			"into a rule as it is: give that profile another name", strings.Join(unfit, ", "))

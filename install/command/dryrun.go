@@ -12,6 +12,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/impact"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -201,13 +202,13 @@ func means(c *impact.Container) (lines []string) {
 		if label == "" {
 			return "what its engine chooses"
 		}
-		return safe(label)
+		return oneline.Whole(label)
 	}
 	switch {
 	case c.Refused != nil:
-		lines = append(lines, "would be REFUSED at its next start: "+safe(c.Refused.Error()))
+		lines = append(lines, "would be REFUSED at its next start: "+oneline.Whole(c.Refused.Error()))
 	case c.Untold != nil:
-		lines = append(lines, "what its next start would get cannot be told: "+safe(c.Untold.Error()))
+		lines = append(lines, "what its next start would get cannot be told: "+oneline.Whole(c.Untold.Error()))
 	case c.Relabelled():
 		why := c.Decision.Reason
 		if c.Decision.Keep {
@@ -217,7 +218,7 @@ func means(c *impact.Container) (lines []string) {
 			}
 		}
 		lines = append(lines, fmt.Sprintf("would be under %s at its next start, and now is under %s: %s", shown(c.Decision.Label),
-			shown(c.From), safe(why)))
+			shown(c.From), oneline.Whole(why)))
 	}
 	if len(c.Replaced) == 0 {
 		return lines

@@ -12,6 +12,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/install/status"
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // question is what explain is asked.
@@ -322,12 +323,12 @@ func (n *node) printAnswer(a answer) error {
 		out.line("label     none: the engine chose no profile")
 	default:
 		out.wrapped("decision  ", a.Reason)
-		out.line("label     %s", safe(a.Label))
+		out.line("label     %s", oneline.Whole(a.Label))
 	}
 	if c := a.Choice; c != nil && c.Default != "" {
-		out.line("chosen    by nobody: %s is %s's default", safe(c.Profile), c.Default)
+		out.line("chosen    by nobody: %s is %s's default", oneline.Whole(c.Profile), c.Default)
 	} else if c != nil {
-		out.line("chosen    by the engine: %s: %s", safe(c.Profile), c.Outcome)
+		out.line("chosen    by the engine: %s: %s", oneline.Whole(c.Profile), c.Outcome)
 	}
 	if len(a.PrivilegedBy) > 0 {
 		out.wrapped("has       ", "a part of what privileged containers have: "+strings.Join(a.PrivilegedBy, ", "))
@@ -360,13 +361,13 @@ func (n *node) printAnswer(a answer) error {
 		case len(p.Lacks) > 0:
 			verdict = ": not confined as decided: its label lacks " + strings.Join(p.Lacks, " and ")
 		case p.Older != "":
-			verdict = ": it has the decided label, and may be under an older content: " + safe(p.Older)
+			verdict = ": it has the decided label, and may be under an older content: " + oneline.Whole(p.Older)
 		case slices.ContainsFunc(a.Profiles, profileJSON.contentUnknown):
 			verdict = ": it has the decided label; whether also the content that was applied cannot be told"
 		default:
 			verdict = ": it has the decided label, and not the content that was applied"
 		}
-		out.wrapped("process   ", fmt.Sprintf("%d: %s%s", p.PID, safe(p.Label), verdict))
+		out.wrapped("process   ", fmt.Sprintf("%d: %s%s", p.PID, oneline.Whole(p.Label), verdict))
 	}
 	return out.err
 }

@@ -6,12 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/policy"
@@ -98,33 +95,20 @@ func (q *question) facts() (policy.Facts, error) {
 }
 
 func (q *question) bundleFacts(w hook.Wiring) (policy.Facts, error) {
-	dir, err := hook.BundleDir(q.bundle)
+	bundle := hook.NewBundle(q.bundle)
+	dir, err := bundle.Dir()
 	if errors.Is(err, fs.ErrNotExist) {
 		return policy.Facts{}, &failure{cannot, fmt.Errorf("%s is no bundle: it is not there", absolute(q.bundle))}
 	}
 	if err != nil {
 		return policy.Facts{}, &failure{cannot, asRoot(err)}
 	}
-	id := q.id
-	if id == "" {
-		id = filepath.Base(dir)
-	}
-	name := filepath.Join(dir, "config.json")
-	file, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO is not waited for
+	f, err := bundle.Identify(w, cmp.Or(q.id, filepath.Base(dir)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return policy.Facts{}, &failure{cannot, fmt.Errorf("%s is no bundle: it has no config.json", dir)}
 	}
 	if err != nil {
 		return policy.Facts{}, &failure{cannot, asRoot(err)}
-	}
-	defer file.Close()
-	config, err := hook.ReadSpec(file)
-	if err != nil {
-		return policy.Facts{}, &failure{cannot, fmt.Errorf("%s: %w", name, err)}
-	}
-	f, err := hook.Identify(config, w, id, dir)
-	if err != nil {
-		return policy.Facts{}, &failure{cannot, fmt.Errorf("%s: %w", name, err)}
 	}
 	return f, nil
 }

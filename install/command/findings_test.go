@@ -121,7 +121,7 @@ func TestJudge(t *testing.T) {
 		{"an audited change of the profile", "abi <abi/2.0>,\nprofile web {\n  change_profile -> a,\n  audit change_profile -> b,\n}\n", nil,
 			[]string{`:4! "audit change_profile -> b" logs nothing`}},
 		{"a rule without end", abi + "profile web {\n  deny signal peer=" + strings.Repeat("x", 1000) + ",\n}\n", nil,
-			[]string{strings.Repeat("x", 100) + ` ..." denies nothing: `}},
+			[]string{strings.Repeat("x", 100) + `..." denies nothing: `}},
 		{"what else the parser says", "abi <abi/2.0>,\nprofile web {\n  set rlimit cpu <= 5,\n}\n", nil, []string{":3 RLIMIT 'cpu'"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

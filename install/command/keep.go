@@ -14,6 +14,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -56,7 +57,7 @@ func (n *node) keeper(c compiler) (*keeper, error) {
 type stagedFiles struct {
 	keeper *keeper
 	policy *policy.Policy
-	files  []*service.Staged
+	files  []*safefile.Staged
 	notes  []error // what the node goes without
 }
 
@@ -227,13 +228,13 @@ func (k *keeper) withEarlier(err error, p policy.Profile, f service.File, have b
 }
 
 // stageOne writes the file of one profile beside its place. It gives nil where nothing is to be written.
-func (k *keeper) stageOne(by service.By, p policy.Profile, t aloneText) (*service.Staged, error) {
+func (k *keeper) stageOne(by service.By, p policy.Profile, t aloneText) (*safefile.Staged, error) {
 	err := t.err
 	if err == nil && k.dry {
 		return nil, nil
 	}
 	if err == nil {
-		var file *service.Staged
+		var file *safefile.Staged
 		file, err = k.service.Stage(service.File{Name: p.Name, By: by, Source: p.Source, Compiled: p.Compiled, Text: t.text})
 		if err == nil {
 			return file, nil

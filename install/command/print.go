@@ -57,14 +57,6 @@ func (p *printer) notes(pol *policy.Policy) {
 	}
 }
 
-// safe gives a string of a workload's or the kernel's as it is where a terminal shows it so, and else quoted.
-func safe(s string) string {
-	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return strconv.QuoteToASCII(s)
-	}
-	return s
-}
-
 // policy writes a policy: its profiles, its policies, its rules, at most limit of each where limit is not 0.
 func (p *printer) policy(pol *policy.Policy, limit int) {
 	p.line("")

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
 func profileCommand(n *node) *cobra.Command {
@@ -109,19 +110,13 @@ func (f *textFile) writtenByOthers(info fs.FileInfo) string {
 	if err != nil {
 		return err.Error()
 	}
-	for _, at := range []struct {
-		what, path string
-		fs.FileInfo
-	}{{"it", path, info}, {"its directory", filepath.Dir(path), dir}} {
-		// In a sticky directory nobody renames or removes what is not theirs.
-		if mode := at.Mode(); mode&0o022 != 0 && mode&fs.ModeSticky == 0 {
-			return fmt.Sprintf("others than root can write to %s (mode %04o): see whether they did, then run chmod go-w %s",
-				at.what, mode.Perm(), at.path)
-		}
-		if owner := at.Sys().(*syscall.Stat_t).Uid; owner != 0 && int(owner) != os.Geteuid() {
-			return fmt.Sprintf("%s belongs to uid %d, who must not decide about containers: see what it says, then run chown "+
-				"root %s", at.what, owner, at.path)
-		}
+	at := info.Sys().(*syscall.Stat_t)
+	if err := safefile.TrustedOnTheWay(path, at.Uid, at.Mode); err != nil {
+		return err.Error()
+	}
+	at = dir.Sys().(*syscall.Stat_t)
+	if err := safefile.TrustedOnTheWay(filepath.Dir(path), at.Uid, at.Mode); err != nil {
+		return "its directory: " + err.Error()
 	}
 	return ""
 }

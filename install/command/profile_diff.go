@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
@@ -92,7 +93,7 @@ func (n *node) side(ctx context.Context, arg string) (side, error) {
 	switch {
 	case named && kind == "kernel":
 		if _, err := n.kernel.Details(name); errors.Is(err, kernel.ErrNotLoaded) {
-			return side{}, fmt.Errorf("profile %s is not loaded: oci-apparmor profile list names those that are", quoted(name))
+			return side{}, fmt.Errorf("profile %s is not loaded: oci-apparmor profile list names those that are", oneline.Name(name))
 		} else if err != nil {
 			return side{}, asRoot(err)
 		}
@@ -104,7 +105,7 @@ func (n *node) side(ctx context.Context, arg string) (side, error) {
 	case named && kind == "policy":
 		t, err := n.policyText(name)
 		if err == nil && t.source == "" {
-			err = fmt.Errorf("the policy in force has no profile %s", quoted(name))
+			err = fmt.Errorf("the policy in force has no profile %s", oneline.Name(name))
 		}
 		return side{is: arg, text: t.text, compiled: t.compiled}, err
 	case named && kind == "node":
@@ -158,8 +159,8 @@ func (n *node) sameContent(ctx context.Context, a, b side) (equal bool, why stri
 		if a.kernel == b.kernel {
 			return true, one.Hash, nil
 		}
-		return false, fmt.Sprintf("the kernel's hash of %s is %s, of %s %s, and a hash is over the name, too", quoted(a.kernel),
-			one.Hash, quoted(b.kernel), other.Hash), nil
+		return false, fmt.Sprintf("the kernel's hash of %s is %s, of %s %s, and a hash is over the name, too", oneline.Name(a.kernel),
+			one.Hash, oneline.Name(b.kernel), other.Hash), nil
 	case b.compiled == nil || a.kernel == "" && a.compiled == nil:
 		return false, "", &failure{cannot, errors.New("whether both do the same cannot be told without apparmor_parser and the " +
 			"kernel's features")}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
@@ -83,7 +84,7 @@ func (n *node) list(ctx context.Context, asJSON bool) error {
 			j.Processes = using[whole(l)]
 		}
 		all[i] = j
-		names = max(names, len(safe(whole(l))))
+		names = max(names, len(oneline.Whole(whole(l))))
 	}
 	if asJSON {
 		return n.printJSON(all)
@@ -98,7 +99,7 @@ func (n *node) list(ctx context.Context, asJSON bool) error {
 		if loadedBy == "" {
 			loadedBy = "?"
 		}
-		out.line("%-*s  %-10s  %-12s  %d", names, safe(whole(listed[i])), j.Mode, loadedBy, j.Processes)
+		out.line("%-*s  %-10s  %-12s  %d", names, oneline.Whole(whole(listed[i])), j.Mode, loadedBy, j.Processes)
 	}
 	if len(all) == 0 {
 		out.line("no profile is loaded")

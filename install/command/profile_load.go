@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 	"github.com/oci-apparmor/oci-apparmor/policy/texts"
@@ -140,7 +141,7 @@ func (n *node) loadFiles(ctx context.Context, o loadOptions, paths []string) err
 		case errors.As(err, &child):
 			done = child.Done
 			left = append(left, fmt.Errorf("profile %s is loaded; but %s is left of what was loaded before, and a process can enter "+
-				"it by change_hat: when nothing runs under it, run oci-apparmor profile unload %[2]s", name, safe(child.Child)))
+				"it by change_hat: when nothing runs under it, run oci-apparmor profile unload %[2]s", name, oneline.Whole(child.Child)))
 		case err != nil:
 			return partlyLoaded(files[:i], name, errors.Join(append(left, loadRefused(name, err))...))
 		default:
@@ -197,7 +198,7 @@ func asked(files []textFile, names []string) error {
 	}
 	for _, name := range names {
 		if by[name] == "" {
-			errs = append(errs, fmt.Errorf("no file defines profile %s, which --name asks for", safe(name)))
+			errs = append(errs, fmt.Errorf("no file defines profile %s, which --name asks for", oneline.Whole(name)))
 		}
 	}
 	return errors.Join(errs...)
@@ -288,5 +289,5 @@ func whoami() string {
 	if by := os.Getenv("SUDO_USER"); by != "" {
 		name += " (" + by + ")"
 	}
-	return safe(name)
+	return oneline.Whole(name)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 	"github.com/oci-apparmor/oci-apparmor/policy/texts"
@@ -99,7 +100,7 @@ func (n *node) profileShow(ctx context.Context, o profileShowOptions, name strin
 			return asRoot(loaded)
 		}
 		return fmt.Errorf("profile %s is not loaded, and there is no text of it: oci-apparmor profile list names those that are "+
-			"loaded", quoted(name))
+			"loaded", oneline.Name(name))
 	}
 	j.Source, j.Text = t.source, string(t.text)
 	if t.notice != "" {
@@ -115,7 +116,7 @@ func (n *node) profileShow(ctx context.Context, o profileShowOptions, name strin
 	case o.json:
 		return n.printJSON(j)
 	case o.text && t.text == nil:
-		return fmt.Errorf("there is no text of profile %s, and the kernel keeps none", quoted(name))
+		return fmt.Errorf("there is no text of profile %s, and the kernel keeps none", oneline.Name(name))
 	case o.text:
 		_, err := n.stdout.Write(t.text)
 		return err
@@ -263,7 +264,7 @@ func (n *node) policyText(name string) (knownText, error) {
 // printShown writes it so that all of it is a profile's text.
 func (n *node) printShown(j shownJSON, loaded error) error {
 	out := &printer{w: n.stdout}
-	out.line("# profile %s", safe(j.Name))
+	out.line("# profile %s", oneline.Whole(j.Name))
 	comments := func(what string, format string, args ...any) {
 		// Every line of it must be a comment: wrapped indents by blanks.
 		b := &strings.Builder{}
@@ -281,10 +282,10 @@ func (n *node) printShown(j shownJSON, loaded error) error {
 			comments("hash", "%s", j.Loaded.Hash)
 		}
 		if j.Loaded.Attach != "" {
-			comments("attach", "%s", safe(j.Loaded.Attach))
+			comments("attach", "%s", oneline.Whole(j.Loaded.Attach))
 		}
 		for _, c := range j.Loaded.Children {
-			comments("child", "%s", safe(c))
+			comments("child", "%s", oneline.Whole(c))
 		}
 		const most = 10
 		for i, t := range j.Processes {
@@ -292,7 +293,7 @@ func (n *node) printShown(j shownJSON, loaded error) error {
 				comments("process", "and %d more", len(j.Processes)-most)
 				break
 			}
-			comments("process", "%d (%s) under %s", t.PID, safe(t.Command), safe(t.Label))
+			comments("process", "%d (%s) under %s", t.PID, oneline.Whole(t.Command), oneline.Whole(t.Label))
 		}
 		if len(j.Processes) == 0 {
 			comments("process", "none")
@@ -304,9 +305,9 @@ func (n *node) printShown(j shownJSON, loaded error) error {
 	}
 	switch main, _, child := strings.Cut(j.Name, "//"); {
 	case j.Source != "":
-		out.line("# %-8s %s", "text", safe(j.Source)) // with a path in it that no blank breaks
+		out.line("# %-8s %s", "text", oneline.Whole(j.Source)) // with a path in it that no blank breaks
 	case child:
-		comments("text", "it is part of that of profile %s", safe(main))
+		comments("text", "it is part of that of profile %s", oneline.Whole(main))
 	case !n.root:
 		comments("text", "cannot be told: only root may read the texts that were loaded")
 	default:

@@ -13,6 +13,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/install/unload"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -79,13 +80,13 @@ func (n *node) unloadNames(ctx context.Context, o unloadOptions, names []string)
 		if busy != nil && !said && !o.quiet {
 			said = true
 			for _, b := range busy {
-				fmt.Fprintf(n.stderr, "oci-apparmor: waiting until nothing uses profile %s any more:\n%s\n", safe(b.Profile),
+				fmt.Fprintf(n.stderr, "oci-apparmor: waiting until nothing uses profile %s any more:\n%s\n", oneline.Whole(b.Profile),
 					strings.Join(userLines(b.Users), "\n"))
 			}
 		}
 		select {
 		case <-ctx.Done():
-			return &failure{cannot, fmt.Errorf("not removed: %s: %w", safe(strings.Join(names, ", ")), context.Cause(ctx))}
+			return &failure{cannot, fmt.Errorf("not removed: %s: %w", oneline.Whole(strings.Join(names, ", ")), context.Cause(ctx))}
 		case <-time.After(n.pause):
 		}
 	}
@@ -111,16 +112,16 @@ func (n *node) wereRemoved(o unloadOptions, names []string) error {
 	var left []error
 	for _, name := range names {
 		if err := n.texts().Remove(name); err != nil {
-			left = append(left, fmt.Errorf("profile %s was removed, and its text cannot be: %w", safe(name), err))
+			left = append(left, fmt.Errorf("profile %s was removed, and its text cannot be: %w", oneline.Whole(name), err))
 		}
 		if err := n.forget(name); err != nil {
 			left = append(left, fmt.Errorf("profile %s was removed, and its file cannot be, so that a boot loads it again: %w",
-				safe(name), err))
+				oneline.Whole(name), err))
 		}
 		if o.quiet {
 			continue
 		}
-		out.line("%s: removed", safe(name))
+		out.line("%s: removed", oneline.Whole(name))
 		if g, err := (store.Store{Dir: n.store}).Current(); err == nil {
 			if _, ok := g.Index.Profile(name); ok {
 				out.line("%s is one of the policy in force: the next container that needs it loads it again", name)
@@ -134,7 +135,7 @@ func (n *node) wereRemoved(o unloadOptions, names []string) error {
 func (n *node) mayUnload(name string, o unloadOptions) error {
 	if _, err := n.kernel.Details(name); err != nil {
 		if errors.Is(err, kernel.ErrNotLoaded) {
-			return fmt.Errorf("profile %s is not loaded: oci-apparmor profile list names those that are", quoted(name))
+			return fmt.Errorf("profile %s is not loaded: oci-apparmor profile list names those that are", oneline.Name(name))
 		}
 		return asRoot(err)
 	}
@@ -147,7 +148,7 @@ func (n *node) mayUnload(name string, o unloadOptions) error {
 		return err
 	}
 	if !owned {
-		return fmt.Errorf("profile %s was not loaded by oci-apparmor: give --foreign to remove it all the same", quoted(name))
+		return fmt.Errorf("profile %s was not loaded by oci-apparmor: give --foreign to remove it all the same", oneline.Name(name))
 	}
 	return nil
 }
@@ -156,7 +157,7 @@ func inUse(busy unload.InUse) error {
 	var errs []error
 	for _, b := range busy {
 		errs = append(errs, fmt.Errorf("profile %s is in use, and what uses it would be unconfined for good: stop it, or give "+
-			"--when-idle\n%s", safe(b.Profile), strings.Join(userLines(b.Users), "\n")))
+			"--when-idle\n%s", oneline.Whole(b.Profile), strings.Join(userLines(b.Users), "\n")))
 	}
 	return errors.Join(errs...)
 }
@@ -167,7 +168,7 @@ func userLines(users []unload.User) []string {
 	var lines []string
 	for len(users) > 0 {
 		u := users[0]
-		process := func(u unload.User) string { return strconv.Itoa(u.PID) + " (" + safe(u.Command) + ")" }
+		process := func(u unload.User) string { return strconv.Itoa(u.PID) + " (" + oneline.Whole(u.Command) + ")" }
 		if u.Container == "" {
 			lines = append(lines, "  process "+process(u)+" "+string(u.State))
 			users = users[1:]
@@ -183,7 +184,7 @@ func userLines(users []unload.User) []string {
 			}
 		}
 		users = rest
-		line := "  container " + safe(u.Container)
+		line := "  container " + oneline.Whole(u.Container)
 		if u.State == unload.Runs || u.State == unload.Pending {
 			var names []string
 			for i, v := range same {
@@ -204,12 +205,4 @@ func userLines(users []unload.User) []string {
 	}
 	slices.Sort(lines)
 	return lines
-}
-
-// quoted gives a name that a person gave, with quotes where it has more than a name of ours has.
-func quoted(name string) string {
-	if name == "" || strings.ContainsAny(name, " \t") {
-		return strconv.QuoteToASCII(name)
-	}
-	return safe(name)
 }

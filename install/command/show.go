@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -51,7 +52,7 @@ func (n *node) show(dir string, asJSON bool) error {
 			out.line("  compiled  by apparmor_parser %s for %s", m.Parser, forKernel(m))
 		}
 		if senders := m.Senders(); len(senders) > 0 {
-			out.line("  generated to take signals from %s, too", safe(strings.Join(senders, ", ")))
+			out.line("  generated to take signals from %s, too", oneline.Whole(strings.Join(senders, ", ")))
 		}
 		if m.Config != "" {
 			out.line("  from      %s", m.Config)

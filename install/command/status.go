@@ -13,6 +13,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/install/status"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // The exit codes of status are aa-status's.
@@ -176,7 +177,7 @@ func (n *node) checkStatus(cmd *cobra.Command) error {
 		}
 	}
 	out := &printer{w: n.stdout}
-	out.line("%s: %s", level, safe(line))
+	out.line("%s: %s", level, oneline.Whole(line))
 	if out.err != nil {
 		return &failure{int(status.LevelUnknown), out.err}
 	}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/install/status"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // screen is what stdout goes to.
@@ -75,7 +76,7 @@ func (p *statusPrinter) status(s *status.Status, show status.Show, f status.Filt
 			slices.SortFunc(some, func(a, b status.Profile) int { return cmp.Compare(a.Name, b.Name) })
 			p.line("%d profiles are in %s mode.", len(some), mode)
 			for _, pr := range some {
-				p.line("   %s", safe(pr.Name))
+				p.line("   %s", oneline.Whole(pr.Name))
 			}
 		}
 	}
@@ -97,7 +98,7 @@ func (p *statusPrinter) status(s *status.Status, show status.Show, f status.Filt
 				if profile == pr.Exe {
 					profile = ""
 				}
-				p.line("   %s (%d) %s", safe(pr.Exe), pr.PID, safe(profile))
+				p.line("   %s (%d) %s", oneline.Whole(pr.Exe), pr.PID, oneline.Whole(profile))
 			}
 		}
 	}
@@ -105,7 +106,7 @@ func (p *statusPrinter) status(s *status.Status, show status.Show, f status.Filt
 		p.containers(s.Containers)
 	}
 	for _, problem := range s.Problems {
-		p.wrapped("warning: ", safe(problem))
+		p.wrapped("warning: ", oneline.Whole(problem))
 	}
 }
 
@@ -152,9 +153,9 @@ func (p *statusPrinter) containers(all []status.Container) {
 		p.row(rows[i], widths, verdictColours[all[i].Verdict])
 		for _, problem := range all[i].Problems {
 			if p.screen.terminal {
-				p.wrappedAt("    ", safe(problem), p.screen.width)
+				p.wrappedAt("    ", oneline.Whole(problem), p.screen.width)
 			} else {
-				p.line("    %s", safe(problem))
+				p.line("    %s", oneline.Whole(problem))
 			}
 		}
 	}
@@ -183,7 +184,7 @@ func row(c *status.Container) []string {
 			label = first.String()
 		}
 	}
-	return []string{safe(cmp.Or(c.Engine, "?")), safe(id), safe(name), safe(cmp.Or(c.Policy, "-")), safe(label),
+	return []string{oneline.Whole(cmp.Or(c.Engine, "?")), oneline.Whole(id), oneline.Whole(name), oneline.Whole(cmp.Or(c.Policy, "-")), oneline.Whole(label),
 		fmt.Sprint(len(c.Processes)), string(c.Verdict)}
 }
 

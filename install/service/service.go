@@ -26,6 +26,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
+	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 	"github.com/oci-apparmor/oci-apparmor/policy/texts"
 )
 
@@ -189,50 +190,21 @@ func (d Dir) Write(f File) error {
 	return d.Sync()
 }
 
-// Staged is a file that is written beside its place.
-type Staged struct{ temp, path string }
-
 // Stage writes a file beside its place, so that a full disk or the like shows before anything depends on it. Commit then
 // puts it in place; Drop removes it, unless it was. The error wraps ErrForeign where another is in its place.
-func (d Dir) Stage(f File) (*Staged, error) {
+func (d Dir) Stage(f File) (*safefile.Staged, error) {
 	if err := profile.CheckName(f.Name); err != nil { // it becomes a path
 		return nil, err
 	}
-	s := &Staged{path: d.Path(f.Name)}
-	if _, err := read(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	path := d.Path(f.Name)
+	if _, err := read(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	data, err := f.bytes()
 	if err != nil {
 		return nil, err
 	}
-	temp, err := os.CreateTemp(string(d), "."+f.Name+suffix+".*") // the parser passes over what begins with a dot
-	if err != nil {
-		return nil, err
-	}
-	s.temp = temp.Name()
-	_, err = temp.Write(data)
-	if err := errors.Join(err, temp.Chmod(0o644), temp.Sync(), temp.Close()); err != nil {
-		s.Drop()
-		return nil, err
-	}
-	return s, nil
-}
-
-// Commit puts the file in place. Dir.Sync sees that to the disk.
-func (s *Staged) Commit() error {
-	err := os.Rename(s.temp, s.path)
-	if err == nil {
-		s.temp = ""
-	}
-	return err
-}
-
-// Drop removes the file, unless it was put in place.
-func (s *Staged) Drop() {
-	if s.temp != "" {
-		os.Remove(s.temp)
-	}
+	return safefile.Stage(path, data, safefile.Options{Mode: 0o644, Sync: true}) // the parser passes over what begins with a dot
 }
 
 // Remove takes a profile's file away, if it is ours.
@@ -250,13 +222,7 @@ func (d Dir) Remove(name string) error {
 }
 
 // Sync sees the directory's entries to the disk: what a boot finds must be what was said.
-func (d Dir) Sync() error {
-	f, err := os.Open(string(d))
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
+func (d Dir) Sync() error { return safefile.SyncDir(string(d)) }
 
 // skipped tells of a file that the parser passes over in a directory (_aa_is_blacklisted in libraries/libapparmor/src/private.c),
 // or because an administrator has disabled it (test_for_dir_mode in parser/parser_main.c).

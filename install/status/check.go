@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // Level is what a check comes to, as monitoring has it: its number is the exit code of a plugin of Nagios's.
@@ -68,7 +70,7 @@ func (s *Status) Check() (Level, string) {
 	line := Summary(s.Containers)
 	var named []string
 	for _, c := range some[:min(len(some), maxChecked)] {
-		named = append(named, fmt.Sprintf("%s: %s", plain(c.title()), c.Verdict))
+		named = append(named, fmt.Sprintf("%s: %s", oneline.Whole(c.title()), c.Verdict))
 	}
 	if more := len(some) - len(named); more > 0 {
 		named = append(named, fmt.Sprintf("and %d more", more))

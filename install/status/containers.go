@@ -62,11 +62,7 @@ func (c *Container) Intended() (label string, known bool) {
 	if !c.Decided || c.Label != "" {
 		return c.Label, c.Decided
 	}
-	spec, err := readSpec(filepath.Join(c.record.Bundle, "config.json"))
-	if err != nil {
-		return "", false
-	}
-	f, err := hook.Identify(spec, hook.Wiring{}, c.ID, "")
+	f, err := hook.NewBundle(c.record.Bundle).Identify(hook.Wiring{}, c.ID)
 	return f.EngineChoice, err == nil
 }
 

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
@@ -127,11 +127,11 @@ func (j *judge) judge(c *Container, exes *programs) {
 		c.Verdict = Differs
 		if null := nullProfile(m.Label, want); null != "" {
 			c.Problems = append(c.Problems, fmt.Sprintf("process %d (%s) runs under %s, which is left of a time when its profile "+
-				"only logged, and denies nothing: start the container anew", m.PID, plain(m.Exe), plain(null)))
+				"only logged, and denies nothing: start the container anew", m.PID, oneline.Whole(m.Exe), oneline.Whole(null)))
 			continue
 		}
-		c.Problems = append(c.Problems, fmt.Sprintf("process %d (%s) runs under %s, and not under %s", m.PID, plain(m.Exe),
-			plain(m.Label.String()), plain(strings.Join(want, "//&"))))
+		c.Problems = append(c.Problems, fmt.Sprintf("process %d (%s) runs under %s, and not under %s", m.PID, oneline.Whole(m.Exe),
+			oneline.Whole(m.Label.String()), oneline.Whole(strings.Join(want, "//&"))))
 	}
 }
 
@@ -223,14 +223,6 @@ func (j *judge) meant(c *Container, l kernel.Label, want []string) bool {
 	main, _, _ := strings.Cut(null, "//")
 	content := j.content(c, main)
 	return len(content) > 0 && content[0].Mode == profile.Complain
-}
-
-// plain gives a string of a workload's as it may stand in a sentence.
-func plain(s string) string {
-	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return strconv.QuoteToASCII(s)
-	}
-	return s
 }
 
 func (j *judge) ended(pid int) bool {

@@ -1,12 +1,8 @@
 package status
 
 import (
-	"fmt"
-	"os"
 	"path/filepath"
 	"sync"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/policy"
@@ -50,11 +46,7 @@ func (n *Node) nameByAnnotations(c *Container) {
 		return
 	}
 	for _, dir := range n.bundles(c) {
-		config, err := readSpec(filepath.Join(dir, "config.json"))
-		if err != nil {
-			continue
-		}
-		f, err := hook.Identify(config, hook.Wiring{Engine: c.Engine, Root: c.Root}, c.ID, dir)
+		f, err := hook.NewBundle(dir).Identify(hook.Wiring{Engine: c.Engine, Root: c.Root}, c.ID)
 		if err != nil {
 			continue
 		}
@@ -88,19 +80,6 @@ func (n *Node) bundles(c *Container) []string {
 		filepath.Join(n.Run, "containers/storage", overlay, c.ID, "userdata"),
 		filepath.Join(n.Storage, overlay, c.ID, "userdata"),
 	}
-}
-
-// readSpec reads a spec, which is an engine's file in an engine's directory.
-func readSpec(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no spec", path)
-	}
-	return hook.ReadSpec(f)
 }
 
 // nameByStorage names the containers of Podman and CRI-O as their common lists of containers do. Those that go with their

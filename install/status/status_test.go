@@ -118,7 +118,7 @@ func (m *machine) prepareBy(engine, root, id, annotations string) {
 	bundle := fmt.Sprintf("bundles/%s", id)
 	m.write(bundle+"/config.json", `{"ociVersion": "1.0.2", "process": {"args": ["true"], "apparmorProfile": "web"}, "annotations": `+annotations+`}`)
 	w := hook.Wiring{Engine: engine, Root: filepath.Join(m.Run, root)}
-	if _, err := m.Host.Prepare(context.Background(), w, id, filepath.Join(m.dir, bundle)); err != nil {
+	if _, err := m.Host.Prepare(context.Background(), w, id, hook.NewBundle(filepath.Join(m.dir, bundle))); err != nil {
 		m.t.Fatal(err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"golang.org/x/sys/unix"
 )
 
@@ -39,7 +40,7 @@ func (k *Kernel) mayReceive(profile, peer string, signal unix.Signal) (bool, err
 	query := "label\x00" + profile + "\x00" + string([]byte{classSignal, byte(signal)}) + peer
 	answer, err := k.access(query)
 	if errors.Is(err, unix.ENOENT) {
-		return false, fmt.Errorf("profile %q: %w", shorten(profile), ErrNotLoaded)
+		return false, fmt.Errorf("profile %s: %w", oneline.Quote(profile), ErrNotLoaded)
 	} else if err != nil {
 		return false, k.explain(err)
 	}

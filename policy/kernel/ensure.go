@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
@@ -88,8 +89,8 @@ type LeftChildError struct {
 }
 
 func (e *LeftChildError) Error() string {
-	return fmt.Sprintf("%v: the kernel has the child profile %q, left from what was loaded before, and a process can enter it "+
-		"by change_hat; when no process runs under it, remove it: oci-apparmor profile unload %[2]s", ErrDrift, shorten(e.Child))
+	return fmt.Sprintf("%v: the kernel has the child profile %s, left from what was loaded before, and a process can enter it "+
+		"by change_hat; when no process runs under it, remove it: oci-apparmor profile unload %[2]s", ErrDrift, oneline.Whole(e.Child))
 }
 
 func (e *LeftChildError) Unwrap() error { return ErrDrift }

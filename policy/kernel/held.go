@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
@@ -40,16 +41,16 @@ func (k *Kernel) Held(name string) (held Loaded, content []profile.Compiled, err
 		}
 		c := profile.Compiled{Name: part}
 		if c.Mode, err = profile.ParseMode(d.Mode); err != nil {
-			return held, nil, fmt.Errorf("profile %q is in mode %s, which is none of enforce, complain and kill", shorten(part),
+			return held, nil, fmt.Errorf("profile %s is in mode %s, which is none of enforce, complain and kill", oneline.Quote(part),
 				d.Mode)
 		}
 		function, digits, _ := strings.Cut(d.Hash, ":")
 		sum := map[string][]byte{"sha1": c.SHA1[:], "sha256": c.SHA256[:]}[function]
 		switch n, err := hex.Decode(sum, []byte(digits[:min(len(digits), 2*len(sum))])); {
 		case sum == nil:
-			return held, nil, &NotReadyError{Readiness: NoHash, Err: fmt.Errorf("there is none of profile %q", shorten(part))}
+			return held, nil, &NotReadyError{Readiness: NoHash, Err: fmt.Errorf("there is none of profile %s", oneline.Quote(part))}
 		case err != nil || n != len(sum):
-			return held, nil, fmt.Errorf("profile %q: the kernel's hash %q is none", shorten(part), shorten(d.Hash))
+			return held, nil, fmt.Errorf("profile %s: the kernel's hash %s is none", oneline.Quote(part), oneline.Quote(d.Hash))
 		}
 		modes[part] = c.Mode
 		content = append(content, c)

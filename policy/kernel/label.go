@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"golang.org/x/sys/unix"
 )
 
@@ -42,11 +43,11 @@ func ParseLabel(s string) (Label, error) {
 	// Only the unconfined of a policy namespace has no mode, and what another security module says.
 	unconfined := names == "unconfined" || strings.HasPrefix(names, ":") && strings.HasSuffix(names, ":unconfined")
 	if mode == "" && !unconfined {
-		return Label{}, fmt.Errorf("%q is no label of AppArmor's: it ends with no mode", shorten(s))
+		return Label{}, fmt.Errorf("%s is no label of AppArmor's: it ends with no mode", oneline.Quote(s))
 	}
 	components := strings.Split(names, "//&")
 	if slices.Contains(components, "") || strings.ContainsAny(names, "\x00\n") {
-		return Label{}, fmt.Errorf("%q is no label of AppArmor's: it has an empty or a broken name", shorten(s))
+		return Label{}, fmt.Errorf("%s is no label of AppArmor's: it has an empty or a broken name", oneline.Quote(s))
 	}
 	return Label{Components: components, Mode: mode}, nil
 }
@@ -99,12 +100,4 @@ func current(proc string, pid int) (Label, error) {
 		return Label{}, fmt.Errorf("label of process %d: %s: %w", pid, path, err)
 	}
 	return l, nil
-}
-
-// shorten cuts what an error quotes.
-func shorten(s string) string {
-	if len(s) > 100 {
-		return s[:100] + "..."
-	}
-	return s
 }

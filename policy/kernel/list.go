@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"golang.org/x/sys/unix"
 )
 
@@ -71,7 +72,7 @@ func parseProfiles(text string) ([]Listed, error) {
 		from = at + 1
 	}
 	if from != len(text) {
-		return nil, fmt.Errorf("%q is no line of a profile", shorten(text[from:]))
+		return nil, fmt.Errorf("%s is no line of a profile", oneline.Quote(text[from:]))
 	}
 	return all, nil
 }
@@ -140,11 +141,11 @@ func (k *Kernel) Details(name string) (Details, error) {
 		return d, k.explain(err)
 	}
 	if dir == "" {
-		return d, fmt.Errorf("profile %q: %w", shorten(name), ErrNotLoaded)
+		return d, fmt.Errorf("profile %s: %w", oneline.Quote(name), ErrNotLoaded)
 	}
 	d.Dir = strings.TrimPrefix(path, k.profiles()+"/")
 	if d.Mode, err = readWord(path + "/mode"); err == unix.ENOENT { // removed meanwhile
-		return d, fmt.Errorf("profile %q: %w", shorten(name), ErrNotLoaded)
+		return d, fmt.Errorf("profile %s: %w", oneline.Quote(name), ErrNotLoaded)
 	} else if err != nil {
 		return d, &os.PathError{Op: "read", Path: path + "/mode", Err: err}
 	}

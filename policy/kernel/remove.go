@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"golang.org/x/sys/unix"
 )
 
@@ -38,12 +39,12 @@ func (k *Kernel) Remove(ctx context.Context, name string, last func() error) err
 		if errors.Is(err, unix.ENOENT) {
 			err = fmt.Errorf("%w: %w", ErrNotLoaded, err)
 		}
-		return fmt.Errorf("remove profile %q: %w", shorten(name), k.explain(err))
+		return fmt.Errorf("remove profile %s: %w", oneline.Quote(name), k.explain(err))
 	}
 	_, err = k.Details(name)
 	if err == nil {
-		return fmt.Errorf("the kernel removed profile %q and has one of that name: somebody else loads profiles at the same moment",
-			shorten(name))
+		return fmt.Errorf("the kernel removed profile %s and has one of that name: somebody else loads profiles at the same moment",
+			oneline.Quote(name))
 	}
 	if !errors.Is(err, ErrNotLoaded) {
 		return err

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"golang.org/x/sys/unix"
 )
 
@@ -52,11 +53,11 @@ func (k *Kernel) Replaced(l Loaded, before time.Time) (Steps, error) {
 		}
 	}
 	if !isDirOf(dir, mangle(l.Name)) {
-		return Steps{}, fmt.Errorf("profile %q: %w", shorten(l.Name), ErrNotLoaded)
+		return Steps{}, fmt.Errorf("profile %s: %w", oneline.Quote(l.Name), ErrNotLoaded)
 	}
 	now, err := k.since(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Steps{}, fmt.Errorf("profile %q: %w", shorten(l.Name), ErrNotLoaded)
+		return Steps{}, fmt.Errorf("profile %s: %w", oneline.Quote(l.Name), ErrNotLoaded)
 	}
 	if err != nil {
 		return Steps{}, k.explain(err)

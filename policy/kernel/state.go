@@ -3,13 +3,12 @@ package kernel
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"strconv"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 	"golang.org/x/sys/unix"
 )
 
@@ -52,11 +51,9 @@ func openState(path string) (*state, error) {
 		s.close()
 		return nil, fmt.Errorf("state directory: %w", &os.PathError{Op: "stat", Path: path, Err: err})
 	}
-	if uid := os.Geteuid(); int(st.Uid) != uid || st.Mode&0o022 != 0 {
+	if err := safefile.Trusted(path, st.Uid, st.Mode); err != nil {
 		s.close()
-		return nil, fmt.Errorf("state directory %s belongs to user %d with mode %#o: it must belong to user %d and be"+
-			" writable by nobody else, because it is trusted with what is verified; find out who changed it, then remove it",
-			path, st.Uid, st.Mode&0o7777, uid)
+		return nil, fmt.Errorf("state directory %s is trusted with what is verified: %w, or remove it", path, err)
 	}
 	return s, nil
 }
@@ -134,19 +131,8 @@ func (s *state) write(name, text string) error {
 	if s == nil {
 		return nil
 	}
-	temp := name + "." + strconv.FormatUint(rand.Uint64(), 36)
-	fd, err := openat(s.fd, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return &os.PathError{Op: "create", Path: s.path + "/" + temp, Err: err}
+	if err := safefile.Replace(name, []byte(text), safefile.Options{Dir: s.fd}); err != nil {
+		return fmt.Errorf("%s: %w", s.path, err)
 	}
-	f := os.NewFile(uintptr(fd), s.path+"/"+temp)
-	_, err = f.WriteString(text)
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		if err = unix.Renameat(s.fd, temp, s.fd, name); err == nil {
-			return nil
-		}
-		err = &os.LinkError{Op: "rename", Old: s.path + "/" + temp, New: s.path + "/" + name, Err: err}
-	}
-	return errors.Join(err, unix.Unlinkat(s.fd, temp, 0))
+	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"golang.org/x/sys/unix"
 )
 
@@ -80,7 +81,7 @@ func (k *Kernel) Using(name string) ([]Task, error) {
 			return using, err
 		}
 	}
-	return nil, fmt.Errorf("whether anything uses profile %q cannot be told: %w", shorten(name), ErrUnsettled)
+	return nil, fmt.Errorf("whether anything uses profile %s cannot be told: %w", oneline.Quote(name), ErrUnsettled)
 }
 
 // threads gives the threads that use a profile, of the processes that are not in read, and puts those into it of which it

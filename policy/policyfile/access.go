@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
 // CheckAccess refuses a policy that somebody else than root and the caller could have written. It looks at the
@@ -115,14 +116,9 @@ func (c *access) check(path string) error {
 	if err != nil {
 		return err
 	}
-	// In a sticky directory nobody renames or removes what is not theirs.
-	if mode := info.Mode(); mode&0o022 != 0 && mode&fs.ModeSticky == 0 {
-		c.errs.add(place{file: path}, "others can write to it (mode %04o): see whether they did, then run chmod go-w %s",
-			mode.Perm(), path)
-	}
-	if owner := info.Sys().(*syscall.Stat_t).Uid; owner != 0 && int(owner) != os.Geteuid() {
-		c.errs.add(place{file: path}, "it belongs to uid %d, who must not decide about containers: see what it says, then "+
-			"run chown root %s", owner, path)
+	st := info.Sys().(*syscall.Stat_t)
+	if err := safefile.TrustedOnTheWay(path, st.Uid, st.Mode); err != nil {
+		c.errs.add(place{file: path}, "%v", err)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/internal/element"
 )
 
@@ -60,15 +61,15 @@ func (b Blob) Check(name string, mode Mode) error {
 			main++
 		} else if !strings.HasPrefix(p.Name, name+"//") {
 			return fmt.Errorf("it defines profile %s, expected only %s and children of it (it defines %s): rename or "+
-				"remove what does not belong", quote(p.Name), quote(name), b.list())
+				"remove what does not belong", oneline.Quote(p.Name), oneline.Quote(name), b.list())
 		}
 	}
 	if main != 1 {
-		return fmt.Errorf("it defines profile %s %d times, expected once (it defines %s)", quote(name), main, b.list())
+		return fmt.Errorf("it defines profile %s %d times, expected once (it defines %s)", oneline.Quote(name), main, b.list())
 	}
 	for _, p := range b.Profiles {
 		if p.Mode != mode {
-			return fmt.Errorf("profile %s is in %s mode, expected %s (it defines %s)", quote(p.Name), p.Mode, mode,
+			return fmt.Errorf("profile %s is in %s mode, expected %s (it defines %s)", oneline.Quote(p.Name), p.Mode, mode,
 				b.list())
 		}
 	}
@@ -87,7 +88,7 @@ func (b Blob) list() string {
 			names = append(names, fmt.Sprintf("%d more", len(b.Profiles)-most))
 			break
 		}
-		names = append(names, fmt.Sprintf("%s (%s)", quote(p.Name), p.Mode))
+		names = append(names, fmt.Sprintf("%s (%s)", oneline.Quote(p.Name), p.Mode))
 	}
 	return strings.Join(names, ", ")
 }
@@ -137,7 +138,7 @@ func walk(data []byte) ([]located, error) {
 			return nil, err
 		}
 		if names[p.Name] {
-			return nil, fmt.Errorf("profile %s is defined twice", quote(p.Name))
+			return nil, fmt.Errorf("profile %s is defined twice", oneline.Quote(p.Name))
 		}
 		names[p.Name] = true
 		found = append(found, p)
@@ -162,10 +163,10 @@ func (r *reader) profile() (located, error) {
 	}
 	if string(top.Name) == "namespace" {
 		return p, fmt.Errorf("a profile is for the policy namespace %s: profiles of a namespace are not supported, "+
-			"take it out of the profile's name", quote(string(top.Value)))
+			"take it out of the profile's name", oneline.Quote(string(top.Value)))
 	}
 	if !top.Is("profile", element.Struct) {
-		return p, r.Malformed("element %s where a profile belongs", quote(string(top.Name)))
+		return p, r.Malformed("element %s where a profile belongs", oneline.Quote(string(top.Name)))
 	}
 	name, err := r.Want("", element.String)
 	if err != nil {
@@ -178,11 +179,11 @@ func (r *reader) profile() (located, error) {
 	word := version.Uint32()
 	if abi := word & abiMask; abi != kernelABI {
 		return p, fmt.Errorf("profile %s is compiled for kernel ABI %d, expected %d: compiled without the kernel's "+
-			"features, it would not mediate mounts and signals", quote(p.Name), abi, kernelABI)
+			"features, it would not mediate mounts and signals", oneline.Quote(p.Name), abi, kernelABI)
 	}
 	if word&forceComplain != 0 {
 		return p, fmt.Errorf("profile %s is compiled with complain mode forced (apparmor_parser -C, or a link in "+
-			"force-complain): its denials would not be enforced", quote(p.Name))
+			"force-complain): its denials would not be enforced", oneline.Quote(p.Name))
 	}
 	if err := r.head(&p); err != nil {
 		return p, err
@@ -226,7 +227,7 @@ func (r *reader) head(p *located) error {
 			m := mode.Uint32()
 			if m > uint32(Unconfined) {
 				return fmt.Errorf("profile %s is in mode %d, which is not supported: use enforce, complain or kill",
-					quote(p.Name), m)
+					oneline.Quote(p.Name), m)
 			}
 			p.Mode, p.modeAt = Mode(m), mode.At
 			if _, err := r.Want("", element.U32); err != nil { // audit
@@ -236,11 +237,11 @@ func (r *reader) head(p *located) error {
 			return err
 		case slices.Contains([]string{"attach", "aadfa", "perms", "permsv"}, string(e.Name)):
 			return fmt.Errorf("profile %s attaches to programs by their path, on the whole node: write "+
-				"\"profile %s { ... }\" without a path (a child is reached by \"cx -> NAME\")", quote(p.Name),
+				"\"profile %s { ... }\" without a path (a child is reached by \"cx -> NAME\")", oneline.Quote(p.Name),
 				p.Name[strings.LastIndex(p.Name, "/")+1:])
 		default:
 			return fmt.Errorf("profile %s holds an element %s before its flags that is not known to be harmless",
-				quote(p.Name), quote(string(e.Name)))
+				oneline.Quote(p.Name), oneline.Quote(string(e.Name)))
 		}
 	}
 }

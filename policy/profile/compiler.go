@@ -16,8 +16,9 @@ import (
 	"sync"
 	"syscall"
 	"time"
-	"unicode"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
+	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 	"golang.org/x/sys/unix"
 )
 
@@ -95,9 +96,9 @@ func findParser(dirs []string, forRoot bool) (string, error) {
 			return "", fmt.Errorf("%s is no program: reinstall the package that it belongs to", path)
 		}
 		if forRoot {
-			if owner := info.Sys().(*syscall.Stat_t).Uid; owner != 0 || info.Mode().Perm()&0o022 != 0 {
-				return "", fmt.Errorf("%s belongs to user %d and has mode %#o: root does not run a program that others "+
-					"can change; chown root and chmod 755 it", path, owner, info.Mode().Perm())
+			st := info.Sys().(*syscall.Stat_t)
+			if err := safefile.Trusted(path, st.Uid, st.Mode); err != nil {
+				return "", fmt.Errorf("root does not run %s, which others can change: %w", path, err)
 			}
 		}
 		return path, nil
@@ -115,7 +116,7 @@ func (c *Compiler) Version(ctx context.Context) (string, error) {
 	line, _, _ := strings.Cut(string(stdout), "\n")
 	_, version, found := strings.Cut(line, " version ")
 	if !found || strings.ContainsFunc(version, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", fmt.Errorf("ask %s for its version: it says %s", c.Parser, quote(line))
+		return "", fmt.Errorf("ask %s for its version: it says %s", c.Parser, oneline.Quote(line))
 	}
 	return version, nil
 }
@@ -219,7 +220,7 @@ func (c *Compiler) compile(ctx context.Context, name string, mode Mode, text []b
 	blob.Warnings = written.Warnings
 	if own := mains(blob); len(own) == 1 && own[0] != name {
 		return Blob{}, fmt.Errorf("the name after `profile` is %s, and must be the key %s (without a policy file: the name"+
-			" of the file)", quote(own[0]), quote(name))
+			" of the file)", oneline.Quote(own[0]), oneline.Quote(name))
 	}
 	if err := blob.Check(name, mode); err != nil {
 		return Blob{}, err
@@ -228,10 +229,10 @@ func (c *Compiler) compile(ctx context.Context, name string, mode Mode, text []b
 		if p.Mode != Enforce && p.Mode != mode {
 			if p.Mode == Unconfined {
 				return Blob{}, fmt.Errorf("profile %s is in unconfined mode, by its flag unconfined or default_allow: it confines nothing, "+
-					"and not even its deny rules hold; take the flag out", quote(p.Name))
+					"and not even its deny rules hold; take the flag out", oneline.Quote(p.Name))
 			}
 			return Blob{}, fmt.Errorf("the text puts profile %s into %s mode, the policy into %s: take \"%s\" out of the "+
-				"profile's flags; the policy alone says the mode", quote(p.Name), p.Mode, mode, p.Mode)
+				"profile's flags; the policy alone says the mode", oneline.Quote(p.Name), p.Mode, mode, p.Mode)
 		}
 	}
 	return blob, nil
@@ -269,7 +270,7 @@ func (b Blob) single() error {
 	for _, p := range b.Profiles {
 		if p.Mode > Kill {
 			return fmt.Errorf("profile %s is in %s mode, by its flag unconfined or default_allow, which confines nothing: use enforce, "+
-				"complain or kill", quote(p.Name), p.Mode)
+				"complain or kill", oneline.Quote(p.Name), p.Mode)
 		}
 	}
 	return nil
@@ -341,7 +342,7 @@ func (c *Compiler) output(ctx context.Context, text []byte, options ...string) (
 	// features can't be read.
 	for _, sign := range []string{"parser error", "Cache read/write disabled"} {
 		if bytes.Contains(stderr, []byte(sign)) {
-			return nil, nil, fmt.Errorf("apparmor_parser: %s", readable(fault(stderr)))
+			return nil, nil, fmt.Errorf("apparmor_parser: %s", oneline.Output(fault(stderr)))
 		}
 	}
 	return stdout, stderr, nil
@@ -421,7 +422,7 @@ func (c *Compiler) run(ctx context.Context, stdin []byte, files []*os.File, args
 	} else {
 		err = fmt.Errorf("run %s: %w", c.Parser, err)
 	}
-	if said := readable(fault(errs.buf.Bytes())); said != "" {
+	if said := oneline.Output(fault(errs.buf.Bytes())); said != "" {
 		err = fmt.Errorf("%s (%w)", said, err)
 	}
 	return nil, nil, err
@@ -452,33 +453,4 @@ func (b *bounded) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return b.buf.Write(p)
-}
-
-// readable makes what a program said fit for one line of an error: its last lines, where an error stands, without
-// characters that a terminal would act on.
-func readable(b []byte) string {
-	const most = 4 << 10
-	cut := ""
-	if len(b) > most {
-		b, cut = b[len(b)-most:], "... "
-	}
-	text := strings.Map(func(r rune) rune {
-		if r == '\n' || unicode.IsPrint(r) && r != unicode.ReplacementChar {
-			return r
-		}
-		if r == '\t' {
-			return ' '
-		}
-		return '?'
-	}, string(b))
-	var lines []string
-	for line := range strings.Lines(text) {
-		if line = strings.TrimSpace(line); line != "" {
-			lines = append(lines, line)
-		}
-	}
-	if len(lines) == 0 {
-		return ""
-	}
-	return cut + strings.Join(lines, "; ")
 }

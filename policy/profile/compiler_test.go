@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // testFeatures are those of a kernel like 6.1.
@@ -415,7 +417,7 @@ func TestFindParser(t *testing.T) {
 			}
 		}
 		_, err := findParser([]string{dir}, true)
-		wantError(t, err, "belongs to user")
+		wantError(t, err, "belongs to uid")
 	})
 }
 
@@ -442,7 +444,7 @@ func TestVersion(t *testing.T) {
 
 func TestReadable(t *testing.T) {
 	long := strings.Repeat("early\n", 2000) + "late"
-	got := readable([]byte(long))
+	got := oneline.Output([]byte(long))
 	if !strings.HasPrefix(got, "... ") || !strings.HasSuffix(got, "; late") || len(got) > 10<<10 {
 		t.Errorf("%d bytes: %.20q ... %q", len(got), got, got[len(got)-20:])
 	}

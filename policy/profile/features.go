@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // FeaturesDir is where the kernel says what its AppArmor mediates.
@@ -52,7 +54,7 @@ func readFeatures(b *strings.Builder, dir string, depth int) error {
 			continue
 		}
 		if i := strings.IndexFunc(e.Name(), notFeature); i >= 0 || strings.ContainsAny(e.Name(), " \t\n") {
-			return fmt.Errorf("%s: no name of a feature", quote(path))
+			return fmt.Errorf("%s: no name of a feature", oneline.Quote(path))
 		}
 		b.WriteString(e.Name() + " {")
 		switch {
@@ -85,7 +87,7 @@ func readFeature(b *strings.Builder, path string) error {
 		return err
 	}
 	if i := strings.IndexFunc(string(value), notFeature); i >= 0 {
-		return fmt.Errorf("%s: holds %s, which is no part of a feature", path, quote(string(value[i:i+1])))
+		return fmt.Errorf("%s: holds %s, which is no part of a feature", path, oneline.Quote(string(value[i:i+1])))
 	}
 	b.Write(value)
 	return nil

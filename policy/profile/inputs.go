@@ -17,6 +17,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/internal/token"
 )
 
@@ -282,13 +283,13 @@ func includes(text []byte) ([]string, error) {
 				names = append(names, found...)
 			}
 			if len(found) == 0 && len(behind) == 0 {
-				return nil, fmt.Errorf("it ends after %s and before a name", quote(word))
+				return nil, fmt.Errorf("it ends after %s and before a name", oneline.Quote(word))
 			}
 		}
 	}
 	for _, name := range names {
 		if strings.ContainsAny(name, "\\@{}$*?[\x00") {
-			return nil, fmt.Errorf("it includes %s, which is a pattern or holds a variable", quote(name))
+			return nil, fmt.Errorf("it includes %s, which is a pattern or holds a variable", oneline.Quote(name))
 		}
 	}
 	return names, nil

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // MaxName is the longest name in bytes that a profile may have. The kernel makes a directory of the name, a dot and a
@@ -24,8 +26,8 @@ func CheckName(name string) error {
 		return fmt.Errorf("a profile's name is empty: give it one of letters, digits and . _ + -")
 	}
 	if len(name) > MaxName {
-		return fmt.Errorf("profile name %s has %d bytes: %d are allowed, because much longer ones break policy loading "+
-			"for the whole machine", quote(name), len(name), MaxName)
+		return fmt.Errorf("profile name %s is too long: %d bytes are allowed, because much longer ones break policy loading "+
+			"for the whole machine", oneline.Quote(name), MaxName)
 	}
 	if strings.HasPrefix("unconfined", name) {
 		return fmt.Errorf("profile name %q is a beginning of \"unconfined\", which the kernel takes for no confinement: "+
@@ -33,7 +35,7 @@ func CheckName(name string) error {
 	}
 	if name[0] == '/' {
 		return fmt.Errorf("profile name %s begins with a slash: such a profile attaches to the programs of that path on "+
-			"the whole node; write \"profile NAME { ... }\" with a name that is no path", quote(name))
+			"the whole node; write \"profile NAME { ... }\" with a name that is no path", oneline.Quote(name))
 	}
 	for i := range len(name) {
 		c := name[i]
@@ -42,10 +44,10 @@ func CheckName(name string) error {
 		case alnum:
 		case i == 0:
 			return fmt.Errorf("profile name %s begins with %s: it must begin with an ASCII letter or digit",
-				quote(name), character(name))
+				oneline.Quote(name), character(name))
 		case !strings.Contains("._+-", name[i:i+1]):
 			return fmt.Errorf("profile name %s holds %s: letters, digits and . _ + - are allowed",
-				quote(name), character(name[i:]))
+				oneline.Quote(name), character(name[i:]))
 		}
 	}
 	return nil
@@ -62,23 +64,14 @@ func checkFullName(name string) error {
 	for part := range strings.SplitSeq(name, "//") {
 		if part != name && strings.HasPrefix(part, "/") {
 			return fmt.Errorf("child %s has a path for a name: give it another, and reach it by \"PATH cx -> NAME\"",
-				quote(name))
+				oneline.Quote(name))
 		}
 		if err := CheckName(part); err != nil {
 			if part != name {
-				return fmt.Errorf("in %s: %w", quote(name), err)
+				return fmt.Errorf("in %s: %w", oneline.Quote(name), err)
 			}
 			return err
 		}
 	}
 	return nil
-}
-
-// quote makes a hostile string fit for an error: quoted, in ASCII, and cut where it is long.
-func quote(s string) string {
-	const most = 64
-	if len(s) > most {
-		return fmt.Sprintf("%+q...", s[:most])
-	}
-	return fmt.Sprintf("%+q", s)
 }

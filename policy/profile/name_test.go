@@ -3,6 +3,8 @@ package profile
 import (
 	"strings"
 	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 func TestCheckName(t *testing.T) {
@@ -41,7 +43,7 @@ func TestCheckName(t *testing.T) {
 		{strings.Repeat("\x1b", 300), "300 bytes"},
 	}
 	for _, r := range refused {
-		t.Run(quote(r.name), func(t *testing.T) { wantError(t, CheckName(r.name), r.says) })
+		t.Run(oneline.Quote(r.name), func(t *testing.T) { wantError(t, CheckName(r.name), r.says) })
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"fmt"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // Mode says what the kernel does with an access that a profile does not allow. The values are those of the kernel's
@@ -42,7 +44,7 @@ func ParseMode(s string) (Mode, error) {
 	if s == modes[Unconfined] {
 		return 0, fmt.Errorf("mode %q confines nothing: use enforce, complain or kill", s)
 	}
-	return 0, fmt.Errorf("mode %s does not exist: use enforce, complain or kill", quote(s))
+	return 0, fmt.Errorf("mode %s does not exist: use enforce, complain or kill", oneline.Quote(s))
 }
 
 // Compiled is one profile inside a Blob: a main profile, or a child or hat of one ("main//child").

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // BaseDir is where AppArmor's own files are: ABIs, tunables, abstractions.
@@ -49,7 +51,7 @@ func Template(template, name string, n Node) ([]byte, error) {
 	case "docker-default":
 		return dockerDefault(name, n), nil
 	}
-	return nil, fmt.Errorf("template %s does not exist: there is %s", quote(template), strings.Join(Templates(), ", "))
+	return nil, fmt.Errorf("template %s does not exist: there is %s", oneline.Quote(template), strings.Join(Templates(), ", "))
 }
 
 // CheckPeer reports whether a label can be written into a rule as it is, meaning nothing but itself.
@@ -59,7 +61,7 @@ func CheckPeer(label string) error {
 		alnum := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 		if !alnum && !strings.Contains("._+-/:&", label[i:i+1]) {
 			return fmt.Errorf("%s holds %s, which would change the meaning of the rule that names it",
-				quote(label), quote(label[i:i+1]))
+				oneline.Quote(label), oneline.Quote(label[i:i+1]))
 		}
 	}
 	return nil

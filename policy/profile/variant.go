@@ -4,6 +4,8 @@ import (
 	_ "embed"
 	"fmt"
 	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 //go:embed variants/docker-default-2015
@@ -50,6 +52,6 @@ func FindVariant(template, name string) (Variant, error) {
 		}
 		known = append(known, v.Template+" "+v.Name)
 	}
-	return Variant{}, fmt.Errorf("there is no variant %s of %s: there is %s", quote(name), quote(template),
+	return Variant{}, fmt.Errorf("there is no variant %s of %s: there is %s", oneline.Quote(name), oneline.Quote(template),
 		strings.Join(known, ", "))
 }

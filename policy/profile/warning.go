@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // heard are the kinds of warnings that are read (warnflag_table in parser/parser_main.c; 3.0 has all of them). Left out are
@@ -79,7 +81,7 @@ func (c *Compiler) warnings(stderr []byte) []Warning {
 func paragraphs(stderr []byte) []string {
 	var all []string
 	for line := range bytes.Lines(stderr) {
-		text := readable(line)
+		text := oneline.Output(line)
 		switch {
 		case text == "":
 			continue
@@ -93,9 +95,7 @@ func paragraphs(stderr []byte) []string {
 		}
 	}
 	for i, text := range all {
-		if len(text) > maxWarning {
-			all[i] = strings.ToValidUTF8(text[:maxWarning], "") + " ..."
-		}
+		all[i] = oneline.Cut(text, maxWarning)
 	}
 	return all
 }

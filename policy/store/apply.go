@@ -15,9 +15,8 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
 // keep is how many generations stay on disk: the one in force, and two before it for starts that have read the link
@@ -184,25 +183,9 @@ func (l *Lock) switchTo(number uint64) error {
 	return l.sync(".")
 }
 
-// writeFile writes a file beside its place, sees it to the disk, and renames it into place.
+// writeFile writes a file to the disk, and puts it in place.
 func (l *Lock) writeFile(name string, data []byte) error {
-	dir, base := filepath.Split(name)
-	tmp := dir + "." + base
-	if err := l.step("write " + name); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(l.path(tmp), os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return l.rename(tmp, name)
+	return safefile.Replace(name, data, safefile.Options{Dir: l.dir, Sync: true, Step: l.step})
 }
 
 func (l *Lock) rename(from, to string) error {
@@ -217,11 +200,7 @@ func (l *Lock) sync(dir string) error {
 	if err := l.step("sync " + dir); err != nil {
 		return err
 	}
-	f, err := os.Open(l.path(dir))
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return safefile.SyncDir(l.path(dir))
 }
 
 // clean removes what an apply that was cut off has left: files and directories whose name begins with a dot, and

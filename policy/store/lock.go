@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
 // LockWait is how long Lock waits for another apply to end. Compiling a thousand profiles takes less.
@@ -19,9 +20,9 @@ const LockWait = 2 * time.Minute
 
 // Lock is the right to change the store. While it is held nobody else applies a policy.
 type Lock struct {
-	store Store
-	dir   int // the store's directory
-	file  int
+	store   Store
+	dir     int // the store's directory
+	release func()
 
 	// step is called before every change to the disk with what comes next. Tests end the process in it.
 	step func(what string) error
@@ -45,47 +46,27 @@ func (s Store) Lock(ctx context.Context) (*Lock, error) {
 			return nil, fmt.Errorf("the store %s: %w", s.Dir, err)
 		}
 	}
-	path := filepath.Join(s.Dir, "lock")
-	file, err := unix.Openat(dir, "lock", unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	release, err := safefile.Lock(ctx, dir, "lock", LockWait)
 	if err != nil {
 		unix.Close(dir)
-		return nil, fmt.Errorf("the store's lock: %w", &fs.PathError{Op: "open", Path: path, Err: err})
+		return nil, lockError(filepath.Join(s.Dir, "lock"), err)
 	}
-	l := &Lock{store: s, dir: dir, file: file, step: func(string) error { return nil }}
-	if err := l.wait(ctx, path); err != nil {
-		l.Unlock()
-		return nil, err
-	}
-	return l, nil
+	return &Lock{store: s, dir: dir, release: release, step: func(string) error { return nil }}, nil
 }
 
-// wait asks for the lock again and again: a flock that waits in the kernel would not end with ctx.
-func (l *Lock) wait(ctx context.Context, path string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, LockWait, fmt.Errorf("still so after %v", LockWait))
-	defer cancel()
-	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
-		err := unix.Flock(l.file, unix.LOCK_EX|unix.LOCK_NB)
-		switch err {
-		case nil:
-			return nil
-		case unix.EINTR:
-			continue
-		case unix.EWOULDBLOCK:
-		default:
-			return fmt.Errorf("the store's lock: %w", &fs.PathError{Op: "flock", Path: path, Err: err})
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("another oci-apparmor policy apply holds %s: %w (fuser %s names it)",
-				path, context.Cause(ctx), path)
-		case <-time.After(pause):
-		}
+func lockError(path string, err error) error {
+	if errors.As(err, new(*fs.PathError)) {
+		return fmt.Errorf("the store's lock %s: %w", path, err)
 	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = fmt.Errorf("still so after %v: %w", LockWait, err)
+	}
+	return fmt.Errorf("another oci-apparmor policy apply holds %s: %w (fuser %s names it)", path, err, path)
 }
 
 // Unlock gives the lock back.
 func (l *Lock) Unlock() {
-	unix.Close(l.file)
+	l.release()
 	unix.Close(l.dir)
 }
 

@@ -30,6 +30,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
 // Dir is where the store is.
@@ -186,13 +187,8 @@ func checkDir(dir int, name string) error {
 
 // trusted refuses what somebody else than root and we could have written.
 func trusted(name string, st *unix.Stat_t) error {
-	if st.Uid != 0 && int(st.Uid) != os.Geteuid() {
-		return fmt.Errorf("%s belongs to uid %d, who must not decide about containers: see how that came about, "+
-			"then run chown root on it", name, st.Uid)
-	}
-	if st.Mode&0o022 != 0 {
-		return fmt.Errorf("%s has mode %04o, so others could have written to it: see how that came about, "+
-			"then run chmod go-w on it and oci-apparmor policy apply", name, st.Mode&0o7777)
+	if err := safefile.Trusted(name, st.Uid, st.Mode); err != nil {
+		return fmt.Errorf("%s: %w, and oci-apparmor policy apply", name, err)
 	}
 	return nil
 }

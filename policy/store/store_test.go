@@ -59,9 +59,9 @@ func TestCurrentRefuses(t *testing.T) {
 	}{
 		"store writable by others":       {chmod(".", 0o777), "mode 0777"},
 		"store writable by its group":    {chmod(".", 0o720), "mode 0720"},
-		"generations writable by others": {chmod("generations", 0o703), "generations has mode"},
-		"generation writable by others":  {chmod("generations/1", 0o702), "generations/1 has mode"},
-		"index writable by others":       {chmod("generations/1/index", 0o606), "index has mode"},
+		"generations writable by others": {chmod("generations", 0o703), "generations: others can write to it (mode 0703)"},
+		"generation writable by others":  {chmod("generations/1", 0o702), "generations/1: others can write to it (mode 0702)"},
+		"index writable by others":       {chmod("generations/1/index", 0o606), "index: others can write to it (mode 0606)"},
 		"index damaged": {func(s Store) error {
 			return os.WriteFile(index(s), []byte("nonsense"), 0o600)
 		}, "index"},

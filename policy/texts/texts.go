@@ -11,10 +11,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
 // Dir is the directory that holds them, one file for each profile. It is made on demand.
@@ -84,14 +84,11 @@ func (d Dir) Write(t Text) (commit func() error, drop func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	path := d.path(t.Name)
-	temp := path + "." + strconv.Itoa(os.Getpid())
-	drop = func() { os.Remove(temp) }
-	if err := os.WriteFile(temp, data, 0o600); err != nil {
-		drop()
+	staged, err := safefile.Stage(d.path(t.Name), data, safefile.Options{Sync: true})
+	if err != nil {
 		return nil, nil, err
 	}
-	return func() error { return os.Rename(temp, path) }, drop, nil
+	return staged.Commit, staged.Drop, nil
 }
 
 // Get gives the text of a profile. The error is fs.ErrNotExist where none is kept.
@@ -125,5 +122,5 @@ func (d Dir) Remove(name string) error {
 	return err
 }
 
-// path names a file by the profile. A name with a dot in it may look like another's unfinished file; .json tells.
+// path names a file by the profile.
 func (d Dir) path(name string) string { return filepath.Join(string(d), name+".json") }

@@ -1,14 +1,13 @@
 package containerd
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
-	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/oci-apparmor/oci-apparmor/hook"
 )
 
 // runc has two drivers for control groups, and the option SystemdCgroup chooses. What an engine sends in its options
@@ -30,35 +29,16 @@ func systemdRuns() bool {
 //     does not send is not said. Options that are all default it sends for the sandbox only, which speaks for its pod.
 //   - CRI of containerd 1.6 drops what its configuration says for a runtime of our type, but for ConfigPath. The path is then
 //     all that is known.
-func systemdByPath(ctx context.Context, said word, bundle string, sandbox func(id string) word) (bool, error) {
-	spec, err := readCgroup(bundle)
-	if err != nil {
+func systemdByPath(ctx context.Context, said word, bundle *hook.Bundle, sandbox func(id string) word) (bool, error) {
+	annotations, err1 := bundle.Annotations()
+	path, err2 := bundle.CgroupsPath()
+	if err := cmp.Or(err1, err2); err != nil {
 		return false, err
 	}
 	if ns, _ := namespaces.Namespace(ctx); ns == criNamespace && said == silent {
-		if said = sandbox(spec.Annotations[sandboxAnnotation]); said != dropped {
+		if said = sandbox(annotations[sandboxAnnotation]); said != dropped {
 			return false, nil
 		}
 	}
-	return strings.Count(spec.Linux.CgroupsPath, ":") == 2, nil // SLICE:PREFIX:NAME (runc, docs/systemd.md)
-}
-
-// cgroupSpec is what of a container's spec says where it belongs.
-type cgroupSpec struct {
-	Annotations map[string]string `json:"annotations"`
-	Linux       struct {
-		CgroupsPath string `json:"cgroupsPath"`
-	} `json:"linux"`
-}
-
-func readCgroup(bundle string) (spec cgroupSpec, err error) {
-	path := filepath.Join(bundle, "config.json")
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return spec, err
-	}
-	if err := json.Unmarshal(data, &spec); err != nil {
-		return spec, fmt.Errorf("%s: %w", path, err)
-	}
-	return spec, nil
+	return strings.Count(path, ":") == 2, nil // SLICE:PREFIX:NAME (runc, docs/systemd.md)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/api/types/runtimeoptions/v1"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/oci-apparmor/oci-apparmor/hook"
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
@@ -54,7 +55,7 @@ func TestCgroupDriver(t *testing.T) {
 				}
 				create := func(id string, any *anypb.Any) {
 					t.Helper()
-					dir := bundle(t, `{"linux": {"cgroupsPath": "system.slice:x:`+id+`"}, "annotations": {"`+sandboxAnnotation+`": "pod"}}`)
+					dir := bundle(t, `{"process": {}, "linux": {"cgroupsPath": "system.slice:x:`+id+`"}, "annotations": {"`+sandboxAnnotation+`": "pod"}}`)
 					if _, err := s.Create(ctx, &taskv3.CreateTaskRequest{ID: id, Bundle: dir, Options: any}); err != nil {
 						t.Fatal(err)
 					}
@@ -78,12 +79,12 @@ func TestCgroupDriver(t *testing.T) {
 }
 
 func TestPathThatIsNotForSystemd(t *testing.T) {
-	for _, config := range []string{`{"linux": {"cgroupsPath": "/docker/x"}}`, `{"linux": {"cgroupsPath": "a:b"}}`, `{"linux": {}}`, `{}`} {
-		if systemd, err := systemdByPath(t.Context(), silent, bundle(t, config), nil); systemd || err != nil {
+	for _, config := range []string{`{"process": {}, "linux": {"cgroupsPath": "/docker/x"}}`, `{"process": {}, "linux": {"cgroupsPath": "a:b"}}`, `{"process": {}, "linux": {}}`, `{"process": {}}`} {
+		if systemd, err := systemdByPath(t.Context(), silent, hook.NewBundle(bundle(t, config)), nil); systemd || err != nil {
 			t.Errorf("%s: %v, %v", config, systemd, err)
 		}
 	}
-	if _, err := systemdByPath(t.Context(), silent, bundle(t, "{"), nil); err == nil || !strings.Contains(err.Error(), "config.json") {
+	if _, err := systemdByPath(t.Context(), silent, hook.NewBundle(bundle(t, "{")), nil); err == nil || !strings.Contains(err.Error(), "config.json") {
 		t.Errorf("a spec that is none: %v", err)
 	}
 }

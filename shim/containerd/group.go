@@ -2,7 +2,6 @@ package containerd
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/containerd/ttrpc"
+	"github.com/oci-apparmor/oci-apparmor/hook"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,27 +25,20 @@ const (
 	sandboxAnnotation = "io.kubernetes.cri.sandbox-id"
 )
 
-// inPod tells whether a container is one of a pod's whose sandbox is there already, by its bundle in the working
-// directory. It is an error where a pod asks for a group: CRI groups by the sandbox, under a key that it sets last.
-func inPod(ctx context.Context, id string) (bool, error) {
+// inPod tells whether a container is one of a pod's whose sandbox is there already, by its bundle. It is an error where a pod asks for a group: CRI groups by the sandbox, under a key that it sets last.
+func inPod(ctx context.Context, bundle *hook.Bundle, id string) (bool, error) {
 	if ns, _ := namespaces.Namespace(ctx); ns != criNamespace {
 		return false, nil
 	}
-	data, err := os.ReadFile("config.json")
+	annotations, err := bundle.Annotations()
 	if err != nil {
 		return false, err
 	}
-	var spec struct {
-		Annotations map[string]string `json:"annotations"`
-	}
-	if err := json.Unmarshal(data, &spec); err != nil {
-		return false, fmt.Errorf("config.json: %w", err)
-	}
-	if group, ok := spec.Annotations[groupAnnotation]; ok {
+	if group, ok := annotations[groupAnnotation]; ok {
 		return false, fmt.Errorf("its annotation %s: %q would put it into another pod's shim: take the annotation from the "+
 			"pod, and let pod_annotations name oci-apparmor/* only", groupAnnotation, group)
 	}
-	sandbox := spec.Annotations[sandboxAnnotation]
+	sandbox := annotations[sandboxAnnotation]
 	return sandbox != "" && sandbox != id, nil
 }
 

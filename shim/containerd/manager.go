@@ -46,30 +46,28 @@ func (m *shimManager) Start(ctx context.Context, params *bootapi.BootstrapParams
 		}
 	}
 	id := params.InstanceID
-	inPod, err := inPod(ctx, id)
+	bundle := hook.NewBundle(".") // which containerd has made the working directory
+	inPod, err := inPod(ctx, bundle, id)
 	if err != nil {
-		return nil, m.refuse(ctx, id, err)
+		return nil, m.refuse(ctx, bundle, id, err)
 	}
 	result, err := m.Shim.Start(ctx, params)
 	if err != nil || inPod || !childless() {
 		return result, err
 	}
 	if err := wantOurs(ctx, result.Address, id); err != nil {
-		return nil, m.refuse(ctx, id, err)
+		return nil, m.refuse(ctx, bundle, id, err)
 	}
 	return result, nil
 }
 
-// refuse makes an error for containerd of a container that gets no shim, and has the node's log say it. The working
-// directory is the container's bundle.
-func (m *shimManager) refuse(ctx context.Context, id string, err error) error {
+// refuse makes an error for containerd of a container that gets no shim, and has the node's log say it.
+func (m *shimManager) refuse(ctx context.Context, bundle *hook.Bundle, id string, err error) error {
 	w, _ := wiring(ctx, nil)
 	var out hook.Outcome
-	if config, err := os.ReadFile("config.json"); err == nil {
-		if facts, err := hook.Identify(config, w, id, ""); err == nil {
-			facts.Read()
-			out.Names = hook.NamesOf(facts)
-		}
+	if facts, err := bundle.Identify(w, id); err == nil {
+		facts.Read()
+		out.Names = hook.NamesOf(facts)
 	}
 	m.host.Note(w, notice.Notice{Level: notice.Refusal, Command: "create", ID: id, Message: err.Error()}, out)
 	return errors.New(wrapper.Message("create", id, err.Error()))

@@ -129,8 +129,8 @@ func TestShimOfBeforeAnUpgradeIsOurs(t *testing.T) {
 
 func TestServerOfAGroupMustBeOurs(t *testing.T) {
 	otherProcess := os.Getppid() // the go command, or a shell
-	const pod = `{"annotations": {"io.kubernetes.cri.sandbox-id": "pod"}}`
-	const forged = `{"annotations": {"io.containerd.runc.v2.group": "pod", "io.kubernetes.cri.sandbox-id": "c"}}`
+	const pod = `{"process": {}, "annotations": {"io.kubernetes.cri.sandbox-id": "pod"}}`
+	const forged = `{"process": {}, "annotations": {"io.containerd.runc.v2.group": "pod", "io.kubernetes.cri.sandbox-id": "c"}}`
 	for name, c := range map[string]struct {
 		namespace, config string
 		id                string

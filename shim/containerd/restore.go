@@ -76,13 +76,9 @@ func withLabel(argv []string) ([]string, error) {
 	if bundle == 0 || bundle == len(argv) || command < 0 {
 		return slices.Clone(argv), nil
 	}
-	config, err := os.ReadFile(filepath.Join(argv[bundle], "config.json"))
+	facts, err := hook.NewBundle(argv[bundle]).Identify(hook.Wiring{}, "")
 	if err != nil {
 		return nil, err
-	}
-	facts, err := hook.Identify(config, hook.Wiring{}, "", "")
-	if err != nil {
-		return nil, fmt.Errorf("%s/config.json: %w", argv[bundle], err)
 	}
 	return slices.Insert(slices.Clone(argv), command+1, "--lsm-profile", "apparmor:"+facts.EngineChoice), nil
 }

@@ -11,6 +11,7 @@ import (
 	bootapi "github.com/containerd/containerd/api/runtime/bootstrap/v1"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/shim"
+	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 )
@@ -87,11 +88,7 @@ func (c call) serveOldStart(ctx context.Context, m shim.Shim) (served bool, err 
 		return false, err
 	}
 	// The shim's server, and containerd's cleanup after a shim that died, find the socket by this file in the bundle.
-	const address, tmp = "address", ".address"
-	if err := os.WriteFile(tmp, []byte(result.Address), 0o600); err != nil {
-		return false, err
-	}
-	if err := os.Rename(tmp, address); err != nil {
+	if err := safefile.Replace("address", []byte(result.Address), safefile.Options{}); err != nil {
 		return false, err
 	}
 	_, err = os.Stdout.WriteString(result.Address)

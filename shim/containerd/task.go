@@ -95,11 +95,12 @@ func (s *service) RegisterTTRPC(server *ttrpc.Server) error {
 
 // Create prepares the container's bundle, and has the runtime create the container.
 func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
+	bundle := hook.NewBundle(r.Bundle) // which is read once
 	opts, said, err := runcOptions(r.Options)
 	w, werr := wiring(ctx, opts)
 	if err = cmp.Or(err, werr); err == nil && said != spoken && s.systemd {
 		// Without systemd nothing brings its driver in that is not said.
-		opts.SystemdCgroup, err = systemdByPath(ctx, said, r.Bundle, s.wordOf)
+		opts.SystemdCgroup, err = systemdByPath(ctx, said, bundle, s.wordOf)
 	}
 	if err != nil {
 		return nil, s.refuse("create", w, r.ID, hook.Outcome{}, err)
@@ -108,17 +109,17 @@ func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*ta
 	if !s.add(r.ID, c) {
 		return nil, s.refuseAs(errdefs.ErrAlreadyExists, "create", w, r.ID, "this shim has a container of that id already")
 	}
-	resp, err := s.create(ctx, r, c, opts)
+	resp, err := s.create(ctx, r, bundle, c, opts)
 	if err != nil {
 		s.remove(r.ID)
 	}
 	return resp, err
 }
 
-func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest, c container, opts *options.Options) (
+func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest, bundle *hook.Bundle, c container, opts *options.Options) (
 	*taskapi.CreateTaskResponse, error) {
 	w := c.wiring
-	out, err := s.host.Prepare(ctx, w, r.ID, r.Bundle)
+	out, err := s.host.Prepare(ctx, w, r.ID, bundle)
 	s.warn(ctx, "create", w, r.ID, out)
 	if err != nil {
 		return nil, s.refuse("create", w, r.ID, out, err)
@@ -154,19 +155,19 @@ func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.
 	if !ok {
 		return nil, s.refuseUnknown(ctx, command, r.ID)
 	}
-	var out hook.Outcome
+	var p hook.Process
 	var err error
-	var ours bool
 	if r.ExecID == "" {
-		out.Warning, ours, err = s.host.Start(ctx, c.wiring, r.ID)
+		p, err = s.host.Start(ctx, c.wiring, r.ID)
 	} else {
-		out.Label, out.Warning, ours, err = s.host.Exec(ctx, c.wiring, r.ID)
-		if out.Warning == s.said(added{r.ID, r.ExecID}) {
-			out.Warning = ""
+		p, err = s.host.Exec(ctx, c.wiring, r.ID)
+		if p.Warning == s.said(added{r.ID, r.ExecID}) {
+			p.Warning = ""
 		}
 	}
+	out := hook.Outcome{Label: p.Label, Warning: p.Warning}
 	s.warn(ctx, command, c.wiring, r.ID, out)
-	if err == nil && c.label != "" && !ours {
+	if err == nil && c.label != "" && !p.Ours {
 		err = lost(c.label)
 	}
 	if err != nil {
@@ -181,17 +182,15 @@ func (s *service) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emp
 	if !ok {
 		return nil, s.refuseUnknown(ctx, "exec", r.ID)
 	}
-	var out hook.Outcome
-	var ours bool
-	var err error
-	out.Label, out.Warning, ours, err = s.host.Exec(ctx, c.wiring, r.ID)
+	p, err := s.host.Exec(ctx, c.wiring, r.ID)
+	out := hook.Outcome{Label: p.Label, Warning: p.Warning}
 	s.warn(ctx, "exec", c.wiring, r.ID, out)
-	if err == nil && c.label != "" && !(ours && policy.SameLabel(out.Label, c.label)) {
+	if err == nil && c.label != "" && !(p.Ours && policy.SameLabel(p.Label, c.label)) {
 		err = lost(c.label)
 	}
-	if err == nil && ours {
+	if err == nil && p.Ours {
 		var spec []byte
-		if spec, err = hook.SetProcessProfile(r.GetSpec().GetValue(), out.Label); err != nil {
+		if spec, err = hook.SetProcessProfile(r.GetSpec().GetValue(), p.Label); err != nil {
 			err = fmt.Errorf("its process spec: %w", err)
 		}
 		r.Spec = &anypb.Any{TypeUrl: r.GetSpec().GetTypeUrl(), Value: spec}
@@ -201,7 +200,7 @@ func (s *service) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emp
 	}
 	resp, err := s.TTRPCTaskService.Exec(ctx, r)
 	if err == nil {
-		s.say(added{r.ID, r.ExecID}, out.Warning)
+		s.say(added{r.ID, r.ExecID}, p.Warning)
 	}
 	return resp, err
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // node is a Host that answers what the test says, and notes what it was asked.
@@ -43,16 +44,16 @@ func (n *node) call(what string, w hook.Wiring, id string) error {
 	return nil
 }
 
-func (n *node) Prepare(_ context.Context, w hook.Wiring, id, _ string) (hook.Outcome, error) {
+func (n *node) Prepare(_ context.Context, w hook.Wiring, id string, _ *hook.Bundle) (hook.Outcome, error) {
 	return hook.Outcome{Label: n.label, Warning: n.warns}, n.call("prepare", w, id)
 }
 
-func (n *node) Start(_ context.Context, w hook.Wiring, id string) (string, bool, error) {
-	return n.warns, n.label != "", n.call("start", w, id)
+func (n *node) Start(_ context.Context, w hook.Wiring, id string) (hook.Process, error) {
+	return hook.Process{Warning: n.warns, Ours: n.label != ""}, n.call("start", w, id)
 }
 
-func (n *node) Exec(_ context.Context, w hook.Wiring, id string) (string, string, bool, error) {
-	return n.label, n.warns, n.label != "", n.call("exec", w, id)
+func (n *node) Exec(_ context.Context, w hook.Wiring, id string) (hook.Process, error) {
+	return hook.Process{Label: n.label, Warning: n.warns, Ours: n.label != ""}, n.call("exec", w, id)
 }
 
 func (n *node) Forget(w hook.Wiring, id string) { n.call("forget", w, id) }
@@ -233,7 +234,7 @@ func TestRefusalsReachTheEngineAndNotTheRuntime(t *testing.T) {
 				t.Errorf("containerd takes %v for another kind of error than one that will not go away by itself", err)
 			}
 			if ours := strings.HasPrefix(err.Error(), "rpc error: code = FailedPrecondition desc = oci-apparmor: call "); !ours &&
-				(len(n.notes) != 1 || !strings.HasSuffix(err.Error(), notice.OneLine(strings.TrimPrefix(n.notes[0], "containerd refusal: ")))) {
+				(len(n.notes) != 1 || !strings.HasSuffix(err.Error(), oneline.Printable(strings.TrimPrefix(n.notes[0], "containerd refusal: ")))) {
 				t.Errorf("noted %q of %v", n.notes, err)
 			}
 			if len(n.notes) > 1 || len(n.notes) == 0 {

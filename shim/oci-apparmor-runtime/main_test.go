@@ -56,7 +56,7 @@ func (n node) answer() error {
 	return nil
 }
 
-func (n node) Prepare(context.Context, hook.Wiring, string, string) (hook.Outcome, error) {
+func (n node) Prepare(context.Context, hook.Wiring, string, *hook.Bundle) (hook.Outcome, error) {
 	// Waiting is what moves a goroutine to another thread, unless it is locked to its own.
 	for range 200 {
 		go func() {
@@ -73,11 +73,11 @@ func (n node) Prepare(context.Context, hook.Wiring, string, string) (hook.Outcom
 	}
 	return hook.Outcome{Label: "web", Warning: "look out"}, nil
 }
-func (n node) Start(context.Context, hook.Wiring, string) (string, bool, error) {
-	return "", true, n.answer()
+func (n node) Start(context.Context, hook.Wiring, string) (hook.Process, error) {
+	return hook.Process{Ours: true}, n.answer()
 }
-func (n node) Exec(context.Context, hook.Wiring, string) (string, string, bool, error) {
-	return "web", "", true, n.answer()
+func (n node) Exec(context.Context, hook.Wiring, string) (hook.Process, error) {
+	return hook.Process{Label: "web", Ours: true}, n.answer()
 }
 func (n node) Forget(hook.Wiring, string) {}
 func (n node) Drop(hook.Wiring, string)   {}

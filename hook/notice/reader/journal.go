@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // longestEntry bounds an entry of the journal, in bytes of JSON: some six times the longest notice with all of journald's
@@ -51,7 +52,7 @@ func (r Reader) readJournal(ctx context.Context, q Query, each func(notice.Notic
 		stop()
 	}
 	err = cmd.Wait()
-	said := notice.OneLine(strings.TrimSpace(stderr.String()))
+	said := oneline.Printable(strings.TrimSpace(stderr.String()))
 	switch {
 	case ours != nil:
 		return ours

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
@@ -118,7 +119,7 @@ func find(files []profile.Text, statement string) (path string, line int) {
 
 func notEnforced(p *meaning.Profile, r rule, supports func(feature string) bool) (Lost, bool) {
 	class := first(r.words)
-	l := Lost{Rule: clip(r.text), Class: class, Deny: r.deny, Audit: r.audit, Branch: r.branch}
+	l := Lost{Rule: oneline.Cut(r.text, maxRule), Class: class, Deny: r.deny, Audit: r.audit, Branch: r.branch}
 	if class == "change_profile" {
 		return l, r.audit && !r.deny && !supports(AuditChange)
 	}
@@ -140,14 +141,8 @@ func notEnforced(p *meaning.Profile, r rule, supports func(feature string) bool)
 	return l, false
 }
 
-// clip keeps a message readable whose rule is not.
-func clip(rule string) string {
-	const most = 160
-	if len(rule) <= most {
-		return rule
-	}
-	return strings.ToValidUTF8(rule[:most], "") + " ..."
-}
+// maxRule is how many bytes of a rule a message shows.
+const maxRule = 160
 
 // lostUnix tells of a rule about unix sockets that is not enforced, or as one for all of them. Where addresses are not
 // mediated the parser leaves deny rules out and takes conditions off others (unix_rule::downgrade_rule, parser/af_unix.cc).

@@ -2,28 +2,18 @@ package command
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
-	"fmt"
-	"path/filepath"
 	"runtime/debug"
-	"time"
 
+	"github.com/oci-apparmor/oci-apparmor/install/apply"
 	"github.com/spf13/cobra"
-
-	"github.com/oci-apparmor/oci-apparmor/policy"
-	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
-	"github.com/oci-apparmor/oci-apparmor/policy/profile"
-	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
 type applyOptions struct {
-	config, store, features string
-	quiet, dry              bool
+	apply.Options
+	quiet, dry bool
 }
 
-func applyCommand(n *node) *cobra.Command {
+func applyCommand(s *session) *cobra.Command {
 	var o applyOptions
 	cmd := &cobra.Command{
 		Use:   "apply",
@@ -60,220 +50,48 @@ change, and whether what runs in them would follow that, or is to be started ane
 The exit code is 4 where a running container would be refused at its next start.`,
 		Args: cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
+			o.Progress = &progress{session: s, quiet: o.quiet}
 			if o.dry {
-				return n.dryRun(cmd.Context(), o)
+				return runDryRun(cmd.Context(), s, &o)
 			}
-			return n.apply(cmd.Context(), o)
+			return runApply(cmd.Context(), s, &o)
 		}),
 	}
-	cmd.Flags().StringVar(&o.config, "config", n.config, "`directory` of policy.yaml")
-	cmd.Flags().StringVar(&o.store, "store", n.store, "`directory` of the applied policy")
-	cmd.Flags().StringVar(&o.features, "features", "",
+	cmd.Flags().StringVar(&o.Config, "config", s.Config, "`directory` of policy.yaml")
+	cmd.Flags().StringVar(&o.Store, "store", s.Store, "`directory` of the applied policy")
+	cmd.Flags().StringVar(&o.Features, "features", "",
 		"compile for a kernel with the features in this `file`, not for the one that runs")
 	cmd.Flags().BoolVarP(&o.quiet, "quiet", "q", false, "print nothing but errors")
 	cmd.Flags().BoolVar(&o.dry, "dry-run", false, "write nothing, and say what would change")
 	return cmd
 }
 
-// forHere tells whether the policy is for this node.
-func (n *node) forHere(o applyOptions) bool { return o.store == n.store && o.features == "" }
-
-func (n *node) apply(ctx context.Context, o applyOptions) error {
+func runApply(ctx context.Context, s *session, o *applyOptions) error {
 	debug.SetGCPercent(500) // all that is read is needed up to the end, which is soon
-	s := store.Store{Dir: o.store}
-	lock, err := n.lock(ctx, s)
-	if err != nil {
-		return &failure{cannot, asRoot(err)}
+	a, err := apply.Apply(ctx, s.Node, o.Options)
+	if err != nil || o.quiet {
+		return err
 	}
-	defer lock.Unlock()
-
-	// The lock comes first, so that nobody applies an older reading of the file after ours.
-	before, unread := s.Current()
-	var k *keeper
-	if n.forHere(o) {
-		if k, err = n.keeper(nil); err != nil {
-			return notApplied(before, unread, noKeeper(err))
-		}
-	}
-	if k != nil {
-		k.claim(ctx) // while the files still say what was loaded from them
-	}
-	c, err := n.candidate(ctx, o, k, lock.Compile)
-	if err != nil {
-		return notApplied(before, unread, err)
-	}
-	var files *stagedFiles
-	if k != nil {
-		if files, err = k.stage(ctx, c.compiled, c.to.alone.of); err != nil {
-			return notApplied(before, unread, &failure{cannot, asRoot(err)})
-		}
-		defer files.drop()
-	}
-	g, changed, err := putInForce(lock, c.compiled, c.manifest, before, files)
-	if err != nil {
-		return notApplied(before, unread, asRoot(err))
-	}
-	if o.quiet {
-		return nil
-	}
-	c.to.said.print(n)
-	if n.forHere(o) {
-		n.warnOfRefused(c.compiled)
-	}
-	return n.printApplied(g, before, changed, c.notice)
-}
-
-func noKeeper(err error) error {
-	return &failure{cannot, fmt.Errorf("what AppArmor's service knows of profiles: %w", asRoot(err))}
-}
-
-// candidate is a policy that is checked and compiled, and could come into force.
-type candidate struct {
-	compiled *store.Compilation
-	manifest store.Manifest
-	to       locatedCompiler // that compiled it
-	notice   string          // what there is to say of the node
-}
-
-// candidate reads the policy file, checks it and compiles its profiles. k, which may be nil, is for their files for AppArmor's
-// service. It writes nothing.
-func (n *node) candidate(ctx context.Context, o applyOptions, k *keeper, compile func(context.Context, *policy.Policy,
-	store.Compiler, func(store.Progress)) (*store.Compilation, error)) (*candidate, error) {
-	last := lastManifest(o.store)
-	node, m, notice := asLast(last), store.Manifest{Daemons: last.Daemons, Attached: last.Attached, Daemon: last.Daemon}, ""
-	if n.forHere(o) {
-		node, m, notice = n.generatedFor(last)
-	}
-	p, err := readPolicy(o.config, node)
-	if err != nil {
-		return nil, err
-	}
-	if n.root {
-		if err := policyfile.CheckAccess(o.config, p); err != nil {
-			return nil, &failure{cannot, err}
-		}
-	}
-	var c compiler
-	var inputs *profile.Inputs
-	m.Version, m.Kernel, m.Config = version(), n.uname, absolute(o.config)
-	if len(p.Profiles) > 0 { // a policy that keeps everything needs neither a parser nor AppArmor
-		var features []byte
-		if c, features, err = n.newCompiler(ctx, o.features); err != nil {
-			return nil, err
-		}
-		if inputs, err = c.Inputs(); err == nil {
-			m.Program = inputs.Parser
-		} // what cannot be told is compiled
-		if m.Program != "" && m.Program == last.Program {
-			m.Parser = last.Parser
-		} else if m.Parser, err = c.Version(ctx); err != nil {
-			return nil, err
-		}
-		m.Features = hash(features)
-	}
-	if o.features != "" {
-		m.Kernel = ""
-	}
-
-	to := located(c, configOf(o.config), p)
-	to.inputs = inputs
-	if k != nil {
-		k.c, to.alone = c, &aloneTexts{of: make(map[string]aloneText)}
-	}
-	show := &progress{node: n, quiet: o.quiet}
-	compiled, err := compile(ctx, p, to, show.report)
-	show.close()
-	if err != nil {
-		return nil, notCompiled(err)
-	}
-	return &candidate{compiled, m, to, notice}, nil
-}
-
-// putInForce commits a policy and then its files for AppArmor's service, which may be nil. What these replace is kept for a
-// rollback.
-func putInForce(lock *store.Lock, c *store.Compilation, m store.Manifest, before *store.Generation, files *stagedFiles) (
-	g *store.Generation, changed bool, err error) {
-	if before != nil && files != nil {
-		if err := lock.SaveTexts(before, files.replaced(before)); err != nil {
-			return nil, false, err
-		}
-	}
-	if g, changed, err = lock.Commit(c, m); err == nil && files != nil {
-		files.commit()
-	}
-	return g, changed, err
-}
-
-// patience is how long nothing is said while another apply is waited for.
-const patience = time.Second
-
-// lock takes the store's lock, and says so where it has to wait for it.
-func (n *node) lock(ctx context.Context, s store.Store) (*store.Lock, error) {
-	var lock *store.Lock
-	var err error
-	done := make(chan struct{})
-	go func() {
-		lock, err = s.Lock(ctx)
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-time.After(patience):
-		path := filepath.Join(s.Dir, "lock")
-		fmt.Fprintf(n.stderr, "oci-apparmor: waiting at most %v for another oci-apparmor policy apply, which holds %s "+
-			"(fuser %[2]s names it)\n", store.LockWait, path)
-		<-done
-	}
-	return lock, err
-}
-
-// notApplied adds to a failure what it means for the node. before is the generation in force, and unread the error where it
-// cannot be told.
-func notApplied(before *store.Generation, unread, err error) error {
-	meaning := errors.New("not applied: no policy is in force")
-	switch {
-	case before != nil:
-		meaning = fmt.Errorf("not applied: the last good policy (generation %d) stays in force", before.Number)
-	case unread != nil && (!errors.Is(unread, store.ErrNone) || errors.Is(unread, store.ErrLost)):
-		meaning = fmt.Errorf("not applied, and the policy that was in force cannot be read: %w", asRoot(unread))
-	}
-	f := &failure{cannot, err}
-	errors.As(err, &f)
-	return &failure{f.code, errors.Join(f.error, meaning)}
-}
-
-func (n *node) printApplied(g, before *store.Generation, changed bool, notice string) error {
-	p, err := g.Index.Policy()
+	s.warnAll(a.Warnings, a.Refused())
+	p, err := a.Generation.Index.Policy()
 	if err != nil {
 		return err
 	}
-	out := &printer{w: n.stdout}
-	switch {
-	case !changed:
-		out.line("generation %d stays in force: nothing has changed", g.Number)
-	case before != nil:
-		out.line("generation %d is in force, in place of generation %d", g.Number, before.Number)
+	out := s.print()
+	switch g := a.Generation; {
+	case !a.Changed:
+		out.Line("generation %d stays in force: nothing has changed", g.Number)
+	case a.Before != nil:
+		out.Line("generation %d is in force, in place of generation %d", g.Number, a.Before.Number)
 	case g.Number > 1:
-		out.line("generation %d is in force; the one before it could not be read", g.Number)
+		out.Line("generation %d is in force; the one before it could not be read", g.Number)
 	default:
-		out.line("generation %d is in force, the first on this node", g.Number)
+		out.Line("generation %d is in force, the first on this node", g.Number)
 	}
-	out.policy(p, 20)
-	out.notes(p)
-	if notice != "" {
-		out.line("%s", notice)
+	printPolicy(out, p, 20)
+	printNotes(out, p)
+	if a.Notice != "" {
+		out.Line("%s", a.Notice)
 	}
-	return out.err
-}
-
-func absolute(path string) string {
-	if abs, err := filepath.Abs(path); err == nil {
-		return abs
-	}
-	return path
-}
-
-func hash(data []byte) string {
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
+	return out.Err
 }

@@ -6,9 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
-	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -18,30 +18,30 @@ import (
 // Exit codes: 0 done; 1 the policy or a profile is bad, or two that are compared differ; 2 the command line is bad; 3 it
 // cannot be done here; 4 the container that is asked about would be refused, or one that runs by a policy that is tried; 5 the
 // process that is asked about is not confined as decided. The command status has those of aa-status.
-func Run(ctx context.Context, args []string) int { return run(ctx, thisNode(), args) }
+func Run(ctx context.Context, args []string) int { return run(ctx, thisSession(), args) }
 
-func run(ctx context.Context, n *node, args []string) int {
-	cmd := rootCommand(n)
+func run(ctx context.Context, s *session, args []string) int {
+	cmd := rootCommand(s)
 	cmd.SetArgs(args)
-	cmd.SetOut(n.stdout)
-	cmd.SetErr(n.stderr)
+	cmd.SetOut(s.stdout)
+	cmd.SetErr(s.stderr)
 	cmd, err := cmd.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
 	}
-	var f *failure
-	if !errors.As(err, &f) { // cobra's own
-		f = &failure{usage, fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())}
+	var e *exit.Error
+	if !errors.As(err, &e) { // cobra's own
+		e = &exit.Error{Code: exit.Usage, Err: fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())}
 	}
-	if f.error != nil {
-		for _, line := range errorLines(f.error) {
-			fmt.Fprintln(n.stderr, line)
+	if e.Err != nil {
+		for _, line := range exit.Lines(e.Err) {
+			fmt.Fprintln(s.stderr, line)
 		}
 	}
-	return f.code
+	return e.Code
 }
 
-func rootCommand(n *node) *cobra.Command {
+func rootCommand(s *session) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "oci-apparmor",
 		Short: "Decide which AppArmor profile confines each container on this node",
@@ -56,7 +56,7 @@ Exit codes:
      running one would be, at its next start
   5  policy explain --pid: the process is not confined as decided
   status has those of aa-status: see its help`,
-		Version:       version(),
+		Version:       node.Version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -66,7 +66,7 @@ Exit codes:
 		Args:  cobra.NoArgs,
 		RunE:  action(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
 	}
-	policy.AddCommand(applyCommand(n), rollbackCommand(n), loadPolicyCommand(n), checkCommand(n), explainCommand(n), showCommand(n), schemaCommand(n))
+	policy.AddCommand(applyCommand(s), rollbackCommand(s), loadPolicyCommand(s), checkCommand(s), explainCommand(s), showCommand(s), schemaCommand(s))
 	root.SetVersionTemplate("oci-apparmor {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		var bad *pflag.InvalidValueError
@@ -75,27 +75,18 @@ Exit codes:
 		}
 		return err
 	})
-	root.AddCommand(policy, profileCommand(n), statusCommand(n), logCommand(n), versionCommand(n))
+	root.AddCommand(policy, profileCommand(s), statusCommand(s), logCommand(s), versionCommand(s))
 	return root
 }
 
-func versionCommand(n *node) *cobra.Command {
+func versionCommand(s *session) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: action(func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(n.stdout, "oci-apparmor", version())
+			_, err := fmt.Fprintln(s.stdout, "oci-apparmor", node.Version())
 			return err
 		}),
 	}
-}
-
-// version is the module's version, or the commit that it was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	return strings.Trim(info.Main.Version, "()")
 }

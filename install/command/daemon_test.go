@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
@@ -14,8 +15,8 @@ import (
 // daemonTask makes up a process that is no container's, unless its ids in pid namespaces or its control group say so.
 func (m *machine) daemonTask(pid int, command, label, nspid, cgroup string) {
 	m.task(pid, command, label, "")
-	m.write(fmt.Sprint(m.kernel.Proc, "/", pid, "/status"), "Name:\t"+command+"\nUid:\t0\t0\t0\t0\nNSpid:\t"+nspid+"\nThreads:\t1\n")
-	m.write(fmt.Sprint(m.kernel.Proc, "/", pid, "/cgroup"), "0::"+cgroup+"\n")
+	m.write(fmt.Sprint(m.Kernel.Proc, "/", pid, "/status"), "Name:\t"+command+"\nUid:\t0\t0\t0\t0\nNSpid:\t"+nspid+"\nThreads:\t1\n")
+	m.write(fmt.Sprint(m.Kernel.Proc, "/", pid, "/cgroup"), "0::"+cgroup+"\n")
 }
 
 // Generated profiles take signals from the engine's daemon under its label.
@@ -51,7 +52,7 @@ func TestDaemonsLabelIsInGeneratedProfiles(t *testing.T) {
 			for i, uids := range []string{"1000\t1000\t1000\t1000", "1000\t0\t0\t0", "0\t1000\t0\t1000", "0"} {
 				pid := 8 + i
 				m.daemonTask(pid, "dockerd", "mine (enforce)", fmt.Sprint(pid), "/user.slice")
-				m.write(fmt.Sprint(m.kernel.Proc, "/", pid, "/status"),
+				m.write(fmt.Sprint(m.Kernel.Proc, "/", pid, "/status"),
 					fmt.Sprintf("Name:\tdockerd\\nUid:\t0\t0\t0\t0\nUid:\t%s\nNSpid:\t%d\n", uids, pid))
 			}
 		}, "docker", ""},
@@ -63,7 +64,7 @@ func TestDaemonsLabelIsInGeneratedProfiles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
 			tc.tasks(m)
-			node, _, notice := m.generatedFor(lastManifest("store"))
+			node, _, notice := m.Generated(node.LastManifest("store"))
 			if got := strings.Join(node.Senders, ","); got != tc.label || !strings.Contains(notice, tc.says) || (notice == "") != (tc.says == "") {
 				t.Errorf("%+v and %q", node, notice)
 			}
@@ -123,7 +124,7 @@ func TestAttachedLabelsAreInGeneratedProfiles(t *testing.T) {
 	if code, _ := m.run("policy", "apply", "--quiet"); code != 0 {
 		t.Fatal(m.errOut.String())
 	}
-	if got := lastManifest("store"); strings.Join(got.Senders(), ",") != "docker,podman" {
+	if got := node.LastManifest("store"); strings.Join(got.Senders(), ",") != "docker,podman" {
 		t.Errorf("it is generated for %q", got.Senders())
 	}
 
@@ -146,7 +147,7 @@ func TestPolicyLoadReportsWhoseSignalsAreRefused(t *testing.T) {
 		t.Fatal(m.errOut.String())
 	}
 	asked := map[string]bool{}
-	m.kernel.QueryAccess = func(query string) (string, error) {
+	m.Kernel.QueryAccess = func(query string) (string, error) {
 		asked[query] = true
 		if strings.HasSuffix(query, "podman") {
 			return "allow 0x00000002\ndeny 0x00000000\n", nil
@@ -237,7 +238,7 @@ func TestDaemonsLabelIsNotOfAnotherNode(t *testing.T) {
 		if code, _ := m.run(append([]string{"policy", "apply", "--quiet"}, args...)...); code != 0 {
 			t.Fatal(m.errOut.String())
 		}
-		return strings.Join(lastManifest(dir).Daemons, ",")
+		return strings.Join(node.LastManifest(dir).Daemons, ",")
 	}
 	if got := labelIn("store"); got != "docker" {
 		t.Errorf("this node's is %q", got)
@@ -253,8 +254,8 @@ func TestDaemonsLabelIsNotOfAnotherNode(t *testing.T) {
 		t.Errorf("with other features, the last is %q", got)
 	}
 	var texts string
-	made := m.node.compiler
-	m.node.compiler = func(features []byte) (compiler, error) {
+	made := m.CompilerOf
+	m.CompilerOf = func(features []byte) (node.Compiler, error) {
 		c, err := made(features)
 		return watchedCompiler{c, &texts}, err
 	}
@@ -266,12 +267,12 @@ func TestDaemonsLabelIsNotOfAnotherNode(t *testing.T) {
 
 // watchedCompiler keeps the texts that it compiles.
 type watchedCompiler struct {
-	compiler
+	node.Compiler
 	texts *string
 }
 
 func (c watchedCompiler) Compile(ctx context.Context, name string, mode profile.Mode, source string, text []byte) (
 	profile.Blob, error) {
 	*c.texts += string(text)
-	return c.compiler.Compile(ctx, name, mode, source, text)
+	return c.Compiler.Compile(ctx, name, mode, source, text)
 }

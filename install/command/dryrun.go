@@ -2,177 +2,82 @@ package command
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/install/apply"
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/impact"
-	"github.com/oci-apparmor/oci-apparmor/policy"
-	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/install/output"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
-	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
 // mostChanges are the most lines about profiles, policies and rules.
 const mostChanges = 30
 
-// dryRun does what apply does but for what that writes, and says what it would change. It takes no lock: another apply may come
-// between it and what follows.
-func (n *node) dryRun(ctx context.Context, o applyOptions) error {
-	s := store.Store{Dir: o.store}
-	before, err := s.Current()
-	if errors.Is(err, fs.ErrPermission) || n.forHere(o) && !n.root {
-		return &failure{cannot, errors.New("what an apply would change only root can tell: run this as root")}
-	}
-	if err != nil && !errors.Is(err, store.ErrNone) {
-		n.warn("%v", err)
-	}
-	var k *keeper
-	if n.forHere(o) {
-		if k, err = n.keeper(nil); err != nil {
-			return wouldNotApply(noKeeper(err))
-		}
-	}
-	if k != nil {
-		k.dry = true
-	}
-	c, err := n.candidate(ctx, o, k, s.Compile)
+func runDryRun(ctx context.Context, s *session, o *applyOptions) error {
+	p, err := apply.DryRun(ctx, s.Node, o.Options)
 	if err != nil {
-		return wouldNotApply(err)
+		return err
 	}
-	var notes []error
-	if k != nil {
-		files, err := k.stage(ctx, c.compiled, c.to.alone.of)
-		if err != nil {
-			return wouldNotApply(&failure{cannot, asRoot(err)})
-		}
-		notes = files.notes
-	}
+	out := s.print()
 	if !o.quiet {
-		c.to.said.print(n)
-		if n.forHere(o) {
-			n.warnOfRefused(c.compiled)
+		s.warnAll(p.Warnings, p.Refused())
+		for _, err := range p.Notes {
+			s.Warnf("%v", err)
 		}
-		for _, err := range notes {
-			n.warn("%v", err)
-		}
-		if err := n.printChanges(c, before); err != nil {
+		if err := printPreview(out, p); err != nil {
 			return err
 		}
 	}
-	if !n.forHere(o) {
+	if !p.Here() {
 		return nil // the containers are another node's
 	}
-	next, err := n.next(ctx, c, before, k)
+	containers, err := p.Impact(ctx)
 	if err != nil {
 		return err
 	}
-	containers, unread := impact.Containers(n.state.Host, next)
-	if unread != nil {
-		n.warn("what is remembered of a container cannot be read: %v", unread)
-	}
-	if err := n.printImpact(containers, o.quiet); err != nil {
+	if err := printImpact(out, containers, o.quiet); err != nil {
 		return err
 	}
 	if slices.ContainsFunc(containers, func(c impact.Container) bool { return c.Refused != nil }) {
-		return &failure{code: refused}
+		return exit.Silently(exit.Refused)
 	}
 	return nil
 }
 
-// wouldNotApply adds to a failure what it would mean.
-func wouldNotApply(err error) error {
-	f := &failure{cannot, err}
-	errors.As(err, &f)
-	return &failure{f.code, errors.Join(f.error, errors.New("policy apply would refuse this; nothing was written"))}
-}
-
-// next gives a policy as containers that start would find it.
-func (n *node) next(ctx context.Context, c *candidate, before *store.Generation, k *keeper) (impact.Next, error) {
-	data, err := c.compiled.Policy.Encode()
-	if err != nil {
-		return impact.Next{}, err
+// printPreview says what differs from the policy in force.
+func printPreview(out *output.Printer, p *apply.Preview) error {
+	switch {
+	case p.Before == nil:
+		out.Line("nothing is applied; an apply would make the first generation that can be read here")
+	case p.Same:
+		out.Line("nothing is applied; an apply would change nothing: generation %d would stay in force", p.Before.Number)
+		return out.Err
+	default:
+		out.Line("nothing is applied; an apply would put another generation in the place of generation %d", p.Before.Number)
 	}
-	index, err := policy.OpenIndex(data)
-	if err != nil {
-		return impact.Next{}, err
-	}
-	refusals := make(map[string]string) // by profile
-	return impact.Next{
-		Index: index,
-		Replaces: func(name string) bool {
-			p, ok := index.Profile(name)
-			if !ok {
-				return false
-			}
-			if before != nil {
-				if was, ok := before.Index.Profile(name); ok && slices.Equal(was.Compiled, p.Compiled) {
-					return false
-				}
-			}
-			found, err := n.kernel.Check(kernel.Profile{Name: name, Compiled: p.Compiled})
-			return err != nil || found.Status == kernel.Drifted
-		},
-		Refuses: func(p policy.Profile) string {
-			if k != nil {
-				if _, ok := k.files[p.Name]; ok {
-					return "" // an apply makes that ours which AppArmor's service has loaded from it
-				}
-			}
-			why, ok := refusals[p.Name]
-			if !ok {
-				_, why = n.inKernel(ctx, p)
-				refusals[p.Name] = why
-			}
-			return why
-		},
-	}, nil
-}
-
-// printChanges says what differs from the policy in force, which may be nil.
-func (n *node) printChanges(c *candidate, before *store.Generation) error {
-	out := &printer{w: n.stdout}
-	was := new(policy.Policy)
-	if before == nil {
-		out.line("nothing is applied; an apply would make the first generation that can be read here")
-	} else {
-		same, err := before.Has(c.compiled)
-		if err != nil {
-			return err
-		}
-		if same {
-			out.line("nothing is applied; an apply would change nothing: generation %d would stay in force", before.Number)
-			return out.err
-		}
-		if was, err = before.Index.Policy(); err != nil {
-			return err
-		}
-		out.line("nothing is applied; an apply would put another generation in the place of generation %d", before.Number)
-	}
-	lines := changes(was, c.compiled.Policy, goingOn)
-	for i, line := range lines {
+	for i, line := range p.Changes {
 		if i == mostChanges {
-			out.line("  and %d more", len(lines)-i)
+			out.Line("  and %d more", len(p.Changes)-i)
 			break
 		}
-		out.line("  %s", line)
+		out.Line("  %s", line)
 	}
-	if len(lines) == 0 {
-		out.line("  only where things stand in the policy's files")
+	if len(p.Changes) == 0 {
+		out.Line("  only where things stand in the policy's files")
 	}
-	out.notes(c.compiled.Policy)
-	if c.notice != "" {
-		out.line("%s", c.notice)
+	printNotes(out, p.Policy)
+	if p.Notice != "" {
+		out.Line("%s", p.Notice)
 	}
-	return out.err
+	return out.Err
 }
 
 // printImpact says what becomes of running containers; if only refusals are wanted, of those that would be refused.
-func (n *node) printImpact(containers []impact.Container, onlyRefused bool) error {
-	out := &printer{w: n.stdout}
+func printImpact(out *output.Printer, containers []impact.Container, onlyRefused bool) error {
 	same := 0
 	for _, c := range containers {
 		if onlyRefused && c.Refused == nil {
@@ -183,17 +88,17 @@ func (n *node) printImpact(containers []impact.Container, onlyRefused bool) erro
 			continue
 		}
 		for _, line := range means(&c) {
-			out.wrapped("container "+c.Name+": ", line)
+			out.Wrapped("container "+c.Name+": ", line)
 		}
 	}
 	switch {
 	case onlyRefused:
 	case len(containers) == 0:
-		out.line("no container of oci-apparmor's runs")
+		out.Line("no container of oci-apparmor's runs")
 	case same > 0:
-		out.line("nothing changes for %s", count(same, "running container", "running containers"))
+		out.Line("nothing changes for %s", output.Count(same, "running container", "running containers"))
 	}
-	return out.err
+	return out.Err
 }
 
 // means says in sentences what a policy would mean for a container.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 )
 
@@ -50,7 +51,7 @@ func (m *machine) starts(id, members string, pid int, label string) {
 		m.t.Fatal(err)
 	}
 	m.write("bundles/"+id+"/config.json", `{"ociVersion": "1.0.0", "process": {}`+members+`}`)
-	if _, err := m.state.Host.Prepare(m.t.Context(), hook.Wiring{Root: wd + "/run/runc"}, id, hook.NewBundle(wd+"/bundles/"+id)); err != nil {
+	if _, err := m.State.Host.Prepare(m.t.Context(), hook.Wiring{Root: wd + "/run/runc"}, id, hook.NewBundle(wd+"/bundles/"+id)); err != nil {
 		m.t.Fatal(err)
 	}
 	m.task(pid, "sleep", label, "")
@@ -117,11 +118,11 @@ func TestDryRun(t *testing.T) {
 	}{
 		"nothing is other": {func(*machine, kerneltest.Machine) {}, 0, []string{
 			"an apply would change nothing: generation 1 would stay in force", "nothing changes for 3 running containers"}, "container "},
-		"a rule has lost a request": {edit(policyFile, "[web, work]", "[work]"), refused, []string{
+		"a rule has lost a request": {edit(policyFile, "[web, work]", "[work]"), exit.Refused, []string{
 			"in the place of generation 1", "rules: others (1, before 1)",
 			"container front: would be REFUSED at its next start:", "oci-apparmor/policy", "nothing changes for 2 running containers"},
 			"container batch"},
-		"a policy is gone": {all(edit(policyFile, "  work: {profile: work}\n", ""), edit(policyFile, ", work]", "]")), refused, []string{
+		"a policy is gone": {all(edit(policyFile, "  work: {profile: work}\n", ""), edit(policyFile, ", work]", "]")), exit.Refused, []string{
 			"policy work: gone", "container batch: would be REFUSED at its next start:", `policy "work"`}, "container front"},
 		"another label": {edit(policyFile, "web:  {profile: web, floor: base}", "web:  {profile: work, floor: base}"), 0, []string{
 			"policy web: changed",
@@ -159,15 +160,15 @@ func TestDryRun(t *testing.T) {
 		"a bundle that is no JSON": {func(m *machine, _ kerneltest.Machine) { m.write("bundles/front/config.json", "{\"process\": \x1b[31m") }, 0,
 			[]string{"container front: what its next start would get cannot be told:", "line 1"}, "REFUSED"},
 		"a container has ended": {all(edit(policyFile, "[web, work]", "[work]"), func(m *machine, _ kerneltest.Machine) {
-			os.RemoveAll(m.kernel.Proc + "/40")
+			os.RemoveAll(m.Kernel.Proc + "/40")
 		}), 0, []string{"nothing changes for 2 running containers"}, "container front"},
 		"somebody else's profile is in the way": {func(m *machine, k kerneltest.Machine) {
 			edit(policyFile, "work: {profile: work}", "work: {profile: shop}")(m, k)
 			edit(policyFile, "work: {file: profiles/work}", "shop: {file: profiles/shop, onDrift: refuse}")(m, k)
 			m.write("etc/profiles/shop", sound("shop", ""))
 			k.Load(m.t, kerneltest.Blob("theirs", "shop"))
-		}, refused, []string{"container batch: would be REFUSED at its next start:", "shop"}, "container front"},
-		"a fault": {edit(policyFile, "request:", "requests:"), badPolicy, nil, "container "},
+		}, exit.Refused, []string{"container batch: would be REFUSED at its next start:", "shop"}, "container front"},
+		"a fault": {edit(policyFile, "request:", "requests:"), exit.BadPolicy, nil, "container "},
 	} {
 		t.Run(what, func(t *testing.T) {
 			m, k := newRunning(t)
@@ -207,7 +208,7 @@ func TestDryRunTellsWhatAStartSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	os.RemoveAll("run/runc/front")
-	_, err = m.state.Host.Prepare(t.Context(), hook.Wiring{Root: wd + "/run/runc"}, "front", hook.NewBundle(wd+"/bundles/front"))
+	_, err = m.State.Host.Prepare(t.Context(), hook.Wiring{Root: wd + "/run/runc"}, "front", hook.NewBundle(wd+"/bundles/front"))
 	if err == nil {
 		t.Fatal("it starts")
 	}
@@ -227,8 +228,8 @@ func TestDryRunOnANewNode(t *testing.T) {
 	if after := tree(t, "."); after != before {
 		t.Errorf("it wrote something: before\n%s\nafter\n%s", before, after)
 	}
-	m.root = false
-	if code, out := m.run("policy", "apply", "--dry-run"); code != cannot || out != "" || !strings.Contains(m.errOut.String(), "run this as root") {
+	m.Root = false
+	if code, out := m.run("policy", "apply", "--dry-run"); code != exit.Cannot || out != "" || !strings.Contains(m.errOut.String(), "run this as root") {
 		t.Errorf("without root: exit code %d, %s%s", code, out, &m.errOut)
 	}
 }

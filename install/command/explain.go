@@ -4,35 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/oci-apparmor/oci-apparmor/install/status"
+	"github.com/oci-apparmor/oci-apparmor/install/explain"
+	"github.com/oci-apparmor/oci-apparmor/install/output"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// question is what explain is asked.
-type question struct {
-	store, file string // decide by the applied policy, or by a file
-	json        bool
-	pid         processID
-
-	bundle, root, engine, id string
-
-	annotations                      []string
-	labels                           []string
-	namespace, pod, container, image string
-	privileged                       privilege
-	sandbox                          bool
-	choice                           string // the profile that the engine chose
+type explainOptions struct {
+	explain.Question
+	pid        processID
+	privileged privilege
+	json       bool
 }
 
-func explainCommand(n *node) *cobra.Command {
-	var q question
+func explainCommand(s *session) *cobra.Command {
+	var q explainOptions
 	described := []string{"annotation", "namespace", "pod", "container", "image", "label", "privileged",
 		"sandbox", "engine-choice"}
 	cmd := &cobra.Command{
@@ -65,40 +56,31 @@ cannot be told. Otherwise it is 0, as ` + "`oci-apparmor --help`" + ` lists.`,
 					return err
 				}
 			}
-			return n.explain(cmd.Context(), q)
+			return runExplain(cmd.Context(), s, &q)
 		}),
 	}
 	f := cmd.Flags()
-	f.StringVar(&q.store, "store", n.store, "`directory` of the applied policy")
-	f.StringVar(&q.file, "file", "", "decide by this policy `file` or directory, applied or not")
+	f.StringVar(&q.Store, "store", s.Store, "`directory` of the applied policy")
+	f.StringVar(&q.File, "file", "", "decide by this policy `file` or directory, applied or not")
 	f.BoolVar(&q.json, "json", false, "print JSON")
 	f.Var(&q.pid, "pid", "tell whether this `process` is confined as decided")
 
-	f.StringVar(&q.bundle, "bundle", "", "the container's bundle, a `directory` with its config.json")
-	f.StringVar(&q.root, "root", "", "the `directory` given to its runtime as --root, which tells the engine")
-	f.StringVar(&q.engine, "engine", "", "the `engine`: "+strings.Join(policy.Engines, ", "))
-	f.StringVar(&q.id, "id", "", "the container's `id`")
-	f.StringArrayVar(&q.annotations, "annotation", nil, "an annotation of the container, `KEY=VALUE`; may be repeated")
-	f.StringVar(&q.namespace, "namespace", "", "its Kubernetes `namespace`")
-	f.StringVar(&q.pod, "pod", "", "its pod's `name`")
-	f.StringVar(&q.container, "container", "", "its `name`, in its pod where it has one")
-	f.StringVar(&q.image, "image", "", "its `image`")
-	f.StringArrayVar(&q.labels, "label", nil, "a label of it, `KEY=VALUE`; may be repeated")
-	f.StringVar(&q.choice, "engine-choice", "", "the `profile` that the engine was told to use, or gives by default; or "+
+	f.StringVar(&q.Bundle, "bundle", "", "the container's bundle, a `directory` with its config.json")
+	f.StringVar(&q.Root, "root", "", "the `directory` given to its runtime as --root, which tells the engine")
+	f.StringVar(&q.Engine, "engine", "", "the `engine`: "+strings.Join(policy.Engines, ", "))
+	f.StringVar(&q.ID, "id", "", "the container's `id`")
+	f.StringArrayVar(&q.Annotations, "annotation", nil, "an annotation of the container, `KEY=VALUE`; may be repeated")
+	f.StringVar(&q.Namespace, "namespace", "", "its Kubernetes `namespace`")
+	f.StringVar(&q.Pod, "pod", "", "its pod's `name`")
+	f.StringVar(&q.Container, "container", "", "its `name`, in its pod where it has one")
+	f.StringVar(&q.Image, "image", "", "its `image`")
+	f.StringArrayVar(&q.Labels, "label", nil, "a label of it, `KEY=VALUE`; may be repeated")
+	f.StringVar(&q.Choice, "engine-choice", "", "the `profile` that the engine was told to use, or gives by default; or "+
 		"unconfined")
 	f.Var(&q.privileged, "privileged", "it is privileged; with =partly, it has a part of what such ones have")
 	f.Lookup("privileged").NoOptDefVal = policy.Privileged.String()
-	f.BoolVar(&q.sandbox, "sandbox", false, "it is a pod's pause container")
+	f.BoolVar(&q.Sandbox, "sandbox", false, "it is a pod's pause container")
 	return cmd
-}
-
-// exclusive refuses a command line with both flags.
-func exclusive(cmd *cobra.Command, one, other string) error {
-	if !cmd.Flags().Changed(one) || !cmd.Flags().Changed(other) {
-		return nil
-	}
-	return &failure{usage, fmt.Errorf("--%s and --%s cannot be given together: see %s --help", one, other,
-		cmd.CommandPath())}
 }
 
 // processID is a flag's value.
@@ -140,234 +122,80 @@ func (p *privilege) String() string { return "" }
 // Type is for help.
 func (p *privilege) Type() string { return "privilege" }
 
-// answer is what explain finds, and its JSON.
-type answer struct {
-	Generation uint64 `json:"generation,omitempty"` // that decided; none where a file did
-	Engine     string `json:"engine"`
-	Policy     string `json:"policy,omitempty"`
-	Keep       bool   `json:"keep,omitempty"`
-	Label      string `json:"label"` // process.apparmorProfile of the container's spec
-	// Choice is the profile that the engine wrote into the spec, and what becomes of it.
-	Choice  *choiceAnswer `json:"engineChoice,omitempty"`
-	Reason  string        `json:"reason,omitempty"`
-	Refused string        `json:"refused,omitempty"` // why, where the container would not start
-
-	Privileged   string   `json:"privileged"`             // see policy.Privilege
-	PrivilegedBy []string `json:"privilegedBy,omitempty"` // what it has that is so in part, where a rule asks for that
-
-	Warnings []string `json:"warnings,omitempty"`
-
-	Profiles []profileJSON  `json:"profiles,omitempty"`
-	Process  *processAnswer `json:"process,omitempty"`
-}
-
-type choiceAnswer struct {
-	Profile string `json:"profile"`
-	Default string `json:"default,omitempty"` // whose default it is, so that it counts as none
-	Outcome string `json:"outcome"`           // see policy.Choice
-}
-
-type processAnswer struct {
-	PID   int    `json:"pid"`
-	Label string `json:"label"` // as the kernel prints it
-	// Confined says that every profile of the decision confines it, with the content that was applied, whatever else
-	// confines it, too.
-	Confined bool     `json:"confined"`
-	Lacks    []string `json:"lacks,omitempty"` // profiles of the decision that are not in its label
-	Older    string   `json:"older,omitempty"` // why it is, or may be, under an older content of them
-}
-
-func (n *node) explain(ctx context.Context, q question) error {
-	facts, err := q.facts()
+func runExplain(ctx context.Context, s *session, o *explainOptions) error {
+	q := o.Question
+	q.PID, q.Privileged, q.Label = int(o.pid), policy.Privilege(o.privileged), s.label
+	a, err := explain.Explain(ctx, s.Node, q)
 	if err != nil {
 		return err
 	}
-	index, generation, err := n.index(q)
-	if err != nil {
-		return err
-	}
-	a := answer{Generation: generation, Engine: facts.Engine, Warnings: q.warnings(facts),
-		Privileged: facts.Privileged.String()}
-	if asks, err := asksForPrivileges(index); err != nil {
-		return &failure{cannot, err}
-	} else if asks {
-		a.PrivilegedBy = facts.PrivilegedBy
-	}
-	if a.Engine == policy.EngineOther {
-		a.Engine = "other"
-	}
-
-	d, err := index.DecideReading(&facts)
-	switch {
-	case errors.Is(err, policy.ErrIndex):
-		return &failure{cannot, err}
-	case err != nil:
-		a.Refused = err.Error()
-	default:
-		a.Policy, a.Keep, a.Label, a.Reason = d.Policy, d.Keep, d.Label, d.Reason
-		if d.Warning != "" {
-			a.Warnings = append(a.Warnings, d.Warning)
-		}
-		if d.Keep {
-			a.Label = facts.EngineChoice
-		}
-		if facts.EngineChoice != "" {
-			engine, _ := policy.EngineDefault(facts.EngineChoice)
-			a.Choice = &choiceAnswer{facts.EngineChoice, engine, d.Choice.String()}
-		}
-		for _, p := range d.Profiles {
-			j := asProfileJSON(p)
-			var refusal string
-			if j.Kernel, refusal = n.inKernel(ctx, p); a.Refused == "" {
-				a.Refused = refusal
-			}
-			a.Profiles = append(a.Profiles, j)
-		}
-	}
-	var labelErr error
-	if q.pid != 0 {
-		a.Process, labelErr = n.process(int(q.pid), a.Profiles)
-	}
-	if q.json {
-		err = n.printJSON(a)
+	if o.json {
+		err = output.JSON(s.stdout, a)
 	} else {
-		err = n.printAnswer(a)
+		err = printAnswer(s.print(), a)
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case labelErr != nil:
-		return &failure{cannot, asRoot(labelErr)}
-	case a.Refused != "":
-		return &failure{code: refused}
-	case a.Process == nil || len(a.Profiles) == 0 || a.Process.Confined:
-		return nil
-	case len(a.Process.Lacks) == 0 && slices.ContainsFunc(a.Profiles, profileJSON.contentUnknown):
-		return &failure{code: cannot}
 	}
-	return &failure{code: notConfined}
+	return a.Err()
 }
 
-// asksForPrivileges says whether a rule is for privileged containers, or for all others, so that it matters who is one.
-func asksForPrivileges(index policy.Index) (bool, error) {
-	p, err := index.Policy()
-	if err != nil {
-		return false, err
-	}
-	return slices.ContainsFunc(p.Assignments, func(a policy.Assignment) bool { return a.Privileged != nil }), nil
-}
-
-// process asks the kernel what confines a process, and compares that with what was decided.
-func (n *node) process(pid int, decided []profileJSON) (*processAnswer, error) {
-	label, err := n.label(pid)
-	if err != nil {
-		return nil, err
-	}
-	a := &processAnswer{PID: pid, Label: label.String(), Confined: len(decided) > 0}
-	for _, p := range decided {
-		a.Confined = a.Confined && label.Covers(p.Name) && p.Kernel != nil && p.Kernel.State == same
-		if !label.Covers(p.Name) {
-			a.Lacks = append(a.Lacks, p.Name)
-		}
-	}
-	if a.Confined && len(label.Components) > 1 {
-		a.Older = n.older(pid)
-		a.Confined = a.Older == ""
-	}
-	return a, nil
-}
-
-// older says of a process under a stack why it is, or may be, under an older content than the kernel's; empty where it is
-// not, or in no container.
-func (n *node) older(pid int) string {
-	s, err := n.state.Gather(true)
-	if err != nil {
-		return ""
-	}
-	for _, c := range s.Containers {
-		if slices.ContainsFunc(c.Processes, func(m status.Member) bool { return m.PID == pid }) {
-			return c.Older
-		}
-	}
-	return ""
-}
-
-// index gives the policy that decides, and its generation.
-func (n *node) index(q question) (policy.Index, uint64, error) {
-	if q.file == "" {
-		g, err := n.current(q.store)
-		if err != nil {
-			return policy.Index{}, 0, err
-		}
-		return g.Index, g.Number, nil
-	}
-	node, _, _ := n.generatedFor(lastManifest(q.store))
-	p, err := readPolicy(q.file, node)
-	if err != nil {
-		return policy.Index{}, 0, err
-	}
-	data, err := p.Encode()
-	if err != nil {
-		return policy.Index{}, 0, &failure{badPolicy, err}
-	}
-	x, err := policy.OpenIndex(data)
-	return x, 0, err
-}
-
-func (n *node) printAnswer(a answer) error {
-	out := &printer{w: n.stdout}
+func printAnswer(out *output.Printer, a *explain.Answer) error {
 	switch {
 	case a.Policy == "" && a.Refused != "": // nothing is decided
 	case a.Keep && a.Label == "":
-		out.wrapped("decision  ", a.Reason)
-		out.line("label     none: the engine chose no profile")
+		out.Wrapped("decision  ", a.Reason)
+		out.Line("label     none: the engine chose no profile")
 	default:
-		out.wrapped("decision  ", a.Reason)
-		out.line("label     %s", oneline.Whole(a.Label))
+		out.Wrapped("decision  ", a.Reason)
+		out.Line("label     %s", oneline.Whole(a.Label))
 	}
 	if c := a.Choice; c != nil && c.Default != "" {
-		out.line("chosen    by nobody: %s is %s's default", oneline.Whole(c.Profile), c.Default)
+		out.Line("chosen    by nobody: %s is %s's default", oneline.Whole(c.Profile), c.Default)
 	} else if c != nil {
-		out.line("chosen    by the engine: %s: %s", oneline.Whole(c.Profile), c.Outcome)
+		out.Line("chosen    by the engine: %s: %s", oneline.Whole(c.Profile), c.Outcome)
 	}
 	if len(a.PrivilegedBy) > 0 {
-		out.wrapped("has       ", "a part of what privileged containers have: "+strings.Join(a.PrivilegedBy, ", "))
+		out.Wrapped("has       ", "a part of what privileged containers have: "+strings.Join(a.PrivilegedBy, ", "))
 	}
 	if a.Refused != "" {
-		out.wrapped("refused   ", a.Refused)
+		out.Wrapped("refused   ", a.Refused)
 	}
 	for _, warning := range a.Warnings {
-		out.wrapped("warning   ", warning)
+		out.Wrapped("warning   ", warning)
 	}
 	for _, p := range a.Profiles {
 		if p.ByHand {
-			out.line("profile   %s, %s", p.Name, p.Source)
+			out.Line("profile   %s, %s", p.Name, p.Source)
 		} else {
-			out.line("profile   %s, mode %s, from %s", p.Name, p.Mode, p.Source)
+			out.Line("profile   %s, mode %s, from %s", p.Name, p.Mode, p.Source)
 		}
 		if len(p.Compiled) > 0 {
-			out.line("  sha256  %s", p.Compiled[0].SHA256)
+			out.Line("  sha256  %s", p.Compiled[0].SHA256)
 		}
 		if p.Kernel != nil {
-			out.wrapped("  kernel  ", p.Kernel.Detail)
+			out.Wrapped("  kernel  ", p.Kernel.Detail)
 		}
 	}
 	if p := a.Process; p != nil {
-		verdict := ""
-		switch {
-		case len(a.Profiles) == 0: // nothing is decided that it could be compared with
-		case p.Confined:
-			verdict = ": confined as decided"
-		case len(p.Lacks) > 0:
-			verdict = ": not confined as decided: its label lacks " + strings.Join(p.Lacks, " and ")
-		case p.Older != "":
-			verdict = ": it has the decided label, and may be under an older content: " + oneline.Whole(p.Older)
-		case slices.ContainsFunc(a.Profiles, profileJSON.contentUnknown):
-			verdict = ": it has the decided label; whether also the content that was applied cannot be told"
-		default:
-			verdict = ": it has the decided label, and not the content that was applied"
-		}
-		out.wrapped("process   ", fmt.Sprintf("%d: %s%s", p.PID, oneline.Whole(p.Label), verdict))
+		out.Wrapped("process   ", fmt.Sprintf("%d: %s%s", p.PID, oneline.Whole(p.Label), verdict(a)))
 	}
-	return out.err
+	return out.Err
+}
+
+// verdict says how a process is confined, in the words that follow its label.
+func verdict(a *explain.Answer) string {
+	switch p := a.Process; {
+	case len(a.Profiles) == 0:
+		return "" // nothing is decided that it could be compared with
+	case p.Confined:
+		return ": confined as decided"
+	case len(p.Lacks) > 0:
+		return ": not confined as decided: its label lacks " + strings.Join(p.Lacks, " and ")
+	case p.Older != "":
+		return ": it has the decided label, and may be under an older content: " + oneline.Whole(p.Older)
+	case a.ContentUnknown():
+		return ": it has the decided label; whether also the content that was applied cannot be told"
+	}
+	return ": it has the decided label, and not the content that was applied"
 }

@@ -1,60 +1,27 @@
 package command
 
 import (
-	"encoding/hex"
-	"encoding/json"
 	"time"
 
+	"github.com/oci-apparmor/oci-apparmor/install/explain"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-func (n *node) printJSON(v any) error {
-	enc := json.NewEncoder(n.stdout)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
-}
-
-// Of kernelJSON.State: loaded with our content, and not to be told. The others are "missing" and "drifted".
-const (
-	same    = "same"
-	unknown = "unknown"
-)
-
-// The JSON of show and explain. Hashes are hexadecimal.
+// The JSON of show. Hashes are hexadecimal.
 type (
 	showJSON struct {
-		Generation uint64        `json:"generation"`
-		Applied    time.Time     `json:"applied"`
-		Confirmed  time.Time     `json:"confirmed"`
-		Version    string        `json:"version"`
-		Parser     string        `json:"parser"`
-		Kernel     string        `json:"kernel"` // compiled for; empty where its features were given
-		Stale      bool          `json:"stale"`  // another kernel is running
-		Config     string        `json:"config"`
-		Profiles   []profileJSON `json:"profiles"`
-		Policies   []entryJSON   `json:"policies"`
-		Rules      []ruleJSON    `json:"rules"`
-	}
-	profileJSON struct {
-		Name     string         `json:"name"`
-		ByHand   bool           `json:"byHand,omitempty"` // the policy only names it, and has nothing of what follows
-		Mode     string         `json:"mode,omitempty"`
-		Source   string         `json:"source"`
-		Text     string         `json:"text,omitempty"` // sha256 of the text
-		Blob     string         `json:"blob,omitempty"` // sha256 of what it was compiled to
-		Compiled []compiledJSON `json:"compiled"`       // as in the kernel: the profile and its children
-		Kernel   *kernelJSON    `json:"kernel,omitempty"`
-	}
-	kernelJSON struct {
-		State  string `json:"state"`
-		Detail string `json:"detail"`
-	}
-	compiledJSON struct {
-		Name   string `json:"name"`
-		SHA1   string `json:"sha1"`
-		SHA256 string `json:"sha256"`
+		Generation uint64            `json:"generation"`
+		Applied    time.Time         `json:"applied"`
+		Confirmed  time.Time         `json:"confirmed"`
+		Version    string            `json:"version"`
+		Parser     string            `json:"parser"`
+		Kernel     string            `json:"kernel"` // compiled for; empty where its features were given
+		Stale      bool              `json:"stale"`  // another kernel is running
+		Config     string            `json:"config"`
+		Profiles   []explain.Profile `json:"profiles"`
+		Policies   []entryJSON       `json:"policies"`
+		Rules      []ruleJSON        `json:"rules"`
 	}
 	entryJSON struct {
 		Name    string `json:"name"`
@@ -82,7 +49,7 @@ func shown(g *store.Generation, p *policy.Policy, m store.Manifest, stale bool) 
 		Kernel:     m.Kernel,
 		Stale:      stale,
 		Config:     m.Config,
-		Profiles:   []profileJSON{},
+		Profiles:   []explain.Profile{},
 		Policies:   []entryJSON{},
 		Rules:      []ruleJSON{},
 	}
@@ -91,7 +58,7 @@ func shown(g *store.Generation, p *policy.Policy, m store.Manifest, stale bool) 
 		texts[t.Name] = t.Text
 	}
 	for _, pr := range p.Profiles {
-		j := asProfileJSON(pr)
+		j := explain.ProfileOf(pr)
 		j.Text = texts[pr.Name]
 		s.Profiles = append(s.Profiles, j)
 	}
@@ -115,23 +82,3 @@ func shown(g *store.Generation, p *policy.Policy, m store.Manifest, stale bool) 
 	}
 	return s
 }
-
-func asProfileJSON(pr policy.Profile) profileJSON {
-	if pr.ByHand {
-		return profileJSON{Name: pr.Name, Source: pr.Source, ByHand: true, Compiled: []compiledJSON{}}
-	}
-	j := profileJSON{
-		Name:     pr.Name,
-		Mode:     pr.Mode.String(),
-		Source:   pr.Source,
-		Blob:     hex.EncodeToString(pr.Blob[:]),
-		Compiled: []compiledJSON{},
-	}
-	for _, c := range pr.Compiled {
-		j.Compiled = append(j.Compiled, compiledJSON{c.Name, hex.EncodeToString(c.SHA1[:]), hex.EncodeToString(c.SHA256[:])})
-	}
-	return j
-}
-
-// contentUnknown says that nobody knows whether the kernel has the profile with our content.
-func (j profileJSON) contentUnknown() bool { return j.Kernel == nil || j.Kernel.State == unknown }

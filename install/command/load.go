@@ -8,6 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
+	"github.com/oci-apparmor/oci-apparmor/install/apply"
+	"github.com/oci-apparmor/oci-apparmor/install/output"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
@@ -17,7 +19,7 @@ type loadPolicyOptions struct {
 	quiet bool
 }
 
-func loadPolicyCommand(n *node) *cobra.Command {
+func loadPolicyCommand(s *session) *cobra.Command {
 	var o loadPolicyOptions
 	cmd := &cobra.Command{
 		Use:   "load",
@@ -36,86 +38,51 @@ A profile that cannot be loaded does not keep the others from it; the exit code 
 for a load before the first apply: see oci-apparmor log.`,
 		Args: cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
-			err := n.loadPolicy(cmd.Context(), o)
+			err := runLoadPolicy(cmd.Context(), s, &o)
 			// On a first boot the unit has a load before the first apply: nothing is refused where nothing was ever applied.
 			if !errors.Is(err, store.ErrNone) || errors.Is(err, store.ErrLost) {
-				n.noteErrors("load", err)
+				s.noteErrors("load", err)
 			}
 			return err
 		}),
 	}
-	cmd.Flags().StringVar(&o.store, "store", n.store, "`directory` of the applied policy")
+	cmd.Flags().StringVar(&o.store, "store", s.Store, "`directory` of the applied policy")
 	cmd.Flags().BoolVarP(&o.quiet, "quiet", "q", false, "print nothing but errors")
 	return cmd
 }
 
-func (n *node) loadPolicy(ctx context.Context, o loadPolicyOptions) error {
-	g, err := n.current(o.store)
-	if err != nil {
+func runLoadPolicy(ctx context.Context, s *session, o *loadPolicyOptions) error {
+	out := s.print()
+	g, said, err := apply.Load(ctx, s.Node, o.store, func(l apply.Loaded) {
+		if l.Warning != "" {
+			s.warnAndNote("load", fmt.Sprintf("profile %s: %s", l.Name, l.Warning))
+		}
+		if l.Done == kernel.Replaced {
+			s.note(notice.Warning, "load", fmt.Sprintf("profile %s was loaded with other content than the policy's, and has been replaced",
+				l.Name))
+		}
+		if !o.quiet {
+			printDone(out, l.Name, l.Done)
+		}
+	})
+	for _, sentence := range said {
+		s.warnAndNote("load", sentence)
+	}
+	if err != nil || o.quiet {
 		return err
 	}
 	p, err := g.Index.Policy()
-	if err != nil {
-		return err
+	if err == nil && len(p.Profiles) == 0 {
+		out.Line("the policy in force (generation %d) has no profiles", g.Number)
 	}
-	out := &printer{w: n.stdout}
-	if len(p.Profiles) == 0 { // it needs no AppArmor either
-		if !o.quiet {
-			out.line("the policy in force (generation %d) has no profiles", g.Number)
-		}
-		return out.err
-	}
-	if err := n.ready(); err != nil {
-		return err
-	}
-	n.claim(ctx)
-	var errs []error
-	var replaced []string
-	for _, pr := range p.Profiles {
-		loaded, err := n.kernel.Ensure(ctx, []kernel.Profile{{
-			Name:     pr.Name,
-			Compiled: pr.Compiled,
-			OnDrift:  pr.OnDrift,
-			Blob:     func() ([]byte, error) { return g.Blob(pr) },
-		}})
-		if err != nil {
-			errs = append(errs, asRoot(err))
-			continue
-		}
-		if loaded[0].Warning != "" {
-			n.warnAndNote("load", fmt.Sprintf("profile %s: %s", pr.Name, loaded[0].Warning))
-		}
-		if loaded[0].Done == kernel.Replaced {
-			replaced = append(replaced, pr.Name)
-			n.note(notice.Warning, "load", fmt.Sprintf("profile %s was loaded with other content than the policy's, and has been replaced",
-				pr.Name))
-		}
-		switch {
-		case o.quiet:
-		case loaded[0].Done == kernel.Verified:
-			out.line("%s: is loaded already, with this content", pr.Name)
-		default:
-			out.line("%s: %s", pr.Name, loaded[0].Done)
-		}
-	}
-	if said := n.behind(replaced...); said != "" {
-		n.warnAndNote("load", said)
-	}
-	for _, said := range n.refusedOf(p) {
-		n.warnAndNote("load", said)
-	}
-	if len(errs) > 0 {
-		errs = append(errs, fmt.Errorf("%d of the %d profiles of the policy in force (generation %d) are not loaded as it says",
-			len(errs), len(p.Profiles), g.Number))
-		return &failure{cannot, errors.Join(errs...)}
-	}
-	return out.err
+	return errors.Join(err, out.Err)
 }
 
-// behind says which containers have processes that do not follow when profiles are replaced; empty where there is none.
-func (n *node) behind(replaced ...string) string {
-	if len(replaced) == 0 {
-		return ""
+// printDone says what became of a profile that is in the kernel.
+func printDone(out *output.Printer, name string, done kernel.Done) {
+	if done == kernel.Verified {
+		out.Line("%s: is loaded already, with this content", name)
+	} else {
+		out.Line("%s: %s", name, done)
 	}
-	return n.state.Host.Behind(nil, replaced...)
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
@@ -38,7 +40,7 @@ assign:
 // newBoots is a machine with AppArmor's service on it.
 func newBoots(t *testing.T) (*machine, kerneltest.Machine) {
 	m, k := newUnloads(t)
-	m.compiler = func([]byte) (compiler, error) { return loadable{fakeCompiler{m}}, nil }
+	m.CompilerOf = func([]byte) (node.Compiler, error) { return loadable{fakeCompiler{m}}, nil }
 	if err := os.Mkdir("apparmor.d", 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +101,7 @@ func TestServiceFiles(t *testing.T) {
 	m.run("policy", "apply", "--quiet")
 	m.files()
 	m.note("it has ended")
-	os.RemoveAll(m.kernel.Proc + "/10")
+	os.RemoveAll(m.Kernel.Proc + "/10")
 	m.run("policy", "apply", "--quiet")
 	m.files()
 	m.note("by hand: a profile of nobody's, the policy's, one that another file defines, and one that somebody has loaded")
@@ -143,7 +145,7 @@ func TestForeignProfileWithOurContentStaysForeign(t *testing.T) {
 	if code, out := m.run("policy", "load"); code != 0 || !strings.Contains(out, "shop: is loaded already") {
 		t.Errorf("exit code %d, %s%s", code, out, &m.errOut)
 	}
-	if code, _ := m.run("profile", "unload", "shop"); code != cannot || !strings.Contains(m.errOut.String(), "not loaded by oci-apparmor") {
+	if code, _ := m.run("profile", "unload", "shop"); code != exit.Cannot || !strings.Contains(m.errOut.String(), "not loaded by oci-apparmor") {
 		t.Errorf("exit code %d, %s", code, &m.errOut)
 	}
 
@@ -162,7 +164,7 @@ func TestForeignProfileWithOurContentStaysForeign(t *testing.T) {
 }
 
 // crooked is a compiler whose texts do not compile to the same without their includes.
-type crooked struct{ compiler }
+type crooked struct{ node.Compiler }
 
 func (crooked) Standalone(context.Context, []byte, profile.Mode, func() (profile.Blob, error)) ([]byte, error) {
 	return nil, errors.New("it compiles to something else")
@@ -179,10 +181,10 @@ func TestApplyIsRefusedWithoutTheServiceFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.onlyShop("  network,\n")
-	working := m.compiler
+	working := m.CompilerOf
 	for what, fails := range map[string]func(){
 		"it compiles to something else": func() {
-			m.compiler = func(features []byte) (compiler, error) {
+			m.CompilerOf = func(features []byte) (node.Compiler, error) {
 				c, err := working(features)
 				return crooked{c}, err
 			}
@@ -192,11 +194,11 @@ func TestApplyIsRefusedWithoutTheServiceFile(t *testing.T) {
 			m.write("apparmor.d/shop.oci-apparmor", string(before))
 		},
 	} {
-		m.compiler = working
+		m.CompilerOf = working
 		fails()
 		code, _ := m.run("policy", "apply", "--quiet")
 		said := m.errOut.String()
-		if code != cannot || !strings.Contains(said, "profile shop for AppArmor's service cannot be written") ||
+		if code != exit.Cannot || !strings.Contains(said, "profile shop for AppArmor's service cannot be written") ||
 			!strings.Contains(said, what) || !strings.Contains(said, "not applied: the last good policy (generation 1) stays in force") {
 			t.Errorf("exit code %d, %s", code, said)
 		}
@@ -244,7 +246,7 @@ func TestProfileUnloadTellsWhatIsLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, out := m.run("profile", "unload", "web", "work")
-	if code != cannot || out != "web: removed\nwork: removed\n" ||
+	if code != exit.Cannot || out != "web: removed\nwork: removed\n" ||
 		!strings.Contains(m.errOut.String(), "profile web was removed, and its text cannot be") {
 		t.Errorf("exit code %d, %s%s", code, out, &m.errOut)
 	}

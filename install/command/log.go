@@ -2,8 +2,8 @@ package command
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice/reader"
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
 )
 
 type logOptions struct {
@@ -21,7 +22,7 @@ type logOptions struct {
 	json      bool
 }
 
-func logCommand(n *node) *cobra.Command {
+func logCommand(s *session) *cobra.Command {
 	var o logOptions
 	cmd := &cobra.Command{
 		Use:   "log",
@@ -50,7 +51,7 @@ With --json each is an object on a line of its own:
   message    one line
 All but time, level and message are left out where they are not known.`,
 		Args: cobra.NoArgs,
-		RunE: action(func(cmd *cobra.Command, _ []string) error { return n.printLog(cmd, o) }),
+		RunE: action(func(cmd *cobra.Command, _ []string) error { return runLog(cmd.Context(), s, &o) }),
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&o.follow, "follow", "f", false, "go on with what comes")
@@ -60,29 +61,29 @@ All but time, level and message are left out where they are not known.`,
 	return cmd
 }
 
-func (n *node) printLog(cmd *cobra.Command, o logOptions) error {
+func runLog(ctx context.Context, s *session, o *logOptions) error {
 	q := reader.Query{Follow: o.follow}
 	if o.since != "" {
 		var err error
 		if q.Since, err = parseSince(o.since, time.Now()); err != nil {
-			return &failure{usage, err}
+			return exit.With(exit.Usage, err)
 		}
 	}
-	out := &printer{w: n.stdout}
-	enc := json.NewEncoder(n.stdout)
+	out := s.print()
+	enc := json.NewEncoder(s.stdout)
 	enc.SetEscapeHTML(false)
-	err := n.notices.Read(cmd.Context(), q, func(e notice.Notice) error {
+	err := s.notices.Read(ctx, q, func(e notice.Notice) error {
 		if o.container != "" && !isOf(e, o.container) {
 			return nil
 		}
 		if o.json {
 			return enc.Encode(e)
 		}
-		out.line("%s", logLine(e))
-		return out.err
-	}, func(missing string) { n.warn("%s", missing) })
+		out.Line("%s", logLine(e))
+		return out.Err
+	}, func(missing string) { s.Warnf("%s", missing) })
 	if err != nil {
-		return &failure{cannot, asRoot(err)}
+		return exit.With(exit.Cannot, exit.AsRoot(err))
 	}
 	return nil
 }
@@ -127,25 +128,25 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 }
 
 // note has the node's log say what a command says.
-func (n *node) note(level notice.Level, command, text string) {
-	n.log.Write(notice.Notice{Level: level, Command: command, Message: text})
+func (s *session) note(level notice.Level, command, text string) {
+	s.log.Write(notice.Notice{Level: level, Command: command, Message: text})
 }
 
 // warnAndNote warns, and has the node's log say it, too.
-func (n *node) warnAndNote(command, text string) {
-	n.warn("%s", text)
-	n.note(notice.Warning, command, text)
+func (s *session) warnAndNote(command, text string) {
+	s.Warnf("%s", text)
+	s.note(notice.Warning, command, text)
 }
 
 // noteErrors notes each of the errors that err joins.
-func (n *node) noteErrors(command string, err error) {
+func (s *session) noteErrors(command string, err error) {
 	if err == nil {
 		return
 	}
-	if f := new(failure); errors.As(err, &f) && f.error != nil {
-		err = f.error
+	if _, bare := exit.Split(err); bare != nil {
+		err = bare
 	}
-	for _, line := range errorLines(err) {
-		n.note(notice.Refusal, command, strings.TrimPrefix(line, "oci-apparmor: "))
+	for _, line := range exit.Lines(err) {
+		s.note(notice.Refusal, command, strings.TrimPrefix(line, "oci-apparmor: "))
 	}
 }

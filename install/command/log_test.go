@@ -12,6 +12,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice/reader"
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 )
 
@@ -81,7 +82,7 @@ func TestLog(t *testing.T) {
 		t.Errorf("asks %+v", all.asked)
 	}
 	for _, since := range []string{"yesterday", "-10m", "10", ""} {
-		if code, _ := m.run("log", "--since", since); (code == usage) != (since != "") {
+		if code, _ := m.run("log", "--since", since); (code == exit.Usage) != (since != "") {
 			t.Errorf("--since %q: exit code %d", since, code)
 		}
 	}
@@ -93,8 +94,8 @@ func TestLog(t *testing.T) {
 		t.Errorf("prints\n%swant first\n%s", out, want)
 	}
 	m.notices = &written{err: os.ErrPermission}
-	if code, _ := m.run("log"); code != cannot {
-		t.Errorf("exit code %d of what cannot be read, want %d", code, cannot)
+	if code, _ := m.run("log"); code != exit.Cannot {
+		t.Errorf("exit code %d of what cannot be read, want %d", code, exit.Cannot)
 	}
 }
 
@@ -108,7 +109,7 @@ func TestLogKeysAreDocumented(t *testing.T) {
 	if err := json.Unmarshal(full, &keys); err != nil {
 		t.Fatal(err)
 	}
-	help := logCommand(newMachine(t).node).Long
+	help := logCommand(newMachine(t).session).Long
 	for key := range keys {
 		if !regexp.MustCompile(`(?m)^  ` + key + ` +\S`).MatchString(help) {
 			t.Errorf("key %s is not told of", key)
@@ -133,7 +134,7 @@ func TestPolicyLoadIsNoted(t *testing.T) {
 		m.write("kmsg", "")
 		return string(said)
 	}
-	if code, _ := m.run("policy", "load"); code != cannot || noted() != "" {
+	if code, _ := m.run("policy", "load"); code != exit.Cannot || noted() != "" {
 		t.Errorf("before the first apply: exit code %d, or something is noted", code)
 	}
 	m.run("policy", "apply", "--quiet")
@@ -179,7 +180,7 @@ func TestPolicyLoadIsNoted(t *testing.T) {
 	k.Load(t, kerneltest.Blob("y", "base"))
 	k.Load(t, kerneltest.Blob("y", "shop"))
 	warned("profile shop was loaded with other content than the policy's, and has been replaced", "what runs in web-1 ")
-	m.kernel.QueryAccess = func(query string) (string, error) {
+	m.Kernel.QueryAccess = func(query string) (string, error) {
 		if strings.HasSuffix(query, "podman") {
 			return "allow 0x00000002\ndeny 0x00000000\n", nil
 		}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/install/output"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
@@ -90,7 +91,7 @@ func summary(p *policy.Policy, compiled string) string {
 			e == policy.Entry{Name: policy.Baseline, Profile: "docker-default"})
 	}
 	return profiles.String("profile", "profiles") + compiled + ", " + policies.String("policy", "policies") + ", " +
-		count(len(p.Assignments), "rule", "rules")
+		output.Count(len(p.Assignments), "rule", "rules")
 }
 
 // builtIns counts things, and names those among them that nobody had to define.
@@ -108,7 +109,7 @@ func (b *builtIns) count(name string, builtIn bool) {
 }
 
 func (b *builtIns) String(one, many string) string {
-	defined, names := count(b.defined, one, many), "the built-in "+strings.Join(b.names, " and ")
+	defined, names := output.Count(b.defined, one, many), "the built-in "+strings.Join(b.names, " and ")
 	switch {
 	case len(b.names) == 0:
 		return defined

@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oci-apparmor/oci-apparmor/install/apply"
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
@@ -111,7 +114,7 @@ func TestNotAppliedOverWhatCannotBeRead(t *testing.T) {
 			spoil()
 			m.write("etc/policy.yaml", "nonsense: 1\n")
 			code, _ := m.run("policy", "apply")
-			if said := m.errOut.String(); code != badPolicy || strings.Contains(said, "no policy is in force") ||
+			if said := m.errOut.String(); code != exit.BadPolicy || strings.Contains(said, "no policy is in force") ||
 				!strings.Contains(said, "oci-apparmor: not applied, and the policy that was in force cannot be read: ") || !strings.Contains(said, what) {
 				t.Errorf("exit code %d, %s", code, said)
 			}
@@ -183,13 +186,13 @@ func TestExplain(t *testing.T) {
 	m.load("node-baseline", base.Compiled[0].SHA256)
 	m.run("policy", "explain", "--annotation", "oci-apparmor/policy=web", "--pid", "4711")
 	code, _ := m.run("policy", "explain", "--annotation", "oci-apparmor/policy=web", "--pid", "4712")
-	if code != notConfined {
+	if code != exit.NotConfined {
 		t.Errorf("a process without the floor: exit code %d", code)
 	}
 
 	m.note("whether the content is the applied one cannot be told")
 	code, _ = m.run("policy", "explain", "--file", "etc", "--annotation", "oci-apparmor/policy=web", "--pid", "4711")
-	if code != cannot {
+	if code != exit.Cannot {
 		t.Errorf("a process whose content cannot be told: exit code %d", code)
 	}
 
@@ -229,14 +232,14 @@ func TestExplainRefusesLikeAStart(t *testing.T) {
 	}{
 		{"nothing is loaded", "", func(*machine) {}, true, 0, "the next start that needs it loads it"},
 		{"nothing is loaded, known to all", "", func(*machine) {}, false, 0, "the next start that needs it loads it"},
-		{"somebody else's", "", drifted, true, refused, "and not by oci-apparmor"},
-		{"somebody else's, for all we know", "", drifted, false, refused, "refused unless oci-apparmor loaded"},
+		{"somebody else's", "", drifted, true, exit.Refused, "and not by oci-apparmor"},
+		{"somebody else's, for all we know", "", drifted, false, exit.Refused, "refused unless oci-apparmor loaded"},
 		{"ours, of another apply", "", func(m *machine) {
-			m.kernel = kerneltest.New(m.t).Kernel()
+			m.Kernel = kerneltest.New(m.t).Kernel()
 			data := kerneltest.Blob("of another apply", "web")
 			blob, err := profile.Parse(data)
 			if err == nil {
-				_, err = m.kernel.Ensure(m.t.Context(), []kernel.Profile{{Name: "web", Compiled: blob.Profiles,
+				_, err = m.Kernel.Ensure(m.t.Context(), []kernel.Profile{{Name: "web", Compiled: blob.Profiles,
 					Blob: func() ([]byte, error) { return data, nil }}})
 			}
 			if err != nil {
@@ -245,9 +248,9 @@ func TestExplainRefusesLikeAStart(t *testing.T) {
 		}, true, 0, "the next start that needs it replaces it"},
 		{"to be replaced in any case", ", onDrift: replace", drifted, true, 0, "replaces it"},
 		{"to be replaced in any case, known to all", ", onDrift: replace", drifted, false, 0, "replaces it"},
-		{"never to be replaced", ", onDrift: refuse", drifted, true, refused, "`onDrift: refuse`"},
-		{"never to be replaced, known to all", ", onDrift: refuse", drifted, false, refused, "`onDrift: refuse`"},
-		{"a kernel that enforces nothing", "", func(m *machine) { m.write("parameters/mode", "complain\n") }, true, refused,
+		{"never to be replaced", ", onDrift: refuse", drifted, true, exit.Refused, "`onDrift: refuse`"},
+		{"never to be replaced, known to all", ", onDrift: refuse", drifted, false, exit.Refused, "`onDrift: refuse`"},
+		{"a kernel that enforces nothing", "", func(m *machine) { m.write("parameters/mode", "complain\n") }, true, exit.Refused,
 			"write enforce to"},
 		{"a kernel that enforces nothing of what is there", "", func(m *machine) {
 			g, err := store.Store{Dir: "store"}.Current()
@@ -257,9 +260,9 @@ func TestExplainRefusesLikeAStart(t *testing.T) {
 			p, _ := g.Index.Profile("web")
 			m.load("web", p.Compiled[0].SHA256)
 			m.write("parameters/mode", "complain\n")
-		}, true, refused, "write enforce to"},
+		}, true, exit.Refused, "write enforce to"},
 		{"no AppArmor", "", func(m *machine) { m.write("parameters/enabled", "N\n"); os.RemoveAll("securityfs") }, false,
-			refused, "demands profile web"},
+			exit.Refused, "demands profile web"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			m := newMachine(t)
@@ -270,10 +273,10 @@ func TestExplainRefusesLikeAStart(t *testing.T) {
 				t.Fatal(m.errOut.String())
 			}
 			test.spoil(m)
-			m.root = test.root
+			m.Root = test.root
 			code, out := m.run("policy", "explain")
 			if out = strings.Join(strings.Fields(out), " "); code != test.code || !strings.Contains(out, test.says) ||
-				strings.Contains(out, "refused ") != (code == refused) {
+				strings.Contains(out, "refused ") != (code == exit.Refused) {
 				t.Errorf("exit code %d, want %d; want %q in\n%s%s", code, test.code, test.says, out, m.errOut.String())
 			}
 		})
@@ -288,7 +291,7 @@ func TestApplyWaitsAloud(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.AfterFunc(patience+200*time.Millisecond, lock.Unlock)
+	time.AfterFunc(apply.Patience+200*time.Millisecond, lock.Unlock)
 	if code, _ := m.run("policy", "apply", "--quiet"); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
@@ -305,14 +308,14 @@ func TestRootAppliesNothingThatOthersCanWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, _ := m.run("policy", "apply")
-	if got := m.errOut.String(); code != cannot || !strings.HasPrefix(got, "etc/profiles/docker-nginx: ") ||
+	if got := m.errOut.String(); code != exit.Cannot || !strings.HasPrefix(got, "etc/profiles/docker-nginx: ") ||
 		!strings.Contains(got, "chmod go-w etc/profiles/docker-nginx\noci-apparmor: not applied: ") {
 		t.Errorf("exit code %d, stderr %q", code, got)
 	}
-	if code, _ := m.run("policy", "apply", "--config", "etc/policy.yaml"); code != cannot {
+	if code, _ := m.run("policy", "apply", "--config", "etc/policy.yaml"); code != exit.Cannot {
 		t.Errorf("a file by itself: exit code %d, stderr %q", code, m.errOut.String())
 	}
-	m.root = false
+	m.Root = false
 	if code, _ := m.run("policy", "apply", "--quiet"); code != 0 {
 		t.Errorf("not as root: exit code %d, %s", code, m.errOut.String())
 	}
@@ -321,7 +324,7 @@ func TestRootAppliesNothingThatOthersCanWrite(t *testing.T) {
 func TestHelpListsTheExitCodes(t *testing.T) {
 	m := newMachine(t)
 	_, out := m.run("--help")
-	for code := range notConfined + 1 {
+	for code := range exit.NotConfined + 1 {
 		if !strings.Contains(out, fmt.Sprintf("\n  %d  ", code)) {
 			t.Errorf("--help does not tell of exit code %d:\n%s", code, out)
 		}
@@ -337,7 +340,7 @@ func TestFeaturesThatAreNone(t *testing.T) {
 		t.Skipf("no parser: %v", err)
 	}
 	m := newShop(t)
-	m.node.compiler = thisNode().compiler
+	m.CompilerOf = node.This().CompilerOf
 	for name, text := range map[string]string{
 		"text": "not features\n", "old": "caps {mask {chown\n}\n}\n", "cut": "caps {mask {chown\n}\n", "empty": "",
 	} {
@@ -345,7 +348,7 @@ func TestFeaturesThatAreNone(t *testing.T) {
 		for _, args := range [][]string{{"apply"}, {"check", "--compile"}} {
 			code, out := m.run(append(append([]string{"policy"}, args...), "--features", name)...)
 			const says = " is no features file of a kernel that apparmor_parser can compile for"
-			if got := m.errOut.String(); code != cannot || out != "" || strings.Count(got, says) != 1 ||
+			if got := m.errOut.String(); code != exit.Cannot || out != "" || strings.Count(got, says) != 1 ||
 				strings.Contains(got, " of 3") {
 				t.Errorf("%s: %q: exit code %d, stderr %s", name, args, code, got)
 			}
@@ -408,7 +411,7 @@ func TestShow(t *testing.T) {
 	m.run("policy", "show")
 	m.run("policy", "apply", "--quiet")
 	m.note("another kernel is booted")
-	m.uname = "6.13.0"
+	m.Uname = "6.13.0"
 	m.run("policy", "show")
 	m.run("policy", "apply", "--quiet")
 	_, out := m.run("policy", "show")
@@ -448,7 +451,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{"version", "please"},
 		{"nothing"},
 	} {
-		if code, out := m.run(args...); code != usage || out != "" {
+		if code, out := m.run(args...); code != exit.Usage || out != "" {
 			t.Errorf("%q: exit code %d, stdout %q", args, code, out)
 		}
 	}
@@ -460,7 +463,7 @@ func TestSchemaAndVersion(t *testing.T) {
 	if code, out := m.run("policy", "schema"); code != 0 || !json.Valid([]byte(out)) {
 		t.Errorf("exit code %d, schema %.100q", code, out)
 	}
-	if code, out := m.run("--version"); code != 0 || out != "oci-apparmor "+version()+"\n" {
+	if code, out := m.run("--version"); code != 0 || out != "oci-apparmor "+node.Version()+"\n" {
 		t.Errorf("--version: exit code %d, stdout %q", code, out)
 	}
 	if code, out := m.run("version"); code != 0 || !strings.HasPrefix(out, "oci-apparmor ") {
@@ -476,7 +479,7 @@ func TestWithoutRights(t *testing.T) {
 	if err := os.Mkdir("closed", 0o500); err != nil {
 		t.Fatal(err)
 	}
-	if code, _ := m.run("policy", "apply", "--store", "closed/store"); code != cannot {
+	if code, _ := m.run("policy", "apply", "--store", "closed/store"); code != exit.Cannot {
 		t.Errorf("exit code %d", code)
 	}
 	if got := m.errOut.String(); !strings.HasSuffix(got, "permission denied: run this as root\n") ||
@@ -509,12 +512,12 @@ func TestProfileUnderWhichNothingCanBeStopped(t *testing.T) {
 		t.Skipf("no parser: %v", err)
 	}
 	m := newShop(t)
-	m.node.compiler = thisNode().compiler
+	m.CompilerOf = node.This().CompilerOf
 	m.write("etc/profiles/docker-nginx", "\nprofile docker-nginx {\n  file,\n}\n")
 	for _, args := range [][]string{{"policy", "apply", "--features", features},
 		{"policy", "check", "--compile", "--features", features, "etc"}} {
 		code, _ := m.run(args...)
-		if said := m.errOut.String(); code != badPolicy || !strings.Contains(said, "etc/profiles/docker-nginx:2: profile docker-nginx lets") ||
+		if said := m.errOut.String(); code != exit.BadPolicy || !strings.Contains(said, "etc/profiles/docker-nginx:2: profile docker-nginx lets") ||
 			!strings.Contains(said, "add signal (receive) peer={unconfined,runc,crun},") || !strings.Contains(said, ": docker-nginx: refused\n") {
 			t.Errorf("%q: exit code %d, %s", args, code, said)
 		}
@@ -550,7 +553,7 @@ func TestApplySaysWhoseSignalsAreRefused(t *testing.T) {
 		t.Skipf("no parser: %v", err)
 	}
 	m := newShop(t)
-	m.node.compiler = func([]byte) (compiler, error) { return c, nil }
+	m.CompilerOf = func([]byte) (node.Compiler, error) { return c, nil }
 	const head = "profile docker-nginx {\n  file,\n  signal (receive) peer={unconfined,runc,crun},\n"
 	warned := func(want bool, args ...string) {
 		t.Helper()
@@ -594,7 +597,7 @@ func TestApplyForAnotherKernel(t *testing.T) {
 		t.Fatal("these features have no ptrace to leave out")
 	}
 	m := newShop(t)
-	m.node.compiler = thisNode().compiler
+	m.CompilerOf = node.This().CompilerOf
 	var blobs [2][]byte
 	var features [2]string
 	for i, text := range []string{string(text), older} {
@@ -631,7 +634,7 @@ func TestApplyWithTheRealParser(t *testing.T) {
 		t.Skipf("no parser: %v", err)
 	}
 	m := newShop(t)
-	m.node.compiler = thisNode().compiler
+	m.CompilerOf = node.This().CompilerOf
 	if code, out := m.run("policy", "apply", "--features", features); code != 0 {
 		t.Fatalf("exit code %d, %s%s", code, out, m.errOut.String())
 	}
@@ -692,18 +695,18 @@ func TestCheckRefusesFilesOfOthersAsApplyDoes(t *testing.T) {
 	m.write("features", "caps {mask {chown\n}\n}\n")
 	code, _ := m.run("policy", "apply", "--quiet")
 	refused, _, _ := strings.Cut(m.errOut.String(), "\n")
-	if code != cannot || !strings.Contains(refused, "chmod go-w") {
+	if code != exit.Cannot || !strings.Contains(refused, "chmod go-w") {
 		t.Fatalf("policy apply: exit code %d, %s", code, refused)
 	}
 	for _, args := range [][]string{{"policy", "check"}, {"policy", "check", "--compile"}, {"policy", "check", "etc"}, {"policy", "check", "etc/policy.yaml"}} {
-		if code, out := m.run(args...); code != cannot || !strings.HasPrefix(m.errOut.String(), refused) || out != "" {
+		if code, out := m.run(args...); code != exit.Cannot || !strings.HasPrefix(m.errOut.String(), refused) || out != "" {
 			t.Errorf("%q: exit code %d, %s%s", args, code, out, m.errOut.String())
 		}
 	}
 	if code, _ := m.run("policy", "check", "--compile", "--features", "features"); code != 0 || !strings.Contains(m.errOut.String(), "policy apply would refuse this here: ") {
 		t.Errorf("for another node: exit code %d, %s", code, m.errOut.String())
 	}
-	m.root, m.config = false, "elsewhere"
+	m.Root, m.Config = false, "elsewhere"
 	if code, _ := m.run("policy", "check", "etc"); code != 0 {
 		t.Errorf("somebody's own copy: exit code %d, %s", code, m.errOut.String())
 	}

@@ -3,14 +3,15 @@ package command
 import (
 	"context"
 	"errors"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/oci-apparmor/oci-apparmor/install/apply"
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/output"
+	"github.com/oci-apparmor/oci-apparmor/install/profiles"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
-	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
 type profileCheckOptions struct {
@@ -18,7 +19,7 @@ type profileCheckOptions struct {
 	strict, json bool
 }
 
-func profileCheckCommand(n *node) *cobra.Command {
+func profileCheckCommand(s *session) *cobra.Command {
 	var o profileCheckOptions
 	cmd := &cobra.Command{
 		Use:   "check FILE...",
@@ -34,7 +35,7 @@ that deny or log, policy check --compile and policy apply make an error. A text
 without a warning can still be wrong. The exit code is 1 where a text does not compile, and with
 --strict where there is a warning.`,
 		Args: atLeastOne("file"),
-		RunE: action(func(cmd *cobra.Command, args []string) error { return n.profileCheck(cmd.Context(), o, args) }),
+		RunE: action(func(cmd *cobra.Command, args []string) error { return runProfileCheck(cmd.Context(), s, &o, args) }),
 	}
 	cmd.Flags().StringVar(&o.features, "features", "",
 		"compile for a kernel with the features in this `file`, not for the one that runs")
@@ -71,85 +72,74 @@ type (
 	}
 )
 
-func (n *node) profileCheck(ctx context.Context, o profileCheckOptions, paths []string) error {
-	c, _, unable := n.newCompiler(ctx, o.features)
+func runProfileCheck(ctx context.Context, s *session, o *profileCheckOptions, paths []string) error {
+	c, _, unable := s.NewCompiler(ctx, o.features)
 	if unable != nil && o.features != "" {
 		return unable
 	}
-	files := n.readTexts(ctx, c, paths)
-	senders := n.sendersFor(o.features)
+	files := profiles.ReadFiles(ctx, s.Node, c, paths)
+	senders := s.SendersFor(o.features)
 	warned := false
-	out := &printer{w: n.stdout}
+	out := s.print()
 	var all []checkedJSON
 	for i := range files {
 		f := &files[i]
-		j := checkedJSON{File: f.path, Profiles: []definedJSON{}, Warnings: []warningJSON{}}
-		if f.err != nil {
-			j.Error = &errorJSON{Message: unwrapped(f.err).Error()}
-			var bad *profile.TextError
-			if errors.As(f.err, &bad) {
-				j.Error = &errorJSON{bad.Line, bad.Msg}
-			}
-			all = append(all, j)
+		if f.Err != nil {
+			all = append(all, checked(f, nil))
 			continue
 		}
-		warnings, partial := f.lint(ctx, c, senders)
+		warnings, partial := f.Lint(ctx, c, senders)
 		warned = warned || len(warnings) > 0
-		for _, p := range f.blob.Profiles {
-			j.Profiles = append(j.Profiles, definedJSON{p.Name, p.Mode.String()})
-		}
-		for _, w := range warnings {
-			j.Warnings = append(j.Warnings, warningJSON{w.Check, w.File, w.Line, w.Profile, w.Message, w.Fault})
-		}
+		j := checked(f, warnings)
 		j.Partial, j.TextOnly = partial, c == nil
 		all = append(all, j)
-		if o.json {
-			continue
+		if !o.json {
+			printChecked(out, f, j, warnings)
 		}
-		for _, w := range warnings {
-			out.line("%s", warningLine(f.path, w))
-		}
-		if c == nil {
-			out.line("%s: only its text was looked at: %s", f.path, count(len(warnings), "warning", "warnings"))
-			continue
-		}
-		if partial {
-			out.line("%s: what it includes could not be put in: rules that may be there were not looked for", f.path)
-		}
-		out.line("%s: defines %s; %s", f.path, f.defines(), count(len(warnings), "warning", "warnings"))
 	}
 	if o.json {
-		out.err = n.printJSON(all)
+		out.Err = output.JSON(s.stdout, all)
 	}
-	if err := errors.Join(out.err, faultsOf(files), unable); err != nil {
+	if err := errors.Join(out.Err, profiles.Faults(files), unable); err != nil {
 		return err
 	}
 	if o.strict && warned {
-		return &failure{code: badPolicy}
+		return exit.Silently(exit.BadPolicy)
 	}
 	return nil
 }
 
-// lint returns the warnings about a text that compiles, or about any text where there is no compiler. senders are as in lint.Text.
-func (f *textFile) lint(ctx context.Context, c compiler, senders []string) (warnings []lint.Warning, partial bool) {
-	if c == nil {
-		return lint.Text(string(f.text), nil, nil, senders...)
-	}
-	included, err := c.Preprocess(ctx, f.text)
-	if err != nil {
-		included = nil
-	}
-	compiled, err := meaning.Read(f.blob.Data)
-	if err != nil {
-		compiled = nil // the kernel would not take it either, which is another fault's affair
-	}
-	warnings, partial = lint.Text(string(f.text), included, compiled, senders...)
-	warnings = append(warnings, judge(ctx, c, f.text, f.blob, included)...)
-	slices.SortStableFunc(warnings, func(a, b lint.Warning) int {
-		if by := strings.Compare(a.File, b.File); by != 0 {
-			return by
+// checked returns the JSON of a file.
+func checked(f *profiles.File, warnings []lint.Warning) checkedJSON {
+	j := checkedJSON{File: f.Path, Profiles: []definedJSON{}, Warnings: []warningJSON{}}
+	if f.Err != nil {
+		_, err := exit.Split(f.Err)
+		j.Error = &errorJSON{Message: err.Error()}
+		var bad *profile.TextError
+		if errors.As(f.Err, &bad) {
+			j.Error = &errorJSON{bad.Line, bad.Msg}
 		}
-		return a.Line - b.Line
-	})
-	return warnings, partial
+	}
+	for _, p := range f.Blob.Profiles {
+		j.Profiles = append(j.Profiles, definedJSON{p.Name, p.Mode.String()})
+	}
+	for _, w := range warnings {
+		j.Warnings = append(j.Warnings, warningJSON{w.Check, w.File, w.Line, w.Profile, w.Message, w.Fault})
+	}
+	return j
+}
+
+// printChecked says what a file defines, and warns.
+func printChecked(out *output.Printer, f *profiles.File, j checkedJSON, warnings []lint.Warning) {
+	for _, w := range warnings {
+		out.Line("%s", apply.WarningLine(f.Path, w))
+	}
+	if j.TextOnly {
+		out.Line("%s: only its text was looked at: %s", f.Path, output.Count(len(warnings), "warning", "warnings"))
+		return
+	}
+	if j.Partial {
+		out.Line("%s: what it includes could not be put in: rules that may be there were not looked for", f.Path)
+	}
+	out.Line("%s: defines %s; %s", f.Path, f.Defines(), output.Count(len(warnings), "warning", "warnings"))
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -21,6 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/install/status"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
@@ -95,12 +96,12 @@ func (fakeCompiler) Theirs(string) bool             { return false }
 func newProfiles(t *testing.T) (*machine, kerneltest.Machine) {
 	m := newMachine(t)
 	k := kerneltest.New(t)
-	m.kernel = k.Kernel()
-	m.kernel.Proc = filepath.Join(k.Dir, "proc")
-	if err := os.MkdirAll(m.kernel.Proc, 0o755); err != nil {
+	m.Kernel = k.Kernel()
+	m.Kernel.Proc = filepath.Join(k.Dir, "proc")
+	if err := os.MkdirAll(m.Kernel.Proc, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	m.detect = func() kernel.Readiness { return kernel.Ready }
+	m.Detect = func() kernel.Readiness { return kernel.Ready }
 	k.Write(t, "fs/features/caps", "chown\n")
 	m.write("web", sound("web", ""))
 	m.write("work", sound("work", "  profile kid flags=(attach_disconnected) {\n    signal, ptrace, file,\n  }\n"))
@@ -110,9 +111,9 @@ func newProfiles(t *testing.T) (*machine, kerneltest.Machine) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.pause = time.Millisecond
-	m.state = &status.Node{
-		Host:    &hook.Host{Kernel: m.kernel, Containers: wd + "/records", Store: store.Store{Dir: wd + "/store"}},
+	m.Pause = time.Millisecond
+	m.State = &status.Node{
+		Host:    &hook.Host{Kernel: m.Kernel, Containers: wd + "/records", Store: store.Store{Dir: wd + "/store"}},
 		Run:     wd + "/run",
 		Docker:  wd + "/docker",
 		Storage: wd + "/storage",
@@ -135,7 +136,7 @@ func TestProfileCheck(t *testing.T) {
 	m.run("profile", "check", "--strict", "loose")
 	m.run("profile", "check")
 	m.note("without a parser, what the text shows by itself")
-	m.compiler = func([]byte) (compiler, error) { return nil, profile.ErrNoParser }
+	m.CompilerOf = func([]byte) (node.Compiler, error) { return nil, profile.ErrNoParser }
 	m.run("profile", "check", "web", "loose", "missing")
 	m.run("profile", "check", "--json", "loose")
 	m.golden(dir)
@@ -182,7 +183,7 @@ func TestProfileLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, _ := m.run("profile", "load", "web", "third", "work")
-	if said := m.errOut.String(); code != cannot || strings.Contains(said, "nothing was loaded") ||
+	if said := m.errOut.String(); code != exit.Cannot || strings.Contains(said, "nothing was loaded") ||
 		!strings.Contains(said, "profile third is loaded, and its text cannot be kept") || !strings.Contains(said, "loaded: web, third\n") {
 		t.Errorf("exit code %d, %s", code, said)
 	}
@@ -190,7 +191,7 @@ func TestProfileLoad(t *testing.T) {
 
 // crowd is a compiler whose compilations end only when several are under way.
 type crowd struct {
-	compiler
+	node.Compiler
 	together *sync.WaitGroup
 }
 
@@ -203,7 +204,7 @@ func (c crowd) CompileText(ctx context.Context, source string, text []byte) (pro
 	}()
 	select {
 	case <-all:
-		return c.compiler.CompileText(ctx, source, text)
+		return c.Compiler.CompileText(ctx, source, text)
 	case <-time.After(10 * time.Second):
 		return profile.Blob{}, errors.New("it is compiled alone")
 	}
@@ -215,8 +216,8 @@ func TestProfilesAreCompiledInParallel(t *testing.T) {
 	runtime.GOMAXPROCS(2) // until the test ends
 	var together sync.WaitGroup
 	together.Add(2)
-	before := m.compiler
-	m.compiler = func(features []byte) (compiler, error) {
+	before := m.CompilerOf
+	m.CompilerOf = func(features []byte) (node.Compiler, error) {
 		c, err := before(features)
 		return crowd{c, &together}, err
 	}
@@ -255,12 +256,12 @@ func TestProfileLoadRefuses(t *testing.T) {
 	m.run("policy", "apply", "--quiet")
 	m.run("profile", "load", "web", "work")
 	m.note("not root")
-	m.detect = func() kernel.Readiness { return kernel.NoRight }
+	m.Detect = func() kernel.Readiness { return kernel.NoRight }
 	m.run("profile", "load", "web")
 	if k.Writes(t) != 0 {
 		t.Error("something was loaded")
 	}
-	m.detect = func() kernel.Readiness { return kernel.Ready }
+	m.Detect = func() kernel.Readiness { return kernel.Ready }
 	m.note("a link is followed, and said")
 	m.run("profile", "load", "link")
 	m.golden(dir)
@@ -269,7 +270,7 @@ func TestProfileLoadRefuses(t *testing.T) {
 // task makes up a process.
 func (m *machine) task(pid int, command, label, pending string) {
 	m.t.Helper()
-	proc := m.kernel.Proc + "/" + strconv.Itoa(pid)
+	proc := m.Kernel.Proc + "/" + strconv.Itoa(pid)
 	for _, dir := range []string{proc, proc + "/task/" + strconv.Itoa(pid)} {
 		m.write(dir+"/attr/apparmor/current", label+"\n")
 		m.write(dir+"/attr/apparmor/exec", pending)
@@ -332,7 +333,7 @@ func TestProfileUnload(t *testing.T) {
 	m.note("of two profiles, one is idle")
 	m.run("profile", "unload", "work", "web")
 	for _, pid := range []string{"10", "11", "12"} {
-		os.RemoveAll(m.kernel.Proc + "/" + pid)
+		os.RemoveAll(m.Kernel.Proc + "/" + pid)
 	}
 	m.note("a container of ours that runs, and one that waits to be started")
 	m.task(20, "nginx", "web (enforce)", "")
@@ -340,14 +341,14 @@ func TestProfileUnload(t *testing.T) {
 	m.task(21, "runc:[2:INIT]", "unconfined", "")
 	m.container("next", 21, "base//&web", true)
 	m.run("profile", "unload", "web")
-	os.RemoveAll(m.kernel.Proc + "/20")
+	os.RemoveAll(m.Kernel.Proc + "/20")
 	m.run("profile", "unload", "web")
-	os.RemoveAll(m.kernel.Proc + "/21")
+	os.RemoveAll(m.Kernel.Proc + "/21")
 	m.note("one that waits, of a runtime that is not wired, on a kernel that does not tell what is pending")
 	m.task(22, "runc:[2:INIT]", "unconfined", "")
 	m.container("theirs", 22, "", true)
 	m.run("profile", "unload", "web")
-	os.RemoveAll(m.kernel.Proc + "/22")
+	os.RemoveAll(m.Kernel.Proc + "/22")
 	m.note("containers of ours that keep what their engine chose: web, something else, and what cannot be told any more")
 	for i, chosen := range []string{"web", "other", ""} {
 		id := "kept-" + strconv.Itoa(i)
@@ -361,7 +362,7 @@ func TestProfileUnload(t *testing.T) {
 	m.note("the same while they are being created")
 	for i := range 3 {
 		m.creating("kept-" + strconv.Itoa(i))
-		os.RemoveAll(m.kernel.Proc + "/" + strconv.Itoa(30+i))
+		os.RemoveAll(m.Kernel.Proc + "/" + strconv.Itoa(30+i))
 	}
 	m.run("profile", "unload", "web")
 	for i := range 3 {
@@ -402,7 +403,7 @@ func TestProfileUnloadWhenIdle(t *testing.T) {
 	dir := packageDir(t)
 	m, _ := newUnloads(t)
 	m.task(10, "sleep", "web (enforce)", "")
-	m.stderr = stops{m.stderr, m.kernel.Proc + "/10"}
+	m.stderr = stops{m.stderr, m.Kernel.Proc + "/10"}
 	if code, _ := m.run("profile", "unload", "--when-idle", "web"); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
@@ -412,22 +413,22 @@ func TestProfileUnloadWhenIdle(t *testing.T) {
 // Where processes end before they are read, nothing is removed, and --when-idle waits until it can be told.
 func TestProfileUnloadOfWhatCannotBeTold(t *testing.T) {
 	m, _ := newUnloads(t)
-	gone := m.kernel.Proc + "/10"
+	gone := m.Kernel.Proc + "/10"
 	if err := os.MkdirAll(gone, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if code, _ := m.run("profile", "unload", "web"); code != cannot || !strings.Contains(m.errOut.String(), "try again") {
+	if code, _ := m.run("profile", "unload", "web"); code != exit.Cannot || !strings.Contains(m.errOut.String(), "try again") {
 		t.Errorf("exit code %d, %s", code, m.errOut.String())
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	var said bytes.Buffer
 	m.stderr = &said
-	if code := run(ctx, m.node, []string{"profile", "unload", "--when-idle", "web"}); code != cannot ||
+	if code := run(ctx, m.session, []string{"profile", "unload", "--when-idle", "web"}); code != exit.Cannot ||
 		!strings.Contains(said.String(), "not removed: web") {
 		t.Errorf("exit code %d, %s", code, &said)
 	}
-	if _, err := m.kernel.Details("web"); err != nil {
+	if _, err := m.Kernel.Details("web"); err != nil {
 		t.Error(err)
 	}
 	if err := os.RemoveAll(gone); err != nil {
@@ -449,10 +450,10 @@ func TestProfileUnloadWaitsForAll(t *testing.T) {
 			cancel()
 		}
 	})
-	if code := run(ctx, m.node, []string{"profile", "unload", "--when-idle", "work", "web"}); code != cannot {
+	if code := run(ctx, m.session, []string{"profile", "unload", "--when-idle", "work", "web"}); code != exit.Cannot {
 		t.Errorf("exit code %d, %s", code, &said)
 	}
-	if _, err := m.kernel.Details("work"); err != nil || !strings.Contains(said.String(), "not removed: work, web") {
+	if _, err := m.Kernel.Details("work"); err != nil || !strings.Contains(said.String(), "not removed: work, web") {
 		t.Errorf("%v: %s", err, &said)
 	}
 }
@@ -461,7 +462,7 @@ func TestProfileUnloadWaitsForAll(t *testing.T) {
 func TestProfileUnloadLetsContainersStart(t *testing.T) {
 	m, _ := newUnloads(t)
 	m.task(10, "sleep", "web (enforce)", "")
-	release, err := m.state.Host.Hold()
+	release, err := m.State.Host.Hold()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -473,7 +474,7 @@ func TestProfileUnloadLetsContainersStart(t *testing.T) {
 	}()
 	select {
 	case code := <-done:
-		if code != cannot {
+		if code != exit.Cannot {
 			t.Errorf("exit code %d", code)
 		}
 	case <-time.After(10 * time.Second):
@@ -536,7 +537,7 @@ func TestProfileShowTemplate(t *testing.T) {
 }
 
 // asWritten compiles the texts of a policy as any other, as the parser does.
-type asWritten struct{ compiler }
+type asWritten struct{ node.Compiler }
 
 func (c asWritten) Compile(ctx context.Context, _ string, _ profile.Mode, source string, text []byte) (profile.Blob, error) {
 	return c.CompileText(ctx, source, text)
@@ -562,8 +563,8 @@ func TestProfileDiff(t *testing.T) {
 	m.run("profile", "diff", "node:web", "web")
 	m.run("profile", "diff", "1999:docker-default", "web")
 	m.note("a profile of the policy in force")
-	before := m.compiler
-	m.compiler = func(features []byte) (compiler, error) {
+	before := m.CompilerOf
+	m.CompilerOf = func(features []byte) (node.Compiler, error) {
 		c, err := before(features)
 		return asWritten{c}, err
 	}
@@ -576,48 +577,4 @@ func TestProfileDiff(t *testing.T) {
 	m.write("etc/profiles/shop", sound("shop", "  network,\n"))
 	m.run("profile", "diff", "policy:shop", "etc/profiles/shop")
 	m.golden(dir)
-}
-
-// A difference, applied to the one text, gives the other.
-func TestDiffLines(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2))
-	text := func() string {
-		var b strings.Builder
-		for range random.IntN(40) {
-			fmt.Fprintln(&b, random.IntN(6))
-		}
-		return b.String()
-	}
-	for range 300 {
-		a, b := text(), text()
-		lines := diffLines("a", "b", a, b)
-		if (len(lines) == 0) != (a == b) {
-			t.Fatalf("%q, %q: %q", a, b, lines)
-		}
-		old, now := strings.Split(strings.TrimSuffix(a, "\n"), "\n"), []string{}
-		at := 0
-		for _, line := range lines[min(2, len(lines)):] {
-			var from, count, to, counted int
-			if n, _ := fmt.Sscanf(line, "@@ -%d,%d +%d,%d @@", &from, &count, &to, &counted); n == 4 {
-				now = append(now, old[at:from-1]...)
-				if at = from - 1; len(now) != to-1 {
-					t.Fatalf("%q, %q: %s stands at %d: %q", a, b, line, len(now)+1, lines)
-				}
-				continue
-			}
-			if line[0] != '+' {
-				if old[at] != line[1:] {
-					t.Fatalf("%q, %q: %q where %q is: %q", a, b, line, old[at], lines)
-				}
-				at++
-			}
-			if line[0] != '-' {
-				now = append(now, line[1:])
-			}
-		}
-		now = append(now, old[at:]...)
-		if got := strings.Join(now, "\n"); got != strings.TrimSuffix(b, "\n") {
-			t.Fatalf("%q, %q: gives %q by %q", a, b, got, lines)
-		}
-	}
 }

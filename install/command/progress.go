@@ -13,18 +13,18 @@ import (
 // progress shows on stderr how a compilation goes on: on a terminal in one line that is written over, else one line per
 // profile. Close ends it.
 type progress struct {
-	node  *node
+	*session
 	quiet bool
 	shown bool
 }
 
-func (p *progress) report(s store.Progress) {
+func (p *progress) Report(s store.Progress) {
 	if p.quiet {
 		return
 	}
-	if p.node.live {
+	if p.live {
 		p.shown = true
-		fmt.Fprintf(p.node.stderr, "\r\x1b[Kcompiling profiles: %d of %d: %s", s.Done, s.Total, s.Name)
+		fmt.Fprintf(p.stderr, "\r\x1b[Kcompiling profiles: %d of %d: %s", s.Done, s.Total, s.Name)
 		return
 	}
 	outcome := "compiled in " + s.Took.Round(time.Millisecond).String()
@@ -36,23 +36,11 @@ func (p *progress) report(s store.Progress) {
 	case s.Err != nil:
 		outcome = "does not compile"
 	}
-	fmt.Fprintf(p.node.stderr, "%d of %d: %s: %s\n", s.Done, s.Total, s.Name, outcome)
+	fmt.Fprintf(p.stderr, "%d of %d: %s: %s\n", s.Done, s.Total, s.Name, outcome)
 }
 
-func (p *progress) close() {
+func (p *progress) Close() {
 	if p.shown {
-		fmt.Fprint(p.node.stderr, "\r\x1b[K")
+		fmt.Fprint(p.stderr, "\r\x1b[K")
 	}
-}
-
-// notCompiled is the failure of a policy that was not compiled: as its profiles do not compile, or as this was stopped.
-func notCompiled(err error) error {
-	var bad *store.CompileError
-	switch {
-	case errors.Is(err, context.Canceled):
-		return &failure{cannot, errors.New("stopped by a signal, before all profiles were compiled")}
-	case errors.As(err, &bad):
-		return &failure{badPolicy, err}
-	}
-	return asRoot(err)
 }

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
 )
 
 // contents reads what AppArmor's service is told, by file.
@@ -42,11 +44,11 @@ func wantContents(t *testing.T, what string, want map[string]string) {
 // another one. An apply puts the policy file in force again.
 func TestRollback(t *testing.T) {
 	m, _ := newBoots(t)
-	if code, _ := m.run("policy", "rollback"); code != cannot || !strings.Contains(m.errOut.String(), "none was applied on this machine") {
+	if code, _ := m.run("policy", "rollback"); code != exit.Cannot || !strings.Contains(m.errOut.String(), "none was applied on this machine") {
 		t.Errorf("without a policy: exit code %d, %s", code, &m.errOut)
 	}
 	m.run("policy", "apply")
-	if code, _ := m.run("policy", "rollback"); code != cannot || !strings.Contains(m.errOut.String(), "only one policy was ever applied") {
+	if code, _ := m.run("policy", "rollback"); code != exit.Cannot || !strings.Contains(m.errOut.String(), "only one policy was ever applied") {
 		t.Errorf("without one before: exit code %d, %s", code, &m.errOut)
 	}
 	first := contents(t)
@@ -109,7 +111,7 @@ func TestRollbackIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		code, out := m.run("policy", "rollback")
-		if code != cannot || !strings.Contains(m.errOut.String(), "not applied: the last good policy (generation 2) stays in force") {
+		if code != exit.Cannot || !strings.Contains(m.errOut.String(), "not applied: the last good policy (generation 2) stays in force") {
 			t.Errorf("%s: exit code %d, %s%s", what, code, out, &m.errOut)
 		}
 		wantContents(t, what, before)

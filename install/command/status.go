@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/output"
 	"github.com/oci-apparmor/oci-apparmor/install/status"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
@@ -81,7 +83,7 @@ var countOptions = []struct{ name, show, mode, help string }{
 	{"process-mixed", "processes", "mixed", "print the number of processes under profiles in different modes"},
 }
 
-func statusCommand(n *node) *cobra.Command {
+func statusCommand(s *session) *cobra.Command {
 	var o statusOptions
 	var enabled, schema bool
 	counts := make([]bool, len(countOptions))
@@ -91,36 +93,27 @@ func statusCommand(n *node) *cobra.Command {
 		Long:  statusHelp,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if err := cobra.NoArgs(cmd, args); err != nil {
-				return &failure{untellable, fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())}
+				return exit.With(untellable, fmt.Errorf("%w: see %s --help", err, cmd.CommandPath()))
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if schema {
-				_, err := n.stdout.Write(status.Schema())
+				_, err := s.stdout.Write(status.Schema())
 				return err
 			}
 			if enabled {
-				return n.statusEnabled()
+				return s.statusEnabled()
 			}
 			if o.check {
-				return n.checkStatus(cmd)
+				return s.checkStatus(cmd)
 			}
 			for i, c := range countOptions {
 				if counts[i] {
 					o.show, o.mode, o.count, o.bare = c.show, c.mode, true, true
 				}
 			}
-			err := n.status(cmd.Context(), o)
-			var f *failure
-			if err != nil && !errors.As(err, &f) {
-				f = &failure{untellable, err}
-				err = f
-			}
-			if err != nil && o.quiet {
-				err = &failure{code: f.code}
-			}
-			return err
+			return statusFailure(runStatus(cmd.Context(), s, &o), o.quiet)
 		},
 	}
 	f := cmd.Flags()
@@ -142,47 +135,60 @@ func statusCommand(n *node) *cobra.Command {
 		f.BoolVar(&counts[i], c.name, false, c.help)
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return &failure{untellable, fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())}
+		return exit.With(untellable, fmt.Errorf("%w: see %s --help", err, cmd.CommandPath()))
 	})
 	return cmd
 }
 
-func (n *node) statusEnabled() error {
-	if r := n.detect(); r == kernel.NoAppArmor || r == kernel.NoSecurityfs {
-		return &failure{code: appArmorOff}
+// statusFailure gives an error that has none the exit code of what cannot be told, and takes its words where it is to be quiet.
+func statusFailure(err error, quiet bool) error {
+	if err == nil {
+		return nil
+	}
+	e := &exit.Error{Code: untellable, Err: err}
+	errors.As(err, &e)
+	if quiet {
+		return exit.Silently(e.Code)
+	}
+	return e
+}
+
+func (s *session) statusEnabled() error {
+	if r := s.Detect(); r == kernel.NoAppArmor || r == kernel.NoSecurityfs {
+		return exit.Silently(appArmorOff)
 	}
 	return nil
 }
 
 // checkStatus is --check. Whatever happens it prints one line and has one of its four exit codes.
-func (n *node) checkStatus(cmd *cobra.Command) error {
+func (s *session) checkStatus(cmd *cobra.Command) error {
 	level, line := status.LevelUnknown, ""
 	others := false
 	cmd.Flags().Visit(func(f *pflag.Flag) { others = others || f.Name != "check" && f.Name != "quiet" })
-	switch r := n.detect(); {
+	switch r := s.Detect(); {
 	case others:
 		line = "--check takes no other option"
 	case r == kernel.NoAppArmor || r == kernel.NotEnforcing:
 		level, line = status.LevelCritical, r.String()
 	case r == kernel.NoSecurityfs:
 		line = r.String()
-	case !n.root:
+	case !s.Root:
 		line = "only root may see which profiles are loaded: run this as root"
 	default:
-		s, err := n.state.Gather(true)
+		found, err := s.State.Gather(true)
 		if err != nil {
 			line = err.Error()
 		} else {
-			level, line = s.Check()
+			level, line = found.Check()
 		}
 	}
-	out := &printer{w: n.stdout}
-	out.line("%s: %s", level, oneline.Whole(line))
-	if out.err != nil {
-		return &failure{int(status.LevelUnknown), out.err}
+	out := s.print()
+	out.Line("%s: %s", level, oneline.Whole(line))
+	if out.Err != nil {
+		return exit.With(int(status.LevelUnknown), out.Err)
 	}
 	if level != status.LevelOK {
-		return &failure{code: int(level)}
+		return exit.Silently(int(level))
 	}
 	return nil
 }
@@ -206,8 +212,8 @@ func (o *statusOptions) parts() (status.Show, error) {
 		case "containers":
 			show.Containers = true
 		default:
-			return show, &failure{untellable, fmt.Errorf("--show %q: it is all, or some of profiles, processes and containers with "+
-				"commas between them", o.show)}
+			return show, exit.With(untellable, fmt.Errorf("--show %q: it is all, or some of profiles, processes and containers with "+
+				"commas between them", o.show))
 		}
 	}
 	return show, nil
@@ -226,14 +232,14 @@ func (o *statusOptions) filter() (status.Filter, error) {
 		}
 		re, err := status.CompileBasic(part.expr)
 		if err != nil {
-			return f, &failure{untellable, fmt.Errorf("--filter.%s: %w", part.name, err)}
+			return f, exit.With(untellable, fmt.Errorf("--filter.%s: %w", part.name, err))
 		}
 		*part.to = re
 	}
 	return f, nil
 }
 
-func (n *node) status(ctx context.Context, o statusOptions) error {
+func runStatus(ctx context.Context, s *session, o *statusOptions) error {
 	show, err := o.parts()
 	if err != nil {
 		return err
@@ -243,40 +249,40 @@ func (n *node) status(ctx context.Context, o statusOptions) error {
 		return err
 	}
 	if o.watch {
-		return n.watchStatus(ctx, !o.json && !o.pretty, func() ([]byte, error) { return n.statusText(o, show, filter) })
+		return s.watchStatus(ctx, !o.json && !o.pretty, func() ([]byte, error) { return s.statusText(o, show, filter) })
 	}
 	// What is found is kept until it is printed, and then it is over: to look for garbage before that is in vain.
 	defer debug.SetGCPercent(debug.SetGCPercent(800))
-	text, err := n.statusText(o, show, filter)
-	if _, werr := n.stdout.Write(text); werr != nil {
+	text, err := s.statusText(o, show, filter)
+	if _, werr := s.stdout.Write(text); werr != nil {
 		return werr
 	}
 	return err
 }
 
-// statusText gives what is printed. There may be some with an error.
-func (n *node) statusText(o statusOptions, show status.Show, filter status.Filter) ([]byte, error) {
-	switch r := n.detect(); {
+// statusText returns what is printed. There may be some with an error.
+func (s *session) statusText(o *statusOptions, show status.Show, filter status.Filter) ([]byte, error) {
+	switch r := s.Detect(); {
 	case r == kernel.NoAppArmor:
-		return nil, &failure{appArmorOff, errors.New(r.String())}
+		return nil, exit.With(appArmorOff, errors.New(r.String()))
 	case r == kernel.NoSecurityfs:
-		return nil, &failure{noFiles, errors.New(r.String())}
-	case !n.root:
-		return nil, &failure{noRight, errors.New("only root may see which profiles are loaded: run this as root")}
+		return nil, exit.With(noFiles, errors.New(r.String()))
+	case !s.Root:
+		return nil, exit.With(noRight, errors.New("only root may see which profiles are loaded: run this as root"))
 	}
-	s, err := n.state.Gather(show.Containers)
+	all, err := s.State.Gather(show.Containers)
 	if err != nil {
 		return nil, err
 	}
 	var none error
-	if len(s.Profiles) == 0 {
-		none = &failure{noPolicy, errors.New("no profile is loaded")}
+	if len(all.Profiles) == 0 {
+		none = exit.With(noPolicy, errors.New("no profile is loaded"))
 	}
-	loaded, defined := len(s.Profiles), len(s.Processes)
-	s.Containers = filter.Containers(s.Containers, s.Processes)
-	s.Profiles, s.Processes = filter.Profiles(s.Profiles), filter.Processes(s.Processes)
+	loaded, defined := len(all.Profiles), len(all.Processes)
+	all.Containers = filter.Containers(all.Containers, all.Processes)
+	all.Profiles, all.Processes = filter.Profiles(all.Profiles), filter.Processes(all.Processes)
 	if o.json || o.pretty {
-		text, err := s.JSON(show, o.count, o.pretty)
+		text, err := all.JSON(show, o.count, o.pretty)
 		if err != nil {
 			return nil, err
 		}
@@ -284,17 +290,17 @@ func (n *node) statusText(o statusOptions, show status.Show, filter status.Filte
 	}
 
 	var b strings.Builder
-	p := &statusPrinter{printer: printer{w: &b}, screen: n.screen()}
+	p := &statusPrinter{Printer: output.Printer{W: &b}, screen: s.screen()}
 	if (show.Profiles || show.Processes) && !o.bare {
-		p.line("apparmor module is loaded.") // so says aa-status, also before the numbers of --count
+		p.Line("apparmor module is loaded.") // so says aa-status, also before the numbers of --count
 	}
 	if o.count {
-		p.counts(s, show)
+		p.counts(all, show)
 	} else {
-		p.status(s, show, filter, loaded, defined)
+		p.status(all, show, filter, loaded, defined)
 	}
-	if p.err != nil {
-		return nil, p.err
+	if p.Err != nil {
+		return nil, p.Err
 	}
 	return []byte(b.String()), none
 }

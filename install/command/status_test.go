@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/status"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
@@ -19,10 +20,10 @@ import (
 func newNodeWithContainers(t *testing.T) *machine {
 	t.Helper()
 	m := newShop(t)
-	m.kernel.Proc = "proc"
-	m.detect = m.kernel.Detect
+	m.Kernel.Proc = "proc"
+	m.Detect = m.Kernel.Detect
 	m.screen = func() screen { return screen{width: 80} }
-	m.pause = time.Millisecond
+	m.Pause = time.Millisecond
 	m.run("policy", "apply", "--quiet")
 	m.transcript.Reset()
 	g, err := store.Store{Dir: "store"}.Current()
@@ -176,7 +177,7 @@ func TestStatus(t *testing.T) {
 	if code, _ := m.run("status", "--show=all", "--json"); code != noPolicy {
 		t.Errorf("exit code %d without profiles", code)
 	}
-	m.root = false
+	m.Root = false
 	if code, out := m.run("status"); code != noRight || out != "" {
 		t.Errorf("exit code %d without root, output %q", code, out)
 	}
@@ -202,7 +203,7 @@ func TestStatus(t *testing.T) {
 // A process under a stack is not confined as decided where what the kernel has now may not hold for it.
 func TestExplainOfAProcessThatStaysBehind(t *testing.T) {
 	m := newNodeWithContainers(t)
-	m.label = m.kernel.Label
+	m.label = m.Kernel.Label
 	ask := []string{"policy", "explain", "--annotation", "oci-apparmor/policy=web", "--pid", "710"}
 	if code, out := m.run(ask...); code != 0 || !strings.Contains(out, ": confined as decided") {
 		t.Errorf("exit code %d, %s", code, out)
@@ -214,7 +215,7 @@ func TestExplainOfAProcessThatStaysBehind(t *testing.T) {
 	ours, _ := g.Index.Profile("node-baseline")
 	m.load("node-baseline", sha256.Sum256([]byte("looser")))
 	m.load("node-baseline", ours.Compiled[0].SHA256)
-	if code, out := m.run(ask...); code != notConfined || !strings.Contains(strings.Join(strings.Fields(out), " "), "under an older content: profile node-baseline was replaced") {
+	if code, out := m.run(ask...); code != exit.NotConfined || !strings.Contains(strings.Join(strings.Fields(out), " "), "under an older content: profile node-baseline was replaced") {
 		t.Errorf("exit code %d, %s", code, out)
 	}
 }
@@ -257,22 +258,22 @@ func TestStatusFitsTheTerminal(t *testing.T) {
 	}
 }
 
-// output is a writer that tells of every write.
-type output struct{ wrote chan string }
+// watched is a writer that tells of every write.
+type watched struct{ wrote chan string }
 
-func (o output) Write(p []byte) (int, error) {
+func (o watched) Write(p []byte) (int, error) {
 	o.wrote <- string(p)
 	return len(p), nil
 }
 
 func TestStatusWatches(t *testing.T) {
 	m := newNodeWithContainers(t)
-	out := output{make(chan string)}
+	out := watched{make(chan string)}
 	m.stdout = out
 	m.screen = func() screen { return screen{terminal: true, width: 80, height: 4} }
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan int)
-	go func() { ended <- run(ctx, m.node, []string{"status", "--watch"}) }()
+	go func() { ended <- run(ctx, m.session, []string{"status", "--watch"}) }()
 	next := func() string {
 		t.Helper()
 		select {

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/oci-apparmor/oci-apparmor/install/output"
 	"github.com/oci-apparmor/oci-apparmor/install/status"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
@@ -22,7 +24,7 @@ type screen struct {
 
 // stdoutScreen asks what this process's standard output goes to. NO_COLOR is no-color.org's.
 func stdoutScreen() screen {
-	s := screen{width: width}
+	s := screen{width: output.Width}
 	if _, err := unix.IoctlGetTermios(unix.Stdout, unix.TCGETS); err != nil {
 		return s
 	}
@@ -48,7 +50,7 @@ var verdictColours = map[status.Verdict]string{
 
 // statusPrinter writes a status as text.
 type statusPrinter struct {
-	printer
+	output.Printer
 	screen screen
 }
 
@@ -58,7 +60,7 @@ func (p *statusPrinter) counts(s *status.Status, show status.Show) {
 		n    int
 	}{{show.Profiles, len(s.Profiles)}, {show.Processes, len(s.Processes)}, {show.Containers, len(s.Containers)}} {
 		if part.show {
-			p.line("%d", part.n)
+			p.Line("%d", part.n)
 		}
 	}
 }
@@ -67,21 +69,21 @@ func (p *statusPrinter) counts(s *status.Status, show status.Show) {
 // are how many profiles and processes there are without the filter.
 func (p *statusPrinter) status(s *status.Status, show status.Show, f status.Filter, loaded, defined int) {
 	if show.Profiles {
-		p.line("%d profiles are loaded.", loaded)
+		p.Line("%d profiles are loaded.", loaded)
 		for _, mode := range status.Modes {
 			if mode == "mixed" || f.Mode != nil && !f.Mode.MatchString(mode) {
 				continue
 			}
 			some := filtered(s.Profiles, func(p status.Profile) bool { return p.Mode == mode })
 			slices.SortFunc(some, func(a, b status.Profile) int { return cmp.Compare(a.Name, b.Name) })
-			p.line("%d profiles are in %s mode.", len(some), mode)
+			p.Line("%d profiles are in %s mode.", len(some), mode)
 			for _, pr := range some {
-				p.line("   %s", oneline.Whole(pr.Name))
+				p.Line("   %s", oneline.Whole(pr.Name))
 			}
 		}
 	}
 	if show.Processes {
-		p.line("%d processes have profiles defined.", defined)
+		p.Line("%d processes have profiles defined.", defined)
 		for _, mode := range status.Modes {
 			if f.Mode != nil && !f.Mode.MatchString(mode) {
 				continue
@@ -89,16 +91,16 @@ func (p *statusPrinter) status(s *status.Status, show status.Show, f status.Filt
 			some := filtered(s.Processes, func(p status.Process) bool { return p.Mode == mode })
 			slices.SortStableFunc(some, func(a, b status.Process) int { return cmp.Compare(a.Profile, b.Profile) })
 			if mode == "unconfined" {
-				p.line("%d processes are unconfined but have a profile defined.", len(some))
+				p.Line("%d processes are unconfined but have a profile defined.", len(some))
 			} else {
-				p.line("%d processes are in %s mode.", len(some), mode)
+				p.Line("%d processes are in %s mode.", len(some), mode)
 			}
 			for _, pr := range some {
 				profile := pr.Profile
 				if profile == pr.Exe {
 					profile = ""
 				}
-				p.line("   %s (%d) %s", oneline.Whole(pr.Exe), pr.PID, oneline.Whole(profile))
+				p.Line("   %s (%d) %s", oneline.Whole(pr.Exe), pr.PID, oneline.Whole(profile))
 			}
 		}
 	}
@@ -106,7 +108,7 @@ func (p *statusPrinter) status(s *status.Status, show status.Show, f status.Filt
 		p.containers(s.Containers)
 	}
 	for _, problem := range s.Problems {
-		p.wrapped("warning: ", oneline.Whole(problem))
+		p.Wrapped("warning: ", oneline.Whole(problem))
 	}
 }
 
@@ -120,21 +122,63 @@ func filtered[T any](all []T, is func(T) bool) []T {
 	return some
 }
 
-// The columns of the table of containers. Where a line does not fit a terminal, the id is left out, and then those that may
-// be cut short are so, the longest first.
-var columns = []struct {
-	title string
-	least int // width to which it may be cut; 0 where it may not
-	right bool
-}{
-	{"ENGINE", 0, false}, {idTitle, 0, false}, {"CONTAINER", 8, false}, {"POLICY", 6, false}, {"LABEL", 8, false}, {"PROCS", 0, true},
-	{"VERDICT", 0, false},
+// column is one of the table of containers. Where a line does not fit a terminal, those that may be left out are so, and then
+// those that may be cut short, the longest first.
+type column struct {
+	title   string
+	cell    func(*status.Container) string
+	least   int  // width to which it may be cut; 0 where it may not
+	leave   bool // it may be left out
+	numbers bool // it is written to the right
 }
 
-const idTitle = "ID"
+// columns are those of the table of containers. The last has the colour of the verdict.
+var columns = []column{
+	{title: "ENGINE", cell: func(c *status.Container) string { return cmp.Or(c.Engine, "?") }},
+	{title: "ID", cell: shortID, leave: true},
+	{title: "CONTAINER", cell: fullName, least: 8},
+	{title: "POLICY", cell: func(c *status.Container) string { return cmp.Or(c.Policy, "-") }, least: 6},
+	{title: "LABEL", cell: label, least: 8},
+	{title: "PROCS", cell: func(c *status.Container) string { return strconv.Itoa(len(c.Processes)) }, numbers: true},
+	{title: "VERDICT", cell: func(c *status.Container) string { return string(c.Verdict) }},
+}
+
+// shortID returns a container's id as engines show it.
+func shortID(c *status.Container) string {
+	if len(c.ID) == 64 {
+		return c.ID[:12]
+	}
+	return c.ID
+}
+
+// fullName returns a container's name with its pod.
+func fullName(c *status.Container) string {
+	name := cmp.Or(c.Name, shortID(c))
+	switch {
+	case c.Pod != "" && c.Sandbox:
+		return c.Namespace + "/" + c.Pod + " (pause)"
+	case c.Pod != "":
+		return c.Namespace + "/" + c.Pod + "/" + name
+	case c.Namespace != "":
+		return c.Namespace + "/" + name
+	}
+	return name
+}
+
+// label returns what a container's first process runs under, or what was decided where it has none.
+func label(c *status.Container) string {
+	if len(c.Processes) == 0 || c.Verdict == status.Waiting {
+		return cmp.Or(c.Label, "-")
+	}
+	first := c.Processes[0].Label
+	if first.Mode != "" && first.Mode != "enforce" {
+		return first.String()
+	}
+	return strings.Join(first.Components, "//&")
+}
 
 func (p *statusPrinter) containers(all []status.Container) {
-	p.line("%s.", status.Summary(all))
+	p.Line("%s.", status.Summary(all))
 	if len(all) == 0 {
 		return
 	}
@@ -153,39 +197,21 @@ func (p *statusPrinter) containers(all []status.Container) {
 		p.row(rows[i], widths, verdictColours[all[i].Verdict])
 		for _, problem := range all[i].Problems {
 			if p.screen.terminal {
-				p.wrappedAt("    ", oneline.Whole(problem), p.screen.width)
+				p.WrappedAt("    ", oneline.Whole(problem), p.screen.width)
 			} else {
-				p.line("    %s", oneline.Whole(problem))
+				p.Line("    %s", oneline.Whole(problem))
 			}
 		}
 	}
 }
 
-// row gives the cells of a container's line.
+// row returns the cells of a container's line.
 func row(c *status.Container) []string {
-	id := c.ID
-	if len(id) == 64 {
-		id = id[:12] // as engines show them
+	cells := make([]string, len(columns))
+	for i, column := range columns {
+		cells[i] = oneline.Whole(column.cell(c))
 	}
-	name := cmp.Or(c.Name, id)
-	switch {
-	case c.Pod != "" && c.Sandbox:
-		name = c.Namespace + "/" + c.Pod + " (pause)"
-	case c.Pod != "":
-		name = c.Namespace + "/" + c.Pod + "/" + name
-	case c.Namespace != "":
-		name = c.Namespace + "/" + name
-	}
-	label := cmp.Or(c.Label, "-")
-	if len(c.Processes) > 0 && c.Verdict != status.Waiting {
-		first := c.Processes[0].Label
-		label = strings.Join(first.Components, "//&")
-		if first.Mode != "" && first.Mode != "enforce" {
-			label = first.String()
-		}
-	}
-	return []string{oneline.Whole(cmp.Or(c.Engine, "?")), oneline.Whole(id), oneline.Whole(name), oneline.Whole(cmp.Or(c.Policy, "-")), oneline.Whole(label),
-		fmt.Sprint(len(c.Processes)), string(c.Verdict)}
+	return cells
 }
 
 const gap = "  "
@@ -206,7 +232,7 @@ func (p *statusPrinter) widths(rows [][]string) []int {
 		return widths
 	}
 	for i, c := range columns {
-		if c.title == idTitle && sum > p.screen.width {
+		if c.leave && sum > p.screen.width {
 			sum -= widths[i] + len(gap)
 			widths[i] = 0
 		}
@@ -241,11 +267,11 @@ func (p *statusPrinter) row(cells []string, widths []int, colour string) {
 			b.WriteString("\x1b[" + colour + "m" + cell + "\x1b[0m")
 		case i == len(cells)-1:
 			b.WriteString(cell)
-		case columns[i].right:
+		case columns[i].numbers:
 			fmt.Fprintf(&b, "%*s%s", widths[i], cell, gap)
 		default:
 			fmt.Fprintf(&b, "%-*s%s", widths[i], cell, gap)
 		}
 	}
-	p.line("%s", b.String())
+	p.Line("%s", b.String())
 }

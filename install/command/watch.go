@@ -3,28 +3,28 @@ package command
 import (
 	"bytes"
 	"context"
-	"errors"
 	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
 )
 
 // watchStatus prints a status, and again whenever it is another one, until the context ends: on a terminal over the one
 // before where over is true, as far as there is room, and else below it.
-func (n *node) watchStatus(ctx context.Context, over bool, text func() ([]byte, error)) error {
+func (s *session) watchStatus(ctx context.Context, over bool, text func() ([]byte, error)) error {
 	var before []byte
-	ticker := time.NewTicker(n.pause)
+	ticker := time.NewTicker(s.Pause)
 	defer ticker.Stop()
 	for {
 		now, err := text()
-		var f *failure
-		if err != nil && (!errors.As(err, &f) || f.code != noPolicy) { // a profile may come
+		if code, _ := exit.Split(err); err != nil && code != noPolicy { // a profile may come
 			return err
 		}
-		if s := n.screen(); !bytes.Equal(now, before) || before == nil {
+		if to := s.screen(); !bytes.Equal(now, before) || before == nil {
 			before = now
-			if over && s.terminal {
-				now = append([]byte("\x1b[H\x1b[J"), cut(now, s.height)...)
+			if over && to.terminal {
+				now = append([]byte("\x1b[H\x1b[J"), cut(now, to.height)...)
 			}
-			if _, err := n.stdout.Write(now); err != nil {
+			if _, err := s.stdout.Write(now); err != nil {
 				return err
 			}
 		}

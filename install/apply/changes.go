@@ -1,4 +1,4 @@
-package command
+package apply
 
 import (
 	"fmt"

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/install/status"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
@@ -27,7 +28,7 @@ var update = flag.Bool("update", false, "write the golden files in testdata anew
 
 // machine is a made-up node in a directory of its own, which is also the working directory.
 type machine struct {
-	*node
+	*session
 	t           *testing.T
 	transcript  bytes.Buffer
 	out, errOut bytes.Buffer
@@ -41,19 +42,24 @@ func newMachine(t *testing.T) *machine {
 	old := runtime.GOMAXPROCS(1) // profiles compile one by one, in their order
 	t.Cleanup(func() { runtime.GOMAXPROCS(old) })
 	m := &machine{t: t, parser: "4.1.0"}
-	m.node = &node{
-		stdout:   &m.out,
-		stderr:   &m.errOut,
-		config:   "etc",
-		store:    "store",
-		service:  "apparmor.d",
-		kernel:   &kernel.Kernel{FS: "securityfs", Module: "parameters", State: "run", BootID: "boot_id", Proc: "proc"},
-		programs: "programs",
-		uname:    "6.12.1",
-		root:     true,
-		compiler: func(features []byte) (compiler, error) {
-			return fakeCompiler{m}, nil
+	k := &kernel.Kernel{FS: "securityfs", Module: "parameters", State: "run", BootID: "boot_id", Proc: "proc"}
+	m.session = &session{
+		Node: &node.Node{
+			Config:     "etc",
+			Store:      "store",
+			Service:    "apparmor.d",
+			Kernel:     k,
+			Programs:   "programs",
+			Uname:      "6.12.1",
+			Root:       true,
+			CompilerOf: func([]byte) (node.Compiler, error) { return fakeCompiler{m}, nil },
+			State: &status.Node{
+				Host: &hook.Host{Store: store.Store{Dir: "store"}, Kernel: k, Containers: "run/containers"},
+				Run:  "run", Docker: "docker", Storage: "storage",
+			},
 		},
+		stdout: &m.out,
+		stderr: &m.errOut,
 		label: func(pid int) (kernel.Label, error) {
 			text, err := os.ReadFile(fmt.Sprint("proc/", pid))
 			if err != nil {
@@ -62,10 +68,7 @@ func newMachine(t *testing.T) *machine {
 			return kernel.ParseLabel(string(text))
 		},
 	}
-	m.state = &status.Node{
-		Host: &hook.Host{Store: store.Store{Dir: "store"}, Kernel: m.kernel, Containers: "run/containers"},
-		Run:  "run", Docker: "docker", Storage: "storage",
-	}
+	m.Warn = m.warn
 	m.write("parameters/enabled", "Y\n")
 	m.write("parameters/hash_policy", "Y\n")
 	m.write("parameters/mode", "enforce\n")
@@ -122,7 +125,7 @@ func (m *machine) run(args ...string) (code int, stdout string) {
 	m.t.Helper()
 	m.out.Reset()
 	m.errOut.Reset()
-	code = run(m.t.Context(), m.node, args)
+	code = run(m.t.Context(), m.session, args)
 	quoted := make([]string, len(args))
 	for i, a := range args {
 		if quoted[i] = a; strings.ContainsAny(a, " \n") {

@@ -1,85 +1,37 @@
-package command
+// Package enforced finds the rules of a text that compiles and that the kernel does not enforce, says why, and says what would
+// make them hold.
+package enforced
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
-// findings are what there is to say of a policy's profiles, which are compiled at the same time.
-type findings struct {
-	mu sync.Mutex
-	of map[string][]string // lines, by profile
+// Compiler is the part of *profile.Compiler that this needs.
+type Compiler interface {
+	CompileText(ctx context.Context, source string, text []byte) (profile.Blob, error)
+	Preprocess(ctx context.Context, text []byte) ([]byte, error)
+	Supports(feature string) bool
+	ABIs(feature string) []string
+	Included(preprocessed []byte) []profile.Text
+	Theirs(path string) bool
 }
 
-// add keeps what was said of a profile.
-func (f *findings) add(name, source string, warnings []lint.Warning) {
-	var lines []string
-	for _, w := range warnings {
-		lines = append(lines, warningLine(source, w))
-	}
-	f.put(name, lines)
-}
-
-func (f *findings) get(name string) []string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.of[name]
-}
-
-func (f *findings) put(name string, lines []string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.of == nil {
-		f.of = make(map[string][]string)
-	}
-	f.of[name] = lines
-}
-
-// print writes all that was said, in the order of the profiles' names.
-func (f *findings) print(n *node) {
-	for _, name := range slices.Sorted(maps.Keys(f.of)) {
-		for _, line := range f.of[name] {
-			fmt.Fprintln(n.stderr, line)
-		}
-	}
-}
-
-// warningLine puts a warning of a text into the form that editors and compilers share.
-func warningLine(source string, w lint.Warning) string {
-	at := profile.TextError{Source: cmp.Or(w.File, source), Line: w.Line, Msg: "warning: " + w.Message + " [" + w.Check + "]"}
-	return at.Error()
-}
-
-// faultsIn makes errors of those warnings that are errors in a policy.
-func faultsIn(source string, warnings []lint.Warning) error {
-	var faults []error
-	for _, w := range warnings {
-		if w.Fault {
-			faults = append(faults, &profile.TextError{Source: cmp.Or(w.File, source), Line: w.Line, Msg: w.Message, Err: profile.ErrRefused})
-		}
-	}
-	return errors.Join(faults...)
-}
-
-// judge says what of a text that compiles does not hold, by what it was compiled to, and what the parser said of it. included
+// Check says what of a text that compiles does not hold, by what it was compiled to, and what the parser said of it. included
 // is the text with what it includes put in, or nil where that is to be asked for where it is needed, which takes half as long
 // as a compilation.
 //
 // A rule that denies or logs and does not is a fault. One of AppArmor's own abstractions, which are written for many kernels,
 // is none, and worth a warning only where it denies or logs.
-func judge(ctx context.Context, c compiler, text []byte, blob profile.Blob, included []byte) []lint.Warning {
-	j := judgement{compiler: c, text: string(text), blob: blob, taken: make(map[int]bool), tried: make(map[string]string)}
+func Check(ctx context.Context, c Compiler, text []byte, blob profile.Blob, included []byte) []lint.Warning {
+	j := judgement{Compiler: c, text: string(text), blob: blob, taken: make(map[int]bool), tried: make(map[string]string)}
 	var warnings []lint.Warning
 	lost := j.lost(ctx, included)
 	for _, l := range lost {
@@ -90,23 +42,27 @@ func judge(ctx context.Context, c compiler, text []byte, blob profile.Blob, incl
 		warnings = append(warnings, lint.Warning{Check: "not-enforced", File: l.File, Line: l.Line, Profile: l.Profile,
 			Message: j.message(ctx, l), Fault: !theirs && (l.Deny || l.Audit) && !l.Wider})
 	}
+	return append(warnings, j.parsers(ctx, lost)...)
+}
+
+// parsers returns the warnings of what the parser says, but for what lost says better.
+func (j *judgement) parsers(ctx context.Context, lost []lint.Lost) (warnings []lint.Warning) {
 	all, allowsAll := lint.All(j.whole)
 	misread := !lint.Whole(j.whole)
-	for _, w := range blob.Warnings {
-		if class := classOf(w.Message); class != "" {
-			switch {
-			case !misread && (allowsAll && class != "change_profile" || found(lost, class)):
-			case misread || !all && class != "change_profile":
-				warnings = append(warnings, j.unseen(ctx, class, w))
-			default:
-				warnings = append(warnings, lint.Warning{Check: "parser", File: w.File, Line: w.Line, Profile: w.Profile, Message: w.Message})
+	for _, w := range j.blob.Warnings {
+		said := lint.Warning{Check: "parser", File: w.File, Line: w.Line, Profile: w.Profile, Message: w.Message}
+		class := classOf(w.Message)
+		switch {
+		case class == "":
+			if theirs := w.File != "" && j.Theirs(w.File); !theirs && !ofABI(w.Message) {
+				warnings = append(warnings, said)
 			}
-			continue
+		case !misread && (allowsAll && class != "change_profile" || found(lost, class)):
+		case misread || !all && class != "change_profile":
+			warnings = append(warnings, j.unseen(ctx, class, w))
+		default:
+			warnings = append(warnings, said)
 		}
-		if theirs := w.File != "" && c.Theirs(w.File); theirs || ofABI(w.Message) {
-			continue
-		}
-		warnings = append(warnings, lint.Warning{Check: "parser", File: w.File, Line: w.Line, Profile: w.Profile, Message: w.Message})
 	}
 	return warnings
 }
@@ -133,7 +89,7 @@ func (j *judgement) unseen(ctx context.Context, class string, w profile.Warning)
 
 // judgement is what of one text holds.
 type judgement struct {
-	compiler
+	Compiler
 	text  string
 	blob  profile.Blob
 	whole string            // with what it includes, where that was looked at

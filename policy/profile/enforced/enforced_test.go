@@ -1,28 +1,23 @@
-package command
+package enforced
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
-	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
-	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
-	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// judging gives a compiler with the machine's apparmor_parser for a kernel that lacks features, and a directory of ABIs and
+// newCompiler returns a compiler with the machine's apparmor_parser for a kernel that lacks features, and a directory of ABIs and
 // abstractions: abi/1.0 knows neither signals nor ptrace, abi/2.0
-// signals, and the ABI that TestJudge configures ptrace.
-func judging(t *testing.T, lacks ...string) *profile.Compiler {
+// signals, and the ABI that TestCheck configures ptrace.
+func newCompiler(t *testing.T, lacks ...string) *profile.Compiler {
 	t.Helper()
-	text, err := os.ReadFile("../../policy/profile/testdata/features")
+	text, err := os.ReadFile("../testdata/features")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +61,7 @@ func judging(t *testing.T, lacks ...string) *profile.Compiler {
 
 // What a rule says and the compiled profile does not do is found by what was compiled, with its place and what would make it
 // hold; what holds is no finding, whatever the parser says.
-func TestJudge(t *testing.T) {
+func TestCheck(t *testing.T) {
 	const abi = "abi <abi/1.0>,\n"
 	for _, test := range []struct {
 		name, text string
@@ -126,7 +121,7 @@ func TestJudge(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			c := judging(t, test.lacks...)
+			c := newCompiler(t, test.lacks...)
 			if err := os.WriteFile(c.Conf, []byte("policy-features="+c.Base+"/configured\n"), 0o644); err != nil {
 				t.Fatal(err)
 			}
@@ -135,7 +130,7 @@ func TestJudge(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got []string
-			for _, w := range judge(t.Context(), c, []byte(test.text), blob, nil) {
+			for _, w := range Check(t.Context(), c, []byte(test.text), blob, nil) {
 				fault := map[bool]string{true: "!"}[w.Fault]
 				got = append(got, fmt.Sprintf("%s:%d%s %s", strings.TrimPrefix(strings.TrimPrefix(w.File, c.Base), "/"), w.Line, fault, w.Message))
 			}
@@ -160,8 +155,8 @@ func TestJudge(t *testing.T) {
 }
 
 // What the parser leaves out and nobody finds in the text may be a rule that denies, whatever the text includes.
-func TestJudgeWhatIsNotSeen(t *testing.T) {
-	c := judging(t)
+func TestCheckOfWhatIsNotSeen(t *testing.T) {
+	c := newCompiler(t)
 	for text, faults := range map[string]int{
 		"profile web { file, include <local/none>\n}\n":            1,
 		"profile web { file, include <abstractions/audited>\n}\n":  1,
@@ -176,7 +171,7 @@ func TestJudgeWhatIsNotSeen(t *testing.T) {
 		}
 		blob.Warnings = []profile.Warning{{Profile: "web", Message: "dbus rules not enforced"}}
 		found := 0
-		for _, w := range judge(t.Context(), c, []byte("abi <abi/2.0>,\n"+text), blob, nil) {
+		for _, w := range Check(t.Context(), c, []byte("abi <abi/2.0>,\n"+text), blob, nil) {
 			if w.Fault {
 				found++
 				if w.Line != 0 || w.Profile != "web" || !strings.Contains(w.Message, `"dbus rules not enforced"`) ||
@@ -188,88 +183,5 @@ func TestJudgeWhatIsNotSeen(t *testing.T) {
 		if found != faults {
 			t.Errorf("%q: %d faults, want %d", text, found, faults)
 		}
-	}
-}
-
-// In a policy, a rule that denies and does not is an error, unless the profile complains, and all else a warning.
-func TestAPolicysProfilesHoldWhatTheySay(t *testing.T) {
-	c := judging(t)
-	text := func(name string) []byte {
-		return []byte("abi <abi/1.0>,\nprofile " + name + " {\n  file, signal,\n  deny signal peer=x,\n}\n")
-	}
-	p := &policy.Policy{Profiles: []policy.Profile{
-		{Name: "web", Source: "profiles/web", Text: text("web")},
-		{Name: "work", Source: "profiles/work", Text: text("work"), Mode: profile.Complain},
-	}}
-	to := located(c, "/etc/oci-apparmor", p)
-	_, err := to.Compile(t.Context(), "web", profile.Enforce, "", p.Profiles[0].Text)
-	var fault *profile.TextError
-	if !errors.As(err, &fault) || fault.Source != "/etc/oci-apparmor/profiles/web" || fault.Line != 4 || !strings.Contains(fault.Msg, "denies nothing") {
-		t.Errorf("%v", err)
-	}
-	m := newMachine(t)
-	(&progress{node: m.node}).report(store.Progress{Name: "web", Done: 1, Total: 2, Err: err})
-	if said := m.errOut.String(); said != "1 of 2: web: refused\n" {
-		t.Errorf("progress says %q", said)
-	}
-	if _, err := to.Compile(t.Context(), "work", profile.Complain, "", p.Profiles[1].Text); err != nil {
-		t.Error(err)
-	}
-	if said := to.said.of["work"]; len(said) != 2 || !strings.HasPrefix(said[1], `/etc/oci-apparmor/profiles/work:4: warning: "deny signal peer=x"`) {
-		t.Errorf("%q", said)
-	}
-}
-
-// Who presses Ctrl-C is not told that a profile does not compile.
-func TestStopped(t *testing.T) {
-	m := newMachine(t)
-	ctx, stop := context.WithCancel(t.Context())
-	p := &policy.Policy{Profiles: []policy.Profile{{Name: "web"}, {Name: "work"}}}
-	show := &progress{node: m.node}
-	_, err := store.Compile(ctx, p, stopping{fakeCompiler{m}, stop}, show.report)
-	err = notCompiled(err)
-	var f *failure
-	if !errors.As(err, &f) || f.code != cannot || !strings.Contains(f.Error(), "stopped by a signal") {
-		t.Errorf("%v", err)
-	}
-	if said := m.errOut.String(); strings.Contains(said, "does not compile") || !strings.Contains(said, "web: stopped") {
-		t.Errorf("%q", said)
-	}
-}
-
-// stopping is a compiler that is stopped while it works, as apparmor_parser is killed.
-type stopping struct {
-	fakeCompiler
-	stop func()
-}
-
-func (c stopping) Compile(ctx context.Context, _ string, _ profile.Mode, source string, _ []byte) (profile.Blob, error) {
-	c.stop()
-	return profile.Blob{}, &profile.TextError{Source: source, Msg: ctx.Err().Error(), Err: ctx.Err()}
-}
-
-// A policy in mode kill is told for what it does not kill.
-func TestKillIsToldForWhatItDoesNotKill(t *testing.T) {
-	p := &policy.Policy{Profiles: []policy.Profile{{Name: "web", Mode: profile.Kill}, {Name: "work"}}}
-	said := strings.Join(notes(p), "\n")
-	if !strings.Contains(said, "mode kill (web) kills for files") || !strings.Contains(said, "signals") {
-		t.Error(said)
-	}
-	p.Profiles[0].Mode = profile.Enforce
-	if said := strings.Join(notes(p), "\n"); strings.Contains(said, "kill") {
-		t.Error(said)
-	}
-}
-
-func TestIncludesAndABI(t *testing.T) {
-	const text = "abi <abi/3.0>,\n#include <tunables/global>\nprofile web {\n  include if exists \"/etc/x\"\n  include <abstractions/base>\n}\n"
-	if got, want := lint.Includes(text), []string{"tunables/global", "/etc/x", "abstractions/base"}; !slices.Equal(got, want) {
-		t.Errorf("%q, want %q", got, want)
-	}
-	if name, line := lint.ABI(text); name != "abi/3.0" || line != 1 {
-		t.Errorf("%q in line %d", name, line)
-	}
-	if name, line := lint.ABI("profile web { file, }"); name != "" || line != 0 {
-		t.Errorf("%q in line %d", name, line)
 	}
 }

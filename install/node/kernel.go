@@ -1,17 +1,30 @@
-package command
+package node
 
 import (
 	"context"
 	"errors"
 
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
-// inKernel says how the running kernel's profile of a name stands to ours, and why a start that needs it would be
+// KernelState is how the kernel's profile of a name stands to ours.
+type KernelState struct {
+	State  string `json:"state"`  // Same, Unknown, "missing" or "drifted"
+	Detail string `json:"detail"` // for people
+}
+
+// States of a profile: loaded with our content, and one that cannot be told.
+const (
+	Same    = "same"
+	Unknown = "unknown"
+)
+
+// InKernel says how the running kernel's profile of a name stands to ours, and why a start that needs it would be
 // refused, if it would. It says nothing of one that is not compiled.
-func (n *node) inKernel(ctx context.Context, p policy.Profile) (state *kernelJSON, refusal string) {
+func (n *Node) InKernel(ctx context.Context, p policy.Profile) (state *KernelState, refusal string) {
 	if p.ByHand {
 		return n.byHandInKernel(p.Name)
 	}
@@ -19,22 +32,22 @@ func (n *node) inKernel(ctx context.Context, p policy.Profile) (state *kernelJSO
 		return nil, ""
 	}
 	ours := kernel.Profile{Name: p.Name, Compiled: p.Compiled, OnDrift: p.OnDrift}
-	found, err := n.kernel.Check(ours)
+	found, err := n.Kernel.Check(ours)
 	var notReady *kernel.NotReadyError
 	switch {
 	case errors.As(err, &notReady):
-		state = &kernelJSON{unknown, "cannot be told: " + notReady.Readiness.String()}
-		if notReady.Readiness != kernel.NoRight || n.root {
+		state = &KernelState{Unknown, "cannot be told: " + notReady.Readiness.String()}
+		if notReady.Readiness != kernel.NoRight || n.Root {
 			refusal = "the policy demands profile " + p.Name + ", and " + notReady.Readiness.String()
 		}
 		return state, refusal
 	case err != nil:
-		return &kernelJSON{unknown, "cannot be told: " + asRoot(err).Error()}, ""
+		return &KernelState{Unknown, "cannot be told: " + exit.AsRoot(err).Error()}, ""
 	case found.Status == kernel.Matches:
-		if err := n.kernel.Enforced(p.Compiled); err != nil {
+		if err := n.Kernel.Enforced(p.Compiled); err != nil {
 			refusal = "the policy demands profile " + p.Name + ", and " + err.Error()
 		}
-		return &kernelJSON{same, "loaded, with this content"}, refusal
+		return &KernelState{Same, "loaded, with this content"}, refusal
 	}
 
 	refusal = n.wouldRefuse(ctx, ours, found)
@@ -43,42 +56,42 @@ func (n *node) inKernel(ctx context.Context, p policy.Profile) (state *kernelJSO
 		if refusal == "" {
 			does = ": the next start that needs it loads it"
 		}
-		return &kernelJSON{"missing", "not loaded" + does}, refusal
+		return &KernelState{"missing", "not loaded" + does}, refusal
 	}
 	if refusal == "" {
 		does = "; the next start that needs it replaces it"
 	}
-	return &kernelJSON{"drifted", "loaded with other content: " + found.String() + does}, refusal
+	return &KernelState{"drifted", "loaded with other content: " + found.String() + does}, refusal
 }
 
 // byHandInKernel says of a profile that somebody else has to load whether it is there, which is all that can be told.
-func (n *node) byHandInKernel(name string) (state *kernelJSON, refusal string) {
-	_, content, err := n.kernel.Held(name)
+func (n *Node) byHandInKernel(name string) (state *KernelState, refusal string) {
+	_, content, err := n.Kernel.Held(name)
 	var notReady *kernel.NotReadyError
 	switch {
 	case err == nil:
-		return &kernelJSON{unknown, "loaded, in mode " + content[0].Mode.String() + "; the policy has no content to compare " +
+		return &KernelState{Unknown, "loaded, in mode " + content[0].Mode.String() + "; the policy has no content to compare " +
 			"it with"}, ""
 	case errors.Is(err, kernel.ErrNotLoaded):
-		return &kernelJSON{"missing", "not loaded"},
+		return &KernelState{"missing", "not loaded"},
 			"profile " + name + ", which the engine chose, is not loaded, and the policy has no text of it: load it"
 	case errors.As(err, &notReady) && notReady.Readiness == kernel.NoRight:
-		return &kernelJSON{unknown, "cannot be told: " + asRoot(err).Error()}, ""
+		return &KernelState{Unknown, "cannot be told: " + exit.AsRoot(err).Error()}, ""
 	}
-	return &kernelJSON{unknown, "cannot be relied on: " + err.Error()}, err.Error()
+	return &KernelState{Unknown, "cannot be relied on: " + err.Error()}, err.Error()
 }
 
-// errAsked is in place of a profile's content where nothing is to be loaded.
-var errAsked = errors.New("nothing is loaded for a question")
+// ErrAsked is in place of a profile's content where nothing is to be loaded.
+var ErrAsked = errors.New("nothing is loaded for a question")
 
 // wouldRefuse says why a start would be refused that finds the profile missing or drifted. It goes the way of a start
 // up to the moment at which that would load the profile. Without root, which that needs, it says what is certain.
-func (n *node) wouldRefuse(ctx context.Context, p kernel.Profile, found kernel.Found) string {
+func (n *Node) wouldRefuse(ctx context.Context, p kernel.Profile, found kernel.Found) string {
 	switch {
-	case n.root:
-		p.Blob = func() ([]byte, error) { return nil, errAsked }
-		_, err := n.kernel.Ensure(ctx, []kernel.Profile{p})
-		if err == nil || errors.Is(err, errAsked) {
+	case n.Root:
+		p.Blob = func() ([]byte, error) { return nil, ErrAsked }
+		_, err := n.Kernel.Ensure(ctx, []kernel.Profile{p})
+		if err == nil || errors.Is(err, ErrAsked) {
 			return ""
 		}
 		return err.Error()

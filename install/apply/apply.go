@@ -1,0 +1,70 @@
+package apply
+
+import (
+	"context"
+
+	"github.com/oci-apparmor/oci-apparmor/install/bootfiles"
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+// Applied is what an apply did.
+type Applied struct {
+	Generation *store.Generation
+	Before     *store.Generation // nil where there was none that can be read
+	Changed    bool              // Generation is not the one that was in force
+	Warnings   []string          // of profiles, each a line with its file
+	Notice     string            // what there is to say of the node
+
+	node     *node.Node // nil where the policy is for another one
+	compiled *store.Compilation
+}
+
+// Refused returns sentences about programs of this node that cannot end what will run under a profile.
+func (a *Applied) Refused() []string {
+	if a.node == nil {
+		return nil
+	}
+	return refused(a.node, a.compiled)
+}
+
+// Apply puts the policy file in force. An error says what it means for the node.
+func Apply(ctx context.Context, n *node.Node, o Options) (*Applied, error) {
+	s := store.Store{Dir: o.Store}
+	lock, err := lock(ctx, n, s)
+	if err != nil {
+		return nil, exit.With(exit.Cannot, exit.AsRoot(err))
+	}
+	defer lock.Unlock()
+
+	// The lock comes first, so that nobody applies an older reading of the file after ours.
+	before, unread := s.Current()
+	k, err := o.service(n)
+	if err != nil {
+		return nil, notApplied(before, unread, err)
+	}
+	if k != nil {
+		k.Claim(ctx) // while the files still say what was loaded from them
+	}
+	c, err := newCandidate(ctx, n, o, k, lock.Compile)
+	if err != nil {
+		return nil, notApplied(before, unread, err)
+	}
+	var files *bootfiles.Staged
+	if k != nil {
+		if files, err = k.Stage(ctx, c.compiled, c.to.alone.of); err != nil {
+			return nil, notApplied(before, unread, exit.With(exit.Cannot, exit.AsRoot(err)))
+		}
+		defer files.Drop()
+	}
+	g, changed, err := putInForce(lock, c.compiled, c.manifest, before, files)
+	if err != nil {
+		return nil, notApplied(before, unread, exit.AsRoot(err))
+	}
+	a := &Applied{Generation: g, Before: before, Changed: changed, Warnings: c.to.said.lines(), Notice: c.notice, compiled: c.compiled}
+	if o.forHere(n) {
+		a.node = n
+	}
+	return a, nil
+}

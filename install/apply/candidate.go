@@ -1,0 +1,226 @@
+// Package apply puts the node's policy in force: it reads the policy file, generates and compiles its profiles, checks what they
+// compile to, and writes them to the store and for AppArmor's service. It says what an apply would change, puts an earlier policy
+// in force again, and loads the profiles of the one in force.
+package apply
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/install/bootfiles"
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/install/senders"
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+// Options are those of an apply.
+type Options struct {
+	Config   string // the directory of policy.yaml
+	Store    string // the directory of the applied policy
+	Features string // a file of a kernel's features to compile for; empty for the running one's
+	Progress Progress
+}
+
+// Progress is told how a compilation goes on. Close ends it.
+type Progress interface {
+	Report(store.Progress)
+	Close()
+}
+
+// forHere reports whether the policy is for this node.
+func (o Options) forHere(n *node.Node) bool { return o.Store == n.Store && o.Features == "" }
+
+// service returns what writes the files for AppArmor's service; nil where there is none to write for.
+func (o Options) service(n *node.Node) (*bootfiles.Writer, error) {
+	if !o.forHere(n) {
+		return nil, nil
+	}
+	k, err := bootfiles.New(n, nil)
+	if err != nil {
+		return nil, exit.With(exit.Cannot, fmt.Errorf("what AppArmor's service knows of profiles: %w", exit.AsRoot(err)))
+	}
+	return k, nil
+}
+
+// candidate is a policy that is checked and compiled, and could come into force.
+type candidate struct {
+	compiled *store.Compilation
+	manifest store.Manifest
+	to       locatedCompiler // that compiled it
+	notice   string          // what there is to say of the node
+}
+
+// compileFunc is store.Compile, or that of a store.
+type compileFunc func(context.Context, *policy.Policy, store.Compiler, func(store.Progress)) (*store.Compilation, error)
+
+// newCandidate reads the policy file, checks it and compiles its profiles. k, which may be nil, is for their files for
+// AppArmor's service. It writes nothing.
+func newCandidate(ctx context.Context, n *node.Node, o Options, k *bootfiles.Writer, compile compileFunc) (*candidate, error) {
+	last := node.LastManifest(o.Store)
+	to, m, notice := node.AsLast(last), store.Manifest{Daemons: last.Daemons, Attached: last.Attached, Daemon: last.Daemon}, ""
+	if o.forHere(n) {
+		to, m, notice = n.Generated(last)
+	}
+	p, err := Read(o.Config, to)
+	if err != nil {
+		return nil, err
+	}
+	if n.Root {
+		if err := policyfile.CheckAccess(o.Config, p); err != nil {
+			return nil, exit.With(exit.Cannot, err)
+		}
+	}
+	m.Version, m.Kernel, m.Config = node.Version(), n.Uname, absolute(o.Config)
+	var c node.Compiler
+	var inputs *profile.Inputs
+	if len(p.Profiles) > 0 { // a policy that keeps everything needs neither a parser nor AppArmor
+		if c, inputs, err = compilerOf(ctx, n, o, last, &m); err != nil {
+			return nil, err
+		}
+	}
+	if o.Features != "" {
+		m.Kernel = ""
+	}
+
+	by := located(c, configOf(o.Config), p)
+	by.inputs = inputs
+	if k != nil {
+		k.Compiler, by.alone = c, &aloneTexts{of: make(map[string]bootfiles.Text)}
+	}
+	compiled, err := compile(ctx, p, by, o.Progress.Report)
+	o.Progress.Close()
+	if err != nil {
+		return nil, notCompiled(err)
+	}
+	return &candidate{compiled, m, by, notice}, nil
+}
+
+// compilerOf returns the compiler, and what it compiles from where that can be told. It writes both down in m; last is how the
+// generation in force came to be.
+func compilerOf(ctx context.Context, n *node.Node, o Options, last store.Manifest, m *store.Manifest) (node.Compiler, *profile.Inputs, error) {
+	c, features, err := n.NewCompiler(ctx, o.Features)
+	if err != nil {
+		return nil, nil, err
+	}
+	inputs, err := c.Inputs()
+	if err == nil {
+		m.Program = inputs.Parser
+	} // what cannot be told is compiled
+	if m.Program != "" && m.Program == last.Program {
+		m.Parser = last.Parser
+	} else if m.Parser, err = c.Version(ctx); err != nil {
+		return nil, nil, err
+	}
+	m.Features = hash(features)
+	return c, inputs, nil
+}
+
+// putInForce commits a policy and then its files for AppArmor's service, which may be nil. What these replace is kept for a
+// rollback.
+func putInForce(lock *store.Lock, c *store.Compilation, m store.Manifest, before *store.Generation, files *bootfiles.Staged) (
+	g *store.Generation, changed bool, err error) {
+	if before != nil && files != nil {
+		if err := lock.SaveTexts(before, files.Replaced(before)); err != nil {
+			return nil, false, err
+		}
+	}
+	if g, changed, err = lock.Commit(c, m); err == nil && files != nil {
+		files.Commit()
+	}
+	return g, changed, err
+}
+
+// Patience is how long nothing is said while another apply is waited for.
+const Patience = time.Second
+
+// lock takes the store's lock, and says so where it has to wait for it.
+func lock(ctx context.Context, n *node.Node, s store.Store) (*store.Lock, error) {
+	var lock *store.Lock
+	var err error
+	done := make(chan struct{})
+	go func() {
+		lock, err = s.Lock(ctx)
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(Patience):
+		path := filepath.Join(s.Dir, "lock")
+		n.Warnf("waiting at most %v for another oci-apparmor policy apply, which holds %s (fuser %[2]s names it)", store.LockWait, path)
+		<-done
+	}
+	return lock, err
+}
+
+// notApplied adds to a failure what it means for the node. before is the generation in force, and unread the error where it
+// cannot be told.
+func notApplied(before *store.Generation, unread, err error) error {
+	meaning := errors.New("not applied: no policy is in force")
+	switch {
+	case before != nil:
+		meaning = fmt.Errorf("not applied: the last good policy (generation %d) stays in force", before.Number)
+	case unread != nil && (!errors.Is(unread, store.ErrNone) || errors.Is(unread, store.ErrLost)):
+		meaning = fmt.Errorf("not applied, and the policy that was in force cannot be read: %w", exit.AsRoot(unread))
+	}
+	code, err := exit.Split(err)
+	return exit.With(code, errors.Join(err, meaning))
+}
+
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}
+
+func hash(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// notCompiled is the failure of a policy that was not compiled: as its profiles do not compile, or as this was stopped.
+func notCompiled(err error) error {
+	var bad *store.CompileError
+	switch {
+	case errors.Is(err, context.Canceled):
+		return exit.With(exit.Cannot, errors.New("stopped by a signal, before all profiles were compiled"))
+	case errors.As(err, &bad):
+		return exit.With(exit.BadPolicy, err)
+	}
+	return exit.AsRoot(err)
+}
+
+// refused says which profiles of files leave what would run under them to programs of this node that cannot end it, in a
+// sentence for each. The generated ones take signals from all whose labels can be written.
+func refused(n *node.Node, c *store.Compilation) (said []string) {
+	here := sync.OnceValue(n.SendersHere)
+	for i, pr := range c.Policy.Profiles {
+		if pr.Template != "" || pr.Mode == profile.Complain || len(here()) == 0 {
+			continue
+		}
+		compiled, err := meaning.Read(c.Blob(i).Data)
+		if err != nil {
+			continue // what cannot be read is not put in force
+		}
+		for _, p := range compiled {
+			if p.Name != pr.Name {
+				continue
+			}
+			for _, r := range senders.RefusedBy(p, here()) {
+				said = append(said, r.Sentence(pr.Source))
+			}
+		}
+	}
+	return said
+}

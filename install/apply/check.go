@@ -1,0 +1,69 @@
+package apply
+
+import (
+	"context"
+
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+// CheckOptions are those of a check.
+type CheckOptions struct {
+	Path     string // the policy file, or its directory
+	Features string // a file of a kernel's features to compile for; empty for the running one's
+	Compile  bool   // compile the profiles, too
+	Progress Progress
+}
+
+// Checked is a policy without a fault. Refused are sentences about programs whose signals a profile refuses.
+type Checked struct {
+	Policy   *policy.Policy
+	Compiled bool     // so are its profiles
+	Warnings []string // of profiles, each a line with its file
+	Refused  []string
+}
+
+// Check checks a policy file, and changes nothing.
+func Check(ctx context.Context, n *node.Node, o CheckOptions) (*Checked, error) {
+	last := node.LastManifest(n.Store)
+	to := node.AsLast(last)
+	if o.Features == "" {
+		to, _, _ = n.Generated(last)
+	}
+	p, err := Read(o.Path, to)
+	if err != nil {
+		return nil, err
+	}
+	if n.Root || o.Path == n.Config { // as apply on this machine
+		switch err := policyfile.CheckAccess(o.Path, p); {
+		case err != nil && o.Features != "": // it is for another one, to which the files are still to be copied
+			for _, line := range exit.Lines(err) {
+				n.Warnf("policy apply would refuse this here: %s", line)
+			}
+		case err != nil:
+			return nil, exit.With(exit.Cannot, exit.AsRoot(err))
+		}
+	}
+	checked := &Checked{Policy: p}
+	if !o.Compile || len(p.Profiles) == 0 {
+		return checked, nil
+	}
+	c, _, err := n.NewCompiler(ctx, o.Features)
+	if err != nil {
+		return nil, err
+	}
+	by := located(c, configOf(o.Path), p)
+	all, err := store.Compile(ctx, p, by, o.Progress.Report)
+	o.Progress.Close()
+	if err != nil {
+		return nil, notCompiled(err)
+	}
+	checked.Compiled, checked.Warnings = true, by.said.lines()
+	if o.Features == "" {
+		checked.Refused = refused(n, all)
+	}
+	return checked, nil
+}

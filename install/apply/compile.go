@@ -1,0 +1,113 @@
+package apply
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"path/filepath"
+	"sync"
+
+	"github.com/oci-apparmor/oci-apparmor/install/bootfiles"
+	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/enforced"
+)
+
+// locatedCompiler names a profile's text in errors as the policy file's faults name files.
+type locatedCompiler struct {
+	node.Compiler
+	sources map[string]string // by the profiles' names
+	files   map[string]bool   // which of them are not generated
+	said    *findings         // what there is to say of those that compile
+
+	inputs *profile.Inputs // what profiles are compiled from; nil where all are to be compiled
+	alone  *aloneTexts     // where texts for AppArmor's service are put; nil where there are none
+}
+
+type aloneTexts struct {
+	sync.Mutex
+	of map[string]bootfiles.Text // by profile
+}
+
+// Key tells profiles that compile to the same from others. Whatever Compile goes by must be in it.
+func (c locatedCompiler) Key(p *policy.Profile) (key [sha256.Size]byte, ok bool) {
+	if c.inputs == nil {
+		return key, false
+	}
+	key, err := c.inputs.Key(p.Name, p.Mode, p.Text)
+	if err == nil { // one of a file is also judged, in words that name the file
+		key = sha256.Sum256(fmt.Appendf(key[:], "%t %s", c.files[p.Name], c.sources[p.Name]))
+	}
+	return key, err == nil
+}
+
+// Said returns what there is to say of a profile that compiles.
+func (c locatedCompiler) Said(name string) []string { return c.said.get(name) }
+
+// Kept takes what was said of a profile that is not compiled again.
+func (c locatedCompiler) Kept(name string, said []string) { c.said.put(name, said) }
+
+// Compile is the compiler's, and refuses what must not be put in force. Where a text for AppArmor's
+// service is wanted, that is made meanwhile.
+func (c locatedCompiler) Compile(ctx context.Context, name string, mode profile.Mode, _ string, text []byte) (
+	blob profile.Blob, err error) {
+	if c.alone != nil {
+		var making sync.WaitGroup
+		compiled := make(chan struct{})
+		var t bootfiles.Text
+		making.Go(func() {
+			t.Text, t.Err = c.Standalone(ctx, text, mode, func() (profile.Blob, error) {
+				<-compiled
+				return blob, err
+			})
+		})
+		defer func() {
+			close(compiled)
+			making.Wait()
+			c.alone.Lock()
+			defer c.alone.Unlock()
+			c.alone.of[name] = t
+		}()
+	}
+	return c.compile(ctx, name, mode, text)
+}
+
+// located returns a compiler for the profiles of p, whose files are below dir.
+func located(c node.Compiler, dir string, p *policy.Policy) locatedCompiler {
+	sources := make(map[string]string, len(p.Profiles))
+	files := make(map[string]bool, len(p.Profiles))
+	for _, pr := range p.Profiles {
+		files[pr.Name] = pr.Template == ""
+		switch {
+		case pr.Template != "":
+			sources[pr.Name] = "profile " + pr.Name + " of " + pr.Source
+		case filepath.IsAbs(pr.Source):
+			sources[pr.Name] = pr.Source
+		default:
+			sources[pr.Name] = filepath.Join(dir, pr.Source)
+		}
+	}
+	return locatedCompiler{Compiler: c, sources: sources, files: files, said: new(findings)}
+}
+
+// compile compiles, and refuses a profile of a file that denies what would not be denied.
+func (c locatedCompiler) compile(ctx context.Context, name string, mode profile.Mode, text []byte) (profile.Blob, error) {
+	source := c.sources[name]
+	blob, err := c.Compiler.Compile(ctx, name, mode, source, text)
+	if err != nil || !c.files[name] {
+		return blob, err
+	}
+	warnings := enforced.Check(ctx, c.Compiler, text, blob, nil)
+	c.said.add(name, source, warnings)
+	if mode == profile.Complain {
+		return blob, nil
+	}
+	if err := faultsIn(source, warnings); err != nil {
+		return profile.Blob{}, err
+	}
+	return blob, nil
+}
+
+// Locate names the source of a profile's text, for errors of the store.
+func (c locatedCompiler) Locate(p *policy.Profile) string { return c.sources[p.Name] }

@@ -1,0 +1,154 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+
+	"github.com/oci-apparmor/oci-apparmor/install/bootfiles"
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/impact"
+	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+// Preview is what an apply would do. It takes no lock: another apply may come between it and what follows.
+type Preview struct {
+	Before   *store.Generation // in force; nil where there is none that can be read
+	Same     bool              // an apply would change nothing
+	Changes  []string          // lines about profiles, policies and rules
+	Policy   *policy.Policy    // that would come into force
+	Warnings []string          // of profiles, each a line with its file
+	Notes    []error           // what the node would go without
+	Notice   string            // what there is to say of the node
+
+	node      *node.Node
+	here      bool // it is for this node
+	candidate *candidate
+	files     *bootfiles.Writer
+}
+
+// DryRun does what Apply does but for what that writes.
+func DryRun(ctx context.Context, n *node.Node, o Options) (*Preview, error) {
+	s := store.Store{Dir: o.Store}
+	p := &Preview{node: n, here: o.forHere(n)}
+	var err error
+	p.Before, err = s.Current()
+	if errors.Is(err, fs.ErrPermission) || p.here && !n.Root {
+		return nil, exit.With(exit.Cannot, errors.New("what an apply would change only root can tell: run this as root"))
+	}
+	if err != nil && !errors.Is(err, store.ErrNone) {
+		n.Warnf("%v", err)
+	}
+	if p.files, err = o.service(n); err != nil {
+		return nil, wouldNotApply(err)
+	}
+	if p.files != nil {
+		p.files.Dry = true
+	}
+	if p.candidate, err = newCandidate(ctx, n, o, p.files, s.Compile); err != nil {
+		return nil, wouldNotApply(err)
+	}
+	if p.files != nil {
+		files, err := p.files.Stage(ctx, p.candidate.compiled, p.candidate.to.alone.of)
+		if err != nil {
+			return nil, wouldNotApply(exit.With(exit.Cannot, exit.AsRoot(err)))
+		}
+		p.Notes = files.Notes
+	}
+	p.Policy, p.Notice, p.Warnings = p.candidate.compiled.Policy, p.candidate.notice, p.candidate.to.said.lines()
+	return p, p.compare()
+}
+
+// Refused returns sentences about programs of this node that cannot end what would run under a profile.
+func (p *Preview) Refused() []string {
+	if !p.here {
+		return nil
+	}
+	return refused(p.node, p.candidate.compiled)
+}
+
+// compare fills in what differs from the policy in force.
+func (p *Preview) compare() (err error) {
+	was := new(policy.Policy)
+	if p.Before != nil {
+		if p.Same, err = p.Before.Has(p.candidate.compiled); p.Same || err != nil {
+			return err
+		}
+		if was, err = p.Before.Index.Policy(); err != nil {
+			return err
+		}
+	}
+	p.Changes = changes(was, p.Policy, goingOn)
+	return nil
+}
+
+// Impact returns what would become of the containers that run, of which there are none where the policy is for another node.
+func (p *Preview) Impact(ctx context.Context) ([]impact.Container, error) {
+	if !p.here {
+		return nil, nil
+	}
+	next, err := p.next(ctx)
+	if err != nil {
+		return nil, err
+	}
+	containers, unread := impact.Containers(p.node.State.Host, next)
+	if unread != nil {
+		p.node.Warnf("what is remembered of a container cannot be read: %v", unread)
+	}
+	return containers, nil
+}
+
+// Here reports whether the policy is for this node, so that its containers count.
+func (p *Preview) Here() bool { return p.here }
+
+// wouldNotApply adds to a failure what it would mean.
+func wouldNotApply(err error) error {
+	code, err := exit.Split(err)
+	return exit.With(code, errors.Join(err, errors.New("policy apply would refuse this; nothing was written")))
+}
+
+// next returns the policy as containers that start would find it.
+func (p *Preview) next(ctx context.Context) (impact.Next, error) {
+	data, err := p.candidate.compiled.Policy.Encode()
+	if err != nil {
+		return impact.Next{}, err
+	}
+	index, err := policy.OpenIndex(data)
+	if err != nil {
+		return impact.Next{}, err
+	}
+	refusals := make(map[string]string) // by profile
+	return impact.Next{
+		Index: index,
+		Replaces: func(name string) bool {
+			pr, ok := index.Profile(name)
+			if !ok {
+				return false
+			}
+			if p.Before != nil {
+				if was, ok := p.Before.Index.Profile(name); ok && slices.Equal(was.Compiled, pr.Compiled) {
+					return false
+				}
+			}
+			found, err := p.node.Kernel.Check(kernel.Profile{Name: name, Compiled: pr.Compiled})
+			return err != nil || found.Status == kernel.Drifted
+		},
+		Refuses: func(pr policy.Profile) string {
+			if p.files != nil {
+				if _, ok := p.files.Files[pr.Name]; ok {
+					return "" // an apply makes that ours which AppArmor's service has loaded from it
+				}
+			}
+			why, ok := refusals[pr.Name]
+			if !ok {
+				_, why = p.node.InKernel(ctx, pr)
+				refusals[pr.Name] = why
+			}
+			return why
+		},
+	}, nil
+}

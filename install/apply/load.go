@@ -1,0 +1,67 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/oci-apparmor/oci-apparmor/install/bootfiles"
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+// Loaded is what became of one profile of the policy in force.
+type Loaded struct {
+	Name    string
+	Done    kernel.Done
+	Warning string
+}
+
+// Load loads the profiles of the policy in force in a directory into the kernel, and reports each as soon as it is done. said
+// are sentences about all of them: which containers do not follow, and whose signals a profile refuses. One that cannot be loaded
+// does not keep the others from it; the error joins all.
+func Load(ctx context.Context, n *node.Node, dir string, report func(Loaded)) (g *store.Generation, said []string, err error) {
+	if g, err = n.Current(dir); err != nil {
+		return nil, nil, err
+	}
+	p, err := g.Index.Policy()
+	if err != nil || len(p.Profiles) == 0 { // it needs no AppArmor either
+		return g, nil, err
+	}
+	if err := n.Ready(); err != nil {
+		return g, nil, err
+	}
+	bootfiles.Claim(ctx, n)
+	var errs []error
+	var replaced []string
+	for _, pr := range p.Profiles {
+		loaded, err := n.Kernel.Ensure(ctx, []kernel.Profile{{
+			Name:     pr.Name,
+			Compiled: pr.Compiled,
+			OnDrift:  pr.OnDrift,
+			Blob:     func() ([]byte, error) { return g.Blob(pr) },
+		}})
+		if err != nil {
+			errs = append(errs, exit.AsRoot(err))
+			continue
+		}
+		if loaded[0].Done == kernel.Replaced {
+			replaced = append(replaced, pr.Name)
+		}
+		report(Loaded{pr.Name, loaded[0].Done, loaded[0].Warning})
+	}
+	if len(replaced) > 0 {
+		if behind := n.State.Host.Behind(nil, replaced...); behind != "" {
+			said = append(said, behind)
+		}
+	}
+	said = append(said, n.RefusedBy(p)...)
+	if len(errs) > 0 {
+		errs = append(errs, fmt.Errorf("%d of the %d profiles of the policy in force (generation %d) are not loaded as it says",
+			len(errs), len(p.Profiles), g.Number))
+		return g, said, exit.With(exit.Cannot, errors.Join(errs...))
+	}
+	return g, said, nil
+}

@@ -1,0 +1,64 @@
+package apply
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+)
+
+// Read reads the policy of a configuration directory, or a policy file by itself, and fills in the profiles that
+// are generated, as they are for the node.
+func Read(path string, to profile.Node) (*policy.Policy, error) {
+	info, err := os.Stat(path)
+	missing := errors.Is(err, fs.ErrNotExist) && filepath.Ext(path) != ".yaml" && filepath.Ext(path) != ".yml"
+	if err != nil && !missing {
+		return nil, exit.With(exit.Cannot, exit.AsRoot(err))
+	}
+	read := policyfile.ReadFile
+	if missing || info.IsDir() { // a directory that is missing gets the advice of an empty one
+		read = policyfile.Read
+	}
+	p, err := read(path)
+	if err == nil {
+		err = generate(p, to)
+	}
+	var faults policyfile.Errors
+	switch {
+	case err == nil:
+		return p, nil
+	case errors.Is(err, fs.ErrPermission) && !errors.As(err, &faults):
+		return nil, exit.With(exit.Cannot, exit.AsRoot(err))
+	}
+	return nil, exit.With(exit.BadPolicy, err)
+}
+
+// configOf returns the configuration directory of what Read reads.
+func configOf(path string) string {
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		return filepath.Dir(path)
+	}
+	return path
+}
+
+// generate fills in the texts of profiles that come from a template, as they are for this node.
+func generate(p *policy.Policy, to profile.Node) error {
+	for i := range p.Profiles {
+		pr := &p.Profiles[i]
+		if pr.Template == "" {
+			continue
+		}
+		text, err := profile.Template(pr.Template, pr.Name, to)
+		if err != nil {
+			return fmt.Errorf("profile %s: %w", pr.Name, err)
+		}
+		pr.Text = text
+	}
+	return nil
+}

@@ -1,0 +1,154 @@
+// Package bootfiles keeps the files from which AppArmor's service loads our profiles at boot: those of the policy in force, and
+// those that were loaded by hand. It also claims for us what the service has loaded from them.
+package bootfiles
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/install/service"
+	"github.com/oci-apparmor/oci-apparmor/install/unload"
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
+)
+
+// Text is the text of a profile for AppArmor's service, or why there is none.
+type Text struct {
+	Text []byte
+	Err  error
+}
+
+// Writer writes profiles down for AppArmor's service.
+type Writer struct {
+	*node.Node
+	Compiler node.Compiler           // for texts; made where it is needed and there is none
+	Files    map[string]service.File // that are there, by profile
+	Dry      bool                    // write nothing
+
+	// others gives the files of somebody else's, by the profiles in them.
+	others func() (map[string]string, error)
+}
+
+// New returns nil where there is no service to write for, or this process may not.
+func New(n *node.Node, c node.Compiler) (*Writer, error) {
+	if !n.Root || !n.Service.Exists() {
+		return nil, nil
+	}
+	list, err := n.Service.Files()
+	if err != nil {
+		return nil, err
+	}
+	k := &Writer{Node: n, Compiler: c, Files: make(map[string]service.File, len(list))}
+	for _, f := range list {
+		k.Files[f.Name] = f
+	}
+	k.others = sync.OnceValues(func() (map[string]string, error) {
+		return n.Service.Others(func(name string) bool { _, ok := k.Files[name]; return ok })
+	})
+	return k, nil
+}
+
+// current tells whether the file of a profile that is there is the one that would be written.
+func (k *Writer) current(by service.By, p policy.Profile) bool {
+	f, have := k.Files[p.Name]
+	return have && !f.Edited && f.By == by && slices.Equal(f.Compiled, p.Compiled)
+}
+
+// unwanted says why the service is better not told of a profile: somebody else has told it of one of that name, or has
+// loaded one.
+func (k *Writer) unwanted(by service.By, p policy.Profile) error {
+	others, err := k.others()
+	if err != nil {
+		return err
+	}
+	f, have := k.Files[p.Name]
+	if other := others[p.Name]; other != "" {
+		err := fmt.Errorf("%s defines a profile %s, too, which AppArmor's service puts in place of ours at every boot and reload: "+
+			"give one of them another name", other, p.Name)
+		return k.withEarlier(err, p, f, have)
+	}
+	if by == service.Policy && p.OnDrift != profile.ReplaceAny && !have && foreign(k.Node, p.Name) {
+		return fmt.Errorf("AppArmor's service is not told of profile %s, because somebody else has loaded one of that name: remove "+
+			"that, or say `onDrift: replace` for ours, and run oci-apparmor policy apply again", p.Name)
+	}
+	return nil
+}
+
+// withEarlier adds to an error what the file means that is there.
+func (k *Writer) withEarlier(err error, p policy.Profile, f service.File, have bool) error {
+	if have && (f.Edited || !slices.Equal(f.Compiled, p.Compiled)) {
+		return fmt.Errorf("%w; %s still has an earlier text of it, which a boot or a reload can put back", err, k.Service.Path(p.Name))
+	}
+	return err
+}
+
+// stageOne writes the file of one profile beside its place. It gives nil where nothing is to be written.
+func (k *Writer) stageOne(by service.By, p policy.Profile, t Text) (*safefile.Staged, error) {
+	err := t.Err
+	if err == nil && k.Dry {
+		return nil, nil
+	}
+	if err == nil {
+		var file *safefile.Staged
+		file, err = k.Service.Stage(service.File{Name: p.Name, By: by, Source: p.Source, Compiled: p.Compiled, Text: t.Text})
+		if err == nil {
+			return file, nil
+		}
+	}
+	f, have := k.Files[p.Name]
+	if have {
+		err = fmt.Errorf("the file of profile %s for AppArmor's service cannot be written again: %w", p.Name, err)
+		if by == service.Hand { // it is loaded already
+			err = k.withEarlier(err, p, f, have)
+		}
+		return nil, err
+	}
+	if by == service.Hand {
+		return nil, fmt.Errorf("AppArmor's service is not told of profile %s, so that no boot loads it, and aa-remove-unknown would "+
+			"remove it from under its containers: %w", p.Name, err)
+	}
+	return nil, fmt.Errorf("the file of profile %s for AppArmor's service cannot be written, so that no boot would load it, and "+
+		"aa-remove-unknown would remove it from under its containers: %w", p.Name, err)
+}
+
+func sameFile(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
+}
+
+// foreign tells of a profile that is loaded, and not ours. Its content does not matter: with a file of ours, claim would
+// take one for ours that has the same.
+func foreign(n *node.Node, name string) bool {
+	if _, err := n.Kernel.Details(name); err != nil {
+		return false
+	}
+	owned, err := n.Kernel.Owned(name)
+	return err == nil && !owned
+}
+
+// leave removes the file of a profile that has left the policy, unless something still runs under it: aa-remove-unknown
+// would set that free.
+func (k *Writer) leave(name string) error {
+	if _, err := k.Kernel.Details(name); err == nil {
+		err := unload.Idle(k.State, []string{name})
+		if errors.As(err, new(unload.InUse)) {
+			return fmt.Errorf("something still runs under it; oci-apparmor profile unload --when-idle %s removes both", name)
+		}
+		if err != nil {
+			return err
+		}
+	} else if !errors.Is(err, kernel.ErrNotLoaded) {
+		return err
+	}
+	return k.Service.Remove(name)
+}

@@ -1,0 +1,87 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
+	"github.com/oci-apparmor/oci-apparmor/hook/notice/reader"
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/install/output"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+)
+
+// session is what the commands work on and write to: this machine and this process's streams, or those of a test.
+type session struct {
+	*node.Node
+	stdout, stderr io.Writer
+	live           bool          // stderr is a terminal, on which a line can be written over
+	screen         func() screen // what stdout goes to
+
+	label   func(pid int) (kernel.Label, error)
+	log     notice.Log  // where what is refused and warned of goes
+	notices interface { // and is read from
+		Read(ctx context.Context, q reader.Query, each func(notice.Notice) error, warn func(string)) error
+	}
+}
+
+// thisSession returns the one of this process.
+func thisSession() *session {
+	_, err := unix.IoctlGetTermios(unix.Stderr, unix.TCGETS)
+	s := &session{
+		Node:    node.This(),
+		stdout:  os.Stdout,
+		stderr:  os.Stderr,
+		live:    err == nil,
+		screen:  stdoutScreen,
+		label:   kernel.Current,
+		log:     notice.NodeLog(),
+		notices: reader.NodeReader(),
+	}
+	s.Warn = s.warn
+	return s
+}
+
+// warn says what went wrong and stops nothing.
+func (s *session) warn(sentence string) { fmt.Fprintln(s.stderr, "oci-apparmor: "+sentence) }
+
+// warnAll writes lines that name a file, and then sentences.
+func (s *session) warnAll(lines, sentences []string) {
+	for _, line := range lines {
+		fmt.Fprintln(s.stderr, line)
+	}
+	for _, sentence := range sentences {
+		s.Warn(sentence)
+	}
+}
+
+// print returns what prints lines on standard output.
+func (s *session) print() *output.Printer { return &output.Printer{W: s.stdout} }
+
+// action is a command's function. An error of it that has no exit code gets one: what is left to cobra is a wrong
+// command line.
+func action(f func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		err := f(cmd, args)
+		if err == nil {
+			return nil
+		}
+		code, bare := exit.Split(err)
+		return exit.With(code, bare)
+	}
+}
+
+// exclusive refuses a command line with both flags.
+func exclusive(cmd *cobra.Command, one, other string) error {
+	if !cmd.Flags().Changed(one) || !cmd.Flags().Changed(other) {
+		return nil
+	}
+	return exit.With(exit.Usage, fmt.Errorf("--%s and --%s cannot be given together: see %s --help", one, other,
+		cmd.CommandPath()))
+}

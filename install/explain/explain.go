@@ -1,0 +1,202 @@
+// Package explain answers what is decided for a container, and why: for the bundle of one, or for one that is described. It starts
+// nothing, loads nothing and changes nothing.
+package explain
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/oci-apparmor/oci-apparmor/install/apply"
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/install/status"
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+)
+
+// Answer is what is decided for a container, and its JSON.
+type Answer struct {
+	Generation uint64 `json:"generation,omitempty"` // that decided; none where a file did
+	Engine     string `json:"engine"`
+	Policy     string `json:"policy,omitempty"`
+	Keep       bool   `json:"keep,omitempty"`
+	Label      string `json:"label"` // process.apparmorProfile of the container's spec
+	// Choice is the profile that the engine wrote into the spec, and what becomes of it.
+	Choice  *Choice `json:"engineChoice,omitempty"`
+	Reason  string  `json:"reason,omitempty"`
+	Refused string  `json:"refused,omitempty"` // why, where the container would not start
+
+	Privileged   string   `json:"privileged"`             // see policy.Privilege
+	PrivilegedBy []string `json:"privilegedBy,omitempty"` // what it has that is so in part, where a rule asks for that
+
+	Warnings []string `json:"warnings,omitempty"`
+
+	Profiles []Profile `json:"profiles,omitempty"`
+	Process  *Process  `json:"process,omitempty"`
+	LabelErr error     `json:"-"` // why the process's label cannot be read
+}
+
+// Choice is what becomes of the profile that the engine chose.
+type Choice struct {
+	Profile string `json:"profile"`
+	Default string `json:"default,omitempty"` // whose default it is, so that it counts as none
+	Outcome string `json:"outcome"`           // see policy.Choice
+}
+
+// Process is a process, compared with what is decided.
+type Process struct {
+	PID   int    `json:"pid"`
+	Label string `json:"label"` // as the kernel prints it
+	// Confined says that every profile of the decision confines it, with the content that was applied, whatever else
+	// confines it, too.
+	Confined bool     `json:"confined"`
+	Lacks    []string `json:"lacks,omitempty"` // profiles of the decision that are not in its label
+	Older    string   `json:"older,omitempty"` // why it is, or may be, under an older content of them
+}
+
+// Explain answers a question.
+func Explain(ctx context.Context, n *node.Node, q Question) (*Answer, error) {
+	facts, err := q.facts()
+	if err != nil {
+		return nil, err
+	}
+	index, generation, err := q.index(n)
+	if err != nil {
+		return nil, err
+	}
+	a := &Answer{Generation: generation, Engine: facts.Engine, Warnings: q.warnings(facts),
+		Privileged: facts.Privileged.String()}
+	if asks, err := asksForPrivileges(index); err != nil {
+		return nil, exit.With(exit.Cannot, err)
+	} else if asks {
+		a.PrivilegedBy = facts.PrivilegedBy
+	}
+	if a.Engine == policy.EngineOther {
+		a.Engine = "other"
+	}
+
+	d, err := index.DecideReading(&facts)
+	switch {
+	case errors.Is(err, policy.ErrIndex):
+		return nil, exit.With(exit.Cannot, err)
+	case err != nil:
+		a.Refused = err.Error()
+	default:
+		a.decided(ctx, n, d, facts)
+	}
+	if q.PID != 0 {
+		a.Process, a.LabelErr = process(n, q.Label, q.PID, a.Profiles)
+	}
+	return a, nil
+}
+
+// decided fills in a decision, and how the kernel stands to it.
+func (a *Answer) decided(ctx context.Context, n *node.Node, d policy.Decision, facts policy.Facts) {
+	a.Policy, a.Keep, a.Label, a.Reason = d.Policy, d.Keep, d.Label, d.Reason
+	if d.Warning != "" {
+		a.Warnings = append(a.Warnings, d.Warning)
+	}
+	if d.Keep {
+		a.Label = facts.EngineChoice
+	}
+	if facts.EngineChoice != "" {
+		engine, _ := policy.EngineDefault(facts.EngineChoice)
+		a.Choice = &Choice{facts.EngineChoice, engine, d.Choice.String()}
+	}
+	for _, p := range d.Profiles {
+		j := ProfileOf(p)
+		var refusal string
+		if j.Kernel, refusal = n.InKernel(ctx, p); a.Refused == "" {
+			a.Refused = refusal
+		}
+		a.Profiles = append(a.Profiles, j)
+	}
+}
+
+// ContentUnknown reports whether nobody knows of a profile of the decision whether the kernel has it with our content.
+func (a *Answer) ContentUnknown() bool {
+	return slices.ContainsFunc(a.Profiles, Profile.contentUnknown)
+}
+
+// Err returns the error with the exit code for the answer; nil where the container would start, and its process is confined as
+// decided.
+func (a *Answer) Err() error {
+	switch {
+	case a.LabelErr != nil:
+		return exit.With(exit.Cannot, exit.AsRoot(a.LabelErr))
+	case a.Refused != "":
+		return exit.Silently(exit.Refused)
+	case a.Process == nil || len(a.Profiles) == 0 || a.Process.Confined:
+		return nil
+	case len(a.Process.Lacks) == 0 && a.ContentUnknown():
+		return exit.Silently(exit.Cannot)
+	}
+	return exit.Silently(exit.NotConfined)
+}
+
+// asksForPrivileges says whether a rule is for privileged containers, or for all others, so that it matters who is one.
+func asksForPrivileges(index policy.Index) (bool, error) {
+	p, err := index.Policy()
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(p.Assignments, func(a policy.Assignment) bool { return a.Privileged != nil }), nil
+}
+
+// process asks the kernel what confines a process, and compares that with what was decided.
+func process(n *node.Node, labelOf func(int) (kernel.Label, error), pid int, decided []Profile) (*Process, error) {
+	label, err := labelOf(pid)
+	if err != nil {
+		return nil, err
+	}
+	a := &Process{PID: pid, Label: label.String(), Confined: len(decided) > 0}
+	for _, p := range decided {
+		a.Confined = a.Confined && label.Covers(p.Name) && p.Kernel != nil && p.Kernel.State == node.Same
+		if !label.Covers(p.Name) {
+			a.Lacks = append(a.Lacks, p.Name)
+		}
+	}
+	if a.Confined && len(label.Components) > 1 {
+		a.Older = older(n, pid)
+		a.Confined = a.Older == ""
+	}
+	return a, nil
+}
+
+// older says of a process under a stack why it is, or may be, under an older content than the kernel's; empty where it is
+// not, or in no container.
+func older(n *node.Node, pid int) string {
+	s, err := n.State.Gather(true)
+	if err != nil {
+		return ""
+	}
+	for _, c := range s.Containers {
+		if slices.ContainsFunc(c.Processes, func(m status.Member) bool { return m.PID == pid }) {
+			return c.Older
+		}
+	}
+	return ""
+}
+
+// index returns the policy that decides, and its generation.
+func (q *Question) index(n *node.Node) (policy.Index, uint64, error) {
+	if q.File == "" {
+		g, err := n.Current(q.Store)
+		if err != nil {
+			return policy.Index{}, 0, err
+		}
+		return g.Index, g.Number, nil
+	}
+	to, _, _ := n.Generated(node.LastManifest(q.Store))
+	p, err := apply.Read(q.File, to)
+	if err != nil {
+		return policy.Index{}, 0, err
+	}
+	data, err := p.Encode()
+	if err != nil {
+		return policy.Index{}, 0, exit.With(exit.BadPolicy, err)
+	}
+	x, err := policy.OpenIndex(data)
+	return x, 0, err
+}

@@ -1,0 +1,172 @@
+package explain
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/shim"
+)
+
+// facts returns what a container start would know.
+func (q *Question) facts() (policy.Facts, error) {
+	w, err := q.wiring()
+	if err != nil {
+		return policy.Facts{}, err
+	}
+	switch {
+	case q.Choice == "RuntimeDefault" || q.Choice == "runtime/default" || strings.HasPrefix(q.Choice, "localhost/"):
+		return policy.Facts{}, exit.With(exit.Usage, fmt.Errorf("--engine-choice %q: it takes a profile by its name in the kernel, "+
+			"or unconfined; for Kubernetes' RuntimeDefault leave it out", q.Choice))
+	case q.Choice == "Unconfined":
+		q.Choice = "unconfined"
+	}
+	if q.Bundle != "" {
+		return q.bundleFacts(w)
+	}
+	return q.described(w)
+}
+
+// wiring returns who would call us.
+func (q *Question) wiring() (hook.Wiring, error) {
+	w := hook.Wiring{Engine: q.Engine, Root: q.Root}
+	switch {
+	case q.Engine == "" && q.Root != "":
+		w.Engine = shim.EngineOf(q.Root)
+	case q.Engine == "other":
+		w.Engine = policy.EngineOther
+	case q.Engine != "" && !slices.Contains(policy.Engines, q.Engine):
+		return w, exit.With(exit.Usage, fmt.Errorf("--engine %q: it is one of %s", q.Engine, strings.Join(policy.Engines, ", ")))
+	}
+	return w, nil
+}
+
+// described returns what a start of the container would know that the flags describe.
+func (q *Question) described(w hook.Wiring) (policy.Facts, error) {
+	annotations, err := pairs("--annotation", q.Annotations, false)
+	if err != nil {
+		return policy.Facts{}, err
+	}
+	// By way of a spec, so that annotations of the engine's mean here what they mean there.
+	config, err := json.Marshal(map[string]any{"process": struct{}{}, "annotations": annotations})
+	if err != nil {
+		return policy.Facts{}, err
+	}
+	f, err := hook.Identify(config, w, q.ID, "")
+	if err != nil {
+		return policy.Facts{}, exit.With(exit.Usage, err)
+	}
+	tells := func(key string) bool { // or else a start would not know it
+		return q.Engine == "" && q.Root == "" || policy.Tells(f.Engine, key)
+	}
+	f.Untold, f.Look = nil, nil // what a start would read from the engine's files is asked for here
+	if f.Sandbox = f.Sandbox || q.Sandbox && tells("sandbox"); f.Sandbox {
+		f.Container, f.Image = "", "" // as hook.Identify has it
+	}
+	for _, flag := range []struct {
+		key, value string
+		fact       *string
+	}{
+		{"namespace", q.Namespace, &f.Namespace}, {"pod", q.Pod, &f.Pod}, {"container", q.Container, &f.Container},
+		{"image", q.Image, &f.Image},
+	} {
+		if tells(flag.key) {
+			*flag.fact = cmp.Or(flag.value, *flag.fact)
+		}
+	}
+	labels, err := pairs("--label", q.Labels, true)
+	if err != nil {
+		return policy.Facts{}, err
+	}
+	if len(labels) > 0 && f.Labels == nil {
+		f.Labels = make(map[string]string)
+	}
+	if tells("label") {
+		maps.Copy(f.Labels, labels)
+	}
+	f.EngineChoice = q.Choice
+	f.Privileged, f.PrivilegedBy = q.Privileged, nil
+	if f.Privileged == policy.PartlyPrivileged {
+		f.PrivilegedBy = []string{"as --privileged says"}
+	}
+	f.Requested(annotations)
+	return f, nil
+}
+
+// pairs reads what a flag has as KEY=VALUE, or where bare is true as KEY.
+func pairs(flag string, list []string, bare bool) (map[string]string, error) {
+	all := make(map[string]string)
+	for _, pair := range list {
+		key, value, ok := strings.Cut(pair, "=")
+		if key == "" || !ok && !bare {
+			return nil, exit.With(exit.Usage, fmt.Errorf("%s %q: it is written KEY=VALUE", flag, pair))
+		}
+		all[key] = value
+	}
+	return all, nil
+}
+
+func (q *Question) bundleFacts(w hook.Wiring) (policy.Facts, error) {
+	bundle := hook.NewBundle(q.Bundle)
+	dir, err := bundle.Dir()
+	if errors.Is(err, fs.ErrNotExist) {
+		return policy.Facts{}, exit.With(exit.Cannot, fmt.Errorf("%s is no bundle: it is not there", absolute(q.Bundle)))
+	}
+	if err != nil {
+		return policy.Facts{}, exit.With(exit.Cannot, exit.AsRoot(err))
+	}
+	f, err := bundle.Identify(w, cmp.Or(q.ID, filepath.Base(dir)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return policy.Facts{}, exit.With(exit.Cannot, fmt.Errorf("%s is no bundle: it has no config.json", dir))
+	}
+	if err != nil {
+		return policy.Facts{}, exit.With(exit.Cannot, exit.AsRoot(err))
+	}
+	return f, nil
+}
+
+// warnings says what about a question is likely to be a mistake.
+func (q *Question) warnings(f policy.Facts) []string {
+	var list []string
+	for _, flag := range []struct {
+		key   string
+		given bool
+	}{
+		{"namespace", q.Namespace != ""}, {"pod", q.Pod != ""}, {"image", q.Image != ""}, {"label", len(q.Labels) > 0},
+		{"sandbox", q.Sandbox},
+	} {
+		if !flag.given || policy.Tells(f.Engine, flag.key) {
+			continue
+		}
+		whose := f.Engine
+		if f.Engine == policy.EngineOther {
+			whose = "other engines"
+		}
+		said := fmt.Sprintf("containers of %s have no %s that can be trusted: a rule for that never fits them", whose, flag.key)
+		if q.Engine == "" && q.Root == "" {
+			said = fmt.Sprintf("this is for an engine that tells the %s, as only %s do: say which by --engine", flag.key,
+				strings.Join(policy.Tellers(flag.key), " and "))
+			if len(policy.Tellers(flag.key)) == 1 {
+				said = strings.Replace(said, " do:", " does:", 1)
+			}
+		}
+		list = append(list, said)
+	}
+	return list
+}
+
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}

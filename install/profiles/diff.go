@@ -1,0 +1,163 @@
+package profiles
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/aymanbagabas/go-udiff"
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+)
+
+// side is one of the two that are compared.
+type side struct {
+	is       string // for people
+	kernel   string // the name of a profile in the kernel
+	text     []byte // nil where it is not known
+	compiled []profile.Compiled
+}
+
+// Difference is how two profiles differ. Same is about what they compile to, and Why says what tells it.
+type Difference struct {
+	Text    string   // of their texts, in the form of diff -u; empty where they are equal, or one is not known
+	Unknown []string // those of which there is no text
+	Same    bool
+	Why     string
+}
+
+// Diff compares two profiles, each named as the help of profile diff says. Where an error is about what they compile to, there
+// is a Difference all the same.
+func Diff(ctx context.Context, n *node.Node, a, b string) (*Difference, error) {
+	left, err := sideOf(ctx, n, a)
+	if err != nil {
+		return nil, err
+	}
+	right, err := sideOf(ctx, n, b)
+	if err != nil {
+		return nil, err
+	}
+	d := new(Difference)
+	for _, s := range []side{left, right} {
+		if s.text == nil {
+			d.Unknown = append(d.Unknown, s.is)
+		}
+	}
+	if len(d.Unknown) == 0 {
+		d.Text = diffText(left, right)
+	}
+	d.Same, d.Why, err = sameContent(n, left, right)
+	return d, err
+}
+
+// diffText compares the texts of both line by line. That one lacks the newline at its end is no difference.
+func diffText(a, b side) string {
+	whole := func(text []byte) string { return strings.TrimSuffix(string(text), "\n") + "\n" }
+	return udiff.Unified(a.is, b.is, whole(a.text), whole(b.text))
+}
+
+// sideOf finds what an argument names.
+func sideOf(ctx context.Context, n *node.Node, arg string) (side, error) {
+	kind, name, named := strings.Cut(arg, ":")
+	if _, err := os.Lstat(arg); err == nil {
+		named = false
+	}
+	switch {
+	case named && kind == "kernel":
+		if _, err := n.Kernel.Details(name); errors.Is(err, kernel.ErrNotLoaded) {
+			return side{}, fmt.Errorf("profile %s is not loaded: oci-apparmor profile list names those that are", oneline.Name(name))
+		} else if err != nil {
+			return side{}, exit.AsRoot(err)
+		}
+		s := side{is: arg, kernel: name}
+		if t, err := textOf(n, name); err == nil && t.text != nil && compare(ctx, n, name, t) == node.Same {
+			s.text = t.text
+		}
+		return s, nil
+	case named && kind == "policy":
+		t, err := policyText(n, name)
+		if err == nil && t.source == "" {
+			err = fmt.Errorf("the policy in force has no profile %s", oneline.Name(name))
+		}
+		return side{is: arg, text: t.text, compiled: t.compiled}, err
+	case named && kind == "node":
+		to, _, _ := n.Generated(node.LastManifest(n.Store))
+		text, err := profile.Template(name, name, to)
+		if err != nil {
+			return side{}, exit.With(exit.Usage, err)
+		}
+		return compiledSide(ctx, n, arg, text)
+	case named:
+		v, err := profile.FindVariant(name, kind)
+		if err != nil {
+			return side{}, exit.With(exit.Usage, err)
+		}
+		return compiledSide(ctx, n, arg, v.Text)
+	}
+	f := File{Path: arg}
+	if err := f.read(false); err != nil {
+		_, err := exit.Split(err)
+		return side{}, fmt.Errorf("%w: see oci-apparmor profile diff --help for what can be compared", err)
+	}
+	return compiledSide(ctx, n, arg, f.Text)
+}
+
+// compiledSide compiles a text. One that cannot be compiled here is still compared line by line.
+func compiledSide(ctx context.Context, n *node.Node, is string, text []byte) (side, error) {
+	s := side{is: is, text: text}
+	c, _, err := n.NewCompiler(ctx, "")
+	if err != nil {
+		return s, nil
+	}
+	b, err := c.CompileText(ctx, is, text)
+	if err != nil {
+		return s, exit.With(exit.BadPolicy, err)
+	}
+	s.compiled = b.Profiles
+	return s, nil
+}
+
+// sameContent reports whether both are the same to the kernel, and by what.
+func sameContent(n *node.Node, a, b side) (equal bool, why string, err error) {
+	if a.kernel == "" && b.kernel != "" {
+		a, b = b, a
+	}
+	switch {
+	case a.kernel != "" && b.kernel != "":
+		one, err1 := n.Kernel.Details(a.kernel)
+		other, err2 := n.Kernel.Details(b.kernel)
+		if err := errors.Join(err1, err2); err != nil {
+			return false, "", exit.AsRoot(err)
+		}
+		if a.kernel == b.kernel {
+			return true, one.Hash, nil
+		}
+		return false, fmt.Sprintf("the kernel's hash of %s is %s, of %s %s, and a hash is over the name, too", oneline.Name(a.kernel),
+			one.Hash, oneline.Name(b.kernel), other.Hash), nil
+	case b.compiled == nil || a.kernel == "" && a.compiled == nil:
+		return false, "", exit.With(exit.Cannot, errors.New("whether both do the same cannot be told without apparmor_parser and the "+
+			"kernel's features"))
+	case a.kernel != "":
+		if b.compiled[0].Name != a.kernel {
+			return false, fmt.Sprintf("%s defines profile %s, and content can only be compared under one name", b.is,
+				b.compiled[0].Name), nil
+		}
+		found, err := n.Kernel.Check(kernel.Profile{Name: a.kernel, Compiled: b.compiled})
+		if err != nil {
+			return false, "", exit.AsRoot(err)
+		}
+		return found.Status == kernel.Matches, fmt.Sprintf("%s, where ours is %s", found, b.is), nil
+	}
+	if slices.EqualFunc(a.compiled, b.compiled, func(x, y profile.Compiled) bool {
+		return x.Name == y.Name && x.SHA256 == y.SHA256
+	}) {
+		return true, "both compile to the same", nil
+	}
+	return false, "they compile to something else each", nil
+}

@@ -3,13 +3,15 @@
 # make test-all  the same, with every test in every guest, and the long runs
 # make bench  measures, and prints a report of ratios (ONLY=shim,ctr: these parts)
 # make lint   gofmt, go vet, staticcheck
-# make install, make uninstall   the programs and the unit for systemd (PREFIX=/usr/local, DESTDIR=)
+# make install, make uninstall   the programs, their man pages and completions, and the unit for systemd (PREFIX=/usr/local, DESTDIR=)
 GO ?= go
 export CGO_ENABLED = 0
 LDFLAGS := -s -w
 # no_grpc: containerd's shim talks ttrpc, and grpc would make up half of it.
 TAGS := no_grpc
 PROGRAMS := hook/oci-apparmor-hook shim/oci-apparmor-runtime shim/containerd-shim-apparmor-v2 install/oci-apparmor
+# The programs whose man pages are written by hand. Those of oci-apparmor are made from its commands.
+PAGES := hook/oci-apparmor-hook shim/oci-apparmor-runtime shim/containerd-shim-apparmor-v2
 GUESTS ?= all
 
 # What the host must have, as PROGRAM:PACKAGE of Debian and Ubuntu: to compile profiles and run containers, and to build
@@ -21,6 +23,7 @@ NEEDED := $(HERE) crun:crun $(GUEST)
 
 PREFIX ?= /usr/local
 BIN := $(DESTDIR)$(PREFIX)/bin
+SHARE := $(DESTDIR)$(PREFIX)/share
 UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
 UNIT := oci-apparmor.service
 # systemd is only asked where it is this machine that things are installed on.
@@ -29,9 +32,15 @@ SYSTEMCTL := $(if $(DESTDIR),,$(shell test -d /run/systemd/system && command -v 
 .PHONY: all build install uninstall setup test test-all demo bench lint clean
 all: build
 
+# The pages and completions are made on this machine, whichever one the programs are for.
 build:
 	@mkdir -p bin
 	$(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/ $(addprefix ./,$(PROGRAMS))
+	@rm -rf bin/share
+	GOOS= GOARCH= $(GO) run ./install/manual bin/share
+	@mkdir -p bin/share/man/man5
+	@cp $(addsuffix /*.8,$(PAGES)) bin/share/man/man8/
+	@cp policy/policyfile/*.5 bin/share/man/man5/
 
 # Each file is written beside its place and renamed: a shim that runs goes on with the old one, and no container is started
 # while there is none, or half of one.
@@ -44,12 +53,16 @@ install: build
 	sed 's,/usr/local/,$(PREFIX)/,' install/systemd/$(UNIT) >$(UNITS)/.$(UNIT).new
 	chmod 644 $(UNITS)/.$(UNIT).new
 	mv -f $(UNITS)/.$(UNIT).new $(UNITS)/$(UNIT)
+	set -e; files=$$(cd bin/share && find . -type f); for f in $$files; do install -D -m 644 bin/share/$$f $(SHARE)/$$f; done
 	$(if $(SYSTEMCTL),$(SYSTEMCTL) daemon-reload)
 
 # The policy, what was made of it, and the profiles stay: containers may run under them.
 uninstall:
 	$(if $(SYSTEMCTL),-$(SYSTEMCTL) disable --quiet $(UNIT))
 	rm -f $(addprefix $(BIN)/,$(notdir $(PROGRAMS))) $(UNITS)/$(UNIT)
+	rm -f $(SHARE)/man/man8/oci-apparmor.8 $(SHARE)/man/man8/oci-apparmor-*.8 $(SHARE)/man/man8/containerd-shim-apparmor-v2.8 \
+		$(SHARE)/man/man5/oci-apparmor-policy.yaml.5 $(SHARE)/bash-completion/completions/oci-apparmor \
+		$(SHARE)/zsh/site-functions/_oci-apparmor $(SHARE)/fish/vendor_completions.d/oci-apparmor.fish
 	$(if $(SYSTEMCTL),$(SYSTEMCTL) daemon-reload)
 
 # Installs what is missing, on Debian and Ubuntu, and says so first. Nothing is ever removed for it: a runc that came with

@@ -48,9 +48,11 @@ func TestUpgradeUnderRunningPrograms(t *testing.T) {
 	names := []string{"oci-apparmor", "oci-apparmor-hook", "oci-apparmor-runtime", "containerd-shim-apparmor-v2"}
 	version := func(what string) { // what make build would have built
 		t.Helper()
-		if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o755); err != nil {
+		page := filepath.Join(dir, "bin/share/man/man8/oci-apparmor.8")
+		if err := os.MkdirAll(filepath.Dir(page), 0o755); err != nil {
 			t.Fatal(err)
 		}
+		write(t, page, what)
 		for _, n := range names {
 			if err := os.WriteFile(filepath.Join(dir, "bin", n), append(program[:len(program):len(program)], what...), 0o755); err != nil {
 				t.Fatal(err)

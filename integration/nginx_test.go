@@ -428,6 +428,9 @@ func TestContainerdNginx(t *testing.T) {
 func TestNginxPolicyOfDocuments(t *testing.T) {
 	inside.EnoughIn(t, inside.Trixie)
 	noPolicy(t)
+	if err := os.MkdirAll("/etc/oci-apparmor/profiles", 0o755); err != nil { // as the README's "Install" makes it
+		t.Fatal(err)
+	}
 	cmd := exec.Command("sh", "-e", "-c", commands(block(t, "policy/policyfile/README.md#the-nginx-example"), "docker "))
 	cmd.Dir = ".."
 	if o := inside.RunCommand(t, cmd); o.Code != 0 {

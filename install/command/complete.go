@@ -1,0 +1,188 @@
+package command
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+// Commands returns the command oci-apparmor with all that is below it, for whoever describes them: Run runs them.
+func Commands() *cobra.Command { return rootCommand(thisSession()) }
+
+// words returns what a shell offers for an argument or a flag's value. It reads what the caller may read, and offers nothing where that
+// fails.
+type words func(s *session) []string
+
+func fixed(of ...string) words { return func(*session) []string { return of } }
+
+// What is offered in place of words: the shell's own names of files or directories, or nothing, since only the caller knows the value.
+var (
+	files       = fixed()
+	directories = fixed()
+	nothing     = fixed()
+)
+
+// flagWords has the words for each flag that takes a value, whichever command it is of.
+var flagWords = map[string]words{
+	"annotation":      annotationWords,
+	"bundle":          directories,
+	"config":          directories,
+	"container":       nothing,
+	"engine":          fixed(policy.Engines...),
+	"engine-choice":   func(s *session) []string { return append(profilesOf(s), "unconfined") },
+	"features":        files,
+	"file":            files,
+	"filter.exe":      nothing,
+	"filter.mode":     fixed("enforce", "complain", "kill", "prompt", "unconfined"),
+	"filter.pid":      nothing,
+	"filter.profiles": profilesOf,
+	"id":              nothing,
+	"image":           nothing,
+	"label":           nothing,
+	"name":            nothing,
+	"namespace":       nothing,
+	"pid":             nothing,
+	"pod":             nothing,
+	"privileged":      fixed("yes", "partly"),
+	"root":            directories,
+	"show":            fixed("all", "containers", "processes", "profiles"),
+	"since":           nothing,
+	"store":           directories,
+	"variant":         fixed("2015"),
+}
+
+// argumentWords has those for the arguments of each command that takes some, by its path without the program's name.
+var argumentWords = map[string]words{
+	"policy check":   files,
+	"profile check":  files,
+	"profile load":   files,
+	"profile unload": loadedProfiles,
+	"profile show":   profilesOf,
+	"profile diff":   comparableProfiles,
+}
+
+// fileArguments are the commands that take files, besides words or alone.
+var fileArguments = []string{"policy check", "profile check", "profile load", "profile diff"}
+
+// complete has every command below root offer words for its arguments and flags.
+func complete(root *cobra.Command, s *session) {
+	for cmd := range all(root) {
+		path := strings.TrimPrefix(cmd.CommandPath(), root.Name()+" ")
+		cmd.ValidArgsFunction = offer(s, argumentWords[path], slices.Contains(fileArguments, path))
+		for name, w := range flagWords {
+			if cmd.Flags().Lookup(name) == nil {
+				continue
+			}
+			// These fail for a flag that there is not, or that has words already.
+			if name == "bundle" || name == "config" || name == "root" || name == "store" {
+				_ = cmd.MarkFlagDirname(name)
+				continue
+			}
+			_ = cmd.RegisterFlagCompletionFunc(name, offer(s, w, name == "features" || name == "file"))
+		}
+	}
+}
+
+// all walks a command and those below it.
+func all(cmd *cobra.Command) func(yield func(*cobra.Command) bool) {
+	return func(yield func(*cobra.Command) bool) {
+		if !yield(cmd) {
+			return
+		}
+		for _, c := range cmd.Commands() {
+			for c := range all(c) {
+				if !yield(c) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// offer is a command's or a flag's function for words. Where there are none, names of files are offered if it takes some.
+func offer(s *session, w words, takesFiles bool) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		var of []string
+		if w != nil {
+			for _, word := range w(s) {
+				if strings.HasPrefix(word, begun) && !slices.Contains(args, word) {
+					of = append(of, word)
+				}
+			}
+		}
+		if len(of) == 0 && takesFiles {
+			return nil, cobra.ShellCompDirectiveDefault
+		}
+		return of, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// loadedProfiles returns the names of the profiles that the kernel holds.
+func loadedProfiles(s *session) []string {
+	all, err := s.Kernel.List()
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, p := range all {
+		if p.Namespace == "" {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// applied returns the policy in force, or an empty one.
+func applied(s *session) *policy.Policy {
+	g, err := store.Store{Dir: s.Store}.Current()
+	if err != nil {
+		return new(policy.Policy)
+	}
+	p, err := g.Index.Policy()
+	if err != nil {
+		return new(policy.Policy)
+	}
+	return p
+}
+
+// profilesOf returns the names of the profiles that the kernel or the policy has, and of those that are generated.
+func profilesOf(s *session) []string {
+	names := map[string]bool{}
+	for _, name := range append(loadedProfiles(s), profile.Templates()...) {
+		names[name] = true
+	}
+	for _, p := range applied(s).Profiles {
+		names[p.Name] = true
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// comparableProfiles returns what profile diff takes besides files.
+func comparableProfiles(s *session) []string {
+	var names []string
+	for _, name := range loadedProfiles(s) {
+		names = append(names, "kernel:"+name)
+	}
+	for _, p := range applied(s).Profiles {
+		names = append(names, "policy:"+p.Name)
+	}
+	for _, t := range profile.Templates() {
+		names = append(names, "node:"+t, "2015:"+t)
+	}
+	return names
+}
+
+// annotationWords returns the annotation that asks for each of the policies.
+func annotationWords(s *session) []string {
+	var asks []string
+	for _, p := range applied(s).Policies {
+		asks = append(asks, policy.Annotation+"="+p.Name)
+	}
+	return asks
+}

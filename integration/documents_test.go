@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -18,6 +17,7 @@ import (
 	"testing"
 	"unicode"
 
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
 	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
 )
 
@@ -150,9 +150,7 @@ func commands(text string, without ...string) string {
 // Every block of a document is run by a test, or stands in notRun with a reason. A block of the language text is a picture, and has no
 // command in it.
 func TestBlocksOfDocuments(t *testing.T) {
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("needs the sources, which guests have not")
-	}
+	inside.Outside(t)
 	run, left := blocksInTests(t), maps.Clone(notRun)
 	for _, name := range documentsIn(t, "..") {
 		d := parseDocument(read(t, filepath.Join("..", name)))
@@ -227,9 +225,7 @@ var link = regexp.MustCompile(`\[[^]]*\]\(([^)\s]+)\)`)
 
 // Links in documents lead to files and headings that are there.
 func TestLinksOfDocuments(t *testing.T) {
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("needs the sources, which guests have not")
-	}
+	inside.Outside(t)
 	links := 0
 	for _, name := range documentsIn(t, "..") {
 		for _, found := range link.FindAllStringSubmatch(parseDocument(read(t, filepath.Join("..", name))).prose, -1) {
@@ -276,6 +272,7 @@ func leads(t *testing.T, from, to string) error {
 
 // The README fits on a few screens: what it has no room for stands beside the code.
 func TestReadmeIsShort(t *testing.T) {
+	inside.Outside(t)
 	const most = 220
 	if n := strings.Count(read(t, "../README.md"), "\n"); n > most {
 		t.Errorf("README.md has %d lines, and may have %d", n, most)
@@ -284,6 +281,7 @@ func TestReadmeIsShort(t *testing.T) {
 
 // The policy files in the documents are read without a fault, together.
 func TestPolicyFilesOfDocuments(t *testing.T) {
+	inside.Outside(t)
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"policy.yaml": block(t, "policy/policyfile/README.md#the-policy-file"), "policy.d/search.yaml": block(t, "policy/policyfile/README.md#the-policy-file:2"),
@@ -302,6 +300,7 @@ func TestPolicyFilesOfDocuments(t *testing.T) {
 
 // The README shows lines of the demo in the order in which the whole of it has them, which TestMakeDemo compares with what it prints.
 func TestReadmeShowsLinesOfTheDemo(t *testing.T) {
+	inside.Outside(t)
 	rest := block(t, "integration/README.md#the-demo")
 	for line := range strings.Lines(block(t, "README.md#oci-apparmor")) {
 		_, after, found := strings.Cut(rest, "\n"+line)
@@ -309,5 +308,47 @@ func TestReadmeShowsLinesOfTheDemo(t *testing.T) {
 			t.Fatalf("the demo does not have this line, or has it before the ones above it: %q", line)
 		}
 		rest = "\n" + after
+	}
+}
+
+// The architecture's table has every package, and no other. Packages that only one other may import go without, and so do main ones.
+func TestArchitectureHasEveryPackage(t *testing.T) {
+	inside.Outside(t)
+	_, table, _ := strings.Cut(read(t, "../hook/README.md"), "\n## Packages\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	named := map[string]bool{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z/]+)` \\|").FindAllStringSubmatch(table, -1) {
+		named[row[1]] = true
+	}
+	for _, top := range []string{"hook", "shim", "policy", "install"} {
+		err := filepath.WalkDir(filepath.Join("..", top), func(name string, entry fs.DirEntry, err error) error {
+			if err != nil || !entry.IsDir() {
+				return err
+			}
+			if entry.Name() == "internal" || entry.Name() == "testdata" || entry.Name() == "kerneltest" {
+				return fs.SkipDir
+			}
+			parsed, err := parser.ParseDir(token.NewFileSet(), name, nil, parser.PackageClauseOnly)
+			if err != nil {
+				return err
+			}
+			rel := filepath.ToSlash(strings.TrimPrefix(name, "../"))
+			for pkg := range parsed {
+				if pkg == "main" || strings.HasSuffix(pkg, "_test") {
+					continue
+				}
+				if !named[rel] {
+					t.Errorf("the table of packages in hook/README.md lacks %s", rel)
+				}
+				delete(named, rel)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name := range named {
+		t.Errorf("the table of packages in hook/README.md has %s, which there is not", name)
 	}
 }

@@ -36,6 +36,7 @@ func TestAnnotatedContainerIsConfined(t *testing.T) {
 
 // A runtime goes to its bundle by chdir, to which link/.. is the parent of what the link leads to.
 func TestBundleBehindALink(t *testing.T) {
+	inside.EnoughIn(t, inside.Bookworm) // how the path is read is ours
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		b := inside.NewBundle(t, asks("web"))
@@ -134,6 +135,7 @@ func TestDetectionInAPolicyNamespace(t *testing.T) {
 }
 
 func TestContainerThatAsksForNothingIsConfined(t *testing.T) {
+	inside.EnoughIn(t, inside.Bookworm) // the decision is ours
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		c := inside.NewBundle(t).Start(t, rt.wrapped)
@@ -142,6 +144,7 @@ func TestContainerThatAsksForNothingIsConfined(t *testing.T) {
 }
 
 func TestAnnotationForOneContainerWins(t *testing.T) {
+	inside.EnoughIn(t, inside.Trixie) // the decision is ours
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		b, other := inside.NewBundle(t), inside.NewBundle(t)
@@ -194,6 +197,7 @@ func TestExecIsConfinedAsTheContainer(t *testing.T) {
 }
 
 func TestContainersThatWeDidNotStartPassUnchanged(t *testing.T) {
+	inside.EnoughIn(t, inside.Bookworm) // what passes is our doing
 	setPolicy(t, webPolicy)
 	inside.LoadProfile(t, "profile other flags=(attach_disconnected) { file, signal, deny /etc/** w, }")
 	eachRuntime(t, func(t *testing.T, rt arms) {
@@ -206,6 +210,7 @@ func TestContainersThatWeDidNotStartPassUnchanged(t *testing.T) {
 }
 
 func TestStartNeedsNoParser(t *testing.T) {
+	inside.EnoughIn(t, inside.Trixie) // what a start calls is ours
 	setPolicy(t, webPolicy)
 	calls := trapParser(t)
 	eachRuntime(t, func(t *testing.T, rt arms) {
@@ -271,6 +276,7 @@ func TestDriftIsNoticedByContent(t *testing.T) {
 }
 
 func TestProfileRemovedBetweenTwoStartsIsLoadedAgain(t *testing.T) {
+	inside.EnoughIn(t, inside.Bookworm) // TestDriftIsNoticedByContent loads again in all
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		wantConfined(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
@@ -354,6 +360,7 @@ func TestFloorDeniesWhatEitherDenies(t *testing.T) {
 
 // The floor of a rule is below whatever the rule gives; a request that it refuses gets the assigned policy, with a warning.
 func TestFloorAndFallbackOfARule(t *testing.T) {
+	inside.EnoughIn(t, inside.Trixie) // the decision is ours; TestFloorDeniesWhatEitherDenies is in all
 	setPolicy(t, floorPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		b := inside.NewBundle(t, asks("batch"))
@@ -490,6 +497,7 @@ func TestExecWithAProcessFileOnStandardInput(t *testing.T) {
 }
 
 func TestExecAfterThePolicyLostTheProfile(t *testing.T) {
+	inside.EnoughIn(t, inside.Bookworm) // the record is ours
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		writePolicy(t, webPolicy, texts)
@@ -565,6 +573,7 @@ func TestRequestThatIsNotAllowedIsRefused(t *testing.T) {
 }
 
 func TestRefusalReachesTheRuntimesLog(t *testing.T) {
+	inside.EnoughIn(t, inside.Trixie) // the log is written by us
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		log := filepath.Join(t.TempDir(), "log.json")
@@ -775,6 +784,7 @@ func TestModes(t *testing.T) {
 }
 
 func TestKeepLeavesTheEnginesChoice(t *testing.T) {
+	inside.EnoughIn(t, inside.Bookworm) // the decision is ours
 	setPolicy(t, webPolicy)
 	inside.LoadProfile(t, "profile engines flags=(attach_disconnected) { file, signal, deny /mnt/** w, }")
 	eachRuntime(t, func(t *testing.T, rt arms) {
@@ -789,6 +799,7 @@ func TestKeepLeavesTheEnginesChoice(t *testing.T) {
 }
 
 func TestDeletedContainerIsForgotten(t *testing.T) {
+	inside.EnoughIn(t, inside.Trixie) // the record is ours
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
@@ -809,6 +820,7 @@ func TestDeletedContainerIsForgotten(t *testing.T) {
 }
 
 func TestSecondContainerOfTheSameIDChangesNothing(t *testing.T) {
+	inside.EnoughIn(t, inside.Bookworm) // the record is ours
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)

@@ -76,6 +76,7 @@ func unchanging(text string) string {
 // The demo as make demo HOST=1 tells it, on a node that has a policy, and a container of the name that the story's first
 // one has: what the demo says is true, because it stops where it is not; the node is as before; nothing is left behind.
 func TestDemoOnANodeInUse(t *testing.T) {
+	inside.EnoughIn(t, inside.Trixie) // TestMakeDemo runs the story in another one
 	inside.Require(t)
 	node := map[string]string{}
 	for _, dir := range []string{"/etc/oci-apparmor", "/var/lib/oci-apparmor", "/run/oci-apparmor"} {

@@ -96,6 +96,7 @@ func TestRewriteAtPrestartDoesNotReachTheInit(t *testing.T) {
 }
 
 func TestPrepareByHand(t *testing.T) {
+	inside.EnoughIn(t, inside.Bookworm) // the hook comes before any runtime
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		unload(t, "web")
@@ -109,6 +110,7 @@ func TestPrepareByHand(t *testing.T) {
 
 // Podman's stage: the spec comes on standard input and goes to standard output.
 func TestPrecreate(t *testing.T) {
+	inside.EnoughIn(t, inside.Trixie) // the hook comes before any runtime
 	setPolicy(t, webPolicy)
 	precreate := func(t *testing.T, config string) inside.Outcome {
 		cmd := exec.Command("oci-apparmor-hook", "precreate")

@@ -70,6 +70,7 @@ func warnedOf(t *testing.T, rt arms, with ...string) (id string) {
 // What was refused and warned of outlives the container, its engine's log and its record: in the kernel's log of a node
 // without a journal.
 func TestLog(t *testing.T) {
+	inside.EnoughIn(t, inside.Bookworm) // what is written to the log is ours
 	setPolicy(t, webPolicy)
 	rt := armsOf(t, "runc")
 	began := time.Now().Add(-time.Second)

@@ -51,6 +51,7 @@ func called(prefix string, b *inside.Bundle) *inside.Bundle {
 }
 
 func TestEngineChoice(t *testing.T) {
+	inside.EnoughIn(t, inside.Forky) // the decision is ours, and the label a stack as everywhere
 	setPolicy(t, overridePolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		inside.LoadProfile(t, byHand)
@@ -89,6 +90,7 @@ func TestEngineChoice(t *testing.T) {
 }
 
 func TestEngineChoiceThatDoesNotStand(t *testing.T) {
+	inside.EnoughIn(t, inside.Trixie) // the decision is ours
 	setPolicy(t, overridePolicy)
 	rt := armsOf(t, "runc")
 	for name, tc := range map[string]struct {
@@ -126,6 +128,7 @@ func TestEngineChoiceThatDoesNotStand(t *testing.T) {
 }
 
 func TestEngineChoiceIsKept(t *testing.T) {
+	inside.EnoughIn(t, inside.Bookworm) // the decision is ours
 	setPolicy(t, overridePolicy)
 	inside.LoadProfile(t, byHand)
 	rt := armsOf(t, "runc")

@@ -10,6 +10,7 @@ import (
 )
 
 func TestPodmanSecurityOpt(t *testing.T) {
+	inside.EnoughIn(t, inside.Forky) // which has the newest Podman
 	setPolicy(t, enginePolicy)
 	p := inside.NewPodman(t, inside.PodmanWrappers+"/crun", "")
 	inside.LoadProfile(t, byHand)
@@ -34,6 +35,7 @@ func TestPodmanSecurityOpt(t *testing.T) {
 // As a hook of the stage precreate we are called by Podman itself, which calls the runtime as it always does. What it
 // executes in the container later is not covered, as shim/README.md says.
 func TestPodmanPrecreateHook(t *testing.T) {
+	inside.EnoughIn(t, inside.Trixie) // TestPodmanFacts has both versions of Podman
 	setPolicy(t, webPolicy)
 	hooks := t.TempDir()
 	write(t, filepath.Join(hooks, "oci-apparmor.json"), block(t, "shim/README.md#podman:2"))
@@ -59,6 +61,7 @@ func TestPodmanPrecreateHook(t *testing.T) {
 
 // A container gets its policy by the commands that the documents have for Podman.
 func TestPodmanByReadme(t *testing.T) {
+	inside.EnoughIn(t, inside.Trixie) // TestPodmanFacts has both versions of Podman
 	readmePolicy(t)
 	t.Cleanup(func() { os.RemoveAll("/usr/local/lib/oci-apparmor/podman") })
 	text := block(t, "shim/README.md#podman")

@@ -143,6 +143,7 @@ func TestProfileLoad(t *testing.T) {
 }
 
 func TestProfileLoadRefuses(t *testing.T) {
+	inside.EnoughIn(t, inside.Bookworm) // the refusals are ours
 	dir := noPolicy(t)
 	web := textIn(t, dir, "web", texts["web"])
 	big := textIn(t, dir, "big", "#")

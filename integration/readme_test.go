@@ -89,6 +89,7 @@ func showsSession(t *testing.T, session, bundle string) {
 // The README's commands under "Install", but for those that install the programs and a unit, and those for a container without an
 // engine make the label that the document names.
 func TestReadmeTellsHowToUseIt(t *testing.T) {
+	inside.EnoughIn(t, inside.Trixie) // the commands are ours
 	dir := noPolicy(t)
 	const label = "node-baseline//&web (enforce)"
 	if !strings.Contains(read(t, "../install/README.md"), "`"+label+"`") {

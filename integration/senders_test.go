@@ -185,6 +185,7 @@ func TestRuntimeUnderALabelOfItsOwn(t *testing.T) {
 
 // At boot, when AppArmor's service has loaded nothing yet, what it will load counts.
 func TestLabelsThatAreNotLoadedYet(t *testing.T) {
+	inside.EnoughIn(t, inside.Trixie) // how files are read is ours
 	setPolicy(t, webPolicy)
 	fewProfiles(t)
 	const file = "/etc/apparmor.d/strange"

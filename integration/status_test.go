@@ -304,6 +304,7 @@ func execOther(t *testing.T, c *inside.Container, bare, profile string) {
 }
 
 func TestStatusOfContainers(t *testing.T) {
+	inside.EnoughIn(t, inside.Bookworm) // what it shows is read from files of ours
 	setPolicy(t, webPolicy)
 	inside.LoadProfile(t, loose("one-more")) // without any, status has another exit code
 	same := []string{"same"}

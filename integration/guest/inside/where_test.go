@@ -42,3 +42,12 @@ func TestWhatMakeTestLeavesOut(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatRunsInFewGuestsHasEachRuntime(t *testing.T) {
+	t.Setenv(SuiteVariable, Bookworm)
+	t.Setenv(EverythingVariable, "")
+	EnoughIn(t, Bookworm)
+	if skipped(t, "crun", func(t *testing.T) { EnoughRuntimes(t, "crun") }) {
+		t.Error("it leaves crun to a guest in which it does not run")
+	}
+}

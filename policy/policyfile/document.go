@@ -182,10 +182,51 @@ func (p *parser) hint(at place, what string) (place, string) {
 		}
 	case yamlNoAlias.MatchString(what), strings.Contains(what, "expected alphabetic or numeric character"):
 		return at, "a pattern that begins with * must be in quotes"
+	case strings.Contains(what, "did not find expected ',' or"):
+		if open := unclosed(p.file.text); open.line > 0 {
+			at.line, at.column = open.line, open.column
+			return at, "a brace or bracket that is opened here is not closed"
+		}
 	case strings.Contains(what, "mapping values are not allowed"):
 		return at, "perhaps a blank is missing behind a colon in the line before"
 	}
 	return at, ""
+}
+
+// unclosed finds the innermost brace or bracket that opens a mapping or a list in one line's style and is not closed. The YAML
+// library names the line where the outermost begins, or the one before it. The zero place is for a text without any.
+func unclosed(text []byte) place {
+	var open []place
+	var quote byte
+	line, start := 1, 0
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		begins := i == start || bytes.IndexByte([]byte(" \t[{,:"), text[i-1]) >= 0 // a value can begin here
+		switch {
+		case c == '\n':
+			line, start = line+1, i+1
+		case quote == '"' && c == '\\':
+			i++
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '#' && (i == start || text[i-1] == ' ' || text[i-1] == '\t'):
+			for i+1 < len(text) && text[i+1] != '\n' {
+				i++
+			}
+		case (c == '"' || c == '\'') && begins:
+			quote = c
+		case (c == '{' || c == '[') && begins:
+			open = append(open, place{line: line, column: i - start + 1})
+		case (c == '}' || c == ']') && len(open) > 0:
+			open = open[:len(open)-1]
+		}
+	}
+	if len(open) == 0 {
+		return place{}
+	}
+	return open[len(open)-1]
 }
 
 // plainYAML refuses what makes a file mean something else than it seems to, or far more: aliases, anchors, merge keys
@@ -252,6 +293,7 @@ func (p *parser) mapping(n *yaml.Node, what string, known []string) (keys []*yam
 	if !p.wants(n, yaml.MappingNode, "", what) {
 		return nil, nil
 	}
+	var misspelt []misspeltKey
 	values = make(map[string]*yaml.Node, len(n.Content)/2)
 	places := make(map[string]place, len(n.Content)/2)
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -265,13 +307,28 @@ func (p *parser) mapping(n *yaml.Node, what string, known []string) (keys []*yam
 		}
 		if known != nil && !slices.Contains(known, key.Value) {
 			p.fault(key, "unknown key %.64q%s%s", key.Value, didYouMean(key.Value, known), oneOf(known))
+			if meant := nearest(key.Value, known); meant != "" {
+				misspelt = append(misspelt, misspeltKey{meant, n.Content[i+1]})
+			}
 			continue
 		}
 		places[key.Value] = p.at(key)
 		values[key.Value] = n.Content[i+1]
 		keys = append(keys, key)
 	}
+	// A misspelt key is read as the one that was meant, so that nothing is said to be missing for it.
+	for _, one := range misspelt {
+		if values[one.meant] == nil {
+			values[one.meant] = one.value
+		}
+	}
 	return keys, values
+}
+
+// misspeltKey is a key that is none, and like one that is.
+type misspeltKey struct {
+	meant string
+	value *yaml.Node
 }
 
 func oneOf(words []string) string { return " (there is " + strings.Join(words, ", ") + ")" }

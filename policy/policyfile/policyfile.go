@@ -212,8 +212,12 @@ func readProfilesOnly(dir string) (*policy.Policy, error) {
 		return nil, errs
 	}
 	if len(result.Profiles) == 0 {
-		return nil, fmt.Errorf("%s holds no policy: create %s, for example with these lines,\n\n%s\nor put AppArmor "+
-			"profiles into %s, each in a file of its name", dir, filepath.Join(dir, mainFile), example,
+		what := "holds no policy"
+		if root == nil {
+			what = "is not there"
+		}
+		return nil, fmt.Errorf("%s %s: create %s, for example with these lines,\n\n%s\nor put AppArmor "+
+			"profiles into %s, each in a file of its name", dir, what, filepath.Join(dir, mainFile), example,
 			filepath.Join(dir, profiles))
 	}
 	slices.SortFunc(result.Policies, func(a, b policy.Entry) int { return strings.Compare(a.Name, b.Name) })

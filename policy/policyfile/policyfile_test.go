@@ -298,7 +298,8 @@ func TestReadDirectories(t *testing.T) {
 
 func TestReadWithoutADirectory(t *testing.T) {
 	_, err := Read(filepath.Join(t.TempDir(), "none"))
-	if err == nil || !strings.Contains(err.Error(), "version: 1") || !strings.Contains(err.Error(), "none/policy.yaml") {
+	if err == nil || !strings.Contains(err.Error(), "version: 1") || !strings.Contains(err.Error(), "none is not there: create ") ||
+		!strings.Contains(err.Error(), "none/policy.yaml") {
 		t.Errorf("error %v, want one that says what to create", err)
 	}
 }
@@ -483,7 +484,7 @@ func TestDidYouMean(t *testing.T) {
 		word, want string
 	}{
 		{"imgae", "image"}, {"images", "image"}, {"Image", "image"}, {"namspace", "namespace"}, {"pods", "pod"},
-		{"po", "pod"}, {"x", ""}, {"xyz", ""}, {"", ""}, {"privileged", "privileged"}, {"labels", "label"},
+		{"po", "pod"}, {"opd", "pod"}, {"flor", "floor"}, {"x", ""}, {"xyz", ""}, {"", ""}, {"privileged", "privileged"}, {"labels", "label"},
 	} {
 		want := ""
 		if test.want != "" {
@@ -491,6 +492,34 @@ func TestDidYouMean(t *testing.T) {
 		}
 		if got := didYouMean(test.word, assignKeys); got != want {
 			t.Errorf("%q: got %q, want %q", test.word, got, want)
+		}
+	}
+}
+
+func TestSwappedLettersAreNearest(t *testing.T) {
+	for word, words := range map[string][]string{"wbe": {"bse", "web"}, "we": {"xy", "ew"}, "batch": {"catchy", "bacth"}} {
+		if got := nearest(word, words); got != words[1] {
+			t.Errorf("%q of %q: got %q", word, words, got)
+		}
+	}
+}
+
+func TestUnclosed(t *testing.T) {
+	for text, want := range map[string]string{
+		"a: {\n  b: c\nd: e\n":                   "1 4",
+		"a:\n  b: {c: [d, e}\n":                  "2 6",
+		"a: {b: \"}\", c: '}'\nd: e\n":           "1 4",
+		"a: \"{\"\nb: [x\n":                      "2 4",
+		"a: b{c\nd: {e: f} # {\ng: [h, {i: j}\n": "3 4",
+		"a: \"x\\\"{\"\nb: c\n":                  "",
+		"# {\na: it's\nb: {c: d\n":               "3 4",
+	} {
+		got := ""
+		if at := unclosed([]byte(text)); at.line > 0 {
+			got = fmt.Sprint(at.line, " ", at.column)
+		}
+		if got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
 		}
 	}
 }

@@ -26,6 +26,8 @@ func TestImportsRunOneWay(t *testing.T) {
 		return strings.Fields(string(out))
 	}
 	for pkg, not := range map[string][]string{
+		"policy/oneline":            {module + "policy", module + "policy/profile"},
+		"policy/safefile":           {module + "policy", module + "policy/profile", "encoding/json"},
 		"policy/profile":            {module + "policy", module + "policy/kernel"},
 		"policy":                    {module + "policy/kernel", module + "policy/store", module + "policy/policyfile"},
 		"policy/kernel":             {module + "policy", module + "policy/store"},
@@ -34,8 +36,8 @@ func TestImportsRunOneWay(t *testing.T) {
 		"hook/notice":               {module + "policy", "net", "os/exec", "encoding/json"},
 		"shim":                      {module + "install/command", module + "policy/policyfile", module + "shim/containerd", module + "hook/notice/reader"},
 		"shim/containerd":           {module + "install/command", module + "policy/policyfile"},
-		"hook/oci-apparmor-hook":    {"go.yaml.in/yaml/v3", "github.com/spf13/cobra", "google.golang.org/protobuf/proto", "net/http"},
-		"shim/oci-apparmor-runtime": {"go.yaml.in/yaml/v3", "github.com/spf13/cobra", "google.golang.org/protobuf/proto", "net/http"},
+		"hook/oci-apparmor-hook":    {"go.yaml.in/yaml/v3", "github.com/spf13/cobra", "google.golang.org/protobuf/proto", "net/http", "text/template"},
+		"shim/oci-apparmor-runtime": {"go.yaml.in/yaml/v3", "github.com/spf13/cobra", "google.golang.org/protobuf/proto", "net/http", "text/template"},
 	} {
 		for _, d := range deps(pkg) {
 			if slices.Contains(not, d) {

@@ -16,6 +16,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
 
 // meant are texts whose meaning is compared with the kernel's, beside those of our templates. since is the parser that
@@ -132,7 +133,7 @@ func TestMeaningIsTheKernels(t *testing.T) {
 	type text struct{ name, text string }
 	var texts []text
 	for _, name := range []string{"docker-default"} {
-		made, err := profile.Template(name, "m-"+name, profile.Node{})
+		made, err := templates.Text(name, "m-"+name, templates.Node{})
 		if err != nil {
 			t.Fatal(err)
 		}

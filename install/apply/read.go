@@ -10,12 +10,12 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
-	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
 
 // Read reads the policy of a configuration directory, or a policy file by itself, and fills in the profiles that
 // are generated, as they are for the node.
-func Read(path string, to profile.Node) (*policy.Policy, error) {
+func Read(path string, to templates.Node) (*policy.Policy, error) {
 	info, err := os.Stat(path)
 	missing := errors.Is(err, fs.ErrNotExist) && filepath.Ext(path) != ".yaml" && filepath.Ext(path) != ".yml"
 	if err != nil && !missing {
@@ -48,13 +48,13 @@ func configOf(path string) string {
 }
 
 // generate fills in the texts of profiles that come from a template, as they are for this node.
-func generate(p *policy.Policy, to profile.Node) error {
+func generate(p *policy.Policy, to templates.Node) error {
 	for i := range p.Profiles {
 		pr := &p.Profiles[i]
 		if pr.Template == "" {
 			continue
 		}
-		text, err := profile.Template(pr.Template, pr.Name, to)
+		text, err := templates.Text(pr.Template, pr.Name, to)
 		if err != nil {
 			return fmt.Errorf("profile %s: %w", pr.Name, err)
 		}

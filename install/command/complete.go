@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
-	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -154,7 +154,7 @@ func applied(s *session) *policy.Policy {
 // profilesOf returns the names of the profiles that the kernel or the policy has, and of those that are generated.
 func profilesOf(s *session) []string {
 	names := map[string]bool{}
-	for _, name := range append(loadedProfiles(s), profile.Templates()...) {
+	for _, name := range append(loadedProfiles(s), templates.Names()...) {
 		names[name] = true
 	}
 	for _, p := range applied(s).Profiles {
@@ -172,7 +172,7 @@ func comparableProfiles(s *session) []string {
 	for _, p := range applied(s).Profiles {
 		names = append(names, "policy:"+p.Name)
 	}
-	for _, t := range profile.Templates() {
+	for _, t := range templates.Names() {
 		names = append(names, "node:"+t, "2015:"+t)
 	}
 	return names

@@ -10,6 +10,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
 
 // daemonTask makes up a process that is no container's, unless its ids in pid namespaces or its control group say so.
@@ -77,13 +78,13 @@ func TestDaemonsLabelIsInGeneratedProfiles(t *testing.T) {
 func (m *machine) wantSenders(labels ...string) {
 	m.t.Helper()
 	_, text := m.run("profile", "show", "docker-default", "--text")
-	for _, label := range append(profile.Stoppers(), labels...) {
+	for _, label := range append(templates.Stoppers(), labels...) {
 		if rule := "  signal (receive) peer=\"" + label + "\",\n"; !strings.Contains(text, rule) {
 			m.t.Errorf("no rule %q in\n%s", rule, text)
 		}
 	}
-	if n := strings.Count(text, "signal (receive) peer="); n != len(profile.Stoppers())+len(labels) {
-		m.t.Errorf("%d rules for who may signal the container, want those for %q and %q:\n%s", n, profile.Stoppers(), labels, text)
+	if n := strings.Count(text, "signal (receive) peer="); n != len(templates.Stoppers())+len(labels) {
+		m.t.Errorf("%d rules for who may signal the container, want those for %q and %q:\n%s", n, templates.Stoppers(), labels, text)
 	}
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -523,7 +524,7 @@ func TestProfileListAndShow(t *testing.T) {
 // What is generated depends on the node.
 func TestProfileShowTemplate(t *testing.T) {
 	m, _ := newProfiles(t)
-	text, err := profile.Template("docker-default", "docker-default", profile.Node{})
+	text, err := templates.Text("docker-default", "docker-default", templates.Node{})
 	if err != nil {
 		t.Fatal(err)
 	}

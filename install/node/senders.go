@@ -8,13 +8,14 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
 // Generated returns what templates depend on of this node, and the same for a manifest. Where no daemon runs, as at boot
 // before the engines start, their labels are what the last apply knew of them. notice says that a label had to be left
 // out.
-func (n *Node) Generated(last store.Manifest) (to profile.Node, m store.Manifest, notice string) {
+func (n *Node) Generated(last store.Manifest) (to templates.Node, m store.Manifest, notice string) {
 	where := n.senders()
 	m.Daemons, m.Attached, m.Daemon = last.Daemons, last.Attached, last.Daemon
 	var unfit []string
@@ -67,7 +68,7 @@ func (n *Node) SendersHere() []senders.Sender {
 }
 
 // AsLast returns what templates depend on of another node, which only the last apply for it can have known.
-func AsLast(last store.Manifest) profile.Node { return profile.Node{Senders: last.Senders()} }
+func AsLast(last store.Manifest) templates.Node { return templates.Node{Senders: last.Senders()} }
 
 // senders is where the labels of engines' programs are looked for.
 func (n *Node) senders() senders.Node {

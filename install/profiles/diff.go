@@ -9,11 +9,13 @@ import (
 	"strings"
 
 	"github.com/aymanbagabas/go-udiff"
+
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
 
 // side is one of the two that are compared.
@@ -88,13 +90,13 @@ func sideOf(ctx context.Context, n *node.Node, arg string) (side, error) {
 		return side{is: arg, text: t.text, compiled: t.compiled}, err
 	case named && kind == "node":
 		to, _, _ := n.Generated(node.LastManifest(n.Store))
-		text, err := profile.Template(name, name, to)
+		text, err := templates.Text(name, name, to)
 		if err != nil {
 			return side{}, exit.With(exit.Usage, err)
 		}
 		return compiledSide(ctx, n, arg, text)
 	case named:
-		v, err := profile.FindVariant(name, kind)
+		v, err := templates.FindVariant(name, kind)
 		if err != nil {
 			return side{}, exit.With(exit.Usage, err)
 		}

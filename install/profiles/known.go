@@ -14,6 +14,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 	"github.com/oci-apparmor/oci-apparmor/policy/texts"
 )
@@ -84,9 +85,9 @@ func textOf(n *node.Node, name string) (knownText, error) {
 	if err != nil || t.text != nil || t.source != "" {
 		return t, err
 	}
-	if slices.Contains(profile.Templates(), name) {
+	if slices.Contains(templates.Names(), name) {
 		to, _, notice := n.Generated(node.LastManifest(n.Store))
-		text, err := profile.Template(name, name, to)
+		text, err := templates.Text(name, name, to)
 		return knownText{text: text, source: "the template " + name + ", as generated for this node", notice: notice}, err
 	}
 	return knownText{}, nil
@@ -116,7 +117,7 @@ func policyText(n *node.Node, name string) (knownText, error) {
 	}
 	var text []byte
 	if template, ok := strings.CutPrefix(p.Source, "template "); ok {
-		text, err = profile.Template(template, name, node.AsLast(m))
+		text, err = templates.Text(template, name, node.AsLast(m))
 	} else {
 		file := p.Source
 		if !filepath.IsAbs(file) {

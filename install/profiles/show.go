@@ -12,7 +12,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
-	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
 
 // Shown is what is known of a profile, and its JSON.
@@ -54,7 +54,7 @@ func Show(ctx context.Context, n *node.Node, name, variant string) (*Shown, erro
 	var t knownText
 	var err error
 	if variant != "" {
-		v, err := profile.FindVariant(name, variant)
+		v, err := templates.FindVariant(name, variant)
 		if err != nil {
 			return nil, exit.With(exit.Usage, err)
 		}

@@ -16,8 +16,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/service"
 	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
-	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
 
 // Node is where to look.
@@ -136,10 +136,10 @@ func sorted(all []Sender) []Sender {
 // Labels gives the labels of senders that can stand in a rule, and those that cannot.
 func Labels(all []Sender) (fit, unfit []string) {
 	for _, s := range all {
-		if slices.Contains(profile.Stoppers(), s.Label) {
+		if slices.Contains(templates.Stoppers(), s.Label) {
 			continue
 		}
-		if profile.CheckPeer(s.Label) != nil {
+		if templates.CheckPeer(s.Label) != nil {
 			unfit = append(unfit, s.Label)
 		} else {
 			fit = append(fit, s.Label)
@@ -240,7 +240,7 @@ func (r Refused) Sentence(source string) string {
 	what := fmt.Sprintf("profile %s refuses signals from programs under the label %s, which AppArmor gives to %s here, so that "+
 		"it cannot stop what runs under the profile: ", r.Profile, label, r.Program)
 	switch _, template := strings.CutPrefix(source, "template "); {
-	case profile.CheckPeer(r.Label) != nil:
+	case templates.CheckPeer(r.Label) != nil:
 		return what + "give the profile of that label a name of letters and digits, and run oci-apparmor policy apply and policy load"
 	case template:
 		return what + "run oci-apparmor policy apply and policy load"

@@ -15,6 +15,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
 
 const apparmorfs = securityfs + "/apparmor"
@@ -83,7 +84,7 @@ func starts(bin string) error {
 		return err
 	}
 	const path = work + "/docker-default"
-	source, err := profile.Template("docker-default", "docker-default", profile.Node{})
+	source, err := templates.Text("docker-default", "docker-default", templates.Node{})
 	if err != nil {
 		return err
 	}
@@ -136,7 +137,7 @@ func starts(bin string) error {
 func loads(ctx context.Context, compiler *profile.Compiler) error {
 	const name = "bench-load"
 	text := func(n int) []byte {
-		source, err := profile.Template("docker-default", name, profile.Node{})
+		source, err := templates.Text("docker-default", name, templates.Node{})
 		if err != nil {
 			panic(err)
 		}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
 
 // document is what stands in the policy files, with the places of what may turn out wrong once all is read.
@@ -449,7 +450,7 @@ func (p *parser) profile(key, value *yaml.Node) {
 	def.file, _ = p.text(keys["file"], "a path")
 	if v := keys["template"]; v != nil {
 		words := make(map[string]bool)
-		for _, word := range profile.Templates() {
+		for _, word := range templates.Names() {
 			words[word] = true
 		}
 		if choice(p, v, words) {

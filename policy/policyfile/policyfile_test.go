@@ -19,7 +19,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
-	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -441,8 +441,8 @@ func TestSchemaKnowsTheTemplates(t *testing.T) {
 	if err := json.Unmarshal(Schema(), &s); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.Defs.Profile.Properties.Template.Enum; !slices.Equal(got, profile.Templates()) {
-		t.Errorf("schema.json has the templates %q, there are %q", got, profile.Templates())
+	if got := s.Defs.Profile.Properties.Template.Enum; !slices.Equal(got, templates.Names()) {
+		t.Errorf("schema.json has the templates %q, there are %q", got, templates.Names())
 	}
 }
 

@@ -37,6 +37,9 @@ var parserDirs = []string{"/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin"}
 // ErrNoParser is the error where apparmor_parser is not installed.
 var ErrNoParser = errors.New("apparmor_parser is not installed")
 
+// BaseDir is where AppArmor's own files are: ABIs, tunables, abstractions.
+const BaseDir = "/etc/apparmor.d"
+
 // Compiler turns profile texts into blobs with apparmor_parser. Its methods may be called at the same time.
 type Compiler struct {
 	Parser string        // absolute path of apparmor_parser

@@ -11,6 +11,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
 
 // files are what texts include here: what matters of AppArmor's own.
@@ -117,8 +118,8 @@ func TestTemplate(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, node := range []profile.Node{{Base: base}, {Base: base + "/none"}} {
-		text, err := profile.Template("docker-default", "docker-default", node)
+	for _, node := range []templates.Node{{Base: base}, {Base: base + "/none"}} {
+		text, err := templates.Text("docker-default", "docker-default", node)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package profile
+package templates
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/moby/profiles/apparmor"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
 func TestTemplateRefuses(t *testing.T) {
@@ -26,34 +27,34 @@ func TestTemplateRefuses(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := Template(test.template, test.profile, test.node)
+			_, err := Text(test.template, test.profile, test.node)
 			wantError(t, err, test.says)
 		})
 	}
 }
 
 func TestEveryTemplateCompiles(t *testing.T) {
-	features := testFeatures(t)
-	for _, template := range Templates() {
+	kernel := features(t)
+	for _, template := range Names() {
 		for name, node := range map[string]Node{
 			"as distributions set it up": {},
 			"bare":                       {Base: t.TempDir()},
 			"with confined engines":      {Base: t.TempDir(), Senders: []string{":ns:/usr/bin/dockerd//&snap.docker.dockerd", "podman", "runc"}},
 		} {
 			t.Run(template+" on a node "+name, func(t *testing.T) {
-				text, err := Template(template, "web_1.0+x", node)
+				text, err := Text(template, "web_1.0+x", node)
 				wantError(t, err)
-				again, err := Template(template, "web_1.0+x", node)
+				again, err := Text(template, "web_1.0+x", node)
 				wantError(t, err)
 				if !bytes.Equal(text, again) {
 					t.Error("the same arguments gave another text")
 				}
-				c, err := NewCompiler(features)
+				c, err := profile.NewCompiler(kernel)
 				if err != nil {
 					t.Skip(err)
 				}
 				c.Base = node.Base
-				b, err := c.Compile(t.Context(), "web_1.0+x", Enforce, "template "+template, text)
+				b, err := c.Compile(t.Context(), "web_1.0+x", profile.Enforce, "template "+template, text)
 				wantError(t, err)
 				if len(b.Profiles) != 1 {
 					t.Errorf("%d profiles", len(b.Profiles))
@@ -64,9 +65,9 @@ func TestEveryTemplateCompiles(t *testing.T) {
 }
 
 func TestDockerDefaultUsesWhatTheNodeHas(t *testing.T) {
-	bare, err := Template("docker-default", "web", Node{Base: t.TempDir()})
+	bare, err := Text("docker-default", "web", Node{Base: t.TempDir()})
 	wantError(t, err)
-	full, err := Template("docker-default", "web", Node{
+	full, err := Text("docker-default", "web", Node{
 		Base:    tree(t, map[string]string{"abi/3.0": "x", "tunables/global": "x", "abstractions/base": "x"}),
 		Senders: []string{"podman", "dockerd"},
 	})
@@ -198,7 +199,7 @@ func TestDockerDefaultIsMobys(t *testing.T) {
 	}
 	const name = "docker-default"
 	theirs := asOfToday(t, mobyText(t, name))
-	text, err := Template("docker-default", name, Node{Senders: []string{mobyDaemon(t, theirs)}})
+	text, err := Text("docker-default", name, Node{Senders: []string{mobyDaemon(t, theirs)}})
 	wantError(t, err)
 
 	// Our text without what it has on top; each of these lines must be there.
@@ -236,13 +237,13 @@ func TestDockerDefaultIsMobys(t *testing.T) {
 		}
 	})
 	t.Run("byte by byte when compiled", func(t *testing.T) {
-		c, err := NewCompiler(testFeatures(t))
+		c, err := profile.NewCompiler(features(t))
 		if err != nil {
 			t.Skip(err)
 		}
 		compile := func(source, text string) []byte {
 			t.Helper()
-			b, err := c.Compile(t.Context(), name, Enforce, source, []byte(text))
+			b, err := c.Compile(t.Context(), name, profile.Enforce, source, []byte(text))
 			wantError(t, err)
 			return b.Data
 		}
@@ -259,7 +260,7 @@ func TestDockerDefaultIsMobys(t *testing.T) {
 // The labels of senders make the same text in any order and number, and none where the template has them anyway.
 func TestSendersAreASet(t *testing.T) {
 	text := func(senders ...string) string {
-		text, err := Template("docker-default", "web", Node{Base: t.TempDir(), Senders: senders})
+		text, err := Text("docker-default", "web", Node{Base: t.TempDir(), Senders: senders})
 		wantError(t, err)
 		return string(text)
 	}
@@ -272,4 +273,44 @@ func TestSendersAreASet(t *testing.T) {
 	if n := strings.Count(text("podman"), "signal (receive) peer="); n != len(Stoppers())+1 {
 		t.Errorf("%d rules for who may signal", n)
 	}
+}
+
+// features are those of a kernel 6.12.
+func features(t *testing.T) []byte {
+	t.Helper()
+	features, err := os.ReadFile("../testdata/features")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return features
+}
+
+// wantError wants an error that says something, or none where that is empty.
+func wantError(t *testing.T, err error, says ...string) {
+	t.Helper()
+	if len(says) == 0 {
+		if err != nil {
+			t.Fatalf("unexpected error: %v", err)
+		}
+		return
+	}
+	if err == nil || !strings.Contains(err.Error(), says[0]) {
+		t.Errorf("error %v, want one that says %q", err, says[0])
+	}
+}
+
+// tree makes a directory of files.
+func tree(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }

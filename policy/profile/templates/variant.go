@@ -1,4 +1,4 @@
-package profile
+package templates
 
 import (
 	_ "embed"

@@ -196,3 +196,21 @@ func (a *Assignment) whom(shown int) string {
 	}
 	return strings.Join(parts, ", ")
 }
+
+// Outcome says what a rule gives: "web, stacked on base; may ask for batch".
+func (a *Assignment) Outcome() string {
+	says := a.Policy
+	if a.Floor != "" {
+		says += ", stacked on " + a.Floor
+	}
+	if len(a.Request) > 0 {
+		says += "; may ask for " + strings.Join(a.Request, ", ")
+	}
+	if a.OnRefused == Assigned {
+		says += "; whoever asks for anything else gets this all the same"
+	}
+	if len(a.AcceptChoice) > 0 {
+		says += "; the engine may choose " + strings.Join(a.AcceptChoice, ", ")
+	}
+	return says
+}

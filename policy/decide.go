@@ -216,6 +216,9 @@ func keptChoice(f Facts) Choice {
 
 // kept says what the engine chose.
 func kept(f Facts) string {
+	if f.ChoiceUnsaid {
+		return "; the engine's choice stays as it is"
+	}
 	if f.EngineChoice == "" {
 		return "; the engine's choice stays as it is (no profile)"
 	}

@@ -145,6 +145,7 @@ type Facts struct {
 	RequestKey   string  // the annotation it stood under
 	Misspelt     string  // an annotation below "oci-apparmor/" that means nothing; empty without one
 	EngineChoice string  // process.apparmorProfile as the engine wrote it: hostile, too
+	ChoiceUnsaid bool    // EngineChoice is not known: of a container that is asked about, and not started
 }
 
 // Decision is the outcome for one container.

@@ -10,13 +10,17 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 const usage = `usage: oci-apparmor-hook STAGE [options]
+       oci-apparmor-hook --version
 
 stages:
   createRuntime   as an OCI hook: the container's state comes on standard input.
@@ -35,10 +39,29 @@ options:
 
 func main() {
 	c := call{host: hook.NewHost(), stderr: os.Stderr}
-	if err := c.run(context.Background(), os.Args[1:]); err != nil {
-		c.say(notice.Refusal, err.Error())
-		os.Exit(1)
+	os.Exit(c.call(os.Args[1:]))
+}
+
+// call runs a command line, and returns the exit code: 1 where the container is refused, 2 where the command line is wrong.
+func (c *call) call(args []string) int {
+	err := c.run(context.Background(), args)
+	if bad := (commandLine{}); errors.As(err, &bad) {
+		fmt.Fprintln(c.stderr, oneline.Printable("oci-apparmor-hook: "+err.Error()))
+		return 2
 	}
+	if err != nil {
+		c.say(notice.Refusal, err.Error())
+		return 1
+	}
+	return 0
+}
+
+// commandLine is the error for a command line that is wrong: nothing was decided, and no container is known that could have
+// been refused.
+type commandLine struct{ error }
+
+func wrong(format string, args ...any) error {
+	return commandLine{fmt.Errorf(format+" (see --help)", args...)}
 }
 
 // call is what is known of the call by a runtime, an engine or a person, as it becomes known.
@@ -53,12 +76,19 @@ type call struct {
 
 func (c *call) run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New("no stage given: createRuntime, prestart, precreate or prepare (see --help)")
+		return wrong("no stage given: createRuntime, prestart, precreate or prepare")
 	}
 	stage, args := args[0], args[1:]
-	if stage == "--help" || stage == "-h" || stage == "help" {
+	switch stage {
+	case "--help", "-h", "help":
 		fmt.Print(usage)
 		return nil
+	case "--version", "version":
+		fmt.Println("oci-apparmor-hook", version())
+		return nil
+	case "createRuntime", "prestart", "precreate", "prepare":
+	default:
+		return wrong("stage %q is none of createRuntime, prestart, precreate, prepare", stage)
 	}
 	flags := flag.NewFlagSet("oci-apparmor-hook "+stage, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -71,15 +101,15 @@ func (c *call) run(ctx context.Context, args []string) error {
 			fmt.Print(usage)
 			return nil
 		}
-		return err
+		return wrong("%v", err)
 	}
 	if flags.NArg() > 0 {
-		return fmt.Errorf("stage %s takes no argument %q", stage, flags.Arg(0))
+		return wrong("stage %s takes no argument %q", stage, flags.Arg(0))
 	}
 	switch c.wiring.Engine {
 	case policy.EngineContainerd, policy.EngineCRIO, policy.EngineDocker, policy.EnginePodman, policy.EngineOther:
 	default:
-		return fmt.Errorf("--engine %q is none of containerd, cri-o, docker, podman", c.wiring.Engine)
+		return wrong("--engine %q is none of containerd, cri-o, docker, podman", c.wiring.Engine)
 	}
 
 	switch stage {
@@ -91,7 +121,16 @@ func (c *call) run(ctx context.Context, args []string) error {
 		c.id = *id
 		return c.prepare(ctx, hook.NewBundle(*bundle))
 	}
-	return fmt.Errorf("stage %q is none of createRuntime, prestart, precreate, prepare", stage)
+	panic("a stage without its function")
+}
+
+// version is the module's version, or the commit that it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return strings.Trim(info.Main.Version, "()")
 }
 
 func (c *call) guard(ctx context.Context) error {

@@ -44,21 +44,42 @@ func changes(before, after *policy.Policy, words changeWords) (lines []string) {
 		}
 	}
 	lines = append(lines, words.differing("policy", policies(before), policies(after))...)
-	rules := func(p *policy.Policy) []string {
-		var all []string
-		for _, a := range p.Assignments {
-			a.Line = 0
-			privileged := "-"
-			if a.Privileged != nil {
-				privileged = fmt.Sprint(*a.Privileged)
+	return append(lines, words.rules(before.Assignments, after.Assignments)...)
+}
+
+// rules says which rules are new, gone and others, by whom they are for, and whether those that stay are tried in another order.
+func (w changeWords) rules(before, after []policy.Assignment) (lines []string) {
+	was, is := make(map[string]string), make(map[string]string)
+	list := func(rules []policy.Assignment, into map[string]string) (all []string) {
+		for _, a := range rules {
+			whom := a.Whom()
+			for _, twice := into[whom]; twice; _, twice = into[whom] { // of two about privileges, a container may pass the first by
+				whom += ", further down"
 			}
-			a.Privileged = nil
-			all = append(all, fmt.Sprintf("%+v %s", a, privileged))
+			into[whom] = a.Outcome()
+			all = append(all, whom)
 		}
 		return all
 	}
-	if x, y := rules(before), rules(after); !slices.Equal(x, y) {
-		lines = append(lines, fmt.Sprintf("rules: others (%d, before %d)", len(y), len(x)))
+	x, y := list(before, was), list(after, is)
+	for _, whom := range y {
+		switch then, there := was[whom]; {
+		case !there:
+			lines = append(lines, fmt.Sprintf("rule for %s: %s: %s", whom, w.added, is[whom]))
+		case then != is[whom]:
+			lines = append(lines, fmt.Sprintf("rule for %s: %s: %s; before %s", whom, w.other, is[whom], then))
+		}
+	}
+	for _, whom := range x {
+		if _, there := is[whom]; !there {
+			lines = append(lines, fmt.Sprintf("rule for %s: %s: %s", whom, w.gone, was[whom]))
+		}
+	}
+	stay := func(whom []string, in map[string]string) []string {
+		return slices.DeleteFunc(slices.Clone(whom), func(one string) bool { _, there := in[one]; return !there })
+	}
+	if !slices.Equal(stay(x, is), stay(y, was)) {
+		lines = append(lines, "rules: tried in another order, which policy show has")
 	}
 	return lines
 }

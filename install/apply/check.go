@@ -2,11 +2,16 @@ package apply
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -48,6 +53,11 @@ func Check(ctx context.Context, n *node.Node, o CheckOptions) (*Checked, error) 
 		}
 	}
 	checked := &Checked{Policy: p}
+	if !o.Compile {
+		if err := misnamed(p, located(nil, configOf(o.Path), p).sources); err != nil {
+			return nil, exit.With(exit.BadPolicy, err)
+		}
+	}
 	if !o.Compile || len(p.Profiles) == 0 {
 		return checked, nil
 	}
@@ -66,4 +76,19 @@ func Check(ctx context.Context, n *node.Node, o CheckOptions) (*Checked, error) 
 		checked.Refused = refused(n, all)
 	}
 	return checked, nil
+}
+
+// misnamed reports the profiles whose text defines one of another name, as far as a text tells that by itself. sources are their
+// files, by their names.
+func misnamed(p *policy.Policy, sources map[string]string) error {
+	var errs []error
+	for _, pr := range p.Profiles {
+		names := lint.Profiles(string(pr.Text))
+		if len(names) != 1 || names[0] == pr.Name || strings.ContainsAny(names[0], "@{}*?[]^\\\"") {
+			continue
+		}
+		errs = append(errs, &profile.TextError{Source: sources[pr.Name], Msg: fmt.Sprintf("the name after `profile` is %q, and must be the "+
+			"key %q (without a policy file: the name of the file)", names[0], pr.Name)})
+	}
+	return errors.Join(errs...)
 }

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -38,6 +39,10 @@ func Rollback(ctx context.Context, n *node.Node, dir string) (*RolledBack, error
 		return nil, err
 	}
 	back, err := lock.Before()
+	if errors.Is(err, store.ErrNoBefore) {
+		return nil, exit.With(exit.Cannot, fmt.Errorf("there is nothing to go back to: generation %d stays in force, and no other is "+
+			"kept on this node", now.Number))
+	}
 	if err != nil {
 		return nil, notApplied(now, nil, exit.With(exit.Cannot, exit.AsRoot(err)))
 	}
@@ -49,6 +54,7 @@ func Rollback(ctx context.Context, n *node.Node, dir string) (*RolledBack, error
 	if err != nil {
 		return nil, notApplied(now, nil, exit.With(exit.Cannot, err))
 	}
+	m.RollbackOf, m.RollbackTo = now.Number, back.Number
 	var files *bootfiles.Staged
 	if dir == n.Store {
 		if files, err = stageAgain(ctx, n, lock, back, compiled); err != nil {

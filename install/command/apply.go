@@ -27,8 +27,8 @@ start or exec of any container that needs it, or by policy load; the kernel
 replaces it in place, so it then holds for all running containers whose label is
 this one profile. What runs under a stack, as with a floor, follows one replacement
 and no later one: whoever replaces says which containers stay behind, status calls
-them stale, and they must be started anew.
-Which profiles a running container has does not change until it is started again.
+them stale, and they must be started anew. Which profiles a running container has
+does not change until it is started again.
 
 Each profile is also written to a file in /etc/apparmor.d, where AppArmor's own
 service finds it at boot and when it is reloaded, and aa-remove-unknown sees that
@@ -48,7 +48,7 @@ bundles say now: the same, another label, or a refusal, as of a request that no
 rule allows any more. It also says which run under a profile whose content would
 change, and whether what runs in them would follow that, or is to be started anew.
 The exit code is 4 where a running container would be refused at its next start.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
 			o.Progress = &progress{session: s, quiet: o.quiet}
 			if o.dry {

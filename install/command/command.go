@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
@@ -63,7 +64,7 @@ Exit codes:
 	policy := &cobra.Command{
 		Use:   "policy",
 		Short: "Check, apply, load and explain the node's policy",
-		Args:  cobra.NoArgs,
+		Args:  aCommand,
 		RunE:  action(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
 	}
 	policy.AddCommand(applyCommand(s), rollbackCommand(s), loadPolicyCommand(s), checkCommand(s), explainCommand(s), showCommand(s), schemaCommand(s))
@@ -81,11 +82,32 @@ Exit codes:
 	return root
 }
 
+// noArgs is for a command that takes no arguments.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%s takes no argument, and %q is one", cmd.CommandPath(), args[0])
+	}
+	return nil
+}
+
+// aCommand is for a command that only has commands of its own.
+func aCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := ""
+	cmd.SuggestionsMinimumDistance = 2 // as cobra's own for the first command
+	if list := cmd.SuggestionsFor(args[0]); len(list) > 0 {
+		hint = "; did you mean " + strings.Join(list, " or ") + "?"
+	}
+	return fmt.Errorf("unknown command %q for %q%s", args[0], cmd.CommandPath(), hint)
+}
+
 func versionCommand(s *session) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: action(func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintln(s.stdout, "oci-apparmor", node.Version())
 			return err

@@ -12,7 +12,7 @@ func schemaCommand(s *session) *cobra.Command {
 	return &cobra.Command{
 		Use:   "schema",
 		Short: "Print the JSON Schema of the policy file, for editors",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: action(func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintf(s.stdout, "%s", policyfile.Schema())
 			return err

@@ -64,7 +64,7 @@ func printPreview(out *output.Printer, p *apply.Preview) error {
 			out.Line("  and %d more", len(p.Changes)-i)
 			break
 		}
-		out.Line("  %s", line)
+		out.Wrapped("  ", line)
 	}
 	if len(p.Changes) == 0 {
 		out.Line("  only where things stand in the policy's files")

@@ -35,13 +35,16 @@ that the flags describe. Nothing is started, loaded or changed.
 The exit code is 4 where the container would be refused: by the policy, because
 AppArmor cannot be used here, or because somebody else's profile is in the way.
 It is 5 where the process of --pid is not confined as decided, and 3 where that
-cannot be told. Otherwise it is 0, as ` + "`oci-apparmor --help`" + ` lists.`,
+cannot be told. Otherwise it is 0, as ` + "`oci-apparmor --help`" + ` lists.
+
+With --file nothing is compiled, and the kernel is not looked at: a container is
+then refused by the policy alone.`,
 		Example: `  oci-apparmor policy explain --bundle . --root /run/runc
   oci-apparmor policy explain --engine containerd --namespace shop \
       --image docker.io/library/nginx:1 --annotation oci-apparmor/policy=web
   oci-apparmor policy explain --engine docker --engine-choice my-profile
   oci-apparmor policy explain --annotation oci-apparmor/policy=web --pid 4711`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
 			if err := exclusive(cmd, "file", "store"); err != nil {
 				return err
@@ -56,6 +59,7 @@ cannot be told. Otherwise it is 0, as ` + "`oci-apparmor --help`" + ` lists.`,
 					return err
 				}
 			}
+			q.ChoiceSaid = cmd.Flags().Changed("engine-choice")
 			return runExplain(cmd.Context(), s, &q)
 		}),
 	}
@@ -75,9 +79,9 @@ cannot be told. Otherwise it is 0, as ` + "`oci-apparmor --help`" + ` lists.`,
 	f.StringVar(&q.Container, "container", "", "its `name`, in its pod where it has one")
 	f.StringVar(&q.Image, "image", "", "its `image`")
 	f.StringArrayVar(&q.Labels, "label", nil, "a label of it, `KEY=VALUE`; may be repeated")
-	f.StringVar(&q.Choice, "engine-choice", "", "the `profile` that the engine was told to use, or gives by default; or "+
-		"unconfined")
-	f.Var(&q.privileged, "privileged", "it is privileged; with =partly, it has a part of what such ones have")
+	f.StringVar(&q.Choice, "engine-choice", "", "the `profile` that the engine was told to use, or gives by default; unconfined; "+
+		"or \"\" where it has none")
+	f.Var(&q.privileged, "privileged", "it is privileged; =partly: it has a part of what such ones have; =no")
 	f.Lookup("privileged").NoOptDefVal = policy.Privileged.String()
 	f.BoolVar(&q.Sandbox, "sandbox", false, "it is a pod's pause container")
 	return cmd
@@ -120,7 +124,7 @@ func (p *privilege) Set(s string) error {
 func (p *privilege) String() string { return "" }
 
 // Type is for help.
-func (p *privilege) Type() string { return "privilege" }
+func (p *privilege) Type() string { return "" } // as of a switch
 
 func runExplain(ctx context.Context, s *session, o *explainOptions) error {
 	q := o.Question
@@ -143,6 +147,9 @@ func runExplain(ctx context.Context, s *session, o *explainOptions) error {
 func printAnswer(out *output.Printer, a *explain.Answer) error {
 	switch {
 	case a.Policy == "" && a.Refused != "": // nothing is decided
+	case a.Unsaid:
+		out.Wrapped("decision  ", a.Reason)
+		out.Wrapped("label     ", "what the engine chose, and none where it chose none: say which by --engine-choice")
 	case a.Keep && a.Label == "":
 		out.Wrapped("decision  ", a.Reason)
 		out.Line("label     none: the engine chose no profile")
@@ -164,6 +171,7 @@ func printAnswer(out *output.Printer, a *explain.Answer) error {
 	for _, warning := range a.Warnings {
 		out.Wrapped("warning   ", warning)
 	}
+	said := a.Refused
 	for _, p := range a.Profiles {
 		if p.ByHand {
 			out.Line("profile   %s, %s", p.Name, p.Source)
@@ -174,7 +182,12 @@ func printAnswer(out *output.Printer, a *explain.Answer) error {
 			out.Line("  sha256  %s", p.Compiled[0].SHA256)
 		}
 		if p.Kernel != nil {
-			out.Wrapped("  kernel  ", p.Kernel.Detail)
+			detail := p.Kernel.Detail
+			if why, ok := strings.CutPrefix(detail, "cannot be told: "); ok && strings.Contains(said, why) {
+				detail = "cannot be told, for the reason above"
+			}
+			said += "\n" + detail
+			out.Wrapped("  kernel  ", detail)
 		}
 	}
 	if p := a.Process; p != nil {

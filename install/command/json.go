@@ -19,6 +19,8 @@ type (
 		Kernel     string            `json:"kernel"` // compiled for; empty where its features were given
 		Stale      bool              `json:"stale"`  // another kernel is running
 		Config     string            `json:"config"`
+		RollbackOf uint64            `json:"rollbackOf,omitempty"` // the generation that a rollback took back by this one
+		RollbackTo uint64            `json:"rollbackTo,omitempty"` // the one whose content it has
 		Profiles   []explain.Profile `json:"profiles"`
 		Policies   []entryJSON       `json:"policies"`
 		Rules      []ruleJSON        `json:"rules"`
@@ -49,6 +51,8 @@ func shown(g *store.Generation, p *policy.Policy, m store.Manifest, stale bool) 
 		Kernel:     m.Kernel,
 		Stale:      stale,
 		Config:     m.Config,
+		RollbackOf: m.RollbackOf,
+		RollbackTo: m.RollbackTo,
 		Profiles:   []explain.Profile{},
 		Policies:   []entryJSON{},
 		Rules:      []ruleJSON{},

@@ -36,7 +36,7 @@ by its name. The unit oci-apparmor.service does it at boot.
 A profile that cannot be loaded does not keep the others from it; the exit code is
 3 then. What cannot be loaded and what is warned of is in the node's log, too, but
 for a load before the first apply: see oci-apparmor log.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
 			err := runLoadPolicy(cmd.Context(), s, &o)
 			// On a first boot the unit has a load before the first apply: nothing is refused where nothing was ever applied.

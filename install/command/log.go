@@ -50,7 +50,7 @@ With --json each is an object on a line of its own:
   policy     that was decided upon
   message    one line
 All but time, level and message are left out where they are not known.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error { return runLog(cmd.Context(), s, &o) }),
 	}
 	f := cmd.Flags()

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/oci-apparmor/oci-apparmor/install/apply"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
@@ -151,6 +153,8 @@ func TestCheck(t *testing.T) {
 	m.run("policy", "check", "etc/policy.yaml")
 	m.run("policy", "check", "etc/profiles/docker-nginx")
 	m.write("other/profiles/one", "profile one { signal, }\n")
+	m.run("policy", "check", "other")
+	m.write("other/profiles/one", "profile two { signal, }\n")
 	m.run("policy", "check", "other")
 	m.run("policy", "check", "missing")
 	m.run("policy", "check", "missing.yaml")
@@ -448,6 +452,11 @@ func TestWrongCommandLines(t *testing.T) {
 		{"policy", "explain", "--bundle", ".", "--namespace", "a"},
 		{"policy", "explain", "--file", "etc", "--store", "store"},
 		{"policy", "check", "--features", "features"},
+		{"policy", "explain", "--label", "app"},
+		{"policy", "explain", "--privileged=maybe"},
+		{"policy", "check", "one", "two"},
+		{"profile", "lsit"},
+		{"profile", "diff", "--features", "features", "kernel:web", "node:docker-default"},
 		{"version", "please"},
 		{"nothing"},
 	} {
@@ -456,6 +465,45 @@ func TestWrongCommandLines(t *testing.T) {
 		}
 	}
 	m.golden(dir)
+}
+
+// Whoever asks by a file of policies gets no hash of what was not compiled.
+func TestExplainByFileHasNoHashes(t *testing.T) {
+	m := newShop(t)
+	code, out := m.run("policy", "explain", "--file", "etc", "--annotation", "oci-apparmor/policy=web", "--privileged=partly", "--json")
+	if code != 0 || !strings.Contains(out, `"docker-nginx"`) || strings.Contains(out, `"blob"`) {
+		t.Errorf("exit code %d, %s%s", code, out, &m.errOut)
+	}
+	if _, out := m.run("policy", "explain", "--file", "etc", "--engine-choice", ""); strings.Contains(out, "say which by --engine-choice") {
+		t.Errorf("it was said that the engine chose none:\n%s", out)
+	}
+}
+
+// Help is read on terminals of 80 columns: no line of a paragraph is longer, and none much shorter than the next one lets it be.
+func TestHelpFitsATerminal(t *testing.T) {
+	var each func(cmd *cobra.Command)
+	each = func(cmd *cobra.Command) {
+		lines := strings.Split(cmd.Long, "\n")
+		for i, line := range lines {
+			if len(line) > 88 {
+				t.Errorf("%s: %d columns: %s", cmd.CommandPath(), len(line), line)
+			}
+			if i+1 == len(lines) || line == "" || line[0] == ' ' || lines[i+1] == "" || lines[i+1][0] == ' ' {
+				continue
+			}
+			if word, _, _ := strings.Cut(lines[i+1], " "); len(line)+1+len(word) < 68 {
+				t.Errorf("%s: a line ends early: %s", cmd.CommandPath(), line)
+			}
+		}
+		for _, sub := range cmd.Commands() {
+			each(sub)
+		}
+	}
+	each(rootCommand(newMachine(t).session))
+	m := newMachine(t)
+	if _, out := m.run("policy", "explain", "--help"); !strings.Contains(out, "--privileged[=yes] ") {
+		t.Errorf("help of explain:\n%s", out)
+	}
 }
 
 func TestSchemaAndVersion(t *testing.T) {

@@ -2,7 +2,6 @@ package command
 
 import (
 	"strconv"
-	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/install/output"
 	"github.com/oci-apparmor/oci-apparmor/policy"
@@ -46,20 +45,7 @@ func printPolicy(p *output.Printer, pol *policy.Policy, limit int) {
 	section(p, "rules, of which the first that fits decides", len(pol.Assignments), limit, func(i int) {
 		a := pol.Assignments[i]
 		p.Wrapped("  ", a.Whom()+" ("+place(a)+")")
-		outcome := a.Policy
-		if a.Floor != "" {
-			outcome += ", stacked on " + a.Floor
-		}
-		if len(a.Request) > 0 {
-			outcome += "; may ask for " + strings.Join(a.Request, ", ")
-			if a.OnRefused == policy.Assigned {
-				outcome += "; whoever asks for anything else gets this all the same"
-			}
-		}
-		if len(a.AcceptChoice) > 0 {
-			outcome += "; the engine may choose " + strings.Join(a.AcceptChoice, ", ")
-		}
-		p.Wrapped("      ", outcome)
+		p.Wrapped("      ", a.Outcome())
 	})
 }
 

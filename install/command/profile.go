@@ -10,7 +10,7 @@ func profileCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "profile",
 		Short: "Check, load, unload and show AppArmor profiles by hand",
-		Args:  cobra.NoArgs,
+		Args:  aCommand,
 		RunE:  action(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
 	}
 	cmd.AddCommand(profileCheckCommand(s), loadCommand(s), unloadCommand(s), listCommand(s), profileShowCommand(s),

@@ -32,8 +32,8 @@ The warnings come from reading rules of files, signals, ptrace and networks, wit
 all that a text includes, from apparmor_parser, and from what the text compiles to:
 a rule that the compiled profile does not enforce on this kernel is one; of those
 that deny or log, policy check --compile and policy apply make an error. A text
-without a warning can still be wrong. The exit code is 1 where a text does not compile, and with
---strict where there is a warning.`,
+without a warning can still be wrong. The exit code is 1 where a text does not
+compile, and with --strict where there is a warning.`,
 		Args: atLeastOne("file"),
 		RunE: action(func(cmd *cobra.Command, args []string) error { return runProfileCheck(cmd.Context(), s, &o, args) }),
 	}

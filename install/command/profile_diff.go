@@ -10,7 +10,8 @@ import (
 )
 
 func diffCommand(s *session) *cobra.Command {
-	return &cobra.Command{
+	var features string
+	cmd := &cobra.Command{
 		Use:   "diff A B",
 		Short: "Compare two profiles: texts line by line, and what the kernel has by content",
 		Long: `Compare two profiles, each of them one of these:
@@ -29,12 +30,17 @@ The exit code is 0 where both have the same content, and 1 where they have not.`
 		Example: `  oci-apparmor profile diff 2015:docker-default node:docker-default
   oci-apparmor profile diff kernel:docker-default node:docker-default`,
 		Args: cobra.ExactArgs(2),
-		RunE: action(func(cmd *cobra.Command, args []string) error { return runDiff(cmd.Context(), s, args[0], args[1]) }),
+		RunE: action(func(cmd *cobra.Command, args []string) error {
+			return runDiff(cmd.Context(), s, features, args[0], args[1])
+		}),
 	}
+	cmd.Flags().StringVar(&features, "features", "",
+		"compile for a kernel with the features in this `file`, not for the one that runs")
+	return cmd
 }
 
-func runDiff(ctx context.Context, s *session, a, b string) error {
-	d, err := profiles.Diff(ctx, s.Node, a, b)
+func runDiff(ctx context.Context, s *session, features, a, b string) error {
+	d, err := profiles.Diff(ctx, s.Node, features, a, b)
 	if d == nil {
 		return err
 	}

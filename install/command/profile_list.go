@@ -15,7 +15,7 @@ func listCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the profiles in the kernel, who loaded them, and how many processes they confine",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE:  action(func(cmd *cobra.Command, _ []string) error { return runList(cmd.Context(), s, asJSON) }),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

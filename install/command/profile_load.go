@@ -27,8 +27,9 @@ aside), or a name that is not safe, stops all of them.
 
 Running containers keep their label; a profile that is replaced holds for them at
 once, where the label is this one profile. Under a stack of profiles, what runs may
-stay under the older content; what does is said. A container gets a profile by the policy (oci-apparmor policy) or by its
-engine's option, such as docker run --security-opt apparmor=NAME.
+stay under the older content; what does is said. A container gets a profile by the
+policy (oci-apparmor policy) or by its engine's option, such as docker run
+--security-opt apparmor=NAME.
 
 Profiles that somebody else has loaded, and those of the policy in force, are not
 replaced without --replace.

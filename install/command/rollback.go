@@ -25,7 +25,7 @@ kernel had other features then, a warning says so: nothing is compiled again.
 
 Nothing is loaded into the kernel by this; see policy apply. The profiles' files for
 AppArmor's service become those of then, so that a boot loads the same.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error { return runRollback(cmd.Context(), s, &o) }),
 	}
 	cmd.Flags().StringVar(&o.store, "store", s.Store, "`directory` of the applied policy")
@@ -46,7 +46,7 @@ func runRollback(ctx context.Context, s *session, o *rollbackOptions) error {
 	out.Line("generation %d is in force, with what generation %d had, in place of generation %d", r.Generation.Number, r.Back.Number,
 		r.Now.Number)
 	for _, line := range r.Changes {
-		out.Line("  %s", line)
+		out.Wrapped("  ", line)
 	}
 	return out.Err
 }

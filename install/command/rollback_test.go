@@ -48,7 +48,8 @@ func TestRollback(t *testing.T) {
 		t.Errorf("without a policy: exit code %d, %s", code, &m.errOut)
 	}
 	m.run("policy", "apply")
-	if code, _ := m.run("policy", "rollback"); code != exit.Cannot || !strings.Contains(m.errOut.String(), "only one policy was ever applied") {
+	if code, _ := m.run("policy", "rollback"); code != exit.Cannot || !strings.Contains(m.errOut.String(), "there is nothing to go back to: generation 1 stays in force") ||
+		strings.Contains(m.errOut.String(), "not applied") {
 		t.Errorf("without one before: exit code %d, %s", code, &m.errOut)
 	}
 	first := contents(t)
@@ -62,12 +63,15 @@ func TestRollback(t *testing.T) {
 	if code != 0 || !strings.HasPrefix(out, "generation 3 is in force, with what generation 1 had, in place of generation 2\n") {
 		t.Errorf("exit code %d, %s%s", code, out, &m.errOut)
 	}
-	for _, line := range []string{"  profile shop: gone\n", "  profile web: back\n", "  profile work: back\n", "  rules: others"} {
+	for _, line := range []string{"  profile shop: gone\n", "  profile web: back\n", "  profile work: back\n", "  rule for everyone: as it was: web; may ask for work; before keep\n"} {
 		if !strings.Contains(out, line) {
 			t.Errorf("it does not say %q:\n%s", line, out)
 		}
 	}
 	wantContents(t, "rollback", first)
+	if _, out := m.run("policy", "show"); !strings.Contains(out, "\n  rollback  of generation 2: it has what generation 1 had") {
+		t.Errorf("policy show does not say that it is a rollback:\n%s", out)
+	}
 	if _, out := m.run("policy", "load"); !strings.Contains(out, "web: is loaded already, with this content") {
 		t.Errorf("policy load: %s%s", out, &m.errOut)
 	}
@@ -79,6 +83,11 @@ func TestRollback(t *testing.T) {
 	wantContents(t, "a second rollback", second)
 	m.run("policy", "rollback")
 
+	defer func() {
+		if _, out := m.run("policy", "show"); strings.Contains(out, "rollback") {
+			t.Errorf("policy show calls an apply one:\n%s", out)
+		}
+	}()
 	if code, out := m.run("policy", "apply"); code != 0 || !strings.HasPrefix(out, "generation 6 is in force, in place of generation 5") {
 		t.Errorf("apply: exit code %d, %s%s", code, out, &m.errOut)
 	}

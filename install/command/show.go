@@ -16,7 +16,7 @@ func showCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show",
 		Short: "Print the policy in force",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE:  action(func(*cobra.Command, []string) error { return runShow(s, dir, asJSON) }),
 	}
 	cmd.Flags().StringVar(&dir, "store", s.Store, "`directory` of the applied policy")
@@ -58,6 +58,9 @@ func runShow(s *session, dir string, asJSON bool) error {
 
 // printManifest says how a policy came to be.
 func printManifest(out *output.Printer, m store.Manifest) {
+	if m.RollbackOf > 0 {
+		out.Line("  rollback  of generation %d: it has what generation %d had, and not what the policy file says", m.RollbackOf, m.RollbackTo)
+	}
 	out.Line("  applied   %s by oci-apparmor %s", m.Applied.UTC().Format("2006-01-02 15:04 MST"), m.Version)
 	if !m.Confirmed.Equal(m.Applied) {
 		out.Line("  confirmed %s by an apply that gave the same", m.Confirmed.UTC().Format("2006-01-02 15:04 MST"))

@@ -34,8 +34,9 @@ aa-status can call this. Filters are basic regular expressions of POSIX (grep's)
 A container passes filters that one of its processes passes.
 
 Of a container's verdict
-  confined    every process in it, also those executed in it later, is under its label, and
-              the kernel's content of that is the policy's, as far as one has it
+  confined    every process in it, also those executed in it later, is under its
+              label, and the kernel's content of that is the policy's, as far as
+              one has it
   differs     a process is not under the label
   drifted     all are, and the kernel has other content under the label's name
   stale       all are, and what runs is under an older content than the kernel's: start
@@ -52,7 +53,8 @@ For monitoring, --check prints one line, and its exit codes are those of Nagios:
   0   OK: every container is as decided. What a policy leaves alone or lets complain is
       as decided, and so is what nobody decided about and its engine confines
   1   WARNING: nothing was decided about a container, and nothing confines it
-  2   CRITICAL: a container differs, is drifted or stale; or AppArmor is off, or only logs
+  2   CRITICAL: a container differs, is drifted or stale; or AppArmor is off, or
+      only logs
   3   UNKNOWN: it cannot be told, of a container or at all
 
 Exit codes without it, as aa-status's:
@@ -92,7 +94,7 @@ func statusCommand(s *session) *cobra.Command {
 		Short: "Say what AppArmor confines on this node, and whether as decided",
 		Long:  statusHelp,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.NoArgs(cmd, args); err != nil {
+			if err := noArgs(cmd, args); err != nil {
 				return exit.With(untellable, fmt.Errorf("%w: see %s --help", err, cmd.CommandPath()))
 			}
 			return nil

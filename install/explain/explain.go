@@ -21,7 +21,8 @@ type Answer struct {
 	Engine     string `json:"engine"`
 	Policy     string `json:"policy,omitempty"`
 	Keep       bool   `json:"keep,omitempty"`
-	Label      string `json:"label"` // process.apparmorProfile of the container's spec
+	Label      string `json:"label"`                 // process.apparmorProfile of the container's spec
+	Unsaid     bool   `json:"labelUnsaid,omitempty"` // it is what the engine chose, and that was not said
 	// Choice is the profile that the engine wrote into the spec, and what becomes of it.
 	Choice  *Choice `json:"engineChoice,omitempty"`
 	Reason  string  `json:"reason,omitempty"`
@@ -98,7 +99,7 @@ func (a *Answer) decided(ctx context.Context, n *node.Node, d policy.Decision, f
 		a.Warnings = append(a.Warnings, d.Warning)
 	}
 	if d.Keep {
-		a.Label = facts.EngineChoice
+		a.Label, a.Unsaid = facts.EngineChoice, facts.ChoiceUnsaid
 	}
 	if facts.EngineChoice != "" {
 		engine, _ := policy.EngineDefault(facts.EngineChoice)

@@ -52,7 +52,7 @@ func (q *Question) wiring() (hook.Wiring, error) {
 
 // described returns what a start of the container would know that the flags describe.
 func (q *Question) described(w hook.Wiring) (policy.Facts, error) {
-	annotations, err := pairs("--annotation", q.Annotations, false)
+	annotations, err := pairs("--annotation", q.Annotations)
 	if err != nil {
 		return policy.Facts{}, err
 	}
@@ -83,7 +83,7 @@ func (q *Question) described(w hook.Wiring) (policy.Facts, error) {
 			*flag.fact = cmp.Or(flag.value, *flag.fact)
 		}
 	}
-	labels, err := pairs("--label", q.Labels, true)
+	labels, err := pairs("--label", q.Labels)
 	if err != nil {
 		return policy.Facts{}, err
 	}
@@ -93,21 +93,21 @@ func (q *Question) described(w hook.Wiring) (policy.Facts, error) {
 	if tells("label") {
 		maps.Copy(f.Labels, labels)
 	}
-	f.EngineChoice = q.Choice
+	f.EngineChoice, f.ChoiceUnsaid = q.Choice, !q.ChoiceSaid
 	f.Privileged, f.PrivilegedBy = q.Privileged, nil
 	if f.Privileged == policy.PartlyPrivileged {
-		f.PrivilegedBy = []string{"as --privileged says"}
+		f.PrivilegedBy = []string{"which part was not said"}
 	}
 	f.Requested(annotations)
 	return f, nil
 }
 
-// pairs reads what a flag has as KEY=VALUE, or where bare is true as KEY.
-func pairs(flag string, list []string, bare bool) (map[string]string, error) {
+// pairs reads what a flag has as KEY=VALUE.
+func pairs(flag string, list []string) (map[string]string, error) {
 	all := make(map[string]string)
 	for _, pair := range list {
 		key, value, ok := strings.Cut(pair, "=")
-		if key == "" || !ok && !bare {
+		if key == "" || !ok {
 			return nil, exit.With(exit.Usage, fmt.Errorf("%s %q: it is written KEY=VALUE", flag, pair))
 		}
 		all[key] = value

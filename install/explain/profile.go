@@ -33,8 +33,10 @@ func ProfileOf(pr policy.Profile) Profile {
 		Name:     pr.Name,
 		Mode:     pr.Mode.String(),
 		Source:   pr.Source,
-		Blob:     hex.EncodeToString(pr.Blob[:]),
 		Compiled: []Compiled{},
+	}
+	if pr.Blob != [32]byte{} { // it is compiled
+		j.Blob = hex.EncodeToString(pr.Blob[:])
 	}
 	for _, c := range pr.Compiled {
 		j.Compiled = append(j.Compiled, Compiled{c.Name, hex.EncodeToString(c.SHA1[:]), hex.EncodeToString(c.SHA256[:])})

@@ -20,4 +20,5 @@ type Question struct {
 	Privileged                       policy.Privilege
 	Sandbox                          bool
 	Choice                           string // the profile that the engine chose
+	ChoiceSaid                       bool   // also where Choice is empty, as the engine chose none
 }

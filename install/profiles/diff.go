@@ -34,14 +34,15 @@ type Difference struct {
 	Why     string
 }
 
-// Diff compares two profiles, each named as the help of profile diff says. Where an error is about what they compile to, there
+// Diff compares two profiles, each named as the help of profile diff says. features is the file of the kernel features that
+// texts are compiled for; empty for the running kernel's. Where an error is about what they compile to, there
 // is a Difference all the same.
-func Diff(ctx context.Context, n *node.Node, a, b string) (*Difference, error) {
-	left, err := sideOf(ctx, n, a)
+func Diff(ctx context.Context, n *node.Node, features, a, b string) (*Difference, error) {
+	left, err := sideOf(ctx, n, features, a)
 	if err != nil {
 		return nil, err
 	}
-	right, err := sideOf(ctx, n, b)
+	right, err := sideOf(ctx, n, features, b)
 	if err != nil {
 		return nil, err
 	}
@@ -65,12 +66,14 @@ func diffText(a, b side) string {
 }
 
 // sideOf finds what an argument names.
-func sideOf(ctx context.Context, n *node.Node, arg string) (side, error) {
+func sideOf(ctx context.Context, n *node.Node, features, arg string) (side, error) {
 	kind, name, named := strings.Cut(arg, ":")
 	if _, err := os.Lstat(arg); err == nil {
 		named = false
 	}
 	switch {
+	case named && features != "" && (kind == "kernel" || kind == "policy"):
+		return side{}, exit.With(exit.Usage, fmt.Errorf("%s is compiled already, and not for the kernel of --features: compare texts", arg))
 	case named && kind == "kernel":
 		if _, err := n.Kernel.Details(name); errors.Is(err, kernel.ErrNotLoaded) {
 			return side{}, fmt.Errorf("profile %s is not loaded: oci-apparmor profile list names those that are", oneline.Name(name))
@@ -94,26 +97,29 @@ func sideOf(ctx context.Context, n *node.Node, arg string) (side, error) {
 		if err != nil {
 			return side{}, exit.With(exit.Usage, err)
 		}
-		return compiledSide(ctx, n, arg, text)
+		return compiledSide(ctx, n, features, arg, text)
 	case named:
 		v, err := templates.FindVariant(name, kind)
 		if err != nil {
 			return side{}, exit.With(exit.Usage, err)
 		}
-		return compiledSide(ctx, n, arg, v.Text)
+		return compiledSide(ctx, n, features, arg, v.Text)
 	}
 	f := File{Path: arg}
 	if err := f.read(false); err != nil {
 		_, err := exit.Split(err)
 		return side{}, fmt.Errorf("%w: see oci-apparmor profile diff --help for what can be compared", err)
 	}
-	return compiledSide(ctx, n, arg, f.Text)
+	return compiledSide(ctx, n, features, arg, f.Text)
 }
 
 // compiledSide compiles a text. One that cannot be compiled here is still compared line by line.
-func compiledSide(ctx context.Context, n *node.Node, is string, text []byte) (side, error) {
+func compiledSide(ctx context.Context, n *node.Node, features, is string, text []byte) (side, error) {
 	s := side{is: is, text: text}
-	c, _, err := n.NewCompiler(ctx, "")
+	c, _, err := n.NewCompiler(ctx, features)
+	if err != nil && features != "" {
+		return s, err
+	}
 	if err != nil {
 		return s, nil
 	}

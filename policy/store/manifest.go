@@ -17,6 +17,10 @@ type Manifest struct {
 	Applied   time.Time `json:"applied"`   // when the generation was made
 	Confirmed time.Time `json:"confirmed"` // when an apply last found that the policy gives this very generation
 
+	// Of a generation that a rollback has made: the one that it took back, and the one whose content it has.
+	RollbackOf uint64 `json:"rollbackOf,omitempty"`
+	RollbackTo uint64 `json:"rollbackTo,omitempty"`
+
 	Version  string `json:"version"`            // of oci-apparmor
 	Parser   string `json:"parser"`             // version of apparmor_parser
 	Program  string `json:"program,omitempty"`  // hash of its program

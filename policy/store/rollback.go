@@ -14,8 +14,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
-// ErrNoBefore says that there is no generation to go back to.
-var ErrNoBefore = errors.New("there is no generation before the one in force: only one policy was ever applied here")
+// ErrNoBefore is the error of Lock.Before where the generation in force is the first that is kept.
+var ErrNoBefore = errors.New("there is no generation before the one in force")
 
 // Before gives the generation that was in force before the one that is. The error is ErrNoBefore where there is none.
 func (l *Lock) Before() (*Generation, error) {

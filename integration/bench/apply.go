@@ -78,7 +78,9 @@ func applies(bin, dir string) error {
 	}
 	ratio("policy apply, one of many profiles changed ÷ compiling that one", 2, times[1], times[2],
 		fmt.Sprintf("%d profiles; the parser without its cache and without loading", len(files)),
-		"it is compiled twice, side by side: as it is, and as AppArmor's service will read it")
+		"it is compiled twice, side by side, as it is and as AppArmor's service will read it, with its includes put in before that; and "+
+			"of all others the text, what it was compiled to and the service's file are read and compared, which takes three to five "+
+			"times the processor time of that one compilation")
 	return nil
 }
 

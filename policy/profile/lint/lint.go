@@ -15,29 +15,12 @@ import (
 
 // Warning is a fault of a text that compiles.
 type Warning struct {
-	Check   string // which check found it: a key of Checks
+	Check   string // which check found it: a name in Checks
 	File    string // an included file; empty for the text itself
 	Line    int    // in File or in the text; 0 where it is about something that is not there
 	Profile string // in which one; empty for the text as a whole
 	Message string // one line: what is the matter, and what to write
 	Fault   bool   // in a policy it is an error
-}
-
-// Checks says in a line what each check looks for, by its name.
-var Checks = map[string]string{
-	"abi":                 "the text names no ABI",
-	"attach-disconnected": "the flag without which files that were opened outside of the container are denied",
-	"peers":               "rules by which processes reach each other, alone and in a stack, and by which the runtime stops them",
-	"usr-merge":           "paths in /bin, /sbin and /lib*, which are links in most images",
-	"link":                "paths that lead over a symbolic link, of which the kernel sees the target only",
-	"busybox":             "denied programs that are parts of /bin/busybox in images such as Alpine's",
-	"ping":                "raw sockets denied, by which ping is no longer stopped",
-	"dev-null":            "writing to /dev/null denied",
-	"silent":              "deny rules that log nothing",
-	"matches-nothing":     "deny rules that match nothing",
-	"unconfined":          "rules by which processes leave their confinement",
-	"not-enforced":        "rules that the compiled profile does not enforce on this kernel, or not as they stand",
-	"parser":              "what apparmor_parser says",
 }
 
 // Text returns what there is to say about a text, in the order of its lines. included is the same text with the files in it
@@ -55,7 +38,7 @@ func Text(text string, included []byte, compiled []*meaning.Profile, senders ...
 		all, partial = own, true
 	}
 	l := &linter{source: all, senders: senders}
-	l.abi()
+	l.run(func(c check) bool { return c.of == texts })
 	for _, b := range all.blocks {
 		if b.own {
 			l.block(b, compiled)
@@ -90,13 +73,25 @@ type linter struct {
 	senders []string
 	found   []Warning
 
+	check    string // that runs
 	in       *block
 	compiled *meaning.Profile // nil where the block's is not known
 	files    []fileRule       // that hold
 }
 
-func (l *linter) warn(check string, line int, format string, args ...any) {
-	w := Warning{Check: check, Line: line, Message: fmt.Sprintf(format, args...)}
+// run runs the checks that are chosen.
+func (l *linter) run(chosen func(check) bool) {
+	for _, c := range checks {
+		if chosen(c) {
+			l.check = c.name
+			c.find(l)
+		}
+	}
+}
+
+// warn adds what the running check has found.
+func (l *linter) warn(line int, format string, args ...any) {
+	w := Warning{Check: l.check, Line: line, Message: fmt.Sprintf(format, args...)}
 	if l.in != nil {
 		w.Profile = l.in.name
 	}
@@ -129,7 +124,7 @@ func (l *linter) abi() {
 	if abi := l.leastABI(); abi != "" {
 		advice = ": begin with abi <" + abi + ">,"
 	}
-	l.warn("abi", 0, "no ABI is named, so that %s%s", from, advice)
+	l.warn(0, "no ABI is named, so that %s%s", from, advice)
 }
 
 // leastABI returns the oldest ABI of AppArmor's that has rules of each kind that the text itself has; an empty string where none
@@ -162,20 +157,15 @@ func (l *linter) block(b *block, compiled []*meaning.Profile) {
 			l.files = append(l.files, f)
 		}
 	}
-	if l.compiled != nil {
-		if l.compiled.Path&meaning.PathConnect == 0 {
-			l.warn("attach-disconnected", b.line, "profile %s has no flag attach_disconnected: what the engine hands in from "+
-				"outside of the container (its terminal, files, sockets) is denied; write flags=(attach_disconnected)", show(b.name))
-		}
-		l.peers()
-		l.paths()
-		l.ping()
-		l.devNull()
-		l.unconfined()
-	}
-	l.nothing()
-	l.silent()
+	l.run(func(c check) bool { return c.of == blocks || c.of == compiledBlocks && l.compiled != nil })
 	l.in = nil
+}
+
+func (l *linter) attachDisconnected() {
+	if l.compiled.Path&meaning.PathConnect == 0 {
+		l.warn(l.in.line, "profile %s has no flag attach_disconnected: what the engine hands in from outside of the container "+
+			"(its terminal, files, sockets) is denied; write flags=(attach_disconnected)", show(l.in.name))
+	}
 }
 
 // merged are the directories that are links to those of the same name in /usr, in images of most distributions.
@@ -195,22 +185,44 @@ var links = []struct{ from, to, is string }{
 var applets = strings.Fields("sh ash top ping ping6 wget nc vi su login passwd mount umount ps kill chroot telnet ftpget " +
 	"tftp sed awk grep find xargs env id whoami dmesg ip ifconfig route insmod modprobe rmmod nslookup crond")
 
-// paths looks for rules about paths that the kernel never sees.
-func (l *linter) paths() {
-	var onlyBusybox []string
-	busyboxLine, shLine := 0, 0
+// usrMerge looks for rules about directories that are links in most images.
+func (l *linter) usrMerge() {
+	for _, f := range l.files {
+		if !f.own {
+			continue
+		}
+		for _, u := range l.unmerged(f) {
+			l.warnUnmerged(f, u)
+		}
+	}
+}
+
+// unmerged is a pattern in one of the directories merged, whose counterpart in /usr the profile treats otherwise.
+type unmerged struct{ dir, pattern, missing string }
+
+// unmerged returns those of a rule, the first of each directory.
+func (l *linter) unmerged(f fileRule) (all []unmerged) {
+	for _, p := range f.patterns {
+		dir := mergedIn(p)
+		if dir == "" || slices.ContainsFunc(all, func(u unmerged) bool { return u.dir == dir }) {
+			continue
+		}
+		if missing := l.uncovered(f, "/usr"+example(p)); missing != "" {
+			all = append(all, unmerged{dir, p, missing})
+		}
+	}
+	return all
+}
+
+// links looks for rules about paths over links, which the kernel never sees.
+func (l *linter) links() {
+	shLine := 0
 	for _, f := range l.files {
 		if !f.own {
 			continue
 		}
 		said := map[string]bool{}
 		for _, p := range f.patterns {
-			if dir := mergedIn(p); dir != "" && !said[dir] {
-				if missing := l.uncovered(f, "/usr"+example(p)); missing != "" {
-					said[dir] = true
-					l.usrMerge(f, p, missing)
-				}
-			}
 			for _, link := range links {
 				if !strings.HasPrefix(p, link.from) || said[link.from] {
 					continue
@@ -221,29 +233,42 @@ func (l *linter) paths() {
 					if f.deny {
 						verb = "denies"
 					}
-					l.warn("link", f.line, "%s is a link, and the kernel sees what it leads to: the rule for %s %s nothing; write it for %s",
+					l.warn(f.line, "%s is a link, and the kernel sees what it leads to: the rule for %s %s nothing; write it for %s",
 						strings.TrimSuffix(link.from, "/"), show(f.pattern), verb, link.is)
 				}
 			}
-			name := p[strings.LastIndexByte(p, '/')+1:]
-			if shLine == 0 && f.deny && strings.ContainsRune(f.perms, 'x') && strings.HasSuffix(p, "bin/sh") && !said[mergedIn(p)] {
+			if shLine == 0 && f.deny && strings.ContainsRune(f.perms, 'x') && strings.HasSuffix(p, "bin/sh") &&
+				!slices.ContainsFunc(l.unmerged(f), func(u unmerged) bool { return u.dir == mergedIn(p) }) { // which says it, too
 				shLine = f.line
-			}
-			if f.deny && strings.ContainsRune(f.perms, 'x') && strings.Contains(p, "bin/") && slices.Contains(applets, name) &&
-				!slices.Contains(onlyBusybox, name) && l.allows("/bin/busybox", 'x') {
-				onlyBusybox = append(onlyBusybox, name)
-				if busyboxLine == 0 {
-					busyboxLine = f.line
-				}
 			}
 		}
 	}
 	if shLine > 0 {
 		l.shell(shLine)
 	}
-	if len(onlyBusybox) > 0 {
-		l.warn("busybox", busyboxLine, "denying %s by name does nothing in images with busybox (Alpine), where the kernel sees "+
-			"/bin/busybox: deny /{usr/,}bin/busybox x, too, or build the image without it", strings.Join(onlyBusybox, ", "))
+}
+
+// busybox looks for denied programs that are parts of busybox, which is allowed.
+func (l *linter) busybox() {
+	var only []string
+	line := 0
+	for _, f := range l.files {
+		if !f.own || !f.deny || !strings.ContainsRune(f.perms, 'x') {
+			continue
+		}
+		for _, p := range f.patterns {
+			name := p[strings.LastIndexByte(p, '/')+1:]
+			if strings.Contains(p, "bin/") && slices.Contains(applets, name) && !slices.Contains(only, name) && l.allows("/bin/busybox", 'x') {
+				only = append(only, name)
+				if line == 0 {
+					line = f.line
+				}
+			}
+		}
+	}
+	if len(only) > 0 {
+		l.warn(line, "denying %s by name does nothing in images with busybox (Alpine), where the kernel sees /bin/busybox: deny "+
+			"/{usr/,}bin/busybox x, too, or build the image without it", strings.Join(only, ", "))
 	}
 }
 
@@ -262,7 +287,7 @@ func (l *linter) shell(line int) {
 	if len(open) > 1 {
 		names = "{" + strings.Join(open, ",") + "}"
 	}
-	l.warn("link", line, "sh is a link to %s in many images, and the kernel sees what it leads to: there sh is not denied; deny "+
+	l.warn(line, "sh is a link to %s in many images, and the kernel sees what it leads to: there sh is not denied; deny "+
 		"/{usr/,}bin/%s x, too", strings.Join(open, " or "), names)
 }
 
@@ -286,19 +311,19 @@ func (l *linter) uncovered(f fileRule, path string) string {
 	return missing
 }
 
-func (l *linter) usrMerge(f fileRule, p, missing string) {
-	dir := strings.Trim(mergedIn(p), "/")
+func (l *linter) warnUnmerged(f fileRule, u unmerged) {
+	p, missing, dir := u.pattern, u.missing, strings.Trim(u.dir, "/")
 	write := "/{usr/,}" + strings.TrimPrefix(p, "/")
 	if f.deny {
 		more := ""
 		if strings.HasSuffix(p, "bin/sh") {
 			more = "; sh itself is a link to dash, bash or busybox, so deny the one that the image has"
 		}
-		l.warn("usr-merge", f.line, "/%s is a link to /usr/%[1]s in most images: there %s does not deny %s; write %s%s", dir, show(p),
+		l.warn(f.line, "/%s is a link to /usr/%[1]s in most images: there %s does not deny %s; write %s%s", dir, show(p),
 			missing, show(write), more)
 		return
 	}
-	l.warn("usr-merge", f.line, "/%s is a link to /usr/%[1]s in most images: there %s does not allow %s; write %s", dir, show(p),
+	l.warn(f.line, "/%s is a link to /usr/%[1]s in most images: there %s does not allow %s; write %s", dir, show(p),
 		missing, show(write))
 }
 
@@ -316,7 +341,7 @@ func (l *linter) nothing() {
 		warn := func(format string, args ...any) {
 			if !said {
 				said = true
-				l.warn("matches-nothing", f.line, format, args...)
+				l.warn(f.line, format, args...)
 			}
 		}
 		for _, p := range f.patterns {
@@ -363,7 +388,7 @@ func (l *linter) ping() {
 	}
 	for _, path := range []string{"/bin/ping", "/usr/bin/ping"} {
 		if l.allows(path, 'x') {
-			l.warn("ping", l.in.rules[at].line, "denying raw sockets does not stop ping: where net.ipv4.ping_group_range lets it (as Docker "+
+			l.warn(l.in.rules[at].line, "denying raw sockets does not stop ping: where net.ipv4.ping_group_range lets it (as Docker "+
 				"does since 20.10) it uses an ICMP socket for datagrams, which AppArmor does not tell from UDP; to stop the program, "+
 				"write audit deny /{usr/,}bin/ping* x,")
 			return
@@ -381,7 +406,7 @@ func (l *linter) socket(family, kind byte) bool {
 func (l *linter) devNull() {
 	perms, _ := l.compiled.File("/dev/null")
 	if f := l.denied("/dev/null", 'w'); f != nil && f.own && !l.compiled.Allowed(perms, meaning.MayWrite) {
-		l.warn("dev-null", f.line, "%s denies writing to /dev/null, so that \"command >/dev/null\" fails: write "+
+		l.warn(f.line, "%s denies writing to /dev/null, so that \"command >/dev/null\" fails: write "+
 			"/dev/{[^n],n[^u]}** for all but that", show(f.pattern))
 	}
 }
@@ -410,7 +435,7 @@ func (l *linter) silent() {
 		if n > 1 {
 			rules = fmt.Sprintf("%d deny rules deny", n)
 		}
-		l.warn("silent", line, "%s without a line in the kernel's log: write audit deny where somebody is to see it", rules)
+		l.warn(line, "%s without a line in the kernel's log: write audit deny where somebody is to see it", rules)
 	}
 }
 

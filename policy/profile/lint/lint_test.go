@@ -103,7 +103,7 @@ func TestPage(t *testing.T) {
 		t.Errorf("found  %s\nwant   %s\npartial %v", got, want, partial)
 	}
 	for _, w := range warnings {
-		if Checks[w.Check] == "" || strings.Contains(w.Message, "\n") || len(w.Message) > 400 {
+		if Checks()[w.Check] == "" || strings.Contains(w.Message, "\n") || len(w.Message) > 400 {
 			t.Errorf("%+v", w)
 		}
 	}

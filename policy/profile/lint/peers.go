@@ -49,7 +49,7 @@ func (l *linter) peers() {
 		if len(want) > 1 {
 			peer = "{" + strings.Join(want, ",") + "}"
 		}
-		l.warn("peers", l.in.line, "the container's processes cannot %s each other %s: add %s peer=%s,", what, when, c.fix, peer)
+		l.warn(l.in.line, "the container's processes cannot %s each other %s: add %s peer=%s,", what, when, c.fix, peer)
 	}
 	var want []string
 	for i, peer := range append([]string{"unconfined", "runc", "crun"}, l.senders...) {
@@ -64,7 +64,7 @@ func (l *linter) peers() {
 		}
 	}
 	if len(want) > 0 {
-		l.warn("peers", l.in.line, "the container cannot be stopped by a runtime under one of the labels that it may have "+
+		l.warn(l.in.line, "the container cannot be stopped by a runtime under one of the labels that it may have "+
 			"(runc and crun have profiles since AppArmor 4.0, and on some nodes engines have): add %s", strings.Join(want, " "))
 	}
 }

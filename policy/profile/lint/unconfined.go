@@ -29,11 +29,11 @@ func (l *linter) unconfined() {
 			if strings.ContainsAny(perms, "pPcC") {
 				when = ", where the profile for it is not loaded,"
 			}
-			l.warn("unconfined", r.line, "what is executed as %s%s runs without any confinement (%s): write ix, or a child profile and Cx",
+			l.warn(r.line, "what is executed as %s%s runs without any confinement (%s): write ix, or a child profile and Cx",
 				show(path), when, perms)
 		}
 		if first(r.words) == "change_profile" && l.toUnconfined(r.words) && l.mayChange() {
-			l.warn("unconfined", r.line, "a process may change its profile to unconfined and then do everything: name the profiles that it "+
+			l.warn(r.line, "a process may change its profile to unconfined and then do everything: name the profiles that it "+
 				"may change to, change_profile -> NAME,")
 		}
 	}

@@ -1,0 +1,45 @@
+package lint
+
+// check is one thing that is looked for.
+type check struct {
+	name string // as Warning.Check and commands have it
+	what string // it looks for, in a line
+	of   of
+	find func(*linter) // which reports by linter.warn
+}
+
+// of says what a check is run on.
+type of uint8
+
+const (
+	elsewhere      of = iota // found by package enforced, and by who calls apparmor_parser; it has no function here
+	texts                    // once for a text
+	blocks                   // for each profile of the text itself
+	compiledBlocks           // for each of which it is known what it was compiled to
+)
+
+// checks are all of them. What they find is ordered by lines, and within a line as they stand here.
+var checks = []check{
+	{"abi", "the text names no ABI", texts, (*linter).abi},
+	{"attach-disconnected", "the flag without which files that were opened outside of the container are denied", compiledBlocks, (*linter).attachDisconnected},
+	{"peers", "rules by which processes reach each other, alone and in a stack, and by which the runtime stops them", compiledBlocks, (*linter).peers},
+	{"usr-merge", "paths in /bin, /sbin and /lib*, which are links in most images", compiledBlocks, (*linter).usrMerge},
+	{"link", "paths that lead over a symbolic link, of which the kernel sees the target only", compiledBlocks, (*linter).links},
+	{"busybox", "denied programs that are parts of /bin/busybox in images such as Alpine's", compiledBlocks, (*linter).busybox},
+	{"ping", "raw sockets denied, by which ping is no longer stopped", compiledBlocks, (*linter).ping},
+	{"dev-null", "writing to /dev/null denied", compiledBlocks, (*linter).devNull},
+	{"unconfined", "rules by which processes leave their confinement", compiledBlocks, (*linter).unconfined},
+	{"matches-nothing", "deny rules that match nothing", blocks, (*linter).nothing},
+	{"silent", "deny rules that log nothing", blocks, (*linter).silent},
+	{"not-enforced", "rules that the compiled profile does not enforce on this kernel, or not as they stand", elsewhere, nil},
+	{"parser", "what apparmor_parser says", elsewhere, nil},
+}
+
+// Checks returns what each check looks for, in a line, by its name.
+func Checks() map[string]string {
+	all := make(map[string]string, len(checks))
+	for _, c := range checks {
+		all[c.name] = c.what
+	}
+	return all
+}

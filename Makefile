@@ -2,7 +2,7 @@
 # make test   sets up what is missing and runs every test, those in guests included, and prints where the time went
 # make test-all  the same, with every test in every guest, and the long runs
 # make bench  measures, and prints a report of ratios (ONLY=shim,ctr: these parts)
-# make lint   gofmt, go vet, staticcheck
+# make lint   gofmt, go vet, staticcheck, and no function with more than 20 branches (gocyclo)
 # make install, make uninstall   the programs, their man pages and completions, and the unit for systemd (PREFIX=/usr/local, DESTDIR=)
 GO ?= go
 export CGO_ENABLED = 0
@@ -108,9 +108,10 @@ bench: setup build
 	$(GO) run ./integration/bench --only '$(ONLY)'
 
 lint:
-	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .) && test -z "$$unformatted" || { echo "not as gofmt has it: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+	$(GO) run github.com/fzipp/gocyclo/cmd/gocyclo@v0.6.0 -over 20 -ignore '_test\.go$$' .
 
 clean:
 	rm -rf bin

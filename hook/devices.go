@@ -1,6 +1,7 @@
 package hook
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -76,14 +77,9 @@ func (d *document) parseDevice(dec *jsontext.Decoder) error {
 	kind, access := "a", "rwm"
 	r := blockRule{major: "*", minor: "*"}
 	number := func(to *string) error {
-		v, _, err := jsonread.Value(dec)
-		switch {
-		case err != nil || v.Kind() == 'n' || v.Kind() == '0' && strings.HasPrefix(string(v), "-"):
-		case v.Kind() == '0' && len(v) <= len("18446744073709551615"):
-			*to = string(v)
-		default:
-			odd = true
-		}
+		n, err := deviceNumber(dec)
+		odd = odd || n == ""
+		*to = cmp.Or(n, "*")
 		return err
 	}
 	err := jsonread.Object(dec, []string{"allow", "type", "major", "minor", "access"}, func(key string) (err error) {
@@ -115,4 +111,16 @@ func (d *document) parseDevice(dec *jsontext.Decoder) error {
 		d.powers.blocks.deny(r)
 	}
 	return err
+}
+
+// deviceNumber reads a number of a device: "*" for all of them, and empty for what is none.
+func deviceNumber(dec *jsontext.Decoder) (string, error) {
+	v, _, err := jsonread.Value(dec)
+	switch {
+	case err != nil || v.Kind() == 'n' || v.Kind() == '0' && strings.HasPrefix(string(v), "-"):
+		return "*", err
+	case v.Kind() == '0' && len(v) <= len("18446744073709551615"):
+		return string(v), nil
+	}
+	return "", nil
 }

@@ -1,9 +1,12 @@
 package integration
 
 import (
+	"bytes"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -84,5 +87,41 @@ func TestStartCompilesNoExpressions(t *testing.T) {
 				return !inner
 			})
 		}
+	}
+}
+
+// No file is longer than 500 lines, and no main package of the product than 1,500, tests aside: what a main package does stands
+// in a package that can be imported.
+func TestSizes(t *testing.T) {
+	inside.Outside(t)
+	const file, mainPackage = 500, 1500
+	mains := make(map[string]int)
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		lines := bytes.Count(text, []byte("\n"))
+		if lines > file {
+			t.Errorf("%s has %d lines, and may have %d", path, lines, file)
+		}
+		if bytes.Contains(text, []byte("\npackage main\n")) && !strings.HasPrefix(path, "../integration/") {
+			mains[filepath.Dir(path)] += lines
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir, lines := range mains {
+		if lines > mainPackage {
+			t.Errorf("the main package in %s has %d lines, and may have %d", dir, lines, mainPackage)
+		}
+	}
+	if len(mains) < 4 {
+		t.Errorf("found the main packages %v", mains)
 	}
 }

@@ -185,17 +185,22 @@ func (x Index) decision(f Facts, r rule, entry int, granted bool, why, warning s
 	if len(floors) > 0 && len(floors) < len(names) {
 		d.Reason += "; stacked on " + words(floors)
 	}
-	last := d.Profiles[len(d.Profiles)-1]
-	if last.Mode != profile.Enforce {
-		d.Reason += "; in mode " + last.Mode.String()
-	}
-	if last.ByHand {
-		d.Reason += "; " + oneline.Word(last.Name) + " is not the policy's, so what it allows is not proven"
-	}
+	d.Reason += d.Profiles[len(d.Profiles)-1].lacks()
 	if d.Choice != Stands {
 		d.overruled(f, r, granted)
 	}
 	return d, nil
+}
+
+// lacks says what a profile lacks that one expects of the policy's: that it enforces, and that its content is known.
+func (p Profile) lacks() (said string) {
+	if p.Mode != profile.Enforce {
+		said = "; in mode " + p.Mode.String()
+	}
+	if p.ByHand {
+		said += "; " + oneline.Word(p.Name) + " is not the policy's, so what it allows is not proven"
+	}
+	return said
 }
 
 // chosen gives the profile of a name that a rule lists for engines to choose: the policy's, or else one loaded by hand.

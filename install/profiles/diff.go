@@ -75,16 +75,7 @@ func sideOf(ctx context.Context, n *node.Node, features, arg string) (side, erro
 	case named && features != "" && (kind == "kernel" || kind == "policy"):
 		return side{}, exit.With(exit.Usage, fmt.Errorf("%s is compiled already, and not for the kernel of --features: compare texts", arg))
 	case named && kind == "kernel":
-		if _, err := n.Kernel.Details(name); errors.Is(err, kernel.ErrNotLoaded) {
-			return side{}, fmt.Errorf("profile %s is not loaded: oci-apparmor profile list names those that are", oneline.Name(name))
-		} else if err != nil {
-			return side{}, exit.AsRoot(err)
-		}
-		s := side{is: arg, kernel: name}
-		if t, err := textOf(n, name); err == nil && t.text != nil && compare(ctx, n, name, t) == node.Same {
-			s.text = t.text
-		}
-		return s, nil
+		return loadedSide(ctx, n, arg, name)
 	case named && kind == "policy":
 		t, err := policyText(n, name)
 		if err == nil && t.source == "" {
@@ -111,6 +102,20 @@ func sideOf(ctx context.Context, n *node.Node, features, arg string) (side, erro
 		return side{}, fmt.Errorf("%w: see oci-apparmor profile diff --help for what can be compared", err)
 	}
 	return compiledSide(ctx, n, features, arg, f.Text)
+}
+
+// loadedSide is a profile in the kernel, with the text that it was loaded from where that is known.
+func loadedSide(ctx context.Context, n *node.Node, is, name string) (side, error) {
+	if _, err := n.Kernel.Details(name); errors.Is(err, kernel.ErrNotLoaded) {
+		return side{}, fmt.Errorf("profile %s is not loaded: oci-apparmor profile list names those that are", oneline.Name(name))
+	} else if err != nil {
+		return side{}, exit.AsRoot(err)
+	}
+	s := side{is: is, kernel: name}
+	if t, err := textOf(n, name); err == nil && t.text != nil && compare(ctx, n, name, t) == node.Same {
+		s.text = t.text
+	}
+	return s, nil
 }
 
 // compiledSide compiles a text. One that cannot be compiled here is still compared line by line.

@@ -76,25 +76,12 @@ func CompileBasic(expr string) (*regexp.Regexp, error) {
 			return nil, fmt.Errorf("%q ends with a backslash", expr)
 		case c == '\\':
 			i++
-			switch c = expr[i]; {
-			case c == '(' || c == '|':
-				out.WriteByte(c)
-				start = true
-			case strings.IndexByte("){}+?", c) >= 0:
-				out.WriteByte(c)
-			case c == '<' || c == '>':
-				out.WriteString(`\b`)
-			case strings.IndexByte("wWsSbB", c) >= 0:
-				out.WriteString(`\` + string(c))
-			case c == '`':
-				out.WriteString(`\A`)
-			case c == '\'':
-				out.WriteString(`\z`)
-			case '1' <= c && c <= '9':
+			c = expr[i]
+			if '1' <= c && c <= '9' {
 				return nil, fmt.Errorf(`%q refers back by \%c, which is not supported`, expr, c)
-			default:
-				out.WriteString(regexp.QuoteMeta(string(rune(c))))
 			}
+			out.WriteString(escaped(c))
+			start = c == '(' || c == '|'
 		case c == '[':
 			end := bracketEnd(expr[i:])
 			if end < 0 {
@@ -110,16 +97,12 @@ func CompileBasic(expr string) (*regexp.Regexp, error) {
 		case c == '^' && was:
 			out.WriteByte(c)
 			start = true
-		case c == '$' && (i+1 == len(expr) || strings.HasPrefix(expr[i+1:], `\)`) || strings.HasPrefix(expr[i+1:], `\|`)):
+		case c == '$' && ends(expr[i+1:]):
 			out.WriteByte(c)
 		case c == '.':
 			out.WriteByte(c)
 		default:
-			if c >= 0x80 { // a part of a character
-				out.WriteByte(c)
-			} else {
-				out.WriteString(regexp.QuoteMeta(string(rune(c))))
-			}
+			out.WriteString(literal(c))
 		}
 	}
 	re, err := regexp.Compile(out.String())
@@ -127,6 +110,36 @@ func CompileBasic(expr string) (*regexp.Regexp, error) {
 		return nil, fmt.Errorf("%q is no basic regular expression", expr)
 	}
 	return re, nil
+}
+
+// ends reports whether an expression ends ahead of the rest of one: a $ means something else there.
+func ends(rest string) bool {
+	return rest == "" || strings.HasPrefix(rest, `\)`) || strings.HasPrefix(rest, `\|`)
+}
+
+// literal returns what stands for a byte of the text itself, which may be a part of a character.
+func literal(c byte) string {
+	if c >= 0x80 {
+		return string([]byte{c})
+	}
+	return regexp.QuoteMeta(string(rune(c)))
+}
+
+// escaped returns what a character after a backslash stands for.
+func escaped(c byte) string {
+	switch {
+	case strings.IndexByte("(|){}+?", c) >= 0:
+		return string(c)
+	case c == '<' || c == '>':
+		return `\b`
+	case strings.IndexByte("wWsSbB", c) >= 0:
+		return `\` + string(c)
+	case c == '`':
+		return `\A`
+	case c == '\'':
+		return `\z`
+	}
+	return regexp.QuoteMeta(string(rune(c)))
 }
 
 // bracketEnd gives how long the bracket expression is with which s begins, or -1.

@@ -113,6 +113,11 @@ func (j *judge) judge(c *Container, exes *programs) {
 	if removed {
 		c.atMost(Drifted)
 	}
+	j.others(c, want, exes)
+}
+
+// others looks again at the processes that are not under the label that they should be under, and says so.
+func (j *judge) others(c *Container, want []string, exes *programs) {
 	c.Processes = slices.DeleteFunc(c.Processes, func(m Member) bool { return !m.Confined && j.ended(m.PID) })
 	for i := range c.Processes {
 		m := &c.Processes[i]

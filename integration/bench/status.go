@@ -17,6 +17,75 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy"
 )
 
+// model is what a container of runc's leaves behind, from which those of pods are made.
+type model struct {
+	before, after []byte // runc's state, without the pid
+	record        map[string]any
+}
+
+const pidKey = `"init_process_pid":`
+
+// readModel creates a container of a bundle, and reads what there is of it then.
+func readModel(wrapper, bundle, id, records string, log *os.File) (*model, error) {
+	create := exec.Command(wrapper, "create", "--bundle", bundle, id)
+	create.Stdout, create.Stderr = log, log
+	if err := create.Run(); err != nil {
+		text, _ := os.ReadFile(log.Name())
+		return nil, fmt.Errorf("%w: %s", err, text)
+	}
+	state, err1 := os.ReadFile("/run/runc/" + id + "/state.json")
+	found, err2 := filepath.Glob(records + "/*.json")
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
+	if len(found) != 1 {
+		return nil, fmt.Errorf("%d records of one container", len(found))
+	}
+	text, err := os.ReadFile(found[0])
+	if err != nil {
+		return nil, err
+	}
+	m := new(model)
+	if err := json.Unmarshal(text, &m.record); err != nil {
+		return nil, err
+	}
+	before, after, ok := bytes.Cut(state, []byte(pidKey))
+	if !ok {
+		return nil, errors.New("no pid in runc's state")
+	}
+	m.before, m.after = before, after[bytes.IndexByte(after, ','):]
+	return m, nil
+}
+
+// container makes up a container of a pod's, with a process, which is there with an error, too. size is how many bytes its spec
+// has.
+func (m *model) container(i int, records string) (cmd *exec.Cmd, size int, err error) {
+	id := fmt.Sprintf("%064x", i)
+	const root = "/run/containerd/runc/k8s.io"
+	group, dir, bundle := "/sys/fs/cgroup/bench/"+id, root+"/"+id, "/run/containerd/io.containerd.runtime.v2.task/k8s.io/"+id
+	if err := errors.Join(os.MkdirAll(group, 0o755), os.MkdirAll(dir, 0o700), os.MkdirAll(bundle, 0o700)); err != nil {
+		return nil, 0, err
+	}
+	fd, err := syscall.Open(group, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	cmd = exec.Command("sh", "-c", "echo exec docker-default >/proc/self/attr/exec && exec sleep 100000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: fd}
+	err = cmd.Start()
+	syscall.Close(fd)
+	if err != nil {
+		return nil, 0, err
+	}
+	text := fmt.Appendf(nil, "%s%s%d%s", m.before, pidKey, cmd.Process.Pid, m.after)
+	m.record["id"], m.record["root"], m.record["bundle"], m.record["engine"] = id, root, bundle, policy.EngineContainerd
+	m.record["namespace"], m.record["pod"], m.record["container"] = "lab", "pod-"+strconv.Itoa(i), "web"
+	ours, err1 := json.Marshal(m.record)
+	config, err2 := json.Marshal(podSpec(i))
+	return cmd, len(config), errors.Join(err1, err2, os.WriteFile(dir+"/state.json", text, 0o600),
+		os.WriteFile(bundle+"/config.json", config, 0o600), os.WriteFile(records+"/"+strconv.Itoa(i)+".json", ours, 0o600))
+}
+
 // statuses times oci-apparmor status beside aa-status, which knows nothing of containers, on a node with many profiles
 // and containers. These are what a status sees of a pod's: a process in a control group, the runtime's state, our record, and
 // where that is missing, as of a container that is not ours, the spec that containerd wrote.
@@ -38,34 +107,10 @@ func statuses(bin string) error {
 	if err := os.RemoveAll(records); err != nil { // those of parts whose runtime made no container
 		return err
 	}
-	create := exec.Command(wrapper, "create", "--bundle", asked, model)
-	create.Stdout, create.Stderr = log, log
-	if err := create.Run(); err != nil {
-		text, _ := os.ReadFile(log.Name())
-		return fmt.Errorf("%w: %s", err, text)
-	}
-	state, err1 := os.ReadFile("/run/runc/" + model + "/state.json")
-	found, err2 := filepath.Glob(records + "/*.json")
-	if err := errors.Join(err1, err2); err != nil {
-		return err
-	}
-	if len(found) != 1 {
-		return fmt.Errorf("%d records of one container", len(found))
-	}
-	text, err := os.ReadFile(found[0])
+	m, err := readModel(wrapper, asked, model, records, log)
 	if err != nil {
 		return err
 	}
-	var record map[string]any
-	if err := json.Unmarshal(text, &record); err != nil {
-		return err
-	}
-	const pidKey = `"init_process_pid":`
-	before, after, ok := bytes.Cut(state, []byte(pidKey))
-	if !ok {
-		return errors.New("no pid in runc's state")
-	}
-	after = after[bytes.IndexByte(after, ','):]
 
 	var started []*exec.Cmd
 	specSize := 0
@@ -77,35 +122,14 @@ func statuses(bin string) error {
 		quiet(wrapper, "delete", "--force", model)
 	}()
 	for i := range containers {
-		id := fmt.Sprintf("%064x", i)
-		const root = "/run/containerd/runc/k8s.io"
-		group, dir, bundle := "/sys/fs/cgroup/bench/"+id, root+"/"+id, "/run/containerd/io.containerd.runtime.v2.task/k8s.io/"+id
-		if err := errors.Join(os.MkdirAll(group, 0o755), os.MkdirAll(dir, 0o700), os.MkdirAll(bundle, 0o700)); err != nil {
-			return err
+		cmd, size, err := m.container(i, records)
+		if cmd != nil {
+			started = append(started, cmd)
 		}
-		fd, err := syscall.Open(group, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
 		if err != nil {
 			return err
 		}
-		cmd := exec.Command("sh", "-c", "echo exec docker-default >/proc/self/attr/exec && exec sleep 100000")
-		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: fd}
-		err = cmd.Start()
-		syscall.Close(fd)
-		if err != nil {
-			return err
-		}
-		started = append(started, cmd)
-		text := fmt.Appendf(nil, "%s%s%d%s", before, pidKey, cmd.Process.Pid, after)
-		record["id"], record["root"], record["bundle"], record["engine"] = id, root, bundle, policy.EngineContainerd
-		record["namespace"], record["pod"], record["container"] = "lab", "pod-"+strconv.Itoa(i), "web"
-		ours, err1 := json.Marshal(record)
-		config, err2 := json.Marshal(podSpec(i))
-		err = errors.Join(err1, err2, os.WriteFile(dir+"/state.json", text, 0o600), os.WriteFile(bundle+"/config.json", config, 0o600),
-			os.WriteFile(records+"/"+strconv.Itoa(i)+".json", ours, 0o600))
-		specSize = len(config)
-		if err != nil {
-			return err
-		}
+		specSize = size
 	}
 
 	status := filepath.Join(bin, "oci-apparmor")

@@ -145,12 +145,19 @@ func (i *Image) boot(ctx context.Context, job Job) (Result, error) {
 		return result, errors.Join(err, results)
 	}
 
+	return result, vm.died(ctx, console, began, ran)
+}
+
+// died says why a guest has ended before its command has. It began at a time, and ran the command since another, unless that is
+// zero.
+func (v *vm) died(ctx context.Context, console string, began, ran time.Time) error {
 	log, _ := os.ReadFile(console)
 	where := "before the command began"
 	if !ran.IsZero() {
 		where = fmt.Sprintf("while the command ran, %.1f s after it began", time.Since(ran).Seconds())
 	}
 	panicked := bytes.Contains(log, []byte("Kernel panic"))
+	var err error
 	switch {
 	case ctx.Err() != nil:
 		err = fmt.Errorf("stopped after %.1f s, %s: %w", time.Since(began).Seconds(), where, context.Cause(ctx))
@@ -159,11 +166,11 @@ func (i *Image) boot(ctx context.Context, job Job) (Result, error) {
 	default:
 		err = fmt.Errorf("the guest ended %s", where)
 	}
-	err = fmt.Errorf("%w\n%sthe console's last lines:\n%s", err, vm.said(), lastLines(log, 30))
+	err = fmt.Errorf("%w\n%sthe console's last lines:\n%s", err, v.said(), lastLines(log, 30))
 	if panicked && ran.IsZero() && ctx.Err() == nil {
-		err = panicError{err}
+		return panicError{err}
 	}
-	return result, err
+	return err
 }
 
 // A vm is a QEMU that runs.

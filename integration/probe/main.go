@@ -58,15 +58,67 @@ func main() {
 	}
 }
 
+// arguments are those of a command.
+type arguments []string
+
+// first returns the first, or what there is otherwise.
+func (a arguments) first(otherwise string) string {
+	if len(a) > 0 {
+		return a[0]
+	}
+	return otherwise
+}
+
+func (a arguments) last() string { return append([]string{""}, a...)[len(a)] }
+
+// pid returns the first, which must be a process.
+func (a arguments) pid() (int, error) {
+	pid, err := strconv.Atoi(a.first(""))
+	if err != nil || pid <= 0 { // 0 and less are groups
+		return 0, fmt.Errorf("signal whom? %q is no process", a.first(""))
+	}
+	return pid, nil
+}
+
+// attempts are the commands that try one thing and print how that went.
+var attempts = map[string]func(arguments) error{
+	"read":           func(a arguments) error { _, err := os.ReadFile(a.first("")); return err },
+	"write":          func(a arguments) error { return os.WriteFile(a.first(""), []byte("written by probe\n"), 0o644) },
+	"open":           func(a arguments) error { return open(a.first(""), a.last()) },
+	"mount":          func(a arguments) error { return unix.Mount("probe", a.first("/mnt"), "tmpfs", 0, "") },
+	"bind":           func(a arguments) error { return unix.Mount(a.first(""), a.last(), "", unix.MS_BIND, "") },
+	"move-mount":     func(a arguments) error { return moveMount(a.first(""), a.last()) },
+	"umount":         func(a arguments) error { return unix.Unmount(a.first(""), 0) },
+	"pivot-root":     func(a arguments) error { return unix.PivotRoot(a.first(""), a.first("")) },
+	"socket":         func(a arguments) error { return socket(a.first(""), a.last()) },
+	"abstract-unix":  func(arguments) error { return abstractUnix() },
+	"mq-open":        func(arguments) error { return mqOpen() },
+	"unshare":        func(a arguments) error { return unshare(a.first("")) },
+	"io-uring":       func(arguments) error { return ioURing() },
+	"mknod":          func(a arguments) error { return unix.Mknod(a.first(""), unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))) },
+	"change-profile": func(a arguments) error { return changeProfile(a.first("")) },
+}
+
+// signals are the commands that do something to a process, and print how that went.
+var signals = map[string]func(pid int) error{
+	"kill":   func(pid int) error { return unix.Kill(pid, unix.SIGCONT) },
+	"signal": func(pid int) error { return unix.Kill(pid, unix.SIGCONT) },
+	"ptrace": attach,
+}
+
 // run runs one command. An operation that is denied is an answer; the error is for a command that is none.
 func run(w io.Writer, command string, args []string) error {
-	arg := func(otherwise string) string {
-		if len(args) > 0 {
-			return args[0]
-		}
-		return otherwise
+	if try, ok := attempts[command]; ok {
+		fmt.Fprintln(w, answer(try(args)))
+		return nil
 	}
-	last := func() string { return append([]string{""}, args...)[len(args)] }
+	if do, ok := signals[command]; ok {
+		pid, err := arguments(args).pid()
+		if err == nil {
+			fmt.Fprintln(w, answer(do(pid)))
+		}
+		return err
+	}
 	switch command {
 	case "label":
 		label, err := os.ReadFile("/proc/self/attr/current")
@@ -75,11 +127,6 @@ func run(w io.Writer, command string, args []string) error {
 			return nil
 		}
 		fmt.Fprintln(w, strings.TrimRight(string(label), "\x00\n"))
-	case "read":
-		_, err := os.ReadFile(arg(""))
-		fmt.Fprintln(w, answer(err))
-	case "write":
-		fmt.Fprintln(w, answer(os.WriteFile(arg(""), []byte("written by probe\n"), 0o644)))
 	case "exec":
 		if len(args) == 0 {
 			return errors.New("exec what?")
@@ -89,52 +136,8 @@ func run(w io.Writer, command string, args []string) error {
 			err = nil
 		}
 		fmt.Fprintln(w, answer(err))
-	case "open":
-		fmt.Fprintln(w, answer(open(arg(""), last())))
-	case "mount":
-		fmt.Fprintln(w, answer(unix.Mount("probe", arg("/mnt"), "tmpfs", 0, "")))
-	case "bind":
-		fmt.Fprintln(w, answer(unix.Mount(arg(""), last(), "", unix.MS_BIND, "")))
-	case "move-mount":
-		fmt.Fprintln(w, answer(moveMount(arg(""), last())))
-	case "umount":
-		fmt.Fprintln(w, answer(unix.Unmount(arg(""), 0)))
-	case "pivot-root":
-		fmt.Fprintln(w, answer(unix.PivotRoot(arg(""), arg(""))))
-	case "socket":
-		fmt.Fprintln(w, answer(socket(arg(""), last())))
-	case "abstract-unix":
-		fmt.Fprintln(w, answer(abstractUnix()))
-	case "mq-open":
-		fmt.Fprintln(w, answer(mqOpen()))
-	case "unshare":
-		fmt.Fprintln(w, answer(unshare(arg(""))))
-	case "io-uring":
-		fmt.Fprintln(w, answer(ioURing()))
-	case "mknod":
-		fmt.Fprintln(w, answer(unix.Mknod(arg(""), unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3)))))
-	case "change-profile":
-		fmt.Fprintln(w, answer(changeProfile(arg(""))))
-	case "kill":
-		pid, err := strconv.Atoi(arg(""))
-		if err != nil {
-			return err
-		}
-		fmt.Fprintln(w, answer(unix.Kill(pid, unix.SIGCONT)))
-	case "ptrace":
-		pid, err := strconv.Atoi(arg(""))
-		if err != nil {
-			return err
-		}
-		fmt.Fprintln(w, answer(attach(pid)))
 	case "kill-self-child":
 		killSelfChild(w)
-	case "signal":
-		pid, err := strconv.Atoi(arg(""))
-		if err != nil || pid <= 0 { // 0 and less are groups
-			return fmt.Errorf("signal whom? %q is no process", arg(""))
-		}
-		fmt.Fprintln(w, answer(unix.Kill(pid, unix.SIGCONT)))
 	case "ptrace-child":
 		ptraceChild(w)
 	case "each":
@@ -147,20 +150,25 @@ func run(w io.Writer, command string, args []string) error {
 	case "sleep":
 		forever()
 	case "hold":
-		fmt.Fprintln(w, "ready")
-		for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-			if words := strings.Fields(lines.Text()); len(words) > 0 {
-				if err := run(w, words[0], words[1:]); err != nil {
-					fmt.Fprintln(w, "error", err)
-				}
-			}
-			fmt.Fprintln(w, ".")
-		}
-		forever() // standard input has ended, as in a detached container
+		hold(w)
 	default:
 		return fmt.Errorf("no command is called %q", command)
 	}
 	return nil
+}
+
+// hold runs the commands that standard input has, one on a line, and lives on.
+func hold(w io.Writer) {
+	fmt.Fprintln(w, "ready")
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		if words := strings.Fields(lines.Text()); len(words) > 0 {
+			if err := run(w, words[0], words[1:]); err != nil {
+				fmt.Fprintln(w, "error", err)
+			}
+		}
+		fmt.Fprintln(w, ".")
+	}
+	forever() // standard input has ended, as in a detached container
 }
 
 // forever lives on until it is killed. Blocking for good would not do: Go takes that for a deadlock.

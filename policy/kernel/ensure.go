@@ -213,25 +213,14 @@ func (e *ensuring) load(ctx context.Context, p *Profile, content string, revisio
 	if err != nil {
 		return Loaded{}, err
 	}
-	var warnings []string
-	if warning != "" {
-		warnings = append(warnings, warning)
-	}
 	was := revision
 	if revision, found, err = e.k.checkNow(p, found.Dir); err != nil {
 		return Loaded{}, err
 	}
-	// One write raises the revision by one: then nobody else's came between, from the look at the revision on.
-	if now := e.since(found.Dir); done == Replaced && revision == was+1 && before != 0 && now != 0 {
-		if err := e.state.setReplaced(p.Name, e.boot, found.Dir, before, now); err != nil {
-			warnings = append(warnings, fmt.Sprintf("that profile %s was replaced once could not be written down: %v", p.Name, err))
-		}
+	if done != Replaced || revision != was+1 {
+		before = 0
 	}
-	if found.Dir != "" && !e.state.owned(p.Name, e.boot, found.Dir) {
-		if err := e.state.setOwned(p.Name, e.boot, found.Dir); err != nil {
-			warnings = append(warnings, fmt.Sprintf("that profile %s is ours could not be written down: %v", p.Name, err))
-		}
-	}
+	warnings := e.writeDown(p.Name, found.Dir, before, warning)
 	if found.foreignChild() {
 		return Loaded{}, &LeftChildError{Child: found.Part, Done: done}
 	}
@@ -240,6 +229,25 @@ func (e *ensuring) load(ctx context.Context, p *Profile, content string, revisio
 			" profiles at the same moment; start the container again", found)
 	}
 	return e.loaded(p, content, revision, found.Dir, done, strings.Join(warnings, "; ")), nil
+}
+
+// writeDown keeps that a profile is ours and, where before is not 0, that the one which was loaded at that time was replaced by
+// ours and by nobody else's: one write raises the revision by one. It returns warnings, first the one that there is already.
+func (e *ensuring) writeDown(name, dir string, before int64, warning string) (warnings []string) {
+	if warning != "" {
+		warnings = append(warnings, warning)
+	}
+	if now := e.since(dir); before != 0 && now != 0 {
+		if err := e.state.setReplaced(name, e.boot, dir, before, now); err != nil {
+			warnings = append(warnings, fmt.Sprintf("that profile %s was replaced once could not be written down: %v", name, err))
+		}
+	}
+	if dir != "" && !e.state.owned(name, e.boot, dir) {
+		if err := e.state.setOwned(name, e.boot, dir); err != nil {
+			warnings = append(warnings, fmt.Sprintf("that profile %s is ours could not be written down: %v", name, err))
+		}
+	}
+	return warnings
 }
 
 // checkNow checks with a revision that was read before, and looks at the directory hint first.

@@ -120,41 +120,8 @@ func (c *checker) policy(def *policyDef) {
 }
 
 func (c *checker) rule(r *rule) {
-	for _, at := range append([]name{r.policy}, r.request...) {
-		if at.value == "" {
-			continue
-		}
-		def := c.policies[at.value]
-		if def == nil {
-			hint := didYouMean(at.value, sortedKeys(c.policies))
-			if c.profiles[at.value] != nil && profile.CheckName(at.value) == nil {
-				hint = fmt.Sprintf("; %[1]s is a profile: say policies: {%[1]s: {profile: %[1]s}}", at.value)
-			}
-			c.errs.add(at.place, "policy %.64q is not defined%s", at.value, hint)
-			continue
-		}
-		if def.name.value == builtInPolicy && !def.name.given() {
-			c.use(name{def.profile.value, at.place}, profile.Enforce, at.place, "the built-in policy baseline")
-		}
-		if r.floor.given() && def.profile.value == policy.Keep {
-			c.errs.add(r.floor.place, "policy %.64q, which this rule gives, keeps the engine's choice, on which nothing can "+
-				"be stacked: leave the floor out, or give that policy by a rule of its own", at.value)
-		}
-	}
-	for _, key := range r.Keys() {
-		untold := slices.DeleteFunc(slices.Clone(r.Engine), func(engine string) bool { return policy.Tells(engine, key) })
-		if len(untold) > 0 {
-			r.faulty = true
-			c.errs.add(r.place, "this rule never fits containers of %s: only %s tell the %s of theirs so that it can be trusted; leave "+
-				"%[1]s out of engine", strings.Join(untold, " and "), strings.Join(policy.Tellers(key), ", "), key)
-			break
-		}
-	}
-	if !r.faulty && len(r.Engine) == 0 && len(tellers(r)) == 0 {
-		r.faulty = true
-		c.errs.add(r.place, "this rule never fits: no engine tells both %s so that it can be trusted",
-			strings.Join(r.Keys(), " and "))
-	}
+	c.named(r)
+	c.fits(r)
 	c.floor(r.floor, "a rule")
 	if def := c.policies[r.policy.value]; len(r.acceptChoice) > 0 && def != nil && def.profile.value == policy.Keep {
 		c.errs.add(r.acceptChoice[0].place, "policy %.64q, which this rule gives, keeps whatever the engine chooses: leave "+
@@ -176,6 +143,49 @@ func (c *checker) rule(r *rule) {
 	}
 	for _, at := range r.acceptChoice {
 		r.AcceptChoice = append(r.AcceptChoice, at.value)
+	}
+}
+
+// named checks the policies that a rule names.
+func (c *checker) named(r *rule) {
+	for _, at := range append([]name{r.policy}, r.request...) {
+		if at.value == "" {
+			continue
+		}
+		def := c.policies[at.value]
+		if def == nil {
+			hint := didYouMean(at.value, sortedKeys(c.policies))
+			if c.profiles[at.value] != nil && profile.CheckName(at.value) == nil {
+				hint = fmt.Sprintf("; %[1]s is a profile: say policies: {%[1]s: {profile: %[1]s}}", at.value)
+			}
+			c.errs.add(at.place, "policy %.64q is not defined%s", at.value, hint)
+			continue
+		}
+		if def.name.value == builtInPolicy && !def.name.given() {
+			c.use(name{def.profile.value, at.place}, profile.Enforce, at.place, "the built-in policy baseline")
+		}
+		if r.floor.given() && def.profile.value == policy.Keep {
+			c.errs.add(r.floor.place, "policy %.64q, which this rule gives, keeps the engine's choice, on which nothing can "+
+				"be stacked: leave the floor out, or give that policy by a rule of its own", at.value)
+		}
+	}
+}
+
+// fits finds the rule that no container can fit.
+func (c *checker) fits(r *rule) {
+	for _, key := range r.Keys() {
+		untold := slices.DeleteFunc(slices.Clone(r.Engine), func(engine string) bool { return policy.Tells(engine, key) })
+		if len(untold) > 0 {
+			r.faulty = true
+			c.errs.add(r.place, "this rule never fits containers of %s: only %s tell the %s of theirs so that it can be trusted; leave "+
+				"%[1]s out of engine", strings.Join(untold, " and "), strings.Join(policy.Tellers(key), ", "), key)
+			break
+		}
+	}
+	if !r.faulty && len(r.Engine) == 0 && len(tellers(r)) == 0 {
+		r.faulty = true
+		c.errs.add(r.place, "this rule never fits: no engine tells both %s so that it can be trusted",
+			strings.Join(r.Keys(), " and "))
 	}
 }
 

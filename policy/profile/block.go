@@ -36,80 +36,112 @@ type lexer struct {
 
 // statement reads up to the comma, brace or line's end that ends a statement, and keeps what begins a profile.
 func (l *lexer) statement() {
-	var b block
-	first, named := true, false // the next token is the first; it may be that of a profile
-	condition := false          // it begins with if or else
+	h := header{lexer: l, first: true}
 	for l.pos < len(l.text) {
 		c := l.text[l.pos]
 		switch {
-		case blank(c):
-			l.pos++
-			continue
-		case c == '\n':
-			l.line(l.pos)
-			continue
-		case c == '#':
-			from := l.pos
-			l.pos = lineEnd(l.text, l.pos)
-			l.line(from)
+		case l.between(c):
 			continue
 		case c == '{':
-			b.brace = l.pos
-			if named {
-				l.found = append(l.found, b)
+			h.brace = l.pos
+			if h.named {
+				l.found = append(l.found, h.block)
 			}
 			l.pos++
 			return
 		case c == ',' || c == '}':
 			l.pos++
 			return
-		case c == '(':
-			from := l.pos + 1
-			l.list()
-			if !first {
-				b.flags = [2]int{from, max(from, l.pos-1)}
-			}
-		case c == '"':
-			named = named || first
-			l.quoted()
-		case c == '^':
-			named = named || first
-			l.pos++
-			l.name()
-		case strings.HasPrefix(l.text[l.pos:], "->"):
-			l.pos += 2
-			l.blanks()
-			l.name()
-		case !condition && (c == '=' || strings.HasPrefix(l.text[l.pos:], "+=")):
+		case !h.condition && (c == '=' || strings.HasPrefix(l.text[l.pos:], "+=")):
 			l.assignment()
 			return
-		case c == '/' || c == ':' || c == '&':
-			named = named || first
-			l.label()
-		case c == '@' || c == '$':
-			named = named || first && c == '@'
-			l.variable()
 		case token.Letter(c) || c == '_':
-			word := l.word()
-			switch {
-			case (word == "profile" || word == "hat") && !l.at('='):
-				named = named || first
-				l.spaces()
-				l.name()
-			case first && (word == "if" || word == "else"):
-				condition = true
-			case l.at('='):
-				if from, to, ok := l.value(); ok && word == "flags" {
-					b.flags = [2]int{from, to}
-				}
-			case token.Valued[word]:
+			if h.word() {
 				l.rule()
 				return
 			}
 		default:
-			l.pos++
+			h.part(c)
 		}
-		first = false
+		h.first = false
+	}
+}
+
+// between passes over a blank, a line's end or a comment, and reports whether there was one.
+func (l *lexer) between(c byte) bool {
+	switch {
+	case blank(c):
+		l.pos++
+	case c == '\n':
+		l.line(l.pos)
+	case c == '#':
+		from := l.pos
+		l.pos = lineEnd(l.text, l.pos)
+		l.line(from)
+	default:
+		return false
+	}
+	return true
+}
+
+// header is a statement that may begin a profile.
+type header struct {
+	*lexer
+	block
+	first     bool // the next token is the first
+	named     bool // the first token may be that of a profile
+	condition bool // it begins with if or else
+}
+
+// word reads a word, and reports whether it is the first of a rule whose words are values.
+func (h *header) word() (rule bool) {
+	word := h.lexer.word()
+	switch {
+	case (word == "profile" || word == "hat") && !h.at('='):
+		h.named = h.named || h.first
+		h.spaces()
+		h.lexer.name()
+	case h.first && (word == "if" || word == "else"):
+		h.condition = true
+	case h.at('='):
+		if from, to, ok := h.value(); ok && word == "flags" {
+			h.flags = [2]int{from, to}
+		}
+	case token.Valued[word]:
+		return true
+	}
+	return false
+}
+
+// part reads what is neither a word nor ends a statement.
+func (h *header) part(c byte) {
+	l := h.lexer
+	switch {
+	case c == '(':
+		from := l.pos + 1
+		l.list()
+		if !h.first {
+			h.flags = [2]int{from, max(from, l.pos-1)}
+		}
+	case c == '"':
+		h.named = h.named || h.first
+		l.quoted()
+	case c == '^':
+		h.named = h.named || h.first
+		l.pos++
+		l.name()
+	case strings.HasPrefix(l.text[l.pos:], "->"):
+		l.pos += 2
+		l.blanks()
+		l.name()
+	case c == '/' || c == ':' || c == '&':
+		h.named = h.named || h.first
+		l.label()
+	case c == '@' || c == '$':
+		h.named = h.named || h.first && c == '@'
+		l.variable()
+	default:
+		l.pos++
 	}
 }
 

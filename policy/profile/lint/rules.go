@@ -52,24 +52,45 @@ func Profiles(text string) []string {
 // read takes a text apart. Where own is not nil, the text is what apparmor_parser makes of own by putting the included
 // files in, and lines are those of own.
 func read(text string, own *source) *source {
-	s := &source{variables: map[string][]string{}}
-	lines := map[string][]int{} // of own's statements, by block and text
+	r := &sourceReader{source: &source{variables: map[string][]string{}}}
+	r.place = func(_ string, line int) (int, bool) { return line, true }
 	if own != nil {
-		for _, r := range own.preamble {
-			lines["\x00"+r.text] = append(lines["\x00"+r.text], r.line)
+		r.place = own.places()
+	}
+	l := lexer{text: text, line: 1}
+	for {
+		t := l.next()
+		if len(t.words) > 0 {
+			r.statement(t, r.inner(), r.open, r.place)
 		}
-		for _, b := range own.blocks {
-			lines["{"+b.name] = append(lines["{"+b.name], b.line)
-			for _, r := range b.rules {
-				lines[b.name+"\x00"+r.text] = append(lines[b.name+"\x00"+r.text], r.line)
+		switch t.end {
+		case endOfText:
+			r.whole = len(r.open) == 0 && !t.open && (len(t.words) == 0 || endsWithLine(t.words))
+			return r.source
+		case '{':
+			r.begin(t, l.at)
+		case '}':
+			if len(r.open) > 0 {
+				r.open = r.open[:len(r.open)-1]
 			}
 		}
 	}
-	// place gives the line in own, of the next that is the same.
-	place := func(key string, line int) (int, bool) {
-		if own == nil {
-			return line, true
+}
+
+// places returns a function that gives the line of the next statement or block that is the same: by its block and text, or by
+// the block's name after a brace.
+func (s *source) places() func(key string, line int) (int, bool) {
+	lines := map[string][]int{}
+	for _, r := range s.preamble {
+		lines["\x00"+r.text] = append(lines["\x00"+r.text], r.line)
+	}
+	for _, b := range s.blocks {
+		lines["{"+b.name] = append(lines["{"+b.name], b.line)
+		for _, r := range b.rules {
+			lines[b.name+"\x00"+r.text] = append(lines[b.name+"\x00"+r.text], r.line)
 		}
+	}
+	return func(key string, _ int) (int, bool) {
 		at := lines[key]
 		if len(at) == 0 {
 			return 0, false
@@ -77,48 +98,43 @@ func read(text string, own *source) *source {
 		lines[key] = at[1:]
 		return at[0], true
 	}
+}
 
-	var open []scope
-	inner := func() *block {
-		for _, o := range slices.Backward(open) {
-			if o.block != nil {
-				return o.block
-			}
-		}
-		return nil
-	}
-	l := lexer{text: text, line: 1}
-	for {
-		t := l.next()
-		if len(t.words) > 0 {
-			s.statement(t, inner(), open, place)
-		}
-		switch t.end {
-		case endOfText:
-			s.whole = len(open) == 0 && !t.open && (len(t.words) == 0 || endsWithLine(t.words))
-			return s
-		case '{':
-			if first(t.words) == "if" || first(t.words) == "else" {
-				open = append(open, scope{branch: l.at})
-				break
-			}
-			if inner() != nil && len(t.words) > 0 && !slices.ContainsFunc(joined(t.words), isNoQualifier) {
-				open = append(open, scope{qualifiers: joined(t.words)})
-				break
-			}
-			b := &block{name: blockName(t.words), header: t.text}
-			if outer := inner(); outer != nil {
-				b.name = outer.name + "//" + b.name
-			}
-			b.line, b.own = place("{"+b.name, t.line)
-			s.blocks = append(s.blocks, b)
-			open = append(open, scope{block: b})
-		case '}':
-			if len(open) > 0 {
-				open = open[:len(open)-1]
-			}
+// sourceReader is a source while it is read.
+type sourceReader struct {
+	*source
+	open  []scope
+	place func(key string, line int) (int, bool) // the line of a statement, and whether the text has it itself
+}
+
+// inner returns the innermost block that is open; nil outside of all.
+func (r *sourceReader) inner() *block {
+	for _, o := range slices.Backward(r.open) {
+		if o.block != nil {
+			return o.block
 		}
 	}
+	return nil
+}
+
+// begin opens what a brace opens after the words of a statement.
+func (r *sourceReader) begin(t token, at int) {
+	outer := r.inner()
+	switch {
+	case first(t.words) == "if" || first(t.words) == "else":
+		r.open = append(r.open, scope{branch: at})
+		return
+	case outer != nil && len(t.words) > 0 && !slices.ContainsFunc(joined(t.words), isNoQualifier):
+		r.open = append(r.open, scope{qualifiers: joined(t.words)})
+		return
+	}
+	b := &block{name: blockName(t.words), header: t.text}
+	if outer != nil {
+		b.name = outer.name + "//" + b.name
+	}
+	b.line, b.own = r.place("{"+b.name, t.line)
+	r.blocks = append(r.blocks, b)
+	r.open = append(r.open, scope{block: b})
 }
 
 // scope is what a brace opens: a profile, a branch of a condition, or rules that share qualifiers.
@@ -250,111 +266,153 @@ type lexer struct {
 	values bool // of a variable, in which a comma is a character like any other
 }
 
-// next gives the next statement.
+// next returns the next statement.
 func (l *lexer) next() token {
-	var t token
-	var word strings.Builder
-	inWord := false
-	bare := true    // the word is read by its letters, and may be a keyword
-	valued := false // all words of the rule are values, as its kind has it
-	flush := func() {
-		if inWord {
-			t.words = append(t.words, word.String())
-			valued = valued || bare && tokens.Valued[word.String()]
-			word.Reset()
-			inWord, bare = false, true
-		}
-	}
-	take := func(to int) {
-		l.line += strings.Count(l.text[l.at:to], "\n")
-		word.WriteString(l.text[l.at:to])
-		l.at, inWord, bare = to, true, false
-	}
-	paren := 0 // depth of lists
-	done := func(end byte) token {
-		flush()
-		t.end = end
-		t.text = strings.Join(t.words, " ")
-		t.open = paren > 0
-		return t
-	}
+	r := reading{lexer: l, bare: true}
 	for l.at < len(l.text) {
 		c := l.text[l.at]
-		if t.line == 0 && c > ' ' {
-			t.line = l.line
+		if r.token.line == 0 && c > ' ' {
+			r.token.line = l.line
 		}
-		assigns := func() bool { return l.values || isAssignment(t.words, word.String()) }
-		switch {
-		case c == '#' && paren == 0 && !valued && !(len(t.words) == 0 && !inWord && isInclude(l.text[l.at:])):
-			flush()
-			for l.at < len(l.text) && l.text[l.at] != '\n' {
-				l.at++
-			}
-			if len(t.words) == 0 {
-				t.line = 0
-			}
-			continue
-		case c == '\n':
-			l.line++
-			l.at++
-			if paren > 0 {
-				word.WriteByte(' ')
-				continue
-			}
-			flush()
-			// A line's end ends what has no comma.
-			if endsWithLine(t.words) {
-				return done('\n')
-			}
-			continue
-		case c == '\\' && l.at+1 < len(l.text):
-			take(l.at + 2)
-			continue
-		case c == '"':
-			end := tokens.Quoted(l.text, l.at)
-			from := l.at + 1
-			l.at = from
-			take(max(from, end-1))
-			l.at = end
-			continue
-		case c == ' ' || c == '\t' || c == '\r':
-			if paren > 0 {
-				word.WriteByte(' ') // it parts the words of a list, as a comma does
-			} else {
-				flush()
-			}
-			l.at++
-			continue
-		case paren == 0 && (c == '@' || c == '$') && !inWord:
-			take(tokens.Variable(l.text, l.at))
-			continue
-		case paren == 0 && l.beginsAny(c, t.words, word.String(), valued, assigns):
-			if end := tokens.Word(l.text, l.at); end > l.at {
-				take(end)
-				continue
-			}
+		taken, ended := r.between(c)
+		if ended {
+			return r.done('\n')
 		}
-		switch {
-		case c == '<' && isDirective(t.words) && strings.IndexByte(l.text[l.at:lineEnd(l.text, l.at)], '>') > 0:
-			take(l.at + strings.IndexByte(l.text[l.at:], '>') + 1)
+		if taken || r.long(c) {
 			continue
-		case c == '(':
-			if paren == 0 && bare && tokens.Valued[word.String()] {
-				flush() // the list may follow without a blank
-			}
-			paren++
-		case c == ')':
-			paren = max(paren-1, 0)
-		case paren > 0:
-		case c == '{', c == '}', c == ',' && !assigns():
-			l.at++
-			return done(c)
 		}
-		inWord = true
-		word.WriteByte(c)
-		l.at++
+		if r.mark(c) {
+			l.at++
+			return r.done(c)
+		}
 	}
-	return done(endOfText)
+	return r.done(endOfText)
+}
+
+// reading is a statement while it is read.
+type reading struct {
+	*lexer
+	token
+	word   strings.Builder
+	inWord bool
+	bare   bool // the word is read by its letters, and may be a keyword
+	valued bool // all words of the rule are values, as its kind has it
+	paren  int  // depth of lists
+}
+
+// flush ends a word.
+func (r *reading) flush() {
+	if r.inWord {
+		r.words = append(r.words, r.word.String())
+		r.valued = r.valued || r.bare && tokens.Valued[r.word.String()]
+		r.word.Reset()
+		r.inWord, r.bare = false, true
+	}
+}
+
+// take takes the text up to an offset into the word as it is.
+func (r *reading) take(to int) {
+	l := r.lexer
+	l.line += strings.Count(l.text[l.at:to], "\n")
+	r.word.WriteString(l.text[l.at:to])
+	l.at, r.inWord, r.bare = to, true, false
+}
+
+// done ends the statement.
+func (r *reading) done(end byte) token {
+	r.flush()
+	r.end = end
+	r.token.text = strings.Join(r.words, " ")
+	r.token.open = r.paren > 0
+	return r.token
+}
+
+func (r *reading) assigns() bool { return r.values || isAssignment(r.words, r.word.String()) }
+
+// between takes what stands between words: a comment, a blank, or a line's end, which may end the statement.
+func (r *reading) between(c byte) (taken, ended bool) {
+	l := r.lexer
+	switch {
+	case c == '#' && r.paren == 0 && !r.valued && !(len(r.words) == 0 && !r.inWord && isInclude(l.text[l.at:])):
+		r.flush()
+		l.at = lineEnd(l.text, l.at)
+		if len(r.words) == 0 {
+			r.token.line = 0
+		}
+	case c == '\n':
+		l.line++
+		l.at++
+		if r.paren > 0 {
+			r.word.WriteByte(' ')
+			break
+		}
+		r.flush()
+		// A line's end ends what has no comma.
+		if endsWithLine(r.words) {
+			return true, true
+		}
+	case c == ' ' || c == '\t' || c == '\r':
+		if r.paren > 0 {
+			r.word.WriteByte(' ') // it parts the words of a list, as a comma does
+		} else {
+			r.flush()
+		}
+		l.at++
+	default:
+		return false, false
+	}
+	return true, false
+}
+
+// long takes what is longer than a character: what is escaped or quoted, a variable, a word of any characters, a file's name.
+func (r *reading) long(c byte) bool {
+	l := r.lexer
+	switch {
+	case c == '\\' && l.at+1 < len(l.text):
+		r.take(l.at + 2)
+		return true
+	case c == '"':
+		end := tokens.Quoted(l.text, l.at)
+		l.at++
+		r.take(max(l.at, end-1))
+		l.at = end
+		return true
+	case r.paren == 0 && (c == '@' || c == '$') && !r.inWord:
+		r.take(tokens.Variable(l.text, l.at))
+		return true
+	case r.paren == 0 && l.beginsAny(c, r.words, r.word.String(), r.valued, r.assigns):
+		if end := tokens.Word(l.text, l.at); end > l.at {
+			r.take(end)
+			return true
+		}
+	}
+	if c == '<' && isDirective(r.words) {
+		if n := strings.IndexByte(l.text[l.at:lineEnd(l.text, l.at)], '>'); n > 0 {
+			r.take(l.at + n + 1)
+			return true
+		}
+	}
+	return false
+}
+
+// mark reports whether a character ends the statement, and takes it into the word where it does not.
+func (r *reading) mark(c byte) (ends bool) {
+	switch {
+	case c == '(':
+		if r.paren == 0 && r.bare && tokens.Valued[r.word.String()] {
+			r.flush() // the list may follow without a blank
+		}
+		r.paren++
+	case c == ')':
+		r.paren = max(r.paren-1, 0)
+	case r.paren > 0:
+	case c == '{', c == '}', c == ',' && !r.assigns():
+		return true
+	}
+	r.inWord = true
+	r.word.WriteByte(c)
+	r.at++
+	return false
 }
 
 // beginsAny reports whether a word begins that may have any characters, as a path does: by its own first character, by the

@@ -1,0 +1,343 @@
+package policyfile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// parser reads one file into a document.
+type parser struct {
+	file file
+	doc  *document
+	errs *Errors
+}
+
+func (p *parser) at(n *yaml.Node) place { return place{p.file.path, n.Line, n.Column} }
+
+func (p *parser) fault(n *yaml.Node, format string, args ...any) {
+	p.errs.add(p.at(n), format, args...)
+}
+
+func (p *parser) parse() {
+	if p.file.err != nil {
+		p.errs.add(place{file: p.file.path}, "cannot be read: %v", p.file.err)
+		return
+	}
+	if at, what := unprintable(p.file.text); what != "" {
+		at.file = p.file.path
+		p.errs.add(at, "%s: a policy file is UTF-8 text", what)
+		return
+	}
+	d := yaml.NewDecoder(bytes.NewReader(p.file.text))
+	var root, second yaml.Node
+	switch err := d.Decode(&root); {
+	case errors.Is(err, io.EOF):
+		p.errs.add(place{p.file.path, 1, 1}, "is empty: it begins with \"version: 1\"")
+		return
+	case err != nil:
+		p.syntax(err)
+		return
+	}
+	switch err := d.Decode(&second); {
+	case err == nil:
+		p.fault(&second, "another document begins here: a policy file holds one")
+	case !errors.Is(err, io.EOF):
+		p.syntax(err)
+	}
+	p.plainYAML(&root)
+	p.top(root.Content[0])
+}
+
+// unprintable finds what YAML forbids, which its library reports without a place: bytes that are not UTF-8, and control
+// characters.
+func unprintable(text []byte) (at place, what string) {
+	at = place{line: 1, column: 1}
+	for len(text) > 0 {
+		r, n := utf8.DecodeRune(text)
+		switch {
+		case r == utf8.RuneError && n == 1:
+			return at, fmt.Sprintf("byte %#02x", text[0])
+		case r < ' ' && r != '\t' && r != '\n' && r != '\r', 0x7f <= r && r < 0xa0 && r != 0x85, r == 0xfffe, r == 0xffff:
+			return at, fmt.Sprintf("control character %U", r)
+		case r == '\n':
+			at.line, at.column = at.line+1, 0
+		}
+		at.column++
+		text = text[n:]
+	}
+	return place{}, ""
+}
+
+// yamlError is how the YAML library words a syntax error. Without a line it means the first one; only for an alias
+// without its anchor it never gives one.
+var (
+	yamlError   = regexp.MustCompile(`^yaml: (?:line ([0-9]+): )?(.*)$`)
+	yamlNoAlias = regexp.MustCompile(`^unknown anchor '(.*)' referenced$`)
+)
+
+func (p *parser) syntax(err error) {
+	at, what := place{p.file.path, 1, 1}, err.Error()
+	if m := yamlError.FindStringSubmatch(what); m != nil {
+		if line, err := strconv.Atoi(m[1]); err == nil {
+			at.line = line
+		}
+		what = m[2]
+	}
+	if m := yamlNoAlias.FindStringSubmatch(what); m != nil {
+		before, _, _ := bytes.Cut(p.file.text, []byte("*"+m[1]))
+		at.line = 1 + bytes.Count(before, []byte("\n"))
+	}
+	at, hint := p.hint(at, what)
+	if hint == "" {
+		p.errs.add(at, "is not YAML, near here: %s", what)
+		return
+	}
+	p.errs.add(at, "is not YAML: %s (%s)", hint, what)
+}
+
+// indentingTab is a line with a tab where YAML wants blanks: before its text, or behind the dash of a list's item.
+var indentingTab = regexp.MustCompile(`^[ -]*\t`)
+
+// hint says what a person did who gets one of the YAML library's usual errors, and where, if that is known better.
+func (p *parser) hint(at place, what string) (place, string) {
+	switch {
+	case strings.Contains(what, "cannot start any token"), strings.Contains(what, "tab character"):
+		lines := bytes.Split(p.file.text, []byte("\n"))
+		for n := at.line; n <= at.line+1 && n <= len(lines); n++ { // the library is off by one behind some lines
+			if tab := indentingTab.Find(lines[n-1]); tab != nil {
+				at.line, at.column = n, len(tab)
+				return at, "a tab: indent with spaces"
+			}
+		}
+	case yamlNoAlias.MatchString(what), strings.Contains(what, "expected alphabetic or numeric character"):
+		return at, "a pattern that begins with * must be in quotes"
+	case strings.Contains(what, "did not find expected ',' or"):
+		if open := unclosed(p.file.text); open.line > 0 {
+			at.line, at.column = open.line, open.column
+			return at, "a brace or bracket that is opened here is not closed"
+		}
+	case strings.Contains(what, "mapping values are not allowed"):
+		return at, "perhaps a blank is missing behind a colon in the line before"
+	}
+	return at, ""
+}
+
+// unclosed finds the innermost brace or bracket that opens a mapping or a list in one line's style and is not closed. The YAML
+// library names the line where the outermost begins, or the one before it. The zero place is for a text without any.
+func unclosed(text []byte) place {
+	var open []place
+	var quote byte
+	line, start := 1, 0
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		begins := i == start || bytes.IndexByte([]byte(" \t[{,:"), text[i-1]) >= 0 // a value can begin here
+		switch {
+		case c == '\n':
+			line, start = line+1, i+1
+		case quote == '"' && c == '\\':
+			i++
+		case c == quote:
+			quote = 0
+		case quote != 0:
+		case c == '#' && (i == start || text[i-1] == ' ' || text[i-1] == '\t'):
+			if n := bytes.IndexByte(text[i:], '\n'); n >= 0 {
+				i += n - 1
+			} else {
+				i = len(text)
+			}
+		case begins && bytes.IndexByte([]byte(`"'`), c) >= 0:
+			quote = c
+		case begins && bytes.IndexByte([]byte("{["), c) >= 0:
+			open = append(open, place{line: line, column: i - start + 1})
+		case bytes.IndexByte([]byte("}]"), c) >= 0 && len(open) > 0:
+			open = open[:len(open)-1]
+		}
+	}
+	if len(open) == 0 {
+		return place{}
+	}
+	return open[len(open)-1]
+}
+
+// plainYAML refuses what makes a file mean something else than it seems to, or far more: aliases, anchors, merge keys
+// and tags.
+func (p *parser) plainYAML(n *yaml.Node) {
+	switch {
+	case n.Kind == yaml.AliasNode:
+		p.fault(n, "alias %.64q: aliases are not allowed here, write the value out", "*"+n.Value)
+	case n.Tag == "!!merge":
+		p.fault(n, "merge keys are not allowed here, write the keys out")
+	case n.Style&yaml.TaggedStyle != 0:
+		p.fault(n, "tag %.64q: tags are not allowed here", n.Tag)
+	case n.Anchor != "":
+		p.fault(n, "anchor %.64q: anchors are not allowed here", "&"+n.Anchor)
+	}
+	for _, child := range n.Content {
+		p.plainYAML(child)
+	}
+}
+
+// refused says whether plainYAML has already said all there is to say.
+func refused(n *yaml.Node) bool {
+	return n.Kind == yaml.AliasNode || n.Tag == "!!merge" || n.Style&yaml.TaggedStyle != 0
+}
+
+// is says what a node is, for errors.
+func is(n *yaml.Node) string {
+	switch {
+	case n.Kind == yaml.MappingNode:
+		return "a mapping"
+	case n.Kind == yaml.SequenceNode:
+		return "a list"
+	case n.Tag == "!!null":
+		return "empty"
+	case n.Tag == "!!str":
+		return fmt.Sprintf("the text %.64q", n.Value)
+	case n.Tag == "!!bool":
+		return n.Value
+	case n.Tag == "!!int" || n.Tag == "!!float":
+		return fmt.Sprintf("the number %.64s", n.Value)
+	}
+	return fmt.Sprintf("%.64q, which is no text in YAML", n.Value)
+}
+
+// wants says whether a node is of a kind and type, and reports it if not.
+func (p *parser) wants(n *yaml.Node, kind yaml.Kind, tag, what string) bool {
+	if refused(n) {
+		return false
+	}
+	if n.Kind == kind && (kind != yaml.ScalarNode || n.Tag == tag) {
+		return true
+	}
+	hint := ""
+	if tag == "!!str" && n.Kind == yaml.ScalarNode && n.Tag != "!!null" {
+		hint = "; a text that looks like this goes between quotes"
+	}
+	p.fault(n, "must be %s, is %s%s", what, is(n), hint)
+	return false
+}
+
+// mapping gives the values of a mapping by their keys, which may be those of known, or any without known. The order is
+// that of the file.
+func (p *parser) mapping(n *yaml.Node, what string, known []string) (keys []*yaml.Node, values map[string]*yaml.Node) {
+	if !p.wants(n, yaml.MappingNode, "", what) {
+		return nil, nil
+	}
+	var misspelt []misspeltKey
+	values = make(map[string]*yaml.Node, len(n.Content)/2)
+	places := make(map[string]place, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := n.Content[i]
+		if !p.wants(key, yaml.ScalarNode, "!!str", "a name") {
+			continue
+		}
+		if first, twice := places[key.Value]; twice {
+			p.fault(key, "%.64q is there twice, first at line %d", key.Value, first.line)
+			continue
+		}
+		if known != nil && !slices.Contains(known, key.Value) {
+			p.fault(key, "unknown key %.64q%s%s", key.Value, didYouMean(key.Value, known), oneOf(known))
+			if meant := nearest(key.Value, known); meant != "" {
+				misspelt = append(misspelt, misspeltKey{meant, n.Content[i+1]})
+			}
+			continue
+		}
+		places[key.Value] = p.at(key)
+		values[key.Value] = n.Content[i+1]
+		keys = append(keys, key)
+	}
+	// A misspelt key is read as the one that was meant, so that nothing is said to be missing for it.
+	for _, one := range misspelt {
+		if values[one.meant] == nil {
+			values[one.meant] = one.value
+		}
+	}
+	return keys, values
+}
+
+// misspeltKey is a key that is none, and like one that is.
+type misspeltKey struct {
+	meant string
+	value *yaml.Node
+}
+
+func oneOf(words []string) string { return " (there is " + strings.Join(words, ", ") + ")" }
+
+// text reads a text that is not empty. Without a node it gives the zero name.
+func (p *parser) text(n *yaml.Node, what string) (name, bool) {
+	if n == nil || !p.wants(n, yaml.ScalarNode, "!!str", what) {
+		return name{}, false
+	}
+	if n.Value == "" {
+		p.fault(n, "must be %s, is empty", what)
+		return name{}, false
+	}
+	return name{n.Value, p.at(n)}, true
+}
+
+// texts reads a text or a list of them.
+func (p *parser) texts(n *yaml.Node, what string) []name {
+	if n == nil {
+		return nil
+	}
+	if n.Kind != yaml.SequenceNode {
+		if one, ok := p.text(n, what+", or a list of such"); ok {
+			return []name{one}
+		}
+		return nil
+	}
+	if refused(n) {
+		return nil
+	}
+	if len(n.Content) == 0 {
+		p.fault(n, "the list is empty: leave its key out")
+	}
+	var list []name
+	seen := make(map[string]bool, len(n.Content))
+	for _, child := range n.Content {
+		one, ok := p.text(child, what)
+		switch {
+		case !ok:
+		case seen[one.value]:
+			p.fault(child, "%.64q is in the list twice", one.value)
+		default:
+			seen[one.value] = true
+			list = append(list, one)
+		}
+	}
+	return list
+}
+
+func (p *parser) bool(n *yaml.Node) *bool {
+	if n == nil || !p.wants(n, yaml.ScalarNode, "!!bool", "true or false") {
+		return nil
+	}
+	var b bool
+	if err := n.Decode(&b); err != nil {
+		p.fault(n, "must be true or false: %v", err)
+		return nil
+	}
+	return &b
+}
+
+// choice reads one of several words. It gives the zero value for none.
+func choice[V any](p *parser, n *yaml.Node, words map[string]V) (value V) {
+	list := sortedKeys(words)
+	word, ok := p.text(n, "one of "+strings.Join(list, ", "))
+	if !ok {
+		return value
+	}
+	if value, ok = words[word.value]; !ok {
+		p.fault(n, "unknown word %.64q%s%s", word.value, didYouMean(word.value, list), oneOf(list))
+	}
+	return value
+}

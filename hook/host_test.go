@@ -777,17 +777,17 @@ func TestIdentifyTrustsOnlyTheEnginesKeys(t *testing.T) {
 		"io.kubernetes.cri-o.ImageName":"j","io.kubernetes.cri-o.ContainerType":"sandbox",
 		"oci-apparmor/policy":"all","oci-apparmor/policy.a":"for-a","oci-apparmor/policy.id":"for-id"}}`
 	for engine, want := range map[string]string{
-		policy.EngineContainerd: "kube-system p a i false for-a",
-		policy.EngineCRIO:       "default q   true all",
-		policy.EngineDocker:     "    false unclear", // without their files: see TestLook
-		policy.EnginePodman:     "    false unclear",
-		policy.EngineOther:      "  id  false for-id",
+		"containerd": "kube-system p a i false for-a",
+		"cri-o":      "default q   true all",
+		"docker":     "    false unclear", // without their files: see TestLook
+		"podman":     "    false unclear",
+		"other":      "  id  false for-id",
 	} {
 		f, err := Identify([]byte(forged), Wiring{Engine: engine}, "id", "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if f.Request == nil && f.Untold != nil && strings.HasPrefix(f.RequestKey, policy.Annotation+".") {
+		if f.Request == nil && f.Unverified != nil && strings.HasPrefix(f.RequestKey, policy.Annotation+".") {
 			f.Request = new("unclear")
 		}
 		if got := fmt.Sprintf("%s %s %s %s %v %s", f.Namespace, f.Pod, f.Container, f.Image, f.Sandbox, *f.Request); got != want {

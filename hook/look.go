@@ -13,6 +13,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/hook/internal/jsonread"
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
@@ -26,19 +27,19 @@ const maxEngineFile = 16 << 20
 
 // looker gives the function that finds out what an engine has in its files of a container, and nil where it has none.
 // bundle is the container's directory.
-func (d *document) looker(engine, bundle string) func(*policy.Facts) {
+func (d *document) looker(name, bundle string) func(*policy.Facts) {
 	var read func(id string) (engineNames, error)
-	switch engine {
-	case policy.EngineDocker:
-		read = func(id string) (engineNames, error) { return dockerNames(d.rootfs, id) }
-	case policy.EnginePodman:
-		read = func(id string) (engineNames, error) { return podmanNames(bundle, id) }
-	default:
+	switch e := engine.Named(name); {
+	case len(e.Filed) == 0:
 		return nil
+	case e.Files == engine.ContainerFiles:
+		read = func(id string) (engineNames, error) { return dockerNames(d.rootfs, id) }
+	case e.Files == engine.StorageLists:
+		read = func(id string) (engineNames, error) { return podmanNames(bundle, id) }
 	}
 	return func(f *policy.Facts) {
 		names, err := read(f.ID)
-		if f.Untold = err; err == nil {
+		if f.Unverified = err; err == nil {
 			f.Container, f.Image, f.Labels = names.container, names.image, names.labels
 		}
 		f.Requested(d.annotations)
@@ -188,13 +189,14 @@ func Name(records ...*Record) {
 		if r.Names.Container != "" && r.Names.Container != r.ID {
 			continue
 		}
-		switch r.Engine {
-		case policy.EngineDocker:
+		switch e := engine.Named(r.Engine); {
+		case len(e.Filed) == 0:
+		case e.Files == engine.ContainerFiles:
 			if f, err := NewBundle(r.Bundle).Identify(Wiring{Engine: r.Engine, Root: r.Root}, r.ID); err == nil {
 				f.Read()
 				r.Names = NamesOf(f)
 			}
-		case policy.EnginePodman:
+		case e.Files == engine.StorageLists:
 			dir, err := podmanLists(r.Bundle, r.ID)
 			if err != nil {
 				continue
@@ -209,9 +211,9 @@ func Name(records ...*Record) {
 	}
 }
 
-// DockerNames gives the names of a container, which Docker's file below dir, its --data-root, has. They are empty where
+// FiledNames gives the names of a container, which Docker's file below dir, its --data-root, has. They are empty where
 // there is no such file that only root has written.
-func DockerNames(dir, id string) Names {
+func FiledNames(dir, id string) Names {
 	if !isName(id) {
 		return Names{}
 	}

@@ -44,8 +44,8 @@ func put(t testing.TB, path, content string) {
 }
 
 func described(f policy.Facts) string {
-	if f.Untold != nil {
-		return "untold: " + f.Untold.Error()
+	if f.Unverified != nil {
+		return "unverified: " + f.Unverified.Error()
 	}
 	return fmt.Sprintf("%s %s %v", f.Container, f.Image, f.Labels)
 }
@@ -63,21 +63,21 @@ func TestLookIntoDockersFile(t *testing.T) {
 			"DIR/vfs/dir/LAYER", "shop sha256:" + imageID},
 		{"a whole image id", "containers/ID/config.v2.json", strings.Replace(dockersFile, `"nginx:1.27"`, `"sha256:`+imageID+`"`, 1), 0o600,
 			"DIR/vfs/dir/LAYER", "shop sha256:" + imageID},
-		{"no such file", "containers/x/config.v2.json", dockersFile, 0o600, "DIR/overlay2/LAYER/merged", "untold: its file of Docker's"},
+		{"no such file", "containers/x/config.v2.json", dockersFile, 0o600, "DIR/overlay2/LAYER/merged", "unverified: its file of Docker's"},
 		{"one in the image", "overlay2/LAYER/merged/containers/ID/config.v2.json", dockersFile, 0o600, "DIR/overlay2/LAYER/merged",
-			"untold: its file of Docker's"},
+			"unverified: its file of Docker's"},
 		{"of another container", "containers/ID/config.v2.json", strings.Replace(dockersFile, containerID, imageID, 1), 0o600,
-			"DIR/overlay2/LAYER/merged", "untold: DIR/containers/ID/config.v2.json is of container"},
+			"DIR/overlay2/LAYER/merged", "unverified: DIR/containers/ID/config.v2.json is of container"},
 		{"without a name", "containers/ID/config.v2.json", strings.Replace(dockersFile, `"/shop"`, `"/"`, 1), 0o600,
-			"DIR/overlay2/LAYER/merged", "untold: DIR/containers/ID/config.v2.json is of container"},
+			"DIR/overlay2/LAYER/merged", "unverified: DIR/containers/ID/config.v2.json is of container"},
 		{"that others may write", "containers/ID/config.v2.json", dockersFile, 0o620, "DIR/overlay2/LAYER/merged",
-			"untold: DIR/containers/ID/config.v2.json could have been written by others"},
+			"unverified: DIR/containers/ID/config.v2.json could have been written by others"},
 		{"cut off", "containers/ID/config.v2.json", dockersFile[:len(dockersFile)/2], 0o600, "DIR/overlay2/LAYER/merged",
-			"untold: DIR/containers/ID/config.v2.json: line 2: unexpected EOF"},
+			"unverified: DIR/containers/ID/config.v2.json: line 2: unexpected EOF"},
 		{"a name that is there twice", "containers/ID/config.v2.json", strings.Replace(dockersFile, `"Driver"`, `"Name"`, 1), 0o600,
-			"DIR/overlay2/LAYER/merged", "untold: DIR/containers/ID/config.v2.json: line"},
-		{"a relative root", "containers/ID/config.v2.json", dockersFile, 0o600, "rootfs", "untold: its spec"},
-		{"no root", "containers/ID/config.v2.json", dockersFile, 0o600, "", "untold: its spec"},
+			"DIR/overlay2/LAYER/merged", "unverified: DIR/containers/ID/config.v2.json: line"},
+		{"a relative root", "containers/ID/config.v2.json", dockersFile, 0o600, "rootfs", "unverified: its spec"},
+		{"no root", "containers/ID/config.v2.json", dockersFile, 0o600, "", "unverified: its spec"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -87,7 +87,7 @@ func TestLookIntoDockersFile(t *testing.T) {
 			if err := os.Chmod(path, test.mode); err != nil {
 				t.Fatal(err)
 			}
-			f, err := Identify(fmt.Appendf(nil, `{"process":{},"root":{"path":%q}}`, fill(test.rootfs)), Wiring{Engine: policy.EngineDocker},
+			f, err := Identify(fmt.Appendf(nil, `{"process":{},"root":{"path":%q}}`, fill(test.rootfs)), Wiring{Engine: "docker"},
 				containerID, "")
 			if err != nil {
 				t.Fatal(err)
@@ -133,16 +133,16 @@ func TestLookIntoPodmansLists(t *testing.T) {
 		{"one that lasts", podmansList, "[]", "overlay-containers/ID/userdata", "after localhost/nginx:1.27 map[]"},
 		{"one that does not", "", podmansList, "overlay-containers/ID/userdata", "after localhost/nginx:1.27 map[]"},
 		{"another driver", podmansList, "", "vfs-containers/ID/userdata", "after localhost/nginx:1.27 map[]"},
-		{"in neither", "[]", "", "overlay-containers/ID/userdata", "untold: it is in none"},
-		{"no lists", "", "", "overlay-containers/ID/userdata", "untold: it is in none"},
+		{"in neither", "[]", "", "overlay-containers/ID/userdata", "unverified: it is in none"},
+		{"no lists", "", "", "overlay-containers/ID/userdata", "unverified: it is in none"},
 		{"twice, of which the first counts", strings.TrimSuffix(podmansList, "]") + "," + strings.TrimPrefix(podmansList, "["), "",
 			"overlay-containers/ID/userdata", "after localhost/nginx:1.27 map[]"},
 		{"not all of a list", podmansList[:len(podmansList)-1], "", "overlay-containers/ID/userdata", "after localhost/nginx:1.27 map[]"},
-		{"cut off before it", podmansList[:60], "", "overlay-containers/ID/userdata", "untold: "},
-		{"a list that is none", `{"id":1}`, "", "overlay-containers/ID/userdata", "untold: "},
-		{"a name that is missing", strings.Replace(podmansList, `"after"`, "", 1), "", "overlay-containers/ID/userdata", "untold: "},
-		{"another container's bundle", podmansList, "", "overlay-containers/x/userdata", "untold: its bundle"},
-		{"another place", podmansList, "", "ID/userdata", "untold: its bundle"},
+		{"cut off before it", podmansList[:60], "", "overlay-containers/ID/userdata", "unverified: "},
+		{"a list that is none", `{"id":1}`, "", "overlay-containers/ID/userdata", "unverified: "},
+		{"a name that is missing", strings.Replace(podmansList, `"after"`, "", 1), "", "overlay-containers/ID/userdata", "unverified: "},
+		{"another container's bundle", podmansList, "", "overlay-containers/x/userdata", "unverified: its bundle"},
+		{"another place", podmansList, "", "ID/userdata", "unverified: its bundle"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -153,7 +153,7 @@ func TestLookIntoPodmansLists(t *testing.T) {
 			if test.volatile != "" {
 				put(t, filepath.Join(bundle, "../../volatile-containers.json"), test.volatile)
 			}
-			f, err := Identify([]byte(`{"process":{}}`), Wiring{Engine: policy.EnginePodman}, containerID, bundle)
+			f, err := Identify([]byte(`{"process":{}}`), Wiring{Engine: "podman"}, containerID, bundle)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -244,14 +244,14 @@ func opens(t *testing.T, dir string) func() []string {
 func TestEnginesFilesAreReadWhereTheDecisionDependsOnThem(t *testing.T) {
 	n := newNode(t)
 	dir := t.TempDir()
-	podman := Wiring{Engine: policy.EnginePodman, Root: filepath.Join(dir, "podman-root")}
-	docker := Wiring{Engine: policy.EngineDocker, Root: filepath.Join(dir, "docker-root")}
+	podman := Wiring{Engine: "podman", Root: filepath.Join(dir, "podman-root")}
+	docker := Wiring{Engine: "docker", Root: filepath.Join(dir, "docker-root")}
 	lists := filepath.Join(dir, "overlay-containers")
 	put(t, lists+"/containers.json", podmansList)
 	dockers := filepath.Join(dir, "containers", containerID)
 	put(t, dockers+"/config.v2.json", dockersFile)
-	opened := map[string]func() []string{policy.EnginePodman: opens(t, lists), policy.EngineDocker: opens(t, dockers)}
-	file := map[string]string{policy.EnginePodman: "containers.json", policy.EngineDocker: "config.v2.json"}
+	opened := map[string]func() []string{"podman": opens(t, lists), "docker": opens(t, dockers)}
+	file := map[string]string{"podman": "containers.json", "docker": "config.v2.json"}
 
 	image := policy.Assignment{Image: nginxes}
 	for _, test := range []struct {
@@ -277,9 +277,9 @@ func TestEnginesFilesAreReadWhereTheDecisionDependsOnThem(t *testing.T) {
 		{"one for a name", podman, []policy.Assignment{{Container: []string{"af*"}}}, "", "web", true},
 		{"one for another name", podman, []policy.Assignment{{Container: []string{"before"}}}, "", "hands-off", true},
 		{"one for an image, Docker", docker, []policy.Assignment{image}, "", "web", true},
-		{"one for a label, Docker", docker, []policy.Assignment{{Label: []policy.LabelPatterns{{Key: "a", Patterns: []string{"b"}}}}}, "",
+		{"one for a label, Docker", docker, []policy.Assignment{{Label: []policy.Labelled{{Key: "a", Patterns: []string{"b"}}}}}, "",
 			"web", true},
-		{"one for a label", podman, []policy.Assignment{{Label: []policy.LabelPatterns{{Key: "a", Patterns: []string{"b"}}}}}, "",
+		{"one for a label", podman, []policy.Assignment{{Label: []policy.Labelled{{Key: "a", Patterns: []string{"b"}}}}}, "",
 			"labels are not told by Podman", true},
 		{"a refusal, which names the container", podman, nil, `"oci-apparmor/policy":"hers"`, "hers", true},
 	} {
@@ -297,7 +297,7 @@ func TestEnginesFilesAreReadWhereTheDecisionDependsOnThem(t *testing.T) {
 			if reads != test.reads {
 				t.Errorf("reads: %v", reads)
 			}
-			known := map[string]string{policy.EnginePodman: "after", policy.EngineDocker: "shop"}[test.w.Engine]
+			known := map[string]string{"podman": "after", "docker": "shop"}[test.w.Engine]
 			if named := out.Names.Container == known; named != reads {
 				t.Errorf("the name is %q", out.Names.Container)
 			}
@@ -326,7 +326,7 @@ func BenchmarkPrepareForPodman(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			n := newNode(b)
 			n.rules(b, rules...)
-			w := Wiring{Engine: policy.EnginePodman, Root: b.TempDir()}
+			w := Wiring{Engine: "podman", Root: b.TempDir()}
 			dir := filepath.Join(b.TempDir(), "overlay-containers", containerID, "userdata")
 			put(b, filepath.Join(dir, "../../containers.json"), thousand())
 			put(b, dir+"/config.json", `{"process":{"apparmorProfile":""}}`)

@@ -48,7 +48,7 @@ type Names struct {
 // NamesOf returns those that facts have. Whose name should be known and is not goes by its id.
 func NamesOf(f policy.Facts) Names {
 	n := Names{Namespace: f.Namespace, Pod: f.Pod, Container: f.Container, Image: f.Image, Sandbox: f.Sandbox}
-	if f.Untold != nil {
+	if f.Unverified != nil {
 		n.Container = f.ID
 	}
 	return n

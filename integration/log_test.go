@@ -76,7 +76,7 @@ func TestLog(t *testing.T) {
 	began := time.Now().Add(-time.Second)
 	engines := t.TempDir() + "/log.json" // where the warnings went
 	id := warnedOf(t, rt, "--log", engines, "--log-format", "json")
-	wantNoted(t, id, "", [3]string{"warning", "run", replacedWeb}, [3]string{"warning", "exec", replacedWeb}, [3]string{"warning", "exec", setFree})
+	wantNoted(t, id, "other", [3]string{"warning", "run", replacedWeb}, [3]string{"warning", "exec", replacedWeb}, [3]string{"warning", "exec", setFree})
 	line := inside.MustRun(t, "sh", "-c", "oci-apparmor log --container "+id+" | head -n 1")
 	if !strings.Contains(line, "  warning  ") || !strings.Contains(line, "  "+id+"  ") || !strings.Contains(line, "  run: "+replacedWeb) {
 		t.Errorf("oci-apparmor log prints %s", line)
@@ -158,7 +158,7 @@ func TestSystemdLog(t *testing.T) {
 	kernel := inside.KernelLog(t)
 	began := fmt.Sprintf("--since=@%d", time.Now().Unix()) // what other tests were refused is not this one's
 	id := warnedOf(t, rt)
-	wantNoted(t, id, "", [3]string{"warning", "run", replacedWeb}, [3]string{"warning", "exec", replacedWeb}, [3]string{"warning", "exec", setFree})
+	wantNoted(t, id, "other", [3]string{"warning", "run", replacedWeb}, [3]string{"warning", "exec", replacedWeb}, [3]string{"warning", "exec", setFree})
 	journal := inside.MustRun(t, "journalctl", "--no-pager", "--output=cat", "--identifier=oci-apparmor", "OCI_APPARMOR_CONTAINER_ID="+id)
 	for _, want := range []string{"run of container " + id + ": " + replacedWeb, "exec of container " + id + ": " + replacedWeb, setFree} {
 		if !strings.Contains(journal, want) {
@@ -222,7 +222,7 @@ func tasksThatAreWarnedOf(t *testing.T, c *inside.Containerd) {
 	refused.tasks.RemoveContainer(t, refused.ID)
 	k.remove(t)
 	first.remove(t)
-	wantNoted(t, k.ID, "", [3]string{"warning", "create", replacedWeb}, [3]string{"warning", "exec", replacedWeb}, [3]string{"warning", "exec", setFree})
+	wantNoted(t, k.ID, "other", [3]string{"warning", "create", replacedWeb}, [3]string{"warning", "exec", replacedWeb}, [3]string{"warning", "exec", setFree})
 	all := noted(t, "--container", refused.ID)
 	if len(all) != 1 || all[0].Level != notice.Refusal || all[0].Command != "create" || !strings.Contains(all[0].Message, "nosuch") {
 		t.Errorf("of the refused one is noted %+v", all)

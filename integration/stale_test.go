@@ -101,10 +101,10 @@ func TestContainerUnderAStackStaysBehind(t *testing.T) {
 		inside.LoadProfile(t, loose("web"))
 		loadOurs(t, "web")
 		wantConfined(t, anew, loosened, "node-baseline", "web")
-		if s := wantStatus(t, anew.ID, "untold", parts, 1, 1); !strings.Contains(strings.Join(s.Problems, "\n"), "nobody knows how often") {
+		if s := wantStatus(t, anew.ID, "unverified", parts, 1, 1); !strings.Contains(strings.Join(s.Problems, "\n"), "nobody knows how often") {
 			t.Errorf("%+v", s)
 		}
-		wantCheck(t, 3, "UNKNOWN: ", anew.ID+": untold")
+		wantCheck(t, 3, "UNKNOWN: ", anew.ID+": unverified")
 		inside.MustRun(t, rt.wrapped, "delete", "--force", anew.ID)
 		inside.MustRun(t, rt.wrapped, "delete", "--force", next.ID)
 	})

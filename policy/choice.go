@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
@@ -24,35 +25,9 @@ func (c Choice) String() string { return [...]string{"none", "stands", "overrule
 // and Podman's --privileged leave the profile out.
 const unconfined = "unconfined"
 
-// defaults are the profiles that engines give a container for which nobody chose one. A container that is given one by
-// name cannot be told from these.
-var defaults = []struct{ name, engine string }{
-	{"docker-default", "Docker"},                // moby, daemon/apparmor_default.go
-	{"cri-containerd.apparmor.d", "containerd"}, // containerd, internal/cri/sputil/securityprofile_linux.go
-	{"crio-default", "CRI-O"},                   // cri-o, internal/config/apparmor/apparmor_linux.go
-	{"nerdctl-default", "nerdctl"},              // nerdctl, pkg/defaults/defaults_linux.go
-}
-
-// podmanDefault is Podman's and Buildah's, before their version (container-libs, common/pkg/apparmor/apparmor.go).
-const podmanDefault = "containers-default-"
-
-// EngineDefault tells whether a profile's name is what an engine gives a container for which nobody chose one, and
-// which engine does that.
-func EngineDefault(profile string) (engine string, is bool) {
-	for _, d := range defaults {
-		if profile == d.name {
-			return d.engine, true
-		}
-	}
-	if strings.HasPrefix(profile, podmanDefault) {
-		return "Podman", true
-	}
-	return "", false
-}
-
 // chosen tells whether the profile in the spec was chosen for this container.
 func (f *Facts) chosen() bool {
-	_, is := EngineDefault(f.EngineChoice)
+	_, is := engine.ByDefault(f.EngineChoice)
 	return f.EngineChoice != "" && !is
 }
 

@@ -1,184 +1,238 @@
 package policy
 
 import (
-	"errors"
+	"cmp"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// conditions are the keys of a rule that hold patterns, in the order in which the index has them and people are told of
-// them. A condition is its entry here; labels, of which a rule may name several, come after these.
-var conditions = [...]struct {
-	key      string
-	says     string // how a rule is called after it
+// Key is a key of a rule by which it says whom it is for.
+type Key struct {
+	Name string // as in the policy file
+	Kind Kind
+	Help string // what it asks for, for people: for the schema
+
+	// Of Patterns.
 	patterns func(*Assignment) *[]string
-	value    func(*Facts) string // what the patterns are matched against; empty where the engine tells none
-	told     []string            // the engines that tell it; nil for all
-	looked   bool                // Docker and Podman tell it by a file, which may be missing: see Facts.Untold
-}{
-	{key: "engine", says: "engine",
-		patterns: func(a *Assignment) *[]string { return &a.Engine }, value: (*Facts).engine},
-	{key: "namespace", says: "namespace", told: podEngines,
-		patterns: func(a *Assignment) *[]string { return &a.Namespace }, value: func(f *Facts) string { return f.Namespace }},
-	{key: "pod", says: "pod", told: podEngines,
-		patterns: func(a *Assignment) *[]string { return &a.Pod }, value: func(f *Facts) string { return f.Pod }},
-	{key: "container", says: "container", looked: true,
-		patterns: func(a *Assignment) *[]string { return &a.Container }, value: func(f *Facts) string { return f.Container }},
-	{key: "image", says: "image", told: slices.Concat(podEngines, []string{EngineDocker, EnginePodman}), looked: true,
-		patterns: func(a *Assignment) *[]string { return &a.Image }, value: func(f *Facts) string { return CanonicalImage(f.Image) }},
+	fact     func(*Facts) *string      // what the patterns are matched against; empty where it is not known
+	full     func(value string) string // the form in which that is matched; nil where it is that as it stands
+	Flag     string                    // what the flag of that name asks for in "policy explain"; empty for none
+
+	// Of Switch.
+	value  func(*Assignment) (value, is bool)
+	set    func(*Assignment, bool)
+	is, no string // what a rule is for that has it true, or false
 }
 
+// Kind is what the value of a Key is.
+type Kind uint8
+
+// The kinds.
 const (
-	keyLabel   = "label"
-	keySandbox = "sandbox"
+	Patterns      Kind = iota // a pattern or a list of them; of engine, names
+	LabelPatterns             // a mapping of labels to such
+	Switch                    // true or false
 )
 
-var (
-	podEngines   = []string{EngineContainerd, EngineCRIO} // of Kubernetes
-	labelEngines = []string{EngineDocker}
-)
-
-// Engines are the names of engines in the policy file, by what Facts.Engine says.
-var Engines = []string{EngineContainerd, EngineCRIO, EngineDocker, EnginePodman, otherEngine}
-
-// otherEngine is EngineOther in the policy file.
-const otherEngine = "other"
-
-func (f *Facts) engine() string {
-	if f.Engine == EngineOther {
-		return otherEngine
-	}
-	return f.Engine
+// keys is the list of conditions. From it follow matching, the order in which the index and people have them, what a rule
+// is called, which rule covers another, the notes on a policy, the flags of "policy explain", and the schema. Which
+// engines report what a key asks for is in the table of package engine.
+var keys = [...]Key{
+	{Name: "engine", Help: "The engine that started the container, or a list of engines; other is a runtime by hand, and all that " +
+		"gives no proof of what it says.",
+		patterns: func(a *Assignment) *[]string { return &a.Engine }, fact: func(f *Facts) *string { return &f.Engine },
+		full: func(name string) string { return cmp.Or(name, engine.Other) }},
+	{Name: "namespace", Help: "The Kubernetes namespace.", Flag: "its Kubernetes `namespace`",
+		patterns: func(a *Assignment) *[]string { return &a.Namespace }, fact: func(f *Facts) *string { return &f.Namespace }},
+	{Name: "pod", Help: "The pod's name.", Flag: "its pod's `name`",
+		patterns: func(a *Assignment) *[]string { return &a.Pod }, fact: func(f *Facts) *string { return &f.Pod }},
+	{Name: "container", Help: "The container's name, in its pod where it has one; its id where the engine is other.",
+		Flag:     "its `name`, in its pod where it has one",
+		patterns: func(a *Assignment) *[]string { return &a.Container }, fact: func(f *Facts) *string { return &f.Container }},
+	{Name: "image", Help: "The image: nginx:*, which is docker.io/library/nginx:*, or nginx for every tag and digest.", Flag: "its `image`",
+		patterns: func(a *Assignment) *[]string { return &a.Image }, fact: func(f *Facts) *string { return &f.Image },
+		full: CanonicalImage},
+	{Name: "label", Kind: LabelPatterns, Help: "Labels, with a pattern or a list of patterns for the value of each; all of " +
+		"them must fit. Not every engine reports them."},
+	{Name: "sandbox", Kind: Switch, Help: "true makes this a rule for pause containers and for nothing else. Without it, it is for all " +
+		"but pause containers.",
+		value: func(a *Assignment) (bool, bool) { return a.Sandbox, a.Sandbox }, set: func(a *Assignment, v bool) { a.Sandbox = v },
+		is: "pod sandboxes"},
+	{Name: "privileged", Kind: Switch, Help: "Whether the container is privileged. For one that has only a part of what such ones have, " +
+		"the rule counts if it confines it.",
+		value: func(a *Assignment) (bool, bool) { return a.Privileged != nil && *a.Privileged, a.Privileged != nil },
+		set:   func(a *Assignment, v bool) { a.Privileged = &v },
+		is:    "privileged containers", no: "unprivileged containers"},
 }
 
-// errPodmanLabels is for rules that would need a Podman's labels, which are in its database alone. Containers of
-// EngineOther are of nobody who tells anything, and rules for images and labels are not for them.
-var errPodmanLabels = errors.New("labels are not told by Podman; name in the rule the engines that it is for, by \"engine\"")
+// Keys returns the list of conditions, in the order in which people see them.
+func Keys() []Key { return keys[:] }
 
-// untold says why what the engine should tell of a container is not known.
-func (f *Facts) untold() error {
-	if f.Untold == nil {
-		return errPodmanLabels
+// Reporters returns the names of the engines that report what the key asks for in a place that a workload cannot write.
+func (k *Key) Reporters() []string {
+	if k.everywhere() {
+		return engine.Names()
 	}
-	return f.Untold
+	return engine.Reporters(engine.Fact(k.Name))
 }
 
-// values gives what the patterns are matched against, in the order of conditions.
-func (f *Facts) values() (v [len(conditions)]string) {
-	for i := range conditions {
-		v[i] = conditions[i].value(f)
-	}
-	return v
+// ReportedBy reports whether the engine of this name is one of Reporters. An empty name is that of engine.Other.
+func (k *Key) ReportedBy(name string) bool {
+	return k.everywhere() || engine.Named(name).Reports(engine.Fact(k.Name))
 }
 
-// PatternKeys are the keys of a rule that hold patterns: engine, namespace and so on, without label.
-func PatternKeys() []string {
-	keys := make([]string, len(conditions))
-	for i := range conditions {
-		keys[i] = conditions[i].key
-	}
-	return keys
+// everywhere reports whether the key asks for something that no engine need report.
+func (k *Key) everywhere() bool { return k.Name == "engine" || k.Name == "privileged" }
+
+// PodsOnly reports whether only pods have what the key asks for.
+func (k *Key) PodsOnly() bool {
+	return slices.Equal(k.Reporters(), engine.Reporters(engine.Pod))
 }
 
-// Patterns gives a rule's patterns for one of PatternKeys, and nil for any other key.
-func (a *Assignment) Patterns(key string) *[]string {
-	for i := range conditions {
-		if conditions[i].key == key {
-			return conditions[i].patterns(a)
+// key returns the key of that name, or nil.
+func key(name string) *Key {
+	for i := range keys {
+		if keys[i].Name == name {
+			return &keys[i]
 		}
 	}
 	return nil
 }
 
-// Tellers are the engines, as Facts.Engine has them, that tell of their containers what a rule's key asks for, in a place
-// that a workload cannot write. It gives nil where all do.
-func Tellers(key string) []string {
-	switch key {
-	case keySandbox:
-		return podEngines
-	case keyLabel:
-		return labelEngines
-	}
-	for i := range conditions {
-		if conditions[i].key == key {
-			return conditions[i].told
+// PatternsOf returns where a rule has the patterns of a key of that kind.
+func (k *Key) PatternsOf(a *Assignment) *[]string { return k.patterns(a) }
+
+// Switch sets the value that a rule has for a key of that kind.
+func (k *Key) Switch(a *Assignment, value bool) { k.set(a, value) }
+
+// FactOf returns where the fact is that patterns of the key are matched against.
+func (k *Key) FactOf(f *Facts) *string { return k.fact(f) }
+
+// Report takes a fact that an engine reports: whatever a key of the kind Patterns asks for, and for engine.Sandbox the
+// word "sandbox", or another one. A sandbox has neither a name nor an image, and what stands in their places may be its
+// pod's.
+func (f *Facts) Report(facts map[engine.Fact]string) {
+	for fact, value := range facts {
+		if k := key(string(fact)); k != nil && k.Kind == Patterns {
+			*k.fact(f) = value
 		}
+	}
+	if f.Sandbox = facts[engine.Sandbox] == "sandbox"; f.Sandbox {
+		f.Container, f.Image = "", ""
+	}
+}
+
+// unverified returns why what a rule may ask for by a key is not known of a container, or nil where it is known, or nobody
+// reports it.
+func (f *Facts) unverified(k *Key) error {
+	if f.Unverified == nil && f.Engine == "" {
+		return nil
+	}
+	e, fact := engine.Named(f.Engine), engine.Fact(k.Name)
+	switch {
+	case f.Unverified != nil && (slices.Contains(e.Filed, fact) || slices.Contains(e.Withheld, fact)):
+		return f.Unverified
+	case slices.Contains(e.Withheld, fact):
+		return fmt.Errorf("%ss are not told by %s; name in the rule the engines that it is for, by \"engine\"", k.Name, e.Title)
 	}
 	return nil
 }
 
-// Tells says whether an engine, by its name in Facts or in the policy file, is one of Tellers.
-func Tells(engine, key string) bool {
-	tellers := Tellers(key)
-	return tellers == nil || slices.Contains(tellers, engine)
+// known is what is known of a container, in the order of keys.
+type known [len(keys)]struct {
+	value      string
+	unverified error
+}
+
+func (f *Facts) known() *known {
+	all := new(known)
+	for i := range keys {
+		if k := &keys[i]; k.Kind == Patterns {
+			value := *k.fact(f)
+			if k.full != nil {
+				value = k.full(value)
+			}
+			all[i].value = value
+		}
+		all[i].unverified = f.unverified(&keys[i])
+	}
+	return all
 }
 
 // Condition is what must hold of a container for a rule: one of the patterns matches.
 type Condition struct {
-	Key      string // as in the policy file
-	Label    string // which label, where Key is "label"
+	Key      *Key
+	Label    string // which label, where the key is for labels
 	Patterns []string
 }
 
-// Conditions gives those of a rule, in the order in which people are told of them. Whether the container is a sandbox or
-// privileged is not among them.
+// Conditions returns those of a rule that have patterns, in the order of Keys.
 func (a *Assignment) Conditions() []Condition {
 	var list []Condition
-	for i := range conditions {
-		if patterns := *conditions[i].patterns(a); len(patterns) > 0 {
-			list = append(list, Condition{Key: conditions[i].key, Patterns: patterns})
+	for i := range keys {
+		switch k := &keys[i]; k.Kind {
+		case Patterns:
+			if patterns := *k.patterns(a); len(patterns) > 0 {
+				list = append(list, Condition{Key: k, Patterns: patterns})
+			}
+		case LabelPatterns:
+			for _, l := range a.Label {
+				list = append(list, Condition{k, l.Key, l.Patterns})
+			}
 		}
-	}
-	for _, l := range a.Label {
-		list = append(list, Condition{keyLabel, l.Key, l.Patterns})
 	}
 	return list
 }
 
-// Keys gives the keys of the policy file by which a rule says whom it is for, each once.
-func (a *Assignment) Keys() []string {
-	var keys []string
-	if a.Sandbox {
-		keys = append(keys, keySandbox)
+// Keys returns the keys by which a rule says whom it is for, each once.
+func (a *Assignment) Keys() []*Key {
+	var all []*Key
+	for i := range keys {
+		k := &keys[i]
+		is := k.Kind == LabelPatterns && len(a.Label) > 0 || k.Kind == Patterns && len(*k.patterns(a)) > 0
+		if k.Kind == Switch {
+			_, is = k.value(a)
+		}
+		if is {
+			all = append(all, k)
+		}
 	}
-	for _, c := range a.Conditions() {
-		keys = append(keys, c.Key)
-	}
-	return slices.Compact(keys)
+	return all
 }
 
-// ForAll says whether a rule is for every container but pods' sandboxes.
-func (a *Assignment) ForAll() bool {
-	return !a.Sandbox && a.Privileged == nil && len(a.Conditions()) == 0
+// Engines returns the names of the engines that report all that a rule asks for, whether the rule is for them or not.
+func (a *Assignment) Engines() []string {
+	return slices.DeleteFunc(engine.Names(), func(name string) bool {
+		return slices.ContainsFunc(a.Keys(), func(k *Key) bool { return !k.ReportedBy(name) })
+	})
 }
 
-// Whom says whom a rule is for: "namespace shop or test, privileged containers".
+// ForAll reports whether a rule is for every container but pods' sandboxes.
+func (a *Assignment) ForAll() bool { return len(a.Keys()) == 0 }
+
+// Whom says whom a rule is for: "privileged containers, namespace shop or test".
 func (a *Assignment) Whom() string { return a.whom(-1) }
 
 // whom is Whom with at most as many patterns of a condition as shown, if that is not negative. Strings are made fit for
 // a line.
 func (a *Assignment) whom(shown int) string {
 	var parts []string
-	if a.Sandbox {
-		parts = append(parts, "pod sandboxes")
-	}
-	if a.Privileged != nil {
-		if *a.Privileged {
-			parts = append(parts, "privileged containers")
-		} else {
-			parts = append(parts, "unprivileged containers")
+	for i := range keys {
+		if k := &keys[i]; k.Kind == Switch {
+			if value, is := k.value(a); is && value {
+				parts = append(parts, k.is)
+			} else if is {
+				parts = append(parts, k.no)
+			}
 		}
 	}
 	for _, c := range a.Conditions() {
-		says := c.Key
-		for i := range conditions {
-			if conditions[i].key == c.Key {
-				says = conditions[i].says
-			}
-		}
+		says := c.Key.Name
 		if c.Label != "" {
 			says += " " + oneline.Word(c.Label)
 		}

@@ -20,7 +20,7 @@ func (f *Facts) Requested(annotations map[string]string) {
 			if f.Misspelt == "" || key < f.Misspelt {
 				f.Misspelt = key
 			}
-		case f.Untold != nil && strings.HasPrefix(key, Annotation+"."):
+		case f.Unverified != nil && strings.HasPrefix(key, Annotation+"."):
 			f.RequestKey = key
 		}
 	}
@@ -35,7 +35,7 @@ func (f *Facts) Requested(annotations map[string]string) {
 	}
 }
 
-// ErrUnread is the Facts.Untold of those who have not called Facts.Read yet.
+// ErrUnread is the Facts.Unverified of those who have not called Facts.Read yet.
 var ErrUnread = errors.New("nobody has read the engine's files")
 
 // Read finds out what is in files of the engine's and was not read yet.
@@ -91,9 +91,9 @@ func (x Index) Decide(f Facts) (Decision, error) {
 	if f.Misspelt != "" {
 		return Decision{}, fmt.Errorf("annotation %s means nothing: did you mean %s?", oneline.Word(f.Misspelt), oneline.Word(Nearest(f.Misspelt)))
 	}
-	if f.Untold != nil && f.Request == nil && f.RequestKey != "" {
+	if f.Unverified != nil && f.Request == nil && f.RequestKey != "" {
 		return Decision{}, fmt.Errorf("annotation %s speaks for the container of a name, and whether this is it cannot be told: %w",
-			oneline.Word(f.RequestKey), f.Untold)
+			oneline.Word(f.RequestKey), f.Unverified)
 	}
 	r, found, err := x.match(f)
 	if err != nil {

@@ -66,38 +66,38 @@ func TestDecide(t *testing.T) {
 	}{
 		{
 			name:   "assigned",
-			facts:  Facts{Engine: EngineContainerd, Image: "docker.io/library/nginx:1.29"},
+			facts:  Facts{Engine: "containerd", Image: "docker.io/library/nginx:1.29"},
 			policy: "web", label: "docker-nginx", floors: "docker-nginx",
 			reason: "web: assigned by the rule for image docker.io/library/nginx:* (policy.yaml line 5)",
 		},
 		{
 			name:   "a star does not cross a slash",
-			facts:  Facts{Engine: EngineContainerd, Image: "docker.io/library/nginx:1/x"},
+			facts:  Facts{Engine: "containerd", Image: "docker.io/library/nginx:1/x"},
 			policy: "baseline", label: "docker-default//&node-baseline", floors: "node-baseline docker-default",
 			reason: "baseline: assigned by the rule for engine containerd (policy.yaml line 15); stacked on node-baseline",
 		},
 		{
 			name:   "first match wins",
-			facts:  Facts{Engine: EngineContainerd, Namespace: "kube-system", Image: "docker.io/library/nginx:1"},
+			facts:  Facts{Engine: "containerd", Namespace: "kube-system", Image: "docker.io/library/nginx:1"},
 			policy: "hands-off",
 			reason: "hands-off: assigned by the rule for namespace kube-system or kube-node-* (policy.yaml line 3); " +
 				"the engine's choice stays as it is (no profile)",
 		},
 		{
 			name:   "any pattern of a key will do",
-			facts:  Facts{Engine: EngineContainerd, Namespace: "kube-node-lease", EngineChoice: "cri-containerd.apparmor.d"},
+			facts:  Facts{Engine: "containerd", Namespace: "kube-node-lease", EngineChoice: "cri-containerd.apparmor.d"},
 			policy: "hands-off",
 			reason: "hands-off: assigned by the rule for namespace kube-system or kube-node-* (policy.yaml line 3); " +
 				"the engine's choice stays as it is (cri-containerd.apparmor.d)",
 		},
 		{
 			name:   "no pattern matches what is not known",
-			facts:  Facts{Engine: EngineOther, EngineChoice: "docker default\n"},
+			facts:  Facts{Engine: "other", EngineChoice: "docker default\n"},
 			reason: `no rule of the policy is for this container; the engine's choice stays as it is ("docker default\n")`,
 		},
 		{
 			name:   "every condition must hold",
-			facts:  Facts{Engine: EngineDocker, Pod: "p"},
+			facts:  Facts{Engine: "docker", Pod: "p"},
 			reason: "no rule of the policy is for this container; the engine's choice stays as it is (no profile)",
 		},
 		{
@@ -108,21 +108,21 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name:   "asked for and allowed",
-			facts:  Facts{Engine: EngineContainerd, Request: new("web"), RequestKey: Annotation},
+			facts:  Facts{Engine: "containerd", Request: new("web"), RequestKey: Annotation},
 			policy: "web", label: "docker-nginx//&node-baseline", floors: "node-baseline docker-nginx",
 			reason: "web: asked for by annotation oci-apparmor/policy, allowed by the rule for engine containerd " +
 				"(policy.yaml line 15); stacked on node-baseline",
 		},
 		{
 			name:   "asked for what is assigned anyway",
-			facts:  Facts{Engine: EngineContainerd, Request: new("baseline"), RequestKey: Annotation + ".app"},
+			facts:  Facts{Engine: "containerd", Request: new("baseline"), RequestKey: Annotation + ".app"},
 			policy: "baseline", label: "docker-default//&node-baseline", floors: "node-baseline docker-default",
 			reason: "baseline: asked for by annotation oci-apparmor/policy.app, allowed by the rule for engine containerd " +
 				"(policy.yaml line 15); stacked on node-baseline",
 		},
 		{
 			name:   "the floor of the rule and of the policy are stacked",
-			facts:  Facts{Engine: EngineContainerd, Request: new("strict"), RequestKey: Annotation},
+			facts:  Facts{Engine: "containerd", Request: new("strict"), RequestKey: Annotation},
 			policy: "strict", label: "docker-default//&docker-nginx//&node-baseline",
 			floors: "node-baseline docker-default docker-nginx",
 			reason: "strict: asked for by annotation oci-apparmor/policy, allowed by the rule for engine containerd " +
@@ -130,28 +130,28 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name:   "the same floor twice is one",
-			facts:  Facts{Engine: EngineContainerd, Request: new("floored"), RequestKey: Annotation},
+			facts:  Facts{Engine: "containerd", Request: new("floored"), RequestKey: Annotation},
 			policy: "floored", label: "docker-nginx//&node-baseline", floors: "node-baseline docker-nginx",
 			reason: "floored: asked for by annotation oci-apparmor/policy, allowed by the rule for engine containerd " +
 				"(policy.yaml line 15); stacked on node-baseline",
 		},
 		{
 			name:   "a mode that does not deny is said",
-			facts:  Facts{Engine: EngineContainerd, Request: new("batch"), RequestKey: Annotation},
+			facts:  Facts{Engine: "containerd", Request: new("batch"), RequestKey: Annotation},
 			policy: "batch", label: "batch//&node-baseline", floors: "node-baseline batch",
 			reason: "batch: asked for by annotation oci-apparmor/policy, allowed by the rule for engine containerd " +
 				"(policy.yaml line 15); stacked on node-baseline; in mode complain",
 		},
 		{
 			name:  "asked for and not allowed",
-			facts: Facts{Engine: EngineContainerd, Request: new("hands-off"), RequestKey: Annotation},
+			facts: Facts{Engine: "containerd", Request: new("hands-off"), RequestKey: Annotation},
 			refused: `policy "hands-off", asked for by annotation oci-apparmor/policy, is not allowed here: the rule for ` +
 				`engine containerd (policy.yaml line 15) allows baseline, web, batch, strict and 1 more; ` +
 				`ask for one of these, remove the annotation, or have hands-off added to the rule's "request" list`,
 		},
 		{
 			name:  "asked for something that is no policy",
-			facts: Facts{Engine: EngineContainerd, Privileged: Privileged, Request: new("u"), RequestKey: Annotation},
+			facts: Facts{Engine: "containerd", Privileged: Privileged, Request: new("u"), RequestKey: Annotation},
 			refused: `policy "u", asked for by annotation oci-apparmor/policy, does not exist: the rule for ` +
 				`privileged containers (policy.yaml line 11) allows strict and hands-off; ` +
 				`ask for one of these, remove the annotation, ` +
@@ -159,7 +159,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name:  "a profile's name is no policy's",
-			facts: Facts{Engine: EngineContainerd, Privileged: Privileged, Request: new("docker-nginx"), RequestKey: Annotation},
+			facts: Facts{Engine: "containerd", Privileged: Privileged, Request: new("docker-nginx"), RequestKey: Annotation},
 			refused: `policy "docker-nginx", asked for by annotation oci-apparmor/policy, does not exist: the rule for ` +
 				`privileged containers (policy.yaml line 11) allows strict and hands-off; ` +
 				`ask for one of these, remove the annotation, ` +
@@ -167,14 +167,14 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name:  "a built-in policy that the index has no need of",
-			facts: Facts{Engine: EngineContainerd, Privileged: Privileged, Request: new("keep"), RequestKey: Annotation},
+			facts: Facts{Engine: "containerd", Privileged: Privileged, Request: new("keep"), RequestKey: Annotation},
 			refused: `policy "keep", asked for by annotation oci-apparmor/policy, is not allowed here: the rule for ` +
 				`privileged containers (policy.yaml line 11) allows strict and hands-off; ` +
 				`ask for one of these, remove the annotation, or have keep added to the rule's "request" list`,
 		},
 		{
 			name:  "an empty request is a request",
-			facts: Facts{Engine: EngineContainerd, Namespace: "kube-system", Request: new(""), RequestKey: Annotation},
+			facts: Facts{Engine: "containerd", Namespace: "kube-system", Request: new(""), RequestKey: Annotation},
 			refused: `policy "", asked for by annotation oci-apparmor/policy, does not exist: the rule for ` +
 				`namespace kube-system or kube-node-* (policy.yaml line 3) allows hands-off; ` +
 				`ask for one of these, remove the annotation, ` +
@@ -182,21 +182,21 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name:  "asked for where no rule is",
-			facts: Facts{Engine: EngineDocker, Request: new("web"), RequestKey: Annotation},
+			facts: Facts{Engine: "docker", Request: new("web"), RequestKey: Annotation},
 			refused: `policy "web", asked for by annotation oci-apparmor/policy, is not allowed here: no rule of the node's ` +
 				`policy is for this container, so it may not ask for any; ` +
 				`remove the annotation, or have an assignment with a "request" list added to the policy file`,
 		},
 		{
 			name:   "privileged containers may be let off",
-			facts:  Facts{Engine: EngineDocker, Privileged: Privileged, Request: new("hands-off"), RequestKey: Annotation},
+			facts:  Facts{Engine: "docker", Privileged: Privileged, Request: new("hands-off"), RequestKey: Annotation},
 			policy: "hands-off",
 			reason: "hands-off: asked for by annotation oci-apparmor/policy, allowed by the rule for privileged containers " +
 				"(policy.yaml line 11); the engine's choice stays as it is (no profile)",
 		},
 		{
 			name:   "a refused request falls back where the rule says so",
-			facts:  Facts{Engine: EngineDocker, Container: "once", Request: new("batch"), RequestKey: Annotation},
+			facts:  Facts{Engine: "docker", Container: "once", Request: new("batch"), RequestKey: Annotation},
 			policy: "baseline", label: "docker-default", floors: "docker-default",
 			reason: "baseline: assigned by the rule for unprivileged containers, container once (policy.yaml line 13), " +
 				"its request being refused",
@@ -207,25 +207,25 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name:   "a pause container is left alone",
-			facts:  Facts{Engine: EngineContainerd, Sandbox: true, Namespace: "kube-system"},
+			facts:  Facts{Engine: "containerd", Sandbox: true, Namespace: "kube-system"},
 			reason: "no rule of the policy is for this container; the engine's choice stays as it is (no profile)",
 		},
 		{
 			name: "a pause container does not ask",
-			facts: Facts{Engine: EngineContainerd, Sandbox: true, Namespace: "default", Request: new("nonsense"),
+			facts: Facts{Engine: "containerd", Sandbox: true, Namespace: "default", Request: new("nonsense"),
 				RequestKey: Annotation},
 			reason: "no rule of the policy is for this container; the engine's choice stays as it is (no profile)",
 		},
 		{
 			name: "a pause container gets what a rule for sandboxes says",
-			facts: Facts{Engine: EngineContainerd, Sandbox: true, Namespace: "locked", Request: new("web"),
+			facts: Facts{Engine: "containerd", Sandbox: true, Namespace: "locked", Request: new("web"),
 				RequestKey: Annotation},
 			policy: "baseline", label: "docker-default", floors: "docker-default",
 			reason: "baseline: assigned by the rule for pod sandboxes, namespace locked (policy.yaml line 7)",
 		},
 		{
 			name:   "a rule for sandboxes is for nothing else",
-			facts:  Facts{Engine: EngineDocker, Namespace: "locked"},
+			facts:  Facts{Engine: "docker", Namespace: "locked"},
 			reason: "no rule of the policy is for this container; the engine's choice stays as it is (no profile)",
 		},
 	} {
@@ -272,7 +272,7 @@ func TestHostileRequests(t *testing.T) {
 		"web\x00", "\xff\xfe", "\u202eweb", "docker-nginx", "*", "web,batch", strings.Repeat("a", 300),
 		strings.Repeat("\U0001f600", 100000), "x\nlevel=info msg=\"all is well\"", "\x1b[2J",
 	} {
-		facts := Facts{Engine: EngineContainerd, Request: &request, RequestKey: Annotation + "." + request,
+		facts := Facts{Engine: "containerd", Request: &request, RequestKey: Annotation + "." + request,
 			EngineChoice: request, Namespace: request, ID: request}
 		d, err := x.Decide(facts)
 		var refusal *Refusal
@@ -285,7 +285,7 @@ func TestHostileRequests(t *testing.T) {
 		}
 		wantLine(t, refusal.Error())
 
-		facts.Container, facts.Engine = "once", EngineDocker
+		facts.Container, facts.Engine = "once", "docker"
 		d, err = x.Decide(facts)
 		if err != nil || d.Policy != "baseline" || d.Label != "docker-default" {
 			t.Errorf("%.40q: decided %+v, error %v; want the assigned policy", request, d, err)
@@ -417,7 +417,7 @@ func TestContainersPrivilegedInPartGetTheStricterRule(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			p := node()
 			p.Assignments = test.rules
-			d, err := index(t, p).Decide(Facts{Engine: EngineDocker, Privileged: PartlyPrivileged,
+			d, err := index(t, p).Decide(Facts{Engine: "docker", Privileged: PartlyPrivileged,
 				PrivilegedBy: []string{"CAP_SYS_ADMIN"}, Request: test.request, RequestKey: Annotation})
 			if (err != nil) != test.refused || d.Label != test.label {
 				t.Errorf("got label %q, %v", d.Label, err)
@@ -438,28 +438,28 @@ func TestWhatIsNotToldIsRefusedWhereItDecides(t *testing.T) {
 		{File: "policy.yaml", Line: 2, Privileged: new(true), Container: []string{"shop"}, Policy: "strict"},
 		{File: "policy.yaml", Line: 3, Privileged: new(true), Policy: "baseline"},
 		{File: "policy.yaml", Line: 4, Engine: []string{"docker", "other"}, Image: []string{"docker.io/library/nginx:*"}, Policy: "web"},
-		{File: "policy.yaml", Line: 5, Label: []LabelPatterns{{"app", []string{"web", "front-*"}}, {"ci", []string{"*"}}}, Policy: "web"},
+		{File: "policy.yaml", Line: 5, Label: []Labelled{{"app", []string{"web", "front-*"}}, {"ci", []string{"*"}}}, Policy: "web"},
 		{File: "policy.yaml", Line: 6, Policy: "hands-off"},
 	}
 	x := index(t, p)
-	untold := errors.New("no such file")
+	unread := errors.New("no such file")
 	for _, test := range []struct {
 		name  string
 		facts Facts
 		line  string // of the rule that decides or refuses
 		err   string
 	}{
-		{"an image that is told", Facts{Engine: EngineDocker, Image: "nginx:1.27"}, "line 4", ""},
-		{"another image", Facts{Engine: EngineDocker, Image: "nginy:1.27"}, "line 6", ""},
-		{"an image that is not", Facts{Engine: EngineDocker, Untold: untold}, "line 4", "no such file"},
-		{"an image that is not, of an engine that another rule is for", Facts{Engine: EnginePodman, Untold: untold}, "line 5", "no such file"},
-		{"a name that is not", Facts{Engine: EngineDocker, Privileged: Privileged, Untold: untold}, "line 2", "no such file"},
-		{"all labels", Facts{Engine: EngineDocker, Labels: map[string]string{"app": "front-1", "ci": ""}}, "line 5", ""},
-		{"one label", Facts{Engine: EngineDocker, Labels: map[string]string{"app": "web"}}, "line 6", ""},
-		{"another value", Facts{Engine: EngineDocker, Labels: map[string]string{"app": "webs", "ci": ""}}, "line 6", ""},
-		{"Podman tells no labels", Facts{Engine: EnginePodman, Image: "nginx"}, "line 5", "labels are not told by Podman"},
-		{"nor does containerd, which is no place for them", Facts{Engine: EngineContainerd, Image: "nginx"}, "line 6", ""},
-		{"what has come by no engine", Facts{Engine: EngineOther}, "line 6", ""},
+		{"an image that is told", Facts{Engine: "docker", Image: "nginx:1.27"}, "line 4", ""},
+		{"another image", Facts{Engine: "docker", Image: "nginy:1.27"}, "line 6", ""},
+		{"an image that is not", Facts{Engine: "docker", Unverified: unread}, "line 4", "no such file"},
+		{"an image that is not, of an engine that another rule is for", Facts{Engine: "podman", Unverified: unread}, "line 5", "no such file"},
+		{"a name that is not", Facts{Engine: "docker", Privileged: Privileged, Unverified: unread}, "line 2", "no such file"},
+		{"all labels", Facts{Engine: "docker", Labels: map[string]string{"app": "front-1", "ci": ""}}, "line 5", ""},
+		{"one label", Facts{Engine: "docker", Labels: map[string]string{"app": "web"}}, "line 6", ""},
+		{"another value", Facts{Engine: "docker", Labels: map[string]string{"app": "webs", "ci": ""}}, "line 6", ""},
+		{"Podman tells no labels", Facts{Engine: "podman", Image: "nginx"}, "line 5", "labels are not told by Podman"},
+		{"nor does containerd, which is no place for them", Facts{Engine: "containerd", Image: "nginx"}, "line 6", ""},
+		{"what has come by no engine", Facts{Engine: "other"}, "line 6", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			d, err := x.Decide(test.facts)
@@ -487,7 +487,7 @@ func TestMisspeltAnnotationsAreRefused(t *testing.T) {
 		{"oci-apparmor/policy.a.b", ""},
 		{"oci-apparmor.example/policy", ""},
 	} {
-		f := Facts{Engine: EngineContainerd, Container: "app"}
+		f := Facts{Engine: "containerd", Container: "app"}
 		f.Requested(map[string]string{test.key: "web", "z": "", "oci-apparmor/zz": ""})
 		if test.meant == "" {
 			f.Requested(map[string]string{test.key: "web"})
@@ -505,7 +505,7 @@ func TestMisspeltAnnotationsAreRefused(t *testing.T) {
 
 // An annotation for the container of a name cannot be passed by because the name is not told.
 func TestRequestByANameThatIsNotTold(t *testing.T) {
-	f := Facts{Engine: EngineDocker, Untold: errors.New("no such file")}
+	f := Facts{Engine: "docker", Unverified: errors.New("no such file")}
 	f.Requested(map[string]string{"oci-apparmor/policy.app": "web"})
 	if _, err := index(t, node()).Decide(f); err == nil || !strings.Contains(err.Error(), "oci-apparmor/policy.app") ||
 		!strings.Contains(err.Error(), "no such file") {

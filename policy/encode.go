@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
@@ -145,13 +146,17 @@ func (e *encoder) assignment(a Assignment) {
 
 	e.sized(func() {
 		e.out = append(e.out, flags(a))
-		for i := range conditions {
-			e.patterns(*conditions[i].patterns(&a), conditions[i].key, of)
-		}
-		e.number(len(a.Label))
-		for _, l := range a.Label {
-			e.string(l.Key)
-			e.patterns(l.Patterns, keyLabel+" "+l.Key, of)
+		for i := range keys {
+			switch k := &keys[i]; k.Kind {
+			case Patterns:
+				e.patterns(*k.patterns(&a), k.Name, of)
+			case LabelPatterns:
+				e.number(len(a.Label))
+				for _, l := range a.Label {
+					e.string(l.Key)
+					e.patterns(l.Patterns, k.Name+" "+l.Key, of)
+				}
+			}
 		}
 		e.string(a.File)
 		e.number(a.Line)
@@ -188,8 +193,8 @@ func (e *encoder) choice(name, of string) {
 	if err := profile.CheckName(name); err != nil {
 		e.fault("%s lists what engines may choose: %w", of, err)
 	}
-	if engine, is := EngineDefault(name); is || name == Keep {
-		e.fault("%s lists %q for engines to choose, which is nobody's choice (%s)", of, name, engine)
+	if title, is := engine.ByDefault(name); is || name == Keep {
+		e.fault("%s lists %q for engines to choose, which is nobody's choice (%s)", of, name, title)
 	}
 	e.string(name)
 }

@@ -151,9 +151,9 @@ func decoders(b []byte) error {
 	var errs []error
 	for _, f := range []Facts{
 		{},
-		{Engine: EngineContainerd, Namespace: "a", Pod: "b", Container: "c", Image: "docker.io/library/nginx:1"},
-		{Engine: EngineContainerd, Request: new("web"), RequestKey: Annotation},
-		{Engine: EngineDocker, Container: "once", Request: new("none"), RequestKey: Annotation},
+		{Engine: "containerd", Namespace: "a", Pod: "b", Container: "c", Image: "docker.io/library/nginx:1"},
+		{Engine: "containerd", Request: new("web"), RequestKey: Annotation},
+		{Engine: "docker", Container: "once", Request: new("none"), RequestKey: Annotation},
 		{Sandbox: true, Privileged: Privileged, Namespace: "locked"},
 	} {
 		d, err := x.Decide(f)
@@ -260,7 +260,7 @@ func FuzzDecide(f *testing.F) {
 	f.Add("x//&unconfined", "once", "", "", byte(PartlyPrivileged))
 	f.Add("\xff\n", "\x00", "*", "a[", byte(Privileged))
 	f.Fuzz(func(t *testing.T, request, container, namespace, image string, privileged byte) {
-		facts := Facts{Engine: EngineContainerd, Namespace: namespace, Container: container, Image: image,
+		facts := Facts{Engine: "containerd", Namespace: namespace, Container: container, Image: image,
 			Privileged: Privilege(privileged % 3), Request: &request, RequestKey: Annotation + "." + container}
 		d, err := x.Decide(facts)
 		if err != nil {
@@ -308,7 +308,7 @@ func BenchmarkDecide(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				facts := Facts{Engine: EngineContainerd, Namespace: "shared", Request: &p.Policies[n/2].Name,
+				facts := Facts{Engine: "containerd", Namespace: "shared", Request: &p.Policies[n/2].Name,
 					Image: fmt.Sprintf("registry.example.org/team/workload-%05d:latest", n-1), RequestKey: Annotation}
 				b.ReportAllocs()
 				b.ReportMetric(float64(len(data)), "index-bytes")

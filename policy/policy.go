@@ -60,10 +60,10 @@ type Assignment struct {
 	File string // where it stands, for reasons and errors: the file, relative to the configuration directory
 	Line int    // and the line in it; 0 for a rule that stands nowhere
 
-	Engine                           []string // engine names, "other" for EngineOther
+	Engine                           []string // names of engines, see engine.Names
 	Namespace, Pod, Container, Image []string // images by their full names: see ImagePatterns
 
-	Label []LabelPatterns // all of them must match
+	Label []Labelled // all of them must match
 
 	// Sandbox true makes it a rule for pause containers, and for nothing else. Without it, the rule is for everything
 	// but pause containers.
@@ -77,9 +77,9 @@ type Assignment struct {
 	OnRefused    Refused
 }
 
-// LabelPatterns are patterns for the value of one label, of which one must match. A label without a value has an empty
+// Labelled are patterns for the value of one label, of which one must match. A label without a value has an empty
 // one.
-type LabelPatterns struct {
+type Labelled struct {
 	Key      string
 	Patterns []string
 }
@@ -90,15 +90,6 @@ type Refused uint8
 const (
 	Deny     Refused = iota // it does not start
 	Assigned                // it gets the assigned policy, with a warning
-)
-
-// Engine names, as they stand in Facts.Engine and in the policy file, where EngineOther is written "other".
-const (
-	EngineContainerd = "containerd" // Kubernetes pods through containerd's CRI
-	EngineCRIO       = "cri-o"
-	EngineDocker     = "docker"
-	EnginePodman     = "podman"
-	EngineOther      = "" // runc by hand, ctr, anything whose annotations prove nothing
 )
 
 // Privilege says whether a container is privileged: whether root in it can do what root on the node can.
@@ -121,7 +112,7 @@ func (p Privilege) String() string { return [...]string{"no", "partly", "yes"}[p
 // Facts is what is known of a container. Everything but Request and Misspelt comes from places that a workload cannot
 // write; what stands there may still be the choice of whoever started the container: see policyfile/README.md.
 type Facts struct {
-	Engine    string
+	Engine    string // its name, see engine.Names; empty for engine.Other
 	ID        string // the runtime's container id
 	Namespace string // Kubernetes namespace
 	Pod       string
@@ -133,12 +124,12 @@ type Facts struct {
 	Privileged   Privilege
 	PrivilegedBy []string // for people: what a container has that is PartlyPrivileged
 
-	// Untold is why Container, Image and Labels are not known though the engine tells them. A container of which a rule
-	// may be for that reason is refused.
-	Untold error
+	// Unverified is why the facts that the engine keeps in files are not known. A container for which a rule may be for that
+	// reason is refused.
+	Unverified error
 
-	// Look, unless nil, finds out Container, Image and Labels, or why they are Untold, and what is asked for by the name of
-	// the container: it reads files of the engine's. Until then Untold is ErrUnread. Read calls it.
+	// Look, unless nil, finds out Container, Image and Labels, or why they are Unverified, and what is asked for by the name of
+	// the container: it reads files of the engine's. Until then Unverified is ErrUnread. Read calls it.
 	Look func(*Facts)
 
 	Request      *string // the value of Annotation for this container, as the workload wrote it; nil without one

@@ -68,13 +68,13 @@ func (x Index) rules() iter.Seq2[rule, error] {
 // condition on that and would not confine it. A rule for unprivileged containers that confines it decides, unless the next
 // that is for it is one for privileged containers which confines it as well.
 func (x Index) match(f Facts) (r rule, found bool, err error) {
-	values := f.values()
+	known := f.known()
 	var unprivileged rule // that confines it, of one that is so in part
 	for r, err := range x.rules() {
 		if err != nil {
 			return rule{}, false, err
 		}
-		is, known := r.isFor(&f, &values)
+		is, unverified := r.isFor(&f, known)
 		if r.conditions.bad {
 			return rule{}, false, damaged("an assignment ends within its conditions")
 		}
@@ -84,8 +84,8 @@ func (x Index) match(f Facts) (r rule, found bool, err error) {
 		if err := r.read(); err != nil {
 			return rule{}, false, err
 		}
-		if !known {
-			return rule{}, false, fmt.Errorf("the %s may be for it, and whether it is cannot be told: %w", r.String(), f.untold())
+		if unverified != nil {
+			return rule{}, false, fmt.Errorf("the %s may be for it, and whether it is cannot be told: %w", r.String(), unverified)
 		}
 		if f.Privileged != PartlyPrivileged || r.flags&(onlyPrivileged|onlyUnprivileged) == 0 {
 			if found {
@@ -131,39 +131,45 @@ func (x Index) grant(f Facts, r *rule) (entry int, refused bool) {
 	return r.policy, true
 }
 
-// isFor says whether a rule is for a container, as far as is known of it: known is false where that hangs on what its
-// engine should have told.
-func (r *rule) isFor(f *Facts, values *[len(conditions)]string) (is, known bool) {
+// isFor reports whether a rule is for a container, as far as is known of it. Where that depends on what its engine should
+// have reported, unverified is why it is not known.
+func (r *rule) isFor(f *Facts, known *known) (is bool, unverified error) {
 	if f.Sandbox != (r.flags&onlySandbox != 0) ||
 		f.Privileged == Privileged && r.flags&onlyUnprivileged != 0 ||
 		f.Privileged == Unprivileged && r.flags&onlyPrivileged != 0 {
-		return false, true
+		return false, nil
 	}
 	at := r.conditions
-	known = true
-	for i, value := range values {
-		n := at.number()
-		untold := n > 0 && f.Untold != nil && conditions[i].looked
-		known = known && !untold
-		if !at.match(n, value, value != "") && !untold {
-			r.conditions.bad = at.bad
-			return false, true
-		}
-	}
-	for n := at.number(); n > 0 && !at.bad; n-- {
-		value, labelled := f.Labels[at.string()]
-		untold := f.Untold != nil || f.Engine == EnginePodman
-		known = known && !untold
-		if !at.match(at.number(), value, labelled) && !untold {
-			r.conditions.bad = at.bad
-			return false, true
+	for i := range keys {
+		why := known[i].unverified
+		switch keys[i].Kind {
+		case Patterns:
+			n, value := at.number(), known[i].value
+			if n > 0 && why != nil {
+				unverified = why
+			}
+			if !at.match(n, value, value != "") && why == nil {
+				r.conditions.bad = at.bad
+				return false, nil
+			}
+		case LabelPatterns:
+			for n := at.number(); n > 0 && !at.bad; n-- {
+				value, labelled := f.Labels[at.string()]
+				if why != nil {
+					unverified = why
+				}
+				if !at.match(at.number(), value, labelled) && why == nil {
+					r.conditions.bad = at.bad
+					return false, nil
+				}
+			}
 		}
 	}
 	if at.bad {
 		r.conditions.bad = true
-		return false, true
+		return false, nil
 	}
-	return true, known
+	return true, unverified
 }
 
 // match reads the n patterns of a list and says whether one matches a value, if that is known, or there is none.
@@ -191,15 +197,19 @@ func (f *fields) pattern() (plain, special []byte) {
 	return f.bytes(), f.bytes()
 }
 
-// read reads what is behind the conditions.
+// read reads what follows the conditions.
 func (r *rule) read() error {
 	at := r.conditions
-	for range conditions {
-		at.list(0)
-	}
-	for n := at.number(); n > 0 && !at.bad; n-- {
-		at.bytes()
-		at.list(0)
+	for i := range keys {
+		switch keys[i].Kind {
+		case Patterns:
+			at.list(0)
+		case LabelPatterns:
+			for n := at.number(); n > 0 && !at.bad; n-- {
+				at.bytes()
+				at.list(0)
+			}
+		}
 	}
 	r.file, r.line = at.string(), at.number()
 	r.policy, r.floor = at.place(), at.place()
@@ -246,13 +256,17 @@ func (r *rule) conditionsOf(a *Assignment) {
 		a.Privileged = new(r.flags&onlyPrivileged != 0)
 	}
 	at := r.conditions
-	for i := range conditions {
-		*conditions[i].patterns(a), _ = at.list(len(at.b))
-	}
-	for n := at.number(); n > 0 && !at.bad; n-- {
-		label := LabelPatterns{Key: at.string()}
-		label.Patterns, _ = at.list(len(at.b))
-		a.Label = append(a.Label, label)
+	for i := range keys {
+		switch k := &keys[i]; k.Kind {
+		case Patterns:
+			*k.patterns(a), _ = at.list(len(at.b))
+		case LabelPatterns:
+			for n := at.number(); n > 0 && !at.bad; n-- {
+				label := Labelled{Key: at.string()}
+				label.Patterns, _ = at.list(len(at.b))
+				a.Label = append(a.Label, label)
+			}
+		}
 	}
 }
 

@@ -28,14 +28,14 @@ func TestRefusalsAndWarningsAreNoted(t *testing.T) {
 		{"refused at create", docker + "create --bundle / c1", refuses,
 			[]string{"docker|refusal|create of container c1: the policy says no"}},
 		{"warned and refused", "exec c1 sh", fakeHost{err: errors.New("no"), warning: "look"},
-			[]string{"|warning|exec of container c1: look", "|refusal|exec of container c1: no"}},
+			[]string{"other|warning|exec of container c1: look", "other|refusal|exec of container c1: no"}},
 		{"warned", docker + "start c1", fakeHost{warning: "look", ours: true},
 			[]string{"docker|warning|start of container c1: look", "docker|refusal|start of container c1: " + failed}},
 		{"a command line that is not known", docker + "create --new x c1", fakeHost{},
 			[]string{"docker|refusal|create: the runtime's command line cannot be read for certain: " + unknownOption("--new").Error()}},
 		{"a global option that is not known", "--new x run c1", fakeHost{},
-			[]string{"|refusal|the runtime's command line cannot be read for certain: " + unknownOption("--new").Error()}},
-		{"a command that is none of ours", "state c1", refuses, []string{"|refusal|" + failed}},
+			[]string{"other|refusal|the runtime's command line cannot be read for certain: " + unknownOption("--new").Error()}},
+		{"a command that is none of ours", "state c1", refuses, []string{"other|refusal|" + failed}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var stderr bytes.Buffer

@@ -11,7 +11,6 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
-	"github.com/oci-apparmor/oci-apparmor/policy"
 )
 
 // fakeHost gives fixed answers and writes down what it was asked.
@@ -74,24 +73,24 @@ func TestCommandsActOnTheHost(t *testing.T) {
 		asked   []string
 		want    string // the command line for the runtime; empty for the same
 	}{
-		{"create", ours, Runc, `--root /r create --bundle ` + b + ` c1`, []string{"prepare @/r c1 " + b}, ``},
-		{"create without a bundle", ours, Runc, `--root /r create c1`, []string{"prepare @/r c1 " + here}, ``},
-		{"create with a relative bundle", ours, Runc, `--root /r create -b=x c1`, []string{"prepare @/r c1 " + b}, ``},
-		{"run", ours, Crun, `--root /r run -b` + b + ` c1`, []string{"sweep", "prepare @/r c1 " + b}, ``},
+		{"create", ours, Runc, `--root /r create --bundle ` + b + ` c1`, []string{"prepare other@/r c1 " + b}, ``},
+		{"create without a bundle", ours, Runc, `--root /r create c1`, []string{"prepare other@/r c1 " + here}, ``},
+		{"create with a relative bundle", ours, Runc, `--root /r create -b=x c1`, []string{"prepare other@/r c1 " + b}, ``},
+		{"run", ours, Crun, `--root /r run -b` + b + ` c1`, []string{"sweep", "prepare other@/r c1 " + b}, ``},
 		{"restore", ours, Runc, `--root /r restore --lsm-profile apparmor:u --bundle ` + b + ` c1`,
-			[]string{"prepare @/r c1 " + b}, `--root /r restore --lsm-profile=apparmor:a//&b --bundle ` + b + ` c1`},
+			[]string{"prepare other@/r c1 " + b}, `--root /r restore --lsm-profile=apparmor:a//&b --bundle ` + b + ` c1`},
 		{"restore of a container that keeps the engine's choice", fakeHost{}, Runc,
-			`--root /r restore --lsm-profile apparmor:u --bundle ` + b + ` c1`, []string{"prepare @/r c1 " + b}, ``},
-		{"start", ours, Runc, `--root /r start c1`, []string{"start @/r c1"}, ``},
-		{"exec", ours, Runc, `--root /r exec --apparmor u c1 sh`, []string{"exec @/r c1"},
+			`--root /r restore --lsm-profile apparmor:u --bundle ` + b + ` c1`, []string{"prepare other@/r c1 " + b}, ``},
+		{"start", ours, Runc, `--root /r start c1`, []string{"start other@/r c1"}, ``},
+		{"exec", ours, Runc, `--root /r exec --apparmor u c1 sh`, []string{"exec other@/r c1"},
 			`--root /r exec --apparmor=a//&b c1 sh`},
 		{"exec in a container that is not ours", fakeHost{}, Runc, `--root /r exec --apparmor u c1 sh`,
-			[]string{"exec @/r c1"}, ``},
+			[]string{"exec other@/r c1"}, ``},
 		{"exec with a process file in a container that is not ours", fakeHost{}, Runc, `--root /r exec -p /none c1`,
-			[]string{"exec @/r c1"}, ``},
+			[]string{"exec other@/r c1"}, ``},
 		{"exec with an empty name for a process file", ours, Runc, `--root /r exec --process= c1 sh`,
-			[]string{"exec @/r c1"}, `--root /r exec --apparmor=a//&b --process= c1 sh`},
-		{"delete", ours, Runc, `--root /r delete --force c1`, []string{"forget @/r c1", "sweep"}, ``},
+			[]string{"exec other@/r c1"}, `--root /r exec --apparmor=a//&b --process= c1 sh`},
+		{"delete", ours, Runc, `--root /r delete --force c1`, []string{"forget other@/r c1", "sweep"}, ``},
 		{"delete by pattern", ours, Crun, `--root /r delete --regex .`, []string{"sweep"}, ``},
 		{"state", ours, Runc, `--root /r state c1`, nil, ``},
 		{"kill", ours, Crun, `--root /r kill c1 KILL`, nil, ``},
@@ -160,7 +159,7 @@ func TestBundleIsTheOneThatTheRuntimeReads(t *testing.T) {
 				}
 				host := fakeHost{}
 				_, _, err = a.apply(t.Context(), &host, d)
-				if want := "prepare @/r c1 " + dir + "/real/b"; err != nil || !slices.Contains(host.asked, want) {
+				if want := "prepare other@/r c1 " + dir + "/real/b"; err != nil || !slices.Contains(host.asked, want) {
 					t.Errorf("in %s, %q: the host was asked %q, want %q (%v)", tt.pwd, argv, host.asked, want, err)
 				}
 			}
@@ -190,29 +189,6 @@ func TestExecWithoutALabelIsRefused(t *testing.T) {
 	}
 	if argv, _, err := a.apply(t.Context(), &fakeHost{ours: true}, Runc); err == nil {
 		t.Errorf("got %q, want an error", argv)
-	}
-}
-
-func TestEngineIsToldByTheWiring(t *testing.T) {
-	for _, tt := range []struct{ argv0, root, want string }{
-		{"/usr/bin/oci-apparmor-runtime", "/run/containerd/runc/k8s.io", policy.EngineContainerd},
-		{"/usr/bin/oci-apparmor-runtime", "/run/containerd/runc/default", policy.EngineOther},
-		{"/usr/bin/oci-apparmor-runtime", "/var/run/docker/runtime-runc/moby", policy.EngineDocker},
-		{"/usr/bin/oci-apparmor-runtime", "/run/docker/runtime-apparmor/moby", policy.EngineDocker},
-		{"/usr/bin/oci-apparmor-runtime", "/run/docker/runtime-runc/plugins.moby", policy.EngineOther},
-		{"/usr/bin/oci-apparmor-runtime", "/run/runc", policy.EngineOther},
-		{"/usr/bin/oci-apparmor-runtime", "/home/u/k8s.io", policy.EngineOther},
-		{"runc", "/run/crio", policy.EngineOther},
-		{"/usr/libexec/oci-apparmor/containerd/runc", "/run/x/k8s.io", policy.EngineContainerd},
-		{"/usr/libexec/oci-apparmor/containerd/runc", "/run/containerd/runc/default", policy.EngineOther},
-		{"/usr/libexec/oci-apparmor/docker/runc", "/run/whatever", policy.EngineDocker},
-		{"/usr/libexec/oci-apparmor/podman/crun", "/run/crun", policy.EnginePodman},
-		{"/usr/libexec/oci-apparmor/cri-o/crun", "/run/crun", policy.EngineCRIO},
-		{"/usr/libexec/oci-apparmor/cri-o/crun", "/run/containerd/runc/k8s.io", policy.EngineCRIO},
-	} {
-		if got := engine(tt.argv0, tt.root); got != tt.want {
-			t.Errorf("%s with --root %s: got engine %q, want %q", tt.argv0, tt.root, got, tt.want)
-		}
 	}
 }
 

@@ -43,7 +43,7 @@ func (l Level) MessageID() string { return levels[l].id }
 type Notice struct {
 	Time      time.Time `json:"time"`                // RFC 3339, UTC; set by whoever reads it from a log, not by Write
 	Level     Level     `json:"level"`               // refusal or warning
-	Engine    string    `json:"engine,omitempty"`    // containerd, cri-o, docker, podman; empty for any other
+	Engine    string    `json:"engine,omitempty"`    // its name, see engine.Names; empty where not known
 	Command   string    `json:"command,omitempty"`   // create, run, start, exec, restore, a hook's stage, or load
 	ID        string    `json:"id,omitempty"`        // the container's, as the runtime knows it
 	Container string    `json:"container,omitempty"` // the container's name, where it has one besides the id

@@ -15,7 +15,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
-	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
@@ -32,7 +32,7 @@ stages:
                   --bundle, for a runtime that is started by hand afterwards.
 
 options:
-  --engine NAME   containerd, cri-o, docker or podman: whose annotations to trust
+  --engine NAME   who started the container: %s
   --bundle DIR    prepare: the bundle (the current directory)
   --id ID         prepare: the container's id
 `
@@ -81,7 +81,7 @@ func (c *call) run(ctx context.Context, args []string) error {
 	stage, args := args[0], args[1:]
 	switch stage {
 	case "--help", "-h", "help":
-		fmt.Print(usage)
+		fmt.Printf(usage, strings.Join(engine.Names(), ", "))
 		return nil
 	case "--version", "version":
 		fmt.Println("oci-apparmor-hook", version())
@@ -98,7 +98,7 @@ func (c *call) run(ctx context.Context, args []string) error {
 	id := flags.String("id", "", "")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
-			fmt.Print(usage)
+			fmt.Printf(usage, strings.Join(engine.Names(), ", "))
 			return nil
 		}
 		return wrong("%v", err)
@@ -106,10 +106,8 @@ func (c *call) run(ctx context.Context, args []string) error {
 	if flags.NArg() > 0 {
 		return wrong("stage %s takes no argument %q", stage, flags.Arg(0))
 	}
-	switch c.wiring.Engine {
-	case policy.EngineContainerd, policy.EngineCRIO, policy.EngineDocker, policy.EnginePodman, policy.EngineOther:
-	default:
-		return wrong("--engine %q is none of containerd, cri-o, docker, podman", c.wiring.Engine)
+	if c.wiring.Engine != "" && !engine.Known(c.wiring.Engine) {
+		return wrong("--engine %q: it is one of %s", c.wiring.Engine, strings.Join(engine.Names(), ", "))
 	}
 
 	switch stage {

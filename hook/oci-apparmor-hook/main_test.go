@@ -27,7 +27,7 @@ func TestWrongCommandLineIsNoRefusal(t *testing.T) {
 	}{
 		{"", 2, "no stage given", false},
 		{"createRutime", 2, "stage \"createRutime\" is none of", false},
-		{"createRuntime --engine dokcer", 2, "--engine \"dokcer\" is none of", false},
+		{"createRuntime --engine dokcer", 2, "--engine \"dokcer\": it is one of", false},
 		{"createRuntime --loud", 2, "-loud", false},
 		{"prepare now", 2, "takes no argument \"now\"", false},
 		{"prepare --bundle " + dir, 1, "config.json", true},

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
@@ -34,7 +35,7 @@ var flagWords = map[string]words{
 	"bundle":          directories,
 	"config":          directories,
 	"container":       nothing,
-	"engine":          fixed(policy.Engines...),
+	"engine":          fixed(engine.Names()...),
 	"engine-choice":   func(s *session) []string { return append(profilesOf(s), "unconfined") },
 	"features":        files,
 	"file":            files,

@@ -112,8 +112,8 @@ func means(c *impact.Container) (lines []string) {
 	switch {
 	case c.Refused != nil:
 		lines = append(lines, "would be REFUSED at its next start: "+oneline.Whole(c.Refused.Error()))
-	case c.Untold != nil:
-		lines = append(lines, "what its next start would get cannot be told: "+oneline.Whole(c.Untold.Error()))
+	case c.Unverified != nil:
+		lines = append(lines, "what its next start would get cannot be told: "+oneline.Whole(c.Unverified.Error()))
 	case c.Relabelled():
 		why := c.Decision.Reason
 		if c.Decision.Keep {

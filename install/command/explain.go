@@ -12,6 +12,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/explain"
 	"github.com/oci-apparmor/oci-apparmor/install/output"
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
@@ -23,9 +24,8 @@ type explainOptions struct {
 }
 
 func explainCommand(s *session) *cobra.Command {
-	var q explainOptions
-	described := []string{"annotation", "namespace", "pod", "container", "image", "label", "privileged",
-		"sandbox", "engine-choice"}
+	q := explainOptions{Question: explain.Question{Facts: make(map[string]*string)}}
+	described := []string{"annotation", "label", "privileged", "sandbox", "engine-choice"}
 	cmd := &cobra.Command{
 		Use:   "explain",
 		Short: "Say what is decided for a container, and why",
@@ -71,13 +71,15 @@ then refused by the policy alone.`,
 
 	f.StringVar(&q.Bundle, "bundle", "", "the container's bundle, a `directory` with its config.json")
 	f.StringVar(&q.Root, "root", "", "the `directory` given to its runtime as --root, which tells the engine")
-	f.StringVar(&q.Engine, "engine", "", "the `engine`: "+strings.Join(policy.Engines, ", "))
+	f.StringVar(&q.Engine, "engine", "", "the `engine`: "+strings.Join(engine.Names(), ", "))
 	f.StringVar(&q.ID, "id", "", "the container's `id`")
 	f.StringArrayVar(&q.Annotations, "annotation", nil, "an annotation of the container, `KEY=VALUE`; may be repeated")
-	f.StringVar(&q.Namespace, "namespace", "", "its Kubernetes `namespace`")
-	f.StringVar(&q.Pod, "pod", "", "its pod's `name`")
-	f.StringVar(&q.Container, "container", "", "its `name`, in its pod where it has one")
-	f.StringVar(&q.Image, "image", "", "its `image`")
+	for _, k := range policy.Keys() {
+		if k.Flag != "" {
+			q.Facts[k.Name] = f.String(k.Name, "", k.Flag)
+			described = append(described, k.Name)
+		}
+	}
 	f.StringArrayVar(&q.Labels, "label", nil, "a label of it, `KEY=VALUE`; may be repeated")
 	f.StringVar(&q.Choice, "engine-choice", "", "the `profile` that the engine was told to use, or gives by default; unconfined; "+
 		"or \"\" where it has none")

@@ -41,7 +41,7 @@ With --json each is an object on a line of its own:
   time       RFC 3339, UTC. From the kernel's log it is some moments off, and more
              on a machine that was suspended since its boot
   level      refusal or warning
-  engine     containerd, cri-o, docker or podman
+  engine     its name in the policy file
   command    create, run, start, exec, restore; a stage of the hook; load
   id         the container's, as the runtime knows it
   container  the container's name

@@ -7,6 +7,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/install/output"
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
@@ -19,16 +20,24 @@ func notes(p *policy.Policy) []string {
 	if !slices.ContainsFunc(p.Assignments, func(a policy.Assignment) bool { return a.ForAll() }) {
 		notes = append(notes, "containers that no rule fits keep what their engine chose")
 	}
-	for _, key := range []struct{ name, note string }{
-		{"image", "rules with image and without engine are not for containers of other engines (ctr, nerdctl, runc), which tell none"},
-		{"label", "rules with label and without engine are for containers of docker: those of podman that come to one are refused, and all " +
-			"others pass it by"},
-	} {
-		if slices.ContainsFunc(p.Assignments, func(a policy.Assignment) bool {
-			return len(a.Engine) == 0 && slices.Contains(a.Keys(), key.name) && !slices.Contains(a.Keys(), "namespace") &&
-				!slices.Contains(a.Keys(), "pod")
-		}) {
-			notes = append(notes, key.note)
+	for _, k := range policy.Keys() {
+		reporters := k.Reporters()
+		if len(reporters) == len(engine.Names()) || k.PodsOnly() {
+			continue
+		}
+		surprises := func(a policy.Assignment) bool {
+			var has, pods bool
+			for _, other := range a.Keys() {
+				has, pods = has || other.Name == k.Name, pods || other.PodsOnly()
+			}
+			return has && !pods && len(a.Engine) == 0
+		}
+		if slices.ContainsFunc(p.Assignments, surprises) {
+			note := fmt.Sprintf("rules with %s and without engine are for containers of %s: ", k.Name, strings.Join(reporters, ", "))
+			if refused := engine.Withholders(engine.Fact(k.Name)); len(refused) > 0 {
+				note += "those of " + strings.Join(refused, ", ") + " that come to one are refused, and "
+			}
+			notes = append(notes, note+"all others pass it by")
 		}
 	}
 	unused := unusedNames(p)

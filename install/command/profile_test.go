@@ -114,10 +114,9 @@ func newProfiles(t *testing.T) (*machine, kerneltest.Machine) {
 	}
 	m.Pause = time.Millisecond
 	m.State = &status.Node{
-		Host:    &hook.Host{Kernel: m.Kernel, Containers: wd + "/records", Store: store.Store{Dir: wd + "/store"}},
-		Run:     wd + "/run",
-		Docker:  wd + "/docker",
-		Storage: wd + "/storage",
+		Host: &hook.Host{Kernel: m.Kernel, Containers: wd + "/records", Store: store.Store{Dir: wd + "/store"}},
+		Run:  wd + "/run",
+		Lib:  wd,
 	}
 	return m, k
 }

@@ -55,7 +55,7 @@ func newMachine(t *testing.T) *machine {
 			CompilerOf: func([]byte) (node.Compiler, error) { return fakeCompiler{m}, nil },
 			State: &status.Node{
 				Host: &hook.Host{Store: store.Store{Dir: "store"}, Kernel: k, Containers: "run/containers"},
-				Run:  "run", Docker: "docker", Storage: "storage",
+				Run:  "run", Lib: ".",
 			},
 		},
 		stdout: &m.out,

@@ -42,7 +42,7 @@ Of a container's verdict
   stale       all are, and what runs is under an older content than the kernel's: start
               the container anew. A process under a stack of profiles, a//&b, follows
               one replacement of them, and no later one
-  untold      all are, and whether the content, or what runs, is as the policy says
+  unverified  all are, and whether the content, or what runs, is as the policy says
               cannot be told
   complaining all are, and a profile of the label only logs what it would deny
   unconfined  no label was decided, and the engine chose none that confines

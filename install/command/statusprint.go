@@ -44,7 +44,7 @@ const (
 )
 
 var verdictColours = map[status.Verdict]string{
-	status.Confined: green, status.Differs: red, status.Drifted: red, status.Stale: red, status.Untold: red,
+	status.Confined: green, status.Differs: red, status.Drifted: red, status.Stale: red, status.Unverified: red,
 	status.Unconfined: yellow, status.Complaining: yellow,
 }
 

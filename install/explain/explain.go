@@ -3,6 +3,7 @@
 package explain
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/install/status"
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 )
 
@@ -66,15 +68,12 @@ func Explain(ctx context.Context, n *node.Node, q Question) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Answer{Generation: generation, Engine: facts.Engine, Warnings: q.warnings(facts),
+	a := &Answer{Generation: generation, Engine: cmp.Or(facts.Engine, engine.Other), Warnings: q.warnings(facts),
 		Privileged: facts.Privileged.String()}
 	if asks, err := asksForPrivileges(index); err != nil {
 		return nil, exit.With(exit.Cannot, err)
 	} else if asks {
 		a.PrivilegedBy = facts.PrivilegedBy
-	}
-	if a.Engine == policy.EngineOther {
-		a.Engine = "other"
 	}
 
 	d, err := index.DecideReading(&facts)
@@ -102,8 +101,8 @@ func (a *Answer) decided(ctx context.Context, n *node.Node, d policy.Decision, f
 		a.Label, a.Unsaid = facts.EngineChoice, facts.ChoiceUnsaid
 	}
 	if facts.EngineChoice != "" {
-		engine, _ := policy.EngineDefault(facts.EngineChoice)
-		a.Choice = &Choice{facts.EngineChoice, engine, d.Choice.String()}
+		whose, _ := engine.ByDefault(facts.EngineChoice)
+		a.Choice = &Choice{facts.EngineChoice, whose, d.Choice.String()}
 	}
 	for _, p := range d.Profiles {
 		j := ProfileOf(p)

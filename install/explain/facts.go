@@ -8,13 +8,12 @@ import (
 	"io/fs"
 	"maps"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/policy"
-	"github.com/oci-apparmor/oci-apparmor/shim"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 )
 
 // facts returns what a container start would know.
@@ -41,11 +40,9 @@ func (q *Question) wiring() (hook.Wiring, error) {
 	w := hook.Wiring{Engine: q.Engine, Root: q.Root}
 	switch {
 	case q.Engine == "" && q.Root != "":
-		w.Engine = shim.EngineOf(q.Root)
-	case q.Engine == "other":
-		w.Engine = policy.EngineOther
-	case q.Engine != "" && !slices.Contains(policy.Engines, q.Engine):
-		return w, exit.With(exit.Usage, fmt.Errorf("--engine %q: it is one of %s", q.Engine, strings.Join(policy.Engines, ", ")))
+		w.Engine = engine.ByRoot(q.Root)
+	case q.Engine != "" && !engine.Known(q.Engine):
+		return w, exit.With(exit.Usage, fmt.Errorf("--engine %q: it is one of %s", q.Engine, strings.Join(engine.Names(), ", ")))
 	}
 	return w, nil
 }
@@ -65,22 +62,17 @@ func (q *Question) described(w hook.Wiring) (policy.Facts, error) {
 	if err != nil {
 		return policy.Facts{}, exit.With(exit.Usage, err)
 	}
-	tells := func(key string) bool { // or else a start would not know it
-		return q.Engine == "" && q.Root == "" || policy.Tells(f.Engine, key)
+	reports := func(fact engine.Fact) bool { // or else a start would not know it
+		return q.Engine == "" && q.Root == "" || engine.Named(f.Engine).Reports(fact)
 	}
-	f.Untold, f.Look = nil, nil // what a start would read from the engine's files is asked for here
-	if f.Sandbox = f.Sandbox || q.Sandbox && tells("sandbox"); f.Sandbox {
-		f.Container, f.Image = "", "" // as hook.Identify has it
+	f.Unverified, f.Look = nil, nil // what a start would read from the engine's files is asked for here
+	if f.Sandbox = f.Sandbox || q.Sandbox && reports(engine.Sandbox); f.Sandbox {
+		f.Container, f.Image = "", "" // as policy.Facts.Report has it
 	}
-	for _, flag := range []struct {
-		key, value string
-		fact       *string
-	}{
-		{"namespace", q.Namespace, &f.Namespace}, {"pod", q.Pod, &f.Pod}, {"container", q.Container, &f.Container},
-		{"image", q.Image, &f.Image},
-	} {
-		if tells(flag.key) {
-			*flag.fact = cmp.Or(flag.value, *flag.fact)
+	for _, k := range policy.Keys() {
+		if value := q.Facts[k.Name]; value != nil && reports(engine.Fact(k.Name)) {
+			fact := k.FactOf(&f)
+			*fact = cmp.Or(*value, *fact)
 		}
 	}
 	labels, err := pairs("--label", q.Labels)
@@ -90,7 +82,7 @@ func (q *Question) described(w hook.Wiring) (policy.Facts, error) {
 	if len(labels) > 0 && f.Labels == nil {
 		f.Labels = make(map[string]string)
 	}
-	if tells("label") {
+	if reports(engine.Label) {
 		maps.Copy(f.Labels, labels)
 	}
 	f.EngineChoice, f.ChoiceUnsaid = q.Choice, !q.ChoiceSaid
@@ -137,25 +129,23 @@ func (q *Question) bundleFacts(w hook.Wiring) (policy.Facts, error) {
 // warnings says what about a question is likely to be a mistake.
 func (q *Question) warnings(f policy.Facts) []string {
 	var list []string
-	for _, flag := range []struct {
-		key   string
-		given bool
-	}{
-		{"namespace", q.Namespace != ""}, {"pod", q.Pod != ""}, {"image", q.Image != ""}, {"label", len(q.Labels) > 0},
-		{"sandbox", q.Sandbox},
-	} {
-		if !flag.given || policy.Tells(f.Engine, flag.key) {
+	for _, k := range policy.Keys() {
+		fact := q.Facts[k.Name]
+		asked := fact != nil && *fact != "" || k.Name == string(engine.Label) && len(q.Labels) > 0 ||
+			k.Name == string(engine.Sandbox) && q.Sandbox
+		if !asked || k.ReportedBy(f.Engine) {
 			continue
 		}
 		whose := f.Engine
-		if f.Engine == policy.EngineOther {
+		if cmp.Or(f.Engine, engine.Other) == engine.Other {
 			whose = "other engines"
 		}
-		said := fmt.Sprintf("containers of %s have no %s that can be trusted: a rule for that never fits them", whose, flag.key)
+		said := fmt.Sprintf("containers of %s have no %s that can be trusted: a rule for that never fits them", whose, k.Name)
 		if q.Engine == "" && q.Root == "" {
-			said = fmt.Sprintf("this is for an engine that tells the %s, as only %s do: say which by --engine", flag.key,
-				strings.Join(policy.Tellers(flag.key), " and "))
-			if len(policy.Tellers(flag.key)) == 1 {
+			reporters := k.Reporters()
+			said = fmt.Sprintf("this is for an engine that tells the %s, as only %s do: say which by --engine", k.Name,
+				strings.Join(reporters, " and "))
+			if len(reporters) == 1 {
 				said = strings.Replace(said, " do:", " does:", 1)
 			}
 		}

@@ -14,11 +14,11 @@ type Question struct {
 
 	Bundle, Root, Engine, ID string
 
-	Annotations                      []string // KEY=VALUE
-	Labels                           []string // KEY=VALUE
-	Namespace, Pod, Container, Image string
-	Privileged                       policy.Privilege
-	Sandbox                          bool
-	Choice                           string // the profile that the engine chose
-	ChoiceSaid                       bool   // also where Choice is empty, as the engine chose none
+	Annotations []string           // KEY=VALUE
+	Labels      []string           // KEY=VALUE
+	Facts       map[string]*string // what patterns of the keys of rules are matched against
+	Privileged  policy.Privilege
+	Sandbox     bool
+	Choice      string // the profile that the engine chose
+	ChoiceSaid  bool   // also where Choice is empty, as the engine chose none
 }

@@ -34,10 +34,10 @@ type Container struct {
 	ID   string
 	From string // the label that was decided; empty where the engine's choice was kept
 
-	// What its next start would get, as its bundle says now: Refused or Untold, or the decision. Untold where the bundle is
+	// What its next start would get, as its bundle says now: Refused or Unverified, or the decision. Unverified where the bundle is
 	// gone or makes no sense.
-	Refused, Untold error
-	Decision        policy.Decision
+	Refused, Unverified error
+	Decision            policy.Decision
 
 	// Of its profiles, those whose content would be replaced by the next load or by the next start or exec that needs
 	// them; and the content that what runs in it would be under then: the present one (Fresh), an older one (Stale), or one
@@ -48,7 +48,7 @@ type Container struct {
 
 // Relabelled tells whether the container's next start gets another label than it has.
 func (c *Container) Relabelled() bool {
-	if c.Refused != nil || c.Untold != nil {
+	if c.Refused != nil || c.Unverified != nil {
 		return false
 	}
 	return c.From != c.Decision.Label || c.Decision.Keep != (c.From == "")
@@ -56,7 +56,7 @@ func (c *Container) Relabelled() bool {
 
 // Same tells whether the policy changes nothing for the container.
 func (c *Container) Same() bool {
-	return c.Refused == nil && c.Untold == nil && !c.Relabelled() && len(c.Replaced) == 0
+	return c.Refused == nil && c.Unverified == nil && !c.Relabelled() && len(c.Replaced) == 0
 }
 
 // Containers tells what the policy would mean for each container of ours that runs, those that would be refused first, and
@@ -108,11 +108,11 @@ func container(h *hook.Host, next Next, r *hook.Record) (c Container, runs bool)
 func (c *Container) start(next Next, r *hook.Record) {
 	facts, err := hook.NewBundle(r.Bundle).Identify(hook.Wiring{Engine: r.Engine, Root: r.Root}, r.ID)
 	if errors.Is(err, fs.ErrNotExist) {
-		c.Untold = fmt.Errorf("its bundle %s is gone", r.Bundle)
+		c.Unverified = fmt.Errorf("its bundle %s is gone", r.Bundle)
 		return
 	}
 	if err != nil {
-		c.Untold = err
+		c.Unverified = err
 		return
 	}
 	d, err := next.Index.DecideReading(&facts)
@@ -123,7 +123,7 @@ func (c *Container) start(next Next, r *hook.Record) {
 	}
 	switch {
 	case errors.Is(err, policy.ErrIndex):
-		c.Untold = err
+		c.Unverified = err
 		return
 	case err != nil:
 		c.Refused = err

@@ -49,7 +49,7 @@ func (n Node) Daemons() (all []Sender, running bool) {
 	for _, t := range tasks {
 		name := n.Kernel.Command(t.PID)
 		if !daemons[name] || !n.Kernel.IsRoot(t.PID) || n.Kernel.Nested(t.PID) ||
-			kernel.ContainerID(n.Kernel.Cgroup(t.PID)) != "" {
+			engine.ContainerID(n.Kernel.Cgroup(t.PID)) != "" {
 			continue
 		}
 		running = true

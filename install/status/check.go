@@ -31,7 +31,7 @@ func Summary(all []Container) string {
 		numbers[all[i].Verdict]++
 	}
 	var parts []string
-	for _, v := range []Verdict{Confined, Differs, Drifted, Stale, Untold, Unconfined, Complaining, Waiting, Ended} {
+	for _, v := range []Verdict{Confined, Differs, Drifted, Stale, Unverified, Unconfined, Complaining, Waiting, Ended} {
 		if numbers[v] > 0 {
 			parts = append(parts, fmt.Sprint(numbers[v], " ", v))
 		}
@@ -91,7 +91,7 @@ func (c *Container) level() Level {
 	switch c.Verdict {
 	case Differs, Drifted, Stale:
 		return LevelCritical
-	case Untold:
+	case Unverified:
 		return LevelUnknown
 	case Unconfined:
 		if !c.Decided {

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 )
 
@@ -21,7 +22,7 @@ import (
 type Container struct {
 	ID        string
 	Name      string // what its engine calls it; in a pod, its name there; empty where not known
-	Engine    string // containerd, cri-o, docker, podman; runc and so on where a runtime was called by hand; else empty
+	Engine    string // its name in the policy file, see engine.Names; empty where not known
 	Namespace string // that of its pod; without a pod, containerd's
 	Pod       string
 	Image     string
@@ -83,10 +84,10 @@ func (m *Member) mode() string {
 	return asMode(m.Label.Mode)
 }
 
-// stateDirs are where runtimes keep their containers, below /run: runc's, crun's and youki's own, containerd's for its
-// namespaces, Docker's for its runtimes, and those of users without root.
-var stateDirs = []string{
-	"runc", "crun", "youki", "containerd/runc/*", "docker/runtime-*/*", "user/*/runc", "user/*/crun",
+// stateDirs returns where runtimes keep their containers, below /run: runc's, crun's and youki's own, those of engines,
+// and those of users without root.
+func stateDirs() []string {
+	return append([]string{"runc", "crun", "youki", "user/*/runc", "user/*/crun"}, engine.Roots()...)
 }
 
 // containers finds them all, and judges them.
@@ -136,7 +137,7 @@ func (n *Node) find(records []*hook.Record) (all []Container, problems []string)
 	type key struct{ root, id string }
 	ours := make(map[key]*hook.Record, len(records))
 	roots := make(map[string]bool)
-	for _, pattern := range stateDirs {
+	for _, pattern := range stateDirs() {
 		found, _ := filepath.Glob(filepath.Join(n.Run, pattern))
 		for _, root := range found {
 			roots[root] = true
@@ -231,7 +232,7 @@ func place(k *kernel.Kernel, proc string, all []Container, tasks []kernel.Task) 
 			i, ok = namespaces.container(t.PID)
 		}
 		if !ok {
-			id := kernel.ContainerID(groups[t.PID])
+			id := engine.ContainerID(groups[t.PID])
 			if id == "" {
 				continue
 			}
@@ -387,25 +388,11 @@ func above(groups map[string]int, group string) (i int, ok bool) {
 	return 0, false
 }
 
-// engineOf tells which engine a container is of, by where its runtime keeps it and by the name of its control group,
-// which engines choose.
+// engineOf returns the name of a container's engine, by where its runtime keeps it and by the name of its control group,
+// which engines choose. It is empty where neither says anything.
 func engineOf(root, group string) string {
-	switch {
-	case strings.HasSuffix(root, "/containerd/runc/moby"), strings.Contains(root, "/docker/runtime-"):
-		return "docker"
-	case strings.HasSuffix(filepath.Dir(root), "/containerd/runc"):
-		return "containerd"
+	if name := cmp.Or(engine.ByRoot(root), engine.ByCgroup(group)); name != "" || root == "" {
+		return name
 	}
-	for _, e := range []struct{ name, prefix string }{
-		{"podman", "libpod-"}, {"cri-o", "crio-"}, {"docker", "docker-"}, {"docker", "docker/"}, {"containerd", "cri-containerd-"},
-		{"containerd", "cri-containerd:"},
-	} {
-		if strings.Contains(group, "/"+e.prefix) || strings.Contains(group, ":"+e.prefix) {
-			return e.name
-		}
-	}
-	if root == "" {
-		return ""
-	}
-	return filepath.Base(root) // runc, crun, youki: called by hand
+	return engine.Other
 }

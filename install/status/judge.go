@@ -26,9 +26,9 @@ const (
 	// Complaining: as Confined, and a profile of its label only logs what it would deny: as its policy says, or where no
 	// label was decided, as the engine chose.
 	Complaining Verdict = "complaining"
-	// Untold: every process is under its label, and what the kernel's content of that is cannot be told, or whether its
+	// Unverified: every process is under its label, and what the kernel's content of that is cannot be told, or whether its
 	// processes are under that.
-	Untold Verdict = "untold"
+	Unverified Verdict = "unverified"
 	// Differs: a process in it is not under its label.
 	Differs Verdict = "differs"
 	// Drifted: every process is, and the kernel's content of the label that was decided is not the policy's.
@@ -141,7 +141,7 @@ func (j *judge) others(c *Container, want []string, exes *programs) {
 }
 
 // worse gives the verdicts about containers whose processes are all under their labels, the better first.
-var worse = []Verdict{Confined, Complaining, Untold, Stale, Drifted}
+var worse = []Verdict{Confined, Complaining, Unverified, Stale, Drifted}
 
 // atMost makes the verdict no better than v.
 func (c *Container) atMost(v Verdict) {
@@ -190,7 +190,7 @@ func (j *judge) freshness(c *Container) {
 	switch {
 	case err != nil:
 		c.Older = fmt.Sprintf("whether its processes are under the present content of profile %s cannot be told: %v", name, err)
-		c.atMost(Untold)
+		c.atMost(Unverified)
 	case f == hook.Stale:
 		c.Older = fmt.Sprintf("profile %s was replaced since the container was created, and what runs under a stack of profiles "+
 			"stays under an older content: start the container anew", name)
@@ -198,7 +198,7 @@ func (j *judge) freshness(c *Container) {
 	case f == hook.Unclear:
 		c.Older = fmt.Sprintf("profile %s was replaced since the container was created, and nobody knows how often: what runs "+
 			"under a stack of profiles may be under an older content; start the container anew", name)
-		c.atMost(Untold)
+		c.atMost(Unverified)
 	default:
 		return
 	}
@@ -320,7 +320,7 @@ func (j *judge) profiles(c *Container, label []string) {
 		case p.Content == Unknown:
 			c.Problems = append(c.Problems, fmt.Sprintf("whether the kernel's content of profile %s is the policy's cannot be told: %s",
 				name, cmp.Or(p.Detail, "neither the policy in force nor what is remembered of the container has the profile")))
-			c.atMost(Untold)
+			c.atMost(Unverified)
 		}
 		c.Profiles = append(c.Profiles, p)
 	}

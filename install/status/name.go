@@ -2,30 +2,37 @@ package status
 
 import (
 	"path/filepath"
-	"sync"
+	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
-	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 )
 
-// name finds out what people call a container, from files that its engine wrote.
+// name finds out what people call a container, from files that its engine wrote. What is none of an engine's and in a
+// namespace of containerd has that.
 func (n *Node) name(c *Container) {
-	switch c.Engine {
-	case policy.EngineContainerd:
-		if space := filepath.Base(c.Root); c.Root != "" && space != "k8s.io" {
-			c.Namespace = space
-			return
-		}
+	switch e := engine.Named(c.Engine); {
+	case len(e.Keys) > 0:
 		n.nameByAnnotations(c)
-	case policy.EngineCRIO:
-		n.nameByAnnotations(c)
-	case policy.EngineDocker:
-		if !c.takeRecord() {
-			c.take(hook.DockerNames(n.Docker, c.ID))
+	case e.Files == engine.ContainerFiles:
+		for _, dir := range e.Data {
+			if c.Name == "" && !c.takeRecord() {
+				c.take(hook.FiledNames(n.path(dir), c.ID))
+			}
 		}
-	case policy.EnginePodman:
+	case e.Files == engine.StorageLists:
 		c.takeRecord()
+	case engine.ByRoot(c.Root) == engine.Other:
+		c.Namespace = filepath.Base(c.Root)
 	}
+}
+
+// path returns where a path below /run or /var/lib is.
+func (n *Node) path(path string) string {
+	if rest, ok := strings.CutPrefix(path, "/run/"); ok {
+		return filepath.Join(n.Run, rest)
+	}
+	return filepath.Join(n.Lib, strings.TrimPrefix(path, "/var/lib/"))
 }
 
 // takeRecord names a container as Prepare remembered it, if that knew more of it than its id.
@@ -67,36 +74,40 @@ func (n *Node) bundles(c *Container) []string {
 	if c.record != nil && c.record.Bundle != "" {
 		return []string{c.record.Bundle}
 	}
-	if c.Engine == policy.EngineContainerd {
-		space := "k8s.io"
-		if c.Root != "" {
-			space = filepath.Base(c.Root)
-		}
-		const tasks = "containerd/io.containerd.runtime.v2.task"
-		return []string{filepath.Join(n.Run, tasks, space, c.ID), filepath.Join(n.Run, "k3s", tasks, space, c.ID)}
+	e := engine.Named(c.Engine)
+	namespace := e.ContainerdNamespace
+	if c.Root != "" {
+		namespace = filepath.Base(c.Root)
 	}
-	const overlay = "overlay-containers"
-	return []string{
-		filepath.Join(n.Run, "containers/storage", overlay, c.ID, "userdata"),
-		filepath.Join(n.Storage, overlay, c.ID, "userdata"),
+	var all []string
+	for _, pattern := range e.Bundles {
+		all = append(all, n.path(strings.NewReplacer("{namespace}", namespace, "{id}", c.ID).Replace(pattern)))
 	}
+	return all
 }
 
-// nameByStorage names the containers of Podman and CRI-O as their common lists of containers do. Those that go with their
-// end, as of `podman run --rm` and quadlets, are in a list of their own beside that of the others (volatile, in
-// containers.go of containers/storage). With a transient store, all are below /run.
+// nameByStorage names containers as the lists of their engine's storage do. Those that go with their end, as of
+// `podman run --rm` and quadlets, are in a list of their own beside that of the others (volatile, in containers.go of
+// containers/storage). With a transient store, all are below /run.
 func (n *Node) nameByStorage(all []Container) {
-	const overlay = "overlay-containers"
-	byID := sync.OnceValue(func() map[string]hook.Names {
-		return hook.StorageNames(filepath.Join(n.Storage, overlay), filepath.Join(n.Run, "containers/storage", overlay))
-	})
+	names := make(map[*engine.Engine]map[string]hook.Names)
 	for i := range all {
-		if c := &all[i]; c.Name == "" && (c.Engine == policy.EnginePodman || c.Engine == policy.EngineCRIO) {
-			if names := byID()[c.ID]; c.Engine == policy.EnginePodman {
-				c.take(names)
-			} else {
-				c.Name = names.Container // the rest CRI-O has in the container's spec
+		c := &all[i]
+		e := engine.Named(c.Engine)
+		if c.Name != "" || e.Files != engine.StorageLists {
+			continue
+		}
+		if names[e] == nil {
+			var dirs []string
+			for _, dir := range e.Data {
+				dirs = append(dirs, n.path(dir))
 			}
+			names[e] = hook.StorageNames(dirs...)
+		}
+		if known := names[e][c.ID]; len(e.Keys) == 0 {
+			c.take(known)
+		} else {
+			c.Name = known.Container // the rest it has in the container's spec
 		}
 	}
 }

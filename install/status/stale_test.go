@@ -66,7 +66,7 @@ func TestContainersUnderStacks(t *testing.T) {
 			Stale, "start the container anew", LevelCritical},
 		{"loosened, and put right by somebody else", []func(*machine){loosen, func(m *machine) {
 			m.kernel.Load(m.t, kerneltest.Blob("v1", "web"))
-		}}, Untold, "nobody knows how often", LevelUnknown},
+		}}, Unverified, "nobody knows how often", LevelUnknown},
 		{"that is not started", []func(*machine){func(m *machine) { m.write("run/runc/one/exec.fifo", "") }, loosen, start},
 			Waiting, "", LevelOK},
 		{"stale, with a process under another label", []func(*machine){loosen, start, func(m *machine) {
@@ -151,8 +151,8 @@ func TestCheck(t *testing.T) {
 			"6 containers: 2 confined, 1 unconfined, 1 complaining, 1 waiting, 1 ended"},
 		"of an engine that asks nobody": {Status{Containers: []Container{{ID: "c1", Verdict: Unconfined}}}, LevelWarning,
 			"1 container: 1 unconfined; c1: unconfined"},
-		"the worst first": {Status{Containers: []Container{{ID: "c1", Verdict: Unconfined}, {ID: "c2", Verdict: Untold}, pod}}, LevelCritical,
-			"3 containers: 1 stale, 1 untold, 1 unconfined; shop/front/web: stale, c2: untold, c1: unconfined"},
+		"the worst first": {Status{Containers: []Container{{ID: "c1", Verdict: Unconfined}, {ID: "c2", Verdict: Unverified}, pod}}, LevelCritical,
+			"3 containers: 1 stale, 1 unverified, 1 unconfined; shop/front/web: stale, c2: unverified, c1: unconfined"},
 		"what cannot be told counts for more than a warning": {Status{Containers: []Container{{ID: "c1", Verdict: Unconfined}},
 			Problems: []string{"x.json: unexpected EOF"}}, LevelUnknown, "1 container: 1 unconfined; c1: unconfined, x.json: unexpected EOF"},
 		"odd names": {Status{Containers: []Container{{ID: "c1", Name: "a|\n\x1b[31m", Verdict: Drifted}}}, LevelCritical,
@@ -170,7 +170,7 @@ func TestCheck(t *testing.T) {
 
 // Every verdict is ranked, counted, coloured and in the schema: forgetting one part fails here.
 func TestEachVerdictIsInTheSchema(t *testing.T) {
-	for _, v := range []Verdict{Confined, Complaining, Untold, Differs, Drifted, Stale, Unconfined, Waiting, Ended} {
+	for _, v := range []Verdict{Confined, Complaining, Unverified, Differs, Drifted, Stale, Unconfined, Waiting, Ended} {
 		if !strings.Contains(string(Schema()), `"`+string(v)+`"`) || !strings.Contains(Summary([]Container{{Verdict: v}}), string(v)) {
 			t.Errorf("%s is missing", v)
 		}

@@ -23,17 +23,16 @@ import (
 
 // Node is where to look.
 type Node struct {
-	Host    *hook.Host
-	Run     string // where runtimes keep their state: /run
-	Docker  string // Docker's directory, for names: /var/lib/docker
-	Storage string // that of Podman and CRI-O, for names: /var/lib/containers/storage
+	Host *hook.Host
+	Run  string // where runtimes keep their state: /run
+	Lib  string // where engines keep their files: /var/lib
 
 	Programs string // below which engines' programs are; empty for /
 }
 
 // NewNode gives the node that we run on.
 func NewNode() *Node {
-	return &Node{Host: hook.NewHost(), Run: "/run", Docker: "/var/lib/docker", Storage: "/var/lib/containers/storage"}
+	return &Node{Host: hook.NewHost(), Run: "/run", Lib: "/var/lib"}
 }
 
 // Status is what Gather found. Problems are sentences about what could not be told.

@@ -47,9 +47,8 @@ func newMachine(t testing.TB) *machine {
 		Host: &hook.Host{
 			Store: store.Store{Dir: filepath.Join(m.dir, "store")}, Kernel: k, Containers: filepath.Join(m.dir, "records"),
 		},
-		Run:     filepath.Join(m.dir, "run"),
-		Docker:  filepath.Join(m.dir, "docker"),
-		Storage: filepath.Join(m.dir, "storage"),
+		Run: filepath.Join(m.dir, "run"),
+		Lib: m.dir,
 	}
 	m.link("proc/self/ns/pid", "pid:[1]")
 	m.apply("v1")
@@ -217,7 +216,7 @@ func TestContainersAreJudged(t *testing.T) {
 			if err := errors.Join(os.Remove(name), os.Mkdir(name, 0o755)); err != nil {
 				m.t.Fatal(err)
 			}
-		}, Untold, Unknown, "whether the kernel's content of profile web is the policy's cannot be told: read hash", []bool{true, true}},
+		}, Unverified, Unknown, "whether the kernel's content of profile web is the policy's cannot be told: read hash", []bool{true, true}},
 		{"not yet started", func(m *machine) {
 			m.write("proc/20/attr/apparmor/current", "unconfined\n")
 			m.write("run/runc/one/exec.fifo", "")
@@ -241,7 +240,7 @@ func TestContainersAreJudged(t *testing.T) {
 				content = c.Profiles[0].Content
 			}
 			if c.Verdict != test.verdict || content != test.content || !c.Decided || c.Policy != "web" || c.Label != "web" ||
-				c.Engine != "runc" {
+				c.Engine != "other" {
 				t.Errorf("%+v", c)
 			}
 			if problems := strings.Join(c.Problems, "\n"); !strings.Contains(problems, test.problem) || (problems == "") != (test.problem == "") {
@@ -341,9 +340,9 @@ func TestContainersOfOthers(t *testing.T) {
 	m.process(30, "unconfined", "/kubepods/pod1/"+ids["pod"], "pid:[4]")
 
 	m.write("run/crun/"+ids["podman"]+"/status", `{"pid": 40, "cgroup-path": "/x"}`)
-	m.write("storage/overlay-containers/containers.json", `[{"id": "`+ids["podman"]+`", "names": ["db"]}]`)
+	m.write("containers/storage/overlay-containers/containers.json", `[{"id": "`+ids["podman"]+`", "names": ["db"]}]`)
 	m.write("run/crun/"+ids["rm"]+"/status", `{"pid": 45, "cgroup-path": "/x"}`)
-	m.write("storage/overlay-containers/volatile-containers.json", `[{"id": "`+ids["rm"]+`", "names": ["systemd-shop"]}]`)
+	m.write("containers/storage/overlay-containers/volatile-containers.json", `[{"id": "`+ids["rm"]+`", "names": ["systemd-shop"]}]`)
 	m.write("run/crun/"+ids["transient"]+"/status", `{"pid": 46, "cgroup-path": "/x"}`)
 	m.write("run/containers/storage/overlay-containers/volatile-containers.json", `[{"id": "`+ids["transient"]+`", "names": ["till-the-boot"]}]`)
 	m.process(46, "containers-default-0.62 (enforce)", "/machine.slice/libpod-"+ids["transient"]+".scope/container", "pid:[8]")
@@ -405,7 +404,7 @@ func TestContainerThatIsBeingCreatedStandsOnce(t *testing.T) {
 		engine  string
 		verdict Verdict
 		pids    []int
-	}{ours: {"docker", Waiting, []int{20, 21}}, other: {"podman", Waiting, []int{30}}, odd: {"youki", Confined, []int{40}}} {
+	}{ours: {"docker", Waiting, []int{20, 21}}, other: {"podman", Waiting, []int{30}}, odd: {"other", Confined, []int{40}}} {
 		c := m.container(id)
 		if c.Engine != want.engine || c.Verdict != want.verdict || !slices.Equal(c.pids(), want.pids) {
 			t.Errorf("%s: engine %q, %s, processes %v, want %+v", id[:3], c.Engine, c.Verdict, c.pids(), want)

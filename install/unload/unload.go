@@ -6,10 +6,12 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/install/status"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 )
 
@@ -165,7 +167,7 @@ func users(n *status.Node, threads []kernel.Task, all []status.Container, name s
 		}
 		if c := containers[t.PID]; c != nil {
 			u.Container = called(c)
-		} else if id := kernel.ContainerID(k.Cgroup(t.PID)); id != "" {
+		} else if id := engine.ContainerID(k.Cgroup(t.PID)); id != "" {
 			u.Container = id
 		}
 		users = append(users, u)
@@ -197,8 +199,12 @@ func called(c *status.Container) string {
 	if c.Pod != "" {
 		name += " of pod " + c.Namespace + "/" + c.Pod
 	}
-	if c.Engine != "" {
-		name += " (" + c.Engine + ")"
+	by := c.Engine
+	if by == engine.Other && c.Root != "" {
+		by = filepath.Base(c.Root) // the runtime's name, where it was called by hand
+	}
+	if by != "" {
+		name += " (" + by + ")"
 	}
 	return name
 }

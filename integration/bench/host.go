@@ -267,7 +267,7 @@ func decided(dir string) error {
 			return err
 		}
 		asked := "p" + strconv.Itoa(n-1)
-		facts := policy.Facts{Engine: policy.EngineContainerd, Namespace: "ns" + strconv.Itoa(n-1), Image: "docker.io/library/x:1",
+		facts := policy.Facts{Engine: "containerd", Namespace: "ns" + strconv.Itoa(n-1), Image: "docker.io/library/x:1",
 			Request: &asked, RequestKey: policy.Annotation}
 		times, err := measure(1000, func() error {
 			gen, err := s.Current()

@@ -13,8 +13,6 @@ import (
 	"syscall"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-
-	"github.com/oci-apparmor/oci-apparmor/policy"
 )
 
 // model is what a container of runc's leaves behind, from which those of pods are made.
@@ -78,7 +76,7 @@ func (m *model) container(i int, records string) (cmd *exec.Cmd, size int, err e
 		return nil, 0, err
 	}
 	text := fmt.Appendf(nil, "%s%s%d%s", m.before, pidKey, cmd.Process.Pid, m.after)
-	m.record["id"], m.record["root"], m.record["bundle"], m.record["engine"] = id, root, bundle, policy.EngineContainerd
+	m.record["id"], m.record["root"], m.record["bundle"], m.record["engine"] = id, root, bundle, "containerd"
 	m.record["namespace"], m.record["pod"], m.record["container"] = "lab", "pod-"+strconv.Itoa(i), "web"
 	ours, err1 := json.Marshal(m.record)
 	config, err2 := json.Marshal(podSpec(i))

@@ -150,8 +150,8 @@ func TestTasks(t *testing.T) {
 	if got := k.Command(7); got != "sh\x1b" {
 		t.Errorf("command %q", got)
 	}
-	if got := kernel.ContainerID(k.Cgroup(7)); got != strings.Repeat("ab", 32) {
-		t.Errorf("container %q", got)
+	if got := k.Cgroup(7); !strings.Contains(got, strings.Repeat("ab", 32)) {
+		t.Errorf("control group %q", got)
 	}
 	if got := k.Cgroup(4711) + k.Command(4711); got != "" {
 		t.Errorf("of no process: %q", got)
@@ -216,25 +216,6 @@ func TestUsingNeverTakesAnIncompleteLookForAnAnswer(t *testing.T) {
 				t.Errorf("settled: %+v, %v", threads, err)
 			}
 		})
-	}
-}
-
-func TestContainerID(t *testing.T) {
-	id := strings.Repeat("0123456789abcdef", 4)
-	for _, path := range []string{
-		"/docker/" + id, "/system.slice/docker-" + id + ".scope", "/user.slice/user-0.slice/libpod-" + id + ".scope/container",
-		"/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod1.slice/cri-containerd-" + id + ".scope",
-		"/kubepods/burstable/pod1/" + id, "/kubepods.slice/pod1.slice/crio-" + id + ".scope", "/k8s.io/" + id,
-		"/system.slice/containerd.service/kubepods-pod1.slice:cri-containerd:" + id,
-	} {
-		if got := kernel.ContainerID(path); got != id {
-			t.Errorf("%s: %q", path, got)
-		}
-	}
-	for _, path := range []string{"", "/", "/default/web", "/x" + id, "/system.slice/crio-conmon-" + id + ".scope", "/" + id[1:]} {
-		if got := kernel.ContainerID(path); got != "" {
-			t.Errorf("%s: %q", path, got)
-		}
 	}
 }
 

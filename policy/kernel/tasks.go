@@ -250,25 +250,6 @@ func (k *Kernel) Cgroup(pid int) string {
 	return path
 }
 
-// ContainerID gives the id of the container that a control group was made for, where its path tells: engines other than
-// ctr and plain runtimes name it by 64 hexadecimal digits, as "/docker/ID", "docker-ID.scope", "cri-containerd-ID.scope",
-// "crio-ID.scope", "libpod-ID.scope/container", "/kubepods/burstable/podUID/ID". Empty where it does not.
-func ContainerID(cgroup string) string {
-	id := ""
-	for part := range strings.SplitSeq(cgroup, "/") {
-		part = strings.TrimSuffix(part, ".scope")
-		if at := len(part) - 64; at >= 0 && isHex(part[at:]) && (at == 0 || part[at-1] == '-' || part[at-1] == ':') &&
-			!strings.HasPrefix(part, "crio-conmon-") && !strings.HasPrefix(part, "libpod-conmon-") {
-			id = part[at:]
-		}
-	}
-	return id
-}
-
-func isHex(s string) bool {
-	return strings.Trim(s, "0123456789abcdef") == ""
-}
-
 func (k *Kernel) proc() string {
 	if k.Proc != "" {
 		return k.Proc

@@ -173,27 +173,23 @@ func (c *checker) named(r *rule) {
 
 // fits finds the rule that no container can fit.
 func (c *checker) fits(r *rule) {
-	for _, key := range r.Keys() {
-		untold := slices.DeleteFunc(slices.Clone(r.Engine), func(engine string) bool { return policy.Tells(engine, key) })
-		if len(untold) > 0 {
+	for _, k := range r.Keys() {
+		silent := slices.DeleteFunc(slices.Clone(r.Engine), k.ReportedBy)
+		if len(silent) > 0 {
 			r.faulty = true
 			c.errs.add(r.place, "this rule never fits containers of %s: only %s tell the %s of theirs so that it can be trusted; leave "+
-				"%[1]s out of engine", strings.Join(untold, " and "), strings.Join(policy.Tellers(key), ", "), key)
+				"%[1]s out of engine", strings.Join(silent, " and "), strings.Join(k.Reporters(), ", "), k.Name)
 			break
 		}
 	}
-	if !r.faulty && len(r.Engine) == 0 && len(tellers(r)) == 0 {
+	if !r.faulty && len(r.Engine) == 0 && len(r.Engines()) == 0 {
 		r.faulty = true
-		c.errs.add(r.place, "this rule never fits: no engine tells both %s so that it can be trusted",
-			strings.Join(r.Keys(), " and "))
+		var names []string
+		for _, k := range r.Keys() {
+			names = append(names, k.Name)
+		}
+		c.errs.add(r.place, "this rule never fits: no engine tells both %s so that it can be trusted", strings.Join(names, " and "))
 	}
-}
-
-// tellers are the engines that tell all that a rule asks for.
-func tellers(r *rule) []string {
-	return slices.DeleteFunc(slices.Clone(policy.Engines), func(engine string) bool {
-		return slices.ContainsFunc(r.Keys(), func(key string) bool { return !policy.Tells(engine, key) })
-	})
 }
 
 // result puts together what is defined, and what is built in and used.
@@ -261,7 +257,7 @@ func (c *checker) reach(rules []rule) {
 		conditions := later.Conditions()
 		for _, c := range conditions {
 			for n := range len(c.Patterns[0]) + 1 {
-				try(anchor{c.Key, c.Label, c.Patterns[0][:n]})
+				try(anchor{c.Key.Name, c.Label, c.Patterns[0][:n]})
 			}
 		}
 		if first != nil {
@@ -272,7 +268,7 @@ func (c *checker) reach(rules []rule) {
 
 		best, patterns := unconditional, []string(nil)
 		for _, c := range conditions {
-			at := anchor{c.Key, c.Label, c.Patterns[0][:plain(c.Patterns[0])]}
+			at := anchor{c.Key.Name, c.Label, c.Patterns[0][:plain(c.Patterns[0])]}
 			if best == unconditional || len(filed[at]) < len(filed[best]) {
 				best, patterns = at, c.Patterns
 			}

@@ -8,6 +8,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
@@ -57,9 +58,15 @@ var (
 	topKeys     = []string{"version", "profiles", "policies", "assign"}
 	profileKeys = []string{"file", "template", "onDrift"}
 	policyKeys  = []string{"profile", "mode", "floor"}
-	assignKeys  = append(policy.PatternKeys(), "label", "sandbox", "privileged",
-		"policy", "request", "acceptChoice", "floor", "onRefused")
+	assignKeys  = append(conditionKeys(), "policy", "request", "acceptChoice", "floor", "onRefused")
 )
+
+func conditionKeys() (names []string) {
+	for _, k := range policy.Keys() {
+		names = append(names, k.Name)
+	}
+	return names
+}
 
 // The words that a key may take, and what they stand for.
 var (
@@ -167,16 +174,19 @@ func (p *parser) assignment(n *yaml.Node) {
 	}
 	r := rule{place: p.at(n)}
 	r.File, r.Line = p.file.name, n.Line
-	for _, key := range policy.PatternKeys() {
-		*r.Patterns(key) = p.patterns(key, keys[key])
+	for _, k := range policy.Keys() {
+		switch v := keys[k.Name]; {
+		case v == nil:
+		case k.Kind == policy.Patterns:
+			*k.PatternsOf(&r.Assignment) = p.patterns(k.Name, v)
+		case k.Kind == policy.LabelPatterns:
+			r.Label = p.labels(v)
+		case k.Kind == policy.Switch:
+			if b := p.bool(v); b != nil {
+				k.Switch(&r.Assignment, *b)
+			}
+		}
 	}
-	if v := keys["label"]; v != nil {
-		r.Label = p.labels(v)
-	}
-	if b := p.bool(keys["sandbox"]); b != nil {
-		r.Sandbox = *b
-	}
-	r.Privileged = p.bool(keys["privileged"])
 	if keys["policy"] == nil {
 		p.fault(n, "the rule gives no policy: add the key policy")
 	}
@@ -202,12 +212,11 @@ func (p *parser) assignment(n *yaml.Node) {
 // patterns reads what a condition asks for: engines by their names, or patterns.
 func (p *parser) patterns(key string, n *yaml.Node) (list []string) {
 	if key == "engine" {
-		for _, engine := range p.texts(n, "an engine's name") {
-			if slices.Contains(policy.Engines, engine.value) {
-				list = append(list, engine.value)
+		for _, at := range p.texts(n, "an engine's name") {
+			if engine.Known(at.value) {
+				list = append(list, at.value)
 			} else {
-				p.errs.add(engine.place, "unknown engine %.64q%s%s", engine.value, didYouMean(engine.value, policy.Engines),
-					oneOf(policy.Engines))
+				p.errs.add(at.place, "unknown engine %.64q%s%s", at.value, didYouMean(at.value, engine.Names()), oneOf(engine.Names()))
 			}
 		}
 		return list
@@ -233,7 +242,7 @@ func (p *parser) patterns(key string, n *yaml.Node) (list []string) {
 }
 
 // labels reads patterns by the labels that they are for. Their order is that of the file.
-func (p *parser) labels(n *yaml.Node) (list []policy.LabelPatterns) {
+func (p *parser) labels(n *yaml.Node) (list []policy.Labelled) {
 	keys, values := p.mapping(n, "a mapping of patterns by labels", nil)
 	if values != nil && len(keys) == 0 {
 		p.fault(n, "the mapping is empty: leave its key out")
@@ -243,7 +252,7 @@ func (p *parser) labels(n *yaml.Node) (list []policy.LabelPatterns) {
 			p.fault(key, "a label must have a name")
 			continue
 		}
-		list = append(list, policy.LabelPatterns{Key: key.Value, Patterns: p.patterns("label", values[key.Value])})
+		list = append(list, policy.Labelled{Key: key.Value, Patterns: p.patterns("label", values[key.Value])})
 	}
 	return list
 }
@@ -255,8 +264,8 @@ func (p *parser) choice(at name) {
 	} else if at.value == policy.Keep {
 		p.errs.add(at.place, "acceptChoice lists profiles, and keep is none: to let the engine choose whatever it likes, say "+
 			"policy: keep")
-	} else if engine, is := policy.EngineDefault(at.value); is {
+	} else if title, is := engine.ByDefault(at.value); is {
 		p.errs.add(at.place, "profile %.64q is what %s gives a container for which nobody chose one, so it counts as no "+
-			"choice: leave it out", at.value, engine)
+			"choice: leave it out", at.value, title)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
 
@@ -158,6 +159,42 @@ func TestSchemaSeesEachFaultOfShape(t *testing.T) {
 			if refused := schema.Validate(generic(t, alone)); (err == nil) != (refused == nil) {
 				t.Errorf("%s: the reader says\n%v\nthe schema says\n%v\nof\n%s", path, err, refused, alone)
 			}
+		}
+	}
+}
+
+// The schema has the conditions of package policy, each with what it asks for, and the engines of package engine.
+func TestSchemaHasTheConditions(t *testing.T) {
+	type property struct {
+		Description string `json:"description"`
+		Ref         string `json:"$ref"`
+		Type        string `json:"type"`
+		OneOf       []any  `json:"oneOf"`
+	}
+	var schema struct {
+		Defs struct {
+			Engine     struct{ Enum []string }
+			Assignment struct{ Properties map[string]property }
+		} `json:"$defs"`
+	}
+	if err := json.Unmarshal(Schema(), &schema); err != nil {
+		t.Fatal(err)
+	}
+	if got := schema.Defs.Engine.Enum; !slices.Equal(got, engine.Names()) {
+		t.Errorf("the schema has the engines %v, want %v", got, engine.Names())
+	}
+	for _, k := range policy.Keys() {
+		p, ok := schema.Defs.Assignment.Properties[k.Name]
+		is := map[policy.Kind]bool{
+			policy.Patterns:      p.Ref == "#/$defs/patterns" || k.Name == "engine" && len(p.OneOf) == 2,
+			policy.LabelPatterns: p.Type == "object",
+			policy.Switch:        p.Type == "boolean",
+		}
+		if !ok || !is[k.Kind] {
+			t.Errorf("the schema has no condition %s of its kind: %+v", k.Name, p)
+		}
+		if p.Description != k.Help {
+			t.Errorf("the schema describes the condition %s as\n%s\nwant\n%s", k.Name, p.Description, k.Help)
 		}
 	}
 }

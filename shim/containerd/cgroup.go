@@ -35,7 +35,7 @@ func systemdByPath(ctx context.Context, said word, bundle *hook.Bundle, sandbox 
 	if err := cmp.Or(err1, err2); err != nil {
 		return false, err
 	}
-	if ns, _ := namespaces.Namespace(ctx); ns == criNamespace && said == silent {
+	if ns, _ := namespaces.Namespace(ctx); runsPods(ns) && said == silent {
 		if said = sandbox(annotations[sandboxAnnotation]); said != dropped {
 			return false, nil
 		}

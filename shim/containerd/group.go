@@ -27,7 +27,7 @@ const (
 
 // inPod tells whether a container is one of a pod's whose sandbox is there already, by its bundle. It is an error where a pod asks for a group: CRI groups by the sandbox, under a key that it sets last.
 func inPod(ctx context.Context, bundle *hook.Bundle, id string) (bool, error) {
-	if ns, _ := namespaces.Namespace(ctx); ns != criNamespace {
+	if ns, _ := namespaces.Namespace(ctx); !runsPods(ns) {
 		return false, nil
 	}
 	annotations, err := bundle.Annotations()

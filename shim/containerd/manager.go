@@ -22,7 +22,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
-	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	wrapper "github.com/oci-apparmor/oci-apparmor/shim"
 )
 
@@ -113,8 +113,10 @@ func (m *shimManager) Info(ctx context.Context, in io.Reader) (*types.RuntimeInf
 	return m.Shim.Info(ctx, bytes.NewReader(input))
 }
 
-// criNamespace is where containerd's CRI plugin has its containers (internal/cri/constants).
-const criNamespace = "k8s.io"
+// runsPods reports whether the engine that has its containers in a namespace of containerd has them in pods.
+func runsPods(namespace string) bool {
+	return engine.Named(engine.ByContainerdNamespace(namespace)).Reports(engine.Pod)
+}
 
 // wiring gives the engine, which its namespace tells, and the root that containerd's shim for runc gives to the runtime:
 // that of its options, or its own, with the container's namespace below it.
@@ -123,12 +125,6 @@ func wiring(ctx context.Context, opts *options.Options) (hook.Wiring, error) {
 	if err != nil {
 		return hook.Wiring{}, err
 	}
-	w := hook.Wiring{Engine: policy.EngineOther, Root: wrapper.ResolveRoot(filepath.Join(cmp.Or(opts.GetRoot(), process.RuncRoot), ns))}
-	switch ns {
-	case criNamespace:
-		w.Engine = policy.EngineContainerd
-	case "moby": // moby, daemon/config: DefaultContainersNamespace
-		w.Engine = policy.EngineDocker
-	}
-	return w, nil
+	root := filepath.Join(cmp.Or(opts.GetRoot(), process.RuncRoot), ns)
+	return hook.Wiring{Engine: engine.ByContainerdNamespace(ns), Root: wrapper.ResolveRoot(root)}, nil
 }

@@ -21,7 +21,6 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
-	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
@@ -146,7 +145,7 @@ func TestLifeOfATask(t *testing.T) {
 }
 
 func TestEngineOfATask(t *testing.T) {
-	for ns, want := range map[string]string{"k8s.io": policy.EngineContainerd, "moby": policy.EngineDocker, "default": policy.EngineOther} {
+	for ns, want := range map[string]string{"k8s.io": "containerd", "moby": "docker", "default": "other"} {
 		n := new(node)
 		s, _, ctx, dir := serve(t, n)
 		if _, err := s.Create(namespaces.WithNamespace(ctx, ns), &taskv3.CreateTaskRequest{ID: "c", Bundle: dir}); err != nil {

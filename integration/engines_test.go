@@ -1,0 +1,83 @@
+package integration
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// engineNames are the words by which the program would know an engine: names, keys, sockets, namespaces, cgroups.
+var engineNames = regexp.MustCompile(`(?i)\b(docker|dockerd|podman|buildah|containerd|cri-?o|crio|nerdctl|ctr|libpod|moby|k8s\.io|kubepods)\b|` +
+	`Docker|Podman|Containerd|CRIO|Nerdctl|cri-containerd|docker-|libpod-|crio-|io\.kubernetes\.`)
+
+// otherMeanings are words in which an engine's name is not an engine's.
+var otherMeanings = regexp.MustCompile(`docker-default(-2015)?|docker\.io|dockerDefault\w*|dockerHub|Docker Hub|containerd-shim-apparmor-v2|ContainerdNamespace|/k8s\.io/`)
+
+// Engines' names stand in the table of package engine. These files have some besides, each for one reason.
+func TestEnginesNamesStandInTheirTable(t *testing.T) {
+	allowed := map[string]string{
+		"policy/engine/":                    "the table",
+		"hook/look.go":                      "the readers of files that one engine writes",
+		"shim/containerd/":                  "containerd's shim, built of its packages",
+		"shim/containerd-shim-apparmor-v2/": "the program of that shim",
+		"hook/oci-apparmor-hook/main.go":    "Podman's own stage precreate in its help",
+		"install/command/profile_diff.go":   "Docker's profile of 2015 in its help",
+		"install/command/profile_load.go":   "an engine's option in its help",
+		"install/command/profile_show.go":   "Docker's profile of 2015 in its help",
+		"install/command/explain.go":        "examples in its help",
+		"policy/profile/lint/lint.go":       "a warning that names what sets a sysctl",
+	}
+	used := make(map[string]bool)
+	for _, dir := range []string{"hook", "shim", "policy", "install"} {
+		err := filepath.WalkDir(filepath.Join("..", dir), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			name := filepath.ToSlash(strings.TrimPrefix(path, ".."+string(filepath.Separator)))
+			set := token.NewFileSet()
+			file, err := parser.ParseFile(set, path, nil, 0)
+			if err != nil {
+				return err
+			}
+			ast.Inspect(file, func(n ast.Node) bool {
+				var word string
+				switch n := n.(type) {
+				case *ast.ImportSpec:
+					return false
+				case *ast.Ident:
+					word = n.Name
+				case *ast.BasicLit:
+					if n.Kind == token.STRING {
+						word = n.Value
+					}
+				}
+				found := engineNames.FindString(otherMeanings.ReplaceAllString(word, ""))
+				if found == "" {
+					return true
+				}
+				for place := range allowed {
+					if name == place || strings.HasSuffix(place, "/") && strings.HasPrefix(name, place) {
+						used[place] = true
+						return true
+					}
+				}
+				t.Errorf("%s:%d has %q: what is known of engines stands in policy/engine", name, set.Position(n.Pos()).Line, found)
+				return true
+			})
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for place, why := range allowed {
+		if !used[place] {
+			t.Errorf("%s has no engine's name any more (%s): take it out of this list", place, why)
+		}
+	}
+}

@@ -320,6 +320,7 @@ func TestArchitectureHasEveryPackage(t *testing.T) {
 	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z/]+)` \\|").FindAllStringSubmatch(table, -1) {
 		named[row[1]] = true
 	}
+	seen := map[string]bool{}
 	for _, top := range []string{"hook", "shim", "policy", "install"} {
 		err := filepath.WalkDir(filepath.Join("..", top), func(name string, entry fs.DirEntry, err error) error {
 			if err != nil || !entry.IsDir() {
@@ -328,20 +329,25 @@ func TestArchitectureHasEveryPackage(t *testing.T) {
 			if entry.Name() == "internal" || entry.Name() == "testdata" || entry.Name() == "kerneltest" {
 				return fs.SkipDir
 			}
-			parsed, err := parser.ParseDir(token.NewFileSet(), name, nil, parser.PackageClauseOnly)
+			rel := filepath.ToSlash(strings.TrimPrefix(name, "../"))
+			sources, err := filepath.Glob(filepath.Join(name, "*.go"))
 			if err != nil {
 				return err
 			}
-			rel := filepath.ToSlash(strings.TrimPrefix(name, "../"))
-			for pkg := range parsed {
-				if pkg == "main" || strings.HasSuffix(pkg, "_test") {
+			for _, source := range sources {
+				if strings.HasSuffix(source, "_test.go") {
 					continue
 				}
-				if !named[rel] {
+				parsed, err := parser.ParseFile(token.NewFileSet(), source, nil, parser.PackageClauseOnly)
+				if err != nil {
+					return err
+				}
+				if parsed.Name.Name != "main" && !named[rel] && !seen[rel] {
 					t.Errorf("the table of packages in hook/README.md lacks %s", rel)
 				}
-				delete(named, rel)
+				seen[rel] = true
 			}
+			delete(named, rel)
 			return nil
 		})
 		if err != nil {

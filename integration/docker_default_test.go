@@ -152,7 +152,7 @@ func wantAnswers(t *testing.T, whose string, got, free map[string]string, differ
 }
 
 func TestContainerdDockerDefault(t *testing.T) {
-	inside.EnoughIn(t, inside.Bookworm, inside.Forky) // the oldest kernel and Docker, and the newest
+	inside.EnoughIn(t, inside.Trixie, inside.Forky) // the Dockers that can do it
 	setPolicy(t, onlyBaseline)
 	c := inside.StartContainerd(t, inside.Containerds(t)[0], inside.ContainerdConfig{})
 	inside.StartDocker(t, c, nil)

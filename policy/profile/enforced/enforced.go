@@ -250,7 +250,7 @@ func (j *judgement) remedy(ctx context.Context, class, feature, named string) st
 			continue
 		}
 		compiled, err := meaning.Read(blob.Data)
-		if err == nil && len(compiled) > 0 && lint.Mediates(compiled[0], class) {
+		if err == nil && len(compiled) > 0 && lint.Mediates(compiled[0], class, j.Supports) {
 			j.tried[class] = abi
 			break
 		}

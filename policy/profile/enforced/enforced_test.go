@@ -185,3 +185,46 @@ func TestCheckOfWhatIsNotSeen(t *testing.T) {
 		}
 	}
 }
+
+// Rules about D-Bus hold on a kernel that has it, but for one that takes them only of profiles with rules of version 9.
+func TestCheckOfDBus(t *testing.T) {
+	const dbus = "dbus {mask {acquire send receive\n}\n}\n"
+	for _, test := range []struct {
+		name, kernel, want string
+	}{
+		{"Ubuntu's kernel", dbus, ""},
+		{"Linux 7.2", dbus + "network_v9 {af_mask {unix inet\n}\n}\n", "denies nothing"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := newCompiler(t)
+			abi, err := os.ReadFile(c.Base + "/abi/2.0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			features, err := os.ReadFile("../testdata/features")
+			if err != nil {
+				t.Fatal(err)
+			}
+			of, err := profile.NewCompiler(append(features, test.kernel...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			of.Base, of.Conf = c.Base, c.Conf
+			if err := os.WriteFile(c.Base+"/abi/2.0", append(abi, dbus...), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			text := []byte("abi <abi/2.0>,\nprofile web {\n  file,\n  audit deny dbus,\n}\n")
+			blob, err := of.CompileText(t.Context(), "web", text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var said string
+			for _, w := range Check(t.Context(), of, text, blob, nil) {
+				said += w.Message + "\n"
+			}
+			if test.want == "" && said != "" || !strings.Contains(said, test.want) {
+				t.Errorf("%q, want %q in it", said, test.want)
+			}
+		})
+	}
+}

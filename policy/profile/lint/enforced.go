@@ -47,9 +47,14 @@ var mediated = map[string][]meaning.Class{
 const AuditChange = "audit of change_profile"
 
 // Mediates reports whether a compiled profile decides on what rules are about that begin with this word, a key of
-// profile.RuleKinds.
-func Mediates(p *meaning.Profile, word string) bool {
-	return slices.ContainsFunc(mediated[word], p.Mediates)
+// profile.RuleKinds. supports reports whether the kernel has a feature.
+//
+// meaning answers as kernels that know version 9 of the rules about networks: these take rules about D-Bus of no profile
+// without such rules (profile_query_cb, security/apparmor/apparmorfs.c, Linux 6.17). An older kernel that has D-Bus, Ubuntu's,
+// takes them of each.
+func Mediates(p *meaning.Profile, word string, supports func(feature string) bool) bool {
+	return slices.ContainsFunc(mediated[word], p.Mediates) ||
+		word == "dbus" && p.Compiled(meaning.DBus) && !supports("network_v9")
 }
 
 // NotEnforced returns the rules of a text that its compilation does not enforce, or enforces for more than they say, in the
@@ -126,7 +131,7 @@ func notEnforced(p *meaning.Profile, r rule, supports func(feature string) bool)
 	if mediated[class] == nil {
 		return Lost{}, false
 	}
-	if !Mediates(p, class) {
+	if !Mediates(p, class, supports) {
 		return l, true
 	}
 	switch class {

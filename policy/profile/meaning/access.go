@@ -39,6 +39,9 @@ func (p *Profile) Mediates(c Class) bool {
 	return p.policy.start[c] != 0
 }
 
+// Compiled reports whether the profile has rules of a class, even if a kernel passes over them: see Mediates.
+func (p *Profile) Compiled(c Class) bool { return p.policy.dfa != nil && p.policy.start[c] != 0 }
+
 // Query returns what the profile says of a key of a class, and whether it mediates it: all is allowed where it does not.
 // It is what the kernel answers to a query at .access in securityfs (profile_query_cb, security/apparmor/apparmorfs.c), for
 // which a file is always one's own.

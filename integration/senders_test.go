@@ -16,8 +16,9 @@ import (
 // Podman's, and a container must take signals from what has such a label.
 
 const (
-	// Ubuntu's profile of Podman, and one under whose name nobody would look for a runtime.
+	// Ubuntu's profiles of Podman and crun, and one under whose name nobody would look for a runtime.
 	podmansOwn = "abi <abi/3.0>,\nprofile podman /usr/bin/podman flags=(unconfined) {\n  file,\n}\n"
+	crunsOwn   = "abi <abi/3.0>,\nprofile crun /usr/bin/crun flags=(unconfined) {\n  file,\n}\n"
 	strangeOwn = "abi <abi/3.0>,\nprofile strange.runtimes /usr/{bin,sbin}/{runc,crun} flags=(unconfined) {\n  file,\n}\n"
 
 	// sendersPolicy gives everyone web, whose text is the node's own, on a floor that is generated.
@@ -64,11 +65,17 @@ func statusWarnings(t *testing.T) string {
 // batchTries show the template: crypto sockets are denied, other sockets are not.
 var batchTries = tries{"socket alg seqpacket": denied, "socket unix stream": "ok", "write /tmp/x": "ok"}
 
+// Podman has crun send its signals, and crun keeps Podman's label: also a profile in mode unconfined is a peer that others'
+// rules are about, on each kernel that has Podman here. Only where crun has a profile of its own, too, is the label crun's,
+// which every generated profile takes signals from; a kill goes through then, whatever Podman's label is.
 func TestPodmanUnderALabelOfItsOwn(t *testing.T) {
 	setPolicy(t, webPolicy)
 	fewProfiles(t)
-	if inside.Suite() == inside.Trixie {
-		t.Skip("on Linux 6.12 with Podman 5.4 a kill by a podman under its own label went through all the same, in the one run that was: why is not known yet")
+	for _, own := range []string{"podman", "crun"} {
+		if mode, loaded := inside.Profiles(t)[own]; loaded { // by a test before this one
+			t.Logf("profile %s (%s) is loaded already", own, mode)
+			inside.RemoveProfile(t, own)
+		}
 	}
 	p := inside.NewPodman(t, inside.PodmanWrappers+"/crun", "")
 	root := inside.NewBundle(t).Rootfs()
@@ -123,6 +130,12 @@ func TestPodmanUnderALabelOfItsOwn(t *testing.T) {
 	if lines := log.Grep(t, `operation="signal"`, `profile="batch"`, `peer="podman"`); len(lines) == 0 {
 		t.Error("the kernel has not said that the label is why")
 	}
+
+	// With crun's own profile beside it: the label that kills is not Podman's.
+	run("crun")
+	inside.LoadProfile(t, crunsOwn)
+	ends("crun", "kill")
+	inside.RemoveProfile(t, "crun")
 
 	// The next apply knows it, and what runs can be stopped from then on.
 	if out := inside.MustRun(t, "oci-apparmor", "profile", "check", "/etc/oci-apparmor/profiles/web"); !strings.Contains(out, `signal (receive) peer="podman",`) {

@@ -53,10 +53,6 @@ func dialectOf(runtime string) (d Dialect, known bool) {
 	return Runc, false
 }
 
-// starting are the commands that bring a process into a container. A line that could be one of them and that we
-// cannot read is refused.
-var starting = []string{"create", "run", "start", "restore", "exec"}
-
 // ParseArgs reads a runtime's argv, its name included. On an error Args still has the options up to there.
 func ParseArgs(d Dialect, argv []string) (Args, error) {
 	a := Args{argv: argv}
@@ -73,32 +69,30 @@ func ParseArgs(d Dialect, argv []string) (Args, error) {
 
 // mayStart tells whether a command line, however it is read, could be one that brings a process into a container.
 func mayStart(argv []string) bool {
-	return slices.ContainsFunc(argv[min(1, len(argv)):], func(s string) bool {
-		return slices.Contains(starting, strings.TrimSpace(s))
-	})
+	return slices.ContainsFunc(argv[min(1, len(argv)):], func(s string) bool { return commands[strings.TrimSpace(s)].starts })
 }
 
 func (a *Args) parse(d Dialect) error {
-	read, globals, commands := a.readRunc, runcGlobals, runcCommands
+	read, globals := a.readRunc, runcGlobals
 	if d == Crun {
-		read, globals, commands = a.readCrun, crunGlobals, crunCommands
+		read, globals = a.readCrun, crunGlobals
 	}
 	line, err := read(1, options(globals), 1)
 	if err != nil || line.prints || len(line.positional) == 0 {
 		return err
 	}
 	a.at = line.positional[0]
-	known, ours := commands[a.argv[a.at]]
+	command := a.argv[a.at]
+	known, ours := commands[command]
 	if !ours {
 		return nil
 	}
-	command := a.argv[a.at]
 	// Only exec takes arguments of its own behind the container; crun stops at the first for every command.
 	stop := 0
 	if command == "exec" {
 		stop = 1
 	}
-	line, err = read(a.at+1, options(known), stop)
+	line, err = read(a.at+1, options(known.options(d)), stop)
 	if err != nil || line.prints || len(line.positional) == 0 {
 		return err
 	}

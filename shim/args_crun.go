@@ -13,21 +13,7 @@ const (
 	crunGlobals = "debug cgroup-manager= systemd-cgroup log= log-format= log-level= root= rootless= version/v! /V!" +
 		argpOptions
 	argpOptions = " help/?! usage! program-name= HANG?"
-	crunCreate  = "bundle/b= config/f= console-socket= preserve-fds= no-pivot pid-file= no-subreaper no-new-keyring"
-	crunRestore = "bundle/b= image-path= work-path= tcp-established tcp-close ext-unix-sk shell-job detach/d pid-file= " +
-		"console-socket= file-locks manage-cgroups-mode= network-lock+ lsm-profile= lsm-mount-context="
-	crunExec = "console-socket= tty/t? process/p= cwd= cgroup= detach/d user/u= env/e= cap/c= pid-file= preserve-fds= " +
-		"no-new-privs process-label= apparmor="
 )
-
-var crunCommands = map[string]string{
-	"create":  crunCreate + argpOptions,
-	"run":     crunCreate + " detach/d keep" + argpOptions,
-	"start":   argpOptions,
-	"restore": crunRestore + argpOptions,
-	"exec":    crunExec + argpOptions,
-	"delete":  "force/f regex/r" + argpOptions,
-}
 
 // readCrun reads options from argv[from] on, as argp does with ARGP_IN_ORDER: up to the first argument, with long
 // options cut short as long as no other begins so, and short ones joined.

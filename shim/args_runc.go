@@ -11,24 +11,8 @@ import (
 // version; its version 3 also takes the global ones behind the command.
 const runcGlobals = "debug log= log-format= root= criu= systemd-cgroup rootless= help/h! version/v!"
 
-const (
-	runcInherited = " debug log= log-format= root= criu= systemd-cgroup rootless= help/h!"
-	runcCreate    = "bundle/b= console-socket= pidfd-socket= pid-file= no-pivot no-new-keyring preserve-fds="
-	runcRestore   = "bundle/b= console-socket= image-path= work-path= tcp-established ext-unix-sk shell-job file-locks " +
-		"manage-cgroups-mode= detach/d pid-file= no-subreaper no-pivot empty-ns= auto-dedup lazy-pages lsm-profile= " +
-		"lsm-mount-context="
-	runcExec = "console-socket= pidfd-socket= cwd= env/e= tty/t user/u= additional-gids/g= process/p= detach/d " +
-		"pid-file= process-label= apparmor= no-new-privs cap/c= preserve-fds= cgroup= ignore-paused no-subreaper"
-)
-
-var runcCommands = map[string]string{
-	"create":  runcCreate + runcInherited,
-	"run":     runcCreate + " detach/d keep no-subreaper" + runcInherited,
-	"start":   runcInherited,
-	"restore": runcRestore + runcInherited,
-	"exec":    runcExec + runcInherited,
-	"delete":  "force/f" + runcInherited,
-}
+// runcInherited are the options that every command takes.
+const runcInherited = " debug log= log-format= root= criu= systemd-cgroup rootless= help/h!"
 
 // readRunc reads options and arguments from argv[from] on; behind the stop-th argument nothing is an option, 0 for
 // never.

@@ -13,7 +13,7 @@ func TestPageHasCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{RuntimeVar}
-	for command := range runcCommands {
+	for command := range commands {
 		want = append(want, command)
 	}
 	for _, w := range want {

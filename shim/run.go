@@ -13,7 +13,6 @@ package shim
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -82,7 +81,7 @@ func Run(ctx context.Context, host Host, argv, env []string, stderr io.Writer) i
 func (a *Args) note(host Host, d Dialect, level notice.Level, text string, out hook.Outcome) {
 	w, _ := a.wiring(d) // of a line that could not be read to its end, as far as it could
 	n := notice.Notice{Level: level, Command: a.Command, ID: a.ID, Message: text}
-	if n.Command == "" && slices.Contains(starting, a.argv[a.at]) {
+	if n.Command == "" && commands[a.argv[a.at]].starts {
 		n.Command = a.argv[a.at]
 	}
 	host.Note(w, n, out)
@@ -107,85 +106,16 @@ func Message(command, id, text string) string {
 // apply does for a command what must be done before the runtime gets to see it, and gives the command line for the
 // runtime. Of the outcome of a command that creates no container there is only the warning.
 func (a *Args) apply(ctx context.Context, host Host, d Dialect) (argv []string, out hook.Outcome, err error) {
-	argv = append([]string(nil), a.argv...)
 	if a.Command == "" {
-		return argv, out, nil
+		return slices.Clone(a.argv), out, nil
 	}
 	w, err := a.wiring(d)
 	if err != nil {
 		return nil, out, err
 	}
-	switch a.Command {
-	case "create", "run", "restore":
-		if a.Command == "run" {
-			host.Sweep(w) // of containers that an earlier run deleted by itself
-		}
-		out, err = host.Prepare(ctx, w, a.ID, a.bundle())
-		if err != nil {
-			return nil, out, err
-		}
-		if a.Command == "restore" && out.Label != "" {
-			// Nothing else makes CRIU give the processes another label than they had.
-			argv = a.withOption("lsm-profile", "apparmor:"+out.Label)
-		}
-		return argv, out, nil
-
-	case "start":
-		p, err := host.Start(ctx, w, a.ID)
-		out.Warning = p.Warning
-		return argv, out, err
-
-	case "exec":
-		p, err := host.Exec(ctx, w, a.ID)
-		out.Label, out.Warning = p.Label, p.Warning
-		if err != nil || !p.Ours {
-			return argv, out, err
-		}
-		argv, err := a.exec(d, out.Label)
-		return argv, out, err
-
-	case "delete":
-		if !a.flag("regex") {
-			host.Forget(w, a.ID)
-		}
-		host.Sweep(w)
+	argv, out, err = commands[a.Command].act(ctx, host, call{a, d, w})
+	if argv == nil && err == nil {
+		argv = slices.Clone(a.argv)
 	}
-	return argv, out, nil
-}
-
-// bundle returns the container's bundle, as the runtime finds it.
-func (a *Args) bundle() *hook.Bundle {
-	dir, _ := a.option("bundle")
-	return hook.NewBundle(cmp.Or(dir, "."))
-}
-
-// exec gives the command line of an exec whose process gets the label. The label wins over whatever the caller asks
-// for, by --apparmor or in a process file.
-func (a *Args) exec(d Dialect, label string) ([]string, error) {
-	if label == "" {
-		return nil, errors.New("no label is remembered for it; delete the container and create it anew")
-	}
-	// To runc an empty path is none; crun would open it, and so does relabel.
-	path, given := a.option("process")
-	if !given || path == "" && d == Runc {
-		return a.withOption("apparmor", label), nil
-	}
-	path, err := relabel(path, label, a.passedFDs())
-	if err != nil {
-		return nil, err
-	}
-	return a.withValue("process", path), nil
-}
-
-// passedFDs is how many descriptors from 3 on the runtime passes on to the container. A number that is none is the
-// runtime's to complain about.
-func (a *Args) passedFDs() int {
-	preserved, _ := a.option("preserve-fds")
-	n := 0
-	for _, s := range []string{preserved, os.Getenv("LISTEN_FDS")} {
-		if i, err := strconv.ParseInt(s, 0, 32); err == nil && i > 0 {
-			n += int(i)
-		}
-	}
-	return n
+	return argv, out, err
 }

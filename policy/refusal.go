@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -49,7 +50,7 @@ func (x Index) refuse(f Facts, r *rule) *Refusal {
 	}
 	refusal.Rule = r.String()
 	for _, i := range append([]int{r.policy}, r.request()...) {
-		if e, err := x.entry(i); err == nil {
+		if e, err := x.entry(i); err == nil && !slices.Contains(refusal.Allowed, e.name) {
 			refusal.Allowed = append(refusal.Allowed, e.name)
 		}
 	}

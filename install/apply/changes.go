@@ -29,7 +29,9 @@ func changes(before, after *policy.Policy, words changeWords) (lines []string) {
 	policies := func(p *policy.Policy) map[string]string {
 		all := make(map[string]string)
 		for _, e := range p.Policies {
-			all[e.Name] = e.Profile + " " + e.Floor
+			if e.Name != policy.Keep { // built in, and listed where a rule names it
+				all[e.Name] = e.Profile + " " + e.Floor
+			}
 		}
 		return all
 	}
@@ -67,7 +69,7 @@ func (w changeWords) rules(before, after []policy.Assignment) (lines []string) {
 		case !there:
 			lines = append(lines, fmt.Sprintf("rule for %s: %s: %s", whom, w.added, is[whom]))
 		case then != is[whom]:
-			lines = append(lines, fmt.Sprintf("rule for %s: %s: %s; before %s", whom, w.other, is[whom], then))
+			lines = append(lines, fmt.Sprintf("rule for %s: %s: %s (before: %s)", whom, w.other, is[whom], then))
 		}
 	}
 	for _, whom := range x {

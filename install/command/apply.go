@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 
 	"github.com/oci-apparmor/oci-apparmor/install/apply"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
 	"github.com/spf13/cobra"
 )
 
@@ -73,6 +74,10 @@ func runApply(ctx context.Context, s *session, o *applyOptions) error {
 		return err
 	}
 	s.warnAll(a.Warnings, a.Refused())
+	if o.Features != "" && o.Store == store.Dir {
+		s.Warnf("the profiles are compiled for a kernel with the features in %s, and in force on this node: --store names a directory "+
+			"for another node's", o.Features)
+	}
 	p, err := a.Generation.Index.Policy()
 	if err != nil {
 		return err

@@ -20,7 +20,7 @@ Profiles are looked for in the directory profiles beside the file. This needs
 neither root nor AppArmor, unless the profiles are to be compiled. Run by root, it
 refuses files that others could have written, as policy apply does; with --features,
 which is for another node, it only warns of them.`,
-		Args: cobra.MaximumNArgs(1),
+		Args: atMostOne,
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			o.Path = s.Config
 			if len(args) > 0 {

@@ -57,6 +57,8 @@ Exit codes:
      running one would be, at its next start
   5  policy explain --pid: the process is not confined as decided
   status has those of aa-status: see its help`,
+		Args:          aCommand,
+		RunE:          action(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
 		Version:       node.Version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -90,14 +92,30 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// atMostOne is for a command that takes one argument or none.
+func atMostOne(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return fmt.Errorf("%s takes one argument, and %q is a second one", cmd.CommandPath(), args[1])
+	}
+	return nil
+}
+
 // aCommand is for a command that only has commands of its own.
 func aCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
 	hint := ""
-	cmd.SuggestionsMinimumDistance = 2 // as cobra's own for the first command
-	if list := cmd.SuggestionsFor(args[0]); len(list) > 0 {
+	cmd.SuggestionsMinimumDistance = 2
+	list := cmd.SuggestionsFor(args[0])
+	for _, group := range cmd.Commands() { // "apply" for "policy apply"
+		for _, c := range group.Commands() {
+			if c.Name() == args[0] && group.IsAvailableCommand() {
+				list = append(list, group.Name()+" "+c.Name())
+			}
+		}
+	}
+	if len(list) > 0 {
 		hint = "; did you mean " + strings.Join(list, " or ") + "?"
 	}
 	return fmt.Errorf("unknown command %q for %q%s", args[0], cmd.CommandPath(), hint)

@@ -119,7 +119,7 @@ func TestDryRun(t *testing.T) {
 		"nothing is other": {func(*machine, kerneltest.Machine) {}, 0, []string{
 			"an apply would change nothing: generation 1 would stay in force", "nothing changes for 3 running containers"}, "container "},
 		"a rule has lost a request": {edit(policyFile, "[web, work]", "[work]"), exit.Refused, []string{
-			"in the place of generation 1", "rule for everyone: changed: keep; may ask for work; before keep; may ask for",
+			"in the place of generation 1", "rule for everyone: changed: keep; may ask for work (before: keep; may ask for",
 			"container front: would be REFUSED at its next start:", "oci-apparmor/policy", "nothing changes for 2 running containers"},
 			"container batch"},
 		"a policy is gone": {all(edit(policyFile, "  work: {profile: work}\n", ""), edit(policyFile, ", work]", "]")), exit.Refused, []string{

@@ -63,7 +63,7 @@ func TestRollback(t *testing.T) {
 	if code != 0 || !strings.HasPrefix(out, "generation 3 is in force, with what generation 1 had, in place of generation 2\n") {
 		t.Errorf("exit code %d, %s%s", code, out, &m.errOut)
 	}
-	for _, line := range []string{"  profile shop: gone\n", "  profile web: back\n", "  profile work: back\n", "  rule for everyone: as it was: web; may ask for work; before keep\n"} {
+	for _, line := range []string{"  profile shop: gone\n", "  profile web: back\n", "  profile work: back\n", "  rule for everyone: as it was: web; may ask for work (before: keep)\n"} {
 		if !strings.Contains(out, line) {
 			t.Errorf("it does not say %q:\n%s", line, out)
 		}

@@ -143,11 +143,12 @@ func (q *Question) warnings(f policy.Facts) []string {
 		said := fmt.Sprintf("containers of %s have no %s that can be trusted: a rule for that never fits them", whose, k.Name)
 		if q.Engine == "" && q.Root == "" {
 			reporters := k.Reporters()
-			said = fmt.Sprintf("this is for an engine that tells the %s, as only %s do: say which by --engine", k.Name,
-				strings.Join(reporters, " and "))
+			do := "do"
 			if len(reporters) == 1 {
-				said = strings.Replace(said, " do:", " does:", 1)
+				do = "does"
 			}
+			said = fmt.Sprintf("this is for an engine that reports the %s, as only %s %s: say which by --engine", k.Name,
+				strings.Join(reporters, " and "), do)
 		}
 		list = append(list, said)
 	}

@@ -177,8 +177,12 @@ func (c *checker) fits(r *rule) {
 		silent := slices.DeleteFunc(slices.Clone(r.Engine), k.ReportedBy)
 		if len(silent) > 0 {
 			r.faulty = true
-			c.errs.add(r.place, "this rule never fits containers of %s: only %s tell the %s of theirs so that it can be trusted; leave "+
-				"%[1]s out of engine", strings.Join(silent, " and "), strings.Join(k.Reporters(), ", "), k.Name)
+			reporters, report := k.Reporters(), "report"
+			if len(reporters) == 1 {
+				report = "reports"
+			}
+			c.errs.add(r.place, "this rule never fits containers of %s: only %s %s the %s of its containers so that it can be trusted; leave "+
+				"%[1]s out of engine", strings.Join(silent, " and "), strings.Join(reporters, " and "), report, k.Name)
 			break
 		}
 	}
@@ -188,7 +192,7 @@ func (c *checker) fits(r *rule) {
 		for _, k := range r.Keys() {
 			names = append(names, k.Name)
 		}
-		c.errs.add(r.place, "this rule never fits: no engine tells both %s so that it can be trusted", strings.Join(names, " and "))
+		c.errs.add(r.place, "this rule never fits: no engine reports both %s so that it can be trusted", strings.Join(names, " and "))
 	}
 }
 

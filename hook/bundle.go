@@ -127,7 +127,9 @@ func (s *specFile) setProfile(label string) error {
 		return err
 	}
 	owner := s.stat.Sys().(*syscall.Stat_t)
-	err = safefile.Replace(s.path, data, safefile.Options{Mode: s.stat.Mode(), Owner: &safefile.Owner{UID: int(owner.Uid), GID: int(owner.Gid)}})
+	err = safefile.Replace(s.path, data, safefile.Options{
+		Mode: s.stat.Mode(), Exact: true, Owner: &safefile.Owner{UID: int(owner.Uid), GID: int(owner.Gid)},
+	})
 	if err != nil {
 		return fmt.Errorf("rewriting %s: %w", s.path, err)
 	}

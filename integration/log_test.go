@@ -89,7 +89,7 @@ func TestLog(t *testing.T) {
 	if o := inside.Run(t, rt.wrapped, "run", "--bundle", b.Dir, forged); o.Code == 0 {
 		t.Error("it was not refused")
 	}
-	if lines := log.Grep(t, "oci-apparmor: "); len(lines) != 1 || !strings.HasPrefix(lines[0], "oci-apparmor: level=refusal command=run id=\"x oci-") {
+	if lines := log.Grep(t, "oci-apparmor: "); len(lines) != 1 || !strings.HasPrefix(lines[0], "oci-apparmor: level=refusal command=run engine=other id=\"x oci-") {
 		t.Errorf("the kernel's log has %q", lines)
 	}
 	if got := noted(t, "--container", "forged"); got != nil {

@@ -304,7 +304,7 @@ func execOther(t *testing.T, c *inside.Container, bare, profile string) {
 }
 
 func TestStatusOfContainers(t *testing.T) {
-	inside.EnoughIn(t, inside.Bookworm) // what it shows is read from files of ours
+	inside.EnoughIn(t, inside.Bookworm, inside.Forky) // the oldest runtimes and the newest: their files are read, too
 	setPolicy(t, webPolicy)
 	inside.LoadProfile(t, loose("one-more")) // without any, status has another exit code
 	same := []string{"same"}

@@ -26,7 +26,7 @@ var blanks = regexp.MustCompile(` +`)
 
 // One session, once without and once with the wrapper: what every call prints and returns must be the same.
 func TestWrapperIsTransparent(t *testing.T) {
-	inside.EnoughIn(t, inside.Bookworm) // the wrapper is gone by then
+	inside.EnoughIn(t, inside.Bookworm, inside.Forky) // the oldest runtimes and the newest
 	setPolicy(t, webPolicy)
 	session := func(t *testing.T, runtime string) (said []string) {
 		// Under the bare runtime, the spec names what the policy gives.

@@ -326,3 +326,17 @@ func BenchmarkDecide(b *testing.B) {
 		}
 	}
 }
+
+// An index of another list of conditions is one of another format: a reader that does not know a condition would take its
+// bytes for something else.
+func TestConditionsAreThoseOfTheFormat(t *testing.T) {
+	var list strings.Builder
+	for _, k := range keys {
+		fmt.Fprintf(&list, "%s:%d ", k.Name, k.Kind)
+	}
+	const want = "engine:0 namespace:0 pod:0 container:0 image:0 label:1 sandbox:2 privileged:2 "
+	if got := list.String(); got != want || formatVersion != 3 {
+		t.Errorf("the conditions are %q in format %d: with other conditions than %q raise formatVersion, and change both here",
+			got, formatVersion, want)
+	}
+}

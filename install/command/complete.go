@@ -50,7 +50,7 @@ var flagWords = map[string]words{
 	"namespace":       nothing,
 	"pid":             nothing,
 	"pod":             nothing,
-	"privileged":      fixed("yes", "partly"),
+	"privileged":      fixed("no", "partly", "yes"),
 	"root":            directories,
 	"show":            fixed("all", "containers", "processes", "profiles"),
 	"since":           nothing,

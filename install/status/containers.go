@@ -103,6 +103,7 @@ func (n *Node) containers(tasks []kernel.Task, exes *programs) (all []Container,
 	all = slices.DeleteFunc(all, func(c Container) bool { return c.State == "" })
 	each(len(all), func(i int) { n.name(&all[i]) })
 	n.nameByStorage(all)
+	nameByRecords(all)
 
 	gen, problem := n.current()
 	if problem != "" {

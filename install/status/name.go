@@ -111,3 +111,19 @@ func (n *Node) nameByStorage(all []Container) {
 		}
 	}
 }
+
+// nameByRecords names the containers of engines that keep their files elsewhere, as by Docker's --data-root: a container's
+// record says where its bundle is, and by that where these files are.
+func nameByRecords(all []Container) {
+	var unnamed []*Container
+	var records []*hook.Record
+	for i := range all {
+		if c := &all[i]; c.Name == "" && c.record != nil {
+			unnamed, records = append(unnamed, c), append(records, c.record)
+		}
+	}
+	hook.Name(records...)
+	for _, c := range unnamed {
+		c.takeRecord()
+	}
+}

@@ -57,13 +57,16 @@ func newMachine(t testing.TB) *machine {
 
 func (m *machine) apply(content string) {
 	m.t.Helper()
+	m.applyRules(content, policy.Assignment{File: "policy.yaml", Line: 1, Container: []string{"kept"}, Policy: "hands-off"},
+		policy.Assignment{File: "policy.yaml", Line: 2, Policy: "web"})
+}
+
+func (m *machine) applyRules(content string, rules ...policy.Assignment) {
+	m.t.Helper()
 	p := &policy.Policy{
-		Profiles: []policy.Profile{{Name: "web", Source: "web", Text: []byte(content)}},
-		Policies: []policy.Entry{{Name: "web", Profile: "web"}, {Name: "hands-off", Profile: policy.Keep}},
-		Assignments: []policy.Assignment{
-			{File: "policy.yaml", Line: 1, Container: []string{"kept"}, Policy: "hands-off"},
-			{File: "policy.yaml", Line: 2, Policy: "web"},
-		},
+		Profiles:    []policy.Profile{{Name: "web", Source: "web", Text: []byte(content)}},
+		Policies:    []policy.Entry{{Name: "web", Profile: "web"}, {Name: "hands-off", Profile: policy.Keep}},
+		Assignments: rules,
 	}
 	if _, _, err := m.Host.Store.Apply(context.Background(), p, texts{}, store.Manifest{}, nil); err != nil {
 		m.t.Fatal(err)
@@ -381,6 +384,21 @@ func TestContainersOfOthers(t *testing.T) {
 	data, err := s.JSON(Show{Containers: true}, false, true)
 	if err != nil || bytes.ContainsFunc(data, func(r rune) bool { return r < ' ' && r != '\n' || r > '~' }) {
 		t.Errorf("%v, %s", err, data)
+	}
+}
+
+// A container of an engine that keeps its files elsewhere has its name, too, also where no rule needed it.
+func TestContainerOfAnotherDataDirectoryHasItsName(t *testing.T) {
+	m := newMachine(t)
+	id := strings.Repeat("1", 64)
+	data := filepath.Join(m.dir, "srv/docker")
+	m.applyRules("another content", policy.Assignment{File: "policy.yaml", Line: 1, Policy: "web"})
+	m.prepareBy("docker", "docker/runtime-runc/moby", id, fmt.Sprintf(`{}, "root": {"path": %q}`, data+"/overlay2/1/merged"))
+	m.write("srv/docker/containers/"+id+"/config.v2.json", `{"ID": "`+id+`", "Name": "/shop"}`)
+	m.runtime("docker/runtime-runc/moby", id, 20)
+	m.process(20, "web (enforce)", "/system.slice/docker-"+id+".scope", "pid:[2]")
+	if c := m.container(id); c.Name != "shop" || c.Engine != "docker" {
+		t.Errorf("%+v", c)
 	}
 }
 

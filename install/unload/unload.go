@@ -200,7 +200,7 @@ func called(c *status.Container) string {
 		name += " of pod " + c.Namespace + "/" + c.Pod
 	}
 	by := c.Engine
-	if by == engine.Other && c.Root != "" {
+	if by == engine.Other && c.Root != "" && engine.ByRoot(c.Root) == "" {
 		by = filepath.Base(c.Root) // the runtime's name, where it was called by hand
 	}
 	if by != "" {

@@ -48,7 +48,7 @@ type Engine struct {
 	Link, LinkRoot string
 
 	// Roots are the --root by which a call is known that comes through no link: patterns of path.Match for as many elements
-	// at its end. Engines' own are below /run.
+	// at its end. Engines' own are below /run, and those of rootless ones below /run/user.
 	Roots []string
 
 	// ContainerdNamespace is the namespace of containerd in which all of its containers are, and nobody else's.

@@ -28,7 +28,8 @@ const Cwd = unix.AT_FDCWD
 // Options are the ways in which a file may be written. The zero value writes a file of mode 0600 to memory.
 type Options struct {
 	Dir   int                     // the open directory that the name is relative to; 0 for Cwd
-	Mode  fs.FileMode             // permissions, whatever the umask is; 0 for 0600
+	Mode  fs.FileMode             // permissions, whatever the umask is; 0 for 0600, but with Exact
+	Exact bool                    // Mode counts also where it is 0
 	Owner *Owner                  // nil for the process's user and group
 	Sync  bool                    // wait until the content is on the disk, before the file is in place; SyncDir does that for its name
 	Step  func(what string) error // called before each change of the disk, which an error of it prevents; nil for none
@@ -101,7 +102,7 @@ func fill(fd int, data []byte, o Options) error {
 			return err
 		}
 	}
-	if o.Mode != 0 {
+	if o.Mode != 0 || o.Exact {
 		if err := unix.Fchmod(fd, bits(o.Mode)); err != nil {
 			return err
 		}

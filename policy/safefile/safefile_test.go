@@ -63,8 +63,8 @@ func TestReplacePutsAnotherFileInPlace(t *testing.T) {
 func TestModeAndOwnerAreThoseAskedFor(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o077))
 	path := filepath.Join(t.TempDir(), "f")
-	for _, mode := range []fs.FileMode{0o644, 0o666, 0o400, 0o755 | fs.ModeSetgid | fs.ModeSticky, 0o700 | fs.ModeSetuid} {
-		if err := Replace(path, []byte("x"), Options{Mode: mode, Owner: &Owner{os.Getuid(), os.Getgid()}}); err != nil {
+	for _, mode := range []fs.FileMode{0, 0o644, 0o666, 0o400, 0o755 | fs.ModeSetgid | fs.ModeSticky, 0o700 | fs.ModeSetuid} {
+		if err := Replace(path, []byte("x"), Options{Mode: mode, Exact: true, Owner: &Owner{os.Getuid(), os.Getgid()}}); err != nil {
 			t.Fatal(err)
 		}
 		if info, err := os.Stat(path); err != nil || info.Mode() != mode {

@@ -15,12 +15,12 @@ func Trusted(path string, uid, mode uint32) error {
 	open := mode&0o022 != 0
 	switch {
 	case foreign && open:
-		return fmt.Errorf("it belongs to uid %d, %s, and others can write to it (mode %04o): see what they did, then run chown "+
+		return fmt.Errorf("it belongs to uid %d, %s, and others can write to it (mode %04o): check it, then run chown "+
 			"root %[4]s and chmod go-w %[4]s", uid, who, mode&0o7777, path)
 	case foreign:
-		return fmt.Errorf("it belongs to uid %d, %s: see what it says, then run chown root %s", uid, who, path)
+		return fmt.Errorf("it belongs to uid %d, %s: check it, then run chown root %s", uid, who, path)
 	case open:
-		return fmt.Errorf("others can write to it (mode %04o): see whether they did, then run chmod go-w %s", mode&0o7777, path)
+		return fmt.Errorf("others can write to it (mode %04o): check it, then run chmod go-w %s", mode&0o7777, path)
 	}
 	return nil
 }

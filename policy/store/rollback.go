@@ -84,9 +84,6 @@ func (l *Lock) SaveTexts(g *Generation, texts map[string][]byte) error {
 		if err := profile.CheckName(name); err != nil { // it becomes a path
 			return err
 		}
-		if err := os.Remove(l.path(dir + "/." + name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
 		if err := l.writeFile(dir+"/"+name, texts[name]); err != nil {
 			return err
 		}

@@ -167,7 +167,7 @@ func (s Store) openDir() (int, error) {
 		unix.Close(fd)
 		return -1, &fs.PathError{Op: "stat", Path: s.Dir, Err: err}
 	}
-	if err := trusted(s.Dir, &st); err != nil {
+	if err := trusted(unix.AT_FDCWD, s.Dir, &st); err != nil {
 		unix.Close(fd)
 		return -1, err
 	}
@@ -182,12 +182,17 @@ func checkDir(dir int, name string) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return fmt.Errorf("%s is not a directory", name)
 	}
-	return trusted(name, &st)
+	return trusted(dir, name, &st)
 }
 
-// trusted refuses what somebody else than root and we could have written.
-func trusted(name string, st *unix.Stat_t) error {
-	if err := safefile.Trusted(name, st.Uid, st.Mode); err != nil {
+// trusted refuses what somebody else than root and we could have written. name is relative to the directory dir; the command
+// that the error proposes has all of the path.
+func trusted(dir int, name string, st *unix.Stat_t) error {
+	path := name
+	if root, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(dir)); err == nil {
+		path = filepath.Join(root, name)
+	}
+	if err := safefile.Trusted(path, st.Uid, st.Mode); err != nil {
 		return fmt.Errorf("%s: %w, and oci-apparmor policy apply", name, err)
 	}
 	return nil
@@ -209,7 +214,7 @@ func readFile(dir int, name string, limit int64) ([]byte, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, fmt.Errorf("%s is not a regular file", name)
 	}
-	if err := trusted(name, &st); err != nil {
+	if err := trusted(dir, name, &st); err != nil {
 		return nil, err
 	}
 	if st.Size > limit {

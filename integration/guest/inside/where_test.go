@@ -34,9 +34,6 @@ func TestWhatMakeTestLeavesOut(t *testing.T) {
 		if got := skipped(t, name, func(t *testing.T) { Leave(t, "a reason") }); got != test.left {
 			t.Errorf("%s: Leave skips: %v, want %v", name, got, test.left)
 		}
-		if got := skipped(t, name, func(t *testing.T) { EnoughRuntimes(t, "crun") }); got != (test.suite == Bookworm && test.everything == "") {
-			t.Errorf("%s: EnoughRuntimes skips what is done with crun: %v", name, got)
-		}
 		if got := Count(t, 20, 100, "pods"); got != test.count {
 			t.Errorf("%s: Count gave %d, want %d", name, got, test.count)
 		}
@@ -49,5 +46,18 @@ func TestWhatRunsInFewGuestsHasEachRuntime(t *testing.T) {
 	EnoughIn(t, Bookworm)
 	if skipped(t, "crun", func(t *testing.T) { EnoughRuntimes(t, "crun") }) {
 		t.Error("it leaves crun to a guest in which it does not run")
+	}
+}
+
+func TestWhatRunsInAllGuestsHasOneRuntimeInSome(t *testing.T) {
+	for _, test := range []struct {
+		suite, everything string
+		skips             bool // what is done with crun
+	}{{Bookworm, "", true}, {Bookworm, "yes", false}, {Trixie, "", false}, {Forky, "", false}, {"", "", false}} {
+		t.Setenv(SuiteVariable, test.suite)
+		t.Setenv(EverythingVariable, test.everything)
+		if got := skipped(t, "crun in "+test.suite+test.everything, func(t *testing.T) { EnoughRuntimes(t, "crun") }); got != test.skips {
+			t.Errorf("in %q, everything %q, it skips what is done with crun: %v", test.suite, test.everything, got)
+		}
 	}
 }

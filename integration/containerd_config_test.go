@@ -71,6 +71,38 @@ func TestContainerdConfigOfReadme(t *testing.T) {
 	})
 }
 
+// The README's lines add the runtime once to a file of a known version, and leave any other file as it is.
+func TestContainerdLinesOfReadmeTwice(t *testing.T) {
+	inside.Outside(t)
+	const table = "[plugins.\"%s\".containerd.runtimes.apparmor]\n"
+	for _, test := range []struct{ name, text, plugin string }{
+		{"version 2", "version = 2\n", "io.containerd.grpc.v1.cri"},
+		{"a comment behind the version", "version = 2  # as kubeadm has it\n", "io.containerd.grpc.v1.cri"},
+		{"version 3", "version = 3\n", "io.containerd.cri.v1.runtime"},
+		{"a table in a comment", "version = 3\n# " + fmt.Sprintf(table, "x"), "io.containerd.cri.v1.runtime"},
+		{"no version", "root = \"/var/lib/containerd\"\n", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			config := filepath.Join(t.TempDir(), "config.toml")
+			writeFile(t, config, test.text)
+			script := strings.ReplaceAll(block(t, "shim/README.md#containerd-and-kubernetes"), containerdConfig, config)
+			for range 2 {
+				out, err := exec.Command("sh", "-c", "{\n"+script+"\n}; echo end").CombinedOutput()
+				if err != nil || !strings.HasSuffix(string(out), "end\n") {
+					t.Fatalf("the shell did not come to its end: %v\n%s", err, out)
+				}
+			}
+			text := read(t, config)
+			if test.plugin == "" && text != test.text {
+				t.Errorf("a file of no version became\n%s", text)
+			}
+			if n := strings.Count(text, "\n"+fmt.Sprintf(table, test.plugin)); test.plugin != "" && n != 1 {
+				t.Errorf("the runtime's table is there %d times:\n%s", n, text)
+			}
+		})
+	}
+}
+
 // A pod gets its policy by what the README has a node of kubeadm's do.
 func TestContainerdPodByReadme(t *testing.T) {
 	inside.EachContainerd(t, func(t *testing.T, v inside.ContainerdVersion) {

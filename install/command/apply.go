@@ -23,18 +23,19 @@ func applyCommand(s *session) *cobra.Command {
 start from now on. Run it after every change to the policy file or to a profile,
 and after an upgrade of AppArmor or of the kernel.
 
-Nothing is loaded into the kernel by this. A changed profile is, with the next
+Nothing is loaded into the kernel by this. A changed profile is loaded at the next
 start or exec of any container that needs it, or by policy load; the kernel
 replaces it in place, so it then holds for all running containers whose label is
-this one profile. What runs under a stack, as with a floor, follows one replacement
-and no later one: whoever replaces says which containers stay behind, status calls
-them stale, and they must be started anew. Which profiles a running container has
-does not change until it is started again.
+this one profile. What runs under a stack, as with a floor, takes over the first
+replacement of a profile, and no later one: whoever replaces says which containers
+stay behind, status calls them stale, and they must be started anew. Which profiles
+a running container has does not change until it is started again.
 
 Each profile is also written to a file in /etc/apparmor.d, where AppArmor's own
 service finds it at boot and when it is reloaded, and aa-remove-unknown sees that
-it is known. With --store or --features, which are for another node, none is. A policy
-for which a file cannot be written, or would mean something else, is not applied.
+it is known. With --store or --features, which are for another node, no file is
+written. A policy for which a file cannot be written, or whose file would not mean
+the same as the profile, is not applied.
 
 Only what changed is compiled: a profile is kept as it was compiled before as long
 as its text with all that it includes, its mode, apparmor_parser, its configuration

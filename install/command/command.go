@@ -51,7 +51,7 @@ func rootCommand(s *session) *cobra.Command {
 Exit codes:
   0  done
   1  the policy, or a profile, is bad; profile diff: the two differ
-  2  the command line is
+  2  the command line is wrong
   3  it cannot be done, or told, here
   4  policy explain: the container would be refused; policy apply --dry-run: a
      running one would be, at its next start

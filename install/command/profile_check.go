@@ -24,9 +24,9 @@ func profileCheckCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check FILE...",
 		Short: "Compile and judge profiles, and load nothing",
-		Long: `Compile profiles with apparmor_parser, load nothing, and warn of what compiles
-and bites in containers: missing flags, ABI and rules for peers, paths that are
-links in today's images, deny rules that match nothing or log nothing.
+		Long: `Compile profiles with apparmor_parser, load nothing, and warn of what compiles and
+causes trouble in containers: missing flags, ABI and rules for peers, paths that
+are links in today's images, deny rules that match nothing or log nothing.
 
 The warnings come from reading rules of files, signals, ptrace and networks, with
 all that a text includes, from apparmor_parser, and from what the text compiles to:

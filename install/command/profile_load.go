@@ -27,8 +27,8 @@ aside), or a name that is not safe, stops all of them.
 
 Running containers keep their label; a profile that is replaced holds for them at
 once, where the label is this one profile. Under a stack of profiles, what runs may
-stay under the older content; what does is said. A container gets a profile by the
-policy (oci-apparmor policy) or by its engine's option, such as docker run
+stay under the older content; those that do are listed. A container gets a profile
+by the policy (oci-apparmor policy) or by its engine's option, such as docker run
 --security-opt apparmor=NAME.
 
 Profiles that somebody else has loaded, and those of the policy in force, are not
@@ -37,7 +37,7 @@ replaced without --replace.
 What is loaded is also written to a file in /etc/apparmor.d, unless it was read
 from one there, so that AppArmor's service loads it at boot and aa-remove-unknown
 leaves it alone, until it is unloaded. A profile that containers depend on belongs
-into the policy.`,
+in the policy.`,
 		Args: atLeastOne("file"),
 		RunE: action(func(cmd *cobra.Command, args []string) error { return runLoadFiles(cmd.Context(), s, &o, args) }),
 	}

@@ -19,12 +19,13 @@ func rollbackCommand(s *session) *cobra.Command {
 		Short: "Put the policy in force again that was before the present one",
 		Long: `Put the policy in force again that was in force before the present one, with the
 profiles as they were compiled then, and say what changes by that. It gets a number
-of its own; a second rollback takes the first back. The policy file stays as it is:
-the next policy apply puts that in force, and only that, so mend it before. Where the
-kernel had other features then, a warning says so: nothing is compiled again.
+of its own; a second rollback takes the first back. The policy file stays as it is,
+and the next policy apply puts that in force. So do the next boot and systemctl
+reload oci-apparmor: mend the file before. Where the kernel had other features then,
+a warning says so: nothing is compiled again.
 
-Nothing is loaded into the kernel by this; see policy apply. The profiles' files for
-AppArmor's service become those of then, so that a boot loads the same.`,
+Nothing is loaded into the kernel by this; see policy apply. The profiles' files
+for AppArmor's service become those of then, so that this service loads the same.`,
 		Args: noArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error { return runRollback(cmd.Context(), s, &o) }),
 	}

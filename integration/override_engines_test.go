@@ -111,6 +111,9 @@ func TestContainerdDockerSecurityOpt(t *testing.T) {
 		for _, o := range overrides {
 			if runtime == "wrapper" || o.brief {
 				t.Run(runtime+"/"+o.name, func(t *testing.T) {
+					if !o.brief {
+						inside.Leave(t, "make test has this override with Podman, and others with Docker")
+					}
 					exec := strings.HasPrefix(o.name, "privileged, and") // TestContainerdDocker has more of it
 					wantOverride(t, d.Docker, o, "docker-default", exec, "--runtime", runtime, inside.ProbeImage)
 				})

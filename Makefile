@@ -1,5 +1,5 @@
 # make demo   shows the main job on a real container (HOST=1: on this machine, without a guest)
-# make test   sets up what is missing and runs every test, those in guests included, and prints where the time went
+# make test   sets up what is missing and runs the tests, those in guests included, and prints where the time went and what it left out
 # make test-all  the same, with every test in every guest, and the long runs
 # make bench  measures, and prints a report of ratios (ONLY=shim,ctr: these parts)
 # make lint   gofmt, go vet, staticcheck, and no function with more than 20 branches (gocyclo)

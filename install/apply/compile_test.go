@@ -10,21 +10,13 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
 )
 
 // In a policy, a rule that denies and does not is an error, unless the profile complains, and all else a warning.
 func TestAPolicysProfilesHoldWhatTheySay(t *testing.T) {
-	features, err := os.ReadFile("../../policy/profile/testdata/features")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := profile.NewCompiler(features)
-	if errors.Is(err, profile.ErrNoParser) {
-		t.Skipf("what the parser writes matters here: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	features := profiletest.Features()
+	c := profiletest.Compiler(t, features)
 	c.Base = t.TempDir()
 	c.Conf = filepath.Join(c.Base, "parser.conf")
 	signals := regexp.MustCompile(`(?m)^signal \{[^{}]*(\{[^{}]*\}[^{}]*)*\}\n?`)
@@ -40,7 +32,7 @@ func TestAPolicysProfilesHoldWhatTheySay(t *testing.T) {
 		{Name: "work", Source: "profiles/work", Text: text("work"), Mode: profile.Complain},
 	}}
 	to := located(c, "/etc/oci-apparmor", p)
-	_, err = to.Compile(t.Context(), "web", profile.Enforce, "", p.Profiles[0].Text)
+	_, err := to.Compile(t.Context(), "web", profile.Enforce, "", p.Profiles[0].Text)
 	var fault *profile.TextError
 	if !errors.As(err, &fault) || fault.Source != "/etc/oci-apparmor/profiles/web" || fault.Line != 4 || !strings.Contains(fault.Msg, "denies nothing") {
 		t.Errorf("%v", err)

@@ -20,7 +20,7 @@ import (
 // testFeatures are those of a kernel like 6.1.
 func testFeatures(t testing.TB) []byte {
 	t.Helper()
-	features, err := os.ReadFile("testdata/features")
+	features, err := os.ReadFile("profiletest/features")
 	if err != nil {
 		t.Fatal(err)
 	}

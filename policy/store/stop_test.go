@@ -1,30 +1,19 @@
 package store
 
 import (
-	"errors"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
 )
 
 // compiler is the machine's, for a kernel with the features of profile's tests.
 func compiler(t *testing.T) *profile.Compiler {
 	t.Helper()
-	features, err := os.ReadFile("../profile/testdata/features")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := profile.NewCompiler(features)
-	if errors.Is(err, profile.ErrNoParser) {
-		t.Skipf("what the parser writes matters here: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := profiletest.Compiler(t, profiletest.Features())
 	return c
 }
 

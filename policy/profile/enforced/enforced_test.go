@@ -1,7 +1,6 @@
 package enforced
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
 )
 
 // newCompiler returns a compiler with the machine's apparmor_parser for a kernel that lacks features, and a directory of ABIs and
@@ -17,10 +17,7 @@ import (
 // signals, and the ABI that TestCheck configures ptrace.
 func newCompiler(t *testing.T, lacks ...string) *profile.Compiler {
 	t.Helper()
-	text, err := os.ReadFile("../testdata/features")
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := profiletest.Features()
 	without := func(text, feature string) string {
 		return regexp.MustCompile(`(?m)^`+feature+` \{[^{}]*(\{[^{}]*\}[^{}]*)*\}\n?`).ReplaceAllString(text, "")
 	}
@@ -28,13 +25,7 @@ func newCompiler(t *testing.T, lacks ...string) *profile.Compiler {
 	for _, feature := range lacks {
 		features = without(features, feature)
 	}
-	c, err := profile.NewCompiler([]byte(features))
-	if errors.Is(err, profile.ErrNoParser) {
-		t.Skipf("what the parser writes matters here: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := profiletest.Compiler(t, []byte(features))
 	c.Base = t.TempDir()
 	c.Conf = filepath.Join(c.Base, "parser.conf")
 	for name, text := range map[string]string{
@@ -201,14 +192,7 @@ func TestCheckOfDBus(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			features, err := os.ReadFile("../testdata/features")
-			if err != nil {
-				t.Fatal(err)
-			}
-			of, err := profile.NewCompiler(append(features, test.kernel...))
-			if err != nil {
-				t.Fatal(err)
-			}
+			of := profiletest.Compiler(t, append(profiletest.Features(), test.kernel...))
 			of.Base, of.Conf = c.Base, c.Conf
 			if err := os.WriteFile(c.Base+"/abi/2.0", append(abi, dbus...), 0o644); err != nil {
 				t.Fatal(err)

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
 
@@ -49,17 +49,7 @@ func preprocess(text string) []byte {
 // compile compiles a text with the machine's parser, for a kernel that has what the features of profile's tests say.
 func compile(t testing.TB, text string) []*meaning.Profile {
 	t.Helper()
-	features, err := os.ReadFile("../testdata/features")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := profile.NewCompiler(features)
-	if errors.Is(err, profile.ErrNoParser) {
-		t.Skipf("what the parser writes matters here: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := profiletest.Compiler(t, profiletest.Features())
 	c.Base = t.TempDir()
 	write := func(name, text string) {
 		path := filepath.Join(c.Base, name)
@@ -70,7 +60,7 @@ func compile(t testing.TB, text string) []*meaning.Profile {
 	for name, text := range files {
 		write(name, text)
 	}
-	write("abi/3.0", string(features))
+	write("abi/3.0", string(profiletest.Features()))
 	blob, err := c.CompileText(t.Context(), "text", []byte(text))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)

@@ -1,30 +1,19 @@
 package meaning_test
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
 
-	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	. "github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
 )
 
 // compile compiles a text with the machine's parser, for a kernel that has what the features of profile's tests say.
 func compile(t testing.TB, text string) []byte {
 	t.Helper()
-	features, err := os.ReadFile("../testdata/features")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := profile.NewCompiler(features)
-	if errors.Is(err, profile.ErrNoParser) {
-		t.Skipf("what the parser writes matters here: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := profiletest.Compiler(t, profiletest.Features())
 	blob, err := c.CompileText(t.Context(), "text", []byte(text))
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/moby/profiles/apparmor"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
 )
 
 func TestTemplateRefuses(t *testing.T) {
@@ -34,7 +35,7 @@ func TestTemplateRefuses(t *testing.T) {
 }
 
 func TestEveryTemplateCompiles(t *testing.T) {
-	kernel := features(t)
+	kernel := profiletest.Features()
 	for _, template := range Names() {
 		for name, node := range map[string]Node{
 			"as distributions set it up": {},
@@ -237,7 +238,7 @@ func TestDockerDefaultIsMobys(t *testing.T) {
 		}
 	})
 	t.Run("byte by byte when compiled", func(t *testing.T) {
-		c, err := profile.NewCompiler(features(t))
+		c, err := profile.NewCompiler(profiletest.Features())
 		if err != nil {
 			t.Skip(err)
 		}
@@ -273,16 +274,6 @@ func TestSendersAreASet(t *testing.T) {
 	if n := strings.Count(text("podman"), "signal (receive) peer="); n != len(Stoppers())+1 {
 		t.Errorf("%d rules for who may signal", n)
 	}
-}
-
-// features are those of a kernel 6.12.
-func features(t *testing.T) []byte {
-	t.Helper()
-	features, err := os.ReadFile("../testdata/features")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return features
 }
 
 // wantError wants an error that says something, or none where that is empty.

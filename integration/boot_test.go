@@ -304,7 +304,7 @@ func TestSystemdLoadsBeforeContainerd(t *testing.T) {
 	inside.Need(t, guest.Systemd)
 	inside.RemoveProfilesAtEnd(t)
 	const unit = "oci-apparmor.service"
-	if o := inside.Run(t, "systemd-analyze", "verify", unit); o.Code != 0 || strings.Contains(o.Stderr, "oci-apparmor") {
+	if o := inside.Run(t, "systemd-analyze", "verify", "--man=no", unit); o.Code != 0 || strings.Contains(o.Stderr, "oci-apparmor") {
 		t.Errorf("systemd-analyze verify: exit code %d, %s", o.Code, o.Stderr)
 	}
 	// Of what the guest's packages have enabled, containerd is the one that is wanted here.

@@ -373,13 +373,19 @@ func TestMeaningOfCapabilities(t *testing.T) {
 // capabilitiesUnder returns the effective capabilities that capget(2) tells of a process of root under a profile.
 func capabilitiesUnder(t *testing.T, name string) uint64 {
 	t.Helper()
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if err := os.WriteFile("/proc/thread-self/attr/exec", []byte("exec "+name), 0); err != nil {
-		t.Fatal(err)
-	}
 	cmd := exec.Command("/bin/sleep", "60")
-	if err := cmd.Start(); err != nil {
+	started := make(chan error)
+	go func() {
+		// It is never unlocked, so that the thread ends: whatever else it started would begin under this profile, too, or, when
+		// that is removed, unconfined, whatever profile is attached to its program.
+		runtime.LockOSThread()
+		err := os.WriteFile("/proc/thread-self/attr/exec", []byte("exec "+name), 0)
+		if err == nil {
+			err = cmd.Start()
+		}
+		started <- err
+	}()
+	if err := <-started; err != nil {
 		t.Fatal(err)
 	}
 	defer func() {

@@ -71,12 +71,6 @@ var batchTries = tries{"socket alg seqpacket": denied, "socket unix stream": "ok
 func TestPodmanUnderALabelOfItsOwn(t *testing.T) {
 	setPolicy(t, webPolicy)
 	fewProfiles(t)
-	for _, own := range []string{"podman", "crun"} {
-		if mode, loaded := inside.Profiles(t)[own]; loaded { // by a test before this one
-			t.Logf("profile %s (%s) is loaded already", own, mode)
-			inside.RemoveProfile(t, own)
-		}
-	}
 	p := inside.NewPodman(t, inside.PodmanWrappers+"/crun", "")
 	root := inside.NewBundle(t).Rootfs()
 	run := func(name string, options ...string) {

@@ -30,7 +30,7 @@ profile NAME
            mediate_deleted
           ) # {
 { # here it begins
-  file, signal, ptrace, capability, network, umount,
+  file, signal, ptrace, capability, umount,
   if defined @{EXTRA} {
     deny @{EXTRA}/** w,
   }

@@ -39,7 +39,7 @@ func (b *Bundle) Dir() (string, error) { return b.dir() }
 
 // Identify returns what a policy needs to know of the container id: see the function Identify. Its errors name config.json.
 // They wrap fs.ErrNotExist where there is none.
-func (b *Bundle) Identify(w Wiring, id string) (policy.Facts, error) {
+func (b *Bundle) Identify(w Caller, id string) (policy.Facts, error) {
 	spec, err := b.spec()
 	if err != nil {
 		return policy.Facts{}, err

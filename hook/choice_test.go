@@ -15,8 +15,8 @@ import (
 func newChooser(t *testing.T) node {
 	t.Helper()
 	n := newNode(t)
-	p := &policy.Policy{
-		Policies:    []policy.Entry{{Name: "work", Profile: "work", Floor: "base"}},
+	p := &policy.Config{
+		Policies:    []policy.Policy{{Name: "work", Profile: "work", Floor: "base"}},
 		Assignments: []policy.Assignment{{File: "policy.yaml", Line: 1, Policy: "work", AcceptChoice: []string{"web", "by-hand"}}},
 	}
 	for _, name := range []string{"web", "work", "base"} {
@@ -31,7 +31,7 @@ func newChooser(t *testing.T) node {
 func (n node) prepare(t *testing.T, id, choice, label string) (bundlePath string) {
 	t.Helper()
 	b := bundle(t, "", choice)
-	out, err := n.Prepare(t.Context(), n.wiring, id, NewBundle(b))
+	out, err := n.Prepare(t.Context(), n.caller, id, NewBundle(b))
 	if err != nil || out.Label != label || !strings.Contains(config(t, b), strings.ReplaceAll(label, "&", `&`)) &&
 		!strings.Contains(config(t, b), strings.ReplaceAll(label, "&", `\u0026`)) {
 		t.Fatalf("engine's choice %q: label %q, want %q; error %v, spec %s", choice, out.Label, label, err, config(t, b))
@@ -48,7 +48,7 @@ func TestListedChoiceOfThePolicysProfileIsLoaded(t *testing.T) {
 		}
 	}
 	n.machine.Load(t, kerneltest.Blob("loosened", "web"))
-	if p, err := n.Exec(t.Context(), n.wiring, "c1"); p.Label != "base//&web" || err != nil ||
+	if p, err := n.Exec(t.Context(), n.caller, "c1"); p.Label != "base//&web" || err != nil ||
 		!strings.Contains(p.Warning, "profile web was loaded with other content") {
 		t.Errorf("exec: %q, %q, %v", p.Label, p.Warning, err)
 	}
@@ -57,7 +57,7 @@ func TestListedChoiceOfThePolicysProfileIsLoaded(t *testing.T) {
 func TestListedChoiceThatIsLoadedByHand(t *testing.T) {
 	n := newChooser(t)
 	b := bundle(t, "", "by-hand")
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(b)); err == nil ||
+	if _, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(b)); err == nil ||
 		!strings.Contains(err.Error(), "by-hand, which is not loaded") {
 		t.Errorf("before it is loaded: %v", err)
 	}
@@ -68,22 +68,22 @@ func TestListedChoiceThatIsLoadedByHand(t *testing.T) {
 	byHand := kerneltest.Blob("of somebody", "by-hand", "by-hand//hat")
 	n.machine.Load(t, byHand)
 	again := n.prepare(t, "c1", "by-hand", "base//&by-hand")
-	if r, err := n.Recall(n.wiring, "c1"); err != nil || len(r.Profiles) != 2 || len(r.Profiles[1].Compiled) != 2 ||
+	if r, err := n.Recall(n.caller, "c1"); err != nil || len(r.Profiles) != 2 || len(r.Profiles[1].Compiled) != 2 ||
 		r.Profiles[1].Compiled[1].Name != "by-hand//hat" || r.Profiles[1].Compiled[0].SHA256 == [32]byte{} {
 		t.Errorf("remembered %+v, %v", r, err)
 	}
 	for name, ask := range map[string]func() error{
-		"start": func() error { _, err := n.Start(t.Context(), n.wiring, "c1"); return err },
+		"start": func() error { _, err := n.Start(t.Context(), n.caller, "c1"); return err },
 		"exec": func() error {
-			p, err := n.Exec(t.Context(), n.wiring, "c1")
+			p, err := n.Exec(t.Context(), n.caller, "c1")
 			if p.Label != "base//&by-hand" || !p.Ours {
 				t.Errorf("exec gets %q, ours %v", p.Label, p.Ours)
 			}
 			return err
 		},
-		"guard": func() error { _, err := n.Guard(t.Context(), n.wiring, "c1", NewBundle(again)); return err },
+		"guard": func() error { _, err := n.Guard(t.Context(), n.caller, "c1", NewBundle(again)); return err },
 		"create once more": func() error {
-			out, err := n.Prepare(t.Context(), n.wiring, "c2", NewBundle(again))
+			out, err := n.Prepare(t.Context(), n.caller, "c2", NewBundle(again))
 			if out.Label != "base//&by-hand" {
 				t.Errorf("a second create of the same bundle gives label %q", out.Label)
 			}
@@ -96,19 +96,19 @@ func TestListedChoiceThatIsLoadedByHand(t *testing.T) {
 	}
 
 	n.machine.Load(t, kerneltest.Blob("of somebody", "by-hand", "by-hand//hat", "by-hand//other"))
-	if _, err := n.Exec(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "by-hand//other") {
+	if _, err := n.Exec(t.Context(), n.caller, "c1"); err == nil || !strings.Contains(err.Error(), "by-hand//other") {
 		t.Errorf("exec after a hat was added: %v", err)
 	}
 	n.machine.Remove(t, "by-hand")
 	n.machine.Load(t, kerneltest.Blob("of somebody", "by-hand"))
-	if _, err := n.Start(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "by-hand was removed") {
+	if _, err := n.Start(t.Context(), n.caller, "c1"); err == nil || !strings.Contains(err.Error(), "by-hand was removed") {
 		t.Errorf("start after it was removed and loaded: %v", err)
 	}
-	if _, err := n.Exec(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "by-hand") {
+	if _, err := n.Exec(t.Context(), n.caller, "c1"); err == nil || !strings.Contains(err.Error(), "by-hand") {
 		t.Errorf("exec after a hat was dropped: %v", err)
 	}
 	n.machine.Load(t, kerneltest.Blob("loosened", "by-hand"))
-	if _, err := n.Exec(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "is not what it was") {
+	if _, err := n.Exec(t.Context(), n.caller, "c1"); err == nil || !strings.Contains(err.Error(), "is not what it was") {
 		t.Errorf("exec after it was changed: %v", err)
 	}
 }
@@ -123,7 +123,7 @@ func TestProfileByHandMustConfine(t *testing.T) {
 		if err := os.WriteFile(mode, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		out, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(bundle(t, "", "by-hand")))
+		out, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(bundle(t, "", "by-hand")))
 		if want == "" {
 			if err != nil || !strings.Contains(out.Warning, "by hand in mode complain") {
 				t.Errorf("mode %q: %q, %v", text, out.Warning, err)
@@ -158,7 +158,7 @@ func TestProfileByHandThatLearns(t *testing.T) {
 		t.Fatal(err)
 	}
 	learn("8")
-	if _, err := n.Exec(t.Context(), n.wiring, "c1"); err != nil {
+	if _, err := n.Exec(t.Context(), n.caller, "c1"); err != nil {
 		t.Error(err)
 	}
 }
@@ -167,7 +167,7 @@ func TestUnlistedChoiceGivesWay(t *testing.T) {
 	n := newChooser(t)
 	for _, choice := range []string{"unconfined", "docker-default", "", "u", "::by-hand", "by-hand//&unconfined", "other"} {
 		n.prepare(t, "c-"+choice, choice, "base//&work")
-		out, err := n.Prepare(t.Context(), n.wiring, "d-"+choice, NewBundle(bundle(t, "", choice)))
+		out, err := n.Prepare(t.Context(), n.caller, "d-"+choice, NewBundle(bundle(t, "", choice)))
 		warns := choice != "unconfined" && choice != "docker-default" && choice != ""
 		if err != nil || (out.Warning != "") != warns {
 			t.Errorf("%q: warning %q, %v", choice, out.Warning, err)
@@ -180,8 +180,8 @@ func TestOurOwnLabelInTheSpecIsNotWarnedOf(t *testing.T) {
 	n := newChooser(t)
 	b := n.prepare(t, "c1", "", "base//&work")
 	for name, ask := range map[string]func() (Outcome, error){
-		"guard":   func() (Outcome, error) { return n.Guard(t.Context(), n.wiring, "c1", NewBundle(b)) },
-		"prepare": func() (Outcome, error) { return n.Prepare(t.Context(), n.wiring, "c2", NewBundle(b)) },
+		"guard":   func() (Outcome, error) { return n.Guard(t.Context(), n.caller, "c1", NewBundle(b)) },
+		"prepare": func() (Outcome, error) { return n.Prepare(t.Context(), n.caller, "c2", NewBundle(b)) },
 	} {
 		if out, err := ask(); err != nil || out.Warning != "" {
 			t.Errorf("%s: %q, %v", name, out.Warning, err)

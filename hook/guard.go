@@ -15,7 +15,7 @@ import (
 //
 // It sees the spec as it is now. A hook that runs before it and changes config.json can mislead it; whoever can add
 // hooks to a spec chooses the profile, too.
-func (h *Host) Guard(ctx context.Context, w Wiring, id string, bundle *Bundle) (out Outcome, err error) {
+func (h *Host) Guard(ctx context.Context, w Caller, id string, bundle *Bundle) (out Outcome, err error) {
 	spec, err := bundle.spec()
 	if err != nil {
 		return Outcome{}, err
@@ -28,7 +28,7 @@ func (h *Host) Guard(ctx context.Context, w Wiring, id string, bundle *Bundle) (
 	}
 	out.Decision = d
 	if d.Keep {
-		_, warning, err := h.keep(ctx, gen, spec.choice)
+		_, warning, err := h.keepChoice(ctx, gen, spec.choice)
 		out.Warning = join(d.Warning, warning)
 		return out, err
 	}

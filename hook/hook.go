@@ -3,7 +3,8 @@
 // Prepare does the work where it takes effect, before the runtime reads the spec: it identifies the container, decides
 // by the node's policy, makes sure that the kernel holds the profile with our content, and writes it into the spec.
 // Guard is what an OCI hook can still do once the runtime has read it: load what is missing, and refuse. Start and
-// Exec keep the promise for what the engine asks of the container later. How engines reach these is package shim's.
+// Exec keep the promise for what the engine asks of the container later. Packages wrapper and containerd are how engines
+// reach these.
 package hook
 
 import (
@@ -131,11 +132,11 @@ func demands(err error) error {
 	return err
 }
 
-// keep is for a container whose engine's choice is left as it is. Where profiles of ours are in that and the kernel has
+// keepChoice is for a container whose engine's choice is left as it is. Where profiles of ours are in that and the kernel has
 // none of that name, they are loaded: the container could not start. It is a stack where an earlier start of the same
 // bundle has written one. What is loaded with other content is not ours to change, but it is said. held are those that
 // have our content.
-func (h *Host) keep(ctx context.Context, gen *store.Generation, choice string) (held []RecordProfile, warning string, err error) {
+func (h *Host) keepChoice(ctx context.Context, gen *store.Generation, choice string) (held []RecordProfile, warning string, err error) {
 	for name := range strings.SplitSeq(choice, "//&") {
 		p, ok := gen.Index.Profile(name)
 		if !ok || slices.ContainsFunc(held, func(h RecordProfile) bool { return h.Name == name }) {

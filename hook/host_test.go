@@ -38,7 +38,7 @@ func (texts) Compile(_ context.Context, name string, _ profile.Mode, _ string, t
 type node struct {
 	*Host
 	machine kerneltest.Machine
-	wiring  Wiring
+	caller  Caller
 }
 
 func newNode(t testing.TB) node {
@@ -51,7 +51,7 @@ func newNode(t testing.TB) node {
 			Containers: filepath.Join(dir, "containers"),
 		},
 		machine: machine,
-		wiring:  Wiring{Root: filepath.Join(dir, "root")},
+		caller:  Caller{Root: filepath.Join(dir, "root")},
 	}
 	n.apply(t, "v1")
 	return n
@@ -60,8 +60,8 @@ func newNode(t testing.TB) node {
 // apply puts the policy in force, with content in its profiles.
 func (n node) apply(t testing.TB, content string) {
 	t.Helper()
-	p := &policy.Policy{
-		Policies: []policy.Entry{
+	p := &policy.Config{
+		Policies: []policy.Policy{
 			{Name: "web", Profile: "web"},
 			{Name: "work", Profile: "work", Floor: "base"},
 			{Name: "hands-off", Profile: policy.Keep},
@@ -110,7 +110,7 @@ func config(t *testing.T, bundle string) string {
 // created makes the runtime's state of a container whose init process is pid.
 func (n node) created(t *testing.T, id string, pid int) {
 	t.Helper()
-	dir := filepath.Join(n.wiring.Root, id)
+	dir := filepath.Join(n.caller.Root, id)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -123,13 +123,13 @@ func (n node) created(t *testing.T, id string, pid int) {
 // ended changes the record of a container as if the process that created it had ended, and its pid was taken again.
 func (n node) ended(t *testing.T, id string) {
 	t.Helper()
-	r, err := n.Recall(n.wiring, id)
+	r, err := n.Recall(n.caller, id)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Started = "1"
 	data := r.marshal()
-	if err := os.WriteFile(n.recordPath(n.wiring, id), data, 0o600); err != nil {
+	if err := os.WriteFile(n.recordPath(n.caller, id), data, 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -137,7 +137,7 @@ func (n node) ended(t *testing.T, id string) {
 func TestPrepareLoadsRewritesAndRemembers(t *testing.T) {
 	n := newNode(t)
 	b := bundle(t, "work", "engines-choice")
-	out, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(b))
+	out, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(b))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,15 +153,15 @@ func TestPrepareLoadsRewritesAndRemembers(t *testing.T) {
 	if _, ok := n.machine.Path("web"); ok {
 		t.Error("a profile that is not needed was loaded")
 	}
-	r, err := n.Recall(n.wiring, "c1")
+	r, err := n.Recall(n.caller, "c1")
 	if err != nil || r.Label != "base//&work" || r.Policy != "work" || len(r.Profiles) != 2 {
 		t.Errorf("remembered %+v, %v", r, err)
 	}
-	p, err := n.Exec(t.Context(), n.wiring, "c1")
+	p, err := n.Exec(t.Context(), n.caller, "c1")
 	if p.Label != "base//&work" || !p.Ours || err != nil {
 		t.Errorf("exec gets %q, %v, %v", p.Label, p.Ours, err)
 	}
-	if p, err := n.Exec(t.Context(), Wiring{Root: "/elsewhere"}, "c1"); p.Ours || err != nil {
+	if p, err := n.Exec(t.Context(), Caller{Root: "/elsewhere"}, "c1"); p.Ours || err != nil {
 		t.Errorf("a container of that id under another root is taken for ours (%v)", err)
 	}
 }
@@ -171,7 +171,7 @@ func TestRefusedContainerLeavesEverythingAsItWas(t *testing.T) {
 		n := newNode(t)
 		b := bundle(t, asks, "engines-choice")
 		before := config(t, b)
-		_, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(b))
+		_, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(b))
 		var refusal *policy.Refusal
 		if !errors.As(err, &refusal) {
 			t.Errorf("%.10q: got %v, want a refusal", asks, err)
@@ -182,7 +182,7 @@ func TestRefusedContainerLeavesEverythingAsItWas(t *testing.T) {
 		if n.machine.Writes(t) != 0 {
 			t.Errorf("%.10q: something was loaded", asks)
 		}
-		if _, err := n.Recall(n.wiring, "c1"); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := n.Recall(n.caller, "c1"); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%.10q: it is remembered (%v)", asks, err)
 		}
 	}
@@ -193,7 +193,7 @@ func TestNothingIsDecidedWithoutAPolicy(t *testing.T) {
 	if err := os.RemoveAll(n.Store.Dir); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(bundle(t, "", ""))); !errors.Is(err, store.ErrNone) {
+	if _, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(bundle(t, "", ""))); !errors.Is(err, store.ErrNone) {
 		t.Errorf("got %v, want %v", err, store.ErrNone)
 	}
 }
@@ -203,38 +203,38 @@ func TestKeptContainerIsNotTouched(t *testing.T) {
 	n.machine.Load(t, kerneltest.Blob("the engine's own", "web"))
 	b := bundle(t, "", "web")
 	before := config(t, b)
-	out, err := n.Prepare(t.Context(), n.wiring, "kept", NewBundle(b))
+	out, err := n.Prepare(t.Context(), n.caller, "kept", NewBundle(b))
 	if err != nil || out.Label != "" || config(t, b) != before {
 		t.Errorf("label %q, error %v, spec %s", out.Label, err, config(t, b))
 	}
 	if n.machine.Writes(t) != 0 {
 		t.Error("a profile that the engine loaded and chose was replaced")
 	}
-	if p, err := n.Exec(t.Context(), n.wiring, "kept"); p.Ours || err != nil {
+	if p, err := n.Exec(t.Context(), n.caller, "kept"); p.Ours || err != nil {
 		t.Errorf("exec in it is taken for ours (%v)", err)
 	}
 
 	// One that is missing is loaded: it would only keep the container from starting.
-	if _, err := n.Prepare(t.Context(), n.wiring, "kept", NewBundle(bundle(t, "", "work"))); err != nil {
+	if _, err := n.Prepare(t.Context(), n.caller, "kept", NewBundle(bundle(t, "", "work"))); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok := n.machine.Path("work"); !ok {
 		t.Error("the missing profile that the engine chose was not loaded")
 	}
 
-	if p, err := n.Start(t.Context(), n.wiring, "kept"); p.Ours || err != nil {
+	if p, err := n.Start(t.Context(), n.caller, "kept"); p.Ours || err != nil {
 		t.Errorf("start with its profile there: %v, %v", p.Ours, err)
 	}
 	n.machine.Remove(t, "work") // between create and start
-	if p, err := n.Start(t.Context(), n.wiring, "kept"); !p.Ours || err == nil || !strings.Contains(err.Error(), "profile work was removed") {
+	if p, err := n.Start(t.Context(), n.caller, "kept"); !p.Ours || err == nil || !strings.Contains(err.Error(), "profile work was removed") {
 		t.Errorf("started after its profile was removed: %v, %v", p.Ours, err)
 	}
 
 	// So are those of a stack, which an earlier start of the same bundle has written.
-	if out, err = n.Prepare(t.Context(), n.wiring, "kept", NewBundle(bundle(t, "", "base//&theirs//&web//&base"))); err != nil {
+	if out, err = n.Prepare(t.Context(), n.caller, "kept", NewBundle(bundle(t, "", "base//&theirs//&web//&base"))); err != nil {
 		t.Fatal(err)
 	}
-	if p, err := n.Start(t.Context(), n.wiring, "kept"); p.Ours || err != nil {
+	if p, err := n.Start(t.Context(), n.caller, "kept"); p.Ours || err != nil {
 		t.Errorf("start with other content under a name of ours: %v, %v", p.Ours, err)
 	}
 	if _, ok := n.machine.Path("base"); !ok || n.machine.Writes(t) != 2 || !strings.Contains(out.Warning, "profile web,") {
@@ -302,14 +302,14 @@ func TestBundleInARuntimesState(t *testing.T) {
 		{"status", `{"pid":7,"bundle":"b"}`, ""},
 	} {
 		n := newNode(t)
-		dir := filepath.Join(n.wiring.Root, "c")
+		dir := filepath.Join(n.caller.Root, "c")
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(filepath.Join(dir, c.name), []byte(c.state), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if pid, bundle := initAndBundle(n.wiring, "c"); pid != 7 || bundle != c.want {
+		if pid, bundle := initAndBundle(n.caller, "c"); pid != 7 || bundle != c.want {
 			t.Errorf("%s: pid %d, bundle %q, want %q", c.state, pid, bundle, c.want)
 		}
 	}
@@ -317,46 +317,46 @@ func TestBundleInARuntimesState(t *testing.T) {
 
 func TestStartNeedsTheProfileOfCreate(t *testing.T) {
 	n := newNode(t)
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
+	if _, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.Start(t.Context(), n.wiring, "c1"); err != nil {
+	if _, err := n.Start(t.Context(), n.caller, "c1"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.Prepare(t.Context(), n.wiring, "c2", NewBundle(bundle(t, "web", ""))); err != nil {
+	if _, err := n.Prepare(t.Context(), n.caller, "c2", NewBundle(bundle(t, "web", ""))); err != nil {
 		t.Fatal(err)
 	}
 	n.machine.Load(t, kerneltest.Blob("loosened", "web"))
-	p, err := n.Start(t.Context(), n.wiring, "c2")
+	p, err := n.Start(t.Context(), n.caller, "c2")
 	if err != nil || !p.Ours || !strings.Contains(p.Warning, "web") {
 		t.Errorf("after it was replaced by hand: %q, %v; want it put right with a warning", p.Warning, err)
 	}
 	// Under a stack that would not reach the process, which gets what was there first.
 	n.machine.Load(t, kerneltest.Blob("loosened", "work"))
-	if _, err := n.Start(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "profile work was replaced") {
+	if _, err := n.Start(t.Context(), n.caller, "c1"); err == nil || !strings.Contains(err.Error(), "profile work was replaced") {
 		t.Errorf("after a part of its stack was replaced by hand: %v", err)
 	}
 
 	n.machine.Remove(t, "base")
-	if _, err := n.Start(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "profile base was removed") {
+	if _, err := n.Start(t.Context(), n.caller, "c1"); err == nil || !strings.Contains(err.Error(), "profile base was removed") {
 		t.Errorf("after the floor was removed: %v", err)
 	}
 	n.machine.Load(t, kerneltest.Blob("v1", "base"))
-	if _, err := n.Start(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "profile base was removed") {
+	if _, err := n.Start(t.Context(), n.caller, "c1"); err == nil || !strings.Contains(err.Error(), "profile base was removed") {
 		t.Errorf("after the floor was removed and loaded again: %v", err)
 	}
-	if p, err := n.Start(t.Context(), n.wiring, "not-ours"); err != nil || p.Ours {
+	if p, err := n.Start(t.Context(), n.caller, "not-ours"); err != nil || p.Ours {
 		t.Errorf("a container that we did not create: ours %v, %v", p.Ours, err)
 	}
 }
 
 func TestExecVerifiesContent(t *testing.T) {
 	n := newNode(t)
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
+	if _, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
 		t.Fatal(err)
 	}
 	n.machine.Remove(t, "work")
-	p, err := n.Exec(t.Context(), n.wiring, "c1")
+	p, err := n.Exec(t.Context(), n.caller, "c1")
 	if err != nil || p.Label != "base//&work" || !strings.Contains(p.Warning, "profile work was removed") {
 		t.Errorf("got %q, %q, %v; want a warning that the container is unconfined", p.Label, p.Warning, err)
 	}
@@ -364,7 +364,7 @@ func TestExecVerifiesContent(t *testing.T) {
 		t.Error("the profile that was removed was not loaded again")
 	}
 	n.apply(t, "v2") // a new text in the policy reaches the next exec
-	if _, err := n.Exec(t.Context(), n.wiring, "c1"); err != nil {
+	if _, err := n.Exec(t.Context(), n.caller, "c1"); err != nil {
 		t.Fatal(err)
 	}
 	if raw, _ := os.ReadFile(filepath.Join(first(n.machine.Path("work")), "raw_data")); !strings.Contains(string(raw), "v2") {
@@ -374,33 +374,33 @@ func TestExecVerifiesContent(t *testing.T) {
 
 func TestPolicyThatNoLongerHasAProfile(t *testing.T) {
 	n := newNode(t)
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
+	if _, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
 		t.Fatal(err)
 	}
-	p := &policy.Policy{Policies: []policy.Entry{{Name: "hands-off", Profile: policy.Keep}},
+	p := &policy.Config{Policies: []policy.Policy{{Name: "hands-off", Profile: policy.Keep}},
 		Assignments: []policy.Assignment{{Policy: "hands-off"}}}
 	if _, _, err := n.Store.Apply(t.Context(), p, texts{}, store.Manifest{}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if p, err := n.Exec(t.Context(), n.wiring, "c1"); p.Label != "base//&work" || !p.Ours || err != nil {
+	if p, err := n.Exec(t.Context(), n.caller, "c1"); p.Label != "base//&work" || !p.Ours || err != nil {
 		t.Errorf("got %q, %v, %v; want the container's label", p.Label, p.Ours, err)
 	}
 	n.machine.Load(t, kerneltest.Blob("loosened", "work"))
-	if _, err := n.Exec(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "does not have") {
+	if _, err := n.Exec(t.Context(), n.caller, "c1"); err == nil || !strings.Contains(err.Error(), "does not have") {
 		t.Errorf("with other content: got %v", err)
 	}
 	n.machine.Remove(t, "work")
-	if _, err := n.Exec(t.Context(), n.wiring, "c1"); err == nil || !strings.Contains(err.Error(), "does not have") {
+	if _, err := n.Exec(t.Context(), n.caller, "c1"); err == nil || !strings.Contains(err.Error(), "does not have") {
 		t.Errorf("removed: got %v", err)
 	}
 }
 
 func TestOfTwoThatAreCreatedAtOnceOneIsRefused(t *testing.T) {
 	n := newNode(t)
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
+	if _, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
 		t.Fatal(err)
 	}
-	r, err := n.Recall(n.wiring, "c1")
+	r, err := n.Recall(n.caller, "c1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -413,24 +413,24 @@ func TestOfTwoThatAreCreatedAtOnceOneIsRefused(t *testing.T) {
 	r.PID = other.Process.Pid
 	r.Started, _ = startOf(r.PID)
 	data := r.marshal()
-	if err := os.WriteFile(n.recordPath(n.wiring, "c1"), data, 0o600); err != nil {
+	if err := os.WriteFile(n.recordPath(n.caller, "c1"), data, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	b := bundle(t, "web", "")
 	before := config(t, b)
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(b)); err == nil || !strings.Contains(err.Error(), "being created") {
+	if _, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(b)); err == nil || !strings.Contains(err.Error(), "being created") {
 		t.Errorf("got %v", err)
 	}
 	if config(t, b) != before {
 		t.Error("its spec was changed")
 	}
-	if p, _ := n.Exec(t.Context(), n.wiring, "c1"); p.Label != "base//&work" {
+	if p, _ := n.Exec(t.Context(), n.caller, "c1"); p.Label != "base//&work" {
 		t.Errorf("the first one's processes now get %q", p.Label)
 	}
 
 	other.Process.Kill() // it failed, and the id is free again
 	other.Wait()
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(b)); err != nil {
+	if _, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(b)); err != nil {
 		t.Error(err)
 	}
 }
@@ -438,7 +438,7 @@ func TestOfTwoThatAreCreatedAtOnceOneIsRefused(t *testing.T) {
 func TestKeptContainerWithDriftSaysSo(t *testing.T) {
 	n := newNode(t)
 	n.machine.Load(t, kerneltest.Blob("loosened", "web"))
-	out, err := n.Prepare(t.Context(), n.wiring, "kept", NewBundle(bundle(t, "", "web")))
+	out, err := n.Prepare(t.Context(), n.caller, "kept", NewBundle(bundle(t, "", "web")))
 	if err != nil || !strings.Contains(out.Warning, "other content") {
 		t.Errorf("got %q, %v", out.Warning, err)
 	}
@@ -447,7 +447,7 @@ func TestKeptContainerWithDriftSaysSo(t *testing.T) {
 // AppArmor's global complain mode: nothing that is loaded is enforced, then or later.
 func TestKernelThatEnforcesNothing(t *testing.T) {
 	n := newNode(t)
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
+	if _, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
 		t.Fatal(err)
 	}
 	n.machine.Write(t, "module/mode", "complain\n")
@@ -459,30 +459,30 @@ func TestKernelThatEnforcesNothing(t *testing.T) {
 			t.Errorf("%s: got %v", what, err)
 		}
 	}
-	_, err := n.Prepare(t.Context(), n.wiring, "c2", NewBundle(b))
+	_, err := n.Prepare(t.Context(), n.caller, "c2", NewBundle(b))
 	says("create", err)
 	if config(t, b) != before {
 		t.Error("the spec of a refused container was changed")
 	}
-	_, err = n.Guard(t.Context(), n.wiring, "c2", NewBundle(bundle(t, "work", "base//&work")))
+	_, err = n.Guard(t.Context(), n.caller, "c2", NewBundle(bundle(t, "work", "base//&work")))
 	says("guard", err)
-	_, err = n.Start(t.Context(), n.wiring, "c1")
+	_, err = n.Start(t.Context(), n.caller, "c1")
 	says("start", err)
-	_, err = n.Exec(t.Context(), n.wiring, "c1")
+	_, err = n.Exec(t.Context(), n.caller, "c1")
 	says("exec", err)
-	p := &policy.Policy{Policies: []policy.Entry{{Name: "hands-off", Profile: policy.Keep}},
+	p := &policy.Config{Policies: []policy.Policy{{Name: "hands-off", Profile: policy.Keep}},
 		Assignments: []policy.Assignment{{Policy: "hands-off"}}}
 	if _, _, err := n.Store.Apply(t.Context(), p, texts{}, store.Manifest{}, nil); err != nil {
 		t.Fatal(err)
 	}
-	_, err = n.Exec(t.Context(), n.wiring, "c1")
+	_, err = n.Exec(t.Context(), n.caller, "c1")
 	says("exec under a policy that has not its profiles", err)
 }
 
 func TestKeptContainerOnAKernelThatEnforcesNothing(t *testing.T) {
 	n := newNode(t)
 	n.machine.Write(t, "module/mode", "complain\n")
-	out, err := n.Prepare(t.Context(), n.wiring, "kept", NewBundle(bundle(t, "", "web")))
+	out, err := n.Prepare(t.Context(), n.caller, "kept", NewBundle(bundle(t, "", "web")))
 	if err != nil || !strings.Contains(out.Warning, "write enforce to") || n.machine.Writes(t) != 1 {
 		t.Errorf("got %q, %v, %d loads", out.Warning, err, n.machine.Writes(t))
 	}
@@ -490,19 +490,19 @@ func TestKeptContainerOnAKernelThatEnforcesNothing(t *testing.T) {
 
 func TestSecondContainerOfAnIDIsRefusedAndTheFirstKept(t *testing.T) {
 	n := newNode(t)
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
+	if _, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
 		t.Fatal(err)
 	}
 	n.created(t, "c1", os.Getpid())
 	b := bundle(t, "web", "")
 	before := config(t, b)
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(b)); err == nil || !strings.Contains(err.Error(), "exists already") {
+	if _, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(b)); err == nil || !strings.Contains(err.Error(), "exists already") {
 		t.Errorf("got %v", err)
 	}
 	if config(t, b) != before {
 		t.Error("its spec was changed")
 	}
-	if p, _ := n.Exec(t.Context(), n.wiring, "c1"); p.Label != "base//&work" {
+	if p, _ := n.Exec(t.Context(), n.caller, "c1"); p.Label != "base//&work" {
 		t.Errorf("the first one's processes now get %q", p.Label)
 	}
 }
@@ -529,14 +529,14 @@ func TestForget(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
-			if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
+			if _, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
 				t.Fatal(err)
 			}
 			if tc.pid != 0 {
 				n.created(t, "c1", tc.pid)
 			}
-			n.Forget(n.wiring, "c1")
-			if p, _ := n.Exec(t.Context(), n.wiring, "c1"); p.Ours == tc.forget {
+			n.Forget(n.caller, "c1")
+			if p, _ := n.Exec(t.Context(), n.caller, "c1"); p.Ours == tc.forget {
 				t.Errorf("remembered: %v", p.Ours)
 			}
 		})
@@ -557,7 +557,7 @@ func TestContainerWhoseSpecCannotBeWrittenIsForgotten(t *testing.T) {
 	if err := os.Rename(filepath.Join(bundle(t, "work", ""), "config.json"), filepath.Join(deep, "config.json")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(deep)); !errors.Is(err, unix.ENAMETOOLONG) {
+	if _, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(deep)); !errors.Is(err, unix.ENAMETOOLONG) {
 		t.Fatalf("gave %v, want that no other file could be made beside config.json", err)
 	}
 	if left, err := filepath.Glob(n.Containers + "/*.json"); err != nil || len(left) > 0 {
@@ -568,32 +568,32 @@ func TestContainerWhoseSpecCannotBeWrittenIsForgotten(t *testing.T) {
 // A shim lives while containers of its come and go.
 func TestDropForgetsAContainerWhoseCreatorLives(t *testing.T) {
 	n := newNode(t)
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
+	if _, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
 		t.Fatal(err)
 	}
-	r, err := n.Recall(n.wiring, "c1")
+	r, err := n.Recall(n.caller, "c1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.PID = os.Getppid()
 	r.Started, _ = startOf(r.PID)
-	if err := os.WriteFile(n.recordPath(n.wiring, "c1"), r.marshal(), 0o600); err != nil {
+	if err := os.WriteFile(n.recordPath(n.caller, "c1"), r.marshal(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	n.Forget(n.wiring, "c1")
-	if _, err := n.Recall(n.wiring, "c1"); err != nil {
+	n.Forget(n.caller, "c1")
+	if _, err := n.Recall(n.caller, "c1"); err != nil {
 		t.Errorf("one that may be in the making was forgotten: %v", err)
 	}
 	n.created(t, "c1", os.Getpid())
-	n.Drop(n.wiring, "c1")
-	if _, err := n.Recall(n.wiring, "c1"); err != nil {
+	n.Drop(n.caller, "c1")
+	if _, err := n.Recall(n.caller, "c1"); err != nil {
 		t.Errorf("one that runs was dropped: %v", err)
 	}
-	if err := os.RemoveAll(filepath.Join(n.wiring.Root, "c1")); err != nil {
+	if err := os.RemoveAll(filepath.Join(n.caller.Root, "c1")); err != nil {
 		t.Fatal(err)
 	}
-	n.Drop(n.wiring, "c1")
-	if _, err := n.Recall(n.wiring, "c1"); !errors.Is(err, fs.ErrNotExist) {
+	n.Drop(n.caller, "c1")
+	if _, err := n.Recall(n.caller, "c1"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("one that is gone is remembered: %v", err)
 	}
 }
@@ -628,7 +628,7 @@ func TestRecordIsReadAsItWasWritten(t *testing.T) {
 func TestSweepForgetsWhatTheRuntimeForgot(t *testing.T) {
 	n := newNode(t)
 	for _, id := range []string{"gone", "running", "being-created"} {
-		if _, err := n.Prepare(t.Context(), n.wiring, id, NewBundle(bundle(t, "work", ""))); err != nil {
+		if _, err := n.Prepare(t.Context(), n.caller, id, NewBundle(bundle(t, "work", ""))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -636,14 +636,14 @@ func TestSweepForgetsWhatTheRuntimeForgot(t *testing.T) {
 	for _, id := range []string{"gone", "running"} { // the process that created them has ended
 		n.ended(t, id)
 	}
-	n.Sweep(Wiring{Root: "/elsewhere"})
-	n.Sweep(Wiring{Root: filepath.Join(n.wiring.Root, "not-there")})
+	n.Sweep(Caller{Root: "/elsewhere"})
+	n.Sweep(Caller{Root: filepath.Join(n.caller.Root, "not-there")})
 	if paths, _ := filepath.Glob(n.Containers + "/*.json"); len(paths) != 3 {
 		t.Fatalf("a sweep of other roots left %d of 3", len(paths))
 	}
-	n.Sweep(n.wiring)
+	n.Sweep(n.caller)
 	for id, want := range map[string]bool{"gone": false, "running": true, "being-created": true} {
-		if p, _ := n.Exec(t.Context(), n.wiring, id); p.Ours != want {
+		if p, _ := n.Exec(t.Context(), n.caller, id); p.Ours != want {
 			t.Errorf("%s is remembered: %v", id, p.Ours)
 		}
 	}
@@ -652,13 +652,13 @@ func TestSweepForgetsWhatTheRuntimeForgot(t *testing.T) {
 // A container of an id that was used before is created while others sweep: its record must survive.
 func TestSweepLeavesTheRecordOfOneThatIsBeingCreated(t *testing.T) {
 	n := newNode(t)
-	if err := os.MkdirAll(n.wiring.Root, 0o700); err != nil {
+	if err := os.MkdirAll(n.caller.Root, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
+	if _, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(bundle(t, "work", ""))); err != nil {
 		t.Fatal(err)
 	}
-	r, err := n.Recall(n.wiring, "c1")
+	r, err := n.Recall(n.caller, "c1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -671,7 +671,7 @@ func TestSweepLeavesTheRecordOfOneThatIsBeingCreated(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				n.Sweep(n.wiring)
+				n.Sweep(n.caller)
 				sweeps.Add(1)
 			}
 		}
@@ -679,19 +679,19 @@ func TestSweepLeavesTheRecordOfOneThatIsBeingCreated(t *testing.T) {
 	defer func() { close(stop); <-stopped }()
 	const rounds = 100
 	lost := 0
-	old, path := *r, n.recordPath(n.wiring, "c1")
+	old, path := *r, n.recordPath(n.caller, "c1")
 	old.Started = "1" // the process that created it has ended
 	for range rounds {
 		if err := errors.Join(os.WriteFile(path+".old", old.marshal(), 0o600), os.Rename(path+".old", path)); err != nil {
 			t.Fatal(err)
 		}
-		if err := n.remember(n.wiring, r); err != nil {
+		if err := n.remember(n.caller, r); err != nil {
 			t.Fatal(err)
 		}
 		for now := sweeps.Load(); sweeps.Load() < now+2; { // the one that may have read the old record is over
 			runtime.Gosched()
 		}
-		if _, err := n.Recall(n.wiring, "c1"); err != nil {
+		if _, err := n.Recall(n.caller, "c1"); err != nil {
 			lost++
 		}
 	}
@@ -719,13 +719,13 @@ func TestGuardReadsTheSpecThatTheRuntimeRead(t *testing.T) {
 	if err := errors.Join(os.Mkdir(dir+"/real/sub", 0o700), os.Symlink("real/sub", dir+"/link")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.Guard(t.Context(), n.wiring, "c1", NewBundle(dir+"/link/../b")); err == nil || !strings.Contains(err.Error(), `"unconfined"`) {
+	if _, err := n.Guard(t.Context(), n.caller, "c1", NewBundle(dir+"/link/../b")); err == nil || !strings.Contains(err.Error(), `"unconfined"`) {
 		t.Errorf("a container whose spec names unconfined: got %v", err)
 	}
-	if _, err := n.Prepare(t.Context(), n.wiring, "c1", NewBundle(dir+"/link/../b")); err != nil {
+	if _, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(dir+"/link/../b")); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := n.Recall(n.wiring, "c1"); err != nil || r.Bundle != dir+"/real/b" ||
+	if r, err := n.Recall(n.caller, "c1"); err != nil || r.Bundle != dir+"/real/b" ||
 		!strings.Contains(config(t, r.Bundle), `"apparmorProfile":"web"`) {
 		t.Errorf("remembered is %+v (%v)", r, err)
 	}
@@ -746,7 +746,7 @@ func TestGuard(t *testing.T) {
 			n := newNode(t)
 			b := bundle(t, tc.asks, tc.names)
 			before := config(t, b)
-			_, err := n.Guard(t.Context(), n.wiring, "c1", NewBundle(b))
+			_, err := n.Guard(t.Context(), n.caller, "c1", NewBundle(b))
 			if tc.err == "" {
 				if err != nil {
 					t.Error(err)
@@ -783,7 +783,7 @@ func TestIdentifyTrustsOnlyTheEnginesKeys(t *testing.T) {
 		"podman":     "    false unclear",
 		"other":      "  id  false for-id",
 	} {
-		f, err := Identify([]byte(forged), Wiring{Engine: engine}, "id", "")
+		f, err := Identify([]byte(forged), Caller{Engine: engine}, "id", "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -832,7 +832,7 @@ func TestRootlessIsToldWhy(t *testing.T) {
 		}
 	}
 	become(65534)
-	_, err := n.Prepare(t.Context(), n.wiring, "shop", NewBundle(bundle))
+	_, err := n.Prepare(t.Context(), n.caller, "shop", NewBundle(bundle))
 	become(0)
 	runtime.UnlockOSThread()
 	if err == nil || !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "Rootless containers cannot have AppArmor") {

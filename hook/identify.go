@@ -5,9 +5,9 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 )
 
-// Wiring is the way by which a call reached us. It comes from how the node's administrator set the engine up, never
+// Caller is the way by which a call reached us. It comes from how the node's administrator set the engine up, never
 // from the container.
-type Wiring struct {
+type Caller struct {
 	Engine string // its name, see engine.Names; empty for engine.Other
 	Root   string // where the runtime keeps its containers' state (its --root), absolute; empty when not known
 }
@@ -15,7 +15,7 @@ type Wiring struct {
 // Identify tells from a container's config.json and from how it reached us what a policy needs to know of it. What its engine
 // keeps in files of its own is there after policy.Facts.Read. bundle is the container's directory, absolute; without one,
 // files that are found by it are not. The error names a line of config.json.
-func Identify(config []byte, w Wiring, id, bundle string) (policy.Facts, error) {
+func Identify(config []byte, w Caller, id, bundle string) (policy.Facts, error) {
 	d, err := parseSpec(config)
 	if err != nil {
 		return policy.Facts{}, err
@@ -23,7 +23,7 @@ func Identify(config []byte, w Wiring, id, bundle string) (policy.Facts, error) 
 	return d.identify(w, id, bundle), nil
 }
 
-func (d *document) identify(w Wiring, id, bundle string) policy.Facts {
+func (d *document) identify(w Caller, id, bundle string) policy.Facts {
 	f := policy.Facts{
 		Engine:       w.Engine,
 		ID:           id,

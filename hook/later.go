@@ -25,7 +25,7 @@ type Process struct {
 // process, too: under a stack it would get that of the first replacement since create, whatever came later. That goes
 // also for a profile of ours that is the engine's choice and was kept, but for its content. A container may start whose label
 // is not by our policy, or of which nothing is remembered.
-func (h *Host) Start(ctx context.Context, w Wiring, id string) (Process, error) {
+func (h *Host) Start(ctx context.Context, w Caller, id string) (Process, error) {
 	r, err := h.Recall(w, id)
 	if errors.Is(err, fs.ErrNotExist) {
 		warning, err := h.startUnknown(ctx, w, id)
@@ -59,7 +59,7 @@ func (h *Host) Start(ctx context.Context, w Wiring, id string) (Process, error) 
 }
 
 // Exec returns the label for another process in a container: the container's, its content verified again.
-func (h *Host) Exec(ctx context.Context, w Wiring, id string) (Process, error) {
+func (h *Host) Exec(ctx context.Context, w Caller, id string) (Process, error) {
 	r, err := h.Recall(w, id)
 	if errors.Is(err, fs.ErrNotExist) {
 		return h.execUnknown(ctx, w, id)
@@ -86,7 +86,7 @@ func (h *Host) Exec(ctx context.Context, w Wiring, id string) (Process, error) {
 
 // startUnknown is Start for a container of which nothing is remembered: none of ours, or one whose record was lost. What
 // is pending for its process tells, where the kernel shows that.
-func (h *Host) startUnknown(ctx context.Context, w Wiring, id string) (warning string, err error) {
+func (h *Host) startUnknown(ctx context.Context, w Caller, id string) (warning string, err error) {
 	pid, bundle := initAndBundle(w, id)
 	if pid <= 0 {
 		return "", nil
@@ -120,7 +120,7 @@ func (h *Host) checkPending(ctx context.Context, pending kernel.Label, bundle st
 
 // execUnknown is Exec for a container of which nothing is remembered. One of ours whose record was lost has profiles on
 // its process that are ours, or that a rule lists, and the kernel tells.
-func (h *Host) execUnknown(ctx context.Context, w Wiring, id string) (Process, error) {
+func (h *Host) execUnknown(ctx context.Context, w Caller, id string) (Process, error) {
 	pid, there := InitOf(w.Root, id)
 	if !there || pid <= 0 {
 		return Process{}, nil

@@ -192,7 +192,7 @@ func Name(records ...*Record) {
 		switch e := engine.Named(r.Engine); {
 		case len(e.Filed) == 0:
 		case e.Files == engine.ContainerFiles:
-			if f, err := NewBundle(r.Bundle).Identify(Wiring{Engine: r.Engine, Root: r.Root}, r.ID); err == nil {
+			if f, err := NewBundle(r.Bundle).Identify(Caller{Engine: r.Engine, Root: r.Root}, r.ID); err == nil {
 				f.Read()
 				r.Names = NamesOf(f)
 			}

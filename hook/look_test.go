@@ -87,7 +87,7 @@ func TestLookIntoDockersFile(t *testing.T) {
 			if err := os.Chmod(path, test.mode); err != nil {
 				t.Fatal(err)
 			}
-			f, err := Identify(fmt.Appendf(nil, `{"process":{},"root":{"path":%q}}`, fill(test.rootfs)), Wiring{Engine: "docker"},
+			f, err := Identify(fmt.Appendf(nil, `{"process":{},"root":{"path":%q}}`, fill(test.rootfs)), Caller{Engine: "docker"},
 				containerID, "")
 			if err != nil {
 				t.Fatal(err)
@@ -153,7 +153,7 @@ func TestLookIntoPodmansLists(t *testing.T) {
 			if test.volatile != "" {
 				put(t, filepath.Join(bundle, "../../volatile-containers.json"), test.volatile)
 			}
-			f, err := Identify([]byte(`{"process":{}}`), Wiring{Engine: "podman"}, containerID, bundle)
+			f, err := Identify([]byte(`{"process":{}}`), Caller{Engine: "podman"}, containerID, bundle)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -195,9 +195,9 @@ func BenchmarkLookIntoPodmansList(b *testing.B) {
 // rules puts a policy in force that has these rules for the policy web, and last one for everyone.
 func (n node) rules(t testing.TB, rules ...policy.Assignment) {
 	t.Helper()
-	p := &policy.Policy{
+	p := &policy.Config{
 		Profiles:    []policy.Profile{{Name: "web", Source: "web", Text: []byte("v1")}},
-		Policies:    []policy.Entry{{Name: "web", Profile: "web"}, {Name: "hands-off", Profile: policy.Keep}},
+		Policies:    []policy.Policy{{Name: "web", Profile: "web"}, {Name: "hands-off", Profile: policy.Keep}},
 		Assignments: append(rules, policy.Assignment{Policy: "hands-off", Request: []string{"web"}}),
 	}
 	for i := range p.Assignments {
@@ -244,8 +244,8 @@ func opens(t *testing.T, dir string) func() []string {
 func TestEnginesFilesAreReadWhereTheDecisionDependsOnThem(t *testing.T) {
 	n := newNode(t)
 	dir := t.TempDir()
-	podman := Wiring{Engine: "podman", Root: filepath.Join(dir, "podman-root")}
-	docker := Wiring{Engine: "docker", Root: filepath.Join(dir, "docker-root")}
+	podman := Caller{Engine: "podman", Root: filepath.Join(dir, "podman-root")}
+	docker := Caller{Engine: "docker", Root: filepath.Join(dir, "docker-root")}
 	lists := filepath.Join(dir, "overlay-containers")
 	put(t, lists+"/containers.json", podmansList)
 	dockers := filepath.Join(dir, "containers", containerID)
@@ -256,7 +256,7 @@ func TestEnginesFilesAreReadWhereTheDecisionDependsOnThem(t *testing.T) {
 	image := policy.Assignment{Image: nginxes}
 	for _, test := range []struct {
 		name        string
-		w           Wiring
+		w           Caller
 		rules       []policy.Assignment
 		annotations string
 		want        string // the policy, or what the error says
@@ -326,7 +326,7 @@ func BenchmarkPrepareForPodman(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			n := newNode(b)
 			n.rules(b, rules...)
-			w := Wiring{Engine: "podman", Root: b.TempDir()}
+			w := Caller{Engine: "podman", Root: b.TempDir()}
 			dir := filepath.Join(b.TempDir(), "overlay-containers", containerID, "userdata")
 			put(b, filepath.Join(dir, "../../containers.json"), thousand())
 			put(b, dir+"/config.json", `{"process":{"apparmorProfile":""}}`)

@@ -148,7 +148,7 @@ func TestIdentifyTellsHowFarAContainerIsPrivileged(t *testing.T) {
 			`"resources":{"devices":[null,[]]}}}`, "partly: CAP_SYS_BOOT"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			f, err := Identify([]byte(test.spec), Wiring{}, "id", "")
+			f, err := Identify([]byte(test.spec), Caller{}, "id", "")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -30,7 +30,7 @@ func (o *Outcome) name(facts *policy.Facts, err error) {
 // Prepare makes the container id in a bundle ready for the runtime to create it: decides, makes sure that
 // the kernel holds the profile, and writes its label into the bundle's config.json. It remembers the container where
 // w.Root is known. On an error the spec is as it was.
-func (h *Host) Prepare(ctx context.Context, w Wiring, id string, bundle *Bundle) (out Outcome, err error) {
+func (h *Host) Prepare(ctx context.Context, w Caller, id string, bundle *Bundle) (out Outcome, err error) {
 	if w.Root != "" {
 		if err := notThere(w, id); err != nil {
 			return Outcome{}, err
@@ -67,7 +67,7 @@ func (h *Host) Prepare(ctx context.Context, w Wiring, id string, bundle *Bundle)
 // Precreate is Prepare for an engine that hands over the spec itself and takes it back rewritten: Podman's precreate
 // hook stage. bundle is where the engine has the container, or empty where that is not known. It returns config as it came
 // where nothing changes.
-func (h *Host) Precreate(ctx context.Context, w Wiring, id, bundle string, config []byte) ([]byte, Outcome, error) {
+func (h *Host) Precreate(ctx context.Context, w Caller, id, bundle string, config []byte) ([]byte, Outcome, error) {
 	spec, err := parseSpec(config)
 	if err != nil {
 		return nil, Outcome{}, fmt.Errorf("the spec on standard input: %w", err)
@@ -90,7 +90,7 @@ func (h *Host) decideAndEnsure(ctx context.Context, facts *policy.Facts) (Outcom
 	}
 	out.Decision = d
 	if d.Keep {
-		held, warning, err := h.keep(ctx, gen, facts.EngineChoice)
+		held, warning, err := h.keepChoice(ctx, gen, facts.EngineChoice)
 		out.Warning = join(d.Warning, warning)
 		return out, gen, held, err
 	}

@@ -62,7 +62,7 @@ type RecordProfile struct {
 	Compiled []profile.Compiled // an object of name to "SHA1 SHA256 MODE", the hashes in hexadecimal digits; see kernel.Held
 }
 
-func newRecord(w Wiring, f policy.Facts, bundle string, gen *store.Generation, d policy.Decision, held []RecordProfile) *Record {
+func newRecord(w Caller, f policy.Facts, bundle string, gen *store.Generation, d policy.Decision, held []RecordProfile) *Record {
 	r := &Record{
 		ID: f.ID, Root: w.Root, Engine: w.Engine, Bundle: bundle, Created: time.Now().UTC(), PID: os.Getpid(),
 		Names:      NamesOf(f),

@@ -18,7 +18,7 @@ import (
 
 // recordPath returns where a container's record is, below Host.Containers. It is named by a hash: ids are the workload's, and
 // one id may be used under several roots.
-func (h *Host) recordPath(w Wiring, id string) string {
+func (h *Host) recordPath(w Caller, id string) string {
 	sum := sha256.Sum256([]byte(w.Root + "\x00" + id))
 	return filepath.Join(h.Containers, hex.EncodeToString(sum[:16])+".json")
 }
@@ -46,7 +46,7 @@ func readRecord(path string, buf []byte) (*Record, error) {
 const recordSize = 16 << 10
 
 // Recall returns what is remembered of a container. The error wraps fs.ErrNotExist for one that Prepare did not decide upon.
-func (h *Host) Recall(w Wiring, id string) (*Record, error) {
+func (h *Host) Recall(w Caller, id string) (*Record, error) {
 	return readRecord(h.recordPath(w, id), make([]byte, recordSize))
 }
 
@@ -101,7 +101,7 @@ func (h *Host) Hold() (release func(), err error) {
 
 // remember writes the record of a container that is about to be created, where there is none of its id: of two that
 // are created at once, the runtime lets one live, and it must be the one that is remembered.
-func (h *Host) remember(w Wiring, r *Record) error {
+func (h *Host) remember(w Caller, r *Record) error {
 	if err := os.MkdirAll(h.Containers, 0o700); err != nil {
 		return fmt.Errorf("remembering the container: %w", err)
 	}
@@ -125,15 +125,15 @@ func (h *Host) remember(w Wiring, r *Record) error {
 // Forget drops what is remembered of a container that the runtime is about to delete. While its process is alive it
 // is kept, since the runtime may fail to delete it, and processes may be started in it: Sweep sees to it later. It is
 // kept also when it is another process that is creating the container: one of the same id, which has come after it.
-func (h *Host) Forget(w Wiring, id string) {
+func (h *Host) Forget(w Caller, id string) {
 	h.forget(w, id, func(r *Record) bool { return r.Creating() && r.PID != os.Getpid() })
 }
 
 // Drop is Forget for a container that its engine has given up, so that none of its id can be in the making. What created
 // it may live: a shim serves all of a pod's containers.
-func (h *Host) Drop(w Wiring, id string) { h.forget(w, id, func(*Record) bool { return false }) }
+func (h *Host) Drop(w Caller, id string) { h.forget(w, id, func(*Record) bool { return false }) }
 
-func (h *Host) forget(w Wiring, id string, keep func(*Record) bool) {
+func (h *Host) forget(w Caller, id string, keep func(*Record) bool) {
 	unlock, err := h.lockRecords()
 	if err != nil {
 		return
@@ -149,7 +149,7 @@ func (h *Host) forget(w Wiring, id string, keep func(*Record) bool) {
 
 // Sweep forgets the containers below w.Root that their runtime no longer knows. A root that cannot be seen from here
 // proves nothing.
-func (h *Host) Sweep(w Wiring) {
+func (h *Host) Sweep(w Caller) {
 	if info, err := os.Stat(w.Root); err != nil || !info.IsDir() {
 		return
 	}

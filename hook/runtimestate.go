@@ -23,7 +23,7 @@ var stateFiles = []string{"state.json", "status"}
 
 // notThere returns an error when the runtime has a container of that id. The runtime would refuse the new one itself, but
 // only after we had taken the running one's label for the new one's.
-func notThere(w Wiring, id string) error {
+func notThere(w Caller, id string) error {
 	dir := filepath.Join(w.Root, id)
 	if _, err := os.Lstat(dir); err == nil {
 		return fmt.Errorf("a container with that id exists already: %s", dir)
@@ -60,7 +60,7 @@ func InitOf(root, id string) (pid int, there bool) {
 
 // initAndBundle returns the pid of a container's init process, -1 where it is not known, and its bundle, empty where that is
 // not.
-func initAndBundle(w Wiring, id string) (pid int, bundle string) {
+func initAndBundle(w Caller, id string) (pid int, bundle string) {
 	data, err := stateOf(w.Root, id)
 	if err != nil {
 		return -1, ""

@@ -15,7 +15,7 @@ import (
 // runs makes a container run: its first process is this one, and is under a label.
 func (n node) runs(t *testing.T, id, asks, label string) *Record {
 	t.Helper()
-	if _, err := n.Prepare(t.Context(), n.wiring, id, NewBundle(bundle(t, asks, ""))); err != nil {
+	if _, err := n.Prepare(t.Context(), n.caller, id, NewBundle(bundle(t, asks, ""))); err != nil {
 		t.Fatal(err)
 	}
 	n.created(t, id, os.Getpid())
@@ -27,7 +27,7 @@ func (n node) runs(t *testing.T, id, asks, label string) *Record {
 	if err := os.WriteFile(filepath.Join(attr, "current"), []byte(label+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	r, err := n.Recall(n.wiring, id)
+	r, err := n.Recall(n.caller, id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func (n node) runs(t *testing.T, id, asks, label string) *Record {
 
 func (n node) exec(t *testing.T, id string) (warning string) {
 	t.Helper()
-	p, err := n.Exec(t.Context(), n.wiring, id)
+	p, err := n.Exec(t.Context(), n.caller, id)
 	if err != nil || !p.Ours {
 		t.Fatalf("exec: ours %v, %v", p.Ours, err)
 	}
@@ -51,7 +51,7 @@ func TestFreshness(t *testing.T) {
 		return func(t *testing.T, n node) {
 			n.apply(t, content)
 			for _, asks := range []string{"web", "work"} { // a container of the policy is started
-				if _, err := n.Prepare(t.Context(), n.wiring, "new-"+asks+"-"+content, NewBundle(bundle(t, asks, ""))); err != nil {
+				if _, err := n.Prepare(t.Context(), n.caller, "new-"+asks+"-"+content, NewBundle(bundle(t, asks, ""))); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -149,7 +149,7 @@ func TestContainersThatStayBehindAreNamed(t *testing.T) {
 	n.runs(t, "single", "web", "web (enforce)")
 	n.machine.Load(t, kerneltest.Blob("loosened", "work"))
 	n.machine.Load(t, kerneltest.Blob("loosened", "web"))
-	out, err := n.Prepare(t.Context(), n.wiring, "new", NewBundle(bundle(t, "work", "")))
+	out, err := n.Prepare(t.Context(), n.caller, "new", NewBundle(bundle(t, "work", "")))
 	if err != nil || !strings.Contains(out.Warning, "profile work was loaded with other content") ||
 		!strings.Contains(out.Warning, "what runs in old stays under an older content") || strings.Contains(out.Warning, "single") {
 		t.Errorf("%q, %v", out.Warning, err)
@@ -185,7 +185,7 @@ func TestManyContainersThatStayBehindAreCounted(t *testing.T) {
 		n.runs(t, fmt.Sprint("c", i), "work", "base//&work (enforce)")
 	}
 	n.runs(t, "gone", "work", "base//&work (enforce)")
-	if err := os.RemoveAll(filepath.Join(n.wiring.Root, "gone")); err != nil {
+	if err := os.RemoveAll(filepath.Join(n.caller.Root, "gone")); err != nil {
 		t.Fatal(err)
 	}
 	n.machine.Load(t, kerneltest.Blob("loosened", "work"))

@@ -14,7 +14,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/oci-apparmor/oci-apparmor/integration/guest"
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // bootPolicy has a profile in every mode, and one from a template.
@@ -47,7 +47,7 @@ var bootProfiles = []string{"batch", "killing", "watched", "web", "work"}
 // The one of AppArmor 3.0 takes "(kill)" for a part of a profile's name, and fails to remove that in the end.
 func removeUnknown(t *testing.T) string {
 	t.Helper()
-	o := inside.Run(t, "aa-remove-unknown")
+	o := guesttest.Run(t, "aa-remove-unknown")
 	if o.Code != 0 && !strings.Contains(o.Stdout, "(kill)") {
 		t.Errorf("aa-remove-unknown: exit code %d, %s%s", o.Code, o.Stdout, o.Stderr)
 	}
@@ -56,7 +56,7 @@ func removeUnknown(t *testing.T) string {
 
 func reloadService(t *testing.T) {
 	t.Helper()
-	inside.MustRun(t, "/lib/apparmor/apparmor.systemd", "reload")
+	guesttest.MustRun(t, "/lib/apparmor/apparmor.systemd", "reload")
 }
 
 // fewProfiles takes the distribution's own profiles out of /etc/apparmor.d until the test's end: some are for the runtimes,
@@ -76,8 +76,8 @@ func fewProfiles(t *testing.T) {
 		if info.IsDir() || strings.HasSuffix(f, ".oci-apparmor") || filepath.Base(f) == "lsb_release" {
 			continue
 		}
-		inside.MustRun(t, "mv", f, away)
-		t.Cleanup(func() { inside.MustRun(t, "mv", filepath.Join(away, filepath.Base(f)), f) })
+		guesttest.MustRun(t, "mv", f, away)
+		t.Cleanup(func() { guesttest.MustRun(t, "mv", filepath.Join(away, filepath.Base(f)), f) })
 	}
 }
 
@@ -138,34 +138,34 @@ func TestBoot(t *testing.T) {
 
 	calls := trapParser(t)
 	for _, want := range []string{": loaded", ": is loaded already, with this content"} {
-		if out := inside.MustRun(t, "oci-apparmor", "policy", "load"); strings.Count(out, want) != len(bootProfiles) {
+		if out := guesttest.MustRun(t, "oci-apparmor", "policy", "load"); strings.Count(out, want) != len(bootProfiles) {
 			t.Errorf("policy load says\n%swant %d times %q", out, len(bootProfiles), want)
 		}
 	}
 	if said, err := os.ReadFile(calls); err == nil {
 		t.Errorf("policy load ran the compiler:\n%s", said)
 	}
-	modes := inside.Profiles(t)
+	modes := guesttest.Profiles(t)
 	if modes["watched"] != "complain" || modes["killing"] != "kill" || modes["web"] != "enforce" {
 		t.Errorf("loaded are %v", modes)
 	}
 
 	hand := filepath.Join(t.TempDir(), "hand")
 	write(t, hand, confining("hand", "  file,\n  audit deny /etc/** w,\n"))
-	inside.MustRun(t, "oci-apparmor", "profile", "load", hand)
-	runs := inside.NewBundle(t).Start(t, rt.wrapped)
-	kept := called("kept-", inside.NewBundle(t, names("hand"))).Start(t, rt.wrapped)
-	created := inside.NewBundle(t, asks("work"), func(s *specs.Spec) {
+	guesttest.MustRun(t, "oci-apparmor", "profile", "load", hand)
+	runs := guesttest.NewBundle(t).Start(t, rt.wrapped)
+	kept := called("kept-", guesttest.NewBundle(t, names("hand"))).Start(t, rt.wrapped)
+	created := guesttest.NewBundle(t, asks("work"), func(s *specs.Spec) {
 		s.Process.Args = []string{"/bin/sh", "-c", "touch /tmp/ran; touch /mnt/ran; exec probe sleep"}
 	})
-	t.Cleanup(func() { inside.Run(t, rt.wrapped, "delete", "--force", created.ID) })
-	if o := inside.RunCommand(t, exec.Command(rt.wrapped, "create", "--bundle", created.Dir, created.ID)); o.Code != 0 {
+	t.Cleanup(func() { guesttest.Run(t, rt.wrapped, "delete", "--force", created.ID) })
+	if o := guesttest.RunCommand(t, exec.Command(rt.wrapped, "create", "--bundle", created.Dir, created.ID)); o.Code != 0 {
 		t.Fatal(o.Stderr)
 	}
 
-	inside.LoadProfile(t, "profile stray { file, }")
+	guesttest.LoadProfile(t, "profile stray { file, }")
 	before := kernelHolds(t)
-	if said := removeUnknown(t); !strings.Contains(said, "'stray'") || inside.Profiles(t)["stray"] != "" {
+	if said := removeUnknown(t); !strings.Contains(said, "'stray'") || guesttest.Profiles(t)["stray"] != "" {
 		t.Errorf("aa-remove-unknown does not do what it is for: %s", said)
 	}
 	wantHeld(t, before, "aa-remove-unknown", append(bootProfiles, "hand")...)
@@ -177,8 +177,8 @@ func TestBoot(t *testing.T) {
 	wantConfined(t, runs, webTries, "web", "batch")
 	wantExecConfined(t, runs, webTries, "batch//&web (enforce)", byCommandLine(runs))
 	wantConfined(t, kept, webTries, "hand")
-	inside.MustRun(t, rt.wrapped, "start", created.ID)
-	wantLabel(t, &inside.Container{Bundle: created, Runtime: rt.wrapped}, "work")
+	guesttest.MustRun(t, rt.wrapped, "start", created.ID)
+	wantLabel(t, &guesttest.Container{Bundle: created, Runtime: rt.wrapped}, "work")
 	waitFor(t, "the created container has run", func() bool { return exists(created.Rootfs() + "/tmp/ran") })
 	if exists(created.Rootfs() + "/mnt/ran") {
 		t.Error("the container that was created and not started is not confined")
@@ -187,13 +187,13 @@ func TestBoot(t *testing.T) {
 
 	// What leaves the policy stays known as long as something runs under it.
 	for _, c := range []string{created.ID, kept.ID} {
-		inside.MustRun(t, rt.wrapped, "delete", "--force", c)
+		guesttest.MustRun(t, rt.wrapped, "delete", "--force", c)
 	}
 	smaller := strings.NewReplacer("  web:     {file: profiles/web}\n", "", "  work:    {file: profiles/work}\n", "",
 		"  web:       {profile: web, floor: batch}\n", "", "  work:      {profile: work}\n", "",
 		"policy: web\n    request: [work, watch, strict]", "policy: strict\n    request: [watch]").Replace(bootPolicy)
 	writePolicy(t, smaller, texts)
-	o := inside.Run(t, "oci-apparmor", "policy", "apply", "--quiet")
+	o := guesttest.Run(t, "oci-apparmor", "policy", "apply", "--quiet")
 	if o.Code != 0 || !strings.Contains(o.Stderr, ourFile("web")+" stays") || strings.Contains(o.Stderr, ourFile("work")) {
 		t.Errorf("apply: exit code %d, %s", o.Code, o.Stderr)
 	}
@@ -202,11 +202,11 @@ func TestBoot(t *testing.T) {
 	}
 	removeUnknown(t)
 	wantConfined(t, runs, webTries, "web", "batch")
-	if inside.Profiles(t)["work"] != "" {
+	if guesttest.Profiles(t)["work"] != "" {
 		t.Error("aa-remove-unknown leaves a profile that has left the policy and that nothing uses")
 	}
-	inside.MustRun(t, rt.wrapped, "delete", "--force", runs.ID)
-	inside.MustRun(t, "oci-apparmor", "profile", "unload", "hand", "web")
+	guesttest.MustRun(t, rt.wrapped, "delete", "--force", runs.ID)
+	guesttest.MustRun(t, "oci-apparmor", "profile", "unload", "hand", "web")
 	if got, want := ourFiles(t), []string{"batch", "killing", "watched"}; !slices.Equal(got, want) {
 		t.Errorf("after unload AppArmor's service is told of %q, want %q", got, want)
 	}
@@ -215,14 +215,14 @@ func TestBoot(t *testing.T) {
 // After a boot AppArmor's service has loaded our profiles, and not we. They are ours all the same: by what is in our files,
 // and never by the name.
 func TestBootOurFilesAreOurs(t *testing.T) {
-	inside.EnoughIn(t, inside.Trixie) // our files are the same under each service
+	guesttest.EnoughIn(t, guesttest.Trixie) // our files are the same under each service
 	setPolicy(t, webPolicy)
 	fewProfiles(t)
 	rt := armsOf(t, "runc")
 	boot := func() {
-		for name := range inside.Profiles(t) {
+		for name := range guesttest.Profiles(t) {
 			if !strings.Contains(name, "//") {
-				inside.RemoveProfile(t, name)
+				guesttest.RemoveProfile(t, name)
 			}
 		}
 		if err := os.RemoveAll("/run/oci-apparmor"); err != nil {
@@ -234,20 +234,20 @@ func TestBootOurFilesAreOurs(t *testing.T) {
 
 	boot()
 	before := kernelHolds(t)
-	if out := inside.MustRun(t, "oci-apparmor", "policy", "load"); strings.Count(out, "already") != 2 {
+	if out := guesttest.MustRun(t, "oci-apparmor", "policy", "load"); strings.Count(out, "already") != 2 {
 		t.Errorf("policy load says %s", out)
 	}
 	wantHeld(t, before, "policy load", "web", "work")
 	changed["web"] = confining("web", "  file,\n  audit deny /etc/** w,\n  # of no effect\n  deny /nowhere/x w,\n")
 	writePolicy(t, webPolicy, changed)
-	inside.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
-	wantConfined(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
+	guesttest.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
+	wantConfined(t, guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
 
 	// The same without policy load: apply is enough.
 	boot()
 	writePolicy(t, webPolicy, texts)
-	inside.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
-	wantConfined(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
+	guesttest.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
+	wantConfined(t, guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
 
 	// With this configuration the parser lays the same rules out in other bytes.
 	const config = "/etc/apparmor/parser.conf"
@@ -259,37 +259,37 @@ func TestBootOurFilesAreOurs(t *testing.T) {
 	if now := kernelHolds(t); strings.Fields(now["web"])[1] == strings.Fields(before["web"])[1] {
 		t.Error("the configuration changes nothing, so the rest shows nothing")
 	}
-	if out := inside.MustRun(t, "oci-apparmor", "policy", "load"); !strings.Contains(out, "web: replaced") {
+	if out := guesttest.MustRun(t, "oci-apparmor", "policy", "load"); !strings.Contains(out, "web: replaced") {
 		t.Errorf("policy load says %s", out)
 	}
 	// A reload while we are there is drift of what we own: the next start ends it.
 	reloadService(t)
-	c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+	c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
 	wantStatus(t, c.ID, "confined", []string{"same"}, 1, 1)
 
 	// What somebody else loads is not ours, whatever the file says.
-	inside.MustRun(t, rt.wrapped, "delete", "--force", c.ID)
+	guesttest.MustRun(t, rt.wrapped, "delete", "--force", c.ID)
 	for _, name := range []string{"web", "work"} {
-		inside.RemoveProfile(t, name)
+		guesttest.RemoveProfile(t, name)
 	}
-	inside.LoadProfile(t, loose("web"))
-	if o := inside.Run(t, "oci-apparmor", "policy", "load"); o.Code != 3 || !strings.Contains(o.Stderr, "profile web: another profile of that name") ||
+	guesttest.LoadProfile(t, loose("web"))
+	if o := guesttest.Run(t, "oci-apparmor", "policy", "load"); o.Code != 3 || !strings.Contains(o.Stderr, "profile web: another profile of that name") ||
 		!strings.Contains(o.Stdout, "work: loaded") {
 		t.Errorf("policy load: exit code %d, %s%s", o.Code, o.Stdout, o.Stderr)
 	}
 
 	// And is not written over: neither a profile that another file defines, which is what the service then knows, nor a file,
 	// without which the policy is not put in force.
-	inside.MustRun(t, "rm", ourFile("web"), ourFile("work"))
+	guesttest.MustRun(t, "rm", ourFile("web"), ourFile("work"))
 	write(t, "/etc/apparmor.d/mine", "profile web { file, }\n")
-	defer inside.MustRun(t, "rm", "/etc/apparmor.d/mine")
-	o := inside.Run(t, "oci-apparmor", "policy", "apply", "--quiet")
+	defer guesttest.MustRun(t, "rm", "/etc/apparmor.d/mine")
+	o := guesttest.Run(t, "oci-apparmor", "policy", "apply", "--quiet")
 	if o.Code != 0 || !strings.Contains(o.Stderr, "/etc/apparmor.d/mine defines a profile web") || !exists(ourFile("work")) {
 		t.Errorf("apply: exit code %d, %s", o.Code, o.Stderr)
 	}
 	write(t, ourFile("work"), "# somebody's notes\n")
-	defer inside.MustRun(t, "rm", ourFile("work"))
-	o = inside.Run(t, "oci-apparmor", "policy", "apply", "--quiet")
+	defer guesttest.MustRun(t, "rm", ourFile("work"))
+	o = guesttest.Run(t, "oci-apparmor", "policy", "apply", "--quiet")
 	if o.Code != 3 || !strings.Contains(o.Stderr, ourFile("work")+": it was not written by") || !strings.Contains(o.Stderr, "not applied") {
 		t.Errorf("apply: exit code %d, %s", o.Code, o.Stderr)
 	}
@@ -301,10 +301,10 @@ func TestBootOurFilesAreOurs(t *testing.T) {
 // Under systemd the unit has the profiles in the kernel before containerd is started, also where the policy has a fault, and
 // neither it nor AppArmor's own sets anything free when it is stopped, restarted or reloaded.
 func TestSystemdLoadsBeforeContainerd(t *testing.T) {
-	inside.Need(t, guest.Systemd)
-	inside.RemoveProfilesAtEnd(t)
+	guesttest.Need(t, guest.Systemd)
+	guesttest.RemoveProfilesAtEnd(t)
 	const unit = "oci-apparmor.service"
-	if o := inside.Run(t, "systemd-analyze", "verify", "--man=no", unit); o.Code != 0 || strings.Contains(o.Stderr, "oci-apparmor") {
+	if o := guesttest.Run(t, "systemd-analyze", "verify", "--man=no", unit); o.Code != 0 || strings.Contains(o.Stderr, "oci-apparmor") {
 		t.Errorf("systemd-analyze verify: exit code %d, %s", o.Code, o.Stderr)
 	}
 	// Of what the guest's packages have enabled, containerd is the one that is wanted here.
@@ -316,31 +316,31 @@ func TestSystemdLoadsBeforeContainerd(t *testing.T) {
 		}
 		for _, l := range links {
 			if kept := filepath.Join(away, filepath.Base(l)); filepath.Base(l) != "containerd.service" {
-				inside.MustRun(t, "mv", l, kept)
-				t.Cleanup(func() { inside.MustRun(t, "mv", kept, l) })
+				guesttest.MustRun(t, "mv", l, kept)
+				t.Cleanup(func() { guesttest.MustRun(t, "mv", kept, l) })
 			}
 		}
 	}
 	const seen = "/run/seen-by-containerd"
 	dropIn := "/run/systemd/system/containerd.service.d"
-	inside.MustRun(t, "mkdir", "-p", dropIn)
+	guesttest.MustRun(t, "mkdir", "-p", dropIn)
 	write(t, dropIn+"/test.conf", "[Service]\nExecStartPre=/bin/cp "+securityfs+"/profiles "+seen+"\n")
-	inside.MustRun(t, "systemctl", "enable", "--quiet", unit)
-	inside.MustRun(t, "systemctl", "daemon-reload")
+	guesttest.MustRun(t, "systemctl", "enable", "--quiet", unit)
+	guesttest.MustRun(t, "systemctl", "daemon-reload")
 	// The next test has a containerd of its own, which this one would keep from the database. isolate does not wait for what it stops.
 	t.Cleanup(func() {
-		inside.MustRun(t, "systemctl", "isolate", "job.target")
-		inside.MustRun(t, "systemctl", "stop", "containerd.service", unit)
-		inside.MustRun(t, "systemctl", "disable", "--quiet", unit)
-		inside.MustRun(t, "rm", "-r", dropIn)
-		inside.MustRun(t, "systemctl", "daemon-reload")
+		guesttest.MustRun(t, "systemctl", "isolate", "job.target")
+		guesttest.MustRun(t, "systemctl", "stop", "containerd.service", unit)
+		guesttest.MustRun(t, "systemctl", "disable", "--quiet", unit)
+		guesttest.MustRun(t, "rm", "-r", dropIn)
+		guesttest.MustRun(t, "systemctl", "daemon-reload")
 	})
 	boot := func() (result string) {
 		t.Helper()
 		os.Remove(seen)
-		inside.MustRun(t, "systemctl", "isolate", "multi-user.target")
+		guesttest.MustRun(t, "systemctl", "isolate", "multi-user.target")
 		show := func(unit, property string) string {
-			return strings.TrimSpace(inside.MustRun(t, "systemctl", "show", "--value", "--property="+property, unit))
+			return strings.TrimSpace(guesttest.MustRun(t, "systemctl", "show", "--value", "--property="+property, unit))
 		}
 		if state := show("containerd.service", "ActiveState"); state != "active" {
 			t.Errorf("containerd is %s", state)
@@ -363,22 +363,22 @@ func TestSystemdLoadsBeforeContainerd(t *testing.T) {
 		}
 		return show(unit, "ActiveState") + " " + show(unit, "Result")
 	}
-	isolate := func() { inside.MustRun(t, "systemctl", "isolate", "job.target") }
+	isolate := func() { guesttest.MustRun(t, "systemctl", "isolate", "job.target") }
 
 	// A first boot, on which nothing was ever applied, and so nothing is refused.
 	writePolicy(t, webPolicy, texts)
 	began := time.Now()
 	if result := boot(); result != "active success" {
-		t.Errorf("%s is %s: %s", unit, result, inside.Run(t, "systemctl", "status", "--no-pager", unit).Stdout)
+		t.Errorf("%s is %s: %s", unit, result, guesttest.Run(t, "systemctl", "status", "--no-pager", unit).Stdout)
 	}
 	if all := noted(t, "--since", began.Format(time.RFC3339)); len(all) > 0 {
 		t.Errorf("of a first boot is noted %+v", all)
 	}
 	rt := armsOf(t, "runc")
-	c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+	c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
 	before := kernelHolds(t)
 	for _, args := range [][]string{{"restart", unit}, {"reload", unit}, {"restart", "apparmor"}, {"reload", "apparmor"}, {"stop", unit}} {
-		inside.MustRun(t, "systemctl", args...)
+		guesttest.MustRun(t, "systemctl", args...)
 		wantHeld(t, before, strings.Join(args, " "), "web", "work")
 	}
 	isolate()
@@ -386,10 +386,10 @@ func TestSystemdLoadsBeforeContainerd(t *testing.T) {
 	wantConfined(t, c, webTries, "web")
 
 	// A boot with a policy that has a fault, and nothing but the last good one to go by.
-	inside.MustRun(t, rt.wrapped, "delete", "--force", c.ID)
+	guesttest.MustRun(t, rt.wrapped, "delete", "--force", c.ID)
 	for _, name := range []string{"web", "work"} {
-		inside.RemoveProfile(t, name)
-		inside.MustRun(t, "rm", ourFile(name))
+		guesttest.RemoveProfile(t, name)
+		guesttest.MustRun(t, "rm", ourFile(name))
 	}
 	if err := os.RemoveAll("/run/oci-apparmor"); err != nil {
 		t.Fatal(err)
@@ -398,8 +398,8 @@ func TestSystemdLoadsBeforeContainerd(t *testing.T) {
 	if result := boot(); result != "failed exit-code" {
 		t.Errorf("with a bad policy %s is %s", unit, result)
 	}
-	if log := inside.MustRun(t, "journalctl", "--no-pager", "--unit="+unit); !strings.Contains(log, "nonsense") || !strings.Contains(log, "stays in force") {
+	if log := guesttest.MustRun(t, "journalctl", "--no-pager", "--unit="+unit); !strings.Contains(log, "nonsense") || !strings.Contains(log, "stays in force") {
 		t.Errorf("the journal does not say what is wrong:\n%s", log)
 	}
-	wantConfined(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
+	wantConfined(t, guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
 }

@@ -10,7 +10,7 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/oci-apparmor/oci-apparmor/integration/guest"
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // systemdOption is what containerd's configuration says of runc's cgroup driver.
@@ -23,7 +23,7 @@ const (
 )
 
 // handlerOf gives a runtime handler of an arm with that option; by a file that the configuration names, where byFile.
-func handlerOf(t *testing.T, arm inside.Arm, name string, option systemdOption, byFile bool) string {
+func handlerOf(t *testing.T, arm guesttest.Arm, name string, option systemdOption, byFile bool) string {
 	t.Helper()
 	arm.Name = name
 	text := arm.Handler()
@@ -41,7 +41,7 @@ func handlerOf(t *testing.T, arm inside.Arm, name string, option systemdOption, 
 
 // cgroupsOfPod runs a pod whose cgroup's parent is a slice, as critest does, and gives where its two containers are; or why
 // it does not run.
-func cgroupsOfPod(t *testing.T, engine *inside.CRI, handler string) string {
+func cgroupsOfPod(t *testing.T, engine *guesttest.CRI, handler string) string {
 	t.Helper()
 	pod, err := engine.TryPod(t, handler, func(c *cri.PodSandboxConfig) { c.Linux.CgroupParent = "system.slice" })
 	if err != nil {
@@ -64,22 +64,22 @@ func cgroupOf(t *testing.T, pid int, id string) string {
 // Where a container's control group is, and by which driver, is as with containerd's own shim: with every option, with and
 // without systemd, also where a client of CRI gives its pods a parent as for systemd.
 func TestContainerdCgroups(t *testing.T) {
-	inside.OldestAndPresent(t, cgroupsAsStock)
+	guesttest.OldestAndPresent(t, cgroupsAsStock)
 }
 
 // The same where systemd runs; and under Docker, which writes paths for systemd there.
 func TestSystemdCgroups(t *testing.T) {
-	inside.Need(t, guest.Systemd)
-	inside.RemoveProfilesAtEnd(t)
-	for _, v := range inside.Containerds(t) {
+	guesttest.Need(t, guest.Systemd)
+	guesttest.RemoveProfilesAtEnd(t)
+	for _, v := range guesttest.Containerds(t) {
 		t.Run(v.Name, func(t *testing.T) { cgroupsAsStock(t, v) })
 	}
 	t.Run("Docker", func(t *testing.T) {
 		apply(t, webPolicy)
-		c := inside.StartContainerd(t, inside.Containerds(t)[0], inside.ContainerdConfig{})
-		d := inside.StartDocker(t, c, map[string]map[string]any{"shim": {"runtimeType": inside.Type.Type}})
+		c := guesttest.StartContainerd(t, guesttest.Containerds(t)[0], guesttest.ContainerdConfig{})
+		d := guesttest.StartDocker(t, c, map[string]map[string]any{"shim": {"runtimeType": guesttest.Type.Type}})
 		cgroup := func(runtime string) string {
-			id := d.MustDocker(t, "run", "--detach", "--network", "none", "--runtime", runtime, inside.ProbeImage, "/bin/probe", "sleep")
+			id := d.MustDocker(t, "run", "--detach", "--network", "none", "--runtime", runtime, guesttest.ProbeImage, "/bin/probe", "sleep")
 			pid, err := strconv.Atoi(d.MustDocker(t, "inspect", "--format", "{{.State.Pid}}", id))
 			if err != nil {
 				t.Fatal(err)
@@ -94,9 +94,9 @@ func TestSystemdCgroups(t *testing.T) {
 	})
 }
 
-func cgroupsAsStock(t *testing.T, v inside.ContainerdVersion) {
+func cgroupsAsStock(t *testing.T, v guesttest.ContainerdVersion) {
 	options := map[string]systemdOption{"absent": absent, "false": saysNo, "true": saysYes}
-	arms := map[string]inside.Arm{"stock": inside.Stock, "path": inside.Shim, "type": inside.Type}
+	arms := map[string]guesttest.Arm{"stock": guesttest.Stock, "path": guesttest.Shim, "type": guesttest.Type}
 	if ignoresRuntimePath(v) {
 		delete(arms, "path")
 	}
@@ -108,13 +108,13 @@ func cgroupsAsStock(t *testing.T, v inside.ContainerdVersion) {
 	}
 	for said, option := range options {
 		if option != absent {
-			handlers += handlerOf(t, inside.Type, "file-"+said, option, true)
+			handlers += handlerOf(t, guesttest.Type, "file-"+said, option, true)
 		}
 	}
 	apply(t, podPolicy)
-	c := inside.StartContainerd(t, v, inside.ContainerdConfig{CRI: true, Lines: handlers})
-	c.MustCtr(t, "--namespace", "k8s.io", "images", "import", inside.Images(t))
-	engine := inside.DialCRI(t, c.Socket)
+	c := guesttest.StartContainerd(t, v, guesttest.ContainerdConfig{CRI: true, Lines: handlers})
+	c.MustCtr(t, "--namespace", "k8s.io", "images", "import", guesttest.Images(t))
+	engine := guesttest.DialCRI(t, c.Socket)
 	stock := make(map[string]string)
 	for said := range options {
 		stock[said] = cgroupsOfPod(t, engine, "stock-"+said)

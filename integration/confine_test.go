@@ -19,7 +19,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/oci-apparmor/oci-apparmor/integration/guest"
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 )
 
@@ -29,17 +29,17 @@ import (
 func TestAnnotatedContainerIsConfined(t *testing.T) {
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
 		wantConfined(t, c, webTries, "web")
 	})
 }
 
 // A runtime goes to its bundle by chdir, to which link/.. is the parent of what the link leads to.
 func TestBundleBehindALink(t *testing.T) {
-	inside.EnoughIn(t, inside.Bookworm) // how the path is read is ours
+	guesttest.EnoughIn(t, guesttest.Bookworm) // how the path is read is ours
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		b := inside.NewBundle(t, asks("web"))
+		b := guesttest.NewBundle(t, asks("web"))
 		dir := t.TempDir()
 		for _, err := range []error{
 			os.MkdirAll(dir+"/real/sub", 0o755),
@@ -64,11 +64,11 @@ func TestKernelThatEnforcesNothing(t *testing.T) {
 	const mode = "/sys/module/apparmor/parameters/mode"
 	t.Cleanup(func() { write(t, mode, "enforce") })
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
 		wantConfined(t, c, webTries, "web")
 		write(t, mode, "complain")
 		wantConfined(t, c, freeTries, "web") // which is why
-		wantRefused(t, inside.NewBundle(t, asks("web")), rt.wrapped, "global mode is complain", "write enforce to "+mode)
+		wantRefused(t, guesttest.NewBundle(t, asks("web")), rt.wrapped, "global mode is complain", "write enforce to "+mode)
 		if o := c.Exec(t, "/bin/probe", "label"); o.Code == 0 || !strings.Contains(o.Stderr, "write enforce to "+mode) {
 			t.Errorf("exec: exit code %d, %s%s", o.Code, o.Stdout, o.Stderr)
 		}
@@ -88,25 +88,25 @@ func TestContainerUnderAStrictProfileCanBeStopped(t *testing.T) {
 	}
 	setPolicy(t, keepPolicy)
 	writePolicy(t, policy, strict(""))
-	o := inside.Run(t, "oci-apparmor", "policy", "apply")
+	o := guesttest.Run(t, "oci-apparmor", "policy", "apply")
 	if o.Code == 0 || !strings.Contains(o.Stderr, "profiles/strict:2: profile strict lets nobody kill what runs under it") {
 		t.Errorf("apply without rules for signals: exit code %d, %s%s", o.Code, o.Stdout, o.Stderr)
 	}
 	writePolicy(t, policy, strict(rules))
-	inside.MustRun(t, "oci-apparmor", "policy", "apply")
+	guesttest.MustRun(t, "oci-apparmor", "policy", "apply")
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		c := inside.NewBundle(t).Start(t, rt.wrapped)
+		c := guesttest.NewBundle(t).Start(t, rt.wrapped)
 		wantConfined(t, c, tries{"write /tmp/x": denied, "read /etc/passwd": "ok"}, "strict")
-		inside.MustRun(t, rt.wrapped, "kill", c.ID, "KILL")
+		guesttest.MustRun(t, rt.wrapped, "kill", c.ID, "KILL")
 		waitFor(t, "the container to stop", func() bool {
-			return strings.Contains(inside.Run(t, rt.bare, "state", c.ID).Stdout, `"stopped"`)
+			return strings.Contains(guesttest.Run(t, rt.bare, "state", c.ID).Stdout, `"stopped"`)
 		})
 	})
 }
 
 // In a policy namespace AppArmor is ready, for that namespace only.
 func TestDetectionInAPolicyNamespace(t *testing.T) {
-	inside.Require(t)
+	guesttest.Require(t)
 	const name = "graded"
 	dir := securityfs + "/policy/namespaces/" + name
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -135,20 +135,20 @@ func TestDetectionInAPolicyNamespace(t *testing.T) {
 }
 
 func TestContainerThatAsksForNothingIsConfined(t *testing.T) {
-	inside.EnoughIn(t, inside.Bookworm) // the decision is ours
+	guesttest.EnoughIn(t, guesttest.Bookworm) // the decision is ours
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		c := inside.NewBundle(t).Start(t, rt.wrapped)
+		c := guesttest.NewBundle(t).Start(t, rt.wrapped)
 		wantConfined(t, c, workTries, "work")
 	})
 }
 
 func TestAnnotationForOneContainerWins(t *testing.T) {
-	inside.EnoughIn(t, inside.Trixie) // the decision is ours
+	guesttest.EnoughIn(t, guesttest.Trixie) // the decision is ours
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		b, other := inside.NewBundle(t), inside.NewBundle(t)
-		for _, b := range []*inside.Bundle{b, other} {
+		b, other := guesttest.NewBundle(t), guesttest.NewBundle(t)
+		for _, b := range []*guesttest.Bundle{b, other} {
 			spec := b.Spec(t)
 			annotate(spec, "oci-apparmor/policy", "work")
 			annotate(spec, "oci-apparmor/policy."+other.ID, "web")
@@ -161,9 +161,9 @@ func TestAnnotationForOneContainerWins(t *testing.T) {
 
 func TestExecIsConfinedAsTheContainer(t *testing.T) {
 	setPolicy(t, webPolicy)
-	inside.LoadProfile(t, "profile other flags=(attach_disconnected) { file, signal, }")
+	guesttest.LoadProfile(t, "profile other flags=(attach_disconnected) { file, signal, }")
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
 		const label = "web (enforce)"
 		for name, profile := range map[string]*string{
 			"another profile": new("other"), "no profile": nil, "an empty profile": new(""), "unconfined": new("unconfined"),
@@ -186,7 +186,7 @@ func TestExecIsConfinedAsTheContainer(t *testing.T) {
 			wantExecConfined(t, c, webTries, label, byCommandLine(c))
 		})
 		t.Run("after the profile was loosened by hand", func(t *testing.T) {
-			inside.LoadProfile(t, loose("web"))
+			guesttest.LoadProfile(t, loose("web"))
 			if got := c.Ask(t, "write /etc/x"); got != "ok" {
 				t.Fatalf("the profile was not loosened: %s", got)
 			}
@@ -197,11 +197,11 @@ func TestExecIsConfinedAsTheContainer(t *testing.T) {
 }
 
 func TestContainersThatWeDidNotStartPassUnchanged(t *testing.T) {
-	inside.EnoughIn(t, inside.Bookworm) // what passes is our doing
+	guesttest.EnoughIn(t, guesttest.Bookworm) // what passes is our doing
 	setPolicy(t, webPolicy)
-	inside.LoadProfile(t, "profile other flags=(attach_disconnected) { file, signal, deny /etc/** w, }")
+	guesttest.LoadProfile(t, "profile other flags=(attach_disconnected) { file, signal, deny /etc/** w, }")
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		c := inside.NewBundle(t, asks("web"), names("other")).Start(t, rt.bare)
+		c := guesttest.NewBundle(t, asks("web"), names("other")).Start(t, rt.bare)
 		wantConfined(t, c, webTries, "other")
 		c.Runtime = rt.wrapped
 		wantExecConfined(t, c, webTries, "other (enforce)", byCommandLine(c))
@@ -210,13 +210,13 @@ func TestContainersThatWeDidNotStartPassUnchanged(t *testing.T) {
 }
 
 func TestStartNeedsNoParser(t *testing.T) {
-	inside.EnoughIn(t, inside.Trixie) // what a start calls is ours
+	guesttest.EnoughIn(t, guesttest.Trixie) // what a start calls is ours
 	setPolicy(t, webPolicy)
 	calls := trapParser(t)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		unload(t, "web")
-		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
-		if mode := inside.Profiles(t)["web"]; mode != "enforce" {
+		c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		if mode := guesttest.Profiles(t)["web"]; mode != "enforce" {
 			t.Errorf("profile web is loaded in mode %q, want enforce", mode)
 		}
 		wantConfined(t, c, webTries, "web")
@@ -250,11 +250,11 @@ func TestDriftIsNoticedByContent(t *testing.T) {
 					t.Fatal(err)
 				}
 				if tc.ours {
-					wantLabel(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), "web")
+					wantLabel(t, guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped), "web")
 				}
-				inside.LoadProfile(t, loose("web"))
+				guesttest.LoadProfile(t, loose("web"))
 				before := revision(t)
-				b := inside.NewBundle(t, asks("web"))
+				b := guesttest.NewBundle(t, asks("web"))
 				if tc.refused {
 					wantRefused(t, b, rt.wrapped, "another profile of that name", "onDrift")
 					if after := revision(t); after != before {
@@ -276,33 +276,33 @@ func TestDriftIsNoticedByContent(t *testing.T) {
 }
 
 func TestProfileRemovedBetweenTwoStartsIsLoadedAgain(t *testing.T) {
-	inside.EnoughIn(t, inside.Bookworm) // TestDriftIsNoticedByContent loads again in all
+	guesttest.EnoughIn(t, guesttest.Bookworm) // TestDriftIsNoticedByContent loads again in all
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		wantConfined(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
-		inside.RemoveProfile(t, "web")
-		wantConfined(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
+		wantConfined(t, guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
+		guesttest.RemoveProfile(t, "web")
+		wantConfined(t, guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
 	})
 }
 
 func TestProfileRemovedBetweenCreateAndStart(t *testing.T) {
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		created := func(t *testing.T, kept bool) (b *inside.Bundle, ran string) {
+		created := func(t *testing.T, kept bool) (b *guesttest.Bundle, ran string) {
 			unload(t, "web") // the one that loadOurs has loaded is not ours to replace
 			choose := asks("web")
 			if kept {
 				choose = names("web")
 			}
-			b = inside.NewBundle(t, choose, func(s *specs.Spec) {
+			b = guesttest.NewBundle(t, choose, func(s *specs.Spec) {
 				s.Process.Args = []string{"/bin/sh", "-c", "touch /tmp/ran; touch /etc/ran; exec probe sleep"}
 			})
 			if kept {
 				b.ID = "kept-" + b.ID
 			}
-			t.Cleanup(func() { inside.Run(t, rt.wrapped, "delete", "--force", b.ID) })
+			t.Cleanup(func() { guesttest.Run(t, rt.wrapped, "delete", "--force", b.ID) })
 			cmd := exec.Command(rt.wrapped, "create", "--bundle", b.Dir, b.ID)
-			if o := inside.RunCommand(t, cmd); o.Code != 0 {
+			if o := guesttest.RunCommand(t, cmd); o.Code != 0 {
 				t.Fatal(o.Stderr)
 			}
 			return b, b.Rootfs() + "/tmp/ran"
@@ -316,28 +316,28 @@ func TestProfileRemovedBetweenCreateAndStart(t *testing.T) {
 		} {
 			t.Run(test.name, func(t *testing.T) {
 				b, ran := created(t, test.kept)
-				inside.RemoveProfile(t, "web")
+				guesttest.RemoveProfile(t, "web")
 				if test.reload {
 					loadOurs(t, "web")
 				}
-				o := inside.Run(t, rt.wrapped, "start", b.ID)
+				o := guesttest.Run(t, rt.wrapped, "start", b.ID)
 				if o.Code == 0 || !strings.Contains(o.Stderr, "profile web was removed") || !strings.Contains(o.Stderr, b.ID) {
 					t.Errorf("start gave exit code %d and %q", o.Code, o.Stderr)
 				}
 				if _, err := os.Stat(ran); err == nil {
 					t.Error("its process has run")
 				}
-				inside.MustRun(t, rt.wrapped, "delete", "--force", b.ID)
+				guesttest.MustRun(t, rt.wrapped, "delete", "--force", b.ID)
 			})
 		}
 		t.Run("is no matter when it was only replaced", func(t *testing.T) {
 			b, ran := created(t, false)
-			inside.LoadProfile(t, loose("web"))
-			if o := inside.Run(t, rt.wrapped, "start", b.ID); o.Code != 0 {
+			guesttest.LoadProfile(t, loose("web"))
+			if o := guesttest.Run(t, rt.wrapped, "start", b.ID); o.Code != 0 {
 				t.Fatal(o.Stderr)
 			}
 			waitFor(t, "its process to run", func() bool { _, err := os.Stat(ran); return err == nil })
-			c := &inside.Container{Bundle: b, Runtime: rt.wrapped}
+			c := &guesttest.Container{Bundle: b, Runtime: rt.wrapped}
 			wantLabel(t, c, "web")
 			wantExecConfined(t, c, webTries, "web (enforce)", byCommandLine(c))
 			if _, err := os.Stat(b.Rootfs() + "/etc/ran"); err == nil {
@@ -350,7 +350,7 @@ func TestProfileRemovedBetweenCreateAndStart(t *testing.T) {
 func TestFloorDeniesWhatEitherDenies(t *testing.T) {
 	setPolicy(t, floorPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		c := inside.NewBundle(t, asks("work")).Start(t, rt.wrapped)
+		c := guesttest.NewBundle(t, asks("work")).Start(t, rt.wrapped)
 		wantConfined(t, c, bothTries, "base", "work")
 		wantExecConfined(t, c, bothTries, "base//&work (enforce)", byFile(t, c, nil))
 		wantExecConfined(t, c, bothTries, "base//&work (enforce)", byCommandLine(c))
@@ -360,10 +360,10 @@ func TestFloorDeniesWhatEitherDenies(t *testing.T) {
 
 // The floor of a rule is below whatever the rule gives; a request that it refuses gets the assigned policy, with a warning.
 func TestFloorAndFallbackOfARule(t *testing.T) {
-	inside.EnoughIn(t, inside.Trixie) // the decision is ours; TestFloorDeniesWhatEitherDenies is in all
+	guesttest.EnoughIn(t, guesttest.Trixie) // the decision is ours; TestFloorDeniesWhatEitherDenies is in all
 	setPolicy(t, floorPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		b := inside.NewBundle(t, asks("batch"))
+		b := guesttest.NewBundle(t, asks("batch"))
 		b.ID = "floored-" + b.ID
 		c, o := b.TryStart(t, rt.wrapped)
 		if c == nil {
@@ -373,7 +373,7 @@ func TestFloorAndFallbackOfARule(t *testing.T) {
 		if !strings.Contains(o.Stderr, "batch") || !strings.Contains(o.Stderr, "level=warning") {
 			t.Errorf("no warning that the request was refused: %q", o.Stderr)
 		}
-		b = inside.NewBundle(t, asks("work"))
+		b = guesttest.NewBundle(t, asks("work"))
 		b.ID = "floored-" + b.ID
 		c = b.Start(t, rt.wrapped)
 		wantConfined(t, c, bothTries, "base", "batch", "work")
@@ -386,7 +386,7 @@ func TestWhatRuntimesReadOtherwiseIsRefused(t *testing.T) {
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		for _, key := range []string{`apparmorProfile\u0000x`, "AppArmorProfile", "apparmorProfile"} {
-			b := inside.NewBundle(t, asks("web"), names("work"))
+			b := guesttest.NewBundle(t, asks("web"), names("work"))
 			path := filepath.Join(b.Dir, "config.json")
 			config := read(t, path)
 			twice := strings.Replace(config, `"apparmorProfile"`, `"`+key+`": "unconfined", "apparmorProfile"`, 1)
@@ -396,16 +396,16 @@ func TestWhatRuntimesReadOtherwiseIsRefused(t *testing.T) {
 			write(t, path, twice)
 			wantRefused(t, b, rt.wrapped, "runtimes disagree")
 		}
-		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
 		for _, id := range []string{"./" + c.ID, c.ID + "/", c.ID + "/."} {
 			args := byFile(t, c, new("unconfined"))("/bin/probe", "write", "/etc/x")
-			if o := inside.Run(t, rt.wrapped, "exec", args[0], args[1], id); strings.Contains(o.Stdout, "ok") {
+			if o := guesttest.Run(t, rt.wrapped, "exec", args[0], args[1], id); strings.Contains(o.Stdout, "ok") {
 				t.Errorf("exec in %s: %s", id, o.Stdout)
 			}
 		}
 		file := filepath.Join(t.TempDir(), "process.json")
 		write(t, file, `{"apparmorProfile\u0000x":"unconfined","args":["/bin/probe","write","/etc/x"],"cwd":"/","user":{"uid":0,"gid":0}}`)
-		if o := inside.Run(t, rt.wrapped, "exec", "--process", file, c.ID); strings.Contains(o.Stdout, "ok") || o.Code == 0 {
+		if o := guesttest.Run(t, rt.wrapped, "exec", "--process", file, c.ID); strings.Contains(o.Stdout, "ok") || o.Code == 0 {
 			t.Errorf("exec with a NUL in a key: exit code %d, %s", o.Code, o.Stdout)
 		}
 	})
@@ -415,52 +415,52 @@ func TestWhatRuntimesReadOtherwiseIsRefused(t *testing.T) {
 func TestHatOfAForeignProfileIsNoWayOut(t *testing.T) {
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		wantLabel(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), "web")
-		inside.LoadProfile(t, "profile web flags=(attach_disconnected) { file, signal, ^evil flags=(attach_disconnected) { file, signal, } }")
-		wantRefused(t, inside.NewBundle(t, asks("web")), rt.wrapped, "web//evil", "change_hat")
-		inside.RemoveProfile(t, "web//evil")
-		wantConfined(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
+		wantLabel(t, guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped), "web")
+		guesttest.LoadProfile(t, "profile web flags=(attach_disconnected) { file, signal, ^evil flags=(attach_disconnected) { file, signal, } }")
+		wantRefused(t, guesttest.NewBundle(t, asks("web")), rt.wrapped, "web//evil", "change_hat")
+		guesttest.RemoveProfile(t, "web//evil")
+		wantConfined(t, guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
 	})
 }
 
 func TestTwoContainersOfOneIDAtOnce(t *testing.T) {
-	inside.EnoughIn(t, inside.Forky) // the lock is ours
+	guesttest.EnoughIn(t, guesttest.Forky) // the lock is ours
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		for i := range 5 {
 			id := fmt.Sprintf("twice-%d", i)
-			var bundles [2]*inside.Bundle
+			var bundles [2]*guesttest.Bundle
 			for j := range bundles {
 				asked := asks([]string{"web", "work"}[j])
-				bundles[j] = inside.NewBundle(t, asked, func(s *specs.Spec) { s.Process.Args = []string{"/bin/probe", "sleep"} })
+				bundles[j] = guesttest.NewBundle(t, asked, func(s *specs.Spec) { s.Process.Args = []string{"/bin/probe", "sleep"} })
 				bundles[j].ID = id
 			}
-			var created [2]inside.Outcome
+			var created [2]guesttest.Outcome
 			var wg sync.WaitGroup
 			for j, b := range bundles {
 				wg.Go(func() {
 					cmd := exec.Command(rt.wrapped, "create", "--bundle", b.Dir, id)
 					time.Sleep(time.Duration(i*j) * 20 * time.Millisecond)
-					created[j] = inside.RunCommand(t, cmd)
+					created[j] = guesttest.RunCommand(t, cmd)
 				})
 			}
 			wg.Wait()
 			if (created[0].Code == 0) == (created[1].Code == 0) {
 				t.Errorf("of two containers of one id, want one: %+v", created)
 			}
-			inside.MustRun(t, rt.wrapped, "start", id)
+			guesttest.MustRun(t, rt.wrapped, "start", id)
 			winner := bundles[0]
 			if created[1].Code == 0 {
 				winner = bundles[1]
 			}
-			c := &inside.Container{Bundle: winner, Runtime: rt.wrapped}
+			c := &guesttest.Container{Bundle: winner, Runtime: rt.wrapped}
 			asked, what := "web", webTries
 			if winner == bundles[1] {
 				asked, what = "work", workTries
 			}
 			wantLabel(t, c, asked)
 			wantExecConfined(t, c, what, asked+" (enforce)", byFile(t, c, new("unconfined")))
-			inside.MustRun(t, rt.wrapped, "delete", "--force", id)
+			guesttest.MustRun(t, rt.wrapped, "delete", "--force", id)
 		}
 	})
 }
@@ -468,9 +468,9 @@ func TestTwoContainersOfOneIDAtOnce(t *testing.T) {
 func TestContainerWhoseRecordIsLost(t *testing.T) {
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
 		// Somebody deletes a container in a mount namespace of his own, where the runtime's root is empty.
-		inside.MustRun(t, "unshare", "--mount", "sh", "-c", "mount -t tmpfs t /run/"+filepath.Base(rt.bare)+
+		guesttest.MustRun(t, "unshare", "--mount", "sh", "-c", "mount -t tmpfs t /run/"+filepath.Base(rt.bare)+
 			"; "+rt.wrapped+" delete nosuch; true")
 		wantExecConfined(t, c, webTries, "web (enforce)", byFile(t, c, new("unconfined")))
 		if err := os.RemoveAll("/run/oci-apparmor/containers"); err != nil {
@@ -484,12 +484,12 @@ func TestContainerWhoseRecordIsLost(t *testing.T) {
 func TestExecWithAProcessFileOnStandardInput(t *testing.T) {
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
 		for op, want := range (tries{"label": "web (enforce)", "write /etc/x": denied, "write /tmp/x": "ok"}) {
 			file := byFile(t, c, new("unconfined"))(append([]string{"/bin/probe"}, strings.Fields(op)...)...)[1]
 			cmd := exec.Command(rt.wrapped, "exec", "--process", "/dev/stdin", c.ID)
 			cmd.Stdin = strings.NewReader(read(t, file))
-			if o := inside.RunCommand(t, cmd); strings.TrimSpace(o.Stdout) != want {
+			if o := guesttest.RunCommand(t, cmd); strings.TrimSpace(o.Stdout) != want {
 				t.Errorf("%s: %q, want %q (%s)", op, o.Stdout, want, o.Stderr)
 			}
 		}
@@ -497,16 +497,16 @@ func TestExecWithAProcessFileOnStandardInput(t *testing.T) {
 }
 
 func TestExecAfterThePolicyLostTheProfile(t *testing.T) {
-	inside.EnoughIn(t, inside.Bookworm) // the record is ours
+	guesttest.EnoughIn(t, guesttest.Bookworm) // the record is ours
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		writePolicy(t, webPolicy, texts)
-		inside.MustRun(t, "oci-apparmor", "policy", "apply")
-		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		guesttest.MustRun(t, "oci-apparmor", "policy", "apply")
+		c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
 		writePolicy(t, keepPolicy, nil)
-		inside.MustRun(t, "oci-apparmor", "policy", "apply")
+		guesttest.MustRun(t, "oci-apparmor", "policy", "apply")
 		wantExecConfined(t, c, webTries, "web (enforce)", byFile(t, c, nil))
-		inside.LoadProfile(t, loose("web"))
+		guesttest.LoadProfile(t, loose("web"))
 		if o := c.Exec(t, "/bin/probe", "write", "/etc/x"); o.Code == 0 || !strings.Contains(o.Stderr, "does not have") {
 			t.Errorf("exec under a loosened profile: exit code %d, %s%s", o.Code, o.Stdout, o.Stderr)
 		}
@@ -514,7 +514,7 @@ func TestExecAfterThePolicyLostTheProfile(t *testing.T) {
 }
 
 func TestRequestThatIsNotAllowedIsRefused(t *testing.T) {
-	inside.EnoughIn(t, inside.Forky) // the refusal is ours, and comes before any runtime
+	guesttest.EnoughIn(t, guesttest.Forky) // the refusal is ours, and comes before any runtime
 	setPolicy(t, webPolicy)
 	unknown := func(quoted string) string {
 		return "policy " + quoted + ", asked for by annotation oci-apparmor/policy, does not exist: the rule for everyone"
@@ -544,7 +544,7 @@ func TestRequestThatIsNotAllowedIsRefused(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		for name, request := range requests {
 			t.Run(name, func(t *testing.T) {
-				b := inside.NewBundle(t, asks("REQUEST"))
+				b := guesttest.NewBundle(t, asks("REQUEST"))
 				path := filepath.Join(b.Dir, "config.json")
 				config := strings.Replace(read(t, path), `"REQUEST"`, request.value, 1)
 				write(t, path, config)
@@ -573,11 +573,11 @@ func TestRequestThatIsNotAllowedIsRefused(t *testing.T) {
 }
 
 func TestRefusalReachesTheRuntimesLog(t *testing.T) {
-	inside.EnoughIn(t, inside.Trixie) // the log is written by us
+	guesttest.EnoughIn(t, guesttest.Trixie) // the log is written by us
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		log := filepath.Join(t.TempDir(), "log.json")
-		b := inside.NewBundle(t, asks("nosuch"))
+		b := guesttest.NewBundle(t, asks("nosuch"))
 		if c, _ := b.TryStart(t, rt.wrapped, "--log", log, "--log-format", "json"); c != nil {
 			t.Fatal("it started")
 		}
@@ -590,17 +590,17 @@ func TestRefusalReachesTheRuntimesLog(t *testing.T) {
 }
 
 func TestManyStartsLoadOnce(t *testing.T) {
-	inside.EnoughIn(t, inside.Trixie) // the lock is ours
-	starts := inside.Count(t, 16, 50, "starts at once")
+	guesttest.EnoughIn(t, guesttest.Trixie) // the lock is ours
+	starts := guesttest.Count(t, 16, 50, "starts at once")
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		unload(t, "web")
 		before := revision(t)
-		bundles := make([]*inside.Bundle, starts)
+		bundles := make([]*guesttest.Bundle, starts)
 		for i := range bundles {
-			bundles[i] = inside.NewBundle(t, asks("web"))
+			bundles[i] = guesttest.NewBundle(t, asks("web"))
 		}
-		containers := make([]*inside.Container, starts)
+		containers := make([]*guesttest.Container, starts)
 		var wg sync.WaitGroup
 		for i, b := range bundles {
 			wg.Go(func() {
@@ -624,12 +624,12 @@ func TestManyStartsLoadOnce(t *testing.T) {
 }
 
 func TestNoAppArmorInTheKernel(t *testing.T) {
-	inside.Need(t, guest.NoAppArmor)
+	guesttest.Need(t, guest.NoAppArmor)
 	apply(t, webPolicy, "--features", "/etc/apparmor.d/abi/3.0")
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		wantRefused(t, inside.NewBundle(t, asks("web")), rt.wrapped, "AppArmor is not switched on")
+		wantRefused(t, guesttest.NewBundle(t, asks("web")), rt.wrapped, "AppArmor is not switched on")
 
-		b := inside.NewBundle(t)
+		b := guesttest.NewBundle(t)
 		b.ID = "kept-" + b.ID
 		c := b.Start(t, rt.wrapped)
 		for op, want := range freeTries {
@@ -649,7 +649,7 @@ func TestLongNamesNeverReachTheKernel(t *testing.T) {
 				"assign:\n  - policy: p\n", name, name)
 			before := revision(t)
 			writePolicy(t, policy, nil)
-			o := inside.Run(t, "oci-apparmor", "policy", "apply")
+			o := guesttest.Run(t, "oci-apparmor", "policy", "apply")
 			if o.Code == 0 || !strings.Contains(o.Stderr, "200") || !strings.Contains(o.Stderr, "policy.yaml:3:") {
 				t.Errorf("policy apply gave exit code %d and does not say where and why: %s", o.Code, o.Stderr)
 			}
@@ -658,16 +658,16 @@ func TestLongNamesNeverReachTheKernel(t *testing.T) {
 			}
 		})
 	}
-	inside.LoadProfile(t, "profile still-works { file, }") // loading goes on working, for everyone
+	guesttest.LoadProfile(t, "profile still-works { file, }") // loading goes on working, for everyone
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		unload(t, "web")
-		wantConfined(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
+		wantConfined(t, guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
 	})
 }
 
 func TestPoisonedKernelIsCured(t *testing.T) {
 	setPolicy(t, webPolicy)
-	inside.LoadProfile(t, "profile bystander { file, }") // any profile that is there: its rewriting is the cure
+	guesttest.LoadProfile(t, "profile bystander { file, }") // any profile that is there: its rewriting is the cure
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		// A profile that no other test loads: bytes that something still holds, such as an open file of a process that
 		// ran under them, are taken again even in this state, and there is nothing to cure.
@@ -675,7 +675,7 @@ func TestPoisonedKernelIsCured(t *testing.T) {
 		text := map[string]string{name: confining(name, "  file,\n  audit deny /etc/** w,\n")}
 		writePolicy(t, fmt.Sprintf("version: 1\nprofiles:\n  %s: {file: profiles/%[1]s}\npolicies:\n  p: {profile: %[1]s}\n"+
 			"assign:\n  - policy: p\n", name), text)
-		inside.MustRun(t, "oci-apparmor", "policy", "apply")
+		guesttest.MustRun(t, "oci-apparmor", "policy", "apply")
 		poison(t, filepath.Base(rt.bare))
 		// A later kernel cleans up behind such a load, as Debian's 6.12.117 does: there, nothing is to be cured.
 		want := int64(1)
@@ -686,7 +686,7 @@ func TestPoisonedKernelIsCured(t *testing.T) {
 			unload(t, "poisoned")
 		}
 		before := revision(t)
-		c, o := inside.NewBundle(t).TryStart(t, rt.wrapped)
+		c, o := guesttest.NewBundle(t).TryStart(t, rt.wrapped)
 		if c == nil {
 			t.Fatal(o.Stderr)
 		}
@@ -694,13 +694,13 @@ func TestPoisonedKernelIsCured(t *testing.T) {
 		if made := revision(t) - before; made != want {
 			t.Errorf("the kernel's revision moved by %d, want %d: one load, and one cure where that was needed", made, want)
 		}
-		inside.LoadProfile(t, "profile cured { file, }") // for everyone
+		guesttest.LoadProfile(t, "profile cured { file, }") // for everyone
 	})
 }
 
 func TestStackedLabelsCountAsThePolicys(t *testing.T) {
 	setPolicy(t, floorPolicy)
-	check := func(t *testing.T, c *inside.Container, what tries, profiles ...string) {
+	check := func(t *testing.T, c *guesttest.Container, what tries, profiles ...string) {
 		t.Helper()
 		wantConfined(t, c, what, profiles...)
 		label := c.ExecProbe(t, "label")
@@ -711,7 +711,7 @@ func TestStackedLabelsCountAsThePolicys(t *testing.T) {
 			t.Errorf("exec write /etc/x: %q", got)
 		}
 		wantSignalsAndTraces(t, c)
-		inside.MustRun(t, "oci-apparmor", "policy", "explain", "--bundle", c.Dir, "--id", c.ID, "--pid", fmt.Sprint(c.Pid(t)))
+		guesttest.MustRun(t, "oci-apparmor", "policy", "explain", "--bundle", c.Dir, "--id", c.ID, "--pid", fmt.Sprint(c.Pid(t)))
 	}
 	t.Run("restricted unprivileged unconfined", func(t *testing.T) {
 		const sysctl = "/proc/sys/kernel/apparmor_restrict_unprivileged_unconfined"
@@ -722,7 +722,7 @@ func TestStackedLabelsCountAsThePolicys(t *testing.T) {
 		write(t, sysctl, "1")
 		t.Cleanup(func() { write(t, sysctl, string(old)) })
 		eachRuntime(t, func(t *testing.T, rt arms) {
-			c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+			c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
 			check(t, c, webTries, "web")
 			// Which processes get the stack differs by kernel and runtime; those that runc starts by exec do in all.
 			label := c.ExecProbe(t, "label")
@@ -730,7 +730,7 @@ func TestStackedLabelsCountAsThePolicys(t *testing.T) {
 			if err != nil || !l.Covers("web") || filepath.Base(rt.bare) == "runc" && !l.Covers("web", "unconfined") {
 				t.Errorf("exec'd processes have label %q: not the stack that this test is about (%v)", label, err)
 			}
-			check(t, inside.NewBundle(t, asks("batch")).Start(t, rt.wrapped), webTries, "base", "batch") // generated, on a floor
+			check(t, guesttest.NewBundle(t, asks("batch")).Start(t, rt.wrapped), webTries, "base", "batch") // generated, on a floor
 		})
 	})
 	// AppArmor 4 ships a profile for each runtime, which confines nothing. Newer cruns make it part of the label of a
@@ -742,11 +742,11 @@ func TestStackedLabelsCountAsThePolicys(t *testing.T) {
 			if err != nil {
 				text = fmt.Appendf(nil, "profile %s /usr/{bin,sbin}/%[1]s flags=(unconfined) { }\n", name)
 			}
-			inside.LoadProfile(t, string(text))
-			c := inside.NewBundle(t, asks("batch")).Start(t, rt.wrapped)
+			guesttest.LoadProfile(t, string(text))
+			c := guesttest.NewBundle(t, asks("batch")).Start(t, rt.wrapped)
 			label := c.Label(t)
 			l, err := kernel.ParseLabel(label)
-			if err != nil || name == "crun" && !hasRuntime(l) && inside.Suite() != "bookworm" {
+			if err != nil || name == "crun" && !hasRuntime(l) && guesttest.Suite() != "bookworm" {
 				t.Errorf("the label is %q: not the stack that this test is about (%v)", label, err)
 			}
 			t.Logf("%s under its own profile gives the label %s", name, label)
@@ -758,11 +758,11 @@ func TestStackedLabelsCountAsThePolicys(t *testing.T) {
 func TestModes(t *testing.T) {
 	setPolicy(t, modesPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		c := inside.NewBundle(t, asks("watch")).Start(t, rt.wrapped)
+		c := guesttest.NewBundle(t, asks("watch")).Start(t, rt.wrapped)
 		if label := c.Label(t); label != "watched (complain)" {
 			t.Errorf("the label is %q, want watched (complain)", label)
 		}
-		log := inside.KernelLog(t)
+		log := guesttest.KernelLog(t)
 		if got := c.Ask(t, "write /mnt/x"); got != "ok" {
 			t.Errorf("complain mode denied a write: %s", got)
 		}
@@ -770,7 +770,7 @@ func TestModes(t *testing.T) {
 			t.Error("complain mode did not log a write that the profile does not allow")
 		}
 
-		c = inside.NewBundle(t, asks("strict")).Start(t, rt.wrapped)
+		c = guesttest.NewBundle(t, asks("strict")).Start(t, rt.wrapped)
 		if label := c.Label(t); label != "killing (kill)" {
 			t.Errorf("the label is %q, want killing (kill)", label)
 		}
@@ -784,11 +784,11 @@ func TestModes(t *testing.T) {
 }
 
 func TestKeepLeavesTheEnginesChoice(t *testing.T) {
-	inside.EnoughIn(t, inside.Bookworm) // the decision is ours
+	guesttest.EnoughIn(t, guesttest.Bookworm) // the decision is ours
 	setPolicy(t, webPolicy)
-	inside.LoadProfile(t, "profile engines flags=(attach_disconnected) { file, signal, deny /mnt/** w, }")
+	guesttest.LoadProfile(t, "profile engines flags=(attach_disconnected) { file, signal, deny /mnt/** w, }")
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		b := inside.NewBundle(t, names("engines"))
+		b := guesttest.NewBundle(t, names("engines"))
 		b.ID = "kept-" + b.ID
 		before := read(t, filepath.Join(b.Dir, "config.json"))
 		wantConfined(t, b.Start(t, rt.wrapped), workTries, "engines")
@@ -799,20 +799,20 @@ func TestKeepLeavesTheEnginesChoice(t *testing.T) {
 }
 
 func TestDeletedContainerIsForgotten(t *testing.T) {
-	inside.EnoughIn(t, inside.Trixie) // the record is ours
+	guesttest.EnoughIn(t, guesttest.Trixie) // the record is ours
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
-		if o := inside.Run(t, rt.wrapped, "delete", c.ID); o.Code == 0 {
+		c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		if o := guesttest.Run(t, rt.wrapped, "delete", c.ID); o.Code == 0 {
 			t.Fatal("a running container was deleted")
 		}
 		// The delete that failed changed nothing: exec is confined as before.
 		wantExecConfined(t, c, webTries, "web (enforce)", byFile(t, c, nil))
-		inside.MustRun(t, rt.wrapped, "kill", c.ID, "KILL")
+		guesttest.MustRun(t, rt.wrapped, "kill", c.ID, "KILL")
 		waitFor(t, "the container to stop", func() bool {
-			return strings.Contains(inside.Run(t, rt.bare, "state", c.ID).Stdout, `"stopped"`)
+			return strings.Contains(guesttest.Run(t, rt.bare, "state", c.ID).Stdout, `"stopped"`)
 		})
-		inside.MustRun(t, rt.wrapped, "delete", c.ID)
+		guesttest.MustRun(t, rt.wrapped, "delete", c.ID)
 		if left, _ := filepath.Glob("/run/oci-apparmor/containers/*.json"); len(left) > 0 {
 			t.Errorf("still remembered: %v", left)
 		}
@@ -820,12 +820,12 @@ func TestDeletedContainerIsForgotten(t *testing.T) {
 }
 
 func TestSecondContainerOfTheSameIDChangesNothing(t *testing.T) {
-	inside.EnoughIn(t, inside.Bookworm) // the record is ours
+	guesttest.EnoughIn(t, guesttest.Bookworm) // the record is ours
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
-		again := inside.NewBundle(t, asks("work"))
-		o := inside.Run(t, rt.wrapped, "create", "--bundle", again.Dir, c.ID)
+		c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		again := guesttest.NewBundle(t, asks("work"))
+		o := guesttest.Run(t, rt.wrapped, "create", "--bundle", again.Dir, c.ID)
 		if o.Code == 0 || !strings.Contains(o.Stderr, "exist") {
 			t.Errorf("a second container of that id: exit code %d, %s", o.Code, o.Stderr)
 		}
@@ -843,7 +843,7 @@ func TestRestoredContainerIsConfined(t *testing.T) {
 	rt := armsOf(t, "runc")
 	for name, asked := range map[string]string{"as it was saved": "web", "under another policy": "work"} {
 		t.Run(name, func(t *testing.T) {
-			b := inside.NewBundle(t, asks("web"), func(s *specs.Spec) {
+			b := guesttest.NewBundle(t, asks("web"), func(s *specs.Spec) {
 				// It goes on trying what one of the profiles denies. A sleep that CRIU interrupts ends early.
 				s.Process.Args = []string{"/bin/sh", "-c",
 					"while :; do for dir in etc mnt tmp; do echo >/$dir/tried; done; sleep 1; done"}
@@ -851,7 +851,7 @@ func TestRestoredContainerIsConfined(t *testing.T) {
 					return n.Type == specs.NetworkNamespace // CRIU would lock it with iptables, which the guest has not got
 				})
 			})
-			t.Cleanup(func() { inside.Run(t, rt.wrapped, "delete", "--force", b.ID) })
+			t.Cleanup(func() { guesttest.Run(t, rt.wrapped, "delete", "--force", b.ID) })
 			image, logs := b.Dir+"/image", b.Dir+"/logs" // of CRIU's
 			null := func(args ...string) {
 				t.Helper()
@@ -868,7 +868,7 @@ func TestRestoredContainerIsConfined(t *testing.T) {
 				}
 			}
 			null("run", "--detach", "--bundle", b.Dir, b.ID)
-			c := &inside.Container{Bundle: b, Runtime: rt.wrapped}
+			c := &guesttest.Container{Bundle: b, Runtime: rt.wrapped}
 			wantLabel(t, c, "web")
 			null("checkpoint", "--image-path", image, "--work-path", logs, b.ID)
 			spec := b.Spec(t)

@@ -13,7 +13,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // containerdConfig is where containerd looks for its configuration, and where the README's commands write to.
@@ -23,7 +23,7 @@ const containerdConfig = "/etc/containerd/config.toml"
 // each containerd, with a main file as Debian's package has it, as containerd itself makes it, as kubeadm's users make it
 // of that, with one that names runc alone, and with none.
 func TestContainerdConfigOfReadme(t *testing.T) {
-	inside.EachContainerd(t, func(t *testing.T, v inside.ContainerdVersion) {
+	guesttest.EachContainerd(t, func(t *testing.T, v guesttest.ContainerdVersion) {
 		for _, main := range mainFiles(t, v) {
 			t.Run(main.name, func(t *testing.T) {
 				withMainFile(t, main.text)
@@ -39,7 +39,7 @@ func TestContainerdConfigOfReadme(t *testing.T) {
 				}
 				after := dumped(t, v)
 				want := map[string]string{
-					"runtime_type": "io.containerd.runc.v2", "runtime_path": inside.OurShim, "pod_annotations": "[oci-apparmor/*]",
+					"runtime_type": "io.containerd.runc.v2", "runtime_path": guesttest.OurShim, "pod_annotations": "[oci-apparmor/*]",
 					"options.SystemdCgroup": "true",
 				}
 				for key, value := range after {
@@ -73,7 +73,7 @@ func TestContainerdConfigOfReadme(t *testing.T) {
 
 // The README's lines add the runtime once to a file of a known version, and leave any other file as it is.
 func TestContainerdLinesOfReadmeTwice(t *testing.T) {
-	inside.Outside(t)
+	guesttest.Outside(t)
 	const table = "[plugins.\"%s\".containerd.runtimes.apparmor]\n"
 	for _, test := range []struct{ name, text, plugin string }{
 		{"version 2", "version = 2\n", "io.containerd.grpc.v1.cri"},
@@ -105,9 +105,9 @@ func TestContainerdLinesOfReadmeTwice(t *testing.T) {
 
 // A pod gets its policy by what the README has a node of kubeadm's do.
 func TestContainerdPodByReadme(t *testing.T) {
-	inside.EachContainerd(t, func(t *testing.T, v inside.ContainerdVersion) {
+	guesttest.EachContainerd(t, func(t *testing.T, v guesttest.ContainerdVersion) {
 		setPolicy(t, podPolicy)
-		text := regexp.MustCompile(`(?m)^(\s*sandbox(?:_image)? = )['"].*['"]$`).ReplaceAllString(defaultConfig(t, v), fmt.Sprintf("${1}%q", inside.PauseImage))
+		text := regexp.MustCompile(`(?m)^(\s*sandbox(?:_image)? = )['"].*['"]$`).ReplaceAllString(defaultConfig(t, v), fmt.Sprintf("${1}%q", guesttest.PauseImage))
 		withMainFile(t, text)
 		if out, err := readmeContainerd(t, v).CombinedOutput(); err != nil {
 			t.Fatalf("the README's commands: %v\n%s", err, out)
@@ -115,12 +115,12 @@ func TestContainerdPodByReadme(t *testing.T) {
 		text = read(t, containerdConfig)
 		text = strings.ReplaceAll(text, "SystemdCgroup = true", "SystemdCgroup = false") // as this guest has it, in which no systemd runs
 		if ignoresRuntimePath(v) {
-			text = regexp.MustCompile(`runtime_type = .*\n\s*runtime_path = "`+inside.OurShim+`"`).ReplaceAllString(text,
-				fmt.Sprintf("runtime_type = %q", inside.Type.Type))
+			text = regexp.MustCompile(`runtime_type = .*\n\s*runtime_path = "`+guesttest.OurShim+`"`).ReplaceAllString(text,
+				fmt.Sprintf("runtime_type = %q", guesttest.Type.Type))
 		}
-		c := inside.StartContainerd(t, v, inside.ContainerdConfig{CRI: true, Main: text})
-		c.MustCtr(t, "--namespace", "k8s.io", "images", "import", inside.Images(t))
-		pod := inside.DialCRI(t, c.Socket).Pod(t, "apparmor", inside.Annotated("oci-apparmor/policy", "web"))
+		c := guesttest.StartContainerd(t, v, guesttest.ContainerdConfig{CRI: true, Main: text})
+		c.MustCtr(t, "--namespace", "k8s.io", "images", "import", guesttest.Images(t))
+		pod := guesttest.DialCRI(t, c.Socket).Pod(t, "apparmor", guesttest.Annotated("oci-apparmor/policy", "web"))
 		wantPodConfined(t, startPodContainer(t, pod, "front"), podWeb, "web (enforce)")
 		pod.Remove(t)
 	})
@@ -128,7 +128,7 @@ func TestContainerdPodByReadme(t *testing.T) {
 
 // A file of its own beside the main one counts where it is of the main file's version.
 func TestContainerdConfigOfItsOwn(t *testing.T) {
-	inside.EachContainerd(t, func(t *testing.T, v inside.ContainerdVersion) {
+	guesttest.EachContainerd(t, func(t *testing.T, v guesttest.ContainerdVersion) {
 		if strings.HasPrefix(v.Name, "1.") {
 			t.Skip("containerd 1.x puts an imported file in the place of its whole CRI section, as the README says")
 		}
@@ -166,7 +166,7 @@ func TestContainerdConfigOfItsOwn(t *testing.T) {
 type mainFile struct{ name, text string }
 
 // mainFiles gives main files of containerd as nodes have them.
-func mainFiles(t *testing.T, v inside.ContainerdVersion) []mainFile {
+func mainFiles(t *testing.T, v guesttest.ContainerdVersion) []mainFile {
 	t.Helper()
 	standard := defaultConfig(t, v)
 	version := regexp.MustCompile(`(?m)^version = (\d)$`).FindStringSubmatch(standard)
@@ -193,9 +193,9 @@ func mainFiles(t *testing.T, v inside.ContainerdVersion) []mainFile {
 }
 
 // defaultConfig gives what a containerd prints as its default configuration.
-func defaultConfig(t *testing.T, v inside.ContainerdVersion) string {
+func defaultConfig(t *testing.T, v guesttest.ContainerdVersion) string {
 	t.Helper()
-	return inside.MustRun(t, filepath.Join(v.Bin, "containerd"), "config", "default") + "\n"
+	return guesttest.MustRun(t, filepath.Join(v.Bin, "containerd"), "config", "default") + "\n"
 }
 
 // withMainFile has containerd's main file, or none where the text is empty, until the test ends.
@@ -226,7 +226,7 @@ func writeFile(t *testing.T, path, text string) {
 }
 
 // readmeContainerd makes a command of those that shim/README.md has for containerd's configuration.
-func readmeContainerd(t *testing.T, v inside.ContainerdVersion) *exec.Cmd {
+func readmeContainerd(t *testing.T, v guesttest.ContainerdVersion) *exec.Cmd {
 	t.Helper()
 	script := block(t, "shim/README.md#containerd-and-kubernetes")
 	if !strings.Contains(script, containerdConfig) {
@@ -240,9 +240,9 @@ func readmeContainerd(t *testing.T, v inside.ContainerdVersion) *exec.Cmd {
 // dumped gives what containerd makes of its configuration: each value by the names of the tables and the key that lead to
 // it, with dots between them. What stands for the default is left out: empty values, and a sandbox_mode of podsandbox
 // (ValidatePluginConfig in pkg/cri/config/config.go of containerd 1.7 puts that in for none).
-func dumped(t *testing.T, v inside.ContainerdVersion) map[string]string {
+func dumped(t *testing.T, v guesttest.ContainerdVersion) map[string]string {
 	t.Helper()
-	text := inside.MustRun(t, filepath.Join(v.Bin, "containerd"), "config", "dump")
+	text := guesttest.MustRun(t, filepath.Join(v.Bin, "containerd"), "config", "dump")
 	var tables map[string]any
 	if _, err := toml.Decode(text, &tables); err != nil {
 		t.Fatalf("containerd config dump: %v\n%s", err, text)

@@ -10,16 +10,16 @@ import (
 	"testing"
 
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // Docker reaches us by the wrapper as a runtime's path, or by the shim as a runtime's type.
 func TestContainerdDocker(t *testing.T) {
 	setPolicy(t, webPolicy)
-	c := inside.StartContainerd(t, inside.Containerds(t)[0], inside.ContainerdConfig{})
-	d := inside.StartDocker(t, c, map[string]map[string]any{
-		"wrapper": {"path": inside.DockerWrappers + "/runc"},
-		"shim":    {"runtimeType": inside.Type.Type},
+	c := guesttest.StartContainerd(t, guesttest.Containerds(t)[0], guesttest.ContainerdConfig{})
+	d := guesttest.StartDocker(t, c, map[string]map[string]any{
+		"wrapper": {"path": guesttest.DockerWrappers + "/runc"},
+		"shim":    {"runtimeType": guesttest.Type.Type},
 	})
 	for _, runtime := range []string{"wrapper", "shim"} {
 		t.Run(runtime, func(t *testing.T) {
@@ -29,7 +29,7 @@ func TestContainerdDocker(t *testing.T) {
 					"--annotation", "oci-apparmor/policy=" + policy}, more...)
 			}
 			script := webTries.script()
-			id := d.MustDocker(t, args("web", "--detach", inside.ProbeImage, "/bin/sh", "-c", script+"; exec probe sleep")...)
+			id := d.MustDocker(t, args("web", "--detach", guesttest.ProbeImage, "/bin/sh", "-c", script+"; exec probe sleep")...)
 			waitFor(t, "the container to try its operations", func() bool {
 				return strings.Count(d.MustDocker(t, "logs", id), "\n") >= len(webTries)
 			})
@@ -37,7 +37,7 @@ func TestContainerdDocker(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			wantLabelText(t, "the container's process", inside.Label(t, pid), "web")
+			wantLabelText(t, "the container's process", guesttest.Label(t, pid), "web")
 			webTries.check(t, "the container's process", d.MustDocker(t, "logs", id), "web")
 			webTries.check(t, "docker exec", d.MustDocker(t, "exec", id, "/bin/sh", "-c", script), "web")
 			// Docker writes the profile out that it knows of.
@@ -45,7 +45,7 @@ func TestContainerdDocker(t *testing.T) {
 			d.MustDocker(t, "rm", "--force", id)
 			wantNothingLeft(t)
 
-			refused := args("nosuch", "--rm", inside.ProbeImage, "/bin/true")
+			refused := args("nosuch", "--rm", guesttest.ProbeImage, "/bin/true")
 			o := d.Docker(t, refused...)
 			said, _, _ := strings.Cut(o.Stderr, "\n\nRun 'docker run --help'") // what newer ones add to every error
 			said = strings.TrimSpace(said)
@@ -76,13 +76,13 @@ func TestContainerdDockerByReadme(t *testing.T) {
 	readmePolicy(t)
 	t.Cleanup(func() { os.RemoveAll("/etc/docker/daemon.json") })
 	writeFile(t, "/etc/docker/daemon.json", "")
-	inside.MustRun(t, "sh", "-e", "-c", commands(text, "systemctl ", "docker "))
+	guesttest.MustRun(t, "sh", "-e", "-c", commands(text, "systemctl ", "docker "))
 	var config struct{ Runtimes map[string]map[string]any }
 	if err := json.Unmarshal([]byte(read(t, "/etc/docker/daemon.json")), &config); err != nil {
 		t.Fatal(err)
 	}
-	d := inside.StartDocker(t, inside.StartContainerd(t, inside.Containerds(t)[0], inside.ContainerdConfig{}), config.Runtimes)
-	d.MustDocker(t, "tag", inside.ProbeImage, "debian")
+	d := guesttest.StartDocker(t, guesttest.StartContainerd(t, guesttest.Containerds(t)[0], guesttest.ContainerdConfig{}), config.Runtimes)
+	d.MustDocker(t, "tag", guesttest.ProbeImage, "debian")
 	runs := 0
 	for line := range strings.Lines(text) {
 		if args := strings.Fields(line); args[0] == "docker" {

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // factsPolicy has a rule for each thing that Docker and Podman tell of a container in files of their own. Whoever is
@@ -29,13 +29,13 @@ const allowAll = `{"defaultAction": "SCMP_ACT_ALLOW"}`
 
 // The wrapper and the shim read what Docker tells of a container, and how far it is privileged.
 func TestContainerdDockerFacts(t *testing.T) {
-	inside.EnoughIn(t, inside.Forky) // what is read are Docker's files; status reads those of the others, too
+	guesttest.EnoughIn(t, guesttest.Forky) // what is read are Docker's files; status reads those of the others, too
 	setPolicy(t, factsPolicy)
-	c := inside.StartContainerd(t, inside.Containerds(t)[0], inside.ContainerdConfig{})
-	d := inside.StartDocker(t, c, map[string]map[string]any{
-		"wrapper": {"path": inside.DockerWrappers + "/runc"}, "shim": {"runtimeType": inside.Type.Type},
+	c := guesttest.StartContainerd(t, guesttest.Containerds(t)[0], guesttest.ContainerdConfig{})
+	d := guesttest.StartDocker(t, c, map[string]map[string]any{
+		"wrapper": {"path": guesttest.DockerWrappers + "/runc"}, "shim": {"runtimeType": guesttest.Type.Type},
 	})
-	d.MustDocker(t, "tag", inside.ProbeImage, "told:1.27")
+	d.MustDocker(t, "tag", guesttest.ProbeImage, "told:1.27")
 	seccomp := t.TempDir() + "/seccomp.json"
 	write(t, seccomp, allowAll)
 	engine := "docker-default"
@@ -62,7 +62,7 @@ func TestContainerdDockerFacts(t *testing.T) {
 				continue
 			}
 			t.Run(runtime+"/"+test.name, func(t *testing.T) {
-				image := inside.ProbeImage
+				image := guesttest.ProbeImage
 				if test.image != "" {
 					image = test.image
 				}
@@ -77,7 +77,7 @@ func TestContainerdDockerFacts(t *testing.T) {
 		`policy "work", asked for by annotation oci-apparmor/policy.desk, is not allowed here: the`: "--name desk --annotation oci-apparmor/policy.desk=work",
 	} {
 		o := d.Docker(t, append(append([]string{"run", "--rm", "--network", "none", "--runtime", "wrapper"}, strings.Fields(options)...),
-			inside.ProbeImage, "/bin/true")...)
+			guesttest.ProbeImage, "/bin/true")...)
 		if o.Code == 0 || !strings.Contains(o.Stderr, name) {
 			t.Errorf("%s: exit code %d, %s; want %s", options, o.Code, o.Stderr, name)
 		}
@@ -85,7 +85,7 @@ func TestContainerdDockerFacts(t *testing.T) {
 	}
 
 	// Renamed, a container is known by its new name at its next start.
-	id := d.MustDocker(t, "create", "--network", "none", "--runtime", "wrapper", "--name", "bench", inside.ProbeImage, "/bin/sh", "-c", webTries.script())
+	id := d.MustDocker(t, "create", "--network", "none", "--runtime", "wrapper", "--name", "bench", guesttest.ProbeImage, "/bin/sh", "-c", webTries.script())
 	d.MustDocker(t, "rename", "bench", "shop-2")
 	webTries.check(t, "a renamed container", d.MustDocker(t, "start", "--attach", id), "web")
 	d.MustDocker(t, "rm", "--force", id)

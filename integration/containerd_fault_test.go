@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // trap is a directory with a runtime in it that kills who calls it, or containerd, at one moment, which the file at
@@ -55,7 +55,7 @@ var faults = []fault{
 // What dies at any moment leaves nothing behind that is not cleaned up, lets nothing run without its profile, and does
 // not keep the container from being made again, under the same id.
 func TestContainerdKilled(t *testing.T) {
-	inside.EnoughIn(t, inside.Trixie) // it takes minutes, and is about containerd and our programs
+	guesttest.EnoughIn(t, guesttest.Trixie) // it takes minutes, and is about containerd and our programs
 	setPolicy(t, webPolicy)
 	if err := os.MkdirAll(trap, 0o755); err != nil {
 		t.Fatal(err)
@@ -65,25 +65,25 @@ func TestContainerdKilled(t *testing.T) {
 	if err := os.Chmod(crun, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	inside.EachContainerd(t, func(t *testing.T, v inside.ContainerdVersion) {
+	guesttest.EachContainerd(t, func(t *testing.T, v guesttest.ContainerdVersion) {
 		if !v.Present() {
-			inside.Leave(t, "make test has the present containerd")
+			guesttest.Leave(t, "make test has the present containerd")
 		}
-		c := inside.StartContainerd(t, v, inside.ContainerdConfig{
+		c := guesttest.StartContainerd(t, v, guesttest.ContainerdConfig{
 			Links: map[string]string{"runc": crun},          // for the shims
 			Env:   []string{"OCI_APPARMOR_RUNTIME=" + crun}, // for the wrapper
 		})
 		stock := map[fault][]string{} // what they leave with the stock shim
-		k := prepareTask(t, c, inside.Stock)
+		k := prepareTask(t, c, guesttest.Stock)
 		for _, f := range []fault{{"create before", "containerd"}, {"delete before", "shim"}} {
 			t.Run("stock/"+f.victim+" at "+f.at, func(t *testing.T) {
-				suffer(t, k, inside.Stock, f)
+				suffer(t, k, guesttest.Stock, f)
 				stock[f] = rest(t, k)
 				t.Logf("left: %q", stock[f])
-				os.RemoveAll(inside.ContainerdState + "/s")
+				os.RemoveAll(guesttest.ContainerdState + "/s")
 			})
 		}
-		for _, arm := range []inside.Arm{inside.Shim, inside.WrapperCrun} {
+		for _, arm := range []guesttest.Arm{guesttest.Shim, guesttest.WrapperCrun} {
 			t.Run(arm.Name, func(t *testing.T) {
 				k := prepareTask(t, c, arm)
 				for _, f := range faults {
@@ -112,7 +112,7 @@ func TestContainerdKilled(t *testing.T) {
 }
 
 // suffer brings the task to the fault's moment, and cleans up after it as an engine's user does.
-func suffer(t *testing.T, k *task, arm inside.Arm, f fault) {
+func suffer(t *testing.T, k *task, arm guesttest.Arm, f fault) {
 	executed := filepath.Join(k.rootfs, "tmp/executed")
 	for _, file := range []string{k.said(), executed, trap + "/sprung"} {
 		os.Remove(file)
@@ -143,7 +143,7 @@ func suffer(t *testing.T, k *task, arm inside.Arm, f fault) {
 	}
 	waitFor(t, "the trap to spring", func() bool { return exists(trap + "/sprung") })
 	free := wantNothingFree
-	if arm.Name == inside.Stock.Name {
+	if arm.Name == guesttest.Stock.Name {
 		free = func(*testing.T, *task) {}
 	}
 	if f.victim == "containerd" {
@@ -167,7 +167,7 @@ func suffer(t *testing.T, k *task, arm inside.Arm, f fault) {
 	late.Stop()
 	free(t, k)
 	for _, file := range []string{k.said(), executed} {
-		if text, err := os.ReadFile(file); err == nil && arm.Name != inside.Stock.Name {
+		if text, err := os.ReadFile(file); err == nil && arm.Name != guesttest.Stock.Name {
 			label, _, _ := strings.Cut(string(text), "\n")
 			wantLabelText(t, "what wrote "+file, label, "web")
 		}
@@ -202,19 +202,19 @@ func rest(t *testing.T, k *task) (kinds []string) {
 			what = socketLeft
 		case strings.HasPrefix(what, "process ") && strings.Contains(what, "containerd-shim-"):
 			what = shimLeft
-		case what == inside.ContainerdState+"/runc/default/"+k.ID:
+		case what == guesttest.ContainerdState+"/runc/default/"+k.ID:
 			what = containerLeft
 		case slices.Contains(bundles(k), what):
 			what = bundleLeft
-		case slices.Contains(kinds, shimLeft) && strings.HasPrefix(what, inside.ContainerdState+"/s/"): // its socket
+		case slices.Contains(kinds, shimLeft) && strings.HasPrefix(what, guesttest.ContainerdState+"/s/"): // its socket
 			continue
 		}
 		kinds = append(kinds, what)
 	}
 	if slices.Contains(kinds, containerLeft) {
-		inside.Run(t, "crun", "--root", inside.ContainerdState+"/runc/default", "delete", "--force", k.ID)
+		guesttest.Run(t, "crun", "--root", guesttest.ContainerdState+"/runc/default", "delete", "--force", k.ID)
 	}
-	for _, pid := range inside.Shims(t) {
+	for _, pid := range guesttest.Shims(t) {
 		syscall.Kill(pid, syscall.SIGKILL)
 	}
 	if slices.Contains(kinds, bundleLeft) {
@@ -229,12 +229,12 @@ func rest(t *testing.T, k *task) (kinds []string) {
 // bundles gives containerd's directories of a task.
 func bundles(k *task) []string {
 	const tasks = "/io.containerd.runtime.v2.task/default/"
-	return []string{inside.ContainerdState + tasks + k.ID, inside.ContainerdRoot + tasks + k.ID}
+	return []string{guesttest.ContainerdState + tasks + k.ID, guesttest.ContainerdRoot + tasks + k.ID}
 }
 
 // deadSocket tells a shim's socket at which nobody listens.
 func deadSocket(path string) bool {
-	if filepath.Dir(path) != inside.ContainerdState+"/s" {
+	if filepath.Dir(path) != guesttest.ContainerdState+"/s" {
 		return false
 	}
 	conn, err := net.Dial("unix", path)
@@ -252,7 +252,7 @@ func runtimeRuns(t *testing.T) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	contained := inside.ContainerProcesses(t)
+	contained := guesttest.ContainerProcesses(t)
 	return slices.ContainsFunc(files, func(file string) bool {
 		cmdline, _ := os.ReadFile(file)
 		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
@@ -264,7 +264,7 @@ func runtimeRuns(t *testing.T) bool {
 // one of them.
 func wantNothingFree(t *testing.T, k *task) {
 	t.Helper()
-	for _, pid := range inside.ContainerProcesses(t) {
+	for _, pid := range guesttest.ContainerProcesses(t) {
 		dir := fmt.Sprintf("/proc/%d", pid)
 		cmdline, _ := os.ReadFile(dir + "/cmdline")
 		label, err := os.ReadFile(dir + "/attr/current")

@@ -16,7 +16,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/protobuf/types/known/anypb"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // loggedRuntime is crun, which notes first how it is called.
@@ -33,11 +33,11 @@ func TestContainerdSession(t *testing.T) {
 	if err := os.Chmod(loggedRuntime, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	stock, shim, wrapper := inside.StockCrun, inside.ShimCrun, inside.WrapperCrun
+	stock, shim, wrapper := guesttest.StockCrun, guesttest.ShimCrun, guesttest.WrapperCrun
 	stock.Runtime, shim.Runtime = loggedRuntime, loggedRuntime
-	inside.OldestAndPresent(t, func(t *testing.T, v inside.ContainerdVersion) {
-		c := inside.StartContainerd(t, v, inside.ContainerdConfig{
-			Options: []inside.Arm{shim}, Env: []string{"OCI_APPARMOR_RUNTIME=" + loggedRuntime}, // the variable is the wrapper's
+	guesttest.OldestAndPresent(t, func(t *testing.T, v guesttest.ContainerdVersion) {
+		c := guesttest.StartContainerd(t, v, guesttest.ContainerdConfig{
+			Options: []guesttest.Arm{shim}, Env: []string{"OCI_APPARMOR_RUNTIME=" + loggedRuntime}, // the variable is the wrapper's
 		})
 		first := prepareTask(t, c, stock) // makes directories that stay
 		first.MustCtr(t, slices.Concat([]string{"run", "--rm", "--rootfs"}, stock.Flags(), []string{first.rootfs, first.ID, "/bin/true"})...)
@@ -47,7 +47,7 @@ func TestContainerdSession(t *testing.T) {
 				t.Errorf("the session through the stock shim shows no %s:\n%s", said, strings.Join(want, "\n"))
 			}
 		}
-		for _, arm := range []inside.Arm{shim, wrapper} {
+		for _, arm := range []guesttest.Arm{shim, wrapper} {
 			got := session(t, c, arm)
 			for i := range max(len(want), len(got)) {
 				if i >= len(want) || i >= len(got) || want[i] != got[i] {
@@ -61,7 +61,7 @@ func TestContainerdSession(t *testing.T) {
 }
 
 // session gives what is to be seen of one session, without what differs each time.
-func session(t *testing.T, c *inside.Containerd, arm inside.Arm) (said []string) {
+func session(t *testing.T, c *guesttest.Containerd, arm guesttest.Arm) (said []string) {
 	write(t, loggedRuntime+".log", "")
 	before := engineFiles(t)
 	events := watchEvents(t, c)
@@ -85,7 +85,7 @@ func session(t *testing.T, c *inside.Containerd, arm inside.Arm) (said []string)
 		t.Helper()
 		cmd := c.CtrCommand(args...)
 		cmd.Stdin = strings.NewReader(stdin)
-		o := inside.RunCommand(t, cmd)
+		o := guesttest.RunCommand(t, cmd)
 		say("ctr %s: exit code %d\nstdout: %s\nstderr: %s", strings.Join(args[:2], " "), o.Code, o.Stdout, o.Stderr)
 	}
 	run := func(options []string, command ...string) {
@@ -146,8 +146,8 @@ func session(t *testing.T, c *inside.Containerd, arm inside.Arm) (said []string)
 	tasks.RemoveContainer(t, systemd.ID)
 
 	holder.remove(t)
-	say("processes in containers: %d", len(inside.ContainerProcesses(t)))
-	waitFor(t, "the shims to end", func() bool { return len(inside.Shims(t)) == 0 })
+	say("processes in containers: %d", len(guesttest.ContainerProcesses(t)))
+	waitFor(t, "the shims to end", func() bool { return len(guesttest.Shims(t)) == 0 })
 	if records, err := filepath.Glob("/run/oci-apparmor/containers/*.json"); err != nil || len(records) > 0 {
 		t.Errorf("records of containers are left: %q (%v)", records, err)
 	}
@@ -196,7 +196,7 @@ func metrics(t *testing.T, k *task) string {
 func engineFiles(t *testing.T) map[string]bool {
 	t.Helper()
 	files := map[string]bool{}
-	for _, dir := range []string{inside.ContainerdState, inside.ContainerdRoot + "/io.containerd.runtime.v2.task"} {
+	for _, dir := range []string{guesttest.ContainerdState, guesttest.ContainerdRoot + "/io.containerd.runtime.v2.task"} {
 		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 			if err != nil {
 				if os.IsNotExist(err) {
@@ -235,7 +235,7 @@ var (
 // its tasks, without what differs each time: those of each kind in their order, since two kinds come by two ways, and a
 // task's deletion after its end. Of a container that ctr runs in the foreground, containerd 2.4's shim answers ctr before it
 // tells the exit (task/service.go, handleProcessExit), so that the deletion, which ctr calls for then, may come first.
-func watchEvents(t *testing.T, c *inside.Containerd) func(id string) []string {
+func watchEvents(t *testing.T, c *guesttest.Containerd) func(id string) []string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "events")
 	file, err := os.Create(path)

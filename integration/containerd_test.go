@@ -15,7 +15,7 @@ import (
 	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 )
 
@@ -25,24 +25,24 @@ import (
 
 // A task is a container of containerd's with a process in it.
 type task struct {
-	*inside.Containerd
+	*guesttest.Containerd
 	ID     string
 	rootfs string
-	tasks  inside.Tasks
+	tasks  guesttest.Tasks
 }
 
 // prepareTask gives a root file system, and an id that names the arm, to a task that is yet to be run. Both last as long
 // as the test t.
-func prepareTask(t *testing.T, c *inside.Containerd, arm inside.Arm) *task {
+func prepareTask(t *testing.T, c *guesttest.Containerd, arm guesttest.Arm) *task {
 	t.Helper()
-	b := inside.NewBundle(t)
+	b := guesttest.NewBundle(t)
 	write(t, filepath.Join(b.Rootfs(), "script"), "while :; do { "+webTries.script()+"; } >/tmp/saying; mv /tmp/saying /tmp/said\n"+
 		"until rm /tmp/again 2>/dev/null; do sleep 1; done; done\n")
 	return &task{Containerd: c, ID: strings.Replace(b.ID, "bundle", arm.Name, 1), rootfs: b.Rootfs(), tasks: c.Tasks(t)}
 }
 
 // runArgs are ctr's arguments that run the task.
-func (k *task) runArgs(arm inside.Arm, policy string) []string {
+func (k *task) runArgs(arm guesttest.Arm, policy string) []string {
 	return append(append([]string{"run", "--detach", "--null-io"}, arm.Flags()...), k.containerArgs(policy)...)
 }
 
@@ -57,7 +57,7 @@ func (k *task) containerArgs(policy string) []string {
 }
 
 // create creates the task's container, without a process.
-func (k *task) create(t *testing.T, arm inside.Arm, policy string, edits ...func(*specs.Spec)) {
+func (k *task) create(t *testing.T, arm guesttest.Arm, policy string, edits ...func(*specs.Spec)) {
 	t.Helper()
 	k.MustCtr(t, append([]string{"container", "create"}, k.containerArgs(policy)...)...)
 	k.tasks.Use(t, k.ID, arm, edits...)
@@ -77,7 +77,7 @@ func exists(path string) bool {
 }
 
 // runTask runs a container that asks for a policy.
-func runTask(t *testing.T, c *inside.Containerd, arm inside.Arm, policy string) *task {
+func runTask(t *testing.T, c *guesttest.Containerd, arm guesttest.Arm, policy string) *task {
 	t.Helper()
 	k := prepareTask(t, c, arm)
 	k.MustCtr(t, k.runArgs(arm, policy)...)
@@ -136,7 +136,7 @@ func wantTaskConfined(t *testing.T, k *task, what tries, profiles ...string) {
 	t.Helper()
 	// Until its program has begun, its process is the runtime's, which has told already that it is started.
 	waitFor(t, "task "+k.ID+" to try its operations", func() bool { return exists(k.said()) })
-	wantLabelText(t, "the process of task "+k.ID, inside.Label(t, k.pid(t)), profiles...)
+	wantLabelText(t, "the process of task "+k.ID, guesttest.Label(t, k.pid(t)), profiles...)
 	what.check(t, "the process of task "+k.ID, read(t, k.said()), profiles...)
 }
 
@@ -145,7 +145,7 @@ var execs int
 
 // exec runs a program in the task. Its spec is that of the container's own process in containerd's records, which knows
 // nothing of our profiles.
-func (k *task) exec(t *testing.T, args ...string) inside.Outcome {
+func (k *task) exec(t *testing.T, args ...string) guesttest.Outcome {
 	t.Helper()
 	execs++
 	return k.Ctr(t, append([]string{"task", "exec", "--exec-id", fmt.Sprintf("exec-%d", execs), k.ID}, args...)...)
@@ -177,17 +177,17 @@ func (k *task) waitStopped(t *testing.T) {
 // the runtime's state, mounts.
 func left(t *testing.T) (left []string) {
 	t.Helper()
-	for _, pid := range append(inside.Shims(t), inside.ContainerProcesses(t)...) {
+	for _, pid := range append(guesttest.Shims(t), guesttest.ContainerProcesses(t)...) {
 		if cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && len(cmdline) > 0 {
 			left = append(left, "process "+strings.ReplaceAll(string(cmdline), "\x00", " "))
 		}
 	}
 	for _, pattern := range []string{
 		"/run/oci-apparmor/containers/*.json",
-		inside.ContainerdState + "/s/*",
-		inside.ContainerdState + "/runc/*/[^.]*", // newer cruns keep an .empty-directory there
-		inside.ContainerdState + "/io.containerd.runtime.v2.task/*/*",
-		inside.ContainerdRoot + "/io.containerd.runtime.v2.task/*/*",
+		guesttest.ContainerdState + "/s/*",
+		guesttest.ContainerdState + "/runc/*/[^.]*", // newer cruns keep an .empty-directory there
+		guesttest.ContainerdState + "/io.containerd.runtime.v2.task/*/*",
+		guesttest.ContainerdRoot + "/io.containerd.runtime.v2.task/*/*",
 		"/run/docker/runtime-*/*/*",
 	} {
 		found, err := filepath.Glob(pattern)
@@ -196,7 +196,7 @@ func left(t *testing.T) (left []string) {
 		}
 		left = append(left, found...)
 	}
-	return append(left, inside.Mounts(t, inside.ContainerdState+"/io.containerd.runtime.v2.task")...)
+	return append(left, guesttest.Mounts(t, guesttest.ContainerdState+"/io.containerd.runtime.v2.task")...)
 }
 
 // wantNothingLeft waits until the last container is gone with all that belonged to it: a shim ends on its own, a moment
@@ -219,10 +219,10 @@ func wantLeft(t *testing.T, may func(what string) bool) {
 }
 
 // ours are the ways by which containerd reaches us.
-var ours = []inside.Arm{inside.Shim, inside.Type, inside.Wrapper, inside.ShimCrun, inside.WrapperCrun}
+var ours = []guesttest.Arm{guesttest.Shim, guesttest.Type, guesttest.Wrapper, guesttest.ShimCrun, guesttest.WrapperCrun}
 
 // eachArm runs the test as a subtest for each of the arms.
-func eachArm(t *testing.T, arms []inside.Arm, test func(t *testing.T, arm inside.Arm)) {
+func eachArm(t *testing.T, arms []guesttest.Arm, test func(t *testing.T, arm guesttest.Arm)) {
 	for _, arm := range arms {
 		t.Run(arm.Name, func(t *testing.T) { test(t, arm) })
 	}
@@ -231,17 +231,17 @@ func eachArm(t *testing.T, arms []inside.Arm, test func(t *testing.T, arm inside
 // What ctr and other clients of containerd's do with a container, in one containerd for all.
 func TestContainerdTasks(t *testing.T) {
 	setPolicy(t, webPolicy)
-	inside.EachContainerd(t, func(t *testing.T, v inside.ContainerdVersion) {
-		c := inside.StartContainerd(t, v, inside.ContainerdConfig{})
-		run := func(name string, test func(*testing.T, *inside.Containerd)) {
+	guesttest.EachContainerd(t, func(t *testing.T, v guesttest.ContainerdVersion) {
+		c := guesttest.StartContainerd(t, v, guesttest.ContainerdConfig{})
+		run := func(name string, test func(*testing.T, *guesttest.Containerd)) {
 			t.Run(name, func(t *testing.T) {
 				test(t, c)
 				wantNothingLeft(t)
 			})
 		}
 		run("each way confines, also after a restart", tasksOfEachArm)
-		if !v.Oldest() && !v.Present() && !inside.Everything() {
-			t.Log(inside.LeftOut + "the rest with the containerds between the oldest and the present one")
+		if !v.Oldest() && !v.Present() && !guesttest.Everything() {
+			t.Log(guesttest.LeftOut + "the rest with the containerds between the oldest and the present one")
 			return
 		}
 		run("a refusal reaches who ran the container", tasksThatAreRefused)
@@ -253,7 +253,7 @@ func TestContainerdTasks(t *testing.T) {
 	})
 }
 
-func tasksOfEachArm(t *testing.T, c *inside.Containerd) {
+func tasksOfEachArm(t *testing.T, c *guesttest.Containerd) {
 	var tasks []*task
 	for _, arm := range ours {
 		k := runTask(t, c, arm, "web")
@@ -261,7 +261,7 @@ func tasksOfEachArm(t *testing.T, c *inside.Containerd) {
 		wantTaskConfined(t, k, webTries, "web")
 		wantRuntime(t, arm, "default", k.ID)
 	}
-	other := runTask(t, c, inside.Shim, "")
+	other := runTask(t, c, guesttest.Shim, "")
 	wantTaskConfined(t, other, workTries, "work")
 	wantTaskExecConfined(t, other, workTries, "work")
 	other.remove(t)
@@ -275,17 +275,17 @@ func tasksOfEachArm(t *testing.T, c *inside.Containerd) {
 
 // wantRuntime checks that a container was created by the arm's runtime, by the name of the file in which it keeps the
 // container's state.
-func wantRuntime(t *testing.T, arm inside.Arm, namespace, id string) {
+func wantRuntime(t *testing.T, arm guesttest.Arm, namespace, id string) {
 	t.Helper()
 	state := map[string]string{"runc": "state.json", "crun": "status"}
 	runtime := filepath.Base(cmp.Or(arm.Runtime, "runc"))
-	if file := filepath.Join(inside.ContainerdState, "runc", namespace, id, state[runtime]); !exists(file) {
+	if file := filepath.Join(guesttest.ContainerdState, "runc", namespace, id, state[runtime]); !exists(file) {
 		t.Errorf("arm %s: there is no %s, so it was not %s that created the container", arm.Name, file, runtime)
 	}
 }
 
 // A refusal reaches who ran the container as one line of ours, and no trace of the container is left.
-func tasksThatAreRefused(t *testing.T, c *inside.Containerd) {
+func tasksThatAreRefused(t *testing.T, c *guesttest.Containerd) {
 	for _, arm := range ours {
 		k := prepareTask(t, c, arm)
 		wantRefusal(t, k.Ctr(t, k.runArgs(arm, "nosuch")...), k.ID)
@@ -298,13 +298,13 @@ func tasksThatAreRefused(t *testing.T, c *inside.Containerd) {
 }
 
 // A container whose group a stock shim serves is refused by our shim, which would not be called. The wrapper is.
-func taskInAForeignGroup(t *testing.T, c *inside.Containerd) {
-	holder := runTask(t, c, inside.StockCrun, "")
-	run := func(arm inside.Arm) (*task, inside.Outcome) {
+func taskInAForeignGroup(t *testing.T, c *guesttest.Containerd) {
+	holder := runTask(t, c, guesttest.StockCrun, "")
+	run := func(arm guesttest.Arm) (*task, guesttest.Outcome) {
 		k := prepareTask(t, c, arm)
 		return k, k.Ctr(t, slices.Insert(k.runArgs(arm, "web"), 1, "--annotation", "io.containerd.runc.v2.group="+holder.ID)...)
 	}
-	k, o := run(inside.ShimCrun)
+	k, o := run(guesttest.ShimCrun)
 	if o.Code == 0 || strings.Count(o.Stderr, "oci-apparmor: create of container "+k.ID+": its group is served by ") != 1 {
 		t.Errorf("through our shim: exit code %d, %q", o.Code, o.Stderr)
 	}
@@ -313,7 +313,7 @@ func taskInAForeignGroup(t *testing.T, c *inside.Containerd) {
 		t.Error("its process has run")
 	}
 	k.tasks.RemoveContainer(t, k.ID)
-	if k, o = run(inside.WrapperCrun); o.Code != 0 {
+	if k, o = run(guesttest.WrapperCrun); o.Code != 0 {
 		t.Fatalf("through the wrapper: %s", o.Stderr)
 	}
 	wantTaskConfined(t, k, webTries, "web")
@@ -322,7 +322,7 @@ func taskInAForeignGroup(t *testing.T, c *inside.Containerd) {
 }
 
 // wantRefusal checks what an engine's command said of a container that asked for policy nosuch.
-func wantRefusal(t *testing.T, o inside.Outcome, id string) {
+func wantRefusal(t *testing.T, o guesttest.Outcome, id string) {
 	t.Helper()
 	line := "oci-apparmor: create of container " + id + ": "
 	if o.Code == 0 || strings.Count(o.Stderr, line) != 1 || !strings.Contains(o.Stderr, "nosuch") {
@@ -334,8 +334,8 @@ func wantRefusal(t *testing.T, o inside.Outcome, id string) {
 }
 
 // As CRI does it, with the shim's path in the request, and with runc's own options.
-func tasksThatLoseTheirProfile(t *testing.T, c *inside.Containerd) {
-	for _, arm := range []inside.Arm{inside.Shim, inside.Wrapper} {
+func tasksThatLoseTheirProfile(t *testing.T, c *guesttest.Containerd) {
+	for _, arm := range []guesttest.Arm{guesttest.Shim, guesttest.Wrapper} {
 		for _, lost := range []struct {
 			what   string
 			record bool
@@ -345,7 +345,7 @@ func tasksThatLoseTheirProfile(t *testing.T, c *inside.Containerd) {
 			{"the record, too", true, "remembered of it"},
 		} {
 			t.Run(arm.Name+" loses "+lost.what, func(t *testing.T) {
-				if lost.record && arm.Name == inside.Wrapper.Name && !kernel.New().TellsPending() {
+				if lost.record && arm.Name == guesttest.Wrapper.Name && !kernel.New().TellsPending() {
 					t.Skip("this kernel does not tell what is pending for a process, and the wrapper remembers nothing by itself")
 				}
 				unload(t, "web") // the one that loadOurs has loaded is not ours to replace
@@ -354,7 +354,7 @@ func tasksThatLoseTheirProfile(t *testing.T, c *inside.Containerd) {
 				if _, err := k.tasks.CreateTask(t, k.ID, arm, ""); err != nil {
 					t.Fatal(err)
 				}
-				inside.RemoveProfile(t, "web")
+				guesttest.RemoveProfile(t, "web")
 				loadOurs(t, "web") // does not bring back the label that is lost
 				if lost.record {
 					if err := os.RemoveAll("/run/oci-apparmor"); err != nil {
@@ -383,11 +383,11 @@ func hostNetwork(s *specs.Spec) {
 }
 
 // A container that was saved under one profile comes back under that which the policy gives it then.
-func tasksThatAreRestored(t *testing.T, c *inside.Containerd) {
+func tasksThatAreRestored(t *testing.T, c *guesttest.Containerd) {
 	if _, err := exec.LookPath("criu"); err != nil {
 		t.Skip("this guest has no criu")
 	}
-	eachArm(t, []inside.Arm{inside.Shim, inside.Wrapper}, func(t *testing.T, arm inside.Arm) {
+	eachArm(t, []guesttest.Arm{guesttest.Shim, guesttest.Wrapper}, func(t *testing.T, arm guesttest.Arm) {
 		start := func(k *task, image string) {
 			t.Helper()
 			if _, err := k.tasks.CreateTask(t, k.ID, arm, image); err != nil {

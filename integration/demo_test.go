@@ -13,7 +13,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/oci-apparmor/oci-apparmor/integration/guest"
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // said are sentences without which the demo has not shown what it is for.
@@ -24,7 +24,7 @@ var said = []string{
 
 // What integration/README.md shows is what make demo prints, with a guest of its own. It says how long that takes.
 func TestMakeDemo(t *testing.T) {
-	inside.Outside(t)
+	guesttest.Outside(t)
 	suites := os.Getenv("OCI_APPARMOR_GUESTS")
 	if suites == "" {
 		t.Skip("boots a virtual machine: set OCI_APPARMOR_GUESTS to all, or to some of bookworm,trixie,forky")
@@ -76,8 +76,8 @@ func unchanging(text string) string {
 // The demo as make demo HOST=1 tells it, on a node that has a policy, and a container of the name that the story's first
 // one has: what the demo says is true, because it stops where it is not; the node is as before; nothing is left behind.
 func TestDemoOnANodeInUse(t *testing.T) {
-	inside.EnoughIn(t, inside.Trixie) // TestMakeDemo runs the story in another one
-	inside.Require(t)
+	guesttest.EnoughIn(t, guesttest.Trixie) // TestMakeDemo runs the story in another one
+	guesttest.Require(t)
 	node := map[string]string{}
 	for _, dir := range []string{"/etc/oci-apparmor", "/var/lib/oci-apparmor", "/run/oci-apparmor"} {
 		if err := os.RemoveAll(dir); err != nil {
@@ -97,7 +97,7 @@ func TestDemoOnANodeInUse(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	b := inside.NewBundle(t, func(s *specs.Spec) { s.Linux.CgroupsPath = "" })
+	b := guesttest.NewBundle(t, func(s *specs.Spec) { s.Linux.CgroupsPath = "" })
 	b.ID = "web1"
 	web1 := b.Start(t, "runc")
 	pid := web1.Pid(t)
@@ -110,7 +110,7 @@ func TestDemoOnANodeInUse(t *testing.T) {
 		if got := web1.Ask(t, "label"); got != "unconfined" {
 			t.Errorf("container web1 runs under %q", got)
 		}
-		if list := inside.MustRun(t, "runc", "list", "-q"); list != "web1" {
+		if list := guesttest.MustRun(t, "runc", "list", "-q"); list != "web1" {
 			t.Errorf("runc lists %q, want web1 alone", list)
 		}
 		files := map[string]string{}
@@ -136,26 +136,26 @@ func TestDemoOnANodeInUse(t *testing.T) {
 	}
 	demo := []string{"--host", "--bin", "/usr/local/bin"}
 
-	before := inside.Profiles(t)
-	out := inside.MustRun(t, "demo", demo...)
+	before := guesttest.Profiles(t)
+	out := guesttest.MustRun(t, "demo", demo...)
 	for _, s := range said {
 		if !strings.Contains(out, s) {
 			t.Errorf("it does not say %q: %s", s, out)
 		}
 	}
 	unharmed()
-	if after := inside.Profiles(t); !maps.Equal(after, before) {
+	if after := guesttest.Profiles(t); !maps.Equal(after, before) {
 		t.Errorf("the kernel had the profiles %v, and has %v", before, after)
 	}
 
-	inside.LoadProfile(t, "profile demo-base flags=(complain) { }") // whatever that is to somebody
-	before = inside.Profiles(t)
-	o := inside.Run(t, "demo", demo...)
+	guesttest.LoadProfile(t, "profile demo-base flags=(complain) { }") // whatever that is to somebody
+	before = guesttest.Profiles(t)
+	o := guesttest.Run(t, "demo", demo...)
 	if o.Code != 1 || o.Stdout != "" || !strings.Contains(o.Stderr, "has a profile demo-base already") {
 		t.Errorf("with a profile demo-base loaded: %+v", o)
 	}
 	unharmed()
-	if after := inside.Profiles(t); !maps.Equal(after, before) {
+	if after := guesttest.Profiles(t); !maps.Equal(after, before) {
 		t.Errorf("the kernel had the profiles %v, and has %v", before, after)
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
@@ -70,7 +70,7 @@ var dockerWithoutABI = map[string]bool{"socket alg seqpacket": false, "unshare u
 func profileAlone(t *testing.T) func(*specs.Spec) {
 	fake := t.TempDir()
 	for _, file := range []string{"firmware/x", "virtual/powercap/x"} {
-		inside.MustRun(t, "mkdir", "-p", filepath.Join(fake, filepath.Dir(file)))
+		guesttest.MustRun(t, "mkdir", "-p", filepath.Join(fake, filepath.Dir(file)))
 		write(t, filepath.Join(fake, file), "")
 	}
 	return func(s *specs.Spec) {
@@ -100,7 +100,7 @@ func profileAlone(t *testing.T) func(*specs.Spec) {
 }
 
 // answersOf has the container try all operations, and signals it from outside.
-func answersOf(t *testing.T, c *inside.Container) map[string]string {
+func answersOf(t *testing.T, c *guesttest.Container) map[string]string {
 	t.Helper()
 	outside := exec.Command("probe", "sleep")
 	if err := outside.Start(); err != nil {
@@ -120,7 +120,7 @@ func answersOf(t *testing.T, c *inside.Container) map[string]string {
 		if sender != "unconfined" {
 			args = append([]string{"aa-exec", "--profile=" + sender, "--"}, args...)
 		}
-		answers["a signal from "+sender] = strings.TrimSpace(inside.MustRun(t, args[0], args[1:]...))
+		answers["a signal from "+sender] = strings.TrimSpace(guesttest.MustRun(t, args[0], args[1:]...))
 	}
 	return answers
 }
@@ -152,38 +152,38 @@ func wantAnswers(t *testing.T, whose string, got, free map[string]string, differ
 }
 
 func TestContainerdDockerDefault(t *testing.T) {
-	inside.EnoughIn(t, inside.Trixie, inside.Forky) // the Dockers that can do it
+	guesttest.EnoughIn(t, guesttest.Trixie, guesttest.Forky) // the Dockers that can do it
 	setPolicy(t, onlyBaseline)
-	c := inside.StartContainerd(t, inside.Containerds(t)[0], inside.ContainerdConfig{})
-	inside.StartDocker(t, c, nil)
-	if _, ok := inside.Profiles(t)["docker-default"]; !ok {
+	c := guesttest.StartContainerd(t, guesttest.Containerds(t)[0], guesttest.ContainerdConfig{})
+	guesttest.StartDocker(t, c, nil)
+	if _, ok := guesttest.Profiles(t)["docker-default"]; !ok {
 		t.Fatal("dockerd has not loaded its docker-default")
 	}
 	for sender := range senders {
 		if sender != "unconfined" {
-			inside.LoadProfile(t, loose(sender))
+			guesttest.LoadProfile(t, loose(sender))
 		}
 	}
 	rt := armsOf(t, "runc")
 	spec := profileAlone(t)
-	free := answersOf(t, inside.NewBundle(t, spec).Start(t, rt.bare))
-	theirs := inside.NewBundle(t, spec, names("docker-default")).Start(t, rt.bare)
+	free := answersOf(t, guesttest.NewBundle(t, spec).Start(t, rt.bare))
+	theirs := guesttest.NewBundle(t, spec, names("docker-default")).Start(t, rt.bare)
 	wantLabel(t, theirs, "docker-default")
-	wantAnswers(t, "Docker's", answersOf(t, theirs), free, dockersDifference[inside.Suite()])
+	wantAnswers(t, "Docker's", answersOf(t, theirs), free, dockersDifference[guesttest.Suite()])
 
 	// By its content Docker's is not ours, and somebody else's.
-	wantRefused(t, inside.NewBundle(t), rt.wrapped, "docker-default", "another profile of that name", "onDrift")
+	wantRefused(t, guesttest.NewBundle(t), rt.wrapped, "docker-default", "another profile of that name", "onDrift")
 	if hash := hashOf(t, "docker-default"); hash == ourHash(t, "docker-default") {
 		t.Errorf("Docker's docker-default and ours have the same hash %s", hash)
 	}
-	text := inside.MustRun(t, "oci-apparmor", "profile", "show", "docker-default", "--text") + "\n"
+	text := guesttest.MustRun(t, "oci-apparmor", "profile", "show", "docker-default", "--text") + "\n"
 	file := textIn(t, t.TempDir(), "docker-default", text)
 	wantFailure(t, 3, 2, []string{"docker-default is loaded with other content, and not by oci-apparmor", "--replace"},
 		"profile", "load", file)
 
 	writePolicy(t, ownBaseline, nil)
-	inside.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
-	ours, o := inside.NewBundle(t, spec).TryStart(t, rt.wrapped)
+	guesttest.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
+	ours, o := guesttest.NewBundle(t, spec).TryStart(t, rt.wrapped)
 	if ours == nil {
 		t.Fatal(o.Stderr)
 	}
@@ -195,7 +195,7 @@ func TestContainerdDockerDefault(t *testing.T) {
 		t.Errorf("the kernel's hash of docker-default is %s, and ours %s", got, want)
 	}
 	wantAnswers(t, "ours", answersOf(t, ours), free, nil)
-	if out := inside.MustRun(t, "oci-apparmor", "profile", "load", "--replace", file); !strings.Contains(out, "loaded already") {
+	if out := guesttest.MustRun(t, "oci-apparmor", "profile", "load", "--replace", file); !strings.Contains(out, "loaded already") {
 		t.Errorf("what profile show prints is not what a start has loaded: %s", out)
 	}
 }

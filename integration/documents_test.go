@@ -17,7 +17,7 @@ import (
 	"testing"
 	"unicode"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
 )
 
@@ -150,7 +150,7 @@ func commands(text string, without ...string) string {
 // Every block of a document is run by a test, or stands in notRun with a reason. A block of the language text is a picture, and has no
 // command in it.
 func TestBlocksOfDocuments(t *testing.T) {
-	inside.Outside(t)
+	guesttest.Outside(t)
 	run, left := blocksInTests(t), maps.Clone(notRun)
 	for _, name := range documentsIn(t, "..") {
 		d := parseDocument(read(t, filepath.Join("..", name)))
@@ -225,7 +225,7 @@ var link = regexp.MustCompile(`\[[^]]*\]\(([^)\s]+)\)`)
 
 // Links in documents lead to files and headings that are there.
 func TestLinksOfDocuments(t *testing.T) {
-	inside.Outside(t)
+	guesttest.Outside(t)
 	links := 0
 	for _, name := range documentsIn(t, "..") {
 		for _, found := range link.FindAllStringSubmatch(parseDocument(read(t, filepath.Join("..", name))).prose, -1) {
@@ -272,7 +272,7 @@ func leads(t *testing.T, from, to string) error {
 
 // The README fits on a few screens: what it has no room for stands beside the code.
 func TestReadmeIsShort(t *testing.T) {
-	inside.Outside(t)
+	guesttest.Outside(t)
 	const most = 220
 	if n := strings.Count(read(t, "../README.md"), "\n"); n > most {
 		t.Errorf("README.md has %d lines, and may have %d", n, most)
@@ -281,7 +281,7 @@ func TestReadmeIsShort(t *testing.T) {
 
 // The policy files in the documents are read without a fault, together.
 func TestPolicyFilesOfDocuments(t *testing.T) {
-	inside.Outside(t)
+	guesttest.Outside(t)
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"policy.yaml": block(t, "policy/policyfile/README.md#the-policy-file"), "policy.d/search.yaml": block(t, "policy/policyfile/README.md#the-policy-file:2"),
@@ -300,7 +300,7 @@ func TestPolicyFilesOfDocuments(t *testing.T) {
 
 // The README shows lines of the demo in the order in which the whole of it has them, which TestMakeDemo compares with what it prints.
 func TestReadmeShowsLinesOfTheDemo(t *testing.T) {
-	inside.Outside(t)
+	guesttest.Outside(t)
 	rest := block(t, "integration/README.md#the-demo")
 	for line := range strings.Lines(block(t, "README.md#oci-apparmor")) {
 		_, after, found := strings.Cut(rest, "\n"+line)
@@ -313,7 +313,7 @@ func TestReadmeShowsLinesOfTheDemo(t *testing.T) {
 
 // The architecture's table has every package, and no other. Packages that only one other may import go without, and so do main ones.
 func TestArchitectureHasEveryPackage(t *testing.T) {
-	inside.Outside(t)
+	guesttest.Outside(t)
 	_, table, _ := strings.Cut(read(t, "../hook/README.md"), "\n## Packages\n")
 	table, _, _ = strings.Cut(table, "\n## ")
 	named := map[string]bool{}

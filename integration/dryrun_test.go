@@ -4,28 +4,28 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // A container whose request no rule allows any more runs on, and its next start is refused: a dry run of the apply says so, with
 // the reason that the start has then.
 func TestDryRunTellsWhoIsRefusedLater(t *testing.T) {
-	inside.EnoughIn(t, inside.Trixie) // the decision is ours
+	guesttest.EnoughIn(t, guesttest.Trixie) // the decision is ours
 	setPolicy(t, webPolicy)
 	const file = "/etc/oci-apparmor/policy.yaml"
 	without := "version: 1\nprofiles: {web: {file: profiles/web}}\npolicies: {web: {profile: web}}\nassign:\n  - policy: keep\n"
 	with := without + "    request: [web]\n"
 	dryRun := func(t *testing.T, code int, says string) {
 		t.Helper()
-		o := inside.Run(t, "oci-apparmor", "policy", "apply", "--dry-run")
+		o := guesttest.Run(t, "oci-apparmor", "policy", "apply", "--dry-run")
 		if words := strings.Join(strings.Fields(o.Stdout), " "); o.Code != code || !strings.Contains(words, says) {
 			t.Errorf("exit code %d, want %d and %q: %s%s", o.Code, code, says, o.Stdout, o.Stderr)
 		}
 	}
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		write(t, file, with)
-		inside.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
-		b := inside.NewBundle(t, asks("web"))
+		guesttest.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
+		b := guesttest.NewBundle(t, asks("web"))
 		c := b.Start(t, rt.wrapped)
 		wantConfined(t, c, webTries, "web")
 		dryRun(t, 0, "an apply would change nothing")
@@ -33,11 +33,11 @@ func TestDryRunTellsWhoIsRefusedLater(t *testing.T) {
 		write(t, file, without)
 		const reason = "is not allowed here: the rule for everyone (policy.yaml line 5) allows keep"
 		dryRun(t, 4, "container "+c.ID+": would be REFUSED at its next start: policy \"web\", asked for by annotation oci-apparmor/policy, "+reason)
-		wantConfined(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web") // nothing was applied
+		wantConfined(t, guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web") // nothing was applied
 
-		inside.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
+		guesttest.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
 		wantConfined(t, c, webTries, "web")
-		inside.MustRun(t, rt.wrapped, "delete", "--force", c.ID)
+		guesttest.MustRun(t, rt.wrapped, "delete", "--force", c.ID)
 		wantRefused(t, b, rt.wrapped, reason)
 	})
 }

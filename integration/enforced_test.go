@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // A rule that denies is in force, or the profile is not applied: by the ABI that the node's own parser takes for a text that
@@ -28,7 +28,7 @@ var noUserTries = tries{"unshare user": denied, "socket inet stream": "ok", "wri
 // wantNotApplied applies what is written down, and wants that to fail with these words.
 func wantNotApplied(t *testing.T, words ...string) {
 	t.Helper()
-	o := inside.Run(t, "oci-apparmor", "policy", "apply")
+	o := guesttest.Run(t, "oci-apparmor", "policy", "apply")
 	if o.Code != 1 {
 		t.Errorf("exit code %d, want 1", o.Code)
 	}
@@ -42,18 +42,18 @@ func wantNotApplied(t *testing.T, words ...string) {
 func TestADenyWithoutAnABIIsEnforced(t *testing.T) {
 	setPolicy(t, keepPolicy)
 	writePolicy(t, denying, map[string]string{"nouser": noUser})
-	if inside.Suite() == "bookworm" {
+	if guesttest.Suite() == "bookworm" {
 		wantNotApplied(t, "profiles/nouser:5: apparmor_parser knows no rules of userns before version 4.0, and this kernel does not mediate "+
 			"user namespaces (those of Linux 6.7 and later do)")
 		return
 	}
-	inside.LoadProfile(t, noUser) // as the node's own parser does it
+	guesttest.LoadProfile(t, noUser) // as the node's own parser does it
 	theirs := hashOf(t, "nouser")
-	inside.RemoveProfile(t, "nouser")
+	guesttest.RemoveProfile(t, "nouser")
 
-	inside.MustRun(t, "oci-apparmor", "policy", "apply")
+	guesttest.MustRun(t, "oci-apparmor", "policy", "apply")
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		c := inside.NewBundle(t).Start(t, rt.wrapped)
+		c := guesttest.NewBundle(t).Start(t, rt.wrapped)
 		wantConfined(t, c, noUserTries, "nouser")
 		if ours := hashOf(t, "nouser"); ours != theirs {
 			t.Errorf("the kernel has it with the hash %s, and by the node's own apparmor_parser with %s", ours, theirs)
@@ -63,15 +63,15 @@ func TestADenyWithoutAnABIIsEnforced(t *testing.T) {
 
 func TestADenyThatTheABIDropsIsNotApplied(t *testing.T) {
 	setPolicy(t, keepPolicy)
-	if inside.Suite() == "bookworm" {
+	if guesttest.Suite() == "bookworm" {
 		t.Skip("no parser and no kernel of this guest knows rules of user namespaces: TestADenyWithoutAnABIIsEnforced")
 	}
 	apply := func(text string) {
 		writePolicy(t, denying, map[string]string{"nouser": text})
-		inside.MustRun(t, "oci-apparmor", "policy", "apply")
+		guesttest.MustRun(t, "oci-apparmor", "policy", "apply")
 	}
 	apply("abi <abi/4.0>,\n" + noUser)
-	b := inside.NewBundle(t)
+	b := guesttest.NewBundle(t)
 	wantConfined(t, b.Start(t, armsOf(t, "runc").wrapped), noUserTries, "nouser")
 
 	dead := "abi <abi/3.0>,\n" + noUser
@@ -79,22 +79,22 @@ func TestADenyThatTheABIDropsIsNotApplied(t *testing.T) {
 	const says = `profiles/nouser:6: "audit deny userns" denies nothing: under the ABI that the text names, <abi/3.0> in line 1, there are no ` +
 		`such rules; name abi <abi/4.0>,`
 	wantNotApplied(t, says, "the last good policy")
-	if o := inside.Run(t, "oci-apparmor", "policy", "check", "--compile", "/etc/oci-apparmor"); o.Code != 1 || !strings.Contains(o.Stderr, says) {
+	if o := guesttest.Run(t, "oci-apparmor", "policy", "check", "--compile", "/etc/oci-apparmor"); o.Code != 1 || !strings.Contains(o.Stderr, says) {
 		t.Errorf("policy check: exit code %d\n%s", o.Code, o.Stderr)
 	}
 	dir := t.TempDir()
-	if out := inside.MustRun(t, "oci-apparmor", "profile", "check", textIn(t, dir, "nouser", dead)); !strings.Contains(out,
+	if out := guesttest.MustRun(t, "oci-apparmor", "profile", "check", textIn(t, dir, "nouser", dead)); !strings.Contains(out,
 		`nouser:6: warning: "audit deny userns" denies nothing`) {
 		t.Errorf("profile check: %s", out)
 	}
 	// That what is refused would not have denied it: the same text, loaded by hand, in another container.
-	inside.LoadProfile(t, strings.ReplaceAll(dead, "nouser", "dead"))
-	c := inside.NewBundle(t, names("dead")).Start(t, armsOf(t, "runc").bare)
+	guesttest.LoadProfile(t, strings.ReplaceAll(dead, "nouser", "dead"))
+	c := guesttest.NewBundle(t, names("dead")).Start(t, armsOf(t, "runc").bare)
 	wantConfined(t, c, tries{"unshare user": "ok", "write /etc/x": "ok"}, "dead")
 
 	// An allow rule that does nothing is only said.
 	writePolicy(t, denying, map[string]string{"nouser": strings.Replace(dead, "audit deny userns", "userns", 1)})
-	o := inside.Run(t, "oci-apparmor", "policy", "apply")
+	o := guesttest.Run(t, "oci-apparmor", "policy", "apply")
 	if o.Code != 0 || !strings.Contains(o.Stderr, `profiles/nouser:6: warning: "userns" is not needed`) {
 		t.Errorf("exit code %d\n%s", o.Code, o.Stderr)
 	}
@@ -108,17 +108,17 @@ func TestUnixRulesWithAnAddress(t *testing.T) {
 		return map[string]string{"nouser": "abi <abi/3.0>,\nprofile nouser flags=(attach_disconnected,mediate_deleted) {\n  file, signal, ptrace,\n" + rules + "}\n"}
 	}
 	writePolicy(t, denying, text("  unix (create,bind,listen,accept,send,receive,getattr,setattr,getopt,setopt,shutdown),\n  unix (connect) peer=(addr=\"@elsewhere\"),\n"))
-	o := inside.Run(t, "oci-apparmor", "policy", "apply")
+	o := guesttest.Run(t, "oci-apparmor", "policy", "apply")
 	if o.Code != 0 || !strings.Contains(o.Stderr, `profiles/nouser:5: warning: "unix (connect) peer=(addr=@elsewhere)" allows more than it says`) {
 		t.Errorf("exit code %d\n%s", o.Code, o.Stderr)
 	}
-	wantConfined(t, inside.NewBundle(t).Start(t, armsOf(t, "runc").wrapped), tries{"abstract-unix": "ok", "socket inet stream": denied}, "nouser")
+	wantConfined(t, guesttest.NewBundle(t).Start(t, armsOf(t, "runc").wrapped), tries{"abstract-unix": "ok", "socket inet stream": denied}, "nouser")
 
 	writePolicy(t, denying, text("  network,\n  audit deny unix (connect) peer=(addr=\"@oci-apparmor-probe\"),\n"))
 	wantNotApplied(t, `profiles/nouser:5: "audit deny unix (connect) peer=(addr=@oci-apparmor-probe)" denies nothing`, "write deny network unix")
 
 	// What is advised in its place denies it, also where the parser says that it does not.
 	writePolicy(t, denying, text("  network,\n  deny network unix,\n"))
-	inside.MustRun(t, "oci-apparmor", "policy", "apply")
-	wantConfined(t, inside.NewBundle(t).Start(t, armsOf(t, "runc").wrapped), tries{"abstract-unix": denied, "socket inet stream": "ok"}, "nouser")
+	guesttest.MustRun(t, "oci-apparmor", "policy", "apply")
+	wantConfined(t, guesttest.NewBundle(t).Start(t, armsOf(t, "runc").wrapped), tries{"abstract-unix": denied, "socket inet stream": "ok"}, "nouser")
 }

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // engineNames are the words by which the program would know an engine: names, keys, sockets, namespaces, cgroups.
@@ -22,7 +22,7 @@ var otherMeanings = regexp.MustCompile(`docker-default(-2015)?|docker\.io|docker
 
 // Engines' names stand in the table of package engine. These files have some besides, each for one reason.
 func TestEnginesNamesStandInTheirTable(t *testing.T) {
-	inside.Outside(t)
+	guesttest.Outside(t)
 	allowed := map[string]string{
 		"policy/engine/":                    "the table",
 		"hook/look.go":                      "the readers of files that one engine writes",

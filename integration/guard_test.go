@@ -10,7 +10,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // guarded puts our hook into a spec, at one stage of those that run before the profile is applied.
@@ -39,27 +39,27 @@ func TestGuard(t *testing.T) {
 			t.Run(stage, func(t *testing.T) {
 				t.Run("loads what is missing", func(t *testing.T) {
 					unload(t, "web")
-					c := inside.NewBundle(t, asks("web"), names("web"), guarded(stage)).Start(t, rt.bare)
+					c := guesttest.NewBundle(t, asks("web"), names("web"), guarded(stage)).Start(t, rt.bare)
 					wantConfined(t, c, webTries, "web")
 				})
 				t.Run("takes a stack in any order", func(t *testing.T) {
-					c := inside.NewBundle(t, asks("work"), names("work//&base"), guarded(stage)).Start(t, rt.bare)
+					c := guesttest.NewBundle(t, asks("work"), names("work//&base"), guarded(stage)).Start(t, rt.bare)
 					wantConfined(t, c, bothTries, "base", "work")
 				})
 				t.Run("puts content right", func(t *testing.T) {
-					inside.LoadProfile(t, loose("web"))
-					c := inside.NewBundle(t, asks("web"), names("web"), guarded(stage)).Start(t, rt.bare)
+					guesttest.LoadProfile(t, loose("web"))
+					c := guesttest.NewBundle(t, asks("web"), names("web"), guarded(stage)).Start(t, rt.bare)
 					wantConfined(t, c, webTries, "web")
 				})
 				t.Run("refuses another profile", func(t *testing.T) {
-					b := inside.NewBundle(t, asks("web"), names("base"), guarded(stage))
+					b := guesttest.NewBundle(t, asks("web"), names("base"), guarded(stage))
 					wantRefused(t, b, rt.bare, "names the profile", "base", "gives it web")
 				})
 				t.Run("refuses no profile", func(t *testing.T) {
-					wantRefused(t, inside.NewBundle(t, asks("web"), guarded(stage)), rt.bare, "names no profile")
+					wantRefused(t, guesttest.NewBundle(t, asks("web"), guarded(stage)), rt.bare, "names no profile")
 				})
 				t.Run("refuses a request that is not allowed", func(t *testing.T) {
-					wantRefused(t, inside.NewBundle(t, asks("nosuch"), names("web"), guarded(stage)), rt.bare, "nosuch")
+					wantRefused(t, guesttest.NewBundle(t, asks("nosuch"), names("web"), guarded(stage)), rt.bare, "nosuch")
 				})
 			})
 		}
@@ -70,12 +70,12 @@ func TestGuard(t *testing.T) {
 // project's work is done one step earlier.
 func TestRewriteAtPrestartDoesNotReachTheInit(t *testing.T) {
 	setPolicy(t, webPolicy)
-	inside.LoadProfile(t, "profile early flags=(attach_disconnected) { file, signal, deny /etc/** w, }")
-	inside.LoadProfile(t, "profile late flags=(attach_disconnected) { file, signal, deny /mnt/** w, }")
+	guesttest.LoadProfile(t, "profile early flags=(attach_disconnected) { file, signal, deny /etc/** w, }")
+	guesttest.LoadProfile(t, "profile late flags=(attach_disconnected) { file, signal, deny /mnt/** w, }")
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		for _, stage := range []string{"createRuntime", "prestart"} {
 			t.Run(stage, func(t *testing.T) {
-				b := inside.NewBundle(t)
+				b := guesttest.NewBundle(t)
 				hook := filepath.Join(t.TempDir(), "rewrite")
 				write(t, hook, "#!/bin/sh\nsed -i 's/\"early\"/\"late\"/' "+b.Dir+"/config.json\n")
 				if err := os.Chmod(hook, 0o755); err != nil {
@@ -96,12 +96,12 @@ func TestRewriteAtPrestartDoesNotReachTheInit(t *testing.T) {
 }
 
 func TestPrepareByHand(t *testing.T) {
-	inside.EnoughIn(t, inside.Bookworm) // the hook comes before any runtime
+	guesttest.EnoughIn(t, guesttest.Bookworm) // the hook comes before any runtime
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		unload(t, "web")
-		b := inside.NewBundle(t, asks("web"))
-		if out := inside.MustRun(t, "oci-apparmor-hook", "prepare", "--bundle", b.Dir); !strings.Contains(out, "web") {
+		b := guesttest.NewBundle(t, asks("web"))
+		if out := guesttest.MustRun(t, "oci-apparmor-hook", "prepare", "--bundle", b.Dir); !strings.Contains(out, "web") {
 			t.Errorf("prepare does not say what it did: %s", out)
 		}
 		wantConfined(t, b.Start(t, rt.bare), webTries, "web")
@@ -110,16 +110,16 @@ func TestPrepareByHand(t *testing.T) {
 
 // Podman's stage: the spec comes on standard input and goes to standard output.
 func TestPrecreate(t *testing.T) {
-	inside.EnoughIn(t, inside.Trixie) // the hook comes before any runtime
+	guesttest.EnoughIn(t, guesttest.Trixie) // the hook comes before any runtime
 	setPolicy(t, webPolicy)
-	precreate := func(t *testing.T, config string) inside.Outcome {
+	precreate := func(t *testing.T, config string) guesttest.Outcome {
 		cmd := exec.Command("oci-apparmor-hook", "precreate")
 		cmd.Stdin = strings.NewReader(config)
-		return inside.RunCommand(t, cmd)
+		return guesttest.RunCommand(t, cmd)
 	}
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		unload(t, "web")
-		b := inside.NewBundle(t, asks("web"))
+		b := guesttest.NewBundle(t, asks("web"))
 		path := filepath.Join(b.Dir, "config.json")
 		o := precreate(t, read(t, path))
 		var spec specs.Spec
@@ -129,7 +129,7 @@ func TestPrecreate(t *testing.T) {
 		write(t, path, o.Stdout)
 		wantConfined(t, b.Start(t, rt.bare), webTries, "web")
 
-		refused := inside.NewBundle(t, asks("nosuch"))
+		refused := guesttest.NewBundle(t, asks("nosuch"))
 		o = precreate(t, read(t, filepath.Join(refused.Dir, "config.json")))
 		if o.Code == 0 || o.Stdout != "" || !strings.Contains(o.Stderr, "nosuch") {
 			t.Errorf("a refused request gave exit code %d, %q and %q", o.Code, o.Stdout, o.Stderr)

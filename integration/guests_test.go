@@ -22,7 +22,7 @@ import (
 	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/integration/guest"
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // programs are the main packages that tests in a guest find in its PATH. One that is not there yet is left out.
@@ -43,7 +43,7 @@ const toolsSuite = "trixie"
 // OCI_APPARMOR_GUESTS says in which: all, or suites with commas between them. The parts of -run behind the suite choose the tests, so that
 // -run TestGuests/trixie/TestName runs one test in one guest. With -v every guest's output is shown as it comes.
 //
-// Some tests run in some of the guests only, and some in part, as inside.EnoughIn tells: OCI_APPARMOR_EVERYTHING=yes has nothing left out, and neither
+// Some tests run in some of the guests only, and some in part, as guesttest.EnoughIn tells: OCI_APPARMOR_EVERYTHING=yes has nothing left out, and neither
 // has a test that -run names.
 //
 // OCI_APPARMOR_REPORT names a file for the list of the slowest tests and of what was left out.
@@ -244,16 +244,16 @@ func runGuest(t *testing.T, g guest.Guest, v guest.Variant, files map[string]str
 	} else if !chosen {
 		run = v.Tests
 	}
-	everything := inside.EverythingVariable + "=" + os.Getenv(inside.EverythingVariable)
+	everything := guesttest.EverythingVariable + "=" + os.Getenv(guesttest.EverythingVariable)
 	if chosen {
-		everything = inside.EverythingVariable + "=yes"
+		everything = guesttest.EverythingVariable + "=yes"
 	}
 	job := guest.Job{
 		Command: []string{
 			"./integration.test", "-test.v=test2json", "-test.run=" + run, "-test.skip=" + strings.Join(skip, "|"),
 		},
 		Dir:        testDir,
-		Env:        []string{inside.SuiteVariable + "=" + g.Suite, inside.VariantVariable + "=" + v.Name, everything},
+		Env:        []string{guesttest.SuiteVariable + "=" + g.Suite, guesttest.VariantVariable + "=" + v.Name, everything},
 		Files:      files,
 		KernelArgs: v.KernelArgs,
 		Systemd:    v.Systemd,

@@ -13,14 +13,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // Imports run one way, and what a container's start loads has no parser of policy files, no command-line framework and
 // no compiler of protocols in it.
 func TestImportsRunOneWay(t *testing.T) {
 	const module = "github.com/oci-apparmor/oci-apparmor/"
-	inside.Outside(t)
+	guesttest.Outside(t)
 	deps := func(pkg string) []string {
 		out, err := exec.Command("go", "list", "-deps", module+pkg).Output()
 		if err != nil {
@@ -35,9 +35,9 @@ func TestImportsRunOneWay(t *testing.T) {
 		"policy":                    {module + "policy/kernel", module + "policy/store", module + "policy/policyfile"},
 		"policy/kernel":             {module + "policy", module + "policy/store"},
 		"policy/store":              {module + "policy/kernel", module + "hook"},
-		"hook":                      {module + "shim", module + "policy/policyfile", module + "hook/notice/reader"},
+		"hook":                      {module + "shim/wrapper", module + "shim/containerd", module + "policy/policyfile", module + "hook/notice/reader"},
 		"hook/notice":               {module + "policy", "net", "os/exec", "encoding/json"},
-		"shim":                      {module + "install/command", module + "policy/policyfile", module + "shim/containerd", module + "hook/notice/reader"},
+		"shim/wrapper":              {module + "install/command", module + "policy/policyfile", module + "shim/containerd", module + "hook/notice/reader"},
 		"shim/containerd":           {module + "install/command", module + "policy/policyfile"},
 		"hook/oci-apparmor-hook":    {"go.yaml.in/yaml/v3", "github.com/spf13/cobra", "google.golang.org/protobuf/proto", "net/http", "text/template"},
 		"shim/oci-apparmor-runtime": {"go.yaml.in/yaml/v3", "github.com/spf13/cobra", "google.golang.org/protobuf/proto", "net/http", "text/template"},
@@ -53,7 +53,7 @@ func TestImportsRunOneWay(t *testing.T) {
 // Whatever a container's start loads is initialised before it does anything: no package of ours there compiles a regular
 // expression for a variable, which took half a millisecond of each start.
 func TestStartCompilesNoExpressions(t *testing.T) {
-	inside.Outside(t)
+	guesttest.Outside(t)
 	const module = "github.com/oci-apparmor/oci-apparmor/"
 	out, err := exec.Command("go", "list", "-deps", "-f", `{{if .Module}}{{if .Module.Main}}{{$d := .Dir}}{{range .GoFiles}}{{$d}}/{{.}}
 {{end}}{{end}}{{end}}`, module+"hook/oci-apparmor-hook", module+"shim/oci-apparmor-runtime", module+"shim/containerd-shim-apparmor-v2").Output()
@@ -93,7 +93,7 @@ func TestStartCompilesNoExpressions(t *testing.T) {
 // No file is longer than 500 lines, and no main package of the product than 1,500, tests aside: what a main package does stands
 // in a package that can be imported.
 func TestSizes(t *testing.T) {
-	inside.Outside(t)
+	guesttest.Outside(t)
 	const file, mainPackage = 500, 1500
 	mains := make(map[string]int)
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {

@@ -8,12 +8,12 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // An upgrade by `make install`, and by the copy that install/README.md has, works while programs of ours run, and leaves these alone.
 func TestUpgradeUnderRunningPrograms(t *testing.T) {
-	inside.Outside(t)
+	guesttest.Outside(t)
 	if _, err := exec.LookPath("make"); err != nil {
 		t.Skip("needs make")
 	}

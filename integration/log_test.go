@@ -13,13 +13,13 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/integration/guest"
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // noted gives what oci-apparmor log prints of this guest.
 func noted(t *testing.T, options ...string) (all []notice.Notice) {
 	t.Helper()
-	out := inside.MustRun(t, "oci-apparmor", append([]string{"log", "--json"}, options...)...)
+	out := guesttest.MustRun(t, "oci-apparmor", append([]string{"log", "--json"}, options...)...)
 	for line := range strings.Lines(out) {
 		var n notice.Notice
 		if err := json.Unmarshal([]byte(line), &n); err != nil {
@@ -54,15 +54,15 @@ const (
 func warnedOf(t *testing.T, rt arms, with ...string) (id string) {
 	t.Helper()
 	unload(t, "web")
-	first := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped, with...)
-	inside.LoadProfile(t, loose("web"))
-	c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped, with...)
-	inside.LoadProfile(t, loose("web"))
+	first := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped, with...)
+	guesttest.LoadProfile(t, loose("web"))
+	c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped, with...)
+	guesttest.LoadProfile(t, loose("web"))
 	c.ExecProbe(t, "label")
-	inside.RemoveProfile(t, "web")
+	guesttest.RemoveProfile(t, "web")
 	c.ExecProbe(t, "label")
-	for _, c := range []*inside.Container{c, first} {
-		inside.MustRun(t, rt.wrapped, append(slices.Clone(with), "delete", "--force", c.ID)...)
+	for _, c := range []*guesttest.Container{c, first} {
+		guesttest.MustRun(t, rt.wrapped, append(slices.Clone(with), "delete", "--force", c.ID)...)
 	}
 	return c.ID
 }
@@ -70,23 +70,23 @@ func warnedOf(t *testing.T, rt arms, with ...string) (id string) {
 // What was refused and warned of outlives the container, its engine's log and its record: in the kernel's log of a node
 // without a journal.
 func TestLog(t *testing.T) {
-	inside.EnoughIn(t, inside.Bookworm) // what is written to the log is ours
+	guesttest.EnoughIn(t, guesttest.Bookworm) // what is written to the log is ours
 	setPolicy(t, webPolicy)
 	rt := armsOf(t, "runc")
 	began := time.Now().Add(-time.Second)
 	engines := t.TempDir() + "/log.json" // where the warnings went
 	id := warnedOf(t, rt, "--log", engines, "--log-format", "json")
 	wantNoted(t, id, "other", [3]string{"warning", "run", replacedWeb}, [3]string{"warning", "exec", replacedWeb}, [3]string{"warning", "exec", setFree})
-	line := inside.MustRun(t, "sh", "-c", "oci-apparmor log --container "+id+" | head -n 1")
+	line := guesttest.MustRun(t, "sh", "-c", "oci-apparmor log --container "+id+" | head -n 1")
 	if !strings.Contains(line, "  warning  ") || !strings.Contains(line, "  "+id+"  ") || !strings.Contains(line, "  run: "+replacedWeb) {
 		t.Errorf("oci-apparmor log prints %s", line)
 	}
 
 	// A refusal, of a container whose id would have a line of its own.
-	log := inside.KernelLog(t)
-	b := inside.NewBundle(t, asks("nosuch"))
+	log := guesttest.KernelLog(t)
+	b := guesttest.NewBundle(t, asks("nosuch"))
 	forged := "x\noci-apparmor: level=refusal id=forged msg=\"no\"\x1b[31m"
-	if o := inside.Run(t, rt.wrapped, "run", "--bundle", b.Dir, forged); o.Code == 0 {
+	if o := guesttest.Run(t, rt.wrapped, "run", "--bundle", b.Dir, forged); o.Code == 0 {
 		t.Error("it was not refused")
 	}
 	if lines := log.Grep(t, "oci-apparmor: "); len(lines) != 1 || !strings.HasPrefix(lines[0], "oci-apparmor: level=refusal command=run engine=other id=\"x oci-") {
@@ -97,7 +97,7 @@ func TestLog(t *testing.T) {
 	}
 
 	// A command line that cannot be read.
-	inside.Run(t, rt.wrapped, "create", "--new", "x", "shop")
+	guesttest.Run(t, rt.wrapped, "create", "--new", "x", "shop")
 	all := noted(t, "--since", began.Format(time.RFC3339))
 	if last := all[len(all)-1]; last.Level != notice.Refusal || last.Command != "create" || !strings.Contains(last.Message, `"--new" is not known`) {
 		t.Errorf("of a line that cannot be read is noted %+v", last)
@@ -108,16 +108,16 @@ func TestLog(t *testing.T) {
 
 	// At boot.
 	unload(t, "web")
-	inside.LoadProfile(t, "profile web { file, }")
-	inside.Run(t, "oci-apparmor", "policy", "load", "--quiet")
+	guesttest.LoadProfile(t, "profile web { file, }")
+	guesttest.Run(t, "oci-apparmor", "policy", "load", "--quiet")
 	all = noted(t)
 	if n := all[len(all)-2]; n.Level != notice.Refusal || n.Command != "load" || !strings.Contains(n.Message, "profile web") {
 		t.Errorf("of a profile that is not ours to replace is noted %+v", n)
 	}
-	inside.RemoveProfile(t, "web")
+	guesttest.RemoveProfile(t, "web")
 
 	wantFollowed(t, rt)
-	o := inside.Run(t, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "oci-apparmor", "log")
+	o := guesttest.Run(t, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "oci-apparmor", "log")
 	if o.Code != 3 || o.Stdout != "" || !strings.Contains(o.Stderr, "run this as root") {
 		t.Errorf("for somebody without rights: %+v", o)
 	}
@@ -136,8 +136,8 @@ func wantFollowed(t *testing.T, rt arms) {
 	}
 	late := time.AfterFunc(time.Minute, func() { follow.Process.Kill() })
 	defer late.Stop()
-	b := inside.NewBundle(t, asks("nosuch"))
-	inside.Run(t, rt.wrapped, "run", "--bundle", b.Dir, "followed")
+	b := guesttest.NewBundle(t, asks("nosuch"))
+	guesttest.Run(t, rt.wrapped, "run", "--bundle", b.Dir, "followed")
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || !strings.Contains(line, `run: policy "nosuch"`) {
 		t.Errorf("printed %q (%v)", line, err)
 	}
@@ -151,22 +151,22 @@ func wantFollowed(t *testing.T, rt arms) {
 
 // Under systemd the journal has them, by fields that journalctl finds.
 func TestSystemdLog(t *testing.T) {
-	inside.Need(t, guest.Systemd)
-	inside.RemoveProfilesAtEnd(t)
+	guesttest.Need(t, guest.Systemd)
+	guesttest.RemoveProfilesAtEnd(t)
 	apply(t, webPolicy)
 	rt := armsOf(t, "runc")
-	kernel := inside.KernelLog(t)
+	kernel := guesttest.KernelLog(t)
 	began := fmt.Sprintf("--since=@%d", time.Now().Unix()) // what other tests were refused is not this one's
 	id := warnedOf(t, rt)
 	wantNoted(t, id, "other", [3]string{"warning", "run", replacedWeb}, [3]string{"warning", "exec", replacedWeb}, [3]string{"warning", "exec", setFree})
-	journal := inside.MustRun(t, "journalctl", "--no-pager", "--output=cat", "--identifier=oci-apparmor", "OCI_APPARMOR_CONTAINER_ID="+id)
+	journal := guesttest.MustRun(t, "journalctl", "--no-pager", "--output=cat", "--identifier=oci-apparmor", "OCI_APPARMOR_CONTAINER_ID="+id)
 	for _, want := range []string{"run of container " + id + ": " + replacedWeb, "exec of container " + id + ": " + replacedWeb, setFree} {
 		if !strings.Contains(journal, want) {
 			t.Errorf("the journal has\n%swant %q", journal, want)
 		}
 	}
 	refusals := func() string {
-		return inside.MustRun(t, "journalctl", "--no-pager", "--quiet", "--output=cat", began, "MESSAGE_ID="+notice.Refusal.MessageID())
+		return guesttest.MustRun(t, "journalctl", "--no-pager", "--quiet", "--output=cat", began, "MESSAGE_ID="+notice.Refusal.MessageID())
 	}
 	if said := refusals(); said != "" {
 		t.Errorf("refused so far: %s", said)
@@ -181,13 +181,13 @@ func TestSystemdLog(t *testing.T) {
 
 	// Without journald the kernel's log has them, and no start waits. journald reads them there when it is back.
 	units := []string{"systemd-journald.service", "systemd-journald.socket", "systemd-journald-dev-log.socket", "systemd-journald-audit.socket"}
-	inside.MustRun(t, "systemctl", append([]string{"stop"}, units...)...)
-	b := inside.NewBundle(t, asks("nosuch"))
+	guesttest.MustRun(t, "systemctl", append([]string{"stop"}, units...)...)
+	b := guesttest.NewBundle(t, asks("nosuch"))
 	wantRefused(t, b, rt.wrapped, "nosuch")
 	if lines := kernel.Grep(t, "oci-apparmor: level=refusal command=run id="+b.ID+" "); len(lines) != 1 {
 		t.Errorf("the kernel's log has %q", lines)
 	}
-	inside.MustRun(t, "systemctl", "start", units[1], units[0])
+	guesttest.MustRun(t, "systemctl", "start", units[1], units[0])
 	waitFor(t, "journald to read the kernel's log", func() bool { return len(noted(t, "--container", b.ID)) > 0 })
 	if all := noted(t, "--container", b.ID); len(all) != 1 || all[0].Level != notice.Refusal || all[0].Command != "run" {
 		t.Errorf("after journald was started again is noted %+v", all)
@@ -196,10 +196,10 @@ func TestSystemdLog(t *testing.T) {
 	// What others send is not believed, though it be under our name.
 	forge := "printf 'MESSAGE_ID=%s\\nSYSLOG_IDENTIFIER=oci-apparmor\\nMESSAGE=forged\\n' " + notice.Refusal.MessageID() + " | logger --journald"
 	before := len(noted(t))
-	inside.MustRun(t, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", forge)
-	inside.MustRun(t, "logger", "--tag", "oci-apparmor", `level=refusal id=x msg="forged"`)
+	guesttest.MustRun(t, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", forge)
+	guesttest.MustRun(t, "logger", "--tag", "oci-apparmor", `level=refusal id=x msg="forged"`)
 	waitFor(t, "the forged entries", func() bool {
-		return strings.Count(inside.MustRun(t, "journalctl", "--no-pager", "--output=cat", "--identifier=oci-apparmor"), "forged") == 2
+		return strings.Count(guesttest.MustRun(t, "journalctl", "--no-pager", "--output=cat", "--identifier=oci-apparmor"), "forged") == 2
 	})
 	if all := noted(t); len(all) != before {
 		t.Errorf("is believed: %+v", all[before:])
@@ -207,18 +207,18 @@ func TestSystemdLog(t *testing.T) {
 }
 
 // What our shim warns of stays, where containerd drops it: at an exec, too.
-func tasksThatAreWarnedOf(t *testing.T, c *inside.Containerd) {
+func tasksThatAreWarnedOf(t *testing.T, c *guesttest.Containerd) {
 	unload(t, "web")
-	first := runTask(t, c, inside.ShimCrun, "web")
-	inside.LoadProfile(t, loose("web"))
-	k := runTask(t, c, inside.ShimCrun, "web")
+	first := runTask(t, c, guesttest.ShimCrun, "web")
+	guesttest.LoadProfile(t, loose("web"))
+	k := runTask(t, c, guesttest.ShimCrun, "web")
 	wantTaskConfined(t, k, webTries, "web")
-	inside.LoadProfile(t, loose("web"))
+	guesttest.LoadProfile(t, loose("web"))
 	wantTaskExecConfined(t, k, webTries, "web")
-	inside.RemoveProfile(t, "web")
+	guesttest.RemoveProfile(t, "web")
 	wantTaskExecConfined(t, k, webTries, "web")
-	refused := prepareTask(t, c, inside.ShimCrun)
-	wantRefusal(t, refused.Ctr(t, refused.runArgs(inside.ShimCrun, "nosuch")...), refused.ID)
+	refused := prepareTask(t, c, guesttest.ShimCrun)
+	wantRefusal(t, refused.Ctr(t, refused.runArgs(guesttest.ShimCrun, "nosuch")...), refused.ID)
 	refused.tasks.RemoveContainer(t, refused.ID)
 	k.remove(t)
 	first.remove(t)

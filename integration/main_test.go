@@ -1,12 +1,12 @@
 // Package integration tests the project where it has to work: with real runtimes, on real kernels that have AppArmor.
 //
-// The tests run in guests, virtual machines that package guest builds and boots, with the help of package inside. TestGuests starts them:
+// The tests run in guests, virtual machines that package guest builds and boots, with the help of package guesttest. TestGuests starts them:
 //
 //	OCI_APPARMOR_GUESTS=all go test ./integration
 //	OCI_APPARMOR_GUESTS=trixie go test ./integration -v -run TestGuests/trixie/TestSmoke
 //
 // Without that variable, and on any machine that is not a guest, they skip. A test says at its head in which guests it runs, and whether it is a long
-// one: see inside.EnoughIn, inside.Leave and inside.Count.
+// one: see guesttest.EnoughIn, guesttest.Leave and guesttest.Count.
 package integration
 
 import (
@@ -17,39 +17,39 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/oci-apparmor/oci-apparmor/integration/guest"
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // The smoke tests are about the guests themselves: when one of these fails, no other result means anything.
 
 func TestSmokeKernelHasAppArmor(t *testing.T) {
-	inside.Require(t)
+	guesttest.Require(t)
 	enabled, err := os.ReadFile("/sys/module/apparmor/parameters/enabled")
 	if err != nil || strings.TrimSpace(string(enabled)) != "Y" {
 		t.Fatalf("AppArmor is not enabled: %q, %v", enabled, err)
 	}
-	if label := inside.Label(t, os.Getpid()); label != "unconfined" {
+	if label := guesttest.Label(t, os.Getpid()); label != "unconfined" {
 		t.Errorf("the tests run as %q, want unconfined", label)
 	}
-	if profiles := inside.Profiles(t); len(profiles) > 0 {
+	if profiles := guesttest.Profiles(t); len(profiles) > 0 {
 		t.Errorf("profiles are loaded: %v, want none", profiles)
 	}
 }
 
 // The suites stand for versions of runc. Debian's testing suite moves on, which is worth knowing and no fault.
 func TestSmokeRuntimeVersions(t *testing.T) {
-	inside.Require(t)
-	want := map[string]string{"bookworm": "1.1.5", "trixie": "1.1.15", "forky": "1.3."}[inside.Suite()]
-	line, _, _ := strings.Cut(inside.MustRun(t, "runc", "--version"), "\n")
+	guesttest.Require(t)
+	want := map[string]string{"bookworm": "1.1.5", "trixie": "1.1.15", "forky": "1.3."}[guesttest.Suite()]
+	line, _, _ := strings.Cut(guesttest.MustRun(t, "runc", "--version"), "\n")
 	version := strings.TrimPrefix(line, "runc version ")
 	switch digits, _, _ := strings.Cut(version, "+"); {
 	case digits == want, strings.HasSuffix(want, ".") && strings.HasPrefix(digits, want):
-	case inside.Suite() == "forky":
-		t.Skipf("%s has runc %s now, and %sx is what the project says of it", inside.Suite(), version, want)
+	case guesttest.Suite() == "forky":
+		t.Skipf("%s has runc %s now, and %sx is what the project says of it", guesttest.Suite(), version, want)
 	default:
-		t.Errorf("%s has runc %s, want %s", inside.Suite(), version, want)
+		t.Errorf("%s has runc %s, want %s", guesttest.Suite(), version, want)
 	}
-	line, _, _ = strings.Cut(inside.MustRun(t, "crun", "--version"), "\n")
+	line, _, _ = strings.Cut(guesttest.MustRun(t, "crun", "--version"), "\n")
 	t.Logf("runc %s, %s", version, line)
 }
 
@@ -68,10 +68,10 @@ profile smoke flags=(attach_disconnected,mediate_deleted) {
 }`
 
 func TestSmokeProfileConfines(t *testing.T) {
-	inside.EachRuntime(t, func(t *testing.T, runtime string) {
-		inside.LoadProfile(t, smokeProfile)
-		log := inside.KernelLog(t)
-		c := inside.NewBundle(t, func(s *specs.Spec) { s.Process.ApparmorProfile = "smoke" }).Start(t, runtime)
+	guesttest.EachRuntime(t, func(t *testing.T, runtime string) {
+		guesttest.LoadProfile(t, smokeProfile)
+		log := guesttest.KernelLog(t)
+		c := guesttest.NewBundle(t, func(s *specs.Spec) { s.Process.ApparmorProfile = "smoke" }).Start(t, runtime)
 
 		const label = "smoke (enforce)"
 		if got := c.Label(t); got != label {
@@ -105,8 +105,8 @@ func TestSmokeProfileConfines(t *testing.T) {
 }
 
 func TestSmokeContainerRunsToItsEnd(t *testing.T) {
-	inside.EachRuntime(t, func(t *testing.T, runtime string) {
-		b := inside.NewBundle(t, func(s *specs.Spec) { s.Process.Args = []string{"sh", "-c", "probe label; cat; exit 3"} })
+	guesttest.EachRuntime(t, func(t *testing.T, runtime string) {
+		b := guesttest.NewBundle(t, func(s *specs.Spec) { s.Process.Args = []string{"sh", "-c", "probe label; cat; exit 3"} })
 		if outcome := b.Run(t, runtime); outcome.Code != 3 || outcome.Stdout != "unconfined\n" {
 			t.Errorf("%+v, want unconfined and exit code 3", outcome)
 		}
@@ -114,8 +114,8 @@ func TestSmokeContainerRunsToItsEnd(t *testing.T) {
 }
 
 func TestSmokeRuntimeReportsUnknownProfile(t *testing.T) {
-	inside.EachRuntime(t, func(t *testing.T, runtime string) {
-		b := inside.NewBundle(t, func(s *specs.Spec) { s.Process.ApparmorProfile = "not-loaded" })
+	guesttest.EachRuntime(t, func(t *testing.T, runtime string) {
+		b := guesttest.NewBundle(t, func(s *specs.Spec) { s.Process.ApparmorProfile = "not-loaded" })
 		c, outcome := b.TryStart(t, runtime)
 		if c != nil || outcome.Stderr == "" {
 			t.Errorf("started %v, said %q; want it to fail with a reason", c != nil, outcome.Stderr)
@@ -124,12 +124,12 @@ func TestSmokeRuntimeReportsUnknownProfile(t *testing.T) {
 }
 
 func TestSmokeNoAppArmorBoot(t *testing.T) {
-	inside.Need(t, guest.NoAppArmor)
+	guesttest.Need(t, guest.NoAppArmor)
 	if enabled, _ := os.ReadFile("/sys/module/apparmor/parameters/enabled"); strings.TrimSpace(string(enabled)) != "N" {
 		t.Errorf("AppArmor is enabled: %q", enabled)
 	}
-	for _, name := range inside.Runtimes {
-		b := inside.NewBundle(t)
+	for _, name := range guesttest.Runtimes {
+		b := guesttest.NewBundle(t)
 		if got := b.Start(t, name).Ask(t, "write /etc/x"); got != "ok" {
 			t.Errorf("%s: %q", name, got)
 		}

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
@@ -124,7 +124,7 @@ profile m-blocks {
 
 // The evaluator answers as the kernel does, for random questions about profiles of all kinds.
 func TestMeaningIsTheKernels(t *testing.T) {
-	inside.Require(t)
+	guesttest.Require(t)
 	c := guestCompiler(t)
 	version, err := c.Version(t.Context())
 	if err != nil {
@@ -133,7 +133,7 @@ func TestMeaningIsTheKernels(t *testing.T) {
 	type text struct{ name, text string }
 	var texts []text
 	for _, name := range []string{"docker-default"} {
-		made, err := templates.Text(name, "m-"+name, templates.Node{})
+		made, err := templates.Text(name, "m-"+name, templates.Target{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -146,7 +146,7 @@ func TestMeaningIsTheKernels(t *testing.T) {
 		}
 		texts = append(texts, text{m.name, m.text})
 	}
-	inside.RemoveProfilesAtEnd(t)
+	guesttest.RemoveProfilesAtEnd(t)
 	asked := 0
 	for _, text := range texts {
 		t.Run(text.name, func(t *testing.T) {
@@ -167,7 +167,7 @@ func TestMeaningIsTheKernels(t *testing.T) {
 	t.Logf("%d questions about %d texts, kernel %s, parser %s", asked, len(texts), release(t), version)
 }
 
-func release(t *testing.T) string { return inside.MustRun(t, "uname", "-r") }
+func release(t *testing.T) string { return guesttest.MustRun(t, "uname", "-r") }
 
 // guestCompiler returns a compiler for the running kernel.
 func guestCompiler(t *testing.T) *profile.Compiler {
@@ -347,8 +347,8 @@ func (a access) ask(t *testing.T, name string, class meaning.Class, key string, 
 
 // The capabilities that the evaluator allows are those that the kernel leaves a process of root.
 func TestMeaningOfCapabilities(t *testing.T) {
-	inside.Require(t)
-	inside.RemoveProfilesAtEnd(t)
+	guesttest.Require(t)
+	guesttest.RemoveProfilesAtEnd(t)
 	c := guestCompiler(t)
 	for _, rules := range []string{"", "capability,", "capability chown, capability wake_alarm, capability checkpoint_restore,",
 		"capability,\n deny capability sys_admin,\n audit deny capability bpf,"} {
@@ -393,7 +393,7 @@ func capabilitiesUnder(t *testing.T, name string) uint64 {
 		cmd.Wait()
 	}()
 	waitFor(t, "the process to be confined", func() bool {
-		return inside.Label(t, cmd.Process.Pid) == name+" (enforce)"
+		return guesttest.Label(t, cmd.Process.Pid) == name+" (enforce)"
 	})
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3, Pid: int32(cmd.Process.Pid)}
 	var sets [2]unix.CapUserData

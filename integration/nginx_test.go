@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // The example of Docker's manual: nginx under the profile docker-nginx, in which ping, top, touch, sh and dash are said
@@ -57,7 +57,7 @@ func needNginx(t *testing.T) {
 func setNginxPolicy(t *testing.T) {
 	t.Helper()
 	writePolicy(t, nginxPolicy, map[string]string{"docker-nginx": read(t, "testdata/docker-nginx-today"), "work": texts["work"]})
-	inside.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
+	guesttest.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
 }
 
 // library is a line of ldd.
@@ -104,8 +104,8 @@ func nginxImage(t *testing.T, kind string) (root string) {
 	programs := map[string]string{"nginx": "/usr/sbin"}
 	switch kind {
 	case "busybox":
-		inside.MustRun(t, "cp", program(t, "busybox"), program(t, "probe"), root+"/bin")
-		inside.MustRun(t, "chroot", root, "/bin/busybox", "--install", "-s")
+		guesttest.MustRun(t, "cp", program(t, "busybox"), program(t, "probe"), root+"/bin")
+		guesttest.MustRun(t, "chroot", root, "/bin/busybox", "--install", "-s")
 	default:
 		for _, name := range []string{"bash", "dash", "ping", "sleep", "touch"} {
 			programs[name] = "/bin"
@@ -119,16 +119,16 @@ func nginxImage(t *testing.T, kind string) (root string) {
 	}
 	for name, dir := range programs {
 		path := program(t, name)
-		inside.MustRun(t, "cp", "--dereference", path, root+dir+"/"+name)
-		for _, m := range library.FindAllStringSubmatch(inside.MustRun(t, "ldd", path), -1) {
+		guesttest.MustRun(t, "cp", "--dereference", path, root+dir+"/"+name)
+		for _, m := range library.FindAllStringSubmatch(guesttest.MustRun(t, "ldd", path), -1) {
 			to := root + m[1]
 			if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			inside.MustRun(t, "cp", "--dereference", m[1], to)
+			guesttest.MustRun(t, "cp", "--dereference", m[1], to)
 		}
 	}
-	inside.MustRun(t, "cp", "--archive", "/etc/nginx", root+"/etc/nginx")
+	guesttest.MustRun(t, "cp", "--archive", "/etc/nginx", root+"/etc/nginx")
 	write(t, root+"/etc/passwd", "root:x:0:0:root:/root:/bin/bash\nwww-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\n")
 	write(t, root+"/etc/group", "root:x:0:\nwww-data:x:33:\n")
 	write(t, root+"/var/www/html/index.html", "a page\n")
@@ -140,13 +140,13 @@ func nginxImage(t *testing.T, kind string) (root string) {
 type webserver struct {
 	kind string
 	pid  int
-	exec func(args ...string) inside.Outcome
+	exec func(args ...string) guesttest.Outcome
 }
 
 // enter runs a program in namespaces of the container's, without its profile.
-func (w *webserver) enter(t *testing.T, namespaces []string, args ...string) inside.Outcome {
+func (w *webserver) enter(t *testing.T, namespaces []string, args ...string) guesttest.Outcome {
 	t.Helper()
-	return inside.Run(t, "nsenter", slices.Concat([]string{"--target", strconv.Itoa(w.pid)}, namespaces, args)...)
+	return guesttest.Run(t, "nsenter", slices.Concat([]string{"--target", strconv.Itoa(w.pid)}, namespaces, args)...)
 }
 
 var denial = regexp.MustCompile("(?i)permission denied|lacking privilege|" + denied)
@@ -154,7 +154,7 @@ var denial = regexp.MustCompile("(?i)permission denied|lacking privilege|" + den
 // try has commands done one after the other and tells which were denied. The manual types them into a bash that the
 // engine starts. What the engine starts itself, no rule of the profile keeps it from: so where there is no bash, it
 // starts probe.
-func (w *webserver) try(t *testing.T, run func(args ...string) inside.Outcome, commands ...string) (denied []bool) {
+func (w *webserver) try(t *testing.T, run func(args ...string) guesttest.Outcome, commands ...string) (denied []bool) {
 	t.Helper()
 	const mark = "== exit code "
 	args := []string{"/bin/bash", "-c", "exec 2>&1\n"}
@@ -234,7 +234,7 @@ func (w *webserver) wantServes(t *testing.T) {
 func (w *webserver) wantDenied(t *testing.T) {
 	t.Helper()
 	names, commands := w.operations()
-	log := inside.KernelLog(t)
+	log := guesttest.KernelLog(t)
 	all := commands
 	if w.kind != "busybox" {
 		all = append(commands[:len(commands):len(commands)], "true >/dev/null")
@@ -262,7 +262,9 @@ func (w *webserver) wantDenied(t *testing.T) {
 		return
 	}
 	triedFree[w.kind] = true
-	free := func(args ...string) inside.Outcome { return w.enter(t, []string{"--mount", "--net", "--pid"}, args...) }
+	free := func(args ...string) guesttest.Outcome {
+		return w.enter(t, []string{"--mount", "--net", "--pid"}, args...)
+	}
 	for i, denied := range w.try(t, free, commands...) {
 		if denied {
 			t.Errorf("%s on the %s image is denied without the profile, too", names[i], w.kind)
@@ -278,10 +280,10 @@ func (w *webserver) wantDenied(t *testing.T) {
 // docker-nginx-today says what is wrong. Under Docker, ping passes.
 func (w *webserver) wantManual(t *testing.T, pings bool) {
 	t.Helper()
-	wantLabelText(t, "sleep", inside.Label(t, w.pid), "docker-nginx")
+	wantLabelText(t, "sleep", guesttest.Label(t, w.pid), "docker-nginx")
 	commands := []string{"top -h", "touch " + thing, "true >/dev/null", "sh -c true", "dash -c true"}
 	want := []bool{true, true, true, false, false}
-	log := inside.KernelLog(t)
+	log := guesttest.KernelLog(t)
 	if got := w.try(t, w.exec, commands...); !slices.Equal(got, want) {
 		t.Errorf("%q: denied are %v, want %v", commands, got, want)
 	}
@@ -299,7 +301,7 @@ func (w *webserver) wantManual(t *testing.T, pings bool) {
 }
 
 // runDocker starts a program by Docker in the image of the kind.
-func runDocker(t *testing.T, d *inside.Docker, kind string, options []string, command ...string) *webserver {
+func runDocker(t *testing.T, d *guesttest.Docker, kind string, options []string, command ...string) *webserver {
 	t.Helper()
 	args := append([]string{"run", "--detach", "--network", "none"}, options...)
 	id := d.MustDocker(t, append(append(args, "nginx:"+kind), command...)...)
@@ -308,7 +310,7 @@ func runDocker(t *testing.T, d *inside.Docker, kind string, options []string, co
 	if err != nil || pid == 0 {
 		t.Fatalf("it has ended: %v; it said %+v", err, d.Docker(t, "logs", id))
 	}
-	return &webserver{kind, pid, func(args ...string) inside.Outcome {
+	return &webserver{kind, pid, func(args ...string) guesttest.Outcome {
 		return d.Docker(t, append([]string{"exec", id}, args...)...)
 	}}
 }
@@ -323,21 +325,21 @@ func logEverything(t *testing.T) {
 }
 
 func TestContainerdNginxByDocker(t *testing.T) {
-	inside.EnoughIn(t, inside.Trixie) // which the README has its table from; the others have nginx without Docker
+	guesttest.EnoughIn(t, guesttest.Trixie) // which the README has its table from; the others have nginx without Docker
 	needNginx(t)
 	noPolicy(t)
 	logEverything(t)
-	c := inside.StartContainerd(t, inside.Containerds(t)[0], inside.ContainerdConfig{})
-	d := inside.StartDocker(t, c, map[string]map[string]any{"wrapper": {"path": inside.DockerWrappers + "/runc"}})
+	c := guesttest.StartContainerd(t, guesttest.Containerds(t)[0], guesttest.ContainerdConfig{})
+	d := guesttest.StartDocker(t, c, map[string]map[string]any{"wrapper": {"path": guesttest.DockerWrappers + "/runc"}})
 	for _, kind := range nginxKinds {
 		tar := "/var/lib/nginx.tar"
-		inside.MustRun(t, "tar", "-C", nginxImage(t, kind), "-cf", tar, ".")
+		guesttest.MustRun(t, "tar", "-C", nginxImage(t, kind), "-cf", tar, ".")
 		d.MustDocker(t, "import", tar, "nginx:"+kind)
 		os.Remove(tar)
 	}
 	secured := []string{"--security-opt", "apparmor=docker-nginx"}
 	t.Run("the manual's profile as the manual does it", func(t *testing.T) {
-		inside.MustRun(t, "oci-apparmor", "profile", "load", "testdata/docker-nginx")
+		guesttest.MustRun(t, "oci-apparmor", "profile", "load", "testdata/docker-nginx")
 		runDocker(t, d, "merged", secured, "sleep", "1000").wantManual(t, true)
 	})
 	setNginxPolicy(t)
@@ -347,10 +349,10 @@ func TestContainerdNginxByDocker(t *testing.T) {
 		} {
 			t.Run(kind+" "+how, func(t *testing.T) {
 				w := runDocker(t, d, kind, append(options, "--runtime", "wrapper"), "nginx", "-g", "daemon off;")
-				wantLabelText(t, "nginx", inside.Label(t, w.pid), "docker-nginx")
+				wantLabelText(t, "nginx", guesttest.Label(t, w.pid), "docker-nginx")
 				w.wantServes(t)
 				w.wantDenied(t)
-				if kind == "merged" && inside.Suite() == "trixie" { // whose programs the README has it from
+				if kind == "merged" && guesttest.Suite() == "trixie" { // whose programs the README has it from
 					w.wantReadme(t)
 				}
 			})
@@ -377,14 +379,14 @@ func (w *webserver) wantReadme(t *testing.T) {
 }
 
 func TestContainerdNginx(t *testing.T) {
-	inside.EnoughIn(t, inside.Forky) // the newest kernel, beside the one that has nginx in Docker
-	inside.Require(t)
+	guesttest.EnoughIn(t, guesttest.Forky) // the newest kernel, beside the one that has nginx in Docker
+	guesttest.Require(t)
 	needNginx(t)
 	noPolicy(t)
 	logEverything(t)
-	c := inside.StartContainerd(t, inside.Containerds(t)[0], inside.ContainerdConfig{})
+	c := guesttest.StartContainerd(t, guesttest.Containerds(t)[0], guesttest.ContainerdConfig{})
 	containers := 0
-	start := func(t *testing.T, kind string, arm inside.Arm, options []string, command ...string) *webserver {
+	start := func(t *testing.T, kind string, arm guesttest.Arm, options []string, command ...string) *webserver {
 		root := nginxImage(t, kind)
 		containers++
 		k := &task{Containerd: c, ID: fmt.Sprint("nginx-", kind, "-", containers), rootfs: root, tasks: c.Tasks(t)}
@@ -395,12 +397,12 @@ func TestContainerdNginx(t *testing.T) {
 			c.Ctr(t, "task", "rm", "--force", k.ID)
 			c.Ctr(t, "container", "rm", k.ID)
 		})
-		return &webserver{kind, k.pid(t), func(args ...string) inside.Outcome { return k.exec(t, args...) }}
+		return &webserver{kind, k.pid(t), func(args ...string) guesttest.Outcome { return k.exec(t, args...) }}
 	}
 	secured := []string{"--apparmor-profile", "docker-nginx"}
 	t.Run("the manual's profile does not do what the manual says", func(t *testing.T) {
-		inside.MustRun(t, "oci-apparmor", "profile", "load", "testdata/docker-nginx")
-		start(t, "merged", inside.Stock, secured, "sleep", "1000").wantManual(t, false)
+		guesttest.MustRun(t, "oci-apparmor", "profile", "load", "testdata/docker-nginx")
+		start(t, "merged", guesttest.Stock, secured, "sleep", "1000").wantManual(t, false)
 	})
 	setNginxPolicy(t)
 	for _, kind := range nginxKinds {
@@ -408,8 +410,8 @@ func TestContainerdNginx(t *testing.T) {
 			"by --apparmor-profile": secured, "by annotation": {"--annotation", "oci-apparmor/policy=nginx"},
 		} {
 			t.Run(kind+" "+how, func(t *testing.T) {
-				w := start(t, kind, inside.Shim, options, "nginx", "-g", "daemon off;")
-				wantLabelText(t, "nginx", inside.Label(t, w.pid), "docker-nginx")
+				w := start(t, kind, guesttest.Shim, options, "nginx", "-g", "daemon off;")
+				wantLabelText(t, "nginx", guesttest.Label(t, w.pid), "docker-nginx")
 				w.wantServes(t)
 				w.wantDenied(t)
 				if kind == "merged" && how == "by annotation" { // what no profile can deny
@@ -426,17 +428,17 @@ func TestContainerdNginx(t *testing.T) {
 
 // The policy of the nginx example's commands gives the profile to whoever asks for it.
 func TestNginxPolicyOfDocuments(t *testing.T) {
-	inside.EnoughIn(t, inside.Trixie)
+	guesttest.EnoughIn(t, guesttest.Trixie)
 	noPolicy(t)
 	if err := os.MkdirAll("/etc/oci-apparmor/profiles", 0o755); err != nil { // as the README's "Install" makes it
 		t.Fatal(err)
 	}
 	cmd := exec.Command("sh", "-e", "-c", commands(block(t, "policy/policyfile/README.md#the-nginx-example"), "docker "))
 	cmd.Dir = ".."
-	if o := inside.RunCommand(t, cmd); o.Code != 0 {
+	if o := guesttest.RunCommand(t, cmd); o.Code != 0 {
 		t.Fatalf("%s%s", o.Stdout, o.Stderr)
 	}
-	if out := inside.MustRun(t, "oci-apparmor", "policy", "explain", "--annotation", "oci-apparmor/policy=nginx"); !strings.Contains(out, "label     docker-nginx\n") {
+	if out := guesttest.MustRun(t, "oci-apparmor", "policy", "explain", "--annotation", "oci-apparmor/policy=nginx"); !strings.Contains(out, "label     docker-nginx\n") {
 		t.Errorf("explain prints\n%s", out)
 	}
 }

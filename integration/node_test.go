@@ -15,7 +15,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 )
 
@@ -106,8 +106,8 @@ const securityfs = "/sys/kernel/security/apparmor"
 // setPolicy puts a policy in force on this guest, with nothing of an earlier test left in the kernel or on disk.
 func setPolicy(t *testing.T, policy string) {
 	t.Helper()
-	inside.Require(t)
-	inside.RemoveProfilesAtEnd(t)
+	guesttest.Require(t)
+	guesttest.RemoveProfilesAtEnd(t)
 	apply(t, policy)
 }
 
@@ -129,13 +129,13 @@ func apply(t *testing.T, policy string, options ...string) {
 	}
 	writePolicy(t, policy, texts)
 	if kept := applied[policy]; kept != "" && options == nil {
-		inside.MustRun(t, "tar", "-C", "/", "-xf", kept)
+		guesttest.MustRun(t, "tar", "-C", "/", "-xf", kept)
 		return
 	}
-	inside.MustRun(t, "oci-apparmor", append([]string{"policy", "apply"}, options...)...)
+	guesttest.MustRun(t, "oci-apparmor", append([]string{"policy", "apply"}, options...)...)
 	if options == nil {
 		kept := fmt.Sprintf("/var/lib/applied-%d.tar", len(applied))
-		inside.MustRun(t, "sh", "-c", "cd / && tar -cf "+kept+" var/lib/oci-apparmor $(ls -d etc/apparmor.d/*.oci-apparmor)")
+		guesttest.MustRun(t, "sh", "-c", "cd / && tar -cf "+kept+" var/lib/oci-apparmor $(ls -d etc/apparmor.d/*.oci-apparmor)")
 		applied[policy] = kept
 	}
 }
@@ -159,12 +159,12 @@ func writePolicy(t *testing.T, policy string, texts map[string]string) {
 // it stands for.
 type arms struct{ bare, wrapped string }
 
-// eachRuntime runs f as a subtest for runc and for crun, and under make test for those that inside.EnoughRuntimes leaves.
+// eachRuntime runs f as a subtest for runc and for crun, and under make test for those that guesttest.EnoughRuntimes leaves.
 func eachRuntime(t *testing.T, f func(t *testing.T, rt arms)) {
 	t.Helper()
-	for _, name := range inside.Runtimes {
+	for _, name := range guesttest.Runtimes {
 		t.Run(name, func(t *testing.T) {
-			inside.EnoughRuntimes(t, name)
+			guesttest.EnoughRuntimes(t, name)
 			f(t, armsOf(t, name))
 		})
 	}
@@ -211,7 +211,7 @@ func names(profile string) func(*specs.Spec) {
 
 // wantLabel checks that the kernel has the container's process under every one of profiles, in enforce mode. A stack
 // that the runtime or the kernel adds to is as good.
-func wantLabel(t *testing.T, c *inside.Container, profiles ...string) {
+func wantLabel(t *testing.T, c *guesttest.Container, profiles ...string) {
 	t.Helper()
 	text := c.Label(t)
 	label, err := kernel.ParseLabel(text)
@@ -226,7 +226,7 @@ func wantLabel(t *testing.T, c *inside.Container, profiles ...string) {
 
 // hasRuntime tells of a label that a runtime's own profile is part of it.
 func hasRuntime(l kernel.Label) bool {
-	return slices.ContainsFunc(inside.Runtimes, func(name string) bool { return slices.Contains(l.Components, name) })
+	return slices.ContainsFunc(guesttest.Runtimes, func(name string) bool { return slices.Contains(l.Components, name) })
 }
 
 // tries are operations of probe and how they must go: "ok" or "errno EACCES".
@@ -243,7 +243,7 @@ var (
 )
 
 // wantConfined checks the label of the container's own process and what the kernel lets it do.
-func wantConfined(t *testing.T, c *inside.Container, what tries, profiles ...string) {
+func wantConfined(t *testing.T, c *guesttest.Container, what tries, profiles ...string) {
 	t.Helper()
 	wantLabel(t, c, profiles...)
 	for op, want := range what {
@@ -255,7 +255,7 @@ func wantConfined(t *testing.T, c *inside.Container, what tries, profiles ...str
 
 // wantExecConfined checks label and operations of a process that is started in the container, by the arguments of the
 // runtime's exec that stand before the program.
-func wantExecConfined(t *testing.T, c *inside.Container, what tries, label string, how func(args ...string) []string) {
+func wantExecConfined(t *testing.T, c *guesttest.Container, what tries, label string, how func(args ...string) []string) {
 	t.Helper()
 	ops := tries{"label": label}
 	for op, want := range what {
@@ -271,7 +271,7 @@ func wantExecConfined(t *testing.T, c *inside.Container, what tries, label strin
 				}
 			}()
 		}
-		if o := inside.Run(t, c.Runtime, args...); o.Code != 0 || strings.TrimSpace(o.Stdout) != want {
+		if o := guesttest.Run(t, c.Runtime, args...); o.Code != 0 || strings.TrimSpace(o.Stdout) != want {
 			t.Errorf("container %s, %s exec %q: %q, want %q (exit code %d, %s)", c.ID, c.Runtime, args[1:], o.Stdout, want,
 				o.Code, o.Stderr)
 		}
@@ -279,14 +279,14 @@ func wantExecConfined(t *testing.T, c *inside.Container, what tries, label strin
 }
 
 // byCommandLine is exec without a process file.
-func byCommandLine(c *inside.Container, options ...string) func(args ...string) []string {
+func byCommandLine(c *guesttest.Container, options ...string) func(args ...string) []string {
 	return func(args ...string) []string {
 		return append(append(options[:len(options):len(options)], c.ID), args...)
 	}
 }
 
 // byFile is exec with a process file as engines write it. profile nil leaves the field out.
-func byFile(t *testing.T, c *inside.Container, profile *string) func(args ...string) []string {
+func byFile(t *testing.T, c *guesttest.Container, profile *string) func(args ...string) []string {
 	t.Helper()
 	dir := t.TempDir()
 	return func(args ...string) []string {
@@ -309,7 +309,7 @@ func byFile(t *testing.T, c *inside.Container, profile *string) func(args ...str
 
 // wantSignalsAndTraces checks that processes in the container can signal themselves, their children and their parents,
 // and trace their children: those that are started in it, and its own. These two must reach each other as well.
-func wantSignalsAndTraces(t *testing.T, c *inside.Container) {
+func wantSignalsAndTraces(t *testing.T, c *guesttest.Container) {
 	t.Helper()
 	for op, want := range map[string]string{"kill-self-child": "self ok\nchild ok\nparent ok", "ptrace-child": "ok"} {
 		if got := c.Ask(t, op); got != want {
@@ -324,7 +324,7 @@ func wantSignalsAndTraces(t *testing.T, c *inside.Container) {
 	}
 	file := filepath.Join(t.TempDir(), "pid")
 	cmd := exec.Command(c.Runtime, "exec", "--detach", "--pid-file", file, c.ID, "/bin/probe", "sleep")
-	if o := inside.RunCommand(t, cmd); o.Code != 0 {
+	if o := guesttest.RunCommand(t, cmd); o.Code != 0 {
 		t.Fatal(o.Stderr)
 	}
 	proc := "/proc/" + strings.TrimSpace(read(t, file))
@@ -339,9 +339,9 @@ func wantSignalsAndTraces(t *testing.T, c *inside.Container) {
 
 // wantRefused starts a container that must not start, and checks that the error is one harmless line which names the
 // container and says every one of reasons.
-func wantRefused(t *testing.T, b *inside.Bundle, runtime string, reasons ...string) {
+func wantRefused(t *testing.T, b *guesttest.Bundle, runtime string, reasons ...string) {
 	t.Helper()
-	log := inside.KernelLog(t)
+	log := guesttest.KernelLog(t)
 	c, o := b.TryStart(t, runtime)
 	if c != nil {
 		t.Errorf("container %s started, and should have been refused", b.ID)
@@ -354,7 +354,7 @@ func wantRefused(t *testing.T, b *inside.Bundle, runtime string, reasons ...stri
 			t.Errorf("the error does not say %q: %s", r, said)
 		}
 	}
-	if o := inside.Run(t, runtime, "state", b.ID); o.Code == 0 {
+	if o := guesttest.Run(t, runtime, "state", b.ID); o.Code == 0 {
 		t.Errorf("the refused container is there: %s", o.Stdout)
 	}
 }
@@ -378,8 +378,8 @@ func loadOurs(t *testing.T, name string) {
 // unload removes a profile by hand if it is loaded.
 func unload(t *testing.T, name string) {
 	t.Helper()
-	if _, ok := inside.Profiles(t)[name]; ok {
-		inside.RemoveProfile(t, name)
+	if _, ok := guesttest.Profiles(t)[name]; ok {
+		guesttest.RemoveProfile(t, name)
 	}
 }
 
@@ -413,7 +413,7 @@ func trapParser(t *testing.T) (calls string) {
 	if err := os.Chmod(parser, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	inside.MustRun(t, parser, "--version")
+	guesttest.MustRun(t, parser, "--version")
 	if !strings.Contains(read(t, calls), "--version") {
 		t.Fatal("the trap does not work")
 	}
@@ -426,7 +426,7 @@ func tryLoad(t *testing.T, text string) error {
 	t.Helper()
 	cmd := exec.Command("apparmor_parser", "--replace", "--skip-cache")
 	cmd.Stdin = strings.NewReader(text)
-	if o := inside.RunCommand(t, cmd); o.Code != 0 {
+	if o := guesttest.RunCommand(t, cmd); o.Code != 0 {
 		return fmt.Errorf("exit code %d: %s", o.Code, o.Stderr)
 	}
 	return nil

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // policyfile's README has the table of what a user tells the engine, by real engines.
@@ -57,7 +57,7 @@ var overrides = []override{
 
 // wantOverride runs a container, has its first process try its operations, and checks label and answers. Where exec is
 // set, a process that is started in the container later does so, too.
-func wantOverride(t *testing.T, engine func(t testing.TB, args ...string) inside.Outcome, o override, defaultProfile string,
+func wantOverride(t *testing.T, engine func(t testing.TB, args ...string) guesttest.Outcome, o override, defaultProfile string,
 	exec bool, where ...string) {
 	t.Helper()
 	fill := strings.NewReplacer("DEFAULT", defaultProfile)
@@ -99,23 +99,23 @@ func wantOverride(t *testing.T, engine func(t testing.TB, args ...string) inside
 }
 
 func TestContainerdDockerSecurityOpt(t *testing.T) {
-	inside.EnoughIn(t, inside.Trixie) // what counts is the spec that Docker writes, which all write alike
+	guesttest.EnoughIn(t, guesttest.Trixie) // what counts is the spec that Docker writes, which all write alike
 	setPolicy(t, enginePolicy)
-	inside.LoadProfile(t, byHand)
-	inside.LoadProfile(t, loose("other"))
-	c := inside.StartContainerd(t, inside.Containerds(t)[0], inside.ContainerdConfig{})
-	d := inside.StartDocker(t, c, map[string]map[string]any{
-		"wrapper": {"path": inside.DockerWrappers + "/runc"}, "shim": {"runtimeType": inside.Type.Type},
+	guesttest.LoadProfile(t, byHand)
+	guesttest.LoadProfile(t, loose("other"))
+	c := guesttest.StartContainerd(t, guesttest.Containerds(t)[0], guesttest.ContainerdConfig{})
+	d := guesttest.StartDocker(t, c, map[string]map[string]any{
+		"wrapper": {"path": guesttest.DockerWrappers + "/runc"}, "shim": {"runtimeType": guesttest.Type.Type},
 	})
 	for _, runtime := range []string{"wrapper", "shim"} {
 		for _, o := range overrides {
 			if runtime == "wrapper" || o.brief {
 				t.Run(runtime+"/"+o.name, func(t *testing.T) {
 					if !o.brief {
-						inside.Leave(t, "make test has this override with Podman, and others with Docker")
+						guesttest.Leave(t, "make test has this override with Podman, and others with Docker")
 					}
 					exec := strings.HasPrefix(o.name, "privileged, and") // TestContainerdDocker has more of it
-					wantOverride(t, d.Docker, o, "docker-default", exec, "--runtime", runtime, inside.ProbeImage)
+					wantOverride(t, d.Docker, o, "docker-default", exec, "--runtime", runtime, guesttest.ProbeImage)
 				})
 			}
 		}
@@ -125,19 +125,19 @@ func TestContainerdDockerSecurityOpt(t *testing.T) {
 // In Kubernetes' words, on a floor. What containerd's own default, Unconfined and privileged come to without one, and a
 // choice that is not listed, TestContainerdPods shows.
 func TestContainerdPodAppArmorProfile(t *testing.T) {
-	inside.OldestAndPresent(t, func(t *testing.T, v inside.ContainerdVersion) {
+	guesttest.OldestAndPresent(t, func(t *testing.T, v guesttest.ContainerdVersion) {
 		_, engine := startCRI(t, v)
 		apply(t, overridePolicy)
-		inside.LoadProfile(t, byHand)                                // the engine wants to see it before we are called
-		pod := engine.Pod(t, inside.Type.Name, inside.PrivilegedPod) // which every containerd heeds: see ignoresRuntimePath
-		c := startPodContainer(t, pod, "floored-1", inside.WithAppArmor("localhost/by-hand"))
+		guesttest.LoadProfile(t, byHand)                                   // the engine wants to see it before we are called
+		pod := engine.Pod(t, guesttest.Type.Name, guesttest.PrivilegedPod) // which every containerd heeds: see ignoresRuntimePath
+		c := startPodContainer(t, pod, "floored-1", guesttest.WithAppArmor("localhost/by-hand"))
 		wantPodConfined(t, c, byHandFlooredTries, "base//&by-hand (enforce)")
 		wantExecSyncConfined(t, c, byHandFlooredTries, "base//&by-hand (enforce)")
-		c = startPodContainer(t, pod, "floored-2", inside.WithAppArmor("runtime/default"))
+		c = startPodContainer(t, pod, "floored-2", guesttest.WithAppArmor("runtime/default"))
 		wantPodConfined(t, c, bothTries, "base//&work (enforce)")
-		c = startPodContainer(t, pod, "floored-3", inside.WithAppArmor("unconfined"))
+		c = startPodContainer(t, pod, "floored-3", guesttest.WithAppArmor("unconfined"))
 		wantPodConfined(t, c, bothTries, "base//&work (enforce)")
-		c = startPodContainer(t, pod, "floored-4", inside.Privileged)
+		c = startPodContainer(t, pod, "floored-4", guesttest.Privileged)
 		wantPodConfined(t, c, bothTries, "base//&work (enforce)")
 		pod.Remove(t)
 	})

@@ -7,7 +7,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // What a profile counts for that the engine was told to use, next to a policy: policy/policyfile/README.md has the table.
@@ -45,23 +45,23 @@ var (
 )
 
 // called gives a bundle whose container has an id that begins with prefix.
-func called(prefix string, b *inside.Bundle) *inside.Bundle {
+func called(prefix string, b *guesttest.Bundle) *guesttest.Bundle {
 	b.ID = prefix + b.ID
 	return b
 }
 
 func TestEngineChoice(t *testing.T) {
-	inside.EnoughIn(t, inside.Forky) // the decision is ours, and the label a stack as everywhere
+	guesttest.EnoughIn(t, guesttest.Forky) // the decision is ours, and the label a stack as everywhere
 	setPolicy(t, overridePolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		inside.LoadProfile(t, byHand)
+		guesttest.LoadProfile(t, byHand)
 		t.Run("a listed profile of the policy stands, and is loaded", func(t *testing.T) {
 			unload(t, "web")
-			c := inside.NewBundle(t, names("web")).Start(t, rt.wrapped)
+			c := guesttest.NewBundle(t, names("web")).Start(t, rt.wrapped)
 			wantConfined(t, c, webTries, "web")
 		})
 		t.Run("a listed profile that is loaded by hand stands on the floor", func(t *testing.T) {
-			c := called("floored-", inside.NewBundle(t, names("by-hand"), guarded("createRuntime"))).Start(t, rt.wrapped)
+			c := called("floored-", guesttest.NewBundle(t, names("by-hand"), guarded("createRuntime"))).Start(t, rt.wrapped)
 			wantConfined(t, c, byHandFlooredTries, "base", "by-hand")
 			const label = "base//&by-hand (enforce)"
 			wantExecConfined(t, c, byHandFlooredTries, label, byFile(t, c, new("by-hand")))
@@ -73,9 +73,9 @@ func TestEngineChoice(t *testing.T) {
 			wantExecConfined(t, c, byHandFlooredTries, label, byFile(t, c, new("by-hand")))
 		})
 		t.Run("a listed profile that is loaded by hand is held on to", func(t *testing.T) {
-			c := inside.NewBundle(t, names("by-hand")).Start(t, rt.wrapped)
+			c := guesttest.NewBundle(t, names("by-hand")).Start(t, rt.wrapped)
 			wantConfined(t, c, byHandTries, "by-hand")
-			inside.LoadProfile(t, loose("by-hand"))
+			guesttest.LoadProfile(t, loose("by-hand"))
 			if got := c.Ask(t, "write /tmp/x"); got != "ok" {
 				t.Fatalf("the profile was not loosened: %s", got)
 			}
@@ -83,14 +83,14 @@ func TestEngineChoice(t *testing.T) {
 				!strings.Contains(o.Stderr, "is not what it was") {
 				t.Errorf("exec after the profile was loosened: %+v", o)
 			}
-			inside.LoadProfile(t, byHand)
+			guesttest.LoadProfile(t, byHand)
 			wantExecConfined(t, c, byHandTries, "by-hand (enforce)", byCommandLine(c))
 		})
 	})
 }
 
 func TestEngineChoiceThatDoesNotStand(t *testing.T) {
-	inside.EnoughIn(t, inside.Trixie) // the decision is ours
+	guesttest.EnoughIn(t, guesttest.Trixie) // the decision is ours
 	setPolicy(t, overridePolicy)
 	rt := armsOf(t, "runc")
 	for name, tc := range map[string]struct {
@@ -102,9 +102,9 @@ func TestEngineChoiceThatDoesNotStand(t *testing.T) {
 		"unconfined":                   {"unconfined", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inside.LoadProfile(t, byHand)
-			inside.LoadProfile(t, loose("other"))
-			c, o := inside.NewBundle(t, privileged, names(tc.choice)).TryStart(t, rt.wrapped)
+			guesttest.LoadProfile(t, byHand)
+			guesttest.LoadProfile(t, loose("other"))
+			c, o := guesttest.NewBundle(t, privileged, names(tc.choice)).TryStart(t, rt.wrapped)
 			if c == nil {
 				t.Fatalf("%+v", o)
 			}
@@ -115,25 +115,25 @@ func TestEngineChoiceThatDoesNotStand(t *testing.T) {
 		})
 	}
 	t.Run("beside a request", func(t *testing.T) {
-		inside.LoadProfile(t, byHand)
-		wantConfined(t, inside.NewBundle(t, asks("web"), names("by-hand")).Start(t, rt.wrapped), webTries, "web")
+		guesttest.LoadProfile(t, byHand)
+		wantConfined(t, guesttest.NewBundle(t, asks("web"), names("by-hand")).Start(t, rt.wrapped), webTries, "web")
 	})
 	t.Run("a profile that is not loaded", func(t *testing.T) {
-		wantRefused(t, inside.NewBundle(t, names("by-hand")), rt.wrapped, "by-hand", "is not loaded")
+		wantRefused(t, guesttest.NewBundle(t, names("by-hand")), rt.wrapped, "by-hand", "is not loaded")
 	})
 	t.Run("a profile that confines nothing", func(t *testing.T) {
-		inside.LoadProfile(t, "profile by-hand flags=(unconfined) { }")
-		wantRefused(t, inside.NewBundle(t, names("by-hand")), rt.wrapped, "by-hand", "mode unconfined")
+		guesttest.LoadProfile(t, "profile by-hand flags=(unconfined) { }")
+		wantRefused(t, guesttest.NewBundle(t, names("by-hand")), rt.wrapped, "by-hand", "mode unconfined")
 	})
 }
 
 func TestEngineChoiceIsKept(t *testing.T) {
-	inside.EnoughIn(t, inside.Bookworm) // the decision is ours
+	guesttest.EnoughIn(t, guesttest.Bookworm) // the decision is ours
 	setPolicy(t, overridePolicy)
-	inside.LoadProfile(t, byHand)
+	guesttest.LoadProfile(t, byHand)
 	rt := armsOf(t, "runc")
 	for choice, what := range map[string]tries{"by-hand": byHandTries, "unconfined": freeTries} {
-		c := called("kept-", inside.NewBundle(t, names(choice))).Start(t, rt.wrapped)
+		c := called("kept-", guesttest.NewBundle(t, names(choice))).Start(t, rt.wrapped)
 		if label := c.Label(t); strings.TrimSuffix(label, " (enforce)") != choice {
 			t.Errorf("label %q, want %s", label, choice)
 		}

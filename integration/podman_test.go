@@ -6,22 +6,22 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 func TestPodmanSecurityOpt(t *testing.T) {
-	inside.EnoughIn(t, inside.Forky) // which has the newest Podman
+	guesttest.EnoughIn(t, guesttest.Forky) // which has the newest Podman
 	setPolicy(t, enginePolicy)
-	p := inside.NewPodman(t, inside.PodmanWrappers+"/crun", "")
-	inside.LoadProfile(t, byHand)
-	inside.LoadProfile(t, loose("other"))
-	root := inside.NewBundle(t).Rootfs()
+	p := guesttest.NewPodman(t, guesttest.PodmanWrappers+"/crun", "")
+	guesttest.LoadProfile(t, byHand)
+	guesttest.LoadProfile(t, loose("other"))
+	root := guesttest.NewBundle(t).Rootfs()
 	defaultProfile := ""
 	for _, o := range overrides {
 		t.Run(o.name, func(t *testing.T) {
 			wantOverride(t, p.Podman, o, defaultProfile, o.brief, "--rootfs", root)
 		})
-		for name := range inside.Profiles(t) {
+		for name := range guesttest.Profiles(t) {
 			if strings.HasPrefix(name, "containers-default-") { // which it has loaded for the first of them
 				defaultProfile = name
 			}
@@ -35,17 +35,17 @@ func TestPodmanSecurityOpt(t *testing.T) {
 // As a hook of the stage precreate we are called by Podman itself, which calls the runtime as it always does. What it
 // executes in the container later is not covered, as shim/README.md says.
 func TestPodmanPrecreateHook(t *testing.T) {
-	inside.EnoughIn(t, inside.Trixie) // TestPodmanFacts has both versions of Podman
+	guesttest.EnoughIn(t, guesttest.Trixie) // TestPodmanFacts has both versions of Podman
 	setPolicy(t, webPolicy)
 	hooks := t.TempDir()
 	write(t, filepath.Join(hooks, "oci-apparmor.json"), block(t, "shim/README.md#podman:2"))
-	root := inside.NewBundle(t).Rootfs()
-	p := inside.NewPodman(t, program(t, "crun"), hooks)
+	root := guesttest.NewBundle(t).Rootfs()
+	p := guesttest.NewPodman(t, program(t, "crun"), hooks)
 	unload(t, "web")
 	wantOverride(t, p.Podman, override{options: "--annotation oci-apparmor/policy=web", label: "web", what: webTries}, "", false,
 		"--rootfs", root)
 	wantOverride(t, p.Podman, override{options: "--privileged", label: "work", what: workTries}, "", false, "--rootfs", root)
-	log := inside.KernelLog(t)
+	log := guesttest.KernelLog(t)
 	o := p.Podman(t, "run", "--rm", "--network", "none", "--annotation", "oci-apparmor/policy=nosuch", "--rootfs", root,
 		"/bin/touch", "/tmp/ran")
 	// Podman does not say what a hook says.
@@ -61,11 +61,11 @@ func TestPodmanPrecreateHook(t *testing.T) {
 
 // A container gets its policy by the commands that the documents have for Podman.
 func TestPodmanByReadme(t *testing.T) {
-	inside.EnoughIn(t, inside.Trixie) // TestPodmanFacts has both versions of Podman
+	guesttest.EnoughIn(t, guesttest.Trixie) // TestPodmanFacts has both versions of Podman
 	readmePolicy(t)
 	t.Cleanup(func() { os.RemoveAll("/usr/local/lib/oci-apparmor/podman") })
 	text := block(t, "shim/README.md#podman")
-	inside.MustRun(t, "sh", "-e", "-c", commands(text, "podman "))
+	guesttest.MustRun(t, "sh", "-e", "-c", commands(text, "podman "))
 	var run []string
 	for line := range strings.Lines(text) {
 		if strings.HasPrefix(line, "podman ") {
@@ -75,11 +75,11 @@ func TestPodmanByReadme(t *testing.T) {
 	if len(run) < 4 || run[1] != "--runtime" {
 		t.Fatalf("it runs Podman by %q", run)
 	}
-	p := inside.NewPodman(t, run[2], "")
+	p := guesttest.NewPodman(t, run[2], "")
 	var args []string
 	for _, a := range run[3:] {
 		if a == "debian" { // there is no registry
-			args = append(args, "--network", "none", "--rootfs", inside.NewBundle(t).Rootfs())
+			args = append(args, "--network", "none", "--rootfs", guesttest.NewBundle(t).Rootfs())
 			continue
 		}
 		args = append(args, a)
@@ -92,9 +92,9 @@ func TestPodmanByReadme(t *testing.T) {
 // Podman tells a container's name and image in its storage, and labels nowhere.
 func TestPodmanFacts(t *testing.T) {
 	setPolicy(t, factsPolicy)
-	p := inside.NewPodman(t, inside.PodmanWrappers+"/crun", "")
-	root := inside.NewBundle(t).Rootfs()
-	inside.MustRun(t, "tar", "--directory", root, "--create", "--file", root+"/../image.tar", ".")
+	p := guesttest.NewPodman(t, guesttest.PodmanWrappers+"/crun", "")
+	root := guesttest.NewBundle(t).Rootfs()
+	guesttest.MustRun(t, "tar", "--directory", root, "--create", "--file", root+"/../image.tar", ".")
 	must := func(args ...string) string {
 		t.Helper()
 		o := p.Podman(t, args...)
@@ -107,7 +107,7 @@ func TestPodmanFacts(t *testing.T) {
 		must("import", root+"/../image.tar", image)
 	}
 	const other = "localhost/other:1"
-	engine := func(t testing.TB, args ...string) inside.Outcome { return p.Podman(t, args...) }
+	engine := func(t testing.TB, args ...string) guesttest.Outcome { return p.Podman(t, args...) }
 	for _, test := range []struct{ name, options, image, label string }{
 		{"privileged, with a seccomp profile", "--privileged --security-opt seccomp=SECCOMP", other, "work"},
 		{"privileged, with masks", "--privileged --security-opt mask=/proc/kcore", other, "work"},

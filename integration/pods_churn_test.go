@@ -13,37 +13,37 @@ import (
 	"testing"
 	"time"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // What comes and goes leaves nothing: not in a shim that stays while 50 containers of its pod come and go, compared with a stock shim, and not on the node
 // when 100 pods have come and gone in a row, and 20 at once (make test has fewer of each). It is crun that runs them, which starts several times as fast as runc where every instruction
 // is emulated. Of the wrapper no process stays, so that fewer pods tell as much.
 func TestContainerdPodsComeAndGo(t *testing.T) {
-	inside.EachContainerd(t, func(t *testing.T, v inside.ContainerdVersion) {
+	guesttest.EachContainerd(t, func(t *testing.T, v guesttest.ContainerdVersion) {
 		if !v.Present() {
 			t.Skip("takes long, and is for the present containerd only")
 		}
 		c, engine := startCRI(t, v)
-		asks := inside.Annotated("oci-apparmor/policy", "web")
-		stock, stays := engine.Pod(t, inside.StockCrun.Name), engine.Pod(t, inside.ShimCrun.Name, asks)
+		asks := guesttest.Annotated("oci-apparmor/policy", "web")
+		stock, stays := engine.Pod(t, guesttest.StockCrun.Name), engine.Pod(t, guesttest.ShimCrun.Name, asks)
 		shim := shimOf(t, stays)
 		t.Run("containers", func(t *testing.T) { leavesNothingInShim(t, c, stays, stock) })
-		for _, arm := range []inside.Arm{inside.ShimCrun, inside.WrapperCrun} {
+		for _, arm := range []guesttest.Arm{guesttest.ShimCrun, guesttest.WrapperCrun} {
 			t.Run(arm.Name, func(t *testing.T) {
-				if arm.Name != inside.ShimCrun.Name {
-					inside.Leave(t, "of the wrapper no process stays that could keep anything")
+				if arm.Name != guesttest.ShimCrun.Name {
+					guesttest.Leave(t, "of the wrapper no process stays that could keep anything")
 				}
 				before := nodeUsage(t, c, shim)
-				start := func(pod *inside.Pod, err error) (*inside.PodContainer, error) {
+				start := func(pod *guesttest.Pod, err error) (*guesttest.PodContainer, error) {
 					if err != nil {
 						return nil, err
 					}
 					return pod.TryStart(t, "front", podOps[:2])
 				}
 				inRow := 5
-				if arm.Name == inside.ShimCrun.Name {
-					inRow = inside.Count(t, 10, 100, "pods in a row")
+				if arm.Name == guesttest.ShimCrun.Name {
+					inRow = guesttest.Count(t, 10, 100, "pods in a row")
 				}
 				began := time.Now()
 				for range inRow {
@@ -57,7 +57,7 @@ func TestContainerdPodsComeAndGo(t *testing.T) {
 				t.Logf("%d pods in a row took %v", inRow, time.Since(began))
 				wantUsage(t, c, shim, before)
 
-				started := make([]*inside.PodContainer, inside.Count(t, 8, 20, "pods at once"))
+				started := make([]*guesttest.PodContainer, guesttest.Count(t, 8, 20, "pods at once"))
 				var wg sync.WaitGroup
 				for i := range started {
 					wg.Go(func() {
@@ -71,7 +71,7 @@ func TestContainerdPodsComeAndGo(t *testing.T) {
 				if t.Failed() {
 					return
 				}
-				if n := len(inside.Shims(t)); n != len(started)+2 {
+				if n := len(guesttest.Shims(t)); n != len(started)+2 {
 					t.Errorf("%d shims serve %d pods", n, len(started)+2)
 				}
 				for _, container := range started {
@@ -88,7 +88,7 @@ func TestContainerdPodsComeAndGo(t *testing.T) {
 }
 
 // wantPassesConfined is wantPodConfined for a container of which there are many.
-func wantPassesConfined(t *testing.T, c *inside.PodContainer) {
+func wantPassesConfined(t *testing.T, c *guesttest.PodContainer) {
 	t.Helper()
 	if got, want := c.Answers(t, 2), []string{"web (enforce)", denied}; !slices.Equal(got, want) {
 		t.Errorf("container %s: %q, want label and denied write %q", c.ID, got, want)
@@ -96,8 +96,8 @@ func wantPassesConfined(t *testing.T, c *inside.PodContainer) {
 }
 
 // leavesNothingInShim has containers come and go in a pod of ours and in one whose shim is the stock one, and compares what that leaves in their shims.
-func leavesNothingInShim(t *testing.T, c *inside.Containerd, ours, stock *inside.Pod) {
-	pods := []*inside.Pod{ours, stock}
+func leavesNothingInShim(t *testing.T, c *guesttest.Containerd, ours, stock *guesttest.Pod) {
+	pods := []*guesttest.Pod{ours, stock}
 	shims := []int{shimOf(t, ours), shimOf(t, stock)}
 	pass := func(n int) {
 		for i := range n {
@@ -119,7 +119,7 @@ func leavesNothingInShim(t *testing.T, c *inside.Containerd, ours, stock *inside
 	running := goroutines(t, c, shims[0])
 	before := [2]usage{look(shims[0]), look(shims[1])}
 	after := before
-	many := inside.Count(t, 20, 50, "containers of one pod")
+	many := guesttest.Count(t, 20, 50, "containers of one pod")
 	pass(many)
 	defer func() {
 		t.Logf("ours before and after: %+v, %+v; the stock shim: %+v, %+v", before[0], after[0], before[1], after[1])
@@ -139,11 +139,11 @@ func leavesNothingInShim(t *testing.T, c *inside.Containerd, ours, stock *inside
 }
 
 // shimOf gives the process id of a pod's shim, which is the parent of its pause container.
-func shimOf(t *testing.T, pod *inside.Pod) int {
+func shimOf(t *testing.T, pod *guesttest.Pod) int {
 	t.Helper()
 	_, parent, _ := strings.Cut(read(t, fmt.Sprintf("/proc/%d/status", pod.Pid(t))), "\nPPid:")
 	pid, err := strconv.Atoi(strings.Fields(parent)[0])
-	if err != nil || !slices.Contains(inside.Shims(t), pid) {
+	if err != nil || !slices.Contains(guesttest.Shims(t), pid) {
 		t.Fatalf("the parent of the pause container, process %d (%v), is no shim", pid, err)
 	}
 	return pid
@@ -156,7 +156,7 @@ type node struct {
 	records, mounts  int
 }
 
-func nodeUsage(t *testing.T, c *inside.Containerd, shim int) (n node) {
+func nodeUsage(t *testing.T, c *guesttest.Containerd, shim int) (n node) {
 	t.Helper()
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
@@ -169,12 +169,12 @@ func nodeUsage(t *testing.T, c *inside.Containerd, shim int) (n node) {
 	}
 	slices.Sort(n.processes)
 	n.containerd, n.shim = files(t, c.Pid()), files(t, shim)
-	n.records, n.mounts = len(records(t)), len(inside.Mounts(t, inside.ContainerdState))
+	n.records, n.mounts = len(records(t)), len(guesttest.Mounts(t, guesttest.ContainerdState))
 	return n
 }
 
 // wantUsage waits until the node is as it was.
-func wantUsage(t *testing.T, c *inside.Containerd, shim int, before node) {
+func wantUsage(t *testing.T, c *guesttest.Containerd, shim int, before node) {
 	t.Helper()
 	var after node
 	defer func() {
@@ -224,7 +224,7 @@ func files(t *testing.T, pid int) int {
 }
 
 // goroutines gives the number of a shim's goroutines.
-func goroutines(t *testing.T, c *inside.Containerd, pid int) int {
+func goroutines(t *testing.T, c *guesttest.Containerd, pid int) int {
 	t.Helper()
 	dumps := func() []string { return stacks.FindAllString(c.Log(t), -1) }
 	n := len(dumps())

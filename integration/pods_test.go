@@ -16,7 +16,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 )
 
@@ -70,10 +70,10 @@ var (
 )
 
 func TestContainerdPods(t *testing.T) {
-	inside.OldestAndPresent(t, func(t *testing.T, v inside.ContainerdVersion) {
-		inside.NetworkPods(t)
+	guesttest.OldestAndPresent(t, func(t *testing.T, v guesttest.ContainerdVersion) {
+		guesttest.NetworkPods(t)
 		_, engine := startCRI(t, v)
-		run := func(name string, test func(*testing.T, *inside.CRI, inside.Arm), arms ...inside.Arm) {
+		run := func(name string, test func(*testing.T, *guesttest.CRI, guesttest.Arm), arms ...guesttest.Arm) {
 			t.Run(name, func(t *testing.T) {
 				for _, arm := range arms {
 					t.Run(arm.Name, func(t *testing.T) {
@@ -83,10 +83,10 @@ func TestContainerdPods(t *testing.T) {
 				}
 			})
 		}
-		each, shim, wrapper := []inside.Arm{inside.Shim, inside.Wrapper, inside.TypeCrun}, inside.ShimCrun, inside.WrapperCrun
+		each, shim, wrapper := []guesttest.Arm{guesttest.Shim, guesttest.Wrapper, guesttest.TypeCrun}, guesttest.ShimCrun, guesttest.WrapperCrun
 		if ignoresRuntimePath(v) {
-			each, shim = []inside.Arm{inside.Type, inside.Wrapper}, inside.Type // it sends no options to that type either
-			run("runtime_path does nothing here", podThroughIgnoredPath, inside.Shim)
+			each, shim = []guesttest.Arm{guesttest.Type, guesttest.Wrapper}, guesttest.Type // it sends no options to that type either
+			run("runtime_path does nothing here", podThroughIgnoredPath, guesttest.Shim)
 		}
 		run("each container gets its own policy", podWithTwoPolicies, each...)
 		run("the sandbox gets a policy where one is assigned", podWithConfinedSandbox, shim, wrapper)
@@ -102,14 +102,14 @@ func TestContainerdPods(t *testing.T) {
 }
 
 // Whoever relies on runtime_path there has no policy at all, and nothing tells. When this fails, that containerd has been mended: see ignoresRuntimePath.
-func podThroughIgnoredPath(t *testing.T, engine *inside.CRI, arm inside.Arm) {
+func podThroughIgnoredPath(t *testing.T, engine *guesttest.CRI, arm guesttest.Arm) {
 	pod := engine.Pod(t, arm.Name)
 	wantPodConfined(t, startPodContainer(t, pod, "front"), podEngine, "cri-containerd.apparmor.d (enforce)")
 	pod.Remove(t)
 }
 
-func podWithTwoPolicies(t *testing.T, engine *inside.CRI, arm inside.Arm) {
-	pod := engine.Pod(t, arm.Name, inside.Annotated("oci-apparmor/policy", "web", "oci-apparmor/policy.worker", "work"))
+func podWithTwoPolicies(t *testing.T, engine *guesttest.CRI, arm guesttest.Arm) {
+	pod := engine.Pod(t, arm.Name, guesttest.Annotated("oci-apparmor/policy", "web", "oci-apparmor/policy.worker", "work"))
 	front, worker := startPodContainer(t, pod, "front"), startPodContainer(t, pod, "worker")
 	wantRuntime(t, arm, "k8s.io", front.ID)
 	wantPodConfined(t, front, podWeb, "web (enforce)")
@@ -117,7 +117,7 @@ func podWithTwoPolicies(t *testing.T, engine *inside.CRI, arm inside.Arm) {
 	wantExecSyncConfined(t, front, podWeb, "web (enforce)")
 	wantStreamConfined(t, front, podWeb, "web (enforce)")
 	wantPause(t, pod, "unconfined")
-	if shims := inside.Shims(t); len(shims) != 1 {
+	if shims := guesttest.Shims(t); len(shims) != 1 {
 		t.Errorf("%d shims serve the pod, want 1", len(shims))
 	}
 	front.Remove(t)
@@ -129,27 +129,27 @@ func podWithTwoPolicies(t *testing.T, engine *inside.CRI, arm inside.Arm) {
 }
 
 // No annotation speaks for a sandbox.
-func podWithConfinedSandbox(t *testing.T, engine *inside.CRI, arm inside.Arm) {
-	pod := engine.Pod(t, arm.Name, inNamespace("fenced"), inside.Annotated("oci-apparmor/policy", "web"))
+func podWithConfinedSandbox(t *testing.T, engine *guesttest.CRI, arm guesttest.Arm) {
+	pod := engine.Pod(t, arm.Name, inNamespace("fenced"), guesttest.Annotated("oci-apparmor/policy", "web"))
 	wantPause(t, pod, "pause (enforce)")
 	pod.Remove(t)
 }
 
 // What the pod's author writes into securityContext is the engine's choice: it counts where the policy leaves it to the engine, and nowhere else.
-func podWithSecurityContexts(t *testing.T, engine *inside.CRI, arm inside.Arm) {
-	inside.LoadProfile(t, confining("local", "  file,\n  audit deny /tmp/** w,\n")) // the engine wants to see it before we are called
-	demanding := engine.Pod(t, arm.Name, inside.PrivilegedPod)
-	keeping := engine.Pod(t, arm.Name, inside.PrivilegedPod, inNamespace("kept"))
+func podWithSecurityContexts(t *testing.T, engine *guesttest.CRI, arm guesttest.Arm) {
+	guesttest.LoadProfile(t, confining("local", "  file,\n  audit deny /tmp/** w,\n")) // the engine wants to see it before we are called
+	demanding := engine.Pod(t, arm.Name, guesttest.PrivilegedPod)
+	keeping := engine.Pod(t, arm.Name, guesttest.PrivilegedPod, inNamespace("kept"))
 	for _, context := range []struct {
 		name  string
 		edit  func(*cri.ContainerConfig)
 		kept  tries
 		label string // where the engine's choice is kept
 	}{
-		{"default", inside.WithAppArmor("runtime/default"), podEngine, "cri-containerd.apparmor.d (enforce)"},
-		{"unconfined", inside.WithAppArmor("unconfined"), podFree, "unconfined"},
-		{"localhost", inside.WithAppArmor("localhost/local"), podLocal, "local (enforce)"},
-		{"privileged", inside.Privileged, podFree, "unconfined"},
+		{"default", guesttest.WithAppArmor("runtime/default"), podEngine, "cri-containerd.apparmor.d (enforce)"},
+		{"unconfined", guesttest.WithAppArmor("unconfined"), podFree, "unconfined"},
+		{"localhost", guesttest.WithAppArmor("localhost/local"), podLocal, "local (enforce)"},
+		{"privileged", guesttest.Privileged, podFree, "unconfined"},
 	} {
 		c := startPodContainer(t, demanding, context.name, context.edit)
 		wantPodConfined(t, c, podWeb, "base (enforce)")
@@ -163,9 +163,9 @@ func podWithSecurityContexts(t *testing.T, engine *inside.CRI, arm inside.Arm) {
 }
 
 // An annotation under a key of the engine's own does not stand in for what the engine knows.
-func podThatForges(t *testing.T, engine *inside.CRI, arm inside.Arm) {
+func podThatForges(t *testing.T, engine *guesttest.CRI, arm guesttest.Arm) {
 	forging := func(namespace string) func(*cri.PodSandboxConfig) {
-		return inside.Annotated(
+		return guesttest.Annotated(
 			"io.kubernetes.cri.sandbox-namespace", namespace,
 			"io.kubernetes.cri.sandbox-name", "trusted",
 			"io.kubernetes.cri.container-name", "trusted",
@@ -195,23 +195,23 @@ func podThatForges(t *testing.T, engine *inside.CRI, arm inside.Arm) {
 
 	// The true values decide, also for a pod that denies them.
 	pod = engine.Pod(t, passing(arm, "open").Name, forging("default"), inNamespace("kept"))
-	wantPodConfined(t, startPodContainer(t, pod, "front", inside.WithAppArmor("unconfined")), podFree, "unconfined")
+	wantPodConfined(t, startPodContainer(t, pod, "front", guesttest.WithAppArmor("unconfined")), podFree, "unconfined")
 	pod.Remove(t)
 }
 
 // containerd's shims serve a container beside others of the group that an annotation names, and ours is not called where
 // that is a stock one's: it refuses. The wrapper is called by whichever shim.
-func podThatNamesAnothersShim(t *testing.T, engine *inside.CRI, arm inside.Arm) {
-	free := engine.Pod(t, inside.StockCrun.Name)
-	pod, err := engine.TryPod(t, passing(arm, "open").Name, inside.Annotated("io.containerd.runc.v2.group", free.ID))
+func podThatNamesAnothersShim(t *testing.T, engine *guesttest.CRI, arm guesttest.Arm) {
+	free := engine.Pod(t, guesttest.StockCrun.Name)
+	pod, err := engine.TryPod(t, passing(arm, "open").Name, guesttest.Annotated("io.containerd.runc.v2.group", free.ID))
 	switch {
-	case arm.Name == inside.WrapperCrun.Name && err == nil:
+	case arm.Name == guesttest.WrapperCrun.Name && err == nil:
 		wantPodConfined(t, startPodContainer(t, pod, "front"), podWeb, "base (enforce)")
 		pod.Remove(t)
-	case arm.Name == inside.WrapperCrun.Name:
+	case arm.Name == guesttest.WrapperCrun.Name:
 		t.Error(err)
 	case err == nil:
-		t.Errorf("a pod in another pod's shim has started, and its pause container has label %q", inside.Label(t, pod.Pid(t)))
+		t.Errorf("a pod in another pod's shim has started, and its pause container has label %q", guesttest.Label(t, pod.Pid(t)))
 		pod.Remove(t)
 	default:
 		t.Log(err)
@@ -223,7 +223,7 @@ func podThatNamesAnothersShim(t *testing.T, engine *inside.CRI, arm inside.Arm) 
 }
 
 // As of a pod with hostUsers: false. The engine looks at the runtime's features for it, which a shim tells, and wants it to have a network of its own.
-func podInUserNamespace(t *testing.T, engine *inside.CRI, arm inside.Arm) {
+func podInUserNamespace(t *testing.T, engine *guesttest.CRI, arm guesttest.Arm) {
 	if _, err := os.Stat("/usr/lib/cni/ptp"); err != nil {
 		t.Skip("this guest has no containernetworking-plugins: ", err)
 	}
@@ -233,7 +233,7 @@ func podInUserNamespace(t *testing.T, engine *inside.CRI, arm inside.Arm) {
 		options.UsernsOptions = &cri.UserNamespace{Mode: cri.NamespaceMode_POD, Uids: ids, Gids: ids}
 		options.Network = cri.NamespaceMode_POD
 	}
-	pod := engine.Pod(t, arm.Name, users, inside.Annotated("oci-apparmor/policy", "web"))
+	pod := engine.Pod(t, arm.Name, users, guesttest.Annotated("oci-apparmor/policy", "web"))
 	c := startPodContainer(t, pod, "front")
 	wantPodConfined(t, c, podWeb, "web (enforce)")
 	wantExecSyncConfined(t, c, podWeb, "web (enforce)")
@@ -244,8 +244,8 @@ func podInUserNamespace(t *testing.T, engine *inside.CRI, arm inside.Arm) {
 }
 
 // What the engine's call gives is what the kubelet writes into the pod's events.
-func podThatIsRefused(t *testing.T, engine *inside.CRI, arm inside.Arm) {
-	pod := engine.Pod(t, arm.Name, inside.Annotated("oci-apparmor/policy.front", "hands-off"))
+func podThatIsRefused(t *testing.T, engine *guesttest.CRI, arm guesttest.Arm) {
+	pod := engine.Pod(t, arm.Name, guesttest.Annotated("oci-apparmor/policy.front", "hands-off"))
 	_, err := pod.TryStart(t, "front", []string{"label"})
 	if err == nil {
 		t.Fatal("a container that asks for what it may not have has started")
@@ -270,8 +270,8 @@ func podThatIsRefused(t *testing.T, engine *inside.CRI, arm inside.Arm) {
 
 // containerd gives a container those of its pod's annotations that the handler's pod_annotations name. Without that a request does not reach us, also
 // none that would be refused: the container has asked for nothing, and gets what it is assigned. It is never free for that.
-func podWithAnnotationsNotPassedOn(t *testing.T, engine *inside.CRI, arm inside.Arm) {
-	pod := engine.Pod(t, passing(arm, "silent").Name, inside.Annotated("oci-apparmor/policy", "work", "oci-apparmor/policy.front", "no such policy"))
+func podWithAnnotationsNotPassedOn(t *testing.T, engine *guesttest.CRI, arm guesttest.Arm) {
+	pod := engine.Pod(t, passing(arm, "silent").Name, guesttest.Annotated("oci-apparmor/policy", "work", "oci-apparmor/policy.front", "no such policy"))
 	c := startPodContainer(t, pod, "front")
 	for key := range specOf(t, c.ID).Annotations {
 		if strings.HasPrefix(key, "oci-apparmor/") {
@@ -283,20 +283,20 @@ func podWithAnnotationsNotPassedOn(t *testing.T, engine *inside.CRI, arm inside.
 }
 
 // startCRI starts containerd under podPolicy, with the images of pods, and connects to its CRI.
-func startCRI(t *testing.T, v inside.ContainerdVersion) (*inside.Containerd, *inside.CRI) {
+func startCRI(t *testing.T, v guesttest.ContainerdVersion) (*guesttest.Containerd, *guesttest.CRI) {
 	t.Helper()
 	setPolicy(t, podPolicy)
 	var handlers string
-	for _, arm := range []inside.Arm{inside.ShimCrun, inside.WrapperCrun, inside.Type} {
+	for _, arm := range []guesttest.Arm{guesttest.ShimCrun, guesttest.WrapperCrun, guesttest.Type} {
 		handlers += passing(arm, "open", "*", "*/*").Handler() + passing(arm, "silent").Handler()
 	}
-	c := inside.StartContainerd(t, v, inside.ContainerdConfig{CRI: true, Lines: handlers})
-	c.MustCtr(t, "--namespace", "k8s.io", "images", "import", inside.Images(t))
-	return c, inside.DialCRI(t, c.Socket)
+	c := guesttest.StartContainerd(t, v, guesttest.ContainerdConfig{CRI: true, Lines: handlers})
+	c.MustCtr(t, "--namespace", "k8s.io", "images", "import", guesttest.Images(t))
+	return c, guesttest.DialCRI(t, c.Socket)
 }
 
 // passing gives an arm whose handler passes annotations on that the patterns match, under a name of its own.
-func passing(arm inside.Arm, name string, patterns ...string) inside.Arm {
+func passing(arm guesttest.Arm, name string, patterns ...string) guesttest.Arm {
 	arm.Name += "-" + name
 	arm.Annotations = patterns
 	return arm
@@ -304,7 +304,7 @@ func passing(arm inside.Arm, name string, patterns ...string) inside.Arm {
 
 // ignoresRuntimePath tells a containerd that takes a handler's runtime_path and does not use it: its CRI plugin's client leaves it out of the request
 // (WithRuntimePath in task_opts.go, containerd 1.6.0 to 1.6.20).
-func ignoresRuntimePath(v inside.ContainerdVersion) bool {
+func ignoresRuntimePath(v guesttest.ContainerdVersion) bool {
 	patch, ok := strings.CutPrefix(v.Name, "1.6.")
 	n, err := strconv.Atoi(patch)
 	return ok && err == nil && n <= 20
@@ -318,15 +318,15 @@ func inNamespace(name string) func(*cri.PodSandboxConfig) {
 var podOps = []string{"label", "write /etc/x", "write /mnt/x", "write /tmp/x", "read /proc/sysrq-trigger"}
 
 // startPodContainer starts a container whose first process tries podOps.
-func startPodContainer(t *testing.T, pod *inside.Pod, name string, edits ...func(*cri.ContainerConfig)) *inside.PodContainer {
+func startPodContainer(t *testing.T, pod *guesttest.Pod, name string, edits ...func(*cri.ContainerConfig)) *guesttest.PodContainer {
 	t.Helper()
 	return pod.Start(t, name, podOps, edits...)
 }
 
 // wantPodConfined checks the label of a container that startPodContainer has started, and what the kernel let its first process do.
-func wantPodConfined(t *testing.T, c *inside.PodContainer, what tries, label string) {
+func wantPodConfined(t *testing.T, c *guesttest.PodContainer, what tries, label string) {
 	t.Helper()
-	if got := inside.Label(t, c.Pid(t)); got != label {
+	if got := guesttest.Label(t, c.Pid(t)); got != label {
 		t.Errorf("container %s has label %q, want %q", c.ID, got, label)
 	}
 	answers := c.Answers(t, len(podOps))
@@ -338,7 +338,7 @@ func wantPodConfined(t *testing.T, c *inside.PodContainer, what tries, label str
 }
 
 // wantExecSyncConfined is wantPodConfined for a process that is started in the container and waited for, as the kubelet does for a probe.
-func wantExecSyncConfined(t *testing.T, c *inside.PodContainer, what tries, label string) {
+func wantExecSyncConfined(t *testing.T, c *guesttest.PodContainer, what tries, label string) {
 	t.Helper()
 	ops := tries{"label": label}
 	maps.Copy(ops, what)
@@ -360,7 +360,7 @@ func wantExecSyncConfined(t *testing.T, c *inside.PodContainer, what tries, labe
 }
 
 // wantStreamConfined checks a process that is started in the container with its standard streams connected, as kubectl exec --stdin does.
-func wantStreamConfined(t *testing.T, c *inside.PodContainer, what tries, label string) {
+func wantStreamConfined(t *testing.T, c *guesttest.PodContainer, what tries, label string) {
 	t.Helper()
 	stream := c.Exec(t, "/bin/sh", "-c", `while read op; do [ "$op" ] || exit 3; /bin/probe $op; done`)
 	if got := stream.Ask(t, "label"); got != label {
@@ -379,10 +379,10 @@ func wantStreamConfined(t *testing.T, c *inside.PodContainer, what tries, label 
 
 // wantPause checks the label of a pod's pause container. Of what it is allowed, a test sees from outside which signals it may get: profile pause lets it
 // have all but SIGUSR2. It ignores both.
-func wantPause(t *testing.T, pod *inside.Pod, label string) {
+func wantPause(t *testing.T, pod *guesttest.Pod, label string) {
 	t.Helper()
 	pid := pod.Pid(t)
-	if got := inside.Label(t, pid); got != label {
+	if got := guesttest.Label(t, pid); got != label {
 		t.Errorf("the pause container of pod %s has label %q, want %q", pod.ID, got, label)
 	}
 	var want error
@@ -419,7 +419,7 @@ func records(t *testing.T) []string {
 }
 
 // podBundles is the directory of the pods' containers' bundles.
-const podBundles = inside.ContainerdState + "/io.containerd.runtime.v2.task/k8s.io"
+const podBundles = guesttest.ContainerdState + "/io.containerd.runtime.v2.task/k8s.io"
 
 // specOf reads the config.json of a pod's container.
 func specOf(t *testing.T, id string) *specs.Spec {
@@ -435,19 +435,19 @@ func specOf(t *testing.T, id string) *specs.Spec {
 // wantNoPods checks that nothing is left of pods that were removed: no process, no bundle, no state of the runtime, no mount, no record.
 func wantNoPods(t *testing.T) {
 	t.Helper()
-	waitFor(t, "all shims to end", func() bool { return len(inside.Shims(t)) == 0 })
-	if left := inside.ContainerProcesses(t); len(left) > 0 {
+	waitFor(t, "all shims to end", func() bool { return len(guesttest.Shims(t)) == 0 })
+	if left := guesttest.ContainerProcesses(t); len(left) > 0 {
 		t.Errorf("processes are left: %v", left)
 	}
 	left := records(t)
-	for _, pattern := range []string{podBundles + "/*", inside.ContainerdState + "/runc/k8s.io/[^.]*", inside.ContainerdState + "/s/*"} {
+	for _, pattern := range []string{podBundles + "/*", guesttest.ContainerdState + "/runc/k8s.io/[^.]*", guesttest.ContainerdState + "/s/*"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
 		}
 		left = append(left, found...)
 	}
-	left = append(left, inside.Mounts(t, inside.ContainerdState)...)
+	left = append(left, guesttest.Mounts(t, guesttest.ContainerdState)...)
 	if len(left) > 0 {
 		t.Errorf("files and mounts are left: %v", slices.Sorted(slices.Values(left)))
 	}

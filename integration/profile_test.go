@@ -15,7 +15,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // The commands that work on profiles by hand, against the kernel: what they say of it is true, what they load confines, and
@@ -24,8 +24,8 @@ import (
 // noPolicy begins a test without any policy, with nothing of ours in the kernel or on disk. It gives a directory for texts.
 func noPolicy(t *testing.T) (dir string) {
 	t.Helper()
-	inside.Require(t)
-	inside.RemoveProfilesAtEnd(t)
+	guesttest.Require(t)
+	guesttest.RemoveProfilesAtEnd(t)
 	for _, dir := range []string{"/etc/oci-apparmor", "/var/lib/oci-apparmor", "/run/oci-apparmor"} {
 		if err := os.RemoveAll(dir); err != nil {
 			t.Fatal(err)
@@ -51,8 +51,8 @@ func wantFailure(t *testing.T, code, lines int, words []string, args ...string) 
 
 func wantFailureOf(t *testing.T, code, lines int, words []string, cmd *exec.Cmd) {
 	t.Helper()
-	before, profiles := revision(t), inside.Profiles(t)
-	o := inside.RunCommand(t, cmd)
+	before, profiles := revision(t), guesttest.Profiles(t)
+	o := guesttest.RunCommand(t, cmd)
 	if o.Code != code || strings.Count(o.Stderr, "\n") != lines {
 		t.Errorf("%q: exit code %d, want %d; %d lines, want %d:\n%s", cmd.Args[1:], o.Code, code, strings.Count(o.Stderr, "\n"), lines,
 			o.Stderr)
@@ -64,14 +64,14 @@ func wantFailureOf(t *testing.T, code, lines int, words []string, cmd *exec.Cmd)
 	}
 	if after := revision(t); after != before {
 		t.Errorf("%q: the kernel's revision went from %d to %d, its profiles from %v to %v", cmd.Args[1:], before, after, profiles,
-			inside.Profiles(t))
+			guesttest.Profiles(t))
 	}
 }
 
 func TestProfileLoad(t *testing.T) {
 	dir := noPolicy(t)
 	web, work := textIn(t, dir, "web", texts["web"]), textIn(t, dir, "work", texts["work"])
-	out := inside.MustRun(t, "oci-apparmor", "profile", "load", web, work)
+	out := guesttest.MustRun(t, "oci-apparmor", "profile", "load", web, work)
 	for _, line := range []string{web + ": defines web (enforce)", "web: loaded", "work: loaded"} {
 		if !strings.Contains(out, line) {
 			t.Errorf("does not say %q:\n%s", line, out)
@@ -81,12 +81,12 @@ func TestProfileLoad(t *testing.T) {
 		t.Errorf("loads before it has listed everything:\n%s", out)
 	}
 	rt := armsOf(t, "runc")
-	c := inside.NewBundle(t, names("web")).Start(t, rt.bare)
+	c := guesttest.NewBundle(t, names("web")).Start(t, rt.bare)
 	wantConfined(t, c, webTries, "web")
 
 	t.Run("again changes nothing", func(t *testing.T) {
 		before := revision(t)
-		if out := inside.MustRun(t, "oci-apparmor", "profile", "load", web); !strings.Contains(out, "loaded already") {
+		if out := guesttest.MustRun(t, "oci-apparmor", "profile", "load", web); !strings.Contains(out, "loaded already") {
 			t.Error(out)
 		}
 		if after := revision(t); after != before {
@@ -95,55 +95,55 @@ func TestProfileLoad(t *testing.T) {
 	})
 	t.Run("another text holds at once", func(t *testing.T) {
 		write(t, web, strings.Replace(texts["web"], "/etc", "/mnt", 1))
-		if out := inside.MustRun(t, "oci-apparmor", "profile", "load", web); !strings.Contains(out, "web: replaced") {
+		if out := guesttest.MustRun(t, "oci-apparmor", "profile", "load", web); !strings.Contains(out, "web: replaced") {
 			t.Error(out)
 		}
 		wantConfined(t, c, workTries, "web")
 	})
 	unload(t, "work")
-	inside.LoadProfile(t, loose("work"))
-	worker := inside.NewBundle(t, names("work")).Start(t, rt.bare)
+	guesttest.LoadProfile(t, loose("work"))
+	worker := guesttest.NewBundle(t, names("work")).Start(t, rt.bare)
 	t.Run("leaves a foreign one alone", func(t *testing.T) {
 		write(t, web, texts["web"]) // which could be loaded
 		wantFailure(t, 3, 2, []string{"work is loaded with other content, and not by oci-apparmor", "--replace", "nothing was loaded"},
 			"profile", "load", web, work)
 		wantConfined(t, worker, freeTries, "work")
-		inside.MustRun(t, "oci-apparmor", "profile", "load", "--replace", work)
+		guesttest.MustRun(t, "oci-apparmor", "profile", "load", "--replace", work)
 		wantConfined(t, worker, workTries, "work")
 	})
 	t.Run("and one that was loaded by us and replaced by somebody else is ours", func(t *testing.T) {
-		inside.LoadProfile(t, loose("work"))
-		if out := inside.MustRun(t, "oci-apparmor", "profile", "list"); !strings.Contains(out, "changed") {
+		guesttest.LoadProfile(t, loose("work"))
+		if out := guesttest.MustRun(t, "oci-apparmor", "profile", "list"); !strings.Contains(out, "changed") {
 			t.Error(out)
 		}
-		inside.MustRun(t, "oci-apparmor", "profile", "load", work)
+		guesttest.MustRun(t, "oci-apparmor", "profile", "load", work)
 		wantConfined(t, worker, workTries, "work")
 	})
 	t.Run("a child that the new text has not is told of", func(t *testing.T) {
 		const head, foot = "abi <abi/3.0>,\nprofile hatted flags=(attach_disconnected) {\n  file,\n", "}\n"
 		hatted := textIn(t, dir, "hatted", head+"  ^hat { file, }\n"+foot)
-		inside.MustRun(t, "oci-apparmor", "profile", "load", "--quiet", hatted)
+		guesttest.MustRun(t, "oci-apparmor", "profile", "load", "--quiet", hatted)
 		write(t, hatted, head+"  audit deny /etc/** w,\n"+foot)
-		o := inside.Run(t, "oci-apparmor", "profile", "load", hatted)
+		o := guesttest.Run(t, "oci-apparmor", "profile", "load", hatted)
 		if o.Code != 3 || !strings.Contains(o.Stdout, "hatted: replaced") || strings.Contains(o.Stderr, "nothing was loaded") ||
 			!strings.Contains(o.Stderr, "hatted//hat is left") {
 			t.Errorf("exit code %d\n%s%s", o.Code, o.Stdout, o.Stderr)
 		}
-		if list := inside.MustRun(t, "oci-apparmor", "profile", "list"); strings.Contains(list, "changed") {
+		if list := guesttest.MustRun(t, "oci-apparmor", "profile", "list"); strings.Contains(list, "changed") {
 			t.Error(list)
 		}
-		inside.MustRun(t, "oci-apparmor", "profile", "unload", "hatted//hat")
-		if profiles := inside.Profiles(t); profiles["hatted"] == "" || profiles["hatted//hat"] != "" {
+		guesttest.MustRun(t, "oci-apparmor", "profile", "unload", "hatted//hat")
+		if profiles := guesttest.Profiles(t); profiles["hatted"] == "" || profiles["hatted//hat"] != "" {
 			t.Errorf("%v", profiles)
 		}
-		if out := inside.MustRun(t, "oci-apparmor", "profile", "load", hatted); !strings.Contains(out, "loaded already") {
+		if out := guesttest.MustRun(t, "oci-apparmor", "profile", "load", hatted); !strings.Contains(out, "loaded already") {
 			t.Error(out)
 		}
 	})
 }
 
 func TestProfileLoadRefuses(t *testing.T) {
-	inside.EnoughIn(t, inside.Bookworm) // the refusals are ours
+	guesttest.EnoughIn(t, guesttest.Bookworm) // the refusals are ours
 	dir := noPolicy(t)
 	web := textIn(t, dir, "web", texts["web"])
 	big := textIn(t, dir, "big", "#")
@@ -217,10 +217,10 @@ func TestProfileLoadRefuses(t *testing.T) {
 		wantFailureOf(t, 3, 1, []string{"root"}, asNobody("profile", "unload", "web"))
 	})
 	t.Run("a link is followed", func(t *testing.T) {
-		if out := inside.MustRun(t, "oci-apparmor", "profile", "load", link); !strings.Contains(out, "(a link to "+web+")") {
+		if out := guesttest.MustRun(t, "oci-apparmor", "profile", "load", link); !strings.Contains(out, "(a link to "+web+")") {
 			t.Error(out)
 		}
-		if _, ok := inside.Profiles(t)["web"]; !ok {
+		if _, ok := guesttest.Profiles(t)["web"]; !ok {
 			t.Error("it is not loaded")
 		}
 	})
@@ -260,20 +260,20 @@ func TestProfileUnload(t *testing.T) {
 	dir := noPolicy(t)
 	web := textIn(t, dir, "web", texts["web"])
 	work := textIn(t, dir, "work", texts["work"])
-	inside.MustRun(t, "oci-apparmor", "profile", "load", "--quiet", web, work)
+	guesttest.MustRun(t, "oci-apparmor", "profile", "load", "--quiet", web, work)
 	// A container uses it between create and start, and after.
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		b := inside.NewBundle(t, names("web"), func(s *specs.Spec) {
+		b := guesttest.NewBundle(t, names("web"), func(s *specs.Spec) {
 			s.Process.Args = []string{"/bin/sh", "-c", "touch /tmp/ran; touch /etc/ran; exec probe sleep"}
 		})
-		t.Cleanup(func() { inside.Run(t, rt.bare, "delete", "--force", b.ID) })
-		if o := inside.RunCommand(t, exec.Command(rt.bare, "create", "--bundle", b.Dir, b.ID)); o.Code != 0 {
+		t.Cleanup(func() { guesttest.Run(t, rt.bare, "delete", "--force", b.ID) })
+		if o := guesttest.RunCommand(t, exec.Command(rt.bare, "create", "--bundle", b.Dir, b.ID)); o.Code != 0 {
 			t.Fatal(o.Stderr)
 		}
 		wantFailure(t, 3, 2, []string{b.ID}, "profile", "unload", "web")
-		inside.MustRun(t, rt.bare, "start", b.ID)
+		guesttest.MustRun(t, rt.bare, "start", b.ID)
 		waitFor(t, "its process to run", func() bool { _, err := os.Stat(b.Rootfs() + "/tmp/ran"); return err == nil })
-		c := &inside.Container{Bundle: b, Runtime: rt.bare}
+		c := &guesttest.Container{Bundle: b, Runtime: rt.bare}
 		wantLabel(t, c, "web")
 		if _, err := os.Stat(b.Rootfs() + "/etc/ran"); err == nil {
 			t.Error("its process could write to /etc")
@@ -284,29 +284,29 @@ func TestProfileUnload(t *testing.T) {
 	})
 	rt := armsOf(t, "runc")
 	t.Run("in use by an exec'd process only", func(t *testing.T) {
-		c := inside.NewBundle(t, names("work")).Start(t, rt.bare)
+		c := guesttest.NewBundle(t, names("work")).Start(t, rt.bare)
 		args := append([]string{"exec", "--detach"}, byFile(t, c, new("web"))("/bin/probe", "sleep")...)
-		inside.MustRun(t, rt.bare, args...)
+		guesttest.MustRun(t, rt.bare, args...)
 		var pid int
 		waitFor(t, "the exec'd process", func() bool {
 			pid = slices.Max(append(processesUnder("web"), 0))
 			return pid > 0
 		})
 		wantFailure(t, 3, 2, []string{c.ID, fmt.Sprint(pid), "runs under it"}, "profile", "unload", "web")
-		if label := inside.Label(t, pid); !strings.HasPrefix(label, "web ") {
+		if label := guesttest.Label(t, pid); !strings.HasPrefix(label, "web ") {
 			t.Errorf("the exec'd process is under %s", label)
 		}
 		wantConfined(t, c, workTries, "work")
 	})
 	t.Run("when idle", func(t *testing.T) {
-		c := inside.NewBundle(t, names("web")).Start(t, rt.bare)
+		c := guesttest.NewBundle(t, names("web")).Start(t, rt.bare)
 		cmd := exec.Command("oci-apparmor", "profile", "unload", "--when-idle", "work", "web")
 		said := waiting{"waiting until", func() {
 			wantConfined(t, c, webTries, "web")
-			if _, ok := inside.Profiles(t)["work"]; !ok {
+			if _, ok := guesttest.Profiles(t)["work"]; !ok {
 				t.Error("profile work was removed before web is idle")
 			}
-			inside.MustRun(t, rt.bare, "delete", "--force", c.ID)
+			guesttest.MustRun(t, rt.bare, "delete", "--force", c.ID)
 		}}
 		cmd.Stderr = &said
 		if err := cmd.Run(); err != nil {
@@ -315,18 +315,18 @@ func TestProfileUnload(t *testing.T) {
 		if said.then != nil {
 			t.Error("it did not wait")
 		}
-		if profiles := inside.Profiles(t); profiles["web"] != "" || profiles["work"] != "" {
+		if profiles := guesttest.Profiles(t); profiles["web"] != "" || profiles["work"] != "" {
 			t.Errorf("profiles %v are loaded", profiles)
 		}
-		if o := inside.Run(t, rt.bare, "run", "--bundle", inside.NewBundle(t, names("web")).Dir, "without"); o.Code == 0 {
+		if o := guesttest.Run(t, rt.bare, "run", "--bundle", guesttest.NewBundle(t, names("web")).Dir, "without"); o.Code == 0 {
 			t.Error("a container started under a profile that is not there")
 		}
 	})
 	t.Run("a foreign one", func(t *testing.T) {
-		inside.LoadProfile(t, loose("theirs"))
+		guesttest.LoadProfile(t, loose("theirs"))
 		wantFailure(t, 3, 1, []string{"theirs", "--foreign"}, "profile", "unload", "theirs")
-		inside.MustRun(t, "oci-apparmor", "profile", "unload", "--foreign", "theirs")
-		if _, ok := inside.Profiles(t)["theirs"]; ok {
+		guesttest.MustRun(t, "oci-apparmor", "profile", "unload", "--foreign", "theirs")
+		if _, ok := guesttest.Profiles(t)["theirs"]; ok {
 			t.Error("it is loaded")
 		}
 	})
@@ -363,42 +363,42 @@ func processesUnder(profile string) (pids []int) {
 // A container of ours that is created is known by its record, also where the kernel does not tell what is pending.
 func TestProfileUnloadKnowsOurContainers(t *testing.T) {
 	setPolicy(t, webPolicy)
-	out := inside.MustRun(t, "oci-apparmor", "profile", "diff", "policy:web", "/etc/oci-apparmor/profiles/web")
+	out := guesttest.MustRun(t, "oci-apparmor", "profile", "diff", "policy:web", "/etc/oci-apparmor/profiles/web")
 	if !strings.HasPrefix(out, "the same content") {
 		t.Error(out)
 	}
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		b := inside.NewBundle(t, asks("web"), func(s *specs.Spec) { s.Process.Args = []string{"/bin/probe", "sleep"} })
-		t.Cleanup(func() { inside.Run(t, rt.wrapped, "delete", "--force", b.ID) })
-		if o := inside.RunCommand(t, exec.Command(rt.wrapped, "create", "--bundle", b.Dir, b.ID)); o.Code != 0 {
+		b := guesttest.NewBundle(t, asks("web"), func(s *specs.Spec) { s.Process.Args = []string{"/bin/probe", "sleep"} })
+		t.Cleanup(func() { guesttest.Run(t, rt.wrapped, "delete", "--force", b.ID) })
+		if o := guesttest.RunCommand(t, exec.Command(rt.wrapped, "create", "--bundle", b.Dir, b.ID)); o.Code != 0 {
 			t.Fatal(o.Stderr)
 		}
 		wantFailure(t, 3, 2, []string{b.ID, "is created and not started"}, "profile", "unload", "web")
-		c := inside.NewBundle(t).Start(t, rt.wrapped)
+		c := guesttest.NewBundle(t).Start(t, rt.wrapped)
 		wantFailure(t, 3, 2, []string{c.ID, "runs under it"}, "profile", "unload", "work")
-		inside.MustRun(t, rt.wrapped, "start", b.ID)
-		wantLabel(t, &inside.Container{Bundle: b, Runtime: rt.wrapped}, "web")
-		inside.MustRun(t, rt.wrapped, "delete", "--force", b.ID)
+		guesttest.MustRun(t, rt.wrapped, "start", b.ID)
+		wantLabel(t, &guesttest.Container{Bundle: b, Runtime: rt.wrapped}, "web")
+		guesttest.MustRun(t, rt.wrapped, "delete", "--force", b.ID)
 
 		// One whose policy keeps the engine's choice: no label is in its record.
-		inside.LoadProfile(t, loose("chosen"))
+		guesttest.LoadProfile(t, loose("chosen"))
 		spec := b.Spec(t)
 		spec.Process.ApparmorProfile = "chosen"
 		spec.Annotations = nil
 		b.SetSpec(t, spec)
 		b.ID = "kept-" + b.ID
-		if o := inside.RunCommand(t, exec.Command(rt.wrapped, "create", "--bundle", b.Dir, b.ID)); o.Code != 0 {
+		if o := guesttest.RunCommand(t, exec.Command(rt.wrapped, "create", "--bundle", b.Dir, b.ID)); o.Code != 0 {
 			t.Fatal(o.Stderr)
 		}
 		wantFailure(t, 3, 2, []string{b.ID, "is created and not started"}, "profile", "unload", "--foreign", "chosen")
-		inside.MustRun(t, rt.wrapped, "delete", "--force", c.ID)
-		if out := inside.MustRun(t, "oci-apparmor", "profile", "unload", "web"); !strings.Contains(out, "loads it again") {
+		guesttest.MustRun(t, rt.wrapped, "delete", "--force", c.ID)
+		if out := guesttest.MustRun(t, "oci-apparmor", "profile", "unload", "web"); !strings.Contains(out, "loads it again") {
 			t.Error(out)
 		}
-		inside.MustRun(t, rt.wrapped, "start", b.ID)
-		wantLabel(t, &inside.Container{Bundle: b, Runtime: rt.wrapped}, "chosen")
-		inside.MustRun(t, rt.wrapped, "delete", "--force", b.ID)
-		wantConfined(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
+		guesttest.MustRun(t, rt.wrapped, "start", b.ID)
+		wantLabel(t, &guesttest.Container{Bundle: b, Runtime: rt.wrapped}, "chosen")
+		guesttest.MustRun(t, rt.wrapped, "delete", "--force", b.ID)
+		wantConfined(t, guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
 	})
 }
 
@@ -406,12 +406,12 @@ func TestProfileUnloadKnowsOurContainers(t *testing.T) {
 func TestProfileListAndShow(t *testing.T) {
 	dir := noPolicy(t)
 	web := textIn(t, dir, "web", texts["web"])
-	inside.MustRun(t, "oci-apparmor", "profile", "load", "--quiet", web)
-	c := inside.NewBundle(t, names("web")).Start(t, armsOf(t, "runc").bare)
+	guesttest.MustRun(t, "oci-apparmor", "profile", "load", "--quiet", web)
+	c := guesttest.NewBundle(t, names("web")).Start(t, armsOf(t, "runc").bare)
 	for who, cmd := range map[string]*exec.Cmd{
 		"root": exec.Command("oci-apparmor", "profile", "list", "--json"), "nobody": asNobody("profile", "list", "--json"),
 	} {
-		o := inside.RunCommand(t, cmd)
+		o := guesttest.RunCommand(t, cmd)
 		var all []struct {
 			Name, Mode, LoadedBy string
 			Processes            int
@@ -426,11 +426,11 @@ func TestProfileListAndShow(t *testing.T) {
 				t.Errorf("%s: %+v", who, p)
 			}
 		}
-		if want := inside.Profiles(t); !equalMaps(listed, want) {
+		if want := guesttest.Profiles(t); !equalMaps(listed, want) {
 			t.Errorf("%s: lists %v, want %v", who, listed, want)
 		}
 	}
-	out := inside.MustRun(t, "oci-apparmor", "profile", "show", "web")
+	out := guesttest.MustRun(t, "oci-apparmor", "profile", "show", "web")
 	for _, words := range []string{"enforce mode", "by oci-apparmor", "the kernel has what this text compiles to",
 		fmt.Sprintf("%d (probe)", c.Pid(t)), strings.TrimSuffix(texts["web"], "\n")} {
 		if !strings.Contains(out, words) {
@@ -440,7 +440,7 @@ func TestProfileListAndShow(t *testing.T) {
 	var shown struct {
 		Loaded struct{ Hash, By string }
 	}
-	if err := json.Unmarshal([]byte(inside.MustRun(t, "oci-apparmor", "profile", "show", "web", "--json")), &shown); err != nil {
+	if err := json.Unmarshal([]byte(guesttest.MustRun(t, "oci-apparmor", "profile", "show", "web", "--json")), &shown); err != nil {
 		t.Fatal(err)
 	}
 	function, digits, _ := strings.Cut(shown.Loaded.Hash, ":")
@@ -467,7 +467,7 @@ func TestProfileListAndShow(t *testing.T) {
 		{[]string{"check", secret}, 3, "run this as root"},
 		{[]string{"diff", "kernel:web", secret}, 3, "run this as root"},
 	} {
-		o := inside.RunCommand(t, asNobody(append([]string{"profile"}, tc.args...)...))
+		o := guesttest.RunCommand(t, asNobody(append([]string{"profile"}, tc.args...)...))
 		said := o.Stdout
 		if tc.code != 0 {
 			said = o.Stderr
@@ -476,12 +476,12 @@ func TestProfileListAndShow(t *testing.T) {
 			t.Errorf("nobody's %q: exit code %d\n%s%s", tc.args, o.Code, o.Stdout, o.Stderr)
 		}
 	}
-	inside.LoadProfile(t, loose("web"))
-	if out := inside.MustRun(t, "oci-apparmor", "profile", "show", "web"); strings.Contains(out, "audit deny") ||
+	guesttest.LoadProfile(t, loose("web"))
+	if out := guesttest.MustRun(t, "oci-apparmor", "profile", "show", "web"); strings.Contains(out, "audit deny") ||
 		!strings.Contains(out, "neither the policy's nor what was") {
 		t.Errorf("of another content:\n%s", out)
 	}
-	o := inside.Run(t, "oci-apparmor", "profile", "diff", "kernel:web", web)
+	o := guesttest.Run(t, "oci-apparmor", "profile", "diff", "kernel:web", web)
 	if o.Code != 1 || !strings.Contains(o.Stdout, "only hashes can be compared") || !strings.Contains(o.Stdout, "other content") {
 		t.Errorf("diff: exit code %d\n%s%s", o.Code, o.Stdout, o.Stderr)
 	}
@@ -500,13 +500,13 @@ func equalMaps(a, b map[string]string) bool {
 func TestProfileDockerDefault(t *testing.T) {
 	dir := noPolicy(t)
 	unload(t, "docker-default")
-	path := textIn(t, dir, "docker-default", inside.MustRun(t, "oci-apparmor", "profile", "show", "docker-default"))
-	inside.MustRun(t, "oci-apparmor", "profile", "load", path)
-	out := inside.MustRun(t, "oci-apparmor", "profile", "diff", "kernel:docker-default", "node:docker-default")
+	path := textIn(t, dir, "docker-default", guesttest.MustRun(t, "oci-apparmor", "profile", "show", "docker-default"))
+	guesttest.MustRun(t, "oci-apparmor", "profile", "load", path)
+	out := guesttest.MustRun(t, "oci-apparmor", "profile", "diff", "kernel:docker-default", "node:docker-default")
 	if !strings.Contains(out, "the same content") {
 		t.Error(out)
 	}
-	c := inside.NewBundle(t, names("docker-default"), capable).Start(t, armsOf(t, "runc").bare)
+	c := guesttest.NewBundle(t, names("docker-default"), capable).Start(t, armsOf(t, "runc").bare)
 	const allowed = "errno EINVAL" // the kernel has looked at what is written
 	firmware := ""
 	filepath.WalkDir("/sys/firmware", func(path string, d fs.DirEntry, err error) error {
@@ -526,15 +526,15 @@ func TestProfileDockerDefault(t *testing.T) {
 	}
 	try(t, denied, allowed, denied, "ok", true)
 
-	old := textIn(t, dir, "2015", inside.MustRun(t, "oci-apparmor", "profile", "show", "docker-default", "--variant", "2015"))
-	o := inside.Run(t, "oci-apparmor", "profile", "diff", "2015:docker-default", "kernel:docker-default")
+	old := textIn(t, dir, "2015", guesttest.MustRun(t, "oci-apparmor", "profile", "show", "docker-default", "--variant", "2015"))
+	o := guesttest.Run(t, "oci-apparmor", "profile", "diff", "2015:docker-default", "kernel:docker-default")
 	if o.Code != 1 || !strings.Contains(o.Stdout, "-  deny @{PROC}/mem") || !strings.Contains(o.Stdout, "other content") {
 		t.Errorf("diff: exit code %d\n%s%s", o.Code, o.Stdout, o.Stderr)
 	}
 	// As its notes say, and only with the rights to it.
 	pattern := read(t, "/proc/sys/kernel/core_pattern")
 	t.Cleanup(func() { write(t, "/proc/sys/kernel/core_pattern", pattern) })
-	inside.MustRun(t, "oci-apparmor", "profile", "load", old)
+	guesttest.MustRun(t, "oci-apparmor", "profile", "load", old)
 	try(t, "ok", denied, "ok", denied, false)
 }
 
@@ -556,7 +556,7 @@ func TestProfileCheckAdvice(t *testing.T) {
 	dir := noPolicy(t)
 	page := filepath.Join("testdata", "docker-nginx")
 	before := revision(t)
-	out := inside.MustRun(t, "oci-apparmor", "profile", "check", page)
+	out := guesttest.MustRun(t, "oci-apparmor", "profile", "check", page)
 	if after := revision(t); after != before {
 		t.Errorf("the kernel's revision went from %d to %d", before, after)
 	}
@@ -565,11 +565,11 @@ func TestProfileCheckAdvice(t *testing.T) {
 			t.Errorf("%s was not found:\n%s", check, out)
 		}
 	}
-	if o := inside.Run(t, "oci-apparmor", "profile", "check", "--strict", page); o.Code != 1 {
+	if o := guesttest.Run(t, "oci-apparmor", "profile", "check", "--strict", page); o.Code != 1 {
 		t.Errorf("with --strict: exit code %d", o.Code)
 	}
 	web := textIn(t, dir, "web", texts["web"])
-	if out := inside.MustRun(t, "oci-apparmor", "profile", "check", web); strings.Contains(out, "warning:") {
+	if out := guesttest.MustRun(t, "oci-apparmor", "profile", "check", web); strings.Contains(out, "warning:") {
 		t.Errorf("of a profile without fault:\n%s", out)
 	}
 
@@ -578,18 +578,18 @@ func TestProfileCheckAdvice(t *testing.T) {
 		return "abi <abi/3.0>,\nprofile " + name + " flags=(attach_disconnected) {\n  file,\n  capability,\n  umount,\n" + rules + "}\n"
 	}
 	one, rules := textIn(t, dir, "one", bare("one", "")), ""
-	for line := range strings.Lines(inside.MustRun(t, "oci-apparmor", "profile", "check", one)) {
+	for line := range strings.Lines(guesttest.MustRun(t, "oci-apparmor", "profile", "check", one)) {
 		if _, advice, ok := strings.Cut(line, ": add "); ok {
 			rules += "  " + strings.TrimSuffix(strings.TrimSpace(advice), " [peers]") + "\n"
 		}
 	}
 	write(t, one, bare("one", rules))
-	if out := inside.MustRun(t, "oci-apparmor", "profile", "check", one); strings.Contains(out, "warning:") {
+	if out := guesttest.MustRun(t, "oci-apparmor", "profile", "check", one); strings.Contains(out, "warning:") {
 		t.Errorf("with the advised rules:\n%s", out)
 	}
-	inside.MustRun(t, "oci-apparmor", "profile", "load", one, textIn(t, dir, "two", bare("two", rules)))
+	guesttest.MustRun(t, "oci-apparmor", "profile", "load", one, textIn(t, dir, "two", bare("two", rules)))
 	for _, label := range []string{"one", "one//&two"} {
-		c := inside.NewBundle(t, names(label)).Start(t, armsOf(t, "runc").bare)
+		c := guesttest.NewBundle(t, names(label)).Start(t, armsOf(t, "runc").bare)
 		wantLabel(t, c, strings.Split(label, "//&")...)
 		wantSignalsAndTraces(t, c)
 	}

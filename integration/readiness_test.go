@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // Where AppArmor is there and cannot be used, the container does not start, and the reason is the right one.
@@ -25,12 +25,12 @@ func TestWhatKeepsAppArmorFromBeingUsed(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				unload(t, "web")
-				b := inside.NewBundle(t, asks("web"))
-				o := inside.Run(t, tc.how[0], append(tc.how[1:], rt.wrapped, "run", "--detach", "--bundle", b.Dir, b.ID)...)
+				b := guesttest.NewBundle(t, asks("web"))
+				o := guesttest.Run(t, tc.how[0], append(tc.how[1:], rt.wrapped, "run", "--detach", "--bundle", b.Dir, b.ID)...)
 				if o.Code == 0 || !strings.Contains(o.Stderr, tc.says) || !strings.Contains(o.Stderr, b.ID) {
 					t.Errorf("exit code %d, %q", o.Code, o.Stderr)
 				}
-				if inside.Run(t, rt.bare, "state", b.ID).Code == 0 {
+				if guesttest.Run(t, rt.bare, "state", b.ID).Code == 0 {
 					t.Error("the container is there")
 				}
 			})
@@ -52,10 +52,10 @@ func TestInsideAPolicyNamespace(t *testing.T) {
 	})
 	rt := armsOf(t, "runc")
 	// What is known of the profile outside says nothing of the inside, and the other way round.
-	wantConfined(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
+	wantConfined(t, guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
 	unload(t, "web")
-	b := inside.NewBundle(t, asks("web"))
-	t.Cleanup(func() { inside.Run(t, rt.wrapped, "delete", "--force", b.ID) })
+	b := guesttest.NewBundle(t, asks("web"))
+	t.Cleanup(func() { guesttest.Run(t, rt.wrapped, "delete", "--force", b.ID) })
 	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	if err != nil {
 		t.Fatal(err)
@@ -67,22 +67,22 @@ func TestInsideAPolicyNamespace(t *testing.T) {
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%v: %s", err, read(t, log.Name()))
 	}
-	c := &inside.Container{Bundle: b, Runtime: rt.bare}
+	c := &guesttest.Container{Bundle: b, Runtime: rt.bare}
 	if label := c.Label(t); !strings.Contains(label, ":inner") || !strings.Contains(label, "web") {
 		t.Errorf("the label is %q, want web of the namespace inner", label)
 	}
-	if _, ok := inside.Profiles(t)["web"]; ok {
+	if _, ok := guesttest.Profiles(t)["web"]; ok {
 		t.Error("the profile was loaded outside of the namespace")
 	}
 	cmd = exec.Command("sh", "-c", `echo "exec :inner:unconfined" >/proc/self/attr/exec; exec "$0" "$@"`,
 		rt.wrapped, "exec", b.ID, "/bin/probe", "write", "/etc/x")
-	if o := inside.RunCommand(t, cmd); strings.TrimSpace(o.Stdout) != denied {
+	if o := guesttest.RunCommand(t, cmd); strings.TrimSpace(o.Stdout) != denied {
 		t.Errorf("write /etc/x: %q %q, want %s", o.Stdout, o.Stderr, denied)
 	}
 	cmd = exec.Command("sh", "-c", `echo "exec :inner:unconfined" >/proc/self/attr/exec; exec "$0" "$@"`,
 		rt.wrapped, "exec", b.ID, "/bin/probe", "write", "/tmp/x")
-	if o := inside.RunCommand(t, cmd); strings.TrimSpace(o.Stdout) != "ok" {
+	if o := guesttest.RunCommand(t, cmd); strings.TrimSpace(o.Stdout) != "ok" {
 		t.Errorf("write /tmp/x: %q %q, want ok", o.Stdout, o.Stderr)
 	}
-	wantConfined(t, inside.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
+	wantConfined(t, guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
 }

@@ -13,15 +13,15 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // The sessions that the documents show of profiles and of status are what its commands print, in this guest as in the one that
 // they were taken from, but for what differs each time.
 func TestReadmeShowsWhatIsPrinted(t *testing.T) {
 	noPolicy(t)
-	unstarted := inside.NewBundle(t, names("shop"), sleeps)
-	t.Cleanup(func() { inside.Run(t, "runc", "delete", "--force", "shop-1") })
+	unstarted := guesttest.NewBundle(t, names("shop"), sleeps)
+	t.Cleanup(func() { guesttest.Run(t, "runc", "delete", "--force", "shop-1") })
 	showsSession(t, block(t, "install/README.md#profiles-by-hand"), unstarted.Dir)
 
 	setPolicy(t, webPolicy)
@@ -30,12 +30,12 @@ func TestReadmeShowsWhatIsPrinted(t *testing.T) {
 		id, runtime string
 		edit        func(*specs.Spec)
 	}{{"by-hand", rt.bare, func(*specs.Spec) {}}, {"shop-1", rt.wrapped, asks("web")}, {"shop-2", rt.wrapped, asks("web")}} {
-		b := inside.NewBundle(t, c.edit, sleeps)
+		b := guesttest.NewBundle(t, c.edit, sleeps)
 		b.ID = c.id
 		c := b.Start(t, c.runtime)
 		if c.ID == "shop-2" { // past the wrapper, and without a profile
 			args := append([]string{"exec", "--detach"}, byFile(t, c, nil)("/bin/busybox", "sleep", "1000")...)
-			inside.MustRun(t, rt.bare, args...)
+			guesttest.MustRun(t, rt.bare, args...)
 		}
 	}
 	showsSession(t, block(t, "install/README.md#see-what-is-confined"), "")
@@ -89,7 +89,7 @@ func showsSession(t *testing.T, session, bundle string) {
 // The README's commands under "Install", but for those that install the programs and a unit, and those for a container without an
 // engine make the label that the document names.
 func TestReadmeTellsHowToUseIt(t *testing.T) {
-	inside.EnoughIn(t, inside.Trixie) // the commands are ours
+	guesttest.EnoughIn(t, guesttest.Trixie) // the commands are ours
 	dir := noPolicy(t)
 	const label = "node-baseline//&web (enforce)"
 	if !strings.Contains(read(t, "../install/README.md"), "`"+label+"`") {

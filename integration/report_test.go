@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/integration/guest"
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // reportVariable names a file that TestGuests writes its report to: go test shows what a test prints only where it fails or
@@ -27,7 +27,7 @@ type ranBoot struct {
 const slowest = 24
 
 // reportOf says where the time went, and what was left out: the boots, the slowest tests of all, and what tests say after
-// inside.LeftOut.
+// guesttest.LeftOut.
 func reportOf(boots []ranBoot) string {
 	type took struct {
 		boot, test string
@@ -43,11 +43,11 @@ func reportOf(boots []ranBoot) string {
 		fmt.Fprintf(&report, "  %6.0f %6.0f %6.0f  %s\n", b.result.Boot.Seconds(), b.result.Command.Seconds(), b.result.CPU.Seconds(), b.name)
 		for _, test := range b.tests.children {
 			tests = append(tests, took{b.name, test.name, test.elapsed})
-			shown[test.name] = shown[test.name] || test.action != "skip" || strings.Contains(test.output.String(), inside.OnHost)
+			shown[test.name] = shown[test.name] || test.action != "skip" || strings.Contains(test.output.String(), guesttest.OnHost)
 		}
 		b.tests.walk("", func(name string, test *guestTest) {
 			for line := range strings.Lines(test.output.String()) {
-				if _, what, ok := strings.Cut(line, inside.LeftOut); ok {
+				if _, what, ok := strings.Cut(line, guesttest.LeftOut); ok {
 					l := left{name, strings.TrimSpace(what)}
 					leftIn[l] = append(leftIn[l], b.name)
 				}
@@ -60,7 +60,7 @@ func reportOf(boots []ranBoot) string {
 		fmt.Fprintf(&report, "  %6.1f  %s %s\n", test.Seconds(), test.boot, test.test)
 	}
 	if len(leftIn) > 0 {
-		report.WriteString(strings.TrimSuffix(inside.LeftOut, " ") + "\n")
+		report.WriteString(strings.TrimSuffix(guesttest.LeftOut, " ") + "\n")
 		type why struct{ boots, what string }
 		leftFor := map[why][]string{} // the tests
 		for _, l := range sortedKeys(leftIn, func(l left) string { return l.test + l.what }) {
@@ -106,17 +106,17 @@ func TestReportTellsWhereTimeWentAndWhatIsLeft(t *testing.T) {
 	boots := []ranBoot{
 		{"bookworm", guest.Result{Boot: 6 * time.Second, Command: 90 * time.Second, CPU: 88 * time.Second}, tests(
 			test("TestQuick", "pass", 0.2, ""),
-			test("TestOurs", "skip", 0, "    ours_test.go:7: "+inside.LeftOut+"make test runs it in trixie\n"),
+			test("TestOurs", "skip", 0, "    ours_test.go:7: "+guesttest.LeftOut+"make test runs it in trixie\n"),
 			test("TestNowhere", "skip", 0, "    x_test.go:1: no criu\n"),
-			test("TestOutside", "skip", 0, "    x_test.go:1: "+inside.OnHost+"\n"),
+			test("TestOutside", "skip", 0, "    x_test.go:1: "+guesttest.OnHost+"\n"),
 		)},
 		{"trixie", guest.Result{Boot: 5 * time.Second, Command: 70 * time.Second, CPU: 60 * time.Second}, tests(
 			test("TestOurs", "pass", 41.3, ""),
-			test("TestPods", "pass", 12, "", test("in a row", "pass", 12, "    pods_test.go:9: "+inside.LeftOut+"100 pods in a row, make test has 20\n")),
+			test("TestPods", "pass", 12, "", test("in a row", "pass", 12, "    pods_test.go:9: "+guesttest.LeftOut+"100 pods in a row, make test has 20\n")),
 			test("TestNowhere", "skip", 0, "    x_test.go:1: no criu\n"),
 		)},
 		{"forky", guest.Result{}, tests(
-			test("TestOurs", "skip", 0, "    ours_test.go:7: "+inside.LeftOut+"make test runs it in trixie\n"),
+			test("TestOurs", "skip", 0, "    ours_test.go:7: "+guesttest.LeftOut+"make test runs it in trixie\n"),
 		)},
 	}
 	const want = `boots of guests, with the seconds until the first test, of all tests, and of processor time:

@@ -9,7 +9,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // Engines and runtimes under labels of their own: AppArmor attaches profiles to their programs, on Ubuntu 24.04 and later to
@@ -41,8 +41,8 @@ func setSenders(t *testing.T, web string) {
 	changed := maps.Clone(texts)
 	changed["web"] = web
 	writePolicy(t, sendersPolicy, changed)
-	inside.MustRun(t, "oci-apparmor", "policy", "apply")
-	inside.MustRun(t, "oci-apparmor", "policy", "load")
+	guesttest.MustRun(t, "oci-apparmor", "policy", "apply")
+	guesttest.MustRun(t, "oci-apparmor", "policy", "load")
 }
 
 // taking is web's text with one more label to take signals from.
@@ -54,7 +54,7 @@ func taking(label string) string {
 func statusWarnings(t *testing.T) string {
 	t.Helper()
 	var lines []string
-	for line := range strings.Lines(inside.MustRun(t, "oci-apparmor", "status", "--show=containers")) {
+	for line := range strings.Lines(guesttest.MustRun(t, "oci-apparmor", "status", "--show=containers")) {
 		if strings.HasPrefix(line, "warning: ") || strings.HasPrefix(line, "  ") {
 			lines = append(lines, strings.TrimSpace(strings.TrimPrefix(line, "warning: ")))
 		}
@@ -71,8 +71,8 @@ var batchTries = tries{"socket alg seqpacket": denied, "socket unix stream": "ok
 func TestPodmanUnderALabelOfItsOwn(t *testing.T) {
 	setPolicy(t, webPolicy)
 	fewProfiles(t)
-	p := inside.NewPodman(t, inside.PodmanWrappers+"/crun", "")
-	root := inside.NewBundle(t).Rootfs()
+	p := guesttest.NewPodman(t, guesttest.PodmanWrappers+"/crun", "")
+	root := guesttest.NewBundle(t).Rootfs()
 	run := func(name string, options ...string) {
 		t.Helper()
 		args := append([]string{"run", "--detach", "--name", name, "--network", "none", "--security-opt", "seccomp=unconfined"}, options...)
@@ -108,16 +108,16 @@ func TestPodmanUnderALabelOfItsOwn(t *testing.T) {
 	// Without the label: what was there before, and what a policy that does not know it comes to.
 	setSenders(t, texts["web"])
 	run("early")
-	inside.LoadProfile(t, podmansOwn)
+	guesttest.LoadProfile(t, podmansOwn)
 	if said := statusWarnings(t); !strings.Contains(said, `profile batch refuses signals from programs under the label "podman"`) ||
 		!strings.Contains(said, "gives to /usr/bin/podman here") {
 		t.Errorf("status says of a label that has come later: %s", said)
 	}
-	said := inside.Run(t, "oci-apparmor", "policy", "load").Stderr
+	said := guesttest.Run(t, "oci-apparmor", "policy", "load").Stderr
 	if !strings.Contains(said, `profile web refuses signals`) || !strings.Contains(said, `add signal (receive) peer="podman", to profiles/web`) {
 		t.Errorf("policy load says of a label that has come later: %s", said)
 	}
-	log := inside.KernelLog(t)
+	log := guesttest.KernelLog(t)
 	if o := p.Podman(t, "kill", "early"); o.Code == 0 || !running("early") {
 		t.Errorf("podman kill of what does not know its label: exit code %d, %s; nothing below shows anything", o.Code, o.Stderr)
 	}
@@ -127,19 +127,19 @@ func TestPodmanUnderALabelOfItsOwn(t *testing.T) {
 
 	// With crun's own profile beside it: the label that kills is not Podman's.
 	run("crun")
-	inside.LoadProfile(t, crunsOwn)
+	guesttest.LoadProfile(t, crunsOwn)
 	ends("crun", "kill")
-	inside.RemoveProfile(t, "crun")
+	guesttest.RemoveProfile(t, "crun")
 
 	// The next apply knows it, and what runs can be stopped from then on.
-	if out := inside.MustRun(t, "oci-apparmor", "profile", "check", "/etc/oci-apparmor/profiles/web"); !strings.Contains(out, `signal (receive) peer="podman",`) {
+	if out := guesttest.MustRun(t, "oci-apparmor", "profile", "check", "/etc/oci-apparmor/profiles/web"); !strings.Contains(out, `signal (receive) peer="podman",`) {
 		t.Errorf("profile check says of a text that does not know the label: %s", out)
 	}
 	setSenders(t, taking("podman"))
 	if said := statusWarnings(t); strings.Contains(said, "signals") {
 		t.Errorf("status still says %s", said)
 	}
-	if out := inside.MustRun(t, "oci-apparmor", "profile", "check", "/etc/oci-apparmor/profiles/web"); strings.Contains(out, "[peers]") {
+	if out := guesttest.MustRun(t, "oci-apparmor", "profile", "check", "/etc/oci-apparmor/profiles/web"); strings.Contains(out, "[peers]") {
 		t.Errorf("profile check says of a text that knows the label: %s", out)
 	}
 	confined("early", "batch (enforce)", batchTries)
@@ -159,15 +159,15 @@ func TestRuntimeUnderALabelOfItsOwn(t *testing.T) {
 	fewProfiles(t)
 	setSenders(t, texts["web"])
 	rt := armsOf(t, "runc")
-	c := inside.NewBundle(t).Start(t, rt.wrapped)
-	inside.LoadProfile(t, strangeOwn)
+	c := guesttest.NewBundle(t).Start(t, rt.wrapped)
+	guesttest.LoadProfile(t, strangeOwn)
 	// Debian's are in /usr/sbin or /usr/bin.
 	if said := statusWarnings(t); !strings.Contains(said, `the label "strange.runtimes", which AppArmor gives to `+resolved(t, rt.bare)+" here") &&
 		!strings.Contains(said, `the label "strange.runtimes", which AppArmor gives to `+resolved(t, program(t, "crun"))+" here") {
 		t.Errorf("status says of a label that has come later: %s", said)
 	}
-	log := inside.KernelLog(t)
-	if o := inside.Run(t, rt.wrapped, "kill", c.ID, "KILL"); o.Code == 0 {
+	log := guesttest.KernelLog(t)
+	if o := guesttest.Run(t, rt.wrapped, "kill", c.ID, "KILL"); o.Code == 0 {
 		t.Error("runc kill of what does not know its label works: nothing below shows anything")
 	}
 	if lines := log.Grep(t, `operation="signal"`, `profile="batch"`, `peer="strange.runtimes"`); len(lines) == 0 {
@@ -178,36 +178,36 @@ func TestRuntimeUnderALabelOfItsOwn(t *testing.T) {
 		t.Errorf("status still says %s", said)
 	}
 	wantConfined(t, c, batchTries, "batch")
-	inside.MustRun(t, rt.wrapped, "kill", c.ID, "KILL")
+	guesttest.MustRun(t, rt.wrapped, "kill", c.ID, "KILL")
 	waitFor(t, "the container to stop", func() bool {
-		return strings.Contains(inside.Run(t, rt.bare, "state", c.ID).Stdout, `"stopped"`)
+		return strings.Contains(guesttest.Run(t, rt.bare, "state", c.ID).Stdout, `"stopped"`)
 	})
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		// With no_new_privs crun's own label would be part of the stack.
-		c := inside.NewBundle(t, asks("web"), func(s *specs.Spec) { s.Process.NoNewPrivileges = false }).Start(t, rt.wrapped)
+		c := guesttest.NewBundle(t, asks("web"), func(s *specs.Spec) { s.Process.NoNewPrivileges = false }).Start(t, rt.wrapped)
 		wantConfined(t, c, webTries, "batch", "web")
-		inside.MustRun(t, rt.wrapped, "delete", "--force", c.ID)
+		guesttest.MustRun(t, rt.wrapped, "delete", "--force", c.ID)
 	})
 }
 
 // At boot, when AppArmor's service has loaded nothing yet, what it will load counts.
 func TestLabelsThatAreNotLoadedYet(t *testing.T) {
-	inside.EnoughIn(t, inside.Trixie) // how files are read is ours
+	guesttest.EnoughIn(t, guesttest.Trixie) // how files are read is ours
 	setPolicy(t, webPolicy)
 	fewProfiles(t)
 	const file = "/etc/apparmor.d/strange"
 	write(t, file, "include <tunables/global>\n@{strange} = /usr/{bin,sbin}/runc\n"+strings.Replace(strings.TrimPrefix(strangeOwn, "abi <abi/3.0>,\n"),
 		"/usr/{bin,sbin}/{runc,crun}", "@{strange}", 1))
-	t.Cleanup(func() { inside.MustRun(t, "rm", file) })
+	t.Cleanup(func() { guesttest.MustRun(t, "rm", file) })
 	setSenders(t, taking("strange.runtimes"))
 	reloadService(t)
-	if _, loaded := inside.Profiles(t)["strange.runtimes"]; !loaded {
+	if _, loaded := guesttest.Profiles(t)["strange.runtimes"]; !loaded {
 		t.Fatal("AppArmor's service has not loaded the profile")
 	}
 	rt := armsOf(t, "runc")
-	c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+	c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
 	wantConfined(t, c, webTries, "batch", "web")
-	inside.MustRun(t, rt.wrapped, "kill", c.ID, "KILL")
+	guesttest.MustRun(t, rt.wrapped, "kill", c.ID, "KILL")
 }
 
 // resolved gives the path that the kernel knows a program by.

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // Texts that a pattern does not find its way in: a flag that says what goes without saying, flags over several lines, a
@@ -57,15 +57,15 @@ func TestServiceHasThePolicysModes(t *testing.T) {
 	}
 	writePolicy(t, "version: 1\nprofiles:\n"+definitions+"policies:\n"+policies+"assign:\n  - policy: "+names[0]+
 		"\n    request: ["+strings.Join(names[1:], ", ")+"]\n", profiles)
-	inside.MustRun(t, "oci-apparmor", "policy", "apply")
+	guesttest.MustRun(t, "oci-apparmor", "policy", "apply")
 
 	rt := armsOf(t, "runc")
-	running := map[string]*inside.Container{}
+	running := map[string]*guesttest.Container{}
 	for _, name := range names {
-		running[name] = inside.NewBundle(t, asks(name)).Start(t, rt.wrapped)
+		running[name] = guesttest.NewBundle(t, asks(name)).Start(t, rt.wrapped)
 	}
 	before := kernelHolds(t)
-	inside.LoadProfile(t, "profile stray { file, }")
+	guesttest.LoadProfile(t, "profile stray { file, }")
 	still := func(what string) {
 		t.Helper()
 		wantHeld(t, before, what, names...)
@@ -87,7 +87,7 @@ func TestServiceHasThePolicysModes(t *testing.T) {
 	}
 	still("aa-remove-unknown")
 	for _, name := range names {
-		inside.MustRun(t, "apparmor_parser", "-r", "-K", ourFile(name))
+		guesttest.MustRun(t, "apparmor_parser", "-r", "-K", ourFile(name))
 	}
 	still("apparmor_parser -r of our files")
 	reloadService(t)
@@ -107,26 +107,26 @@ func varied(name string) string {
 // A parser that gives other bytes at each compilation changes nothing as long as the text is the same: not the generation, not
 // what the kernel has, and not whether AppArmor's service knows the profile.
 func TestParserThatIsNotDeterministic(t *testing.T) {
-	inside.EnoughIn(t, inside.Trixie) // whose parser is the one
+	guesttest.EnoughIn(t, guesttest.Trixie) // whose parser is the one
 	setPolicy(t, keepPolicy)
 	fewProfiles(t)
 	const policy = "version: 1\nprofiles:\n  kids: {file: profiles/kids}\npolicies:\n  kids: {profile: kids}\nassign:\n  - policy: kids\n"
 	writePolicy(t, policy, map[string]string{"kids": varied("kids")})
-	out := inside.MustRun(t, "oci-apparmor", "policy", "apply")
-	inside.MustRun(t, "oci-apparmor", "policy", "load")
+	out := guesttest.MustRun(t, "oci-apparmor", "policy", "apply")
+	guesttest.MustRun(t, "oci-apparmor", "policy", "load")
 	tries := tries{"write /etc/x": denied, "write /tmp/x": "ok"}
 	rt := armsOf(t, "runc")
-	c := inside.NewBundle(t).Start(t, rt.wrapped)
+	c := guesttest.NewBundle(t).Start(t, rt.wrapped)
 	before := kernelHolds(t)
 	generation := strings.Fields(out)[1]
 	files := read(t, ourFile("kids"))
 	for i := range 10 {
-		out := inside.MustRun(t, "oci-apparmor", "policy", "apply")
+		out := guesttest.MustRun(t, "oci-apparmor", "policy", "apply")
 		if !strings.Contains(out, "generation "+generation+" stays in force: nothing has changed") {
 			t.Fatalf("apply %d: %s", i, out)
 		}
 	}
-	if out := inside.MustRun(t, "oci-apparmor", "policy", "load"); !strings.Contains(out, "kids: is loaded already, with this content") {
+	if out := guesttest.MustRun(t, "oci-apparmor", "policy", "load"); !strings.Contains(out, "kids: is loaded already, with this content") {
 		t.Errorf("policy load: %s", out)
 	}
 	wantHeld(t, before, "ten applies and policy load", "kids")
@@ -141,40 +141,40 @@ func TestParserThatIsNotDeterministic(t *testing.T) {
 	// By hand there is no policy that remembers the text: the parser is started so that it gives the same.
 	hand := filepath.Join(t.TempDir(), "hand")
 	write(t, hand, varied("hand"))
-	inside.MustRun(t, "oci-apparmor", "profile", "load", hand)
+	guesttest.MustRun(t, "oci-apparmor", "profile", "load", hand)
 	for range 3 {
-		if out := inside.MustRun(t, "oci-apparmor", "profile", "load", hand); !strings.Contains(out, "hand: is loaded already, with this content") {
+		if out := guesttest.MustRun(t, "oci-apparmor", "profile", "load", hand); !strings.Contains(out, "hand: is loaded already, with this content") {
 			t.Errorf("profile load: %s", out)
 		}
 	}
 
 	// After a boot the kernel has what the service made of our file. It is ours, and becomes what was compiled and kept.
-	inside.MustRun(t, rt.wrapped, "delete", "--force", c.ID)
+	guesttest.MustRun(t, rt.wrapped, "delete", "--force", c.ID)
 	outcomes := map[[32]byte]bool{}
 	for range 4 {
-		o := inside.RunCommand(t, exec.Command("apparmor_parser", "-QKS", ourFile("kids")))
+		o := guesttest.RunCommand(t, exec.Command("apparmor_parser", "-QKS", ourFile("kids")))
 		if o.Code != 0 {
 			t.Fatal(o.Stderr)
 		}
 		outcomes[sha256.Sum256([]byte(o.Stdout))] = true
 		for _, name := range []string{"kids", "hand"} {
-			if inside.Profiles(t)[name] != "" {
-				inside.RemoveProfile(t, name)
+			if guesttest.Profiles(t)[name] != "" {
+				guesttest.RemoveProfile(t, name)
 			}
 		}
 		if err := os.RemoveAll("/run/oci-apparmor"); err != nil {
 			t.Fatal(err)
 		}
-		inside.MustRun(t, "apparmor_parser", "-r", "-K", ourFile("kids"))
-		inside.MustRun(t, "oci-apparmor", "policy", "load")
+		guesttest.MustRun(t, "apparmor_parser", "-r", "-K", ourFile("kids"))
+		guesttest.MustRun(t, "oci-apparmor", "policy", "load")
 		wantHash := strings.Fields(before["kids"])[1]
 		if now := strings.Fields(kernelHolds(t)["kids"]); len(now) != 2 || now[1] != wantHash {
 			t.Errorf("after a boot and policy load the kernel has %q, want %s", now, wantHash)
 		}
 	}
 	t.Logf("%d outcomes of 4 compilations", len(outcomes))
-	if inside.Suite() == "trixie" && len(outcomes) == 1 {
+	if guesttest.Suite() == "trixie" && len(outcomes) == 1 {
 		t.Error("the parser gives the same each time, so this shows nothing")
 	}
-	wantConfined(t, inside.NewBundle(t).Start(t, rt.wrapped), tries, "kids")
+	wantConfined(t, guesttest.NewBundle(t).Start(t, rt.wrapped), tries, "kids")
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 )
 
@@ -20,7 +20,7 @@ func readmePolicy(t *testing.T) {
 	dir := noPolicy(t)
 	cmd := exec.Command("sh", "-e", "-c", installScript(t))
 	cmd.Dir = dir
-	if o := inside.RunCommand(t, cmd); o.Code != 0 {
+	if o := guesttest.RunCommand(t, cmd); o.Code != 0 {
 		t.Fatalf("%s%s", o.Stdout, o.Stderr)
 	}
 }
@@ -28,7 +28,7 @@ func readmePolicy(t *testing.T) {
 // check gives what --check prints, and its exit code.
 func check(t *testing.T) (line string, code int) {
 	t.Helper()
-	o := inside.Run(t, "oci-apparmor", "status", "--check")
+	o := guesttest.Run(t, "oci-apparmor", "status", "--check")
 	if strings.Count(o.Stdout, "\n") != 1 || o.Stderr != "" {
 		t.Errorf("--check prints %q, and on stderr %q", o.Stdout, o.Stderr)
 	}
@@ -57,17 +57,17 @@ func TestContainerUnderAStackStaysBehind(t *testing.T) {
 	loosened := tries{"write /etc/x": "ok", "write /tmp/x": "ok"}
 	parts := []string{"same", "same"}
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
 		wantConfined(t, c, held, "node-baseline", "web")
 		wantStatus(t, c.ID, "confined", parts, 1, 1)
 		wantCheck(t, 0, "OK: 1 container: 1 confined")
 
-		inside.LoadProfile(t, loose("web"))
+		guesttest.LoadProfile(t, loose("web"))
 		wantConfined(t, c, loosened, "node-baseline", "web")
 		wantStatus(t, c.ID, "drifted", []string{"same", "drifted"}, 1, 1)
 		wantCheck(t, 2, "CRITICAL: 1 container: 1 drifted; "+c.ID+": drifted")
 
-		next, o := inside.NewBundle(t, asks("web")).TryStart(t, rt.wrapped)
+		next, o := guesttest.NewBundle(t, asks("web")).TryStart(t, rt.wrapped)
 		if next == nil {
 			t.Fatal(o.Stderr)
 		}
@@ -92,35 +92,35 @@ func TestContainerUnderAStackStaysBehind(t *testing.T) {
 		}
 		wantConfined(t, c, loosened, "node-baseline", "web")
 
-		inside.MustRun(t, rt.wrapped, "delete", "--force", c.ID)
+		guesttest.MustRun(t, rt.wrapped, "delete", "--force", c.ID)
 		anew := c.Bundle.Start(t, rt.wrapped)
 		wantConfined(t, anew, held, "node-baseline", "web")
 		wantStatus(t, anew.ID, "confined", parts, 1, 1)
 
 		// Of what others do, nobody knows how often they did it.
-		inside.LoadProfile(t, loose("web"))
+		guesttest.LoadProfile(t, loose("web"))
 		loadOurs(t, "web")
 		wantConfined(t, anew, loosened, "node-baseline", "web")
 		if s := wantStatus(t, anew.ID, "unverified", parts, 1, 1); !strings.Contains(strings.Join(s.Problems, "\n"), "nobody knows how often") {
 			t.Errorf("%+v", s)
 		}
 		wantCheck(t, 3, "UNKNOWN: ", anew.ID+": unverified")
-		inside.MustRun(t, rt.wrapped, "delete", "--force", anew.ID)
-		inside.MustRun(t, rt.wrapped, "delete", "--force", next.ID)
+		guesttest.MustRun(t, rt.wrapped, "delete", "--force", anew.ID)
+		guesttest.MustRun(t, rt.wrapped, "delete", "--force", next.ID)
 	})
 }
 
 // One replacement by us, of one part, is followed: a policy with a new text needs no container to be started anew. A part
 // that is loaded again as it is was not replaced.
 func TestContainerUnderAStackFollowsOnce(t *testing.T) {
-	inside.EnoughIn(t, inside.Trixie) // how a kernel follows, the test before shows in all
+	guesttest.EnoughIn(t, guesttest.Trixie) // how a kernel follows, the test before shows in all
 	readmePolicy(t)
 	parts := []string{"same", "same"}
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
 		wantConfined(t, c, tries{"write /mnt/x": "ok", "write /etc/x": denied}, "node-baseline", "web")
 		for _, name := range []string{"web", "node-baseline"} { // as a reload of AppArmor's service does
-			inside.MustRun(t, "apparmor_parser", "--replace", "--skip-cache", "/etc/apparmor.d/"+name+".oci-apparmor")
+			guesttest.MustRun(t, "apparmor_parser", "--replace", "--skip-cache", "/etc/apparmor.d/"+name+".oci-apparmor")
 		}
 		wantStatus(t, c.ID, "confined", parts, 1, 1)
 
@@ -128,16 +128,16 @@ func TestContainerUnderAStackFollowsOnce(t *testing.T) {
 		before := read(t, file)
 		t.Cleanup(func() { write(t, file, before) })
 		write(t, file, strings.Replace(before, "audit deny /etc/** w,", "audit deny /etc/** w, audit deny /mnt/** w,", 1))
-		inside.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
-		if o := inside.Run(t, "oci-apparmor", "policy", "load"); o.Code != 0 || o.Stderr != "" || !strings.Contains(o.Stdout, "web: replaced") {
+		guesttest.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
+		if o := guesttest.Run(t, "oci-apparmor", "policy", "load"); o.Code != 0 || o.Stderr != "" || !strings.Contains(o.Stdout, "web: replaced") {
 			t.Errorf("%+v", o)
 		}
 		wantConfined(t, c, tries{"write /mnt/x": denied, "write /etc/x": denied}, "node-baseline", "web")
 		wantStatus(t, c.ID, "confined", parts, 1, 1)
 
 		write(t, file, before)
-		inside.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
-		if o := inside.Run(t, "oci-apparmor", "policy", "load"); o.Code != 0 || !strings.Contains(o.Stderr, "what runs in "+c.ID+" stays") {
+		guesttest.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
+		if o := guesttest.Run(t, "oci-apparmor", "policy", "load"); o.Code != 0 || !strings.Contains(o.Stderr, "what runs in "+c.ID+" stays") {
 			t.Errorf("%+v", o)
 		}
 		wantConfined(t, c, tries{"write /mnt/x": denied, "write /etc/x": denied}, "node-baseline", "web")
@@ -147,36 +147,36 @@ func TestContainerUnderAStackFollowsOnce(t *testing.T) {
 
 // Between create and start a stack takes the first replacement as well, and is refused after a second.
 func TestStackLoosenedBetweenCreateAndStart(t *testing.T) {
-	inside.EnoughIn(t, inside.Trixie) // the refusal is ours
+	guesttest.EnoughIn(t, guesttest.Trixie) // the refusal is ours
 	readmePolicy(t)
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		create := func() *inside.Bundle {
-			b := inside.NewBundle(t, asks("web"), func(s *specs.Spec) {
+		create := func() *guesttest.Bundle {
+			b := guesttest.NewBundle(t, asks("web"), func(s *specs.Spec) {
 				s.Process.Args = []string{"/bin/sh", "-c", "(: >/etc/x) 2>/tmp/err; cat /etc/x; echo $? >/tmp/log; exec sleep 1000"}
 			})
-			t.Cleanup(func() { inside.Run(t, rt.bare, "delete", "--force", b.ID) })
-			if o := inside.RunCommand(t, exec.Command(rt.wrapped, "create", "--bundle", b.Dir, b.ID)); o.Code != 0 {
+			t.Cleanup(func() { guesttest.Run(t, rt.bare, "delete", "--force", b.ID) })
+			if o := guesttest.RunCommand(t, exec.Command(rt.wrapped, "create", "--bundle", b.Dir, b.ID)); o.Code != 0 {
 				t.Fatal(o.Stderr)
 			}
 			return b
 		}
-		wrote := func(b *inside.Bundle) bool {
+		wrote := func(b *guesttest.Bundle) bool {
 			waitFor(t, "the container to try", func() bool { _, err := os.Stat(b.Rootfs() + "/tmp/log"); return err == nil })
 			_, err := os.Stat(filepath.Join(b.Rootfs(), "etc/x"))
 			return err == nil
 		}
 		past, through, fine := create(), create(), create()
-		inside.MustRun(t, rt.wrapped, "start", fine.ID)
+		guesttest.MustRun(t, rt.wrapped, "start", fine.ID)
 		if wrote(fine) {
 			t.Error("a container that nobody loosened may write to /etc")
 		}
-		inside.LoadProfile(t, loose("web"))
-		inside.MustRun(t, "oci-apparmor", "policy", "load")
-		inside.MustRun(t, rt.bare, "start", past.ID)
+		guesttest.LoadProfile(t, loose("web"))
+		guesttest.MustRun(t, "oci-apparmor", "policy", "load")
+		guesttest.MustRun(t, rt.bare, "start", past.ID)
 		if !wrote(past) {
 			t.Error("past the wrapper the process is under the present content, so that there is nothing to refuse")
 		}
-		o := inside.Run(t, rt.wrapped, "start", through.ID)
+		o := guesttest.Run(t, rt.wrapped, "start", through.ID)
 		if o.Code == 0 || !strings.Contains(o.Stderr, "profile web was replaced after the container was created") {
 			t.Errorf("start: %+v", o)
 		}
@@ -190,9 +190,9 @@ func TestSingleProfileFollows(t *testing.T) {
 	if err != nil {
 		text = []byte("profile crun /usr/{bin,sbin}/crun flags=(unconfined) { }\n")
 	}
-	inside.LoadProfile(t, string(text))
+	guesttest.LoadProfile(t, string(text))
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
 		label, err := kernel.ParseLabel(c.Label(t))
 		if err != nil || len(label.Components) > 1 && filepath.Base(rt.bare) == "runc" {
 			t.Fatalf("label %v, %v", label, err)
@@ -203,10 +203,10 @@ func TestSingleProfileFollows(t *testing.T) {
 			what, verdict, code = freeTries, "stale", 2
 		}
 		for range 2 {
-			inside.LoadProfile(t, loose("web"))
+			guesttest.LoadProfile(t, loose("web"))
 			wantConfined(t, c, freeTries, "web")
 			wantStatus(t, c.ID, "drifted", []string{"drifted"}, 1, 1)
-			inside.MustRun(t, "oci-apparmor", "policy", "load")
+			guesttest.MustRun(t, "oci-apparmor", "policy", "load")
 			wantConfined(t, c, what, "web")
 			wantStatus(t, c.ID, verdict, []string{"same"}, 1, 1)
 			wantCheck(t, code)
@@ -229,13 +229,13 @@ func TestStatusOfComplainingContainers(t *testing.T) {
 	setPolicy(t, keepPolicy)
 	text := map[string]string{"gap": confining("gap", "  / r,\n  /** r,\n  /bin/{sh,probe,busybox} rix,\n  /{tmp,dev}/** rw,\n")}
 	writePolicy(t, gapPolicy, text)
-	inside.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
+	guesttest.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
 	const null = "gap//null-/bin/sleep"
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		unload(t, "gap")
 		writePolicy(t, gapPolicy, text)
-		inside.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
-		c := inside.NewBundle(t, func(s *specs.Spec) {
+		guesttest.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
+		c := guesttest.NewBundle(t, func(s *specs.Spec) {
 			s.Process.NoNewPrivileges = false
 			s.Process.Args = []string{"/bin/sh", "-c", "/bin/sleep 1000 & exec /bin/probe hold"}
 		}).Start(t, rt.wrapped)
@@ -247,15 +247,15 @@ func TestStatusOfComplainingContainers(t *testing.T) {
 		if len(s.Problems) > 0 {
 			t.Errorf("%+v", s)
 		}
-		text := inside.MustRun(t, "oci-apparmor", "status", "--show=containers")
+		text := guesttest.MustRun(t, "oci-apparmor", "status", "--show=containers")
 		if !strings.HasPrefix(text, "1 container: 1 complaining.") {
 			t.Errorf("%s", text)
 		}
 		wantCheck(t, 0, "OK: 1 container: 1 complaining")
 
 		writePolicy(t, strings.Replace(gapPolicy, ", mode: complain", "", 1), nil)
-		inside.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
-		inside.Run(t, "oci-apparmor", "policy", "load") // which says that it has a child too many
+		guesttest.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
+		guesttest.Run(t, "oci-apparmor", "policy", "load") // which says that it has a child too many
 		if got := c.Ask(t, "write /etc/x"); got != denied {
 			t.Errorf("write /etc/x in enforce mode: %s", got)
 		}
@@ -272,6 +272,6 @@ func TestStatusOfComplainingContainers(t *testing.T) {
 			t.Errorf("%s", data)
 		}
 		wantCheck(t, 2, c.ID+": differs")
-		inside.MustRun(t, rt.wrapped, "delete", "--force", c.ID)
+		guesttest.MustRun(t, rt.wrapped, "delete", "--force", c.ID)
 	})
 }

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/integration/guest"
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // statusContainer is what `oci-apparmor status --json` says of a container.
@@ -40,7 +40,7 @@ type statusContainer struct {
 // statusOf gives what status says of the container with that id.
 func statusOf(t *testing.T, id string) statusContainer {
 	t.Helper()
-	out := inside.MustRun(t, "oci-apparmor", "status", "--show=containers", "--json")
+	out := guesttest.MustRun(t, "oci-apparmor", "status", "--show=containers", "--json")
 	var all struct {
 		Containers []statusContainer
 		Problems   []string
@@ -130,7 +130,7 @@ func aaStatusJSON(t *testing.T, text string) (profiles map[string]string, proces
 // aaStatus runs aa-status, and oci-apparmor status in its place, and checks that they end alike.
 func aaStatus(t *testing.T, args ...string) (theirs, ours string) {
 	t.Helper()
-	a, o := inside.Run(t, "aa-status", args...), inside.Run(t, "oci-apparmor", append([]string{"status"}, args...)...)
+	a, o := guesttest.Run(t, "aa-status", args...), guesttest.Run(t, "oci-apparmor", append([]string{"status"}, args...)...)
 	if a.Code != o.Code {
 		t.Errorf("%q: exit code %d, that of aa-status is %d\n%s%s\n%s%s", args, o.Code, a.Code, o.Stdout, o.Stderr, a.Stdout, a.Stderr)
 	}
@@ -167,7 +167,7 @@ func TestStatusAgreesWithAaStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	sleep("") // before there is a profile of its path's name
-	inside.LoadProfile(t, `
+	guesttest.LoadProfile(t, `
 profile all-of-it flags=(attach_disconnected) { file, signal, ptrace, ^hat { file, } profile child { file, signal, } }
 profile watched flags=(complain) { /** rix, signal, }
 profile killing flags=(kill) { file, signal, }
@@ -185,15 +185,15 @@ profile free flags=(unconfined) { file, }
 	})
 	cmd := exec.Command("apparmor_parser", "--replace", "--skip-cache", "--namespace", "elsewhere")
 	cmd.Stdin = strings.NewReader("profile inner { file, }")
-	if o := inside.RunCommand(t, cmd); o.Code != 0 {
+	if o := guesttest.RunCommand(t, cmd); o.Code != 0 {
 		t.Fatal(o.Stderr)
 	}
 	for _, profile := range []string{"all-of-it", "all-of-it//child", "watched", "killing", "free", "watched//&all-of-it",
 		"odd (name) [x] (enforce)"} {
 		sleep(profile)
 	}
-	for _, runtime := range inside.Runtimes {
-		inside.NewBundle(t, asks("web")).Start(t, armsOf(t, runtime).wrapped)
+	for _, runtime := range guesttest.Runtimes {
+		guesttest.NewBundle(t, asks("web")).Start(t, armsOf(t, runtime).wrapped)
 	}
 
 	theirs, ours := aaStatus(t, "--json")
@@ -238,15 +238,15 @@ func sortedLines(text string) string {
 
 // presentAaStatus tells an aa-status of AppArmor 4 or later, which has options that earlier ones have not.
 func presentAaStatus(t *testing.T) bool {
-	return strings.Contains(inside.Run(t, "aa-status", "--help").Stdout, "--filter.mode")
+	return strings.Contains(guesttest.Run(t, "aa-status", "--help").Stdout, "--filter.mode")
 }
 
 // Where there is nothing to see, or nobody may, the exit code is aa-status's: that of its manual, which that of AppArmor 3
 // does not keep to with --json.
 func TestStatusWithoutRights(t *testing.T) {
-	inside.EnoughIn(t, inside.Bookworm)
+	guesttest.EnoughIn(t, guesttest.Bookworm)
 	setPolicy(t, webPolicy)
-	inside.LoadProfile(t, loose("other"))
+	guesttest.LoadProfile(t, loose("other"))
 	for name, tc := range map[string]struct {
 		how           []string
 		code, enabled int
@@ -258,8 +258,8 @@ func TestStatusWithoutRights(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for option, want := range map[string]int{"--json": tc.code, "--enabled": tc.enabled} {
-				theirs := inside.Run(t, tc.how[0], append(tc.how[1:], "aa-status", option)...)
-				ours := inside.Run(t, tc.how[0], append(tc.how[1:], "oci-apparmor", "status", option)...)
+				theirs := guesttest.Run(t, tc.how[0], append(tc.how[1:], "aa-status", option)...)
+				ours := guesttest.Run(t, tc.how[0], append(tc.how[1:], "oci-apparmor", "status", option)...)
 				if ours.Code != want || theirs.Code != want && (presentAaStatus(t) || option != "--json") {
 					t.Errorf("%s: exit code %d, %s; aa-status: %d, %s; want %d", option, ours.Code, ours.Stderr, theirs.Code, theirs.Stderr, want)
 				}
@@ -272,8 +272,8 @@ func TestStatusWithoutRights(t *testing.T) {
 }
 
 func TestStatusNoAppArmor(t *testing.T) {
-	inside.Need(t, guest.NoAppArmor)
-	o := inside.Run(t, "oci-apparmor", "status")
+	guesttest.Need(t, guest.NoAppArmor)
+	o := guesttest.Run(t, "oci-apparmor", "status")
 	if o.Code != 1 || o.Stdout != "" || strings.Count(o.Stderr, "\n") != 1 || !strings.Contains(o.Stderr, "apparmor=1") {
 		t.Errorf("exit code %d, %q %q", o.Code, o.Stdout, o.Stderr)
 	}
@@ -284,7 +284,7 @@ func TestStatusNoAppArmor(t *testing.T) {
 
 // execOther starts a process in a container by the bare runtime, which asks nobody, under another profile, and waits
 // until that has shown: it may write what the container's own may not.
-func execOther(t *testing.T, c *inside.Container, bare, profile string) {
+func execOther(t *testing.T, c *guesttest.Container, bare, profile string) {
 	t.Helper()
 	file := byFile(t, c, &profile)("/bin/sh", "-c", "touch /etc/not-for-web && exec sleep 600")
 	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
@@ -304,14 +304,14 @@ func execOther(t *testing.T, c *inside.Container, bare, profile string) {
 }
 
 func TestStatusOfContainers(t *testing.T) {
-	inside.EnoughIn(t, inside.Bookworm, inside.Forky) // the oldest runtimes and the newest: their files are read, too
+	guesttest.EnoughIn(t, guesttest.Bookworm, guesttest.Forky) // the oldest runtimes and the newest: their files are read, too
 	setPolicy(t, webPolicy)
-	inside.LoadProfile(t, loose("one-more")) // without any, status has another exit code
+	guesttest.LoadProfile(t, loose("one-more")) // without any, status has another exit code
 	same := []string{"same"}
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		unload(t, "web")
 		const engine = "other" // as rules have it: nobody but the runtime
-		c := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
 		wantConfined(t, c, webTries, "web")
 		s := wantStatus(t, c.ID, "confined", same, 1, 1)
 		if s.Engine != engine || s.State != "running" || s.PID != c.Pid(t) || !s.Decided || s.Policy != "web" || s.Label != "web" {
@@ -319,18 +319,18 @@ func TestStatusOfContainers(t *testing.T) {
 		}
 
 		t.Run("of others", func(t *testing.T) {
-			inside.LoadProfile(t, loose("other"))
-			b := inside.NewBundle(t, names("other")).Start(t, rt.bare)
+			guesttest.LoadProfile(t, loose("other"))
+			b := guesttest.NewBundle(t, names("other")).Start(t, rt.bare)
 			s := wantStatus(t, b.ID, "confined", []string{"unknown"}, 1, 1)
 			if s.Decided || s.Engine != engine || s.Label != "" || s.PID != b.Pid(t) {
 				t.Errorf("%+v", s)
 			}
-			free := inside.NewBundle(t).Start(t, rt.bare)
+			free := guesttest.NewBundle(t).Start(t, rt.bare)
 			if got := free.Ask(t, "write /etc/x"); got != "ok" {
 				t.Errorf("a container without a profile: write /etc/x: %s", got)
 			}
 			wantStatus(t, free.ID, "unconfined", nil, 1, 0)
-			kept := inside.NewBundle(t, names("other"))
+			kept := guesttest.NewBundle(t, names("other"))
 			kept.ID = "kept-" + kept.ID
 			kept.Start(t, rt.wrapped)
 			if s := wantStatus(t, kept.ID, "confined", []string{"unknown"}, 1, 1); !s.Decided || s.Policy != "hands-off" || s.Label != "" {
@@ -338,22 +338,22 @@ func TestStatusOfContainers(t *testing.T) {
 			}
 		})
 		t.Run("not yet started", func(t *testing.T) {
-			b := inside.NewBundle(t, asks("web"), func(s *specs.Spec) { s.Process.Args = []string{"/bin/probe", "sleep"} })
-			t.Cleanup(func() { inside.Run(t, rt.wrapped, "delete", "--force", b.ID) })
-			if o := inside.RunCommand(t, exec.Command(rt.wrapped, "create", "--bundle", b.Dir, b.ID)); o.Code != 0 {
+			b := guesttest.NewBundle(t, asks("web"), func(s *specs.Spec) { s.Process.Args = []string{"/bin/probe", "sleep"} })
+			t.Cleanup(func() { guesttest.Run(t, rt.wrapped, "delete", "--force", b.ID) })
+			if o := guesttest.RunCommand(t, exec.Command(rt.wrapped, "create", "--bundle", b.Dir, b.ID)); o.Code != 0 {
 				t.Fatal(o.Stderr)
 			}
 			if s := wantStatus(t, b.ID, "waiting", same, 1, 1); s.State != "created" {
 				t.Errorf("%+v", s)
 			}
-			inside.MustRun(t, rt.wrapped, "start", b.ID)
+			guesttest.MustRun(t, rt.wrapped, "start", b.ID)
 			waitFor(t, "the container to run", func() bool { return statusOf(t, b.ID).Verdict == "confined" })
-			inside.MustRun(t, rt.wrapped, "kill", b.ID, "KILL")
+			guesttest.MustRun(t, rt.wrapped, "kill", b.ID, "KILL")
 			waitFor(t, "the container to end", func() bool { return statusOf(t, b.ID).State == "stopped" })
 			wantStatus(t, b.ID, "ended", nil, 0, 0)
 		})
 		t.Run("with other content", func(t *testing.T) {
-			inside.LoadProfile(t, loose("web"))
+			guesttest.LoadProfile(t, loose("web"))
 			if got := c.Ask(t, "write /etc/x"); got != "ok" {
 				t.Errorf("write /etc/x: %s, want ok under the looser profile", got)
 			}
@@ -363,13 +363,13 @@ func TestStatusOfContainers(t *testing.T) {
 			wantStatus(t, c.ID, "confined", same, 1, 1)
 		})
 		t.Run("with a process under another label", func(t *testing.T) {
-			inside.LoadProfile(t, loose("other"))
+			guesttest.LoadProfile(t, loose("other"))
 			execOther(t, c, rt.bare, "other")
 			s := wantStatus(t, c.ID, "differs", same, 2, 1)
 			if len(s.Processes) == 2 && (s.Processes[1].Profile != "other" || !strings.Contains(s.Problems[0], "runs under other (enforce), and not under web")) {
 				t.Errorf("%+v", s)
 			}
-			text := inside.MustRun(t, "oci-apparmor", "status", "--show=containers")
+			text := guesttest.MustRun(t, "oci-apparmor", "status", "--show=containers")
 			for _, want := range []string{"1 differs", "runs under other (enforce), and not under"} {
 				if !strings.Contains(strings.Join(strings.Fields(text), " "), want) {
 					t.Errorf("no %q in\n%s", want, text)
@@ -377,7 +377,7 @@ func TestStatusOfContainers(t *testing.T) {
 			}
 		})
 		t.Run("with its profile removed", func(t *testing.T) {
-			inside.RemoveProfile(t, "web")
+			guesttest.RemoveProfile(t, "web")
 			if got := c.Ask(t, "write /etc/x"); got != "ok" {
 				t.Errorf("write /etc/x: %s, want ok without the profile", got)
 			}
@@ -424,9 +424,9 @@ func onTerminal(t *testing.T, columns uint16, cmd *exec.Cmd) string {
 
 // A status fits its terminal, has colours there only, and when it is watched shows what changes.
 func TestStatusWatches(t *testing.T) {
-	inside.EnoughIn(t, inside.Trixie)
+	guesttest.EnoughIn(t, guesttest.Trixie)
 	setPolicy(t, webPolicy)
-	c := inside.NewBundle(t, asks("web")).Start(t, armsOf(t, "runc").wrapped)
+	c := guesttest.NewBundle(t, asks("web")).Start(t, armsOf(t, "runc").wrapped)
 
 	show := []string{"status", "--show=containers"}
 	for _, tc := range []struct {
@@ -437,7 +437,7 @@ func TestStatusWatches(t *testing.T) {
 		{"on a terminal", "ENGINE CONTAINER POLICY LABEL PROCS VERDICT", true, onTerminal(t, 60, exec.Command("oci-apparmor", show...))},
 		{"without colour", "ENGINE CONTAINER POLICY LABEL PROCS VERDICT", false,
 			onTerminal(t, 60, exec.Command("env", append([]string{"NO_COLOR=1", "oci-apparmor"}, show...)...))},
-		{"in a pipe", "ENGINE ID CONTAINER POLICY LABEL PROCS VERDICT", false, inside.MustRun(t, "oci-apparmor", show...)},
+		{"in a pipe", "ENGINE ID CONTAINER POLICY LABEL PROCS VERDICT", false, guesttest.MustRun(t, "oci-apparmor", show...)},
 	} {
 		lines := strings.Split(strings.TrimSpace(tc.text), "\n")
 		if len(lines) != 3 || strings.Join(strings.Fields(lines[1]), " ") != tc.columns || !strings.Contains(lines[2], c.ID) ||
@@ -465,7 +465,7 @@ func TestStatusWatches(t *testing.T) {
 	stuck := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
 	defer stuck.Stop()
 	waitFor(t, "the first status", func() bool { return strings.Contains(read(t, out), "1 container: 1 confined.") })
-	inside.LoadProfile(t, loose("web"))
+	guesttest.LoadProfile(t, loose("web"))
 	waitFor(t, "the status with drift", func() bool { return strings.Contains(read(t, out), "1 container: 1 drifted.") })
 	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
@@ -481,23 +481,23 @@ func TestStatusWatches(t *testing.T) {
 // The containers of engines have the names that their engines gave them.
 func TestContainerdStatus(t *testing.T) {
 	setPolicy(t, webPolicy)
-	v := inside.Containerds(t)[0]
-	c := inside.StartContainerd(t, v, inside.ContainerdConfig{CRI: true})
-	c.MustCtr(t, "--namespace", "k8s.io", "images", "import", inside.Images(t))
-	engine := inside.DialCRI(t, c.Socket)
+	v := guesttest.Containerds(t)[0]
+	c := guesttest.StartContainerd(t, v, guesttest.ContainerdConfig{CRI: true})
+	c.MustCtr(t, "--namespace", "k8s.io", "images", "import", guesttest.Images(t))
+	engine := guesttest.DialCRI(t, c.Socket)
 
-	ours := runTask(t, c, inside.Shim, "web")
+	ours := runTask(t, c, guesttest.Shim, "web")
 	wantTaskConfined(t, ours, webTries, "web")
 	s := wantStatus(t, ours.ID, "confined", []string{"same"}, len(statusOf(t, ours.ID).Processes), len(statusOf(t, ours.ID).Processes))
 	if s.Engine != "other" || s.Namespace != "default" || s.Policy != "web" {
 		t.Errorf("%+v", s)
 	}
-	theirs := runTask(t, c, inside.Stock, "")
+	theirs := runTask(t, c, guesttest.Stock, "")
 	if s := statusOf(t, theirs.ID); s.Engine != "other" || s.Namespace != "default" || s.Decided || s.Verdict != "unconfined" {
 		t.Errorf("%+v", s)
 	}
 
-	pod := engine.Pod(t, inside.Wrapper.Name, inside.Annotated("oci-apparmor/policy", "web"))
+	pod := engine.Pod(t, guesttest.Wrapper.Name, guesttest.Annotated("oci-apparmor/policy", "web"))
 	front := startPodContainer(t, pod, "front")
 	wantPodConfined(t, front, podWeb, "web (enforce)")
 	s = wantStatus(t, front.ID, "confined", []string{"same"}, 1, 1)
@@ -511,10 +511,10 @@ func TestContainerdStatus(t *testing.T) {
 	pod.Remove(t)
 
 	t.Run("Docker", func(t *testing.T) {
-		d := inside.StartDocker(t, c, map[string]map[string]any{"wrapper": {"path": inside.DockerWrappers + "/runc"}})
+		d := guesttest.StartDocker(t, c, map[string]map[string]any{"wrapper": {"path": guesttest.DockerWrappers + "/runc"}})
 		for name, decided := range map[string]bool{"runc": false, "wrapper": true} {
 			id := d.MustDocker(t, "run", "--detach", "--network", "none", "--runtime", name, "--name", "by-"+name,
-				inside.ProbeImage, "/bin/probe", "sleep")
+				guesttest.ProbeImage, "/bin/probe", "sleep")
 			s := statusOf(t, id)
 			if s.Engine != "docker" || s.Name != "by-"+name || s.Decided != decided || s.Verdict != "confined" || len(s.Processes) != 1 {
 				t.Errorf("%+v", s)

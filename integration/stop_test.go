@@ -4,13 +4,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // Texts that read as if a container under them could, or could not, be stopped, and are compiled to the contrary.
 func TestStopIsJudgedByWhatIsCompiled(t *testing.T) {
 	const policy = "version: 1\nprofiles:\n  odd: {file: profiles/odd}\npolicies:\n  odd: {profile: odd}\nassign:\n  - policy: odd\n"
-	inside.Require(t)
+	guesttest.Require(t)
 	const odd = "profiles/odd:3: profile odd lets nobody kill what runs under it"
 	refused := map[string]struct{ text, said string }{
 		"signals in a branch that is not taken": {`$trusting = false
@@ -45,7 +45,7 @@ profile odd flags=(attach_disconnected,mediate_deleted) {
 	setPolicy(t, keepPolicy)
 	for name, test := range refused {
 		writePolicy(t, policy, map[string]string{"odd": "abi <abi/3.0>,\n" + test.text})
-		o := inside.Run(t, "oci-apparmor", "policy", "apply")
+		o := guesttest.Run(t, "oci-apparmor", "policy", "apply")
 		if o.Code == 0 || !strings.Contains(o.Stderr, test.said) {
 			t.Errorf("%s: exit code %d, %s%s", name, o.Code, o.Stdout, o.Stderr)
 		}
@@ -63,13 +63,13 @@ profile odd flags=(attach_disconnected,mediate_deleted) {
   signal (send,receive) peer={odd,odd//&**,**//&odd,**//&odd//&**},
 }
 `})
-	inside.MustRun(t, "oci-apparmor", "policy", "apply")
+	guesttest.MustRun(t, "oci-apparmor", "policy", "apply")
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		c := inside.NewBundle(t).Start(t, rt.wrapped)
+		c := guesttest.NewBundle(t).Start(t, rt.wrapped)
 		wantConfined(t, c, tries{"write /etc/denied": denied, "read /etc/passwd": "ok"}, "odd")
-		inside.MustRun(t, rt.wrapped, "kill", c.ID, "KILL")
+		guesttest.MustRun(t, rt.wrapped, "kill", c.ID, "KILL")
 		waitFor(t, "the container to stop", func() bool {
-			return strings.Contains(inside.Run(t, rt.bare, "state", c.ID).Stdout, `"stopped"`)
+			return strings.Contains(guesttest.Run(t, rt.bare, "state", c.ID).Stdout, `"stopped"`)
 		})
 	})
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // changing are the parts of a runtime's output that differ from container to container.
@@ -26,14 +26,14 @@ var blanks = regexp.MustCompile(` +`)
 
 // One session, once without and once with the wrapper: what every call prints and returns must be the same.
 func TestWrapperIsTransparent(t *testing.T) {
-	inside.EnoughIn(t, inside.Bookworm, inside.Forky) // the oldest runtimes and the newest
+	guesttest.EnoughIn(t, guesttest.Bookworm, guesttest.Forky) // the oldest runtimes and the newest
 	setPolicy(t, webPolicy)
 	session := func(t *testing.T, runtime string) (said []string) {
 		// Under the bare runtime, the spec names what the policy gives.
-		b := inside.NewBundle(t, asks("web"), names("web"), func(s *specs.Spec) { s.Process.Args = []string{"/bin/probe", "sleep"} })
-		inside.RunCommand(t, exec.Command(runtime, "create", "--bundle", b.Dir, b.ID))
-		t.Cleanup(func() { inside.Run(t, runtime, "delete", "--force", b.ID) })
-		pid := strconv.Itoa((&inside.Container{Bundle: b, Runtime: runtime}).Pid(t))
+		b := guesttest.NewBundle(t, asks("web"), names("web"), func(s *specs.Spec) { s.Process.Args = []string{"/bin/probe", "sleep"} })
+		guesttest.RunCommand(t, exec.Command(runtime, "create", "--bundle", b.Dir, b.ID))
+		t.Cleanup(func() { guesttest.Run(t, runtime, "delete", "--force", b.ID) })
+		pid := strconv.Itoa((&guesttest.Container{Bundle: b, Runtime: runtime}).Pid(t))
 		t.Cleanup(func() {
 			if t.Failed() {
 				t.Logf("%s:\n%s", runtime, strings.Join(said, "\n"))
@@ -43,7 +43,7 @@ func TestWrapperIsTransparent(t *testing.T) {
 			cmd := exec.Command(runtime, args...)
 			cmd.Args[0] = filepath.Base(runtime)
 			cmd.Stdin = strings.NewReader(stdin)
-			o := inside.RunCommand(t, cmd)
+			o := guesttest.RunCommand(t, cmd)
 			text := fmt.Sprintf("%s: exit code %d\nstdout: %s\nstderr: %s", strings.Join(args, " "), o.Code, o.Stdout, o.Stderr)
 			text = changing.ReplaceAllString(text, "X")
 			text = regexp.MustCompile(`\b`+pid+`\b`).ReplaceAllString(text, "PID")
@@ -74,7 +74,7 @@ func TestWrapperIsTransparent(t *testing.T) {
 		say("", "delete", b.ID)
 		say("", "kill", b.ID, "KILL")
 		waitFor(t, "the container to stop", func() bool {
-			return strings.Contains(inside.Run(t, runtime, "state", b.ID).Stdout, `"stopped"`)
+			return strings.Contains(guesttest.Run(t, runtime, "state", b.ID).Stdout, `"stopped"`)
 		})
 		say("", "state", b.ID)
 		say("", "delete", b.ID)
@@ -84,9 +84,9 @@ func TestWrapperIsTransparent(t *testing.T) {
 		return said
 	}
 	eachRuntime(t, func(t *testing.T, rt arms) {
-		loads := inside.NewBundle(t, asks("web")).Start(t, rt.wrapped) // the profile, for the bare runtime too
+		loads := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped) // the profile, for the bare runtime too
 		wantLabel(t, loads, "web")
-		inside.MustRun(t, rt.bare, "delete", "--force", loads.ID) // no other container shall be in the lists
+		guesttest.MustRun(t, rt.bare, "delete", "--force", loads.ID) // no other container shall be in the lists
 		bare, wrapped := session(t, rt.bare), session(t, rt.wrapped)
 		for i := range bare {
 			if bare[i] != wrapped[i] {
@@ -97,18 +97,18 @@ func TestWrapperIsTransparent(t *testing.T) {
 }
 
 func TestWrapperKeepsExitCodesAndSignals(t *testing.T) {
-	inside.EnoughIn(t, inside.Forky) // the wrapper is gone by then
+	guesttest.EnoughIn(t, guesttest.Forky) // the wrapper is gone by then
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		for name, runtime := range map[string]string{"without the wrapper": rt.bare, "with it": rt.wrapped} {
 			t.Run(name, func(t *testing.T) {
-				b := inside.NewBundle(t, asks("web"), func(s *specs.Spec) { s.Process.Args = []string{"sh", "-c", "exit 42"} })
+				b := guesttest.NewBundle(t, asks("web"), func(s *specs.Spec) { s.Process.Args = []string{"sh", "-c", "exit 42"} })
 				if o := b.Run(t, runtime); o.Code != 42 {
 					t.Errorf("exit code %d, want the container's 42: %s", o.Code, o.Stderr)
 				}
 
 				// A signal to the process that was started reaches the container, as the runtime passes it on.
-				b = inside.NewBundle(t, asks("web"), func(s *specs.Spec) {
+				b = guesttest.NewBundle(t, asks("web"), func(s *specs.Spec) {
 					s.Process.Args = []string{"sh", "-c", "trap 'exit 43' TERM; echo ready; while :; do sleep 0.1; done"}
 				})
 				cmd := exec.Command(runtime, "run", "--bundle", b.Dir, b.ID)
@@ -133,11 +133,11 @@ func TestWrapperKeepsExitCodesAndSignals(t *testing.T) {
 }
 
 func TestWrapperKeepsATerminalSession(t *testing.T) {
-	inside.EnoughIn(t, inside.Forky) // the wrapper is gone by then
+	guesttest.EnoughIn(t, guesttest.Forky) // the wrapper is gone by then
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		session := func(runtime string) string {
-			b := inside.NewBundle(t, asks("web"), func(s *specs.Spec) {
+			b := guesttest.NewBundle(t, asks("web"), func(s *specs.Spec) {
 				s.Process.Terminal = true
 				s.Process.Args = []string{"sh", "-c", "tty; stty -echo; echo ready; read line; echo got $line; exit 5"}
 			})
@@ -180,13 +180,13 @@ func TestWrapperKeepsATerminalSession(t *testing.T) {
 // The descriptors that a container's processes have are the same with and without the wrapper, also after an exec with a
 // process file, which the wrapper hands over by a descriptor.
 func TestWrapperLeaksNoDescriptors(t *testing.T) {
-	inside.EnoughIn(t, inside.Bookworm) // they are all our own
+	guesttest.EnoughIn(t, guesttest.Bookworm) // they are all our own
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		descriptors := func(runtime string) (list []string) {
-			c := inside.NewBundle(t, asks("web")).Start(t, runtime)
+			c := guesttest.NewBundle(t, asks("web")).Start(t, runtime)
 			args := append([]string{"exec"}, byFile(t, c, nil)("/bin/ls", "/proc/self/fd")...)
-			list = append(list, inside.MustRun(t, runtime, args...))
+			list = append(list, guesttest.MustRun(t, runtime, args...))
 			fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", c.Pid(t)))
 			if err != nil {
 				t.Fatal(err)

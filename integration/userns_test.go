@@ -16,7 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
-	"github.com/oci-apparmor/oci-apparmor/integration/guest/inside"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
 // mapped is the first of the host's ids that a container in a user namespace has; 65,536 of them.
@@ -29,8 +29,8 @@ func inUserNamespace(s *specs.Spec) {
 	s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 }
 
-func taskInAUserNamespace(t *testing.T, c *inside.Containerd) {
-	arm := inside.Shim
+func taskInAUserNamespace(t *testing.T, c *guesttest.Containerd) {
+	arm := guesttest.Shim
 	k := prepareTask(t, c, arm)
 	k.create(t, arm, "web", inUserNamespace)
 	openTo(t, k.rootfs, mapped)
@@ -75,7 +75,7 @@ func openTo(t *testing.T, dir string, id int) {
 func TestContainerdFeatures(t *testing.T) {
 	setPolicy(t, webPolicy)
 	var stock string
-	for _, v := range inside.Containerds(t) {
+	for _, v := range guesttest.Containerds(t) {
 		if v.Bin != "/usr/bin" {
 			stock = filepath.Join(v.Bin, "containerd-shim-runc-v2")
 		}
@@ -88,7 +88,7 @@ func TestContainerdFeatures(t *testing.T) {
 		want := info(t, stock, own)
 		generic := &runtimeoptions.Options{ConfigBody: fmt.Appendf(nil, "BinaryName = %q\nSystemdCgroup = true\n", runtime)}
 		for kind, sent := range map[string]proto.Message{"runc's own options": own, "options of our own type": generic} {
-			got := info(t, inside.OurShim, sent)
+			got := info(t, guesttest.OurShim, sent)
 			if want.Features == nil || !proto.Equal(got.Features, want.Features) {
 				t.Errorf("runtime %q, %s: features\n%v, want\n%v", runtime, kind, got.Features, want.Features)
 			}

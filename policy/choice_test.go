@@ -7,12 +7,12 @@ import (
 )
 
 // choosing is a policy whose rules let engines choose: web and by-hand, the last rule without floors.
-func choosing() *Policy {
-	return &Policy{
+func choosing() *Config {
+	return &Config{
 		Profiles: []Profile{
 			{Name: "app"}, {Name: "web"}, {Name: "node-base"}, {Name: "app-base"}, {Name: "docker-default"},
 		},
-		Policies: []Entry{
+		Policies: []Policy{
 			{Name: "app", Profile: "app", Floor: "app-base"},
 			{Name: "bare", Profile: "app"},
 			{Name: "web", Profile: "web"},

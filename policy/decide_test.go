@@ -9,15 +9,15 @@ import (
 )
 
 // node is the policy that most tests decide by.
-func node() *Policy {
-	return &Policy{
+func node() *Config {
+	return &Config{
 		Profiles: []Profile{
 			{Name: "docker-nginx", Source: "profiles/docker-nginx"},
 			{Name: "node-baseline", Source: "profiles/node-baseline"},
 			{Name: "docker-default", Source: "template docker-default"},
 			{Name: "batch", Mode: profile.Complain, Source: "template docker-default"},
 		},
-		Policies: []Entry{
+		Policies: []Policy{
 			{Name: "web", Profile: "docker-nginx"},
 			{Name: "batch", Profile: "batch"},
 			{Name: "baseline", Profile: "docker-default"},
@@ -39,7 +39,7 @@ func node() *Policy {
 	}
 }
 
-func index(t testing.TB, p *Policy) Index {
+func index(t testing.TB, p *Config) Index {
 	t.Helper()
 	b, err := p.Encode()
 	if err != nil {

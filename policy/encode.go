@@ -16,7 +16,7 @@ import (
 // Encode gives the index of a policy. It refuses a policy that contradicts itself: a name that is there twice, that is
 // referred to and not there, or that is no name for a profile; a pattern that path.Match does not take; a kept choice
 // with a floor or a list of what may be chosen; a list that has an engine's default.
-func (p *Policy) Encode() ([]byte, error) {
+func (p *Config) Encode() ([]byte, error) {
 	e := encoder{profiles: make(map[string]int), entries: make(map[string]int), keeps: make(map[string]bool)}
 
 	profiles := slices.SortedFunc(slices.Values(p.Profiles), func(a, b Profile) int { return cmp.Compare(a.Name, b.Name) })
@@ -26,7 +26,7 @@ func (p *Policy) Encode() ([]byte, error) {
 		}
 		e.profiles[one.Name] = i
 	}
-	entries := slices.SortedFunc(slices.Values(p.Policies), func(a, b Entry) int { return cmp.Compare(a.Name, b.Name) })
+	entries := slices.SortedFunc(slices.Values(p.Policies), func(a, b Policy) int { return cmp.Compare(a.Name, b.Name) })
 	for i, one := range entries {
 		if _, twice := e.entries[one.Name]; twice {
 			e.fault("policy %q is there twice", one.Name)
@@ -121,7 +121,7 @@ func (e *encoder) profile(p Profile) {
 	}
 }
 
-func (e *encoder) entry(p Entry) {
+func (e *encoder) entry(p Policy) {
 	of := fmt.Sprintf("policy %q", p.Name)
 	if p.Profile == Keep && p.Floor != "" {
 		e.fault("%s keeps the engine's choice, on which nothing can be stacked, and has the floor %q", of, p.Floor)

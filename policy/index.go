@@ -156,7 +156,7 @@ func (x Index) profile(i int) (Profile, error) {
 	return p, nil
 }
 
-// entry is an Entry as the index has it. Its profile is -1 for Keep, its floor -1 without one.
+// entry is a Policy as the index has it. Its profile is -1 for Keep, its floor -1 without one.
 type entry struct {
 	name           string
 	profile, floor int
@@ -171,10 +171,10 @@ func (x Index) entry(i int) (entry, error) {
 	return e, nil
 }
 
-// Policy decodes the whole index. Profiles and policies come in the order of their names, profiles without their text.
-func (x Index) Policy() (*Policy, error) {
+// Config decodes the whole index. Profiles and policies come in the order of their names, profiles without their text.
+func (x Index) Config() (*Config, error) {
 	profiles, entries, _ := x.counts()
-	p := new(Policy)
+	p := new(Config)
 	for i := range profiles {
 		one, err := x.profile(i)
 		if err != nil {
@@ -187,7 +187,7 @@ func (x Index) Policy() (*Policy, error) {
 		if err != nil {
 			return nil, err
 		}
-		one := Entry{Name: e.name, Profile: Keep}
+		one := Policy{Name: e.name, Profile: Keep}
 		if e.profile >= profiles || e.floor >= profiles {
 			return nil, damaged("policy " + oneline.Word(e.name) + " names a profile that is not there")
 		}

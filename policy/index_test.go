@@ -13,7 +13,7 @@ import (
 )
 
 // full is a policy that has something in every field of the index.
-func full() *Policy {
+func full() *Config {
 	p := node()
 	p.Assignments[4].AcceptChoice = []string{"batch", "loaded-by-hand"}
 	for i := range p.Profiles {
@@ -32,12 +32,12 @@ func full() *Policy {
 
 func TestIndexGivesBackThePolicy(t *testing.T) {
 	p := full()
-	got, err := index(t, p).Policy()
+	got, err := index(t, p).Config()
 	if err != nil {
 		t.Fatal(err)
 	}
 	slices.SortFunc(p.Profiles, func(a, b Profile) int { return strings.Compare(a.Name, b.Name) })
-	slices.SortFunc(p.Policies, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(p.Policies, func(a, b Policy) int { return strings.Compare(a.Name, b.Name) })
 	for i := range p.Assignments {
 		a := &p.Assignments[i]
 		a.Request = append([]string{}, a.Request...)
@@ -85,7 +85,7 @@ func TestIndexProfile(t *testing.T) {
 }
 
 func TestEmptyPolicyKeepsAndRefuses(t *testing.T) {
-	for name, x := range map[string]Index{"encoded": index(t, new(Policy)), "zero": {}} {
+	for name, x := range map[string]Index{"encoded": index(t, new(Config)), "zero": {}} {
 		if d, err := x.Decide(Facts{}); err != nil || !d.Keep {
 			t.Errorf("%s: decided %+v, error %v", name, d, err)
 		}
@@ -99,37 +99,37 @@ func TestEmptyPolicyKeepsAndRefuses(t *testing.T) {
 func TestEncodeRefuses(t *testing.T) {
 	for _, test := range []struct {
 		name  string
-		spoil func(*Policy)
+		spoil func(*Config)
 		want  string
 	}{
-		{"a profile twice", func(p *Policy) { p.Profiles = append(p.Profiles, Profile{Name: "batch"}) },
+		{"a profile twice", func(p *Config) { p.Profiles = append(p.Profiles, Profile{Name: "batch"}) },
 			`profile "batch" is there twice`},
-		{"a policy twice", func(p *Policy) { p.Policies = append(p.Policies, Entry{Name: "web", Profile: "batch"}) },
+		{"a policy twice", func(p *Config) { p.Policies = append(p.Policies, Policy{Name: "web", Profile: "batch"}) },
 			`policy "web" is there twice`},
-		{"no profile of that name", func(p *Policy) { p.Policies[0].Profile = "nginx" },
+		{"no profile of that name", func(p *Config) { p.Policies[0].Profile = "nginx" },
 			`policy "web" names the profile "nginx", which is not there`},
-		{"no profile at all", func(p *Policy) { p.Policies[0].Profile = "" },
+		{"no profile at all", func(p *Config) { p.Policies[0].Profile = "" },
 			`policy "web" names the profile "", which is not there`},
-		{"no floor of that name", func(p *Policy) { p.Policies[0].Floor = "nginx" },
+		{"no floor of that name", func(p *Config) { p.Policies[0].Floor = "nginx" },
 			`policy "web" names the profile "nginx", which is not there`},
-		{"keep is no floor", func(p *Policy) { p.Policies[0].Floor = Keep },
+		{"keep is no floor", func(p *Config) { p.Policies[0].Floor = Keep },
 			`policy "web" names the profile "keep", which is not there`},
-		{"a name that is a stack", func(p *Policy) { p.Profiles = append(p.Profiles, Profile{Name: "&x"}) }, `"&x"`},
-		{"a profile that confines nothing", func(p *Policy) { p.Profiles[0].Mode = profile.Unconfined },
+		{"a name that is a stack", func(p *Config) { p.Profiles = append(p.Profiles, Profile{Name: "&x"}) }, `"&x"`},
+		{"a profile that confines nothing", func(p *Config) { p.Profiles[0].Mode = profile.Unconfined },
 			`profile "docker-nginx" is in mode unconfined`},
-		{"a floor below a kept choice", func(p *Policy) { p.Policies[3].Floor = "batch" },
+		{"a floor below a kept choice", func(p *Config) { p.Policies[3].Floor = "batch" },
 			`policy "hands-off" keeps the engine's choice`},
-		{"a rule's floor below a kept choice", func(p *Policy) { p.Assignments[0].Floor = "batch" },
+		{"a rule's floor below a kept choice", func(p *Config) { p.Assignments[0].Floor = "batch" },
 			`policy.yaml line 3 has the floor "batch"`},
-		{"a rule's floor below a kept choice that may be asked for", func(p *Policy) { p.Assignments[4].Floor = "batch" },
+		{"a rule's floor below a kept choice that may be asked for", func(p *Config) { p.Assignments[4].Floor = "batch" },
 			`policy.yaml line 11 has the floor "batch"`},
-		{"a rule without a policy", func(p *Policy) { p.Assignments[0].Policy = "" },
+		{"a rule without a policy", func(p *Config) { p.Assignments[0].Policy = "" },
 			`policy.yaml line 3 names the policy "", which is not there`},
-		{"a request for nothing", func(p *Policy) { p.Assignments[0].Request = []string{"nginx"} },
+		{"a request for nothing", func(p *Config) { p.Assignments[0].Request = []string{"nginx"} },
 			`policy.yaml line 3 names the policy "nginx", which is not there`},
-		{"a rule with a floor that is not there", func(p *Policy) { p.Assignments[6].Floor = "nginx" },
+		{"a rule with a floor that is not there", func(p *Config) { p.Assignments[6].Floor = "nginx" },
 			`policy.yaml line 15 names the profile "nginx", which is not there`},
-		{"a bad pattern", func(p *Policy) { p.Assignments[0].Pod = []string{"a[b"} },
+		{"a bad pattern", func(p *Config) { p.Assignments[0].Pod = []string{"a[b"} },
 			`policy.yaml line 3 has the pattern "a[b" for pod: syntax error in pattern`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -165,7 +165,7 @@ func decoders(b []byte) error {
 		}
 	}
 	x.Profile("docker-nginx")
-	_, err = x.Policy()
+	_, err = x.Config()
 	return errors.Join(append(errs, err)...)
 }
 
@@ -235,7 +235,7 @@ func TestDamagedRecordsAreErrors(t *testing.T) {
 }
 
 func FuzzIndex(f *testing.F) {
-	for _, p := range []*Policy{full(), node(), {}} {
+	for _, p := range []*Config{full(), node(), {}} {
 		b, err := p.Encode()
 		if err != nil {
 			f.Fatal(err)
@@ -280,13 +280,13 @@ func FuzzDecide(f *testing.F) {
 }
 
 // large is a policy of n assignments, n policies and n profiles; the container of the benchmarks matches the last one.
-func large(n int, image string) *Policy {
-	p := new(Policy)
+func large(n int, image string) *Config {
+	p := new(Config)
 	for i := range n {
 		name := fmt.Sprintf("workload-%05d", i)
 		p.Profiles = append(p.Profiles, Profile{Name: name, Source: "profiles/" + name,
 			Compiled: []profile.Compiled{{Name: name}}})
-		p.Policies = append(p.Policies, Entry{Name: name, Profile: name})
+		p.Policies = append(p.Policies, Policy{Name: name, Profile: name})
 		p.Assignments = append(p.Assignments, Assignment{File: "policy.yaml", Line: i,
 			Namespace: []string{fmt.Sprintf("team-%05d", i), "shared"},
 			Image:     []string{fmt.Sprintf(image, i)}, Policy: name})

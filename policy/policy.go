@@ -1,6 +1,6 @@
 // Package policy decides which AppArmor profile confines a container.
 //
-// A Policy is what a node's administrator wrote, checked; Encode turns it into an Index, the form in which a container
+// A Config is what a node's administrator wrote, checked; Encode turns it into an Index, the form in which a container
 // start reads it; Index.Decide gives the Decision for one container. The package touches neither the kernel nor any
 // file: package policyfile reads the policy file, package store keeps the index on disk.
 package policy
@@ -17,10 +17,10 @@ const Keep = "keep"
 // Baseline is the policy that is there without a definition, unless the policy file gives it another one.
 const Baseline = "baseline"
 
-// Policy is a node's whole policy, checked and compiled.
-type Policy struct {
+// Config is a node's whole configuration: the policy file, checked, and its profiles.
+type Config struct {
 	Profiles    []Profile
-	Policies    []Entry
+	Policies    []Policy
 	Assignments []Assignment
 }
 
@@ -44,8 +44,8 @@ type Profile struct {
 	Blob     [32]byte // sha256 of the blob's bytes: its name in the store
 }
 
-// Entry is a named policy.
-type Entry struct {
+// Policy is a named policy.
+type Policy struct {
 	Name    string
 	Profile string // a Profile's name, or Keep
 	Floor   string // a Profile's name, or empty: stacked below Profile
@@ -70,8 +70,8 @@ type Assignment struct {
 	Sandbox    bool
 	Privileged *bool
 
-	Policy       string   // an Entry's name
-	Request      []string // Entry names that an annotation may ask for
+	Policy       string   // a Policy's name
+	Request      []string // Policies' names that an annotation may ask for
 	Floor        string   // a Profile's name, or empty: stacked below whatever this rule gives
 	AcceptChoice []string // names of profiles, the policy's or loaded by hand, that stand where the engine chose them
 	OnRefused    Refused

@@ -283,7 +283,7 @@ func (f *fields) list(limit int) (list []string, n uint64) {
 }
 
 // assignment decodes the whole rule. p has the profiles and entries that it refers to.
-func (r rule) assignment(p *Policy) (Assignment, error) {
+func (r rule) assignment(p *Config) (Assignment, error) {
 	if err := r.read(); err != nil {
 		return Assignment{}, err
 	}

@@ -68,7 +68,7 @@ func wrong(format string, args ...any) error {
 type call struct {
 	host   *hook.Host
 	stderr io.Writer
-	wiring hook.Wiring
+	caller hook.Caller
 	stage  string
 	id     string // the container's
 	out    hook.Outcome
@@ -93,7 +93,7 @@ func (c *call) run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("oci-apparmor-hook "+stage, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	c.stage = stage
-	flags.StringVar(&c.wiring.Engine, "engine", "", "")
+	flags.StringVar(&c.caller.Engine, "engine", "", "")
 	bundle := flags.String("bundle", ".", "")
 	id := flags.String("id", "", "")
 	if err := flags.Parse(args); err != nil {
@@ -106,8 +106,8 @@ func (c *call) run(ctx context.Context, args []string) error {
 	if flags.NArg() > 0 {
 		return wrong("stage %s takes no argument %q", stage, flags.Arg(0))
 	}
-	if c.wiring.Engine != "" && !engine.Known(c.wiring.Engine) {
-		return wrong("--engine %q: it is one of %s", c.wiring.Engine, strings.Join(engine.Names(), ", "))
+	if c.caller.Engine != "" && !engine.Known(c.caller.Engine) {
+		return wrong("--engine %q: it is one of %s", c.caller.Engine, strings.Join(engine.Names(), ", "))
 	}
 
 	switch stage {
@@ -137,7 +137,7 @@ func (c *call) guard(ctx context.Context) error {
 		return err
 	}
 	c.id = state.ID
-	c.out, err = c.host.Guard(ctx, c.wiring, c.id, hook.NewBundle(state.Bundle))
+	c.out, err = c.host.Guard(ctx, c.caller, c.id, hook.NewBundle(state.Bundle))
 	c.warn()
 	return err
 }
@@ -152,7 +152,7 @@ func (c *call) precreate(ctx context.Context) error {
 	if dir, err := hook.NewBundle(".").Dir(); err == nil && filepath.Base(dir) == "userdata" {
 		c.id, bundle = filepath.Base(filepath.Dir(dir)), dir
 	}
-	config, c.out, err = c.host.Precreate(ctx, c.wiring, c.id, bundle, config)
+	config, c.out, err = c.host.Precreate(ctx, c.caller, c.id, bundle, config)
 	c.warn()
 	if err != nil {
 		return err
@@ -170,7 +170,7 @@ func (c *call) prepare(ctx context.Context, bundle *hook.Bundle) error {
 		c.id = filepath.Base(dir)
 	}
 	var err error
-	c.out, err = c.host.Prepare(ctx, c.wiring, c.id, bundle)
+	c.out, err = c.host.Prepare(ctx, c.caller, c.id, bundle)
 	c.warn()
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@ func (c *call) warn() {
 // say prints a line for whoever called the hook, and has the node's log say it as well: newer cruns give hooks /dev/null
 // for standard error, and Podman drops what a precreate hook says.
 func (c *call) say(level notice.Level, text string) {
-	c.host.Note(c.wiring, notice.Notice{Level: level, Command: c.stage, ID: c.id, Message: text}, c.out)
+	c.host.Note(c.caller, notice.Notice{Level: level, Command: c.stage, ID: c.id, Message: text}, c.out)
 	if level == notice.Warning {
 		text = "warning: " + text
 	}

@@ -62,7 +62,7 @@ type candidate struct {
 }
 
 // compileFunc is store.Compile, or that of a store.
-type compileFunc func(context.Context, *policy.Policy, store.Compiler, func(store.Progress)) (*store.Compilation, error)
+type compileFunc func(context.Context, *policy.Config, store.Compiler, func(store.Progress)) (*store.Compilation, error)
 
 // newCandidate reads the policy file, checks it and compiles its profiles. k, which may be nil, is for their files for
 // AppArmor's service. It writes nothing.

@@ -18,15 +18,15 @@ var (
 )
 
 // changes says in lines what differs between two policies.
-func changes(before, after *policy.Policy, words changeWords) (lines []string) {
-	profiles := func(p *policy.Policy) map[string]string {
+func changes(before, after *policy.Config, words changeWords) (lines []string) {
+	profiles := func(p *policy.Config) map[string]string {
 		all := make(map[string]string)
 		for _, pr := range p.Profiles {
 			all[pr.Name] = fmt.Sprintf("%x %d", pr.Blob, pr.OnDrift)
 		}
 		return all
 	}
-	policies := func(p *policy.Policy) map[string]string {
+	policies := func(p *policy.Config) map[string]string {
 		all := make(map[string]string)
 		for _, e := range p.Policies {
 			if e.Name != policy.Keep { // built in, and listed where a rule names it

@@ -25,7 +25,7 @@ type CheckOptions struct {
 
 // Checked is a policy without a fault. Refused are sentences about programs whose signals a profile refuses.
 type Checked struct {
-	Policy   *policy.Policy
+	Policy   *policy.Config
 	Compiled bool     // so are its profiles
 	Warnings []string // of profiles, each a line with its file
 	Refused  []string
@@ -80,7 +80,7 @@ func Check(ctx context.Context, n *node.Node, o CheckOptions) (*Checked, error) 
 
 // misnamed reports the profiles whose text defines one of another name, as far as a text tells that by itself. sources are their
 // files, by their names.
-func misnamed(p *policy.Policy, sources map[string]string) error {
+func misnamed(p *policy.Config, sources map[string]string) error {
 	var errs []error
 	for _, pr := range p.Profiles {
 		names := lint.Profiles(string(pr.Text))

@@ -74,7 +74,7 @@ func (c locatedCompiler) Compile(ctx context.Context, name string, mode profile.
 }
 
 // located returns a compiler for the profiles of p, whose files are below dir.
-func located(c node.Compiler, dir string, p *policy.Policy) locatedCompiler {
+func located(c node.Compiler, dir string, p *policy.Config) locatedCompiler {
 	sources := make(map[string]string, len(p.Profiles))
 	files := make(map[string]bool, len(p.Profiles))
 	for _, pr := range p.Profiles {

@@ -27,7 +27,7 @@ func TestAPolicysProfilesHoldWhatTheySay(t *testing.T) {
 	text := func(name string) []byte {
 		return []byte("abi <abi/1.0>,\nprofile " + name + " {\n  file, signal,\n  deny signal peer=x,\n}\n")
 	}
-	p := &policy.Policy{Profiles: []policy.Profile{
+	p := &policy.Config{Profiles: []policy.Profile{
 		{Name: "web", Source: "profiles/web", Text: text("web")},
 		{Name: "work", Source: "profiles/work", Text: text("work"), Mode: profile.Complain},
 	}}

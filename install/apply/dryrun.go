@@ -20,7 +20,7 @@ type Preview struct {
 	Before   *store.Generation // in force; nil where there is none that can be read
 	Same     bool              // an apply would change nothing
 	Changes  []string          // lines about profiles, policies and rules
-	Policy   *policy.Policy    // that would come into force
+	Policy   *policy.Config    // that would come into force
 	Warnings []string          // of profiles, each a line with its file
 	Notes    []error           // what the node would go without
 	Notice   string            // what there is to say of the node
@@ -73,12 +73,12 @@ func (p *Preview) Refused() []string {
 
 // compare fills in what differs from the policy in force.
 func (p *Preview) compare() (err error) {
-	was := new(policy.Policy)
+	was := new(policy.Config)
 	if p.Before != nil {
 		if p.Same, err = p.Before.Has(p.candidate.compiled); p.Same || err != nil {
 			return err
 		}
-		if was, err = p.Before.Index.Policy(); err != nil {
+		if was, err = p.Before.Index.Config(); err != nil {
 			return err
 		}
 	}

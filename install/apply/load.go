@@ -26,7 +26,7 @@ func Load(ctx context.Context, n *node.Node, dir string, report func(Loaded)) (g
 	if g, err = n.Current(dir); err != nil {
 		return nil, nil, err
 	}
-	p, err := g.Index.Policy()
+	p, err := g.Index.Config()
 	if err != nil || len(p.Profiles) == 0 { // it needs no AppArmor either
 		return g, nil, err
 	}

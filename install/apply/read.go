@@ -15,7 +15,7 @@ import (
 
 // Read reads the policy of a configuration directory, or a policy file by itself, and fills in the profiles that
 // are generated, as they are for the node.
-func Read(path string, to templates.Node) (*policy.Policy, error) {
+func Read(path string, to templates.Target) (*policy.Config, error) {
 	info, err := os.Stat(path)
 	missing := errors.Is(err, fs.ErrNotExist) && filepath.Ext(path) != ".yaml" && filepath.Ext(path) != ".yml"
 	if err != nil && !missing {
@@ -48,7 +48,7 @@ func configOf(path string) string {
 }
 
 // generate fills in the texts of profiles that come from a template, as they are for this node.
-func generate(p *policy.Policy, to templates.Node) error {
+func generate(p *policy.Config, to templates.Target) error {
 	for i := range p.Profiles {
 		pr := &p.Profiles[i]
 		if pr.Template == "" {

@@ -34,7 +34,7 @@ func Rollback(ctx context.Context, n *node.Node, dir string) (*RolledBack, error
 	if err != nil {
 		return nil, err
 	}
-	was, err := now.Index.Policy()
+	was, err := now.Index.Config()
 	if err != nil {
 		return nil, err
 	}

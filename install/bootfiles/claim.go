@@ -3,8 +3,8 @@ package bootfiles
 import (
 	"context"
 
+	"github.com/oci-apparmor/oci-apparmor/install/apparmord"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
-	"github.com/oci-apparmor/oci-apparmor/install/service"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
@@ -20,7 +20,7 @@ func Claim(ctx context.Context, n *node.Node) {
 
 // claimCompiled makes a profile ours that is what the service's file compiles to. Where that is another thing each time, it
 // is the name that the file speaks for: what is there is then replaced where it matters, by what was compiled and kept.
-func (k *Writer) claimCompiled(ctx context.Context, c node.Compiler, f service.File) {
+func (k *Writer) claimCompiled(ctx context.Context, c node.Compiler, f apparmord.File) {
 	own := func(b profile.Blob) bool {
 		ours, err := k.Kernel.Own(kernel.Profile{Name: f.Name, Compiled: b.Profiles})
 		return ours && err == nil

@@ -6,9 +6,9 @@ import (
 	"os"
 	"slices"
 
+	"github.com/oci-apparmor/oci-apparmor/install/apparmord"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
-	"github.com/oci-apparmor/oci-apparmor/install/service"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
@@ -17,13 +17,13 @@ import (
 // write writes the file of a profile that was loaded by hand, where that is another than the one that is there. The error says
 // what it means.
 func (k *Writer) write(ctx context.Context, p policy.Profile, blob profile.Blob) error {
-	if k.current(service.Hand, p) {
+	if k.current(apparmord.Hand, p) {
 		return nil
 	}
 	if others, err := k.others(); err == nil && sameFile(others[p.Name], p.Source) {
 		return k.Service.Remove(p.Name) // the service knows the profile, and by its newest text
 	}
-	if err := k.unwanted(service.Hand, p); err != nil {
+	if err := k.unwanted(apparmord.Hand, p); err != nil {
 		return err
 	}
 	mode := blob.Profiles[0].Mode
@@ -32,7 +32,7 @@ func (k *Writer) write(ctx context.Context, p policy.Profile, blob profile.Blob)
 	}
 	var t Text
 	t.Text, t.Err = k.Compiler.Standalone(ctx, p.Text, mode, func() (profile.Blob, error) { return blob, nil })
-	file, err := k.stageOne(service.Hand, p, t)
+	file, err := k.stageOne(apparmord.Hand, p, t)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/oci-apparmor/oci-apparmor/install/service"
+	"github.com/oci-apparmor/oci-apparmor/install/apparmord"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
@@ -18,7 +18,7 @@ import (
 // Staged are the service's files of a policy that is to come into force, beside their places.
 type Staged struct {
 	writer *Writer
-	policy *policy.Policy
+	policy *policy.Config
 	files  []*safefile.Staged
 	Notes  []error // what the node goes without
 }
@@ -29,7 +29,7 @@ func (s *Staged) Replaced(before *store.Generation) map[string][]byte {
 	texts := make(map[string][]byte)
 	for name, f := range s.writer.Files {
 		was, ok := before.Index.Profile(name)
-		if !ok || f.By != service.Policy || f.Edited || !slices.Equal(f.Compiled, was.Compiled) {
+		if !ok || f.By != apparmord.Policy || f.Edited || !slices.Equal(f.Compiled, was.Compiled) {
 			continue
 		}
 		at := slices.IndexFunc(s.policy.Profiles, func(p policy.Profile) bool { return p.Name == name })
@@ -68,7 +68,7 @@ func (s *Staged) Commit() {
 		in[p.Name] = true
 	}
 	for name, f := range k.Files {
-		if in[name] || f.By != service.Policy {
+		if in[name] || f.By != apparmord.Policy {
 			continue
 		}
 		if err := k.leave(name); err != nil {
@@ -90,13 +90,13 @@ func (k *Writer) Stage(ctx context.Context, compiled *store.Compilation, alone m
 		turn = make(chan struct{}, runtime.GOMAXPROCS(0))
 	)
 	for i, p := range list {
-		if k.current(service.Policy, p) {
+		if k.current(apparmord.Policy, p) {
 			continue
 		}
 		turn <- struct{}{}
 		work.Go(func() {
 			defer func() { <-turn }()
-			if err := k.unwanted(service.Policy, p); err != nil {
+			if err := k.unwanted(apparmord.Policy, p); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				s.Notes = append(s.Notes, err)
@@ -106,7 +106,7 @@ func (k *Writer) Stage(ctx context.Context, compiled *store.Compilation, alone m
 			if !ok {
 				t.Text, t.Err = k.Compiler.Standalone(ctx, p.Text, p.Mode, func() (profile.Blob, error) { return compiled.Blob(i), nil })
 			}
-			file, err := k.stageOne(service.Policy, p, t)
+			file, err := k.stageOne(apparmord.Policy, p, t)
 			mu.Lock()
 			defer mu.Unlock()
 			if errs[i] = err; file != nil {

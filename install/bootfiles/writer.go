@@ -9,8 +9,8 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/oci-apparmor/oci-apparmor/install/apparmord"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
-	"github.com/oci-apparmor/oci-apparmor/install/service"
 	"github.com/oci-apparmor/oci-apparmor/install/unload"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
@@ -27,9 +27,9 @@ type Text struct {
 // Writer writes profiles down for AppArmor's service.
 type Writer struct {
 	*node.Node
-	Compiler node.Compiler           // for texts; made where it is needed and there is none
-	Files    map[string]service.File // that are there, by profile
-	Dry      bool                    // write nothing
+	Compiler node.Compiler             // for texts; made where it is needed and there is none
+	Files    map[string]apparmord.File // that are there, by profile
+	Dry      bool                      // write nothing
 
 	// others gives the files of somebody else's, by the profiles in them.
 	others func() (map[string]string, error)
@@ -44,7 +44,7 @@ func New(n *node.Node, c node.Compiler) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Writer{Node: n, Compiler: c, Files: make(map[string]service.File, len(list))}
+	k := &Writer{Node: n, Compiler: c, Files: make(map[string]apparmord.File, len(list))}
 	for _, f := range list {
 		k.Files[f.Name] = f
 	}
@@ -55,14 +55,14 @@ func New(n *node.Node, c node.Compiler) (*Writer, error) {
 }
 
 // current tells whether the file of a profile that is there is the one that would be written.
-func (k *Writer) current(by service.By, p policy.Profile) bool {
+func (k *Writer) current(by apparmord.By, p policy.Profile) bool {
 	f, have := k.Files[p.Name]
 	return have && !f.Edited && f.By == by && slices.Equal(f.Compiled, p.Compiled)
 }
 
 // unwanted says why the service is better not told of a profile: somebody else has told it of one of that name, or has
 // loaded one.
-func (k *Writer) unwanted(by service.By, p policy.Profile) error {
+func (k *Writer) unwanted(by apparmord.By, p policy.Profile) error {
 	others, err := k.others()
 	if err != nil {
 		return err
@@ -73,7 +73,7 @@ func (k *Writer) unwanted(by service.By, p policy.Profile) error {
 			"give one of them another name", other, p.Name)
 		return k.withEarlier(err, p, f, have)
 	}
-	if by == service.Policy && p.OnDrift != profile.ReplaceAny && !have && foreign(k.Node, p.Name) {
+	if by == apparmord.Policy && p.OnDrift != profile.ReplaceAny && !have && foreign(k.Node, p.Name) {
 		return fmt.Errorf("AppArmor's service is not told of profile %s, because somebody else has loaded one of that name: remove "+
 			"that, or say `onDrift: replace` for ours, and run oci-apparmor policy apply again", p.Name)
 	}
@@ -81,7 +81,7 @@ func (k *Writer) unwanted(by service.By, p policy.Profile) error {
 }
 
 // withEarlier adds to an error what the file means that is there.
-func (k *Writer) withEarlier(err error, p policy.Profile, f service.File, have bool) error {
+func (k *Writer) withEarlier(err error, p policy.Profile, f apparmord.File, have bool) error {
 	if have && (f.Edited || !slices.Equal(f.Compiled, p.Compiled)) {
 		return fmt.Errorf("%w; %s still has an earlier text of it, which a boot or a reload can put back", err, k.Service.Path(p.Name))
 	}
@@ -89,14 +89,14 @@ func (k *Writer) withEarlier(err error, p policy.Profile, f service.File, have b
 }
 
 // stageOne writes the file of one profile beside its place. It gives nil where nothing is to be written.
-func (k *Writer) stageOne(by service.By, p policy.Profile, t Text) (*safefile.Staged, error) {
+func (k *Writer) stageOne(by apparmord.By, p policy.Profile, t Text) (*safefile.Staged, error) {
 	err := t.Err
 	if err == nil && k.Dry {
 		return nil, nil
 	}
 	if err == nil {
 		var file *safefile.Staged
-		file, err = k.Service.Stage(service.File{Name: p.Name, By: by, Source: p.Source, Compiled: p.Compiled, Text: t.Text})
+		file, err = k.Service.Stage(apparmord.File{Name: p.Name, By: by, Source: p.Source, Compiled: p.Compiled, Text: t.Text})
 		if err == nil {
 			return file, nil
 		}
@@ -104,12 +104,12 @@ func (k *Writer) stageOne(by service.By, p policy.Profile, t Text) (*safefile.St
 	f, have := k.Files[p.Name]
 	if have {
 		err = fmt.Errorf("the file of profile %s for AppArmor's service cannot be written again: %w", p.Name, err)
-		if by == service.Hand { // it is loaded already
+		if by == apparmord.Hand { // it is loaded already
 			err = k.withEarlier(err, p, f, have)
 		}
 		return nil, err
 	}
-	if by == service.Hand {
+	if by == apparmord.Hand {
 		return nil, fmt.Errorf("AppArmor's service is not told of profile %s, so that no boot loads it, and aa-remove-unknown would "+
 			"remove it from under its containers: %w", p.Name, err)
 	}

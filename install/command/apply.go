@@ -79,7 +79,7 @@ func runApply(ctx context.Context, s *session, o *applyOptions) error {
 		s.Warnf("the profiles are compiled for a kernel with the features in %s, and in force on this node: --store names a directory "+
 			"for another node's", o.Features)
 	}
-	p, err := a.Generation.Index.Policy()
+	p, err := a.Generation.Index.Config()
 	if err != nil {
 		return err
 	}

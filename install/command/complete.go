@@ -140,14 +140,14 @@ func loadedProfiles(s *session) []string {
 }
 
 // applied returns the policy in force, or an empty one.
-func applied(s *session) *policy.Policy {
+func applied(s *session) *policy.Config {
 	g, err := store.Store{Dir: s.Store}.Current()
 	if err != nil {
-		return new(policy.Policy)
+		return new(policy.Config)
 	}
-	p, err := g.Index.Policy()
+	p, err := g.Index.Config()
 	if err != nil {
-		return new(policy.Policy)
+		return new(policy.Config)
 	}
 	return p
 }

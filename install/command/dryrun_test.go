@@ -51,7 +51,7 @@ func (m *machine) starts(id, members string, pid int, label string) {
 		m.t.Fatal(err)
 	}
 	m.write("bundles/"+id+"/config.json", `{"ociVersion": "1.0.0", "process": {}`+members+`}`)
-	if _, err := m.State.Host.Prepare(m.t.Context(), hook.Wiring{Root: wd + "/run/runc"}, id, hook.NewBundle(wd+"/bundles/"+id)); err != nil {
+	if _, err := m.State.Host.Prepare(m.t.Context(), hook.Caller{Root: wd + "/run/runc"}, id, hook.NewBundle(wd+"/bundles/"+id)); err != nil {
 		m.t.Fatal(err)
 	}
 	m.task(pid, "sleep", label, "")
@@ -208,7 +208,7 @@ func TestDryRunTellsWhatAStartSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	os.RemoveAll("run/runc/front")
-	_, err = m.State.Host.Prepare(t.Context(), hook.Wiring{Root: wd + "/run/runc"}, "front", hook.NewBundle(wd+"/bundles/front"))
+	_, err = m.State.Host.Prepare(t.Context(), hook.Caller{Root: wd + "/run/runc"}, "front", hook.NewBundle(wd+"/bundles/front"))
 	if err == nil {
 		t.Fatal("it starts")
 	}

@@ -41,7 +41,7 @@ type (
 	}
 )
 
-func shown(g *store.Generation, p *policy.Policy, m store.Manifest, stale bool) showJSON {
+func shown(g *store.Generation, p *policy.Config, m store.Manifest, stale bool) showJSON {
 	s := showJSON{
 		Generation: g.Number,
 		Applied:    m.Applied,

@@ -71,7 +71,7 @@ func runLoadPolicy(ctx context.Context, s *session, o *loadPolicyOptions) error 
 	if err != nil || o.quiet {
 		return err
 	}
-	p, err := g.Index.Policy()
+	p, err := g.Index.Config()
 	if err == nil && len(p.Profiles) == 0 {
 		out.Line("the policy in force (generation %d) has no profiles", g.Number)
 	}

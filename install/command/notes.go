@@ -15,7 +15,7 @@ import (
 const mostUnused = 20
 
 // notes says what in a policy is no fault and might all the same not be meant.
-func notes(p *policy.Policy) []string {
+func notes(p *policy.Config) []string {
 	var notes []string
 	if !slices.ContainsFunc(p.Assignments, func(a policy.Assignment) bool { return a.ForAll() }) {
 		notes = append(notes, "containers that no rule fits keep what their engine chose")
@@ -61,7 +61,7 @@ func notes(p *policy.Policy) []string {
 }
 
 // unusedNames gives the policies that no rule gives or allows, and the profiles that no rule leads to.
-func unusedNames(p *policy.Policy) []string {
+func unusedNames(p *policy.Config) []string {
 	policies, profiles := make(map[string]bool), make(map[string]bool)
 	for _, a := range p.Assignments {
 		profiles[a.Floor] = true
@@ -90,14 +90,14 @@ func unusedNames(p *policy.Policy) []string {
 }
 
 // summary counts what is in a policy: "2 profiles and the built-in docker-default, 1 policy, 3 rules".
-func summary(p *policy.Policy, compiled string) string {
+func summary(p *policy.Config, compiled string) string {
 	var profiles, policies builtIns
 	for _, pr := range p.Profiles {
 		profiles.count(pr.Name, pr.Name == "docker-default" && pr.Template == pr.Name)
 	}
 	for _, e := range p.Policies {
 		policies.count(e.Name, e.Name == policy.Keep ||
-			e == policy.Entry{Name: policy.Baseline, Profile: "docker-default"})
+			e == policy.Policy{Name: policy.Baseline, Profile: "docker-default"})
 	}
 	return profiles.String("profile", "profiles") + compiled + ", " + policies.String("policy", "policies") + ", " +
 		output.Count(len(p.Assignments), "rule", "rules")

@@ -691,7 +691,7 @@ func TestApplyWithTheRealParser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := g.Index.Policy()
+	p, err := g.Index.Config()
 	if err != nil {
 		t.Fatal(err)
 	}

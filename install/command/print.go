@@ -9,14 +9,14 @@ import (
 )
 
 // printNotes writes what notes returns.
-func printNotes(p *output.Printer, pol *policy.Policy) {
+func printNotes(p *output.Printer, pol *policy.Config) {
 	for _, note := range notes(pol) {
 		p.Line("%s", note)
 	}
 }
 
 // printPolicy writes a policy: its profiles, its policies, its rules, at most limit of each where limit is not 0.
-func printPolicy(p *output.Printer, pol *policy.Policy, limit int) {
+func printPolicy(p *output.Printer, pol *policy.Config, limit int) {
 	p.Line("")
 	names := 0
 	for _, pr := range pol.Profiles {

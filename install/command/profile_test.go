@@ -523,7 +523,7 @@ func TestProfileListAndShow(t *testing.T) {
 // What is generated depends on the node.
 func TestProfileShowTemplate(t *testing.T) {
 	m, _ := newProfiles(t)
-	text, err := templates.Text("docker-default", "docker-default", templates.Node{})
+	text, err := templates.Text("docker-default", "docker-default", templates.Target{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,7 +49,7 @@ func (c stopping) Compile(ctx context.Context, _ string, _ profile.Mode, source 
 
 // A policy in mode kill is told for what it does not kill.
 func TestKillIsToldForWhatItDoesNotKill(t *testing.T) {
-	p := &policy.Policy{Profiles: []policy.Profile{{Name: "web", Mode: profile.Kill}, {Name: "work"}}}
+	p := &policy.Config{Profiles: []policy.Profile{{Name: "web", Mode: profile.Kill}, {Name: "work"}}}
 	said := strings.Join(notes(p), "\n")
 	if !strings.Contains(said, "mode kill (web) kills for files") || !strings.Contains(said, "signals") {
 		t.Error(said)

@@ -29,7 +29,7 @@ func runShow(s *session, dir string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	p, err := g.Index.Policy()
+	p, err := g.Index.Config()
 	if err != nil {
 		return err
 	}

@@ -137,7 +137,7 @@ func (a *Answer) Err() error {
 
 // asksForPrivileges says whether a rule is for privileged containers, or for all others, so that it matters who is one.
 func asksForPrivileges(index policy.Index) (bool, error) {
-	p, err := index.Policy()
+	p, err := index.Config()
 	if err != nil {
 		return false, err
 	}

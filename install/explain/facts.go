@@ -18,7 +18,7 @@ import (
 
 // facts returns what a container start would know.
 func (q *Question) facts() (policy.Facts, error) {
-	w, err := q.wiring()
+	w, err := q.caller()
 	if err != nil {
 		return policy.Facts{}, err
 	}
@@ -35,9 +35,9 @@ func (q *Question) facts() (policy.Facts, error) {
 	return q.described(w)
 }
 
-// wiring returns who would call us.
-func (q *Question) wiring() (hook.Wiring, error) {
-	w := hook.Wiring{Engine: q.Engine, Root: q.Root}
+// caller returns who would call us.
+func (q *Question) caller() (hook.Caller, error) {
+	w := hook.Caller{Engine: q.Engine, Root: q.Root}
 	switch {
 	case q.Engine == "" && q.Root != "":
 		w.Engine = engine.ByRoot(q.Root)
@@ -48,7 +48,7 @@ func (q *Question) wiring() (hook.Wiring, error) {
 }
 
 // described returns what a start of the container would know that the flags describe.
-func (q *Question) described(w hook.Wiring) (policy.Facts, error) {
+func (q *Question) described(w hook.Caller) (policy.Facts, error) {
 	annotations, err := pairs("--annotation", q.Annotations)
 	if err != nil {
 		return policy.Facts{}, err
@@ -107,7 +107,7 @@ func pairs(flag string, list []string) (map[string]string, error) {
 	return all, nil
 }
 
-func (q *Question) bundleFacts(w hook.Wiring) (policy.Facts, error) {
+func (q *Question) bundleFacts(w hook.Caller) (policy.Facts, error) {
 	bundle := hook.NewBundle(q.Bundle)
 	dir, err := bundle.Dir()
 	if errors.Is(err, fs.ErrNotExist) {

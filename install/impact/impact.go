@@ -106,7 +106,7 @@ func container(h *hook.Host, next Next, r *hook.Record) (c Container, runs bool)
 
 // start asks what the container's next start would get.
 func (c *Container) start(next Next, r *hook.Record) {
-	facts, err := hook.NewBundle(r.Bundle).Identify(hook.Wiring{Engine: r.Engine, Root: r.Root}, r.ID)
+	facts, err := hook.NewBundle(r.Bundle).Identify(hook.Caller{Engine: r.Engine, Root: r.Root}, r.ID)
 	if errors.Is(err, fs.ErrNotExist) {
 		c.Unverified = fmt.Errorf("its bundle %s is gone", r.Bundle)
 		return

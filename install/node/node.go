@@ -11,13 +11,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/oci-apparmor/oci-apparmor/install/apparmord"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
-	"github.com/oci-apparmor/oci-apparmor/install/service"
 	"github.com/oci-apparmor/oci-apparmor/install/status"
+	"github.com/oci-apparmor/oci-apparmor/policy/handloaded"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
-	"github.com/oci-apparmor/oci-apparmor/policy/texts"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,10 +28,10 @@ const ConfigDir = "/etc/oci-apparmor"
 type Node struct {
 	Root bool // this process may do what a container's start does
 
-	Config     string      // the directory of the policy file
-	Store      string      // the directory of the applied policy
-	Service    service.Dir // where AppArmor's service looks for profiles
-	ParserConf string      // the configuration of apparmor_parser
+	Config     string        // the directory of the policy file
+	Store      string        // the directory of the applied policy
+	Service    apparmord.Dir // where AppArmor's service looks for profiles
+	ParserConf string        // the configuration of apparmor_parser
 	Kernel     *kernel.Kernel
 	Programs   string // below which engines' programs are; empty for /
 	Uname      string // the running kernel's release, as uname -r prints it
@@ -95,7 +95,7 @@ func LastManifest(dir string) store.Manifest {
 }
 
 // Texts returns where the texts are kept of profiles that are loaded by hand.
-func (n *Node) Texts() texts.Dir { return texts.Dir(filepath.Join(n.Store, "texts")) }
+func (n *Node) Texts() handloaded.Dir { return handloaded.Dir(filepath.Join(n.Store, "texts")) }
 
 // Version is the module's version, or the commit that it was built from.
 func Version() string {

@@ -15,7 +15,7 @@ import (
 // Generated returns what templates depend on of this node, and the same for a manifest. Where no daemon runs, as at boot
 // before the engines start, their labels are what the last apply knew of them. notice says that a label had to be left
 // out.
-func (n *Node) Generated(last store.Manifest) (to templates.Node, m store.Manifest, notice string) {
+func (n *Node) Generated(last store.Manifest) (to templates.Target, m store.Manifest, notice string) {
 	where := n.senders()
 	m.Daemons, m.Attached, m.Daemon = last.Daemons, last.Attached, last.Daemon
 	var unfit []string
@@ -68,16 +68,16 @@ func (n *Node) SendersHere() []senders.Sender {
 }
 
 // AsLast returns what templates depend on of another node, which only the last apply for it can have known.
-func AsLast(last store.Manifest) templates.Node { return templates.Node{Senders: last.Senders()} }
+func AsLast(last store.Manifest) templates.Target { return templates.Target{Senders: last.Senders()} }
 
 // senders is where the labels of engines' programs are looked for.
-func (n *Node) senders() senders.Node {
-	return senders.Node{Kernel: n.Kernel, Service: n.Service, Root: n.Programs}
+func (n *Node) senders() senders.Host {
+	return senders.Host{Kernel: n.Kernel, Service: n.Service, Root: n.Programs}
 }
 
 // RefusedBy says which profiles of the policy in force leave what runs under them to programs of this node that cannot end
 // it, in a sentence for each.
-func (n *Node) RefusedBy(p *policy.Policy) (said []string) {
+func (n *Node) RefusedBy(p *policy.Config) (said []string) {
 	var names []string
 	sources := make(map[string]string)
 	for _, pr := range p.Profiles {

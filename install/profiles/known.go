@@ -12,11 +12,11 @@ import (
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/policy/handloaded"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
-	"github.com/oci-apparmor/oci-apparmor/policy/texts"
 )
 
 // compare returns how the kernel's content stands to that of a text.
@@ -60,7 +60,7 @@ type knownText struct {
 
 // byHand returns the text of a profile that was loaded by hand, and reports whether the kernel has its content. A child that is
 // left of an earlier text may stand beside it.
-func byHand(n *node.Node, name string) (t texts.Text, same bool) {
+func byHand(n *node.Node, name string) (t handloaded.Text, same bool) {
 	t, err := n.Texts().Get(name)
 	if err != nil {
 		return t, false

@@ -15,12 +15,12 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/handloaded"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
-	"github.com/oci-apparmor/oci-apparmor/policy/texts"
 )
 
 // Set is texts that are read and compiled, of which all are loaded or none, unless the kernel refuses one.
@@ -137,7 +137,7 @@ func (s *Set) keepTexts(ctx context.Context) (commits []func() error, drop func(
 		return nil, drop, err
 	}
 	for _, f := range s.Files {
-		t := texts.New(f.Text, f.Blob)
+		t := handloaded.New(f.Text, f.Blob)
 		t.Source, t.Loaded, t.By, t.Parser = absolute(f.Path), time.Now().UTC().Round(time.Second), whoami(), parser
 		commit, d, err := s.node.Texts().Write(t)
 		if err != nil {

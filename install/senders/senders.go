@@ -13,18 +13,18 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/oci-apparmor/oci-apparmor/install/service"
+	"github.com/oci-apparmor/oci-apparmor/install/apparmord"
 	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
 
-// Node is where to look.
-type Node struct {
+// Host is where to look.
+type Host struct {
 	Kernel  *kernel.Kernel
-	Service service.Dir // profiles that are not loaded yet; not looked at where empty
-	Root    string      // below which programs are; empty for /
+	Service apparmord.Dir // profiles that are not loaded yet; not looked at where empty
+	Root    string        // below which programs are; empty for /
 }
 
 // Sender is a label, and a program that has it.
@@ -37,7 +37,7 @@ type Sender struct {
 // Daemons gives the labels, without unconfined, under which the engines' daemons run, and reports whether one runs. A
 // process counts by its name, which it can choose: so one that is not root does not count, be it a rootless engine's or
 // made to look like one, and neither does one in a container.
-func (n Node) Daemons() (all []Sender, running bool) {
+func (n Host) Daemons() (all []Sender, running bool) {
 	tasks, err := n.Kernel.Tasks()
 	if err != nil { // no AppArmor, which whoever needs it will hear of
 		return nil, false
@@ -64,7 +64,7 @@ func (n Node) Daemons() (all []Sender, running bool) {
 // Attached gives the labels that AppArmor puts engines' and runtimes' programs under by their paths, also where the program
 // is not on this node: by the profiles that are loaded, and by those in the service's directory that are not loaded yet.
 // Each label stands there once. The error is about the kernel.
-func (n Node) Attached() (all []Sender, err error) {
+func (n Host) Attached() (all []Sender, err error) {
 	paths := n.paths()
 	attached, err := n.Kernel.Attached(paths)
 	if err != nil {
@@ -99,7 +99,7 @@ func (n Node) Attached() (all []Sender, err error) {
 }
 
 // paths gives where programs may be, and where those that are here are in truth, as the kernel compares them.
-func (n Node) paths() []string {
+func (n Host) paths() []string {
 	paths := engine.Paths()
 	for _, path := range engine.Paths() {
 		real, err := filepath.EvalSymlinks(n.Root + path)
@@ -115,7 +115,7 @@ func (n Node) paths() []string {
 
 // sender names the program of a label that is here, where one is, by the path that the kernel compares: of a link, that is
 // the path it leads to.
-func (n Node) sender(label string, programs []string) Sender {
+func (n Host) sender(label string, programs []string) Sender {
 	for _, path := range programs {
 		real, err := filepath.EvalSymlinks(n.Root + path)
 		if err != nil {
@@ -156,7 +156,7 @@ type Refused struct {
 
 // Refused gives, of these profiles, those that are loaded and by which what runs under them cannot be ended by a program
 // that is on this node, although it could if nothing confined that.
-func (n Node) Refused(profiles []string) (all []Refused, err error) {
+func (n Host) Refused(profiles []string) (all []Refused, err error) {
 	if len(profiles) == 0 {
 		return nil, nil
 	}
@@ -212,7 +212,7 @@ func RefusedBy(p *meaning.Profile, here []Sender) (all []Refused) {
 var signals = map[unix.Signal]meaning.Signal{unix.SIGTERM: meaning.SIGTERM, unix.SIGKILL: meaning.SIGKILL}
 
 // refused is refuses for a profile that is loaded.
-func (n Node) refused(name, label string) (bool, error) {
+func (n Host) refused(name, label string) (bool, error) {
 	return refuses(label, func(label string, signal unix.Signal) (bool, error) { return n.Kernel.Receives(name, label, signal) })
 }
 

@@ -38,7 +38,7 @@ type Container struct {
 	Label      string // the label that was decided, without a mode; empty where the engine's choice was kept, or stands
 
 	Verdict   Verdict
-	Profiles  []Held // those of its label
+	Profiles  []ProfileState // those of its label
 	Processes []Member
 	Problems  []string // sentences: what is not as it should be
 	Older     string   // the one of them that says why what runs in it is, or may be, under an older content of its label
@@ -63,7 +63,7 @@ func (c *Container) Intended() (label string, known bool) {
 	if !c.Decided || c.Label != "" {
 		return c.Label, c.Decided
 	}
-	f, err := hook.NewBundle(c.record.Bundle).Identify(hook.Wiring{}, c.ID)
+	f, err := hook.NewBundle(c.record.Bundle).Identify(hook.Caller{}, c.ID)
 	return f.EngineChoice, err == nil
 }
 

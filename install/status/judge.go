@@ -44,8 +44,8 @@ const (
 	Ended Verdict = "ended"
 )
 
-// Held is a profile of a container's label.
-type Held struct {
+// ProfileState is a profile of a container's label.
+type ProfileState struct {
 	Name    string
 	Content Content
 	Detail  string // what the kernel has, in words; empty where it is the same
@@ -348,8 +348,8 @@ func (j *judge) removals(c *Container) (some bool) {
 
 // profile tells how the kernel's content of a profile stands to the policy's. was is what it was at create, if a record
 // tells.
-func (j *judge) profile(name string, was hook.RecordProfile) Held {
-	h := Held{Name: name, Content: Unknown}
+func (j *judge) profile(name string, was hook.RecordProfile) ProfileState {
+	h := ProfileState{Name: name, Content: Unknown}
 	var now []profile.Compiled
 	if j.gen != nil {
 		if p, ok := j.gen.Index.Profile(name); ok {

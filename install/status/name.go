@@ -53,7 +53,7 @@ func (n *Node) nameByAnnotations(c *Container) {
 		return
 	}
 	for _, dir := range n.bundles(c) {
-		f, err := hook.NewBundle(dir).Identify(hook.Wiring{Engine: c.Engine, Root: c.Root}, c.ID)
+		f, err := hook.NewBundle(dir).Identify(hook.Caller{Engine: c.Engine, Root: c.Root}, c.ID)
 		if err != nil {
 			continue
 		}

@@ -16,7 +16,7 @@ func (n *Node) refused(gen *store.Generation) (problems []string) {
 	if gen == nil {
 		return nil
 	}
-	p, err := gen.Index.Policy()
+	p, err := gen.Index.Config()
 	if err != nil {
 		return nil // which whoever decides by it says
 	}
@@ -28,7 +28,7 @@ func (n *Node) refused(gen *store.Generation) (problems []string) {
 			sources[pr.Name] = pr.Source
 		}
 	}
-	refused, err := senders.Node{Kernel: n.Host.Kernel, Root: n.Programs}.Refused(names)
+	refused, err := senders.Host{Kernel: n.Host.Kernel, Root: n.Programs}.Refused(names)
 	var notReady *kernel.NotReadyError
 	if err != nil && !errors.As(err, &notReady) {
 		problems = append(problems, fmt.Sprintf("whether engines' programs can end what runs under the policy's profiles cannot "+

@@ -25,11 +25,11 @@ func (c modes) Compile(ctx context.Context, name string, mode profile.Mode, sour
 // applyStack puts a policy in force by which containers are under base//&web, and web is in a mode.
 func (m *machine) applyStack(content string, mode profile.Mode) {
 	m.t.Helper()
-	p := &policy.Policy{
+	p := &policy.Config{
 		Profiles: []policy.Profile{
 			{Name: "web", Source: "web", Text: []byte(content), Mode: mode, OnDrift: profile.ReplaceAny}, {Name: "base", Source: "base", Text: []byte("base")},
 		},
-		Policies:    []policy.Entry{{Name: "web", Profile: "web", Floor: "base"}},
+		Policies:    []policy.Policy{{Name: "web", Profile: "web", Floor: "base"}},
 		Assignments: []policy.Assignment{{File: "policy.yaml", Line: 1, Policy: "web"}},
 	}
 	if _, _, err := m.Host.Store.Apply(context.Background(), p, modes{}, store.Manifest{}, nil); err != nil {

@@ -63,9 +63,9 @@ func (m *machine) apply(content string) {
 
 func (m *machine) applyRules(content string, rules ...policy.Assignment) {
 	m.t.Helper()
-	p := &policy.Policy{
+	p := &policy.Config{
 		Profiles:    []policy.Profile{{Name: "web", Source: "web", Text: []byte(content)}},
-		Policies:    []policy.Entry{{Name: "web", Profile: "web"}, {Name: "hands-off", Profile: policy.Keep}},
+		Policies:    []policy.Policy{{Name: "web", Profile: "web"}, {Name: "hands-off", Profile: policy.Keep}},
 		Assignments: rules,
 	}
 	if _, _, err := m.Host.Store.Apply(context.Background(), p, texts{}, store.Manifest{}, nil); err != nil {
@@ -119,7 +119,7 @@ func (m *machine) prepareBy(engine, root, id, annotations string) {
 	m.t.Helper()
 	bundle := fmt.Sprintf("bundles/%s", id)
 	m.write(bundle+"/config.json", `{"ociVersion": "1.0.2", "process": {"args": ["true"], "apparmorProfile": "web"}, "annotations": `+annotations+`}`)
-	w := hook.Wiring{Engine: engine, Root: filepath.Join(m.Run, root)}
+	w := hook.Caller{Engine: engine, Root: filepath.Join(m.Run, root)}
 	if _, err := m.Host.Prepare(context.Background(), w, id, hook.NewBundle(filepath.Join(m.dir, bundle))); err != nil {
 		m.t.Fatal(err)
 	}

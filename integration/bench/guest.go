@@ -84,7 +84,7 @@ func starts(bin string) error {
 		return err
 	}
 	const path = work + "/docker-default"
-	source, err := templates.Text("docker-default", "docker-default", templates.Node{})
+	source, err := templates.Text("docker-default", "docker-default", templates.Target{})
 	if err != nil {
 		return err
 	}
@@ -137,7 +137,7 @@ func starts(bin string) error {
 func loads(ctx context.Context, compiler *profile.Compiler) error {
 	const name = "bench-load"
 	text := func(n int) []byte {
-		source, err := templates.Text("docker-default", name, templates.Node{})
+		source, err := templates.Text("docker-default", name, templates.Target{})
 		if err != nil {
 			panic(err)
 		}

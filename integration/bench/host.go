@@ -302,11 +302,11 @@ func (same) Compile(_ context.Context, name string, mode profile.Mode, _ string,
 }
 
 func manyPolicies(s store.Store, n int) error {
-	var p policy.Policy
+	var p policy.Config
 	p.Profiles = []policy.Profile{{Name: "one", Text: []byte("profile one {}")}}
 	for i := range n {
 		name := "p" + strconv.Itoa(i)
-		p.Policies = append(p.Policies, policy.Entry{Name: name, Profile: "one"})
+		p.Policies = append(p.Policies, policy.Policy{Name: name, Profile: "one"})
 		p.Assignments = append(p.Assignments, policy.Assignment{
 			Line: i + 1, Namespace: []string{"ns" + strconv.Itoa(i)}, Image: []string{"docker.io/library/*"},
 			Policy: name,

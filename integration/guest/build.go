@@ -77,7 +77,7 @@ func (g Guest) build(ctx context.Context, progress io.Writer) (*Image, error) {
 		return nil, err
 	}
 	image := &Image{Guest: g}
-	image.Dir, err = keep(ctx, progress, cache, "guest "+g.Suite, g.Suite+"-", thisMonth()+"-"+g.key(), func(dir string) error {
+	image.Dir, err = cached(ctx, progress, cache, "guest "+g.Suite, g.Suite+"-", thisMonth()+"-"+g.key(), func(dir string) error {
 		err := g.make(ctx, dir, func(what string, began time.Time) {
 			fmt.Fprintf(progress, "guest %s: %s (%.1f s)\n", g.Suite, what, time.Since(began).Seconds())
 		})

@@ -2,7 +2,7 @@
 // may have none. A guest is a root file system, a kernel and an initramfs, made once from Debian's packages and kept in a cache; Image.Run boots
 // it under QEMU, by KVM or in software emulation, runs one command in it and brings back its output, its exit code and the files it left.
 //
-// What runs inside a guest is not here: package inside helps tests there, and the tests themselves are in package integration.
+// What runs inside a guest is not here: package guesttest helps tests there, and the tests themselves are in package integration.
 package guest
 
 import (

@@ -120,7 +120,7 @@ func suiteQEMU(ctx context.Context, progress io.Writer) (*qemu, error) {
 	}
 	key := fmt.Sprintf("%x", sha256.Sum256(fmt.Append(nil, qemuRecipe, qemuSuite, qemuPackage)))[:12]
 	what := "QEMU of " + qemuSuite
-	root, err := keep(ctx, progress, cache, what, "qemu-"+qemuSuite+"-", thisMonth()+"-"+key, func(dir string) error {
+	root, err := cached(ctx, progress, cache, what, "qemu-"+qemuSuite+"-", thisMonth()+"-"+key, func(dir string) error {
 		if err := canInstall(); err != nil {
 			return err
 		}

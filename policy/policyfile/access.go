@@ -17,7 +17,7 @@ import (
 // followed. p is what Read gave for the directory path, or ReadFile for the file path.
 //
 // The error is an Errors where the fault is a file's owner or mode.
-func CheckAccess(path string, p *policy.Policy) error {
+func CheckAccess(path string, p *policy.Config) error {
 	info, err := os.Stat(path)
 	if err != nil {
 		return err

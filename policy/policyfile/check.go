@@ -31,7 +31,7 @@ type use struct {
 }
 
 // check resolves the names of a document. The policy it gives is of use only if it added no error.
-func (d *document) check(errs *Errors, text func(path string) ([]byte, error)) *policy.Policy {
+func (d *document) check(errs *Errors, text func(path string) ([]byte, error)) *policy.Config {
 	c := checker{
 		errs:     errs,
 		profiles: make(map[string]*profileDef),
@@ -197,8 +197,8 @@ func (c *checker) fits(r *rule) {
 }
 
 // result puts together what is defined, and what is built in and used.
-func (c *checker) result(d *document, text func(path string) ([]byte, error)) *policy.Policy {
-	p := new(policy.Policy)
+func (c *checker) result(d *document, text func(path string) ([]byte, error)) *policy.Config {
+	p := new(policy.Config)
 	wanted := make(map[string]bool)
 	for _, r := range d.rules {
 		p.Assignments = append(p.Assignments, r.Assignment)
@@ -208,7 +208,7 @@ func (c *checker) result(d *document, text func(path string) ([]byte, error)) *p
 	}
 	for _, name := range sortedKeys(c.policies) {
 		if def := c.policies[name]; def.name.given() || wanted[name] {
-			p.Policies = append(p.Policies, policy.Entry{Name: name, Profile: def.profile.value, Floor: def.floor.value})
+			p.Policies = append(p.Policies, policy.Policy{Name: name, Profile: def.profile.value, Floor: def.floor.value})
 		}
 	}
 	for _, name := range sortedKeys(c.profiles) {

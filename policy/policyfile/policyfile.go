@@ -68,7 +68,7 @@ const (
 // container may ask; everything else keeps what its engine chose.
 //
 // The error is an Errors where the fault is in a file.
-func Read(dir string) (*policy.Policy, error) {
+func Read(dir string) (*policy.Config, error) {
 	names, err := policyFiles(dir)
 	if err != nil {
 		return nil, err
@@ -81,12 +81,12 @@ func Read(dir string) (*policy.Policy, error) {
 
 // ReadFile reads one policy file by itself, whatever it is called, as if it were the policy.yaml of its directory and
 // there were no policy.d.
-func ReadFile(path string) (*policy.Policy, error) {
+func ReadFile(path string) (*policy.Config, error) {
 	return read(filepath.Dir(path), filepath.Base(path))
 }
 
 // read reads the policy files of a configuration directory that names lists.
-func read(dir string, names ...string) (*policy.Policy, error) {
+func read(dir string, names ...string) (*policy.Config, error) {
 	var files []file
 	for _, name := range names {
 		f := file{name: name, path: filepath.Join(dir, name)}
@@ -110,7 +110,7 @@ type file struct {
 }
 
 // parse reads policy files, in the order in which their rules are tried. text reads a profile's text.
-func parse(files []file, text func(path string) ([]byte, error)) (*policy.Policy, error) {
+func parse(files []file, text func(path string) ([]byte, error)) (*policy.Config, error) {
 	var all document
 	var errs Errors
 	for _, f := range files {
@@ -171,7 +171,7 @@ func misnamed(path string) *Error {
 }
 
 // readProfilesOnly makes a policy of each file in profiles.
-func readProfilesOnly(dir string) (*policy.Policy, error) {
+func readProfilesOnly(dir string) (*policy.Config, error) {
 	entries, err := os.ReadDir(filepath.Join(dir, profiles))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -184,7 +184,7 @@ func readProfilesOnly(dir string) (*policy.Policy, error) {
 		defer root.Close()
 	}
 	everyone := policy.Assignment{File: profiles, Policy: policy.Keep}
-	result := &policy.Policy{Policies: []policy.Entry{{Name: policy.Keep, Profile: policy.Keep}}}
+	result := &policy.Config{Policies: []policy.Policy{{Name: policy.Keep, Profile: policy.Keep}}}
 	var errs Errors
 	for _, entry := range entries {
 		name := entry.Name()
@@ -205,7 +205,7 @@ func readProfilesOnly(dir string) (*policy.Policy, error) {
 			continue
 		}
 		result.Profiles = append(result.Profiles, policy.Profile{Name: name, Source: source, Text: text})
-		result.Policies = append(result.Policies, policy.Entry{Name: name, Profile: name})
+		result.Policies = append(result.Policies, policy.Policy{Name: name, Profile: name})
 		everyone.Request = append(everyone.Request, name)
 	}
 	if len(errs) > 0 {
@@ -220,7 +220,7 @@ func readProfilesOnly(dir string) (*policy.Policy, error) {
 			"profiles into %s, each in a file of its name", dir, what, filepath.Join(dir, mainFile), example,
 			filepath.Join(dir, profiles))
 	}
-	slices.SortFunc(result.Policies, func(a, b policy.Entry) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(result.Policies, func(a, b policy.Policy) int { return strings.Compare(a.Name, b.Name) })
 	result.Assignments = []policy.Assignment{everyone}
 	return result, nil
 }

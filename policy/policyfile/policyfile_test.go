@@ -43,7 +43,7 @@ func golden(t *testing.T, path, got string) {
 }
 
 // describe prints a policy, or the faults of what is none.
-func describe(p *policy.Policy, err error) string {
+func describe(p *policy.Config, err error) string {
 	if err != nil {
 		return err.Error() + "\n"
 	}
@@ -79,7 +79,7 @@ func texts(path string) ([]byte, error) {
 	return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
 }
 
-func parseOne(text []byte) (*policy.Policy, error) {
+func parseOne(text []byte) (*policy.Config, error) {
 	return parse([]file{{name: mainFile, path: mainFile, text: text}}, texts)
 }
 

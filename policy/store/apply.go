@@ -19,12 +19,12 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
-// keep is how many generations stay on disk: the one in force, and two before it for starts that have read the link
+// maxGenerations is how many generations stay on disk: the one in force, and two before it for starts that have read the link
 // or the index a moment ago and have yet to read a blob.
-const keep = 3
+const maxGenerations = 3
 
 // Apply is Compile and Commit.
-func (l *Lock) Apply(ctx context.Context, p *policy.Policy, c Compiler, m Manifest, report func(Progress)) (
+func (l *Lock) Apply(ctx context.Context, p *policy.Config, c Compiler, m Manifest, report func(Progress)) (
 	g *Generation, changed bool, err error) {
 	compiled, err := l.Compile(ctx, p, c, report)
 	if err != nil {
@@ -119,7 +119,7 @@ func (l *Lock) path(name string) string { return filepath.Join(l.store.Dir, name
 func (l *Lock) writeBlobs(c *Compilation) error {
 	wrote := false
 	for i, pr := range c.Policy.Profiles {
-		if c.kept[i] {
+		if c.reused[i] {
 			continue // it has just been read
 		}
 		if _, err := l.store.readBlob(pr.Blob); err == nil {
@@ -245,7 +245,7 @@ func (l *Lock) prune(current uint64) error {
 	if err != nil {
 		return err
 	}
-	old := max(len(generations)-keep, 0)
+	old := max(len(generations)-maxGenerations, 0)
 	used := make(map[string]bool)
 	for _, n := range generations[old:] {
 		index, err := readFile(l.dir, generationPath(n)+"/index", maxIndex)
@@ -256,7 +256,7 @@ func (l *Lock) prune(current uint64) error {
 		if err != nil {
 			return err
 		}
-		p, err := g.Index.Policy()
+		p, err := g.Index.Config()
 		if err != nil {
 			return err
 		}

@@ -162,7 +162,7 @@ func TestOldGenerationsAndBlobsGo(t *testing.T) {
 		for j, g := range all {
 			p, _ := g.Index.Profile("web")
 			_, err := g.Blob(p)
-			if recent := j > i-keep; recent != (err == nil) {
+			if recent := j > i-maxGenerations; recent != (err == nil) {
 				t.Errorf("after apply %d: the blob of generation %d: %v", i+1, j+1, err)
 			}
 		}
@@ -197,7 +197,7 @@ func TestStartsDuringAppliesSeeOneWholePolicy(t *testing.T) {
 					t.Error("no policy is in force")
 					return
 				}
-				if before.Number+keep <= after.Number {
+				if before.Number+maxGenerations <= after.Number {
 					continue // this goroutine slept through so many applies that its blobs may be gone
 				}
 				if err != nil || !strings.HasPrefix(text, "text") {
@@ -315,8 +315,8 @@ func TestApplyEndsWithItsContext(t *testing.T) {
 
 func TestPolicyWithoutProfiles(t *testing.T) {
 	s := newStore(t)
-	p := &policy.Policy{
-		Policies:    []policy.Entry{{Name: "hands-off", Profile: policy.Keep}},
+	p := &policy.Config{
+		Policies:    []policy.Policy{{Name: "hands-off", Profile: policy.Keep}},
 		Assignments: []policy.Assignment{{Policy: "hands-off"}},
 	}
 	g, _, err := s.Apply(t.Context(), p, &parser{}, Manifest{}, nil)

@@ -48,14 +48,14 @@ func (e *CompileError) Unwrap() []error { return e.Errs }
 
 // Compilation is a policy whose profiles are compiled, and which is not in force by that.
 type Compilation struct {
-	Policy *policy.Policy // with Compiled and Blob filled in
-	Kept   int            // how many of its profiles were compiled before, and kept
+	Policy *policy.Config // with Compiled and Blob filled in
+	Reused int            // how many of its profiles were compiled before, and kept
 
-	kept  []bool           // which of its profiles these are
-	blobs []profile.Blob   // of its profiles
-	keys  [][]byte         // of its profiles; nil where there is none
-	said  [][]string       // of its profiles
-	from  []ManifestSource // where it was compiled before, as a whole; else nil
+	reused []bool           // which of its profiles these are
+	blobs  []profile.Blob   // of its profiles
+	keys   [][]byte         // of its profiles; nil where there is none
+	said   [][]string       // of its profiles
+	from   []ManifestSource // where it was compiled before, as a whole; else nil
 }
 
 // Blob gives what the profile at this place of Policy was compiled to.
@@ -66,18 +66,18 @@ func (c *Compilation) Blob(i int) profile.Blob { return c.blobs[i] }
 //
 // The error is a *CompileError where profiles do not compile, or nobody could stop a container under one. report, unless nil, is
 // called once for each profile that is compiled, one call at a time.
-func Compile(ctx context.Context, p *policy.Policy, c Compiler, report func(Progress)) (*Compilation, error) {
+func Compile(ctx context.Context, p *policy.Config, c Compiler, report func(Progress)) (*Compilation, error) {
 	return compile(ctx, p, c, nil, report)
 }
 
 // Compile is Store.Compile, of a store that nobody else changes meanwhile.
-func (l *Lock) Compile(ctx context.Context, p *policy.Policy, c Compiler, report func(Progress)) (*Compilation, error) {
+func (l *Lock) Compile(ctx context.Context, p *policy.Config, c Compiler, report func(Progress)) (*Compilation, error) {
 	return l.store.Compile(ctx, p, c, report)
 }
 
 // Compile is the function Compile, but for profiles of the generation in force. These are kept where c is a Keyer that says
 // that they would compile to the same, and where what they were compiled to is still there, whole. It writes nothing.
-func (s Store) Compile(ctx context.Context, p *policy.Policy, c Compiler, report func(Progress)) (*Compilation, error) {
+func (s Store) Compile(ctx context.Context, p *policy.Config, c Compiler, report func(Progress)) (*Compilation, error) {
 	keyer, ok := c.(Keyer)
 	if !ok {
 		return compile(ctx, p, c, nil, report)
@@ -135,21 +135,21 @@ func madeOf(key []byte, blob [sha256.Size]byte) string {
 }
 
 // compile compiles what kept, unless nil, does not give.
-func compile(ctx context.Context, p *policy.Policy, c Compiler,
+func compile(ctx context.Context, p *policy.Config, c Compiler,
 	kept func(*policy.Profile) (key []byte, blob profile.Blob, ok bool), report func(Progress)) (*Compilation, error) {
 	n := len(p.Profiles)
-	all := &Compilation{kept: make([]bool, n), blobs: make([]profile.Blob, n), keys: make([][]byte, n),
+	all := &Compilation{reused: make([]bool, n), blobs: make([]profile.Blob, n), keys: make([][]byte, n),
 		said: make([][]string, n)}
 	if kept != nil {
 		each(ctx, n, func(i int) {
 			// No checkStop: the same program did that to the same bytes, or the key would be another.
-			all.keys[i], all.blobs[i], all.kept[i] = kept(&p.Profiles[i])
+			all.keys[i], all.blobs[i], all.reused[i] = kept(&p.Profiles[i])
 		})
 	}
 	var todo []int
-	for i, have := range all.kept {
+	for i, have := range all.reused {
 		if have {
-			all.Kept++
+			all.Reused++
 		} else {
 			todo = append(todo, i)
 		}

@@ -38,13 +38,13 @@ func (c *parser) Compile(ctx context.Context, name string, mode profile.Mode, so
 }
 
 // twoProfiles is a policy whose profiles have the given text.
-func twoProfiles(text string) *policy.Policy {
-	return &policy.Policy{
+func twoProfiles(text string) *policy.Config {
+	return &policy.Config{
 		Profiles: []policy.Profile{
 			{Name: "base", Source: "profiles/base", Text: []byte("always the same")},
 			{Name: "web", Mode: profile.Complain, Source: "profiles/web", Text: []byte(text)},
 		},
-		Policies:    []policy.Entry{{Name: "web", Profile: "web", Floor: "base"}},
+		Policies:    []policy.Policy{{Name: "web", Profile: "web", Floor: "base"}},
 		Assignments: []policy.Assignment{{File: "policy.yaml", Line: 9, Policy: "web"}},
 	}
 }

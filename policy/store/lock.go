@@ -71,7 +71,7 @@ func (l *Lock) Unlock() {
 }
 
 // Apply takes the lock and applies p (Lock.Apply).
-func (s Store) Apply(ctx context.Context, p *policy.Policy, c Compiler, m Manifest, report func(Progress)) (*Generation,
+func (s Store) Apply(ctx context.Context, p *policy.Config, c Compiler, m Manifest, report func(Progress)) (*Generation,
 	bool, error) {
 	l, err := s.Lock(ctx)
 	if err != nil {

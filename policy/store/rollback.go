@@ -45,7 +45,7 @@ func (l *Lock) Before() (*Generation, error) {
 // Again gives what an earlier generation has, to be put in force by Commit as a generation of its own. Every blob of it is
 // there, whole, or it is an error.
 func (l *Lock) Again(g *Generation) (*Compilation, error) {
-	p, err := g.Index.Policy()
+	p, err := g.Index.Config()
 	if err != nil {
 		return nil, err
 	}
@@ -53,14 +53,14 @@ func (l *Lock) Again(g *Generation) (*Compilation, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Compilation{Policy: p, Kept: len(p.Profiles), from: make([]ManifestSource, len(p.Profiles))}
+	c := &Compilation{Policy: p, Reused: len(p.Profiles), from: make([]ManifestSource, len(p.Profiles))}
 	for i, pr := range p.Profiles {
 		data, err := g.Blob(pr)
 		if err != nil {
 			return nil, err
 		}
 		c.blobs = append(c.blobs, profile.Blob{Data: data, Profiles: pr.Compiled})
-		c.kept = append(c.kept, true)
+		c.reused = append(c.reused, true)
 		at := slices.IndexFunc(m.Profiles, func(s ManifestSource) bool { return s.Name == pr.Name })
 		if at < 0 {
 			return nil, fmt.Errorf("generations/%d/manifest.json says nothing of profile %s", g.Number, pr.Name)

@@ -47,7 +47,7 @@ func TestStop(t *testing.T) {
 		{"deny /srv/@{ports}/** w, signal peer=@{who},", true},
 	} {
 		text := "$trusting = false\n@{ports}=http,https\n@{who}=unconfined\n\n# profile web {}\nprofile web flags=(attach_disconnected) {\n" + test.rules + "\n}\n"
-		p := &policy.Policy{Profiles: []policy.Profile{{Name: "web", Source: "profiles/web", Text: []byte(text)}}}
+		p := &policy.Config{Profiles: []policy.Profile{{Name: "web", Source: "profiles/web", Text: []byte(text)}}}
 		_, err := Compile(t.Context(), p, c, nil)
 		if test.stoppable {
 			if err != nil {
@@ -77,7 +77,7 @@ func TestStopOfChildren(t *testing.T) {
 		{"profile inner { signal, deny signal (receive) set=(kill) peer=un*, }\n", "profiles/web:5: profile web//inner lets nobody kill"},
 	} {
 		text := "# profile inner {}\nprofile web {\nfile, signal, ptrace,\n/usr/bin/app cx -> inner,\n" + test.children + "profile more { signal, }\n}\n"
-		p := &policy.Policy{Profiles: []policy.Profile{{Name: "web", Source: "profiles/web", Text: []byte(text)}}}
+		p := &policy.Config{Profiles: []policy.Profile{{Name: "web", Source: "profiles/web", Text: []byte(text)}}}
 		_, err := Compile(t.Context(), p, c, nil)
 		switch {
 		case test.want == "" && err != nil:

@@ -7,7 +7,7 @@
 //	DIR/generations/N/texts/NAME    the text of a profile of N for AppArmor's service, which the next generation has no more
 //	DIR/blobs/HEX                   a compiled profile text; HEX is the sha256 of its bytes
 //	DIR/lock                        held by whoever changes any of this
-//	DIR/texts                       package texts': nothing of it is ours
+//	DIR/texts                       package handloaded's: nothing of it is ours
 //
 // Directories have mode 0700, files 0600. A container start reads (Current, Generation.Blob) and takes no lock;
 // Store.Apply writes. Names that begin with a dot are unfinished and mean nothing.

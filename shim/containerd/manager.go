@@ -23,7 +23,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/policy/engine"
-	wrapper "github.com/oci-apparmor/oci-apparmor/shim"
+	"github.com/oci-apparmor/oci-apparmor/shim/wrapper"
 )
 
 // shimManager is what the program does besides serving: start a server, clean up after one that died, and tell what the
@@ -63,7 +63,7 @@ func (m *shimManager) Start(ctx context.Context, params *bootapi.BootstrapParams
 
 // refuse makes an error for containerd of a container that gets no shim, and has the node's log say it.
 func (m *shimManager) refuse(ctx context.Context, bundle *hook.Bundle, id string, err error) error {
-	w, _ := wiring(ctx, nil)
+	w, _ := caller(ctx, nil)
 	var out hook.Outcome
 	if facts, err := bundle.Identify(w, id); err == nil {
 		facts.Read()
@@ -81,7 +81,7 @@ func (m *shimManager) Stop(ctx context.Context, id string) (shim.StopStatus, err
 		opts, _ = runc.ReadOptions(filepath.Join(filepath.Dir(cwd), id))
 	}
 	status, err := m.Shim.Stop(ctx, id)
-	if w, err := wiring(ctx, opts); err == nil {
+	if w, err := caller(ctx, opts); err == nil {
 		m.host.Drop(w, id)
 		m.host.Sweep(w)
 	}
@@ -118,13 +118,13 @@ func runsPods(namespace string) bool {
 	return engine.Named(engine.ByContainerdNamespace(namespace)).Reports(engine.Pod)
 }
 
-// wiring gives the engine, which its namespace tells, and the root that containerd's shim for runc gives to the runtime:
+// caller gives the engine, which its namespace tells, and the root that containerd's shim for runc gives to the runtime:
 // that of its options, or its own, with the container's namespace below it.
-func wiring(ctx context.Context, opts *options.Options) (hook.Wiring, error) {
+func caller(ctx context.Context, opts *options.Options) (hook.Caller, error) {
 	ns, err := namespaces.NamespaceRequired(ctx)
 	if err != nil {
-		return hook.Wiring{}, err
+		return hook.Caller{}, err
 	}
 	root := filepath.Join(cmp.Or(opts.GetRoot(), process.RuncRoot), ns)
-	return hook.Wiring{Engine: engine.ByContainerdNamespace(ns), Root: wrapper.ResolveRoot(root)}, nil
+	return hook.Caller{Engine: engine.ByContainerdNamespace(ns), Root: wrapper.ResolveRoot(root)}, nil
 }

@@ -57,9 +57,9 @@ func TestCreateReadsTheSpecOnce(t *testing.T) {
 	machine := kerneltest.New(t)
 	dir := t.TempDir()
 	host := &hook.Host{Store: store.Store{Dir: filepath.Join(dir, "store")}, Kernel: machine.Kernel(), Containers: filepath.Join(dir, "containers")}
-	p := &policy.Policy{
+	p := &policy.Config{
 		Profiles:    []policy.Profile{{Name: "web", Source: "web", Text: []byte("v1")}},
-		Policies:    []policy.Entry{{Name: "web", Profile: "web"}},
+		Policies:    []policy.Policy{{Name: "web", Profile: "web"}},
 		Assignments: []policy.Assignment{{File: "policy.yaml", Line: 1, Policy: "web"}},
 	}
 	if _, _, err := host.Store.Apply(t.Context(), p, compiler{}, store.Manifest{}, nil); err != nil {
@@ -83,7 +83,7 @@ func TestCreateReadsTheSpecOnce(t *testing.T) {
 	if n := count(); n != 1 {
 		t.Errorf("a create through the shim's server opened config.json %d times", n)
 	}
-	if f, err := hook.NewBundle(at).Identify(hook.Wiring{}, "c"); err != nil || f.EngineChoice != "web" || len(inner.calls) != 1 {
+	if f, err := hook.NewBundle(at).Identify(hook.Caller{}, "c"); err != nil || f.EngineChoice != "web" || len(inner.calls) != 1 {
 		t.Errorf("nothing was created under web: %q, %v, %q", f.EngineChoice, err, inner.calls)
 	}
 

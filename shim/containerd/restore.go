@@ -76,7 +76,7 @@ func withLabel(argv []string) ([]string, error) {
 	if bundle == 0 || bundle == len(argv) || command < 0 {
 		return slices.Clone(argv), nil
 	}
-	facts, err := hook.NewBundle(argv[bundle]).Identify(hook.Wiring{}, "")
+	facts, err := hook.NewBundle(argv[bundle]).Identify(hook.Caller{}, "")
 	if err != nil {
 		return nil, err
 	}

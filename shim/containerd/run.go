@@ -19,7 +19,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
-	wrapper "github.com/oci-apparmor/oci-apparmor/shim"
+	"github.com/oci-apparmor/oci-apparmor/shim/wrapper"
 )
 
 // RuntimeType is the type under which containerd finds the program containerd-shim-apparmor-v2 in PATH.
@@ -32,7 +32,7 @@ func Run(ctx context.Context, host wrapper.Host, argv []string) int {
 		err := becomeRuntime(argv, os.Environ())
 		fmt.Fprintln(os.Stderr, "oci-apparmor:", err)
 		// The container's id is what go-runc's command lines end with.
-		host.Note(hook.Wiring{}, notice.Notice{Level: notice.Refusal, Command: "restore", ID: argv[len(argv)-1], Message: err.Error()},
+		host.Note(hook.Caller{}, notice.Notice{Level: notice.Refusal, Command: "restore", ID: argv[len(argv)-1], Message: err.Error()},
 			hook.Outcome{})
 		return 1
 	}

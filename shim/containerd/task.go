@@ -27,7 +27,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/policy"
-	wrapper "github.com/oci-apparmor/oci-apparmor/shim"
+	"github.com/oci-apparmor/oci-apparmor/shim/wrapper"
 )
 
 // processors is on how many a serving shim computes at once. containerd's code starts it with four, while it nearly always
@@ -76,7 +76,7 @@ type added struct{ id, execID string }
 
 // container is what the shim has to know of one.
 type container struct {
-	wiring  hook.Wiring
+	caller  hook.Caller
 	label   string // that Create gave it; empty where the engine's choice was kept
 	options word   // of the engine
 }
@@ -97,7 +97,7 @@ func (s *service) RegisterTTRPC(server *ttrpc.Server) error {
 func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
 	bundle := hook.NewBundle(r.Bundle) // which is read once
 	opts, said, err := runcOptions(r.Options)
-	w, werr := wiring(ctx, opts)
+	w, werr := caller(ctx, opts)
 	if err = cmp.Or(err, werr); err == nil && said != spoken && s.systemd {
 		// Without systemd nothing brings its driver in that is not said.
 		opts.SystemdCgroup, err = systemdByPath(ctx, said, bundle, s.wordOf)
@@ -105,7 +105,7 @@ func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*ta
 	if err != nil {
 		return nil, s.refuse("create", w, r.ID, hook.Outcome{}, err)
 	}
-	c := container{wiring: w, options: said}
+	c := container{caller: w, options: said}
 	if !s.add(r.ID, c) {
 		return nil, s.refuseAs(errdefs.ErrAlreadyExists, "create", w, r.ID, "this shim has a container of that id already")
 	}
@@ -118,7 +118,7 @@ func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*ta
 
 func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest, bundle *hook.Bundle, c container, opts *options.Options) (
 	*taskapi.CreateTaskResponse, error) {
-	w := c.wiring
+	w := c.caller
 	out, err := s.host.Prepare(ctx, w, r.ID, bundle)
 	s.warn(ctx, "create", w, r.ID, out)
 	if err != nil {
@@ -158,20 +158,20 @@ func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.
 	var p hook.Process
 	var err error
 	if r.ExecID == "" {
-		p, err = s.host.Start(ctx, c.wiring, r.ID)
+		p, err = s.host.Start(ctx, c.caller, r.ID)
 	} else {
-		p, err = s.host.Exec(ctx, c.wiring, r.ID)
+		p, err = s.host.Exec(ctx, c.caller, r.ID)
 		if p.Warning == s.said(added{r.ID, r.ExecID}) {
 			p.Warning = ""
 		}
 	}
 	out := hook.Outcome{Label: p.Label, Warning: p.Warning}
-	s.warn(ctx, command, c.wiring, r.ID, out)
+	s.warn(ctx, command, c.caller, r.ID, out)
 	if err == nil && c.label != "" && !p.Ours {
 		err = lost(c.label)
 	}
 	if err != nil {
-		return nil, s.refuse(command, c.wiring, r.ID, out, err)
+		return nil, s.refuse(command, c.caller, r.ID, out, err)
 	}
 	return s.TTRPCTaskService.Start(ctx, r)
 }
@@ -182,9 +182,9 @@ func (s *service) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emp
 	if !ok {
 		return nil, s.refuseUnknown(ctx, "exec", r.ID)
 	}
-	p, err := s.host.Exec(ctx, c.wiring, r.ID)
+	p, err := s.host.Exec(ctx, c.caller, r.ID)
 	out := hook.Outcome{Label: p.Label, Warning: p.Warning}
-	s.warn(ctx, "exec", c.wiring, r.ID, out)
+	s.warn(ctx, "exec", c.caller, r.ID, out)
 	if err == nil && c.label != "" && !(p.Ours && policy.SameLabel(p.Label, c.label)) {
 		err = lost(c.label)
 	}
@@ -196,7 +196,7 @@ func (s *service) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emp
 		r.Spec = &anypb.Any{TypeUrl: r.GetSpec().GetTypeUrl(), Value: spec}
 	}
 	if err != nil {
-		return nil, s.refuse("exec", c.wiring, r.ID, out, err)
+		return nil, s.refuse("exec", c.caller, r.ID, out, err)
 	}
 	resp, err := s.TTRPCTaskService.Exec(ctx, r)
 	if err == nil {
@@ -223,8 +223,8 @@ func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskap
 	}
 	if c, ok := s.get(r.ID); ok {
 		s.remove(r.ID) // first: from here on the container is not known, and not one whose record is lost
-		s.host.Forget(c.wiring, r.ID)
-		s.host.Sweep(c.wiring) // of what was killed before it could forget
+		s.host.Forget(c.caller, r.ID)
+		s.host.Sweep(c.caller) // of what was killed before it could forget
 	}
 	return resp, nil
 }
@@ -289,25 +289,25 @@ func (s *service) wordOf(id string) word {
 
 // refuse makes an error for containerd, which shows its text to whoever started the container, and has the node's log
 // say it.
-func (s *service) refuse(command string, w hook.Wiring, id string, out hook.Outcome, err error) error {
+func (s *service) refuse(command string, w hook.Caller, id string, out hook.Outcome, err error) error {
 	s.host.Note(w, notice.Notice{Level: notice.Refusal, Command: command, ID: id, Message: err.Error()}, out)
 	return status.Error(codes.FailedPrecondition, wrapper.Message(command, id, err.Error()))
 }
 
 // refuseUnknown refuses a process in a container that is not this shim's: what label it must get, the shim could not say.
 func (s *service) refuseUnknown(ctx context.Context, command, id string) error {
-	w, _ := wiring(ctx, nil) // without containerd's namespace nothing is known of the engine either
+	w, _ := caller(ctx, nil) // without containerd's namespace nothing is known of the engine either
 	return s.refuseAs(errdefs.ErrNotFound, command, w, id, "it was not created by this shim, or has been deleted")
 }
 
 // refuseAs is refuse for an error of a kind that containerd goes by.
-func (s *service) refuseAs(kind error, command string, w hook.Wiring, id, why string) error {
+func (s *service) refuseAs(kind error, command string, w hook.Caller, id, why string) error {
 	s.host.Note(w, notice.Notice{Level: notice.Refusal, Command: command, ID: id, Message: why}, hook.Outcome{})
 	return errgrpc.ToGRPCf(kind, "container %s: %s", id, why)
 }
 
 // warn says an outcome's warning, if it has one, in the node's log, and in containerd's.
-func (s *service) warn(ctx context.Context, command string, w hook.Wiring, id string, out hook.Outcome) {
+func (s *service) warn(ctx context.Context, command string, w hook.Caller, id string, out hook.Outcome) {
 	if out.Warning == "" {
 		return
 	}

@@ -35,7 +35,7 @@ type node struct {
 
 var errRefused = errors.New("policy x is\nnot there")
 
-func (n *node) call(what string, w hook.Wiring, id string) error {
+func (n *node) call(what string, w hook.Caller, id string) error {
 	n.calls = append(n.calls, fmt.Sprintf("%s %s %q %s", what, id, w.Engine, w.Root))
 	if what == n.refuse {
 		return errRefused
@@ -43,23 +43,23 @@ func (n *node) call(what string, w hook.Wiring, id string) error {
 	return nil
 }
 
-func (n *node) Prepare(_ context.Context, w hook.Wiring, id string, _ *hook.Bundle) (hook.Outcome, error) {
+func (n *node) Prepare(_ context.Context, w hook.Caller, id string, _ *hook.Bundle) (hook.Outcome, error) {
 	return hook.Outcome{Label: n.label, Warning: n.warns}, n.call("prepare", w, id)
 }
 
-func (n *node) Start(_ context.Context, w hook.Wiring, id string) (hook.Process, error) {
+func (n *node) Start(_ context.Context, w hook.Caller, id string) (hook.Process, error) {
 	return hook.Process{Warning: n.warns, Ours: n.label != ""}, n.call("start", w, id)
 }
 
-func (n *node) Exec(_ context.Context, w hook.Wiring, id string) (hook.Process, error) {
+func (n *node) Exec(_ context.Context, w hook.Caller, id string) (hook.Process, error) {
 	return hook.Process{Label: n.label, Warning: n.warns, Ours: n.label != ""}, n.call("exec", w, id)
 }
 
-func (n *node) Forget(w hook.Wiring, id string) { n.call("forget", w, id) }
-func (n *node) Drop(w hook.Wiring, id string)   { n.call("drop", w, id) }
-func (n *node) Sweep(w hook.Wiring)             { n.call("sweep", w, "") }
+func (n *node) Forget(w hook.Caller, id string) { n.call("forget", w, id) }
+func (n *node) Drop(w hook.Caller, id string)   { n.call("drop", w, id) }
+func (n *node) Sweep(w hook.Caller)             { n.call("sweep", w, "") }
 
-func (n *node) Note(w hook.Wiring, said notice.Notice, _ hook.Outcome) {
+func (n *node) Note(w hook.Caller, said notice.Notice, _ hook.Outcome) {
 	n.notes = append(n.notes, w.Engine+" "+string(said.Level)+": "+said.String())
 }
 
@@ -250,7 +250,7 @@ func TestRefusalsReachTheEngineAndNotTheRuntime(t *testing.T) {
 func ours(err error) error {
 	native := errgrpc.ToNative(err)
 	if errdefs.IsNotFound(native) || errdefs.IsAlreadyExists(native) {
-		return new(service{host: new(node)}).refuse("call", hook.Wiring{}, "c", hook.Outcome{}, native)
+		return new(service{host: new(node)}).refuse("call", hook.Caller{}, "c", hook.Outcome{}, native)
 	}
 	return err
 }

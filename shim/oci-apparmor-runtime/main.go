@@ -12,12 +12,12 @@ import (
 	"runtime"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
-	"github.com/oci-apparmor/oci-apparmor/shim"
+	"github.com/oci-apparmor/oci-apparmor/shim/wrapper"
 )
 
-// What an engine set for our thread must hold for the runtime: see shim.Run.
+// What an engine set for our thread must hold for the runtime: see wrapper.Run.
 func init() { runtime.LockOSThread() }
 
 func main() {
-	os.Exit(shim.Run(context.Background(), hook.NewHost(), os.Args, os.Environ(), os.Stderr))
+	os.Exit(wrapper.Run(context.Background(), hook.NewHost(), os.Args, os.Environ(), os.Stderr))
 }

@@ -22,7 +22,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
-	"github.com/oci-apparmor/oci-apparmor/shim"
+	"github.com/oci-apparmor/oci-apparmor/shim/wrapper"
 )
 
 // role is an environment variable that makes this test's program play one: the wrapper itself, the wrapper on a node
@@ -40,9 +40,9 @@ func TestMain(m *testing.M) {
 	case "wrapper":
 		host := hook.NewHost()
 		host.Log = notice.Log{} // and not this machine's
-		os.Exit(shim.Run(context.Background(), host, os.Args, os.Environ(), os.Stderr))
+		os.Exit(wrapper.Run(context.Background(), host, os.Args, os.Environ(), os.Stderr))
 	default:
-		os.Exit(shim.Run(context.Background(), node(r), os.Args, os.Environ(), os.Stderr))
+		os.Exit(wrapper.Run(context.Background(), node(r), os.Args, os.Environ(), os.Stderr))
 	}
 }
 
@@ -56,7 +56,7 @@ func (n node) answer() error {
 	return nil
 }
 
-func (n node) Prepare(context.Context, hook.Wiring, string, *hook.Bundle) (hook.Outcome, error) {
+func (n node) Prepare(context.Context, hook.Caller, string, *hook.Bundle) (hook.Outcome, error) {
 	// Waiting is what moves a goroutine to another thread, unless it is locked to its own.
 	for range 200 {
 		go func() {
@@ -73,17 +73,17 @@ func (n node) Prepare(context.Context, hook.Wiring, string, *hook.Bundle) (hook.
 	}
 	return hook.Outcome{Label: "web", Warning: "look out"}, nil
 }
-func (n node) Start(context.Context, hook.Wiring, string) (hook.Process, error) {
+func (n node) Start(context.Context, hook.Caller, string) (hook.Process, error) {
 	return hook.Process{Ours: true}, n.answer()
 }
-func (n node) Exec(context.Context, hook.Wiring, string) (hook.Process, error) {
+func (n node) Exec(context.Context, hook.Caller, string) (hook.Process, error) {
 	return hook.Process{Label: "web", Ours: true}, n.answer()
 }
-func (n node) Forget(hook.Wiring, string) {}
-func (n node) Drop(hook.Wiring, string)   {}
-func (n node) Sweep(hook.Wiring)          {}
+func (n node) Forget(hook.Caller, string) {}
+func (n node) Drop(hook.Caller, string)   {}
+func (n node) Sweep(hook.Caller)          {}
 
-func (n node) Note(hook.Wiring, notice.Notice, hook.Outcome) {}
+func (n node) Note(hook.Caller, notice.Notice, hook.Outcome) {}
 
 // report is what the fake runtime finds about itself.
 type report struct {
@@ -113,15 +113,15 @@ func fakeRuntime() {
 	json.NewEncoder(os.Stdout).Encode(r)
 }
 
-// wrapper is the command of the wrapper, in front of a runtime.
-func wrapper(t *testing.T, as, real string, args ...string) *exec.Cmd {
+// wrapped is the command of the wrapper, in front of a runtime.
+func wrapped(t *testing.T, as, real string, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self, args...)
-	cmd.Env = append(os.Environ(), role+"="+as, shim.RuntimeVar+"="+real)
+	cmd.Env = append(os.Environ(), role+"="+as, wrapper.RuntimeVar+"="+real)
 	return cmd
 }
 
@@ -173,7 +173,7 @@ func TestRuntimeGetsWhatTheWrapperGot(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var got [2]string
 			for i := range got {
-				cmd := wrapper(t, "wrapper", tt.real[0], tt.real[1:]...)
+				cmd := wrapped(t, "wrapper", tt.real[0], tt.real[1:]...)
 				if i == 0 {
 					cmd.Path, cmd.Args = tt.real[0], tt.real
 				}
@@ -198,7 +198,7 @@ func TestRuntimeGetsWhatTheWrapperGot(t *testing.T) {
 
 func TestRuntimeKeepsTheSignalOfItsParentsDeath(t *testing.T) {
 	runtime.LockOSThread() // it is the death of our thread that counts
-	cmd := wrapper(t, "label", fake(t), "--root", "/r", "create", "c1")
+	cmd := wrapped(t, "label", fake(t), "--root", "/r", "create", "c1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGUSR1}
 	cmd.Stderr = io.Discard
 	out, err := cmd.Output()
@@ -218,7 +218,7 @@ func TestExecHandsOverTheProcessFile(t *testing.T) {
 	}
 	real := fake(t)
 	var r report
-	out := output(t, wrapper(t, "label", real, "--root", "/r", "exec", "--process", file, "c1"))
+	out := output(t, wrapped(t, "label", real, "--root", "/r", "exec", "--process", file, "c1"))
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +244,7 @@ func TestRefusal(t *testing.T) {
 	for _, command := range []string{"create", "run", "restore", "start", "exec"} {
 		t.Run(command, func(t *testing.T) {
 			log := filepath.Join(t.TempDir(), "log.json")
-			cmd := wrapper(t, "refuse", real, "--root", "/r", "--log", log, "--log-format", "json", command, "c1")
+			cmd := wrapped(t, "refuse", real, "--root", "/r", "--log", log, "--log-format", "json", command, "c1")
 			var stdout, stderr bytes.Buffer
 			cmd.Stdout, cmd.Stderr = &stdout, &stderr
 			var exit *exec.ExitError
@@ -280,7 +280,7 @@ func TestNameUnderWhichTheRuntimeIsCalled(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{dir + "/runc": dir + "/runc", dir + "/other": "runc"} {
-		cmd := wrapper(t, "wrapper", dir+"/real/runc", "/proc/self/cmdline")
+		cmd := wrapped(t, "wrapper", dir+"/real/runc", "/proc/self/cmdline")
 		cmd.Path, cmd.Args[0] = name, name
 		if got, _, _ := strings.Cut(output(t, cmd), "\x00"); got != want {
 			t.Errorf("called as %s, the runtime is called as %q, want %q", name, got, want)

@@ -108,7 +108,7 @@ func TestTemplate(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, node := range []templates.Node{{Base: base}, {Base: base + "/none"}} {
+	for _, node := range []templates.Target{{Base: base}, {Base: base + "/none"}} {
 		text, err := templates.Text("docker-default", "docker-default", node)
 		if err != nil {
 			t.Fatal(err)

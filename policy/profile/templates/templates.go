@@ -23,8 +23,8 @@ import (
 //go:embed text
 var files embed.FS
 
-// Node is what a template depends on of the node it is for. The zero value is a node as distributions set it up.
-type Node struct {
+// Target is what a template depends on of the node it is for. The zero value is a node as distributions set it up.
+type Target struct {
 	Base string // directory of AppArmor's own files; profile.BaseDir where empty
 
 	// Senders are the labels from which signals are taken besides Stoppers: those of the node's engines and runtimes. Their
@@ -33,7 +33,7 @@ type Node struct {
 }
 
 // has tells whether the node has this file of AppArmor's own, such as "abi/3.0".
-func (n Node) has(file string) bool {
+func (n Target) has(file string) bool {
 	_, err := os.Stat(filepath.Join(cmp.Or(n.Base, profile.BaseDir), file))
 	return err == nil
 }
@@ -59,7 +59,7 @@ func Names() []string {
 type fields struct {
 	Name    string   // the profile's
 	Senders []string // Stoppers, and then the node's senders, sorted, each once
-	node    Node
+	node    Target
 }
 
 // Has reports whether the node has this file of AppArmor's own.
@@ -70,7 +70,7 @@ func (fields) Strings(all ...string) []string { return all }
 
 // Text returns the text of a generated profile: the template's rules, under name. The same arguments on the same node return
 // the same text.
-func Text(template, name string, n Node) ([]byte, error) {
+func Text(template, name string, n Target) ([]byte, error) {
 	if err := profile.CheckName(name); err != nil {
 		return nil, err
 	}

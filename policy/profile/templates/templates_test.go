@@ -17,14 +17,14 @@ import (
 func TestTemplateRefuses(t *testing.T) {
 	tests := []struct {
 		name, template, profile string
-		node                    Node
+		node                    Target
 		says                    string
 	}{
-		{"an unknown template", "docker-defautl", "x", Node{}, "docker-default"},
-		{"a hostile name", "docker-default", "x\" {}\nprofile y", Node{}, `holds "\""`},
-		{"a beginning of unconfined", "docker-default", "u", Node{}, "no confinement"},
-		{"a daemon label with a quote", "docker-default", "x", Node{Senders: []string{"podman", `x",` + "\n  ptrace,"}}, "label of an engine's program"},
-		{"a daemon label that matches others", "docker-default", "x", Node{Senders: []string{"**"}}, `holds "*"`},
+		{"an unknown template", "docker-defautl", "x", Target{}, "docker-default"},
+		{"a hostile name", "docker-default", "x\" {}\nprofile y", Target{}, `holds "\""`},
+		{"a beginning of unconfined", "docker-default", "u", Target{}, "no confinement"},
+		{"a daemon label with a quote", "docker-default", "x", Target{Senders: []string{"podman", `x",` + "\n  ptrace,"}}, "label of an engine's program"},
+		{"a daemon label that matches others", "docker-default", "x", Target{Senders: []string{"**"}}, `holds "*"`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -37,7 +37,7 @@ func TestTemplateRefuses(t *testing.T) {
 func TestEveryTemplateCompiles(t *testing.T) {
 	kernel := profiletest.Features()
 	for _, template := range Names() {
-		for name, node := range map[string]Node{
+		for name, node := range map[string]Target{
 			"as distributions set it up": {},
 			"bare":                       {Base: t.TempDir()},
 			"with confined engines":      {Base: t.TempDir(), Senders: []string{":ns:/usr/bin/dockerd//&snap.docker.dockerd", "podman", "runc"}},
@@ -66,9 +66,9 @@ func TestEveryTemplateCompiles(t *testing.T) {
 }
 
 func TestDockerDefaultUsesWhatTheNodeHas(t *testing.T) {
-	bare, err := Text("docker-default", "web", Node{Base: t.TempDir()})
+	bare, err := Text("docker-default", "web", Target{Base: t.TempDir()})
 	wantError(t, err)
-	full, err := Text("docker-default", "web", Node{
+	full, err := Text("docker-default", "web", Target{
 		Base:    tree(t, map[string]string{"abi/3.0": "x", "tunables/global": "x", "abstractions/base": "x"}),
 		Senders: []string{"podman", "dockerd"},
 	})
@@ -174,7 +174,7 @@ func asOfToday(t *testing.T, text string) string {
 		text = strings.Replace(text, line, "\n  "+c.now, 1)
 	}
 	// April 2026: an ABI where the node has it.
-	if (Node{}).has("abi/3.0") {
+	if (Target{}).has("abi/3.0") {
 		if strings.Contains(text, "abi <") {
 			t.Fatal("moby's template names an ABI now: take that off the list")
 		}
@@ -200,7 +200,7 @@ func TestDockerDefaultIsMobys(t *testing.T) {
 	}
 	const name = "docker-default"
 	theirs := asOfToday(t, mobyText(t, name))
-	text, err := Text("docker-default", name, Node{Senders: []string{mobyDaemon(t, theirs)}})
+	text, err := Text("docker-default", name, Target{Senders: []string{mobyDaemon(t, theirs)}})
 	wantError(t, err)
 
 	// Our text without what it has on top; each of these lines must be there.
@@ -261,7 +261,7 @@ func TestDockerDefaultIsMobys(t *testing.T) {
 // The labels of senders make the same text in any order and number, and none where the template has them anyway.
 func TestSendersAreASet(t *testing.T) {
 	text := func(senders ...string) string {
-		text, err := Text("docker-default", "web", Node{Base: t.TempDir(), Senders: senders})
+		text, err := Text("docker-default", "web", Target{Base: t.TempDir(), Senders: senders})
 		wantError(t, err)
 		return string(text)
 	}

@@ -1,0 +1,292 @@
+// Package apparmord keeps profiles where AppArmor's own tools look for them: in a file for each in /etc/apparmor.d. So
+// AppArmor's service loads them at boot, and again when it is reloaded, and aa-remove-unknown leaves them alone, which
+// removes whatever no file there defines and sets free what runs under it.
+//
+// It knows files. What stands in them is profile.Compiler.Standalone's, and which there are is the caller's to decide.
+package apparmord
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/handloaded"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
+	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
+)
+
+// Dir is the directory; /etc/apparmor.d outside of tests. It is never made: without it there is no service to serve.
+type Dir string
+
+// File is one profile in the directory.
+type File struct {
+	Name     string // the profile's
+	By       By
+	Source   string             // where its text came from, for people
+	Compiled []profile.Compiled // what it compiles to: the profile, then its children
+	Text     []byte
+
+	// Edited tells that the text is not the one that was written. Compiled is not its content then.
+	Edited bool
+}
+
+// By says on whose behalf a file is there, by the command that wrote it.
+type By string
+
+const (
+	Policy By = "policy apply"
+	Hand   By = "profile load"
+)
+
+// suffix ends the files' names. apparmor_parser passes over files in a directory that end in ".orig", ".dpkg-old" and the
+// like, as a profile's name may.
+const suffix = ".oci-apparmor"
+
+// Path gives the file of a profile.
+func (d Dir) Path(name string) string { return filepath.Join(string(d), name+suffix) }
+
+// Exists tells whether the directory is there.
+func (d Dir) Exists() bool {
+	info, err := os.Stat(string(d))
+	return err == nil && info.IsDir()
+}
+
+// header is the line of a file that is for us.
+type header struct {
+	Profile  string                `json:"profile"`
+	By       By                    `json:"by"`
+	Source   string                `json:"source"`
+	Compiled []handloaded.Compiled `json:"compiled"`
+	Text     string                `json:"text"` // sha256 of what stands behind the header
+}
+
+const headerMark = "# oci-apparmor: "
+
+func (f *File) bytes() ([]byte, error) {
+	sum := sha256.Sum256(f.Text)
+	h, err := json.Marshal(header{f.Name, f.By, f.Source, handloaded.New(nil, profile.Blob{Profiles: f.Compiled}).Compiled,
+		hex.EncodeToString(sum[:])})
+	if err != nil {
+		return nil, err
+	}
+	remover := "the next policy apply after the profile has left the policy"
+	if f.By == Hand {
+		remover = "profile unload"
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "# Written by oci-apparmor %s; do not edit: %s removes it.\n", f.By, remover)
+	fmt.Fprintf(&b, "# With it AppArmor's service loads the profile at boot, and aa-remove-unknown leaves it in the kernel.\n")
+	fmt.Fprintf(&b, "%s%s\n", headerMark, h)
+	b.Write(f.Text)
+	return b.Bytes(), nil
+}
+
+// parse reads a file that bytes gave.
+func parse(name string, data []byte) (File, error) {
+	notOurs := errors.New("it was not written by oci-apparmor")
+	at := bytes.Index(data, []byte("\n"+headerMark))
+	if at < 0 {
+		return File{}, notOurs
+	}
+	line, text, _ := bytes.Cut(data[at+1+len(headerMark):], []byte("\n"))
+	var h header
+	if json.Unmarshal(line, &h) != nil || h.Profile != name || h.By != Policy && h.By != Hand {
+		return File{}, notOurs
+	}
+	compiled, err := (&handloaded.Text{Name: h.Profile, Compiled: h.Compiled}).Profiles()
+	if err != nil {
+		return File{}, err
+	}
+	sum := sha256.Sum256(text)
+	return File{Name: h.Profile, By: h.By, Source: h.Source, Compiled: compiled, Text: text,
+		Edited: h.Text != hex.EncodeToString(sum[:])}, nil
+}
+
+// Files gives the files that are ours, in the order of their names.
+func (d Dir) Files() ([]File, error) {
+	paths, err := filepath.Glob(filepath.Join(string(d), "*"+suffix))
+	if err != nil {
+		return nil, err
+	}
+	files := make([]File, len(paths))
+	errs := make([]error, len(paths))
+	var readers sync.WaitGroup
+	turn := make(chan struct{}, runtime.GOMAXPROCS(0))
+	for i, path := range paths {
+		turn <- struct{}{}
+		readers.Go(func() {
+			defer func() { <-turn }()
+			files[i], errs[i] = read(path)
+		})
+	}
+	readers.Wait()
+	ours := files[:0]
+	for i, err := range errs {
+		if err == nil {
+			ours = append(ours, files[i])
+		} else if !errors.Is(err, ErrForeign) {
+			return nil, err
+		}
+	}
+	return ours, nil
+}
+
+// ErrForeign is the error for a file that is in the place of ours and is not ours.
+var ErrForeign = errors.New("it was not written by oci-apparmor, and stays as it is")
+
+func read(path string) (File, error) {
+	foreign := fmt.Errorf("%s: %w", path, ErrForeign)
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) { // a link, or a socket
+		return File{}, foreign
+	}
+	if err != nil {
+		return File{}, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return File{}, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > 4*profile.MaxText {
+		return File{}, foreign
+	}
+	data := make([]byte, info.Size())
+	if _, err := io.ReadFull(file, data); err != nil {
+		return File{}, err
+	}
+	f, err := parse(strings.TrimSuffix(filepath.Base(path), suffix), data)
+	if err != nil {
+		return File{}, foreign
+	}
+	return f, nil
+}
+
+// Write puts a file in place, in one step. The error wraps ErrForeign where another is there.
+func (d Dir) Write(f File) error {
+	staged, err := d.Stage(f)
+	if err != nil {
+		return err
+	}
+	defer staged.Drop()
+	if err := staged.Commit(); err != nil {
+		return err
+	}
+	return d.Sync()
+}
+
+// Stage writes a file beside its place, so that a full disk or the like shows before anything depends on it. Commit then
+// puts it in place; Drop removes it, unless it was. The error wraps ErrForeign where another is in its place.
+func (d Dir) Stage(f File) (*safefile.Staged, error) {
+	if err := profile.CheckName(f.Name); err != nil { // it becomes a path
+		return nil, err
+	}
+	path := d.Path(f.Name)
+	if _, err := read(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	data, err := f.bytes()
+	if err != nil {
+		return nil, err
+	}
+	return safefile.Stage(path, data, safefile.Options{Mode: 0o644, Sync: true}) // the parser passes over what begins with a dot
+}
+
+// Remove takes a profile's file away, if it is ours.
+func (d Dir) Remove(name string) error {
+	path := d.Path(name)
+	if _, err := read(path); errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrForeign) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil {
+		return err
+	}
+	return d.Sync()
+}
+
+// Sync sees the directory's entries to the disk: what a boot finds must be what was said.
+func (d Dir) Sync() error { return safefile.SyncDir(string(d)) }
+
+// skipped tells of a file that the parser passes over in a directory (_aa_is_blacklisted in libraries/libapparmor/src/private.c),
+// or because an administrator has disabled it (test_for_dir_mode in parser/parser_main.c).
+func (d Dir) skipped(name string) bool {
+	if strings.HasPrefix(name, ".") || name == "README" {
+		return true
+	}
+	for _, end := range []string{".dpkg-new", ".dpkg-old", ".dpkg-dist", ".dpkg-bak", ".dpkg-remove", ".pacsave", ".pacnew",
+		".rpmnew", ".rpmsave", ".orig", ".rej", "~"} {
+		if strings.HasSuffix(name, end) {
+			return true
+		}
+	}
+	_, err := os.Stat(filepath.Join(string(d), "disable", name))
+	return err == nil
+}
+
+// Others gives the files that are not ours by the names of the profiles that they define, children aside. Two files with the
+// same profile take turns in the kernel. ours tells of a profile that Files gave a file of.
+func (d Dir) Others(ours func(name string) bool) (map[string]string, error) {
+	others := map[string]string{}
+	err := d.each(ours, func(path string, text []byte) {
+		for _, name := range lint.Profiles(string(text)) {
+			others[name] = path
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return others, nil
+}
+
+// Attachments gives the profiles that take hold of programs by their path, which ours do not, and what tells of which.
+// Only files count that contain one of words.
+func (d Dir) Attachments(words []string) (map[string]func(path string) bool, error) {
+	all := map[string]func(string) bool{}
+	err := d.each(func(string) bool { return false }, func(_ string, text []byte) {
+		if slices.ContainsFunc(words, func(w string) bool { return bytes.Contains(text, []byte(w)) }) {
+			maps.Copy(all, lint.Attachments(string(text)))
+		}
+	})
+	return all, err
+}
+
+// each calls f with the files that the parser reads as profiles, but for those of profiles that ours tells of.
+func (d Dir) each(ours func(name string) bool, f func(path string, text []byte)) error {
+	entries, err := os.ReadDir(string(d))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(e.Name(), suffix); ok && ours(name) {
+			continue
+		}
+		path := filepath.Join(string(d), e.Name())
+		info, err := os.Stat(path) // through a link, as the parser reads it
+		if err != nil || !info.Mode().IsRegular() || info.Size() > 4*profile.MaxText || d.skipped(e.Name()) {
+			continue
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		f(path, data)
+	}
+	return nil
+}

@@ -1,0 +1,250 @@
+package guesttest
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// A Bundle is a container's directory: config.json, and a root file system of busybox with all its applets and the program /bin/probe.
+type Bundle struct {
+	ID  string // for a container of it, unique in the guest
+	Dir string
+}
+
+// bundles is on the guest's disk, not in its memory.
+const bundles = "/var/lib/bundles"
+
+// NewBundle makes a bundle of DefaultSpec, as the edits change it. The container and the bundle are removed at the test's end.
+func NewBundle(t testing.TB, edits ...func(*specs.Spec)) *Bundle {
+	t.Helper()
+	if err := rootfs(); err != nil {
+		t.Fatal("making a root file system: ", err)
+	}
+	dir, err := os.MkdirTemp(bundles, "bundle-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	b := &Bundle{Dir: dir, ID: filepath.Base(dir)}
+	MustRun(t, "cp", "--archive", filepath.Join(bundles, "rootfs"), b.Rootfs())
+	spec := DefaultSpec()
+	for _, edit := range edits {
+		edit(spec)
+	}
+	b.SetSpec(t, spec)
+	return b
+}
+
+// rootfs makes the tree that the bundles' root file systems are copies of. The applets are hard links, so that a profile sees each under its own path.
+var rootfs = sync.OnceValue(func() error {
+	root := filepath.Join(bundles, "rootfs")
+	for _, dir := range []string{"bin", "dev", "etc", "mnt", "proc", "root", "sys", "tmp", "usr/bin", "usr/sbin", "sbin", "var"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	probe, err := exec.LookPath("probe")
+	if err != nil {
+		return err
+	}
+	busybox, err := exec.LookPath("busybox")
+	if err != nil {
+		return err
+	}
+	for _, argv := range [][]string{
+		{"cp", busybox, probe, filepath.Join(root, "bin")},
+		{"chroot", root, "/bin/busybox", "--install"},
+	} {
+		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+			return errors.New(strings.Join(argv, " ") + ": " + err.Error() + ": " + string(out))
+		}
+	}
+	return errors.Join(
+		os.WriteFile(filepath.Join(root, "etc/passwd"), []byte("root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/tmp:/bin/sh\n"), 0o644),
+		os.WriteFile(filepath.Join(root, "etc/group"), []byte("root:x:0:\nuser:x:1000:\n"), 0o644),
+		os.Chmod(filepath.Join(root, "tmp"), 0o1777),
+	)
+})
+
+// Rootfs gives the directory that is / to the container.
+func (b *Bundle) Rootfs() string { return filepath.Join(b.Dir, "rootfs") }
+
+// Spec reads config.json.
+func (b *Bundle) Spec(t testing.TB) *specs.Spec {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(b.Dir, "config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := new(specs.Spec)
+	if err := json.Unmarshal(text, spec); err != nil {
+		t.Fatal(err)
+	}
+	return spec
+}
+
+// SetSpec writes config.json.
+func (b *Bundle) SetSpec(t testing.TB, spec *specs.Spec) {
+	t.Helper()
+	text, err := json.MarshalIndent(spec, "", "\t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(b.Dir, "config.json"), text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Run runs the bundle's container to its end (which a spec has to have that is run this way; DefaultSpec has none) and removes it.
+// The runtime is a name or a path; flags are the global ones that stand before its subcommand.
+func (b *Bundle) Run(t testing.TB, runtime string, flags ...string) Outcome {
+	t.Helper()
+	defer b.delete(t, runtime, flags)
+	return Run(t, runtime, append(flags[:len(flags):len(flags)], "run", "--bundle", b.Dir, b.ID)...)
+}
+
+// delete removes the container, if there is one.
+func (b *Bundle) delete(t testing.TB, runtime string, flags []string) {
+	Run(t, runtime, append(flags[:len(flags):len(flags)], "delete", "--force", b.ID)...)
+}
+
+// A Container is a bundle's container that runs in the background.
+type Container struct {
+	*Bundle
+	Runtime string
+	Flags   []string // the runtime's global flags
+	stdin   *os.File
+	stdout  *bufio.Reader
+	mu      sync.Mutex
+}
+
+// TryStart starts the bundle's container in the background (run --detach) and gives it, or, when the runtime failed, nil and how it did.
+// The container ends with the test. Its standard input and output are pipes, which no profile can object to.
+func (b *Bundle) TryStart(t testing.TB, runtime string, flags ...string) (*Container, Outcome) {
+	t.Helper()
+	inR, inW, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	outR, outW, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, err := os.CreateTemp(t.TempDir(), "stderr")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Container{Bundle: b, Runtime: runtime, Flags: flags, stdin: inW, stdout: bufio.NewReader(outR)}
+	t.Cleanup(func() {
+		b.delete(t, runtime, flags)
+		inW.Close()
+		outR.Close()
+	})
+	cmd := exec.Command(runtime, append(flags[:len(flags):len(flags)], "run", "--detach", "--bundle", b.Dir, b.ID)...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = inR, outW, stderr
+	late := time.AfterFunc(patience, func() { cmd.Process.Kill() })
+	err = cmd.Run()
+	ended := late.Stop()
+	inR.Close()
+	outW.Close()
+	stderr.Close()
+	said, _ := os.ReadFile(stderr.Name())
+	if err != nil && !errors.As(err, new(*exec.ExitError)) {
+		t.Fatalf("%s: %v", strings.Join(cmd.Args, " "), err)
+	}
+	outcome := Outcome{Stderr: string(said), Code: cmd.ProcessState.ExitCode()}
+	if !ended {
+		t.Fatalf("%s: not ended after %v\nstderr: %s", strings.Join(cmd.Args, " "), patience, said)
+	}
+	if outcome.Code != 0 {
+		return nil, outcome
+	}
+	return c, outcome
+}
+
+// Start is TryStart for a container that has to start.
+func (b *Bundle) Start(t testing.TB, runtime string, flags ...string) *Container {
+	t.Helper()
+	c, outcome := b.TryStart(t, runtime, flags...)
+	if c == nil {
+		t.Fatalf("%s run: exit code %d\n%s", runtime, outcome.Code, outcome.Stderr)
+	}
+	return c
+}
+
+// Pid gives the host's process id of the container's first process.
+func (c *Container) Pid(t testing.TB) int {
+	t.Helper()
+	var state specs.State
+	text := MustRun(t, c.Runtime, append(c.Flags[:len(c.Flags):len(c.Flags)], "state", c.ID)...)
+	if err := json.Unmarshal([]byte(text), &state); err != nil {
+		t.Fatalf("%s state: %v: %s", c.Runtime, err, text)
+	}
+	return state.Pid
+}
+
+// Label gives the AppArmor label of the container's first process, read outside of it.
+func (c *Container) Label(t testing.TB) string {
+	t.Helper()
+	return Label(t, c.Pid(t))
+}
+
+// Ask has the container's first process, which must be DefaultSpec's "probe hold", run a command of probe, such as "write /etc/x". It gives the
+// answer: "ok", "errno EACCES", or what the command prints, lines joined by newlines. It asks the same process every time.
+func (c *Container) Ask(t testing.TB, command string) string {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, err := c.stdin.WriteString(command + "\n"); err != nil {
+		t.Fatalf("asking %q: %v", command, err)
+	}
+	late := time.AfterFunc(patience, func() {
+		c.stdin.Close()
+		Run(t, c.Runtime, append(c.Flags[:len(c.Flags):len(c.Flags)], "kill", c.ID, "KILL")...)
+	})
+	defer late.Stop()
+	var lines []string
+	for {
+		line, err := c.stdout.ReadString('\n')
+		if err != nil {
+			t.Fatalf("asking %q: the container has ended: %v; it said: %s", command, err, strings.Join(lines, "\n"))
+		}
+		switch line = strings.TrimSuffix(line, "\n"); line {
+		case "ready":
+		case ".":
+			return strings.Join(lines, "\n")
+		default:
+			lines = append(lines, line)
+		}
+	}
+}
+
+// Exec runs a program in the container, as the runtime's exec does.
+func (c *Container) Exec(t testing.TB, args ...string) Outcome {
+	t.Helper()
+	return Run(t, c.Runtime, append(append(c.Flags[:len(c.Flags):len(c.Flags)], "exec", c.ID), args...)...)
+}
+
+// ExecProbe runs a command of probe in the container, by the runtime's exec, and gives its answer as Ask does.
+func (c *Container) ExecProbe(t testing.TB, args ...string) string {
+	t.Helper()
+	outcome := c.Exec(t, append([]string{"/bin/probe"}, args...)...)
+	if outcome.Code != 0 {
+		t.Fatalf("%s exec probe %s: exit code %d\nstdout: %s\nstderr: %s", c.Runtime, strings.Join(args, " "), outcome.Code, outcome.Stdout, outcome.Stderr)
+	}
+	return strings.TrimSuffix(outcome.Stdout, "\n")
+}

@@ -1,0 +1,434 @@
+package guesttest
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// An Arm is a way on which containerd comes to a runtime, ours or the stock one.
+type Arm struct {
+	Name        string   // also that of its runtime handler in CRI
+	Type        string   // runtime type, by which containerd finds the shim
+	Shim        string   // path of the shim; "" for the one that the type names
+	Runtime     string   // path of the OCI runtime that the shim calls; "" for runc
+	Annotations []string // patterns of the annotations that a pod's containers get
+
+	SystemdCgroup bool // an option of the shim's, for Tasks.Use only
+}
+
+// OurShim is the path of our shim for containerd.
+const OurShim = "/usr/local/bin/containerd-shim-apparmor-v2"
+
+// wrappers is a directory of links to our runtime wrapper, each with the name of the runtime that it stands for. The directory tells the wrapper
+// which engine calls.
+const wrappers = "/run/wrappers/containerd"
+
+// annotations are those of pods that concern us.
+var annotations = []string{"oci-apparmor/*"}
+
+// The arms. Type is the shim under a runtime type of its own.
+var (
+	Stock       = Arm{Name: "stock", Type: "io.containerd.runc.v2"}
+	StockCrun   = Arm{Name: "stock-crun", Type: "io.containerd.runc.v2", Runtime: "/usr/bin/crun"}
+	Shim        = Arm{Name: "shim", Type: "io.containerd.runc.v2", Shim: OurShim, Annotations: annotations}
+	Type        = Arm{Name: "type", Type: "io.containerd.apparmor.v2", Annotations: annotations}
+	TypeCrun    = Arm{Name: "type-crun", Type: "io.containerd.apparmor.v2", Runtime: "/usr/bin/crun", Annotations: annotations}
+	Wrapper     = Arm{Name: "wrapper", Type: "io.containerd.runc.v2", Runtime: wrappers + "/runc", Annotations: annotations}
+	ShimCrun    = Arm{Name: "shim-crun", Type: "io.containerd.runc.v2", Shim: OurShim, Runtime: "/usr/bin/crun", Annotations: annotations}
+	WrapperCrun = Arm{Name: "wrapper-crun", Type: "io.containerd.runc.v2", Runtime: wrappers + "/crun", Annotations: annotations}
+
+	Arms = []Arm{Stock, StockCrun, Shim, Type, TypeCrun, Wrapper, ShimCrun, WrapperCrun}
+)
+
+// Flags gives the flags of "ctr run" for the arm. All versions of ctr take a shim's path for a runtime type.
+func (a Arm) Flags() []string {
+	runtime := cmp.Or(a.Shim, a.Type)
+	switch {
+	case a.Runtime == "":
+		return []string{"--runtime", runtime}
+	case runtime == Stock.Type:
+		return []string{"--runtime", runtime, "--runc-binary", a.Runtime}
+	}
+	// ctr makes runc's options for runc's own type only.
+	return []string{"--runtime", runtime, "--runtime-config-path", a.options()}
+}
+
+// options is the path of a file with the shim's options, in TOML.
+func (a Arm) options() string { return filepath.Join(wrappers, a.Name+".toml") }
+
+// Handler gives the arm's runtime handler in the configuration of containerd's CRI plugin.
+func (a Arm) Handler() string {
+	const table = `[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.%s%s]` + "\n"
+	text := fmt.Sprintf(table+"runtime_type = %q\n", a.Name, "", a.Type)
+	if a.Shim != "" {
+		text += fmt.Sprintf("runtime_path = %q\n", a.Shim)
+	}
+	if a.Annotations != nil {
+		text += fmt.Sprintf("pod_annotations = [\"%s\"]\n", strings.Join(a.Annotations, `", "`))
+	}
+	if a.Runtime != "" {
+		text += fmt.Sprintf(table+"BinaryName = %q\n", a.Name, ".options", a.Runtime)
+	}
+	return text
+}
+
+// ContainerdConfig is what differs between the containerds of tests. The zero value has no CRI plugin.
+type ContainerdConfig struct {
+	CRI   bool              // with the CRI plugin, and a runtime handler for every one of Arms
+	Lines string            // TOML that goes into the table of the CRI plugin
+	Links map[string]string // programs by name that containerd and its shims find first, instead of those in their PATH: name → path
+	Env   []string          // KEY=VALUE, beside the test's own environment
+
+	Options []Arm // whose options are not those of Arms, by their names
+
+	Main string // all of the main file, if it is not the one that is made of the rest
+}
+
+// Where a test's containerd keeps its files: as containerd does by default, since parts of it know no other place.
+const (
+	ContainerdState  = "/run/containerd"
+	ContainerdRoot   = "/var/lib/containerd"
+	ContainerdSocket = ContainerdState + "/containerd.sock"
+)
+
+// A Containerd runs for one test.
+type Containerd struct {
+	ContainerdVersion
+	Socket string
+	dir    string // of its configuration and its log
+	env    []string
+	cri    bool
+	cmd    *exec.Cmd
+	exited chan struct{}
+}
+
+// StartContainerd starts a containerd that answers. It ends with the test, as do its containers, and nothing of them is left then. What it logged
+// is shown when the test has failed.
+func StartContainerd(t testing.TB, v ContainerdVersion, config ContainerdConfig) *Containerd {
+	t.Helper()
+	c := &Containerd{ContainerdVersion: v, Socket: ContainerdSocket, dir: t.TempDir(), cri: config.CRI}
+	others := processes(t, func(dir string) bool {
+		name, err := os.ReadFile(dir + "/comm")
+		return err == nil && string(name) == "containerd\n"
+	})
+	if len(others) > 0 { // it would wait for the database
+		t.Fatalf("another containerd runs already, as process %d", others[0])
+	}
+	t.Cleanup(func() { c.clean(t) })
+
+	if err := linkWrappers(config.Options); err != nil {
+		t.Fatal(err)
+	}
+	links := filepath.Join(c.dir, "bin")
+	if err := os.Mkdir(links, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, path := range config.Links {
+		if err := os.Symlink(path, filepath.Join(links, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.env = append(os.Environ(), "PATH="+links+":"+v.Bin+":"+os.Getenv("PATH"))
+	c.env = append(c.env, config.Env...)
+
+	// All versions read the second version of the file. From 2.0 on the main one is of the third version in many places, and imports others.
+	version, imported := 2, config.CRI && !strings.HasPrefix(v.Name, "1.")
+	handlers := filepath.Join(c.dir, "conf.d", "cri.toml")
+	var text string
+	switch {
+	case imported:
+		version = 3
+		text = fmt.Sprintf("imports = [%q]\n", filepath.Dir(handlers)+"/*.toml")
+	case !config.CRI:
+		text = "disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"
+	}
+	text = fmt.Sprintf("version = %d\nroot = %q\nstate = %q\n", version, ContainerdRoot, ContainerdState) + text
+	text += fmt.Sprintf("[grpc]\naddress = %q\n", c.Socket)
+	// It kills the shim that cleans up after a dead one in five seconds, which emulation may take.
+	text += "[timeouts]\n"
+	for _, name := range []string{"shim.cleanup", "shim.load", "shim.shutdown", "task.state"} {
+		text += fmt.Sprintf("\"io.containerd.timeout.%s\" = \"60s\"\n", name)
+	}
+	if config.CRI {
+		cri := fmt.Sprintf("[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = %q\n%s\n", PauseImage, config.Lines)
+		cri += "[plugins.\"io.containerd.grpc.v1.cri\".containerd]\ndefault_runtime_name = \"stock\"\n"
+		for _, a := range Arms {
+			cri += a.Handler()
+		}
+		if imported {
+			err := os.Mkdir(filepath.Dir(handlers), 0o755)
+			if err == nil {
+				err = os.WriteFile(handlers, []byte("version = 2\n"+cri), 0o644)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			text += cri
+		}
+	}
+	if err := os.WriteFile(c.config(), []byte(cmp.Or(config.Main, text)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c.Start(t)
+	return c
+}
+
+func (c *Containerd) config() string { return filepath.Join(c.dir, "config.toml") }
+func (c *Containerd) log() string    { return filepath.Join(c.dir, "log") }
+
+// linkWrappers makes the links to the runtime wrapper, and the arms' files of options.
+func linkWrappers(others []Arm) error {
+	if err := os.MkdirAll(wrappers, 0o755); err != nil {
+		return err
+	}
+	wrapper, err := exec.LookPath("oci-apparmor-runtime")
+	if err != nil {
+		return err
+	}
+	for _, a := range slices.Concat(Arms, others) {
+		if err := os.WriteFile(a.options(), fmt.Appendf(nil, "BinaryName = %q\n", a.Runtime), 0o644); err != nil {
+			return err
+		}
+	}
+	for _, runtime := range Runtimes {
+		if err := os.Symlink(wrapper, filepath.Join(wrappers, runtime)); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Start starts containerd again after it was stopped or killed, and waits until it answers.
+func (c *Containerd) Start(t testing.TB) {
+	t.Helper()
+	log, err := os.OpenFile(c.log(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	begins, err := log.Seek(0, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.cmd = exec.Command(filepath.Join(c.Bin, "containerd"), "--config", c.config())
+	c.cmd.Stdout, c.cmd.Stderr, c.cmd.Env = log, log, c.env
+	if err := c.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	c.exited = exited
+	go func(cmd *exec.Cmd) {
+		cmd.Wait()
+		close(exited)
+	}(c.cmd)
+
+	for deadline := time.Now().Add(patience); !c.answers(begins); time.Sleep(50 * time.Millisecond) {
+		select {
+		case <-exited:
+			t.Fatalf("containerd has ended: %s", c.cmd.ProcessState)
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("containerd does not answer after %v", patience)
+		}
+	}
+}
+
+// answers tells whether containerd takes connections, and has said that it is ready since the place in its log.
+func (c *Containerd) answers(since int64) bool {
+	conn, err := net.Dial("unix", c.Socket)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	said, err := os.ReadFile(c.log())
+	return err == nil && bytes.Contains(said[since:], []byte("containerd successfully booted"))
+}
+
+// Pid gives containerd's process id.
+func (c *Containerd) Pid() int { return c.cmd.Process.Pid }
+
+// Kill9 kills containerd, and nothing else, by SIGKILL.
+func (c *Containerd) Kill9(t testing.TB) {
+	t.Helper()
+	c.end(t, syscall.SIGKILL)
+}
+
+// Restart stops containerd by SIGTERM, as an upgrade does, and starts it again. Containers go on.
+func (c *Containerd) Restart(t testing.TB) {
+	t.Helper()
+	c.end(t, syscall.SIGTERM)
+	c.Start(t)
+}
+
+func (c *Containerd) end(t testing.TB, signal syscall.Signal) {
+	t.Helper()
+	if err := c.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Fatal(err)
+	}
+	select {
+	case <-c.exited:
+	case <-time.After(patience):
+		c.cmd.Process.Kill()
+		t.Fatalf("containerd has not ended %v after signal %v", patience, signal)
+	}
+}
+
+// Log gives what containerd has said so far, its shims included.
+func (c *Containerd) Log(t testing.TB) string {
+	t.Helper()
+	text, err := os.ReadFile(c.log())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// CtrCommand makes a command of ctr.
+func (c *Containerd) CtrCommand(args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(c.Bin, "ctr"), append([]string{"--address", c.Socket}, args...)...)
+	cmd.Env = c.env
+	return cmd
+}
+
+// Ctr runs a command of ctr.
+func (c *Containerd) Ctr(t testing.TB, args ...string) Outcome {
+	t.Helper()
+	return RunCommand(t, c.CtrCommand(args...))
+}
+
+// MustCtr is Ctr for a command that has to succeed. It gives its standard output without the newline at its end.
+func (c *Containerd) MustCtr(t testing.TB, args ...string) string {
+	t.Helper()
+	o := c.Ctr(t, args...)
+	if o.Code != 0 {
+		t.Fatalf("ctr %s: exit code %d\nstdout: %s\nstderr: %s", strings.Join(args, " "), o.Code, o.Stdout, o.Stderr)
+	}
+	return strings.TrimSuffix(o.Stdout, "\n")
+}
+
+// Shims gives the process ids of all shims, ours and stock ones, that serve or are about to.
+func Shims(t testing.TB) []int {
+	t.Helper()
+	return processes(t, func(dir string) bool {
+		name, err := os.ReadFile(dir + "/cmdline")
+		argv0, _, _ := bytes.Cut(name, []byte{0})
+		return err == nil && strings.HasPrefix(filepath.Base(string(argv0)), "containerd-shim-")
+	})
+}
+
+// ContainerProcesses gives the process ids of all that runs in a cgroup of its own, which only containers do in a guest; where systemd runs, which has
+// one for everything, of all that runs in a PID namespace of its own.
+func ContainerProcesses(t testing.TB) []int {
+	t.Helper()
+	if _, err := os.Stat("/run/systemd/system"); err == nil {
+		ours, err := os.Readlink("/proc/self/ns/pid")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return processes(t, func(dir string) bool {
+			theirs, err := os.Readlink(dir + "/ns/pid")
+			return err == nil && theirs != ours
+		})
+	}
+	return processes(t, func(dir string) bool {
+		cgroup, err := os.ReadFile(dir + "/cgroup")
+		return err == nil && len(cgroup) > 0 && strings.TrimSpace(string(cgroup)) != "0::/"
+	})
+}
+
+func processes(t testing.TB, match func(dir string) bool) (pids []int) {
+	t.Helper()
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range dirs {
+		if pid, err := strconv.Atoi(filepath.Base(dir)); err == nil && match(dir) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// clean ends containerd, all shims and all containers, and removes their files.
+func (c *Containerd) clean(t testing.TB) {
+	if t.Failed() {
+		said, _ := os.ReadFile(c.log())
+		lines := strings.Split(strings.TrimSpace(string(said)), "\n")
+		lines = slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, "loading plugin") })
+		t.Logf("containerd %s said:\n%s", c.Name, strings.Join(lines[max(0, len(lines)-100):], "\n"))
+	}
+	if c.cmd != nil && c.cmd.Process != nil {
+		c.end(t, syscall.SIGKILL)
+	}
+	cleanEngine(t, ContainerdState, ContainerdRoot)
+}
+
+// cleanEngine kills all shims and all that runs in containers, and removes the directories, with what is mounted below them.
+func cleanEngine(t testing.TB, dirs ...string) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		left := append(Shims(t), ContainerProcesses(t)...)
+		if len(left) == 0 {
+			break
+		}
+		for _, pid := range left {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("processes of containers can't be killed: %v", left)
+			break
+		}
+	}
+	for _, dir := range dirs {
+		err := unmountAndRemove(t, dir)
+		// Podman cleans up after a container when it is gone, and tries a mount of its own.
+		for deadline := time.Now().Add(patience); (errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EBUSY)) && time.Now().Before(deadline); {
+			time.Sleep(200 * time.Millisecond)
+			err = unmountAndRemove(t, dir)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// unmountAndRemove removes a directory, and unmounts first what is mounted below it.
+func unmountAndRemove(t testing.TB, dir string) error {
+	for _, mounted := range slices.Backward(Mounts(t, dir)) {
+		if err := syscall.Unmount(mounted, syscall.MNT_DETACH); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOENT) {
+			t.Errorf("unmounting %s: %v", mounted, err)
+		}
+	}
+	return os.RemoveAll(dir)
+}
+
+// Mounts gives what is mounted on or below the directories, in the order in which it was mounted.
+func Mounts(t testing.TB, below ...string) (dirs []string) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		dir := strings.Fields(line)[4]
+		if slices.ContainsFunc(below, func(b string) bool { return dir == b || strings.HasPrefix(dir, b+"/") }) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}

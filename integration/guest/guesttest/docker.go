@@ -1,0 +1,111 @@
+package guesttest
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Where a test's dockerd keeps its files: as it does by default, since its runtimes' root tells the engine.
+const (
+	dockerState = "/run/docker"
+	dockerRoot  = "/var/lib/docker"
+)
+
+// A Docker is a dockerd that runs for one test, on a containerd of that test.
+type Docker struct {
+	socket string
+}
+
+// StartDocker starts a dockerd with the runtimes by name, as daemon.json describes them, and with the images of Images. It has no network, and ends
+// with the test, as do its containers. The test is skipped where there is no Docker.
+func StartDocker(t testing.TB, c *Containerd, runtimes map[string]map[string]any) *Docker {
+	t.Helper()
+	for _, name := range []string{"dockerd", "docker"} {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Skip("this guest has no Docker: ", err)
+		}
+	}
+	if err := os.MkdirAll(DockerWrappers, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, runtime := range Runtimes {
+		if err := os.Symlink("/usr/local/bin/oci-apparmor-runtime", filepath.Join(DockerWrappers, runtime)); err != nil && !errors.Is(err, fs.ErrExist) {
+			t.Fatal(err)
+		}
+	}
+	dir := t.TempDir()
+	config, err := json.Marshal(map[string]any{
+		"runtimes": runtimes, "containerd": c.Socket, "pidfile": filepath.Join(dir, "pid"), "hosts": []string{"unix://" + filepath.Join(dir, "socket")},
+		"iptables": false, "ip6tables": false, "ip-forward": false, "bridge": "none",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "daemon.json"), config, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	d := &Docker{socket: filepath.Join(dir, "socket")}
+	cmd := exec.Command("dockerd", "--config-file", filepath.Join(dir, "daemon.json"))
+	cmd.Stdout, cmd.Stderr, cmd.Env = log, log, c.env
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	go func() {
+		cmd.Wait()
+		close(exited)
+	}()
+	t.Cleanup(func() {
+		if t.Failed() {
+			said, _ := os.ReadFile(log.Name())
+			t.Logf("dockerd said:\n%s", said)
+		}
+		cmd.Process.Signal(syscall.SIGKILL)
+		<-exited
+		cleanEngine(t, dockerState, dockerRoot)
+	})
+	for deadline := time.Now().Add(patience); d.Docker(t, "version").Code != 0; time.Sleep(200 * time.Millisecond) {
+		select {
+		case <-exited:
+			t.Fatalf("dockerd has ended: %s", cmd.ProcessState)
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("dockerd does not answer after %v", patience)
+		}
+	}
+	d.MustDocker(t, "load", "--quiet", "--input", Images(t))
+	return d
+}
+
+// DockerWrappers is a directory of links to our runtime wrapper, for the runtimes of daemon.json.
+const DockerWrappers = "/run/wrappers/docker"
+
+// Docker runs a command of docker.
+func (d *Docker) Docker(t testing.TB, args ...string) Outcome {
+	t.Helper()
+	return Run(t, "docker", append([]string{"--host", "unix://" + d.socket}, args...)...)
+}
+
+// MustDocker is Docker for a command that has to succeed. It gives its standard output without the newline at its end.
+func (d *Docker) MustDocker(t testing.TB, args ...string) string {
+	t.Helper()
+	o := d.Docker(t, args...)
+	if o.Code != 0 {
+		t.Fatalf("docker %s: exit code %d\nstdout: %s\nstderr: %s", strings.Join(args, " "), o.Code, o.Stdout, o.Stderr)
+	}
+	return strings.TrimSuffix(o.Stdout, "\n")
+}

@@ -1,0 +1,135 @@
+package guesttest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+const securityfs = "/sys/kernel/security/apparmor"
+
+// Label gives the AppArmor label of a process as the kernel writes it, such as "web (enforce)" or "unconfined".
+func Label(t testing.TB, pid int) string {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/attr/current", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimRight(string(text), "\x00\n")
+}
+
+// Profiles gives the names of the profiles that the kernel has, with their modes ("enforce", "complain", "kill", "unconfined").
+// Children are in it under their full names, such as web//helper.
+func Profiles(t testing.TB) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(securityfs, "profiles"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	profiles := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSuffix(line, "\n")
+		if i := strings.LastIndex(line, " ("); i > 0 {
+			profiles[line[:i]] = strings.Trim(line[i:], " ()")
+		}
+	}
+	return profiles
+}
+
+// LoadProfile loads the profiles in the text by apparmor_parser, as an administrator would by hand, replacing what the kernel has under their names.
+// All profiles that the kernel has then and did not have before are removed at the test's end.
+func LoadProfile(t testing.TB, text string) {
+	t.Helper()
+	RemoveProfilesAtEnd(t)
+	cmd := exec.Command("apparmor_parser", "--replace", "--skip-cache")
+	cmd.Stdin = strings.NewReader(text)
+	if o := RunCommand(t, cmd); o.Code != 0 {
+		t.Fatalf("apparmor_parser: exit code %d\n%s%s\nthe profile:\n%s", o.Code, o.Stdout, o.Stderr, text)
+	}
+}
+
+// RemoveProfilesAtEnd removes at the test's end all profiles that the kernel does not have now.
+func RemoveProfilesAtEnd(t testing.TB) {
+	t.Helper()
+	before := Profiles(t)
+	t.Cleanup(func() {
+		for name := range Profiles(t) {
+			if _, ok := before[name]; !ok && !strings.Contains(name, "//") { // children go with their parents
+				RemoveProfile(t, name)
+			}
+		}
+	})
+}
+
+// RemoveProfile removes a profile from the kernel, as an administrator would by hand. Processes that it confines become unconfined.
+func RemoveProfile(t testing.TB, name string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(securityfs, ".remove"), []byte(name), 0); err != nil {
+		t.Errorf("removing profile %s: %v", name, err)
+	}
+}
+
+// Log is a place in the kernel's log.
+type Log struct {
+	fd   int
+	read []string
+}
+
+// KernelLog gives the present end of the kernel's log.
+func KernelLog(t testing.TB) *Log {
+	t.Helper()
+	fd, err := syscall.Open("/dev/kmsg", syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal("/dev/kmsg:", err)
+	}
+	t.Cleanup(func() { syscall.Close(fd) })
+	if _, err := syscall.Seek(fd, 0, io.SeekEnd); err != nil {
+		t.Fatal("/dev/kmsg:", err)
+	}
+	return &Log{fd: fd}
+}
+
+// Lines gives the messages from that place up to now, AppArmor's audit records among them, without their times.
+func (l *Log) Lines(t testing.TB) []string {
+	t.Helper()
+	record := make([]byte, 8192) // one read gives one record; the kernel makes none longer than that (Documentation/ABI/testing/dev-kmsg)
+	for {
+		n, err := syscall.Read(l.fd, record)
+		switch {
+		case err == syscall.EAGAIN:
+			return l.read
+		case err == syscall.EPIPE: // records were overwritten before we came to them; the next read goes on behind the gap
+			l.read = append(l.read, "(messages lost)")
+			continue
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case err != nil:
+			t.Fatal("/dev/kmsg:", err)
+		}
+		_, message, _ := strings.Cut(string(record[:n]), ";")
+		first, _, _ := strings.Cut(message, "\n") // lines after it are properties of a device
+		l.read = append(l.read, first)
+	}
+}
+
+// Grep gives the messages that contain all of the words.
+func (l *Log) Grep(t testing.TB, words ...string) []string {
+	t.Helper()
+	var found []string
+lines:
+	for _, line := range l.Lines(t) {
+		for _, w := range words {
+			if !strings.Contains(line, w) {
+				continue lines
+			}
+		}
+		found = append(found, line)
+	}
+	return found
+}

@@ -1,0 +1,146 @@
+package guesttest
+
+import (
+	"context"
+	"encoding/json"
+	"syscall"
+	"testing"
+	"time"
+
+	containersapi "github.com/containerd/containerd/api/services/containers/v1"
+	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/api/types/runc/options"
+	tasktypes "github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// Tasks is what engines do with a containerd, by its API: part of it ctr can't, as to create a task and start it later, and each start of ctr costs a
+// guest about as much as one of a runtime. All of it is in the namespace that ctr takes by default.
+type Tasks struct {
+	tasksapi.TasksClient
+	containers containersapi.ContainersClient
+}
+
+// Tasks gives the service for tasks. The connection ends with the test.
+func (c *Containerd) Tasks(t testing.TB) Tasks {
+	t.Helper()
+	conn, err := grpc.NewClient("unix://"+c.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.WaitForReady(true))) // also after containerd was restarted
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return Tasks{tasksapi.NewTasksClient(conn), containersapi.NewContainersClient(conn)}
+}
+
+// Context is for one call to containerd.
+func (Tasks) Context(t testing.TB) context.Context {
+	ctx, cancel := context.WithDeadline(namespaces.WithNamespace(context.Background(), "default"), time.Now().Add(patience))
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// Use gives a container that ctr has created the arm's runtime, with its options, and its spec as the edits change it.
+func (s Tasks) Use(t testing.TB, id string, arm Arm, edits ...func(*specs.Spec)) {
+	t.Helper()
+	got, err := s.containers.Get(s.Context(t), &containersapi.GetContainerRequest{ID: id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.containers.Delete(s.Context(t), &containersapi.DeleteContainerRequest{ID: id}); err != nil {
+		t.Fatal(err)
+	}
+	spec := new(specs.Spec)
+	if err := json.Unmarshal(got.Container.Spec.Value, spec); err != nil {
+		t.Fatal(err)
+	}
+	for _, edit := range edits {
+		edit(spec)
+	}
+	if got.Container.Spec.Value, err = json.Marshal(spec); err != nil {
+		t.Fatal(err)
+	}
+	got.Container.Runtime = &containersapi.Container_Runtime{Name: arm.Type, Options: runcOptions(t, &options.Options{
+		BinaryName: arm.Runtime, SystemdCgroup: arm.SystemdCgroup,
+	})}
+	if _, err := s.containers.Create(s.Context(t), &containersapi.CreateContainerRequest{Container: got.Container}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// CreateTask creates the task of a container that uses the arm, and does not start it. Its standard streams are /dev/null. With a path of CRIU's
+// image its start restores the processes in it.
+func (s Tasks) CreateTask(t testing.TB, id string, arm Arm, checkpoint string) (pid int, err error) {
+	t.Helper()
+	request := &tasksapi.CreateTaskRequest{ContainerID: id, RuntimePath: arm.Shim}
+	if checkpoint != "" {
+		request.Options = runcOptions(t, &options.Options{BinaryName: arm.Runtime, CriuImagePath: checkpoint})
+	}
+	created, err := s.Create(s.Context(t), request)
+	return int(created.GetPid()), err
+}
+
+// StartTask starts a task that was created.
+func (s Tasks) StartTask(t testing.TB, id string) error {
+	t.Helper()
+	_, err := s.Start(s.Context(t), &tasksapi.StartRequest{ContainerID: id})
+	return err
+}
+
+// Task gives what containerd tells of a task, and nil when there is none.
+func (s Tasks) Task(t testing.TB, id string) *tasktypes.Process {
+	t.Helper()
+	got, err := s.Get(s.Context(t), &tasksapi.GetRequest{ContainerID: id})
+	if status.Code(err) == codes.NotFound {
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got.Process
+}
+
+// Stop kills a task and waits for its end.
+func (s Tasks) Stop(t testing.TB, id string) {
+	t.Helper()
+	if _, err := s.Kill(s.Context(t), &tasksapi.KillRequest{ContainerID: id, Signal: uint32(syscall.SIGKILL)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Wait(s.Context(t), &tasksapi.WaitRequest{ContainerID: id}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Remove deletes a task that has ended, and its container.
+func (s Tasks) Remove(t testing.TB, id string) {
+	t.Helper()
+	if _, err := s.Delete(s.Context(t), &tasksapi.DeleteTaskRequest{ContainerID: id}); err != nil {
+		t.Fatal(err)
+	}
+	s.RemoveContainer(t, id)
+}
+
+// RemoveContainer deletes a container without a task.
+func (s Tasks) RemoveContainer(t testing.TB, id string) {
+	t.Helper()
+	if _, err := s.containers.Delete(s.Context(t), &containersapi.DeleteContainerRequest{ID: id}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// runcOptions packs options as all versions of containerd know them.
+func runcOptions(t testing.TB, opts *options.Options) *anypb.Any {
+	t.Helper()
+	value, err := proto.Marshal(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &anypb.Any{TypeUrl: "containerd.runc.v1.Options", Value: value}
+}

@@ -184,7 +184,7 @@ func TestSystemdLog(t *testing.T) {
 	guesttest.MustRun(t, "systemctl", append([]string{"stop"}, units...)...)
 	b := guesttest.NewBundle(t, asks("nosuch"))
 	wantRefused(t, b, rt.wrapped, "nosuch")
-	if lines := kernel.Grep(t, "oci-apparmor: level=refusal command=run id="+b.ID+" "); len(lines) != 1 {
+	if lines := kernel.Grep(t, "oci-apparmor: level=refusal command=run engine=other id="+b.ID+" "); len(lines) != 1 {
 		t.Errorf("the kernel's log has %q", lines)
 	}
 	guesttest.MustRun(t, "systemctl", "start", units[1], units[0])

@@ -14,8 +14,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
-// Bundle is a container's directory, as an engine hands it to a runtime. Its config.json is read when something of it is
-// first asked for, and once, however many ask: what Prepare decides by is what was seen before.
+// Bundle is a container's directory, as an engine hands it to a runtime. The first method that needs config.json reads it,
+// and the others use what that one read. So Prepare decides by the content that the caller has seen.
 type Bundle struct {
 	dir  func() (string, error)
 	spec func() (*specFile, error)
@@ -34,20 +34,20 @@ func NewBundle(dir string) *Bundle {
 	return b
 }
 
-// Dir returns the bundle's directory, absolute and without links. The error wraps fs.ErrNotExist where there is none.
+// Dir returns the bundle's directory, absolute and without links. The error wraps fs.ErrNotExist if there is none.
 func (b *Bundle) Dir() (string, error) { return b.dir() }
 
-// Identify returns what a policy needs to know of the container id: see the function Identify. Its errors name config.json.
-// They wrap fs.ErrNotExist where there is none.
-func (b *Bundle) Identify(w Caller, id string) (policy.Facts, error) {
+// Identify returns what a policy needs to know of the container id: see the function Identify. Its errors name config.json,
+// and wrap fs.ErrNotExist if there is none.
+func (b *Bundle) Identify(c Caller, id string) (policy.Facts, error) {
 	spec, err := b.spec()
 	if err != nil {
 		return policy.Facts{}, err
 	}
-	return spec.identify(w, id, filepath.Dir(spec.path)), nil
+	return spec.identify(c, id, filepath.Dir(spec.path)), nil
 }
 
-// Annotations returns those of config.json. The caller does not change them.
+// Annotations returns the annotations in config.json. The caller must not change the map.
 func (b *Bundle) Annotations() (map[string]string, error) {
 	spec, err := b.spec()
 	if err != nil {
@@ -56,7 +56,7 @@ func (b *Bundle) Annotations() (map[string]string, error) {
 	return spec.annotations, nil
 }
 
-// CgroupsPath returns linux.cgroupsPath of config.json, which is empty where there is none.
+// CgroupsPath returns linux.cgroupsPath of config.json, or an empty string if there is none.
 func (b *Bundle) CgroupsPath() (string, error) {
 	spec, err := b.spec()
 	if err != nil {
@@ -65,14 +65,14 @@ func (b *Bundle) CgroupsPath() (string, error) {
 	return spec.cgroupsPath, nil
 }
 
-// bundleDir returns a bundle's directory, absolute and without links. Runtimes go there by chdir(2), to which the ".." of
-// "link/.." is the parent of what the link leads to. Package filepath cuts both away as text, and os.Getwd believes $PWD:
-// by these we would read another config.json than the runtime.
+// bundleDir returns a bundle's directory, absolute and without links. Runtimes go there by chdir(2), which resolves "link/.."
+// to the parent of the link's target. Package filepath cuts both elements away as text, and os.Getwd believes $PWD: with
+// these we would read another config.json than the runtime.
 func bundleDir(dir string) (string, error) {
 	if !filepath.IsAbs(dir) {
 		wd, err := unix.Getwd()
 		if err != nil {
-			return "", fmt.Errorf("the bundle's directory: where we are: %w", err)
+			return "", fmt.Errorf("the working directory: %w", err)
 		}
 		dir = wd + "/" + dir
 	}
@@ -116,8 +116,8 @@ func readSpec(path string) (*specFile, error) {
 	return &specFile{document: d, path: path, stat: stat}, nil
 }
 
-// setProfile rewrites the file with label as its profile: beside it, with its mode and owner, and renamed, so that a
-// crash leaves the old file or the new one. A file that names the label already is left alone.
+// setProfile rewrites the file with label as its profile. It writes the new file beside the old one, with the same mode and
+// owner, and renames it, so that a crash leaves the old file or the new one. A file that names the label already stays.
 func (s *specFile) setProfile(label string) error {
 	if s.profile != (jsonread.Span{}) && s.choice == label {
 		return nil

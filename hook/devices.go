@@ -7,20 +7,21 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/oci-apparmor/oci-apparmor/hook/internal/jsonread"
 )
 
-// blockDevices are those that a control group allows a container to read or write, as its rules allow them. A node's disk
-// may be any of them, and with CAP_MKNOD, which engines give by default, the container needs no file of it.
+// blockDevices are the rules by which a control group allows a container to read or write block devices. Any of these
+// devices may be the node's disk. With CAP_MKNOD, which engines grant by default, the container can make the device's file.
 type blockDevices []blockRule
 
-// blockRule allows the use of the block devices of a number.
+// blockRule allows the use of the block devices with these numbers.
 type blockRule struct {
 	major, minor string // in decimal digits; "*" for all
 	read, write  bool
 }
 
-// maxBlockRules bounds the rules that are told apart. Those of a container with more count as one for all devices.
+// maxBlockRules bounds how many rules are kept apart. If a container has more, they count as one rule for all devices.
 const maxBlockRules = 256
 
 var everyBlock = blockRule{"*", "*", true, true}
@@ -36,8 +37,8 @@ func (b *blockDevices) allow(r blockRule) {
 	}
 }
 
-// deny takes away the rules of which all is denied. What a narrower denial leaves of a rule stays allowed. Runtimes
-// disagree about a denial of one access out of two, so this, too, leaves the rule.
+// deny removes the rules that r denies as a whole. A denial that is narrower than a rule leaves that rule. So does the denial
+// of one access out of two, because runtimes disagree about it.
 func (b *blockDevices) deny(r blockRule) {
 	*b = slices.DeleteFunc(*b, func(allowed blockRule) bool {
 		return (r.major == "*" || r.major == allowed.major) && (r.minor == "*" || r.minor == allowed.minor) &&
@@ -45,7 +46,7 @@ func (b *blockDevices) deny(r blockRule) {
 	})
 }
 
-// String names them for people: "all block devices", or "the block devices 8:* and 253:0".
+// String returns their names for people: "all block devices", or "the block devices 8:* and 253:0".
 func (b blockDevices) String() string {
 	const shown = 3
 	var numbers []string
@@ -69,9 +70,9 @@ func (b blockDevices) String() string {
 	return "the block devices " + strings.Join(numbers, "")
 }
 
-// parseDevice reads an entry of linux.resources.devices, of which later ones count for more than earlier ones. Without a
-// type, or with "a", it is for character and block devices; without a number or with -1, for all numbers; without an
-// access, for each. What runtimes refuse allows all and denies nothing.
+// parseDevice reads an entry of linux.resources.devices. A later entry overrides an earlier one. An entry without a type, or
+// with type "a", is for character and block devices. Without a number, or with -1, it is for all numbers. Without an access,
+// it is for every access. An entry that runtimes refuse allows everything and denies nothing.
 func (d *document) parseDevice(dec *jsontext.Decoder) error {
 	allow, odd := false, false
 	kind, access := "a", "rwm"
@@ -113,7 +114,7 @@ func (d *document) parseDevice(dec *jsontext.Decoder) error {
 	return err
 }
 
-// deviceNumber reads a number of a device: "*" for all of them, and empty for what is none.
+// deviceNumber reads a number of a device. It returns "*" for all numbers, and an empty string if the value is no number.
 func deviceNumber(dec *jsontext.Decoder) (string, error) {
 	v, _, err := jsonread.Value(dec)
 	switch {

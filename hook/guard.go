@@ -9,18 +9,18 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// Guard is the createRuntime (and prestart) hook. The runtime has read the spec, so the label can no longer change,
-// but it is not in the kernel yet: what is missing is loaded, content is verified, and a container whose spec names
-// something else than the policy decides is refused.
+// Guard is the createRuntime and prestart hook. The runtime has read the spec by then, so the label can no longer change,
+// but the kernel does not have the label yet. Guard loads what is missing and verifies the content. It refuses a container
+// whose spec names something other than the policy's decision.
 //
-// It sees the spec as it is now. A hook that runs before it and changes config.json can mislead it; whoever can add
-// hooks to a spec chooses the profile, too.
-func (h *Host) Guard(ctx context.Context, w Caller, id string, bundle *Bundle) (out Outcome, err error) {
+// Guard reads the spec as it is now. A hook that ran earlier and changed config.json can mislead it. But whoever can add
+// hooks to a spec can choose the profile, too.
+func (h *Host) Guard(ctx context.Context, c Caller, id string, bundle *Bundle) (out Outcome, err error) {
 	spec, err := bundle.spec()
 	if err != nil {
 		return Outcome{}, err
 	}
-	facts := spec.identify(w, id, filepath.Dir(spec.path))
+	facts := spec.identify(c, id, filepath.Dir(spec.path))
 	defer func() { out.name(&facts, err) }()
 	gen, d, err := h.decide(&facts)
 	if err != nil {

@@ -2,9 +2,8 @@
 //
 // Prepare does the work where it takes effect, before the runtime reads the spec: it identifies the container, decides
 // by the node's policy, makes sure that the kernel holds the profile with our content, and writes it into the spec.
-// Guard is what an OCI hook can still do once the runtime has read it: load what is missing, and refuse. Start and
-// Exec keep the promise for what the engine asks of the container later. Packages wrapper and containerd are how engines
-// reach these.
+// Guard does what an OCI hook still can after the runtime has read the spec: it loads what is missing, or refuses. Start
+// and Exec check what the engine asks of the container later. Packages wrapper and containerd call these for engines.
 package hook
 
 import (
@@ -22,15 +21,15 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// Host is the node: the policy in force, the kernel, what is remembered of containers, and the log.
+// Host is the node: the policy in force, the kernel, the records of containers, and the log.
 type Host struct {
 	Store      store.Store
 	Kernel     *kernel.Kernel
-	Containers string // directory of the containers that Prepare decided upon
+	Containers string // directory of the records that Prepare writes
 	Log        notice.Log
 }
 
-// NewHost gives the node that we run on.
+// NewHost returns the node that we run on.
 func NewHost() *Host {
 	return &Host{
 		Store:      store.Store{Dir: store.Dir},
@@ -40,8 +39,8 @@ func NewHost() *Host {
 	}
 }
 
-// decide gives the policy in force and what it decides for a container. It reads files of the engine's as far as the policy
-// needs what they have.
+// decide returns the policy in force and its decision for a container. It reads the engine's files if the policy needs
+// what they hold.
 func (h *Host) decide(f *policy.Facts) (*store.Generation, policy.Decision, error) {
 	gen, err := h.Store.Current()
 	if errors.Is(err, fs.ErrPermission) {
@@ -56,9 +55,9 @@ func (h *Host) decide(f *policy.Facts) (*store.Generation, policy.Decision, erro
 	return gen, d, err
 }
 
-// ensure makes the kernel hold profiles with our content, and gives what it holds. Of profiles that are loaded by hand
-// it makes sure that they are there. The warnings say what had to be put right, and which containers do not follow, but
-// for the one that r is of; that may be nil.
+// ensure makes the kernel hold profiles with our content, and returns what it holds. Of a profile that is loaded by hand
+// it only checks that it is there. The warnings say what had to be put right, and which containers keep older content.
+// They leave out the container of r, which may be nil.
 func (h *Host) ensure(ctx context.Context, gen *store.Generation, profiles []policy.Profile, r *Record) ([]RecordProfile,
 	[]string, error) {
 	var want []kernel.Profile
@@ -101,13 +100,13 @@ func (h *Host) ensure(ctx context.Context, gen *store.Generation, profiles []pol
 		warnings = append(warnings, l.Warning)
 	}
 	if len(replaced) > 0 {
-		warnings = append(warnings, h.Behind(r, replaced...))
+		warnings = append(warnings, h.StaleAfter(r, replaced...))
 	}
 	return held, warnings, nil
 }
 
-// byHand looks at a profile that somebody else must have loaded. Its content is whatever that was: we can only see to
-// it that the container's processes get no other one later.
+// byHand returns what the kernel holds of a profile that somebody else must have loaded. Its content cannot be checked
+// against ours. The record keeps it, so that later processes of the container get no other content.
 func (h *Host) byHand(name string) (held RecordProfile, warning string, err error) {
 	l, content, err := h.Kernel.Held(name)
 	held = RecordProfile{Name: name, Dir: l.Dir, Since: l.Since, Compiled: content}
@@ -124,7 +123,7 @@ func (h *Host) byHand(name string) (held RecordProfile, warning string, err erro
 	return held, warning, nil
 }
 
-// demands says in front of an error about AppArmor itself why this container needs it.
+// demands puts in front of an error about AppArmor itself why this container needs AppArmor.
 func demands(err error) error {
 	if e := new(kernel.NotReadyError); errors.As(err, &e) {
 		return fmt.Errorf("its policy demands a profile, and %w", err)
@@ -132,11 +131,12 @@ func demands(err error) error {
 	return err
 }
 
-// keepChoice is for a container whose engine's choice is left as it is. Where profiles of ours are in that and the kernel has
-// none of that name, they are loaded: the container could not start. It is a stack where an earlier start of the same
-// bundle has written one. What is loaded with other content is not ours to change, but it is said. held are those that
-// have our content.
-func (h *Host) keepChoice(ctx context.Context, gen *store.Generation, choice string) (held []RecordProfile, warning string, err error) {
+// keepChoice prepares the kernel for a container that keeps its engine's choice. It loads the profiles of the choice that
+// are ours and that the kernel lacks: the container could not start without them. The choice is a stack if an earlier start
+// of the same bundle wrote one. A profile that is loaded with other content stays, and the warning names it. keepChoice
+// returns in held the profiles that have our content.
+func (h *Host) keepChoice(ctx context.Context, gen *store.Generation, choice string) (
+	held []RecordProfile, warning string, err error) {
 	for name := range strings.SplitSeq(choice, "//&") {
 		p, ok := gen.Index.Profile(name)
 		if !ok || slices.ContainsFunc(held, func(h RecordProfile) bool { return h.Name == name }) {

@@ -13,22 +13,22 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// Process is what Start and Exec found out for a process that a runtime is about to run in a container.
+// Process is what Start and Exec return about a process that a runtime is about to run in a container.
 type Process struct {
-	Label   string // that the process gets; empty where Ours is false
-	Warning string // one line, empty when all is as the policy says
-	Ours    bool   // the label is by our policy, or it was to be and an error says why it cannot
+	Label   string // of the process; empty if Ours is false
+	Warning string // one line; empty if all is as the policy says
+	Ours    bool   // our policy decides the label; an error says why the process cannot get it
 }
 
-// Start checks a created container before its process runs: its profile must have been in the kernel without a break,
-// since a removed one leaves the process unconfined even if it is loaded again, and it must have our content, for this
-// process, too: under a stack it would get that of the first replacement since create, whatever came later. That goes
-// also for a profile of ours that is the engine's choice and was kept, but for its content. A container may start whose label
-// is not by our policy, or of which nothing is remembered.
-func (h *Host) Start(ctx context.Context, w Caller, id string) (Process, error) {
-	r, err := h.Recall(w, id)
+// Start checks a created container before its process runs. Its profile must have been in the kernel without a break: a
+// profile that was removed leaves the process unconfined, even if somebody loads it again. The profile must also have our
+// content for this very process: under a stack, the process would get the content of the first replacement since create,
+// and none of a later one. Of a profile of ours that the engine chose and that was kept, Start does not check the content.
+// A container may start if its label is not by our policy, or if it has no record.
+func (h *Host) Start(ctx context.Context, c Caller, id string) (Process, error) {
+	r, err := h.Recall(c, id)
 	if errors.Is(err, fs.ErrNotExist) {
-		warning, err := h.startUnknown(ctx, w, id)
+		warning, err := h.startUnknown(ctx, c, id)
 		return Process{Warning: warning}, err
 	}
 	p := Process{Ours: true}
@@ -58,11 +58,11 @@ func (h *Host) Start(ctx context.Context, w Caller, id string) (Process, error) 
 	return p, err
 }
 
-// Exec returns the label for another process in a container: the container's, its content verified again.
-func (h *Host) Exec(ctx context.Context, w Caller, id string) (Process, error) {
-	r, err := h.Recall(w, id)
+// Exec returns the label for another process in a container: the container's own, after its content was verified again.
+func (h *Host) Exec(ctx context.Context, c Caller, id string) (Process, error) {
+	r, err := h.Recall(c, id)
 	if errors.Is(err, fs.ErrNotExist) {
-		return h.execUnknown(ctx, w, id)
+		return h.execUnknown(ctx, c, id)
 	}
 	if err != nil {
 		return Process{Ours: true}, err
@@ -84,10 +84,10 @@ func (h *Host) Exec(ctx context.Context, w Caller, id string) (Process, error) {
 	return Process{Label: r.Label, Warning: warning, Ours: true}, err
 }
 
-// startUnknown is Start for a container of which nothing is remembered: none of ours, or one whose record was lost. What
-// is pending for its process tells, where the kernel shows that.
-func (h *Host) startUnknown(ctx context.Context, w Caller, id string) (warning string, err error) {
-	pid, bundle := initAndBundle(w, id)
+// startUnknown is Start for a container that has no record: it is none of ours, or its record was lost. The label that is
+// pending for its process shows which, if the kernel shows that label.
+func (h *Host) startUnknown(ctx context.Context, c Caller, id string) (warning string, err error) {
+	pid, bundle := initAndBundle(c, id)
 	if pid <= 0 {
 		return "", nil
 	}
@@ -98,8 +98,8 @@ func (h *Host) startUnknown(ctx context.Context, w Caller, id string) (warning s
 	return h.checkPending(ctx, pending, bundle)
 }
 
-// checkPending compares what is pending for a process with the spec in its bundle, which is empty where it is not known:
-// what is pending for a removed profile is "unconfined", and for a stack that had it, what is left of that.
+// checkPending compares the label that is pending for a process with the spec in its bundle. bundle is empty if it is not
+// known. After a profile was removed, "unconfined" is pending in its place, or what is left of a stack that had it.
 func (h *Host) checkPending(ctx context.Context, pending kernel.Label, bundle string) (warning string, err error) {
 	spec, err := NewBundle(bundle).spec()
 	switch {
@@ -118,10 +118,10 @@ func (h *Host) checkPending(ctx context.Context, pending kernel.Label, bundle st
 	return warning, err
 }
 
-// execUnknown is Exec for a container of which nothing is remembered. One of ours whose record was lost has profiles on
-// its process that are ours, or that a rule lists, and the kernel tells.
-func (h *Host) execUnknown(ctx context.Context, w Caller, id string) (Process, error) {
-	pid, there := InitOf(w.Root, id)
+// execUnknown is Exec for a container that has no record. If it is one of ours and its record was lost, the kernel shows on
+// its process profiles that are ours or that a rule lists.
+func (h *Host) execUnknown(ctx context.Context, c Caller, id string) (Process, error) {
+	pid, there := InitOf(c.Root, id)
 	if !there || pid <= 0 {
 		return Process{}, nil
 	}
@@ -133,7 +133,7 @@ func (h *Host) execUnknown(ctx context.Context, w Caller, id string) (Process, e
 	return Process{Label: policy.Label(names...), Warning: warning, Ours: len(names) > 0 || err != nil}, err
 }
 
-// ensureOurs is ensure for those profiles of a label that are ours, or that a rule lists, and names them.
+// ensureOurs is ensure for those profiles of a label that are ours or that a rule lists. It returns their names.
 func (h *Host) ensureOurs(ctx context.Context, l kernel.Label) (names []string, warning string, err error) {
 	gen, err := h.Store.Current()
 	if errors.Is(err, store.ErrNone) {
@@ -162,8 +162,8 @@ func (h *Host) ensureOurs(ctx context.Context, l kernel.Label) (names []string, 
 	return names, join(warnings...), err
 }
 
-// removed names the first profile of a container's label that was removed from the kernel since the container was
-// created.
+// removed returns the name of the first profile of a container's label that was removed from the kernel since the container
+// was created, or an empty string.
 func (h *Host) removed(r *Record) (name string, err error) {
 	for _, p := range r.Profiles {
 		same, err := h.Kernel.Same(kernel.Loaded{Name: p.Name, Dir: p.Dir})
@@ -174,8 +174,8 @@ func (h *Host) removed(r *Record) (name string, err error) {
 	return "", nil
 }
 
-// verify makes sure that the kernel holds what a container's label is made of, by the policy in force now. A profile
-// that this policy has not, no longer or because it was loaded by hand, must be the one of create.
+// verify makes sure that the kernel holds the profiles of a container's label with the content of the policy in force now. A
+// profile that this policy does not have must be the one of create: it left the policy, or it was loaded by hand.
 func (h *Host) verify(ctx context.Context, r *Record) (warning string, err error) {
 	gen, err := h.Store.Current()
 	if err != nil {
@@ -203,7 +203,7 @@ func (h *Host) verify(ctx context.Context, r *Record) (warning string, err error
 	return join(warnings...), err
 }
 
-// join makes one line of the warnings that say something.
+// join makes one line of the warnings that are not empty.
 func join(warnings ...string) string {
 	var some []string
 	for _, w := range warnings {

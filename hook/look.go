@@ -18,15 +18,15 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
-// Docker and Podman write into the spec neither a container's name nor its image. Both have these in files of their own
-// before they call the runtime, which only root can read or write. We find them from where the engine put the container,
-// never by anything that its author may have written.
+// Docker and Podman write neither a container's name nor its image into the spec. Both write these into files of their own
+// before they call the runtime, and only root can read or write those files. We find the files through the directory where
+// the engine put the container, never through anything that the container's author may have written.
 
 // maxEngineFile bounds such a file, in bytes. Docker's holds one container, Podman's all.
 const maxEngineFile = 16 << 20
 
-// looker gives the function that finds out what an engine has in its files of a container, and nil where it has none.
-// bundle is the container's directory.
+// looker returns a function that reads what an engine has in its files about a container, or nil if the engine has no such
+// files. bundle is the container's directory.
 func (d *document) looker(name, bundle string) func(*policy.Facts) {
 	var read func(id string) (engineNames, error)
 	switch e := engine.Named(name); {
@@ -46,15 +46,15 @@ func (d *document) looker(name, bundle string) func(*policy.Facts) {
 	}
 }
 
-// engineNames are what an engine's files say of a container.
+// engineNames are what an engine's files say about a container.
 type engineNames struct {
 	container, image string
 	labels           map[string]string
 }
 
 // dockerNames reads Docker's file of a container, ROOT/containers/ID/config.v2.json (moby, container/container.go). ROOT
-// is above the container's root file system, which no container can choose: ROOT/overlay2/LAYER/merged or
-// ROOT/rootfs/SNAPSHOTTER/ID for two. Nothing in the file system itself is looked at.
+// is above the container's root file system, for example ROOT/overlay2/LAYER/merged or ROOT/rootfs/SNAPSHOTTER/ID. No
+// container can choose that place. dockerNames reads nothing in the file system itself.
 func dockerNames(rootfs, id string) (engineNames, error) {
 	if !filepath.IsAbs(rootfs) || !isName(id) {
 		return engineNames{}, fmt.Errorf("its spec, with the root file system %s, is not one of Docker's", oneline.Quote(rootfs))
@@ -75,12 +75,12 @@ func dockerNames(rootfs, id string) (engineNames, error) {
 		"system", id)
 }
 
-// isAbsent says whether there is no file of a path, as well where one above it is no directory.
+// isAbsent reports whether an error says that a file does not exist, or that something above it is no directory.
 func isAbsent(err error) bool {
 	return errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
 
-// isName tells a name for a file from a path.
+// isName reports whether s can be the name of a file, and is no path.
 func isName(s string) bool { return s != "" && s != "." && s != ".." && !strings.Contains(s, "/") }
 
 func readDocker(path, id string) (names engineNames, err error) {
@@ -127,16 +127,17 @@ func readDocker(path, id string) (names engineNames, err error) {
 		return engineNames{}, fmt.Errorf("%s is of container %s with the name %s, and not of this one", path, oneline.Quote(is),
 			oneline.Quote(names.container))
 	}
-	// Who runs a container by the id of its image, or the beginning of one, has named none.
+	// Whoever runs a container by the id of its image, or by the beginning of that id, has not named an image.
 	if hex := strings.TrimPrefix(imageID, "sha256:"); names.image != "" && strings.HasPrefix(hex, names.image) {
 		names.image = imageID
 	}
 	return names, nil
 }
 
-// podmanNames reads the lists of containers in Podman's storage (container-libs, storage/containers.go): those that live on
-// after the node's next boot, and those that do not. They are in the directory of the directories of containers, where
-// the bundle is: STORAGE/overlay-containers/ID/userdata. A container that is made of a directory (--rootfs) has no image.
+// podmanNames reads the lists of containers in Podman's storage (container-libs, storage/containers.go). One list is of
+// containers that survive a boot of the node, the other of those that do not. The lists are in the directory that has the
+// containers' directories. The bundle is there, too: STORAGE/overlay-containers/ID/userdata. A container that is made of a
+// directory (--rootfs) has no image.
 func podmanNames(bundle, id string) (engineNames, error) {
 	dir, err := podmanLists(bundle, id)
 	if err != nil {
@@ -149,7 +150,7 @@ func podmanNames(bundle, id string) (engineNames, error) {
 	return names, err
 }
 
-// podmanLists gives the directory of the lists that have the container of a bundle.
+// podmanLists returns the directory of the lists that have the container of a bundle.
 func podmanLists(bundle, id string) (string, error) {
 	dir := filepath.Dir(bundle)
 	list := filepath.Dir(dir)
@@ -159,7 +160,7 @@ func podmanLists(bundle, id string) (string, error) {
 	return list, nil
 }
 
-// podmanListed finds a container in the lists of a directory.
+// podmanListed looks for a container in the lists of a directory.
 func podmanListed(dir, id string) (names engineNames, found bool, err error) {
 	for _, name := range podmanFiles {
 		path := filepath.Join(dir, name)
@@ -181,8 +182,8 @@ func podmanListed(dir, id string) (names engineNames, found bool, err error) {
 	return engineNames{}, false, nil
 }
 
-// Name fills in the names of containers that their records have not, because no rule needed them when they were created, as
-// the engines' files have them now. Each file is read once. What cannot be told stays as it is.
+// Name adds the names of containers whose records lack them: no rule needed the names when the containers were created. It
+// takes them from the engines' files as they are now, and reads each file once. A name that it does not find stays as it is.
 func Name(records ...*Record) {
 	listed := make(map[string]map[string]Names) // by directory
 	for _, r := range records {
@@ -211,8 +212,8 @@ func Name(records ...*Record) {
 	}
 }
 
-// FiledNames gives the names of a container, which Docker's file below dir, its --data-root, has. They are empty where
-// there is no such file that only root has written.
+// FiledNames returns the names of a container from Docker's file below dir, which is Docker's --data-root. They are empty if
+// there is no such file, or if others than root could have written it.
 func FiledNames(dir, id string) Names {
 	if !isName(id) {
 		return Names{}
@@ -224,9 +225,9 @@ func FiledNames(dir, id string) Names {
 	return Names{Container: names.container, Image: names.image}
 }
 
-// StorageNames gives the names of the containers of Podman and CRI-O by their ids, as the lists in dirs have them: below
-// the storage's directory, and where the storage is a transient one, below its directory in /run. What is in several has
-// the name that it has in the first. A list that others than root could have written is left out.
+// StorageNames returns the names of the containers of Podman and CRI-O by their ids, from the lists in dirs. These are
+// directories below the storage's directory and, for transient storage, below its directory in /run. For a container in
+// several lists, the first one counts. A list that others than root could have written is left out.
 func StorageNames(dirs ...string) map[string]Names {
 	all := make(map[string]Names)
 	for _, dir := range dirs {
@@ -235,7 +236,7 @@ func StorageNames(dirs ...string) map[string]Names {
 			if err != nil {
 				continue
 			}
-			_ = jsonread.Document(data, func(dec *jsontext.Decoder) error { // what is read until it goes wrong is shown
+			_ = jsonread.Document(data, func(dec *jsontext.Decoder) error { // the names before a fault are good
 				return podmanEntries(dec, func(one podmanEntry) error {
 					if all[one.id].Container == "" {
 						image, _ := one.image()
@@ -252,7 +253,7 @@ func StorageNames(dirs ...string) map[string]Names {
 // podmanFiles are the lists of Podman's storage.
 var podmanFiles = []string{"volatile-containers.json", "containers.json"}
 
-// podmanEntry is what a list says of a container.
+// podmanEntry is what a list says about a container.
 type podmanEntry struct{ id, container, metadata string }
 
 // podmanEntries calls found with each entry of a list.
@@ -283,7 +284,7 @@ func podmanEntries(dec *jsontext.Decoder, found func(podmanEntry) error) error {
 	})
 }
 
-// image gives the name of the container's image, which is in a text of Podman's own (podman, libpod/storage.go,
+// image returns the name of the container's image, which is inside JSON of Podman's own (podman, libpod/storage.go,
 // RuntimeContainerMetadata).
 func (p *podmanEntry) image() (name string, err error) {
 	err = jsonread.Document([]byte(p.metadata), func(dec *jsontext.Decoder) error {
@@ -298,7 +299,7 @@ func (p *podmanEntry) image() (name string, err error) {
 	return name, err
 }
 
-// podmanContainer finds a container in a list of Podman's storage, and reads no further.
+// podmanContainer looks for a container in a list of Podman's storage, and stops reading there.
 func podmanContainer(data []byte, id string) (names engineNames, found bool, err error) {
 	var entry podmanEntry
 	err = jsonread.Document(data, func(dec *jsontext.Decoder) error {
@@ -321,7 +322,7 @@ func podmanContainer(data []byte, id string) (names engineNames, found bool, err
 	return names, true, err
 }
 
-// readRoots reads a file that nobody but root may have written.
+// readRoots reads a file. It refuses a file that others than root could have written.
 func readRoots(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
 	if err != nil {

@@ -13,13 +13,13 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy"
 )
 
-// powers is what a spec says of the ways in which a container reaches the node past its namespaces. No engine writes
-// into the spec that a container is privileged; what it then grants is there to be seen.
+// powers are the ways past its namespaces by which a container reaches the node, as its spec has them. No engine writes
+// into the spec that a container is privileged. But the spec shows what the engine grants to a privileged container.
 type powers struct {
 	capabilities []string // those of owning that are in one of the process's sets
-	ptrace       bool     // CAP_SYS_PTRACE is in one
+	ptrace       bool     // CAP_SYS_PTRACE is in one of them
 
-	blocks       blockDevices // those that the control group allows to read or write
+	blocks       blockDevices // that the control group allows to read or write
 	procMount    bool         // /proc is mounted read-only
 	procReadOnly bool         // /proc/sys is made read-only or masked, however /proc is mounted
 	procMasked   bool         // something of /proc is masked
@@ -31,9 +31,9 @@ type powers struct {
 type pidState uint8
 
 const (
-	pidsUnsaid   pidState = iota // the spec has none, which means that of the runtime: the node's
+	pidsUnsaid   pidState = iota // the spec has none, so it is the runtime's own: the node's
 	pidsOfOthers                 // a new one, or that of another container
-	pidsOfNode                   // the node's is joined, or one of which that cannot be told
+	pidsOfNode                   // the node's, or one that may be the node's
 )
 
 // sysState is how /sys is mounted.
@@ -45,17 +45,17 @@ const (
 	sysWritable                 // mounted anew and writable, which engines do for privileged containers and no others
 )
 
-// owning are the capabilities by any of which root in a container gets hold of the node: see capabilities(7).
-// CAP_MAC_ADMIN is among them because it replaces AppArmor profiles.
+// owning are capabilities. With any one of them, root in a container can take over the node: see capabilities(7).
+// CAP_MAC_ADMIN is one because it allows to replace AppArmor profiles.
 var owning = []string{
 	"CAP_SYS_ADMIN", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_MAC_ADMIN",
 	"CAP_DAC_READ_SEARCH", "CAP_MAC_OVERRIDE", "CAP_BPF", "CAP_SYS_BOOT",
 }
 
-// granted are those that a container surely has which its engine made privileged.
+// granted are those that every engine grants to a privileged container.
 var granted = owning[:4]
 
-// privilege tells how far a container is privileged, and for one that is so in part, by what.
+// privilege returns how far a container is privileged. For one that is partly privileged, it also returns by what.
 func (p *powers) privilege() (policy.Privilege, []string) {
 	all := !slices.ContainsFunc(granted, func(c string) bool { return !slices.Contains(p.capabilities, c) })
 	procReadOnly := p.procMount || p.procReadOnly
@@ -83,8 +83,8 @@ func (p *powers) privilege() (policy.Privilege, []string) {
 	return policy.PartlyPrivileged, by
 }
 
-// parseCapabilities reads process.capabilities, a set of names for each of five purposes. Whether a set is in effect at
-// once or can be brought into it makes no difference here.
+// parseCapabilities reads process.capabilities: five sets of names. All five count here, because a process can bring a
+// capability of another set into effect.
 func (d *document) parseCapabilities(dec *jsontext.Decoder) error {
 	return jsonread.Strings(dec, func(name string) {
 		name = strings.ToUpper(name) // crun takes them in any case
@@ -99,7 +99,8 @@ func (d *document) parseLinux(dec *jsontext.Decoder) error {
 	if dec.PeekKind() == 'n' {
 		return dec.SkipValue()
 	}
-	return jsonread.Object(dec, []string{"maskedPaths", "readonlyPaths", "resources", "namespaces", "cgroupsPath"}, func(key string) (err error) {
+	known := []string{"maskedPaths", "readonlyPaths", "resources", "namespaces", "cgroupsPath"}
+	return jsonread.Object(dec, known, func(key string) (err error) {
 		switch key {
 		case "cgroupsPath":
 			d.cgroupsPath, err = jsonread.Text(dec)
@@ -124,8 +125,8 @@ func (d *document) parseLinux(dec *jsontext.Decoder) error {
 
 func within(name, dir string) bool { return strings.HasPrefix(path.Clean(name)+"/", dir+"/") }
 
-// parseNamespace reads an entry of linux.namespaces. One with a path is joined: another container's, or the node's. Of
-// several for PIDs, which runtimes refuse, the node's counts.
+// parseNamespace reads an entry of linux.namespaces. An entry with a path joins that namespace: another container's, or the
+// node's. If there are several for PIDs, the node's counts. Runtimes refuse such a spec.
 func (d *document) parseNamespace(dec *jsontext.Decoder) error {
 	var kind, at string
 	err := jsonread.Object(dec, []string{"type", "path"}, func(key string) (err error) {
@@ -148,7 +149,7 @@ func (d *document) parseNamespace(dec *jsontext.Decoder) error {
 	return err
 }
 
-// isAnother says whether a namespace's file is surely not of the same namespace as the node's: see namespaces(7).
+// isAnother reports whether the file at is surely of another namespace than the node's file nodes: see namespaces(7).
 func isAnother(at, nodes string) bool {
 	if !filepath.IsAbs(at) {
 		return false
@@ -170,7 +171,7 @@ func (d *document) parseResources(dec *jsontext.Decoder) error {
 	})
 }
 
-// parseMount reads an entry of mounts. Later ones cover earlier ones.
+// parseMount reads an entry of mounts. A later mount covers an earlier one.
 func (d *document) parseMount(dec *jsontext.Decoder) error {
 	var at, kind string
 	readOnly := false

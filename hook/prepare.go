@@ -9,17 +9,17 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// Outcome is what came of a container. Beside an error it has no label, and what was known before: Names once the spec was
-// read, Decision once there was one, and the warning of what had to be put right until then.
+// Outcome is the result for a container. If there is an error, Label is empty, and the other fields have what was known
+// before it: Names if the spec was read, Decision if there was one, and Warning for what was put right until then.
 type Outcome struct {
 	Names    Names
 	Decision policy.Decision
-	Label    string // what process.apparmorProfile says now; empty where the engine's choice was kept
-	Warning  string // one line, empty when all went as the policy says
+	Label    string // what process.apparmorProfile says now; empty if the engine's choice was kept
+	Warning  string // one line; empty if all went as the policy says
 }
 
-// name sets Names. Where there is something to tell people, they are told the name by which they know the container, though
-// the decision did not depend on it.
+// name sets Names. If there is a message for people, it reads the engine's files first, so that the message has the name by
+// which they know the container.
 func (o *Outcome) name(facts *policy.Facts, err error) {
 	if err != nil || o.Warning != "" {
 		facts.Read()
@@ -27,12 +27,12 @@ func (o *Outcome) name(facts *policy.Facts, err error) {
 	o.Names = NamesOf(*facts)
 }
 
-// Prepare makes the container id in a bundle ready for the runtime to create it: decides, makes sure that
-// the kernel holds the profile, and writes its label into the bundle's config.json. It remembers the container where
-// w.Root is known. On an error the spec is as it was.
-func (h *Host) Prepare(ctx context.Context, w Caller, id string, bundle *Bundle) (out Outcome, err error) {
-	if w.Root != "" {
-		if err := notThere(w, id); err != nil {
+// Prepare makes the container id in a bundle ready for the runtime to create it. It decides, makes sure that the kernel
+// holds the profile, and writes the label into the bundle's config.json. If c.Root is known, it writes the container's
+// record. After an error the spec is as it was.
+func (h *Host) Prepare(ctx context.Context, c Caller, id string, bundle *Bundle) (out Outcome, err error) {
+	if c.Root != "" {
+		if err := notThere(c, id); err != nil {
 			return Outcome{}, err
 		}
 	}
@@ -40,22 +40,22 @@ func (h *Host) Prepare(ctx context.Context, w Caller, id string, bundle *Bundle)
 	if err != nil {
 		return Outcome{}, err
 	}
-	facts := spec.identify(w, id, filepath.Dir(spec.path))
+	facts := spec.identify(c, id, filepath.Dir(spec.path))
 	defer func() { out.name(&facts, err) }()
 	out, gen, held, err := h.decideAndEnsure(ctx, &facts)
 	if err != nil {
 		return out, err
 	}
-	if w.Root != "" {
-		if err := h.remember(w, newRecord(w, facts, filepath.Dir(spec.path), gen, out.Decision, held)); err != nil {
+	if c.Root != "" {
+		if err := h.remember(c, newRecord(c, facts, filepath.Dir(spec.path), gen, out.Decision, held)); err != nil {
 			out.Label = ""
 			return out, err
 		}
 	}
 	if out.Label != "" {
 		if err := spec.setProfile(out.Label); err != nil {
-			if w.Root != "" {
-				h.Forget(w, id)
+			if c.Root != "" {
+				h.Forget(c, id)
 			}
 			out.Label = ""
 			return out, err
@@ -64,15 +64,15 @@ func (h *Host) Prepare(ctx context.Context, w Caller, id string, bundle *Bundle)
 	return out, nil
 }
 
-// Precreate is Prepare for an engine that hands over the spec itself and takes it back rewritten: Podman's precreate
-// hook stage. bundle is where the engine has the container, or empty where that is not known. It returns config as it came
-// where nothing changes.
-func (h *Host) Precreate(ctx context.Context, w Caller, id, bundle string, config []byte) ([]byte, Outcome, error) {
+// Precreate is Prepare for an engine that hands over the spec itself and takes it back rewritten: Podman's hook stage
+// precreate. bundle is the container's directory, or empty if it is not known. Precreate returns config unchanged if the
+// container keeps its engine's choice.
+func (h *Host) Precreate(ctx context.Context, c Caller, id, bundle string, config []byte) ([]byte, Outcome, error) {
 	spec, err := parseSpec(config)
 	if err != nil {
 		return nil, Outcome{}, fmt.Errorf("the spec on standard input: %w", err)
 	}
-	facts := spec.identify(w, id, bundle)
+	facts := spec.identify(c, id, bundle)
 	out, _, _, err := h.decideAndEnsure(ctx, &facts)
 	out.name(&facts, err)
 	if err == nil && out.Label != "" {

@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// processAlive tells whether a process exists and is no zombie, and, unless started is empty, is the one that started
+// processAlive reports whether a process exists and is no zombie. If started is not empty, the process must have started
 // then.
 func processAlive(pid int, started string) bool {
 	at, alive := startOf(pid)
 	return alive && (started == "" || at == started)
 }
 
-// startOf gives when a process started, in clock ticks since boot, and whether it is there and no zombie (proc(5),
+// startOf returns when a process started, in clock ticks since boot, and whether it exists and is no zombie (proc(5),
 // /proc/pid/stat).
 func startOf(pid int) (started string, alive bool) {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")

@@ -20,32 +20,32 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// Record is what is remembered of a container that Prepare decided upon: a JSON file in Host.Containers, for as long as
-// the runtime knows the container. Its keys are the fields' names in lower case.
+// Record is what Prepare writes about a container: a JSON file in Host.Containers, which stays for as long as the runtime
+// knows the container. Its keys are the names of the fields in lower case.
 type Record struct {
 	ID         string
 	Root       string // the runtime's --root
 	Engine     string
 	Bundle     string
 	Names      Names
-	Created    time.Time // RFC 3339, with parts of a second; records of earlier versions have none
-	PID        int       // of the process that creates it: ours, then the runtime's
+	Created    time.Time // RFC 3339 with nanoseconds; records of earlier versions have none
+	PID        int       // of the process that creates the container: ours, then the runtime's
 	Started    string    // when that process started, in clock ticks since boot
 	Generation uint64
 	Policy     string
 	Reason     string
-	Label      string          // empty where the engine's choice was kept
-	Profiles   []RecordProfile // of the label, or those of ours in the choice that was kept, as the kernel held them at create
+	Label      string          // empty if the engine's choice was kept
+	Profiles   []RecordProfile // of the label, or ours in the choice that was kept, as the kernel held them at create
 }
 
-// Names are what the engine said of a container, by which people know it: see policy.Facts. They are empty where it said
-// nothing that can be trusted.
+// Names are the names by which people know a container, from its engine: see policy.Facts. A name is empty if the engine
+// said nothing that can be trusted.
 type Names struct {
 	Namespace, Pod, Container, Image string
 	Sandbox                          bool
 }
 
-// NamesOf returns those that facts have. Whose name should be known and is not goes by its id.
+// NamesOf returns the names in facts. If the container's name could not be read, its id takes the place of the name.
 func NamesOf(f policy.Facts) Names {
 	n := Names{Namespace: f.Namespace, Pod: f.Pod, Container: f.Container, Image: f.Image, Sandbox: f.Sandbox}
 	if f.Unverified != nil {
@@ -62,9 +62,10 @@ type RecordProfile struct {
 	Compiled []profile.Compiled // an object of name to "SHA1 SHA256 MODE", the hashes in hexadecimal digits; see kernel.Held
 }
 
-func newRecord(w Caller, f policy.Facts, bundle string, gen *store.Generation, d policy.Decision, held []RecordProfile) *Record {
+func newRecord(c Caller, f policy.Facts, bundle string, gen *store.Generation, d policy.Decision,
+	held []RecordProfile) *Record {
 	r := &Record{
-		ID: f.ID, Root: w.Root, Engine: w.Engine, Bundle: bundle, Created: time.Now().UTC(), PID: os.Getpid(),
+		ID: f.ID, Root: c.Root, Engine: c.Engine, Bundle: bundle, Created: time.Now().UTC(), PID: os.Getpid(),
 		Names:      NamesOf(f),
 		Generation: gen.Number, Policy: d.Policy, Reason: d.Reason, Label: d.Label, Profiles: held,
 	}
@@ -72,9 +73,9 @@ func newRecord(w Caller, f policy.Facts, bundle string, gen *store.Generation, d
 	return r
 }
 
-// A record's JSON is written and read without encoding/json, whose first use of a type cost a container's start 0.3 to 0.5 ms,
-// and each later command for it as much again (measured cold, one process each: 0.14 ms by hand, 0.43 ms by encoding/json,
-// either way). What it is made of is listed once, in fields.
+// We write and read a record's JSON without encoding/json. Its first use of a type cost a container's start 0.3 to 0.5 ms,
+// and each later command for the container as much again (measured cold, one process each: 0.14 ms by hand, 0.43 ms by
+// encoding/json, for writing as for reading). The members are listed once, in fields.
 
 // field is a member of a JSON object: its key, and a pointer to its value.
 type field struct {
@@ -123,7 +124,7 @@ func (r *Record) marshal() []byte {
 	return record.object()
 }
 
-// members are those of a JSON object in the making, each with a comma before it.
+// members are the members of a JSON object that is being built, each with a comma before it.
 type members []byte
 
 func membersOf(fields []field) (m members) {
@@ -142,7 +143,7 @@ func (m members) object() []byte {
 	return append(append([]byte{'{'}, bytes.TrimPrefix(m, []byte{','})...), '}')
 }
 
-// quoted returns a JSON string, with U+FFFD for what is not UTF-8.
+// quoted returns a JSON string, with U+FFFD for bytes that are not UTF-8.
 func quoted(s string) []byte {
 	b, _ := jsontext.AppendQuote(nil, s)
 	return b
@@ -164,7 +165,7 @@ func (f field) marshal() []byte {
 	return quoted(*f.value.(*string))
 }
 
-// parseField reads the value of one of fields from its JSON. It passes over a key that is none of theirs.
+// parseField reads the value of the field with this key. It skips a key that no field has.
 func parseField(dec *jsontext.Decoder, fields []field, key string) error {
 	v, _, err := jsonread.Value(dec)
 	i := slices.IndexFunc(fields, func(f field) bool { return f.key == key })
@@ -225,7 +226,7 @@ func (r *Record) parseProfile(dec *jsontext.Decoder, name string) error {
 	return err
 }
 
-// parseCompiled reads what RecordProfile.Compiled has of a profile: "SHA1 SHA256 MODE".
+// parseCompiled reads the hashes and the mode of a profile: "SHA1 SHA256 MODE".
 func parseCompiled(name, hashes string) (profile.Compiled, error) {
 	c := profile.Compiled{Name: name}
 	f := strings.Fields(hashes)

@@ -15,16 +15,16 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
-// What a runtime keeps of a container is in a directory ROOT/ID: state.json of runc, with init_process_pid and config, or
-// status of crun, with pid and bundle. The directory is there from create to delete.
+// A runtime keeps its state of a container in the directory ROOT/ID, from create to delete. runc writes state.json, with
+// init_process_pid and config. crun writes status, with pid and bundle.
 
 // stateFiles are the names of those files.
 var stateFiles = []string{"state.json", "status"}
 
-// notThere returns an error when the runtime has a container of that id. The runtime would refuse the new one itself, but
-// only after we had taken the running one's label for the new one's.
-func notThere(w Caller, id string) error {
-	dir := filepath.Join(w.Root, id)
+// notThere returns an error if the runtime has a container of that id. The runtime would refuse the new one itself, but
+// only after we had replaced the running container's record.
+func notThere(c Caller, id string) error {
+	dir := filepath.Join(c.Root, id)
 	if _, err := os.Lstat(dir); err == nil {
 		return fmt.Errorf("a container with that id exists already: %s", dir)
 	}
@@ -37,8 +37,8 @@ func isThere(root, id string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// InitOf returns the pid of the init process of the container that a runtime keeps below root: -1 where the container is
-// there and its pid is not known.
+// InitOf returns the pid of the init process of a container below the runtime's root, and whether the container is there.
+// The pid is -1 if the container is there and its pid is not known.
 func InitOf(root, id string) (pid int, there bool) {
 	var buf [1024]byte // the pid stands near the beginning of many kilobytes
 	for _, name := range stateFiles {
@@ -58,17 +58,16 @@ func InitOf(root, id string) (pid int, there bool) {
 	return pidIn(data), true
 }
 
-// initAndBundle returns the pid of a container's init process, -1 where it is not known, and its bundle, empty where that is
-// not.
-func initAndBundle(w Caller, id string) (pid int, bundle string) {
-	data, err := stateOf(w.Root, id)
+// initAndBundle returns the pid of a container's init process and its bundle. They are -1 and empty if not known.
+func initAndBundle(c Caller, id string) (pid int, bundle string) {
+	data, err := stateOf(c.Root, id)
 	if err != nil {
 		return -1, ""
 	}
 	return pidIn(data), bundleIn(data)
 }
 
-// stateOf reads a runtime's state of a container.
+// stateOf returns the content of a runtime's state file of a container.
 func stateOf(root, id string) (data []byte, err error) {
 	for _, name := range stateFiles {
 		if data, err = os.ReadFile(filepath.Join(root, id, name)); err == nil {
@@ -78,7 +77,7 @@ func stateOf(root, id string) (data []byte, err error) {
 	return data, err
 }
 
-// pidIn returns the pid in a runtime's state, or in the beginning of one; -1 where there is none.
+// pidIn returns the pid in a runtime's state, or in the beginning of one. It returns -1 if there is none.
 func pidIn(data []byte) (pid int) {
 	pid = -1
 	err := jsonread.Document(data, func(dec *jsontext.Decoder) error {
@@ -101,8 +100,9 @@ func pidIn(data []byte) (pid int) {
 	return pid
 }
 
-// bundleIn returns the bundle in a runtime's state: crun's bundle, or in runc's config.labels the last that says
-// "bundle=DIR", since annotations become labels before it (specconv.CreateLibcontainerConfig). Empty where there is none.
+// bundleIn returns the bundle in a runtime's state, or an empty string if there is none. In crun's state it is the member
+// "bundle". In runc's it is the last "bundle=DIR" of config.labels: runc puts annotations before it
+// (specconv.CreateLibcontainerConfig).
 func bundleIn(data []byte) (bundle string) {
 	label := func(dec *jsontext.Decoder) error {
 		v, _, err := jsonread.Value(dec)

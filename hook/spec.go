@@ -7,18 +7,19 @@ import (
 	"io"
 
 	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/oci-apparmor/oci-apparmor/hook/internal/jsonread"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// document is a JSON file of the OCI runtime specification (config.json or a process file), kept as its bytes. Only
-// what decides is taken out of it, and an edit changes no byte but those of the profile. A document in which runtimes could
-// see another profile, process or annotation than we do is an error: see package jsonread.
+// document is a JSON file of the OCI runtime specification: config.json, or a process file. It keeps the file's bytes. The
+// fields have only what the policy needs, and an edit changes only the bytes of the profile. A document in which a runtime
+// could see another profile, process or annotation than we do is an error: see package jsonread.
 type document struct {
 	data []byte
 
-	process     jsonread.Span // what stands between the braces of "process"; of a process file, of the whole document
-	profile     jsonread.Span // value of "apparmorProfile"; empty when there is none
+	process     jsonread.Span // between the braces of "process", or of the whole document for a process file
+	profile     jsonread.Span // value of "apparmorProfile"; empty if there is none
 	choice      string
 	annotations map[string]string
 
@@ -56,7 +57,7 @@ func parseSpec(data []byte) (*document, error) {
 	return d, nil
 }
 
-// parseProcess reads a file as given to the runtime's exec --process.
+// parseProcess reads a process file, as a runtime's exec --process takes it.
 func parseProcess(data []byte) (*document, error) {
 	d := &document{data: data}
 	if err := jsonread.Document(data, d.parseProcess); err != nil {
@@ -125,7 +126,7 @@ func (d *document) parseRoot(dec *jsontext.Decoder) error {
 	})
 }
 
-// withProfile gives the document with label as the process's profile. The document itself is unchanged.
+// withProfile returns the document with label as the process's profile. The document itself is unchanged.
 func (d *document) withProfile(label string) ([]byte, error) {
 	quoted, err := jsontext.AppendQuote(nil, label)
 	if err != nil {
@@ -141,7 +142,7 @@ func (d *document) withProfile(label string) ([]byte, error) {
 	return splice(d.data, jsonread.Span{Start: d.process.Start, End: d.process.Start}, member), nil
 }
 
-// splice gives data with at replaced by insert.
+// splice returns data with insert in place of at.
 func splice(data []byte, at jsonread.Span, insert []byte) []byte {
 	out := make([]byte, 0, len(data)+len(insert))
 	out = append(out, data[:at.Start]...)
@@ -149,8 +150,8 @@ func splice(data []byte, at jsonread.Span, insert []byte) []byte {
 	return append(out, data[at.End:]...)
 }
 
-// SetProcessProfile gives doc, a process file as a runtime's exec --process takes it, with label as its
-// apparmorProfile. Nothing else of it changes.
+// SetProcessProfile returns doc with label as its apparmorProfile, and otherwise unchanged. doc is a process file, as a
+// runtime's exec --process takes it.
 func SetProcessProfile(doc []byte, label string) ([]byte, error) {
 	d, err := parseProcess(doc)
 	if err != nil {
@@ -159,7 +160,7 @@ func SetProcessProfile(doc []byte, label string) ([]byte, error) {
 	return d.withProfile(label)
 }
 
-// ReadSpec reads a whole config.json from r, within bounds. Its error says nothing of where r reads.
+// ReadSpec reads a whole config.json from r, up to the size that the parser refuses. Its errors do not name r.
 func ReadSpec(r io.Reader) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(r, jsonread.MaxSize+1))
 }

@@ -14,26 +14,28 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// Freshness says which content of a container's label its processes are under, as far as they have executed no program
-// since it changed.
+// Freshness is which content of its profiles a container's processes run under, if they have executed no program since the
+// content changed.
 type Freshness uint8
 
 const (
-	Fresh   Freshness = iota // the present one
-	Unclear                  // a profile of it was replaced, and how often cannot be told
-	Stale                    // an older one
+	Fresh   Freshness = iota // the present content
+	Unclear                  // a profile was replaced, and nobody knows how often
+	Stale                    // older content
 )
 
-// Freshness tells it of a container whose label was decided, and names the first of its profiles that was replaced since
-// its create. What runs under a single profile follows each replacement; under a stack it follows one, see kernel.Steps.
+// Freshness returns the freshness of a container whose label was decided, and the name of the first of its profiles that was
+// replaced since its create. A process under a single profile takes over each replacement. A process under a stack takes
+// over one, see kernel.Steps.
 //
-// labels are what processes in it are under, with what the kernel and the runtime stack on a label by themselves. Without
-// any, that of its first process is read where it matters. A profile that was removed is Unclear.
+// labels are the labels of the container's processes. They have also what the kernel and the runtime stack on by themselves.
+// If there are none, Freshness reads the label of the first process where it matters. For a profile that was removed it
+// returns Unclear.
 func (h *Host) Freshness(r *Record, labels ...kernel.Label) (f Freshness, profile string, err error) {
 	return h.freshness(r, 0, labels)
 }
 
-// FreshnessAfter is the Freshness that there will be after so many more replacements of profiles of the container's label.
+// FreshnessAfter returns the freshness that a container will have after so many more replacements of its profiles.
 func (h *Host) FreshnessAfter(r *Record, replacements int, labels ...kernel.Label) (Freshness, error) {
 	f, _, err := h.freshness(r, replacements, labels)
 	return f, err
@@ -92,7 +94,7 @@ func (h *Host) freshness(r *Record, more int, labels []kernel.Label) (f Freshnes
 	return Unclear, profile, nil
 }
 
-// replaced tells how often a profile was replaced since a container was created.
+// replaced returns how often a profile was replaced since a container was created.
 func (h *Host) replaced(r *Record, name string) (kernel.Steps, error) {
 	l := kernel.Loaded{Name: name}
 	if i := slices.IndexFunc(r.Profiles, func(p RecordProfile) bool { return p.Name == name }); i >= 0 {
@@ -105,7 +107,7 @@ func (h *Host) replaced(r *Record, name string) (kernel.Steps, error) {
 	return s, err
 }
 
-// stale says of a container what runs in it with another content than the present one; empty where nothing does.
+// stale returns a warning about processes in a container that run under older content, or an empty string.
 func (h *Host) stale(r *Record) string {
 	switch f, profile, err := h.Freshness(r); {
 	case err != nil:
@@ -123,11 +125,12 @@ func (h *Host) stale(r *Record) string {
 // maxNamed bounds how many containers a warning names.
 const maxNamed = 5
 
-// Behind says of profiles that have just been replaced which containers have processes that do not follow, or may not, but
-// for one; empty where there is none.
-func (h *Host) Behind(but *Record, profiles ...string) string {
-	records, _ := h.Records() // one that cannot be read status tells of
-	var behind []*Record
+// StaleAfter returns a warning about the containers whose processes run, or may run, under older content of profiles that
+// have just been replaced. It leaves out the container of but, which may be nil. It returns an empty string if there are
+// none.
+func (h *Host) StaleAfter(but *Record, profiles ...string) string {
+	records, _ := h.Records() // status reports the records that cannot be read
+	var stale []*Record
 	var names []string
 	verb := "stays"
 	for _, r := range records {
@@ -153,13 +156,13 @@ func (h *Host) Behind(but *Record, profiles ...string) string {
 		case f == Unclear || err != nil:
 			verb = "may stay"
 		}
-		behind = append(behind, r)
+		stale = append(stale, r)
 	}
-	if len(behind) == 0 {
+	if len(stale) == 0 {
 		return ""
 	}
-	Name(behind...)
-	for _, r := range behind {
+	Name(stale...)
+	for _, r := range stale {
 		names = append(names, r.Known())
 	}
 	slices.Sort(names)
@@ -174,7 +177,7 @@ func (h *Host) Behind(but *Record, profiles ...string) string {
 		strings.Join(names, ", "), list, verb, what)
 }
 
-// Known gives the name by which people know the container, fit for a line.
+// Known returns the name by which people know the container, fit for a line.
 func (r *Record) Known() string {
 	name := cmp.Or(r.Names.Container, r.ID)
 	if r.Names.Pod != "" {

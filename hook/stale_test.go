@@ -189,10 +189,10 @@ func TestManyContainersThatStayBehindAreCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.machine.Load(t, kerneltest.Blob("loosened", "work"))
-	if said := n.Behind(nil, "work"); !strings.Contains(said, "what runs in c0, c1, c2, c3, c4 and 3 more may stay") {
+	if said := n.StaleAfter(nil, "work"); !strings.Contains(said, "what runs in c0, c1, c2, c3, c4 and 3 more may stay") {
 		t.Errorf("%q", said)
 	}
-	if said := n.Behind(nil, "web"); said != "" {
+	if said := n.StaleAfter(nil, "web"); said != "" {
 		t.Errorf("%q", said)
 	}
 }

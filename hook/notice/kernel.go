@@ -5,24 +5,25 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// What a line of the kernel's log may have, in bytes. The kernel refuses one of more than LOG_LINE_MAX, which is 976 at
-// the least (kernel/printk/printk.c, devkmsg_write), with the priority in front of it.
+// The longest line of the kernel's log and its longest parts, in bytes. The kernel refuses a line that is longer than
+// LOG_LINE_MAX with the priority in front of it. That is at least 976 (kernel/printk/printk.c, devkmsg_write).
 const (
 	longestLine = 960
 	longestWord = 24  // an engine or a command
-	longestPart = 120 // each other value but the message, for which 200 are left at the least
+	longestPart = 120 // each other value but the message, so that at least 200 are left for the message
 )
 
-// Facility is the syslog facility of notices: user-level messages. The kernel itself never uses it, and lets nobody who
-// writes into its log take its own (Documentation/ABI/testing/dev-kmsg).
+// Facility is the syslog facility of notices: user-level messages. The kernel never uses it, and nobody who writes into the
+// kernel's log can use the kernel's own facility (Documentation/ABI/testing/dev-kmsg).
 const Facility = 1
 
-// toKernel writes a clean notice into the kernel's log, which takes it as one record. The device is opened for each, so
-// that the kernel's limit of ten lines in five seconds, which counts for one opening, drops none
+// toKernel writes a clean notice into the kernel's log, as one record. It opens the device for each notice, because the
+// kernel limits what is written through one descriptor to ten lines in five seconds
 // (Documentation/admin-guide/sysctl/kernel.rst, printk_devkmsg).
 func toKernel(device string, n Notice) {
 	if device == "" {
@@ -37,18 +38,18 @@ func toKernel(device string, n Notice) {
 	_, _ = unix.Write(fd, n.kernel())
 }
 
-// kernel is a clean notice as a record for the kernel's log: "<11>", which is the facility and the priority, and a line.
+// kernel returns a clean notice as a record for the kernel's log: "<11>", which is the facility and the priority, and a line.
 func (n Notice) kernel() []byte {
 	b := strconv.AppendInt([]byte("<"), int64(Facility<<3|levels[n.Level].priority), 10)
 	return append(n.appendLine(append(b, '>')), '\n')
 }
 
-// appendLine appends a clean notice as one line, of at most longestLine bytes with what is there already:
+// appendLine appends a clean notice to b as one line. The result has at most longestLine bytes:
 //
 //	oci-apparmor: level=refusal command=create engine=containerd id=shop msg="..."
 //
-// A value is a word of letters, digits and ._+:/@-, or a string of printable ASCII as Go quotes it. One that was cut ends
-// in "...".
+// A value is a word of letters, digits and ._+:/@-, or a string of printable ASCII as Go quotes it. A value that was cut
+// ends in "...".
 func (n Notice) appendLine(b []byte) []byte {
 	b = append(b, Identifier+": level="+string(n.Level)...)
 	for _, f := range n.fields() {
@@ -110,8 +111,8 @@ func appendQuoted(b []byte, s string, room int) []byte {
 	return append(b, oneline.Mark+`"`...)
 }
 
-// ParseLine reads a line that Write put into the kernel's log, with or without the identifier before it, which journald
-// takes away. It is not ok for any other line.
+// ParseLine reads a line that Write put into the kernel's log. The identifier in front may be missing, because journald
+// removes it. ok is false for any other line.
 func ParseLine(line string) (n Notice, ok bool) {
 	rest := strings.TrimPrefix(line, Identifier+": ")
 	known := append(n.fields(), lineField{key: "level", value: (*string)(&n.Level)})
@@ -126,7 +127,7 @@ func ParseLine(line string) (n Notice, ok bool) {
 		if value, rest, ok = takeValue(rest); !ok {
 			return Notice{}, false
 		}
-		for _, f := range known { // what a later version adds is none of ours
+		for _, f := range known { // a later version may add others
 			if f.key == key {
 				*f.value = value
 			}

@@ -6,17 +6,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Log is where notices go: to the journal, and to the kernel's log where no journal takes them. The zero value drops them.
+// Log is where notices go: to the journal, or to the kernel's log if no journal takes them. The zero value drops them.
 type Log struct {
 	Journal string // the socket of journald's native protocol; empty for none
 	Kernel  string // the device of the kernel's log; empty for none
 }
 
-// NodeLog is the log of the node that we run on.
+// NodeLog returns the log of the node that we run on.
 func NodeLog() Log { return Log{Journal: "/run/systemd/journal/socket", Kernel: "/dev/kmsg"} }
 
-// Write writes a notice, if anything takes it, and never waits. It fails silently: a container's start does not depend
-// on what is logged of it.
+// Write writes a notice and never waits. It reports no error, because a container's start must not depend on a log.
 func (l Log) Write(n Notice) {
 	n = n.Clean()
 	if l.Journal == "" || toJournal(l.Journal, n) != nil {
@@ -24,8 +23,8 @@ func (l Log) Write(n Notice) {
 	}
 }
 
-// toJournal sends a notice to journald. Where journald does not read, and its queue is full, that is an error at once:
-// a library that waits there would have containers wait for their log.
+// toJournal sends a notice to journald. If journald's queue is full, it returns an error at once: a library that waits would
+// make containers wait for their log.
 func toJournal(socket string, n Notice) error {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -35,7 +34,7 @@ func toJournal(socket string, n Notice) error {
 	return unix.Sendto(fd, n.journal(), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, &unix.SockaddrUnix{Name: socket})
 }
 
-// Fields of the journal that are ours. Those of all entries are in systemd.journal-fields(7).
+// The fields of the journal that are ours. systemd.journal-fields(7) has the fields of all entries.
 const (
 	FieldEngine    = "OCI_APPARMOR_ENGINE"
 	FieldCommand   = "OCI_APPARMOR_COMMAND"
@@ -46,9 +45,9 @@ const (
 	FieldPolicy    = "OCI_APPARMOR_POLICY"
 )
 
-// journal is a clean notice as a datagram of journald's native protocol: lines KEY=VALUE (systemd,
-// docs/JOURNAL_NATIVE_PROTOCOL.md). The other form, for values with line ends, and the file in memory, for a message that
-// no socket takes, are not needed for one that is clean.
+// journal returns a clean notice as a datagram of journald's native protocol: lines KEY=VALUE (systemd,
+// docs/JOURNAL_NATIVE_PROTOCOL.md). A clean notice needs neither the protocol's other form, which is for values with line
+// ends, nor its file in memory, which is for messages that are too long for a socket.
 func (n Notice) journal() []byte {
 	at := levels[n.Level]
 	var b []byte
@@ -73,7 +72,7 @@ func (n Notice) journal() []byte {
 	return b
 }
 
-// FromJournal makes a notice of a level from the fields of a journal's entry, as field gives them.
+// FromJournal makes a notice of level l from an entry of the journal. field returns a field of the entry.
 func FromJournal(l Level, field func(key string) string) Notice {
 	n := Notice{
 		Level:     l,

@@ -1,9 +1,9 @@
-// Package notice is what we refused and what we warned of, as the node's log has it: in the journal, or in the kernel's
-// log where no journal runs.
+// Package notice writes refusals and warnings into the node's log: into the journal, or into the kernel's log if no journal
+// runs.
 //
-// What an engine is told of a container ends with the container, or nowhere. A notice stays: one structured line, with
-// the container that it is of. This package writes them, and is lean, because a container's start does; package reader
-// reads them back.
+// An engine drops what it is told about a container, at the latest when the container ends. A notice stays: one structured
+// line that names its container. This package only writes notices, because it is on the way of a container's start. Package
+// reader reads them back.
 package notice
 
 import (
@@ -15,18 +15,18 @@ import (
 // Identifier is the syslog identifier of every notice, in the journal and in the kernel's log.
 const Identifier = "oci-apparmor"
 
-// Level tells what became of the command.
+// Level is the outcome of a command.
 type Level string
 
 const (
-	Refusal Level = "refusal" // it was not carried out
-	Warning Level = "warning" // it was, and somebody should know what came of it
+	Refusal Level = "refusal" // the command was not carried out
+	Warning Level = "warning" // the command was carried out, and the administrator should know something about it
 )
 
-// level is how the logs know one.
+// level is how a level stands in the logs.
 type level struct {
 	priority int    // of syslog(3)
-	id       string // MESSAGE_ID of the journal, made by journalctl --new-id128 once and for all
+	id       string // MESSAGE_ID of the journal, made once by journalctl --new-id128
 }
 
 var levels = map[Level]level{
@@ -34,14 +34,14 @@ var levels = map[Level]level{
 	Warning: {4, "2338c90c65ac4c6a906e03fddd08d421"},
 }
 
-// MessageID is the level's MESSAGE_ID in the journal; empty for what is no level.
+// MessageID returns the level's MESSAGE_ID in the journal, or an empty string if l is none of the levels above.
 func (l Level) MessageID() string { return levels[l].id }
 
-// Notice is one of them. What is not known is empty.
+// Notice is a refusal or a warning about a container. A field that is not known is empty.
 //
-// As JSON it has these keys, and none that would be empty but for time, level and message. Keys may be added.
+// Its JSON has these keys. Empty ones are left out, except time, level and message. Later versions may add keys.
 type Notice struct {
-	Time      time.Time `json:"time"`                // RFC 3339, UTC; set by whoever reads it from a log, not by Write
+	Time      time.Time `json:"time"`                // RFC 3339, UTC; set by package reader, not by Write
 	Level     Level     `json:"level"`               // refusal or warning
 	Engine    string    `json:"engine,omitempty"`    // its name, see engine.Names; empty where not known
 	Command   string    `json:"command,omitempty"`   // create, run, start, exec, restore, a hook's stage, or load
@@ -49,14 +49,14 @@ type Notice struct {
 	Container string    `json:"container,omitempty"` // the container's name, where it has one besides the id
 	Namespace string    `json:"namespace,omitempty"` // of Kubernetes
 	Pod       string    `json:"pod,omitempty"`
-	Policy    string    `json:"policy,omitempty"` // that was decided upon; empty where the refusal came before that
+	Policy    string    `json:"policy,omitempty"` // the decided one; empty if there was no decision yet
 	Message   string    `json:"message"`          // one line
 }
 
-// String is the notice as a person reads it: "create of container shop: ...".
+// String returns the notice as a person reads it: "create of container shop: ...".
 func (n Notice) String() string { return n.subject() + n.Message }
 
-// subject is what stands in front of a message.
+// subject returns what stands in front of the message.
 func (n Notice) subject() string {
 	switch {
 	case n.Command == "":
@@ -67,14 +67,14 @@ func (n Notice) subject() string {
 	return n.Command + " of container " + n.ID + ": "
 }
 
-// The longest name and the longest message that is kept, in bytes. Both end in oneline.Mark where they were cut.
+// The longest name and the longest message, in bytes. Both end in oneline.Mark if they were cut.
 const (
 	longestName    = 256
 	longestMessage = 8 << 10
 )
 
-// Clean gives the notice as it may stand in a log and on a terminal, whoever wrote its parts: each is one line of printable
-// text, and not longer than a log takes.
+// Clean returns the notice in a form that is safe in a log and on a terminal, whoever wrote its parts. Each part becomes one
+// line of printable text that is no longer than a log takes.
 func (n Notice) Clean() Notice {
 	for _, s := range []*string{&n.Engine, &n.Command, &n.ID, &n.Container, &n.Namespace, &n.Pod, &n.Policy} {
 		*s = oneline.Cut(oneline.Printable(*s), longestName)

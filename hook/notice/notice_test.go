@@ -8,8 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 var shop = Notice{

@@ -42,7 +42,7 @@ func main() {
 	os.Exit(c.call(os.Args[1:]))
 }
 
-// call runs a command line, and returns the exit code: 1 where the container is refused, 2 where the command line is wrong.
+// call runs a command line, and returns the exit code: 1 if the container is refused, 2 if the command line is wrong.
 func (c *call) call(args []string) int {
 	err := c.run(context.Background(), args)
 	if bad := (commandLine{}); errors.As(err, &bad) {
@@ -56,15 +56,14 @@ func (c *call) call(args []string) int {
 	return 0
 }
 
-// commandLine is the error for a command line that is wrong: nothing was decided, and no container is known that could have
-// been refused.
+// commandLine is the error for a wrong command line. No container is known then, so nothing was decided and none refused.
 type commandLine struct{ error }
 
 func wrong(format string, args ...any) error {
 	return commandLine{fmt.Errorf(format+" (see --help)", args...)}
 }
 
-// call is what is known of the call by a runtime, an engine or a person, as it becomes known.
+// call is a call by a runtime, an engine or a person. Its fields are set as they become known.
 type call struct {
 	host   *hook.Host
 	stderr io.Writer
@@ -122,7 +121,7 @@ func (c *call) run(ctx context.Context, args []string) error {
 	panic("a stage without its function")
 }
 
-// version is the module's version, or the commit that it was built from.
+// version returns the module's version, or the commit that it was built from.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -11,8 +11,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// readState reads the container's state as a runtime gives it to a hook on standard input (OCI runtime-spec 1.3,
-// config.md "POSIX-platform Hooks").
+// readState reads the container's state, which a runtime passes to a hook on standard input (OCI runtime-spec 1.3, config.md
+// "POSIX-platform Hooks").
 func readState(r io.Reader) (specs.State, error) {
 	var s specs.State
 	data, err := io.ReadAll(io.LimitReader(r, 1<<20))

@@ -53,7 +53,7 @@ func Load(ctx context.Context, n *node.Node, dir string, report func(Loaded)) (g
 		report(Loaded{pr.Name, loaded[0].Done, loaded[0].Warning})
 	}
 	if len(replaced) > 0 {
-		if behind := n.State.Host.Behind(nil, replaced...); behind != "" {
+		if behind := n.State.Host.StaleAfter(nil, replaced...); behind != "" {
 			said = append(said, behind)
 		}
 	}

@@ -4,9 +4,10 @@ import (
 	"context"
 	"runtime/debug"
 
+	"github.com/spf13/cobra"
+
 	"github.com/oci-apparmor/oci-apparmor/install/apply"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
-	"github.com/spf13/cobra"
 )
 
 type applyOptions struct {

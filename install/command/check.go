@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 
+	"github.com/spf13/cobra"
+
 	"github.com/oci-apparmor/oci-apparmor/install/apply"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
-	"github.com/spf13/cobra"
 )
 
 func checkCommand(s *session) *cobra.Command {

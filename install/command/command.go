@@ -8,10 +8,11 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/oci-apparmor/oci-apparmor/install/exit"
-	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/node"
 )
 
 // Run runs a command line on this machine, and returns its exit code.

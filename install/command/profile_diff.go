@@ -4,9 +4,10 @@ import (
 	"context"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/profiles"
-	"github.com/spf13/cobra"
 )
 
 func diffCommand(s *session) *cobra.Command {

@@ -4,10 +4,11 @@ import (
 	"cmp"
 	"context"
 
+	"github.com/spf13/cobra"
+
 	"github.com/oci-apparmor/oci-apparmor/install/output"
 	"github.com/oci-apparmor/oci-apparmor/install/profiles"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
-	"github.com/spf13/cobra"
 )
 
 func listCommand(s *session) *cobra.Command {

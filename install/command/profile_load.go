@@ -4,10 +4,11 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/spf13/cobra"
+
 	"github.com/oci-apparmor/oci-apparmor/install/apply"
 	"github.com/oci-apparmor/oci-apparmor/install/output"
 	"github.com/oci-apparmor/oci-apparmor/install/profiles"
-	"github.com/spf13/cobra"
 )
 
 type loadOptions struct {

@@ -3,8 +3,9 @@ package command
 import (
 	"context"
 
-	"github.com/oci-apparmor/oci-apparmor/install/apply"
 	"github.com/spf13/cobra"
+
+	"github.com/oci-apparmor/oci-apparmor/install/apply"
 )
 
 type rollbackOptions struct {

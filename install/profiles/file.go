@@ -16,6 +16,8 @@ import (
 	"sync"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
@@ -23,7 +25,6 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
-	"golang.org/x/sys/unix"
 )
 
 // File is a profile's text, and what became of it.

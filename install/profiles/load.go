@@ -104,7 +104,7 @@ func (s *Set) Load(ctx context.Context, replace bool, report func(Loaded)) error
 			one.Done, one.Warning = loaded[0].Done, loaded[0].Warning
 		}
 		if one.Done == kernel.Replaced {
-			if behind := s.node.State.Host.Behind(nil, one.Name); behind != "" {
+			if behind := s.node.State.Host.StaleAfter(nil, one.Name); behind != "" {
 				s.node.Warn(behind)
 			}
 		}

@@ -6,8 +6,9 @@ import (
 	"os"
 	"strings"
 
-	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // Receives asks the kernel whether what runs under a loaded profile may receive a signal from what runs under the label

@@ -8,8 +8,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // Label is what the kernel says a process is confined by: a profile, or a stack of them.

@@ -10,8 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // Listed is a profile that the kernel holds.

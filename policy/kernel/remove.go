@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // Remove takes a profile out of the kernel, with its children. Every task that runs under it, or is about to, becomes

@@ -9,8 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // Steps is how often a profile was replaced.

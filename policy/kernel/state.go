@@ -8,8 +8,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
 // state is the open directory Kernel.State. It holds, per profile name:

@@ -10,8 +10,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // Task is a process, or a thread of one, and what confines it.

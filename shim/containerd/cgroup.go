@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+
 	"github.com/oci-apparmor/oci-apparmor/hook"
 )
 

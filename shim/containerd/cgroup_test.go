@@ -8,8 +8,9 @@ import (
 	"github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/api/types/runtimeoptions/v1"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
-	"github.com/oci-apparmor/oci-apparmor/hook"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/oci-apparmor/oci-apparmor/hook"
 )
 
 // What the engine says of the cgroup driver holds, and what it does not say is as with containerd's shim, but for engines

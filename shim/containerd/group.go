@@ -11,8 +11,9 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/containerd/ttrpc"
-	"github.com/oci-apparmor/oci-apparmor/hook"
 	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/hook"
 )
 
 // containerd's shim puts containers into groups that one server serves. An annotation names the group, and whatever

@@ -11,9 +11,10 @@ import (
 	bootapi "github.com/containerd/containerd/api/runtime/bootstrap/v1"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/shim"
-	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
 // maxInput bounds what containerd sends to a shim's standard input, in bytes, as containerd's own shim does.

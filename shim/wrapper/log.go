@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 

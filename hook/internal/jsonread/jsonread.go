@@ -1,9 +1,9 @@
-// Package jsonread reads JSON files that decide about containers, and that others wrote.
+// Package jsonread reads JSON files that others wrote and that decide about containers.
 //
-// Runtimes disagree about documents that say a thing twice: Go's encoding/json takes the last of two equal keys and matches
-// keys without regard to case, parsers in C take keys as they stand. So a document with a key twice, with a key that differs
-// from a known one in case only, or with a NUL in a key, is an error. The functions read from a jsontext.Decoder, and have no
-// reflection, whose first use would cost a container's start more than all of its reading.
+// Runtimes disagree about a document that has a key twice. Go's encoding/json takes the last of two equal keys, and ignores
+// the case of keys. Parsers in C take keys as they stand. So three documents are errors: one with a key twice, one with a
+// key that differs from a known one only in case, and one with a NUL in a key. The functions read from a jsontext.Decoder
+// and use no reflection: its first use would cost a container's start more than all of its reading.
 package jsonread
 
 import (
@@ -18,17 +18,17 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// MaxSize bounds a document, in bytes. Engines write some tens of kilobytes.
+// MaxSize is the size of the largest document that is read, in bytes. Engines write some tens of kilobytes.
 const MaxSize = 16 << 20
 
-// ErrStop is what a read function of Document returns when it has what it looks for. Document returns it as it is.
+// ErrStop is what the function read of Document returns when it has found what it looks for. Document returns it unchanged.
 var ErrStop = errors.New("stopped")
 
 // Span is the range of bytes [Start, End) of a document.
 type Span struct{ Start, End int }
 
-// Document runs read over the one value that data must be. read consumes all of the value. An error says at which line of
-// data reading stopped.
+// Document calls read for the one value that data must be. read must consume the whole value. An error names the line of
+// data where reading stopped.
 func Document(data []byte, read func(*jsontext.Decoder) error) error {
 	if len(data) > MaxSize {
 		return fmt.Errorf("larger than %d MiB", MaxSize>>20)
@@ -67,7 +67,7 @@ func Document(data []byte, read func(*jsontext.Decoder) error) error {
 	return fmt.Errorf("line %d: %w", 1+bytes.Count(data[:min(int(offset), len(data))], []byte("\n")), err)
 }
 
-// nulInKey refuses a document in which a key has a NUL. crun's parser takes what stands before it for the key.
+// nulInKey returns an error for a document in which a key has a NUL. crun's parser takes the part before the NUL for the key.
 func nulInKey(data []byte) error {
 	if !bytes.Contains(data, []byte(`\u0000`)) { // the only way to write one
 		return nil
@@ -85,14 +85,14 @@ func nulInKey(data []byte) error {
 	}
 }
 
-// Object reads an object and calls member with each of its keys. member consumes the key's value. A key that is one of known
-// in another case is an error.
+// Object reads an object and calls member with each of its keys. member must consume the key's value. A key that differs
+// from one of known only in case is an error.
 func Object(dec *jsontext.Decoder, known []string, member func(key string) error) error {
 	_, err := Inside(dec, known, member)
 	return err
 }
 
-// Inside is Object, and returns where in the document the text between the braces stands.
+// Inside is Object, and also returns where the text between the braces is in the document.
 func Inside(dec *jsontext.Decoder, known []string, member func(key string) error) (Span, error) {
 	tok, err := dec.ReadToken()
 	if err != nil {
@@ -123,14 +123,14 @@ func Inside(dec *jsontext.Decoder, known []string, member func(key string) error
 	return inside, err
 }
 
-// Value reads the next value whole, and returns where in the document it stands.
+// Value reads the next value whole, and also returns where it is in the document.
 func Value(dec *jsontext.Decoder) (jsontext.Value, Span, error) {
 	v, err := dec.ReadValue()
 	end := int(dec.InputOffset())
 	return v, Span{end - len(v), end}, err
 }
 
-// Unquote returns the text of a JSON string. What is not UTF-8 in it stays as it is.
+// Unquote returns the text of a JSON string. Bytes that are not UTF-8 stay as they are.
 func Unquote(v jsontext.Value) string {
 	b, err := jsontext.AppendUnquote(nil, v)
 	if err != nil && len(b) == 0 {
@@ -139,7 +139,7 @@ func Unquote(v jsontext.Value) string {
 	return string(b)
 }
 
-// Strings reads the next value, and calls each with every string in it, keys of objects among them.
+// Strings reads the next value, and calls each with every string in it. The keys of objects are among them.
 func Strings(dec *jsontext.Decoder, each func(string)) error {
 	for depth := dec.StackDepth(); ; {
 		tok, err := dec.ReadToken()
@@ -155,8 +155,8 @@ func Strings(dec *jsontext.Decoder, each func(string)) error {
 	}
 }
 
-// Objects reads a list of objects, and calls item before each of them. item consumes the object. It passes over what is no list
-// and what in a list is no object: that is the runtime's to refuse.
+// Objects reads a list of objects, and calls item for each of them. item must consume the object. Objects skips a value that
+// is no list, and a member that is no object: the runtime refuses those.
 func Objects(dec *jsontext.Decoder, item func(*jsontext.Decoder) error) error {
 	if dec.PeekKind() != '[' {
 		return dec.SkipValue() // the runtime's to refuse
@@ -184,7 +184,7 @@ func Objects(dec *jsontext.Decoder, item func(*jsontext.Decoder) error) error {
 	return err
 }
 
-// Text reads the next value, and returns an empty string where it is no string.
+// Text reads the next value. It returns an empty string if the value is no string.
 func Text(dec *jsontext.Decoder) (string, error) {
 	v, _, err := Value(dec)
 	if err != nil || v.Kind() != '"' {
@@ -193,7 +193,7 @@ func Text(dec *jsontext.Decoder) (string, error) {
 	return Unquote(v), nil
 }
 
-// Map reads an object of strings. It passes over any other value and returns nil.
+// Map reads an object of strings. It skips any other value and returns nil.
 func Map(dec *jsontext.Decoder) (map[string]string, error) {
 	if dec.PeekKind() != '{' {
 		return nil, dec.SkipValue()

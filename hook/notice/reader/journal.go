@@ -18,8 +18,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// longestEntry bounds an entry of the journal, in bytes of JSON: some six times the longest notice with all of journald's
-// own fields. A longer one is none of ours.
+// longestEntry is the size of the longest entry of the journal that is read, in bytes of JSON. It is about six times the
+// longest notice with all of journald's own fields. A longer entry is not ours.
 const longestEntry = 256 << 10
 
 // readJournal reads what journalctl prints.
@@ -60,13 +60,13 @@ func (r Reader) readJournal(ctx context.Context, q Query, each func(notice.Notic
 		return fmt.Errorf("%s: %w: %s", program, err, said)
 	case err != nil:
 		return fmt.Errorf("%s: %w", program, err)
-	case said != "": // that only root, or a group, sees all
+	case said != "": // such as that only root or a group sees all entries
 		warn(said)
 	}
 	return nil
 }
 
-// arguments asks journalctl for what may be ours: the journal finds it by its index.
+// arguments returns journalctl's arguments for the entries that may be ours. The journal finds these by its index.
 func (r Reader) arguments(q Query) []string {
 	args := []string{"--output=json", "--all", "--no-pager", "--lines=all"}
 	if q.Follow {
@@ -85,14 +85,15 @@ func (r Reader) arguments(q Query) []string {
 	return append(args, "+", "_TRANSPORT=kernel", "SYSLOG_IDENTIFIER="+notice.Identifier)
 }
 
-// parseEntry makes a notice of an entry as journalctl prints it in JSON, if it is one that may be believed.
+// parseEntry makes a notice of an entry as journalctl prints it in JSON. ok is false for an entry that is not ours, or that
+// a container could have written.
 func (r Reader) parseEntry(line []byte) (n notice.Notice, ok bool) {
 	var entry map[string]json.RawMessage
 	if json.Unmarshal(line, &entry) != nil {
 		return n, false
 	}
 	field := func(key string) string {
-		var s string // what was given twice is a list, and what is not UTF-8 is one of numbers: we write neither
+		var s string // a field that is there twice, or is not UTF-8, is a list: we write neither
 		if json.Unmarshal(entry[key], &s) != nil {
 			return ""
 		}
@@ -122,7 +123,7 @@ func (r Reader) parseEntry(line []byte) (n notice.Notice, ok bool) {
 	return n, true
 }
 
-// eachLine calls each for every line of r but those that are longer than most bytes.
+// eachLine calls each for every line of r that has at most most bytes.
 func eachLine(r io.Reader, most int, each func(line []byte) error) error {
 	lines := bufio.NewReaderSize(r, most)
 	for tooLong := false; ; {

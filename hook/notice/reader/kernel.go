@@ -14,8 +14,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 )
 
-// readKernel reads the kernel's log, of which one read gives one record (Documentation/ABI/testing/dev-kmsg). It holds
-// what has been said since the boot, as far back as it reaches.
+// readKernel reads the kernel's log. One read(2) returns one record (Documentation/ABI/testing/dev-kmsg). The log begins at
+// the boot, or later if older records were overwritten.
 func (r Reader) readKernel(ctx context.Context, q Query, each func(notice.Notice) error, warn func(string)) error {
 	fd, err := unix.Open(r.Log.Kernel, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -31,7 +31,7 @@ func (r Reader) readKernel(ctx context.Context, q Query, each func(notice.Notice
 		case errors.Is(err, unix.EPIPE): // the next read goes on after the gap
 			warn("the kernel's log was overwritten faster than it could be read: notices may be missing")
 		case errors.Is(err, unix.EAGAIN) && q.Follow:
-			const patience = 200 // milliseconds, until we look whether to end
+			const patience = 200 // milliseconds until ctx is asked again
 			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, patience)
 		case errors.Is(err, unix.EAGAIN), err == nil && got == 0:
 			return nil
@@ -50,14 +50,14 @@ func (r Reader) readKernel(ctx context.Context, q Query, each func(notice.Notice
 	return ctx.Err()
 }
 
-// booted is when the kernel's log began to count. It leaves out the time in which the machine was suspended, as that does.
+// booted returns when the kernel's log began to count time. Like that log, it does not count time in suspend.
 func booted() time.Time {
 	var up unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &up) // it fails for a clock only that is not there
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &up) // it fails only for a clock that does not exist
 	return time.Now().Add(-time.Duration(up.Nano()))
 }
 
-// parseRecord makes a notice of a record: "PRIORITY,NUMBER,MICROSECONDS,FLAGS[,...];TEXT", and lines of properties.
+// parseRecord makes a notice of a record: "PRIORITY,NUMBER,MICROSECONDS,FLAGS[,...];TEXT", then lines of properties.
 func parseRecord(record string, booted time.Time) (n notice.Notice, ok bool) {
 	head, text, ok := strings.Cut(record, ";")
 	fields := strings.Split(head, ",")
@@ -79,8 +79,8 @@ func parseRecord(record string, booted time.Time) (n notice.Notice, ok bool) {
 	return n, ok
 }
 
-// unescape takes back what the kernel makes of bytes that are not printable ASCII, and of the backslash: \x and two
-// hexadecimal digits.
+// unescape undoes the kernel's escaping: a byte that is not printable ASCII, or a backslash, is \x and two hexadecimal
+// digits.
 func unescape(s string) string {
 	var b strings.Builder
 	for {

@@ -1,9 +1,8 @@
-// Package reader reads notices back: from the journal where one runs, and else from the kernel's log. Metrics and audits
-// of what was refused begin here.
+// Package reader reads notices back: from the journal if one runs, else from the kernel's log.
 //
-// It believes what a container can not write: of the journal, where everybody may send what he likes, only entries that
-// journald saw a process of root's send with a MESSAGE_ID of ours, or that came by way of the kernel's log; and that takes
-// lines from root only.
+// It believes only what a container cannot write. Everybody can write into the journal. So of its entries, those count that
+// journald received from a process of root with a MESSAGE_ID of ours, or through the kernel's log. Only root can write
+// into the kernel's log.
 package reader
 
 import (
@@ -21,24 +20,24 @@ import (
 type Reader struct {
 	Log        notice.Log // where they were written
 	Journalctl string     // the program that reads the journal: a path, or a name to look for in PATH
-	UID        int        // of whose notices are believed, besides root's
+	UID        int        // whose notices are believed, besides root's
 }
 
-// NodeReader reads those of the node that we run on.
+// NodeReader returns a reader of the notices on the node that we run on.
 func NodeReader() Reader {
 	return Reader{Log: notice.NodeLog(), Journalctl: "journalctl", UID: os.Geteuid()}
 }
 
-// Query says which notices are asked for.
+// Query is which notices to read.
 type Query struct {
-	Since  time.Time // zero for all that are kept
-	Follow bool      // go on with those that come, until the context ends
+	Since  time.Time // zero for all that the log still has
+	Follow bool      // wait for new notices until the context ends
 }
 
-// Read calls each for every notice that is asked for, in the order in which they were written. It ends with an error of
-// each, or when there are no more; where it follows, when the context ends, which is no error.
+// Read calls each for every notice of the query, in the order in which they were written. It stops at an error of each and
+// returns it. Else it returns when there are no more notices or, with Follow, when the context ends, which is no error.
 //
-// warn gets a line for what is not to be seen, such as the journals of other users.
+// Read calls warn with a line about notices that it cannot see, such as those in the journals of other users.
 func (r Reader) Read(ctx context.Context, q Query, each func(notice.Notice) error, warn func(string)) error {
 	var err error
 	if r.journalRuns() {
@@ -52,13 +51,13 @@ func (r Reader) Read(ctx context.Context, q Query, each func(notice.Notice) erro
 	return err
 }
 
-// journalRuns tells whether notices are in the journal.
+// journalRuns reports whether the notices are in the journal.
 func (r Reader) journalRuns() bool {
 	_, err := os.Stat(r.Log.Journal)
 	return err == nil
 }
 
-// program gives the path of journalctl.
+// program returns the path of journalctl.
 func (r Reader) program() (string, error) {
 	path, err := exec.LookPath(r.Journalctl)
 	if errors.Is(err, exec.ErrNotFound) {

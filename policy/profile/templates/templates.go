@@ -15,9 +15,8 @@ import (
 	"strings"
 	texttemplate "text/template"
 
-	"github.com/oci-apparmor/oci-apparmor/policy/profile"
-
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
 //go:embed text

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/moby/profiles/apparmor"
+
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
 )

@@ -33,6 +33,10 @@ type Options struct {
 	Owner *Owner                  // nil for the process's user and group
 	Sync  bool                    // wait until the content is on the disk, before the file is in place; SyncDir does that for its name
 	Step  func(what string) error // called before each change of the disk, which an error of it prevents; nil for none
+
+	// Temp is the name of the file beside, in the same directory, until it is in place: for who wants to find it after the
+	// process was killed. What has the name is removed. Empty is for a random name.
+	Temp string
 }
 
 // Owner is a user and a group by their numbers.
@@ -68,9 +72,15 @@ func Stage(name string, data []byte, o Options) (*Staged, error) {
 	}
 	dir, base := filepath.Split(name)
 	for {
-		s := &Staged{name: name, temp: dir + "." + base + "." + strconv.FormatUint(rand.Uint64(), 36), o: o}
+		temp := o.Temp
+		if temp == "" {
+			temp = "." + base + "." + strconv.FormatUint(rand.Uint64(), 36)
+		} else {
+			_ = unix.Unlinkat(o.Dir, dir+temp, 0) // what cannot be removed is met again below
+		}
+		s := &Staged{name: name, temp: dir + temp, o: o}
 		fd, err := openat(o.Dir, s.temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, 0o600)
-		if err == unix.EEXIST {
+		if err == unix.EEXIST && o.Temp == "" {
 			continue
 		}
 		if err != nil {

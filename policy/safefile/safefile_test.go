@@ -163,6 +163,26 @@ func TestStagedIsInPlaceOnceCommitted(t *testing.T) {
 	}
 }
 
+func TestStagedHasTheNameAskedFor(t *testing.T) {
+	dir := t.TempDir()
+	path, temp := filepath.Join(dir, "f"), filepath.Join(dir, ".f.mine")
+	os.WriteFile(temp, []byte("of one that was killed"), 0o600)
+	s, err := Stage(path, []byte("x"), Options{Temp: ".f.mine"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if content(t, temp) != "x" {
+		t.Error("what had the name was not replaced")
+	}
+	if err := s.Commit(); err != nil || content(t, path) != "x" {
+		t.Error(err)
+	}
+	os.Mkdir(temp, 0o700)
+	if _, err := Stage(path, nil, Options{Temp: ".f.mine"}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a directory of that name: %v", err)
+	}
+}
+
 func TestLockIsHeldByOne(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
 	release, err := Lock(t.Context(), Cwd, path, 0)

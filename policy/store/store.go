@@ -8,6 +8,7 @@
 //	DIR/blobs/HEX                   a compiled profile text; HEX is the sha256 of its bytes
 //	DIR/lock                        held by whoever changes any of this
 //	DIR/texts                       package handloaded's: nothing of it is ours
+//	DIR/wiring                      package install/wire's, likewise
 //
 // Directories have mode 0700, files 0600. A container start reads (Current, Generation.Blob) and takes no lock;
 // Store.Apply writes. Names that begin with a dot are unfinished and mean nothing.

@@ -1,0 +1,375 @@
+// Package wire changes the files by which engines come to us, and takes the change back. A change is drafted in memory (Draft),
+// shown (Diff), and committed (Book.Commit): a journal is written first, so that a call that is killed at any point is
+// finished or taken back by the next one. What was there before is kept, so that it can be put back to the byte. The package
+// knows no engine: the packages below install/engines do.
+//
+// What is kept stands in a directory of the store:
+//
+//	DIR/record.json   what each engine's files were before, and what we made of them
+//	DIR/journal.json  the change under way; there is none at other times
+//	DIR/lock          held by whoever changes any of this
+//
+// The directory has mode 0700 and the files 0600: what is kept of a file may be as secret as the file.
+package wire
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+// Dir is the directory of a tree in which a Book is.
+const Dir = store.Dir + "/wiring"
+
+// lockWait is how long Open waits for another install or uninstall. None takes as long.
+const lockWait = 2 * time.Minute
+
+// version is that of the files' format.
+const version = 1
+
+// Options are how an engine is wired.
+type Options struct {
+	Via     string `json:"via"`               // "shim", "wrapper" or "hook"
+	Default bool   `json:"default,omitempty"` // ours is what the engine takes where nobody asks for another
+}
+
+// Wiring is one engine's: what was changed, from before we came to now.
+type Wiring struct {
+	Options Options `json:"options"`
+	Edits   []Edit  `json:"edits"`
+}
+
+// record is what stands in record.json.
+type record struct {
+	Version int               `json:"version"`
+	Serial  uint64            `json:"serial"` // one more with every change
+	Engines map[string]Wiring `json:"engines"`
+	Dirs    []string          `json:"dirs,omitempty"` // directories that we made, whichever engine's files are in them
+}
+
+// journal is what stands in journal.json.
+type journal struct {
+	Version int    `json:"version"`
+	Forward bool   `json:"forward"` // it is finished, and not taken back: an engine must not go on with what is being removed
+	Steps   []Edit `json:"steps"`
+	After   record `json:"after"` // the record when all is done
+}
+
+// Book is what is known of the wirings of a tree, and the right to change them.
+type Book struct {
+	tree    Tree
+	record  record
+	release func()
+
+	// Recovered says what Open had to do for a call that was killed; empty for nothing.
+	Recovered string
+}
+
+// Open takes the lock, which a Close gives back, and finishes or takes back what a killed call has left.
+func Open(ctx context.Context, t Tree) (*Book, error) {
+	if err := os.MkdirAll(t.Real(path.Dir(Dir)), 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(t.Real(Dir), 0o700); err != nil {
+		return nil, err
+	}
+	release, err := safefile.Lock(ctx, safefile.Cwd, t.Real(Dir+"/lock"), lockWait)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = fmt.Errorf("another install or uninstall holds %s, after %v still: %w", t.Real(Dir+"/lock"), lockWait, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	b, err := read(t)
+	if err == nil {
+		b.release = release
+		err = b.recover()
+	}
+	if err != nil {
+		release()
+		return nil, err
+	}
+	return b, nil
+}
+
+// Look returns the book of a tree to read only. It takes no lock, and fails where a killed call has left something.
+func Look(t Tree) (*Book, error) {
+	b, err := read(t)
+	if err != nil {
+		return nil, err
+	}
+	if j, err := readJSON[journal](t, "journal.json"); err != nil || j != nil {
+		return nil, errors.Join(err, errors.New("an install or uninstall is under way or was killed: the next one that is no "+
+			"dry run finishes it or takes it back"))
+	}
+	return b, nil
+}
+
+func read(t Tree) (*Book, error) {
+	r, err := readJSON[record](t, "record.json")
+	if err != nil {
+		return nil, err
+	}
+	if r == nil {
+		r = &record{Version: version}
+	}
+	if r.Version != version {
+		return nil, fmt.Errorf("%s is of version %d, which a later oci-apparmor has written: use that one", t.Real(Dir+"/record.json"),
+			r.Version)
+	}
+	if r.Engines == nil {
+		r.Engines = map[string]Wiring{}
+	}
+	return &Book{tree: t, record: *r}, nil
+}
+
+// Close gives the lock back.
+func (b *Book) Close() {
+	if b.release != nil {
+		b.release()
+	}
+}
+
+// Wired returns the engines that are wired, by their names.
+func (b *Book) Wired() []string { return slices.Sorted(maps.Keys(b.record.Engines)) }
+
+// Wiring returns an engine's wiring.
+func (b *Book) Wiring(engine string) (Wiring, bool) {
+	w, ok := b.record.Engines[engine]
+	return w, ok
+}
+
+// A Stripper takes what is ours out of a file that others have changed since. was is the file as it was before us, nil for
+// none, and now what it is. It returns nil where nothing would be left.
+type Stripper func(path string, was, now *Entry) ([]byte, error)
+
+// Unwire drafts that an engine's files are as they were before us: to the byte where nobody else has changed them, and without
+// ours elsewhere. kept are the files that somebody else has changed, or made again.
+func (b *Book) Unwire(d *Draft, engine string, strip Stripper) (kept []string, err error) {
+	for _, e := range invert(b.record.Engines[engine].Edits) { // the other way round: e.Old is what we made
+		now, err := d.at(e.Path)
+		switch {
+		case err != nil:
+			return nil, err
+		case e.Old.kind() == fs.ModeDir, now.Equal(e.New):
+		case now.Equal(e.Old):
+			err = d.set(e.Path, e.New)
+		case now == nil: // somebody removed it, and what was in it before us with it
+		case !now.IsFile() || !e.Old.IsFile():
+			kept = append(kept, e.Path)
+		default:
+			kept = append(kept, e.Path)
+			var left []byte
+			if left, err = strip(e.Path, e.New, now); err != nil {
+				break
+			}
+			if left == nil {
+				err = d.set(e.Path, nil)
+				break
+			}
+			changed := *now
+			changed.Data = left
+			err = d.set(e.Path, &changed)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return kept, b.dropDirs(d)
+}
+
+// dropDirs drafts that the directories that we made are gone, where nothing is in them.
+func (b *Book) dropDirs(d *Draft) error {
+	for _, dir := range slices.Backward(slices.Sorted(slices.Values(b.record.Dirs))) {
+		e, err := d.at(dir)
+		if err != nil {
+			return err
+		}
+		if e.kind() != fs.ModeDir {
+			continue
+		}
+		names, err := d.List(dir)
+		if err != nil {
+			return err
+		}
+		if len(names) == 0 {
+			if err := d.set(dir, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Commit writes what was drafted. without is the draft before the engine was wired, from which the way back is kept; w is nil
+// where the engine is to be wired no more. On an error nothing has changed, or all has been taken back; where that fails, too,
+// the error says so and the next Open does it.
+func (b *Book) Commit(engine string, w *Options, d, without *Draft) error {
+	steps := d.Edits()
+	before := b.record
+	after := record{Version: version, Serial: before.Serial + 1, Engines: maps.Clone(before.Engines), Dirs: slices.Clone(before.Dirs)}
+	delete(after.Engines, engine)
+	if w != nil {
+		after.Engines[engine] = Wiring{Options: *w, Edits: d.editsFrom(without)}
+	}
+	for _, s := range steps {
+		switch {
+		case s.New.kind() == fs.ModeDir:
+			after.Dirs = append(after.Dirs, s.Path)
+		case s.Old.kind() == fs.ModeDir:
+			after.Dirs = slices.DeleteFunc(after.Dirs, func(dir string) bool { return dir == s.Path })
+		}
+	}
+	j := &journal{Version: version, Forward: w == nil, Steps: steps, After: after}
+	err := b.write("journal.json", j)
+	if err == nil {
+		err = b.finish(j, true)
+	}
+	if err == nil {
+		return nil
+	}
+	// An uninstall that failed is taken back as well while this process can tell: its caller hears of the error.
+	if back := b.takeBack(steps, &before); back != nil {
+		return fmt.Errorf("%w; taking it back failed as well, and the next install or uninstall tries again: %w", err, back)
+	}
+	return err
+}
+
+// takeBack makes the files and the record what they were before the steps, and removes the journal.
+func (b *Book) takeBack(steps []Edit, before *record) error {
+	if err := b.apply(invert(steps), false); err != nil {
+		return err
+	}
+	if r, err := readJSON[record](b.tree, "record.json"); err != nil || r != nil && r.Serial != before.Serial {
+		if err := b.write("record.json", before); err != nil {
+			return err
+		}
+	}
+	b.record = *before
+	return b.tree.put(Dir+"/journal.json", nil)
+}
+
+// finish applies the steps of a journal, writes the record, and removes the journal.
+func (b *Book) finish(j *journal, strict bool) error {
+	if err := b.apply(j.Steps, strict); err != nil {
+		return err
+	}
+	if err := b.write("record.json", &j.After); err != nil {
+		return err
+	}
+	b.record = j.After
+	if b.record.Engines == nil {
+		b.record.Engines = map[string]Wiring{}
+	}
+	_ = b.tree.put(Dir+"/journal.json", nil) // by the record the next Open sees that all is done, and removes it
+	return nil
+}
+
+// apply makes each path hold what is new of it. What holds neither that nor the old is somebody else's since, and stays:
+// with strict that is an error.
+func (b *Book) apply(steps []Edit, strict bool) error {
+	for _, s := range steps {
+		_ = os.Remove(path.Join(path.Dir(b.tree.Real(s.Path)), temp(s.Path))) // of a call that was killed
+		e, err := b.tree.lookup(s.Path)
+		if err != nil {
+			return err
+		}
+		if !e.Equal(s.Old) {
+			if strict {
+				return fmt.Errorf("%s was changed by somebody else just now: run this again", b.tree.Real(s.Path))
+			}
+			continue
+		}
+		err = b.tree.put(s.Path, s.New)
+		if s.Old.kind() == fs.ModeDir && errors.Is(err, syscall.ENOTEMPTY) {
+			continue // somebody has put something there
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recover finishes or takes back what a killed call has left.
+func (b *Book) recover() error {
+	for _, name := range []string{"journal.json", "record.json"} {
+		_ = os.Remove(b.tree.Real(Dir + "/" + temp(name)))
+	}
+	j, err := readJSON[journal](b.tree, "journal.json")
+	if err != nil || j == nil {
+		return err
+	}
+	if j.Version != version {
+		return fmt.Errorf("%s is of version %d, which a later oci-apparmor has written: use that one", b.tree.Real(Dir+"/journal.json"), j.Version)
+	}
+	theirs, err := b.changedByOthers(j.Steps)
+	if err != nil {
+		return err
+	}
+	switch {
+	case b.record.Serial == j.After.Serial:
+		return b.tree.put(Dir+"/journal.json", nil)
+	case j.Forward:
+		b.Recovered = "finished an uninstall that was killed"
+		return b.finish(j, false)
+	case theirs:
+		// What somebody has made of a half-done change cannot be taken back by its bytes. With all of it done, uninstall can.
+		b.Recovered = "finished an install that was killed, because somebody has changed its files since"
+		return b.finish(j, false)
+	}
+	b.Recovered = "took back an install that was killed"
+	before := b.record
+	return b.takeBack(j.Steps, &before)
+}
+
+// changedByOthers reports whether a path holds neither what was nor what was to be.
+func (b *Book) changedByOthers(steps []Edit) (bool, error) {
+	for _, s := range steps {
+		e, err := b.tree.lookup(s.Path)
+		if err != nil {
+			return false, err
+		}
+		if !e.Equal(s.Old) && !e.Equal(s.New) && e.kind() != fs.ModeDir {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// write writes a file of the book.
+func (b *Book) write(name string, v any) error {
+	data, err := json.MarshalIndent(v, "", " ")
+	if err != nil {
+		return err
+	}
+	return b.tree.put(Dir+"/"+name, &Entry{Mode: 0o600, UID: os.Geteuid(), GID: os.Getegid(), Data: append(data, '\n')})
+}
+
+// readJSON reads a file of the book; nil where there is none.
+func readJSON[T any](t Tree, name string) (*T, error) {
+	real := t.Real(Dir + "/" + name)
+	data, err := readFile(real)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	v := new(T)
+	if err := json.Unmarshal(data, v); err != nil {
+		return nil, fmt.Errorf("%s: %w: move it away if nothing of ours is in any engine's configuration", real, err)
+	}
+	return v, nil
+}

@@ -31,7 +31,8 @@ func TestImportsRunOneWay(t *testing.T) {
 	for pkg, not := range map[string][]string{
 		"policy/oneline":            {module + "policy", module + "policy/profile"},
 		"policy/safefile":           {module + "policy", module + "policy/profile", "encoding/json"},
-		"policy/profile":            {module + "policy", module + "policy/kernel"},
+		"policy/profile":            {module + "policy", module + "policy/kernel", module + "policy/profile/lint"},
+		"policy/profile/syntax":     {module + "policy", module + "policy/profile", module + "policy/profile/meaning"},
 		"policy":                    {module + "policy/kernel", module + "policy/store", module + "policy/policyfile"},
 		"policy/kernel":             {module + "policy", module + "policy/store"},
 		"policy/store":              {module + "policy/kernel", module + "hook"},

@@ -26,7 +26,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/policy/handloaded"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
-	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
@@ -245,7 +245,7 @@ func (d Dir) skipped(name string) bool {
 func (d Dir) Others(ours func(name string) bool) (map[string]string, error) {
 	others := map[string]string{}
 	err := d.each(ours, func(path string, text []byte) {
-		for _, name := range lint.Profiles(string(text)) {
+		for _, name := range syntax.Read(string(text)).Profiles() {
 			others[name] = path
 		}
 	})
@@ -261,7 +261,7 @@ func (d Dir) Attachments(words []string) (map[string]func(path string) bool, err
 	all := map[string]func(string) bool{}
 	err := d.each(func(string) bool { return false }, func(_ string, text []byte) {
 		if slices.ContainsFunc(words, func(w string) bool { return bytes.Contains(text, []byte(w)) }) {
-			maps.Copy(all, lint.Attachments(string(text)))
+			maps.Copy(all, syntax.Read(string(text)).Attachments())
 		}
 	})
 	return all, err

@@ -11,7 +11,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
-	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -83,7 +83,7 @@ func Check(ctx context.Context, n *node.Node, o CheckOptions) (*Checked, error) 
 func misnamed(p *policy.Config, sources map[string]string) error {
 	var errs []error
 	for _, pr := range p.Profiles {
-		names := lint.Profiles(string(pr.Text))
+		names := syntax.Read(string(pr.Text)).Profiles()
 		if len(names) != 1 || names[0] == pr.Name || strings.ContainsAny(names[0], "@{}*?[]^\\\"") {
 			continue
 		}

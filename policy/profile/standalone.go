@@ -6,7 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
 // Standalone gives a text that compiles to the same on this node, whoever compiles it: AppArmor's own service does, from a
@@ -21,7 +22,11 @@ func (c *Compiler) Standalone(ctx context.Context, text []byte, mode Mode, want 
 	if err != nil {
 		return nil, fmt.Errorf("put in what it includes: %w", err)
 	}
-	alone := withMode(string(whole), mode)
+	said := mode.String()
+	if mode == Enforce { // it is what every text says that says nothing
+		said = ""
+	}
+	alone := syntax.Read(string(whole)).WithMode(said, modes[:]...)
 	b, err := c.AsLoaded(ctx, []byte(alone))
 	if err != nil {
 		return nil, fmt.Errorf("with its includes put in: %w", err)
@@ -66,52 +71,4 @@ func (c *Compiler) AsLoaded(ctx context.Context, text []byte) (Blob, error) {
 		return Blob{}, err
 	}
 	return Parse(data)
-}
-
-// withMode writes a mode into a text that leaves it out, and leaves out the text's comments. All profiles of one text have
-// the same mode, where the policy says it; who writes a text with several has written them.
-func withMode(text string, mode Mode) string {
-	found, idle := blocks(text)
-	var b strings.Builder
-	at := 0
-	upTo := func(end int) {
-		for len(idle) > 0 && idle[0][0] < end {
-			b.WriteString(text[at:idle[0][0]])
-			at, idle = idle[0][1], idle[1:]
-		}
-		b.WriteString(text[at:end])
-		at = end
-	}
-	for _, begin := range found {
-		switch {
-		case mode == Enforce: // it is what every text says that says nothing
-		case begin.flags[0] == 0:
-			upTo(begin.brace)
-			b.WriteString(" flags=(" + mode.String() + ") ")
-		default:
-			upTo(begin.flags[0])
-			b.WriteString(flagsWith(text[begin.flags[0]:begin.flags[1]], mode))
-			at = begin.flags[1]
-		}
-	}
-	upTo(len(text))
-	return b.String()
-}
-
-// flagsWith gives the flags of a profile, of which none says a mode but the one that is put in.
-func flagsWith(given string, mode Mode) string {
-	var b strings.Builder
-	b.WriteString(mode.String() + ",")
-	for l := (lexer{text: given}); l.pos < len(given); {
-		from := l.pos
-		if strings.IndexByte(" \t\r\n,!", given[from]) >= 0 {
-			l.pos++
-		} else {
-			l.flag()
-		}
-		if flag := given[from:l.pos]; !slices.Contains(modes[:], strings.Trim(flag, `"`)) {
-			b.WriteString(flag)
-		}
-	}
-	return b.String()
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
 // Compiler is the part of *profile.Compiler that this needs.
@@ -47,8 +48,9 @@ func Check(ctx context.Context, c Compiler, text []byte, blob profile.Blob, incl
 
 // parsers returns the warnings of what the parser says, but for what lost says better.
 func (j *judgement) parsers(ctx context.Context, lost []lint.Lost) (warnings []lint.Warning) {
-	all, allowsAll := lint.All(j.whole)
-	misread := !lint.Whole(j.whole)
+	whole := syntax.Read(j.whole)
+	all, allowsAll := aboutAll(whole)
+	misread := !whole.Whole
 	for _, w := range j.blob.Warnings {
 		said := lint.Warning{Check: "parser", File: w.File, Line: w.Line, Profile: w.Profile, Message: w.Message}
 		class := classOf(w.Message)
@@ -65,6 +67,19 @@ func (j *judgement) parsers(ctx context.Context, lost []lint.Lost) (warnings []l
 		}
 	}
 	return warnings
+}
+
+// aboutAll reports whether a text has a rule about everything, "all", and whether one of them allows it, and not only to log it.
+func aboutAll(t *syntax.Text) (there, allows bool) {
+	for _, b := range t.Blocks {
+		for _, r := range b.Rules {
+			if r.First() == "all" {
+				there = true
+				allows = allows || !r.Deny && !r.Audit
+			}
+		}
+	}
+	return there, allows
 }
 
 // found reports whether what the parser says of a kind of rules is said of some that were found. Of unix sockets it also says
@@ -143,7 +158,7 @@ func (j *judgement) said(class string) bool {
 }
 
 func (j *judgement) needs() bool {
-	names := lint.Includes(j.text)
+	names := syntax.Read(j.text).Includes()
 	if len(names) == 0 {
 		return false
 	}
@@ -212,7 +227,7 @@ func (j *judgement) why(ctx context.Context, l lint.Lost, kind profile.RuleKind)
 	case !j.Supports(kind.Feature):
 		return "this kernel does not mediate " + kind.What, "that takes another kernel (" + kind.Kernels + "): take the rule out where there is none"
 	}
-	name, line := lint.ABI(j.text)
+	name, line := syntax.Read(j.text).ABI()
 	why = "the text names no ABI, and under the one that apparmor_parser is configured to take for it there are no such rules"
 	if name != "" {
 		why = fmt.Sprintf("under the ABI that the text names, <%s> in line %d, there are no such rules", name, line)

@@ -7,6 +7,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
 // Lost is a rule of which the compiled profile does not do what it says.
@@ -61,25 +62,25 @@ func Mediates(p *meaning.Profile, word string, supports func(feature string) boo
 // order of their lines. included is as in Text, and files are what it includes. supports reports whether rules that need a
 // feature are compiled as they stand: it is asked for what the compiled profile does not show: conditions on addresses, and AuditChange.
 func NotEnforced(text string, included []byte, files []profile.Text, compiled []*meaning.Profile, supports func(feature string) bool) []Lost {
-	own := read(text, nil)
+	own := syntax.Read(text)
 	all := own
 	if included != nil {
-		all = read(string(included), own)
+		all = own.WithIncludes(string(included))
 	}
 	var lost []Lost
-	for _, b := range all.blocks {
-		p := profileOf(compiled, b.name)
+	for _, b := range all.Blocks {
+		p := profileOf(compiled, b.Name)
 		if p == nil || p.Mode == meaning.Unconfined {
 			continue
 		}
-		for _, r := range b.rules {
+		for _, r := range b.Rules {
 			l, ok := notEnforced(p, r, supports)
 			if !ok {
 				continue
 			}
-			l.Profile = b.name
-			if l.Line = r.line; !r.own {
-				l.File, l.Line = find(files, r.text)
+			l.Profile = b.Name
+			if l.Line = r.Line; !r.Own {
+				l.File, l.Line = find(files, r.Text)
 			}
 			lost = append(lost, l)
 		}
@@ -110,11 +111,11 @@ func profileOf(compiled []*meaning.Profile, name string) *meaning.Profile {
 // find returns the first of files that holds a statement, and its line there.
 func find(files []profile.Text, statement string) (path string, line int) {
 	for _, f := range files {
-		s := read("profile x {\n"+f.Text+"\n}\n", nil)
-		for _, b := range s.blocks {
-			for _, r := range b.rules {
-				if r.text == statement {
-					return f.Path, r.line - 1
+		s := syntax.Read("profile x {\n" + f.Text + "\n}\n")
+		for _, b := range s.Blocks {
+			for _, r := range b.Rules {
+				if r.Text == statement {
+					return f.Path, r.Line - 1
 				}
 			}
 		}
@@ -122,11 +123,11 @@ func find(files []profile.Text, statement string) (path string, line int) {
 	return "", 0
 }
 
-func notEnforced(p *meaning.Profile, r rule, supports func(feature string) bool) (Lost, bool) {
-	class := first(r.words)
-	l := Lost{Rule: oneline.Cut(r.text, maxRule), Class: class, Deny: r.deny, Audit: r.audit, Branch: r.branch}
+func notEnforced(p *meaning.Profile, r syntax.Rule, supports func(feature string) bool) (Lost, bool) {
+	class := r.First()
+	l := Lost{Rule: oneline.Cut(r.Text, maxRule), Class: class, Deny: r.Deny, Audit: r.Audit, Branch: r.Branch}
 	if class == "change_profile" {
-		return l, r.audit && !r.deny && !supports(AuditChange)
+		return l, r.Audit && !r.Deny && !supports(AuditChange)
 	}
 	if mediated[class] == nil {
 		return Lost{}, false
@@ -141,7 +142,7 @@ func notEnforced(p *meaning.Profile, r rule, supports func(feature string) bool)
 	case "network":
 		// Without the feature the parser leaves addresses out, and the rule is for all sockets of its families and types.
 		l.Wider = true
-		return l, addressed(r.words) && !supports(profile.InetFeature)
+		return l, addressed(r.Words) && !supports(profile.InetFeature)
 	}
 	return l, false
 }
@@ -151,16 +152,16 @@ const maxRule = 160
 
 // lostUnix tells of a rule about unix sockets that is not enforced, or as one for all of them. Where addresses are not
 // mediated the parser leaves deny rules out and takes conditions off others (unix_rule::downgrade_rule, parser/af_unix.cc).
-// What is left is a network rule, and whether a denied socket is allowed by another.
-func lostUnix(p *meaning.Profile, r rule, supports func(feature string) bool, l *Lost) bool {
+// What is left is a network syntax.Rule, and whether a denied socket is allowed by another.
+func lostUnix(p *meaning.Profile, r syntax.Rule, supports func(feature string) bool, l *Lost) bool {
 	if supports(profile.UnixFeature) {
 		return false
 	}
-	if !r.deny {
+	if !r.Deny {
 		l.Wider = true
-		return addressed(r.words)
+		return addressed(r.Words)
 	}
-	for _, t := range unixTypes(r.words) {
+	for _, t := range unixTypes(r.Words) {
 		const family = 1 // AF_UNIX
 		if perms, _ := p.Query(meaning.Net, string([]byte{0, family, 0, t})); perms.Allow&meaning.MayCreate != 0 {
 			return true
@@ -188,56 +189,4 @@ func addressed(words []string) bool {
 		key, _, isCondition := strings.Cut(strings.TrimLeft(w, "("), "=")
 		return isCondition && slices.Contains([]string{"addr", "label", "peer", "path", "ip", "port"}, key)
 	})
-}
-
-// All reports whether a text has a rule about everything, "all", and whether one of them allows it, and not only to log it.
-func All(text string) (there, allows bool) {
-	for _, b := range read(text, nil).blocks {
-		for _, r := range b.rules {
-			if first(r.words) == "all" {
-				there = true
-				allows = allows || !r.deny && !r.audit
-			}
-		}
-	}
-	return there, allows
-}
-
-// Whole reports whether all that a text opens ends in it by our reading. The parser takes no other text, so that one of which
-// this does not hold was misread, and may have rules that are not seen.
-func Whole(text string) bool { return read(text, nil).whole }
-
-// Includes returns what a text itself includes, as it names it: "abstractions/base" for <abstractions/base>.
-func Includes(text string) []string {
-	var names []string
-	s := read(text, nil)
-	count := func(rules []rule) {
-		for _, r := range rules {
-			if w := first(r.words); (w == "include" || w == "#include") && len(r.words) > 1 {
-				names = append(names, strings.Trim(r.words[len(r.words)-1], "<>"))
-			}
-		}
-	}
-	count(s.preamble)
-	for _, b := range s.blocks {
-		count(b.rules)
-	}
-	return names
-}
-
-// ABI returns the ABI that a text itself names, "abi/3.0" for <abi/3.0>, and its line; an empty name where it names none.
-func ABI(text string) (name string, line int) {
-	s := read(text, nil)
-	all := [][]rule{s.preamble}
-	for _, b := range s.blocks {
-		all = append(all, b.rules)
-	}
-	for _, rules := range all {
-		for _, r := range rules {
-			if first(r.words) == "abi" && len(r.words) > 1 {
-				return strings.Trim(r.words[1], "<>"), r.line
-			}
-		}
-	}
-	return "", 0
 }

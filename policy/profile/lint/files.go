@@ -6,11 +6,12 @@ import (
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
 // fileRule is a rule about files.
 type fileRule struct {
-	rule
+	syntax.Rule
 	pattern  string   // as it stands
 	patterns []string // expanded; nil where they cannot be
 	matchers []*regexp.Regexp
@@ -23,10 +24,10 @@ var (
 )
 
 // file reads a rule about files: "file," "PATH PERMS," "PERMS PATH," "file PATH PERMS,".
-func (l *linter) file(r rule) (fileRule, bool) {
-	f := fileRule{rule: r}
-	words := r.words
-	if first(words) == "file" {
+func (l *linter) file(r syntax.Rule) (fileRule, bool) {
+	f := fileRule{Rule: r}
+	words := r.Words
+	if r.First() == "file" {
 		if words = words[1:]; len(words) == 0 {
 			f.pattern, f.perms, f.matchers = "/**", "rwaxmkl", everything
 			return f, true
@@ -48,9 +49,9 @@ func (l *linter) file(r rule) (fileRule, bool) {
 		}
 	}
 	f.pattern = path
-	f.patterns = l.expand(path, l.in.name)
+	f.patterns = l.Expand(path, l.in.Name)
 	for _, p := range f.patterns {
-		if re := matcher(p); re != nil {
+		if re := syntax.Matcher(p); re != nil {
 			f.matchers = append(f.matchers, re)
 		}
 	}
@@ -70,7 +71,7 @@ func (f *fileRule) matches(path string, perm rune) bool {
 // denied returns the rule that denies a permission on a path.
 func (l *linter) denied(path string, perm rune) *fileRule {
 	for i := range l.files {
-		if f := &l.files[i]; f.deny && f.matches(path, perm) {
+		if f := &l.files[i]; f.Deny && f.matches(path, perm) {
 			return f
 		}
 	}
@@ -95,15 +96,15 @@ func (l *linter) holds(f fileRule) bool {
 		return true
 	}
 	return slices.ContainsFunc(f.patterns, func(pattern string) bool {
-		path := example(pattern)
+		path := syntax.Example(pattern)
 		owner, other := l.compiled.File(path)
 		for _, perm := range strings.ReplaceAll(f.perms, "l", "") {
 			bit := bits[perm]
 			allowed := (owner.Allow&^owner.Deny | other.Allow&^other.Deny) & bit
 			switch {
-			case f.deny && !f.audit && (owner.Quiet|other.Quiet)&bit == 0, f.deny && allowed == bit && owner.Allow&other.Allow&bit != 0:
+			case f.Deny && !f.Audit && (owner.Quiet|other.Quiet)&bit == 0, f.Deny && allowed == bit && owner.Allow&other.Allow&bit != 0:
 				return false
-			case !f.deny && allowed == 0:
+			case !f.Deny && allowed == 0:
 				return false
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
 // Warning is a fault of a text that compiles.
@@ -28,19 +29,19 @@ type Warning struct {
 // partial reports. compiled is what the text was compiled to; without it only what the text shows by itself is judged.
 // senders are labels under which programs of the node send signals to containers.
 func Text(text string, included []byte, compiled []*meaning.Profile, senders ...string) (warnings []Warning, partial bool) {
-	own := read(text, nil)
+	own := syntax.Read(text)
 	all := own
 	if included != nil {
-		all = read(string(included), own)
+		all = own.WithIncludes(string(included))
 	}
 	// What cannot be found again was not understood: rather less is judged than nothing.
-	if included == nil && own.includes || included != nil && own.statements() != all.statements() {
+	if included == nil && includes(own) || included != nil && own.Own() != all.Own() {
 		all, partial = own, true
 	}
-	l := &linter{source: all, senders: senders}
+	l := &linter{Text: all, senders: senders}
 	l.run(func(c check) bool { return c.of == texts })
-	for _, b := range all.blocks {
-		if b.own {
+	for _, b := range all.Blocks {
+		if b.Own {
 			l.block(b, compiled)
 		}
 	}
@@ -48,33 +49,16 @@ func Text(text string, included []byte, compiled []*meaning.Profile, senders ...
 	return l.found, partial
 }
 
-// statements counts the blocks and rules of the text itself, without what includes files.
-func (s *source) statements() int {
-	n := 0
-	count := func(rules []rule) {
-		for _, r := range rules {
-			if r.own && first(r.words) != "include" && first(r.words) != "#include" {
-				n++
-			}
-		}
-	}
-	count(s.preamble)
-	for _, b := range s.blocks {
-		count(b.rules)
-		if b.own {
-			n++
-		}
-	}
-	return n
-}
+// includes reports whether a text includes files.
+func includes(t *syntax.Text) bool { return slices.ContainsFunc(t.Rules(), syntax.Rule.IsInclude) }
 
 type linter struct {
-	*source
+	*syntax.Text
 	senders []string
 	found   []Warning
 
 	check    string // that runs
-	in       *block
+	in       *syntax.Block
 	compiled *meaning.Profile // nil where the block's is not known
 	files    []fileRule       // that hold
 }
@@ -93,24 +77,24 @@ func (l *linter) run(chosen func(check) bool) {
 func (l *linter) warn(line int, format string, args ...any) {
 	w := Warning{Check: l.check, Line: line, Message: fmt.Sprintf(format, args...)}
 	if l.in != nil {
-		w.Profile = l.in.name
+		w.Profile = l.in.Name
 	}
 	l.found = append(l.found, w)
 }
 
 func (l *linter) abi() {
-	named := func(rules []rule) (own, any bool) {
+	named := func(rules []syntax.Rule) (own, any bool) {
 		for _, r := range rules {
-			if first(r.words) == "abi" {
+			if r.First() == "abi" {
 				any = true
-				own = own || r.own
+				own = own || r.Own
 			}
 		}
 		return own, any
 	}
-	own, any := named(l.preamble)
-	for _, b := range l.blocks {
-		o, a := named(b.rules)
+	own, any := named(l.Preamble)
+	for _, b := range l.Blocks {
+		o, a := named(b.Rules)
 		own, any = own || o, any || a
 	}
 	if own {
@@ -131,13 +115,13 @@ func (l *linter) abi() {
 // has.
 func (l *linter) leastABI() string {
 	abi := "abi/3.0"
-	for _, b := range l.blocks {
-		for _, r := range b.rules {
+	for _, b := range l.Blocks {
+		for _, r := range b.Rules {
 			switch {
-			case !r.own:
-			case first(r.words) == "io_uring":
+			case !r.Own:
+			case r.First() == "io_uring":
 				return ""
-			case slices.Contains([]string{"userns", "mqueue", "all"}, first(r.words)):
+			case slices.Contains([]string{"userns", "mqueue", "all"}, r.First()):
 				abi = "abi/4.0"
 			}
 		}
@@ -145,14 +129,14 @@ func (l *linter) leastABI() string {
 	return abi
 }
 
-func (l *linter) block(b *block, compiled []*meaning.Profile) {
+func (l *linter) block(b *syntax.Block, compiled []*meaning.Profile) {
 	l.in, l.compiled, l.files = b, nil, nil
 	for _, p := range compiled {
-		if p.Name == b.name {
+		if p.Name == b.Name {
 			l.compiled = p
 		}
 	}
-	for _, r := range b.rules {
+	for _, r := range b.Rules {
 		if f, ok := l.file(r); ok && l.holds(f) {
 			l.files = append(l.files, f)
 		}
@@ -163,8 +147,8 @@ func (l *linter) block(b *block, compiled []*meaning.Profile) {
 
 func (l *linter) attachDisconnected() {
 	if l.compiled.Path&meaning.PathConnect == 0 {
-		l.warn(l.in.line, "profile %s has no flag attach_disconnected: what the engine hands in from outside of the container "+
-			"(its terminal, files, sockets) is denied; write flags=(attach_disconnected)", show(l.in.name))
+		l.warn(l.in.Line, "profile %s has no flag attach_disconnected: what the engine hands in from outside of the container "+
+			"(its terminal, files, sockets) is denied; write flags=(attach_disconnected)", show(l.in.Name))
 	}
 }
 
@@ -188,7 +172,7 @@ var applets = strings.Fields("sh ash top ping ping6 wget nc vi su login passwd m
 // usrMerge looks for rules about directories that are links in most images.
 func (l *linter) usrMerge() {
 	for _, f := range l.files {
-		if !f.own {
+		if !f.Own {
 			continue
 		}
 		for _, u := range l.unmerged(f) {
@@ -200,14 +184,14 @@ func (l *linter) usrMerge() {
 // unmerged is a pattern in one of the directories merged, whose counterpart in /usr the profile treats otherwise.
 type unmerged struct{ dir, pattern, missing string }
 
-// unmerged returns those of a rule, the first of each directory.
+// unmerged returns those of a syntax.Rule, the first of each directory.
 func (l *linter) unmerged(f fileRule) (all []unmerged) {
 	for _, p := range f.patterns {
 		dir := mergedIn(p)
 		if dir == "" || slices.ContainsFunc(all, func(u unmerged) bool { return u.dir == dir }) {
 			continue
 		}
-		if missing := l.uncovered(f, "/usr"+example(p)); missing != "" {
+		if missing := l.uncovered(f, "/usr"+syntax.Example(p)); missing != "" {
 			all = append(all, unmerged{dir, p, missing})
 		}
 	}
@@ -218,7 +202,7 @@ func (l *linter) unmerged(f fileRule) (all []unmerged) {
 func (l *linter) links() {
 	shLine := 0
 	for _, f := range l.files {
-		if !f.own {
+		if !f.Own {
 			continue
 		}
 		said := map[string]bool{}
@@ -227,19 +211,19 @@ func (l *linter) links() {
 				if !strings.HasPrefix(p, link.from) || said[link.from] {
 					continue
 				}
-				if l.uncovered(f, link.to+example(strings.TrimPrefix(p, link.from))) != "" {
+				if l.uncovered(f, link.to+syntax.Example(strings.TrimPrefix(p, link.from))) != "" {
 					said[link.from] = true
 					verb := "allows"
-					if f.deny {
+					if f.Deny {
 						verb = "denies"
 					}
-					l.warn(f.line, "%s is a link, and the kernel sees what it leads to: the rule for %s %s nothing; write it for %s",
+					l.warn(f.Line, "%s is a link, and the kernel sees what it leads to: the rule for %s %s nothing; write it for %s",
 						strings.TrimSuffix(link.from, "/"), show(f.pattern), verb, link.is)
 				}
 			}
-			if shLine == 0 && f.deny && strings.ContainsRune(f.perms, 'x') && strings.HasSuffix(p, "bin/sh") &&
+			if shLine == 0 && f.Deny && strings.ContainsRune(f.perms, 'x') && strings.HasSuffix(p, "bin/sh") &&
 				!slices.ContainsFunc(l.unmerged(f), func(u unmerged) bool { return u.dir == mergedIn(p) }) { // which says it, too
-				shLine = f.line
+				shLine = f.Line
 			}
 		}
 	}
@@ -253,7 +237,7 @@ func (l *linter) busybox() {
 	var only []string
 	line := 0
 	for _, f := range l.files {
-		if !f.own || !f.deny || !strings.ContainsRune(f.perms, 'x') {
+		if !f.Own || !f.Deny || !strings.ContainsRune(f.perms, 'x') {
 			continue
 		}
 		for _, p := range f.patterns {
@@ -261,7 +245,7 @@ func (l *linter) busybox() {
 			if strings.Contains(p, "bin/") && slices.Contains(applets, name) && !slices.Contains(only, name) && l.allows("/bin/busybox", 'x') {
 				only = append(only, name)
 				if line == 0 {
-					line = f.line
+					line = f.Line
 				}
 			}
 		}
@@ -304,7 +288,7 @@ func mergedIn(pattern string) string {
 func (l *linter) uncovered(f fileRule, path string) string {
 	missing := ""
 	for _, perm := range strings.ReplaceAll(f.perms, "l", "") {
-		if f.deny && l.allows(path, perm) || !f.deny && !l.allows(path, perm) && l.denied(path, perm) == nil {
+		if f.Deny && l.allows(path, perm) || !f.Deny && !l.allows(path, perm) && l.denied(path, perm) == nil {
 			missing += string(perm)
 		}
 	}
@@ -314,16 +298,16 @@ func (l *linter) uncovered(f fileRule, path string) string {
 func (l *linter) warnUnmerged(f fileRule, u unmerged) {
 	p, missing, dir := u.pattern, u.missing, strings.Trim(u.dir, "/")
 	write := "/{usr/,}" + strings.TrimPrefix(p, "/")
-	if f.deny {
+	if f.Deny {
 		more := ""
 		if strings.HasSuffix(p, "bin/sh") {
 			more = "; sh itself is a link to dash, bash or busybox, so deny the one that the image has"
 		}
-		l.warn(f.line, "/%s is a link to /usr/%[1]s in most images: there %s does not deny %s; write %s%s", dir, show(p),
+		l.warn(f.Line, "/%s is a link to /usr/%[1]s in most images: there %s does not deny %s; write %s%s", dir, show(p),
 			missing, show(write), more)
 		return
 	}
-	l.warn(f.line, "/%s is a link to /usr/%[1]s in most images: there %s does not allow %s; write %s", dir, show(p),
+	l.warn(f.Line, "/%s is a link to /usr/%[1]s in most images: there %s does not allow %s; write %s", dir, show(p),
 		missing, show(write))
 }
 
@@ -334,14 +318,14 @@ var directories = strings.Fields("/bin /boot /dev /etc /home /lib /media /mnt /o
 // nothing looks for deny rules that match nothing, or not what they seem to.
 func (l *linter) nothing() {
 	for _, f := range l.files {
-		if !f.own || !f.deny {
+		if !f.Own || !f.Deny {
 			continue
 		}
 		said := false
 		warn := func(format string, args ...any) {
 			if !said {
 				said = true
-				l.warn(f.line, format, args...)
+				l.warn(f.Line, format, args...)
 			}
 		}
 		for _, p := range f.patterns {
@@ -380,15 +364,15 @@ func caret(p string) bool {
 // mediates the family and the type of a socket, not its protocol.
 func (l *linter) ping() {
 	const inet, datagram, raw = 2, 2, 3
-	at := slices.IndexFunc(l.in.rules, func(r rule) bool {
-		return r.own && r.deny && first(r.words) == "network" && slices.Contains(r.words, "raw")
+	at := slices.IndexFunc(l.in.Rules, func(r syntax.Rule) bool {
+		return r.Own && r.Deny && r.First() == "network" && slices.Contains(r.Words, "raw")
 	})
 	if at < 0 || !l.compiled.Mediates(meaning.Net) || l.socket(inet, raw) || !l.socket(inet, datagram) {
 		return
 	}
 	for _, path := range []string{"/bin/ping", "/usr/bin/ping"} {
 		if l.allows(path, 'x') {
-			l.warn(l.in.rules[at].line, "denying raw sockets does not stop ping: where net.ipv4.ping_group_range lets it (as Docker "+
+			l.warn(l.in.Rules[at].Line, "denying raw sockets does not stop ping: where net.ipv4.ping_group_range lets it (as Docker "+
 				"does since 20.10) it uses an ICMP socket for datagrams, which AppArmor does not tell from UDP; to stop the program, "+
 				"write audit deny /{usr/,}bin/ping* x,")
 			return
@@ -405,8 +389,8 @@ func (l *linter) socket(family, kind byte) bool {
 
 func (l *linter) devNull() {
 	perms, _ := l.compiled.File("/dev/null")
-	if f := l.denied("/dev/null", 'w'); f != nil && f.own && !l.compiled.Allowed(perms, meaning.MayWrite) {
-		l.warn(f.line, "%s denies writing to /dev/null, so that \"command >/dev/null\" fails: write "+
+	if f := l.denied("/dev/null", 'w'); f != nil && f.Own && !l.compiled.Allowed(perms, meaning.MayWrite) {
+		l.warn(f.Line, "%s denies writing to /dev/null, so that \"command >/dev/null\" fails: write "+
 			"/dev/{[^n],n[^u]}** for all but that", show(f.pattern))
 	}
 }
@@ -415,19 +399,19 @@ func (l *linter) devNull() {
 // branch that may not be taken.
 func (l *linter) silent() {
 	line, n := 0, 0
-	for _, r := range l.in.rules {
-		if !r.own || !r.deny || r.audit {
+	for _, r := range l.in.Rules {
+		if !r.Own || !r.Deny || r.Audit {
 			continue
 		}
 		if f, ok := l.file(r); ok && l.compiled != nil {
 			if !l.holds(f) {
 				continue
 			}
-		} else if r.branch > 0 {
+		} else if r.Branch > 0 {
 			continue
 		}
 		if n++; line == 0 {
-			line = r.line
+			line = r.Line
 		}
 	}
 	if n > 0 {

@@ -9,7 +9,7 @@ import (
 // peers looks for the rules by which processes reach each other: signal and ptrace are mediated, and a profile without them
 // denies both.
 func (l *linter) peers() {
-	name := l.in.name
+	name := l.in.Name
 	for _, c := range []struct{ class, access, fix string }{
 		{"signal", "send receive", "signal (send,receive)"},
 		{"ptrace", "trace tracedby read readby", "ptrace (trace,tracedby,read,readby)"},
@@ -49,7 +49,7 @@ func (l *linter) peers() {
 		if len(want) > 1 {
 			peer = "{" + strings.Join(want, ",") + "}"
 		}
-		l.warn(l.in.line, "the container's processes cannot %s each other %s: add %s peer=%s,", what, when, c.fix, peer)
+		l.warn(l.in.Line, "the container's processes cannot %s each other %s: add %s peer=%s,", what, when, c.fix, peer)
 	}
 	var want []string
 	for i, peer := range append([]string{"unconfined", "runc", "crun"}, l.senders...) {
@@ -64,7 +64,7 @@ func (l *linter) peers() {
 		}
 	}
 	if len(want) > 0 {
-		l.warn(l.in.line, "the container cannot be stopped by a runtime under one of the labels that it may have "+
+		l.warn(l.in.Line, "the container cannot be stopped by a runtime under one of the labels that it may have "+
 			"(runc and crun have profiles since AppArmor 4.0, and on some nodes engines have): add %s", strings.Join(want, " "))
 	}
 }
@@ -99,7 +99,7 @@ func (l *linter) reaches(access, label string) (reached bool, missing string) {
 // expandLabel is expand for a label, in which two slashes are no mistake.
 func (l *linter) expandLabel(pattern string) []string {
 	const slashes = "\x01"
-	all := l.expand(strings.ReplaceAll(pattern, "//", slashes), l.in.name)
+	all := l.Expand(strings.ReplaceAll(pattern, "//", slashes), l.in.Name)
 	for i := range all {
 		all[i] = strings.ReplaceAll(all[i], slashes, "//")
 	}

@@ -5,22 +5,23 @@ import (
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
 // unconfined looks for rules by which what runs under the profile goes on without any: programs that are executed so, and
 // processes that change their profile themselves.
 func (l *linter) unconfined() {
-	for _, r := range l.in.rules {
-		if !r.own || r.deny {
+	for _, r := range l.in.Rules {
+		if !r.Own || r.Deny {
 			continue
 		}
 		if perms := execPerms(r); strings.ContainsAny(perms, "uU") {
-			path := r.words[0]
+			path := r.Words[0]
 			if path == "file" {
-				path = r.words[1]
+				path = r.Words[1]
 			}
 			if !isPath(path) {
-				path = r.words[len(r.words)-1]
+				path = r.Words[len(r.Words)-1]
 			}
 			if !l.leaves(path) {
 				continue
@@ -29,11 +30,11 @@ func (l *linter) unconfined() {
 			if strings.ContainsAny(perms, "pPcC") {
 				when = ", where the profile for it is not loaded,"
 			}
-			l.warn(r.line, "what is executed as %s%s runs without any confinement (%s): write ix, or a child profile and Cx",
+			l.warn(r.Line, "what is executed as %s%s runs without any confinement (%s): write ix, or a child profile and Cx",
 				show(path), when, perms)
 		}
-		if first(r.words) == "change_profile" && l.toUnconfined(r.words) && l.mayChange() {
-			l.warn(r.line, "a process may change its profile to unconfined and then do everything: name the profiles that it "+
+		if r.First() == "change_profile" && l.toUnconfined(r.Words) && l.mayChange() {
+			l.warn(r.Line, "a process may change its profile to unconfined and then do everything: name the profiles that it "+
 				"may change to, change_profile -> NAME,")
 		}
 	}
@@ -41,9 +42,9 @@ func (l *linter) unconfined() {
 
 // leaves reports whether something that a pattern matches is executed without a profile by what was compiled.
 func (l *linter) leaves(pattern string) bool {
-	patterns := l.expand(pattern, l.in.name)
+	patterns := l.Expand(pattern, l.in.Name)
 	return patterns == nil || slices.ContainsFunc(patterns, func(p string) bool {
-		owner, other := l.compiled.File(example(p))
+		owner, other := l.compiled.File(syntax.Example(p))
 		return slices.ContainsFunc([]meaning.Perms{owner, other}, func(perms meaning.Perms) bool {
 			return perms.Allow&^perms.Deny&meaning.MayExec != 0 && perms.XIndex&meaning.XUnconfined != 0
 		})
@@ -57,9 +58,9 @@ func (l *linter) mayChange() bool {
 }
 
 // execPerms returns the permissions of a rule about a file that execute it, and an empty string for any other rule.
-func execPerms(r rule) string {
-	words := r.words
-	if first(words) == "file" {
+func execPerms(r syntax.Rule) string {
+	words := r.Words
+	if r.First() == "file" {
 		words = words[1:]
 	}
 	if len(words) < 2 || !isPath(words[0]) && !isPath(words[1]) {
@@ -80,7 +81,7 @@ func (l *linter) toUnconfined(words []string) bool {
 		return at < 0
 	}
 	return slices.ContainsFunc(l.expandLabel(words[at+1]), func(p string) bool {
-		re := matcher(p)
+		re := syntax.Matcher(p)
 		return re != nil && re.MatchString("unconfined")
 	})
 }

@@ -1,24 +1,24 @@
-package lint
+package syntax
 
 import (
 	"regexp"
 	"strings"
 )
 
-// maxExpanded bounds what variables and braces of one pattern may come to, and maxPattern the length of each in bytes. A
-// pattern beyond them is not judged.
+// What variables and braces of one pattern may come to. A pattern beyond that is not judged.
 const (
-	maxExpanded = 512
-	maxPattern  = 4096
+	maxExpanded = 512       // patterns
+	maxPattern  = 4096      // bytes of each
+	maxBytes    = 128 << 10 // of all
 )
 
-// expand gives the patterns without variables and braces that a pattern stands for; nil where they are too many, or where a
-// variable is not known.
-func (s *source) expand(pattern, profile string) []string {
-	return s.expandAll([]string{pattern}, profile, 0)
+// Expand returns the patterns without variables and braces that a pattern stands for; nil where they are too many, or where a
+// variable is not known. profile is the name that @{profile_name} stands for.
+func (t *Text) Expand(pattern, profile string) []string {
+	return t.expandAll([]string{pattern}, profile, 0)
 }
 
-func (s *source) expandAll(patterns []string, profile string, depth int) []string {
+func (t *Text) expandAll(patterns []string, profile string, depth int) []string {
 	if depth > 100 {
 		return nil
 	}
@@ -34,7 +34,7 @@ func (s *source) expandAll(patterns []string, profile string, depth int) []strin
 				return nil
 			}
 			name := p[at+2 : at+end]
-			values := s.variables[name]
+			values := t.Variables[name]
 			if name == "profile_name" {
 				values = []string{profile}
 			}
@@ -53,14 +53,23 @@ func (s *source) expandAll(patterns []string, profile string, depth int) []strin
 		} else {
 			out = append(out, strings.ReplaceAll(p, "//", "/"))
 		}
-		if len(out) > maxExpanded {
+		if len(out) > maxExpanded || size(out) > maxBytes {
 			return nil
 		}
 	}
 	if again {
-		return s.expandAll(out, profile, depth+1)
+		return t.expandAll(out, profile, depth+1)
 	}
 	return out
+}
+
+// size returns how many bytes patterns have.
+func size(patterns []string) int {
+	n := 0
+	for _, p := range patterns {
+		n += len(p)
+	}
+	return n
 }
 
 // braces cuts a pattern at its first outer braces.
@@ -89,9 +98,9 @@ func braces(p string) (before string, options []string, after string, ok bool) {
 	return "", nil, "", false
 }
 
-// matcher gives what tells whether a path, or a label, matches a pattern without variables and braces. In a path, * and ? do
+// Matcher returns what tells whether a path, or a label, matches a pattern without variables and braces. In a path, * and ? do
 // not match a slash.
-func matcher(pattern string) *regexp.Regexp {
+func Matcher(pattern string) *regexp.Regexp {
 	var b strings.Builder
 	b.WriteString(`\A`)
 	for i := 0; i < len(pattern); i++ {
@@ -107,7 +116,7 @@ func matcher(pattern string) *regexp.Regexp {
 				star = "."
 			}
 			b.WriteString(star)
-			// Behind a slash something must stand: "/x/*" does not match "/x/".
+			// After a slash something must stand: "/x/*" does not match "/x/".
 			if at := strings.TrimRight(pattern[:i+1], "*"); strings.HasSuffix(at, "/") && (i+1 == len(pattern) || pattern[i+1] == '/') {
 				b.WriteString("+")
 			} else {
@@ -146,8 +155,8 @@ func matcher(pattern string) *regexp.Regexp {
 	return re
 }
 
-// example gives a path that a pattern without variables and braces matches: x for what may be anything.
-func example(pattern string) string {
+// Example returns a path that a pattern without variables and braces matches: x for what may be anything.
+func Example(pattern string) string {
 	var b strings.Builder
 	for i := 0; i < len(pattern); i++ {
 		switch c := pattern[i]; c {
@@ -167,7 +176,7 @@ func example(pattern string) string {
 			if end < 0 {
 				return b.String()
 			}
-			if re := matcher(pattern[i : i+end+2]); re != nil {
+			if re := Matcher(pattern[i : i+end+2]); re != nil {
 				for c := byte('!'); c < 0x7f; c++ {
 					if re.Match([]byte{(c-'!'+'x'-'!')%('\x7f'-'!') + '!'}) {
 						b.WriteByte((c-'!'+'x'-'!')%('\x7f'-'!') + '!')

@@ -1,4 +1,4 @@
-package lint
+package syntax
 
 import (
 	"slices"
@@ -6,7 +6,7 @@ import (
 )
 
 func TestAttachments(t *testing.T) {
-	all := Attachments(`abi <abi/4.0>,
+	all := Read(`abi <abi/4.0>,
 include <tunables/global>
 @{exec_path} = @{bin}/crun /opt/*/crun
 profile podman /usr/bin/podman flags=(unconfined) {
@@ -19,7 +19,7 @@ profile buildah "/usr/bin/buildah" (complain) { file, }
 }
 profile web flags=(attach_disconnected) { file, /usr/bin/ctr ix, }
 profile two@{x} { file, }
-`)
+`).Attachments()
 	paths := []string{"/usr/bin/podman", "/usr/bin/crun", "/opt/a/crun", "/usr/sbin/runc", "/usr/bin/buildah", "/usr/bin/kid", "/usr/bin/ctr"}
 	want := map[string][]string{
 		"podman": {"/usr/bin/podman"}, "crun": {"/usr/bin/crun", "/opt/a/crun"}, "/usr/{bin,sbin}/runc": {"/usr/sbin/runc"},

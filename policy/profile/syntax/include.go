@@ -1,0 +1,118 @@
+package syntax
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
+)
+
+// MayInclude returns every name that a text may include or name as its ABI. apparmor_parser takes one after "include",
+// "#include", "include if exists" and "abi", in <>, in quotes or without, perhaps in another line, and whatever stands in
+// front of the word (parser/parser_lex.l). What only looks like one, as in a comment, is returned as well, and where a name
+// can end in two places, so are both.
+//
+// The error is for a name that is not written as it is, and for a text that ends before the name: the parser then takes one
+// from the file that includes the text.
+//
+// It is the reading of whoever must miss none: more than the parser includes does no harm to it.
+func MayInclude(text []byte) ([]string, error) {
+	var names []string
+	for _, word := range []string{"include", "abi"} {
+		for at := 0; ; {
+			n := bytes.Index(text[at:], []byte(word))
+			if n < 0 {
+				break
+			}
+			from := at + n
+			at = from + len(word)
+			if !mayBegin(word, text, from) {
+				continue
+			}
+			found, behind := included(text[at:])
+			names = append(names, found...)
+			for _, optional := range []string{"if", "exists"} { // or names
+				if len(found) == 0 || found[0] != optional {
+					break
+				}
+				found, behind = included(behind)
+				names = append(names, found...)
+			}
+			if len(found) == 0 && len(behind) == 0 {
+				return nil, fmt.Errorf("it ends after %s and before a name", oneline.Quote(word))
+			}
+		}
+	}
+	for _, name := range names {
+		if strings.ContainsAny(name, "\\@{}$*?[\x00") {
+			return nil, fmt.Errorf("it includes %s, which is a pattern or holds a variable", oneline.Quote(name))
+		}
+	}
+	return names, nil
+}
+
+// mayBegin reports whether a statement can begin with a word that stands at a place. The parser takes "include" by itself
+// even in front of a digit's or a name's end, but only ahead of a blank, and "#include" ahead of anything. It takes "abi" for
+// a word like others.
+func mayBegin(word string, text []byte, from int) bool {
+	var before, after byte = '\n', '\n'
+	if from > 0 {
+		before = text[from-1]
+	}
+	if end := from + len(word); end < len(text) {
+		after = text[end]
+	}
+	if word == "abi" {
+		return !letter(before) && before != '_' && before != '/' && !wordly(after)
+	}
+	return before == '#' || strings.IndexByte(" \t\r\n\v\f<\"", after) >= 0
+}
+
+func wordly(c byte) bool { return letter(c) || digit(c) || c == '_' }
+
+const spaces = " \t\r\n\v\f" // isspace, by which the parser trims names
+
+// included returns the name at the text's beginning, in all ways in which it can be read, and what is behind it. There is
+// none where a statement ends.
+func included(text []byte) (names []string, behind []byte) {
+	text = bytes.TrimLeft(text, spaces)
+	if len(text) == 0 {
+		return nil, nil
+	}
+	var name string
+	switch text[0] {
+	case '<':
+		inner := text[1:]
+		if inner = bytes.TrimLeft(inner, spaces); len(inner) > 0 && inner[0] == '"' {
+			return included(inner)
+		}
+		end := bytes.IndexByte(text, '>')
+		if end < 0 {
+			return nil, text
+		}
+		name, behind = string(text[1:end]), text[end+1:]
+	case '"':
+		end := bytes.IndexByte(text[1:], '"')
+		if end < 0 {
+			return nil, text
+		}
+		name, behind = string(text[1:1+end]), text[end+2:]
+	default:
+		end := 0
+		for end < len(text) && strings.IndexByte(spaces+"\"!<>", text[end]) < 0 {
+			end++
+		}
+		name, behind = strings.TrimSuffix(string(text[:end]), ","), text[end:]
+		if comma := strings.IndexByte(name, ','); comma > 0 {
+			names = append(names, name[:comma])
+		}
+	}
+	for _, name := range []string{name, strings.Trim(name, spaces)} {
+		if name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names, behind
+}

@@ -1,0 +1,65 @@
+package syntax
+
+import (
+	"slices"
+	"strings"
+)
+
+// WithMode returns the text without its comments and empty lines, and with mode as a flag of each of its profiles, children and
+// hats, in place of whichever of modes they have. An empty mode leaves the flags as they are. The text has no includes any more.
+func (t *Text) WithMode(mode string, modes ...string) string {
+	var b strings.Builder
+	at, idle := 0, t.idle
+	upTo := func(end int) {
+		for len(idle) > 0 && idle[0].from < end {
+			b.WriteString(t.text[at:idle[0].from])
+			at, idle = idle[0].to, idle[1:]
+		}
+		b.WriteString(t.text[at:end])
+		at = end
+	}
+	for _, block := range t.Blocks {
+		switch {
+		case mode == "" || !block.named:
+		case block.flags == span{}:
+			upTo(block.brace)
+			b.WriteString(" flags=(" + mode + ") ")
+		default:
+			upTo(block.flags.from)
+			b.WriteString(mode + "," + withoutFlags(t.text[block.flags.from:block.flags.to], modes))
+			at = block.flags.to
+		}
+	}
+	upTo(len(t.text))
+	return b.String()
+}
+
+// withoutFlags returns a list of flags without some of them.
+func withoutFlags(list string, without []string) string {
+	var b strings.Builder
+	for at := 0; at < len(list); {
+		end := at + 1
+		if strings.IndexByte(" \t\r\n,!", list[at]) < 0 {
+			end = flagEnd(list, at)
+		}
+		if flag := list[at:end]; !slices.Contains(without, strings.Trim(flag, `"`)) {
+			b.WriteString(flag)
+		}
+		at = end
+	}
+	return b.String()
+}
+
+// flagEnd returns the offset after a word of a list of flags that begins at a place.
+func flagEnd(list string, at int) int {
+	if list[at] == '"' {
+		return quotedEnd(list, at)
+	}
+	for at < len(list) && strings.IndexByte(" \t\r\n,!\"", list[at]) < 0 {
+		if list[at] == '\\' {
+			at++
+		}
+		at++
+	}
+	return min(at, len(list))
+}

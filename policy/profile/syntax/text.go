@@ -1,0 +1,304 @@
+// Package syntax reads the text of an AppArmor profile: its statements, the profiles in it and their rules, its variables, and
+// what its patterns match. It knows how a text is written, as far as that decides where something begins and ends, and not what
+// its rules mean: that is asked of what the text compiles to (package meaning).
+//
+// It follows the states of apparmor_parser's lexer (parser/parser_lex.l and parser/parser_yacc.y, 3.0 to 4.1). What the parser
+// refuses it takes for something or other: whoever uses the outcome has the text compiled.
+package syntax
+
+import (
+	"slices"
+	"strings"
+)
+
+// Text is a text taken apart.
+type Text struct {
+	Preamble  []Rule              // statements outside of all blocks
+	Blocks    []*Block            // in the order in which they begin
+	Variables map[string][]string // values by name, "PROC"
+
+	// Whole reports whether all that the text opens ends in it by our reading. The parser takes no other text, so that one of
+	// which this does not hold was misread, and may have rules that are not seen.
+	Whole bool
+
+	text string
+	idle []span // comments and empty lines, which can be left out
+}
+
+// Block is a profile, child or hat.
+type Block struct {
+	Name  string // whole, "main//child"
+	Line  int    // from 1
+	Own   bool   // it stands in the text itself, and not in a file that the text includes
+	Rules []Rule
+
+	header string
+	named  bool // its header begins as a profile's does
+	brace  int  // offset of the brace that opens its rules
+	flags  span // inside of the brackets of its flags; zeros without flags
+}
+
+// Rule is a rule of a block, or a statement outside of all.
+type Rule struct {
+	Words []string // as they stand, without quotes, allow, audit, deny, quiet and owner
+	Text  string   // all of it, with single blanks
+	Line  int      // from 1, in the text itself
+	Own   bool     // as Block's
+
+	Audit, Deny bool
+
+	// Branch is where the branch of a condition begins that the rule stands in: an offset in the text that was read. It is 0
+	// where the rule stands in none.
+	Branch int
+}
+
+// span is a part of a text, by its offsets.
+type span struct{ from, to int }
+
+// First returns the word that says what kind of rule it is.
+func (r Rule) First() string { return first(r.Words) }
+
+// IsInclude reports whether the rule includes a file.
+func (r Rule) IsInclude() bool { return isDirective(r.Words) }
+
+// Read takes a text apart.
+func Read(text string) *Text {
+	return read(text, func(_ string, line int) (int, bool) { return line, true })
+}
+
+// WithIncludes takes apart what apparmor_parser makes of t by putting in the files that it includes. Its rules and blocks have
+// the lines of t.
+func (t *Text) WithIncludes(included string) *Text { return read(included, t.places()) }
+
+// places returns a function that returns the line of the next statement or block that is the same: by its block and text, or by
+// the block's name after a brace. ok is false where t has no such one.
+func (t *Text) places() func(key string, line int) (at int, ok bool) {
+	lines := make(map[string][]int)
+	for _, r := range t.Preamble {
+		lines["\x00"+r.Text] = append(lines["\x00"+r.Text], r.Line)
+	}
+	for _, b := range t.Blocks {
+		lines["{"+b.Name] = append(lines["{"+b.Name], b.Line)
+		for _, r := range b.Rules {
+			lines[b.Name+"\x00"+r.Text] = append(lines[b.Name+"\x00"+r.Text], r.Line)
+		}
+	}
+	return func(key string, _ int) (int, bool) {
+		at := lines[key]
+		if len(at) == 0 {
+			return 0, false
+		}
+		lines[key] = at[1:]
+		return at[0], true
+	}
+}
+
+// Rules returns the statements outside of all blocks and then the rules of each, in their order.
+func (t *Text) Rules() []Rule {
+	all := slices.Clone(t.Preamble)
+	for _, b := range t.Blocks {
+		all = append(all, b.Rules...)
+	}
+	return all
+}
+
+// Own counts the blocks and rules of the text itself, without what includes files. Two readings of a text in which that differs
+// are of different texts, or one of them is wrong.
+func (t *Text) Own() int {
+	n := 0
+	for _, r := range t.Rules() {
+		if r.Own && !r.IsInclude() {
+			n++
+		}
+	}
+	for _, b := range t.Blocks {
+		if b.Own {
+			n++
+		}
+	}
+	return n
+}
+
+// Profiles returns the names of the profiles that the text itself defines, children aside.
+func (t *Text) Profiles() []string {
+	var names []string
+	for _, b := range t.Blocks {
+		if !strings.Contains(b.Name, "//") {
+			names = append(names, b.Name)
+		}
+	}
+	return names
+}
+
+// Includes returns what the text itself includes, as it names it: "abstractions/base" for <abstractions/base>.
+func (t *Text) Includes() []string {
+	var names []string
+	for _, r := range t.Rules() {
+		if r.IsInclude() && len(r.Words) > 1 {
+			names = append(names, strings.Trim(r.Words[len(r.Words)-1], "<>"))
+		}
+	}
+	return names
+}
+
+// ABI returns the ABI that the text itself names, "abi/3.0" for <abi/3.0>, and its line; an empty name where it names none.
+func (t *Text) ABI() (name string, line int) {
+	for _, r := range t.Rules() {
+		if r.First() == "abi" && len(r.Words) > 1 {
+			return strings.Trim(r.Words[1], "<>"), r.Line
+		}
+	}
+	return "", 0
+}
+
+// reader is a text while it is read.
+type reader struct {
+	*Text
+	open  []scope
+	place func(key string, line int) (int, bool) // the line of a statement, and whether the text has it itself
+}
+
+// scope is what a brace opens: a profile, a branch of a condition, or rules that share qualifiers.
+type scope struct {
+	block      *Block
+	branch     int // offset where one begins
+	qualifiers []string
+}
+
+func read(text string, place func(string, int) (int, bool)) *Text {
+	r := &reader{Text: &Text{Variables: make(map[string][]string), text: text}, place: place}
+	l := lexer{text: text, line: 1}
+	for {
+		s := l.next()
+		if len(s.words) > 0 && s.end != '{' {
+			r.statement(s)
+		}
+		switch s.end {
+		case endOfText:
+			r.Whole = len(r.open) == 0 && !s.open && (len(s.words) == 0 || endsWithLine(s.words))
+			r.idle = l.idle
+			return r.Text
+		case '{':
+			r.begin(s, l.at)
+		case '}':
+			if len(r.open) > 0 {
+				r.open = r.open[:len(r.open)-1]
+			}
+		}
+	}
+}
+
+// inner returns the innermost block that is open; nil outside of all.
+func (r *reader) inner() *Block {
+	for _, o := range slices.Backward(r.open) {
+		if o.block != nil {
+			return o.block
+		}
+	}
+	return nil
+}
+
+// begin opens what a brace opens after the words of a statement. at is the offset after the brace.
+func (r *reader) begin(s statement, at int) {
+	outer := r.inner()
+	switch {
+	case first(s.words) == "if" || first(s.words) == "else":
+		r.open = append(r.open, scope{branch: at})
+		return
+	case outer != nil && len(s.words) > 0 && !slices.ContainsFunc(joined(s.words), isNoQualifier):
+		r.open = append(r.open, scope{qualifiers: joined(s.words)})
+		return
+	}
+	b := &Block{Name: blockName(s.words), header: s.text, named: s.named, brace: at - 1, flags: s.flags}
+	if outer != nil {
+		b.Name = outer.Name + "//" + b.Name
+	}
+	b.Line, b.Own = r.place("{"+b.Name, s.line)
+	r.Blocks = append(r.Blocks, b)
+	r.open = append(r.open, scope{block: b})
+}
+
+// statement keeps what a statement says that opens nothing.
+func (r *reader) statement(s statement) {
+	if name, values, ok := assignment(s.text); ok {
+		r.Variables[name] = append(r.Variables[name], values...)
+		return
+	}
+	rule := Rule{Words: joined(s.words), Text: s.text}
+	qualify := func(word string) {
+		rule.Audit = rule.Audit || word == "audit"
+		rule.Deny = word == "deny" || rule.Deny && word != "allow"
+	}
+	for _, o := range r.open {
+		switch {
+		case o.block != nil: // what is around it is not about its rules
+			rule.Audit, rule.Deny = false, false
+		default:
+			rule.Branch = max(rule.Branch, o.branch)
+			for _, word := range o.qualifiers {
+				qualify(word)
+			}
+		}
+	}
+	for len(rule.Words) > 0 && !isNoQualifier(rule.Words[0]) {
+		qualify(rule.Words[0])
+		rule.Words = rule.Words[1:]
+	}
+	if len(rule.Words) == 0 {
+		return
+	}
+	in := r.inner()
+	key := "\x00" + s.text
+	if in != nil {
+		key = in.Name + key
+	}
+	if rule.Line, rule.Own = r.place(key, s.line); in != nil {
+		in.Rules = append(in.Rules, rule)
+	} else {
+		r.Preamble = append(r.Preamble, rule)
+	}
+}
+
+// isNoQualifier reports whether a word is none of those that may stand ahead of a rule, or of several in braces.
+func isNoQualifier(word string) bool {
+	return !slices.Contains([]string{"audit", "deny", "allow", "owner", "other", "quiet"}, word) &&
+		!strings.HasPrefix(word, "priority=")
+}
+
+// joined puts conditions together that have blanks around their "=": "peer = unconfined" is one word.
+func joined(words []string) []string {
+	var all []string
+	for _, w := range words {
+		if n := len(all) - 1; n >= 0 {
+			key, set := strings.CutSuffix(all[n], "=")
+			if slices.Contains(conditions, key) && (set || strings.HasPrefix(w, "=")) {
+				all[n] += w
+				continue
+			}
+		}
+		all = append(all, w)
+	}
+	return all
+}
+
+// conditions are those that are put together.
+var conditions = []string{"set", "peer", "priority"}
+
+// blockName returns the name of a block by its header: "profile NAME PATH flags=(...)", "hat NAME", "^NAME", "PATH".
+func blockName(words []string) string {
+	for _, w := range words {
+		switch w {
+		case "profile", "hat", "audit", "quiet":
+			continue
+		}
+		return strings.TrimPrefix(w, "^")
+	}
+	return ""
+}
+
+func first(words []string) string {
+	if len(words) == 0 {
+		return ""
+	}
+	return words[0]
+}

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -134,7 +135,7 @@ func (c *Compiler) Version(ctx context.Context) (string, error) {
 func (c *Compiler) Compile(ctx context.Context, name string, mode Mode, source string, text []byte) (Blob, error) {
 	b, err := c.compile(ctx, name, mode, text)
 	if err != nil {
-		return Blob{}, c.textError(source, text, err)
+		return Blob{}, c.textError(ctx, source, text, err)
 	}
 	return b, nil
 }
@@ -164,7 +165,7 @@ func (e *TextError) Unwrap() error { return e.Err }
 // textError takes the line out of the parser's words: "AppArmor parser error at line 3: syntax error, ...", or with
 // "for PROFILE in FILE" before "at line" (yyerror, parser/parser_misc.c). Where they name a file it is an included one,
 // and they stay as they are.
-func (c *Compiler) textError(source string, text []byte, err error) *TextError {
+func (c *Compiler) textError(ctx context.Context, source string, text []byte, err error) *TextError {
 	e := &TextError{Source: source, Msg: err.Error(), Err: err}
 	before, said, _ := strings.Cut(e.Msg, parserError)
 	where, said, _ := strings.Cut(said, " at line ")
@@ -174,9 +175,11 @@ func (c *Compiler) textError(source string, text []byte, err error) *TextError {
 		return e
 	}
 	e.Line, e.Msg = line, before+words
-	if kind := c.unknownKind(text, line); kind != "" && strings.Contains(words, "syntax error") {
-		e.Msg = before + kind + ": " + words
-		return e
+	if strings.Contains(words, "syntax error") {
+		if kind := c.unknownKind(ctx, text, line); kind != "" {
+			e.Msg = before + kind + ": " + words
+			return e
+		}
 	}
 	// Not every version of the parser names the file.
 	if bytes.Contains(text, []byte("include")) {
@@ -190,9 +193,9 @@ var ruleWord = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^\s*(?:(?:audit|deny|allow|quiet|priority\s*=\s*\S+)\s+)*([a-z_]+)\b`)
 })
 
-// unknownKind says of the rule in a line that does not compile that older versions of apparmor_parser do not know its kind; it
-// is empty where they do.
-func (c *Compiler) unknownKind(text []byte, line int) string {
+// unknownKind says of the rule in a line that does not compile that this apparmor_parser is too old to know its kind; it is empty
+// where it knows it.
+func (c *Compiler) unknownKind(ctx context.Context, text []byte, line int) string {
 	lines := bytes.Split(text, []byte("\n"))
 	if line > len(lines) {
 		return ""
@@ -202,11 +205,26 @@ func (c *Compiler) unknownKind(text []byte, line int) string {
 		return ""
 	}
 	kind := RuleKinds[string(m[1])]
+	if version, err := c.Version(ctx); err == nil && !before(version, kind.Parser) {
+		return ""
+	}
 	said := fmt.Sprintf("apparmor_parser knows no rules of %s before version %s", m[1], kind.Parser)
 	if !c.Supports(kind.Feature) {
 		said += fmt.Sprintf(", and this kernel does not mediate %s (those of %s do)", kind.What, kind.Kernels)
 	}
 	return said
+}
+
+// before reports whether a version of apparmor_parser is older than another, by their numbers.
+func before(version, other string) bool {
+	numbers := func(s string) (all []int) {
+		for _, n := range strings.FieldsFunc(s, func(r rune) bool { return r < '0' || r > '9' }) {
+			i, _ := strconv.Atoi(n)
+			all = append(all, i)
+		}
+		return all
+	}
+	return slices.Compare(numbers(version), numbers(other)) < 0
 }
 
 func (c *Compiler) compile(ctx context.Context, name string, mode Mode, text []byte) (Blob, error) {
@@ -261,7 +279,7 @@ func (c *Compiler) CompileText(ctx context.Context, source string, text []byte) 
 		err = b.single()
 	}
 	if err != nil {
-		return Blob{}, c.textError(source, text, err)
+		return Blob{}, c.textError(ctx, source, text, err)
 	}
 	return b, nil
 }
@@ -435,12 +453,22 @@ func (c *Compiler) run(ctx context.Context, stdin []byte, files []*os.File, args
 // parserError begins what the parser says of a text that does not compile (yyerror in parser/parser_misc.c).
 const parserError = "AppArmor parser error"
 
-// fault takes the warnings off that the parser had before it failed.
+// fault takes the warnings off that the parser had before it failed: those ahead of an error, and where it says why in no such
+// form, as of rules that contradict each other, those in its form of a warning.
 func fault(stderr []byte) []byte {
 	if at := bytes.Index(stderr, []byte(parserError)); at >= 0 {
 		return stderr[at:]
 	}
-	return stderr
+	var said []byte
+	for line := range bytes.Lines(stderr) {
+		if !bytes.HasPrefix(line, []byte("Warning from ")) {
+			said = append(said, line...)
+		}
+	}
+	if len(bytes.TrimSpace(said)) == 0 {
+		return stderr
+	}
+	return said
 }
 
 // bounded is a buffer that takes so many bytes, and then stops whoever fills it.

@@ -201,6 +201,11 @@ func TestCompileRefusesBeforeItRunsTheParser(t *testing.T) {
 	wantError(t, err, "/nonexistent/apparmor_parser", "no such file")
 }
 
+// versioned is a script's beginning that prints a version where it is asked for one.
+func versioned(version string) string {
+	return `case "$*" in *--version*) echo "AppArmor parser version ` + version + `"; exit;; esac; `
+}
+
 func TestCompileWhenTheParserMisbehaves(t *testing.T) {
 	good := minimal(version308, "x", "", 0)
 	tests := []struct {
@@ -215,6 +220,13 @@ func TestCompileWhenTheParserMisbehaves(t *testing.T) {
 		{"it does not know a kind of rules", "echo 'AppArmor parser error at line 3: syntax error, x' >&2; exit 1",
 			[]string{"profiles/x:3: apparmor_parser knows no rules of mqueue before version 4.0, and this kernel does not mediate message queues",
 				"syntax error, x"}},
+		{"it knows the kind of rules, and not what is said", versioned("4.0.1") + "echo 'AppArmor parser error at line 3: syntax error, x' >&2; exit 1",
+			[]string{"profiles/x:3: syntax error, x"}},
+		{"it does not know it, and its version", versioned("3.10~beta") + "echo 'AppArmor parser error at line 3: syntax error, x' >&2; exit 1",
+			[]string{"profiles/x:3: apparmor_parser knows no rules of mqueue before version 4.0"}},
+		{"it warns before it fails", "echo 'Warning from stdin (stdin line 1): w' >&2; echo 'x: rules conflict' >&2; exit 1",
+			[]string{"profiles/x: x: rules conflict (run "}},
+		{"it warns and fails in silence", "echo 'Warning from stdin (stdin line 1): w' >&2; exit 1", []string{"line 1): w (run "}},
 		{"it fails in a file that is included",
 			"echo 'AppArmor parser error for x in /etc/apparmor.d/abstractions/y at line 3: bad' >&2; exit 1",
 			[]string{"profiles/x: AppArmor parser error for x in /etc/apparmor.d/abstractions/y at line 3: bad"}},

@@ -280,7 +280,7 @@ func TestEnginesFilesAreReadWhereTheDecisionDependsOnThem(t *testing.T) {
 		{"one for a label, Docker", docker, []policy.Assignment{{Label: []policy.Labelled{{Key: "a", Patterns: []string{"b"}}}}}, "",
 			"web", true},
 		{"one for a label", podman, []policy.Assignment{{Label: []policy.Labelled{{Key: "a", Patterns: []string{"b"}}}}}, "",
-			"labels are not told by Podman", true},
+			"Podman does not report labels", true},
 		{"a refusal, which names the container", podman, nil, `"oci-apparmor/policy":"hers"`, "hers", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {

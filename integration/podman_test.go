@@ -136,7 +136,7 @@ func TestPodmanFacts(t *testing.T) {
 	})
 	apply(t, strings.Replace(factsPolicy, "engine: docker, ", "", 1))
 	o := p.Podman(t, "run", "--rm", "--network", "none", "--label", "com.docker.compose.project=shop", other, "/bin/true")
-	if o.Code == 0 || !strings.Contains(o.Stderr, "labels are not told by Podman") {
+	if o.Code == 0 || !strings.Contains(o.Stderr, "Podman does not report labels") {
 		t.Errorf("a label that is not told: %+v", o)
 	}
 }

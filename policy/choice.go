@@ -8,31 +8,31 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// Choice says what became of the profile that the engine wrote into the spec.
+// Choice is the outcome for the profile that the engine wrote into the spec.
 type Choice uint8
 
 const (
-	NoChoice  Choice = iota // nobody chose one: there is none, or the engine's default
-	Stands                  // it is in force: the policy keeps it, the rule lists it, or the policy gives it anyway
+	NoChoice  Choice = iota // nobody chose a profile: the spec has none, or the engine's default
+	Stands                  // it is in force: the policy keeps it, the rule lists it, or the policy has it anyway
 	Overruled               // something else is in force
 )
 
-// String gives "none", "stands" or "overruled".
+// String returns "none", "stands" or "overruled".
 func (c Choice) String() string { return [...]string{"none", "stands", "overruled"}[c] }
 
-// unconfined is how Docker, Podman and CRI-O write that no profile is to confine a container: for
-// --security-opt apparmor=unconfined, appArmorProfile's type Unconfined, and Docker's --privileged. containerd's CRI
-// and Podman's --privileged leave the profile out.
+// unconfined is what Docker, Podman and CRI-O write if no profile must confine a container: for
+// --security-opt apparmor=unconfined, for appArmorProfile's type Unconfined, and for Docker's --privileged. For the last
+// two, containerd's CRI leaves the profile out, and so does Podman for --privileged.
 const unconfined = "unconfined"
 
-// chosen tells whether the profile in the spec was chosen for this container.
+// chosen reports whether somebody chose the profile in the spec for this container.
 func (f *Facts) chosen() bool {
 	_, is := engine.ByDefault(f.EngineChoice)
 	return f.EngineChoice != "" && !is
 }
 
-// listed gives the name in the rule's list that the engine chose. It is that name and nothing else, or the label that
-// the name makes on these floors: what a start before this one has left in the bundle's config.json.
+// listed returns the name in the rule's list that the engine chose. choice must be that name, or the label that the name
+// makes on these floors: an earlier start may have left the label in the bundle's config.json.
 func (r *rule) listed(choice string, floors []string) (name string, ok bool) {
 	if choice == "" {
 		return "", false
@@ -45,7 +45,7 @@ func (r *rule) listed(choice string, floors []string) (name string, ok bool) {
 	return "", false
 }
 
-// Lists tells whether some rule lets engines choose the profile of that name.
+// Lists reports whether a rule lets engines choose the profile of that name. The error wraps ErrIndex.
 func (x Index) Lists(name string) (bool, error) {
 	for r, err := range x.rules() {
 		if err == nil {
@@ -61,7 +61,7 @@ func (x Index) Lists(name string) (bool, error) {
 	return false, nil
 }
 
-// choices gives the names that the rule lists for engines to choose.
+// choices returns the names of the profiles that the rule lets engines choose.
 func (r *rule) choices() []string {
 	var list []string
 	for at := r.accepted; len(at.b) > 0; {
@@ -70,9 +70,9 @@ func (r *rule) choices() []string {
 	return list
 }
 
-// overruled says in a decision that the engine's choice is not in force. Whoever chose a profile by its name gets a
-// warning, because something else confines the container than what it was tried with. Whoever chose none gets more than
-// that, which is what the assignment is for.
+// overruled adds to a decision that the engine's choice is not in force. If somebody chose a profile by its name, there is
+// a warning, because the container was tried with another profile. If somebody chose unconfined, there is none: the
+// container gets more confinement than that, which is what rules are for.
 func (d *Decision) overruled(f Facts, r rule, granted bool) {
 	if !f.chosen() {
 		return
@@ -99,7 +99,7 @@ func (d *Decision) overruled(f Facts, r rule, granted bool) {
 	}
 }
 
-// SameLabel compares the profile of a spec with a label of ours: the kernel does not mind the order of a stack.
+// SameLabel reports whether the profile of a spec is the same as a label of ours, in whatever order the spec has a stack.
 func SameLabel(spec, label string) bool {
 	return spec == label || Label(strings.Split(spec, "//&")...) == label
 }

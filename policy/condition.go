@@ -11,63 +11,100 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// Key is a key of a rule by which it says whom it is for.
+// Key is a key of a rule that sets a condition.
 type Key struct {
 	Name string // as in the policy file
 	Kind Kind
-	Help string // what it asks for, for people: for the schema
+	Help string // for the schema: what the condition is
 
-	// Of Patterns.
+	// For Patterns.
 	patterns func(*Assignment) *[]string
-	fact     func(*Facts) *string      // what the patterns are matched against; empty where it is not known
-	full     func(value string) string // the form in which that is matched; nil where it is that as it stands
-	Flag     string                    // what the flag of that name asks for in "policy explain"; empty for none
+	fact     func(*Facts) *string      // what the patterns are matched against; empty if it is not known
+	full     func(value string) string // returns the form of the fact that is matched; nil if that is the fact itself
+	Flag     string                    // help of the flag of that name of "policy explain"; empty if there is no flag
 
-	// Of Switch.
-	value  func(*Assignment) (value, is bool)
-	set    func(*Assignment, bool)
-	is, no string // what a rule is for that has it true, or false
+	// For Switch.
+	asked   func(*Assignment) Asked
+	set     func(*Assignment, bool)
+	holds   func(*Facts, Asked) bool // reports whether a rule may be for a container
+	yes, no string                   // whom a rule is for that asks for Yes or No; empty if people need not be told
+	bits    uint8                    // where the two bits of Asked are in a rule's flags in the index
 }
 
-// Kind is what the value of a Key is.
+// Kind is the type of a Key's value.
 type Kind uint8
 
 // The kinds.
 const (
-	Patterns      Kind = iota // a pattern or a list of them; of engine, names
-	LabelPatterns             // a mapping of labels to such
+	Patterns      Kind = iota // a pattern or a list of patterns; names for the key engine
+	LabelPatterns             // a mapping of labels to patterns
 	Switch                    // true or false
 )
 
-// keys is the list of conditions. From it follow matching, the order in which the index and people have them, what a rule
-// is called, which rule covers another, the notes on a policy, the flags of "policy explain", and the schema. Which
-// engines report what a key asks for is in the table of package engine.
+// Asked is what a rule asks for by a Switch.
+type Asked uint8
+
+// The values.
+const (
+	Either Asked = iota // the rule does not have the key
+	Yes
+	No
+)
+
+// askedFor returns Yes or No.
+func askedFor(value bool) Asked {
+	if value {
+		return Yes
+	}
+	return No
+}
+
+// keys is the list of conditions. The rest of the program follows from it: matching, the order of conditions in the index
+// and for people, the name of a rule, which rule covers another, the notes on a policy, the flags of "policy explain", and
+// the schema. The table of package engine has which engines report what a key asks for.
 var keys = [...]Key{
-	{Name: "engine", Help: "The engine that started the container, or a list of engines; other is a runtime by hand, and all that " +
-		"gives no proof of what it says.",
+	{Name: "engine",
+		Help: "The engine that started the container, or a list of engines; other is a runtime by hand, and all that " +
+			"gives no proof of what it says.",
 		patterns: func(a *Assignment) *[]string { return &a.Engine }, fact: func(f *Facts) *string { return &f.Engine },
 		full: func(name string) string { return cmp.Or(name, engine.Other) }},
 	{Name: "namespace", Help: "The Kubernetes namespace.", Flag: "its Kubernetes `namespace`",
-		patterns: func(a *Assignment) *[]string { return &a.Namespace }, fact: func(f *Facts) *string { return &f.Namespace }},
+		patterns: func(a *Assignment) *[]string { return &a.Namespace },
+		fact:     func(f *Facts) *string { return &f.Namespace }},
 	{Name: "pod", Help: "The pod's name.", Flag: "its pod's `name`",
 		patterns: func(a *Assignment) *[]string { return &a.Pod }, fact: func(f *Facts) *string { return &f.Pod }},
 	{Name: "container", Help: "The container's name, in its pod where it has one; its id where the engine is other.",
 		Flag:     "its `name`, in its pod where it has one",
-		patterns: func(a *Assignment) *[]string { return &a.Container }, fact: func(f *Facts) *string { return &f.Container }},
-	{Name: "image", Help: "The image: nginx:*, which is docker.io/library/nginx:*, or nginx for every tag and digest.", Flag: "its `image`",
+		patterns: func(a *Assignment) *[]string { return &a.Container },
+		fact:     func(f *Facts) *string { return &f.Container }},
+	{Name: "image", Flag: "its `image`",
+		Help:     "The image: nginx:*, which is docker.io/library/nginx:*, or nginx for every tag and digest.",
 		patterns: func(a *Assignment) *[]string { return &a.Image }, fact: func(f *Facts) *string { return &f.Image },
 		full: CanonicalImage},
-	{Name: "label", Kind: LabelPatterns, Help: "Labels, with a pattern or a list of patterns for the value of each; all of " +
-		"them must fit. Not every engine reports them."},
-	{Name: "sandbox", Kind: Switch, Help: "true makes this a rule for pause containers and for nothing else. Without it, it is for all " +
-		"but pause containers.",
-		value: func(a *Assignment) (bool, bool) { return a.Sandbox, a.Sandbox }, set: func(a *Assignment, v bool) { a.Sandbox = v },
-		is: "pod sandboxes"},
-	{Name: "privileged", Kind: Switch, Help: "Whether the container is privileged. For one that has only a part of what such ones have, " +
-		"the rule counts if it confines it.",
-		value: func(a *Assignment) (bool, bool) { return a.Privileged != nil && *a.Privileged, a.Privileged != nil },
-		set:   func(a *Assignment, v bool) { a.Privileged = &v },
-		is:    "privileged containers", no: "unprivileged containers"},
+	{Name: "label", Kind: LabelPatterns,
+		Help: "Labels, with a pattern or a list of patterns for the value of each; all of them must fit. Not every engine " +
+			"reports them."},
+	{Name: "sandbox", Kind: Switch,
+		Help: "true makes this a rule for pause containers and for nothing else. Without it, it is for all but pause " +
+			"containers.",
+		asked: func(a *Assignment) Asked { return askedFor(a.Sandbox) },
+		set:   func(a *Assignment, v bool) { a.Sandbox = v },
+		holds: func(f *Facts, asked Asked) bool { return f.Sandbox == (asked == Yes) },
+		yes:   "pod sandboxes", bits: 0},
+	{Name: "privileged", Kind: Switch,
+		Help: "Whether the container is privileged. For one that has only a part of what such ones have, the rule counts " +
+			"if it confines it.",
+		asked: func(a *Assignment) Asked {
+			if a.Privileged == nil {
+				return Either
+			}
+			return askedFor(*a.Privileged)
+		},
+		set: func(a *Assignment, v bool) { a.Privileged = &v },
+		holds: func(f *Facts, asked Asked) bool { // see Index.match for PartlyPrivileged
+			return asked == Either || f.Privileged == PartlyPrivileged || (f.Privileged == Privileged) == (asked == Yes)
+		},
+		yes: "privileged containers", no: "unprivileged containers", bits: 2},
 }
 
 // Keys returns the list of conditions, in the order in which people see them.
@@ -86,7 +123,7 @@ func (k *Key) ReportedBy(name string) bool {
 	return k.everywhere() || engine.Named(name).Reports(engine.Fact(k.Name))
 }
 
-// everywhere reports whether the key asks for something that no engine need report.
+// everywhere reports whether the key is known of every container, without a report by its engine.
 func (k *Key) everywhere() bool { return k.Name == "engine" || k.Name == "privileged" }
 
 // PodsOnly reports whether only pods have what the key asks for.
@@ -104,18 +141,28 @@ func key(name string) *Key {
 	return nil
 }
 
-// PatternsOf returns where a rule has the patterns of a key of that kind.
+// PatternsOf returns a pointer to the patterns that a rule has for the key. The key must be of the kind Patterns.
 func (k *Key) PatternsOf(a *Assignment) *[]string { return k.patterns(a) }
 
-// Switch sets the value that a rule has for a key of that kind.
+// Switch sets the value that a rule has for the key. The key must be of the kind Switch.
 func (k *Key) Switch(a *Assignment, value bool) { k.set(a, value) }
 
-// FactOf returns where the fact is that patterns of the key are matched against.
+// Asked returns what a rule asks for by the key. The key must be of the kind Switch.
+func (k *Key) Asked(a *Assignment) Asked { return k.asked(a) }
+
+// askedIn is Asked by a rule's flags in the index.
+func (k *Key) askedIn(flags byte) Asked { return Asked(flags>>k.bits) & 3 }
+
+// whose returns whom a rule is for by a key of the kind Switch; empty if people need not be told.
+func (k *Key) whose(a *Assignment) string {
+	return [...]string{Either: "", Yes: k.yes, No: k.no}[k.asked(a)]
+}
+
+// FactOf returns a pointer to the fact that the key's patterns are matched against. The key must be of the kind Patterns.
 func (k *Key) FactOf(f *Facts) *string { return k.fact(f) }
 
-// Report takes a fact that an engine reports: whatever a key of the kind Patterns asks for, and for engine.Sandbox the
-// word "sandbox", or another one. A sandbox has neither a name nor an image, and what stands in their places may be its
-// pod's.
+// Report sets the facts that an engine reports. These are what keys of the kind Patterns ask for, and engine.Sandbox, whose
+// value is "sandbox" for a pod's sandbox. A sandbox has neither a name nor an image. Engines may put its pod's there.
 func (f *Facts) Report(facts map[engine.Fact]string) {
 	for fact, value := range facts {
 		if k := key(string(fact)); k != nil && k.Kind == Patterns {
@@ -127,7 +174,7 @@ func (f *Facts) Report(facts map[engine.Fact]string) {
 	}
 }
 
-// unverified returns why what a rule may ask for by a key is not known of a container, or nil where it is known, or nobody
+// unverified returns why the fact that a key asks for is not known. It returns nil if the fact is known, or if no engine
 // reports it.
 func (f *Facts) unverified(k *Key) error {
 	if f.Unverified == nil && f.Engine == "" {
@@ -138,7 +185,7 @@ func (f *Facts) unverified(k *Key) error {
 	case f.Unverified != nil && (slices.Contains(e.Filed, fact) || slices.Contains(e.Withheld, fact)):
 		return f.Unverified
 	case slices.Contains(e.Withheld, fact):
-		return fmt.Errorf("%ss are not told by %s; name in the rule the engines that it is for, by \"engine\"", k.Name, e.Title)
+		return fmt.Errorf("%s does not report %ss; name in the rule the engines that it is for, by \"engine\"", e.Title, k.Name)
 	}
 	return nil
 }
@@ -164,14 +211,14 @@ func (f *Facts) known() *known {
 	return all
 }
 
-// Condition is what must hold of a container for a rule: one of the patterns matches.
+// Condition must hold of a container for its rule to be the container's: one of the patterns must match.
 type Condition struct {
 	Key      *Key
-	Label    string // which label, where the key is for labels
+	Label    string // the label's name, for a key of the kind LabelPatterns
 	Patterns []string
 }
 
-// Conditions returns those of a rule that have patterns, in the order of Keys.
+// Conditions returns the conditions of a rule that have patterns, in the order of Keys.
 func (a *Assignment) Conditions() []Condition {
 	var list []Condition
 	for i := range keys {
@@ -189,46 +236,40 @@ func (a *Assignment) Conditions() []Condition {
 	return list
 }
 
-// Keys returns the keys by which a rule says whom it is for, each once.
+// Keys returns the keys of a rule that set a condition, each once.
 func (a *Assignment) Keys() []*Key {
 	var all []*Key
 	for i := range keys {
 		k := &keys[i]
 		is := k.Kind == LabelPatterns && len(a.Label) > 0 || k.Kind == Patterns && len(*k.patterns(a)) > 0
-		if k.Kind == Switch {
-			_, is = k.value(a)
-		}
-		if is {
+		if is || k.Kind == Switch && k.whose(a) != "" {
 			all = append(all, k)
 		}
 	}
 	return all
 }
 
-// Engines returns the names of the engines that report all that a rule asks for, whether the rule is for them or not.
+// Engines returns the names of the engines that report all facts that a rule asks for. It ignores the rule's key engine.
 func (a *Assignment) Engines() []string {
 	return slices.DeleteFunc(engine.Names(), func(name string) bool {
 		return slices.ContainsFunc(a.Keys(), func(k *Key) bool { return !k.ReportedBy(name) })
 	})
 }
 
-// ForAll reports whether a rule is for every container but pods' sandboxes.
+// ForAll reports whether a rule is for every container except pod sandboxes.
 func (a *Assignment) ForAll() bool { return len(a.Keys()) == 0 }
 
-// Whom says whom a rule is for: "privileged containers, namespace shop or test".
+// Whom returns whom a rule is for: "privileged containers, namespace shop or test". It returns "everyone" for a rule
+// without conditions.
 func (a *Assignment) Whom() string { return a.whom(-1) }
 
-// whom is Whom with at most as many patterns of a condition as shown, if that is not negative. Strings are made fit for
-// a line.
+// whom is Whom, but shows at most so many patterns of a condition, unless shown is negative. It makes strings safe for a
+// line.
 func (a *Assignment) whom(shown int) string {
 	var parts []string
 	for i := range keys {
-		if k := &keys[i]; k.Kind == Switch {
-			if value, is := k.value(a); is && value {
-				parts = append(parts, k.is)
-			} else if is {
-				parts = append(parts, k.no)
-			}
+		if k := &keys[i]; k.Kind == Switch && k.whose(a) != "" {
+			parts = append(parts, k.whose(a))
 		}
 	}
 	for _, c := range a.Conditions() {
@@ -251,7 +292,7 @@ func (a *Assignment) whom(shown int) string {
 	return strings.Join(parts, ", ")
 }
 
-// Outcome says what a rule gives: "web, stacked on base; may ask for batch".
+// Outcome returns what a rule does with a container: "web, stacked on base; may ask for batch".
 func (a *Assignment) Outcome() string {
 	says := a.Policy
 	if a.Floor != "" {

@@ -10,8 +10,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
-// Requested fills in what a container's annotations ask for. Where they ask by the name of a container and this one's
-// cannot be told, f.RequestKey is set without a Request, and Decide refuses it.
+// Requested sets the policy that a container's annotations ask for. An annotation may ask by the name of a container. If
+// the name of this one is not known, Requested sets f.RequestKey without f.Request, and Decide refuses the container.
 func (f *Facts) Requested(annotations map[string]string) {
 	f.Request, f.RequestKey, f.Misspelt = nil, "", ""
 	for key := range annotations {
@@ -35,10 +35,10 @@ func (f *Facts) Requested(annotations map[string]string) {
 	}
 }
 
-// ErrUnread is the Facts.Unverified of those who have not called Facts.Read yet.
+// ErrUnread is Facts.Unverified before Facts.Read.
 var ErrUnread = errors.New("nobody has read the engine's files")
 
-// Read finds out what is in files of the engine's and was not read yet.
+// Read reads the engine's files about the container, unless it has done so before.
 func (f *Facts) Read() {
 	if look := f.Look; look != nil {
 		f.Look = nil
@@ -46,9 +46,9 @@ func (f *Facts) Read() {
 	}
 }
 
-// DecideReading is Decide, and reads what is in files of the engine's where the decision depends on it: where a rule that
-// may be the container's has a condition for that, or the container asks for a policy by its name. Podman has one list of
-// all containers, which takes longer to read than all else that a start does.
+// DecideReading is Decide. It reads the engine's files if the decision depends on them: if a rule that may be the
+// container's has a condition on such a fact, or if an annotation asks by a container's name. It does not always read them,
+// because Podman has one list of all containers, and reading that takes longer than the rest of a start.
 func (x Index) DecideReading(f *Facts) (Decision, error) {
 	d, err := x.Decide(*f)
 	if errors.Is(err, ErrUnread) && f.Look != nil {
@@ -58,16 +58,16 @@ func (x Index) DecideReading(f *Facts) (Decision, error) {
 	return d, err
 }
 
-// annotations is what all keys of ours begin with.
+// annotations is the prefix of all our annotations.
 const annotations = "oci-apparmor/"
 
-// Misspelt tells an annotation that begins like ours and means nothing.
+// Misspelt reports whether an annotation begins with our prefix and means nothing.
 func Misspelt(key string) bool {
 	name, one := strings.CutPrefix(key, Annotation+".")
 	return strings.HasPrefix(key, annotations) && key != Annotation && (!one || name == "")
 }
 
-// Nearest gives the annotation that somebody meant who wrote one for which Misspelt is true.
+// Nearest returns the annotation that the author of a Misspelt one meant.
 func Nearest(key string) string {
 	if _, container, ok := strings.Cut(key[len(annotations):], "."); ok && container != "" {
 		return Annotation + "." + container
@@ -75,24 +75,25 @@ func Nearest(key string) string {
 	return Annotation
 }
 
-// Label joins profile names to the label of their stack, in the kernel's order: by the bytes of the name, each once
-// (profile_cmp and vec_unique, security/apparmor/label.c).
+// Label joins the names of profiles to the label of their stack. Like the kernel, it sorts them by their bytes and drops
+// duplicates (profile_cmp and vec_unique, security/apparmor/label.c).
 func Label(names ...string) string {
 	names = slices.Sorted(slices.Values(names))
 	return strings.Join(slices.Compact(names), "//&")
 }
 
-// Decide gives the decision for one container. The error is a *Refusal when the container asks for a policy that it may
-// not have, and wraps ErrIndex when the index makes no sense.
+// Decide returns the decision for one container. The error is a *Refusal if the container asks for a policy that it must
+// not have. It wraps ErrIndex if the index is damaged.
 func (x Index) Decide(f Facts) (Decision, error) {
 	if f.Sandbox {
-		f.Request, f.Misspelt = nil, "" // annotations are the pod's, and speak for its containers
+		f.Request, f.Misspelt = nil, "" // annotations are the pod's, and are for its containers
 	}
 	if f.Misspelt != "" {
-		return Decision{}, fmt.Errorf("annotation %s means nothing: did you mean %s?", oneline.Word(f.Misspelt), oneline.Word(Nearest(f.Misspelt)))
+		return Decision{}, fmt.Errorf("annotation %s means nothing: did you mean %s?", oneline.Word(f.Misspelt),
+			oneline.Word(Nearest(f.Misspelt)))
 	}
 	if f.Unverified != nil && f.Request == nil && f.RequestKey != "" {
-		return Decision{}, fmt.Errorf("annotation %s speaks for the container of a name, and whether this is it cannot be told: %w",
+		return Decision{}, fmt.Errorf("annotation %s is for a container by its name, and the name of this one is not known: %w",
 			oneline.Word(f.RequestKey), f.Unverified)
 	}
 	r, found, err := x.match(f)
@@ -106,7 +107,7 @@ func (x Index) Decide(f Facts) (Decision, error) {
 		return Decision{Keep: true, Choice: keptChoice(f), Reason: "no rule of the policy is for this container" + kept(f)}, nil
 	}
 
-	entry, refused := x.grant(f, &r)
+	given, refused := x.grant(f, &r)
 	granted := f.Request != nil && !refused
 	var why, warning string
 	if f.Request == nil {
@@ -119,20 +120,19 @@ func (x Index) Decide(f Facts) (Decision, error) {
 	} else {
 		return Decision{}, refusal
 	}
-	if f.Privileged == PartlyPrivileged && r.flags&(onlyPrivileged|onlyUnprivileged) != 0 {
+	if f.Privileged == PartlyPrivileged && r.privileged() != Either {
 		why += ", since it has a part of what privileged containers have (" + words(f.PrivilegedBy) + ")"
 	}
-	return x.decision(f, r, entry, granted, why, warning)
+	return x.decision(f, r, given, granted, why, warning)
 }
 
-// decision stacks the profile of an entry on the floors, its own and its rule's. A request that was granted goes before
-// what the engine chose.
+// decision stacks the profile of a policy on the floors of the policy and of its rule. A request that was granted takes
+// precedence over the engine's choice.
 //
-// A listed choice of the engine's takes the place of the profile, and of nothing else: the floor of the policy stays
-// below it as that of the rule does. Otherwise listing a profile would take away what it is to be listed beside.
-func (x Index) decision(f Facts, r rule, entry int, granted bool, why, warning string) (Decision,
-	error) {
-	e, err := x.entry(entry)
+// If the rule lists the engine's choice, the choice replaces the profile and nothing else: both floors stay below it.
+// Otherwise an administrator who lists a profile would lose the floors that the profile was listed beside.
+func (x Index) decision(f Facts, r rule, policy int, granted bool, why, warning string) (Decision, error) {
+	e, err := x.policy(policy)
 	if err != nil {
 		return Decision{}, err
 	}
@@ -192,7 +192,8 @@ func (x Index) decision(f Facts, r rule, entry int, granted bool, why, warning s
 	return d, nil
 }
 
-// lacks says what a profile lacks that one expects of the policy's: that it enforces, and that its content is known.
+// lacks returns the reasons why a profile may confine less than people expect: its mode, or content that is not the
+// policy's.
 func (p Profile) lacks() (said string) {
 	if p.Mode != profile.Enforce {
 		said = "; in mode " + p.Mode.String()
@@ -203,7 +204,7 @@ func (p Profile) lacks() (said string) {
 	return said
 }
 
-// chosen gives the profile of a name that a rule lists for engines to choose: the policy's, or else one loaded by hand.
+// chosen returns the profile of a name that a rule lets engines choose: the policy's, or else one that is loaded by hand.
 func (x Index) chosen(name string) (Profile, error) {
 	if i, ok := x.profileIndex(name); ok {
 		return x.profile(i)
@@ -211,7 +212,7 @@ func (x Index) chosen(name string) (Profile, error) {
 	return Profile{Name: name, Source: "to be loaded by hand", ByHand: true}, nil
 }
 
-// keptChoice says what becomes of the engine's choice where it is left as it is.
+// keptChoice returns the outcome for the engine's choice if the policy keeps it.
 func keptChoice(f Facts) Choice {
 	if f.chosen() {
 		return Stands
@@ -219,7 +220,7 @@ func keptChoice(f Facts) Choice {
 	return NoChoice
 }
 
-// kept says what the engine chose.
+// kept returns the part of a reason that names the engine's choice.
 func kept(f Facts) string {
 	if f.ChoiceUnsaid {
 		return "; the engine's choice stays as it is"

@@ -457,7 +457,7 @@ func TestWhatIsNotToldIsRefusedWhereItDecides(t *testing.T) {
 		{"all labels", Facts{Engine: "docker", Labels: map[string]string{"app": "front-1", "ci": ""}}, "line 5", ""},
 		{"one label", Facts{Engine: "docker", Labels: map[string]string{"app": "web"}}, "line 6", ""},
 		{"another value", Facts{Engine: "docker", Labels: map[string]string{"app": "webs", "ci": ""}}, "line 6", ""},
-		{"Podman tells no labels", Facts{Engine: "podman", Image: "nginx"}, "line 5", "labels are not told by Podman"},
+		{"Podman tells no labels", Facts{Engine: "podman", Image: "nginx"}, "line 5", "Podman does not report labels"},
 		{"nor does containerd, which is no place for them", Facts{Engine: "containerd", Image: "nginx"}, "line 6", ""},
 		{"what has come by no engine", Facts{Engine: "other"}, "line 6", ""},
 	} {

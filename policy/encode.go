@@ -13,45 +13,48 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
-// Encode gives the index of a policy. It refuses a policy that contradicts itself: a name that is there twice, that is
-// referred to and not there, or that is no name for a profile; a pattern that path.Match does not take; a kept choice
-// with a floor or a list of what may be chosen; a list that has an engine's default.
-func (p *Config) Encode() ([]byte, error) {
-	e := encoder{profiles: make(map[string]int), entries: make(map[string]int), keeps: make(map[string]bool)}
+// Encode returns the index of a configuration. It returns an error if the configuration contradicts itself:
+//
+//   - a name is there twice, is used and not there, or cannot be a profile's name;
+//   - path.Match does not take a pattern;
+//   - a policy that keeps the engine's choice has a floor, or its rule lists what engines may choose;
+//   - a list of what engines may choose has an engine's default.
+func (c *Config) Encode() ([]byte, error) {
+	e := encoder{profiles: make(map[string]int), policies: make(map[string]int), keeps: make(map[string]bool)}
 
-	profiles := slices.SortedFunc(slices.Values(p.Profiles), func(a, b Profile) int { return cmp.Compare(a.Name, b.Name) })
+	profiles := slices.SortedFunc(slices.Values(c.Profiles), func(a, b Profile) int { return cmp.Compare(a.Name, b.Name) })
 	for i, one := range profiles {
 		if _, twice := e.profiles[one.Name]; twice {
 			e.fault("profile %q is there twice", one.Name)
 		}
 		e.profiles[one.Name] = i
 	}
-	entries := slices.SortedFunc(slices.Values(p.Policies), func(a, b Policy) int { return cmp.Compare(a.Name, b.Name) })
-	for i, one := range entries {
-		if _, twice := e.entries[one.Name]; twice {
+	policies := slices.SortedFunc(slices.Values(c.Policies), func(a, b Policy) int { return cmp.Compare(a.Name, b.Name) })
+	for i, one := range policies {
+		if _, twice := e.policies[one.Name]; twice {
 			e.fault("policy %q is there twice", one.Name)
 		}
-		e.entries[one.Name] = i
+		e.policies[one.Name] = i
 		e.keeps[one.Name] = one.Profile == Keep
 	}
 
-	tables := headerSize + 4*(len(profiles)+len(entries))
+	tables := headerSize + 4*(len(profiles)+len(policies))
 	e.out = append(e.out, magic...)
 	e.out = append(e.out, make([]byte, tables-len(magic))...)
 	binary.LittleEndian.PutUint32(e.out[8:], formatVersion)
 	e.put(16, len(profiles))
-	e.put(20, len(entries))
-	e.put(24, len(p.Assignments))
+	e.put(20, len(policies))
+	e.put(24, len(c.Assignments))
 	for i, one := range profiles {
 		e.put(headerSize+4*i, len(e.out))
 		e.profile(one)
 	}
-	for i, one := range entries {
+	for i, one := range policies {
 		e.put(headerSize+4*(len(profiles)+i), len(e.out))
-		e.entry(one)
+		e.policy(one)
 	}
 	e.put(28, len(e.out))
-	for _, one := range p.Assignments {
+	for _, one := range c.Assignments {
 		e.assignment(one)
 	}
 	if len(e.out) > math.MaxInt32 {
@@ -65,10 +68,10 @@ func (p *Config) Encode() ([]byte, error) {
 }
 
 type encoder struct {
-	out               []byte
-	profiles, entries map[string]int  // their places in the order of names
-	keeps             map[string]bool // the entries that keep the engine's choice
-	faults            []error
+	out                []byte
+	profiles, policies map[string]int  // their places in the order of names
+	keeps              map[string]bool // the policies that keep the engine's choice
+	faults             []error
 }
 
 func (e *encoder) fault(format string, args ...any) {
@@ -80,7 +83,7 @@ func (e *encoder) put(at, n int) { binary.LittleEndian.PutUint32(e.out[at:], uin
 func (e *encoder) number(n int)    { e.out = binary.AppendUvarint(e.out, uint64(n)) }
 func (e *encoder) string(s string) { e.number(len(s)); e.out = append(e.out, s...) }
 
-// profilePlace writes the place of a profile, plus one; 0 for the name that stands for none.
+// profilePlace writes the place of a profile plus one, or 0 for the name none.
 func (e *encoder) profilePlace(name, none, of string) {
 	i, ok := e.profiles[name]
 	switch {
@@ -92,9 +95,9 @@ func (e *encoder) profilePlace(name, none, of string) {
 	e.number(i + 1)
 }
 
-// entryPlace writes the place of an entry, plus one.
-func (e *encoder) entryPlace(name, of string) {
-	i, ok := e.entries[name]
+// policyPlace writes the place of a policy plus one.
+func (e *encoder) policyPlace(name, of string) {
+	i, ok := e.policies[name]
 	if !ok {
 		e.fault("%s names the policy %q, which is not there", of, name)
 	}
@@ -121,7 +124,7 @@ func (e *encoder) profile(p Profile) {
 	}
 }
 
-func (e *encoder) entry(p Policy) {
+func (e *encoder) policy(p Policy) {
 	of := fmt.Sprintf("policy %q", p.Name)
 	if p.Profile == Keep && p.Floor != "" {
 		e.fault("%s keeps the engine's choice, on which nothing can be stacked, and has the floor %q", of, p.Floor)
@@ -160,11 +163,11 @@ func (e *encoder) assignment(a Assignment) {
 		}
 		e.string(a.File)
 		e.number(a.Line)
-		e.entryPlace(a.Policy, of)
+		e.policyPlace(a.Policy, of)
 		e.profilePlace(a.Floor, "", of)
 		e.sized(func() {
 			for _, name := range a.Request {
-				e.entryPlace(name, of)
+				e.policyPlace(name, of)
 			}
 		})
 		e.sized(func() {
@@ -199,7 +202,7 @@ func (e *encoder) choice(name, of string) {
 	e.string(name)
 }
 
-// sized writes what write writes, behind its length.
+// sized writes what write writes, after its length.
 func (e *encoder) sized(write func()) {
 	before := e.out
 	e.out = nil
@@ -209,15 +212,12 @@ func (e *encoder) sized(write func()) {
 	e.out = append(e.out, written...)
 }
 
+// flags returns the first byte of an assignment: the two bits of every Switch, and refusedAssigned.
 func flags(a Assignment) (flags byte) {
-	if a.Sandbox {
-		flags |= onlySandbox
-	}
-	if a.Privileged != nil && *a.Privileged {
-		flags |= onlyPrivileged
-	}
-	if a.Privileged != nil && !*a.Privileged {
-		flags |= onlyUnprivileged
+	for i := range keys {
+		if k := &keys[i]; k.Kind == Switch {
+			flags |= byte(k.asked(&a)) << k.bits
+		}
 	}
 	if a.OnRefused == Assigned {
 		flags |= refusedAssigned

@@ -11,7 +11,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
-// Index is a Policy in the form in which a container start reads it: decided upon in place, never decoded as a whole.
+// Index is a Config in the form that a container start reads. Decide reads it in place, and never decodes it as a whole.
 //
 // It is one piece of memory, integers little endian:
 //
@@ -19,26 +19,26 @@ import (
 //	 8  u32      version of this format
 //	12  u32      CRC-32 (IEEE) of all that follows
 //	16  u32      number of profiles
-//	20  u32      number of entries
+//	20  u32      number of policies
 //	24  u32      number of assignments
 //	28  u32      offset of the first assignment
 //	32  u32 ...  offset of every profile, in the order of their names
-//	    u32 ...  offset of every entry, in the order of their names
+//	    u32 ...  offset of every policy, in the order of their names
 //
-// and then the records. In a record a number is a uvarint and a string is its length and its bytes. Records refer to
-// profiles and entries by their place in the order plus one, 0 being none (Keep, no floor). Assignments follow one
-// another in their order, each behind its length, conditions first, so that one that does not match is skipped after
-// its first condition that does not hold.
+// The records follow. In a record, a number is a uvarint, and a string is its length and its bytes. A record names a profile
+// or a policy by its place in the order plus one. 0 is none: Keep, or no floor. Assignments follow one another in their
+// order, each after its length. The conditions come first, so that an assignment is skipped at the first condition that
+// does not hold.
 type Index struct{ data []byte }
 
 const (
 	magic         = "ociaapol"
-	formatVersion = 3
+	formatVersion = 4
 	headerSize    = 32
 )
 
-// The CRC is IEEE's and not Castagnoli's although both are as fast: a container start computes it once, and setting up
-// hash/crc32's tables takes 15 microseconds for the one and 140 for the other.
+// checksum is IEEE's CRC. Castagnoli's is as fast, but a container start computes only one checksum, and hash/crc32 sets up
+// its tables in 15 microseconds for IEEE's and in 140 for Castagnoli's.
 func checksum(b []byte) uint32 { return crc32.ChecksumIEEE(b) }
 
 // ErrIndex is wrapped by the errors for an index that is damaged, or of another version of the program.
@@ -48,8 +48,8 @@ func damaged(what string) error {
 	return fmt.Errorf("%w: %s; write it anew with \"oci-apparmor policy apply\"", ErrIndex, what)
 }
 
-// OpenIndex checks that b is what Encode gave, by its magic, its version and its checksum. The Index reads b whenever
-// it is used, and nothing it gives refers to b. The error wraps ErrIndex.
+// OpenIndex returns the index in b, which Encode returned. It checks the magic, the version and the checksum. The Index
+// reads b whenever it is used. What its methods return does not refer to b. The error wraps ErrIndex.
 func OpenIndex(b []byte) (Index, error) {
 	switch {
 	case len(b) < headerSize || string(b[:8]) != magic:
@@ -61,8 +61,8 @@ func OpenIndex(b []byte) (Index, error) {
 		return Index{}, damaged("its checksum is wrong")
 	}
 	x := Index{b}
-	profiles, entries, _ := x.counts()
-	if tables := headerSize + 4*(uint64(profiles)+uint64(entries)); tables > uint64(len(b)) {
+	profiles, policies, _ := x.counts()
+	if tables := headerSize + 4*(uint64(profiles)+uint64(policies)); tables > uint64(len(b)) {
 		return Index{}, damaged("it ends within its tables")
 	}
 	return x, nil
@@ -70,15 +70,15 @@ func OpenIndex(b []byte) (Index, error) {
 
 func (x Index) u32(at int) uint32 { return binary.LittleEndian.Uint32(x.data[at:]) }
 
-// counts gives the numbers of profiles, entries and assignments: none of the zero Index.
-func (x Index) counts() (profiles, entries, assignments int) {
+// counts returns the numbers of profiles, policies and assignments. They are 0 for the zero Index.
+func (x Index) counts() (profiles, policies, assignments int) {
 	if len(x.data) < headerSize {
 		return 0, 0, 0
 	}
 	return int(x.u32(16)), int(x.u32(20)), int(x.u32(24))
 }
 
-// record gives what stands at an offset.
+// record returns the fields that begin at an offset.
 func (x Index) record(offset uint32) fields {
 	if uint64(offset) > uint64(len(x.data)) {
 		return fields{bad: true}
@@ -93,15 +93,15 @@ func (x Index) profileRecord(i int) fields {
 	return x.record(x.u32(headerSize + 4*i))
 }
 
-func (x Index) entryRecord(i int) fields {
-	profiles, entries, _ := x.counts()
-	if i < 0 || i >= entries {
+func (x Index) policyRecord(i int) fields {
+	profiles, policies, _ := x.counts()
+	if i < 0 || i >= policies {
 		return fields{bad: true}
 	}
 	return x.record(x.u32(headerSize + 4*(profiles+i)))
 }
 
-// find searches n records for a name, which is what each begins with.
+// find searches n records for a name. Each record begins with its name.
 func find(n int, record func(int) fields, name string) (int, bool) {
 	return sort.Find(n, func(i int) int {
 		r := record(i)
@@ -115,12 +115,12 @@ func find(n int, record func(int) fields, name string) (int, bool) {
 	})
 }
 
-func (x Index) entryIndex(name string) (int, bool) {
-	_, entries, _ := x.counts()
-	return find(entries, x.entryRecord, name)
+func (x Index) policyIndex(name string) (int, bool) {
+	_, policies, _ := x.counts()
+	return find(policies, x.policyRecord, name)
 }
 
-// Profile gives the profile of that name, without its text.
+// Profile returns the profile of that name, without its text.
 func (x Index) Profile(name string) (Profile, bool) {
 	i, ok := x.profileIndex(name)
 	if !ok {
@@ -156,34 +156,34 @@ func (x Index) profile(i int) (Profile, error) {
 	return p, nil
 }
 
-// entry is a Policy as the index has it. Its profile is -1 for Keep, its floor -1 without one.
-type entry struct {
+// policyAt is a Policy as the index has it. It has its profiles' places: -1 for Keep, and for no floor.
+type policyAt struct {
 	name           string
 	profile, floor int
 }
 
-func (x Index) entry(i int) (entry, error) {
-	r := x.entryRecord(i)
-	e := entry{name: r.string(), profile: r.place(), floor: r.place()}
+func (x Index) policy(i int) (policyAt, error) {
+	r := x.policyRecord(i)
+	e := policyAt{name: r.string(), profile: r.place(), floor: r.place()}
 	if r.bad {
-		return entry{}, damaged(fmt.Sprintf("no policy can be read at place %d", i))
+		return policyAt{}, damaged(fmt.Sprintf("no policy can be read at place %d", i))
 	}
 	return e, nil
 }
 
-// Config decodes the whole index. Profiles and policies come in the order of their names, profiles without their text.
+// Config decodes the whole index. Profiles and policies are in the order of their names, profiles without their text.
 func (x Index) Config() (*Config, error) {
-	profiles, entries, _ := x.counts()
-	p := new(Config)
+	profiles, policies, _ := x.counts()
+	c := new(Config)
 	for i := range profiles {
 		one, err := x.profile(i)
 		if err != nil {
 			return nil, err
 		}
-		p.Profiles = append(p.Profiles, one)
+		c.Profiles = append(c.Profiles, one)
 	}
-	for i := range entries {
-		e, err := x.entry(i)
+	for i := range policies {
+		e, err := x.policy(i)
 		if err != nil {
 			return nil, err
 		}
@@ -192,28 +192,28 @@ func (x Index) Config() (*Config, error) {
 			return nil, damaged("policy " + oneline.Word(e.name) + " names a profile that is not there")
 		}
 		if e.profile >= 0 {
-			one.Profile = p.Profiles[e.profile].Name
+			one.Profile = c.Profiles[e.profile].Name
 		}
 		if e.floor >= 0 {
-			one.Floor = p.Profiles[e.floor].Name
+			one.Floor = c.Profiles[e.floor].Name
 		}
-		p.Policies = append(p.Policies, one)
+		c.Policies = append(c.Policies, one)
 	}
 	for r, err := range x.rules() {
 		if err != nil {
 			return nil, err
 		}
-		a, err := r.assignment(p)
+		a, err := r.assignment(c)
 		if err != nil {
 			return nil, err
 		}
-		p.Assignments = append(p.Assignments, a)
+		c.Assignments = append(c.Assignments, a)
 	}
-	return p, nil
+	return c, nil
 }
 
-// fields reads one record. Reading past its end, or something that is no number, sets bad and gives zero values from
-// there on.
+// fields reads one record. After a read past its end, or of a number that is none, bad is set, and all reads return zero
+// values.
 type fields struct {
 	b   []byte
 	bad bool
@@ -234,7 +234,7 @@ func (f *fields) number() uint64 {
 	return v
 }
 
-// place reads a place in an order, plus one; -1 is none.
+// place reads a place plus one. It returns the place, or -1 for none.
 func (f *fields) place() int {
 	n := f.number()
 	if n > 1<<31 {

@@ -198,14 +198,14 @@ func TestOpenIndexNoticesEveryChange(t *testing.T) {
 	}
 }
 
-func TestOpenIndexTellsAnotherVersion(t *testing.T) {
+func TestIndexOfAnotherVersionIsRefused(t *testing.T) {
 	b, err := full().Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
 	b[8]++
 	_, err = OpenIndex(b)
-	if !errors.Is(err, ErrIndex) || !strings.Contains(err.Error(), "version 4, this program reads 3") ||
+	if !errors.Is(err, ErrIndex) || !strings.Contains(err.Error(), "version 5, this program reads 4") ||
 		!strings.Contains(err.Error(), "oci-apparmor policy apply") {
 		t.Errorf("error %v", err)
 	}
@@ -332,10 +332,10 @@ func BenchmarkDecide(b *testing.B) {
 func TestConditionsAreThoseOfTheFormat(t *testing.T) {
 	var list strings.Builder
 	for _, k := range keys {
-		fmt.Fprintf(&list, "%s:%d ", k.Name, k.Kind)
+		fmt.Fprintf(&list, "%s:%d.%d ", k.Name, k.Kind, k.bits)
 	}
-	const want = "engine:0 namespace:0 pod:0 container:0 image:0 label:1 sandbox:2 privileged:2 "
-	if got := list.String(); got != want || formatVersion != 3 {
+	const want = "engine:0.0 namespace:0.0 pod:0.0 container:0.0 image:0.0 label:1.0 sandbox:2.0 privileged:2.2 "
+	if got := list.String(); got != want || formatVersion != 4 {
 		t.Errorf("the conditions are %q in format %d: with other conditions than %q raise formatVersion, and change both here",
 			got, formatVersion, want)
 	}

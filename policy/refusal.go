@@ -8,16 +8,16 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// Refusal is the error for a container that asks for a policy which it may not have.
+// Refusal is the error for a container that asks for a policy which it must not have.
 type Refusal struct {
-	Request string   // what it asked for, as the workload wrote it: hostile
-	Key     string   // the annotation that said so
-	Known   bool     // Request is the name of a policy
-	Rule    string   // the rule that matched, as in "rule for everyone (policy.yaml line 14)"; empty if none did
-	Allowed []string // what that rule allows: the assigned policy first
+	Request string   // the policy that it asks for, as the workload wrote it: hostile
+	Key     string   // the annotation that asks for it
+	Known   bool     // there is a policy of that name
+	Rule    string   // the container's rule: "rule for everyone (policy.yaml line 14)"; empty if it has none
+	Allowed []string // the policies that the rule allows, the assigned one first
 }
 
-// Error is one line of printable ASCII. It quotes and shortens what the workload wrote.
+// Error returns one line of printable ASCII. It quotes and shortens what the workload wrote.
 func (r *Refusal) Error() string {
 	var b strings.Builder
 	b.WriteString("policy " + oneline.Quote(r.Request) + ", asked for by annotation " + oneline.Word(r.Key) + ", ")
@@ -40,27 +40,27 @@ func (r *Refusal) Error() string {
 	return b.String()
 }
 
-// refuse gives the refusal of a request by the rule that is for the container, if one is.
+// refuse returns the refusal of a request. r is the container's rule, or nil.
 func (x Index) refuse(f Facts, r *rule) *Refusal {
-	_, known := x.entryIndex(*f.Request)
-	known = known || *f.Request == Keep || *f.Request == Baseline // the index has them only where they are used
+	_, known := x.policyIndex(*f.Request)
+	known = known || *f.Request == Keep || *f.Request == Baseline // the index has these only if they are used
 	refusal := &Refusal{Request: *f.Request, Key: f.RequestKey, Known: known}
 	if r == nil {
 		return refusal
 	}
 	refusal.Rule = r.String()
 	for _, i := range append([]int{r.policy}, r.request()...) {
-		if e, err := x.entry(i); err == nil && !slices.Contains(refusal.Allowed, e.name) {
+		if e, err := x.policy(i); err == nil && !slices.Contains(refusal.Allowed, e.name) {
 			refusal.Allowed = append(refusal.Allowed, e.name)
 		}
 	}
 	return refusal
 }
 
-// most is how many of a list an error shows.
+// most is how many items of a list an error shows.
 const most = 4
 
-// words shows a list: "a", "a and b", "a, b, c, d and 12 more".
+// words returns a list for people: "a", "a and b", "a, b, c, d and 12 more".
 func words(list []string) string {
 	shown := make([]string, 0, most+1)
 	for _, s := range list[:min(len(list), most)] {

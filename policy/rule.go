@@ -12,15 +12,10 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
-// The flags of an assignment in the index.
-const (
-	onlySandbox = 1 << iota
-	onlyPrivileged
-	onlyUnprivileged
-	refusedAssigned
-)
+// refusedAssigned is the flag of an assignment in the index whose OnRefused is Assigned. The other flags are those of keys.
+const refusedAssigned = 1 << 7
 
-// plain gives the length of a pattern's part before its first special character: what a match must begin with.
+// plain returns the length of a pattern's part before its first special character. A match must begin with this part.
 func plain(pattern string) int {
 	if i := strings.IndexAny(pattern, `*?[\`); i >= 0 {
 		return i
@@ -31,18 +26,18 @@ func plain(pattern string) int {
 // rule is an assignment as the index has it.
 type rule struct {
 	flags      byte
-	conditions fields // from its patterns on
+	conditions fields // the rest of the record, which begins with the patterns
 
 	// Set by read.
 	file          string
 	line          uint64
 	policy, floor int
-	requests      fields // the places of entries
-	accepted      fields // the names of profiles that an engine may choose
+	requests      fields // places of the policies that an annotation may ask for
+	accepted      fields // names of the profiles that an engine may choose
 	onRefused     Refused
 }
 
-// rules walks the assignments in their order. The rules it gives are not read yet.
+// rules returns the assignments in their order. They are not read yet.
 func (x Index) rules() iter.Seq2[rule, error] {
 	return func(yield func(rule, error) bool) {
 		_, _, n := x.counts()
@@ -64,12 +59,12 @@ func (x Index) rules() iter.Seq2[rule, error] {
 	}
 }
 
-// match gives the first rule that is for a container. One that is privileged in part is passed by where the rule has a
-// condition on that and would not confine it. A rule for unprivileged containers that confines it decides, unless the next
-// that is for it is one for privileged containers which confines it as well.
+// match returns the first rule that is for a container. For a partly privileged container, it skips a rule that asks for
+// privileges and does not confine the container. A rule for unprivileged containers that confines it is its rule, unless
+// the next rule that is for it is one for privileged containers that confines it, too.
 func (x Index) match(f Facts) (r rule, found bool, err error) {
 	known := f.known()
-	var unprivileged rule // that confines it, of one that is so in part
+	var unprivileged rule // a rule for unprivileged containers that confines it
 	for r, err := range x.rules() {
 		if err != nil {
 			return rule{}, false, err
@@ -78,16 +73,16 @@ func (x Index) match(f Facts) (r rule, found bool, err error) {
 		if r.conditions.bad {
 			return rule{}, false, damaged("an assignment ends within its conditions")
 		}
-		if !is || found && r.flags&onlyUnprivileged != 0 {
+		if !is || found && r.privileged() == No {
 			continue
 		}
 		if err := r.read(); err != nil {
 			return rule{}, false, err
 		}
 		if unverified != nil {
-			return rule{}, false, fmt.Errorf("the %s may be for it, and whether it is cannot be told: %w", r.String(), unverified)
+			return rule{}, false, fmt.Errorf("the %s may be for it, and nobody knows whether it is: %w", r.String(), unverified)
 		}
-		if f.Privileged != PartlyPrivileged || r.flags&(onlyPrivileged|onlyUnprivileged) == 0 {
+		if f.Privileged != PartlyPrivileged || r.privileged() == Either {
 			if found {
 				return unprivileged, true, nil
 			}
@@ -96,7 +91,7 @@ func (x Index) match(f Facts) (r rule, found bool, err error) {
 		switch confines, err := x.confines(f, &r); {
 		case err != nil:
 			return rule{}, false, err
-		case confines && r.flags&onlyPrivileged != 0:
+		case confines && r.privileged() == Yes:
 			return r, true, nil
 		case confines:
 			unprivileged, found = r, true
@@ -105,13 +100,18 @@ func (x Index) match(f Facts) (r rule, found bool, err error) {
 	return unprivileged, found, nil
 }
 
-// confines says whether a rule that is for a container confines it: by a refusal, or by a profile that is enforced.
+// privileged returns what the rule asks for by the key privileged.
+func (r *rule) privileged() Asked { return privileged.askedIn(r.flags) }
+
+var privileged = key("privileged")
+
+// confines reports whether a rule that is for a container confines it: by a refusal, or by a profile that is enforced.
 func (x Index) confines(f Facts, r *rule) (bool, error) {
 	i, refused := x.grant(f, r)
 	if refused && r.onRefused == Deny {
 		return true, nil
 	}
-	e, err := x.entry(i)
+	e, err := x.policy(i)
 	if err != nil || e.profile < 0 {
 		return false, err
 	}
@@ -119,30 +119,29 @@ func (x Index) confines(f Facts, r *rule) (bool, error) {
 	return p.Mode != profile.Complain || e.floor >= 0 || r.floor >= 0, err
 }
 
-// grant gives the entry that a rule gives a container: what it asks for, if the rule allows that, or what the rule
-// assigns.
-func (x Index) grant(f Facts, r *rule) (entry int, refused bool) {
+// grant returns the policy that a rule gives a container: the one that it asks for if the rule allows that, or else the one
+// that the rule assigns.
+func (x Index) grant(f Facts, r *rule) (policy int, refused bool) {
 	if f.Request == nil {
 		return r.policy, false
 	}
-	if asked, ok := x.entryIndex(*f.Request); ok && r.allows(asked) {
+	if asked, ok := x.policyIndex(*f.Request); ok && r.allows(asked) {
 		return asked, false
 	}
 	return r.policy, true
 }
 
-// isFor reports whether a rule is for a container, as far as is known of it. Where that depends on what its engine should
-// have reported, unverified is why it is not known.
+// isFor reports whether a rule is for a container, as far as its facts are known. If that depends on a fact that the engine
+// should have reported, unverified is why the fact is not known.
 func (r *rule) isFor(f *Facts, known *known) (is bool, unverified error) {
-	if f.Sandbox != (r.flags&onlySandbox != 0) ||
-		f.Privileged == Privileged && r.flags&onlyUnprivileged != 0 ||
-		f.Privileged == Unprivileged && r.flags&onlyPrivileged != 0 {
-		return false, nil
-	}
 	at := r.conditions
 	for i := range keys {
 		why := known[i].unverified
 		switch keys[i].Kind {
+		case Switch:
+			if !keys[i].holds(f, keys[i].askedIn(r.flags)) {
+				return false, nil
+			}
 		case Patterns:
 			n, value := at.number(), known[i].value
 			if n > 0 && why != nil {
@@ -172,7 +171,8 @@ func (r *rule) isFor(f *Facts, known *known) (is bool, unverified error) {
 	return true, unverified
 }
 
-// match reads the n patterns of a list and says whether one matches a value, if that is known, or there is none.
+// match reads the n patterns of a list. It reports whether one of them matches a value that is known, or whether there are
+// none.
 func (f *fields) match(n uint64, value string, known bool) bool {
 	if n == 0 {
 		return !f.bad
@@ -191,8 +191,8 @@ func (f *fields) match(n uint64, value string, known bool) bool {
 	return hit && !f.bad
 }
 
-// pattern reads one pattern: the part that a match must begin with, which is all of most, and what follows from the
-// first special character on. Comparing the first is so much cheaper that it decides the cost of a long list.
+// pattern reads one pattern. plain is the part before its first special character, which is all of most patterns. special
+// is the rest. Comparing plain first is much cheaper, and decides the cost of a long list.
 func (f *fields) pattern() (plain, special []byte) {
 	return f.bytes(), f.bytes()
 }
@@ -223,12 +223,12 @@ func (r *rule) read() error {
 	return nil
 }
 
-// allows says whether an annotation may ask for an entry.
-func (r *rule) allows(entry int) bool {
-	return entry == r.policy || slices.Contains(r.request(), entry)
+// allows reports whether an annotation may ask for a policy.
+func (r *rule) allows(policy int) bool {
+	return policy == r.policy || slices.Contains(r.request(), policy)
 }
 
-// request gives the places of the entries that an annotation may ask for.
+// request returns the places of the policies that an annotation may ask for.
 func (r *rule) request() []int {
 	var list []int
 	for at := r.requests; len(at.b) > 0; {
@@ -237,7 +237,7 @@ func (r *rule) request() []int {
 	return list
 }
 
-// String names the rule by its conditions and its place: "rule for namespace kube-system (policy.yaml line 12)".
+// String returns the rule's conditions and its place: "rule for namespace kube-system (policy.yaml line 12)".
 func (r *rule) String() string {
 	const shown = 2
 	place := oneline.Word(r.file)
@@ -251,13 +251,13 @@ func (r *rule) String() string {
 
 // conditionsOf decodes the conditions of the rule.
 func (r *rule) conditionsOf(a *Assignment) {
-	a.Sandbox = r.flags&onlySandbox != 0
-	if r.flags&(onlyPrivileged|onlyUnprivileged) != 0 {
-		a.Privileged = new(r.flags&onlyPrivileged != 0)
-	}
 	at := r.conditions
 	for i := range keys {
 		switch k := &keys[i]; k.Kind {
+		case Switch:
+			if asked := k.askedIn(r.flags); asked != Either {
+				k.set(a, asked == Yes)
+			}
 		case Patterns:
 			*k.patterns(a), _ = at.list(len(at.b))
 		case LabelPatterns:
@@ -270,7 +270,7 @@ func (r *rule) conditionsOf(a *Assignment) {
 	}
 }
 
-// list reads one list of patterns: the first few, and how many there are.
+// list reads one list of patterns. It returns the first limit of them, and their number.
 func (f *fields) list(limit int) (list []string, n uint64) {
 	n = f.number()
 	for i := n; i > 0 && !f.bad; i-- {
@@ -282,26 +282,26 @@ func (f *fields) list(limit int) (list []string, n uint64) {
 	return list, n
 }
 
-// assignment decodes the whole rule. p has the profiles and entries that it refers to.
-func (r rule) assignment(p *Config) (Assignment, error) {
+// assignment decodes the whole rule. c has the profiles and policies that it names.
+func (r rule) assignment(c *Config) (Assignment, error) {
 	if err := r.read(); err != nil {
 		return Assignment{}, err
 	}
 	a := Assignment{File: r.file, Line: int(r.line), OnRefused: r.onRefused}
 	r.conditionsOf(&a)
 	for _, i := range append([]int{r.policy}, r.request()...) {
-		if i < 0 || i >= len(p.Policies) {
+		if i < 0 || i >= len(c.Policies) {
 			return Assignment{}, damaged("the " + r.String() + " names a policy that is not there")
 		}
-		a.Request = append(a.Request, p.Policies[i].Name)
+		a.Request = append(a.Request, c.Policies[i].Name)
 	}
 	a.Policy, a.Request = a.Request[0], a.Request[1:]
 	a.AcceptChoice = r.choices()
-	if r.floor >= len(p.Profiles) {
+	if r.floor >= len(c.Profiles) {
 		return Assignment{}, damaged("the " + r.String() + " names a profile that is not there")
 	}
 	if r.floor >= 0 {
-		a.Floor = p.Profiles[r.floor].Name
+		a.Floor = c.Profiles[r.floor].Name
 	}
 	return a, nil
 }

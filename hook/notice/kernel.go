@@ -38,7 +38,8 @@ func toKernel(device string, n Notice) {
 	_, _ = unix.Write(fd, n.kernel())
 }
 
-// kernel returns a clean notice as a record for the kernel's log: "<11>", which is the facility and the priority, and a line.
+// kernel returns a clean notice as a record for the kernel's log: "<11>", which is the facility and the priority, and a
+// line.
 func (n Notice) kernel() []byte {
 	b := strconv.AppendInt([]byte("<"), int64(Facility<<3|levels[n.Level].priority), 10)
 	return append(n.appendLine(append(b, '>')), '\n')

@@ -48,7 +48,7 @@ func (q *Question) caller() (hook.Caller, error) {
 }
 
 // described returns what a start of the container would know that the flags describe.
-func (q *Question) described(w hook.Caller) (policy.Facts, error) {
+func (q *Question) described(c hook.Caller) (policy.Facts, error) {
 	annotations, err := pairs("--annotation", q.Annotations)
 	if err != nil {
 		return policy.Facts{}, err
@@ -58,7 +58,7 @@ func (q *Question) described(w hook.Caller) (policy.Facts, error) {
 	if err != nil {
 		return policy.Facts{}, err
 	}
-	f, err := hook.Identify(config, w, q.ID, "")
+	f, err := hook.Identify(config, c, q.ID, "")
 	if err != nil {
 		return policy.Facts{}, exit.With(exit.Usage, err)
 	}
@@ -107,7 +107,7 @@ func pairs(flag string, list []string) (map[string]string, error) {
 	return all, nil
 }
 
-func (q *Question) bundleFacts(w hook.Caller) (policy.Facts, error) {
+func (q *Question) bundleFacts(c hook.Caller) (policy.Facts, error) {
 	bundle := hook.NewBundle(q.Bundle)
 	dir, err := bundle.Dir()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -116,7 +116,7 @@ func (q *Question) bundleFacts(w hook.Caller) (policy.Facts, error) {
 	if err != nil {
 		return policy.Facts{}, exit.With(exit.Cannot, exit.AsRoot(err))
 	}
-	f, err := bundle.Identify(w, cmp.Or(q.ID, filepath.Base(dir)))
+	f, err := bundle.Identify(c, cmp.Or(q.ID, filepath.Base(dir)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return policy.Facts{}, exit.With(exit.Cannot, fmt.Errorf("%s is no bundle: it has no config.json", dir))
 	}

@@ -171,6 +171,7 @@ func (n *Node) find(records []*hook.Record) (all []Container, problems []string)
 			c.Decided, c.Policy, c.Reason, c.Generation, c.Label = true, r.Policy, r.Reason, r.Generation, r.Label
 			c.Engine = r.Engine
 		}
+		c.Engine = cmp.Or(c.Engine, n.engineByRoot(c.Root))
 		if c.State != Creating {
 			c.PID, _ = hook.InitOf(c.Root, c.ID)
 			c.PID = max(c.PID, 0)
@@ -256,7 +257,7 @@ func place(k *kernel.Kernel, proc string, all []Container, tasks []kernel.Task) 
 		slices.SortStableFunc(c.Processes, func(a, b Member) int {
 			return cmp.Compare(b2i(b.PID == c.PID), b2i(a.PID == c.PID))
 		})
-		c.Engine = cmp.Or(c.Engine, engineOf(c.Root, groups[c.PID]))
+		c.setEngine(groups[c.PID])
 	}
 	return all
 }
@@ -389,11 +390,17 @@ func above(groups map[string]int, group string) (i int, ok bool) {
 	return 0, false
 }
 
-// engineOf returns the name of a container's engine, by where its runtime keeps it and by the name of its control group,
-// which engines choose. It is empty where neither says anything.
-func engineOf(root, group string) string {
-	if name := cmp.Or(engine.ByRoot(root), engine.ByCgroup(group)); name != "" || root == "" {
-		return name
+// setEngine sets the engine of a container whose record and root do not show it, by the name of its control group.
+func (c *Container) setEngine(group string) {
+	if c.Engine = cmp.Or(c.Engine, engine.ByCgroup(group)); c.Engine == "" && c.Root != "" {
+		c.Engine = engine.Other
 	}
-	return engine.Other
+}
+
+// engineByRoot returns the name of the engine that sets this root, or an empty string.
+func (n *Node) engineByRoot(root string) string {
+	if rest, below := strings.CutPrefix(root, n.Run+"/"); below {
+		root = "/run/" + rest
+	}
+	return engine.ByRoot(root)
 }

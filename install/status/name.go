@@ -22,7 +22,7 @@ func (n *Node) name(c *Container) {
 		}
 	case e.Files == engine.StorageLists:
 		c.takeRecord()
-	case engine.ByRoot(c.Root) == engine.Other:
+	case n.engineByRoot(c.Root) == engine.Other:
 		c.Namespace = filepath.Base(c.Root)
 	}
 }

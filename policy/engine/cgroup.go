@@ -2,9 +2,9 @@ package engine
 
 import "strings"
 
-// ByCgroup returns the name of the engine that made a control group for a container, by its path: "/docker/ID",
-// "docker-ID.scope", "cri-containerd-ID.scope", "crio-ID.scope", "libpod-ID.scope/container", "slice:cri-containerd:ID".
-// It is empty where the path does not say.
+// ByCgroup returns the name of the engine that made a container's control group, by the group's path: "/docker/ID",
+// "docker-ID.scope", "cri-containerd-ID.scope", "crio-ID.scope", "libpod-ID.scope/container", "slice:cri-containerd:ID". It
+// returns an empty string if the path does not show it.
 func ByCgroup(path string) string {
 	for i := range table {
 		for _, prefix := range table[i].Cgroups {
@@ -16,9 +16,9 @@ func ByCgroup(path string) string {
 	return ""
 }
 
-// ContainerID returns the id of the container that a control group was made for, where its path says so: engines other
-// than ctr and plain runtimes name it by 64 hexadecimal digits, as ByCgroup has it or as "/kubepods/burstable/podUID/ID".
-// A group of conmon's, which looks after a container and is not in it, has none.
+// ContainerID returns the id of a control group's container, or an empty string if the path does not show it. All engines
+// but ctr and plain runtimes put 64 hexadecimal digits into the group's name, as for ByCgroup or as
+// "/kubepods/burstable/podUID/ID". A group of conmon has no id here: conmon looks after a container and is not in it.
 func ContainerID(path string) string {
 	id := ""
 	for part := range strings.SplitSeq(path, "/") {

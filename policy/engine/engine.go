@@ -1,5 +1,5 @@
-// Package engine is what is known of container engines, in one table: a row for each. Nothing else of the program has an
-// engine's name in it but the readers of formats that one engine writes.
+// Package engine has what is known of container engines, in one table: a row for each. Nothing else in the program has an
+// engine's name, except the readers of formats that one engine writes.
 //
 // A new engine is a row, its documentation and its tests.
 package engine
@@ -11,31 +11,31 @@ import (
 	"strings"
 )
 
-// Other is the name, in the policy file and in messages, of all that starts containers and reports nothing of them that
-// can be trusted: ctr, nerdctl, and a runtime that is called by hand.
+// Other is the name, in the policy file and in messages, of everything that starts containers and reports nothing that can
+// be trusted: ctr, nerdctl, and a runtime that is called by hand.
 const Other = "other"
 
-// Fact is what an engine may report of a container. Its name is the key of the policy file that asks for it.
+// Fact is what an engine may report about a container. Its value is the key of the policy file that asks for it.
 type Fact string
 
 // The facts, by their keys.
 const (
 	Namespace Fact = "namespace" // of Kubernetes
 	Pod       Fact = "pod"
-	Container Fact = "container" // every engine reports it: where a container has no name, that is its id
+	Container Fact = "container" // every engine reports it: a container without a name has its id
 	Image     Fact = "image"
 	Label     Fact = "label"
 	Sandbox   Fact = "sandbox" // whether it is a pod's pause container
 )
 
-// Files are the files in which an engine keeps what it reports of its containers. Package hook reads them.
+// Files are the format of the files in which an engine keeps what it reports. Package hook reads them.
 type Files uint8
 
 // The formats.
 const (
 	NoFiles        Files = iota
 	ContainerFiles       // ROOT/containers/ID/config.v2.json (moby, container/container.go)
-	StorageLists         // DRIVER-containers/containers.json and volatile-containers.json (container-libs, storage/containers.go)
+	StorageLists         // DRIVER-containers/[volatile-]containers.json (container-libs, storage/containers.go)
 )
 
 // Engine is a row of the table.
@@ -43,49 +43,50 @@ type Engine struct {
 	Name  string // in the policy file, in records, in messages and in the columns of commands
 	Title string // as its makers write it
 
-	// Link is the name of the directory of the link through which it calls the runtime wrapper. Where LinkRoot is set, such
-	// a call counts only with a --root whose last element it is, and is of Other with any else.
+	// Link is the name of a directory. The engine calls the runtime wrapper through a link in a directory of that name. If
+	// LinkRoot is set, the call is the engine's only if LinkRoot is the last element of --root. Else it is Other's.
 	Link, LinkRoot string
 
-	// Roots are the --root by which a call is known that comes through no link: patterns of path.Match for as many elements
-	// at its end. Engines' own are below /run, and those of rootless ones below /run/user.
+	// Roots are patterns of path.Match. A call without a link is the engine's if a pattern matches the end of --root and
+	// --root is below /run. Roots of rootless engines are below /run/user. A daemon with another directory for its state,
+	// such as dockerd's --exec-root, needs a link.
 	Roots []string
 
-	// ContainerdNamespace is the namespace of containerd in which all of its containers are, and nobody else's.
+	// ContainerdNamespace is the namespace of containerd that has all of its containers, and no others.
 	ContainerdNamespace string
 
-	// Keys are the annotations of a spec by which it reports facts: those that it sets last, so that nothing a workload
-	// writes can stand in their place.
+	// Keys are the annotations of a spec by which it reports facts. It sets these last, so that a workload cannot write
+	// them.
 	Keys map[Fact]string
 
-	// Files are where it keeps the facts of Filed. A container for which they cannot be read is unverified: it is refused
-	// where a rule for one of these facts may be for it.
+	// Files is the format of the files that have the facts of Filed. A container whose files cannot be read is refused if
+	// such a fact decides whether a rule is for it.
 	Files Files
 	Filed []Fact
 
 	Data []string // the directories of these files
 
-	// Withheld are the facts that its containers have and that it keeps where nobody can read them. A container of it is
-	// refused where a rule for such a fact may be for it.
+	// Withheld are facts that its containers have and that nobody can read. A container is refused if such a fact decides
+	// whether a rule is for it.
 	Withheld []Fact
 
-	// Default is the profile that it gives a container for which nobody chose one; at its end, * stands for its version.
+	// Default is the profile of a container for which nobody chose one. A * at its end stands for the engine's version.
 	Default string
 
-	// Cgroups are what stands before a container's id in the name of the control group that it makes for one: all of that
-	// name where it ends with a slash.
+	// Cgroups are what stands before a container's id in the name of its control group. If one ends with a slash, it is
+	// the name of the group above, and the container's id alone is the name of its group.
 	Cgroups []string
 
-	// Bundles are where the directory of a container's config.json is, with {namespace} for containerd's namespace and {id}
-	// for the container's id.
+	// Bundles are the directories of a container's config.json, with {namespace} for containerd's namespace and {id} for
+	// the container's id.
 	Bundles []string
 
 	Daemons  []string // names of its programs that run all the time
-	Programs []string // those of its others that signal containers, or start what does
+	Programs []string // names of its other programs that signal containers, or that start such a program
 	Dirs     []string // where its packages put programs, besides the usual directories
 }
 
-// table is in the order in which the names are listed for people.
+// table has the engines in the order in which people see their names.
 var table = []Engine{
 	{
 		// containerd's CRI plugin. It keeps to the namespace k8s.io (internal/cri/constants), which the shim appends to its
@@ -180,7 +181,7 @@ var table = []Engine{
 	},
 }
 
-// Podman and CRI-O share containers/storage, of which a transient store is below /run.
+// Podman and CRI-O share containers/storage. A transient store of it is below /run.
 var (
 	storageData    = []string{"/var/lib/containers/storage/overlay-containers", "/run/containers/storage/overlay-containers"}
 	storageBundles = []string{
@@ -189,7 +190,7 @@ var (
 	}
 )
 
-// Names are those of the engines in the policy file, each once.
+// Names returns the names of the engines in the policy file, each once.
 func Names() []string {
 	var all []string
 	for i := range table {
@@ -203,7 +204,7 @@ func Names() []string {
 // Known reports whether a name is one of Names.
 func Known(name string) bool { return slices.Contains(Names(), name) }
 
-// Named returns the row of a name. For Other, the empty name and unknown ones that is the row of no engine.
+// Named returns the row of the engine of that name. For Other, an empty or an unknown name it returns the row of no engine.
 func Named(name string) *Engine {
 	for i := range table {
 		if table[i].Name == name && name != Other {
@@ -213,8 +214,8 @@ func Named(name string) *Engine {
 	return &table[len(table)-1]
 }
 
-// ByCall returns the name of the engine that calls the wrapper: argv0 is the path by which it does, and root the absolute
-// --root that it sets. Both are what the node's administrator set up.
+// ByCall returns the name of the engine that calls the wrapper. argv0 is the path by which it calls, and root is its
+// --root, absolute. Both are what the node's administrator set up.
 func ByCall(argv0, root string) string {
 	link := path.Base(path.Dir(argv0))
 	for i := range table {
@@ -228,7 +229,7 @@ func ByCall(argv0, root string) string {
 	return cmp.Or(ByRoot(root), Other)
 }
 
-// ByRoot returns the name of the engine that sets its runtime this absolute --root, and the empty name for a root of none.
+// ByRoot returns the name of the engine that sets this absolute --root, or an empty string if no engine does.
 func ByRoot(root string) string {
 	root = path.Clean(root)
 	for i := range table {
@@ -241,8 +242,11 @@ func ByRoot(root string) string {
 	return ""
 }
 
-// matches reports whether a pattern of Roots is for a path.
+// matches reports whether a pattern of Roots matches a path.
 func matches(pattern, root string) bool {
+	if !strings.HasPrefix(root, "/run/") && !strings.HasPrefix(root, "/var/run/") {
+		return false
+	}
 	from := len(root)
 	for range strings.Count(pattern, "/") + 1 {
 		if from = strings.LastIndexByte(root[:from], '/'); from < 0 {
@@ -253,7 +257,7 @@ func matches(pattern, root string) bool {
 	return ok
 }
 
-// Roots returns the patterns of all engines' own roots, relative to /run.
+// Roots returns the patterns of the roots of all engines. They are relative to /run.
 func Roots() []string {
 	var all []string
 	for i := range table {
@@ -272,8 +276,8 @@ func ByContainerdNamespace(namespace string) string {
 	return Other
 }
 
-// ByDefault returns the title of the engine that gives the profile of this name to a container for which nobody chose
-// one. A container that was given the profile by its name cannot be distinguished from these.
+// ByDefault returns the title of the engine whose default is this profile. If somebody chose that profile by its name,
+// nobody can see the difference.
 func ByDefault(profile string) (title string, is bool) {
 	for i := range table {
 		e := &table[i]
@@ -285,13 +289,13 @@ func ByDefault(profile string) (title string, is bool) {
 	return "", false
 }
 
-// Reports reports whether the engine reports a fact of its containers in a place that a workload cannot write.
+// Reports reports whether the engine reports a fact about its containers in a place that a workload cannot write.
 func (e *Engine) Reports(f Fact) bool {
 	_, key := e.Keys[f]
 	return f == Container || key || slices.Contains(e.Filed, f)
 }
 
-// Reporters are the names of the engines that report a fact; of all where every one does.
+// Reporters returns the names of the engines that report a fact.
 func Reporters(f Fact) []string {
 	var all []string
 	for i := range table {
@@ -302,7 +306,7 @@ func Reporters(f Fact) []string {
 	return all
 }
 
-// Withholders are the names of the engines whose containers have a fact that nobody can read.
+// Withholders returns the names of the engines whose containers have a fact that nobody can read.
 func Withholders(f Fact) []string {
 	var all []string
 	for i := range table {

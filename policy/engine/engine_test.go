@@ -58,6 +58,8 @@ func TestEngineByRootAndCgroup(t *testing.T) {
 	for root, want := range map[string]string{
 		"/run/runc": "", "/": "", "": "", "runc": "", "/run/containerd/runc/default": "other", "/run/containerd/runc/moby": "docker",
 		"/run/user/1000/docker/runtime-runc/moby": "docker", "/run/k3s/containerd/runc/k8s.io": "containerd",
+		"/var/run/docker/runtime-runc/moby": "docker", "/home/u/docker/runtime-runc/moby": "", "/tmp/containerd/runc/k8s.io": "",
+		"/run/../home/u/docker/runtime-runc/moby": "",
 	} {
 		if got := engine.ByRoot(root); got != want {
 			t.Errorf("root %s: %q, want %q", root, got, want)

@@ -2,16 +2,15 @@ package engine
 
 import "slices"
 
-// Program is a program that sends signals to containers, or starts what does: an engine, its daemon, a runtime, or what
-// stands between them.
+// Program is a program that sends signals to containers, or starts such a program: an engine, its daemon, a runtime, or a
+// program between them.
 type Program struct {
-	Name   string // of its file, in whatever directory
-	Daemon bool   // it runs all the time, so that its label can be read while it does
+	Name   string // of its file, in any directory
+	Daemon bool   // it runs all the time, so its label can be read
 }
 
-// shared are the programs that are of several engines, and ours. An executed program without a profile of its own has the
-// label of what executed it, if that is one of AppArmor's unconfined mode: so runc has Podman's label where it has none
-// itself.
+// shared are the programs that several engines use, and ours. A program without a profile of its own runs under the label
+// of the program that executed it, if that label's profile is in mode unconfined. So runc runs under Podman's label.
 var shared = []Program{
 	{"kubelet", true},
 	{"conmon", false},
@@ -23,13 +22,13 @@ var shared = []Program{
 	{"containerd-shim-apparmor-v2", false},
 }
 
-// directories are where distributions, engines' packages and `make install` put programs. The kernel compares paths in
-// which links are resolved, so /bin is only where it is no link.
+// directories are where distributions, engines' packages and `make install` put programs. The kernel compares paths after
+// it has resolved links. So /bin counts only if it is no link.
 var directories = []string{
 	"/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin", "/opt/bin",
 }
 
-// Programs returns those of all engines.
+// Programs returns the programs of all engines.
 func Programs() []Program {
 	var all []Program
 	for i := range table {
@@ -43,7 +42,7 @@ func Programs() []Program {
 	return append(all, shared...)
 }
 
-// Paths returns where the programs may be, whether they are there or not.
+// Paths returns the paths where the programs may be. Some of them do not exist.
 func Paths() []string {
 	dirs := slices.Clone(directories)
 	for i := range table {

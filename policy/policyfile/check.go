@@ -301,10 +301,15 @@ func order(first, later *rule) string {
 // covers says whether a rule is for every container that the other is for. One with a condition on privileges passes by a
 // container that is privileged in part where it would not confine it: see policy.Privilege.
 func (r *rule) covers(other *rule) bool {
-	if r.Sandbox != other.Sandbox {
-		return false
+	for _, k := range policy.Keys() {
+		if k.Kind != policy.Switch {
+			continue
+		}
+		if asked := k.Asked(&r.Assignment); asked != policy.Either && asked != k.Asked(&other.Assignment) {
+			return false
+		}
 	}
-	if r.Privileged != nil && (other.Privileged == nil || *r.Privileged != *other.Privileged || r.mayFree && other.mayConfine) {
+	if r.Privileged != nil && r.mayFree && other.mayConfine {
 		return false
 	}
 	theirs := other.Conditions()

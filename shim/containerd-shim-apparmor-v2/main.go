@@ -1,9 +1,10 @@
-// containerd-shim-apparmor-v2 is a shim for containerd 1.6 and later: containerd's own shim for runc, which gives every
+// containerd-shim-apparmor-v2 is a shim for containerd 1.6 and later. It is containerd's own shim for runc, and gives every
 // container the AppArmor profile that the node's policy decides.
 //
-// It takes the place of containerd-shim-runc-v2, as runtime_path of a runtime of type io.containerd.runc.v2, or is found
-// in PATH under a type of its own, io.containerd.apparmor.v2. It takes the same options either way, where containerd sends
-// them: the CRI plugin of 1.6 sends none but ConfigPath to a type of our own, and ignores runtime_path up to 1.6.20.
+// It takes the place of containerd-shim-runc-v2 in one of two ways: as runtime_path of a runtime of type
+// io.containerd.runc.v2, or by PATH under a type of its own, io.containerd.apparmor.v2. It takes the same options in both
+// ways, if containerd sends them. The CRI plugin of containerd 1.6 sends only ConfigPath to a type of our own, and ignores
+// runtime_path up to 1.6.20.
 package main
 
 import (

@@ -11,33 +11,33 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/hook"
 )
 
-// runc has two drivers for control groups, and the option SystemdCgroup chooses. What an engine sends in its options
-// holds, and what it leaves out of them is the same as for containerd's shim: false. Not every engine can send options to
-// a runtime of another type than runc's own, though, and one that cannot still writes the cgroup's path for its driver.
+// runc has two drivers for control groups, and the option SystemdCgroup chooses one. If an engine sends options, these
+// count, and the default is that of containerd's shim: false. Some engines cannot send options to a runtime whose type is
+// not runc's own. But they still write the cgroup's path for their driver.
 
-// systemdRuns tells whether systemd is the machine's process 1 (sd_booted(3)).
+// systemdRuns reports whether systemd is the machine's process 1 (sd_booted(3)).
 func systemdRuns() bool {
 	info, err := os.Lstat("/run/systemd/system")
 	return err == nil && info.IsDir()
 }
 
-// systemdByPath tells whether a container of which no option is said is one for runc's systemd driver. sandbox gives what
-// the engine said of another container of this shim's.
+// systemdByPath reports whether a container without options is one for runc's systemd driver. sandbox returns what the
+// engine sent for another container of this shim.
 //
-//   - Docker, nerdctl and ctr send no options to a runtime of our type. The first two write a path for systemd where their
-//     own driver is systemd's, and nowhere else: so the path is what they say.
-//   - CRI sends options, and takes paths for systemd from its clients, whatever its driver is (critest gives one): so what it
-//     does not send is not said. Options that are all default it sends for the sandbox only, which speaks for its pod.
-//   - CRI of containerd 1.6 drops what its configuration says for a runtime of our type, but for ConfigPath. The path is then
-//     all that is known.
-func systemdByPath(ctx context.Context, said word, bundle *hook.Bundle, sandbox func(id string) word) (bool, error) {
+//   - Docker, nerdctl and ctr send no options to a runtime of our type. Docker and nerdctl write a path for systemd exactly if
+//     their own driver is systemd's. So the path counts.
+//   - CRI sends options. It takes paths for systemd from its clients, whatever its driver is (critest sends one). So the path
+//     does not count. CRI sends options that are all default only for the sandbox, and these are for the whole pod.
+//   - CRI of containerd 1.6 drops what its configuration says for a runtime of our type, except ConfigPath. Then only the path
+//     is known.
+func systemdByPath(ctx context.Context, said sentOptions, bundle *hook.Bundle, sandbox func(id string) sentOptions) (bool, error) {
 	annotations, err1 := bundle.Annotations()
 	path, err2 := bundle.CgroupsPath()
 	if err := cmp.Or(err1, err2); err != nil {
 		return false, err
 	}
-	if ns, _ := namespaces.Namespace(ctx); runsPods(ns) && said == silent {
-		if said = sandbox(annotations[sandboxAnnotation]); said != dropped {
+	if ns, _ := namespaces.Namespace(ctx); runsPods(ns) && said == sentNone {
+		if said = sandbox(annotations[sandboxAnnotation]); said != sentEmpty {
 			return false, nil
 		}
 	}

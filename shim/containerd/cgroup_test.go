@@ -81,11 +81,11 @@ func TestCgroupDriver(t *testing.T) {
 
 func TestPathThatIsNotForSystemd(t *testing.T) {
 	for _, config := range []string{`{"process": {}, "linux": {"cgroupsPath": "/docker/x"}}`, `{"process": {}, "linux": {"cgroupsPath": "a:b"}}`, `{"process": {}, "linux": {}}`, `{"process": {}}`} {
-		if systemd, err := systemdByPath(t.Context(), silent, hook.NewBundle(bundle(t, config)), nil); systemd || err != nil {
+		if systemd, err := systemdByPath(t.Context(), sentNone, hook.NewBundle(bundle(t, config)), nil); systemd || err != nil {
 			t.Errorf("%s: %v, %v", config, systemd, err)
 		}
 	}
-	if _, err := systemdByPath(t.Context(), silent, hook.NewBundle(bundle(t, "{")), nil); err == nil || !strings.Contains(err.Error(), "config.json") {
+	if _, err := systemdByPath(t.Context(), sentNone, hook.NewBundle(bundle(t, "{")), nil); err == nil || !strings.Contains(err.Error(), "config.json") {
 		t.Errorf("a spec that is none: %v", err)
 	}
 }

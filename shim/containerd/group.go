@@ -16,17 +16,18 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/hook"
 )
 
-// containerd's shim puts containers into groups that one server serves. An annotation names the group, and whatever
-// listens at the group's address is taken for its server (manager_linux.go). Where that is another shim, it creates the
-// container, and none of our code ever hears of it.
+// containerd's shim puts containers into groups, and one server serves a group. An annotation names the group. The shim
+// takes whatever listens at the group's address for its server (manager_linux.go). If that is another shim, it creates the
+// container, and none of our code runs.
 
-// The annotations that name a group, the first of them first (containerd, manager_linux.go, groupLabels).
+// The annotations that name a group; the first one counts (containerd, manager_linux.go, groupLabels).
 const (
 	groupAnnotation   = "io.containerd.runc.v2.group"
 	sandboxAnnotation = "io.kubernetes.cri.sandbox-id"
 )
 
-// inPod tells whether a container is one of a pod's whose sandbox is there already, by its bundle. It is an error where a pod asks for a group: CRI groups by the sandbox, under a key that it sets last.
+// inPod reports, by a container's bundle, whether it belongs to a pod whose sandbox exists already. It returns an error if
+// the pod asks for a group: CRI groups by the sandbox, with a key that it sets last.
 func inPod(ctx context.Context, bundle *hook.Bundle, id string) (bool, error) {
 	if ns, _ := namespaces.Namespace(ctx); !runsPods(ns) {
 		return false, nil
@@ -43,12 +44,12 @@ func inPod(ctx context.Context, bundle *hook.Bundle, id string) (bool, error) {
 	return sandbox != "" && sandbox != id, nil
 }
 
-// childless tells whether this process has started none, or none that is left.
+// childless reports whether this process has no child process.
 func childless() bool {
 	return unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) == unix.ECHILD
 }
 
-// wantOurs gives an error unless a shim of ours, of whatever version, serves at an address.
+// wantOurs returns an error unless a shim of ours, of any version, serves at an address.
 func wantOurs(ctx context.Context, address, id string) error {
 	const patience = 30 * time.Second
 	conn, err := shim.AnonDialer(address, patience)
@@ -61,8 +62,9 @@ func wantOurs(ctx context.Context, address, id string) error {
 	defer cancel()
 	const elsewhere = "start it in a group of its own, or with the same runtime as the others of its group"
 	server, err := taskapi.NewTTRPCTaskClient(client).Connect(ctx, &taskapi.ConnectRequest{ID: id})
-	if err != nil { // stock ones up to containerd 1.7 do not know this version of the call
-		return fmt.Errorf("its group is served by another shim, as it seems, which would give it no policy (%w): %s", err, elsewhere)
+	if err != nil { // containerd's own shims up to 1.7 do not know this version of the call
+		return fmt.Errorf("its group seems to be served by another shim, which would give it no policy (%w): %s", err,
+			elsewhere)
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -80,8 +82,9 @@ func wantOurs(ctx context.Context, address, id string) error {
 	return nil
 }
 
-// sameProgram tells whether a process, whose link in /proc leads to exe, runs the program at the path self, or what was
-// there before an upgrade. The name of it says nothing: ours may stand under the stock one's in a directory before its.
+// sameProgram reports whether a process runs the program at the path self, or the one that an upgrade replaced there. exe
+// is where the process's link in /proc leads. The program's name does not count, because ours may be installed under the
+// name of containerd's shim.
 func sameProgram(link, exe, self string) bool {
 	if strings.TrimSuffix(exe, " (deleted)") == self {
 		return true

@@ -26,20 +26,20 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/shim/wrapper"
 )
 
-// shimManager is what the program does besides serving: start a server, clean up after one that died, and tell what the
-// runtime can do. It is containerd's, with options translated, and forgets containers.
+// shimManager does what the program does besides serving: it starts a server, cleans up after a server that died, and
+// returns the runtime's features. It is containerd's, but translates options and removes the records of containers.
 type shimManager struct {
 	shim.Shim
 	host wrapper.Host
 }
 
-// Start starts the server of a new container or pod, or finds the one that serves its group already, which must be ours.
-// A pod's containers stay with the shim of their sandbox, also where that was started before we stood in its place.
+// Start starts the server of a new container or pod, or finds the server of its group, which must be ours. A pod's
+// containers stay with the shim of their sandbox, even if that is containerd's own from before the installation of ours.
 func (m *shimManager) Start(ctx context.Context, params *bootapi.BootstrapParams) (*bootapi.BootstrapResult, error) {
 	for _, e := range params.Extensions {
 		opts, _, err := runcOptions(e.Value)
 		if err != nil {
-			continue // no options; those it can't do with are refused by Create, where the error reaches the user
+			continue // if they are bad options, Create refuses them, and its error reaches the user
 		}
 		if e.Value, err = pack(e.Value, opts); err != nil {
 			return nil, err
@@ -61,34 +61,35 @@ func (m *shimManager) Start(ctx context.Context, params *bootapi.BootstrapParams
 	return result, nil
 }
 
-// refuse makes an error for containerd of a container that gets no shim, and has the node's log say it.
+// refuse writes to the node's log that a container gets no shim, and returns the error for containerd.
 func (m *shimManager) refuse(ctx context.Context, bundle *hook.Bundle, id string, err error) error {
-	w, _ := caller(ctx, nil)
+	c, _ := callerOf(ctx, nil)
 	var out hook.Outcome
-	if facts, err := bundle.Identify(w, id); err == nil {
+	if facts, err := bundle.Identify(c, id); err == nil {
 		facts.Read()
 		out.Names = hook.NamesOf(facts)
 	}
-	m.host.Note(w, notice.Notice{Level: notice.Refusal, Command: "create", ID: id, Message: err.Error()}, out)
+	m.host.Note(c, notice.Notice{Level: notice.Refusal, Command: "create", ID: id, Message: err.Error()}, out)
 	return errors.New(wrapper.Message("create", id, err.Error()))
 }
 
-// Stop deletes a container of which containerd has lost its shim, which may be gone or live on for others of its pod, and
-// forgets it unless that fails. containerd calls it in the directory of a bundle beside the container's, or in its own.
+// Stop deletes a container whose shim containerd has lost, and removes its record if that succeeds. The shim may be gone,
+// or may live on for other containers of its pod. containerd calls Stop in the directory of the container's bundle, or of
+// one beside it.
 func (m *shimManager) Stop(ctx context.Context, id string) (shim.StopStatus, error) {
-	var opts *options.Options // containerd may remove the bundle at any moment from now on
+	var opts *options.Options // read first, because containerd may remove the bundle at any moment
 	if cwd, err := os.Getwd(); err == nil {
 		opts, _ = runc.ReadOptions(filepath.Join(filepath.Dir(cwd), id))
 	}
 	status, err := m.Shim.Stop(ctx, id)
-	if w, err := caller(ctx, opts); err == nil {
-		m.host.Drop(w, id)
-		m.host.Sweep(w)
+	if c, err := callerOf(ctx, opts); err == nil {
+		m.host.Drop(c, id)
+		m.host.Sweep(c)
 	}
 	return status, err
 }
 
-// Info tells the runtime's features, for the options that containerd sends.
+// Info returns the runtime's features for the options that containerd sends.
 func (m *shimManager) Info(ctx context.Context, in io.Reader) (*types.RuntimeInfo, error) {
 	input, err := io.ReadAll(io.LimitReader(in, maxInput))
 	if err != nil {
@@ -113,14 +114,14 @@ func (m *shimManager) Info(ctx context.Context, in io.Reader) (*types.RuntimeInf
 	return m.Shim.Info(ctx, bytes.NewReader(input))
 }
 
-// runsPods reports whether the engine that has its containers in a namespace of containerd has them in pods.
+// runsPods reports whether the engine of a namespace of containerd runs its containers in pods.
 func runsPods(namespace string) bool {
 	return engine.Named(engine.ByContainerdNamespace(namespace)).Reports(engine.Pod)
 }
 
-// caller gives the engine, which its namespace tells, and the root that containerd's shim for runc gives to the runtime:
-// that of its options, or its own, with the container's namespace below it.
-func caller(ctx context.Context, opts *options.Options) (hook.Caller, error) {
+// callerOf returns the engine, which containerd's namespace tells, and the runtime's root. As in containerd's shim for
+// runc, the root is that of the options, or the default, with the namespace below it.
+func callerOf(ctx context.Context, opts *options.Options) (hook.Caller, error) {
 	ns, err := namespaces.NamespaceRequired(ctx)
 	if err != nil {
 		return hook.Caller{}, err

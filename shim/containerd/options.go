@@ -12,13 +12,13 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// runcOptions gives the options of a container as containerd's shim for runc takes them, and whether the engine said any.
+// runcOptions returns a container's options in the form of containerd's shim for runc, and what the engine sent.
 //
-// Engines send runc's own options to a runtime of type io.containerd.runc.v2. To any other type containerd's CRI plugin
-// and Docker send runtimeoptions.v1.Options, with a configuration in TOML in it (config_body) or the path of one
-// (config_path): the options by the same names that they have in containerd's config.toml.
-func runcOptions(sent *anypb.Any) (*options.Options, word, error) {
-	opts, said := new(options.Options), spoken
+// Engines send runc's own options to a runtime of type io.containerd.runc.v2. To any other type, containerd's CRI plugin
+// and Docker send runtimeoptions.v1.Options. It has a configuration in TOML (config_body) or the path of one (config_path),
+// with the options under the names that they have in containerd's config.toml.
+func runcOptions(sent *anypb.Any) (*options.Options, sentOptions, error) {
+	opts, said := new(options.Options), sentSome
 	switch {
 	case sent.MessageIs(opts):
 		if err := proto.Unmarshal(sent.Value, opts); err != nil {
@@ -30,13 +30,13 @@ func runcOptions(sent *anypb.Any) (*options.Options, word, error) {
 			return nil, said, err
 		}
 		if generic.ConfigPath == "" && len(generic.ConfigBody) == 0 {
-			said = dropped
+			said = sentEmpty
 		}
 		if err := fromTOML(generic, opts); err != nil {
 			return nil, said, err
 		}
 	case len(sent.GetValue()) == 0:
-		said = silent
+		said = sentNone
 	default:
 		return nil, said, fmt.Errorf("it takes runtime options of type %s or %s, not %q", opts.ProtoReflect().Descriptor().FullName(),
 			(*runtimeoptions.Options)(nil).ProtoReflect().Descriptor().FullName(), sent.GetTypeUrl())
@@ -44,16 +44,17 @@ func runcOptions(sent *anypb.Any) (*options.Options, word, error) {
 	return opts, said, notOurWrapper(opts.BinaryName)
 }
 
-// word is what an engine says by the options that it sends.
-type word int
+// sentOptions is what an engine sends of the options for a container.
+type sentOptions int
 
 const (
-	silent  word = iota // it has sent none
-	dropped             // it was told some, and has dropped them on the way
-	spoken
+	sentNone  sentOptions = iota // no options
+	sentEmpty                    // a message without options: the engine may have dropped those of its configuration
+	sentSome                     // options
 )
 
-// notOurWrapper refuses the OCI runtime wrapper as the shim's runtime: the two would decide upon each container twice.
+// notOurWrapper returns an error if the shim's runtime is the OCI runtime wrapper: the two would decide each container
+// twice.
 func notOurWrapper(binary string) error {
 	if !filepath.IsAbs(binary) {
 		return nil
@@ -66,13 +67,13 @@ func notOurWrapper(binary string) error {
 	return nil
 }
 
-// pack gives options as containerd's shim for runc takes them in a message: what was sent, if that is of its type, and
-// nil where nothing was sent or found out.
-func pack(sent *anypb.Any, opts *options.Options) (*anypb.Any, error) {
+// pack returns a message with the options, as containerd's shim for runc takes them. It returns message itself if that has
+// the right type, and nil if there are neither options nor a message.
+func pack(message *anypb.Any, opts *options.Options) (*anypb.Any, error) {
 	switch {
-	case sent.MessageIs(opts):
-		return sent, nil
-	case len(sent.GetValue()) == 0 && proto.Size(opts) == 0:
+	case message.MessageIs(opts):
+		return message, nil
+	case len(message.GetValue()) == 0 && proto.Size(opts) == 0:
 		return nil, nil
 	}
 	return anypb.New(opts)

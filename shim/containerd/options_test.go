@@ -48,7 +48,7 @@ func TestOptionsOfRuncArriveUntouched(t *testing.T) {
 	if packed != any {
 		t.Errorf("packed anew: %v", packed)
 	}
-	if opts.BinaryName != "/usr/bin/crun" || !opts.SystemdCgroup || said != spoken {
+	if opts.BinaryName != "/usr/bin/crun" || !opts.SystemdCgroup || said != sentSome {
 		t.Errorf("read as %v", opts)
 	}
 }
@@ -150,7 +150,7 @@ func TestOptionsOfOurOwnTypeAreTranslated(t *testing.T) {
 			}
 		})
 	}
-	if _, said, err := runcOptions(sent(t, &emptypb.Empty{})); err != nil || said != silent {
+	if _, said, err := runcOptions(sent(t, &emptypb.Empty{})); err != nil || said != sentNone {
 		t.Errorf("a message without anything in it: %v", err)
 	}
 }

@@ -16,25 +16,25 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/hook"
 )
 
-// CRIU gives restored processes the label that they had when they were saved, unless the runtime's restore is told
-// another by --lsm-profile, for which go-runc has no place. So the runtime of a container that is restored under a label
-// of ours is the shim itself, which adds that and becomes the real one.
+// CRIU restores processes under the label that they had when they were saved, unless the runtime's restore gets another one
+// by --lsm-profile. go-runc cannot pass that option. So the shim itself is the runtime of a container that is restored under
+// a label of ours: it adds the option and becomes the real runtime.
 
-// restorer is a link to the shim in the container's bundle, under which it is called as a runtime. Beside it stands the
-// link runtime, to the real one.
+// restorer is the path, below the container's bundle, of a link to the shim. go-runc calls the shim as a runtime by this
+// link. A link "runtime" beside it leads to the real runtime.
 const restorer = "/oci-apparmor/restore"
 
 func asRuntime() bool { return strings.HasSuffix(os.Args[0], restorer) }
 
-// What containerd set for our thread must hold for the runtime, such as the signal that it gets when the shim dies
-// (PR_SET_PDEATHSIG); an execve from another thread would lose it.
+// The runtime must inherit what containerd set for our main thread, such as the signal for the shim's death
+// (PR_SET_PDEATHSIG). An execve from another thread would lose it.
 func init() {
 	if asRuntime() {
 		runtime.LockOSThread()
 	}
 }
 
-// restoreBy makes the links in a bundle for the runtime of that name, and gives what to call in its place.
+// restoreBy makes the links in a bundle for the runtime of that name. It returns the path to call in its place.
 func restoreBy(name, bundle string) (string, error) {
 	real, err := exec.LookPath(cmp.Or(name, runccmd.DefaultCommand))
 	if err != nil {
@@ -54,7 +54,7 @@ func restoreBy(name, bundle string) (string, error) {
 	return link, os.Symlink(self, link)
 }
 
-// becomeRuntime is the shim as a runtime, called by go-runc. It returns only when that fails.
+// becomeRuntime is the shim as a runtime that go-runc calls. It returns only if the execve fails.
 func becomeRuntime(argv, env []string) error {
 	real, err := os.Readlink(filepath.Join(filepath.Dir(argv[0]), "runtime"))
 	if err != nil {
@@ -67,9 +67,9 @@ func becomeRuntime(argv, env []string) error {
 	return fmt.Errorf("executing %s: %w", real, unix.Exec(real, argv, env))
 }
 
-// withLabel adds the label in the bundle's config.json, which Create wrote, to a command line of restore, the only one
-// for such a container that names a bundle. The first "restore" in it is the command: what stands before are options of
-// runc's, and paths.
+// withLabel adds the label that Create wrote into the bundle's config.json to a command line of restore. For such a
+// container, no other command line names a bundle. The first "restore" in it is the command: runc's options and paths stand
+// before it.
 func withLabel(argv []string) ([]string, error) {
 	bundle := slices.Index(argv, "--bundle") + 1
 	command := slices.Index(argv, "restore")

@@ -1,12 +1,12 @@
 // Package containerd is the shim that containerd starts for containers: containerd's own shim for runc, with our work
 // around four calls of its task service.
 //
-// Create prepares the bundle before runc reads it, Start checks what was prepared, Exec puts the container's label into
-// the spec of another process, and Delete forgets. Package hook does it in process; no program is run for it. All other
-// calls, the events, the containers' output and the shim's own life are containerd's code unchanged.
+// Create prepares the bundle before runc reads it. Start checks what was prepared. Exec puts the container's label into the
+// spec of another process. Delete removes the record. Package hook does the work in this process, and no program is run for
+// it. All other calls, the events, the containers' output and the shim's own life are containerd's code unchanged.
 //
-// One build serves containerd from 1.6 on: see start.go for the two protocols by which a shim is started, and task.go
-// for the two versions of the task service.
+// One build serves containerd from 1.6 on. See start.go for the two protocols that start a shim, and task_v2.go for the two
+// versions of the task service.
 package containerd
 
 import (
@@ -25,13 +25,13 @@ import (
 // RuntimeType is the type under which containerd finds the program containerd-shim-apparmor-v2 in PATH.
 const RuntimeType = "io.containerd.apparmor.v2"
 
-// Run is the shim: argv is its command line, its name included. It gives the status to exit with; where containerd's
-// code fails, that ends the process itself, with status 1 and a line on standard error.
+// Run is the shim. argv is its command line, which begins with its name. Run returns the exit status. If containerd's code
+// fails, it ends the process itself, with status 1 and a line on standard error.
 func Run(ctx context.Context, host wrapper.Host, argv []string) int {
 	if asRuntime() {
 		err := becomeRuntime(argv, os.Environ())
 		fmt.Fprintln(os.Stderr, "oci-apparmor:", err)
-		// The container's id is what go-runc's command lines end with.
+		// go-runc's command lines end with the container's id.
 		host.Note(hook.Caller{}, notice.Notice{Level: notice.Refusal, Command: "restore", ID: argv[len(argv)-1], Message: err.Error()},
 			hook.Outcome{})
 		return 1

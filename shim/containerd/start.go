@@ -17,10 +17,10 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
-// maxInput bounds what containerd sends to a shim's standard input, in bytes, as containerd's own shim does.
+// maxInput is how much a shim reads of its standard input, in bytes. It is the limit of containerd's own shim.
 const maxInput = 10 << 20
 
-// call is a shim's command line (containerd v2.4, pkg/shim/shim.go), as far as it concerns `start`.
+// call is a shim's command line (containerd v2.4, pkg/shim/shim.go): the part that the action start needs.
 type call struct {
 	id, namespace, address string
 	debug                  bool
@@ -51,10 +51,11 @@ func parseCall(argv []string) (call, error) {
 	return c, nil
 }
 
-// serveOldStart answers a `start` in the protocol of containerd 1.6 to 2.2, and tells whether it was one.
+// serveOldStart answers a start in the protocol of containerd 1.6 to 2.2. served is false if the call has the newer
+// protocol.
 //
-// Those versions send the runtime's options, or nothing, and read the plain address of the shim's socket. From 2.3 on
-// containerd sends BootstrapParams, which is left to containerd's own code: standard input is put back for it.
+// The old versions send the runtime's options, or nothing, and read the plain address of the shim's socket. From 2.3 on
+// containerd sends BootstrapParams. containerd's own code answers those, so serveOldStart puts standard input back for it.
 func (c call) serveOldStart(ctx context.Context, m shim.Shim) (served bool, err error) {
 	input, err := io.ReadAll(io.LimitReader(os.Stdin, maxInput))
 	if err != nil {
@@ -88,7 +89,7 @@ func (c call) serveOldStart(ctx context.Context, m shim.Shim) (served bool, err 
 	if err != nil {
 		return false, err
 	}
-	// The shim's server, and containerd's cleanup after a shim that died, find the socket by this file in the bundle.
+	// The shim's server finds the socket by this file in the bundle. So does containerd's cleanup after a shim that died.
 	if err := safefile.Replace("address", []byte(result.Address), safefile.Options{}); err != nil {
 		return false, err
 	}
@@ -96,15 +97,16 @@ func (c call) serveOldStart(ctx context.Context, m shim.Shim) (served bool, err 
 	return true, err
 }
 
-// isBootstrap tells BootstrapParams from the options of older versions, as containerd's own shim does: options are an
-// Any, whose fields 1 and 2 are a type and bytes, where BootstrapParams has the id and the namespace of the call.
+// isBootstrap reports whether input is BootstrapParams and not the options of an older version. It checks what containerd's
+// own shim checks. Options are an Any, whose fields 1 and 2 are a type and bytes. In the same place, BootstrapParams has
+// the id and the namespace of the call.
 func (c call) isBootstrap(input []byte) bool {
 	params := new(bootapi.BootstrapParams)
 	return len(input) > 0 && proto.Unmarshal(input, params) == nil &&
 		params.InstanceID == c.id && params.Namespace == c.namespace
 }
 
-// replay gives a file from which data can be read once.
+// replay returns a file from which data can be read once.
 func replay(data []byte) (*os.File, error) {
 	r, w, err := os.Pipe()
 	if err != nil {

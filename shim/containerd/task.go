@@ -30,8 +30,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/shim/wrapper"
 )
 
-// processors is on how many a serving shim computes at once. containerd's code starts it with four, while it nearly always
-// waits for the runtime; each costs memory of its own, and two fewer save more than all that we add to the shim takes.
+// processors is GOMAXPROCS of a serving shim. containerd's code sets four, although the shim nearly always waits for the
+// runtime. Each one costs memory, and two fewer save more memory than all of our code takes.
 const processors = 2
 
 // registerTask makes the shim serve our task service, where containerd's shim registers its own
@@ -64,21 +64,21 @@ func registerTask(host wrapper.Host) {
 type service struct {
 	taskapi.TTRPCTaskService
 	host    wrapper.Host
-	systemd bool // it runs
+	systemd bool // is process 1
 
 	mu         sync.Mutex
 	containers map[string]container // by id, from before the runtime creates one until it is deleted
-	warned     map[added]string     // of what Exec has warned already, until the process is started or deleted
+	warned     map[added]string     // the warnings that Exec has printed, until the process is started or deleted
 }
 
 // added is a process that Exec adds to a container.
 type added struct{ id, execID string }
 
-// container is what the shim has to know of one.
+// container is what the shim knows of a container.
 type container struct {
 	caller  hook.Caller
-	label   string // that Create gave it; empty where the engine's choice was kept
-	options word   // of the engine
+	label   string      // that Create wrote; empty if the engine's choice was kept
+	options sentOptions // by the engine
 }
 
 func newService(runc taskapi.TTRPCTaskService, host wrapper.Host) *service {
@@ -95,19 +95,20 @@ func (s *service) RegisterTTRPC(server *ttrpc.Server) error {
 
 // Create prepares the container's bundle, and has the runtime create the container.
 func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
-	bundle := hook.NewBundle(r.Bundle) // which is read once
+	bundle := hook.NewBundle(r.Bundle)
 	opts, said, err := runcOptions(r.Options)
-	w, werr := caller(ctx, opts)
-	if err = cmp.Or(err, werr); err == nil && said != spoken && s.systemd {
-		// Without systemd nothing brings its driver in that is not said.
-		opts.SystemdCgroup, err = systemdByPath(ctx, said, bundle, s.wordOf)
+	caller, callerErr := callerOf(ctx, opts)
+	if err = cmp.Or(err, callerErr); err == nil && said != sentSome && s.systemd {
+		// Without systemd, only an option can choose its driver.
+		opts.SystemdCgroup, err = systemdByPath(ctx, said, bundle, s.optionsOf)
 	}
 	if err != nil {
-		return nil, s.refuse("create", w, r.ID, hook.Outcome{}, err)
+		return nil, s.refuse("create", caller, r.ID, hook.Outcome{}, err)
 	}
-	c := container{caller: w, options: said}
+	c := container{caller: caller, options: said}
 	if !s.add(r.ID, c) {
-		return nil, s.refuseAs(errdefs.ErrAlreadyExists, "create", w, r.ID, "this shim has a container of that id already")
+		return nil, s.refuseAs(errdefs.ErrAlreadyExists, "create", caller, r.ID,
+			"this shim has a container of that id already")
 	}
 	resp, err := s.create(ctx, r, bundle, c, opts)
 	if err != nil {
@@ -116,15 +117,14 @@ func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*ta
 	return resp, err
 }
 
-func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest, bundle *hook.Bundle, c container, opts *options.Options) (
-	*taskapi.CreateTaskResponse, error) {
-	w := c.caller
-	out, err := s.host.Prepare(ctx, w, r.ID, bundle)
-	s.warn(ctx, "create", w, r.ID, out)
+func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest, bundle *hook.Bundle, c container,
+	opts *options.Options) (*taskapi.CreateTaskResponse, error) {
+	out, err := s.host.Prepare(ctx, c.caller, r.ID, bundle)
+	s.warn(ctx, "create", c.caller, r.ID, out)
 	if err != nil {
-		return nil, s.refuse("create", w, r.ID, out, err)
+		return nil, s.refuse("create", c.caller, r.ID, out, err)
 	}
-	// containerd may ask for a process in the container before the inner Create is back.
+	// The label is set now, because containerd may ask for a process in the container before the inner Create returns.
 	c.label = out.Label
 	s.set(r.ID, c)
 	if r.Checkpoint != "" && out.Label != "" {
@@ -135,17 +135,18 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest, bund
 		r.Options, err = pack(r.Options, opts)
 	}
 	if err != nil {
-		s.host.Forget(w, r.ID)
-		return nil, s.refuse("create", w, r.ID, out, err)
+		s.host.Forget(c.caller, r.ID)
+		return nil, s.refuse("create", c.caller, r.ID, out, err)
 	}
 	resp, err := s.TTRPCTaskService.Create(ctx, r)
 	if err != nil {
-		s.host.Forget(w, r.ID)
+		s.host.Forget(c.caller, r.ID)
 	}
 	return resp, err
 }
 
-// Start starts a created container, or a process that Exec added to it, if the profiles are still what they must be.
+// Start starts a created container, or a process that Exec added to it. It refuses if the profiles are no longer what they
+// must be.
 func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.StartResponse, error) {
 	command := "start"
 	if r.ExecID != "" {
@@ -161,7 +162,7 @@ func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.
 		p, err = s.host.Start(ctx, c.caller, r.ID)
 	} else {
 		p, err = s.host.Exec(ctx, c.caller, r.ID)
-		if p.Warning == s.said(added{r.ID, r.ExecID}) {
+		if p.Warning == s.takeWarned(added{r.ID, r.ExecID}) {
 			p.Warning = ""
 		}
 	}
@@ -176,7 +177,7 @@ func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.
 	return s.TTRPCTaskService.Start(ctx, r)
 }
 
-// Exec adds a process to a container, under the container's label, whatever label the engine writes.
+// Exec adds a process to a container. The process gets the container's label, whatever label the engine writes.
 func (s *service) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emptyResponse, error) {
 	c, ok := s.get(r.ID)
 	if !ok {
@@ -200,12 +201,12 @@ func (s *service) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emp
 	}
 	resp, err := s.TTRPCTaskService.Exec(ctx, r)
 	if err == nil {
-		s.say(added{r.ID, r.ExecID}, p.Warning)
+		s.setWarned(added{r.ID, r.ExecID}, p.Warning)
 	}
 	return resp, err
 }
 
-// lost is for a container whose record is gone, and whose process no longer shows all of its label to be the policy's.
+// lost returns the error for a container whose record is gone, and whose process does not show all of the label either.
 func lost(label string) error {
 	return fmt.Errorf("what was remembered of it in /run/oci-apparmor is lost, so that nothing proves that its profile %s "+
 		"stayed in the kernel since it was created: delete the container and create it anew", label)
@@ -218,18 +219,18 @@ func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskap
 		return resp, err
 	}
 	if r.ExecID != "" {
-		s.said(added{r.ID, r.ExecID})
+		s.takeWarned(added{r.ID, r.ExecID})
 		return resp, nil
 	}
 	if c, ok := s.get(r.ID); ok {
-		s.remove(r.ID) // first: from here on the container is not known, and not one whose record is lost
+		s.remove(r.ID) // first, so that later calls find no container, rather than one whose record is lost
 		s.host.Forget(c.caller, r.ID)
-		s.host.Sweep(c.caller) // of what was killed before it could forget
+		s.host.Sweep(c.caller) // removes the records that a killed shim has left
 	}
 	return resp, nil
 }
 
-// add takes an id for a container, unless it is taken.
+// add adds a container, unless there is one of that id.
 func (s *service) add(id string, c container) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -253,7 +254,7 @@ func (s *service) remove(id string) {
 	maps.DeleteFunc(s.warned, func(p added, _ string) bool { return p.id == id })
 }
 
-// get gives a container of this shim.
+// get returns a container of this shim.
 func (s *service) get(id string) (c container, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -261,8 +262,8 @@ func (s *service) get(id string) (c container, ok bool) {
 	return c, ok
 }
 
-// say keeps what was warned of when a process was added to its container.
-func (s *service) say(p added, warning string) {
+// setWarned records the warning that was printed when a process was added to its container.
+func (s *service) setWarned(p added, warning string) {
 	if warning == "" {
 		return
 	}
@@ -271,8 +272,8 @@ func (s *service) say(p added, warning string) {
 	s.warned[p] = warning
 }
 
-// said gives what say has kept, once.
-func (s *service) said(p added) (warning string) {
+// takeWarned returns the recorded warning and removes it.
+func (s *service) takeWarned(p added) (warning string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	warning = s.warned[p]
@@ -280,37 +281,37 @@ func (s *service) said(p added) (warning string) {
 	return warning
 }
 
-// wordOf gives what the engine's options said of a container; silent of one that is not this shim's.
-func (s *service) wordOf(id string) word {
+// optionsOf returns what the engine sent for a container: sentNone if the container is not this shim's.
+func (s *service) optionsOf(id string) sentOptions {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.containers[id].options
 }
 
-// refuse makes an error for containerd, which shows its text to whoever started the container, and has the node's log
-// say it.
-func (s *service) refuse(command string, w hook.Caller, id string, out hook.Outcome, err error) error {
-	s.host.Note(w, notice.Notice{Level: notice.Refusal, Command: command, ID: id, Message: err.Error()}, out)
+// refuse writes a refusal to the node's log and returns the error for containerd, which shows its text to whoever started
+// the container.
+func (s *service) refuse(command string, caller hook.Caller, id string, out hook.Outcome, err error) error {
+	s.host.Note(caller, notice.Notice{Level: notice.Refusal, Command: command, ID: id, Message: err.Error()}, out)
 	return status.Error(codes.FailedPrecondition, wrapper.Message(command, id, err.Error()))
 }
 
-// refuseUnknown refuses a process in a container that is not this shim's: what label it must get, the shim could not say.
+// refuseUnknown refuses a process in a container that is not this shim's: the shim does not know its label.
 func (s *service) refuseUnknown(ctx context.Context, command, id string) error {
-	w, _ := caller(ctx, nil) // without containerd's namespace nothing is known of the engine either
-	return s.refuseAs(errdefs.ErrNotFound, command, w, id, "it was not created by this shim, or has been deleted")
+	caller, _ := callerOf(ctx, nil) // without containerd's namespace the engine is not known
+	return s.refuseAs(errdefs.ErrNotFound, command, caller, id, "it was not created by this shim, or has been deleted")
 }
 
-// refuseAs is refuse for an error of a kind that containerd goes by.
-func (s *service) refuseAs(kind error, command string, w hook.Caller, id, why string) error {
-	s.host.Note(w, notice.Notice{Level: notice.Refusal, Command: command, ID: id, Message: why}, hook.Outcome{})
+// refuseAs is refuse for an error whose kind containerd looks at.
+func (s *service) refuseAs(kind error, command string, caller hook.Caller, id, why string) error {
+	s.host.Note(caller, notice.Notice{Level: notice.Refusal, Command: command, ID: id, Message: why}, hook.Outcome{})
 	return errgrpc.ToGRPCf(kind, "container %s: %s", id, why)
 }
 
-// warn says an outcome's warning, if it has one, in the node's log, and in containerd's.
-func (s *service) warn(ctx context.Context, command string, w hook.Caller, id string, out hook.Outcome) {
+// warn writes an outcome's warning, if there is one, to the node's log and to containerd's.
+func (s *service) warn(ctx context.Context, command string, caller hook.Caller, id string, out hook.Outcome) {
 	if out.Warning == "" {
 		return
 	}
-	s.host.Note(w, notice.Notice{Level: notice.Warning, Command: command, ID: id, Message: out.Warning}, out)
+	s.host.Note(caller, notice.Notice{Level: notice.Warning, Command: command, ID: id, Message: out.Warning}, out)
 	log.G(ctx).Warn(wrapper.Message(command, id, out.Warning))
 }

@@ -10,9 +10,9 @@ import (
 
 type emptyResponse = emptypb.Empty
 
-// registerV2 serves the task service under the name that containerd asks for before 2.3. A request or response of
-// version 2 has the bytes of the same one of version 3 (api/runtime/task/v2/shim.proto and v3/shim.proto differ in the
-// package's name only).
+// registerV2 serves the task service under the name that containerd before 2.3 asks for. A request or response of version 2
+// has the same bytes as that of version 3: api/runtime/task/v2/shim.proto and v3/shim.proto differ only in the package's
+// name.
 func registerV2(server *ttrpc.Server, s taskapi.TTRPCTaskService) {
 	server.RegisterService("containerd.task.v2.Task", &ttrpc.ServiceDesc{Methods: version2(s)})
 }
@@ -39,7 +39,7 @@ func version2(s taskapi.TTRPCTaskService) map[string]ttrpc.Method {
 	}
 }
 
-// unary makes a ttrpc method of a call.
+// unary makes a ttrpc method from a call.
 func unary[Request, Response any](call func(context.Context, *Request) (*Response, error)) ttrpc.Method {
 	return func(ctx context.Context, unmarshal func(any) error) (any, error) {
 		request := new(Request)

@@ -1,9 +1,9 @@
-// oci-apparmor-runtime stands where a container engine looks for runc or crun.
+// oci-apparmor-runtime takes the place of runc or crun in a container engine.
 //
-// It takes their command line, gives the container the AppArmor profile that the node's policy decides, and becomes
-// the real runtime. Under the name runc or crun (a link, for one .../cri-o/crun) it stands for that one, else for
-// runc, and for crun where there is no runc. The directory of the link tells the engine: containerd, docker, podman or
-// cri-o. OCI_APPARMOR_RUNTIME names the real runtime by its absolute path.
+// It takes their command line, gives the container the AppArmor profile that the node's policy decides, and becomes the
+// real runtime. A link to it that is called runc or crun (for example .../cri-o/crun) stands for that runtime. Otherwise it
+// stands for runc, or for crun if there is no runc. The directory of the link tells the engine: containerd, docker, podman
+// or cri-o. OCI_APPARMOR_RUNTIME names the real runtime by its absolute path.
 package main
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/shim/wrapper"
 )
 
-// What an engine set for our thread must hold for the runtime: see wrapper.Run.
+// The runtime must inherit what an engine set for our main thread: see wrapper.Run.
 func init() { runtime.LockOSThread() }
 
 func main() {

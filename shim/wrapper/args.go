@@ -9,40 +9,39 @@ import (
 
 // Args is a runtime's command line, read as the runtime itself reads it.
 //
-// A container must never slip through because its command line was read otherwise than the runtime does. So what
-// cannot be read for certain is an error where it could be one of the commands that we act on, and passes where it
-// could not.
+// A container must not escape its policy because we read its command line differently from the runtime. So a line that
+// cannot be read for certain is an error if it could be one of the commands that we act on. Otherwise it passes.
 type Args struct {
-	// Command is the runtime's command when it is one that we act on: create, run, start, restore, exec or delete.
-	// It is empty for every other one, and for a line with which the runtime only prints its help or complains.
+	// Command is the runtime's command if it is one that we act on: create, run, start, restore, exec or delete.
+	// It is empty for every other command, and for a line for which the runtime only prints its help or an error.
 	Command string
-	ID      string // the container
+	ID      string // the container's
 
 	argv    []string
-	at      int // where Command stands in argv
+	at      int // index of Command in argv
 	options []setting
 }
 
-// setting is an option as it was given.
+// setting is an option on the command line.
 type setting struct {
 	name       string // the option's long name, however it was spelled
 	value      string
 	first, end int // it is argv[first:end]
-	offset     int // where its value begins in argv[end-1]
+	offset     int // its value is argv[end-1][offset:]
 }
 
 // Dialect is a runtime's way of reading its command line.
 type Dialect int
 
 const (
-	// Runc is how runc reads it, with urfave/cli: version 1 up to runc 1.5, version 3 afterwards.
+	// Runc is runc's way, with urfave/cli: version 1 up to runc 1.5, version 3 afterwards.
 	Runc Dialect = iota
-	// Crun is how crun reads it, with glibc's argp.
+	// Crun is crun's way, with glibc's argp.
 	Crun
 )
 
-// dialectOf tells a runtime's dialect by its file's name: runc or crun with anything behind it (crun-wasm, runc.real),
-// and krun, which is a crun.
+// dialectOf returns a runtime's dialect by the name of its file: a name that begins with runc or crun (crun-wasm,
+// runc.real), or krun, which is a crun.
 func dialectOf(runtime string) (d Dialect, known bool) {
 	switch {
 	case strings.HasPrefix(runtime, "runc"):
@@ -53,7 +52,7 @@ func dialectOf(runtime string) (d Dialect, known bool) {
 	return Runc, false
 }
 
-// ParseArgs reads a runtime's argv, its name included. On an error Args still has the options up to there.
+// ParseArgs reads a runtime's argv, which begins with its name. With an error, Args has the options before the fault.
 func ParseArgs(d Dialect, argv []string) (Args, error) {
 	a := Args{argv: argv}
 	err := a.parse(d)
@@ -67,7 +66,7 @@ func ParseArgs(d Dialect, argv []string) (Args, error) {
 	return a, nil
 }
 
-// mayStart tells whether a command line, however it is read, could be one that brings a process into a container.
+// mayStart reports whether a command line could bring a process into a container, in whatever way it is read.
 func mayStart(argv []string) bool {
 	return slices.ContainsFunc(argv[min(1, len(argv)):], func(s string) bool { return commands[strings.TrimSpace(s)].starts })
 }
@@ -87,7 +86,7 @@ func (a *Args) parse(d Dialect) error {
 	if !ours {
 		return nil
 	}
-	// Only exec takes arguments of its own behind the container; crun stops at the first for every command.
+	// Only exec takes arguments of its own after the container. crun stops at the first argument of every command.
 	stop := 0
 	if command == "exec" {
 		stop = 1
@@ -97,7 +96,7 @@ func (a *Args) parse(d Dialect) error {
 		return err
 	}
 	if n := len(line.positional); n > 1 && command != "exec" && !(d == Crun && command == "restore" && n == 2) {
-		return nil // the runtime takes one container and complains
+		return nil // the runtime takes one container, and refuses this
 	}
 	if d == Crun {
 		err = a.checkCrun(command)
@@ -109,13 +108,14 @@ func (a *Args) parse(d Dialect) error {
 	}
 	a.Command, a.ID = command, a.argv[line.positional[0]]
 	if command == "delete" {
-		return nil // of a container that is known by another name, the record goes with a later sweep
+		return nil // if the id is another spelling, a later sweep removes the record
 	}
 	return checkID(command, a.ID)
 }
 
-// checkID refuses ids that are no single name in a directory: older cruns take "./c1" and "c1/" for the container c1.
-// runc and newer cruns refuse them, too (runc's libcontainer/factory_linux.go, validateID).
+// checkID returns an error for an id that is no plain name for a directory: old versions of crun take "./c1" and "c1/" for
+// the container c1. runc and newer versions of crun refuse such ids, too (runc's libcontainer/factory_linux.go,
+// validateID).
 func checkID(command, id string) error {
 	if id == "" || id == "." || id == ".." || strings.ContainsAny(id, "/\x00") {
 		return fmt.Errorf("%s is given the container id %q, which is no plain name", command, id)
@@ -123,30 +123,31 @@ func checkID(command, id string) error {
 	return nil
 }
 
-// line is what came of reading options and arguments.
+// line is the result of reading options and arguments.
 type line struct {
-	positional []int // indexes in argv: up to the one where options end, all that follow it included
-	prints     bool  // help or version is asked for: the runtime does nothing else
+	positional []int // indexes in argv of the arguments, and of everything after the end of the options
+	prints     bool  // help or version is asked for, so the runtime does nothing else
 }
 
-// arity says what belongs to an option besides its name.
+// arity is what an option has besides its name.
 type arity byte
 
 const (
 	none     arity = 0
-	required arity = '=' // a value, behind = or as the next argument
-	optional arity = '?' // a value behind =, or none (crun)
+	required arity = '=' // a value after = or as the next argument
+	optional arity = '?' // a value after =, or none (crun)
 	next     arity = '+' // a value as the next argument only (crun)
-	prints   arity = '!' // none, and the runtime prints something and ends
+	prints   arity = '!' // none; the runtime prints something and ends
 )
 
-// option is one that a runtime knows.
+// option is an option that a runtime has.
 type option struct {
 	name, short string
 	arity       arity
 }
 
-// options reads a table of options: names apart by blanks, each with its short form behind a slash and its arity.
+// options reads a table of options. Blanks separate the names. A slash and the short form may follow a name, then the
+// arity.
 func options(table string) []option {
 	var all []option
 	for _, s := range strings.Fields(table) {
@@ -160,7 +161,7 @@ func options(table string) []option {
 	return all
 }
 
-// option gives the last setting of an option, which is the one that counts.
+// option returns the value of an option. Of several settings the last one counts.
 func (a *Args) option(name string) (value string, ok bool) {
 	for _, s := range slices.Backward(a.options) {
 		if s.name == name {
@@ -170,7 +171,7 @@ func (a *Args) option(name string) (value string, ok bool) {
 	return "", false
 }
 
-// flag tells whether an option without a value is given. runc's may be given as --force=false.
+// flag reports whether an option without a value is set. runc also takes --force=false.
 func (a *Args) flag(name string) bool {
 	value, ok := a.option(name)
 	return ok && isTrue(value)
@@ -181,7 +182,7 @@ func isTrue(value string) bool {
 	return value == "" || err != nil || b
 }
 
-// withOption gives the command line with an option of the command set to value, and any other setting of it gone.
+// withOption returns the command line with an option of the command set to value, and without its other settings.
 func (a *Args) withOption(name, value string) []string {
 	out := slices.Clone(a.argv)
 	for _, s := range slices.Backward(a.options) {
@@ -192,7 +193,7 @@ func (a *Args) withOption(name, value string) []string {
 	return slices.Insert(out, a.at+1, "--"+name+"="+value)
 }
 
-// withValue gives the command line with the value of a given option replaced.
+// withValue returns the command line with value in place of an option's value.
 func (a *Args) withValue(name, value string) []string {
 	out := slices.Clone(a.argv)
 	for _, s := range slices.Backward(a.options) {

@@ -15,8 +15,8 @@ const (
 	argpOptions = " help/?! usage! program-name= HANG?"
 )
 
-// readCrun reads options from argv[from] on, as argp does with ARGP_IN_ORDER: up to the first argument, with long
-// options cut short as long as no other begins so, and short ones joined.
+// readCrun reads options from argv[from] up to the first argument, as argp does with ARGP_IN_ORDER. A long option may be
+// cut short if no other begins so. Short options may be joined.
 func (a *Args) readCrun(from int, known []option, _ int) (line, error) {
 	var l line
 	i := from
@@ -43,7 +43,7 @@ func (a *Args) readCrun(from int, known []option, _ int) (line, error) {
 	return l, nil
 }
 
-// readLong reads the long option argv[i] and gives the index of its last argument.
+// readLong reads the long option argv[i] and returns the index of its last argument.
 func (a *Args) readLong(i int, known []option, l *line) (int, error) {
 	arg := a.argv[i]
 	name, value, assigned := strings.Cut(arg[len("--"):], "=")
@@ -52,18 +52,18 @@ func (a *Args) readLong(i int, known []option, l *line) (int, error) {
 	case len(found) > 1:
 		return i, fmt.Errorf("option %q may be --%s or --%s", arg, found[0].name, found[1].name)
 	case len(found) == 0 && assigned:
-		return i, nil // a newer crun's; whatever it means, it is this one argument
+		return i, nil // an option of a newer crun; whatever it means, it is this one argument
 	case len(found) == 0:
 		return i, unknownOption(arg)
 	}
 	o := found[0]
 	if assigned && (o.arity == none || o.arity == prints || o.arity == next) {
-		return i, fmt.Errorf("option --%s takes no value behind =", o.name)
+		return i, fmt.Errorf("option --%s takes no value after =", o.name)
 	}
 	return a.set(i, len(arg)-len(value), assigned, o, l)
 }
 
-// readShort reads the short options that are joined in argv[i] and gives the index of the last one's last argument.
+// readShort reads the short options that are joined in argv[i] and returns the index of the last one's last argument.
 func (a *Args) readShort(i int, known []option, l *line) (int, error) {
 	arg := a.argv[i]
 	for at := 1; at < len(arg); at++ {
@@ -80,8 +80,8 @@ func (a *Args) readShort(i int, known []option, l *line) (int, error) {
 	return i, nil
 }
 
-// set notes an option in argv[i] whose value stands there from offset on when it is attached, and in the next argument
-// otherwise. It gives the index of its last argument.
+// set records an option in argv[i] and returns the index of its last argument. An attached value begins at offset in
+// argv[i]. Any other value is the next argument.
 func (a *Args) set(i, offset int, attached bool, o option, l *line) (int, error) {
 	s := setting{name: o.name, first: i, end: i + 1, offset: offset}
 	switch {
@@ -108,7 +108,7 @@ func lookupShort(known []option, short string) (option, bool) {
 	return option{}, false
 }
 
-// lookupPrefix finds the option of that name, or else those that begin so.
+// lookupPrefix returns the option of that name, or else all options that begin so.
 func lookupPrefix(known []option, prefix string) []option {
 	var found []option
 	for _, o := range known {
@@ -122,7 +122,7 @@ func lookupPrefix(known []option, prefix string) []option {
 	return found
 }
 
-// checkCrun refuses what crun can do and we can not follow.
+// checkCrun returns an error for options of crun that we cannot follow.
 func (a *Args) checkCrun(command string) error {
 	if file, ok := a.option("config"); ok && file != "config.json" {
 		return fmt.Errorf("option --config makes crun %s read %q in place of the bundle's config.json, into which the "+

@@ -8,19 +8,19 @@ import (
 )
 
 // The options of runc 1.0 to 1.6: main.go and COMMAND.go of github.com/opencontainers/runc. urfave/cli adds help and
-// version; its version 3 also takes the global ones behind the command.
+// version. Its version 3 also takes the global options after the command.
 const runcGlobals = "debug log= log-format= root= criu= systemd-cgroup rootless= help/h! version/v!"
 
 // runcInherited are the options that every command takes.
 const runcInherited = " debug log= log-format= root= criu= systemd-cgroup rootless= help/h!"
 
-// readRunc reads options and arguments from argv[from] on; behind the stop-th argument nothing is an option, 0 for
-// never.
+// readRunc reads options and arguments from argv[from] on. After the stop-th argument nothing is an option; 0 means that
+// options may follow everywhere.
 //
-// Three parsers are in use. urfave/cli 1.22.1 (runc 1.0 and 1.1) and 1.22.17 (runc 1.2 to 1.5) put options in front of
-// arguments, each in its own way, and leave the rest to package flag; version 3 (runc 1.6) reads from left to right,
-// trims white space, and takes "-1" for an argument. This function reads from left to right, and refuses what one of
-// the three would accept and read otherwise. Where they all complain it need not.
+// Three parsers are in use. urfave/cli 1.22.1 (runc 1.0 and 1.1) and 1.22.17 (runc 1.2 to 1.5) each sort options before
+// arguments in its own way, and leave the rest to package flag. Version 3 (runc 1.6) reads from left to right, trims white
+// space, and takes "-1" for an argument. readRunc reads from left to right. It refuses a line that one of the three would
+// accept and read in another way. A line that all of them refuse may pass.
 func (a *Args) readRunc(from int, known []option, stop int) (line, error) {
 	var l line
 	for i := from; i < len(a.argv); i++ {
@@ -53,7 +53,7 @@ func (a *Args) readRunc(from int, known []option, stop int) (line, error) {
 			if !assigned {
 				return l, unknownOption(arg)
 			}
-			continue // a newer runc's; whatever it means, it is this one argument
+			continue // an option of a newer runc; whatever it means, it is this one argument
 		}
 		s := setting{name: o.name, value: value, first: i, offset: len(arg) - len(value)}
 		switch {
@@ -77,10 +77,10 @@ func (a *Args) readRunc(from int, known []option, stop int) (line, error) {
 	return l, nil
 }
 
-// checkRunc refuses what versions of runc do differently behind the container.
+// checkRunc returns an error for arguments after the container that versions of runc read differently.
 func checkRunc(command string, arguments []string) error {
 	if command == "exec" && len(arguments) > 1 && strings.TrimSpace(arguments[1]) == "" {
-		return errors.New("behind an empty argument some versions of runc go on looking for options")
+		return errors.New("after an empty argument some versions of runc go on looking for options")
 	}
 	return nil
 }
@@ -101,6 +101,6 @@ func lookup(known []option, name string) (option, bool) {
 }
 
 func unknownOption(arg string) error {
-	return fmt.Errorf("option %q is not known to this version of oci-apparmor, so that the argument behind it could be "+
-		"its value or not: write it as %s=VALUE, leave it out, or use a version that knows it", arg, arg)
+	return fmt.Errorf("option %q is not known to this version of oci-apparmor, so the argument after it may be its value "+
+		"or not: write it as %s=VALUE, leave it out, or use a version that knows it", arg, arg)
 }

@@ -13,11 +13,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 )
 
-// Caller tells which engine speaks, and where the runtime keeps its containers' state, from what the node's
-// administrator set up: the path by which the engine calls us and the --root that it gives. Nothing of it comes from a
-// container.
-//
-// See engine.ByCall.
+// caller returns which engine calls, and the root of its containers. Both follow from what the node's administrator set up:
+// the path by which the engine calls us, and its --root. Nothing of them comes from a container. See engine.ByCall.
 func (a *Args) caller(d Dialect) (hook.Caller, error) {
 	root, err := a.root(d)
 	if err != nil {
@@ -26,8 +23,8 @@ func (a *Args) caller(d Dialect) (hook.Caller, error) {
 	return hook.Caller{Engine: engine.ByCall(a.argv[0], root), Root: ResolveRoot(root)}, nil
 }
 
-// root gives the directory in which the runtime keeps its state, absolute. runc makes it so by filepath.Abs, which takes
-// "link/.." away as text; crun leaves it to the kernel. A relative one of crun's does not come here, see checkCrun.
+// root returns the directory of the runtime's state, absolute. runc makes a relative path absolute by filepath.Abs, which
+// takes "link/.." away as text. crun leaves links to the kernel. checkCrun refuses a relative path of crun's.
 func (a *Args) root(d Dialect) (string, error) {
 	root, ok := a.option("root")
 	if !ok {
@@ -39,8 +36,8 @@ func (a *Args) root(d Dialect) (string, error) {
 	return filepath.Abs(root)
 }
 
-// defaultRoot is the root of a runtime that is called without one: runc's main.go and rootless_linux.go, and crun's
-// src/libcrun/status.c.
+// defaultRoot returns the root of a runtime that is called without --root: see runc's main.go and rootless_linux.go, and
+// crun's src/libcrun/status.c.
 func defaultRoot(d Dialect) string {
 	xdg := os.Getenv("XDG_RUNTIME_DIR")
 	if d == Crun {
@@ -67,8 +64,8 @@ func runcHonoursXDG() bool {
 	return !ok || user != "root"
 }
 
-// ResolveRoot follows the links in an absolute root as far as it exists, so that a container is known again whichever
-// way its runtime's root is spelled.
+// ResolveRoot resolves the links in an absolute path as far as it exists. So a container has one record, in whichever way
+// the engine spells the root.
 func ResolveRoot(path string) string {
 	dir, missing := path, ""
 	for {
@@ -79,7 +76,7 @@ func ResolveRoot(path string) string {
 		if !errors.Is(err, fs.ErrNotExist) || dir == "/" {
 			return filepath.Clean(path)
 		}
-		parent, last := filepath.Split(strings.TrimRight(dir, "/")) // which leaves a link/.. in parent as it is
+		parent, last := filepath.Split(strings.TrimRight(dir, "/")) // Split does not clean a "link/.." in parent
 		dir, missing = parent, filepath.Join(last, missing)
 	}
 }

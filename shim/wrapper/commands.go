@@ -10,18 +10,18 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/hook"
 )
 
-// A command is one of the runtime's on which we act. All others pass.
+// command is a command of the runtime that we act on. All others pass.
 type command struct {
-	// runc and crun are its options, as options reads them: those of runc 1.0 to 1.6 (COMMAND.go of
+	// runc and crun are its options in the form that the function options reads: those of runc 1.0 to 1.6 (COMMAND.go of
 	// github.com/opencontainers/runc), and of crun 0.15 to 1.29 (src/COMMAND.c of github.com/containers/crun).
 	runc, crun string
 
-	// starts says that it brings a process into a container. A line that could be such a command and that we cannot read
-	// is refused.
+	// starts is true if the command brings a process into a container. We refuse a line that may be such a command and
+	// that we cannot read.
 	starts bool
 
-	// act does what must be done before the runtime gets to see the command. It returns the command line for the runtime,
-	// or nil for the one that came.
+	// act does what must be done before the runtime sees the command. It returns the command line for the runtime, or nil
+	// if that stays as it is.
 	act func(ctx context.Context, host Host, c call) (argv []string, out hook.Outcome, err error)
 }
 
@@ -32,7 +32,7 @@ type call struct {
 	caller  hook.Caller
 }
 
-// commands are all of them, by name. A new one is one row; TestEveryCommandIsKnown has those that need none.
+// commands has them by name. A new one is one row. TestEveryCommandIsKnown lists the runtimes' commands that need none.
 var commands = map[string]command{
 	"create": {
 		runc:   "bundle/b= console-socket= pidfd-socket= pid-file= no-pivot no-new-keyring preserve-fds=",
@@ -84,7 +84,7 @@ func run(ctx context.Context, host Host, c call) (argv []string, out hook.Outcom
 
 func restore(ctx context.Context, host Host, c call) (argv []string, out hook.Outcome, err error) {
 	if _, out, err = create(ctx, host, c); err == nil && out.Label != "" {
-		// Nothing else makes CRIU give the processes another label than they had.
+		// CRIU restores the processes under the label that they had, unless it is given this option.
 		argv = c.withOption("lsm-profile", "apparmor:"+out.Label)
 	}
 	return argv, out, err
@@ -113,13 +113,13 @@ func remove(_ context.Context, host Host, c call) (argv []string, out hook.Outco
 	return nil, out, nil
 }
 
-// exec gives the command line of an exec whose process gets the label. The label wins over whatever the caller asks
-// for, by --apparmor or in a process file.
+// exec returns the command line of an exec whose process gets the label. The label replaces what the caller asks for by
+// --apparmor or in a process file.
 func (a *Args) exec(d Dialect, label string) ([]string, error) {
 	if label == "" {
 		return nil, errors.New("no label is remembered for it; delete the container and create it anew")
 	}
-	// To runc an empty path is none; crun would open it, and so does relabel.
+	// runc ignores an empty path. crun would open it, and so does relabel.
 	path, given := a.option("process")
 	if !given || path == "" && d == Runc {
 		return a.withOption("apparmor", label), nil
@@ -131,8 +131,8 @@ func (a *Args) exec(d Dialect, label string) ([]string, error) {
 	return a.withValue("process", path), nil
 }
 
-// passedFDs is how many descriptors from 3 on the runtime passes on to the container. A number that is none is the
-// runtime's to complain about.
+// passedFDs returns how many descriptors from 3 on the runtime passes to the container. It ignores a value that is no
+// number: the runtime refuses that.
 func (a *Args) passedFDs() int {
 	preserved, _ := a.option("preserve-fds")
 	n := 0

@@ -12,14 +12,14 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// log is where a runtime would write its messages for a given command line.
+// log is where and how a runtime writes its messages.
 type log struct {
 	file string // --log; empty for standard error
 	json bool   // --log-format json
 }
 
-// log gives where the runtime would log to. crun also logs to journald and syslog: what we have to say is then on
-// standard error only.
+// log returns where the runtime would write its messages. If crun logs to journald or syslog, our messages go to standard
+// error only.
 func (a *Args) log(d Dialect) (l log) {
 	l.file, _ = a.option("log")
 	if d == Crun {
@@ -36,9 +36,9 @@ func (a *Args) log(d Dialect) (l log) {
 	return l
 }
 
-// report says something to whoever started the container: a line in the runtime's log, if it has one, in the format
-// that was asked for, and an error on stderr as well, as runc does. containerd shows the last line of level error of a
-// JSON log; conmon shows standard error.
+// report tells whoever started the container. It writes a line into the runtime's log, if there is one, in the format of
+// --log-format. It also writes an error to stderr, as runc does. containerd shows the last line of level error of a JSON
+// log. conmon shows standard error.
 func (l log) report(stderr io.Writer, level, message string) {
 	line := l.line(level, message, time.Now())
 	if l.file == "" {
@@ -63,13 +63,13 @@ func appendTo(path string, line []byte) error {
 	return err
 }
 
-// line is one of a log as logrus writes it for runc, by its JSONFormatter and its TextFormatter.
+// line returns a line as logrus writes it for runc, by its JSONFormatter or its TextFormatter.
 func (l log) line(level, message string, now time.Time) []byte {
 	at := now.Format(time.RFC3339)
 	if !l.json {
 		return fmt.Appendf(nil, "time=%q level=%s msg=%q\n", at, level, message)
 	}
 	line := []byte(`{"level":"` + level + `","msg":`)
-	line, _ = jsontext.AppendQuote(line, message) // it puts U+FFFD for what is not UTF-8, and says so
+	line, _ = jsontext.AppendQuote(line, message) // its error reports bytes that are not UTF-8, which became U+FFFD
 	return append(line, `,"time":"`+at+"\"}\n"...)
 }

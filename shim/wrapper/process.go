@@ -15,17 +15,17 @@ import (
 // maxProcess bounds the size of a process file, in bytes.
 const maxProcess = 16 << 20
 
-// firstProcessFD is the lowest descriptor on which a process file is handed over, above those that a caller passes on
-// to the container ($LISTEN_FDS and --preserve-fds count from 3).
+// firstProcessFD is the lowest descriptor for a process file. It is above those that a caller passes to the container,
+// which $LISTEN_FDS and --preserve-fds count from 3.
 const firstProcessFD = 64
 
-// relabel reads the process file that an exec is given, sets the label in it, and gives the path of the edited copy.
+// relabel reads the process file of an exec, sets the label in it, and returns the path of the edited copy.
 //
-// The copy is a sealed file in memory. The caller's own stays as it was, nothing is left behind, and nobody can change
-// it between us and the runtime. Its descriptor is open in the runtime, which opens the path a second time; it does
-// not reach the container: runc marks every descriptor that it does not pass on as close-on-exec in the container's
-// init process (libcontainer/init_linux.go, finalizeNamespace, from 1.1.12 on also in runc itself), and so does crun
-// (src/libcrun/container.c, exec_process_entrypoint: mark_or_close_fds_ge_than).
+// The copy is a sealed file in memory. So the caller's file stays unchanged, nothing is left on disk, and nobody can change
+// the copy before the runtime reads it. The runtime inherits the copy's descriptor, and opens its path a second time. The
+// descriptor does not reach the container: runc marks every descriptor that it does not pass on as close-on-exec in the
+// container's init process (libcontainer/init_linux.go, finalizeNamespace; from 1.1.12 on also in runc itself), and so does
+// crun (src/libcrun/container.c, exec_process_entrypoint: mark_or_close_fds_ge_than).
 func relabel(path, label string, passed int) (string, error) {
 	doc, err := readProcess(path)
 	if err != nil {
@@ -58,12 +58,12 @@ func readProcess(path string) ([]byte, error) {
 	return doc, nil
 }
 
-// handOver puts data into a file in memory that nobody can change and gives its descriptor, which is at least lowest
-// and stays open over execve.
+// handOver puts data into a sealed file in memory. It returns the file's descriptor, which is at least lowest and stays
+// open over execve.
 func handOver(data []byte, lowest int) (int, error) {
 	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
-	// Kernels since 6.3 may be set to demand that a file in memory is not executable (sysctl vm.memfd_noexec); the
-	// ones before do not know the flag.
+	// Kernels since 6.3 can demand that a file in memory is not executable (sysctl vm.memfd_noexec). Older kernels do not
+	// know the flag.
 	fd, err := unix.MemfdCreate("process.json", flags|unix.MFD_NOEXEC_SEAL)
 	if errors.Is(err, unix.EINVAL) {
 		fd, err = unix.MemfdCreate("process.json", flags)

@@ -1,11 +1,11 @@
-// Package wrapper is the OCI runtime wrapper, which stands where runc or crun stood: it reads the runtime's command line,
-// lets package hook do what a container's start or exec needs, and becomes the real runtime by execve. Commands that
-// start no process, and containers that it did not start, pass byte for byte: arguments, environment, descriptors,
-// working directory, limits. It runs no program of its own and writes nothing to standard output.
+// Package wrapper is the OCI runtime wrapper, which takes the place of runc or crun. It reads the runtime's command line,
+// calls package hook for what a container's start or exec needs, and becomes the real runtime by execve. It passes on all
+// else byte for byte: arguments, environment, descriptors, working directory, limits. It runs no program of its own and
+// writes nothing to standard output.
 //
-// Two things do not outlive a Go program, and runc is one: of the signals that were ignored only SIGHUP and SIGINT stay
-// so, and of those that were blocked, the ones that end a program or that Go needs itself (SIGTERM, SIGCHLD, ...) do
-// not. Containers see no difference: crun sets its signals back before it starts one (container.c, unblock_signals).
+// Two things change in any Go program, and so in runc, too. Of the ignored signals, only SIGHUP and SIGINT stay ignored. Of
+// the blocked signals, those that end a program or that Go needs itself (SIGTERM, SIGCHLD, ...) do not stay blocked.
+// Containers see no difference, because crun resets its signals before it starts one (container.c, unblock_signals).
 package wrapper
 
 import (
@@ -25,23 +25,22 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// Host is the node, as far as the wrapper needs it. *hook.Host is one; its methods say what they do.
+// Host is what the wrapper needs of the node. *hook.Host implements it, and documents the methods.
 type Host interface {
-	Prepare(ctx context.Context, w hook.Caller, id string, bundle *hook.Bundle) (hook.Outcome, error)
-	Start(ctx context.Context, w hook.Caller, id string) (hook.Process, error)
-	Exec(ctx context.Context, w hook.Caller, id string) (hook.Process, error)
-	Forget(w hook.Caller, id string)
-	Drop(w hook.Caller, id string)
-	Sweep(w hook.Caller)
-	Note(w hook.Caller, n notice.Notice, out hook.Outcome)
+	Prepare(ctx context.Context, c hook.Caller, id string, bundle *hook.Bundle) (hook.Outcome, error)
+	Start(ctx context.Context, c hook.Caller, id string) (hook.Process, error)
+	Exec(ctx context.Context, c hook.Caller, id string) (hook.Process, error)
+	Forget(c hook.Caller, id string)
+	Drop(c hook.Caller, id string)
+	Sweep(c hook.Caller)
+	Note(c hook.Caller, n notice.Notice, out hook.Outcome)
 }
 
-// Run is the wrapper: argv is its command line, its name included. It becomes the real runtime and returns only when
-// that is refused or fails, with the status to exit with.
+// Run is the wrapper. argv is its command line, which begins with its name. Run becomes the real runtime. It returns only
+// if the command is refused or the execve fails, and then returns the exit status.
 //
-// The caller must be locked to the main thread from its start (runtime.LockOSThread in an init function): what an
-// engine set for the runtime's thread, such as the signal it gets when the engine dies (PR_SET_PDEATHSIG), is lost in
-// an execve from another one.
+// The calling goroutine must have been locked to the main thread in an init function (runtime.LockOSThread). Otherwise the
+// execve loses what an engine set for the runtime's thread, such as the signal for the engine's death (PR_SET_PDEATHSIG).
 func Run(ctx context.Context, host Host, argv, env []string, stderr io.Writer) int {
 	if len(argv) == 0 {
 		argv = []string{"oci-apparmor-runtime"}
@@ -55,7 +54,7 @@ func Run(ctx context.Context, host Host, argv, env []string, stderr io.Writer) i
 	args, perr := ParseArgs(d, argv)
 	log := args.log(d)
 	if !mayStart(argv) {
-		unknown = nil // it need not be read
+		unknown = nil // nobody needs to read the line
 	}
 	var out hook.Outcome
 	if err = cmp.Or(err, perr, unknown); err == nil {
@@ -75,17 +74,17 @@ func Run(ctx context.Context, host Host, argv, env []string, stderr io.Writer) i
 	return 1
 }
 
-// note has the node's log say what the engine's does.
+// note writes to the node's log what the engine's log says.
 func (a *Args) note(host Host, d Dialect, level notice.Level, text string, out hook.Outcome) {
-	w, _ := a.caller(d) // of a line that could not be read to its end, as far as it could
+	c, _ := a.caller(d) // after a fault in the line, by the options before it
 	n := notice.Notice{Level: level, Command: a.Command, ID: a.ID, Message: text}
 	if n.Command == "" && commands[a.argv[a.at]].starts {
 		n.Command = a.argv[a.at]
 	}
-	host.Note(w, n, out)
+	host.Note(c, n, out)
 }
 
-// message puts in front of a text whose it is and what of.
+// message puts the program, the command and the container in front of a text.
 func (a *Args) message(text string) string {
 	if a.Command == "" {
 		return "oci-apparmor: " + text
@@ -93,7 +92,8 @@ func (a *Args) message(text string) string {
 	return Message(a.Command, a.ID, text)
 }
 
-// Message is what a person gets to read about a command (create, start, exec, ...) for a container.
+// Message returns text as a person reads it: in one line, after the command (create, start, exec, ...) and the container's
+// id.
 func Message(command, id, text string) string {
 	if q := strconv.Quote(id); q != `"`+id+`"` {
 		id = q
@@ -101,17 +101,17 @@ func Message(command, id, text string) string {
 	return oneline.Printable("oci-apparmor: " + command + " of container " + id + ": " + text)
 }
 
-// apply does for a command what must be done before the runtime gets to see it, and gives the command line for the
-// runtime. Of the outcome of a command that creates no container there is only the warning.
+// apply does for a command what must be done before the runtime sees it. It returns the command line for the runtime. For a
+// command that creates no container, the outcome has only the warning and the label.
 func (a *Args) apply(ctx context.Context, host Host, d Dialect) (argv []string, out hook.Outcome, err error) {
 	if a.Command == "" {
 		return slices.Clone(a.argv), out, nil
 	}
-	w, err := a.caller(d)
+	caller, err := a.caller(d)
 	if err != nil {
 		return nil, out, err
 	}
-	argv, out, err = commands[a.Command].act(ctx, host, call{a, d, w})
+	argv, out, err = commands[a.Command].act(ctx, host, call{a, d, caller})
 	if argv == nil && err == nil {
 		argv = slices.Clone(a.argv)
 	}

@@ -9,15 +9,16 @@ import (
 	"strings"
 )
 
-// RuntimeVar is an environment variable that names the real runtime, by its absolute path. It is for the node's
-// administrator, who sets it in the environment of the engine; containers have no say in that.
+// RuntimeVar is the environment variable that names the real runtime by its absolute path. The node's administrator sets it
+// in the engine's environment. Containers cannot set it.
 const RuntimeVar = "OCI_APPARMOR_RUNTIME"
 
-// runtimeDirs is where a runtime is looked for, whatever PATH says: engines call their runtime with any PATH or none.
+// runtimeDirs are the directories of runtimes. They do not depend on PATH, because engines call their runtime with any PATH
+// or none.
 var runtimeDirs = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
 
-// runtimeNames tells which runtimes a wrapper of that name stands for: under the name of a runtime that we know, or with
-// oci-apparmor- in front of it, for that one; else for runc, and for crun where there is no runc.
+// runtimeNames returns the names of the runtimes that a wrapper of this name stands for. A runtime's name stands for that
+// runtime, with or without "oci-apparmor-" in front. Any other name stands for runc, or for crun if there is no runc.
 func runtimeNames(argv0 string) []string {
 	name := strings.TrimPrefix(filepath.Base(argv0), "oci-apparmor-")
 	if _, known := dialectOf(name); known {
@@ -26,7 +27,7 @@ func runtimeNames(argv0 string) []string {
 	return []string{"runc", "crun"}
 }
 
-// dialectAt tells the dialect of the runtime at path by what it is, whatever links lead to it.
+// dialectAt returns the dialect of the runtime at path. It resolves links, so that only the program's own name counts.
 func dialectAt(path string) (d Dialect, err error) {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -40,8 +41,8 @@ func dialectAt(path string) (d Dialect, err error) {
 	return d, nil
 }
 
-// findRuntime gives the path of the real runtime: named if that is not empty, else the first of names in dirs that can
-// be run and is not this program itself, which may be installed under a runtime's name.
+// findRuntime returns the path of the real runtime. That is named, if it is not empty. Else it is the first of names in
+// dirs that can be executed and is not this program itself, which may be installed under a runtime's name.
 func findRuntime(named string, names, dirs []string) (string, error) {
 	self, err := os.Stat("/proc/self/exe")
 	if err != nil {

@@ -67,7 +67,8 @@ func Document(data []byte, read func(*jsontext.Decoder) error) error {
 	return fmt.Errorf("line %d: %w", 1+bytes.Count(data[:min(int(offset), len(data))], []byte("\n")), err)
 }
 
-// nulInKey returns an error for a document in which a key has a NUL. crun's parser takes the part before the NUL for the key.
+// nulInKey returns an error for a document in which a key has a NUL. crun's parser takes the part before the NUL for the
+// key.
 func nulInKey(data []byte) error {
 	if !bytes.Contains(data, []byte(`\u0000`)) { // the only way to write one
 		return nil

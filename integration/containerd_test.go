@@ -345,7 +345,7 @@ func tasksThatLoseTheirProfile(t *testing.T, c *guesttest.Containerd) {
 			{"the record, too", true, "remembered of it"},
 		} {
 			t.Run(arm.Name+" loses "+lost.what, func(t *testing.T) {
-				if lost.record && arm.Name == guesttest.Wrapper.Name && !kernel.New().TellsPending() {
+				if lost.record && arm.Name == guesttest.Wrapper.Name && !kernel.New().ShowsPending() {
 					t.Skip("this kernel does not tell what is pending for a process, and the wrapper remembers nothing by itself")
 				}
 				unload(t, "web") // the one that loadOurs has loaded is not ours to replace

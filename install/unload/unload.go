@@ -147,7 +147,7 @@ func users(n *status.Node, threads []kernel.Task, all []status.Container, name s
 			continue
 		case known:
 		case state == Created:
-			if told = told && k.TellsPending(); told {
+			if told = told && k.ShowsPending(); told {
 				continue
 			}
 			fallthrough

@@ -1,5 +1,5 @@
-// Package handloaded keeps the texts of profiles that were loaded by hand: what the kernel holds is compiled, and nobody could
-// tell any more what it was.
+// Package handloaded stores the texts of profiles that were loaded by hand. The kernel holds only the compiled form, from
+// which nobody can get the text back.
 package handloaded
 
 import (
@@ -17,21 +17,21 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
-// Dir is the directory that holds them, one file for each profile. It is made on demand.
+// Dir is the directory of the texts, with one file for each profile. Write makes it if it is missing.
 type Dir string
 
-// Text is a profile's text as it was loaded.
+// Text is the text of a profile as it was loaded, and its JSON form in the file.
 type Text struct {
 	Name     string     `json:"name"`
-	Source   string     `json:"source"` // the file it came from, absolute
-	Loaded   time.Time  `json:"loaded"`
-	By       string     `json:"by"` // the user, with the one that became root in brackets
+	Source   string     `json:"source"` // the file that it came from, absolute
+	Loaded   time.Time  `json:"loaded"` // RFC 3339
+	By       string     `json:"by"`     // the user, and in brackets the user that became root
 	Parser   string     `json:"parser"`
-	Compiled []Compiled `json:"compiled"` // what it was compiled to: the profile, then its children
+	Compiled []Compiled `json:"compiled"` // the profile, then its children
 	Text     string     `json:"text"`
 }
 
-// Compiled is a profile of a text, with the kernel's hashes of it in hexadecimal digits.
+// Compiled is a profile that the text compiles to, with the kernel's hashes of it in hexadecimal digits.
 type Compiled struct {
 	Name   string `json:"name"`
 	Mode   string `json:"mode"`
@@ -39,7 +39,7 @@ type Compiled struct {
 	SHA256 string `json:"sha256"`
 }
 
-// New gives a text that was compiled to b.
+// New returns a Text for a text that was compiled to b.
 func New(text []byte, b profile.Blob) Text {
 	t := Text{Name: b.Profiles[0].Name, Text: string(text)}
 	for _, c := range b.Profiles {
@@ -50,7 +50,7 @@ func New(text []byte, b profile.Blob) Text {
 	return t
 }
 
-// Profiles gives what the text was compiled to, for a comparison with the kernel's.
+// Profiles returns the profiles that the text was compiled to, to compare them with the kernel's.
 func (t *Text) Profiles() ([]profile.Compiled, error) {
 	all := make([]profile.Compiled, len(t.Compiled))
 	for i, c := range t.Compiled {
@@ -69,8 +69,8 @@ func (t *Text) Profiles() ([]profile.Compiled, error) {
 	return all, nil
 }
 
-// Write writes a text beside the one that is kept, so that a full disk shows before anything is loaded. Commit then puts it
-// in place of the old one; drop removes it, unless it was put in place.
+// Write writes a text beside the stored one, so that a full disk shows before anything is loaded. commit then puts it in
+// place of the old one. drop removes it, unless it is in place.
 func (d Dir) Write(t Text) (commit func() error, drop func(), err error) {
 	if err := profile.CheckName(t.Name); err != nil { // it becomes a path
 		return nil, nil, err
@@ -91,7 +91,7 @@ func (d Dir) Write(t Text) (commit func() error, drop func(), err error) {
 	return staged.Commit, staged.Drop, nil
 }
 
-// Get gives the text of a profile. The error is fs.ErrNotExist where none is kept.
+// Get returns the text of a profile. The error wraps fs.ErrNotExist if none is stored.
 func (d Dir) Get(name string) (Text, error) {
 	var t Text
 	if err := profile.CheckName(name); err != nil {
@@ -110,7 +110,7 @@ func (d Dir) Get(name string) (Text, error) {
 	return t, nil
 }
 
-// Remove forgets a profile's text.
+// Remove removes the text of a profile, if there is one.
 func (d Dir) Remove(name string) error {
 	if profile.CheckName(name) != nil {
 		return nil
@@ -122,5 +122,5 @@ func (d Dir) Remove(name string) error {
 	return err
 }
 
-// path names a file by the profile.
+// path returns the path of a profile's file.
 func (d Dir) path(name string) string { return filepath.Join(string(d), name+".json") }

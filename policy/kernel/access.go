@@ -11,11 +11,11 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// Receives asks the kernel whether what runs under a loaded profile may receive a signal from what runs under the label
-// peer. It takes the profile as if it enforced. The error wraps ErrNotLoaded where there is no such profile.
+// Receives asks the kernel whether a process under a loaded profile may receive a signal from a process under the label
+// peer. It takes the profile as if it were in mode enforce. The error wraps ErrNotLoaded if there is no such profile.
 //
-// The kernel answers for a profile and not for a stack, of which every part must allow it; and it compares a peer that is a
-// stack as a whole, and then part by part (profile_signal_perm in security/apparmor/ipc.c, aa_label_match in label.c).
+// The kernel answers for one profile. Under a stack, each profile must allow the signal. The kernel compares a peer that is
+// a stack as a whole, and then part by part (profile_signal_perm in security/apparmor/ipc.c, aa_label_match in label.c).
 func (k *Kernel) Receives(profile, peer string, signal unix.Signal) (bool, error) {
 	allowed, err := k.mayReceive(profile, peer, signal)
 	if parts := strings.Split(peer, "//&"); err == nil && !allowed && len(parts) > 1 {
@@ -35,7 +35,7 @@ const (
 )
 
 // mayReceive writes a query of a label's permissions and reads the answer (aa_write_access and query_label,
-// security/apparmor/apparmorfs.c). The kernel numbers the signals that are used here as Linux does (sig_map,
+// security/apparmor/apparmorfs.c). For the signals that we ask about, the kernel uses Linux's numbers (sig_map,
 // security/apparmor/include/sig_names.h).
 func (k *Kernel) mayReceive(profile, peer string, signal unix.Signal) (bool, error) {
 	query := "label\x00" + profile + "\x00" + string([]byte{classSignal, byte(signal)}) + peer
@@ -52,7 +52,7 @@ func (k *Kernel) mayReceive(profile, peer string, signal unix.Signal) (bool, err
 	return allow&mayRead != 0, nil
 }
 
-// access is one query and its answer.
+// access sends one query and returns its answer.
 func (k *Kernel) access(query string) (answer string, err error) {
 	if k.QueryAccess != nil {
 		return k.QueryAccess(query)

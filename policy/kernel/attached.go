@@ -11,18 +11,19 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
-// Attached is a loaded profile that takes hold of programs by their path: what executes one unconfined gets its label.
+// Attached is a loaded profile that attaches to programs by their path: an unconfined process that executes one gets its
+// label.
 type Attached struct {
 	Name     string
-	Programs []string // of those that were asked about, in that order
+	Programs []string // of the paths that the caller asked about, in the same order
 }
 
-// Attached gives the profiles of this namespace that take hold of a program at one of the paths, in no order. A path may
+// Attached returns the profiles of this namespace that attach to a program at one of the paths, in no order. A path may
 // have no file.
 //
-// The kernel does not print the patterns of all parsers (the file attach says <unknown>), so they are read from the bytes
-// that it keeps of each load. Where it keeps none (export_binary is N), a profile counts whose name is a path, or the name
-// of a program itself.
+// For some parsers, the kernel does not print a profile's pattern (the file attach says <unknown>). So Attached reads the
+// patterns from the bytes that the kernel keeps of each load. If it keeps none (export_binary is N), a profile counts if
+// its name is the path or the name of a program.
 func (k *Kernel) Attached(paths []string) ([]Attached, error) {
 	var all []Attached
 	loads := map[string][]meaning.Attachment{} // by the directory that keeps the bytes
@@ -62,8 +63,8 @@ func (k *Kernel) Attached(paths []string) ([]Attached, error) {
 	return all, nil
 }
 
-// attaching gives the name of the profile in a directory where it takes hold of programs, else "". The kernel shows the
-// profile's own name for the pattern of one that does not (seq_profile_attach_show, security/apparmor/apparmorfs.c).
+// attaching returns the name of the profile in a directory if the profile attaches to programs, else "". For a profile that
+// attaches to none, the kernel shows its own name as the pattern (seq_profile_attach_show, security/apparmor/apparmorfs.c).
 func attaching(path string) (name string, err error) {
 	name, err = readWord(path + "/name")
 	attach, err2 := readWord(path + "/attach")
@@ -78,7 +79,7 @@ func attaching(path string) (name string, err error) {
 	return name, nil
 }
 
-// byName is for a profile of which nothing but the name is known.
+// byName returns what a profile matches of which only the name is known.
 func byName(name string) func(path string) bool {
 	if strings.HasPrefix(name, "/") {
 		return func(path string) bool { return path == name }
@@ -86,7 +87,7 @@ func byName(name string) func(path string) bool {
 	return func(path string) bool { return strings.HasSuffix(path, "/"+name) }
 }
 
-// attachments reads what a load consisted of; nil where that cannot be told.
+// attachments returns the patterns of all profiles of a load, or nil if they are not known.
 func (k *Kernel) attachments(revision string) []meaning.Attachment {
 	f, err := os.Open(k.FS + "/policy/raw_data/" + revision + "/raw_data")
 	if err != nil {

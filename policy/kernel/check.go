@@ -16,28 +16,28 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
-// Status is how the kernel's profile of a name stands to ours.
+// Status is how the kernel's profile of a name compares with ours.
 type Status uint8
 
 const (
-	Missing Status = iota // none of that name is loaded
-	Drifted               // one is, and its content or that of a child is another, or it has a child that ours has not
-	Matches               // it and its children are ours
+	Missing Status = iota // no profile of that name is loaded
+	Drifted               // its content or that of a child differs, or it has a child that ours does not have
+	Matches               // it and its children have our content
 )
 
-// Found is what a check found in the kernel.
+// Found is the result of a check.
 type Found struct {
 	Status Status
 	Dir    string // the main profile's directory below policy/profiles, unless Missing
 
-	// Where Drifted: the first profile that differs, "main" or "main//child", and the hashes as "sha256:HEX" or
-	// "sha1:HEX". Have is "none" where the kernel has no such child or keeps no hash of it; Want is empty for a child that
-	// ours has not.
+	// If Drifted: the first profile that differs, "main" or "main//child", and the hashes as "sha256:HEX" or "sha1:HEX".
+	// Have is "none" if the kernel has no such child or keeps no hash of it. Want is empty for a child that ours does not
+	// have.
 	Part, Have, Want string
 }
 
-// LeftChild gives the name of a child that the kernel's profile has and ours has not, where the two are the same but for
-// that; else "".
+// LeftChild returns the name of a child that only the kernel's profile has, if that is the only difference. Else it returns
+// an empty string.
 func (f Found) LeftChild() string {
 	if f.foreignChild() {
 		return f.Part
@@ -45,17 +45,17 @@ func (f Found) LeftChild() string {
 	return ""
 }
 
-// foreignChild tells of a profile that is ours but for a child that it has besides. Replacing a profile does not end
-// such children (__replace_profile, security/apparmor/policy.c), and a process enters one that is a hat without any rule
-// that allows it (aa_change_hat, security/apparmor/domain.c).
+// foreignChild reports whether a child that only the kernel's profile has is the only difference. To replace a profile does
+// not remove such a child (__replace_profile, security/apparmor/policy.c). A process can enter it, if it is a hat, without
+// a rule that allows it (aa_change_hat, security/apparmor/domain.c).
 func (f Found) foreignChild() bool { return f.Status == Drifted && f.Want == "" }
 
 // Check compares the kernel's hashes with those of p. It writes nothing and needs no privilege.
 //
-// The kernel must have no child that p has not, but for those that complain mode makes ("main//null-...").
+// The kernel must have no child that p does not have, except those that complain mode makes ("main//null-...").
 func (k *Kernel) Check(p Profile) (Found, error) { return k.CheckIn("", p) }
 
-// CheckIn is Check for a profile that is likely to be in a directory, see Loaded.Dir: then it searches for none.
+// CheckIn is Check for a profile whose directory is probably dir, see Loaded.Dir. If it is, CheckIn does not search.
 func (k *Kernel) CheckIn(dir string, p Profile) (Found, error) {
 	if err := p.check(); err != nil {
 		return Found{}, err
@@ -67,7 +67,7 @@ func (k *Kernel) CheckIn(dir string, p Profile) (Found, error) {
 	return found, nil
 }
 
-// check does it, looking at the directory hint before it searches for one.
+// check compares the kernel's profile with p. It tries the directory hint before it searches.
 func (k *Kernel) check(p *Profile, hint string) (Found, error) {
 	dir, err := k.locate(k.profiles(), p.Name, hint)
 	if err != nil || dir == "" {
@@ -106,7 +106,7 @@ func (k *Kernel) check(p *Profile, hint string) (Found, error) {
 	return Found{Status: Matches, Dir: dir}, nil
 }
 
-// foreignChild gives the name of a child of c, whose directory is path, that p has not; or "".
+// foreignChild returns the name of a child of c that p does not have, or "". path is the directory of c.
 func (k *Kernel) foreignChild(path string, c *profile.Compiled, p *Profile) (name string, err error) {
 	err = list(path+"/profiles", func(dir string) (more bool, err error) {
 		var buf [4096]byte
@@ -134,11 +134,11 @@ func (k *Kernel) foreignChild(path string, c *profile.Compiled, p *Profile) (nam
 	return name, err
 }
 
-// childSeparator stands between the name of a profile and that of its child or hat.
+// childSeparator stands between the name of a profile and the name of its child or hat.
 const childSeparator = "//"
 
-// child gives the directory of a profile's descendant, named by its components below it, or "" when the kernel has
-// none. Its directory and its name file carry only the last component.
+// child returns the directory of a profile's descendant, or "" if the kernel has none. components is the descendant's name
+// without the profile's. The descendant's directory and name file have only its last component.
 func (k *Kernel) child(path, components string) (string, error) {
 	for component := range strings.SplitSeq(components, childSeparator) {
 		path += "/profiles"
@@ -154,7 +154,7 @@ func (k *Kernel) child(path, components string) (string, error) {
 	return path, nil
 }
 
-// hashes reads the kernel's hash of the profile in a directory, and gives with it that of c by the same function.
+// hashes returns the kernel's hash of the profile in a directory, and the hash of c by the same function.
 func hashes(path string, c *profile.Compiled) (have, want string, err error) {
 	var buf [2*sha256.Size + 8]byte
 	text, err := readOnce(path+"/sha256", 0, buf[:])
@@ -177,8 +177,8 @@ func hashes(path string, c *profile.Compiled) (have, want string, err error) {
 	return function + digits, want, nil
 }
 
-// locate gives the directory, below the directory profiles, of the profile whose name or last component is name: hint,
-// when that still is it, else the one a search finds; "" when there is none.
+// locate returns the name of a profile's directory in the directory profiles, or "" if there is none. name is the profile's
+// name or its last component. locate tries hint before it searches.
 func (k *Kernel) locate(profiles, name, hint string) (string, error) {
 	mangled := mangle(name)
 	if isDirOf(hint, mangled) {
@@ -200,8 +200,8 @@ func (k *Kernel) locate(profiles, name, hint string) (string, error) {
 	return found, err
 }
 
-// list calls each with the entries of a directory until it wants no more. They come in no useful order and there may be
-// thousands: no sorting, and no more of it than it takes.
+// list calls each with the entries of a directory, in no order, until each returns false. It does not sort them or read
+// more than it needs, because there may be thousands.
 func list(path string, each func(name string) (more bool, err error)) error {
 	fd, err := openat(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_DIRECTORY, 0) // os.Open would make a poller for it
 	if err != nil {
@@ -225,8 +225,8 @@ func list(path string, each func(name string) (more bool, err error)) error {
 	}
 }
 
-// hasName tells whether the directory is that of the profile name: its name file says so exactly. Different names may
-// have alike directories.
+// hasName reports whether a directory is that of the profile name. Its name file must say exactly that, because profiles of
+// different names may have similar directories.
 func hasName(path, name string) (bool, error) {
 	var stack [512]byte
 	buf := stack[:]
@@ -243,8 +243,8 @@ func hasName(path, name string) (bool, error) {
 	return len(text) == len(name)+1 && string(text[:len(name)]) == name && text[len(name)] == '\n', nil
 }
 
-// isDirOf tells whether dir is a mangled name, a dot and digits: how the kernel names a profile's directory
-// (__aafs_profile_mkdir, security/apparmor/apparmorfs.c). Such a string is never a path.
+// isDirOf reports whether dir is a mangled name, a dot and digits. That is how the kernel names a profile's directory
+// (__aafs_profile_mkdir, security/apparmor/apparmorfs.c). Such a string cannot lead to another directory.
 func isDirOf(dir, mangled string) bool {
 	digits, ok := strings.CutPrefix(dir, mangled)
 	if !ok || len(digits) < 2 || digits[0] != '.' {
@@ -258,8 +258,8 @@ func isDirOf(dir, mangled string) bool {
 	return true
 }
 
-// mangle is the kernel's mangle_name (security/apparmor/apparmorfs.c) for ASCII: no leading slashes and dots, slashes
-// become dots, blanks underscores, and of the rest letters, digits, dots, underscores and dashes stay.
+// mangle is the kernel's mangle_name (security/apparmor/apparmorfs.c) for ASCII. It drops leading slashes and dots, makes
+// dots of slashes and underscores of blanks, and keeps letters, digits, dots, underscores and dashes of the rest.
 func mangle(name string) string {
 	plain := name != "" && name[0] != '.'
 	for i := 0; i < len(name) && plain; i++ {
@@ -286,8 +286,8 @@ func stays(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-'
 }
 
-// check refuses a Profile that does not describe one profile and its children: a mistake of the caller's, or a store
-// that somebody wrote to.
+// check returns an error if p does not describe one profile and its children. Then the caller made a mistake, or somebody
+// wrote to the store.
 func (p *Profile) check() error {
 	if err := profile.CheckName(p.Name); err != nil {
 		return err
@@ -305,5 +305,5 @@ func (p *Profile) check() error {
 	return nil
 }
 
-// maxHierarchy bounds the whole name of a child, all components together.
+// maxHierarchy is the longest name of a child, with all components, in bytes.
 const maxHierarchy = 4096

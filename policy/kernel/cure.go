@@ -15,24 +15,24 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/internal/rawblob"
 )
 
-// poisoned describes a defect of kernels up to 7.2.12; Debian's 6.12.117 is without it. The kernel keeps the bytes of every load in a directory
-// raw_data/REVISION. A load that fails late, as with a name of more than about 250 bytes, leaves that directory behind
-// and does not raise the revision; so every later load of new bytes fails with EEXIST, whoever tries.
+// poisoned describes a defect of kernels up to 7.2.12; Debian's 6.12.117 does not have it. The kernel keeps the bytes of
+// every load in a directory raw_data/REVISION. A load that fails late, as with a name of more than about 250 bytes, leaves
+// that directory there and does not raise the revision. After that, every load of new bytes fails with EEXIST, whoever
+// tries.
 const poisoned = "the kernel refuses every new profile, of anyone, because an earlier load of somebody's failed" +
 	" half-way and left its directory in policy/raw_data behind; removing any profile with" +
 	" `apparmor_parser -R FILE` ends that, and so does a reboot"
 
 const (
-	maxRawData = 16 << 20 // of a candidate; docker-default has 13 KiB
-	maxRewrite = 3        // candidates that are written; the first should do
+	maxRawData = 16 << 20 // largest load that is tried, in bytes; docker-default has 13 KiB
+	maxRewrite = 3        // how many loads are tried; the first should be enough
 )
 
-// cure ends that state without changing any profile: it writes bytes to .replace that the kernel has already. The
-// kernel makes no directory for such a load, finds every profile in it to be the current one, skips it, and raises the
-// revision.
+// cure ends that state and changes no profile. It writes bytes to .replace that the kernel has already. For such a load,
+// the kernel makes no directory, finds that every profile in it is the current one, skips it, and raises the revision.
 //
-// The bytes are right when every profile in them still points to them. They cannot be overtaken by a replacement: in
-// this state the kernel takes none.
+// The bytes are right if every profile in them still points to them. No replacement can overtake them, because the kernel
+// takes none in this state.
 func (k *Kernel) cure() (warning string, err error) {
 	before, err := k.Revision()
 	if err != nil {
@@ -55,7 +55,7 @@ func (k *Kernel) cure() (warning string, err error) {
 			continue
 		}
 		if now, err := k.Revision(); err == nil && now != before {
-			return "", nil // a removal by somebody else ended it
+			return "", nil // somebody else removed a profile, which ended that state
 		}
 		if err = k.write(blob); err == nil {
 			return fmt.Sprintf("the kernel refused every new profile (a defect that a failed load of somebody's had set off);"+
@@ -69,13 +69,13 @@ func (k *Kernel) cure() (warning string, err error) {
 	return "", failed
 }
 
-// uncured says why the state stays, and that it is this state.
+// uncured returns the error of that state, with the reason why it stays.
 func uncured(err error) error { return fmt.Errorf("%w (%w)", unix.EEXIST, err) }
 
 var errNotResident = errors.New("not what the kernel would skip")
 
-// resident gives the bytes from which the profile in a directory below policy/profiles was loaded, when loading them
-// again changes nothing.
+// resident returns the bytes from which the profile in a directory below policy/profiles was loaded. It returns an error if
+// to load them again would change anything.
 func (k *Kernel) resident(dir string) ([]byte, error) {
 	revision, err := rawRevision(k.profiles() + "/" + dir)
 	if err != nil {
@@ -120,8 +120,8 @@ func (k *Kernel) resident(dir string) ([]byte, error) {
 	return blob, nil
 }
 
-// rawRevision gives the directory below policy/raw_data to which a profile's directory points. Its link raw_data is
-// "../../raw_data/REVISION/raw_data", with more dots for a child.
+// rawRevision returns the name of the directory in policy/raw_data that has a profile's bytes. The link raw_data of the
+// profile's directory is "../../raw_data/REVISION/raw_data", with more dots for a child.
 func rawRevision(path string) (string, error) {
 	link, err := os.Readlink(path + "/raw_data")
 	if err != nil {
@@ -140,7 +140,7 @@ func rawRevision(path string) (string, error) {
 	return revision, nil
 }
 
-// sumMatches tells whether the kernel's hash of the bytes that it keeps is that of blob.
+// sumMatches reports whether blob has the hash that the kernel shows for the bytes in the directory raw.
 func sumMatches(raw string, blob []byte) bool {
 	if text, err := readWord(raw + "/sha256"); err == nil {
 		sum := sha256.Sum256(blob)

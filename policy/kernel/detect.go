@@ -13,20 +13,20 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
-// Readiness grades what AppArmor can do for us on this machine, from nothing to everything.
+// Readiness is what AppArmor can do for us on this machine, from nothing to everything.
 type Readiness uint8
 
 const (
 	NoAppArmor   Readiness = iota // not in this kernel, or not switched on
 	NoSecurityfs                  // on, but its files are not mounted where we look
 	NoRight                       // this process may not load profiles
-	NoHash                        // the kernel keeps no hashes, so that no content can be verified
-	NotEnforcing                  // all there, and the kernel lets pass what profiles deny, whatever their modes
-	Namespaced                    // all there, inside a policy namespace of AppArmor's
+	NoHash                        // the kernel keeps no hashes, so no content can be verified
+	NotEnforcing                  // usable, but the kernel allows what profiles deny, whatever their modes
+	Namespaced                    // usable, inside a policy namespace of AppArmor's
 	Ready
 )
 
-// String says in a sentence what is the case, and what to do about it.
+// String returns a sentence: what the state is, and what to do about it.
 func (r Readiness) String() string {
 	switch r {
 	case NoAppArmor:
@@ -53,10 +53,10 @@ func (r Readiness) String() string {
 	return "unknown readiness"
 }
 
-// Usable tells whether profiles can be loaded and verified.
+// Usable reports whether profiles can be loaded and verified.
 func (r Readiness) Usable() bool { return r >= NotEnforcing }
 
-// NotReadyError says that AppArmor is not in a state in which the profile could be ensured.
+// NotReadyError is the error if AppArmor's state does not allow to ensure a profile.
 type NotReadyError struct {
 	Readiness Readiness
 	Err       error // what failed
@@ -65,11 +65,11 @@ type NotReadyError struct {
 func (e *NotReadyError) Error() string { return e.Readiness.String() + " (" + e.Err.Error() + ")" }
 func (e *NotReadyError) Unwrap() error { return e.Err }
 
-// Detect asks the kernel, with a few short reads. It gives the first grade that fits, in the order in which they are
-// declared.
+// Detect returns the first grade that fits, in the order of their declaration. It takes a few short reads of the kernel's
+// files.
 func (k *Kernel) Detect() Readiness {
-	// Parameters print as Y or N (param_get_bool, kernel/params.c). A file that may not be read is one of a process
-	// without rights, which the rights tell better.
+	// Parameters print as Y or N (param_get_bool, kernel/params.c). A process that may not read such a file has no rights,
+	// which the checks below report.
 	parameter := func(name string) (string, error) { return readWord(k.Module + "/" + name) }
 	if on, err := parameter("enabled"); err != nil || on != "Y" {
 		return NoAppArmor
@@ -87,7 +87,7 @@ func (k *Kernel) Detect() Readiness {
 	if locked, err := parameter("lock_policy"); err == nil && locked == "Y" {
 		return NoRight
 	}
-	// In a user namespace policy is only for who has a policy namespace with it (aa_policy_view_capable,
+	// A process in a user namespace may load profiles only if it also has a policy namespace (aa_policy_view_capable,
 	// security/apparmor/policy.c).
 	if !admin || !initial && !namespaced {
 		return NoRight
@@ -104,8 +104,8 @@ func (k *Kernel) Detect() Readiness {
 	return Ready
 }
 
-// Enforced gives an error where the kernel does not enforce these profiles although they are not in complain mode. It
-// cannot be told without CAP_MAC_ADMIN, as under a rootless engine: then there is none.
+// Enforced returns an error if the kernel does not enforce these profiles although they are not in complain mode. Without
+// CAP_MAC_ADMIN, as under a rootless engine, nobody can know it, and Enforced returns nil.
 func (k *Kernel) Enforced(content []profile.Compiled) error {
 	if !confines(content) {
 		return nil
@@ -113,15 +113,14 @@ func (k *Kernel) Enforced(content []profile.Compiled) error {
 	return k.enforcing()
 }
 
-// confines tells whether a profile or a child of it is in a mode in which it denies.
+// confines reports whether a profile or a child of it is in a mode that denies.
 func confines(content []profile.Compiled) bool {
 	return slices.ContainsFunc(content, func(c profile.Compiled) bool { return c.Mode != profile.Complain })
 }
 
-// enforcing reads AppArmor's global mode, which counts beside that of each profile (PROFILE_MODE,
-// security/apparmor/include/policy.h) and changes no hash: complain lets everything pass and logs it. kill takes nothing
-// away from a profile, it adds a SIGKILL to every denial. To the other names that can be written, unconfined and on
-// newer kernels user, nobody has given a meaning to rely on.
+// enforcing reads AppArmor's global mode. It counts in addition to the mode of each profile (PROFILE_MODE,
+// security/apparmor/include/policy.h) and changes no hash. complain allows everything and logs it. kill adds a SIGKILL to
+// every denial. The other values, unconfined and on newer kernels user, have no documented meaning.
 func (k *Kernel) enforcing() error {
 	path := k.Module + "/mode"
 	var buf [32]byte
@@ -140,14 +139,14 @@ func (k *Kernel) enforcing() error {
 	}
 }
 
-// hashing tells whether the kernel keeps a hash of what is loaded now.
+// hashing reports whether the kernel keeps a hash of each profile that is loaded now.
 func (k *Kernel) hashing() bool {
 	hash, err := readWord(k.Module + "/hash_policy")
 	return err == nil && hash == "Y" || err != nil && !errors.Is(err, fs.ErrNotExist)
 }
 
-// namespaced tells whether this process sees a policy namespace other than the kernel's root one. Kernels that cannot
-// tell (before 4.13) have none that matter here.
+// namespaced reports whether this process is in a policy namespace other than the root one. Kernels before 4.13 do not show
+// this, and have no namespaces that matter here.
 func (k *Kernel) namespaced() bool {
 	stacked, _ := readWord(k.FS + "/.ns_stacked")
 	level, _ := readWord(k.FS + "/.ns_level")
@@ -155,8 +154,8 @@ func (k *Kernel) namespaced() bool {
 	return stacked == "yes" || level != "" && level != "0" || name != "" && name != "root"
 }
 
-// processRights tells whether this process has CAP_MAC_ADMIN in effect, and whether it is in the initial user
-// namespace, whose inode is fixed (PROC_USER_INIT_INO, include/linux/proc_ns.h).
+// processRights reports whether this process has CAP_MAC_ADMIN in effect, and whether it is in the initial user namespace,
+// whose inode is fixed (PROC_USER_INIT_INO, include/linux/proc_ns.h).
 func processRights() (admin, initial bool) {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var caps [2]unix.CapUserData
@@ -167,7 +166,7 @@ func processRights() (admin, initial bool) {
 	return admin, err != nil || ns == "user:[4026531837]"
 }
 
-// readWord reads a file that holds one short word and perhaps a newline.
+// readWord reads a file that has one short word and perhaps a newline.
 func readWord(path string) (string, error) {
 	var buf [256]byte
 	text, err := readOnce(path, 0, buf[:])
@@ -177,7 +176,7 @@ func readWord(path string) (string, error) {
 	return strings.TrimSuffix(string(text), "\n"), nil
 }
 
-// explain adds to an error what detection knows about it, when AppArmor is the reason.
+// explain adds AppArmor's state to an error, if that state is the reason.
 func (k *Kernel) explain(err error) error {
 	if r := k.Detect(); !r.Usable() {
 		return &NotReadyError{Readiness: r, Err: err}

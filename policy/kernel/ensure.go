@@ -21,14 +21,14 @@ type Profile struct {
 	Compiled []profile.Compiled // the profile, then its children
 	OnDrift  profile.Drift
 
-	// Unenforced is for one that must be there, and whose confining nobody relies on: it may be as NotEnforcing says.
+	// Unenforced is true if nobody relies on the profile's confinement: then a kernel that is NotEnforcing is no error.
 	Unenforced bool
 
-	// Blob gives what is loaded when the kernel has not got it. It is called at most once, and not otherwise.
+	// Blob returns what is loaded. It is called once if the kernel lacks the profile, and otherwise never.
 	Blob func() ([]byte, error)
 }
 
-// content is one hash over all that a verdict on p vouches for.
+// content returns one hash over the names and hashes that a verdict on p is about.
 func (p *Profile) content() string {
 	var stack [512]byte
 	all := stack[:0]
@@ -45,26 +45,26 @@ func (p *Profile) content() string {
 // Loaded is a profile that the kernel has with our content.
 type Loaded struct {
 	Name string
-	// Dir is its directory below policy/profiles, "web.17". It stays the same for the life of the profile in the
-	// kernel, also when it is replaced; after a remove and a load it is another one.
+	// Dir is its directory below policy/profiles, "web.17". It stays the same while the profile is in the kernel, also
+	// when it is replaced. After a removal and a load it is another one.
 	Dir string
-	// Since is when it was loaded there or, if later, replaced, in nanoseconds since 1970 by the clock of that moment: two
-	// that are the same are of one content, whatever became of the clock. 0 where it is not known. See Replaced.
+	// Since is when it was loaded or last replaced, in nanoseconds since 1970 by the clock of that moment. The same value
+	// means the same content, even if the clock was set since. 0 if it is not known. See Replaced.
 	Since   int64
 	Done    Done
-	Warning string // one line, where something on the way needs a person's attention
+	Warning string // one line, if something needs a person's attention; else empty
 }
 
-// Done is what it took.
+// Done is what Ensure did to a profile.
 type Done uint8
 
 const (
-	Verified Done = iota // nothing: the content was there
-	Added                // it was loaded
-	Replaced             // it was loaded in place of another content
+	Verified Done = iota // nothing, because the kernel had the content
+	Added                // loaded it
+	Replaced             // loaded it in place of other content
 )
 
-// String gives "verified", "loaded" or "replaced".
+// String returns "verified", "loaded" or "replaced".
 func (d Done) String() string {
 	switch d {
 	case Verified:
@@ -77,31 +77,31 @@ func (d Done) String() string {
 	return fmt.Sprintf("done %d", uint8(d))
 }
 
-// ErrDrift is wrapped by the error for a profile that the kernel holds with another content and that is not ours to
-// replace.
+// ErrDrift is wrapped by the error for a profile that the kernel holds with other content and that we must not replace.
 var ErrDrift = errors.New("another profile of that name is loaded")
 
-// LeftChildError is the error for a profile that the kernel has with our content, and with a child besides that is left from
-// what was loaded before: to replace a profile does not end it. It wraps ErrDrift.
+// LeftChildError is the error for a profile of ours that has a child which only the kernel has. The child is left from an
+// earlier content, because to replace a profile does not remove its children. The error wraps ErrDrift.
 type LeftChildError struct {
 	Child string // its whole name
-	Done  Done   // what became of the profile itself
+	Done  Done   // what Ensure did to the profile itself
 }
 
 func (e *LeftChildError) Error() string {
-	return fmt.Sprintf("%v: the kernel has the child profile %s, left from what was loaded before, and a process can enter it "+
-		"by change_hat; when no process runs under it, remove it: oci-apparmor profile unload %[2]s", ErrDrift, oneline.Whole(e.Child))
+	return fmt.Sprintf("%v: the kernel has the child profile %s, left from what was loaded before, and a process can enter "+
+		"it by change_hat; when no process runs under it, remove it: oci-apparmor profile unload %[2]s", ErrDrift,
+		oneline.Whole(e.Child))
 }
 
 func (e *LeftChildError) Unwrap() error { return ErrDrift }
 
-// Ensure makes sure that the kernel holds every profile with exactly our content, and gives them in the same order.
+// Ensure makes sure that the kernel holds every profile with exactly our content. It returns them in the same order.
 //
-// A kernel that would not enforce one of them (NotEnforcing) is an error, whatever it holds.
+// It returns an error if the kernel would not enforce one of them (NotEnforcing).
 //
-// An unchanged kernel costs a few short reads. A changed one costs a look at the kernel's hashes, whatever the number
-// of loaded profiles. What is missing is loaded, by one process at a time, and then verified by the kernel's hashes,
-// too. After an error some of the profiles may have been loaded; none was removed.
+// For an unchanged kernel, Ensure needs a few short reads. For a changed one it reads the kernel's hashes, whatever the
+// number of loaded profiles. It loads what is missing, one process at a time, and verifies that by the kernel's hashes,
+// too. After an error, some of the profiles may have been loaded. None was removed.
 func (k *Kernel) Ensure(ctx context.Context, profiles []Profile) ([]Loaded, error) {
 	for i := range profiles {
 		if err := profiles[i].check(); err != nil {
@@ -145,10 +145,10 @@ func (k *Kernel) Ensure(ctx context.Context, profiles []Profile) ([]Loaded, erro
 type ensuring struct {
 	k     *Kernel
 	state *state
-	boot  string // and the policy namespace: what a verdict and a record of ownership hold for
+	boot  string // the boot and the policy namespace, outside of which verdicts and records of ownership mean nothing
 }
 
-// ensure does it for one profile. The revision was read before.
+// ensure makes sure of one profile. revision was read before.
 func (e *ensuring) ensure(ctx context.Context, p *Profile, revision int64) (Loaded, error) {
 	content := p.content()
 	known, ok := e.state.verdict(p.Name)
@@ -165,7 +165,7 @@ func (e *ensuring) ensure(ctx context.Context, p *Profile, revision int64) (Load
 	return e.load(ctx, p, content, revision, found)
 }
 
-// load makes the kernel hold p, alone among our processes. found is what there was at revision.
+// load makes the kernel hold p, while no other process of ours loads. found is what the kernel had at revision.
 func (e *ensuring) load(ctx context.Context, p *Profile, content string, revision int64, found Found) (Loaded, error) {
 	if e.state == nil {
 		return Loaded{}, &NotReadyError{Readiness: NoRight,
@@ -231,8 +231,8 @@ func (e *ensuring) load(ctx context.Context, p *Profile, content string, revisio
 	return e.loaded(p, content, revision, found.Dir, done, strings.Join(warnings, "; ")), nil
 }
 
-// writeDown keeps that a profile is ours and, where before is not 0, that the one which was loaded at that time was replaced by
-// ours and by nobody else's: one write raises the revision by one. It returns warnings, first the one that there is already.
+// writeDown records that a profile is ours. If before is not 0, it also records that we replaced the content from that
+// time, and nobody else did: one write raises the revision by one. It returns warning and its own warnings.
 func (e *ensuring) writeDown(name, dir string, before int64, warning string) (warnings []string) {
 	if warning != "" {
 		warnings = append(warnings, warning)
@@ -250,7 +250,7 @@ func (e *ensuring) writeDown(name, dir string, before int64, warning string) (wa
 	return warnings
 }
 
-// checkNow checks with a revision that was read before, and looks at the directory hint first.
+// checkNow reads the revision and then checks. It tries the directory hint first.
 func (k *Kernel) checkNow(p *Profile, hint string) (int64, Found, error) {
 	revision, err := k.Revision()
 	if err != nil {
@@ -260,7 +260,7 @@ func (k *Kernel) checkNow(p *Profile, hint string) (int64, Found, error) {
 	return revision, found, err
 }
 
-// loaded keeps what was found for the next start, and gives it. What cannot be kept is found again.
+// loaded records the result for the next start, and returns it. If it cannot be recorded, the next start checks again.
 func (e *ensuring) loaded(p *Profile, content string, revision int64, dir string, done Done, warning string) Loaded {
 	since := e.since(dir)
 	err := e.state.setVerdict(verdict{boot: e.boot, name: p.Name, content: content, revision: revision, dir: dir, since: since})
@@ -271,7 +271,7 @@ func (e *ensuring) loaded(p *Profile, content string, revision int64, dir string
 	return Loaded{Name: p.Name, Dir: dir, Since: since, Done: done, Warning: warning}
 }
 
-// since is that of Loaded. What cannot be told makes nothing fail that does not ask for it.
+// since is Kernel.since. It returns 0 if that fails, because only Replaced needs the time.
 func (e *ensuring) since(dir string) int64 {
 	if dir == "" {
 		return 0
@@ -280,7 +280,7 @@ func (e *ensuring) since(dir string) int64 {
 	return since
 }
 
-// mayReplace tells whether drift is ours to end.
+// mayReplace returns an error unless we may replace a profile that drifted.
 func (e *ensuring) mayReplace(p *Profile, found Found) error {
 	switch {
 	case p.OnDrift == profile.ReplaceAny:
@@ -295,7 +295,7 @@ func (e *ensuring) mayReplace(p *Profile, found Found) error {
 		" policy file and run `oci-apparmor policy apply`", ErrDrift, found)
 }
 
-// String says what was found, for errors.
+// String returns what was found, for errors.
 func (f Found) String() string {
 	switch f.Status {
 	case Missing:
@@ -312,7 +312,7 @@ func (f Found) String() string {
 	return fmt.Sprintf("the kernel's hash of %q is %s, ours is %s", f.Part, f.Have, f.Want)
 }
 
-// Since says what was found where the other content is no policy's, but that of an earlier moment.
+// Since is String for content that is compared with that of an earlier moment, and not with a policy's.
 func (f Found) Since() string {
 	switch {
 	case f.Status != Drifted:
@@ -325,8 +325,8 @@ func (f Found) Since() string {
 	return fmt.Sprintf("the kernel's hash of %q is %s, it was %s then", f.Part, f.Have, f.Want)
 }
 
-// blob gets what is to be loaded, and refuses it when it is not what p says: the kernel would have it before anyone
-// noticed.
+// blob returns what is to be loaded. It returns an error if that is not what p describes, because the kernel would have it
+// before anyone noticed.
 func (p *Profile) blob() (profile.Blob, error) {
 	if p.Blob == nil {
 		return profile.Blob{}, errors.New("it is not loaded, and there is no blob to load")
@@ -351,8 +351,9 @@ func (p *Profile) blob() (profile.Blob, error) {
 	return blob, nil
 }
 
-// Same tells whether the profile is still the one that Ensure gave: never removed since, though perhaps replaced. Tasks
-// that wait to be confined by a profile that is removed run unconfined, also when it is loaded again.
+// Same reports whether the kernel still has the profile that Ensure returned. It may have been replaced since, but not
+// removed: a task that waits to be confined by a profile which is removed runs unconfined, even if the profile is loaded
+// again.
 func (k *Kernel) Same(loaded Loaded) (bool, error) {
 	if !isDirOf(loaded.Dir, mangle(loaded.Name)) {
 		return false, fmt.Errorf("profile %q: %q is not a directory that the kernel made for it", loaded.Name, loaded.Dir)

@@ -10,12 +10,12 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
-// Held gives a profile as the kernel holds it, whoever loaded it: where and since when (see Loaded), and the kernel's
-// hashes of it and of its children, by the one function that this kernel uses. Check compares with these later. What
-// the profile allows, nobody can tell from them.
+// Held returns a profile as the kernel holds it, whoever loaded it: its directory and time (see Loaded), and the kernel's
+// hashes of it and of its children, by the one function that this kernel uses. Check can compare with these later. The
+// hashes do not show what the profile allows.
 //
-// The error wraps ErrNotLoaded where there is none of that name. One that is in a mode which confines nothing, itself
-// or a child of it, is an error, and so is one that the kernel does not enforce (NotEnforcing).
+// The error wraps ErrNotLoaded if there is no profile of that name. It is an error if the profile or a child is in a mode
+// that confines nothing, or if the kernel does not enforce it (NotEnforcing).
 func (k *Kernel) Held(name string) (held Loaded, content []profile.Compiled, err error) {
 	if err := profile.CheckName(name); err != nil {
 		return held, nil, err

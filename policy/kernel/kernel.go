@@ -1,8 +1,8 @@
-// Package kernel is AppArmor in the running kernel: whether it is there, which profiles it holds, whether their
-// content is the one we compiled, and how they get there.
+// Package kernel is AppArmor in the running kernel. It detects AppArmor, lists the loaded profiles, compares their content
+// with what we compiled, and loads and removes profiles.
 //
-// It knows no policy. Nothing in it runs a program. What it learns it keeps below Kernel.State, so that the next
-// container start finds an unchanged kernel by reading a number.
+// It knows no policy and runs no program. It keeps its results below Kernel.State, so that the next container start needs
+// to read only a number if the kernel has not changed.
 package kernel
 
 import (
@@ -15,14 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Kernel is where AppArmor's files are, and where we keep what we know of them. The zero value of every field that
-// New does not set is the right one outside of tests.
+// Kernel has the paths of AppArmor's files, and of our results. Outside of tests, New sets all fields that must be set.
 type Kernel struct {
 	FS     string // AppArmor's directory of securityfs
 	Module string // AppArmor's parameters
 	State  string // ours: verdicts, records of ownership, the lock; made on demand, and gone after a reboot
-	BootID string // the file that names this boot
-	Proc   string // where procfs is; /proc where empty
+	BootID string // the file with this boot's id
+	Proc   string // where procfs is mounted; empty for /proc
 
 	// WriteReplace stands in for the write to FS/.replace; nil is that write. Its error has the write's errno.
 	WriteReplace func(blob []byte) error
@@ -30,14 +29,14 @@ type Kernel struct {
 	// WriteRemove stands in for the write to FS/.remove.
 	WriteRemove func(name string) error
 
-	// QueryAccess stands in for a query of FS/.access: what is written, and what is read then.
+	// QueryAccess stands in for a query of FS/.access. It takes what is written and returns what is read then.
 	QueryAccess func(query string) (answer string, err error)
 
 	lockWait time.Duration                     // how long to wait for another process that loads; 0 is lockWait
 	rights   func() (admin bool, initial bool) // what detection asks of this process; nil asks the kernel
 }
 
-// New gives the machine's own kernel.
+// New returns the kernel of this machine.
 func New() *Kernel {
 	return &Kernel{
 		FS:     "/sys/kernel/security/apparmor",
@@ -47,15 +46,15 @@ func New() *Kernel {
 	}
 }
 
-// Features is the directory that describes what the kernel can mediate: what profile.ReadFeatures takes.
+// Features returns the directory that describes what the kernel can mediate, for profile.ReadFeatures.
 func (k *Kernel) Features() string { return k.FS + "/features" }
 
-// profiles is the directory that has one directory per loaded profile of this policy namespace.
+// profiles returns the directory that has one directory for each loaded profile of this policy namespace.
 func (k *Kernel) profiles() string { return k.FS + "/policy/profiles" }
 
-// Revision is the number that the kernel raises with every profile that is loaded, replaced or removed in this policy
-// namespace; 0 before the first. The kernel gives it out under the lock under which it changes policy
-// (ns_revision_read, security/apparmor/apparmorfs.c), so what is read after it is at least as new as it says.
+// Revision returns the number that the kernel raises with every profile that is loaded, replaced or removed in this policy
+// namespace; 0 before the first. The kernel reads it under the lock under which it changes policy (ns_revision_read,
+// security/apparmor/apparmorfs.c). So what is read after Revision is at least as new as the number says.
 func (k *Kernel) Revision() (int64, error) {
 	// The first read of a namespace without any policy, and every second read, waits for a change. O_NONBLOCK turns
 	// that into EAGAIN; package os would go on waiting.
@@ -75,9 +74,8 @@ func (k *Kernel) Revision() (int64, error) {
 	return revision, nil
 }
 
-// namespace tells this process's policy namespace from others of the same boot, whose revisions count by themselves: by
-// the inode of the directory to which the link policy leads every process of it (policy_get_link,
-// security/apparmor/apparmorfs.c).
+// namespace returns an id of this process's policy namespace. Each namespace of a boot counts its own revisions. The id is
+// the inode of the directory to which the link policy leads (policy_get_link, security/apparmor/apparmorfs.c).
 func (k *Kernel) namespace() (string, error) {
 	var stat unix.Stat_t
 	path := k.FS + "/policy"
@@ -87,7 +85,7 @@ func (k *Kernel) namespace() (string, error) {
 	return strconv.FormatUint(stat.Ino, 10), nil
 }
 
-// bootID reads what tells this boot from any other.
+// bootID returns the id of this boot.
 func (k *Kernel) bootID(buf []byte) ([]byte, error) {
 	text, err := readOnce(k.BootID, 0, buf)
 	if err != nil {
@@ -96,9 +94,9 @@ func (k *Kernel) bootID(buf []byte) ([]byte, error) {
 	return bytes.TrimSuffix(text, []byte("\n")), nil
 }
 
-// readOnce opens a file, reads it with one read(2), and closes it. That gives the whole of a kernel file that fits buf,
-// and of any other the beginning: who cares makes buf larger than what may be there, and looks at the length.
-// The error is a bare errno.
+// readOnce opens a file, reads it with one read(2), and closes it. It returns the whole content of a kernel file that fits
+// into buf, and the beginning of any other file. A caller that must have the whole makes buf larger than the content can
+// be, and checks the length. The error is a bare errno.
 func readOnce(path string, flags int, buf []byte) ([]byte, error) {
 	return readOnceAt(unix.AT_FDCWD, path, flags, buf)
 }

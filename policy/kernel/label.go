@@ -13,9 +13,9 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// Label is what the kernel says a process is confined by: a profile, or a stack of them.
+// Label is what confines a process according to the kernel: a profile, or a stack of profiles.
 type Label struct {
-	// Components are the names in the kernel's order. Order means nothing: each confines on its own.
+	// Components are the names in the kernel's order. The order does not matter, because each confines by itself.
 	Components []string
 
 	// Mode is "enforce", "complain", "kill", "unconfined", "user", or "mixed" when the components differ. It is empty for
@@ -28,8 +28,8 @@ const maxLabel = 64 << 10
 
 var modes = []string{"enforce", "complain", "kill", "unconfined", "user", "mixed"}
 
-// ParseLabel reads the content of /proc/PID/attr/current: "a//&b (mixed)\n" or "unconfined\n". The mode is what stands
-// behind the last " (": names may have blanks and brackets (aa_label_snxprint, security/apparmor/label.c).
+// ParseLabel parses the content of /proc/PID/attr/current: "a//&b (mixed)\n" or "unconfined\n". The mode follows the last "
+// (", because names may have blanks and brackets (aa_label_snxprint, security/apparmor/label.c).
 func ParseLabel(s string) (Label, error) {
 	if len(s) > maxLabel {
 		return Label{}, fmt.Errorf("a label of %d bytes: none has more than %d", len(s), maxLabel)
@@ -41,7 +41,7 @@ func ParseLabel(s string) (Label, error) {
 			names, mode = text[:at], m
 		}
 	}
-	// Only the unconfined of a policy namespace has no mode, and what another security module says.
+	// There is no mode only for a namespace's unconfined, and for what another security module prints.
 	unconfined := names == "unconfined" || strings.HasPrefix(names, ":") && strings.HasSuffix(names, ":unconfined")
 	if mode == "" && !unconfined {
 		return Label{}, fmt.Errorf("%s is no label of AppArmor's: it ends with no mode", oneline.Quote(s))
@@ -53,8 +53,8 @@ func ParseLabel(s string) (Label, error) {
 	return Label{Components: components, Mode: mode}, nil
 }
 
-// Covers tells whether every one of names confines the process, whatever else does: the kernel and crun add
-// "unconfined" and "crun" to a stack on their own. Without names it is false.
+// Covers reports whether every one of names confines the process. The label may have more: the kernel and crun add
+// "unconfined" and "crun" to a stack. Without names, Covers returns false.
 func (l Label) Covers(names ...string) bool {
 	for _, name := range names {
 		if !slices.Contains(l.Components, name) {
@@ -64,7 +64,7 @@ func (l Label) Covers(names ...string) bool {
 	return len(names) > 0
 }
 
-// String gives the label as the kernel prints it.
+// String returns the label as the kernel prints it.
 func (l Label) String() string {
 	s := strings.Join(l.Components, "//&")
 	if l.Mode != "" {
@@ -73,15 +73,15 @@ func (l Label) String() string {
 	return s
 }
 
-// Current is the label of a running process, by its id in this process's pid namespace. The error wraps fs.ErrNotExist
-// or ESRCH when there is no such process.
+// Current returns the label of a running process, by its id in this process's pid namespace. The error wraps fs.ErrNotExist
+// or ESRCH if there is no such process.
 func Current(pid int) (Label, error) { return current("/proc", pid) }
 
-// Label is Current, of what procfs shows at k.Proc.
+// Label is Current by the procfs at k.Proc.
 func (k *Kernel) Label(pid int) (Label, error) { return current(k.proc(), pid) }
 
 func current(proc string, pid int) (Label, error) {
-	// attr/current is that of the first security module which wants it, attr/apparmor/current AppArmor's since 5.8.
+	// attr/current is of the first security module that serves it. attr/apparmor/current is AppArmor's, since 5.8.
 	path := proc + "/" + strconv.Itoa(pid) + "/attr/apparmor/current"
 	buf := make([]byte, maxLabel+1)
 	text, err := readOnce(path, 0, buf)

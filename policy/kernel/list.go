@@ -17,13 +17,13 @@ import (
 
 // Listed is a profile that the kernel holds.
 type Listed struct {
-	Namespace string // the policy namespace it is in, below this process's; empty for that one itself
-	Name      string // whole, "main//child" for a child or hat
+	Namespace string // the profile's policy namespace, below this process's; empty if it is this process's
+	Name      string // the whole name, "main//child" for a child or hat
 	Mode      string // "enforce", "complain", "kill", "unconfined" or "user"
 }
 
-// List gives all that the kernel holds, in the order of namespaces and names. To a process without root it gives this
-// process's namespace only, and takes longer for it.
+// List returns all profiles that the kernel holds, in the order of namespaces and names. For a process without root, it
+// returns only those of this process's namespace, and takes longer.
 func (k *Kernel) List() ([]Listed, error) {
 	path := k.FS + "/profiles"
 	text, err := readWhole(path)
@@ -49,8 +49,8 @@ func compareListed(a, b Listed) int {
 	return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 }
 
-// parseProfiles reads lines of "NAME (MODE)", or ":NAMESPACE:NAME (MODE)" (seq_show_profile,
-// security/apparmor/apparmorfs.c). Nothing in a name is escaped, so a line without a mode is the first of two.
+// parseProfiles parses lines of "NAME (MODE)", or ":NAMESPACE:NAME (MODE)" (seq_show_profile,
+// security/apparmor/apparmorfs.c). The kernel escapes nothing in a name, so a line without a mode goes on in the next line.
 func parseProfiles(text string) ([]Listed, error) {
 	all := make([]Listed, 0, strings.Count(text, "\n"))
 	from := 0
@@ -78,7 +78,8 @@ func parseProfiles(text string) ([]Listed, error) {
 	return all, nil
 }
 
-// walk lists a directory of profiles, those of parent, by the files of each.
+// walk appends the profiles in a directory and their children to all. parent is the name of their parent and a separator,
+// or empty.
 func (k *Kernel) walk(profiles, parent string, all *[]Listed) error {
 	err := list(profiles, func(dir string) (more bool, err error) {
 		path := profiles + "/" + dir
@@ -100,7 +101,7 @@ func (k *Kernel) walk(profiles, parent string, all *[]Listed) error {
 	return err
 }
 
-// Namespaces gives the names of the policy namespaces right below this process's.
+// Namespaces returns the names of the policy namespaces directly below this process's, sorted.
 func (k *Kernel) Namespaces() ([]string, error) {
 	var names []string
 	err := list(k.FS+"/policy/namespaces", func(name string) (bool, error) {
@@ -114,20 +115,21 @@ func (k *Kernel) Namespaces() ([]string, error) {
 	return names, err
 }
 
-// Details are what the kernel tells of one profile.
+// Details is what the kernel shows of one profile.
 type Details struct {
 	Listed
 	Dir      string    // below policy/profiles, "web.17"; see Loaded.Dir
-	Attach   string    // the programs that it takes hold of by their path; empty for none, <unknown> where not known
-	Hash     string    // "sha256:HEX" or "sha1:HEX"; empty where the kernel keeps none
-	Since    time.Time // when it was loaded, or replaced, last
-	Children []string  // the names of its children and theirs, whole
+	Attach   string    // pattern of the programs that it attaches to; empty for none, <unknown> if not known
+	Hash     string    // "sha256:HEX" or "sha1:HEX"; empty if the kernel keeps none
+	Since    time.Time // when it was loaded or last replaced
+	Children []string  // the whole names of its children and of their children
 }
 
 // ErrNotLoaded is wrapped by errors about a profile that the kernel does not hold.
 var ErrNotLoaded = errors.New("it is not loaded")
 
-// Details looks at a profile of this namespace, "main" or "main//child". The name may be any.
+// Details returns what the kernel shows of a profile of this namespace, "main" or "main//child". The name may be any
+// string. The error wraps ErrNotLoaded if there is no such profile.
 func (k *Kernel) Details(name string) (Details, error) {
 	d := Details{Listed: Listed{Name: name}}
 	main, below, nested := strings.Cut(name, childSeparator)
@@ -175,11 +177,11 @@ func (k *Kernel) Details(name string) (Details, error) {
 	return d, nil
 }
 
-// last gives the last component of a profile's name.
+// last returns the last component of a profile's name.
 func last(name string) string { return name[strings.LastIndex("//"+name, childSeparator):] }
 
-// Owned tells whether the profile of that name, if one is loaded, was loaded by us since the machine started, and never
-// removed. Somebody else may have replaced its content.
+// Owned reports whether we loaded the profile of that name since the boot, and nobody removed it since. Somebody else may
+// have replaced its content.
 func (k *Kernel) Owned(name string) (bool, error) {
 	s, err := openState(k.State)
 	if err != nil || s == nil {
@@ -197,7 +199,7 @@ func (k *Kernel) Owned(name string) (bool, error) {
 	return err == nil && dir != "" && s.owned(name, boot, dir), err
 }
 
-// boot gives what verdicts and records of ownership hold for: this boot, and the policy namespace.
+// boot returns this boot and the policy namespace. Verdicts and records of ownership count only for these.
 func (k *Kernel) boot() (string, error) {
 	var buf [64]byte
 	id, err := k.bootID(buf[:])
@@ -211,7 +213,7 @@ func (k *Kernel) boot() (string, error) {
 	return string(id) + " " + namespace, nil
 }
 
-// readWhole reads a kernel file of any length, in the largest pieces that it gives.
+// readWhole reads a kernel file of any length, in the largest pieces that the kernel returns.
 func readWhole(path string) ([]byte, error) {
 	fd, err := openat(unix.AT_FDCWD, path, unix.O_RDONLY, 0)
 	if err != nil {

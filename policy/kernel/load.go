@@ -12,8 +12,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
-// Load gives the kernel a compiled profile with its children, all of it or nothing, adding what it has not and
-// replacing what it has. It does not look at what was there: Ensure does.
+// Load loads a compiled profile with its children into the kernel, all of it or nothing. It adds what the kernel lacks and
+// replaces what it has. It does not check what was there before: Ensure does.
 //
 // The error wraps the kernel's errno. A blob that profile.Parse refuses does not reach the kernel.
 func (k *Kernel) Load(blob []byte) error {
@@ -25,8 +25,8 @@ func (k *Kernel) Load(blob []byte) error {
 	return err
 }
 
-// parse reads a blob, and refuses one with a name that could harm the machine: from about 250 bytes on the kernel fails
-// in such a way that no other profile can be loaded afterwards.
+// parse parses a blob. It refuses a blob with a name that could harm the machine: with a name of about 250 bytes or more,
+// the kernel fails in a way that prevents every later load.
 func parse(blob []byte) (profile.Blob, error) {
 	parsed, err := profile.Parse(blob)
 	if err != nil {
@@ -42,8 +42,8 @@ func parse(blob []byte) (profile.Blob, error) {
 	return parsed, nil
 }
 
-// load writes the blob, once more where the first time showed that the kernel could load nothing and that could be
-// cured. The warning is about the latter.
+// load writes the blob. If the kernel cannot load anything, load cures that and writes the blob again. The warning is about
+// the cure.
 func (k *Kernel) load(blob profile.Blob) (warning string, err error) {
 	err = k.write(blob.Data)
 	if errors.Is(err, unix.EEXIST) {
@@ -57,8 +57,8 @@ func (k *Kernel) load(blob profile.Blob) (warning string, err error) {
 	return warning, nil
 }
 
-// write is the one write(2) that loads. It goes to .replace at the top of FS, where apparmor_parser writes, too: that
-// one acts on the policy namespace of the process that writes, which is the one that policy/ shows it.
+// write does the one write(2) that loads. It writes to .replace at the top of FS, as apparmor_parser does. That file acts
+// on the policy namespace of the writing process, which is the one that policy/ shows.
 func (k *Kernel) write(blob []byte) error {
 	if k.WriteReplace != nil {
 		return k.WriteReplace(blob)
@@ -82,7 +82,7 @@ func (k *Kernel) write(blob []byte) error {
 	return nil
 }
 
-// loadError says what the kernel's answer means (aa_replace_profiles and aa_unpack in security/apparmor).
+// loadError adds to an error what the kernel's errno means (aa_replace_profiles and aa_unpack in security/apparmor).
 func (k *Kernel) loadError(err error) error {
 	var errno unix.Errno
 	if !errors.As(err, &errno) {

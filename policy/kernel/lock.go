@@ -10,11 +10,12 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
-// lockWait is how long a start waits for others that load profiles; a load takes less than a hundredth of a second.
+// lockWait is how long a start waits for other processes that load profiles. A load takes less than a hundredth of a
+// second.
 const lockWait = 30 * time.Second
 
-// lock makes this process the only one of ours that loads profiles, until release is called or it ends. The file stays:
-// its lock counts, not its existence.
+// lock makes this process the only one of ours that loads profiles, until release is called or the process ends. The file
+// stays, because its lock counts and not its existence.
 func (s *state) lock(ctx context.Context, wait time.Duration) (release func(), err error) {
 	if wait == 0 {
 		wait = lockWait

@@ -2,8 +2,8 @@ package kernel
 
 import "fmt"
 
-// Own makes a loaded profile ours, if it has exactly this content, and tells whether it is ours then. It is for one that
-// something else loaded on our behalf, and so the content must have been told to that by us.
+// Own makes a loaded profile ours if it has exactly this content. It reports whether the profile is ours then. It is for a
+// profile that AppArmor's service loaded for us. So the caller must have given that content to the service.
 func (k *Kernel) Own(p Profile) (bool, error) {
 	if err := p.check(); err != nil {
 		return false, err
@@ -33,9 +33,9 @@ func (k *Kernel) Own(p Profile) (bool, error) {
 	return true, nil
 }
 
-// OwnName makes a loaded profile ours by its name alone. It is for one that something else has loaded from a text of ours
-// which becomes other content each time that it is compiled: the caller has proof of that. What the kernel holds is not
-// what is wanted then, and whoever relies on it calls Ensure, which may replace it now.
+// OwnName makes a loaded profile ours by its name alone. It is for a profile that AppArmor's service loaded from a text of
+// ours which compiles to other content each time. The caller must have proof of that. The kernel does not hold the wanted
+// content then. Whoever needs it calls Ensure, which may now replace the profile.
 func (k *Kernel) OwnName(name string) error {
 	s, err := openState(k.State)
 	if err != nil || s == nil {

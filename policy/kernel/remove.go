@@ -11,11 +11,11 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// Remove takes a profile out of the kernel, with its children. Every task that runs under it, or is about to, becomes
-// unconfined for good: last is asked right before, while no process of ours loads or replaces a profile, and an error of it
-// stops the removal.
+// Remove removes a profile and its children from the kernel. Every task that runs under it, or is about to, becomes
+// unconfined for good. So Remove calls last right before, while no process of ours loads or replaces a profile. If last
+// returns an error, Remove returns it and removes nothing.
 //
-// The error wraps ErrNotLoaded where there is no such profile.
+// The error wraps ErrNotLoaded if there is no such profile.
 func (k *Kernel) Remove(ctx context.Context, name string, last func() error) error {
 	s, err := openState(k.State)
 	if err != nil {
@@ -58,7 +58,8 @@ func (k *Kernel) Remove(ctx context.Context, name string, last func() error) err
 	return nil
 }
 
-// writeRemove is the one write(2) that removes. The kernel takes a newline behind the name for a part of it.
+// writeRemove does the one write(2) that removes. It writes no newline, because the kernel would take it for a part of the
+// name.
 func (k *Kernel) writeRemove(name string) error {
 	if k.WriteRemove != nil {
 		return k.WriteRemove(name)

@@ -16,35 +16,35 @@ import (
 
 // Steps is how often a profile was replaced.
 //
-// It matters because a process under a stack of profiles follows only one replacement, the first of any part. The kernel
-// keeps stacks in a set, in which it finds those that a replacement outdates. The one that it makes in place of an outdated
-// one never gets into that set, unless the kernel is built with CONFIG_SECURITY_APPARMOR_DEBUG_ASSERTS, which distributions
-// leave out: the call that puts it there stands in an assertion (AA_BUG(!__label_replace(...)) in __label_insert,
-// security/apparmor/label.c; seen on 6.1, 6.12 and 7.2). So no later replacement finds it, and neither does anything else
-// from outside of the process. A single profile follows every replacement, and so does a program that is executed later.
+// It matters because a process under a stack of profiles takes over only one replacement, the first of any part. The kernel
+// keeps stacks in a set, and finds there those that a replacement makes outdated. It makes a new stack for an outdated one.
+// But it puts the new one into the set only if it is built with CONFIG_SECURITY_APPARMOR_DEBUG_ASSERTS, which distributions
+// leave out: the call stands in an assertion (AA_BUG(!__label_replace(...)) in __label_insert, security/apparmor/label.c;
+// seen on 6.1, 6.12 and 7.2). So no later replacement finds the new stack, and neither does anything else from outside of
+// the process. A single profile takes over every replacement, and so does a program that is executed later.
 type Steps struct {
-	Least int  // it was replaced at least so often: 0, 1, or 2 for all that is more than 1
-	Exact bool // and not more often; of 2 it is false
+	Least int  // at least so often: 0, 1, or 2 for more than 1
+	Exact bool // and not more often; false if Least is 2
 }
 
-// Add gives how often one of two profiles was replaced.
+// Add returns how often two profiles were replaced together.
 func (s Steps) Add(t Steps) Steps {
 	least := min(s.Least+t.Least, 2)
 	return Steps{Least: least, Exact: s.Exact && t.Exact && least < 2}
 }
 
-// Replaced tells how often a profile was replaced since it was as l says, by anyone. Where l.Since is 0, before is a time
-// at which it was loaded already.
+// Replaced returns how often anybody has replaced a profile since it was as l says. If l.Since is 0, before is a time at
+// which the profile was loaded already.
 //
-// The kernel dates the directory of a profile when it replaces it, and counts nothing. So what was replaced by somebody
-// else was so at least once. Of our own replacements the last is written down with the date before it: where that is l's,
-// it was the only one.
+// The kernel sets the time of a profile's directory when it replaces the profile, and counts nothing. So if somebody else
+// replaced it, that was at least once. We record our last replacement with the directory's time before it. If that is
+// l.Since, it was the only replacement.
 //
-// This relies on the machine's clock, of which the kernel takes the tick (some milliseconds). Two replacements within one tick
-// have one date: then somebody else's right after ours is not seen. Where l.Since is 0, dates are compared by order and not
-// for being the same, and a clock that was set back between before and a replacement hides that.
+// This relies on the machine's clock, of which the kernel takes the tick (some milliseconds). Two replacements within one
+// tick have the same time. So Replaced does not see somebody else's replacement right after ours. If l.Since is 0, it
+// compares which time is later. Then it misses a replacement if the clock was set back between before and the replacement.
 //
-// The error wraps ErrNotLoaded where there is no such profile any more.
+// The error wraps ErrNotLoaded if the profile is no longer there.
 func (k *Kernel) Replaced(l Loaded, before time.Time) (Steps, error) {
 	dir := l.Dir
 	if dir == "" {
@@ -94,12 +94,12 @@ func b2i(b bool) int {
 	return 0
 }
 
-// since tells when the profile in a directory below policy/profiles was loaded, or replaced, last: see Loaded.Since. The
-// error wraps fs.ErrNotExist where there is no such directory.
+// since returns when the profile in a directory below policy/profiles was loaded or last replaced: see Loaded.Since. The
+// error wraps fs.ErrNotExist if there is no such directory.
 //
-// The kernel sets the time of the directory with every replacement (__aafs_profile_migrate_dents,
-// security/apparmor/apparmorfs.c), and not where what is loaded is there already ("same as current profile, skipping", in
-// aa_replace_profiles): other than the link raw_data and the revision behind it, which come again with the same bytes.
+// The kernel sets the directory's time with every replacement (__aafs_profile_migrate_dents,
+// security/apparmor/apparmorfs.c). It does not set it if the profile is there already ("same as current profile, skipping",
+// in aa_replace_profiles). The link raw_data and its revision do change then.
 func (k *Kernel) since(dir string) (int64, error) {
 	var stat unix.Stat_t
 	path := k.profiles() + "/" + dir
@@ -111,14 +111,14 @@ func (k *Kernel) since(dir string) (int64, error) {
 
 const replacedFormat = "oci-apparmor replacement 1"
 
-// setReplaced writes down that a profile was replaced by us, once, from the one that was there since from. It overwrites
-// what is known of the replacement before: who goes back from the present one needs no more than one step.
+// setReplaced records that we replaced a profile once: the content that was there since from by that which is there since
+// to. It overwrites the record of an earlier replacement, because Replaced needs only the last one.
 func (s *state) setReplaced(name, boot, dir string, from, to int64) error {
 	return s.write(fileOf("replaced.", name), fmt.Sprintf("%s\n%s\n%s\n%s\n%d\n%d\n", replacedFormat, boot, name, dir, from, to))
 }
 
-// replaced tells since when the profile had been there that we replaced by the one that is there since to. ok is false
-// where somebody else replaced it, or nothing is known of that.
+// replaced returns since when the content had been there that we replaced by the content which is there since to. ok is
+// false if somebody else replaced it, or if there is no record.
 func (s *state) replaced(name, boot, dir string, to int64) (from int64, ok bool) {
 	if s == nil {
 		return 0, false

@@ -13,22 +13,22 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
-// state is the open directory Kernel.State. It holds, per profile name:
+// state is the open directory Kernel.State. It has these files for each profile's name:
 //
-//	verdict.HASH   what the last check found: the boot, the content, the revision from before it, the directory and its date
+//	verdict.HASH   result of the last check: the boot, the content, the revision before it, the directory and its time
 //	owned.HASH     that we loaded a profile of that name in this boot
-//	replaced.HASH  the last time that we replaced it: the boot, the directory and its dates before and after
+//	replaced.HASH  our last replacement: the boot, the directory and its times before and after
 //
-// HASH is of the name, so that no name becomes a path. A nil state is that of a process which may not have one:
-// nothing is known, nothing is kept.
+// HASH is a hash of the name, so that no name becomes a path. A process that may not use the directory has a nil state,
+// which has no files and writes none.
 type state struct {
 	path string
 	fd   int
 }
 
-// openState opens the directory, making it where it is missing. It refuses one that somebody else could have filled:
-// who writes verdicts decides what counts as verified. It gives nil where this process has no right to it at all, as
-// under a rootless engine, which can still check content by hash.
+// openState opens the directory, and makes it if it is missing. It refuses a directory that somebody else could have
+// written to: whoever writes verdicts decides what counts as verified. It returns nil if this process has no right to the
+// directory, as under a rootless engine. Such a process can still check content by its hash.
 func openState(path string) (*state, error) {
 	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW
 	fd, err := openat(unix.AT_FDCWD, path, flags, 0)
@@ -65,8 +65,8 @@ func (s *state) close() {
 	}
 }
 
-// verdict is what a check found. Its revision was read before the check: the content was seen at that revision or a
-// later one, so the same revision today means the same content.
+// verdict is the result of a check. Its revision was read before the check, so the check saw that revision or a later one.
+// If the kernel's revision is still the same, the content is, too.
 type verdict struct {
 	boot     string
 	name     string
@@ -78,7 +78,7 @@ type verdict struct {
 
 const verdictFormat = "oci-apparmor verdict 2"
 
-// verdict reads what is known of a profile. Anything but a whole verdict of our format is none.
+// verdict returns the last result for a profile. A file that is no whole verdict of our format counts as none.
 func (s *state) verdict(name string) (verdict, bool) {
 	if s == nil {
 		return verdict{}, false
@@ -105,8 +105,8 @@ func (s *state) setVerdict(v verdict) error {
 		verdictFormat, v.boot, v.name, v.content, v.revision, v.dir, v.since))
 }
 
-// owned tells whether we loaded the profile that is in that directory below policy/profiles, in this boot. One that was
-// removed and loaded by somebody else is in another.
+// owned reports whether we loaded the profile that is in that directory below policy/profiles, in this boot. A profile that
+// was removed and loaded by somebody else is in another directory.
 func (s *state) owned(name, boot, dir string) bool {
 	if s == nil {
 		return false
@@ -116,18 +116,19 @@ func (s *state) owned(name, boot, dir string) bool {
 	return err == nil && string(text) == boot+"\n"+name+"\n"+dir+"\n"
 }
 
-// setOwned is for after the kernel took the profile: a load that failed owns nothing.
+// setOwned records that a profile is ours. It must be called after the kernel took the profile: a load that failed owns
+// nothing.
 func (s *state) setOwned(name, boot, dir string) error {
 	return s.write(fileOf("owned.", name), boot+"\n"+name+"\n"+dir+"\n")
 }
 
-// fileOf names a file for a profile.
+// fileOf returns the name of a profile's file.
 func fileOf(kind, name string) string {
 	sum := sha256.Sum256([]byte(name))
 	return kind + hex.EncodeToString(sum[:16])
 }
 
-// write puts a whole file in place of the old one: readers see either.
+// write replaces a whole file, so that readers see the old one or the new one.
 func (s *state) write(name, text string) error {
 	if s == nil {
 		return nil

@@ -15,18 +15,18 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// Task is a process, or a thread of one, and what confines it.
+// Task is a thread, and what confines it.
 type Task struct {
 	PID   int // of the process, in this process's pid namespace
-	TID   int // of the thread; PID for the first of them
+	TID   int // of the thread; PID for the first thread
 	Label Label
 
-	// Pending is what its next execve puts it under; nil where nothing is pending, and on kernels that do not tell it of
-	// other tasks (TellsPending).
+	// Pending is the label that it gets by its next execve. It is nil if none is pending, and on kernels that do not show
+	// that of other tasks (ShowsPending).
 	Pending *Label
 }
 
-// Uses tells whether the task runs under the profile or a child of it, or is about to.
+// Uses reports whether the task runs under the profile or a child of it, or will do so after its next execve.
 func (t *Task) Uses(name string) bool {
 	return t.Label.uses(name) || t.Pending != nil && t.Pending.uses(name)
 }
@@ -38,8 +38,8 @@ func (l Label) uses(name string) bool {
 	})
 }
 
-// Tasks gives every process that /proc shows, in the order of their ids, with its label and nothing else: one read for
-// each. A process that ends meanwhile is left out.
+// Tasks returns every process that /proc shows, in the order of their ids, with its label only. It needs one read for each.
+// It leaves out a process that ends meanwhile.
 func (k *Kernel) Tasks() ([]Task, error) {
 	proc := k.proc()
 	r := newLabelReader()
@@ -60,20 +60,21 @@ func (k *Kernel) Tasks() ([]Task, error) {
 	return all, nil
 }
 
-// maxLooks bounds how often Using looks, on a machine where processes come and go all the time.
+// maxLooks is how often Using looks, on a machine where processes start and end all the time.
 const maxLooks = 10
 
-// ErrUnsettled tells that a process which was to be looked at had ended each time, and may have left others behind.
+// ErrUnsettled is wrapped by the error if at each look a process ended before it was read. Such a process may have started
+// others.
 var ErrUnsettled = errors.New("processes end faster than they can be looked at: try again")
 
-// Using gives the threads that use a profile, see Task.Uses, of all that /proc shows: a thread can change its label by
-// itself.
+// Using returns the threads that use a profile, see Task.Uses, of all that /proc shows. It looks at threads because a
+// thread can change its label by itself.
 //
-// One that starts another and ends, between being listed and being read, hides the other. So nothing uses the profile only
-// where all that were listed could be read: then whatever they started before was read under the label that it came from, or
-// is listed itself. As a new process can have an id that the list had passed already, the list is read twice at least.
-// Later looks are at what is new, which takes so short that they get to an end on a busy machine. Where none does, the error
-// wraps ErrUnsettled.
+// A thread may start another and end after it was listed and before it was read. Then the other one is hidden. So the
+// result is empty only if all listed threads could be read: whatever they started before had the label that was read, or is
+// listed itself. A new process can have an id that the list had passed already, so Using reads the list at least twice.
+// Later looks read only what is new, which is so fast that they end on a busy machine, too. If they do not, the error wraps
+// ErrUnsettled.
 func (k *Kernel) Using(name string) ([]Task, error) {
 	read := make(map[int]bool)
 	for look := range maxLooks {
@@ -85,8 +86,8 @@ func (k *Kernel) Using(name string) ([]Task, error) {
 	return nil, fmt.Errorf("whether anything uses profile %s cannot be told: %w", oneline.Quote(name), ErrUnsettled)
 }
 
-// threads gives the threads that use a profile, of the processes that are not in read, and puts those into it of which it
-// could read all. complete tells that these are all that were listed.
+// threads returns the threads that use a profile, of the processes that are not in read. It adds to read the processes of
+// which it could read all threads. complete reports whether that was all listed processes.
 func (k *Kernel) threads(name string, read map[int]bool) (using []Task, complete bool, err error) {
 	proc := k.proc()
 	r := newLabelReader()
@@ -129,7 +130,7 @@ func (k *Kernel) threads(name string, read map[int]bool) (using []Task, complete
 	return using, complete, nil
 }
 
-// labelReader reads many labels: with one buffer, and where the first was found.
+// labelReader reads many labels. It uses one buffer, and remembers in which directory it found the first one.
 type labelReader struct {
 	buf  []byte
 	attr string
@@ -139,7 +140,7 @@ func newLabelReader() labelReader {
 	return labelReader{buf: make([]byte, maxLabel+1), attr: "/attr/apparmor/"}
 }
 
-// read gives a label of the task whose directory is path. ok is false for a task that is gone, and where there is none.
+// read returns a label of the task whose directory is path. ok is false if the task is gone, or if it has no such label.
 func (r *labelReader) read(path, name string) (l Label, ok bool, err error) {
 	text, err := readOnce(path+r.attr+name, 0, r.buf)
 	if err == unix.ENOENT && r.attr != "/attr/" { // the directory apparmor came with 5.8
@@ -161,10 +162,10 @@ func (r *labelReader) read(path, name string) (l Label, ok bool, err error) {
 	return l, err == nil, err
 }
 
-// Pending is what the next execve of a process puts it under. ok is false where nothing is pending for it, it is gone, or
-// the kernel does not tell.
+// Pending returns the label that a process gets by its next execve. ok is false if none is pending, if the process is gone,
+// or if the kernel does not show it.
 func (k *Kernel) Pending(pid int) (l Label, ok bool) {
-	if !k.TellsPending() {
+	if !k.ShowsPending() {
 		return l, false
 	}
 	r := labelReader{buf: make([]byte, maxLabel+1), attr: "/attr/apparmor/"}
@@ -172,13 +173,13 @@ func (k *Kernel) Pending(pid int) (l Label, ok bool) {
 	return l, ok
 }
 
-// TellsPending tells whether the kernel shows what the next execve of another task puts it under, as kernels after 6.1 do:
-// 6.1 answers with what is pending for who asks. Where it cannot be tried, as from under a profile, it is false.
-func (k *Kernel) TellsPending() bool {
+// ShowsPending reports whether the kernel shows the pending label of another task, as kernels after 6.1 do. 6.1 shows that
+// of the reading task instead. ShowsPending returns false if this process cannot try it, as under a profile.
+func (k *Kernel) ShowsPending() bool {
 	tid, told := make(chan int), make(chan struct{})
 	defer close(told)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with what is pending for it
+		runtime.LockOSThread() // and never unlocked, so that the thread ends, and its pending label with it
 		f, err := os.OpenFile(k.proc()+"/thread-self/attr/exec", os.O_WRONLY, 0)
 		if err == nil {
 			_, err = f.WriteString("exec unconfined")
@@ -200,25 +201,25 @@ func (k *Kernel) TellsPending() bool {
 	return err == nil && strings.TrimSpace(string(text)) == "unconfined"
 }
 
-// Command gives what the kernel calls a process: the name of its program, cut to 15 bytes, or whatever the process set
-// in its place. Empty where it is gone.
+// Command returns the kernel's name of a process: the name of its program, cut to 15 bytes, or what the process set
+// instead. It returns an empty string if the process is gone.
 func (k *Kernel) Command(pid int) string {
 	name, _ := readWord(k.proc() + "/" + strconv.Itoa(pid) + "/comm")
 	return name
 }
 
-// Nested tells whether a process is in a pid namespace below the one that procfs shows, as those in most containers are,
-// or is gone.
+// Nested reports whether a process is in a pid namespace below that of procfs, as in most containers, or is gone.
 func (k *Kernel) Nested(pid int) bool {
 	return len(k.status(pid, "NSpid")) != 1 // its id in every namespace from procfs's down
 }
 
-// IsRoot tells whether a process is root and nobody else: by its real, effective, saved and file system user.
+// IsRoot reports whether the real, effective, saved and file system user of a process are all root.
 func (k *Kernel) IsRoot(pid int) bool {
 	return slices.Equal(k.status(pid, "Uid"), []string{"0", "0", "0", "0"})
 }
 
-// status gives the fields of a line of a process's status. None where it is gone, or there is no such line.
+// status returns the fields of a line of a process's status. It returns nil if the process is gone, or if there is no such
+// line.
 func (k *Kernel) status(pid int, key string) []string {
 	text, err := readWhole(k.proc() + "/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
@@ -229,8 +230,8 @@ func (k *Kernel) status(pid int, key string) []string {
 	return strings.Fields(line)
 }
 
-// Cgroup gives the path of a process's control group: that of version 2, or on a node with version 1 only that of the
-// first hierarchy which has one. Empty where it is gone or in none.
+// Cgroup returns the path of a process's control group: that of version 2 or, on a node with version 1 only, of the first
+// hierarchy that has one. It returns an empty string if the process is gone or in no group.
 func (k *Kernel) Cgroup(pid int) string {
 	file := k.proc() + "/" + strconv.Itoa(pid) + "/cgroup"
 	var buf [1024]byte
@@ -258,7 +259,7 @@ func (k *Kernel) proc() string {
 	return "/proc"
 }
 
-// numbers gives the entries of a directory that are numbers, in their order.
+// numbers returns the entries of a directory that are numbers, sorted.
 func numbers(path string) ([]int, error) {
 	var all []int
 	err := list(path, func(name string) (bool, error) {
@@ -271,5 +272,5 @@ func numbers(path string) ([]int, error) {
 	return all, err
 }
 
-// gone tells that an error is that of a process which has ended.
+// gone reports whether an error says that a process has ended.
 func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) }

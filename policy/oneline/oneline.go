@@ -1,7 +1,7 @@
-// Package oneline makes text that others wrote fit for one line of an error, a log or a terminal.
+// Package oneline makes text that others wrote safe for one line of an error, a log or a terminal.
 //
-// Ids, names, annotations, labels and what programs print may hold anything: line breaks, escape sequences of terminals,
-// megabytes. Each function here returns printable text without a line break. They differ in what they keep of the rest.
+// Ids, names, annotations, labels and the output of programs may have any content: line breaks, escape sequences of
+// terminals, megabytes. Each function returns printable text without a line break. They differ in what else they change.
 package oneline
 
 import (
@@ -12,24 +12,24 @@ import (
 	"unicode/utf8"
 )
 
-// Longest is how many bytes of a string Quote shows, and Mark is what stands after a string that was cut.
-const (
-	Longest = 64
-	Mark    = "..."
-)
+// Mark stands at the end of a string that was cut.
+const Mark = "..."
 
-// Quote returns s in double quotes and printable ASCII, escaped as in Go. It shows the first Longest bytes, and after them
-// says how many there are: no word of s passes for one of ours.
+// longest is how many bytes of a string Quote shows.
+const longest = 64
+
+// Quote returns s in double quotes and printable ASCII, escaped as in Go, so that no word of s looks like ours. If s has
+// more than 64 bytes, it returns the first 64 and, after the quotes, the number of bytes of s.
 func Quote(s string) string {
-	if len(s) <= Longest {
+	if len(s) <= longest {
 		return strconv.QuoteToASCII(s)
 	}
-	return strconv.QuoteToASCII(s[:Longest]) + Mark + " (" + strconv.Itoa(len(s)) + " bytes)"
+	return strconv.QuoteToASCII(s[:longest]) + Mark + " (" + strconv.Itoa(len(s)) + " bytes)"
 }
 
-// Word returns s as it is where it is one word that means nothing to a shell or a reader, and Quote(s) otherwise.
+// Word returns s unchanged if it is at most 64 letters, digits and ._+-/:*?@, and Quote(s) otherwise.
 func Word(s string) string {
-	if s == "" || len(s) > Longest {
+	if s == "" || len(s) > longest {
 		return Quote(s)
 	}
 	for i := range len(s) {
@@ -42,8 +42,7 @@ func Word(s string) string {
 	return s
 }
 
-// Name returns s as it is where it is one word of printable ASCII, and else all of it in double quotes. Like Whole it cuts
-// nothing.
+// Name returns s unchanged if it is one word of printable ASCII, and otherwise all of it in double quotes. It cuts nothing.
 func Name(s string) string {
 	if s == "" || strings.ContainsRune(s, ' ') {
 		return strconv.QuoteToASCII(s)
@@ -51,8 +50,8 @@ func Name(s string) string {
 	return Whole(s)
 }
 
-// Whole returns s as it is where all of it is printable ASCII, and else all of it in double quotes. It cuts nothing: the
-// caller prints names that a reader must be able to copy.
+// Whole returns s unchanged if it is printable ASCII, blanks included, and otherwise all of it in double quotes. It cuts
+// nothing, so that a reader can copy a name.
 func Whole(s string) string {
 	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return strconv.QuoteToASCII(s)
@@ -60,8 +59,8 @@ func Whole(s string) string {
 	return s
 }
 
-// Printable returns s with a blank in place of each character that is not printable, line breaks among them, and with U+FFFD
-// in place of each byte that is not UTF-8.
+// Printable returns s with a blank for each character that is not printable, such as a line break, and with U+FFFD for each
+// byte that is not UTF-8.
 func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -71,8 +70,8 @@ func Printable(s string) string {
 	}, s)
 }
 
-// Cut returns s where it has at most most bytes, and else a beginning of it that has, with Mark at its end. It does not cut
-// a character in two.
+// Cut returns s if it has at most most bytes. Otherwise it returns the beginning of s, up to most bytes and never a part of
+// a character, and Mark.
 func Cut(s string, most int) string {
 	if len(s) <= most {
 		return s
@@ -84,11 +83,11 @@ func Cut(s string, most int) string {
 	return s[:end] + Mark
 }
 
-// maxOutput is how many bytes Output keeps of what a program printed.
+// maxOutput is how many bytes of a program's output Output keeps.
 const maxOutput = 4 << 10
 
-// Output returns what a program printed, its lines joined by "; ". It keeps the end, where an error stands, and puts "?" in
-// place of what a terminal would act on.
+// Output returns the output of a program with its lines joined by "; ". If it is longer than 4 KiB, Output keeps the end,
+// because errors stand there. It puts "?" for each character that a terminal would act on.
 func Output(b []byte) string {
 	cut := ""
 	if len(b) > maxOutput {

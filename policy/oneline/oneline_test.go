@@ -31,7 +31,7 @@ func TestWhatEachKeeps(t *testing.T) {
 	for _, c := range []struct{ got, want string }{
 		{Quote("web"), `"web"`},
 		{Quote("é\n"), `"\u00e9\n"`},
-		{Quote(long), `"` + long[:Longest] + `"... (100 bytes)`},
+		{Quote(long), `"` + long[:longest] + `"... (100 bytes)`},
 		{Word("docker.io/x:1@sha256"), "docker.io/x:1@sha256"},
 		{Word(""), `""`},
 		{Word("a b"), `"a b"`},

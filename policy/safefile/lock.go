@@ -9,12 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lock waits for the lock of the file name, which is relative to the open directory dir (Cwd), and takes it. It makes the
-// file where it is missing, with mode 0600, and does not follow a link in its place. The file stays: its lock counts, not its
-// existence. The lock ends with release, or with the process.
+// Lock waits for the lock of the file name, which is relative to the open directory dir or to Cwd, and takes it. It makes
+// the file with mode 0600 if it is missing. It does not follow a link in its place. The file stays, because its lock counts
+// and not its existence. The lock ends with release, or with the process.
 //
-// With a wait of 0 Lock waits in the kernel for as long as it takes. With a longer one it asks again and again, and also ends
-// with ctx: the error is then context.Cause(ctx), or wraps os.ErrDeadlineExceeded after wait. Any other is a *fs.PathError.
+// If wait is 0, Lock waits in the kernel for as long as it takes. Otherwise it tries again and again, until ctx ends or
+// wait is over. The error is then context.Cause(ctx), or wraps os.ErrDeadlineExceeded. Any other error is a *fs.PathError.
 func Lock(ctx context.Context, dir int, name string, wait time.Duration) (release func(), err error) {
 	fd, err := openat(dir, name, unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW, 0o600)
 	if err != nil {

@@ -1,13 +1,13 @@
-// Package safefile is how we write, lock and trust files: the spec of a container, what is remembered of one, the store, the
-// kernel's state directory, profiles of AppArmor's service.
+// Package safefile writes, locks and checks files: the spec of a container, its record, the store, the kernel's state
+// directory, and the profiles of AppArmor's service.
 //
-// A file is replaced in one step: who reads it, and who finds it after a crash, has the old one or the new one. Locks are
-// flock(2) on a file that stays. What others than root could have written is not trusted. Where callers need these things in
+// A file is replaced in one step: a reader sees the old file or the new one, also after a crash. Locks are flock(2) on a
+// file that stays. A file that others than root could have written is not trusted. If callers need one of these things in
 // different ways, the difference is a parameter.
 //
-// github.com/moby/sys/atomicwriter replaces files, too. It always waits for the disk, which costs a container's start
-// milliseconds where a crash of the machine ends the container anyway, it keeps no owner, and it follows paths where the
-// directory has been opened and checked.
+// github.com/moby/sys/atomicwriter replaces files, too. But it always waits for the disk. That costs a container's start
+// milliseconds, although a crash of the machine ends the container anyway. It also keeps no owner, and it resolves the
+// whole path anew, where we have opened and checked the directory.
 package safefile
 
 import (
@@ -22,33 +22,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Cwd stands for the directory that relative paths begin at, where a function takes an open directory.
+// Cwd is the working directory, for functions that take an open directory.
 const Cwd = unix.AT_FDCWD
 
-// Options are the ways in which a file may be written. The zero value writes a file of mode 0600 to memory.
+// Options are the ways to write a file. The zero value writes a file of mode 0600 and does not wait for the disk.
 type Options struct {
 	Dir   int                     // the open directory that the name is relative to; 0 for Cwd
-	Mode  fs.FileMode             // permissions, whatever the umask is; 0 for 0600, but with Exact
-	Exact bool                    // Mode counts also where it is 0
+	Mode  fs.FileMode             // permissions, whatever the umask is; 0 means 0600, unless Exact is set
+	Exact bool                    // Mode counts even if it is 0
 	Owner *Owner                  // nil for the process's user and group
-	Sync  bool                    // wait until the content is on the disk, before the file is in place; SyncDir does that for its name
-	Step  func(what string) error // called before each change of the disk, which an error of it prevents; nil for none
+	Sync  bool                    // wait until the content is on the disk before the rename; see SyncDir for the name
+	Step  func(what string) error // called before each change of the disk; its error prevents the change; may be nil
 
-	// Temp is the name of the file beside, in the same directory, until it is in place: for who wants to find it after the
-	// process was killed. What has the name is removed. Empty is for a random name.
+	// Temp is the name of the new file until the rename, in the same directory. It is for a caller that must find the file
+	// after the process was killed. A file of that name is removed first. Empty means a random name.
 	Temp string
 }
 
 // Owner is a user and a group by their numbers.
 type Owner struct{ UID, GID int }
 
-// Staged is a file that is written beside its place: a full disk shows before anything depends on the file.
+// Staged is a new file beside its place. If the disk is full, Stage fails before anything depends on the file.
 type Staged struct {
 	name, temp string
 	o          Options
 }
 
-// Replace writes a file and puts it in place of the one of that name, if there is one.
+// Replace writes a file and puts it in place of the file of that name, if there is one.
 func Replace(name string, data []byte, o Options) error {
 	s, err := Stage(name, data, o)
 	if err != nil {
@@ -61,8 +61,8 @@ func Replace(name string, data []byte, o Options) error {
 	return nil
 }
 
-// Stage writes a file beside the place name, under a name that begins with a dot. Commit puts it in place; Drop removes it,
-// unless it was put in place.
+// Stage writes a new file beside the place name, under a name that begins with a dot unless Options.Temp sets one. Commit
+// puts it in place. Drop removes it.
 func Stage(name string, data []byte, o Options) (*Staged, error) {
 	if o.Dir == 0 {
 		o.Dir = Cwd
@@ -94,7 +94,7 @@ func Stage(name string, data []byte, o Options) (*Staged, error) {
 	}
 }
 
-// fill writes all of an open file.
+// fill writes the content, the owner and the mode of an open file.
 func fill(fd int, data []byte, o Options) error {
 	for len(data) > 0 {
 		n, err := ignoringEINTR(func() (int, error) { return unix.Write(fd, data) })
@@ -123,7 +123,7 @@ func fill(fd int, data []byte, o Options) error {
 	return nil
 }
 
-// bits returns a mode's permissions as chmod(2) takes them.
+// bits returns the permissions of a mode as chmod(2) takes them.
 func bits(mode fs.FileMode) uint32 {
 	b := uint32(mode.Perm())
 	if mode&fs.ModeSetuid != 0 {
@@ -164,7 +164,7 @@ func (o Options) step(what string) error {
 	return o.Step(what)
 }
 
-// SyncDir waits until the names in a directory are on the disk: those of new files, and what a rename changed.
+// SyncDir waits until the names in a directory are on the disk: new names, and the result of renames.
 func SyncDir(path string) error {
 	f, err := os.Open(path)
 	if err != nil {

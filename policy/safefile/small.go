@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReadSmall returns the content of a file that is likely to fit buf, with few system calls: status reads hundreds. What it
-// returns may be in buf.
+// ReadSmall returns the content of a file. If it fits into buf, ReadSmall needs few system calls, which matters to a caller
+// that reads hundreds of files. The result may be a part of buf.
 func ReadSmall(path string, buf []byte) ([]byte, error) {
 	n, err := ReadStart(path, buf)
 	if err == nil && n == len(buf) {
@@ -16,7 +16,8 @@ func ReadSmall(path string, buf []byte) ([]byte, error) {
 	return buf[:n], err
 }
 
-// ReadStart reads a file as far as it fits buf, and returns how much that is. It does not wait for a FIFO's writer.
+// ReadStart reads a file up to the length of buf, and returns how many bytes it read. It does not wait for the writer of a
+// FIFO.
 func ReadStart(path string, buf []byte) (n int, err error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {

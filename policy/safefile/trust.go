@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Trusted returns an error where others than root and the process's user could have written what is at path. uid and mode are
-// those of stat(2). The error says of "it" what is wrong, and what to do.
+// Trusted returns an error if others than root and the process's user could have written what is at path. uid and mode are
+// those of stat(2). The error calls it "it", and says what is wrong and what to do.
 func Trusted(path string, uid, mode uint32) error {
 	const who = "who must not decide about containers"
 	foreign := uid != 0 && int(uid) != os.Geteuid()
@@ -25,8 +25,8 @@ func Trusted(path string, uid, mode uint32) error {
 	return nil
 }
 
-// TrustedOnTheWay is Trusted for a file or a directory that is on the path to what is read. Others may write to a directory
-// that is sticky: there nobody renames or removes what is not theirs.
+// TrustedOnTheWay is Trusted for a file or directory on the path to a file. Others may write to a directory that is sticky,
+// because they cannot rename or remove there what is not theirs.
 func TrustedOnTheWay(path string, uid, mode uint32) error {
 	if mode&unix.S_IFMT == unix.S_IFDIR && mode&unix.S_ISVTX != 0 {
 		mode &^= 0o022

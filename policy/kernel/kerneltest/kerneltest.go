@@ -1,5 +1,5 @@
-// Package kerneltest is a kernel with AppArmor for tests: a directory of files that changes with every load as
-// securityfs does. All of it is on disk, so processes can share one.
+// Package kerneltest is a kernel with AppArmor for tests: a directory of files that changes with every load as securityfs
+// does. All of it is on disk, so several processes can use one.
 package kerneltest
 
 import (
@@ -26,7 +26,7 @@ import (
 // Machine is such a kernel, in the directory Dir.
 type Machine struct{ Dir string }
 
-// New gives a machine without any profile, for one test.
+// New returns a machine without any profile, for one test.
 func New(tb testing.TB) Machine {
 	tb.Helper()
 	m := Machine{Dir: tb.TempDir()}
@@ -46,7 +46,7 @@ func New(tb testing.TB) Machine {
 	return m
 }
 
-// Kernel gives access to it as to the real one.
+// Kernel returns access to it as to the real kernel.
 func (m Machine) Kernel() *kernel.Kernel {
 	return &kernel.Kernel{
 		FS:           m.path("fs"),
@@ -82,7 +82,7 @@ func (m Machine) Remove(tb testing.TB, name string) {
 	}
 }
 
-// RemoveProfile is one write to .remove.
+// RemoveProfile does what one write to .remove does.
 func (m Machine) RemoveProfile(name string) error {
 	path, ok := m.Path(name)
 	if !ok {
@@ -100,7 +100,7 @@ func (m Machine) RemoveProfile(name string) error {
 	return errors.Join(os.RemoveAll(path), m.unlist(name), m.bump())
 }
 
-// unlist takes a profile and its children out of the file profiles.
+// unlist removes a profile and its children from the file profiles.
 func (m Machine) unlist(name string) error {
 	text, err := os.ReadFile(m.path("fs/profiles"))
 	if err != nil {
@@ -115,7 +115,7 @@ func (m Machine) unlist(name string) error {
 	return os.WriteFile(m.path("fs/profiles"), []byte(b.String()), 0o644)
 }
 
-// Poison fails a load as a name of 253 bytes does: from then on no new bytes are taken.
+// Poison makes a load fail as a name of 253 bytes does: after that, the machine takes no new bytes.
 func (m Machine) Poison(tb testing.TB) {
 	tb.Helper()
 	if err := m.replace(Blob("poison", strings.Repeat("p", 253))); !errors.Is(err, unix.ENAMETOOLONG) {
@@ -123,13 +123,13 @@ func (m Machine) Poison(tb testing.TB) {
 	}
 }
 
-// Path gives the directory of a loaded profile, "main" or "main//child".
+// Path returns the directory of a loaded profile, "main" or "main//child".
 func (m Machine) Path(name string) (string, bool) {
 	path, err := os.ReadFile(m.index(name))
 	return string(path), err == nil
 }
 
-// Writes gives how often Replace was called.
+// Writes returns how often Replace was called.
 func (m Machine) Writes(tb testing.TB) int {
 	tb.Helper()
 	log, err := os.ReadFile(m.path("writes"))
@@ -139,7 +139,7 @@ func (m Machine) Writes(tb testing.TB) int {
 	return len(log)
 }
 
-// Replace is one write to .replace.
+// Replace does what one write to .replace does.
 func (m Machine) Replace(blob []byte) error {
 	return errors.Join(m.append("writes", "w"), m.replace(blob))
 }
@@ -153,7 +153,7 @@ func (m Machine) append(name, text string) error {
 	return errors.Join(err, f.Close())
 }
 
-// replace does what aa_replace_profiles (security/apparmor/policy.c) does, where it shows.
+// replace does what aa_replace_profiles does (security/apparmor/policy.c), as far as it can be seen.
 func (m Machine) replace(blob []byte) error {
 	profiles, err := rawblob.Walk(blob)
 	if err != nil {
@@ -256,7 +256,7 @@ func mangle(name string) string {
 	}, strings.TrimLeft(name, "/."))
 }
 
-// count gives the number for the next directory.
+// count returns the number for the next directory.
 func (m Machine) count() (int, error) { return m.add("counter", "") }
 
 func (m Machine) bump() error {
@@ -278,13 +278,13 @@ func (m Machine) add(name, end string) (int, error) {
 	return n + 1, errors.Join(os.WriteFile(temp, []byte(strconv.Itoa(n+1)+end), 0o644), os.Rename(temp, m.path(name)))
 }
 
-// index is the file that tells where a profile's directory is, so that thousands load fast.
+// index returns the file that has the path of a profile's directory. It makes thousands of loads fast.
 func (m Machine) index(name string) string { return m.path("paths/" + url.PathEscape(name)) }
 
 func (m Machine) path(name string) string { return filepath.Join(m.Dir, name) }
 
-// Blob gives the smallest compiled profiles that profile.Parse takes, a main profile and perhaps "main//child"ren, with
-// any content to tell them from others of the same names.
+// Blob returns the smallest compiled profiles that profile.Parse takes: a main profile, and perhaps children "main//child".
+// content is any text that makes them differ from others of the same names.
 func Blob(content string, names ...string) []byte {
 	var b []byte
 	for _, name := range names {
@@ -293,7 +293,7 @@ func Blob(content string, names ...string) []byte {
 	return b
 }
 
-// Attached gives a compiled profile of the kind that is not ours: attached to the program of a path.
+// Attached returns a compiled profile that is not ours: it is attached to the program of a path.
 func Attached(content, name, path string) []byte { return appendProfile(nil, name, path, content) }
 
 func appendProfile(b []byte, name, attach, content string) []byte {
@@ -342,8 +342,8 @@ func appendProfile(b []byte, name, attach, content string) []byte {
 	return append(b, end)
 }
 
-// allowing gives a table of rules by which all classes are mediated and all of it is allowed: whatever comes in state 1 leads to
-// state 2, which allows and is never left. The layout is that of package meaning.
+// allowing returns a table of rules that mediates all classes and allows everything: each input in state 1 leads to state
+// 2, which allows and is never left. The layout is that of package meaning.
 func allowing() []byte {
 	const states, rows = 3, 256
 	b := []byte{0x1b, 0x5e, 0x78, 0x3d, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0}
@@ -369,8 +369,8 @@ func allowing() []byte {
 	return b
 }
 
-// automaton gives the table of states that accepts one path, laid out as apparmor_parser does and the kernel reads it
-// (struct table_header, security/apparmor/include/match.h), if not as densely: state i+1 is that after i characters.
+// automaton returns the table of states that accepts one path. Its layout is that of apparmor_parser and the kernel (struct
+// table_header, security/apparmor/include/match.h), but less dense: state i+1 is the state after i characters.
 func automaton(path string) []byte {
 	states := len(path) + 2
 	accept, base, def := make([]uint32, states), make([]uint32, states), make([]uint32, states)

@@ -1,5 +1,5 @@
-// Package rawblob finds the profiles in the bytes of any load the kernel took, also those that package profile refuses
-// to have among ours: with path attachments, odd names, other formats of the rules within.
+// Package rawblob finds the profiles in the bytes of any load that the kernel took. It also takes loads that package
+// profile refuses: profiles with path attachments, odd names, or other formats of rules.
 package rawblob
 
 import (
@@ -11,10 +11,10 @@ import (
 // Profile is one profile of a load.
 type Profile struct {
 	Name      string
-	Namespace bool // a namespace is named for it
+	Namespace bool // the load names a namespace for it
 
-	// Version is the raw word of the header that it stands under, and Body what the kernel hashes after that word:
-	// from the name of the struct to its end (aa_unpack, security/apparmor/policy_unpack.c).
+	// Version is the raw word of the profile's header. Body is what the kernel hashes after that word: from the name of the
+	// struct to its end (aa_unpack, security/apparmor/policy_unpack.c).
 	Version uint32
 	Body    []byte
 }
@@ -38,7 +38,7 @@ const (
 
 var errShort = errors.New("compiled profile: ends within an element")
 
-// Walk lists the profiles. It looks at nothing within them but their names, in time linear in the length of data.
+// Walk returns the profiles of a load. It reads only their names, in time linear in the length of data.
 func Walk(data []byte) ([]Profile, error) {
 	var profiles []Profile
 	var version uint32
@@ -93,8 +93,8 @@ func Walk(data []byte) ([]Profile, error) {
 	return profiles, nil
 }
 
-// element reads one, and gives its code, its value without lengths and without the NUL of strings, and where the next
-// begins.
+// element reads one element. It returns its code, its value without lengths and without the NUL of strings, and the offset
+// of the next element.
 func element(data []byte, at int) (code byte, value []byte, next int, err error) {
 	if at >= len(data) {
 		return 0, nil, 0, errShort

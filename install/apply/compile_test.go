@@ -44,3 +44,26 @@ func TestAPolicysProfilesHoldWhatTheySay(t *testing.T) {
 		t.Errorf("%q", said)
 	}
 }
+
+// What lets a process go is said where a policy is compiled, with the line of the file that has it.
+func TestAPolicysProfilesSayWhatLeavesThem(t *testing.T) {
+	c := profiletest.Compiler(t, profiletest.Features())
+	c.Base = t.TempDir()
+	own := filepath.Join(c.Base, "own")
+	if err := os.WriteFile(own, []byte("# ours\n/srv/x pux,\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	text := "profile web {\n  signal,\n  include <own>\n  change_profile -> **,\n}\n"
+	p := &policy.Config{Profiles: []policy.Profile{{Name: "web", Source: "profiles/web", Text: []byte(text)}}}
+	to := located(c, "/etc/oci-apparmor", p)
+	if _, err := to.Compile(t.Context(), "web", profile.Enforce, "", p.Profiles[0].Text); err != nil {
+		t.Fatal(err)
+	}
+	said := strings.Join(to.said.lines(), "\n")
+	for _, want := range []string{own + ":2: warning: what is executed as /srv/x, where the profile for it is not loaded, runs without any confinement",
+		"/etc/oci-apparmor/profiles/web:4: warning: a process may change its profile to unconfined"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("does not say %q:\n%s", want, said)
+		}
+	}
+}

@@ -1,5 +1,5 @@
 // Package enforced finds the rules of a text that compiles and that the kernel does not enforce, says why, and says what would
-// make them hold.
+// make them hold. It also finds the rules by which what runs under the profile leaves it.
 package enforced
 
 import (
@@ -25,16 +25,17 @@ type Compiler interface {
 	Theirs(path string) bool
 }
 
-// Check says what of a text that compiles does not hold, by what it was compiled to, and what the parser said of it. included
-// is the text with what it includes put in, or nil where that is to be asked for where it is needed, which takes half as long
-// as a compilation.
+// Check says what of a text that compiles does not hold, or lets a process go, by what it was compiled to, and what the parser
+// said of it. included is the text with what it includes put in, or nil where that is to be asked for where it is needed, which
+// takes half as long as a compilation.
 //
 // A rule that denies or logs and does not is a fault. One of AppArmor's own abstractions, which are written for many kernels,
 // is none, and worth a warning only where it denies or logs.
 func Check(ctx context.Context, c Compiler, text []byte, blob profile.Blob, included []byte) []lint.Warning {
 	j := judgement{Compiler: c, text: string(text), blob: blob, taken: make(map[int]bool), tried: make(map[string]string)}
+	j.read(ctx, included)
 	var warnings []lint.Warning
-	lost := j.lost(ctx, included)
+	lost := j.lost(ctx)
 	for _, l := range lost {
 		theirs := l.File != "" && c.Theirs(l.File)
 		if theirs && !l.Deny && !l.Audit {
@@ -43,6 +44,7 @@ func Check(ctx context.Context, c Compiler, text []byte, blob profile.Blob, incl
 		warnings = append(warnings, lint.Warning{Check: "not-enforced", File: l.File, Line: l.Line, Profile: l.Profile,
 			Message: j.message(ctx, l), Fault: !theirs && (l.Deny || l.Audit) && !l.Wider})
 	}
+	warnings = append(warnings, lint.Leaving(j.text, j.included, j.files, j.compiled)...)
 	return append(warnings, j.parsers(ctx, lost)...)
 }
 
@@ -105,20 +107,30 @@ func (j *judgement) unseen(ctx context.Context, class string, w profile.Warning)
 // judgement is what of one text holds.
 type judgement struct {
 	Compiler
-	text  string
-	blob  profile.Blob
-	whole string            // with what it includes, where that was looked at
-	taken map[int]bool      // branches of conditions, by their offsets in whole
-	tried map[string]string // the ABIs under which rules of a kind are enforced
+	text     string
+	blob     profile.Blob
+	compiled []*meaning.Profile // nil where the kernel would not take it
+	included []byte             // the text with what it includes put in, where that was looked at
+	files    []profile.Text     // that it includes
+	whole    string             // included, or else the text
+	taken    map[int]bool       // branches of conditions, by their offsets in whole
+	tried    map[string]string  // the ABIs under which rules of a kind are enforced
 }
 
-// lost returns the rules that are not enforced. It looks at what the text includes where the parser says of some kind of rules
-// that they are not enforced, or where it includes what is not AppArmor's.
-func (j *judgement) lost(ctx context.Context, included []byte) []lint.Lost {
-	compiled, err := meaning.Read(j.blob.Data)
-	if err != nil {
-		return nil // the kernel would not take it
+// read reads what is to be judged. included may be nil.
+func (j *judgement) read(ctx context.Context, included []byte) {
+	j.compiled, _ = meaning.Read(j.blob.Data)
+	j.whole = j.text
+	if included == nil && j.needs() {
+		included, _ = j.Preprocess(ctx, []byte(j.text)) // what cannot be put in was not compiled
 	}
+	if included != nil {
+		j.included, j.files, j.whole = included, j.Included(included), string(included)
+	}
+}
+
+// lost returns the rules that are not enforced.
+func (j *judgement) lost(ctx context.Context) []lint.Lost {
 	supports := func(feature string) bool {
 		switch feature {
 		case profile.UnixFeature: // the parser says so of each such rule, whether kernel, ABI or parser lack it
@@ -128,15 +140,7 @@ func (j *judgement) lost(ctx context.Context, included []byte) []lint.Lost {
 		}
 		return j.Supports(feature)
 	}
-	lost := lint.NotEnforced(j.text, nil, nil, compiled, supports)
-	j.whole = j.text
-	if included == nil && j.needs() {
-		included, _ = j.Preprocess(ctx, []byte(j.text)) // what cannot be put in was not compiled
-	}
-	if included != nil {
-		j.whole = string(included)
-		lost = lint.NotEnforced(j.text, included, j.Included(included), compiled, supports)
-	}
+	lost := lint.NotEnforced(j.text, j.included, j.files, j.compiled, supports)
 	return slices.DeleteFunc(lost, func(l lint.Lost) bool { return l.Branch > 0 && !j.takes(ctx, l.Branch) })
 }
 
@@ -157,12 +161,18 @@ func (j *judgement) said(class string) bool {
 	return slices.ContainsFunc(j.blob.Warnings, func(w profile.Warning) bool { return classOf(w.Message) == class })
 }
 
+// needs reports whether what the text includes must be looked at: where it includes what is not AppArmor's, where a rule lets
+// something leave its confinement, and where the parser says of some kind of rules that they are not enforced.
 func (j *judgement) needs() bool {
 	names := syntax.Read(j.text).Includes()
 	if len(names) == 0 {
 		return false
 	}
-	if slices.ContainsFunc(names, func(name string) bool {
+	leaves := func(p *meaning.Profile) bool {
+		exec, change := p.Leaves()
+		return exec || change
+	}
+	if slices.ContainsFunc(j.compiled, leaves) || slices.ContainsFunc(names, func(name string) bool {
 		return !strings.HasPrefix(name, "abstractions/") && !strings.HasPrefix(name, "tunables/")
 	}) {
 		return true

@@ -38,6 +38,8 @@ func newCompiler(t *testing.T, lacks ...string) *profile.Compiler {
 		"local/none":           "/none r,\n",
 		"local/branch":         "if $t {\n  deny dbus,\n}\n",
 		"abstractions/a.d/own": "deny dbus,\n",
+		"abstractions/leave":   "\nchange_profile -> unconfined,\n",
+		"local/leave":          "/none r,\n/usr/bin/x\n  Ux,\nprofile kid {\n  /y ux,\n}\n",
 	} {
 		path := filepath.Join(c.Base, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -108,6 +110,11 @@ func TestCheck(t *testing.T) {
 			[]string{`:4! "audit change_profile -> b" logs nothing`}},
 		{"a rule without end", abi + "profile web {\n  deny signal peer=" + strings.Repeat("x", 1000) + ",\n}\n", nil,
 			[]string{strings.Repeat("x", 100) + `..." denies nothing: `}},
+		{"what leaves its confinement", "abi <abi/2.0>,\nprofile web {\n  /x ux,\n}\n", nil, []string{":3 what is executed as /x runs without any confinement"}},
+		{"what does in another file", "abi <abi/2.0>,\nprofile web {\n  include <local/leave>\n}\n", nil,
+			[]string{"local/leave:2 what is executed as /usr/bin/x runs without", "local/leave:5 what is executed as /y runs without"}},
+		{"what does in an abstraction", "abi <abi/2.0>,\nprofile web {\n  include <abstractions/leave>\n}\n", nil,
+			[]string{"abstractions/leave:2 a process may change its profile to unconfined"}},
 		{"what else the parser says", "abi <abi/2.0>,\nprofile web {\n  set rlimit cpu <= 5,\n}\n", nil, []string{":3 RLIMIT 'cpu'"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

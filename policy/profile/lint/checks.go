@@ -28,9 +28,9 @@ var checks = []check{
 	{"busybox", "denied programs that are parts of /bin/busybox in images such as Alpine's", compiledBlocks, (*linter).busybox},
 	{"ping", "raw sockets denied, by which ping is no longer stopped", compiledBlocks, (*linter).ping},
 	{"dev-null", "writing to /dev/null denied", compiledBlocks, (*linter).devNull},
-	{"unconfined", "rules by which processes leave their confinement", compiledBlocks, (*linter).unconfined},
 	{"matches-nothing", "deny rules that match nothing", blocks, (*linter).nothing},
 	{"silent", "deny rules that log nothing", blocks, (*linter).silent},
+	{"unconfined", "rules by which processes leave their confinement", elsewhere, nil},
 	{"not-enforced", "rules that the compiled profile does not enforce on this kernel, or not as they stand", elsewhere, nil},
 	{"parser", "what apparmor_parser says", elsewhere, nil},
 }

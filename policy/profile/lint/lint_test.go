@@ -300,31 +300,34 @@ func FuzzText(f *testing.F) {
 	})
 }
 
-func TestUnconfined(t *testing.T) {
+// A rule by which what runs leaves its confinement is found by what was compiled, wherever it stands.
+func TestLeaving(t *testing.T) {
 	for _, test := range []struct {
 		rules string
 		found bool
 	}{
 		{"/x ux,", true}, {"/x Ux,", true}, {"/x pux,", true}, {"/x rPUx,", true}, {"/x cux,", true}, {"file /x CUx,", true},
 		{"ux /x,", true}, {"/x ix,", false}, {"/x Px,", false}, {"/x Cx -> kid,", false}, {"deny /x x,", false}, {"/ux r,", false},
+		{"/x px -> unconfined,", true}, {"file /x Px -> unconfined,", true}, {"/x px -> other,", false}, {"/x pux -> other,", true},
+		{"/x cx -> unconfined,", false}, {"/x pix -> other,", false},
 		{"change_profile,", true}, {"change_profile -> unconfined,", true}, {"change_profile -> {a,unconfined},", true},
 		{"change_profile -> **,", true}, {"change_profile /x -> un*,", true}, {"change_profile unsafe /x -> unconfined,", true},
-		{"change_profile -> web2,", false}, {"deny change_profile,", false},
+		{"change_profile -> web2,", false}, {"deny change_profile,", false}, {"if $no { /x ux, }", false},
+		{"change_profile -> **, deny change_profile -> unconfined,", false},
 	} {
 		t.Run(test.rules, func(t *testing.T) {
-			found := 0
-			text := sound("file,\n" + test.rules)
-			warnings, _ := Text(text, []byte(text), compile(t, text))
-			for _, w := range warnings {
-				if w.Check == "unconfined" {
-					found++
-					if w.Line == 0 || w.Profile != "web" {
-						t.Errorf("%+v", w)
-					}
+			text := "$no = false\n" + sound("file,\n"+test.rules)
+			found := Leaving(text, nil, nil, compile(t, text))
+			for _, w := range found {
+				if w.Check != "unconfined" || w.Line != 8 || w.Profile != "web" || w.File != "" {
+					t.Errorf("%+v", w)
 				}
 			}
-			if found > 1 || (found == 1) != test.found {
-				t.Errorf("%d warnings", found)
+			if len(found) > 1 || (len(found) == 1) != test.found {
+				t.Errorf("%d warnings", len(found))
+			}
+			if found = Leaving("", nil, nil, compile(t, text)); len(found) > 1 || (len(found) == 1) != test.found {
+				t.Errorf("without its text: %+v", found)
 			}
 		})
 	}

@@ -4,57 +4,101 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
-// unconfined looks for rules by which what runs under the profile goes on without any: programs that are executed so, and
-// processes that change their profile themselves.
-func (l *linter) unconfined() {
-	for _, r := range l.in.Rules {
-		if !r.Own || r.Deny {
+// Leaving returns a warning of each rule by which what runs under a profile goes on without any: programs that are executed so,
+// and processes that change their profile themselves. What was compiled decides whether there is such a rule, and the text, with
+// what it includes, where it stands. Where none is found there, the warning is about the profile. Arguments are as NotEnforced's.
+func Leaving(text string, included []byte, files []profile.Text, compiled []*meaning.Profile) []Warning {
+	own := syntax.Read(text)
+	l := &linter{Text: own, check: "unconfined"}
+	if included != nil {
+		l.Text = own.WithIncludes(string(included))
+	}
+	for _, p := range compiled {
+		exec, change := p.Leaves()
+		if !exec && !change {
 			continue
 		}
-		if perms := execPerms(r); strings.ContainsAny(perms, "uU") {
-			path := r.Words[0]
-			if path == "file" {
-				path = r.Words[1]
-			}
-			if !isPath(path) {
-				path = r.Words[len(r.Words)-1]
-			}
-			if !l.leaves(path) {
+		l.compiled, l.in = p, &syntax.Block{Name: p.Name}
+		for _, b := range l.Blocks {
+			if b.Name != p.Name {
 				continue
 			}
-			when := ""
-			if strings.ContainsAny(perms, "pPcC") {
-				when = ", where the profile for it is not loaded,"
+			l.in = b
+			for _, r := range b.Rules {
+				before := len(l.found)
+				exec = !l.leavingExec(r) && exec
+				change = !l.leavingChange(r) && change
+				for i := range l.found[before:] {
+					if w := &l.found[before+i]; !r.Own {
+						w.File, w.Line = find(files, r.Text)
+					}
+				}
 			}
-			l.warn(r.Line, "what is executed as %s%s runs without any confinement (%s): write ix, or a child profile and Cx",
-				show(path), when, perms)
 		}
-		if r.First() == "change_profile" && l.toUnconfined(r.Words) && l.mayChange() {
-			l.warn(r.Line, "a process may change its profile to unconfined and then do everything: name the profiles that it "+
-				"may change to, change_profile -> NAME,")
+		if exec {
+			l.warn(l.in.Line, "profile %s lets programs be executed without any confinement, by a rule that is not found in the text: "+
+				"look for ux, Ux, pux, cux and -> unconfined", show(p.Name))
+		}
+		if change {
+			l.warn(l.in.Line, "a process may change its profile to unconfined and then do everything, by a rule that is not found in "+
+				"the text of profile %s: look for change_profile", show(p.Name))
 		}
 	}
+	return l.found
 }
 
-// leaves reports whether something that a pattern matches is executed without a profile by what was compiled.
-func (l *linter) leaves(pattern string) bool {
-	patterns := l.Expand(pattern, l.in.Name)
-	return patterns == nil || slices.ContainsFunc(patterns, func(p string) bool {
-		owner, other := l.compiled.File(syntax.Example(p))
-		return slices.ContainsFunc([]meaning.Perms{owner, other}, func(perms meaning.Perms) bool {
-			return perms.Allow&^perms.Deny&meaning.MayExec != 0 && perms.XIndex&meaning.XUnconfined != 0
-		})
-	})
+// leavingExec warns of a rule by which programs are executed without a profile, and reports whether it is one.
+func (l *linter) leavingExec(r syntax.Rule) bool {
+	perms := execPerms(r)
+	to := ""
+	if at := slices.Index(r.Words, "->"); at >= 0 && at+1 < len(r.Words) {
+		to = r.Words[at+1]
+	}
+	falls := strings.ContainsAny(perms, "uU")
+	if r.Deny || perms == "" || !falls && !slices.ContainsFunc(l.expandLabel(to), meaning.IsUnconfined) {
+		return false
+	}
+	words := r.Words
+	if r.First() == "file" {
+		words = words[1:]
+	}
+	path := words[0]
+	if !isPath(path) {
+		path = words[1]
+	}
+	if patterns := l.Expand(path, l.in.Name); patterns != nil && !slices.ContainsFunc(patterns, func(p string) bool {
+		return l.compiled.LeavesBy(syntax.Example(p))
+	}) {
+		return false
+	}
+	when := ""
+	switch {
+	case !falls:
+		perms += " -> " + to
+	case strings.ContainsAny(perms, "pPcC"):
+		when = ", where the profile for it is not loaded,"
+	}
+	l.warn(r.Line, "what is executed as %s%s runs without any confinement (%s): write ix, or a child profile and Cx", show(path), when, perms)
+	return true
 }
 
-// mayChange reports whether a process may change its profile to unconfined, by what was compiled.
-func (l *linter) mayChange() bool {
+// leavingChange warns of a rule by which a process may change its profile to unconfined, and reports whether it is one.
+func (l *linter) leavingChange(r syntax.Rule) bool {
 	perms, _ := l.compiled.File("unconfined")
-	return perms.Allow&^perms.Deny&(meaning.MayChangeProfile|meaning.MayOnExec) != 0
+	switch {
+	case r.Deny, perms.Allow&^perms.Deny&(meaning.MayChangeProfile|meaning.MayOnExec) == 0:
+		return false
+	case r.First() == "all", r.First() == "change_profile" && l.toUnconfined(r.Words):
+		l.warn(r.Line, "a process may change its profile to unconfined and then do everything: name the profiles that it "+
+			"may change to, change_profile -> NAME,")
+		return true
+	}
+	return false
 }
 
 // execPerms returns the permissions of a rule about a file that execute it, and an empty string for any other rule.

@@ -61,13 +61,10 @@ func (b blockDevices) String() string {
 	if n := len(numbers) - shown; n > 0 {
 		numbers = append(numbers[:shown], strconv.Itoa(n)+" more")
 	}
-	switch last := len(numbers) - 1; {
-	case last > 0:
-		return "the block devices " + strings.Join(numbers[:last], ", ") + " and " + numbers[last]
-	case last == 0 && !strings.Contains(numbers[0], "*"):
+	if len(numbers) == 1 && !strings.Contains(numbers[0], "*") {
 		return "the block device " + numbers[0]
 	}
-	return "the block devices " + strings.Join(numbers, "")
+	return "the block devices " + and(numbers)
 }
 
 // parseDevice reads an entry of linux.resources.devices. A later entry overrides an earlier one. An entry without a type, or

@@ -20,12 +20,38 @@ type powers struct {
 	ptrace       bool     // CAP_SYS_PTRACE is in one of them
 
 	blocks       blockDevices // that the control group allows to read or write
-	procMount    bool         // /proc is mounted read-only
-	procReadOnly bool         // /proc/sys is made read-only or masked, however /proc is mounted
-	procMasked   bool         // something of /proc is masked
+	procReadOnly bool         // /proc is mounted read-only
+	procClosed   [len(procPaths)]closing
 	sys          sysState
 	pids         pidState
 }
+
+// procPaths are the parts of /proc by which root in a container reaches the node without any capability, or with one of
+// owning. Each engine masks them or makes them read-only for all containers but privileged ones: Docker 20.10 to 28, Podman
+// 4.3 to 5.8, containerd 1.6 to 2.4 and the kubelet. What only informs about the node is not among them, such as /proc/keys,
+// /proc/timer_list and /sys/firmware: these lists differ.
+var procPaths = [...]struct {
+	path  string
+	reads bool // reading it is as bad as writing it
+}{
+	{"/proc/acpi", false},          // settings of the hardware
+	{"/proc/bus", false},           // the configuration of PCI devices
+	{"/proc/fs", false},            // settings of file systems and of the NFS server
+	{"/proc/irq", false},           // which processor serves an interrupt
+	{"/proc/kcore", true},          // the kernel's memory
+	{"/proc/scsi", false},          // takes disks from the kernel
+	{"/proc/sys", false},           // programs that the kernel starts as the node's root
+	{"/proc/sysrq-trigger", false}, // restarts the node, ends its processes
+}
+
+// closing is how a part of /proc is closed.
+type closing uint8
+
+const (
+	pathOpen closing = iota
+	pathReadOnly
+	pathMasked
+)
 
 // pidState is which PID namespace a container is in.
 type pidState uint8
@@ -58,9 +84,12 @@ var granted = owning[:4]
 // privilege returns how far a container is privileged. For one that is partly privileged, it also returns by what.
 func (p *powers) privilege() (policy.Privilege, []string) {
 	all := !slices.ContainsFunc(granted, func(c string) bool { return !slices.Contains(p.capabilities, c) })
-	procReadOnly := p.procMount || p.procReadOnly
-	if all && p.sys == sysWritable && !procReadOnly {
+	writable, readable := p.openProc()
+	if all && p.sys == sysWritable && slices.Contains(writable, "/proc/sys") {
 		return policy.Privileged, nil
+	}
+	if p.procClosed == [len(procPaths)]closing{} && len(writable) > 0 {
+		writable = []string{"/proc"}
 	}
 	by := slices.Clone(p.capabilities)
 	for _, sign := range []struct {
@@ -69,8 +98,8 @@ func (p *powers) privilege() (policy.Privilege, []string) {
 	}{
 		{p.ptrace && p.pids != pidsOfOthers, "CAP_SYS_PTRACE among the node's processes"},
 		{len(p.blocks) > 0, p.blocks.String()},
-		{!procReadOnly, "a writable /proc/sys"},
-		{!p.procMasked, "no masks on /proc"},
+		{len(writable) > 0, "a writable " + and(writable)},
+		{len(readable) > 0, "a readable " + and(readable)},
 		{p.sys != sysClosed, "a writable /sys"},
 	} {
 		if sign.there {
@@ -81,6 +110,40 @@ func (p *powers) privilege() (policy.Privilege, []string) {
 		return policy.Unprivileged, nil
 	}
 	return policy.PartlyPrivileged, by
+}
+
+// openProc returns the parts of /proc that the container can write, and those that it can read and must not.
+func (p *powers) openProc() (writable, readable []string) {
+	for i, part := range procPaths {
+		switch {
+		case part.reads && p.procClosed[i] != pathMasked:
+			readable = append(readable, part.path)
+		case !part.reads && p.procClosed[i] == pathOpen && !p.procReadOnly:
+			writable = append(writable, part.path)
+		}
+	}
+	return writable, readable
+}
+
+// closeProc takes down that a path is masked or made read-only. All that is below it is closed, too.
+func (p *powers) closeProc(name string, as closing) {
+	name = path.Clean(name)
+	for i, part := range procPaths {
+		if within(name, "/proc") && within(part.path, name) {
+			p.procClosed[i] = max(p.procClosed[i], as)
+		}
+	}
+}
+
+// within reports whether a path is dir, or below it. Both are clean.
+func within(name, dir string) bool { return strings.HasPrefix(name+"/", dir+"/") }
+
+// and joins names for people: "a, b and c".
+func and(names []string) string {
+	if last := len(names) - 1; last > 0 {
+		return strings.Join(names[:last], ", ") + " and " + names[last]
+	}
+	return strings.Join(names, "")
 }
 
 // parseCapabilities reads process.capabilities: five sets of names. All five count here, because a process can bring a
@@ -106,14 +169,9 @@ func (d *document) parseLinux(dec *jsontext.Decoder) error {
 			d.cgroupsPath, err = jsonread.Text(dec)
 			return err
 		case "maskedPaths":
-			return jsonread.Strings(dec, func(name string) {
-				d.powers.procMasked = d.powers.procMasked || within(name, "/proc")
-				d.powers.procReadOnly = d.powers.procReadOnly || path.Clean(name) == "/proc/sys"
-			})
+			return jsonread.Strings(dec, func(name string) { d.powers.closeProc(name, pathMasked) })
 		case "readonlyPaths":
-			return jsonread.Strings(dec, func(name string) {
-				d.powers.procReadOnly = d.powers.procReadOnly || path.Clean(name) == "/proc/sys" || path.Clean(name) == "/proc"
-			})
+			return jsonread.Strings(dec, func(name string) { d.powers.closeProc(name, pathReadOnly) })
 		case "namespaces":
 			return jsonread.Objects(dec, d.parseNamespace)
 		case "resources":
@@ -122,8 +180,6 @@ func (d *document) parseLinux(dec *jsontext.Decoder) error {
 		return dec.SkipValue()
 	})
 }
-
-func within(name, dir string) bool { return strings.HasPrefix(path.Clean(name)+"/", dir+"/") }
 
 // parseNamespace reads an entry of linux.namespaces. An entry with a path joins that namespace: another container's, or the
 // node's. If there are several for PIDs, the node's counts. Runtimes refuse such a spec.
@@ -206,7 +262,7 @@ func (d *document) parseMount(dec *jsontext.Decoder) error {
 			d.powers.sys = sysBound
 		}
 	case "/proc":
-		d.powers.procMount = readOnly
+		d.powers.procReadOnly = readOnly
 	}
 	return err
 }

@@ -15,7 +15,7 @@ const (
 		`"CAP_SETFCAP","CAP_SETPCAP","CAP_NET_BIND_SERVICE","CAP_SYS_CHROOT","CAP_KILL","CAP_AUDIT_WRITE"`
 	allCapabilities = dockerCapabilities + `,"CAP_SYS_ADMIN","CAP_SYS_MODULE","CAP_SYS_RAWIO","CAP_MAC_ADMIN","CAP_NET_ADMIN","CAP_SYS_PTRACE",` +
 		`"CAP_MAC_OVERRIDE","CAP_SYS_BOOT","CAP_BPF","CAP_DAC_READ_SEARCH"`
-	masked   = `"maskedPaths":["/proc/asound","/proc/acpi","/proc/kcore","/sys/firmware"]`
+	masked   = `"maskedPaths":["/proc/asound","/proc/acpi","/proc/kcore","/proc/scsi","/sys/firmware"]`
 	readOnly = `"readonlyPaths":["/proc/bus","/proc/fs","/proc/irq","/proc/sys","/proc/sysrq-trigger"]`
 	ownPIDs  = `"namespaces":[{"type":"mount"},{"type":"pid"}]`
 	sysRO    = `{"destination":"/sys","type":"sysfs","source":"sysfs","options":["nosuid","noexec","nodev","ro"]}`
@@ -67,7 +67,36 @@ func TestNamespaceOfAnotherContainer(t *testing.T) {
 	}
 }
 
+// What engines close of /proc and /sys for an ordinary container.
+var closed = map[string]string{
+	"Docker 20.10": `"maskedPaths":["/proc/asound","/proc/acpi","/proc/kcore","/proc/keys","/proc/latency_stats","/proc/timer_list",` +
+		`"/proc/timer_stats","/proc/sched_debug","/proc/scsi","/sys/firmware"],` + readOnly,
+	"Docker 28": `"maskedPaths":["/proc/asound","/proc/acpi","/proc/interrupts","/proc/kcore","/proc/keys","/proc/latency_stats",` +
+		`"/proc/timer_list","/proc/timer_stats","/proc/sched_debug","/proc/scsi","/sys/firmware","/sys/devices/virtual/powercap",` +
+		`"/sys/devices/system/cpu/cpu0/thermal_throttle"],` + readOnly,
+	"Podman 4.3": `"maskedPaths":["/proc/acpi","/proc/kcore","/proc/keys","/proc/latency_stats","/proc/timer_list","/proc/timer_stats",` +
+		`"/proc/sched_debug","/proc/scsi","/sys/firmware","/sys/fs/selinux","/sys/dev/block"],` +
+		`"readonlyPaths":["/proc/asound","/proc/bus","/proc/fs","/proc/irq","/proc/sys","/proc/sysrq-trigger"]`,
+	"Podman 5.8": `"maskedPaths":["/proc/acpi","/proc/kcore","/proc/keys","/proc/latency_stats","/proc/sched_debug","/proc/scsi",` +
+		`"/proc/timer_list","/proc/timer_stats","/sys/devices/virtual/powercap","/sys/firmware","/sys/fs/selinux","/proc/interrupts"],` +
+		`"readonlyPaths":["/proc/asound","/proc/bus","/proc/fs","/proc/irq","/proc/sys","/proc/sysrq-trigger"]`,
+	"containerd 1.6": `"maskedPaths":["/proc/acpi","/proc/asound","/proc/kcore","/proc/keys","/proc/latency_stats","/proc/timer_list",` +
+		`"/proc/timer_stats","/proc/sched_debug","/sys/firmware","/proc/scsi"],` + readOnly,
+	"the kubelet": `"maskedPaths":["/proc/asound","/proc/acpi","/proc/kcore","/proc/keys","/proc/latency_stats","/proc/timer_list",` +
+		`"/proc/timer_stats","/proc/sched_debug","/proc/scsi","/sys/firmware","/sys/devices/virtual/powercap"],` + readOnly,
+}
+
+func TestNoEnginesDefaultIsPrivileged(t *testing.T) {
+	for engine, paths := range closed {
+		if f, err := Identify([]byte(specOf(dockerCapabilities, sysRO, noDevice, paths, ownPIDs)), Caller{}, "id", ""); err != nil ||
+			f.Privileged != policy.Unprivileged {
+			t.Errorf("%s: %v by %q, %v", engine, f.Privileged, f.PrivilegedBy, err)
+		}
+	}
+}
+
 func TestIdentifyTellsHowFarAContainerIsPrivileged(t *testing.T) {
+	without := func(list, part string) string { return strings.ReplaceAll(list, `"`+part+`",`, "") }
 	const seccomp = `"seccomp":{"defaultAction":"SCMP_ACT_ALLOW"}`
 	for _, test := range []struct {
 		name, spec string
@@ -134,16 +163,35 @@ func TestIdentifyTellsHowFarAContainerIsPrivileged(t *testing.T) {
 			masked, readOnly), "partly: all block devices"},
 		{"all devices, and then none", specOf(dockerCapabilities, sysRO, `{"allow":true,"access":"rwm"},`+noDevice, masked, readOnly), "no"},
 		{"/proc read-only, and then not", strings.Replace(specOf(dockerCapabilities, sysRO, noDevice, masked), procRW, procRO+","+procRW, 1),
-			"partly: a writable /proc/sys"},
+			"partly: a writable /proc/bus, /proc/fs, /proc/irq, /proc/sys and /proc/sysrq-trigger"},
 		{"/proc read-only at last", strings.Replace(specOf(dockerCapabilities, sysRO, noDevice, masked), procRW, procRW+","+procRO, 1), "no"},
+		{"/proc read-only without masks", strings.Replace(specOf(dockerCapabilities, sysRO, noDevice), procRW, procRW+","+procRO, 1),
+			"partly: a readable /proc/kcore"},
 		{"systempaths=unconfined", specOf(dockerCapabilities, sysRO, noDevice, `"maskedPaths":[],"readonlyPaths":[]`),
+			"partly: a writable /proc, a readable /proc/kcore"},
+		{"unmask=/proc/sys", specOf(dockerCapabilities, sysRO, noDevice, masked, without(readOnly, "/proc/sys")), "partly: a writable /proc/sys"},
+		{"unmask=/proc/sysrq-trigger", specOf(dockerCapabilities, sysRO, noDevice, masked,
+			`"readonlyPaths":["/proc/bus","/proc/fs","/proc/irq","/proc/sys"]`), "partly: a writable /proc/sysrq-trigger"},
+		{"unmask=/proc/kcore", specOf(dockerCapabilities, sysRO, noDevice, without(masked, "/proc/kcore"), readOnly), "partly: a readable /proc/kcore"},
+		{"/proc/kcore read-only", specOf(dockerCapabilities, sysRO, noDevice, without(masked, "/proc/kcore"),
+			`"readonlyPaths":["/proc"]`), "partly: a readable /proc/kcore"},
+		{"unmask=/proc/scsi:/proc/acpi", specOf(dockerCapabilities, sysRO, noDevice, without(without(masked, "/proc/scsi"), "/proc/acpi"), readOnly),
+			"partly: a writable /proc/acpi and /proc/scsi"},
+		{"unmask=/sys/firmware and what else only informs", specOf(dockerCapabilities, sysRO, noDevice,
+			`"maskedPaths":["/proc/acpi","/proc/kcore","/proc/scsi"]`, readOnly), "no"},
+		{"no mask but /proc/acpi", specOf(dockerCapabilities, sysRO, noDevice, `"maskedPaths":["/proc/acpi"]`, readOnly),
+			"partly: a writable /proc/scsi, a readable /proc/kcore"},
+		{"mask=/proc", specOf(dockerCapabilities, sysRO, noDevice, `"maskedPaths":["/proc/"]`), "no"},
+		{"mask=/", specOf(dockerCapabilities, sysRO, noDevice, `"maskedPaths":["/"]`), "partly: a writable /proc, a readable /proc/kcore"},
+		{"a part of /proc/sys", specOf(dockerCapabilities, sysRO, noDevice, masked, strings.ReplaceAll(readOnly, "/proc/sys\"", "/proc/sys/kernel\"")),
 			"partly: a writable /proc/sys"},
-		{"unmask=/proc/sys", specOf(dockerCapabilities, sysRO, noDevice, masked, `"readonlyPaths":["/proc/bus"]`), "partly: a writable /proc/sys"},
-		{"masks with nothing but blanks", specOf(dockerCapabilities, sysRO, noDevice, `"maskedPaths": [ ]`, readOnly), "partly: no masks on /proc"},
-		{"masks that are null", specOf(dockerCapabilities, sysRO, noDevice, `"maskedPaths":null`, readOnly), "partly: no masks on /proc"},
+		{"masks with nothing but blanks", specOf(dockerCapabilities, sysRO, noDevice, `"maskedPaths": [ ]`, readOnly),
+			"partly: a writable /proc/acpi and /proc/scsi, a readable /proc/kcore"},
+		{"masks that are null", specOf(dockerCapabilities, sysRO, noDevice, `"maskedPaths":null`, readOnly),
+			"partly: a writable /proc/acpi and /proc/scsi, a readable /proc/kcore"},
 		{"the case that was passed by", `{"process":{"capabilities":{"bounding":["CAP_SYS_ADMIN","CAP_SYS_MODULE","CAP_SYS_RAWIO",` +
 			`"CAP_MAC_ADMIN","CAP_NET_ADMIN"]}},"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW"}}}`, "partly: CAP_SYS_ADMIN"},
-		{"nothing said", `{"process":{}}`, "partly: a writable /proc/sys"},
+		{"nothing said", `{"process":{}}`, "partly: a writable /proc, a readable /proc/kcore"},
 		{"what no runtime takes", `{"process":{"capabilities":["CAP_SYS_BOOT",[{}],1]},"mounts":[null,1,{}],"linux":{"namespaces":[1,"x"],` +
 			`"resources":{"devices":[null,[]]}}}`, "partly: CAP_SYS_BOOT"},
 	} {

@@ -19,8 +19,9 @@ type powers struct {
 	capabilities []string // those of owning that are in one of the process's sets
 	ptrace       bool     // CAP_SYS_PTRACE is in one of them
 
-	blocks       blockDevices // that the control group allows to read or write
-	procReadOnly bool         // /proc is mounted read-only
+	blocks       deviceRules // block devices that the control group allows to read or write
+	characters   deviceRules // the same of character devices, see nodeCharacters
+	procReadOnly bool        // /proc is mounted read-only
 	procClosed   [len(procPaths)]closing
 	sys          sysState
 	pids         pidState
@@ -97,7 +98,8 @@ func (p *powers) privilege() (policy.Privilege, []string) {
 		name  string
 	}{
 		{p.ptrace && p.pids != pidsOfOthers, "CAP_SYS_PTRACE among the node's processes"},
-		{len(p.blocks) > 0, p.blocks.String()},
+		{len(p.blocks) > 0, p.blocks.names("block")},
+		{len(p.characters) > 0, p.characters.names("character")},
 		{len(writable) > 0, "a writable " + and(writable)},
 		{len(readable) > 0, "a readable " + and(readable)},
 		{p.sys != sysClosed, "a writable /sys"},

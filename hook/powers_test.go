@@ -95,6 +95,22 @@ func TestNoEnginesDefaultIsPrivileged(t *testing.T) {
 	}
 }
 
+func TestMajorsThatTheKernelChooses(t *testing.T) {
+	const list = "Character devices:\n  1 mem\n240 hidraw\n241 nvme-generic\n242 bsg\n243 nvme\n243 other\n244 dax\n\nBlock devices:\n245 bsg\n511 loop\n"
+	for major, want := range map[string]bool{
+		"1": false, "233": false, "240": false, "241": true, "242": true, "243": true, "244": true,
+		"245": true, "254": true, "511": true, "384": true, "383": false, "512": false, // 245, 254, 511 and 384 are nobody's yet
+		"2.1e1": true,
+	} {
+		if got := (deviceRule{major: major, minor: "0"}).reachesNode(func() string { return list }); got != want {
+			t.Errorf("%s:0: %v", major, got)
+		}
+	}
+	if (deviceRule{major: "240", minor: "0"}).reachesNode(func() string { return "" }) != true {
+		t.Error("a list that cannot be read")
+	}
+}
+
 func TestIdentifyTellsHowFarAContainerIsPrivileged(t *testing.T) {
 	without := func(list, part string) string { return strings.ReplaceAll(list, `"`+part+`",`, "") }
 	const seccomp = `"seccomp":{"defaultAction":"SCMP_ACT_ALLOW"}`
@@ -140,6 +156,28 @@ func TestIdentifyTellsHowFarAContainerIsPrivileged(t *testing.T) {
 		{"several devices", specOf(dockerCapabilities, sysRO, noDevice+`,{"allow":true,"type":"b","major":8,"minor":0},`+
 			`{"allow":true,"type":"b","major":9,"access":""},{"allow":true,"type":"b","major":9,"access":"w"}`, masked, readOnly),
 			"partly: the block devices 8:0 and 9:*"},
+		{"--device /dev/sg0", specOf(dockerCapabilities, sysRO, noDevice+`,{"allow":true,"type":"c","major":21,"minor":0,"access":"rwm"}`,
+			masked, readOnly), "partly: the character device 21:0"},
+		{"--device /dev/sg0:r", specOf(dockerCapabilities, sysRO, noDevice+`,{"allow":true,"type":"u","major":21,"minor":0,"access":"r"}`,
+			masked, readOnly), "partly: the character device 21:0"},
+		{"--device-cgroup-rule 'c *:* rwm'", specOf(dockerCapabilities, sysRO, noDevice+`,{"allow":true,"type":"c","major":-1,"minor":-1,"access":"rwm"}`,
+			masked, readOnly), "partly: all character devices"},
+		{"the first of each major", specOf(dockerCapabilities, sysRO, noDevice+`,{"allow":true,"type":"c","minor":0,"access":"rw"}`,
+			masked, readOnly), "partly: the character devices *:0"},
+		{"--device-cgroup-rule 'c 1:* r'", specOf(dockerCapabilities, sysRO, noDevice+`,{"allow":true,"type":"c","major":1,"access":"r"}`,
+			masked, readOnly), "partly: the character devices 1:*"},
+		{"/dev/mem, /dev/kmem and /dev/port", specOf(dockerCapabilities, sysRO, noDevice+`,{"allow":true,"type":"c","major":1,"minor":1,"access":"r"},`+
+			`{"allow":true,"type":"c","major":1,"minor":2,"access":"r"},{"allow":true,"type":"c","major":1,"minor":4,"access":"w"}`,
+			masked, readOnly), "partly: the character devices 1:1, 1:2 and 1:4"},
+		{"all devices, and no block device", specOf(dockerCapabilities, sysRO, `{"allow":true},{"allow":false,"type":"b"}`, masked, readOnly),
+			"partly: all character devices"},
+		{"/dev/sg0, and then no character device", specOf(dockerCapabilities, sysRO, `{"allow":true,"type":"c","major":21,"minor":0},`+
+			`{"allow":false,"type":"c"}`, masked, readOnly), "no"},
+		{"/dev/sg0, and then no block device", specOf(dockerCapabilities, sysRO, `{"allow":true,"type":"c","major":21,"minor":0},`+
+			`{"allow":false,"type":"b"}`, masked, readOnly), "partly: the character device 21:0"},
+		{"/dev/fuse, /dev/kvm and /dev/net/tun", specOf(dockerCapabilities, sysRO, noDevice+`,{"allow":true,"type":"c","major":10,"minor":229},`+
+			`{"allow":true,"type":"c","major":10,"minor":232},{"allow":true,"type":"c","major":10,"minor":200},`+
+			`{"allow":true,"type":"c","major":226},{"allow":true,"type":"c","major":136}`, masked, readOnly), "no"},
 		{"to make files of devices", specOf(dockerCapabilities, sysRO, noDevice+`,{"allow":true,"type":"b","major":8,"minor":0,"access":"m"}`,
 			masked, readOnly), "no"},
 		{"a terminal", specOf(dockerCapabilities, sysRO, noDevice+`,{"allow":true,"type":"c","major":8,"minor":0,"access":"rwm"}`, masked, readOnly), "no"},
@@ -155,9 +193,9 @@ func TestIdentifyTellsHowFarAContainerIsPrivileged(t *testing.T) {
 			masked, readOnly), "no"},
 		{"what no runtime denies", specOf(dockerCapabilities, sysRO, `{"allow":true,"type":"b"},{"allow":false,"type":"x"},{"allow":false,"major":"y"}`,
 			masked, readOnly), "partly: all block devices"},
-		{"more rules than anybody has", specOf(dockerCapabilities, sysRO, manyDevices(maxBlockRules+1)+`{"allow":false,"type":"b","major":8}`,
+		{"more rules than anybody has", specOf(dockerCapabilities, sysRO, manyDevices(maxDeviceRules+1)+`{"allow":false,"type":"b","major":8}`,
 			masked, readOnly), "partly: all block devices"},
-		{"many rules", specOf(dockerCapabilities, sysRO, manyDevices(maxBlockRules)+`{"allow":false,"type":"b","minor":0}`,
+		{"many rules", specOf(dockerCapabilities, sysRO, manyDevices(maxDeviceRules)+`{"allow":false,"type":"b","minor":0}`,
 			masked, readOnly), "partly: the block devices 8:1, 8:2, 8:3 and 252 more"},
 		{"--device-cgroup-rule 'b *:* rwm'", specOf(dockerCapabilities, sysRO, noDevice+`,{"allow":true,"type":"b","major":-1,"minor":-1,"access":"rwm"}`,
 			masked, readOnly), "partly: all block devices"},

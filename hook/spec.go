@@ -26,6 +26,7 @@ type document struct {
 	rootfs      string // root.path
 	cgroupsPath string // linux.cgroupsPath
 	powers      powers
+	drivers     []byte // /proc/devices; nil if it was not read
 }
 
 // parseSpec reads a config.json.

@@ -6,7 +6,9 @@
 # make install, make uninstall   the programs, their man pages and completions, and the unit for systemd (PREFIX=/usr/local, DESTDIR=)
 GO ?= go
 export CGO_ENABLED = 0
-LDFLAGS := -s -w
+# What the programs print for --version. Without it they print the version of the module.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS := -s -w $(if $(VERSION),-X github.com/oci-apparmor/oci-apparmor/hook/version.set=$(VERSION))
 # no_grpc: containerd's shim talks ttrpc, and grpc would make up half of it.
 TAGS := no_grpc
 PROGRAMS := hook/oci-apparmor-hook shim/oci-apparmor-runtime shim/containerd-shim-apparmor-v2 install/oci-apparmor

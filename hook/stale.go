@@ -114,10 +114,10 @@ func (h *Host) stale(r *Record) string {
 		return fmt.Sprintf("whether what it had started before is under the present content of its profiles cannot be told: %v", err)
 	case f == Stale:
 		return fmt.Sprintf("profile %s was replaced since the container was created, and what it had started before stays under "+
-			"an older content: start the container anew", profile)
+			"older content: start the container anew", profile)
 	case f == Unclear:
 		return fmt.Sprintf("profile %s was replaced since the container was created, and nobody knows how often: what it had "+
-			"started before may be under an older content; start the container anew", profile)
+			"started before may be under older content; start the container anew", profile)
 	}
 	return ""
 }
@@ -173,7 +173,7 @@ func (h *Host) StaleAfter(but *Record, profiles ...string) string {
 	if more := len(names) - maxNamed; more > 0 {
 		names, list = names[:maxNamed], fmt.Sprintf(" and %d more", more)
 	}
-	return fmt.Sprintf("what runs in %s%s %s under an older content, because its label is a stack of profiles: start %s anew",
+	return fmt.Sprintf("what runs in %s%s %s under older content, because its label is a stack of profiles: start %s anew",
 		strings.Join(names, ", "), list, verb, what)
 }
 

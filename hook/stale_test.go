@@ -151,7 +151,7 @@ func TestContainersThatStayBehindAreNamed(t *testing.T) {
 	n.machine.Load(t, kerneltest.Blob("loosened", "web"))
 	out, err := n.Prepare(t.Context(), n.caller, "new", NewBundle(bundle(t, "work", "")))
 	if err != nil || !strings.Contains(out.Warning, "profile work was loaded with other content") ||
-		!strings.Contains(out.Warning, "what runs in old stays under an older content") || strings.Contains(out.Warning, "single") {
+		!strings.Contains(out.Warning, "what runs in old stays under older content") || strings.Contains(out.Warning, "single") {
 		t.Errorf("%q, %v", out.Warning, err)
 	}
 	for range 2 {
@@ -174,7 +174,7 @@ func TestExecThatReplacesNamesItsContainerOnce(t *testing.T) {
 	n.runs(t, "c1", "work", "base//&work (enforce)")
 	n.machine.Load(t, kerneltest.Blob("loosened", "work"))
 	warning := n.exec(t, "c1")
-	if strings.Count(warning, "anew") != 1 || !strings.Contains(warning, "stays under an older content") {
+	if strings.Count(warning, "anew") != 1 || !strings.Contains(warning, "stays under older content") {
 		t.Errorf("%q", warning)
 	}
 }

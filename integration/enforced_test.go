@@ -79,7 +79,7 @@ func TestADenyThatTheABIDropsIsNotApplied(t *testing.T) {
 	const says = `profiles/nouser:6: "audit deny userns" denies nothing: under the ABI that the text names, <abi/3.0> in line 1, there are no ` +
 		`such rules; name abi <abi/4.0>,`
 	wantNotApplied(t, says, "the last good policy")
-	if o := guesttest.Run(t, "oci-apparmor", "policy", "check", "--compile", "/etc/oci-apparmor"); o.Code != 1 || !strings.Contains(o.Stderr, says) {
+	if o := guesttest.Run(t, "oci-apparmor", "policy", "check", "--compile", "--config", "/etc/oci-apparmor"); o.Code != 1 || !strings.Contains(o.Stderr, says) {
 		t.Errorf("policy check: exit code %d\n%s", o.Code, o.Stderr)
 	}
 	dir := t.TempDir()

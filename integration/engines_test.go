@@ -32,7 +32,7 @@ func TestEnginesNamesStandInTheirTable(t *testing.T) {
 		"install/command/profile_diff.go":   "Docker's profile of 2015 in its help",
 		"install/command/profile_load.go":   "an engine's option in its help",
 		"install/command/profile_show.go":   "Docker's profile of 2015 in its help",
-		"install/command/explain.go":        "examples in its help",
+		"install/command/policy_explain.go": "examples in its help",
 		"policy/profile/lint/lint.go":       "a warning that names what sets a sysctl",
 	}
 	used := make(map[string]bool)

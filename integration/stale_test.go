@@ -72,7 +72,7 @@ func TestContainerUnderAStackStaysBehind(t *testing.T) {
 			t.Fatal(o.Stderr)
 		}
 		if !strings.Contains(o.Stderr, "profile web was loaded with other content") ||
-			!strings.Contains(o.Stderr, "what runs in "+c.ID+" stays under an older content") {
+			!strings.Contains(o.Stderr, "what runs in "+c.ID+" stays under older content") {
 			t.Errorf("the start that puts the profile right says %q", o.Stderr)
 		}
 		wantConfined(t, next, held, "node-baseline", "web")
@@ -84,7 +84,7 @@ func TestContainerUnderAStackStaysBehind(t *testing.T) {
 		}
 		wantCheck(t, 2, "CRITICAL: 2 containers: 1 confined, 1 stale; "+c.ID+": stale")
 		if o := c.Exec(t, "/bin/probe", "each", "label", "write /etc/x"); !strings.Contains(o.Stdout, denied) ||
-			!strings.Contains(o.Stderr, "what it had started before stays under an older content") {
+			!strings.Contains(o.Stderr, "what it had started before stays under older content") {
 			t.Errorf("exec: %+v", o)
 		}
 		if o := next.Exec(t, "/bin/probe", "label"); o.Stdout != label+"\n" && !strings.Contains(o.Stdout, "crun") || o.Stderr != "" {

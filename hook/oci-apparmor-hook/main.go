@@ -10,11 +10,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
+	"github.com/oci-apparmor/oci-apparmor/hook/version"
 	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
@@ -83,7 +83,7 @@ func (c *call) run(ctx context.Context, args []string) error {
 		fmt.Printf(usage, strings.Join(engine.Names(), ", "))
 		return nil
 	case "--version", "version":
-		fmt.Println("oci-apparmor-hook", version())
+		fmt.Println("oci-apparmor-hook", version.String())
 		return nil
 	case "createRuntime", "prestart", "precreate", "prepare":
 	default:
@@ -119,15 +119,6 @@ func (c *call) run(ctx context.Context, args []string) error {
 		return c.prepare(ctx, hook.NewBundle(*bundle))
 	}
 	panic("a stage without its function")
-}
-
-// version returns the module's version, or the commit that it was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	return strings.Trim(info.Main.Version, "()")
 }
 
 func (c *call) guard(ctx context.Context) error {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/oci-apparmor/oci-apparmor/hook/version"
 	"github.com/oci-apparmor/oci-apparmor/install/bootfiles"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
@@ -81,7 +82,7 @@ func newCandidate(ctx context.Context, n *node.Node, o Options, k *bootfiles.Wri
 			return nil, exit.With(exit.Cannot, err)
 		}
 	}
-	m.Version, m.Kernel, m.Config = node.Version(), n.Uname, absolute(o.Config)
+	m.Version, m.Kernel, m.Config = version.String(), n.Uname, absolute(o.Config)
 	var c node.Compiler
 	var inputs *profile.Inputs
 	if len(p.Profiles) > 0 { // a policy that keeps everything needs neither a parser nor AppArmor

@@ -1,5 +1,7 @@
-// Package command holds the commands of oci-apparmor, which is for the operator of a node: of each its flags, its options, the
-// function that runs it, and what it prints. What they do stands in the packages beside it.
+// Package command has the commands of oci-apparmor, the program for the operator of a node. Each command has its flags, its
+// options, the function that runs it, and its output. The packages beside this one do the work.
+//
+// A file has the command of its name: policy_apply.go has "oci-apparmor policy apply".
 package command
 
 import (
@@ -11,19 +13,19 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/oci-apparmor/oci-apparmor/hook/version"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
-	"github.com/oci-apparmor/oci-apparmor/install/node"
 )
 
-// Run runs a command line on this machine, and returns its exit code.
-//
-// Exit codes: 0 done; 1 the policy or a profile is bad, or two that are compared differ; 2 the command line is bad; 3 it
-// cannot be done here; 4 the container that is asked about would be refused, or one that runs by a policy that is tried; 5 the
-// process that is asked about is not confined as decided. The command status has those of aa-status.
+// Run runs a command line on this machine, and returns its exit code: one of package exit, or for the command status one of
+// aa-status.
 func Run(ctx context.Context, args []string) int { return run(ctx, thisSession(), args) }
 
 func run(ctx context.Context, s *session, args []string) int {
 	cmd := rootCommand(s)
+	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
+		unquoteUsage(cmd)
+	}
 	cmd.SetArgs(args)
 	cmd.SetOut(s.stdout)
 	cmd.SetErr(s.stderr)
@@ -53,14 +55,14 @@ Exit codes:
   0  done
   1  the policy, or a profile, is bad; profile diff: the two differ
   2  the command line is wrong
-  3  it cannot be done, or told, here
+  3  it cannot be done here, or the answer is not known
   4  policy explain: the container would be refused; policy apply --dry-run: a
-     running one would be, at its next start
+     running container would be refused at its next start
   5  policy explain --pid: the process is not confined as decided
-  status has those of aa-status: see its help`,
+  status has the exit codes of aa-status: see its help`,
 		Args:          aCommand,
 		RunE:          action(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
-		Version:       node.Version(),
+		Version:       version.String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -70,7 +72,8 @@ Exit codes:
 		Args:  aCommand,
 		RunE:  action(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
 	}
-	policy.AddCommand(applyCommand(s), rollbackCommand(s), loadPolicyCommand(s), checkCommand(s), explainCommand(s), showCommand(s), schemaCommand(s))
+	policy.AddCommand(applyCommand(s), rollbackCommand(s), loadPolicyCommand(s), checkCommand(s), explainCommand(s),
+		showCommand(s), schemaCommand(s))
 	root.SetVersionTemplate("oci-apparmor {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		var bad *pflag.InvalidValueError
@@ -85,7 +88,7 @@ Exit codes:
 	return root
 }
 
-// noArgs is for a command that takes no arguments.
+// noArgs returns an error if a command that takes no arguments has one.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return fmt.Errorf("%s takes no argument, and %q is one", cmd.CommandPath(), args[0])
@@ -93,15 +96,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// atMostOne is for a command that takes one argument or none.
-func atMostOne(cmd *cobra.Command, args []string) error {
-	if len(args) > 1 {
-		return fmt.Errorf("%s takes one argument, and %q is a second one", cmd.CommandPath(), args[1])
-	}
-	return nil
-}
-
-// aCommand is for a command that only has commands of its own.
+// aCommand returns an error if a command that only has subcommands gets another argument.
 func aCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -128,7 +123,7 @@ func versionCommand(s *session) *cobra.Command {
 		Short: "Print the version",
 		Args:  noArgs,
 		RunE: action(func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(s.stdout, "oci-apparmor", node.Version())
+			_, err := fmt.Fprintln(s.stdout, "oci-apparmor", version.String())
 			return err
 		}),
 	}

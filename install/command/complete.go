@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/engine"
@@ -13,32 +14,31 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// Commands returns the command oci-apparmor with all that is below it, for whoever describes them: Run runs them.
+// Commands returns the command oci-apparmor with all its subcommands, for programs that describe them. Run runs them.
 func Commands() *cobra.Command { return rootCommand(thisSession()) }
 
-// words returns what a shell offers for an argument or a flag's value. It reads what the caller may read, and offers nothing where that
-// fails.
+// words returns what a shell offers for an argument or for a flag's value. It reads what the caller may read, and returns
+// nothing if that fails.
 type words func(s *session) []string
 
 func fixed(of ...string) words { return func(*session) []string { return of } }
 
-// What is offered in place of words: the shell's own names of files or directories, or nothing, since only the caller knows the value.
+// In place of words, the shell offers names of files or of directories, or nothing if only the caller can know the value.
 var (
 	files       = fixed()
 	directories = fixed()
 	nothing     = fixed()
 )
 
-// flagWords has the words for each flag that takes a value, whichever command it is of.
+// flagWords has the words of each flag that takes a value. A flag has the same words in every command.
 var flagWords = map[string]words{
 	"annotation":      annotationWords,
 	"bundle":          directories,
-	"config":          directories,
+	"config":          files,
 	"container":       nothing,
 	"engine":          fixed(engine.Names()...),
 	"engine-choice":   func(s *session) []string { return append(profilesOf(s), "unconfined") },
 	"features":        files,
-	"file":            files,
 	"filter.exe":      nothing,
 	"filter.mode":     fixed("enforce", "complain", "kill", "prompt", "unconfined"),
 	"filter.pid":      nothing,
@@ -58,9 +58,8 @@ var flagWords = map[string]words{
 	"variant":         fixed("2015"),
 }
 
-// argumentWords has those for the arguments of each command that takes some, by its path without the program's name.
+// argumentWords has the words for the arguments of each command that takes some, by its path without the program's name.
 var argumentWords = map[string]words{
-	"policy check":   files,
 	"profile check":  files,
 	"profile load":   files,
 	"profile unload": loadedProfiles,
@@ -68,10 +67,10 @@ var argumentWords = map[string]words{
 	"profile diff":   comparableProfiles,
 }
 
-// fileArguments are the commands that take files, besides words or alone.
-var fileArguments = []string{"policy check", "profile check", "profile load", "profile diff"}
+// fileArguments are the commands whose arguments can be files.
+var fileArguments = []string{"profile check", "profile load", "profile diff"}
 
-// complete has every command below root offer words for its arguments and flags.
+// complete makes every command below root offer words for its arguments and flags.
 func complete(root *cobra.Command, s *session) {
 	for cmd := range all(root) {
 		path := strings.TrimPrefix(cmd.CommandPath(), root.Name()+" ")
@@ -80,17 +79,25 @@ func complete(root *cobra.Command, s *session) {
 			if cmd.Flags().Lookup(name) == nil {
 				continue
 			}
-			// These fail for a flag that there is not, or that has words already.
-			if name == "bundle" || name == "config" || name == "root" || name == "store" {
+			// These fail for a flag that does not exist, or that has words already.
+			if name == "bundle" || name == "root" || name == "store" || name == "config" && path == "policy apply" {
 				_ = cmd.MarkFlagDirname(name)
 				continue
 			}
-			_ = cmd.RegisterFlagCompletionFunc(name, offer(s, w, name == "features" || name == "file"))
+			_ = cmd.RegisterFlagCompletionFunc(name, offer(s, w, name == "features" || name == "config"))
 		}
 	}
 }
 
-// all walks a command and those below it.
+// unquoteUsage removes the back quotes from the help of all flags below root. They mark the name of a flag's value in help, and
+// a shell would show them in its descriptions.
+func unquoteUsage(root *cobra.Command) {
+	for cmd := range all(root) {
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { f.Usage = strings.ReplaceAll(f.Usage, "`", "") })
+	}
+}
+
+// all iterates over a command and all its subcommands.
 func all(cmd *cobra.Command) func(yield func(*cobra.Command) bool) {
 	return func(yield func(*cobra.Command) bool) {
 		if !yield(cmd) {
@@ -106,7 +113,7 @@ func all(cmd *cobra.Command) func(yield func(*cobra.Command) bool) {
 	}
 }
 
-// offer is a command's or a flag's function for words. Where there are none, names of files are offered if it takes some.
+// offer returns the completion function for words. If there are none, it offers names of files if takesFiles is set.
 func offer(s *session, w words, takesFiles bool) cobra.CompletionFunc {
 	return func(_ *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 		var of []string
@@ -152,7 +159,7 @@ func applied(s *session) *policy.Config {
 	return p
 }
 
-// profilesOf returns the names of the profiles that the kernel or the policy has, and of those that are generated.
+// profilesOf returns the names of the profiles that the kernel, the policy or a template has.
 func profilesOf(s *session) []string {
 	names := map[string]bool{}
 	for _, name := range append(loadedProfiles(s), templates.Names()...) {
@@ -164,7 +171,7 @@ func profilesOf(s *session) []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// comparableProfiles returns what profile diff takes besides files.
+// comparableProfiles returns the arguments of profile diff that are not files.
 func comparableProfiles(s *session) []string {
 	var names []string
 	for _, name := range loadedProfiles(s) {
@@ -179,7 +186,7 @@ func comparableProfiles(s *session) []string {
 	return names
 }
 
-// annotationWords returns the annotation that asks for each of the policies.
+// annotationWords returns, for each policy, the annotation that asks for it.
 func annotationWords(s *session) []string {
 	var asks []string
 	for _, p := range applied(s).Policies {

@@ -29,7 +29,9 @@ func TestComplete(t *testing.T) {
 		{"policy apply --d", []string{"--dry-run"}, "4"},
 		{"policy apply --store ", nil, "16"},
 		{"policy apply --features ", nil, "0"},
-		{"policy check ", nil, "0"},
+		{"policy check ", nil, "4"},
+		{"policy check --config ", nil, "0"},
+		{"policy apply --config ", nil, "16"},
 		{"policy explain --engine c", []string{"containerd", "cri-o"}, "4"},
 		{"policy explain --annotation ", []string{"oci-apparmor/policy=desk", "oci-apparmor/policy=shop"}, "4"},
 		{"policy explain --engine-choice ", []string{"docker-default", "held", "unconfined", "web", "wide"}, "4"},
@@ -48,6 +50,9 @@ func TestComplete(t *testing.T) {
 		does := ""
 		for line := range strings.Lines(out) {
 			word, _, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+			if strings.Contains(line, "`") {
+				t.Errorf("%q: back quotes in %q", c.line, line)
+			}
 			if rest, is := strings.CutPrefix(word, ":"); is {
 				does = rest
 			} else if word != "help" && word != "--help" && word != "-h" {

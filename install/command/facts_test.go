@@ -20,8 +20,8 @@ assign:
   - {policy: keep, request: web}
 `)
 	m.write("etc/profiles/web", "profile web { signal, }\n")
-	m.run("policy", "check", "etc")
-	explain := func(args ...string) { m.run(append([]string{"policy", "explain", "--file", "etc"}, args...)...) }
+	m.run("policy", "check", "--config", "etc")
+	explain := func(args ...string) { m.run(append([]string{"policy", "explain", "--config", "etc"}, args...)...) }
 	for _, args := range []string{
 		"--engine docker --container shop", "--engine docker --container ship", "--engine docker --image nginx",
 		"--engine docker --image docker.io/library/nginx:1", "--engine docker --image quay.io/nginx:1",
@@ -69,7 +69,7 @@ assign:
 `)
 			m.write("b1/config.json", `{"ociVersion": "1.0.2", "process": {"args": ["sh"], "capabilities": {"bounding": ["CAP_SYS_ADMIN",
 				"CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_MAC_ADMIN", "CAP_NET_ADMIN"]}}, "root": {"path": "rootfs"}, "linux": {`+linux+`}}`)
-			code, out := m.run("policy", "explain", "--file", "etc", "--bundle", "b1")
+			code, out := m.run("policy", "explain", "--config", "etc", "--bundle", "b1")
 			if code != 0 || !strings.Contains(out, "label     strict\n") {
 				t.Errorf("exit code %d:\n%s", code, out)
 			}

@@ -26,18 +26,18 @@ func logCommand(s *session) *cobra.Command {
 	var o logOptions
 	cmd := &cobra.Command{
 		Use:   "log",
-		Short: "Print what was refused and warned of",
-		Long: `Print what was refused and what was warned of on this node: at a container's
-start or exec by the wrapper, the shim or the hook, and by policy load. What other
-commands of an operator say, only who runs them reads. The lines are in
-the journal, and where no journal runs in the kernel's log, which holds them until
-the next boot, or until newer messages take their place.
+		Short: "Print refusals and warnings",
+		Long: `Print the refusals and warnings of this node: those of the wrapper, the shim and
+the hook at a container's start or exec, and those of policy load. Other commands
+print theirs only for whoever runs them. The lines are in the journal. If no journal
+runs, they are in the kernel's log until the next boot, or until newer messages take
+their place.
 
 A line has the time, the level (refusal or warning), the engine, the container, the
-policy, and the command with its message; "-" is for what is not known. A container
-of Kubernetes is NAMESPACE/POD/NAME; another is shown by its name, or else its id.
+policy, and the command with its message. "-" stands for what is not known. A
+container of Kubernetes is NAMESPACE/POD/NAME. Another one has its name or its id.
 
-With --json each is an object on a line of its own:
+With --json, each refusal or warning is an object on a line of its own:
   time       RFC 3339, UTC. From the kernel's log it is some moments off, and more
              on a machine that was suspended since its boot
   level      refusal or warning
@@ -47,17 +47,18 @@ With --json each is an object on a line of its own:
   container  the container's name
   namespace  of Kubernetes
   pod        of Kubernetes
-  policy     that was decided upon
+  policy     the decided one
   message    one line
-All but time, level and message are left out where they are not known.`,
+All but time, level and message are left out if they are not known.`,
 		Args: noArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error { return runLog(cmd.Context(), s, &o) }),
 	}
 	f := cmd.Flags()
-	f.BoolVarP(&o.follow, "follow", "f", false, "go on with what comes")
+	f.BoolVarP(&o.follow, "follow", "f", false, "wait for new lines and print them")
 	f.StringVar(&o.since, "since", "", "only since `TIME`: 10m or 24h ago, 2026-11-29, \"2026-11-29 06:45:00\", or RFC 3339")
-	f.StringVar(&o.container, "container", "", "only of `CONTAINER`: its id or the beginning of it, its name, pod, or NAMESPACE/POD[/NAME]")
-	f.BoolVar(&o.json, "json", false, "print an object for each")
+	f.StringVar(&o.container, "container", "", "only of `CONTAINER`: its id or the beginning of it, its name, pod, or "+
+		"NAMESPACE/POD[/NAME]")
+	f.BoolVar(&o.json, "json", false, "print each as a JSON object")
 	return cmd
 }
 
@@ -88,7 +89,7 @@ func runLog(ctx context.Context, s *session, o *logOptions) error {
 	return nil
 }
 
-// logLine is a notice as a line.
+// logLine returns the line of a notice.
 func logLine(e notice.Notice) string {
 	text := e.Message
 	if e.Command != "" {
@@ -98,7 +99,7 @@ func logLine(e notice.Notice) string {
 		cmp.Or(containerOf(e), "-"), cmp.Or(e.Policy, "-"), text)
 }
 
-// containerOf is what people call a notice's container.
+// containerOf returns the name by which people know a notice's container.
 func containerOf(e notice.Notice) string {
 	if e.Pod != "" {
 		return strings.TrimSuffix(e.Namespace+"/"+e.Pod+"/"+e.Container, "/") // of a sandbox there is no name
@@ -106,7 +107,7 @@ func containerOf(e notice.Notice) string {
 	return cmp.Or(e.Container, e.ID)
 }
 
-// isOf tells whether a notice is of the container, or the pod, that somebody asks for.
+// isOf reports whether a notice is of the container or the pod that somebody asked for.
 func isOf(e notice.Notice, asked string) bool {
 	if e.ID != "" && strings.HasPrefix(e.ID, asked) || e.Container == asked {
 		return true
@@ -114,7 +115,7 @@ func isOf(e notice.Notice, asked string) bool {
 	return e.Pod != "" && (e.Pod == asked || e.Namespace+"/"+e.Pod == asked || containerOf(e) == asked)
 }
 
-// parseSince reads a time, or how long ago it was.
+// parseSince parses a time, or a duration before now.
 func parseSince(s string, now time.Time) (time.Time, error) {
 	if ago, err := time.ParseDuration(s); err == nil && ago >= 0 {
 		return now.Add(-ago), nil
@@ -127,18 +128,18 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("--since %q is no time: say 10m, 24h, 2026-11-29, \"2026-11-29 06:45:00\" or 2026-11-29T06:45:00Z", s)
 }
 
-// note has the node's log say what a command says.
+// note writes to the node's log what a command says.
 func (s *session) note(level notice.Level, command, text string) {
 	s.log.Write(notice.Notice{Level: level, Command: command, Message: text})
 }
 
-// warnAndNote warns, and has the node's log say it, too.
+// warnAndNote warns, and writes the same to the node's log.
 func (s *session) warnAndNote(command, text string) {
 	s.Warnf("%s", text)
 	s.note(notice.Warning, command, text)
 }
 
-// noteErrors notes each of the errors that err joins.
+// noteErrors writes each of the errors that err joins to the node's log.
 func (s *session) noteErrors(command string, err error) {
 	if err == nil {
 		return

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oci-apparmor/oci-apparmor/hook/version"
 	"github.com/oci-apparmor/oci-apparmor/install/apply"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
@@ -150,16 +151,16 @@ func TestCheck(t *testing.T) {
 	dir := packageDir(t)
 	m := newShop(t)
 	m.run("policy", "check", "--compile")
-	m.run("policy", "check", "etc/policy.yaml")
-	m.run("policy", "check", "etc/profiles/docker-nginx")
+	m.run("policy", "check", "--config", "etc/policy.yaml")
+	m.run("policy", "check", "--config", "etc/profiles/docker-nginx")
 	m.write("other/profiles/one", "profile one { signal, }\n")
-	m.run("policy", "check", "other")
+	m.run("policy", "check", "--config", "other")
 	m.write("other/profiles/one", "profile two { signal, }\n")
-	m.run("policy", "check", "other")
-	m.run("policy", "check", "missing")
-	m.run("policy", "check", "missing.yaml")
+	m.run("policy", "check", "--config", "other")
+	m.run("policy", "check", "--config", "missing")
+	m.run("policy", "check", "--config", "missing.yaml")
 	m.write("empty/readme", "")
-	m.run("policy", "check", "empty")
+	m.run("policy", "check", "--config", "empty")
 	m.golden(dir)
 	if _, err := os.Stat("store"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a check made a store: %v", err)
@@ -194,10 +195,10 @@ func TestExplain(t *testing.T) {
 		t.Errorf("a process without the floor: exit code %d", code)
 	}
 
-	m.note("whether the content is the applied one cannot be told")
-	code, _ = m.run("policy", "explain", "--file", "etc", "--annotation", "oci-apparmor/policy=web", "--pid", "4711")
+	m.note("whether the content is the applied one is not known")
+	code, _ = m.run("policy", "explain", "--config", "etc", "--annotation", "oci-apparmor/policy=web", "--pid", "4711")
 	if code != exit.Cannot {
-		t.Errorf("a process whose content cannot be told: exit code %d", code)
+		t.Errorf("a process whose content is not known: exit code %d", code)
 	}
 
 	m.note("who it is decides")
@@ -391,21 +392,21 @@ func TestExplainABundle(t *testing.T) {
 		"annotations": {"io.kubernetes.cri.sandbox-namespace": "kube-system", "oci-apparmor/policy": "web"}}`)
 	m.run("policy", "explain", "--bundle", "b1")
 	m.note("by a policy that is not applied")
-	m.run("policy", "explain", "--bundle", "b1", "--file", "etc/policy.yaml")
-	m.run("policy", "explain", "--bundle", "b1", "--file", "etc", "--root", "/run/containerd/runc/k8s.io")
+	m.run("policy", "explain", "--bundle", "b1", "--config", "etc/policy.yaml")
+	m.run("policy", "explain", "--bundle", "b1", "--config", "etc", "--root", "/run/containerd/runc/k8s.io")
 	m.write("b1/config.json", `{"process": {}, "annotations": {"oci-apparmor/policy": "keep"}}`)
-	m.run("policy", "explain", "--bundle", "b1", "--file", "etc")
+	m.run("policy", "explain", "--bundle", "b1", "--config", "etc")
 	m.note("a spec that tries to write to the terminal")
 	m.write("b1/config.json", `{"process": {"apparmorProfile": "x\u001b[31m\nlabel     web"}}`)
-	m.run("policy", "explain", "--bundle", "b1", "--file", "other")
+	m.run("policy", "explain", "--bundle", "b1", "--config", "other")
 	m.write("b1/config.json", `{"process": `)
-	m.run("policy", "explain", "--bundle", "b1", "--file", "etc")
-	m.run("policy", "explain", "--bundle", "b2", "--file", "etc")
+	m.run("policy", "explain", "--bundle", "b1", "--config", "etc")
+	m.run("policy", "explain", "--bundle", "b2", "--config", "etc")
 	m.note("an annotation with a slip of the pen")
 	m.write("b1/config.json", `{"process": {}, "annotations": {"oci-apparmor/polcy": "web",
 		"oci-apparmor/polcy.side": "web", "oci-apparmor/policy.side": "web",
 		"oci-apparmor/policy.": "", "oci-apparmor/\u001b": ""}}`)
-	m.run("policy", "explain", "--bundle", "b1", "--file", "other")
+	m.run("policy", "explain", "--bundle", "b1", "--config", "other")
 	m.golden(dir)
 }
 
@@ -450,7 +451,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{"policy", "explain", "--pid", "x"},
 		{"policy", "explain", "--pid", "-1"},
 		{"policy", "explain", "--bundle", ".", "--namespace", "a"},
-		{"policy", "explain", "--file", "etc", "--store", "store"},
+		{"policy", "explain", "--config", "etc", "--store", "store"},
 		{"policy", "check", "--features", "features"},
 		{"policy", "explain", "--label", "app"},
 		{"policy", "explain", "--privileged=maybe"},
@@ -470,11 +471,11 @@ func TestWrongCommandLines(t *testing.T) {
 // Whoever asks by a file of policies gets no hash of what was not compiled.
 func TestExplainByFileHasNoHashes(t *testing.T) {
 	m := newShop(t)
-	code, out := m.run("policy", "explain", "--file", "etc", "--annotation", "oci-apparmor/policy=web", "--privileged=partly", "--json")
+	code, out := m.run("policy", "explain", "--config", "etc", "--annotation", "oci-apparmor/policy=web", "--privileged=partly", "--json")
 	if code != 0 || !strings.Contains(out, `"docker-nginx"`) || strings.Contains(out, `"blob"`) {
 		t.Errorf("exit code %d, %s%s", code, out, &m.errOut)
 	}
-	if _, out := m.run("policy", "explain", "--file", "etc", "--engine-choice", ""); strings.Contains(out, "say which by --engine-choice") {
+	if _, out := m.run("policy", "explain", "--config", "etc", "--engine-choice", ""); strings.Contains(out, "name it by --engine-choice") {
 		t.Errorf("it was said that the engine chose none:\n%s", out)
 	}
 }
@@ -511,7 +512,7 @@ func TestSchemaAndVersion(t *testing.T) {
 	if code, out := m.run("policy", "schema"); code != 0 || !json.Valid([]byte(out)) {
 		t.Errorf("exit code %d, schema %.100q", code, out)
 	}
-	if code, out := m.run("--version"); code != 0 || out != "oci-apparmor "+node.Version()+"\n" {
+	if code, out := m.run("--version"); code != 0 || out != "oci-apparmor "+version.String()+"\n" {
 		t.Errorf("--version: exit code %d, stdout %q", code, out)
 	}
 	if code, out := m.run("version"); code != 0 || !strings.HasPrefix(out, "oci-apparmor ") {
@@ -563,7 +564,7 @@ func TestProfileUnderWhichNothingCanBeStopped(t *testing.T) {
 	m.CompilerOf = node.This().CompilerOf
 	m.write("etc/profiles/docker-nginx", "\nprofile docker-nginx {\n  file,\n}\n")
 	for _, args := range [][]string{{"policy", "apply", "--features", features},
-		{"policy", "check", "--compile", "--features", features, "etc"}} {
+		{"policy", "check", "--compile", "--features", features, "--config", "etc"}} {
 		code, _ := m.run(args...)
 		if said := m.errOut.String(); code != exit.BadPolicy || !strings.Contains(said, "etc/profiles/docker-nginx:2: profile docker-nginx lets") ||
 			!strings.Contains(said, "add signal (receive) peer={unconfined,runc,crun},") || !strings.Contains(said, ": docker-nginx: refused\n") {
@@ -746,7 +747,7 @@ func TestCheckRefusesFilesOfOthersAsApplyDoes(t *testing.T) {
 	if code != exit.Cannot || !strings.Contains(refused, "chmod go-w") {
 		t.Fatalf("policy apply: exit code %d, %s", code, refused)
 	}
-	for _, args := range [][]string{{"policy", "check"}, {"policy", "check", "--compile"}, {"policy", "check", "etc"}, {"policy", "check", "etc/policy.yaml"}} {
+	for _, args := range [][]string{{"policy", "check"}, {"policy", "check", "--compile"}, {"policy", "check", "--config", "etc"}, {"policy", "check", "--config", "etc/policy.yaml"}} {
 		if code, out := m.run(args...); code != exit.Cannot || !strings.HasPrefix(m.errOut.String(), refused) || out != "" {
 			t.Errorf("%q: exit code %d, %s%s", args, code, out, m.errOut.String())
 		}
@@ -755,7 +756,26 @@ func TestCheckRefusesFilesOfOthersAsApplyDoes(t *testing.T) {
 		t.Errorf("for another node: exit code %d, %s", code, m.errOut.String())
 	}
 	m.Root, m.Config = false, "elsewhere"
-	if code, _ := m.run("policy", "check", "etc"); code != 0 {
+	if code, _ := m.run("policy", "check", "--config", "etc"); code != 0 {
 		t.Errorf("somebody's own copy: exit code %d, %s", code, m.errOut.String())
+	}
+}
+
+// A profile with the name of Docker's own does not stop an apply, but the containers that get it would not start.
+func TestApplyWarnsOfAProfileThatAnEngineLoads(t *testing.T) {
+	m, k := newProfiles(t)
+	m.write("etc/policy.yaml", "version: 1\nassign:\n  - policy: baseline\n")
+	const warning = "containers that get profile docker-default will not start: Docker loads a profile of this name itself"
+	if code, _ := m.run("policy", "apply"); code != 0 || strings.Contains(m.errOut.String(), warning) {
+		t.Errorf("where no engine has loaded it: exit code %d, %s", code, m.errOut.String())
+	}
+	k.Load(t, kerneltest.Blob("x", "docker-default"))
+	if code, _ := m.run("policy", "apply"); code != 0 || !strings.Contains(m.errOut.String(), warning) {
+		t.Errorf("exit code %d, %s", code, m.errOut.String())
+	}
+	m.write("etc/policy.yaml", "version: 1\nprofiles: {docker-default: {template: docker-default, onDrift: replace}}\n"+
+		"assign:\n  - policy: baseline\n")
+	if code, _ := m.run("policy", "apply"); code != 0 || strings.Contains(m.errOut.String(), warning) {
+		t.Errorf("where it may be replaced: exit code %d, %s", code, m.errOut.String())
 	}
 }

@@ -18,7 +18,7 @@ func profileCommand(s *session) *cobra.Command {
 	return cmd
 }
 
-// atLeastOne is for a command that takes one or more of something.
+// atLeastOne returns the check of a command that needs one argument or more. what is an argument's name.
 func atLeastOne(what string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) == 0 {

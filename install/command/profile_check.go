@@ -30,16 +30,16 @@ are links in today's images, deny rules that match nothing or log nothing.
 
 The warnings come from reading rules of files, signals, ptrace and networks, with
 all that a text includes, from apparmor_parser, and from what the text compiles to:
-a rule that the compiled profile does not enforce on this kernel is one; of those
-that deny or log, policy check --compile and policy apply make an error. A text
-without a warning can still be wrong. The exit code is 1 where a text does not
-compile, and with --strict where there is a warning.`,
+a rule that the compiled profile does not enforce on this kernel is one. If such a
+rule denies or logs, it is an error for policy check --compile and policy apply. A
+text without a warning can still be wrong. The exit code is 1 if a text does not
+compile, and with --strict if there is a warning.`,
 		Args: atLeastOne("file"),
 		RunE: action(func(cmd *cobra.Command, args []string) error { return runProfileCheck(cmd.Context(), s, &o, args) }),
 	}
 	cmd.Flags().StringVar(&o.features, "features", "",
 		"compile for a kernel with the features in this `file`, not for the one that runs")
-	cmd.Flags().BoolVar(&o.strict, "strict", false, "fail where there is a warning")
+	cmd.Flags().BoolVar(&o.strict, "strict", false, "fail if there is a warning")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
 }
@@ -129,7 +129,7 @@ func checked(f *profiles.File, warnings []lint.Warning) checkedJSON {
 	return j
 }
 
-// printChecked says what a file defines, and warns.
+// printChecked prints what a file defines, and its warnings.
 func printChecked(out *output.Printer, f *profiles.File, j checkedJSON, warnings []lint.Warning) {
 	for _, w := range warnings {
 		out.Line("%s", apply.WarningLine(f.Path, w))

@@ -23,11 +23,11 @@ func diffCommand(s *session) *cobra.Command {
   policy:NAME     the profile of the policy in force
   kernel:NAME     what the kernel has loaded
 
-Texts are compared line by line. Whether two profiles do the same is told by what
-they compile to. The kernel keeps no text: what it has is compared by its hashes,
-and line by line where oci-apparmor knows the text that it was loaded from.
+Texts are compared line by line. Two profiles do the same if they compile to the
+same. The kernel keeps no text: its profiles are compared by their hashes, and also
+line by line if oci-apparmor knows the text that was loaded.
 
-The exit code is 0 where both have the same content, and 1 where they have not.`,
+The exit code is 0 if both have the same content, and 1 if they do not.`,
 		Example: `  oci-apparmor profile diff 2015:docker-default node:docker-default
   oci-apparmor profile diff kernel:docker-default node:docker-default`,
 		Args: cobra.ExactArgs(2),

@@ -84,7 +84,7 @@ func runLoadFiles(ctx context.Context, s *session, o *loadOptions, paths []strin
 	return out.Err
 }
 
-// printDefined says what a file defines, and warns of what in it is not enforced.
+// printDefined prints what a file defines, and warns of rules in it that are not enforced.
 func (s *session) printDefined(ctx context.Context, out *output.Printer, set *profiles.Set, f *profiles.File) {
 	from := ""
 	if f.Target != "" {

@@ -26,15 +26,14 @@ func profileShowCommand(s *session) *cobra.Command {
 	var o profileShowOptions
 	cmd := &cobra.Command{
 		Use:   "show NAME",
-		Short: "Print a profile: its text where there is one, and how the kernel has it",
-		Long: `Print a profile: its text where there is one, and before that, as comments, how
-the kernel has it, who loaded it, what runs under it, and where the text comes
-from. The kernel keeps no text. There is one of profiles that were loaded by
-oci-apparmor profile load, that the policy in force has, or that are generated:
-docker-default.
+		Short: "Print a profile's text, and its state in the kernel",
+		Long: `Print the text of a profile. Comments before it say whether the kernel has it, who
+loaded it, what runs under it, and where the text comes from. The kernel keeps no
+text. oci-apparmor has the text of a profile that oci-apparmor profile load loaded,
+that the policy in force has, or that is generated: docker-default.
 
---variant 2015 prints docker-default as Docker's page on AppArmor had it in 2015,
-and says what of it no longer protects.`,
+--variant 2015 prints docker-default as Docker's page on AppArmor had it in 2015, and
+which parts of it no longer protect.`,
 		Args: cobra.ExactArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			if err := exclusive(cmd, "text", "json"); err != nil {
@@ -44,7 +43,7 @@ and says what of it no longer protects.`,
 		}),
 	}
 	cmd.Flags().StringVar(&o.variant, "variant", "", "print this `edition` of a generated profile: 2015")
-	cmd.Flags().BoolVar(&o.text, "text", false, "print nothing but the text")
+	cmd.Flags().BoolVar(&o.text, "text", false, "print only the text")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
 }
@@ -65,7 +64,7 @@ func runProfileShow(ctx context.Context, s *session, o *profileShowOptions, name
 	return s.printShown(s.print(), j)
 }
 
-// printShown writes it so that all of it is a profile's text.
+// printShown writes a profile so that the whole output is the text of a profile.
 func (s *session) printShown(out *output.Printer, j *profiles.Shown) error {
 	out.Line("# profile %s", oneline.Whole(j.Name))
 	comments := func(what string, format string, args ...any) {
@@ -104,7 +103,7 @@ func (s *session) printShown(out *output.Printer, j *profiles.Shown) error {
 	case errors.Is(j.Unloaded, kernel.ErrNotLoaded):
 		comments("kernel", "not loaded")
 	default:
-		comments("kernel", "cannot be told: %v", exit.AsRoot(j.Unloaded))
+		comments("kernel", "not known: %v", exit.AsRoot(j.Unloaded))
 	}
 	switch main, _, child := strings.Cut(j.Name, "//"); {
 	case j.Source != "":
@@ -112,7 +111,7 @@ func (s *session) printShown(out *output.Printer, j *profiles.Shown) error {
 	case child:
 		comments("text", "it is part of that of profile %s", oneline.Whole(main))
 	case !s.Root:
-		comments("text", "cannot be told: only root may read the texts that were loaded")
+		comments("text", "not known: only root may read the texts that were loaded")
 	default:
 		comments("text", "there is none: the kernel keeps none, and what it has was not loaded from one that is known")
 	}
@@ -121,7 +120,7 @@ func (s *session) printShown(out *output.Printer, j *profiles.Shown) error {
 			node.Same:    "the kernel has what this text compiles to",
 			"more":       "the kernel has what this text compiles to, and a child that is left of an earlier one",
 			"other":      "the kernel has other content than this text",
-			node.Unknown: "whether the kernel has what this text compiles to cannot be told",
+			node.Unknown: "whether the kernel has what this text compiles to is not known",
 		}[j.Content])
 	}
 	for _, note := range j.Notes {

@@ -349,7 +349,7 @@ func TestProfileUnload(t *testing.T) {
 	m.container("theirs", 22, "", true)
 	m.run("profile", "unload", "web")
 	os.RemoveAll(m.Kernel.Proc + "/22")
-	m.note("containers of ours that keep what their engine chose: web, something else, and what cannot be told any more")
+	m.note("containers of ours that keep what their engine chose: web, something else, and what is not known any more")
 	for i, chosen := range []string{"web", "other", ""} {
 		id := "kept-" + strconv.Itoa(i)
 		m.task(30+i, "runc:[2:INIT]", "unconfined", "")

@@ -10,8 +10,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// progress shows on stderr how a compilation goes on: on a terminal in one line that is written over, else one line per
-// profile. Close ends it.
+// progress shows on stderr how a compilation goes on: on a terminal in one line that is overwritten, otherwise in one line
+// for each profile. Close ends it.
 type progress struct {
 	*session
 	quiet bool

@@ -51,7 +51,7 @@ func (c stopping) Compile(ctx context.Context, _ string, _ profile.Mode, source 
 func TestKillIsToldForWhatItDoesNotKill(t *testing.T) {
 	p := &policy.Config{Profiles: []policy.Profile{{Name: "web", Mode: profile.Kill}, {Name: "work"}}}
 	said := strings.Join(notes(p), "\n")
-	if !strings.Contains(said, "mode kill (web) kills for files") || !strings.Contains(said, "signals") {
+	if !strings.Contains(said, "mode kill (web) kills a process") || !strings.Contains(said, "signal") {
 		t.Error(said)
 	}
 	p.Profiles[0].Mode = profile.Enforce

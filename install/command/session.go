@@ -21,17 +21,17 @@ import (
 type session struct {
 	*node.Node
 	stdout, stderr io.Writer
-	live           bool          // stderr is a terminal, on which a line can be written over
-	screen         func() screen // what stdout goes to
+	live           bool          // stderr is a terminal, on which a line can be overwritten
+	screen         func() screen // the terminal of stdout, if there is one
 
 	label   func(pid int) (kernel.Label, error)
-	log     notice.Log  // where what is refused and warned of goes
-	notices interface { // and is read from
+	log     notice.Log  // where notices are written
+	notices interface { // where notices are read
 		Read(ctx context.Context, q reader.Query, each func(notice.Notice) error, warn func(string)) error
 	}
 }
 
-// thisSession returns the one of this process.
+// thisSession returns the session of this process.
 func thisSession() *session {
 	_, err := unix.IoctlGetTermios(unix.Stderr, unix.TCGETS)
 	s := &session{
@@ -48,10 +48,10 @@ func thisSession() *session {
 	return s
 }
 
-// warn says what went wrong and stops nothing.
+// warn reports something that went wrong and stops nothing.
 func (s *session) warn(sentence string) { fmt.Fprintln(s.stderr, "oci-apparmor: "+sentence) }
 
-// warnAll writes lines that name a file, and then sentences.
+// warnAll writes lines that name a file, and then warns with sentences.
 func (s *session) warnAll(lines, sentences []string) {
 	for _, line := range lines {
 		fmt.Fprintln(s.stderr, line)
@@ -61,11 +61,11 @@ func (s *session) warnAll(lines, sentences []string) {
 	}
 }
 
-// print returns what prints lines on standard output.
+// print returns a printer for standard output.
 func (s *session) print() *output.Printer { return &output.Printer{W: s.stdout} }
 
-// action is a command's function. An error of it that has no exit code gets one: what is left to cobra is a wrong
-// command line.
+// action makes a command's function of f. It adds an exit code to errors that have none, because run takes an error without
+// one for cobra's, which is about the command line.
 func action(f func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		err := f(cmd, args)
@@ -77,7 +77,7 @@ func action(f func(cmd *cobra.Command, args []string) error) func(*cobra.Command
 	}
 }
 
-// exclusive refuses a command line with both flags.
+// exclusive returns an error if the command line has both flags.
 func exclusive(cmd *cobra.Command, one, other string) error {
 	if !cmd.Flags().Changed(one) || !cmd.Flags().Changed(other) {
 		return nil

@@ -25,37 +25,37 @@ const (
 	noFiles     = 3
 	noRight     = 4
 	untellable  = 42
-	statusHelp  = `Say what AppArmor confines on this node: the profiles in the kernel, the processes
-under them, and of every container, whichever engine or runtime started it, whether
+	statusHelp  = `Print what AppArmor confines on this node: the profiles in the kernel, the processes
+under them, and for every container, whichever engine or runtime started it, whether
 it is confined as decided.
 
-The options are aa-status's, and what they print is, too: a script that calls
-aa-status can call this. Filters are basic regular expressions of POSIX (grep's).
-A container passes filters that one of its processes passes.
+The options and their output are those of aa-status, so that a script can call this
+in place of aa-status. Filters are basic regular expressions of POSIX (grep's). A
+container passes a filter if one of its processes does.
 
-Of a container's verdict
+The verdicts on a container:
   confined    every process in it, also those executed in it later, is under its
-              label, and the kernel's content of that is the policy's, as far as
-              one has it
+              label, and the kernel's content of the label is the policy's, if the
+              policy has it
   differs     a process is not under the label
   drifted     all are, and the kernel has other content under the label's name
-  stale       all are, and what runs is under an older content than the kernel's: start
-              the container anew. A process under a stack of profiles, a//&b, follows
+  stale       all are, and some run under older content than the kernel's: start the
+              container anew. A process under a stack of profiles, a//&b, takes over
               one replacement of them, and no later one
-  unverified  all are, and whether the content, or what runs, is as the policy says
-              cannot be told
+  unverified  all are, and whether their content is the policy's is not known
   complaining all are, and a profile of the label only logs what it would deny
   unconfined  no label was decided, and the engine chose none that confines
   waiting     it is created, and not started
   ended       it has no process
 
 For monitoring, --check prints one line, and its exit codes are those of Nagios:
-  0   OK: every container is as decided. What a policy leaves alone or lets complain is
-      as decided, and so is what nobody decided about and its engine confines
+  0   OK: every container is as decided. That includes a container that a policy
+      leaves alone or lets complain, and one without a decision that its engine
+      confines
   1   WARNING: nothing was decided about a container, and nothing confines it
   2   CRITICAL: a container differs, is drifted or stale; or AppArmor is off, or
       only logs
-  3   UNKNOWN: it cannot be told, of a container or at all
+  3   UNKNOWN: the state of a container, or of all, is not known
 
 Exit codes without it, as aa-status's:
   0   AppArmor is enabled and profiles are loaded
@@ -63,7 +63,7 @@ Exit codes without it, as aa-status's:
   2   no profile is loaded
   3   AppArmor's files are not there
   4   this needs root
-  42  it cannot be told, or the command line is wrong`
+  42  the state is not known, or the command line is wrong`
 )
 
 type statusOptions struct {
@@ -91,7 +91,7 @@ func statusCommand(s *session) *cobra.Command {
 	counts := make([]bool, len(countOptions))
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Say what AppArmor confines on this node, and whether as decided",
+		Short: "Print what AppArmor confines on this node, and whether as decided",
 		Long:  statusHelp,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if err := noArgs(cmd, args); err != nil {
@@ -119,9 +119,10 @@ func statusCommand(s *session) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVar(&enabled, "enabled", false, "print nothing: the exit code is 0 where AppArmor is enabled, else 1")
-	f.StringVar(&o.show, "show", "", "show only `PARTS`: some of profiles, processes and containers with commas between them, or all")
-	f.BoolVar(&o.count, "count", false, "print numbers only: of profiles and of processes, or of what --show says")
+	f.BoolVar(&enabled, "enabled", false, "print nothing: the exit code is 0 if AppArmor is enabled, else 1")
+	f.StringVar(&o.show, "show", "", "show only `PARTS`: some of profiles, processes and containers with commas between them, "+
+		"or all")
+	f.BoolVar(&o.count, "count", false, "print only numbers: of profiles and of processes, or of the parts of --show")
 	f.StringVar(&o.mode, "filter.mode", "", "only what is in a mode that matches this `expression`")
 	f.StringVar(&o.profiles, "filter.profiles", "", "only profiles and processes under profiles whose names match this `expression`")
 	f.StringVar(&o.pid, "filter.pid", "", "only processes whose id matches this `expression`")
@@ -130,9 +131,9 @@ func statusCommand(s *session) *cobra.Command {
 	f.BoolVar(&o.pretty, "pretty-json", false, "print JSON, indented")
 	f.BoolVar(&schema, "schema", false, "print the JSON Schema of what --json prints")
 	f.BoolVar(&o.watch, "watch", false, "go on: print the containers again whenever something has changed")
-	f.BoolVar(&o.check, "check", false, "print one line for monitoring, and tell by the exit code whether all is as decided")
+	f.BoolVar(&o.check, "check", false, "print one line for monitoring, and report by the exit code whether all is as decided")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print no errors")
-	f.BoolP("verbose", "v", false, "is aa-status's, and the default")
+	f.BoolP("verbose", "v", false, "the default; for scripts that call aa-status")
 	for i, c := range countOptions {
 		f.BoolVar(&counts[i], c.name, false, c.help)
 	}
@@ -142,7 +143,7 @@ func statusCommand(s *session) *cobra.Command {
 	return cmd
 }
 
-// statusFailure gives an error that has none the exit code of what cannot be told, and takes its words where it is to be quiet.
+// statusFailure adds an exit code to an error that has none. If quiet is set, it removes the message.
 func statusFailure(err error, quiet bool) error {
 	if err == nil {
 		return nil
@@ -162,7 +163,7 @@ func (s *session) statusEnabled() error {
 	return nil
 }
 
-// checkStatus is --check. Whatever happens it prints one line and has one of its four exit codes.
+// checkStatus is --check. It always prints one line and has one of four exit codes.
 func (s *session) checkStatus(cmd *cobra.Command) error {
 	level, line := status.LevelUnknown, ""
 	others := false
@@ -195,7 +196,7 @@ func (s *session) checkStatus(cmd *cobra.Command) error {
 	return nil
 }
 
-// parts gives what --show means.
+// parts returns the meaning of --show.
 func (o *statusOptions) parts() (status.Show, error) {
 	switch o.show {
 	case "":
@@ -253,7 +254,7 @@ func runStatus(ctx context.Context, s *session, o *statusOptions) error {
 	if o.watch {
 		return s.watchStatus(ctx, !o.json && !o.pretty, func() ([]byte, error) { return s.statusText(o, show, filter) })
 	}
-	// What is found is kept until it is printed, and then it is over: to look for garbage before that is in vain.
+	// All that is found is needed until it is printed, and then the program ends. So there is no garbage to collect.
 	defer debug.SetGCPercent(debug.SetGCPercent(800))
 	text, err := s.statusText(o, show, filter)
 	if _, werr := s.stdout.Write(text); werr != nil {
@@ -262,7 +263,7 @@ func runStatus(ctx context.Context, s *session, o *statusOptions) error {
 	return err
 }
 
-// statusText returns what is printed. There may be some with an error.
+// statusText returns the output. There may be output and an error.
 func (s *session) statusText(o *statusOptions, show status.Show, filter status.Filter) ([]byte, error) {
 	switch r := s.Detect(); {
 	case r == kernel.NoAppArmor:

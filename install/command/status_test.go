@@ -161,7 +161,7 @@ func TestStatus(t *testing.T) {
 	m.run("status", "--show=containers")
 	check(3)
 
-	m.note("what cannot be told, and wrong command lines")
+	m.note("what is not known, and wrong command lines")
 	m.write("run/containers/x.json", "{")
 	m.run("status", "--show=containers", "--count", "--json")
 	for _, args := range [][]string{{"--filter.mode", `\(`}, {"--show=profiles,all"}, {"--shwo"}, {"please"}} {
@@ -215,7 +215,7 @@ func TestExplainOfAProcessThatStaysBehind(t *testing.T) {
 	ours, _ := g.Index.Profile("node-baseline")
 	m.load("node-baseline", sha256.Sum256([]byte("looser")))
 	m.load("node-baseline", ours.Compiled[0].SHA256)
-	if code, out := m.run(ask...); code != exit.NotConfined || !strings.Contains(strings.Join(strings.Fields(out), " "), "under an older content: profile node-baseline was replaced") {
+	if code, out := m.run(ask...); code != exit.NotConfined || !strings.Contains(strings.Join(strings.Fields(out), " "), "under older content: profile node-baseline was replaced") {
 		t.Errorf("exit code %d, %s", code, out)
 	}
 }

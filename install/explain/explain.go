@@ -1,5 +1,5 @@
-// Package explain answers what is decided for a container, and why: for the bundle of one, or for one that is described. It starts
-// nothing, loads nothing and changes nothing.
+// Package explain answers what is decided for a container, and why: for the bundle of one, or for one that is described. It
+// starts, loads and changes nothing.
 package explain
 
 import (
@@ -17,21 +17,21 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 )
 
-// Answer is what is decided for a container, and its JSON.
+// Answer is the decision for a container, and its JSON.
 type Answer struct {
-	Generation uint64 `json:"generation,omitempty"` // that decided; none where a file did
+	Generation uint64 `json:"generation,omitempty"` // of the applied policy; 0 if Question.Config decided
 	Engine     string `json:"engine"`
 	Policy     string `json:"policy,omitempty"`
 	Keep       bool   `json:"keep,omitempty"`
 	Label      string `json:"label"`                 // process.apparmorProfile of the container's spec
-	Unsaid     bool   `json:"labelUnsaid,omitempty"` // it is what the engine chose, and that was not said
-	// Choice is the profile that the engine wrote into the spec, and what becomes of it.
+	Unsaid     bool   `json:"labelUnsaid,omitempty"` // the label is the engine's choice, which the question did not name
+	// Choice is the profile that the engine wrote into the spec.
 	Choice  *Choice `json:"engineChoice,omitempty"`
 	Reason  string  `json:"reason,omitempty"`
-	Refused string  `json:"refused,omitempty"` // why, where the container would not start
+	Refused string  `json:"refused,omitempty"` // why the container would not start; empty if it would
 
 	Privileged   string   `json:"privileged"`             // see policy.Privilege
-	PrivilegedBy []string `json:"privilegedBy,omitempty"` // what it has that is so in part, where a rule asks for that
+	PrivilegedBy []string `json:"privilegedBy,omitempty"` // its powers, if it is partly privileged and a rule asks for that
 
 	Warnings []string `json:"warnings,omitempty"`
 
@@ -40,22 +40,22 @@ type Answer struct {
 	LabelErr error     `json:"-"` // why the process's label cannot be read
 }
 
-// Choice is what becomes of the profile that the engine chose.
+// Choice is the outcome for the profile that the engine chose.
 type Choice struct {
 	Profile string `json:"profile"`
-	Default string `json:"default,omitempty"` // whose default it is, so that it counts as none
+	Default string `json:"default,omitempty"` // the engine whose default it is, so that it counts as no choice
 	Outcome string `json:"outcome"`           // see policy.Choice
 }
 
-// Process is a process, compared with what is decided.
+// Process is a process, and how it compares with the decision.
 type Process struct {
 	PID   int    `json:"pid"`
 	Label string `json:"label"` // as the kernel prints it
-	// Confined says that every profile of the decision confines it, with the content that was applied, whatever else
-	// confines it, too.
+	// Confined is true if every profile of the decision confines it, with the content that was applied. Other profiles may
+	// confine it, too.
 	Confined bool     `json:"confined"`
 	Lacks    []string `json:"lacks,omitempty"` // profiles of the decision that are not in its label
-	Older    string   `json:"older,omitempty"` // why it is, or may be, under an older content of them
+	Older    string   `json:"older,omitempty"` // why it runs, or may run, under older content of them
 }
 
 // Explain answers a question.
@@ -91,7 +91,7 @@ func Explain(ctx context.Context, n *node.Node, q Question) (*Answer, error) {
 	return a, nil
 }
 
-// decided fills in a decision, and how the kernel stands to it.
+// decided sets the decision, and how the kernel's profiles compare with it.
 func (a *Answer) decided(ctx context.Context, n *node.Node, d policy.Decision, facts policy.Facts) {
 	a.Policy, a.Keep, a.Label, a.Reason = d.Policy, d.Keep, d.Label, d.Reason
 	if d.Warning != "" {
@@ -114,13 +114,13 @@ func (a *Answer) decided(ctx context.Context, n *node.Node, d policy.Decision, f
 	}
 }
 
-// ContentUnknown reports whether nobody knows of a profile of the decision whether the kernel has it with our content.
+// ContentUnknown reports whether there is a profile of the decision whose content in the kernel is not known.
 func (a *Answer) ContentUnknown() bool {
 	return slices.ContainsFunc(a.Profiles, Profile.contentUnknown)
 }
 
-// Err returns the error with the exit code for the answer; nil where the container would start, and its process is confined as
-// decided.
+// Err returns the error with the exit code for the answer. It returns nil if the container would start and its process is
+// confined as decided.
 func (a *Answer) Err() error {
 	switch {
 	case a.LabelErr != nil:
@@ -135,7 +135,7 @@ func (a *Answer) Err() error {
 	return exit.Silently(exit.NotConfined)
 }
 
-// asksForPrivileges says whether a rule is for privileged containers, or for all others, so that it matters who is one.
+// asksForPrivileges reports whether a rule asks for privileged or for unprivileged containers.
 func asksForPrivileges(index policy.Index) (bool, error) {
 	p, err := index.Config()
 	if err != nil {
@@ -144,7 +144,7 @@ func asksForPrivileges(index policy.Index) (bool, error) {
 	return slices.ContainsFunc(p.Assignments, func(a policy.Assignment) bool { return a.Privileged != nil }), nil
 }
 
-// process asks the kernel what confines a process, and compares that with what was decided.
+// process compares what confines a process with the decision.
 func process(n *node.Node, labelOf func(int) (kernel.Label, error), pid int, decided []Profile) (*Process, error) {
 	label, err := labelOf(pid)
 	if err != nil {
@@ -164,8 +164,8 @@ func process(n *node.Node, labelOf func(int) (kernel.Label, error), pid int, dec
 	return a, nil
 }
 
-// older says of a process under a stack why it is, or may be, under an older content than the kernel's; empty where it is
-// not, or in no container.
+// older returns why a process under a stack runs, or may run, under older content than the kernel's. It returns an empty
+// string if it does not, or if it is in no container.
 func older(n *node.Node, pid int) string {
 	s, err := n.State.Gather(true)
 	if err != nil {
@@ -181,7 +181,7 @@ func older(n *node.Node, pid int) string {
 
 // index returns the policy that decides, and its generation.
 func (q *Question) index(n *node.Node) (policy.Index, uint64, error) {
-	if q.File == "" {
+	if q.Config == "" {
 		g, err := n.Current(q.Store)
 		if err != nil {
 			return policy.Index{}, 0, err
@@ -189,11 +189,11 @@ func (q *Question) index(n *node.Node) (policy.Index, uint64, error) {
 		return g.Index, g.Number, nil
 	}
 	to, _, _ := n.Generated(node.LastManifest(q.Store))
-	p, err := apply.Read(q.File, to)
+	c, err := apply.Read(q.Config, to)
 	if err != nil {
 		return policy.Index{}, 0, err
 	}
-	data, err := p.Encode()
+	data, err := c.Encode()
 	if err != nil {
 		return policy.Index{}, 0, exit.With(exit.BadPolicy, err)
 	}

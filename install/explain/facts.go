@@ -16,9 +16,9 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 )
 
-// facts returns what a container start would know.
+// facts returns what a start of the container would know.
 func (q *Question) facts() (policy.Facts, error) {
-	w, err := q.caller()
+	c, err := q.caller()
 	if err != nil {
 		return policy.Facts{}, err
 	}
@@ -30,30 +30,30 @@ func (q *Question) facts() (policy.Facts, error) {
 		q.Choice = "unconfined"
 	}
 	if q.Bundle != "" {
-		return q.bundleFacts(w)
+		return q.bundleFacts(c)
 	}
-	return q.described(w)
+	return q.described(c)
 }
 
-// caller returns who would call us.
+// caller returns the caller that the flags describe.
 func (q *Question) caller() (hook.Caller, error) {
-	w := hook.Caller{Engine: q.Engine, Root: q.Root}
+	c := hook.Caller{Engine: q.Engine, Root: q.Root}
 	switch {
 	case q.Engine == "" && q.Root != "":
-		w.Engine = engine.ByRoot(q.Root)
+		c.Engine = engine.ByRoot(q.Root)
 	case q.Engine != "" && !engine.Known(q.Engine):
-		return w, exit.With(exit.Usage, fmt.Errorf("--engine %q: it is one of %s", q.Engine, strings.Join(engine.Names(), ", ")))
+		return c, exit.With(exit.Usage, fmt.Errorf("--engine %q: it is one of %s", q.Engine, strings.Join(engine.Names(), ", ")))
 	}
-	return w, nil
+	return c, nil
 }
 
-// described returns what a start of the container would know that the flags describe.
+// described returns the facts that the flags describe and that a start would know.
 func (q *Question) described(c hook.Caller) (policy.Facts, error) {
 	annotations, err := pairs("--annotation", q.Annotations)
 	if err != nil {
 		return policy.Facts{}, err
 	}
-	// By way of a spec, so that annotations of the engine's mean here what they mean there.
+	// Make a spec from them, so that the engine's annotations mean here what they mean at a start.
 	config, err := json.Marshal(map[string]any{"process": struct{}{}, "annotations": annotations})
 	if err != nil {
 		return policy.Facts{}, err
@@ -62,10 +62,10 @@ func (q *Question) described(c hook.Caller) (policy.Facts, error) {
 	if err != nil {
 		return policy.Facts{}, exit.With(exit.Usage, err)
 	}
-	reports := func(fact engine.Fact) bool { // or else a start would not know it
+	reports := func(fact engine.Fact) bool { // if not, a start would not know the fact
 		return q.Engine == "" && q.Root == "" || engine.Named(f.Engine).Reports(fact)
 	}
-	f.Unverified, f.Look = nil, nil // what a start would read from the engine's files is asked for here
+	f.Unverified, f.Look = nil, nil // the flags say what a start would read from the engine's files
 	if f.Sandbox = f.Sandbox || q.Sandbox && reports(engine.Sandbox); f.Sandbox {
 		f.Container, f.Image = "", "" // as policy.Facts.Report has it
 	}
@@ -94,7 +94,7 @@ func (q *Question) described(c hook.Caller) (policy.Facts, error) {
 	return f, nil
 }
 
-// pairs reads what a flag has as KEY=VALUE.
+// pairs parses the values of a flag, each KEY=VALUE.
 func pairs(flag string, list []string) (map[string]string, error) {
 	all := make(map[string]string)
 	for _, pair := range list {
@@ -126,7 +126,7 @@ func (q *Question) bundleFacts(c hook.Caller) (policy.Facts, error) {
 	return f, nil
 }
 
-// warnings says what about a question is likely to be a mistake.
+// warnings returns warnings about parts of the question that are probably mistakes.
 func (q *Question) warnings(f policy.Facts) []string {
 	var list []string
 	for _, k := range policy.Keys() {

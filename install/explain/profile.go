@@ -24,7 +24,7 @@ type Compiled struct {
 	SHA256 string `json:"sha256"`
 }
 
-// ProfileOf returns a profile of a policy.
+// ProfileOf returns the JSON form of a policy's profile.
 func ProfileOf(pr policy.Profile) Profile {
 	if pr.ByHand {
 		return Profile{Name: pr.Name, Source: pr.Source, ByHand: true, Compiled: []Compiled{}}
@@ -44,5 +44,5 @@ func ProfileOf(pr policy.Profile) Profile {
 	return j
 }
 
-// contentUnknown says that nobody knows whether the kernel has the profile with our content.
+// contentUnknown reports whether nobody knows if the kernel has the profile with our content.
 func (j Profile) contentUnknown() bool { return j.Kernel == nil || j.Kernel.State == node.Unknown }

@@ -27,8 +27,8 @@ type Compiler interface {
 	Inputs() (*profile.Inputs, error)
 }
 
-// NewCompiler returns a Compiler for the kernel whose features are in the file, or where file is empty for that of this node:
-// the running one, unless apparmor_parser is configured to compile for another. features is their text.
+// NewCompiler returns a Compiler for the kernel whose features are in the file, and the text of these features. If file is
+// empty, it is for the running kernel, unless apparmor_parser is configured to compile for another one.
 func (n *Node) NewCompiler(ctx context.Context, file string) (c Compiler, features []byte, err error) {
 	if file == "" {
 		conf, err := profile.ReadConf(n.ParserConf)
@@ -50,8 +50,8 @@ func (n *Node) NewCompiler(ctx context.Context, file string) (c Compiler, featur
 	return c, features, nil
 }
 
-// compilerFor returns a Compiler for the kernel whose features are in the file. It compiles an empty profile with it:
-// the parser takes any text for features, and then compiles for a kernel of ten years ago.
+// compilerFor returns a Compiler for the kernel whose features are in the file. It compiles an empty profile as a check,
+// because the parser takes any text for features, and then compiles for a kernel of ten years ago.
 func (n *Node) compilerFor(ctx context.Context, file string) (c Compiler, features []byte, err error) {
 	if features, err = os.ReadFile(file); err != nil {
 		return nil, nil, exit.With(exit.Cannot, exit.AsRoot(err))

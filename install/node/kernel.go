@@ -10,20 +10,20 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
-// KernelState is how the kernel's profile of a name stands to ours.
+// KernelState is how the kernel's profile of a name compares with ours.
 type KernelState struct {
 	State  string `json:"state"`  // Same, Unknown, "missing" or "drifted"
 	Detail string `json:"detail"` // for people
 }
 
-// States of a profile: loaded with our content, and one that cannot be told.
+// States of a profile: loaded with our content, and not known.
 const (
 	Same    = "same"
 	Unknown = "unknown"
 )
 
-// InKernel says how the running kernel's profile of a name stands to ours, and why a start that needs it would be
-// refused, if it would. It says nothing of one that is not compiled.
+// InKernel returns how the running kernel's profile of a name compares with ours. If a start that needs the profile would
+// be refused, it also returns why. For a profile that is not compiled it returns nil.
 func (n *Node) InKernel(ctx context.Context, p policy.Profile) (state *KernelState, refusal string) {
 	if p.ByHand {
 		return n.byHandInKernel(p.Name)
@@ -36,13 +36,13 @@ func (n *Node) InKernel(ctx context.Context, p policy.Profile) (state *KernelSta
 	var notReady *kernel.NotReadyError
 	switch {
 	case errors.As(err, &notReady):
-		state = &KernelState{Unknown, "cannot be told: " + notReady.Readiness.String()}
+		state = &KernelState{Unknown, "not known: " + notReady.Readiness.String()}
 		if notReady.Readiness != kernel.NoRight || n.Root {
 			refusal = "the policy demands profile " + p.Name + ", and " + notReady.Readiness.String()
 		}
 		return state, refusal
 	case err != nil:
-		return &KernelState{Unknown, "cannot be told: " + exit.AsRoot(err).Error()}, ""
+		return &KernelState{Unknown, "not known: " + exit.AsRoot(err).Error()}, ""
 	case found.Status == kernel.Matches:
 		if err := n.Kernel.Enforced(p.Compiled); err != nil {
 			refusal = "the policy demands profile " + p.Name + ", and " + err.Error()
@@ -64,7 +64,7 @@ func (n *Node) InKernel(ctx context.Context, p policy.Profile) (state *KernelSta
 	return &KernelState{"drifted", "loaded with other content: " + found.String() + does}, refusal
 }
 
-// byHandInKernel says of a profile that somebody else has to load whether it is there, which is all that can be told.
+// byHandInKernel is InKernel for a profile that somebody else must load. It only finds out whether the profile is there.
 func (n *Node) byHandInKernel(name string) (state *KernelState, refusal string) {
 	_, content, err := n.Kernel.Held(name)
 	var notReady *kernel.NotReadyError
@@ -76,16 +76,16 @@ func (n *Node) byHandInKernel(name string) (state *KernelState, refusal string) 
 		return &KernelState{"missing", "not loaded"},
 			"profile " + name + ", which the engine chose, is not loaded, and the policy has no text of it: load it"
 	case errors.As(err, &notReady) && notReady.Readiness == kernel.NoRight:
-		return &KernelState{Unknown, "cannot be told: " + exit.AsRoot(err).Error()}, ""
+		return &KernelState{Unknown, "not known: " + exit.AsRoot(err).Error()}, ""
 	}
 	return &KernelState{Unknown, "cannot be relied on: " + err.Error()}, err.Error()
 }
 
-// ErrAsked is in place of a profile's content where nothing is to be loaded.
+// ErrAsked takes the place of a profile's content if nothing must be loaded.
 var ErrAsked = errors.New("nothing is loaded for a question")
 
-// wouldRefuse says why a start would be refused that finds the profile missing or drifted. It goes the way of a start
-// up to the moment at which that would load the profile. Without root, which that needs, it says what is certain.
+// wouldRefuse returns why a start would be refused that finds the profile missing or drifted, or an empty string. It does
+// what a start does, up to the load. That needs root. Without root, it returns only what is certain.
 func (n *Node) wouldRefuse(ctx context.Context, p kernel.Profile, found kernel.Found) string {
 	switch {
 	case n.Root:

@@ -1,5 +1,6 @@
-// Package node is the machine that the operator's commands work on: where its policy is and the profiles for AppArmor's service,
-// its kernel, its parser, and the programs that send signals to containers. It decides nothing and prints nothing.
+// Package node is the machine that the operator's commands work on: its directories of the policy and of the profiles for
+// AppArmor's service, its kernel, its parser, and the programs that send signals to containers. It decides nothing and
+// prints nothing.
 package node
 
 import (
@@ -7,8 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,30 +21,30 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// ConfigDir is where the policy file is.
+// ConfigDir is the directory of the policy file.
 const ConfigDir = "/etc/oci-apparmor"
 
 // Node is a machine: this one, or one that a test has made up.
 type Node struct {
-	Root bool // this process may do what a container's start does
+	Root bool // this process is root, and may do what a container's start does
 
 	Config     string        // the directory of the policy file
 	Store      string        // the directory of the applied policy
-	Service    apparmord.Dir // where AppArmor's service looks for profiles
+	Service    apparmord.Dir // the directory of AppArmor's service, /etc/apparmor.d
 	ParserConf string        // the configuration of apparmor_parser
 	Kernel     *kernel.Kernel
-	Programs   string // below which engines' programs are; empty for /
+	Programs   string // the root of the paths of engines' programs; empty for /
 	Uname      string // the running kernel's release, as uname -r prints it
 
 	CompilerOf func(features []byte) (Compiler, error)
 	Detect     func() kernel.Readiness
-	State      *status.Node  // where status looks
-	Pause      time.Duration // between two looks at what is waited for
+	State      *status.Node  // what the command status looks at
+	Pause      time.Duration // between two looks of a command that waits
 
-	Warn func(sentence string) // says what went wrong and stops nothing
+	Warn func(sentence string) // reports something that went wrong and stops nothing
 }
 
-// This returns the machine that this process runs on. Whoever takes it sets Warn.
+// This returns the machine that this process runs on. The caller must set Warn.
 func This() *Node {
 	var u unix.Utsname
 	_ = unix.Uname(&u) // fails only for a bad address
@@ -65,10 +64,10 @@ func This() *Node {
 	}
 }
 
-// Warnf warns with a sentence that is put together.
+// Warnf is Warn with a format.
 func (n *Node) Warnf(format string, args ...any) { n.Warn(fmt.Sprintf(format, args...)) }
 
-// Current returns the generation in force in a directory.
+// Current returns the generation in force in the directory of an applied policy. The error has an exit code.
 func (n *Node) Current(dir string) (*store.Generation, error) {
 	g, err := store.Store{Dir: dir}.Current()
 	if err != nil {
@@ -77,7 +76,7 @@ func (n *Node) Current(dir string) (*store.Generation, error) {
 	return g, nil
 }
 
-// Ready refuses what needs a kernel that takes profiles from this process.
+// Ready returns an error if the kernel takes no profiles from this process. The error has an exit code.
 func (n *Node) Ready() error {
 	if r := n.Detect(); !r.Usable() {
 		return exit.With(exit.Cannot, errors.New(r.String()))
@@ -85,7 +84,7 @@ func (n *Node) Ready() error {
 	return nil
 }
 
-// LastManifest returns how the generation in force in a directory came to be. It is the zero Manifest where there is none.
+// LastManifest returns the manifest of the generation in force in a directory, or the zero Manifest if there is none.
 func LastManifest(dir string) store.Manifest {
 	g, err := store.Store{Dir: dir}.Current()
 	if err != nil {
@@ -95,14 +94,5 @@ func LastManifest(dir string) store.Manifest {
 	return m
 }
 
-// Texts returns where the texts are kept of profiles that are loaded by hand.
+// Texts returns the directory of the texts of profiles that were loaded by hand.
 func (n *Node) Texts() handloaded.Dir { return handloaded.Dir(filepath.Join(n.Store, "texts")) }
-
-// Version is the module's version, or the commit that it was built from.
-func Version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	return strings.Trim(info.Main.Version, "()")
-}

@@ -12,9 +12,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// Generated returns what templates depend on of this node, and the same for a manifest. Where no daemon runs, as at boot
-// before the engines start, their labels are what the last apply knew of them. notice says that a label had to be left
-// out.
+// Generated returns what templates need to know of this node, and a manifest with the same. If no daemon runs, as at boot
+// before the engines start, it takes the daemons' labels from the last apply. notice says which label had to be left out.
 func (n *Node) Generated(last store.Manifest) (to templates.Target, m store.Manifest, notice string) {
 	where := n.senders()
 	m.Daemons, m.Attached, m.Daemon = last.Daemons, last.Attached, last.Daemon
@@ -38,8 +37,8 @@ func (n *Node) Generated(last store.Manifest) (to templates.Target, m store.Mani
 	return AsLast(m), m, notice
 }
 
-// SendersFor returns the labels of engines' programs that are on this node, which a profile should know; none where it is for
-// another node, of whose kernel the features are in a file.
+// SendersFor returns the labels of the engines' programs on this node, for a profile that is compiled for the kernel with
+// these features. It returns none if features is not empty, because the profile is then for another node.
 func (n *Node) SendersFor(features string) []string {
 	if features != "" {
 		return nil
@@ -48,12 +47,12 @@ func (n *Node) SendersFor(features string) []string {
 	return fit
 }
 
-// SendersHere returns the engines' programs that are on this node, with their labels. Where no daemon runs, their labels are
-// what the last apply knew of them.
+// SendersHere returns the engines' programs on this node with their labels. If no daemon runs, it takes the daemons' labels
+// from the last apply.
 func (n *Node) SendersHere() []senders.Sender {
 	where := n.senders()
 	all, running := where.Daemons()
-	attached, _ := where.Attached() // none without AppArmor, which whoever needs it will hear of
+	attached, _ := where.Attached() // none without AppArmor, which other errors report
 	for _, s := range attached {
 		if s.Here {
 			all = append(all, s)
@@ -67,20 +66,20 @@ func (n *Node) SendersHere() []senders.Sender {
 	return all
 }
 
-// AsLast returns what templates depend on of another node, which only the last apply for it can have known.
+// AsLast returns what templates need to know of another node. Only the last apply for that node can have known it.
 func AsLast(last store.Manifest) templates.Target { return templates.Target{Senders: last.Senders()} }
 
-// senders is where the labels of engines' programs are looked for.
+// senders returns where to look for the labels of engines' programs.
 func (n *Node) senders() senders.Host {
 	return senders.Host{Kernel: n.Kernel, Service: n.Service, Root: n.Programs}
 }
 
-// RefusedBy says which profiles of the policy in force leave what runs under them to programs of this node that cannot end
-// it, in a sentence for each.
-func (n *Node) RefusedBy(p *policy.Config) (said []string) {
+// RefusedBy returns a sentence for each profile of a policy that takes no signals from some programs of this node, so that
+// these cannot end a container under it.
+func (n *Node) RefusedBy(c *policy.Config) (said []string) {
 	var names []string
 	sources := make(map[string]string)
-	for _, pr := range p.Profiles {
+	for _, pr := range c.Profiles {
 		if pr.Mode != profile.Complain {
 			names = append(names, pr.Name)
 			sources[pr.Name] = pr.Source
@@ -88,7 +87,8 @@ func (n *Node) RefusedBy(p *policy.Config) (said []string) {
 	}
 	refused, err := n.senders().Refused(names)
 	if err != nil {
-		said = append(said, fmt.Sprintf("whether engines' programs can end what runs under the policy's profiles cannot be told: %v", err))
+		said = append(said, fmt.Sprintf("whether engines' programs can end containers under the policy's profiles is not known: %v",
+			err))
 	}
 	for _, r := range refused {
 		said = append(said, r.Sentence(sources[r.Profile]))

@@ -1,4 +1,4 @@
-// Package output writes for people: lines, and text that is broken into lines.
+// Package output writes lines for people, and breaks long text into lines.
 package output
 
 import (
@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// Width is how many columns output has where words allow it.
+// Width is how many columns a line has at most, unless a word is longer.
 const Width = 80
 
-// Printer writes lines to W and keeps the first error.
+// Printer writes lines to W. It keeps the first error in Err and writes nothing after it.
 type Printer struct {
 	W   io.Writer
 	Err error
@@ -24,11 +24,11 @@ func (p *Printer) Line(format string, args ...any) {
 	}
 }
 
-// Wrapped writes text in lines of at most Width columns, broken at blanks. The first line begins with first, the others with
-// as many blanks.
+// Wrapped writes text in lines of at most Width columns, broken at blanks. The first line begins with first, and the others
+// with as many blanks.
 func (p *Printer) Wrapped(first, text string) { p.WrappedAt(first, text, Width) }
 
-// WrappedAt is Wrapped for lines of another width.
+// WrappedAt is Wrapped with another width.
 func (p *Printer) WrappedAt(first, text string, width int) {
 	rest := strings.Repeat(" ", len(first))
 	for line := first; ; line = rest {

@@ -41,7 +41,7 @@ type Container struct {
 	Profiles  []ProfileState // those of its label
 	Processes []Member
 	Problems  []string // sentences: what is not as it should be
-	Older     string   // the one of them that says why what runs in it is, or may be, under an older content of its label
+	Older     string   // the one of them that says why what runs in it is, or may be, under older content of its label
 
 	record *hook.Record
 	waits  bool // it has what its runtime waits at until it is started
@@ -151,7 +151,7 @@ func (n *Node) find(records []*hook.Record) (all []Container, problems []string)
 	for root := range roots {
 		entries, err := os.ReadDir(root)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			problems = append(problems, fmt.Sprintf("containers in it cannot be told: %v", err))
+			problems = append(problems, fmt.Sprintf("the containers of a runtime are not known: %v", err))
 		}
 		for _, e := range entries {
 			if e.IsDir() {

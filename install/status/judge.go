@@ -26,7 +26,7 @@ const (
 	// Complaining: as Confined, and a profile of its label only logs what it would deny: as its policy says, or where no
 	// label was decided, as the engine chose.
 	Complaining Verdict = "complaining"
-	// Unverified: every process is under its label, and what the kernel's content of that is cannot be told, or whether its
+	// Unverified: every process is under its label, and what the kernel's content of that is is not known, or whether its
 	// processes are under that.
 	Unverified Verdict = "unverified"
 	// Differs: a process in it is not under its label.
@@ -34,7 +34,7 @@ const (
 	// Drifted: every process is, and the kernel's content of the label that was decided is not the policy's.
 	Drifted Verdict = "drifted"
 	// Stale: every process is, the kernel's content is the policy's, and it was replaced more than once since the container
-	// was created, whose label is a stack: what it had started before is under an older content.
+	// was created, whose label is a stack: what it had started before is under older content.
 	Stale Verdict = "stale"
 	// Unconfined: no label was decided, and its first process is under no profile that confines.
 	Unconfined Verdict = "unconfined"
@@ -62,7 +62,7 @@ const (
 	Outdated Content = "outdated" // that of create; a policy with another one was applied since, and the next start or exec loads it
 	Other    Content = "drifted"  // that of somebody else
 	Missing  Content = "missing"  // it is not loaded
-	Unknown  Content = "unknown"  // no policy has it, or it cannot be told
+	Unknown  Content = "unknown"  // no policy has it, or it is not known
 )
 
 // judge compares containers with what was decided. Every profile is looked at once.
@@ -189,15 +189,15 @@ func (j *judge) freshness(c *Container) {
 	f, name, err := j.host.Freshness(c.record, labels...)
 	switch {
 	case err != nil:
-		c.Older = fmt.Sprintf("whether its processes are under the present content of profile %s cannot be told: %v", name, err)
+		c.Older = fmt.Sprintf("whether its processes are under the present content of profile %s is not known: %v", name, err)
 		c.atMost(Unverified)
 	case f == hook.Stale:
 		c.Older = fmt.Sprintf("profile %s was replaced since the container was created, and what runs under a stack of profiles "+
-			"stays under an older content: start the container anew", name)
+			"stays under older content: start the container anew", name)
 		c.atMost(Stale)
 	case f == hook.Unclear:
 		c.Older = fmt.Sprintf("profile %s was replaced since the container was created, and nobody knows how often: what runs "+
-			"under a stack of profiles may be under an older content; start the container anew", name)
+			"under a stack of profiles may be under older content; start the container anew", name)
 		c.atMost(Unverified)
 	default:
 		return
@@ -318,7 +318,7 @@ func (j *judge) profiles(c *Container, label []string) {
 		case p.Content == Other || p.Content == Missing:
 			c.atMost(Drifted)
 		case p.Content == Unknown:
-			c.Problems = append(c.Problems, fmt.Sprintf("whether the kernel's content of profile %s is the policy's cannot be told: %s",
+			c.Problems = append(c.Problems, fmt.Sprintf("whether the kernel's content of profile %s is the policy's is not known: %s",
 				name, cmp.Or(p.Detail, "neither the policy in force nor what is remembered of the container has the profile")))
 			c.atMost(Unverified)
 		}

@@ -153,7 +153,7 @@ func TestCheck(t *testing.T) {
 			"1 container: 1 unconfined; c1: unconfined"},
 		"the worst first": {Status{Containers: []Container{{ID: "c1", Verdict: Unconfined}, {ID: "c2", Verdict: Unverified}, pod}}, LevelCritical,
 			"3 containers: 1 stale, 1 unverified, 1 unconfined; shop/front/web: stale, c2: unverified, c1: unconfined"},
-		"what cannot be told counts for more than a warning": {Status{Containers: []Container{{ID: "c1", Verdict: Unconfined}},
+		"what is not known counts for more than a warning": {Status{Containers: []Container{{ID: "c1", Verdict: Unconfined}},
 			Problems: []string{"x.json: unexpected EOF"}}, LevelUnknown, "1 container: 1 unconfined; c1: unconfined, x.json: unexpected EOF"},
 		"odd names": {Status{Containers: []Container{{ID: "c1", Name: "a|\n\x1b[31m", Verdict: Drifted}}}, LevelCritical,
 			`1 container: 1 drifted; "a/\n\x1b[31m": drifted`},

@@ -153,7 +153,7 @@ func (p *programs) of(pid int) string {
 	return path
 }
 
-// current gives the policy in force, nil where there is none; a sentence where it cannot be told.
+// current gives the policy in force, nil where there is none; a sentence where it is not known.
 func (n *Node) current() (gen *store.Generation, problem string) {
 	gen, err := n.Host.Store.Current()
 	switch {

@@ -214,12 +214,12 @@ func TestContainersAreJudged(t *testing.T) {
 			m.kernel.Remove(m.t, "web")
 			m.kernel.Load(m.t, kerneltest.Blob("v1", "web"))
 		}, Drifted, Same, "and loaded again", []bool{true, true}},
-		{"with content that cannot be told", func(m *machine) {
+		{"with content that is not known", func(m *machine) {
 			name := filepath.Join(m.kernel.Dir, "fs/policy/profiles/web.1/sha256")
 			if err := errors.Join(os.Remove(name), os.Mkdir(name, 0o755)); err != nil {
 				m.t.Fatal(err)
 			}
-		}, Unverified, Unknown, "whether the kernel's content of profile web is the policy's cannot be told: read hash", []bool{true, true}},
+		}, Unverified, Unknown, "whether the kernel's content of profile web is the policy's is not known: read hash", []bool{true, true}},
 		{"not yet started", func(m *machine) {
 			m.write("proc/20/attr/apparmor/current", "unconfined\n")
 			m.write("run/runc/one/exec.fifo", "")

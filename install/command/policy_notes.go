@@ -11,10 +11,10 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
-// mostUnused are the most names that a note of what nothing uses lists.
+// mostUnused is how many names the note about unused ones lists.
 const mostUnused = 20
 
-// notes says what in a policy is no fault and might all the same not be meant.
+// notes returns sentences about a policy: what is no fault, and may still not be what its author meant.
 func notes(p *policy.Config) []string {
 	var notes []string
 	if !slices.ContainsFunc(p.Assignments, func(a policy.Assignment) bool { return a.ForAll() }) {
@@ -33,11 +33,12 @@ func notes(p *policy.Config) []string {
 			return has && !pods && len(a.Engine) == 0
 		}
 		if slices.ContainsFunc(p.Assignments, surprises) {
-			note := fmt.Sprintf("rules with %s and without engine are for containers of %s: ", k.Name, strings.Join(reporters, ", "))
+			note := fmt.Sprintf("a rule with %s and without engine is only for containers of %s", k.Name,
+				strings.Join(reporters, ", "))
 			if refused := engine.Withholders(engine.Fact(k.Name)); len(refused) > 0 {
-				note += "those of " + strings.Join(refused, ", ") + " that come to one are refused, and "
+				note += "; it refuses containers of " + strings.Join(refused, ", ") + " that no rule before it is for"
 			}
-			notes = append(notes, note+"all others pass it by")
+			notes = append(notes, note)
 		}
 	}
 	unused := unusedNames(p)
@@ -54,13 +55,13 @@ func notes(p *policy.Config) []string {
 		}
 	}
 	if len(kill) > 0 {
-		notes = append(notes, "mode kill ("+strings.Join(kill, ", ")+") kills for files, programs, capabilities and mounts; what is denied of "+
-			"networks, signals, ptrace, user namespaces and io_uring is only denied, and the process lives")
+		notes = append(notes, "mode kill ("+strings.Join(kill, ", ")+") kills a process for a denied file, program, capability or "+
+			"mount; a denied network, signal, ptrace, user namespace or io_uring is only denied, and the process lives")
 	}
 	return notes
 }
 
-// unusedNames gives the policies that no rule gives or allows, and the profiles that no rule leads to.
+// unusedNames returns the policies that no rule has, and the profiles that no rule leads to.
 func unusedNames(p *policy.Config) []string {
 	policies, profiles := make(map[string]bool), make(map[string]bool)
 	for _, a := range p.Assignments {
@@ -89,7 +90,7 @@ func unusedNames(p *policy.Config) []string {
 	return unused
 }
 
-// summary counts what is in a policy: "2 profiles and the built-in docker-default, 1 policy, 3 rules".
+// summary returns the numbers of a policy's parts: "2 profiles and the built-in docker-default, 1 policy, 3 rules".
 func summary(p *policy.Config, compiled string) string {
 	var profiles, policies builtIns
 	for _, pr := range p.Profiles {
@@ -103,7 +104,7 @@ func summary(p *policy.Config, compiled string) string {
 		output.Count(len(p.Assignments), "rule", "rules")
 }
 
-// builtIns counts things, and names those among them that nobody had to define.
+// builtIns counts things, and has the names of those that nobody had to define.
 type builtIns struct {
 	defined int
 	names   []string

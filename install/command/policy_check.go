@@ -8,28 +8,22 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/install/apply"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
-	"github.com/oci-apparmor/oci-apparmor/install/node"
 )
 
 func checkCommand(s *session) *cobra.Command {
 	var o apply.CheckOptions
 	cmd := &cobra.Command{
-		Use:   "check [FILE | DIRECTORY]",
-		Short: "Check a policy file, and change nothing",
-		Long: `Check a policy file, or a directory of one: ` + node.ConfigDir + ` where none is named.
-Profiles are looked for in the directory profiles beside the file. This needs
-neither root nor AppArmor, unless the profiles are to be compiled. Run by root, it
-refuses files that others could have written, as policy apply does; with --features,
-which is for another node, it only warns of them.`,
-		Args: atMostOne,
-		RunE: action(func(cmd *cobra.Command, args []string) error {
-			o.Path = s.Config
-			if len(args) > 0 {
-				o.Path = args[0]
-			}
-			return runCheck(cmd.Context(), s, o)
-		}),
+		Use:   "check",
+		Short: "Check the policy file, and change nothing",
+		Long: `Check the policy file, or the one that --config names: a file, or the directory of
+policy.yaml. Paths in it are relative to its directory. This needs neither root nor
+AppArmor, unless the profiles are to be compiled. If root runs it, it refuses files
+that others could have written, as policy apply does. With --features, which is for
+another node, it only warns of them.`,
+		Args: noArgs,
+		RunE: action(func(cmd *cobra.Command, _ []string) error { return runCheck(cmd.Context(), s, o) }),
 	}
+	cmd.Flags().StringVar(&o.Path, "config", s.Config, "check this `file`, or the policy.yaml in this directory")
 	cmd.Flags().BoolVar(&o.Compile, "compile", false, "compile the profiles, too")
 	cmd.Flags().StringVar(&o.Features, "features", "",
 		"compile for a kernel with the features in this `file`, not for the one that runs")

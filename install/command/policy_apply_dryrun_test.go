@@ -133,32 +133,32 @@ func TestDryRun(t *testing.T) {
 		"the engine's choice instead of a policy": {edit(policyFile, "work: {profile: work}", "work: {profile: keep}"), 0, []string{
 			"container batch: would be under what its engine chooses at its next start, and now is under work"}, "container front"},
 		"another mode": {edit(policyFile, "{profile: work}", "{profile: work, mode: complain}"), 0, []string{
-			"profile work: changed", "profile work: mode complain, before enforce", "container batch: profile work changes: what runs in it follows"},
+			"profile work: changed", "profile work: mode complain, before enforce", "container batch: profile work changes: what runs in it takes over"},
 			"container front"},
 		"a single profile changes": {other("work"), 0, []string{"profile work: changed",
-			"container batch: profile work changes: what runs in it follows at the next policy load"}, "container front"},
+			"container batch: profile work changes: what runs in it takes over the change at the next policy load"}, "container front"},
 		"a part of a stack changes": {other("web"), 0, []string{
-			"container front: profile web changes: what runs in it follows"}, "container batch"},
+			"container front: profile web changes: what runs in it takes over"}, "container batch"},
 		"a part of a stack changes for the second time": {all(
 			func(m *machine, k kerneltest.Machine) {
 				other("web")(m, k)
 				m.run("policy", "apply", "--quiet")
 				m.run("policy", "load", "--quiet")
 			}, other("web")), 0, []string{
-			"container front: profile web changes: what runs in it stays under an older content, because its label is a stack of profiles: start it anew"},
+			"container front: profile web changes: what runs in it stays under older content, because its label is a stack of profiles: start it anew"},
 			"REFUSED"},
 		"both parts of a stack change": {all(other("web"), other("base")), 0, []string{
-			"container front: profiles base and web change: what runs in it stays under an older content"}, "REFUSED"},
+			"container front: profiles base and web change: what runs in it stays under older content"}, "REFUSED"},
 		"new, and gone": {edit(policyFile, "web:  {file: profiles/web}", "shop: {template: docker-default}\n  web:  {file: profiles/web}"), 0,
 			[]string{"profile shop: new"}, "container "},
 		"a bundle is gone": {func(*machine, kerneltest.Machine) { os.RemoveAll("bundles/front") }, 0, []string{
-			"container front: what its next start would get cannot be told: its bundle", "is gone"}, "REFUSED"},
+			"container front: what its next start would get is not known: its bundle", "is gone"}, "REFUSED"},
 		"a bundle that is no file": {func(m *machine, _ kerneltest.Machine) {
 			os.Remove("bundles/front/config.json")
 			os.Symlink("/dev/zero", "bundles/front/config.json")
-		}, 0, []string{"container front: what its next start would get cannot be told:", "is not a regular file"}, "REFUSED"},
+		}, 0, []string{"container front: what its next start would get is not known:", "is not a regular file"}, "REFUSED"},
 		"a bundle that is no JSON": {func(m *machine, _ kerneltest.Machine) { m.write("bundles/front/config.json", "{\"process\": \x1b[31m") }, 0,
-			[]string{"container front: what its next start would get cannot be told:", "line 1"}, "REFUSED"},
+			[]string{"container front: what its next start would get is not known:", "line 1"}, "REFUSED"},
 		"a container has ended": {all(edit(policyFile, "[web, work]", "[work]"), func(m *machine, _ kerneltest.Machine) {
 			os.RemoveAll(m.Kernel.Proc + "/40")
 		}), 0, []string{"nothing changes for 2 running containers"}, "container front"},

@@ -17,16 +17,16 @@ func rollbackCommand(s *session) *cobra.Command {
 	var o rollbackOptions
 	cmd := &cobra.Command{
 		Use:   "rollback",
-		Short: "Put the policy in force again that was before the present one",
+		Short: "Put the previous policy in force again",
 		Long: `Put the policy in force again that was in force before the present one, with the
-profiles as they were compiled then, and say what changes by that. It gets a number
-of its own; a second rollback takes the first back. The policy file stays as it is,
-and the next policy apply puts that in force. So do the next boot and systemctl
-reload oci-apparmor: mend the file before. Where the kernel had other features then,
-a warning says so: nothing is compiled again.
+profiles as they were compiled then, and print what changes. It gets a new number. A
+second rollback undoes the first. The policy file stays as it is, and the next
+policy apply puts the file in force. So do the next boot and systemctl reload
+oci-apparmor: correct the file before. If the kernel had other features then, the
+command warns of that, because it compiles nothing.
 
-Nothing is loaded into the kernel by this; see policy apply. The profiles' files
-for AppArmor's service become those of then, so that this service loads the same.`,
+The command loads nothing into the kernel; see policy apply. It puts back the
+profiles' files for AppArmor's service, so that the service loads the same.`,
 		Args: noArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error { return runRollback(cmd.Context(), s, &o) }),
 	}

@@ -170,7 +170,7 @@ func (crooked) Standalone(context.Context, []byte, profile.Mode, func() (profile
 	return nil, errors.New("it compiles to something else")
 }
 
-// A policy of which AppArmor's service cannot be told is not put in force: what the service does not know, aa-remove-unknown
+// A policy of which AppArmor's service is not known is not put in force: what the service does not know, aa-remove-unknown
 // takes from under running containers.
 func TestApplyIsRefusedWithoutTheServiceFile(t *testing.T) {
 	m, _ := newBoots(t)

@@ -43,7 +43,7 @@ func runShow(s *session, dir string, asJSON bool) error {
 	out := s.print()
 	out.Line("generation %d is in force", g.Number)
 	if manifestErr != nil {
-		out.Line("warning: how it came to be cannot be read: %v", manifestErr)
+		out.Line("warning: its manifest cannot be read: %v", manifestErr)
 	} else {
 		printManifest(out, m)
 	}
@@ -56,14 +56,14 @@ func runShow(s *session, dir string, asJSON bool) error {
 	return out.Err
 }
 
-// printManifest says how a policy came to be.
+// printManifest prints when, by what and from what a policy was applied.
 func printManifest(out *output.Printer, m store.Manifest) {
 	if m.RollbackOf > 0 {
 		out.Line("  rollback  of generation %d: it has what generation %d had, and not what the policy file says", m.RollbackOf, m.RollbackTo)
 	}
 	out.Line("  applied   %s by oci-apparmor %s", m.Applied.UTC().Format("2006-01-02 15:04 MST"), m.Version)
 	if !m.Confirmed.Equal(m.Applied) {
-		out.Line("  confirmed %s by an apply that gave the same", m.Confirmed.UTC().Format("2006-01-02 15:04 MST"))
+		out.Line("  confirmed %s by an apply with the same result", m.Confirmed.UTC().Format("2006-01-02 15:04 MST"))
 	}
 	if m.Parser != "" {
 		out.Line("  compiled  by apparmor_parser %s for %s", m.Parser, forKernel(m))

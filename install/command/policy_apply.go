@@ -7,6 +7,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oci-apparmor/oci-apparmor/install/apply"
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -50,7 +52,7 @@ oci-apparmor has decided about, what their next start would get, by what their
 bundles say now: the same, another label, or a refusal, as of a request that no
 rule allows any more. It also says which run under a profile whose content would
 change, and whether what runs in them would follow that, or is to be started anew.
-The exit code is 4 where a running container would be refused at its next start.`,
+The exit code is 4 if a running container would be refused at its next start.`,
 		Args: noArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
 			o.Progress = &progress{session: s, quiet: o.quiet}
@@ -70,7 +72,7 @@ The exit code is 4 where a running container would be refused at its next start.
 }
 
 func runApply(ctx context.Context, s *session, o *applyOptions) error {
-	debug.SetGCPercent(500) // all that is read is needed up to the end, which is soon
+	debug.SetGCPercent(500) // the command needs all that it reads until its end, which is soon
 	a, err := apply.Apply(ctx, s.Node, o.Options)
 	if err != nil || o.quiet {
 		return err
@@ -80,9 +82,12 @@ func runApply(ctx context.Context, s *session, o *applyOptions) error {
 		s.Warnf("the profiles are compiled for a kernel with the features in %s, and in force on this node: --store names a directory "+
 			"for another node's", o.Features)
 	}
-	p, err := a.Generation.Index.Config()
+	c, err := a.Generation.Index.Config()
 	if err != nil {
 		return err
+	}
+	if o.Features == "" {
+		s.warnOfEngines(ctx, c)
 	}
 	out := s.print()
 	switch g := a.Generation; {
@@ -95,10 +100,26 @@ func runApply(ctx context.Context, s *session, o *applyOptions) error {
 	default:
 		out.Line("generation %d is in force, the first on this node", g.Number)
 	}
-	printPolicy(out, p, 20)
-	printNotes(out, p)
+	printPolicy(out, c, 20)
+	printNotes(out, c)
 	if a.Notice != "" {
 		out.Line("%s", a.Notice)
 	}
 	return out.Err
+}
+
+// warnOfEngines warns of profiles that have the name of an engine's default profile, if the engine has loaded its own, and a
+// start of a container would be refused for that. The policy baseline has such a profile, docker-default.
+func (s *session) warnOfEngines(ctx context.Context, c *policy.Config) {
+	for _, p := range c.Profiles {
+		title, is := engine.ByDefault(p.Name)
+		if !is {
+			continue
+		}
+		if state, refusal := s.InKernel(ctx, p); state != nil && state.State == "drifted" && refusal != "" {
+			s.Warnf("containers that get profile %s will not start: %s loads a profile of this name itself. Generate one of "+
+				"another name, as \"profiles: {node-baseline: {template: docker-default}}\" does, or give this one onDrift: replace",
+				p.Name, title)
+		}
+	}
 }

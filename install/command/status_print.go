@@ -15,14 +15,14 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// screen is what stdout goes to.
+// screen is the terminal that stdout goes to, if it is one.
 type screen struct {
 	terminal      bool
 	colour        bool
-	width, height int // 80 and 0 where not known
+	width, height int // in characters; 80 and 0 if not known
 }
 
-// stdoutScreen asks what this process's standard output goes to. NO_COLOR is no-color.org's.
+// stdoutScreen returns the screen of this process's standard output. It honours NO_COLOR (no-color.org).
 func stdoutScreen() screen {
 	s := screen{width: output.Width}
 	if _, err := unix.IoctlGetTermios(unix.Stdout, unix.TCGETS); err != nil {
@@ -36,7 +36,7 @@ func stdoutScreen() screen {
 	return s
 }
 
-// Colours of verdicts, as SGR sequences number them.
+// Colours of verdicts, by their numbers in SGR sequences.
 const (
 	red    = "31"
 	green  = "32"
@@ -65,8 +65,8 @@ func (p *statusPrinter) counts(s *status.Status, show status.Show) {
 	}
 }
 
-// status writes profiles and processes as aa-status does, line for line, and then the containers. loaded and defined
-// are how many profiles and processes there are without the filter.
+// status writes profiles and processes line for line as aa-status does, and then the containers. loaded and defined are the
+// numbers of profiles and processes before the filter.
 func (p *statusPrinter) status(s *status.Status, show status.Show, f status.Filter, loaded, defined int) {
 	if show.Profiles {
 		p.Line("%d profiles are loaded.", loaded)
@@ -122,17 +122,17 @@ func filtered[T any](all []T, is func(T) bool) []T {
 	return some
 }
 
-// column is one of the table of containers. Where a line does not fit a terminal, those that may be left out are so, and then
-// those that may be cut short, the longest first.
+// column is a column of the table of containers. If a line does not fit a terminal, columns are left out whose field leave
+// is set. If that is not enough, columns with a least width are cut, the widest first.
 type column struct {
 	title   string
 	cell    func(*status.Container) string
-	least   int  // width to which it may be cut; 0 where it may not
+	least   int  // the width to which it may be cut; 0 if it must not be cut
 	leave   bool // it may be left out
-	numbers bool // it is written to the right
+	numbers bool // it is aligned to the right
 }
 
-// columns are those of the table of containers. The last has the colour of the verdict.
+// columns are the columns of the table of containers. The last one has the colour of the verdict.
 var columns = []column{
 	{title: "ENGINE", cell: func(c *status.Container) string { return cmp.Or(c.Engine, "?") }},
 	{title: "ID", cell: shortID, leave: true},
@@ -165,7 +165,7 @@ func fullName(c *status.Container) string {
 	return name
 }
 
-// label returns what a container's first process runs under, or what was decided where it has none.
+// label returns the label of a container's first process, or the decided label if it has no process.
 func label(c *status.Container) string {
 	if len(c.Processes) == 0 || c.Verdict == status.Waiting {
 		return cmp.Or(c.Label, "-")
@@ -216,8 +216,8 @@ func row(c *status.Container) []string {
 
 const gap = "  "
 
-// widths gives how wide the columns are: 0 for one that is left out. What is no terminal has any width: whoever searches
-// the output finds whole names.
+// widths returns the widths of the columns; 0 for a column that is left out. If the output is no terminal, no column is
+// cut, so that a search finds whole names.
 func (p *statusPrinter) widths(rows [][]string) []int {
 	widths := make([]int, len(columns))
 	sum := len(gap) * (len(columns) - 1)
@@ -252,7 +252,7 @@ func (p *statusPrinter) widths(rows [][]string) []int {
 	return widths
 }
 
-// row writes a line of the table, its last cell in a colour if there is one.
+// row writes a line of the table. Its last cell has the colour, if that is not empty.
 func (p *statusPrinter) row(cells []string, widths []int, colour string) {
 	var b strings.Builder
 	for i, cell := range cells {

@@ -8,8 +8,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 )
 
-// watchStatus prints a status, and again whenever it is another one, until the context ends: on a terminal over the one
-// before where over is true, as far as there is room, and else below it.
+// watchStatus prints a status, and prints it again when it has changed, until the context ends. On a terminal, if over is
+// set, it overwrites the one before, as far as there is room. Otherwise it prints below it.
 func (s *session) watchStatus(ctx context.Context, over bool, text func() ([]byte, error)) error {
 	var before []byte
 	ticker := time.NewTicker(s.Pause)
@@ -36,7 +36,7 @@ func (s *session) watchStatus(ctx context.Context, over bool, text func() ([]byt
 	}
 }
 
-// cut gives the first lines of a text, one less than there is room for, so that nothing scrolls.
+// cut returns the first lines of a text, one less than height, so that nothing scrolls.
 func cut(text []byte, height int) []byte {
 	at := 0
 	for line := 1; ; line++ {

@@ -25,21 +25,21 @@ func loadPolicyCommand(s *session) *cobra.Command {
 		Use:   "load",
 		Short: "Load the profiles of the policy in force into the kernel",
 		Long: `Load the profiles of the policy in force into the kernel, as they were compiled by
-the last policy apply that succeeded: no compiler is run. One that the kernel has
-with that content is left alone; one with other content is replaced or not as the
-policy says (onDrift).
+the last policy apply that succeeded. No compiler runs. A profile that the kernel has
+with that content stays. One with other content is replaced or not, as the policy
+says (onDrift).
 
-A container that needs a profile loads it by itself when it starts. This is for
-what looks for a profile in the kernel before: engines that are told to use one
-by its name. The unit oci-apparmor.service does it at boot.
+A container's start loads the profiles that it needs. This command is for engines
+that look for a profile in the kernel before: those that are told to use one by its
+name. The unit oci-apparmor.service runs it at boot.
 
-A profile that cannot be loaded does not keep the others from it; the exit code is
-3 then. What cannot be loaded and what is warned of is in the node's log, too, but
-for a load before the first apply: see oci-apparmor log.`,
+If a profile cannot be loaded, the others are loaded nevertheless, and the exit code
+is 3. Errors and warnings are also in the node's log, except for a load before the
+first apply: see oci-apparmor log.`,
 		Args: noArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
 			err := runLoadPolicy(cmd.Context(), s, &o)
-			// On a first boot the unit has a load before the first apply: nothing is refused where nothing was ever applied.
+			// On a first boot, the unit loads before the first apply. Nothing was ever applied then, so nothing is refused.
 			if !errors.Is(err, store.ErrNone) || errors.Is(err, store.ErrLost) {
 				s.noteErrors("load", err)
 			}
@@ -78,7 +78,7 @@ func runLoadPolicy(ctx context.Context, s *session, o *loadPolicyOptions) error 
 	return errors.Join(err, out.Err)
 }
 
-// printDone says what became of a profile that is in the kernel.
+// printDone prints what Ensure did to a profile.
 func printDone(out *output.Printer, name string, done kernel.Done) {
 	if done == kernel.Verified {
 		out.Line("%s: is loaded already, with this content", name)

@@ -32,13 +32,13 @@ func explainCommand(s *session) *cobra.Command {
 		Long: `Say what is decided for a container, and why: for the bundle of one, or for one
 that the flags describe. Nothing is started, loaded or changed.
 
-The exit code is 4 where the container would be refused: by the policy, because
-AppArmor cannot be used here, or because somebody else's profile is in the way.
-It is 5 where the process of --pid is not confined as decided, and 3 where that
-cannot be told. Otherwise it is 0, as ` + "`oci-apparmor --help`" + ` lists.
+The exit code is 4 if the container would be refused: by the policy, because
+AppArmor cannot be used here, or because somebody else's profile is in the way. It
+is 5 if the process of --pid is not confined as decided, and 3 if that is not
+known. Otherwise it is 0. ` + "`oci-apparmor --help`" + ` lists all exit codes.
 
-With --file nothing is compiled, and the kernel is not looked at: a container is
-then refused by the policy alone.`,
+With --config, explain compiles nothing and does not ask the kernel: then only the
+policy can refuse a container.`,
 		Example: `  oci-apparmor policy explain --bundle . --root /run/runc
   oci-apparmor policy explain --engine containerd --namespace shop \
       --image docker.io/library/nginx:1 --annotation oci-apparmor/policy=web
@@ -46,7 +46,7 @@ then refused by the policy alone.`,
   oci-apparmor policy explain --annotation oci-apparmor/policy=web --pid 4711`,
 		Args: noArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
-			if err := exclusive(cmd, "file", "store"); err != nil {
+			if err := exclusive(cmd, "config", "store"); err != nil {
 				return err
 			}
 			for _, name := range []string{"container", "image"} { // a sandbox has neither
@@ -65,9 +65,9 @@ then refused by the policy alone.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&q.Store, "store", s.Store, "`directory` of the applied policy")
-	f.StringVar(&q.File, "file", "", "decide by this policy `file` or directory, applied or not")
+	f.StringVar(&q.Config, "config", "", "decide by this `file`, or the policy.yaml in this directory, and not by the applied policy")
 	f.BoolVar(&q.json, "json", false, "print JSON")
-	f.Var(&q.pid, "pid", "tell whether this `process` is confined as decided")
+	f.Var(&q.pid, "pid", "report whether this `process` is confined as decided")
 
 	f.StringVar(&q.Bundle, "bundle", "", "the container's bundle, a `directory` with its config.json")
 	f.StringVar(&q.Root, "root", "", "the `directory` given to its runtime as --root, which tells the engine")
@@ -81,18 +81,18 @@ then refused by the policy alone.`,
 		}
 	}
 	f.StringArrayVar(&q.Labels, "label", nil, "a label of it, `KEY=VALUE`; may be repeated")
-	f.StringVar(&q.Choice, "engine-choice", "", "the `profile` that the engine was told to use, or gives by default; unconfined; "+
-		"or \"\" where it has none")
-	f.Var(&q.privileged, "privileged", "it is privileged; =partly: it has a part of what such ones have; =no")
+	f.StringVar(&q.Choice, "engine-choice", "", "the `profile` that the engine was told to use, or uses by default; unconfined; "+
+		"or \"\" for none")
+	f.Var(&q.privileged, "privileged", "the container is privileged; =partly: it has a part of the powers of privileged ones; =no")
 	f.Lookup("privileged").NoOptDefVal = policy.Privileged.String()
-	f.BoolVar(&q.Sandbox, "sandbox", false, "it is a pod's pause container")
+	f.BoolVar(&q.Sandbox, "sandbox", false, "the container is a pod's pause container")
 	return cmd
 }
 
-// processID is a flag's value.
+// processID is the value of the flag pid.
 type processID int
 
-// Set reads it.
+// Set parses a process id.
 func (p *processID) Set(s string) error {
 	n, err := strconv.Atoi(s)
 	if err != nil || n <= 0 {
@@ -102,16 +102,16 @@ func (p *processID) Set(s string) error {
 	return nil
 }
 
-// String gives it as help shows a default, which it has none of.
+// String returns the default for help: there is none.
 func (p *processID) String() string { return "" }
 
-// Type is for help.
+// Type returns the name of the value for help.
 func (p *processID) Type() string { return "process" }
 
-// privilege is a flag's value.
+// privilege is the value of the flag privileged.
 type privilege policy.Privilege
 
-// Set reads it.
+// Set parses no, partly or yes.
 func (p *privilege) Set(s string) error {
 	for _, one := range []policy.Privilege{policy.Unprivileged, policy.PartlyPrivileged, policy.Privileged} {
 		if s == one.String() {
@@ -122,11 +122,11 @@ func (p *privilege) Set(s string) error {
 	return errors.New("must be no, partly or yes")
 }
 
-// String gives it as help shows a default, which it has none of.
+// String returns the default for help: there is none.
 func (p *privilege) String() string { return "" }
 
-// Type is for help.
-func (p *privilege) Type() string { return "" } // as of a switch
+// Type returns the name of the value for help: none, as for a switch.
+func (p *privilege) Type() string { return "" }
 
 func runExplain(ctx context.Context, s *session, o *explainOptions) error {
 	q := o.Question
@@ -151,7 +151,7 @@ func printAnswer(out *output.Printer, a *explain.Answer) error {
 	case a.Policy == "" && a.Refused != "": // nothing is decided
 	case a.Unsaid:
 		out.Wrapped("decision  ", a.Reason)
-		out.Wrapped("label     ", "what the engine chose, and none where it chose none: say which by --engine-choice")
+		out.Wrapped("label     ", "what the engine chose, or none if it chose none: name it by --engine-choice")
 	case a.Keep && a.Label == "":
 		out.Wrapped("decision  ", a.Reason)
 		out.Line("label     none: the engine chose no profile")
@@ -185,8 +185,8 @@ func printAnswer(out *output.Printer, a *explain.Answer) error {
 		}
 		if p.Kernel != nil {
 			detail := p.Kernel.Detail
-			if why, ok := strings.CutPrefix(detail, "cannot be told: "); ok && strings.Contains(said, why) {
-				detail = "cannot be told, for the reason above"
+			if why, ok := strings.CutPrefix(detail, "not known: "); ok && strings.Contains(said, why) {
+				detail = "not known, for the reason above"
 			}
 			said += "\n" + detail
 			out.Wrapped("  kernel  ", detail)
@@ -198,7 +198,7 @@ func printAnswer(out *output.Printer, a *explain.Answer) error {
 	return out.Err
 }
 
-// verdict says how a process is confined, in the words that follow its label.
+// verdict returns how a process is confined, as it follows the process's label in the output.
 func verdict(a *explain.Answer) string {
 	switch p := a.Process; {
 	case len(a.Profiles) == 0:
@@ -208,9 +208,9 @@ func verdict(a *explain.Answer) string {
 	case len(p.Lacks) > 0:
 		return ": not confined as decided: its label lacks " + strings.Join(p.Lacks, " and ")
 	case p.Older != "":
-		return ": it has the decided label, and may be under an older content: " + oneline.Whole(p.Older)
+		return ": it has the decided label, and may be under older content: " + oneline.Whole(p.Older)
 	case a.ContentUnknown():
-		return ": it has the decided label; whether also the content that was applied cannot be told"
+		return ": it has the decided label; whether it has the content that was applied is not known"
 	}
 	return ": it has the decided label, and not the content that was applied"
 }

@@ -8,14 +8,15 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
-// printNotes writes what notes returns.
+// printNotes prints what notes returns.
 func printNotes(p *output.Printer, pol *policy.Config) {
 	for _, note := range notes(pol) {
 		p.Line("%s", note)
 	}
 }
 
-// printPolicy writes a policy: its profiles, its policies, its rules, at most limit of each where limit is not 0.
+// printPolicy prints the profiles, policies and rules of a configuration. If limit is not 0, it prints at most so many of
+// each.
 func printPolicy(p *output.Printer, pol *policy.Config, limit int) {
 	p.Line("")
 	names := 0

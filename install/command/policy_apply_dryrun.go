@@ -14,7 +14,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// mostChanges are the most lines about profiles, policies and rules.
+// mostChanges is how many lines about profiles, policies and rules are printed.
 const mostChanges = 30
 
 func runDryRun(ctx context.Context, s *session, o *applyOptions) error {
@@ -48,7 +48,7 @@ func runDryRun(ctx context.Context, s *session, o *applyOptions) error {
 	return nil
 }
 
-// printPreview says what differs from the policy in force.
+// printPreview prints the differences from the policy in force.
 func printPreview(out *output.Printer, p *apply.Preview) error {
 	switch {
 	case p.Before == nil:
@@ -76,7 +76,7 @@ func printPreview(out *output.Printer, p *apply.Preview) error {
 	return out.Err
 }
 
-// printImpact says what becomes of running containers; if only refusals are wanted, of those that would be refused.
+// printImpact prints what happens to running containers. With onlyRefused, it prints only those that would be refused.
 func printImpact(out *output.Printer, containers []impact.Container, onlyRefused bool) error {
 	same := 0
 	for _, c := range containers {
@@ -101,7 +101,7 @@ func printImpact(out *output.Printer, containers []impact.Container, onlyRefused
 	return out.Err
 }
 
-// means says in sentences what a policy would mean for a container.
+// means returns sentences about what a policy would mean for a container.
 func means(c *impact.Container) (lines []string) {
 	shown := func(label string) string {
 		if label == "" {
@@ -113,7 +113,7 @@ func means(c *impact.Container) (lines []string) {
 	case c.Refused != nil:
 		lines = append(lines, "would be REFUSED at its next start: "+oneline.Whole(c.Refused.Error()))
 	case c.Unverified != nil:
-		lines = append(lines, "what its next start would get cannot be told: "+oneline.Whole(c.Unverified.Error()))
+		lines = append(lines, "what its next start would get is not known: "+oneline.Whole(c.Unverified.Error()))
 	case c.Relabelled():
 		why := c.Decision.Reason
 		if c.Decision.Keep {
@@ -134,11 +134,11 @@ func means(c *impact.Container) (lines []string) {
 	}
 	switch c.Follows {
 	case hook.Fresh:
-		what += ": what runs in it follows at the next policy load, or start or exec that needs it"
+		what += ": what runs in it takes over the change at the next policy load, or start or exec that needs it"
 	case hook.Stale:
-		what += ": what runs in it stays under an older content, because its label is a stack of profiles: start it anew"
+		what += ": what runs in it stays under older content, because its label is a stack of profiles: start it anew"
 	default:
-		what += ": what runs in it may stay under an older content, because its label is a stack of profiles: start it anew"
+		what += ": what runs in it may stay under older content, because its label is a stack of profiles: start it anew"
 	}
 	return append(lines, what)
 }

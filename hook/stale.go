@@ -111,7 +111,7 @@ func (h *Host) replaced(r *Record, name string) (kernel.Steps, error) {
 func (h *Host) stale(r *Record) string {
 	switch f, profile, err := h.Freshness(r); {
 	case err != nil:
-		return fmt.Sprintf("whether what it had started before is under the present content of its profiles cannot be told: %v", err)
+		return fmt.Sprintf("whether what it had started before is under the present content of its profiles is not known: %v", err)
 	case f == Stale:
 		return fmt.Sprintf("profile %s was replaced since the container was created, and what it had started before stays under "+
 			"older content: start the container anew", profile)

@@ -224,8 +224,9 @@ func (d Dir) Remove(name string) error {
 // Sync sees the directory's entries to the disk: what a boot finds must be what was said.
 func (d Dir) Sync() error { return safefile.SyncDir(string(d)) }
 
-// skipped tells of a file that the parser passes over in a directory (_aa_is_blacklisted in libraries/libapparmor/src/private.c),
-// or because an administrator has disabled it (test_for_dir_mode in parser/parser_main.c).
+// skipped tells of a file that the parser passes over in a directory (_aa_is_blacklisted in
+// libraries/libapparmor/src/private.c), or because an administrator has disabled it (test_for_dir_mode in
+// parser/parser_main.c).
 func (d Dir) skipped(name string) bool {
 	if strings.HasPrefix(name, ".") || name == "README" {
 		return true

@@ -1,6 +1,6 @@
-// Package apply puts the node's policy in force: it reads the policy file, generates and compiles its profiles, checks what they
-// compile to, and writes them to the store and for AppArmor's service. It says what an apply would change, puts an earlier policy
-// in force again, and loads the profiles of the one in force.
+// Package apply puts the node's policy in force: it reads the policy file, generates and compiles its profiles, checks what
+// they compile to, and writes them to the store and for AppArmor's service. It says what an apply would change, puts an
+// earlier policy in force again, and loads the profiles of the one in force.
 package apply
 
 import (
@@ -107,8 +107,8 @@ func newCandidate(ctx context.Context, n *node.Node, o Options, k *bootfiles.Wri
 	return &candidate{compiled, m, by, notice}, nil
 }
 
-// compilerOf returns the compiler, and what it compiles from where that can be told. It writes both down in m; last is how the
-// generation in force came to be.
+// compilerOf returns the compiler, and what it compiles from where that can be told. It writes both down in m; last is how
+// the generation in force came to be.
 func compilerOf(ctx context.Context, n *node.Node, o Options, last store.Manifest, m *store.Manifest) (node.Compiler, *profile.Inputs, error) {
 	c, features, err := n.NewCompiler(ctx, o.Features)
 	if err != nil {

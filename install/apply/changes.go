@@ -49,7 +49,8 @@ func changes(before, after *policy.Config, words changeWords) (lines []string) {
 	return append(lines, words.rules(before.Assignments, after.Assignments)...)
 }
 
-// rules says which rules are new, gone and others, by whom they are for, and whether those that stay are tried in another order.
+// rules says which rules are new, gone and others, by whom they are for, and whether those that stay are tried in another
+// order.
 func (w changeWords) rules(before, after []policy.Assignment) (lines []string) {
 	was, is := make(map[string]string), make(map[string]string)
 	list := func(rules []policy.Assignment, into map[string]string) (all []string) {

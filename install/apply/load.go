@@ -19,9 +19,9 @@ type Loaded struct {
 	Warning string
 }
 
-// Load loads the profiles of the policy in force in a directory into the kernel, and reports each as soon as it is done. said
-// are sentences about all of them: which containers do not follow, and whose signals a profile refuses. One that cannot be loaded
-// does not keep the others from it; the error joins all.
+// Load loads the profiles of the policy in force in a directory into the kernel, and reports each as soon as it is done.
+// said are sentences about all of them: which containers do not follow, and whose signals a profile refuses. One that
+// cannot be loaded does not keep the others from it; the error joins all.
 func Load(ctx context.Context, n *node.Node, dir string, report func(Loaded)) (g *store.Generation, said []string, err error) {
 	if g, err = n.Current(dir); err != nil {
 		return nil, nil, err

@@ -74,8 +74,8 @@ func Rollback(ctx context.Context, n *node.Node, dir string) (*RolledBack, error
 	return &RolledBack{Generation: g, Now: now, Back: back, Changed: changed, Changes: changes(was, compiled.Policy, goingBack)}, nil
 }
 
-// warnOfFeatures says where an earlier generation was compiled for a kernel with other features than this node's has now: what
-// the parser left out for want of one is not enforced, and no apply has judged that for this kernel.
+// warnOfFeatures says where an earlier generation was compiled for a kernel with other features than this node's has now:
+// what the parser left out for want of one is not enforced, and no apply has judged that for this kernel.
 func warnOfFeatures(n *node.Node, g *store.Generation, m store.Manifest) {
 	if m.Features == "" {
 		return // it has no profiles

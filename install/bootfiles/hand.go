@@ -14,8 +14,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// write writes the file of a profile that was loaded by hand, where that is another than the one that is there. The error says
-// what it means.
+// write writes the file of a profile that was loaded by hand, where that is another than the one that is there. The error
+// says what it means.
 func (k *Writer) write(ctx context.Context, p policy.Profile, blob profile.Blob) error {
 	if k.current(apparmord.Hand, p) {
 		return nil

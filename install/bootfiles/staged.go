@@ -23,8 +23,8 @@ type Staged struct {
 	Notes  []error // what the node goes without
 }
 
-// Replaced returns the texts, by profile, that Commit puts others in the place of, or takes away: those of the policy that is
-// still in force.
+// Replaced returns the texts, by profile, that Commit puts others in the place of, or takes away: those of the policy that
+// is still in force.
 func (s *Staged) Replaced(before *store.Generation) map[string][]byte {
 	texts := make(map[string][]byte)
 	for name, f := range s.writer.Files {

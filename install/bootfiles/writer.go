@@ -1,5 +1,5 @@
-// Package bootfiles keeps the files from which AppArmor's service loads our profiles at boot: those of the policy in force, and
-// those that were loaded by hand. It also claims for us what the service has loaded from them.
+// Package bootfiles keeps the files from which AppArmor's service loads our profiles at boot: those of the policy in force,
+// and those that were loaded by hand. It also claims for us what the service has loaded from them.
 package bootfiles
 
 import (

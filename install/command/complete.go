@@ -89,8 +89,8 @@ func complete(root *cobra.Command, s *session) {
 	}
 }
 
-// unquoteUsage removes the back quotes from the help of all flags below root. They mark the name of a flag's value in help, and
-// a shell would show them in its descriptions.
+// unquoteUsage removes the back quotes from the help of all flags below root. They mark the name of a flag's value in help,
+// and a shell would show them in its descriptions.
 func unquoteUsage(root *cobra.Command) {
 	for cmd := range all(root) {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { f.Usage = strings.ReplaceAll(f.Usage, "`", "") })

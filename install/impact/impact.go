@@ -1,5 +1,5 @@
-// Package impact says what a policy that is not in force yet would mean for the containers that run on this node. It reads
-// what package hook remembers of them, their bundles and the kernel, and changes nothing.
+// Package impact finds out what a policy that is not in force yet would mean for the containers that run on this node. It
+// reads the records of package hook, the bundles and the kernel, and changes nothing.
 package impact
 
 import (
@@ -20,33 +20,31 @@ import (
 // Next is a policy that would come into force.
 type Next struct {
 	Index policy.Index
-	// Replaces tells whether a profile of that name, as the policy has it, would be loaded in place of another content that
-	// the kernel has.
+	// Replaces reports whether the policy's profile of that name would be loaded in place of other content in the kernel.
 	Replaces func(name string) bool
-	// Refuses says why a start that needs the profile would be refused; empty where it would not. It may be nil.
+	// Refuses returns why a start that needs the profile would be refused, or an empty string. It may be nil.
 	Refuses func(policy.Profile) string
 }
 
-// Container is one that runs and that oci-apparmor has decided about, and what the policy would mean for it: at its next
-// start, and before that for what runs in it.
+// Container is a running container that oci-apparmor has decided about, and what the policy would mean for it and its
+// processes.
 type Container struct {
 	Name string // by which people know it, fit for a line
 	ID   string
-	From string // the label that was decided; empty where the engine's choice was kept
+	From string // the decided label; empty if the engine's choice was kept
 
-	// What its next start would get, as its bundle says now: Refused or Unverified, or the decision. Unverified where the bundle is
-	// gone or makes no sense.
+	// The outcome of its next start, by its bundle as it is now: Refused, Unverified, or Decision. Unverified is set if the
+	// bundle is gone or makes no sense.
 	Refused, Unverified error
 	Decision            policy.Decision
 
-	// Of its profiles, those whose content would be replaced by the next load or by the next start or exec that needs
-	// them; and the content that what runs in it would be under then: the present one (Fresh), an older one (Stale), or one
-	// that cannot be told.
+	// Replaced are the profiles of its label whose content the next load, or the next start or exec that needs them, would
+	// replace. Follows is the freshness that its processes would have then.
 	Replaced []string
 	Follows  hook.Freshness
 }
 
-// Relabelled tells whether the container's next start gets another label than it has.
+// Relabelled reports whether the container's next start gets another label than it has now.
 func (c *Container) Relabelled() bool {
 	if c.Refused != nil || c.Unverified != nil {
 		return false
@@ -54,13 +52,13 @@ func (c *Container) Relabelled() bool {
 	return c.From != c.Decision.Label || c.Decision.Keep != (c.From == "")
 }
 
-// Same tells whether the policy changes nothing for the container.
+// Same reports whether the policy changes nothing for the container.
 func (c *Container) Same() bool {
 	return c.Refused == nil && c.Unverified == nil && !c.Relabelled() && len(c.Replaced) == 0
 }
 
-// Containers tells what the policy would mean for each container of ours that runs, those that would be refused first, and
-// then by name. The error names what of them cannot be read; the others are there all the same.
+// Containers returns the running containers that oci-apparmor has decided about: first those that would be refused, and
+// each group by name. The error names the records that cannot be read. The other containers are returned nevertheless.
 func Containers(h *hook.Host, next Next) ([]Container, error) {
 	records, err := h.Records()
 	hook.Name(records...)
@@ -104,7 +102,7 @@ func container(h *hook.Host, next Next, r *hook.Record) (c Container, runs bool)
 	return c, true
 }
 
-// start asks what the container's next start would get.
+// start sets the outcome of the container's next start.
 func (c *Container) start(next Next, r *hook.Record) {
 	facts, err := hook.NewBundle(r.Bundle).Identify(hook.Caller{Engine: r.Engine, Root: r.Root}, r.ID)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -117,7 +115,7 @@ func (c *Container) start(next Next, r *hook.Record) {
 	}
 	d, err := next.Index.DecideReading(&facts)
 	if err == nil && r.Label != "" && facts.EngineChoice == r.Label && d.Choice != policy.Stands {
-		// The choice is what we wrote there at its start. That it does not stand is nothing to tell anybody.
+		// We wrote this choice there at its start. So nobody needs to hear that it does not stand.
 		facts.EngineChoice = ""
 		d, err = next.Index.Decide(facts)
 	}
@@ -141,7 +139,7 @@ func (c *Container) start(next Next, r *hook.Record) {
 	}
 }
 
-// content asks what becomes of what runs in the container when the profiles of its label are replaced.
+// content sets which profiles of the container's label would be replaced, and the freshness of its processes then.
 func (c *Container) content(h *hook.Host, next Next, r *hook.Record, labels []kernel.Label) {
 	var names []string
 	if r.Label != "" {

@@ -1,4 +1,5 @@
-// manual writes the man pages of oci-apparmor's commands and the completions for shells, from the commands themselves: make build runs it.
+// manual writes the man pages of oci-apparmor's commands and the completions for shells, from the commands themselves: make
+// build runs it.
 //
 //	manual DIR
 //
@@ -53,8 +54,8 @@ func write(dir string) error {
 	return nil
 }
 
-// pages writes a page for a command and for each below it. A page has the date of SOURCE_DATE_EPOCH, and else none: the same sources
-// make the same pages.
+// pages writes a page for a command and for each below it. A page has the date of SOURCE_DATE_EPOCH, and else none: the
+// same sources make the same pages.
 func pages(cmd *cobra.Command, dir string) error {
 	for _, c := range cmd.Commands() {
 		if !c.IsAvailableCommand() {
@@ -95,8 +96,8 @@ func page(cmd *cobra.Command) ([]byte, error) {
 	return []byte(text), nil
 }
 
-// prepare turns the texts of a command's help into the Markdown that package doc reads. A block that is indented in the help,
-// such as a list of exit codes, keeps its lines. A command that has others below it lists them.
+// prepare turns the texts of a command's help into the Markdown that package doc reads. A block that is indented in the
+// help, such as a list of exit codes, keeps its lines. A command that has others below it lists them.
 func prepare(cmd *cobra.Command) {
 	cmd.DisableAutoGenTag = true
 	cmd.InitDefaultHelpFlag()

@@ -1,6 +1,6 @@
-// Command oci-apparmor is for the operator of a node: it checks the policy file, puts it in force, and reports what is in force
-// and what would become of a container. It loads profiles by hand, removes them, and reports how AppArmor stands. Its exit codes
-// are those of command.Run.
+// Command oci-apparmor is for the operator of a node: it checks the policy file, puts it in force, and reports what is in
+// force and what would become of a container. It loads profiles by hand, removes them, and reports how AppArmor stands. Its
+// exit codes are those of command.Run.
 package main
 
 import (

@@ -154,7 +154,7 @@ func sameContent(n *node.Node, a, b side) (equal bool, why string, err error) {
 		return false, fmt.Sprintf("the kernel's hash of %s is %s, of %s %s, and a hash is over the name, too", oneline.Name(a.kernel),
 			one.Hash, oneline.Name(b.kernel), other.Hash), nil
 	case b.compiled == nil || a.kernel == "" && a.compiled == nil:
-		return false, "", exit.With(exit.Cannot, errors.New("whether both do the same cannot be told without apparmor_parser and the "+
+		return false, "", exit.With(exit.Cannot, errors.New("whether both do the same is not known without apparmor_parser and the "+
 			"kernel's features"))
 	case a.kernel != "":
 		if b.compiled[0].Name != a.kernel {

@@ -1,5 +1,5 @@
-// Package profiles is for profiles by hand: it reads, compiles and judges texts, loads them, removes profiles that nothing uses,
-// and says what is known of one: its text, who loaded it, and how its content stands to that of another.
+// Package profiles is for profiles by hand: it reads, compiles and judges texts, loads them, removes profiles that nothing
+// uses, and says what is known of one: its text, who loaded it, and how its content stands to that of another.
 package profiles
 
 import (
@@ -161,7 +161,8 @@ func Faults(files []File) error {
 	return exit.With(code, errors.Join(errs...))
 }
 
-// Lint returns the warnings about a text that compiles, or about any text where there is no compiler. senders are as in lint.Text.
+// Lint returns the warnings about a text that compiles, or about any text where there is no compiler. senders are as in
+// lint.Text.
 func (f *File) Lint(ctx context.Context, c node.Compiler, senders []string) (warnings []lint.Warning, partial bool) {
 	if c == nil {
 		return lint.Text(string(f.Text), nil, nil, senders...)

@@ -58,8 +58,8 @@ type knownText struct {
 	notice   string // of what is not as it should be in it
 }
 
-// byHand returns the text of a profile that was loaded by hand, and reports whether the kernel has its content. A child that is
-// left of an earlier text may stand beside it.
+// byHand returns the text of a profile that was loaded by hand, and reports whether the kernel has its content. A child
+// that is left of an earlier text may stand beside it.
 func byHand(n *node.Node, name string) (t handloaded.Text, same bool) {
 	t, err := n.Texts().Get(name)
 	if err != nil {
@@ -73,8 +73,8 @@ func byHand(n *node.Node, name string) (t handloaded.Text, same bool) {
 	return t, err == nil && (found.Status == kernel.Matches || found.LeftChild() != "")
 }
 
-// textOf returns the text of a profile, from where it is known: what was loaded by hand and is in the kernel, what the policy
-// in force has, what is generated. There may be none.
+// textOf returns the text of a profile, from where it is known: what was loaded by hand and is in the kernel, what the
+// policy in force has, what is generated. There may be none.
 func textOf(n *node.Node, name string) (knownText, error) {
 	if t, same := byHand(n, name); same {
 		compiled, _ := t.Profiles()

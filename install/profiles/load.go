@@ -62,8 +62,8 @@ func (s *Set) Lint(ctx context.Context, f *File) []lint.Warning {
 	return warnings
 }
 
-// Check refuses files that define something else than names, where there are any, and profiles that would not be loaded. With
-// replace, those that somebody else has loaded are replaced, and the policy's.
+// Check refuses files that define something else than names, where there are any, and profiles that would not be loaded.
+// With replace, those that somebody else has loaded are replaced, and the policy's.
 func (s *Set) Check(ctx context.Context, names []string, replace bool) error {
 	if err := asked(s.Files, names); err != nil {
 		return nothingLoaded(exit.With(exit.BadPolicy, err))
@@ -80,7 +80,8 @@ func (s *Set) Check(ctx context.Context, names []string, replace bool) error {
 	return nil
 }
 
-// Load loads the files that Check has let pass, writes them down for AppArmor's service, and reports each as soon as it is done.
+// Load loads the files that Check has let pass, writes them down for AppArmor's service, and reports each as soon as it is
+// done.
 func (s *Set) Load(ctx context.Context, replace bool, report func(Loaded)) error {
 	commits, drop, err := s.keepTexts(ctx)
 	defer drop()
@@ -123,8 +124,8 @@ func (s *Set) Load(ctx context.Context, replace bool, report func(Loaded)) error
 	return nil
 }
 
-// keepTexts writes the texts beside their places. The commits put them there, each in the place of a file's; drop removes what
-// is left.
+// keepTexts writes the texts beside their places. The commits put them there, each in the place of a file's; drop removes
+// what is left.
 func (s *Set) keepTexts(ctx context.Context) (commits []func() error, drop func(), err error) {
 	var drops []func()
 	drop = func() {

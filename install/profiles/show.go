@@ -47,8 +47,8 @@ type Task struct {
 	Label   string `json:"label"`
 }
 
-// Show returns what is known of a profile, by the variant of its template where one is named. The error is about one of which
-// nothing is known.
+// Show returns what is known of a profile, by the variant of its template where one is named. The error is about one of
+// which nothing is known.
 func Show(ctx context.Context, n *node.Node, name, variant string) (*Shown, error) {
 	s := &Shown{Name: name, Processes: []Task{}, Content: node.Unknown}
 	var t knownText

@@ -83,7 +83,8 @@ func withoutParts(names []string) []string {
 	return whole
 }
 
-// wereRemoved forgets the texts of profiles that were removed, and says that they were. The error names what is left of them.
+// wereRemoved forgets the texts of profiles that were removed, and says that they were. The error names what is left of
+// them.
 func wereRemoved(n *node.Node, o UnloadOptions, names []string) error {
 	var left []error
 	for _, name := range names {

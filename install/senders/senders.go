@@ -1,5 +1,5 @@
-// Package senders finds under which labels programs of engines and runtimes send signals to containers on this node, and
-// which profiles do not take them: what runs under such a one cannot be stopped by its engine.
+// Package senders finds the labels under which programs of engines and runtimes send signals to containers on this node. It
+// also finds the profiles that refuse such signals: an engine cannot stop a container under one of these.
 package senders
 
 import (
@@ -20,26 +20,26 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
 
-// Host is where to look.
+// Host is the machine to look at.
 type Host struct {
 	Kernel  *kernel.Kernel
-	Service apparmord.Dir // profiles that are not loaded yet; not looked at where empty
-	Root    string        // below which programs are; empty for /
+	Service apparmord.Dir // the directory of profiles that may not be loaded yet; empty to ignore these
+	Root    string        // the root of the paths of programs; empty for /
 }
 
-// Sender is a label, and a program that has it.
+// Sender is a label, and a program that runs under it.
 type Sender struct {
 	Label   string
 	Program string // its path, or the name of a daemon that runs
 	Here    bool   // the program is on this node
 }
 
-// Daemons gives the labels, without unconfined, under which the engines' daemons run, and reports whether one runs. A
-// process counts by its name, which it can choose: so one that is not root does not count, be it a rootless engine's or
-// made to look like one, and neither does one in a container.
+// Daemons returns the labels of engines' daemons, without unconfined. running reports whether a daemon runs. It finds a
+// daemon by the name of its process, which any process can choose. So it ignores processes that are not root, such as a
+// rootless engine's, and processes in containers.
 func (n Host) Daemons() (all []Sender, running bool) {
 	tasks, err := n.Kernel.Tasks()
-	if err != nil { // no AppArmor, which whoever needs it will hear of
+	if err != nil { // no AppArmor, which other errors report
 		return nil, false
 	}
 	daemons := make(map[string]bool)
@@ -61,9 +61,9 @@ func (n Host) Daemons() (all []Sender, running bool) {
 	return sorted(all), running
 }
 
-// Attached gives the labels that AppArmor puts engines' and runtimes' programs under by their paths, also where the program
-// is not on this node: by the profiles that are loaded, and by those in the service's directory that are not loaded yet.
-// Each label stands there once. The error is about the kernel.
+// Attached returns the labels under which AppArmor puts programs of engines and runtimes by their paths, each once. It
+// takes them from the loaded profiles, and from profiles in the service's directory that are not loaded yet. The program
+// need not be on this node. The error is about the kernel.
 func (n Host) Attached() (all []Sender, err error) {
 	paths := n.paths()
 	attached, err := n.Kernel.Attached(paths)
@@ -84,7 +84,7 @@ func (n Host) Attached() (all []Sender, err error) {
 	for _, p := range engine.Programs() {
 		words = append(words, p.Name)
 	}
-	// What cannot be read there is left to AppArmor's service, which says so.
+	// AppArmor's service reports what cannot be read there.
 	unloaded, _ := n.Service.Attachments(words)
 	for name, matches := range unloaded {
 		if slices.ContainsFunc(loaded, func(l kernel.Listed) bool { return l.Namespace == "" && l.Name == name }) {
@@ -98,7 +98,7 @@ func (n Host) Attached() (all []Sender, err error) {
 	return sorted(all), nil
 }
 
-// paths gives where programs may be, and where those that are here are in truth, as the kernel compares them.
+// paths returns the paths where programs may be, and the resolved paths of those on this node, which the kernel compares.
 func (n Host) paths() []string {
 	paths := engine.Paths()
 	for _, path := range engine.Paths() {
@@ -113,8 +113,8 @@ func (n Host) paths() []string {
 	return paths
 }
 
-// sender names the program of a label that is here, where one is, by the path that the kernel compares: of a link, that is
-// the path it leads to.
+// sender returns a label with the program that is on this node, if one is. The program's path is the resolved one, which
+// the kernel compares.
 func (n Host) sender(label string, programs []string) Sender {
 	for _, path := range programs {
 		real, err := filepath.EvalSymlinks(n.Root + path)
@@ -133,7 +133,7 @@ func sorted(all []Sender) []Sender {
 	return all
 }
 
-// Labels gives the labels of senders that can stand in a rule, and those that cannot.
+// Labels returns the labels of senders that a rule can have, and those that it cannot.
 func Labels(all []Sender) (fit, unfit []string) {
 	for _, s := range all {
 		if slices.Contains(templates.Stoppers(), s.Label) {
@@ -148,19 +148,19 @@ func Labels(all []Sender) (fit, unfit []string) {
 	return fit, unfit
 }
 
-// Refused is a sender whose signals a profile does not take.
+// Refused is a sender whose signals a profile refuses.
 type Refused struct {
 	Profile string
 	Sender
 }
 
-// Refused gives, of these profiles, those that are loaded and by which what runs under them cannot be ended by a program
-// that is on this node, although it could if nothing confined that.
+// Refused returns the loaded ones of these profiles that refuse signals of a program on this node, with the program. It
+// leaves out profiles that refuse signals of unconfined programs, too.
 func (n Host) Refused(profiles []string) (all []Refused, err error) {
 	if len(profiles) == 0 {
 		return nil, nil
 	}
-	n.Service = "" // what is not loaded has nobody under it yet
+	n.Service = "" // nothing runs under a profile that is not loaded
 	attached, err := n.Attached()
 	if err != nil {
 		return nil, err
@@ -189,8 +189,7 @@ func (n Host) Refused(profiles []string) (all []Refused, err error) {
 	return all, nil
 }
 
-// RefusedBy gives, of senders that are on this node, those that cannot end what runs under a compiled profile, although they
-// could if nothing confined them. The profile need not be loaded.
+// RefusedBy is Refused for one compiled profile, which need not be loaded. here are the senders on this node.
 func RefusedBy(p *meaning.Profile, here []Sender) (all []Refused) {
 	known := make(map[string]bool)
 	for _, s := range here {
@@ -208,7 +207,7 @@ func RefusedBy(p *meaning.Profile, here []Sender) (all []Refused) {
 	return all
 }
 
-// signals are those by which a container is stopped, as rules number them.
+// signals are the signals that stop a container, by their numbers in rules.
 var signals = map[unix.Signal]meaning.Signal{unix.SIGTERM: meaning.SIGTERM, unix.SIGKILL: meaning.SIGKILL}
 
 // refused is refuses for a profile that is loaded.
@@ -216,9 +215,9 @@ func (n Host) refused(name, label string) (bool, error) {
 	return refuses(label, func(label string, signal unix.Signal) (bool, error) { return n.Kernel.Receives(name, label, signal) })
 }
 
-// refuses reports whether a profile takes SIGTERM or SIGKILL from unconfined, and not from the label.
+// refuses reports whether a profile takes SIGTERM or SIGKILL from unconfined, and refuses it from the label.
 func refuses(label string, receives func(label string, signal unix.Signal) (bool, error)) (bool, error) {
-	for _, signal := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} { // in this order, so that the kernel is asked the same each time
+	for _, signal := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} { // in a fixed order
 		free, err := receives("unconfined", signal)
 		if err != nil {
 			return false, err
@@ -233,8 +232,7 @@ func refuses(label string, receives func(label string, signal unix.Signal) (bool
 	return false, nil
 }
 
-// Sentence says what a refusal means, and what to do. source is where the profile's text comes from, as policy.Profile has
-// it.
+// Sentence returns what a refusal means and what to do. source is policy.Profile.Source of the profile.
 func (r Refused) Sentence(source string) string {
 	label := strconv.QuoteToASCII(r.Label)
 	what := fmt.Sprintf("profile %s refuses signals from programs under the label %s, which AppArmor gives to %s here, so that "+

@@ -9,7 +9,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// Level is what a check comes to, as monitoring has it: its number is the exit code of a plugin of Nagios's.
+// Level is the result of a check for monitoring. Its number is the exit code of a plugin of Nagios.
 type Level int
 
 const (
@@ -19,12 +19,12 @@ const (
 	LevelUnknown
 )
 
-// String gives the word with which the line of a check begins.
+// String returns the word with which the line of a check begins.
 func (l Level) String() string {
 	return []string{"OK", "WARNING", "CRITICAL", "UNKNOWN"}[l]
 }
 
-// Summary counts containers, and how many there are of each verdict: "3 containers: 2 confined, 1 stale".
+// Summary returns the number of containers, and how many have each verdict: "3 containers: 2 confined, 1 stale".
 func Summary(all []Container) string {
 	numbers := make(map[Verdict]int)
 	for i := range all {
@@ -45,12 +45,12 @@ func Summary(all []Container) string {
 	return fmt.Sprintf("%d containers: %s", len(all), strings.Join(parts, ", "))
 }
 
-// maxChecked bounds how many containers the line of a check names.
+// maxChecked is how many containers the line of a check names.
 const maxChecked = 8
 
-// Check says whether every container is as decided, and what is not in one line: the worst first. A container that a
-// policy leaves as its engine chose, or lets only complain, is as decided. One about which nothing was decided is so
-// unless nothing confines it.
+// Check reports whether every container is as decided. Its line names the containers that are not, the worst first. A
+// container that a policy leaves as its engine chose, or lets only complain, is as decided. A container without a decision
+// is so, too, unless nothing confines it.
 func (s *Status) Check() (Level, string) {
 	worst := LevelOK
 	var some []*Container
@@ -79,10 +79,10 @@ func (s *Status) Check() (Level, string) {
 	if len(named) > 0 {
 		line += "; " + strings.Join(named, ", ")
 	}
-	return worst, strings.ReplaceAll(line, "|", "/") // what follows a bar are numbers to monitoring
+	return worst, strings.ReplaceAll(line, "|", "/") // monitoring takes the text after a bar for numbers
 }
 
-// rank orders levels by how much they demand somebody's attention.
+// rank returns the place of a level in the order of urgency.
 func rank(l Level) int {
 	return slices.Index([]Level{LevelOK, LevelWarning, LevelUnknown, LevelCritical}, l)
 }
@@ -101,7 +101,7 @@ func (c *Container) level() Level {
 	return LevelOK
 }
 
-// title names a container in a sentence.
+// title returns the name of a container for a sentence.
 func (c *Container) title() string {
 	id := c.ID
 	if len(id) == 64 {

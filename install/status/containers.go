@@ -17,48 +17,48 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 )
 
-// Container is one of the node's: what is known of it, who it is by, and how it is confined. Names, pods and images are
-// the workload's strings.
+// Container is a container on the node: what is known of it, who decided about it, and how it is confined. Its names, pod
+// and image are strings of the workload.
 type Container struct {
 	ID        string
-	Name      string // what its engine calls it; in a pod, its name there; empty where not known
-	Engine    string // its name in the policy file, see engine.Names; empty where not known
+	Name      string // its engine's name for it, or its name in its pod; empty if not known
+	Engine    string // its name in the policy file, see engine.Names; empty if not known
 	Namespace string // that of its pod; without a pod, containerd's
 	Pod       string
 	Image     string
 	Sandbox   bool   // a pod's pause container
-	Root      string // the runtime's directory of its containers; empty where only the processes tell of it
+	Root      string // the runtime's directory of its containers; empty if only processes show the container
 	State     State
-	PID       int // of its first process; 0 where there is none
+	PID       int // of its first process; 0 if there is none
 
 	Decided    bool   // oci-apparmor decided about it
-	Policy     string // by which policy
+	Policy     string // the decided policy
 	Reason     string
 	Generation uint64
-	Label      string // the label that was decided, without a mode; empty where the engine's choice was kept, or stands
+	Label      string // the decided label, without a mode; empty if the engine's choice was kept, or stands
 
 	Verdict   Verdict
-	Profiles  []ProfileState // those of its label
+	Profiles  []ProfileState // the profiles of its label
 	Processes []Member
-	Problems  []string // sentences: what is not as it should be
-	Older     string   // the one of them that says why what runs in it is, or may be, under older content of its label
+	Problems  []string // sentences about what is not as it should be
+	Older     string   // the problem that its processes run, or may run, under older content; else empty
 
 	record *hook.Record
-	waits  bool // it has what its runtime waits at until it is started
+	waits  bool // it has the file at which its runtime waits for the start
 }
 
-// State is where a container is in its life.
+// State is a stage in the life of a container.
 type State string
 
 const (
-	Creating State = "creating" // its runtime is at it
-	Created  State = "created"  // it waits to be started
+	Creating State = "creating" // its runtime is creating it
+	Created  State = "created"  // it waits for its start
 	Running  State = "running"
 	Stopped  State = "stopped"
 )
 
-// Intended gives the label that a container which is not started will be under, and tells whether that is known: what was
-// decided, or where the engine's choice was kept, what its spec says.
+// Intended returns the label that a container will have after its start, and whether that is known. It is the decided label
+// or, if the engine's choice was kept, the profile in its spec.
 func (c *Container) Intended() (label string, known bool) {
 	if !c.Decided || c.Label != "" {
 		return c.Label, c.Decided
@@ -71,8 +71,8 @@ func (c *Container) Intended() (label string, known bool) {
 type Member struct {
 	PID      int
 	Label    kernel.Label
-	Exe      string // of one that is not confined; else empty
-	Confined bool   // by the container's label
+	Exe      string // the path of its program if it is not confined; else empty
+	Confined bool   // the container's label confines it
 }
 
 func (m *Member) profile() string { return strings.Join(m.Label.Components, "//&") }
@@ -84,13 +84,13 @@ func (m *Member) mode() string {
 	return asMode(m.Label.Mode)
 }
 
-// stateDirs returns where runtimes keep their containers, below /run: runc's, crun's and youki's own, those of engines,
-// and those of users without root.
+// stateDirs returns the directories below /run in which runtimes keep their containers: those of runc, crun and youki, of
+// engines, and of users without root.
 func stateDirs() []string {
 	return append([]string{"runc", "crun", "youki", "user/*/runc", "user/*/crun"}, engine.Roots()...)
 }
 
-// containers finds them all, and judges them.
+// containers finds all containers and judges them.
 func (n *Node) containers(tasks []kernel.Task, exes *programs) (all []Container, problems []string) {
 	records, err := n.Host.Records()
 	if err != nil {
@@ -99,7 +99,7 @@ func (n *Node) containers(tasks []kernel.Task, exes *programs) (all []Container,
 	all, errs := n.find(records)
 	problems = append(problems, errs...)
 	all = place(n.Host.Kernel, n.proc(), all, tasks)
-	// Such a directory without a state and without a process is of something else, or of a container that is gone meanwhile.
+	// A directory without a state and without a process belongs to something else, or its container is gone by now.
 	all = slices.DeleteFunc(all, func(c Container) bool { return c.State == "" })
 	each(len(all), func(i int) { n.name(&all[i]) })
 	n.nameByStorage(all)
@@ -121,7 +121,7 @@ func (n *Node) containers(tasks []kernel.Task, exes *programs) (all []Container,
 	return all, problems
 }
 
-// lines gives the errors that err joins.
+// lines returns the messages of the errors that err joins.
 func lines(err error) []string {
 	if list, ok := err.(interface{ Unwrap() []error }); ok {
 		var all []string
@@ -133,7 +133,7 @@ func lines(err error) []string {
 	return []string{err.Error()}
 }
 
-// find gives the containers that have a directory of state, and those that are being created.
+// find returns the containers that have a directory of state, and those that are being created.
 func (n *Node) find(records []*hook.Record) (all []Container, problems []string) {
 	type key struct{ root, id string }
 	ours := make(map[key]*hook.Record, len(records))
@@ -186,11 +186,12 @@ func (n *Node) find(records []*hook.Record) (all []Container, problems []string)
 	return all, problems
 }
 
-// place gives each container its processes, and adds the containers of which only processes are found.
+// place adds its processes to each container, and adds the containers of which only processes are found.
 //
-// A process is a container's if it is in its control group or below, where that is named by the container's id, or in
-// its PID namespace, where that is neither this process's nor another container's. Both hold for processes that were
-// executed in it later, whatever their parents are. A container that has neither of the two has one process to us.
+// A process belongs to a container if it is in its control group or below, and the group's name has the container's id. It
+// also belongs to a container if it is in its PID namespace, and that is neither this process's nor another container's.
+// Both hold for processes that were executed in the container later, whatever their parents are. Of a container with
+// neither, we see only the first process.
 func place(k *kernel.Kernel, proc string, all []Container, tasks []kernel.Task) []Container {
 	alive := make(map[int]bool, len(tasks))
 	for _, t := range tasks {
@@ -215,7 +216,7 @@ func place(k *kernel.Kernel, proc string, all []Container, tasks []kernel.Task) 
 	}
 	groups := readGroups(k, all, byInit, tasks)
 	byGroup := make(map[string]int)
-	creating := make(map[string]int) // containers of which their runtimes have written no process down yet, by id
+	creating := make(map[string]int) // by id, the containers whose runtimes have recorded no process yet
 	for i := range all {
 		if all[i].PID == 0 && all[i].State != Stopped {
 			creating[all[i].ID] = i
@@ -262,8 +263,8 @@ func place(k *kernel.Kernel, proc string, all []Container, tasks []kernel.Task) 
 	return all
 }
 
-// unwritten tells of a container with processes, and with a directory in which no process is named, what its runtime is at:
-// it makes it, unless it has written down a state of a form that is not known.
+// unwritten returns the state of a container that has processes, and a directory of state that names none. It is being
+// created, unless its runtime has written a state in a form that we do not know.
 func unwritten(c *Container) State {
 	for _, file := range []string{"/state.json", "/status"} {
 		if _, err := os.Lstat(c.Root + "/" + c.ID + file); err == nil {
@@ -273,8 +274,8 @@ func unwritten(c *Container) State {
 	return Creating
 }
 
-// readGroups gives the control groups of processes. That of a container's first is only read where something depends on it:
-// on a node with hundreds of containers, most have no other.
+// readGroups returns the control groups of processes. It reads that of a container's first process only if something
+// depends on it: on a node with hundreds of containers, most have no other process.
 func readGroups(k *kernel.Kernel, all []Container, byInit map[int]int, tasks []kernel.Task) map[int]string {
 	groups := make(map[int]string)
 	read := func(pids []int) {
@@ -315,8 +316,8 @@ func b2i(b bool) int {
 	return 0
 }
 
-// pidNamespaces finds containers by the PID namespaces of their first processes. It asks for these only when a process
-// is in none of the machine's, and in no control group of a container's.
+// pidNamespaces finds containers by the PID namespaces of their first processes. It reads these only if a process is in
+// none of the machine's, and in no control group of a container.
 type pidNamespaces struct {
 	proc, host string
 	inits      map[int]int // containers by their first processes
@@ -325,7 +326,7 @@ type pidNamespaces struct {
 
 const shared = -1
 
-// container gives the container that a process is in the namespace of, where that is no other container's.
+// container returns the container whose PID namespace a process is in, unless several containers share it.
 func (p *pidNamespaces) container(pid int) (i int, ok bool) {
 	ns := namespace(p.proc, strconv.Itoa(pid))
 	if ns == "" || ns == p.host || len(p.inits) == 0 {
@@ -345,14 +346,14 @@ func (p *pidNamespaces) container(pid int) (i int, ok bool) {
 	return i, ok && i != shared
 }
 
-// namespace names the PID namespace of a process; empty where it is gone.
+// namespace returns the name of a process's PID namespace, or an empty string if the process is gone.
 func namespace(proc, pid string) string {
 	ns, _ := os.Readlink(proc + "/" + pid + "/ns/pid")
 	return ns
 }
 
-// own gives the control group that was made for a container: that part of its first process's whose name ends with the
-// container's id, as "/docker/ID", "docker-ID.scope", "cri-containerd:ID". Empty where none does.
+// own returns the control group that was made for a container. It is the part of its first process's path that ends with
+// the container's id: "/docker/ID", "docker-ID.scope", "cri-containerd:ID". It returns an empty string if no part does.
 func own(group, id string) string {
 	at := 0
 	for part := range strings.SplitSeq(group, "/") {
@@ -367,7 +368,7 @@ func own(group, id string) string {
 	return ""
 }
 
-// idsIn gives the ids of containers that a part of a control group's path may be made for: all of it, and what follows an
+// idsIn returns the container ids that a part of a control group's path may have: the whole part, and what follows an
 // engine's name in it.
 func idsIn(part string) iter.Seq[string] {
 	return func(yield func(string) bool) {
@@ -379,7 +380,7 @@ func idsIn(part string) iter.Seq[string] {
 	}
 }
 
-// above finds a control group, or the next one above it, in a map.
+// above looks for a control group, or the next one above it, in a map.
 func above(groups map[string]int, group string) (i int, ok bool) {
 	for group != "" {
 		if i, ok = groups[group]; ok {

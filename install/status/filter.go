@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// Filter is what aa-status's options leave over: processes and profiles that match all of it. Nil matches everything.
+// Filter selects profiles and processes, as options of aa-status do. They must match all of it. Nil matches everything.
 type Filter struct {
 	Mode, Profile *regexp.Regexp
 	PID, Exe      *regexp.Regexp // of processes
 }
 
-// Profiles gives those that match.
+// Profiles returns those that match.
 func (f Filter) Profiles(all []Profile) []Profile {
 	var some []Profile
 	for _, p := range all {
@@ -25,7 +25,7 @@ func (f Filter) Profiles(all []Profile) []Profile {
 	return some
 }
 
-// Processes gives those that match.
+// Processes returns those that match.
 func (f Filter) Processes(all []Process) []Process {
 	var some []Process
 	for _, p := range all {
@@ -36,8 +36,8 @@ func (f Filter) Processes(all []Process) []Process {
 	return some
 }
 
-// Containers gives those of which a process matches, and all where the filter is empty. processes are the node's, of
-// which the programs are known.
+// Containers returns those that have a process which matches, or all if the filter is empty. processes are those of the
+// node, with their programs.
 func (f Filter) Containers(all []Container, processes []Process) []Container {
 	if f == (Filter{}) || all == nil {
 		return all
@@ -61,8 +61,8 @@ func (f Filter) Containers(all []Container, processes []Process) []Container {
 
 func matches(re *regexp.Regexp, s string) bool { return re == nil || re.MatchString(s) }
 
-// CompileBasic compiles a basic regular expression of POSIX, with GNU's \+, \?, \|, \w, \s, \< and so on: what regcomp(3)
-// takes, and with it aa-status. It knows no back-references.
+// CompileBasic compiles a basic regular expression of POSIX, with GNU's \+, \?, \|, \w, \s, \< and so on. regcomp(3) takes
+// these, and so does aa-status. CompileBasic does not support back-references.
 func CompileBasic(expr string) (*regexp.Regexp, error) {
 	var out strings.Builder
 	out.WriteString("(?s)")
@@ -112,12 +112,12 @@ func CompileBasic(expr string) (*regexp.Regexp, error) {
 	return re, nil
 }
 
-// ends reports whether an expression ends ahead of the rest of one: a $ means something else there.
+// ends reports whether a part of an expression ends before rest. A $ has another meaning there.
 func ends(rest string) bool {
 	return rest == "" || strings.HasPrefix(rest, `\)`) || strings.HasPrefix(rest, `\|`)
 }
 
-// literal returns what stands for a byte of the text itself, which may be a part of a character.
+// literal returns the expression for a byte of the text, which may be a part of a character.
 func literal(c byte) string {
 	if c >= 0x80 {
 		return string([]byte{c})
@@ -125,7 +125,7 @@ func literal(c byte) string {
 	return regexp.QuoteMeta(string(rune(c)))
 }
 
-// escaped returns what a character after a backslash stands for.
+// escaped returns the expression for a character after a backslash.
 func escaped(c byte) string {
 	switch {
 	case strings.IndexByte("(|){}+?", c) >= 0:
@@ -142,7 +142,7 @@ func escaped(c byte) string {
 	return regexp.QuoteMeta(string(rune(c)))
 }
 
-// bracketEnd gives how long the bracket expression is with which s begins, or -1.
+// bracketEnd returns the length of the bracket expression at the beginning of s, or -1.
 func bracketEnd(s string) int {
 	i := len("[")
 	if i < len(s) && s[i] == '^' {

@@ -12,13 +12,13 @@ import (
 //go:embed schema.json
 var schema []byte
 
-// Schema gives the JSON Schema (draft 2020-12) of what JSON gives.
+// Schema returns the JSON Schema (draft 2020-12) of the output of JSON.
 func Schema() []byte { return append([]byte(nil), schema...) }
 
-// Show says which parts of a status are meant.
+// Show selects parts of a status.
 type Show struct{ Profiles, Processes, Containers bool }
 
-// The JSON. What has the keys of aa-status's version 2 means the same.
+// The JSON. Keys that are also in aa-status's version 2 mean the same.
 type (
 	statusJSON struct {
 		Version    string                   `json:"version"`
@@ -70,8 +70,8 @@ type (
 	}
 )
 
-// JSON gives the parts of a status that are meant, by count as their numbers alone. It is one line, or indented where
-// pretty is true, and all of it is ASCII: no string in it does anything to a terminal.
+// JSON returns the selected parts of a status, or with count only their numbers. It is one line, or indented if pretty is
+// set. All of it is ASCII, so that no string in it can act on a terminal.
 func (s *Status) JSON(show Show, count, pretty bool) ([]byte, error) {
 	out := statusJSON{Version: "2", Problems: s.Problems}
 	if show.Profiles {
@@ -130,16 +130,16 @@ func (c *Container) json() containerJSON {
 	return j
 }
 
-// terminalSafe writes what is not ASCII in JSON's strings as escapes. Where spaced is true it puts blanks behind commas
-// and colons, as aa-status does, whose lines scripts search.
+// terminalSafe escapes what is not ASCII in JSON's strings. With spaced, it puts blanks after commas and colons, as
+// aa-status does, because scripts search its lines.
 func terminalSafe(data []byte, spaced bool) []byte {
 	out := make([]byte, 0, len(data)+len(data)/8)
 	inString := false
-	done := 0 // as far as data is in out
+	done := 0 // data[:done] is in out
 	for i := 0; i < len(data); i++ {
 		switch c := data[i]; {
 		case c == '\\':
-			i++ // what follows it ends no string
+			i++ // the next byte ends no string
 		case c == '"':
 			inString = !inString
 		case spaced && !inString && (c == ',' || c == ':'):

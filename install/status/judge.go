@@ -16,31 +16,31 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// Verdict says how a container is confined.
+// Verdict is how a container is confined.
 type Verdict string
 
 const (
-	// Confined: every process in it is under its label, and the kernel's content of that is the policy's. Where no label
-	// was decided, it is that of the container's first process, and its content is its engine's matter.
+	// Confined: every process in the container is under its label, and the kernel's content of the label is the policy's.
+	// If no label was decided, the label is that of the first process, and its content is not checked.
 	Confined Verdict = "confined"
-	// Complaining: as Confined, and a profile of its label only logs what it would deny: as its policy says, or where no
-	// label was decided, as the engine chose.
+	// Complaining: as Confined, but a profile of the label only logs what it would deny. The policy says so or, if no label
+	// was decided, the engine chose so.
 	Complaining Verdict = "complaining"
-	// Unverified: every process is under its label, and what the kernel's content of that is is not known, or whether its
-	// processes are under that.
+	// Unverified: every process is under the label, but the kernel's content of it is not known, or whether the processes
+	// run under that content.
 	Unverified Verdict = "unverified"
-	// Differs: a process in it is not under its label.
+	// Differs: a process is not under the label.
 	Differs Verdict = "differs"
-	// Drifted: every process is, and the kernel's content of the label that was decided is not the policy's.
+	// Drifted: every process is under the label, but the kernel's content of the decided label is not the policy's.
 	Drifted Verdict = "drifted"
-	// Stale: every process is, the kernel's content is the policy's, and it was replaced more than once since the container
-	// was created, whose label is a stack: what it had started before is under older content.
+	// Stale: every process is under the label, and the kernel's content is the policy's. But the label is a stack, and its
+	// profiles were replaced more than once since the create. So older processes run under older content.
 	Stale Verdict = "stale"
-	// Unconfined: no label was decided, and its first process is under no profile that confines.
+	// Unconfined: no label was decided, and the first process is under no profile that confines.
 	Unconfined Verdict = "unconfined"
-	// Waiting: it has not been started.
+	// Waiting: the container has not been started.
 	Waiting Verdict = "waiting"
-	// Ended: it has no process.
+	// Ended: the container has no process.
 	Ended Verdict = "ended"
 )
 
@@ -48,28 +48,28 @@ const (
 type ProfileState struct {
 	Name    string
 	Content Content
-	Detail  string // what the kernel has, in words; empty where it is the same
+	Detail  string // what the kernel has, for people; empty if the content is the same
 
-	policy bool // the policy in force has it
+	policy bool // the policy in force has the profile
 }
 
-// Content is how the kernel's content of a profile stands to the policy's, and where that does not have the profile, to
-// what it was when the container was created.
+// Content is how the kernel's content of a profile compares with the policy's. If the policy in force does not have the
+// profile, it is compared with the content at the container's create.
 type Content string
 
 const (
 	Same     Content = "same"
-	Outdated Content = "outdated" // that of create; a policy with another one was applied since, and the next start or exec loads it
-	Other    Content = "drifted"  // that of somebody else
-	Missing  Content = "missing"  // it is not loaded
-	Unknown  Content = "unknown"  // no policy has it, or it is not known
+	Outdated Content = "outdated" // that of create; the next start or exec loads the content of the policy in force
+	Other    Content = "drifted"  // somebody else's
+	Missing  Content = "missing"  // the profile is not loaded
+	Unknown  Content = "unknown"  // no policy has the profile, or the content is not known
 )
 
-// judge compares containers with what was decided. Every profile is looked at once.
+// judge compares containers with what was decided. It checks every profile once.
 type judge struct {
 	host    *hook.Host
 	kernel  *kernel.Kernel
-	gen     *store.Generation // nil where no policy is in force
+	gen     *store.Generation // nil if no policy is in force
 	checked map[string]checked
 	gone    map[kernel.Loaded]bool
 }
@@ -92,7 +92,7 @@ func (j *judge) judge(c *Container, exes *programs) {
 	case c.State == Creating || c.State == Created:
 		c.Verdict = Waiting
 		j.profiles(c, want)
-		// What waits in it is the runtime's; it is confined when it executes the container's program.
+		// The process that waits is the runtime's. It becomes confined when it executes the container's program.
 		for i := range c.Processes {
 			c.Processes[i].Confined = c.Processes[i].Confined || c.Processes[i].PID == c.PID || c.State == Creating
 		}
@@ -116,7 +116,7 @@ func (j *judge) judge(c *Container, exes *programs) {
 	j.others(c, want, exes)
 }
 
-// others looks again at the processes that are not under the label that they should be under, and says so.
+// others looks again at the processes that are not under the label, and reports those that still are not.
 func (j *judge) others(c *Container, want []string, exes *programs) {
 	c.Processes = slices.DeleteFunc(c.Processes, func(m Member) bool { return !m.Confined && j.ended(m.PID) })
 	for i := range c.Processes {
@@ -140,7 +140,7 @@ func (j *judge) others(c *Container, want []string, exes *programs) {
 	}
 }
 
-// worse gives the verdicts about containers whose processes are all under their labels, the better first.
+// worse has the verdicts on containers whose processes are all under their labels, the better ones first.
 var worse = []Verdict{Confined, Complaining, Unverified, Stale, Drifted}
 
 // atMost makes the verdict no better than v.
@@ -150,7 +150,7 @@ func (c *Container) atMost(v Verdict) {
 	}
 }
 
-// complains tells whether a profile of a label that was decided only logs: as it was compiled, or as a process shows.
+// complains reports whether a profile of a decided label only logs: by its compiled mode, or by the label of a process.
 func (j *judge) complains(c *Container, want []string) bool {
 	for _, name := range want {
 		if content := j.content(c, name); len(content) > 0 && content[0].Mode == profile.Complain {
@@ -160,7 +160,7 @@ func (j *judge) complains(c *Container, want []string) bool {
 	return slices.ContainsFunc(c.Processes, func(m Member) bool { return m.Confined && m.Label.Mode == "complain" })
 }
 
-// content gives what a profile must be: what the policy in force has of it, else what it was when the container was created.
+// content returns what a profile must be: the content in the policy in force, or else that at the container's create.
 func (j *judge) content(c *Container, name string) []profile.Compiled {
 	if j.gen != nil {
 		if p, ok := j.gen.Index.Profile(name); ok {
@@ -177,7 +177,7 @@ func (j *judge) content(c *Container, name string) []profile.Compiled {
 	return nil
 }
 
-// freshness looks whether what runs in a container is under the content that the kernel has now.
+// freshness checks whether the processes of a container run under the content that the kernel has now.
 func (j *judge) freshness(c *Container) {
 	if c.record == nil || c.Label == "" {
 		return
@@ -205,9 +205,9 @@ func (j *judge) freshness(c *Container) {
 	c.Problems = append(c.Problems, c.Older)
 }
 
-// nullProfile gives the component of a label that complain mode has made below one of want; empty where there is none.
-// While the profile itself complains, it is made for each program that has no rule (aa_new_learning_profile,
-// security/apparmor/policy.c), and it goes on complaining after that has changed.
+// nullProfile returns the component of a label that complain mode has made below one of want, or an empty string. While the
+// profile complains, the kernel makes one for each program without a rule (aa_new_learning_profile,
+// security/apparmor/policy.c). It still complains after the profile's mode has changed.
 func nullProfile(l kernel.Label, want []string) string {
 	for _, c := range l.Components {
 		for _, name := range want {
@@ -219,7 +219,7 @@ func nullProfile(l kernel.Label, want []string) string {
 	return ""
 }
 
-// meant tells that a label which was decided has none of the profiles that complain mode makes, unless it is to complain.
+// meant reports whether a decided label is free of profiles that complain mode made, or should complain.
 func (j *judge) meant(c *Container, l kernel.Label, want []string) bool {
 	null := nullProfile(l, want)
 	if null == "" || c.Label == "" {
@@ -235,11 +235,11 @@ func (j *judge) ended(pid int) bool {
 	return err != nil
 }
 
-// settling is how long a process may be on its way into a container.
+// settling is how long a process may take on its way into a container.
 const settling = 200 * time.Millisecond
 
-// settled looks at a process again. One that a runtime has only just put into the container is not confined before it
-// executes its program; until then its program is the runtime, or seems to be.
+// settled looks at a process again. A process that a runtime has just put into the container is not confined before it
+// executes its program. Until then its program is the runtime, or looks like it.
 func (j *judge) settled(m *Member, want []string) (kernel.Label, bool) {
 	l := m.Label
 	for end := time.Now().Add(settling); ; time.Sleep(10 * time.Millisecond) {
@@ -258,8 +258,8 @@ func (j *judge) settled(m *Member, want []string) (kernel.Label, bool) {
 	}
 }
 
-// label gives the names of the profiles that must confine every process of a container: those of the label that was
-// decided, else those of its first process; none for a container that nothing confines.
+// label returns the names of the profiles that must confine every process of a container: those of the decided label, or
+// else those of its first process. It returns none for a container that nothing confines.
 func (j *judge) label(c *Container) []string {
 	if c.Label != "" {
 		return strings.Split(c.Label, "//&")
@@ -281,8 +281,8 @@ func (j *judge) label(c *Container) []string {
 	return rest
 }
 
-// confined tells whether a process is under every profile of want, itself or a child of it: a profile's rules decide
-// about going into its children.
+// confined reports whether a process is under every profile of want, or under a child of it. The profile's own rules decide
+// which processes enter its children.
 func (j *judge) confined(l kernel.Label, want []string) bool {
 	for _, name := range want {
 		if !slices.ContainsFunc(l.Components, func(c string) bool { return c == name || strings.HasPrefix(c, name+"//") }) {
@@ -292,7 +292,7 @@ func (j *judge) confined(l kernel.Label, want []string) bool {
 	return len(want) > 0
 }
 
-// profiles looks at the content of a label.
+// profiles checks the content of the profiles of a label.
 func (j *judge) profiles(c *Container, label []string) {
 	held := make(map[string]hook.RecordProfile)
 	if c.record != nil {
@@ -326,7 +326,8 @@ func (j *judge) profiles(c *Container, label []string) {
 	}
 }
 
-// removals says which of the profiles that were remembered of a container were removed from the kernel since.
+// removals reports whether profiles in a container's record were removed from the kernel since, and adds a problem for
+// each.
 func (j *judge) removals(c *Container) (some bool) {
 	if c.record == nil {
 		return false
@@ -346,8 +347,7 @@ func (j *judge) removals(c *Container) (some bool) {
 	return some
 }
 
-// profile tells how the kernel's content of a profile stands to the policy's. was is what it was at create, if a record
-// tells.
+// profile compares the kernel's content of a profile with the policy's. was is the profile at create, if there is a record.
 func (j *judge) profile(name string, was hook.RecordProfile) ProfileState {
 	h := ProfileState{Name: name, Content: Unknown}
 	var now []profile.Compiled
@@ -392,7 +392,7 @@ func (j *judge) profile(name string, was hook.RecordProfile) ProfileState {
 	return h
 }
 
-// removed tells whether a profile was removed from the kernel since a container was created with it.
+// removed reports whether a profile was removed from the kernel since a container was created with it.
 func (j *judge) removed(l kernel.Loaded) bool {
 	gone, ok := j.gone[l]
 	if !ok {
@@ -403,7 +403,7 @@ func (j *judge) removed(l kernel.Loaded) bool {
 	return gone
 }
 
-// check compares once for each content of a name.
+// check compares a profile with a content, once for each content.
 func (j *judge) check(name, dir string, content []profile.Compiled) (kernel.Found, error) {
 	key := name
 	for _, c := range content {

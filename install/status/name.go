@@ -8,8 +8,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 )
 
-// name finds out what people call a container, from files that its engine wrote. What is none of an engine's and in a
-// namespace of containerd has that.
+// name sets what people call a container, from files that its engine wrote. A container of no engine gets the name of its
+// namespace in containerd, if it has one.
 func (n *Node) name(c *Container) {
 	switch e := engine.Named(c.Engine); {
 	case len(e.Keys) > 0:
@@ -27,7 +27,7 @@ func (n *Node) name(c *Container) {
 	}
 }
 
-// path returns where a path below /run or /var/lib is.
+// path returns the place of a path below /run or /var/lib.
 func (n *Node) path(path string) string {
 	if rest, ok := strings.CutPrefix(path, "/run/"); ok {
 		return filepath.Join(n.Run, rest)
@@ -35,7 +35,7 @@ func (n *Node) path(path string) string {
 	return filepath.Join(n.Lib, strings.TrimPrefix(path, "/var/lib/"))
 }
 
-// takeRecord names a container as Prepare remembered it, if that knew more of it than its id.
+// takeRecord sets the names in the container's record, if these are more than its id.
 func (c *Container) takeRecord() bool {
 	r := c.record
 	if r == nil || r.Engine != c.Engine || r.Names.Container == "" || r.Names.Container == c.ID {
@@ -45,8 +45,8 @@ func (c *Container) takeRecord() bool {
 	return true
 }
 
-// nameByAnnotations takes what the engine wrote into the container's spec, by keys that no workload can set: as Prepare
-// remembered it, or else from the spec.
+// nameByAnnotations sets the names that the engine wrote into the container's spec, by keys that no workload can set. It
+// takes them from the record, or else from the spec.
 func (n *Node) nameByAnnotations(c *Container) {
 	if r := c.record; r != nil && r.Engine == c.Engine && r.Names != (hook.Names{}) {
 		c.take(r.Names)
@@ -69,7 +69,7 @@ func (c *Container) take(n hook.Names) {
 	}
 }
 
-// bundles gives the directories in which a container's spec may be.
+// bundles returns the directories that may have a container's spec.
 func (n *Node) bundles(c *Container) []string {
 	if c.record != nil && c.record.Bundle != "" {
 		return []string{c.record.Bundle}
@@ -86,9 +86,9 @@ func (n *Node) bundles(c *Container) []string {
 	return all
 }
 
-// nameByStorage names containers as the lists of their engine's storage do. Those that go with their end, as of
-// `podman run --rm` and quadlets, are in a list of their own beside that of the others (volatile, in containers.go of
-// containers/storage). With a transient store, all are below /run.
+// nameByStorage sets the names in the lists of their engine's storage. Containers that end with their process, as of
+// `podman run --rm` and quadlets, are in a list of their own (volatile, in containers.go of containers/storage). A
+// transient store has all its lists below /run.
 func (n *Node) nameByStorage(all []Container) {
 	names := make(map[*engine.Engine]map[string]hook.Names)
 	for i := range all {
@@ -112,8 +112,8 @@ func (n *Node) nameByStorage(all []Container) {
 	}
 }
 
-// nameByRecords names the containers of engines that keep their files elsewhere, as by Docker's --data-root: a container's
-// record says where its bundle is, and by that where these files are.
+// nameByRecords names the containers of engines that keep their files elsewhere, as with Docker's --data-root. A
+// container's record has its bundle, which leads to these files.
 func nameByRecords(all []Container) {
 	var unnamed []*Container
 	var records []*hook.Record

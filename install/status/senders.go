@@ -10,15 +10,16 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// refused says which loaded profiles of the policy in force leave what runs under them to programs of this node that cannot
-// end it, because AppArmor gives these a label that the profile does not know: it may have come after the policy.
+// refused returns a sentence for each loaded profile of the policy in force that refuses signals of some programs on this
+// node, so that these cannot end a container. AppArmor gives such a program a label that the profile does not know. The
+// label may be newer than the policy.
 func (n *Node) refused(gen *store.Generation) (problems []string) {
 	if gen == nil {
 		return nil
 	}
 	p, err := gen.Index.Config()
 	if err != nil {
-		return nil // which whoever decides by it says
+		return nil // whoever decides by the index reports it
 	}
 	var names []string
 	sources := make(map[string]string)
@@ -31,8 +32,8 @@ func (n *Node) refused(gen *store.Generation) (problems []string) {
 	refused, err := senders.Host{Kernel: n.Host.Kernel, Root: n.Programs}.Refused(names)
 	var notReady *kernel.NotReadyError
 	if err != nil && !errors.As(err, &notReady) {
-		problems = append(problems, fmt.Sprintf("whether engines' programs can end what runs under the policy's profiles cannot "+
-			"be told: %v", err))
+		problems = append(problems, fmt.Sprintf("whether engines' programs can end containers under the policy's profiles is not "+
+			"known: %v", err))
 	}
 	for _, r := range refused {
 		problems = append(problems, r.Sentence(sources[r.Profile]))

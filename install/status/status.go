@@ -1,6 +1,6 @@
-// Package status tells how AppArmor stands on this node: the profiles in the kernel, the processes under them, and of
-// every container whether it is confined as decided. It asks the kernel, the runtimes' state directories and what
-// package hook remembers; it runs no program, asks no engine, and changes nothing.
+// Package status reports the state of AppArmor on this node: the profiles in the kernel, the processes under them, and for
+// every container whether it is confined as decided. It reads the kernel's files, the runtimes' state directories and the
+// records of package hook. It runs no program, asks no engine, and changes nothing.
 package status
 
 import (
@@ -21,21 +21,21 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// Node is where to look.
+// Node is the machine that status looks at.
 type Node struct {
 	Host *hook.Host
-	Run  string // where runtimes keep their state: /run
-	Lib  string // where engines keep their files: /var/lib
+	Run  string // the directory of runtimes' states: /run
+	Lib  string // the directory of engines' files: /var/lib
 
-	Programs string // below which engines' programs are; empty for /
+	Programs string // the root of the paths of engines' programs; empty for /
 }
 
-// NewNode gives the node that we run on.
+// NewNode returns the node that we run on.
 func NewNode() *Node {
 	return &Node{Host: hook.NewHost(), Run: "/run", Lib: "/var/lib"}
 }
 
-// Status is what Gather found. Problems are sentences about what could not be told.
+// Status is the result of Gather. Problems are sentences about what is not known.
 type Status struct {
 	Profiles   []Profile
 	Processes  []Process
@@ -43,26 +43,26 @@ type Status struct {
 	Problems   []string
 }
 
-// Profile is one that the kernel holds.
+// Profile is a profile that the kernel holds.
 type Profile struct {
 	Name string // with its namespace, as the kernel writes it, ":NAMESPACE:NAME"
 	Mode string // see Modes
 }
 
-// Process is one that has a profile defined: it runs under one, or under none although one has its program's path for
-// a name.
+// Process is a process that runs under a profile, or that is unconfined although a profile has its program's path for a
+// name.
 type Process struct {
 	PID     int
-	Profile string // or a stack of them, "a//&b"
-	Mode    string // see Modes; "unconfined" also for one that runs under none
+	Profile string // or a stack of profiles, "a//&b"
+	Mode    string // see Modes; "unconfined" also for a process without a profile
 	Exe     string // path of its program
 }
 
-// Modes are those of profiles and of processes, as aa-status calls them and in its order. The kernel's "user" is
-// "prompt". Only processes can be "mixed".
+// Modes are the modes of profiles and processes, by aa-status's names and in its order. The kernel's "user" is "prompt".
+// Only processes can be "mixed".
 var Modes = []string{"enforce", "complain", "prompt", "kill", "unconfined", "mixed"}
 
-// asMode gives aa-status's name of a mode.
+// asMode returns aa-status's name of a mode.
 func asMode(mode string) string {
 	if mode == "user" {
 		return "prompt"
@@ -70,8 +70,8 @@ func asMode(mode string) string {
 	return mode
 }
 
-// Gather looks at the node: at its profiles and processes, and where containers is true at its containers. The error
-// is about the profiles, by *kernel.NotReadyError where AppArmor is the reason, or about /proc.
+// Gather looks at the profiles and the processes of the node and, if containers is set, at its containers. The error is
+// about the profiles or about /proc. It is a *kernel.NotReadyError if AppArmor is the reason.
 func (n *Node) Gather(containers bool) (*Status, error) {
 	listed, err := n.Host.Kernel.List()
 	if err != nil {
@@ -114,10 +114,10 @@ func (n *Node) proc() string {
 // programs finds the paths of processes' programs.
 type programs struct {
 	proc  string
-	known map[string]string // links that have been followed
+	known map[string]string // resolved paths of links
 }
 
-// defined gives the processes that have a profile defined: paths are the profiles that are named by one.
+// defined returns the processes that have a profile defined. paths has the profiles that are named by a path.
 func (p *programs) defined(tasks []kernel.Task, paths map[string]bool) []Process {
 	var all []Process
 	for _, t := range tasks {
@@ -136,8 +136,8 @@ func (p *programs) defined(tasks []kernel.Task, paths map[string]bool) []Process
 	return all
 }
 
-// of gives the path of a process's program; links in it are followed as far as they lead somewhere on this machine,
-// whatever the process's own root is. Empty for a process that has none.
+// of returns the path of a process's program, or an empty string if it has none. It resolves links as far as they lead
+// somewhere on this machine, whatever the process's own root is.
 func (p *programs) of(pid int) string {
 	link, err := os.Readlink(p.proc + "/" + strconv.Itoa(pid) + "/exe")
 	if err != nil {
@@ -153,7 +153,7 @@ func (p *programs) of(pid int) string {
 	return path
 }
 
-// current gives the policy in force, nil where there is none; a sentence where it is not known.
+// current returns the policy in force, or nil if there is none. problem is a sentence if that is not known.
 func (n *Node) current() (gen *store.Generation, problem string) {
 	gen, err := n.Host.Store.Current()
 	switch {

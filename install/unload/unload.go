@@ -1,5 +1,6 @@
-// Package unload takes profiles out of the kernel without setting anything free: a process that runs under a profile which is
-// removed is unconfined from then on, also when the profile is loaded again, and so is one that was about to run under it.
+// Package unload removes profiles from the kernel without setting anything free. A process whose profile is removed is
+// unconfined from then on, even if the profile is loaded again. The same is true for a process that is about to run under
+// it.
 package unload
 
 import (
@@ -15,15 +16,15 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 )
 
-// User is something that removing a profile would set free. Names are the workload's strings.
+// User is a process or a container that would be unconfined without the profile. Its names are strings of the workload.
 type User struct {
-	PID       int    // of a process; 0 for a container that has none yet
-	Command   string // what the kernel calls it
-	Container string // the container that it is in, or is: its name or id, and its engine; empty where there is none
+	PID       int    // of the process; 0 for a container that has none yet
+	Command   string // the kernel's name of the process
+	Container string // the container's name or id, and its engine; empty for a process outside of containers
 	State     State
 }
 
-// State says how a user uses a profile.
+// State is how a user uses a profile.
 type State string
 
 const (
@@ -31,8 +32,8 @@ const (
 	Pending  State = "is about to run under it"
 	Created  State = "is created and not started"
 	Creating State = "is being created"
-	// Unknown is a container of which neither this kernel nor its spec tells it.
-	Unknown State = "is not started, and what it will run under cannot be told"
+	// Unknown is a container for which neither this kernel nor its spec shows the profile.
+	Unknown State = "is not started, and what it will run under is not known"
 )
 
 // Use is a profile that something uses.
@@ -52,13 +53,13 @@ func (e InUse) Error() string {
 	return "in use, so that removing it would leave what uses it unconfined for good: " + strings.Join(names, ", ")
 }
 
-// Profiles removes profiles unless something uses one of them: then the error is an InUse, and none is removed. It gives those
-// that were removed, also with another error. Of a profile and its child, name the profile alone.
+// Profiles removes profiles, unless something uses one of them. In that case it removes none, and the error is an InUse. It
+// returns the removed profiles, also with another error. For a profile and its child, name only the profile.
 //
-// Containers of ours cannot come to use them meanwhile: they wait. What other runtimes start in the moment between the last
-// look at all tasks and the removal is not seen.
+// Containers of ours cannot begin to use the profiles meanwhile, because they wait. Profiles does not see what other
+// runtimes start between its last look at all tasks and the removal.
 func Profiles(ctx context.Context, n *status.Node, names ...string) (removed []string, err error) {
-	// To look takes long on a busy machine. Starts wait for the look that may end in a removal, and for no other.
+	// A look takes long on a busy machine. Starts wait only for the look that may end in a removal.
 	if err := Idle(n, names); err != nil {
 		return nil, err
 	}
@@ -86,10 +87,10 @@ func Profiles(ctx context.Context, n *status.Node, names ...string) (removed []s
 	return removed, nil
 }
 
-// Idle gives an InUse where something uses one of the profiles, or a child of it.
+// Idle returns an InUse if something uses one of the profiles or a child of it, and nil if nothing does.
 func Idle(n *status.Node, names []string) error {
 	if _, err := n.Host.Records(); err != nil {
-		return fmt.Errorf("whether a container that is not started yet will run under profile %s cannot be told: %w",
+		return fmt.Errorf("whether a container that is not started yet will run under profile %s is not known: %w",
 			strings.Join(names, ", "), err)
 	}
 	s, err := n.Gather(true)
@@ -112,13 +113,13 @@ func Idle(n *status.Node, names []string) error {
 	return nil
 }
 
-// using gives the threads under a profile, but for our own.
+// using returns the threads under a profile, without our own.
 func using(n *status.Node, name string) ([]kernel.Task, error) {
 	threads, err := n.Host.Kernel.Using(name)
 	return slices.DeleteFunc(threads, func(t kernel.Task) bool { return t.PID == os.Getpid() }), err
 }
 
-// users gives what uses a profile: threads, and those of the containers that are not started yet.
+// users returns what uses a profile: threads, and containers that are not started yet.
 func users(n *status.Node, threads []kernel.Task, all []status.Container, name string) []User {
 	k := n.Host.Kernel
 	containers := make(map[int]*status.Container) // by process
@@ -130,7 +131,7 @@ func users(n *status.Node, threads []kernel.Task, all []status.Container, name s
 		}
 	}
 	var users []User
-	told := true
+	shows := true
 	for i := range all {
 		c := &all[i]
 		state := Creating
@@ -147,7 +148,7 @@ func users(n *status.Node, threads []kernel.Task, all []status.Container, name s
 			continue
 		case known:
 		case state == Created:
-			if told = told && k.ShowsPending(); told {
+			if shows = shows && k.ShowsPending(); shows {
 				continue
 			}
 			fallthrough
@@ -176,8 +177,8 @@ func users(n *status.Node, threads []kernel.Task, all []status.Container, name s
 	return users
 }
 
-// uses tells whether a label as a spec names it is made of the profile, among others. The kernel takes a name also with a
-// namespace before it, ":NAMESPACE:name", and where it is this one finds the same profile.
+// uses reports whether a label, as a spec has it, has the profile as a component. The kernel also takes a name with a
+// namespace, ":NAMESPACE:name". If that namespace is this one, it finds the same profile.
 func uses(label, name string) bool {
 	t := kernel.Task{Label: kernel.Label{Components: strings.Split(label, "//&")}}
 	for i, c := range t.Label.Components {
@@ -190,7 +191,7 @@ func uses(label, name string) bool {
 	return t.Uses(name)
 }
 
-// called gives what a person knows a container by.
+// called returns the name by which people know a container.
 func called(c *status.Container) string {
 	name := c.Name
 	if name == "" {

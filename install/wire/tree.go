@@ -25,8 +25,8 @@ const maxFile = 8 << 20
 type Tree struct {
 	Root string
 
-	// Step is called before every change of the disk with what comes next, and an error of it prevents the change. Tests make
-	// faults by it, and end the process in it. It is nil otherwise.
+	// Step is called before every change of the disk with what comes next, and an error of it prevents the change. Tests
+	// make faults by it, and end the process in it. It is nil otherwise.
 	Step func(what string) error
 }
 
@@ -216,8 +216,8 @@ func invert(edits []Edit) []Edit {
 	return back
 }
 
-// inOrder sorts edits such that an engine that starts between two of them finds what its configuration names: directories and
-// links are made before the files that name them, and removed after these.
+// inOrder sorts edits such that an engine that starts between two of them finds what its configuration names: directories
+// and links are made before the files that name them, and removed after these.
 func inOrder(edits []Edit) {
 	rank := func(e Edit) int {
 		switch {

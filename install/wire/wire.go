@@ -1,7 +1,7 @@
-// Package wire changes the files by which engines come to us, and takes the change back. A change is drafted in memory (Draft),
-// shown (Diff), and committed (Book.Commit): a journal is written first, so that a call that is killed at any point is
-// finished or taken back by the next one. What was there before is kept, so that it can be put back to the byte. The package
-// knows no engine: the packages below install/engines do.
+// Package wire changes the files by which engines come to us, and takes the change back. A change is drafted in memory
+// (Draft), shown (Diff), and committed (Book.Commit): a journal is written first, so that a call that is killed at any
+// point is finished or taken back by the next one. What was there before is kept, so that it can be put back to the byte.
+// The package knows no engine: the packages below install/engines do.
 //
 // What is kept stands in a directory of the store:
 //
@@ -154,8 +154,8 @@ func (b *Book) Wiring(engine string) (Wiring, bool) {
 // none, and now what it is. It returns nil where nothing would be left.
 type Stripper func(path string, was, now *Entry) ([]byte, error)
 
-// Unwire drafts that an engine's files are as they were before us: to the byte where nobody else has changed them, and without
-// ours elsewhere. kept are the files that somebody else has changed, or made again.
+// Unwire drafts that an engine's files are as they were before us: to the byte where nobody else has changed them, and
+// without ours elsewhere. kept are the files that somebody else has changed, or made again.
 func (b *Book) Unwire(d *Draft, engine string, strip Stripper) (kept []string, err error) {
 	for _, e := range invert(b.record.Engines[engine].Edits) { // the other way round: e.Old is what we made
 		now, err := d.at(e.Path)
@@ -212,9 +212,9 @@ func (b *Book) dropDirs(d *Draft) error {
 	return nil
 }
 
-// Commit writes what was drafted. without is the draft before the engine was wired, from which the way back is kept; w is nil
-// where the engine is to be wired no more. On an error nothing has changed, or all has been taken back; where that fails, too,
-// the error says so and the next Open does it.
+// Commit writes what was drafted. without is the draft before the engine was wired, from which the way back is kept; w is
+// nil where the engine is to be wired no more. On an error nothing has changed, or all has been taken back; where that
+// fails, too, the error says so and the next Open does it.
 func (b *Book) Commit(engine string, w *Options, d, without *Draft) error {
 	steps := d.Edits()
 	before := b.record
@@ -325,7 +325,8 @@ func (b *Book) recover() error {
 		b.Recovered = "finished an uninstall that was killed"
 		return b.finish(j, false)
 	case theirs:
-		// What somebody has made of a half-done change cannot be taken back by its bytes. With all of it done, uninstall can.
+		// What somebody has made of a half-done change cannot be taken back by its bytes. With all of it done, uninstall
+		// can.
 		b.Recovered = "finished an install that was killed, because somebody has changed its files since"
 		return b.finish(j, false)
 	}

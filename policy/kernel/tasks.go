@@ -83,7 +83,7 @@ func (k *Kernel) Using(name string) ([]Task, error) {
 			return using, err
 		}
 	}
-	return nil, fmt.Errorf("whether anything uses profile %s cannot be told: %w", oneline.Quote(name), ErrUnsettled)
+	return nil, fmt.Errorf("whether anything uses profile %s is not known: %w", oneline.Quote(name), ErrUnsettled)
 }
 
 // threads returns the threads that use a profile, of the processes that are not in read. It adds to read the processes of

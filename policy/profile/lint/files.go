@@ -111,3 +111,32 @@ func (l *linter) holds(f fileRule) bool {
 		return true
 	})
 }
+
+// overruled looks for deny rules of which nothing is denied: any other rule yields to one that denies, unless it has a higher
+// priority.
+func (l *linter) overruled() {
+	if !slices.ContainsFunc(l.in.Rules, func(r syntax.Rule) bool { return r.Priority }) {
+		return
+	}
+	for _, r := range l.in.Rules {
+		f, ok := l.file(r)
+		if !ok || !r.Own || !r.Deny || r.Branch > 0 || len(f.patterns) == 0 || f.perms == "" {
+			continue
+		}
+		if !slices.ContainsFunc(f.patterns, func(pattern string) bool { return !l.allowsAll(syntax.Example(pattern), f.perms) }) {
+			l.warn(r.Line, "the rule for %s denies nothing: one of a higher priority allows it; give this one a priority that is not lower",
+				show(f.pattern))
+		}
+	}
+}
+
+// allowsAll reports whether the compiled profile allows permissions on a path to everybody, links aside.
+func (l *linter) allowsAll(path, perms string) bool {
+	owner, other := l.compiled.File(path)
+	for _, perm := range strings.ReplaceAll(perms, "l", "") {
+		if owner.Allow&^owner.Deny&other.Allow&^other.Deny&bits[perm] == 0 {
+			return false
+		}
+	}
+	return perms != "l"
+}

@@ -26,7 +26,7 @@ func (t *Text) WithMode(mode string, modes ...string) string {
 			b.WriteString(" flags=(" + mode + ") ")
 		default:
 			upTo(block.flags.from)
-			b.WriteString(mode + "," + withoutFlags(t.text[block.flags.from:block.flags.to], modes))
+			b.WriteString(flagsWith(t.text[block.flags.from:block.flags.to], mode, modes))
 			at = block.flags.to
 		}
 	}
@@ -34,18 +34,27 @@ func (t *Text) WithMode(mode string, modes ...string) string {
 	return b.String()
 }
 
-// withoutFlags returns a list of flags without some of them.
-func withoutFlags(list string, without []string) string {
+// flagsWith returns a list of flags with mode in place of the first of modes, and without the others; at its end where it has
+// none. What a flag does can depend on what stands ahead of it: parsers forget debug after a mode (profile.h, 4.1).
+func flagsWith(list, mode string, modes []string) string {
 	var b strings.Builder
+	said := false
 	for at := 0; at < len(list); {
 		end := at + 1
 		if strings.IndexByte(" \t\r\n,!", list[at]) < 0 {
 			end = flagEnd(list, at)
 		}
-		if flag := list[at:end]; !slices.Contains(without, strings.Trim(flag, `"`)) {
+		switch flag := list[at:end]; {
+		case !slices.Contains(modes, strings.Trim(flag, `"`)):
 			b.WriteString(flag)
+		case !said:
+			b.WriteString(mode)
+			said = true
 		}
 		at = end
+	}
+	if !said {
+		b.WriteString("," + mode)
 	}
 	return b.String()
 }

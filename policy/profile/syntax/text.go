@@ -46,6 +46,7 @@ type Rule struct {
 	Own   bool     // as Block's
 
 	Audit, Deny bool
+	Priority    bool // it says its priority
 
 	// Branch is where the branch of a condition begins that the rule stands in: an offset in the text that was read. It is 0
 	// where the rule stands in none.
@@ -228,11 +229,12 @@ func (r *reader) statement(s statement) {
 	qualify := func(word string) {
 		rule.Audit = rule.Audit || word == "audit"
 		rule.Deny = word == "deny" || rule.Deny && word != "allow"
+		rule.Priority = rule.Priority || strings.HasPrefix(word, "priority=")
 	}
 	for _, o := range r.open {
 		switch {
 		case o.block != nil: // what is around it is not about its rules
-			rule.Audit, rule.Deny = false, false
+			rule.Audit, rule.Deny, rule.Priority = false, false, false
 		default:
 			rule.Branch = max(rule.Branch, o.branch)
 			for _, word := range o.qualifiers {

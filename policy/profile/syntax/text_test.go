@@ -107,9 +107,9 @@ func TestWithIncludes(t *testing.T) {
 func TestWithMode(t *testing.T) {
 	for text, want := range map[string]string{
 		"profile web { # a {\n  # b\n\n  /a r, # c\n}\n":                       "profile web  flags=(complain) { \n  /a r, \n}\n",
-		"profile web flags=(enforce,\"kill\" attach_disconnected) {}\n":        "profile web flags=(complain,, attach_disconnected) {}\n",
-		"profile web (audit) { ^h { } }\n":                                     "profile web (complain,audit) { ^h  flags=(complain) { } }\n",
-		"profile web xattrs=(a=b) flags =\n(audit) # {\n\n{ audit { /a r, } }": "profile web xattrs=(a=b) flags =\n(complain,audit) \n{ audit { /a r, } }",
+		"profile web flags=(enforce,\"kill\" attach_disconnected) {}\n":        "profile web flags=(complain, attach_disconnected) {}\n",
+		"profile web (audit) { ^h { } }\n":                                     "profile web (audit,complain) { ^h  flags=(complain) { } }\n",
+		"profile web xattrs=(a=b) flags =\n(audit) # {\n\n{ audit { /a r, } }": "profile web xattrs=(a=b) flags =\n(audit,complain) \n{ audit { /a r, } }",
 		"profile web { signal (send), if $x { /a r, } }":                       "profile web  flags=(complain) { signal (send), if $x { /a r, } }",
 	} {
 		if got := Read(text).WithMode("complain", "enforce", "complain", "kill"); got != want {

@@ -551,11 +551,41 @@ func TestUnclosed(t *testing.T) {
 		"# {\na: it's\nb: {c: d\n":               "3 4",
 	} {
 		got := ""
-		if at := unclosed([]byte(text)); at.line > 0 {
+		if at := layoutOf([]byte(text)).open; at.line > 0 {
 			got = fmt.Sprint(at.line, " ", at.column)
 		}
 		if got != want {
 			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}
+
+// What is wrong is named where it is, and not where the YAML library has noticed.
+func TestSyntaxIsPlaced(t *testing.T) {
+	const head = "version: 1\npolicies:\n"
+	for text, want := range map[string]string{
+		head + "  web: {profile: \"web}\n  b: {profile: b}\n":                     "3:18 a quote that is opened here is not closed",
+		head + "  web:\n    profile: 'web\n  b:\n    profile: b\n":                "4:14 a quote that is opened here is not closed",
+		head + "  web:\n    profile: \"web\n  b:\n    profile: \"b\"\n":           "4:14 a quote that is opened here is closed only in line 6",
+		head + "  web: {profile: \"web}\n  b: {profile: \"b\"}\n":                 "3:18 a quote that is opened here is closed only in line 4",
+		head + "  web: {profile: web}\n b: {profile: b}\n":                        "4:2 this line is indented",
+		head + "  web: {profile: web}\n\n  # b\n   b: {profile: b}\n":             "6:4 this line is indented",
+		head + "  web:\n    profile: web\n     mode: kill\n":                      "5:6 this line is indented",
+		head + "  web:\n    profile: web\n   mode: kill\n":                        "5:4 this line is indented",
+		"version: 1\nassign:\n- image: a\n  policy: web\n - policy: b\n":          "5:2 this line is indented",
+		"version: 1\nassign:\n- image: a\n   policy: web\n":                       "4:4 this line is indented",
+		"version: 1\nassign:\n  - image: a\n    policy: web\n- policy: b\n":       "5:1 this line is indented",
+		"version: 1\nassign:\n  - image: [a,\n b]\n   policy: web\n":              "5:4 this line is indented",
+		"version: 1\nassign:\n  - image:\n    - a\n    - b\n   policy: web\n":     "6:4 this line is indented",
+		"version: 1\n  policies:\n    web: {profile: web}\n":                      "2:3 this line is indented",
+		head + "  web\n  b: {profile: b}\n":                                       "4:1 perhaps a colon",
+		head + "  web: {profile: web\n  b: {profile: b}\n":                        "3:8 a brace or bracket that is opened here",
+		"version: 1\nassign:\n- image: |\n    a\n      b\n policy: web\n- x: 1\n": "5:1 near here",
+	} {
+		_, err := parseOne([]byte(text))
+		place, said, _ := strings.Cut(want, " ")
+		if err == nil || !strings.HasPrefix(err.Error(), "policy.yaml:"+place+": is not YAML") || !strings.Contains(err.Error(), said) {
+			t.Errorf("%q: %v, want %s", text, err, want)
 		}
 	}
 }

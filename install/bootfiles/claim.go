@@ -38,11 +38,17 @@ func (k *Writer) claimCompiled(ctx context.Context, c node.Compiler, f apparmord
 // Claim is the node's, with the service's files at hand.
 func (k *Writer) Claim(ctx context.Context) {
 	n := k.Node
-	for name, f := range k.Files {
-		if owned, err := n.Kernel.Owned(name); owned || err != nil {
+	loaded, err := n.Kernel.List()
+	if err != nil || len(k.Files) == 0 {
+		return
+	}
+	for _, l := range loaded {
+		f, ok := k.Files[l.Name]
+		if !ok || l.Namespace != "" {
 			continue
 		}
-		if _, err := n.Kernel.Details(name); err != nil {
+		name := l.Name
+		if owned, err := n.Kernel.Owned(name); owned || err != nil {
 			continue
 		}
 		if !f.Edited {

@@ -188,15 +188,16 @@ func (k *Kernel) Owned(name string) (bool, error) {
 		return false, err
 	}
 	defer s.close()
-	if unix.Faccessat(s.fd, fileOf("owned.", name), unix.F_OK, 0) != nil {
+	dir := s.ownedIn(name)
+	if dir == "" {
 		return false, nil
 	}
 	boot, err := k.boot()
 	if err != nil {
 		return false, err
 	}
-	dir, err := k.locate(k.profiles(), name, "")
-	return err == nil && dir != "" && s.owned(name, boot, dir), err
+	found, err := k.locate(k.profiles(), name, dir)
+	return err == nil && found != "" && s.owned(name, boot, found), err
 }
 
 // boot returns this boot and the policy namespace. Verdicts and records of ownership count only for these.

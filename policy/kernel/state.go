@@ -116,6 +116,18 @@ func (s *state) owned(name, boot, dir string) bool {
 	return err == nil && string(text) == boot+"\n"+name+"\n"+dir+"\n"
 }
 
+// ownedIn returns the directory below policy/profiles in which we loaded a profile, in this boot or in an earlier one; "" where we
+// did not. owned says whether it counts.
+func (s *state) ownedIn(name string) string {
+	var buf [1024]byte
+	text, err := readOnceAt(s.fd, fileOf("owned.", name), unix.O_NOFOLLOW|unix.O_NONBLOCK, buf[:])
+	if err != nil {
+		return ""
+	}
+	lines := strings.Split(string(text), "\n")
+	return lines[max(len(lines)-2, 0)]
+}
+
 // setOwned records that a profile is ours. It must be called after the kernel took the profile: a load that failed owns
 // nothing.
 func (s *state) setOwned(name, boot, dir string) error {

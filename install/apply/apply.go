@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"sync"
 
 	"github.com/oci-apparmor/oci-apparmor/install/bootfiles"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
@@ -40,20 +41,27 @@ func Apply(ctx context.Context, n *node.Node, o Options) (*Applied, error) {
 
 	// The lock comes first, so that nobody applies an older reading of the file after ours.
 	before, unread := s.Current()
-	k, err := o.service(n)
-	if err != nil {
-		return nil, notApplied(before, unread, err)
+	// Compiling waits for the parser, and these files are read meanwhile.
+	service := sync.OnceValues(func() (*bootfiles.Writer, error) {
+		k, err := o.service(n)
+		if k != nil {
+			k.Claim(ctx) // while the files still say what was loaded from them
+		}
+		return k, err
+	})
+	go service()
+	c, err := newCandidate(ctx, n, o, before)
+	k, unserved := service()
+	if unserved != nil {
+		err = unserved
 	}
-	if k != nil {
-		k.Claim(ctx) // while the files still say what was loaded from them
-	}
-	c, err := newCandidate(ctx, n, o, k, lock.Compile)
 	if err != nil {
 		return nil, notApplied(before, unread, err)
 	}
 	var files *bootfiles.Staged
 	if k != nil {
-		if files, err = k.Stage(ctx, c.compiled, c.to.alone.of); err != nil {
+		k.Compiler = c.to.Compiler
+		if files, err = k.Stage(ctx, c.compiled, c.to.alone.texts()); err != nil {
 			return nil, notApplied(before, unread, exit.With(exit.Cannot, exit.AsRoot(err)))
 		}
 		defer files.Drop()

@@ -18,7 +18,6 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/install/senders"
-	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
@@ -42,7 +41,8 @@ type Progress interface {
 // forHere reports whether the policy is for this node.
 func (o Options) forHere(n *node.Node) bool { return o.Store == n.Store && o.Features == "" }
 
-// service returns what writes the files for AppArmor's service; nil where there is none to write for.
+// service returns what writes the files for AppArmor's service; nil where there is none to write for, or the policy is for
+// another node.
 func (o Options) service(n *node.Node) (*bootfiles.Writer, error) {
 	if !o.forHere(n) {
 		return nil, nil
@@ -62,13 +62,10 @@ type candidate struct {
 	notice   string          // what there is to say of the node
 }
 
-// compileFunc is store.Compile, or that of a store.
-type compileFunc func(context.Context, *policy.Config, store.Compiler, func(store.Progress)) (*store.Compilation, error)
-
-// newCandidate reads the policy file, checks it and compiles its profiles. k, which may be nil, is for their files for
-// AppArmor's service. It writes nothing.
-func newCandidate(ctx context.Context, n *node.Node, o Options, k *bootfiles.Writer, compile compileFunc) (*candidate, error) {
-	last := node.LastManifest(o.Store)
+// newCandidate reads the policy file, checks it and compiles those of its profiles that the generation in force, which may be
+// nil, has not got. It writes nothing.
+func newCandidate(ctx context.Context, n *node.Node, o Options, before *store.Generation) (*candidate, error) {
+	last := node.ManifestOf(before)
 	to, m, notice := node.AsLast(last), store.Manifest{Daemons: last.Daemons, Attached: last.Attached, Daemon: last.Daemon}, ""
 	if o.forHere(n) {
 		to, m, notice = n.Generated(last)
@@ -96,10 +93,10 @@ func newCandidate(ctx context.Context, n *node.Node, o Options, k *bootfiles.Wri
 
 	by := located(c, configOf(o.Config), p)
 	by.inputs = inputs
-	if k != nil {
-		k.Compiler, by.alone = c, &aloneTexts{of: make(map[string]bootfiles.Text)}
+	if o.forHere(n) && bootfiles.Wanted(n) {
+		by.alone = &aloneTexts{of: make(map[string]bootfiles.Text)}
 	}
-	compiled, err := compile(ctx, p, by, o.Progress.Report)
+	compiled, err := store.Compile(ctx, p, by, before, o.Progress.Report)
 	o.Progress.Close()
 	if err != nil {
 		return nil, notCompiled(err)

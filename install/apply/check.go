@@ -66,7 +66,7 @@ func Check(ctx context.Context, n *node.Node, o CheckOptions) (*Checked, error) 
 		return nil, err
 	}
 	by := located(c, configOf(o.Path), p)
-	all, err := store.Compile(ctx, p, by, o.Progress.Report)
+	all, err := store.Compile(ctx, p, by, nil, o.Progress.Report)
 	o.Progress.Close()
 	if err != nil {
 		return nil, notCompiled(err)

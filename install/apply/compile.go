@@ -30,6 +30,14 @@ type aloneTexts struct {
 	of map[string]bootfiles.Text // by profile
 }
 
+// texts returns them by profile; nil where none were wanted.
+func (a *aloneTexts) texts() map[string]bootfiles.Text {
+	if a == nil {
+		return nil
+	}
+	return a.of
+}
+
 // Key tells profiles that compile to the same from others. Whatever Compile goes by must be in it.
 func (c locatedCompiler) Key(p *policy.Profile) (key [sha256.Size]byte, ok bool) {
 	if c.inputs == nil {

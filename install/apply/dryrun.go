@@ -49,11 +49,12 @@ func DryRun(ctx context.Context, n *node.Node, o Options) (*Preview, error) {
 	if p.files != nil {
 		p.files.Dry = true
 	}
-	if p.candidate, err = newCandidate(ctx, n, o, p.files, s.Compile); err != nil {
+	if p.candidate, err = newCandidate(ctx, n, o, p.Before); err != nil {
 		return nil, wouldNotApply(err)
 	}
 	if p.files != nil {
-		files, err := p.files.Stage(ctx, p.candidate.compiled, p.candidate.to.alone.of)
+		p.files.Compiler = p.candidate.to.Compiler
+		files, err := p.files.Stage(ctx, p.candidate.compiled, p.candidate.to.alone.texts())
 		if err != nil {
 			return nil, wouldNotApply(exit.With(exit.Cannot, exit.AsRoot(err)))
 		}

@@ -35,9 +35,12 @@ type Writer struct {
 	others func() (map[string]string, error)
 }
 
-// New returns nil where there is no service to write for, or this process may not.
+// Wanted reports whether there is a service to write for, and this process may.
+func Wanted(n *node.Node) bool { return n.Root && n.Service.Exists() }
+
+// New returns nil where no files are Wanted.
 func New(n *node.Node, c node.Compiler) (*Writer, error) {
-	if !n.Root || !n.Service.Exists() {
+	if !Wanted(n) {
 		return nil, nil
 	}
 	list, err := n.Service.Files()

@@ -90,6 +90,14 @@ func LastManifest(dir string) store.Manifest {
 	if err != nil {
 		return store.Manifest{}
 	}
+	return ManifestOf(g)
+}
+
+// ManifestOf returns how a generation came to be. It is the zero Manifest where there is none, or that cannot be read.
+func ManifestOf(g *store.Generation) store.Manifest {
+	if g == nil {
+		return store.Manifest{}
+	}
 	m, _ := g.Manifest()
 	return m
 }

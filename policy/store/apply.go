@@ -26,7 +26,8 @@ const maxGenerations = 3
 // Apply is Compile and Commit.
 func (l *Lock) Apply(ctx context.Context, p *policy.Config, c Compiler, m Manifest, report func(Progress)) (
 	g *Generation, changed bool, err error) {
-	compiled, err := l.Compile(ctx, p, c, report)
+	from, _ := l.store.Current() // one that cannot be read has nothing to keep
+	compiled, err := Compile(ctx, p, c, from, report)
 	if err != nil {
 		return nil, false, err
 	}
@@ -65,7 +66,7 @@ func (l *Lock) Commit(c *Compilation, m Manifest) (g *Generation, changed bool, 
 			return nil, false, err
 		}
 		// The parser or the kernel may be others than at the time, and have given the same.
-		if before, err := g.Manifest(); err == nil {
+		if before, err := g.readManifest(); err == nil { // g is to tell the new one
 			m.Applied = before.Applied
 		}
 		if err := l.writeManifest(generationPath(number), m); err != nil {

@@ -298,7 +298,7 @@ func (c *meeting) Compile(ctx context.Context, name string, mode profile.Mode, s
 func TestProfilesAreCompiledInParallel(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
 	c := &meeting{parser: parser{version: "1"}, others: make(chan struct{})}
-	if _, err := Compile(t.Context(), twoProfiles("one"), c, nil); err != nil {
+	if _, err := Compile(t.Context(), twoProfiles("one"), c, nil, nil); err != nil {
 		t.Error(err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
@@ -61,28 +62,18 @@ type Compilation struct {
 // Blob gives what the profile at this place of Policy was compiled to.
 func (c *Compilation) Blob(i int) profile.Blob { return c.blobs[i] }
 
-// Compile compiles all profiles of p, as many at a time as there are processors. p itself stays as it is. Nothing is taken
-// from an earlier compilation: Store.Compile does that.
+// Compile compiles the profiles of p, as many at a time as there are processors. p itself stays as it is, and nothing is written.
+// What from, a generation or nil, was compiled from is kept where c is a Keyer that says that it would compile to the same, and
+// where what it was compiled to is still there, whole.
 //
 // The error is a *CompileError where profiles do not compile, or nobody could stop a container under one. report, unless nil, is
 // called once for each profile that is compiled, one call at a time.
-func Compile(ctx context.Context, p *policy.Config, c Compiler, report func(Progress)) (*Compilation, error) {
-	return compile(ctx, p, c, nil, report)
-}
-
-// Compile is Store.Compile, of a store that nobody else changes meanwhile.
-func (l *Lock) Compile(ctx context.Context, p *policy.Config, c Compiler, report func(Progress)) (*Compilation, error) {
-	return l.store.Compile(ctx, p, c, report)
-}
-
-// Compile is the function Compile, but for profiles of the generation in force. These are kept where c is a Keyer that says
-// that they would compile to the same, and where what they were compiled to is still there, whole. It writes nothing.
-func (s Store) Compile(ctx context.Context, p *policy.Config, c Compiler, report func(Progress)) (*Compilation, error) {
+func Compile(ctx context.Context, p *policy.Config, c Compiler, from *Generation, report func(Progress)) (*Compilation, error) {
 	keyer, ok := c.(Keyer)
 	if !ok {
 		return compile(ctx, p, c, nil, report)
 	}
-	compiled, err := compile(ctx, p, c, s.keeping(keyer), report)
+	compiled, err := compile(ctx, p, c, newKeeper(keyer, from), report)
 	if err == nil {
 		for i, pr := range p.Profiles {
 			compiled.said[i] = keyer.Said(pr.Name)
@@ -91,38 +82,49 @@ func (s Store) Compile(ctx context.Context, p *policy.Config, c Compiler, report
 	return compiled, err
 }
 
-// keeping gives a function that gives a profile's key, and what it was compiled to before, if that holds.
-func (s Store) keeping(c Keyer) func(p *policy.Profile) (key []byte, blob profile.Blob, ok bool) {
-	made := make(map[string]ManifestSource)
-	g, err := s.Current()
-	if err == nil {
-		if m, err := g.Manifest(); err == nil {
-			for _, p := range m.Profiles {
-				made[p.Name] = p
-			}
+// keeper has what profiles were compiled to before, by a generation.
+type keeper struct {
+	keyer Keyer
+	from  *Generation // nil where there is none
+	made  map[string]ManifestSource
+}
+
+func newKeeper(c Keyer, from *Generation) *keeper {
+	k := &keeper{keyer: c, from: from, made: make(map[string]ManifestSource)}
+	if from == nil {
+		return k
+	}
+	if m, err := from.Manifest(); err == nil {
+		for _, p := range m.Profiles {
+			k.made[p.Name] = p
 		}
 	}
-	return func(p *policy.Profile) ([]byte, profile.Blob, bool) {
-		sum, ok := c.Key(p)
-		if !ok {
-			return nil, profile.Blob{}, false
-		}
-		key := sum[:]
-		from := made[p.Name]
-		if from.Made == "" {
-			return key, profile.Blob{}, false
-		}
-		before, ok := g.Index.Profile(p.Name)
-		if !ok || before.Mode != p.Mode || from.Made != madeOf(key, before.Blob) {
-			return key, profile.Blob{}, false
-		}
-		data, err := s.readBlob(before.Blob)
-		if err != nil {
-			return key, profile.Blob{}, false
-		}
-		c.Kept(p.Name, from.Said)
-		return key, profile.Blob{Data: data, Profiles: before.Compiled}, true
+	return k
+}
+
+// find gives a profile's key, nil where there is none, and the profile as it was compiled before, where that was made of the same.
+func (k *keeper) find(p *policy.Profile) (key []byte, before policy.Profile, ok bool) {
+	sum, ok := k.keyer.Key(p)
+	if !ok {
+		return nil, before, false
 	}
+	key = sum[:]
+	made := k.made[p.Name].Made
+	if made == "" {
+		return key, before, false
+	}
+	before, ok = k.from.Index.Profile(p.Name)
+	return key, before, ok && before.Mode == p.Mode && made == madeOf(key, before.Blob)
+}
+
+// keep gives what a profile was compiled to before, if that is still there, whole.
+func (k *keeper) keep(before policy.Profile) (blob profile.Blob, ok bool) {
+	data, err := k.from.store.readBlob(before.Blob)
+	if err != nil {
+		return profile.Blob{}, false
+	}
+	k.keyer.Kept(before.Name, k.made[before.Name].Said)
+	return profile.Blob{Data: data, Profiles: before.Compiled}, true
 }
 
 // madeOf gives what a manifest keeps: that a key has led to a blob.
@@ -134,86 +136,88 @@ func madeOf(key []byte, blob [sha256.Size]byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// compile compiles what kept, unless nil, does not give.
-func compile(ctx context.Context, p *policy.Config, c Compiler,
-	kept func(*policy.Profile) (key []byte, blob profile.Blob, ok bool), report func(Progress)) (*Compilation, error) {
+// compile compiles what from, unless nil, does not have.
+func compile(ctx context.Context, p *policy.Config, c Compiler, from *keeper, report func(Progress)) (*Compilation, error) {
 	n := len(p.Profiles)
-	all := &Compilation{reused: make([]bool, n), blobs: make([]profile.Blob, n), keys: make([][]byte, n),
+	compiled := *p
+	compiled.Profiles = slices.Clone(p.Profiles)
+	all := &Compilation{Policy: &compiled, reused: make([]bool, n), blobs: make([]profile.Blob, n), keys: make([][]byte, n),
 		said: make([][]string, n)}
-	if kept != nil {
-		each(ctx, n, func(i int) {
-			// No checkStop: the same program did that to the same bytes, or the key would be another.
-			all.keys[i], all.blobs[i], all.reused[i] = kept(&p.Profiles[i])
-		})
+	before := make([]policy.Profile, n)
+	if from != nil {
+		each(ctx, n, func(i int) { all.keys[i], before[i], all.reused[i] = from.find(&p.Profiles[i]) })
 	}
-	var todo []int
-	for i, have := range all.reused {
-		if have {
-			all.Reused++
-		} else {
-			todo = append(todo, i)
+	// What is to be compiled comes first: while the parser works, what is kept is read.
+	order := make([]int, 0, n)
+	for _, kept := range []bool{false, true} {
+		for i, is := range all.reused {
+			if is == kept {
+				order = append(order, i)
+			}
 		}
 	}
 	var (
 		failed = make([]error, n)
+		todo   atomic.Int32
 		mu     sync.Mutex
 		done   int
 	)
-	each(ctx, len(todo), func(n int) {
-		i := todo[n]
-		pr := &p.Profiles[i]
+	todo.Store(int32(n - count(all.reused)))
+	each(ctx, n, func(at int) {
+		i := order[at]
+		pr := &compiled.Profiles[i]
+		if all.reused[i] {
+			// No checkStop: the same program did that to the same bytes, or the key would be another.
+			if all.blobs[i], all.reused[i] = from.keep(before[i]); all.reused[i] {
+				pr.Compiled, pr.Blob = before[i].Compiled, before[i].Blob
+				return
+			}
+			todo.Add(1)
+		}
 		start := time.Now()
 		all.blobs[i], failed[i] = c.Compile(ctx, pr.Name, pr.Mode, pr.Source, pr.Text)
 		if failed[i] == nil {
 			failed[i] = checkStop(pr, all.blobs[i], c)
 		}
+		pr.Compiled, pr.Blob = all.blobs[i].Profiles, all.blobs[i].SHA256()
 
 		mu.Lock()
 		defer mu.Unlock()
 		done++
 		if report != nil {
-			report(Progress{Name: pr.Name, Done: done, Total: len(todo), Took: time.Since(start), Err: failed[i]})
+			report(Progress{Name: pr.Name, Done: done, Total: int(todo.Load()), Took: time.Since(start), Err: failed[i]})
 		}
 	})
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("compiling profiles: %w", context.Cause(ctx))
 	}
-	var errs []error
-	for _, err := range failed {
-		if err != nil {
-			errs = append(errs, err)
-		}
+	failed = slices.DeleteFunc(failed, func(err error) bool { return err == nil })
+	if len(failed) > 0 {
+		return nil, &CompileError{failed}
 	}
-	if len(errs) > 0 {
-		return nil, &CompileError{errs}
-	}
-	compiled := *p
-	compiled.Profiles = slices.Clone(p.Profiles)
-	each(ctx, n, func(i int) {
-		compiled.Profiles[i].Compiled = all.blobs[i].Profiles
-		compiled.Profiles[i].Blob = all.blobs[i].SHA256()
-	})
-	if ctx.Err() != nil {
-		return nil, fmt.Errorf("compiling profiles: %w", context.Cause(ctx))
-	}
-	all.Policy = &compiled
+	all.Reused = count(all.reused)
 	return all, nil
 }
 
-// each calls f for 0 to n-1, as many at a time as there are processors, until ctx ends.
+func count(all []bool) (n int) {
+	for _, is := range all {
+		if is {
+			n++
+		}
+	}
+	return n
+}
+
+// each calls f for 0 to n-1, in this order, as many at a time as there are processors, until ctx ends.
 func each(ctx context.Context, n int, f func(int)) {
 	var workers sync.WaitGroup
-	next := make(chan int)
+	var next atomic.Int64
 	for range min(runtime.GOMAXPROCS(0), n) {
 		workers.Go(func() {
-			for i := range next {
+			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
 				f(i)
 			}
 		})
 	}
-	for i := 0; i < n && ctx.Err() == nil; i++ {
-		next <- i
-	}
-	close(next)
 	workers.Wait()
 }

@@ -57,8 +57,14 @@ type ManifestSource struct {
 	Said []string `json:"said,omitempty"` // what there was to say of it when it was compiled, in lines
 }
 
-// Manifest reads how the generation came to be.
+// Manifest tells how the generation came to be.
 func (g *Generation) Manifest() (Manifest, error) {
+	m := &g.manifest
+	m.Do(func() { m.Manifest, m.error = g.readManifest() })
+	return m.Manifest, m.error
+}
+
+func (g *Generation) readManifest() (Manifest, error) {
 	var m Manifest
 	name := filepath.Join(g.store.Dir, generationPath(g.Number), "manifest.json")
 	data, err := readFile(unix.AT_FDCWD, name, maxManifest)

@@ -48,7 +48,7 @@ func TestStop(t *testing.T) {
 	} {
 		text := "$trusting = false\n@{ports}=http,https\n@{who}=unconfined\n\n# profile web {}\nprofile web flags=(attach_disconnected) {\n" + test.rules + "\n}\n"
 		p := &policy.Config{Profiles: []policy.Profile{{Name: "web", Source: "profiles/web", Text: []byte(text)}}}
-		_, err := Compile(t.Context(), p, c, nil)
+		_, err := Compile(t.Context(), p, c, nil, nil)
 		if test.stoppable {
 			if err != nil {
 				t.Errorf("%q: %v", test.rules, err)
@@ -59,7 +59,7 @@ func TestStop(t *testing.T) {
 			t.Errorf("%q: %v", test.rules, err)
 		}
 		p.Profiles[0].Mode = profile.Complain
-		if _, err := Compile(t.Context(), p, c, nil); (err != nil) != strings.Contains(test.rules, "deny signal") {
+		if _, err := Compile(t.Context(), p, c, nil, nil); (err != nil) != strings.Contains(test.rules, "deny signal") {
 			t.Errorf("%q in complain mode: %v", test.rules, err)
 		}
 	}
@@ -78,7 +78,7 @@ func TestStopOfChildren(t *testing.T) {
 	} {
 		text := "# profile inner {}\nprofile web {\nfile, signal, ptrace,\n/usr/bin/app cx -> inner,\n" + test.children + "profile more { signal, }\n}\n"
 		p := &policy.Config{Profiles: []policy.Profile{{Name: "web", Source: "profiles/web", Text: []byte(text)}}}
-		_, err := Compile(t.Context(), p, c, nil)
+		_, err := Compile(t.Context(), p, c, nil, nil)
 		switch {
 		case test.want == "" && err != nil:
 			t.Errorf("%q: %v", test.children, err)

@@ -27,6 +27,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -70,6 +71,12 @@ type Generation struct {
 
 	store Store
 	index []byte // what Index was made of
+
+	manifest struct { // is read once, where it is asked for
+		sync.Once
+		Manifest
+		error
+	}
 }
 
 // Current gives the generation in force. The error is ErrNone (by errors.Is) where nothing is applied; any other

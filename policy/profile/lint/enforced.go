@@ -3,6 +3,7 @@ package lint
 import (
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
@@ -67,6 +68,7 @@ func NotEnforced(text string, included []byte, files []profile.Text, compiled []
 	if included != nil {
 		all = own.WithIncludes(string(included))
 	}
+	find := finder(files)
 	var lost []Lost
 	for _, b := range all.Blocks {
 		p := profileOf(compiled, b.Name)
@@ -80,7 +82,7 @@ func NotEnforced(text string, included []byte, files []profile.Text, compiled []
 			}
 			l.Profile = b.Name
 			if l.Line = r.Line; !r.Own {
-				l.File, l.Line = find(files, r.Text)
+				l.File, l.Line = find(r.Text)
 			}
 			lost = append(lost, l)
 		}
@@ -108,19 +110,28 @@ func profileOf(compiled []*meaning.Profile, name string) *meaning.Profile {
 	return compiled[0]
 }
 
-// find returns the first of files that holds a statement, and its line there.
-func find(files []profile.Text, statement string) (path string, line int) {
-	for _, f := range files {
-		s := syntax.Read("profile x {\n" + f.Text + "\n}\n")
-		for _, b := range s.Blocks {
-			for _, r := range b.Rules {
-				if r.Text == statement {
-					return f.Path, r.Line - 1
+// finder returns a function that returns the first of files that holds a statement, and its line there; nothing where none does.
+// Files are read where the first statement is looked for, and once: there may be hundreds to look for.
+func finder(files []profile.Text) func(statement string) (path string, line int) {
+	type place struct {
+		path string
+		line int
+	}
+	places := sync.OnceValue(func() map[string]place {
+		all := make(map[string]place)
+		for _, f := range files {
+			for _, r := range syntax.Read("profile x {\n" + f.Text + "\n}\n").Rules() {
+				if _, known := all[r.Text]; !known {
+					all[r.Text] = place{f.Path, r.Line - 1}
 				}
 			}
 		}
+		return all
+	})
+	return func(statement string) (string, int) {
+		at := places()[statement]
+		return at.path, at.line
 	}
-	return "", 0
 }
 
 func notEnforced(p *meaning.Profile, r syntax.Rule, supports func(feature string) bool) (Lost, bool) {

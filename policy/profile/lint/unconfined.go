@@ -14,6 +14,7 @@ import (
 // what it includes, where it stands. Where none is found there, the warning is about the profile. Arguments are as NotEnforced's.
 func Leaving(text string, included []byte, files []profile.Text, compiled []*meaning.Profile) []Warning {
 	own := syntax.Read(text)
+	find := finder(files)
 	l := &linter{Text: own, check: "unconfined"}
 	if included != nil {
 		l.Text = own.WithIncludes(string(included))
@@ -35,7 +36,7 @@ func Leaving(text string, included []byte, files []profile.Text, compiled []*mea
 				change = !l.leavingChange(r) && change
 				for i := range l.found[before:] {
 					if w := &l.found[before+i]; !r.Own {
-						w.File, w.Line = find(files, r.Text)
+						w.File, w.Line = find(r.Text)
 					}
 				}
 			}

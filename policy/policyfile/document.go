@@ -228,7 +228,10 @@ func (p *parser) patterns(key string, n *yaml.Node) (list []string) {
 			p.errs.add(pattern.place, "pattern %.64q: what follows [ must be characters or ranges and a ], and what "+
 				"follows \\ any character", pattern.value)
 		} else if key == "image" {
-			if all, err = policy.ImagePatterns(pattern.value); err != nil {
+			if all, err = policy.ImagePatterns(pattern.value); err == nil {
+				err = checkImage(pattern.value, all[0])
+			}
+			if err != nil {
 				p.errs.add(pattern.place, "pattern %.64q: %v", pattern.value, err)
 			}
 		}

@@ -1,0 +1,82 @@
+package policyfile
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode"
+
+	"github.com/distribution/reference"
+)
+
+// anID is an image's id, or the beginning of a pattern for ids.
+var anID = regexp.MustCompile(`^(sha256:|[0-9a-f]{64}$)`)
+
+// checkImage returns an error if no image has a name that the pattern fits. full is one of the patterns for full names that
+// it stands for: see policy.ImagePatterns. Both must be patterns of path.Match.
+func checkImage(pattern, full string) error {
+	if anID.MatchString(pattern) {
+		return errors.New("is for an image's id, and an image that is run by its id has no name: write a name, as in " +
+			"nginx@sha256:...")
+	}
+	if scheme, rest, ok := strings.Cut(pattern, "://"); ok {
+		return fmt.Errorf("no image's name begins with %.64q: write %.64q", scheme+"://", rest)
+	}
+	registry, rest, _ := strings.Cut(literal(full), "/")
+	name, suffix := rest, ""
+	if i := strings.IndexAny(rest, ":@"); i >= 0 {
+		name, suffix = rest[:i], rest[i:]
+	}
+	for _, c := range name {
+		if unicode.IsUpper(c) {
+			return fmt.Errorf("no image has %q in its name, where all letters are small: write %q", c, unicode.ToLower(c))
+		}
+	}
+	switch {
+	case suffix == ":" || suffix == "@":
+		return fmt.Errorf("no image has an empty tag or digest: leave out the %s", suffix)
+	case strings.Contains("/"+name+"/", "//"):
+		return errors.New("no image has an empty part in its name")
+	}
+	for _, c := range strings.TrimPrefix(registry, "[") + name + suffix { // brackets stand around an IPv6 address
+		known := unicode.IsLetter(c) || unicode.IsDigit(c) || strings.ContainsRune(".-_/:@+]", c) || c == wild
+		if c > unicode.MaxASCII || !known {
+			return fmt.Errorf("no image has %q in its name", c)
+		}
+	}
+	if plain(pattern) == len(pattern) {
+		if _, err := reference.ParseNormalizedNamed(pattern); err != nil {
+			return fmt.Errorf("no image has this name: %w", err)
+		}
+	}
+	return nil
+}
+
+// wild is what stands for a special character of a pattern, or for a range, in literal.
+const wild = '\x00'
+
+// literal returns a pattern with NULs in place of what fits more than one text.
+func literal(pattern string) string {
+	var b strings.Builder
+	for i := 0; i < len(pattern); i++ {
+		switch c := pattern[i]; c {
+		case '*', '?':
+			b.WriteByte(wild)
+		case '\\':
+			if i++; i < len(pattern) {
+				b.WriteByte(pattern[i])
+			}
+		case '[':
+			for i++; i < len(pattern) && pattern[i] != ']'; i++ {
+				if pattern[i] == '\\' {
+					i++
+				}
+			}
+			b.WriteByte(wild)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}

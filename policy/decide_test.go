@@ -458,7 +458,9 @@ func TestWhatIsNotToldIsRefusedWhereItDecides(t *testing.T) {
 		{"one label", Facts{Engine: "docker", Labels: map[string]string{"app": "web"}}, "line 6", ""},
 		{"another value", Facts{Engine: "docker", Labels: map[string]string{"app": "webs", "ci": ""}}, "line 6", ""},
 		{"Podman tells no labels", Facts{Engine: "podman", Image: "nginx"}, "line 5", "Podman does not report labels"},
-		{"nor does containerd, which is no place for them", Facts{Engine: "containerd", Image: "nginx"}, "line 6", ""},
+		{"nor does containerd", Facts{Engine: "containerd", Image: "nginx"}, "line 5", "containerd does not report labels"},
+		{"nor does CRI-O", Facts{Engine: "cri-o", Image: "nginx"}, "line 5", "CRI-O does not report labels"},
+		{"no rule for a sandbox asks for labels", Facts{Engine: "containerd", Sandbox: true}, "", ""},
 		{"what has come by no engine", Facts{Engine: "other"}, "line 6", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -3,11 +3,11 @@ package store
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
 // Locator is a Compiler that names the source of a profile's text for errors, as it does in its own. A profile's Source
@@ -34,7 +34,7 @@ func checkStop(p *policy.Profile, b profile.Blob, c Compiler) error {
 		if m.Allowed(m.Signal(meaning.MayRead, meaning.SIGKILL, "unconfined"), meaning.MayRead) {
 			continue
 		}
-		fault.Line = lineOf(string(p.Text), m.Name)
+		fault.Line = syntax.Read(string(p.Text)).Line(m.Name)
 		where := ""
 		if m.Name != p.Name {
 			where = " in that child or hat, as the rules around it are not its own"
@@ -44,25 +44,4 @@ func checkStop(p *policy.Profile, b profile.Blob, c Compiler) error {
 		return &fault
 	}
 	return nil
-}
-
-// lineOf returns the line of a text on which a profile begins, or a child or hat by its whole name. Where one is written in a
-// way that is not found, the line is that of the profile around it, or 0.
-func lineOf(text, name string) int {
-	names := strings.Split(name, "//")
-	n, found := 0, 0
-	for line := range strings.Lines(text) {
-		n++
-		code, _, _ := strings.Cut(line, "#")
-		words := strings.FieldsFunc(code, func(r rune) bool { return strings.ContainsRune(" \t\r\n{}\"", r) })
-		for i, w := range words {
-			hat, isHat := strings.CutPrefix(w, "^")
-			if i > 0 && (words[i-1] == "profile" || words[i-1] == "hat") && w == names[0] || isHat && hat == names[0] {
-				if found, names = n, names[1:]; len(names) == 0 {
-					return n
-				}
-			}
-		}
-	}
-	return found
 }

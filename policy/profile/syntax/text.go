@@ -131,6 +131,23 @@ func (t *Text) Profiles() []string {
 	return names
 }
 
+// Line returns the line on which a profile begins, or a child or hat by its whole name. Where none is written under that name, as
+// where a variable is a part of it, the line is that of the profile around it, or 0.
+func (t *Text) Line(name string) int {
+	for {
+		for _, b := range t.Blocks {
+			if b.Own && b.Name == name {
+				return b.Line
+			}
+		}
+		at := strings.LastIndex(name, "//")
+		if at < 0 {
+			return 0
+		}
+		name = name[:at]
+	}
+}
+
 // Includes returns what the text itself includes, as it names it: "abstractions/base" for <abstractions/base>.
 func (t *Text) Includes() []string {
 	var names []string
@@ -288,14 +305,10 @@ var conditions = []string{"set", "peer", "priority"}
 
 // blockName returns the name of a block by its header: "profile NAME PATH flags=(...)", "hat NAME", "^NAME", "PATH".
 func blockName(words []string) string {
-	for _, w := range words {
-		switch w {
-		case "profile", "hat", "audit", "quiet":
-			continue
-		}
-		return strings.TrimPrefix(w, "^")
+	if len(words) > 1 && (words[0] == "profile" || words[0] == "hat") {
+		words = words[1:]
 	}
-	return ""
+	return strings.TrimPrefix(first(words), "^")
 }
 
 func first(words []string) string {

@@ -82,6 +82,15 @@ func TestRead(t *testing.T) {
 	}
 }
 
+func TestLine(t *testing.T) {
+	text := Read("# profile web {}\nprofile web {\n  ^h { /a r, }\n  profile kid@{x} {\n    hat deep { }\n  }\n  hat hat { }\n}\n")
+	for name, want := range map[string]int{"web": 2, "web//hat": 7, "web//h": 3, "web//kid1": 2, "web//hat2": 2, "web//kid1//deep": 2, "other": 0, "other//hat": 0} {
+		if got := text.Line(name); got != want {
+			t.Errorf("%s: line %d, want %d", name, got, want)
+		}
+	}
+}
+
 func TestWhole(t *testing.T) {
 	for _, text := range []string{"profile web {", "profile web { /a r, }\n/b", "profile web { signal (send, }\n"} {
 		if Read(text).Whole {

@@ -21,8 +21,14 @@ func systemdRuns() bool {
 	return err == nil && info.IsDir()
 }
 
-// systemdByPath reports whether a container without options is one for runc's systemd driver. sandbox returns what the
-// engine sent for another container of this shim.
+// byPath is what the path of a container's control group says of the driver.
+type byPath struct {
+	systemd bool // it is one for runc's systemd driver
+	dropped bool // the engine may have been told otherwise, and have dropped that
+}
+
+// systemdByPath returns which driver a container without options is for. sandbox returns what the engine sent for another
+// container of this shim.
 //
 //   - Docker, nerdctl and ctr send no options to a runtime of our type. Docker and nerdctl write a path for systemd exactly if
 //     their own driver is systemd's. So the path counts.
@@ -30,16 +36,24 @@ func systemdRuns() bool {
 //     does not count. CRI sends options that are all default only for the sandbox, and these are for the whole pod.
 //   - CRI of containerd 1.6 drops what its configuration says for a runtime of our type, except ConfigPath. Then only the path
 //     is known.
-func systemdByPath(ctx context.Context, said sentOptions, bundle *hook.Bundle, sandbox func(id string) sentOptions) (bool, error) {
+func systemdByPath(ctx context.Context, said sentOptions, bundle *hook.Bundle, sandbox func(id string) sentOptions) (byPath,
+	error) {
 	annotations, err1 := bundle.Annotations()
 	path, err2 := bundle.CgroupsPath()
 	if err := cmp.Or(err1, err2); err != nil {
-		return false, err
+		return byPath{}, err
 	}
-	if ns, _ := namespaces.Namespace(ctx); runsPods(ns) && said == sentNone {
+	ns, _ := namespaces.Namespace(ctx)
+	if runsPods(ns) && said == sentNone {
 		if said = sandbox(annotations[sandboxAnnotation]); said != sentEmpty {
-			return false, nil
+			return byPath{}, nil
 		}
 	}
-	return strings.Count(path, ":") == 2, nil // SLICE:PREFIX:NAME (runc, docs/systemd.md)
+	systemd := strings.Count(path, ":") == 2 // SLICE:PREFIX:NAME (runc, docs/systemd.md)
+	return byPath{systemd: systemd, dropped: systemd && runsPods(ns)}, nil
 }
+
+// driverGuessed is the warning where the path decides although the engine may have been told otherwise.
+const driverGuessed = "containerd sent none of the runtime's options, so systemd makes its control group, because the group's " +
+	"path is one for systemd: to choose the driver, write SystemdCgroup = true or false into a file, and name the file by " +
+	"ConfigPath in the options of the runtime in containerd's configuration"

@@ -38,7 +38,7 @@ func TestCgroupDriver(t *testing.T) {
 		{"CRI says yes, to our own type", "k8s.io", toml("SystemdCgroup = true\n"), toml("SystemdCgroup = true\n"), true, true},
 		{"CRI says something else, to our own type", "k8s.io", toml("NoPivotRoot = true\n"), toml("NoPivotRoot = true\n"), false, false},
 		{"CRI of 1.6 drops what it was told", "k8s.io", toml(""), toml(""), true, false},
-		{"CRI drops it, and sends it for the sandbox only", "k8s.io", toml(""), none, true, false},
+		{"CRI of 1.6 drops it, and sends it for the sandbox only", "k8s.io", toml(""), none, true, false},
 		{"a container whose sandbox another shim has", "k8s.io", nil, none, false, false},
 		{"Docker", "moby", nil, none, true, false},
 		{"Docker's own runtime, without systemd's driver", "moby", nil, runc(false), false, false},
@@ -47,7 +47,8 @@ func TestCgroupDriver(t *testing.T) {
 	} {
 		for _, runs := range []bool{true, false} {
 			t.Run(c.name+map[bool]string{false: ", without systemd"}[runs], func(t *testing.T) {
-				s, inner, ctx, _ := serve(t, &node{})
+				n := &node{}
+				s, inner, ctx, _ := serve(t, n)
 				s.systemd = runs
 				ctx = namespaces.WithNamespace(ctx, c.namespace)
 				want := c.without
@@ -74,6 +75,10 @@ func TestCgroupDriver(t *testing.T) {
 					create("pod", c.sandbox(t))
 				}
 				create("front", c.container(t))
+				said := strings.Count(strings.Join(n.notes, "\n"), driverGuessed)
+				if guesses := runs && strings.Contains(c.name, " drops "); guesses != (said == 1) || said > 1 {
+					t.Errorf("it is said %d times that the path decides: %q", said, n.notes)
+				}
 			})
 		}
 	}
@@ -81,8 +86,8 @@ func TestCgroupDriver(t *testing.T) {
 
 func TestPathThatIsNotForSystemd(t *testing.T) {
 	for _, config := range []string{`{"process": {}, "linux": {"cgroupsPath": "/docker/x"}}`, `{"process": {}, "linux": {"cgroupsPath": "a:b"}}`, `{"process": {}, "linux": {}}`, `{"process": {}}`} {
-		if systemd, err := systemdByPath(t.Context(), sentNone, hook.NewBundle(bundle(t, config)), nil); systemd || err != nil {
-			t.Errorf("%s: %v, %v", config, systemd, err)
+		if got, err := systemdByPath(t.Context(), sentNone, hook.NewBundle(bundle(t, config)), nil); got != (byPath{}) || err != nil {
+			t.Errorf("%s: %+v, %v", config, got, err)
 		}
 	}
 	if _, err := systemdByPath(t.Context(), sentNone, hook.NewBundle(bundle(t, "{")), nil); err == nil || !strings.Contains(err.Error(), "config.json") {

@@ -64,7 +64,8 @@ func registerTask(host wrapper.Host) {
 type service struct {
 	taskapi.TTRPCTaskService
 	host    wrapper.Host
-	systemd bool // is process 1
+	systemd bool      // is process 1
+	guessed sync.Once // driverGuessed is said once for all containers of this shim, which are those of a pod
 
 	mu         sync.Mutex
 	containers map[string]container // by id, from before the runtime creates one until it is deleted
@@ -100,7 +101,11 @@ func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*ta
 	caller, callerErr := callerOf(ctx, opts)
 	if err = cmp.Or(err, callerErr); err == nil && said != sentSome && s.systemd {
 		// Without systemd, only an option can choose its driver.
-		opts.SystemdCgroup, err = systemdByPath(ctx, said, bundle, s.optionsOf)
+		var path byPath
+		path, err = systemdByPath(ctx, said, bundle, s.optionsOf)
+		if opts.SystemdCgroup = path.systemd; path.dropped {
+			s.guessed.Do(func() { s.warn(ctx, "create", caller, r.ID, hook.Outcome{Warning: driverGuessed}) })
+		}
 	}
 	if err != nil {
 		return nil, s.refuse("create", caller, r.ID, hook.Outcome{}, err)

@@ -75,28 +75,34 @@ func TestContainerdConfigOfReadme(t *testing.T) {
 func TestContainerdLinesOfReadmeTwice(t *testing.T) {
 	guesttest.Outside(t)
 	const table = "[plugins.\"%s\".containerd.runtimes.apparmor]\n"
-	for _, test := range []struct{ name, text, plugin string }{
+	for _, test := range []struct{ name, text, want string }{ // the plugin's name, or what is said of the file
 		{"version 2", "version = 2\n", "io.containerd.grpc.v1.cri"},
 		{"a comment behind the version", "version = 2  # as kubeadm has it\n", "io.containerd.grpc.v1.cri"},
 		{"version 3", "version = 3\n", "io.containerd.cri.v1.runtime"},
 		{"a table in a comment", "version = 3\n# " + fmt.Sprintf(table, "x"), "io.containerd.cri.v1.runtime"},
-		{"no version", "root = \"/var/lib/containerd\"\n", ""},
+		{"no version", "root = \"/var/lib/containerd\"\n", " is of version 1, as it names none: "},
+		{"version 1", "version = 1\n", " is of version 1: "},
+		{"a version of the future", "version = 12\n", " is of version 12: "},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			config := filepath.Join(t.TempDir(), "config.toml")
 			writeFile(t, config, test.text)
 			script := strings.ReplaceAll(block(t, "shim/README.md#containerd-and-kubernetes"), containerdConfig, config)
+			known := strings.HasPrefix(test.want, "io.")
 			for range 2 {
 				out, err := exec.Command("sh", "-c", "{\n"+script+"\n}; echo end").CombinedOutput()
 				if err != nil || !strings.HasSuffix(string(out), "end\n") {
 					t.Fatalf("the shell did not come to its end: %v\n%s", err, out)
 				}
+				if !known && !strings.Contains(string(out), config+test.want) {
+					t.Errorf("it says %s", out)
+				}
 			}
 			text := read(t, config)
-			if test.plugin == "" && text != test.text {
-				t.Errorf("a file of no version became\n%s", text)
+			if !known && text != test.text {
+				t.Errorf("the file became\n%s", text)
 			}
-			if n := strings.Count(text, "\n"+fmt.Sprintf(table, test.plugin)); test.plugin != "" && n != 1 {
+			if n := strings.Count(text, "\n"+fmt.Sprintf(table, test.want)); known && n != 1 {
 				t.Errorf("the runtime's table is there %d times:\n%s", n, text)
 			}
 		})

@@ -82,7 +82,8 @@ Exit codes:
 		}
 		return err
 	})
-	root.AddCommand(policy, profileCommand(s), statusCommand(s), logCommand(s), versionCommand(s))
+	root.AddCommand(policy, profileCommand(s), statusCommand(s), logCommand(s), installCommand(s), uninstallCommand(s),
+		versionCommand(s))
 	root.CompletionOptions.HiddenDefaultCmd = true // make install puts the shells' files where they look
 	complete(root, s)
 	return root

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/oci-apparmor/oci-apparmor/install/engines"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
@@ -33,6 +34,7 @@ var (
 // flagWords has the words of each flag that takes a value. A flag has the same words in every command.
 var flagWords = map[string]words{
 	"annotation":      annotationWords,
+	"bin":             directories,
 	"bundle":          directories,
 	"config":          files,
 	"container":       nothing,
@@ -56,10 +58,13 @@ var flagWords = map[string]words{
 	"since":           nothing,
 	"store":           directories,
 	"variant":         fixed("2015"),
+	"via":             fixed(engines.Vias()...),
 }
 
 // argumentWords has the words for the arguments of each command that takes some, by its path without the program's name.
 var argumentWords = map[string]words{
+	"install":        fixed(engines.Names()...),
+	"uninstall":      fixed(engines.Names()...),
 	"profile check":  files,
 	"profile load":   files,
 	"profile unload": loadedProfiles,
@@ -80,7 +85,7 @@ func complete(root *cobra.Command, s *session) {
 				continue
 			}
 			// These fail for a flag that does not exist, or that has words already.
-			if name == "bundle" || name == "root" || name == "store" || name == "config" && path == "policy apply" {
+			if name == "bin" || name == "bundle" || name == "root" || name == "store" || name == "config" && path == "policy apply" {
 				_ = cmd.MarkFlagDirname(name)
 				continue
 			}

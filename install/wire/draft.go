@@ -45,7 +45,14 @@ func (d *Draft) at(p string) (*Entry, error) {
 }
 
 // Resolve returns a path without links in it.
-func (d *Draft) Resolve(p string) (string, error) { return resolve(p, d.at) }
+func (d *Draft) Resolve(p string) (string, error) {
+	return resolve(p, func(p string) (*Entry, error) {
+		if e, ok := d.now[p]; ok {
+			return e, nil
+		}
+		return d.Tree.peek(p)
+	})
+}
 
 // Read returns what a path holds after its links: a file, a directory, or nil for nothing.
 func (d *Draft) Read(p string) (*Entry, error) {

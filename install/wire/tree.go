@@ -63,6 +63,15 @@ func (t Tree) Real(p string) string { return filepath.Join(t.Root, p) }
 // lookup returns what the path itself holds, a link being one. Its directories have no links in them. The error names the
 // path, and is for what is neither file, directory nor link, too.
 func (t Tree) lookup(p string) (*Entry, error) {
+	e, err := t.peek(p)
+	if err == nil && e.IsFile() {
+		e.Data, err = readFile(t.Real(p))
+	}
+	return e, err
+}
+
+// peek is lookup without the content of a file.
+func (t Tree) peek(p string) (*Entry, error) {
 	real := t.Real(p)
 	info, err := os.Lstat(real)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
@@ -81,8 +90,7 @@ func (t Tree) lookup(p string) (*Entry, error) {
 		e.Data = []byte(target)
 		return e, err
 	case 0:
-		e.Data, err = readFile(real)
-		return e, err
+		return e, nil
 	}
 	return nil, fmt.Errorf("%s is neither a file, a directory nor a link", real)
 }

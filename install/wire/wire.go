@@ -42,12 +42,14 @@ const version = 1
 type Options struct {
 	Via     string `json:"via"`               // "shim", "wrapper" or "hook"
 	Default bool   `json:"default,omitempty"` // ours is what the engine takes where nobody asks for another
+	Own     string `json:"own,omitempty"`     // what ours had when it was wired by hand, which stays; as the engine writes it
 }
 
 // Wiring is one engine's: what was changed, from before we came to now.
 type Wiring struct {
 	Options Options `json:"options"`
 	Edits   []Edit  `json:"edits"`
+	Left    bool    `json:"left,omitempty"` // it is wired no more, and these links stay for containers that call them
 }
 
 // record is what stands in record.json.
@@ -141,13 +143,10 @@ func (b *Book) Close() {
 	}
 }
 
-// Wired returns the engines that are wired, by their names.
-func (b *Book) Wired() []string { return slices.Sorted(maps.Keys(b.record.Engines)) }
-
-// Wiring returns an engine's wiring.
+// Wiring returns an engine's wiring, where it is wired.
 func (b *Book) Wiring(engine string) (Wiring, bool) {
 	w, ok := b.record.Engines[engine]
-	return w, ok
+	return w, ok && !w.Left
 }
 
 // A Stripper takes what is ours out of a file that others have changed since. was is the file as it was before us, nil for
@@ -156,13 +155,14 @@ type Stripper func(path string, was, now *Entry) ([]byte, error)
 
 // Unwire drafts that an engine's files are as they were before us: to the byte where nobody else has changed them, and
 // without ours elsewhere. kept are the files that somebody else has changed, or made again.
-func (b *Book) Unwire(d *Draft, engine string, strip Stripper) (kept []string, err error) {
+// With links, our links stay.
+func (b *Book) Unwire(d *Draft, engine string, strip Stripper, links bool) (kept []string, err error) {
 	for _, e := range invert(b.record.Engines[engine].Edits) { // the other way round: e.Old is what we made
 		now, err := d.at(e.Path)
 		switch {
 		case err != nil:
 			return nil, err
-		case e.Old.kind() == fs.ModeDir, now.Equal(e.New):
+		case e.Old.kind() == fs.ModeDir, now.Equal(e.New), links && e.Old.kind() == fs.ModeSymlink:
 		case now.Equal(e.Old):
 			err = d.set(e.Path, e.New)
 		case now == nil: // somebody removed it, and what was in it before us with it
@@ -213,8 +213,8 @@ func (b *Book) dropDirs(d *Draft) error {
 }
 
 // Commit writes what was drafted. without is the draft before the engine was wired, from which the way back is kept; w is
-// nil where the engine is to be wired no more. On an error nothing has changed, or all has been taken back; where that
-// fails, too, the error says so and the next Open does it.
+// nil where the engine is to be wired no more: what stays of our links then is remembered. On an error nothing has changed,
+// or all has been taken back; where that fails, too, the error says so and the next Open does it.
 func (b *Book) Commit(engine string, w *Options, d, without *Draft) error {
 	steps := d.Edits()
 	before := b.record
@@ -222,6 +222,8 @@ func (b *Book) Commit(engine string, w *Options, d, without *Draft) error {
 	delete(after.Engines, engine)
 	if w != nil {
 		after.Engines[engine] = Wiring{Options: *w, Edits: d.editsFrom(without)}
+	} else if left := b.left(engine, d); len(left) > 0 {
+		after.Engines[engine] = Wiring{Edits: left, Left: true}
 	}
 	for _, s := range steps {
 		switch {
@@ -244,6 +246,17 @@ func (b *Book) Commit(engine string, w *Options, d, without *Draft) error {
 		return fmt.Errorf("%w; taking it back failed as well, and the next install or uninstall tries again: %w", err, back)
 	}
 	return err
+}
+
+// left returns the links of an engine's wiring that a draft still has.
+func (b *Book) left(engine string, d *Draft) []Edit {
+	var left []Edit
+	for _, e := range b.record.Engines[engine].Edits {
+		if now, err := d.at(e.Path); err == nil && e.New.kind() == fs.ModeSymlink && now.Equal(e.New) {
+			left = append(left, e)
+		}
+	}
+	return left
 }
 
 // takeBack makes the files and the record what they were before the steps, and removes the journal.

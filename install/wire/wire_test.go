@@ -123,7 +123,7 @@ func install(t *testing.T, tree Tree) error {
 	}
 	defer b.Close()
 	d := NewDraft(tree)
-	if _, err := b.Unwire(d, "engine", strip); err != nil {
+	if _, err := b.Unwire(d, "engine", strip, false); err != nil {
 		return err
 	}
 	without := d.Copy()
@@ -142,7 +142,7 @@ func uninstall(t *testing.T, tree Tree) error {
 	}
 	defer b.Close()
 	d := NewDraft(tree)
-	if _, err := b.Unwire(d, "engine", strip); err != nil {
+	if _, err := b.Unwire(d, "engine", strip, false); err != nil {
 		return err
 	}
 	return b.Commit("engine", nil, d, nil)
@@ -281,7 +281,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 			what := fmt.Sprintf("%s, killed at %d", verb, n)
 			b, err := Open(t.Context(), tree)
 			must(t, err)
-			wired := len(b.Wired()) > 0
+			_, wired := b.Wiring("engine")
 			b.Close()
 			now := snapshot(t, tree.Root)
 			if !wired {
@@ -324,14 +324,40 @@ func TestKilledAndThenChangedByOthers(t *testing.T) {
 	write(t, tree.Root+"/etc/engine/main.conf", "key = 7\n"+ours, 0o640)
 	b, err := Open(t.Context(), tree)
 	must(t, err)
-	if b.Recovered == "" || len(b.Wired()) != 1 {
-		t.Errorf("recovered %q, wired %v", b.Recovered, b.Wired())
+	if _, wired := b.Wiring("engine"); b.Recovered == "" || !wired {
+		t.Errorf("recovered %q, wired: %v", b.Recovered, wired)
 	}
 	b.Close()
 	must(t, uninstall(t, tree))
 	want := snapshot(t, newTree(t).Root)
 	want["/etc/engine/main.conf"] = strings.Replace(want["/etc/engine/main.conf"], "# mine\nkey = 1\n", "key = 7\n", 1)
 	wantTree(t, "uninstalled", snapshot(t, tree.Root), want)
+}
+
+// What runs calls our wrapper by its link, which is gone when nothing does any more.
+func TestLinksStayForWhatRuns(t *testing.T) {
+	tree := newTree(t)
+	old := snapshot(t, tree.Root)
+	must(t, install(t, tree))
+	const link = "/usr/lib/ours/engine/runc"
+	for range 2 {
+		b, err := Open(t.Context(), tree)
+		must(t, err)
+		d := NewDraft(tree)
+		_, err = b.Unwire(d, "engine", strip, true)
+		must(t, err)
+		must(t, b.Commit("engine", nil, d, nil))
+		if _, wired := b.Wiring("engine"); wired {
+			t.Error("the engine counts as wired")
+		}
+		b.Close()
+		now := snapshot(t, tree.Root)
+		if now[link] == "" || now["/srv/real.json"] != old["/srv/real.json"] {
+			t.Errorf("the link is %q, a file %q", now[link], now["/srv/real.json"])
+		}
+	}
+	must(t, uninstall(t, tree))
+	wantTree(t, "uninstalled", snapshot(t, tree.Root), old)
 }
 
 func TestFileThatChangesUnderTheDraftIsNotWritten(t *testing.T) {

@@ -95,6 +95,7 @@ type ContainerdConfig struct {
 	Options []Arm // whose options are not those of Arms, by their names
 
 	Main string // all of the main file, if it is not the one that is made of the rest
+	File string // the path of the main file, if the test has it at one
 }
 
 // Where a test's containerd keeps its files: as containerd does by default, since parts of it know no other place.
@@ -109,6 +110,7 @@ type Containerd struct {
 	ContainerdVersion
 	Socket string
 	dir    string // of its configuration and its log
+	file   string // of its configuration, where that is elsewhere
 	env    []string
 	cri    bool
 	cmd    *exec.Cmd
@@ -119,7 +121,7 @@ type Containerd struct {
 // is shown when the test has failed.
 func StartContainerd(t testing.TB, v ContainerdVersion, config ContainerdConfig) *Containerd {
 	t.Helper()
-	c := &Containerd{ContainerdVersion: v, Socket: ContainerdSocket, dir: t.TempDir(), cri: config.CRI}
+	c := &Containerd{ContainerdVersion: v, Socket: ContainerdSocket, dir: t.TempDir(), file: config.File, cri: config.CRI}
 	others := processes(t, func(dir string) bool {
 		name, err := os.ReadFile(dir + "/comm")
 		return err == nil && string(name) == "containerd\n"
@@ -180,14 +182,16 @@ func StartContainerd(t testing.TB, v ContainerdVersion, config ContainerdConfig)
 			text += cri
 		}
 	}
-	if err := os.WriteFile(c.config(), []byte(cmp.Or(config.Main, text)), 0o644); err != nil {
-		t.Fatal(err)
+	if c.file == "" {
+		if err := os.WriteFile(c.config(), []byte(cmp.Or(config.Main, text)), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	c.Start(t)
 	return c
 }
 
-func (c *Containerd) config() string { return filepath.Join(c.dir, "config.toml") }
+func (c *Containerd) config() string { return cmp.Or(c.file, filepath.Join(c.dir, "config.toml")) }
 func (c *Containerd) log() string    { return filepath.Join(c.dir, "log") }
 
 // linkWrappers makes the links to the runtime wrapper, and the arms' files of options.

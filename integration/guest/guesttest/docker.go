@@ -21,7 +21,17 @@ const (
 
 // A Docker is a dockerd that runs for one test, on a containerd of that test.
 type Docker struct {
+	Config string // the path of its configuration
 	socket string
+	cmd    *exec.Cmd
+}
+
+// Reload has dockerd read its configuration again, which takes it a moment.
+func (d *Docker) Reload(t testing.TB) {
+	t.Helper()
+	if err := d.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // StartDocker starts a dockerd with the runtimes by name, as daemon.json describes them, and with the images of Images. It has no network, and ends
@@ -57,8 +67,9 @@ func StartDocker(t testing.TB, c *Containerd, runtimes map[string]map[string]any
 		t.Fatal(err)
 	}
 	defer log.Close()
-	d := &Docker{socket: filepath.Join(dir, "socket")}
-	cmd := exec.Command("dockerd", "--config-file", filepath.Join(dir, "daemon.json"))
+	d := &Docker{socket: filepath.Join(dir, "socket"), Config: filepath.Join(dir, "daemon.json")}
+	cmd := exec.Command("dockerd", "--config-file", d.Config)
+	d.cmd = cmd
 	cmd.Stdout, cmd.Stderr, cmd.Env = log, log, c.env
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,288 @@
+package command
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/install/engines"
+	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/output"
+	"github.com/oci-apparmor/oci-apparmor/install/wire"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+// wiringOptions are those of install and uninstall. Uninstall has only some.
+type wiringOptions struct {
+	via, root, bin string
+	isDefault      bool
+	yes, dry, json bool
+}
+
+func (o *wiringOptions) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.root, "root", "/", "`directory` of the node's files, for an image that does not run")
+	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
+	cmd.Flags().BoolVar(&o.dry, "dry-run", false, "show what would change, and write nothing")
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON; nothing is asked, and without --yes nothing is changed")
+}
+
+func installCommand(s *session) *cobra.Command {
+	var o wiringOptions
+	cmd := &cobra.Command{
+		Use:   "install [ENGINE]...",
+		Short: "Have container engines start containers through oci-apparmor",
+		Long: `Have container engines start containers through oci-apparmor: ` + list(engines.Names()) + `.
+Without a name, all of these that are on the node.
+
+An engine gets a runtime called apparmor, beside those that it has; with --default
+it is the one that the engine takes where nobody asks for another. It has the
+options of the runtime that is the default now.
+
+What would change is shown as a diff first, and asked about. The engine's own
+check reads a copy before anything is written: where it would read anything else
+than before, and ours, nothing is changed. Comments, order, unknown keys, modes,
+owners and links of files stay as they are. A file that cannot be parsed is not
+touched, and the error names its line.
+
+A call that is killed is finished or taken back by the next one. What was there
+before is kept below ` + store.Dir + `, and uninstall puts it back.
+
+No engine is restarted: the command that does so is printed. Programs are not
+installed by this, but by make install; an engine is pointed at them only where
+they are.`,
+		Args: cobra.ArbitraryArgs,
+		RunE: action(func(cmd *cobra.Command, args []string) error {
+			choice := engines.Choice{Via: o.via}
+			if cmd.Flags().Changed("default") {
+				choice.Default = &o.isDefault
+			}
+			return runInstall(cmd.Context(), s, &o, choice, args)
+		}),
+	}
+	o.flags(cmd)
+	cmd.Flags().StringVar(&o.via, "via", "", "`WAY` in which the engine reaches us: "+strings.Join(engines.Vias(), ", ")+
+		" (default: as it is wired, or its best)")
+	cmd.Flags().BoolVar(&o.isDefault, "default", false, "make ours the runtime that the engine takes where nobody asks for another; --default=false takes that back")
+	cmd.Flags().StringVar(&o.bin, "bin", "", "`directory` of the programs, as a path below the root (default: that of this program; in "+
+		"an image /usr/local/bin, or /usr/bin)")
+	return cmd
+}
+
+func uninstallCommand(s *session) *cobra.Command {
+	var o wiringOptions
+	cmd := &cobra.Command{
+		Use:   "uninstall [ENGINE]...",
+		Short: "Take oci-apparmor out of container engines' configuration",
+		Long: `Take oci-apparmor out of container engines' configuration. Without a name, out of
+every one that it is in. It needs no policy and no network.
+
+A file that nobody has changed since install gets the bytes, the mode and the owner
+that it had before. In one that somebody has changed, only what is ours is taken
+out. What was wired by hand is taken out as well.
+
+The programs stay, and so does all that runs: a pod or container that was created
+by ours goes on with it, and needs the programs until it has been removed. Where an
+engine could not stop or remove such a container any more, nothing is changed, and
+the containers are named. No engine is restarted: the command that does so is
+printed.`,
+		Args: cobra.ArbitraryArgs,
+		RunE: action(func(cmd *cobra.Command, args []string) error { return runUninstall(cmd.Context(), s, &o, args) }),
+	}
+	o.flags(cmd)
+	return cmd
+}
+
+// list writes names for a sentence.
+func list(names []string) string {
+	if len(names) < 2 {
+		return strings.Join(names, "")
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " and " + names[last]
+}
+
+func runInstall(ctx context.Context, s *session, o *wiringOptions, choice engines.Choice, names []string) error {
+	h, err := hostOf(o)
+	if err != nil {
+		return err
+	}
+	if o.isDefault && h.Live() && !o.dry {
+		if _, err := s.Current(s.Store); err != nil {
+			return fmt.Errorf("--default would send every container of the node to a policy that cannot be read: %w", err)
+		}
+	}
+	return wiring(ctx, s, o, h, func(b *wire.Book) ([]*engines.Plan, error) { return engines.Install(ctx, b, h, names, choice) })
+}
+
+func runUninstall(ctx context.Context, s *session, o *wiringOptions, names []string) error {
+	h, err := hostOf(o)
+	if err != nil {
+		return err
+	}
+	return wiring(ctx, s, o, h, func(b *wire.Book) ([]*engines.Plan, error) { return engines.Uninstall(ctx, b, h, names) })
+}
+
+// hostOf returns the host of the options.
+func hostOf(o *wiringOptions) (*host.Host, error) {
+	root, err := filepath.Abs(o.root)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := os.Stat(root); err != nil {
+		return nil, exit.With(exit.Usage, err)
+	} else if !info.IsDir() {
+		return nil, exit.With(exit.Usage, fmt.Errorf("--root %s is no directory", o.root))
+	}
+	bin := o.bin
+	switch {
+	case bin != "" && !filepath.IsAbs(bin):
+		return nil, exit.With(exit.Usage, fmt.Errorf("--bin %s is not an absolute path", bin))
+	case bin != "":
+	case root == "/":
+		self, err := os.Executable()
+		if err != nil {
+			return nil, err
+		}
+		bin = filepath.Dir(self)
+	default:
+		bin = "/usr/local/bin"
+		if _, err := os.Stat(filepath.Join(root, bin, "oci-apparmor-runtime")); errors.Is(err, fs.ErrNotExist) {
+			if _, err := os.Stat(filepath.Join(root, "/usr/bin/oci-apparmor-runtime")); err == nil {
+				bin = "/usr/bin"
+			}
+		}
+	}
+	return host.New(root, bin), nil
+}
+
+// wiring plans, shows, asks, and does it.
+func wiring(ctx context.Context, s *session, o *wiringOptions, h *host.Host, plan func(*wire.Book) ([]*engines.Plan, error)) error {
+	commit := o.yes && !o.dry || !o.json && !o.dry
+	b, err := wire.Look(h.Tree)
+	if commit {
+		b, err = wire.Open(ctx, h.Tree)
+	}
+	if err != nil {
+		return exit.AsRoot(err)
+	}
+	defer b.Close()
+	if b.Recovered != "" {
+		s.Warn(b.Recovered)
+	}
+	plans, err := plan(b)
+	if err != nil {
+		return exit.AsRoot(err)
+	}
+	changes := slices.ContainsFunc(plans, func(p *engines.Plan) bool { return len(p.Edits) > 0 })
+	if !o.json {
+		if err := showPlans(s.print(), plans); err != nil {
+			return err
+		}
+	}
+	if commit {
+		if changes && !o.yes {
+			if err := s.agreed(); err != nil {
+				return err
+			}
+		}
+		for _, p := range plans {
+			if err := engines.Commit(b, p); err != nil {
+				return exit.AsRoot(err)
+			}
+		}
+	}
+	if o.json {
+		err = output.JSON(s.stdout, plansJSON(plans, commit))
+	} else if commit {
+		err = showDone(s.print(), plans, h.Live())
+	}
+	if err == nil && slices.ContainsFunc(plans, func(p *engines.Plan) bool { return p.Failed }) {
+		return exit.Silently(exit.Cannot) // it has been said why
+	}
+	return err
+}
+
+// agreed asks whether to go on. The error says that nothing was changed.
+func (s *session) agreed() error {
+	if _, err := unix.IoctlGetTermios(unix.Stdin, unix.TCGETS); err != nil {
+		return errors.New("nothing was changed: --yes does it where nobody can be asked")
+	}
+	fmt.Fprint(s.stderr, "Change this? [y/N] ")
+	answer, _ := bufio.NewReader(os.Stdin).ReadString('\n') // at its end it is no yes
+	if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
+		return errors.New("nothing was changed")
+	}
+	return nil
+}
+
+func showPlans(out *output.Printer, plans []*engines.Plan) error {
+	if len(plans) == 0 {
+		out.Line("nothing of ours is in any engine's configuration")
+	}
+	for _, p := range plans {
+		switch {
+		case p.Absent != "":
+			out.Wrapped(p.Engine+": ", "not wired: "+p.Absent)
+			continue
+		case len(p.Edits) == 0:
+			out.Line("%s: nothing changes", p.Engine)
+		default:
+			out.Line("%s:", p.Engine)
+			out.Line("%s", strings.TrimSuffix(wire.Diff(p.Edits), "\n"))
+		}
+		for _, note := range p.Notes {
+			out.Wrapped("  ", note)
+		}
+	}
+	return out.Err
+}
+
+func showDone(out *output.Printer, plans []*engines.Plan, live bool) error {
+	for _, p := range plans {
+		switch {
+		case len(p.Edits) == 0:
+		case p.Then == "" || !live:
+			out.Line("%s: changed", p.Engine)
+		default:
+			out.Line("%s: changed; it takes that over by: %s", p.Engine, p.Then)
+		}
+	}
+	return out.Err
+}
+
+// planJSON is an element of what --json prints.
+type planJSON struct {
+	Engine  string   `json:"engine"`
+	Absent  string   `json:"absent,omitempty"`
+	Changed []string `json:"changed"` // paths
+	Diff    string   `json:"diff,omitempty"`
+	Notes   []string `json:"notes,omitempty"`
+	Then    string   `json:"then,omitempty"`
+}
+
+func plansJSON(plans []*engines.Plan, done bool) any {
+	all := make([]planJSON, len(plans))
+	for i, p := range plans {
+		all[i] = planJSON{Engine: p.Engine, Absent: p.Absent, Changed: []string{}, Diff: wire.Diff(p.Edits), Notes: p.Notes}
+		for _, e := range p.Edits {
+			all[i].Changed = append(all[i].Changed, e.Path)
+		}
+		if len(p.Edits) > 0 {
+			all[i].Then = p.Then
+		}
+	}
+	return struct {
+		Done    bool       `json:"done"` // false where this is only what would be
+		Engines []planJSON `json:"engines"`
+	}{done, all}
+}

@@ -1,0 +1,83 @@
+package command
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// What install and uninstall do to engines is shown in guests, by TestContainerdInstallTrees and others.
+func TestInstallWithoutAnEngine(t *testing.T) {
+	m := newMachine(t)
+	root := t.TempDir()
+	if err := os.Mkdir(filepath.Join(root, "tmp"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		line     string
+		code     int
+		out, err string // parts of what is printed
+	}{
+		{"install --yes", 0, "containerd: not wired: there is no program containerd\ndocker: not wired: there is no program dockerd\n", ""},
+		{"install --dry-run", 0, "not wired", ""},
+		{"install docker --yes", 3, "", "docker: there is no program dockerd"},
+		{"install nosuch --yes", 3, "", `"nosuch" is no engine that can be wired: there are containerd, docker`},
+		{"uninstall --yes", 0, "nothing of ours is in any engine's configuration", ""},
+		{"uninstall docker", 0, "docker: nothing changes", ""},
+		{"install --bin relative", 2, "", "--bin relative is not an absolute path"},
+		{"install --via wrapper --default=maybe", 2, "", "--default"},
+	} {
+		code, out := m.run(append(strings.Fields(c.line), "--root", root)...)
+		said := m.errOut.String()
+		if code != c.code || !strings.Contains(out, c.out) || !strings.Contains(said, c.err) || c.err == "" && said != "" {
+			t.Errorf("%s: exit code %d\n%s%s", c.line, code, out, said)
+		}
+		m.errOut.Reset()
+	}
+	code, out := m.run("install", "--json", "--root", root)
+	var got struct {
+		Done    bool
+		Engines []struct {
+			Engine, Absent string
+			Changed        []string
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &got); code != 0 || err != nil || got.Done || len(got.Engines) != 2 ||
+		got.Engines[0].Engine != "containerd" || got.Engines[0].Absent == "" || got.Engines[0].Changed == nil {
+		t.Errorf("exit code %d, %v:\n%s", code, err, out)
+	}
+	if code, _ := m.run("install", "--root", root+"/none"); code != 2 {
+		t.Errorf("no such root: exit code %d", code)
+	}
+}
+
+// A file that cannot be parsed is named with its line, whether its engine was asked for or found.
+func TestInstallNamesTheLineOfABrokenFile(t *testing.T) {
+	m := newMachine(t)
+	root := t.TempDir()
+	for name, text := range map[string]string{
+		"usr/bin/containerd": "#!/bin/false\n", "usr/bin/dockerd": "#!/bin/false\n",
+		"etc/containerd/config.toml": "version = 2\n[plugins\n", "etc/docker/daemon.json": "{}",
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const want = "/etc/containerd/config.toml:2: "
+	for _, verb := range []string{"install", "uninstall"} {
+		code, out := m.run(verb, "--yes", "--root", root)
+		if code != 3 || !strings.Contains(out, want) {
+			t.Errorf("%s: exit code %d\n%s", verb, code, out)
+		}
+		code, _ = m.run(verb, "--yes", "--root", root, "containerd")
+		if said := m.errOut.String(); code != 3 || !strings.Contains(said, "oci-apparmor: containerd: "+want) {
+			t.Errorf("%s containerd: exit code %d\n%s", verb, code, said)
+		}
+		m.errOut.Reset()
+	}
+}

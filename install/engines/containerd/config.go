@@ -1,0 +1,214 @@
+package containerd
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/install/engines/tomlfile"
+	"github.com/oci-apparmor/oci-apparmor/install/wire"
+)
+
+// plugins are the names of the plugin whose table has the runtimes: of a file of version 1, of version 2, and from 3 on.
+var plugins = []string{"cri", "io.containerd.grpc.v1.cri", "io.containerd.cri.v1.runtime"}
+
+// plugin returns the name for a file's version.
+func plugin(version int64) string { return plugins[min(max(version, 1), 3)-1] }
+
+// dropIn is the name of our file in a directory of drop-ins. Digits come before letters: it is read late.
+const dropIn = "oci-apparmor.toml"
+
+// read parses the main file and all that it imports, in the order in which they are found. There are none where the main file is
+// missing.
+func read(d *wire.Draft) ([]*tomlfile.File, error) {
+	var all []*tomlfile.File
+	queue := []string{Config}
+	for len(queue) > 0 {
+		p := queue[0]
+		queue = queue[1:]
+		if slices.ContainsFunc(all, func(f *tomlfile.File) bool { return f.Path == p }) {
+			continue
+		}
+		e, err := d.Read(p)
+		if err != nil {
+			return nil, err
+		}
+		if !e.IsFile() {
+			continue
+		}
+		f, err := tomlfile.Parse(p, e.Data)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, f)
+		for _, s := range f.Strings("imports") {
+			found, err := d.Glob(fromMain(s.Value))
+			if err != nil {
+				return nil, fmt.Errorf("%s:%d: imports: %w", p, f.Line("imports"), err)
+			}
+			queue = append(queue, found...)
+		}
+	}
+	return all, nil
+}
+
+// fromMain returns a path of imports, which is relative to the main file's directory.
+func fromMain(p string) string {
+	if path.IsAbs(p) {
+		return path.Clean(p)
+	}
+	return path.Join(path.Dir(Config), p)
+}
+
+// candidate returns the draft's files for a directory in which they are to stand: the absolute paths of imports lead into it.
+func candidate(d *wire.Draft, dir string) (map[string][]byte, error) {
+	files, err := read(d)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string][]byte{}
+	for _, f := range files {
+		err := f.Replace(f.Strings("imports"), func(p string) string {
+			if path.IsAbs(p) {
+				return path.Join(dir, p)
+			}
+			return p
+		})
+		if err != nil {
+			return nil, err
+		}
+		all[f.Path] = f.Text
+	}
+	return all, nil
+}
+
+// A place is a way to write our runtime into a draft.
+type place func(d *wire.Draft) error
+
+// places returns the ways for a configuration, the best first.
+func (n *node) places(files []*tomlfile.File, w wanted) []place {
+	var all []place
+	if len(files) > 0 && !n.before(2, 0, 0) { // 1.x puts an imported file in the place of its whole CRI section
+		main := files[0]
+		version, _ := main.Get("version").(int64)
+		for _, s := range main.Strings("imports") {
+			p := fromMain(s.Value)
+			if version < 2 || path.Base(p) != "*.toml" || strings.ContainsAny(path.Dir(p), "*?[") {
+				continue
+			}
+			all = append(all, func(d *wire.Draft) error {
+				// Of another version than the main file's, 2.0 to 2.2 drop one of the two without a word.
+				f, err := tomlfile.Parse(path.Join(path.Dir(p), dropIn), fmt.Appendf(nil, "version = %d\n", version))
+				if err == nil {
+					err = w.write(f, version)
+				}
+				if err != nil {
+					return err
+				}
+				if e, err := d.Read(f.Path); err != nil || e != nil {
+					return fmt.Errorf("%s is there already, and is not ours: %w", f.Path, err)
+				}
+				return d.WriteFile(f.Path, f.Text)
+			})
+		}
+	}
+	return append(all, func(d *wire.Draft) error { return n.writeMain(d, w) })
+}
+
+// writeMain writes our runtime into the main file.
+func (n *node) writeMain(d *wire.Draft, w wanted) error {
+	e, err := d.Read(Config)
+	if err != nil {
+		return err
+	}
+	var text []byte
+	if e != nil {
+		text = e.Data
+	}
+	f, err := tomlfile.Parse(Config, text)
+	if err != nil {
+		return err
+	}
+	version, _ := f.Get("version").(int64)
+	if f.Empty() {
+		version = w.before.version
+		line := fmt.Sprintf("version = %d\n", version)
+		if len(text) == 0 {
+			f, err = tomlfile.Parse(Config, []byte(line))
+		} else {
+			err = f.Append(line)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if runtimes := []string{"plugins", plugin(version), "containerd", "runtimes"}; n.before(2, 0, 0) && f.Get(runtimes...) == nil {
+		lines, err := tableText(append(runtimes, w.baseName), w.before.runtimes[w.baseName], markRunc)
+		if err == nil {
+			err = f.Append(lines)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := w.write(f, version); err != nil {
+		return err
+	}
+	return d.WriteFile(Config, f.Text)
+}
+
+// write writes our runtime into a file of a version.
+func (w *wanted) write(f *tomlfile.File, version int64) error {
+	containerd := []string{"plugins", plugin(version), "containerd"}
+	lines, err := tableText(append(containerd[:3:3], "runtimes", Runtime), w.table, mark)
+	if err != nil {
+		return err
+	}
+	if w.isDefault {
+		if err := f.SetString(containerd, "default_runtime_name", Runtime); err != nil {
+			return err
+		}
+	}
+	return f.Append(lines)
+}
+
+// tableText writes a runtime's table, without what is empty in it, below a comment.
+func tableText(name []string, table map[string]any, comment string) (string, error) {
+	var out strings.Builder
+	fmt.Fprintf(&out, "%s\n%s\n", comment, tomlfile.Head(name))
+	keys := slices.Sorted(maps.Keys(table))
+	first := []string{"runtime_type", "runtime_path", "pod_annotations"}
+	slices.SortStableFunc(keys, func(a, b string) int {
+		of := func(key string) int { return (slices.Index(first, key) + len(first) + 1) % (len(first) + 1) }
+		return of(a) - of(b)
+	})
+	for _, key := range keys {
+		if key == "options" || isZero(table[key]) || fmt.Sprint(table[key]) == "podsandbox" {
+			continue
+		}
+		v, err := tomlfile.Value(table[key])
+		if err != nil {
+			return "", fmt.Errorf("%s of %s: %w", key, strings.Join(name, "."), err)
+		}
+		fmt.Fprintf(&out, "  %s = %s\n", key, v)
+	}
+	options, _ := table["options"].(map[string]any)
+	wrote := false
+	for _, key := range slices.Sorted(maps.Keys(options)) {
+		if isZero(options[key]) {
+			continue
+		}
+		v, err := tomlfile.Value(options[key])
+		if err != nil {
+			return "", fmt.Errorf("%s of %s: %w", key, strings.Join(name, "."), err)
+		}
+		if !wrote {
+			fmt.Fprintf(&out, "  %s\n", tomlfile.Head(append(name[:len(name):len(name)], "options")))
+			wrote = true
+		}
+		fmt.Fprintf(&out, "    %s = %s\n", key, v)
+	}
+	return out.String(), nil
+}

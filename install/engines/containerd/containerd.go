@@ -1,0 +1,417 @@
+// Package containerd wires containerd: a runtime of ours in the tables of its CRI plugin. Which file takes that depends on its
+// version and on what is there, so each way is tried on a copy and read back by containerd's own "config dump": the first
+// by which nothing changes but what is ours is taken.
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
+	"github.com/oci-apparmor/oci-apparmor/install/engines/tomlfile"
+	"github.com/oci-apparmor/oci-apparmor/install/wire"
+)
+
+// Config is containerd's main file.
+const Config = "/etc/containerd/config.toml"
+
+// Runtime is the name of our runtime, which a RuntimeClass calls its handler.
+const Runtime = "apparmor"
+
+const (
+	shim     = "containerd-shim-apparmor-v2"
+	wrapper  = "oci-apparmor-runtime"
+	stock    = "io.containerd.runc.v2" // the type of containerd's own shim
+	pattern  = "oci-apparmor/*"        // of a pod's annotations that come to us
+	mark     = "# oci-apparmor install has added this table, and oci-apparmor uninstall takes it out"
+	markRunc = "# containerd 1.x forgets its own runtime where the file names only another one"
+)
+
+// Engine is containerd.
+type Engine struct{}
+
+// Name returns its name, as package policy/engine has it.
+func (Engine) Name() string { return "containerd" }
+
+// Vias returns the ways in which it reaches us.
+func (Engine) Vias() []string { return []string{"shim", "wrapper"} }
+
+// Missing returns why there is nothing to wire; an empty string where there is.
+func (Engine) Missing(h *host.Host, d *wire.Draft) (string, error) {
+	if h.Program(d, "containerd") == "" {
+		return "there is no program containerd", nil
+	}
+	files, err := read(d)
+	if err != nil {
+		return "", err
+	}
+	for _, name := range []string{"cri", "io.containerd.grpc.v1.cri", "io.containerd.cri.v1.runtime"} {
+		for _, f := range files {
+			off, _ := f.Get("disabled_plugins").([]any)
+			if slices.Contains(off, any(name)) {
+				return fmt.Sprintf("%s:%d turns CRI off, as Docker's package does, and only CRI has runtimes: Docker is wired by itself",
+					f.Path, f.Line("disabled_plugins")), nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// node is a containerd with its configuration.
+type node struct {
+	*host.Host
+	program string
+	version []int
+}
+
+var versionNumber = regexp.MustCompile(`\bv?(\d+)\.(\d+)\.(\d+)`)
+
+// look finds out about the containerd of a host.
+func look(ctx context.Context, h *host.Host, d *wire.Draft) (*node, error) {
+	n := &node{Host: h, program: h.Program(d, "containerd")}
+	other := ""
+	for _, p := range h.Processes("containerd") {
+		config := p.Flag("--config", "-c", "-config")
+		if config == "" || config == Config {
+			other = ""
+			break
+		}
+		if !strings.Contains(config, "/run/docker/") { // dockerd's own
+			other = fmt.Sprintf("containerd runs as process %d with --config %s, and only %s can be changed here", p.PID, config, Config)
+		}
+	}
+	if other != "" {
+		return nil, errors.New(other)
+	}
+	out, err := h.Run(ctx, nil, n.program, "--version")
+	if err != nil {
+		return nil, err
+	}
+	m := versionNumber.FindStringSubmatch(string(out))
+	if m == nil {
+		return nil, fmt.Errorf("%s --version prints no version: %s", n.program, strings.TrimSpace(string(out)))
+	}
+	for _, digits := range m[1:] {
+		v, err := strconv.Atoi(digits)
+		if err != nil {
+			return nil, err
+		}
+		n.version = append(n.version, v)
+	}
+	return n, nil
+}
+
+// before reports whether the version is below another.
+func (n *node) before(version ...int) bool { return slices.Compare(n.version, version) < 0 }
+
+// ignoresRuntimePath reports whether this containerd starts its own shim whatever runtime_path says.
+func (n *node) ignoresRuntimePath() bool { return n.before(1, 6, 21) }
+
+// Clear drafts that what was wired by hand, or by an older oci-apparmor without a record, is gone.
+func (Engine) Clear(_ *host.Host, d *wire.Draft) (was host.Former, err error) {
+	files, err := read(d)
+	if err != nil {
+		return was, err
+	}
+	for _, f := range files {
+		for _, plugin := range plugins {
+			if t, ok := f.Get("plugins", plugin, "containerd", "runtimes", Runtime).(map[string]any); ok && ours(t) {
+				own, err := toml.Marshal(t)
+				if err != nil {
+					return was, fmt.Errorf("%s: %w", f.Path, err)
+				}
+				was.Own = string(own)
+			}
+			was.Default = was.Default || f.Get("plugins", plugin, "containerd", "default_runtime_name") == any(Runtime)
+		}
+		changed, err := cut(f, nil)
+		if err != nil {
+			return was, err
+		}
+		if !changed {
+			continue
+		}
+		was.Files = append(was.Files, f.Path)
+		if f.Path != Config && f.Empty("version") {
+			err = d.Remove(f.Path)
+		} else {
+			err = d.WriteFile(f.Path, f.Text)
+		}
+		if err != nil {
+			return was, err
+		}
+	}
+	return was, nil
+}
+
+// Strip takes ours out of a file that somebody else has changed since (wire.Stripper).
+func (Engine) Strip(p string, was, now *wire.Entry) ([]byte, error) {
+	f, err := tomlfile.Parse(p, now.Data)
+	if err != nil {
+		return nil, err
+	}
+	var before *tomlfile.File
+	if was != nil {
+		if before, err = tomlfile.Parse(p, was.Data); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := cut(f, before); err != nil {
+		return nil, err
+	}
+	if was == nil && f.Empty("version") {
+		return nil, nil
+	}
+	return f.Text, nil
+}
+
+// cut takes our runtime out of a file, and gives the default back that was there before us.
+func cut(f, was *tomlfile.File) (changed bool, err error) {
+	for _, plugin := range plugins {
+		containerd := []string{"plugins", plugin, "containerd"}
+		table := append(containerd[:3:3], "runtimes", Runtime)
+		if ours(f.Get(table...)) {
+			if err := f.Cut(table, mark); err != nil {
+				return false, err
+			}
+			changed = true
+		}
+		key := append(containerd[:3:3], "default_runtime_name")
+		if f.Get(key...) != any(Runtime) || f.Get(table...) != nil {
+			continue
+		}
+		before := any(nil)
+		if was != nil {
+			before = was.Get(key...)
+		}
+		if name, ok := before.(string); ok && name != Runtime {
+			err = f.SetString(containerd, key[3], name)
+		} else {
+			err = f.Drop(key...)
+		}
+		if err != nil {
+			return false, err
+		}
+		changed = true
+	}
+	return changed, nil
+}
+
+// ours reports whether a runtime's table is one of ours, of whichever version and wherever our programs are.
+func ours(table any) bool {
+	t, ok := table.(map[string]any)
+	if !ok {
+		return false
+	}
+	at, _ := t["runtime_path"].(string)
+	binary, _ := tomlfile.Get(t, "options", "BinaryName").(string)
+	return path.Base(at) == shim || t["runtime_type"] == "io.containerd.apparmor.v2" || isOurs(binary)
+}
+
+// isOurs reports whether a runtime's path is that of our wrapper, or of a link to it.
+func isOurs(binary string) bool {
+	return path.Base(binary) == wrapper || strings.Contains(binary, "/oci-apparmor/")
+}
+
+// Wire drafts our runtime.
+func (Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Options) (*host.Outcome, error) {
+	n, err := look(ctx, h, d)
+	if err != nil {
+		return nil, err
+	}
+	if o.Via == "" {
+		o.Via = "shim"
+		if n.ignoresRuntimePath() {
+			o.Via = "wrapper"
+		}
+	}
+	if o.Via == "shim" && n.ignoresRuntimePath() {
+		return nil, fmt.Errorf("containerd %d.%d.%d ignores runtime_path, so that pods would start under no policy: take --via wrapper",
+			n.version[0], n.version[1], n.version[2])
+	}
+	files, err := read(d)
+	if err != nil {
+		return nil, err
+	}
+	before, err := n.dump(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	if before.runtimes[Runtime] != nil {
+		return nil, taken(files)
+	}
+	name, base, err := before.base()
+	if err != nil {
+		return nil, err
+	}
+	own := map[string]any{}
+	if err := toml.Unmarshal([]byte(o.Own), &own); err != nil {
+		return nil, err
+	}
+	table, err := n.table(d, o, base, own)
+	if err != nil {
+		return nil, err
+	}
+	w := wanted{table: table, isDefault: o.Default, before: before, baseName: name}
+	var failed error
+	for _, place := range n.places(files, w) {
+		try := d.Copy()
+		if err = place(try); err == nil {
+			var after *dump
+			if after, err = n.dump(ctx, try); err == nil {
+				err = w.proof(after)
+			}
+		}
+		if err == nil {
+			*d = *try
+			return &host.Outcome{Via: o.Via, Then: Engine{}.Then(), Notes: notes(o)}, nil
+		}
+		failed = err
+	}
+	return nil, fmt.Errorf("nothing was found by which containerd would read our runtime and all else as before: %w", failed)
+}
+
+func notes(o wire.Options) []string {
+	if o.Default {
+		return []string{"pods that run already keep the runtime that they were created with; all later ones come to us, those of " +
+			"the node itself included"}
+	}
+	return []string{"pods come to us by a RuntimeClass whose handler is " + Runtime}
+}
+
+// taken says where a runtime of our name stands that is not ours.
+func taken(files []*tomlfile.File) error {
+	for _, f := range files {
+		for _, plugin := range plugins {
+			table := []string{"plugins", plugin, "containerd", "runtimes", Runtime}
+			if f.Get(table...) != nil {
+				return fmt.Errorf("%s:%d: there is a runtime %s that is not ours: give it another name first", f.Path, f.Line(table...), Runtime)
+			}
+		}
+	}
+	return fmt.Errorf("containerd has a runtime %s that is not ours: give it another name first", Runtime)
+}
+
+// runtimeDirs are where our wrapper finds the runtime that it stands for (shim/wrapper, runtime.go).
+var runtimeDirs = []string{"", "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
+
+// merge returns what several tables of a runtime have, without what is empty and what is ours alone: the later ones count.
+func merge(tables ...map[string]any) (t, options map[string]any) {
+	t, options = map[string]any{}, map[string]any{}
+	for _, from := range tables {
+		for key, v := range from {
+			if !isZero(v) && key != "options" && key != "runtime_path" && fmt.Sprint(v) != "podsandbox" {
+				t[key] = v
+			}
+		}
+		of, _ := from["options"].(map[string]any)
+		for key, v := range of {
+			binary, _ := v.(string)
+			if !isZero(v) && (key != "BinaryName" || !isOurs(binary)) && key != "ConfigPath" {
+				options[key] = v
+			}
+		}
+	}
+	return t, options
+}
+
+// table returns our runtime's table: the base's with what ours had before, and our program. A link to the wrapper is drafted
+// where it takes one.
+func (n *node) table(d *wire.Draft, o wire.Options, base, own map[string]any) (map[string]any, error) {
+	t, options := merge(base, own)
+	t["runtime_type"] = stock
+	annotations, _ := t["pod_annotations"].([]any)
+	if !slices.Contains(annotations, any(pattern)) {
+		t["pod_annotations"] = append(slices.Clone(annotations), pattern)
+	}
+	if at, _ := base["runtime_path"].(string); at != "" {
+		return nil, fmt.Errorf("the runtime that is the default now has a shim of its own, %s: ours cannot stand before that", at)
+	}
+	if o.Via == "shim" {
+		at, err := n.Ours(d, shim)
+		t["runtime_path"] = at
+		if len(options) > 0 {
+			t["options"] = options
+		}
+		return t, err
+	}
+	at, err := n.Ours(d, wrapper)
+	if err != nil {
+		return nil, err
+	}
+	binary, _ := options["BinaryName"].(string)
+	if binary == "" {
+		binary = "runc"
+	}
+	dir, name := path.Split(binary)
+	if name != "runc" && name != "crun" || !slices.Contains(runtimeDirs, strings.TrimSuffix(dir, "/")) {
+		return nil, fmt.Errorf("the runtime that is the default now calls %s, and our wrapper stands only for a runc or crun in the "+
+			"system's directories (--via shim, from containerd 1.6.21 on, stands for any)", binary)
+	}
+	link := path.Join(n.Lib(), "containerd", name)
+	if err := d.Link(link, at); err != nil {
+		return nil, err
+	}
+	options["BinaryName"] = link
+	t["options"] = options
+	return t, nil
+}
+
+// Check reads the draft by containerd's own check, and returns an error where ours is still in it.
+func (Engine) Check(ctx context.Context, h *host.Host, d *wire.Draft) error {
+	n, err := look(ctx, h, d)
+	if err != nil {
+		return err
+	}
+	now, err := n.dump(ctx, d)
+	if err == nil && ours(now.runtimes[Runtime]) {
+		err = fmt.Errorf("containerd would still read our runtime %s", Runtime)
+	}
+	return err
+}
+
+// Then returns the command by which containerd takes its configuration over.
+func (Engine) Then() string { return "systemctl restart containerd" }
+
+// Needed returns the containers whose shim calls our wrapper by its link.
+func (Engine) Needed(_ context.Context, h *host.Host) (host.Need, error) {
+	return Callers(h, "containerd")
+}
+
+// Callers returns the tasks of containerd, as NAMESPACE/ID, whose shim calls our wrapper by an engine's link. A shim keeps its
+// options beside the task's config.json (cmd/containerd-shim-runc-v2/runc/container.go).
+func Callers(h *host.Host, engine string) (need host.Need, err error) {
+	if !h.Live() {
+		return need, nil
+	}
+	need.Why = "call our wrapper by a link, which stays"
+	files, err := filepath.Glob("/run/containerd/io.containerd.runtime.v2.task/*/*/options.json")
+	if err != nil {
+		return need, err
+	}
+	for _, name := range files {
+		data, err := os.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) { // it has ended
+			continue
+		}
+		if err != nil {
+			return need, err
+		}
+		if strings.Contains(string(data), path.Join(h.Lib(), engine)+"/") {
+			id := path.Dir(name)
+			need.Containers = append(need.Containers, path.Base(path.Dir(id))+"/"+path.Base(id))
+		}
+	}
+	return need, nil
+}

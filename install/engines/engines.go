@@ -1,0 +1,260 @@
+// Package engines wires container engines to oci-apparmor and takes that back. What is known of one engine's configuration stands
+// in its folder; what is done to any engine's files, and the order of that, stands here and in package wire.
+//
+// A new engine is a folder with a type that is an Engine, a row in table, and its tests.
+package engines
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/install/engines/containerd"
+	"github.com/oci-apparmor/oci-apparmor/install/engines/docker"
+	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
+	"github.com/oci-apparmor/oci-apparmor/install/wire"
+)
+
+// Engine is a kind of engine. Its methods draft, and write nothing.
+type Engine interface {
+	Name() string   // as package policy/engine has it
+	Vias() []string // the ways in which it reaches us
+	Then() string   // the command by which it takes a change over; empty where it reads its files each time
+
+	// Missing returns why there is nothing to wire on a host; an empty string where there is.
+	Missing(h *host.Host, d *wire.Draft) (string, error)
+
+	// Clear drafts that what was wired by hand, or by an oci-apparmor without a record, is gone, and returns what it was.
+	Clear(h *host.Host, d *wire.Draft) (host.Former, error)
+
+	// Wire drafts our runtime, by the engine's best way where the options have none. It has the engine's own check read the
+	// draft, and where that would read anything else than before and ours, that is an error. A file that cannot be parsed is
+	// an error with its line.
+	Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Options) (*host.Outcome, error)
+
+	// Strip takes ours out of a file that somebody else has changed since; see wire.Stripper.
+	Strip(path string, was, now *wire.Entry) ([]byte, error)
+
+	// Check has the engine's own check read a draft without ours.
+	Check(ctx context.Context, h *host.Host, d *wire.Draft) error
+
+	// Needed returns the containers of a running host that need what a draft without ours has no more.
+	Needed(ctx context.Context, h *host.Host) (host.Need, error)
+}
+
+// table has the engines in the order in which they are wired.
+var table = []Engine{
+	containerd.Engine{},
+	docker.Engine{},
+}
+
+// Names returns the names of the engines that can be wired.
+func Names() []string {
+	names := make([]string, len(table))
+	for i, e := range table {
+		names[i] = e.Name()
+	}
+	return names
+}
+
+// Vias returns the ways in which engines reach us, each once.
+func Vias() []string {
+	var all []string
+	for _, e := range table {
+		for _, v := range e.Vias() {
+			if !slices.Contains(all, v) {
+				all = append(all, v)
+			}
+		}
+	}
+	return all
+}
+
+func named(name string) (Engine, error) {
+	for _, e := range table {
+		if e.Name() == name {
+			return e, nil
+		}
+	}
+	return nil, fmt.Errorf("%q is no engine that can be wired: there are %s", name, strings.Join(Names(), ", "))
+}
+
+// Plan is what would be done to one engine.
+type Plan struct {
+	Engine string
+	Absent string      // why it is not wired, where nobody named the engine; all else is empty then
+	Failed bool        // it is there, and Absent is an error
+	Edits  []wire.Edit // what changes on the disk; none where all is as it should be
+	Notes  []string    // sentences
+	Then   string      // the command by which the engine takes it over
+
+	options        *wire.Options // nil for an uninstall
+	draft, without *wire.Draft
+}
+
+// Choice is how engines are to be wired. What it leaves open is as it is already, or else the engine's best way, beside the
+// default.
+type Choice struct {
+	Via     string
+	Default *bool
+}
+
+// Install plans to wire engines: those of the names, or those that are found on the host where there are none. An engine that
+// is named and cannot be wired is an error.
+func Install(ctx context.Context, b *wire.Book, h *host.Host, names []string, o Choice) ([]*Plan, error) {
+	wanted, err := choose(names)
+	if err != nil {
+		return nil, err
+	}
+	var plans []*Plan
+	for _, e := range wanted {
+		p, err := install(ctx, b, h, e, o)
+		if err != nil && len(names) == 0 {
+			p, err = &Plan{Engine: e.Name(), Absent: err.Error(), Failed: true}, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", e.Name(), err)
+		}
+		if p.Absent != "" && len(names) > 0 {
+			return nil, fmt.Errorf("%s: %s", e.Name(), p.Absent)
+		}
+		plans = append(plans, p)
+	}
+	return plans, nil
+}
+
+func choose(names []string) ([]Engine, error) {
+	if len(names) == 0 {
+		return table, nil
+	}
+	var all []Engine
+	for _, name := range names {
+		e, err := named(name)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(all, e) {
+			all = append(all, e)
+		}
+	}
+	return all, nil
+}
+
+func install(ctx context.Context, b *wire.Book, h *host.Host, e Engine, choice Choice) (*Plan, error) {
+	p := &Plan{Engine: e.Name()}
+	d := wire.NewDraft(h.Tree)
+	absent, err := e.Missing(h, d)
+	if err != nil || absent != "" {
+		p.Absent = absent
+		return p, err
+	}
+	kept, err := b.Unwire(d, e.Name(), e.Strip, false)
+	if err != nil {
+		return nil, err
+	}
+	was, err := e.Clear(h, d)
+	if err != nil {
+		return nil, err
+	}
+	o := wire.Options{Via: choice.Via, Default: was.Default, Own: was.Own}
+	if w, ok := b.Wiring(e.Name()); ok {
+		o.Default, o.Own = w.Options.Default, w.Options.Own
+		if o.Via == "" {
+			o.Via = w.Options.Via
+		}
+	}
+	if choice.Default != nil {
+		o.Default = *choice.Default
+	}
+	if o.Via != "" && !slices.Contains(e.Vias(), o.Via) {
+		return nil, fmt.Errorf("it does not reach us by %q: take --via %s", o.Via, strings.Join(e.Vias(), " or --via "))
+	}
+	without := d.Copy()
+	outcome, err := e.Wire(ctx, h, d, o)
+	if err != nil {
+		return nil, err
+	}
+	p.Edits, p.Notes, p.Then = d.Edits(), outcome.Notes, outcome.Then
+	o.Via = outcome.Via
+	p.options, p.draft, p.without = &o, d, without
+	for _, f := range was.Files {
+		if !slices.Contains(kept, f) {
+			p.Notes = append(p.Notes, "what "+f+" had of ours, without a record, is taken over: uninstall takes that out, too")
+		}
+	}
+	return p, nil
+}
+
+// Uninstall plans to take ours out of engines: those of the names, or all that are wired where there are none.
+func Uninstall(ctx context.Context, b *wire.Book, h *host.Host, names []string) ([]*Plan, error) {
+	wanted, err := choose(names)
+	if err != nil {
+		return nil, err
+	}
+	var plans []*Plan
+	for _, e := range wanted {
+		p, err := uninstall(ctx, b, h, e)
+		if _, wired := b.Wiring(e.Name()); err != nil && !wired && len(names) == 0 {
+			p, err = &Plan{Engine: e.Name(), Absent: err.Error(), Failed: true}, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", e.Name(), err)
+		}
+		if len(names) > 0 || len(p.Edits) > 0 || p.Failed {
+			plans = append(plans, p)
+		}
+	}
+	return plans, nil
+}
+
+func uninstall(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan, error) {
+	p := &Plan{Engine: e.Name(), Then: e.Then()}
+	d := wire.NewDraft(h.Tree)
+	need, err := e.Needed(ctx, h)
+	if err != nil { // then there may be some
+		need = host.Need{Containers: []string{"unknown, " + err.Error()}, Why: "may need ours"}
+	}
+	kept, err := b.Unwire(d, e.Name(), e.Strip, len(need.Containers) > 0)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := e.Clear(h, d); err != nil {
+		return nil, err
+	}
+	p.draft, p.Edits = d, d.Edits()
+	for _, f := range kept {
+		p.Notes = append(p.Notes, f+" has been changed by somebody else since: only what is ours is taken out")
+	}
+	if _, wired := b.Wiring(e.Name()); len(p.Edits) == 0 && !wired {
+		p.Notes = append(p.Notes, "nothing of ours is in its configuration")
+		return p, nil
+	}
+	if len(need.Containers) > 0 {
+		sentence := "these containers " + need.Why + ": " + strings.Join(need.Containers, ", ")
+		if need.Refuse {
+			return nil, errors.New(sentence + "; remove them first")
+		}
+		p.Notes = append(p.Notes, sentence+"; run this again when they are gone, for links of ours that stay")
+	}
+	// The engine's check decides nothing here: what is not ours may be broken, or the engine be gone.
+	if err := e.Check(ctx, h, d); err != nil && !errors.Is(err, host.ErrNoProgram) {
+		p.Notes = append(p.Notes, "the engine's own check of what is left says: "+err.Error())
+	}
+	return p, nil
+}
+
+// Commit does what was planned for one engine. On an error nothing has changed.
+func Commit(b *wire.Book, p *Plan) error {
+	if p.draft == nil {
+		return nil
+	}
+	if _, wired := b.Wiring(p.Engine); len(p.Edits) == 0 && wired == (p.options != nil) {
+		return nil
+	}
+	if err := b.Commit(p.Engine, p.options, p.draft, p.without); err != nil {
+		return fmt.Errorf("%s: %w", p.Engine, err)
+	}
+	return nil
+}

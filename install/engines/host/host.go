@@ -1,0 +1,219 @@
+// Package host is a node whose engines are wired: its files, and the engines' own programs, which are run to check a change.
+// It knows no engine.
+package host
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/install/wire"
+)
+
+// checkTime is how long a program may take that checks a configuration. Podman's takes some seconds on a slow node.
+const checkTime = time.Minute
+
+// dirs are where engines' programs are, in the order of a PATH.
+var dirs = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/snap/bin"}
+
+// Host is a node: the machine that this process runs on, or an image below a directory.
+type Host struct {
+	Tree wire.Tree
+	Bin  string // the directory of our programs, as a path of the tree
+
+	// Run runs a program of the tree by its path, with variables beside those that every program gets, and returns what it
+	// prints. Another root than "/" is where it is run in.
+	Run func(ctx context.Context, env []string, program string, args ...string) ([]byte, error)
+}
+
+// New returns the host below a root. bin is the directory of our programs.
+func New(root, bin string) *Host {
+	h := &Host{Tree: wire.Tree{Root: path.Clean(root)}, Bin: bin}
+	h.Run = h.run
+	return h
+}
+
+// Live reports whether the host is the machine that this process runs on, and no image.
+func (h *Host) Live() bool { return h.Tree.Root == "/" }
+
+// ErrNoProgram says that a program is not there, or cannot be run in an image.
+var ErrNoProgram = errors.New("it is not there, or cannot be run here")
+
+// Program returns the path of an engine's program; an empty one where there is none. On a live host that is the one of a
+// process that runs, and else the first in the caller's PATH.
+func (h *Host) Program(d *wire.Draft, name string) string {
+	search := dirs
+	if h.Live() {
+		for _, p := range h.Processes(name) {
+			if p.Program != "" {
+				return p.Program
+			}
+		}
+		search = append(filepath.SplitList(os.Getenv("PATH")), dirs...)
+	}
+	for _, dir := range search {
+		if p := path.Join(dir, name); path.IsAbs(p) && d.Runnable(p) == nil {
+			return p
+		}
+	}
+	return ""
+}
+
+// Process is a program that runs.
+type Process struct {
+	PID     int
+	Program string   // its path; empty where the file is gone or was replaced
+	Args    []string // with the name that it was called by
+}
+
+// Processes returns those of a program's name; none of an image.
+func (h *Host) Processes(name string) []Process {
+	if !h.Live() {
+		return nil
+	}
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	var all []Process
+	for _, dir := range dirs {
+		comm, err := os.ReadFile(dir + "/comm")
+		if err != nil || strings.TrimSuffix(string(comm), "\n") != name {
+			continue
+		}
+		line, err := os.ReadFile(dir + "/cmdline")
+		if err != nil || len(line) == 0 { // it has ended
+			continue
+		}
+		p := Process{Args: strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00")}
+		p.PID, _ = strconv.Atoi(filepath.Base(dir))
+		if exe, err := os.Readlink(dir + "/exe"); err == nil && !strings.HasSuffix(exe, " (deleted)") {
+			p.Program = exe
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+// Flag returns the value of a flag of a process, by any of its names with their dashes; an empty one where it was not given.
+func (p Process) Flag(names ...string) string {
+	for i, arg := range p.Args {
+		name, value, is := strings.Cut(arg, "=")
+		if !slices.Contains(names, name) {
+			continue
+		}
+		if is {
+			return value
+		}
+		if i+1 < len(p.Args) {
+			return p.Args[i+1]
+		}
+	}
+	return ""
+}
+
+// Lib is the directory of the links through which engines call our wrapper, a directory of the engine's name below it.
+func (h *Host) Lib() string { return path.Join(path.Dir(h.Bin), "lib", "oci-apparmor") }
+
+// Ours returns the path of a program of ours, and an error that says what to do where it is missing.
+func (h *Host) Ours(d *wire.Draft, name string) (string, error) {
+	p := path.Join(h.Bin, name)
+	if err := d.Runnable(p); err != nil {
+		return "", fmt.Errorf("%s cannot be run, and an engine must not be pointed at it: run make install first: %w", h.Tree.Real(p), err)
+	}
+	return p, nil
+}
+
+func (h *Host) run(ctx context.Context, env []string, program string, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, checkTime, fmt.Errorf("not ended after %v", checkTime))
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Env = append([]string{"PATH=" + strings.Join(dirs, ":"), "HOME=/root", "LC_ALL=C"}, env...)
+	cmd.Dir = "/"
+	if !h.Live() {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: h.Tree.Root}
+	}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.WaitDelay = time.Second
+	err := cmd.Run()
+	switch {
+	case err == nil:
+		return stdout.Bytes(), nil
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOEXEC):
+		err = fmt.Errorf("%w: %w", ErrNoProgram, err)
+	}
+	said := strings.TrimSpace(stderr.String())
+	if said == "" {
+		said = strings.TrimSpace(stdout.String())
+	}
+	if len(said) > maxSaid {
+		said = "..." + said[len(said)-maxSaid:]
+	}
+	if said != "" {
+		return nil, fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, said)
+	}
+	return nil, fmt.Errorf("%s %s: %w", program, strings.Join(args, " "), err)
+}
+
+// maxSaid bounds what an error has of a program's output, in bytes: its end says what went wrong.
+const maxSaid = 2000
+
+// Candidate writes files into a directory of its own below the tree, for an engine's own check to read, and returns that as a
+// path of the tree. files returns them for a directory, by the paths that they are to have below it. remove removes it.
+func (h *Host) Candidate(files func(dir string) (map[string][]byte, error)) (dir string, remove func(), err error) {
+	real, err := os.MkdirTemp(h.Tree.Real("/tmp"), "oci-apparmor-check-") // mode 0700: what is in it may be secret
+	if err != nil {
+		return "", nil, err
+	}
+	remove = func() { _ = os.RemoveAll(real) }
+	dir = path.Join("/tmp", path.Base(real))
+	all, err := files(dir)
+	if err != nil {
+		remove()
+		return "", nil, err
+	}
+	for p, data := range all {
+		at := path.Join(real, p)
+		err := os.MkdirAll(path.Dir(at), 0o700)
+		if err == nil {
+			err = os.WriteFile(at, data, 0o600)
+		}
+		if err != nil {
+			remove()
+			return "", nil, err
+		}
+	}
+	return dir, remove, nil
+}
+
+// Former is what was found of ours that no record has: wired by hand, or by an older oci-apparmor.
+type Former struct {
+	Files   []string // that had it
+	Default bool     // ours was the default
+	Own     string   // what our runtime had, as the engine writes it
+}
+
+// Need is what containers need of a wiring that is to be taken out.
+type Need struct {
+	Containers []string // by their names or ids
+	Why        string   // of them, as the end of a sentence
+	Refuse     bool     // the engine could not stop or remove them; else our links stay for them
+}
+
+// Outcome is what there is to say of an engine's wiring.
+type Outcome struct {
+	Via   string   // the way that was taken
+	Notes []string // sentences
+	Then  string   // the command by which the engine takes it over
+}

@@ -3,7 +3,6 @@ package store
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -70,14 +69,20 @@ func (l *Lock) Again(g *Generation) (*Compilation, error) {
 	return c, nil
 }
 
-// SaveTexts keeps texts for AppArmor's service, by profile, with the generation whose profiles they are: for those that the
-// next generation has not, or has others of. Which they are nobody can tell afterwards.
+// SaveTexts saves the texts of profiles for AppArmor's service, by profile, in the generation that has these profiles. They
+// are the texts that the next generation lacks or changes, and a rollback needs them. SaveTexts first removes what an
+// earlier call saved there: the apply of that call was cut off, or changed nothing.
 func (l *Lock) SaveTexts(g *Generation, texts map[string][]byte) error {
+	dir := generationPath(g.Number) + "/texts"
+	if _, err := os.Lstat(l.path(dir)); err == nil {
+		if err := l.remove(dir); err != nil {
+			return err
+		}
+	}
 	if len(texts) == 0 {
 		return nil
 	}
-	dir := generationPath(g.Number) + "/texts"
-	if err := os.Mkdir(l.path(dir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(l.path(dir), 0o700); err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(texts)) {
@@ -91,7 +96,7 @@ func (l *Lock) SaveTexts(g *Generation, texts map[string][]byte) error {
 	return errors.Join(l.sync(dir), l.sync(generationPath(g.Number)))
 }
 
-// SavedText gives a text that SaveTexts has kept. The error is fs.ErrNotExist where none was.
+// SavedText returns a text that SaveTexts has saved. The error wraps fs.ErrNotExist if there is none.
 func (l *Lock) SavedText(g *Generation, name string) ([]byte, error) {
 	if err := profile.CheckName(name); err != nil {
 		return nil, err

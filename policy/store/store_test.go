@@ -188,3 +188,35 @@ func BenchmarkCurrent(b *testing.B) {
 		}
 	}
 }
+
+// What an apply saved that was then cut off, or changed nothing, the next apply removes, and a rollback never sees.
+func TestSaveTextsRemovesWhatWasSavedBefore(t *testing.T) {
+	s := newStore(t)
+	g := apply(t, s, "one")
+	l, err := s.Lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Unlock()
+	if err := l.SaveTexts(g, map[string][]byte{"one": []byte("left"), "two": []byte("left")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.Dir+"/current/texts/.one.1", nil, 0o600); err != nil { // a write that was cut off
+		t.Fatal(err)
+	}
+	if err := l.SaveTexts(g, map[string][]byte{"one": []byte("saved")}); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := l.SavedText(g, "one"); err != nil || string(text) != "saved" {
+		t.Errorf("one: %q, %v", text, err)
+	}
+	if entries, err := os.ReadDir(s.Dir + "/current/texts"); err != nil || len(entries) != 1 {
+		t.Errorf("%v, %v", entries, err)
+	}
+	if err := l.SaveTexts(g, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.SavedText(g, "one"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("after nothing was saved: %v", err)
+	}
+}

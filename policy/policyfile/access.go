@@ -12,11 +12,11 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
-// CheckAccess refuses a policy that somebody else than root and the caller could have written. It looks at the
-// configuration directory, the policy files, the texts of p's profiles, and the directories that these are in, links
-// followed. p is what Read gave for the directory path, or ReadFile for the file path.
+// CheckAccess returns an error if others than root and the caller could have written the policy. It checks the
+// configuration directory, the policy files, the texts of p's profiles, and the directories that have these, after links
+// are resolved. p is what Read returned for the directory path, or ReadFile for the file path.
 //
-// The error is an Errors where the fault is a file's owner or mode.
+// The error is an Errors if the fault is the owner or the mode of a file.
 func CheckAccess(path string, p *policy.Config) error {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -67,8 +67,8 @@ type access struct {
 	errs Errors
 }
 
-// directories checks those that the file is in: up to dir where it is below it, and else only the last one. dir has no links
-// in it.
+// directories checks the directories above a file: up to dir if the file is below it, and otherwise only the last one. dir
+// must have no links in it.
 func (c *access) directories(dir, file string) error {
 	file, err := c.real(file)
 	if err != nil {
@@ -85,7 +85,7 @@ func (c *access) directories(dir, file string) error {
 	return nil
 }
 
-// real follows links. Most files are in the same few directories.
+// real resolves links. It remembers directories, because most files are in the same few.
 func (c *access) real(file string) (string, error) {
 	parent := filepath.Dir(file)
 	dir, ok := c.dirs[parent]

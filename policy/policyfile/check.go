@@ -9,13 +9,13 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
-// What needs no definition.
+// The names that need no definition.
 const (
 	builtInProfile = "docker-default" // generated from the template of its name
 	builtInPolicy  = policy.Baseline  // uses it
 )
 
-// checker makes a policy of a document.
+// checker makes a policy.Config of a document.
 type checker struct {
 	errs     *Errors
 	profiles map[string]*profileDef
@@ -23,14 +23,14 @@ type checker struct {
 	uses     map[string]use // profiles by their names
 }
 
-// use is the first use of a profile, which settles its mode.
+// use is the first use of a profile, which determines its mode.
 type use struct {
 	mode  profile.Mode
 	place place
 	by    string
 }
 
-// check resolves the names of a document. The policy it gives is of use only if it added no error.
+// check resolves the names of a document. Its result is valid only if it added no error.
 func (d *document) check(errs *Errors, text func(path string) ([]byte, error)) *policy.Config {
 	c := checker{
 		errs:     errs,
@@ -49,7 +49,7 @@ func (d *document) check(errs *Errors, text func(path string) ([]byte, error)) *
 	return c.result(d, text)
 }
 
-// define collects the definitions, the built-in ones included where nothing took their places.
+// define collects the definitions. It adds the built-in ones that the files do not define.
 func (c *checker) define(d *document) {
 	for i := range d.profiles {
 		def := &d.profiles[i]
@@ -76,7 +76,7 @@ func (c *checker) define(d *document) {
 	c.policies[policy.Keep] = &policyDef{name: name{value: policy.Keep}, profile: name{value: policy.Keep}}
 }
 
-// use resolves a profile's name and settles its mode.
+// use resolves a profile's name and determines its mode.
 func (c *checker) use(at name, mode profile.Mode, modePlace place, by string) {
 	if at.value == "" {
 		return // it is missing, which is already said
@@ -96,7 +96,7 @@ func (c *checker) use(at name, mode profile.Mode, modePlace place, by string) {
 	}
 }
 
-// floor resolves the name of a floor, which is in mode enforce.
+// floor resolves the name of a floor, which is always in mode enforce.
 func (c *checker) floor(at name, of string) {
 	if at.value == policy.Keep {
 		c.errs.add(at.place, "a floor is a profile, and keep is none")
@@ -171,7 +171,7 @@ func (c *checker) named(r *rule) {
 	}
 }
 
-// fits finds the rule that no container can fit.
+// fits reports a rule that is for no container.
 func (c *checker) fits(r *rule) {
 	for _, k := range r.Keys() {
 		silent := slices.DeleteFunc(slices.Clone(r.Engine), k.ReportedBy)
@@ -196,7 +196,7 @@ func (c *checker) fits(r *rule) {
 	}
 }
 
-// result puts together what is defined, and what is built in and used.
+// result returns all definitions, and the built-in ones that are used.
 func (c *checker) result(d *document, text func(path string) ([]byte, error)) *policy.Config {
 	p := new(policy.Config)
 	wanted := make(map[string]bool)
@@ -233,12 +233,12 @@ func (c *checker) result(d *document, text func(path string) ([]byte, error)) *p
 	return p
 }
 
-// reach reports rules that no container gets to, because an earlier one is for all that they are for. It does not see
-// what several earlier rules cover together, and leaves out rules in which something is wrong.
+// reach reports rules that no container gets to, because an earlier rule is for all their containers. It does not see what
+// several earlier rules cover together. It leaves out rules with a fault.
 //
-// Ten thousand rules have fifty million pairs. But a pattern covers only those that begin with its plain part. So every
-// rule is filed by the plain parts of its patterns of one condition, and a later one finds it among the beginnings of
-// its own.
+// Ten thousand rules have fifty million pairs. But a pattern covers only patterns that begin with its plain part. So reach
+// files every rule by the plain parts of its patterns of one condition. A later rule looks for it among the beginnings of
+// its own patterns.
 func (c *checker) reach(rules []rule) {
 	type anchor struct{ key, label, plain string }
 	var unconditional anchor
@@ -290,7 +290,7 @@ func (c *checker) reach(rules []rule) {
 	}
 }
 
-// order reminds of the order of files where that is what makes a rule unreachable.
+// order returns a reminder of the order of files, if that order makes a rule unreachable.
 func order(first, later *rule) string {
 	if first.place.file == later.place.file {
 		return ""
@@ -298,8 +298,8 @@ func order(first, later *rule) string {
 	return " (the rules of " + dropIns + " come before those of " + mainFile + ", in the order of the files' names)"
 }
 
-// covers says whether a rule is for every container that the other is for. One with a condition on privileges passes by a
-// container that is privileged in part where it would not confine it: see policy.Privilege.
+// covers reports whether a rule is for every container that the other rule is for. A rule that asks for privileges is not
+// for a partly privileged container that it would not confine: see policy.Privilege.
 func (r *rule) covers(other *rule) bool {
 	for _, k := range policy.Keys() {
 		if k.Kind != policy.Switch {

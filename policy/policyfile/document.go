@@ -13,14 +13,14 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
 
-// document is what stands in the policy files, with the places of what may turn out wrong once all is read.
+// document has the content of the policy files, with the places of what may turn out to be wrong.
 type document struct {
 	profiles []profileDef
 	policies []policyDef
 	rules    []rule
 }
 
-// name is a name and where it stands. The zero name is not there.
+// name is a name and its place. The zero name means that there is none.
 type name struct {
 	value string
 	place place
@@ -47,10 +47,10 @@ type rule struct {
 	policy, floor     name
 	request           []name
 	acceptChoice      []name
-	faulty            bool // something in it is wrong, so that it may say less than it was meant to
+	faulty            bool // it has a fault, so its conditions may be incomplete
 	order             int
 
-	mayConfine, mayFree bool // what its policy, or one that it lets containers ask for, does
+	mayConfine, mayFree bool // one of its policies confines, or does not confine
 }
 
 // The keys of each mapping.
@@ -68,7 +68,7 @@ func conditionKeys() (names []string) {
 	return names
 }
 
-// The words that a key may take, and what they stand for.
+// The words that a key may have, and what they mean.
 var (
 	modes = map[string]profile.Mode{
 		"enforce": profile.Enforce, "complain": profile.Complain, "kill": profile.Kill,
@@ -209,7 +209,7 @@ func (p *parser) assignment(n *yaml.Node) {
 	p.doc.rules = append(p.doc.rules, r)
 }
 
-// patterns reads what a condition asks for: engines by their names, or patterns.
+// patterns reads the value of a condition: names of engines, or patterns.
 func (p *parser) patterns(key string, n *yaml.Node) (list []string) {
 	if key == "engine" {
 		for _, at := range p.texts(n, "an engine's name") {
@@ -244,7 +244,7 @@ func (p *parser) patterns(key string, n *yaml.Node) (list []string) {
 	return list
 }
 
-// labels reads patterns by the labels that they are for. Their order is that of the file.
+// labels reads patterns by the labels that they are for, in the order of the file.
 func (p *parser) labels(n *yaml.Node) (list []policy.Labelled) {
 	keys, values := p.mapping(n, "a mapping of patterns by labels", nil)
 	if values != nil && len(keys) == 0 {

@@ -10,12 +10,12 @@ import (
 // Error is one fault of a policy file.
 type Error struct {
 	File         string // its path
-	Line, Column int    // from 1; 0 where the fault is the file's as a whole
+	Line, Column int    // from 1; 0 for a fault of the file as a whole
 	Msg          string
-	Err          error // what is behind it, or nil; Msg says it too
+	Err          error // the cause, which Msg includes, or nil
 }
 
-// Error gives the fault in the form that editors and compilers share, FILE:LINE:COLUMN: MESSAGE.
+// Error returns the fault in the form of editors and compilers: FILE:LINE:COLUMN: MESSAGE.
 func (e *Error) Error() string {
 	if e.Line == 0 {
 		return e.File + ": " + e.Msg
@@ -23,13 +23,13 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Msg)
 }
 
-// Unwrap gives what is behind the fault.
+// Unwrap returns the cause of the fault.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Errors are all faults of a policy, in the order of its files, lines and columns.
+// Errors has all faults of a policy, in the order of its files, lines and columns.
 type Errors []*Error
 
-// Error gives one fault a line.
+// Error returns one line for each fault.
 func (e Errors) Error() string {
 	lines := make([]string, len(e))
 	for i, one := range e {
@@ -38,7 +38,7 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Unwrap gives the faults one by one.
+// Unwrap returns the faults as errors.
 func (e Errors) Unwrap() []error {
 	list := make([]error, len(e))
 	for i, one := range e {
@@ -47,7 +47,7 @@ func (e Errors) Unwrap() []error {
 	return list
 }
 
-// add reports a fault at a place. An error among the arguments is what is behind it.
+// add adds a fault at a place. An error among the arguments is its cause.
 func (e *Errors) add(at place, format string, args ...any) {
 	one := &Error{File: at.file, Line: at.line, Column: at.column, Msg: fmt.Sprintf(format, args...)}
 	for _, arg := range args {
@@ -64,7 +64,7 @@ func (e Errors) sort(order map[string]int) {
 	})
 }
 
-// place is where something stands in a file.
+// place is a place in a file.
 type place struct {
 	file         string
 	line, column int

@@ -10,8 +10,8 @@ import (
 // indentingTab is a line with a tab where YAML wants blanks: before its text, or after the dash of a list's item.
 var indentingTab = regexp.MustCompile(`^[ -]*\t`)
 
-// hint says what a person did who gets one of the YAML library's usual errors, and where, if that is known better. The library
-// names the line where the mapping or list around a fault begins, or the one before it.
+// hint says what a person did who gets one of the YAML library's usual errors, and where, if that is known better. The
+// library names the line where the mapping or list around a fault begins, or the one before it.
 func (p *parser) hint(at place, what string) (place, string) {
 	l := layoutOf(p.file.text)
 	known := func(found place, hint string) (place, string) {
@@ -52,8 +52,8 @@ func (p *parser) hint(at place, what string) (place, string) {
 	return at, ""
 }
 
-// layout is how a text in YAML is laid out, as far as somebody loses track of it. Its places are the zero place where there is
-// none.
+// layout is how a text in YAML is laid out, as far as somebody loses track of it. Its places are the zero place where there
+// is none.
 type layout struct {
 	open     place // the innermost brace or bracket that opens a mapping or a list in one line's style and is not closed
 	unclosed place // a quote that is not closed

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// covers says whether path.Match with p matches all that it matches with q. It may miss a case of patterns with
-// brackets, question marks or escapes; it finds all others.
+// covers reports whether path.Match with p matches everything that it matches with q. It may miss a case of patterns with
+// brackets, question marks or escapes. It finds all others.
 func covers(p, q string) bool {
 	if p == q {
 		return true
@@ -27,7 +27,7 @@ func covers(p, q string) bool {
 	return ok && err == nil
 }
 
-// plain gives the length of a pattern's part before its first special character: what a match must begin with.
+// plain returns the length of a pattern's part before its first special character. A match must begin with this part.
 func plain(pattern string) int {
 	if i := strings.IndexAny(pattern, `*?[\`); i >= 0 {
 		return i

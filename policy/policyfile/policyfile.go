@@ -1,8 +1,8 @@
-// Package policyfile reads a node's policy: policy.yaml and policy.d/*.yaml of a configuration directory, and the
-// profiles beside them. It gives a policy.Policy that is checked and not yet compiled, or all faults at once, each with
+// Package policyfile reads a node's configuration: policy.yaml and policy.d/*.yaml of a configuration directory, and the
+// profiles beside them. It returns a policy.Config that is checked and not yet compiled, or all faults at once, each with
 // its file, line and column. schema.json says the same for editors, as far as a schema can.
 //
-// What a file may hold:
+// The keys of a file:
 //
 //	version: 1
 //	profiles:
@@ -14,17 +14,18 @@
 //	     sandbox, privileged: BOOL,
 //	     policy: POLICY, request: POLICY or list, acceptChoice: PROFILE or list, floor: PROFILE, onRefused: deny | assigned}
 //
-// Profiles and policies of all files are one set. So are the rules below assign, of which the first that matches
-// counts: those of policy.d come first, in the order of the files' names, and those of policy.yaml last, because that
-// is where the rule for everyone else stands. A PATH is relative to the configuration directory.
+// The profiles and policies of all files are one set. The rules of all files are one list, and the first rule that matches
+// counts. The rules of policy.d come first, in the order of the files' names. Those of policy.yaml come last, because it
+// has the rule for everyone else. A PATH is relative to the configuration directory.
 //
-// The profile docker-default, generated from the template of that name, the policy baseline, which uses it, and the
-// policy keep, which leaves the engine's choice as it is, need no definition. The first two may be given another one.
+// Three names need no definition: the profile docker-default, which is generated from the template of that name; the
+// policy baseline, which uses it; and the policy keep, which leaves the engine's choice as it is. A file may define the
+// first two anew.
 //
-// A PROFILE of the key acceptChoice need not be defined: it may be loaded by hand.
+// A PROFILE of the key acceptChoice need not be defined, because it may be loaded by hand.
 //
-// A profile is in one mode, whichever policy it is used by: enforce, unless its policy says otherwise. A floor is
-// always in mode enforce.
+// A profile has one mode in all policies that use it: enforce, unless these say otherwise. A floor is always in mode
+// enforce.
 package policyfile
 
 import (
@@ -44,10 +45,10 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
-// Dir is where the policy is.
+// Dir is the configuration directory of a node.
 const Dir = "/etc/oci-apparmor"
 
-// How large a file may be, in bytes. Ten thousand assignments need about one MiB.
+// The largest policy file and the largest text of a profile, in bytes. Ten thousand rules need about one MiB.
 const (
 	maxFile = 4 << 20
 	maxText = 1 << 20
@@ -60,14 +61,13 @@ const (
 	profiles = "profiles"
 )
 
-// Read reads the policy of a configuration directory. Profiles and policies come in the order of their names,
-// assignments in the order in which they are tried. A profile from a file has its Text, one from a template the
-// template's name.
+// Read reads the policy of a configuration directory. Profiles and policies are in the order of their names, assignments in
+// the order in which they are tried. A profile from a file has its Text. A profile from a template has the template's name.
 //
-// Without policy.yaml and without files in policy.d, every file in profiles is a policy of its own name, for which any
-// container may ask; everything else keeps what its engine chose.
+// If there is neither policy.yaml nor a file in policy.d, every file in profiles is a policy of its own name, for which any
+// container may ask. Everything else keeps what its engine chose.
 //
-// The error is an Errors where the fault is in a file.
+// The error is an Errors if the fault is in a file.
 func Read(dir string) (*policy.Config, error) {
 	names, err := policyFiles(dir)
 	if err != nil {
@@ -79,13 +79,13 @@ func Read(dir string) (*policy.Config, error) {
 	return read(dir, names...)
 }
 
-// ReadFile reads one policy file by itself, whatever it is called, as if it were the policy.yaml of its directory and
-// there were no policy.d.
+// ReadFile reads one policy file, whatever its name, as if it were the policy.yaml of its directory and there were no
+// policy.d.
 func ReadFile(path string) (*policy.Config, error) {
 	return read(filepath.Dir(path), filepath.Base(path))
 }
 
-// read reads the policy files of a configuration directory that names lists.
+// read reads the policy files with these names in a configuration directory.
 func read(dir string, names ...string) (*policy.Config, error) {
 	var files []file
 	for _, name := range names {
@@ -129,7 +129,7 @@ func parse(files []file, text func(path string) ([]byte, error)) (*policy.Config
 	return result, nil
 }
 
-// policyFiles gives the policy files of a configuration directory, in the order in which their rules are tried.
+// policyFiles returns the policy files of a configuration directory, in the order in which their rules are tried.
 func policyFiles(dir string) ([]string, error) {
 	var names []string
 	entries, err := os.ReadDir(filepath.Join(dir, dropIns))
@@ -164,7 +164,7 @@ func policyFiles(dir string) ([]string, error) {
 	return names, nil
 }
 
-// misnamed is the error for a file that would be passed over without a word.
+// misnamed returns the error for a file that nobody would read because of its name.
 func misnamed(path string) *Error {
 	right := strings.TrimSuffix(path, ".yml") + ".yaml"
 	return &Error{File: path, Msg: "is not read because of its name: call it " + filepath.Base(right)}
@@ -249,7 +249,7 @@ func readText(root *os.Root, path string) ([]byte, error) {
 	return text, missing(filepath.Join(root.Name(), path), err)
 }
 
-// missing words the error for a file that is not there.
+// missing returns the error for a file that does not exist, with advice.
 func missing(path string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: %w: create it, or correct the path", path, syscall.ENOENT)

@@ -57,8 +57,8 @@ func (p *parser) parse() {
 	p.top(root.Content[0])
 }
 
-// unprintable finds what YAML forbids, which its library reports without a place: bytes that are not UTF-8, and control
-// characters.
+// unprintable looks for what YAML forbids: bytes that are not UTF-8, and control characters. YAML's library reports these
+// without a place.
 func unprintable(text []byte) (at place, what string) {
 	at = place{line: 1, column: 1}
 	for len(text) > 0 {
@@ -77,8 +77,8 @@ func unprintable(text []byte) (at place, what string) {
 	return place{}, ""
 }
 
-// yamlError is how the YAML library words a syntax error. Without a line it means the first one; only for an alias
-// without its anchor it never gives one.
+// yamlError is the form of the YAML library's syntax errors. An error without a line is about the first line, unless it is
+// about an alias without its anchor, for which the library reports no line.
 var (
 	yamlError   = regexp.MustCompile(`^yaml: (?:line ([0-9]+): )?(.*)$`)
 	yamlNoAlias = regexp.MustCompile(`^unknown anchor '(.*)' referenced$`)
@@ -104,8 +104,8 @@ func (p *parser) syntax(err error) {
 	p.errs.add(at, "is not YAML: %s (%s)", hint, what)
 }
 
-// plainYAML refuses what makes a file mean something else than it seems to, or far more: aliases, anchors, merge keys
-// and tags.
+// plainYAML reports aliases, anchors, merge keys and tags. They make a file mean something else than it seems to, or far
+// more.
 func (p *parser) plainYAML(n *yaml.Node) {
 	switch {
 	case n.Kind == yaml.AliasNode:
@@ -122,12 +122,12 @@ func (p *parser) plainYAML(n *yaml.Node) {
 	}
 }
 
-// refused says whether plainYAML has already said all there is to say.
+// refused reports whether plainYAML has reported the node.
 func refused(n *yaml.Node) bool {
 	return n.Kind == yaml.AliasNode || n.Tag == "!!merge" || n.Style&yaml.TaggedStyle != 0
 }
 
-// is says what a node is, for errors.
+// is returns what a node is, for errors.
 func is(n *yaml.Node) string {
 	switch {
 	case n.Kind == yaml.MappingNode:
@@ -146,7 +146,7 @@ func is(n *yaml.Node) string {
 	return fmt.Sprintf("%.64q, which is no text in YAML", n.Value)
 }
 
-// wants says whether a node is of a kind and type, and reports it if not.
+// wants reports whether a node has a kind and a type. If not, it adds an error.
 func (p *parser) wants(n *yaml.Node, kind yaml.Kind, tag, what string) bool {
 	if refused(n) {
 		return false
@@ -162,8 +162,8 @@ func (p *parser) wants(n *yaml.Node, kind yaml.Kind, tag, what string) bool {
 	return false
 }
 
-// mapping gives the values of a mapping by their keys, which may be those of known, or any without known. The order is
-// that of the file.
+// mapping returns the keys of a mapping in the order of the file, and the values by their keys. If known is not nil, any
+// other key is an error.
 func (p *parser) mapping(n *yaml.Node, what string, known []string) (keys []*yaml.Node, values map[string]*yaml.Node) {
 	if !p.wants(n, yaml.MappingNode, "", what) {
 		return nil, nil
@@ -200,7 +200,7 @@ func (p *parser) mapping(n *yaml.Node, what string, known []string) (keys []*yam
 	return keys, values
 }
 
-// misspeltKey is a key that is none, and like one that is.
+// misspeltKey is an unknown key that is similar to a known one.
 type misspeltKey struct {
 	meant string
 	value *yaml.Node
@@ -208,7 +208,7 @@ type misspeltKey struct {
 
 func oneOf(words []string) string { return " (there is " + strings.Join(words, ", ") + ")" }
 
-// text reads a text that is not empty. Without a node it gives the zero name.
+// text reads a text that is not empty. It returns the zero name if there is no node.
 func (p *parser) text(n *yaml.Node, what string) (name, bool) {
 	if n == nil || !p.wants(n, yaml.ScalarNode, "!!str", what) {
 		return name{}, false
@@ -265,7 +265,7 @@ func (p *parser) bool(n *yaml.Node) *bool {
 	return &b
 }
 
-// choice reads one of several words. It gives the zero value for none.
+// choice reads one of several words. It returns the zero value if the node has none of them.
 func choice[V any](p *parser, n *yaml.Node, words map[string]V) (value V) {
 	list := sortedKeys(words)
 	word, ok := p.text(n, "one of "+strings.Join(list, ", "))

@@ -181,6 +181,12 @@ func (c *Compiler) textError(ctx context.Context, source string, text []byte, er
 			return e
 		}
 	}
+	if strings.Contains(words, "unexpected character") {
+		if err := c.includedEncoding(text); err != nil {
+			e.Line, e.Msg = 0, before+err.Error()
+			return e
+		}
+	}
 	// Not every version of the parser names the file.
 	if bytes.Contains(text, []byte("include")) {
 		e.Msg += fmt.Sprintf("; if that is not in line %d, it is in line %d of a file that this one includes", line, line)

@@ -10,12 +10,14 @@ import (
 	"hash"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
@@ -41,6 +43,8 @@ type input struct {
 	state []byte   // what of it decides
 	names []string // that it includes in turn
 	err   error    // it cannot be told
+
+	encoding error // of CheckEncoding
 }
 
 const (
@@ -248,5 +252,26 @@ func readInput(path string) *input {
 	sum := sha256.Sum256(text)
 	f := &input{state: append([]byte("file"), sum[:]...)}
 	f.names, f.err = syntax.MayInclude(text)
+	f.encoding = CheckEncoding(text)
 	return f
+}
+
+// includedEncoding returns the error of CheckEncoding for a file that a text includes, with the file's name. It returns nil
+// if there is no such file, or if the files cannot be read.
+func (c *Compiler) includedEncoding(text []byte) error {
+	in, err := c.Inputs()
+	if err != nil {
+		return nil
+	}
+	names, err := syntax.MayInclude(text)
+	if err != nil {
+		return nil
+	}
+	_, _ = in.closure(names) // what it has read counts
+	for _, path := range slices.Sorted(maps.Keys(in.files)) {
+		if err := in.files[path].encoding; err != nil {
+			return fmt.Errorf("%s, which it includes: %w", oneline.Whole(strings.ReplaceAll(path, "//", "/")), err)
+		}
+	}
+	return nil
 }

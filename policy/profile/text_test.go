@@ -3,6 +3,7 @@ package profile
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -50,6 +51,30 @@ func TestCompileText(t *testing.T) {
 				t.Errorf("%v, want %q in line %d", err, test.says, test.line)
 			}
 		})
+	}
+}
+
+// A byte order mark in an included file, which the parser calls an unexpected character of line 1, is named with its file.
+func TestByteOrderMarkInAnIncludedFile(t *testing.T) {
+	c := realCompiler(t)
+	for name, text := range map[string]string{
+		"outer": "  include <inner>\n", "inner": "\xef\xbb\xbf  audit deny /x w,\n", "utf16": "\xff\xfe \x00f\x00", "odd": "  \xef,\n",
+	} {
+		if err := os.WriteFile(filepath.Join(c.Base, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for included, want := range map[string]string{
+		"inner": "FILE: " + c.Base + "/inner, which it includes: the text begins with a byte order mark (bytes ef bb bf)",
+		"outer": "FILE: " + c.Base + "/inner, which it includes: the text begins with a byte order mark (bytes ef bb bf)",
+		"utf16": "FILE: " + c.Base + "/utf16, which it includes: the text is UTF-16",
+		"odd":   "unexpected character",
+	} {
+		_, err := c.CompileText(t.Context(), "FILE", []byte("profile web {\n  include <"+included+">\n  file,\n}\n"))
+		wantError(t, err, want)
+		if strings.Contains(want, "includes") && strings.Contains(err.Error(), "unexpected character") {
+			t.Errorf("%s: %v", included, err)
+		}
 	}
 }
 

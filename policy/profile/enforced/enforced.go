@@ -62,6 +62,7 @@ func (j *judgement) parsers(ctx context.Context, lost []lint.Lost) (warnings []l
 				warnings = append(warnings, said)
 			}
 		case !misread && (allowsAll && class != "change_profile" || found(lost, class)):
+		case !misread && !all && class == "change_profile": // it says so of deny rules, too, which hold
 		case misread || !all && class != "change_profile":
 			warnings = append(warnings, j.unseen(ctx, class, w))
 		default:

@@ -106,6 +106,7 @@ func TestCheck(t *testing.T) {
 		{"after a bracket that nothing closes", "abi <abi/2.0>,\nprofile web {\n  deny /foo(bar w,\n  audit deny dbus,\n  deny /foo[(\\{] w, deny dbus,\n}\n", nil,
 			[]string{`:4! "audit deny dbus" denies nothing`, `:5! "deny dbus" denies nothing`}},
 		{"without a blank", "abi <abi/2.0>,\nprofile web {deny dbus(send),}\n", nil, []string{`:2! "deny dbus (send)" denies nothing`}},
+		{"a denied change of the profile", "abi <abi/2.0>,\nprofile web {\n  change_profile -> a,\n  deny change_profile -> b,\n}\n", nil, nil},
 		{"an audited change of the profile", "abi <abi/2.0>,\nprofile web {\n  change_profile -> a,\n  audit change_profile -> b,\n}\n", nil,
 			[]string{`:4! "audit change_profile -> b" logs nothing`}},
 		{"a rule without end", abi + "profile web {\n  deny signal peer=" + strings.Repeat("x", 1000) + ",\n}\n", nil,

@@ -13,7 +13,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
 )
 
-// In a policy, a rule that denies and does not is an error, unless the profile complains, and all else a warning.
+// In a policy, a rule that denies and does not is an error, also in complain mode, where what is denied is denied; and all else is
+// a warning.
 func TestAPolicysProfilesHoldWhatTheySay(t *testing.T) {
 	features := profiletest.Features()
 	c := profiletest.Compiler(t, features)
@@ -24,24 +25,20 @@ func TestAPolicysProfilesHoldWhatTheySay(t *testing.T) {
 		os.WriteFile(filepath.Join(c.Base, "abi/1.0"), signals.ReplaceAll(features, nil), 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	text := func(name string) []byte {
-		return []byte("abi <abi/1.0>,\nprofile " + name + " {\n  file, signal,\n  deny signal peer=x,\n}\n")
-	}
-	p := &policy.Config{Profiles: []policy.Profile{
-		{Name: "web", Source: "profiles/web", Text: text("web")},
-		{Name: "work", Source: "profiles/work", Text: text("work"), Mode: profile.Complain},
-	}}
-	to := located(c, "/etc/oci-apparmor", p)
-	_, err := to.Compile(t.Context(), "web", profile.Enforce, "", p.Profiles[0].Text)
-	var fault *profile.TextError
-	if !errors.As(err, &fault) || fault.Source != "/etc/oci-apparmor/profiles/web" || fault.Line != 4 || !strings.Contains(fault.Msg, "denies nothing") {
-		t.Errorf("%v", err)
-	}
-	if _, err := to.Compile(t.Context(), "work", profile.Complain, "", p.Profiles[1].Text); err != nil {
-		t.Error(err)
-	}
-	if said := to.said.of["work"]; len(said) != 2 || !strings.HasPrefix(said[1], `/etc/oci-apparmor/profiles/work:4: warning: "deny signal peer=x"`) {
-		t.Errorf("%q", said)
+	for _, mode := range []profile.Mode{profile.Enforce, profile.Complain, profile.Kill} {
+		for _, rule := range []string{"deny signal peer=x", "audit signal peer=x", "signal peer=x"} {
+			text := []byte("abi <abi/1.0>,\nprofile web {\n  file,\n  " + rule + ",\n}\n")
+			to := located(c, "/etc/oci-apparmor", &policy.Config{Profiles: []policy.Profile{{Name: "web", Source: "profiles/web", Text: text}}})
+			_, err := to.Compile(t.Context(), "web", mode, "", text)
+			var fault *profile.TextError
+			dead := errors.As(err, &fault) && errors.Is(err, profile.ErrRefused) && fault.Source == "/etc/oci-apparmor/profiles/web" && fault.Line == 4
+			if fails := rule != "signal peer=x"; fails && !dead || !fails && err != nil {
+				t.Errorf("%q in %s mode: %v", rule, mode, err)
+			}
+			if said := to.said.of["web"]; len(said) != 1 || !strings.HasPrefix(said[0], `/etc/oci-apparmor/profiles/web:4: warning: "`+rule+`"`) {
+				t.Errorf("%q in %s mode: %q", rule, mode, said)
+			}
+		}
 	}
 }
 

@@ -92,6 +92,7 @@ func (fakeCompiler) Supports(string) bool           { return true }
 func (fakeCompiler) ABIs(string) []string           { return nil }
 func (fakeCompiler) Included([]byte) []profile.Text { return nil }
 func (fakeCompiler) Theirs(string) bool             { return false }
+func (fakeCompiler) Shipped(string) string          { return "" }
 
 // newProfiles gives a machine whose kernel takes profiles.
 func newProfiles(t *testing.T) (*machine, kerneltest.Machine) {

@@ -23,6 +23,7 @@ type Compiler interface {
 	ABIs(feature string) []string
 	Included(preprocessed []byte) []profile.Text
 	Theirs(path string) bool
+	Shipped(path string) string
 	Outcomes(ctx context.Context, text []byte, is func(profile.Blob) bool) (found bool, all []profile.Blob, err error)
 	Inputs() (*profile.Inputs, error)
 }

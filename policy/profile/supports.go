@@ -137,16 +137,33 @@ const maxIncludes = 1000
 // Text is a file that a profile's text includes.
 type Text struct{ Path, Text string }
 
-// Theirs reports whether a file belongs to AppArmor's own abstractions and tunables, which are written for many kernels. What
-// stands in directories named *.d among them is an administrator's.
+// Theirs reports whether a file stands among AppArmor's own abstractions and tunables, which are written for many kernels. What
+// stands in directories named *.d among them is an administrator's. That such a file is not one of his, too, its place does not
+// say: see Shipped.
 func (c *Compiler) Theirs(path string) bool {
-	name, err := filepath.Rel(cmp.Or(c.Base, BaseDir), path)
-	if err != nil {
-		return false
-	}
-	dirs := strings.Split(filepath.Dir(name), "/")
+	dirs := strings.Split(filepath.Dir(c.name(path)), "/")
 	return (dirs[0] == "abstractions" || dirs[0] == "tunables") &&
 		!slices.ContainsFunc(dirs, func(dir string) bool { return strings.HasSuffix(dir, ".d") })
+}
+
+// shippedDenials are those rules of AppArmor's own abstractions and tunables that deny or log what not every kernel mediates, by
+// their files: all of versions 3.0.0 to 5.0.2 (profiles/apparmor.d), one at most in a file.
+var shippedDenials = map[string]string{
+	"abstractions/exo-open":           "deny dbus send bus=session path=/org/gtk/vfs/mounttracker", // in 3.0.0 to 3.0.5
+	"abstractions/ubuntu-unity7-base": "deny dbus bus=session path=/com/canonical/[Uu]nity/[Dd]ebug**",
+}
+
+// Shipped returns the rule that denies, and that not every kernel enforces, with which AppArmor itself ships a file. It has
+// single blanks, and is empty where there is none.
+func (c *Compiler) Shipped(path string) string { return shippedDenials[c.name(path)] }
+
+// name returns the name by which texts include a file: "abstractions/base". It is empty for a file that is elsewhere.
+func (c *Compiler) name(path string) string {
+	name, err := filepath.Rel(cmp.Or(c.Base, BaseDir), path)
+	if err != nil || strings.HasPrefix(name, "../") {
+		return ""
+	}
+	return name
 }
 
 // readRegular reads a file of at most so many bytes.

@@ -58,6 +58,12 @@ func TestABIsAndIncludes(t *testing.T) {
 	if !c.Theirs(theirs) || c.Theirs(more) || c.Theirs(own) || c.Theirs(c.Base+"/abstractions/../local/web") {
 		t.Error("whose they are is not told")
 	}
+	for path, shipped := range map[string]bool{"abstractions/exo-open": true, "abstractions/company": false, "local/exo-open": false,
+		"abstractions/exo-open.d/x": false, "../abstractions/exo-open": false} {
+		if got := c.Shipped(filepath.Join(c.Base, path)); (got != "") != shipped {
+			t.Errorf("%s: %q", path, got)
+		}
+	}
 	if got := c.Included([]byte("##included <../../../../../../dev/zero>\n##included <\n##included\n")); len(got) != 0 {
 		t.Errorf("%v", got)
 	}

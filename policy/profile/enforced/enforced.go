@@ -23,29 +23,41 @@ type Compiler interface {
 	ABIs(feature string) []string
 	Included(preprocessed []byte) []profile.Text
 	Theirs(path string) bool
+	Shipped(path string) string
 }
 
 // Check says what of a text that compiles does not hold, or lets a process go, by what it was compiled to, and what the parser
 // said of it. included is the text with what it includes put in, or nil where that is to be asked for where it is needed, which
 // takes half as long as a compilation.
 //
-// A rule that denies or logs and does not is a fault. One of AppArmor's own abstractions, which are written for many kernels,
-// is none, and worth a warning only where it denies or logs.
+// A rule that denies or logs and does not is a fault, unless AppArmor ships it in one of its abstractions, which are written for
+// many kernels. One that only allows is worth no warning there.
 func Check(ctx context.Context, c Compiler, text []byte, blob profile.Blob, included []byte) []lint.Warning {
 	j := judgement{Compiler: c, text: string(text), blob: blob, taken: make(map[int]bool), tried: make(map[string]string)}
 	j.read(ctx, included)
 	var warnings []lint.Warning
 	lost := j.lost(ctx)
 	for _, l := range lost {
-		theirs := l.File != "" && c.Theirs(l.File)
-		if theirs && !l.Deny && !l.Audit {
+		if l.File != "" && c.Theirs(l.File) && !l.Deny && !l.Audit {
 			continue
 		}
+		shipped := l.File != "" && l.Rule == c.Shipped(l.File)
 		warnings = append(warnings, lint.Warning{Check: "not-enforced", File: l.File, Line: l.Line, Profile: l.Profile,
-			Message: j.message(ctx, l), Fault: !theirs && (l.Deny || l.Audit) && !l.Wider})
+			Message: j.message(ctx, l), Fault: !shipped && (l.Deny || l.Audit) && !l.Wider})
 	}
 	warnings = append(warnings, lint.Leaving(j.text, j.included, j.files, j.compiled)...)
-	return append(warnings, j.parsers(ctx, lost)...)
+	warnings = append(warnings, j.parsers(ctx, lost)...)
+	return unique(warnings)
+}
+
+// unique leaves out what is said twice: of rules of the same text in two included files, for one.
+func unique(warnings []lint.Warning) (all []lint.Warning) {
+	for _, w := range warnings {
+		if !slices.Contains(all, w) {
+			all = append(all, w)
+		}
+	}
+	return all
 }
 
 // parsers returns the warnings of what the parser says, but for what lost says better.
@@ -127,6 +139,9 @@ func (j *judgement) read(ctx context.Context, included []byte) {
 	}
 	if included != nil {
 		j.included, j.files, j.whole = included, j.Included(included), string(included)
+		// A rule is looked for in all files, and stands in the first that has it. That is not to excuse an administrator's own
+		// copy of one of AppArmor's.
+		slices.SortStableFunc(j.files, func(a, b profile.Text) int { return j.excuses(a) - j.excuses(b) })
 	}
 }
 
@@ -162,18 +177,30 @@ func (j *judgement) said(class string) bool {
 	return slices.ContainsFunc(j.blob.Warnings, func(w profile.Warning) bool { return classOf(w.Message) == class })
 }
 
+// excuses returns how much is excused in a file: nothing in one of the author's, more among AppArmor's own, and most in one that
+// AppArmor ships with a rule that denies.
+func (j *judgement) excuses(f profile.Text) int {
+	switch {
+	case j.Shipped(f.Path) != "":
+		return 2
+	case j.Theirs(f.Path):
+		return 1
+	}
+	return 0
+}
+
 // needs reports whether what the text includes must be looked at: where it includes what is not AppArmor's, where a rule lets
-// something leave its confinement, and where the parser says of some kind of rules that they are not enforced.
+// something leave its confinement, and where some kind of rules is not enforced, by the parser's word or, for D-Bus, without one.
 func (j *judgement) needs() bool {
 	names := syntax.Read(j.text).Includes()
 	if len(names) == 0 {
 		return false
 	}
-	leaves := func(p *meaning.Profile) bool {
+	more := func(p *meaning.Profile) bool {
 		exec, change := p.Leaves()
-		return exec || change
+		return exec || change || p.Compiled(meaning.DBus) && !lint.Mediates(p, "dbus", j.Supports)
 	}
-	if slices.ContainsFunc(j.compiled, leaves) || slices.ContainsFunc(names, func(name string) bool {
+	if slices.ContainsFunc(j.compiled, more) || slices.ContainsFunc(names, func(name string) bool {
 		return !strings.HasPrefix(name, "abstractions/") && !strings.HasPrefix(name, "tunables/")
 	}) {
 		return true

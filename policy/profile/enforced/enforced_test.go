@@ -27,19 +27,22 @@ func newCompiler(t *testing.T, lacks ...string) *profile.Compiler {
 	}
 	c := profiletest.Compiler(t, []byte(features))
 	c.Base = t.TempDir()
+	const exo = "deny dbus send\n  bus=session\n  path=/org/gtk/vfs/mounttracker,\n"
 	c.Conf = filepath.Join(c.Base, "parser.conf")
 	for name, text := range map[string]string{
-		"abi/1.0":              without(without(string(text), "signal"), "ptrace"),
-		"abi/2.0":              without(string(text), "ptrace"),
-		"configured":           without(string(text), "signal"),
-		"abstractions/audited": "audit deny signal peer=audited,\n",
-		"abstractions/dbus":    "dbus,\nunix (connect) peer=(addr=\"@x\"),\n",
-		"local/web":            "# local rules\n\n  deny signal peer=x,\n",
-		"local/none":           "/none r,\n",
-		"local/branch":         "if $t {\n  deny dbus,\n}\n",
-		"abstractions/a.d/own": "deny dbus,\n",
-		"abstractions/leave":   "\nchange_profile -> unconfined,\n",
-		"local/leave":          "/none r,\n/usr/bin/x\n  Ux,\nprofile kid {\n  /y ux,\n}\n",
+		"abi/1.0":               without(without(string(text), "signal"), "ptrace"),
+		"abi/2.0":               without(string(text), "ptrace"),
+		"configured":            without(string(text), "signal"),
+		"abstractions/audited":  "audit deny signal peer=audited,\n",
+		"abstractions/dbus":     "dbus,\nunix (connect) peer=(addr=\"@x\"),\n",
+		"local/web":             "# local rules\n\n  deny signal peer=x,\n",
+		"local/none":            "/none r,\n",
+		"local/branch":          "if $t {\n  deny dbus,\n}\n",
+		"abstractions/a.d/own":  "deny dbus,\n",
+		"abstractions/exo-open": exo, "abstractions/z": exo,
+		"abstractions/branch": "deny dbus,\n",
+		"abstractions/leave":  "\nchange_profile -> unconfined,\n",
+		"local/leave":         "/none r,\n/usr/bin/x\n  Ux,\nprofile kid {\n  /y ux,\n}\n",
 	} {
 		path := filepath.Join(c.Base, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -86,8 +89,14 @@ func TestCheck(t *testing.T) {
 		{"one of another type", "abi <abi/2.0>,\nprofile web {\n  unix type=dgram,\n  deny unix type=stream,\n}\n", nil, nil},
 		{"what the parser warns of and compiles", "abi <abi/2.0>,\nprofile web {\n  network,\n  deny network raw,\n  deny network unix stream,\n}\n", nil, nil},
 		{"AppArmor's own, that allows", "abi <abi/2.0>,\nprofile web {\n  include <abstractions/dbus>\n}\n", nil, nil},
-		{"AppArmor's own, that denies", abi + "profile web {\n  include <abstractions/audited>\n}\n", nil,
-			[]string{`abstractions/audited:1 "audit deny signal peer=audited" denies nothing`}},
+		{"the author's, among AppArmor's own", abi + "profile web {\n  include <abstractions/audited>\n}\n", nil,
+			[]string{`abstractions/audited:1! "audit deny signal peer=audited" denies nothing`}},
+		{"AppArmor's own, that denies", "abi <abi/2.0>,\nprofile web {\n  include <abstractions/exo-open>\n}\n", nil,
+			[]string{`abstractions/exo-open:1 "deny dbus send bus=session path=/org/gtk/vfs/mounttracker" denies nothing`}},
+		{"its rule in another file, too", "abi <abi/2.0>,\nprofile web {\n  include <abstractions/exo-open>\n  include <abstractions/z>\n}\n", nil,
+			[]string{`abstractions/z:1! "deny dbus send bus`}},
+		{"the author's, among AppArmor's own and elsewhere", "abi <abi/2.0>,\n$t = true\nprofile web {\n  include <abstractions/branch>\n  include <local/branch>\n}\n", nil,
+			[]string{`local/branch:2! "deny dbus"`}},
 		{"the author's, in another file", abi + "profile web {\n  include <local/web>\n}\n", nil, []string{`local/web:3! "deny signal peer=x" denies nothing`}},
 		{"the administrator's, among AppArmor's own", "abi <abi/2.0>,\nprofile web {\n  dbus,\n  include <abstractions/a.d/own>\n}\n", nil,
 			[]string{`:3 "dbus" is not needed`, `abstractions/a.d/own:1! "deny dbus" denies nothing`}},
@@ -205,17 +214,19 @@ func TestCheckOfDBus(t *testing.T) {
 			if err := os.WriteFile(c.Base+"/abi/2.0", append(abi, dbus...), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			text := []byte("abi <abi/2.0>,\nprofile web {\n  file,\n  audit deny dbus,\n}\n")
-			blob, err := of.CompileText(t.Context(), "web", text)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var said string
-			for _, w := range Check(t.Context(), of, text, blob, nil) {
-				said += w.Message + "\n"
-			}
-			if test.want == "" && said != "" || !strings.Contains(said, test.want) {
-				t.Errorf("%q, want %q in it", said, test.want)
+			for _, rule := range []string{"audit deny dbus,", "include <abstractions/branch>"} {
+				text := []byte("abi <abi/2.0>,\nprofile web {\n  file,\n  " + rule + "\n}\n")
+				blob, err := of.CompileText(t.Context(), "web", text)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var said string
+				for _, w := range Check(t.Context(), of, text, blob, nil) {
+					said += w.Message + "\n"
+				}
+				if test.want == "" && said != "" || !strings.Contains(said, test.want) {
+					t.Errorf("%q: %q, want %q in it", rule, said, test.want)
+				}
 			}
 		})
 	}

@@ -79,9 +79,17 @@ func Read(dir string) (*policy.Config, error) {
 	return read(dir, names...)
 }
 
-// ReadFile reads one policy file, whatever its name, as if it were the policy.yaml of its directory and there were no
-// policy.d.
+// ReadFile reads one policy file by itself, whatever it is called, as if it were the policy.yaml of its directory and
+// there were no policy.d. A file of a policy.d is an error: judged by itself it would be another policy.
 func ReadFile(path string) (*policy.Config, error) {
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	if filepath.Base(dir) == dropIns {
+		return nil, fmt.Errorf("%s is only a part of a policy, and counts together with %s and the other files of %s: name the "+
+			"directory of them all, --config %s", path, mainFile, dropIns, filepath.Dir(dir))
+	}
 	return read(filepath.Dir(path), filepath.Base(path))
 }
 

@@ -673,3 +673,21 @@ func TestReadFileReadsOneFileByItself(t *testing.T) {
 		t.Errorf("got %+v", p)
 	}
 }
+
+// A file of policy.d by itself is no policy: what it leaves out would count as missing, and what another file says as unsaid.
+func TestReadFileRefusesAPart(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "policy.d", "20-web.yaml")
+	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("version: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadFile(path); err == nil || !strings.HasSuffix(err.Error(), "name the directory of them all, --config "+dir) {
+		t.Errorf("%v", err)
+	}
+	if _, err := Read(dir); err != nil {
+		t.Errorf("all of it: %v", err)
+	}
+}

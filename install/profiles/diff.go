@@ -1,6 +1,7 @@
 package profiles
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ type side struct {
 	kernel   string // the name of a profile in the kernel
 	text     []byte // nil where it is not known
 	compiled []profile.Compiled
+	missing  error // what it takes to compile the text and is not there
 }
 
 // Difference is how two profiles differ. Same is about what they compile to, and Why says what tells it.
@@ -77,6 +79,9 @@ func sideOf(ctx context.Context, n *node.Node, features, arg string) (side, erro
 	case named && kind == "kernel":
 		return loadedSide(ctx, n, arg, name)
 	case named && kind == "policy":
+		if _, err := n.Current(n.Store); err != nil {
+			return side{}, err
+		}
 		t, err := policyText(n, name)
 		if err == nil && t.source == "" {
 			err = fmt.Errorf("the policy in force has no profile %s", oneline.Name(name))
@@ -126,6 +131,7 @@ func compiledSide(ctx context.Context, n *node.Node, features, is string, text [
 		return s, err
 	}
 	if err != nil {
+		s.missing = err
 		return s, nil
 	}
 	b, err := c.CompileText(ctx, is, text)
@@ -154,8 +160,8 @@ func sameContent(n *node.Node, a, b side) (equal bool, why string, err error) {
 		return false, fmt.Sprintf("the kernel's hash of %s is %s, of %s %s, and a hash is over the name, too", oneline.Name(a.kernel),
 			one.Hash, oneline.Name(b.kernel), other.Hash), nil
 	case b.compiled == nil || a.kernel == "" && a.compiled == nil:
-		return false, "", exit.With(exit.Cannot, errors.New("whether both do the same is not known without apparmor_parser and the "+
-			"kernel's features"))
+		return false, "", exit.With(exit.Cannot, fmt.Errorf("whether both do the same is not known: %w", cmp.Or(a.missing, b.missing,
+			errors.New("what one of them compiles to is not known"))))
 	case a.kernel != "":
 		if b.compiled[0].Name != a.kernel {
 			return false, fmt.Sprintf("%s defines profile %s, and content can only be compared under one name", b.is,

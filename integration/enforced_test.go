@@ -122,3 +122,41 @@ func TestUnixRulesWithAnAddress(t *testing.T) {
 	guesttest.MustRun(t, "oci-apparmor", "policy", "apply")
 	wantConfined(t, guesttest.NewBundle(t).Start(t, armsOf(t, "runc").wrapped), tries{"abstract-unix": denied, "socket inet stream": "ok"}, "nouser")
 }
+
+// On a kernel without a feature that tells so, a profile's limits of mounts are for mount(2) alone, which is warned of. Without the
+// capability sys_admin nothing is mounted on any kernel, whichever call asks for it.
+func TestLimitsOfMounts(t *testing.T) {
+	setPolicy(t, keepPolicy)
+	spec, rt := profileAlone(t), armsOf(t, "runc")
+	start := func(rules string) (c *guesttest.Container, warned bool) {
+		writePolicy(t, denying, map[string]string{"nouser": "abi <abi/3.0>,\nprofile nouser flags=(attach_disconnected,mediate_deleted) {\n" +
+			"  file, network, signal, ptrace, unix, umount, capability,\n  deny mount,\n" + rules + "}\n"})
+		o := guesttest.Run(t, "oci-apparmor", "policy", "apply")
+		if o.Code != 0 {
+			t.Fatal(o.Stderr)
+		}
+		return guesttest.NewBundle(t, spec).Start(t, rt.wrapped),
+			strings.Contains(o.Stderr, `profiles/nouser:4: warning: "deny mount" does not hold for the newer mount calls`)
+	}
+	free := guesttest.NewBundle(t, spec).Start(t, rt.bare)
+	for _, op := range []string{"mount /mnt", "move-mount /tmp /mnt"} {
+		if got := free.Ask(t, op); got != "ok" {
+			t.Errorf("%s is refused without a profile, too, and shows nothing: %s", op, got)
+		}
+	}
+
+	c, warned := start("  deny capability sys_admin,\n")
+	wantConfined(t, c, tries{"mount /mnt": denied, "move-mount /tmp /mnt": "errno EPERM", "write /etc/x": "ok"}, "nouser")
+	if warned {
+		t.Error("it is warned of what a capability denies that is not there")
+	}
+	c, warned = start("")
+	holds := tries{"mount /mnt": denied, "write /etc/x": "ok"}
+	if !warned {
+		holds["move-mount /tmp /mnt"] = denied
+	}
+	wantConfined(t, c, holds, "nouser")
+	if old := guesttest.Suite() == "bookworm"; old != warned {
+		t.Errorf("it is warned: %t", warned)
+	}
+}

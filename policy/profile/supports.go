@@ -42,6 +42,10 @@ var RuleKinds = map[string]RuleKind{
 
 var mounting = RuleKind{"mount", "mounts", "Linux 4.14 and later", ""}
 
+// NewMountFeature is shown by kernels that mediate the newer mount calls as they do mount(2). Of those tried, Linux 6.12 and 7.2 show
+// it and do; 6.1 does neither.
+const NewMountFeature = "mount/move_mount"
+
 // The features by which addresses of sockets are mediated; without them rules are about families and types only.
 const (
 	UnixFeature = "network/af_unix"

@@ -45,6 +45,9 @@ func Check(ctx context.Context, c Compiler, text []byte, blob profile.Blob, incl
 		warnings = append(warnings, lint.Warning{Check: "not-enforced", File: l.File, Line: l.Line, Profile: l.Profile,
 			Message: j.message(ctx, l), Fault: !shipped && (l.Deny || l.Audit) && !l.Wider})
 	}
+	if !c.Supports(profile.NewMountFeature) {
+		warnings = append(warnings, lint.OldMounts(j.text, j.included, j.files, j.compiled)...)
+	}
 	warnings = append(warnings, lint.Leaving(j.text, j.included, j.files, j.compiled)...)
 	warnings = append(warnings, j.parsers(ctx, lost)...)
 	return unique(warnings)

@@ -71,6 +71,12 @@ func TestCheck(t *testing.T) {
 		{"a deny that only the configured ABI knows", "abi <abi/1.0>,\nprofile web {\n  deny ptrace,\n}\n", nil,
 			[]string{`:3! "deny ptrace" denies nothing: under the ABI that the text names, <abi/1.0> in line 1, there are no such rules; ` +
 				`take line 1 out`}},
+		{"a limit of mounts that an old kernel does not hold against all calls", "profile web {\n  capability,\n  mount fstype=tmpfs,\n  deny mount,\n}\n", nil,
+			[]string{`:4 "deny mount" does not hold for the newer mount calls`}},
+		{"mounts that are allowed in part", "profile web {\n  capability sys_admin,\n  mount fstype=tmpfs,\n}\n", nil,
+			[]string{`:3 "mount fstype=tmpfs" does not hold for the newer mount calls`}},
+		{"mounts that are all allowed", "profile web {\n  capability,\n  mount fstype=tmpfs,\n  mount,\n}\n", nil, nil},
+		{"mounts without the capability", "profile web {\n  capability,\n  deny capability sys_admin,\n  deny mount,\n}\n", nil, nil},
 		{"an audit", abi + "profile web {\n  audit signal,\n}\n", nil, []string{`:3! "audit signal" logs nothing`}},
 		{"an allow", abi + "profile web {\n  signal,\n}\n", nil, []string{`:3 "signal" is not needed`}},
 		{"in a child", abi + "profile web {\n  profile kid {\n    deny signal,\n  }\n}\n", nil, []string{`:4! "deny signal"`}},
@@ -229,5 +235,22 @@ func TestCheckOfDBus(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A kernel that mediates the newer mount calls says so by a feature, and needs no warning.
+func TestALimitOfMountsHoldsOnANewKernel(t *testing.T) {
+	features := strings.Replace(string(profiletest.Features()), "\nmount {", "\nmount {move_mount {detached\n}\n", 1)
+	c := profiletest.Compiler(t, []byte(features))
+	if !c.Supports(profile.NewMountFeature) {
+		t.Fatal("the features were not changed")
+	}
+	text := []byte("profile web {\n  capability,\n  deny mount,\n}\n")
+	blob, err := c.CompileText(t.Context(), "web", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := Check(t.Context(), c, text, blob, nil); len(got) > 0 {
+		t.Errorf("%+v", got)
 	}
 }

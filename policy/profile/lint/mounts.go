@@ -1,0 +1,57 @@
+package lint
+
+import (
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
+)
+
+// sysAdmin is CAP_SYS_ADMIN, without which the kernel mounts nothing, whichever call asks for it.
+const sysAdmin = 21
+
+// OldMounts returns a warning of each profile that limits mounts, for a kernel that holds that against mount(2) alone: one without
+// profile.NewMountFeature. A profile that allows no capability sys_admin needs none. Arguments are as NotEnforced's.
+func OldMounts(text string, included []byte, files []profile.Text, compiled []*meaning.Profile) []Warning {
+	own := syntax.Read(text)
+	l := &linter{Text: own, check: "not-enforced"}
+	if included != nil {
+		l.Text = own.WithIncludes(string(included))
+	}
+	for _, b := range l.Blocks {
+		p := profileOf(compiled, b.Name)
+		if p == nil || !p.Mediates(meaning.Mount) || p.Capability(sysAdmin).Allow == 0 {
+			continue
+		}
+		r, ok := limitsMounts(b)
+		if !ok {
+			continue
+		}
+		l.in = b
+		l.warn(r.Line, "\"%s\" does not hold for the newer mount calls, which this kernel does not mediate (Linux 6.12 does): deny capability "+
+			"sys_admin as well, which every mount needs", oneline.Cut(r.Text, maxRule))
+		if w := &l.found[len(l.found)-1]; !r.Own {
+			w.File, w.Line = finder(files)(r.Text)
+		}
+	}
+	return l.found
+}
+
+// limitsMounts returns the first rule of a profile that says which mounts it allows or denies; none where it allows all.
+func limitsMounts(b *syntax.Block) (limit syntax.Rule, ok bool) {
+	all := false
+	for _, r := range b.Rules {
+		if first := r.First(); first != "mount" && first != "all" {
+			continue
+		}
+		switch {
+		case r.Deny && (!ok || !limit.Deny):
+			limit, ok = r, true
+		case !r.Deny && len(r.Words) == 1:
+			all = true
+		case !ok:
+			limit, ok = r, true
+		}
+	}
+	return limit, ok && (limit.Deny || !all)
+}

@@ -149,10 +149,14 @@ func TestContainerdInstallTrees(t *testing.T) {
 					setPolicy(t, podPolicy)
 					putTree(t, v, tree.name)
 					hash := treeHash(t)
+					refused := tree.refused
+					if tree.name == "no-version" && strings.HasPrefix(v.Name, "2.") && !v.Present() {
+						refused = "nothing was found" // up to 2.2 it ignores what such a file says
+					}
 					install := append([]string{"install", "--yes", "containerd"}, flags...)
-					if tree.refused != "" {
-						if o := run(install...); o.Code != 3 || !strings.Contains(o.Stderr, tree.refused) {
-							t.Errorf("exit code %d, %q, want %q", o.Code, o.Stderr, tree.refused)
+					if refused != "" {
+						if o := run(install...); o.Code != 3 || !strings.Contains(o.Stderr, refused) {
+							t.Errorf("exit code %d, %q, want %q", o.Code, o.Stderr, refused)
 						}
 						if treeHash(t) != hash {
 							t.Error("something has changed all the same")

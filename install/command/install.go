@@ -72,7 +72,8 @@ they are.`,
 	o.flags(cmd)
 	cmd.Flags().StringVar(&o.via, "via", "", "`WAY` in which the engine reaches us: "+strings.Join(engines.Vias(), ", ")+
 		" (default: as it is wired, or its best)")
-	cmd.Flags().BoolVar(&o.isDefault, "default", false, "make ours the runtime that the engine takes where nobody asks for another; --default=false takes that back")
+	cmd.Flags().BoolVar(&o.isDefault, "default", false, "make ours the runtime that the engine takes where nobody asks for "+
+		"another; --default=false takes that back")
 	cmd.Flags().StringVar(&o.bin, "bin", "", "`directory` of the programs, as a path below the root (default: that of this program; in "+
 		"an image /usr/local/bin, or /usr/bin)")
 	return cmd

@@ -1,5 +1,5 @@
-// Package engines wires container engines to oci-apparmor and takes that back. What is known of one engine's configuration stands
-// in its folder; what is done to any engine's files, and the order of that, stands here and in package wire.
+// Package engines wires container engines to oci-apparmor and takes that back. What is known of one engine's configuration
+// stands in its folder; what is done to any engine's files, and the order of that, stands here and in package wire.
 //
 // A new engine is a folder with a type that is an Engine, a row in table, and its tests.
 package engines
@@ -29,9 +29,9 @@ type Engine interface {
 	// Clear drafts that what was wired by hand, or by an oci-apparmor without a record, is gone, and returns what it was.
 	Clear(h *host.Host, d *wire.Draft) (host.Former, error)
 
-	// Wire drafts our runtime, by the engine's best way where the options have none. It has the engine's own check read the
-	// draft, and where that would read anything else than before and ours, that is an error. A file that cannot be parsed is
-	// an error with its line.
+	// Wire drafts our runtime, by the engine's best way where the options have none. It has the engine's own check read
+	// the draft, and where that would read anything else than before and ours, that is an error. A file that cannot be
+	// parsed is an error with its line.
 	Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Options) (*host.Outcome, error)
 
 	// Strip takes ours out of a file that somebody else has changed since; see wire.Stripper.
@@ -101,8 +101,8 @@ type Choice struct {
 	Default *bool
 }
 
-// Install plans to wire engines: those of the names, or those that are found on the host where there are none. An engine that
-// is named and cannot be wired is an error.
+// Install plans to wire engines: those of the names, or those that are found on the host where there are none. An engine
+// that is named and cannot be wired is an error.
 func Install(ctx context.Context, b *wire.Book, h *host.Host, names []string, o Choice) ([]*Plan, error) {
 	wanted, err := choose(names)
 	if err != nil {

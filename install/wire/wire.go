@@ -325,7 +325,8 @@ func (b *Book) recover() error {
 		return err
 	}
 	if j.Version != version {
-		return fmt.Errorf("%s is of version %d, which a later oci-apparmor has written: use that one", b.tree.Real(Dir+"/journal.json"), j.Version)
+		return fmt.Errorf("%s is of version %d, which a later oci-apparmor has written: use that one",
+			b.tree.Real(Dir+"/journal.json"), j.Version)
 	}
 	theirs, err := b.changedByOthers(j.Steps)
 	if err != nil {

@@ -20,8 +20,8 @@ func plugin(version int64) string { return plugins[min(max(version, 1), 3)-1] }
 // dropIn is the name of our file in a directory of drop-ins. Digits come before letters: it is read late.
 const dropIn = "oci-apparmor.toml"
 
-// read parses the main file and all that it imports, in the order in which they are found. There are none where the main file is
-// missing.
+// read parses the main file and all that it imports, in the order in which they are found. There are none where the main
+// file is missing.
 func read(d *wire.Draft) ([]*tomlfile.File, error) {
 	var all []*tomlfile.File
 	queue := []string{Config}
@@ -62,7 +62,8 @@ func fromMain(p string) string {
 	return path.Join(path.Dir(Config), p)
 }
 
-// candidate returns the draft's files for a directory in which they are to stand: the absolute paths of imports lead into it.
+// candidate returns the draft's files for a directory in which they are to stand: the absolute paths of imports lead into
+// it.
 func candidate(d *wire.Draft, dir string) (map[string][]byte, error) {
 	files, err := read(d)
 	if err != nil {

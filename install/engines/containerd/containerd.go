@@ -1,6 +1,6 @@
-// Package containerd wires containerd: a runtime of ours in the tables of its CRI plugin. Which file takes that depends on its
-// version and on what is there, so each way is tried on a copy and read back by containerd's own "config dump": the first
-// by which nothing changes but what is ours is taken.
+// Package containerd wires containerd: a runtime of ours in the tables of its CRI plugin. Which file takes that depends on
+// its version and on what is there, so each way is tried on a copy and read back by containerd's own "config dump": the
+// first by which nothing changes but what is ours is taken.
 package containerd
 
 import (
@@ -296,7 +296,8 @@ func taken(files []*tomlfile.File) error {
 		for _, plugin := range plugins {
 			table := []string{"plugins", plugin, "containerd", "runtimes", Runtime}
 			if f.Get(table...) != nil {
-				return fmt.Errorf("%s:%d: there is a runtime %s that is not ours: give it another name first", f.Path, f.Line(table...), Runtime)
+				return fmt.Errorf("%s:%d: there is a runtime %s that is not ours: give it another name first",
+					f.Path, f.Line(table...), Runtime)
 			}
 		}
 	}
@@ -326,8 +327,8 @@ func merge(tables ...map[string]any) (t, options map[string]any) {
 	return t, options
 }
 
-// table returns our runtime's table: the base's with what ours had before, and our program. A link to the wrapper is drafted
-// where it takes one.
+// table returns our runtime's table: the base's with what ours had before, and our program. A link to the wrapper is
+// drafted where it takes one.
 func (n *node) table(d *wire.Draft, o wire.Options, base, own map[string]any) (map[string]any, error) {
 	t, options := merge(base, own)
 	t["runtime_type"] = stock
@@ -389,8 +390,8 @@ func (Engine) Needed(_ context.Context, h *host.Host) (host.Need, error) {
 	return Callers(h, "containerd")
 }
 
-// Callers returns the tasks of containerd, as NAMESPACE/ID, whose shim calls our wrapper by an engine's link. A shim keeps its
-// options beside the task's config.json (cmd/containerd-shim-runc-v2/runc/container.go).
+// Callers returns the tasks of containerd, as NAMESPACE/ID, whose shim calls our wrapper by an engine's link. A shim keeps
+// its options beside the task's config.json (cmd/containerd-shim-runc-v2/runc/container.go).
 func Callers(h *host.Host, engine string) (need host.Need, err error) {
 	if !h.Live() {
 		return need, nil

@@ -117,8 +117,8 @@ func (w *wanted) proof(after *dump) error {
 	return nil
 }
 
-// flatten returns each value by the names that lead to it, with dots between. What stands for the default is left out: empty
-// values, and a sandbox mode of podsandbox, which 1.7 puts in for none.
+// flatten returns each value by the names that lead to it, with dots between. What stands for the default is left out:
+// empty values, and a sandbox mode of podsandbox, which 1.7 puts in for none.
 func flatten(table map[string]any) map[string]string {
 	values := map[string]string{}
 	var walk func(prefix string, table map[string]any)

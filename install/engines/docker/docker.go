@@ -1,5 +1,5 @@
-// Package docker wires Docker: a runtime of ours in daemon.json. dockerd reads a copy first by its own --validate, which does not
-// look whether a runtime's program is there; that is looked at here.
+// Package docker wires Docker: a runtime of ours in daemon.json. dockerd reads a copy first by its own --validate, which
+// does not look whether a runtime's program is there; that is looked at here.
 package docker
 
 import (
@@ -256,7 +256,8 @@ func (Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Opti
 	if r, err := f.runtime(Runtime); err != nil {
 		return nil, err
 	} else if r != nil {
-		return nil, f.fault(fmt.Errorf("there is a runtime %s that is not ours: give it another name first", Runtime), "runtimes", Runtime)
+		return nil, f.fault(fmt.Errorf("there is a runtime %s that is not ours: give it another name first", Runtime),
+			"runtimes", Runtime)
 	}
 	out := &host.Outcome{Via: o.Via, Then: "systemctl reload docker"}
 	if out.Via == "" {
@@ -286,14 +287,16 @@ func (Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Opti
 		out.Then = "systemctl restart docker"
 	}
 	if o.Default {
-		out.Notes = append(out.Notes, "containers that exist keep the runtime that they were made with, and RUN steps of BuildKit call plain runc")
+		out.Notes = append(out.Notes, "containers that exist keep the runtime that they were made with, and RUN steps of BuildKit "+
+			"call plain runc")
 	} else {
 		out.Notes = append(out.Notes, "containers come to us by docker run --runtime "+Runtime)
 	}
 	return out, nil
 }
 
-// flags returns an error where dockerd's command line has what the file is to have: it would not start, or lose it at a reload.
+// flags returns an error where dockerd's command line has what the file is to have: it would not start, or lose it at a
+// reload.
 func flags(h *host.Host, o wire.Options) error {
 	for _, p := range h.Processes("dockerd") {
 		if p.Flag("--default-runtime") != "" && o.Default {
@@ -337,8 +340,8 @@ func ours(h *host.Host, d *wire.Draft, f *file, via string, o wire.Options, vers
 				r.Args = base.Args
 			}
 		case o.Default:
-			return r, "", f.fault(fmt.Errorf("the default runtime is %s, and ours, by the %s, would call plain runc in its place", name, via),
-				"default-runtime")
+			return r, "", f.fault(fmt.Errorf("the default runtime is %s, and ours, by the %s, would call plain runc in its place",
+				name, via), "default-runtime")
 		default:
 			note = fmt.Sprintf("ours calls plain runc, and not the default runtime %s", name)
 		}

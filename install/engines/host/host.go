@@ -1,5 +1,5 @@
-// Package host is a node whose engines are wired: its files, and the engines' own programs, which are run to check a change.
-// It knows no engine.
+// Package host is a node whose engines are wired: its files, and the engines' own programs, which are run to check a
+// change. It knows no engine.
 package host
 
 import (
@@ -103,7 +103,8 @@ func (h *Host) Processes(name string) []Process {
 	return all
 }
 
-// Flag returns the value of a flag of a process, by any of its names with their dashes; an empty one where it was not given.
+// Flag returns the value of a flag of a process, by any of its names with their dashes; an empty one where it was not
+// given.
 func (p Process) Flag(names ...string) string {
 	for i, arg := range p.Args {
 		name, value, is := strings.Cut(arg, "=")
@@ -169,8 +170,9 @@ func (h *Host) run(ctx context.Context, env []string, program string, args ...st
 // maxSaid bounds what an error has of a program's output, in bytes: its end says what went wrong.
 const maxSaid = 2000
 
-// Candidate writes files into a directory of its own below the tree, for an engine's own check to read, and returns that as a
-// path of the tree. files returns them for a directory, by the paths that they are to have below it. remove removes it.
+// Candidate writes files into a directory of its own below the tree, for an engine's own check to read, and returns that
+// as a path of the tree. files returns them for a directory, by the paths that they are to have below it. remove removes
+// it.
 func (h *Host) Candidate(files func(dir string) (map[string][]byte, error)) (dir string, remove func(), err error) {
 	real, err := os.MkdirTemp(h.Tree.Real("/tmp"), "oci-apparmor-check-") // mode 0700: what is in it may be secret
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package tomlfile edits a file in TOML as a person would: an edit is a splice of its text, so that comments, order, blanks and
-// keys that nobody here knows stay as they are.
+// Package tomlfile edits a file in TOML as a person would: an edit is a splice of its text, so that comments, order,
+// blanks and keys that nobody here knows stay as they are.
 package tomlfile
 
 import (
@@ -65,7 +65,8 @@ func (f *File) load(text []byte) error {
 			names, at := keys(e.Key())
 			table = names
 			start := bytes.LastIndexByte(text[:at], '\n') + 1
-			items = append(items, item{path: names, table: true, array: e.Kind == unstable.ArrayTable, start: start, end: lineEnd(text, at)})
+			items = append(items, item{path: names, table: true, array: e.Kind == unstable.ArrayTable, start: start,
+				end: lineEnd(text, at)})
 		case unstable.KeyValue:
 			names, at := keys(e.Key())
 			it := item{path: append(table[:len(table):len(table)], names...), start: at, end: at + int(e.Raw.Length)}
@@ -128,8 +129,8 @@ func Get(values map[string]any, path ...string) any {
 	return v
 }
 
-// Line returns the line of a table's head or of a key, from 1. Where neither has just this path, that is the line of the first
-// below it, or of the inline table that has it.
+// Line returns the line of a table's head or of a key, from 1. Where neither has just this path, that is the line of the
+// first below it, or of the inline table that has it.
 func (f *File) Line(path ...string) int {
 	for i := range f.items {
 		it := &f.items[i]
@@ -187,8 +188,8 @@ func quote(s string) string {
 	return out.String() + `"`
 }
 
-// SetString gives the key of a table a string: in place of its value where it has one, else in a line of its own, first in the
-// table. A table that is nowhere is appended.
+// SetString gives the key of a table a string: in place of its value where it has one, else in a line of its own, first in
+// the table. A table that is nowhere is appended.
 func (f *File) SetString(table []string, key, value string) error {
 	path := append(table[:len(table):len(table)], key)
 	text := bare(key) + " = " + quote(value)
@@ -247,8 +248,8 @@ func (f *File) Append(lines string) error {
 	return f.load(append(text, lines...))
 }
 
-// Cut removes a table and all tables below it, each from its head to its last key, and the line above a head that is just mark.
-// Other comments stay. One that is written in another way than by heads is an error.
+// Cut removes a table and all tables below it, each from its head to its last key, and the line above a head that is just
+// mark. Other comments stay. One that is written in another way than by heads is an error.
 func (f *File) Cut(table []string, mark string) error {
 	for i := len(f.items) - 1; i >= 0; i-- {
 		it := f.items[i]
@@ -263,7 +264,8 @@ func (f *File) Cut(table []string, mark string) error {
 			end = lineEnd(f.Text, key.end)
 		}
 		start := it.start
-		if above := bytes.LastIndexByte(f.Text[:max(start-1, 0)], '\n') + 1; start > 0 && strings.TrimSpace(string(f.Text[above:start])) == mark {
+		above := bytes.LastIndexByte(f.Text[:max(start-1, 0)], '\n') + 1
+		if start > 0 && strings.TrimSpace(string(f.Text[above:start])) == mark {
 			start = above
 			if above > 1 && f.Text[above-1] == '\n' && f.Text[above-2] == '\n' {
 				start--

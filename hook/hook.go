@@ -79,6 +79,7 @@ func (h *Host) ensure(ctx context.Context, gen *store.Generation, profiles []pol
 			Compiled: p.Compiled,
 			OnDrift:  p.OnDrift,
 			Blob:     func() ([]byte, error) { return gen.Blob(p) },
+			Earlier:  func() [][]profile.Compiled { return h.Store.EarlierOf(p.Name) },
 		})
 	}
 	loaded, err := h.Kernel.Ensure(ctx, want)
@@ -93,9 +94,11 @@ func (h *Host) ensure(ctx context.Context, gen *store.Generation, profiles []pol
 		loaded = loaded[1:]
 		held[i].Dir, held[i].Since = l.Dir, l.Since
 		if l.Done == kernel.Replaced {
-			warnings = append(warnings, fmt.Sprintf("profile %s was loaded with other content than the policy's, and has been "+
-				"replaced", l.Name))
 			replaced = append(replaced, l.Name)
+			if !l.Planned {
+				warnings = append(warnings, fmt.Sprintf("profile %s was loaded with other content than the policy's, and has been "+
+					"replaced", l.Name))
+			}
 		}
 		warnings = append(warnings, l.Warning)
 	}

@@ -370,6 +370,16 @@ func TestExecVerifiesContent(t *testing.T) {
 	if raw, _ := os.ReadFile(filepath.Join(first(n.machine.Path("work")), "raw_data")); !strings.Contains(string(raw), "v2") {
 		t.Errorf("the kernel has %q", raw)
 	}
+
+	// What a policy changes is no drift, and what somebody else changes is, also if that is what an earlier policy had.
+	n.apply(t, "v3")
+	if p, err := n.Exec(t.Context(), n.caller, "c1"); err != nil || strings.Contains(p.Warning, "other content") {
+		t.Errorf("after another policy: %q, %v", p.Warning, err)
+	}
+	n.machine.Load(t, kerneltest.Blob("v2", "work"))
+	if p, err := n.Exec(t.Context(), n.caller, "c1"); err != nil || !strings.Contains(p.Warning, "profile work was loaded with other content") {
+		t.Errorf("after an earlier content was brought back: %q, %v", p.Warning, err)
+	}
 }
 
 func TestPolicyThatNoLongerHasAProfile(t *testing.T) {

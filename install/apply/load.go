@@ -9,6 +9,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -16,6 +17,7 @@ import (
 type Loaded struct {
 	Name    string
 	Done    kernel.Done
+	Planned bool // see kernel.Loaded
 	Warning string
 }
 
@@ -42,6 +44,7 @@ func Load(ctx context.Context, n *node.Node, dir string, report func(Loaded)) (g
 			Compiled: pr.Compiled,
 			OnDrift:  pr.OnDrift,
 			Blob:     func() ([]byte, error) { return g.Blob(pr) },
+			Earlier:  func() [][]profile.Compiled { return store.Store{Dir: dir}.EarlierOf(pr.Name) },
 		}})
 		if err != nil {
 			errs = append(errs, exit.AsRoot(err))
@@ -50,7 +53,7 @@ func Load(ctx context.Context, n *node.Node, dir string, report func(Loaded)) (g
 		if loaded[0].Done == kernel.Replaced {
 			replaced = append(replaced, pr.Name)
 		}
-		report(Loaded{pr.Name, loaded[0].Done, loaded[0].Warning})
+		report(Loaded{pr.Name, loaded[0].Done, loaded[0].Planned, loaded[0].Warning})
 	}
 	if len(replaced) > 0 {
 		if behind := n.State.Host.StaleAfter(nil, replaced...); behind != "" {

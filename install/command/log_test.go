@@ -160,6 +160,12 @@ func TestPolicyLoadIsNoted(t *testing.T) {
 		t.Errorf("where all is well: exit code %d, and something is noted", code)
 	}
 
+	m.onlyShop("  deny /etc/passwd w,\n")
+	m.run("policy", "apply", "--quiet")
+	if code, out := m.run("policy", "load"); code != 0 || !strings.Contains(out, "shop: replaced") || noted() != "" {
+		t.Errorf("of a profile that the policy changed: exit code %d, or something is noted:\n%s", code, out)
+	}
+
 	warned := func(want ...string) {
 		t.Helper()
 		if code, _ := m.run("policy", "load", "--quiet"); code != 0 {

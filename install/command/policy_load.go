@@ -57,7 +57,7 @@ func runLoadPolicy(ctx context.Context, s *session, o *loadPolicyOptions) error 
 		if l.Warning != "" {
 			s.warnAndNote("load", fmt.Sprintf("profile %s: %s", l.Name, l.Warning))
 		}
-		if l.Done == kernel.Replaced {
+		if l.Done == kernel.Replaced && !l.Planned {
 			s.note(notice.Warning, "load", fmt.Sprintf("profile %s was loaded with other content than the policy's, and has been replaced",
 				l.Name))
 		}

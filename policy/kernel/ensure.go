@@ -26,6 +26,10 @@ type Profile struct {
 
 	// Blob returns what is loaded. It is called once if the kernel lacks the profile, and otherwise never.
 	Blob func() ([]byte, error)
+
+	// Earlier returns what earlier policies had under the name, each as Compiled. It is called at most once, before a
+	// replacement. It may be nil.
+	Earlier func() [][]profile.Compiled
 }
 
 // content returns one hash over the names and hashes that a verdict on p is about.
@@ -52,6 +56,7 @@ type Loaded struct {
 	// means the same content, even if the clock was set since. 0 if it is not known. See Replaced.
 	Since   int64
 	Done    Done
+	Planned bool   // if Replaced: the other content was one of Profile.Earlier, and ours was not loaded before it
 	Warning string // one line, if something needs a person's attention; else empty
 }
 
@@ -208,6 +213,7 @@ func (e *ensuring) load(ctx context.Context, p *Profile, content string, revisio
 	if err != nil {
 		return Loaded{}, err
 	}
+	planned := done == Replaced && e.planned(p, content, found.Dir)
 	before := e.since(found.Dir)
 	warning, err := e.k.load(blob)
 	if err != nil {
@@ -228,7 +234,27 @@ func (e *ensuring) load(ctx context.Context, p *Profile, content string, revisio
 		return Loaded{}, fmt.Errorf("the kernel took it and then did not have it (%s): somebody else loads or removes"+
 			" profiles at the same moment; start the container again", found)
 	}
-	return e.loaded(p, content, revision, found.Dir, done, strings.Join(warnings, "; ")), nil
+	l := e.loaded(p, content, revision, found.Dir, done, strings.Join(warnings, "; "))
+	l.Planned = planned
+	return l, nil
+}
+
+// planned reports whether the content that the kernel has in place of p is that of an earlier policy. If the kernel had the
+// content of p before, somebody else brought the earlier one back.
+func (e *ensuring) planned(p *Profile, content, dir string) bool {
+	if known, ok := e.state.verdict(p.Name); p.Earlier == nil || ok && known.boot == e.boot && known.content == content {
+		return false
+	}
+	for _, compiled := range p.Earlier() {
+		before := Profile{Name: p.Name, Compiled: compiled}
+		if before.check() != nil {
+			continue
+		}
+		if found, err := e.k.check(&before, dir); err == nil && found.Status == Matches {
+			return true
+		}
+	}
+	return false
 }
 
 // writeDown records that a profile is ours. If before is not 0, it also records that we replaced the content from that

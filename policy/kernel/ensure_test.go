@@ -230,6 +230,41 @@ func TestDrift(t *testing.T) {
 	}
 }
 
+// A new policy's content in place of an earlier one's is planned. It is not if somebody else brought the earlier one back.
+func TestReplacementOfAnEarlierPolicysContentIsPlanned(t *testing.T) {
+	first, second := kerneltest.Blob("1", "web", "web//kid"), kerneltest.Blob("2", "web", "web//kid")
+	child := append(kerneltest.Blob("1", "web"), kerneltest.Blob("3", "web//kid")...)
+	for _, test := range []struct {
+		name   string
+		before [][]byte // what is loaded after ours, before the second policy
+		second bool     // the second policy's content was in force before
+		want   bool
+	}{
+		{"the earlier policy's", nil, false, true},
+		{"somebody else's", [][]byte{kerneltest.Blob("3", "web")}, false, false},
+		{"the earlier policy's, with another child", [][]byte{child}, false, false},
+		{"the earlier policy's, brought back", [][]byte{first}, true, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := kerneltest.New(t)
+			was, p := want(t, first), want(t, second)
+			p.Earlier = func() [][]profile.Compiled {
+				return [][]profile.Compiled{want(t, kerneltest.Blob("0", "web")).Compiled, was.Compiled}
+			}
+			ensure(t, m.Kernel(), was)
+			if test.second {
+				ensure(t, m.Kernel(), p)
+			}
+			for _, b := range test.before {
+				m.Load(t, b)
+			}
+			if got := ensure(t, m.Kernel(), p); got.Done != kernel.Replaced || got.Planned != test.want {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
 func TestAProfileFoundLoadedIsNotOurs(t *testing.T) {
 	m := kerneltest.New(t)
 	p := want(t, kerneltest.Blob("1", "web"))

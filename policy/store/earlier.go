@@ -7,7 +7,20 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
+
+// EarlierOf returns what the generations of Earlier have compiled of a profile, the newest first. Those that do not have the
+// profile are left out.
+func (s Store) EarlierOf(name string) (all [][]profile.Compiled) {
+	for _, g := range s.Earlier() {
+		if p, ok := g.Index.Profile(name); ok {
+			all = append(all, p.Compiled)
+		}
+	}
+	return all
+}
 
 // Earlier gives the generations that are kept and were in force before the one that is, the newest first. One that cannot
 // be read or trusted is left out: nothing is decided by them.

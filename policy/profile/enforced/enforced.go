@@ -280,7 +280,12 @@ func (j *judgement) why(ctx context.Context, l lint.Lost, kind profile.RuleKind)
 	default:
 		return why, fmt.Sprintf("name abi <%s>,", abi)
 	}
-	return "this apparmor_parser compiles no such rules for this kernel", "that takes another version: take the rule out where there is none"
+	why = "this apparmor_parser compiles no such rules for this kernel"
+	if l.Class == "dbus" && slices.ContainsFunc(j.compiled, func(p *meaning.Profile) bool { return p.Compiled(meaning.DBus) }) {
+		why = "this kernel takes rules about D-Bus only of a profile whose network rules are of version 9 (network_v9), and this " +
+			"apparmor_parser compiles none"
+	}
+	return why, "that takes another version: take the rule out where there is none"
 }
 
 // configured stands for the ABI of a text that names none.

@@ -207,7 +207,7 @@ func TestCheckOfDBus(t *testing.T) {
 		name, kernel, want string
 	}{
 		{"Ubuntu's kernel", dbus, ""},
-		{"Linux 7.2", dbus + "network_v9 {af_mask {unix inet\n}\n}\n", "denies nothing"},
+		{"Linux 7.2", dbus + "network_v9 {af_mask {unix inet\n}\n}\n", "whose network rules are of version 9"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := newCompiler(t)

@@ -273,7 +273,9 @@ func TestContainerdInstallPod(t *testing.T) {
 				}
 				c.Restart(t)
 				engine := guesttest.DialCRI(t, c.Socket)
-				wantExecSyncConfined(t, front, podWeb, "web (enforce)")
+				if strings.HasPrefix(v.Name, "1.") { // 2.x has no runtime for it any more, as uninstall says
+					wantExecSyncConfined(t, front, podWeb, "web (enforce)")
+				}
 				after := engine.Pod(t, "")
 				wantPodConfined(t, startPodContainer(t, after, "plain"), podEngine, "cri-containerd.apparmor.d (enforce)")
 				after.Remove(t)

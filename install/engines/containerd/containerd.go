@@ -385,10 +385,36 @@ func (Engine) Check(ctx context.Context, h *host.Host, d *wire.Draft) error {
 // Then returns the command by which containerd takes its configuration over.
 func (Engine) Then() string { return "systemctl restart containerd" }
 
-// Needed returns the containers whose shim calls our wrapper by its link.
+// Needed returns the containers that run by our runtime. Once it is restarted, containerd 2 executes nothing more in those of
+// a runtime that it has no more.
 func (Engine) Needed(_ context.Context, h *host.Host) (host.Need, error) {
-	return Callers(h, "containerd")
+	need, err := Callers(h, "containerd")
+	if err != nil || !h.Live() {
+		return need, err
+	}
+	need.Why = "run by our runtime, and containerd 2 executes nothing more in them once it is restarted without that"
+	const namespace = "k8s.io"
+	files, err := filepath.Glob(tasks + "/" + namespace + "/*/shim-binary-path") // core/runtime/v2/shim_manager.go
+	if err != nil {
+		return need, err
+	}
+	for _, name := range files {
+		at, err := os.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) { // it has ended
+			continue
+		}
+		if err != nil {
+			return need, err
+		}
+		if path.Base(string(at)) == shim {
+			need.Containers = append(need.Containers, namespace+"/"+path.Base(path.Dir(name)))
+		}
+	}
+	return need, nil
 }
+
+// tasks is where containerd has the directories of its tasks, by namespace and id.
+const tasks = "/run/containerd/io.containerd.runtime.v2.task"
 
 // Callers returns the tasks of containerd, as NAMESPACE/ID, whose shim calls our wrapper by an engine's link. A shim keeps
 // its options beside the task's config.json (cmd/containerd-shim-runc-v2/runc/container.go).
@@ -397,7 +423,7 @@ func Callers(h *host.Host, engine string) (need host.Need, err error) {
 		return need, nil
 	}
 	need.Why = "call our wrapper by a link, which stays"
-	files, err := filepath.Glob("/run/containerd/io.containerd.runtime.v2.task/*/*/options.json")
+	files, err := filepath.Glob(tasks + "/*/*/options.json")
 	if err != nil {
 		return need, err
 	}

@@ -107,6 +107,9 @@ var keys = [...]Key{
 		yes: "privileged containers", no: "unprivileged containers", bits: 2},
 }
 
+// formatVersion is the version of the index's format. A change of keys changes the format, too.
+const formatVersion = 4
+
 // Keys returns the list of conditions, in the order in which people see them.
 func Keys() []Key { return keys[:] }
 

@@ -32,9 +32,8 @@ import (
 type Index struct{ data []byte }
 
 const (
-	magic         = "ociaapol"
-	formatVersion = 4
-	headerSize    = 32
+	magic      = "ociaapol"
+	headerSize = 32
 )
 
 // checksum is IEEE's CRC. Castagnoli's is as fast, but a container start computes only one checksum, and hash/crc32 sets up

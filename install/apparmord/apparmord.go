@@ -57,10 +57,10 @@ const (
 // like, as a profile's name may.
 const suffix = ".oci-apparmor"
 
-// Path gives the file of a profile.
+// Path returns the file of a profile.
 func (d Dir) Path(name string) string { return filepath.Join(string(d), name+suffix) }
 
-// Exists tells whether the directory is there.
+// Exists reports whether the directory is there.
 func (d Dir) Exists() bool {
 	info, err := os.Stat(string(d))
 	return err == nil && info.IsDir()
@@ -117,7 +117,7 @@ func parse(name string, data []byte) (File, error) {
 		Edited: h.Text != hex.EncodeToString(sum[:])}, nil
 }
 
-// Files gives the files that are ours, in the order of their names.
+// Files returns the files that are ours, in the order of their names.
 func (d Dir) Files() ([]File, error) {
 	paths, err := filepath.Glob(filepath.Join(string(d), "*"+suffix))
 	if err != nil {
@@ -241,7 +241,7 @@ func (d Dir) skipped(name string) bool {
 	return err == nil
 }
 
-// Others gives the files that are not ours by the names of the profiles that they define, children aside. Two files with the
+// Others returns the files that are not ours by the names of the profiles that they define, children aside. Two files with the
 // same profile take turns in the kernel. ours tells of a profile that Files gave a file of.
 func (d Dir) Others(ours func(name string) bool) (map[string]string, error) {
 	others := map[string]string{}
@@ -256,7 +256,7 @@ func (d Dir) Others(ours func(name string) bool) (map[string]string, error) {
 	return others, nil
 }
 
-// Attachments gives the profiles that take hold of programs by their path, which ours do not, and what tells of which.
+// Attachments returns the profiles that take hold of programs by their path, which ours do not, and what tells of which.
 // Only files count that contain one of words.
 func (d Dir) Attachments(words []string) (map[string]func(path string) bool, error) {
 	all := map[string]func(string) bool{}

@@ -31,7 +31,7 @@ type Writer struct {
 	Files    map[string]apparmord.File // that are there, by profile
 	Dry      bool                      // write nothing
 
-	// others gives the files of somebody else's, by the profiles in them.
+	// others returns the files of somebody else's, by the profiles in them.
 	others func() (map[string]string, error)
 }
 
@@ -57,7 +57,7 @@ func New(n *node.Node, c node.Compiler) (*Writer, error) {
 	return k, nil
 }
 
-// current tells whether the file of a profile that is there is the one that would be written.
+// current reports whether the file of a profile that is there is the one that would be written.
 func (k *Writer) current(by apparmord.By, p policy.Profile) bool {
 	f, have := k.Files[p.Name]
 	return have && !f.Edited && f.By == by && slices.Equal(f.Compiled, p.Compiled)

@@ -136,7 +136,7 @@ func read(t Tree) (*Book, error) {
 	return &Book{tree: t, record: *r}, nil
 }
 
-// Close gives the lock back.
+// Close releases the lock.
 func (b *Book) Close() {
 	if b.release != nil {
 		b.release()

@@ -87,7 +87,7 @@ func applies(bin, dir string) error {
 	return nil
 }
 
-// called gives the text of a profile under a name.
+// called returns the text of a profile under a name.
 func called(text, name string) string { return strings.ReplaceAll(text, "docker-nginx", name) }
 
 // manyTexts makes a policy of n profiles, and gives their files.

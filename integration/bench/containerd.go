@@ -197,7 +197,7 @@ type containerdPrograms struct {
 	shims string // directory of the stock shim that is built as ours; "" for the shim that comes with containerd
 }
 
-// buildContainerd gives the containerd that our shim is made of.
+// buildContainerd returns the containerd that our shim is made of.
 func buildContainerd(ctx context.Context) (containerdPrograms, error) {
 	p := containerdPrograms{name: guest.Containerd24.Version}
 	var err error
@@ -219,7 +219,7 @@ const (
 	keptOnly = false
 )
 
-// arms gives the ways to run a container: by the stock shim, by ours, and by the stock one with our runtime wrapper.
+// arms returns the ways to run a container: by the stock shim, by ours, and by the stock one with our runtime wrapper.
 func arms(bin string, profile bool) (stock, shim, wrapper arm) {
 	const byType = "io.containerd.runc.v2"
 	stock = arm{"the stock shim", []string{"--runtime", byType}}

@@ -216,7 +216,7 @@ func startsOf(one, whole series) string {
 
 var maxRSS = regexp.MustCompile(`Maximum resident set size \(kbytes\): (\d+)`)
 
-// peakMemory gives a program's peak memory as busybox time tells it: in pages of 4 KiB that it multiplies by 4 twice,
+// peakMemory returns a program's peak memory as busybox time tells it: in pages of 4 KiB that it multiplies by 4 twice,
 // so that only ratios mean anything. It is asked of a small process that starts the program, because the figure of a
 // process begins with that of whoever forked it.
 func peakMemory(env []string, args ...string) (int, error) {

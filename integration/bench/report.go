@@ -14,7 +14,7 @@ func (s series) sorted() series { c := slices.Clone(s); slices.Sort(c); return c
 
 func (s series) median() time.Duration { return s.sorted()[len(s)/2] }
 
-// String gives the median and, as the spread, the quartiles.
+// String returns the median and, as the spread, the quartiles.
 func (s series) String() string {
 	c := s.sorted()
 	return fmt.Sprintf("%s (%s to %s)", round(c[len(c)/2]), round(c[len(c)/4]), round(c[len(c)*3/4]))
@@ -71,7 +71,7 @@ func (s amounts) sorted() amounts { c := slices.Clone(s); slices.Sort(c); return
 
 func (s amounts) median() int { return s.sorted()[len(s)/2] }
 
-// String gives the median, and as the spread the quartiles.
+// String returns the median, and as the spread the quartiles.
 func (s amounts) String() string {
 	c := s.sorted()
 	return fmt.Sprintf("%d (%d to %d)", c[len(c)/2], c[len(c)/4], c[len(c)*3/4])

@@ -330,7 +330,7 @@ func (s *story) say(lines ...string) {
 	}
 }
 
-// writeSpec gives the bundle a spec as an engine might write it: an annotation and no profile.
+// writeSpec writes the spec of the bundle as an engine might write it: an annotation and no profile.
 func (s *story) writeSpec(id string) error {
 	script := "for f in " + conf + " /tmp/scratch; do echo \"$ touch $f\"; touch $f && echo \"(it worked)\"; done >/tmp/log 2>&1; " +
 		"touch /tmp/tried; exec sleep 1000"
@@ -400,7 +400,7 @@ func (s *story) title(text string) {
 	fmt.Printf("\n%d. %s\n", s.step, text)
 }
 
-// program gives the path of one of ours, or the name of one of the system's.
+// program returns the path of one of ours, or the name of one of the system's.
 func (s *story) program(name string) string {
 	for _, p := range programs {
 		if p == name {

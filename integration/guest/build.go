@@ -35,10 +35,10 @@ func (i *Image) disk() string      { return filepath.Join(i.Dir, "disk.img") }
 func (i *Image) kernel() string    { return filepath.Join(i.Dir, "vmlinuz") }
 func (i *Image) initramfs() string { return filepath.Join(i.Dir, "initramfs") }
 
-// Versions gives the version of every package that the guest has, by name.
+// Versions returns the version of every package that the guest has, by name.
 func (i *Image) Versions() map[string]string { return i.table("versions") }
 
-// Missing gives the optional packages that the suite did not have, each with what apt said about it.
+// Missing returns the optional packages that the suite did not have, each with what apt said about it.
 func (i *Image) Missing() map[string]string { return i.table("missing") }
 
 // NotShown says of every package that is missing that no test has shown what needs it, a line each.
@@ -60,7 +60,7 @@ func (i *Image) table(name string) map[string]string {
 	return m
 }
 
-// Build gives the guest's image: from the cache, or made anew when this month's is not there yet, its package list has changed or the recipe has.
+// Build returns the guest's image: from the cache, or made anew when this month's is not there yet, its package list has changed or the recipe has.
 // That takes about a minute and root's rights; progress hears of every step, with its seconds.
 // Only one image is built at a time on a machine; who comes second waits and finds the first one's work.
 func (g Guest) Build(ctx context.Context, progress io.Writer) (*Image, error) {
@@ -217,7 +217,7 @@ func (g Guest) key() string {
 	return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendln(nil, recipe, initScript, essentialHook, customizeHook, diskSize, g)))[:12]
 }
 
-// run gives the command's last lines with its error.
+// run returns the command's last lines with its error.
 func run(cmd *exec.Cmd) error {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -228,7 +228,7 @@ func run(cmd *exec.Cmd) error {
 	return nil
 }
 
-// lastLines gives at most n lines from the end of the text, without the carriage returns and colours of consoles.
+// lastLines returns at most n lines from the end of the text, without the carriage returns and colours of consoles.
 func lastLines(text []byte, n int) string {
 	clean := strings.ReplaceAll(strings.TrimSpace(string(text)), "\r", "")
 	lines := strings.Split(clean, "\n")

@@ -35,7 +35,7 @@ var podman = []string{"podman"}
 // webserver is what the example of Docker's manual needs.
 var webserver = []string{"nginx", "iputils-ping"}
 
-// network gives a pod one of its own, without which it can have no user namespace either.
+// network gives a pod a network of its own, without which it can have no user namespace either.
 var network = []string{"containernetworking-plugins"}
 
 // Guests are the machines that the project is tested on, oldest first. A package that all of them need goes into common;
@@ -46,7 +46,7 @@ var Guests = []Guest{
 	{Suite: "forky", Packages: common, Optional: slices.Concat(docker, podman, webserver, network, []string{"criu"})},
 }
 
-// Select gives the guests that a comma-separated list of suites names, in the order of Guests; "all" names every one.
+// Select returns the guests that a comma-separated list of suites names, in the order of Guests; "all" names every one.
 func Select(suites string) ([]Guest, error) {
 	if suites == "all" {
 		return Guests, nil

@@ -57,7 +57,7 @@ func makeInitramfs(ctx context.Context, root, version, name string) error {
 	return os.WriteFile(name, archive.bytes(), 0o644)
 }
 
-// loadOrder gives the files of the modules and of all that they depend on, each after what it depends on.
+// loadOrder returns the files of the modules and of all that they depend on, each after what it depends on.
 // index is the kernel's modules.dep, which lists dependencies in full and backwards; a module in builtin needs no loading.
 func loadOrder(index, builtin string, modules []string) ([]string, error) {
 	files := map[string][]string{}
@@ -87,13 +87,13 @@ func loadOrder(index, builtin string, modules []string) ([]string, error) {
 	return all, nil
 }
 
-// moduleName gives the name of the module in a file such as kernel/fs/ext4/ext4.ko.xz.
+// moduleName returns the name of the module in a file such as kernel/fs/ext4/ext4.ko.xz.
 func moduleName(file string) string {
 	name, _, _ := strings.Cut(filepath.Base(file), ".ko")
 	return strings.ReplaceAll(name, "-", "_")
 }
 
-// readModule gives a module as busybox's insmod takes it, which is uncompressed.
+// readModule returns a module as busybox's insmod takes it, which is uncompressed.
 func readModule(ctx context.Context, name string) ([]byte, error) {
 	unpack := map[string]string{".xz": "xz", ".zst": "zstd"}[filepath.Ext(name)]
 	if unpack == "" {

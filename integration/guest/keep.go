@@ -26,7 +26,7 @@ func cacheDir() (string, error) {
 // thisMonth begins the version of what is kept: Debian's packages move on, and so images are made anew every month.
 func thisMonth() string { return time.Now().UTC().Format("2006-01") }
 
-// cached gives the directory prefix+version of the cache: the one that is there, or a new one that fill fills. Others with the
+// cached returns the directory prefix+version of the cache: the one that is there, or a new one that fill fills. Others with the
 // prefix whose version begins with another month are removed then. It is whole or not there at all.
 // Only one is filled at a time on a machine; who comes second waits and finds the first one's work. progress hears of it, as what.
 func cached(ctx context.Context, progress io.Writer, cache, what, prefix, version string, fill func(dir string) error) (string, error) {

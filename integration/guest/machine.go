@@ -52,7 +52,7 @@ func (i *Image) FindMachine(ctx context.Context, progress io.Writer) error {
 	return err
 }
 
-// chooseMachine gives KVM with the host's own QEMU where that runs this image's kernel. Everywhere else it gives software
+// chooseMachine returns KVM with the host's own QEMU where that runs this image's kernel. Everywhere else it gives software
 // emulation by a QEMU that is fast at it, which may have to be unpacked first.
 func (i *Image) chooseMachine(ctx context.Context, progress io.Writer) (*machine, error) {
 	chosen.Lock()

@@ -17,7 +17,7 @@ const MirrorVariable = "OCI_APPARMOR_DEBIAN_MIRROR"
 // keyring is where the package debian-archive-keyring keeps the keys of Debian's archives.
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-// mirror gives the URI of the Debian archive: MirrorVariable if it is set, else the one this machine installs its own packages from.
+// mirror returns the URI of the Debian archive: MirrorVariable if it is set, else the one this machine installs its own packages from.
 func mirror() (string, error) {
 	if uri := os.Getenv(MirrorVariable); uri != "" {
 		return uri, nil

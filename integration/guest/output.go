@@ -63,7 +63,7 @@ func (m marked) copy(w io.Writer, r io.Reader) error {
 	}
 }
 
-// markStart gives the index in b where the prefix stands, or where b's end could be the beginning of it, or len(b).
+// markStart returns the index in b where the prefix stands, or where b's end could be the beginning of it, or len(b).
 func markStart(b, prefix []byte) int {
 	if i := bytes.Index(b, prefix); i >= 0 {
 		return i

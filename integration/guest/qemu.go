@@ -35,7 +35,7 @@ type qemu struct {
 	version string   // its own word: "10.0.13 (Debian 1:10.0.13+ds-0+deb13u1)"
 }
 
-// hostQEMU gives the host's own QEMU.
+// hostQEMU returns the host's own QEMU.
 func hostQEMU(ctx context.Context) (*qemu, error) {
 	if err := need(qemuProgram); err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func hostQEMU(ctx context.Context) (*qemu, error) {
 	return q, nil
 }
 
-// qemuBelow gives the QEMU of a directory that Debian packages have been unpacked into, run by their own loader and
+// qemuBelow returns the QEMU of a directory that Debian packages have been unpacked into, run by their own loader and
 // libraries, so that the host's do not matter.
 func qemuBelow(ctx context.Context, root string) (*qemu, error) {
 	libraries := filepath.Join(root, "usr/lib/x86_64-linux-gnu")
@@ -81,20 +81,20 @@ func (q *qemu) ask(ctx context.Context) error {
 	return nil
 }
 
-// run gives the command that runs QEMU with options.
+// run returns the command that runs QEMU with options.
 func (q *qemu) run(ctx context.Context, options ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, q.command[0], append(q.command[1:len(q.command):len(q.command)], options...)...)
 	cmd.Env = append(os.Environ(), q.env...)
 	return cmd
 }
 
-// major gives the first number of QEMU's version, 0 if there is none.
+// major returns the first number of QEMU's version, 0 if there is none.
 func (q *qemu) major() (n int) {
 	fmt.Sscanf(q.version, "%d", &n)
 	return n
 }
 
-// fasterQEMU gives the host's own QEMU where that is fast, or else that of qemuSuite; the host's own again where that can't
+// fasterQEMU returns the host's own QEMU where that is fast, or else that of qemuSuite; the host's own again where that can't
 // be had.
 func fasterQEMU(progress io.Writer, host, suite func() (*qemu, error)) (*qemu, error) {
 	own, err := host()
@@ -112,7 +112,7 @@ func fasterQEMU(progress io.Writer, host, suite func() (*qemu, error)) (*qemu, e
 	return own, nil
 }
 
-// suiteQEMU gives the QEMU of qemuSuite, whose packages are unpacked in the cache.
+// suiteQEMU returns the QEMU of qemuSuite, whose packages are unpacked in the cache.
 func suiteQEMU(ctx context.Context, progress io.Writer) (*qemu, error) {
 	cache, err := cacheDir()
 	if err != nil {

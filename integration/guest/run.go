@@ -265,7 +265,7 @@ func (v *vm) kill() {
 	<-v.exited
 }
 
-// said gives what QEMU itself had to say.
+// said returns what QEMU itself had to say.
 func (v *vm) said() string {
 	if text := lastLines(v.stderr.Bytes(), 10); text != "" {
 		return "QEMU said: " + text + "\n"
@@ -328,7 +328,7 @@ func (i *Image) jobDisk(ctx context.Context, job Job, nonce, dir, image string) 
 	return makeDisk(ctx, dir, image, fmt.Sprintf("%dM", 8+size*11/10>>20))
 }
 
-// stage gives a file or directory of the host a second name below the job's directory, or copies it where that can't be, and tells its size in bytes.
+// stage makes a second name of a file or directory of the host below the job's directory, or copies it where that can't be, and tells its size in bytes.
 func stage(from, to string) (size int64, err error) {
 	from, err = filepath.EvalSymlinks(from)
 	if err != nil {

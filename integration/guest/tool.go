@@ -39,7 +39,7 @@ var Shim24 = Tool{
 // Nerdctl is Docker's command line for containerd: the last version that builds without replacements of modules.
 var Nerdctl = Tool{Module: "github.com/containerd/nerdctl/v2", Version: "v2.0.4", Packages: []string{"cmd/nerdctl"}}
 
-// Build gives a directory with the tool's programs, static ones for linux/amd64: from the cache, or built in a module of their own, which takes a minute
+// Build returns a directory with the tool's programs, static ones for linux/amd64: from the cache, or built in a module of their own, which takes a minute
 // or two. It does not depend on the module that is built here, nor on the flags that this is built with.
 func (tool Tool) Build(ctx context.Context, progress io.Writer) (dir string, err error) {
 	name := filepath.Base(tool.Packages[0]) + "-" + tool.Version

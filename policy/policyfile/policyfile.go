@@ -294,5 +294,5 @@ func readRegular(limit int64, open func() (*os.File, error)) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// sortedKeys gives the keys of a map in their order.
+// sortedKeys returns the keys of a map in their order.
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

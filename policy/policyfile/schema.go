@@ -5,6 +5,6 @@ import _ "embed"
 //go:embed schema.json
 var schema []byte
 
-// Schema gives the JSON Schema (draft 2020-12) of a policy file. It knows all that Read refuses in one file by itself,
+// Schema returns the JSON Schema (draft 2020-12) of a policy file. It knows all that Read refuses in one file by itself,
 // but for the syntax of patterns; what names refer to, and what is unreachable, is beyond a schema.
 func Schema() []byte { return append([]byte(nil), schema...) }

@@ -2,7 +2,7 @@ package policyfile
 
 import "fmt"
 
-// didYouMean gives the one of words that is nearest to word, as the end of an error: `; did you mean "image"?`. It
+// didYouMean returns the one of words that is nearest to word, as the end of an error: `; did you mean "image"?`. It
 // gives nothing where none is near: more than two letters off, or all letters of a short word.
 func didYouMean(word string, words []string) string {
 	if nearest := nearest(word, words); nearest != "" {
@@ -11,7 +11,7 @@ func didYouMean(word string, words []string) string {
 	return ""
 }
 
-// nearest gives the one of words that didYouMean names, or nothing.
+// nearest returns the one of words that didYouMean names, or nothing.
 func nearest(word string, words []string) (nearest string) {
 	best := min(3, len(word))
 	for _, candidate := range words {

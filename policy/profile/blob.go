@@ -93,7 +93,7 @@ func (b Blob) list() string {
 	return strings.Join(names, ", ")
 }
 
-// WithMode gives a copy of the blob with every profile in mode. It is what apparmor_parser makes of the same text with
+// WithMode returns a copy of the blob with every profile in mode. It is what apparmor_parser makes of the same text with
 // that mode among its flags: the mode is one word, and nothing else of a profile depends on it.
 func (b Blob) WithMode(mode Mode) (Blob, error) {
 	if mode > Kill {

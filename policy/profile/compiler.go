@@ -85,7 +85,7 @@ func whole(features []byte) error {
 	return nil
 }
 
-// findParser gives the path of the first apparmor_parser in dirs. For root it must be root's, and nobody else's to
+// findParser returns the path of the first apparmor_parser in dirs. For root it must be root's, and nobody else's to
 // change.
 func findParser(dirs []string, forRoot bool) (string, error) {
 	for _, dir := range dirs {
@@ -112,7 +112,7 @@ func findParser(dirs []string, forRoot bool) (string, error) {
 		ErrNoParser, strings.Join(dirs, ", "))
 }
 
-// Version gives the version of apparmor_parser, such as "4.1.0".
+// Version returns the version of apparmor_parser, such as "4.1.0".
 func (c *Compiler) Version(ctx context.Context) (string, error) {
 	stdout, _, err := c.run(ctx, nil, nil, "--version")
 	if err != nil {
@@ -151,7 +151,7 @@ type TextError struct {
 	Err    error  // what is behind it; Msg says it, too
 }
 
-// Error gives it in the form that editors and compilers share, SOURCE:LINE: MESSAGE.
+// Error returns it in the form that editors and compilers share, SOURCE:LINE: MESSAGE.
 func (e *TextError) Error() string {
 	if e.Line == 0 {
 		return e.Source + ": " + e.Msg
@@ -159,7 +159,7 @@ func (e *TextError) Error() string {
 	return fmt.Sprintf("%s:%d: %s", e.Source, e.Line, e.Msg)
 }
 
-// Unwrap gives what is behind the error.
+// Unwrap returns what is behind the error.
 func (e *TextError) Unwrap() error { return e.Err }
 
 // textError takes the line out of the parser's words: "AppArmor parser error at line 3: syntax error, ...", or with
@@ -266,7 +266,7 @@ func (c *Compiler) compile(ctx context.Context, name string, mode Mode, text []b
 	return blob, nil
 }
 
-// mains gives the names of the profiles that are no children.
+// mains returns the names of the profiles that are no children.
 func mains(b Blob) []string {
 	var names []string
 	for _, p := range b.Profiles {
@@ -344,7 +344,7 @@ func CheckEncoding(text []byte) error {
 	return nil
 }
 
-// Preprocess gives a text with the files that it includes put in, each behind a comment that names it.
+// Preprocess returns a text with the files that it includes put in, each after a comment that names it.
 func (c *Compiler) Preprocess(ctx context.Context, text []byte) ([]byte, error) {
 	if err := checkText(text); err != nil {
 		return nil, err
@@ -397,7 +397,7 @@ func (c *Compiler) with(ctx context.Context, text []byte, args ...string) (stdou
 	return c.run(ctx, text, []*os.File{features, conf}, args...)
 }
 
-// memfile gives an unnamed file with this content.
+// memfile returns an unnamed file with this content.
 func memfile(name string, content []byte) (*os.File, error) {
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
 	if err != nil {

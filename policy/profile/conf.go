@@ -84,7 +84,7 @@ func option(line string) (name, value string) {
 	return line[:end], strings.TrimSuffix(strings.TrimLeft(line[end+1:], " \t"), "\n")
 }
 
-// conf gives a file in memory that has the compiler's configuration.
+// conf returns a file in memory that has the compiler's configuration.
 func (c *Compiler) conf() (*os.File, error) {
 	conf, err := ReadConf(cmp.Or(c.Conf, ConfFile))
 	if err != nil {

@@ -20,7 +20,7 @@ const (
 	maxFeaturesDepth = 16       // directories below each other; kernels have 3
 )
 
-// ReadFeatures gives the features below dir (FeaturesDir, but for tests) in the form that apparmor_parser reads: for a
+// ReadFeatures returns the features below dir (FeaturesDir, but for tests) in the form that apparmor_parser reads: for a
 // file "name {content}", for a directory the same around its entries, each with a line's end behind it, in the order
 // of their names.
 //

@@ -53,7 +53,7 @@ const (
 	inputsScheme = "oci-apparmor inputs 1"
 )
 
-// Inputs gives the inputs of this compiler's compilations, as they are now.
+// Inputs returns the inputs of this compiler's compilations, as they are now.
 func (c *Compiler) Inputs() (*Inputs, error) { return c.inputs("/proc/self/exe") }
 
 // inputs is Inputs for a program at a path.
@@ -134,7 +134,7 @@ func identity(path string) ([]byte, error) {
 	return fmt.Appendf(nil, "%d %d %d %d.%d %d.%d", st.Dev, st.Ino, st.Size, st.Mtim.Sec, st.Mtim.Nsec, st.Ctim.Sec, st.Ctim.Nsec), nil
 }
 
-// Key gives the same for texts that compile to the same, for a profile of this name and in this mode. The error says why
+// Key returns the same for texts that compile to the same, for a profile of this name and in this mode. The error says why
 // that cannot be told of the text, which may be a good one.
 func (in *Inputs) Key(name string, mode Mode, text []byte) ([sha256.Size]byte, error) {
 	names, err := syntax.MayInclude(text)
@@ -193,7 +193,7 @@ func (in *Inputs) closure(names []string) ([]byte, error) {
 	return in.keys[set], nil
 }
 
-// places gives where a name that a text includes can be: the parser looks in its directories for <NAME>, and for "NAME" from
+// places returns where a name that a text includes can be: the parser looks in its directories for <NAME>, and for "NAME" from
 // where it runs, which is the root directory.
 func (in *Inputs) places(name string) []string {
 	var paths []string

@@ -26,7 +26,7 @@ const (
 
 var modes = [...]string{Enforce: "enforce", Complain: "complain", Kill: "kill", Unconfined: "unconfined"}
 
-// String gives the mode as the kernel prints it behind a label: "enforce", "complain", "kill", "unconfined".
+// String returns the mode as the kernel prints it after a label: "enforce", "complain", "kill", "unconfined".
 func (m Mode) String() string {
 	if int(m) < len(modes) {
 		return modes[m]

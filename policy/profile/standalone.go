@@ -10,7 +10,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
-// Standalone gives a text that compiles to the same on this node, whoever compiles it: AppArmor's own service does, from a
+// Standalone returns a text that compiles to the same on this node, whoever compiles it: AppArmor's own service does, from a
 // file in /etc/apparmor.d. The text is the same with all that it includes put in, without comments, and with mode for all of
 // its profiles; Enforce leaves those that it says itself. It was compiled, with the configuration that the service has, and
 // compared with what want gives, which is waited for at the end.

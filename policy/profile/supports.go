@@ -52,7 +52,7 @@ const (
 	InetFeature = "network_v8/af_inet"
 )
 
-// hasFeature tells whether features in text form have one: "namespaces/mask/userns_create" is there where the entry mask of
+// hasFeature reports whether features in text form have one: "namespaces/mask/userns_create" is there where the entry mask of
 // the entry namespaces holds the word userns_create, or has an entry of that name.
 func hasFeature(features, path string) bool {
 	var entries []string // that are open, by their names

@@ -62,7 +62,7 @@ func (c *Compiler) Outcomes(ctx context.Context, text []byte, is func(Blob) bool
 	return false, all, nil
 }
 
-// likeButForTables tells whether two blobs are the same but for the tables in which the rules on paths and the like are laid
+// likeButForTables reports whether two blobs are the same but for the tables in which the rules on paths and the like are laid
 // out: the same profiles in the same modes, with the same flags, capabilities, limits, networks and targets.
 func likeButForTables(a, b []byte) bool {
 	x, y := element.Reader{Data: a}, element.Reader{Data: b}

@@ -291,7 +291,7 @@ func (l *Lock) remove(name string) error {
 	return os.RemoveAll(l.path(name))
 }
 
-// numbers gives the generations on disk, the oldest first.
+// numbers returns the generations on disk, the oldest first.
 func (l *Lock) numbers() ([]uint64, error) {
 	entries, err := os.ReadDir(l.path("generations"))
 	if err != nil {

@@ -24,10 +24,10 @@ type Compiler interface {
 // Keyer is a Compiler that tells profiles which compile to the same from others, without compiling them.
 type Keyer interface {
 	Compiler
-	// Key gives the same for profiles that compile to the same, with no error now or then, and of which this very program says
+	// Key returns the same for profiles that compile to the same, with no error now or then, and of which this very program says
 	// the same: that of another version is another. ok is false where it cannot tell. It is called from several goroutines.
 	Key(p *policy.Profile) (key [sha256.Size]byte, ok bool)
-	// Said gives what there is to say to a person of a profile that Compile has compiled, in lines.
+	// Said returns what there is to say to a person of a profile that Compile has compiled, in lines.
 	Said(name string) []string
 	// Kept takes what Said gave, for a profile that is not compiled again.
 	Kept(name string, said []string)
@@ -59,7 +59,7 @@ type Compilation struct {
 	from   []ManifestSource // where it was compiled before, as a whole; else nil
 }
 
-// Blob gives what the profile at this place of Policy was compiled to.
+// Blob returns what the profile at this place of Policy was compiled to.
 func (c *Compilation) Blob(i int) profile.Blob { return c.blobs[i] }
 
 // Compile compiles the profiles of p, as many at a time as there are processors. p itself stays as it is, and nothing is written.
@@ -102,7 +102,7 @@ func newKeeper(c Keyer, from *Generation) *keeper {
 	return k
 }
 
-// find gives a profile's key, nil where there is none, and the profile as it was compiled before, where that was made of the same.
+// find returns a profile's key, nil where there is none, and the profile as it was compiled before, where that was made of the same.
 func (k *keeper) find(p *policy.Profile) (key []byte, before policy.Profile, ok bool) {
 	sum, ok := k.keyer.Key(p)
 	if !ok {
@@ -117,7 +117,7 @@ func (k *keeper) find(p *policy.Profile) (key []byte, before policy.Profile, ok 
 	return key, before, ok && before.Mode == p.Mode && made == madeOf(key, before.Blob)
 }
 
-// keep gives what a profile was compiled to before, if that is still there, whole.
+// keep returns what a profile was compiled to before, if that is still there, whole.
 func (k *keeper) keep(before policy.Profile) (blob profile.Blob, ok bool) {
 	data, err := k.from.store.readBlob(before.Blob)
 	if err != nil {
@@ -127,7 +127,7 @@ func (k *keeper) keep(before policy.Profile) (blob profile.Blob, ok bool) {
 	return profile.Blob{Data: data, Profiles: before.Compiled}, true
 }
 
-// madeOf gives what a manifest keeps: that a key has led to a blob.
+// madeOf returns what a manifest keeps: that a key has led to a blob.
 func madeOf(key []byte, blob [sha256.Size]byte) string {
 	if key == nil {
 		return ""

@@ -64,7 +64,7 @@ func lockError(path string, err error) error {
 	return fmt.Errorf("another oci-apparmor policy apply holds %s: %w (fuser %s names it)", path, err, path)
 }
 
-// Unlock gives the lock back.
+// Unlock releases the lock.
 func (l *Lock) Unlock() {
 	l.release()
 	unix.Close(l.dir)

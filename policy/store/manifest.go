@@ -37,7 +37,7 @@ type Manifest struct {
 	Profiles []ManifestSource `json:"profiles"`
 }
 
-// Senders gives the labels of both kinds.
+// Senders returns the labels of both kinds.
 func (m Manifest) Senders() []string {
 	all := slices.Concat(m.Daemons, m.Attached)
 	if m.Daemon != "" {

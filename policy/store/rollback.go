@@ -16,7 +16,7 @@ import (
 // ErrNoBefore is the error of Lock.Before where the generation in force is the first that is kept.
 var ErrNoBefore = errors.New("there is no generation before the one in force")
 
-// Before gives the generation that was in force before the one that is. The error is ErrNoBefore where there is none.
+// Before returns the generation that was in force before the one that is. The error is ErrNoBefore where there is none.
 func (l *Lock) Before() (*Generation, error) {
 	current, err := readLink(l.dir)
 	if err != nil {
@@ -41,7 +41,7 @@ func (l *Lock) Before() (*Generation, error) {
 	return l.store.open(number, index)
 }
 
-// Again gives what an earlier generation has, to be put in force by Commit as a generation of its own. Every blob of it is
+// Again returns what an earlier generation has, to be put in force by Commit as a generation of its own. Every blob of it is
 // there, whole, or it is an error.
 func (l *Lock) Again(g *Generation) (*Compilation, error) {
 	p, err := g.Index.Config()

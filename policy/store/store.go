@@ -79,7 +79,7 @@ type Generation struct {
 	}
 }
 
-// Current gives the generation in force. The error is ErrNone (by errors.Is) where nothing is applied; any other
+// Current returns the generation in force. The error is ErrNone (by errors.Is) where nothing is applied; any other
 // error means that there is a policy which cannot be read or trusted, and that no container may start without it.
 func (s Store) Current() (*Generation, error) {
 	number, index, err := s.readCurrent()
@@ -102,7 +102,7 @@ func (s Store) Current() (*Generation, error) {
 	return g, nil
 }
 
-// hasGenerations says whether there are any that are finished.
+// hasGenerations reports whether there are any that are finished.
 func (s Store) hasGenerations() bool {
 	entries, err := os.ReadDir(filepath.Join(s.Dir, "generations"))
 	return err == nil && slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name()[0] != '.' })
@@ -143,7 +143,7 @@ func (s Store) readCurrent() (number uint64, index []byte, err error) {
 
 func generationPath(number uint64) string { return "generations/" + strconv.FormatUint(number, 10) }
 
-// readLink gives the number of the generation that the link current names. ErrNone where there is no link.
+// readLink returns the number of the generation that the link current names. ErrNone where there is no link.
 func readLink(dir int) (uint64, error) {
 	var buf [64]byte
 	n, err := ignoringEINTR(func() (int, error) { return unix.Readlinkat(dir, "current", buf[:]) })
@@ -244,13 +244,13 @@ func readFile(dir int, name string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// Has tells whether a policy that is compiled is this very one, so that Commit would keep the generation.
+// Has reports whether a policy that is compiled is this very one, so that Commit would keep the generation.
 func (g *Generation) Has(c *Compilation) (bool, error) {
 	index, err := c.Policy.Encode()
 	return err == nil && bytes.Equal(index, g.index), err
 }
 
-// Blob gives the compiled profile p, as the kernel takes it. Its bytes are those that the index speaks of, or it is an
+// Blob returns the compiled profile p, as the kernel takes it. Its bytes are those that the index speaks of, or it is an
 // error.
 func (g *Generation) Blob(p policy.Profile) ([]byte, error) {
 	data, err := g.store.readBlob(p.Blob)

@@ -80,7 +80,7 @@ var rootfs = sync.OnceValue(func() error {
 	)
 })
 
-// Rootfs gives the directory that is / to the container.
+// Rootfs returns the directory that is / to the container.
 func (b *Bundle) Rootfs() string { return filepath.Join(b.Dir, "rootfs") }
 
 // Spec reads config.json.
@@ -186,7 +186,7 @@ func (b *Bundle) Start(t testing.TB, runtime string, flags ...string) *Container
 	return c
 }
 
-// Pid gives the host's process id of the container's first process.
+// Pid returns the host's process id of the container's first process.
 func (c *Container) Pid(t testing.TB) int {
 	t.Helper()
 	var state specs.State
@@ -197,7 +197,7 @@ func (c *Container) Pid(t testing.TB) int {
 	return state.Pid
 }
 
-// Label gives the AppArmor label of the container's first process, read outside of it.
+// Label returns the AppArmor label of the container's first process, read outside of it.
 func (c *Container) Label(t testing.TB) string {
 	t.Helper()
 	return Label(t, c.Pid(t))

@@ -53,7 +53,7 @@ var (
 	Arms = []Arm{Stock, StockCrun, Shim, Type, TypeCrun, Wrapper, ShimCrun, WrapperCrun}
 )
 
-// Flags gives the flags of "ctr run" for the arm. All versions of ctr take a shim's path for a runtime type.
+// Flags returns the flags of "ctr run" for the arm. All versions of ctr take a shim's path for a runtime type.
 func (a Arm) Flags() []string {
 	runtime := cmp.Or(a.Shim, a.Type)
 	switch {
@@ -69,7 +69,7 @@ func (a Arm) Flags() []string {
 // options is the path of a file with the shim's options, in TOML.
 func (a Arm) options() string { return filepath.Join(wrappers, a.Name+".toml") }
 
-// Handler gives the arm's runtime handler in the configuration of containerd's CRI plugin.
+// Handler returns the arm's runtime handler in the configuration of containerd's CRI plugin.
 func (a Arm) Handler() string {
 	const table = `[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.%s%s]` + "\n"
 	text := fmt.Sprintf(table+"runtime_type = %q\n", a.Name, "", a.Type)
@@ -252,7 +252,7 @@ func (c *Containerd) Start(t testing.TB) {
 	}
 }
 
-// answers tells whether containerd takes connections, and has said that it is ready since the place in its log.
+// answers reports whether containerd takes connections, and has said that it is ready since the place in its log.
 func (c *Containerd) answers(since int64) bool {
 	conn, err := net.Dial("unix", c.Socket)
 	if err != nil {
@@ -292,7 +292,7 @@ func (c *Containerd) end(t testing.TB, signal syscall.Signal) {
 	}
 }
 
-// Log gives what containerd has said so far, its shims included.
+// Log returns what containerd has said so far, its shims included.
 func (c *Containerd) Log(t testing.TB) string {
 	t.Helper()
 	text, err := os.ReadFile(c.log())
@@ -325,7 +325,7 @@ func (c *Containerd) MustCtr(t testing.TB, args ...string) string {
 	return strings.TrimSuffix(o.Stdout, "\n")
 }
 
-// Shims gives the process ids of all shims, ours and stock ones, that serve or are about to.
+// Shims returns the process ids of all shims, ours and stock ones, that serve or are about to.
 func Shims(t testing.TB) []int {
 	t.Helper()
 	return processes(t, func(dir string) bool {
@@ -335,7 +335,7 @@ func Shims(t testing.TB) []int {
 	})
 }
 
-// ContainerProcesses gives the process ids of all that runs in a cgroup of its own, which only containers do in a guest; where systemd runs, which has
+// ContainerProcesses returns the process ids of all that runs in a cgroup of its own, which only containers do in a guest; where systemd runs, which has
 // one for everything, of all that runs in a PID namespace of its own.
 func ContainerProcesses(t testing.TB) []int {
 	t.Helper()
@@ -421,7 +421,7 @@ func unmountAndRemove(t testing.TB, dir string) error {
 	return os.RemoveAll(dir)
 }
 
-// Mounts gives what is mounted on or below the directories, in the order in which it was mounted.
+// Mounts returns what is mounted on or below the directories, in the order in which it was mounted.
 func Mounts(t testing.TB, below ...string) (dirs []string) {
 	t.Helper()
 	text, err := os.ReadFile("/proc/self/mountinfo")

@@ -26,7 +26,7 @@ func (v ContainerdVersion) Oldest() bool { return strings.HasPrefix(v.Name, "1.6
 
 var presentContainerd = "/usr/local/containerd-" + guest.Containerd24.Version
 
-// Containerds gives the containerds of this guest: Debian's, and in one guest the present one, which comes last.
+// Containerds returns the containerds of this guest: Debian's, and in one guest the present one, which comes last.
 func Containerds(t testing.TB) []ContainerdVersion {
 	t.Helper()
 	var found []ContainerdVersion

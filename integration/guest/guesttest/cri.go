@@ -46,7 +46,7 @@ func DialCRI(t testing.TB, socket string) *CRI {
 	}
 }
 
-// patient gives a context for one call.
+// patient returns a context for one call.
 func patient() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), patience)
 }
@@ -105,7 +105,7 @@ func (c *CRI) Pod(t testing.TB, handler string, edits ...func(*cri.PodSandboxCon
 	return p
 }
 
-// Annotated gives a pod annotations: keys and values in turn.
+// Annotated adds annotations to a pod: keys and values in turn.
 func Annotated(keysAndValues ...string) func(*cri.PodSandboxConfig) {
 	return func(c *cri.PodSandboxConfig) {
 		for i := 0; i < len(keysAndValues); i += 2 {
@@ -133,7 +133,7 @@ func NetworkPods(t testing.TB) {
 	})
 }
 
-// Pid gives the host's process id of the pause container.
+// Pid returns the host's process id of the pause container.
 func (p *Pod) Pid(t testing.TB) int {
 	t.Helper()
 	ctx, cancel := patient()
@@ -251,7 +251,7 @@ func (c *PodContainer) Answers(t testing.TB, n int) []string {
 	return nil
 }
 
-// Pid gives the host's process id of the container's first process.
+// Pid returns the host's process id of the container's first process.
 func (c *PodContainer) Pid(t testing.TB) int {
 	t.Helper()
 	ctx, cancel := patient()
@@ -289,7 +289,7 @@ func (c *PodContainer) Remove(t testing.TB) {
 	os.Remove(c.log) // the next one of its name begins another
 }
 
-// WithAppArmor gives a container a security context for AppArmor: "runtime/default", "unconfined" or "localhost/PROFILE". Engines since Kubernetes 1.19
+// WithAppArmor sets a container's security context for AppArmor: "runtime/default", "unconfined" or "localhost/PROFILE". Engines since Kubernetes 1.19
 // read the field, and older ones the string.
 func WithAppArmor(profile string) func(*cri.ContainerConfig) {
 	kind, ref := cri.SecurityProfile_Localhost, strings.TrimPrefix(profile, "localhost/")

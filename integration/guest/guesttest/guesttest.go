@@ -32,7 +32,7 @@ const (
 	VariantVariable = "OCI_APPARMOR_GUEST_VARIANT"
 )
 
-// Suite gives the Debian suite of the guest that this process runs in, or "" on any other machine.
+// Suite returns the Debian suite of the guest that this process runs in, or "" on any other machine.
 func Suite() string { return os.Getenv(SuiteVariable) }
 
 // Require skips the test, with a reason, unless it runs in a guest that was booted as usual.
@@ -61,7 +61,7 @@ func skipUnless(t testing.TB, v guest.Variant) {
 	}
 }
 
-// usual tells whether the variant of that name is a guest like any other, which only runs other tests.
+// usual reports whether the variant of that name is a guest like any other, which only runs other tests.
 func usual(variant string) bool {
 	return slices.ContainsFunc(guest.Variants, func(v guest.Variant) bool { return v.Name == variant && len(v.KernelArgs) == 0 })
 }

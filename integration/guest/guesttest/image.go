@@ -18,7 +18,7 @@ const (
 	PauseImage = "oci-apparmor.test/pause:1" // sleeps until it gets SIGTERM, as the container does that holds a pod's namespaces
 )
 
-// Images gives the path of an archive with ProbeImage and PauseImage, for "ctr images import" and "docker load". Both images have the root file
+// Images returns the path of an archive with ProbeImage and PauseImage, for "ctr images import" and "docker load". Both images have the root file
 // system of bundles. The archive is made once and serves all tests of a guest.
 func Images(t testing.TB) string {
 	t.Helper()

@@ -14,7 +14,7 @@ import (
 
 const securityfs = "/sys/kernel/security/apparmor"
 
-// Label gives the AppArmor label of a process as the kernel writes it, such as "web (enforce)" or "unconfined".
+// Label returns the AppArmor label of a process as the kernel writes it, such as "web (enforce)" or "unconfined".
 func Label(t testing.TB, pid int) string {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/attr/current", pid))
@@ -24,7 +24,7 @@ func Label(t testing.TB, pid int) string {
 	return strings.TrimRight(string(text), "\x00\n")
 }
 
-// Profiles gives the names of the profiles that the kernel has, with their modes ("enforce", "complain", "kill", "unconfined").
+// Profiles returns the names of the profiles that the kernel has, with their modes ("enforce", "complain", "kill", "unconfined").
 // Children are in it under their full names, such as web//helper.
 func Profiles(t testing.TB) map[string]string {
 	t.Helper()
@@ -81,7 +81,7 @@ type Log struct {
 	read []string
 }
 
-// KernelLog gives the present end of the kernel's log.
+// KernelLog returns the present end of the kernel's log.
 func KernelLog(t testing.TB) *Log {
 	t.Helper()
 	fd, err := syscall.Open("/dev/kmsg", syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
@@ -95,7 +95,7 @@ func KernelLog(t testing.TB) *Log {
 	return &Log{fd: fd}
 }
 
-// Lines gives the messages from that place up to now, AppArmor's audit records among them, without their times.
+// Lines returns the messages from that place up to now, AppArmor's audit records among them, without their times.
 func (l *Log) Lines(t testing.TB) []string {
 	t.Helper()
 	record := make([]byte, 8192) // one read gives one record; the kernel makes none longer than that (Documentation/ABI/testing/dev-kmsg)
@@ -118,7 +118,7 @@ func (l *Log) Lines(t testing.TB) []string {
 	}
 }
 
-// Grep gives the messages that contain all of the words.
+// Grep returns the messages that contain all of the words.
 func (l *Log) Grep(t testing.TB, words ...string) []string {
 	t.Helper()
 	var found []string

@@ -18,7 +18,7 @@ type Podman struct {
 	args []string
 }
 
-// NewPodman gives a Podman that starts containers by a runtime, by its path, and that heeds the hooks in a directory where
+// NewPodman returns a Podman that starts containers by a runtime, by its path, and that heeds the hooks in a directory where
 // one is given. Its containers end with the test, which is skipped where there is no Podman.
 func NewPodman(t testing.TB, runtime, hooks string) *Podman {
 	t.Helper()

@@ -28,7 +28,7 @@ type Tasks struct {
 	containers containersapi.ContainersClient
 }
 
-// Tasks gives the service for tasks. The connection ends with the test.
+// Tasks returns the service for tasks. The connection ends with the test.
 func (c *Containerd) Tasks(t testing.TB) Tasks {
 	t.Helper()
 	conn, err := grpc.NewClient("unix://"+c.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -47,7 +47,7 @@ func (Tasks) Context(t testing.TB) context.Context {
 	return ctx
 }
 
-// Use gives a container that ctr has created the arm's runtime, with its options, and its spec as the edits change it.
+// Use makes a container that ctr has created use the arm's runtime, with its options, and its spec as the edits change it.
 func (s Tasks) Use(t testing.TB, id string, arm Arm, edits ...func(*specs.Spec)) {
 	t.Helper()
 	got, err := s.containers.Get(s.Context(t), &containersapi.GetContainerRequest{ID: id})
@@ -94,7 +94,7 @@ func (s Tasks) StartTask(t testing.TB, id string) error {
 	return err
 }
 
-// Task gives what containerd tells of a task, and nil when there is none.
+// Task returns what containerd tells of a task, and nil when there is none.
 func (s Tasks) Task(t testing.TB, id string) *tasktypes.Process {
 	t.Helper()
 	got, err := s.Get(s.Context(t), &tasksapi.GetRequest{ContainerID: id})

@@ -101,7 +101,7 @@ func Leave(t testing.TB, reason string) {
 	}
 }
 
-// Count gives how often something is to be done: few times under make test, all times under make test-all. what says it in the plural: "pods in a row".
+// Count returns how often something is to be done: few times under make test, all times under make test-all. what says it in the plural: "pods in a row".
 func Count(t testing.TB, few, all int, what string) int {
 	t.Helper()
 	if Everything() {

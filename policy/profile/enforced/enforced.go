@@ -175,7 +175,7 @@ func (j *judgement) takes(ctx context.Context, branch int) bool {
 	return taken
 }
 
-// said tells whether the parser says of a kind of rules that they are not enforced as they stand.
+// said reports whether the parser says of a kind of rules that they are not enforced as they stand.
 func (j *judgement) said(class string) bool {
 	return slices.ContainsFunc(j.blob.Warnings, func(w profile.Warning) bool { return classOf(w.Message) == class })
 }

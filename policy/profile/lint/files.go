@@ -62,7 +62,7 @@ func isPath(s string) bool {
 	return strings.HasPrefix(s, "/") || strings.HasPrefix(s, "@{") || strings.HasPrefix(s, "{/") || strings.HasPrefix(s, "{,/")
 }
 
-// matches tells whether a rule is about a permission on a path.
+// matches reports whether a rule is about a permission on a path.
 func (f *fileRule) matches(path string, perm rune) bool {
 	return strings.ContainsRune(f.perms, perm) &&
 		slices.ContainsFunc(f.matchers, func(re *regexp.Regexp) bool { return re.MatchString(path) })

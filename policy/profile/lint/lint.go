@@ -283,7 +283,7 @@ func mergedIn(pattern string) string {
 	return merged[at]
 }
 
-// uncovered gives those of a rule's permissions of which it holds that on path, where the kernel takes it to lead to, they
+// uncovered returns those of a rule's permissions of which it holds that on path, where the kernel takes it to lead to, they
 // are not what the rule says.
 func (l *linter) uncovered(f fileRule, path string) string {
 	missing := ""
@@ -342,7 +342,7 @@ func (l *linter) nothing() {
 	}
 }
 
-// caret tells whether a pattern has a ^ that is not the beginning of a class.
+// caret reports whether a pattern has a ^ that is not the beginning of a class.
 func caret(p string) bool {
 	class := false
 	for i := 0; i < len(p); i++ {
@@ -423,7 +423,7 @@ func (l *linter) silent() {
 	}
 }
 
-// show gives a string of a text as it is where it is harmless, and else quoted.
+// show returns a string of a text as it is where it is harmless, and else quoted.
 func show(s string) string {
 	if s == "" || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return fmt.Sprintf("%+q", s)

@@ -31,7 +31,7 @@ type Target struct {
 	Senders []string
 }
 
-// has tells whether the node has this file of AppArmor's own, such as "abi/3.0".
+// has reports whether the node has this file of AppArmor's own, such as "abi/3.0".
 func (n Target) has(file string) bool {
 	_, err := os.Stat(filepath.Join(cmp.Or(n.Base, profile.BaseDir), file))
 	return err == nil

@@ -18,7 +18,7 @@ type Variant struct {
 	Notes          []string // what of it no longer does what it says, as seen on kernels 6.1 to 7.2
 }
 
-// Variants gives the other editions of the templates: that of docker-default in the first edition of Docker's page on
+// Variants returns the other editions of the templates: that of docker-default in the first edition of Docker's page on
 // AppArmor, of 2015.
 func Variants() []Variant {
 	return []Variant{{
@@ -43,7 +43,7 @@ func Variants() []Variant {
 	}}
 }
 
-// FindVariant gives a template's variant.
+// FindVariant returns a template's variant.
 func FindVariant(template, name string) (Variant, error) {
 	var known []string
 	for _, v := range Variants() {

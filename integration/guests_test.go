@@ -244,23 +244,20 @@ func runGuest(t *testing.T, g guest.Guest, v guest.Variant, files map[string]str
 	} else if !chosen {
 		run = v.Tests
 	}
-	everything := os.Getenv(guesttest.EverythingVariable)
+	everything := guesttest.EverythingVariable + "=" + os.Getenv(guesttest.EverythingVariable)
 	if chosen {
-		everything = "yes"
+		everything = guesttest.EverythingVariable + "=yes"
 	}
 	job := guest.Job{
 		Command: []string{
 			"./integration.test", "-test.v=test2json", "-test.run=" + run, "-test.skip=" + strings.Join(skip, "|"),
 		},
 		Dir:        testDir,
-		Env:        []string{guesttest.SuiteVariable + "=" + g.Suite, guesttest.VariantVariable + "=" + v.Name, guesttest.EverythingVariable + "=" + everything},
+		Env:        []string{guesttest.SuiteVariable + "=" + g.Suite, guesttest.VariantVariable + "=" + v.Name, everything},
 		Files:      files,
 		KernelArgs: v.KernelArgs,
 		Systemd:    v.Systemd,
 		Progress:   os.Stderr,
-
-		// bookworm's makes no copy in memory, and forky's does not know the variable.
-		RuncInPlace: everything == "" && g.Suite == guesttest.Trixie,
 	}
 	var image *guest.Image
 	var result guest.Result

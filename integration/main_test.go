@@ -11,8 +11,6 @@ package integration
 
 import (
 	"os"
-	"os/exec"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -53,29 +51,6 @@ func TestSmokeRuntimeVersions(t *testing.T) {
 	}
 	line, _, _ = strings.Cut(guesttest.MustRun(t, "crun", "--version"), "\n")
 	t.Logf("runc %s, %s", version, line)
-}
-
-// Under make test a runc that copies itself into memory at each start does not: see guest.Job.RuncInPlace. Whoever asks for
-// everything has it as it comes.
-func TestSmokeRuncCopiesItself(t *testing.T) {
-	guesttest.Require(t)
-	if guesttest.Suite() != guesttest.Trixie {
-		t.Skip("only the runc of trixie is changed")
-	}
-	if !guesttest.Everything() {
-		t.Log(guesttest.LeftOut + "a runc that copies itself at each start, make test has one that runs from its file")
-	}
-	b := guesttest.NewBundle(t)
-	guesttest.RunCommand(t, exec.Command("runc", "create", "--bundle", b.Dir, b.ID))
-	t.Cleanup(func() { guesttest.Run(t, "runc", "delete", "--force", b.ID) })
-	pid := (&guesttest.Container{Bundle: b, Runtime: "runc"}).Pid(t)
-	exe, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if copied := strings.HasPrefix(exe, "/memfd:runc_cloned:"); copied != guesttest.Everything() {
-		t.Errorf("a created container's process runs from %s, a copy: %v, want %v", exe, copied, guesttest.Everything())
-	}
 }
 
 // smokeProfile allows all but one write. It says who may send signals and trace, as kernels and runtimes differ in what they ask a profile for.

@@ -1,6 +1,5 @@
 # Runs in a guest as process 1, from the job's disk: makes the machine usable, and hands over to run.sh, by way of systemd where the job asks for it.
-# Beside it stand job.conf (nonce, suite, results, systemd, runcinplace), files.sh (puts the job's files in place) and command.sh
-# (the command with its environment).
+# Beside it stand job.conf (nonce, suite, results, systemd), files.sh (puts the job's files in place) and command.sh (the command with its environment).
 set -eu
 fail() { echo "guest: $*"; busybox poweroff -f; }
 trap 'fail "setting up the machine failed"' EXIT
@@ -33,17 +32,6 @@ ip link set lo up
 sysctl -qw kernel.printk_ratelimit=0 kernel.core_pattern=/dev/null || echo "guest: not all sysctls could be set"
 
 . /job/files.sh
-
-# runc 1.1.15 copies itself into memory at each start of a container and each exec, lest the container write its file, and
-# emulation translates the copy anew: two thirds of the processor time of a start. It makes no copy where a variable says that
-# it is one and its file system is read-only. The variable becomes one that runc always sets.
-if [ -n "$runcinplace" ]; then
-	runc=$(readlink -f "$(command -v runc)")
-	grep -q _LIBCONTAINER_CLONED_BINARY "$runc" || fail "this runc makes no copies"
-	LC_ALL=C sed -i 's/_LIBCONTAINER_CLONED_BINARY/_LIBCONTAINER_INITPIPE\x00\x00\x00\x00\x00/g' "$runc"
-	mount --bind "$runc" "$runc"
-	mount -o remount,bind,ro "$runc"
-fi
 [ -n "$systemd" ] || exec /bin/sh /job/run.sh
 
 # systemd boots as far as basic.target: what is enabled beyond that starts when the job has multi-user.target started, which leaves the job alone.

@@ -35,12 +35,7 @@ type Job struct {
 	KernelArgs []string          // appended to the kernel's command line
 	Systemd    bool              // systemd is process 1, and has reached basic.target when the command starts
 	Memory     int               // MiB; 0 stands for 3072
-
-	Progress io.Writer // hears when a boot is tried again; nil for none
-
-	// RuncInPlace keeps runc 1.1.15, Debian 13's, from copying itself into memory at each start. For this its file is
-	// changed, and is read-only. A runc that does not know of copies ends the boot.
-	RuncInPlace bool
+	Progress   io.Writer         // hears when a boot is tried again; nil for none
 }
 
 // Result tells how a job went that ran to its end.
@@ -312,12 +307,17 @@ func (i *Image) jobDisk(ctx context.Context, job Job, nonce, dir, image string) 
 	for _, arg := range job.Command {
 		command.WriteString(" " + quote(arg))
 	}
-	yes := map[bool]string{true: "yes"}
+	results, systemd := "", ""
+	if job.Results != "" {
+		results = "yes"
+	}
+	if job.Systemd {
+		systemd = "yes"
+	}
 	for name, text := range map[string]string{
-		"job.sh": jobScript,
-		"run.sh": runScript,
-		"job.conf": fmt.Sprintf("nonce=%s\nsuite=%s\nresults=%s\nsystemd=%s\nruncinplace=%s\n",
-			nonce, i.Suite, yes[job.Results != ""], yes[job.Systemd], yes[job.RuncInPlace]),
+		"job.sh":     jobScript,
+		"run.sh":     runScript,
+		"job.conf":   fmt.Sprintf("nonce=%s\nsuite=%s\nresults=%s\nsystemd=%s\n", nonce, i.Suite, results, systemd),
 		"files.sh":   files.String(),
 		"command.sh": command.String() + "\n",
 	} {

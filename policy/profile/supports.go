@@ -37,7 +37,7 @@ var RuleKinds = map[string]RuleKind{
 	"unmount":    mounting,
 	"pivot_root": mounting,
 	"network":    {"network_v8", "networks", "Linux 4.17 and later", ""},
-	"unix":       {UnixFeature, "addresses of unix sockets", "Ubuntu's", ""},
+	"unix":       {UnixFeature, "addresses of unix sockets", "Ubuntu's, and Linux 6.17 and later", ""},
 }
 
 var mounting = RuleKind{"mount", "mounts", "Linux 4.14 and later", ""}
@@ -49,6 +49,7 @@ const NewMountFeature = "mount/move_mount"
 // The features by which addresses of sockets are mediated; without them rules are about families and types only.
 const (
 	UnixFeature = "network/af_unix"
+	UnixV9      = "network_v9/af_unix" // Linux 6.17 and later; apparmor_parser compiles for it since 5.0
 	InetFeature = "network_v8/af_inet"
 )
 

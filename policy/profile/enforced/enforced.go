@@ -152,8 +152,8 @@ func (j *judgement) read(ctx context.Context, included []byte) {
 func (j *judgement) lost(ctx context.Context) []lint.Lost {
 	supports := func(feature string) bool {
 		switch feature {
-		case profile.UnixFeature: // the parser says so of each such rule, whether kernel, ABI or parser lack it
-			return !j.said("unix")
+		case profile.UnixFeature: // whether kernel, ABI or parser lack it
+			return !withoutUnix(j.blob)
 		case lint.AuditChange:
 			return !j.said("change_profile")
 		}
@@ -192,6 +192,15 @@ func (j *judgement) excuses(f profile.Text) int {
 	return 0
 }
 
+// withoutUnix reports whether the parser says that it has compiled rules about unix sockets without their addresses. That "deny unix
+// socket rule not enforced, can't be downgraded" it says also where it has compiled them with these (unix_rule::gen_policy_re in
+// parser/af_unix.cc).
+func withoutUnix(blob profile.Blob) bool {
+	return slices.ContainsFunc(blob.Warnings, func(w profile.Warning) bool {
+		return strings.Contains(w.Message, "extended network unix socket rule")
+	})
+}
+
 // needs reports whether what the text includes must be looked at: where it includes what is not AppArmor's, where a rule lets
 // something leave its confinement, and where some kind of rules is not enforced, by the parser's word or, for D-Bus, without one.
 func (j *judgement) needs() bool {
@@ -222,6 +231,8 @@ func classOf(message string) string {
 		return "unix"
 	case strings.Contains(message, "audit modifier for change_profile"):
 		return "change_profile"
+	case strings.HasSuffix(message, " network rules not enforced"): // "profile NAME network rules not enforced"
+		return "network"
 	case strings.Contains(message, "rules not enforce"): // "mount rules not enforce"
 		if word, _, _ := strings.Cut(message, " "); profile.RuleKinds[word].Feature != "" {
 			return word
@@ -259,8 +270,7 @@ func (j *judgement) message(ctx context.Context, l lint.Lost) string {
 func (j *judgement) why(ctx context.Context, l lint.Lost, kind profile.RuleKind) (why, fix string) {
 	switch {
 	case l.Class == "unix" && l.Deny:
-		return "the kernel, or this apparmor_parser for it, does not tell addresses of unix sockets (" + kind.Kernels + " kernels do), and " +
-			"other rules allow such sockets", "write deny network unix, which denies all of them, or take the rule out"
+		return j.whyUnix(ctx)
 	case l.Class == "unix" && l.Wider:
 		return "the kernel, or this apparmor_parser for it, does not tell addresses and peers of unix sockets (" + kind.Kernels + " kernels do)", ""
 	case l.Wider:
@@ -268,17 +278,8 @@ func (j *judgement) why(ctx context.Context, l lint.Lost, kind profile.RuleKind)
 	case !j.Supports(kind.Feature):
 		return "this kernel does not mediate " + kind.What, "that takes another kernel (" + kind.Kernels + "): take the rule out where there is none"
 	}
-	name, line := syntax.Read(j.text).ABI()
-	why = "the text names no ABI, and under the one that apparmor_parser is configured to take for it there are no such rules"
-	if name != "" {
-		why = fmt.Sprintf("under the ABI that the text names, <%s> in line %d, there are no such rules", name, line)
-	}
-	switch abi := j.remedy(ctx, l.Class, kind.Feature, name); abi {
-	case "":
-	case configured:
-		return why, fmt.Sprintf("take line %d out, as there are some under the ABI that apparmor_parser is configured to take", line)
-	default:
-		return why, fmt.Sprintf("name abi <%s>,", abi)
+	if why, fix = j.otherABI(ctx, l.Class, kind.Feature); why != "" {
+		return why, fix
 	}
 	why = "this apparmor_parser compiles no such rules for this kernel"
 	if l.Class == "dbus" && slices.ContainsFunc(j.compiled, func(p *meaning.Profile) bool { return p.Compiled(meaning.DBus) }) {
@@ -288,17 +289,52 @@ func (j *judgement) why(ctx context.Context, l lint.Lost, kind profile.RuleKind)
 	return why, "that takes another version: take the rule out where there is none"
 }
 
+// otherABI says that rules of a kind are enforced under another ABI than the text's, and which. It says nothing where there is none.
+func (j *judgement) otherABI(ctx context.Context, class string, features ...string) (why, fix string) {
+	name, line := syntax.Read(j.text).ABI()
+	why = "the text names no ABI, and under the one that apparmor_parser is configured to take for it there are no such rules"
+	if name != "" {
+		why = fmt.Sprintf("under the ABI that the text names, <%s> in line %d, there are no such rules", name, line)
+	}
+	switch abi := j.remedy(ctx, class, name, features); abi {
+	case "":
+		return "", ""
+	case configured:
+		return why, fmt.Sprintf("take line %d out, as there are some under the ABI that apparmor_parser is configured to take", line)
+	default:
+		return why, fmt.Sprintf("name abi <%s>,", abi)
+	}
+}
+
+// whyUnix is why for a rule that denies unix sockets by their addresses, and that is not compiled where others allow such sockets.
+func (j *judgement) whyUnix(ctx context.Context) (why, fix string) {
+	const instead = "write deny network unix, which denies all of them, or take the rule out"
+	if !j.Supports(profile.UnixFeature) && !j.Supports(profile.UnixV9) {
+		return "this kernel does not tell addresses of unix sockets (" + profile.RuleKinds["unix"].Kernels + " do), and other rules allow such " +
+			"sockets", instead
+	}
+	if why, fix = j.otherABI(ctx, "unix", profile.UnixFeature, profile.UnixV9); why != "" {
+		return why, fix
+	}
+	return "this apparmor_parser compiles no addresses of unix sockets for this kernel, under whichever ABI, and other rules allow such sockets",
+		"that takes version 5.0 or later and an ABI that has them, as abi <kernel>; until then " + instead
+}
+
 // configured stands for the ABI of a text that names none.
 const configured = "configured"
 
 // remedy returns an ABI under which the rules of a kind are enforced, by compiling the text under it: one of this node's, else
 // the one that is configured, else the kernel's own. It is empty where there is none.
-func (j *judgement) remedy(ctx context.Context, class, feature, named string) string {
+func (j *judgement) remedy(ctx context.Context, class, named string, features []string) string {
 	if abi, known := j.tried[class]; known {
 		return abi
 	}
 	j.tried[class] = ""
-	for _, abi := range append(j.ABIs(feature), configured, "kernel") {
+	var abis []string
+	for _, feature := range features {
+		abis = append(abis, j.ABIs(feature)...)
+	}
+	for _, abi := range append(abis, configured, "kernel") {
 		text := "abi <" + abi + ">,\n" + j.text
 		switch {
 		case abi == configured:
@@ -311,7 +347,7 @@ func (j *judgement) remedy(ctx context.Context, class, feature, named string) st
 			continue
 		}
 		compiled, err := meaning.Read(blob.Data)
-		if err == nil && len(compiled) > 0 && lint.Mediates(compiled[0], class, j.Supports) {
+		if err == nil && len(compiled) > 0 && lint.Mediates(compiled[0], class, j.Supports) && !(class == "unix" && withoutUnix(blob)) {
 			j.tried[class] = abi
 			break
 		}

@@ -89,7 +89,7 @@ func TestCheck(t *testing.T) {
 		{"an address of a unix socket", "abi <abi/2.0>,\nprofile web {\n  unix (connect) peer=(addr=\"@x\"),\n}\n", nil,
 			[]string{`:3 "unix (connect) peer=(addr=@x)" allows more than it says`}},
 		{"a denied address of a unix socket", "abi <abi/2.0>,\nprofile web {\n  network,\n  deny unix (connect) peer=(addr=\"@x\"),\n}\n", nil,
-			[]string{`:4! "deny unix (connect) peer=(addr=@x)" denies nothing`, "write deny network unix"}},
+			[]string{`:4! "deny unix (connect) peer=(addr=@x)" denies nothing: this kernel does not tell addresses of unix sockets`, "write deny network unix"}},
 		{"a denied address where nothing allows unix sockets",
 			"abi <abi/2.0>,\nprofile web {\n  network inet,\n  deny unix (connect) peer=(addr=\"@x\"),\n}\n", nil, nil},
 		{"one of another type", "abi <abi/2.0>,\nprofile web {\n  unix type=dgram,\n  deny unix type=stream,\n}\n", nil, nil},
@@ -168,6 +168,24 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// What the parser says of a kind of rules is said of that kind in all of its forms (parser/*.cc, 3.0 to 5.0).
+func TestClassOf(t *testing.T) {
+	for message, want := range map[string]string{
+		"profile web network rules not enforced":                                          "network",
+		"profile a b network rules not enforced":                                          "network",
+		"network rules not enforced":                                                      "network",
+		"extended network unix socket rules not enforced":                                 "unix",
+		"mount rules not enforce":                                                         "mount",
+		"mqueue type=posix rules not enforced":                                            "mqueue",
+		"deny unix socket rule not enforced, can't be downgraded to generic network rule": "unix",
+		"RLIMIT 'cpu' no units specified using default units":                             "",
+	} {
+		if got := classOf(message); got != want {
+			t.Errorf("%q: %q, want %q", message, got, want)
+		}
+	}
+}
+
 // What the parser leaves out and nobody finds in the text may be a rule that denies, whatever the text includes.
 func TestCheckOfWhatIsNotSeen(t *testing.T) {
 	c := newCompiler(t)
@@ -197,6 +215,51 @@ func TestCheckOfWhatIsNotSeen(t *testing.T) {
 		if found != faults {
 			t.Errorf("%q: %d faults, want %d", text, found, faults)
 		}
+	}
+}
+
+// What would make a rule about an address of a unix socket hold is an ABI, a newer parser or another kernel.
+func TestCheckOfUnixAddresses(t *testing.T) {
+	const unix = " {af_unix {yes\n}\n}\n"
+	for _, test := range []struct{ name, kernel, abi, want string }{
+		{"Ubuntu's kernel, and an ABI without them", "network" + unix, "abi/2.0", "under the ABI that the text names, <abi/2.0> in line 1, there are " +
+			"no such rules; name abi <abi/unix>,"},
+		{"Ubuntu's kernel, and its ABI", "network" + unix, "kernel", ""},
+		{"Linux 7.2, and a parser before 5.0", "network_v9" + unix, "abi/2.0", "that takes version 5.0 or later"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := newCompiler(t)
+			// The parser finds network/af_unix only ahead of network_v8, where the kernel has it.
+			of := profiletest.Compiler(t, append([]byte(test.kernel), profiletest.Features()...))
+			of.Base, of.Conf = c.Base, c.Conf
+			abi, err := os.ReadFile(c.Base + "/abi/2.0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(c.Base+"/abi/unix", append([]byte(test.kernel), abi...), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if test.abi == "kernel" {
+				test.abi = "abi/unix"
+			}
+			if version, err := of.Version(t.Context()); err != nil || strings.Contains(test.want, "5.0") && version >= "5" {
+				t.Skipf("apparmor_parser %s compiles them (%v)", version, err)
+			}
+			text := []byte("abi <" + test.abi + ">,\nprofile web {\n  network, unix,\n  deny unix (connect) peer=(addr=\"@x\"),\n}\n")
+			blob, err := of.CompileText(t.Context(), "web", text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			said := ""
+			for _, w := range Check(t.Context(), of, text, blob, nil) {
+				if strings.Contains(w.Message, "denies nothing") {
+					said += w.Message + "\n"
+				}
+			}
+			if test.want == "" && said != "" || !strings.Contains(said, test.want) {
+				t.Errorf("%q, want %q in it", said, test.want)
+			}
+		})
 	}
 }
 

@@ -89,7 +89,7 @@ func TestContainerUnderAStrictProfileCanBeStopped(t *testing.T) {
 	setPolicy(t, keepPolicy)
 	writePolicy(t, policy, strict(""))
 	o := guesttest.Run(t, "oci-apparmor", "policy", "apply")
-	if o.Code == 0 || !strings.Contains(o.Stderr, "profiles/strict:2: profile strict lets nobody kill what runs under it") {
+	if o.Code == 0 || !strings.Contains(o.Stderr, "profiles/strict:2: an unconfined runtime cannot kill what runs under profile strict") {
 		t.Errorf("apply without rules for signals: exit code %d, %s%s", o.Code, o.Stdout, o.Stderr)
 	}
 	writePolicy(t, policy, strict(rules))

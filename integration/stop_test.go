@@ -11,7 +11,7 @@ import (
 func TestStopIsJudgedByWhatIsCompiled(t *testing.T) {
 	const policy = "version: 1\nprofiles:\n  odd: {file: profiles/odd}\npolicies:\n  odd: {profile: odd}\nassign:\n  - policy: odd\n"
 	guesttest.Require(t)
-	const odd = "profiles/odd:3: profile odd lets nobody kill what runs under it"
+	const odd = "profiles/odd:3: an unconfined runtime cannot kill what runs under profile odd"
 	refused := map[string]struct{ text, said string }{
 		"signals in a branch that is not taken": {`$trusting = false
 profile odd flags=(attach_disconnected,mediate_deleted) {
@@ -36,7 +36,7 @@ profile odd flags=(attach_disconnected,mediate_deleted) {
     file, capability, network,
   }
 }
-`, "profiles/odd:6: profile odd//inner lets nobody kill what runs under it"},
+`, "profiles/odd:6: an unconfined runtime cannot kill what runs under profile odd//inner"},
 	}
 	version, err := guestCompiler(t).Version(t.Context())
 	if err != nil {

@@ -566,7 +566,7 @@ func TestProfileUnderWhichNothingCanBeStopped(t *testing.T) {
 	for _, args := range [][]string{{"policy", "apply", "--features", features},
 		{"policy", "check", "--compile", "--features", features, "--config", "etc"}} {
 		code, _ := m.run(args...)
-		if said := m.errOut.String(); code != exit.BadPolicy || !strings.Contains(said, "etc/profiles/docker-nginx:2: profile docker-nginx lets") ||
+		if said := m.errOut.String(); code != exit.BadPolicy || !strings.Contains(said, "etc/profiles/docker-nginx:2: an unconfined runtime cannot kill what runs under profile docker-nginx") ||
 			!strings.Contains(said, "add signal (receive) peer={unconfined,runc,crun},") || !strings.Contains(said, ": docker-nginx: refused\n") {
 			t.Errorf("%q: exit code %d, %s", args, code, said)
 		}

@@ -119,6 +119,9 @@ type located struct {
 // zstdMagic begins what parsers since 5.0 write for a kernel that takes compressed policy.
 const zstdMagic = "\x28\xb5\x2f\xfd"
 
+// modeUser is PACKED_MODE_USER (security/apparmor/include/policy_unpack.h).
+const modeUser = 4
+
 func walk(data []byte) ([]located, error) {
 	if len(data) == 0 {
 		return nil, errors.New("it defines no profile")
@@ -225,6 +228,10 @@ func (r *reader) head(p *located) error {
 				return err
 			}
 			m := mode.Uint32()
+			if m == modeUser {
+				return refusedError{fmt.Errorf("profile %s has the flag prompt, by which a program is asked about what it does not allow: use "+
+					"enforce, complain or kill", oneline.Quote(p.Name))}
+			}
 			if m > uint32(Unconfined) {
 				return fmt.Errorf("profile %s is in mode %d, which is not supported: use enforce, complain or kill",
 					oneline.Quote(p.Name), m)

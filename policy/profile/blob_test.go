@@ -144,7 +144,7 @@ func TestParseRefuses(t *testing.T) {
 		{"a struct of another name", string(patch(t, []byte(ok), "profile", "profilf")), "where a profile belongs"},
 		{"a named name", named("version", u32(version308)) + named("profile", "\x07") + named("name", str("x")),
 			"element \"name\""},
-		{"a mode beyond", minimal(version308, "x", "", 4), "mode 4"},
+		{"a mode beyond", minimal(version308, "x", "", 5), "mode 5"},
 		{"a path for a name", minimal(version308, "/usr/bin/x", "", 0), "begins with a slash"},
 		{"a beginning of unconfined", minimal(version308, "unc", "", 0), "no confinement"},
 		{"a NUL in the name", minimal(version308, "x\x00y", "", 0), `holds "\x00"`},

@@ -140,9 +140,6 @@ func (c *Compiler) Compile(ctx context.Context, name string, mode Mode, source s
 	return b, nil
 }
 
-// ErrRefused is what is behind the error for a text that compiles, and by what it compiles to may not be put in force.
-var ErrRefused = errors.New("the profile compiles, and may not be put in force")
-
 // TextError is the error for a text that does not compile, or is refused as ErrRefused says.
 type TextError struct {
 	Source string // where the text comes from
@@ -255,12 +252,13 @@ func (c *Compiler) compile(ctx context.Context, name string, mode Mode, text []b
 	}
 	for _, p := range written.Profiles {
 		if p.Mode != Enforce && p.Mode != mode {
+			err := fmt.Errorf("the text puts profile %s into %s mode, the policy into %s: take \"%s\" out of the "+
+				"profile's flags; the policy alone says the mode", oneline.Quote(p.Name), p.Mode, mode, p.Mode)
 			if p.Mode == Unconfined {
-				return Blob{}, fmt.Errorf("profile %s is in unconfined mode, by its flag unconfined or default_allow: it confines nothing, "+
+				err = fmt.Errorf("profile %s is in unconfined mode, by its flag unconfined or default_allow: it confines nothing, "+
 					"and not even its deny rules hold; take the flag out", oneline.Quote(p.Name))
 			}
-			return Blob{}, fmt.Errorf("the text puts profile %s into %s mode, the policy into %s: take \"%s\" out of the "+
-				"profile's flags; the policy alone says the mode", oneline.Quote(p.Name), p.Mode, mode, p.Mode)
+			return Blob{}, refusedError{err}
 		}
 	}
 	return blob, nil
@@ -297,8 +295,8 @@ func (b Blob) single() error {
 	}
 	for _, p := range b.Profiles {
 		if p.Mode > Kill {
-			return fmt.Errorf("profile %s is in %s mode, by its flag unconfined or default_allow, which confines nothing: use enforce, "+
-				"complain or kill", oneline.Quote(p.Name), p.Mode)
+			return refusedError{fmt.Errorf("profile %s is in %s mode, by its flag unconfined or default_allow, which confines nothing: use enforce, "+
+				"complain or kill", oneline.Quote(p.Name), p.Mode)}
 		}
 	}
 	return nil
@@ -452,6 +450,8 @@ func (c *Compiler) run(ctx context.Context, stdin []byte, files []*os.File, args
 	}
 	if said := oneline.Output(fault(errs.buf.Bytes())); said != "" {
 		err = fmt.Errorf("%s (%w)", said, err)
+	} else if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && len(stdin) > 0 {
+		err = fmt.Errorf("%w: it says nothing more; try apparmor_parser -QK FILE", err)
 	}
 	return nil, nil, err
 }

@@ -230,7 +230,7 @@ func TestCompileWhenTheParserMisbehaves(t *testing.T) {
 		{"it fails in a file that is included",
 			"echo 'AppArmor parser error for x in /etc/apparmor.d/abstractions/y at line 3: bad' >&2; exit 1",
 			[]string{"profiles/x: AppArmor parser error for x in /etc/apparmor.d/abstractions/y at line 3: bad"}},
-		{"it fails in silence", "exit 7", []string{"exit status 7"}},
+		{"it fails in silence", "exit 7", []string{"exit status 7: it says nothing more; try apparmor_parser -QK FILE"}},
 		{"it fails and exits 0", "echo 'AppArmor parser error at line 3: bad' >&2; " + printing(t, good),
 			[]string{"profiles/x:3: apparmor_parser: bad"}},
 		{"it has no features and exits 0", "echo 'Cache read/write disabled: interface file missing.' >&2; " +
@@ -256,6 +256,26 @@ func TestCompileWhenTheParserMisbehaves(t *testing.T) {
 			}
 			wantError(t, err, test.says...)
 		})
+	}
+}
+
+// What compiles and is in a mode that nobody may put in force is refused, by the flag that was written.
+func TestModesThatAreRefused(t *testing.T) {
+	for mode, says := range map[Mode]string{Unconfined: "by its flag unconfined or default_allow", 4: "has the flag prompt", Kill: `take "kill" out`} {
+		c := fakeCompiler(t, printing(t, minimal(version308, "x", "", uint32(mode))))
+		_, err := c.Compile(t.Context(), "x", Enforce, "profiles/x", []byte("profile x { }"))
+		wantError(t, err, says, "profiles/x")
+		if !errors.Is(err, ErrRefused) {
+			t.Errorf("mode %d: %v is not called refused", mode, err)
+		}
+		if mode == Kill {
+			continue
+		}
+		_, err = c.CompileText(t.Context(), "profiles/x", []byte("profile x { }"))
+		wantError(t, err, says, "profiles/x")
+		if !errors.Is(err, ErrRefused) {
+			t.Errorf("mode %d by hand: %v is not called refused", mode, err)
+		}
 	}
 }
 

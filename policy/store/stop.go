@@ -17,7 +17,7 @@ type Locator interface {
 }
 
 // checkStop refuses a profile where no process that nothing confines, as a runtime is on most nodes, may send SIGKILL to what
-// runs under it or under one of its children and hats: its containers could be stopped by nobody. The first process of a
+// runs under it or under one of its children and hats: its containers could be stopped by none such. The first process of a
 // container is under a child where the profile leads its program there. A part of a stack takes the permission from the whole
 // stack, so a profile that is only meant for a floor needs it, too. What decides is what was compiled.
 func checkStop(p *policy.Profile, b profile.Blob, c Compiler) error {
@@ -39,8 +39,8 @@ func checkStop(p *policy.Profile, b profile.Blob, c Compiler) error {
 		if m.Name != p.Name {
 			where = " in that child or hat, as the rules around it are not its own"
 		}
-		fault.Msg = fmt.Sprintf("profile %s lets nobody kill what runs under it, alone or in a stack, so that its containers "+
-			"could not be stopped: add signal (receive) peer={unconfined,runc,crun}%s, and deny no such signal", m.Name, where)
+		fault.Msg = fmt.Sprintf("an unconfined runtime cannot kill what runs under profile %s, alone or in a stack, so that its "+
+			"containers could not be stopped: add signal (receive) peer={unconfined,runc,crun}%s, and deny no such signal", m.Name, where)
 		return &fault
 	}
 	return nil

@@ -55,7 +55,7 @@ func TestStop(t *testing.T) {
 			}
 			continue
 		}
-		if err == nil || !strings.HasPrefix(err.Error(), "profiles/web:6: profile web lets nobody kill") {
+		if err == nil || !strings.HasPrefix(err.Error(), "profiles/web:6: an unconfined runtime cannot kill what runs under profile web") {
 			t.Errorf("%q: %v", test.rules, err)
 		}
 		p.Profiles[0].Mode = profile.Complain
@@ -70,11 +70,11 @@ func TestStopOfChildren(t *testing.T) {
 	c := compiler(t)
 	for _, test := range []struct{ children, want string }{
 		{"profile inner { file, signal, }\n", ""},
-		{"profile inner { file, network, capability, }\n", "profiles/web:5: profile web//inner lets nobody kill"},
-		{"\nprofile inner flags=(attach_disconnected) {\nsignal (receive) peer=runc,\n}\n", "profiles/web:6: profile web//inner lets nobody kill"},
-		{"profile inner { signal (receive) peer=unconfined, }\n^hat { file, }\n", "profiles/web:6: profile web//hat lets nobody kill"},
-		{"hat \"hat\" {\nfile,\n}\n", "profiles/web:5: profile web//hat lets nobody kill"},
-		{"profile inner { signal, deny signal (receive) set=(kill) peer=un*, }\n", "profiles/web:5: profile web//inner lets nobody kill"},
+		{"profile inner { file, network, capability, }\n", "profiles/web:5: an unconfined runtime cannot kill what runs under profile web//inner"},
+		{"\nprofile inner flags=(attach_disconnected) {\nsignal (receive) peer=runc,\n}\n", "profiles/web:6: an unconfined runtime cannot kill what runs under profile web//inner"},
+		{"profile inner { signal (receive) peer=unconfined, }\n^hat { file, }\n", "profiles/web:6: an unconfined runtime cannot kill what runs under profile web//hat"},
+		{"hat \"hat\" {\nfile,\n}\n", "profiles/web:5: an unconfined runtime cannot kill what runs under profile web//hat"},
+		{"profile inner { signal, deny signal (receive) set=(kill) peer=un*, }\n", "profiles/web:5: an unconfined runtime cannot kill what runs under profile web//inner"},
 	} {
 		text := "# profile inner {}\nprofile web {\nfile, signal, ptrace,\n/usr/bin/app cx -> inner,\n" + test.children + "profile more { signal, }\n}\n"
 		p := &policy.Config{Profiles: []policy.Profile{{Name: "web", Source: "profiles/web", Text: []byte(text)}}}

@@ -49,6 +49,7 @@ func TestContainerdDockerFacts(t *testing.T) {
 		{"privileged, with a seccomp profile", "--privileged --security-opt seccomp=" + seccomp, "", "work", true},
 		{"privileged in part", "--cap-add SYS_ADMIN", "", "work", false},
 		{"with an open /proc", "--security-opt systempaths=unconfined", "", "work", false},
+		{"with the node's memory", "--device /dev/mem", "", "work", false},
 		{"its name", "--name shop-1", "", "web", true},
 		{"another name", "--name ship-1", "", engine, false},
 		{"its image", "", "told:1.27", "web", true},

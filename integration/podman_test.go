@@ -111,6 +111,7 @@ func TestPodmanFacts(t *testing.T) {
 	for _, test := range []struct{ name, options, image, label string }{
 		{"privileged, with a seccomp profile", "--privileged --security-opt seccomp=SECCOMP", other, "work"},
 		{"privileged, with masks", "--privileged --security-opt mask=/proc/kcore", other, "work"},
+		{"with one file of /proc to write", "--security-opt unmask=/proc/sysrq-trigger", other, "work"},
 		{"its name", "--name shop-1", other, "web"},
 		{"its image", "", "told:1.27", "web"},
 		{"an annotation for its name", "--name desk --annotation oci-apparmor/policy.desk=web", other, "web"},

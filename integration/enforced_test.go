@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -167,4 +169,21 @@ func TestLimitsOfMounts(t *testing.T) {
 	if old := guesttest.Suite() == "bookworm"; old != warned {
 		t.Errorf("it is warned: %t", warned)
 	}
+}
+
+// A rule about a directory's own path is about making and removing it, and about its mode, and not about what is in it.
+func TestARuleAboutADirectoryHolds(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Trixie)
+	setPolicy(t, keepPolicy)
+	writePolicy(t, denying, map[string]string{"nouser": "abi <abi/3.0>,\nprofile nouser flags=(attach_disconnected,mediate_deleted) {\n" +
+		"  file, capability, signal, ptrace,\n  audit deny /srv/{new,kept,mode}/ w,\n}\n"})
+	guesttest.MustRun(t, "oci-apparmor", "policy", "apply")
+	b := guesttest.NewBundle(t)
+	for _, name := range []string{"kept", "mode"} {
+		if err := os.MkdirAll(filepath.Join(b.Rootfs(), "srv", name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantConfined(t, b.Start(t, armsOf(t, "runc").wrapped), tries{"mkdir /srv/new": denied, "rmdir /srv/kept": denied, "chmod /srv/mode": denied,
+		"mkdir /srv/other": "ok", "write /srv/mode/x": "ok"}, "nouser")
 }

@@ -42,6 +42,14 @@ profile odd flags=(attach_disconnected,mediate_deleted) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	flags := []string{"unconfined"}
+	if version >= "4" {
+		flags = append(flags, "default_allow")
+	}
+	for _, flag := range flags { // under which even deny rules do not hold
+		refused["the flag "+flag] = struct{ text, said string }{
+			"profile odd flags=(" + flag + ",attach_disconnected) {\n  deny /etc/denied w,\n}\n", "by its flag unconfined or default_allow: it confines nothing"}
+	}
 	setPolicy(t, keepPolicy)
 	for name, test := range refused {
 		writePolicy(t, policy, map[string]string{"odd": "abi <abi/3.0>,\n" + test.text})

@@ -6,6 +6,7 @@
 //	probe write PATH            creates or truncates a file and writes to it
 //	probe exec PATH [ARG...]    starts a program and waits for it
 //	probe open PATH MODE        opens a file that is there, for "r", "w" or "rw", and does nothing with it
+//	probe mkdir PATH            makes a directory; rmdir removes one, and chmod takes it from all but its owner
 //	probe mount [TARGET]        mounts a tmpfs (on /mnt)
 //	probe bind FROM TO          mounts a directory in a second place
 //	probe move-mount FROM TO    the same by open_tree(2) and move_mount(2)
@@ -85,6 +86,9 @@ var attempts = map[string]func(arguments) error{
 	"read":           func(a arguments) error { _, err := os.ReadFile(a.first("")); return err },
 	"write":          func(a arguments) error { return os.WriteFile(a.first(""), []byte("written by probe\n"), 0o644) },
 	"open":           func(a arguments) error { return open(a.first(""), a.last()) },
+	"mkdir":          func(a arguments) error { return os.Mkdir(a.first(""), 0o755) },
+	"rmdir":          func(a arguments) error { return unix.Rmdir(a.first("")) },
+	"chmod":          func(a arguments) error { return os.Chmod(a.first(""), 0o700) },
 	"mount":          func(a arguments) error { return unix.Mount("probe", a.first("/mnt"), "tmpfs", 0, "") },
 	"bind":           func(a arguments) error { return unix.Mount(a.first(""), a.last(), "", unix.MS_BIND, "") },
 	"move-mount":     func(a arguments) error { return moveMount(a.first(""), a.last()) },

@@ -18,7 +18,7 @@ var anID = regexp.MustCompile(`^(sha256:|[0-9a-f]{64}$)`)
 func checkImage(pattern, full string) error {
 	if anID.MatchString(pattern) {
 		return errors.New("is for an image's id, and an image that is run by its id has no name: write a name, as in " +
-			"nginx@sha256:...")
+			"nginx@sha256:DIGEST")
 	}
 	if scheme, rest, ok := strings.Cut(pattern, "://"); ok {
 		return fmt.Errorf("no image's name begins with %.64q: write %.64q", scheme+"://", rest)

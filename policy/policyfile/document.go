@@ -234,6 +234,10 @@ func (p *parser) patterns(key string, n *yaml.Node) (list []string) {
 			if err != nil {
 				p.errs.add(pattern.place, "pattern %.64q: %v", pattern.value, err)
 			}
+		} else if key == "namespace" || key == "pod" {
+			if err := checkKubernetesName(key, pattern.value); err != nil {
+				p.errs.add(pattern.place, "pattern %.64q: %v", pattern.value, err)
+			}
 		}
 		for _, one := range all {
 			if !slices.Contains(list, one) {

@@ -30,7 +30,7 @@ const (
 
 	maxBlob   = 64 << 20 // bytes of a compiled text
 	maxErrors = 1 << 20  // bytes of the parser's stderr
-	timeLimit = 30 * time.Second
+	timeLimit = 2 * time.Minute
 )
 
 // parserDirs are where apparmor_parser may be. PATH is not asked: hooks run with whatever their engine has there.
@@ -47,7 +47,7 @@ type Compiler struct {
 	Parser string        // absolute path of apparmor_parser
 	Base   string        // directory of AppArmor's own files, where includes are looked for; BaseDir where empty
 	Conf   string        // configuration of the node's parser, which settles the ABI of a text that names none; ConfFile where empty
-	Limit  time.Duration // how long one run of the parser may take; 30 seconds where zero
+	Limit  time.Duration // how long one run of the parser may take; two minutes where zero
 
 	features []byte
 	random   bool // start the parser like any program, see withoutRandomness
@@ -416,7 +416,7 @@ func (c *Compiler) run(ctx context.Context, stdin []byte, files []*os.File, args
 ) {
 	limit := cmp.Or(c.Limit, timeLimit)
 	ctx, cancelLimit := context.WithTimeoutCause(ctx, limit,
-		fmt.Errorf("apparmor_parser was killed: it did not finish within %s", limit))
+		fmt.Errorf("apparmor_parser was killed: it did not finish within %s; the machine is busy, or the text takes that long", limit))
 	defer cancelLimit()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -53,6 +53,25 @@ func checkImage(pattern, full string) error {
 	return nil
 }
 
+// checkKubernetesName returns an error if no namespace or pod, as key says, has a name that the pattern fits. The pattern must
+// be one of path.Match. Namespaces are DNS labels (RFC 1123), and pods DNS subdomains.
+func checkKubernetesName(key, pattern string) error {
+	more := "-"
+	if key == "pod" {
+		more = "-."
+	}
+	for _, c := range literal(pattern) {
+		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == wild || strings.ContainsRune(more, c) {
+			continue
+		}
+		if c == ',' {
+			return fmt.Errorf("no %s has a comma in its name: write [a, b] for several patterns", key)
+		}
+		return fmt.Errorf("no %s has %q in its name", key, c)
+	}
+	return nil
+}
+
 // wild is what stands for a special character of a pattern, or for a range, in literal.
 const wild = '\x00'
 

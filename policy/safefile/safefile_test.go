@@ -251,6 +251,53 @@ func TestWhatOthersCouldHaveWrittenIsNotTrusted(t *testing.T) {
 	}
 }
 
+// What others could make a path lead to is not trusted either.
+func TestTrustedPathChecksTheWay(t *testing.T) {
+	top, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, mode := range map[string]fs.FileMode{"good": 0o755, "open": 0o777, "sticky": 0o777 | fs.ModeSticky} {
+		dir := filepath.Join(top, name)
+		if err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(dir+"/f", nil, 0o644), os.Chmod(dir, mode)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	os.Symlink("../good/f", top+"/good/in")
+	os.Symlink(top+"/open/f", top+"/good/out")
+	os.Symlink("../good/f", top+"/open/back")
+	os.Symlink("loop", top+"/good/loop")
+	os.WriteFile(top+"/good/w", nil, 0o644)
+	os.Chmod(top+"/good/w", 0o666)
+	for path, want := range map[string]string{
+		"good/f": "", "good/in": "", "sticky/f": "", "sticky/../good/./f": "",
+		"good/w": "/good/w: others can write to it", "open/f": "/open: others can write to it",
+		"good/out": "/open: others can write to it", "open/back": "/open: others can write to it",
+		"open/none": "/open: others can write to it", "sticky/none": "/sticky: others can write to it",
+		"good/loop": "too many levels", "good/f/x": "not a directory",
+	} {
+		real, err := TrustedPath(filepath.Join(top) + "/" + path)
+		if want == "" && (err != nil || filepath.Base(real) != "f") || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %q, %v, want %q", path, real, err, want)
+		}
+	}
+	if _, err := TrustedPath(top + "/good/none/x"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing one: %v", err)
+	}
+	if _, err := TrustedPath("good/f"); err == nil {
+		t.Error("a relative path is trusted")
+	}
+	if os.Geteuid() != 0 {
+		return
+	}
+	if err := os.Chown(top+"/good", 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := TrustedPath(top + "/good/f"); err == nil || !strings.Contains(err.Error(), "/good: it belongs to uid 65534") {
+		t.Errorf("another one's directory: %v", err)
+	}
+}
+
 func TestReadSmallReadsAll(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	for _, size := range []int{0, 1, 63, 64, 65, 1000} {

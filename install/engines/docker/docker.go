@@ -56,18 +56,22 @@ func (Engine) Missing(h *host.Host, d *wire.Draft) (string, error) {
 }
 
 // config returns the path of the configuration.
-func config(h *host.Host) string {
+func config(h *host.Host) (string, error) {
 	for _, p := range h.Processes("dockerd") {
-		if at := p.Flag("--config-file"); path.IsAbs(at) {
-			return at
+		if at, err := p.Path("--config-file"); err != nil || at != "" {
+			return at, err
 		}
 	}
-	return Config
+	return Config, nil
 }
 
 // read reads the configuration. There is an empty file where it is missing.
 func read(h *host.Host, d *wire.Draft) (*file, error) {
-	f := &file{path: config(h)}
+	at, err := config(h)
+	if err != nil {
+		return nil, err
+	}
+	f := &file{path: at}
 	e, err := d.Read(f.path)
 	if err != nil {
 		return nil, err

@@ -12,8 +12,6 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -65,57 +63,6 @@ func (h *Host) Program(d *wire.Draft, name string) string {
 	for _, dir := range search {
 		if p := path.Join(dir, name); path.IsAbs(p) && d.Runnable(p) == nil {
 			return p
-		}
-	}
-	return ""
-}
-
-// Process is a program that runs.
-type Process struct {
-	PID     int
-	Program string   // its path; empty where the file is gone or was replaced
-	Args    []string // with the name that it was called by
-}
-
-// Processes returns those of a program's name; none of an image.
-func (h *Host) Processes(name string) []Process {
-	if !h.Live() {
-		return nil
-	}
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
-	var all []Process
-	for _, dir := range dirs {
-		comm, err := os.ReadFile(dir + "/comm")
-		if err != nil || strings.TrimSuffix(string(comm), "\n") != name {
-			continue
-		}
-		line, err := os.ReadFile(dir + "/cmdline")
-		if err != nil || len(line) == 0 { // it has ended
-			continue
-		}
-		p := Process{Args: strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00")}
-		p.PID, _ = strconv.Atoi(filepath.Base(dir))
-		if exe, err := os.Readlink(dir + "/exe"); err == nil && !strings.HasSuffix(exe, " (deleted)") {
-			p.Program = exe
-		}
-		all = append(all, p)
-	}
-	return all
-}
-
-// Flag returns the value of a flag of a process, by any of its names with their dashes; an empty one where it was not
-// given.
-func (p Process) Flag(names ...string) string {
-	for i, arg := range p.Args {
-		name, value, is := strings.Cut(arg, "=")
-		if !slices.Contains(names, name) {
-			continue
-		}
-		if is {
-			return value
-		}
-		if i+1 < len(p.Args) {
-			return p.Args[i+1]
 		}
 	}
 	return ""

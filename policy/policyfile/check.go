@@ -102,6 +102,10 @@ func (c *checker) floor(at name, of string) {
 		c.errs.add(at.place, "a floor is a profile, and keep is none")
 		return
 	}
+	if c.profiles[at.value] == nil && c.policies[at.value] != nil {
+		c.errs.add(at.place, "a floor is a profile, and %.64q is a policy: name a profile, as the one that the policy gives", at.value)
+		return
+	}
 	c.use(at, profile.Enforce, at.place, "the floor of "+of)
 }
 

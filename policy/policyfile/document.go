@@ -227,6 +227,9 @@ func (p *parser) patterns(key string, n *yaml.Node) (list []string) {
 		if err != nil {
 			p.errs.add(pattern.place, "pattern %.64q: what follows [ must be characters or ranges and a ], and what "+
 				"follows \\ any character", pattern.value)
+		} else if strings.Contains(pattern.value, "**") {
+			p.errs.add(pattern.place, "pattern %.64q: ** fits no more than *, and neither fits a slash: write a pattern for each "+
+				"number of slashes", pattern.value)
 		} else if key == "image" {
 			if all, err = policy.ImagePatterns(pattern.value); err == nil {
 				err = checkImage(pattern.value, all[0])

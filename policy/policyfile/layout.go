@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -35,6 +36,8 @@ func (p *parser) hint(at place, what string) (place, string) {
 		return at, "a pattern that begins with * must be in quotes"
 	case strings.Contains(what, "unexpected end of stream"):
 		return known(l.unclosed, "a quote that is opened here is not closed")
+	case l.glued.line > 0 && (strings.Contains(what, "not find expected") || strings.Contains(what, "mapping values are not allowed")):
+		return known(l.glued, "a blank is missing after the colon")
 	case strings.HasPrefix(what, "did not find expected"):
 		switch {
 		case l.long.line > 0:
@@ -59,6 +62,7 @@ type layout struct {
 	unclosed place // a quote that is not closed
 	long     place // the first quote that is closed in a later line
 	closed   int   // which line that is
+	glued    place // the colon after a key of the policy file with no blank after it
 	lines    []laid
 }
 
@@ -112,12 +116,24 @@ type layoutReader struct {
 
 func (r *layoutReader) here() place { return place{line: r.line, column: r.at - r.start + 1} }
 
+// gluedKey is a line that begins with a key and a colon, without the blank by which YAML takes them for these.
+var gluedKey = regexp.MustCompile(`^(?:- +)*([A-Za-z]+):[^ \t]`)
+
+// isOurs reports whether the policy file has a key of this name.
+func isOurs(key string) bool {
+	return slices.Contains(slices.Concat(topKeys, profileKeys, policyKeys, assignKeys), key)
+}
+
 // lineEnds keeps a line that ends.
 func (r *layoutReader) lineEnds() {
 	if r.from >= 0 {
 		whole := string(r.text[r.from:min(r.at, len(r.text))])
 		if text := strings.TrimSpace(whole); text != "" {
-			r.lines = append(r.lines, laid{r.line, len(whole) - len(strings.TrimLeft(whole, " ")), text})
+			one := laid{r.line, len(whole) - len(strings.TrimLeft(whole, " ")), text}
+			r.lines = append(r.lines, one)
+			if key := gluedKey.FindStringSubmatchIndex(text); key != nil && r.glued.line == 0 && isOurs(text[key[2]:key[3]]) {
+				r.glued = place{line: one.line, column: one.indent + key[3] + 1}
+			}
 		}
 	}
 	r.from = -1

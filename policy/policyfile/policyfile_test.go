@@ -579,6 +579,8 @@ func TestSyntaxIsPlaced(t *testing.T) {
 		"version: 1\nassign:\n  - image:\n    - a\n    - b\n   policy: web\n":     "6:4 this line is indented",
 		"version: 1\n  policies:\n    web: {profile: web}\n":                      "2:3 this line is indented",
 		head + "  web\n  b: {profile: b}\n":                                       "4:1 perhaps a colon",
+		"version: 1\nassign:\n  - policy:base\n    image: a\n":                    "3:11 a blank is missing after the colon",
+		"version: 1\nassign:\n  - image: a\n    policy:base\n  - policy: b\n":     "4:11 a blank is missing after the colon",
 		head + "  web: {profile: web\n  b: {profile: b}\n":                        "3:8 a brace or bracket that is opened here",
 		"version: 1\nassign:\n- image: |\n    a\n      b\n policy: web\n- x: 1\n": "5:1 near here",
 	} {

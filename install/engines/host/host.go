@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
+	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
 // checkTime is how long a program may take that checks a configuration. Podman's takes some seconds on a slow node.
@@ -71,11 +72,18 @@ func (h *Host) Program(d *wire.Draft, name string) string {
 // Lib is the directory of the links through which engines call our wrapper, a directory of the engine's name below it.
 func (h *Host) Lib() string { return path.Join(path.Dir(h.Bin), "lib", "oci-apparmor") }
 
-// Ours returns the path of a program of ours, and an error that says what to do where it is missing.
+// Ours returns the path of a program of ours. The error says what to do if it is missing, or if others than root could write
+// it on a live host, where the engine would run it as root.
 func (h *Host) Ours(d *wire.Draft, name string) (string, error) {
 	p := path.Join(h.Bin, name)
 	if err := d.Runnable(p); err != nil {
 		return "", fmt.Errorf("%s cannot be run, and an engine must not be pointed at it: run make install first: %w", h.Tree.Real(p), err)
+	}
+	if h.Live() {
+		if _, err := safefile.TrustedPath(p); err != nil {
+			return "", fmt.Errorf("an engine runs %s as root, and must not be pointed at it: run make install first, and then the "+
+				"oci-apparmor that this has installed: %w", p, err)
+		}
 	}
 	return p, nil
 }

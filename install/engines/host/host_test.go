@@ -1,0 +1,48 @@
+package host
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/install/wire"
+)
+
+// An engine is not pointed at a program that others can change, such as one in a checkout.
+func TestOursIsOnlyWhatRootCanWrite(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Join(dir, "bin")
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(bin, "ours")
+	if err := os.WriteFile(program, nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	wantOurs := func(want string) {
+		t.Helper()
+		h := New("/", bin)
+		got, err := h.Ours(wire.NewDraft(h.Tree), "ours")
+		if want == "" && (err != nil || got != program) || want != "" && (err == nil ||
+			!strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "run make install first")) {
+			t.Errorf("%q, %v, want %q", got, err, want)
+		}
+	}
+	wantOurs("")
+	os.Chmod(bin, 0o777)
+	wantOurs(bin + ": others can write to it (mode 0777)")
+	os.Chmod(bin, 0o755)
+	os.Chmod(program, 0o775)
+	wantOurs(program + ": others can write to it (mode 0775)")
+	os.Chmod(program, 0o644)
+	wantOurs("permission denied")
+	if os.Geteuid() == 0 {
+		os.Chmod(program, 0o755)
+		os.Chown(bin, 65534, 65534)
+		wantOurs(bin + ": it belongs to uid 65534")
+	}
+}

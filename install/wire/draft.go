@@ -81,6 +81,9 @@ func (d *Draft) set(p string, e *Entry) error {
 	if _, err := d.at(p); err != nil { // so that the disk is known
 		return err
 	}
+	if e.kind() == fs.ModeDir && d.disk[p].kind() == fs.ModeDir {
+		e = d.disk[p] // it stays, with the mode and the owner that somebody has given it
+	}
 	if e != nil && p != "/" {
 		dir := path.Dir(p)
 		above, err := d.at(dir)

@@ -360,6 +360,21 @@ func TestLinksStayForWhatRuns(t *testing.T) {
 	wantTree(t, "uninstalled", snapshot(t, tree.Root), old)
 }
 
+// A directory that we made, and that somebody has changed since, stays as it is when its engine is wired again.
+func TestSecondInstallKeepsADirectorysMode(t *testing.T) {
+	tree := newTree(t)
+	install(t, tree)
+	dir := tree.Root + "/etc/engine/conf.d"
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	before := snapshot(t, tree.Root)
+	if err := install(t, tree); err != nil {
+		t.Fatal(err)
+	}
+	wantTree(t, "a second install", snapshot(t, tree.Root), before)
+}
+
 func TestFileThatChangesUnderTheDraftIsNotWritten(t *testing.T) {
 	tree := newTree(t)
 	b, err := Open(t.Context(), tree)

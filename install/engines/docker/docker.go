@@ -200,8 +200,13 @@ func dropRuntime(f, before *file) error {
 	if err != nil || o == nil || len(o.members) > 0 {
 		return err
 	}
-	if had, err := before.get("runtimes"); err != nil || had != nil {
+	switch had, err := before.get("runtimes"); {
+	case err != nil:
 		return err
+	case string(had) == "null":
+		return f.set("null", "runtimes")
+	case had != nil:
+		return nil
 	}
 	return f.drop("runtimes")
 }
@@ -406,8 +411,9 @@ func onlyOurs(before, after *file, isDefault bool) error {
 	runtimes = maps.Clone(runtimes)
 	delete(runtimes, Runtime)
 	now["runtimes"] = runtimes
-	if _, had := was["runtimes"]; !had && len(runtimes) == 0 {
+	if was["runtimes"] == nil && len(runtimes) == 0 { // null is none as well
 		delete(now, "runtimes")
+		delete(was, "runtimes")
 	}
 	if isDefault {
 		delete(now, "default-runtime")

@@ -17,7 +17,8 @@ func TestOursIsWrittenAsTheFileIs(t *testing.T) {
 		`{"a": 1}`:               `{"a": 1, "runtimes": {"apparmor": OURS}}`,
 		"{\n\t\"a\": [1,\n2]\n}": "{\n\t\"a\": [1,\n2],\n\t\"runtimes\": {\"apparmor\": OURS}\n}",
 		"{\r\n  \"runtimes\": {\"x\": {}},\r\n  \"b\": 1e2\r\n}": "{\r\n  \"runtimes\": {\"x\": {}, \"apparmor\": OURS},\r\n  \"b\": 1e2\r\n}",
-		"\xef\xbb\xbf{\"a\": 1}":                                 "\xef\xbb\xbf{\"a\": 1, \"runtimes\": {\"apparmor\": OURS}}",
+		`{"runtimes": null}`:     `{"runtimes": {"apparmor": OURS}}`,
+		"\xef\xbb\xbf{\"a\": 1}": "\xef\xbb\xbf{\"a\": 1, \"runtimes\": {\"apparmor\": OURS}}",
 	} {
 		f := &file{path: "/etc/docker/daemon.json", text: []byte(text)}
 		if err := f.set(ourRuntime, "runtimes", Runtime); err != nil {

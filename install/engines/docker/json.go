@@ -125,7 +125,7 @@ func (f *file) find(names ...string) (*object, *member, error) {
 		if i == len(names)-1 {
 			return o, found, nil
 		}
-		if found == nil {
+		if found == nil || string(f.text[found.value:found.end]) == "null" { // dockerd takes null for none
 			return nil, nil, nil
 		}
 		from, to = found.value, found.end

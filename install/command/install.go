@@ -190,27 +190,32 @@ func wiring(ctx context.Context, s *session, o *wiringOptions, h *host.Host, pla
 			return err
 		}
 	}
-	if commit {
-		if changes && !o.yes {
-			if err := s.agreed(); err != nil {
-				return err
-			}
-		}
-		for _, p := range plans {
-			if err := engines.Commit(b, p); err != nil {
-				return exit.AsRoot(err)
-			}
+	if commit && changes && !o.yes {
+		if err := s.agreed(); err != nil {
+			return err
 		}
 	}
-	if o.json {
-		err = output.JSON(s.stdout, plansJSON(plans, commit))
-	} else if commit {
-		err = showDone(s.print(), plans, h.Live())
+	var done []*engines.Plan
+	var failed error
+	if commit {
+		done, failed = engines.Commit(b, plans)
+	}
+	err = reportDone(s, h, o.json, plans, done, commit && failed == nil)
+	if failed != nil { // those before it are done all the same
+		return exit.AsRoot(failed)
 	}
 	if err == nil && slices.ContainsFunc(plans, func(p *engines.Plan) bool { return p.Failed }) {
 		return exit.Silently(exit.Cannot) // it has been said why
 	}
 	return err
+}
+
+// reportDone prints what was done. all says that nothing has failed.
+func reportDone(s *session, h *host.Host, asJSON bool, plans, done []*engines.Plan, all bool) error {
+	if asJSON {
+		return output.JSON(s.stdout, plansJSON(plans, done, all))
+	}
+	return showDone(s.print(), done, h.Live())
 }
 
 // agreed asks whether to go on. The error says that nothing was changed.
@@ -266,12 +271,13 @@ type planJSON struct {
 	Engine  string   `json:"engine"`
 	Absent  string   `json:"absent,omitempty"`
 	Changed []string `json:"changed"` // paths
+	Done    bool     `json:"done"`    // the engine's files are as they should be
 	Diff    string   `json:"diff,omitempty"`
 	Notes   []string `json:"notes,omitempty"`
 	Then    string   `json:"then,omitempty"`
 }
 
-func plansJSON(plans []*engines.Plan, done bool) any {
+func plansJSON(plans, done []*engines.Plan, allDone bool) any {
 	all := make([]planJSON, len(plans))
 	for i, p := range plans {
 		all[i] = planJSON{Engine: p.Engine, Absent: p.Absent, Changed: []string{}, Diff: wire.Diff(p.Edits), Notes: p.Notes}
@@ -281,9 +287,10 @@ func plansJSON(plans []*engines.Plan, done bool) any {
 		if len(p.Edits) > 0 {
 			all[i].Then = p.Then
 		}
+		all[i].Done = p.Absent == "" && slices.Contains(done, p)
 	}
 	return struct {
-		Done    bool       `json:"done"` // false where this is only what would be
+		Done    bool       `json:"done"` // false where this is only what would be, and where an engine has failed
 		Engines []planJSON `json:"engines"`
-	}{done, all}
+	}{allDone, all}
 }

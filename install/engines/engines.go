@@ -92,7 +92,12 @@ type Plan struct {
 
 	options        *wire.Options // nil for an uninstall
 	draft, without *wire.Draft
+	serial         uint64                // of the book when this was planned
+	again          func() (*Plan, error) // plans it by what is there now
 }
+
+// Default reports whether the engine is to take our runtime where nobody asks for another.
+func (p *Plan) Default() bool { return p.options != nil && p.options.Default }
 
 // Choice is how engines are to be wired. What it leaves open is as it is already, or else the engine's best way, beside the
 // default.
@@ -120,6 +125,7 @@ func Install(ctx context.Context, b *wire.Book, h *host.Host, names []string, o 
 		if p.Absent != "" && len(names) > 0 {
 			return nil, fmt.Errorf("%s: %s", e.Name(), p.Absent)
 		}
+		p.serial, p.again = b.Serial(), func() (*Plan, error) { return install(ctx, b, h, e, o) }
 		plans = append(plans, p)
 	}
 	return plans, nil
@@ -202,6 +208,7 @@ func Uninstall(ctx context.Context, b *wire.Book, h *host.Host, names []string) 
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", e.Name(), err)
 		}
+		p.serial, p.again = b.Serial(), func() (*Plan, error) { return uninstall(ctx, b, h, e) }
 		if len(names) > 0 || len(p.Edits) > 0 || p.Failed {
 			plans = append(plans, p)
 		}
@@ -245,16 +252,41 @@ func uninstall(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan
 	return p, nil
 }
 
-// Commit does what was planned for one engine. On an error nothing has changed.
-func Commit(b *wire.Book, p *Plan) error {
+// Commit does what was planned, an engine after the other, and returns the plans that are done. Where it fails for an engine,
+// nothing has changed for that one and those after it.
+func Commit(b *wire.Book, plans []*Plan) (done []*Plan, err error) {
+	for _, p := range plans {
+		if err := commit(b, p); err != nil {
+			return done, fmt.Errorf("%s: %w", p.Engine, err)
+		}
+		done = append(done, p)
+	}
+	return done, nil
+}
+
+func commit(b *wire.Book, p *Plan) error {
 	if p.draft == nil {
 		return nil
 	}
 	if _, wired := b.Wiring(p.Engine); len(p.Edits) == 0 && wired == (p.options != nil) {
 		return nil
 	}
-	if err := b.Commit(p.Engine, p.options, p.draft, p.without); err != nil {
-		return fmt.Errorf("%s: %w", p.Engine, err)
+	if p.serial != b.Serial() { // since then another engine was changed, and with it directories that both have
+		now, err := p.again()
+		if err != nil {
+			return err
+		}
+		if !sameButDirs(p.Edits, now.Edits) {
+			return errors.New("somebody has changed its files just now, so that this would do something else than was shown: run this again")
+		}
+		p.Edits, p.draft, p.without, p.options = now.Edits, now.draft, now.without, now.options
 	}
-	return nil
+	return b.Commit(p.Engine, p.options, p.draft, p.without)
+}
+
+// sameButDirs reports whether edits are the same, whichever directories they make and remove.
+func sameButDirs(a, b []wire.Edit) bool {
+	isDir := func(e wire.Edit) bool { return e.Old.IsDir() || e.New.IsDir() }
+	return slices.EqualFunc(slices.DeleteFunc(slices.Clone(a), isDir), slices.DeleteFunc(slices.Clone(b), isDir),
+		func(a, b wire.Edit) bool { return a.Path == b.Path && a.Old.Equal(b.Old) && a.New.Equal(b.New) })
 }

@@ -57,6 +57,9 @@ func (e *Entry) kind() fs.FileMode {
 // IsFile reports whether there is a file.
 func (e *Entry) IsFile() bool { return e.kind() == 0 }
 
+// IsDir reports whether there is a directory.
+func (e *Entry) IsDir() bool { return e.kind() == fs.ModeDir }
+
 // Real returns where a path of the tree is on this machine.
 func (t Tree) Real(p string) string { return filepath.Join(t.Root, p) }
 

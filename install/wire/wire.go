@@ -149,6 +149,9 @@ func (b *Book) Wiring(engine string) (Wiring, bool) {
 	return w, ok && !w.Left
 }
 
+// Serial returns a number that grows with every change.
+func (b *Book) Serial() uint64 { return b.record.Serial }
+
 // A Stripper takes what is ours out of a file that others have changed since. was is the file as it was before us, nil for
 // none, and now what it is. It returns nil where nothing would be left.
 type Stripper func(path string, was, now *Entry) ([]byte, error)

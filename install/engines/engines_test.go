@@ -1,0 +1,122 @@
+package engines
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
+	"github.com/oci-apparmor/oci-apparmor/install/wire"
+)
+
+// plain is an engine with one file, which names a link of ours. The real ones are shown in guests.
+type plain struct{ name string }
+
+func (p plain) Name() string                                         { return p.name }
+func (plain) Vias() []string                                         { return []string{"wrapper"} }
+func (plain) Then() string                                           { return "" }
+func (plain) Missing(*host.Host, *wire.Draft) (string, error)        { return "", nil }
+func (plain) Clear(*host.Host, *wire.Draft) (host.Former, error)     { return host.Former{}, nil }
+func (plain) Strip(string, *wire.Entry, *wire.Entry) ([]byte, error) { return nil, nil }
+func (plain) Check(context.Context, *host.Host, *wire.Draft) error   { return nil }
+func (plain) Needed(context.Context, *host.Host) (host.Need, error)  { return host.Need{}, nil }
+
+func (p plain) file() string { return "/etc/" + p.name + ".conf" }
+
+func (p plain) Wire(_ context.Context, h *host.Host, d *wire.Draft, o wire.Options) (*host.Outcome, error) {
+	link := h.Lib() + "/" + p.name + "/runc"
+	return &host.Outcome{Via: "wrapper"}, errors.Join(d.Link(link, h.Bin+"/ours"), d.WriteFile(p.file(), []byte(link)))
+}
+
+// both makes two engines the ones that can be wired, and returns an image and its book.
+func both(t *testing.T) (*host.Host, *wire.Book) {
+	t.Helper()
+	kept := table
+	t.Cleanup(func() { table = kept })
+	table = []Engine{plain{"one"}, plain{"two"}}
+	h := host.New(t.TempDir(), "/usr/local/bin")
+	b, err := wire.Open(t.Context(), h.Tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	return h, b
+}
+
+// below returns the paths below a root, but those of the book.
+func below(t *testing.T, root string) map[string]bool {
+	t.Helper()
+	all := map[string]bool{}
+	err := filepath.WalkDir(root, func(p string, _ fs.DirEntry, err error) error {
+		if rel := strings.TrimPrefix(p, root); !strings.HasPrefix(rel, "/var") {
+			all[rel] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// Two engines in one call make a directory together, and remove it together.
+func TestTwoEnginesShareADirectory(t *testing.T) {
+	h, b := both(t)
+	before := below(t, h.Tree.Root)
+	plans, err := Install(t.Context(), b, h, nil, Choice{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done, err := Commit(b, plans); err != nil || len(done) != 2 {
+		t.Fatalf("%d are wired: %v", len(done), err)
+	}
+	for _, name := range []string{"one", "two"} {
+		link, err := os.ReadFile(h.Tree.Real(plain{name}.file()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if to, err := os.Readlink(h.Tree.Real(string(link))); err != nil || to != "/usr/local/bin/ours" {
+			t.Errorf("%s calls %s -> %q: %v", name, link, to, err)
+		}
+	}
+	if plans, err = Uninstall(t.Context(), b, h, nil); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := Commit(b, plans); err != nil || len(done) != 2 {
+		t.Fatalf("%d are not wired any more: %v", len(done), err)
+	}
+	if after := below(t, h.Tree.Root); !maps.Equal(before, after) {
+		t.Errorf("there is %v, and was %v", after, before)
+	}
+}
+
+// Where somebody changes the second engine's file after it was shown, the first one is reported as done.
+func TestWhatIsDoneIsToldBesideAnError(t *testing.T) {
+	h, b := both(t)
+	if err := os.Mkdir(h.Tree.Real("/etc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	plans, err := Install(t.Context(), b, h, nil, Choice{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const theirs = "theirs"
+	if err := os.WriteFile(h.Tree.Real("/etc/two.conf"), []byte(theirs), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	done, err := Commit(b, plans)
+	if err == nil || !strings.HasPrefix(err.Error(), "two: ") || len(done) != 1 || done[0].Engine != "one" {
+		t.Errorf("%d are done, %v", len(done), err)
+	}
+	if got, err := os.ReadFile(h.Tree.Real("/etc/two.conf")); err != nil || string(got) != theirs {
+		t.Errorf("the second one's file is %q, %v", got, err)
+	}
+	if _, wired := b.Wiring("one"); !wired {
+		t.Error("the first one is not wired")
+	}
+}

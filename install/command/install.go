@@ -117,12 +117,30 @@ func runInstall(ctx context.Context, s *session, o *wiringOptions, choice engine
 	if err != nil {
 		return err
 	}
-	if o.isDefault && h.Live() && !o.dry {
-		if _, err := s.Current(s.Store); err != nil {
-			return fmt.Errorf("--default would send every container of the node to a policy that cannot be read: %w", err)
+	return wiring(ctx, s, o, h, func(b *wire.Book) ([]*engines.Plan, error) {
+		plans, err := engines.Install(ctx, b, h, names, choice)
+		if err != nil || !h.Live() || o.dry {
+			return plans, err
+		}
+		return plans, checkDefault(plans, func() error {
+			_, err := s.Current(s.Store)
+			return err
+		})
+	})
+}
+
+// checkDefault returns an error if an engine is to send all of its containers to a policy that cannot be read, whether by a
+// flag, or because ours is its default already.
+func checkDefault(plans []*engines.Plan, readable func() error) error {
+	for _, p := range plans {
+		if !p.Default() || len(p.Edits) == 0 {
+			continue
+		}
+		if err := readable(); err != nil {
+			return fmt.Errorf("%s: ours as the default would send every container to a policy that cannot be read: %w", p.Engine, err)
 		}
 	}
-	return wiring(ctx, s, o, h, func(b *wire.Book) ([]*engines.Plan, error) { return engines.Install(ctx, b, h, names, choice) })
+	return nil
 }
 
 func runUninstall(ctx context.Context, s *session, o *wiringOptions, names []string) error {

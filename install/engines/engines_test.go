@@ -120,3 +120,22 @@ func TestWhatIsDoneIsToldBesideAnError(t *testing.T) {
 		t.Error("the first one is not wired")
 	}
 }
+
+// What was the default stays it, and is known as such to whoever asks whether there is a policy for that.
+func TestPlanIsOfTheDefaultThatIsRecorded(t *testing.T) {
+	h, b := both(t)
+	yes := true
+	plans, err := Install(t.Context(), b, h, []string{"one"}, Choice{Default: &yes})
+	if err != nil || !plans[0].Default() {
+		t.Fatalf("with --default: %v", err)
+	}
+	if _, err := Commit(b, plans); err != nil {
+		t.Fatal(err)
+	}
+	if plans, err = Install(t.Context(), b, h, nil, Choice{}); err != nil || !plans[0].Default() || plans[1].Default() {
+		t.Errorf("a second install: %v", err)
+	}
+	if plans, err = Uninstall(t.Context(), b, h, nil); err != nil || plans[0].Default() {
+		t.Errorf("uninstall: %v", err)
+	}
+}

@@ -408,3 +408,75 @@ func TestInstallDockerFiles(t *testing.T) {
 		back(t)
 	})
 }
+
+// containerd and Docker are wired in one call and go in one call, although both have links below one directory. Where the
+// second fails, the first one's change is told, and a default is kept only while there is a policy.
+func TestContainerdInstallBoth(t *testing.T) {
+	setPolicy(t, podPolicy)
+	if _, err := exec.LookPath("dockerd"); err != nil {
+		t.Skip("this guest has no Docker: ", err)
+	}
+	v := guesttest.Containerds(t)[0]
+	run := wiring(t, v.Bin)
+	putTree(t, v, "default")
+	const dir, config = "/etc/docker", "/etc/docker/daemon.json"
+	os.MkdirAll(dir, 0o755)
+	write(t, config, read(t, "testdata/install/docker/crun.json")) // the link is then named crun
+	t.Cleanup(func() { os.Remove(config) })
+	hash := treeHash(t)
+	both := []string{"install", "--yes", "--via", "wrapper", "containerd", "docker"}
+
+	o := run(both...)
+	wantDone(t, o)
+	for _, name := range []string{"containerd/runc", "docker/crun"} {
+		if !exists("/usr/local/lib/oci-apparmor/" + name) {
+			t.Errorf("%s is missing: %s", name, o.Stdout)
+		}
+	}
+	wantDone(t, run("uninstall", "--yes"))
+	if treeHash(t) != hash {
+		t.Error("uninstall has not given the same tree back")
+	}
+
+	guesttest.MustRun(t, "mount", "--bind", dir, dir)
+	guesttest.MustRun(t, "mount", "-o", "remount,bind,ro", dir)
+	o = run(both...)
+	guesttest.MustRun(t, "umount", dir)
+	if o.Code != 3 || !strings.Contains(o.Stdout, "containerd: changed") || strings.Contains(o.Stdout, "docker: changed") ||
+		!strings.Contains(o.Stderr, "docker: ") || !strings.Contains(o.Stderr, "read-only") {
+		t.Errorf("Docker's directory cannot be written: exit code %d\n%s%s", o.Code, o.Stdout, o.Stderr)
+	}
+	wantDone(t, run("uninstall", "--yes"))
+	if treeHash(t) != hash {
+		t.Error("uninstall has not given the same tree back after an install that failed for Docker")
+	}
+
+	wantDone(t, run("install", "--yes", "--default", "--via", "wrapper", "containerd"))
+	const current = "/var/lib/oci-apparmor/current"
+	if err := os.Rename(current, current+".kept"); err != nil {
+		t.Fatal(err)
+	}
+	o = run("install", "--yes", "--default=false", "--via", "shim", "containerd") // needs no policy
+	wantDone(t, o)
+	wantDone(t, run("install", "--yes", "--dry-run", "--default", "containerd"))
+	if o := run("install", "--yes", "--default", "containerd"); o.Code != 3 || !strings.Contains(o.Stderr, "policy that cannot be read") {
+		t.Errorf("a default without a policy: exit code %d, %s", o.Code, o.Stderr)
+	}
+	if err := os.Rename(current+".kept", current); err != nil {
+		t.Fatal(err)
+	}
+	wantDone(t, run("install", "--yes", "--default", "containerd"))
+	if err := os.Rename(current, current+".kept"); err != nil {
+		t.Fatal(err)
+	}
+	if o := run("install", "--yes", "--via", "wrapper", "containerd"); o.Code != 3 || !strings.Contains(o.Stderr, "policy that cannot be read") {
+		t.Errorf("a default that is recorded, without a policy: exit code %d, %s", o.Code, o.Stderr)
+	}
+	if err := os.Rename(current+".kept", current); err != nil {
+		t.Fatal(err)
+	}
+	wantDone(t, run("uninstall", "--yes"))
+	if treeHash(t) != hash {
+		t.Error("uninstall has not given the same tree back at the end")
+	}
+}

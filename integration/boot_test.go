@@ -81,7 +81,7 @@ func fewProfiles(t *testing.T) {
 	}
 }
 
-// kernelHolds gives the hash and the kernel's directory of every profile: a directory that is the same has never been
+// kernelHolds returns the hash and the kernel's directory of every profile: a directory that is the same has never been
 // removed.
 func kernelHolds(t *testing.T) map[string]string {
 	t.Helper()
@@ -113,7 +113,7 @@ func wantHeld(t *testing.T, before map[string]string, what string, profiles ...s
 
 func ourFile(profile string) string { return "/etc/apparmor.d/" + profile + ".oci-apparmor" }
 
-// ourFiles gives the profiles that AppArmor's service is told of.
+// ourFiles returns the profiles that AppArmor's service is told of.
 func ourFiles(t *testing.T) (names []string) {
 	t.Helper()
 	files, err := filepath.Glob(ourFile("*"))

@@ -22,7 +22,7 @@ const (
 	saysYes systemdOption = "SystemdCgroup = true\n"
 )
 
-// handlerOf gives a runtime handler of an arm with that option; by a file that the configuration names, where byFile.
+// handlerOf returns a runtime handler of an arm with that option; by a file that the configuration names, where byFile.
 func handlerOf(t *testing.T, arm guesttest.Arm, name string, option systemdOption, byFile bool) string {
 	t.Helper()
 	arm.Name = name
@@ -55,7 +55,7 @@ func cgroupsOfPod(t *testing.T, engine *guesttest.CRI, handler string) string {
 	return cgroupOf(t, pod.Pid(t), pod.ID) + " " + cgroupOf(t, c.Pid(t), c.ID)
 }
 
-// cgroupOf gives the control group of a process, with ID in the place of its container's id.
+// cgroupOf returns the control group of a process, with ID in the place of its container's id.
 func cgroupOf(t *testing.T, pid int, id string) string {
 	t.Helper()
 	return strings.ReplaceAll(strings.TrimSpace(read(t, fmt.Sprintf("/proc/%d/cgroup", pid))), id, "ID")

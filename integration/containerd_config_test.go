@@ -171,7 +171,7 @@ func TestContainerdConfigOfItsOwn(t *testing.T) {
 
 type mainFile struct{ name, text string }
 
-// mainFiles gives main files of containerd as nodes have them.
+// mainFiles returns main files of containerd as nodes have them.
 func mainFiles(t *testing.T, v guesttest.ContainerdVersion) []mainFile {
 	t.Helper()
 	standard := defaultConfig(t, v)
@@ -198,7 +198,7 @@ func mainFiles(t *testing.T, v guesttest.ContainerdVersion) []mainFile {
 	return files
 }
 
-// defaultConfig gives what a containerd prints as its default configuration.
+// defaultConfig returns what a containerd prints as its default configuration.
 func defaultConfig(t *testing.T, v guesttest.ContainerdVersion) string {
 	t.Helper()
 	return guesttest.MustRun(t, filepath.Join(v.Bin, "containerd"), "config", "default") + "\n"
@@ -243,7 +243,7 @@ func readmeContainerd(t *testing.T, v guesttest.ContainerdVersion) *exec.Cmd {
 	return cmd
 }
 
-// dumped gives what containerd makes of its configuration: each value by the names of the tables and the key that lead to
+// dumped returns what containerd makes of its configuration: each value by the names of the tables and the key that lead to
 // it, with dots between them. What stands for the default is left out: empty values, and a sandbox_mode of podsandbox
 // (ValidatePluginConfig in pkg/cri/config/config.go of containerd 1.7 puts that in for none).
 func dumped(t *testing.T, v guesttest.ContainerdVersion) map[string]string {

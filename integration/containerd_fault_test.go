@@ -182,7 +182,7 @@ const (
 	bundleLeft    = "its bundle" // while a shim of it is left
 )
 
-// rest gives what a fault has left behind, by its kind, and ends it. Our record is not among it: the end of the next
+// rest returns what a fault has left behind, by its kind, and ends it. Our record is not among it: the end of the next
 // container sweeps it away.
 func rest(t *testing.T, k *task) (kinds []string) {
 	t.Helper()
@@ -226,7 +226,7 @@ func rest(t *testing.T, k *task) (kinds []string) {
 	return slices.Compact(kinds)
 }
 
-// bundles gives containerd's directories of a task.
+// bundles returns containerd's directories of a task.
 func bundles(k *task) []string {
 	const tasks = "/io.containerd.runtime.v2.task/default/"
 	return []string{guesttest.ContainerdState + tasks + k.ID, guesttest.ContainerdRoot + tasks + k.ID}
@@ -244,7 +244,7 @@ func deadSocket(path string) bool {
 	return err != nil
 }
 
-// runtimeRuns tells whether a runtime is at work that a shim has called. crun's process in a container that is not started
+// runtimeRuns reports whether a runtime is at work that a shim has called. crun's process in a container that is not started
 // yet has the same command line.
 func runtimeRuns(t *testing.T) bool {
 	t.Helper()

@@ -60,7 +60,7 @@ func TestContainerdSession(t *testing.T) {
 	})
 }
 
-// session gives what is to be seen of one session, without what differs each time.
+// session returns what is to be seen of one session, without what differs each time.
 func session(t *testing.T, c *guesttest.Containerd, arm guesttest.Arm) (said []string) {
 	write(t, loggedRuntime+".log", "")
 	before := engineFiles(t)
@@ -161,7 +161,7 @@ func session(t *testing.T, c *guesttest.Containerd, arm guesttest.Arm) (said []s
 	return said
 }
 
-// metrics gives the names of a task's metrics, and the values of those that stay the same.
+// metrics returns the names of a task's metrics, and the values of those that stay the same.
 func metrics(t *testing.T, k *task) string {
 	t.Helper()
 	var metrics any

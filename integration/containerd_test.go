@@ -31,7 +31,7 @@ type task struct {
 	tasks  guesttest.Tasks
 }
 
-// prepareTask gives a root file system, and an id that names the arm, to a task that is yet to be run. Both last as long
+// prepareTask makes a root file system, and an id that names the arm, for a task that is yet to be run. Both last as long
 // as the test t.
 func prepareTask(t *testing.T, c *guesttest.Containerd, arm guesttest.Arm) *task {
 	t.Helper()
@@ -66,7 +66,7 @@ func (k *task) create(t *testing.T, arm guesttest.Arm, policy string, edits ...f
 // said is the file in which the task's process says how its operations went.
 func (k *task) said() string { return filepath.Join(k.rootfs, "tmp/said") }
 
-// ran tells whether the task's process has begun.
+// ran reports whether the task's process has begun.
 func (k *task) ran() bool {
 	return exists(filepath.Join(k.rootfs, "tmp/saying")) || exists(k.said())
 }
@@ -84,7 +84,7 @@ func runTask(t *testing.T, c *guesttest.Containerd, arm guesttest.Arm, policy st
 	return k
 }
 
-// script gives a command of the shell that tries the operations and prints label and answers, a line each.
+// script returns a command of the shell that tries the operations and prints label and answers, a line each.
 func (what tries) script() string {
 	commands := []string{"probe label"}
 	for _, op := range slices.Sorted(maps.Keys(what)) {
@@ -121,7 +121,7 @@ func wantLabelText(t *testing.T, who, text string, profiles ...string) {
 	}
 }
 
-// pid gives the process id of the task's first process.
+// pid returns the process id of the task's first process.
 func (k *task) pid(t *testing.T) int {
 	t.Helper()
 	task := k.tasks.Task(t, k.ID)

@@ -200,7 +200,7 @@ func TestContainerdDockerDefault(t *testing.T) {
 	}
 }
 
-// hashOf gives the kernel's hash of a profile.
+// hashOf returns the kernel's hash of a profile.
 func hashOf(t *testing.T, name string) string {
 	t.Helper()
 	d, err := kernel.New().Details(name)
@@ -210,7 +210,7 @@ func hashOf(t *testing.T, name string) string {
 	return d.Hash
 }
 
-// ourHash gives the hash that a profile of the policy in force has in the kernel.
+// ourHash returns the hash that a profile of the policy in force has in the kernel.
 func ourHash(t *testing.T, name string) string {
 	t.Helper()
 	g, err := store.Store{Dir: store.Dir}.Current()

@@ -97,7 +97,7 @@ func TestGuests(t *testing.T) {
 	}
 }
 
-// longestFirst gives the ways to boot a guest, those whose tests take longest first, so that none is left to run alone.
+// longestFirst returns the ways to boot a guest, those whose tests take longest first, so that none is left to run alone.
 func longestFirst() []guest.Variant {
 	variants := append([]guest.Variant{guest.Containerd, {}}, guest.Variants...)
 	return append(variants[:2], slices.DeleteFunc(variants[2:], func(v guest.Variant) bool { return v.Name == guest.Containerd.Name })...)
@@ -123,7 +123,7 @@ func writeReport(t *testing.T, ran []*ranBoot) {
 // queue is that of the tests which boot guests: each guest takes a processor and 3 GiB.
 var queue = inOrder(2)
 
-// inOrder gives a function that runs others in the background, so many at once, in the order in which it gets them. What
+// inOrder returns a function that runs others in the background, so many at once, in the order in which it gets them. What
 // it returns is closed when the one is done.
 func inOrder(atOnce int) func(job func()) (done <-chan struct{}) {
 	slots := make(chan struct{}, atOnce)
@@ -315,7 +315,7 @@ func runGuest(t *testing.T, g guest.Guest, v guest.Variant, files map[string]str
 	}
 }
 
-// testsIn gives a pattern for the tests that another one chooses, as far as they are run in the variant, or "" where none is.
+// testsIn returns a pattern for the tests that another one chooses, as far as they are run in the variant, or "" where none is.
 func testsIn(t *testing.T, binary string, v guest.Variant, pattern string) string {
 	t.Helper()
 	first, subtests, below := strings.Cut(pattern, "/")
@@ -339,7 +339,7 @@ func testsIn(t *testing.T, binary string, v guest.Variant, pattern string) strin
 	return chosen
 }
 
-// isRunIn tells whether the test of that name is run in guests that are booted as the variant.
+// isRunIn reports whether the test of that name is run in guests that are booted as the variant.
 func isRunIn(v guest.Variant, test string) bool {
 	return v.Name != "" && regexp.MustCompile(v.Tests).MatchString(test) ||
 		v.Name == "" && !slices.ContainsFunc(guest.Variants, func(v guest.Variant) bool { return regexp.MustCompile(v.Tests).MatchString(test) })
@@ -362,7 +362,7 @@ func TestEachTestHasItsBoots(t *testing.T) {
 	}
 }
 
-// pattern gives the part of -run that chooses tests within a guest.
+// pattern returns the part of -run that chooses tests within a guest.
 func pattern() string {
 	parts := strings.SplitN(flag.Lookup("test.run").Value.String(), "/", 3)
 	if len(parts) < 3 {
@@ -381,7 +381,7 @@ type guestTest struct {
 	children []*guestTest
 }
 
-// child gives the test of that name below g, which it makes if there is none.
+// child returns the test of that name below g, which it makes if there is none.
 func (g *guestTest) child(name string) *guestTest {
 	i := slices.IndexFunc(g.children, func(c *guestTest) bool { return c.name == name })
 	if i < 0 {

@@ -16,7 +16,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
-// noted gives what oci-apparmor log prints of this guest.
+// noted returns what oci-apparmor log prints of this guest.
 func noted(t *testing.T, options ...string) (all []notice.Notice) {
 	t.Helper()
 	out := guesttest.MustRun(t, "oci-apparmor", append([]string{"log", "--json"}, options...)...)

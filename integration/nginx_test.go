@@ -71,7 +71,7 @@ var (
 	triedFree  = map[string]bool{}
 )
 
-// nginxImage gives the root file system of an image with Debian's nginx and what the manual's operations are: "merged"
+// nginxImage returns the root file system of an image with Debian's nginx and what the manual's operations are: "merged"
 // as Debian's images are today, "split" with a /bin of its own as they were, and "busybox" as Alpine's are. It is made
 // once for all tests of a guest.
 func nginxImage(t *testing.T, kind string) (root string) {
@@ -204,7 +204,7 @@ func (w *webserver) operations() (names, commands []string) {
 	return names, commands
 }
 
-// record gives words of the record that the kernel makes when an operation is denied.
+// record returns words of the record that the kernel makes when an operation is denied.
 func (w *webserver) record(operation string) []string {
 	words := []string{`apparmor="DENIED"`, `profile="docker-nginx"`}
 	bin := map[string]string{"merged": "/usr/bin", "split": "/bin"}[w.kind]

@@ -73,7 +73,7 @@ assign:
 `
 )
 
-// confining gives the text of a profile for containers, with the rules for peers that every stack needs.
+// confining returns the text of a profile for containers, with the rules for peers that every stack needs.
 func confining(name, rules string) string {
 	peers := ""
 	for _, p := range []string{name, name + "//&**", "**//&" + name, "**//&" + name + "//&**"} {
@@ -383,7 +383,7 @@ func unload(t *testing.T, name string) {
 	}
 }
 
-// revision gives the kernel's count of loads, replacements and removals.
+// revision returns the kernel's count of loads, replacements and removals.
 func revision(t *testing.T) int64 {
 	t.Helper()
 	r, err := kernel.New().Revision()

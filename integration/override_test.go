@@ -44,7 +44,7 @@ var (
 	byHandFlooredTries = tries{"write /etc/x": denied, "write /mnt/x": "ok", "write /tmp/x": denied}
 )
 
-// called gives a bundle whose container has an id that begins with prefix.
+// called returns a bundle whose container has an id that begins with prefix.
 func called(prefix string, b *guesttest.Bundle) *guesttest.Bundle {
 	b.ID = prefix + b.ID
 	return b

@@ -138,7 +138,7 @@ func leavesNothingInShim(t *testing.T, c *guesttest.Containerd, ours, stock *gue
 	}
 }
 
-// shimOf gives the process id of a pod's shim, which is the parent of its pause container.
+// shimOf returns the process id of a pod's shim, which is the parent of its pause container.
 func shimOf(t *testing.T, pod *guesttest.Pod) int {
 	t.Helper()
 	_, parent, _ := strings.Cut(read(t, fmt.Sprintf("/proc/%d/status", pod.Pid(t))), "\nPPid:")
@@ -198,7 +198,7 @@ var (
 	goroutine = regexp.MustCompile(`goroutine \d+ \[`)
 )
 
-// memory gives the resident memory of a process and its share of what others use, too, in KiB.
+// memory returns the resident memory of a process and its share of what others use, too, in KiB.
 func memory(t *testing.T, pid int) (rss, pss int) {
 	t.Helper()
 	for line := range strings.Lines(read(t, fmt.Sprintf("/proc/%d/smaps_rollup", pid))) {
@@ -213,7 +213,7 @@ func memory(t *testing.T, pid int) (rss, pss int) {
 	return rss, pss
 }
 
-// files gives the number of files that a process has open.
+// files returns the number of files that a process has open.
 func files(t *testing.T, pid int) int {
 	t.Helper()
 	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
@@ -223,7 +223,7 @@ func files(t *testing.T, pid int) int {
 	return len(open)
 }
 
-// goroutines gives the number of a shim's goroutines.
+// goroutines returns the number of a shim's goroutines.
 func goroutines(t *testing.T, c *guesttest.Containerd, pid int) int {
 	t.Helper()
 	dumps := func() []string { return stacks.FindAllString(c.Log(t), -1) }

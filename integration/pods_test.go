@@ -295,7 +295,7 @@ func startCRI(t *testing.T, v guesttest.ContainerdVersion) (*guesttest.Container
 	return c, guesttest.DialCRI(t, c.Socket)
 }
 
-// passing gives an arm whose handler passes annotations on that the patterns match, under a name of its own.
+// passing returns an arm whose handler passes annotations on that the patterns match, under a name of its own.
 func passing(arm guesttest.Arm, name string, patterns ...string) guesttest.Arm {
 	arm.Name += "-" + name
 	arm.Annotations = patterns
@@ -397,7 +397,7 @@ func wantPause(t *testing.T, pod *guesttest.Pod, label string) {
 	}
 }
 
-// remembered tells whether there is a record of the container.
+// remembered reports whether there is a record of the container.
 func remembered(t *testing.T, id string) bool {
 	t.Helper()
 	for _, file := range records(t) {
@@ -408,7 +408,7 @@ func remembered(t *testing.T, id string) bool {
 	return false
 }
 
-// records gives the files in which we remember containers.
+// records returns the files in which we remember containers.
 func records(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob("/run/oci-apparmor/containers/*.json")

@@ -247,7 +247,7 @@ func replaceParser(t *testing.T, script string) {
 	}
 }
 
-// asNobody gives a command of oci-apparmor by a user without any right.
+// asNobody returns a command of oci-apparmor by a user without any right.
 func asNobody(args ...string) *exec.Cmd {
 	cmd := exec.Command("oci-apparmor", args...)
 	cmd.Dir = "/"
@@ -346,7 +346,7 @@ func (w *waiting) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// processesUnder gives the processes under a profile.
+// processesUnder returns the processes under a profile.
 func processesUnder(profile string) (pids []int) {
 	dirs, _ := filepath.Glob("/proc/[0-9]*/attr/current")
 	for _, path := range dirs {

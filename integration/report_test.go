@@ -79,7 +79,7 @@ func reportOf(boots []ranBoot) string {
 	return report.String()
 }
 
-// sortedKeys gives a map's keys in the order of what by makes of them.
+// sortedKeys returns a map's keys in the order of what by makes of them.
 func sortedKeys[K comparable, V any](m map[K]V, by func(K) string) (keys []K) {
 	for k := range m {
 		keys = append(keys, k)

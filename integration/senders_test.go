@@ -50,7 +50,7 @@ func taking(label string) string {
 	return strings.Replace(texts["web"], "peer=unconfined,", "peer=unconfined,\n  signal (receive) peer="+label+",", 1)
 }
 
-// statusWarnings gives what status says beside its tables.
+// statusWarnings returns what status says beside its tables.
 func statusWarnings(t *testing.T) string {
 	t.Helper()
 	var lines []string
@@ -210,7 +210,7 @@ func TestLabelsThatAreNotLoadedYet(t *testing.T) {
 	guesttest.MustRun(t, rt.wrapped, "kill", c.ID, "KILL")
 }
 
-// resolved gives the path that the kernel knows a program by.
+// resolved returns the path that the kernel knows a program by.
 func resolved(t *testing.T, path string) string {
 	t.Helper()
 	path, err := filepath.EvalSymlinks(path)

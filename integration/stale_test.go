@@ -25,7 +25,7 @@ func readmePolicy(t *testing.T) {
 	}
 }
 
-// check gives what --check prints, and its exit code.
+// check returns what --check prints, and its exit code.
 func check(t *testing.T) (line string, code int) {
 	t.Helper()
 	o := guesttest.Run(t, "oci-apparmor", "status", "--check")

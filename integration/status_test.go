@@ -37,7 +37,7 @@ type statusContainer struct {
 	Problems []string
 }
 
-// statusOf gives what status says of the container with that id.
+// statusOf returns what status says of the container with that id.
 func statusOf(t *testing.T, id string) statusContainer {
 	t.Helper()
 	out := guesttest.MustRun(t, "oci-apparmor", "status", "--show=containers", "--json")
@@ -394,7 +394,7 @@ func TestStatusOfContainers(t *testing.T) {
 	})
 }
 
-// onTerminal gives what a command prints on a terminal of so many columns.
+// onTerminal returns what a command prints on a terminal of so many columns.
 func onTerminal(t *testing.T, columns uint16, cmd *exec.Cmd) string {
 	t.Helper()
 	master, slave := terminal(t)

@@ -99,7 +99,7 @@ func TestContainerdFeatures(t *testing.T) {
 	}
 }
 
-// info gives what a shim tells of its runtime for some options.
+// info returns what a shim tells of its runtime for some options.
 func info(t *testing.T, shim string, opts proto.Message) *types.RuntimeInfo {
 	t.Helper()
 	value, err := proto.Marshal(opts)

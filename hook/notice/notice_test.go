@@ -18,7 +18,7 @@ var shop = Notice{
 	Policy: "web", Message: `policy "batch" is not allowed here`,
 }
 
-// received gives what has been sent to a journal of the test's own.
+// received returns what has been sent to a journal of the test's own.
 func received(t *testing.T, send func(socket string)) string {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "socket")

@@ -41,7 +41,7 @@ type File struct {
 	Compiled []profile.Compiled // what it compiles to: the profile, then its children
 	Text     []byte
 
-	// Edited tells that the text is not the one that was written. Compiled is not its content then.
+	// Edited is true where the text is not the one that was written. Compiled is not its content then.
 	Edited bool
 }
 
@@ -224,7 +224,7 @@ func (d Dir) Remove(name string) error {
 // Sync sees the directory's entries to the disk: what a boot finds must be what was said.
 func (d Dir) Sync() error { return safefile.SyncDir(string(d)) }
 
-// skipped tells of a file that the parser passes over in a directory (_aa_is_blacklisted in
+// skipped reports whether the parser passes over a file in a directory (_aa_is_blacklisted in
 // libraries/libapparmor/src/private.c), or because an administrator has disabled it (test_for_dir_mode in
 // parser/parser_main.c).
 func (d Dir) skipped(name string) bool {

@@ -38,7 +38,7 @@ func (a *aloneTexts) texts() map[string]bootfiles.Text {
 	return a.of
 }
 
-// Key tells profiles that compile to the same from others. Whatever Compile goes by must be in it.
+// Key returns a key that profiles share if they compile to the same. Whatever Compile goes by must be in it.
 func (c locatedCompiler) Key(p *policy.Profile) (key [sha256.Size]byte, ok bool) {
 	if c.inputs == nil {
 		return key, false

@@ -134,7 +134,7 @@ func sameFile(a, b string) bool {
 	return err == nil && os.SameFile(x, y)
 }
 
-// foreign tells of a profile that is loaded, and not ours. Its content does not matter: with a file of ours, claim would
+// foreign reports whether a profile is loaded that is not ours. Its content does not matter: with a file of ours, claim would
 // take one for ours that has the same.
 func foreign(n *node.Node, name string) bool {
 	if _, err := n.Kernel.Details(name); err != nil {

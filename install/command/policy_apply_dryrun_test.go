@@ -58,7 +58,7 @@ func (m *machine) starts(id, members string, pid int, label string) {
 	m.write("run/runc/"+id+"/state.json", fmt.Sprintf(`{"init_process_pid": %d}`, pid))
 }
 
-// tree gives all that is in directories, with its dates, by path.
+// tree returns all that is in directories, with its dates, by path.
 func tree(t *testing.T, dirs ...string) string {
 	t.Helper()
 	var all strings.Builder

@@ -94,7 +94,7 @@ func (fakeCompiler) Included([]byte) []profile.Text { return nil }
 func (fakeCompiler) Theirs(string) bool             { return false }
 func (fakeCompiler) Shipped(string) string          { return "" }
 
-// newProfiles gives a machine whose kernel takes profiles.
+// newProfiles returns a machine whose kernel takes profiles.
 func newProfiles(t *testing.T) (*machine, kerneltest.Machine) {
 	m := newMachine(t)
 	k := kerneltest.New(t)

@@ -22,7 +22,7 @@ type Shown struct {
 	Processes []Task    `json:"processes"`
 	Source    string    `json:"source,omitempty"` // where the text comes from
 	Text      string    `json:"text,omitempty"`
-	// Content tells how the kernel's content stands to the text's: "same", "more" (a child is left of an earlier text),
+	// Content is how the kernel's content stands to the text's: "same", "more" (a child is left of an earlier text),
 	// "other", "missing", or "unknown".
 	Content string   `json:"content"`
 	Notes   []string `json:"notes,omitempty"`

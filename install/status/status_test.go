@@ -139,7 +139,7 @@ func (m *machine) gather() *Status {
 	return s
 }
 
-// container gives the one of that id.
+// container returns the one of that id.
 func (m *machine) container(id string) Container {
 	m.t.Helper()
 	all := m.gather().Containers

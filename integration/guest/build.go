@@ -212,7 +212,7 @@ func makeDisk(ctx context.Context, dir, image, size string) error {
 	return run(exec.CommandContext(ctx, "mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d", dir, image, size))
 }
 
-// key tells images apart that are made from different lists or by different recipes.
+// key returns a word that differs for images that are made from different lists or by different recipes.
 func (g Guest) key() string {
 	return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendln(nil, recipe, initScript, essentialHook, customizeHook, diskSize, g)))[:12]
 }

@@ -38,7 +38,7 @@ type Job struct {
 	Progress   io.Writer         // hears when a boot is tried again; nil for none
 }
 
-// Result tells how a job went that ran to its end.
+// Result is how a job went that ran to its end.
 type Result struct {
 	ExitCode int
 	Boot     time.Duration // from the start of QEMU to the start of the command

@@ -11,7 +11,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 )
 
-// hashesOf gives the content of everything loaded.
+// hashesOf returns the content of everything loaded.
 func hashesOf(t *testing.T, m kerneltest.Machine, names ...string) string {
 	t.Helper()
 	var all strings.Builder

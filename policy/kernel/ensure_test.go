@@ -19,7 +19,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
-// want gives the profile that a blob defines, as an applied policy asks for it.
+// want returns the profile that a blob defines, as an applied policy asks for it.
 func want(tb testing.TB, blob []byte) kernel.Profile {
 	tb.Helper()
 	parsed, err := profile.Parse(blob)

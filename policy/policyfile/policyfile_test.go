@@ -82,7 +82,7 @@ func parseOne(text []byte) (*policy.Config, error) {
 	return parse([]file{{name: mainFile, path: mainFile, text: text}}, texts)
 }
 
-// corpus gives the documents of one kind in testdata.
+// corpus returns the documents of one kind in testdata.
 func corpus(t testing.TB, kind string) []string {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join("testdata", kind, "*.yaml"))
@@ -248,7 +248,7 @@ func compileSchema(t *testing.T) *jsonschema.Schema {
 	return s
 }
 
-// generic gives a YAML document as JSON has it.
+// generic returns a YAML document as JSON has it.
 func generic(t *testing.T, text []byte) any {
 	t.Helper()
 	var v any

@@ -14,7 +14,7 @@ import (
 
 var update = flag.Bool("update", false, "compile the texts in testdata again, with the apparmor_parser of this machine")
 
-// golden gives a committed blob, testdata/NAME.blob, that apparmor_parser 3.0.8 made of testdata/NAME.
+// golden returns a committed blob, testdata/NAME.blob, that apparmor_parser 3.0.8 made of testdata/NAME.
 func golden(t testing.TB, name string) []byte {
 	t.Helper()
 	text, err := os.ReadFile("testdata/" + name)
@@ -40,7 +40,7 @@ func golden(t testing.TB, name string) []byte {
 	return data
 }
 
-// patch gives a copy of data with old, which must be there, replaced once.
+// patch returns a copy of data with old, which must be there, replaced once.
 func patch(t testing.TB, data []byte, old, new string) []byte {
 	t.Helper()
 	if !bytes.Contains(data, []byte(old)) {
@@ -54,7 +54,7 @@ func u32(n uint32) string      { return "\x02" + string(binary.LittleEndian.Appe
 func str(s string) string      { return "\x05" + string(byte(len(s)+1)) + "\x00" + s + "\x00" }
 func named(s, e string) string { return "\x04" + string(byte(len(s)+1)) + "\x00" + s + "\x00" + e }
 
-// minimal gives a blob of one profile that holds no rules; head stands between its name and its flags.
+// minimal returns a blob of one profile that holds no rules; head stands between its name and its flags.
 func minimal(version uint32, name, head string, mode uint32) string {
 	return named("version", u32(version)) + named("profile", "\x07") + str(name) + head +
 		named("flags", "\x07") + u32(0) + u32(mode) + u32(0) + "\x08" + u32(0) + "\x08"

@@ -27,7 +27,7 @@ func testFeatures(t testing.TB) []byte {
 	return features
 }
 
-// realCompiler gives a compiler with the machine's apparmor_parser and no files of AppArmor's own, or skips.
+// realCompiler returns a compiler with the machine's apparmor_parser and no files of AppArmor's own, or skips.
 func realCompiler(t testing.TB) *Compiler {
 	t.Helper()
 	c, err := NewCompiler(testFeatures(t))
@@ -42,7 +42,7 @@ func realCompiler(t testing.TB) *Compiler {
 	return c
 }
 
-// fakeCompiler gives a compiler whose parser is a shell script. It has a PATH of its own, as it is given none.
+// fakeCompiler returns a compiler whose parser is a shell script. It has a PATH of its own, as it is given none.
 func fakeCompiler(t *testing.T, script string) *Compiler {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "apparmor_parser")
@@ -54,7 +54,7 @@ func fakeCompiler(t *testing.T, script string) *Compiler {
 	return &Compiler{Parser: path, Base: base, Conf: filepath.Join(base, "parser.conf"), features: testFeatures(t)}
 }
 
-// printing gives a script that prints a blob.
+// printing returns a script that prints a blob.
 func printing(t *testing.T, blob string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "blob")
@@ -279,7 +279,7 @@ func TestModesThatAreRefused(t *testing.T) {
 	}
 }
 
-// alive tells whether a process runs; one that is dead and not yet waited for does not.
+// alive reports whether a process runs; one that is dead and not yet waited for does not.
 func alive(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

@@ -93,7 +93,7 @@ func readFeature(b *strings.Builder, path string) error {
 	return nil
 }
 
-// notFeature tells of a character that would change the structure of the text form.
+// notFeature reports whether a character would change the structure of the text form.
 func notFeature(c rune) bool {
 	return c == '{' || c == '}' || c != '\n' && c != '\t' && (c < ' ' || c > '~')
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
-// Inputs tells texts that compile to the same from others, without a compilation: by all that the parser reads. These are
+// Inputs are by what texts that compile to the same are known without a compilation: all that the parser reads. These are
 // the text, every file that it can include or name as its ABI, the parser's program, its configuration, the kernel's
 // features, and this program, whose version decides what the parser is asked for and what is refused.
 //

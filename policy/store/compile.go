@@ -33,7 +33,7 @@ type Keyer interface {
 	Kept(name string, said []string)
 }
 
-// Progress tells of one profile whose compilation has ended.
+// Progress is about one profile whose compilation has ended.
 type Progress struct {
 	Name        string
 	Done, Total int // profiles that are compiled

@@ -52,7 +52,7 @@ func applyStepwise(s Store, text string, step func(string) error) error {
 	return err
 }
 
-// steps gives what an apply does to the disk, in order.
+// steps returns what an apply does to the disk, in order.
 func steps(t *testing.T, s Store, text string) []string {
 	var list []string
 	if err := applyStepwise(s, text, func(what string) error {
@@ -67,7 +67,7 @@ func steps(t *testing.T, s Store, text string) []string {
 // before is the texts that were applied before the crash: the first apply on a machine, and one with things to prune.
 var before = map[string][]string{"first": nil, "later": {"a", "b", "c"}}
 
-// applied gives a store to which texts were applied, and the last of them.
+// applied returns a store to which texts were applied, and the last of them.
 func applied(t *testing.T, texts []string) (s Store, last string) {
 	s = newStore(t)
 	for _, text := range texts {

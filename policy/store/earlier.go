@@ -22,7 +22,7 @@ func (s Store) EarlierOf(name string) (all [][]profile.Compiled) {
 	return all
 }
 
-// Earlier gives the generations that are kept and were in force before the one that is, the newest first. One that cannot
+// Earlier returns the generations that are kept and were in force before the one that is, the newest first. One that cannot
 // be read or trusted is left out: nothing is decided by them.
 func (s Store) Earlier() []*Generation {
 	dir, err := s.openDir()

@@ -63,7 +63,7 @@ func apply(t testing.TB, s Store, text string) *Generation {
 	return g
 }
 
-// inForce gives the text of the policy in force, having read every blob of it, or "" where none was ever applied.
+// inForce returns the text of the policy in force, having read every blob of it, or "" where none was ever applied.
 func inForce(s Store) (string, error) {
 	g, err := s.Current()
 	if errors.Is(err, ErrNone) {
@@ -106,7 +106,7 @@ func checkInForce(t testing.TB, s Store, want string) {
 	}
 }
 
-// differences gives the paths that are not the same in two trees.
+// differences returns the paths that are not the same in two trees.
 func differences(got, want map[string]string) (list []string) {
 	for name := range got {
 		if _, ok := want[name]; !ok {

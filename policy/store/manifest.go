@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Manifest tells how a generation came to be. It is for people, for `oci-apparmor policy show`, and for the next apply,
+// Manifest is how a generation came to be. It is for people, for `oci-apparmor policy show`, and for the next apply,
 // which need not compile again what would compile to the same: no container start reads it. Hashes are sha256 in
 // hexadecimal.
 type Manifest struct {
@@ -57,7 +57,7 @@ type ManifestSource struct {
 	Said []string `json:"said,omitempty"` // what there was to say of it when it was compiled, in lines
 }
 
-// Manifest tells how the generation came to be.
+// Manifest returns how the generation came to be.
 func (g *Generation) Manifest() (Manifest, error) {
 	m := &g.manifest
 	m.Do(func() { m.Manifest, m.error = g.readManifest() })

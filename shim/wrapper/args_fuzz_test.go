@@ -77,7 +77,7 @@ func FuzzRuncAgrees(f *testing.F) {
 	})
 }
 
-// urfave gives the command, container, bundle, process file and root that runc takes from a command line, and whether
+// urfave returns the command, container, bundle, process file and root that runc takes from a command line, and whether
 // it acts on it at all. The options are put down a second time here, so that a slip in our tables shows.
 func urfave(argv []string) (got [5]string, acts bool) {
 	app := cli.NewApp()

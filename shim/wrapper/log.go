@@ -36,7 +36,7 @@ func (a *Args) log(d Dialect) (l log) {
 	return l
 }
 
-// report tells whoever started the container. It writes a line into the runtime's log, if there is one, in the format of
+// report informs whoever started the container. It writes a line into the runtime's log, if there is one, in the format of
 // --log-format. It also writes an error to stderr, as runc does. containerd shows the last line of level error of a JSON
 // log. conmon shows standard error.
 func (l log) report(stderr io.Writer, level, message string) {

@@ -13,7 +13,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 )
 
-// fakeHost gives fixed answers and writes down what it was asked.
+// fakeHost returns fixed answers and writes down what it was asked.
 type fakeHost struct {
 	label, warning string
 	ours           bool

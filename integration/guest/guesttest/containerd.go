@@ -263,7 +263,7 @@ func (c *Containerd) answers(since int64) bool {
 	return err == nil && bytes.Contains(said[since:], []byte("containerd successfully booted"))
 }
 
-// Pid gives containerd's process id.
+// Pid returns containerd's process id.
 func (c *Containerd) Pid() int { return c.cmd.Process.Pid }
 
 // Kill9 kills containerd, and nothing else, by SIGKILL.

@@ -241,7 +241,7 @@ func classOf(message string) string {
 	return ""
 }
 
-// ofABI tells of what the parser says of ABIs: that a text names none, which lint says, or that an included file names another
+// ofABI reports whether the parser's message is about ABIs: that a text names none, which lint says, or that an included file names another
 // than the text, whose own counts.
 func ofABI(message string) bool {
 	return strings.Contains(message, "missing feature abi") || strings.Contains(message, "differs from policy declared feature abi")

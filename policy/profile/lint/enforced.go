@@ -161,7 +161,7 @@ func notEnforced(p *meaning.Profile, r syntax.Rule, supports func(feature string
 // maxRule is how many bytes of a rule a message shows.
 const maxRule = 160
 
-// lostUnix tells of a rule about unix sockets that is not enforced, or as one for all of them. Where addresses are not
+// lostUnix reports whether a rule about unix sockets is not enforced, or is enforced as one for all of them. Where addresses are not
 // mediated the parser leaves deny rules out and takes conditions off others (unix_rule::downgrade_rule, parser/af_unix.cc).
 // What is left is a network syntax.Rule, and whether a denied socket is allowed by another.
 func lostUnix(p *meaning.Profile, r syntax.Rule, supports func(feature string) bool, l *Lost) bool {
@@ -194,7 +194,7 @@ func unixTypes(words []string) []byte {
 	return []byte{1, 2, 5}
 }
 
-// addressed tells of a rule about sockets that has a condition on an address, a port or a peer.
+// addressed reports whether a rule about sockets has a condition on an address, a port or a peer.
 func addressed(words []string) bool {
 	return slices.ContainsFunc(words, func(w string) bool {
 		key, _, isCondition := strings.Cut(strings.TrimLeft(w, "("), "=")

@@ -119,7 +119,7 @@ func execPerms(r syntax.Rule) string {
 	return ""
 }
 
-// toUnconfined tells of a rule change_profile that has unconfined among its targets: alone, in a pattern, or as it has none.
+// toUnconfined reports whether a rule change_profile has unconfined among its targets: alone, in a pattern, or as it has none.
 func (l *linter) toUnconfined(words []string) bool {
 	at := slices.Index(words, "->")
 	if at < 0 || at+1 == len(words) {

@@ -272,7 +272,7 @@ func condition(text string) bool {
 	return strings.HasPrefix(strings.TrimLeft(text[keywordEnd(text, 0):], " \t\r"), "=")
 }
 
-// isAssignment tells the words of a statement, and what was read of another, from those of a rule.
+// isAssignment reports whether words are those of an assignment to a variable, or of a part of one, and no rule.
 func isAssignment(words []string, next string) bool {
 	if w := first(words); w != "" && w[0] != '@' || w == "" && !strings.HasPrefix(next, "@") {
 		return false
@@ -309,7 +309,7 @@ func assigned(text string) (name, rest string, ok bool) {
 	return name, rest, ok && set
 }
 
-// isInclude tells the directive in its old form from a comment.
+// isInclude reports whether a comment is the directive in its old form.
 func isInclude(text string) bool {
 	rest, ok := strings.CutPrefix(text, "#include")
 	return ok && rest != "" && strings.IndexByte(" \t<\"", rest[0]) >= 0

@@ -96,7 +96,7 @@ func TestDockerDefaultUsesWhatTheNodeHas(t *testing.T) {
 	}
 }
 
-// rules gives the rules of a profile text, one each, in a form that differs only where the rules do.
+// rules returns the rules of a profile text, one each, in a form that differs only where the rules do.
 func rules(text string) []string {
 	var found []string
 	for line := range strings.Lines(text) {
@@ -112,7 +112,7 @@ func rules(text string) []string {
 	return found
 }
 
-// mobyText gives the text that moby's package would load for the profile name.
+// mobyText returns the text that moby's package would load for the profile name.
 func mobyText(t *testing.T, name string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -163,7 +163,7 @@ func ours(name string) []string {
 	return extra
 }
 
-// asOfToday gives moby's text of v0.1.0 with what was changed since.
+// asOfToday returns moby's text of v0.1.0 with what was changed since.
 func asOfToday(t *testing.T, text string) string {
 	t.Helper()
 	for _, c := range sinceV010 {
@@ -184,7 +184,7 @@ func asOfToday(t *testing.T, text string) string {
 	return text
 }
 
-// mobyDaemon gives the label that moby's text has for the engine's daemon: behind that for crun.
+// mobyDaemon returns the label that moby's text has for the engine's daemon: behind that for crun.
 func mobyDaemon(t *testing.T, text string) string {
 	t.Helper()
 	all := rules(text)

@@ -63,7 +63,7 @@ func wantOurs(ctx context.Context, address, id string) error {
 	const elsewhere = "start it in a group of its own, or with the same runtime as the others of its group"
 	server, err := taskapi.NewTTRPCTaskClient(client).Connect(ctx, &taskapi.ConnectRequest{ID: id})
 	if err != nil { // containerd's own shims up to 1.7 do not know this version of the call
-		return fmt.Errorf("its group seems to be served by another shim, which would give it no policy (%w): %s", err,
+		return fmt.Errorf("its group is served by another shim, it seems, which would give it no policy (%w): %s", err,
 			elsewhere)
 	}
 	self, err := os.Executable()

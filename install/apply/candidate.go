@@ -133,30 +133,11 @@ func putInForce(lock *store.Lock, c *store.Compilation, m store.Manifest, before
 			return nil, false, err
 		}
 	}
-	if g, changed, err = lock.Commit(c, m); err != nil {
-		return nil, false, err
+	if g, changed, err = lock.Commit(c, m); err == nil && files != nil {
+		files.Commit()
 	}
-	if files != nil {
-		if err := files.Commit(); err != nil {
-			return nil, false, &unwrittenError{g.Number, err}
-		}
-	}
-	return g, changed, nil
+	return g, changed, err
 }
-
-// unwrittenError is the failure to put files for AppArmor's service in their places, of a policy that is in force by then.
-type unwrittenError struct {
-	generation uint64
-	err        error
-}
-
-func (e *unwrittenError) Error() string {
-	return fmt.Sprintf("the policy is in force (generation %d), and AppArmor's service is not told of all its profiles, so that no boot "+
-		"would load them, and aa-remove-unknown would remove them from under their containers: mend this and run oci-apparmor policy apply "+
-		"again: %v", e.generation, e.err)
-}
-
-func (e *unwrittenError) Unwrap() error { return e.err }
 
 // Patience is how long nothing is said while another apply is waited for.
 const Patience = time.Second
@@ -183,9 +164,6 @@ func lock(ctx context.Context, n *node.Node, s store.Store) (*store.Lock, error)
 // notApplied adds to a failure what it means for the node. before is the generation in force, and unread the error where it
 // cannot be told.
 func notApplied(before *store.Generation, unread, err error) error {
-	if errors.As(err, new(*unwrittenError)) {
-		return exit.With(exit.Cannot, err)
-	}
 	meaning := errors.New("not applied: no policy is in force")
 	switch {
 	case before != nil:

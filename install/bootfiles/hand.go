@@ -23,7 +23,7 @@ func (k *Writer) write(ctx context.Context, p policy.Profile, blob profile.Blob)
 	if others, err := k.others(); err == nil && sameFile(others[p.Name], p.Source) {
 		return k.Service.Remove(p.Name) // the service knows the profile, and by its newest text
 	}
-	if err := k.unwanted(p); err != nil {
+	if err := k.unwanted(apparmord.Hand, p); err != nil {
 		return err
 	}
 	mode := blob.Profiles[0].Mode

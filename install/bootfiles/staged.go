@@ -3,6 +3,7 @@ package bootfiles
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"slices"
 	"sync"
@@ -45,16 +46,19 @@ func (s *Staged) Drop() {
 	}
 }
 
-// Commit makes the service's files those of the policy that has just come into force. The error is for files that could not be
-// put in their places: the policy is in force without them, and the next apply writes them.
-func (s *Staged) Commit() error {
+// Commit makes the service's files those of the policy that has just come into force. It stops nothing: the policy is in
+// force either way, and what it says is what the node goes without.
+func (s *Staged) Commit() {
 	k := s.writer
-	var errs []error
 	for _, f := range s.files {
-		errs = append(errs, f.Commit())
+		if err := f.Commit(); err != nil {
+			s.Notes = append(s.Notes, fmt.Errorf("AppArmor's service is not told of a profile: %w: run oci-apparmor policy apply again", err))
+		}
 	}
 	if len(s.files) > 0 {
-		errs = append(errs, k.Service.Sync())
+		if err := k.Service.Sync(); err != nil {
+			s.Notes = append(s.Notes, err)
+		}
 	}
 	for _, err := range s.Notes {
 		k.Warnf("%v", err)
@@ -71,7 +75,6 @@ func (s *Staged) Commit() error {
 			k.Warnf("%s stays, of a profile that is not in the policy any more: %v", k.Service.Path(name), err)
 		}
 	}
-	return errors.Join(errs...)
 }
 
 // Stage writes the service's files of a policy beside their places, as far as they are others than those that are there. An
@@ -93,14 +96,10 @@ func (k *Writer) Stage(ctx context.Context, compiled *store.Compilation, alone m
 		turn <- struct{}{}
 		work.Go(func() {
 			defer func() { <-turn }()
-			if err := k.unwanted(p); err != nil {
+			if err := k.unwanted(apparmord.Policy, p); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				s.Notes = append(s.Notes, err)
-				return
-			}
-			if err := k.taken(p); err != nil {
-				errs[i] = err
 				return
 			}
 			t, ok := alone[p.Name]

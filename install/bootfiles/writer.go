@@ -63,8 +63,9 @@ func (k *Writer) current(by apparmord.By, p policy.Profile) bool {
 	return have && !f.Edited && f.By == by && slices.Equal(f.Compiled, p.Compiled)
 }
 
-// unwanted says why the service is better not told of a profile: somebody else has told it of one of that name.
-func (k *Writer) unwanted(p policy.Profile) error {
+// unwanted says why the service is better not told of a profile: somebody else has told it of one of that name, or has
+// loaded one.
+func (k *Writer) unwanted(by apparmord.By, p policy.Profile) error {
 	others, err := k.others()
 	if err != nil {
 		return err
@@ -75,17 +76,11 @@ func (k *Writer) unwanted(p policy.Profile) error {
 			"give one of them another name", other, p.Name)
 		return k.withEarlier(err, p, f, have)
 	}
-	return nil
-}
-
-// taken says why a policy's profile cannot be put in force while somebody else has loaded one of that name. A file for AppArmor's
-// service would make that one ours. Without a file, what comes to run under the profile would be set free by aa-remove-unknown.
-func (k *Writer) taken(p policy.Profile) error {
-	if _, have := k.Files[p.Name]; have || p.OnDrift == profile.ReplaceAny || !foreign(k.Node, p.Name) {
-		return nil
+	if by == apparmord.Policy && p.OnDrift != profile.ReplaceAny && !have && foreign(k.Node, p.Name) {
+		return fmt.Errorf("AppArmor's service is not told of profile %s, because somebody else has loaded one of that name: remove "+
+			"that, or say `onDrift: replace` for ours, and run oci-apparmor policy apply again", p.Name)
 	}
-	return fmt.Errorf("somebody else has loaded a profile %s: stop what runs under it and run oci-apparmor profile unload --foreign %[1]s, "+
-		"give ours another name, or write `onDrift: replace` for it in the policy file", p.Name)
+	return nil
 }
 
 // withEarlier adds to an error what the file means that is there.

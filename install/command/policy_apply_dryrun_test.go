@@ -167,7 +167,7 @@ func TestDryRun(t *testing.T) {
 			edit(policyFile, "work: {file: profiles/work}", "shop: {file: profiles/shop, onDrift: refuse}")(m, k)
 			m.write("etc/profiles/shop", sound("shop", ""))
 			k.Load(m.t, kerneltest.Blob("theirs", "shop"))
-		}, exit.Cannot, nil, "container "},
+		}, exit.Refused, []string{"container batch: would be REFUSED at its next start:", "shop"}, "container front"},
 		"a fault": {edit(policyFile, "request:", "requests:"), exit.BadPolicy, nil, "container "},
 	} {
 		t.Run(what, func(t *testing.T) {

@@ -323,6 +323,12 @@ func startPodContainer(t *testing.T, pod *guesttest.Pod, name string, edits ...f
 	return pod.Start(t, name, podOps, edits...)
 }
 
+// exeOf returns the path of a process's program, or "" where there is no such process.
+func exeOf(pid int) string {
+	exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	return exe
+}
+
 // wantPodConfined checks the label of a container that startPodContainer has started, and what the kernel let its first process do.
 func wantPodConfined(t *testing.T, c *guesttest.PodContainer, what tries, label string) {
 	t.Helper()
@@ -382,6 +388,9 @@ func wantStreamConfined(t *testing.T, c *guesttest.PodContainer, what tries, lab
 func wantPause(t *testing.T, pod *guesttest.Pod, label string) {
 	t.Helper()
 	pid := pod.Pid(t)
+	waitFor(t, "the pause container to execute its program, until when it has the runtime's label", func() bool {
+		return exeOf(pid) == "/bin/probe"
+	})
 	if got := guesttest.Label(t, pid); got != label {
 		t.Errorf("the pause container of pod %s has label %q, want %q", pod.ID, got, label)
 	}

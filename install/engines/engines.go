@@ -221,9 +221,9 @@ func uninstall(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan
 	d := wire.NewDraft(h.Tree)
 	need, err := e.Needed(ctx, h)
 	if err != nil { // then there may be some
-		need = host.Need{Containers: []string{"unknown, " + err.Error()}, Why: "may need ours"}
+		need.Unknown = append(need.Unknown, err.Error())
 	}
-	kept, err := b.Unwire(d, e.Name(), e.Strip, len(need.Containers) > 0)
+	kept, err := b.Unwire(d, e.Name(), e.Strip, len(need.Containers)+len(need.Unknown) > 0)
 	if err != nil {
 		return nil, err
 	}
@@ -239,11 +239,11 @@ func uninstall(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan
 		return p, nil
 	}
 	if len(need.Containers) > 0 {
-		sentence := "these containers " + need.Why + ": " + strings.Join(need.Containers, ", ")
-		if need.Refuse {
-			return nil, errors.New(sentence + "; remove them first")
-		}
-		p.Notes = append(p.Notes, sentence+"; run this again when they are gone, for links of ours that stay")
+		p.Notes = append(p.Notes, "these containers "+need.Why+": "+strings.Join(need.Containers, ", ")+"; run this again when they are "+
+			"gone, for links of ours that stay")
+	}
+	if len(need.Unknown) > 0 {
+		p.Notes = append(p.Notes, "whether more containers need ours is unknown, so links of ours stay: "+strings.Join(need.Unknown, "; "))
 	}
 	// The engine's check decides nothing here: what is not ours may be broken, or the engine be gone.
 	if err := e.Check(ctx, h, d); err != nil && !errors.Is(err, host.ErrNoProgram) {

@@ -7,10 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -19,6 +16,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
+	"github.com/oci-apparmor/oci-apparmor/install/engines/tasks"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/tomlfile"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
 )
@@ -176,7 +174,7 @@ func (Engine) Strip(p string, was, now *wire.Entry) ([]byte, error) {
 	return f.Text, nil
 }
 
-// cut takes our runtime out of a file, and gives the default back that was there before us.
+// cut takes our runtime out of a file, and puts the default back that was there before us.
 func cut(f, was *tomlfile.File) (changed bool, err error) {
 	for _, plugin := range plugins {
 		containerd := []string{"plugins", plugin, "containerd"}
@@ -387,58 +385,12 @@ func (Engine) Then() string { return "systemctl restart containerd" }
 
 // Needed returns the containers that run by our runtime. Once it is restarted, containerd 2 executes nothing more in those of
 // a runtime that it has no more.
-func (Engine) Needed(_ context.Context, h *host.Host) (host.Need, error) {
-	need, err := Callers(h, "containerd")
-	if err != nil || !h.Live() {
-		return need, err
-	}
-	need.Why = "run by our runtime, and containerd 2 executes nothing more in them once it is restarted without that"
-	const namespace = "k8s.io"
-	files, err := filepath.Glob(tasks + "/" + namespace + "/*/shim-binary-path") // core/runtime/v2/shim_manager.go
-	if err != nil {
-		return need, err
-	}
-	for _, name := range files {
-		at, err := os.ReadFile(name)
-		if errors.Is(err, fs.ErrNotExist) { // it has ended
-			continue
-		}
-		if err != nil {
-			return need, err
-		}
-		if path.Base(string(at)) == shim {
-			need.Containers = append(need.Containers, namespace+"/"+path.Base(path.Dir(name)))
-		}
-	}
-	return need, nil
-}
-
-// tasks is where containerd has the directories of its tasks, by namespace and id.
-const tasks = "/run/containerd/io.containerd.runtime.v2.task"
-
-// Callers returns the tasks of containerd, as NAMESPACE/ID, whose shim calls our wrapper by an engine's link. A shim keeps
-// its options beside the task's config.json (cmd/containerd-shim-runc-v2/runc/container.go).
-func Callers(h *host.Host, engine string) (need host.Need, err error) {
+func (Engine) Needed(_ context.Context, h *host.Host) (need host.Need, err error) {
 	if !h.Live() {
 		return need, nil
 	}
-	need.Why = "call our wrapper by a link, which stays"
-	files, err := filepath.Glob(tasks + "/*/*/options.json")
-	if err != nil {
-		return need, err
-	}
-	for _, name := range files {
-		data, err := os.ReadFile(name)
-		if errors.Is(err, fs.ErrNotExist) { // it has ended
-			continue
-		}
-		if err != nil {
-			return need, err
-		}
-		if strings.Contains(string(data), path.Join(h.Lib(), engine)+"/") {
-			id := path.Dir(name)
-			need.Containers = append(need.Containers, path.Base(path.Dir(id))+"/"+path.Base(id))
-		}
-	}
+	need.Why = "run by our runtime, and containerd 2 executes nothing more in them once it is restarted without that"
+	tasks.Callers(h, &need, "containerd", tasks.State)
+	tasks.Of(h, &need, "k8s.io", shim, tasks.State)
 	return need, nil
 }

@@ -9,19 +9,15 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path"
-	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/oci-apparmor/oci-apparmor/install/engines/containerd"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
-	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 )
 
 // Config is dockerd's configuration, unless --config-file names another.
@@ -160,7 +156,7 @@ func (Engine) Clear(h *host.Host, d *wire.Draft) (was host.Former, err error) {
 	return was, d.WriteFile(f.path, f.text)
 }
 
-// cut takes ours out of a file, and gives the default back that was there before us.
+// cut takes ours out of a file, and puts the default back that was there before us.
 func cut(f, before *file) error {
 	if before == nil {
 		before = &file{path: f.path}
@@ -455,30 +451,4 @@ func (Engine) Check(ctx context.Context, h *host.Host, d *wire.Draft) error {
 		return err
 	}
 	return validate(ctx, h, program, version, f)
-}
-
-// Needed returns the containers that were made with our runtime, by Docker's own files of them.
-func (Engine) Needed(_ context.Context, h *host.Host) (host.Need, error) {
-	need, err := containerd.Callers(h, "docker")
-	if err != nil || !h.Live() {
-		return need, err
-	}
-	need.Why = "were made with our runtime: they run on, and cannot be started again without it"
-	for _, root := range engine.Named("docker").Data {
-		files, err := filepath.Glob(path.Join(root, "containers", "*", "hostconfig.json"))
-		if err != nil {
-			return need, err
-		}
-		for _, name := range files {
-			var c struct{ Runtime string }
-			data, err := os.ReadFile(name)
-			if err == nil {
-				err = json.Unmarshal(data, &c)
-			}
-			if err == nil && c.Runtime == Runtime {
-				need.Containers = append(need.Containers, path.Base(path.Dir(name))[:12])
-			}
-		}
-	}
-	return need, nil
 }

@@ -142,7 +142,7 @@ func (f *file) get(names ...string) (jsontext.Value, error) {
 	return jsontext.Value(f.text[m.value:m.end]), nil
 }
 
-// set gives the member at a path a value, which is JSON in one line: in place of the one it has, or after the last member
+// set sets the member at a path to a value, which is JSON in one line: in place of the one it has, or after the last member
 // of the object, written as that is.
 func (f *file) set(value string, names ...string) error {
 	last := len(names) - 1

@@ -165,7 +165,20 @@ type Former struct {
 type Need struct {
 	Containers []string // by their names or ids
 	Why        string   // of them, as the end of a sentence
-	Refuse     bool     // the engine could not stop or remove them; else our links stay for them
+	Unknown    []string // why there may be more: what could not be read
+}
+
+// List returns the names in a directory; none where it is missing. Where it cannot be read, there may be more containers.
+func (n *Need) List(dir string) []string {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		n.Unknown = append(n.Unknown, err.Error())
+	}
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	return names
 }
 
 // Outcome is what there is to say of an engine's wiring.

@@ -1,0 +1,86 @@
+package docker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+
+	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
+	"github.com/oci-apparmor/oci-apparmor/install/engines/tasks"
+	"github.com/oci-apparmor/oci-apparmor/install/wire"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
+)
+
+// Needed returns the containers that were made with our runtime, by Docker's own files of them, and those whose shim calls
+// our wrapper, under the node's containerd or under one that dockerd has started.
+func (Engine) Needed(_ context.Context, h *host.Host) (need host.Need, err error) {
+	if !h.Live() {
+		return need, nil
+	}
+	need.Why = "were made with our runtime: they run on, and cannot be started again without it"
+	data, states := slices.Clone(engine.Named("docker").Data), []string{tasks.State}
+	// dockerd's containerd has its state in containerd/daemon below dockerd's (libcontainerd/supervisor, remote_daemon.go).
+	exec, err := directories(h, "exec-root", "--exec-root")
+	for _, dir := range append(exec, "/run/docker") {
+		states = append(states, path.Join(dir, "containerd/daemon"))
+	}
+	roots, err2 := directories(h, "data-root", "--data-root", "--graph", "-g")
+	tasks.Callers(h, &need, "docker", states...)
+	made(&need, append(data, roots...))
+	return need, errors.Join(err, err2)
+}
+
+// directories returns the absolute paths that a key of the configuration and a flag of dockerd have.
+func directories(h *host.Host, key string, flags ...string) (all []string, err error) {
+	for _, p := range h.Processes("dockerd") {
+		if at := p.Flag(flags...); path.IsAbs(at) {
+			all = append(all, at)
+		}
+	}
+	f, err := read(h, wire.NewDraft(h.Tree))
+	if err != nil {
+		return all, err
+	}
+	at, err := f.string(key)
+	if path.IsAbs(at) {
+		all = append(all, at)
+	}
+	return all, err
+}
+
+// made adds the containers below Docker's roots that were made with our runtime. With userns-remap a root has another one
+// below it, of the name UID.GID.
+func made(need *host.Need, roots []string) {
+	for _, root := range roots {
+		remapped, _ := filepath.Glob(path.Join(root, "[0-9]*.[0-9]*"))
+		for _, root := range append(remapped, root) {
+			dir := path.Join(root, "containers")
+			for _, id := range need.List(dir) {
+				var c struct{ Runtime string }
+				file := path.Join(dir, id, "hostconfig.json")
+				data, err := os.ReadFile(file)
+				if errors.Is(err, fs.ErrNotExist) { // it was removed
+					continue
+				}
+				if err == nil {
+					err = json.Unmarshal(data, &c)
+				}
+				if err != nil {
+					need.Unknown = append(need.Unknown, fmt.Sprintf("container %s: %s: %v", shortID(id), file, err))
+				}
+				if err == nil && c.Runtime == Runtime && !slices.Contains(need.Containers, shortID(id)) {
+					need.Containers = append(need.Containers, shortID(id))
+				}
+			}
+		}
+	}
+}
+
+// shortID returns a container's id as docker ps prints it. A directory that is none of Docker's may have a shorter name.
+func shortID(id string) string { return id[:min(12, len(id))] }

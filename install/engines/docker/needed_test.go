@@ -1,0 +1,44 @@
+package docker
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
+)
+
+// Whatever the name of a container's directory is, and wherever Docker's root is; one that cannot be read is said.
+func TestMadeFindsContainersOfOurRuntime(t *testing.T) {
+	root := t.TempDir()
+	long := strings.Repeat("ab", 32)
+	for at, text := range map[string]string{
+		"containers/r9":                      `{"Runtime": "apparmor"}`,
+		"containers/" + long:                 `{"Runtime": "apparmor"}`,
+		"containers/other":                   `{"Runtime": "runc"}`,
+		"containers/broken":                  `{"Runtime": `,
+		"100000.100000/containers/remapped1": `{"Runtime": "apparmor"}`,
+	} {
+		dir := filepath.Join(root, at)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(dir+"/hostconfig.json", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(root+"/containers/removed", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var need host.Need
+	made(&need, []string{root, root + "/none"})
+	slices.Sort(need.Containers)
+	if want := []string{"abababababab", "r9", "remapped1"}; !slices.Equal(need.Containers, want) {
+		t.Errorf("%q, want %q", need.Containers, want)
+	}
+	if len(need.Unknown) != 1 || !strings.Contains(need.Unknown[0], "/containers/broken/hostconfig.json: ") {
+		t.Errorf("unknown: %q", need.Unknown)
+	}
+}

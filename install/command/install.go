@@ -92,10 +92,10 @@ that it had before. In one that somebody has changed, only what is ours is taken
 out. What was wired by hand is taken out as well.
 
 The programs stay, and so does all that runs: a pod or container that was created
-by ours goes on with it, and needs the programs until it has been removed. Where an
-engine could not stop or remove such a container any more, nothing is changed, and
-the containers are named. No engine is restarted: the command that does so is
-printed.`,
+by ours goes on with it, and needs the programs until it has been removed. These
+containers are named, with what they cannot do any more once the engine is
+restarted: containerd 2 executes nothing more in them. The links to our wrapper that
+they call stay. No engine is restarted: the command that does so is printed.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: action(func(cmd *cobra.Command, args []string) error { return runUninstall(cmd.Context(), s, &o, args) }),
 	}

@@ -78,7 +78,7 @@ type Book struct {
 	Recovered string
 }
 
-// Open takes the lock, which a Close gives back, and finishes or takes back what a killed call has left.
+// Open takes the lock, which a Close releases, and finishes or takes back what a killed call has left.
 func Open(ctx context.Context, t Tree) (*Book, error) {
 	if err := os.MkdirAll(t.Real(path.Dir(Dir)), 0o755); err != nil {
 		return nil, err

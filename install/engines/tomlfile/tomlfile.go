@@ -188,7 +188,7 @@ func quote(s string) string {
 	return out.String() + `"`
 }
 
-// SetString gives the key of a table a string: in place of its value where it has one, else in a line of its own, first in
+// SetString sets the key of a table to a string: in place of its value where it has one, else in a line of its own, first in
 // the table. A table that is nowhere is appended.
 func (f *File) SetString(table []string, key, value string) error {
 	path := append(table[:len(table):len(table)], key)

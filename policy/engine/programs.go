@@ -28,6 +28,10 @@ var directories = []string{
 	"/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin", "/opt/bin",
 }
 
+// RuntimeDirs are the directories in which our wrapper looks for a runtime, in this order. They do not depend on PATH,
+// because engines call their runtime with any PATH or none.
+var RuntimeDirs = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
+
 // Programs returns the programs of all engines.
 func Programs() []Program {
 	var all []Program

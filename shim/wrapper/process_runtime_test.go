@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 )
 
 // config is a config.json whose container sees the node's programs, read-only.
@@ -32,7 +34,7 @@ func TestProcessFileDoesNotReachTheContainer(t *testing.T) {
 	}
 	for _, name := range []string{"runc", "crun"} {
 		t.Run(name, func(t *testing.T) {
-			path, err := findRuntime("", []string{name}, runtimeDirs)
+			path, err := findRuntime("", []string{name}, engine.RuntimeDirs)
 			if err != nil {
 				t.Skip(err)
 			}

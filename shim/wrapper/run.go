@@ -22,6 +22,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
@@ -45,7 +46,7 @@ func Run(ctx context.Context, host Host, argv, env []string, stderr io.Writer) i
 	if len(argv) == 0 {
 		argv = []string{"oci-apparmor-runtime"}
 	}
-	runtime, err := findRuntime(os.Getenv(RuntimeVar), runtimeNames(argv[0]), runtimeDirs)
+	runtime, err := findRuntime(os.Getenv(RuntimeVar), runtimeNames(argv[0]), engine.RuntimeDirs)
 	var d Dialect
 	var unknown error
 	if err == nil {

@@ -13,10 +13,6 @@ import (
 // in the engine's environment. Containers cannot set it.
 const RuntimeVar = "OCI_APPARMOR_RUNTIME"
 
-// runtimeDirs are the directories of runtimes. They do not depend on PATH, because engines call their runtime with any PATH
-// or none.
-var runtimeDirs = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
-
 // runtimeNames returns the names of the runtimes that a wrapper of this name stands for. A runtime's name stands for that
 // runtime, with or without "oci-apparmor-" in front. Any other name stands for runc, or for crun if there is no runc.
 func runtimeNames(argv0 string) []string {

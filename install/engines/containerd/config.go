@@ -89,7 +89,7 @@ func candidate(d *wire.Draft, dir string) (map[string][]byte, error) {
 type place func(d *wire.Draft) error
 
 // places returns the ways for a configuration, the best first.
-func (n *node) places(files []*tomlfile.File, w wanted) []place {
+func (n *daemon) places(files []*tomlfile.File, w wanted) []place {
 	var all []place
 	if len(files) > 0 && !n.before(2, 0, 0) { // 1.x puts an imported file in the place of its whole CRI section
 		main := files[0]
@@ -119,7 +119,7 @@ func (n *node) places(files []*tomlfile.File, w wanted) []place {
 }
 
 // writeMain writes our runtime into the main file.
-func (n *node) writeMain(d *wire.Draft, w wanted) error {
+func (n *daemon) writeMain(d *wire.Draft, w wanted) error {
 	e, err := d.Read(Config)
 	if err != nil {
 		return err

@@ -66,8 +66,8 @@ func (Engine) Missing(h *host.Host, d *wire.Draft) (string, error) {
 	return "", nil
 }
 
-// node is a containerd with its configuration.
-type node struct {
+// daemon is a containerd with its configuration.
+type daemon struct {
 	*host.Host
 	program string
 	version []int
@@ -76,8 +76,8 @@ type node struct {
 var versionNumber = regexp.MustCompile(`\bv?(\d+)\.(\d+)\.(\d+)`)
 
 // look finds out about the containerd of a host.
-func look(ctx context.Context, h *host.Host, d *wire.Draft) (*node, error) {
-	n := &node{Host: h, program: h.Program(d, "containerd")}
+func look(ctx context.Context, h *host.Host, d *wire.Draft) (*daemon, error) {
+	n := &daemon{Host: h, program: h.Program(d, "containerd")}
 	other := ""
 	for _, p := range h.Processes("containerd") {
 		config := p.Flag("--config", "-c", "-config")
@@ -111,10 +111,10 @@ func look(ctx context.Context, h *host.Host, d *wire.Draft) (*node, error) {
 }
 
 // before reports whether the version is below another.
-func (n *node) before(version ...int) bool { return slices.Compare(n.version, version) < 0 }
+func (n *daemon) before(version ...int) bool { return slices.Compare(n.version, version) < 0 }
 
 // ignoresRuntimePath reports whether this containerd starts its own shim whatever runtime_path says.
-func (n *node) ignoresRuntimePath() bool { return n.before(1, 6, 21) }
+func (n *daemon) ignoresRuntimePath() bool { return n.before(1, 6, 21) }
 
 // Clear drafts that what was wired by hand, or by an older oci-apparmor without a record, is gone.
 func (Engine) Clear(_ *host.Host, d *wire.Draft) (was host.Former, err error) {
@@ -302,9 +302,6 @@ func taken(files []*tomlfile.File) error {
 	return fmt.Errorf("containerd has a runtime %s that is not ours: give it another name first", Runtime)
 }
 
-// runtimeDirs are where our wrapper finds the runtime that it stands for (shim/wrapper, runtime.go).
-var runtimeDirs = []string{"", "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
-
 // merge returns what several tables of a runtime have, without what is empty and what is ours alone: the later ones count.
 func merge(tables ...map[string]any) (t, options map[string]any) {
 	t, options = map[string]any{}, map[string]any{}
@@ -327,7 +324,7 @@ func merge(tables ...map[string]any) (t, options map[string]any) {
 
 // table returns our runtime's table: the base's with what ours had before, and our program. A link to the wrapper is
 // drafted where it takes one.
-func (n *node) table(d *wire.Draft, o wire.Options, base, own map[string]any) (map[string]any, error) {
+func (n *daemon) table(d *wire.Draft, o wire.Options, base, own map[string]any) (map[string]any, error) {
 	t, options := merge(base, own)
 	t["runtime_type"] = stock
 	annotations, _ := t["pod_annotations"].([]any)
@@ -353,8 +350,8 @@ func (n *node) table(d *wire.Draft, o wire.Options, base, own map[string]any) (m
 	if binary == "" {
 		binary = "runc"
 	}
-	dir, name := path.Split(binary)
-	if name != "runc" && name != "crun" || !slices.Contains(runtimeDirs, strings.TrimSuffix(dir, "/")) {
+	name, ok := host.StandsFor(binary)
+	if !ok {
 		return nil, fmt.Errorf("the runtime that is the default now calls %s, and our wrapper stands only for a runc or crun in the "+
 			"system's directories (--via shim, from containerd 1.6.21 on, stands for any)", binary)
 	}

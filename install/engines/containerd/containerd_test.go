@@ -126,7 +126,7 @@ func TestOldContainerdIgnoresRuntimePath(t *testing.T) {
 		version []int
 		want    bool
 	}{{[]int{1, 6, 20}, true}, {[]int{1, 6, 21}, false}, {[]int{1, 5, 40}, true}, {[]int{1, 7, 0}, false}, {[]int{2, 0, 0}, false}} {
-		if got := (&node{Host: host.New("/", "/bin"), version: tt.version}).ignoresRuntimePath(); got != tt.want {
+		if got := (&daemon{Host: host.New("/", "/bin"), version: tt.version}).ignoresRuntimePath(); got != tt.want {
 			t.Errorf("%v: %v", tt.version, got)
 		}
 	}

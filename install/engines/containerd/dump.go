@@ -25,7 +25,7 @@ type dump struct {
 }
 
 // dump asks containerd what it makes of a draft, by a copy of its files.
-func (n *node) dump(ctx context.Context, d *wire.Draft) (*dump, error) {
+func (n *daemon) dump(ctx context.Context, d *wire.Draft) (*dump, error) {
 	dir, remove, err := n.Candidate(func(dir string) (map[string][]byte, error) { return candidate(d, dir) })
 	if err != nil {
 		return nil, err

@@ -316,9 +316,6 @@ func flags(h *host.Host, o wire.Options) error {
 	return nil
 }
 
-// runtimeDirs are where our wrapper finds the runtime that it stands for (shim/wrapper, runtime.go).
-var runtimeDirs = []string{"", "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
-
 // ours returns our runtime: before the one that is the default now, as far as ours can stand before that.
 func ours(h *host.Host, d *wire.Draft, f *file, via string, o wire.Options, version int) (r runtime, note string, err error) {
 	if o.Own != "" {
@@ -336,8 +333,8 @@ func ours(h *host.Host, d *wire.Draft, f *file, via string, o wire.Options, vers
 	}
 	program := "runc"
 	if base != nil {
-		dir, last := path.Split(base.Path)
-		simple := base.Type == "" && (last == "runc" || last == "crun") && slices.Contains(runtimeDirs, strings.TrimSuffix(dir, "/"))
+		last, stands := host.StandsFor(base.Path)
+		simple := base.Type == "" && stands
 		switch {
 		case simple && via == "wrapper":
 			program = last

@@ -12,11 +12,13 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
@@ -86,6 +88,14 @@ func (h *Host) Ours(d *wire.Draft, name string) (string, error) {
 		}
 	}
 	return p, nil
+}
+
+// StandsFor returns the name of the runtime that an engine calls by a path or a name, and whether our wrapper can stand for
+// it: by a link of that name it finds a runc or crun in the system's directories.
+func StandsFor(binary string) (name string, ok bool) {
+	dir, name := path.Split(binary)
+	ok = (name == "runc" || name == "crun") && (dir == "" || slices.Contains(engine.RuntimeDirs, path.Clean(dir)))
+	return name, ok
 }
 
 func (h *Host) run(ctx context.Context, env []string, program string, args ...string) ([]byte, error) {

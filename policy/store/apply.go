@@ -19,11 +19,11 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
-// maxGenerations is how many generations stay on disk: the one in force, and two before it for starts that have read the link
-// or the index a moment ago and have yet to read a blob.
+// maxGenerations is how many generations stay on disk: the one in force, and two before it. A container start that read
+// the link or the index before an apply switched generations still reads a blob of an earlier one.
 const maxGenerations = 3
 
-// Apply is Compile and Commit.
+// Apply compiles p as Compile does, from the generation in force, and then puts the outcome in force as Commit does.
 func (l *Lock) Apply(ctx context.Context, p *policy.Config, c Compiler, m Manifest, report func(Progress)) (
 	g *Generation, changed bool, err error) {
 	from, _ := l.store.Current() // one that cannot be read has nothing to keep
@@ -34,10 +34,11 @@ func (l *Lock) Apply(ctx context.Context, p *policy.Config, c Compiler, m Manife
 	return l.Commit(compiled, m)
 }
 
-// Commit puts a policy in force. On an error what was in force stays in force: one rename switches, at the end.
+// Commit puts a compiled policy in force. One rename, after everything is written, switches to the new generation. On
+// an error the generation that was in force stays in force.
 //
-// An outcome that equals what is in force, byte for byte, keeps its generation and gives changed as false. Of m, Commit
-// sets Applied, Confirmed and Profiles itself.
+// If the outcome equals the generation in force, byte for byte, Commit keeps that generation, writes only its manifest,
+// and returns it with changed as false. The caller fills in m, but Commit sets Applied, Confirmed and Profiles itself.
 func (l *Lock) Commit(c *Compilation, m Manifest) (g *Generation, changed bool, err error) {
 	compiled := c.Policy
 	index, err := compiled.Encode()
@@ -52,7 +53,7 @@ func (l *Lock) Commit(c *Compilation, m Manifest) (g *Generation, changed bool, 
 	}
 	defer func() {
 		if err != nil {
-			// Tidy where that can be done, above all on a full disk. What is left the next apply removes.
+			// Free the space, above all on a full disk. The next apply removes whatever is left.
 			_ = l.clean()
 		}
 	}()
@@ -65,8 +66,8 @@ func (l *Lock) Commit(c *Compilation, m Manifest) (g *Generation, changed bool, 
 		if err != nil {
 			return nil, false, err
 		}
-		// The parser or the kernel may be others than at the time, and have given the same.
-		if before, err := g.readManifest(); err == nil { // g is to tell the new one
+		// The parser or the kernel may be others than when g was made, and g's manifest is to name the new ones.
+		if before, err := g.readManifest(); err == nil {
 			m.Applied = before.Applied
 		}
 		if err := l.writeManifest(generationPath(number), m); err != nil {
@@ -89,7 +90,7 @@ func (l *Lock) Commit(c *Compilation, m Manifest) (g *Generation, changed bool, 
 	if err := l.switchTo(number); err != nil {
 		return nil, false, fmt.Errorf("switching to generation %d: %w", number, err)
 	}
-	// The policy is in force. What cannot be removed is tried again by the next apply that changes something.
+	// The policy is in force. The next apply that changes something tries again to remove what is left.
 	_ = l.prune(number)
 	return g, true, nil
 }
@@ -196,7 +197,7 @@ func (l *Lock) rename(from, to string) error {
 	return os.Rename(l.path(from), l.path(to))
 }
 
-// sync sees a directory's entries to the disk.
+// sync writes a directory's entries to the disk (fsync).
 func (l *Lock) sync(dir string) error {
 	if err := l.step("sync " + dir); err != nil {
 		return err
@@ -204,8 +205,8 @@ func (l *Lock) sync(dir string) error {
 	return safefile.SyncDir(l.path(dir))
 }
 
-// clean removes what an apply that was cut off has left: files and directories whose name begins with a dot, and
-// generations that were finished and never put in force.
+// clean removes what an interrupted apply has left: files and directories whose names begin with a dot, and generations
+// that were finished but never put in force.
 func (l *Lock) clean() error {
 	current, err := readLink(l.dir) // 0 where there is none yet
 	known := err == nil || errors.Is(err, ErrNone)
@@ -240,7 +241,7 @@ func (l *Lock) clean() error {
 	return nil
 }
 
-// prune removes generations that are too old, and then the blobs that none of the others uses.
+// prune removes generations that are too old, and then the blobs that no other generation uses.
 func (l *Lock) prune(current uint64) error {
 	generations, err := l.numbers()
 	if err != nil {
@@ -291,7 +292,7 @@ func (l *Lock) remove(name string) error {
 	return os.RemoveAll(l.path(name))
 }
 
-// numbers returns the generations on disk, the oldest first.
+// numbers returns the numbers of the generations on disk, the oldest first.
 func (l *Lock) numbers() ([]uint64, error) {
 	entries, err := os.ReadDir(l.path("generations"))
 	if err != nil {

@@ -16,58 +16,64 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
-// Compiler compiles a profile's text. *profile.Compiler is one. It is called from several goroutines.
+// A Compiler compiles a profile's text into a blob, as *profile.Compiler does. source names the text in errors. Several
+// goroutines call it at the same time.
 type Compiler interface {
 	Compile(ctx context.Context, name string, mode profile.Mode, source string, text []byte) (profile.Blob, error)
 }
 
-// Keyer is a Compiler that tells profiles which compile to the same from others, without compiling them.
+// A Keyer is a Compiler that recognizes, without compiling a profile, that it compiles to the same as an earlier one.
 type Keyer interface {
 	Compiler
-	// Key returns the same for profiles that compile to the same, with no error now or then, and of which this very program says
-	// the same: that of another version is another. ok is false where it cannot tell. It is called from several goroutines.
+	// Key returns a hash of all that decides what Compile and Said return for p, this program's version included. If
+	// Compile has accepted a profile with this key, it accepts each profile with the same key and returns the same
+	// blob. ok is false if Key cannot determine all of that. Several goroutines call Key at the same time.
 	Key(p *policy.Profile) (key [sha256.Size]byte, ok bool)
-	// Said returns what there is to say to a person of a profile that Compile has compiled, in lines.
+	// Said returns what is to be shown to a person about a profile that Compile has compiled, as lines.
 	Said(name string) []string
-	// Kept takes what Said gave, for a profile that is not compiled again.
+	// Kept takes the lines that Said returned for a profile earlier. It is called in place of Compile if the profile
+	// need not be compiled again.
 	Kept(name string, said []string)
 }
 
-// Progress is about one profile whose compilation has ended.
+// Progress reports on one profile whose compilation has ended.
 type Progress struct {
 	Name        string
-	Done, Total int // profiles that are compiled
+	Done, Total int // how many profiles are compiled so far, and how many will be
 	Took        time.Duration
-	Err         error // nil when it compiled
+	Err         error // nil if the profile compiled
 }
 
-// CompileError is the error of a policy whose profiles do not all compile.
-type CompileError struct{ Errs []error } // one for each such profile, in the policy's order
+// A CompileError is the error of a policy of which one or more profiles do not compile.
+type CompileError struct{ Errs []error } // one error a profile, in the policy's order of profiles
 
 func (e *CompileError) Error() string   { return errors.Join(e.Errs...).Error() }
 func (e *CompileError) Unwrap() []error { return e.Errs }
 
-// Compilation is a policy whose profiles are compiled, and which is not in force by that.
+// A Compilation is a policy whose profiles are compiled. Commit puts it in force.
 type Compilation struct {
-	Policy *policy.Config // with Compiled and Blob filled in
-	Reused int            // how many of its profiles were compiled before, and kept
+	Policy *policy.Config // its profiles have Compiled and Blob filled in
+	Reused int            // how many of its profiles have a blob from an earlier compilation
 
-	reused []bool           // which of its profiles these are
+	reused []bool           // by profile: it has a blob from an earlier compilation
 	blobs  []profile.Blob   // of its profiles
 	keys   [][]byte         // of its profiles; nil where there is none
 	said   [][]string       // of its profiles
 	from   []ManifestSource // where it was compiled before, as a whole; else nil
 }
 
-// Blob returns what the profile at this place of Policy was compiled to.
+// Blob returns the blob of the profile Policy.Profiles[i].
 func (c *Compilation) Blob(i int) profile.Blob { return c.blobs[i] }
 
-// Compile compiles the profiles of p, as many at a time as there are processors. p itself stays as it is, and nothing is written.
-// What from, a generation or nil, was compiled from is kept where c is a Keyer that says that it would compile to the same, and
-// where what it was compiled to is still there, whole.
+// Compile compiles the profiles of p, as many at a time as there are processors. It does not change p, and writes
+// nothing to the store.
 //
-// The error is a *CompileError where profiles do not compile, or nobody could stop a container under one. report, unless nil, is
-// called once for each profile that is compiled, one call at a time.
+// from is an earlier generation, or nil. If c is a Keyer, Compile does not compile a profile whose key is the one that
+// from has for it, and takes the blob of from, as long as that is undamaged.
+//
+// Compile returns a *CompileError if a profile does not compile, or if an unconfined process could not kill the
+// containers under it. Unless report is nil, Compile calls it once for each profile that it compiles, one call at a
+// time.
 func Compile(ctx context.Context, p *policy.Config, c Compiler, from *Generation, report func(Progress)) (*Compilation, error) {
 	keyer, ok := c.(Keyer)
 	if !ok {
@@ -82,7 +88,7 @@ func Compile(ctx context.Context, p *policy.Config, c Compiler, from *Generation
 	return compiled, err
 }
 
-// keeper has what profiles were compiled to before, by a generation.
+// A keeper finds the blobs that a generation has of profiles that need not be compiled again.
 type keeper struct {
 	keyer Keyer
 	from  *Generation // nil where there is none
@@ -102,7 +108,8 @@ func newKeeper(c Keyer, from *Generation) *keeper {
 	return k
 }
 
-// find returns a profile's key, nil where there is none, and the profile as it was compiled before, where that was made of the same.
+// find returns a profile's key, which is nil if there is none. ok reports whether the generation has a profile that was
+// compiled from the same inputs, and before is that profile.
 func (k *keeper) find(p *policy.Profile) (key []byte, before policy.Profile, ok bool) {
 	sum, ok := k.keyer.Key(p)
 	if !ok {
@@ -117,7 +124,7 @@ func (k *keeper) find(p *policy.Profile) (key []byte, before policy.Profile, ok 
 	return key, before, ok && before.Mode == p.Mode && made == madeOf(key, before.Blob)
 }
 
-// keep returns what a profile was compiled to before, if that is still there, whole.
+// keep returns the blob of a profile that find has found. ok is false if the blob is missing or damaged.
 func (k *keeper) keep(before policy.Profile) (blob profile.Blob, ok bool) {
 	data, err := k.from.store.readBlob(before.Blob)
 	if err != nil {
@@ -127,7 +134,8 @@ func (k *keeper) keep(before policy.Profile) (blob profile.Blob, ok bool) {
 	return profile.Blob{Data: data, Profiles: before.Compiled}, true
 }
 
-// madeOf returns what a manifest keeps: that a key has led to a blob.
+// madeOf returns what a manifest has in Made: a hash, in hexadecimal, of a key and the blob that was compiled from it.
+// It is empty if there is no key.
 func madeOf(key []byte, blob [sha256.Size]byte) string {
 	if key == nil {
 		return ""
@@ -136,7 +144,7 @@ func madeOf(key []byte, blob [sha256.Size]byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// compile compiles what from, unless nil, does not have.
+// compile is Compile with the keeper of an earlier generation, or nil.
 func compile(ctx context.Context, p *policy.Config, c Compiler, from *keeper, report func(Progress)) (*Compilation, error) {
 	n := len(p.Profiles)
 	compiled := *p

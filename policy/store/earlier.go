@@ -11,8 +11,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
-// EarlierOf returns what the generations of Earlier have compiled of a profile, the newest first. Those that do not have the
-// profile are left out.
+// EarlierOf returns, for each generation that Earlier returns, what the profile of this name was compiled to, the
+// newest first. It leaves out generations without the profile.
 func (s Store) EarlierOf(name string) (all [][]profile.Compiled) {
 	for _, g := range s.Earlier() {
 		if p, ok := g.Index.Profile(name); ok {
@@ -22,8 +22,8 @@ func (s Store) EarlierOf(name string) (all [][]profile.Compiled) {
 	return all
 }
 
-// Earlier returns the generations that are kept and were in force before the one that is, the newest first. One that cannot
-// be read or trusted is left out: nothing is decided by them.
+// Earlier returns the generations on disk that are older than the one in force, the newest first. It leaves out those
+// that cannot be read or trusted, since no decision depends on them.
 func (s Store) Earlier() []*Generation {
 	dir, err := s.openDir()
 	if err != nil {

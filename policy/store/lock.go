@@ -15,10 +15,11 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
-// LockWait is how long Lock waits for another apply to end. Compiling a thousand profiles takes less.
+// LockWait is how long Store.Lock waits for another apply to end. An apply that compiles a thousand profiles takes
+// less.
 const LockWait = 2 * time.Minute
 
-// Lock is the right to change the store. While it is held nobody else applies a policy.
+// A Lock is the right to change the store. While a process holds it, no other process can apply a policy.
 type Lock struct {
 	store   Store
 	dir     int // the store's directory
@@ -28,8 +29,9 @@ type Lock struct {
 	step func(what string) error
 }
 
-// Lock makes the store's directory where it is missing and takes the lock, at most LockWait from now. A caller that
-// reads the policy file while it holds the lock knows that no older policy is applied after its own.
+// Lock creates the store's directory if it is missing, and takes the lock. It waits for another process at most
+// LockWait. A caller that reads the policy file while it holds the lock knows that nobody applies an older reading of
+// the file after it.
 func (s Store) Lock(ctx context.Context) (*Lock, error) {
 	for _, d := range []string{s.Dir, filepath.Join(s.Dir, "generations"), filepath.Join(s.Dir, "blobs")} {
 		if err := os.Mkdir(d, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -70,7 +72,7 @@ func (l *Lock) Unlock() {
 	unix.Close(l.dir)
 }
 
-// Apply takes the lock and applies p (Lock.Apply).
+// Apply takes the lock, applies p as Lock.Apply does, and releases the lock.
 func (s Store) Apply(ctx context.Context, p *policy.Config, c Compiler, m Manifest, report func(Progress)) (*Generation,
 	bool, error) {
 	l, err := s.Lock(ctx)

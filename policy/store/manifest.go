@@ -10,14 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Manifest is how a generation came to be. It is for people, for `oci-apparmor policy show`, and for the next apply,
-// which need not compile again what would compile to the same: no container start reads it. Hashes are sha256 in
-// hexadecimal.
+// A Manifest records how a generation was made. `oci-apparmor policy show` prints it. The next apply reads from it
+// which profiles it need not compile again. No container start reads it. Hashes are sha256 in hexadecimal.
 type Manifest struct {
 	Applied   time.Time `json:"applied"`   // when the generation was made
-	Confirmed time.Time `json:"confirmed"` // when an apply last found that the policy gives this very generation
+	Confirmed time.Time `json:"confirmed"` // when an apply last found that the policy still compiles to this one
 
-	// Of a generation that a rollback has made: the one that it took back, and the one whose content it has.
+	// Both are set only in a generation that a rollback has made. RollbackOf is the generation that it replaced, and
+	// RollbackTo the one whose content it has.
 	RollbackOf uint64 `json:"rollbackOf,omitempty"`
 	RollbackTo uint64 `json:"rollbackTo,omitempty"`
 
@@ -27,8 +27,9 @@ type Manifest struct {
 	Kernel   string `json:"kernel,omitempty"`   // release as uname -r prints it; empty when compiled for another machine
 	Features string `json:"features,omitempty"` // hash of the text of the kernel's features
 
-	// Labels that generated profiles take signals from: those of the engines' daemons, and those that AppArmor gives to
-	// engines' and runtimes' programs. Daemon is what earlier versions wrote for the first of the two.
+	// Labels from which generated profiles take signals: Daemons are the labels of the engines' daemons, and Attached
+	// those that AppArmor gives the programs of engines and runtimes. Earlier versions wrote Daemon in place of
+	// Daemons.
 	Daemons  []string `json:"daemons,omitempty"`
 	Attached []string `json:"attached,omitempty"`
 	Daemon   string   `json:"daemon,omitempty"`
@@ -37,7 +38,7 @@ type Manifest struct {
 	Profiles []ManifestSource `json:"profiles"`
 }
 
-// Senders returns the labels of both kinds.
+// Senders returns the labels of Daemons and Attached, and that of Daemon if it is set.
 func (m Manifest) Senders() []string {
 	all := slices.Concat(m.Daemons, m.Attached)
 	if m.Daemon != "" {
@@ -46,18 +47,18 @@ func (m Manifest) Senders() []string {
 	return all
 }
 
-// ManifestSource is where a profile's text came from.
+// A ManifestSource records where the text of one profile came from, and what it was compiled to.
 type ManifestSource struct {
 	Name   string `json:"name"`
 	Source string `json:"source"`
 	Text   string `json:"text"` // hash of the text that was compiled
-	Blob   string `json:"blob"` // hash of what came out, its name below blobs/
-	Made   string `json:"made"` // hash of all that it was made of and of what came out; empty where that cannot be told
+	Blob   string `json:"blob"` // hash of the blob, which is its name below blobs/
+	Made   string `json:"made"` // hash of the profile's key (Keyer.Key) and of the blob; empty without a key
 
-	Said []string `json:"said,omitempty"` // what there was to say of it when it was compiled, in lines
+	Said []string `json:"said,omitempty"` // lines for a person, from its compilation (Keyer.Said)
 }
 
-// Manifest returns how the generation came to be.
+// Manifest returns the generation's manifest. It reads the file once.
 func (g *Generation) Manifest() (Manifest, error) {
 	m := &g.manifest
 	m.Do(func() { m.Manifest, m.error = g.readManifest() })

@@ -13,10 +13,11 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
-// ErrNoBefore is the error of Lock.Before where the generation in force is the first that is kept.
+// ErrNoBefore is the error of Lock.Before if no older generation than the one in force is on disk.
 var ErrNoBefore = errors.New("there is no generation before the one in force")
 
-// Before returns the generation that was in force before the one that is. The error is ErrNoBefore where there is none.
+// Before returns the generation on disk with the highest number below that of the one in force. It returns ErrNoBefore
+// if there is none.
 func (l *Lock) Before() (*Generation, error) {
 	current, err := readLink(l.dir)
 	if err != nil {
@@ -41,8 +42,8 @@ func (l *Lock) Before() (*Generation, error) {
 	return l.store.open(number, index)
 }
 
-// Again returns what an earlier generation has, to be put in force by Commit as a generation of its own. Every blob of it is
-// there, whole, or it is an error.
+// Again returns the policy and the blobs of an earlier generation, for Commit to put them in force as a new generation.
+// It returns an error if one of the blobs is missing or damaged.
 func (l *Lock) Again(g *Generation) (*Compilation, error) {
 	p, err := g.Index.Config()
 	if err != nil {
@@ -69,9 +70,9 @@ func (l *Lock) Again(g *Generation) (*Compilation, error) {
 	return c, nil
 }
 
-// SaveTexts saves the texts of profiles for AppArmor's service, by profile, in the generation that has these profiles. They
-// are the texts that the next generation lacks or changes, and a rollback needs them. SaveTexts first removes what an
-// earlier call saved there: the apply of that call was cut off, or changed nothing.
+// SaveTexts saves texts for AppArmor's service, by the name of their profile, in the generation that has these
+// profiles. The next generation lacks or changes these texts, and a rollback needs them. SaveTexts first removes what
+// an earlier call saved there: the apply of that call was interrupted, or changed nothing.
 func (l *Lock) SaveTexts(g *Generation, texts map[string][]byte) error {
 	dir := generationPath(g.Number) + "/texts"
 	if _, err := os.Lstat(l.path(dir)); err == nil {
@@ -96,7 +97,8 @@ func (l *Lock) SaveTexts(g *Generation, texts map[string][]byte) error {
 	return errors.Join(l.sync(dir), l.sync(generationPath(g.Number)))
 }
 
-// SavedText returns a text that SaveTexts has saved. The error wraps fs.ErrNotExist if there is none.
+// SavedText returns the text of a profile that SaveTexts has saved in g. The error wraps fs.ErrNotExist if there is
+// none.
 func (l *Lock) SavedText(g *Generation, name string) ([]byte, error) {
 	if err := profile.CheckName(name); err != nil {
 		return nil, err

@@ -10,16 +10,18 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
-// Locator is a Compiler that names the source of a profile's text for errors, as it does in its own. A profile's Source
-// names it otherwise.
+// A Locator is a Compiler that names the source of a profile's text as its own errors do. The profile's Source field
+// may name it in another way.
 type Locator interface {
 	Locate(p *policy.Profile) string
 }
 
-// checkStop refuses a profile where no process that nothing confines, as a runtime is on most nodes, may send SIGKILL to what
-// runs under it or under one of its children and hats: its containers could be stopped by none such. The first process of a
-// container is under a child where the profile leads its program there. A part of a stack takes the permission from the whole
-// stack, so a profile that is only meant for a floor needs it, too. What decides is what was compiled.
+// checkStop refuses a profile if an unconfined process may not send SIGKILL to the processes under it. Most runtimes
+// are unconfined, and such a runtime could not stop the profile's containers.
+//
+// Every child and hat of the profile must allow the signal as well: the profile's rules may put the first process of a
+// container under a child. In a stack every part must allow the signal, so a profile that is only used as a floor must
+// allow it, too. checkStop judges the compiled profile, not its text.
 func checkStop(p *policy.Profile, b profile.Blob, c Compiler) error {
 	fault := profile.TextError{Source: p.Source, Err: profile.ErrRefused}
 	if l, ok := c.(Locator); ok {

@@ -4,14 +4,14 @@
 //	DIR/current                     symbolic link to generations/N, the one in force
 //	DIR/generations/N/index         the policy as policy.OpenIndex reads it
 //	DIR/generations/N/manifest.json how it came to be, for people (Manifest)
-//	DIR/generations/N/texts/NAME    the text of a profile of N for AppArmor's service, which the next generation has no more
+//	DIR/generations/N/texts/NAME    a profile's text for AppArmor's service, which generation N+1 lacks or changes
 //	DIR/blobs/HEX                   a compiled profile text; HEX is the sha256 of its bytes
-//	DIR/lock                        held by whoever changes any of this
-//	DIR/texts                       package handloaded's: nothing of it is ours
-//	DIR/wiring                      package install/wire's, likewise
+//	DIR/lock                        the file that a process locks while it changes any of this
+//	DIR/texts                       belongs to package handloaded
+//	DIR/wiring                      belongs to package install/wire
 //
 // Directories have mode 0700, files 0600. A container start reads (Current, Generation.Blob) and takes no lock;
-// Store.Apply writes. Names that begin with a dot are unfinished and mean nothing.
+// Store.Apply writes. Files and directories whose names begin with a dot are unfinished, and nothing reads them.
 package store
 
 import (
@@ -35,13 +35,14 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
-// Dir is where the store is.
+// Dir is the store's directory on a node.
 const Dir = "/var/lib/oci-apparmor"
 
-// ErrNone says that there is no applied policy, and nothing that tells of an earlier one.
+// ErrNone is the error of Current if no generation is in force. Usually no policy was ever applied on this machine.
 var ErrNone = errors.New("none was applied on this machine, or the directory is gone: run oci-apparmor policy apply")
 
-// ErrLost is for a store with generations of which none is in force: there was a policy. Such an error is ErrNone, too.
+// ErrLost is the error of Current if no generation is in force, and the store has some: a policy was applied earlier.
+// Such an error is ErrNone as well (errors.Is).
 var ErrLost = errors.New("no generation is in force")
 
 // lostLink is ErrNone with other words, for a store with generations of which none is in force: the link was removed,
@@ -61,10 +62,10 @@ const (
 	maxManifest = 64 << 20
 )
 
-// Store is a store's directory.
+// A Store names the directory in which a store is.
 type Store struct{ Dir string }
 
-// Generation is one applied policy.
+// A Generation is one applied policy. A later one has a higher Number.
 type Generation struct {
 	Number uint64
 	Index  policy.Index
@@ -79,8 +80,8 @@ type Generation struct {
 	}
 }
 
-// Current returns the generation in force. The error is ErrNone (by errors.Is) where nothing is applied; any other
-// error means that there is a policy which cannot be read or trusted, and that no container may start without it.
+// Current returns the generation in force. The error is ErrNone (errors.Is) if no policy is in force. Any other error
+// means that there is a policy that cannot be read or trusted: no container may start then.
 func (s Store) Current() (*Generation, error) {
 	number, index, err := s.readCurrent()
 	if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrNone) {
@@ -102,7 +103,7 @@ func (s Store) Current() (*Generation, error) {
 	return g, nil
 }
 
-// hasGenerations reports whether there are any that are finished.
+// hasGenerations reports whether the store has a finished generation.
 func (s Store) hasGenerations() bool {
 	entries, err := os.ReadDir(filepath.Join(s.Dir, "generations"))
 	return err == nil && slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name()[0] != '.' })
@@ -193,8 +194,8 @@ func checkDir(dir int, name string) error {
 	return trusted(dir, name, &st)
 }
 
-// trusted refuses what somebody else than root and we could have written. name is relative to the directory dir; the command
-// that the error proposes has all of the path.
+// trusted refuses a file or directory that anybody but root and this process's user could have written. name is
+// relative to the directory dir. The command that the error proposes has the whole path.
 func trusted(dir int, name string, st *unix.Stat_t) error {
 	path := name
 	if root, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(dir)); err == nil {
@@ -244,14 +245,14 @@ func readFile(dir int, name string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// Has reports whether a policy that is compiled is this very one, so that Commit would keep the generation.
+// Has reports whether c has the same index as g, byte for byte. Commit would keep g then.
 func (g *Generation) Has(c *Compilation) (bool, error) {
 	index, err := c.Policy.Encode()
 	return err == nil && bytes.Equal(index, g.index), err
 }
 
-// Blob returns the compiled profile p, as the kernel takes it. Its bytes are those that the index speaks of, or it is an
-// error.
+// Blob returns the compiled profile p, as the kernel takes it. It returns an error if the blob's sha256 is not p.Blob,
+// the one in the index.
 func (g *Generation) Blob(p policy.Profile) ([]byte, error) {
 	data, err := g.store.readBlob(p.Blob)
 	if err != nil {

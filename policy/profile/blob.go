@@ -29,13 +29,14 @@ const (
 	kernelABI = 7
 )
 
-// Parse reads what a compiled blob defines, without trusting it: a sequence of
+// Parse reads which profiles a compiled blob defines. It does not trust the blob, which must be a sequence of
 //
 //	"version" U32, "profile" STRUCT, name, ..., "flags" STRUCT { U32 flags, U32 mode, U32 audit }, ..., STRUCTEND
 //
-// (sd_serialize_top_profile, parser/parser_interface.c). It accepts only what we would load: names that CheckName
-// accepts ("main//child" for a child), no policy namespace, no attachment to programs of the host, no header or
-// compression in front, nothing behind, and the kernel ABI that mediates everything.
+// (sd_serialize_top_profile, parser/parser_interface.c). Parse returns an error for whatever we would not load. Each
+// name must be one that CheckName accepts, or "main//child" for a child. No profile may have a policy namespace, or
+// attach to programs of the host. Nothing may stand before the first profile, as a header or a compressed form, or
+// after the last one. The kernel ABI must be the one that mediates everything.
 //
 // Data of the result is data itself, not a copy.
 func Parse(data []byte) (Blob, error) {
@@ -50,10 +51,11 @@ func Parse(data []byte) (Blob, error) {
 	return b, nil
 }
 
-// SHA256 gives the hash of Data, by which the store names the blob.
+// SHA256 returns the hash of Data. The store names the blob by it.
 func (b Blob) SHA256() [sha256.Size]byte { return sha256.Sum256(b.Data) }
 
-// Check reports whether the blob is exactly the profile called name with its children, all of them in mode.
+// Check returns an error unless the blob defines the profile called name, once, no profile but it and its children, and
+// each of them in mode.
 func (b Blob) Check(name string, mode Mode) error {
 	main := 0
 	for _, p := range b.Profiles {
@@ -76,7 +78,7 @@ func (b Blob) Check(name string, mode Mode) error {
 	return nil
 }
 
-// list says for an error what a blob defines.
+// list returns what a blob defines, for an error.
 func (b Blob) list() string {
 	const most = 8
 	if len(b.Profiles) == 0 {
@@ -93,8 +95,8 @@ func (b Blob) list() string {
 	return strings.Join(names, ", ")
 }
 
-// WithMode returns a copy of the blob with every profile in mode. It is what apparmor_parser makes of the same text with
-// that mode among its flags: the mode is one word, and nothing else of a profile depends on it.
+// WithMode returns a copy of the blob with every profile in mode. apparmor_parser writes the same bytes for the same
+// text with that mode among its flags: the mode is one word of the blob, and nothing else in a profile depends on it.
 func (b Blob) WithMode(mode Mode) (Blob, error) {
 	if mode > Kill {
 		return Blob{}, fmt.Errorf("a profile can't be put into %s mode: use enforce, complain or kill", mode)
@@ -110,7 +112,7 @@ func (b Blob) WithMode(mode Mode) (Blob, error) {
 	return Parse(data)
 }
 
-// located is a profile, and where in the blob its mode word is.
+// located is a profile and the offset of its mode word in the blob.
 type located struct {
 	Compiled
 	modeAt int
@@ -206,9 +208,8 @@ func (r *reader) profile() (located, error) {
 	return p, nil
 }
 
-// head reads what stands between a profile's name and its mode, and the mode. Only elements known to be harmless are
-// let through: what may come here decides which programs a profile takes hold of (an attachment), or which other
-// profile it takes the place of ("rename").
+// head reads the elements between a profile's name and its mode, and the mode. It accepts only elements that are known
+// to be harmless: others decide to which programs a profile attaches, or which other profile it replaces ("rename").
 func (r *reader) head(p *located) error {
 	for {
 		e, err := r.Next()

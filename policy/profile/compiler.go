@@ -25,7 +25,7 @@ import (
 )
 
 const (
-	// MaxText is the longest profile text in bytes. The largest that distributions ship have 30 KiB.
+	// MaxText is the greatest size of a profile text in bytes. The largest text that distributions ship has 30 KiB.
 	MaxText = 1 << 20
 
 	maxBlob   = 64 << 20 // bytes of a compiled text
@@ -33,28 +33,30 @@ const (
 	timeLimit = 2 * time.Minute
 )
 
-// parserDirs are where apparmor_parser may be. PATH is not asked: hooks run with whatever their engine has there.
+// parserDirs are the directories in which apparmor_parser is looked for. PATH is not used: an engine runs hooks with a
+// PATH of its own choice.
 var parserDirs = []string{"/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin"}
 
-// ErrNoParser is the error where apparmor_parser is not installed.
+// ErrNoParser is the error of NewCompiler if apparmor_parser is not installed.
 var ErrNoParser = errors.New("apparmor_parser is not installed")
 
-// BaseDir is where AppArmor's own files are: ABIs, tunables, abstractions.
+// BaseDir is the directory of AppArmor's own files: ABIs, tunables and abstractions.
 const BaseDir = "/etc/apparmor.d"
 
-// Compiler turns profile texts into blobs with apparmor_parser. Its methods may be called at the same time.
+// A Compiler compiles profile texts to blobs by apparmor_parser. NewCompiler returns one. Several goroutines may call
+// its methods at the same time.
 type Compiler struct {
 	Parser string        // absolute path of apparmor_parser
-	Base   string        // directory of AppArmor's own files, where includes are looked for; BaseDir where empty
-	Conf   string        // configuration of the node's parser, which settles the ABI of a text that names none; ConfFile where empty
-	Limit  time.Duration // how long one run of the parser may take; two minutes where zero
+	Base   string        // directory of AppArmor's own files, with the includes; empty stands for BaseDir
+	Conf   string        // the parser's configuration, with the ABI of texts that name none; empty stands for ConfFile
+	Limit  time.Duration // how long one run of the parser may take; 0 stands for two minutes
 
 	features []byte
 	random   bool // start the parser like any program, see withoutRandomness
 }
 
-// NewCompiler finds apparmor_parser and gives a compiler for kernels with these features, in the form that
-// ReadFeatures gives. The error is ErrNoParser where there is no parser.
+// NewCompiler finds apparmor_parser and returns a compiler for kernels with these features. features has the form that
+// ReadFeatures returns. The error is ErrNoParser if there is no parser.
 func NewCompiler(features []byte) (*Compiler, error) {
 	if len(bytes.TrimSpace(features)) == 0 {
 		return nil, errors.New("no kernel features are given: apparmor_parser would silently compile profiles that " +
@@ -76,8 +78,8 @@ func NewCompiler(features []byte) (*Compiler, error) {
 	return &Compiler{Parser: parser, features: []byte(f)}, nil
 }
 
-// whole refuses features that were cut off: the parser would take them for those of an older kernel. Braces that close
-// nothing it passes over, as AppArmor 3.0 ships them in abi/kernel-5.4-vanilla.
+// whole returns an error for features that are cut off: the parser would take them for those of an older kernel. It
+// ignores a closing brace without an opening one, since AppArmor 3.0 ships such in abi/kernel-5.4-vanilla.
 func whole(features []byte) error {
 	if open := bytes.Count(features, []byte("{")) - bytes.Count(features, []byte("}")); open > 0 {
 		return fmt.Errorf("kernel features: the text is cut off, so that %d braces stay open", open)
@@ -85,8 +87,8 @@ func whole(features []byte) error {
 	return nil
 }
 
-// findParser returns the path of the first apparmor_parser in dirs. For root it must be root's, and nobody else's to
-// change.
+// findParser returns the path of the first apparmor_parser in dirs. If forRoot is true, root must own the program, and
+// nobody else may be able to change it.
 func findParser(dirs []string, forRoot bool) (string, error) {
 	for _, dir := range dirs {
 		path := filepath.Join(dir, "apparmor_parser")
@@ -126,12 +128,12 @@ func (c *Compiler) Version(ctx context.Context) (string, error) {
 	return version, nil
 }
 
-// Compile compiles a profile text into a blob that defines exactly the profile name and children of it, all in mode.
-// source says where the text comes from, for errors. The error is a *TextError.
+// Compile compiles a profile text to a blob that defines the profile called name, and perhaps children of it, all in
+// mode. source names the text in errors. The error is a *TextError.
 //
-// The text itself says enforce mode (which is to say nothing), or mode. A text that names no ABI is compiled under the one
-// that the node's own apparmor_parser takes for it. The same text gives the same bytes, as long as parser, its
-// configuration, features and the files that the text includes are the same.
+// The flags in the text must ask for mode, or for no mode. If the text names no ABI, the parser uses the one that the
+// node's own configuration names. The same text compiles to the same bytes as long as the parser, its configuration,
+// the features and the included files are the same.
 func (c *Compiler) Compile(ctx context.Context, name string, mode Mode, source string, text []byte) (Blob, error) {
 	b, err := c.compile(ctx, name, mode, text)
 	if err != nil {
@@ -140,15 +142,16 @@ func (c *Compiler) Compile(ctx context.Context, name string, mode Mode, source s
 	return b, nil
 }
 
-// TextError is the error for a text that does not compile, or is refused as ErrRefused says.
+// A TextError is the error of a text that does not compile. It is also the error of a text that compiles and is
+// refused; it then wraps ErrRefused.
 type TextError struct {
-	Source string // where the text comes from
-	Line   int    // from 1; 0 where it is not known
-	Msg    string // with the parser's words
-	Err    error  // what is behind it; Msg says it, too
+	Source string // the text's file, or another name for where it comes from
+	Line   int    // counts from 1; 0 if it is not known
+	Msg    string // what is wrong, in the parser's words where the parser refused the text
+	Err    error  // the cause, for errors.Is; Msg contains its text
 }
 
-// Error returns it in the form that editors and compilers share, SOURCE:LINE: MESSAGE.
+// Error returns the error in the form that editors and compilers share, SOURCE:LINE: MESSAGE.
 func (e *TextError) Error() string {
 	if e.Line == 0 {
 		return e.Source + ": " + e.Msg
@@ -156,7 +159,7 @@ func (e *TextError) Error() string {
 	return fmt.Sprintf("%s:%d: %s", e.Source, e.Line, e.Msg)
 }
 
-// Unwrap returns what is behind the error.
+// Unwrap returns Err.
 func (e *TextError) Unwrap() error { return e.Err }
 
 // textError takes the line out of the parser's words: "AppArmor parser error at line 3: syntax error, ...", or with
@@ -218,7 +221,7 @@ func (c *Compiler) unknownKind(ctx context.Context, text []byte, line int) strin
 	return said
 }
 
-// before reports whether a version of apparmor_parser is older than another, by their numbers.
+// before reports whether one version of apparmor_parser is older than another, by their numbers.
 func before(version, other string) bool {
 	numbers := func(s string) (all []int) {
 		for _, n := range strings.FieldsFunc(s, func(r rune) bool { return r < '0' || r > '9' }) {
@@ -264,7 +267,7 @@ func (c *Compiler) compile(ctx context.Context, name string, mode Mode, text []b
 	return blob, nil
 }
 
-// mains returns the names of the profiles that are no children.
+// mains returns the names of a blob's profiles without the children.
 func mains(b Blob) []string {
 	var names []string
 	for _, p := range b.Profiles {
@@ -275,8 +278,9 @@ func mains(b Blob) []string {
 	return names
 }
 
-// CompileText compiles a profile text as it is: one profile of any name that CheckName accepts and its children, in the
-// modes that the text says, of which none is unconfined. source is as in Compile, and so is the error.
+// CompileText compiles a profile text as it is. The text must define one profile, of any name that CheckName accepts,
+// and perhaps children of it. Each has the mode that the text says, which must not be unconfined. source and the error
+// are as in Compile.
 func (c *Compiler) CompileText(ctx context.Context, source string, text []byte) (Blob, error) {
 	b, err := c.written(ctx, text)
 	if err == nil {
@@ -288,7 +292,7 @@ func (c *Compiler) CompileText(ctx context.Context, source string, text []byte) 
 	return b, nil
 }
 
-// single refuses a blob that is not one profile, its children behind it, with something to confine by.
+// single returns an error unless the blob is one profile, followed by its children, and none of them is unconfined.
 func (b Blob) single() error {
 	if own := mains(b); len(own) != 1 || b.Profiles[0].Name != own[0] {
 		return fmt.Errorf("it defines %s: a file must define one profile, and perhaps children of it", b.list())
@@ -302,7 +306,7 @@ func (b Blob) single() error {
 	return nil
 }
 
-// written compiles a text, and reads what came out.
+// written compiles a text, and parses the blob.
 func (c *Compiler) written(ctx context.Context, text []byte) (Blob, error) {
 	if err := checkText(text); err != nil {
 		return Blob{}, err
@@ -329,8 +333,8 @@ func checkText(text []byte) error {
 	return nil
 }
 
-// CheckEncoding refuses a text that begins with a byte order mark, as some editors write it without showing it: of UTF-8,
-// which apparmor_parser takes for a character of a rule, or of UTF-16.
+// CheckEncoding returns an error for a text that begins with a byte order mark. Some editors write one and do not show
+// it. apparmor_parser takes that of UTF-8 for a character of a rule, and cannot read UTF-16.
 func CheckEncoding(text []byte) error {
 	switch {
 	case bytes.HasPrefix(text, []byte("\xef\xbb\xbf")):
@@ -342,7 +346,8 @@ func CheckEncoding(text []byte) error {
 	return nil
 }
 
-// Preprocess returns a text with the files that it includes put in, each after a comment that names it.
+// Preprocess returns a text with its includes replaced by the content of the files, each after a comment that names the
+// file.
 func (c *Compiler) Preprocess(ctx context.Context, text []byte) ([]byte, error) {
 	if err := checkText(text); err != nil {
 		return nil, err
@@ -351,10 +356,11 @@ func (c *Compiler) Preprocess(ctx context.Context, text []byte) ([]byte, error) 
 	return stdout, err
 }
 
-// output runs apparmor_parser on a text, and gives what it writes and what it says; options stand behind ours.
+// output runs apparmor_parser on a text, and returns what it writes to stdout and stderr. It appends options to its
+// own.
 //
-// The text goes in by stdin, for which the parser uses neither its cache, which is keyed by time stamps, nor the
-// links in disable and force-complain.
+// The parser reads the text from stdin. It then uses neither its cache, whose keys are time stamps, nor the links in
+// disable and force-complain.
 func (c *Compiler) output(ctx context.Context, text []byte, options ...string) (stdout, stderr []byte, err error) {
 	args := []string{"--skip-kernel-load", "--skip-cache", "--stdout"}
 	for _, kind := range heard {
@@ -459,8 +465,9 @@ func (c *Compiler) run(ctx context.Context, stdin []byte, files []*os.File, args
 // parserError begins what the parser says of a text that does not compile (yyerror in parser/parser_misc.c).
 const parserError = "AppArmor parser error"
 
-// fault takes the warnings off that the parser had before it failed: those ahead of an error, and where it says why in no such
-// form, as of rules that contradict each other, those in its form of a warning.
+// fault removes the warnings that the parser wrote before its error. For some texts, such as one with rules that
+// contradict each other, the parser writes the error in another form than parserError. fault then removes only what
+// looks like a warning.
 func fault(stderr []byte) []byte {
 	if at := bytes.Index(stderr, []byte(parserError)); at >= 0 {
 		return stderr[at:]

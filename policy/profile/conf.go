@@ -12,10 +12,11 @@ import (
 	"strings"
 )
 
-// ConfFile is the configuration of the node's apparmor_parser, where a distribution pins the ABI of texts that name none.
+// ConfFile is the configuration of the node's apparmor_parser. Some distributions set in it the ABI of texts that name
+// none.
 const ConfFile = "/etc/apparmor/parser.conf"
 
-// maxConf is how long that file may be in bytes. Distributions ship 2 KiB, nearly all of it comments.
+// maxConf is the greatest size of that file in bytes. Distributions ship 2 KiB, nearly all of it comments.
 const maxConf = 64 << 10
 
 // meaningful are the options of apparmor_parser (long_options in parser/parser_main.c, 3.0 to 4.1) that decide what a text
@@ -27,15 +28,16 @@ var meaningful = []string{"policy-features", "compile-features", "override-polic
 // kernelSpeaking are those that say which kernel to compile for.
 var kernelSpeaking = []string{"kernel-features", "features-file"}
 
-// Conf is what a configuration file of apparmor_parser says about the meaning of texts. The zero value says nothing: the
-// parser then takes the ABI that is built into it for a text that names none.
+// Conf has the options in a configuration file of apparmor_parser that decide what a text means. The zero value has
+// none: the parser then uses its built-in ABI for a text that names none.
 type Conf struct {
-	Text           []byte // the file's lines with such options, as they stand
-	KernelFeatures string // path of the file with the features to compile for; empty where the running kernel's count
+	Text           []byte // the lines of the file with such options, unchanged
+	KernelFeatures string // path of the file with the features to compile for; empty stands for the running kernel's
 }
 
-// ReadConf reads a configuration file of apparmor_parser, as getopt_long_file does (parser/parser_main.c): an option in a
-// line, its name up to a blank or "=", the last one counts. A file that does not exist says nothing.
+// ReadConf reads a configuration file of apparmor_parser as getopt_long_file does (parser/parser_main.c). A line is one
+// option, whose name ends at a blank or "=". If an option occurs twice, the last one counts. For a file that does not
+// exist, ReadConf returns the zero Conf and no error.
 func ReadConf(path string) (Conf, error) {
 	var c Conf
 	f, err := os.Open(path)
@@ -70,7 +72,8 @@ func ReadConf(path string) (Conf, error) {
 	return c, nil
 }
 
-// option takes a line of the file apart. The name is empty where there is none.
+// option returns the name and the value of the option in a line of the file. The name is empty if the line has no
+// option.
 func option(line string) (name, value string) {
 	line = strings.TrimLeft(line, " \t")
 	if strings.HasPrefix(line, "#") {

@@ -12,7 +12,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// FeaturesDir is where the kernel says what its AppArmor mediates.
+// FeaturesDir is the directory in which the kernel shows what its AppArmor mediates.
 const FeaturesDir = "/sys/kernel/security/apparmor/features"
 
 const (
@@ -20,11 +20,11 @@ const (
 	maxFeaturesDepth = 16       // directories below each other; kernels have 3
 )
 
-// ReadFeatures returns the features below dir (FeaturesDir, but for tests) in the form that apparmor_parser reads: for a
-// file "name {content}", for a directory the same around its entries, each with a line's end behind it, in the order
-// of their names.
+// ReadFeatures returns the kernel's features in the form that apparmor_parser reads. A file becomes "name {content}". A
+// directory becomes the same with its entries as the content. Each ends with a newline, and entries are sorted by name.
+// dir is FeaturesDir outside of tests.
 //
-// The error is one of fs.ErrNotExist where the kernel has no AppArmor or securityfs is not mounted.
+// The error wraps fs.ErrNotExist if the kernel has no AppArmor, or securityfs is not mounted.
 func ReadFeatures(dir string) ([]byte, error) {
 	var b strings.Builder
 	if err := readFeatures(&b, dir, 0); err != nil {
@@ -98,7 +98,7 @@ func notFeature(c rune) bool {
 	return c == '{' || c == '}' || c != '\n' && c != '\t' && (c < ' ' || c > '~')
 }
 
-// withoutFeature takes the entries called name, with all they hold, out of features in text form.
+// withoutFeature removes the entries called name, and all that they contain, from features in text form.
 func withoutFeature(features, name string) (string, error) {
 	for from := 0; ; {
 		i := strings.Index(features[from:], name+" {")

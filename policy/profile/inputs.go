@@ -21,12 +21,14 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
-// Inputs are by what texts that compile to the same are known without a compilation: all that the parser reads. These are
-// the text, every file that it can include or name as its ABI, the parser's program, its configuration, the kernel's
-// features, and this program, whose version decides what the parser is asked for and what is refused.
+// Inputs computes keys by which a caller recognizes, without a compilation, that a text compiles to the same as before.
+// A key covers everything that decides the outcome: the text, every file that it can include or name as its ABI, the
+// parser's program, its configuration, the kernel's features, and this program, whose version decides with which
+// options it calls the parser and what it refuses.
 //
-// Files are known by their content. More of them than the parser reads do no harm but for a compilation that would not have
-// been needed; so nothing here reads a text as the parser does. An Inputs is good for one moment: files are read once.
+// A key covers the content of files. It may cover more files than the parser reads; if such a file changes, a text is
+// compiled once more without need. So Inputs need not read a text exactly as the parser does. Inputs reads each file
+// only once, so use a new one for each apply.
 type Inputs struct {
 	Parser string // sha256 of the parser's program, in hexadecimal
 
@@ -38,7 +40,7 @@ type Inputs struct {
 	keys  map[string][]byte // what files make of a set of names, by these
 }
 
-// input is a file or directory that a text can include, or the fact that there is none.
+// input is a file or directory that a text can include, or the fact that none exists at a path.
 type input struct {
 	state []byte   // what of it decides
 	names []string // that it includes in turn
@@ -53,7 +55,7 @@ const (
 	inputsScheme = "oci-apparmor inputs 1"
 )
 
-// Inputs returns the inputs of this compiler's compilations, as they are now.
+// Inputs returns a new Inputs for this compiler, from the parser and its configuration as they are now.
 func (c *Compiler) Inputs() (*Inputs, error) { return c.inputs("/proc/self/exe") }
 
 // inputs is Inputs for a program at a path.
@@ -103,7 +105,7 @@ func (c *Compiler) inputs(program string) (*Inputs, error) {
 	return in, nil
 }
 
-// add hashes b so that it cannot run into what is hashed behind it.
+// add hashes the length of b and then b, so that two different sequences of calls never hash the same bytes.
 func add(h hash.Hash, b []byte) {
 	var n [8]byte
 	binary.LittleEndian.PutUint64(n[:], uint64(len(b)))
@@ -124,7 +126,8 @@ func hashFile(path string) ([]byte, error) {
 	return h.Sum(nil), nil
 }
 
-// identity tells a program from another that is put in its place: no other has the same inode and time of its last change.
+// identity returns a string that changes if another program replaces the one at path: no other has the same inode and
+// the same time of its last change.
 func identity(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -134,8 +137,8 @@ func identity(path string) ([]byte, error) {
 	return fmt.Appendf(nil, "%d %d %d %d.%d %d.%d", st.Dev, st.Ino, st.Size, st.Mtim.Sec, st.Mtim.Nsec, st.Ctim.Sec, st.Ctim.Nsec), nil
 }
 
-// Key returns the same for texts that compile to the same, for a profile of this name and in this mode. The error says why
-// that cannot be told of the text, which may be a good one.
+// Key returns the key of a text that is compiled as the profile called name in mode. Equal keys mean equal outcomes.
+// The error says why the text has no key; such a text may still compile.
 func (in *Inputs) Key(name string, mode Mode, text []byte) ([sha256.Size]byte, error) {
 	names, err := syntax.MayInclude(text)
 	if err != nil {
@@ -154,7 +157,7 @@ func (in *Inputs) Key(name string, mode Mode, text []byte) ([sha256.Size]byte, e
 	return [sha256.Size]byte(h.Sum(nil)), nil
 }
 
-// closure hashes all that names lead to.
+// closure returns a hash of all files that names lead to, directly or through other files.
 func (in *Inputs) closure(names []string) ([]byte, error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -193,8 +196,8 @@ func (in *Inputs) closure(names []string) ([]byte, error) {
 	return in.keys[set], nil
 }
 
-// places returns where a name that a text includes can be: the parser looks in its directories for <NAME>, and for "NAME" from
-// where it runs, which is the root directory.
+// places returns the paths at which the file of an include may be. The parser looks for <NAME> in its directories, and
+// for "NAME" in its working directory, which is the root directory.
 func (in *Inputs) places(name string) []string {
 	var paths []string
 	for _, dir := range append([]string{"/"}, in.dirs...) {
@@ -203,7 +206,7 @@ func (in *Inputs) places(name string) []string {
 	return paths
 }
 
-// file reads what is at a path: in.mu is held, or nobody else has in.
+// file reads what is at a path. The caller holds in.mu, or is the only one that has in.
 func (in *Inputs) file(path string) *input {
 	if f := in.files[path]; f != nil {
 		return f

@@ -9,18 +9,18 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// MaxName is the longest name in bytes that a profile may have. The kernel makes a directory of the name, a dot and a
-// counter; at 253 bytes and more it fails after it has made another one that it then leaves behind, and every later
-// load of a new profile on the machine fails with EEXIST. 200 leaves room for the counter and for whoever adds to a
-// name.
+// MaxName is the greatest length of a profile's name in bytes. The kernel makes a directory of the name, a dot and a
+// counter. From 253 bytes on the kernel fails after it has made another directory, which it leaves in place. Every
+// later load of a new profile on the machine then fails with EEXIST. 200 leaves room for the counter and for whoever
+// appends to a name.
 const MaxName = 200
 
-// CheckName reports whether name may name a profile of ours: a letter or digit, then letters, digits and . _ + -,
-// MaxName bytes at most, and no beginning of "unconfined".
+// CheckName returns an error unless name may be the name of one of our profiles: a letter or digit, then letters,
+// digits and the characters . _ + and -, at most MaxName bytes, and no prefix of "unconfined".
 //
-// The grammar is this strict because the kernel's is not: in a label, ":", "::x", "&x" and every unloaded beginning of
-// "unconfined" ("u" is enough) mean something else than a profile of that name, and the last of them no confinement at
-// all (aa_label_strn_parse and aa_lookupn_profile, security/apparmor).
+// These rules are stricter than the kernel's. In a label, ":", "::x", "&x" and each prefix of "unconfined" that is not
+// a loaded profile ("u" is enough) mean something other than a profile of that name. Such a prefix means no confinement
+// at all (aa_label_strn_parse and aa_lookupn_profile, security/apparmor).
 func CheckName(name string) error {
 	if name == "" {
 		return fmt.Errorf("a profile's name is empty: give it one of letters, digits and . _ + -")
@@ -53,7 +53,7 @@ func CheckName(name string) error {
 	return nil
 }
 
-// character shows the first character of s, which may be no character at all.
+// character returns the first character of s, or a byte that is no character, in a form to print.
 func character(s string) string {
 	_, n := utf8.DecodeRuneInString(s)
 	return strconv.Quote(s[:n])

@@ -13,8 +13,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// Mode says what the kernel does with an access that a profile does not allow. The values are those of the kernel's
-// enum profile_mode (security/apparmor/include/policy.h), which is also what a compiled profile carries.
+// Mode is what the kernel does with an access that a profile does not allow. The values are those of the kernel's enum
+// profile_mode (security/apparmor/include/policy.h). A compiled profile carries the same values.
 type Mode uint8
 
 const (
@@ -34,7 +34,8 @@ func (m Mode) String() string {
 	return fmt.Sprintf("mode %d", uint8(m))
 }
 
-// ParseMode reads a mode that a policy may ask for: "enforce", "complain" or "kill".
+// ParseMode returns the mode of this name. It accepts the modes that a policy may ask for: "enforce", "complain" and
+// "kill".
 func ParseMode(s string) (Mode, error) {
 	for m := Enforce; m <= Kill; m++ {
 		if s == modes[m] {
@@ -59,21 +60,21 @@ type Compiled struct {
 	SHA256 [sha256.Size]byte
 }
 
-// Blob is a compiled profile text: what one write to .replace loads.
+// A Blob is a compiled profile text. One write of it to the kernel's file .replace loads its profiles.
 type Blob struct {
-	Data     []byte     // as apparmor_parser writes it, and as the kernel takes it
-	Profiles []Compiled // what Data defines, in its order: the main profile first, then its children
-	Warnings []Warning  // what the parser said when it compiled the text; nil where the blob was only read
+	Data     []byte     // the bytes that apparmor_parser writes and the kernel takes
+	Profiles []Compiled // the profiles in Data, in its order: the main profile first, then its children
+	Warnings []Warning  // the parser's warnings when it compiled the text; nil if the blob comes from Parse
 }
 
-// Drift says what happens when the kernel holds a profile of ours with content that is not ours.
+// Drift is what happens if the kernel has, under the name of one of our profiles, a profile with other content.
 type Drift uint8
 
 const (
-	// ReplaceOwn puts ours back where we had loaded it before, and refuses the container where somebody else's
-	// profile of that name was there first.
+	// ReplaceOwn loads our profile again if we had loaded it before. It refuses the container if a profile of that name
+	// that somebody else loaded was there first.
 	ReplaceOwn Drift = iota
-	// ReplaceAny puts ours in its place, whoever loaded the other.
+	// ReplaceAny loads our profile in its place, whoever loaded the other.
 	ReplaceAny
 	// RefuseDrift refuses the container, whoever loaded the other.
 	RefuseDrift

@@ -10,13 +10,17 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
-// Standalone returns a text that compiles to the same on this node, whoever compiles it: AppArmor's own service does, from a
-// file in /etc/apparmor.d. The text is the same with all that it includes put in, without comments, and with mode for all of
-// its profiles; Enforce leaves those that it says itself. It was compiled, with the configuration that the service has, and
-// compared with what want gives, which is waited for at the end.
+// Standalone returns a text that needs no other file and compiles to the same profiles as the given one. AppArmor's own
+// service can load it from a file in /etc/apparmor.d. It is the given text with its includes put in, without comments,
+// and with the flag of mode in the header of each of its profiles. If mode is Enforce, the flags stay as they are.
 //
-// What a configuration can still change is how the parser lays out the same rules (Optimize in parser.conf), and so can
-// where the parser's memory is (see withoutRandomness). Then the kernel's hash is another.
+// Standalone compiles the new text with the configuration that the service uses, and compares the outcome with the blob
+// that want returns. It calls want last, so that the blob may be compiled at the same time. The error says that the
+// outcome is another, or that a compilation failed.
+//
+// The service may still load other bytes with the same meaning: the parser lays out the same rules in another way with
+// other options (Optimize in parser.conf), or at other addresses in memory (see withoutRandomness). The kernel then
+// shows another hash.
 func (c *Compiler) Standalone(ctx context.Context, text []byte, mode Mode, want func() (Blob, error)) ([]byte, error) {
 	whole, err := c.Preprocess(ctx, text)
 	if err != nil {
@@ -41,7 +45,7 @@ func (c *Compiler) Standalone(ctx context.Context, text []byte, mode Mode, want 
 	return []byte(alone), nil
 }
 
-// same compares what a text compiled to with what it should.
+// same returns an error if b, which the text compiled to, means something else than want.
 func (c *Compiler) same(ctx context.Context, text []byte, b, want Blob) error {
 	is := func(b Blob) bool { return slices.Equal(b.Profiles, want.Profiles) }
 	if is(b) {
@@ -64,7 +68,7 @@ func (c *Compiler) same(ctx context.Context, text []byte, b, want Blob) error {
 	return nil
 }
 
-// AsLoaded compiles a text as AppArmor's own service does, with the node's configuration, for the kernel of c.
+// AsLoaded compiles a text as AppArmor's own service does: with the node's whole configuration, for the kernel of c.
 func (c *Compiler) AsLoaded(ctx context.Context, text []byte) (Blob, error) {
 	data, _, err := c.output(ctx, text, "--config-file", cmp.Or(c.Conf, ConfFile))
 	if err != nil {

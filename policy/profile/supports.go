@@ -14,16 +14,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RuleKind is what is known of the rules that begin with a word.
+// RuleKind describes the rules that begin with one word.
 type RuleKind struct {
-	Feature string // that kernel and ABI must have so that apparmor_parser compiles them (set_supported_features, parser_main.c)
-	What    string // that they are about
-	Kernels string // which kernels have the feature
-	Parser  string // the first version of apparmor_parser that knows them; empty where 3.0 does
+	Feature string // apparmor_parser compiles them only if kernel and ABI have it (set_supported_features, parser_main.c)
+	What    string // the subject of the rules, for a message
+	Kernels string // which kernels have the feature, for a message
+	Parser  string // the first version of apparmor_parser that knows them; empty if 3.0 does
 }
 
-// RuleKinds are the kinds of rules that not every kernel enforces, by their first word. Of rules about files, capabilities and
-// limits every kernel enforces all.
+// RuleKinds are the kinds of rules that not every kernel enforces. The key is the word that such a rule begins with.
+// Every kernel enforces rules about files, capabilities and limits, so these are not in it.
 var RuleKinds = map[string]RuleKind{
 	"userns":     {"namespaces/mask/userns_create", "user namespaces", "Linux 6.7 and later", "4.0"},
 	"io_uring":   {"io_uring", "io_uring", "Linux 6.7 and later", "4.0"},
@@ -42,8 +42,8 @@ var RuleKinds = map[string]RuleKind{
 
 var mounting = RuleKind{"mount", "mounts", "Linux 4.14 and later", ""}
 
-// NewMountFeature is shown by kernels that mediate the newer mount calls as they do mount(2). Of those tried, Linux 6.12 and 7.2 show
-// it and do; 6.1 does neither.
+// NewMountFeature is a feature of kernels that mediate the newer mount calls as they mediate mount(2). Of the kernels
+// that were tried, Linux 6.12 and 7.2 have the feature and mediate these calls. Linux 6.1 does neither.
 const NewMountFeature = "mount/move_mount"
 
 // The features by which addresses of sockets are mediated; without them rules are about families and types only.
@@ -83,11 +83,11 @@ func hasFeature(features, path string) bool {
 	return false
 }
 
-// Supports reports whether the kernel that is compiled for has a feature, as "network/af_unix".
+// Supports reports whether the kernel that c compiles for has a feature, such as "network/af_unix".
 func (c *Compiler) Supports(feature string) bool { return hasFeature(string(c.features), feature) }
 
-// ABIs returns the names, as "abi/4.0", of the ABIs of this node with a feature: the texts that name one of them have rules of
-// that kind enforced where the kernel has the feature, too.
+// ABIs returns the names of those ABIs of this node that have a feature, such as "abi/4.0". If a text names one of
+// them, rules that need the feature are enforced on a kernel that has it, too.
 func (c *Compiler) ABIs(feature string) []string {
 	dir := filepath.Join(cmp.Or(c.Base, BaseDir), "abi")
 	entries, err := os.ReadDir(dir)
@@ -104,8 +104,8 @@ func (c *Compiler) ABIs(feature string) []string {
 	return names
 }
 
-// Included returns the files that Preprocess has put into a text, in their order, by the comments with which the parser names
-// them ("##included <NAME>", parser/parser_lex.l). Files that cannot be read are left out.
+// Included returns the files that Preprocess has put into a text, in their order. It finds them by the comments in
+// which the parser names them ("##included <NAME>", parser/parser_lex.l), and leaves out files that cannot be read.
 func (c *Compiler) Included(preprocessed []byte) []Text {
 	var all []Text
 	add := func(path string) {
@@ -136,15 +136,15 @@ func (c *Compiler) Included(preprocessed []byte) []Text {
 	return all
 }
 
-// maxIncludes is how many files of a text are looked at. Profiles of a desktop include some hundred.
+// maxIncludes is how many files Included returns at most. Profiles of a desktop include about a hundred.
 const maxIncludes = 1000
 
-// Text is a file that a profile's text includes.
+// Text is the path and the content of a file that a profile's text includes.
 type Text struct{ Path, Text string }
 
-// Theirs reports whether a file stands among AppArmor's own abstractions and tunables, which are written for many kernels. What
-// stands in directories named *.d among them is an administrator's. That such a file is not one of his, too, its place does not
-// say: see Shipped.
+// Theirs reports whether a file is in the directories of AppArmor's own abstractions and tunables, which are written
+// for many kernels. Files in directories named *.d among them belong to the administrator. An administrator may also
+// have put a file of his own beside AppArmor's; its path does not show that, but see Shipped.
 func (c *Compiler) Theirs(path string) bool {
 	dirs := strings.Split(filepath.Dir(c.name(path)), "/")
 	return (dirs[0] == "abstractions" || dirs[0] == "tunables") &&
@@ -158,11 +158,12 @@ var shippedDenials = map[string]string{
 	"abstractions/ubuntu-unity7-base": "deny dbus bus=session path=/com/canonical/[Uu]nity/[Dd]ebug**",
 }
 
-// Shipped returns the rule that denies, and that not every kernel enforces, with which AppArmor itself ships a file. It has
-// single blanks, and is empty where there is none.
+// Shipped returns the rule in a file of AppArmor's own that denies something and that not every kernel enforces. The
+// rule has single blanks. Shipped returns "" for a file without such a rule.
 func (c *Compiler) Shipped(path string) string { return shippedDenials[c.name(path)] }
 
-// name returns the name by which texts include a file: "abstractions/base". It is empty for a file that is elsewhere.
+// name returns the name by which texts include a file, such as "abstractions/base". It is empty for a file outside of
+// Base.
 func (c *Compiler) name(path string) string {
 	name, err := filepath.Rel(cmp.Or(c.Base, BaseDir), path)
 	if err != nil || strings.HasPrefix(name, "../") {
@@ -171,7 +172,7 @@ func (c *Compiler) name(path string) string {
 	return name
 }
 
-// readRegular reads a file of at most so many bytes.
+// readRegular reads a regular file of at most most bytes.
 func readRegular(path string, most int64) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {

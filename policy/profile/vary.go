@@ -19,8 +19,8 @@ import (
 // addrNoRandomize is ADDR_NO_RANDOMIZE of <sys/personality.h>.
 const addrNoRandomize = 0x0040000
 
-// withoutRandomness calls start, which starts a program, so that the program's memory is placed where it always is. Where
-// the kernel does not let it (as Docker's seccomp filter does not), the program starts as any other.
+// withoutRandomness calls start, which starts a program, so that Linux places the program's memory at the same
+// addresses each time. If the kernel refuses that (as under Docker's seccomp filter), the program starts as usual.
 func withoutRandomness(start func() error) error {
 	runtime.LockOSThread() // the personality is the thread's, and what it forks has it
 	defer runtime.UnlockOSThread()
@@ -34,13 +34,13 @@ func withoutRandomness(start func() error) error {
 	return start()
 }
 
-// tries is how often a text is compiled to see whether that varies. Of two results that are as likely, this sees only one
-// once in 32,768 times.
+// tries is how often Outcomes compiles a text. If the parser writes one of two results with equal probability, all
+// tries have the same result once in 32,768 times.
 const tries = 16
 
-// Outcomes compiles a text as AsLoaded does, again and again, until a result is one that is, or two differ, or there were so
-// many tries that the parser would have given two, if it gave more than one. It tells whether is held for one, and gives
-// those that differ.
+// Outcomes compiles a text repeatedly, as AsLoaded does but with the parser's memory at random addresses, to learn
+// whether the result varies. It stops when is returns true for a result, when two results differ, or after a fixed
+// number of tries (16). found reports whether is returned true. all has each result once.
 func (c *Compiler) Outcomes(ctx context.Context, text []byte, is func(Blob) bool) (found bool, all []Blob, err error) {
 	random := *c
 	random.random = true
@@ -62,8 +62,8 @@ func (c *Compiler) Outcomes(ctx context.Context, text []byte, is func(Blob) bool
 	return false, all, nil
 }
 
-// likeButForTables reports whether two blobs are the same but for the tables in which the rules on paths and the like are laid
-// out: the same profiles in the same modes, with the same flags, capabilities, limits, networks and targets.
+// likeButForTables reports whether two blobs differ only in the tables that hold the rules on paths and the like. The
+// blobs then have the same profiles in the same modes, with the same flags, capabilities, limits, networks and targets.
 func likeButForTables(a, b []byte) bool {
 	x, y := element.Reader{Data: a}, element.Reader{Data: b}
 	for x.Pos < len(a) && y.Pos < len(b) {

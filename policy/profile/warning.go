@@ -22,12 +22,12 @@ const (
 	maxWarning  = 500 // bytes of each
 )
 
-// Warning is what apparmor_parser says about a text that it compiles.
+// A Warning is what apparmor_parser reports about a text that it compiles.
 type Warning struct {
-	File    string // of AppArmor's or somebody else's, which the text includes; empty for the text itself
-	Line    int    // from 1, in File or in the text; 0 where the parser does not say
-	Profile string // of which it is said; empty for the text as a whole
-	Message string // one line, without characters that a terminal would act on
+	File    string // path of the included file that the warning is about; empty for the text itself
+	Line    int    // counts from 1, in File or in the text; 0 if the parser names none
+	Profile string // the profile that the warning is about; empty for the text as a whole
+	Message string // one line, without control characters
 }
 
 // The forms in which the parser says where (pwarnf in parser/parser_misc.c, common_warn_once in parser/parser_common.c):

@@ -7,9 +7,10 @@ import (
 	"sync"
 )
 
-// Attachments returns, for each profile that the text itself defines and that takes hold of programs by their path, what
-// reports whether it does of one. It is for texts that nobody has compiled yet, and rather finds too many programs: a variable
-// that is defined elsewhere may stand for anything.
+// Attachments returns the profiles in the text itself that attach to programs by their path. The key is the profile's
+// name; the value reports whether the profile attaches to the program at a path. It is for texts that nobody has
+// compiled yet. It may report true for too many programs, since a variable that is defined elsewhere is taken to match
+// anything.
 func (t *Text) Attachments() map[string]func(path string) bool {
 	all := make(map[string]func(string) bool)
 	for _, b := range t.Blocks {
@@ -34,7 +35,8 @@ func (t *Text) Attachments() map[string]func(path string) bool {
 	return all
 }
 
-// attachments returns the patterns of paths in a profile's header: its name where that is one, and what follows a name.
+// attachments returns the patterns of paths in a profile's header: its name, if that is a path, and the path after the
+// name.
 func attachments(header string) []string {
 	var patterns []string
 	for _, w := range strings.Fields(header) {

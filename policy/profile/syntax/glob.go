@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// What variables and braces of one pattern may come to. A pattern beyond that is not judged.
+// Bounds on what the variables and braces of one pattern expand to. Expand returns nil for a pattern that exceeds one.
 const (
 	maxExpanded = 512       // patterns
 	maxPattern  = 4096      // bytes of each
 	maxBytes    = 128 << 10 // of all
 )
 
-// Expand returns the patterns without variables and braces that a pattern stands for; nil where they are too many, or where a
-// variable is not known. profile is the name that @{profile_name} stands for.
+// Expand replaces the variables and braces in a pattern, and returns all patterns without any that it stands for. It
+// returns nil if these are too many, or if a variable is not known. profile is the value of @{profile_name}.
 func (t *Text) Expand(pattern, profile string) []string {
 	return t.expandAll([]string{pattern}, profile, 0)
 }
@@ -98,8 +98,8 @@ func braces(p string) (before string, options []string, after string, ok bool) {
 	return "", nil, "", false
 }
 
-// Matcher returns what tells whether a path, or a label, matches a pattern without variables and braces. In a path, * and ? do
-// not match a slash.
+// Matcher returns an expression that matches what a pattern without variables and braces matches: paths or labels. In a
+// path, * and ? do not match a slash.
 func Matcher(pattern string) *regexp.Regexp {
 	var b strings.Builder
 	b.WriteString(`\A`)
@@ -155,7 +155,8 @@ func Matcher(pattern string) *regexp.Regexp {
 	return re
 }
 
-// Example returns a path that a pattern without variables and braces matches: x for what may be anything.
+// Example returns a path that a pattern without variables and braces matches. It has x in place of what may be
+// anything.
 func Example(pattern string) string {
 	var b strings.Builder
 	for i := 0; i < len(pattern); i++ {

@@ -9,15 +9,16 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// MayInclude returns every name that a text may include or name as its ABI. apparmor_parser takes one after "include",
-// "#include", "include if exists" and "abi", in <>, in quotes or without, perhaps in another line, and whatever stands in
-// front of the word (parser/parser_lex.l). What only looks like one, as in a comment, is returned as well, and where a name
-// can end in two places, so are both.
+// MayInclude returns every name that a text may include or name as its ABI. apparmor_parser reads a name after
+// "include", "#include", "include if exists" and "abi". The name is in <>, in quotes or bare, and may be on another
+// line. Anything may stand before the word (parser/parser_lex.l). MayInclude also returns what only looks like such a
+// name, as in a comment. If a name can end at two places, it returns both readings.
 //
-// The error is for a name that is not written as it is, and for a text that ends before the name: the parser then takes one
-// from the file that includes the text.
+// The caller must not miss any name, and can use more names than the parser includes without harm.
 //
-// It is the reading of whoever must miss none: more than the parser includes does no harm to it.
+// MayInclude returns an error for a name with an escape, a variable or a pattern, since it cannot tell which files that
+// means. It also returns an error if the text ends before the name: if another file includes the text, the parser takes
+// the name from there.
 func MayInclude(text []byte) ([]string, error) {
 	var names []string
 	for _, word := range []string{"include", "abi"} {

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// WithMode returns the text without its comments and empty lines, and with mode as a flag of each of its profiles, children and
-// hats, in place of whichever of modes they have. An empty mode leaves the flags as they are. The text has no includes any more.
+// WithMode returns the text without comments and empty lines, and with mode among the flags of each profile, child and
+// hat. mode replaces those flags that are in modes. If mode is empty, the flags stay as they are. The text must have no
+// includes: call it for a text that apparmor_parser has preprocessed.
 func (t *Text) WithMode(mode string, modes ...string) string {
 	var b strings.Builder
 	at, idle := 0, t.idle

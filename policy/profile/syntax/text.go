@@ -11,25 +11,26 @@ import (
 	"strings"
 )
 
-// Text is a text taken apart.
+// A Text is a profile's text after Read has parsed it.
 type Text struct {
 	Preamble  []Rule              // statements outside of all blocks
 	Blocks    []*Block            // in the order in which they begin
-	Variables map[string][]string // values by name, "PROC"
+	Variables map[string][]string // values by name, such as "PROC"
 
-	// Whole reports whether all that the text opens ends in it by our reading. The parser takes no other text, so that one of
-	// which this does not hold was misread, and may have rules that are not seen.
+	// Whole reports whether everything that the text opens, such as a brace or a quote, is closed at its end.
+	// apparmor_parser accepts no text of which that is not true. So if the parser accepts a text and Whole is false,
+	// Read has misread the text, and may have missed rules.
 	Whole bool
 
 	text string
 	idle []span // comments and empty lines, which can be left out
 }
 
-// Block is a profile, child or hat.
+// A Block is a profile, child or hat.
 type Block struct {
-	Name  string // whole, "main//child"
+	Name  string // with the names of the profiles around it, "main//child"
 	Line  int    // from 1
-	Own   bool   // it stands in the text itself, and not in a file that the text includes
+	Own   bool   // it is in the text itself, not in a file that the text includes
 	Rules []Rule
 
 	header string
@@ -38,37 +39,37 @@ type Block struct {
 	flags  span // inside of the brackets of its flags; zeros without flags
 }
 
-// Rule is a rule of a block, or a statement outside of all.
+// A Rule is a rule of a block, or a statement outside of all blocks.
 type Rule struct {
-	Words []string // as they stand, without quotes, allow, audit, deny, quiet and owner
-	Text  string   // all of it, with single blanks
+	Words []string // its words as written, without quotes and without allow, audit, deny, quiet and owner
+	Text  string   // the whole rule, with single blanks
 	Line  int      // from 1, in the text itself
-	Own   bool     // as Block's
+	Own   bool     // as in Block
 
 	Audit, Deny bool
-	Priority    bool // it says its priority
+	Priority    bool // the rule has a priority
 
-	// Branch is where the branch of a condition begins that the rule stands in: an offset in the text that was read. It is 0
-	// where the rule stands in none.
+	// Branch is the offset, in the text that was read, at which the branch of a condition begins that has the rule. It
+	// is 0 if no condition has the rule.
 	Branch int
 }
 
 // span is a part of a text, by its offsets.
 type span struct{ from, to int }
 
-// First returns the word that says what kind of rule it is.
+// First returns the word that says which kind of rule it is, such as "mount".
 func (r Rule) First() string { return first(r.Words) }
 
 // IsInclude reports whether the rule includes a file.
 func (r Rule) IsInclude() bool { return isDirective(r.Words) }
 
-// Read takes a text apart.
+// Read parses a text. It never fails: see Whole.
 func Read(text string) *Text {
 	return read(text, func(_ string, line int) (int, bool) { return line, true })
 }
 
-// WithIncludes takes apart what apparmor_parser makes of t by putting in the files that it includes. Its rules and blocks have
-// the lines of t.
+// WithIncludes parses included, which is the text of t after apparmor_parser has put in the files that it includes.
+// Rules and blocks that are also in t have their lines in t.
 func (t *Text) WithIncludes(included string) *Text { return read(included, t.places()) }
 
 // places returns a function that returns the line of the next statement or block that is the same: by its block and text, or by
@@ -94,7 +95,7 @@ func (t *Text) places() func(key string, line int) (at int, ok bool) {
 	}
 }
 
-// Rules returns the statements outside of all blocks and then the rules of each, in their order.
+// Rules returns the statements outside of all blocks, and then the rules of each block, in the order of the text.
 func (t *Text) Rules() []Rule {
 	all := slices.Clone(t.Preamble)
 	for _, b := range t.Blocks {
@@ -103,8 +104,8 @@ func (t *Text) Rules() []Rule {
 	return all
 }
 
-// Own counts the blocks and rules of the text itself, without what includes files. Two readings of a text in which that differs
-// are of different texts, or one of them is wrong.
+// Own returns how many blocks and rules the text itself has, without statements that include files. If it differs
+// between two readings, these are of different texts, or one of them is wrong.
 func (t *Text) Own() int {
 	n := 0
 	for _, r := range t.Rules() {
@@ -120,7 +121,7 @@ func (t *Text) Own() int {
 	return n
 }
 
-// Profiles returns the names of the profiles that the text itself defines, children aside.
+// Profiles returns the names of the profiles that the text itself defines, without children.
 func (t *Text) Profiles() []string {
 	var names []string
 	for _, b := range t.Blocks {
@@ -131,8 +132,8 @@ func (t *Text) Profiles() []string {
 	return names
 }
 
-// Line returns the line on which a profile begins, or a child or hat by its whole name. Where none is written under that name, as
-// where a variable is a part of it, the line is that of the profile around it, or 0.
+// Line returns the line on which a profile begins, or a child or hat by its whole name ("main//child"). The name may
+// not be in the text, as when a variable is a part of it. Line then returns the line of the profile around it, or 0.
 func (t *Text) Line(name string) int {
 	for {
 		for _, b := range t.Blocks {
@@ -148,7 +149,7 @@ func (t *Text) Line(name string) int {
 	}
 }
 
-// Includes returns what the text itself includes, as it names it: "abstractions/base" for <abstractions/base>.
+// Includes returns the names of the files that the text itself includes: "abstractions/base" for <abstractions/base>.
 func (t *Text) Includes() []string {
 	var names []string
 	for _, r := range t.Rules() {
@@ -159,7 +160,8 @@ func (t *Text) Includes() []string {
 	return names
 }
 
-// ABI returns the ABI that the text itself names, "abi/3.0" for <abi/3.0>, and its line; an empty name where it names none.
+// ABI returns the name of the ABI that the text itself names, "abi/3.0" for <abi/3.0>, and the line of that statement.
+// The name is empty if the text names none.
 func (t *Text) ABI() (name string, line int) {
 	for _, r := range t.Rules() {
 		if r.First() == "abi" && len(r.Words) > 1 {

@@ -2,8 +2,8 @@ package meaning
 
 import "strings"
 
-// Class is a kind of access that rules are about (AA_CLASS_*, security/apparmor/include/apparmor.h). It is also the byte
-// with which a key of the policy's automaton begins.
+// A Class is a kind of access that rules are about (AA_CLASS_*, security/apparmor/include/apparmor.h). The keys of the
+// policy's automaton begin with this byte.
 type Class byte
 
 const (
@@ -15,16 +15,16 @@ const (
 	Signals      Class = 10
 	Net          Class = 14 // sockets, up to Linux 6.16
 	NetV9        Class = 15 // and since
-	Label        Class = 16 // rules that are about a peer's label alone; a second byte has the class
+	Label        Class = 16 // rules about a peer's label alone; the second byte of the key is the class
 	PosixMQueue  Class = 17
 	Namespaces   Class = 21
 	IOUring      Class = 22
 	DBus         Class = 32
 )
 
-// Mediates reports whether the profile decides on accesses of a class: whether the class has a state of its own in the
-// policy's automaton (RULE_MEDIATES). What a profile does not mediate it allows. Files and capabilities are mediated by
-// every profile that confines at all.
+// Mediates reports whether the profile decides on accesses of a class, that is, whether the class has a state of its
+// own in the policy's automaton (RULE_MEDIATES). A profile allows every access that it does not mediate. Every profile
+// that confines at all mediates files and capabilities.
 func (p *Profile) Mediates(c Class) bool {
 	switch {
 	case p.Mode == Unconfined:
@@ -39,15 +39,15 @@ func (p *Profile) Mediates(c Class) bool {
 	return p.policy.start[c] != 0
 }
 
-// Compiled reports whether the profile has rules of a class, even if a kernel passes over them: see Mediates.
+// Compiled reports whether the profile has rules of a class, even if a kernel does not use them. Compare Mediates.
 func (p *Profile) Compiled(c Class) bool { return p.policy.dfa != nil && p.policy.start[c] != 0 }
 
-// Query returns what the profile says of a key of a class, and whether it mediates it: all is allowed where it does not.
-// It is what the kernel answers to a query at .access in securityfs (profile_query_cb, security/apparmor/apparmorfs.c), for
-// which a file is always one's own.
+// Query returns the permissions that the profile has for a key of a class. It also reports whether the profile mediates
+// the class; if not, all is allowed. The answer is the kernel's answer to a query at .access in securityfs
+// (profile_query_cb, security/apparmor/apparmorfs.c). Such a query takes the process for the owner of the file.
 //
-// The key of a file is its path. Those of the other classes are as the kernel makes them for its own matches; for a signal,
-// the signal's number in AppArmor's order and the peer's label.
+// The key of a file is its path. The key of a signal is the signal's number in AppArmor's order, as a byte, and the
+// peer's label. The keys of other classes are the bytes that the kernel itself looks up.
 func (p *Profile) Query(c Class, key string) (Perms, bool) {
 	switch {
 	case p.Mode == Unconfined:
@@ -125,8 +125,8 @@ func (r *rules) filePerms(s state, other bool) Perms {
 	return r.perms[r.accept[s]]
 }
 
-// File returns what the profile says of a path, as the kernel names it: for the process that owns the file, and for others.
-// A directory's path ends with a slash.
+// File returns the permissions that the profile has for a path: for a process that owns the file, and for others. The
+// path is the one that the kernel uses. The path of a directory ends with a slash.
 func (p *Profile) File(path string) (owner, other Perms) {
 	if p.Mode == Unconfined {
 		return all, all
@@ -135,8 +135,9 @@ func (p *Profile) File(path string) (owner, other Perms) {
 	return p.flagged(p.file.owner(s)), p.flagged(p.file.other(s))
 }
 
-// Signal returns what the profile says of sending (MayWrite) a signal to a peer of this label, or receiving it from there
-// (MayRead). The parts of a stack stand in the kernel's order.
+// Signal returns the permissions that the profile has for a signal and a peer with this label. request is MayWrite to
+// send the signal to the peer, or MayRead to receive it from the peer. The parts of a stacked label have the kernel's
+// order.
 func (p *Profile) Signal(request uint32, signal Signal, peer string) Perms {
 	if !p.Mediates(Signals) {
 		return all
@@ -144,8 +145,9 @@ func (p *Profile) Signal(request uint32, signal Signal, peer string) Perms {
 	return p.flagged(p.policy.peer(p.policy.step(p.policy.start[Signals], byte(signal)), peer, request))
 }
 
-// Ptrace returns what the profile says of tracing (MayWrite), reading (MayRead), being traced (MayAppend) or read
-// (MayCreate), with a peer of this label. Who is traced by somebody unconfined is never asked.
+// Ptrace returns the permissions that the profile has for ptrace and a peer with this label. request is MayWrite to
+// trace the peer, MayRead to read it, MayAppend to be traced by it, or MayCreate to be read by it. The kernel does not
+// ask the profile of a process that an unconfined one traces or reads, so Ptrace allows that.
 func (p *Profile) Ptrace(request uint32, peer string) Perms {
 	const tracee = MayAppend | MayCreate
 	if !p.Mediates(PTrace) || peer == "unconfined" && request&^tracee == 0 {
@@ -173,8 +175,8 @@ func (r *rules) peer(s state, label string, request uint32) Perms {
 	return perms
 }
 
-// Capability returns what the profile says of a capability, whose number is that of the kernel (CAP_CHOWN is 0):
-// permissions are all or none.
+// Capability returns the permissions that the profile has for a capability. In each field of the answer all bits are
+// set, or none. number is the kernel's number of the capability (CAP_CHOWN is 0).
 func (p *Profile) Capability(number uint) Perms {
 	if p.Mode == Unconfined {
 		return all
@@ -192,8 +194,9 @@ func (p *Profile) Capability(number uint) Perms {
 	return p.flagged(Perms{Allow: every(set.allow), Audit: every(set.audit), Quiet: every(set.quiet)})
 }
 
-// Allowed reports whether permissions are allowed in the mode of the profile: a complaining one lets everything pass that
-// no rule denies without a word (aa_check_perms).
+// Allowed reports whether the kernel lets a request pass, in the profile's mode. perms is the profile's answer. In
+// complain mode everything passes, except a request of which each refused permission is denied by a rule that does not
+// log it (aa_check_perms).
 func (p *Profile) Allowed(perms Perms, request uint32) bool {
 	denied := request & (^perms.Allow | perms.Deny)
 	return denied == 0 || p.Mode == Unconfined || p.Mode == Complain && denied&^perms.Quiet != 0

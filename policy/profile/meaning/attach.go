@@ -6,17 +6,17 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/internal/element"
 )
 
-// Attachment is how a profile takes hold of programs on its own: the kernel puts a program under it whose path matches,
-// when something executes the program that no profile confines (find_attach, security/apparmor/domain.c).
+// An Attachment says to which programs a profile attaches. If an unconfined process executes a program whose path
+// matches, the kernel puts the program under the profile (find_attach, security/apparmor/domain.c).
 type Attachment struct {
-	Profile string // its name
+	Profile string // name of the profile
 
 	match *dfa
 	start state
 }
 
-// Attachments reads which profiles of a blob attach to programs. It looks at nothing else of them, so that it reads more
-// than Read does; those of a policy namespace and children are left out.
+// Attachments returns the profiles of a blob that attach to programs. It reads nothing else of the profiles, so it
+// accepts more blobs than Read does. It leaves out children, and profiles of a policy namespace.
 func Attachments(data []byte) ([]Attachment, error) {
 	r := reader{Reader: element.Reader{Data: data}}
 	var found []Attachment
@@ -78,8 +78,8 @@ func (r *reader) attached() (a Attachment, attaches bool, err error) {
 	return a, a.match != nil || strings.HasPrefix(a.Profile, "/"), nil
 }
 
-// Matches reports whether a program with this path, links resolved, is taken hold of. Where several profiles do so, the
-// kernel takes the one whose pattern fits best.
+// Matches reports whether the profile's pattern matches a program's path, in which links are resolved. If the patterns
+// of several profiles match, the kernel takes the profile whose pattern fits best.
 func (a *Attachment) Matches(path string) bool {
 	if a.match == nil {
 		return path == a.Profile

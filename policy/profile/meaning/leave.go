@@ -2,8 +2,8 @@ package meaning
 
 import "strings"
 
-// Leaves reports whether what runs under the profile can go on without any confinement: by a program that it executes, and by
-// changing its profile to unconfined itself.
+// Leaves reports whether a process under the profile can go on without any confinement. exec is for a program that it
+// executes, and change for changing its own profile to unconfined.
 func (p *Profile) Leaves() (exec, change bool) {
 	if p.Mode == Unconfined {
 		return false, false
@@ -20,7 +20,7 @@ func (p *Profile) Leaves() (exec, change bool) {
 	return exec, perms.Allow&^perms.Deny&(MayChangeProfile|MayOnExec) != 0
 }
 
-// LeavesBy reports whether a program of this path can be executed without any confinement.
+// LeavesBy reports whether a process under the profile can execute the program at path without any confinement.
 func (p *Profile) LeavesBy(path string) bool {
 	if p.Mode == Unconfined {
 		return false
@@ -29,8 +29,8 @@ func (p *Profile) LeavesBy(path string) bool {
 	return p.leaves(owner) || p.leaves(other)
 }
 
-// leaves reports whether permissions execute a program under no profile, at least where the one for it is not loaded. A stack
-// with unconfined in it confines by its other parts.
+// leaves reports whether perms let a process execute a program under no profile, be it only if the profile for it is
+// not loaded. A stack with unconfined in it does not count, since its other parts confine.
 func (p *Profile) leaves(perms Perms) bool {
 	switch x := perms.XIndex; {
 	case perms.Allow&^perms.Deny&MayExec == 0:
@@ -44,7 +44,7 @@ func (p *Profile) leaves(perms Perms) bool {
 	}
 }
 
-// IsUnconfined reports whether a label is that of no profile, here or in a namespace.
+// IsUnconfined reports whether a label is "unconfined", in this namespace or in another one.
 func IsUnconfined(label string) bool {
 	return strings.TrimPrefix(label[strings.LastIndexAny(label, ":\x00")+1:], "//") == "unconfined"
 }

@@ -1,21 +1,21 @@
 package meaning
 
-// Perms is what a rule set says of one thing, as sets of permissions (struct aa_perms, security/apparmor/include/perms.h).
-// A permission's bit means what the class gives it: MayRead is "receive" for signals.
+// Perms are the answers of a set of rules for one thing, each a set of permissions (struct aa_perms,
+// security/apparmor/include/perms.h). What a bit means depends on the class: MayRead is "receive" for signals.
 type Perms struct {
 	Allow uint32 // allowed
-	Deny  uint32 // denied by a rule, in tables of permissions only; older blobs show a denied permission by Quiet
-	Audit uint32 // logged where allowed
-	Quiet uint32 // not logged where denied
-	Kill  uint32 // where denied, the task is killed
-	Hide  uint32 // where denied, the error is ENOENT
+	Deny  uint32 // denied by a rule; set only in tables of permissions, older blobs show a denied permission by Quiet
+	Audit uint32 // logged if allowed
+	Quiet uint32 // not logged if denied
+	Kill  uint32 // if denied, the kernel kills the task
+	Hide  uint32 // if denied, the error is ENOENT
 
-	// XIndex says how an exec goes on: which profile, and whether the environment is scrubbed (AA_X_* in
+	// XIndex says how an exec goes on: under which profile, and whether the kernel scrubs the environment (AA_X_* in
 	// security/apparmor/include/file.h).
 	XIndex uint32
 }
 
-// all is what a profile says of a class that it does not mediate (allperms).
+// all is the answer of a profile for a class that it does not mediate (allperms).
 var all = Perms{Allow: ^uint32(0), Quiet: ^uint32(0), Hide: ^uint32(0)}
 
 // Permissions of files, and, for those that the kernel shares, of other classes (security/apparmor/include/perms.h).
@@ -101,12 +101,12 @@ func fileBits(word uint32) uint32 {
 // The parts of XIndex (security/apparmor/include/file.h).
 const (
 	XIndexMask  = 1<<24 - 1
-	XName       = 0x04 << 24 // the profile that attaches to the path
-	XTable      = 0x08 << 24 // the low 24 bits are an index of the blob's table of names
-	XUnsafe     = 0x10 << 24 // the environment is not scrubbed
-	XChild      = 0x20 << 24 // a child of the profile
-	XInherit    = 0x40 << 24 // the profile itself, also where the named one is missing
-	XUnconfined = 0x80 << 24 // none, also where the named one is missing
+	XName       = 0x04 << 24 // go on under the profile that attaches to the path
+	XTable      = 0x08 << 24 // go on under the label in Profile.Names at XIndex & XIndexMask
+	XUnsafe     = 0x10 << 24 // the kernel does not scrub the environment
+	XChild      = 0x20 << 24 // the profile to go on under is a child of this one
+	XInherit    = 0x40 << 24 // go on under the same profile, also if the named one is missing
+	XUnconfined = 0x80 << 24 // go on under no profile, also if the named one is missing
 )
 
 // execIndex unpacks how an exec goes on (dfa_map_xindex).
@@ -153,7 +153,7 @@ func policyBits(word uint32) uint32 {
 	return word&0x3<<8 | word&0x1c<<18 | word&0x60<<19
 }
 
-// and adds what another part of a peer's label says (aa_perms_accum).
+// and restricts p to what another part of the peer's label allows as well (aa_perms_accum).
 func (p *Perms) and(more Perms) {
 	p.Deny |= more.Deny
 	p.Allow &= more.Allow &^ p.Deny

@@ -16,7 +16,7 @@ import (
 // maxProfiles is how many profiles one blob may hold.
 const maxProfiles = 4096
 
-// Mode says what a profile does with an access that it does not allow (PACKED_MODE_* in the kernel's
+// A Mode is what a profile does with an access that it does not allow (PACKED_MODE_* in the kernel's
 // include/policy_unpack.h).
 type Mode uint8
 
@@ -39,20 +39,20 @@ func (m Mode) String() string {
 
 // Flags of a profile that decide how the kernel names paths (PATH_* in include/path.h).
 const (
-	PathConnect        = 0x4 // attach_disconnected: what lies outside of the mount namespace is named below /
+	PathConnect        = 0x4 // attach_disconnected: paths of files outside of the mount namespace begin at /
 	PathMediateDeleted = 0x10000
 )
 
-// Profile is one compiled profile. Its methods may be called at the same time.
+// A Profile is one compiled profile. Several goroutines may call its methods at the same time.
 type Profile struct {
 	Name      string // "main//child" for a child or hat
-	Namespace string // of policy; empty for that of whoever loads it
+	Namespace string // policy namespace; empty for the namespace of the process that loads the blob
 	Mode      Mode
 	Hat       bool
-	Audit     bool     // flags=(audit): everything is logged
-	Attaches  bool     // it takes hold of programs by their path
+	Audit     bool     // flags=(audit): the kernel logs every access
+	Attaches  bool     // it attaches to programs by their path
 	Path      uint32   // PathConnect and others
-	Names     []string // what execs and change_profile lead to, by XIndex & XIndexMask
+	Names     []string // labels to which exec and change_profile lead; the index is XIndex & XIndexMask
 
 	low, high    capabilities // the first 32, and those after them
 	policy, file rules
@@ -69,7 +69,8 @@ type rules struct {
 	start [classes]state
 }
 
-// Read returns the profiles of a blob in its order, each with the meaning of its own.
+// Read returns the profiles of a blob, in the blob's order. The error says what in the blob the kernel would refuse, or
+// what this package cannot read.
 func Read(data []byte) ([]*Profile, error) {
 	r := reader{Reader: element.Reader{Data: data}}
 	var all []*Profile

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Signal is a signal's number in AppArmor's own order, which is the same on every architecture
+// A Signal is a signal's number in AppArmor's own order, which is the same on every architecture
 // (security/apparmor/include/sig_names.h).
 type Signal byte
 
@@ -21,16 +21,16 @@ const (
 	realTimes = 33
 )
 
-// Signals by which a container is stopped.
+// Signals by which engines stop a container.
 const (
 	SIGKILL Signal = 9
 	SIGTERM Signal = 15
 )
 
-// LastSignal is the last of those that have a name of their own on Linux.
+// LastSignal is the last signal that has a name of its own on Linux. Those after it are real-time signals.
 const LastSignal Signal = 31
 
-// ParseSignal returns the signal that a rule calls name ("kill", "rtmin+3"), and false where there is none.
+// ParseSignal returns the signal that rules call name, such as "kill" or "rtmin+3", and false if there is none.
 func ParseSignal(name string) (Signal, bool) {
 	if n, ok := strings.CutPrefix(name, "rtmin+"); ok {
 		i, err := strconv.ParseUint(n, 10, 8)
@@ -40,7 +40,7 @@ func ParseSignal(name string) (Signal, bool) {
 	return Signal(max(i, 0)), i > 0
 }
 
-// String returns the name that rules have for the signal.
+// String returns the name of the signal in rules.
 func (s Signal) String() string {
 	switch {
 	case s > 0 && int(s) < len(signalNames):

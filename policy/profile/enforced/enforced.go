@@ -1,5 +1,5 @@
-// Package enforced finds the rules of a text that compiles and that the kernel does not enforce, says why, and says what would
-// make them hold. It also finds the rules by which what runs under the profile leaves it.
+// Package enforced finds the rules of a compiled text that the kernel does not enforce. It says why, and what would
+// make them hold. It also finds the rules by which a process under the profile can leave its confinement.
 package enforced
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
-// Compiler is the part of *profile.Compiler that this needs.
+// Compiler has those methods of *profile.Compiler that this package calls.
 type Compiler interface {
 	CompileText(ctx context.Context, source string, text []byte) (profile.Blob, error)
 	Preprocess(ctx context.Context, text []byte) ([]byte, error)
@@ -26,12 +26,13 @@ type Compiler interface {
 	Shipped(path string) string
 }
 
-// Check says what of a text that compiles does not hold, or lets a process go, by what it was compiled to, and what the parser
-// said of it. included is the text with what it includes put in, or nil where that is to be asked for where it is needed, which
-// takes half as long as a compilation.
+// Check returns a warning for each rule of a text that the kernel does not enforce, and for each rule by which a
+// process can leave its confinement. blob is what the text was compiled to, with the parser's warnings. included is the
+// text as Preprocess returns it. If included is nil, Check calls Preprocess if it needs it, which takes half as long as
+// a compilation.
 //
-// A rule that denies or logs and does not is a fault, unless AppArmor ships it in one of its abstractions, which are written for
-// many kernels. One that only allows is worth no warning there.
+// A rule that should deny or log, and does not, is a fault (Warning.Fault), unless AppArmor ships the rule in one of
+// its own abstractions, which are written for many kernels. Check does not warn of a rule there that only allows.
 func Check(ctx context.Context, c Compiler, text []byte, blob profile.Blob, included []byte) []lint.Warning {
 	j := judgement{Compiler: c, text: string(text), blob: blob, taken: make(map[int]bool), tried: make(map[string]string)}
 	j.read(ctx, included)
@@ -53,7 +54,7 @@ func Check(ctx context.Context, c Compiler, text []byte, blob profile.Blob, incl
 	return unique(warnings)
 }
 
-// unique leaves out what is said twice: of rules of the same text in two included files, for one.
+// unique leaves out repeated warnings, such as those of the same rule in two included files.
 func unique(warnings []lint.Warning) (all []lint.Warning) {
 	for _, w := range warnings {
 		if !slices.Contains(all, w) {

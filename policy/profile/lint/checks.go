@@ -1,6 +1,6 @@
 package lint
 
-// check is one thing that is looked for.
+// check is one entry in the list of checks.
 type check struct {
 	name string // as Warning.Check and commands have it
 	what string // it looks for, in a line
@@ -8,7 +8,7 @@ type check struct {
 	find func(*linter) // which reports by linter.warn
 }
 
-// of says what a check is run on.
+// of is the kind of thing that a check is run on.
 type of uint8
 
 const (
@@ -18,7 +18,7 @@ const (
 	compiledBlocks           // for each of which it is known what it was compiled to
 )
 
-// checks are all of them. What they find is ordered by lines, and within a line as they stand here.
+// checks are all checks. Warnings are sorted by line; those of one line have the order of this list.
 var checks = []check{
 	{"abi", "the text names no ABI", texts, (*linter).abi},
 	{"attach-disconnected", "the flag without which files that were opened outside of the container are denied", compiledBlocks, (*linter).attachDisconnected},
@@ -36,7 +36,7 @@ var checks = []check{
 	{"parser", "what apparmor_parser says", elsewhere, nil},
 }
 
-// Checks returns what each check looks for, in a line, by its name.
+// Checks returns the description of each check, one line, by the check's name.
 func Checks() map[string]string {
 	all := make(map[string]string, len(checks))
 	for _, c := range checks {

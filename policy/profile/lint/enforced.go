@@ -11,19 +11,20 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
-// Lost is a rule of which the compiled profile does not do what it says.
+// A Lost is a rule that the compiled profile does not enforce as it is written.
 type Lost struct {
-	File    string // the included file that it stands in; empty for the text itself
-	Line    int    // in File or in the text; 0 where it is in a file that could not be told
+	File    string // path of the included file with the rule; empty for the text itself
+	Line    int    // counts from 1, in File or in the text; 0 if the rule is in an included file that was not found
 	Profile string
-	Rule    string // as it stands, with single blanks
-	Class   string // the word that such rules begin with: a key of profile.RuleKinds
+	Rule    string // the rule as written, with single blanks
+	Class   string // the word with which such rules begin, a key of profile.RuleKinds
 
 	Deny, Audit bool
-	Wider       bool // it is enforced for more than it says: conditions of it are left out
+	Wider       bool // the rule is enforced without some of its conditions, so that it covers more than it says
 
-	// Branch is where the branch of a condition begins that it stands in: an offset in the text with what it includes put in, or
-	// in the text where that was not given. It is 0 where it is in none. A branch that is not taken has no rules of the profile's.
+	// Branch is the offset at which the branch of a condition begins that has the rule; 0 if no condition has it. The
+	// offset is in included if NotEnforced had it, else in the text. The rules of a branch whose condition is false are
+	// not in the profile.
 	Branch int
 }
 
@@ -44,24 +45,25 @@ var mediated = map[string][]meaning.Class{
 	"unix":       {meaning.Net, meaning.NetV9},
 }
 
-// AuditChange is what NotEnforced asks for, besides features: that audit change_profile logs. No kernel does, and the parser says
-// so (convert_entry in parser/parser_regex.c).
+// AuditChange is what NotEnforced asks its argument supports for, besides features: whether audit change_profile logs.
+// No kernel logs it, and the parser warns of that (convert_entry in parser/parser_regex.c).
 const AuditChange = "audit of change_profile"
 
-// Mediates reports whether a compiled profile decides on what rules are about that begin with this word, a key of
+// Mediates reports whether a compiled profile decides on what rules are about that begin with word, a key of
 // profile.RuleKinds. supports reports whether the kernel has a feature.
 //
-// meaning answers as kernels that know version 9 of the rules about networks: these take rules about D-Bus of no profile
-// without such rules (profile_query_cb, security/apparmor/apparmorfs.c, Linux 6.17). An older kernel that has D-Bus, Ubuntu's,
-// takes them of each.
+// Package meaning answers as kernels that know version 9 of the rules about networks. Such a kernel asks a profile
+// about D-Bus only if the profile has rules about D-Bus (profile_query_cb, security/apparmor/apparmorfs.c, Linux 6.17).
+// An older kernel with D-Bus mediation, which is Ubuntu's, asks every profile.
 func Mediates(p *meaning.Profile, word string, supports func(feature string) bool) bool {
 	return slices.ContainsFunc(mediated[word], p.Mediates) ||
 		word == "dbus" && p.Compiled(meaning.DBus) && !supports("network_v9")
 }
 
-// NotEnforced returns the rules of a text that its compilation does not enforce, or enforces for more than they say, in the
-// order of their lines. included is as in Text, and files are what it includes. supports reports whether rules that need a
-// feature are compiled as they stand: it is asked for what the compiled profile does not show: conditions on addresses, and AuditChange.
+// NotEnforced returns the rules of a text that its compiled profiles do not enforce, or enforce for more than the rule
+// says. They are sorted by file and line. included is as in Text, and files are the files that the text includes. Some
+// things do not show in a compiled profile: whether conditions on addresses were compiled, and AuditChange. NotEnforced
+// calls supports for these, with a feature or AuditChange.
 func NotEnforced(text string, included []byte, files []profile.Text, compiled []*meaning.Profile, supports func(feature string) bool) []Lost {
 	own := syntax.Read(text)
 	all := own
@@ -96,8 +98,9 @@ func NotEnforced(text string, included []byte, files []profile.Text, compiled []
 	return lost
 }
 
-// profileOf returns the compiled profile of a block. All profiles of a text are compiled under the same ABI, so that another
-// of them tells the same of one whose name the parser makes of variables.
+// profileOf returns the compiled profile of a block. The parser may make the block's name from variables, so that no
+// compiled profile has the written name. profileOf then returns another profile of the text: all of them have the same
+// ABI, which is what matters here.
 func profileOf(compiled []*meaning.Profile, name string) *meaning.Profile {
 	for _, p := range compiled {
 		if p.Name == name {
@@ -110,8 +113,9 @@ func profileOf(compiled []*meaning.Profile, name string) *meaning.Profile {
 	return compiled[0]
 }
 
-// finder returns a function that returns the first of files that holds a statement, and its line there; nothing where none does.
-// Files are read where the first statement is looked for, and once: there may be hundreds to look for.
+// finder returns a function that finds a statement in files. It returns the path of the first file with the statement,
+// and its line there, or "" and 0 if no file has it. It reads the files at its first call, and only once, since there
+// may be hundreds of statements to find.
 func finder(files []profile.Text) func(statement string) (path string, line int) {
 	type place struct {
 		path string

@@ -1,8 +1,9 @@
-// Package lint finds in the text of an AppArmor profile what the parser accepts and what bites in a container.
+// Package lint finds mistakes in the text of an AppArmor profile that the parser accepts and that do harm in a
+// container.
 //
-// What a profile allows and denies, and whether a rule holds, it asks what the text was compiled to (package meaning). The
-// text tells it which rules somebody wrote, and on which line. What it cannot judge it does not warn of. It neither compiles
-// a text nor loads it.
+// It learns from the compiled profile (package meaning) what the profile allows and denies, and whether a rule has an
+// effect. It learns from the text which rules somebody wrote, and on which line. It does not warn of what it cannot
+// judge. It neither compiles nor loads a text.
 package lint
 
 import (
@@ -14,20 +15,20 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
-// Warning is a fault of a text that compiles.
+// A Warning is a mistake in a text that compiles.
 type Warning struct {
-	Check   string // which check found it: a name in Checks
-	File    string // an included file; empty for the text itself
-	Line    int    // in File or in the text; 0 where it is about something that is not there
-	Profile string // in which one; empty for the text as a whole
-	Message string // one line: what is the matter, and what to write
-	Fault   bool   // in a policy it is an error
+	Check   string // name of the check that found it, a key of Checks
+	File    string // path of the included file that it is about; empty for the text itself
+	Line    int    // counts from 1, in File or in the text; 0 if it is about something that the text lacks
+	Profile string // name of the profile that it is about; empty for the text as a whole
+	Message string // one line: what is wrong, and what to write instead
+	Fault   bool   // a policy with this text is refused
 }
 
-// Text returns what there is to say about a text, in the order of its lines. included is the same text with the files in it
-// that it includes, as profile.Compiler.Preprocess returns it; without it checks that need these files are left out, which
-// partial reports. compiled is what the text was compiled to; without it only what the text shows by itself is judged.
-// senders are labels under which programs of the node send signals to containers.
+// Text returns the warnings about a text, sorted by line. included is the text with its includes put in, as
+// profile.Compiler.Preprocess returns it. Without it, Text leaves out the checks that need the included files, and
+// reports that by partial. compiled are the profiles that the text was compiled to. Without them, Text judges the text
+// alone. senders are labels under which programs of the node send signals to containers.
 func Text(text string, included []byte, compiled []*meaning.Profile, senders ...string) (warnings []Warning, partial bool) {
 	own := syntax.Read(text)
 	all := own
@@ -155,7 +156,8 @@ func (l *linter) attachDisconnected() {
 // merged are the directories that are links to those of the same name in /usr, in images of most distributions.
 var merged = []string{"/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/libx32/"}
 
-// links are other links that nearly every image has, or every kernel. The kernel sees what is behind them.
+// links are further symbolic links that nearly every image has, or that every kernel has. The kernel sees their
+// targets.
 var links = []struct{ from, to, is string }{
 	{"/var/run/", "/run/", "/run"},
 	{"/var/lock/", "/run/lock/", "/run/lock"},
@@ -165,7 +167,7 @@ var links = []struct{ from, to, is string }{
 	{"/dev/fd/", "/proc/1/fd/", "/proc/PID/fd"},
 }
 
-// applets are programs that people deny and that busybox has, too.
+// applets are programs that people like to deny, and that busybox contains as well.
 var applets = strings.Fields("sh ash top ping ping6 wget nc vi su login passwd mount umount ps kill chroot telnet ftpget " +
 	"tftp sed awk grep find xargs env id whoami dmesg ip ifconfig route insmod modprobe rmmod nslookup crond")
 

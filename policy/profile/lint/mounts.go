@@ -10,8 +10,9 @@ import (
 // sysAdmin is CAP_SYS_ADMIN, without which the kernel mounts nothing, whichever call asks for it.
 const sysAdmin = 21
 
-// OldMounts returns a warning of each profile that limits mounts, for a kernel that holds that against mount(2) alone: one without
-// profile.NewMountFeature. A profile that allows no capability sys_admin needs none. Arguments are as NotEnforced's.
+// OldMounts returns a warning for each profile that limits mounts. It is for a kernel that enforces such limits only in
+// mount(2), not in the newer mount calls: one without profile.NewMountFeature. OldMounts does not warn of a profile
+// without the capability sys_admin, since nothing can mount under it. The arguments are as in NotEnforced.
 func OldMounts(text string, included []byte, files []profile.Text, compiled []*meaning.Profile) []Warning {
 	own := syntax.Read(text)
 	l := &linter{Text: own, check: "not-enforced"}

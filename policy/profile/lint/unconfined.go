@@ -9,9 +9,10 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
-// Leaving returns a warning of each rule by which what runs under a profile goes on without any: programs that are executed so,
-// and processes that change their profile themselves. What was compiled decides whether there is such a rule, and the text, with
-// what it includes, where it stands. Where none is found there, the warning is about the profile. Arguments are as NotEnforced's.
+// Leaving returns a warning for each rule by which a process under a profile can go on without any confinement: by a
+// program that it executes, or by changing its own profile. The compiled profile decides whether there is such a rule.
+// Leaving looks for the rule in the text and in what the text includes. If it finds none, it warns of the profile as a
+// whole. The arguments are as in NotEnforced.
 func Leaving(text string, included []byte, files []profile.Text, compiled []*meaning.Profile) []Warning {
 	own := syntax.Read(text)
 	find := finder(files)

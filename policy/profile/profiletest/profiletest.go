@@ -1,4 +1,5 @@
-// Package profiletest gives tests the compiler of this machine, for a kernel whose features do not change.
+// Package profiletest provides tests with a compiler that uses this machine's apparmor_parser, and with the features of
+// a kernel, which do not depend on the machine.
 package profiletest
 
 import (
@@ -13,10 +14,11 @@ import (
 //go:embed features
 var features []byte
 
-// Features returns the features of a kernel like 6.1, in the form in which apparmor_parser takes them.
+// Features returns the features of a kernel like 6.1, in the form that profile.ReadFeatures returns.
 func Features() []byte { return slices.Clone(features) }
 
-// Compiler returns the machine's apparmor_parser for a kernel with features. It skips the test where the machine has no parser.
+// Compiler returns a compiler with the machine's apparmor_parser, for a kernel with these features. It skips the test
+// if the machine has no parser.
 func Compiler(t testing.TB, features []byte) *profile.Compiler {
 	t.Helper()
 	c, err := profile.NewCompiler(features)

@@ -1,7 +1,8 @@
-// Package templates makes the texts of generated profiles: a template, a profile's name and what the node has give one text.
+// Package templates makes the texts of generated profiles. A text depends on the template, the profile's name, and what
+// the node has.
 //
-// A template is a file in text, in the language of text/template, and named as the policy file names it. This package is not on
-// the way of a container's start: what is generated there is compiled at policy apply.
+// A template is a file in the directory text, in the language of text/template. Its file name is the template's name in
+// the policy file. No container start uses this package: policy apply compiles the generated profiles.
 package templates
 
 import (
@@ -22,12 +23,13 @@ import (
 //go:embed text
 var files embed.FS
 
-// Target is what a template depends on of the node it is for. The zero value is a node as distributions set it up.
+// Target is what a template needs to know of the node that the profile is for. The zero value is a node as
+// distributions set it up.
 type Target struct {
-	Base string // directory of AppArmor's own files; profile.BaseDir where empty
+	Base string // directory of AppArmor's own files; empty stands for profile.BaseDir
 
-	// Senders are the labels from which signals are taken besides Stoppers: those of the node's engines and runtimes. Their
-	// order and repetitions mean nothing.
+	// Senders are the labels of the node's engines and runtimes. The profile takes signals from them, besides those of
+	// Stoppers. Text sorts them and ignores repetitions.
 	Senders []string
 }
 
@@ -37,11 +39,11 @@ func (n Target) has(file string) bool {
 	return err == nil
 }
 
-// Stoppers are the labels from which every container takes signals: what nothing confines, and the runtimes, for which
-// AppArmor has profiles since 4.0.
+// Stoppers returns the labels from which every container takes signals: "unconfined", and those of the runtimes for
+// which AppArmor has had profiles since 4.0.
 func Stoppers() []string { return []string{"unconfined", "runc", "crun"} }
 
-// Names returns the names of all templates, in order.
+// Names returns the names of all templates, sorted.
 func Names() []string {
 	entries, err := files.ReadDir("text")
 	if err != nil {
@@ -54,21 +56,21 @@ func Names() []string {
 	return names
 }
 
-// fields are what a template may refer to.
+// fields are what a template may use.
 type fields struct {
 	Name    string   // the profile's
 	Senders []string // Stoppers, and then the node's senders, sorted, each once
 	node    Target
 }
 
-// Has reports whether the node has this file of AppArmor's own.
+// Has reports whether the node has this file of AppArmor's own, such as "abi/3.0".
 func (f fields) Has(file string) bool { return f.node.has(file) }
 
-// Strings returns its arguments, to range over.
+// Strings returns its arguments, for a template to range over.
 func (fields) Strings(all ...string) []string { return all }
 
-// Text returns the text of a generated profile: the template's rules, under name. The same arguments on the same node return
-// the same text.
+// Text returns the text of a generated profile: the rules of a template, in a profile called name. The same arguments
+// return the same text on the same node.
 func Text(template, name string, n Target) ([]byte, error) {
 	if err := profile.CheckName(name); err != nil {
 		return nil, err
@@ -96,7 +98,7 @@ func Text(template, name string, n Target) ([]byte, error) {
 	return text.Bytes(), err
 }
 
-// CheckPeer reports whether a label can be written into a rule as it is, meaning nothing but itself.
+// CheckPeer returns an error if a label cannot be written into a rule so that the rule means this label and no other.
 func CheckPeer(label string) error {
 	for i := range len(label) {
 		c := label[i]

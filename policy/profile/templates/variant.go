@@ -11,15 +11,15 @@ import (
 //go:embed variants/docker-default-2015
 var dockerDefault2015 string
 
-// Variant is another edition of a template, to compare with.
+// A Variant is another edition of a template, to compare profiles with.
 type Variant struct {
 	Template, Name string
 	Text           []byte
-	Notes          []string // what of it no longer does what it says, as seen on kernels 6.1 to 7.2
+	Notes          []string // which of its rules no longer do what they say, as seen on kernels 6.1 to 7.2
 }
 
-// Variants returns the other editions of the templates: that of docker-default in the first edition of Docker's page on
-// AppArmor, of 2015.
+// Variants returns the other editions of the templates. There is one: docker-default in the first edition of Docker's
+// page on AppArmor, of 2015.
 func Variants() []Variant {
 	return []Variant{{
 		Template: "docker-default", Name: "2015", Text: []byte(dockerDefault2015),
@@ -43,7 +43,7 @@ func Variants() []Variant {
 	}}
 }
 
-// FindVariant returns a template's variant.
+// FindVariant returns the variant of a template that is called name.
 func FindVariant(template, name string) (Variant, error) {
 	var known []string
 	for _, v := range Variants() {

@@ -10,19 +10,20 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// Applied is what an apply did.
+// Applied is the result of an apply.
 type Applied struct {
 	Generation *store.Generation
-	Before     *store.Generation // nil where there was none that can be read
-	Changed    bool              // Generation is not the one that was in force
-	Warnings   []string          // of profiles, each a line with its file
-	Notice     string            // what there is to say of the node
+	Before     *store.Generation // the generation in force before; nil if there was none, or it could not be read
+	Changed    bool              // Generation is a new one, not Before
+	Warnings   []string          // about profiles; each is a line that names the file
+	Notice     string            // one message about the node; may be empty
 
 	node     *node.Node // nil where the policy is for another one
 	compiled *store.Compilation
 }
 
-// Refused returns sentences about programs of this node that cannot end what will run under a profile.
+// Refused returns sentences about programs of this node whose signals a profile refuses, so that they cannot stop its
+// containers.
 func (a *Applied) Refused() []string {
 	if a.node == nil {
 		return nil
@@ -30,7 +31,8 @@ func (a *Applied) Refused() []string {
 	return refused(a.node, a.compiled)
 }
 
-// Apply puts the policy file in force. An error says what it means for the node.
+// Apply reads, compiles and puts in force the policy in o.Config. The error says whether an earlier policy stays in
+// force.
 func Apply(ctx context.Context, n *node.Node, o Options) (*Applied, error) {
 	s := store.Store{Dir: o.Store}
 	lock, err := lock(ctx, n, s)

@@ -8,7 +8,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
-// changeWords are what is said of a thing that is only there afterwards, only before, and another.
+// changeWords are the words for a thing that is only in the later policy, only in the earlier one, and different in
+// both.
 type changeWords struct{ added, gone, other string }
 
 // Those of a rollback, and of a new policy.
@@ -17,7 +18,7 @@ var (
 	goingOn   = changeWords{"new", "gone", "changed"}
 )
 
-// changes says in lines what differs between two policies.
+// changes returns lines that say how two policies differ.
 func changes(before, after *policy.Config, words changeWords) (lines []string) {
 	profiles := func(p *policy.Config) map[string]string {
 		all := make(map[string]string)
@@ -49,8 +50,8 @@ func changes(before, after *policy.Config, words changeWords) (lines []string) {
 	return append(lines, words.rules(before.Assignments, after.Assignments)...)
 }
 
-// rules says which rules are new, gone and others, by whom they are for, and whether those that stay are tried in another
-// order.
+// rules returns lines about rules that are new, gone or different. It names a rule by the containers that it is for. A
+// last line says whether the rules that stay are tried in another order.
 func (w changeWords) rules(before, after []policy.Assignment) (lines []string) {
 	was, is := make(map[string]string), make(map[string]string)
 	list := func(rules []policy.Assignment, into map[string]string) (all []string) {
@@ -87,7 +88,7 @@ func (w changeWords) rules(before, after []policy.Assignment) (lines []string) {
 	return lines
 }
 
-// differing says of things of one kind, by their names, which are new, gone and others.
+// differing returns lines about the things of one kind that are new, gone or different. The maps have them by name.
 func (w changeWords) differing(kind string, before, after map[string]string) (lines []string) {
 	names := make([]string, 0, len(before)+len(after))
 	for name := range before {

@@ -15,23 +15,25 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// CheckOptions are those of a check.
+// CheckOptions are the options of Check.
 type CheckOptions struct {
 	Path     string // the policy file, or its directory
-	Features string // a file of a kernel's features to compile for; empty for the running one's
+	Features string // file with the features of the kernel to compile for; empty stands for the running kernel's
 	Compile  bool   // compile the profiles, too
 	Progress Progress
 }
 
-// Checked is a policy without a fault. Refused are sentences about programs whose signals a profile refuses.
+// Checked is the result of Check for a policy without a fault. Refused are sentences about programs of this node whose
+// signals a profile refuses, so that they cannot stop its containers.
 type Checked struct {
 	Policy   *policy.Config
-	Compiled bool     // so are its profiles
-	Warnings []string // of profiles, each a line with its file
+	Compiled bool     // whether Check compiled the profiles
+	Warnings []string // about profiles; each is a line that names the file
 	Refused  []string
 }
 
-// Check checks a policy file, and changes nothing.
+// Check checks a policy file, and compiles its profiles if o.Compile is true. It writes nothing. The error names what
+// is wrong in the policy.
 func Check(ctx context.Context, n *node.Node, o CheckOptions) (*Checked, error) {
 	last := node.LastManifest(n.Store)
 	to := node.AsLast(last)

@@ -30,7 +30,7 @@ type aloneTexts struct {
 	of map[string]bootfiles.Text // by profile
 }
 
-// texts returns them by profile; nil where none were wanted.
+// texts returns the texts by the name of their profile. It returns nil if none were wanted.
 func (a *aloneTexts) texts() map[string]bootfiles.Text {
 	if a == nil {
 		return nil
@@ -38,7 +38,7 @@ func (a *aloneTexts) texts() map[string]bootfiles.Text {
 	return a.of
 }
 
-// Key returns a key that profiles share if they compile to the same. Whatever Compile goes by must be in it.
+// Key implements store.Keyer. The key must cover everything that Compile uses.
 func (c locatedCompiler) Key(p *policy.Profile) (key [sha256.Size]byte, ok bool) {
 	if c.inputs == nil {
 		return key, false
@@ -50,14 +50,14 @@ func (c locatedCompiler) Key(p *policy.Profile) (key [sha256.Size]byte, ok bool)
 	return key, err == nil
 }
 
-// Said returns what there is to say of a profile that compiles.
+// Said implements store.Keyer.
 func (c locatedCompiler) Said(name string) []string { return c.said.get(name) }
 
-// Kept takes what was said of a profile that is not compiled again.
+// Kept implements store.Keyer.
 func (c locatedCompiler) Kept(name string, said []string) { c.said.put(name, said) }
 
-// Compile is the compiler's, and refuses what must not be put in force. Where a text for AppArmor's
-// service is wanted, that is made meanwhile.
+// Compile compiles a profile, and refuses one that must not be put in force. If a text for AppArmor's service is
+// wanted, Compile makes it at the same time.
 func (c locatedCompiler) Compile(ctx context.Context, name string, mode profile.Mode, _ string, text []byte) (
 	blob profile.Blob, err error) {
 	if c.alone != nil {
@@ -99,7 +99,8 @@ func located(c node.Compiler, dir string, p *policy.Config) locatedCompiler {
 	return locatedCompiler{Compiler: c, sources: sources, files: files, said: new(findings)}
 }
 
-// compile compiles, and refuses a profile of a file that denies what would not be denied.
+// compile compiles a text. It refuses the profile of a file if a rule in it denies something that the kernel would
+// allow.
 func (c locatedCompiler) compile(ctx context.Context, name string, mode profile.Mode, text []byte) (profile.Blob, error) {
 	source := c.sources[name]
 	blob, err := c.Compiler.Compile(ctx, name, mode, source, text)
@@ -114,5 +115,5 @@ func (c locatedCompiler) compile(ctx context.Context, name string, mode profile.
 	return blob, nil
 }
 
-// Locate names the source of a profile's text, for errors of the store.
+// Locate implements store.Locator.
 func (c locatedCompiler) Locate(p *policy.Profile) string { return c.sources[p.Name] }

@@ -15,15 +15,15 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// Preview is what an apply would do. It takes no lock: another apply may come between it and what follows.
+// A Preview is what an apply would do. DryRun takes no lock, so another apply may still change the policy in force.
 type Preview struct {
-	Before   *store.Generation // in force; nil where there is none that can be read
+	Before   *store.Generation // the generation in force; nil if there is none, or it cannot be read
 	Same     bool              // an apply would change nothing
-	Changes  []string          // lines about profiles, policies and rules
-	Policy   *policy.Config    // that would come into force
-	Warnings []string          // of profiles, each a line with its file
-	Notes    []error           // what the node would go without
-	Notice   string            // what there is to say of the node
+	Changes  []string          // lines that say which profiles, policies and rules would change
+	Policy   *policy.Config    // the policy that an apply would put in force
+	Warnings []string          // about profiles; each is a line that names the file
+	Notes    []error           // profiles for which AppArmor's service would have no file of ours, and why
+	Notice   string            // one message about the node; may be empty
 
 	node      *node.Node
 	here      bool // it is for this node
@@ -31,7 +31,7 @@ type Preview struct {
 	files     *bootfiles.Writer
 }
 
-// DryRun does what Apply does but for what that writes.
+// DryRun does what Apply does, except that it writes nothing.
 func DryRun(ctx context.Context, n *node.Node, o Options) (*Preview, error) {
 	s := store.Store{Dir: o.Store}
 	p := &Preview{node: n, here: o.forHere(n)}
@@ -64,7 +64,8 @@ func DryRun(ctx context.Context, n *node.Node, o Options) (*Preview, error) {
 	return p, p.compare()
 }
 
-// Refused returns sentences about programs of this node that cannot end what would run under a profile.
+// Refused returns sentences about programs of this node whose signals a profile would refuse, so that they could not
+// stop its containers.
 func (p *Preview) Refused() []string {
 	if !p.here {
 		return nil
@@ -72,7 +73,7 @@ func (p *Preview) Refused() []string {
 	return refused(p.node, p.candidate.compiled)
 }
 
-// compare fills in what differs from the policy in force.
+// compare sets Same and Changes by the policy in force.
 func (p *Preview) compare() (err error) {
 	was := new(policy.Config)
 	if p.Before != nil {
@@ -87,7 +88,8 @@ func (p *Preview) compare() (err error) {
 	return nil
 }
 
-// Impact returns what would become of the containers that run, of which there are none where the policy is for another node.
+// Impact returns what the policy would mean for each running container. It returns none if the policy is for another
+// node.
 func (p *Preview) Impact(ctx context.Context) ([]impact.Container, error) {
 	if !p.here {
 		return nil, nil
@@ -103,7 +105,7 @@ func (p *Preview) Impact(ctx context.Context) ([]impact.Container, error) {
 	return containers, nil
 }
 
-// Here reports whether the policy is for this node, so that its containers count.
+// Here reports whether the policy is for this node. If it is not, the node's containers do not matter.
 func (p *Preview) Here() bool { return p.here }
 
 // wouldNotApply adds to a failure what it would mean.
@@ -112,7 +114,7 @@ func wouldNotApply(err error) error {
 	return exit.With(code, errors.Join(err, errors.New("policy apply would refuse this; nothing was written")))
 }
 
-// next returns the policy as containers that start would find it.
+// next returns the policy as starting containers would find it.
 func (p *Preview) next(ctx context.Context) (impact.Next, error) {
 	data, err := p.candidate.compiled.Policy.Encode()
 	if err != nil {

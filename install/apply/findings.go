@@ -11,7 +11,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
 )
 
-// findings are what there is to say of a policy's profiles, which are compiled at the same time.
+// findings are the warnings about a policy's profiles. Several goroutines, each of which compiles a profile, add to
+// them.
 type findings struct {
 	mu sync.Mutex
 	of map[string][]string // lines, by profile
@@ -41,7 +42,7 @@ func (f *findings) put(name string, lines []string) {
 	f.of[name] = lines
 }
 
-// lines returns all that was said, in the order of the profiles' names.
+// lines returns the lines about all profiles, sorted by the profiles' names.
 func (f *findings) lines() (all []string) {
 	for _, name := range slices.Sorted(maps.Keys(f.of)) {
 		all = append(all, f.of[name]...)
@@ -49,13 +50,14 @@ func (f *findings) lines() (all []string) {
 	return all
 }
 
-// WarningLine puts a warning of a text into the form that editors and compilers share.
+// WarningLine returns a warning in the form that editors and compilers share, SOURCE:LINE: warning: MESSAGE [CHECK].
+// source names the text; for a warning about an included file, that file takes its place.
 func WarningLine(source string, w lint.Warning) string {
 	at := profile.TextError{Source: cmp.Or(w.File, source), Line: w.Line, Msg: "warning: " + w.Message + " [" + w.Check + "]"}
 	return at.Error()
 }
 
-// faultsIn makes errors of those warnings that are errors in a policy.
+// faultsIn returns an error for those warnings that are faults in a policy, or nil.
 func faultsIn(source string, warnings []lint.Warning) error {
 	var faults []error
 	for _, w := range warnings {

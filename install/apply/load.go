@@ -13,17 +13,19 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// Loaded is what became of one profile of the policy in force.
+// Loaded is what Load did with one profile of the policy in force.
 type Loaded struct {
 	Name    string
 	Done    kernel.Done
-	Planned bool // see kernel.Loaded
+	Planned bool // as in kernel.Loaded
 	Warning string
 }
 
-// Load loads the profiles of the policy in force in a directory into the kernel, and reports each as soon as it is done.
-// said are sentences about all of them: which containers do not follow, and whose signals a profile refuses. One that
-// cannot be loaded does not keep the others from it; the error joins all.
+// Load loads the profiles of the policy in force into the kernel. dir is the directory of the applied policy. Load
+// calls report for each profile as soon as it is loaded. said has sentences about all of them: which containers still
+// run under earlier content, and which programs cannot stop the containers under a profile.
+//
+// If one profile cannot be loaded, Load goes on with the next one. The error joins the errors of all.
 func Load(ctx context.Context, n *node.Node, dir string, report func(Loaded)) (g *store.Generation, said []string, err error) {
 	if g, err = n.Current(dir); err != nil {
 		return nil, nil, err

@@ -13,8 +13,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
 
-// Read reads the policy of a configuration directory, or a policy file by itself, and fills in the profiles that
-// are generated, as they are for the node.
+// Read reads the policy in a configuration directory, or a policy file without one, and fills in the texts of generated
+// profiles as they are for the node that to describes.
 func Read(path string, to templates.Target) (*policy.Config, error) {
 	info, err := os.Stat(path)
 	missing := errors.Is(err, fs.ErrNotExist) && filepath.Ext(path) != ".yaml" && filepath.Ext(path) != ".yml"
@@ -39,7 +39,7 @@ func Read(path string, to templates.Target) (*policy.Config, error) {
 	return nil, exit.With(exit.BadPolicy, err)
 }
 
-// configOf returns the configuration directory of what Read reads.
+// configOf returns the configuration directory for a path that Read takes.
 func configOf(path string) string {
 	if info, err := os.Stat(path); err == nil && !info.IsDir() {
 		return filepath.Dir(path)
@@ -47,7 +47,7 @@ func configOf(path string) string {
 	return path
 }
 
-// generate fills in the texts of profiles that come from a template, as they are for this node.
+// generate fills in the texts of the profiles that come from a template, as they are for this node.
 func generate(p *policy.Config, to templates.Target) error {
 	for i := range p.Profiles {
 		pr := &p.Profiles[i]

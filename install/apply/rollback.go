@@ -13,17 +13,17 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// RolledBack is what a rollback did.
+// RolledBack is the result of a rollback.
 type RolledBack struct {
-	Generation *store.Generation // that is in force
-	Now        *store.Generation // that was in force
-	Back       *store.Generation // whose policy it is again
-	Changed    bool              // Now had another
-	Changes    []string          // lines about profiles, policies and rules
+	Generation *store.Generation // the generation in force after it
+	Now        *store.Generation // the generation that was in force before it
+	Back       *store.Generation // the earlier generation whose policy is in force again
+	Changed    bool              // whether the policy of Now was another one
+	Changes    []string          // lines that say which profiles, policies and rules changed
 }
 
-// Rollback puts the policy in force again that was before the present one, in a directory of the applied policy. Nothing is
-// compiled. An error says what it means for the node.
+// Rollback puts the policy in force again that was in force before the present one. dir is the directory of the applied
+// policy. Rollback compiles nothing. The error says which policy stays in force.
 func Rollback(ctx context.Context, n *node.Node, dir string) (*RolledBack, error) {
 	lock, err := lock(ctx, n, store.Store{Dir: dir})
 	if err != nil {

@@ -28,17 +28,17 @@ type side struct {
 	missing  error // what it takes to compile the text and is not there
 }
 
-// Difference is how two profiles differ. Same is about what they compile to, and Why says what tells it.
+// A Difference is how two profiles differ. Same reports whether they compile to the same, and Why says what shows that.
 type Difference struct {
-	Text    string   // of their texts, in the form of diff -u; empty where they are equal, or one is not known
-	Unknown []string // those of which there is no text
+	Text    string   // the difference of the texts, as diff -u prints it; empty if they are equal, or one is not known
+	Unknown []string // those of the two, as the caller named them, whose text is not known
 	Same    bool
 	Why     string
 }
 
-// Diff compares two profiles, each named as the help of profile diff says. features is the file of the kernel features that
-// texts are compiled for; empty for the running kernel's. Where an error is about what they compile to, there
-// is a Difference all the same.
+// Diff compares two profiles. The help of profile diff says how a and b name them. features is the file of the kernel
+// features to compile for; empty stands for the running kernel's. If Diff can compare the texts and cannot compile one,
+// it returns both a Difference and an error.
 func Diff(ctx context.Context, n *node.Node, features, a, b string) (*Difference, error) {
 	left, err := sideOf(ctx, n, features, a)
 	if err != nil {
@@ -61,7 +61,7 @@ func Diff(ctx context.Context, n *node.Node, features, a, b string) (*Difference
 	return d, err
 }
 
-// diffText compares the texts of both line by line. That one lacks the newline at its end is no difference.
+// diffText compares two texts line by line. It ignores a missing newline at the end.
 func diffText(a, b side) string {
 	whole := func(text []byte) string { return strings.TrimSuffix(string(text), "\n") + "\n" }
 	return udiff.Unified(a.is, b.is, whole(a.text), whole(b.text))

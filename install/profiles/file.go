@@ -1,5 +1,6 @@
-// Package profiles is for profiles by hand: it reads, compiles and judges texts, loads them, removes profiles that nothing
-// uses, and says what is known of one: its text, who loaded it, and how its content stands to that of another.
+// Package profiles is for single profiles that an administrator handles by hand. It reads, compiles and judges texts.
+// It loads profiles, and removes those that nothing uses. It shows a profile's text, who loaded it, and how two
+// profiles differ.
 package profiles
 
 import (
@@ -27,16 +28,17 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
-// File is a profile's text, and what became of it.
+// A File is the text of a profile, and the result of compiling it.
 type File struct {
-	Path   string // as it was named
-	Target string // where it leads to, if it is a symbolic link
+	Path   string // the path as the caller named it
+	Target string // the target if Path is a symbolic link, else empty
 	Text   []byte
-	Blob   profile.Blob // that Text compiles to
-	Err    error        // why it could not be read, or does not compile
+	Blob   profile.Blob // what Text compiles to
+	Err    error        // why the file could not be read, or Text does not compile
 }
 
-// ReadFiles reads files, and compiles what could be read, unless c is nil: as many at a time as there are processors.
+// ReadFiles reads files, and compiles each by c, as many at a time as there are processors. If c is nil, it compiles
+// none. An error is in File.Err.
 func ReadFiles(ctx context.Context, n *node.Node, c node.Compiler, paths []string) []File {
 	files := make([]File, len(paths))
 	var workers sync.WaitGroup
@@ -115,10 +117,11 @@ func (f *File) writtenByOthers(info fs.FileInfo) string {
 	return ""
 }
 
-// Name returns the profile that a compiled text defines.
+// Name returns the name of the profile. The text must be compiled.
 func (f *File) Name() string { return f.Blob.Profiles[0].Name }
 
-// Defines says what a compiled text defines: "web (enforce), with its children hat, kid (complain)".
+// Defines returns what the text defines, such as "web (enforce), with its children hat, kid (complain)". The text must
+// be compiled.
 func (f *File) Defines() string {
 	main := f.Blob.Profiles[0]
 	s := main.Name + " (" + main.Mode.String() + ")"
@@ -140,7 +143,8 @@ func (f *File) Defines() string {
 	return s + ", with its children " + strings.Join(children, ", ")
 }
 
-// Faults joins what is wrong with files. Its exit code is BadPolicy, unless none of it is the texts'.
+// Faults joins the errors of files; it returns nil if there are none. The exit code is BadPolicy if one of them is
+// about a text, else Cannot.
 func Faults(files []File) error {
 	var errs []error
 	code := exit.Cannot
@@ -161,8 +165,8 @@ func Faults(files []File) error {
 	return exit.With(code, errors.Join(errs...))
 }
 
-// Lint returns the warnings about a text that compiles, or about any text where there is no compiler. senders are as in
-// lint.Text.
+// Lint returns the warnings about a compiled text. If c is nil, the text need not be compiled, and Lint judges the text
+// alone. senders and partial are as in lint.Text.
 func (f *File) Lint(ctx context.Context, c node.Compiler, senders []string) (warnings []lint.Warning, partial bool) {
 	if c == nil {
 		return lint.Text(string(f.Text), nil, nil, senders...)

@@ -19,7 +19,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// compare returns how the kernel's content stands to that of a text.
+// compare returns how the kernel's content of a profile relates to a text: a value of Shown.Content.
 func compare(ctx context.Context, n *node.Node, name string, t knownText) string {
 	compiled := t.compiled
 	if compiled == nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// Listed is a profile in the kernel, and its JSON.
+// A Listed is a profile in the kernel, in the form of profile list --json.
 type Listed struct {
 	Name      string   `json:"name"`
 	Namespace string   `json:"namespace,omitempty"`
@@ -22,7 +22,8 @@ type Listed struct {
 	Processes int      `json:"processes"`
 }
 
-// Whole returns a profile's name with its namespace, as labels have it.
+// Whole returns the profile's name with its namespace as in labels, ":NAMESPACE:NAME". Without a namespace it is the
+// name.
 func (l Listed) Whole() string {
 	if l.Namespace == "" {
 		return l.Name
@@ -30,7 +31,7 @@ func (l Listed) Whole() string {
 	return fmt.Sprintf(":%s:%s", l.Namespace, l.Name)
 }
 
-// LoadedBy is who loaded a profile; empty where that cannot be told.
+// LoadedBy is who loaded a profile. It is empty if that is not known.
 type LoadedBy string
 
 // Who loaded a profile.
@@ -52,7 +53,8 @@ var sentences = map[LoadedBy]string{
 	byOthers: ", not by oci-apparmor",
 }
 
-// Sentence goes on with a sentence that says of a profile that it is loaded; empty for one of which nobody knows by whom.
+// Sentence returns the end of a sentence about a loaded profile, such as ", not by oci-apparmor". It is empty if b is
+// empty.
 func (b LoadedBy) Sentence() string { return sentences[b] }
 
 // List returns the profiles in the kernel.

@@ -23,7 +23,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// Set is texts that are read and compiled, of which all are loaded or none, unless the kernel refuses one.
+// A Set is files that are read and compiled. Load loads all of them or none, unless the kernel refuses one.
 type Set struct {
 	Files []File
 
@@ -32,14 +32,14 @@ type Set struct {
 	senders  []string // labels of engines' programs, which a profile should know
 }
 
-// Loaded is what became of a profile.
+// Loaded is what Load did with one profile.
 type Loaded struct {
 	Name    string
 	Done    kernel.Done
 	Warning string
 }
 
-// Prepare reads and compiles files, and refuses all where one has a fault.
+// Prepare reads and compiles files. If one of them has a fault, it returns an error that names all faults.
 func Prepare(ctx context.Context, n *node.Node, paths []string) (*Set, error) {
 	c, _, err := n.NewCompiler(ctx, "")
 	if err != nil {
@@ -62,8 +62,9 @@ func (s *Set) Lint(ctx context.Context, f *File) []lint.Warning {
 	return warnings
 }
 
-// Check refuses files that define something else than names, where there are any, and profiles that would not be loaded.
-// With replace, those that somebody else has loaded are replaced, and the policy's.
+// Check returns an error if the files define other profiles than names, unless names is empty. It also returns an error
+// if Load may not load one of the profiles. If replace is true, Load may replace profiles that somebody else has
+// loaded, and profiles of the policy.
 func (s *Set) Check(ctx context.Context, names []string, replace bool) error {
 	if err := asked(s.Files, names); err != nil {
 		return nothingLoaded(exit.With(exit.BadPolicy, err))
@@ -80,8 +81,8 @@ func (s *Set) Check(ctx context.Context, names []string, replace bool) error {
 	return nil
 }
 
-// Load loads the files that Check has let pass, writes them down for AppArmor's service, and reports each as soon as it is
-// done.
+// Load loads the files, and writes them for AppArmor's service. Check must have accepted them. Load calls report for
+// each profile as soon as it is loaded.
 func (s *Set) Load(ctx context.Context, replace bool, report func(Loaded)) error {
 	commits, drop, err := s.keepTexts(ctx)
 	defer drop()

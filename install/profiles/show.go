@@ -15,22 +15,22 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
 
-// Shown is what is known of a profile, and its JSON.
+// A Shown is what is known of a profile, in the form of profile show --json.
 type Shown struct {
 	Name      string    `json:"name"`
-	Loaded    *InKernel `json:"loaded,omitempty"` // none where the kernel has no such profile
+	Loaded    *InKernel `json:"loaded,omitempty"` // nil if the kernel has no such profile
 	Processes []Task    `json:"processes"`
-	Source    string    `json:"source,omitempty"` // where the text comes from
+	Source    string    `json:"source,omitempty"` // where Text comes from
 	Text      string    `json:"text,omitempty"`
-	// Content is how the kernel's content stands to the text's: "same", "more" (a child is left of an earlier text),
-	// "other", "missing", or "unknown".
+	// Content is how the kernel's content relates to the text: "same", "more" (the kernel also has a child of an
+	// earlier text), "other", "missing" or "unknown".
 	Content string   `json:"content"`
 	Notes   []string `json:"notes,omitempty"`
 
 	Unloaded error `json:"-"` // why Loaded is nil
 }
 
-// InKernel is how the kernel has a profile.
+// InKernel is a profile as the kernel has it.
 type InKernel struct {
 	Mode     string    `json:"mode"`
 	Hash     string    `json:"hash,omitempty"`
@@ -40,15 +40,15 @@ type InKernel struct {
 	Children []string  `json:"children,omitempty"`
 }
 
-// Task is a process that a profile confines.
+// A Task is a process that a profile confines.
 type Task struct {
 	PID     int    `json:"pid"`
 	Command string `json:"command"`
 	Label   string `json:"label"`
 }
 
-// Show returns what is known of a profile, by the variant of its template where one is named. The error is about one of
-// which nothing is known.
+// Show returns what is known of a profile. If variant is not empty, Show takes the text of this variant of the
+// profile's template. It returns an error if nothing is known of the profile.
 func Show(ctx context.Context, n *node.Node, name, variant string) (*Shown, error) {
 	s := &Shown{Name: name, Processes: []Task{}, Content: node.Unknown}
 	var t knownText

@@ -18,15 +18,17 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// UnloadOptions are those of Unload. Waiting and Removed are called as it goes on.
+// UnloadOptions are the options of Unload. Unload calls Waiting when it begins to wait, and Removed for each profile
+// that it has removed.
 type UnloadOptions struct {
-	WhenIdle bool // wait until nothing uses any of them
-	Foreign  bool // remove profiles that somebody else has loaded, too
+	WhenIdle bool // wait until no process uses one of the profiles
+	Foreign  bool // also remove profiles that somebody else has loaded
 	Waiting  func(unload.InUse)
-	Removed  func(name string, inForce bool) // inForce: the policy in force has it
+	Removed  func(name string, inForce bool) // inForce reports whether the policy in force has the profile
 }
 
-// Unload removes profiles that nothing uses: all of them or, unless it waits, none.
+// Unload removes profiles that no process uses. If one of them is in use, Unload removes none and returns an error. If
+// o.WhenIdle is set, it waits instead.
 func Unload(ctx context.Context, n *node.Node, o UnloadOptions, names []string) error {
 	if err := n.Ready(); err != nil {
 		return err
@@ -135,7 +137,7 @@ func inUse(busy unload.InUse) error {
 	return errors.Join(errs...)
 }
 
-// UserLines says who uses a profile, a line for each container and each process outside of them.
+// UserLines returns who uses a profile: a line for each container, and a line for each process outside of containers.
 func UserLines(users []unload.User) []string {
 	const most = 5 // processes that are named of one container
 	var lines []string

@@ -1,8 +1,9 @@
-// Package apparmord keeps profiles where AppArmor's own tools look for them: in a file for each in /etc/apparmor.d. So
-// AppArmor's service loads them at boot, and again when it is reloaded, and aa-remove-unknown leaves them alone, which
-// removes whatever no file there defines and sets free what runs under it.
+// Package apparmord keeps profiles where AppArmor's own tools look for them: each in a file in /etc/apparmor.d.
+// AppArmor's service loads them from there at boot, and again when it is reloaded. aa-remove-unknown removes every
+// profile that no file there defines, and so unconfines the processes under it; it leaves these profiles alone.
 //
-// It knows files. What stands in them is profile.Compiler.Standalone's, and which there are is the caller's to decide.
+// The package reads and writes the files. Their texts come from profile.Compiler.Standalone. The caller decides which
+// profiles have a file.
 package apparmord
 
 import (
@@ -30,22 +31,24 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
-// Dir is the directory; /etc/apparmor.d outside of tests. It is never made: without it there is no service to serve.
+// Dir is the path of the directory, /etc/apparmor.d outside of tests. This package never creates it: if it is missing,
+// the machine has no AppArmor service.
 type Dir string
 
-// File is one profile in the directory.
+// A File is one profile in the directory.
 type File struct {
-	Name     string // the profile's
+	Name     string // name of the profile
 	By       By
-	Source   string             // where its text came from, for people
-	Compiled []profile.Compiled // what it compiles to: the profile, then its children
+	Source   string             // where the text came from, to show to a person
+	Compiled []profile.Compiled // what Text compiles to: the profile, then its children
 	Text     []byte
 
-	// Edited is true where the text is not the one that was written. Compiled is not its content then.
+	// Edited reports whether somebody changed the text after this package wrote it. Compiled then belongs to the
+	// earlier text.
 	Edited bool
 }
 
-// By says on whose behalf a file is there, by the command that wrote it.
+// By is the command that wrote a file.
 type By string
 
 const (
@@ -53,20 +56,20 @@ const (
 	Hand   By = "profile load"
 )
 
-// suffix ends the files' names. apparmor_parser passes over files in a directory that end in ".orig", ".dpkg-old" and the
-// like, as a profile's name may.
+// suffix is the end of the files' names. apparmor_parser ignores files in a directory that end in ".orig", ".dpkg-old"
+// and the like, and a profile's name may end so.
 const suffix = ".oci-apparmor"
 
-// Path returns the file of a profile.
+// Path returns the path of the file of a profile.
 func (d Dir) Path(name string) string { return filepath.Join(string(d), name+suffix) }
 
-// Exists reports whether the directory is there.
+// Exists reports whether the directory exists.
 func (d Dir) Exists() bool {
 	info, err := os.Stat(string(d))
 	return err == nil && info.IsDir()
 }
 
-// header is the line of a file that is for us.
+// header is the line of a file that this package reads.
 type header struct {
 	Profile  string                `json:"profile"`
 	By       By                    `json:"by"`
@@ -96,7 +99,7 @@ func (f *File) bytes() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// parse reads a file that bytes gave.
+// parse reads a file in the form that bytes returns.
 func parse(name string, data []byte) (File, error) {
 	notOurs := errors.New("it was not written by oci-apparmor")
 	at := bytes.Index(data, []byte("\n"+headerMark))
@@ -117,7 +120,7 @@ func parse(name string, data []byte) (File, error) {
 		Edited: h.Text != hex.EncodeToString(sum[:])}, nil
 }
 
-// Files returns the files that are ours, in the order of their names.
+// Files returns the files in the directory that oci-apparmor wrote, sorted by their names.
 func (d Dir) Files() ([]File, error) {
 	paths, err := filepath.Glob(filepath.Join(string(d), "*"+suffix))
 	if err != nil {
@@ -146,7 +149,7 @@ func (d Dir) Files() ([]File, error) {
 	return ours, nil
 }
 
-// ErrForeign is the error for a file that is in the place of ours and is not ours.
+// ErrForeign is the error for a file that has the name of one of ours and that oci-apparmor did not write.
 var ErrForeign = errors.New("it was not written by oci-apparmor, and stays as it is")
 
 func read(path string) (File, error) {
@@ -177,7 +180,8 @@ func read(path string) (File, error) {
 	return f, nil
 }
 
-// Write puts a file in place, in one step. The error wraps ErrForeign where another is there.
+// Write puts a file in place in one step, and replaces an earlier file of the profile. The error wraps ErrForeign if
+// the present file is not ours.
 func (d Dir) Write(f File) error {
 	staged, err := d.Stage(f)
 	if err != nil {
@@ -190,8 +194,9 @@ func (d Dir) Write(f File) error {
 	return d.Sync()
 }
 
-// Stage writes a file beside its place, so that a full disk or the like shows before anything depends on it. Commit then
-// puts it in place; Drop removes it, unless it was. The error wraps ErrForeign where another is in its place.
+// Stage writes a file under a temporary name in the directory, so that errors such as a full disk occur before anything
+// depends on the file. Commit of the result then puts it in place. Drop removes it unless Commit has put it in place.
+// The error wraps ErrForeign if the present file is not ours.
 func (d Dir) Stage(f File) (*safefile.Staged, error) {
 	if err := profile.CheckName(f.Name); err != nil { // it becomes a path
 		return nil, err
@@ -207,7 +212,7 @@ func (d Dir) Stage(f File) (*safefile.Staged, error) {
 	return safefile.Stage(path, data, safefile.Options{Mode: 0o644, Sync: true}) // the parser passes over what begins with a dot
 }
 
-// Remove takes a profile's file away, if it is ours.
+// Remove removes the file of a profile. It leaves a file that is not ours, and returns nil if there is no file of ours.
 func (d Dir) Remove(name string) error {
 	path := d.Path(name)
 	if _, err := read(path); errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrForeign) {
@@ -221,10 +226,10 @@ func (d Dir) Remove(name string) error {
 	return d.Sync()
 }
 
-// Sync sees the directory's entries to the disk: what a boot finds must be what was said.
+// Sync writes the directory's entries to the disk (fsync), so that the next boot finds them.
 func (d Dir) Sync() error { return safefile.SyncDir(string(d)) }
 
-// skipped reports whether the parser passes over a file in a directory (_aa_is_blacklisted in
+// skipped reports whether the parser ignores a file in the directory: by its name (_aa_is_blacklisted in
 // libraries/libapparmor/src/private.c), or because an administrator has disabled it (test_for_dir_mode in
 // parser/parser_main.c).
 func (d Dir) skipped(name string) bool {
@@ -241,8 +246,9 @@ func (d Dir) skipped(name string) bool {
 	return err == nil
 }
 
-// Others returns the files that are not ours by the names of the profiles that they define, children aside. Two files with the
-// same profile take turns in the kernel. ours tells of a profile that Files gave a file of.
+// Others returns the paths of the files that are not ours, by the names of the profiles that they define, without
+// children. If two files define the same profile, the kernel has the one that was loaded last. ours reports whether
+// Files returned a file for a profile.
 func (d Dir) Others(ours func(name string) bool) (map[string]string, error) {
 	others := map[string]string{}
 	err := d.each(ours, func(path string, text []byte) {
@@ -256,8 +262,9 @@ func (d Dir) Others(ours func(name string) bool) (map[string]string, error) {
 	return others, nil
 }
 
-// Attachments returns the profiles that take hold of programs by their path, which ours do not, and what tells of which.
-// Only files count that contain one of words.
+// Attachments returns the profiles in the directory that attach to programs by their path. The key is the profile's
+// name; the value reports whether the profile attaches to the program at a path. Profiles of ours attach to none.
+// Attachments reads only files that contain one of words.
 func (d Dir) Attachments(words []string) (map[string]func(path string) bool, error) {
 	all := map[string]func(string) bool{}
 	err := d.each(func(string) bool { return false }, func(_ string, text []byte) {
@@ -268,7 +275,8 @@ func (d Dir) Attachments(words []string) (map[string]func(path string) bool, err
 	return all, err
 }
 
-// each calls f with the files that the parser reads as profiles, but for those of profiles that ours tells of.
+// each calls f for each file that the parser reads as a profile, except the files of profiles for which ours returns
+// true.
 func (d Dir) each(ours func(name string) bool, f func(path string, text []byte)) error {
 	entries, err := os.ReadDir(string(d))
 	if err != nil {

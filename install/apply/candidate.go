@@ -1,6 +1,6 @@
-// Package apply puts the node's policy in force. It reads the policy file, generates and compiles its profiles, checks
-// what they compile to, and writes them to the store and for AppArmor's service. It also shows what an apply would
-// change, puts an earlier policy in force again, and loads the profiles of the policy in force.
+// Package apply puts the node's policy in force: it reads the policy file, generates and compiles its profiles, checks what
+// they compile to, and writes them to the store and for AppArmor's service. It says what an apply would change, puts an
+// earlier policy in force again, and loads the profiles of the one in force.
 package apply
 
 import (
@@ -24,15 +24,15 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// Options are the options of Apply and DryRun.
+// Options are those of an apply.
 type Options struct {
 	Config   string // the directory of policy.yaml
 	Store    string // the directory of the applied policy
-	Features string // file with the features of the kernel to compile for; empty stands for the running kernel's
+	Features string // a file of a kernel's features to compile for; empty for the running one's
 	Progress Progress
 }
 
-// A Progress shows how a compilation goes on. Report is called after each profile, and Close at the end.
+// Progress is told how a compilation goes on. Close ends it.
 type Progress interface {
 	Report(store.Progress)
 	Close()
@@ -41,8 +41,8 @@ type Progress interface {
 // forHere reports whether the policy is for this node.
 func (o Options) forHere(n *node.Node) bool { return o.Store == n.Store && o.Features == "" }
 
-// service returns the writer of the files for AppArmor's service. It returns nil if the node needs no such files, or if
-// the policy is for another node.
+// service returns what writes the files for AppArmor's service; nil where there is none to write for, or the policy is for
+// another node.
 func (o Options) service(n *node.Node) (*bootfiles.Writer, error) {
 	if !o.forHere(n) {
 		return nil, nil
@@ -54,7 +54,7 @@ func (o Options) service(n *node.Node) (*bootfiles.Writer, error) {
 	return k, nil
 }
 
-// A candidate is a policy that is checked and compiled, and that can be put in force.
+// candidate is a policy that is checked and compiled, and could come into force.
 type candidate struct {
 	compiled *store.Compilation
 	manifest store.Manifest
@@ -62,8 +62,8 @@ type candidate struct {
 	notice   string          // what there is to say of the node
 }
 
-// newCandidate reads and checks the policy file. It compiles those profiles that it cannot take from before, the
-// generation in force, which may be nil. It writes nothing.
+// newCandidate reads the policy file, checks it and compiles those of its profiles that the generation in force, which may be
+// nil, has not got. It writes nothing.
 func newCandidate(ctx context.Context, n *node.Node, o Options, before *store.Generation) (*candidate, error) {
 	last := node.ManifestOf(before)
 	to, m, notice := node.AsLast(last), store.Manifest{Daemons: last.Daemons, Attached: last.Attached, Daemon: last.Daemon}, ""
@@ -104,8 +104,8 @@ func newCandidate(ctx context.Context, n *node.Node, o Options, before *store.Ge
 	return &candidate{compiled, m, by, notice}, nil
 }
 
-// compilerOf returns the compiler, and its inputs if they can be determined. It records both in m. last is the manifest
-// of the generation in force.
+// compilerOf returns the compiler, and what it compiles from where that can be told. It writes both down in m; last is how
+// the generation in force came to be.
 func compilerOf(ctx context.Context, n *node.Node, o Options, last store.Manifest, m *store.Manifest) (node.Compiler, *profile.Inputs, error) {
 	c, features, err := n.NewCompiler(ctx, o.Features)
 	if err != nil {
@@ -139,21 +139,7 @@ func putInForce(lock *store.Lock, c *store.Compilation, m store.Manifest, before
 	return g, changed, err
 }
 
-// unwrittenError is the failure to put files for AppArmor's service in their places, of a policy that is in force by then.
-type unwrittenError struct {
-	generation uint64
-	err        error
-}
-
-func (e *unwrittenError) Error() string {
-	return fmt.Sprintf("the policy is in force (generation %d), and AppArmor's service is not told of all its profiles, so that no boot "+
-		"would load them, and aa-remove-unknown would remove them from under their containers: mend this and run oci-apparmor policy apply "+
-		"again: %v", e.generation, e.err)
-}
-
-func (e *unwrittenError) Unwrap() error { return e.err }
-
-// Patience is how long a command waits for another apply before it says that it waits.
+// Patience is how long nothing is said while another apply is waited for.
 const Patience = time.Second
 
 // lock takes the store's lock, and says so where it has to wait for it.
@@ -175,8 +161,8 @@ func lock(ctx context.Context, n *node.Node, s store.Store) (*store.Lock, error)
 	return lock, err
 }
 
-// notApplied adds to an error what it means for the node. before is the generation in force. unread is the error if
-// that generation cannot be read.
+// notApplied adds to a failure what it means for the node. before is the generation in force, and unread the error where it
+// cannot be told.
 func notApplied(before *store.Generation, unread, err error) error {
 	meaning := errors.New("not applied: no policy is in force")
 	switch {
@@ -213,8 +199,8 @@ func notCompiled(err error) error {
 	return exit.AsRoot(err)
 }
 
-// refused returns a sentence for each profile of a file that does not let programs of this node stop the containers
-// under it. Generated profiles take signals from all labels that can be written, so they are not among them.
+// refused says which profiles of files leave what would run under them to programs of this node that cannot end it, in a
+// sentence for each. The generated ones take signals from all whose labels can be written.
 func refused(n *node.Node, c *store.Compilation) (said []string) {
 	here := sync.OnceValue(n.SendersHere)
 	for i, pr := range c.Policy.Profiles {

@@ -9,19 +9,17 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
-// Claim records those profiles as ours that AppArmor's service has loaded from our files. The service does so at boot,
-// or after somebody has removed them. Claim records a profile only if its content proves where it is from: the content
-// is the one that we recorded, or the one that the file compiles to now. The second differs from the first after an
-// upgrade, or if a configuration makes the parser lay out rules differently.
+// Claim makes those profiles ours that AppArmor's service has loaded from our files: since the machine started, or since
+// they were removed by somebody. Only with proof, which is the content: what we wrote down, or else, after an upgrade or
+// with a configuration that has the parser lay out rules differently, what the file compiles to.
 func Claim(ctx context.Context, n *node.Node) {
 	if k, err := New(n, nil); k != nil && err == nil {
 		k.Claim(ctx)
 	}
 }
 
-// claimCompiled records a profile as ours if it is what the service's file compiles to. If the file compiles to
-// something else each time, claimCompiled records the name alone. Whoever needs the profile then replaces its content
-// by the compiled one that we keep.
+// claimCompiled makes a profile ours that is what the service's file compiles to. Where that is another thing each time, it
+// is the name that the file speaks for: what is there is then replaced where it matters, by what was compiled and kept.
 func (k *Writer) claimCompiled(ctx context.Context, c node.Compiler, f apparmord.File) {
 	own := func(b profile.Blob) bool {
 		ours, err := k.Kernel.Own(kernel.Profile{Name: f.Name, Compiled: b.Profiles})
@@ -37,7 +35,7 @@ func (k *Writer) claimCompiled(ctx context.Context, c node.Compiler, f apparmord
 	}
 }
 
-// Claim does what the function Claim does, with the files that k has read.
+// Claim is the node's, with the service's files at hand.
 func (k *Writer) Claim(ctx context.Context) {
 	n := k.Node
 	loaded, err := n.Kernel.List()

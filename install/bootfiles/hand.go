@@ -14,8 +14,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// write writes the file of a profile that was loaded by hand, if it differs from the present one. The error says what
-// that means for the node.
+// write writes the file of a profile that was loaded by hand, where that is another than the one that is there. The error
+// says what it means.
 func (k *Writer) write(ctx context.Context, p policy.Profile, blob profile.Blob) error {
 	if k.current(apparmord.Hand, p) {
 		return nil
@@ -43,8 +43,8 @@ func (k *Writer) write(ctx context.Context, p policy.Profile, blob profile.Blob)
 	return k.Service.Sync()
 }
 
-// WriteByHand writes the file of a profile that was loaded by hand. It writes none if somebody else has loaded the
-// profile, or if the policy in force has it. If it fails, it prints a warning.
+// WriteByHand writes down a profile that was loaded by hand, unless it is somebody else's or the policy's. It warns where it
+// cannot.
 func WriteByHand(ctx context.Context, n *node.Node, c node.Compiler, p policy.Profile, blob profile.Blob) {
 	k, err := New(n, c)
 	if err == nil && k == nil {
@@ -66,7 +66,7 @@ func WriteByHand(ctx context.Context, n *node.Node, c node.Compiler, p policy.Pr
 	}
 }
 
-// Forget removes the file of a profile that was unloaded, unless the policy in force has the profile.
+// Forget removes the file of a profile that was unloaded, unless the policy has it.
 func Forget(n *node.Node, name string) error {
 	g, err := store.Store{Dir: n.Store}.Current()
 	if err == nil {

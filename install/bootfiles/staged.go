@@ -15,16 +15,16 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// Staged are the new files of a policy that an apply is about to put in force. They have temporary names until Commit.
+// Staged are the service's files of a policy that is to come into force, beside their places.
 type Staged struct {
 	writer *Writer
 	policy *policy.Config
 	files  []*safefile.Staged
-	Notes  []error // profiles for which the service gets no file of ours, and why
+	Notes  []error // what the node goes without
 }
 
-// Replaced returns the texts that Commit replaces or removes, by the name of their profile. They belong to the policy
-// that is still in force, whose generation is before.
+// Replaced returns the texts, by profile, that Commit puts others in the place of, or takes away: those of the policy that
+// is still in force.
 func (s *Staged) Replaced(before *store.Generation) map[string][]byte {
 	texts := make(map[string][]byte)
 	for name, f := range s.writer.Files {
@@ -40,17 +40,15 @@ func (s *Staged) Replaced(before *store.Generation) map[string][]byte {
 	return texts
 }
 
-// Drop removes the files that Commit has not put in place.
 func (s *Staged) Drop() {
 	for _, f := range s.files {
 		f.Drop()
 	}
 }
 
-// Commit puts the files in place, and removes those of profiles that have left the policy. It is called after the
-// policy has come into force. If a file cannot be put in place, the policy stays in force without it; Commit returns
-// the error, and the next apply writes the file again.
-func (s *Staged) Commit() error {
+// Commit makes the service's files those of the policy that has just come into force. It stops nothing: the policy is in
+// force either way, and what it says is what the node goes without.
+func (s *Staged) Commit() {
 	k := s.writer
 	for _, f := range s.files {
 		if err := f.Commit(); err != nil {
@@ -79,9 +77,9 @@ func (s *Staged) Commit() error {
 	}
 }
 
-// Stage writes the files of a policy under temporary names, except those that are in place already. After an error the
-// policy must not be put in force: aa-remove-unknown removes a profile without a file, also while containers run under
-// it. alone has texts for AppArmor's service that are made already, by the name of their profile.
+// Stage writes the service's files of a policy beside their places, as far as they are others than those that are there. An
+// error is a reason not to put the policy in force: what AppArmor's service does not know, aa-remove-unknown takes from
+// under running containers. alone gives the texts of files that are there already, by profile.
 func (k *Writer) Stage(ctx context.Context, compiled *store.Compilation, alone map[string]Text) (*Staged, error) {
 	s := &Staged{writer: k, policy: compiled.Policy}
 	var (

@@ -1,5 +1,5 @@
-// Package bootfiles keeps the files from which AppArmor's service loads our profiles at boot: those of the policy in
-// force, and those that were loaded by hand. It also records as ours what the service has loaded from these files.
+// Package bootfiles keeps the files from which AppArmor's service loads our profiles at boot: those of the policy in force,
+// and those that were loaded by hand. It also claims for us what the service has loaded from them.
 package bootfiles
 
 import (
@@ -18,27 +18,27 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
-// Text is the text of a profile for AppArmor's service, or the error if there is none.
+// Text is the text of a profile for AppArmor's service, or why there is none.
 type Text struct {
 	Text []byte
 	Err  error
 }
 
-// A Writer writes files for AppArmor's service.
+// Writer writes profiles down for AppArmor's service.
 type Writer struct {
 	*node.Node
-	Compiler node.Compiler             // compiles the texts; Claim makes one if it is nil and needed
-	Files    map[string]apparmord.File // the files of ours that are in place, by profile
+	Compiler node.Compiler             // for texts; made where it is needed and there is none
+	Files    map[string]apparmord.File // that are there, by profile
 	Dry      bool                      // write nothing
 
 	// others returns the files of somebody else's, by the profiles in them.
 	others func() (map[string]string, error)
 }
 
-// Wanted reports whether the machine has AppArmor's directory for profiles, and this process may write to it.
+// Wanted reports whether there is a service to write for, and this process may.
 func Wanted(n *node.Node) bool { return n.Root && n.Service.Exists() }
 
-// New returns a Writer that has read the files in place, or nil and no error if no files are Wanted.
+// New returns nil where no files are Wanted.
 func New(n *node.Node, c node.Compiler) (*Writer, error) {
 	if !Wanted(n) {
 		return nil, nil
@@ -57,15 +57,15 @@ func New(n *node.Node, c node.Compiler) (*Writer, error) {
 	return k, nil
 }
 
-// current reports whether the profile's file in place is the one that would be written.
+// current reports whether the file of a profile that is there is the one that would be written.
 func (k *Writer) current(by apparmord.By, p policy.Profile) bool {
 	f, have := k.Files[p.Name]
 	return have && !f.Edited && f.By == by && slices.Equal(f.Compiled, p.Compiled)
 }
 
-// unwanted returns an error if a file of somebody else's defines a profile of the same name. Ours should have no file
-// then.
-func (k *Writer) unwanted(p policy.Profile) error {
+// unwanted says why the service is better not told of a profile: somebody else has told it of one of that name, or has
+// loaded one.
+func (k *Writer) unwanted(by apparmord.By, p policy.Profile) error {
 	others, err := k.others()
 	if err != nil {
 		return err
@@ -76,20 +76,14 @@ func (k *Writer) unwanted(p policy.Profile) error {
 			"give one of them another name", other, p.Name)
 		return k.withEarlier(err, p, f, have)
 	}
-	return nil
-}
-
-// taken returns an error if somebody else has loaded a profile of the name of a policy's profile, since the policy
-// cannot be put in force then. If ours had a file, we would take the loaded profile for ours. If it had none,
-// aa-remove-unknown would unconfine the processes that run under it later.
-func (k *Writer) taken(p policy.Profile) error {
-	if _, have := k.Files[p.Name]; have || p.OnDrift == profile.ReplaceAny || !foreign(k.Node, p.Name) {
-		return nil
+	if by == apparmord.Policy && p.OnDrift != profile.ReplaceAny && !have && foreign(k.Node, p.Name) {
+		return fmt.Errorf("AppArmor's service is not told of profile %s, because somebody else has loaded one of that name: remove "+
+			"that, or say `onDrift: replace` for ours, and run oci-apparmor policy apply again", p.Name)
 	}
 	return nil
 }
 
-// withEarlier adds to an error what the file in place means, if it has an earlier text.
+// withEarlier adds to an error what the file means that is there.
 func (k *Writer) withEarlier(err error, p policy.Profile, f apparmord.File, have bool) error {
 	if have && (f.Edited || !slices.Equal(f.Compiled, p.Compiled)) {
 		return fmt.Errorf("%w; %s still has an earlier text of it, which a boot or a reload can put back", err, k.Service.Path(p.Name))
@@ -97,7 +91,7 @@ func (k *Writer) withEarlier(err error, p policy.Profile, f apparmord.File, have
 	return err
 }
 
-// stageOne writes the file of one profile under a temporary name. It returns nil if Dry is set.
+// stageOne writes the file of one profile beside its place. It gives nil where nothing is to be written.
 func (k *Writer) stageOne(by apparmord.By, p policy.Profile, t Text) (*safefile.Staged, error) {
 	err := t.Err
 	if err == nil && k.Dry {
@@ -135,8 +129,8 @@ func sameFile(a, b string) bool {
 	return err == nil && os.SameFile(x, y)
 }
 
-// foreign reports whether a profile is loaded and is not ours. Its content does not matter: if a file of ours has the
-// same content, Claim would take the profile for ours.
+// foreign reports whether a profile is loaded that is not ours. Its content does not matter: with a file of ours, claim would
+// take one for ours that has the same.
 func foreign(n *node.Node, name string) bool {
 	if _, err := n.Kernel.Details(name); err != nil {
 		return false
@@ -145,8 +139,8 @@ func foreign(n *node.Node, name string) bool {
 	return err == nil && !owned
 }
 
-// leave removes the file of a profile that has left the policy. It returns an error if a process still runs under the
-// profile: aa-remove-unknown would unconfine that process.
+// leave removes the file of a profile that has left the policy, unless something still runs under it: aa-remove-unknown
+// would set that free.
 func (k *Writer) leave(name string) error {
 	if _, err := k.Kernel.Details(name); err == nil {
 		err := unload.Idle(k.State, []string{name})

@@ -15,16 +15,18 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// A Bundle is a container's directory: config.json, and a root file system of busybox with all its applets and the program /bin/probe.
+// A Bundle is the directory of a container. It has config.json, and a root file system with busybox, a hard link for
+// each applet of it, and the program /bin/probe.
 type Bundle struct {
-	ID  string // for a container of it, unique in the guest
+	ID  string // id of the bundle's container, unique in the guest
 	Dir string
 }
 
 // bundles is on the guest's disk, not in its memory.
 const bundles = "/var/lib/bundles"
 
-// NewBundle makes a bundle of DefaultSpec, as the edits change it. The container and the bundle are removed at the test's end.
+// NewBundle makes a bundle of DefaultSpec after the edits have changed it. At the end of the test, it removes the
+// container and the bundle.
 func NewBundle(t testing.TB, edits ...func(*specs.Spec)) *Bundle {
 	t.Helper()
 	if err := rootfs(); err != nil {
@@ -49,7 +51,8 @@ func NewBundle(t testing.TB, edits ...func(*specs.Spec)) *Bundle {
 	return b
 }
 
-// rootfs makes the tree that the bundles' root file systems are copies of. The applets are hard links, so that a profile sees each under its own path.
+// rootfs makes the tree from which bundles copy their root file systems. The applets are hard links, so that a profile
+// sees each of them under its own path.
 var rootfs = sync.OnceValue(func() error {
 	root := filepath.Join(bundles, "rootfs")
 	for _, dir := range []string{"bin", "dev", "etc", "mnt", "proc", "root", "sys", "tmp", "usr/bin", "usr/sbin", "sbin", "var"} {
@@ -80,10 +83,10 @@ var rootfs = sync.OnceValue(func() error {
 	)
 })
 
-// Rootfs returns the directory that is / to the container.
+// Rootfs returns the host's path of the container's root directory.
 func (b *Bundle) Rootfs() string { return filepath.Join(b.Dir, "rootfs") }
 
-// Spec reads config.json.
+// Spec returns the content of config.json.
 func (b *Bundle) Spec(t testing.TB) *specs.Spec {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(b.Dir, "config.json"))
@@ -109,8 +112,9 @@ func (b *Bundle) SetSpec(t testing.TB, spec *specs.Spec) {
 	}
 }
 
-// Run runs the bundle's container to its end (which a spec has to have that is run this way; DefaultSpec has none) and removes it.
-// The runtime is a name or a path; flags are the global ones that stand before its subcommand.
+// Run runs the bundle's container to its end, and removes it. The container's process must end by itself, which that of
+// DefaultSpec does not. runtime is a name or a path. flags are global flags of the runtime: they stand before its
+// subcommand.
 func (b *Bundle) Run(t testing.TB, runtime string, flags ...string) Outcome {
 	t.Helper()
 	defer b.delete(t, runtime, flags)
@@ -122,7 +126,7 @@ func (b *Bundle) delete(t testing.TB, runtime string, flags []string) {
 	Run(t, runtime, append(flags[:len(flags):len(flags)], "delete", "--force", b.ID)...)
 }
 
-// A Container is a bundle's container that runs in the background.
+// A Container is a container of a bundle that runs in the background.
 type Container struct {
 	*Bundle
 	Runtime string
@@ -132,8 +136,9 @@ type Container struct {
 	mu      sync.Mutex
 }
 
-// TryStart starts the bundle's container in the background (run --detach) and gives it, or, when the runtime failed, nil and how it did.
-// The container ends with the test. Its standard input and output are pipes, which no profile can object to.
+// TryStart starts the bundle's container in the background (run --detach). It returns the container, or nil if the
+// runtime failed; the Outcome is the runtime's. The container ends with the test. Its standard input and output are
+// pipes, since no profile can refuse these.
 func (b *Bundle) TryStart(t testing.TB, runtime string, flags ...string) (*Container, Outcome) {
 	t.Helper()
 	inR, inW, err := os.Pipe()
@@ -176,7 +181,7 @@ func (b *Bundle) TryStart(t testing.TB, runtime string, flags ...string) (*Conta
 	return c, outcome
 }
 
-// Start is TryStart for a container that has to start.
+// Start is TryStart, and fails the test if the container does not start.
 func (b *Bundle) Start(t testing.TB, runtime string, flags ...string) *Container {
 	t.Helper()
 	c, outcome := b.TryStart(t, runtime, flags...)
@@ -197,14 +202,15 @@ func (c *Container) Pid(t testing.TB) int {
 	return state.Pid
 }
 
-// Label returns the AppArmor label of the container's first process, read outside of it.
+// Label returns the AppArmor label of the container's first process, as a process outside of the container reads it.
 func (c *Container) Label(t testing.TB) string {
 	t.Helper()
 	return Label(t, c.Pid(t))
 }
 
-// Ask has the container's first process, which must be DefaultSpec's "probe hold", run a command of probe, such as "write /etc/x". It gives the
-// answer: "ok", "errno EACCES", or what the command prints, lines joined by newlines. It asks the same process every time.
+// Ask makes the container's first process run a command of probe, such as "write /etc/x". That process must be
+// DefaultSpec's "probe hold". Ask returns the answer: "ok", "errno EACCES", or what the command prints, with newlines
+// between lines. It asks the same process every time.
 func (c *Container) Ask(t testing.TB, command string) string {
 	t.Helper()
 	c.mu.Lock()
@@ -233,13 +239,13 @@ func (c *Container) Ask(t testing.TB, command string) string {
 	}
 }
 
-// Exec runs a program in the container, as the runtime's exec does.
+// Exec runs a program in the container by the runtime's exec.
 func (c *Container) Exec(t testing.TB, args ...string) Outcome {
 	t.Helper()
 	return Run(t, c.Runtime, append(append(c.Flags[:len(c.Flags):len(c.Flags)], "exec", c.ID), args...)...)
 }
 
-// ExecProbe runs a command of probe in the container, by the runtime's exec, and gives its answer as Ask does.
+// ExecProbe runs a command of probe in the container by the runtime's exec, and returns the answer as Ask does.
 func (c *Container) ExecProbe(t testing.TB, args ...string) string {
 	t.Helper()
 	outcome := c.Exec(t, append([]string{"/bin/probe"}, args...)...)

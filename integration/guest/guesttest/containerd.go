@@ -18,25 +18,26 @@ import (
 	"time"
 )
 
-// An Arm is a way on which containerd comes to a runtime, ours or the stock one.
+// An Arm is a way in which containerd calls an OCI runtime: through our shim or wrapper, or through the stock shim
+// alone.
 type Arm struct {
-	Name        string   // also that of its runtime handler in CRI
-	Type        string   // runtime type, by which containerd finds the shim
-	Shim        string   // path of the shim; "" for the one that the type names
-	Runtime     string   // path of the OCI runtime that the shim calls; "" for runc
-	Annotations []string // patterns of the annotations that a pod's containers get
+	Name        string   // also the name of its runtime handler in CRI, see Handler
+	Type        string   // runtime type, from which containerd derives the shim's name
+	Shim        string   // path of the shim; "" stands for the one that the type names
+	Runtime     string   // path of the OCI runtime that the shim calls; "" stands for runc
+	Annotations []string // patterns of the pod's annotations that its containers receive
 
-	SystemdCgroup bool // an option of the shim's, for Tasks.Use only
+	SystemdCgroup bool // option of the shim; only Tasks.Use sets it
 }
 
-// OurShim is the path of our shim for containerd.
+// OurShim is the path of our shim for containerd in a guest.
 const OurShim = "/usr/local/bin/containerd-shim-apparmor-v2"
 
 // wrappers is a directory of links to our runtime wrapper, each with the name of the runtime that it stands for. The directory tells the wrapper
 // which engine calls.
 const wrappers = "/run/wrappers/containerd"
 
-// annotations are those of pods that concern us.
+// annotations are the patterns of the annotations that this project reads.
 var annotations = []string{"oci-apparmor/*"}
 
 // The arms. Type is the shim under a runtime type of its own.
@@ -53,7 +54,7 @@ var (
 	Arms = []Arm{Stock, StockCrun, Shim, Type, TypeCrun, Wrapper, ShimCrun, WrapperCrun}
 )
 
-// Flags returns the flags of "ctr run" for the arm. All versions of ctr take a shim's path for a runtime type.
+// Flags returns the flags of "ctr run" for the arm. Every version of ctr accepts the path of a shim as a runtime type.
 func (a Arm) Flags() []string {
 	runtime := cmp.Or(a.Shim, a.Type)
 	switch {
@@ -66,7 +67,7 @@ func (a Arm) Flags() []string {
 	return []string{"--runtime", runtime, "--runtime-config-path", a.options()}
 }
 
-// options is the path of a file with the shim's options, in TOML.
+// options returns the path of a TOML file with the shim's options.
 func (a Arm) options() string { return filepath.Join(wrappers, a.Name+".toml") }
 
 // Handler returns the arm's runtime handler in the configuration of containerd's CRI plugin.
@@ -85,27 +86,27 @@ func (a Arm) Handler() string {
 	return text
 }
 
-// ContainerdConfig is what differs between the containerds of tests. The zero value has no CRI plugin.
+// A ContainerdConfig is what a test sets for its containerd. The zero value has no CRI plugin.
 type ContainerdConfig struct {
-	CRI   bool              // with the CRI plugin, and a runtime handler for every one of Arms
-	Lines string            // TOML that goes into the table of the CRI plugin
-	Links map[string]string // programs by name that containerd and its shims find first, instead of those in their PATH: name → path
-	Env   []string          // KEY=VALUE, beside the test's own environment
+	CRI   bool              // enable the CRI plugin, with a runtime handler for each of Arms
+	Lines string            // TOML to insert into the table of the CRI plugin
+	Links map[string]string // name → path of programs that containerd and its shims find before those in PATH
+	Env   []string          // KEY=VALUE, in addition to the test's own environment
 
-	Options []Arm // whose options are not those of Arms, by their names
+	Options []Arm // arms that replace those of the same name in Arms
 
-	Main string // all of the main file, if it is not the one that is made of the rest
-	File string // the path of the main file, if the test has it at one
+	Main string // whole content of the main file; "" stands for a file made of the other fields
+	File string // path of the main file; "" stands for a temporary one
 }
 
-// Where a test's containerd keeps its files: as containerd does by default, since parts of it know no other place.
+// The directories and the socket of a test's containerd. They are its defaults, since parts of it use no others.
 const (
 	ContainerdState  = "/run/containerd"
 	ContainerdRoot   = "/var/lib/containerd"
 	ContainerdSocket = ContainerdState + "/containerd.sock"
 )
 
-// A Containerd runs for one test.
+// A Containerd is a daemon that runs for one test.
 type Containerd struct {
 	ContainerdVersion
 	Socket string
@@ -117,8 +118,8 @@ type Containerd struct {
 	exited chan struct{}
 }
 
-// StartContainerd starts a containerd that answers. It ends with the test, as do its containers, and nothing of them is left then. What it logged
-// is shown when the test has failed.
+// StartContainerd starts a containerd, and returns when it answers. At the end of the test, it stops containerd, its
+// shims and its containers, and removes their files. If the test has failed, it shows containerd's log.
 func StartContainerd(t testing.TB, v ContainerdVersion, config ContainerdConfig) *Containerd {
 	t.Helper()
 	c := &Containerd{ContainerdVersion: v, Socket: ContainerdSocket, dir: t.TempDir(), file: config.File, cri: config.CRI}
@@ -216,7 +217,7 @@ func linkWrappers(others []Arm) error {
 	return nil
 }
 
-// Start starts containerd again after it was stopped or killed, and waits until it answers.
+// Start starts containerd again after the test has stopped or killed it, and returns when it answers.
 func (c *Containerd) Start(t testing.TB) {
 	t.Helper()
 	log, err := os.OpenFile(c.log(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
@@ -252,7 +253,8 @@ func (c *Containerd) Start(t testing.TB) {
 	}
 }
 
-// answers reports whether containerd takes connections, and has said that it is ready since the place in its log.
+// answers reports whether containerd accepts connections, and has logged that it is ready after the offset since of its
+// log.
 func (c *Containerd) answers(since int64) bool {
 	conn, err := net.Dial("unix", c.Socket)
 	if err != nil {
@@ -266,13 +268,13 @@ func (c *Containerd) answers(since int64) bool {
 // Pid returns containerd's process id.
 func (c *Containerd) Pid() int { return c.cmd.Process.Pid }
 
-// Kill9 kills containerd, and nothing else, by SIGKILL.
+// Kill9 kills containerd by SIGKILL. Its shims and containers go on.
 func (c *Containerd) Kill9(t testing.TB) {
 	t.Helper()
 	c.end(t, syscall.SIGKILL)
 }
 
-// Restart stops containerd by SIGTERM, as an upgrade does, and starts it again. Containers go on.
+// Restart stops containerd by SIGTERM, as an upgrade does, and starts it again. Its containers go on.
 func (c *Containerd) Restart(t testing.TB) {
 	t.Helper()
 	c.end(t, syscall.SIGTERM)
@@ -292,7 +294,7 @@ func (c *Containerd) end(t testing.TB, signal syscall.Signal) {
 	}
 }
 
-// Log returns what containerd has said so far, its shims included.
+// Log returns what containerd and its shims have logged so far.
 func (c *Containerd) Log(t testing.TB) string {
 	t.Helper()
 	text, err := os.ReadFile(c.log())
@@ -302,20 +304,21 @@ func (c *Containerd) Log(t testing.TB) string {
 	return string(text)
 }
 
-// CtrCommand makes a command of ctr.
+// CtrCommand returns a command of ctr for this containerd. The caller runs it.
 func (c *Containerd) CtrCommand(args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(c.Bin, "ctr"), append([]string{"--address", c.Socket}, args...)...)
 	cmd.Env = c.env
 	return cmd
 }
 
-// Ctr runs a command of ctr.
+// Ctr runs a command of ctr for this containerd.
 func (c *Containerd) Ctr(t testing.TB, args ...string) Outcome {
 	t.Helper()
 	return RunCommand(t, c.CtrCommand(args...))
 }
 
-// MustCtr is Ctr for a command that has to succeed. It gives its standard output without the newline at its end.
+// MustCtr is Ctr, and fails the test if the command fails. It returns the standard output without the newline at its
+// end.
 func (c *Containerd) MustCtr(t testing.TB, args ...string) string {
 	t.Helper()
 	o := c.Ctr(t, args...)
@@ -325,7 +328,7 @@ func (c *Containerd) MustCtr(t testing.TB, args ...string) string {
 	return strings.TrimSuffix(o.Stdout, "\n")
 }
 
-// Shims returns the process ids of all shims, ours and stock ones, that serve or are about to.
+// Shims returns the process ids of all shims, ours and stock ones, that serve or are about to serve.
 func Shims(t testing.TB) []int {
 	t.Helper()
 	return processes(t, func(dir string) bool {
@@ -335,8 +338,9 @@ func Shims(t testing.TB) []int {
 	})
 }
 
-// ContainerProcesses returns the process ids of all that runs in a cgroup of its own, which only containers do in a guest; where systemd runs, which has
-// one for everything, of all that runs in a PID namespace of its own.
+// ContainerProcesses returns the process ids of all processes in containers. In a guest only containers have a cgroup
+// of their own. Under systemd every service has one, so there ContainerProcesses returns the processes with a PID
+// namespace of their own.
 func ContainerProcesses(t testing.TB) []int {
 	t.Helper()
 	if _, err := os.Stat("/run/systemd/system"); err == nil {

@@ -12,21 +12,21 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/integration/guest"
 )
 
-// A ContainerdVersion is one of the containerds that a guest has.
+// A ContainerdVersion is a containerd that a guest has.
 type ContainerdVersion struct {
 	Name string // such as "1.7.24"
 	Bin  string // directory of containerd, ctr and containerd-shim-runc-v2
 }
 
-// Present reports whether this is the newest containerd that tests have, which one guest has beside Debian's.
+// Present reports whether this is the newest containerd that tests use. One guest has it in addition to Debian's.
 func (v ContainerdVersion) Present() bool { return v.Bin == presentContainerd }
 
-// Oldest reports whether this is the oldest containerd that tests have.
+// Oldest reports whether this is the oldest containerd that tests use.
 func (v ContainerdVersion) Oldest() bool { return strings.HasPrefix(v.Name, "1.6.") }
 
 var presentContainerd = "/usr/local/containerd-" + guest.Containerd24.Version
 
-// Containerds returns the containerds of this guest: Debian's, and in one guest the present one, which comes last.
+// Containerds returns the containerds of this guest: Debian's, and then, in one guest, the present one.
 func Containerds(t testing.TB) []ContainerdVersion {
 	t.Helper()
 	var found []ContainerdVersion
@@ -56,7 +56,7 @@ func Containerds(t testing.TB) []ContainerdVersion {
 	return found
 }
 
-// EachContainerd runs the test as a subtest for every containerd of this guest, and skips it where Require does.
+// EachContainerd runs the test as a subtest for each containerd of this guest. It skips the test if Require does.
 func EachContainerd(t *testing.T, test func(t *testing.T, v ContainerdVersion)) {
 	t.Helper()
 	Require(t)
@@ -68,8 +68,9 @@ func EachContainerd(t *testing.T, test func(t *testing.T, v ContainerdVersion)) 
 	}
 }
 
-// OldestAndPresent is EachContainerd for a test of what no version in between does in its own way: make test runs it with the
-// oldest containerd that a guest has and with the present one, and make test-all with every one.
+// OldestAndPresent is EachContainerd for a test in which versions between the oldest and the present one cannot behave
+// in a third way. make test runs it with the oldest containerd of the guest and with the present one. make test-all
+// runs it with every one.
 func OldestAndPresent(t *testing.T, test func(t *testing.T, v ContainerdVersion)) {
 	t.Helper()
 	EachContainerd(t, func(t *testing.T, v ContainerdVersion) {

@@ -22,7 +22,8 @@ import (
 // A CRI is a client of an engine's Container Runtime Interface, by which the kubelet runs pods.
 type CRI struct{ cri.RuntimeServiceClient }
 
-// DialCRI connects to the socket of an engine and waits until the engine is ready to run pods. The connection ends with the test.
+// DialCRI connects to the socket of an engine, and returns when the engine is ready to run pods. The connection ends
+// with the test.
 func DialCRI(t testing.TB, socket string) *CRI {
 	t.Helper()
 	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -51,7 +52,7 @@ func patient() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), patience)
 }
 
-// A Pod is one that runs.
+// A Pod is a running pod.
 type Pod struct {
 	ID     string
 	Config *cri.PodSandboxConfig
@@ -61,8 +62,8 @@ type Pod struct {
 // podCount gives pods names of their own.
 var podCount atomic.Int64
 
-// TryPod runs a pod through one of the engine's runtime handlers and gives the engine's error if there is one. The pod has the host's network and no
-// containers. It ends with the test.
+// TryPod runs a pod by one of the engine's runtime handlers. It returns the engine's error if the engine refuses. The
+// pod has the host's network and no containers. It ends with the test.
 func (c *CRI) TryPod(t testing.TB, handler string, edits ...func(*cri.PodSandboxConfig)) (*Pod, error) {
 	t.Helper()
 	name := fmt.Sprintf("pod-%d", podCount.Add(1))
@@ -95,7 +96,7 @@ func (c *CRI) TryPod(t testing.TB, handler string, edits ...func(*cri.PodSandbox
 	return p, nil
 }
 
-// Pod is TryPod for a pod that has to run.
+// Pod is TryPod, and fails the test if the pod does not run.
 func (c *CRI) Pod(t testing.TB, handler string, edits ...func(*cri.PodSandboxConfig)) *Pod {
 	t.Helper()
 	p, err := c.TryPod(t, handler, edits...)
@@ -105,7 +106,7 @@ func (c *CRI) Pod(t testing.TB, handler string, edits ...func(*cri.PodSandboxCon
 	return p
 }
 
-// Annotated adds annotations to a pod: keys and values in turn.
+// Annotated returns an edit that adds annotations to a pod. The arguments are keys and values in turn.
 func Annotated(keysAndValues ...string) func(*cri.PodSandboxConfig) {
 	return func(c *cri.PodSandboxConfig) {
 		for i := 0; i < len(keysAndValues); i += 2 {
@@ -114,8 +115,8 @@ func Annotated(keysAndValues ...string) func(*cri.PodSandboxConfig) {
 	}
 }
 
-// NetworkPods has an engine give networks to those pods that do not take the host's, until the test ends: by the plugins of Debian's
-// containernetworking-plugins, where engines look for them.
+// NetworkPods makes engines give a network to pods that do not use the host's, until the test ends. It uses the plugins
+// of Debian's containernetworking-plugins, and puts their configuration where engines look for it.
 func NetworkPods(t testing.TB) {
 	t.Helper()
 	const plugins, config = "/opt/cni/bin", "/etc/cni/net.d/pods.conflist"
@@ -155,7 +156,7 @@ func pidIn(t testing.TB, info map[string]string) int {
 	return i.Pid
 }
 
-// Remove stops and removes the pod with all of its containers. It may be gone already.
+// Remove stops and removes the pod with all of its containers. It does nothing if the pod is gone already.
 func (p *Pod) Remove(t testing.TB) {
 	t.Helper()
 	ctx, cancel := patient()
@@ -172,15 +173,16 @@ func (p *Pod) Remove(t testing.TB) {
 	}
 }
 
-// A PodContainer is one of a pod's containers.
+// A PodContainer is a container of a pod.
 type PodContainer struct {
 	ID  string
 	Pod *Pod
 	log string
 }
 
-// TryStart creates and starts a container of ProbeImage in the pod, and gives the engine's error if there is one. Its first process runs the commands
-// of probe, one after another, and lives on; Answers tells how they went. There have to be some.
+// TryStart creates and starts a container of ProbeImage in the pod. It returns the engine's error if the engine
+// refuses. The container's first process runs the commands of probe, one after another, and then goes on. Answers
+// returns their results. commands must not be empty.
 func (p *Pod) TryStart(t testing.TB, name string, commands []string, edits ...func(*cri.ContainerConfig)) (*PodContainer, error) {
 	t.Helper()
 	config := &cri.ContainerConfig{
@@ -210,7 +212,7 @@ func (p *Pod) TryStart(t testing.TB, name string, commands []string, edits ...fu
 	return &PodContainer{ID: r.ContainerId, Pod: p, log: filepath.Join(p.Config.LogDirectory, config.LogPath)}, nil
 }
 
-// Start is TryStart for a container that has to start.
+// Start is TryStart, and fails the test if the container does not start.
 func (p *Pod) Start(t testing.TB, name string, commands []string, edits ...func(*cri.ContainerConfig)) *PodContainer {
 	t.Helper()
 	c, err := p.TryStart(t, name, commands, edits...)
@@ -220,7 +222,7 @@ func (p *Pod) Start(t testing.TB, name string, commands []string, edits ...func(
 	return c
 }
 
-// Answers waits until the container's first process has run its commands, and gives their answers, each of one line.
+// Answers waits until the container's first process has run n commands, and returns their answers, a line each.
 func (c *PodContainer) Answers(t testing.TB, n int) []string {
 	t.Helper()
 	var text []byte
@@ -263,7 +265,7 @@ func (c *PodContainer) Pid(t testing.TB) int {
 	return pidIn(t, r.Info)
 }
 
-// ExecSync runs a program in the container, as the kubelet does for a probe of exec.
+// ExecSync runs a program in the container, as the kubelet does for an exec probe.
 func (c *PodContainer) ExecSync(t testing.TB, args ...string) Outcome {
 	t.Helper()
 	ctx, cancel := patient()
@@ -289,8 +291,9 @@ func (c *PodContainer) Remove(t testing.TB) {
 	os.Remove(c.log) // the next one of its name begins another
 }
 
-// WithAppArmor sets a container's security context for AppArmor: "runtime/default", "unconfined" or "localhost/PROFILE". Engines since Kubernetes 1.19
-// read the field, and older ones the string.
+// WithAppArmor returns an edit that sets AppArmor in a container's security context: "runtime/default", "unconfined" or
+// "localhost/PROFILE". It sets both a field, which newer engines read (Kubernetes 1.19), and a string, which older ones
+// read.
 func WithAppArmor(profile string) func(*cri.ContainerConfig) {
 	kind, ref := cri.SecurityProfile_Localhost, strings.TrimPrefix(profile, "localhost/")
 	switch profile {
@@ -306,8 +309,8 @@ func WithAppArmor(profile string) func(*cri.ContainerConfig) {
 	}
 }
 
-// Privileged makes a container privileged, which its pod has to be, too.
+// Privileged is an edit that makes a container privileged. Its pod must be privileged, too.
 func Privileged(c *cri.ContainerConfig) { c.Linux.SecurityContext.Privileged = true }
 
-// PrivilegedPod makes a pod privileged.
+// PrivilegedPod is an edit that makes a pod privileged.
 func PrivilegedPod(c *cri.PodSandboxConfig) { c.Linux.SecurityContext.Privileged = true }

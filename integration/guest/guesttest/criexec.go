@@ -13,8 +13,9 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// A Stream is a process in a container that was started as by "kubectl exec --stdin": the engine gives an address, and there its standard streams are
-// channels of a WebSocket, each message beginning with its channel's number (k8s.io/streaming, the protocol v4.channel.k8s.io).
+// A Stream is a process in a container that was started as by "kubectl exec --stdin". The engine returns a URL. At that
+// URL a WebSocket carries the standard streams as channels. Each message begins with the number of its channel
+// (k8s.io/streaming, the protocol v4.channel.k8s.io).
 type Stream struct {
 	conn   *websocket.Conn
 	ctx    context.Context
@@ -29,7 +30,7 @@ const (
 	channelStatus
 )
 
-// Exec starts a program in the container whose standard streams stay connected.
+// Exec starts a program in the container, and stays connected to its standard streams.
 func (c *PodContainer) Exec(t testing.TB, args ...string) *Stream {
 	t.Helper()
 	ctx, cancel := patient()
@@ -54,7 +55,7 @@ func (s *Stream) Tell(t testing.TB, line string) {
 	}
 }
 
-// Ask is Tell, and gives the line that the process answers on its standard output.
+// Ask is Tell, and returns the line that the process then writes to its standard output.
 func (s *Stream) Ask(t testing.TB, line string) string {
 	t.Helper()
 	s.Tell(t, line)
@@ -70,7 +71,7 @@ func (s *Stream) Ask(t testing.TB, line string) string {
 	}
 }
 
-// Wait waits for the process to end and gives its exit code and what it said since the last answer.
+// Wait waits until the process ends. It returns the exit code, and what the process wrote since the last answer.
 func (s *Stream) Wait(t testing.TB) Outcome {
 	t.Helper()
 	for {

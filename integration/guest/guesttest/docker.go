@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Where a test's dockerd keeps its files: as it does by default, since its runtimes' root tells the engine.
+// Where a test's dockerd keeps its files. The paths are its defaults, since those of its runtimes show which engine calls.
 const (
 	dockerState = "/run/docker"
 	dockerRoot  = "/var/lib/docker"
@@ -21,12 +21,12 @@ const (
 
 // A Docker is a dockerd that runs for one test, on a containerd of that test.
 type Docker struct {
-	Config string // the path of its configuration
+	Config string // path of dockerd's configuration
 	socket string
 	cmd    *exec.Cmd
 }
 
-// Reload has dockerd read its configuration again, which takes it a moment.
+// Reload makes dockerd read its configuration again, which takes dockerd a moment.
 func (d *Docker) Reload(t testing.TB) {
 	t.Helper()
 	if err := d.cmd.Process.Signal(syscall.SIGHUP); err != nil {
@@ -34,8 +34,9 @@ func (d *Docker) Reload(t testing.TB) {
 	}
 }
 
-// StartDocker starts a dockerd with the runtimes by name, as daemon.json describes them, and with the images of Images. It has no network, and ends
-// with the test, as do its containers. The test is skipped where there is no Docker.
+// StartDocker starts a dockerd that has the images of Images. runtimes are its OCI runtimes by name, as in daemon.json.
+// It has no network. It ends with the test, as do its containers. StartDocker skips the test if the guest has no
+// Docker.
 func StartDocker(t testing.TB, c *Containerd, runtimes map[string]map[string]any) *Docker {
 	t.Helper()
 	for _, name := range []string{"dockerd", "docker"} {
@@ -102,16 +103,17 @@ func StartDocker(t testing.TB, c *Containerd, runtimes map[string]map[string]any
 	return d
 }
 
-// DockerWrappers is a directory of links to our runtime wrapper, for the runtimes of daemon.json.
+// DockerWrappers is a directory with links to our runtime wrapper, for the runtimes in daemon.json.
 const DockerWrappers = "/run/wrappers/docker"
 
-// Docker runs a command of docker.
+// Docker runs a command of docker for this dockerd.
 func (d *Docker) Docker(t testing.TB, args ...string) Outcome {
 	t.Helper()
 	return Run(t, "docker", append([]string{"--host", "unix://" + d.socket}, args...)...)
 }
 
-// MustDocker is Docker for a command that has to succeed. It gives its standard output without the newline at its end.
+// MustDocker is Docker, and fails the test if the command fails. It returns the standard output without the newline at
+// its end.
 func (d *Docker) MustDocker(t testing.TB, args ...string) string {
 	t.Helper()
 	o := d.Docker(t, args...)

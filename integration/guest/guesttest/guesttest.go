@@ -1,4 +1,5 @@
-// Package guesttest is for tests that run inside a guest: it skips them elsewhere, runs commands, makes containers and asks the kernel.
+// Package guesttest is for tests that run inside a guest. It skips them elsewhere. It runs commands, makes containers and
+// asks the kernel.
 //
 //	func TestSomething(t *testing.T) {
 //		guesttest.EachRuntime(t, func(t *testing.T, runtime string) {
@@ -9,8 +10,8 @@
 //		})
 //	}
 //
-// A guest is one machine for all tests of a run, which run one after another: what a test loads or changes, it puts back (the helpers here do).
-// When a test fails, the kernel's messages during it are logged.
+// All tests of a run share one guest, and run one after another. So a test must put back what it loads or changes; the
+// helpers here do that. If a test fails, they log the kernel's messages during it.
 package guesttest
 
 import (
@@ -26,20 +27,20 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/integration/guest"
 )
 
-// These variables tell a test where it is; TestGuests sets them.
+// These environment variables say in which guest a test runs. TestGuests sets them.
 const (
 	SuiteVariable   = "OCI_APPARMOR_GUEST"
 	VariantVariable = "OCI_APPARMOR_GUEST_VARIANT"
 )
 
-// Suite returns the Debian suite of the guest that this process runs in, or "" on any other machine.
+// Suite returns the Debian suite of the guest in which this process runs, or "" outside of a guest.
 func Suite() string { return os.Getenv(SuiteVariable) }
 
-// Require skips the test, with a reason, unless it runs in a guest that was booted as usual.
+// Require skips the test, with a reason, unless it runs in a guest after the usual boot.
 func Require(t testing.TB) { t.Helper(); Need(t, guest.Variant{}) }
 
-// Need skips the test, with a reason, unless it runs in a guest that was booted as the variant. The test's name has to match the variant's pattern,
-// or else it is never run there: "NoAppArmor" for guest.NoAppArmor.
+// Need skips the test, with a reason, unless it runs in a guest that was booted as the variant. The name of the test
+// must match the variant's pattern, such as "NoAppArmor" for guest.NoAppArmor. Otherwise the test never runs there.
 func Need(t testing.TB, v guest.Variant) {
 	t.Helper()
 	skipUnless(t, v)
@@ -69,7 +70,7 @@ func usual(variant string) bool {
 // Runtimes are the OCI runtimes that every guest has.
 var Runtimes = []string{"runc", "crun"}
 
-// EachRuntime runs the test as a subtest for every runtime, and skips it where Require does.
+// EachRuntime runs the test as a subtest for each of Runtimes. It skips the test if Require does.
 func EachRuntime(t *testing.T, test func(t *testing.T, runtime string)) {
 	t.Helper()
 	skipUnless(t, guest.Variant{})
@@ -81,7 +82,7 @@ func EachRuntime(t *testing.T, test func(t *testing.T, runtime string)) {
 	}
 }
 
-// Outcome is how a command ended.
+// An Outcome is how a command ended.
 type Outcome struct {
 	Stdout, Stderr string
 	Code           int // exit code, or -1 when a signal ended it
@@ -90,14 +91,15 @@ type Outcome struct {
 // patience is how long a command may take. Emulation is slow, but not as slow as that.
 const patience = 2 * time.Minute
 
-// Run runs a command to its end, with nothing on its standard input. The test fails when it could not be started, or not be ended in two minutes.
+// Run runs a command to its end, with an empty standard input. It fails the test if the command cannot be started, or
+// cannot be ended within two minutes.
 func Run(t testing.TB, name string, args ...string) Outcome {
 	t.Helper()
 	return RunCommand(t, exec.Command(name, args...))
 }
 
-// RunCommand is Run for a command with an environment, a directory or a standard input of its own; it sets Stdout and Stderr.
-// Processes that the command leaves behind may keep these open; what they write is not waited for.
+// RunCommand is Run for a command with its own environment, directory or standard input. It sets Stdout and Stderr.
+// Processes that the command leaves may keep these open. RunCommand does not wait for their output.
 func RunCommand(t testing.TB, cmd *exec.Cmd) Outcome {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -118,7 +120,8 @@ func RunCommand(t testing.TB, cmd *exec.Cmd) Outcome {
 	return outcome
 }
 
-// MustRun is Run for a command that has to succeed. It gives its standard output without the newline at its end.
+// MustRun is Run, and fails the test if the command fails. It returns the standard output without the newline at its
+// end.
 func MustRun(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	outcome := Run(t, name, args...)

@@ -12,14 +12,14 @@ import (
 	"testing"
 )
 
-// The images in the archive that Images gives. No registry has them.
+// The names of the images in the archive that Images returns. No registry has these images.
 const (
 	ProbeImage = "oci-apparmor.test/probe:1" // runs "probe hold"
 	PauseImage = "oci-apparmor.test/pause:1" // sleeps until it gets SIGTERM, as the container does that holds a pod's namespaces
 )
 
-// Images returns the path of an archive with ProbeImage and PauseImage, for "ctr images import" and "docker load". Both images have the root file
-// system of bundles. The archive is made once and serves all tests of a guest.
+// Images returns the path of an archive with ProbeImage and PauseImage, for "ctr images import" and "docker load". Both
+// images have the root file system of bundles. Images makes the archive once for all tests of a guest.
 func Images(t testing.TB) string {
 	t.Helper()
 	path, err := images()

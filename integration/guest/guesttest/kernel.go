@@ -24,8 +24,8 @@ func Label(t testing.TB, pid int) string {
 	return strings.TrimRight(string(text), "\x00\n")
 }
 
-// Profiles returns the names of the profiles that the kernel has, with their modes ("enforce", "complain", "kill", "unconfined").
-// Children are in it under their full names, such as web//helper.
+// Profiles returns the profiles that the kernel has. The key is the name, with the parents' names for a child, such as
+// web//helper. The value is the mode ("enforce", "complain", "kill" or "unconfined").
 func Profiles(t testing.TB) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(securityfs, "profiles"))
@@ -42,8 +42,8 @@ func Profiles(t testing.TB) map[string]string {
 	return profiles
 }
 
-// LoadProfile loads the profiles in the text by apparmor_parser, as an administrator would by hand, replacing what the kernel has under their names.
-// All profiles that the kernel has then and did not have before are removed at the test's end.
+// LoadProfile loads the profiles in the text by apparmor_parser, as an administrator does by hand. It replaces profiles
+// of the same names. At the end of the test, it removes all profiles that the kernel did not have before the call.
 func LoadProfile(t testing.TB, text string) {
 	t.Helper()
 	RemoveProfilesAtEnd(t)
@@ -54,7 +54,7 @@ func LoadProfile(t testing.TB, text string) {
 	}
 }
 
-// RemoveProfilesAtEnd removes at the test's end all profiles that the kernel does not have now.
+// RemoveProfilesAtEnd removes, at the end of the test, all profiles that the kernel does not have now.
 func RemoveProfilesAtEnd(t testing.TB) {
 	t.Helper()
 	before := Profiles(t)
@@ -67,7 +67,8 @@ func RemoveProfilesAtEnd(t testing.TB) {
 	})
 }
 
-// RemoveProfile removes a profile from the kernel, as an administrator would by hand. Processes that it confines become unconfined.
+// RemoveProfile removes a profile from the kernel, as an administrator does by hand. Processes under it become
+// unconfined.
 func RemoveProfile(t testing.TB, name string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(securityfs, ".remove"), []byte(name), 0); err != nil {
@@ -75,7 +76,7 @@ func RemoveProfile(t testing.TB, name string) {
 	}
 }
 
-// Log is a place in the kernel's log.
+// A Log is a position in the kernel's log.
 type Log struct {
 	fd   int
 	read []string
@@ -95,7 +96,7 @@ func KernelLog(t testing.TB) *Log {
 	return &Log{fd: fd}
 }
 
-// Lines returns the messages from that place up to now, AppArmor's audit records among them, without their times.
+// Lines returns the messages after the position, without their times. AppArmor's audit records are among them.
 func (l *Log) Lines(t testing.TB) []string {
 	t.Helper()
 	record := make([]byte, 8192) // one read gives one record; the kernel makes none longer than that (Documentation/ABI/testing/dev-kmsg)

@@ -9,17 +9,18 @@ import (
 	"testing"
 )
 
-// PodmanWrappers is a directory of links to our runtime wrapper, whose name tells it that Podman calls.
+// PodmanWrappers is a directory with links to our runtime wrapper. The wrapper sees from the directory's name that
+// Podman calls it.
 const PodmanWrappers = "/run/wrappers/podman"
 
-// A Podman has its files in a place of its own for one test. There is no daemon.
+// A Podman is Podman with directories of its own for one test. It has no daemon.
 type Podman struct {
 	conf string
 	args []string
 }
 
-// NewPodman returns a Podman that starts containers by a runtime, by its path, and that heeds the hooks in a directory where
-// one is given. Its containers end with the test, which is skipped where there is no Podman.
+// NewPodman returns a Podman that starts containers by the runtime at a path. If hooks is not empty, Podman uses the
+// hooks in that directory. The containers end with the test. NewPodman skips the test if the guest has no Podman.
 func NewPodman(t testing.TB, runtime, hooks string) *Podman {
 	t.Helper()
 	if _, err := exec.LookPath("podman"); err != nil {

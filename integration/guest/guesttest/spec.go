@@ -4,8 +4,9 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// DefaultSpec is a container as engines start it: root with few capabilities and no_new_privs, namespaces of its own, an empty network, the usual
-// mounts and masks, and no AppArmor profile. It runs "probe hold", and its root file system is writable.
+// DefaultSpec returns the spec of a container as engines start it: root with few capabilities and no_new_privs,
+// namespaces of its own, a network without interfaces, the usual mounts and masks, and no AppArmor profile. The
+// container runs "probe hold", and can write to its root file system.
 func DefaultSpec() *specs.Spec {
 	capabilities := []string{"CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"}
 	mount := func(destination, kind, source string, options ...string) specs.Mount {

@@ -21,14 +21,14 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// Tasks is what engines do with a containerd, by its API: part of it ctr can't, as to create a task and start it later, and each start of ctr costs a
-// guest about as much as one of a runtime. All of it is in the namespace that ctr takes by default.
+// Tasks calls a containerd by its API, as engines do. ctr cannot do some of it, such as creating a task and starting it
+// later. Starting ctr also costs a guest about as much as starting a runtime. All calls are in ctr's default namespace.
 type Tasks struct {
 	tasksapi.TasksClient
 	containers containersapi.ContainersClient
 }
 
-// Tasks returns the service for tasks. The connection ends with the test.
+// Tasks returns a client of containerd's services for tasks and containers. The connection ends with the test.
 func (c *Containerd) Tasks(t testing.TB) Tasks {
 	t.Helper()
 	conn, err := grpc.NewClient("unix://"+c.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -40,14 +40,15 @@ func (c *Containerd) Tasks(t testing.TB) Tasks {
 	return Tasks{tasksapi.NewTasksClient(conn), containersapi.NewContainersClient(conn)}
 }
 
-// Context is for one call to containerd.
+// Context returns a context for one call to containerd.
 func (Tasks) Context(t testing.TB) context.Context {
 	ctx, cancel := context.WithDeadline(namespaces.WithNamespace(context.Background(), "default"), time.Now().Add(patience))
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// Use makes a container that ctr has created use the arm's runtime, with its options, and its spec as the edits change it.
+// Use makes a container that ctr has created use the arm's runtime and its options. It changes the container's spec by
+// edits.
 func (s Tasks) Use(t testing.TB, id string, arm Arm, edits ...func(*specs.Spec)) {
 	t.Helper()
 	got, err := s.containers.Get(s.Context(t), &containersapi.GetContainerRequest{ID: id})
@@ -75,8 +76,9 @@ func (s Tasks) Use(t testing.TB, id string, arm Arm, edits ...func(*specs.Spec))
 	}
 }
 
-// CreateTask creates the task of a container that uses the arm, and does not start it. Its standard streams are /dev/null. With a path of CRIU's
-// image its start restores the processes in it.
+// CreateTask creates the task of a container, and does not start it. The container must use the arm. The standard
+// streams of the task are /dev/null. If checkpoint is not empty, it is the path of an image of CRIU's, and the start of
+// the task restores its processes.
 func (s Tasks) CreateTask(t testing.TB, id string, arm Arm, checkpoint string) (pid int, err error) {
 	t.Helper()
 	request := &tasksapi.CreateTaskRequest{ContainerID: id, RuntimePath: arm.Shim}
@@ -87,14 +89,14 @@ func (s Tasks) CreateTask(t testing.TB, id string, arm Arm, checkpoint string) (
 	return int(created.GetPid()), err
 }
 
-// StartTask starts a task that was created.
+// StartTask starts a task that CreateTask has created.
 func (s Tasks) StartTask(t testing.TB, id string) error {
 	t.Helper()
 	_, err := s.Start(s.Context(t), &tasksapi.StartRequest{ContainerID: id})
 	return err
 }
 
-// Task returns what containerd tells of a task, and nil when there is none.
+// Task returns containerd's description of a task, or nil if there is no task.
 func (s Tasks) Task(t testing.TB, id string) *tasktypes.Process {
 	t.Helper()
 	got, err := s.Get(s.Context(t), &tasksapi.GetRequest{ContainerID: id})
@@ -107,7 +109,7 @@ func (s Tasks) Task(t testing.TB, id string) *tasktypes.Process {
 	return got.Process
 }
 
-// Stop kills a task and waits for its end.
+// Stop kills a task, and waits until it has ended.
 func (s Tasks) Stop(t testing.TB, id string) {
 	t.Helper()
 	if _, err := s.Kill(s.Context(t), &tasksapi.KillRequest{ContainerID: id, Signal: uint32(syscall.SIGKILL)}); err != nil {

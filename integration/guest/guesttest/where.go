@@ -24,10 +24,10 @@ import (
 // What make test leaves out is listed at its end. make test-all sets EverythingVariable, and so does TestGuests where -run
 // names tests in a guest: who asks for a test by name gets it, in the guest that he names.
 
-// EverythingVariable is the environment variable that has tests leave nothing out where it is not empty.
+// EverythingVariable is an environment variable. If it is not empty, tests leave nothing out (make test-all).
 const EverythingVariable = "OCI_APPARMOR_EVERYTHING"
 
-// LeftOut begins what a test says of a part that it leaves out, in its reason to skip or in its log.
+// LeftOut is the beginning of a message about a part that a test leaves out: its reason to skip, or a line in its log.
 const LeftOut = "left to make test-all: "
 
 // The suites of the guests, for EnoughIn.
@@ -37,11 +37,12 @@ const (
 	Forky    = "forky"
 )
 
-// Everything reports whether nothing is to be left out.
+// Everything reports whether tests must leave nothing out.
 func Everything() bool { return os.Getenv(EverythingVariable) != "" }
 
-// EnoughIn says that the test need not run in other guests than those of the suites, as it shows the same in all: it skips it there, under make test.
-// It takes one suite at least, and one that has what the test needs: no test runs nowhere.
+// EnoughIn says that the guests of these suites are enough for the test, since it shows the same in all guests. Under
+// make test it skips the test in other guests. It needs at least one suite, which must have what the test needs;
+// otherwise the test would never run.
 func EnoughIn(t testing.TB, suites ...string) {
 	t.Helper()
 	if len(suites) == 0 {
@@ -68,9 +69,9 @@ var inFew sync.Map
 // runtimes are those that make test has in each guest, so that every kernel and each of the two runtimes are shown, and in the newest guest both.
 var runtimes = map[string][]string{Bookworm: {"runc"}, Trixie: {"crun"}, Forky: Runtimes}
 
-// EnoughRuntimes skips the part of a test that is about a runtime, under make test, in a guest where another one is enough: a kernel confines what either of
-// them starts, and a runtime does the same on each kernel. make test-all has both in every guest.
-// A test that make test runs in some guests only has both there.
+// EnoughRuntimes is for a part of a test that is about one runtime. Under make test it skips that part in guests in
+// which another runtime is enough: a kernel confines alike what any runtime starts, and a runtime behaves alike on
+// every kernel. make test-all runs both in every guest. If EnoughIn limits the test to some guests, both run there.
 func EnoughRuntimes(t testing.TB, runtime string) {
 	t.Helper()
 	top, _, _ := strings.Cut(t.Name(), "/")
@@ -82,10 +83,10 @@ func EnoughRuntimes(t testing.TB, runtime string) {
 	}
 }
 
-// OnHost is the reason to skip of a test that is run on the host, beside go and make.
+// OnHost is the reason to skip for a test that runs on the host, where go and make are.
 const OnHost = "is run on the host, and not in guests"
 
-// Outside skips a test of the host's in a guest.
+// Outside skips the test in a guest, since it is for the host.
 func Outside(t testing.TB) {
 	t.Helper()
 	if Suite() != "" {
@@ -93,7 +94,7 @@ func Outside(t testing.TB) {
 	}
 }
 
-// Leave skips the test, or the part of one that t is, under make test. The reason says what make test has instead.
+// Leave skips the test or subtest t under make test. The reason says what make test runs instead.
 func Leave(t testing.TB, reason string) {
 	t.Helper()
 	if !Everything() {
@@ -101,7 +102,8 @@ func Leave(t testing.TB, reason string) {
 	}
 }
 
-// Count returns how often something is to be done: few times under make test, all times under make test-all. what says it in the plural: "pods in a row".
+// Count returns how often to do something: few times under make test, and all times under make test-all. It logs what
+// is left out. what is a plural, such as "pods in a row".
 func Count(t testing.TB, few, all int, what string) int {
 	t.Helper()
 	if Everything() {

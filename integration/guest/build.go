@@ -19,13 +19,14 @@ import (
 	"time"
 )
 
-// recipe is raised when an image is made differently from the same packages; init.sh counts by itself.
+// recipe is the version of how an image is made. Raise it if the same packages are to make another image. A change of
+// init.sh makes a new image by itself.
 const recipe = 1
 
-// diskSize is that of a guest's root file system. The file is sparse, and so is what a run adds to it.
+// diskSize is the size of a guest's root file system. The file is sparse, and so are the changes of a run.
 const diskSize = "6G"
 
-// An Image is a guest that is ready to boot. Its files are never written after they were made.
+// An Image is a guest that is ready to boot. Nothing writes to its files after Build.
 type Image struct {
 	Guest
 	Dir string
@@ -38,10 +39,10 @@ func (i *Image) initramfs() string { return filepath.Join(i.Dir, "initramfs") }
 // Versions returns the version of every package that the guest has, by name.
 func (i *Image) Versions() map[string]string { return i.table("versions") }
 
-// Missing returns the optional packages that the suite did not have, each with what apt said about it.
+// Missing returns the optional packages that the suite did not have. The value is apt's reason.
 func (i *Image) Missing() map[string]string { return i.table("missing") }
 
-// NotShown says of every package that is missing that no test has shown what needs it, a line each.
+// NotShown returns a line for each missing package. The line says that no test has shown what needs the package.
 func (i *Image) NotShown() (lines []string) {
 	missing := i.Missing()
 	for _, name := range slices.Sorted(maps.Keys(missing)) {
@@ -60,9 +61,11 @@ func (i *Image) table(name string) map[string]string {
 	return m
 }
 
-// Build returns the guest's image: from the cache, or made anew when this month's is not there yet, its package list has changed or the recipe has.
-// That takes about a minute and root's rights; progress hears of every step, with its seconds.
-// Only one image is built at a time on a machine; who comes second waits and finds the first one's work.
+// Build returns the guest's image. It takes the image from the cache, or makes it. It makes a new one if the month, the
+// list of packages or the recipe has changed. That takes about a minute, and needs root. Build writes a line to
+// progress for each step, with its duration in seconds.
+//
+// Only one process on a machine builds an image at a time. A second one waits, and then uses the image of the first.
 func (g Guest) Build(ctx context.Context, progress io.Writer) (*Image, error) {
 	image, err := g.build(ctx, progress)
 	if err != nil {
@@ -137,7 +140,8 @@ func (g Guest) make(ctx context.Context, dir string, done func(what string, bega
 	return nil
 }
 
-// install makes a root file system below root. What it had to leave out of the optional packages it tells, a line each: the name and apt's reason.
+// install makes a root file system below root. It returns the optional packages that it had to leave out: a line for
+// each, with its name and apt's reason.
 func (g Guest) install(ctx context.Context, root string) (missing string, err error) {
 	optional := slices.Clone(g.Optional)
 	for {
@@ -159,7 +163,7 @@ func (g Guest) install(ctx context.Context, root string) (missing string, err er
 	}
 }
 
-// refusal finds the line in which apt says that it can't install the package.
+// refusal returns the line of apt's output that says why it cannot install the package.
 func refusal(output, name string) string {
 	about := regexp.MustCompile(`^(E:.*[ ']` + regexp.QuoteMeta(name) + `([ ']|$)| *` + regexp.QuoteMeta(name) + ` : )`)
 	for line := range strings.Lines(output) {
@@ -212,12 +216,12 @@ func makeDisk(ctx context.Context, dir, image, size string) error {
 	return run(exec.CommandContext(ctx, "mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d", dir, image, size))
 }
 
-// key returns a word that differs for images that are made from different lists or by different recipes.
+// key returns a string that differs for images that are made from different lists of packages or by different recipes.
 func (g Guest) key() string {
 	return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendln(nil, recipe, initScript, essentialHook, customizeHook, diskSize, g)))[:12]
 }
 
-// run returns the command's last lines with its error.
+// run runs a command. Its error has the last lines of the command's output.
 func run(cmd *exec.Cmd) error {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

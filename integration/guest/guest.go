@@ -1,8 +1,10 @@
-// Package guest builds and boots small Debian machines whose kernels have AppArmor, for tests and demonstrations on machines whose own kernel
-// may have none. A guest is a root file system, a kernel and an initramfs, made once from Debian's packages and kept in a cache; Image.Run boots
-// it under QEMU, by KVM or in software emulation, runs one command in it and brings back its output, its exit code and the files it left.
+// Package guest builds and boots small Debian machines whose kernels have AppArmor. Tests and demonstrations use them,
+// since the kernel of their own machine may have no AppArmor. A guest is a root file system, a kernel and an initramfs.
+// Guest.Build makes it once from Debian's packages and keeps it in a cache. Image.Run boots it under QEMU, by KVM or in
+// software emulation, and runs one command in it. Image.Run returns the command's output, its exit code and the files
+// that it left.
 //
-// What runs inside a guest is not here: package guesttest helps tests there, and the tests themselves are in package integration.
+// Package guesttest has what tests need inside of a guest. The tests themselves are in package integration.
 package guest
 
 import (
@@ -12,11 +14,11 @@ import (
 	"strings"
 )
 
-// A Guest names a Debian suite and what is installed from it.
+// A Guest is a Debian suite and the packages to install from it.
 type Guest struct {
 	Suite    string
-	Packages []string // a guest without one of these is not built
-	Optional []string // these are left out, with their reason in Image.Missing, where the suite can't give them
+	Packages []string // Build fails if the suite lacks one of these
+	Optional []string // Build leaves these out if the suite lacks them; Image.Missing has the reason
 }
 
 // common is what every guest has: a kernel, the runtimes, and the tools that tests call.
@@ -26,27 +28,29 @@ var common = []string{
 	"busybox-static", "iproute2", "kmod", "mount", "procps", "strace", "systemd", "util-linux",
 }
 
-// docker is its daemon and its command, which Debian keeps apart since trixie.
+// docker is Docker's daemon and its command. Since trixie Debian has them in two packages.
 var docker = []string{"docker.io", "docker-cli"}
 
-// podman comes without what it only recommends: containers of tests need no network.
+// podman is Podman without the packages that it only recommends: containers of tests need no network.
 var podman = []string{"podman"}
 
-// webserver is what the example of Docker's manual needs.
+// webserver are the packages that the example in Docker's manual needs.
 var webserver = []string{"nginx", "iputils-ping"}
 
-// network gives a pod a network of its own, without which it can have no user namespace either.
+// network is the package that gives a pod its own network. A pod without one cannot have a user namespace.
 var network = []string{"containernetworking-plugins"}
 
-// Guests are the machines that the project is tested on, oldest first. A package that all of them need goes into common;
-// forky is Debian's testing suite, where packages come and go, so what tests can do without belongs into Optional.
+// Guests are the machines on which the project is tested, the oldest first. Packages that all of them need are in
+// common. forky is Debian's testing suite, in which packages come and go. So a package that tests can do without
+// belongs into Optional.
 var Guests = []Guest{
 	{Suite: "bookworm", Packages: slices.Concat(common, webserver), Optional: []string{"criu"}},
 	{Suite: "trixie", Packages: slices.Concat(common, docker, podman, webserver, network), Optional: []string{"criu"}},
 	{Suite: "forky", Packages: common, Optional: slices.Concat(docker, podman, webserver, network, []string{"criu"})},
 }
 
-// Select returns the guests that a comma-separated list of suites names, in the order of Guests; "all" names every one.
+// Select returns the guests for a comma-separated list of suites, in the order of Guests. "all" stands for every guest.
+// The error names a suite that has no guest.
 func Select(suites string) ([]Guest, error) {
 	if suites == "all" {
 		return Guests, nil
@@ -69,28 +73,29 @@ func Select(suites string) ([]Guest, error) {
 	return chosen, nil
 }
 
-// A Variant is a way to boot a guest that differs from the usual one.
+// A Variant is a way to boot a guest. The zero value is the usual boot.
 type Variant struct {
 	Name       string
-	KernelArgs []string // appended to the kernel's command line, where the last one wins
-	Tests      string   // regular expression: the tests that run in this variant, and in no other
-	Systemd    bool     // with systemd for process 1
-	Suites     []string // in the guests of these suites only; nil for all
+	KernelArgs []string // appended to the kernel's command line; the kernel takes the last of two values
+	Tests      string   // regular expression for the names of the tests that run in this variant, and in no other
+	Systemd    bool     // whether systemd is process 1
+	Suites     []string // suites whose guests have the variant; nil stands for all
 }
 
 // NoAppArmor boots a kernel that has AppArmor compiled in and switched off.
 var NoAppArmor = Variant{Name: "no-apparmor", KernelArgs: []string{"apparmor=0"}, Tests: "NoAppArmor"}
 
-// Containerd is booted as usual. Its tests take as long as all others together, and so they get a machine of their own.
+// Containerd is the usual boot. Its tests take as long as all others together, so they have a machine of their own.
 var Containerd = Variant{Name: "containerd", Tests: "^TestContainerd"}
 
-// Systemd is a boot as real machines do it. That takes long, and what it shows does not depend on the kernel.
+// Systemd boots with systemd, as real machines do. That takes long, and its tests do not depend on the kernel, so only
+// one suite has it.
 var Systemd = Variant{Name: "systemd", Tests: "^TestSystemd", Systemd: true, Suites: []string{"trixie"}}
 
-// Variants are all of them besides the usual boot, which is the zero Variant.
+// Variants are all variants except the usual boot, which is the zero Variant.
 var Variants = []Variant{NoAppArmor, Containerd, Systemd}
 
-// tools are the programs of the host that building and booting call, and the Debian or Ubuntu package of each.
+// tools are the programs of the host that Build and Run call, and the Debian or Ubuntu package of each.
 var tools = map[string]string{
 	"qemu-system-x86_64": "qemu-system-x86",
 	"mmdebstrap":         "mmdebstrap",
@@ -99,7 +104,7 @@ var tools = map[string]string{
 	"zstd":               "zstd",
 }
 
-// Requirements lists the Debian or Ubuntu packages that the host needs, sorted.
+// Requirements returns the Debian or Ubuntu packages that the host needs, sorted.
 func Requirements() []string {
 	packages := []string{"debian-archive-keyring"}
 	for _, p := range tools {
@@ -109,7 +114,7 @@ func Requirements() []string {
 	return packages
 }
 
-// need reports the first of the programs that the host lacks.
+// need returns an error that names the first of the programs that the host lacks.
 func need(programs ...string) error {
 	for _, p := range programs {
 		if _, err := exec.LookPath(p); err != nil {

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// cacheDir is where images are kept, outside of any checkout.
+// cacheDir returns the directory in which images are kept, outside of any checkout.
 func cacheDir() (string, error) {
 	base, err := os.UserCacheDir()
 	if err != nil { // neither HOME nor XDG_CACHE_HOME, as in some CI systems
@@ -23,12 +23,16 @@ func cacheDir() (string, error) {
 	return dir, os.MkdirAll(dir, 0o755)
 }
 
-// thisMonth begins the version of what is kept: Debian's packages move on, and so images are made anew every month.
+// thisMonth returns the beginning of the version of what the cache has. Debian updates its packages, so images are made
+// anew every month.
 func thisMonth() string { return time.Now().UTC().Format("2006-01") }
 
-// cached returns the directory prefix+version of the cache: the one that is there, or a new one that fill fills. Others with the
-// prefix whose version begins with another month are removed then. It is whole or not there at all.
-// Only one is filled at a time on a machine; who comes second waits and finds the first one's work. progress hears of it, as what.
+// cached returns the directory prefix+version in the cache. If it does not exist, cached calls fill for a new
+// directory, and then removes directories with the same prefix whose version begins with another month. A directory is
+// complete, or it does not exist.
+//
+// Only one process on a machine fills a directory at a time. A second one waits, and then uses the directory of the
+// first. cached writes to progress about it, and calls it what.
 func cached(ctx context.Context, progress io.Writer, cache, what, prefix, version string, fill func(dir string) error) (string, error) {
 	kept := filepath.Join(cache, prefix+version)
 	if exists(kept) {
@@ -69,7 +73,8 @@ func cached(ctx context.Context, progress io.Writer, cache, what, prefix, versio
 	})
 }
 
-// lockFile takes a lock between processes, which the returned file's Close releases; busy is called once when another one holds it.
+// lockFile takes a lock between processes. Close of the returned file releases it. lockFile calls busy once if another
+// process holds the lock.
 func lockFile(ctx context.Context, name string, busy func()) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {

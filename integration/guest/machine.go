@@ -14,21 +14,21 @@ import (
 	"time"
 )
 
-// AccelVariable is the environment variable that says how guests are run: "kvm", by the host's processor, or "tcg", in
-// software emulation, which takes some five to fifteen times as long. Where it is empty, kvm is tried once a process: see
-// probe.
+// AccelVariable is the environment variable that says how guests are run. "kvm" runs them on the host's processor.
+// "tcg" is software emulation, which takes about five to fifteen times as long. If the variable is empty, each process
+// tries once whether KVM works (see probe).
 const AccelVariable = "OCI_APPARMOR_ACCEL"
 
-// kvmDevice is there where the host's kernel can run guests by the processor.
+// kvmDevice exists if the host's kernel can run guests on the processor.
 const kvmDevice = "/dev/kvm"
 
-// A machine is how guests are run here.
+// A machine is how guests are run on this host.
 type machine struct {
 	qemu *qemu
 	kvm  bool
 }
 
-// options are QEMU's for any guest.
+// options returns QEMU's options that are the same for every guest.
 func (m *machine) options() []string {
 	options := []string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-smp", "1"}
 	if m.kvm {
@@ -45,15 +45,15 @@ var chosen struct {
 	*machine
 }
 
-// FindMachine finds out how guests are run here, and has progress hear which QEMU does it, and whether by KVM. That can take
-// half a minute: see chooseMachine. Image.Run does it by itself, once a process.
+// FindMachine finds out how guests are run on this host. It writes to progress which QEMU runs them, and whether by
+// KVM. That can take half a minute (see chooseMachine). Image.Run calls it once a process if nobody else has.
 func (i *Image) FindMachine(ctx context.Context, progress io.Writer) error {
 	_, err := i.chooseMachine(ctx, progress)
 	return err
 }
 
-// chooseMachine returns KVM with the host's own QEMU where that runs this image's kernel. Everywhere else it gives software
-// emulation by a QEMU that is fast at it, which may have to be unpacked first.
+// chooseMachine returns KVM with the host's own QEMU if that runs this image's kernel. Otherwise it returns software
+// emulation by a QEMU that is fast at it. It may have to unpack that QEMU first.
 func (i *Image) chooseMachine(ctx context.Context, progress io.Writer) (*machine, error) {
 	chosen.Lock()
 	defer chosen.Unlock()
@@ -96,8 +96,8 @@ func (i *Image) chooseMachine(ctx context.Context, progress io.Writer) (*machine
 	return m, nil
 }
 
-// chooseAccel decides for KVM or against it, and says why: wanted is the value of AccelVariable, device the path of the
-// kernel's device, and probe boots a guest by KVM. An error is about wanted.
+// chooseAccel decides whether KVM is used, and returns the reason. wanted is the value of AccelVariable. device is the
+// path of the kernel's device. probe boots a guest by KVM. The error says that wanted is wrong, or cannot be had.
 func chooseAccel(wanted, device string, probe func() error) (kvm bool, why string, err error) {
 	switch wanted {
 	case "kvm", "tcg":

@@ -11,13 +11,15 @@ import (
 	"strings"
 )
 
-// MirrorVariable is the environment variable that names a Debian mirror, for machines whose own package sources hold none.
+// MirrorVariable is the environment variable with the URI of a Debian mirror. A machine needs it if its own package
+// sources have no Debian archive.
 const MirrorVariable = "OCI_APPARMOR_DEBIAN_MIRROR"
 
-// keyring is where the package debian-archive-keyring keeps the keys of Debian's archives.
+// keyring is the file in which the package debian-archive-keyring has the keys of Debian's archives.
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-// mirror returns the URI of the Debian archive: MirrorVariable if it is set, else the one this machine installs its own packages from.
+// mirror returns the URI of the Debian archive: MirrorVariable if it is set, else the archive from which this machine
+// installs its own packages.
 func mirror() (string, error) {
 	if uri := os.Getenv(MirrorVariable); uri != "" {
 		return uri, nil

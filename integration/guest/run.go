@@ -23,35 +23,37 @@ import (
 	"time"
 )
 
-// A Job is one command that runs in a freshly booted guest.
+// A Job is one command to run in a freshly booted guest.
 type Job struct {
-	Command    []string          // argv; looked up in the guest's PATH, runs as root
-	Dir        string            // where it runs; "" for /root
-	Env        []string          // KEY=VALUE, beside PATH, HOME, LANG and TERM
-	Files      map[string]string // path in the guest → file or directory of the host, copied there with its mode, owned by root
-	Output     io.Writer         // gets the command's stdout and stderr as they come, nothing else; nil drops them
-	Results    string            // directory of the host that gets what the command leaves in the guest's /results; "" for none
-	Console    string            // file of the host that gets the kernel's messages, replaced if it exists; "" for none
+	Command    []string          // argv; the guest's PATH has its program; it runs as root
+	Dir        string            // working directory of the command; "" stands for /root
+	Env        []string          // KEY=VALUE, in addition to PATH, HOME, LANG and TERM
+	Files      map[string]string // path in the guest → file or directory of the host, to copy with its mode; root owns it
+	Output     io.Writer         // receives the command's stdout and stderr as they come, and nothing else; nil drops them
+	Results    string            // directory of the host for what the command leaves in the guest's /results; "" drops it
+	Console    string            // file of the host for the kernel's messages, replaced if it exists; "" for none
 	KernelArgs []string          // appended to the kernel's command line
-	Systemd    bool              // systemd is process 1, and has reached basic.target when the command starts
+	Systemd    bool              // whether systemd is process 1; it has reached basic.target when the command starts
 	Memory     int               // MiB; 0 stands for 3072
-	Progress   io.Writer         // hears when a boot is tried again; nil for none
+	Progress   io.Writer         // Run writes to it when it tries a boot again; may be nil
 }
 
-// Result is how a job went that ran to its end.
+// A Result describes a job that ran to its end.
 type Result struct {
 	ExitCode int
 	Boot     time.Duration // from the start of QEMU to the start of the command
-	Command  time.Duration // from there to its end
+	Command  time.Duration // from the start of the command to its end
 	CPU      time.Duration // processor time of QEMU, user and system, from its start to its end
 }
 
-// Run boots the guest and runs the job's command in it. The image is not written, so that any number of guests can run from it at once; what one of
-// them writes to its disks is gone after it, but for /results.
-// The error is not nil when the command did not run to its end, and then tells the last lines of the console. A command's own failure is no error.
-// When ctx ends, so does the guest.
+// Run boots the guest and runs the job's command in it. Run does not write to the image, so any number of guests can
+// run from it at once. What a guest writes to its disks is gone afterwards, except for /results.
 //
-// A kernel that panics before the command has begun is booted once more, because QEMU's emulation is sometimes at fault. A command never runs twice.
+// Run returns an error if the command did not run to its end. The error has the last lines of the console. If the
+// command itself fails, the error is nil, and Result has its exit code. If ctx ends, Run ends the guest.
+//
+// If the kernel panics before the command has begun, Run boots it once more, because QEMU's emulation is sometimes at
+// fault. A command never runs twice.
 func (i *Image) Run(ctx context.Context, job Job) (Result, error) {
 	result, err := i.boot(ctx, job)
 	if errors.As(err, new(panicError)) {
@@ -66,7 +68,7 @@ func (i *Image) Run(ctx context.Context, job Job) (Result, error) {
 	return result, nil
 }
 
-// panicError is a kernel's panic before the command has begun.
+// panicError is the error of a kernel that panics before the command has begun.
 type panicError struct{ error }
 
 func (i *Image) boot(ctx context.Context, job Job) (Result, error) {
@@ -148,8 +150,8 @@ func (i *Image) boot(ctx context.Context, job Job) (Result, error) {
 	return result, vm.died(ctx, console, began, ran)
 }
 
-// died says why a guest has ended before its command has. It began at a time, and ran the command since another, unless that is
-// zero.
+// died returns an error that says why a guest has ended before its command has. began is when the guest began, and ran
+// when the command began; ran is zero if it has not.
 func (v *vm) died(ctx context.Context, console string, began, ran time.Time) error {
 	log, _ := os.ReadFile(console)
 	where := "before the command began"
@@ -173,7 +175,7 @@ func (v *vm) died(ctx context.Context, console string, began, ran time.Time) err
 	return err
 }
 
-// A vm is a QEMU that runs.
+// A vm is a running QEMU.
 type vm struct {
 	cmd     *exec.Cmd
 	stderr  *bytes.Buffer // read it after exited is closed
@@ -246,7 +248,7 @@ func (i *Image) start(m *machine, job Job, disk, console, tmp string) (*vm, erro
 	return v, nil
 }
 
-// wait waits for QEMU's end, but no longer than d.
+// wait waits until QEMU ends, at most for d.
 func (v *vm) wait(d time.Duration) {
 	select {
 	case <-v.exited:
@@ -260,7 +262,7 @@ func (v *vm) kill() {
 	<-v.exited
 }
 
-// said returns what QEMU itself had to say.
+// said returns what QEMU wrote to its standard error.
 func (v *vm) said() string {
 	if text := lastLines(v.stderr.Bytes(), 10); text != "" {
 		return "QEMU said: " + text + "\n"
@@ -268,7 +270,7 @@ func (v *vm) said() string {
 	return ""
 }
 
-// jobScript is what init.sh hands over to.
+// jobScript is the script that init.sh starts.
 //
 //go:embed job.sh
 var jobScript string
@@ -328,7 +330,8 @@ func (i *Image) jobDisk(ctx context.Context, job Job, nonce, dir, image string) 
 	return makeDisk(ctx, dir, image, fmt.Sprintf("%dM", 8+size*11/10>>20))
 }
 
-// stage makes a second name of a file or directory of the host below the job's directory, or copies it where that can't be, and tells its size in bytes.
+// stage makes a hard link to a file or directory of the host below the job's directory, or copies it if that is not
+// possible. It returns the size in bytes.
 func stage(from, to string) (size int64, err error) {
 	from, err = filepath.EvalSymlinks(from)
 	if err != nil {

@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// A Tool is programs of a Go module that no suite has in the version that tests need.
+// A Tool is programs of a Go module. No suite has them in the version that tests need.
 type Tool struct {
 	Module, Version string
-	Packages        []string // their paths below the module
-	Tags            string   // build constraints, with commas between them
+	Packages        []string // paths of the programs' packages, relative to the module
+	Tags            string   // build tags, separated by commas
 }
 
-// Containerd24 is the present containerd, with what it takes to run containers: its daemon, its client ctr and its shim for runc. The tags leave out
-// what no test uses and needs cgo, or a minute more to build.
+// Containerd24 is the present containerd: its daemon, its client ctr and its shim for runc. The tags leave out parts
+// that no test uses and that need cgo, or another minute to build.
 var Containerd24 = Tool{
 	Module:   "github.com/containerd/containerd/v2",
 	Version:  "v2.4.2",
@@ -27,8 +27,8 @@ var Containerd24 = Tool{
 	Tags:     "no_btrfs,no_devmapper,no_tracing,no_zfs",
 }
 
-// Shim24 is containerd's shim for runc of the version that our own shim is made of, with the flags and tags that our programs are built with: what
-// ours is compared with.
+// Shim24 is containerd's shim for runc, in the version that our own shim is made of. It is built with the flags and
+// tags of our programs, so that tests can compare the two.
 var Shim24 = Tool{
 	Module:   Containerd24.Module,
 	Version:  Containerd24.Version,
@@ -36,11 +36,12 @@ var Shim24 = Tool{
 	Tags:     "no_grpc",
 }
 
-// Nerdctl is Docker's command line for containerd: the last version that builds without replacements of modules.
+// Nerdctl is Docker's command line for containerd. It is the last version that builds without replacing modules.
 var Nerdctl = Tool{Module: "github.com/containerd/nerdctl/v2", Version: "v2.0.4", Packages: []string{"cmd/nerdctl"}}
 
-// Build returns a directory with the tool's programs, static ones for linux/amd64: from the cache, or built in a module of their own, which takes a minute
-// or two. It does not depend on the module that is built here, nor on the flags that this is built with.
+// Build returns a directory with the tool's programs, linked statically for linux/amd64. It takes them from the cache,
+// or builds them in a module of their own, which takes a minute or two. The outcome depends neither on the module that
+// this code is in, nor on the flags that this code is built with.
 func (tool Tool) Build(ctx context.Context, progress io.Writer) (dir string, err error) {
 	name := filepath.Base(tool.Packages[0]) + "-" + tool.Version
 	defer func() {

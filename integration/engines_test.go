@@ -30,6 +30,8 @@ func TestEnginesNamesStandInTheirTable(t *testing.T) {
 		"shim/containerd-shim-apparmor-v2/": "the program of that shim",
 		"install/engines/containerd/":       "the wiring of containerd",
 		"install/engines/docker/":           "the wiring of Docker",
+		"install/engines/tasks/":            "the state of containerds, the node's and dockerd's own",
+		"install/command/install.go":        "what containerd loses by an uninstall, in its help",
 		"install/engines/engines.go":        "the table of the engines that are wired",
 		"hook/oci-apparmor-hook/main.go":    "Podman's own stage precreate in its help",
 		"install/command/profile_diff.go":   "Docker's profile of 2015 in its help",

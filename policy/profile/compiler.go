@@ -33,8 +33,7 @@ const (
 	timeLimit = 2 * time.Minute
 )
 
-// parserDirs are the directories in which apparmor_parser is looked for. PATH is not used: an engine runs hooks with a
-// PATH of its own choice.
+// parserDirs are where apparmor_parser is looked for. PATH is not used: an engine runs hooks with a PATH of its choice.
 var parserDirs = []string{"/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin"}
 
 // ErrNoParser is the error of NewCompiler if apparmor_parser is not installed.
@@ -43,8 +42,7 @@ var ErrNoParser = errors.New("apparmor_parser is not installed")
 // BaseDir is the directory of AppArmor's own files: ABIs, tunables and abstractions.
 const BaseDir = "/etc/apparmor.d"
 
-// A Compiler compiles profile texts to blobs by apparmor_parser. NewCompiler returns one. Several goroutines may call
-// its methods at the same time.
+// A Compiler compiles profile texts to blobs by apparmor_parser. Its methods may be called concurrently.
 type Compiler struct {
 	Parser string        // absolute path of apparmor_parser
 	Base   string        // directory of AppArmor's own files, with the includes; empty stands for BaseDir

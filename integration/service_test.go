@@ -151,12 +151,15 @@ func TestParserThatIsNotDeterministic(t *testing.T) {
 	// After a boot the kernel has what the service made of our file. It is ours, and becomes what was compiled and kept.
 	guesttest.MustRun(t, rt.wrapped, "delete", "--force", c.ID)
 	outcomes := map[[32]byte]bool{}
-	for range 4 {
+	compile := func() {
 		o := guesttest.RunCommand(t, exec.Command("apparmor_parser", "-QKS", ourFile("kids")))
 		if o.Code != 0 {
 			t.Fatal(o.Stderr)
 		}
 		outcomes[sha256.Sum256([]byte(o.Stdout))] = true
+	}
+	for range 4 {
+		compile()
 		for _, name := range []string{"kids", "hand"} {
 			if guesttest.Profiles(t)[name] != "" {
 				guesttest.RemoveProfile(t, name)
@@ -172,7 +175,10 @@ func TestParserThatIsNotDeterministic(t *testing.T) {
 			t.Errorf("after a boot and policy load the kernel has %q, want %s", now, wantHash)
 		}
 	}
-	t.Logf("%d outcomes of 4 compilations", len(outcomes))
+	for n := 0; len(outcomes) == 1 && n < 60; n++ { // four can be the same by chance
+		compile()
+	}
+	t.Logf("%d outcomes", len(outcomes))
 	if guesttest.Suite() == "trixie" && len(outcomes) == 1 {
 		t.Error("the parser gives the same each time, so this shows nothing")
 	}

@@ -332,10 +332,10 @@ func exeOf(pid int) string {
 // wantPodConfined checks the label of a container that startPodContainer has started, and what the kernel let its first process do.
 func wantPodConfined(t *testing.T, c *guesttest.PodContainer, what tries, label string) {
 	t.Helper()
+	answers := c.Answers(t, len(podOps)) // by now it has executed its program, and has no longer the runtime's label
 	if got := guesttest.Label(t, c.Pid(t)); got != label {
 		t.Errorf("container %s has label %q, want %q", c.ID, got, label)
 	}
-	answers := c.Answers(t, len(podOps))
 	for i, op := range podOps {
 		if want, ok := what[op]; ok && answers[i] != want {
 			t.Errorf("container %s, %s: %s, want %s", c.ID, op, answers[i], want)

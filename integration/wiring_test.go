@@ -459,7 +459,7 @@ func TestContainerdInstallBoth(t *testing.T) {
 	o = run("install", "--yes", "--default=false", "--via", "shim", "containerd") // needs no policy
 	wantDone(t, o)
 	wantDone(t, run("install", "--yes", "--dry-run", "--default", "containerd"))
-	if o := run("install", "--yes", "--default", "containerd"); o.Code != 3 || !strings.Contains(o.Stderr, "policy that cannot be read") {
+	if o := run("install", "--yes", "--default", "containerd"); o.Code != 3 || !strings.Contains(o.Stderr, "run oci-apparmor policy apply") {
 		t.Errorf("a default without a policy: exit code %d, %s", o.Code, o.Stderr)
 	}
 	if err := os.Rename(current+".kept", current); err != nil {
@@ -469,7 +469,7 @@ func TestContainerdInstallBoth(t *testing.T) {
 	if err := os.Rename(current, current+".kept"); err != nil {
 		t.Fatal(err)
 	}
-	if o := run("install", "--yes", "--via", "wrapper", "containerd"); o.Code != 3 || !strings.Contains(o.Stderr, "policy that cannot be read") {
+	if o := run("install", "--yes", "--via", "wrapper", "containerd"); o.Code != 3 || !strings.Contains(o.Stderr, "run oci-apparmor policy apply") {
 		t.Errorf("a default that is recorded, without a policy: exit code %d, %s", o.Code, o.Stderr)
 	}
 	if err := os.Rename(current+".kept", current); err != nil {

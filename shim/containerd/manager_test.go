@@ -140,7 +140,7 @@ func TestServerOfAGroupMustBeOurs(t *testing.T) {
 		"one of ours":  {"default", forged, "c", os.Getpid(), ""},
 		"another shim": {"default", forged, "c", otherProcess, "which would give it no policy"},
 		"another shim, for the container's own id":  {"moby", `{}`, "c", otherProcess, "which would give it no policy"},
-		"a shim of containerd 1.7":                  {"default", forged, "c", 0, "seems to be"},
+		"a shim of containerd 1.7":                  {"default", forged, "c", 0, "it seems"},
 		"none":                                      {"default", `{}`, "c", -1, ""},
 		"of a pod that names another one's":         {"k8s.io", forged, "c", os.Getpid(), "io.containerd.runc.v2.group"},
 		"of a pod that names another one's, a free": {"k8s.io", forged, "c", -1, "io.containerd.runc.v2.group"},

@@ -10,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/oci-apparmor/oci-apparmor/hook/internal/jsonread"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // deviceRules are the rules by which a control group allows a container to read or write devices of one type. Block devices
@@ -66,7 +67,7 @@ func (d deviceRules) names(kind string) string {
 	if len(numbers) == 1 && !strings.Contains(numbers[0], "*") {
 		return "the " + kind + " device " + numbers[0]
 	}
-	return "the " + kind + " devices " + and(numbers)
+	return "the " + kind + " devices " + oneline.And(numbers)
 }
 
 // nodeCharacters are the character devices with fixed numbers that reach the node's disks or memory: see

@@ -11,6 +11,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/hook/internal/jsonread"
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // powers are the ways past its namespaces by which a container reaches the node, as its spec has them. No engine writes
@@ -100,8 +101,8 @@ func (p *powers) privilege() (policy.Privilege, []string) {
 		{p.ptrace && p.pids != pidsOfOthers, "CAP_SYS_PTRACE among the node's processes"},
 		{len(p.blocks) > 0, p.blocks.names("block")},
 		{len(p.characters) > 0, p.characters.names("character")},
-		{len(writable) > 0, "a writable " + and(writable)},
-		{len(readable) > 0, "a readable " + and(readable)},
+		{len(writable) > 0, "a writable " + oneline.And(writable)},
+		{len(readable) > 0, "a readable " + oneline.And(readable)},
 		{p.sys != sysClosed, "a writable /sys"},
 	} {
 		if sign.there {
@@ -139,14 +140,6 @@ func (p *powers) closeProc(name string, as closing) {
 
 // within reports whether a path is dir, or below it. Both are clean.
 func within(name, dir string) bool { return strings.HasPrefix(name+"/", dir+"/") }
-
-// and joins names for people: "a, b and c".
-func and(names []string) string {
-	if last := len(names) - 1; last > 0 {
-		return strings.Join(names[:last], ", ") + " and " + names[last]
-	}
-	return strings.Join(names, "")
-}
 
 // parseCapabilities reads process.capabilities: five sets of names. All five count here, because a process can bring a
 // capability of another set into effect.

@@ -144,7 +144,7 @@ func TestContainerdInstallTrees(t *testing.T) {
 			for _, flags := range ways {
 				t.Run(tree.name+strings.Join(flags, " "), func(t *testing.T) {
 					if tree.from == 2 && strings.HasPrefix(v.Name, "1.") {
-						t.Skip("this version does not read it")
+						t.Skipf("containerd %s does not read this file, which takes version 2", v.Name)
 					}
 					setPolicy(t, podPolicy)
 					putTree(t, v, tree.name)
@@ -238,7 +238,7 @@ func TestContainerdInstallPod(t *testing.T) {
 		for _, via := range []string{"shim", "wrapper"} {
 			t.Run(via, func(t *testing.T) {
 				if via == "shim" && ignoresRuntimePath(v) {
-					t.Skip("this version ignores runtime_path")
+					t.Skipf("containerd %s ignores runtime_path, and install refuses --via shim for it", v.Name)
 				}
 				setPolicy(t, podPolicy)
 				run := wiring(t, v.Bin)

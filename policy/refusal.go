@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -69,12 +70,5 @@ func words(list []string) string {
 	if n := len(list) - most; n > 0 {
 		shown = append(shown, strconv.Itoa(n)+" more")
 	}
-	switch n := len(shown); n {
-	case 0:
-		return "nothing"
-	case 1:
-		return shown[0]
-	default:
-		return strings.Join(shown[:n-1], ", ") + " and " + shown[n-1]
-	}
+	return cmp.Or(oneline.And(shown), "nothing")
 }

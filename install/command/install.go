@@ -19,6 +19,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/output"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -41,7 +42,7 @@ func installCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "install [ENGINE]...",
 		Short: "Have container engines start containers through oci-apparmor",
-		Long: `Have container engines start containers through oci-apparmor: ` + list(engines.Names()) + `.
+		Long: `Have container engines start containers through oci-apparmor: ` + oneline.And(engines.Names()) + `.
 Without a name, all of these that are on the node.
 
 An engine gets a runtime called apparmor, beside those that it has; with --default
@@ -101,15 +102,6 @@ they call stay. No engine is restarted: the command that does so is printed.`,
 	}
 	o.flags(cmd)
 	return cmd
-}
-
-// list writes names for a sentence.
-func list(names []string) string {
-	if len(names) < 2 {
-		return strings.Join(names, "")
-	}
-	last := len(names) - 1
-	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
 func runInstall(ctx context.Context, s *session, o *wiringOptions, choice engines.Choice, names []string) error {

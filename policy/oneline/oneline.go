@@ -113,3 +113,12 @@ func Output(b []byte) string {
 	}
 	return cut + strings.Join(lines, "; ")
 }
+
+// And returns words as a sentence lists them: "a, b and c". It returns "" without words. The words must be fit for a line.
+func And(words []string) string {
+	last := len(words) - 1
+	if last < 1 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:last], ", ") + " and " + words[last]
+}

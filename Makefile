@@ -1,6 +1,6 @@
 # make demo   shows the main job on a real container (HOST=1: on this machine, without a guest)
 # make test   sets up what is missing and runs the tests, those in guests included, and prints where the time went and what it left out
-# make test-all  the same, with every test in every guest, and the long runs
+# make test-all  the same, with every test in every guest, on kernels that boot as machines' do, and the long runs
 # make bench  measures, and prints a report of ratios (ONLY=shim,ctr: these parts)
 # make lint   gofmt, go vet, staticcheck, and no function with more than 20 branches (gocyclo)
 # make install, make uninstall   the programs, their man pages and completions, and the unit for systemd (PREFIX=/usr/local, DESTDIR=)
@@ -85,6 +85,7 @@ REPORT := $(CURDIR)/bin/report
 LIMIT := 80m
 test-all: LIMIT := 240m
 test-all: export OCI_APPARMOR_EVERYTHING := yes
+test-all: export OCI_APPARMOR_ACCEL ?= qemu
 test test-all: export OCI_APPARMOR_REPORT := $(REPORT)
 test test-all: export OCI_APPARMOR_GUESTS := $(GUESTS)
 test test-all: setup build

@@ -839,6 +839,7 @@ func TestRestoredContainerIsConfined(t *testing.T) {
 	if _, err := exec.LookPath("criu"); err != nil {
 		t.Skip("this guest has no criu")
 	}
+	guesttest.NeedKcmp(t)
 	// Debian builds crun without CRIU.
 	rt := armsOf(t, "runc")
 	for name, asked := range map[string]string{"as it was saved": "web", "under another policy": "work"} {

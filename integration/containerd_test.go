@@ -387,6 +387,7 @@ func tasksThatAreRestored(t *testing.T, c *guesttest.Containerd) {
 	if _, err := exec.LookPath("criu"); err != nil {
 		t.Skip("this guest has no criu")
 	}
+	guesttest.NeedKcmp(t)
 	eachArm(t, []guesttest.Arm{guesttest.Shim, guesttest.Wrapper}, func(t *testing.T, arm guesttest.Arm) {
 		start := func(k *task, image string) {
 			t.Helper()

@@ -1,6 +1,6 @@
 // bench measures what the project adds to a container's start. Figures are ratios taken within one run: on this machine
-// with a directory standing in for the kernel, and in a guest with a real kernel, whose emulation slows everything
-// down, though not everything alike.
+// with a directory standing in for the kernel, and in a guest with a real kernel, where everything is slower, though not
+// everything alike.
 package main
 
 import (
@@ -122,7 +122,7 @@ func boot(ctx context.Context, suite, bin, dir string, with containerdPrograms) 
 		files[inGuestPrograms.bin] = with.bin
 		files[inGuestPrograms.shims] = with.shims
 	}
-	fmt.Printf("== Guest %s, its real kernel in emulation\n", suite)
+	fmt.Printf("== Guest %s, its real kernel\n", suite)
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Minute)
 	defer cancel()
 	result, err := image.Run(ctx, guest.Job{

@@ -52,7 +52,7 @@ func boot(ctx context.Context, suite, bin string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("A small Debian (%s) is booted in QEMU, because its kernel has AppArmor, and this machine's may not.\n", suite)
+	fmt.Printf("A small Debian (%s) is booted, because its kernel has AppArmor, and this machine's may not.\n", suite)
 	image, err := guests[0].Build(ctx, os.Stdout)
 	if err != nil {
 		return err

@@ -118,7 +118,7 @@ func (g Guest) make(ctx context.Context, dir string, done func(what string, bega
 	if err := copyFile(kernels[len(kernels)-1], filepath.Join(dir, "vmlinuz")); err != nil {
 		return err
 	}
-	if err := makeInitramfs(ctx, root, version, filepath.Join(dir, "initramfs")); err != nil {
+	if err := makeInitramfs(ctx, root, filepath.Join(root, "usr/lib/modules", version), bootModules, filepath.Join(dir, "initramfs")); err != nil {
 		return err
 	}
 	if err := os.Rename(filepath.Join(root, "versions"), filepath.Join(dir, "versions")); err != nil {

@@ -1,8 +1,10 @@
 // Package guest builds and boots small Debian machines whose kernels have AppArmor. Tests and demonstrations use them,
 // since the kernel of their own machine may have no AppArmor. A guest is a root file system, a kernel and an initramfs.
-// Guest.Build makes it once from Debian's packages and keeps it in a cache. Image.Run boots it under QEMU, by KVM or in
-// software emulation, and runs one command in it. Image.Run returns the command's output, its exit code and the files
-// that it left.
+// Guest.Build makes it once from Debian's packages and keeps it in a cache. Image.Run boots it and runs one command in it.
+// Image.Run returns the command's output, its exit code and the files that it left.
+//
+// The kernel runs under QEMU, by KVM or in software emulation, or as a process of the host, in user mode (see
+// AccelVariable).
 //
 // Package guesttest has what tests need inside of a guest. The tests themselves are in package integration.
 package guest

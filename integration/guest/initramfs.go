@@ -22,9 +22,9 @@ var initScript string
 // All others are on that file system, where the kernel has them loaded when they are needed.
 var bootModules = []string{"virtio_pci", "virtio_blk", "virtio_console", "ext4"}
 
-// makeInitramfs writes an initramfs of init.sh, the modules and the busybox of the root file system in root.
-func makeInitramfs(ctx context.Context, root, version, name string) error {
-	modules := filepath.Join(root, "usr/lib/modules", version)
+// makeInitramfs writes an initramfs of init.sh, the busybox of the root file system in root, and what the kernel needs of
+// the wanted modules. The directory modules is that of the kernel's version.
+func makeInitramfs(ctx context.Context, root, modules string, wanted []string, name string) error {
 	var index, builtin []byte
 	var err error
 	if index, err = os.ReadFile(filepath.Join(modules, "modules.dep")); err != nil {
@@ -33,7 +33,7 @@ func makeInitramfs(ctx context.Context, root, version, name string) error {
 	if builtin, err = os.ReadFile(filepath.Join(modules, "modules.builtin")); err != nil {
 		return err
 	}
-	order, err := loadOrder(string(index), string(builtin), bootModules)
+	order, err := loadOrder(string(index), string(builtin), wanted)
 	if err != nil {
 		return err
 	}

@@ -8,57 +8,65 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
-// AccelVariable is the environment variable that says how guests are run. "kvm" runs them on the host's processor.
-// "tcg" is software emulation, which takes about five to fifteen times as long. If the variable is empty, each process
-// tries once whether KVM works (see probe).
+// AccelVariable is the environment variable that says how guests are run:
+//
+//   - "kvm" runs the suite's kernel under QEMU, on the host's processor.
+//   - "uml" runs the suite's kernel in user mode: as a process of the host (see userMode). That takes a third to the whole
+//     of the time of software emulation for what makes many system calls, and a tenth for what computes.
+//   - "tcg" runs the suite's kernel under QEMU, in software emulation.
+//   - "qemu" is "kvm" where that works, and else "tcg".
+//
+// If the variable is empty, each process tries once whether KVM works, and then whether the kernel in user mode does.
 const AccelVariable = "OCI_APPARMOR_ACCEL"
+
+// bootsAsMachines is the suite whose kernel runs in user mode only if AccelVariable says "uml". So tests always have one
+// kernel that boots as those of real machines do. The oldest one gains least from user mode.
+const bootsAsMachines = "bookworm"
 
 // kvmDevice exists if the host's kernel can run guests on the processor.
 const kvmDevice = "/dev/kvm"
 
-// A machine is how guests are run on this host.
-type machine struct {
-	qemu *qemu
-	kvm  bool
+// A machine is a way to run an image's kernel on this host.
+type machine interface {
+	// command returns the command that boots the image's kernel. The guest's ports are the file descriptors outputPort
+	// and resultsPort.
+	command(i *Image, b boot) (*exec.Cmd, error)
+
+	// ports returns how run.sh finds the ports in the guest: "virtio" or "serial".
+	ports() string
 }
 
-// options returns QEMU's options that are the same for every guest.
-func (m *machine) options() []string {
-	options := []string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-smp", "1"}
-	if m.kvm {
-		return append(options, "-machine", "q35,accel=kvm", "-cpu", "max")
-	}
-	// cx16=off and one processor: QEMU's emulation has crashed kernels with more. erms and fsrm off: a kernel that has them
-	// copies and clears by an instruction that QEMU emulates byte by byte.
-	return append(options, "-machine", "q35,accel=tcg", "-cpu", "max,cx16=off,erms=off,fsrm=off")
-}
-
-// chosen is what chooseMachine has found; a process asks once.
+// chosen is what this process has found so far.
 var chosen struct {
 	sync.Mutex
-	*machine
+	machines map[string]machine // by suite
+	kvm      *error             // the outcome of the probe, which is the same for every suite
 }
 
-// FindMachine finds out how guests are run on this host. It writes to progress which QEMU runs them, and whether by
-// KVM. That can take half a minute (see chooseMachine). Image.Run calls it once a process if nobody else has.
+// FindMachine finds out how guests of this image are run on this host, and writes that to progress. It can take half a
+// minute (see chooseMachine). Image.Run calls it once a process and suite if nobody else has.
 func (i *Image) FindMachine(ctx context.Context, progress io.Writer) error {
 	_, err := i.chooseMachine(ctx, progress)
 	return err
 }
 
-// chooseMachine returns KVM with the host's own QEMU if that runs this image's kernel. Otherwise it returns software
-// emulation by a QEMU that is fast at it. It may have to unpack that QEMU first.
-func (i *Image) chooseMachine(ctx context.Context, progress io.Writer) (*machine, error) {
+// chooseMachine returns KVM with the host's own QEMU if that runs this image's kernel. Otherwise it returns the kernel in
+// user mode if that runs here. Otherwise it returns software emulation by a QEMU that is fast at it. It may have to unpack
+// packages for the last two first.
+func (i *Image) chooseMachine(ctx context.Context, progress io.Writer) (machine, error) {
 	chosen.Lock()
 	defer chosen.Unlock()
-	if chosen.machine != nil {
-		return chosen.machine, nil
+	if m := chosen.machines[i.Suite]; m != nil {
+		return m, nil
 	}
 	host := func() (*qemu, error) { return hostQEMU(ctx) }
 	suite := func() (*qemu, error) { return suiteQEMU(ctx, progress) }
@@ -68,22 +76,47 @@ func (i *Image) chooseMachine(ctx context.Context, progress io.Writer) (*machine
 		}
 		return suite()
 	}
-	kvm, why, err := chooseAccel(os.Getenv(AccelVariable), kvmDevice, func() error {
-		q, err := whichever()
-		if err != nil {
-			return err
+	wanted := os.Getenv(AccelVariable)
+	if wanted == "" && i.Suite == bootsAsMachines {
+		wanted = "qemu"
+	}
+	var uml *userMode
+	accel, why, err := chooseAccel(wanted, kvmDevice, func() error {
+		if chosen.kvm == nil {
+			q, err := whichever()
+			if err == nil {
+				err = i.probe(ctx, q, probeLimit)
+			}
+			chosen.kvm = &err
 		}
-		return i.probe(ctx, q, probeLimit)
+		return *chosen.kvm
+	}, func() (err error) {
+		uml, err = i.userMode(ctx, progress)
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	m, how := &machine{kvm: kvm}, "by KVM"
-	if kvm {
-		m.qemu, err = whichever()
-	} else {
-		how = "in software emulation"
-		m.qemu, err = fasterQEMU(progress, host, suite)
+	var m machine
+	var how string
+	switch accel {
+	case "uml":
+		if uml == nil {
+			uml, err = i.userMode(ctx, progress)
+		}
+		if err == nil {
+			m, how = uml, "in user mode, on Linux "+uml.version
+		}
+	case "kvm", "tcg":
+		v := &virtual{kvm: accel == "kvm"}
+		if v.kvm {
+			v.qemu, err = whichever()
+		} else {
+			v.qemu, err = fasterQEMU(progress, host, suite)
+		}
+		if err == nil {
+			m, how = v, map[bool]string{true: "by KVM", false: "in software emulation"}[v.kvm]+", under QEMU "+v.qemu.version
+		}
 	}
 	if err == nil {
 		err = ctx.Err() // a probe that was broken off has decided nothing
@@ -91,30 +124,41 @@ func (i *Image) chooseMachine(ctx context.Context, progress io.Writer) (*machine
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(progress, "guests run %s, under QEMU %s: %s\n", how, m.qemu.version, why)
-	chosen.machine = m
+	fmt.Fprintf(progress, "guest %s runs %s: %s\n", i.Suite, how, why)
+	if chosen.machines == nil {
+		chosen.machines = make(map[string]machine)
+	}
+	chosen.machines[i.Suite] = m
 	return m, nil
 }
 
-// chooseAccel decides whether KVM is used, and returns the reason. wanted is the value of AccelVariable. device is the
-// path of the kernel's device. probe boots a guest by KVM. The error says that wanted is wrong, or cannot be had.
-func chooseAccel(wanted, device string, probe func() error) (kvm bool, why string, err error) {
+// chooseAccel decides how a guest is run, as AccelVariable has it, and returns the reason. wanted is the value of
+// AccelVariable. device is the path of the kernel's device. kvm boots a guest by KVM, and uml boots one in user mode. The
+// error says that wanted is wrong.
+func chooseAccel(wanted, device string, kvm, uml func() error) (accel, why string, err error) {
 	switch wanted {
-	case "kvm", "tcg":
-		return wanted == "kvm", AccelVariable + "=" + wanted, nil
-	case "":
+	case "kvm", "uml", "tcg":
+		return wanted, AccelVariable + "=" + wanted, nil
+	case "", "qemu":
 	default:
-		return false, "", fmt.Errorf("%s=%q: say kvm, tcg, or nothing", AccelVariable, wanted)
+		return "", "", fmt.Errorf("%s=%q: say kvm, uml, tcg, qemu, or nothing", AccelVariable, wanted)
 	}
 	f, err := os.OpenFile(device, os.O_RDWR, 0)
-	if err != nil {
-		return false, err.Error(), nil
+	if err == nil {
+		f.Close()
+		if err = kvm(); err == nil {
+			return "kvm", "the guest's kernel has begun to boot", nil
+		}
+		err = fmt.Errorf("%s is there, and does not run the guest's kernel: %w", device, err)
 	}
-	f.Close()
-	if err := probe(); err != nil {
-		return false, fmt.Sprintf("%s is there, and does not run the guest's kernel: %v", device, err), nil
+	why = err.Error()
+	if wanted == "qemu" {
+		return "tcg", why, nil
 	}
-	return true, "the guest's kernel has begun to boot", nil
+	if err := uml(); err != nil {
+		return "tcg", fmt.Sprintf("%s; the kernel in user mode does not run here: %v", why, err), nil
+	}
+	return "uml", why, nil
 }
 
 // probeLimit is how long a kernel under KVM may take to its first line. It takes a second.
@@ -123,15 +167,21 @@ const probeLimit = 15 * time.Second
 // probe boots the image's kernel by KVM until it says its first line. Nothing less is a proof: there are machines, most of
 // them virtual ones themselves, on which the device opens and QEMU makes a virtual machine that never gets that far.
 func (i *Image) probe(ctx context.Context, q *qemu, limit time.Duration) error {
+	v := virtual{q, true}
+	return says(ctx, q.run(context.Background(), slices.Concat(v.options(), []string{
+		"-m", "512", "-kernel", i.kernel(), "-initrd", i.initramfs(), "-append", "console=ttyS0 earlyprintk=ttyS0 panic=-1", "-serial", "stdio",
+	})...), "Linux version ", limit)
+}
+
+// says runs the command until a line of its standard output has the words, or reports what it did instead. It ends the
+// command with all of its processes.
+func says(ctx context.Context, cmd *exec.Cmd, words string, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	m := machine{q, true}
-	cmd := q.run(ctx, slices.Concat(m.options(), []string{
-		"-m", "512", "-kernel", i.kernel(), "-initrd", i.initramfs(), "-append", "console=ttyS0 earlyprintk=ttyS0 panic=-1", "-serial", "stdio",
-	})...)
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	cmd.WaitDelay = time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	console, w, err := os.Pipe()
 	if err != nil {
 		return err
@@ -143,36 +193,37 @@ func (i *Image) probe(ctx context.Context, q *qemu, limit time.Duration) error {
 	if err != nil {
 		return err
 	}
-	booted := make(chan bool, 1)
+	kill := func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	heard := make(chan bool, 1)
 	go func() {
 		lines := bufio.NewScanner(console)
 		for lines.Scan() {
-			if strings.Contains(lines.Text(), "Linux version ") {
-				booted <- true
+			if strings.Contains(lines.Text(), words) {
+				heard <- true
 				break
 			}
 		}
 		io.Copy(io.Discard, console)
-		booted <- false
+		heard <- false
 	}()
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	select {
-	case ok := <-booted:
+	case ok := <-heard:
+		kill()
+		err = <-ended
 		if ok {
-			cancel()
-			<-ended
 			return nil
 		}
-		err = <-ended
 	case <-ctx.Done():
+		kill()
 		err = <-ended
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return fmt.Errorf("it has said nothing in %v", limit)
+		return fmt.Errorf("it has not said %q in %v", words, limit)
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return fmt.Errorf("QEMU has ended (%v): %s", err, lastLines(said.Bytes(), 3))
+	return fmt.Errorf("%s has ended (%v): %s", filepath.Base(cmd.Path), err, lastLines(said.Bytes(), 3))
 }

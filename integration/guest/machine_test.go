@@ -9,27 +9,35 @@ import (
 	"time"
 )
 
-func TestKVMIsTakenWhereItRunsTheKernel(t *testing.T) {
+func TestMachineIsTheFastestThatRunsTheKernel(t *testing.T) {
 	there, missing := filepath.Join(t.TempDir(), "kvm"), filepath.Join(t.TempDir(), "kvm")
 	writeFile(t, there, "")
+	no := errors.New("nothing said")
 	for name, test := range map[string]struct {
 		wanted, device string
-		probe          error
-		probed, kvm    bool
+		kvm, uml       error
+		tried, accel   string
 		why            string
 	}{
-		"it boots":             {"", there, nil, true, true, "has begun to boot"},
-		"it does not":          {"", there, errors.New("nothing said"), true, false, "does not run the guest's kernel: nothing said"},
-		"there is no device":   {"", missing, nil, false, false, missing},
-		"forced":               {"kvm", missing, errors.New("nothing said"), false, true, "OCI_APPARMOR_ACCEL=kvm"},
-		"forced not to":        {"tcg", there, nil, false, false, "OCI_APPARMOR_ACCEL=tcg"},
-		"a word of no meaning": {"hvf", there, nil, false, false, ""},
+		"it boots by KVM":            {"", there, nil, no, "kvm", "kvm", "has begun to boot"},
+		"it boots in user mode":      {"", there, no, nil, "kvm uml", "uml", "does not run the guest's kernel: nothing said"},
+		"there is no device":         {"", missing, nil, nil, "uml", "uml", missing},
+		"there is no device and no":  {"", missing, nil, no, "uml", "tcg", "in user mode does not run here: nothing said"},
+		"it boots in neither":        {"", there, no, no, "kvm uml", "tcg", "does not run the guest's kernel: nothing said; the kernel in user mode"},
+		"KVM is forced":              {"kvm", missing, no, nil, "", "kvm", "OCI_APPARMOR_ACCEL=kvm"},
+		"user mode is forced":        {"uml", there, nil, no, "", "uml", "OCI_APPARMOR_ACCEL=uml"},
+		"software emulation is, too": {"tcg", there, nil, nil, "", "tcg", "OCI_APPARMOR_ACCEL=tcg"},
+		"QEMU is forced":             {"qemu", there, no, nil, "kvm", "tcg", "does not run the guest's kernel: nothing said"},
+		"QEMU has KVM":               {"qemu", there, nil, nil, "kvm", "kvm", "has begun to boot"},
+		"a word of no meaning":       {"hvf", there, nil, nil, "", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			probed := false
-			kvm, why, err := chooseAccel(test.wanted, test.device, func() error { probed = true; return test.probe })
-			if kvm != test.kvm || probed != test.probed || !strings.Contains(why, test.why) || (err != nil) != (test.why == "") {
-				t.Errorf("kvm %v, probed %v, because %q, %v", kvm, probed, why, err)
+			var tried []string
+			accel, why, err := chooseAccel(test.wanted, test.device,
+				func() error { tried = append(tried, "kvm"); return test.kvm },
+				func() error { tried = append(tried, "uml"); return test.uml })
+			if accel != test.accel || strings.Join(tried, " ") != test.tried || !strings.Contains(why, test.why) || (err != nil) != (test.why == "") {
+				t.Errorf("%s, tried %v, because %q, %v", accel, tried, why, err)
 			}
 			if err != nil && !strings.Contains(err.Error(), `OCI_APPARMOR_ACCEL="hvf"`) {
 				t.Error(err)
@@ -47,10 +55,10 @@ func TestProbeWantsTheKernelsFirstLine(t *testing.T) {
 	}{
 		"it boots":                    {"echo SeaBIOS; echo '[    0.000000] Linux version 6.12.117'; exec sleep 100", "", time.Minute},
 		"it boots and ends":           {"echo '[    0.000000] Linux version 6.12.117'", "", time.Minute},
-		"it hangs":                    {"exec sleep 100", "it has said nothing in 300ms", 300 * time.Millisecond},
-		"it hangs after its firmware": {"echo SeaBIOS; exec sleep 100", "it has said nothing in 300ms", 300 * time.Millisecond},
+		"it hangs":                    {"exec sleep 100", `it has not said "Linux version " in 300ms`, 300 * time.Millisecond},
+		"it hangs after its firmware": {"echo SeaBIOS; exec sleep 100", `it has not said "Linux version " in 300ms`, 300 * time.Millisecond},
 		"it can't":                    {"echo Could not access KVM kernel module: Permission denied >&2; exit 1", "Permission denied", time.Minute},
-		"it ends without a word":      {"exit 0", "QEMU has ended", time.Minute},
+		"it ends without a word":      {"exit 0", "has ended", time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			q := &qemu{command: []string{fakeProgram(t, qemuProgram, test.script)}}

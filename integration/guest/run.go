@@ -3,6 +3,7 @@ package guest
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	_ "embed"
@@ -41,9 +42,9 @@ type Job struct {
 // A Result describes a job that ran to its end.
 type Result struct {
 	ExitCode int
-	Boot     time.Duration // from the start of QEMU to the start of the command
+	Boot     time.Duration // from the start of the machine's program to the start of the command
 	Command  time.Duration // from the start of the command to its end
-	CPU      time.Duration // processor time of QEMU, user and system, from its start to its end
+	CPU      time.Duration // processor time of the machine's program, user and system, from its start to its end
 }
 
 // Run boots the guest and runs the job's command in it. Run does not write to the image, so any number of guests can
@@ -55,12 +56,12 @@ type Result struct {
 // If the kernel panics before the command has begun, Run boots it once more, because QEMU's emulation is sometimes at
 // fault. A command never runs twice.
 func (i *Image) Run(ctx context.Context, job Job) (Result, error) {
-	result, err := i.boot(ctx, job)
+	result, err := i.runOnce(ctx, job)
 	if errors.As(err, new(panicError)) {
 		if job.Progress != nil {
 			fmt.Fprintf(job.Progress, "guest %s: booting again: %v\n", i.Suite, err)
 		}
-		result, err = i.boot(ctx, job)
+		result, err = i.runOnce(ctx, job)
 	}
 	if err != nil {
 		return result, fmt.Errorf("guest %s: %w", i.Suite, err)
@@ -71,7 +72,7 @@ func (i *Image) Run(ctx context.Context, job Job) (Result, error) {
 // panicError is the error of a kernel that panics before the command has begun.
 type panicError struct{ error }
 
-func (i *Image) boot(ctx context.Context, job Job) (Result, error) {
+func (i *Image) runOnce(ctx context.Context, job Job) (Result, error) {
 	if len(job.Command) == 0 {
 		return Result{}, errors.New("the job has no command")
 	}
@@ -92,8 +93,11 @@ func (i *Image) boot(ctx context.Context, job Job) (Result, error) {
 	}
 	defer os.RemoveAll(dir)
 	nonce := rand.Text()
-	disk := filepath.Join(dir, "job.img")
-	if err := i.jobDisk(ctx, job, nonce, filepath.Join(dir, "job"), disk); err != nil {
+	disk, kept := filepath.Join(dir, "job.img"), filepath.Join(dir, "kept")
+	if err := os.Mkdir(kept, 0o700); err != nil {
+		return Result{}, err
+	}
+	if err := i.jobDisk(ctx, job, nonce, m.ports(), filepath.Join(dir, "job"), disk); err != nil {
 		return Result{}, fmt.Errorf("making the job's disk: %w", err)
 	}
 	console := job.Console
@@ -104,7 +108,7 @@ func (i *Image) boot(ctx context.Context, job Job) (Result, error) {
 		return Result{}, err
 	}
 
-	vm, err := i.start(m, job, disk, console, dir)
+	vm, err := i.start(m, job, boot{job: disk, console: console, dir: kept})
 	if err != nil {
 		return Result{}, err
 	}
@@ -175,58 +179,65 @@ func (v *vm) died(ctx context.Context, console string, began, ran time.Time) err
 	return err
 }
 
-// A vm is a running QEMU.
+// A vm is the running program of a machine.
 type vm struct {
 	cmd     *exec.Cmd
 	stderr  *bytes.Buffer // read it after exited is closed
 	exited  chan struct{}
-	output  *os.File // what the guest writes to the port "output"; ends with QEMU
-	results *os.File // the same for the port "results"
+	output  *os.File // what the guest writes to its first port; ends with the program
+	results *os.File // the same for the second port
 }
 
-// start starts QEMU. The file descriptors of its ports are those of two pipes, which QEMU knows as file descriptor sets (append=on keeps it from truncating them).
-func (i *Image) start(m *machine, job Job, disk, console, tmp string) (*vm, error) {
-	memory := job.Memory
-	if memory == 0 {
-		memory = 3072
-	}
-	kernel := slices.Concat([]string{"console=ttyS0", "quiet", "panic=-1", "log_buf_len=8M", "apparmor=1", "security=apparmor"},
-		[]string{"oops=panic"},     // a kernel that has stumbled proves nothing any more
-		[]string{"no_timer_check"}, // which fails on a busy host, and is then the end of the boot
-		// Emulated, clearing memory is dear: without these, half of a container's start goes into it. A huge page is cleared
-		// whole for a program that touches little of it, and other pages are cleared twice.
-		[]string{"transparent_hugepage=never", "init_on_alloc=0"},
+// A boot is one start of an image's kernel.
+type boot struct {
+	job        string   // file of the job's disk
+	console    string   // file for the kernel's messages, which exists
+	dir        string   // empty directory for what the machine keeps while it runs
+	memory     int      // MiB
+	kernelArgs []string // words of the kernel's command line
+}
+
+// The file descriptors that a machine's program has from start. The guest's two ports write to the first two, which are
+// pipes. The third is the file of the console.
+const (
+	outputPort = 3 + iota
+	resultsPort
+	consolePort
+)
+
+// start starts the machine's program.
+func (i *Image) start(m machine, job Job, b boot) (*vm, error) {
+	b.memory = cmp.Or(job.Memory, 3072)
+	b.kernelArgs = slices.Concat([]string{"quiet", "panic=-1", "log_buf_len=8M", "apparmor=1", "security=apparmor"},
+		[]string{"oops=panic"}, // a kernel that has stumbled proves nothing any more
 		job.KernelArgs)
-	v := &vm{stderr: new(bytes.Buffer), exited: make(chan struct{})}
-	v.cmd = m.qemu.run(context.Background(), slices.Concat(m.options(), []string{
-		"-m", strconv.Itoa(memory),
-		"-kernel", i.kernel(), "-initrd", i.initramfs(), "-append", strings.Join(kernel, " "),
-		"-drive", "file=" + i.disk() + ",if=virtio,format=raw,cache=unsafe,snapshot=on",
-		"-drive", "file=" + disk + ",if=virtio,format=raw,readonly=on",
-		"-serial", "file:" + console,
-		"-device", "virtio-serial",
-	})...)
+	cmd, err := m.command(i, b)
+	if err != nil {
+		return nil, err
+	}
+	v := &vm{cmd: cmd, stderr: new(bytes.Buffer), exited: make(chan struct{})}
+	console, err := os.OpenFile(b.console, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer console.Close()
 	var ours, theirs []*os.File
-	for n, name := range []string{"output", "results"} {
+	for range 2 {
 		r, w, err := os.Pipe()
 		if err != nil {
 			return nil, err
 		}
 		ours, theirs = append(ours, r), append(theirs, w)
-		v.cmd.Args = append(v.cmd.Args,
-			"-add-fd", fmt.Sprintf("fd=%d,set=%d", n+3, n+1),
-			"-chardev", fmt.Sprintf("file,id=%s,append=on,path=/dev/fdset/%d", name, n+1),
-			"-device", fmt.Sprintf("virtserialport,chardev=%s,name=%s", name, name))
 	}
 	v.output, v.results = ours[0], ours[1]
-	v.cmd.ExtraFiles = theirs
+	v.cmd.ExtraFiles = append(theirs[:2:2], console)
 	v.cmd.Stdout, v.cmd.Stderr = v.stderr, v.stderr
-	v.cmd.Env = append(v.cmd.Env, "TMPDIR="+tmp) // where QEMU keeps what a snapshot writes
-	v.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// A group of its own, as a kernel in user mode has a process for each one of its guest.
+	v.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 
 	started := make(chan error)
 	go func() {
-		runtime.LockOSThread() // the kernel sends Pdeathsig when the thread ends that started QEMU
+		runtime.LockOSThread() // the kernel sends Pdeathsig when the thread ends that started the program
 		defer runtime.UnlockOSThread()
 		err := v.cmd.Start()
 		started <- err
@@ -235,7 +246,7 @@ func (i *Image) start(m *machine, job Job, disk, console, tmp string) (*vm, erro
 			close(v.exited)
 		}
 	}()
-	err := <-started
+	err = <-started
 	for _, w := range theirs {
 		w.Close()
 	}
@@ -248,7 +259,7 @@ func (i *Image) start(m *machine, job Job, disk, console, tmp string) (*vm, erro
 	return v, nil
 }
 
-// wait waits until QEMU ends, at most for d.
+// wait waits until the program ends, at most for d.
 func (v *vm) wait(d time.Duration) {
 	select {
 	case <-v.exited:
@@ -256,16 +267,16 @@ func (v *vm) wait(d time.Duration) {
 	}
 }
 
-// kill ends QEMU and waits for it.
+// kill ends the program with all of its processes, and waits for it.
 func (v *vm) kill() {
-	v.cmd.Process.Kill()
+	syscall.Kill(-v.cmd.Process.Pid, syscall.SIGKILL)
 	<-v.exited
 }
 
-// said returns what QEMU wrote to its standard error.
+// said returns what the program wrote to its standard error.
 func (v *vm) said() string {
 	if text := lastLines(v.stderr.Bytes(), 10); text != "" {
-		return "QEMU said: " + text + "\n"
+		return filepath.Base(v.cmd.Path) + " said: " + text + "\n"
 	}
 	return ""
 }
@@ -281,7 +292,8 @@ var jobScript string
 var runScript string
 
 // jobDisk makes the second disk of a guest: job.sh, what it needs to know, and the job's files. It is gathered in dir.
-func (i *Image) jobDisk(ctx context.Context, job Job, nonce, dir, image string) error {
+// ports is how the guest finds its ports, as machine.ports returns it.
+func (i *Image) jobDisk(ctx context.Context, job Job, nonce, ports, dir, image string) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
@@ -319,7 +331,7 @@ func (i *Image) jobDisk(ctx context.Context, job Job, nonce, dir, image string) 
 	for name, text := range map[string]string{
 		"job.sh":     jobScript,
 		"run.sh":     runScript,
-		"job.conf":   fmt.Sprintf("nonce=%s\nsuite=%s\nresults=%s\nsystemd=%s\n", nonce, i.Suite, results, systemd),
+		"job.conf":   fmt.Sprintf("nonce=%s\nsuite=%s\nports=%s\nresults=%s\nsystemd=%s\n", nonce, i.Suite, ports, results, systemd),
 		"files.sh":   files.String(),
 		"command.sh": command.String() + "\n",
 	} {

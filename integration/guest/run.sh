@@ -6,7 +6,13 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/r
 exec </dev/null >/dev/console 2>&1
 . /job/job.conf
 
-port() { # the device of the virtio port that QEMU calls $1
+port() { # the device of the port $1, output or results
+	if [ "$ports" = serial ]; then
+		[ "$1" = output ] && device=/dev/ttyS0 || device=/dev/ttyS1
+		stty -F "$device" raw -echo
+		echo "$device"
+		return
+	fi
 	for p in /sys/class/virtio-ports/*; do
 		[ "$(cat "$p/name")" != "$1" ] || echo "/dev/${p##*/}"
 	done

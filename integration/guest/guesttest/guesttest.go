@@ -24,6 +24,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/oci-apparmor/oci-apparmor/integration/guest"
 )
 
@@ -65,6 +67,28 @@ func skipUnless(t testing.TB, v guest.Variant) {
 // usual reports whether the variant of that name is a guest like any other, which only runs other tests.
 func usual(variant string) bool {
 	return slices.ContainsFunc(guest.Variants, func(v guest.Variant) bool { return v.Name == variant && len(v.KernelArgs) == 0 })
+}
+
+// UserMode reports whether the guest's kernel runs in user mode, as guest.AccelVariable has it.
+func UserMode(t testing.TB) bool {
+	t.Helper()
+	text, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Contains(text, []byte("User Mode Linux"))
+}
+
+// kcmpVM is KCMP_VM of linux/kcmp.h: kcmp(2) compares the memory of two processes.
+const kcmpVM = 1
+
+// NeedKcmp skips the test where the kernel has no kcmp(2), without which CRIU saves nothing. A kernel in user mode has none.
+func NeedKcmp(t testing.TB) {
+	t.Helper()
+	pid := uintptr(os.Getpid())
+	if _, _, errno := unix.Syscall6(unix.SYS_KCMP, pid, pid, kcmpVM, 0, 0, 0); errno == unix.ENOSYS {
+		t.Skip("this guest's kernel has no kcmp(2)")
+	}
 }
 
 // Runtimes are the OCI runtimes that every guest has.

@@ -73,7 +73,7 @@ func run(ctx context.Context, suites string, command []string, job guest.Job) (i
 		if err != nil || result.ExitCode != 0 {
 			return result.ExitCode, err
 		}
-		fmt.Fprintf(os.Stderr, "guest %s: booted in %.1f s, command took %.1f s, QEMU %.1f s of processor time\n",
+		fmt.Fprintf(os.Stderr, "guest %s: booted in %.1f s, command took %.1f s, %.1f s of processor time\n",
 			g.Suite, result.Boot.Seconds(), result.Command.Seconds(), result.CPU.Seconds())
 	}
 	return 0, nil

@@ -13,7 +13,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -22,6 +21,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -46,6 +46,20 @@ type File struct {
 	// Edited reports whether somebody changed the text after this package wrote it. Compiled then belongs to the
 	// earlier text.
 	Edited bool
+
+	// Stamp is the stamp that the file had when it was opened, at the time Read. Write and Stage do not use them.
+	Stamp safefile.Stamp
+	Read  time.Time
+}
+
+// As returns a hash of what a file that has not been edited is: who wrote it, for which profile, and what that compiles to.
+func As(by By, name string, compiled []profile.Compiled) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q %q", by, name)
+	for _, c := range compiled {
+		fmt.Fprintf(h, " %q %d %x %x", c.Name, c.Mode, c.SHA1, c.SHA256)
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // By is the command that wrote a file.
@@ -122,19 +136,34 @@ func parse(name string, data []byte) (File, error) {
 
 // Files returns the files in the directory that oci-apparmor wrote, sorted by their names.
 func (d Dir) Files() ([]File, error) {
-	paths, err := filepath.Glob(filepath.Join(string(d), "*"+suffix))
+	names, err := d.Names()
 	if err != nil {
 		return nil, err
 	}
-	files := make([]File, len(paths))
-	errs := make([]error, len(paths))
+	return d.Read(names)
+}
+
+// Names returns the profiles of which the directory has a file with the name of one of ours, sorted. Whether oci-apparmor
+// wrote a file, Read finds out.
+func (d Dir) Names() ([]string, error) {
+	names, err := filepath.Glob(filepath.Join(string(d), "*"+suffix))
+	for i, path := range names {
+		names[i] = strings.TrimSuffix(filepath.Base(path), suffix)
+	}
+	return names, err
+}
+
+// Read returns the files of the profiles called names, in their order. It leaves out files that oci-apparmor did not write.
+func (d Dir) Read(names []string) ([]File, error) {
+	files := make([]File, len(names))
+	errs := make([]error, len(names))
 	var readers sync.WaitGroup
 	turn := make(chan struct{}, runtime.GOMAXPROCS(0))
-	for i, path := range paths {
+	for i, name := range names {
 		turn <- struct{}{}
 		readers.Go(func() {
 			defer func() { <-turn }()
-			files[i], errs[i] = read(path)
+			files[i], errs[i] = read(d.Path(name))
 		})
 	}
 	readers.Wait()
@@ -154,29 +183,25 @@ var ErrForeign = errors.New("it was not written by oci-apparmor, and stays as it
 
 func read(path string) (File, error) {
 	foreign := fmt.Errorf("%s: %w", path, ErrForeign)
-	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) { // a link, or a socket
-		return File{}, foreign
+	now := time.Now()
+	data, stamp, err := safefile.ReadWhole(safefile.Cwd, path, func(st *unix.Stat_t) error {
+		if st.Size > 4*profile.MaxText {
+			return foreign
+		}
+		return nil
+	})
+	var known *fs.PathError
+	if errors.As(err, &known) && known.Err != unix.ELOOP && known.Err != unix.ENXIO { // not a link, and not a socket
+		return File{}, err
 	}
 	if err != nil {
-		return File{}, err
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return File{}, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > 4*profile.MaxText {
 		return File{}, foreign
-	}
-	data := make([]byte, info.Size())
-	if _, err := io.ReadFull(file, data); err != nil {
-		return File{}, err
 	}
 	f, err := parse(strings.TrimSuffix(filepath.Base(path), suffix), data)
 	if err != nil {
 		return File{}, foreign
 	}
+	f.Stamp, f.Read = stamp, now
 	return f, nil
 }
 

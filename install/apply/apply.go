@@ -45,7 +45,7 @@ func Apply(ctx context.Context, n *node.Node, o Options) (*Applied, error) {
 	before, unread := s.Current()
 	// Compiling waits for the parser, and these files are read meanwhile.
 	service := sync.OnceValues(func() (*bootfiles.Writer, error) {
-		k, err := o.service(n)
+		k, err := o.service(n, before)
 		if k != nil {
 			k.Claim(ctx) // while the files still say what was loaded from them
 		}

@@ -42,12 +42,12 @@ type Progress interface {
 func (o Options) forHere(n *node.Node) bool { return o.Store == n.Store && o.Features == "" }
 
 // service returns what writes the files for AppArmor's service; nil where there is none to write for, or the policy is for
-// another node.
-func (o Options) service(n *node.Node) (*bootfiles.Writer, error) {
+// another node. before is the generation in force, or nil.
+func (o Options) service(n *node.Node, before *store.Generation) (*bootfiles.Writer, error) {
 	if !o.forHere(n) {
 		return nil, nil
 	}
-	k, err := bootfiles.New(n, nil)
+	k, err := bootfiles.New(n, nil, before.Seen())
 	if err != nil {
 		return nil, exit.With(exit.Cannot, fmt.Errorf("what AppArmor's service knows of profiles: %w", exit.AsRoot(err)))
 	}
@@ -207,7 +207,11 @@ func refused(n *node.Node, c *store.Compilation) (said []string) {
 		if pr.Template != "" || pr.Mode == profile.Complain || len(here()) == 0 {
 			continue
 		}
-		compiled, err := meaning.Read(c.Blob(i).Data)
+		blob, err := c.Blob(i)
+		if err != nil {
+			continue // the start that needs it says so
+		}
+		compiled, err := meaning.Read(blob.Data)
 		if err != nil {
 			continue // what cannot be read is not put in force
 		}

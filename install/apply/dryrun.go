@@ -43,7 +43,7 @@ func DryRun(ctx context.Context, n *node.Node, o Options) (*Preview, error) {
 	if err != nil && !errors.Is(err, store.ErrNone) {
 		n.Warnf("%v", err)
 	}
-	if p.files, err = o.service(n); err != nil {
+	if p.files, err = o.service(n, p.Before); err != nil {
 		return nil, wouldNotApply(err)
 	}
 	if p.files != nil {
@@ -142,7 +142,7 @@ func (p *Preview) next(ctx context.Context) (impact.Next, error) {
 		},
 		Refuses: func(pr policy.Profile) string {
 			if p.files != nil {
-				if _, ok := p.files.Files[pr.Name]; ok {
+				if p.files.Has(pr.Name) {
 					return "" // an apply makes that ours which AppArmor's service has loaded from it
 				}
 			}

@@ -13,7 +13,7 @@ import (
 // they were removed by somebody. Only with proof, which is the content: what we wrote down, or else, after an upgrade or
 // with a configuration that has the parser lay out rules differently, what the file compiles to.
 func Claim(ctx context.Context, n *node.Node) {
-	if k, err := New(n, nil); k != nil && err == nil {
+	if k, err := New(n, nil, nil); k != nil && err == nil {
 		k.Claim(ctx)
 	}
 }
@@ -39,16 +39,19 @@ func (k *Writer) claimCompiled(ctx context.Context, c node.Compiler, f apparmord
 func (k *Writer) Claim(ctx context.Context) {
 	n := k.Node
 	loaded, err := n.Kernel.List()
-	if err != nil || len(k.Files) == 0 {
+	if err != nil || len(k.names()) == 0 {
 		return
 	}
 	for _, l := range loaded {
-		f, ok := k.Files[l.Name]
-		if !ok || l.Namespace != "" {
+		name := l.Name
+		if l.Namespace != "" || !k.Has(name) {
 			continue
 		}
-		name := l.Name
 		if owned, err := n.Kernel.Owned(name); owned || err != nil {
+			continue
+		}
+		f, ok := k.file(name)
+		if !ok {
 			continue
 		}
 		if !f.Edited {

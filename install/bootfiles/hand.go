@@ -46,7 +46,7 @@ func (k *Writer) write(ctx context.Context, p policy.Profile, blob profile.Blob)
 // WriteByHand writes down a profile that was loaded by hand, unless it is somebody else's or the policy's. It warns where it
 // cannot.
 func WriteByHand(ctx context.Context, n *node.Node, c node.Compiler, p policy.Profile, blob profile.Blob) {
-	k, err := New(n, c)
+	k, err := New(n, c, nil)
 	if err == nil && k == nil {
 		return
 	}

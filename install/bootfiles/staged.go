@@ -26,14 +26,17 @@ type Staged struct {
 // Replaced returns the texts, by profile, that Commit puts others in the place of, or takes away: those of the policy that
 // is still in force.
 func (s *Staged) Replaced(before *store.Generation) map[string][]byte {
+	next := make(map[string]policy.Profile, len(s.policy.Profiles))
+	for _, p := range s.policy.Profiles {
+		next[p.Name] = p
+	}
 	texts := make(map[string][]byte)
-	for name, f := range s.writer.Files {
+	for _, name := range s.writer.names() {
 		was, ok := before.Index.Profile(name)
-		if !ok || f.By != apparmord.Policy || f.Edited || !slices.Equal(f.Compiled, was.Compiled) {
+		if p, stays := next[name]; !ok || stays && slices.Equal(p.Compiled, was.Compiled) {
 			continue
 		}
-		at := slices.IndexFunc(s.policy.Profiles, func(p policy.Profile) bool { return p.Name == name })
-		if at < 0 || !slices.Equal(s.policy.Profiles[at].Compiled, was.Compiled) {
+		if f, ok := s.writer.file(name); ok && f.By == apparmord.Policy && !f.Edited && slices.Equal(f.Compiled, was.Compiled) {
 			texts[name] = f.Text
 		}
 	}
@@ -67,8 +70,11 @@ func (s *Staged) Commit() {
 	for _, p := range s.policy.Profiles {
 		in[p.Name] = true
 	}
-	for name, f := range k.Files {
-		if in[name] || f.By != apparmord.Policy {
+	for _, name := range k.names() {
+		if in[name] {
+			continue
+		}
+		if f, ok := k.file(name); !ok || f.By != apparmord.Policy {
 			continue
 		}
 		if err := k.leave(name); err != nil {
@@ -104,7 +110,7 @@ func (k *Writer) Stage(ctx context.Context, compiled *store.Compilation, alone m
 			}
 			t, ok := alone[p.Name]
 			if !ok {
-				t.Text, t.Err = k.Compiler.Standalone(ctx, p.Text, p.Mode, func() (profile.Blob, error) { return compiled.Blob(i), nil })
+				t.Text, t.Err = k.Compiler.Standalone(ctx, p.Text, p.Mode, func() (profile.Blob, error) { return compiled.Blob(i) })
 			}
 			file, err := k.stageOne(apparmord.Policy, p, t)
 			mu.Lock()

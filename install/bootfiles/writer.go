@@ -5,6 +5,7 @@ package bootfiles
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
+	"github.com/oci-apparmor/oci-apparmor/policy/seen"
 )
 
 // Text is the text of a profile for AppArmor's service, or why there is none.
@@ -27,9 +29,12 @@ type Text struct {
 // Writer writes profiles down for AppArmor's service.
 type Writer struct {
 	*node.Node
-	Compiler node.Compiler             // for texts; made where it is needed and there is none
-	Files    map[string]apparmord.File // that are there, by profile
-	Dry      bool                      // write nothing
+	Compiler node.Compiler // for texts; made where it is needed and there is none
+	Dry      bool          // write nothing
+
+	mu    sync.Mutex
+	files map[string]apparmord.File // that are there and have been read, by profile
+	known map[string]string         // what the files are that need not be read (apparmord.As), by profile
 
 	// others returns the files of somebody else's, by the profiles in them.
 	others func() (map[string]string, error)
@@ -38,28 +43,78 @@ type Writer struct {
 // Wanted reports whether there is a service to write for, and this process may.
 func Wanted(n *node.Node) bool { return n.Root && n.Service.Exists() }
 
-// New returns nil where no files are Wanted.
-func New(n *node.Node, c node.Compiler) (*Writer, error) {
+// New returns nil where no files are Wanted. Of before, which may be nil, it reads which files need not be read, and adds to it
+// those that it reads.
+func New(n *node.Node, c node.Compiler, before *seen.Files) (*Writer, error) {
 	if !Wanted(n) {
 		return nil, nil
 	}
-	list, err := n.Service.Files()
+	names, err := n.Service.Names()
 	if err != nil {
 		return nil, err
 	}
-	k := &Writer{Node: n, Compiler: c, Files: make(map[string]apparmord.File, len(list))}
-	for _, f := range list {
-		k.Files[f.Name] = f
+	k := &Writer{Node: n, Compiler: c, files: make(map[string]apparmord.File), known: make(map[string]string)}
+	var unread []string
+	for _, name := range names {
+		if as, ok := before.Unchanged(n.Service.Path(name)); ok {
+			k.known[name] = as
+		} else {
+			unread = append(unread, name)
+		}
 	}
-	k.others = sync.OnceValues(func() (map[string]string, error) {
-		return n.Service.Others(func(name string) bool { _, ok := k.Files[name]; return ok })
-	})
+	list, err := n.Service.Read(unread)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range list {
+		k.files[f.Name] = f
+		if !f.Edited {
+			before.Add(n.Service.Path(f.Name), f.Stamp, f.Read, apparmord.As(f.By, f.Name, f.Compiled))
+		}
+	}
+	k.others = sync.OnceValues(func() (map[string]string, error) { return n.Service.Others(k.Has) })
 	return k, nil
+}
+
+// Has reports whether there is a file of a profile that oci-apparmor wrote.
+func (k *Writer) Has(profile string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_, known := k.known[profile]
+	_, read := k.files[profile]
+	return known || read
+}
+
+// names returns the profiles that have a file that oci-apparmor wrote.
+func (k *Writer) names() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.AppendSeq(slices.Collect(maps.Keys(k.known)), maps.Keys(k.files))
+}
+
+// file returns the file of a profile, and reads it if New has not. ok is false if there is none that oci-apparmor wrote.
+func (k *Writer) file(profile string) (f apparmord.File, ok bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, unread := k.known[profile]; unread {
+		delete(k.known, profile)
+		if list, err := k.Service.Read([]string{profile}); err == nil && len(list) == 1 { // else it has gone since
+			k.files[profile] = list[0]
+		}
+	}
+	f, ok = k.files[profile]
+	return f, ok
 }
 
 // current reports whether the file of a profile that is there is the one that would be written.
 func (k *Writer) current(by apparmord.By, p policy.Profile) bool {
-	f, have := k.Files[p.Name]
+	k.mu.Lock()
+	as, known := k.known[p.Name]
+	k.mu.Unlock()
+	if known {
+		return as == apparmord.As(by, p.Name, p.Compiled)
+	}
+	f, have := k.file(p.Name)
 	return have && !f.Edited && f.By == by && slices.Equal(f.Compiled, p.Compiled)
 }
 
@@ -70,7 +125,7 @@ func (k *Writer) unwanted(by apparmord.By, p policy.Profile) error {
 	if err != nil {
 		return err
 	}
-	f, have := k.Files[p.Name]
+	f, have := k.file(p.Name)
 	if other := others[p.Name]; other != "" {
 		err := fmt.Errorf("%s defines a profile %s, too, which AppArmor's service puts in place of ours at every boot and reload: "+
 			"give one of them another name", other, p.Name)
@@ -104,7 +159,7 @@ func (k *Writer) stageOne(by apparmord.By, p policy.Profile, t Text) (*safefile.
 			return file, nil
 		}
 	}
-	f, have := k.Files[p.Name]
+	f, have := k.file(p.Name)
 	if have {
 		err = fmt.Errorf("the file of profile %s for AppArmor's service cannot be written again: %w", p.Name, err)
 		if by == apparmord.Hand { // it is loaded already

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
@@ -208,6 +209,86 @@ func TestApplyIsRefusedWithoutTheServiceFile(t *testing.T) {
 		if files, _ := filepath.Glob("apparmor.d/.*"); len(files) > 0 {
 			t.Errorf("%q are left", files)
 		}
+	}
+}
+
+// What the service's file was found to be is remembered, and the file is not read again. A change of it is found all the same, and
+// what is remembered is not believed if it is damaged.
+func TestAChangedServiceFileIsWrittenAgain(t *testing.T) {
+	const path, record = "apparmor.d/shop.oci-apparmor", "store/seen"
+	read := func(path string) string {
+		t.Helper()
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	for what, spoil := range map[string]func(m *machine, whole string){
+		"other text of the same size and time": func(m *machine, whole string) {
+			info, err := os.Stat(path)
+			m.write(path, strings.Replace(whole, "signal", "SIGNAL", 1))
+			if err := errors.Join(err, os.Chtimes(path, info.ModTime(), info.ModTime())); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"cut short": func(m *machine, whole string) { m.write(path, whole[:len(whole)-4]) },
+		"gone":      func(*machine, string) { os.Remove(path) },
+		"edited, and what is remembered is cut short": func(m *machine, whole string) {
+			m.write(path, whole+"# edited\n")
+			m.write(record, read(record)[:100])
+		},
+		"edited, and what is remembered is gone": func(m *machine, whole string) {
+			m.write(path, whole+"# edited\n")
+			os.Remove(record)
+		},
+	} {
+		m, _ := newBoots(t)
+		m.onlyShop("")
+		m.run("policy", "apply")
+		whole := read(path)
+		for range 2 {
+			time.Sleep(30 * time.Millisecond) // a file that has just been written is read again
+			if code, _ := m.run("policy", "apply"); code != 0 || read(path) != whole {
+				t.Fatalf("exit code %d, %s", code, &m.errOut)
+			}
+		}
+		if !strings.Contains(read(record), path+"\t") {
+			t.Errorf("%s is not remembered:\n%s", path, read(record))
+		}
+		time.Sleep(30 * time.Millisecond)
+		spoil(m, whole)
+		if code, _ := m.run("policy", "apply"); code != 0 || read(path) != whole {
+			t.Errorf("%s: exit code %d, %s\n%s", what, code, &m.errOut, read(path))
+		}
+	}
+}
+
+// A file that is remembered is removed when its profile leaves the policy, and its text is kept for a rollback.
+func TestARememberedServiceFileIsRemoved(t *testing.T) {
+	const path = "apparmor.d/shop.oci-apparmor"
+	m, _ := newBoots(t)
+	m.onlyShop("")
+	for range 3 {
+		m.run("policy", "apply")
+		time.Sleep(30 * time.Millisecond)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.write("etc/policy.yaml", "version: 1\nassign:\n  - policy: keep\n")
+	if code, _ := m.run("policy", "apply"); code != 0 {
+		t.Fatalf("exit code %d, %s", code, &m.errOut)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the file is still there: %v", err)
+	}
+	if code, _ := m.run("policy", "rollback"); code != 0 {
+		t.Fatalf("exit code %d, %s", code, &m.errOut)
+	}
+	if back, err := os.ReadFile(path); err != nil || string(back) != string(whole) {
+		t.Errorf("after a rollback: %v\n%s", err, back)
 	}
 }
 

@@ -60,6 +60,7 @@ func (l *Lock) Commit(c *Compilation, m Manifest) (g *Generation, changed bool, 
 	if err := l.writeBlobs(c); err != nil {
 		return nil, false, fmt.Errorf("writing compiled profiles: %w", err)
 	}
+	l.remember(c)
 	number, old, err := l.store.readCurrent()
 	if err == nil && string(old) == string(index) {
 		g, err := l.store.open(number, index)
@@ -122,7 +123,7 @@ func (l *Lock) writeBlobs(c *Compilation) error {
 	wrote := false
 	for i, pr := range c.Policy.Profiles {
 		if c.reused[i] {
-			continue // it has just been read
+			continue // it has been read
 		}
 		if _, err := l.store.readBlob(pr.Blob); err == nil {
 			continue
@@ -188,6 +189,11 @@ func (l *Lock) switchTo(number uint64) error {
 // writeFile writes a file to the disk, and puts it in place.
 func (l *Lock) writeFile(name string, data []byte) error {
 	return safefile.Replace(name, data, safefile.Options{Dir: l.dir, Sync: true, Step: l.step})
+}
+
+// writeUnsynced is writeFile for a file that may be damaged after a crash of the machine.
+func (l *Lock) writeUnsynced(name string, data []byte) error {
+	return safefile.Replace(name, data, safefile.Options{Dir: l.dir, Step: l.step})
 }
 
 func (l *Lock) rename(from, to string) error {

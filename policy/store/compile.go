@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
@@ -55,15 +56,24 @@ type Compilation struct {
 	Policy *policy.Config // its profiles have Compiled and Blob filled in
 	Reused int            // how many of its profiles have a blob from an earlier compilation
 
+	source *Generation      // where the blobs of an earlier compilation are; nil where there are none
 	reused []bool           // by profile: it has a blob from an earlier compilation
-	blobs  []profile.Blob   // of its profiles
+	blobs  []profile.Blob   // of its profiles; one from an earlier compilation may be without its data, see Blob
 	keys   [][]byte         // of its profiles; nil where there is none
 	said   [][]string       // of its profiles
 	from   []ManifestSource // where it was compiled before, as a whole; else nil
 }
 
-// Blob returns the blob of the profile Policy.Profiles[i].
-func (c *Compilation) Blob(i int) profile.Blob { return c.blobs[i] }
+// Blob returns the blob of the profile Policy.Profiles[i]. It reads the blob if the compilation has not needed it.
+func (c *Compilation) Blob(i int) (profile.Blob, error) {
+	b := c.blobs[i]
+	if b.Data != nil || c.source == nil {
+		return b, nil
+	}
+	var err error
+	b.Data, err = c.source.store.readBlob(c.Policy.Profiles[i].Blob)
+	return b, err
+}
 
 // Compile compiles the profiles of p, as many at a time as there are processors. It does not change p, and writes
 // nothing to the store.
@@ -124,14 +134,22 @@ func (k *keeper) find(p *policy.Profile) (key []byte, before policy.Profile, ok 
 	return key, before, ok && before.Mode == p.Mode && made == madeOf(key, before.Blob)
 }
 
-// keep returns the blob of a profile that find has found. ok is false if the blob is missing or damaged.
+// keep returns the blob of a profile that find has found. ok is false if the blob is missing or damaged. keep leaves out the
+// blob's data if the file is unchanged since an earlier apply has read it.
 func (k *keeper) keep(before policy.Profile) (blob profile.Blob, ok bool) {
-	data, err := k.from.store.readBlob(before.Blob)
-	if err != nil {
-		return profile.Blob{}, false
+	blob.Profiles = before.Compiled
+	path := filepath.Join(k.from.store.Dir, blobPath(before.Blob))
+	if _, ok := k.from.Seen().Unchanged(path); !ok {
+		now := time.Now()
+		data, stamp, err := k.from.store.readBlobStamped(before.Blob)
+		if err != nil {
+			return profile.Blob{}, false
+		}
+		blob.Data = data
+		k.from.Seen().Add(path, stamp, now, "")
 	}
 	k.keyer.Kept(before.Name, k.made[before.Name].Said)
-	return profile.Blob{Data: data, Profiles: before.Compiled}, true
+	return blob, true
 }
 
 // madeOf returns what a manifest has in Made: a hash, in hexadecimal, of a key and the blob that was compiled from it.
@@ -153,6 +171,7 @@ func compile(ctx context.Context, p *policy.Config, c Compiler, from *keeper, re
 		said: make([][]string, n)}
 	before := make([]policy.Profile, n)
 	if from != nil {
+		all.source = from.from
 		each(ctx, n, func(i int) { all.keys[i], before[i], all.reused[i] = from.find(&p.Profiles[i]) })
 	}
 	// What is to be compiled comes first: while the parser works, what is kept is read.

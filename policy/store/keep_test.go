@@ -11,10 +11,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
+	"github.com/oci-apparmor/oci-apparmor/policy/seen"
 )
 
 // drifting is a compiler that gives other bytes each time, as Debian 13's does for some texts, and tells which texts are the
@@ -161,13 +164,50 @@ func mustCurrent(t *testing.T, s Store) *Generation {
 	return g
 }
 
-// What was kept and is not what it was counts for nothing: it is compiled again, and what is in force afterwards is whole.
+// rewrite gives a file another content, and leaves its size and its time of modification.
+func rewrite(path string, other func(data []byte)) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	other(data)
+	return errors.Join(os.WriteFile(path, data, 0o600), os.Chtimes(path, info.ModTime(), info.ModTime()))
+}
+
+// applySettled applies a policy again after its files have become old enough to be remembered, and proves that they are.
+func applySettled(t *testing.T, s Store, c Compiler, text string) {
+	t.Helper()
+	time.Sleep(30 * time.Millisecond)
+	applyKeeping(t, s, c, text)
+	compiled, err := Compile(t.Context(), twoProfiles(text), c, mustCurrent(t, s), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, pr := range compiled.Policy.Profiles {
+		if compiled.blobs[i].Data != nil {
+			t.Errorf("the blob of %s was read", pr.Name)
+		}
+		if b, err := compiled.Blob(i); err != nil || b.SHA256() != pr.Blob {
+			t.Errorf("the blob of %s that is read where it is needed: %v", pr.Name, err)
+		}
+	}
+}
+
+// What was kept and is not what it was counts for nothing: it is compiled again, and what is in force afterwards is whole. So it
+// is where an apply has read the files, and remembers them.
 func TestWhatIsKeptIsProven(t *testing.T) {
 	for what, spoil := range map[string]func(s Store, blob, manifest string) error{
 		"a blob cut short": func(s Store, blob, _ string) error { return os.Truncate(blob, 100) },
 		"no blob":          func(s Store, blob, _ string) error { return os.Remove(blob) },
 		"a blob of another content": func(s Store, blob, _ string) error {
 			return os.WriteFile(blob, kerneltest.Blob("looser", "web"), 0o600)
+		},
+		"a blob of another content, and the same size and time": func(s Store, blob, _ string) error {
+			return rewrite(blob, func(data []byte) { data[len(data)-1] ^= 1 })
 		},
 		"a blob that others can write to": func(s Store, blob, _ string) error { return os.Chmod(blob, 0o622) },
 		"a blob of somebody else's": func(s Store, blob, _ string) error {
@@ -191,21 +231,32 @@ func TestWhatIsKeptIsProven(t *testing.T) {
 			return os.WriteFile(manifest, data, 0o600)
 		},
 	} {
-		s := newStore(t)
-		c := &drifting{parser: parser{version: "1"}}
-		applyKeeping(t, s, c, "one")
-		g, _, _ := applyKeeping(t, s, c, "two")
-		p, _ := g.Index.Profile("web")
-		err := spoil(s, filepath.Join(s.Dir, blobPath(p.Blob)), filepath.Join(s.Dir, generationPath(g.Number), "manifest.json"))
-		if err != nil {
-			t.Fatalf("%s: %v", what, err)
+		for _, remembered := range []bool{false, true} {
+			testKeptIsProven(t, what, remembered, spoil)
 		}
-		if _, _, calls := applyKeeping(t, s, c, "two"); calls == 0 {
-			t.Errorf("%s: nothing is compiled", what)
-		}
-		if _, changed, calls := applyKeeping(t, s, c, "two"); changed || calls != 0 {
-			t.Errorf("%s: afterwards changed %t, %d compilations", what, changed, calls)
-		}
+	}
+}
+
+func testKeptIsProven(t *testing.T, what string, remembered bool, spoil func(s Store, blob, manifest string) error) {
+	t.Helper()
+	s := newStore(t)
+	c := &drifting{parser: parser{version: "1"}}
+	applyKeeping(t, s, c, "one")
+	g, _, _ := applyKeeping(t, s, c, "two")
+	p, _ := g.Index.Profile("web")
+	if remembered {
+		applySettled(t, s, c, "two")
+		time.Sleep(30 * time.Millisecond)
+	}
+	err := spoil(s, filepath.Join(s.Dir, blobPath(p.Blob)), filepath.Join(s.Dir, generationPath(g.Number), "manifest.json"))
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+	if _, _, calls := applyKeeping(t, s, c, "two"); calls == 0 {
+		t.Errorf("%s: nothing is compiled", what)
+	}
+	if _, changed, calls := applyKeeping(t, s, c, "two"); changed || calls != 0 {
+		t.Errorf("%s: afterwards changed %t, %d compilations", what, changed, calls)
 	}
 }
 
@@ -236,5 +287,51 @@ func TestWhatWasMadeOfAnotherTextIsNotKept(t *testing.T) {
 	}
 	if _, _, calls := applyKeeping(t, s, c, "two"); calls != 1 {
 		t.Errorf("%d compilations", calls)
+	}
+}
+
+// A record of files that was damaged, that somebody else could have written, or that is of another store, spares no reading.
+func TestARecordOfFilesIsProven(t *testing.T) {
+	for what, spoil := range map[string]func(path string) error{
+		"cut short":              func(path string) error { return os.Truncate(path, 200) },
+		"changed":                func(path string) error { return rewrite(path, func(data []byte) { data[len(data)-2] ^= 1 }) },
+		"others can write to it": func(path string) error { return os.Chmod(path, 0o666) },
+		"gone":                   os.Remove,
+		"of another machine, where the blob was another file": func(path string) error {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			f := seen.Parse(nil)
+			for line := range strings.Lines(string(data)) {
+				if blob, _, ok := strings.Cut(line, "\t"); ok {
+					f.Add(blob, safefile.Stamp{Size: 1}, time.Now(), "")
+				}
+			}
+			other, _ := f.Bytes()
+			return os.WriteFile(path, other, 0o600)
+		},
+	} {
+		s := newStore(t)
+		c := &drifting{parser: parser{version: "1"}}
+		g, _, _ := applyKeeping(t, s, c, "one")
+		applySettled(t, s, c, "one")
+		if err := spoil(filepath.Join(s.Dir, "seen")); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		compiled, err := Compile(t.Context(), twoProfiles("one"), c, mustCurrent(t, s), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if compiled.Reused != 2 || compiled.blobs[0].Data == nil || compiled.blobs[1].Data == nil {
+			t.Errorf("%s: a blob was not read, or compiled again", what)
+		}
+		p, _ := g.Index.Profile("web")
+		if err := os.Truncate(filepath.Join(s.Dir, blobPath(p.Blob)), 100); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, calls := applyKeeping(t, s, c, "one"); calls != 1 {
+			t.Errorf("%s: of a damaged blob %d are compiled", what, calls)
+		}
 	}
 }

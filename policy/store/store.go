@@ -6,6 +6,7 @@
 //	DIR/generations/N/manifest.json how it came to be, for people (Manifest)
 //	DIR/generations/N/texts/NAME    a profile's text for AppArmor's service, which generation N+1 lacks or changes
 //	DIR/blobs/HEX                   a compiled profile text; HEX is the sha256 of its bytes
+//	DIR/seen                        which files the last apply has read, as seen.Parse reads it; may be missing
 //	DIR/lock                        the file that a process locks while it changes any of this
 //	DIR/texts                       belongs to package handloaded
 //	DIR/wiring                      belongs to package install/wire
@@ -20,7 +21,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -33,6 +33,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
+	"github.com/oci-apparmor/oci-apparmor/policy/seen"
 )
 
 // Dir is the store's directory on a node.
@@ -77,6 +78,10 @@ type Generation struct {
 		sync.Once
 		Manifest
 		error
+	}
+	seen struct { // as manifest
+		sync.Once
+		*seen.Files
 	}
 }
 
@@ -197,52 +202,33 @@ func checkDir(dir int, name string) error {
 // trusted refuses a file or directory that anybody but root and this process's user could have written. name is
 // relative to the directory dir. The command that the error proposes has the whole path.
 func trusted(dir int, name string, st *unix.Stat_t) error {
+	if safefile.Trusted(name, st.Uid, st.Mode) == nil {
+		return nil
+	}
 	path := name
 	if root, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(dir)); err == nil {
 		path = filepath.Join(root, name)
 	}
-	if err := safefile.Trusted(path, st.Uid, st.Mode); err != nil {
-		return fmt.Errorf("%s: %w, and oci-apparmor policy apply", name, err)
-	}
-	return nil
+	return fmt.Errorf("%s: %w, and oci-apparmor policy apply", name, safefile.Trusted(path, st.Uid, st.Mode))
 }
 
 // readFile reads a regular file of at most limit bytes whose path is relative to the directory dir.
 func readFile(dir int, name string, limit int64) ([]byte, error) {
-	fd, err := ignoringEINTR(func() (int, error) {
-		return unix.Openat(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	data, _, err := readStamped(dir, name, limit)
+	return data, err
+}
+
+// readStamped is readFile, and also returns the stamp that the file had before it was read.
+func readStamped(dir int, name string, limit int64) ([]byte, safefile.Stamp, error) {
+	return safefile.ReadWhole(dir, name, func(st *unix.Stat_t) error {
+		if err := trusted(dir, name, st); err != nil {
+			return err
+		}
+		if st.Size > limit {
+			return fmt.Errorf("%s has %d bytes, more than the %d that it may have", name, st.Size, limit)
+		}
+		return nil
 	})
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
-	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return nil, &fs.PathError{Op: "stat", Path: name, Err: err}
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, fmt.Errorf("%s is not a regular file", name)
-	}
-	if err := trusted(dir, name, &st); err != nil {
-		return nil, err
-	}
-	if st.Size > limit {
-		return nil, fmt.Errorf("%s has %d bytes, more than the %d that it may have", name, st.Size, limit)
-	}
-	// Not os.File: setting one up registers with the poller, which costs more than the read. A file of the store is
-	// never written in place, so its size is known.
-	data := make([]byte, st.Size)
-	for got := 0; got < len(data); {
-		n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, data[got:]) })
-		if err == nil && n == 0 {
-			err = io.ErrUnexpectedEOF
-		}
-		if err != nil {
-			return nil, &fs.PathError{Op: "read", Path: name, Err: err}
-		}
-		got += n
-	}
-	return data, nil
 }
 
 // Has reports whether c has the same index as g, byte for byte. Commit would keep g then.
@@ -265,15 +251,21 @@ func (g *Generation) Blob(p policy.Profile) ([]byte, error) {
 func blobPath(sum [sha256.Size]byte) string { return "blobs/" + hex.EncodeToString(sum[:]) }
 
 func (s Store) readBlob(sum [sha256.Size]byte) ([]byte, error) {
+	data, _, err := s.readBlobStamped(sum)
+	return data, err
+}
+
+// readBlobStamped is readBlob, and also returns the stamp that the file had before it was read.
+func (s Store) readBlobStamped(sum [sha256.Size]byte) ([]byte, safefile.Stamp, error) {
 	name := blobPath(sum)
-	data, err := readFile(unix.AT_FDCWD, filepath.Join(s.Dir, name), maxBlob)
+	data, stamp, err := readStamped(unix.AT_FDCWD, filepath.Join(s.Dir, name), maxBlob)
 	if err != nil {
-		return nil, err
+		return nil, stamp, err
 	}
 	if sha256.Sum256(data) != sum {
-		return nil, fmt.Errorf("%s is damaged: its content has another sha256 than its name", name)
+		return nil, stamp, fmt.Errorf("%s is damaged: its content has another sha256 than its name", name)
 	}
-	return data, nil
+	return data, stamp, nil
 }
 
 func ignoringEINTR(f func() (int, error)) (int, error) {

@@ -155,6 +155,23 @@ func (x Index) profile(i int) (Profile, error) {
 	return p, nil
 }
 
+// Blobs returns the hashes of the profiles' blobs, in the order of the profiles' names.
+func (x Index) Blobs() ([][32]byte, error) {
+	profiles, _, _ := x.counts()
+	all := make([][32]byte, profiles)
+	for i := range all {
+		r := x.profileRecord(i)
+		r.bytes() // the name
+		r.byte()
+		r.byte()
+		r.bytes() // the source
+		if r.fill(all[i][:]); r.bad {
+			return nil, damaged(fmt.Sprintf("no profile can be read at place %d", i))
+		}
+	}
+	return all, nil
+}
+
 // policyAt is a Policy as the index has it. It has its profiles' places: -1 for Keep, and for no floor.
 type policyAt struct {
 	name           string

@@ -47,6 +47,23 @@ func TestIndexGivesBackThePolicy(t *testing.T) {
 	}
 }
 
+func TestIndexGivesBackTheBlobs(t *testing.T) {
+	x := index(t, full())
+	p, err := x.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	blobs, err := x.Blobs()
+	if err != nil || len(blobs) != len(p.Profiles) {
+		t.Fatalf("%d blobs of %d profiles, %v", len(blobs), len(p.Profiles), err)
+	}
+	for i, pr := range p.Profiles {
+		if blobs[i] != pr.Blob {
+			t.Errorf("profile %s has blob %x, not %x", pr.Name, pr.Blob, blobs[i])
+		}
+	}
+}
+
 func TestIndexLeavesTextsOut(t *testing.T) {
 	p := full()
 	p.Profiles[0].Text, p.Profiles[1].Template = []byte("secret"), "secret"

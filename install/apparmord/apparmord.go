@@ -288,11 +288,12 @@ func (d Dir) Others(ours func(name string) bool) (map[string]string, error) {
 }
 
 // Attachments returns the profiles in the directory that attach to programs by their path. The key is the profile's
-// name; the value reports whether the profile attaches to the program at a path. Profiles of ours attach to none.
-// Attachments reads only files that contain one of words.
-func (d Dir) Attachments(words []string) (map[string]func(path string) bool, error) {
+// name; the value reports whether the profile attaches to the program at a path.
+// Attachments considers only files that contain one of words. It does not read the files of profiles for which unread returns
+// true: they must attach to none.
+func (d Dir) Attachments(words []string, unread func(name string) bool) (map[string]func(path string) bool, error) {
 	all := map[string]func(string) bool{}
-	err := d.each(func(string) bool { return false }, func(_ string, text []byte) {
+	err := d.each(unread, func(_ string, text []byte) {
 		if slices.ContainsFunc(words, func(w string) bool { return bytes.Contains(text, []byte(w)) }) {
 			maps.Copy(all, syntax.Read(string(text)).Attachments())
 		}

@@ -68,7 +68,7 @@ func newCandidate(ctx context.Context, n *node.Node, o Options, before *store.Ge
 	last := node.ManifestOf(before)
 	to, m, notice := node.AsLast(last), store.Manifest{Daemons: last.Daemons, Attached: last.Attached, Daemon: last.Daemon}, ""
 	if o.forHere(n) {
-		to, m, notice = n.Generated(last)
+		to, m, notice = n.Generated(last, before.Seen())
 	}
 	p, err := Read(o.Config, to)
 	if err != nil {

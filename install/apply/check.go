@@ -38,7 +38,7 @@ func Check(ctx context.Context, n *node.Node, o CheckOptions) (*Checked, error) 
 	last := node.LastManifest(n.Store)
 	to := node.AsLast(last)
 	if o.Features == "" {
-		to, _, _ = n.Generated(last)
+		to, _, _ = n.Generated(last, nil)
 	}
 	p, err := Read(o.Path, to)
 	if err != nil {

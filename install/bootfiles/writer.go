@@ -16,6 +16,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 	"github.com/oci-apparmor/oci-apparmor/policy/seen"
 )
@@ -68,7 +69,8 @@ func New(n *node.Node, c node.Compiler, before *seen.Files) (*Writer, error) {
 	}
 	for _, f := range list {
 		k.files[f.Name] = f
-		if !f.Edited {
+		// One that attaches to a program is read each time, by senders.Host as well.
+		if !f.Edited && before != nil && len(syntax.Read(string(f.Text)).Attachments()) == 0 {
 			before.Add(n.Service.Path(f.Name), f.Stamp, f.Read, apparmord.As(f.By, f.Name, f.Compiled))
 		}
 	}

@@ -65,7 +65,7 @@ func TestDaemonsLabelIsInGeneratedProfiles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
 			tc.tasks(m)
-			node, _, notice := m.Generated(node.LastManifest("store"))
+			node, _, notice := m.Generated(node.LastManifest("store"), nil)
 			if got := strings.Join(node.Senders, ","); got != tc.label || !strings.Contains(notice, tc.says) || (notice == "") != (tc.says == "") {
 				t.Errorf("%+v and %q", node, notice)
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
 // loadable compiles to what a kernel takes.
@@ -261,6 +263,34 @@ func TestAChangedServiceFileIsWrittenAgain(t *testing.T) {
 		if code, _ := m.run("policy", "apply"); code != 0 || read(path) != whole {
 			t.Errorf("%s: exit code %d, %s\n%s", what, code, &m.errOut, read(path))
 		}
+	}
+}
+
+// A profile of ours that attaches to an engine's program counts among those whose labels are looked for, however often its file was
+// read.
+func TestAServiceFileThatAttachesIsReadEachTime(t *testing.T) {
+	const path = "apparmor.d/shop.oci-apparmor"
+	m, _ := newBoots(t)
+	m.onlyShop("")
+	m.write("etc/profiles/shop", strings.Replace(sound("shop", ""), "profile shop", "profile shop /usr/bin/crun", 1))
+	for n := range 3 {
+		if code, _ := m.run("policy", "apply"); code != 0 {
+			t.Fatalf("exit code %d, %s", code, &m.errOut)
+		}
+		time.Sleep(30 * time.Millisecond)
+		if n == 0 {
+			continue // the file was not there yet
+		}
+		g, err := store.Store{Dir: "store"}.Current()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if made, err := g.Manifest(); err != nil || !slices.Contains(made.Attached, "shop") {
+			t.Errorf("apply %d: generated profiles take signals from %q, %v", n+1, made.Attached, err)
+		}
+	}
+	if data, err := os.ReadFile("store/seen"); err == nil && strings.Contains(string(data), path) {
+		t.Errorf("it is remembered:\n%s", data)
 	}
 }
 

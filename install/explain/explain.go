@@ -188,7 +188,7 @@ func (q *Question) index(n *node.Node) (policy.Index, uint64, error) {
 		}
 		return g.Index, g.Number, nil
 	}
-	to, _, _ := n.Generated(node.LastManifest(q.Store))
+	to, _, _ := n.Generated(node.LastManifest(q.Store), nil)
 	c, err := apply.Read(q.Config, to)
 	if err != nil {
 		return policy.Index{}, 0, err

@@ -9,13 +9,16 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
+	"github.com/oci-apparmor/oci-apparmor/policy/seen"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
 // Generated returns what templates need to know of this node, and a manifest with the same. If no daemon runs, as at boot
 // before the engines start, it takes the daemons' labels from the last apply. notice says which label had to be left out.
-func (n *Node) Generated(last store.Manifest) (to templates.Target, m store.Manifest, notice string) {
+// before has the files in the service's directory that need not be read, as senders.Host.Seen; it may be nil.
+func (n *Node) Generated(last store.Manifest, before *seen.Files) (to templates.Target, m store.Manifest, notice string) {
 	where := n.senders()
+	where.Seen = before
 	m.Daemons, m.Attached, m.Daemon = last.Daemons, last.Attached, last.Daemon
 	var unfit []string
 	if daemons, running := where.Daemons(); running {

@@ -88,7 +88,7 @@ func sideOf(ctx context.Context, n *node.Node, features, arg string) (side, erro
 		}
 		return side{is: arg, text: t.text, compiled: t.compiled}, err
 	case named && kind == "node":
-		to, _, _ := n.Generated(node.LastManifest(n.Store))
+		to, _, _ := n.Generated(node.LastManifest(n.Store), nil)
 		text, err := templates.Text(name, name, to)
 		if err != nil {
 			return side{}, exit.With(exit.Usage, err)

@@ -86,7 +86,7 @@ func textOf(n *node.Node, name string) (knownText, error) {
 		return t, err
 	}
 	if slices.Contains(templates.Names(), name) {
-		to, _, notice := n.Generated(node.LastManifest(n.Store))
+		to, _, notice := n.Generated(node.LastManifest(n.Store), nil)
 		text, err := templates.Text(name, name, to)
 		return knownText{text: text, source: "the template " + name + ", as generated for this node", notice: notice}, err
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
+	"github.com/oci-apparmor/oci-apparmor/policy/seen"
 )
 
 // Host is the machine to look at.
@@ -25,6 +26,9 @@ type Host struct {
 	Kernel  *kernel.Kernel
 	Service apparmord.Dir // the directory of profiles that may not be loaded yet; empty to ignore these
 	Root    string        // the root of the paths of programs; empty for /
+
+	// Seen has the files of ours in the directory that have been read and attach to no program. It may be nil.
+	Seen *seen.Files
 }
 
 // Sender is a label, and a program that runs under it.
@@ -85,7 +89,10 @@ func (n Host) Attached() (all []Sender, err error) {
 		words = append(words, p.Name)
 	}
 	// AppArmor's service reports what cannot be read there.
-	unloaded, _ := n.Service.Attachments(words)
+	unloaded, _ := n.Service.Attachments(words, func(name string) bool {
+		_, ok := n.Seen.Unchanged(n.Service.Path(name))
+		return ok
+	})
 	for name, matches := range unloaded {
 		if slices.ContainsFunc(loaded, func(l kernel.Listed) bool { return l.Namespace == "" && l.Name == name }) {
 			continue

@@ -15,8 +15,8 @@ const nginx = "integration/testdata/docker-nginx-today"
 
 // applies times oci-apparmor policy apply beside apparmor_parser. Both get the same texts, which include AppArmor's own
 // abstractions, and neither loads anything: what the parser does with a warm cache is to see that no file is newer.
-// Apply also reads the policy, checks who may write to its files, proves what it has kept, and compares what AppArmor's
-// service is told.
+// Apply also reads the policy, checks who may write to its files, and proves what it has kept and what AppArmor's service is
+// told.
 func applies(bin, dir string) error {
 	if err := privateCopy(profile.BaseDir); err != nil {
 		return err
@@ -82,8 +82,8 @@ func applies(bin, dir string) error {
 	ratio("policy apply, one of many profiles changed ÷ compiling that one", 2, times[1], times[2],
 		fmt.Sprintf("%d profiles; the parser without its cache and without loading", len(files)),
 		"it is compiled twice, side by side, as it is and as AppArmor's service will read it, with its includes put in before that; and "+
-			"of all others the text, what it was compiled to and the service's file are read and compared meanwhile, which takes twice "+
-			"the processor time of that one compilation")
+			"the policy file and the texts of all others are read, of what these were compiled to and of the service's files it is "+
+			"seen that they have not changed, and a new generation is written")
 	return nil
 }
 

@@ -6,7 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
@@ -34,7 +35,7 @@ func CheckAccess(path string, p *policy.Config) error {
 			names = append(names, p.Source)
 		}
 	}
-	c := access{seen: make(map[string]bool), dirs: make(map[string]string)}
+	c := access{seen: make(map[string]bool), plain: make(map[string]bool), dirs: make(map[string]string)}
 	real, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		return err
@@ -62,9 +63,10 @@ func CheckAccess(path string, p *policy.Config) error {
 }
 
 type access struct {
-	seen map[string]bool
-	dirs map[string]string // without links
-	errs Errors
+	seen  map[string]bool
+	plain map[string]bool   // of those seen, what is no link itself
+	dirs  map[string]string // without links
+	errs  Errors
 }
 
 // directories checks the directories above a file: up to dir if the file is below it, and otherwise only the last one. dir
@@ -97,14 +99,10 @@ func (c *access) real(file string) (string, error) {
 		c.dirs[parent] = dir
 	}
 	path := filepath.Join(dir, filepath.Base(file))
-	info, err := os.Lstat(path)
-	if err != nil {
-		return "", err
+	if c.plain[file] {
+		return path, nil
 	}
-	if info.Mode()&fs.ModeSymlink != 0 {
-		return filepath.EvalSymlinks(path)
-	}
-	return path, nil
+	return filepath.EvalSymlinks(path)
 }
 
 func (c *access) check(path string) error {
@@ -112,11 +110,15 @@ func (c *access) check(path string) error {
 		return nil
 	}
 	c.seen[path] = true
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
+	var st unix.Stat_t
+	err := unix.Lstat(path, &st)
+	c.plain[path] = err == nil && st.Mode&unix.S_IFMT != unix.S_IFLNK
+	if err == nil && !c.plain[path] {
+		err = unix.Stat(path, &st)
 	}
-	st := info.Sys().(*syscall.Stat_t)
+	if err != nil {
+		return &fs.PathError{Op: "stat", Path: path, Err: err}
+	}
 	if err := safefile.TrustedOnTheWay(path, st.Uid, st.Mode); err != nil {
 		c.errs.add(place{file: path}, "%v", err)
 	}

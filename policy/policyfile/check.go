@@ -2,8 +2,10 @@ package policyfile
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
@@ -215,6 +217,7 @@ func (c *checker) result(d *document, text func(path string) ([]byte, error)) *p
 			p.Policies = append(p.Policies, policy.Policy{Name: name, Profile: def.profile.value, Floor: def.floor.value})
 		}
 	}
+	texts := c.texts(text)
 	for _, name := range sortedKeys(c.profiles) {
 		def := c.profiles[name]
 		first, used := c.uses[name]
@@ -223,9 +226,9 @@ func (c *checker) result(d *document, text func(path string) ([]byte, error)) *p
 		}
 		one := policy.Profile{Name: name, Mode: first.mode, OnDrift: def.onDrift}
 		if def.file.given() {
-			var err error
-			if one.Text, err = text(def.file.value); err != nil {
-				c.errs.add(def.file.place, "the text of profile %.64q cannot be read: %v", name, err)
+			read := texts[name]
+			if one.Text = read.text; read.err != nil {
+				c.errs.add(def.file.place, "the text of profile %.64q cannot be read: %v", name, read.err)
 			}
 			one.Source = def.file.value
 		} else {
@@ -235,6 +238,32 @@ func (c *checker) result(d *document, text func(path string) ([]byte, error)) *p
 		p.Profiles = append(p.Profiles, one)
 	}
 	return p
+}
+
+type profileText struct {
+	text []byte
+	err  error
+}
+
+// texts reads the texts of the profiles that have a file, several at a time. The keys are the profiles' names.
+func (c *checker) texts(text func(path string) ([]byte, error)) map[string]*profileText {
+	all := make(map[string]*profileText)
+	var readers sync.WaitGroup
+	turn := make(chan struct{}, runtime.GOMAXPROCS(0))
+	for name, def := range c.profiles {
+		if !def.file.given() {
+			continue
+		}
+		one := new(profileText)
+		all[name] = one
+		turn <- struct{}{}
+		readers.Go(func() {
+			defer func() { <-turn }()
+			one.text, one.err = text(def.file.value)
+		})
+	}
+	readers.Wait()
+	return all
 }
 
 // reach reports rules that no container gets to, because an earlier rule is for all their containers. It does not see what

@@ -101,11 +101,11 @@ func read(dir string, names ...string) (*policy.Config, error) {
 		f.text, f.err = readRegular(maxFile, func() (*os.File, error) { return open(f.path) })
 		files = append(files, f)
 	}
-	root, err := os.OpenRoot(dir)
+	root, err := openRoot(dir)
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close()
+	defer root.close()
 	return parse(files, func(path string) ([]byte, error) { return readText(root, path) })
 }
 
@@ -184,12 +184,12 @@ func readProfilesOnly(dir string) (*policy.Config, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	root, err := os.OpenRoot(dir)
+	root, err := openRoot(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	if err == nil {
-		defer root.Close()
+		defer root.close()
 	}
 	everyone := policy.Assignment{File: profiles, Policy: policy.Keep}
 	result := &policy.Config{Policies: []policy.Policy{{Name: policy.Keep, Profile: policy.Keep}}}
@@ -243,10 +243,13 @@ assign:
 `
 
 // readText reads a profile's text. A relative path is one of the configuration directory, root, and stays in it.
-func readText(root *os.Root, path string) ([]byte, error) {
+func readText(root *root, path string) ([]byte, error) {
 	if filepath.IsAbs(path) {
 		text, err := readRegular(maxText, func() (*os.File, error) { return open(path) })
 		return text, missing(path, err)
+	}
+	if text, ok := root.readFast(path); ok {
+		return text, nil
 	}
 	text, err := readRegular(maxText, func() (*os.File, error) { return root.OpenFile(path, flags, 0) })
 	var errno syscall.Errno

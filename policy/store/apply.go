@@ -264,12 +264,12 @@ func (l *Lock) prune(current uint64) error {
 		if err != nil {
 			return err
 		}
-		p, err := g.Index.Config()
+		blobs, err := g.Index.Blobs()
 		if err != nil {
 			return err
 		}
-		for _, pr := range p.Profiles {
-			used[filepath.Base(blobPath(pr.Blob))] = true
+		for _, sum := range blobs {
+			used[filepath.Base(blobPath(sum))] = true
 		}
 	}
 	for _, n := range generations[:old] {

@@ -21,6 +21,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -65,12 +66,18 @@ type candidate struct {
 // newCandidate reads the policy file, checks it and compiles those of its profiles that the generation in force, which may be
 // nil, has not got. It writes nothing.
 func newCandidate(ctx context.Context, n *node.Node, o Options, before *store.Generation) (*candidate, error) {
-	last := node.ManifestOf(before)
-	to, m, notice := node.AsLast(last), store.Manifest{Daemons: last.Daemons, Attached: last.Attached, Daemon: last.Daemon}, ""
-	if o.forHere(n) {
-		to, m, notice = n.Generated(last, before.Seen())
-	}
-	p, err := Read(o.Config, to)
+	// Both are found out while the policy file is read. A policy that keeps everything needs neither a parser nor AppArmor.
+	generated := sync.OnceValue(func() generatedFor { return o.generatedFor(n, before) })
+	compiler := sync.OnceValue(func() madeBy { return compilerOf(ctx, n, o, node.ManifestOf(before)) })
+	var ahead sync.WaitGroup
+	defer ahead.Wait()
+	ahead.Go(func() {
+		generated()
+		if node.ManifestOf(before).Program != "" {
+			compiler()
+		}
+	})
+	p, err := read(o.Config, func() templates.Target { return generated().to })
 	if err != nil {
 		return nil, err
 	}
@@ -79,20 +86,21 @@ func newCandidate(ctx context.Context, n *node.Node, o Options, before *store.Ge
 			return nil, exit.With(exit.Cannot, err)
 		}
 	}
+	m := generated().manifest
 	m.Version, m.Kernel, m.Config = version.String(), n.Uname, absolute(o.Config)
-	var c node.Compiler
-	var inputs *profile.Inputs
-	if len(p.Profiles) > 0 { // a policy that keeps everything needs neither a parser nor AppArmor
-		if c, inputs, err = compilerOf(ctx, n, o, last, &m); err != nil {
-			return nil, err
+	var c madeBy
+	if len(p.Profiles) > 0 {
+		if c = compiler(); c.err != nil {
+			return nil, c.err
 		}
+		m.Program, m.Parser, m.Features = c.program, c.parser, c.features
 	}
 	if o.Features != "" {
 		m.Kernel = ""
 	}
 
-	by := located(c, configOf(o.Config), p)
-	by.inputs = inputs
+	by := located(c.compiler, configOf(o.Config), p)
+	by.inputs = c.inputs
 	if o.forHere(n) && bootfiles.Wanted(n) {
 		by.alone = &aloneTexts{of: make(map[string]bootfiles.Text)}
 	}
@@ -101,27 +109,52 @@ func newCandidate(ctx context.Context, n *node.Node, o Options, before *store.Ge
 	if err != nil {
 		return nil, notCompiled(err)
 	}
-	return &candidate{compiled, m, by, notice}, nil
+	return &candidate{compiled, m, by, generated().notice}, nil
 }
 
-// compilerOf returns the compiler, and what it compiles from where that can be told. It writes both down in m; last is how
-// the generation in force came to be.
-func compilerOf(ctx context.Context, n *node.Node, o Options, last store.Manifest, m *store.Manifest) (node.Compiler, *profile.Inputs, error) {
+// generatedFor is what generated profiles are made for, the beginning of a manifest that says it, and what there is to say of
+// the node.
+type generatedFor struct {
+	to       templates.Target
+	manifest store.Manifest
+	notice   string
+}
+
+func (o Options) generatedFor(n *node.Node, before *store.Generation) (g generatedFor) {
+	last := node.ManifestOf(before)
+	if o.forHere(n) {
+		g.to, g.manifest, g.notice = n.Generated(last, before.Seen())
+		return g
+	}
+	return generatedFor{to: node.AsLast(last), manifest: store.Manifest{Daemons: last.Daemons, Attached: last.Attached, Daemon: last.Daemon}}
+}
+
+// madeBy is a compiler, what it compiles from where that can be told, and what a manifest says of both.
+type madeBy struct {
+	compiler                  node.Compiler
+	inputs                    *profile.Inputs
+	program, parser, features string
+	err                       error
+}
+
+// compilerOf returns the compiler. last is how the generation in force came to be.
+func compilerOf(ctx context.Context, n *node.Node, o Options, last store.Manifest) (by madeBy) {
 	c, features, err := n.NewCompiler(ctx, o.Features)
 	if err != nil {
-		return nil, nil, err
+		return madeBy{err: err}
 	}
-	inputs, err := c.Inputs()
-	if err == nil {
-		m.Program = inputs.Parser
-	} // what cannot be told is compiled
-	if m.Program != "" && m.Program == last.Program {
-		m.Parser = last.Parser
-	} else if m.Parser, err = c.Version(ctx); err != nil {
-		return nil, nil, err
+	by.compiler, by.features = c, hash(features)
+	if by.inputs, err = c.Inputs(); err == nil {
+		by.program = by.inputs.Parser
+	} else {
+		by.inputs = nil // what cannot be told is compiled
 	}
-	m.Features = hash(features)
-	return c, inputs, nil
+	if by.program != "" && by.program == last.Program {
+		by.parser = last.Parser
+	} else if by.parser, err = c.Version(ctx); err != nil {
+		return madeBy{err: err}
+	}
+	return by
 }
 
 // putInForce commits a policy and then its files for AppArmor's service, which may be nil. What these replace is kept for a

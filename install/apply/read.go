@@ -16,16 +16,21 @@ import (
 // Read reads the policy in a configuration directory, or a policy file without one, and fills in the texts of generated
 // profiles as they are for the node that to describes.
 func Read(path string, to templates.Target) (*policy.Config, error) {
+	return read(path, func() templates.Target { return to })
+}
+
+// read is Read. It calls to only if a profile is generated.
+func read(path string, to func() templates.Target) (*policy.Config, error) {
 	info, err := os.Stat(path)
 	missing := errors.Is(err, fs.ErrNotExist) && filepath.Ext(path) != ".yaml" && filepath.Ext(path) != ".yml"
 	if err != nil && !missing {
 		return nil, exit.With(exit.Cannot, exit.AsRoot(err))
 	}
-	read := policyfile.ReadFile
+	readAt := policyfile.ReadFile
 	if missing || info.IsDir() { // a directory that is missing gets the advice of an empty one
-		read = policyfile.Read
+		readAt = policyfile.Read
 	}
-	p, err := read(path)
+	p, err := readAt(path)
 	if err == nil {
 		err = generate(p, to)
 	}
@@ -48,13 +53,13 @@ func configOf(path string) string {
 }
 
 // generate fills in the texts of the profiles that come from a template, as they are for this node.
-func generate(p *policy.Config, to templates.Target) error {
+func generate(p *policy.Config, to func() templates.Target) error {
 	for i := range p.Profiles {
 		pr := &p.Profiles[i]
 		if pr.Template == "" {
 			continue
 		}
-		text, err := templates.Text(pr.Template, pr.Name, to)
+		text, err := templates.Text(pr.Template, pr.Name, to())
 		if err != nil {
 			return fmt.Errorf("profile %s: %w", pr.Name, err)
 		}

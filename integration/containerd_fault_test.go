@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oci-apparmor/oci-apparmor/integration/containerd"
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
@@ -80,7 +81,7 @@ func TestContainerdKilled(t *testing.T) {
 				suffer(t, k, guesttest.Stock, f)
 				stock[f] = rest(t, k)
 				t.Logf("left: %q", stock[f])
-				os.RemoveAll(guesttest.ContainerdState + "/s")
+				os.RemoveAll(containerd.State + "/s")
 			})
 		}
 		for _, arm := range []guesttest.Arm{guesttest.Shim, guesttest.WrapperCrun} {
@@ -202,17 +203,17 @@ func rest(t *testing.T, k *task) (kinds []string) {
 			what = socketLeft
 		case strings.HasPrefix(what, "process ") && strings.Contains(what, "containerd-shim-"):
 			what = shimLeft
-		case what == guesttest.ContainerdState+"/runc/default/"+k.ID:
+		case what == containerd.State+"/runc/default/"+k.ID:
 			what = containerLeft
 		case slices.Contains(bundles(k), what):
 			what = bundleLeft
-		case slices.Contains(kinds, shimLeft) && strings.HasPrefix(what, guesttest.ContainerdState+"/s/"): // its socket
+		case slices.Contains(kinds, shimLeft) && strings.HasPrefix(what, containerd.State+"/s/"): // its socket
 			continue
 		}
 		kinds = append(kinds, what)
 	}
 	if slices.Contains(kinds, containerLeft) {
-		guesttest.Run(t, "crun", "--root", guesttest.ContainerdState+"/runc/default", "delete", "--force", k.ID)
+		guesttest.Run(t, "crun", "--root", containerd.State+"/runc/default", "delete", "--force", k.ID)
 	}
 	for _, pid := range guesttest.Shims(t) {
 		syscall.Kill(pid, syscall.SIGKILL)
@@ -229,12 +230,12 @@ func rest(t *testing.T, k *task) (kinds []string) {
 // bundles returns containerd's directories of a task.
 func bundles(k *task) []string {
 	const tasks = "/io.containerd.runtime.v2.task/default/"
-	return []string{guesttest.ContainerdState + tasks + k.ID, guesttest.ContainerdRoot + tasks + k.ID}
+	return []string{containerd.State + tasks + k.ID, containerd.Root + tasks + k.ID}
 }
 
 // deadSocket tells a shim's socket at which nobody listens.
 func deadSocket(path string) bool {
-	if filepath.Dir(path) != guesttest.ContainerdState+"/s" {
+	if filepath.Dir(path) != containerd.State+"/s" {
 		return false
 	}
 	conn, err := net.Dial("unix", path)

@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/oci-apparmor/oci-apparmor/integration/containerd"
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
@@ -196,7 +197,7 @@ func metrics(t *testing.T, k *task) string {
 func engineFiles(t *testing.T) map[string]bool {
 	t.Helper()
 	files := map[string]bool{}
-	for _, dir := range []string{guesttest.ContainerdState, guesttest.ContainerdRoot + "/io.containerd.runtime.v2.task"} {
+	for _, dir := range []string{containerd.State, containerd.Root + "/io.containerd.runtime.v2.task"} {
 		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 			if err != nil {
 				if os.IsNotExist(err) {

@@ -15,6 +15,7 @@ import (
 	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/oci-apparmor/oci-apparmor/integration/containerd"
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 )
@@ -184,10 +185,10 @@ func left(t *testing.T) (left []string) {
 	}
 	for _, pattern := range []string{
 		"/run/oci-apparmor/containers/*.json",
-		guesttest.ContainerdState + "/s/*",
-		guesttest.ContainerdState + "/runc/*/[^.]*", // newer cruns keep an .empty-directory there
-		guesttest.ContainerdState + "/io.containerd.runtime.v2.task/*/*",
-		guesttest.ContainerdRoot + "/io.containerd.runtime.v2.task/*/*",
+		containerd.State + "/s/*",
+		containerd.State + "/runc/*/[^.]*", // newer cruns keep an .empty-directory there
+		containerd.State + "/io.containerd.runtime.v2.task/*/*",
+		containerd.Root + "/io.containerd.runtime.v2.task/*/*",
 		"/run/docker/runtime-*/*/*",
 	} {
 		found, err := filepath.Glob(pattern)
@@ -196,7 +197,7 @@ func left(t *testing.T) (left []string) {
 		}
 		left = append(left, found...)
 	}
-	return append(left, guesttest.Mounts(t, guesttest.ContainerdState+"/io.containerd.runtime.v2.task")...)
+	return append(left, guesttest.Mounts(t, containerd.State+"/io.containerd.runtime.v2.task")...)
 }
 
 // wantNothingLeft waits until the last container is gone with all that belonged to it: a shim ends on its own, a moment
@@ -279,7 +280,7 @@ func wantRuntime(t *testing.T, arm guesttest.Arm, namespace, id string) {
 	t.Helper()
 	state := map[string]string{"runc": "state.json", "crun": "status"}
 	runtime := filepath.Base(cmp.Or(arm.Runtime, "runc"))
-	if file := filepath.Join(guesttest.ContainerdState, "runc", namespace, id, state[runtime]); !exists(file) {
+	if file := filepath.Join(containerd.State, "runc", namespace, id, state[runtime]); !exists(file) {
 		t.Errorf("arm %s: there is no %s, so it was not %s that created the container", arm.Name, file, runtime)
 	}
 }

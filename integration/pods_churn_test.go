@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oci-apparmor/oci-apparmor/integration/containerd"
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
@@ -169,7 +170,7 @@ func nodeUsage(t *testing.T, c *guesttest.Containerd, shim int) (n node) {
 	}
 	slices.Sort(n.processes)
 	n.containerd, n.shim = files(t, c.Pid()), files(t, shim)
-	n.records, n.mounts = len(records(t)), len(guesttest.Mounts(t, guesttest.ContainerdState))
+	n.records, n.mounts = len(records(t)), len(guesttest.Mounts(t, containerd.State))
 	return n
 }
 

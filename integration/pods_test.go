@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/oci-apparmor/oci-apparmor/integration/containerd"
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 )
@@ -428,7 +429,7 @@ func records(t *testing.T) []string {
 }
 
 // podBundles is the directory of the pods' containers' bundles.
-const podBundles = guesttest.ContainerdState + "/io.containerd.runtime.v2.task/k8s.io"
+const podBundles = containerd.State + "/io.containerd.runtime.v2.task/k8s.io"
 
 // specOf reads the config.json of a pod's container.
 func specOf(t *testing.T, id string) *specs.Spec {
@@ -449,14 +450,14 @@ func wantNoPods(t *testing.T) {
 		t.Errorf("processes are left: %v", left)
 	}
 	left := records(t)
-	for _, pattern := range []string{podBundles + "/*", guesttest.ContainerdState + "/runc/k8s.io/[^.]*", guesttest.ContainerdState + "/s/*"} {
+	for _, pattern := range []string{podBundles + "/*", containerd.State + "/runc/k8s.io/[^.]*", containerd.State + "/s/*"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
 		}
 		left = append(left, found...)
 	}
-	left = append(left, guesttest.Mounts(t, guesttest.ContainerdState)...)
+	left = append(left, guesttest.Mounts(t, containerd.State)...)
 	if len(left) > 0 {
 		t.Errorf("files and mounts are left: %v", slices.Sorted(slices.Values(left)))
 	}

@@ -14,26 +14,16 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/oci-apparmor/oci-apparmor/integration/containerd"
 	"github.com/oci-apparmor/oci-apparmor/integration/guest"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 )
 
-// Where containerd keeps its files by default, and its shims their sockets and runc's state.
-const (
-	containerdState = "/run/containerd"
-	containerdRoot  = "/var/lib/containerd"
-	socket          = containerdState + "/containerd.sock"
-)
-
 // A daemon is a containerd that runs for a measurement.
 type daemon struct {
-	name   string
-	bin    string // directory of containerd and ctr
+	containerd.Daemon
 	dir    string // for what we keep
 	rootfs string // of all containers; it holds busybox
-	env    []string
-	cmd    *exec.Cmd
-	ended  chan struct{}
 	n      int
 }
 
@@ -45,16 +35,19 @@ type arm struct {
 
 // startDaemon starts the containerd whose programs are in bin, and waits until it answers. It looks for shims and
 // runtimes in the directories path first.
-func startDaemon(name, bin string, path ...string) (*daemon, error) {
+func startDaemon(bin string, path ...string) (*daemon, error) {
 	dir, err := os.MkdirTemp("/run", "bench-containerd")
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{name: name, bin: bin, dir: dir, rootfs: filepath.Join(dir, "rootfs"), ended: make(chan struct{})}
-	d.env = append(os.Environ(), "PATH="+strings.Join(append(path, bin, os.Getenv("PATH")), ":"))
+	d := &daemon{dir: dir, rootfs: filepath.Join(dir, "rootfs"), Daemon: containerd.Daemon{
+		Bin: bin, File: filepath.Join(dir, "config.toml"), Log: filepath.Join(dir, "log"), Patience: 2 * time.Minute,
+	}}
+	d.Env = append(os.Environ(), "PATH="+strings.Join(append(path, bin, os.Getenv("PATH")), ":"))
 	if err := d.start(); err != nil {
+		said, _ := os.ReadFile(d.Log)
 		d.stop()
-		return nil, err
+		return nil, fmt.Errorf("starting the containerd of %s: %w: %s", bin, err, said)
 	}
 	return d, nil
 }
@@ -77,64 +70,24 @@ func (d *daemon) start() error {
 		return err
 	}
 	// All versions read the second version of the file.
-	config := filepath.Join(d.dir, "config.toml")
-	text := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = %q\n",
-		containerdRoot, containerdState, socket)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(d.File, []byte(containerd.Config(2, containerd.NoCRI, "")), 0o600); err != nil {
 		return err
 	}
-	log, err := os.Create(filepath.Join(d.dir, "log"))
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	d.cmd = exec.Command(filepath.Join(d.bin, "containerd"), "--config", config)
-	d.cmd.Env, d.cmd.Stdout, d.cmd.Stderr = d.env, log, log
-	if err := d.cmd.Start(); err != nil {
-		close(d.ended)
-		return err
-	}
-	go func() {
-		d.cmd.Wait()
-		close(d.ended)
-	}()
-	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		_, err := d.ctr("version")
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-d.ended:
-			err = errors.New("containerd has ended")
-		default:
-			if time.Now().Before(deadline) {
-				continue
-			}
-		}
-		said, _ := os.ReadFile(log.Name())
-		return fmt.Errorf("starting containerd %s: %w: %s", d.name, err, said)
-	}
+	return d.Start()
 }
 
 // stop ends containerd. Its containers must be gone.
 func (d *daemon) stop() {
-	if d.cmd != nil && d.cmd.Process != nil {
-		d.cmd.Process.Signal(syscall.SIGTERM)
-		<-d.ended
+	if err := d.Stop(syscall.SIGTERM); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 	}
 	os.RemoveAll(d.dir)
 }
 
 func (d *daemon) nextID() string { d.n++; return "bench" + strconv.Itoa(d.n) }
 
-func (d *daemon) ctrCommand(args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(d.bin, "ctr"), append([]string{"--address", socket}, args...)...)
-	cmd.Env = d.env
-	return cmd
-}
-
 func (d *daemon) ctr(args ...string) (string, error) {
-	out, err := d.ctrCommand(args...).CombinedOutput()
+	out, err := d.Ctr(args...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("ctr %s: %w: %s", strings.Join(args, " "), err, out)
 	}
@@ -165,7 +118,7 @@ func (d *daemon) runDetached(a arm) (*container, error) {
 	if _, err := d.ctr(append(args, d.rootfs, c.id, "/bin/busybox", "sleep", "100000")...); err != nil {
 		return nil, err
 	}
-	pid, err := os.ReadFile(filepath.Join(containerdState, "io.containerd.runtime.v2.task/default", c.id, "init.pid"))
+	pid, err := os.ReadFile(filepath.Join(containerd.State, "io.containerd.runtime.v2.task/default", c.id, "init.pid"))
 	if err != nil {
 		return nil, err
 	}
@@ -248,7 +201,7 @@ func shimRuns(bin string, with containerdPrograms, n int) error {
 	if err := p.sizes(); err != nil {
 		return err
 	}
-	d, err := startDaemon(with.name, with.bin, with.shims)
+	d, err := startDaemon(with.bin, with.shims)
 	if err != nil {
 		return err
 	}
@@ -258,7 +211,7 @@ func shimRuns(bin string, with containerdPrograms, n int) error {
 
 // shimMemory measures n shims of each kind while they serve.
 func shimMemory(bin string, with containerdPrograms, n int, profile bool) error {
-	d, err := startDaemon(with.name, with.bin, with.shims)
+	d, err := startDaemon(with.bin, with.shims)
 	if err != nil {
 		return err
 	}
@@ -273,7 +226,7 @@ func ctrRuns(bin string, with containerdPrograms, n int, profile bool) error {
 	if with.shims != "" {
 		path = append(path, with.shims)
 	}
-	d, err := startDaemon(with.name, with.bin, path...)
+	d, err := startDaemon(with.bin, path...)
 	if err != nil {
 		return err
 	}

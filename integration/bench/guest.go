@@ -13,6 +13,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/oci-apparmor/oci-apparmor/integration/bundle"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
@@ -58,7 +59,7 @@ func inGuest(bin string) error {
 func starts(bin string) error {
 	const asked, named, hooked = work + "/asked", work + "/named", work + "/hooked"
 	for _, b := range []string{asked, named, hooked} {
-		if err := bundle(b, filepath.Join(bin, "runc-empty")); err != nil {
+		if err := makeBundle(b, filepath.Join(bin, "runc-empty")); err != nil {
 			return err
 		}
 	}
@@ -75,12 +76,12 @@ func starts(bin string) error {
 	if err != nil {
 		return err
 	}
-	var spec specs.Spec
-	if err := json.Unmarshal(config, &spec); err != nil {
+	spec, err := bundle.Read(asked)
+	if err != nil {
 		return err
 	}
 	spec.Process.ApparmorProfile = "docker-default"
-	if err := writeSpec(named, spec); err != nil {
+	if err := bundle.Write(named, spec); err != nil {
 		return err
 	}
 	const path = work + "/docker-default"
@@ -94,7 +95,7 @@ func starts(bin string) error {
 	spec.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{
 		Path: "/usr/sbin/apparmor_parser", Args: []string{"apparmor_parser", "-r", "-W", path},
 	}}}
-	if err := writeSpec(hooked, spec); err != nil {
+	if err := bundle.Write(hooked, spec); err != nil {
 		return err
 	}
 
@@ -223,14 +224,6 @@ func byHash(ctx context.Context, compiler *profile.Compiler) error {
 func loaded() int {
 	text, _ := os.ReadFile(apparmorfs + "/profiles")
 	return strings.Count(string(text), "\n")
-}
-
-func writeSpec(dir string, spec specs.Spec) error {
-	config, err := json.MarshalIndent(spec, "", "\t")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, "config.json"), config, 0o644)
 }
 
 func output(args ...string) ([]byte, error) {

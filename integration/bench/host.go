@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,8 +13,8 @@ import (
 	"strconv"
 	"syscall"
 
-	specs "github.com/opencontainers/runtime-spec/specs-go"
-
+	"github.com/oci-apparmor/oci-apparmor/integration/bundle"
+	"github.com/oci-apparmor/oci-apparmor/integration/containerd"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
@@ -41,7 +40,7 @@ assign:
 // onHost measures on a machine whose kernel need not have AppArmor. A mount namespace of our own puts a directory
 // where the kernel's interface would be, and keeps /etc, /var/lib and /run as they are.
 func onHost(bin, dir string, with containerdPrograms) error {
-	if err := privateDirs(securityfs, modules, etc, store.Dir, "/run/oci-apparmor", containerdState, containerdRoot); err != nil {
+	if err := privateDirs(securityfs, modules, etc, store.Dir, "/run/oci-apparmor", containerd.State, containerd.Root); err != nil {
 		return err
 	}
 	if err := os.WriteFile(etc+"/policy.yaml", []byte(policyFile), 0o600); err != nil {
@@ -129,7 +128,7 @@ func wrapped(bin, dir string) error {
 	}
 	asked, plain := filepath.Join(dir, "asked"), filepath.Join(dir, "plain")
 	for _, b := range []string{asked, plain} {
-		if err := bundle(b, empty); err != nil {
+		if err := makeBundle(b, empty); err != nil {
 			return err
 		}
 	}
@@ -322,8 +321,8 @@ func manyPolicies(s store.Store, n int, c same) error {
 	return err
 }
 
-// bundle makes an OCI bundle whose process is the static program at path, and asks for policy web.
-func bundle(dir, path string) error {
+// makeBundle makes an OCI bundle whose process is the static program at path, and asks for policy web.
+func makeBundle(dir, path string) error {
 	if err := os.MkdirAll(filepath.Join(dir, "rootfs/proc"), 0o755); err != nil {
 		return err
 	}
@@ -334,21 +333,9 @@ func bundle(dir, path string) error {
 	if err := os.WriteFile(filepath.Join(dir, "rootfs/run"), data, 0o755); err != nil {
 		return err
 	}
-	spec := specs.Spec{
-		Version:     "1.0.2",
-		Root:        &specs.Root{Path: "rootfs"},
-		Process:     &specs.Process{Args: []string{"/run"}, Cwd: "/", NoNewPrivileges: true},
-		Annotations: map[string]string{policy.Annotation: "web"},
-		Mounts:      []specs.Mount{{Destination: "/proc", Type: "proc", Source: "proc"}},
-		Linux: &specs.Linux{Namespaces: []specs.LinuxNamespace{
-			{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace},
-		}},
-	}
-	config, err := json.MarshalIndent(spec, "", "\t")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, "config.json"), config, 0o644)
+	spec := bundle.Spec("/run")
+	spec.Annotations = map[string]string{policy.Annotation: "web"}
+	return bundle.Write(dir, spec)
 }
 
 func quiet(args ...string) error {

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -18,8 +17,10 @@ import (
 	bootapi "github.com/containerd/containerd/api/runtime/bootstrap/v1"
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/ttrpc"
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/bundle"
+	"github.com/oci-apparmor/oci-apparmor/integration/containerd"
 )
 
 // shimPrograms are our shim for containerd and the stock one, which is built from the same version of containerd's
@@ -79,22 +80,18 @@ func (p shimPrograms) calls(d *daemon, n int) error {
 // given the address of its server back, or until that has answered a call. The server ends before it returns.
 func (d *daemon) startShim(program string, answered, old bool) (time.Duration, error) {
 	id := d.nextID()
-	bundle := filepath.Join(d.dir, id)
-	if err := os.Mkdir(bundle, 0o700); err != nil {
+	dir := filepath.Join(d.dir, id)
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		return 0, err
 	}
-	defer os.RemoveAll(bundle)
-	spec, err := json.Marshal(specs.Spec{Version: "1.0.2", Process: &specs.Process{Args: []string{"/run"}, Cwd: "/"}})
-	if err != nil {
+	defer os.RemoveAll(dir)
+	if err := bundle.Write(dir, bundle.Spec("/run")); err != nil {
 		return 0, err
 	}
-	if err := os.WriteFile(bundle+"/config.json", spec, 0o600); err != nil {
+	if err := syscall.Mkfifo(dir+"/log", 0o700); err != nil {
 		return 0, err
 	}
-	if err := syscall.Mkfifo(bundle+"/log", 0o700); err != nil {
-		return 0, err
-	}
-	log, err := os.OpenFile(bundle+"/log", os.O_RDWR, 0) // both ends, so that the server can open it at once
+	log, err := os.OpenFile(dir+"/log", os.O_RDWR, 0) // both ends, so that the server can open it at once
 	if err != nil {
 		return 0, err
 	}
@@ -102,7 +99,7 @@ func (d *daemon) startShim(program string, answered, old bool) (time.Duration, e
 
 	input, err := proto.Marshal(&bootapi.BootstrapParams{
 		InstanceID: id, Namespace: "default", LogLevel: bootapi.LogLevel_LOG_LEVEL_INFO,
-		ContainerdGrpcAddress: socket, ContainerdTtrpcAddress: socket + ".ttrpc", ContainerdBinary: filepath.Join(d.bin, "containerd"),
+		ContainerdGrpcAddress: containerd.Socket, ContainerdTtrpcAddress: containerd.Socket + ".ttrpc", ContainerdBinary: filepath.Join(d.Bin, "containerd"),
 	})
 	if err != nil {
 		return 0, err
@@ -111,10 +108,10 @@ func (d *daemon) startShim(program string, answered, old bool) (time.Duration, e
 		input = nil // it sends options, or nothing
 	}
 	var out bytes.Buffer
-	cmd := exec.Command(program, "-namespace", "default", "-address", socket,
-		"-publish-binary", filepath.Join(d.bin, "containerd"), "-id", id, "start")
-	cmd.Dir = bundle
-	cmd.Env = append(d.env, "TTRPC_ADDRESS="+socket+".ttrpc", "GRPC_ADDRESS="+socket, "GOMAXPROCS=2")
+	cmd := exec.Command(program, "-namespace", "default", "-address", containerd.Socket,
+		"-publish-binary", filepath.Join(d.Bin, "containerd"), "-id", id, "start")
+	cmd.Dir = dir
+	cmd.Env = append(d.Env, "TTRPC_ADDRESS="+containerd.Socket+".ttrpc", "GRPC_ADDRESS="+containerd.Socket, "GOMAXPROCS=2")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), &out, &out
 
 	begin := time.Now()

@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/bundle"
 )
 
 // model is what a container of runc's leaves behind, from which those of pods are made.
@@ -24,8 +26,8 @@ type model struct {
 const pidKey = `"init_process_pid":`
 
 // readModel creates a container of a bundle, and reads what there is of it then.
-func readModel(wrapper, bundle, id, records string, log *os.File) (*model, error) {
-	create := exec.Command(wrapper, "create", "--bundle", bundle, id)
+func readModel(wrapper, dir, id, records string, log *os.File) (*model, error) {
+	create := exec.Command(wrapper, "create", "--bundle", dir, id)
 	create.Stdout, create.Stderr = log, log
 	if err := create.Run(); err != nil {
 		text, _ := os.ReadFile(log.Name())
@@ -60,8 +62,8 @@ func readModel(wrapper, bundle, id, records string, log *os.File) (*model, error
 func (m *model) container(i int, records string) (cmd *exec.Cmd, size int, err error) {
 	id := fmt.Sprintf("%064x", i)
 	const root = "/run/containerd/runc/k8s.io"
-	group, dir, bundle := "/sys/fs/cgroup/bench/"+id, root+"/"+id, "/run/containerd/io.containerd.runtime.v2.task/k8s.io/"+id
-	if err := errors.Join(os.MkdirAll(group, 0o755), os.MkdirAll(dir, 0o700), os.MkdirAll(bundle, 0o700)); err != nil {
+	group, dir, of := "/sys/fs/cgroup/bench/"+id, root+"/"+id, "/run/containerd/io.containerd.runtime.v2.task/k8s.io/"+id
+	if err := errors.Join(os.MkdirAll(group, 0o755), os.MkdirAll(dir, 0o700), os.MkdirAll(of, 0o700)); err != nil {
 		return nil, 0, err
 	}
 	fd, err := syscall.Open(group, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
@@ -76,12 +78,12 @@ func (m *model) container(i int, records string) (cmd *exec.Cmd, size int, err e
 		return nil, 0, err
 	}
 	text := fmt.Appendf(nil, "%s%s%d%s", m.before, pidKey, cmd.Process.Pid, m.after)
-	m.record["id"], m.record["root"], m.record["bundle"], m.record["engine"] = id, root, bundle, "containerd"
+	m.record["id"], m.record["root"], m.record["bundle"], m.record["engine"] = id, root, of, "containerd"
 	m.record["namespace"], m.record["pod"], m.record["container"] = "lab", "pod-"+strconv.Itoa(i), "web"
 	ours, err1 := json.Marshal(m.record)
 	config, err2 := json.Marshal(podSpec(i))
 	return cmd, len(config), errors.Join(err1, err2, os.WriteFile(dir+"/state.json", text, 0o600),
-		os.WriteFile(bundle+"/config.json", config, 0o600), os.WriteFile(records+"/"+strconv.Itoa(i)+".json", ours, 0o600))
+		os.WriteFile(of+"/config.json", config, 0o600), os.WriteFile(records+"/"+strconv.Itoa(i)+".json", ours, 0o600))
 }
 
 // statuses times oci-apparmor status beside aa-status, which knows nothing of containers, on a node with many profiles
@@ -93,7 +95,7 @@ func statuses(bin string) error {
 	if err := manyProfiles(2000); err != nil {
 		return err
 	}
-	if err := bundle(asked, filepath.Join(bin, "runc-empty")); err != nil {
+	if err := makeBundle(asked, filepath.Join(bin, "runc-empty")); err != nil {
 		return err
 	}
 	wrapper := filepath.Join(bin, "oci-apparmor-runtime")
@@ -171,24 +173,21 @@ func statuses(bin string) error {
 
 // podSpec is the spec of a pod's container, with as much in it as containerd writes.
 func podSpec(i int) *specs.Spec {
-	s := &specs.Spec{
-		Version: "1.1.0",
-		Process: &specs.Process{Args: []string{"sleep", "100000"}, Cwd: "/", ApparmorProfile: "docker-default"},
-		Root:    &specs.Root{Path: "rootfs"},
-		Annotations: map[string]string{
-			"io.kubernetes.cri.container-type": "container", "io.kubernetes.cri.container-name": "web",
-			"io.kubernetes.cri.image-name": "docker.io/library/nginx:1", "io.kubernetes.cri.sandbox-namespace": "lab",
-			"io.kubernetes.cri.sandbox-name": "pod-" + strconv.Itoa(i), "io.kubernetes.cri.sandbox-id": fmt.Sprintf("%064x", i+1000),
-			"io.kubernetes.cri.sandbox-uid": "12345678-1234-1234-1234-123456789012",
-		},
-		Linux: &specs.Linux{Seccomp: &specs.LinuxSeccomp{DefaultAction: specs.ActErrno}},
+	s := bundle.EngineSpec("sleep", "100000")
+	s.Process.ApparmorProfile = "docker-default"
+	s.Annotations = map[string]string{
+		"io.kubernetes.cri.container-type": "container", "io.kubernetes.cri.container-name": "web",
+		"io.kubernetes.cri.image-name": "docker.io/library/nginx:1", "io.kubernetes.cri.sandbox-namespace": "lab",
+		"io.kubernetes.cri.sandbox-name": "pod-" + strconv.Itoa(i), "io.kubernetes.cri.sandbox-id": fmt.Sprintf("%064x", i+1000),
+		"io.kubernetes.cri.sandbox-uid": "12345678-1234-1234-1234-123456789012",
 	}
+	s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActErrno}
 	for j := range 60 { // Kubernetes tells of every service
 		s.Process.Env = append(s.Process.Env, fmt.Sprintf("SERVICE_%d_PORT_80_TCP_ADDR=10.96.0.%d", j, j))
 	}
 	for j := range 20 {
-		s.Mounts = append(s.Mounts, specs.Mount{Destination: fmt.Sprint("/some/where/", j), Type: "bind",
-			Source: fmt.Sprint("/var/lib/kubelet/pods/12345678-1234-1234-1234-123456789012/volumes/", j), Options: []string{"rbind", "rprivate"}})
+		s.Mounts = append(s.Mounts, bundle.Mount(fmt.Sprint("/some/where/", j), "bind",
+			fmt.Sprint("/var/lib/kubelet/pods/12345678-1234-1234-1234-123456789012/volumes/", j), "rbind", "rprivate"))
 	}
 	all := specs.LinuxSyscall{Action: specs.ActAllow}
 	for j := range 380 { // RuntimeDefault's list

@@ -17,6 +17,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/oci-apparmor/oci-apparmor/integration/bundle"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 )
 
@@ -334,33 +335,14 @@ func (s *story) say(lines ...string) {
 func (s *story) writeSpec(id string) error {
 	script := "for f in " + conf + " /tmp/scratch; do echo \"$ touch $f\"; touch $f && echo \"(it worked)\"; done >/tmp/log 2>&1; " +
 		"touch /tmp/tried; exec sleep 1000"
-	caps := []string{"CAP_KILL", "CAP_DAC_OVERRIDE"}
-	spec := specs.Spec{
-		Version: "1.0.2",
-		Root:    &specs.Root{Path: "rootfs"},
-		Process: &specs.Process{
-			Args: []string{"sh", "-c", script}, Cwd: "/", Env: []string{"PATH=/bin"},
-			Capabilities:    &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps},
-			NoNewPrivileges: true,
-		},
-		Annotations: map[string]string{annotation: "web"},
-		Mounts: []specs.Mount{
-			{Destination: "/proc", Type: "proc", Source: "proc"},
-			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "mode=755"}},
-		},
-		Linux: &specs.Linux{
-			CgroupsPath: "/oci-apparmor-demo-" + id, // the node may have a container of that id, and so a cgroup
-			Namespaces: []specs.LinuxNamespace{
-				{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace},
-				{Type: specs.UTSNamespace}, {Type: specs.NetworkNamespace},
-			},
-		},
-	}
-	data, err := json.MarshalIndent(spec, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(s.bundle+"/config.json", data, 0o644)
+	spec := bundle.Spec("sh", "-c", script)
+	spec.Process.Env = []string{"PATH=/bin"}
+	spec.Process.Capabilities = bundle.Capabilities("CAP_KILL", "CAP_DAC_OVERRIDE")
+	spec.Annotations = map[string]string{annotation: "web"}
+	spec.Mounts = append(spec.Mounts, bundle.Mount("/dev", "tmpfs", "tmpfs", "nosuid", "mode=755"))
+	spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace})
+	spec.Linux.CgroupsPath = "/oci-apparmor-demo-" + id // the node may have a container of that id, and so a cgroup
+	return bundle.Write(s.bundle, spec)
 }
 
 // tried waits until the container's process has written down what it tried.

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/bundle"
 )
 
 // A Bundle is the directory of a container. It has config.json, and a root file system with busybox, a hard link for
@@ -89,12 +91,8 @@ func (b *Bundle) Rootfs() string { return filepath.Join(b.Dir, "rootfs") }
 // Spec returns the content of config.json.
 func (b *Bundle) Spec(t testing.TB) *specs.Spec {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(b.Dir, "config.json"))
+	spec, err := bundle.Read(b.Dir)
 	if err != nil {
-		t.Fatal(err)
-	}
-	spec := new(specs.Spec)
-	if err := json.Unmarshal(text, spec); err != nil {
 		t.Fatal(err)
 	}
 	return spec
@@ -103,11 +101,7 @@ func (b *Bundle) Spec(t testing.TB) *specs.Spec {
 // SetSpec writes config.json.
 func (b *Bundle) SetSpec(t testing.TB, spec *specs.Spec) {
 	t.Helper()
-	text, err := json.MarshalIndent(spec, "", "\t")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(b.Dir, "config.json"), text, 0o644); err != nil {
+	if err := bundle.Write(b.Dir, spec); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/containerd"
 )
 
 // An Arm is a way in which containerd calls an OCI runtime: through our shim or wrapper, or through the stock shim
@@ -99,30 +100,22 @@ type ContainerdConfig struct {
 	File string // path of the main file; "" stands for a temporary one
 }
 
-// The directories and the socket of a test's containerd. They are its defaults, since parts of it use no others.
-const (
-	ContainerdState  = "/run/containerd"
-	ContainerdRoot   = "/var/lib/containerd"
-	ContainerdSocket = ContainerdState + "/containerd.sock"
-)
-
 // A Containerd is a daemon that runs for one test.
 type Containerd struct {
 	ContainerdVersion
 	Socket string
-	dir    string // of its configuration and its log
-	file   string // of its configuration, where that is elsewhere
-	env    []string
+	daemon containerd.Daemon
 	cri    bool
-	cmd    *exec.Cmd
-	exited chan struct{}
 }
 
 // StartContainerd starts a containerd, and returns when it answers. At the end of the test, it stops containerd, its
 // shims and its containers, and removes their files. If the test has failed, it shows containerd's log.
 func StartContainerd(t testing.TB, v ContainerdVersion, config ContainerdConfig) *Containerd {
 	t.Helper()
-	c := &Containerd{ContainerdVersion: v, Socket: ContainerdSocket, dir: t.TempDir(), file: config.File, cri: config.CRI}
+	dir := t.TempDir()
+	c := &Containerd{ContainerdVersion: v, Socket: containerd.Socket, cri: config.CRI, daemon: containerd.Daemon{
+		Bin: v.Bin, File: cmp.Or(config.File, filepath.Join(dir, "config.toml")), Log: filepath.Join(dir, "log"), Patience: patience,
+	}}
 	others := processes(t, func(dir string) bool {
 		name, err := os.ReadFile(dir + "/comm")
 		return err == nil && string(name) == "containerd\n"
@@ -135,7 +128,7 @@ func StartContainerd(t testing.TB, v ContainerdVersion, config ContainerdConfig)
 	if err := linkWrappers(config.Options); err != nil {
 		t.Fatal(err)
 	}
-	links := filepath.Join(c.dir, "bin")
+	links := filepath.Join(dir, "bin")
 	if err := os.Mkdir(links, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -144,26 +137,20 @@ func StartContainerd(t testing.TB, v ContainerdVersion, config ContainerdConfig)
 			t.Fatal(err)
 		}
 	}
-	c.env = append(os.Environ(), "PATH="+links+":"+v.Bin+":"+os.Getenv("PATH"))
-	c.env = append(c.env, config.Env...)
+	c.daemon.Env = append(os.Environ(), "PATH="+links+":"+v.Bin+":"+os.Getenv("PATH"))
+	c.daemon.Env = append(c.daemon.Env, config.Env...)
 
-	// All versions read the second version of the file. From 2.0 on the main one is of the third version in many places, and imports others.
+	// All versions read the second version of the file. From 2.0 on, the main one is of the third version in many places,
+	// and imports others.
 	version, imported := 2, config.CRI && !strings.HasPrefix(v.Name, "1.")
-	handlers := filepath.Join(c.dir, "conf.d", "cri.toml")
-	var text string
+	handlers := filepath.Join(dir, "conf.d", "cri.toml")
+	var keys, tables string
 	switch {
 	case imported:
 		version = 3
-		text = fmt.Sprintf("imports = [%q]\n", filepath.Dir(handlers)+"/*.toml")
+		keys = fmt.Sprintf("imports = [%q]\n", filepath.Dir(handlers)+"/*.toml")
 	case !config.CRI:
-		text = "disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"
-	}
-	text = fmt.Sprintf("version = %d\nroot = %q\nstate = %q\n", version, ContainerdRoot, ContainerdState) + text
-	text += fmt.Sprintf("[grpc]\naddress = %q\n", c.Socket)
-	// It kills the shim that cleans up after a dead one in five seconds, which emulation may take.
-	text += "[timeouts]\n"
-	for _, name := range []string{"shim.cleanup", "shim.load", "shim.shutdown", "task.state"} {
-		text += fmt.Sprintf("\"io.containerd.timeout.%s\" = \"60s\"\n", name)
+		keys = containerd.NoCRI
 	}
 	if config.CRI {
 		cri := fmt.Sprintf("[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = %q\n%s\n", PauseImage, config.Lines)
@@ -180,20 +167,18 @@ func StartContainerd(t testing.TB, v ContainerdVersion, config ContainerdConfig)
 				t.Fatal(err)
 			}
 		} else {
-			text += cri
+			tables = cri
 		}
 	}
-	if c.file == "" {
-		if err := os.WriteFile(c.config(), []byte(cmp.Or(config.Main, text)), 0o644); err != nil {
+	if config.File == "" {
+		text := cmp.Or(config.Main, containerd.Config(version, keys, tables))
+		if err := os.WriteFile(c.daemon.File, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	c.Start(t)
 	return c
 }
-
-func (c *Containerd) config() string { return cmp.Or(c.file, filepath.Join(c.dir, "config.toml")) }
-func (c *Containerd) log() string    { return filepath.Join(c.dir, "log") }
 
 // linkWrappers makes the links to the runtime wrapper, and the arms' files of options.
 func linkWrappers(others []Arm) error {
@@ -220,84 +205,38 @@ func linkWrappers(others []Arm) error {
 // Start starts containerd again after the test has stopped or killed it, and returns when it answers.
 func (c *Containerd) Start(t testing.TB) {
 	t.Helper()
-	log, err := os.OpenFile(c.log(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
-	if err != nil {
+	if err := c.daemon.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer log.Close()
-	begins, err := log.Seek(0, 2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.cmd = exec.Command(filepath.Join(c.Bin, "containerd"), "--config", c.config())
-	c.cmd.Stdout, c.cmd.Stderr, c.cmd.Env = log, log, c.env
-	if err := c.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	exited := make(chan struct{})
-	c.exited = exited
-	go func(cmd *exec.Cmd) {
-		cmd.Wait()
-		close(exited)
-	}(c.cmd)
-
-	for deadline := time.Now().Add(patience); !c.answers(begins); time.Sleep(50 * time.Millisecond) {
-		select {
-		case <-exited:
-			t.Fatalf("containerd has ended: %s", c.cmd.ProcessState)
-		default:
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("containerd does not answer after %v", patience)
-		}
-	}
-}
-
-// answers reports whether containerd accepts connections, and has logged that it is ready after the offset since of its
-// log.
-func (c *Containerd) answers(since int64) bool {
-	conn, err := net.Dial("unix", c.Socket)
-	if err != nil {
-		return false
-	}
-	conn.Close()
-	said, err := os.ReadFile(c.log())
-	return err == nil && bytes.Contains(said[since:], []byte("containerd successfully booted"))
 }
 
 // Pid returns containerd's process id.
-func (c *Containerd) Pid() int { return c.cmd.Process.Pid }
+func (c *Containerd) Pid() int { return c.daemon.Pid() }
 
 // Kill9 kills containerd by SIGKILL. Its shims and containers go on.
 func (c *Containerd) Kill9(t testing.TB) {
 	t.Helper()
-	c.end(t, syscall.SIGKILL)
+	c.stop(t, syscall.SIGKILL)
 }
 
 // Restart stops containerd by SIGTERM, as an upgrade does, and starts it again. Its containers go on.
 func (c *Containerd) Restart(t testing.TB) {
 	t.Helper()
-	c.end(t, syscall.SIGTERM)
+	c.stop(t, syscall.SIGTERM)
 	c.Start(t)
 }
 
-func (c *Containerd) end(t testing.TB, signal syscall.Signal) {
+func (c *Containerd) stop(t testing.TB, signal syscall.Signal) {
 	t.Helper()
-	if err := c.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := c.daemon.Stop(signal); err != nil {
 		t.Fatal(err)
-	}
-	select {
-	case <-c.exited:
-	case <-time.After(patience):
-		c.cmd.Process.Kill()
-		t.Fatalf("containerd has not ended %v after signal %v", patience, signal)
 	}
 }
 
 // Log returns what containerd and its shims have logged so far.
 func (c *Containerd) Log(t testing.TB) string {
 	t.Helper()
-	text, err := os.ReadFile(c.log())
+	text, err := os.ReadFile(c.daemon.Log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,11 +244,7 @@ func (c *Containerd) Log(t testing.TB) string {
 }
 
 // CtrCommand returns a command of ctr for this containerd. The caller runs it.
-func (c *Containerd) CtrCommand(args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(c.Bin, "ctr"), append([]string{"--address", c.Socket}, args...)...)
-	cmd.Env = c.env
-	return cmd
-}
+func (c *Containerd) CtrCommand(args ...string) *exec.Cmd { return c.daemon.Ctr(args...) }
 
 // Ctr runs a command of ctr for this containerd.
 func (c *Containerd) Ctr(t testing.TB, args ...string) Outcome {
@@ -376,15 +311,13 @@ func processes(t testing.TB, match func(dir string) bool) (pids []int) {
 // clean ends containerd, all shims and all containers, and removes their files.
 func (c *Containerd) clean(t testing.TB) {
 	if t.Failed() {
-		said, _ := os.ReadFile(c.log())
+		said, _ := os.ReadFile(c.daemon.Log)
 		lines := strings.Split(strings.TrimSpace(string(said)), "\n")
 		lines = slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, "loading plugin") })
 		t.Logf("containerd %s said:\n%s", c.Name, strings.Join(lines[max(0, len(lines)-100):], "\n"))
 	}
-	if c.cmd != nil && c.cmd.Process != nil {
-		c.end(t, syscall.SIGKILL)
-	}
-	cleanEngine(t, ContainerdState, ContainerdRoot)
+	c.stop(t, syscall.SIGKILL)
+	cleanEngine(t, containerd.State, containerd.Root)
 }
 
 // cleanEngine kills all shims and all that runs in containers, and removes the directories, with what is mounted below them.

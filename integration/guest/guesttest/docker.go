@@ -71,7 +71,7 @@ func StartDocker(t testing.TB, c *Containerd, runtimes map[string]map[string]any
 	d := &Docker{socket: filepath.Join(dir, "socket"), Config: filepath.Join(dir, "daemon.json")}
 	cmd := exec.Command("dockerd", "--config-file", d.Config)
 	d.cmd = cmd
-	cmd.Stdout, cmd.Stderr, cmd.Env = log, log, c.env
+	cmd.Stdout, cmd.Stderr, cmd.Env = log, log, c.daemon.Env
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

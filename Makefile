@@ -1,7 +1,7 @@
 # make demo   shows the main job on a real container (HOST=1: on this machine, without a guest)
 # make test   sets up what is missing and runs the tests, those in guests included, and prints where the time went and what it left out
 # make test-all  the same, with every test in every guest, on kernels that boot as machines' do, and the long runs
-# make bench  measures, and prints a report of ratios (ONLY=shim,ctr: these parts)
+# make bench  measures, and prints a report of ratios (ONLY=shim,ctr: these parts; OLD=directory: beside an older build's programs)
 # make lint   gofmt, go vet, staticcheck, and no function with more than 20 branches (gocyclo)
 # make install, make uninstall   the programs, their man pages and completions, and the unit for systemd (PREFIX=/usr/local, DESTDIR=)
 GO ?= go
@@ -108,7 +108,7 @@ demo: setup build
 	@$(GO) run ./integration/demo --bin bin $(DEMO)
 
 bench: setup build
-	$(GO) run ./integration/bench --only '$(ONLY)'
+	$(GO) run ./integration/bench --only '$(ONLY)' --old '$(OLD)'
 
 lint:
 	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .) && test -z "$$unformatted" || { echo "not as gofmt has it: $$unformatted"; exit 1; }

@@ -25,7 +25,7 @@ const apparmorfs = securityfs + "/apparmor"
 const work = "/tmp/bench"
 
 // inGuest measures with a real kernel. The guest is ours alone, so nothing is put back.
-func inGuest(bin string) error {
+func inGuest(bin, old string) error {
 	ctx := context.Background()
 	features, err := profile.ReadFeatures(kernel.New().Features())
 	if err != nil {
@@ -44,15 +44,19 @@ func inGuest(bin string) error {
 	if err := quiet(filepath.Join(bin, "oci-apparmor"), "policy", "apply", "--quiet"); err != nil {
 		return err
 	}
-	return measureParts(
-		part{"wrapper", func() error { return starts(bin) }},
-		part{"shim", func() error { return shimMemory(bin, inGuestPrograms, 4, profiled) }},
-		part{"ctr", func() error { return ctrRuns(bin, inGuestPrograms, 15, profiled) }},
-		part{"ctr", func() error { return ctrRuns(bin, containerdPrograms{name: "Debian's", bin: "/usr/bin"}, 10, profiled) }},
-		part{"load", func() error { return loads(ctx, compiler) }},
-		part{"hash", func() error { return byHash(ctx, compiler) }},
-		part{"status", func() error { return statuses(bin) }},
-	)
+	parts := []part{
+		{"wrapper", func() error { return starts(bin) }},
+		{"shim", func() error { return shimMemory(bin, inGuestPrograms, 4, profiled) }},
+		{"ctr", func() error { return ctrRuns(bin, inGuestPrograms, 15, profiled) }},
+		{"ctr", func() error { return ctrRuns(bin, containerdPrograms{name: "Debian's", bin: "/usr/bin"}, 10, profiled) }},
+		{"load", func() error { return loads(ctx, compiler) }},
+		{"hash", func() error { return byHash(ctx, compiler) }},
+		{"status", func() error { return statuses(bin) }},
+	}
+	if old != "" {
+		parts = append(parts, part{"old", func() error { return againstOldInGuest(bin, old) }})
+	}
+	return measureParts(parts...)
 }
 
 // starts times whole starts: bare, through the wrapper, and with a hook that runs the parser, as people do today.

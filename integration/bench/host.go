@@ -25,6 +25,7 @@ const (
 	securityfs = "/sys/kernel/security"
 	modules    = "/sys/module"
 	etc        = "/etc/oci-apparmor"
+	stateDir   = "/run/oci-apparmor"       // of records, among others
 	abi        = "/etc/apparmor.d/abi/3.0" // kernel features, where there is no kernel to ask
 )
 
@@ -39,8 +40,8 @@ assign:
 
 // onHost measures on a machine whose kernel need not have AppArmor. A mount namespace of our own puts a directory
 // where the kernel's interface would be, and keeps /etc, /var/lib and /run as they are.
-func onHost(bin, dir string, with containerdPrograms) error {
-	if err := privateDirs(securityfs, modules, etc, store.Dir, "/run/oci-apparmor", containerd.State, containerd.Root); err != nil {
+func onHost(bin, old, dir string, with containerdPrograms) error {
+	if err := privateDirs(securityfs, modules, etc, store.Dir, stateDir, containerd.State, containerd.Root); err != nil {
 		return err
 	}
 	if err := os.WriteFile(etc+"/policy.yaml", []byte(policyFile), 0o600); err != nil {
@@ -62,15 +63,19 @@ func onHost(bin, dir string, with containerdPrograms) error {
 		return err
 	}
 	compiled := same{profile.Blob{Data: blob, Profiles: p.Compiled}}
-	return measureParts(
-		part{"wrapper", func() error { return wrapped(bin, dir) }},
-		part{"ensure", func() error { return ensured(p) }},
-		part{"decide", func() error { return decided(dir, compiled) }},
-		part{"shim", func() error { return shimRuns(bin, with, 200) }},
-		part{"shim", func() error { return shimMemory(bin, with, 8, keptOnly) }},
-		part{"ctr", func() error { return ctrRuns(bin, with, 150, keptOnly) }},
-		part{"apply", func() error { return applies(bin, dir) }}, // it puts another policy in force
-	)
+	parts := []part{
+		{"wrapper", func() error { return wrapped(bin, dir) }},
+		{"ensure", func() error { return ensured(p) }},
+		{"decide", func() error { return decided(dir, compiled) }},
+		{"shim", func() error { return shimRuns(bin, with, 200) }},
+		{"shim", func() error { return shimMemory(bin, with, 8, keptOnly) }},
+		{"ctr", func() error { return ctrRuns(bin, with, 150, keptOnly) }},
+	}
+	if old != "" {
+		parts = append(parts, part{"old", func() error { return againstOldOnHost(bin, old, dir, with) }})
+	}
+	// It puts another policy in force.
+	return measureParts(append(parts, part{"apply", func() error { return applies(bin, dir) }})...)
 }
 
 // privateDirs mounts an empty directory on each of paths, for this process and what it starts only.
@@ -209,7 +214,7 @@ func wrapperAdds(n int, fresh, create, passed, empty func() error) (series, erro
 			w, e, p),
 		fmt.Sprintf("starting one more Go program and its execve are %.1f of these, before it does anything: more pages of a larger "+
 			"file are mapped, one by one", added(p)))
-	return e, os.RemoveAll("/run/oci-apparmor/containers") // what an empty program creates no runtime ever deletes
+	return e, os.RemoveAll(stateDir + "/containers") // what an empty program creates no runtime ever deletes
 }
 
 // startsOf is the reason why the wrapper shows in a whole start: it is about one more start of a program.

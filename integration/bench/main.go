@@ -23,11 +23,12 @@ func main() {
 	inside := flag.Bool("inside", false, "measure with this machine's own AppArmor kernel")
 	suite := flag.String("guest", "trixie", "the guest to boot; empty for none")
 	bin := flag.String("bin", "bin", "directory of the project's programs")
+	old := flag.String("old", "", "directory of an older build's programs, which are compared with these in turn")
 	flag.StringVar(&only, "only", "", "measure only the parts with these names, with commas between them")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	err := run(ctx, *inside, *suite, *bin)
+	err := run(ctx, *inside, *suite, *bin, *old)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		os.Exit(1)
@@ -60,7 +61,7 @@ func measureParts(parts ...part) error {
 	return nil
 }
 
-func run(ctx context.Context, inside bool, suite, bin string) error {
+func run(ctx context.Context, inside bool, suite, bin, old string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("starting containers takes root")
 	}
@@ -68,8 +69,13 @@ func run(ctx context.Context, inside bool, suite, bin string) error {
 	if err != nil {
 		return err
 	}
+	if old != "" {
+		if old, err = filepath.Abs(old); err != nil {
+			return err
+		}
+	}
 	if inside {
-		return inGuest(bin)
+		return inGuest(bin, old)
 	}
 	dir, err := os.MkdirTemp("/run", "bench") // where engines keep bundles
 	if err != nil {
@@ -85,23 +91,25 @@ func run(ctx context.Context, inside bool, suite, bin string) error {
 		}
 	}
 	var with containerdPrograms
-	if chosen("shim") || chosen("ctr") {
+	if chosen("shim") || chosen("ctr") || chosen("old") && old != "" {
 		if with, err = buildContainerd(ctx); err != nil {
 			return err
 		}
 	}
 	fmt.Println("== This machine, a directory standing in for the kernel")
-	if err := onHost(bin, dir, with); err != nil {
+	if err := onHost(bin, old, dir, with); err != nil {
 		return err
 	}
 	if suite == "" {
 		return nil
 	}
-	return boot(ctx, suite, bin, dir, with)
+	return boot(ctx, suite, bin, old, dir, with)
 }
 
+var programs = []string{"oci-apparmor", "oci-apparmor-hook", "oci-apparmor-runtime", "containerd-shim-apparmor-v2"}
+
 // boot measures in a guest.
-func boot(ctx context.Context, suite, bin, dir string, with containerdPrograms) error {
+func boot(ctx context.Context, suite, bin, old, dir string, with containerdPrograms) error {
 	guests, err := guest.Select(suite)
 	if err != nil {
 		return err
@@ -115,8 +123,16 @@ func boot(ctx context.Context, suite, bin, dir string, with containerdPrograms) 
 		return err
 	}
 	files := map[string]string{"/usr/local/bin/bench": self, "/usr/local/bin/runc-empty": filepath.Join(dir, "runc-empty")}
-	for _, p := range []string{"oci-apparmor", "oci-apparmor-hook", "oci-apparmor-runtime", "containerd-shim-apparmor-v2"} {
+	command := []string{"/usr/local/bin/bench", "--inside", "--bin", "/usr/local/bin", "--only", only}
+	const olds = "/usr/local/old"
+	if old != "" {
+		command = append(command, "--old", olds)
+	}
+	for _, p := range programs {
 		files["/usr/local/bin/"+p] = filepath.Join(bin, p)
+		if old != "" {
+			files[olds+"/"+p] = filepath.Join(old, p)
+		}
 	}
 	if with.bin != "" {
 		files[inGuestPrograms.bin] = with.bin
@@ -126,9 +142,7 @@ func boot(ctx context.Context, suite, bin, dir string, with containerdPrograms) 
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Minute)
 	defer cancel()
 	result, err := image.Run(ctx, guest.Job{
-		Files:   files,
-		Command: []string{"/usr/local/bin/bench", "--inside", "--bin", "/usr/local/bin", "--only", only},
-		Output:  os.Stdout, Progress: os.Stderr,
+		Files: files, Command: command, Output: os.Stdout, Progress: os.Stderr,
 	})
 	if err == nil && result.ExitCode != 0 {
 		err = fmt.Errorf("measuring in the guest ended with exit code %d", result.ExitCode)

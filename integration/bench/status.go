@@ -57,41 +57,107 @@ func readModel(wrapper, dir, id, records string, log *os.File) (*model, error) {
 	return m, nil
 }
 
-// container makes up a container of a pod's, with a process, which is there with an error, too. size is how many bytes its spec
-// has.
-func (m *model) container(i int, records string) (cmd *exec.Cmd, size int, err error) {
-	id := fmt.Sprintf("%064x", i)
-	const root = "/run/containerd/runc/k8s.io"
-	group, dir, of := "/sys/fs/cgroup/bench/"+id, root+"/"+id, "/run/containerd/io.containerd.runtime.v2.task/k8s.io/"+id
+// pods are made-up containers of pods: what a status sees of them, and a process for each.
+type pods struct {
+	started  []*exec.Cmd
+	specSize int // bytes of a container's spec
+}
+
+// makePods makes n containers. For each of models, it writes a record of every container into the directory that is the
+// model's key. It is to be closed after an error, too.
+func makePods(n int, models map[string]*model) (*pods, error) {
+	p := new(pods)
+	for i := range n {
+		for records, m := range models {
+			if len(p.started) == i {
+				if err := p.start(i, m); err != nil {
+					return p, err
+				}
+			}
+			ours, err := m.recordOf(i)
+			if err != nil {
+				return p, err
+			}
+			if err := os.WriteFile(records+"/"+strconv.Itoa(i)+".json", ours, 0o600); err != nil {
+				return p, err
+			}
+		}
+	}
+	return p, nil
+}
+
+func (p *pods) close() {
+	for _, cmd := range p.started {
+		cmd.Process.Kill()
+		cmd.Wait()
+	}
+}
+
+// podCount is how many containers a status is measured with.
+const podCount = 500
+
+// podRoot is where runc keeps the state of containers of pods.
+const podRoot = "/run/containerd/runc/k8s.io"
+
+// podID returns the container's id, and the directory of its bundle.
+func podID(i int) (id, dir string) {
+	id = fmt.Sprintf("%064x", i)
+	return id, "/run/containerd/io.containerd.runtime.v2.task/k8s.io/" + id
+}
+
+// start makes the container's process in a control group of its own, the runtime's state of it, and its spec.
+func (p *pods) start(i int, m *model) error {
+	id, of := podID(i)
+	group, dir := "/sys/fs/cgroup/bench/"+id, podRoot+"/"+id
 	if err := errors.Join(os.MkdirAll(group, 0o755), os.MkdirAll(dir, 0o700), os.MkdirAll(of, 0o700)); err != nil {
-		return nil, 0, err
+		return err
 	}
 	fd, err := syscall.Open(group, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, 0, err
+		return err
 	}
-	cmd = exec.Command("sh", "-c", "echo exec docker-default >/proc/self/attr/exec && exec sleep 100000")
+	cmd := exec.Command("sh", "-c", "echo exec docker-default >/proc/self/attr/exec && exec sleep 100000")
 	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: fd}
 	err = cmd.Start()
 	syscall.Close(fd)
 	if err != nil {
-		return nil, 0, err
+		return err
 	}
+	p.started = append(p.started, cmd)
 	text := fmt.Appendf(nil, "%s%s%d%s", m.before, pidKey, cmd.Process.Pid, m.after)
-	m.record["id"], m.record["root"], m.record["bundle"], m.record["engine"] = id, root, of, "containerd"
+	config, err := json.Marshal(podSpec(i))
+	p.specSize = len(config)
+	return errors.Join(err, os.WriteFile(dir+"/state.json", text, 0o600), os.WriteFile(of+"/config.json", config, 0o600))
+}
+
+// recordOf returns our record of the container.
+func (m *model) recordOf(i int) ([]byte, error) {
+	id, of := podID(i)
+	m.record["id"], m.record["root"], m.record["bundle"], m.record["engine"] = id, podRoot, of, "containerd"
 	m.record["namespace"], m.record["pod"], m.record["container"] = "lab", "pod-"+strconv.Itoa(i), "web"
-	ours, err1 := json.Marshal(m.record)
-	config, err2 := json.Marshal(podSpec(i))
-	return cmd, len(config), errors.Join(err1, err2, os.WriteFile(dir+"/state.json", text, 0o600),
-		os.WriteFile(of+"/config.json", config, 0o600), os.WriteFile(records+"/"+strconv.Itoa(i)+".json", ours, 0o600))
+	return json.Marshal(m.record)
+}
+
+// awaitStatus waits until the status of containers has a text in it, and then wants another.
+func awaitStatus(program, text, also string) error {
+	for {
+		said, err := output(program, "status", "--show=containers")
+		switch {
+		case err != nil:
+			return err
+		case strings.Contains(string(said), text) && strings.Contains(string(said), also):
+			return nil
+		case !strings.Contains(string(said), "differs"): // some processes are not yet where they shall be
+			return fmt.Errorf("status says %.2000s, want %q and %q", said, text, also)
+		}
+	}
 }
 
 // statuses times oci-apparmor status beside aa-status, which knows nothing of containers, on a node with many profiles
 // and containers. These are what a status sees of a pod's: a process in a control group, the runtime's state, our record, and
 // where that is missing, as of a container that is not ours, the spec that containerd wrote.
 func statuses(bin string) error {
-	const containers = 500
-	const asked, model, records = work + "/status", "model", "/run/oci-apparmor/containers"
+	const asked, name, records = work + "/status", "model", stateDir + "/containers"
 	if err := manyProfiles(2000); err != nil {
 		return err
 	}
@@ -107,47 +173,22 @@ func statuses(bin string) error {
 	if err := os.RemoveAll(records); err != nil { // those of parts whose runtime made no container
 		return err
 	}
-	m, err := readModel(wrapper, asked, model, records, log)
+	m, err := readModel(wrapper, asked, name, records, log)
 	if err != nil {
 		return err
 	}
 
-	var started []*exec.Cmd
-	specSize := 0
-	defer func() {
-		for _, cmd := range started {
-			cmd.Process.Kill()
-			cmd.Wait()
-		}
-		quiet(wrapper, "delete", "--force", model)
-	}()
-	for i := range containers {
-		cmd, size, err := m.container(i, records)
-		if cmd != nil {
-			started = append(started, cmd)
-		}
-		if err != nil {
-			return err
-		}
-		specSize = size
+	defer quiet(wrapper, "delete", "--force", name)
+	made, err := makePods(podCount, map[string]*model{records: m})
+	defer made.close()
+	if err != nil {
+		return err
 	}
 
 	status := filepath.Join(bin, "oci-apparmor")
-	want := fmt.Sprintf("%d containers: %d confined, 1 waiting.", containers+1, containers)
-	for {
-		text, err := output(status, "status", "--show=containers")
-		if err != nil {
-			return err
-		}
-		if strings.Contains(string(text), want) {
-			if !strings.Contains(string(text), " lab/pod-499/web ") {
-				return fmt.Errorf("status does not name the containers: %.2000s", text)
-			}
-			break
-		}
-		if !strings.Contains(string(text), "differs") { // some processes are not yet where they shall be
-			return fmt.Errorf("status says %.2000s, want %s", text, want)
-		}
+	err = awaitStatus(status, fmt.Sprintf("%d containers: %d confined, 1 waiting.", podCount+1, podCount), " lab/pod-499/web ")
+	if err != nil {
+		return err
 	}
 	theirs := func() error { return quiet("aa-status", "--json") }
 	all := func() error { return quiet(status, "status", "--json") }
@@ -155,7 +196,7 @@ func statuses(bin string) error {
 	if err != nil {
 		return err
 	}
-	what := fmt.Sprintf("%d profiles, %d containers", loaded(), containers)
+	what := fmt.Sprintf("%d profiles, %d containers", loaded(), podCount)
 	ratio("status of profiles and processes ÷ aa-status", 1, times[1], times[0], what, "")
 	ratio("status, its containers included ÷ aa-status", 1, times[2], times[0], what,
 		"aa-status does not know of containers: most of what is more goes into reading and parsing our record and the runtime's "+
@@ -167,7 +208,7 @@ func statuses(bin string) error {
 		return err
 	}
 	ratio("status of containers that are not ours ÷ aa-status", 0, times[1], times[0],
-		fmt.Sprintf("the same, named by specs of %d bytes", specSize), "")
+		fmt.Sprintf("the same, named by specs of %d bytes", made.specSize), "")
 	return nil
 }
 

@@ -65,9 +65,9 @@ func (b *Bundle) CgroupsPath() (string, error) {
 	return spec.cgroupsPath, nil
 }
 
-// bundleDir returns a bundle's directory, absolute and without links. Runtimes go there by chdir(2), which resolves "link/.."
-// to the parent of the link's target. Package filepath cuts both elements away as text, and os.Getwd believes $PWD: with
-// these we would read another config.json than the runtime.
+// bundleDir returns a bundle's directory, absolute and without links. Runtimes go there by chdir(2), which resolves
+// "link/.." to the parent of the link's target. Package filepath cuts both elements away as text, and os.Getwd believes
+// $PWD: with these we would read another config.json than the runtime.
 func bundleDir(dir string) (string, error) {
 	if !filepath.IsAbs(dir) {
 		wd, err := unix.Getwd()

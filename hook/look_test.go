@@ -316,8 +316,8 @@ func TestEnginesFilesAreReadWhereTheDecisionDependsOnThem(t *testing.T) {
 	}
 }
 
-// What a create costs under Podman with a thousand containers, with a policy that needs what is in its list and with one that
-// does not.
+// What a create costs under Podman with a thousand containers, with a policy that needs what is in its list and with
+// one that does not.
 func BenchmarkPrepareForPodman(b *testing.B) {
 	for name, rules := range map[string][]policy.Assignment{
 		"no rule for names": nil,

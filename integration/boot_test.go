@@ -278,8 +278,8 @@ func TestBootOurFilesAreOurs(t *testing.T) {
 		t.Errorf("policy load: exit code %d, %s%s", o.Code, o.Stdout, o.Stderr)
 	}
 
-	// And is not written over: neither a profile that another file defines, which is what the service then knows, nor a file,
-	// without which the policy is not put in force.
+	// And is not written over: neither a profile that another file defines, which is what the service then knows, nor a
+	// file, without which the policy is not put in force.
 	guesttest.MustRun(t, "rm", ourFile("web"), ourFile("work"))
 	write(t, "/etc/apparmor.d/mine", "profile web { file, }\n")
 	defer guesttest.MustRun(t, "rm", "/etc/apparmor.d/mine")
@@ -327,7 +327,8 @@ func TestSystemdLoadsBeforeContainerd(t *testing.T) {
 	write(t, dropIn+"/test.conf", "[Service]\nExecStartPre=/bin/cp "+securityfs+"/profiles "+seen+"\n")
 	guesttest.MustRun(t, "systemctl", "enable", "--quiet", unit)
 	guesttest.MustRun(t, "systemctl", "daemon-reload")
-	// The next test has a containerd of its own, which this one would keep from the database. isolate does not wait for what it stops.
+	// The next test has a containerd of its own, which this one would keep from the database. isolate does not wait for
+	// what it stops.
 	t.Cleanup(func() {
 		guesttest.MustRun(t, "systemctl", "isolate", "job.target")
 		guesttest.MustRun(t, "systemctl", "stop", "containerd.service", unit)

@@ -67,7 +67,8 @@ func TestContainerdDocker(t *testing.T) {
 	}
 }
 
-// A container gets its policy by the commands that the documents have for Docker: those of the README and of shim/README.md are the same.
+// A container gets its policy by the commands that the documents have for Docker: those of the README and of
+// shim/README.md are the same.
 func TestContainerdDockerByReadme(t *testing.T) {
 	text := block(t, "README.md#docker")
 	if text != block(t, "shim/README.md#docker") {

@@ -123,9 +123,9 @@ func anchorOf(heading string) string {
 	}, heading)
 }
 
-// block returns a block of a document. The key is the document's path in the repository and the heading above the block as a link
-// calls it: "shim/README.md#docker", with ":2" for the second block under the heading. A test that calls it runs the block, or compares
-// it with what is so: TestBlocksOfDocuments takes every call for that.
+// block returns a block of a document. The key is the document's path in the repository and the heading above the block
+// as a link calls it: "shim/README.md#docker", with ":2" for the second block under the heading. A test that calls it
+// runs the block, or compares it with what is so: TestBlocksOfDocuments takes every call for that.
 func block(t *testing.T, key string) string {
 	t.Helper()
 	name, anchor, _ := strings.Cut(key, "#")
@@ -147,8 +147,8 @@ func commands(text string, without ...string) string {
 	return script.String()
 }
 
-// Every block of a document is run by a test, or stands in notRun with a reason. A block of the language text is a picture, and has no
-// command in it.
+// Every block of a document is run by a test, or stands in notRun with a reason. A block of the language text is a
+// picture, and has no command in it.
 func TestBlocksOfDocuments(t *testing.T) {
 	guesttest.Outside(t)
 	run, left := blocksInTests(t), maps.Clone(notRun)
@@ -298,7 +298,8 @@ func TestPolicyFilesOfDocuments(t *testing.T) {
 	}
 }
 
-// The README shows lines of the demo in the order in which the whole of it has them, which TestMakeDemo compares with what it prints.
+// The README shows lines of the demo in the order in which the whole of it has them, which TestMakeDemo compares with
+// what it prints.
 func TestReadmeShowsLinesOfTheDemo(t *testing.T) {
 	guesttest.Outside(t)
 	rest := block(t, "integration/README.md#the-demo")
@@ -311,7 +312,8 @@ func TestReadmeShowsLinesOfTheDemo(t *testing.T) {
 	}
 }
 
-// The architecture's table has every package, and no other. Packages that only one other may import go without, and so do main ones.
+// The architecture's table has every package, and no other. Packages that only one other may import go without, and so
+// do main ones.
 func TestArchitectureHasEveryPackage(t *testing.T) {
 	guesttest.Outside(t)
 	_, table, _ := strings.Cut(read(t, "../hook/README.md"), "\n## Packages\n")

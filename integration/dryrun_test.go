@@ -7,8 +7,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
-// A container whose request no rule allows any more runs on, and its next start is refused: a dry run of the apply says so, with
-// the reason that the start has then.
+// A container whose request no rule allows any more runs on, and its next start is refused: a dry run of the apply says
+// so, with the reason that the start has then.
 func TestDryRunTellsWhoIsRefusedLater(t *testing.T) {
 	guesttest.EnoughIn(t, guesttest.Trixie) // the decision is ours
 	setPolicy(t, webPolicy)

@@ -102,8 +102,9 @@ func TestADenyThatTheABIDropsIsNotApplied(t *testing.T) {
 	}
 }
 
-// In these guests apparmor_parser takes the address off a rule about unix sockets that allows, and leaves out one that denies:
-// those of Linux 6.1 and 6.12 do not tell addresses, and for Linux 7.2, which does, it would take apparmor_parser 5.0.
+// In these guests apparmor_parser takes the address off a rule about unix sockets that allows, and leaves out one that
+// denies: those of Linux 6.1 and 6.12 do not tell addresses, and for Linux 7.2, which does, it would take
+// apparmor_parser 5.0.
 func TestUnixRulesWithAnAddress(t *testing.T) {
 	setPolicy(t, keepPolicy)
 	text := func(rules string) map[string]string {
@@ -133,8 +134,8 @@ func TestUnixRulesWithAnAddress(t *testing.T) {
 	wantConfined(t, guesttest.NewBundle(t).Start(t, armsOf(t, "runc").wrapped), tries{"abstract-unix": denied, "socket inet stream": "ok"}, "nouser")
 }
 
-// On a kernel without a feature that tells so, a profile's limits of mounts are for mount(2) alone, which is warned of. Without the
-// capability sys_admin nothing is mounted on any kernel, whichever call asks for it.
+// On a kernel without a feature that tells so, a profile's limits of mounts are for mount(2) alone, which is warned of.
+// Without the capability sys_admin nothing is mounted on any kernel, whichever call asks for it.
 func TestLimitsOfMounts(t *testing.T) {
 	setPolicy(t, keepPolicy)
 	spec, rt := profileAlone(t), armsOf(t, "runc")

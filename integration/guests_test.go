@@ -35,16 +35,18 @@ var programs = []string{
 	"integration/demo",
 }
 
-// toolsSuite is the guest whose tests of containerd, and those under systemd, have the present containerd beside Debian's, and nerdctl.
+// toolsSuite is the guest whose tests of containerd, and those under systemd, have the present containerd beside
+// Debian's, and nerdctl.
 const toolsSuite = "trixie"
 
 // TestGuests runs the other tests of this package in guests, and reports each as a subtest: TestGuests/trixie/TestName.
 //
-// OCI_APPARMOR_GUESTS says in which: all, or suites with commas between them. The parts of -run behind the suite choose the tests, so that
-// -run TestGuests/trixie/TestName runs one test in one guest. With -v every guest's output is shown as it comes.
+// OCI_APPARMOR_GUESTS says in which: all, or suites with commas between them. The parts of -run behind the suite choose
+// the tests, so that -run TestGuests/trixie/TestName runs one test in one guest. With -v every guest's output is shown
+// as it comes.
 //
-// Some tests run in some of the guests only, and some in part, as guesttest.EnoughIn tells: OCI_APPARMOR_EVERYTHING=yes has nothing left out, and neither
-// has a test that -run names.
+// Some tests run in some of the guests only, and some in part, as guesttest.EnoughIn tells: OCI_APPARMOR_EVERYTHING=yes
+// has nothing left out, and neither has a test that -run names.
 //
 // OCI_APPARMOR_REPORT names a file for the list of the slowest tests and of what was left out.
 //
@@ -143,8 +145,8 @@ func inOrder(atOnce int) func(job func()) (done <-chan struct{}) {
 	}
 }
 
-// sources looks at every file that goes into the guests, so that go's test cache knows of them, and gives the module's directory.
-// A result is only taken from the cache while all of them are the same.
+// sources looks at every file that goes into the guests, so that go's test cache knows of them, and gives the module's
+// directory. A result is only taken from the cache while all of them are the same.
 func sources(t *testing.T) (root string) {
 	root, err := filepath.Abs("..")
 	if err != nil {
@@ -315,7 +317,8 @@ func runGuest(t *testing.T, g guest.Guest, v guest.Variant, files map[string]str
 	}
 }
 
-// testsIn returns a pattern for the tests that another one chooses, as far as they are run in the variant, or "" where none is.
+// testsIn returns a pattern for the tests that another one chooses, as far as they are run in the variant, or "" where
+// none is.
 func testsIn(t *testing.T, binary string, v guest.Variant, pattern string) string {
 	t.Helper()
 	first, subtests, below := strings.Cut(pattern, "/")

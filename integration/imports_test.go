@@ -91,8 +91,8 @@ func TestStartCompilesNoExpressions(t *testing.T) {
 	}
 }
 
-// No file is longer than 500 lines, and no main package of the product than 1,500, tests aside: what a main package does stands
-// in a package that can be imported.
+// No file is longer than 500 lines, and no main package of the product than 1,500, tests aside: what a main package
+// does stands in a package that can be imported.
 func TestSizes(t *testing.T) {
 	guesttest.Outside(t)
 	const file, mainPackage = 500, 1500

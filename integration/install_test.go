@@ -11,7 +11,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
-// An upgrade by `make install`, and by the copy that install/README.md has, works while programs of ours run, and leaves these alone.
+// An upgrade by `make install`, and by the copy that install/README.md has, works while programs of ours run, and
+// leaves these alone.
 func TestUpgradeUnderRunningPrograms(t *testing.T) {
 	guesttest.Outside(t)
 	if _, err := exec.LookPath("make"); err != nil {

@@ -1,12 +1,13 @@
 // Package integration tests the project where it has to work: with real runtimes, on real kernels that have AppArmor.
 //
-// The tests run in guests, virtual machines that package guest builds and boots, with the help of package guesttest. TestGuests starts them:
+// The tests run in guests, virtual machines that package guest builds and boots, with the help of package guesttest.
+// TestGuests starts them:
 //
 //	OCI_APPARMOR_GUESTS=all go test ./integration
 //	OCI_APPARMOR_GUESTS=trixie go test ./integration -v -run TestGuests/trixie/TestSmoke
 //
-// Without that variable, and on any machine that is not a guest, they skip. A test says at its head in which guests it runs, and whether it is a long
-// one: see guesttest.EnoughIn, guesttest.Leave and guesttest.Count.
+// Without that variable, and on any machine that is not a guest, they skip. A test says at its head in which guests it
+// runs, and whether it is a long one: see guesttest.EnoughIn, guesttest.Leave and guesttest.Count.
 package integration
 
 import (
@@ -53,7 +54,8 @@ func TestSmokeRuntimeVersions(t *testing.T) {
 	t.Logf("runc %s, %s", version, line)
 }
 
-// smokeProfile allows all but one write. It says who may send signals and trace, as kernels and runtimes differ in what they ask a profile for.
+// smokeProfile allows all but one write. It says who may send signals and trace, as kernels and runtimes differ in what
+// they ask a profile for.
 const smokeProfile = `
 profile smoke flags=(attach_disconnected,mediate_deleted) {
 	file,

@@ -376,8 +376,8 @@ func capabilitiesUnder(t *testing.T, name string) uint64 {
 	cmd := exec.Command("/bin/sleep", "60")
 	started := make(chan error)
 	go func() {
-		// It is never unlocked, so that the thread ends: whatever else it started would begin under this profile, too, or, when
-		// that is removed, unconfined, whatever profile is attached to its program.
+		// It is never unlocked, so that the thread ends: whatever else it started would begin under this profile, too,
+		// or, when that is removed, unconfined, whatever profile is attached to its program.
 		runtime.LockOSThread()
 		err := os.WriteFile("/proc/thread-self/attr/exec", []byte("exec "+name), 0)
 		if err == nil {

@@ -223,7 +223,8 @@ func wantLabel(t *testing.T, c *guesttest.Container, profiles ...string) {
 	if err != nil || !label.Covers(profiles...) {
 		t.Errorf("the process of container %s has label %q, want %q (%v)", c.ID, text, profiles, err)
 	}
-	// The profile of a runtime, which confines nothing, makes the mode of a stack mixed; the kernel's own unconfined does not.
+	// The profile of a runtime, which confines nothing, makes the mode of a stack mixed; the kernel's own unconfined
+	// does not.
 	if want := "enforce"; label.Mode != want && !(label.Mode == "mixed" && hasRuntime(label)) {
 		t.Errorf("the process of container %s has label %q, want mode %s", c.ID, text, want)
 	}

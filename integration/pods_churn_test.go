@@ -17,9 +17,10 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
-// What comes and goes leaves nothing: not in a shim that stays while 50 containers of its pod come and go, compared with a stock shim, and not on the node
-// when 100 pods have come and gone in a row, and 20 at once (make test has fewer of each). It is crun that runs them, which starts several times as fast as runc where every instruction
-// is emulated. Of the wrapper no process stays, so that fewer pods tell as much.
+// What comes and goes leaves nothing: not in a shim that stays while 50 containers of its pod come and go, compared
+// with a stock shim, and not on the node when 100 pods have come and gone in a row, and 20 at once (make test has fewer
+// of each). It is crun that runs them, which starts several times as fast as runc where every instruction is emulated.
+// Of the wrapper no process stays, so that fewer pods tell as much.
 func TestContainerdPodsComeAndGo(t *testing.T) {
 	guesttest.EachContainerd(t, func(t *testing.T, v guesttest.ContainerdVersion) {
 		if !v.Present() {
@@ -96,7 +97,8 @@ func wantPassesConfined(t *testing.T, c *guesttest.PodContainer) {
 	}
 }
 
-// leavesNothingInShim has containers come and go in a pod of ours and in one whose shim is the stock one, and compares what that leaves in their shims.
+// leavesNothingInShim has containers come and go in a pod of ours and in one whose shim is the stock one, and compares
+// what that leaves in their shims.
 func leavesNothingInShim(t *testing.T, c *guesttest.Containerd, ours, stock *guesttest.Pod) {
 	pods := []*guesttest.Pod{ours, stock}
 	shims := []int{shimOf(t, ours), shimOf(t, stock)}
@@ -125,8 +127,9 @@ func leavesNothingInShim(t *testing.T, c *guesttest.Containerd, ours, stock *gue
 	defer func() {
 		t.Logf("ours before and after: %+v, %+v; the stock shim: %+v, %+v", before[0], after[0], before[1], after[1])
 	}()
-	// What the last container had is closed a little later, and a shim collects its garbage every 30 seconds. What is left of Go's heap then goes up
-	// and down by itself. A leak of 32 KiB for each of 50 containers would show: one buffer of copied output.
+	// What the last container had is closed a little later, and a shim collects its garbage every 30 seconds. What is
+	// left of Go's heap then goes up and down by itself. A leak of 32 KiB for each of 50 containers would show: one
+	// buffer of copied output.
 	const tolerance = 1536
 	waitFor(t, "our shim to have grown by no more than the stock one", func() bool {
 		after = [2]usage{look(shims[0]), look(shims[1])}

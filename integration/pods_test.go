@@ -21,11 +21,11 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 )
 
-// Pods, through the socket by which the kubelet runs them: every containerd of the guest, with our shim and with the stock shim that calls our
-// wrapper.
+// Pods, through the socket by which the kubelet runs them: every containerd of the guest, with our shim and with the
+// stock shim that calls our wrapper.
 
-// podPolicy assigns base, which denies writes to /etc, to what asks for nothing. Only containers of the namespace kept are left to the engine, and
-// those that pass for somebody they are not, if that works.
+// podPolicy assigns base, which denies writes to /etc, to what asks for nothing. Only containers of the namespace kept
+// are left to the engine, and those that pass for somebody they are not, if that works.
 const podPolicy = `version: 1
 profiles:
   web:   {file: profiles/web}
@@ -60,8 +60,8 @@ assign:
     request: [web, work]
 `
 
-// podTries show the profiles: web and base deny a write to /etc, work one to /mnt. The engine's own profile denies to read a file from which otherwise
-// nobody can.
+// podTries show the profiles: web and base deny a write to /etc, work one to /mnt. The engine's own profile denies to
+// read a file from which otherwise nobody can.
 var (
 	podWeb    = tries{"write /etc/x": denied, "write /mnt/x": "ok"}
 	podWork   = tries{"write /etc/x": "ok", "write /mnt/x": denied}
@@ -102,7 +102,8 @@ func TestContainerdPods(t *testing.T) {
 	})
 }
 
-// Whoever relies on runtime_path there has no policy at all, and nothing tells. When this fails, that containerd has been mended: see ignoresRuntimePath.
+// Whoever relies on runtime_path there has no policy at all, and nothing tells. When this fails, that containerd has
+// been mended: see ignoresRuntimePath.
 func podThroughIgnoredPath(t *testing.T, engine *guesttest.CRI, arm guesttest.Arm) {
 	pod := engine.Pod(t, arm.Name)
 	wantPodConfined(t, startPodContainer(t, pod, "front"), podEngine, "cri-containerd.apparmor.d (enforce)")
@@ -136,7 +137,8 @@ func podWithConfinedSandbox(t *testing.T, engine *guesttest.CRI, arm guesttest.A
 	pod.Remove(t)
 }
 
-// What the pod's author writes into securityContext is the engine's choice: it counts where the policy leaves it to the engine, and nowhere else.
+// What the pod's author writes into securityContext is the engine's choice: it counts where the policy leaves it to the
+// engine, and nowhere else.
 func podWithSecurityContexts(t *testing.T, engine *guesttest.CRI, arm guesttest.Arm) {
 	guesttest.LoadProfile(t, confining("local", "  file,\n  audit deny /tmp/** w,\n")) // the engine wants to see it before we are called
 	demanding := engine.Pod(t, arm.Name, guesttest.PrivilegedPod)
@@ -223,7 +225,8 @@ func podThatNamesAnothersShim(t *testing.T, engine *guesttest.CRI, arm guesttest
 	free.Remove(t)
 }
 
-// As of a pod with hostUsers: false. The engine looks at the runtime's features for it, which a shim tells, and wants it to have a network of its own.
+// As of a pod with hostUsers: false. The engine looks at the runtime's features for it, which a shim tells, and wants
+// it to have a network of its own.
 func podInUserNamespace(t *testing.T, engine *guesttest.CRI, arm guesttest.Arm) {
 	if _, err := os.Stat("/usr/lib/cni/ptp"); err != nil {
 		t.Skip("this guest has no containernetworking-plugins: ", err)
@@ -269,8 +272,9 @@ func podThatIsRefused(t *testing.T, engine *guesttest.CRI, arm guesttest.Arm) {
 	pod.Remove(t)
 }
 
-// containerd gives a container those of its pod's annotations that the handler's pod_annotations name. Without that a request does not reach us, also
-// none that would be refused: the container has asked for nothing, and gets what it is assigned. It is never free for that.
+// containerd gives a container those of its pod's annotations that the handler's pod_annotations name. Without that a
+// request does not reach us, also none that would be refused: the container has asked for nothing, and gets what it is
+// assigned. It is never free for that.
 func podWithAnnotationsNotPassedOn(t *testing.T, engine *guesttest.CRI, arm guesttest.Arm) {
 	pod := engine.Pod(t, passing(arm, "silent").Name, guesttest.Annotated("oci-apparmor/policy", "work", "oci-apparmor/policy.front", "no such policy"))
 	c := startPodContainer(t, pod, "front")
@@ -303,8 +307,8 @@ func passing(arm guesttest.Arm, name string, patterns ...string) guesttest.Arm {
 	return arm
 }
 
-// ignoresRuntimePath tells a containerd that takes a handler's runtime_path and does not use it: its CRI plugin's client leaves it out of the request
-// (WithRuntimePath in task_opts.go, containerd 1.6.0 to 1.6.20).
+// ignoresRuntimePath tells a containerd that takes a handler's runtime_path and does not use it: its CRI plugin's
+// client leaves it out of the request (WithRuntimePath in task_opts.go, containerd 1.6.0 to 1.6.20).
 func ignoresRuntimePath(v guesttest.ContainerdVersion) bool {
 	patch, ok := strings.CutPrefix(v.Name, "1.6.")
 	n, err := strconv.Atoi(patch)
@@ -330,7 +334,8 @@ func exeOf(pid int) string {
 	return exe
 }
 
-// wantPodConfined checks the label of a container that startPodContainer has started, and what the kernel let its first process do.
+// wantPodConfined checks the label of a container that startPodContainer has started, and what the kernel let its first
+// process do.
 func wantPodConfined(t *testing.T, c *guesttest.PodContainer, what tries, label string) {
 	t.Helper()
 	answers := c.Answers(t, len(podOps)) // by now it has executed its program, and has no longer the runtime's label
@@ -344,7 +349,8 @@ func wantPodConfined(t *testing.T, c *guesttest.PodContainer, what tries, label 
 	}
 }
 
-// wantExecSyncConfined is wantPodConfined for a process that is started in the container and waited for, as the kubelet does for a probe.
+// wantExecSyncConfined is wantPodConfined for a process that is started in the container and waited for, as the kubelet
+// does for a probe.
 func wantExecSyncConfined(t *testing.T, c *guesttest.PodContainer, what tries, label string) {
 	t.Helper()
 	ops := tries{"label": label}
@@ -366,7 +372,8 @@ func wantExecSyncConfined(t *testing.T, c *guesttest.PodContainer, what tries, l
 	}
 }
 
-// wantStreamConfined checks a process that is started in the container with its standard streams connected, as kubectl exec --stdin does.
+// wantStreamConfined checks a process that is started in the container with its standard streams connected, as kubectl
+// exec --stdin does.
 func wantStreamConfined(t *testing.T, c *guesttest.PodContainer, what tries, label string) {
 	t.Helper()
 	stream := c.Exec(t, "/bin/sh", "-c", `while read op; do [ "$op" ] || exit 3; /bin/probe $op; done`)
@@ -384,8 +391,8 @@ func wantStreamConfined(t *testing.T, c *guesttest.PodContainer, what tries, lab
 	}
 }
 
-// wantPause checks the label of a pod's pause container. Of what it is allowed, a test sees from outside which signals it may get: profile pause lets it
-// have all but SIGUSR2. It ignores both.
+// wantPause checks the label of a pod's pause container. Of what it is allowed, a test sees from outside which signals
+// it may get: profile pause lets it have all but SIGUSR2. It ignores both.
 func wantPause(t *testing.T, pod *guesttest.Pod, label string) {
 	t.Helper()
 	pid := pod.Pid(t)
@@ -442,7 +449,8 @@ func specOf(t *testing.T, id string) *specs.Spec {
 	return spec
 }
 
-// wantNoPods checks that nothing is left of pods that were removed: no process, no bundle, no state of the runtime, no mount, no record.
+// wantNoPods checks that nothing is left of pods that were removed: no process, no bundle, no state of the runtime, no
+// mount, no record.
 func wantNoPods(t *testing.T) {
 	t.Helper()
 	waitFor(t, "all shims to end", func() bool { return len(guesttest.Shims(t)) == 0 })

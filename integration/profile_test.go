@@ -554,8 +554,8 @@ func capable(s *specs.Spec) {
 	}
 }
 
-// The faults that the profile of Docker's page was seen to have are found by itself, with the parser of this node, and what is
-// advised in place of them does what it should.
+// The faults that the profile of Docker's page was seen to have are found by itself, with the parser of this node, and
+// what is advised in place of them does what it should.
 func TestProfileCheckAdvice(t *testing.T) {
 	dir := noPolicy(t)
 	page := filepath.Join("testdata", "docker-nginx")

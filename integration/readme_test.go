@@ -16,8 +16,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
-// The sessions that the documents show of profiles and of status are what its commands print, in this guest as in the one that
-// they were taken from, but for what differs each time.
+// The sessions that the documents show of profiles and of status are what its commands print, in this guest as in the
+// one that they were taken from, but for what differs each time.
 func TestReadmeShowsWhatIsPrinted(t *testing.T) {
 	noPolicy(t)
 	unstarted := guesttest.NewBundle(t, names("shop"), sleeps)
@@ -54,8 +54,8 @@ var varying = []struct {
 	{regexp.MustCompile(` +`), " "},
 }
 
-// showsSession runs the commands of a session in a document, each after a "$ ", and compares what they print with the lines that
-// follow them. BUNDLE in them is a directory.
+// showsSession runs the commands of a session in a document, each after a "$ ", and compares what they print with the
+// lines that follow them. BUNDLE in them is a directory.
 func showsSession(t *testing.T, session, bundle string) {
 	t.Helper()
 	shown := strings.TrimPrefix(strings.TrimSuffix(session, "\n"), "$ ")
@@ -86,8 +86,8 @@ func showsSession(t *testing.T, session, bundle string) {
 	}
 }
 
-// The README's commands under "Install", but for those that install the programs and a unit, and those for a container without an
-// engine make the label that the document names.
+// The README's commands under "Install", but for those that install the programs and a unit, and those for a container
+// without an engine make the label that the document names.
 func TestReadmeTellsHowToUseIt(t *testing.T) {
 	guesttest.EnoughIn(t, guesttest.Trixie) // the commands are ours
 	dir := noPolicy(t)

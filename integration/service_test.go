@@ -104,8 +104,8 @@ func varied(name string) string {
 	return confining(name, rules)
 }
 
-// A parser that gives other bytes at each compilation changes nothing as long as the text is the same: not the generation, not
-// what the kernel has, and not whether AppArmor's service knows the profile.
+// A parser that gives other bytes at each compilation changes nothing as long as the text is the same: not the
+// generation, not what the kernel has, and not whether AppArmor's service knows the profile.
 func TestParserThatIsNotDeterministic(t *testing.T) {
 	guesttest.EnoughIn(t, guesttest.Trixie) // whose parser is the one
 	setPolicy(t, keepPolicy)

@@ -91,7 +91,8 @@ func wantSubsequence(t *testing.T, before, after string) {
 	}
 }
 
-// containerdTrees are configurations as nodes have them, below testdata/install/containerd; "none", "empty" and "default" are made.
+// containerdTrees are configurations as nodes have them, below testdata/install/containerd; "none", "empty" and
+// "default" are made.
 var containerdTrees = []struct {
 	name    string
 	from    int    // the oldest major version that reads it
@@ -131,8 +132,8 @@ func putTree(t *testing.T, v guesttest.ContainerdVersion, name string) {
 	}
 }
 
-// What install makes of a configuration is read by containerd itself as our runtime and all else as before, keeps every line,
-// and is gone without a trace after uninstall.
+// What install makes of a configuration is read by containerd itself as our runtime and all else as before, keeps every
+// line, and is gone without a trace after uninstall.
 func TestContainerdInstallTrees(t *testing.T) {
 	guesttest.OldestAndPresent(t, func(t *testing.T, v guesttest.ContainerdVersion) {
 		run := wiring(t, v.Bin)
@@ -339,8 +340,8 @@ var dockerFiles = []struct{ name, refused string }{
 	{name: "foreign", refused: "/etc/docker/daemon.json:2: there is a runtime apparmor that is not ours"},
 }
 
-// What install makes of daemon.json is read by dockerd's own check, and gone without a trace after uninstall: of a file, of a
-// link to one, of an empty one that only root may read, and of none.
+// What install makes of daemon.json is read by dockerd's own check, and gone without a trace after uninstall: of a
+// file, of a link to one, of an empty one that only root may read, and of none.
 func TestInstallDockerFiles(t *testing.T) {
 	guesttest.Require(t)
 	if _, err := exec.LookPath("dockerd"); err != nil {

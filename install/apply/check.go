@@ -89,8 +89,9 @@ func misnamed(p *policy.Config, sources map[string]string) error {
 		if len(names) != 1 || names[0] == pr.Name || strings.ContainsAny(names[0], "@{}*?[]^\\\"") {
 			continue
 		}
-		errs = append(errs, &profile.TextError{Source: sources[pr.Name], Msg: fmt.Sprintf("the name after `profile` is %q, and must be the "+
-			"key %q (without a policy file: the name of the file)", names[0], pr.Name)})
+		errs = append(errs, &profile.TextError{Source: sources[pr.Name],
+			Msg: fmt.Sprintf("the name after `profile` is %q, and must be the key %q (without a policy file: the "+
+				"name of the file)", names[0], pr.Name)})
 	}
 	return errors.Join(errs...)
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
 )
 
-// In a policy, a rule that denies and does not is an error, also in complain mode, where what is denied is denied; and all else is
-// a warning.
+// In a policy, a rule that denies and does not is an error, also in complain mode, where what is denied is denied; and
+// all else is a warning.
 func TestAPolicysProfilesHoldWhatTheySay(t *testing.T) {
 	features := profiletest.Features()
 	c := profiletest.Compiler(t, features)

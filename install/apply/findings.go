@@ -62,7 +62,8 @@ func faultsIn(source string, warnings []lint.Warning) error {
 	var faults []error
 	for _, w := range warnings {
 		if w.Fault {
-			faults = append(faults, &profile.TextError{Source: cmp.Or(w.File, source), Line: w.Line, Msg: w.Message, Err: profile.ErrRefused})
+			faults = append(faults, &profile.TextError{Source: cmp.Or(w.File, source), Line: w.Line, Msg: w.Message,
+				Err: profile.ErrRefused})
 		}
 	}
 	return errors.Join(faults...)

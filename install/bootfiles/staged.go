@@ -55,7 +55,8 @@ func (s *Staged) Commit() {
 	k := s.writer
 	for _, f := range s.files {
 		if err := f.Commit(); err != nil {
-			s.Notes = append(s.Notes, fmt.Errorf("AppArmor's service is not told of a profile: %w: run oci-apparmor policy apply again", err))
+			s.Notes = append(s.Notes, fmt.Errorf("AppArmor's service is not told of a profile: %w: run "+
+				"oci-apparmor policy apply again", err))
 		}
 	}
 	if len(s.files) > 0 {

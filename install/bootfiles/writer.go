@@ -186,8 +186,8 @@ func sameFile(a, b string) bool {
 	return err == nil && os.SameFile(x, y)
 }
 
-// foreign reports whether a profile is loaded that is not ours. Its content does not matter: with a file of ours, claim would
-// take one for ours that has the same.
+// foreign reports whether a profile is loaded that is not ours. Its content does not matter: with a file of ours, claim
+// would take one for ours that has the same.
 func foreign(n *node.Node, name string) bool {
 	if _, err := n.Kernel.Details(name); err != nil {
 		return false

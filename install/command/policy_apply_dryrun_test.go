@@ -26,8 +26,8 @@ assign:
     request: [web, work]
 `
 
-// newRunning is a machine with AppArmor's service, on which containers run: front under a stack, batch under one profile, and
-// plain under what its engine chose.
+// newRunning is a machine with AppArmor's service, on which containers run: front under a stack, batch under one
+// profile, and plain under what its engine chose.
 func newRunning(t *testing.T) (*machine, kerneltest.Machine) {
 	m, k := newBoots(t)
 	m.write("etc/policy.yaml", runningPolicy)

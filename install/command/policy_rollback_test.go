@@ -40,8 +40,8 @@ func wantContents(t *testing.T, what string, want map[string]string) {
 	}
 }
 
-// A rollback puts back what was in force, for the kernel and for AppArmor's service, says what that changes, and is undone by
-// another one. An apply puts the policy file in force again.
+// A rollback puts back what was in force, for the kernel and for AppArmor's service, says what that changes, and is
+// undone by another one. An apply puts the policy file in force again.
 func TestRollback(t *testing.T) {
 	m, _ := newBoots(t)
 	if code, _ := m.run("policy", "rollback"); code != exit.Cannot || !strings.Contains(m.errOut.String(), "none was applied on this machine") {

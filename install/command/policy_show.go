@@ -59,7 +59,8 @@ func runShow(s *session, dir string, asJSON bool) error {
 // printManifest prints when, by what and from what a policy was applied.
 func printManifest(out *output.Printer, m store.Manifest) {
 	if m.RollbackOf > 0 {
-		out.Line("  rollback  of generation %d: it has what generation %d had, and not what the policy file says", m.RollbackOf, m.RollbackTo)
+		out.Line("  rollback  of generation %d: it has what generation %d had, and not what the policy file says",
+			m.RollbackOf, m.RollbackTo)
 	}
 	out.Line("  applied   %s by oci-apparmor %s", m.Applied.UTC().Format("2006-01-02 15:04 MST"), m.Version)
 	if !m.Confirmed.Equal(m.Applied) {

@@ -480,7 +480,8 @@ func TestExplainByFileHasNoHashes(t *testing.T) {
 	}
 }
 
-// Help is read on terminals of 80 columns: no line of a paragraph is longer, and none much shorter than the next one lets it be.
+// Help is read on terminals of 80 columns: no line of a paragraph is longer, and none much shorter than the next one
+// lets it be.
 func TestHelpFitsATerminal(t *testing.T) {
 	var each func(cmd *cobra.Command)
 	each = func(cmd *cobra.Command) {
@@ -590,7 +591,8 @@ func TestProfileUnderWhichNothingCanBeStopped(t *testing.T) {
 	}
 }
 
-// What a file's profile takes no signal from is said before anything runs under it, as policy load says it of what is loaded.
+// What a file's profile takes no signal from is said before anything runs under it, as policy load says it of what is
+// loaded.
 func TestApplySaysWhoseSignalsAreRefused(t *testing.T) {
 	const features = "/etc/apparmor.d/abi/3.0"
 	text, err := os.ReadFile(features)

@@ -252,8 +252,8 @@ func uninstall(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan
 	return p, nil
 }
 
-// Commit does what was planned, an engine after the other, and returns the plans that are done. Where it fails for an engine,
-// nothing has changed for that one and those after it.
+// Commit does what was planned, an engine after the other, and returns the plans that are done. Where it fails for an
+// engine, nothing has changed for that one and those after it.
 func Commit(b *wire.Book, plans []*Plan) (done []*Plan, err error) {
 	for _, p := range plans {
 		if err := commit(b, p); err != nil {
@@ -277,7 +277,8 @@ func commit(b *wire.Book, p *Plan) error {
 			return err
 		}
 		if !sameButDirs(p.Edits, now.Edits) {
-			return errors.New("somebody has changed its files just now, so that this would do something else than was shown: run this again")
+			return errors.New("somebody has changed its files just now, so that this would do something else than " +
+				"was shown: run this again")
 		}
 		p.Edits, p.draft, p.without, p.options = now.Edits, now.draft, now.without, now.options
 	}

@@ -40,7 +40,8 @@ func applies(bin, dir string) error {
 	if err != nil {
 		return err
 	}
-	cached := append(append(append([]string{}, parser...), "--write-cache", "--cache-loc", filepath.Join(dir, "cache"), "--replace"), files...)
+	cached := append(append(append([]string{}, parser...), "--write-cache", "--cache-loc", filepath.Join(dir, "cache"),
+		"--replace"), files...)
 	for _, warm := range []func() error{apply, func() error { return quiet(cached...) }} {
 		if err := warm(); err != nil {
 			return err

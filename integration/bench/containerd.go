@@ -247,9 +247,10 @@ func ctrRuns(bin string, with containerdPrograms, n int, profile bool) error {
 	if err != nil {
 		return err
 	}
-	marks, whys := []float64{1.03, 1.10, 0}, []string{"its create reads and writes the spec, asks the kernel and writes a record, which the " +
-		"stock shim does not", "containerd's shim calls the runtime four times for it (create, start, delete, " +
-		"delete --force), and each time one Go program more starts: see the wrapper's added time", ""}
+	marks, whys := []float64{1.03, 1.10, 0}, []string{"its create reads and writes the spec, asks the kernel and " +
+		"writes a record, which the stock shim does not", "containerd's shim calls the runtime four times for it " +
+		"(create, start, delete, delete --force), and each time one Go program more starts: see the wrapper's " +
+		"added time", ""}
 	if with.shims == "" {
 		marks[0] = 0 // the shims are made of different versions
 	}

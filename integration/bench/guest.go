@@ -217,9 +217,10 @@ func byHash(ctx context.Context, compiler *profile.Compiler) error {
 	}
 	// The two are measured one after the other, and the machine's speed drifts.
 	drift := float64(many[1].median()) / float64(few[1].median())
-	line(fmt.Sprintf("ensure by hash, %d profiles loaded ÷ 10", loaded()), float64(many[2].median())/float64(few[2].median())/drift, 1.3, "",
-		fmt.Sprintf("after the revision moved; %s ÷ %s, divided by what the machine's speed has changed, %.3f: to read a file of /proc 20 times "+
-			"took %s and %s", many[2], few[2], drift, many[1], few[1]),
+	line(fmt.Sprintf("ensure by hash, %d profiles loaded ÷ 10", loaded()),
+		float64(many[2].median())/float64(few[2].median())/drift, 1.3, "",
+		fmt.Sprintf("after the revision moved; %s ÷ %s, divided by what the machine's speed has changed, %.3f: to "+
+			"read a file of /proc 20 times took %s and %s", many[2], few[2], drift, many[1], few[1]),
 		"the calls are the same ones, whatever the number; what differs is noise of the emulation, and colder caches")
 	return nil
 }

@@ -264,7 +264,7 @@ func statusOfBoth(builds []*build, asked string) error {
 	}
 	for _, what := range [][]string{{"--json"}, {"--json", "--show=profiles,processes"}, {"--show=containers"}} {
 		name := "status " + strings.Join(what, " ")
-		err := paired(name, 20, builds, nothing, func(b *build) error {
+		err := paired(name, 60, builds, nothing, func(b *build) error {
 			return quiet(append([]string{b.program("oci-apparmor"), "status"}, what...)...)
 		})
 		if err != nil {

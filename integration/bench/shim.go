@@ -99,7 +99,8 @@ func (d *daemon) startShim(program string, answered, old bool) (time.Duration, e
 
 	input, err := proto.Marshal(&bootapi.BootstrapParams{
 		InstanceID: id, Namespace: "default", LogLevel: bootapi.LogLevel_LOG_LEVEL_INFO,
-		ContainerdGrpcAddress: containerd.Socket, ContainerdTtrpcAddress: containerd.Socket + ".ttrpc", ContainerdBinary: filepath.Join(d.Bin, "containerd"),
+		ContainerdGrpcAddress: containerd.Socket, ContainerdTtrpcAddress: containerd.Socket + ".ttrpc",
+		ContainerdBinary: filepath.Join(d.Bin, "containerd"),
 	})
 	if err != nil {
 		return 0, err
@@ -215,7 +216,8 @@ func (d *daemon) shimMemory(n int, arms ...arm) error {
 			}{{"RSS", resident}, {"PSS", proportional}} {
 				ours, stock := what.of[i], what.of[last]
 				line(fmt.Sprintf("%s of %s ÷ %s, %s", what.name, a.name, arms[last].name, when),
-					float64(ours.median())/float64(stock.median()), 1.05, "", fmt.Sprintf("%d shims each; %s ÷ %s KiB", n, ours, stock), why)
+					float64(ours.median())/float64(stock.median()), 1.05, "",
+					fmt.Sprintf("%d shims each; %s ÷ %s KiB", n, ours, stock), why)
 			}
 		}
 		return nil

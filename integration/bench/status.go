@@ -154,8 +154,8 @@ func awaitStatus(program, text, also string) error {
 }
 
 // statuses times oci-apparmor status beside aa-status, which knows nothing of containers, on a node with many profiles
-// and containers. These are what a status sees of a pod's: a process in a control group, the runtime's state, our record, and
-// where that is missing, as of a container that is not ours, the spec that containerd wrote.
+// and containers. These are what a status sees of a pod's: a process in a control group, the runtime's state, our
+// record, and where that is missing, as of a container that is not ours, the spec that containerd wrote.
 func statuses(bin string) error {
 	const asked, name, records = work + "/status", "model", stateDir + "/containers"
 	if err := manyProfiles(2000); err != nil {

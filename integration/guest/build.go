@@ -46,7 +46,8 @@ func (i *Image) Missing() map[string]string { return i.table("missing") }
 func (i *Image) NotShown() (lines []string) {
 	missing := i.Missing()
 	for _, name := range slices.Sorted(maps.Keys(missing)) {
-		lines = append(lines, fmt.Sprintf("guest %s: NOT SHOWN is what needs %s, which the suite did not have: %s", i.Suite, name, missing[name]))
+		lines = append(lines, fmt.Sprintf("guest %s: NOT SHOWN is what needs %s, which the suite did not have: %s",
+			i.Suite, name, missing[name]))
 	}
 	return lines
 }
@@ -118,7 +119,8 @@ func (g Guest) make(ctx context.Context, dir string, done func(what string, bega
 	if err := copyFile(kernels[len(kernels)-1], filepath.Join(dir, "vmlinuz")); err != nil {
 		return err
 	}
-	if err := makeInitramfs(ctx, root, filepath.Join(root, "usr/lib/modules", version), bootModules, filepath.Join(dir, "initramfs")); err != nil {
+	if err := makeInitramfs(ctx, root, filepath.Join(root, "usr/lib/modules", version), bootModules,
+		filepath.Join(dir, "initramfs")); err != nil {
 		return err
 	}
 	if err := os.Rename(filepath.Join(root, "versions"), filepath.Join(dir, "versions")); err != nil {
@@ -174,9 +176,9 @@ func refusal(output, name string) string {
 	return ""
 }
 
-// The hooks get the new root file system as $1. They must change nothing outside of it: whatever they run of Debian's tools runs in it, by chroot.
-// (apt-get with mmdebstrap's APT_CONFIG is not enough for that. It would resolve packages for the new system, and then have them unpacked by the
-// dpkg of this one.)
+// The hooks get the new root file system as $1. They must change nothing outside of it: whatever they run of Debian's
+// tools runs in it, by chroot. (apt-get with mmdebstrap's APT_CONFIG is not enough for that. It would resolve packages
+// for the new system, and then have them unpacked by the dpkg of this one.)
 const (
 	// essentialHook keeps the kernel's package from making an initramfs, which would take longer than all the rest.
 	essentialHook = `set -eu
@@ -211,7 +213,8 @@ func mmdebstrap(ctx context.Context, suite, root string, options ...string) erro
 	return run(cmd)
 }
 
-// makeDisk makes an ext4 image of the directory's content. Nothing survives a run, so there is nothing that a journal could save.
+// makeDisk makes an ext4 image of the directory's content. Nothing survives a run, so there is nothing that a journal
+// could save.
 func makeDisk(ctx context.Context, dir, image, size string) error {
 	return run(exec.CommandContext(ctx, "mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d", dir, image, size))
 }

@@ -18,8 +18,8 @@ import (
 //go:embed init.sh
 var initScript string
 
-// bootModules are the kernel modules that stand between the kernel and its root file system, and the port that a job speaks through.
-// All others are on that file system, where the kernel has them loaded when they are needed.
+// bootModules are the kernel modules that stand between the kernel and its root file system, and the port that a job
+// speaks through. All others are on that file system, where the kernel has them loaded when they are needed.
 var bootModules = []string{"virtio_pci", "virtio_blk", "virtio_console", "ext4"}
 
 // makeInitramfs writes an initramfs of init.sh, the busybox of the root file system in root, and what the kernel needs of
@@ -106,7 +106,8 @@ func readModule(ctx context.Context, name string) ([]byte, error) {
 	return out, err
 }
 
-// A cpio is an archive in the format "newc", which kernels unpack as their initramfs (Documentation/driver-api/early-userspace/buffer-format.rst).
+// A cpio is an archive in the format "newc", which kernels unpack as their initramfs
+// (Documentation/driver-api/early-userspace/buffer-format.rst).
 type cpio struct {
 	buf     bytes.Buffer
 	entries int

@@ -169,7 +169,8 @@ const probeLimit = 15 * time.Second
 func (i *Image) probe(ctx context.Context, q *qemu, limit time.Duration) error {
 	v := virtual{q, true}
 	return says(ctx, q.run(context.Background(), slices.Concat(v.options(), []string{
-		"-m", "512", "-kernel", i.kernel(), "-initrd", i.initramfs(), "-append", "console=ttyS0 earlyprintk=ttyS0 panic=-1", "-serial", "stdio",
+		"-m", "512", "-kernel", i.kernel(), "-initrd", i.initramfs(), "-append", "console=ttyS0 earlyprintk=ttyS0 " +
+			"panic=-1", "-serial", "stdio",
 	})...), "Linux version ", limit)
 }
 

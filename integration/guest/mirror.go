@@ -48,7 +48,8 @@ func mirror() (string, error) {
 	return "", fmt.Errorf("this machine's apt sources name no Debian mirror: set %s to the URI of one", MirrorVariable)
 }
 
-// debianURI finds the first URI of a Debian archive in a file of apt sources; deb822 says which of apt's two formats it has (sources.list(5)).
+// debianURI finds the first URI of a Debian archive in a file of apt sources; deb822 says which of apt's two formats it
+// has (sources.list(5)).
 func debianURI(r io.Reader, deb822 bool) string {
 	var uris, types []string
 	found := func() string {
@@ -93,8 +94,8 @@ func debianURI(r io.Reader, deb822 bool) string {
 	return found()
 }
 
-// aptOptions are this machine's settings for how packages are fetched: proxies, certificates, and whether the archive's dates are checked,
-// which they can't be on a mirror that is a snapshot.
+// aptOptions are this machine's settings for how packages are fetched: proxies, certificates, and whether the archive's
+// dates are checked, which they can't be on a mirror that is a snapshot.
 func aptOptions() []string {
 	out, err := exec.Command("apt-config", "dump", "--format", "%f %v%n", "Acquire").Output()
 	if err != nil {
@@ -104,7 +105,8 @@ func aptOptions() []string {
 	for line := range strings.Lines(string(out)) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		for _, prefix := range []string{"http::", "https::", "Check-", "Retries"} {
-			if rest, ok := strings.CutPrefix(name, "Acquire::"); ok && strings.HasPrefix(strings.ToLower(rest), strings.ToLower(prefix)) && value != "" {
+			rest, ok := strings.CutPrefix(name, "Acquire::")
+			if ok && strings.HasPrefix(strings.ToLower(rest), strings.ToLower(prefix)) && value != "" {
 				options = append(options, fmt.Sprintf("%s %q", name, value))
 			}
 		}

@@ -144,8 +144,8 @@ func (v *virtual) command(i *Image, b boot) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// fasterQEMU returns the host's own QEMU where that is fast, or else that of qemuSuite; the host's own again where that can't
-// be had.
+// fasterQEMU returns the host's own QEMU where that is fast, or else that of qemuSuite; the host's own again where that
+// can't be had.
 func fasterQEMU(progress io.Writer, host, suite func() (*qemu, error)) (*qemu, error) {
 	own, err := host()
 	if err == nil && own.major() >= qemuMajor {
@@ -158,7 +158,8 @@ func fasterQEMU(progress io.Writer, host, suite func() (*qemu, error)) (*qemu, e
 	if err != nil {
 		return nil, errors.Join(err, fault)
 	}
-	fmt.Fprintf(progress, "guests run under this machine's QEMU %s, in about twice the time, as %s's can't be had: %v\n", own.version, qemuSuite, fault)
+	fmt.Fprintf(progress, "guests run under this machine's QEMU %s, in about twice the time, as %s's can't be had: %v\n",
+		own.version, qemuSuite, fault)
 	return own, nil
 }
 

@@ -308,7 +308,8 @@ func (i *Image) jobDisk(ctx context.Context, job Job, nonce, ports, dir, image s
 			return err
 		}
 		size += staged
-		fmt.Fprintf(&files, "mkdir -p %s\nrm -rf %s\ncp -R --no-dereference --preserve=mode,timestamps /job/%d %s\n", quote(path.Dir(to)), quote(to), n, quote(to))
+		fmt.Fprintf(&files, "mkdir -p %s\nrm -rf %s\ncp -R --no-dereference --preserve=mode,timestamps /job/%d %s\n",
+			quote(path.Dir(to)), quote(to), n, quote(to))
 	}
 	var command strings.Builder
 	if job.Dir != "" {
@@ -407,7 +408,8 @@ func untar(dir string, r io.Reader) error {
 			err = root.MkdirAll(path.Clean(header.Name), 0o755)
 		case tar.TypeReg:
 			var f *os.File
-			if f, err = root.OpenFile(path.Clean(header.Name), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, header.FileInfo().Mode().Perm()); err == nil {
+			if f, err = root.OpenFile(path.Clean(header.Name), os.O_CREATE|os.O_TRUNC|os.O_WRONLY,
+				header.FileInfo().Mode().Perm()); err == nil {
 				_, err = io.Copy(f, archive)
 				err = errors.Join(err, f.Close())
 			}

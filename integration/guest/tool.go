@@ -61,7 +61,8 @@ func (tool Tool) Build(ctx context.Context, progress io.Writer) (dir string, err
 	if exists(dir) {
 		return dir, nil
 	}
-	lock, err := lockFile(ctx, filepath.Join(cache, "lock"), func() { fmt.Fprintf(progress, "%s: waiting for another build to finish\n", name) })
+	lock, err := lockFile(ctx, filepath.Join(cache, "lock"),
+		func() { fmt.Fprintf(progress, "%s: waiting for another build to finish\n", name) })
 	if err != nil {
 		return "", err
 	}
@@ -82,7 +83,8 @@ func (tool Tool) Build(ctx context.Context, progress io.Writer) (dir string, err
 	}
 	defer os.RemoveAll(module)
 	// go install PACKAGE@VERSION would ask for the list of the module's versions, which not every mirror has.
-	err = os.WriteFile(filepath.Join(module, "go.mod"), fmt.Appendf(nil, "module tool\n\ngo 1.25\n\nrequire %s %s\n", tool.Module, tool.Version), 0o644)
+	err = os.WriteFile(filepath.Join(module, "go.mod"), fmt.Appendf(nil, "module tool\n\ngo 1.25\n\nrequire %s %s\n",
+		tool.Module, tool.Version), 0o644)
 	if err != nil {
 		return "", err
 	}

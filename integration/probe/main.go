@@ -1,5 +1,6 @@
-// Probe is what containers of the tests run. It tries one operation and prints how that went, so that a test sees what a profile allows:
-// "ok", or "errno EACCES" with the name of the error. Answers about more than one thing begin with its name ("child ok").
+// Probe is what containers of the tests run. It tries one operation and prints how that went, so that a test sees what
+// a profile allows: "ok", or "errno EACCES" with the name of the error. Answers about more than one thing begin with
+// its name ("child ok").
 //
 //	probe label                 prints its own AppArmor label
 //	probe read PATH             opens and reads a file
@@ -240,8 +241,8 @@ func attach(pid int) error {
 	return unix.PtraceDetach(pid)
 }
 
-// fork makes a child that only runs body. It executes no program, because that would be an operation of its own to a profile;
-// therefore body may do nothing but raw system calls, as the child has one thread and none of Go's runtime.
+// fork makes a child that only runs body. It executes no program, because that would be an operation of its own to a
+// profile; therefore body may do nothing but raw system calls, as the child has one thread and none of Go's runtime.
 func fork(body func()) (int, error) {
 	syscall.ForkLock.Lock()
 	defer syscall.ForkLock.Unlock()

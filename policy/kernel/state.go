@@ -116,8 +116,8 @@ func (s *state) owned(name, boot, dir string) bool {
 	return err == nil && string(text) == boot+"\n"+name+"\n"+dir+"\n"
 }
 
-// ownedIn returns the directory below policy/profiles in which we loaded a profile, in this boot or in an earlier one; "" where we
-// did not. owned says whether it counts.
+// ownedIn returns the directory below policy/profiles in which we loaded a profile, in this boot or in an earlier one;
+// "" where we did not. owned says whether it counts.
 func (s *state) ownedIn(name string) string {
 	var buf [1024]byte
 	text, err := readOnceAt(s.fd, fileOf("owned.", name), unix.O_NOFOLLOW|unix.O_NONBLOCK, buf[:])

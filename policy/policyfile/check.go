@@ -187,8 +187,9 @@ func (c *checker) fits(r *rule) {
 			if len(reporters) == 1 {
 				report = "reports"
 			}
-			c.errs.add(r.place, "this rule never fits containers of %s: only %s %s the %s of its containers so that it can be trusted; leave "+
-				"%[1]s out of engine", strings.Join(silent, " and "), strings.Join(reporters, " and "), report, k.Name)
+			c.errs.add(r.place, "this rule never fits containers of %s: only %s %s the %s of its containers so "+
+				"that it can be trusted; leave %[1]s out of engine", strings.Join(silent, " and "), strings.Join(reporters,
+				" and "), report, k.Name)
 			break
 		}
 	}

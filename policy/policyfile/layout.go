@@ -179,7 +179,8 @@ func (l layout) misplaced() place {
 		indent, text := one.indent, one.text
 		for more := true; more; {
 			in := level{indent, text == "-" || strings.HasPrefix(text, "- ")}
-			for last := levels[len(levels)-1]; last.indent > indent || last.indent == indent && last.list && !in.list; last = levels[len(levels)-1] {
+			for last := levels[len(levels)-1]; last.indent > indent || last.indent == indent && last.list &&
+				!in.list; last = levels[len(levels)-1] {
 				levels, opens = levels[:len(levels)-1], false
 			}
 			switch last := levels[len(levels)-1]; {

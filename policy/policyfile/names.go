@@ -53,8 +53,8 @@ func checkImage(pattern, full string) error {
 	return nil
 }
 
-// checkKubernetesName returns an error if no namespace or pod, as key says, has a name that the pattern fits. The pattern must
-// be one of path.Match. Namespaces are DNS labels (RFC 1123), and pods DNS subdomains.
+// checkKubernetesName returns an error if no namespace or pod, as key says, has a name that the pattern fits. The
+// pattern must be one of path.Match. Namespaces are DNS labels (RFC 1123), and pods DNS subdomains.
 func checkKubernetesName(key, pattern string) error {
 	more := "-"
 	if key == "pod" {

@@ -676,7 +676,8 @@ func TestReadFileReadsOneFileByItself(t *testing.T) {
 	}
 }
 
-// A file of policy.d by itself is no policy: what it leaves out would count as missing, and what another file says as unsaid.
+// A file of policy.d by itself is no policy: what it leaves out would count as missing, and what another file says as
+// unsaid.
 func TestReadFileRefusesAPart(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "policy.d", "20-web.yaml")

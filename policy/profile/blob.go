@@ -230,8 +230,8 @@ func (r *reader) head(p *located) error {
 			}
 			m := mode.Uint32()
 			if m == modeUser {
-				return refusedError{fmt.Errorf("profile %s has the flag prompt, by which a program is asked about what it does not allow: use "+
-					"enforce, complain or kill", oneline.Quote(p.Name))}
+				return refusedError{fmt.Errorf("profile %s has the flag prompt, by which a program is asked about "+
+					"what it does not allow: use enforce, complain or kill", oneline.Quote(p.Name))}
 			}
 			if m > uint32(Unconfined) {
 				return fmt.Errorf("profile %s is in mode %d, which is not supported: use enforce, complain or kill",

@@ -197,8 +197,8 @@ var ruleWord = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^\s*(?:(?:audit|deny|allow|quiet|priority\s*=\s*\S+)\s+)*([a-z_]+)\b`)
 })
 
-// unknownKind says of the rule in a line that does not compile that this apparmor_parser is too old to know its kind; it is empty
-// where it knows it.
+// unknownKind says of the rule in a line that does not compile that this apparmor_parser is too old to know its kind;
+// it is empty where it knows it.
 func (c *Compiler) unknownKind(ctx context.Context, text []byte, line int) string {
 	lines := bytes.Split(text, []byte("\n"))
 	if line > len(lines) {
@@ -297,8 +297,8 @@ func (b Blob) single() error {
 	}
 	for _, p := range b.Profiles {
 		if p.Mode > Kill {
-			return refusedError{fmt.Errorf("profile %s is in %s mode, by its flag unconfined or default_allow, which confines nothing: use enforce, "+
-				"complain or kill", oneline.Quote(p.Name), p.Mode)}
+			return refusedError{fmt.Errorf("profile %s is in %s mode, by its flag unconfined or default_allow, "+
+				"which confines nothing: use enforce, complain or kill", oneline.Quote(p.Name), p.Mode)}
 		}
 	}
 	return nil

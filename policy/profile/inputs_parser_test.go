@@ -13,7 +13,8 @@ import (
 
 var marked = regexp.MustCompile(`(?m)^##included [<"](.*)[>"]$`)
 
-// oddIncludes returns a compiler whose base directory has files that texts include: one ends before the name that it includes.
+// oddIncludes returns a compiler whose base directory has files that texts include: one ends before the name that it
+// includes.
 func oddIncludes(t testing.TB) *Compiler {
 	c := realCompiler(t)
 	for name, text := range map[string]string{

@@ -53,8 +53,8 @@ const (
 	InetFeature = "network_v8/af_inet"
 )
 
-// hasFeature reports whether features in text form have one: "namespaces/mask/userns_create" is there where the entry mask of
-// the entry namespaces holds the word userns_create, or has an entry of that name.
+// hasFeature reports whether features in text form have one: "namespaces/mask/userns_create" is there where the entry
+// mask of the entry namespaces holds the word userns_create, or has an entry of that name.
 func hasFeature(features, path string) bool {
 	var entries []string // that are open, by their names
 	word, last := 0, ""
@@ -151,8 +151,8 @@ func (c *Compiler) Theirs(path string) bool {
 		!slices.ContainsFunc(dirs, func(dir string) bool { return strings.HasSuffix(dir, ".d") })
 }
 
-// shippedDenials are those rules of AppArmor's own abstractions and tunables that deny or log what not every kernel mediates, by
-// their files: all of versions 3.0.0 to 5.0.2 (profiles/apparmor.d), one at most in a file.
+// shippedDenials are those rules of AppArmor's own abstractions and tunables that deny or log what not every kernel
+// mediates, by their files: all of versions 3.0.0 to 5.0.2 (profiles/apparmor.d), one at most in a file.
 var shippedDenials = map[string]string{
 	"abstractions/exo-open":           "deny dbus send bus=session path=/org/gtk/vfs/mounttracker", // in 3.0.0 to 3.0.5
 	"abstractions/ubuntu-unity7-base": "deny dbus bus=session path=/com/canonical/[Uu]nity/[Dd]ebug**",

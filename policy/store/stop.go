@@ -29,7 +29,8 @@ func checkStop(p *policy.Profile, b profile.Blob, c Compiler) error {
 	}
 	compiled, err := meaning.Read(b.Data)
 	if err != nil {
-		fault.Msg, fault.Err = fmt.Sprintf("what profile %s compiles to cannot be read: %v", p.Name, err), errors.Join(profile.ErrRefused, err)
+		fault.Msg = fmt.Sprintf("what profile %s compiles to cannot be read: %v", p.Name, err)
+		fault.Err = errors.Join(profile.ErrRefused, err)
 		return &fault
 	}
 	for _, m := range compiled {

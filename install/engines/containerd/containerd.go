@@ -380,8 +380,8 @@ func (Engine) Check(ctx context.Context, h *host.Host, d *wire.Draft) error {
 // Then returns the command by which containerd takes its configuration over.
 func (Engine) Then() string { return "systemctl restart containerd" }
 
-// Needed returns the containers that run by our runtime. Once it is restarted, containerd 2 executes nothing more in those of
-// a runtime that it has no more.
+// Needed returns the containers that run by our runtime. Once it is restarted, containerd 2 executes nothing more in
+// those of a runtime that it has no more.
 func (Engine) Needed(_ context.Context, h *host.Host) (need host.Need, err error) {
 	if !h.Live() {
 		return need, nil

@@ -79,7 +79,8 @@ var rootfs = sync.OnceValue(func() error {
 		}
 	}
 	return errors.Join(
-		os.WriteFile(filepath.Join(root, "etc/passwd"), []byte("root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/tmp:/bin/sh\n"), 0o644),
+		os.WriteFile(filepath.Join(root, "etc/passwd"),
+			[]byte("root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/tmp:/bin/sh\n"), 0o644),
 		os.WriteFile(filepath.Join(root, "etc/group"), []byte("root:x:0:\nuser:x:1000:\n"), 0o644),
 		os.Chmod(filepath.Join(root, "tmp"), 0o1777),
 	)
@@ -244,7 +245,8 @@ func (c *Container) ExecProbe(t testing.TB, args ...string) string {
 	t.Helper()
 	outcome := c.Exec(t, append([]string{"/bin/probe"}, args...)...)
 	if outcome.Code != 0 {
-		t.Fatalf("%s exec probe %s: exit code %d\nstdout: %s\nstderr: %s", c.Runtime, strings.Join(args, " "), outcome.Code, outcome.Stdout, outcome.Stderr)
+		t.Fatalf("%s exec probe %s: exit code %d\nstdout: %s\nstderr: %s", c.Runtime, strings.Join(args, " "),
+			outcome.Code, outcome.Stdout, outcome.Stderr)
 	}
 	return strings.TrimSuffix(outcome.Stdout, "\n")
 }

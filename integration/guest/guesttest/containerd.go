@@ -34,8 +34,8 @@ type Arm struct {
 // OurShim is the path of our shim for containerd in a guest.
 const OurShim = "/usr/local/bin/containerd-shim-apparmor-v2"
 
-// wrappers is a directory of links to our runtime wrapper, each with the name of the runtime that it stands for. The directory tells the wrapper
-// which engine calls.
+// wrappers is a directory of links to our runtime wrapper, each with the name of the runtime that it stands for. The
+// directory tells the wrapper which engine calls.
 const wrappers = "/run/wrappers/containerd"
 
 // annotations are the patterns of the annotations that this project reads.
@@ -338,7 +338,8 @@ func cleanEngine(t testing.TB, dirs ...string) {
 	for _, dir := range dirs {
 		err := unmountAndRemove(t, dir)
 		// Podman cleans up after a container when it is gone, and tries a mount of its own.
-		for deadline := time.Now().Add(patience); (errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EBUSY)) && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(patience); (errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EBUSY)) &&
+			time.Now().Before(deadline); {
 			time.Sleep(200 * time.Millisecond)
 			err = unmountAndRemove(t, dir)
 		}
@@ -351,7 +352,8 @@ func cleanEngine(t testing.TB, dirs ...string) {
 // unmountAndRemove removes a directory, and unmounts first what is mounted below it.
 func unmountAndRemove(t testing.TB, dir string) error {
 	for _, mounted := range slices.Backward(Mounts(t, dir)) {
-		if err := syscall.Unmount(mounted, syscall.MNT_DETACH); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOENT) {
+		if err := syscall.Unmount(mounted, syscall.MNT_DETACH); err != nil && !errors.Is(err, syscall.EINVAL) &&
+			!errors.Is(err, syscall.ENOENT) {
 			t.Errorf("unmounting %s: %v", mounted, err)
 		}
 	}

@@ -234,7 +234,8 @@ func (c *PodContainer) Answers(t testing.TB, n int) []string {
 		var answers []string
 		ends := 0
 		for line := range strings.Lines(string(text)) {
-			// A time, the stream and a mark for whole lines stand before what was said (kubernetes/design-proposals, kubelet-cri-logging.md).
+			// A time, the stream and a mark for whole lines stand before what was said (kubernetes/design-proposals,
+			// kubelet-cri-logging.md).
 			if fields := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 4); len(fields) == 4 {
 				switch said := fields[3]; said {
 				case "ready":

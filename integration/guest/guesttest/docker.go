@@ -48,13 +48,15 @@ func StartDocker(t testing.TB, c *Containerd, runtimes map[string]map[string]any
 		t.Fatal(err)
 	}
 	for _, runtime := range Runtimes {
-		if err := os.Symlink("/usr/local/bin/oci-apparmor-runtime", filepath.Join(DockerWrappers, runtime)); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := os.Symlink("/usr/local/bin/oci-apparmor-runtime", filepath.Join(DockerWrappers, runtime)); err != nil &&
+			!errors.Is(err, fs.ErrExist) {
 			t.Fatal(err)
 		}
 	}
 	dir := t.TempDir()
 	config, err := json.Marshal(map[string]any{
-		"runtimes": runtimes, "containerd": c.Socket, "pidfile": filepath.Join(dir, "pid"), "hosts": []string{"unix://" + filepath.Join(dir, "socket")},
+		"runtimes": runtimes, "containerd": c.Socket, "pidfile": filepath.Join(dir, "pid"),
+		"hosts":    []string{"unix://" + filepath.Join(dir, "socket")},
 		"iptables": false, "ip6tables": false, "ip-forward": false, "bridge": "none",
 	})
 	if err != nil {

@@ -29,8 +29,9 @@ func Images(t testing.TB) string {
 	return path
 }
 
-// images writes what "docker save" wrote before it took up the OCI layout (image/spec/v1.2.md in moby's repository), which every containerd and every
-// Docker reads: a tar archive for each layer, a configuration for each image, and manifest.json, which names them.
+// images writes what "docker save" wrote before it took up the OCI layout (image/spec/v1.2.md in moby's repository),
+// which every containerd and every Docker reads: a tar archive for each layer, a configuration for each image, and
+// manifest.json, which names them.
 var images = sync.OnceValues(func() (string, error) {
 	if err := rootfs(); err != nil {
 		return "", err
@@ -40,7 +41,8 @@ var images = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	pack := func(from, to string) error {
-		out, err := exec.Command("tar", "-C", from, "--sort=name", "--owner=0", "--group=0", "--numeric-owner", "-cf", to, ".").CombinedOutput()
+		out, err := exec.Command("tar", "-C", from, "--sort=name", "--owner=0", "--group=0", "--numeric-owner", "-cf", to,
+			".").CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("tar: %w: %s", err, out)
 		}

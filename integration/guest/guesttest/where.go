@@ -66,7 +66,8 @@ func EnoughIn(t testing.TB, suites ...string) {
 // inFew has the names of the tests that EnoughIn lets run: these have every runtime where they run.
 var inFew sync.Map
 
-// runtimes are those that make test has in each guest, so that every kernel and each of the two runtimes are shown, and in the newest guest both.
+// runtimes are those that make test has in each guest, so that every kernel and each of the two runtimes are shown, and
+// in the newest guest both.
 var runtimes = map[string][]string{Bookworm: {"runc"}, Trixie: {"crun"}, Forky: Runtimes}
 
 // EnoughRuntimes is for a part of a test that is about one runtime. Under make test it skips that part in guests in

@@ -1,4 +1,5 @@
-// Run boots a guest, building it first where that is needed, and runs a command in it: go run ./integration/guest/run trixie uname -a
+// Run boots a guest, building it first where that is needed, and runs a command in it: go run ./integration/guest/run
+// trixie uname -a
 package main
 
 import (
@@ -31,7 +32,8 @@ func main() {
 		return nil
 	})
 	flag.Usage = func() {
-		fmt.Fprintf(flag.CommandLine.Output(), "usage: run [flags] suite [command [argument ...]]\nWithout a command the guest is only built, and what it goes without is told.\n")
+		fmt.Fprintf(flag.CommandLine.Output(), "usage: run [flags] suite [command [argument ...]]\nWithout a "+
+			"command the guest is only built, and what it goes without is told.\n")
 		flag.PrintDefaults()
 	}
 	flag.Parse()

@@ -88,7 +88,8 @@ func (j *judgement) parsers(ctx context.Context, lost []lint.Lost) (warnings []l
 	return warnings
 }
 
-// aboutAll reports whether a text has a rule about everything, "all", and whether one of them allows it, and not only to log it.
+// aboutAll reports whether a text has a rule about everything, "all", and whether one of them allows it, and not only
+// to log it.
 func aboutAll(t *syntax.Text) (there, allows bool) {
 	for _, b := range t.Blocks {
 		for _, r := range b.Rules {
@@ -101,8 +102,8 @@ func aboutAll(t *syntax.Text) (there, allows bool) {
 	return there, allows
 }
 
-// found reports whether what the parser says of a kind of rules is said of some that were found. Of unix sockets it also says
-// it of rules that were judged to hold, and of AppArmor's own.
+// found reports whether what the parser says of a kind of rules is said of some that were found. Of unix sockets it
+// also says it of rules that were judged to hold, and of AppArmor's own.
 func found(lost []lint.Lost, class string) bool {
 	if class == "unix" {
 		return true
@@ -143,8 +144,8 @@ func (j *judgement) read(ctx context.Context, included []byte) {
 	}
 	if included != nil {
 		j.included, j.files, j.whole = included, j.Included(included), string(included)
-		// A rule is looked for in all files, and stands in the first that has it. That is not to excuse an administrator's own
-		// copy of one of AppArmor's.
+		// A rule is looked for in all files, and stands in the first that has it. That is not to excuse an
+		// administrator's own copy of one of AppArmor's.
 		slices.SortStableFunc(j.files, func(a, b profile.Text) int { return j.excuses(a) - j.excuses(b) })
 	}
 }
@@ -164,8 +165,8 @@ func (j *judgement) lost(ctx context.Context) []lint.Lost {
 	return slices.DeleteFunc(lost, func(l lint.Lost) bool { return l.Branch > 0 && !j.takes(ctx, l.Branch) })
 }
 
-// takes reports whether the branch that begins at an offset is taken, by compiling the text with one more rule in it that cannot
-// be compiled: the parser looks at what a variable stands for only where it takes the branch.
+// takes reports whether the branch that begins at an offset is taken, by compiling the text with one more rule in it
+// that cannot be compiled: the parser looks at what a variable stands for only where it takes the branch.
 func (j *judgement) takes(ctx context.Context, branch int) bool {
 	taken, known := j.taken[branch]
 	if !known {
@@ -181,8 +182,8 @@ func (j *judgement) said(class string) bool {
 	return slices.ContainsFunc(j.blob.Warnings, func(w profile.Warning) bool { return classOf(w.Message) == class })
 }
 
-// excuses returns how much is excused in a file: nothing in one of the author's, more among AppArmor's own, and most in one that
-// AppArmor ships with a rule that denies.
+// excuses returns how much is excused in a file: nothing in one of the author's, more among AppArmor's own, and most in
+// one that AppArmor ships with a rule that denies.
 func (j *judgement) excuses(f profile.Text) int {
 	switch {
 	case j.Shipped(f.Path) != "":
@@ -193,17 +194,18 @@ func (j *judgement) excuses(f profile.Text) int {
 	return 0
 }
 
-// withoutUnix reports whether the parser says that it has compiled rules about unix sockets without their addresses. That "deny unix
-// socket rule not enforced, can't be downgraded" it says also where it has compiled them with these (unix_rule::gen_policy_re in
-// parser/af_unix.cc).
+// withoutUnix reports whether the parser says that it has compiled rules about unix sockets without their addresses.
+// That "deny unix socket rule not enforced, can't be downgraded" it says also where it has compiled them with these
+// (unix_rule::gen_policy_re in parser/af_unix.cc).
 func withoutUnix(blob profile.Blob) bool {
 	return slices.ContainsFunc(blob.Warnings, func(w profile.Warning) bool {
 		return strings.Contains(w.Message, "extended network unix socket rule")
 	})
 }
 
-// needs reports whether what the text includes must be looked at: where it includes what is not AppArmor's, where a rule lets
-// something leave its confinement, and where some kind of rules is not enforced, by the parser's word or, for D-Bus, without one.
+// needs reports whether what the text includes must be looked at: where it includes what is not AppArmor's, where a
+// rule lets something leave its confinement, and where some kind of rules is not enforced, by the parser's word or, for
+// D-Bus, without one.
 func (j *judgement) needs() bool {
 	names := syntax.Read(j.text).Includes()
 	if len(names) == 0 {
@@ -223,9 +225,9 @@ func (j *judgement) needs() bool {
 	})
 }
 
-// classOf returns the kind of rules, a key of profile.RuleKinds, of which the parser says that they are not enforced, or not as
-// they stand ("userns rules not enforced", "deny unix socket rule not enforced, ...", "downgrading extended network unix socket
-// rule ..."; warn_once in parser/*.cc). It is empty for whatever else the parser says.
+// classOf returns the kind of rules, a key of profile.RuleKinds, of which the parser says that they are not enforced,
+// or not as they stand ("userns rules not enforced", "deny unix socket rule not enforced, ...", "downgrading extended
+// network unix socket rule ..."; warn_once in parser/*.cc). It is empty for whatever else the parser says.
 func classOf(message string) string {
 	switch {
 	case strings.Contains(message, "unix socket rule"):
@@ -242,8 +244,8 @@ func classOf(message string) string {
 	return ""
 }
 
-// ofABI reports whether the parser's message is about ABIs: that a text names none, which lint says, or that an included file names another
-// than the text, whose own counts.
+// ofABI reports whether the parser's message is about ABIs: that a text names none, which lint says, or that an
+// included file names another than the text, whose own counts.
 func ofABI(message string) bool {
 	return strings.Contains(message, "missing feature abi") || strings.Contains(message, "differs from policy declared feature abi")
 }
@@ -273,11 +275,13 @@ func (j *judgement) why(ctx context.Context, l lint.Lost, kind profile.RuleKind)
 	case l.Class == "unix" && l.Deny:
 		return j.whyUnix(ctx)
 	case l.Class == "unix" && l.Wider:
-		return "the kernel, or this apparmor_parser for it, does not tell addresses and peers of unix sockets (" + kind.Kernels + " kernels do)", ""
+		return "the kernel, or this apparmor_parser for it, does not tell addresses and peers of unix sockets (" +
+			kind.Kernels + " kernels do)", ""
 	case l.Wider:
 		return "the kernel does not tell addresses of sockets", ""
 	case !j.Supports(kind.Feature):
-		return "this kernel does not mediate " + kind.What, "that takes another kernel (" + kind.Kernels + "): take the rule out where there is none"
+		return "this kernel does not mediate " + kind.What, "that takes another kernel (" + kind.Kernels +
+			"): take the rule out where there is none"
 	}
 	if why, fix = j.otherABI(ctx, l.Class, kind.Feature); why != "" {
 		return why, fix
@@ -290,7 +294,8 @@ func (j *judgement) why(ctx context.Context, l lint.Lost, kind profile.RuleKind)
 	return why, "that takes another version: take the rule out where there is none"
 }
 
-// otherABI says that rules of a kind are enforced under another ABI than the text's, and which. It says nothing where there is none.
+// otherABI says that rules of a kind are enforced under another ABI than the text's, and which. It says nothing where
+// there is none.
 func (j *judgement) otherABI(ctx context.Context, class string, features ...string) (why, fix string) {
 	name, line := syntax.Read(j.text).ABI()
 	why = "the text names no ABI, and under the one that apparmor_parser is configured to take for it there are no such rules"
@@ -307,25 +312,27 @@ func (j *judgement) otherABI(ctx context.Context, class string, features ...stri
 	}
 }
 
-// whyUnix is why for a rule that denies unix sockets by their addresses, and that is not compiled where others allow such sockets.
+// whyUnix is why for a rule that denies unix sockets by their addresses, and that is not compiled where others allow
+// such sockets.
 func (j *judgement) whyUnix(ctx context.Context) (why, fix string) {
 	const instead = "write deny network unix, which denies all of them, or take the rule out"
 	if !j.Supports(profile.UnixFeature) && !j.Supports(profile.UnixV9) {
-		return "this kernel does not tell addresses of unix sockets (" + profile.RuleKinds["unix"].Kernels + " do), and other rules allow such " +
-			"sockets", instead
+		return "this kernel does not tell addresses of unix sockets (" + profile.RuleKinds["unix"].Kernels +
+			" do), and other rules allow such sockets", instead
 	}
 	if why, fix = j.otherABI(ctx, "unix", profile.UnixFeature, profile.UnixV9); why != "" {
 		return why, fix
 	}
-	return "this apparmor_parser compiles no addresses of unix sockets for this kernel, under whichever ABI, and other rules allow such sockets",
+	return "this apparmor_parser compiles no addresses of unix sockets for this kernel, under whichever ABI, and " +
+			"other rules allow such sockets",
 		"that takes version 5.0 or later and an ABI that has them, as abi <kernel>; until then " + instead
 }
 
 // configured stands for the ABI of a text that names none.
 const configured = "configured"
 
-// remedy returns an ABI under which the rules of a kind are enforced, by compiling the text under it: one of this node's, else
-// the one that is configured, else the kernel's own. It is empty where there is none.
+// remedy returns an ABI under which the rules of a kind are enforced, by compiling the text under it: one of this
+// node's, else the one that is configured, else the kernel's own. It is empty where there is none.
 func (j *judgement) remedy(ctx context.Context, class, named string, features []string) string {
 	if abi, known := j.tried[class]; known {
 		return abi

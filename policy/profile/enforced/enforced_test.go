@@ -12,9 +12,9 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
 )
 
-// newCompiler returns a compiler with the machine's apparmor_parser for a kernel that lacks features, and a directory of ABIs and
-// abstractions: abi/1.0 knows neither signals nor ptrace, abi/2.0
-// signals, and the ABI that TestCheck configures ptrace.
+// newCompiler returns a compiler with the machine's apparmor_parser for a kernel that lacks features, and a directory
+// of ABIs and abstractions: abi/1.0 knows neither signals nor ptrace, abi/2.0 signals, and the ABI that TestCheck
+// configures ptrace.
 func newCompiler(t *testing.T, lacks ...string) *profile.Compiler {
 	t.Helper()
 	text := profiletest.Features()

@@ -21,8 +21,10 @@ const (
 // checks are all checks. Warnings are sorted by line; those of one line have the order of this list.
 var checks = []check{
 	{"abi", "the text names no ABI", texts, (*linter).abi},
-	{"attach-disconnected", "the flag without which files that were opened outside of the container are denied", compiledBlocks, (*linter).attachDisconnected},
-	{"peers", "rules by which processes reach each other, alone and in a stack, and by which the runtime stops them", compiledBlocks, (*linter).peers},
+	{"attach-disconnected", "the flag without which files that were opened outside of the container are denied",
+		compiledBlocks, (*linter).attachDisconnected},
+	{"peers", "rules by which processes reach each other, alone and in a stack, and by which the runtime stops them",
+		compiledBlocks, (*linter).peers},
 	{"usr-merge", "paths in /bin, /sbin and /lib*, which are links in most images", compiledBlocks, (*linter).usrMerge},
 	{"link", "paths that lead over a symbolic link, of which the kernel sees the target only", compiledBlocks, (*linter).links},
 	{"busybox", "denied programs that are parts of /bin/busybox in images such as Alpine's", compiledBlocks, (*linter).busybox},

@@ -64,7 +64,8 @@ func Mediates(p *meaning.Profile, word string, supports func(feature string) boo
 // says. They are sorted by file and line. included is as in Text, and files are the files that the text includes. Some
 // things do not show in a compiled profile: whether conditions on addresses were compiled, and AuditChange. NotEnforced
 // calls supports for these, with a feature or AuditChange.
-func NotEnforced(text string, included []byte, files []profile.Text, compiled []*meaning.Profile, supports func(feature string) bool) []Lost {
+func NotEnforced(text string, included []byte, files []profile.Text, compiled []*meaning.Profile,
+	supports func(feature string) bool) []Lost {
 	own := syntax.Read(text)
 	all := own
 	if included != nil {
@@ -165,9 +166,10 @@ func notEnforced(p *meaning.Profile, r syntax.Rule, supports func(feature string
 // maxRule is how many bytes of a rule a message shows.
 const maxRule = 160
 
-// lostUnix reports whether a rule about unix sockets is not enforced, or is enforced as one for all of them. Where addresses are not
-// mediated the parser leaves deny rules out and takes conditions off others (unix_rule::downgrade_rule, parser/af_unix.cc).
-// What is left is a network syntax.Rule, and whether a denied socket is allowed by another.
+// lostUnix reports whether a rule about unix sockets is not enforced, or is enforced as one for all of them. Where
+// addresses are not mediated the parser leaves deny rules out and takes conditions off others
+// (unix_rule::downgrade_rule, parser/af_unix.cc). What is left is a network syntax.Rule, and whether a denied socket is
+// allowed by another.
 func lostUnix(p *meaning.Profile, r syntax.Rule, supports func(feature string) bool, l *Lost) bool {
 	if supports(profile.UnixFeature) {
 		return false
@@ -185,7 +187,8 @@ func lostUnix(p *meaning.Profile, r syntax.Rule, supports func(feature string) b
 	return false
 }
 
-// unixTypes returns the types of sockets that a rule is about: SOCK_STREAM, SOCK_DGRAM and SOCK_SEQPACKET where it says none.
+// unixTypes returns the types of sockets that a rule is about: SOCK_STREAM, SOCK_DGRAM and SOCK_SEQPACKET where it says
+// none.
 func unixTypes(words []string) []byte {
 	types := map[string]byte{"stream": 1, "dgram": 2, "seqpacket": 5}
 	for _, w := range words {

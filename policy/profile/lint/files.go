@@ -88,9 +88,9 @@ func (l *linter) allows(path string, perm rune) bool {
 	return perms.Allow&^perms.Deny&bits[perm] != 0
 }
 
-// holds reports whether a rule has the effect that it describes, in a path that it matches: it may stand in a branch that is
-// not taken, or a rule of a higher priority may overrule it. A deny rule that logs nothing shows as one in what was compiled.
-// Links are left out: what is denied of them depends on their target.
+// holds reports whether a rule has the effect that it describes, in a path that it matches: it may stand in a branch
+// that is not taken, or a rule of a higher priority may overrule it. A deny rule that logs nothing shows as one in what
+// was compiled. Links are left out: what is denied of them depends on their target.
 func (l *linter) holds(f fileRule) bool {
 	if l.compiled == nil || len(f.patterns) == 0 {
 		return true
@@ -112,8 +112,8 @@ func (l *linter) holds(f fileRule) bool {
 	})
 }
 
-// overruled looks for deny rules of which nothing is denied: any other rule yields to one that denies, unless it has a higher
-// priority.
+// overruled looks for deny rules of which nothing is denied: any other rule yields to one that denies, unless it has a
+// higher priority.
 func (l *linter) overruled() {
 	if !slices.ContainsFunc(l.in.Rules, func(r syntax.Rule) bool { return r.Priority }) {
 		return

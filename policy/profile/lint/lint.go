@@ -112,8 +112,8 @@ func (l *linter) abi() {
 	l.warn(0, "no ABI is named, so that %s%s", from, advice)
 }
 
-// leastABI returns the oldest ABI of AppArmor's that has rules of each kind that the text itself has; an empty string where none
-// has.
+// leastABI returns the oldest ABI of AppArmor's that has rules of each kind that the text itself has; an empty string
+// where none has.
 func (l *linter) leastABI() string {
 	abi := "abi/3.0"
 	for _, b := range l.Blocks {
@@ -244,7 +244,8 @@ func (l *linter) busybox() {
 		}
 		for _, p := range f.patterns {
 			name := p[strings.LastIndexByte(p, '/')+1:]
-			if strings.Contains(p, "bin/") && slices.Contains(applets, name) && !slices.Contains(only, name) && l.allows("/bin/busybox", 'x') {
+			if strings.Contains(p, "bin/") && slices.Contains(applets, name) && !slices.Contains(only, name) &&
+				l.allows("/bin/busybox", 'x') {
 				only = append(only, name)
 				if line == 0 {
 					line = f.Line
@@ -397,8 +398,8 @@ func (l *linter) devNull() {
 	}
 }
 
-// silent counts deny rules that log nothing. Those about files are counted where they hold, and others where they stand in no
-// branch that may not be taken.
+// silent counts deny rules that log nothing. Those about files are counted where they hold, and others where they stand
+// in no branch that may not be taken.
 func (l *linter) silent() {
 	line, n := 0, 0
 	for _, r := range l.in.Rules {

@@ -29,8 +29,8 @@ func OldMounts(text string, included []byte, files []profile.Text, compiled []*m
 			continue
 		}
 		l.in = b
-		l.warn(r.Line, "\"%s\" does not hold for the newer mount calls, which this kernel does not mediate (Linux 6.12 does): deny capability "+
-			"sys_admin as well, which every mount needs", oneline.Cut(r.Text, maxRule))
+		l.warn(r.Line, "\"%s\" does not hold for the newer mount calls, which this kernel does not mediate (Linux "+
+			"6.12 does): deny capability sys_admin as well, which every mount needs", oneline.Cut(r.Text, maxRule))
 		if w := &l.found[len(l.found)-1]; !r.Own {
 			w.File, w.Line = finder(files)(r.Text)
 		}

@@ -75,8 +75,8 @@ var accesses = map[string]uint32{
 	"trace": meaning.MayWrite, "read": meaning.MayRead, "tracedby": meaning.MayAppend, "readby": meaning.MayCreate,
 }
 
-// reaches reports whether an access to a peer of this label is allowed, a signal's where all are. missing is the first that is
-// not where others are.
+// reaches reports whether an access to a peer of this label is allowed, a signal's where all are. missing is the first
+// that is not where others are.
 func (l *linter) reaches(access, label string) (reached bool, missing string) {
 	request := accesses[access]
 	if access != "send" && access != "receive" {

@@ -85,7 +85,8 @@ func (l *linter) leavingExec(r syntax.Rule) bool {
 	case strings.ContainsAny(perms, "pPcC"):
 		when = ", where the profile for it is not loaded,"
 	}
-	l.warn(r.Line, "what is executed as %s%s runs without any confinement (%s): write ix, or a child profile and Cx", show(path), when, perms)
+	l.warn(r.Line, "what is executed as %s%s runs without any confinement (%s): write ix, or a child profile and Cx",
+		show(path), when, perms)
 	return true
 }
 
@@ -120,7 +121,8 @@ func execPerms(r syntax.Rule) string {
 	return ""
 }
 
-// toUnconfined reports whether a rule change_profile has unconfined among its targets: alone, in a pattern, or as it has none.
+// toUnconfined reports whether a rule change_profile has unconfined among its targets: alone, in a pattern, or as it
+// has none.
 func (l *linter) toUnconfined(words []string) bool {
 	at := slices.Index(words, "->")
 	if at < 0 || at+1 == len(words) {

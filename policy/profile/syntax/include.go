@@ -54,9 +54,9 @@ func MayInclude(text []byte) ([]string, error) {
 	return names, nil
 }
 
-// mayBegin reports whether a statement can begin with a word that stands at a place. The parser takes "include" by itself
-// even in front of a digit's or a name's end, but only ahead of a blank, and "#include" ahead of anything. It takes "abi" for
-// a word like others.
+// mayBegin reports whether a statement can begin with a word that stands at a place. The parser takes "include" by
+// itself even in front of a digit's or a name's end, but only ahead of a blank, and "#include" ahead of anything. It
+// takes "abi" for a word like others.
 func mayBegin(word string, text []byte, from int) bool {
 	var before, after byte = '\n', '\n'
 	if from > 0 {

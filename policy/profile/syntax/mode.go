@@ -35,8 +35,9 @@ func (t *Text) WithMode(mode string, modes ...string) string {
 	return b.String()
 }
 
-// flagsWith returns a list of flags with mode in place of the first of modes, and without the others; at its end where it has
-// none. What a flag does can depend on what stands ahead of it: parsers forget debug after a mode (profile.h, 4.1).
+// flagsWith returns a list of flags with mode in place of the first of modes, and without the others; at its end where
+// it has none. What a flag does can depend on what stands ahead of it: parsers forget debug after a mode (profile.h,
+// 4.1).
 func flagsWith(list, mode string, modes []string) string {
 	var b strings.Builder
 	said := false

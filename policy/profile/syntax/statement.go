@@ -140,8 +140,8 @@ func (r *reading) between(c byte) (taken, ended bool) {
 	return true, false
 }
 
-// leave notes that the text from an offset up to the line's end, a comment or nothing, can be left out: with the line, where it
-// holds nothing else.
+// leave notes that the text from an offset up to the line's end, a comment or nothing, can be left out: with the line,
+// where it holds nothing else.
 func (l *lexer) leave(from int) {
 	s := span{from, l.at}
 	start := from
@@ -159,7 +159,8 @@ func (l *lexer) leave(from int) {
 	}
 }
 
-// long takes what is longer than a character: what is escaped or quoted, a variable, a word of any characters, a file's name.
+// long takes what is longer than a character: what is escaped or quoted, a variable, a word of any characters, a file's
+// name.
 func (r *reading) long(c byte) bool {
 	l := r.lexer
 	switch {
@@ -218,8 +219,8 @@ func (r *reading) mark(c byte) (ends bool) {
 	return false
 }
 
-// mayBeFlags reports whether a list that begins is one of flags, if the statement is a profile's header: it has a name ahead of
-// it and no other key than flags.
+// mayBeFlags reports whether a list that begins is one of flags, if the statement is a profile's header: it has a name
+// ahead of it and no other key than flags.
 func (r *reading) mayBeFlags() bool {
 	ahead := strings.Join(r.words, " ") + " " + r.word.String()
 	if ahead = strings.TrimRight(ahead, " "); !strings.HasSuffix(ahead, "=") {

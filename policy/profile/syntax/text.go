@@ -1,9 +1,9 @@
-// Package syntax reads the text of an AppArmor profile: its statements, the profiles in it and their rules, its variables, and
-// what its patterns match. It knows how a text is written, as far as that decides where something begins and ends, and not what
-// its rules mean: that is asked of what the text compiles to (package meaning).
+// Package syntax reads the text of an AppArmor profile: its statements, the profiles in it and their rules, its
+// variables, and what its patterns match. It knows how a text is written, as far as that decides where something begins
+// and ends, and not what its rules mean: that is asked of what the text compiles to (package meaning).
 //
-// It follows the states of apparmor_parser's lexer (parser/parser_lex.l and parser/parser_yacc.y, 3.0 to 4.1). What the parser
-// refuses it takes for something or other: whoever uses the outcome has the text compiled.
+// It follows the states of apparmor_parser's lexer (parser/parser_lex.l and parser/parser_yacc.y, 3.0 to 4.1). What the
+// parser refuses it takes for something or other: whoever uses the outcome has the text compiled.
 package syntax
 
 import (
@@ -72,8 +72,8 @@ func Read(text string) *Text {
 // Rules and blocks that are also in t have their lines in t.
 func (t *Text) WithIncludes(included string) *Text { return read(included, t.places()) }
 
-// places returns a function that returns the line of the next statement or block that is the same: by its block and text, or by
-// the block's name after a brace. ok is false where t has no such one.
+// places returns a function that returns the line of the next statement or block that is the same: by its block and
+// text, or by the block's name after a brace. ok is false where t has no such one.
 func (t *Text) places() func(key string, line int) (at int, ok bool) {
 	lines := make(map[string][]int)
 	for _, r := range t.Preamble {

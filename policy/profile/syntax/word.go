@@ -9,8 +9,8 @@ var valued = map[string]bool{
 	"dbus": true, "signal": true, "ptrace": true, "unix": true, "abi": true, "userns": true, "mqueue": true, "io_uring": true,
 }
 
-// quotedEnd returns the offset after a string in quotes that begins at a place (QUOTED_ID). A quote after a backslash ends it only
-// where no other can, whatever is ahead of the backslash.
+// quotedEnd returns the offset after a string in quotes that begins at a place (QUOTED_ID). A quote after a backslash
+// ends it only where no other can, whatever is ahead of the backslash.
 func quotedEnd(text string, at int) int {
 	escaped := len(text)
 	for i := at + 1; i < len(text); i++ {
@@ -25,9 +25,9 @@ func quotedEnd(text string, at int) int {
 	return escaped
 }
 
-// wordEnd returns the offset after a word of any characters (ID) that begins at a place: it ends ahead of a blank, a quote, an
-// exclamation mark, and of a comma that has one of these after it. A backslash takes that away from the character after it.
-// Braces and brackets need not close.
+// wordEnd returns the offset after a word of any characters (ID) that begins at a place: it ends ahead of a blank, a
+// quote, an exclamation mark, and of a comma that has one of these after it. A backslash takes that away from the
+// character after it. Braces and brackets need not close.
 func wordEnd(text string, at int) int {
 	ends := func(at int) bool { return at >= len(text) || strings.IndexByte(" \t\r\n\"!,", text[at]) >= 0 }
 	for at < len(text) {
@@ -45,8 +45,8 @@ func wordEnd(text string, at int) int {
 	return at
 }
 
-// variableEnd returns the offset after a variable, @{NAME}, @NAME or $NAME, and after the word that it begins. With =, += or a
-// blank after it, it begins none.
+// variableEnd returns the offset after a variable, @{NAME}, @NAME or $NAME, and after the word that it begins. With =,
+// += or a blank after it, it begins none.
 func variableEnd(text string, at int) int {
 	at++
 	if at < len(text) && text[at] == '{' {

@@ -53,8 +53,8 @@ func (c locatedCompiler) Key(p *policy.Profile) (key [sha256.Size]byte, ok bool)
 // Said implements store.Keyer.
 func (c locatedCompiler) Said(name string) []string { return c.said.get(name) }
 
-// Kept implements store.Keyer.
-func (c locatedCompiler) Kept(name string, said []string) { c.said.put(name, said) }
+// Reused implements store.Keyer.
+func (c locatedCompiler) Reused(name string, said []string) { c.said.put(name, said) }
 
 // Compile compiles a profile, and refuses one that must not be put in force. If a text for AppArmor's service is
 // wanted, Compile makes it at the same time.

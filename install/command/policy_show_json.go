@@ -22,10 +22,10 @@ type (
 		RollbackOf uint64            `json:"rollbackOf,omitempty"` // the generation that a rollback took back by this one
 		RollbackTo uint64            `json:"rollbackTo,omitempty"` // the one whose content it has
 		Profiles   []explain.Profile `json:"profiles"`
-		Policies   []entryJSON       `json:"policies"`
+		Policies   []policyJSON      `json:"policies"`
 		Rules      []ruleJSON        `json:"rules"`
 	}
-	entryJSON struct {
+	policyJSON struct {
 		Name    string `json:"name"`
 		Profile string `json:"profile"`
 		Floor   string `json:"floor,omitempty"`
@@ -54,7 +54,7 @@ func shown(g *store.Generation, p *policy.Config, m store.Manifest, stale bool) 
 		RollbackOf: m.RollbackOf,
 		RollbackTo: m.RollbackTo,
 		Profiles:   []explain.Profile{},
-		Policies:   []entryJSON{},
+		Policies:   []policyJSON{},
 		Rules:      []ruleJSON{},
 	}
 	texts := make(map[string]string)
@@ -67,7 +67,7 @@ func shown(g *store.Generation, p *policy.Config, m store.Manifest, stale bool) 
 		s.Profiles = append(s.Profiles, j)
 	}
 	for _, e := range p.Policies {
-		s.Policies = append(s.Policies, entryJSON(e))
+		s.Policies = append(s.Policies, policyJSON(e))
 	}
 	for _, a := range p.Assignments {
 		r := ruleJSON{

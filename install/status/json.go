@@ -37,27 +37,27 @@ type (
 		Status  string `json:"status"`
 	}
 	containerJSON struct {
-		ID         string       `json:"id"`
-		Name       string       `json:"name"`
-		Engine     string       `json:"engine"`
-		Namespace  string       `json:"namespace"`
-		Pod        string       `json:"pod"`
-		Image      string       `json:"image"`
-		Sandbox    bool         `json:"sandbox"`
-		Root       string       `json:"root"`
-		State      State        `json:"state"`
-		PID        int          `json:"pid"`
-		Decided    bool         `json:"decided"`
-		Policy     string       `json:"policy"`
-		Reason     string       `json:"reason"`
-		Generation uint64       `json:"generation"`
-		Label      string       `json:"label"`
-		Verdict    Verdict      `json:"verdict"`
-		Profiles   []heldJSON   `json:"profiles"`
-		Processes  []memberJSON `json:"processes"`
-		Problems   []string     `json:"problems"`
+		ID         string             `json:"id"`
+		Name       string             `json:"name"`
+		Engine     string             `json:"engine"`
+		Namespace  string             `json:"namespace"`
+		Pod        string             `json:"pod"`
+		Image      string             `json:"image"`
+		Sandbox    bool               `json:"sandbox"`
+		Root       string             `json:"root"`
+		State      State              `json:"state"`
+		PID        int                `json:"pid"`
+		Decided    bool               `json:"decided"`
+		Policy     string             `json:"policy"`
+		Reason     string             `json:"reason"`
+		Generation uint64             `json:"generation"`
+		Label      string             `json:"label"`
+		Verdict    Verdict            `json:"verdict"`
+		Profiles   []profileStateJSON `json:"profiles"`
+		Processes  []memberJSON       `json:"processes"`
+		Problems   []string           `json:"problems"`
 	}
-	heldJSON struct {
+	profileStateJSON struct {
 		Name    string  `json:"name"`
 		Content Content `json:"content"`
 		Detail  string  `json:"detail,omitempty"`
@@ -119,10 +119,10 @@ func (c *Container) json() containerJSON {
 		ID: c.ID, Name: c.Name, Engine: c.Engine, Namespace: c.Namespace, Pod: c.Pod, Image: c.Image, Sandbox: c.Sandbox,
 		Root: c.Root, State: c.State, PID: c.PID, Decided: c.Decided, Policy: c.Policy, Reason: c.Reason,
 		Generation: c.Generation, Label: c.Label, Verdict: c.Verdict,
-		Profiles: []heldJSON{}, Processes: []memberJSON{}, Problems: append([]string{}, c.Problems...),
+		Profiles: []profileStateJSON{}, Processes: []memberJSON{}, Problems: append([]string{}, c.Problems...),
 	}
 	for _, p := range c.Profiles {
-		j.Profiles = append(j.Profiles, heldJSON{p.Name, p.Content, p.Detail})
+		j.Profiles = append(j.Profiles, profileStateJSON{p.Name, p.Content, p.Detail})
 	}
 	for _, m := range c.Processes {
 		j.Processes = append(j.Processes, memberJSON{m.PID, m.profile(), m.mode(), m.Confined})

@@ -32,9 +32,9 @@ type Keyer interface {
 	Key(p *policy.Profile) (key [sha256.Size]byte, ok bool)
 	// Said returns what is to be shown to a person about a profile that Compile has compiled, as lines.
 	Said(name string) []string
-	// Kept takes the lines that Said returned for a profile earlier. It is called in place of Compile if the profile
+	// Reused takes the lines that Said returned for a profile earlier. It is called in place of Compile if the profile
 	// need not be compiled again.
-	Kept(name string, said []string)
+	Reused(name string, said []string)
 }
 
 // Progress reports on one profile whose compilation has ended.
@@ -89,7 +89,7 @@ func Compile(ctx context.Context, p *policy.Config, c Compiler, from *Generation
 	if !ok {
 		return compile(ctx, p, c, nil, report)
 	}
-	compiled, err := compile(ctx, p, c, newKeeper(keyer, from), report)
+	compiled, err := compile(ctx, p, c, newReusable(keyer, from), report)
 	if err == nil {
 		for i, pr := range p.Profiles {
 			compiled.said[i] = keyer.Said(pr.Name)
@@ -98,15 +98,15 @@ func Compile(ctx context.Context, p *policy.Config, c Compiler, from *Generation
 	return compiled, err
 }
 
-// A keeper finds the blobs that a generation has of profiles that need not be compiled again.
-type keeper struct {
+// reusable has the profiles of a generation that need not be compiled again.
+type reusable struct {
 	keyer Keyer
 	from  *Generation // nil where there is none
 	made  map[string]ManifestSource
 }
 
-func newKeeper(c Keyer, from *Generation) *keeper {
-	k := &keeper{keyer: c, from: from, made: make(map[string]ManifestSource)}
+func newReusable(c Keyer, from *Generation) *reusable {
+	k := &reusable{keyer: c, from: from, made: make(map[string]ManifestSource)}
 	if from == nil {
 		return k
 	}
@@ -120,7 +120,7 @@ func newKeeper(c Keyer, from *Generation) *keeper {
 
 // find returns a profile's key, which is nil if there is none. ok reports whether the generation has a profile that was
 // compiled from the same inputs, and before is that profile.
-func (k *keeper) find(p *policy.Profile) (key []byte, before policy.Profile, ok bool) {
+func (k *reusable) find(p *policy.Profile) (key []byte, before policy.Profile, ok bool) {
 	sum, ok := k.keyer.Key(p)
 	if !ok {
 		return nil, before, false
@@ -134,9 +134,9 @@ func (k *keeper) find(p *policy.Profile) (key []byte, before policy.Profile, ok 
 	return key, before, ok && before.Mode == p.Mode && made == madeOf(key, before.Blob)
 }
 
-// keep returns the blob of a profile that find has found. ok is false if the blob is missing or damaged. keep leaves out the
+// blob returns the blob of a profile that find has found. ok is false if the blob is missing or damaged. keep leaves out the
 // blob's data if the file is unchanged since an earlier apply has read it.
-func (k *keeper) keep(before policy.Profile) (blob profile.Blob, ok bool) {
+func (k *reusable) blob(before policy.Profile) (blob profile.Blob, ok bool) {
 	blob.Profiles = before.Compiled
 	path := filepath.Join(k.from.store.Dir, blobPath(before.Blob))
 	if _, ok := k.from.Seen().Unchanged(path); !ok {
@@ -148,7 +148,7 @@ func (k *keeper) keep(before policy.Profile) (blob profile.Blob, ok bool) {
 		blob.Data = data
 		k.from.Seen().Add(path, stamp, now, "")
 	}
-	k.keyer.Kept(before.Name, k.made[before.Name].Said)
+	k.keyer.Reused(before.Name, k.made[before.Name].Said)
 	return blob, true
 }
 
@@ -162,8 +162,8 @@ func madeOf(key []byte, blob [sha256.Size]byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// compile is Compile with the keeper of an earlier generation, or nil.
-func compile(ctx context.Context, p *policy.Config, c Compiler, from *keeper, report func(Progress)) (*Compilation, error) {
+// compile is Compile with what an earlier generation has, or nil.
+func compile(ctx context.Context, p *policy.Config, c Compiler, from *reusable, report func(Progress)) (*Compilation, error) {
 	n := len(p.Profiles)
 	compiled := *p
 	compiled.Profiles = slices.Clone(p.Profiles)
@@ -174,11 +174,11 @@ func compile(ctx context.Context, p *policy.Config, c Compiler, from *keeper, re
 		all.source = from.from
 		each(ctx, n, func(i int) { all.keys[i], before[i], all.reused[i] = from.find(&p.Profiles[i]) })
 	}
-	// What is to be compiled comes first: while the parser works, what is kept is read.
+	// What is to be compiled comes first: while the parser works, what is reused is read.
 	order := make([]int, 0, n)
-	for _, kept := range []bool{false, true} {
+	for _, reused := range []bool{false, true} {
 		for i, is := range all.reused {
-			if is == kept {
+			if is == reused {
 				order = append(order, i)
 			}
 		}
@@ -195,7 +195,7 @@ func compile(ctx context.Context, p *policy.Config, c Compiler, from *keeper, re
 		pr := &compiled.Profiles[i]
 		if all.reused[i] {
 			// No checkStop: the same program did that to the same bytes, or the key would be another.
-			if all.blobs[i], all.reused[i] = from.keep(before[i]); all.reused[i] {
+			if all.blobs[i], all.reused[i] = from.blob(before[i]); all.reused[i] {
 				pr.Compiled, pr.Blob = before[i].Compiled, before[i].Blob
 				return
 			}

@@ -38,7 +38,7 @@ func (c *drifting) Compile(_ context.Context, name string, mode profile.Mode, so
 	if err != nil {
 		return b, err
 	}
-	c.Kept(name, []string{"a warning of " + string(text)})
+	c.Reused(name, []string{"a warning of " + string(text)})
 	return b.WithMode(mode)
 }
 
@@ -48,7 +48,7 @@ func (c *drifting) Said(name string) []string {
 	return c.said[name]
 }
 
-func (c *drifting) Kept(name string, said []string) {
+func (c *drifting) Reused(name string, said []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.said == nil {

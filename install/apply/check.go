@@ -80,8 +80,8 @@ func Check(ctx context.Context, n *node.Node, o CheckOptions) (*Checked, error) 
 	return checked, nil
 }
 
-// misnamed reports the profiles whose text defines one of another name, as far as a text tells that by itself. sources are
-// their files, by their names.
+// misnamed returns an error for each profile whose text defines a profile of another name. It finds those of which the
+// text alone shows that. sources are their files, by their names.
 func misnamed(p *policy.Config, sources map[string]string) error {
 	var errs []error
 	for _, pr := range p.Profiles {

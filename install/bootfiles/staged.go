@@ -84,9 +84,9 @@ func (s *Staged) Commit() {
 	}
 }
 
-// Stage writes the service's files of a policy beside their places, as far as they are others than those that are there. An
-// error is a reason not to put the policy in force: what AppArmor's service does not know, aa-remove-unknown takes from
-// under running containers. alone gives the texts of files that are there already, by profile.
+// Stage writes the service's files of a policy beside their places, if they differ from the files there. An error is a
+// reason not to put the policy in force: aa-remove-unknown removes what AppArmor's service does not know, while
+// containers run under it. alone has the texts of files that are there already, by profile.
 func (k *Writer) Stage(ctx context.Context, compiled *store.Compilation, alone map[string]Text) (*Staged, error) {
 	s := &Staged{writer: k, policy: compiled.Policy}
 	var (

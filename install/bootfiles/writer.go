@@ -148,7 +148,7 @@ func (k *Writer) withEarlier(err error, p policy.Profile, f apparmord.File, have
 	return err
 }
 
-// stageOne writes the file of one profile beside its place. It gives nil where nothing is to be written.
+// stageOne writes the file of one profile beside its place. It returns nil if there is nothing to write.
 func (k *Writer) stageOne(by apparmord.By, p policy.Profile, t Text) (*safefile.Staged, error) {
 	err := t.Err
 	if err == nil && k.Dry {

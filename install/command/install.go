@@ -121,8 +121,8 @@ func runInstall(ctx context.Context, s *session, o *wiringOptions, choice engine
 	})
 }
 
-// checkDefault returns an error if an engine is to send all of its containers to a policy that cannot be read, whether by a
-// flag, or because ours is its default already.
+// checkDefault returns an error if an engine would send all of its containers to us while the policy cannot be read. It
+// does that if a flag says so, or if our runtime is its default already.
 func checkDefault(plans []*engines.Plan, readable func() error) error {
 	for _, p := range plans {
 		if !p.Default() || len(p.Edits) == 0 {

@@ -108,8 +108,8 @@ func runApply(ctx context.Context, s *session, o *applyOptions) error {
 	return out.Err
 }
 
-// warnOfEngines warns of profiles that have the name of an engine's default profile, if the engine has loaded its own, and a
-// start of a container would be refused for that. The policy baseline has such a profile, docker-default.
+// warnOfEngines warns of profiles with the name of an engine's default profile, if the engine has loaded its own one. A
+// start of a container would be refused then. The policy baseline has such a profile, docker-default.
 func (s *session) warnOfEngines(ctx context.Context, c *policy.Config) {
 	for _, p := range c.Profiles {
 		title, is := engine.ByDefault(p.Name)

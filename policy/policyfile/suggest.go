@@ -3,7 +3,8 @@ package policyfile
 import "fmt"
 
 // didYouMean returns the one of words that is nearest to word, as the end of an error: `; did you mean "image"?`. It
-// gives nothing where none is near: more than two letters off, or all letters of a short word.
+// returns an empty string if none is near. A word is not near if it differs by more than two letters, or by all letters
+// of a short word.
 func didYouMean(word string, words []string) string {
 	if nearest := nearest(word, words); nearest != "" {
 		return fmt.Sprintf("; did you mean %q?", nearest)
@@ -22,8 +23,8 @@ func nearest(word string, words []string) (nearest string) {
 	return nearest
 }
 
-// distance is the number of bytes to insert, drop, change or swap with their neighbour to get from a to b (Damerau and
-// Levenshtein, each byte touched once), or limit if it is that or more.
+// distance returns how many bytes must be inserted, dropped, changed, or swapped with their neighbour to make b of a
+// (Damerau and Levenshtein, each byte touched once). It returns limit for limit and more.
 func distance(a, b string, limit int) int {
 	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
 		return limit

@@ -413,8 +413,8 @@ func memfile(name string, content []byte) (*os.File, error) {
 	return f, nil
 }
 
-// run runs apparmor_parser with nothing of our environment, files as its descriptors from 3 on, in a process group of
-// its own, which is killed when it takes too long or writes too much.
+// run runs apparmor_parser. The parser has nothing of our environment, and files as its descriptors from 3 on. It is in
+// a process group of its own. run kills that group if the parser takes too long or writes too much.
 func (c *Compiler) run(ctx context.Context, stdin []byte, files []*os.File, args ...string) (
 	stdout, stderr []byte, err error,
 ) {

@@ -23,8 +23,8 @@ import (
 
 // Inputs computes keys by which a caller recognizes, without a compilation, that a text compiles to the same as before.
 // A key covers everything that decides the outcome: the text, every file that it can include or name as its ABI, the
-// parser's program, its configuration, the kernel's features, and this program, whose version decides with which
-// options it calls the parser and what it refuses.
+// parser's program, its configuration, the kernel's features, and this program's version. The version decides how this
+// program calls the parser, and what it refuses.
 //
 // A key covers the content of files. It may cover more files than the parser reads; if such a file changes, a text is
 // compiled once more without need. So Inputs need not read a text exactly as the parser does. Inputs reads each file

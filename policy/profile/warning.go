@@ -11,10 +11,9 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// heard are the kinds of warnings that are read (warnflag_table in parser/parser_main.c; 3.0 has all of them). Left out
-// are those about caches, jobs and the configuration, which a compilation here does not use, "format", which is said of
-// the text's last line whatever line it is about, "pound-include", which is about a spelling, and "dangerous", which is
-// about what package lint says more of.
+// heard are the kinds of warnings that we read (warnflag_table in parser/parser_main.c; 3.0 has all of them). The
+// others are left out. A compilation here uses no caches, jobs or configuration. "format" names the text's last line,
+// whatever line it is about. "pound-include" is about a spelling. Package lint says more than "dangerous".
 var heard = []string{"rule-not-enforced", "rule-downgraded", "abi", "deprecated", "unexpected", "missing", "override"}
 
 const (

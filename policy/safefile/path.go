@@ -10,9 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TrustedPath returns an absolute path without links in it, and an error if others than root and the process's user could
-// write what is there, or make the path lead elsewhere. It checks every directory and link on the way, and the error names
-// the one at fault. The error is fs.ErrNotExist if something is missing that only root and the process's user can make.
+// TrustedPath returns path as an absolute one without links in it. It returns an error if somebody besides root and the
+// process's user could write what is there, or could make the path lead elsewhere. It checks every directory and link on
+// the way, and the error names the one at fault. The error is fs.ErrNotExist if something is missing that only root and
+// the process's user can make.
 func TrustedPath(path string) (string, error) {
 	const most = 40 // links, as the kernel follows
 	var st unix.Stat_t

@@ -1,6 +1,6 @@
-// Package containerd wires containerd: a runtime of ours in the tables of its CRI plugin. Which file takes that depends on
-// its version and on what is there, so each way is tried on a copy and read back by containerd's own "config dump": the
-// first by which nothing changes but what is ours is taken.
+// Package containerd wires containerd: it puts a runtime of ours into the tables of containerd's CRI plugin. Which file
+// can take that depends on containerd's version and on what is in its files. So each way is tried on a copy, and read
+// back by containerd's own "config dump". The first way that changes nothing but what is ours is taken.
 package containerd
 
 import (

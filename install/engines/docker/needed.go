@@ -17,8 +17,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 )
 
-// Needed returns the containers that were made with our runtime, by Docker's own files of them, and those whose shim calls
-// our wrapper, under the node's containerd or under one that dockerd has started.
+// Needed returns the containers that were made with our runtime, and those whose shim calls our wrapper. Docker's own
+// files tell the first ones. The second ones are under the node's containerd, or under one that dockerd has started.
 func (Engine) Needed(_ context.Context, h *host.Host) (need host.Need, err error) {
 	if !h.Live() {
 		return need, nil

@@ -203,9 +203,9 @@ func withoutUnix(blob profile.Blob) bool {
 	})
 }
 
-// needs reports whether what the text includes must be looked at: where it includes what is not AppArmor's, where a
-// rule lets something leave its confinement, and where some kind of rules is not enforced, by the parser's word or, for
-// D-Bus, without one.
+// needs reports whether the included files must be read, too. They must if one of them is not AppArmor's own, if a rule
+// lets a process leave its confinement, or if some kind of rules is not enforced. The parser says so of every kind but
+// D-Bus.
 func (j *judgement) needs() bool {
 	names := syntax.Read(j.text).Includes()
 	if len(names) == 0 {
@@ -225,9 +225,9 @@ func (j *judgement) needs() bool {
 	})
 }
 
-// classOf returns the kind of rules, a key of profile.RuleKinds, of which the parser says that they are not enforced,
-// or not as they stand ("userns rules not enforced", "deny unix socket rule not enforced, ...", "downgrading extended
-// network unix socket rule ..."; warn_once in parser/*.cc). It is empty for whatever else the parser says.
+// classOf returns the kind of rules that a message of the parser is about: a key of profile.RuleKinds. The message says
+// that such rules are not enforced, or not as they stand ("userns rules not enforced", "downgrading extended network
+// unix socket rule ..."; warn_once in parser/*.cc). classOf returns an empty string for other messages.
 func classOf(message string) string {
 	switch {
 	case strings.Contains(message, "unix socket rule"):

@@ -286,8 +286,8 @@ func mergedIn(pattern string) string {
 	return merged[at]
 }
 
-// uncovered returns those of a rule's permissions of which it holds that on path, where the kernel takes it to lead to, they
-// are not what the rule says.
+// uncovered returns the permissions of a rule for which the profile decides otherwise on path. path is where the path of
+// the rule leads in the kernel's view.
 func (l *linter) uncovered(f fileRule, path string) string {
 	missing := ""
 	for _, perm := range strings.ReplaceAll(f.perms, "l", "") {

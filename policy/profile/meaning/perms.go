@@ -135,10 +135,11 @@ func execIndex(word uint32) uint32 {
 	return x
 }
 
-// policyPerms unpacks the words of a state of rules about anything but files, whose others' half extends the first.
+// policyPerms unpacks the words of a state of rules about anything but files. The half that is for others in rules about
+// files extends the first half here.
 //
-// It is compute_perms_entry for the versions up to 8, which every parser writes, without the MayLock that kernels since
-// 6.4 add to each answer and that no class but files asks for.
+// It is compute_perms_entry for the versions up to 8, which every parser writes. It leaves out MayLock: kernels since
+// 6.4 add that to each answer, and no class but files asks for it.
 func policyPerms(accept, accept2 uint32) Perms {
 	return Perms{
 		Allow: accept&(wordBits|wordChange) | policyBits(accept>>wordOther),

@@ -32,16 +32,16 @@ func MayInclude(text []byte) ([]string, error) {
 			if !mayBegin(word, text, from) {
 				continue
 			}
-			found, behind := included(text[at:])
+			found, after := included(text[at:])
 			names = append(names, found...)
 			for _, optional := range []string{"if", "exists"} { // or names
 				if len(found) == 0 || found[0] != optional {
 					break
 				}
-				found, behind = included(behind)
+				found, after = included(after)
 				names = append(names, found...)
 			}
-			if len(found) == 0 && len(behind) == 0 {
+			if len(found) == 0 && len(after) == 0 {
 				return nil, fmt.Errorf("it ends after %s and before a name", oneline.Quote(word))
 			}
 		}
@@ -54,9 +54,9 @@ func MayInclude(text []byte) ([]string, error) {
 	return names, nil
 }
 
-// mayBegin reports whether a statement can begin with a word that stands at a place. The parser takes "include" by
-// itself even in front of a digit's or a name's end, but only ahead of a blank, and "#include" ahead of anything. It
-// takes "abi" for a word like others.
+// mayBegin reports whether a statement can begin with a word that stands at a place. The parser recognizes
+// "include" even directly after a digit or a name, but only before a blank. It recognizes "#include" before anything.
+// It takes "abi" for a word like others.
 func mayBegin(word string, text []byte, from int) bool {
 	var before, after byte = '\n', '\n'
 	if from > 0 {
@@ -75,9 +75,9 @@ func wordly(c byte) bool { return letter(c) || digit(c) || c == '_' }
 
 const spaces = " \t\r\n\v\f" // isspace, by which the parser trims names
 
-// included returns the name at the text's beginning, in all ways in which it can be read, and what is behind it. There is
-// none where a statement ends.
-func included(text []byte) (names []string, behind []byte) {
+// included returns the name at the text's beginning, in all ways in which it can be read, and the text after it. There is
+// no name where a statement ends.
+func included(text []byte) (names []string, after []byte) {
 	text = bytes.TrimLeft(text, spaces)
 	if len(text) == 0 {
 		return nil, nil
@@ -93,19 +93,19 @@ func included(text []byte) (names []string, behind []byte) {
 		if end < 0 {
 			return nil, text
 		}
-		name, behind = string(text[1:end]), text[end+1:]
+		name, after = string(text[1:end]), text[end+1:]
 	case '"':
 		end := bytes.IndexByte(text[1:], '"')
 		if end < 0 {
 			return nil, text
 		}
-		name, behind = string(text[1:1+end]), text[end+2:]
+		name, after = string(text[1:1+end]), text[end+2:]
 	default:
 		end := 0
 		for end < len(text) && strings.IndexByte(spaces+"\"!<>", text[end]) < 0 {
 			end++
 		}
-		name, behind = strings.TrimSuffix(string(text[:end]), ","), text[end:]
+		name, after = strings.TrimSuffix(string(text[:end]), ","), text[end:]
 		if comma := strings.IndexByte(name, ','); comma > 0 {
 			names = append(names, name[:comma])
 		}
@@ -115,5 +115,5 @@ func included(text []byte) (names []string, behind []byte) {
 			names = append(names, name)
 		}
 	}
-	return names, behind
+	return names, after
 }

@@ -2,6 +2,7 @@ package command
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -105,6 +106,9 @@ they call stay. No engine is restarted: the command that does so is printed.`,
 }
 
 func runInstall(ctx context.Context, s *session, o *wiringOptions, choice engines.Choice, names []string) error {
+	if err := cmp.Or(engines.CheckNames(names), engines.CheckVia(choice.Via)); err != nil {
+		return exit.With(exit.Usage, err)
+	}
 	h, err := hostOf(o)
 	if err != nil {
 		return err
@@ -136,6 +140,9 @@ func checkDefault(plans []*engines.Plan, readable func() error) error {
 }
 
 func runUninstall(ctx context.Context, s *session, o *wiringOptions, names []string) error {
+	if err := engines.CheckNames(names); err != nil {
+		return exit.With(exit.Usage, err)
+	}
 	h, err := hostOf(o)
 	if err != nil {
 		return err

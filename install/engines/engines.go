@@ -81,6 +81,20 @@ func named(name string) (Engine, error) {
 	return nil, fmt.Errorf("%q is no engine that can be wired: there are %s", name, strings.Join(Names(), ", "))
 }
 
+// CheckNames returns an error if one of names is not one of Names.
+func CheckNames(names []string) error {
+	_, err := choose(names)
+	return err
+}
+
+// CheckVia returns an error if via is not empty and not one of Vias.
+func CheckVia(via string) error {
+	if via == "" || slices.Contains(Vias(), via) {
+		return nil
+	}
+	return fmt.Errorf("no engine reaches us by %q: there are %s", via, strings.Join(Vias(), ", "))
+}
+
 // Plan is what would be done to one engine.
 type Plan struct {
 	Engine string

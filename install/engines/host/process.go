@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
@@ -150,4 +152,38 @@ func (p Process) Flag(names ...string) string {
 		}
 	}
 	return ""
+}
+
+// ticks is how many of /proc's clock ticks a second has (USER_HZ), on all architectures that Go runs on.
+const ticks = 100
+
+// Started returns when a process was started, to the second, or the zero time if that is not known.
+func (p Process) Started() time.Time { return started("/proc", p.PID) }
+
+func started(proc string, pid int) time.Time {
+	stat, err := os.ReadFile(fmt.Sprintf("%s/%d/stat", proc, pid))
+	if err != nil {
+		return time.Time{}
+	}
+	// The name in brackets may have blanks and brackets. starttime is the 22nd field, the 20th after the name.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 20 {
+		return time.Time{}
+	}
+	after, err := strconv.ParseInt(fields[19], 10, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	machine, err := os.ReadFile(proc + "/stat")
+	if err != nil {
+		return time.Time{}
+	}
+	for line := range strings.Lines(string(machine)) {
+		if text, is := strings.CutPrefix(line, "btime "); is {
+			if boot, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64); err == nil {
+				return time.Unix(boot+after/ticks, 0)
+			}
+		}
+	}
+	return time.Time{}
 }

@@ -1,0 +1,73 @@
+package engines
+
+import (
+	"context"
+	"sync"
+
+	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
+	"github.com/oci-apparmor/oci-apparmor/install/wire"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
+)
+
+// Inspector is an engine that says how it reads our wiring, and what is wrong with that.
+type Inspector interface {
+	// Inspect inspects an engine whose files have ours. It changes nothing. It may run the engine's own programs.
+	Inspect(ctx context.Context, h *host.Host, d *wire.Draft) (host.Inspection, error)
+}
+
+// Prober is an engine that can start a throw-away container by our runtime.
+type Prober interface {
+	// Probe starts a container of an engine that is wired. remove removes all that the probe has made, whatever has failed;
+	// its error says what is left.
+	Probe(ctx context.Context, h *host.Host, c *host.Throwaway) (s *host.Started, remove func() error, err error)
+}
+
+// State is how an engine stands on a host.
+type State struct {
+	Name   string
+	Title  string      // as its makers write the name
+	Absent string      // why there is nothing to wire; empty where there is
+	Err    error       // why its configuration cannot be read
+	Files  []string    // that have ours
+	Record wire.Wiring // what install wrote down, if Recorded is set
+	host.Inspection
+
+	Recorded bool
+	Prober   Prober // nil if it cannot start a throw-away container
+}
+
+// Wired reports whether ours is in the engine's configuration.
+func (s *State) Wired() bool { return len(s.Files) > 0 }
+
+// Look looks at all engines that can be wired, several at a time. b has what install wrote down, and is nil if that cannot be
+// read.
+func Look(ctx context.Context, b *wire.Book, h *host.Host) []State {
+	states := make([]State, len(table))
+	var all sync.WaitGroup
+	for i, e := range table {
+		all.Go(func() { states[i] = look(ctx, b, h, e) })
+	}
+	all.Wait()
+	return states
+}
+
+func look(ctx context.Context, b *wire.Book, h *host.Host, e Engine) State {
+	s := State{Name: e.Name(), Title: engine.Named(e.Name()).Title}
+	if b != nil {
+		s.Record, s.Recorded = b.Wiring(e.Name())
+	}
+	if s.Absent, s.Err = e.Missing(h, wire.NewDraft(h.Tree)); s.Err != nil || s.Absent != "" {
+		return s
+	}
+	former, err := e.Clear(h, wire.NewDraft(h.Tree))
+	if err != nil {
+		s.Err = err
+		return s
+	}
+	s.Files, s.Default = former.Files, former.Default
+	if i, ok := e.(Inspector); ok && s.Wired() {
+		s.Inspection, s.Err = i.Inspect(ctx, h, wire.NewDraft(h.Tree))
+	}
+	s.Prober, _ = e.(Prober)
+	return s
+}

@@ -1,0 +1,55 @@
+package ocihooks
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
+	"github.com/oci-apparmor/oci-apparmor/install/wire"
+)
+
+// What is found of hooks, the tests of package doctor show. Here it is how Podman's files add up.
+func TestConf(t *testing.T) {
+	const base = "/usr/share/containers/oci/hooks.d"
+	for _, c := range []struct {
+		name    string
+		files   map[string]string
+		dirs    []string
+		wrapped bool
+	}{
+		{"none", nil, []string{base}, false},
+		{"a list is replaced", map[string]string{"/etc/containers/containers.conf": "[engine]\nhooks_dir = [\"/a\", \"/b/\"]\n"}, []string{"/a", "/b"}, false},
+		{"the last file counts", map[string]string{"/etc/containers/containers.conf": "[engine]\nhooks_dir = [\"/a\"]\n",
+			"/etc/containers/containers.conf.d/2.conf": "[engine]\nhooks_dir = [\"/c\"]\n",
+			"/etc/containers/containers.conf.d/1.conf": "[engine]\nhooks_dir = [\"/b\"]\n"}, []string{"/c"}, false},
+		{"one is appended", map[string]string{"/usr/share/containers/containers.conf": "[engine]\nhooks_dir = [\"/a\", {append=true}]\n"},
+			[]string{base, "/a"}, false},
+		{"a runtime of ours", map[string]string{"/etc/containers/containers.conf": "[engine]\nruntime = \"/usr/local/bin/oci-apparmor-runtime\"\n"},
+			[]string{base}, true},
+		{"odd types", map[string]string{"/etc/containers/containers.conf": "[engine]\nhooks_dir = \"/a\"\nruntimes = 3\nruntime = []\n"},
+			[]string{base}, false},
+	} {
+		tree := wire.Tree{Root: t.TempDir()}
+		for name, text := range c.files {
+			if err := errors.Join(os.MkdirAll(filepath.Dir(tree.Real(name)), 0o755), os.WriteFile(tree.Real(name), []byte(text), 0o644)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := readConf(wire.NewDraft(tree))
+		if err != nil || !reflect.DeepEqual(got, conf{c.dirs, c.wrapped}) {
+			t.Errorf("%s: %+v, %v", c.name, got, err)
+		}
+	}
+	h := host.New(t.TempDir(), "/usr/local/bin")
+	file := h.Tree.Real("/etc/containers/containers.conf")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte("[engine\n"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Inspect(h); err == nil || !strings.HasPrefix(err.Error(), "/etc/containers/containers.conf: ") {
+		t.Errorf("a broken file: %v", err)
+	}
+}

@@ -90,14 +90,14 @@ func stateDirs() []string {
 	return append([]string{"runc", "crun", "youki", "user/*/runc", "user/*/crun"}, engine.Roots()...)
 }
 
-// containers finds all containers and judges them.
-func (n *Node) containers(tasks []kernel.Task, exes *programs) (all []Container, problems []string) {
+// containers finds all containers, judges them, and adds them to a status with what is not known of them.
+func (n *Node) containers(s *Status, tasks []kernel.Task, exes *programs) {
 	records, err := n.Host.Records()
 	if err != nil {
-		problems = append(problems, lines(err)...)
+		s.Unread = lines(err)
 	}
 	all, errs := n.find(records)
-	problems = append(problems, errs...)
+	s.Unread = append(s.Unread, errs...)
 	all = place(n.Host.Kernel, n.proc(), all, tasks)
 	// A directory without a state and without a process belongs to something else, or its container is gone by now.
 	all = slices.DeleteFunc(all, func(c Container) bool { return c.State == "" })
@@ -105,11 +105,13 @@ func (n *Node) containers(tasks []kernel.Task, exes *programs) (all []Container,
 	n.nameByStorage(all)
 	nameByRecords(all)
 
+	s.Problems = slices.Clone(s.Unread)
 	gen, problem := n.current()
 	if problem != "" {
-		problems = append(problems, problem)
+		s.Problems = append(s.Problems, problem)
 	}
-	problems = append(problems, n.refused(gen)...)
+	s.Refusing = n.refused(gen)
+	s.Problems = append(s.Problems, s.Refusing...)
 	j := judge{host: n.Host, kernel: n.Host.Kernel, gen: gen, checked: make(map[string]checked), gone: make(map[kernel.Loaded]bool)}
 	for i := range all {
 		j.judge(&all[i], exes)
@@ -118,7 +120,7 @@ func (n *Node) containers(tasks []kernel.Task, exes *programs) (all []Container,
 		return cmp.Or(cmp.Compare(a.Engine, b.Engine), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Pod, b.Pod),
 			cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Root, b.Root))
 	})
-	return all, problems
+	s.Containers = all
 }
 
 // lines returns the messages of the errors that err joins.

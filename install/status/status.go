@@ -41,6 +41,10 @@ type Status struct {
 	Processes  []Process
 	Containers []Container // nil unless asked for
 	Problems   []string
+
+	// These are among Problems. Unread are about what is kept of containers, and Refusing about profiles that do not take
+	// signals from engines' programs.
+	Unread, Refusing []string
 }
 
 // Profile is a profile that the kernel holds.
@@ -96,7 +100,7 @@ func (n *Node) Gather(containers bool) (*Status, error) {
 	exes := programs{proc: n.proc(), known: make(map[string]string)}
 	s.Processes = exes.defined(tasks, names)
 	if containers {
-		s.Containers, s.Problems = n.containers(tasks, &exes)
+		n.containers(s, tasks, &exes)
 		if err := n.Host.Kernel.Enforced([]profile.Compiled{{Mode: profile.Enforce}}); err != nil {
 			s.Problems = append(s.Problems, "whatever labels say, no container is confined: "+err.Error())
 		}

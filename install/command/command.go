@@ -53,11 +53,13 @@ func rootCommand(s *session) *cobra.Command {
 
 Exit codes:
   0  done
-  1  the policy, or a profile, is bad; profile diff: the two differ
+  1  the policy, or a profile, is bad; profile diff: the two differ; doctor: there
+     is an error
   2  the command line is wrong
   3  it cannot be done here, or the answer is not known
   4  policy explain: the container would be refused; policy apply --dry-run: a
-     running container would be refused at its next start
+     running container would be refused at its next start; doctor: there is a
+     warning
   5  policy explain --pid: the process is not confined as decided
   status has the exit codes of aa-status: see its help`,
 		Args:          aCommand,
@@ -83,7 +85,7 @@ Exit codes:
 		return err
 	})
 	root.AddCommand(policy, profileCommand(s), statusCommand(s), logCommand(s), installCommand(s), uninstallCommand(s),
-		versionCommand(s))
+		doctorCommand(s), versionCommand(s), waitCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true // make install puts the shells' files where they look
 	complete(root, s)
 	return root

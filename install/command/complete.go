@@ -53,6 +53,7 @@ var flagWords = map[string]words{
 	"pid":             nothing,
 	"pod":             nothing,
 	"privileged":      fixed("no", "partly", "yes"),
+	"probe-policy":    policiesOf,
 	"root":            directories,
 	"show":            fixed("all", "containers", "processes", "profiles"),
 	"since":           nothing,
@@ -198,4 +199,13 @@ func annotationWords(s *session) []string {
 		asks = append(asks, policy.Annotation+"="+p.Name)
 	}
 	return asks
+}
+
+// policiesOf returns the names of the policies in force.
+func policiesOf(s *session) []string {
+	var names []string
+	for _, p := range applied(s).Policies {
+		names = append(names, p.Name)
+	}
+	return names
 }

@@ -24,7 +24,7 @@ func TestComplete(t *testing.T) {
 		want []string // words
 		does string   // what the shell does besides: 4 nothing, 0 offers files, 16 directories
 	}{
-		{"", []string{"install", "log", "policy", "profile", "status", "uninstall", "version"}, "4"},
+		{"", []string{"doctor", "install", "log", "policy", "profile", "status", "uninstall", "version"}, "4"},
 		{"install ", []string{"containerd", "docker"}, "4"},
 		{"install --via ", []string{"shim", "wrapper"}, "4"},
 		{"install --root ", nil, "16"},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice/reader"
+	"github.com/oci-apparmor/oci-apparmor/install/doctor"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/install/output"
@@ -25,8 +26,9 @@ type session struct {
 	screen         func() screen // the terminal of stdout, if there is one
 
 	label   func(pid int) (kernel.Label, error)
-	log     notice.Log  // where notices are written
-	notices interface { // where notices are read
+	patient *doctor.Node // what the doctor looks at; nil for this machine
+	log     notice.Log   // where notices are written
+	notices interface {  // where notices are read
 		Read(ctx context.Context, q reader.Query, each func(notice.Notice) error, warn func(string)) error
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/oci-apparmor/oci-apparmor/install/command"
+	"github.com/oci-apparmor/oci-apparmor/install/doctor"
 )
 
 func main() {
@@ -106,6 +107,9 @@ func prepare(cmd *cobra.Command) {
 		cmd.Long = cmd.Short + "."
 	}
 	cmd.Long = markdown(cmd.Long)
+	if cmd.Name() == "doctor" {
+		cmd.Long += findings()
+	}
 	if cmd.HasAvailableSubCommands() {
 		cmd.Long += "\n# COMMANDS\n"
 		for _, c := range cmd.Commands() {
@@ -121,6 +125,19 @@ func prepare(cmd *cobra.Command) {
 		}
 		f.Usage = escape(usage)
 	})
+}
+
+// findings is a section for each of the doctor's checks.
+func findings() string {
+	var out strings.Builder
+	out.WriteString("\n# FINDINGS\n")
+	for _, c := range doctor.Checks() {
+		fmt.Fprintf(&out, "### %s\n%s: %s\n\n%s\n\n", c.ID, strings.ToUpper(string(c.Severity[:1]))+string(c.Severity[1:]), escape(c.Looks), escape(c.Do))
+		if c.Fixed != "" {
+			fmt.Fprintf(&out, "**--fix** %s.\n\n", escape(c.Fixed))
+		}
+	}
+	return out.String()
 }
 
 func markdown(help string) string {

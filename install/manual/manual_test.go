@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/oci-apparmor/oci-apparmor/install/command"
+	"github.com/oci-apparmor/oci-apparmor/install/doctor"
 	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
 )
 
@@ -77,6 +78,34 @@ func TestPagesNameEveryCommandAndFlag(t *testing.T) {
 	check(command.Commands())
 	if there, _ := filepath.Glob(filepath.Join(share, "man/man8/*")); len(there) != pages || pages < 15 {
 		t.Errorf("there are %d pages, and %d commands", len(there), pages)
+	}
+}
+
+// Each finding of the doctor has its section, with its severity and what to do.
+func TestDoctorPageHasEveryFinding(t *testing.T) {
+	page := read(t, filepath.Join(generated(t), "man/man8/oci-apparmor-doctor.8"))
+	_, text, found := strings.Cut(page, "\n.SH FINDINGS\n")
+	if !found {
+		t.Fatal("the page has no section FINDINGS")
+	}
+	text, _, _ = strings.Cut(text, "\n.SH ")
+	sections := map[string]string{}
+	for part := range strings.SplitSeq("\n"+text, "\n.SS ") {
+		title, body, _ := strings.Cut(part, "\n")
+		sections[title] = body
+	}
+	delete(sections, "")
+	for _, c := range doctor.Checks() {
+		body, ok := sections[c.ID]
+		plain := strings.NewReplacer("\\", "", "\n", " ", "-", "", "fB", "", "fP", "").Replace(body)
+		do := strings.NewReplacer("-", "").Replace(c.Do)
+		if !ok || !strings.Contains(strings.ToLower(body), string(c.Severity)) || !strings.Contains(plain, do) {
+			t.Errorf("the page has of %s: %q", c.ID, body)
+		}
+		delete(sections, c.ID)
+	}
+	for title := range sections {
+		t.Errorf("the page has a section %q, and there is no such finding", title)
 	}
 }
 

@@ -1,0 +1,165 @@
+package doctor
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/install/engines"
+	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
+	"github.com/oci-apparmor/oci-apparmor/install/wire"
+)
+
+var engineChecks = []Check{
+	{
+		ID: "engine-unwired", Severity: Note,
+		Looks: "Which engines are on the node and do not come to us. Their containers are under what the engine chooses.",
+		Do:    "Run oci-apparmor install, if containers of these are to be covered.",
+		find: func(x *exam) ([]found, error) {
+			states, err := x.engines()
+			if x.Root {
+				err = nil // wiring-interrupted
+			}
+			var names []string
+			for _, s := range states {
+				if s.Absent == "" && s.Err == nil && !s.Wired() && !s.Recorded {
+					names = append(names, s.Title)
+				}
+			}
+			if len(names) == 0 {
+				return nil, err
+			}
+			return one("not wired to oci-apparmor: %s", strings.Join(names, ", ")), err
+		},
+	},
+	{
+		ID: "engine-unreadable", Severity: Error,
+		Looks: "Whether each engine's configuration can be read.",
+		Do:    "Mend the file that it names: the engine itself would not start with it.",
+		find: findStates(func(s *engines.State) []found {
+			if s.Err == nil {
+				return nil
+			}
+			return one("%s: %v", s.Title, s.Err)
+		}),
+	},
+	{
+		ID: "wiring-lost", Severity: Error,
+		Looks: "Whether what install wrote into an engine's files is there still. A package, a tool or somebody may have written them anew.",
+		Do:    "Find out who writes the file, and run oci-apparmor install again.",
+		find: findStates(func(s *engines.State) []found {
+			if !s.Recorded || s.Wired() || s.Err != nil {
+				return nil
+			}
+			why := "its files have nothing of ours any more"
+			if s.Absent != "" {
+				why = s.Absent
+			}
+			return one("%s was wired by install (%s), and %s", s.Title, some(paths(s.Record)), why)
+		}),
+	},
+	{
+		ID: "wiring-interrupted", Severity: Error,
+		Looks: "Whether an install or uninstall was killed half-way, or what they have written down cannot be read.",
+		Do:    "Run oci-apparmor install or uninstall, whichever was killed: it is finished or taken back.",
+		find: func(x *exam) ([]found, error) {
+			if _, err := x.engines(); err != nil && x.Root {
+				return one("%v", err), nil
+			}
+			return nil, nil
+		},
+	},
+	fault(host.Refuses, Error, "Whether the engine's own check takes its configuration: it would not start with it.",
+		"Mend what it names."),
+	fault(host.Ignored, Error, "Whether the engine reads our runtime from its files, and starts that and no other.",
+		"Run oci-apparmor uninstall and install for it again, so that it is written where the engine reads it."),
+	fault(host.ProgramGone, Error, "Whether the program that an engine is pointed at is there, and nobody but root can write it.",
+		"Run make install, and oci-apparmor install again."),
+	fault(host.Dropped, Error, "Whether the engine passes our annotations on to our runtime.",
+		"Run oci-apparmor install again, or add the pattern to the runtime in the engine's configuration."),
+	fault(host.BadVersion, Error, "Whether the engine's version is known to do something else than its configuration says.",
+		"Upgrade the engine, or run oci-apparmor install with another --via."),
+	fault(host.NotTaken, Warning, "Whether the engine has read its configuration since ours came into it.",
+		"Restart the engine: containers that run go on."),
+	fault(host.ExecEscapes, Warning, "Whether what is executed in a container later comes to us: with a hook alone it does not.",
+		"Have the engine call the runtime wrapper in place of the hook."),
+	fault(host.Breaks, Error, "Whether a hook's file in a directory of several engines keeps others from starting.",
+		"Move the file into a directory that only this engine reads."),
+	fault(host.HookGone, Error, "Whether the programs of our hooks are there: an engine skips a hook whose program is missing.",
+		"Run make install, or remove the hook's file."),
+}
+
+// fault returns the check for a kind of what an engine's wiring may be wrong in.
+func fault(k host.Kind, s Severity, looks, do string) Check {
+	return Check{ID: string(k), Severity: s, Looks: looks, Do: do, find: func(x *exam) ([]found, error) {
+		states, _ := x.engines() // an error is wiring-interrupted's
+		var all []found
+		for _, s := range states {
+			for _, f := range s.Faults {
+				if f.Kind == k {
+					all = append(all, found{what: f.What, do: f.Do})
+				}
+			}
+		}
+		hooks, err := x.hooks()
+		for _, f := range hooks.Faults {
+			if f.Kind == k {
+				all = append(all, found{what: f.What, do: f.Do})
+			}
+		}
+		return all, err
+	}}
+}
+
+// findStates returns a check of each engine.
+func findStates(f func(*engines.State) []found) func(*exam) ([]found, error) {
+	return func(x *exam) ([]found, error) {
+		states, err := x.engines()
+		if err != nil && x.Root {
+			err = nil // wiring-interrupted
+		}
+		var all []found
+		for i := range states {
+			all = append(all, f(&states[i])...)
+		}
+		return all, err
+	}
+}
+
+// paths returns the files of a wiring.
+func paths(w wire.Wiring) []string {
+	var all []string
+	for _, e := range w.Edits {
+		if e.New.IsFile() && e.New != nil {
+			all = append(all, e.Path)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// stands returns how an engine stands, for a line of the screen. It is empty for one that is not there.
+func stands(s *engines.State) string {
+	switch {
+	case s.Err != nil:
+		return "its configuration cannot be read"
+	case s.Recorded && !s.Wired():
+		return "wired once, and not any more"
+	case s.Absent != "":
+		return ""
+	case !s.Wired():
+		return "not wired"
+	}
+	line := "wired by the " + cmp.Or(s.Via, "files")
+	if s.Default {
+		line += ", as its default"
+	}
+	if !s.Recorded {
+		line += ", by hand"
+	}
+	if n := len(s.Faults); n > 0 {
+		line += fmt.Sprintf(", with %s", count(n, "fault"))
+	}
+	return line
+}

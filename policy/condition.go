@@ -193,8 +193,10 @@ func (f *Facts) unverified(k *Key) error {
 	return nil
 }
 
-// known is what is known of a container, in the order of keys.
+// known is what is known of a container, in the order of keys. It has the kinds of the keys, too: a decision looks at
+// each key of each rule, and keys is spread over much more memory.
 type known [len(keys)]struct {
+	kind       Kind
 	value      string
 	unverified error
 }
@@ -209,7 +211,7 @@ func (f *Facts) known() *known {
 			}
 			all[i].value = value
 		}
-		all[i].unverified = f.unverified(&keys[i])
+		all[i].kind, all[i].unverified = keys[i].Kind, f.unverified(&keys[i])
 	}
 	return all
 }

@@ -135,29 +135,32 @@ func (x Index) grant(f Facts, r *rule) (policy int, refused bool) {
 // should have reported, unverified is why the fact is not known.
 func (r *rule) isFor(f *Facts, known *known) (is bool, unverified error) {
 	at := r.conditions
-	for i := range keys {
-		why := known[i].unverified
-		switch keys[i].Kind {
+	for i := range known {
+		k := &known[i]
+		switch k.kind {
 		case Switch:
 			if !keys[i].holds(f, keys[i].askedIn(r.flags)) {
 				return false, nil
 			}
 		case Patterns:
-			n, value := at.number(), known[i].value
-			if n > 0 && why != nil {
-				unverified = why
+			n := at.number()
+			if n == 0 {
+				continue
 			}
-			if !at.match(n, value, value != "") && why == nil {
+			if k.unverified != nil {
+				unverified = k.unverified
+			}
+			if !at.match(n, k.value, k.value != "") && k.unverified == nil {
 				r.conditions.bad = at.bad
 				return false, nil
 			}
 		case LabelPatterns:
 			for n := at.number(); n > 0 && !at.bad; n-- {
 				value, labelled := f.Labels[at.string()]
-				if why != nil {
-					unverified = why
+				if k.unverified != nil {
+					unverified = k.unverified
 				}
-				if !at.match(at.number(), value, labelled) && why == nil {
+				if !at.match(at.number(), value, labelled) && k.unverified == nil {
 					r.conditions.bad = at.bad
 					return false, nil
 				}

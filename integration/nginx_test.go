@@ -349,8 +349,8 @@ func TestContainerdNginxByDocker(t *testing.T) {
 		} {
 			t.Run(kind+" "+how, func(t *testing.T) {
 				w := runDocker(t, d, kind, append(options, "--runtime", "wrapper"), "nginx", "-g", "daemon off;")
+				w.wantServes(t) // by now it has executed its program, and has no longer the label of the runtime
 				wantLabelText(t, "nginx", guesttest.Label(t, w.pid), "docker-nginx")
-				w.wantServes(t)
 				w.wantDenied(t)
 				if kind == "merged" && guesttest.Suite() == "trixie" { // whose programs the README has it from
 					w.wantReadme(t)
@@ -411,8 +411,8 @@ func TestContainerdNginx(t *testing.T) {
 		} {
 			t.Run(kind+" "+how, func(t *testing.T) {
 				w := start(t, kind, guesttest.Shim, options, "nginx", "-g", "daemon off;")
+				w.wantServes(t) // by now it has executed its program, and has no longer the label of the runtime
 				wantLabelText(t, "nginx", guesttest.Label(t, w.pid), "docker-nginx")
-				w.wantServes(t)
 				w.wantDenied(t)
 				if kind == "merged" && how == "by annotation" { // what no profile can deny
 					for _, command := range [][]string{{"bash", "-c", "/script"}, {"sh", "-c", "true"}} {

@@ -116,10 +116,11 @@ func Annotated(keysAndValues ...string) func(*cri.PodSandboxConfig) {
 }
 
 // NetworkPods makes engines give a network to pods that do not use the host's, until the test ends. It uses the plugins
-// of Debian's containernetworking-plugins, and puts their configuration where engines look for it.
+// of Debian's containernetworking-plugins, and puts their configuration where engines look for it. The first file counts:
+// Podman brings one of its own, which needs a firewall.
 func NetworkPods(t testing.TB) {
 	t.Helper()
-	const plugins, config = "/opt/cni/bin", "/etc/cni/net.d/pods.conflist"
+	const plugins, config = "/opt/cni/bin", "/etc/cni/net.d/00-pods.conflist"
 	const network = `{"cniVersion": "0.4.0", "name": "pods", "plugins": [{"type": "ptp", "ipam": {"type": "host-local", "subnet": "10.88.0.0/16"}}]}`
 	err := errors.Join(os.MkdirAll(filepath.Dir(plugins), 0o755), os.MkdirAll(filepath.Dir(config), 0o755))
 	if err == nil {

@@ -128,7 +128,8 @@ func (v *virtual) command(i *Image, b boot) (*exec.Cmd, error) {
 	options := slices.Concat(v.options(), []string{
 		"-m", strconv.Itoa(b.memory),
 		"-kernel", i.kernel(), "-initrd", i.initramfs(), "-append", strings.Join(kernel, " "),
-		"-drive", "file=" + i.disk() + ",if=virtio,format=raw,cache=unsafe,snapshot=on",
+		// No lock: a kernel in user mode that runs from the same image has locked it, and neither writes to it.
+		"-drive", "file=" + i.disk() + ",file.locking=off,if=virtio,format=raw,cache=unsafe,snapshot=on",
 		"-drive", "file=" + b.job + ",if=virtio,format=raw,readonly=on",
 		"-serial", "file:" + b.console,
 		"-device", "virtio-serial",

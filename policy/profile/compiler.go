@@ -50,7 +50,7 @@ type Compiler struct {
 	Limit  time.Duration // how long one run of the parser may take; 0 stands for two minutes
 
 	features []byte
-	random   bool // start the parser like any program, see withoutRandomness
+	layout   string // where not empty, the parser's memory is laid out at random, and as this variable says (see Outcomes)
 }
 
 // NewCompiler finds apparmor_parser and returns a compiler for kernels with these features. features has the form that
@@ -436,7 +436,8 @@ func (c *Compiler) run(ctx context.Context, stdin []byte, files []*os.File, args
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second // for a child of it that left the group with our pipes open
-	if c.random {
+	if c.layout != "" {
+		cmd.Env = append(cmd.Env, c.layout)
 		err = cmd.Start()
 	} else {
 		err = withoutRandomness(cmd.Start)

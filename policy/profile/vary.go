@@ -3,6 +3,7 @@ package profile
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"runtime"
 	"slices"
 
@@ -38,14 +39,16 @@ func withoutRandomness(start func() error) error {
 // tries have the same result once in 32,768 times.
 const tries = 16
 
-// Outcomes compiles a text repeatedly, as AsLoaded does but with the parser's memory at random addresses, to learn
-// whether the result varies. It stops when is returns true for a result, when two results differ, or after a fixed
+// Outcomes compiles a text repeatedly, as AsLoaded does but with the parser's memory laid out differently each time, to
+// learn whether the result varies. The kernel places the memory at random, and where it does not (kernel.randomize_va_space
+// is 0, or the kernel runs in user mode) the C library still hands it out in another order: it keeps another number of
+// freed pieces for the next call (glibc.malloc.tcache_count of glibc's tunables). It stops when is returns true for a result, when two results differ, or after a fixed
 // number of tries (16). found reports whether is returned true. all has each result once.
 func (c *Compiler) Outcomes(ctx context.Context, text []byte, is func(Blob) bool) (found bool, all []Blob, err error) {
-	random := *c
-	random.random = true
-	for range tries {
-		b, err := random.AsLoaded(ctx, text)
+	other := *c
+	for n := range tries {
+		other.layout = fmt.Sprintf("GLIBC_TUNABLES=glibc.malloc.tcache_count=%d", n)
+		b, err := other.AsLoaded(ctx, text)
 		if err != nil {
 			return false, nil, err
 		}

@@ -45,7 +45,7 @@ func TestLikeButForTables(t *testing.T) {
 
 // The parser finds its memory where it always is, and we find ours as before.
 func TestParserIsStartedWithoutRandomness(t *testing.T) {
-	const script = "#!/bin/sh\ncat /proc/self/personality >&2\nexit 1\n"
+	const script = "#!/bin/sh\necho $(cat /proc/self/personality) ${GLIBC_TUNABLES:-none} >&2\nexit 1\n"
 	path := t.TempDir() + "/parser"
 	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
@@ -57,10 +57,10 @@ func TestParserIsStartedWithoutRandomness(t *testing.T) {
 		t.Skipf("nobody may choose here how a program's memory is placed: %v", errno)
 	}
 	syscall.RawSyscall(syscall.SYS_PERSONALITY, before, 0, 0)
-	for random, want := range map[bool]string{false: "00040000", true: "00000000"} {
-		c := &Compiler{Parser: path, features: []byte("caps {mask {chown}}"), random: random}
+	for layout, want := range map[string]string{"": "00040000 none", "GLIBC_TUNABLES=x": "00000000 x"} {
+		c := &Compiler{Parser: path, features: []byte("caps {mask {chown}}"), layout: layout}
 		if _, err := c.Version(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("random %t: %v, want personality %s", random, err, want)
+			t.Errorf("layout %q: %v, want personality and tunables %s", layout, err, want)
 		}
 	}
 	if after, _, _ := syscall.RawSyscall(syscall.SYS_PERSONALITY, 0xffffffff, 0, 0); after != before {

@@ -42,6 +42,9 @@ type Engine interface {
 
 	// Needed returns the containers of a running host that need what a draft without ours has no more.
 	Needed(ctx context.Context, h *host.Host) (host.Need, error)
+
+	// Keep drafts again what these containers need of ours in the engine's files. Our links are kept for any engine.
+	Keep(h *host.Host, d *wire.Draft) error
 }
 
 // table has the engines in the order in which they are wired.
@@ -170,7 +173,7 @@ func install(ctx context.Context, b *wire.Book, h *host.Host, e Engine, choice C
 		p.Absent = absent
 		return p, err
 	}
-	kept, err := b.Unwire(d, e.Name(), e.Strip, false)
+	kept, err := b.Unwire(d, e.Name(), e.Strip)
 	if err != nil {
 		return nil, err
 	}
@@ -237,12 +240,18 @@ func uninstall(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan
 	if err != nil { // then there may be some
 		need.Unknown = append(need.Unknown, err.Error())
 	}
-	kept, err := b.Unwire(d, e.Name(), e.Strip, len(need.Containers)+len(need.Unknown) > 0)
+	kept, err := b.Unwire(d, e.Name(), e.Strip)
 	if err != nil {
 		return nil, err
 	}
 	if _, err := e.Clear(h, d); err != nil {
 		return nil, err
+	}
+	p.without = d.Copy()
+	if len(need.Containers)+len(need.Unknown) > 0 {
+		if err := errors.Join(b.KeepLinks(d, e.Name()), e.Keep(h, d)); err != nil {
+			return nil, err
+		}
 	}
 	p.draft, p.Edits = d, d.Edits()
 	for _, f := range kept {
@@ -254,10 +263,10 @@ func uninstall(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan
 	}
 	if len(need.Containers) > 0 {
 		p.Notes = append(p.Notes, "these containers "+need.Why+": "+strings.Join(need.Containers, ", ")+"; run this again when they are "+
-			"gone, for links of ours that stay")
+			"gone, for what stays of ours")
 	}
 	if len(need.Unknown) > 0 {
-		p.Notes = append(p.Notes, "whether more containers need ours is unknown, so links of ours stay: "+strings.Join(need.Unknown, "; "))
+		p.Notes = append(p.Notes, "whether more containers need ours is unknown, so what they would call stays: "+strings.Join(need.Unknown, "; "))
 	}
 	// The engine's check decides nothing here: what is not ours may be broken, or the engine be gone.
 	if err := e.Check(ctx, h, d); err != nil && !errors.Is(err, host.ErrNoProgram) {

@@ -49,7 +49,7 @@ type Options struct {
 type Wiring struct {
 	Options Options `json:"options"`
 	Edits   []Edit  `json:"edits"`
-	Left    bool    `json:"left,omitempty"` // it is wired no more, and these links stay for containers that call them
+	Left    bool    `json:"left,omitempty"` // it is wired no more, and these stay for containers that need them
 }
 
 // record is what stands in record.json.
@@ -158,14 +158,13 @@ type Stripper func(path string, was, now *Entry) ([]byte, error)
 
 // Unwire drafts that an engine's files are as they were before us: to the byte where nobody else has changed them, and
 // without ours elsewhere. kept are the files that somebody else has changed, or made again.
-// With links, our links stay.
-func (b *Book) Unwire(d *Draft, engine string, strip Stripper, links bool) (kept []string, err error) {
+func (b *Book) Unwire(d *Draft, engine string, strip Stripper) (kept []string, err error) {
 	for _, e := range invert(b.record.Engines[engine].Edits) { // the other way round: e.Old is what we made
 		now, err := d.at(e.Path)
 		switch {
 		case err != nil:
 			return nil, err
-		case e.Old.kind() == fs.ModeDir, now.Equal(e.New), links && e.Old.kind() == fs.ModeSymlink:
+		case e.Old.kind() == fs.ModeDir, now.Equal(e.New):
 		case now.Equal(e.Old):
 			err = d.set(e.Path, e.New)
 		case now == nil: // somebody removed it, and what was in it before us with it
@@ -192,6 +191,19 @@ func (b *Book) Unwire(d *Draft, engine string, strip Stripper, links bool) (kept
 	return kept, b.dropDirs(d)
 }
 
+// KeepLinks drafts that our links of an engine's wiring stay, after an Unwire, for containers that call them.
+func (b *Book) KeepLinks(d *Draft, engine string) error {
+	for _, e := range b.record.Engines[engine].Edits {
+		if e.New.kind() != fs.ModeSymlink || !d.disk[e.Path].Equal(e.New) {
+			continue
+		}
+		if err := d.set(e.Path, e.New); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // dropDirs drafts that the directories that we made are gone, where nothing is in them.
 func (b *Book) dropDirs(d *Draft) error {
 	for _, dir := range slices.Backward(slices.Sorted(slices.Values(b.record.Dirs))) {
@@ -215,18 +227,18 @@ func (b *Book) dropDirs(d *Draft) error {
 	return nil
 }
 
-// Commit writes what was drafted. without is the draft before the engine was wired, from which the way back is kept; w is
-// nil where the engine is to be wired no more: what stays of our links then is remembered. On an error nothing has changed,
-// or all has been taken back; where that fails, too, the error says so and the next Open does it.
+// Commit writes what was drafted. without is the draft without anything of ours, from which the way back is kept. w is nil
+// where the engine is to be wired no more: what the draft still has of ours then is remembered. On an error nothing has
+// changed, or all has been taken back; where that fails, too, the error says so and the next Open does it.
 func (b *Book) Commit(engine string, w *Options, d, without *Draft) error {
 	steps := d.Edits()
 	before := b.record
 	after := record{Version: version, Serial: before.Serial + 1, Engines: maps.Clone(before.Engines), Dirs: slices.Clone(before.Dirs)}
 	delete(after.Engines, engine)
-	if w != nil {
-		after.Engines[engine] = Wiring{Options: *w, Edits: d.editsFrom(without)}
-	} else if left := b.left(engine, d); len(left) > 0 {
-		after.Engines[engine] = Wiring{Edits: left, Left: true}
+	if edits := d.editsFrom(without); w != nil {
+		after.Engines[engine] = Wiring{Options: *w, Edits: edits}
+	} else if len(edits) > 0 {
+		after.Engines[engine] = Wiring{Edits: edits, Left: true}
 	}
 	for _, s := range steps {
 		switch {
@@ -249,17 +261,6 @@ func (b *Book) Commit(engine string, w *Options, d, without *Draft) error {
 		return fmt.Errorf("%w; taking it back failed as well, and the next install or uninstall tries again: %w", err, back)
 	}
 	return err
-}
-
-// left returns the links of an engine's wiring that a draft still has.
-func (b *Book) left(engine string, d *Draft) []Edit {
-	var left []Edit
-	for _, e := range b.record.Engines[engine].Edits {
-		if now, err := d.at(e.Path); err == nil && e.New.kind() == fs.ModeSymlink && now.Equal(e.New) {
-			left = append(left, e)
-		}
-	}
-	return left
 }
 
 // takeBack makes the files and the record what they were before the steps, and removes the journal.

@@ -123,7 +123,7 @@ func install(t *testing.T, tree Tree) error {
 	}
 	defer b.Close()
 	d := NewDraft(tree)
-	if _, err := b.Unwire(d, "engine", strip, false); err != nil {
+	if _, err := b.Unwire(d, "engine", strip); err != nil {
 		return err
 	}
 	without := d.Copy()
@@ -142,10 +142,10 @@ func uninstall(t *testing.T, tree Tree) error {
 	}
 	defer b.Close()
 	d := NewDraft(tree)
-	if _, err := b.Unwire(d, "engine", strip, false); err != nil {
+	if _, err := b.Unwire(d, "engine", strip); err != nil {
 		return err
 	}
-	return b.Commit("engine", nil, d, nil)
+	return b.Commit("engine", nil, d, d)
 }
 
 func must(t *testing.T, err error) {
@@ -334,27 +334,34 @@ func TestKilledAndThenChangedByOthers(t *testing.T) {
 	wantTree(t, "uninstalled", snapshot(t, tree.Root), want)
 }
 
-// What runs calls our wrapper by its link, which is gone when nothing does any more.
-func TestLinksStayForWhatRuns(t *testing.T) {
+// What runs calls our wrapper by its link, and may need a part of a file, which are gone when nothing does any more.
+func TestWhatRunsKeepsWhatItNeeds(t *testing.T) {
 	tree := newTree(t)
 	old := snapshot(t, tree.Root)
 	must(t, install(t, tree))
-	const link = "/usr/lib/ours/engine/runc"
+	const link, file, part = "/usr/lib/ours/engine/runc", "/etc/engine/conf.d/ours.conf", "part = 1\n"
 	for range 2 {
 		b, err := Open(t.Context(), tree)
 		must(t, err)
 		d := NewDraft(tree)
-		_, err = b.Unwire(d, "engine", strip, true)
+		_, err = b.Unwire(d, "engine", strip)
 		must(t, err)
-		must(t, b.Commit("engine", nil, d, nil))
+		without := d.Copy()
+		must(t, b.KeepLinks(d, "engine"))
+		must(t, d.WriteFile(file, []byte(part)))
+		must(t, b.Commit("engine", nil, d, without))
 		if _, wired := b.Wiring("engine"); wired {
 			t.Error("the engine counts as wired")
 		}
 		b.Close()
 		now := snapshot(t, tree.Root)
-		if now[link] == "" || now["/srv/real.json"] != old["/srv/real.json"] {
-			t.Errorf("the link is %q, a file %q", now[link], now["/srv/real.json"])
+		if now[link] == "" || now["/srv/real.json"] != old["/srv/real.json"] || !strings.HasSuffix(now[file], " "+part) {
+			t.Errorf("the link is %q, a file %q, a part %q", now[link], now["/srv/real.json"], now[file])
 		}
+	}
+	must(t, install(t, tree))
+	if now := snapshot(t, tree.Root)[file]; !strings.HasSuffix(now, ours) {
+		t.Errorf("after another install the file is %q", now)
 	}
 	must(t, uninstall(t, tree))
 	wantTree(t, "uninstalled", snapshot(t, tree.Root), old)

@@ -391,3 +391,6 @@ func (Engine) Needed(_ context.Context, h *host.Host) (need host.Need, err error
 	tasks.Of(h, &need, "k8s.io", shim, tasks.State)
 	return need, nil
 }
+
+// Keep drafts nothing: containers that run need the links alone.
+func (Engine) Keep(*host.Host, *wire.Draft) error { return nil }

@@ -449,3 +449,6 @@ func (Engine) Check(ctx context.Context, h *host.Host, d *wire.Draft) error {
 	}
 	return validate(ctx, h, program, version, f)
 }
+
+// Keep drafts nothing: containers that run need the links alone.
+func (Engine) Keep(*host.Host, *wire.Draft) error { return nil }

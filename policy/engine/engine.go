@@ -84,6 +84,7 @@ type Engine struct {
 	Daemons  []string // names of its programs that run all the time
 	Programs []string // names of its other programs that signal containers, or that start such a program
 	Dirs     []string // where its packages put programs, besides the usual directories
+	Runtimes []string // where its packages put a runtime, which it calls rather than one in RuntimeDirs
 }
 
 // table has the engines in the order in which people see their names.
@@ -135,6 +136,7 @@ var table = []Engine{
 		Bundles:  storageBundles,
 		Daemons:  []string{"crio"},
 		Dirs:     []string{"/usr/libexec/crio", "/usr/lib/crio"},
+		Runtimes: []string{"/usr/libexec/crio"},
 	},
 	{
 		// Its containers are in containerd's namespace moby (daemon/config, DefaultContainersNamespace). dockerd gives the

@@ -33,6 +33,20 @@ func TestEngineByCall(t *testing.T) {
 	}
 }
 
+func TestRuntimeDirsFor(t *testing.T) {
+	const own = "/usr/libexec/crio"
+	for argv0, want := range map[string]string{
+		"/usr/local/lib/oci-apparmor/cri-o/crun": own, "/usr/local/lib/oci-apparmor/podman/crun": engine.RuntimeDirs[0], "crun": engine.RuntimeDirs[0],
+	} {
+		if got := engine.RuntimeDirsFor(argv0); got[0] != want || !slices.Equal(got[len(got)-len(engine.RuntimeDirs):], engine.RuntimeDirs) {
+			t.Errorf("%s: %q, want %s first", argv0, got, want)
+		}
+	}
+	if slices.Contains(engine.RuntimeDirs, own) {
+		t.Error("every engine has the directory of one")
+	}
+}
+
 func TestContainerID(t *testing.T) {
 	id := strings.Repeat("0123456789abcdef", 4)
 	for _, path := range []string{

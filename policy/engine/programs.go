@@ -1,6 +1,9 @@
 package engine
 
-import "slices"
+import (
+	"path"
+	"slices"
+)
 
 // Program is a program that sends signals to containers, or starts such a program: an engine, its daemon, a runtime, or a
 // program between them.
@@ -28,9 +31,21 @@ var directories = []string{
 	"/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin", "/opt/bin",
 }
 
-// RuntimeDirs are the directories in which our wrapper looks for a runtime, in this order. They do not depend on PATH,
+// RuntimeDirs are the directories in which our wrapper looks for any engine's runtime, in this order. They do not depend on PATH,
 // because engines call their runtime with any PATH or none.
 var RuntimeDirs = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
+
+// RuntimeDirsFor returns the directories in which our wrapper looks for a runtime when it is called by a path. Those of the
+// engine come first, if it is called through a link in a directory of the engine's.
+func RuntimeDirsFor(argv0 string) []string {
+	link := path.Base(path.Dir(argv0))
+	for i := range table {
+		if e := &table[i]; e.Link != "" && e.Link == link && e.Runtimes != nil {
+			return append(slices.Clone(e.Runtimes), RuntimeDirs...)
+		}
+	}
+	return RuntimeDirs
+}
 
 // Programs returns the programs of all engines.
 func Programs() []Program {

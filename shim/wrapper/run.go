@@ -46,7 +46,7 @@ func Run(ctx context.Context, host Host, argv, env []string, stderr io.Writer) i
 	if len(argv) == 0 {
 		argv = []string{"oci-apparmor-runtime"}
 	}
-	runtime, err := findRuntime(os.Getenv(RuntimeVar), runtimeNames(argv[0]), engine.RuntimeDirs)
+	runtime, err := findRuntime(os.Getenv(RuntimeVar), runtimeNames(argv[0]), engine.RuntimeDirsFor(argv[0]))
 	var d Dialect
 	var unknown error
 	if err == nil {

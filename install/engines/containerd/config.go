@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/install/engines/compare"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/tomlfile"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
 )
@@ -186,7 +187,7 @@ func tableText(name []string, table map[string]any, comment string) (string, err
 		return of(a) - of(b)
 	})
 	for _, key := range keys {
-		if key == "options" || isZero(table[key]) || fmt.Sprint(table[key]) == "podsandbox" {
+		if key == "options" || compare.IsZero(table[key]) || fmt.Sprint(table[key]) == "podsandbox" {
 			continue
 		}
 		v, err := tomlfile.Value(table[key])
@@ -198,7 +199,7 @@ func tableText(name []string, table map[string]any, comment string) (string, err
 	options, _ := table["options"].(map[string]any)
 	wrote := false
 	for _, key := range slices.Sorted(maps.Keys(options)) {
-		if isZero(options[key]) {
+		if compare.IsZero(options[key]) {
 			continue
 		}
 		v, err := tomlfile.Value(options[key])

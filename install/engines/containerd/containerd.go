@@ -8,13 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 
+	"github.com/oci-apparmor/oci-apparmor/install/engines/compare"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/tasks"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/tomlfile"
@@ -73,8 +72,6 @@ type daemon struct {
 	version []int
 }
 
-var versionNumber = regexp.MustCompile(`\bv?(\d+)\.(\d+)\.(\d+)`)
-
 // look finds out about the containerd of a host.
 func look(ctx context.Context, h *host.Host, d *wire.Draft) (*daemon, error) {
 	n := &daemon{Host: h, program: h.Program(d, "containerd")}
@@ -96,16 +93,8 @@ func look(ctx context.Context, h *host.Host, d *wire.Draft) (*daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := versionNumber.FindStringSubmatch(string(out))
-	if m == nil {
-		return nil, fmt.Errorf("%s --version prints no version: %s", n.program, strings.TrimSpace(string(out)))
-	}
-	for _, digits := range m[1:] {
-		v, err := strconv.Atoi(digits)
-		if err != nil {
-			return nil, err
-		}
-		n.version = append(n.version, v)
+	if n.version, err = host.Version(string(out)); err != nil {
+		return nil, fmt.Errorf("%s --version: %w", n.program, err)
 	}
 	return n, nil
 }
@@ -214,12 +203,7 @@ func ours(table any) bool {
 	}
 	at, _ := t["runtime_path"].(string)
 	binary, _ := tomlfile.Get(t, "options", "BinaryName").(string)
-	return path.Base(at) == shim || t["runtime_type"] == "io.containerd.apparmor.v2" || isOurs(binary)
-}
-
-// isOurs reports whether a runtime's path is that of our wrapper, or of a link to it.
-func isOurs(binary string) bool {
-	return path.Base(binary) == wrapper || strings.Contains(binary, "/oci-apparmor/")
+	return path.Base(at) == shim || t["runtime_type"] == "io.containerd.apparmor.v2" || host.IsWrapper(binary)
 }
 
 // Wire drafts our runtime.
@@ -307,14 +291,14 @@ func merge(tables ...map[string]any) (t, options map[string]any) {
 	t, options = map[string]any{}, map[string]any{}
 	for _, from := range tables {
 		for key, v := range from {
-			if !isZero(v) && key != "options" && key != "runtime_path" && fmt.Sprint(v) != "podsandbox" {
+			if !compare.IsZero(v) && key != "options" && key != "runtime_path" && fmt.Sprint(v) != "podsandbox" {
 				t[key] = v
 			}
 		}
 		of, _ := from["options"].(map[string]any)
 		for key, v := range of {
 			binary, _ := v.(string)
-			if !isZero(v) && (key != "BinaryName" || !isOurs(binary)) && key != "ConfigPath" {
+			if !compare.IsZero(v) && (key != "BinaryName" || !host.IsWrapper(binary)) && key != "ConfigPath" {
 				options[key] = v
 			}
 		}

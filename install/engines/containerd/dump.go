@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 
+	"github.com/oci-apparmor/oci-apparmor/install/engines/compare"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/tomlfile"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
 )
@@ -100,42 +99,11 @@ func (w *wanted) proof(after *dump) error {
 	for key, value := range flatten(w.table) {
 		was[containerd+"runtimes."+Runtime+"."+key] = value
 	}
-	var differ []string
-	for _, key := range slices.Sorted(maps.Keys(now)) {
-		if was[key] != now[key] {
-			differ = append(differ, fmt.Sprintf("%s would be %s, and not %q", key, now[key], was[key]))
-		}
-	}
-	for _, key := range slices.Sorted(maps.Keys(was)) {
-		if _, ok := now[key]; !ok {
-			differ = append(differ, fmt.Sprintf("%s = %s would be lost", key, was[key]))
-		}
-	}
-	if len(differ) > 0 {
-		return errors.New(strings.Join(differ, "; "))
-	}
-	return nil
+	return compare.Same(was, now)
 }
 
-// flatten returns each value by the names that lead to it, with dots between. What stands for the default is left out:
-// empty values, and a sandbox mode of podsandbox, which 1.7 puts in for none.
+// flatten returns each value by the names that lead to it. What stands for the default is left out: empty values, and a
+// sandbox mode of podsandbox, which 1.7 puts in for none.
 func flatten(table map[string]any) map[string]string {
-	values := map[string]string{}
-	var walk func(prefix string, table map[string]any)
-	walk = func(prefix string, table map[string]any) {
-		for key, v := range table {
-			if sub, ok := v.(map[string]any); ok {
-				walk(prefix+key+".", sub)
-			} else if !isZero(v) && fmt.Sprint(v) != "podsandbox" {
-				values[prefix+key] = fmt.Sprint(v)
-			}
-		}
-	}
-	walk("", table)
-	return values
-}
-
-// isZero reports whether a value is what a key has that is not written.
-func isZero(v any) bool {
-	return slices.Contains([]string{"", "0", "false", "[]", "map[]"}, fmt.Sprint(v))
+	return compare.Flatten(table, func(v any) bool { return compare.IsZero(v) || fmt.Sprint(v) == "podsandbox" })
 }

@@ -51,7 +51,7 @@ func (Engine) Inspect(ctx context.Context, h *host.Host, d *wire.Draft) (i host.
 	at, _ := table["runtime_path"].(string)
 	binary, _ := tomlfile.Get(table, "options", "BinaryName").(string)
 	switch {
-	case isOurs(binary):
+	case host.IsWrapper(binary):
 		i.Via = "wrapper"
 		i.Names(h, d, binary)
 	case at != "":
@@ -130,7 +130,7 @@ func (Engine) Probe(ctx context.Context, h *host.Host, c *host.Throwaway) (*host
 	}
 	table := reads.runtimes[Runtime]
 	runtime := []string{"--runtime", stock}
-	if binary, _ := tomlfile.Get(table, "options", "BinaryName").(string); isOurs(binary) {
+	if binary, _ := tomlfile.Get(table, "options", "BinaryName").(string); host.IsWrapper(binary) {
 		runtime = append(runtime, "--runc-binary", binary)
 	} else if at, _ := table["runtime_path"].(string); at != "" {
 		runtime[1] = at // every version of ctr takes a shim's path for a type

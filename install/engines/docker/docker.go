@@ -90,7 +90,7 @@ type runtime struct {
 }
 
 func (r runtime) ours() bool {
-	return path.Base(r.Path) == wrapper || strings.Contains(r.Path, "/oci-apparmor/") || path.Base(r.Type) == shim ||
+	return host.IsWrapper(r.Path) || path.Base(r.Type) == shim ||
 		r.Type == "io.containerd.apparmor.v2"
 }
 

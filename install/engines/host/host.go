@@ -12,7 +12,9 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -71,6 +73,28 @@ func (h *Host) Program(d *wire.Draft, name string) string {
 	return ""
 }
 
+var versionNumber = regexp.MustCompile(`\bv?(\d+)\.(\d+)(?:\.(\d+))?`)
+
+// Version returns the first version in what a program prints, as two or three numbers.
+func Version(said string) ([]int, error) {
+	m := versionNumber.FindStringSubmatch(said)
+	if m == nil {
+		return nil, fmt.Errorf("no version is printed: %s", strings.TrimSpace(said))
+	}
+	var version []int
+	for _, digits := range m[1:] {
+		if digits == "" {
+			continue
+		}
+		v, err := strconv.Atoi(digits)
+		if err != nil {
+			return nil, err
+		}
+		version = append(version, v)
+	}
+	return version, nil
+}
+
 // Lib is the directory of the links through which engines call our wrapper, a directory of the engine's name below it.
 func (h *Host) Lib() string { return path.Join(path.Dir(h.Bin), "lib", "oci-apparmor") }
 
@@ -90,6 +114,15 @@ func (h *Host) Ours(d *wire.Draft, name string) (string, error) {
 	return p, nil
 }
 
+// wrapper is the name of our runtime wrapper.
+const wrapper = "oci-apparmor-runtime"
+
+// IsWrapper reports whether a runtime's path is that of our wrapper, of whichever version and wherever it is, or of a link of
+// ours to it.
+func IsWrapper(binary string) bool {
+	return path.Base(binary) == wrapper || strings.Contains(binary, "/oci-apparmor/")
+}
+
 // StandsFor returns the name of the runtime that an engine calls by a path or a name, and whether our wrapper can stand for
 // it: by a link of that name it finds a runc or crun in the system's directories.
 func StandsFor(binary string) (name string, ok bool) {
@@ -97,6 +130,44 @@ func StandsFor(binary string) (name string, ok bool) {
 	ok = (name == "runc" || name == "crun") && (dir == "" || slices.Contains(engine.RuntimeDirs, path.Clean(dir)))
 	return name, ok
 }
+
+// Before returns the link through which our wrapper is to stand before the runtime that an engine calls by a path, and drafts
+// it. The name is that of a directory of the engine's links. It is an error if our wrapper would call another program.
+func (h *Host) Before(d *wire.Draft, name, binary string) (link string, err error) {
+	ours, err := h.Ours(d, wrapper)
+	if err != nil {
+		return "", err
+	}
+	dir, base := path.Split(binary)
+	link = path.Join(h.Lib(), name, base)
+	dirs := engine.RuntimeDirsFor(link)
+	if base != "runc" && base != "crun" || dir != "" && !slices.Contains(dirs, path.Clean(dir)) {
+		return "", fmt.Errorf("%w is %s", ErrStandsForNone, binary)
+	}
+	self, err := d.Resolve(ours)
+	if err != nil {
+		return "", err
+	}
+	for _, dir := range dirs { // as the wrapper looks for it
+		first := path.Join(dir, base)
+		a, err := d.Resolve(first)
+		if err != nil {
+			return "", err
+		}
+		if d.Runnable(first) != nil || a == self {
+			continue
+		}
+		if b, err := d.Resolve(binary); path.IsAbs(binary) && (err != nil || a != b) {
+			return "", fmt.Errorf("%w is %s, while our wrapper would call %s", ErrStandsForNone, binary, first)
+		}
+		return link, d.Link(link, ours)
+	}
+	return "", fmt.Errorf("%w is %s, and there is no program of that name", ErrStandsForNone, binary)
+}
+
+// ErrStandsForNone says that our wrapper cannot stand before a runtime.
+var ErrStandsForNone = errors.New("our wrapper stands only before a runc or crun in the system's directories, and the runtime that " +
+	"is the default now")
 
 func (h *Host) run(ctx context.Context, env []string, program string, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, checkTime, fmt.Errorf("not ended after %v", checkTime))

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -236,6 +237,30 @@ func (f *File) Drop(path ...string) error {
 	return f.splice(bytes.LastIndexByte(f.Text[:it.start], '\n')+1, lineEnd(f.Text, it.end), "")
 }
 
+// DropStrings removes strings from an array, and the array with its line where no string is left in it. There is no error
+// where it is missing.
+func (f *File) DropStrings(is func(string) bool, path ...string) error {
+	for {
+		all := f.Strings(path...)
+		i := slices.IndexFunc(all, func(s String) bool { return is(s.Value) })
+		switch {
+		case i < 0:
+			return nil
+		case !slices.ContainsFunc(all, func(s String) bool { return !is(s.Value) }):
+			return f.Drop(path...)
+		}
+		start, end := all[i].start, all[i].end
+		if i+1 < len(all) {
+			end = all[i+1].start
+		} else {
+			start = all[i-1].end
+		}
+		if err := f.splice(start, end, ""); err != nil {
+			return err
+		}
+	}
+}
+
 // Append appends lines, with an empty one before them.
 func (f *File) Append(lines string) error {
 	text := bytes.Clone(f.Text)
@@ -291,6 +316,18 @@ func (f *File) Empty(but ...string) bool {
 		}
 	}
 	return n == 0
+}
+
+// Says reports whether the file has any value, and not tables alone.
+func (f *File) Says() bool { return says(f.Values) }
+
+func says(values map[string]any) bool {
+	for _, v := range values {
+		if sub, ok := v.(map[string]any); !ok || says(sub) {
+			return true
+		}
+	}
+	return false
 }
 
 func (f *File) splice(start, end int, text string) error {

@@ -32,6 +32,7 @@ func TestEnginesNamesStandInTheirTable(t *testing.T) {
 		"install/engines/docker/":           "the wiring of Docker",
 		"install/engines/ocihooks/":         "which engines share directories of hooks, and Podman's configuration of these",
 		"install/engines/podman/":           "the wiring of Podman",
+		"install/engines/crio/":             "the wiring of CRI-O",
 		"install/engines/tasks/":            "the state of containerds, the node's and dockerd's own",
 		"install/command/install.go":        "what containerd loses by an uninstall, in its help",
 		"install/engines/engines.go":        "the table of the engines that are wired",

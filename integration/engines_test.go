@@ -34,7 +34,7 @@ func TestEnginesNamesStandInTheirTable(t *testing.T) {
 		"install/engines/podman/":           "the wiring of Podman",
 		"install/engines/crio/":             "the wiring of CRI-O",
 		"install/engines/tasks/":            "the state of containerds, the node's and dockerd's own",
-		"install/command/install.go":        "what containerd loses by an uninstall, in its help",
+		"install/command/install.go":        "what engines lose by an uninstall, in its help",
 		"install/engines/engines.go":        "the table of the engines that are wired",
 		"hook/oci-apparmor-hook/main.go":    "Podman's own stage precreate in its help",
 		"install/command/profile_diff.go":   "Docker's profile of 2015 in its help",

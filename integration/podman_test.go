@@ -38,7 +38,7 @@ func TestPodmanPrecreateHook(t *testing.T) {
 	guesttest.EnoughIn(t, guesttest.Trixie) // TestPodmanFacts has both versions of Podman
 	setPolicy(t, webPolicy)
 	hooks := t.TempDir()
-	write(t, filepath.Join(hooks, "oci-apparmor.json"), block(t, "shim/README.md#podman:2"))
+	write(t, filepath.Join(hooks, "oci-apparmor.json"), block(t, "shim/README.md#podman:3"))
 	root := guesttest.NewBundle(t).Rootfs()
 	p := guesttest.NewPodman(t, program(t, "crun"), hooks)
 	unload(t, "web")
@@ -64,7 +64,7 @@ func TestPodmanByReadme(t *testing.T) {
 	guesttest.EnoughIn(t, guesttest.Trixie) // TestPodmanFacts has both versions of Podman
 	readmePolicy(t)
 	t.Cleanup(func() { os.RemoveAll("/usr/local/lib/oci-apparmor/podman") })
-	text := block(t, "shim/README.md#podman")
+	text := block(t, "shim/README.md#podman:2")
 	guesttest.MustRun(t, "sh", "-e", "-c", commands(text, "podman "))
 	var run []string
 	for line := range strings.Lines(text) {

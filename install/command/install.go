@@ -43,8 +43,8 @@ func installCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "install [ENGINE]...",
 		Short: "Have container engines start containers through oci-apparmor",
-		Long: `Have container engines start containers through oci-apparmor: ` + oneline.And(engines.Names()) + `.
-Without a name, all of these that are on the node.
+		Long: `Have container engines start containers through oci-apparmor:
+` + oneline.And(engines.Names()) + `. Without a name, all of these that are on the node.
 
 An engine gets a runtime called apparmor, beside those that it has; with --default
 it is the one that the engine takes where nobody asks for another. It has the
@@ -97,7 +97,8 @@ The programs stay, and so does all that runs: a pod or container that was create
 by ours goes on with it, and needs the programs until it has been removed. These
 containers are named, with what they cannot do any more once the engine is
 restarted: containerd 2 executes nothing more in them. The links to our wrapper that
-they call stay. No engine is restarted: the command that does so is printed.`,
+they call stay, and so does what Podman and CRI-O need to stop and remove them. No
+engine is restarted: the command that does so is printed.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: action(func(cmd *cobra.Command, args []string) error { return runUninstall(cmd.Context(), s, &o, args) }),
 	}

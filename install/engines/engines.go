@@ -12,8 +12,10 @@ import (
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/install/engines/containerd"
+	"github.com/oci-apparmor/oci-apparmor/install/engines/crio"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/docker"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
+	"github.com/oci-apparmor/oci-apparmor/install/engines/podman"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
 )
 
@@ -51,6 +53,8 @@ type Engine interface {
 var table = []Engine{
 	containerd.Engine{},
 	docker.Engine{},
+	podman.Engine{},
+	crio.Engine{},
 }
 
 // Names returns the names of the engines that can be wired.
@@ -134,7 +138,7 @@ func Install(ctx context.Context, b *wire.Book, h *host.Host, names []string, o 
 	for _, e := range wanted {
 		p, err := install(ctx, b, h, e, o)
 		if err != nil && len(names) == 0 {
-			p, err = &Plan{Engine: e.Name(), Absent: err.Error(), Failed: true}, nil
+			p, err = &Plan{Engine: e.Name(), Absent: err.Error(), Failed: !errors.Is(err, errWay)}, nil
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", e.Name(), err)
@@ -147,6 +151,9 @@ func Install(ctx context.Context, b *wire.Book, h *host.Host, names []string, o 
 	}
 	return plans, nil
 }
+
+// errWay says that an engine has not the way that was asked for. Where nobody named the engine, it is left out.
+var errWay = errors.New("it does not reach us")
 
 func choose(names []string) ([]Engine, error) {
 	if len(names) == 0 {
@@ -192,7 +199,7 @@ func install(ctx context.Context, b *wire.Book, h *host.Host, e Engine, choice C
 		o.Default = *choice.Default
 	}
 	if o.Via != "" && !slices.Contains(e.Vias(), o.Via) {
-		return nil, fmt.Errorf("it does not reach us by %q: take --via %s", o.Via, strings.Join(e.Vias(), " or --via "))
+		return nil, fmt.Errorf("%w by %q: take --via %s", errWay, o.Via, strings.Join(e.Vias(), " or --via "))
 	}
 	without := d.Copy()
 	outcome, err := e.Wire(ctx, h, d, o)

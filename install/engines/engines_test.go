@@ -140,3 +140,15 @@ func TestPlanIsOfTheDefaultThatIsRecorded(t *testing.T) {
 		t.Errorf("uninstall: %v", err)
 	}
 }
+
+// A way that not every engine has leaves the others out, unless somebody has named them.
+func TestWayThatAnEngineLacks(t *testing.T) {
+	h, b := both(t)
+	plans, err := Install(t.Context(), b, h, nil, Choice{Via: "shim"})
+	if err != nil || len(plans) != 2 || plans[0].Failed || !strings.Contains(plans[0].Absent, `it does not reach us by "shim": take --via wrapper`) {
+		t.Errorf("%+v, %v", plans, err)
+	}
+	if _, err := Install(t.Context(), b, h, []string{"one"}, Choice{Via: "shim"}); err == nil || !strings.HasPrefix(err.Error(), "one: ") {
+		t.Errorf("an engine that is named: %v", err)
+	}
+}

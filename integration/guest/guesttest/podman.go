@@ -63,3 +63,11 @@ func (p *Podman) Podman(t testing.TB, args ...string) Outcome {
 	cmd.Env = append(os.Environ(), "CONTAINERS_CONF="+p.conf)
 	return RunCommand(t, cmd)
 }
+
+// CleanPodman removes all that the node's own Podman has, now and when the test ends.
+func CleanPodman(t testing.TB) {
+	t.Helper()
+	dirs := []string{"/var/lib/containers", "/run/containers", "/run/libpod"}
+	cleanEngine(t, dirs...)
+	t.Cleanup(func() { cleanEngine(t, dirs...) })
+}

@@ -246,9 +246,9 @@ func TestContainerdInstallPod(t *testing.T) {
 				putTree(t, v, "none")
 				writeFile(t, containerdConfig, regexp.MustCompile(`(?m)^(\s*sandbox(?:_image)? = )['"].*['"]$`).ReplaceAllString(
 					defaultConfig(t, v), fmt.Sprintf("${1}%q", guesttest.PauseImage)))
-				hash := treeHash(t)
 				c := guesttest.StartContainerd(t, v, guesttest.ContainerdConfig{CRI: true, File: containerdConfig})
 				c.MustCtr(t, "--namespace", "k8s.io", "images", "import", guesttest.Images(t))
+				hash := treeHash(t) // containerd makes a directory when it starts first
 				wantDone(t, run("install", "--yes", "--via", via))
 				c.Restart(t)
 				pod := guesttest.DialCRI(t, c.Socket).Pod(t, "apparmor", guesttest.Annotated("oci-apparmor/policy", "web"))

@@ -43,6 +43,8 @@ type Engine struct {
 	Name  string // in the policy file, in records, in messages and in the columns of commands
 	Title string // as its makers write it
 
+	Called []string // what people write for the name, besides it, Title and the names of its programs
+
 	// Link is the name of a directory. The engine calls the runtime wrapper through a link in a directory of that name. If
 	// LinkRoot is set, the call is the engine's only if LinkRoot is the last element of --root. Else it is Other's.
 	Link, LinkRoot string
@@ -94,7 +96,8 @@ var table = []Engine{
 		// root for runc. Annotations: internal/cri/annotations/annotations.go (v2.4), set last by container_create.go. A
 		// pod's labels are in its database alone. Default: internal/cri/sputil/securityprofile_linux.go.
 		Name: "containerd", Title: "containerd",
-		Link: "containerd", LinkRoot: "k8s.io",
+		Called: append([]string{"cri-containerd", "k3s", "rke2"}, kubernetes...),
+		Link:   "containerd", LinkRoot: "k8s.io",
 		Roots:               []string{"containerd/runc/k8s.io"},
 		ContainerdNamespace: "k8s.io",
 		Keys: map[Fact]string{
@@ -120,7 +123,8 @@ var table = []Engine{
 		// among them, and in the sandbox's spec the pod's annotations may take their place (server/sandbox_run_linux.go).
 		// Default: internal/config/apparmor/apparmor_linux.go.
 		Name: "cri-o", Title: "CRI-O",
-		Link: "cri-o",
+		Called: kubernetes,
+		Link:   "cri-o",
 		Keys: map[Fact]string{
 			Namespace: "io.kubernetes.pod.namespace",
 			Pod:       "io.kubernetes.pod.name",
@@ -143,6 +147,7 @@ var table = []Engine{
 		// shim /var/run/docker/runtime-NAME for a root (daemon/daemon_unix.go), if the runtime is of runc's type. Default:
 		// daemon/apparmor_default.go.
 		Name: "docker", Title: "Docker",
+		Called:              []string{"moby"},
 		Link:                "docker",
 		Roots:               []string{"containerd/runc/moby", "docker/runtime-*/moby"},
 		ContainerdNamespace: "moby",
@@ -158,6 +163,7 @@ var table = []Engine{
 	{
 		// Default: container-libs, common/pkg/apparmor/apparmor.go; Buildah's, too. Labels are in its database alone.
 		Name: "podman", Title: "Podman",
+		Called:   []string{"libpod"},
 		Link:     "podman",
 		Files:    StorageLists,
 		Data:     storageData,
@@ -185,6 +191,9 @@ var table = []Engine{
 	},
 }
 
+// kubernetes is what people write for either engine of a kubelet.
+var kubernetes = []string{"kubernetes", "k8s", "kubelet", "cri"}
+
 // Podman and CRI-O share containers/storage. A transient store of it is below /run.
 var (
 	storageData    = []string{"/var/lib/containers/storage/overlay-containers", "/run/containers/storage/overlay-containers"}
@@ -200,6 +209,21 @@ func Names() []string {
 	for i := range table {
 		if !slices.Contains(all, table[i].Name) {
 			all = append(all, table[i].Name)
+		}
+	}
+	return all
+}
+
+// Meant returns the names of the engines that a word means that is none of Names: Kubernetes has two, and dockerd is
+// Docker's. Small and large letters are the same.
+func Meant(word string) []string {
+	var all []string
+	for i := range table {
+		e := &table[i]
+		for _, called := range slices.Concat(e.Called, e.Daemons, e.Programs, []string{e.Title}) {
+			if strings.EqualFold(word, called) && !slices.Contains(all, e.Name) {
+				all = append(all, e.Name)
+			}
 		}
 	}
 	return all

@@ -127,6 +127,18 @@ func TestRowsAreDistinct(t *testing.T) {
 		}
 		programs[p.Name] = true
 	}
+	for _, name := range engine.Names() {
+		for _, called := range engine.Named(name).Called {
+			if engine.Known(called) || !slices.Contains(engine.Meant(called), name) {
+				t.Errorf("%s is called %s, which means %q", name, called, engine.Meant(called))
+			}
+		}
+	}
+	for word, want := range map[string]string{"kubernetes": "containerd cri-o", "dockerd": "docker", "CRIO": "cri-o", "nerdctl": "other", "lxc": ""} {
+		if got := strings.Join(engine.Meant(word), " "); got != want {
+			t.Errorf("%q means %q, want %q", word, got, want)
+		}
+	}
 	for profile, want := range map[string]string{
 		"docker-default": "Docker", "cri-containerd.apparmor.d": "containerd", "crio-default": "CRI-O", "nerdctl-default": "nerdctl",
 		"containers-default-0.62.2": "Podman", "containers-default": "", "docker-default-x": "", "": "", "*": "",

@@ -216,7 +216,7 @@ func (p *parser) patterns(key string, n *yaml.Node) (list []string) {
 			if engine.Known(at.value) {
 				list = append(list, at.value)
 			} else {
-				p.errs.add(at.place, "unknown engine %.64q%s%s", at.value, didYouMean(at.value, engine.Names()), oneOf(engine.Names()))
+				p.errs.add(at.place, "unknown engine %.64q%s%s", at.value, meantEngine(at.value), oneOf(engine.Names()))
 			}
 		}
 		return list

@@ -10,11 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"slices"
-	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -138,97 +134,6 @@ func (c *Compiler) Compile(ctx context.Context, name string, mode Mode, source s
 		return Blob{}, c.textError(ctx, source, text, err)
 	}
 	return b, nil
-}
-
-// A TextError is the error of a text that does not compile. It is also the error of a text that compiles and is
-// refused; it then wraps ErrRefused.
-type TextError struct {
-	Source string // the text's file, or another name for where it comes from
-	Line   int    // counts from 1; 0 if it is not known
-	Msg    string // what is wrong, in the parser's words where the parser refused the text
-	Err    error  // the cause, for errors.Is; Msg contains its text
-}
-
-// Error returns the error in the form that editors and compilers share, SOURCE:LINE: MESSAGE.
-func (e *TextError) Error() string {
-	if e.Line == 0 {
-		return e.Source + ": " + e.Msg
-	}
-	return fmt.Sprintf("%s:%d: %s", e.Source, e.Line, e.Msg)
-}
-
-// Unwrap returns Err.
-func (e *TextError) Unwrap() error { return e.Err }
-
-// textError takes the line out of the parser's words: "AppArmor parser error at line 3: syntax error, ...", or with
-// "for PROFILE in FILE" before "at line" (yyerror, parser/parser_misc.c). Where they name a file it is an included one,
-// and they stay as they are.
-func (c *Compiler) textError(ctx context.Context, source string, text []byte, err error) *TextError {
-	e := &TextError{Source: source, Msg: err.Error(), Err: err}
-	before, said, _ := strings.Cut(e.Msg, parserError)
-	where, said, _ := strings.Cut(said, " at line ")
-	digits, words, found := strings.Cut(said, ": ")
-	line, notANumber := strconv.Atoi(digits)
-	if !found || notANumber != nil || strings.Contains(where, " in ") {
-		return e
-	}
-	e.Line, e.Msg = line, before+words
-	if strings.Contains(words, "syntax error") {
-		if kind := c.unknownKind(ctx, text, line); kind != "" {
-			e.Msg = before + kind + ": " + words
-			return e
-		}
-	}
-	if strings.Contains(words, "unexpected character") {
-		if err := c.includedEncoding(text); err != nil {
-			e.Line, e.Msg = 0, before+err.Error()
-			return e
-		}
-	}
-	// Not every version of the parser names the file.
-	if bytes.Contains(text, []byte("include")) {
-		e.Msg += fmt.Sprintf("; if that is not in line %d, it is in line %d of a file that this one includes", line, line)
-	}
-	return e
-}
-
-// ruleWord finds the word that a rule begins with, after its qualifiers.
-var ruleWord = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`^\s*(?:(?:audit|deny|allow|quiet|priority\s*=\s*\S+)\s+)*([a-z_]+)\b`)
-})
-
-// unknownKind says of the rule in a line that does not compile that this apparmor_parser is too old to know its kind;
-// it is empty where it knows it.
-func (c *Compiler) unknownKind(ctx context.Context, text []byte, line int) string {
-	lines := bytes.Split(text, []byte("\n"))
-	if line > len(lines) {
-		return ""
-	}
-	m := ruleWord().FindSubmatch(lines[line-1])
-	if m == nil || RuleKinds[string(m[1])].Parser == "" {
-		return ""
-	}
-	kind := RuleKinds[string(m[1])]
-	if version, err := c.Version(ctx); err == nil && !before(version, kind.Parser) {
-		return ""
-	}
-	said := fmt.Sprintf("apparmor_parser knows no rules of %s before version %s", m[1], kind.Parser)
-	if !c.Supports(kind.Feature) {
-		said += fmt.Sprintf(", and this kernel does not mediate %s (those of %s do)", kind.What, kind.Kernels)
-	}
-	return said
-}
-
-// before reports whether one version of apparmor_parser is older than another, by their numbers.
-func before(version, other string) bool {
-	numbers := func(s string) (all []int) {
-		for _, n := range strings.FieldsFunc(s, func(r rune) bool { return r < '0' || r > '9' }) {
-			i, _ := strconv.Atoi(n)
-			all = append(all, i)
-		}
-		return all
-	}
-	return slices.Compare(numbers(version), numbers(other)) < 0
 }
 
 func (c *Compiler) compile(ctx context.Context, name string, mode Mode, text []byte) (Blob, error) {

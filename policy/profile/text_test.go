@@ -54,6 +54,30 @@ func TestCompileText(t *testing.T) {
 	}
 }
 
+// Of a text that does not compile is said what stands in it, and not what the parser's grammar calls that; and which line
+// lacks a comma, where it is one before the line that the parser names.
+func TestFaultsAreNamedByWhatIsInTheText(t *testing.T) {
+	c := realCompiler(t)
+	for _, test := range []struct{ text, says string }{
+		{"profile web {\n  file\n}\n", `:3: syntax error, unexpected "}", expecting a name or path or permissions or a variable; line 2 ends without a comma`},
+		{"profile web {\n  /etc/x r\n\n  # of no matter\n  network,\n}\n", `:5: syntax error, unexpected "network", expecting ","; line 2 ends without a comma`},
+		{"profile web {\n  /etc/** r # all\n  /srv/** w,\n}\n", `; line 2 ends without a comma`},
+		{"abi <abi/3.0>\nprofile web { file, }\n", `; line 1 ends without a comma`},
+		{"profile web {\n  file,\n", `unexpected end of file`},
+		{"profile web {\n  file,\n  bogus foo,\n}\n", `:3: syntax error, unexpected a name or path, expecting permissions`},
+		{"profile web\n  file,\n}\n", `:2: syntax error, unexpected "file", expecting "{"`},
+		{"@{x}=/a\nfile,\n", `:2: syntax error`},
+		{"profile web {\n  capability sysadmin,\n}\n", `:2: Invalid capability sysadmin`},
+	} {
+		_, err := c.CompileText(t.Context(), "FILE", []byte(test.text))
+		if err == nil || !strings.Contains(err.Error(), test.says) || strings.Contains(err.Error(), "TOK_") {
+			t.Errorf("%s%v, want %q", test.text, err, test.says)
+		} else if strings.Contains(err.Error(), "comma") != strings.Contains(test.says, "comma") {
+			t.Errorf("%s%v", test.text, err)
+		}
+	}
+}
+
 // A byte order mark in an included file, which the parser calls an unexpected character of line 1, is named with its file.
 func TestByteOrderMarkInAnIncludedFile(t *testing.T) {
 	c := realCompiler(t)

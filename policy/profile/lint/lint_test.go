@@ -156,6 +156,10 @@ ptrace,
 signal peer={web,web//&**,**//&web,*//&web//&*},`, 1), ""},
 		{"a denied peer", sound("file,\nsignal (receive) peer=runc,\ndeny signal (receive) peer=runc,"), "peers:3 silent:8"},
 
+		{"tracing denied on purpose", strings.Replace(sound("file,\naudit deny ptrace,"), "signal, ptrace,", "signal,", 1), ""},
+		{"tracing of one denied", strings.Replace(sound("file,\naudit deny ptrace peer=x,"), "signal, ptrace,", "signal,", 1), "peers:3"},
+		{"tracing denied in a branch", strings.Replace(sound("file,\nif defined $x {\naudit deny ptrace,\n}"), "signal, ptrace,", "signal,", 1), "peers:3"},
+
 		{"usr-merge", sound("file,\naudit deny /bin/dash x,"), "usr-merge:7"},
 		{"usr-merge with another rule", sound("file,\naudit deny /bin/dash x,\naudit deny /usr/bin/d* x,"), ""},
 		{"usr-merge in braces", sound("file,\naudit deny /{usr/,}bin/dash x,"), ""},

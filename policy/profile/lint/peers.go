@@ -1,9 +1,11 @@
 package lint
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
 // peers looks for the rules by which processes reach each other: signal and ptrace are mediated, and a profile without them
@@ -31,7 +33,7 @@ func (l *linter) peers() {
 				}
 			}
 		}
-		if len(want) == 0 {
+		if len(want) == 0 || c.class == "ptrace" && l.deniesTracing() {
 			continue
 		}
 		what := "signal"
@@ -67,6 +69,15 @@ func (l *linter) peers() {
 		l.warn(l.in.Line, "the container cannot be stopped by a runtime under one of the labels that it may have "+
 			"(runc and crun have profiles since AppArmor 4.0, and on some nodes engines have): add %s", strings.Join(want, " "))
 	}
+}
+
+// deniesTracing reports whether a rule that holds denies to trace whoever it be, or to be traced. No rule that allows it
+// could be added with an effect then, and containers do without it.
+func (l *linter) deniesTracing() bool {
+	return slices.ContainsFunc(l.in.Rules, func(r syntax.Rule) bool {
+		return r.Deny && r.First() == "ptrace" && r.Branch == 0 &&
+			!slices.ContainsFunc(r.Words, func(w string) bool { return strings.HasPrefix(w, "peer") })
+	})
 }
 
 // accesses are the words of rules for what processes do to each other.

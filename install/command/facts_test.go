@@ -27,7 +27,8 @@ assign:
 		"--engine docker --image docker.io/library/nginx:1", "--engine docker --image quay.io/nginx:1",
 		"--engine docker --label com.docker.compose.project=shop",
 		"--engine docker --container a --annotation oci-apparmor/policy.a=web",
-		"--engine podman --image nginx:1", "--engine podman --container x --label com.docker.compose.project=shop",
+		"--engine docker --container b --annotation oci-apparmor/policy.a=web", "--engine docker --annotation oci-apparmor/policy.a=web",
+		"--annotation oci-apparmor/policy.a=web", "--id a --annotation oci-apparmor/policy.a=web", "--engine podman --image nginx:1", "--engine podman --container x --label com.docker.compose.project=shop",
 		"--engine other --image nginx:1 --id a", "--engine other --id shop", "--label com.docker.compose.project=shop", "--label =x",
 		"--engine containerd --image nginx:1", "--privileged=partly", "--privileged=perhaps",
 	} {

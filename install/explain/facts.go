@@ -14,6 +14,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/engine"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // facts returns what a start of the container would know.
@@ -151,6 +152,31 @@ func (q *Question) warnings(f policy.Facts) []string {
 				strings.Join(reporters, " and "), do)
 		}
 		list = append(list, said)
+	}
+	if q.Bundle == "" {
+		list = append(list, q.forOthers(f)...)
+	}
+	return list
+}
+
+// forOthers returns warnings about annotations that ask for a policy for one container by its name, which is another's or
+// was not said.
+func (q *Question) forOthers(f policy.Facts) (list []string) {
+	for _, pair := range q.Annotations {
+		key, _, _ := strings.Cut(pair, "=")
+		name, is := strings.CutPrefix(key, policy.Annotation+".")
+		switch {
+		case !is || policy.Misspelt(key) || name == f.Container || f.Sandbox:
+		case f.Container != "":
+			list = append(list, fmt.Sprintf("annotation %s is for the container of this name alone, and this one is %s",
+				oneline.Word(key), oneline.Word(f.Container)))
+		case cmp.Or(f.Engine, engine.Other) == engine.Other:
+			list = append(list, fmt.Sprintf("annotation %s is for the container of this name alone: say by --container which this is, "+
+				"or by --id where it is no engine's", oneline.Word(key)))
+		default:
+			list = append(list, fmt.Sprintf("annotation %s is for the container of this name alone: say by --container which this is",
+				oneline.Word(key)))
+		}
 	}
 	return list
 }

@@ -262,15 +262,17 @@ func TestContainerdDoctor(t *testing.T) {
 			if via == "shim" && ignoresRuntimePath(v) {
 				t.Skipf("containerd %s ignores runtime_path", v.Name)
 			}
-			wantDone(t, run("install", "--yes", "--via", via))
-			c.Restart(t)
 			want := []string{"containerd"}
+			if docker != nil {
+				want = append(want, "docker")
+			}
+			wantDone(t, run(append([]string{"install", "--yes", "--via", via}, want...)...)) // Podman has a test of its own
+			c.Restart(t)
 			if docker != nil {
 				docker.Reload(t)
 				waitFor(t, "Docker to take its runtimes over", func() bool {
 					return strings.Contains(docker.MustDocker(t, "info", "--format", "{{json .Runtimes}}"), `"apparmor"`)
 				})
-				want = append(want, "docker")
 			}
 			guesttest.MustRun(t, "oci-apparmor", "policy", "load")
 			o := run("doctor", "--json", "--probe", "--probe-policy", "web")
@@ -287,8 +289,14 @@ func TestContainerdDoctor(t *testing.T) {
 			// A policy that is refused is told, in the engine's words.
 			r = parseDoctor(t, run("doctor", "--json", "--probe", "--probe-policy", "nosuch"))
 			r.want(t, "a probe that is refused", "probe-failed")
-			if len(r.Findings) != len(want) || !strings.Contains(r.Findings[0].What, "nosuch") {
-				t.Errorf("%+v", r.Findings)
+			refused := 0
+			for _, f := range r.Findings {
+				if f.ID == "probe-failed" && strings.Contains(f.What, "nosuch") {
+					refused++
+				}
+			}
+			if refused != len(want) {
+				t.Errorf("%d are refused: %+v", refused, r.Findings)
 			}
 			wantNothingOfProbes(t, c, docker)
 		})

@@ -562,7 +562,7 @@ func TestProbe(t *testing.T) {
 		{"exec escapes", true, "unconfined", nil, nil, []string{"probe-exec"}},
 		{"past us", false, "unconfined", nil, nil, []string{"probe-uncovered"}},
 		{"no exec", true, "", nil, nil, []string{"probe-failed"}},
-		{"no start", true, "", nil, errors.New("exit status 1: \x1b[31mrefused"), []string{"probe-failed"}},
+		{"no start", true, "", nil, errors.New("/usr/bin/engine run: exit status 1: \x1b[31mrefused"), []string{"probe-failed"}},
 		{"something is left", true, "web (enforce)", errors.New("busy"), nil, []string{"probe-left"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -602,6 +602,9 @@ func TestProbe(t *testing.T) {
 			}
 			if _, err := os.Stat(dir); dir == "" || err == nil {
 				t.Errorf("%s is left", dir)
+			}
+			if c.start != nil && r.Findings[0].What != "containerd: a throw-away container does not start:  [31mrefused" {
+				t.Errorf("%+v", r.Findings)
 			}
 			if c.want == nil && (len(r.Probes) != 1 || r.Probes[0] != Probe{"containerd", "web", "web (enforce)", "web (enforce)"}) {
 				t.Errorf("%+v", r.Probes)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -121,7 +122,7 @@ func (r *Report) probe(ctx context.Context, n *Node, s *engines.State, o ProbeOp
 		r.unseen(fmt.Errorf("%s: %w", s.Title, err))
 		return
 	case err != nil:
-		tell("probe-failed", "a throw-away container does not start: %v", err)
+		tell("probe-failed", "a throw-away container does not start: %s", saidBy(err))
 		return
 	}
 	execErr := started.Exec(ctx)
@@ -152,11 +153,23 @@ func (r *Report) probe(ctx context.Context, n *Node, s *engines.State, o ProbeOp
 	}
 	switch {
 	case execErr != nil:
-		tell("probe-failed", "nothing can be executed in a throw-away container: %v", execErr)
+		tell("probe-failed", "nothing can be executed in a throw-away container: %s", saidBy(execErr))
 	case p.Executed == "":
 		tell("probe-failed", "the process that was executed in a throw-away container has ended at once, or was not started")
 	}
 	r.Probes = append(r.Probes, p)
+}
+
+// exitStatus is where in the error of a program what it said begins, after its command line.
+var exitStatus = regexp.MustCompile(`: exit status \d+: `)
+
+// saidBy returns what a program said that has failed, or the whole error.
+func saidBy(err error) string {
+	s := err.Error()
+	if at := exitStatus.FindStringIndex(s); at != nil {
+		return s[at[1]:]
+	}
+	return s
 }
 
 // covers reports whether a label has every component of another: the kernel and crun stack more on what a process gets later.

@@ -226,5 +226,6 @@ func says(ctx context.Context, cmd *exec.Cmd, words string, limit time.Duration)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return fmt.Errorf("%s has ended (%v): %s", filepath.Base(cmd.Path), err, lastLines(said.Bytes(), 3))
+	last := strings.ReplaceAll(lastLines(said.Bytes(), 3), "\n", "; ")
+	return fmt.Errorf("%s has ended (%v): %s", filepath.Base(cmd.Path), err, last)
 }

@@ -28,13 +28,46 @@ func TestImportsRunOneWay(t *testing.T) {
 		}
 		return strings.Fields(string(out))
 	}
+	// What is below imports nothing of what is above: install and the shim stand on hook, and hook on policy.
+	above := map[string][]string{
+		"policy":  {"hook", "shim", "install", "integration"},
+		"hook":    {"shim", "install", "integration"},
+		"shim":    {"install", "integration"},
+		"install": {"shim", "integration"},
+	}
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, module+"...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[string]bool)
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(strings.ReplaceAll(line, module, "./"))
+		top := func(pkg string) string {
+			if !strings.HasPrefix(pkg, "./") {
+				return ""
+			}
+			dir, _, _ := strings.Cut(strings.TrimPrefix(pkg, "./"), "/")
+			return dir
+		}
+		seen[top(words[0])] = true
+		for _, d := range words[1:] {
+			if slices.Contains(above[top(words[0])], top(d)) {
+				t.Errorf("%s imports %s", words[0], d)
+			}
+		}
+	}
+	for dir := range above {
+		if !seen[dir] {
+			t.Errorf("found no package in %s", dir)
+		}
+	}
 	for pkg, not := range map[string][]string{
 		"policy/oneline":            {module + "policy", module + "policy/profile"},
 		"policy/safefile":           {module + "policy", module + "policy/profile", "encoding/json"},
 		"policy/profile":            {module + "policy", module + "policy/kernel", module + "policy/profile/lint"},
 		"policy/profile/syntax":     {module + "policy", module + "policy/profile", module + "policy/profile/meaning"},
 		"policy":                    {module + "policy/kernel", module + "policy/store", module + "policy/policyfile"},
-		"policy/kernel":             {module + "policy", module + "policy/store"},
+		"policy/kernel":             {module + "policy", module + "policy/engine", module + "policy/store"},
 		"policy/store":              {module + "policy/kernel", module + "hook"},
 		"hook":                      {module + "shim/wrapper", module + "shim/containerd", module + "policy/policyfile", module + "hook/notice/reader"},
 		"hook/notice":               {module + "policy", "net", "os/exec", "encoding/json"},

@@ -111,7 +111,7 @@ func (h *Host) checkPending(ctx context.Context, pending kernel.Label, bundle st
 		}
 	case spec.choice != "" && !pending.Covers(strings.Split(spec.choice, "//&")...):
 		return "", fmt.Errorf("its process would run under %q, and its spec %s names %s: a profile may have been removed from "+
-			"the kernel since it was created, and nothing is remembered of it in %s that tells; delete the container and create "+
+			"the kernel since it was created, and there is no record of it in %s that says so; delete the container and create "+
 			"it anew", pending, spec.path, oneline.Quote(spec.choice), h.Containers)
 	}
 	_, warning, err = h.ensureOurs(ctx, pending)

@@ -89,7 +89,7 @@ type header struct {
 	By       By                    `json:"by"`
 	Source   string                `json:"source"`
 	Compiled []handloaded.Compiled `json:"compiled"`
-	Text     string                `json:"text"` // sha256 of what stands behind the header
+	Text     string                `json:"text"` // sha256 of what stands after the header
 }
 
 const headerMark = "# oci-apparmor: "

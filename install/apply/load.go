@@ -58,8 +58,8 @@ func Load(ctx context.Context, n *node.Node, dir string, report func(Loaded)) (g
 		report(Loaded{pr.Name, loaded[0].Done, loaded[0].Planned, loaded[0].Warning})
 	}
 	if len(replaced) > 0 {
-		if behind := n.State.Host.StaleAfter(nil, replaced...); behind != "" {
-			said = append(said, behind)
+		if stale := n.State.Host.StaleAfter(nil, replaced...); stale != "" {
+			said = append(said, stale)
 		}
 	}
 	said = append(said, n.RefusedBy(p)...)

@@ -70,7 +70,7 @@ policy can refuse a container.`,
 	f.Var(&q.pid, "pid", "report whether this `process` is confined as decided")
 
 	f.StringVar(&q.Bundle, "bundle", "", "the container's bundle, a `directory` with its config.json")
-	f.StringVar(&q.Root, "root", "", "the `directory` given to its runtime as --root, which tells the engine")
+	f.StringVar(&q.Root, "root", "", "the `directory` given to its runtime as --root, by which the engine is known")
 	f.StringVar(&q.Engine, "engine", "", "the `engine`: "+strings.Join(engine.Names(), ", "))
 	f.StringVar(&q.ID, "id", "", "the container's `id`")
 	f.StringArrayVar(&q.Annotations, "annotation", nil, "an annotation of the container, `KEY=VALUE`; may be repeated")

@@ -103,5 +103,5 @@ func hint(warnings int) string {
 	if warnings == 0 {
 		return ""
 	}
-	return "; " + output.Count(warnings, "warning", "warnings") + ", which oci-apparmor profile check tells"
+	return "; " + output.Count(warnings, "warning", "warnings") + ", see oci-apparmor profile check"
 }

@@ -3,7 +3,6 @@ package doctor
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/install/engines"
 	"github.com/oci-apparmor/oci-apparmor/install/status"
@@ -183,11 +182,4 @@ func whyUncovered(states []engines.State, name string) string {
 		return "it was made before ours was the default, or asked for another runtime"
 	}
 	return "it was not started by our runtime, which stands beside the engine's default"
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, strings.TrimSuffix(what, "s"))
 }

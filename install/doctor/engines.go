@@ -2,12 +2,12 @@ package doctor
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/install/engines"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
+	"github.com/oci-apparmor/oci-apparmor/install/output"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
 )
 
@@ -131,7 +131,7 @@ func findStates(f func(*engines.State) []found) func(*exam) ([]found, error) {
 func paths(w wire.Wiring) []string {
 	var all []string
 	for _, e := range w.Edits {
-		if e.New.IsFile() && e.New != nil {
+		if e.New.IsFile() {
 			all = append(all, e.Path)
 		}
 	}
@@ -159,7 +159,7 @@ func stands(s *engines.State) string {
 		line += ", by hand"
 	}
 	if n := len(s.Faults); n > 0 {
-		line += fmt.Sprintf(", with %s", count(n, "fault"))
+		line += ", with " + output.Count(n, "fault", "faults")
 	}
 	return line
 }

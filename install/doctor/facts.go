@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/install/output"
 	"github.com/oci-apparmor/oci-apparmor/install/status"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 )
@@ -50,7 +51,7 @@ func (x *exam) facts() (f Facts) {
 			f.Policy += ", applied " + m.Applied.UTC().Format("2006-01-02 15:04 UTC")
 		}
 		if c, err := x.policy(); err == nil && c != nil {
-			f.Policy += fmt.Sprintf(", with %s", count(len(c.Profiles), "profile"))
+			f.Policy += ", with " + output.Count(len(c.Profiles), "profile", "profiles")
 		}
 	} else if x.Root {
 		f.Policy = "none"

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/oci-apparmor/oci-apparmor/install/apply"
 )
@@ -40,7 +41,7 @@ func Fix(ctx context.Context, n *Node, before *Report) (*Report, error) {
 	var done []*fix
 	var errs []error
 	for _, f := range before.Findings {
-		if f.fix == nil || contains(done, f.fix) {
+		if f.fix == nil || slices.Contains(done, f.fix) {
 			continue
 		}
 		done = append(done, f.fix)
@@ -60,21 +61,7 @@ func Fix(ctx context.Context, n *Node, before *Report) (*Report, error) {
 	return after, errors.Join(errs...)
 }
 
-func contains(all []*fix, f *fix) bool {
-	for _, one := range all {
-		if one == f {
-			return true
-		}
-	}
-	return false
-}
-
 // has reports whether a report has a finding.
 func (r *Report) has(f Finding) bool {
-	for _, g := range r.Findings {
-		if g.ID == f.ID && g.What == f.What {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(r.Findings, func(g Finding) bool { return g.ID == f.ID && g.What == f.What })
 }

@@ -106,8 +106,8 @@ func (s *Set) Load(ctx context.Context, replace bool, report func(Loaded)) error
 			one.Done, one.Warning = loaded[0].Done, loaded[0].Warning
 		}
 		if one.Done == kernel.Replaced {
-			if behind := s.node.State.Host.StaleAfter(nil, one.Name); behind != "" {
-				s.node.Warn(behind)
+			if stale := s.node.State.Host.StaleAfter(nil, one.Name); stale != "" {
+				s.node.Warn(stale)
 			}
 		}
 		if err := commits[i](); err != nil {

@@ -26,7 +26,7 @@ func (p *parser) hint(at place, what string) (place, string) {
 	switch {
 	case strings.Contains(what, "cannot start any token"), strings.Contains(what, "tab character"):
 		lines := bytes.Split(p.file.text, []byte("\n"))
-		for n := at.line; n <= at.line+1 && n <= len(lines); n++ { // the library is off by one behind some lines
+		for n := at.line; n <= at.line+1 && n <= len(lines); n++ { // the library is off by one after some lines
 			if tab := indentingTab.Find(lines[n-1]); tab != nil {
 				at.line, at.column = n, len(tab)
 				return at, "a tab: indent with spaces"

@@ -31,7 +31,7 @@ func (r *root) close() {
 }
 
 // readFast reads a regular file of at most maxText bytes, in few system calls: a policy may have a thousand texts. ok is false
-// where that fails, for whatever reason; readRegular tells it.
+// if that fails. The caller then tries readRegular, which returns the reason.
 func (r *root) readFast(path string) (text []byte, ok bool) {
 	fd, err := unix.Openat2(int(r.dir.Fd()), path, &unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: unix.RESOLVE_BENEATH})
 	if err != nil {

@@ -29,7 +29,7 @@ func ReadFeatures(dir string) ([]byte, error) {
 	var b strings.Builder
 	if err := readFeatures(&b, dir, 0); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("the kernel tells no AppArmor features: it runs without AppArmor, or securityfs is "+
+			return nil, fmt.Errorf("the kernel reports no AppArmor features: it runs without AppArmor, or securityfs is "+
 				"not mounted: %w", err)
 		}
 		return nil, fmt.Errorf("read the kernel's AppArmor features: %w", err)

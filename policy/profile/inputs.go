@@ -201,7 +201,7 @@ func (in *Inputs) closure(names []string) ([]byte, error) {
 func (in *Inputs) places(name string) []string {
 	var paths []string
 	for _, dir := range append([]string{"/"}, in.dirs...) {
-		paths = append(paths, dir+"/"+name) // not cleaned: .. behind a link leads elsewhere
+		paths = append(paths, dir+"/"+name) // not cleaned: .. after a link leads elsewhere
 	}
 	return paths
 }

@@ -32,7 +32,7 @@ func Lock(ctx context.Context, dir int, name string, wait time.Duration) (releas
 
 func lock(ctx context.Context, fd int, wait time.Duration) error {
 	flock := func(how int) error {
-		_, err := ignoringEINTR(func() (int, error) { return 0, unix.Flock(fd, how) })
+		_, err := IgnoringEINTR(func() (int, error) { return 0, unix.Flock(fd, how) })
 		return err
 	}
 	if wait == 0 {

@@ -97,7 +97,7 @@ func Stage(name string, data []byte, o Options) (*Staged, error) {
 // fill writes the content, the owner and the mode of an open file.
 func fill(fd int, data []byte, o Options) error {
 	for len(data) > 0 {
-		n, err := ignoringEINTR(func() (int, error) { return unix.Write(fd, data) })
+		n, err := IgnoringEINTR(func() (int, error) { return unix.Write(fd, data) })
 		if err != nil {
 			return err
 		}
@@ -174,10 +174,12 @@ func SyncDir(path string) error {
 }
 
 func openat(dir int, name string, flags int, mode uint32) (int, error) {
-	return ignoringEINTR(func() (int, error) { return unix.Openat(dir, name, flags|unix.O_CLOEXEC, mode) })
+	return IgnoringEINTR(func() (int, error) { return unix.Openat(dir, name, flags|unix.O_CLOEXEC, mode) })
 }
 
-func ignoringEINTR(f func() (int, error)) (int, error) {
+// IgnoringEINTR calls f until its error is another one than EINTR. A Go program gets signals by which system calls fail so:
+// the runtime interrupts threads by SIGURG.
+func IgnoringEINTR(f func() (int, error)) (int, error) {
 	for {
 		n, err := f()
 		if err != unix.EINTR {

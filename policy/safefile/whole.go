@@ -32,7 +32,7 @@ func ReadWhole(dir int, name string, check func(st *unix.Stat_t) error) (data []
 	}
 	data = make([]byte, st.Size)
 	for got := 0; got < len(data); {
-		n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, data[got:]) })
+		n, err := IgnoringEINTR(func() (int, error) { return unix.Read(fd, data[got:]) })
 		if err == nil && n == 0 {
 			err = io.ErrUnexpectedEOF
 		}

@@ -152,7 +152,7 @@ func generationPath(number uint64) string { return "generations/" + strconv.Form
 // readLink returns the number of the generation that the link current names. ErrNone where there is no link.
 func readLink(dir int) (uint64, error) {
 	var buf [64]byte
-	n, err := ignoringEINTR(func() (int, error) { return unix.Readlinkat(dir, "current", buf[:]) })
+	n, err := safefile.IgnoringEINTR(func() (int, error) { return unix.Readlinkat(dir, "current", buf[:]) })
 	if err == unix.ENOENT {
 		return 0, ErrNone
 	}
@@ -170,7 +170,7 @@ func readLink(dir int) (uint64, error) {
 
 // openDir opens the store's directory and refuses one that others could have written to.
 func (s Store) openDir() (int, error) {
-	fd, err := ignoringEINTR(func() (int, error) {
+	fd, err := safefile.IgnoringEINTR(func() (int, error) {
 		return unix.Open(s.Dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	})
 	if err != nil {
@@ -266,13 +266,4 @@ func (s Store) readBlobStamped(sum [sha256.Size]byte) ([]byte, safefile.Stamp, e
 		return nil, stamp, fmt.Errorf("%s is damaged: its content has another sha256 than its name", name)
 	}
 	return data, stamp, nil
-}
-
-func ignoringEINTR(f func() (int, error)) (int, error) {
-	for {
-		n, err := f()
-		if err != unix.EINTR {
-			return n, err
-		}
-	}
 }

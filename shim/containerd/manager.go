@@ -119,7 +119,7 @@ func runsPods(namespace string) bool {
 	return engine.Named(engine.ByContainerdNamespace(namespace)).Reports(engine.Pod)
 }
 
-// callerOf returns the engine, which containerd's namespace tells, and the runtime's root. As in containerd's shim for
+// callerOf returns the engine, by containerd's namespace, and the runtime's root. As in containerd's shim for
 // runc, the root is that of the options, or the default, with the namespace below it.
 func callerOf(ctx context.Context, opts *options.Options) (hook.Caller, error) {
 	ns, err := namespaces.NamespaceRequired(ctx)

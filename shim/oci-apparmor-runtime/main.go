@@ -2,8 +2,8 @@
 //
 // It takes their command line, gives the container the AppArmor profile that the node's policy decides, and becomes the
 // real runtime. A link to it that is called runc or crun (for example .../cri-o/crun) stands for that runtime. Otherwise it
-// stands for runc, or for crun if there is no runc. The directory of the link tells the engine: containerd, docker, podman
-// or cri-o. OCI_APPARMOR_RUNTIME names the real runtime by its absolute path.
+// stands for runc, or for crun if there is no runc. The directory of the link has the engine's name: containerd, docker,
+// podman or cri-o. OCI_APPARMOR_RUNTIME names the real runtime by its absolute path.
 package main
 
 import (

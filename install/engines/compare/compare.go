@@ -1,5 +1,5 @@
-// Package compare tells what an engine would read differently, by what its own check prints of a configuration before and
-// after a change.
+// Package compare reports what an engine would read differently after a change of its configuration. It compares what the
+// engine's own check prints before and after.
 package compare
 
 import (

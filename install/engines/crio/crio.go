@@ -208,7 +208,7 @@ func (Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Opti
 }
 
 // table returns our runtime's table: that of the default one, with a link to our wrapper, which is drafted. One that was wired
-// by hand keeps what it has, the runtime behind it included: pods run by that.
+// by hand keeps what it has, and calls the runtime that it called, because pods run by that.
 func (n *daemon) table(d *wire.Draft, c *config, own string) (map[string]any, error) {
 	base := c.runtimes[c.standard]
 	if own != "" {

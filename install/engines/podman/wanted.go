@@ -78,7 +78,7 @@ func (w *wanted) runtime() error {
 		return nil
 	}
 	w.notes = append(w.notes, "containers that exist keep the runtime that they were made with",
-		"the RUN steps of podman build come to us as well, and nobody tells their names and images: under a policy with a rule for "+
+		"the RUN steps of podman build come to us as well, and nobody reports their names and images: under a policy with a rule for "+
 			"these, build with podman --runtime "+w.base.name+" build")
 	platforms, _ := tomlfile.Get(w.before, keyPlatform...).(map[string]any)
 	for platform, name := range platforms {

@@ -99,7 +99,8 @@ func warnOfFeatures(n *node.Node, g *store.Generation, m store.Manifest) {
 }
 
 // stageAgain is Stage for a generation of before. It returns nil where there is no service to write for.
-func stageAgain(ctx context.Context, n *node.Node, lock *store.Lock, g *store.Generation, compiled *store.Compilation) (*bootfiles.Staged, error) {
+func stageAgain(ctx context.Context, n *node.Node, lock *store.Lock, g *store.Generation,
+	compiled *store.Compilation) (*bootfiles.Staged, error) {
 	k, err := bootfiles.New(n, nil, nil)
 	if k == nil || err != nil {
 		return nil, err

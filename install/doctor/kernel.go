@@ -106,7 +106,8 @@ var kernelChecks = []Check{
 			"for one before finds none.",
 		Do: "Run systemctl enable --now oci-apparmor.",
 		find: findUnit(func(p map[string]string) bool {
-			return p["LoadState"] == "loaded" && !slices.Contains([]string{"enabled", "enabled-runtime", "static", "linked", "alias", "generated"}, p["UnitFileState"])
+			on := []string{"enabled", "enabled-runtime", "static", "linked", "alias", "generated"}
+			return p["LoadState"] == "loaded" && !slices.Contains(on, p["UnitFileState"])
 		}, "%s is not enabled, so that no boot applies the policy"),
 	},
 	{

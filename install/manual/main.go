@@ -132,7 +132,8 @@ func findings() string {
 	var out strings.Builder
 	out.WriteString("\n# FINDINGS\n")
 	for _, c := range doctor.Checks() {
-		fmt.Fprintf(&out, "### %s\n%s: %s\n\n%s\n\n", c.ID, strings.ToUpper(string(c.Severity[:1]))+string(c.Severity[1:]), escape(c.Looks), escape(c.Do))
+		severity := strings.ToUpper(string(c.Severity[:1])) + string(c.Severity[1:])
+		fmt.Fprintf(&out, "### %s\n%s: %s\n\n%s\n\n", c.ID, severity, escape(c.Looks), escape(c.Do))
 		if c.Fixed != "" {
 			fmt.Fprintf(&out, "**--fix** %s.\n\n", escape(c.Fixed))
 		}

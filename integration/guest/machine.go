@@ -195,7 +195,7 @@ func says(ctx context.Context, cmd *exec.Cmd, words string, limit time.Duration)
 		return err
 	}
 	kill := func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	heard := make(chan bool, 1)
+	heard := make(chan bool, 2) // nobody may listen any more
 	go func() {
 		lines := bufio.NewScanner(console)
 		for lines.Scan() {

@@ -42,8 +42,10 @@ const tries = 16
 // Outcomes compiles a text repeatedly, as AsLoaded does but with the parser's memory laid out differently each time, to
 // learn whether the result varies. The kernel places the memory at random, and where it does not (kernel.randomize_va_space
 // is 0, or the kernel runs in user mode) the C library still hands it out in another order: it keeps another number of
-// freed pieces for the next call (glibc.malloc.tcache_count of glibc's tunables). It stops when is returns true for a result, when two results differ, or after a fixed
-// number of tries (16). found reports whether is returned true. all has each result once.
+// freed pieces for the next call (glibc.malloc.tcache_count of glibc's tunables).
+//
+// Outcomes stops when is returns true for a result, when two results differ, or after a fixed number of tries (16). found
+// reports whether is returned true. all has each result once.
 func (c *Compiler) Outcomes(ctx context.Context, text []byte, is func(Blob) bool) (found bool, all []Blob, err error) {
 	other := *c
 	for n := range tries {

@@ -33,7 +33,7 @@ type file struct {
 	as    string
 }
 
-// scheme begins the form in which files are remembered. Another version of it reads none of this one.
+// scheme begins what Bytes returns. Its number is raised when the format changes, and Parse reads no other number.
 const scheme = "oci-apparmor seen 1 "
 
 // Parse returns the files that Bytes has written. It returns Files without any if data was cut short or changed.
@@ -126,8 +126,10 @@ func parseLine(line string) (path string, one file, ok bool) {
 		}
 		rest = left
 	}
-	one.stamp = safefile.Stamp{Dev: uint64(n[0]), Ino: uint64(n[1]), Mode: uint32(n[2]), UID: uint32(n[3]), GID: uint32(n[4]), Size: n[5],
-		Mtime: n[6], Ctime: n[7]}
+	one.stamp = safefile.Stamp{
+		Dev: uint64(n[0]), Ino: uint64(n[1]), Mode: uint32(n[2]), UID: uint32(n[3]), GID: uint32(n[4]),
+		Size: n[5], Mtime: n[6], Ctime: n[7],
+	}
 	one.as = rest
 	return path, one, true
 }

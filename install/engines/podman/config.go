@@ -58,7 +58,7 @@ func with(d *wire.Draft, main string) ([]string, error) {
 }
 
 // files parses all files of a configuration, in the order in which Podman reads them.
-func (n *node) files(d *wire.Draft) ([]*tomlfile.File, error) {
+func (n *podman) files(d *wire.Draft) ([]*tomlfile.File, error) {
 	paths := []string{vendor}
 	for _, main := range []string{system, users} {
 		if main == users && n.before(5) {
@@ -216,16 +216,16 @@ func (m merged) hooks() []string {
 	return implicitHooks
 }
 
-// node is a Podman with its configuration.
-type node struct {
+// podman is a Podman with its configuration.
+type podman struct {
 	*host.Host
 	program string
 	version []int // empty where Podman cannot be asked, as in an image: it does not run without /proc
 }
 
 // look finds out about the Podman of a host.
-func look(ctx context.Context, h *host.Host, d *wire.Draft) (*node, error) {
-	n := &node{Host: h, program: h.Program(d, "podman")}
+func look(ctx context.Context, h *host.Host, d *wire.Draft) (*podman, error) {
+	n := &podman{Host: h, program: h.Program(d, "podman")}
 	if !h.Live() {
 		return n, nil
 	}
@@ -240,7 +240,7 @@ func look(ctx context.Context, h *host.Host, d *wire.Draft) (*node, error) {
 }
 
 // before reports whether the version is known and below another, or is not known.
-func (n *node) before(version ...int) bool { return slices.Compare(n.version, version) < 0 }
+func (n *podman) before(version ...int) bool { return slices.Compare(n.version, version) < 0 }
 
 // base returns the runtime that is the default now, by its name and its path.
 type base struct{ name, path string }
@@ -249,7 +249,7 @@ type base struct{ name, path string }
 var searched = []string{"/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/sbin", "/bin"}
 
 // read returns the default runtime by the files alone.
-func (n *node) read(d *wire.Draft, m merged) (base, error) {
+func (n *podman) read(d *wire.Draft, m merged) (base, error) {
 	names := []string{"crun", "runc"}
 	if name := m.text(keyRuntime...); path.IsAbs(name) {
 		return base{name, name}, nil

@@ -20,14 +20,14 @@ import (
 // copied is a directory in which Podman reads copies of a configuration, and has its state besides, so that nothing of
 // the node's is made or changed.
 type copied struct {
-	*node
+	*podman
 	dir    string
 	remove func()
 }
 
 // copies makes such a directory.
-func (n *node) copies() (*copied, error) {
-	c := &copied{node: n}
+func (n *podman) copies() (*copied, error) {
+	c := &copied{podman: n}
 	var err error
 	c.dir, c.remove, err = n.Candidate(func(dir string) (map[string][]byte, error) {
 		storage := fmt.Sprintf("[storage]\ndriver = \"vfs\"\ngraphroot = %q\nrunroot = %q\n", dir+"/root", dir+"/run")

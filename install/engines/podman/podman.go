@@ -190,7 +190,7 @@ func (Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Opti
 		return nil, err
 	}
 	out := &host.Outcome{Via: cmp.Or(o.Via, "wrapper")}
-	w := &wanted{node: n, draft: d, isDefault: o.Default, own: o.Own, before: merge(files)}
+	w := &wanted{podman: n, draft: d, isDefault: o.Default, own: o.Own, before: merge(files)}
 	var c *copied
 	var info *info
 	if h.Live() {

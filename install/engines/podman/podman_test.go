@@ -117,14 +117,14 @@ func TestRootlessUsersAreSpared(t *testing.T) {
 			t.Errorf("%q: %q, %v, want %s", tt.text, users, err, tt.want)
 		}
 	}
-	w := &wanted{node: &node{Host: h, version: []int{5, 4, 2}}, draft: wire.NewDraft(h.Tree)}
+	w := &wanted{podman: &podman{Host: h, version: []int{5, 4, 2}}, draft: wire.NewDraft(h.Tree)}
 	line := func(name string, _ merged) string { return "runtime = \"" + name + "\"\n" }
 	if err := w.spare("runtime", keyRuntime, line); err == nil || !strings.Contains(err.Error(), "for anna, set runtime") {
 		t.Error(err)
 	}
 	write("/usr/bin/crun", "")
 	write("/etc/containers/containers.rootless.conf", "[engine]\nruntime = \"theirs\"\n")
-	w = &wanted{node: &node{Host: h, version: []int{5, 6, 0}}, draft: wire.NewDraft(h.Tree)}
+	w = &wanted{podman: &podman{Host: h, version: []int{5, 6, 0}}, draft: wire.NewDraft(h.Tree)}
 	if err := w.spare("runtime", keyRuntime, line); err != nil || len(w.draft.Edits()) > 0 {
 		t.Errorf("somebody has seen to it: %v, %v", err, w.draft.Edits())
 	}

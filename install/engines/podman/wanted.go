@@ -1,11 +1,11 @@
 package podman
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/install/engines/compare"
@@ -16,7 +16,7 @@ import (
 
 // wanted is what Podman is to read.
 type wanted struct {
-	*node
+	*podman
 	draft     *wire.Draft
 	before    merged
 	base      base
@@ -62,7 +62,7 @@ func (w *wanted) runtime() error {
 			text.WriteString(w.add(key, Runtime))
 		}
 	}
-	fmt.Fprintf(&text, "\n%s\n%s = [%q]\n", tomlfile.Head(keyRuntimes), Runtime, w.link)
+	fmt.Fprintf(&text, "\n%s\n%s = %s\n", tomlfile.Head(keyRuntimes), Runtime, quoted([]string{w.link}))
 	if flags, ok := tomlfile.Get(w.before, append(keyFlags[:2:2], w.base.name)...).(*list); ok {
 		value, err := tomlfile.Value(flags.values)
 		if err != nil {
@@ -85,7 +85,7 @@ func (w *wanted) runtime() error {
 		w.notes = append(w.notes, fmt.Sprintf("images of the platform %s are started by %v all the same, as platform_to_oci_runtime says",
 			platform, name))
 	}
-	return w.spare("runtime", keyRuntime, func(name string, _ merged) string { return fmt.Sprintf("runtime = %q\n", name) })
+	return w.spare("runtime", keyRuntime, func(name string, _ merged) string { return "runtime = " + tomlfile.Quote(name) + "\n" })
 }
 
 // hook drafts our hook, in a directory of its own: for all containers, or for those that ask for a policy.
@@ -98,9 +98,13 @@ func (w *wanted) hook() error {
 	if !w.isDefault {
 		when = `{"annotations": {"^oci-apparmor/policy(\\..*)?$": ".*"}}`
 	}
-	text := fmt.Sprintf(`{"version": "1.0.0", "when": %s, "stages": ["precreate"], "hook": {"path": %q,
+	program, err := json.Marshal(at)
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprintf(`{"version": "1.0.0", "when": %s, "stages": ["precreate"], "hook": {"path": %s,
   "args": [%q, "precreate", "--engine", "podman"]}}
-`, when, at, hook)
+`, when, program, hook)
 	w.lists = map[string]string{}
 	lines := mark + tomlfile.Head(keyHooks[:1]) + "\n" + w.add(keyHooks, hooksDir(w.Host))
 	err = errors.Join(w.draft.WriteFile(hookFile(w.Host), []byte(text)), w.draft.WriteFile(dropIn, []byte(lines)))
@@ -131,20 +135,20 @@ func (w *wanted) add(key []string, value string) string {
 }
 
 // before5 reports whether this Podman may not know {append = true}.
-func (w *wanted) before5() bool { return w.node.before(5) }
+func (w *wanted) before5() bool { return w.podman.before(5) }
 
 // quoted writes an array of strings, and more elements as they are.
 func quoted(all []string, more ...string) string {
 	parts := make([]string, len(all))
 	for i, s := range all {
-		parts[i] = strconv.Quote(s)
+		parts[i] = tomlfile.Quote(s)
 	}
 	return "[" + strings.Join(append(parts, more...), ", ") + "]"
 }
 
 // spare has other users than root go on with what a key is now: what is for root they read as well, and we refuse them.
 func (w *wanted) spare(name string, key []string, line func(runtime string, m merged) string) error {
-	if len(w.version) > 0 && w.node.before(5, 6) {
+	if len(w.version) > 0 && w.podman.before(5, 6) {
 		users, err := rootlessUsers(w.draft, key)
 		if err != nil {
 			return err

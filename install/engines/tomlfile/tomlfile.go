@@ -165,14 +165,14 @@ func (f *File) Replace(all []String, with func(string) string) error {
 	var out []byte
 	at := 0
 	for _, s := range all {
-		out = append(append(out, f.Text[at:s.start]...), quote(with(s.Value))...)
+		out = append(append(out, f.Text[at:s.start]...), Quote(with(s.Value))...)
 		at = s.end
 	}
 	return f.load(append(out, f.Text[at:]...))
 }
 
-// quote writes a string as both versions of TOML and all of their readers have it.
-func quote(s string) string {
+// Quote writes a string as both versions of TOML and all of their readers have it.
+func Quote(s string) string {
 	var out strings.Builder
 	out.WriteByte('"')
 	for _, r := range s {
@@ -193,13 +193,13 @@ func quote(s string) string {
 // the table. A table that is nowhere is appended.
 func (f *File) SetString(table []string, key, value string) error {
 	path := append(table[:len(table):len(table)], key)
-	text := bare(key) + " = " + quote(value)
+	text := bare(key) + " = " + Quote(value)
 	if i := f.find(path); i >= 0 {
 		v := f.items[i].value
 		if v.end == 0 {
 			return fmt.Errorf("%s:%d: %s is no string", f.Path, f.Line(path...), key)
 		}
-		return f.splice(v.start, v.end, quote(value))
+		return f.splice(v.start, v.end, Quote(value))
 	}
 	for i := range f.items {
 		it := &f.items[i]
@@ -346,7 +346,7 @@ func Head(table []string) string {
 // bare writes a key, in quotes where it needs them.
 func bare(key string) string {
 	if strings.Trim(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") != "" || key == "" {
-		return quote(key)
+		return Quote(key)
 	}
 	return key
 }
@@ -355,7 +355,7 @@ func bare(key string) string {
 func Value(v any) (string, error) {
 	switch v := v.(type) {
 	case string:
-		return quote(v), nil
+		return Quote(v), nil
 	case bool, int64:
 		return fmt.Sprint(v), nil
 	case []any:

@@ -45,8 +45,8 @@ type Engine interface {
 	// Needed returns the containers of a running host that need what a draft without ours has no more.
 	Needed(ctx context.Context, h *host.Host) (host.Need, error)
 
-	// Keep drafts again what these containers need of ours in the engine's files. Our links are kept for any engine.
-	Keep(h *host.Host, d *wire.Draft) error
+	// Leave drafts again what these containers need of ours in the engine's files. Our links stay for any engine.
+	Leave(h *host.Host, d *wire.Draft) error
 }
 
 // table has the engines in the order in which they are wired.
@@ -256,7 +256,7 @@ func uninstall(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan
 	}
 	p.without = d.Copy()
 	if len(need.Containers)+len(need.Unknown) > 0 {
-		if err := errors.Join(b.KeepLinks(d, e.Name()), e.Keep(h, d)); err != nil {
+		if err := errors.Join(b.LeaveLinks(d, e.Name()), e.Leave(h, d)); err != nil {
 			return nil, err
 		}
 	}

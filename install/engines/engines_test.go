@@ -24,7 +24,7 @@ func (plain) Missing(*host.Host, *wire.Draft) (string, error)        { return ""
 func (plain) Clear(*host.Host, *wire.Draft) (host.Former, error)     { return host.Former{}, nil }
 func (plain) Strip(string, *wire.Entry, *wire.Entry) ([]byte, error) { return nil, nil }
 func (plain) Check(context.Context, *host.Host, *wire.Draft) error   { return nil }
-func (plain) Keep(*host.Host, *wire.Draft) error                     { return nil }
+func (plain) Leave(*host.Host, *wire.Draft) error                    { return nil }
 func (plain) Needed(context.Context, *host.Host) (host.Need, error)  { return host.Need{}, nil }
 
 func (p plain) file() string { return "/etc/" + p.name + ".conf" }

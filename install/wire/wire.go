@@ -191,8 +191,8 @@ func (b *Book) Unwire(d *Draft, engine string, strip Stripper) (kept []string, e
 	return kept, b.dropDirs(d)
 }
 
-// KeepLinks drafts that our links of an engine's wiring stay, after an Unwire, for containers that call them.
-func (b *Book) KeepLinks(d *Draft, engine string) error {
+// LeaveLinks drafts that our links of an engine's wiring stay, after an Unwire, for containers that call them.
+func (b *Book) LeaveLinks(d *Draft, engine string) error {
 	for _, e := range b.record.Engines[engine].Edits {
 		if e.New.kind() != fs.ModeSymlink || !d.disk[e.Path].Equal(e.New) {
 			continue

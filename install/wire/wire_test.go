@@ -347,7 +347,7 @@ func TestWhatRunsKeepsWhatItNeeds(t *testing.T) {
 		_, err = b.Unwire(d, "engine", strip)
 		must(t, err)
 		without := d.Copy()
-		must(t, b.KeepLinks(d, "engine"))
+		must(t, b.LeaveLinks(d, "engine"))
 		must(t, d.WriteFile(file, []byte(part)))
 		must(t, b.Commit("engine", nil, d, without))
 		if _, wired := b.Wiring("engine"); wired {

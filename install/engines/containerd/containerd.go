@@ -376,5 +376,5 @@ func (Engine) Needed(_ context.Context, h *host.Host) (need host.Need, err error
 	return need, nil
 }
 
-// Keep drafts nothing: containers that run need the links alone.
-func (Engine) Keep(*host.Host, *wire.Draft) error { return nil }
+// Leave drafts nothing: containers that run need the links alone.
+func (Engine) Leave(*host.Host, *wire.Draft) error { return nil }

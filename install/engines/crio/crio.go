@@ -370,8 +370,8 @@ func pods(need *host.Need, dirs []string) {
 	}
 }
 
-// Keep drafts the drop-in without what sends new pods to us.
-func (Engine) Keep(h *host.Host, d *wire.Draft) error {
+// Leave drafts the drop-in without what sends new pods to us.
+func (Engine) Leave(h *host.Host, d *wire.Draft) error {
 	now, err := wire.NewDraft(h.Tree).Read(dropIn)
 	if err != nil || !now.IsFile() {
 		return err

@@ -450,5 +450,5 @@ func (Engine) Check(ctx context.Context, h *host.Host, d *wire.Draft) error {
 	return validate(ctx, h, program, version, f)
 }
 
-// Keep drafts nothing: containers that run need the links alone.
-func (Engine) Keep(*host.Host, *wire.Draft) error { return nil }
+// Leave drafts nothing: containers that run need the links alone.
+func (Engine) Leave(*host.Host, *wire.Draft) error { return nil }

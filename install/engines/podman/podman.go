@@ -300,8 +300,8 @@ func (Engine) Needed(ctx context.Context, h *host.Host) (need host.Need, err err
 	return need, nil
 }
 
-// Keep drafts the drop-in without what sends new containers to us.
-func (Engine) Keep(h *host.Host, d *wire.Draft) error {
+// Leave drafts the drop-in without what sends new containers to us.
+func (Engine) Leave(h *host.Host, d *wire.Draft) error {
 	now, err := wire.NewDraft(h.Tree).Read(dropIn)
 	if err != nil || !now.IsFile() {
 		return err

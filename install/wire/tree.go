@@ -61,7 +61,20 @@ func (e *Entry) IsFile() bool { return e.kind() == 0 }
 func (e *Entry) IsDir() bool { return e.kind() == fs.ModeDir }
 
 // Real returns where a path of the tree is on this machine.
-func (t Tree) Real(p string) string { return filepath.Join(t.Root, p) }
+func (t Tree) Real(p string) string { return filepath.Join(t.Root, path.Clean("/"+p)) }
+
+// staysInside returns an error if a link of an image leads what was written down of a path to another place. The book is the
+// image's own, and this machine is not to be changed by it.
+func (t Tree) staysInside(p string) error {
+	if t.Root == "/" {
+		return nil
+	}
+	dir, err := resolve(path.Dir(p), t.peek)
+	if err == nil && dir != path.Dir(p) {
+		err = fmt.Errorf("%s was written down, and a link leads to %s from its directory now: put that back, or edit the file by hand", p, dir)
+	}
+	return err
+}
 
 // lookup returns what the path itself holds, a link being one. Its directories have no links in them. The error names the
 // path, and is for what is neither file, directory nor link, too.

@@ -29,7 +29,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// Dir is the directory of a tree in which a Book is.
+// Dir is the directory of a tree in which a Book is, after its links: those of an image lead to places in the image.
 const Dir = store.Dir + "/wiring"
 
 // lockWait is how long Open waits for another install or uninstall. None takes as long.
@@ -71,6 +71,7 @@ type journal struct {
 // Book is what is known of the wirings of a tree, and the right to change them.
 type Book struct {
 	tree    Tree
+	dir     string // Dir without links
 	record  record
 	release func()
 
@@ -80,20 +81,24 @@ type Book struct {
 
 // Open takes the lock, which a Close releases, and finishes or takes back what a killed call has left.
 func Open(ctx context.Context, t Tree) (*Book, error) {
-	if err := os.MkdirAll(t.Real(path.Dir(Dir)), 0o755); err != nil {
+	dir, err := resolve(Dir, t.peek)
+	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(t.Real(Dir), 0o700); err != nil {
+	if err := os.MkdirAll(t.Real(path.Dir(dir)), 0o755); err != nil {
 		return nil, err
 	}
-	release, err := safefile.Lock(ctx, safefile.Cwd, t.Real(Dir+"/lock"), lockWait)
+	if err := os.MkdirAll(t.Real(dir), 0o700); err != nil {
+		return nil, err
+	}
+	release, err := safefile.Lock(ctx, safefile.Cwd, t.Real(dir+"/lock"), lockWait)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = fmt.Errorf("another install or uninstall holds %s, after %v still: %w", t.Real(Dir+"/lock"), lockWait, err)
+		err = fmt.Errorf("another install or uninstall holds %s, after %v still: %w", t.Real(dir+"/lock"), lockWait, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	b, err := read(t)
+	b, err := read(t, dir)
 	if err == nil {
 		b.release = release
 		err = b.recover()
@@ -107,19 +112,24 @@ func Open(ctx context.Context, t Tree) (*Book, error) {
 
 // Look returns the book of a tree to read only. It takes no lock, and fails where a killed call has left something.
 func Look(t Tree) (*Book, error) {
-	b, err := read(t)
+	dir, err := resolve(Dir, t.peek)
 	if err != nil {
 		return nil, err
 	}
-	if j, err := readJSON[journal](t, "journal.json"); err != nil || j != nil {
+	b, err := read(t, dir)
+	if err != nil {
+		return nil, err
+	}
+	if j, err := readJSON[journal](b, "journal.json"); err != nil || j != nil {
 		return nil, errors.Join(err, errors.New("an install or uninstall is under way or was killed: the next one that is no "+
 			"dry run finishes it or takes it back"))
 	}
 	return b, nil
 }
 
-func read(t Tree) (*Book, error) {
-	r, err := readJSON[record](t, "record.json")
+func read(t Tree, dir string) (*Book, error) {
+	b := &Book{tree: t, dir: dir}
+	r, err := readJSON[record](b, "record.json")
 	if err != nil {
 		return nil, err
 	}
@@ -127,14 +137,18 @@ func read(t Tree) (*Book, error) {
 		r = &record{Version: version}
 	}
 	if r.Version != version {
-		return nil, fmt.Errorf("%s is of version %d, which a later oci-apparmor has written: use that one", t.Real(Dir+"/record.json"),
+		return nil, fmt.Errorf("%s is of version %d, which a later oci-apparmor has written: use that one", b.real("record.json"),
 			r.Version)
 	}
 	if r.Engines == nil {
 		r.Engines = map[string]Wiring{}
 	}
-	return &Book{tree: t, record: *r}, nil
+	b.record = *r
+	return b, nil
 }
+
+// real returns where a file of the book is on this machine.
+func (b *Book) real(name string) string { return b.tree.Real(b.dir + "/" + name) }
 
 // Close releases the lock.
 func (b *Book) Close() {
@@ -268,13 +282,13 @@ func (b *Book) takeBack(steps []Edit, before *record) error {
 	if err := b.apply(invert(steps), false); err != nil {
 		return err
 	}
-	if r, err := readJSON[record](b.tree, "record.json"); err != nil || r != nil && r.Serial != before.Serial {
+	if r, err := readJSON[record](b, "record.json"); err != nil || r != nil && r.Serial != before.Serial {
 		if err := b.write("record.json", before); err != nil {
 			return err
 		}
 	}
 	b.record = *before
-	return b.tree.put(Dir+"/journal.json", nil)
+	return b.tree.put(b.dir+"/journal.json", nil)
 }
 
 // finish applies the steps of a journal, writes the record, and removes the journal.
@@ -289,7 +303,7 @@ func (b *Book) finish(j *journal, strict bool) error {
 	if b.record.Engines == nil {
 		b.record.Engines = map[string]Wiring{}
 	}
-	_ = b.tree.put(Dir+"/journal.json", nil) // by the record the next Open sees that all is done, and removes it
+	_ = b.tree.put(b.dir+"/journal.json", nil) // by the record the next Open sees that all is done, and removes it
 	return nil
 }
 
@@ -297,6 +311,9 @@ func (b *Book) finish(j *journal, strict bool) error {
 // with strict that is an error.
 func (b *Book) apply(steps []Edit, strict bool) error {
 	for _, s := range steps {
+		if err := b.tree.staysInside(s.Path); err != nil {
+			return err
+		}
 		_ = os.Remove(path.Join(path.Dir(b.tree.Real(s.Path)), temp(s.Path))) // of a call that was killed
 		e, err := b.tree.lookup(s.Path)
 		if err != nil {
@@ -322,15 +339,15 @@ func (b *Book) apply(steps []Edit, strict bool) error {
 // recover finishes or takes back what a killed call has left.
 func (b *Book) recover() error {
 	for _, name := range []string{"journal.json", "record.json"} {
-		_ = os.Remove(b.tree.Real(Dir + "/" + temp(name)))
+		_ = os.Remove(b.real(temp(name)))
 	}
-	j, err := readJSON[journal](b.tree, "journal.json")
+	j, err := readJSON[journal](b, "journal.json")
 	if err != nil || j == nil {
 		return err
 	}
 	if j.Version != version {
 		return fmt.Errorf("%s is of version %d, which a later oci-apparmor has written: use that one",
-			b.tree.Real(Dir+"/journal.json"), j.Version)
+			b.real("journal.json"), j.Version)
 	}
 	theirs, err := b.changedByOthers(j.Steps)
 	if err != nil {
@@ -338,7 +355,7 @@ func (b *Book) recover() error {
 	}
 	switch {
 	case b.record.Serial == j.After.Serial:
-		return b.tree.put(Dir+"/journal.json", nil)
+		return b.tree.put(b.dir+"/journal.json", nil)
 	case j.Forward:
 		b.Recovered = "finished an uninstall that was killed"
 		return b.finish(j, false)
@@ -373,12 +390,12 @@ func (b *Book) write(name string, v any) error {
 	if err != nil {
 		return err
 	}
-	return b.tree.put(Dir+"/"+name, &Entry{Mode: 0o600, UID: os.Geteuid(), GID: os.Getegid(), Data: append(data, '\n')})
+	return b.tree.put(b.dir+"/"+name, &Entry{Mode: 0o600, UID: os.Geteuid(), GID: os.Getegid(), Data: append(data, '\n')})
 }
 
 // readJSON reads a file of the book; nil where there is none.
-func readJSON[T any](t Tree, name string) (*T, error) {
-	real := t.Real(Dir + "/" + name)
+func readJSON[T any](b *Book, name string) (*T, error) {
+	real := b.real(name)
 	data, err := readFile(real)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

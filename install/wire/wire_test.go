@@ -482,3 +482,30 @@ func TestBookOfALaterVersionIsLeftAlone(t *testing.T) {
 		}
 	}
 }
+
+// An image's links and its book lead to no place on this machine.
+func TestBookOfAnImageStaysInside(t *testing.T) {
+	tree, outside := newTree(t), t.TempDir()
+	must(t, os.MkdirAll(tree.Root+"/var", 0o755))
+	must(t, os.Symlink(outside, tree.Root+"/var/lib"))
+	must(t, install(t, tree))
+	if _, err := os.Stat(tree.Root + outside + "/oci-apparmor/wiring/record.json"); err != nil {
+		t.Error(err)
+	}
+	must(t, uninstall(t, tree))
+	for name, path := range map[string]string{
+		"dots": "/../../../../../../../.." + outside + "/x", "a link": "/var/lib/x",
+	} {
+		write(t, tree.Real(outside+"/oci-apparmor/wiring/journal.json"), fmt.Sprintf(`{"version": 1, "forward": true, "steps": [{"path": %q,
+"new": {"mode": 420, "uid": %d, "gid": %d, "data": ""}}], "after": {"version": 1, "serial": 99}}`, path, os.Geteuid(), os.Getegid()), 0o600)
+		if b, err := Open(t.Context(), tree); err == nil {
+			b.Close()
+		} else if name == "dots" {
+			t.Error(err)
+		}
+		must(t, os.RemoveAll(tree.Real(outside+"/oci-apparmor/wiring/journal.json")))
+	}
+	if entries, err := os.ReadDir(outside); err != nil || len(entries) > 0 {
+		t.Errorf("outside there is %v, %v", entries, err)
+	}
+}

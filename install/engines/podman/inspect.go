@@ -21,8 +21,11 @@ func (Engine) Inspect(ctx context.Context, h *host.Host, d *wire.Draft) (i host.
 		return i, err
 	}
 	m := merge(files)
-	if paths, ok := tomlfile.Get(m, append(keyRuntimes[:2:2], Runtime)...).(*list); ok && ours(paths.values) {
-		i.Via, i.Default = "wrapper", m.text(keyRuntime...) == Runtime
+	if name := m.text(keyRuntime...); host.IsWrapper(name) { // by hand, as a path in place of a name
+		i.Via, i.Default = "wrapper", true
+		i.Names(h, d, name)
+	} else if paths, ok := tomlfile.Get(m, append(keyRuntimes[:2:2], Runtime)...).(*list); ok && ours(paths.values) {
+		i.Via, i.Default = "wrapper", name == Runtime
 		for _, p := range paths.values {
 			if p, ok := p.(string); ok && host.IsWrapper(p) {
 				i.Names(h, d, p)

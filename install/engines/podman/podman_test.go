@@ -146,3 +146,24 @@ func TestInfoHasWhatDependsOnFiles(t *testing.T) {
 		}
 	}
 }
+
+func TestInspectSeesTheWrapperByItsPath(t *testing.T) {
+	h := host.New(t.TempDir(), "/usr/local/bin")
+	d := wire.NewDraft(h.Tree)
+	for _, tt := range []struct {
+		text      string
+		isDefault bool
+	}{
+		{"[engine]\nruntime = \"/opt/oci-apparmor-runtime\"\n", true},
+		{"[engine]\nruntime = \"apparmor\"\n[engine.runtimes]\napparmor = [\"/opt/oci-apparmor-runtime\"]\n", true},
+		{"[engine.runtimes]\napparmor = [\"/opt/oci-apparmor-runtime\"]\n", false},
+	} {
+		if err := d.WriteFile(system, []byte(tt.text)); err != nil {
+			t.Fatal(err)
+		}
+		i, err := Engine{}.Inspect(t.Context(), h, d)
+		if err != nil || i.Via != "wrapper" || i.Default != tt.isDefault || len(i.Faults) != 1 || i.Faults[0].Kind != host.ProgramGone {
+			t.Errorf("%s: %+v, %v", tt.text, i, err)
+		}
+	}
+}

@@ -15,7 +15,8 @@ type fileRule struct {
 	pattern  string   // as it stands
 	patterns []string // expanded; nil where they cannot be
 	matchers []*regexp.Regexp
-	perms    string // of r w a x m k l
+	perms    string   // of r w a x m k l
+	targets  []string // of a link rule: what the link leads to, expanded; nil for anything
 }
 
 var (
@@ -120,23 +121,65 @@ func (l *linter) overruled() {
 	}
 	for _, r := range l.in.Rules {
 		f, ok := l.file(r)
+		if !ok {
+			f, ok = l.link(r)
+		}
 		if !ok || !r.Own || !r.Deny || r.Branch > 0 || len(f.patterns) == 0 || f.perms == "" {
 			continue
 		}
-		if !slices.ContainsFunc(f.patterns, func(pattern string) bool { return !l.allowsAll(syntax.Example(pattern), f.perms) }) {
+		if !slices.ContainsFunc(f.patterns, func(pattern string) bool { return !l.allowsAll(syntax.Example(pattern), f) }) {
 			l.warn(r.Line, "the rule for %s denies nothing: one of a higher priority allows it; give this one a priority that is not lower",
 				show(f.pattern))
 		}
 	}
 }
 
-// allowsAll reports whether the compiled profile allows permissions on a path to everybody, links aside.
-func (l *linter) allowsAll(path, perms string) bool {
-	owner, other := l.compiled.File(path)
-	for _, perm := range strings.ReplaceAll(perms, "l", "") {
-		if owner.Allow&^owner.Deny&other.Allow&^other.Deny&bits[perm] == 0 {
+// link reads a rule about hard links: "link PATH," "link PATH -> TARGET," "link subset PATH -> TARGET,".
+func (l *linter) link(r syntax.Rule) (fileRule, bool) {
+	words := r.Words
+	if r.First() != "link" {
+		return fileRule{}, false
+	}
+	if words = words[1:]; len(words) > 0 && words[0] == "subset" {
+		words = words[1:]
+	}
+	if len(words) == 0 || !isPath(words[0]) {
+		return fileRule{}, false
+	}
+	f := fileRule{Rule: r, pattern: words[0], patterns: l.Expand(words[0], l.in.Name), perms: "l"}
+	if len(words) > 1 {
+		target := words[len(words)-1]
+		if f.targets = l.Expand(target, l.in.Name); words[1] != "->" || len(words) > 3 || len(f.targets) == 0 {
+			return fileRule{}, false
+		}
+	}
+	return f, true
+}
+
+// anyTarget stands for all targets of links: a path that only patterns for all paths match.
+const anyTarget = "/oci-apparmor/any/target"
+
+// allowsAll reports whether the compiled profile allows what a rule is about on a path to everybody.
+func (l *linter) allowsAll(path string, f fileRule) bool {
+	allows := func(path string, bit uint32) bool {
+		owner, other := l.compiled.File(path)
+		return owner.Allow&^owner.Deny&other.Allow&^other.Deny&bit != 0
+	}
+	for _, perm := range f.perms {
+		if !allows(path, bits[perm]) {
 			return false
 		}
 	}
-	return perms != "l"
+	if !strings.Contains(f.perms, "l") {
+		return true
+	}
+	targets := f.targets
+	if targets == nil {
+		targets = []string{anyTarget}
+	}
+	// The kernel looks up a link's path, and then its path and target (aa_path_link, security/apparmor/file.c). Only the
+	// second has what rules deny.
+	return !slices.ContainsFunc(targets, func(pattern string) bool {
+		return !allows(path+"\x00"+syntax.Example(pattern), meaning.MayLink)
+	})
 }

@@ -234,6 +234,9 @@ func TestBootOurFilesAreOurs(t *testing.T) {
 
 	boot()
 	before := kernelHolds(t)
+	if list := guesttest.MustRun(t, "oci-apparmor", "profile", "list"); strings.Count(list, " oci-apparmor ") != 2 {
+		t.Errorf("of what AppArmor's service has loaded alone, profile list says\n%s", list)
+	}
 	if out := guesttest.MustRun(t, "oci-apparmor", "policy", "load"); strings.Count(out, "already") != 2 {
 		t.Errorf("policy load says %s", out)
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // A container whose request no rule allows any more runs on, and its next start is refused: a dry run of the apply says
-// so, with the reason that the start has then.
+// so, with the reason that the start has then. A rollback lets it start again.
 func TestDryRunTellsWhoIsRefusedLater(t *testing.T) {
 	guesttest.EnoughIn(t, guesttest.Trixie) // the decision is ours
 	setPolicy(t, webPolicy)
@@ -39,5 +39,8 @@ func TestDryRunTellsWhoIsRefusedLater(t *testing.T) {
 		wantConfined(t, c, webTries, "web")
 		guesttest.MustRun(t, rt.wrapped, "delete", "--force", c.ID)
 		wantRefused(t, b, rt.wrapped, reason)
+
+		guesttest.MustRun(t, "oci-apparmor", "policy", "rollback")
+		wantConfined(t, b.Start(t, rt.wrapped), webTries, "web")
 	})
 }

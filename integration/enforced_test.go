@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
 // A rule that denies is in force, or the profile is not applied: by the ABI that the node's own parser takes for a text that
@@ -132,6 +133,29 @@ func TestUnixRulesWithAnAddress(t *testing.T) {
 	writePolicy(t, denying, text("  network,\n  deny network unix,\n"))
 	guesttest.MustRun(t, "oci-apparmor", "policy", "apply")
 	wantConfined(t, guesttest.NewBundle(t).Start(t, armsOf(t, "runc").wrapped), tries{"abstract-unix": denied, "socket inet stream": "ok"}, "nouser")
+}
+
+// Linux 7.2 has rules about D-Bus, and takes them only of profiles with network rules of version 9, which no ABI up to 4.0 and
+// no apparmor_parser up to 4.1 gives. So they deny nothing, and a profile with such a rule is not applied.
+func TestDBusRulesOfTodaysABIs(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Forky) // Debian's older kernels do not mediate D-Bus
+	setPolicy(t, keepPolicy)
+	const text = "abi <abi/4.0>,\nprofile nouser flags=(attach_disconnected,mediate_deleted) {\n  file, network, signal (receive),\n" +
+		"  audit deny dbus,\n}\n"
+	writePolicy(t, denying, map[string]string{"nouser": text})
+	wantNotApplied(t, `profiles/nouser:4: "audit deny dbus" denies nothing: this kernel takes rules about D-Bus only of a profile whose network `+
+		`rules are of version 9 (network_v9), and this apparmor_parser compiles none`)
+
+	// dbus-daemon asks the kernel by this file, for whom a profile lets send: the text that is refused, loaded by hand, lets all.
+	guesttest.LoadProfile(t, strings.ReplaceAll(text, "nouser", "dead"))
+	kernel := openAccess(t)
+	const receive, send = "\x0f", "session\x00unconfined\x00/org/x\x00org.x\x00org.x.y\x00"
+	if said := kernel.ask(t, "dead", meaning.DBus, send, false); said[0] != ^uint32(0) {
+		t.Errorf("the kernel allows %#x of what is denied: the rule holds here, and must not be refused", said[0])
+	}
+	if said := kernel.ask(t, "dead", meaning.Signals, receive+"x", false); said[0]&meaning.MayWrite != 0 {
+		t.Errorf("the kernel allows %#x of signals, of which the profile allows to receive them alone: its answers show nothing", said[0])
+	}
 }
 
 // On a kernel without a feature that tells so, a profile's limits of mounts are for mount(2) alone, which is warned of.

@@ -303,6 +303,34 @@ func TestContainerdDoctor(t *testing.T) {
 	}
 }
 
+// Podman has no daemon, and comes to us by the wrapper, or by a hook alone, past which exec goes.
+func TestDoctorProbesPodman(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Trixie) // TestInstallPodman has both versions of Podman
+	setPolicy(t, webPolicy)
+	startPodman(t)
+	t.Cleanup(func() { guesttest.Run(t, "oci-apparmor", "uninstall", "--yes") })
+	for _, way := range []struct {
+		via    string
+		covers bool
+		want   []string
+	}{{"wrapper", true, nil}, {"hook", false, []string{"exec-escapes", "probe-exec"}}} {
+		guesttest.MustRun(t, "oci-apparmor", "policy", "load")
+		wantDone(t, guesttest.Run(t, "oci-apparmor", "install", "--yes", "podman", "--via", way.via))
+		r := runDoctor(t, "--probe", "--probe-policy", "web")
+		r.want(t, "a probe of Podman by the "+way.via, way.want...)
+		if len(r.Probes) != 1 || r.Probes[0].Engine != "podman" ||
+			(r.Probes[0].Policy == "web") != way.covers || r.Probes[0].Label != "web (enforce)" ||
+			(r.Probes[0].Executed == "web (enforce)") != way.covers || r.Probes[0].Executed == "" {
+			t.Errorf("by the %s the probe saw %+v", way.via, r.Probes)
+		}
+		if left := guesttest.MustRun(t, "podman", "ps", "--all", "--quiet"); left != "" {
+			t.Errorf("Podman has left %s", left)
+		}
+	}
+	const config = "/etc/containers/containers.conf.d/zz-test.conf"
+	changed(t, config, "[engine]\nhooks_dir = [\"/srv/others\", {append = false}]\n", func() { runDoctor(t).want(t, "a hook that is not read", "wiring-ignored") })
+}
+
 // wantNothingOfProbes fails if a probe has left something with an engine or on the disk.
 func wantNothingOfProbes(t *testing.T, c *guesttest.Containerd, docker *guesttest.Docker) {
 	t.Helper()

@@ -148,7 +148,7 @@ func (r *Report) probe(ctx context.Context, n *Node, s *engines.State, o ProbeOp
 			tell("probe-exec", "a process that was executed in it is under %s, and the container's first one under %s", label, p.Label)
 		}
 	}
-	if !seen.Decided {
+	if !seen.Decided && s.Via != "hook" { // of which there is no record
 		tell("probe-uncovered", "a throw-away container was started through it under %s, and did not come to us", p.Label)
 	}
 	switch {

@@ -25,10 +25,7 @@ var shared = []string{"/usr/share/containers/oci/hooks.d", "/etc/containers/oci/
 // precreate is the stage in which Podman lets a hook change a container. No other engine knows it, and all others fail.
 const precreate = "precreate"
 
-const (
-	program = "oci-apparmor-hook"
-	wrapper = "oci-apparmor-runtime"
-)
+const program = "oci-apparmor-hook"
 
 // hook is what a file says of a hook.
 type hook struct {
@@ -110,14 +107,15 @@ func readDir(d *wire.Draft, dir string) ([]hook, error) {
 // conf is what counts here of the configuration of Podman.
 type conf struct {
 	dirs    []string // of hooks
+	appends bool     // a later file's list is added to these
 	wrapped bool     // one of its runtimes is our wrapper
 }
 
 // confFiles are the files of Podman's configuration, in the order in which they are read. A pattern's are in order of names.
 var confFiles = []string{"/usr/share/containers/containers.conf", "/etc/containers/containers.conf", "/etc/containers/containers.conf.d/*.conf"}
 
-// readConf reads Podman's configuration. Of several files the last one counts, and lists are replaced, unless a list has an
-// element {append=true}.
+// readConf reads Podman's configuration. Of several files the last one counts, and lists are replaced, unless that
+// or an earlier list has an element {append=true}.
 func readConf(d *wire.Draft) (conf, error) {
 	c := conf{dirs: shared[:1]}
 	for _, pattern := range confFiles {
@@ -146,23 +144,22 @@ func readConf(d *wire.Draft) (conf, error) {
 func (c *conf) add(values map[string]any) {
 	if list, ok := tomlfile.Get(values, "engine", "hooks_dir").([]any); ok {
 		var dirs []string
-		appends := false
 		for _, v := range list {
 			switch v := v.(type) {
 			case string:
 				dirs = append(dirs, path.Clean(v))
 			case map[string]any:
-				appends = appends || v["append"] == true
+				c.appends = v["append"] == true
 			}
 		}
-		if appends {
+		if c.appends {
 			dirs = append(slices.Clip(c.dirs), dirs...)
 		}
 		c.dirs = dirs
 	}
 	ours := func(v any) bool {
 		at, _ := v.(string)
-		return path.Base(at) == wrapper || strings.Contains(at, "/oci-apparmor/")
+		return host.IsWrapper(at)
 	}
 	c.wrapped = c.wrapped || ours(tomlfile.Get(values, "engine", "runtime"))
 	runtimes, _ := tomlfile.Get(values, "engine", "runtimes").(map[string]any)

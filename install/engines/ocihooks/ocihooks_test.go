@@ -4,7 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -28,6 +28,10 @@ func TestConf(t *testing.T) {
 			"/etc/containers/containers.conf.d/1.conf": "[engine]\nhooks_dir = [\"/b\"]\n"}, []string{"/c"}, false},
 		{"one is appended", map[string]string{"/usr/share/containers/containers.conf": "[engine]\nhooks_dir = [\"/a\", {append=true}]\n"},
 			[]string{base, "/a"}, false},
+		{"and so are later ones", map[string]string{"/etc/containers/containers.conf": "[engine]\nhooks_dir = [\"/a\", {append=true}]\n",
+			"/etc/containers/containers.conf.d/1.conf": "[engine]\nhooks_dir = [\"/b\"]\n"}, []string{base, "/a", "/b"}, false},
+		{"until one says otherwise", map[string]string{"/etc/containers/containers.conf": "[engine]\nhooks_dir = [\"/a\", {append=true}]\n",
+			"/etc/containers/containers.conf.d/1.conf": "[engine]\nhooks_dir = [\"/b\", {append=false}]\n"}, []string{"/b"}, false},
 		{"a runtime of ours", map[string]string{"/etc/containers/containers.conf": "[engine]\nruntime = \"/usr/local/bin/oci-apparmor-runtime\"\n"},
 			[]string{base}, true},
 		{"odd types", map[string]string{"/etc/containers/containers.conf": "[engine]\nhooks_dir = \"/a\"\nruntimes = 3\nruntime = []\n"},
@@ -40,7 +44,7 @@ func TestConf(t *testing.T) {
 			}
 		}
 		got, err := readConf(wire.NewDraft(tree))
-		if err != nil || !reflect.DeepEqual(got, conf{c.dirs, c.wrapped}) {
+		if err != nil || !slices.Equal(got.dirs, c.dirs) || got.wrapped != c.wrapped {
 			t.Errorf("%s: %+v, %v", c.name, got, err)
 		}
 	}

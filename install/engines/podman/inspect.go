@@ -33,6 +33,8 @@ func (Engine) Inspect(ctx context.Context, h *host.Host, d *wire.Draft) (i host.
 		}
 	} else if slices.Contains(m.hooks(), hooksDir(h)) {
 		i.Via = "hook"
+	} else {
+		i.Add(host.Ignored, "Podman reads neither our runtime %s nor %s: a later file sets that anew", Runtime, hooksDir(h))
 	}
 	if !h.Live() {
 		return i, nil

@@ -75,8 +75,10 @@ func TestContainerdDockerByReadme(t *testing.T) {
 		t.Error("README.md and shim/README.md have other commands")
 	}
 	readmePolicy(t)
-	t.Cleanup(func() { os.RemoveAll("/etc/docker/daemon.json") })
-	writeFile(t, "/etc/docker/daemon.json", "")
+	t.Cleanup(func() {
+		guesttest.Run(t, "oci-apparmor", "uninstall", "docker", "--yes")
+		os.RemoveAll("/etc/docker/daemon.json")
+	})
 	guesttest.MustRun(t, "sh", "-e", "-c", commands(text, "systemctl ", "docker "))
 	var config struct{ Runtimes map[string]map[string]any }
 	if err := json.Unmarshal([]byte(read(t, "/etc/docker/daemon.json")), &config); err != nil {

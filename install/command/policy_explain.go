@@ -201,6 +201,8 @@ func printAnswer(out *output.Printer, a *explain.Answer) error {
 // verdict returns how a process is confined, as it follows the process's label in the output.
 func verdict(a *explain.Answer) string {
 	switch p := a.Process; {
+	case a.Unsaid:
+		return ": whether that is what the engine chose is not known"
 	case len(a.Profiles) == 0:
 		return "" // nothing is decided that it could be compared with
 	case p.Confined:

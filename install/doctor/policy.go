@@ -77,7 +77,7 @@ var policyChecks = []Check{
 		},
 	},
 	{
-		ID: "profile-missing", Severity: Warning,
+		ID: "profile-missing", Severity: Note,
 		Looks: "Whether each profile of the policy in force is loaded. The next start that needs it loads it, but an engine that is told to " +
 			"use it by its name finds none.",
 		Do:    "Run oci-apparmor policy load.",

@@ -25,6 +25,9 @@ type Engine interface {
 	Vias() []string // the ways in which it reaches us
 	Then() string   // the command by which it takes a change over; empty where it reads its files each time
 
+	// Cost returns what the command of Then takes from containers that run; an empty string where it leaves them alone.
+	Cost(h *host.Host, d *wire.Draft) string
+
 	// Missing returns why there is nothing to wire on a host; an empty string where there is.
 	Missing(h *host.Host, d *wire.Draft) (string, error)
 
@@ -267,6 +270,9 @@ func uninstall(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan
 	if _, wired := b.Wiring(e.Name()); len(p.Edits) == 0 && !wired {
 		p.Notes = append(p.Notes, "nothing of ours is in its configuration")
 		return p, nil
+	}
+	if cost := e.Cost(h, d); cost != "" && len(p.Edits) > 0 {
+		p.Notes = append(p.Notes, e.Then()+" "+cost)
 	}
 	if len(need.Containers) > 0 {
 		p.Notes = append(p.Notes, "these containers "+need.Why+": "+strings.Join(need.Containers, ", ")+"; run this again when they are "+

@@ -20,6 +20,7 @@ type plain struct{ name string }
 func (p plain) Name() string                                         { return p.name }
 func (plain) Vias() []string                                         { return []string{"wrapper"} }
 func (plain) Then() string                                           { return "" }
+func (plain) Cost(*host.Host, *wire.Draft) string                    { return "" }
 func (plain) Missing(*host.Host, *wire.Draft) (string, error)        { return "", nil }
 func (plain) Clear(*host.Host, *wire.Draft) (host.Former, error)     { return host.Former{}, nil }
 func (plain) Strip(string, *wire.Entry, *wire.Entry) ([]byte, error) { return nil, nil }

@@ -127,6 +127,8 @@ func (a *Answer) Err() error {
 		return exit.With(exit.Cannot, exit.AsRoot(a.LabelErr))
 	case a.Refused != "":
 		return exit.Silently(exit.Refused)
+	case a.Process != nil && a.Unsaid: // what it is to be compared with is the engine's choice
+		return exit.Silently(exit.Cannot)
 	case a.Process == nil || len(a.Profiles) == 0 || a.Process.Confined:
 		return nil
 	case len(a.Process.Lacks) == 0 && a.ContentUnknown():

@@ -364,6 +364,9 @@ func (Engine) Check(ctx context.Context, h *host.Host, d *wire.Draft) error {
 // Then returns the command by which containerd takes its configuration over.
 func (Engine) Then() string { return "systemctl restart containerd" }
 
+// Cost returns nothing: containers have their own shim or monitor, and run on.
+func (Engine) Cost(*host.Host, *wire.Draft) string { return "" }
+
 // Needed returns the containers that run by our runtime. Once it is restarted, containerd 2 executes nothing more in
 // those of a runtime that it has no more.
 func (Engine) Needed(_ context.Context, h *host.Host) (need host.Need, err error) {

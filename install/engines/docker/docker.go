@@ -43,6 +43,17 @@ func (Engine) Vias() []string { return []string{"wrapper", "shim"} }
 // Then returns the command by which Docker forgets ours: by a reload it would keep what stands in the file no more.
 func (Engine) Then() string { return "systemctl restart docker" }
 
+// Cost says that a restart of Docker stops every container, where it does not keep them alive (live-restore).
+func (Engine) Cost(h *host.Host, d *wire.Draft) string {
+	if f, err := read(h, d); err == nil {
+		if alive, err := f.get("live-restore"); err == nil && string(alive) == "true" {
+			return ""
+		}
+	}
+	return `stops every container of Docker, ours or not, unless "live-restore" is on: until then Docker goes on with what it has read, ` +
+		"and new containers with our runtime are made through us"
+}
+
 // Missing returns why there is nothing to wire; an empty string where there is.
 func (Engine) Missing(h *host.Host, d *wire.Draft) (string, error) {
 	if h.Program(d, "dockerd") == "" {
@@ -289,7 +300,10 @@ func (Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Opti
 		return nil, err
 	}
 	if version < 23 { // 20.10: some reloads of runtimes end the daemon
-		out.Then = "systemctl restart docker"
+		out.Then = Engine{}.Then()
+		if cost := (Engine{}).Cost(h, d); cost != "" {
+			out.Notes = append(out.Notes, out.Then+" "+cost)
+		}
 	}
 	if o.Default {
 		out.Notes = append(out.Notes, "containers that exist keep the runtime that they were made with, and RUN steps of BuildKit "+

@@ -29,6 +29,13 @@ func doctors(bin string) error {
 	if exists("/etc/docker/daemon.json") {
 		checks = append(checks, []string{"dockerd", "--version"}, []string{"dockerd", "--validate", "--config-file", "/etc/docker/daemon.json"})
 	}
+	if exists("/etc/containers/containers.conf.d/oci-apparmor.conf") { // with a state of its own, as install and the doctor have it
+		args := []string{"podman", "--storage-driver", "vfs"}
+		for _, dir := range []string{"root", "runroot", "tmpdir"} {
+			args = append(args, "--"+dir, work+"/podman/"+dir)
+		}
+		checks = append(checks, []string{"podman", "--version"}, append(args, "info", "--format", "json"))
+	}
 	if len(checks) == 0 {
 		return errors.New("no engine is wired, so that there is nothing to compare with")
 	}

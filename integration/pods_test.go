@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -56,9 +57,14 @@ assign:
     policy: hands-off
   - image: ["trusted.test/*"]
     policy: hands-off
+  - image: ["probe:*"]
+    policy: work
   - policy: base
     request: [web, work]
 `
+
+// hubImage is the name by which CRI shows an image probe:1 of Docker's registry.
+const hubImage = "docker.io/library/probe:1"
 
 // podTries show the profiles: web and base deny a write to /etc, work one to /mnt. The engine's own profile denies to
 // read a file from which otherwise nobody can.
@@ -73,7 +79,7 @@ var (
 func TestContainerdPods(t *testing.T) {
 	guesttest.OldestAndPresent(t, func(t *testing.T, v guesttest.ContainerdVersion) {
 		guesttest.NetworkPods(t)
-		_, engine := startCRI(t, v)
+		c, engine := startCRI(t, v)
 		run := func(name string, test func(*testing.T, *guesttest.CRI, guesttest.Arm), arms ...guesttest.Arm) {
 			t.Run(name, func(t *testing.T) {
 				for _, arm := range arms {
@@ -99,6 +105,9 @@ func TestContainerdPods(t *testing.T) {
 		if strings.HasPrefix(v.Name, "2.") { // the first with user namespaces for pods beside runtimes that can do them
 			run("a pod has a user namespace", podInUserNamespace, shim, wrapper)
 		}
+		// Last, as CRI from now on shows either name of the image, whichever one a container has asked for.
+		c.MustCtr(t, "--namespace", "k8s.io", "images", "tag", guesttest.ProbeImage, hubImage)
+		run("an image's pattern needs no registry", podWithImageOfDockersRegistry, shim, wrapper)
 	})
 }
 
@@ -127,6 +136,22 @@ func podWithTwoPolicies(t *testing.T, engine *guesttest.CRI, arm guesttest.Arm) 
 		t.Errorf("the removed container is remembered: %v; the other one: %v", remembered(t, front.ID), remembered(t, worker.ID))
 	}
 	wantExecSyncConfined(t, worker, podWork, "work (enforce)")
+	pod.Remove(t)
+}
+
+// The pattern probe:* fits the whole name that CRI shows. All other containers here have an image of another registry,
+// and get base.
+func podWithImageOfDockersRegistry(t *testing.T, engine *guesttest.CRI, arm guesttest.Arm) {
+	pod := engine.Pod(t, arm.Name)
+	ofHub := func(c *cri.ContainerConfig) { c.Image.Image = hubImage }
+	c, err := pod.TryStart(t, "hub", podOps, ofHub)
+	for late := time.Now().Add(20 * time.Second); err != nil && time.Now().Before(late); time.Sleep(200 * time.Millisecond) {
+		c, err = pod.TryStart(t, "hub", podOps, ofHub) // CRI hears of the new name by an event
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantPodConfined(t, c, podWork, "work (enforce)")
 	pod.Remove(t)
 }
 

@@ -75,6 +75,7 @@ func TestContainerdDockerByReadme(t *testing.T) {
 		t.Error("README.md and shim/README.md have other commands")
 	}
 	readmePolicy(t)
+	guesttest.NeedDocker(t)
 	t.Cleanup(func() {
 		guesttest.Run(t, "oci-apparmor", "uninstall", "docker", "--yes")
 		os.RemoveAll("/etc/docker/daemon.json")

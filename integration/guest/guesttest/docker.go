@@ -34,16 +34,22 @@ func (d *Docker) Reload(t testing.TB) {
 	}
 }
 
-// StartDocker starts a dockerd that has the images of Images. runtimes are its OCI runtimes by name, as in daemon.json.
-// It has no network. It ends with the test, as do its containers. StartDocker skips the test if the guest has no
-// Docker.
-func StartDocker(t testing.TB, c *Containerd, runtimes map[string]map[string]any) *Docker {
+// NeedDocker skips the test in a guest without Docker.
+func NeedDocker(t testing.TB) {
 	t.Helper()
 	for _, name := range []string{"dockerd", "docker"} {
 		if _, err := exec.LookPath(name); err != nil {
 			t.Skip("this guest has no Docker: ", err)
 		}
 	}
+}
+
+// StartDocker starts a dockerd that has the images of Images. runtimes are its OCI runtimes by name, as in daemon.json.
+// It has no network. It ends with the test, as do its containers. StartDocker skips the test if the guest has no
+// Docker.
+func StartDocker(t testing.TB, c *Containerd, runtimes map[string]map[string]any) *Docker {
+	t.Helper()
+	NeedDocker(t)
 	if err := os.MkdirAll(DockerWrappers, 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ package docker
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -272,8 +273,8 @@ func (Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Opti
 	if r, err := f.runtime(Runtime); err != nil {
 		return nil, err
 	} else if r != nil {
-		return nil, f.fault(fmt.Errorf("there is a runtime %s that is not ours: give it another name first", Runtime),
-			"runtimes", Runtime)
+		return nil, f.fault(fmt.Errorf("there is a runtime %s that is not ours, as it calls %q: give it another name first, or remove it",
+			Runtime, cmp.Or(r.Path, r.Type)), "runtimes", Runtime)
 	}
 	out := &host.Outcome{Via: o.Via, Then: "systemctl reload docker"}
 	if out.Via == "" {

@@ -17,7 +17,7 @@ func TestStarted(t *testing.T) {
 	proc := t.TempDir()
 	for name, text := range map[string]string{
 		"stat":   "cpu 1 2\nbtime 1000\n",
-		"7/stat": "7 (a) b (x) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4200 20\n",
+		"7/stat": "7 (a) b (x) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4250 20\n",
 		"8/stat": "8 (cut) S 1 2\n",
 		"9/stat": "",
 	} {
@@ -25,7 +25,7 @@ func TestStarted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := started(proc, 7); !got.Equal(time.Unix(1042, 0)) {
+	if got := started(proc, 7); !got.Equal(time.UnixMilli(1042_500)) {
 		t.Errorf("%v", got)
 	}
 	for _, pid := range []int{8, 9, 10} {

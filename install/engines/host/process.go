@@ -157,7 +157,8 @@ func (p Process) Flag(names ...string) string {
 // ticks is how many of /proc's clock ticks a second has (USER_HZ), on all architectures that Go runs on.
 const ticks = 100
 
-// Started returns when a process was started, to the second, or the zero time if that is not known.
+// Started returns when a process was started, less than a second early (the kernel tells its own start to the second), or
+// the zero time if that is not known.
 func (p Process) Started() time.Time { return started("/proc", p.PID) }
 
 func started(proc string, pid int) time.Time {
@@ -181,7 +182,7 @@ func started(proc string, pid int) time.Time {
 	for line := range strings.Lines(string(machine)) {
 		if text, is := strings.CutPrefix(line, "btime "); is {
 			if boot, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64); err == nil {
-				return time.Unix(boot+after/ticks, 0)
+				return time.Unix(boot, 0).Add(time.Duration(after) * time.Second / ticks)
 			}
 		}
 	}

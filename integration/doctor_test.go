@@ -75,7 +75,7 @@ func TestDoctor(t *testing.T) {
 		if r.code != 3 || slices.ContainsFunc(r.Findings, func(f finding) bool { return f.Severity != "note" }) {
 			t.Errorf("%+v", r)
 		}
-		for _, want := range []string{"the policy in force", "containers", "record.json"} {
+		for _, want := range []string{"the policy in force", "containers", "/var/lib/oci-apparmor/wiring"} {
 			if !strings.Contains(strings.Join(r.Unseen, "\n"), want) {
 				t.Errorf("it does not say that %q was not seen: %q", want, r.Unseen)
 			}

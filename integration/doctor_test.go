@@ -352,6 +352,8 @@ func wantNothingOfProbes(t *testing.T, c *guesttest.Containerd, docker *guesttes
 func TestSystemdDoctor(t *testing.T) {
 	guesttest.Need(t, guest.Systemd)
 	const unit = "oci-apparmor.service"
+	guesttest.Run(t, "systemctl", "disable", "--quiet", unit) // another test has left it as it was
+	guesttest.Run(t, "systemctl", "reset-failed", unit)
 	t.Cleanup(func() {
 		guesttest.Run(t, "systemctl", "disable", "--quiet", unit)
 		guesttest.Run(t, "systemctl", "reset-failed", unit)

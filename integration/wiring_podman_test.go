@@ -3,7 +3,6 @@ package integration
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -40,9 +39,7 @@ var podmanTrees = []struct {
 func putPodman(t *testing.T, name string) {
 	t.Helper()
 	const dir, kept = "/etc/containers", "/run/containers.kept"
-	if _, err := exec.LookPath("podman"); err != nil {
-		t.Skip("this guest has no Podman: ", err)
-	}
+	guesttest.NeedPodman(t)
 	if !exists(kept) {
 		guesttest.MustRun(t, "cp", "-a", dir, kept)
 		t.Cleanup(func() { guesttest.MustRun(t, "sh", "-c", "rm -rf "+dir+" /opt/theirs && mv "+kept+" "+dir) })

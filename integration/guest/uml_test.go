@@ -10,13 +10,13 @@ import (
 
 // The program is the tests' host's own ls, and its loader a copy of the host's.
 func TestSetInterpreter(t *testing.T) {
-	ls, err := exec.LookPath("ls")
-	if err != nil {
-		t.Skip(err)
-	}
 	loader, err := filepath.EvalSymlinks("/lib64/ld-linux-x86-64.so.2")
 	if err != nil {
-		t.Skip("not a host with glibc on amd64:", err)
+		t.Skip("needs a host with glibc on amd64, as the program's copy runs by its loader: ", err)
+	}
+	ls, err := exec.LookPath("ls")
+	if err != nil {
+		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	to, own := filepath.Join(dir, "ls"), filepath.Join(dir, strings.Repeat("long", 20)+".so")

@@ -32,16 +32,12 @@ func read(d *wire.Draft) ([]*tomlfile.File, error) {
 		if slices.ContainsFunc(all, func(f *tomlfile.File) bool { return f.Path == p }) {
 			continue
 		}
-		e, err := d.Read(p)
+		f, err := tomlfile.Read(d, p)
 		if err != nil {
 			return nil, err
 		}
-		if !e.IsFile() {
+		if f == nil {
 			continue
-		}
-		f, err := tomlfile.Parse(p, e.Data)
-		if err != nil {
-			return nil, err
 		}
 		all = append(all, f)
 		for _, s := range f.Strings("imports") {

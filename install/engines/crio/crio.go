@@ -92,12 +92,7 @@ func (Engine) Clear(_ *host.Host, d *wire.Draft) (was host.Former, err error) {
 		}
 		was.Files = append(was.Files, f.Path)
 		was.Default = was.Default || isDefault
-		if f.Path != main && !f.Says() {
-			err = d.Remove(f.Path)
-		} else {
-			err = d.WriteFile(f.Path, f.Text)
-		}
-		if err != nil {
+		if err := tomlfile.Put(d, f, f.Path == main || f.Says()); err != nil {
 			return was, err
 		}
 	}
@@ -127,23 +122,10 @@ func cut(f, was *tomlfile.File) (changed bool, err error) {
 
 // Strip takes ours out of a file that somebody else has changed since (wire.Stripper).
 func (Engine) Strip(p string, was, now *wire.Entry) ([]byte, error) {
-	f, err := tomlfile.Parse(p, now.Data)
-	if err != nil {
-		return nil, err
-	}
-	var before *tomlfile.File
-	if was != nil {
-		if before, err = tomlfile.Parse(p, was.Data); err != nil {
-			return nil, err
-		}
-	}
-	if _, err := cut(f, before); err != nil {
-		return nil, err
-	}
-	if was == nil && !f.Says() {
-		return nil, nil
-	}
-	return f.Text, nil
+	return tomlfile.Strip(p, was, now, func(f, before *tomlfile.File) error {
+		_, err := cut(f, before)
+		return err
+	}, func(f *tomlfile.File) bool { return !f.Says() })
 }
 
 // Wire drafts our runtime.

@@ -18,8 +18,10 @@ import (
 const (
 	vendor = "/usr/share/containers/containers.conf" // has no drop-ins
 	system = "/etc/containers/containers.conf"
-	users  = "/root/.config/containers/containers.conf" // from Podman 5 on also for root
 )
+
+// own is a user's own configuration, below the home directory. From Podman 5 on root has one as well, and it is read last.
+const own = ".config/containers/containers.conf"
 
 // rootless is what Podman reads besides as another user than root, from 5.6 on.
 const rootless = "/etc/containers/containers.rootless.conf"
@@ -59,11 +61,20 @@ func with(d *wire.Draft, main string) ([]string, error) {
 
 // files parses all files of a configuration, in the order in which Podman reads them.
 func (n *podman) files(d *wire.Draft) ([]*tomlfile.File, error) {
-	paths := []string{vendor}
-	for _, main := range []string{system, users} {
-		if main == users && n.before(5) {
-			continue
+	paths, mains := []string{vendor}, []string{system}
+	if !n.before(5) {
+		accounts, err := accounts(d)
+		if err != nil {
+			return nil, err
 		}
+		for _, a := range accounts {
+			if a.root {
+				mains = append(mains, path.Join(a.home, own))
+				break
+			}
+		}
+	}
+	for _, main := range mains {
 		all, err := with(d, main)
 		if err != nil {
 			return nil, err
@@ -77,18 +88,13 @@ func (n *podman) files(d *wire.Draft) ([]*tomlfile.File, error) {
 func parse(d *wire.Draft, paths []string) ([]*tomlfile.File, error) {
 	var all []*tomlfile.File
 	for _, p := range paths {
-		e, err := d.Read(p)
+		f, err := tomlfile.Read(d, p)
 		if err != nil {
 			return nil, err
 		}
-		if !e.IsFile() {
-			continue
+		if f != nil {
+			all = append(all, f)
 		}
-		f, err := tomlfile.Parse(p, e.Data)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, f)
 	}
 	return all, nil
 }

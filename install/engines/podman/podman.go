@@ -94,12 +94,7 @@ func (Engine) Clear(h *host.Host, d *wire.Draft) (was host.Former, err error) {
 		}
 		was.Files = append(was.Files, f.Path)
 		was.Default = was.Default || isDefault
-		if f.Path == dropIn && !f.Says() || f.Path == rootlessDropIn && !f.Says() {
-			err = d.Remove(f.Path)
-		} else {
-			err = d.WriteFile(f.Path, f.Text)
-		}
-		if err != nil {
+		if err := tomlfile.Put(d, f, f.Path != dropIn && f.Path != rootlessDropIn || f.Says()); err != nil {
 			return was, err
 		}
 	}
@@ -166,17 +161,10 @@ func (Engine) Strip(p string, was, now *wire.Entry) ([]byte, error) {
 	if path.Ext(p) == ".json" { // our hook, whatever it has become
 		return nil, nil
 	}
-	f, err := tomlfile.Parse(p, now.Data)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := cut(f, f.Get(keyRuntime...) == any(Runtime)); err != nil {
-		return nil, err
-	}
-	if was == nil && !f.Says() {
-		return nil, nil
-	}
-	return f.Text, nil
+	return tomlfile.Strip(p, was, now, func(f, _ *tomlfile.File) error {
+		_, err := cut(f, f.Get(keyRuntime...) == any(Runtime))
+		return err
+	}, func(f *tomlfile.File) bool { return !f.Says() })
 }
 
 // Wire drafts our runtime or our hook.

@@ -117,6 +117,16 @@ func TestRootlessUsersAreSpared(t *testing.T) {
 			t.Errorf("%q: %q, %v, want %s", tt.text, users, err, tt.want)
 		}
 	}
+	// Root's own file is below root's home directory, wherever that is.
+	write("/etc/passwd", "root:x:0:0::/var/admin:/bin/sh\nanna:x:1000:1000::/home/anna:/bin/sh\nben:x:1001:1001::/home/ben:/bin/sh\n")
+	write("/var/admin/.config/containers/containers.conf", "[engine]\nruntime = \"crun\"\n")
+	for major, want := range map[int]int{4: 0, 5: 1} {
+		files, err := (&podman{Host: h, version: []int{major, 0, 0}}).files(wire.NewDraft(h.Tree))
+		if err != nil || len(files) != want {
+			t.Errorf("podman %d: %d files, %v, want %d", major, len(files), err, want)
+		}
+	}
+	write("/var/admin/.config/containers/containers.conf", "")
 	w := &wanted{podman: &podman{Host: h, version: []int{5, 4, 2}}, draft: wire.NewDraft(h.Tree)}
 	line := func(name string, _ merged) string { return "runtime = \"" + name + "\"\n" }
 	if err := w.spare("runtime", keyRuntime, line); err == nil || !strings.Contains(err.Error(), "for anna, set runtime") {

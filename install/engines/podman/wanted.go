@@ -176,7 +176,7 @@ func (w *wanted) spare(name string, key []string, line func(runtime string, m me
 	if err != nil {
 		return err
 	}
-	all = slices.DeleteFunc(all, func(f *tomlfile.File) bool { return f.Path == dropIn || strings.HasPrefix(f.Path, users) })
+	all = slices.DeleteFunc(all, func(f *tomlfile.File) bool { return f.Path == dropIn || strings.Contains(f.Path, "/"+own) })
 	m := merge(all)
 	b, err := w.read(w.draft, m)
 	if err != nil {
@@ -188,24 +188,45 @@ func (w *wanted) spare(name string, key []string, line func(runtime string, m me
 
 // rootlessUsers returns the users that have a storage of Podman's, and do not set a key themselves.
 func rootlessUsers(d *wire.Draft, key []string) ([]string, error) {
+	accounts, err := accounts(d)
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, a := range accounts {
+		if a.root {
+			continue
+		}
+		// What a user has made there may be anything. It counts as nothing then.
+		if e, err := d.Read(path.Join(a.home, ".local/share/containers/storage")); err != nil || !e.IsDir() {
+			continue
+		}
+		paths, _ := with(d, path.Join(a.home, own))
+		files, err := parse(d, paths)
+		if v := tomlfile.Get(merge(files), key...); err != nil || v == nil || v == any(Runtime) {
+			all = append(all, a.name)
+		}
+	}
+	return all, nil
+}
+
+// account is a line of /etc/passwd.
+type account struct {
+	name, home string
+	root       bool
+}
+
+// accounts returns the accounts of /etc/passwd (passwd(5)) that have a home directory. Lines that are none are left out.
+func accounts(d *wire.Draft) ([]account, error) {
 	passwd, err := d.Read("/etc/passwd")
 	if err != nil || !passwd.IsFile() {
 		return nil, err
 	}
-	var all []string
+	var all []account
 	for line := range strings.Lines(string(passwd.Data)) {
 		fields := strings.Split(strings.TrimSpace(line), ":")
-		if len(fields) != 7 || fields[2] == "0" || !path.IsAbs(fields[5]) {
-			continue
-		}
-		// What a user has made there may be anything. It counts as nothing then.
-		if e, err := d.Read(path.Join(fields[5], ".local/share/containers/storage")); err != nil || !e.IsDir() {
-			continue
-		}
-		paths, _ := with(d, path.Join(fields[5], ".config/containers/containers.conf"))
-		files, err := parse(d, paths)
-		if v := tomlfile.Get(merge(files), key...); err != nil || v == nil || v == any(Runtime) {
-			all = append(all, fields[0])
+		if len(fields) == 7 && path.IsAbs(fields[5]) {
+			all = append(all, account{name: fields[0], home: fields[5], root: fields[2] == "0"})
 		}
 	}
 	return all, nil

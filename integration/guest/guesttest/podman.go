@@ -19,13 +19,19 @@ type Podman struct {
 	args []string
 }
 
-// NewPodman returns a Podman that starts containers by the runtime at a path. If hooks is not empty, Podman uses the
-// hooks in that directory. The containers end with the test. NewPodman skips the test if the guest has no Podman.
-func NewPodman(t testing.TB, runtime, hooks string) *Podman {
+// NeedPodman skips the test in a guest without Podman.
+func NeedPodman(t testing.TB) {
 	t.Helper()
 	if _, err := exec.LookPath("podman"); err != nil {
 		t.Skip("this guest has no Podman: ", err)
 	}
+}
+
+// NewPodman returns a Podman that starts containers by the runtime at a path. If hooks is not empty, Podman uses the
+// hooks in that directory. The containers end with the test. NewPodman skips the test if the guest has no Podman.
+func NewPodman(t testing.TB, runtime, hooks string) *Podman {
+	t.Helper()
+	NeedPodman(t)
 	if err := os.MkdirAll(PodmanWrappers, 0o755); err != nil {
 		t.Fatal(err)
 	}

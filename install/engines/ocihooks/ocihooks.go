@@ -5,16 +5,13 @@ package ocihooks
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"path"
 	"slices"
 	"strings"
 
-	"github.com/pelletier/go-toml/v2"
-
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
-	"github.com/oci-apparmor/oci-apparmor/install/engines/tomlfile"
+	"github.com/oci-apparmor/oci-apparmor/install/engines/podman"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
@@ -43,12 +40,12 @@ func (h *hook) ours() bool { return path.Base(h.Hook.Path) == program }
 func Inspect(h *host.Host) (host.Inspection, error) {
 	d := wire.NewDraft(h.Tree)
 	var i host.Inspection
-	podman, err := readConf(d)
+	read, wrapped, err := podman.Hooks(h, d)
 	if err != nil {
 		return i, err
 	}
 	dirs := slices.Clone(shared)
-	for _, dir := range podman.dirs {
+	for _, dir := range read {
 		if !slices.Contains(dirs, dir) {
 			dirs = append(dirs, dir)
 		}
@@ -72,12 +69,12 @@ func Inspect(h *host.Host) (host.Inspection, error) {
 				i.Add(host.HookGone, "%s names %s, which is missing: engines skip such a hook without a word", k.file,
 					oneline.Name(k.Hook.Path))
 			}
-			if early && slices.Contains(podman.dirs, dir) {
+			if early && slices.Contains(read, dir) {
 				alone = append(alone, k.file)
 			}
 		}
 	}
-	if len(alone) > 0 && !podman.wrapped && h.Program(d, "podman") != "" {
+	if len(alone) > 0 && !wrapped && h.Program(d, "podman") != "" {
 		i.Add(host.ExecEscapes, "Podman comes to us by the hook %s alone: what podman exec and health checks start in a container is "+
 			"under the profile that Podman chose", strings.Join(alone, ", "))
 	}
@@ -102,69 +99,4 @@ func readDir(d *wire.Draft, dir string) ([]hook, error) {
 		}
 	}
 	return all, nil
-}
-
-// conf is what counts here of the configuration of Podman.
-type conf struct {
-	dirs    []string // of hooks
-	appends bool     // a later file's list is added to these
-	wrapped bool     // one of its runtimes is our wrapper
-}
-
-// confFiles are the files of Podman's configuration, in the order in which they are read. A pattern's are in order of names.
-var confFiles = []string{"/usr/share/containers/containers.conf", "/etc/containers/containers.conf", "/etc/containers/containers.conf.d/*.conf"}
-
-// readConf reads Podman's configuration. Of several files the last one counts, and lists are replaced, unless that
-// or an earlier list has an element {append=true}.
-func readConf(d *wire.Draft) (conf, error) {
-	c := conf{dirs: shared[:1]}
-	for _, pattern := range confFiles {
-		files, err := d.Glob(pattern)
-		if err != nil {
-			return c, err
-		}
-		for _, file := range files {
-			e, err := d.Read(file)
-			if err != nil {
-				return c, err
-			}
-			if !e.IsFile() {
-				continue
-			}
-			values := map[string]any{}
-			if err := toml.Unmarshal(e.Data, &values); err != nil {
-				return c, fmt.Errorf("%s: %w", file, err)
-			}
-			c.add(values)
-		}
-	}
-	return c, nil
-}
-
-func (c *conf) add(values map[string]any) {
-	if list, ok := tomlfile.Get(values, "engine", "hooks_dir").([]any); ok {
-		var dirs []string
-		for _, v := range list {
-			switch v := v.(type) {
-			case string:
-				dirs = append(dirs, path.Clean(v))
-			case map[string]any:
-				c.appends = v["append"] == true
-			}
-		}
-		if c.appends {
-			dirs = append(slices.Clip(c.dirs), dirs...)
-		}
-		c.dirs = dirs
-	}
-	ours := func(v any) bool {
-		at, _ := v.(string)
-		return host.IsWrapper(at)
-	}
-	c.wrapped = c.wrapped || ours(tomlfile.Get(values, "engine", "runtime"))
-	runtimes, _ := tomlfile.Get(values, "engine", "runtimes").(map[string]any)
-	for _, paths := range runtimes {
-		list, _ := paths.([]any)
-		c.wrapped = c.wrapped || slices.ContainsFunc(list, ours)
-	}
 }

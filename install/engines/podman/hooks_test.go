@@ -1,4 +1,4 @@
-package ocihooks
+package podman
 
 import (
 	"errors"
@@ -12,8 +12,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
 )
 
-// What is found of hooks, the tests of package doctor show. Here it is how Podman's files add up.
-func TestConf(t *testing.T) {
+// How the directories of hooks in Podman's files add up. What is found in them, the tests of package doctor show.
+func TestHooks(t *testing.T) {
 	const base = "/usr/share/containers/oci/hooks.d"
 	for _, c := range []struct {
 		name    string
@@ -34,18 +34,23 @@ func TestConf(t *testing.T) {
 			"/etc/containers/containers.conf.d/1.conf": "[engine]\nhooks_dir = [\"/b\", {append=false}]\n"}, []string{"/b"}, false},
 		{"a runtime of ours", map[string]string{"/etc/containers/containers.conf": "[engine]\nruntime = \"/usr/local/bin/oci-apparmor-runtime\"\n"},
 			[]string{base}, true},
+		{"an empty list is none", map[string]string{"/etc/containers/containers.conf": "[engine]\nhooks_dir = []\n"},
+			[]string{base, "/etc/containers/oci/hooks.d"}, false},
+		{"a runtime of ours by name", map[string]string{"/etc/containers/containers.conf": "[engine.runtimes]\n" +
+			"x = [\"/usr/bin/none\", \"/usr/local/bin/oci-apparmor-runtime\"]\n"}, []string{base}, true},
 		{"odd types", map[string]string{"/etc/containers/containers.conf": "[engine]\nhooks_dir = \"/a\"\nruntimes = 3\nruntime = []\n"},
 			[]string{base}, false},
 	} {
-		tree := wire.Tree{Root: t.TempDir()}
+		h := host.New(t.TempDir(), "/usr/local/bin")
+		tree := h.Tree
 		for name, text := range c.files {
 			if err := errors.Join(os.MkdirAll(filepath.Dir(tree.Real(name)), 0o755), os.WriteFile(tree.Real(name), []byte(text), 0o644)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		got, err := readConf(wire.NewDraft(tree))
-		if err != nil || !slices.Equal(got.dirs, c.dirs) || got.wrapped != c.wrapped {
-			t.Errorf("%s: %+v, %v", c.name, got, err)
+		dirs, wrapped, err := Hooks(h, wire.NewDraft(tree))
+		if err != nil || !slices.Equal(dirs, c.dirs) || wrapped != c.wrapped {
+			t.Errorf("%s: %q, %v, %v", c.name, dirs, wrapped, err)
 		}
 	}
 	h := host.New(t.TempDir(), "/usr/local/bin")
@@ -53,7 +58,7 @@ func TestConf(t *testing.T) {
 	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte("[engine\n"), 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Inspect(h); err == nil || !strings.HasPrefix(err.Error(), "/etc/containers/containers.conf: ") {
+	if _, _, err := Hooks(h, wire.NewDraft(h.Tree)); err == nil || !strings.HasPrefix(err.Error(), "/etc/containers/containers.conf:1: ") {
 		t.Errorf("a broken file: %v", err)
 	}
 }

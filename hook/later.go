@@ -106,7 +106,7 @@ func (h *Host) checkPending(ctx context.Context, pending kernel.Label, bundle st
 	case bundle == "" || err != nil || strings.Contains("//&"+spec.choice, "//&:"):
 		// What it should be is not known: names in another policy namespace (":NS:NAME") have more than one spelling.
 		if pending.Mode == "" {
-			return "", fmt.Errorf("its process would run unconfined, and nothing is remembered of it in %s that says it may: its "+
+			return "", fmt.Errorf("its process would run unconfined, and there is no record of it in %s that says it may: its "+
 				"profile may have been removed from the kernel; delete the container and create it anew", h.Containers)
 		}
 	case spec.choice != "" && !pending.Covers(strings.Split(spec.choice, "//&")...):

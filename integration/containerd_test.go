@@ -343,7 +343,7 @@ func tasksThatLoseTheirProfile(t *testing.T, c *guesttest.Containerd) {
 			said   string
 		}{
 			{"the profile", false, "profile web was removed"},
-			{"the record, too", true, "no record of it"},
+			{"the record, too", true, "no record of it in /run/oci-apparmor"},
 		} {
 			t.Run(arm.Name+" loses "+lost.what, func(t *testing.T) {
 				if lost.record && arm.Name == guesttest.Wrapper.Name && !kernel.New().ShowsPending() {

@@ -280,6 +280,10 @@ func (w *webserver) wantDenied(t *testing.T) {
 // docker-nginx-today says what is wrong. Under Docker, ping passes.
 func (w *webserver) wantManual(t *testing.T, pings bool) {
 	t.Helper()
+	waitFor(t, "runc's process to execute sleep", func() bool { // until then it has runc's own label
+		comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", w.pid))
+		return err == nil && string(comm) == "sleep\n"
+	})
 	wantLabelText(t, "sleep", guesttest.Label(t, w.pid), "docker-nginx")
 	commands := []string{"top -h", "touch " + thing, "true >/dev/null", "sh -c true", "dash -c true"}
 	want := []bool{true, true, true, false, false}

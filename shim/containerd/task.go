@@ -213,8 +213,8 @@ func (s *service) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emp
 
 // lost returns the error for a container whose record is gone, and whose process does not show all of the label either.
 func lost(label string) error {
-	return fmt.Errorf("what was remembered of it in /run/oci-apparmor is lost, so that nothing proves that its profile %s "+
-		"stayed in the kernel since it was created: delete the container and create it anew", label)
+	return fmt.Errorf("there is no record of it in /run/oci-apparmor any more, and nothing proves that its profile %s "+
+		"stayed in the kernel since it was created; delete the container and create it anew", label)
 }
 
 // Delete deletes a container, or a process that Exec added to it.

@@ -287,7 +287,7 @@ func TestContainerWhoseRecordIsLostIsRefused(t *testing.T) {
 		err  error
 	}{{"start", started}, {"exec", added}, {"exec", executed}, {"exec", partly}} {
 		if call.err == nil || !strings.Contains(call.err.Error(), "oci-apparmor: "+call.what+" of container c: ") ||
-			!strings.Contains(call.err.Error(), "lost") {
+			!strings.Contains(call.err.Error(), "no record of it") {
 			t.Errorf("%s gave %v", call.what, call.err)
 		}
 	}

@@ -117,7 +117,7 @@ func remove(_ context.Context, host Host, c call) (argv []string, out hook.Outco
 // --apparmor or in a process file.
 func (a *Args) exec(d Dialect, label string) ([]string, error) {
 	if label == "" {
-		return nil, errors.New("no label is remembered for it; delete the container and create it anew")
+		return nil, errors.New("there is no record of its label; delete the container and create it anew")
 	}
 	// runc ignores an empty path. crun would open it, and so does relabel.
 	path, given := a.option("process")

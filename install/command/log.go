@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -73,30 +74,48 @@ func runLog(ctx context.Context, s *session, o *logOptions) error {
 	out := s.print()
 	enc := json.NewEncoder(s.stdout)
 	enc.SetEscapeHTML(false)
+	var columns logColumns
+	found := false
 	err := s.notices.Read(ctx, q, func(e notice.Notice) error {
 		if o.container != "" && !isOf(e, o.container) {
 			return nil
 		}
+		found = true
 		if o.json {
 			return enc.Encode(e)
 		}
-		out.Line("%s", logLine(e))
+		out.Line("%s", columns.line(e))
 		return out.Err
 	}, func(missing string) { s.Warnf("%s", missing) })
 	if err != nil {
 		return exit.With(exit.Cannot, exit.AsRoot(err))
 	}
+	switch {
+	case found || o.json || o.follow:
+	case o.container != "":
+		s.Warnf("nothing is noted of a container or pod %q", o.container)
+	default:
+		s.Warn("no refusal and no warning is noted")
+	}
 	return nil
 }
 
-// logLine returns the line of a notice.
-func logLine(e notice.Notice) string {
+// logColumns are the widths of the columns engine, container and policy. They grow with what is printed, because the lines
+// that come are not known.
+type logColumns [3]int
+
+// line returns the line of a notice.
+func (c *logColumns) line(e notice.Notice) string {
 	text := e.Message
 	if e.Command != "" {
 		text = e.Command + ": " + text
 	}
-	return fmt.Sprintf("%s  %-7s  %-10s  %-12s  %-12s  %s", e.Time.Local().Format(time.RFC3339), e.Level, cmp.Or(e.Engine, "-"),
-		cmp.Or(containerOf(e), "-"), cmp.Or(e.Policy, "-"), text)
+	cells := [3]string{cmp.Or(e.Engine, "-"), cmp.Or(containerOf(e), "-"), cmp.Or(e.Policy, "-")}
+	for i, least := range [3]int{10, 12, 12} {
+		c[i] = max(c[i], least, utf8.RuneCountInString(cells[i]))
+	}
+	return fmt.Sprintf("%s  %-7s  %-*s  %-*s  %-*s  %s", e.Time.Local().Format(time.RFC3339), e.Level, c[0], cells[0], c[1], cells[1],
+		c[2], cells[2], text)
 }
 
 // containerOf returns the name by which people know a notice's container.
@@ -133,21 +152,29 @@ func (s *session) note(level notice.Level, command, text string) {
 	s.log.Write(notice.Notice{Level: level, Command: command, Message: text})
 }
 
-// warnAndNote warns, and writes the same to the node's log.
+// warnAndNote warns, and writes the same to the node's log. Where both are the journal, it has the warning once.
 func (s *session) warnAndNote(command, text string) {
-	s.Warnf("%s", text)
+	if !s.journaled {
+		s.Warnf("%s", text)
+	}
 	s.note(notice.Warning, command, text)
 }
 
-// noteErrors writes each of the errors that err joins to the node's log.
-func (s *session) noteErrors(command string, err error) {
+// noteErrors writes each of the errors that err joins to the node's log. It returns the error to end with, which prints
+// nothing where that would go to the journal once more.
+func (s *session) noteErrors(command string, err error) error {
 	if err == nil {
-		return
+		return nil
 	}
-	if _, bare := exit.Split(err); bare != nil {
-		err = bare
+	code, bare := exit.Split(err)
+	if bare == nil {
+		return err
 	}
-	for _, line := range exit.Lines(err) {
+	for _, line := range exit.Lines(bare) {
 		s.note(notice.Refusal, command, strings.TrimPrefix(line, "oci-apparmor: "))
 	}
+	if s.journaled {
+		return exit.Silently(code)
+	}
+	return err
 }

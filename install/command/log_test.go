@@ -3,12 +3,15 @@ package command
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice/reader"
@@ -49,9 +52,9 @@ func TestLog(t *testing.T) {
 	time.Local = time.UTC
 	defer func() { time.Local = zone }()
 	const want = `2026-11-29T06:45:01Z  refusal  containerd  shops/shop-1/front  -             create: policy "batch" <is> not allowed
-2026-11-29T06:45:01Z  warning  docker      77aa          web           exec: profile web was replaced
-2026-11-29T06:45:01Z  refusal  -           -             -             load: profile work: no
-2026-11-29T06:45:01Z  warning  containerd  shops/shop-1  -             start: of the sandbox
+2026-11-29T06:45:01Z  warning  docker      77aa                web           exec: profile web was replaced
+2026-11-29T06:45:01Z  refusal  -           -                   -             load: profile work: no
+2026-11-29T06:45:01Z  warning  containerd  shops/shop-1        -             start: of the sandbox
 `
 	code, out := m.run("log")
 	if code != 0 || out != want {
@@ -61,6 +64,10 @@ func TestLog(t *testing.T) {
 		t.Errorf("warns %q, asks %+v", &m.errOut, all.asked)
 	}
 	lines := slices.Collect(strings.Lines(want))
+	blanks := regexp.MustCompile(` {2,}`)
+	if m.run("log", "--container", "nosuch"); !strings.Contains(m.errOut.String(), `nothing is noted of a container or pod "nosuch"`) {
+		t.Errorf("of a container that is not there it says %q", &m.errOut)
+	}
 	for asked, want := range map[string][]int{
 		"4f0cab": {0}, "4f": {0}, "front": {0}, "shop-1": {0, 3}, "shops/shop-1": {0, 3}, "shops/shop-1/front": {0}, "77aa": {1},
 		"77aab": nil, "shop": nil, "shops": nil, "shops/shop-1/fro": nil,
@@ -69,7 +76,8 @@ func TestLog(t *testing.T) {
 		for _, i := range want {
 			some += lines[i]
 		}
-		if _, out := m.run("log", "--container", asked); out != some {
+		// Without the longer name the columns are narrower.
+		if _, out := m.run("log", "--container", asked); blanks.ReplaceAllString(out, "  ") != blanks.ReplaceAllString(some, "  ") {
 			t.Errorf("--container %s prints\n%swant\n%s", asked, out, some)
 		}
 	}
@@ -96,6 +104,47 @@ func TestLog(t *testing.T) {
 	m.notices = &written{err: os.ErrPermission}
 	if code, _ := m.run("log"); code != exit.Cannot {
 		t.Errorf("exit code %d of what cannot be read, want %d", code, exit.Cannot)
+	}
+}
+
+// The columns stay in line when a name is longer than those before.
+func TestLogColumnsGrow(t *testing.T) {
+	long := notice.Notice{Level: notice.Warning, Engine: "docker", Container: "a-container-with-a-long-name", Policy: "web", Message: "two"}
+	short := notice.Notice{Level: notice.Warning, Engine: "docker", Container: "shop", Policy: "web", Message: "one"}
+	var columns logColumns
+	first, second, third := columns.line(short), columns.line(long), columns.line(short)
+	if strings.Index(second, "two") != strings.Index(third, "one") || len(first) >= len(third) {
+		t.Errorf("prints\n%s\n%s\n%s", first, second, third)
+	}
+}
+
+// Where standard error is the journal, that has each error and warning of policy load once: as a notice.
+func TestJournaledOnce(t *testing.T) {
+	for _, journaled := range []bool{false, true} {
+		m := newMachine(t)
+		m.journaled = journaled
+		m.warnAndNote("load", "look here")
+		if said := m.errOut.String(); (said == "") != journaled {
+			t.Errorf("journaled %v: warns %q", journaled, said)
+		}
+		if err := m.noteErrors("load", exit.With(exit.BadPolicy, os.ErrInvalid)); err == nil || (err.Error() == "") != journaled {
+			t.Errorf("journaled %v: %v", journaled, err)
+		} else if code, _ := exit.Split(err); code != exit.BadPolicy {
+			t.Errorf("journaled %v: exit code %d", journaled, code)
+		}
+	}
+	f, err := os.Create("stream")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		t.Fatal(err)
+	}
+	stream := fmt.Sprintf("%d:%d", st.Dev, st.Ino)
+	if !isJournal(int(f.Fd()), stream) || isJournal(int(f.Fd()), "") || isJournal(int(f.Fd()), stream+"1") || isJournal(-1, stream) {
+		t.Errorf("of stream %s: %v", stream, isJournal(int(f.Fd()), stream))
 	}
 }
 

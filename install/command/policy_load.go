@@ -41,7 +41,7 @@ first apply: see oci-apparmor log.`,
 			err := runLoadPolicy(cmd.Context(), s, &o)
 			// On a first boot, the unit loads before the first apply. Nothing was ever applied then, so nothing is refused.
 			if !errors.Is(err, store.ErrNone) || errors.Is(err, store.ErrLost) {
-				s.noteErrors("load", err)
+				return s.noteErrors("load", err)
 			}
 			return err
 		}),

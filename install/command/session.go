@@ -23,6 +23,7 @@ type session struct {
 	*node.Node
 	stdout, stderr io.Writer
 	live           bool          // stderr is a terminal, on which a line can be overwritten
+	journaled      bool          // stderr is the journal, which has each notice already
 	screen         func() screen // the terminal of stdout, if there is one
 
 	label   func(pid int) (kernel.Label, error)
@@ -37,17 +38,28 @@ type session struct {
 func thisSession() *session {
 	_, err := unix.IoctlGetTermios(unix.Stderr, unix.TCGETS)
 	s := &session{
-		Node:    node.This(),
-		stdout:  os.Stdout,
-		stderr:  os.Stderr,
-		live:    err == nil,
-		screen:  stdoutScreen,
-		label:   kernel.Current,
-		log:     notice.NodeLog(),
-		notices: reader.NodeReader(),
+		Node:      node.This(),
+		stdout:    os.Stdout,
+		stderr:    os.Stderr,
+		live:      err == nil,
+		journaled: isJournal(unix.Stderr, os.Getenv("JOURNAL_STREAM")),
+		screen:    stdoutScreen,
+		label:     kernel.Current,
+		log:       notice.NodeLog(),
+		notices:   reader.NodeReader(),
 	}
 	s.Warn = s.warn
 	return s
+}
+
+// isJournal reports whether a file descriptor is the stream that systemd connected to the journal: the device and the inode
+// in JOURNAL_STREAM, as DEVICE:INODE (systemd.exec(5)).
+func isJournal(fd int, stream string) bool {
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil {
+		return false
+	}
+	return stream == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }
 
 // warn reports something that went wrong and stops nothing.

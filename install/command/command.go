@@ -88,7 +88,39 @@ Exit codes:
 		doctorCommand(s), versionCommand(s), waitCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true // make install puts the shells' files where they look
 	complete(root, s)
+	root.SetHelpCommand(helpCommand(root))
 	return root
+}
+
+// helpCommand is cobra's, but that an argument that is no command is an error.
+func helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]...",
+		Short: "Print the help of a command",
+		ValidArgsFunction: func(_ *cobra.Command, args []string, start string) (names []cobra.Completion, _ cobra.ShellCompDirective) {
+			about, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			for _, c := range about.Commands() {
+				if c.IsAvailableCommand() && strings.HasPrefix(c.Name(), start) {
+					names = append(names, cobra.CompletionWithDesc(c.Name(), c.Short))
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: action(func(_ *cobra.Command, args []string) error {
+			about, rest, err := root.Find(args)
+			if err == nil && len(rest) > 0 {
+				err = aCommand(about, rest)
+			}
+			if err != nil {
+				return exit.With(exit.Usage, err)
+			}
+			about.InitDefaultHelpFlag()
+			return about.Help()
+		}),
+	}
 }
 
 // noArgs returns an error if a command that takes no arguments has one.

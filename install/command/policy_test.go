@@ -459,6 +459,8 @@ func TestWrongCommandLines(t *testing.T) {
 		{"profile", "lsit"},
 		{"profile", "diff", "--features", "features", "kernel:web", "node:docker-default"},
 		{"version", "please"},
+		{"help", "polcy"},
+		{"help", "policy", "aply"},
 		{"nothing"},
 	} {
 		if code, out := m.run(args...); code != exit.Usage || out != "" {

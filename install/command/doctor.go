@@ -165,7 +165,7 @@ func printReport(out *output.Printer, r *doctor.Report) error {
 		fact("probe", fmt.Sprintf("%s, %s: %s, and %s", p.Engine, policy, p.Label, executed))
 	}
 	for _, f := range r.Fixed {
-		out.Wrapped("fixed       ", f.What+" ["+f.ID+"]")
+		out.Wrapped("fixed       ", "found before, and gone now: "+f.What+" ["+f.ID+"]")
 	}
 	for _, f := range r.Findings {
 		out.Wrapped(fmt.Sprintf("%-9s", strings.ToUpper(string(f.Severity))), f.What+" ["+f.ID+"]")

@@ -86,7 +86,10 @@ func (p *parser) top(n *yaml.Node) {
 		p.fault(n, "the key version is missing: write \"version: 1\"")
 	} else if !refused(v) {
 		var version int
-		if v.Kind != yaml.ScalarNode || v.Tag != "!!int" || v.Decode(&version) != nil || version != 1 {
+		switch {
+		case v.Kind == yaml.ScalarNode && v.Tag == "!!str" && v.Value == "1":
+			p.fault(v, "version must be the number 1, is %s: write it without quotes", is(v))
+		case v.Kind != yaml.ScalarNode || v.Tag != "!!int" || v.Decode(&version) != nil || version != 1:
 			p.fault(v, "version must be 1, is %s: this program reads version 1 of the policy file only", is(v))
 		}
 	}

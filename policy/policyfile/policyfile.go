@@ -262,6 +262,9 @@ func readText(root *root, path string) ([]byte, error) {
 
 // missing returns the error for a file that does not exist, with advice.
 func missing(path string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) && strings.ContainsAny(path, "“”„‘’«»") {
+		return fmt.Errorf("%s: %w: it has typographic quotes, which YAML takes for letters: write \" or no quotes", path, syscall.ENOENT)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: %w: create it, or correct the path", path, syscall.ENOENT)
 	}

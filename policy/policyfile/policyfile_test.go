@@ -393,6 +393,7 @@ func TestProfileTexts(t *testing.T) {
 			": no such file or directory: create it, or correct the path"},
 		{"nothing at an absolute path", "/nonexistent", 0,
 			"/nonexistent: no such file or directory: create it, or correct the path"},
+		{"typographic quotes", "“profiles/none”", 0, "“profiles/none”: no such file or directory: it has typographic quotes"},
 		{"a NUL", "profiles/\x00", 0, "invalid argument"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

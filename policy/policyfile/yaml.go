@@ -181,6 +181,12 @@ func (p *parser) mapping(n *yaml.Node, what string, known []string) (keys []*yam
 			continue
 		}
 		if known != nil && !slices.Contains(known, key.Value) {
+			if word, text, colon := strings.Cut(key.Value, ":"); colon && slices.Contains(known, word) {
+				p.fault(key, "unknown key %.64q: a blank is missing after the colon", key.Value)
+				meant := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text, Line: key.Line, Column: key.Column}
+				misspelt = append(misspelt, misspeltKey{word, meant})
+				continue
+			}
 			p.fault(key, "unknown key %.64q%s%s", key.Value, didYouMean(key.Value, known), oneOf(known))
 			if meant := nearest(key.Value, known); meant != "" {
 				misspelt = append(misspelt, misspeltKey{meant, n.Content[i+1]})

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -45,6 +46,7 @@ type found struct {
 	what string // a sentence
 	do   string // what to do, if not Check.Do
 	fix  *fix   // what Fix does about it; nil for nothing
+	name string // what NAME stands for in what to do; empty where it is not one thing
 }
 
 // one returns a list of one thing found, by a format.
@@ -116,8 +118,15 @@ func (r *Report) unseen(err error) {
 	}
 }
 
+// placeholder stands in what to do for the name of what was found.
+var placeholder = regexp.MustCompile(`\bNAME\b`)
+
 func (r *Report) add(c Check, f found) {
-	r.Findings = append(r.Findings, Finding{ID: c.ID, Severity: c.Severity, What: clean(f.what), Do: clean(cmp.Or(f.do, c.Do)), fix: f.fix})
+	do := cmp.Or(f.do, c.Do)
+	if f.name != "" {
+		do = placeholder.ReplaceAllLiteralString(do, f.name)
+	}
+	r.Findings = append(r.Findings, Finding{ID: c.ID, Severity: c.Severity, What: clean(f.what), Do: clean(do), fix: f.fix})
 }
 
 // sort puts the worst first, and leaves what is equally bad in the order of the table.

@@ -358,6 +358,9 @@ func TestConditions(t *testing.T) {
 				ids = append(ids, f.ID)
 				said += f.What + "\n"
 				seen[f.ID] = true
+				if strings.HasPrefix(f.What, "profile web ") && strings.Contains(f.Do, "NAME") {
+					t.Errorf("it says NAME of what has a name: %q", f.Do)
+				}
 				if f.What == "" || f.Do == "" || f.Severity != check(f.ID).Severity {
 					t.Errorf("%+v", f)
 				}

@@ -234,7 +234,9 @@ func (g *grouped) add(name string, f found) {
 func (g *grouped) list() []found {
 	for i, names := range g.names {
 		what := "profile " + names[0] + " "
+		g.order[i].name = names[0]
 		if n := len(names); n > 1 {
+			g.order[i].name = ""
 			what = fmt.Sprintf("each of %d profiles (%s) ", n, some(names))
 		}
 		g.order[i].what = what + g.order[i].what

@@ -22,6 +22,8 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/install/command"
 	"github.com/oci-apparmor/oci-apparmor/install/doctor"
+	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
 func main() {
@@ -83,7 +85,7 @@ var (
 
 func page(cmd *cobra.Command) ([]byte, error) {
 	prepare(cmd)
-	header := &doc.GenManHeader{Section: "8", Source: "oci-apparmor", Manual: "AppArmor of containers"}
+	header := &doc.GenManHeader{Section: "8", Source: "oci-apparmor", Manual: "AppArmor"}
 	if os.Getenv("SOURCE_DATE_EPOCH") == "" {
 		header.Date = new(time.Time)
 	}
@@ -109,6 +111,9 @@ func prepare(cmd *cobra.Command) {
 	cmd.Long = markdown(cmd.Long)
 	if cmd.Name() == "doctor" {
 		cmd.Long += findings()
+	}
+	if !cmd.HasParent() {
+		cmd.Long += files()
 	}
 	if cmd.HasAvailableSubCommands() {
 		cmd.Long += "\n# COMMANDS\n"
@@ -137,6 +142,22 @@ func findings() string {
 		if c.Fixed != "" {
 			fmt.Fprintf(&out, "**--fix** %s.\n\n", escape(c.Fixed))
 		}
+	}
+	return out.String()
+}
+
+// files is the section of what the programs read and write, which stands in the page of all commands.
+func files() string {
+	var out strings.Builder
+	out.WriteString("\n# FILES\n")
+	for _, f := range [][2]string{
+		{node.ConfigDir + "/policy.yaml", "the policy, see oci-apparmor-policy.yaml(5); policy apply puts it in force"},
+		{node.ConfigDir + "/profiles/", "the texts of its profiles"},
+		{store.Dir + "/", "the policy in force, the ones before it, and what install has changed in engines' files"},
+		{"/run/oci-apparmor/containers/", "a record of each container until it is removed"},
+		{"/etc/apparmor.d/NAME.oci-apparmor", "a profile of the policy for AppArmor's own service"},
+	} {
+		fmt.Fprintf(&out, "**%s**\n\t%s\n\n", escape(f[0]), escape(f[1]))
 	}
 	return out.String()
 }

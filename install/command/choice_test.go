@@ -29,7 +29,9 @@ assign:
 		explain("--engine-choice", choice)
 	}
 	explain("--engine-choice", "web", "--annotation", "oci-apparmor/policy=baseline")
-	explain("--engine-choice", "unconfined", "--engine", "containerd", "--namespace", "kube-system")
+	for _, choice := range []string{"unconfined", "nosuch", "docker-default"} {
+		explain("--engine-choice", choice, "--engine", "containerd", "--namespace", "kube-system")
+	}
 
 	m.note("one that is loaded by hand")
 	explain("--engine-choice", "by-hand")

@@ -15,6 +15,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
 // Answer is the decision for a container, and its JSON.
@@ -103,6 +104,11 @@ func (a *Answer) decided(ctx context.Context, n *node.Node, d policy.Decision, f
 	if facts.EngineChoice != "" {
 		whose, _ := engine.ByDefault(facts.EngineChoice)
 		a.Choice = &Choice{facts.EngineChoice, whose, d.Choice.String()}
+		// Engines load their own default. Of any other profile that is missing, runc and crun make an error.
+		if d.Keep && whose == "" && profile.CheckName(facts.EngineChoice) == nil && n.NotLoaded(facts.EngineChoice) {
+			a.Warnings = append(a.Warnings, "profile "+facts.EngineChoice+", which the engine chose, is not loaded: the container does not "+
+				"start before somebody loads it")
+		}
 	}
 	for _, p := range d.Profiles {
 		j := ProfileOf(p)

@@ -81,6 +81,12 @@ func (n *Node) byHandInKernel(name string) (state *KernelState, refusal string) 
 	return &KernelState{Unknown, "cannot be relied on: " + err.Error()}, err.Error()
 }
 
+// NotLoaded reports whether the kernel is known not to have a profile.
+func (n *Node) NotLoaded(name string) bool {
+	_, _, err := n.Kernel.Held(name)
+	return errors.Is(err, kernel.ErrNotLoaded)
+}
+
 // ErrAsked takes the place of a profile's content if nothing must be loaded.
 var ErrAsked = errors.New("nothing is loaded for a question")
 

@@ -265,7 +265,11 @@ func uninstall(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan
 	}
 	p.draft, p.Edits = d, d.Edits()
 	for _, f := range kept {
-		p.Notes = append(p.Notes, f+" has been changed by somebody else since: only what is ours is taken out")
+		note := f + " has been changed by somebody else since, and has nothing of ours any more"
+		if slices.ContainsFunc(p.Edits, func(e wire.Edit) bool { return e.Path == f }) {
+			note = f + " has been changed by somebody else since: only what is ours is taken out"
+		}
+		p.Notes = append(p.Notes, note)
 	}
 	if _, wired := b.Wiring(e.Name()); len(p.Edits) == 0 && !wired {
 		p.Notes = append(p.Notes, "nothing of ours is in its configuration")

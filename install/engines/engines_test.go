@@ -1,6 +1,7 @@
 package engines
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -17,16 +18,25 @@ import (
 // plain is an engine with one file, which names a link of ours. The real ones are shown in guests.
 type plain struct{ name string }
 
-func (p plain) Name() string                                         { return p.name }
-func (plain) Vias() []string                                         { return []string{"wrapper"} }
-func (plain) Then() string                                           { return "" }
-func (plain) Cost(*host.Host, *wire.Draft) string                    { return "" }
-func (plain) Missing(*host.Host, *wire.Draft) (string, error)        { return "", nil }
-func (plain) Clear(*host.Host, *wire.Draft) (host.Former, error)     { return host.Former{}, nil }
-func (plain) Strip(string, *wire.Entry, *wire.Entry) ([]byte, error) { return nil, nil }
-func (plain) Check(context.Context, *host.Host, *wire.Draft) error   { return nil }
-func (plain) Leave(*host.Host, *wire.Draft) error                    { return nil }
-func (plain) Needed(context.Context, *host.Host) (host.Need, error)  { return host.Need{}, nil }
+func (p plain) Name() string                                        { return p.name }
+func (plain) Vias() []string                                        { return []string{"wrapper"} }
+func (plain) Then() string                                          { return "" }
+func (plain) Cost(*host.Host, *wire.Draft) string                   { return "" }
+func (plain) Missing(*host.Host, *wire.Draft) (string, error)       { return "", nil }
+func (plain) Clear(*host.Host, *wire.Draft) (host.Former, error)    { return host.Former{}, nil }
+func (plain) Check(context.Context, *host.Host, *wire.Draft) error  { return nil }
+func (plain) Leave(*host.Host, *wire.Draft) error                   { return nil }
+func (plain) Needed(context.Context, *host.Host) (host.Need, error) { return host.Need{}, nil }
+
+// Strip takes out lines that name our links.
+func (plain) Strip(_ string, _, now *wire.Entry) (left []byte, err error) {
+	for line := range bytes.Lines(now.Data) {
+		if !bytes.Contains(line, []byte("/oci-apparmor/")) {
+			left = append(left, line...)
+		}
+	}
+	return left, nil
+}
 
 func (p plain) file() string { return "/etc/" + p.name + ".conf" }
 
@@ -151,5 +161,40 @@ func TestWayThatAnEngineLacks(t *testing.T) {
 	}
 	if _, err := Install(t.Context(), b, h, []string{"one"}, Choice{Via: "shim"}); err == nil || !strings.HasPrefix(err.Error(), "one: ") {
 		t.Errorf("an engine that is named: %v", err)
+	}
+}
+
+// Of a file that somebody has changed, uninstall says whether something of ours is taken out of it.
+func TestNotesOfChangedFiles(t *testing.T) {
+	h, b := both(t)
+	if err := os.Mkdir(h.Tree.Real("/etc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	plans, err := Install(t.Context(), b, h, []string{"one"}, Choice{})
+	if err == nil {
+		_, err = Commit(b, plans)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := h.Tree.Real(plain{"one"}.file())
+	ours, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ text, note string }{
+		{"theirs\n" + string(ours) + "\n", "only what is ours is taken out"},
+		{"theirs\n", "has nothing of ours any more"},
+	} {
+		if err := os.WriteFile(file, []byte(c.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		plans, err := Uninstall(t.Context(), b, h, []string{"one"})
+		if err != nil || len(plans) != 1 {
+			t.Fatalf("%d plans, %v", len(plans), err)
+		}
+		if notes := strings.Join(plans[0].Notes, "\n"); strings.Count(notes, "changed by somebody else since") != 1 || !strings.Contains(notes, c.note) {
+			t.Errorf("of %q it says %q, want %q", c.text, notes, c.note)
+		}
 	}
 }

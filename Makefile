@@ -25,6 +25,7 @@ NEEDED := $(HERE) crun:crun $(GUEST)
 
 PREFIX ?= /usr/local
 BIN := $(DESTDIR)$(PREFIX)/bin
+LIB := $(DESTDIR)$(PREFIX)/lib/oci-apparmor
 SHARE := $(DESTDIR)$(PREFIX)/share
 UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
 UNIT := oci-apparmor.service
@@ -44,21 +45,19 @@ build:
 	@cp $(addsuffix /*.8,$(PAGES)) bin/share/man/man8/
 	@cp policy/policyfile/*.5 bin/share/man/man5/
 
-# Each file is written beside its place and renamed: a shim that runs goes on with the old one, and no container is started
-# while there is none, or half of one.
+# Each file is written beside its place and renamed, so that no container is started while there is none, or half of one.
+# Programs of an earlier version stay as long as one of them runs; see hook/programs.
 install: build
-	install -d $(BIN) $(UNITS)
-	set -e; for p in $(notdir $(PROGRAMS)); do \
-		install -m 755 bin/$$p $(BIN)/.$$p.new; \
-		mv -f $(BIN)/.$$p.new $(BIN)/$$p; \
-	done
+	install/place.sh bin $(DESTDIR)$(PREFIX) '$(or $(VERSION),unknown)'
+	install -d $(UNITS)
 	sed 's,/usr/local/,$(PREFIX)/,' install/systemd/$(UNIT) >$(UNITS)/.$(UNIT).new
 	chmod 644 $(UNITS)/.$(UNIT).new
 	mv -f $(UNITS)/.$(UNIT).new $(UNITS)/$(UNIT)
 	set -e; files=$$(cd bin/share && find . -type f); for f in $$files; do install -D -m 644 bin/share/$$f $(SHARE)/$$f; done
 	$(if $(SYSTEMCTL),$(SYSTEMCTL) daemon-reload)
+	$(if $(DESTDIR),,-$(BIN)/oci-apparmor prune)
 
-# The policy, what was made of it, and the profiles stay: containers may run under them.
+# The policy, what was made of it, and the profiles stay: containers may run under them. So do programs that run.
 uninstall:
 	$(if $(SYSTEMCTL),-$(SYSTEMCTL) disable --quiet $(UNIT))
 	rm -f $(addprefix $(BIN)/,$(notdir $(PROGRAMS))) $(UNITS)/$(UNIT)
@@ -66,6 +65,8 @@ uninstall:
 		$(SHARE)/man/man5/oci-apparmor-policy.yaml.5 $(SHARE)/bash-completion/completions/oci-apparmor \
 		$(SHARE)/zsh/site-functions/_oci-apparmor $(SHARE)/fish/vendor_completions.d/oci-apparmor.fish
 	$(if $(SYSTEMCTL),$(SYSTEMCTL) daemon-reload)
+	-last=$$(readlink $(LIB)/current); rm -f $(LIB)/current; \
+		$(if $(DESTDIR),rm -rf $(LIB)/programs,test -z "$$last" || $(LIB)/$$last/oci-apparmor prune)
 
 # Installs what is missing, on Debian and Ubuntu, and says so first. Nothing is ever removed for it: a runc that came with
 # an engine's own packages stays.

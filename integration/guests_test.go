@@ -195,6 +195,7 @@ func build(t *testing.T, root string) map[string]string {
 		files["/usr/local/bin/"+path.Base(p)] = binary
 	}
 	files["/usr/local/lib/systemd/system/oci-apparmor.service"] = filepath.Join(root, "install/systemd/oci-apparmor.service")
+	files[path.Join(testDir, placeScript)] = filepath.Join(root, "install/place.sh")
 	binary := filepath.Join(dir, "integration.test")
 	command("test", "-c", "-o", binary, "./integration")
 	files[testDir+"/integration.test"] = binary

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,7 +13,7 @@ import (
 )
 
 // An upgrade by `make install`, and by the copy that install/README.md has, works while programs of ours run, and
-// leaves these alone.
+// leaves these alone: also where it has another program under the same version.
 func TestUpgradeUnderRunningPrograms(t *testing.T) {
 	guesttest.Outside(t)
 	if _, err := exec.LookPath("make"); err != nil {
@@ -36,15 +37,17 @@ func TestUpgradeUnderRunningPrograms(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	for from, to := range map[string]string{"../Makefile": "Makefile", "../install/systemd/oci-apparmor.service": "install/systemd/oci-apparmor.service"} {
-		text, err := os.ReadFile(from)
+	for _, name := range []string{"Makefile", "install/systemd/oci-apparmor.service", "install/place.sh"} {
+		text, err := os.ReadFile(filepath.Join("..", name))
+		if err == nil {
+			err = os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755)
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), text, 0o755)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, to)), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		write(t, filepath.Join(dir, to), string(text))
 	}
 	names := []string{"oci-apparmor", "oci-apparmor-hook", "oci-apparmor-runtime", "containerd-shim-apparmor-v2"}
 	version := func(what string) { // what make build would have built
@@ -60,9 +63,9 @@ func TestUpgradeUnderRunningPrograms(t *testing.T) {
 			}
 		}
 	}
-	install := func(to string) {
+	install := func(to, version string) {
 		t.Helper()
-		if out, err := run("make", "--old-file=build", "install", "DESTDIR="+to); err != nil {
+		if out, err := run("make", "--old-file=build", "install", "DESTDIR="+to, "VERSION="+version); err != nil {
 			t.Fatalf("make install: %v, %s", err, out)
 		}
 	}
@@ -88,7 +91,7 @@ func TestUpgradeUnderRunningPrograms(t *testing.T) {
 	}
 	node, out := filepath.Join(dir, "node"), filepath.Join(dir, "out")
 	version("1")
-	install(node)
+	install(node, "1.0")
 	wantVersion(node, "1")
 	shim := exec.Command(filepath.Join(node, "usr/local/bin/containerd-shim-apparmor-v2"), "1000")
 	if err := shim.Start(); err != nil {
@@ -99,7 +102,7 @@ func TestUpgradeUnderRunningPrograms(t *testing.T) {
 		shim.Wait()
 	}()
 	version("2")
-	install(node)
+	install(node, "2.0")
 	wantVersion(node, "2")
 
 	again := exec.Command(filepath.Join(node, "usr/local/bin/containerd-shim-apparmor-v2"), "1000")
@@ -111,7 +114,7 @@ func TestUpgradeUnderRunningPrograms(t *testing.T) {
 		again.Wait()
 	}()
 	version("3")
-	install(out)
+	install(out, "2.0")
 	if said, err := run("sh", "-c", "cp -r out/* node"); err == nil || !strings.Contains(said, "Text file busy") {
 		t.Errorf("a plain copy over a running program: %v, %s", err, said)
 	}
@@ -123,6 +126,13 @@ func TestUpgradeUnderRunningPrograms(t *testing.T) {
 		t.Errorf("%s: %v, %s", command, err, said)
 	}
 	wantVersion(node, "3")
+	version("4")
+	install(node, "2.0")
+	wantVersion(node, "4")
+	earlier := filepath.Join(node, "usr/local/lib/oci-apparmor/programs/1.0/containerd-shim-apparmor-v2")
+	if runs, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", shim.Process.Pid)); err != nil || runs != earlier {
+		t.Errorf("the first shim runs from %s (%v), want %s", runs, err, earlier)
+	}
 	for _, p := range []*exec.Cmd{shim, again} {
 		if err := p.Process.Signal(syscall.Signal(0)); err != nil {
 			t.Errorf("a program that ran has ended: %v", err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oci-apparmor/oci-apparmor/hook/programs"
 	"github.com/oci-apparmor/oci-apparmor/install/doctor"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/output"
@@ -104,7 +105,7 @@ func runDoctor(ctx context.Context, s *session, o *doctorOptions) error {
 			return err
 		}
 		program = self
-		n = doctor.This(s.Node, filepath.Dir(self))
+		n = doctor.This(s.Node, filepath.Dir(programs.Called(self)))
 	}
 	r := doctor.Examine(ctx, n)
 	var failed error

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/oci-apparmor/oci-apparmor/hook/programs"
 	"github.com/oci-apparmor/oci-apparmor/install/engines"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
@@ -172,7 +173,7 @@ func hostOf(o *wiringOptions) (*host.Host, error) {
 		if err != nil {
 			return nil, err
 		}
-		bin = filepath.Dir(self)
+		bin = filepath.Dir(programs.Called(self))
 	default:
 		bin = "/usr/local/bin"
 		if _, err := os.Stat(filepath.Join(root, bin, "oci-apparmor-runtime")); errors.Is(err, fs.ErrNotExist) {

@@ -240,6 +240,10 @@ func TestMakeInstallAndUninstall(t *testing.T) {
 	}
 	copyTo(filepath.Join(root, "Makefile"), "Makefile")
 	copyTo(filepath.Join(root, "install/systemd/oci-apparmor.service"), "install/systemd/oci-apparmor.service")
+	copyTo(filepath.Join(root, "install/place.sh"), "install/place.sh")
+	if err := os.Chmod(filepath.Join(dir, "install/place.sh"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for _, p := range []string{"oci-apparmor", "oci-apparmor-hook", "oci-apparmor-runtime", "containerd-shim-apparmor-v2"} {
 		copyTo(filepath.Join(root, "Makefile"), "bin/"+p) // any file
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/hook/programs"
 )
 
 // containerd's shim puts containers into groups, and one server serves a group. An annotation names the group. The shim
@@ -82,11 +83,11 @@ func wantOurs(ctx context.Context, address, id string) error {
 	return nil
 }
 
-// sameProgram reports whether a process runs the program at the path self, or the one that an upgrade replaced there. exe
-// is where the process's link in /proc leads. The program's name does not count, because ours may be installed under the
-// name of containerd's shim.
+// sameProgram reports whether a process runs the program at the path self, of whichever version, or the one that an upgrade
+// replaced there. exe is where the process's link in /proc leads. The program's name does not count, because ours may be
+// installed under the name of containerd's shim.
 func sameProgram(link, exe, self string) bool {
-	if strings.TrimSuffix(exe, " (deleted)") == self {
+	if programs.Called(strings.TrimSuffix(exe, " (deleted)")) == programs.Called(self) {
 		return true
 	}
 	theirs, err1 := os.Stat(link)

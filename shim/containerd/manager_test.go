@@ -122,6 +122,12 @@ func TestShimOfBeforeAnUpgradeIsOurs(t *testing.T) {
 	if other := filepath.Join(t.TempDir(), "shim"); sameProgram(link, exe, other) {
 		t.Errorf("%s is taken for %s", exe, other)
 	}
+	const home = "/usr/local/lib/oci-apparmor/programs/"
+	for _, earlier := range []string{home + "1.0/shim", home + "1.0/shim (deleted)", "/usr/local/bin/shim (deleted)"} {
+		if !sameProgram(link, earlier, home+"2.0/shim") {
+			t.Errorf("%s is none of ours after an upgrade to 2.0", earlier)
+		}
+	}
 	if self := "/proc/self/exe"; !sameProgram(self, "/a/link/to/it", "/another") {
 		t.Error("our own file by another path is none of ours")
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
+	"github.com/oci-apparmor/oci-apparmor/hook/programs"
 	"github.com/oci-apparmor/oci-apparmor/shim/wrapper"
 )
 
@@ -37,7 +38,8 @@ func Run(ctx context.Context, host wrapper.Host, argv []string) int {
 		return 1
 	}
 	m := &shimManager{Shim: manager.NewShimManager(RuntimeType), host: host}
-	if c, err := parseCall(argv); err == nil && c.action == "start" {
+	c, err := parseCall(argv)
+	if err == nil && c.action == "start" {
 		served, err := c.serveOldStart(ctx, m)
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "%s: %s\n", RuntimeType, err)
@@ -49,5 +51,12 @@ func Run(ctx context.Context, host wrapper.Host, argv []string) int {
 	}
 	registerTask(host)
 	shim.RunShim(ctx, m)
+	switch {
+	case err != nil:
+	case c.serves:
+		programs.Leave()
+	case c.action == "delete": // of a container whose shim may have been killed
+		programs.LeaveOthers()
+	}
 	return 0
 }

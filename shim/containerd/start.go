@@ -20,11 +20,12 @@ import (
 // maxInput is how much a shim reads of its standard input, in bytes. It is the limit of containerd's own shim.
 const maxInput = 10 << 20
 
-// call is a shim's command line (containerd v2.4, pkg/shim/shim.go): the part that the action start needs.
+// call is a shim's command line (containerd v2.4, pkg/shim/shim.go): the part that is needed here.
 type call struct {
 	id, namespace, address string
 	debug                  bool
 	action                 string
+	serves                 bool // it is the server of a container or pod
 }
 
 func parseCall(argv []string) (call, error) {
@@ -47,6 +48,7 @@ func parseCall(argv []string) (call, error) {
 	}
 	if !info && !version {
 		c.action = flags.Arg(0)
+		c.serves = c.action == "" && c.namespace != ""
 	}
 	return c, nil
 }

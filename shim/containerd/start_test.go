@@ -125,18 +125,19 @@ func TestOptionsAreNotTakenForParams(t *testing.T) {
 
 func TestParseCall(t *testing.T) {
 	for _, c := range []struct {
-		argv []string
-		want string
+		argv   []string
+		want   string
+		serves bool
 	}{
-		{[]string{"shim", "-namespace", "n", "-id", "start", "-address", "a"}, ""},
-		{[]string{"shim", "-namespace", "n", "-id", "i", "start"}, "start"},
-		{[]string{"shim", "--namespace=n", "--id=i", "--debug", "--bundle=b", "delete"}, "delete"},
-		{[]string{"shim", "-v", "start"}, ""},
-		{[]string{"shim", "-info"}, ""},
+		{[]string{"shim", "-namespace", "n", "-id", "start", "-address", "a"}, "", true},
+		{[]string{"shim", "-namespace", "n", "-id", "i", "start"}, "start", false},
+		{[]string{"shim", "--namespace=n", "--id=i", "--debug", "--bundle=b", "delete"}, "delete", false},
+		{[]string{"shim", "-v", "start"}, "", false},
+		{[]string{"shim", "-namespace", "n", "-info"}, "", false},
 	} {
 		got, err := parseCall(c.argv)
-		if err != nil || got.action != c.want {
-			t.Errorf("%q: action %q (%v), want %q", c.argv, got.action, err, c.want)
+		if err != nil || got.action != c.want || got.serves != c.serves {
+			t.Errorf("%q: action %q, serves: %v (%v), want %q, %v", c.argv, got.action, got.serves, err, c.want, c.serves)
 		}
 	}
 	if _, err := parseCall([]string{"shim", "-nosuch"}); err == nil {

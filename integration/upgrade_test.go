@@ -1,0 +1,187 @@
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	versions "github.com/oci-apparmor/oci-apparmor/hook/programs"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
+)
+
+// placeScript is what make install and the packages call; guests have it in the same place beside the tests.
+const placeScript = "../install/place.sh"
+
+// upgradePrefix is where the test of an upgrade installs. The other tests have their programs elsewhere.
+const upgradePrefix = "/opt/upgraded"
+
+// An upgrade leaves the programs that 20 running containers need until the last of them ends: exec, log, stop and delete
+// of each work, by the shim that it was started with, or by the wrapper that is there now. What starts later is the new
+// version's, in a pod of its own.
+func TestContainerdUpgrade(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Forky) // it is about our programs and containerd
+	guesttest.EachContainerd(t, func(t *testing.T, v guesttest.ContainerdVersion) {
+		if ignoresRuntimePath(v) {
+			t.Skip("it starts no shim by a path")
+		}
+		t.Cleanup(func() { os.RemoveAll(upgradePrefix) })
+		placeVersion(t, "1.0")
+		shim, wrapper := guesttest.ShimCrun, guesttest.WrapperCrun
+		shim.Name, shim.Shim = "upgraded-shim", upgradePrefix+"/bin/containerd-shim-apparmor-v2"
+		wrapper.Name, wrapper.Runtime = "upgraded-wrapper", upgradePrefix+"/lib/oci-apparmor/containerd/crun"
+		makeLink(t, upgradePrefix+"/bin/oci-apparmor-runtime", wrapper.Runtime)
+		setPolicy(t, podPolicy)
+		c := guesttest.StartContainerd(t, v, guesttest.ContainerdConfig{CRI: true, Lines: shim.Handler() + wrapper.Handler()})
+		c.MustCtr(t, "--namespace", "k8s.io", "images", "import", guesttest.Images(t))
+		engine := guesttest.DialCRI(t, c.Socket)
+
+		pods := []*guesttest.Pod{}
+		var containers []*guesttest.PodContainer
+		for _, of := range []struct {
+			arm  guesttest.Arm
+			pods int
+		}{{shim, 4}, {wrapper, 1}} {
+			for range of.pods {
+				pod := engine.Pod(t, of.arm.Name, guesttest.Annotated("oci-apparmor/policy", "web"))
+				pods = append(pods, pod)
+				for n := range 4 {
+					containers = append(containers, pod.Start(t, fmt.Sprint("before-", n), []string{"label"}, waitsForUpgrade))
+				}
+			}
+		}
+		wantShims(t, map[string]int{"1.0": 4})
+
+		placeVersion(t, "2.0")
+		prunePrograms(t)
+		wantVersions(t, "1.0", "2.0")
+		after := engine.Pod(t, shim.Name, guesttest.Annotated("oci-apparmor/policy", "web"))
+		wantPodConfined(t, startPodContainer(t, after, "after"), podWeb, "web (enforce)")
+		wantShims(t, map[string]int{"1.0": 4, "2.0": 1})
+		for _, container := range containers {
+			o := container.ExecSync(t, "/bin/sh", "-c", "/bin/probe label; /bin/probe write /etc/x; : >"+upgradedFile)
+			if want := "web (enforce)\n" + denied + "\n"; o.Code != 0 || o.Stdout != want {
+				t.Errorf("exec in container %s: %+v, want %q", container.ID, o, want)
+			}
+		}
+		for _, container := range containers {
+			if got := container.Answers(t, 1); !slices.Equal(got, []string{"web (enforce)"}) {
+				t.Errorf("container %s logs %q after the upgrade", container.ID, got)
+			}
+		}
+		c.Restart(t) // as an upgrade of containerd would, which asks the shims for their containers
+		engine = guesttest.DialCRI(t, c.Socket)
+		for _, container := range containers[:len(containers)-8] {
+			container.Remove(t)
+		}
+		for _, pod := range pods[:3] {
+			pod.Remove(t)
+		}
+		wantShims(t, map[string]int{"1.0": 1, "2.0": 1})
+		prunePrograms(t)
+		wantVersions(t, "1.0", "2.0")
+		// The shim of the last containers removes its own version.
+		var wg sync.WaitGroup
+		for _, pod := range pods[3:] {
+			wg.Go(func() { pod.Remove(t) })
+		}
+		wg.Wait()
+		waitFor(t, "the old version to go", func() bool { return !exists(upgradePrefix + "/lib/oci-apparmor/programs/1.0") })
+		wantVersions(t, "2.0")
+		wantShims(t, map[string]int{"2.0": 1})
+		t.Run("the last two at once", func(t *testing.T) { lastShimsEndAtOnce(t, engine, shim, after) })
+		wantNoPods(t)
+	})
+}
+
+// lastShimsEndAtOnce downgrades, and ends all shims of the version before at the same moment.
+func lastShimsEndAtOnce(t *testing.T, engine *guesttest.CRI, shim guesttest.Arm, pods ...*guesttest.Pod) {
+	for range 3 {
+		pods = append(pods, engine.Pod(t, shim.Name))
+	}
+	placeVersion(t, "1.0")
+	prunePrograms(t)
+	wantVersions(t, "1.0", "2.0")
+	var wg sync.WaitGroup
+	for _, pod := range pods {
+		wg.Go(func() { pod.Remove(t) })
+	}
+	wg.Wait()
+	waitFor(t, "the version before to go", func() bool { return !exists(upgradePrefix + "/lib/oci-apparmor/programs/2.0") })
+	wantVersions(t, "1.0")
+}
+
+// upgradedFile is what a container waits for that waitsForUpgrade edits.
+const upgradedFile = "/tmp/upgraded"
+
+// waitsForUpgrade has a container do nothing, and write nothing into its log, before there is upgradedFile in it.
+func waitsForUpgrade(c *cri.ContainerConfig) {
+	c.Command[2] = "until [ -e " + upgradedFile + " ]; do sleep 1; done\n" + c.Command[2]
+}
+
+// placeVersion puts the guest's programs into upgradePrefix, as of a version: each differs by what stands at its end.
+func placeVersion(t *testing.T, version string) {
+	t.Helper()
+	from := t.TempDir()
+	for _, name := range versions.Names {
+		program, err := os.ReadFile(filepath.Join("/usr/local/bin", name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(from, name), append(program, version...), 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	guesttest.MustRun(t, "sh", placeScript, from, upgradePrefix, version)
+}
+
+func prunePrograms(t *testing.T) {
+	t.Helper()
+	guesttest.MustRun(t, upgradePrefix+"/bin/oci-apparmor", versions.PruneCommand)
+}
+
+// wantVersions checks which versions' programs are in upgradePrefix.
+func wantVersions(t *testing.T, want ...string) {
+	t.Helper()
+	entries, err := os.ReadDir(upgradePrefix + "/lib/oci-apparmor/programs")
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if err != nil || !slices.Equal(names, want) {
+		t.Errorf("there are the versions %q (%v), want %q", names, err, want)
+	}
+}
+
+// wantShims checks how many shims of ours run from each version, and that the program of each is there.
+func wantShims(t *testing.T, want map[string]int) {
+	t.Helper()
+	var last map[string]int
+	waitFor(t, fmt.Sprintf("the shims to be %v", want), func() bool {
+		last = make(map[string]int)
+		for _, pid := range guesttest.Shims(t) {
+			if exe := exeOf(pid); strings.HasPrefix(exe, upgradePrefix) {
+				last[filepath.Base(filepath.Dir(exe))]++
+				if _, err := os.Stat(exe); errors.Is(err, fs.ErrNotExist) && exeOf(pid) == exe {
+					t.Errorf("shim %d runs from %s, which is gone", pid, exe)
+				}
+			}
+		}
+		return fmt.Sprint(last) == fmt.Sprint(want)
+	})
+}
+
+// makeLink makes a link to a program, and its directory.
+func makeLink(t *testing.T, program, link string) {
+	t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(link), 0o755), os.Symlink(program, link)); err != nil {
+		t.Fatal(err)
+	}
+}

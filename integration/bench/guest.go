@@ -52,6 +52,7 @@ func inGuest(bin, old string) error {
 		{"load", func() error { return loads(ctx, compiler) }},
 		{"hash", func() error { return byHash(ctx, compiler) }},
 		{"status", func() error { return statuses(bin) }},
+		{"install", func() error { return installs(bin) }},
 		{"doctor", func() error { return doctors(bin) }},
 	}
 	if old != "" {

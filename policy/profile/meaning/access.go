@@ -44,11 +44,16 @@ func (p *Profile) Compiled(c Class) bool { return p.policy.dfa != nil && p.polic
 
 // Query returns the permissions that the profile has for a key of a class. It also reports whether the profile mediates
 // the class; if not, all is allowed. The answer is the kernel's answer to a query at .access in securityfs
-// (profile_query_cb, security/apparmor/apparmorfs.c). Such a query takes the process for the owner of the file.
+// (profile_query_cb, security/apparmor/apparmorfs.c), by a process that owns the file.
 //
 // The key of a file is its path. The key of a signal is the signal's number in AppArmor's order, as a byte, and the
 // peer's label. The keys of other classes are the bytes that the kernel itself looks up.
-func (p *Profile) Query(c Class, key string) (Perms, bool) {
+func (p *Profile) Query(c Class, key string) (Perms, bool) { return p.query(c, key, true) }
+
+// QueryOther is Query by a process that does not own the file.
+func (p *Profile) QueryOther(c Class, key string) (Perms, bool) { return p.query(c, key, false) }
+
+func (p *Profile) query(c Class, key string, owner bool) (Perms, bool) {
 	switch {
 	case p.Mode == Unconfined:
 		return all, false
@@ -57,7 +62,7 @@ func (p *Profile) Query(c Class, key string) (Perms, bool) {
 		if s == 0 {
 			return p.flagged(Perms{}), true
 		}
-		return p.flagged(p.file.owner(s)), true
+		return p.flagged(p.file.whose(s, owner)), true
 	case p.policy.dfa == nil || p.policy.start[c] == 0, c == DBus && p.policy.start[NetV9] == 0:
 		return all, false
 	}

@@ -10,6 +10,8 @@ type Perms struct {
 	Kill  uint32 // if denied, the kernel kills the task
 	Hide  uint32 // if denied, the error is ENOENT
 
+	Complain uint32 // if denied, the kernel logs it and lets it pass
+
 	// XIndex says how an exec goes on: under which profile, and whether the kernel scrubs the environment (AA_X_* in
 	// security/apparmor/include/file.h).
 	XIndex uint32
@@ -32,11 +34,35 @@ const (
 	MayGetAttr       = 1 << 9
 	MayChmod         = 1 << 12
 	MayChown         = 1 << 13
-	MayLock          = 1 << 15 // of the second half of a link pair: the target needs no more rights than the link
+	MayLock          = 1 << 15
 	MayMmapExec      = 1 << 16
 	MayLink          = 1 << 18
 	MayOnExec        = 1 << 29
 	MayChangeProfile = 1 << 30
+
+	linkSubset = MayLock // of the second half of a pair of paths: the link may have no more rights than its target
+	contMatch  = 1 << 27 // of a socket's type: there are rules about protocols
+)
+
+// Permissions of sockets (security/apparmor/include/net.h).
+const (
+	MaySend     = MayWrite
+	MayReceive  = MayRead
+	MayShutdown = MayDelete
+	MayConnect  = MayOpen
+	MayAccept   = 1 << 20
+	MayBind     = 1 << 21
+	MayListen   = 1 << 22
+	MaySetOpt   = 1 << 24
+	MayGetOpt   = 1 << 25
+)
+
+// Permissions of mounts (security/apparmor/include/mount.h).
+const (
+	mayPivotRoot = 1 << 0
+	mayMount     = 1 << 1
+	mayUmount    = 1 << 2
+	matchesData  = 1 << 6 // there are rules about the data of such a mount
 )
 
 // How a blob without a table of permissions packs them into the words of ACCEPT and ACCEPT2 (policy_compat.c since Linux
@@ -162,4 +188,5 @@ func (p *Perms) and(more Perms) {
 	p.Quiet &= more.Quiet &^ p.Allow
 	p.Kill |= more.Kill &^ p.Allow
 	p.Hide &= more.Hide &^ p.Allow
+	p.Complain |= more.Complain &^ p.Allow &^ p.Deny
 }

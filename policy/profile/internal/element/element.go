@@ -44,6 +44,9 @@ func (e Element) Is(name string, code Code) bool { return string(e.Name) == name
 // Uint32 returns the value of an element of code U32.
 func (e Element) Uint32() uint32 { return binary.LittleEndian.Uint32(e.Value) }
 
+// Uint64 returns the value of an element of code U64.
+func (e Element) Uint64() uint64 { return binary.LittleEndian.Uint64(e.Value) }
+
 // Uint16 returns the value of an element of code U16, and the count of one of code Array.
 func (e Element) Uint16() uint16 { return binary.LittleEndian.Uint16(e.Value) }
 

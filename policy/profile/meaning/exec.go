@@ -1,0 +1,173 @@
+package meaning
+
+import "strings"
+
+// An ExecAccess executes a program.
+type ExecAccess struct {
+	Path  string // of the program, in which links are resolved
+	Owner bool   // the process owns the file
+}
+
+// A ChangeProfileAccess asks for another label, by attr/current or attr/exec in /proc/self.
+type ChangeProfileAccess struct {
+	Label  string // as the kernel prints it, without a mode; the parts of a stack have the kernel's order
+	Stack  bool   // put it on top of the present label
+	OnExec bool   // take it with the next exec
+
+	// Program is the path of that next program. If it is empty, only the request before the exec is decided about.
+	Program string
+	Owner   bool // the process owns the program's file
+}
+
+// A ChangeHatAccess changes into a hat of the profile, or from one hat into another.
+type ChangeHatAccess struct{ Hat string }
+
+func (ExecAccess) access()          {}
+func (ChangeProfileAccess) access() {}
+func (ChangeHatAccess) access()     {}
+
+// A Transition says under which label an executed program runs.
+type Transition struct {
+	To Target
+
+	// Label is the label of a TargetLabel. It may have a namespace (":ns:name"). For a child it is the last part of the
+	// child's name.
+	Label string
+	Child bool // the profile is looked for among the children of this one
+	Stack bool // the label is put on top of what would be without it
+
+	// Else is what the program runs under if the profile to which it should go is not loaded: TargetSame,
+	// TargetUnconfined, or TargetNone if the exec is then denied.
+	Else Target
+
+	Scrub bool // the kernel sets AT_SECURE, for which the loader scrubs the environment
+}
+
+// A Target is a way to find the profile of an executed program.
+type Target uint8
+
+const (
+	TargetNone       Target = iota // there is none: the exec is denied
+	TargetSame                     // the profile itself (ix)
+	TargetUnconfined               // no profile (ux)
+	TargetAttached                 // the profile that attaches to the program (px, cx)
+	TargetLabel                    // a label by its name (px -> name)
+	TargetLearning                 // a profile "NAME//null-PATH" that complain mode makes
+)
+
+// Exec returns what the kernel does with an exec, and under which label the program runs (profile_transition and
+// x_to_label, security/apparmor/domain.c). If the exec is denied, the transition's target is TargetNone.
+//
+// Whether the profile to which the program goes is loaded, only the kernel knows. If it is not, and Else is TargetNone,
+// the exec is denied although the answer is that it is allowed.
+func (p *Profile) Exec(a ExecAccess) (Answer, Transition) {
+	if p.Mode == Unconfined {
+		return Answer{Allowed: true}, Transition{To: TargetAttached, Else: TargetSame}
+	}
+	perms := p.file.whose(p.file.walk(p.file.begin(File), a.Path), a.Owner)
+	answer := p.audited(perms, MayExec)
+	switch {
+	case !answer.Allowed && p.Mode != Complain: // in complain mode, a denied exec of a quiet rule goes on, too
+		return answer, Transition{}
+	case perms.Allow&MayExec == 0:
+		answer.pass()
+		return answer, Transition{To: TargetLearning}
+	}
+	return answer, p.transition(perms.XIndex)
+}
+
+// transition unpacks XIndex.
+func (p *Profile) transition(x uint32) Transition {
+	t := Transition{Child: x&XChild != 0, Scrub: x&XUnsafe == 0}
+	switch {
+	case x&XInherit != 0:
+		t.Else = TargetSame
+	case x&XUnconfined != 0:
+		t.Else = TargetUnconfined
+	}
+	switch {
+	case x&XTable != 0:
+		t.To = TargetLabel
+		t.Label, t.Stack = strings.CutPrefix(p.Names[x&XIndexMask], "&")
+		t.Label = strings.Replace(t.Label, "\x00", ":", 1) // which parts a namespace from its profile
+	case x&XName != 0:
+		t.To = TargetAttached
+	default:
+		t.To, t.Else = t.Else, TargetNone
+	}
+	return t
+}
+
+// changeProfile follows change_profile_perms and profile_onexec.
+func (p *Profile) changeProfile(a ChangeProfileAccess) Answer {
+	request := uint32(MayChangeProfile)
+	if a.OnExec {
+		request = MayOnExec
+	}
+	begin := p.file.begin(File)
+	answer := p.audited(p.label(begin, a, request), request)
+	answer.Logged = answer.Logged && answer.Denied != 0 // what is allowed is never logged
+	if !a.OnExec || a.Program == "" || !answer.Allowed {
+		return answer
+	}
+	s := p.file.walk(begin, a.Program)
+	perms := p.file.whose(s, a.Owner)
+	if perms.Allow&MayOnExec != 0 {
+		pair := p.label(p.file.zero(s), a, MayOnExec)
+		perms.Audit, perms.Quiet, perms.Kill = pair.Audit, pair.Quiet, pair.Kill
+		perms.Allow &^= MayOnExec &^ pair.Allow
+	}
+	return p.audited(perms, MayOnExec)
+}
+
+// label returns what rules about files say of a label from a state on: of the whole label or, where that does not allow
+// the request, of all parts of a stack together (label_match, security/apparmor/domain.c).
+func (p *Profile) label(s state, a ChangeProfileAccess, request uint32) Perms {
+	if a.Stack {
+		s = p.file.walk(s, "&")
+	}
+	if end := p.file.walk(s, a.Label); end != 0 {
+		if perms := p.flagged(p.file.other(end)); perms.Allow&request == request {
+			return perms
+		}
+	}
+	perms := all
+	for part := range strings.SplitSeq(a.Label, "//&") {
+		end := p.file.walk(s, part)
+		if end == 0 {
+			return Perms{}
+		}
+		perms.and(p.flagged(p.file.other(end)))
+	}
+	return perms
+}
+
+// changeHat follows change_hat: the hat must be one of the profile's or, in a hat, of the same profile's.
+func (p *Profile) changeHat(a ChangeHatAccess) Answer {
+	root := p
+	if p.Hat {
+		root = p.Parent
+	}
+	for _, child := range root.children() {
+		if child.Name == root.Name+"//"+a.Hat {
+			return Answer{Allowed: child.Hat, Part: p.unless(child.Hat)}
+		}
+	}
+	learns := p.Mode == Complain
+	return Answer{Allowed: learns, Logged: learns, Missing: !learns, Part: p.unless(learns)}
+}
+
+func (p *Profile) children() []*Profile {
+	if p == nil {
+		return nil
+	}
+	return p.Children
+}
+
+// unless returns the profile as the one that denies something, and nil if it is allowed.
+func (p *Profile) unless(allowed bool) *Profile {
+	if allowed {
+		return nil
+	}
+	return p
+}

@@ -1,0 +1,115 @@
+package meaning
+
+// A MountAccess mounts, as mount(2) is called. Flags choose what that does, in the kernel's order: MS_REMOUNT, MS_BIND,
+// one of MS_SHARED, MS_PRIVATE, MS_SLAVE and MS_UNBINDABLE, MS_MOVE, or else a new mount.
+//
+// Paths are as the kernel names them, absolute and without links, with a slash at the end of a directory's. The newer
+// calls are asked about only as move_mount(2) does it: with MS_MOVE, and without a source where that is not mounted yet.
+// Kernels before Linux 6.8 do not ask about them at all.
+type MountAccess struct {
+	Source string // a path for a bind or move, or where the file system's type needs a device; else as it is given
+	Target string
+	Type   string // of a new mount's file system
+	Flags  uint32 // MS_*
+	Data   string // of a new mount or a remount, where the file system takes text
+}
+
+// An UmountAccess unmounts.
+type UmountAccess struct{ Target string }
+
+// A PivotRootAccess makes another directory the root, and puts the old one below it.
+type PivotRootAccess struct {
+	New string
+	Old string // where the old root goes
+}
+
+func (MountAccess) access()     {}
+func (UmountAccess) access()    {}
+func (PivotRootAccess) access() {}
+
+// Flags of mount(2) (include/uapi/linux/mount.h and include/linux/fs.h).
+const (
+	msRemount    = 1 << 5
+	msBind       = 1 << 12
+	msMove       = 1 << 13
+	msRec        = 1 << 14
+	msSilent     = 1 << 15
+	msUnbindable = 1 << 17
+	msPrivate    = 1 << 18
+	msSlave      = 1 << 19
+	msShared     = 1 << 20
+
+	msPropagation = msUnbindable | msPrivate | msSlave | msShared
+
+	msMagic     = 0xc0ed << 16 // MS_MGC_VAL, which old programs set
+	msMagicMask = 0xffff << 16
+	msIgnored   = 1<<22 | 1<<28 | 1<<30 | 1<<29 // MS_KERNMOUNT, MS_NOSEC, MS_ACTIVE, MS_BORN: AA_MS_IGNORE_MASK
+)
+
+// asked returns the access with what of it the kernel asks about (apparmor_sb_mount and the functions it calls).
+func (a MountAccess) asked() MountAccess {
+	if a.Flags&msMagicMask == msMagic {
+		a.Flags &^= msMagicMask
+	}
+	a.Flags &^= msIgnored
+	switch {
+	case a.Flags&msRemount != 0:
+		a.Source, a.Type = "", ""
+	case a.Flags&msBind != 0:
+		a.Flags &= msBind | msRec
+		a.Type, a.Data = "", ""
+	case a.Flags&msPropagation != 0:
+		a.Flags &= msPropagation | msRec | msSilent
+		a.Source, a.Type, a.Data = "", "", ""
+	case a.Flags&msMove != 0:
+		a.Flags = msMove
+		a.Type, a.Data = "", ""
+	}
+	return a
+}
+
+// mount follows do_match_mnt.
+func (p *Profile) mount(a MountAccess) Answer {
+	begin := p.policy.begin(Mount)
+	if begin == 0 {
+		return Answer{Allowed: true}
+	}
+	a = a.asked()
+	r := &p.policy
+	s := r.zero(r.walk(begin, a.Target))
+	s = r.zero(r.walk(s, a.Source))
+	s = r.zero(r.walk(s, a.Type))
+	for bit := range 32 {
+		if a.Flags>>bit&1 != 0 && s != 0 {
+			s = r.step(s, byte(bit+1))
+		}
+	}
+	if s == 0 {
+		return p.audited(Perms{}, mayMount)
+	}
+	perms := r.at(s)
+	if perms.Allow&(mayMount|matchesData) == matchesData && a.Data != "" {
+		if s = r.walk(r.zero(s), a.Data); s != 0 {
+			perms = r.at(s)
+		}
+	}
+	return p.audited(perms, mayMount)
+}
+
+func (p *Profile) umount(a UmountAccess) Answer {
+	begin := p.policy.begin(Mount)
+	if begin == 0 {
+		return Answer{Allowed: true}
+	}
+	return p.audited(p.policy.at(p.policy.walk(begin, a.Target)), mayUmount)
+}
+
+// pivotRoot follows build_pivotroot.
+func (p *Profile) pivotRoot(a PivotRootAccess) Answer {
+	begin := p.policy.begin(Mount)
+	if begin == 0 {
+		return Answer{Allowed: true}
+	}
+	s := p.policy.walk(p.policy.zero(p.policy.walk(begin, a.New)), a.Old)
+	return p.audited(p.policy.at(s), mayPivotRoot)
+}

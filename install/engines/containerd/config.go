@@ -1,6 +1,7 @@
 package containerd
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"path"
@@ -21,11 +22,11 @@ func plugin(version int64) string { return plugins[min(max(version, 1), 3)-1] }
 // dropIn is the name of our file in a directory of drop-ins. Digits come before letters: it is read late.
 const dropIn = "oci-apparmor.toml"
 
-// read parses the main file and all that it imports, in the order in which they are found. There are none where the main
+// Read parses a main file and all that it imports, in the order in which they are found. There are none where the main
 // file is missing.
-func read(d *wire.Draft) ([]*tomlfile.File, error) {
+func Read(d *wire.Draft, main string) ([]*tomlfile.File, error) {
 	var all []*tomlfile.File
-	queue := []string{Config}
+	queue := []string{main}
 	for len(queue) > 0 {
 		p := queue[0]
 		queue = queue[1:]
@@ -41,7 +42,7 @@ func read(d *wire.Draft) ([]*tomlfile.File, error) {
 		}
 		all = append(all, f)
 		for _, s := range f.Strings("imports") {
-			found, err := d.Glob(fromMain(s.Value))
+			found, err := d.Glob(fromMain(main, s.Value))
 			if err != nil {
 				return nil, fmt.Errorf("%s:%d: imports: %w", p, f.Line("imports"), err)
 			}
@@ -52,17 +53,17 @@ func read(d *wire.Draft) ([]*tomlfile.File, error) {
 }
 
 // fromMain returns a path of imports, which is relative to the main file's directory.
-func fromMain(p string) string {
+func fromMain(main, p string) string {
 	if path.IsAbs(p) {
 		return path.Clean(p)
 	}
-	return path.Join(path.Dir(Config), p)
+	return path.Join(path.Dir(main), p)
 }
 
 // candidate returns the draft's files for a directory in which they are to stand: the absolute paths of imports lead into
 // it.
-func candidate(d *wire.Draft, dir string) (map[string][]byte, error) {
-	files, err := read(d)
+func (o *Distribution) candidate(d *wire.Draft, dir string) (map[string][]byte, error) {
+	files, err := o.read(d)
 	if err != nil {
 		return nil, err
 	}
@@ -82,42 +83,45 @@ func candidate(d *wire.Draft, dir string) (map[string][]byte, error) {
 	return all, nil
 }
 
-// A place is a way to write our runtime into a draft.
-type place func(d *wire.Draft) error
-
-// places returns the ways for a configuration, the best first.
-func (n *daemon) places(files []*tomlfile.File, w wanted) []place {
-	var all []place
+// places returns the ways for a configuration, the best first: of files, those that containerd reads.
+func (n *daemon) places(ctx context.Context, d *wire.Draft, files []*tomlfile.File, w *Wanted) []Place {
+	var all []Place
 	if len(files) > 0 && !n.before(2, 0, 0) { // 1.x puts an imported file in the place of its whole CRI section
 		main := files[0]
 		version, _ := main.Get("version").(int64)
 		for _, s := range main.Strings("imports") {
-			p := fromMain(s.Value)
+			p := fromMain(n.Config, s.Value)
 			if version < 2 || path.Base(p) != "*.toml" || strings.ContainsAny(path.Dir(p), "*?[") {
 				continue
 			}
-			all = append(all, func(d *wire.Draft) error {
-				// Of another version than the main file's, 2.0 to 2.2 drop one of the two without a word.
-				f, err := tomlfile.Parse(path.Join(path.Dir(p), dropIn), fmt.Appendf(nil, "version = %d\n", version))
-				if err == nil {
-					err = w.write(f, version)
-				}
-				if err != nil {
-					return err
-				}
-				if e, err := d.Read(f.Path); err != nil || e != nil {
-					return fmt.Errorf("%s is there already, and is not ours: %w", f.Path, err)
-				}
-				return d.WriteFile(f.Path, f.Text)
-			})
+			all = append(all, func(d *wire.Draft) error { return w.DropIn(d, path.Dir(p), version) })
 		}
 	}
-	return append(all, func(d *wire.Draft) error { return n.writeMain(d, w) })
+	if n.Places != nil {
+		all = append(all, n.Places(ctx, n.Host, d, w)...)
+	}
+	return all
 }
 
-// writeMain writes our runtime into the main file.
-func (n *daemon) writeMain(d *wire.Draft, w wanted) error {
-	e, err := d.Read(Config)
+// DropIn writes our runtime into a file of its own, in a directory of files of the main file's version: of another one, 2.0 to
+// 2.2 drop one of the two without a word.
+func (w *Wanted) DropIn(d *wire.Draft, dir string, version int64) error {
+	f, err := tomlfile.Parse(path.Join(dir, dropIn), fmt.Appendf(nil, "version = %d\n", version))
+	if err == nil {
+		err = w.Write(f, version)
+	}
+	if err != nil {
+		return err
+	}
+	if e, err := d.Read(f.Path); err != nil || e != nil {
+		return fmt.Errorf("%s is there already, and is not ours: %w", f.Path, err)
+	}
+	return d.WriteFile(f.Path, f.Text)
+}
+
+// Main writes our runtime into the main file, or into what that is made of.
+func (w *Wanted) Main(d *wire.Draft, main string) error {
+	e, err := d.Read(main)
 	if err != nil {
 		return err
 	}
@@ -125,7 +129,7 @@ func (n *daemon) writeMain(d *wire.Draft, w wanted) error {
 	if e != nil {
 		text = e.Data
 	}
-	f, err := tomlfile.Parse(Config, text)
+	f, err := tomlfile.Parse(main, text)
 	if err != nil {
 		return err
 	}
@@ -134,7 +138,7 @@ func (n *daemon) writeMain(d *wire.Draft, w wanted) error {
 		version = w.before.version
 		line := fmt.Sprintf("version = %d\n", version)
 		if len(text) == 0 {
-			f, err = tomlfile.Parse(Config, []byte(line))
+			f, err = tomlfile.Parse(main, []byte(line))
 		} else {
 			err = f.Append(line)
 		}
@@ -142,7 +146,7 @@ func (n *daemon) writeMain(d *wire.Draft, w wanted) error {
 			return err
 		}
 	}
-	if runtimes := []string{"plugins", plugin(version), "containerd", "runtimes"}; n.before(2, 0, 0) && f.Get(runtimes...) == nil {
+	if runtimes := []string{"plugins", plugin(version), "containerd", "runtimes"}; w.daemon.before(2, 0, 0) && f.Get(runtimes...) == nil {
 		lines, err := tableText(append(runtimes, w.baseName), w.before.runtimes[w.baseName], markRunc)
 		if err == nil {
 			err = f.Append(lines)
@@ -151,14 +155,14 @@ func (n *daemon) writeMain(d *wire.Draft, w wanted) error {
 			return err
 		}
 	}
-	if err := w.write(f, version); err != nil {
+	if err := w.Write(f, version); err != nil {
 		return err
 	}
-	return d.WriteFile(Config, f.Text)
+	return d.WriteFile(main, f.Text)
 }
 
-// write writes our runtime into a file of a version.
-func (w *wanted) write(f *tomlfile.File, version int64) error {
+// Write writes our runtime into a file of a version.
+func (w *Wanted) Write(f *tomlfile.File, version int64) error {
 	containerd := []string{"plugins", plugin(version), "containerd"}
 	lines, err := tableText(append(containerd[:3:3], "runtimes", Runtime), w.table, mark)
 	if err != nil {
@@ -170,6 +174,29 @@ func (w *wanted) write(f *tomlfile.File, version int64) error {
 		}
 	}
 	return f.Append(lines)
+}
+
+// Take writes the runtime of our name that another file has into a file, and makes it the default where the other one does.
+func Take(f, from *tomlfile.File) error {
+	for _, plugin := range plugins {
+		containerd := []string{"plugins", plugin, "containerd"}
+		if from.Get(append(containerd, "default_runtime_name")...) == any(Runtime) {
+			if err := f.SetString(containerd, "default_runtime_name", Runtime); err != nil {
+				return err
+			}
+		}
+		name := append(containerd[:3:3], "runtimes", Runtime)
+		if table, ok := from.Get(name...).(map[string]any); ok {
+			lines, err := tableText(name, table, mark)
+			if err == nil {
+				err = f.Append(lines)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // tableText writes a runtime's table, without what is empty in it, below a comment.

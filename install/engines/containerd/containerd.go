@@ -5,11 +5,9 @@ package containerd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path"
 	"slices"
-	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -35,25 +33,28 @@ const (
 	markRunc = "# containerd 1.x forgets its own runtime where the file names only another one"
 )
 
-// Engine is containerd.
-type Engine struct{}
-
-// Name returns its name, as package policy/engine has it.
-func (Engine) Name() string { return "containerd" }
-
-// Vias returns the ways in which it reaches us.
-func (Engine) Vias() []string { return []string{"shim", "wrapper"} }
+// Engine is a containerd: the node's own, or a distribution's.
+type Engine struct{ distribution *Distribution }
 
 // Missing returns why there is nothing to wire; an empty string where there is.
-func (Engine) Missing(h *host.Host, d *wire.Draft) (string, error) {
-	if h.Program(d, "containerd") == "" {
-		return "there is no program containerd", nil
+func (e Engine) Missing(h *host.Host, d *wire.Draft) (string, error) {
+	o := e.of()
+	if o.program(h, d) == "" {
+		if o == own {
+			return "there is no program containerd", nil
+		}
+		return "it is not on this node", nil
 	}
-	files, err := read(d)
+	if o.Missing != nil {
+		if absent, err := o.Missing(h, d); err != nil || absent != "" {
+			return absent, err
+		}
+	}
+	files, err := o.read(d)
 	if err != nil {
 		return "", err
 	}
-	for _, name := range []string{"cri", "io.containerd.grpc.v1.cri", "io.containerd.cri.v1.runtime"} {
+	for _, name := range plugins {
 		for _, f := range files {
 			off, _ := f.Get("disabled_plugins").([]any)
 			if slices.Contains(off, any(name)) {
@@ -68,26 +69,16 @@ func (Engine) Missing(h *host.Host, d *wire.Draft) (string, error) {
 // daemon is a containerd with its configuration.
 type daemon struct {
 	*host.Host
+	*Distribution
 	program string
 	version []int
 }
 
 // look finds out about the containerd of a host.
-func look(ctx context.Context, h *host.Host, d *wire.Draft) (*daemon, error) {
-	n := &daemon{Host: h, program: h.Program(d, "containerd")}
-	other := ""
-	for _, p := range h.Processes("containerd") {
-		config := p.Flag("--config", "-c", "-config")
-		if config == "" || config == Config {
-			other = ""
-			break
-		}
-		if !strings.Contains(config, "/run/docker/") { // dockerd's own
-			other = fmt.Sprintf("containerd runs as process %d with --config %s, and only %s can be changed here", p.PID, config, Config)
-		}
-	}
-	if other != "" {
-		return nil, errors.New(other)
+func look(ctx context.Context, h *host.Host, d *wire.Draft, o *Distribution) (*daemon, error) {
+	n := &daemon{Host: h, Distribution: o, program: o.program(h, d)}
+	if err := o.elsewhere(h); err != nil {
+		return nil, err
 	}
 	out, err := h.Run(ctx, nil, n.program, "--version")
 	if err != nil {
@@ -106,8 +97,9 @@ func (n *daemon) before(version ...int) bool { return slices.Compare(n.version, 
 func (n *daemon) ignoresRuntimePath() bool { return n.before(1, 6, 21) }
 
 // Clear drafts that what was wired by hand, or by an older oci-apparmor without a record, is gone.
-func (Engine) Clear(_ *host.Host, d *wire.Draft) (was host.Former, err error) {
-	files, err := read(d)
+func (e Engine) Clear(_ *host.Host, d *wire.Draft) (was host.Former, err error) {
+	o := e.of()
+	files, err := o.files(d)
 	if err != nil {
 		return was, err
 	}
@@ -130,7 +122,7 @@ func (Engine) Clear(_ *host.Host, d *wire.Draft) (was host.Former, err error) {
 			continue
 		}
 		was.Files = append(was.Files, f.Path)
-		if err := tomlfile.Put(d, f, f.Path == Config || !f.Empty("version")); err != nil {
+		if err := tomlfile.Put(d, f, f.Path == o.Config || !f.Whole() || !f.Empty("version")); err != nil {
 			return was, err
 		}
 	}
@@ -138,11 +130,39 @@ func (Engine) Clear(_ *host.Host, d *wire.Draft) (was host.Former, err error) {
 }
 
 // Strip takes ours out of a file that somebody else has changed since (wire.Stripper).
-func (Engine) Strip(p string, was, now *wire.Entry) ([]byte, error) {
-	return tomlfile.Strip(p, was, now, func(f, before *tomlfile.File) error {
+func (e Engine) Strip(p string, was, now *wire.Entry) ([]byte, error) {
+	return tomlfile.Strip(p, was, now, e.of().parse, func(f, before *tomlfile.File) error {
 		_, err := cut(f, before)
 		return err
-	}, func(f *tomlfile.File) bool { return f.Empty("version") })
+	}, func(f *tomlfile.File) bool { return f.Whole() && f.Empty("version") })
+}
+
+// Found is what a file has of a runtime of our name.
+type Found struct {
+	Table   bool // a table of a runtime of that name
+	Ours    bool // and that is ours
+	Default bool // a default of that name
+	Empty   bool // a table that could have the default, with nothing in it or in those below it
+}
+
+// Find returns what a file has of a runtime of our name.
+func Find(f *tomlfile.File) (found Found) {
+	for _, plugin := range plugins {
+		containerd := []string{"plugins", plugin, "containerd"}
+		table := f.Get(append(containerd, "runtimes", Runtime)...)
+		found.Table = found.Table || table != nil
+		found.Ours = found.Ours || ours(table)
+		found.Default = found.Default || f.Get(append(containerd, "default_runtime_name")...) == any(Runtime)
+		all, _ := f.Get(containerd...).(map[string]any)
+		found.Empty = found.Empty || all != nil && len(all) == 0
+	}
+	return found
+}
+
+// Cut takes our runtime out of a file.
+func Cut(f *tomlfile.File) error {
+	_, err := cut(f, nil)
+	return err
 }
 
 // cut takes our runtime out of a file, and puts the default back that was there before us.
@@ -166,8 +186,8 @@ func cut(f, was *tomlfile.File) (changed bool, err error) {
 		}
 		if name, ok := before.(string); ok && name != Runtime {
 			err = f.SetString(containerd, key[3], name)
-		} else {
-			err = f.Drop(key...)
+		} else if err = f.Drop(key...); err == nil && was == nil {
+			err = f.DropEmpty(containerd...)
 		}
 		if err != nil {
 			return false, err
@@ -189,22 +209,25 @@ func ours(table any) bool {
 }
 
 // Wire drafts our runtime.
-func (Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Options) (*host.Outcome, error) {
-	n, err := look(ctx, h, d)
+func (e Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Options) (*host.Outcome, error) {
+	n, err := look(ctx, h, d, e.of())
 	if err != nil {
 		return nil, err
 	}
 	if o.Via == "" {
-		o.Via = "shim"
+		o.Via = n.Vias[0]
 		if n.ignoresRuntimePath() {
-			o.Via = "wrapper"
+			o.Via = n.Vias[len(n.Vias)-1]
 		}
 	}
 	if o.Via == "shim" && n.ignoresRuntimePath() {
-		return nil, fmt.Errorf("containerd %d.%d.%d ignores runtime_path, so that pods would start under no policy: take --via wrapper",
-			n.version[0], n.version[1], n.version[2])
+		err := fmt.Errorf("containerd %s ignores runtime_path, so that pods would start under no policy", n.release())
+		if slices.Contains(n.Vias, "wrapper") {
+			err = fmt.Errorf("%w: take --via wrapper", err)
+		}
+		return nil, err
 	}
-	files, err := read(d)
+	files, err := n.read(d)
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +236,11 @@ func (Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Opti
 		return nil, err
 	}
 	if before.runtimes[Runtime] != nil {
-		return nil, taken(files)
+		written, err := n.files(d)
+		if err != nil {
+			return nil, err
+		}
+		return nil, taken(append(written, files...))
 	}
 	name, base, err := before.base()
 	if err != nil {
@@ -227,9 +254,9 @@ func (Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Opti
 	if err != nil {
 		return nil, err
 	}
-	w := wanted{table: table, isDefault: o.Default, before: before, baseName: name}
+	w := &Wanted{daemon: n, table: table, isDefault: o.Default, before: before, baseName: name}
 	var failed error
-	for _, place := range n.places(files, w) {
+	for _, place := range n.places(ctx, d, files, w) {
 		try := d.Copy()
 		if err = place(try); err == nil {
 			var after *dump
@@ -239,7 +266,11 @@ func (Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Opti
 		}
 		if err == nil {
 			*d = *try
-			return &host.Outcome{Via: o.Via, Then: Engine{}.Then(), Notes: notes(o)}, nil
+			all := notes(o)
+			if n.Notes != nil {
+				all = append(all, n.Notes(d)...)
+			}
+			return &host.Outcome{Via: o.Via, Then: n.Then, Notes: all}, nil
 		}
 		failed = err
 	}
@@ -331,8 +362,8 @@ func (n *daemon) table(d *wire.Draft, o wire.Options, base, own map[string]any) 
 }
 
 // Check reads the draft by containerd's own check, and returns an error where ours is still in it.
-func (Engine) Check(ctx context.Context, h *host.Host, d *wire.Draft) error {
-	n, err := look(ctx, h, d)
+func (e Engine) Check(ctx context.Context, h *host.Host, d *wire.Draft) error {
+	n, err := look(ctx, h, d, e.of())
 	if err != nil {
 		return err
 	}
@@ -343,21 +374,18 @@ func (Engine) Check(ctx context.Context, h *host.Host, d *wire.Draft) error {
 	return err
 }
 
-// Then returns the command by which containerd takes its configuration over.
-func (Engine) Then() string { return "systemctl restart containerd" }
-
 // Cost returns nothing: containers have their own shim or monitor, and run on.
 func (Engine) Cost(*host.Host, *wire.Draft) string { return "" }
 
 // Needed returns the containers that run by our runtime. Once it is restarted, containerd 2 executes nothing more in
 // those of a runtime that it has no more.
-func (Engine) Needed(_ context.Context, h *host.Host) (need host.Need, err error) {
+func (e Engine) Needed(_ context.Context, h *host.Host) (need host.Need, err error) {
 	if !h.Live() {
 		return need, nil
 	}
 	need.Why = "run by our runtime, and containerd 2 executes nothing more in them once it is restarted without that"
-	tasks.Callers(h, &need, "containerd", tasks.State)
-	tasks.Of(h, &need, "k8s.io", shim, tasks.State)
+	tasks.Callers(h, &need, "containerd", e.of().State)
+	tasks.Of(h, &need, "k8s.io", shim, e.of().State)
 	return need, nil
 }
 

@@ -74,7 +74,7 @@ func TestCandidateImportsItself(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	files, err := candidate(wire.NewDraft(wire.Tree{Root: root}), "/tmp/copy")
+	files, err := own.candidate(wire.NewDraft(wire.Tree{Root: root}), "/tmp/copy")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestProofNamesWhatDiffers(t *testing.T) {
 		return d
 	}
 	before := parse("default_runtime_name = \"runc\"\n" + head + ".runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\n")
-	w := wanted{table: map[string]any{"runtime_type": stock, "pod_annotations": []any{pattern}}, before: before}
+	w := Wanted{table: map[string]any{"runtime_type": stock, "pod_annotations": []any{pattern}}, before: before}
 	const ours = head + ".runtimes.apparmor]\nruntime_type = \"io.containerd.runc.v2\"\npod_annotations = [\"oci-apparmor/*\"]\nruntime_path = \"\"\n"
 	const runc = head + ".runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\n"
 	for text, want := range map[string]string{

@@ -25,13 +25,17 @@ type dump struct {
 
 // dump asks containerd what it makes of a draft, by a copy of its files.
 func (n *daemon) dump(ctx context.Context, d *wire.Draft) (*dump, error) {
-	dir, remove, err := n.Candidate(func(dir string) (map[string][]byte, error) { return candidate(d, dir) })
+	d, err := n.rendered(d)
+	if err != nil {
+		return nil, err
+	}
+	dir, remove, err := n.Candidate(func(dir string) (map[string][]byte, error) { return n.candidate(d, dir) })
 	if err != nil {
 		return nil, err
 	}
 	defer remove()
-	args := []string{"--config", path.Join(dir, Config), "config", "dump"}
-	if main, err := d.Read(Config); err != nil {
+	args := []string{"--config", path.Join(dir, n.Config), "config", "dump"}
+	if main, err := d.Read(n.Config); err != nil {
 		return nil, err
 	} else if main == nil { // 1.x has no dump of a file that is not there
 		args = []string{"config", "default"}
@@ -78,8 +82,9 @@ func (p *dump) base() (string, map[string]any, error) {
 		"nothing to stand before", p.standard, stock)
 }
 
-// wanted is what containerd is to read.
-type wanted struct {
+// Wanted is what containerd is to read.
+type Wanted struct {
+	daemon    *daemon
 	table     map[string]any // of our runtime
 	isDefault bool
 	before    *dump
@@ -87,7 +92,7 @@ type wanted struct {
 }
 
 // proof compares what containerd reads with what it is to read: our runtime, and all else as before.
-func (w *wanted) proof(after *dump) error {
+func (w *Wanted) proof(after *dump) error {
 	was, now := flatten(w.before.values), flatten(after.values)
 	// The copies have other directories, and 2.2 to 2.4 print an import that is not in force.
 	delete(was, "imports")

@@ -18,17 +18,21 @@ import (
 const annotation = "oci-apparmor/policy"
 
 // Inspect has containerd read its configuration, and compares that with what the files say.
-func (Engine) Inspect(ctx context.Context, h *host.Host, d *wire.Draft) (i host.Inspection, err error) {
-	n, err := look(ctx, h, d)
+func (e Engine) Inspect(ctx context.Context, h *host.Host, d *wire.Draft) (i host.Inspection, err error) {
+	n, err := look(ctx, h, d, e.of())
 	if err != nil {
 		return i, err
 	}
-	files, err := read(d)
+	written, err := n.files(d)
 	if err != nil {
 		return i, err
 	}
-	n.versions(&i, files)
-	n.restart(&i, d, files)
+	n.restart(&i, d, written)
+	read, err := n.read(d)
+	if err != nil {
+		return i, err
+	}
+	n.versions(&i, read)
 	reads, err := n.dump(ctx, d)
 	if err != nil {
 		i.Add(host.Refuses, "%v", err)
@@ -91,10 +95,7 @@ func (n *daemon) versions(i *host.Inspection, files []*tomlfile.File) {
 
 // restart adds a fault if containerd was started before ours came into its files: it reads them once.
 func (n *daemon) restart(i *host.Inspection, d *wire.Draft, files []*tomlfile.File) {
-	for _, p := range n.Processes("containerd") {
-		if config := p.Flag("--config", "-c", "-config"); config != "" && config != Config {
-			continue
-		}
+	for _, p := range n.processes(n.Host) {
 		started := p.Started()
 		for _, f := range files {
 			at, err := d.Resolve(f.Path)
@@ -113,16 +114,19 @@ func (n *daemon) restart(i *host.Inspection, d *wire.Draft, files []*tomlfile.Fi
 }
 
 // Probe starts a container by ctr, in a namespace of containerd's of its own, by the program that our runtime has.
-func (Engine) Probe(ctx context.Context, h *host.Host, c *host.Throwaway) (*host.Started, func() error, error) {
+func (e Engine) Probe(ctx context.Context, h *host.Host, c *host.Throwaway) (*host.Started, func() error, error) {
 	d := wire.NewDraft(h.Tree)
 	none := func() error { return nil }
-	ctr := h.Program(d, "ctr")
-	if ctr == "" {
-		return nil, none, fmt.Errorf("there is no program ctr to start a container by: %w", host.ErrNoProgram)
-	}
-	n, err := look(ctx, h, d)
+	n, err := look(ctx, h, d, e.of())
 	if err != nil {
 		return nil, none, err
+	}
+	ctr := path.Join(path.Dir(n.program), "ctr")
+	if d.Runnable(ctr) != nil {
+		ctr = h.InPath(d, "ctr")
+	}
+	if ctr == "" {
+		return nil, none, fmt.Errorf("there is no program ctr to start a container by: %w", host.ErrNoProgram)
 	}
 	reads, err := n.dump(ctx, d)
 	if err != nil {
@@ -162,10 +166,8 @@ func (Engine) Probe(ctx context.Context, h *host.Host, c *host.Throwaway) (*host
 
 // address returns the socket of a containerd that was told another one than its default; else an empty string.
 func (n *daemon) address() string {
-	for _, p := range n.Processes("containerd") {
-		if config := p.Flag("--config", "-c", "-config"); config == "" || config == Config {
-			return p.Flag("--address", "-a", "-address")
-		}
+	if all := n.processes(n.Host); len(all) > 0 {
+		return all[0].Flag("--address", "-a", "-address")
 	}
 	return ""
 }

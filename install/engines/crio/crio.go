@@ -122,7 +122,7 @@ func cut(f, was *tomlfile.File) (changed bool, err error) {
 
 // Strip takes ours out of a file that somebody else has changed since (wire.Stripper).
 func (Engine) Strip(p string, was, now *wire.Entry) ([]byte, error) {
-	return tomlfile.Strip(p, was, now, func(f, before *tomlfile.File) error {
+	return tomlfile.Strip(p, was, now, tomlfile.Parse, func(f, before *tomlfile.File) error {
 		_, err := cut(f, before)
 		return err
 	}, func(f *tomlfile.File) bool { return !f.Says() })

@@ -56,13 +56,19 @@ var ErrNoProgram = errors.New("it is not there, or cannot be run here")
 // Program returns the path of an engine's program; an empty one where there is none. On a live host that is the one of a
 // process that runs, and else the first in the caller's PATH.
 func (h *Host) Program(d *wire.Draft, name string) string {
+	for _, p := range h.Processes(name) {
+		if p.Program != "" {
+			return p.Program
+		}
+	}
+	return h.InPath(d, name)
+}
+
+// InPath returns the path of the first program of a name: on a live host in the caller's PATH. It is empty where there is
+// none.
+func (h *Host) InPath(d *wire.Draft, name string) string {
 	search := dirs
 	if h.Live() {
-		for _, p := range h.Processes(name) {
-			if p.Program != "" {
-				return p.Program
-			}
-		}
 		search = append(filepath.SplitList(os.Getenv("PATH")), dirs...)
 	}
 	for _, dir := range search {

@@ -24,17 +24,18 @@ type Process struct {
 	Args    []string // with the name that it was called by
 }
 
-// Processes returns the node's own processes of a program's name; none of an image. What they were started with is acted on
-// with root's rights, and anyone can start a program under any name. So a process counts only if it is root's, if only root
-// could have written its program, and if it is in our namespaces and no container's.
-func (h *Host) Processes(name string) []Process {
+// Processes returns the node's own processes of a program's name; none of an image. The program's file has that name, or one
+// of others: k3s's containerd is a link to k3s. What processes were started with is acted on with root's rights, and anyone
+// can start a program under any name. So a process counts only if it is root's, if only root could have written its program,
+// and if it is in our namespaces and no container's.
+func (h *Host) Processes(name string, others ...string) []Process {
 	if !h.Live() {
 		return nil
 	}
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	var all []Process
 	for _, dir := range dirs {
-		if p, ok := process(dir, name); ok {
+		if p, ok := process(dir, name, others...); ok {
 			p.PID, _ = strconv.Atoi(filepath.Base(dir))
 			all = append(all, p)
 		}
@@ -43,7 +44,7 @@ func (h *Host) Processes(name string) []Process {
 }
 
 // process reads a process by its directory in /proc.
-func process(dir, name string) (p Process, ok bool) {
+func process(dir, name string, others ...string) (p Process, ok bool) {
 	f, err := os.Open(dir) // stays this process's, whoever gets its number next
 	if err != nil {
 		return p, false
@@ -54,7 +55,7 @@ func process(dir, name string) (p Process, ok bool) {
 	if err != nil || strings.TrimSuffix(string(comm), "\n") != name || !isRoots(dir) || !isOurs(dir) {
 		return p, false
 	}
-	if p.Program, ok = program(dir, name); !ok {
+	if p.Program, ok = program(dir, append(others, name)); !ok {
 		return p, false
 	}
 	line, err := os.ReadFile(dir + "/cmdline")
@@ -95,15 +96,15 @@ func isOurs(dir string) bool {
 }
 
 // program returns the path of a process's program: an empty one where something else is there now. It is not ok if the
-// program has another name, or if others than root could have written it.
-func program(dir, name string) (at string, ok bool) {
+// program has none of these names, or if others than root could have written it.
+func program(dir string, names []string) (at string, ok bool) {
 	at, err := os.Readlink(dir + "/exe")
 	if err != nil {
 		return "", false
 	}
 	at = strings.TrimSuffix(at, " (deleted)")
 	runs, err := os.Stat(dir + "/exe") // by the kernel's link, also if its file is gone
-	if err != nil || path.Base(at) != name {
+	if err != nil || !slices.Contains(names, path.Base(at)) {
 		return "", false
 	}
 	st := runs.Sys().(*syscall.Stat_t)

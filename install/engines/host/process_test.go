@@ -127,3 +127,33 @@ func TestOnlyTheNodesOwnProcessesCount(t *testing.T) {
 		})
 	}
 }
+
+// A program that is called by a link counts if its file has one of the names that are given, as k3s's containerd does.
+func TestProcessOfALink(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only a process of root's counts")
+	}
+	top := t.TempDir()
+	for dir := top; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := place(t, top)
+	if err := os.Rename(link, filepath.Join(top, "all-in-one")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("all-in-one", link); err != nil {
+		t.Fatal(err)
+	}
+	pid := start(t, exec.Command(link))
+	h := New("/", "/bin")
+	is := func(p Process) bool { return p.PID == pid }
+	if all := h.Processes(daemon); slices.ContainsFunc(all, is) {
+		t.Errorf("it counts without its file's name: %v", all)
+	}
+	all := h.Processes(daemon, "all-in-one")
+	if at := slices.IndexFunc(all, is); at < 0 || all[at].Program != filepath.Join(top, "all-in-one") {
+		t.Errorf("of process %d these count: %v", pid, all)
+	}
+}

@@ -161,7 +161,7 @@ func (Engine) Strip(p string, was, now *wire.Entry) ([]byte, error) {
 	if path.Ext(p) == ".json" { // our hook, whatever it has become
 		return nil, nil
 	}
-	return tomlfile.Strip(p, was, now, func(f, _ *tomlfile.File) error {
+	return tomlfile.Strip(p, was, now, tomlfile.Parse, func(f, _ *tomlfile.File) error {
 		_, err := cut(f, f.Get(keyRuntime...) == any(Runtime))
 		return err
 	}, func(f *tomlfile.File) bool { return !f.Says() })

@@ -11,17 +11,17 @@ func Read(d *wire.Draft, p string) (*File, error) {
 	return Parse(p, e.Data)
 }
 
-// Strip takes ours out of a file that somebody else has changed since, as wire.Stripper has it. cut edits the file. Its
-// second argument is the file as it was before us, nil if there was none. blank reports whether nothing is left that is
+// Strip takes ours out of a file that somebody else has changed since, as wire.Stripper has it. parse is Parse, or what reads
+// a file that is not all TOML. cut edits the file. Its second argument is the file as it was before us, nil if there was none. blank reports whether nothing is left that is
 // worth a file; a file that was there before us stays.
-func Strip(p string, was, now *wire.Entry, cut func(f, before *File) error, blank func(*File) bool) ([]byte, error) {
-	f, err := Parse(p, now.Data)
+func Strip(p string, was, now *wire.Entry, parse func(string, []byte) (*File, error), cut func(f, before *File) error, blank func(*File) bool) ([]byte, error) {
+	f, err := parse(p, now.Data)
 	if err != nil {
 		return nil, err
 	}
 	var before *File
 	if was != nil {
-		if before, err = Parse(p, was.Data); err != nil {
+		if before, err = parse(p, was.Data); err != nil {
 			return nil, err
 		}
 	}

@@ -19,6 +19,7 @@ type File struct {
 	Text   []byte         // as it is, with all edits
 	Values map[string]any // what it says, with all edits
 	items  []item
+	mask   func([]byte) []byte
 }
 
 // item is a table's head, or a key with its value.
@@ -45,8 +46,19 @@ func Parse(path string, text []byte) (*File, error) {
 	return f, f.load(text)
 }
 
+// ParseMasked parses what a mask leaves of a file that is not all TOML, as a template. The mask returns a text of the same
+// length, in which all else is a comment or blank. All of the file is in Text, and stays as it is.
+func ParseMasked(path string, text []byte, mask func(text []byte) []byte) (*File, error) {
+	f := &File{Path: path, mask: mask}
+	return f, f.load(text)
+}
+
 // load parses a text and takes it in place of what there was.
-func (f *File) load(text []byte) error {
+func (f *File) load(all []byte) error {
+	text := all
+	if f.mask != nil {
+		text = f.mask(all)
+	}
 	values := map[string]any{}
 	if err := toml.Unmarshal(text, &values); err != nil {
 		line := 1
@@ -88,7 +100,7 @@ func (f *File) load(text []byte) error {
 	if err := p.Error(); err != nil { // Unmarshal has it, too
 		return fmt.Errorf("%s: %w", f.Path, err)
 	}
-	f.Text, f.Values, f.items = text, values, items
+	f.Text, f.Values, f.items = all, values, items
 	return nil
 }
 
@@ -237,6 +249,17 @@ func (f *File) Drop(path ...string) error {
 	return f.splice(bytes.LastIndexByte(f.Text[:it.start], '\n')+1, lineEnd(f.Text, it.end), "")
 }
 
+// DropEmpty removes a table's head with its line, where no key stands below it. There is no error where there is none.
+func (f *File) DropEmpty(table ...string) error {
+	for i := range f.items {
+		it := &f.items[i]
+		if it.table && !it.array && equal(it.path, table) && (i+1 == len(f.items) || f.items[i+1].table) {
+			return f.splice(it.start, it.end, "")
+		}
+	}
+	return nil
+}
+
 // DropStrings removes strings from an array, and the array with its line where no string is left in it. There is no error
 // where it is missing.
 func (f *File) DropStrings(is func(string) bool, path ...string) error {
@@ -317,6 +340,9 @@ func (f *File) Empty(but ...string) bool {
 	}
 	return n == 0
 }
+
+// Whole reports whether all of the file is TOML.
+func (f *File) Whole() bool { return f.mask == nil }
 
 // Says reports whether the file has any value, and not tables alone.
 func (f *File) Says() bool { return says(f.Values) }

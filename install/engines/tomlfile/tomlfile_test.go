@@ -1,6 +1,8 @@
 package tomlfile
 
 import (
+	"bytes"
+	"errors"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -149,4 +151,31 @@ func FuzzParse(f *testing.F) {
 		_ = parsed.Cut([]string{table}, "# mine")
 		_ = parsed.Drop(table, key)
 	})
+}
+
+// Of a file that is not all TOML only what the mask leaves is read, and all of it stays.
+func TestMaskedKeepsTheRest(t *testing.T) {
+	const text = "{{ if x }}\nnot = [toml\n{{ end }}\n[a] # ours\nb = 1\n[c]\nd = 2\n"
+	mask := func(text []byte) []byte {
+		all := bytes.Split(bytes.Clone(text), []byte("\n"))
+		for i, line := range all {
+			if bytes.Contains(line, []byte("{{")) || bytes.HasPrefix(line, []byte("not")) {
+				all[i] = bytes.Repeat([]byte("#"), len(line))
+			}
+		}
+		return bytes.Join(all, []byte("\n"))
+	}
+	f, err := ParseMasked("f", []byte(text), mask)
+	if err != nil || f.Whole() || f.Get("a", "b") != int64(1) || f.Get("not") != nil || f.Line("c") != 6 {
+		t.Fatalf("%v, %+v", err, f)
+	}
+	if err := errors.Join(f.Drop("a", "b"), f.DropEmpty("a"), f.DropEmpty("c"), f.DropEmpty("none"), f.SetString([]string{"c"}, "e", "x")); err != nil {
+		t.Fatal(err)
+	}
+	if want := "{{ if x }}\nnot = [toml\n{{ end }}\n[c]\ne = \"x\"\nd = 2\n"; string(f.Text) != want {
+		t.Errorf("got\n%s\nwant\n%s", f.Text, want)
+	}
+	if err := f.Append("[c]\n"); err == nil || string(f.Text) == text {
+		t.Errorf("a table twice: %v", err)
+	}
 }

@@ -1,0 +1,178 @@
+package containerd
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
+	"github.com/oci-apparmor/oci-apparmor/install/engines/tasks"
+	"github.com/oci-apparmor/oci-apparmor/install/engines/tomlfile"
+	"github.com/oci-apparmor/oci-apparmor/install/wire"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
+)
+
+// Distribution is a containerd by where it keeps its files and by what writes them: the node's own, or the one that a
+// distribution of Kubernetes brings along. Most distributions write containerd's main file anew at each start, from files in
+// which people may write.
+type Distribution struct {
+	Name  string // of the engine
+	Title string // as its makers write it
+
+	Config   string   // containerd's main file
+	State    string   // the directory in which containerd keeps what it knows of running tasks
+	Programs []string // the paths of containerd, the first that is there being taken; none stands for a PATH
+	File     string   // the name of containerd's file, where containerd is a link to it
+	Vias     []string // the ways in which it reaches us, the best first
+	Then     string   // the command by which it takes a change over; empty where it does so by itself
+
+	// Missing returns why there is nothing to wire although containerd is there. It may be nil.
+	Missing func(h *host.Host, d *wire.Draft) (string, error)
+
+	// Files returns the files in which people write, and which may have ours. Where it is nil, these are the main file and
+	// what that imports.
+	Files func(d *wire.Draft) ([]*tomlfile.File, error)
+
+	// Parse parses one of Files. Where it is nil, that is a file in TOML.
+	Parse func(p string, text []byte) (*tomlfile.File, error)
+
+	// Render drafts the files that containerd reads, as the distribution will make them of those in which people write. Where
+	// it is nil, they are the same files.
+	Render func(d *wire.Draft) error
+
+	// Places returns the ways to write our runtime where there is no directory of imports that can take it, the best first.
+	// Where it is nil, there is none.
+	Places func(ctx context.Context, h *host.Host, d *wire.Draft, w *Wanted) []Place
+
+	// Notes returns sentences for whoever wires it, of a draft that has ours. It may be nil.
+	Notes func(d *wire.Draft) []string
+}
+
+// A Place is a way to write our runtime into a draft.
+type Place func(d *wire.Draft) error
+
+// own is the node's own containerd.
+var own = &Distribution{
+	Name:   "containerd",
+	Title:  engine.Named("containerd").Title,
+	Config: Config,
+	State:  tasks.State,
+	Vias:   []string{"shim", "wrapper"},
+	Then:   "systemctl restart containerd",
+	Places: func(_ context.Context, _ *host.Host, _ *wire.Draft, w *Wanted) []Place {
+		return []Place{func(d *wire.Draft) error { return w.Main(d, Config) }}
+	},
+}
+
+// Of returns the engine that is a distribution's containerd.
+func Of(d *Distribution) Engine { return Engine{d} }
+
+// of returns what is known of the containerd.
+func (e Engine) of() *Distribution {
+	if e.distribution == nil {
+		return own
+	}
+	return e.distribution
+}
+
+// Name returns the name of the engine: that of containerd, as package policy/engine has it, or of a distribution.
+func (e Engine) Name() string { return e.of().Name }
+
+// Title returns the name as its makers write it.
+func (e Engine) Title() string { return e.of().Title }
+
+// Vias returns the ways in which it reaches us.
+func (e Engine) Vias() []string { return e.of().Vias }
+
+// Then returns the command by which it takes its configuration over.
+func (e Engine) Then() string { return e.of().Then }
+
+// processes returns the containerds that run with this main file.
+func (o *Distribution) processes(h *host.Host) (all []host.Process) {
+	for _, p := range h.Processes("containerd", o.File) {
+		config := mainFile(p)
+		if config == "" && o == own || config == o.Config || config != "" && sameFile(config, o.Config) {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// mainFile returns the main file that a containerd was started with; an empty path for its default.
+func mainFile(p host.Process) string { return p.Flag("--config", "-c", "-config") }
+
+// sameFile reports whether two paths of this machine are the same file's: a snap's data are below the number of its revision,
+// and by a link.
+func sameFile(a, b string) bool {
+	of, errA := os.Stat(a)
+	other, errB := os.Stat(b)
+	return errA == nil && errB == nil && os.SameFile(of, other)
+}
+
+// program returns the path of containerd: that of the process which runs, or else where it should be. It is empty where there
+// is none.
+func (o *Distribution) program(h *host.Host, d *wire.Draft) string {
+	for _, p := range o.processes(h) {
+		if p.Program != "" {
+			return path.Join(path.Dir(p.Program), "containerd")
+		}
+	}
+	if o == own {
+		return h.InPath(d, "containerd")
+	}
+	for _, p := range o.Programs {
+		if d.Runnable(p) == nil {
+			return p
+		}
+	}
+	return ""
+}
+
+// others are parts of the paths of main files of containerds that are wired by other names: dockerd's, and those of
+// distributions.
+var others = []string{"/run/docker/", "/agent/etc/containerd/", "/etc/k0s/", "/snap/microk8s/"}
+
+// elsewhere returns an error if the containerd that runs is the node's own, and has another main file.
+func (o *Distribution) elsewhere(h *host.Host) error {
+	if o != own || len(o.processes(h)) > 0 {
+		return nil
+	}
+	for _, p := range h.Processes("containerd") {
+		config := mainFile(p)
+		if !slices.ContainsFunc(others, func(part string) bool { return strings.Contains(config, part) }) {
+			return fmt.Errorf("containerd runs as process %d with --config %s, and only %s can be changed here", p.PID, config, o.Config)
+		}
+	}
+	return nil
+}
+
+// read parses the main file and all that it imports.
+func (o *Distribution) read(d *wire.Draft) ([]*tomlfile.File, error) { return Read(d, o.Config) }
+
+// files parses the files in which people write.
+func (o *Distribution) files(d *wire.Draft) ([]*tomlfile.File, error) {
+	if o.Files != nil {
+		return o.Files(d)
+	}
+	return o.read(d)
+}
+
+// parse parses one of the files in which people write.
+func (o *Distribution) parse(p string, text []byte) (*tomlfile.File, error) {
+	if o.Parse != nil {
+		return o.Parse(p, text)
+	}
+	return tomlfile.Parse(p, text)
+}
+
+// rendered returns a draft with the files that containerd reads of another draft.
+func (o *Distribution) rendered(d *wire.Draft) (*wire.Draft, error) {
+	if o.Render == nil {
+		return d, nil
+	}
+	d = d.Copy()
+	return d, o.Render(d)
+}

@@ -319,7 +319,7 @@ func TestArchitectureHasEveryPackage(t *testing.T) {
 	_, table, _ := strings.Cut(read(t, "../hook/README.md"), "\n## Packages\n")
 	table, _, _ = strings.Cut(table, "\n## ")
 	named := map[string]bool{}
-	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z/]+)` \\|").FindAllStringSubmatch(table, -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z0-9/]+)` \\|").FindAllStringSubmatch(table, -1) {
 		named[row[1]] = true
 	}
 	seen := map[string]bool{}

@@ -14,7 +14,7 @@ import (
 )
 
 // engineNames are the words by which the program would know an engine: names, keys, sockets, namespaces, cgroups.
-var engineNames = regexp.MustCompile(`(?i)\b(docker|dockerd|podman|buildah|containerd|cri-?o|crio|nerdctl|ctr|libpod|moby|k8s\.io|kubepods)\b|` +
+var engineNames = regexp.MustCompile(`(?i)\b(docker|dockerd|podman|buildah|containerd|cri-?o|crio|nerdctl|ctr|libpod|moby|k8s\.io|kubepods|k3s|rke2|k0s|microk8s)\b|` +
 	`Docker|Podman|Containerd|CRIO|Nerdctl|cri-containerd|docker-|libpod-|crio-|io\.kubernetes\.`)
 
 // otherMeanings are words in which an engine's name is not an engine's.
@@ -29,6 +29,9 @@ func TestEnginesNamesStandInTheirTable(t *testing.T) {
 		"shim/containerd/":                  "containerd's shim, built of its packages",
 		"shim/containerd-shim-apparmor-v2/": "the program of that shim",
 		"install/engines/containerd/":       "the wiring of containerd",
+		"install/engines/k3s/":              "the wiring of the containerd of K3s and RKE2",
+		"install/engines/k0s/":              "the wiring of k0s' containerd",
+		"install/engines/microk8s/":         "the wiring of MicroK8s' containerd",
 		"install/engines/docker/":           "the wiring of Docker",
 		"install/engines/ocihooks/":         "which engines share directories of hooks, and Podman's configuration of these",
 		"install/engines/podman/":           "the wiring of Podman",

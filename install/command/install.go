@@ -45,7 +45,10 @@ func installCommand(s *session) *cobra.Command {
 		Use:   "install [ENGINE]...",
 		Short: "Have container engines start containers through oci-apparmor",
 		Long: `Have container engines start containers through oci-apparmor:
-` + oneline.And(engines.Names()) + `. Without a name, all of these that are on the node.
+
+    ` + oneline.And(engines.Names()) + `
+
+Without a name, all of these that are on the node.
 
 An engine gets a runtime called apparmor, beside those that it has; with --default
 it is the one that the engine takes where nobody asks for another. It has the
@@ -254,10 +257,14 @@ func showPlans(out *output.Printer, plans []*engines.Plan) error {
 	if len(plans) == 0 {
 		out.Line("nothing of ours is in any engine's configuration")
 	}
-	for _, p := range plans {
+	var absent []string // engines that are not wired for the same reason, in a line
+	for i, p := range plans {
 		switch {
 		case p.Absent != "":
-			out.Wrapped(p.Engine+": ", "not wired: "+p.Absent)
+			if absent = append(absent, p.Engine); i+1 == len(plans) || plans[i+1].Absent != p.Absent {
+				out.Wrapped(strings.Join(absent, ", ")+": ", "not wired: "+p.Absent)
+				absent = nil
+			}
 			continue
 		case len(p.Edits) == 0:
 			out.Line("%s: nothing changes", p.Engine)

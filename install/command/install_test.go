@@ -2,6 +2,7 @@ package command
 
 import (
 	"encoding/json"
+	"github.com/oci-apparmor/oci-apparmor/install/engines"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,13 +21,14 @@ func TestInstallWithoutAnEngine(t *testing.T) {
 		code     int
 		out, err string // parts of what is printed
 	}{
-		{"install --yes", 0, "containerd: not wired: there is no program containerd\ndocker: not wired: there is no program dockerd\n" +
+		{"install --yes", 0, "containerd: not wired: there is no program containerd\n" +
+			"k3s, rke2, k0s, microk8s: not wired: it is not on this node\ndocker: not wired: there is no program dockerd\n" +
 			"podman: not wired: there is no program podman\ncri-o: not wired: there is no program crio\n", ""},
 		{"install --dry-run", 0, "not wired", ""},
 		{"install docker --yes", 3, "", "docker: there is no program dockerd"},
-		{"uninstall nosuch --yes", 2, "", `"nosuch" is no engine that can be wired: there are containerd, docker, podman, cri-o`},
+		{"uninstall nosuch --yes", 2, "", `"nosuch" is no engine that can be wired: there are containerd, k3s, rke2, k0s, microk8s, docker, podman, cri-o`},
 		{"install --via foo", 2, "", `no engine reaches us by "foo": there are shim, wrapper, hook`},
-		{"install nosuch --yes", 2, "", `"nosuch" is no engine that can be wired: there are containerd, docker, podman, cri-o`},
+		{"install nosuch --yes", 2, "", `"nosuch" is no engine that can be wired: there are containerd, k3s, rke2, k0s, microk8s, docker, podman, cri-o`},
 		{"uninstall --yes", 0, "nothing of ours is in any engine's configuration", ""},
 		{"uninstall docker", 0, "docker: nothing changes", ""},
 		{"install --bin relative", 2, "", "--bin relative is not an absolute path"},
@@ -47,7 +49,7 @@ func TestInstallWithoutAnEngine(t *testing.T) {
 			Changed        []string
 		}
 	}
-	if err := json.Unmarshal([]byte(out), &got); code != 0 || err != nil || got.Done || len(got.Engines) != 4 ||
+	if err := json.Unmarshal([]byte(out), &got); code != 0 || err != nil || got.Done || len(got.Engines) != len(engines.Names()) ||
 		got.Engines[0].Engine != "containerd" || got.Engines[0].Absent == "" || got.Engines[0].Changed == nil {
 		t.Errorf("exit code %d, %v:\n%s", code, err, out)
 	}

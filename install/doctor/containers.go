@@ -170,7 +170,10 @@ func titleOfEngine(name string) string {
 
 // whyUncovered says why an engine's containers did not come to us, as far as that can be seen.
 func whyUncovered(states []engines.State, name string) string {
-	at := slices.IndexFunc(states, func(s engines.State) bool { return s.Name == name })
+	at := slices.IndexFunc(states, func(s engines.State) bool { return s.Engine == name && s.Absent == "" })
+	if at < 0 { // its containers are left
+		at = slices.IndexFunc(states, func(s engines.State) bool { return s.Engine == name })
+	}
 	switch {
 	case name == "" || name == engine.Other:
 		return "it was not started through our wrapper or shim"

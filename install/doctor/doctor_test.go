@@ -54,9 +54,9 @@ func newMachine(t testing.TB) *machine {
 	m := &machine{t: t, kernel: kerneltest.New(t), dir: t.TempDir(), ready: kernel.Ready}
 	m.unit = map[string]string{"LoadState": "loaded", "UnitFileState": "enabled", "ActiveState": "active"}
 	m.states = []engines.State{
-		{Name: "containerd", Title: "containerd", Files: []string{"/etc/containerd/config.toml"}, Recorded: true,
+		{Name: "containerd", Engine: "containerd", Title: "containerd", Files: []string{"/etc/containerd/config.toml"}, Recorded: true,
 			Inspection: host.Inspection{Via: "shim"}},
-		{Name: "docker", Title: "Docker", Absent: "there is no program dockerd"},
+		{Name: "docker", Engine: "docker", Title: "Docker", Absent: "there is no program dockerd"},
 	}
 	k := m.kernel.Kernel()
 	k.Proc = m.path("proc")

@@ -15,13 +15,16 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/engines/crio"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/docker"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
+	"github.com/oci-apparmor/oci-apparmor/install/engines/k0s"
+	"github.com/oci-apparmor/oci-apparmor/install/engines/k3s"
+	"github.com/oci-apparmor/oci-apparmor/install/engines/microk8s"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/podman"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
 )
 
 // Engine is a kind of engine. Its methods draft, and write nothing.
 type Engine interface {
-	Name() string   // as package policy/engine has it
+	Name() string   // as package policy/engine has it, or a word that engine.Meant knows
 	Vias() []string // the ways in which it reaches us
 	Then() string   // the command by which it takes a change over; empty where it reads its files each time
 
@@ -55,6 +58,10 @@ type Engine interface {
 // table has the engines in the order in which they are wired.
 var table = []Engine{
 	containerd.Engine{},
+	k3s.K3s,
+	k3s.RKE2,
+	k0s.Engine,
+	microk8s.Engine,
 	docker.Engine{},
 	podman.Engine{},
 	crio.Engine{},

@@ -25,6 +25,7 @@ type Prober interface {
 // State is how an engine stands on a host.
 type State struct {
 	Name   string
+	Engine string      // the name that its containers' engine has in policies: that of containerd for a distribution's
 	Title  string      // as its makers write the name
 	Absent string      // why there is nothing to wire; empty where there is
 	Err    error       // why its configuration cannot be read
@@ -52,7 +53,13 @@ func Look(ctx context.Context, b *wire.Book, h *host.Host) []State {
 }
 
 func look(ctx context.Context, b *wire.Book, h *host.Host, e Engine) State {
-	s := State{Name: e.Name(), Title: engine.Named(e.Name()).Title}
+	s := State{Name: e.Name(), Engine: e.Name(), Title: engine.Named(e.Name()).Title}
+	if t, ok := e.(interface{ Title() string }); ok {
+		s.Title = t.Title()
+	}
+	if means := engine.Meant(s.Name); !engine.Known(s.Name) && len(means) == 1 {
+		s.Engine = means[0]
+	}
 	if b != nil {
 		s.Record, s.Recorded = b.Wiring(e.Name())
 	}

@@ -92,11 +92,11 @@ type Engine struct {
 // table has the engines in the order in which people see their names.
 var table = []Engine{
 	{
-		// containerd's CRI plugin. It keeps to the namespace k8s.io (internal/cri/constants), which the shim appends to its
+		// containerd's CRI plugin, also as distributions of Kubernetes bring it along. It keeps to the namespace k8s.io (internal/cri/constants), which the shim appends to its
 		// root for runc. Annotations: internal/cri/annotations/annotations.go (v2.4), set last by container_create.go. A
 		// pod's labels are in its database alone. Default: internal/cri/sputil/securityprofile_linux.go.
 		Name: "containerd", Title: "containerd",
-		Called: append([]string{"cri-containerd", "k3s", "rke2"}, kubernetes...),
+		Called: append([]string{"cri-containerd", "k3s", "rke2", "k0s", "microk8s"}, kubernetes...),
 		Link:   "containerd", LinkRoot: "k8s.io",
 		Roots:               []string{"containerd/runc/k8s.io"},
 		ContainerdNamespace: "k8s.io",
@@ -112,7 +112,9 @@ var table = []Engine{
 		Cgroups:  []string{"cri-containerd-", "cri-containerd:"},
 		Bundles: []string{
 			"/run/containerd/io.containerd.runtime.v2.task/{namespace}/{id}",
-			"/run/k3s/containerd/io.containerd.runtime.v2.task/{namespace}/{id}",
+			"/run/k3s/containerd/io.containerd.runtime.v2.task/{namespace}/{id}", // of RKE2 as well
+			"/run/k0s/containerd/io.containerd.runtime.v2.task/{namespace}/{id}",
+			"/var/snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task/{namespace}/{id}",
 		},
 		Daemons:  []string{"containerd"},
 		Programs: []string{"containerd-shim", "containerd-shim-runc-v1", "containerd-shim-runc-v2"},

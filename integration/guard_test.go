@@ -108,6 +108,34 @@ func TestPrepareByHand(t *testing.T) {
 	})
 }
 
+// What install prints for a runtime that is called by hand, as it stands there: the command prepares a bundle, and the hook
+// loads what is missing then, and refuses a bundle that was not prepared.
+func TestInstallRunc(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Trixie) // what is printed is the same everywhere
+	setPolicy(t, webPolicy)
+	var printed struct {
+		Hooks   specs.Hooks
+		Prepare []string
+	}
+	if err := json.Unmarshal([]byte(guesttest.MustRun(t, "oci-apparmor", "install", "runc", "--json")), &printed); err != nil {
+		t.Fatal(err)
+	}
+	text := guesttest.MustRun(t, "oci-apparmor", "install", "runc")
+	hooks, err := json.Marshal(printed.Hooks)
+	if err != nil || !strings.Contains(text, `"hooks": `+string(hooks)) || !strings.Contains(text, strings.Join(printed.Prepare, " ")) {
+		t.Errorf("%v: it prints %s", err, text)
+	}
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		guard := func(s *specs.Spec) { s.Hooks = &printed.Hooks }
+		wantRefused(t, guesttest.NewBundle(t, asks("web"), guard), rt.bare, "names no profile")
+		b := guesttest.NewBundle(t, asks("web"), guard)
+		prepare := strings.NewReplacer("BUNDLE", b.Dir, "ID", "by-hand").Replace(strings.Join(printed.Prepare, " "))
+		guesttest.MustRun(t, "sh", "-c", prepare)
+		unload(t, "web")
+		wantConfined(t, b.Start(t, rt.bare), webTries, "web")
+	})
+}
+
 // Podman's stage: the spec comes on standard input and goes to standard output.
 func TestPrecreate(t *testing.T) {
 	guesttest.EnoughIn(t, guesttest.Trixie) // the hook comes before any runtime

@@ -64,7 +64,7 @@ var flagWords = map[string]words{
 
 // argumentWords has the words for the arguments of each command that takes some, by its path without the program's name.
 var argumentWords = map[string]words{
-	"install":        fixed(engines.Names()...),
+	"install":        fixed(append(engines.Names(), byHand...)...),
 	"uninstall":      fixed(engines.Names()...),
 	"profile check":  files,
 	"profile load":   files,

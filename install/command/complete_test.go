@@ -25,7 +25,7 @@ func TestComplete(t *testing.T) {
 		does string   // what the shell does besides: 4 nothing, 0 offers files, 16 directories
 	}{
 		{"", []string{"doctor", "install", "log", "policy", "profile", "status", "uninstall", "version"}, "4"},
-		{"install ", []string{"containerd", "cri-o", "docker", "k0s", "k3s", "microk8s", "podman", "rke2"}, "4"},
+		{"install ", []string{"containerd", "cri-o", "crun", "docker", "k0s", "k3s", "microk8s", "podman", "rke2", "runc"}, "4"},
 		{"install --via ", []string{"hook", "shim", "wrapper"}, "4"},
 		{"install --root ", nil, "16"},
 		{"uninstall containerd ", []string{"cri-o", "docker", "k0s", "k3s", "microk8s", "podman", "rke2"}, "4"},

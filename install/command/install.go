@@ -48,7 +48,9 @@ func installCommand(s *session) *cobra.Command {
 
     ` + oneline.And(engines.Names()) + `
 
-Without a name, all of these that are on the node.
+Without a name, all of these that are on the node. Runc and crun by themselves have no
+configuration: install runc prints what goes into a bundle's config.json, and how the
+bundle is prepared.
 
 An engine gets a runtime called apparmor, beside those that it has; with --default
 it is the one that the engine takes where nobody asks for another. It has the
@@ -111,6 +113,16 @@ engine is restarted: the command that does so is printed.`,
 }
 
 func runInstall(ctx context.Context, s *session, o *wiringOptions, choice engines.Choice, names []string) error {
+	if i := slices.IndexFunc(names, func(name string) bool { return slices.Contains(byHand, name) }); i >= 0 {
+		if len(names) > 1 {
+			return exit.With(exit.Usage, fmt.Errorf("%s is no engine, and is asked about by itself", names[i]))
+		}
+		h, err := hostOf(o)
+		if err != nil {
+			return err
+		}
+		return showByHand(s, h, names[i], o.json)
+	}
 	if err := cmp.Or(engines.CheckNames(names), engines.CheckVia(choice.Via)); err != nil {
 		return exit.With(exit.Usage, err)
 	}

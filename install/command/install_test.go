@@ -31,6 +31,8 @@ func TestInstallWithoutAnEngine(t *testing.T) {
 		{"install nosuch --yes", 2, "", `"nosuch" is no engine that can be wired: there are containerd, k3s, rke2, k0s, microk8s, docker, podman, cri-o`},
 		{"uninstall --yes", 0, "nothing of ours is in any engine's configuration", ""},
 		{"uninstall docker", 0, "docker: nothing changes", ""},
+		{"install runc", 3, "", "oci-apparmor-hook cannot be run, and an engine must not be pointed at it: run make install first"},
+		{"install runc docker", 2, "", "runc is no engine, and is asked about by itself"},
 		{"install --bin relative", 2, "", "--bin relative is not an absolute path"},
 		{"install --via wrapper --default=maybe", 2, "", "--default"},
 	} {

@@ -93,6 +93,28 @@ var images = []image{
 			"usr/local/lib/oci-apparmor/cri-o/crun": "/usr/local/bin/oci-apparmor-runtime",
 		},
 	},
+	{
+		name: "cri-o beside nvidia", engine: "cri-o", // as nvidia-ctk writes it, with its runtime beside the default
+		files: map[string]string{"etc/crio/crio.conf.d/99-nvidia.toml": "\n[crio]\n\n  [crio.runtime]\n\n    [crio.runtime.runtimes]\n\n" +
+			"      [crio.runtime.runtimes.nvidia]\n        monitor_path = \"/usr/libexec/crio/conmon\"\n" +
+			"        runtime_path = \"/usr/bin/nvidia-container-runtime\"\n        runtime_type = \"oci\"\n"},
+		want: map[string]string{
+			"etc/crio/crio.conf.d/oci-apparmor.conf": "# oci-apparmor install has written this file, and oci-apparmor uninstall removes it\n" +
+				"[crio.runtime.runtimes.apparmor]\nruntime_path = \"/usr/local/lib/oci-apparmor/cri-o/crun\"\n",
+			"usr/local/lib/oci-apparmor/cri-o/crun": "/usr/local/bin/oci-apparmor-runtime",
+		},
+	},
+	{
+		name: "podman beside nvidia's hook", engine: "podman", choice: Choice{Via: "hook"}, // of its toolkit before CDI
+		files: map[string]string{"usr/share/containers/oci/hooks.d/oci-nvidia-hook.json": "{\"version\": \"1.0.0\", \"hook\": {\"path\": " +
+			"\"/usr/bin/nvidia-container-toolkit\"}, \"when\": {\"always\": true}, \"stages\": [\"prestart\"]}\n"},
+		want: map[string]string{
+			"etc/containers/containers.conf.d/oci-apparmor.conf": "# oci-apparmor install has written this file, and oci-apparmor uninstall removes it\n" +
+				"[engine]\nhooks_dir = [\"/usr/share/containers/oci/hooks.d\", \"/usr/local/lib/oci-apparmor/podman-hooks.d\"]\n",
+			"usr/local/lib/oci-apparmor/podman-hooks.d/oci-apparmor.json": `{"version": "1.0.0", "when": {"annotations": {"^oci-apparmor/policy(\\..*)?$": ".*"}}, ` +
+				`"stages": ["precreate"], "hook": {"path": "/usr/local/bin/oci-apparmor-hook",` + "\n" + `  "args": ["oci-apparmor-hook", "precreate", "--engine", "podman"]}}` + "\n",
+		},
+	},
 }
 
 func yes() *bool {
@@ -306,11 +328,15 @@ func TestEnginesThatAreNotWired(t *testing.T) {
 		{"cri-o, a file of our name", "cri-o", map[string]string{"etc/crio/crio.conf.d/oci-apparmor.conf": "[crio.image]\npause_image = \"x\"\n"}, Choice{}, "is there already, and is not ours"},
 		{"cri-o, kata", "cri-o", map[string]string{"etc/crio/crio.conf": "[crio.runtime]\ndefault_runtime = \"kata\"\n[crio.runtime.runtimes.kata]\nruntime_type = \"vm\"\n"}, Choice{},
 			"kata is of the type vm"},
+		{"cri-o, nvidia by default", "cri-o", map[string]string{"usr/bin/nvidia-container-runtime": "", "etc/crio/crio.conf.d/99-nvidia.toml": "[crio.runtime]\ndefault_runtime = \"nvidia\"\n" +
+			"[crio.runtime.runtimes.nvidia]\nruntime_path = \"/usr/bin/nvidia-container-runtime\"\nruntime_type = \"oci\"\n"}, Choice{},
+			"the default now is /usr/bin/nvidia-container-runtime"},
 		{"cri-o, elsewhere", "cri-o", map[string]string{"etc/crio/crio.conf": "[crio.runtime.runtimes.crun]\nruntime_path = \"/opt/theirs/crun\"\n"}, Choice{}, "/opt/theirs/crun"},
 		{"cri-o, two of them", "cri-o", map[string]string{"usr/libexec/crio/crun": "", "etc/crio/crio.conf": "[crio.runtime.runtimes.crun]\nruntime_path = \"/usr/bin/crun\"\n"}, Choice{},
 			"/usr/bin/crun, while our wrapper would call /usr/libexec/crio/crun"},
 		{"cri-o, late", "cri-o", map[string]string{"etc/crio/crio.conf.d/zz": "[crio.runtime]\ndefault_runtime = \"crun\"\n"}, Choice{Default: yes()},
 			"/etc/crio/crio.conf.d/zz:2: default_runtime is set there, and is read after ours"},
+		{"podman, broken", "podman", map[string]string{"etc/containers/containers.conf": "[engine]\nruntime = \"crun\n"}, Choice{}, "/etc/containers/containers.conf:2: "},
 		{"podman, a list of another kind", "podman", map[string]string{"etc/containers/containers.conf": "[engine]\nruntimes = {apparmor = [\"/usr/local/bin/oci-apparmor-runtime\"]}\n"}, Choice{},
 			"/etc/containers/containers.conf:2: engine.runtimes.apparmor is written in a way that is not understood here"},
 		{"podman, a file of our name", "podman", map[string]string{"etc/containers/containers.conf.d/oci-apparmor.conf": "[engine]\nstop_timeout = 7\n"}, Choice{}, "is there already, and is not ours"},

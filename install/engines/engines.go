@@ -121,6 +121,7 @@ type Plan struct {
 	Notes  []string    // sentences
 	Then   string      // the command by which the engine takes it over
 
+	ours           bool          // something of ours is there now, also where it stays
 	options        *wire.Options // nil for an uninstall
 	draft, without *wire.Draft
 	serial         uint64                // of the book when this was planned
@@ -243,7 +244,7 @@ func Uninstall(ctx context.Context, b *wire.Book, h *host.Host, names []string) 
 			return nil, fmt.Errorf("%s: %w", e.Name(), err)
 		}
 		p.serial, p.again = b.Serial(), func() (*Plan, error) { return uninstall(ctx, b, h, e) }
-		if len(names) > 0 || len(p.Edits) > 0 || p.Failed {
+		if len(names) > 0 || p.ours || p.Failed {
 			plans = append(plans, p)
 		}
 	}
@@ -278,7 +279,9 @@ func uninstall(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan
 		}
 		p.Notes = append(p.Notes, note)
 	}
-	if _, wired := b.Wiring(e.Name()); len(p.Edits) == 0 && !wired {
+	_, wired := b.Wiring(e.Name())
+	p.ours = wired || len(p.Edits)+len(p.without.Edits()) > 0
+	if !p.ours {
 		p.Notes = append(p.Notes, "nothing of ours is in its configuration")
 		return p, nil
 	}
@@ -293,7 +296,7 @@ func uninstall(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan
 		p.Notes = append(p.Notes, "whether more containers need ours is unknown, so what they would call stays: "+strings.Join(need.Unknown, "; "))
 	}
 	// The engine's check decides nothing here: what is not ours may be broken, or the engine be gone.
-	if err := e.Check(ctx, h, d); err != nil && !errors.Is(err, host.ErrNoProgram) {
+	if err := e.Check(ctx, h, p.without); err != nil && !errors.Is(err, host.ErrNoProgram) {
 		p.Notes = append(p.Notes, "the engine's own check of what is left says: "+err.Error())
 	}
 	return p, nil

@@ -198,3 +198,46 @@ func TestNotesOfChangedFiles(t *testing.T) {
 		}
 	}
 }
+
+// needed is an engine whose containers need its file as it is.
+type needed struct{ plain }
+
+func (needed) Needed(context.Context, *host.Host) (host.Need, error) {
+	return host.Need{Containers: []string{"shop"}, Why: "need it"}, nil
+}
+
+func (n needed) Leave(h *host.Host, d *wire.Draft) error {
+	e, err := wire.NewDraft(h.Tree).Read(n.file())
+	if err != nil || !e.IsFile() {
+		return err
+	}
+	return d.WriteFile(n.file(), e.Data)
+}
+
+func (n needed) Clear(h *host.Host, d *wire.Draft) (host.Former, error) {
+	return host.Former{}, d.Remove(n.file())
+}
+
+// Where all of ours must stay, nothing changes, and whoever runs uninstall is told so each time.
+func TestUninstallReportsWhatStays(t *testing.T) {
+	h, b := both(t)
+	table = []Engine{needed{plain{"one"}}, plain{"two"}}
+	plans, err := Install(t.Context(), b, h, []string{"one"}, Choice{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Commit(b, plans); err != nil {
+		t.Fatal(err)
+	}
+	wired := below(t, h.Tree.Root)
+	for range 2 {
+		plans, err := Uninstall(t.Context(), b, h, nil)
+		if err != nil || len(plans) != 1 || len(plans[0].Edits) > 0 || len(plans[0].Notes) != 1 ||
+			!strings.HasPrefix(plans[0].Notes[0], "these containers need it: shop;") {
+			t.Fatalf("%+v, %v", plans, err)
+		}
+		if done, err := Commit(b, plans); err != nil || len(done) != 1 || !maps.Equal(below(t, h.Tree.Root), wired) {
+			t.Fatalf("%d done, %v", len(done), err)
+		}
+	}
+}

@@ -184,8 +184,8 @@ func (Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Opti
 		}
 	}
 	if o.Default {
-		out.Notes = append(out.Notes, "pods that run already keep the runtime that they were created with; all later ones come to us, those of "+
-			"the node itself included")
+		out.Notes = append(out.Notes, "all later pods come to us, those of the node itself included, and so does what is started later in pods "+
+			"that run already, because CRI-O keeps no runtime of a pod that names none")
 	} else {
 		out.Notes = append(out.Notes, "pods come to us by a RuntimeClass whose handler is "+Runtime)
 	}
@@ -320,18 +320,33 @@ const (
 	kind        = "io.kubernetes.cri-o.ContainerType"
 )
 
-// Needed returns the pods whose runtime is ours: CRI-O cannot stop or remove one whose runtime it has no more.
+// Needed returns the pods that were made with our runtime. CRI-O cannot stop or remove those that name it once it has it no
+// more. Of those that name none it keeps no runtime: once it is restarted it executes in them by its default.
 func (Engine) Needed(_ context.Context, h *host.Host) (need host.Need, err error) {
 	if !h.Live() {
 		return need, nil
 	}
-	need.Why = "were made with our runtime, and CRI-O cannot stop or remove them without it"
-	pods(&need, engine.Named("cri-o").Data)
+	need.Why = "were made with our runtime. Without it CRI-O cannot stop or remove those that name it, and once it is restarted, what it " +
+		"executes in those that have it by default is not under the policy"
+	pods(&need, engine.Named("cri-o").Data, served(h))
 	return need, nil
 }
 
-// pods adds the pods that were made with our runtime, by the config.json of their sandboxes in these directories.
-func pods(need *host.Need, dirs []string) {
+// served returns the ids of the containers whose conmon has called our wrapper to create them. It runs as long as they do.
+func served(h *host.Host) map[string]bool {
+	ids := map[string]bool{}
+	for _, p := range h.Processes("conmon") {
+		if host.IsWrapper(p.Flag("-r", "--runtime")) {
+			ids[p.Flag("-c", "--cid")] = true
+		}
+	}
+	return ids
+}
+
+// pods adds the pods that were made with our runtime, by the config.json of containers in these directories: those whose
+// sandbox names it, and those with a container that is served by it.
+func pods(need *host.Need, dirs []string, served map[string]bool) {
+	named, byDefault := map[string]bool{}, map[string]bool{}
 	for _, dir := range dirs {
 		for _, id := range need.List(dir) {
 			file := path.Join(dir, id, "userdata/config.json")
@@ -347,10 +362,18 @@ func pods(need *host.Need, dirs []string) {
 				need.Unknown = append(need.Unknown, fmt.Sprintf("%s: %v", file, err))
 				continue
 			}
-			name := cmp.Or(spec.Annotations[sandboxName], id)
-			if spec.Annotations[handler] == Runtime && spec.Annotations[kind] == "sandbox" && !slices.Contains(need.Containers, name) {
-				need.Containers = append(need.Containers, name)
+			switch name := cmp.Or(spec.Annotations[sandboxName], id); {
+			case spec.Annotations[handler] == Runtime && spec.Annotations[kind] == "sandbox":
+				named[name] = true
+			case served[id]:
+				byDefault[name] = true
 			}
+		}
+	}
+	need.Containers = append(need.Containers, slices.Sorted(maps.Keys(named))...)
+	for _, name := range slices.Sorted(maps.Keys(byDefault)) {
+		if !named[name] {
+			need.Containers = append(need.Containers, name+" (by default)")
 		}
 	}
 }

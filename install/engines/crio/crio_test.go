@@ -148,10 +148,11 @@ func TestWhatIsReadLastIsNamed(t *testing.T) {
 func TestPodsOfOursAreFound(t *testing.T) {
 	dir := t.TempDir()
 	for id, text := range map[string]string{
-		"a": `{"annotations": {"io.kubernetes.cri-o.RuntimeHandler": "apparmor", "io.kubernetes.cri-o.ContainerType": "sandbox", "io.kubernetes.cri-o.SandboxName": "shop"}}`,
-		"b": `{"annotations": {"io.kubernetes.cri-o.RuntimeHandler": "apparmor", "io.kubernetes.cri-o.ContainerType": "container"}}`,
-		"c": `{"annotations": {"io.kubernetes.cri-o.RuntimeHandler": "", "io.kubernetes.cri-o.ContainerType": "sandbox"}}`,
-		"d": `{"annotations": {"io.container.manager": "libpod"}}`, "e": "{",
+		"a":  `{"annotations": {"io.kubernetes.cri-o.RuntimeHandler": "apparmor", "io.kubernetes.cri-o.ContainerType": "sandbox", "io.kubernetes.cri-o.SandboxName": "shop"}}`,
+		"b":  `{"annotations": {"io.kubernetes.cri-o.ContainerType": "container", "io.kubernetes.cri-o.SandboxName": "shop"}}`,
+		"c":  `{"annotations": {"io.kubernetes.cri-o.RuntimeHandler": "", "io.kubernetes.cri-o.ContainerType": "sandbox", "io.kubernetes.cri-o.SandboxName": "desk"}}`,
+		"c2": `{"annotations": {"io.kubernetes.cri-o.ContainerType": "container", "io.kubernetes.cri-o.SandboxName": "desk"}}`,
+		"d":  `{"annotations": {"io.container.manager": "libpod"}}`, "e": "{",
 	} {
 		if err := os.MkdirAll(filepath.Join(dir, id, "userdata"), 0o755); err != nil {
 			t.Fatal(err)
@@ -164,8 +165,8 @@ func TestPodsOfOursAreFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	var need host.Need
-	pods(&need, []string{dir, dir, filepath.Join(dir, "none")})
-	if !slices.Equal(need.Containers, []string{"shop"}) || len(need.Unknown) != 2 || !strings.Contains(need.Unknown[0], "e/userdata/config.json") {
+	pods(&need, []string{dir, dir, filepath.Join(dir, "none")}, map[string]bool{"b": true, "c2": true})
+	if !slices.Equal(need.Containers, []string{"shop", "desk (by default)"}) || len(need.Unknown) != 2 || !strings.Contains(need.Unknown[0], "e/userdata/config.json") {
 		t.Errorf("%+v", need)
 	}
 }

@@ -87,6 +87,7 @@ LIMIT := 80m
 test-all: LIMIT := 240m
 test-all: export OCI_APPARMOR_EVERYTHING := yes
 test-all: export OCI_APPARMOR_ACCEL ?= qemu
+test-all: NEEDED += gcc:gcc /usr/include/stdio.h:libc6-dev # a part of CRI-O is in C
 test test-all: export OCI_APPARMOR_REPORT := $(REPORT)
 test test-all: export OCI_APPARMOR_GUESTS := $(GUESTS)
 test test-all: setup build

@@ -27,8 +27,6 @@ var notRun = map[string]string{
 	"shim/README.md#runtimeclass-and-pod":                     "takes a cluster; TestContainerdPodByReadme starts such a pod over containerd's CRI socket",
 	"shim/README.md#the-wrapper-under-containerds-own-shim":   "the tests of pods have such a link in another directory",
 	"shim/README.md#the-wrapper-under-containerds-own-shim:2": "the tests of pods write these keys into a configuration of their own",
-	"shim/README.md#cri-o":                                    "no suite of Debian has CRI-O",
-	"shim/README.md#cri-o:2":                                  "no suite of Debian has CRI-O",
 	"install/README.md#when-a-container-does-not-start":       "a line as TestRefusalsAreOneLine and others see it, from another container",
 	"install/README.md#when-a-container-does-not-start:2":     "a line as TestLog sees it, from another container",
 	".github/CONTRIBUTING.md#building-and-testing":            "builds, and runs all tests",

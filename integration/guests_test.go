@@ -39,6 +39,9 @@ var programs = []string{
 // Debian's, and nerdctl.
 const toolsSuite = "trixie"
 
+// crioSuite is the guest whose usual boot has CRI-O. It has conmon by Podman's package.
+const crioSuite = "forky"
+
 // TestGuests runs the other tests of this package in guests, and reports each as a subtest: TestGuests/trixie/TestName.
 //
 // OCI_APPARMOR_GUESTS says in which: all, or suites with commas between them. The parts of -run behind the suite choose
@@ -63,9 +66,15 @@ func TestGuests(t *testing.T) {
 	t.Parallel() // with the other tests that boot guests, in their turn
 	root := sources(t)
 	files := build(t, root)
-	var tools map[string]string
-	if slices.ContainsFunc(guests, func(g guest.Guest) bool { return g.Suite == toolsSuite }) {
+	has := func(suite string) bool {
+		return slices.ContainsFunc(guests, func(g guest.Guest) bool { return g.Suite == suite })
+	}
+	var tools, crio map[string]string
+	if has(toolsSuite) {
 		tools = buildTools(t)
+	}
+	if has(crioSuite) && wantsCRIO(t, files) {
+		crio = buildCRIO(t)
 	}
 
 	type boot struct {
@@ -91,6 +100,9 @@ func TestGuests(t *testing.T) {
 			files := maps.Clone(files)
 			if b.Suite == toolsSuite && (b.Name == guest.Containerd.Name || b.Systemd) {
 				maps.Copy(files, tools)
+			}
+			if b.Suite == crioSuite && b.Name == "" {
+				maps.Copy(files, crio)
 			}
 			report := runGuest(t, b.Guest, b.Variant, files)
 			t.Parallel()
@@ -228,6 +240,24 @@ func buildTools(t *testing.T) map[string]string {
 		files["/usr/local/nerdctl"] = dir
 	}
 	return files
+}
+
+// wantsCRIO reports whether CRI-O is to be built, which takes minutes: where nothing is left out, and where -run names one of
+// its tests.
+func wantsCRIO(t *testing.T, files map[string]string) bool {
+	if pattern() == "" {
+		return guesttest.Everything()
+	}
+	return strings.Contains(testsIn(t, files[testDir+"/integration.test"], guest.Variant{}, pattern()), "CRIO")
+}
+
+// buildCRIO builds CRI-O, and gives it as guest.Job wants it.
+func buildCRIO(t *testing.T) map[string]string {
+	dir, err := guest.CRIO.Build(t.Context(), os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]string{guesttest.CRIOBin: dir}
 }
 
 // runGuest has a guest booted in its turn, and this package's tests run in it. The function that it gives waits for that,

@@ -3,6 +3,7 @@ package guest
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -14,8 +15,9 @@ import (
 // A Tool is programs of a Go module. No suite has them in the version that tests need.
 type Tool struct {
 	Module, Version string
-	Packages        []string // paths of the programs' packages, relative to the module
-	Tags            string   // build tags, separated by commas
+	Packages        []string          // paths of the programs' packages, relative to the module
+	Tags            string            // build tags, separated by commas
+	C               map[string]string // name of a program in C → directory of its sources, relative to the module
 }
 
 // Containerd24 is the present containerd: its daemon, its client ctr and its shim for runc. The tags leave out parts
@@ -39,8 +41,18 @@ var Shim24 = Tool{
 // Nerdctl is Docker's command line for containerd. It is the last version that builds without replacing modules.
 var Nerdctl = Tool{Module: "github.com/containerd/nerdctl/v2", Version: "v2.0.4", Packages: []string{"cmd/nerdctl"}}
 
+// CRIO is CRI-O, and pinns, which holds the namespaces of its pods. No later version of the module is served by the module
+// proxy. The tags leave out what needs cgo, as seccomp does, and have AppArmor in.
+var CRIO = Tool{
+	Module:   "github.com/cri-o/cri-o",
+	Version:  "v1.34.0",
+	Packages: []string{"cmd/crio"},
+	Tags:     "apparmor,containers_image_openpgp,exclude_graphdriver_btrfs",
+	C:        map[string]string{"pinns": "pinns/src"},
+}
+
 // Build returns a directory with the tool's programs, linked statically for linux/amd64. It takes them from the cache,
-// or builds them in a module of their own, which takes a minute or two. The outcome depends neither on the module that
+// or builds them in a module of their own, which takes a minute or more. The outcome depends neither on the module that
 // this code is in, nor on the flags that this code is built with.
 func (tool Tool) Build(ctx context.Context, progress io.Writer) (dir string, err error) {
 	name := filepath.Base(tool.Packages[0]) + "-" + tool.Version
@@ -70,7 +82,7 @@ func (tool Tool) Build(ctx context.Context, progress io.Writer) (dir string, err
 	if exists(dir) {
 		return dir, nil
 	}
-	fmt.Fprintf(progress, "%s: not built yet; it takes about a minute and is kept in %s\n", name, dir)
+	fmt.Fprintf(progress, "%s: not built yet; it takes a minute or more and is kept in %s\n", name, dir)
 	began := time.Now()
 	half, err := os.MkdirTemp(cache, "building-")
 	if err != nil {
@@ -82,21 +94,7 @@ func (tool Tool) Build(ctx context.Context, progress io.Writer) (dir string, err
 		return "", err
 	}
 	defer os.RemoveAll(module)
-	// go install PACKAGE@VERSION would ask for the list of the module's versions, which not every mirror has.
-	err = os.WriteFile(filepath.Join(module, "go.mod"), fmt.Appendf(nil, "module tool\n\ngo 1.25\n\nrequire %s %s\n",
-		tool.Module, tool.Version), 0o644)
-	if err != nil {
-		return "", err
-	}
-	args := []string{"build", "-mod=mod", "-buildvcs=false", "-ldflags", "-s -w", "-tags", tool.Tags, "-o", half + "/"}
-	for _, p := range tool.Packages {
-		args = append(args, tool.Module+"/"+p)
-	}
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = module
-	// GOFLAGS is set, since where it is empty go takes those that go env -w has kept.
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=-trimpath", "GOWORK=off")
-	if err := run(cmd); err != nil {
+	if err := tool.compile(ctx, module, half); err != nil {
 		return "", err
 	}
 	if err := os.Chmod(half, 0o755); err != nil {
@@ -107,4 +105,56 @@ func (tool Tool) Build(ctx context.Context, progress io.Writer) (dir string, err
 	}
 	fmt.Fprintf(progress, "%s: built (%.1f s)\n", name, time.Since(began).Seconds())
 	return dir, nil
+}
+
+// compile builds the tool's programs in a module of their own, which it makes in a directory.
+func (tool Tool) compile(ctx context.Context, module, to string) error {
+	command := func(args ...string) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, "go", args...)
+		cmd.Dir = module
+		// GOFLAGS is set, since where it is empty go takes those that go env -w has kept.
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=-trimpath", "GOWORK=off")
+		return cmd
+	}
+	// go install PACKAGE@VERSION would ask for the list of the module's versions, which not every mirror has.
+	err := os.WriteFile(filepath.Join(module, "go.mod"), fmt.Appendf(nil, "module tool\n\ngo 1.25\n\nrequire %s %s\n",
+		tool.Module, tool.Version), 0o644)
+	if err != nil {
+		return err
+	}
+	out, err := command("mod", "download", "-json", tool.Module+"@"+tool.Version).Output()
+	if err != nil {
+		return fmt.Errorf("go mod download: %w\n%s", err, out) // with its error in JSON
+	}
+	var sources struct{ Dir string }
+	if err := json.Unmarshal(out, &sources); err != nil {
+		return fmt.Errorf("go mod download: %w", err)
+	}
+	// The checksum database lacks some versions that have no tag. The module itself, whose own sum is in the database,
+	// has the sums of what it needs.
+	sums, err := os.ReadFile(filepath.Join(sources.Dir, "go.sum"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(module, "go.sum"), sums, 0o644)
+	}
+	if err != nil {
+		return err
+	}
+	args := []string{"build", "-mod=mod", "-buildvcs=false", "-ldflags", "-s -w", "-tags", tool.Tags, "-o", to + "/"}
+	for _, p := range tool.Packages {
+		args = append(args, tool.Module+"/"+p)
+	}
+	if err := run(command(args...)); err != nil {
+		return err
+	}
+	for name, dir := range tool.C {
+		files, err := filepath.Glob(filepath.Join(sources.Dir, dir, "*.c"))
+		if err != nil {
+			return err
+		}
+		args := append([]string{"-static", "-O2", "-s", "-o", filepath.Join(to, name)}, files...)
+		if err := run(exec.CommandContext(ctx, "gcc", args...)); err != nil {
+			return fmt.Errorf("%s, which needs gcc and libc6-dev: %w", name, err)
+		}
+	}
+	return nil
 }

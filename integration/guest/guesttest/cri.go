@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,16 +33,23 @@ func DialCRI(t testing.TB, socket string) *CRI {
 	}
 	t.Cleanup(func() { conn.Close() })
 	c := &CRI{cri.NewRuntimeServiceClient(conn)}
+	c.Ready(t)
+	return c
+}
+
+// Ready returns when the engine is ready to run pods: also one that has been started anew since DialCRI.
+func (c *CRI) Ready(t testing.TB) {
+	t.Helper()
 	ctx, cancel := patient()
 	defer cancel()
 	for {
-		_, err := c.Status(ctx, &cri.StatusRequest{}) // an error until the plugins have been started
+		_, err := c.Status(ctx, &cri.StatusRequest{}) // an error until it listens, and its plugins have been started
 		if err == nil {
-			return c
+			return
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("the CRI on %s is not ready: %v", socket, err)
+			t.Fatalf("the CRI is not ready: %v", err)
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
@@ -80,6 +88,10 @@ func (c *CRI) TryPod(t testing.TB, handler string, edits ...func(*cri.PodSandbox
 	}
 	for _, edit := range edits {
 		edit(config)
+	}
+	config.Labels = map[string]string{ // as the kubelet has them
+		"io.kubernetes.pod.name": config.Metadata.Name, "io.kubernetes.pod.namespace": config.Metadata.Namespace,
+		"io.kubernetes.pod.uid": config.Metadata.Uid,
 	}
 	if err := os.MkdirAll(config.LogDirectory, 0o755); err != nil {
 		t.Fatal(err)
@@ -147,7 +159,7 @@ func (p *Pod) Pid(t testing.TB) int {
 	return pidIn(t, r.Info)
 }
 
-// pidIn reads what containerd says beside a verbose status.
+// pidIn reads what containerd or CRI-O says beside a verbose status.
 func pidIn(t testing.TB, info map[string]string) int {
 	t.Helper()
 	var i struct{ Pid int }
@@ -198,6 +210,8 @@ func (p *Pod) TryStart(t testing.TB, name string, commands []string, edits ...fu
 			},
 		},
 	}
+	config.Labels = maps.Clone(p.Config.Labels)
+	config.Labels["io.kubernetes.container.name"] = name
 	for _, edit := range edits {
 		edit(config)
 	}

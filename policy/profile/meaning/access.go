@@ -66,7 +66,11 @@ func (p *Profile) query(c Class, key string, owner bool) (Perms, bool) {
 	case p.policy.dfa == nil || p.policy.start[c] == 0, c == DBus && p.policy.start[NetV9] == 0:
 		return all, false
 	}
-	return p.flagged(p.policy.at(p.policy.walk(p.policy.start[c], key))), true
+	s := p.policy.start[c]
+	if c == 0 { // no class: where all of them begin
+		s = p.policy.step(s, 0)
+	}
+	return p.flagged(p.policy.at(p.policy.walk(s, key))), true
 }
 
 // flagged applies flags=(audit) (aa_apply_modes_to_perms).

@@ -70,7 +70,7 @@ var accesses = []Access{
 
 func seeds(t testing.TB) [][]byte {
 	var list [][]byte
-	for _, pattern := range []string{"testdata/*.permissions*", "../testdata/*.blob"} {
+	for _, pattern := range []string{"testdata/*.permissions?", "../testdata/*.blob"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %v", pattern, err)

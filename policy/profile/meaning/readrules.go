@@ -21,7 +21,7 @@ func (r *reader) policy(p *Profile) {
 	}
 	first := p.policy.start[0]
 	for c := range p.policy.start {
-		if c > 0 {
+		if c >= int(File) { // no class has a lower number
 			p.policy.start[c] = p.policy.step(first, byte(c))
 		}
 	}

@@ -79,6 +79,9 @@ func (p *Profile) unix(a UnixAccess) Answer {
 	if a.Want == MayCreate {
 		return p.checked(p.flagged(r.at(s)), a.Want)
 	}
+	if a.Want == MayBind && strings.HasPrefix(a.Address, "/") { // which makes a file, and that is asked about
+		return Answer{Allowed: true}
+	}
 	peered := a.Want&(MayConnect|MaySend|MayReceive) != 0
 	if path := a.file(peered); path != "" {
 		return p.unixFile(path, a)
@@ -104,10 +107,9 @@ func (p *Profile) unix(a UnixAccess) Answer {
 }
 
 // file returns the path of the socket that a request is about, where it is about one in the file system: the peer's, or
-// else the socket's own. A bind is none: the kernel asks for the making of the file.
+// else the socket's own.
 func (a UnixAccess) file(peered bool) string {
 	switch {
-	case a.Want == MayBind:
 	case peered && strings.HasPrefix(a.PeerAddress, "/"):
 		return a.PeerAddress
 	case strings.HasPrefix(a.Address, "/"):

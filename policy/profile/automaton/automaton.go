@@ -1,0 +1,140 @@
+// Package automaton decides questions about all texts that automata accept: whether there is one that some accept and
+// others do not, and which is the shortest. From that follow emptiness, inclusion and equality.
+//
+// It knows nothing of profiles. Package meaning has the automata of compiled profiles, and Glob makes one of a pattern.
+package automaton
+
+import (
+	"errors"
+	"fmt"
+)
+
+// A State is a state of a Machine.
+type State uint32
+
+// A Machine is a deterministic automaton that reads bytes. It has finitely many states.
+type Machine interface {
+	// Start returns the state before the first byte.
+	Start() State
+
+	// Step returns the state after one byte.
+	Step(State, byte) State
+
+	// Classes returns a number for each byte. Two bytes that have the same number lead to the same state from every
+	// state.
+	Classes() *[256]uint32
+}
+
+// most is how many machines Shortest takes.
+const most = 8
+
+// ErrTooLarge says that a question was given up, since the machines together have too many states.
+var ErrTooLarge = errors.New("too many states")
+
+// Shortest returns the shortest text after which accept takes the states of all machines. Of texts of the same length
+// it prefers letters and digits to other bytes. It reports whether there is such a text.
+//
+// accept must depend on nothing but the states. limit bounds how many combinations of states are looked at; behind it,
+// the error wraps ErrTooLarge.
+func Shortest(accept func(states []State) bool, limit int, machines ...Machine) (text string, found bool, err error) {
+	if len(machines) > most {
+		return "", false, fmt.Errorf("%d automata at once, and %d are possible", len(machines), most)
+	}
+	s := search{machines: machines, seen: make(map[[most]State]struct{})}
+	var start [most]State
+	for i, m := range machines {
+		start[i] = m.Start()
+	}
+	s.add(start, -1, 0)
+	alphabet := alphabet(machines)
+	for at := 0; at < len(s.nodes); at++ {
+		here := s.nodes[at].states
+		if accept(here[:len(machines)]) {
+			return s.text(at), true, nil
+		}
+		for _, b := range alphabet {
+			next := here
+			for i, m := range machines {
+				next[i] = m.Step(here[i], b)
+			}
+			s.add(next, at, b)
+		}
+		if len(s.nodes) > limit {
+			return "", false, fmt.Errorf("more than %d combinations of states: %w", limit, ErrTooLarge)
+		}
+	}
+	return "", false, nil
+}
+
+// search goes through the combinations of states, those first that the shortest texts lead to.
+type search struct {
+	machines []Machine
+	nodes    []node
+	seen     map[[most]State]struct{}
+}
+
+// node is a combination of states, and from which one by which byte it was reached first.
+type node struct {
+	states [most]State
+	from   int
+	by     byte
+}
+
+func (s *search) add(states [most]State, from int, by byte) {
+	if _, ok := s.seen[states]; !ok {
+		s.seen[states] = struct{}{}
+		s.nodes = append(s.nodes, node{states, from, by})
+	}
+}
+
+// text returns the text that leads to a node.
+func (s *search) text(at int) string {
+	var reversed []byte
+	for ; s.nodes[at].from >= 0; at = s.nodes[at].from {
+		reversed = append(reversed, s.nodes[at].by)
+	}
+	text := make([]byte, len(reversed))
+	for i, b := range reversed {
+		text[len(text)-1-i] = b
+	}
+	return string(text)
+}
+
+// alphabet returns one byte of each set of bytes that no machine tells apart, the most readable of the set, and those
+// that are more readable first.
+func alphabet(machines []Machine) (bytes []byte) {
+	seen := make(map[[most]uint32]bool)
+	var classes [most]*[256]uint32
+	for i, m := range machines {
+		classes[i] = m.Classes()
+	}
+	for _, b := range readable {
+		var key [most]uint32
+		for i := range machines {
+			key[i] = classes[i][b]
+		}
+		if !seen[key] {
+			seen[key] = true
+			bytes = append(bytes, b)
+		}
+	}
+	return bytes
+}
+
+// readable are all bytes, the more readable ones first.
+var readable = func() (all []byte) {
+	const first = "abcdefghijklmnopqrstuvwxyz0123456789/.-_ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	all = append(all, first...)
+	var in [256]bool
+	for i := range len(first) {
+		in[first[i]] = true
+	}
+	for _, printable := range []bool{true, false} {
+		for b := range 256 {
+			if !in[b] && (b > ' ' && b < 0x7f) == printable {
+				all = append(all, byte(b))
+			}
+		}
+	}
+	return all
+}()

@@ -15,6 +15,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/doctor"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/output"
+	"github.com/oci-apparmor/oci-apparmor/install/probe"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
@@ -116,7 +117,7 @@ func runDoctor(ctx context.Context, s *session, o *doctorOptions) error {
 		r, failed = doctor.Fix(ctx, n, r)
 	}
 	if o.probe {
-		r.AddProbes(ctx, n, doctor.ProbeOptions{Program: program, Args: []string{waiting}, Policy: o.policy})
+		r.AddProbes(ctx, n, probe.Options{Program: program, Args: []string{waiting}, Policy: o.policy})
 	}
 	var err error
 	if o.json {

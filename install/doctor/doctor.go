@@ -1,6 +1,6 @@
 // Package doctor looks for what is wrong with a node: its kernel, its parser, its policy, what is loaded of it, its engines and
 // its containers. Each check is a row of a table, with an identifier that scripts and the man page know it by. A check reads
-// and changes nothing; Fix does what is safe, and Probe starts a container.
+// and changes nothing; Fix does what is safe, and AddProbes starts a container.
 package doctor
 
 import (
@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/install/probe"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
@@ -67,7 +68,7 @@ type Report struct {
 	Findings []Finding // the worst first
 	Unseen   []string  // what could not be looked at, and why
 	Facts    Facts
-	Probes   []Probe
+	Probes   []probe.Seen
 	Fixed    []Finding // what Fix has put right
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/engines"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/install/probe"
 	"github.com/oci-apparmor/oci-apparmor/install/status"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
@@ -481,7 +482,7 @@ func TestAsUser(t *testing.T) {
 			t.Errorf("%q does not have %q", r.Unseen, want)
 		}
 	}
-	r.AddProbes(context.Background(), m.Node, ProbeOptions{})
+	r.AddProbes(context.Background(), m.Node, probe.Options{})
 	wantSchema(t, r)
 }
 
@@ -595,7 +596,7 @@ func TestProbe(t *testing.T) {
 				}}, remove, nil
 			})
 			r := new(Report)
-			r.AddProbes(context.Background(), m.Node, ProbeOptions{Program: m.path("program"), Policy: "web"})
+			r.AddProbes(context.Background(), m.Node, probe.Options{Program: m.path("program"), Policy: "web"})
 			var ids []string
 			for _, f := range r.Findings {
 				ids = append(ids, f.ID)
@@ -609,7 +610,7 @@ func TestProbe(t *testing.T) {
 			if c.start != nil && r.Findings[0].What != "containerd: a throw-away container does not start:  [31mrefused" {
 				t.Errorf("%+v", r.Findings)
 			}
-			if c.want == nil && (len(r.Probes) != 1 || r.Probes[0] != Probe{"containerd", "web", "web (enforce)", "web (enforce)"}) {
+			if c.want == nil && (len(r.Probes) != 1 || r.Probes[0] != (probe.Seen{Engine: "containerd", Policy: "web", Label: "web (enforce)", Executed: "web (enforce)"})) {
 				t.Errorf("%+v", r.Probes)
 			}
 			r.Facts.Engines = []EngineFacts{}

@@ -2,6 +2,8 @@ package doctor
 
 import (
 	_ "embed"
+
+	"github.com/oci-apparmor/oci-apparmor/install/probe"
 )
 
 //go:embed schema.json
@@ -14,11 +16,11 @@ func Schema() []byte { return append([]byte(nil), schema...) }
 func (r *Report) JSON() any {
 	list := func(all []Finding) []Finding { return append([]Finding{}, all...) }
 	return struct {
-		Version  string    `json:"version"`
-		Findings []Finding `json:"findings"`
-		Fixed    []Finding `json:"fixed"`
-		Unseen   []string  `json:"unseen"`
-		Node     Facts     `json:"node"`
-		Probes   []Probe   `json:"probes"`
-	}{"1", list(r.Findings), list(r.Fixed), append([]string{}, r.Unseen...), r.Facts, append([]Probe{}, r.Probes...)}
+		Version  string       `json:"version"`
+		Findings []Finding    `json:"findings"`
+		Fixed    []Finding    `json:"fixed"`
+		Unseen   []string     `json:"unseen"`
+		Node     Facts        `json:"node"`
+		Probes   []probe.Seen `json:"probes"`
+	}{"1", list(r.Findings), list(r.Fixed), append([]string{}, r.Unseen...), r.Facts, append([]probe.Seen{}, r.Probes...)}
 }

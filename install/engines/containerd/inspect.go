@@ -133,6 +133,9 @@ func (e Engine) Probe(ctx context.Context, h *host.Host, c *host.Throwaway) (*ho
 		return nil, none, err
 	}
 	table := reads.runtimes[Runtime]
+	if c.Stock {
+		table = map[string]any{"runtime_type": stock}
+	}
 	runtime := []string{"--runtime", stock}
 	if binary, _ := tomlfile.Get(table, "options", "BinaryName").(string); host.IsWrapper(binary) {
 		runtime = append(runtime, "--runc-binary", binary)

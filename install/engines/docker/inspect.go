@@ -99,7 +99,10 @@ func (Engine) Probe(ctx context.Context, h *host.Host, c *host.Throwaway) (*host
 	remove := func() error {
 		return h.Clean(ctx, docker, args("rm", "--force", c.Name), args("rmi", "--force", c.Name)) // with --force there may be none
 	}
-	run := append(args("run", "--detach", "--network", "none", "--name", c.Name, "--runtime", Runtime), c.Annotations("--annotation")...)
+	run := append(args("run", "--detach", "--network", "none", "--name", c.Name), c.Annotations("--annotation")...)
+	if !c.Stock {
+		run = append(run, "--runtime", Runtime)
+	}
 	id, err := h.Run(ctx, nil, docker, append(append(run, c.Name), c.Args...)...)
 	if err != nil {
 		return nil, remove, err

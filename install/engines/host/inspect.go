@@ -69,6 +69,7 @@ type Throwaway struct {
 	Dir        string            // a directory for the probe alone, with the root file system in Dir/rootfs
 	Args       []string          // the program in it and its arguments; it waits
 	Annotation map[string]string // of the container
+	Stock      bool              // it is to be started by the runtime that the engine takes where nobody asks for another
 }
 
 // Rootfs returns the directory of the container's root file system.

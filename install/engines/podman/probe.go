@@ -22,7 +22,7 @@ func (Engine) Probe(ctx context.Context, h *host.Host, c *host.Throwaway) (*host
 		return nil, none, err
 	}
 	run := []string{"run", "--detach", "--network", "none", "--name", c.Name}
-	if tomlfile.Get(merge(files), append(keyRuntimes[:2:2], Runtime)...) != nil {
+	if tomlfile.Get(merge(files), append(keyRuntimes[:2:2], Runtime)...) != nil && !c.Stock {
 		run = append([]string{"--runtime", Runtime}, run...)
 	}
 	run = append(run, c.Annotations("--annotation")...)

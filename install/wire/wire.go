@@ -35,8 +35,12 @@ const Dir = store.Dir + "/wiring"
 // lockWait is how long Open waits for another install or uninstall. None takes as long.
 const lockWait = 2 * time.Minute
 
-// version is that of the files' format.
-const version = 1
+// version is that of the files' format. A journal of a trial has a version of its own: what knows no trials would take it
+// for one that is done.
+const (
+	version      = 1
+	trialVersion = 2
+)
 
 // Options are how an engine is wired.
 type Options struct {
@@ -66,6 +70,9 @@ type journal struct {
 	Forward bool   `json:"forward"` // it is finished, and not taken back: an engine must not go on with what is being removed
 	Steps   []Edit `json:"steps"`
 	After   record `json:"after"` // the record when all is done
+
+	Trial  *Trial  `json:"trial,omitempty"`  // the journal stays until this ends
+	Before *record `json:"before,omitempty"` // the record when it is taken back
 }
 
 // Book is what is known of the wirings of a tree, and the right to change them.
@@ -73,9 +80,11 @@ type Book struct {
 	tree    Tree
 	dir     string // Dir without links
 	record  record
+	trial   *journal // that has not ended
 	release func()
 
-	// Recovered says what Open had to do for a call that was killed; empty for nothing.
+	// Recovered says what Open had to do for a call that was killed; empty for nothing. Where the call had a trial, Open leaves
+	// that to its caller: see Trial.
 	Recovered string
 }
 
@@ -140,10 +149,7 @@ func read(t Tree, dir string) (*Book, error) {
 		return nil, fmt.Errorf("%s is of version %d, which a later oci-apparmor has written: use that one", b.real("record.json"),
 			r.Version)
 	}
-	if r.Engines == nil {
-		r.Engines = map[string]Wiring{}
-	}
-	b.record = *r
+	b.setRecord(*r)
 	return b, nil
 }
 
@@ -245,10 +251,21 @@ func (b *Book) dropDirs(d *Draft) error {
 // where the engine is to be wired no more: what the draft still has of ours then is remembered. On an error nothing has
 // changed, or all has been taken back; where that fails, too, the error says so and the next Open does it.
 func (b *Book) Commit(engine string, w *Options, d, without *Draft) error {
-	steps := d.Edits()
-	before := b.record
-	after := record{Version: version, Serial: before.Serial + 1, Engines: maps.Clone(before.Engines), Dirs: slices.Clone(before.Dirs)}
-	delete(after.Engines, engine)
+	j := b.plan(engine, w, d, without)
+	return b.do(j, j.Steps)
+}
+
+// without returns the record without an engine.
+func (r record) without(engine string) record {
+	r.Engines, r.Dirs = maps.Clone(r.Engines), slices.Clone(r.Dirs)
+	delete(r.Engines, engine)
+	return r
+}
+
+// plan returns the journal of a Commit.
+func (b *Book) plan(engine string, w *Options, d, without *Draft) *journal {
+	steps, after := d.Edits(), b.record.without(engine)
+	after.Version, after.Serial = version, b.record.Serial+1
 	if edits := d.editsFrom(without); w != nil {
 		after.Engines[engine] = Wiring{Options: *w, Edits: edits}
 	} else if len(edits) > 0 {
@@ -262,7 +279,15 @@ func (b *Book) Commit(engine string, w *Options, d, without *Draft) error {
 			after.Dirs = slices.DeleteFunc(after.Dirs, func(dir string) bool { return dir == s.Path })
 		}
 	}
-	j := &journal{Version: version, Forward: w == nil, Steps: steps, After: after}
+	return &journal{Version: version, Forward: w == nil, Steps: steps, After: after}
+}
+
+// do writes a journal and does what it says: steps are those that are not done yet. On an error they have been taken back.
+func (b *Book) do(j *journal, steps []Edit) error {
+	if b.trial != nil {
+		return errTrial
+	}
+	before := b.record
 	err := b.write("journal.json", j)
 	if err == nil {
 		err = b.finish(j, true)
@@ -279,6 +304,14 @@ func (b *Book) Commit(engine string, w *Options, d, without *Draft) error {
 
 // takeBack makes the files and the record what they were before the steps, and removes the journal.
 func (b *Book) takeBack(steps []Edit, before *record) error {
+	if err := b.back(steps, before); err != nil {
+		return err
+	}
+	return b.tree.put(b.dir+"/journal.json", nil)
+}
+
+// back is takeBack, and the journal stays.
+func (b *Book) back(steps []Edit, before *record) error {
 	if err := b.apply(invert(steps), false); err != nil {
 		return err
 	}
@@ -287,11 +320,18 @@ func (b *Book) takeBack(steps []Edit, before *record) error {
 			return err
 		}
 	}
-	b.record = *before
-	return b.tree.put(b.dir+"/journal.json", nil)
+	b.setRecord(*before)
+	return nil
 }
 
-// finish applies the steps of a journal, writes the record, and removes the journal.
+func (b *Book) setRecord(r record) {
+	if r.Engines == nil {
+		r.Engines = map[string]Wiring{}
+	}
+	b.record = r
+}
+
+// finish applies the steps of a journal, writes the record, and removes the journal unless it is a trial's.
 func (b *Book) finish(j *journal, strict bool) error {
 	if err := b.apply(j.Steps, strict); err != nil {
 		return err
@@ -299,9 +339,10 @@ func (b *Book) finish(j *journal, strict bool) error {
 	if err := b.write("record.json", &j.After); err != nil {
 		return err
 	}
-	b.record = j.After
-	if b.record.Engines == nil {
-		b.record.Engines = map[string]Wiring{}
+	b.setRecord(j.After)
+	if j.Trial != nil {
+		b.trial = j
+		return nil
 	}
 	_ = b.tree.put(b.dir+"/journal.json", nil) // by the record the next Open sees that all is done, and removes it
 	return nil
@@ -318,6 +359,9 @@ func (b *Book) apply(steps []Edit, strict bool) error {
 		e, err := b.tree.lookup(s.Path)
 		if err != nil {
 			return err
+		}
+		if e.Equal(s.New) {
+			continue
 		}
 		if !e.Equal(s.Old) {
 			if strict {
@@ -336,7 +380,8 @@ func (b *Book) apply(steps []Edit, strict bool) error {
 	return nil
 }
 
-// recover finishes or takes back what a killed call has left.
+// recover finishes or takes back what a killed call has left. A trial is for the caller to end, because its engine has to be
+// looked at.
 func (b *Book) recover() error {
 	for _, name := range []string{"journal.json", "record.json"} {
 		_ = os.Remove(b.real(temp(name)))
@@ -345,9 +390,13 @@ func (b *Book) recover() error {
 	if err != nil || j == nil {
 		return err
 	}
-	if j.Version != version {
+	if j.Version != version && j.Version != trialVersion {
 		return fmt.Errorf("%s is of version %d, which a later oci-apparmor has written: use that one",
 			b.real("journal.json"), j.Version)
+	}
+	if j.Trial != nil && j.Before != nil {
+		b.trial = j
+		return nil
 	}
 	theirs, err := b.changedByOthers(j.Steps)
 	if err != nil {

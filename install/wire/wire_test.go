@@ -472,7 +472,7 @@ new link /usr/lib/ours/engine/runc -> /usr/bin/ours
 func TestBookOfALaterVersionIsLeftAlone(t *testing.T) {
 	for _, name := range []string{"record.json", "journal.json"} {
 		tree := newTree(t)
-		write(t, tree.Real(Dir+"/"+name), `{"version": 2}`, 0o600)
+		write(t, tree.Real(Dir+"/"+name), `{"version": 3}`, 0o600)
 		if _, err := Open(t.Context(), tree); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}

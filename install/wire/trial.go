@@ -1,0 +1,65 @@
+package wire
+
+import (
+	"errors"
+	"time"
+)
+
+// Trial is a change that an engine is trying: its files are written, and they are taken back unless the engine comes to run
+// with them. What is here is what the next call must know if this process is killed.
+type Trial struct {
+	Engine string `json:"engine"`
+	Unit   string `json:"unit,omitempty"`   // systemd's, which is restarted; empty for an engine without a daemon
+	Reload bool   `json:"reload,omitempty"` // it is told to read its files again, and not restarted
+	Boot   string `json:"boot"`             // the kernel's id of the boot
+
+	// The daemon's process before the change.
+	PID     int       `json:"pid,omitempty"`
+	Started time.Time `json:"started,omitzero"`
+}
+
+// errTrial says that a trial has to end first.
+var errTrial = errors.New("an engine is trying a change, which has to be accepted or taken back first")
+
+// Try is Commit for a change that its engine is to try. The journal stays until End, so that the next Open finds the trial
+// if this process is killed. Where the files are written already, what is tried is all that the record has of the engine.
+func (b *Book) Try(t Trial, w *Options, d, without *Draft) error {
+	j := b.plan(t.Engine, w, d, without)
+	steps, before := j.Steps, b.record
+	if wired, ok := b.Wiring(t.Engine); ok && w != nil && len(steps) == 0 {
+		j.Steps, before = wired.Edits, b.record.without(t.Engine)
+	}
+	j.Version, j.Trial, j.Before = trialVersion, &t, &before
+	return b.do(j, steps)
+}
+
+// Trial returns the trial that has not ended, which may be a killed call's; nil for none.
+func (b *Book) Trial() *Trial {
+	if b.trial == nil {
+		return nil
+	}
+	return b.trial.Trial
+}
+
+// TakeBack makes the files and the record what they were before the trial, which goes on until End. Where somebody else has
+// changed one of the files since, their bytes cannot be taken back: then all of the change is done, and back is false.
+func (b *Book) TakeBack() (back bool, err error) {
+	j := b.trial
+	theirs, err := b.changedByOthers(j.Steps)
+	if err != nil {
+		return false, err
+	}
+	if theirs {
+		return false, b.finish(j, false)
+	}
+	return true, b.back(j.Steps, j.Before)
+}
+
+// End ends the trial: what the files have now stays.
+func (b *Book) End() error {
+	if err := b.tree.put(b.dir+"/journal.json", nil); err != nil {
+		return err
+	}
+	b.trial = nil
+	return nil
+}

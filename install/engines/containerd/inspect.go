@@ -117,16 +117,13 @@ func (n *daemon) restart(i *host.Inspection, d *wire.Draft, files []*tomlfile.Fi
 func (e Engine) Probe(ctx context.Context, h *host.Host, c *host.Throwaway) (*host.Started, func() error, error) {
 	d := wire.NewDraft(h.Tree)
 	none := func() error { return nil }
-	n, err := look(ctx, h, d, e.of())
+	ctr, ask, err := e.of().client(h, d)
 	if err != nil {
 		return nil, none, err
 	}
-	ctr := path.Join(path.Dir(n.program), "ctr")
-	if d.Runnable(ctr) != nil {
-		ctr = h.InPath(d, "ctr")
-	}
-	if ctr == "" {
-		return nil, none, fmt.Errorf("there is no program ctr to start a container by: %w", host.ErrNoProgram)
+	n, err := look(ctx, h, d, e.of())
+	if err != nil {
+		return nil, none, err
 	}
 	reads, err := n.dump(ctx, d)
 	if err != nil {
@@ -144,11 +141,7 @@ func (e Engine) Probe(ctx context.Context, h *host.Host, c *host.Throwaway) (*ho
 	} else {
 		runtime[1], _ = table["runtime_type"].(string)
 	}
-	in := []string{"--namespace", c.Name}
-	if address := n.address(); address != "" {
-		in = append([]string{"--address", address}, in...)
-	}
-	args := func(more ...string) []string { return append(in[:len(in):len(in)], more...) }
+	args := func(more ...string) []string { return ask(append([]string{"--namespace", c.Name}, more...)...) }
 	remove := func() error {
 		_ = h.Clean(ctx, ctr, args("tasks", "kill", "--all", "--signal", "SIGKILL", c.Name)) // there may be none
 		_ = h.Clean(ctx, ctr, args("tasks", "delete", "--force", c.Name))
@@ -165,12 +158,4 @@ func (e Engine) Probe(ctx context.Context, h *host.Host, c *host.Throwaway) (*ho
 		_, err := h.Run(ctx, nil, ctr, append(args("tasks", "exec", "--detach", "--exec-id", "again", c.Name), c.Args...)...)
 		return err
 	}}, remove, nil
-}
-
-// address returns the socket of a containerd that was told another one than its default; else an empty string.
-func (n *daemon) address() string {
-	if all := n.processes(n.Host); len(all) > 0 {
-		return all[0].Flag("--address", "-a", "-address")
-	}
-	return ""
 }

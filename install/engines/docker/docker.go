@@ -276,7 +276,7 @@ func (Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Opti
 		return nil, f.fault(fmt.Errorf("there is a runtime %s that is not ours, as it calls %q: give it another name first, or remove it",
 			Runtime, cmp.Or(r.Path, r.Type)), "runtimes", Runtime)
 	}
-	out := &host.Outcome{Via: o.Via, Then: "systemctl reload docker"}
+	out := &host.Outcome{Via: o.Via, Then: "systemctl reload docker", Reload: true}
 	if out.Via == "" {
 		out.Via = "wrapper"
 	}
@@ -301,7 +301,7 @@ func (Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Opti
 		return nil, err
 	}
 	if version < 23 { // 20.10: some reloads of runtimes end the daemon
-		out.Then = Engine{}.Then()
+		out.Then, out.Reload = Engine{}.Then(), false
 		if cost := (Engine{}).Cost(h, d); cost != "" {
 			out.Notes = append(out.Notes, out.Then+" "+cost)
 		}

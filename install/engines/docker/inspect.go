@@ -2,8 +2,6 @@ package docker
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"path"
 	"strings"
 
@@ -68,27 +66,10 @@ func (Engine) Inspect(ctx context.Context, h *host.Host, d *wire.Draft) (i host.
 func (Engine) Probe(ctx context.Context, h *host.Host, c *host.Throwaway) (*host.Started, func() error, error) {
 	d := wire.NewDraft(h.Tree)
 	none := func() error { return nil }
-	docker := h.Program(d, "docker")
-	if docker == "" {
-		return nil, none, fmt.Errorf("there is no program docker to start a container by: %w", host.ErrNoProgram)
-	}
-	f, err := read(h, d)
+	docker, args, err := client(h, d)
 	if err != nil {
 		return nil, none, err
 	}
-	var at []string
-	hosts, err := f.get("hosts")
-	if err != nil {
-		return nil, none, err
-	}
-	var all []string
-	_ = json.Unmarshal(hosts, &all) // there may be none
-	for _, address := range all {
-		if strings.HasPrefix(address, "unix://") {
-			at = []string{"--host", address}
-		}
-	}
-	args := func(more ...string) []string { return append(at[:len(at):len(at)], more...) }
 	archive := path.Join(c.Dir, "rootfs.tar")
 	if err := host.Archive(c.Rootfs(), archive); err != nil {
 		return nil, none, err

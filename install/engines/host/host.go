@@ -38,12 +38,16 @@ type Host struct {
 	// Run runs a program of the tree by its path, with variables beside those that every program gets, and returns what it
 	// prints. Another root than "/" is where it is run in.
 	Run func(ctx context.Context, env []string, program string, args ...string) ([]byte, error)
+
+	// Systemctl runs systemctl, and ReadProc reads a file of a process's directory in /proc. Tests have others.
+	Systemctl func(ctx context.Context, args ...string) ([]byte, error)
+	ReadProc  func(pid int, file string) ([]byte, error)
 }
 
 // New returns the host below a root. bin is the directory of our programs.
 func New(root, bin string) *Host {
 	h := &Host{Tree: wire.Tree{Root: path.Clean(root)}, Bin: bin}
-	h.Run = h.run
+	h.Run, h.Systemctl, h.ReadProc = h.run, h.systemctl, readProc
 	return h
 }
 
@@ -273,4 +277,6 @@ type Outcome struct {
 	Via   string   // the way that was taken
 	Notes []string // sentences
 	Then  string   // the command by which the engine takes it over
+
+	Reload bool // which has the engine read its files again, and does not restart it
 }

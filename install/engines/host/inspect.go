@@ -90,13 +90,20 @@ type Started struct {
 	Exec func(ctx context.Context) error // starts the program in it once more, and does not wait for its end
 }
 
-// cleaning is how long an engine may take to remove a throw-away container.
-const cleaning = time.Minute
+// How long an engine may take to remove a throw-away container, and how long one may that has not started it in time.
+const (
+	cleaning = time.Minute
+	giveUp   = 5 * time.Second
+)
 
 // Clean runs commands of a program one after the other, whether ctx has ended or not, and returns the errors of those that
 // fail.
 func (h *Host) Clean(ctx context.Context, program string, commands ...[]string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleaning)
+	limit := cleaning
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		limit = giveUp
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	var errs []error
 	for _, args := range commands {

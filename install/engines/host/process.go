@@ -162,18 +162,27 @@ const ticks = 100
 // the zero time if that is not known.
 func (p Process) Started() time.Time { return started("/proc", p.PID) }
 
-func started(proc string, pid int) time.Time {
+// Ticks returns how many clock ticks after the boot the process was started; 0 if that is not known. No other process of its
+// number in this boot has the same.
+func (p Process) Ticks() uint64 { return startTicks("/proc", p.PID) }
+
+func startTicks(proc string, pid int) uint64 {
 	stat, err := os.ReadFile(fmt.Sprintf("%s/%d/stat", proc, pid))
 	if err != nil {
-		return time.Time{}
+		return 0
 	}
 	// The name in brackets may have blanks and brackets. starttime is the 22nd field, the 20th after the name.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	if len(fields) < 20 {
-		return time.Time{}
+		return 0
 	}
-	after, err := strconv.ParseInt(fields[19], 10, 64)
-	if err != nil {
+	after, _ := strconv.ParseUint(fields[19], 10, 63)
+	return after
+}
+
+func started(proc string, pid int) time.Time {
+	after := startTicks(proc, pid)
+	if after == 0 {
 		return time.Time{}
 	}
 	machine, err := os.ReadFile(proc + "/stat")

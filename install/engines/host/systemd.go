@@ -1,0 +1,179 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/install/wire"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
+)
+
+// ErrNoSystemd says that systemd does not run this machine.
+var ErrNoSystemd = errors.New("systemd does not run here")
+
+// systemctl runs systemctl.
+func (h *Host) systemctl(ctx context.Context, args ...string) ([]byte, error) {
+	return h.systemd(ctx, "systemctl", args...)
+}
+
+func (h *Host) systemd(ctx context.Context, name string, args ...string) ([]byte, error) {
+	if info, err := os.Stat("/run/systemd/system"); err != nil || !info.IsDir() || !h.Live() { // sd_booted(3)
+		return nil, ErrNoSystemd
+	}
+	program := h.Program(wire.NewDraft(h.Tree), name)
+	if program == "" {
+		return nil, fmt.Errorf("%s: %w", name, ErrNoProgram)
+	}
+	return h.Run(ctx, nil, program, args...)
+}
+
+// Detach has systemd run a program that outlives this process, as a service of the name.
+func (h *Host) Detach(ctx context.Context, name, program string, args ...string) error {
+	_, err := h.systemd(ctx, "systemd-run", append([]string{"--quiet", "--collect", "--unit=" + name, program}, args...)...)
+	return err
+}
+
+// Unit is a service of systemd's.
+type Unit struct {
+	Name     string
+	Main     int      // its main process
+	Starting bool     // it is being started, also again after it has failed
+	With     []string // units that systemd stops and starts with it
+
+	killMode, group string
+}
+
+// Unit returns a service.
+func (h *Host) Unit(ctx context.Context, name string) (*Unit, error) {
+	const properties = "MainPID,ActiveState,KillMode,ControlGroup,RequiredBy,BoundBy,ConsistsOf"
+	out, err := h.Systemctl(ctx, "show", "--property="+properties, name)
+	if err != nil {
+		return nil, err
+	}
+	u := &Unit{Name: name}
+	for line := range strings.Lines(string(out)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		switch key {
+		case "MainPID":
+			u.Main, _ = strconv.Atoi(value)
+		case "ActiveState":
+			u.Starting = value == "activating"
+		case "KillMode":
+			u.killMode = value
+		case "ControlGroup":
+			u.group = value
+		case "RequiredBy", "BoundBy", "ConsistsOf":
+			for _, with := range strings.Fields(value) {
+				if strings.HasSuffix(with, ".service") && !slices.Contains(u.With, with) {
+					u.With = append(u.With, with)
+				}
+			}
+		}
+	}
+	return u, nil
+}
+
+// UnitOf returns the service whose main process is the one given.
+func (h *Host) UnitOf(ctx context.Context, p Process) (*Unit, error) {
+	if _, err := h.Systemctl(ctx, "--version"); err != nil {
+		return nil, err
+	}
+	groups, err := h.ReadProc(p.PID, "cgroup")
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(groups)) {
+		// HIERARCHY:CONTROLLERS:PATH (cgroups(7)). systemd's are in the one of version 2, or in one of its name.
+		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(parts) != 3 || parts[1] != "" && parts[1] != "name=systemd" || !strings.HasSuffix(parts[2], ".service") {
+			continue
+		}
+		u, err := h.Unit(ctx, path.Base(parts[2]))
+		if err != nil {
+			return nil, err
+		}
+		if u.Main == p.PID {
+			return u, nil
+		}
+	}
+	return nil, fmt.Errorf("process %d is the main process of no service of systemd's", p.PID)
+}
+
+// Kills returns why a stop of the unit ends containers, whatever its daemon does: systemd kills what looks after them. That
+// is what the daemon has started to outlive it, so that its parent is process 1. It is empty where systemd does not.
+func (h *Host) Kills(u *Unit) string {
+	if u.killMode != "control-group" && u.killMode != "mixed" {
+		return ""
+	}
+	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/systemd"} {
+		pids, err := os.ReadFile(h.Tree.Real(path.Join(root, u.group, "cgroup.procs")))
+		if err != nil {
+			continue
+		}
+		for pid := range strings.FieldsSeq(string(pids)) {
+			n, _ := strconv.Atoi(pid)
+			stat, _ := h.ReadProc(n, "stat") // PID (NAME) STATE PARENT
+			_, name, _ := strings.Cut(string(stat), "(")
+			end := strings.LastIndexByte(name, ')')
+			if end < 0 || n == u.Main {
+				continue
+			}
+			if rest := strings.Fields(name[end+1:]); len(rest) > 1 && rest[1] == "1" {
+				return fmt.Sprintf("%s has KillMode=%s, by which systemd kills process %d, %s, as well", u.Name, u.killMode, n,
+					oneline.Name(name[:end]))
+			}
+		}
+	}
+	return ""
+}
+
+// Restart restarts a unit, or starts it, however often it has failed before.
+func (h *Host) Restart(ctx context.Context, u *Unit) error {
+	if u.Starting { // one that hangs in its start need not end by itself
+		for _, who := range []string{"main", "control"} { // there may be no such process
+			_, _ = h.Systemctl(ctx, "kill", "--kill-who="+who, "--signal=SIGKILL", u.Name)
+		}
+	}
+	_, _ = h.Systemctl(ctx, "reset-failed", u.Name) // lest too many starts (StartLimitBurst=) count against this one
+	began := time.Now()
+	_, err := h.Systemctl(ctx, "restart", u.Name)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	if said := h.lastSaid(ctx, u, began); said != "" {
+		return fmt.Errorf("systemctl restart %s fails, and its last words are: %s", u.Name, said)
+	}
+	return fmt.Errorf("systemctl restart %s fails, and journalctl -u %s may say why", u.Name, u.Name)
+}
+
+// lastSaid returns the last line that a unit's own processes have written to the journal since a time; an empty string if
+// that is not known.
+func (h *Host) lastSaid(ctx context.Context, u *Unit, since time.Time) string {
+	out, _ := h.systemd(ctx, "journalctl", "--quiet", "--no-pager", "--output=cat", "--lines=1",
+		fmt.Sprintf("--since=@%d", since.Unix()), "_SYSTEMD_UNIT="+u.Name)
+	return oneline.Cut(oneline.Printable(strings.TrimSpace(string(out))), maxSaid)
+}
+
+// StartLater has systemd restart a unit, or start it, and does not wait for that.
+func (h *Host) StartLater(ctx context.Context, u *Unit) error {
+	_, _ = h.Systemctl(ctx, "reset-failed", u.Name)
+	_, err := h.Systemctl(ctx, "restart", "--no-block", u.Name)
+	return err
+}
+
+// Reload has a unit's daemon read its files again. It does not wait for that.
+func (h *Host) Reload(ctx context.Context, u *Unit) error {
+	_, err := h.Systemctl(ctx, "reload", u.Name)
+	return err
+}
+
+func readProc(pid int, file string) ([]byte, error) {
+	return os.ReadFile(path.Join("/proc", strconv.Itoa(pid), file))
+}

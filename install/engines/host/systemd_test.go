@@ -1,0 +1,102 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A process's unit is that whose main process it is, in either version of control groups.
+func TestUnitOf(t *testing.T) {
+	h := New(t.TempDir(), "/usr/local/bin")
+	groups := map[int]string{
+		1: "0::/system.slice/docker.service\n",
+		2: "12:pids:/other.service\n1:name=systemd:/system.slice/docker.service\n0::/\n",
+		3: "0::/system.slice/docker.service\n", // dockerd's own containerd
+		4: "0::/user.slice/session-1.scope\n",
+	}
+	h.ReadProc = func(pid int, file string) ([]byte, error) {
+		if groups[pid] == "" || file != "cgroup" {
+			return nil, fs.ErrNotExist
+		}
+		return []byte(groups[pid]), nil
+	}
+	main := "1"
+	h.Systemctl = func(_ context.Context, args ...string) ([]byte, error) {
+		if args[0] == "show" && args[2] != "docker.service" {
+			t.Errorf("asked for %q", args)
+		}
+		return []byte("MainPID=" + main + "\nActiveState=activating\nRequiredBy=a.service b.target\nBoundBy=\nConsistsOf=a.service c.service\n"), nil
+	}
+	for pid, is := range map[int]bool{1: true, 2: true, 3: false, 4: false, 5: false} {
+		if main = "1"; pid == 2 {
+			main = "2"
+		}
+		u, err := h.UnitOf(t.Context(), Process{PID: pid})
+		if (err == nil) != is {
+			t.Errorf("process %d: %+v, %v", pid, u, err)
+		}
+		if is && (u.Name != "docker.service" || !u.Starting || !slices.Equal(u.With, []string{"a.service", "c.service"})) {
+			t.Errorf("process %d: %+v", pid, u)
+		}
+	}
+	h = New(t.TempDir(), "/usr/local/bin")
+	if _, err := h.UnitOf(t.Context(), Process{PID: 1}); !errors.Is(err, ErrNoSystemd) {
+		t.Errorf("an image: %v", err)
+	}
+}
+
+// Where systemd kills the whole control group, a restart ends what looks after containers.
+func TestKills(t *testing.T) {
+	h := New(t.TempDir(), "/usr/local/bin")
+	procs := h.Tree.Real("/sys/fs/cgroup/system.slice/x.service/cgroup.procs")
+	if err := os.MkdirAll(filepath.Dir(procs), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(procs, []byte("7\n8\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	stats := map[int]string{7: "7 (daemon) S 1 7 7 0"}
+	h.ReadProc = func(pid int, _ string) ([]byte, error) { return []byte(stats[pid]), nil }
+	for _, c := range []struct{ mode, stat, want string }{
+		{"process", "8 (monitor) S 1 8 8 0", ""}, {"control-group", "8 (proxy) S 7 8 8 0", ""}, {"control-group", "", ""},
+		{"control-group", "8 (monitor) S 1 8 8 0", "x.service has KillMode=control-group, by which systemd kills process 8, monitor, as well"},
+		{"mixed", "8 (a) (b) S 1 8 8 0", `x.service has KillMode=mixed, by which systemd kills process 8, "a) (b", as well`},
+	} {
+		stats[8] = c.stat
+		got := h.Kills(&Unit{Name: "x.service", Main: 7, killMode: c.mode, group: "/system.slice/x.service"})
+		if (got == "") != (c.want == "") || !strings.HasPrefix(got, c.want) {
+			t.Errorf("%+v: %q", c, got)
+		}
+	}
+}
+
+// A start that has failed too often, and one that hangs, are in no restart's way.
+func TestRestartOfAUnit(t *testing.T) {
+	h := New(t.TempDir(), "/usr/local/bin")
+	var asked []string
+	h.Systemctl = func(_ context.Context, args ...string) ([]byte, error) {
+		asked = append(asked, strings.Join(args, " "))
+		if args[0] == "restart" {
+			return nil, nil
+		}
+		return nil, errors.New("nothing to do")
+	}
+	if err := h.Restart(t.Context(), &Unit{Name: "x.service", Starting: true}); err != nil {
+		t.Error(err)
+	}
+	want := []string{"kill --kill-who=main --signal=SIGKILL x.service", "kill --kill-who=control --signal=SIGKILL x.service",
+		"reset-failed x.service", "restart x.service"}
+	if !slices.Equal(asked, want) {
+		t.Errorf("%q", asked)
+	}
+	h.Systemctl = func(context.Context, ...string) ([]byte, error) { return nil, errors.New("failed") }
+	if err := h.Restart(t.Context(), &Unit{Name: "x.service"}); err == nil || !strings.Contains(err.Error(), "journalctl -u x.service") {
+		t.Error(err)
+	}
+}

@@ -30,6 +30,7 @@ type wiringOptions struct {
 	via, root, bin string
 	isDefault      bool
 	yes, dry, json bool
+	restart, stop  bool
 }
 
 func (o *wiringOptions) flags(cmd *cobra.Command) {
@@ -37,7 +38,18 @@ func (o *wiringOptions) flags(cmd *cobra.Command) {
 	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
 	cmd.Flags().BoolVar(&o.dry, "dry-run", false, "show what would change, and write nothing")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON; nothing is asked, and without --yes nothing is changed")
+	cmd.Flags().BoolVar(&o.restart, "restart", false, "have engines take it over, and take it back if one does not come back")
+	cmd.Flags().BoolVar(&o.stop, "stop-containers", false, "with --restart: also where this stops containers that run")
 }
+
+// restartHelp is what --restart does, for the help of both commands.
+const restartHelp = `With --restart each engine takes the change over at once: by a reload where that is
+enough, else by a restart of its systemd unit. It must then answer within a minute,
+and a throw-away container must start and execute a process. Otherwise its files are
+taken back and it is started as it was, also where this command is killed. Where
+containers that run would stop, as Docker's without "live-restore", nothing is
+changed without --stop-containers. Engines that it cannot restart, or of which it
+cannot tell whether they are back (CRI-O, K3s, RKE2, k0s), are refused.`
 
 func installCommand(s *session) *cobra.Command {
 	var o wiringOptions
@@ -65,9 +77,11 @@ touched, and the error names its line.
 A call that is killed is finished or taken back by the next one. What was there
 before is kept below ` + store.Dir + `, and uninstall puts it back.
 
-No engine is restarted: the command that does so is printed. Programs are not
-installed by this, but by make install; an engine is pointed at them only where
-they are.`,
+Without --restart no engine is restarted: the command that does so is printed.
+Programs are not installed by this, but by make install; an engine is pointed at
+them only where they are.
+
+` + restartHelp,
 		Args: cobra.ArbitraryArgs,
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			choice := engines.Choice{Via: o.via}
@@ -103,8 +117,10 @@ The programs stay, and so does all that runs: a pod or container that was create
 by ours goes on with it, and needs the programs until it has been removed. These
 containers are named, with what they cannot do any more once the engine is
 restarted: containerd 2 executes nothing more in them. The links to our wrapper that
-they call stay, and so does what Podman and CRI-O need to stop and remove them. No
-engine is restarted: the command that does so is printed.`,
+they call stay, and so does what Podman and CRI-O need to stop and remove them.
+Without --restart no engine is restarted: the command that does so is printed.
+
+` + restartHelp,
 		Args: cobra.ArbitraryArgs,
 		RunE: action(func(cmd *cobra.Command, args []string) error { return runUninstall(cmd.Context(), s, &o, args) }),
 	}
@@ -128,6 +144,9 @@ func runInstall(ctx context.Context, s *session, o *wiringOptions, choice engine
 	}
 	h, err := hostOf(o)
 	if err != nil {
+		return err
+	}
+	if err := checkRestart(s, o, h, true); err != nil {
 		return err
 	}
 	return wiring(ctx, s, o, h, func(b *wire.Book) ([]*engines.Plan, error) {
@@ -162,6 +181,9 @@ func runUninstall(ctx context.Context, s *session, o *wiringOptions, names []str
 	}
 	h, err := hostOf(o)
 	if err != nil {
+		return err
+	}
+	if err := checkRestart(s, o, h, false); err != nil {
 		return err
 	}
 	return wiring(ctx, s, o, h, func(b *wire.Book) ([]*engines.Plan, error) { return engines.Uninstall(ctx, b, h, names) })
@@ -203,36 +225,33 @@ func hostOf(o *wiringOptions) (*host.Host, error) {
 // wiring plans, shows, asks, and does it.
 func wiring(ctx context.Context, s *session, o *wiringOptions, h *host.Host, plan func(*wire.Book) ([]*engines.Plan, error)) error {
 	commit := o.yes && !o.dry || !o.json && !o.dry
-	b, err := wire.Look(h.Tree)
-	if commit {
-		b, err = wire.Open(ctx, h.Tree)
-	}
+	b, err := openBook(ctx, s, h, commit)
 	if err != nil {
 		return exit.AsRoot(err)
 	}
 	defer b.Close()
-	if b.Recovered != "" {
-		s.Warn(b.Recovered)
-	}
 	plans, err := plan(b)
+	if err == nil && o.restart {
+		err = engines.PlanRestarts(ctx, h, plans)
+	}
 	if err != nil {
 		return exit.AsRoot(err)
 	}
-	changes := slices.ContainsFunc(plans, func(p *engines.Plan) bool { return len(p.Edits) > 0 })
+	changes := slices.ContainsFunc(plans, func(p *engines.Plan) bool { return len(p.Edits) > 0 || p.Restart != nil })
 	if !o.json {
 		if err := showPlans(s.print(), plans); err != nil {
 			return err
 		}
 	}
-	if commit && changes && !o.yes {
-		if err := s.agreed(); err != nil {
+	if commit && changes {
+		if err := agree(ctx, s, o, h, plans); err != nil {
 			return err
 		}
 	}
 	var done []*engines.Plan
 	var failed error
 	if commit {
-		done, failed = engines.Commit(b, plans)
+		done, failed = engines.Try(ctx, b, h, plans, prober(s, h))
 	}
 	err = reportDone(s, h, o.json, plans, done, commit && failed == nil)
 	if failed != nil { // those before it are done all the same
@@ -242,6 +261,35 @@ func wiring(ctx context.Context, s *session, o *wiringOptions, h *host.Host, pla
 		return exit.Silently(exit.Cannot) // it has been said why
 	}
 	return err
+}
+
+// openBook opens the book of a host, to write in or to read only, and ends what a killed call has left.
+func openBook(ctx context.Context, s *session, h *host.Host, commit bool) (*wire.Book, error) {
+	if !commit {
+		return wire.Look(h.Tree)
+	}
+	b, err := wire.Open(ctx, h.Tree)
+	if err != nil {
+		return nil, err
+	}
+	if err := recovered(ctx, s, b, h); err != nil {
+		b.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+// agree returns an error unless the plans may be done: the operator was asked, or has said so by flags.
+func agree(ctx context.Context, s *session, o *wiringOptions, h *host.Host, plans []*engines.Plan) error {
+	if err := checkStops(o, plans); err != nil {
+		return err
+	}
+	if !o.yes {
+		if err := s.agreed(); err != nil {
+			return err
+		}
+	}
+	return guard(ctx, h, plans)
 }
 
 // reportDone prints what was done. all says that nothing has failed.
@@ -287,6 +335,7 @@ func showPlans(out *output.Printer, plans []*engines.Plan) error {
 		for _, note := range p.Notes {
 			out.Wrapped("  ", note)
 		}
+		showRestart(out, p.Restart)
 	}
 	return out.Err
 }
@@ -294,6 +343,8 @@ func showPlans(out *output.Printer, plans []*engines.Plan) error {
 func showDone(out *output.Printer, plans []*engines.Plan, live bool) error {
 	for _, p := range plans {
 		switch {
+		case p.Restart != nil:
+			showRestarted(out, p)
 		case len(p.Edits) == 0:
 		case p.Then == "" || !live:
 			out.Line("%s: changed", p.Engine)
@@ -313,12 +364,15 @@ type planJSON struct {
 	Diff    string   `json:"diff,omitempty"`
 	Notes   []string `json:"notes,omitempty"`
 	Then    string   `json:"then,omitempty"`
+
+	Restart *engines.Restart `json:"restart,omitempty"` // with --restart, unless there is nothing to take over
 }
 
 func plansJSON(plans, done []*engines.Plan, allDone bool) any {
 	all := make([]planJSON, len(plans))
 	for i, p := range plans {
-		all[i] = planJSON{Engine: p.Engine, Absent: p.Absent, Changed: []string{}, Diff: wire.Diff(p.Edits), Notes: p.Notes}
+		all[i] = planJSON{Engine: p.Engine, Absent: p.Absent, Changed: []string{}, Diff: wire.Diff(p.Edits), Notes: p.Notes,
+			Restart: p.Restart}
 		for _, e := range p.Edits {
 			all[i].Changed = append(all[i].Changed, e.Path)
 		}

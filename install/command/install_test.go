@@ -35,6 +35,8 @@ func TestInstallWithoutAnEngine(t *testing.T) {
 		{"install runc docker", 2, "", "runc is no engine, and is asked about by itself"},
 		{"install --bin relative", 2, "", "--bin relative is not an absolute path"},
 		{"install --via wrapper --default=maybe", 2, "", "--default"},
+		{"install --restart --yes", 2, "", "--restart is for engines that run, and --root names an image"},
+		{"uninstall --stop-containers --yes", 2, "", "--stop-containers goes with --restart"},
 	} {
 		code, out := m.run(append(strings.Fields(c.line), "--root", root)...)
 		said := m.errOut.String()

@@ -121,6 +121,11 @@ type Plan struct {
 	Notes  []string    // sentences
 	Then   string      // the command by which the engine takes it over
 
+	// Restart is how the engine takes it over by itself; nil where it is not asked to, or has nothing to do.
+	Restart *Restart
+
+	engine         Engine
+	reload         bool          // Then has the engine read its files again, and does not restart it
 	ours           bool          // something of ours is there now, also where it stays
 	options        *wire.Options // nil for an uninstall
 	draft, without *wire.Draft
@@ -184,7 +189,7 @@ func choose(names []string) ([]Engine, error) {
 }
 
 func install(ctx context.Context, b *wire.Book, h *host.Host, e Engine, choice Choice) (*Plan, error) {
-	p := &Plan{Engine: e.Name()}
+	p := &Plan{Engine: e.Name(), engine: e}
 	d := wire.NewDraft(h.Tree)
 	absent, err := e.Missing(h, d)
 	if err != nil || absent != "" {
@@ -217,7 +222,7 @@ func install(ctx context.Context, b *wire.Book, h *host.Host, e Engine, choice C
 	if err != nil {
 		return nil, err
 	}
-	p.Edits, p.Notes, p.Then = d.Edits(), outcome.Notes, outcome.Then
+	p.Edits, p.Notes, p.Then, p.reload = d.Edits(), outcome.Notes, outcome.Then, outcome.Reload
 	o.Via = outcome.Via
 	p.options, p.draft, p.without = &o, d, without
 	for _, f := range was.Files {
@@ -252,7 +257,7 @@ func Uninstall(ctx context.Context, b *wire.Book, h *host.Host, names []string) 
 }
 
 func uninstall(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan, error) {
-	p := &Plan{Engine: e.Name(), Then: e.Then()}
+	p := &Plan{Engine: e.Name(), Then: e.Then(), engine: e}
 	d := wire.NewDraft(h.Tree)
 	need, err := e.Needed(ctx, h)
 	if err != nil { // then there may be some
@@ -305,8 +310,12 @@ func uninstall(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan
 // Commit does what was planned, an engine after the other, and returns the plans that are done. Where it fails for an
 // engine, nothing has changed for that one and those after it.
 func Commit(b *wire.Book, plans []*Plan) (done []*Plan, err error) {
+	return inTurn(plans, func(p *Plan) error { return commit(b, p) })
+}
+
+func inTurn(plans []*Plan, do func(*Plan) error) (done []*Plan, err error) {
 	for _, p := range plans {
-		if err := commit(b, p); err != nil {
+		if err := do(p); err != nil {
 			return done, fmt.Errorf("%s: %w", p.Engine, err)
 		}
 		done = append(done, p)
@@ -321,18 +330,27 @@ func commit(b *wire.Book, p *Plan) error {
 	if _, wired := b.Wiring(p.Engine); len(p.Edits) == 0 && wired == (p.options != nil) {
 		return nil
 	}
-	if p.serial != b.Serial() { // since then another engine was changed, and with it directories that both have
-		now, err := p.again()
-		if err != nil {
-			return err
-		}
-		if !sameButDirs(p.Edits, now.Edits) {
-			return errors.New("somebody has changed its files just now, so that this would do something else than " +
-				"was shown: run this again")
-		}
-		p.Edits, p.draft, p.without, p.options = now.Edits, now.draft, now.without, now.options
+	if err := p.renew(b); err != nil {
+		return err
 	}
 	return b.Commit(p.Engine, p.options, p.draft, p.without)
+}
+
+// renew plans again where another engine was changed since, and with it directories that both have.
+func (p *Plan) renew(b *wire.Book) error {
+	if p.serial == b.Serial() {
+		return nil
+	}
+	now, err := p.again()
+	if err != nil {
+		return err
+	}
+	if !sameButDirs(p.Edits, now.Edits) {
+		return errors.New("somebody has changed its files just now, so that this would do something else than " +
+			"was shown: run this again")
+	}
+	p.Edits, p.draft, p.without, p.options = now.Edits, now.draft, now.without, now.options
+	return nil
 }
 
 // sameButDirs reports whether edits are the same, whichever directories they make and remove.

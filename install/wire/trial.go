@@ -1,9 +1,6 @@
 package wire
 
-import (
-	"errors"
-	"time"
-)
+import "errors"
 
 // Trial is a change that an engine is trying: its files are written, and they are taken back unless the engine comes to run
 // with them. What is here is what the next call must know if this process is killed.
@@ -13,9 +10,9 @@ type Trial struct {
 	Reload bool   `json:"reload,omitempty"` // it is told to read its files again, and not restarted
 	Boot   string `json:"boot"`             // the kernel's id of the boot
 
-	// The daemon's process before the change.
-	PID     int       `json:"pid,omitempty"`
-	Started time.Time `json:"started,omitzero"`
+	// The daemon's process before the change, and the clock ticks from the boot to its start.
+	PID   int    `json:"pid,omitempty"`
+	Start uint64 `json:"start,omitempty"`
 }
 
 // errTrial says that a trial has to end first.

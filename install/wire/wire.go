@@ -89,7 +89,12 @@ type Book struct {
 }
 
 // Open takes the lock, which a Close releases, and finishes or takes back what a killed call has left.
-func Open(ctx context.Context, t Tree) (*Book, error) {
+func Open(ctx context.Context, t Tree) (*Book, error) { return open(ctx, t, lockWait) }
+
+// OpenLast is Open that waits for the lock as long as somebody else has it.
+func OpenLast(t Tree) (*Book, error) { return open(context.Background(), t, 0) }
+
+func open(ctx context.Context, t Tree, wait time.Duration) (*Book, error) {
 	dir, err := resolve(Dir, t.peek)
 	if err != nil {
 		return nil, err
@@ -100,7 +105,7 @@ func Open(ctx context.Context, t Tree) (*Book, error) {
 	if err := os.MkdirAll(t.Real(dir), 0o700); err != nil {
 		return nil, err
 	}
-	release, err := safefile.Lock(ctx, safefile.Cwd, t.Real(dir+"/lock"), lockWait)
+	release, err := safefile.Lock(ctx, safefile.Cwd, t.Real(dir+"/lock"), wait)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = fmt.Errorf("another install or uninstall holds %s, after %v still: %w", t.Real(dir+"/lock"), lockWait, err)
 	}

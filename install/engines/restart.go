@@ -1,0 +1,442 @@
+package engines
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
+	"github.com/oci-apparmor/oci-apparmor/install/wire"
+)
+
+// Daemon is an engine that reads its files when its daemon starts, or when that is told to. This is how it is restarted, and
+// seen to be back.
+type Daemon interface {
+	// Main returns the process of the daemon that reads the engine's files, if it runs.
+	Main(h *host.Host) (host.Process, bool)
+
+	// Taken reports whether the daemon goes on with what its files have of ours now. The error says that it does not answer,
+	// or is broken.
+	Taken(ctx context.Context, h *host.Host) (bool, error)
+
+	// Running returns the containers that run, by what the daemon knows.
+	Running(ctx context.Context, h *host.Host) ([]string, error)
+
+	// Stops reports whether the daemon stops its containers when it ends.
+	Stops(ctx context.Context, h *host.Host) (bool, error)
+}
+
+// Restart is how an engine takes a change over, and what becomes of its containers.
+type Restart struct {
+	Unit    string   `json:"unit,omitempty"`   // systemd's; empty for an engine without a daemon, which is only probed
+	Reload  bool     `json:"reload,omitempty"` // it reads its files again, and is not restarted
+	With    []string `json:"with,omitempty"`   // units that systemd restarts with it
+	Running []string `json:"running"`          // containers that run before
+	Stops   string   `json:"stops,omitempty"`  // why they stop by it; empty where they run on
+	After   []string `json:"after"`            // containers that run afterwards
+	Outcome Outcome  `json:"outcome"`
+
+	pid    int // of its daemon before, with the ticks at which that was started
+	start  uint64
+	broken error // it did not answer before
+}
+
+// Outcome is what has come of it.
+type Outcome string
+
+// The outcomes.
+const (
+	NotTried  Outcome = "not tried"
+	TakenOver Outcome = "taken over" // the engine runs with the change
+	TakenBack Outcome = "taken back" // it does not, and runs as before
+	Down      Outcome = "down"       // it does not, and does not run as before either
+)
+
+func newRestart() *Restart {
+	return &Restart{Running: []string{}, After: []string{}, Outcome: NotTried}
+}
+
+// Command returns what it does, for people.
+func (r *Restart) Command() string {
+	switch {
+	case r.Unit == "":
+		return "a container is started to see that it works"
+	case r.Reload:
+		return "systemctl reload " + r.Unit
+	}
+	return "systemctl restart " + r.Unit
+}
+
+// Gone returns the containers that ran before and do not run afterwards.
+func (r *Restart) Gone() (gone []string) {
+	after := map[string]bool{}
+	for _, c := range r.After {
+		after[c] = true
+	}
+	for _, c := range r.Running {
+		if !after[c] {
+			gone = append(gone, c)
+		}
+	}
+	return gone
+}
+
+// Probe starts a throw-away container through an engine: by our runtime, or by the engine's own default with stock set.
+type Probe func(ctx context.Context, e Engine, via string, stock bool) error
+
+// How long an engine may take to come back, and how long to come back as it was. Tests wait less.
+var patience, backTime = time.Minute, 45 * time.Second
+
+// pause is the time between two looks at an engine.
+const pause = 200 * time.Millisecond
+
+// PlanRestarts plans that engines take changes over by themselves. It fails for an engine of which nobody could tell whether
+// it is back.
+func PlanRestarts(ctx context.Context, h *host.Host, plans []*Plan) error {
+	for _, p := range plans {
+		if p.engine == nil || p.Absent != "" {
+			continue
+		}
+		if err := p.planRestart(ctx, h); err != nil {
+			return fmt.Errorf("%s: --restart cannot be done: %w", p.Engine, err)
+		}
+	}
+	return nil
+}
+
+func (p *Plan) planRestart(ctx context.Context, h *host.Host) error {
+	d, is := p.engine.(Daemon)
+	if !is {
+		switch {
+		case len(p.Edits) == 0:
+		case p.Then == "":
+			p.Restart = newRestart()
+		default:
+			return errors.New("whether it comes back is not known here" + p.instead())
+		}
+		return nil
+	}
+	main, ok := d.Main(h)
+	if !ok {
+		if len(p.Edits) > 0 {
+			p.Notes = append(p.Notes, "it does not run, and reads its files when it is started")
+		}
+		return nil
+	}
+	unit, err := h.UnitOf(ctx, main)
+	if err != nil {
+		return fmt.Errorf("%w%s", err, p.instead())
+	}
+	r := newRestart()
+	r.Unit, r.Reload, r.pid, r.start = unit.Name, p.reload, main.PID, main.Ticks()
+	taken, err := d.Taken(ctx, h)
+	if err != nil {
+		if p.options != nil {
+			return fmt.Errorf("it does not work already: %w", err)
+		}
+		r.broken = err
+	}
+	if len(p.Edits) == 0 && (taken || err != nil) {
+		return nil
+	}
+	p.Restart = r
+	if r.broken != nil {
+		return nil
+	}
+	running, err := d.Running(ctx, h)
+	r.Running = append(r.Running, running...)
+	if err != nil || r.Reload {
+		return err
+	}
+	r.Stops, err = stops(ctx, h, d, unit)
+	if r.Stops == "" && err == nil {
+		err = r.others(ctx, h, unit)
+	}
+	return err
+}
+
+// instead returns what to do in place of --restart.
+func (p *Plan) instead() string {
+	if p.Then == "" {
+		return ": leave it away"
+	}
+	return ": leave it away, and run " + p.Then
+}
+
+// stops returns why a restart stops an engine's containers; an empty string where they run on.
+func stops(ctx context.Context, h *host.Host, d Daemon, u *host.Unit) (string, error) {
+	stops, err := d.Stops(ctx, h)
+	if stops {
+		return u.Name + " stops its containers when it ends", err
+	}
+	return h.Kills(u), err
+}
+
+// others looks at the services that systemd restarts with a unit: one of them may be an engine whose containers stop by it.
+func (r *Restart) others(ctx context.Context, h *host.Host, u *host.Unit) error {
+	for _, name := range u.With {
+		with, err := h.Unit(ctx, name)
+		if err != nil {
+			return err
+		}
+		if with.Main == 0 {
+			continue
+		}
+		r.With = append(r.With, name)
+		for _, e := range table {
+			d, is := e.(Daemon)
+			if !is {
+				continue
+			}
+			main, ok := d.Main(h)
+			if !ok || main.PID != with.Main {
+				continue
+			}
+			running, err := d.Running(ctx, h)
+			if err != nil {
+				return err
+			}
+			why, err := stops(ctx, h, d, with)
+			if err != nil {
+				return err
+			}
+			if why != "" && len(running) > 0 {
+				r.Stops, r.Running = fmt.Sprintf("systemd restarts %s with it, and %s", name, why), append(r.Running, running...)
+			}
+		}
+	}
+	return nil
+}
+
+// Try is Commit that has each engine take its change over, as PlanRestarts has planned it, and takes the change back where an
+// engine does not come back with it.
+func Try(ctx context.Context, b *wire.Book, h *host.Host, plans []*Plan, probe Probe) (done []*Plan, err error) {
+	return inTurn(plans, func(p *Plan) error {
+		if p.Restart == nil {
+			return commit(b, p)
+		}
+		return p.try(ctx, b, h, probe)
+	})
+}
+
+// try commits a plan, and takes it back unless the engine comes back with it.
+func (p *Plan) try(ctx context.Context, b *wire.Book, h *host.Host, probe Probe) error {
+	if err := p.renew(b); err != nil {
+		return err
+	}
+	r := p.Restart
+	t := wire.Trial{Engine: p.Engine, Unit: r.Unit, Reload: r.Reload, Boot: bootID(), PID: r.pid, Start: r.start}
+	if err := b.Try(t, p.options, p.draft, p.without); err != nil {
+		return err
+	}
+	err := p.takeOver(ctx, h, probe)
+	switch {
+	case err == nil:
+		r.Outcome = TakenOver
+		return b.End()
+	case r.broken != nil:
+		r.Outcome = Down
+		return errors.Join(fmt.Errorf("it did not work before, and does not now that its files are changed: %w", err), b.End())
+	}
+	r.Outcome = TakenBack
+	said, back := takeBack(ctx, b, h)
+	if back != nil {
+		r.Outcome = Down
+		return fmt.Errorf("%w; %w", err, back)
+	}
+	if lost := p.count(context.WithoutCancel(ctx), h); lost != nil {
+		said += ", and how many containers run is not known: " + lost.Error()
+	}
+	return fmt.Errorf("%w: %s", err, said)
+}
+
+// takeOver has the engine take over what its files have, and looks whether it is back.
+func (p *Plan) takeOver(ctx context.Context, h *host.Host, probe Probe) error {
+	r := p.Restart
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it is not back after %v", patience))
+	defer cancel()
+	if d, is := p.engine.(Daemon); is && r.Unit != "" {
+		u, err := h.Unit(ctx, r.Unit)
+		if err != nil {
+			return err
+		}
+		if r.Reload {
+			err = h.Reload(ctx, u)
+		} else {
+			err = h.Restart(ctx, u)
+		}
+		if err != nil {
+			return err
+		}
+		if err := await(ctx, h, d, func(main host.Process) bool { return r.Reload || !same(main, r.pid, r.start) }); err != nil {
+			return err
+		}
+	}
+	via := ""
+	if p.options != nil {
+		via = p.options.Via
+	}
+	if err := probe(ctx, p.engine, via, p.options == nil); err != nil {
+		return err
+	}
+	return p.count(ctx, h)
+}
+
+// count counts the containers that run afterwards.
+func (p *Plan) count(ctx context.Context, h *host.Host) error {
+	d, is := p.engine.(Daemon)
+	if !is {
+		return nil
+	}
+	after, err := d.Running(ctx, h)
+	p.Restart.After = append([]string{}, after...)
+	return err
+}
+
+// await waits until a daemon answers that has taken its files over.
+func await(ctx context.Context, h *host.Host, d Daemon, is func(host.Process) bool) error {
+	for {
+		why := errors.New("its process has not ended, or no new one runs")
+		if main, ok := d.Main(h); ok && is(main) {
+			taken, err := d.Taken(ctx, h)
+			if taken && err == nil {
+				return nil
+			}
+			why = err
+			if err == nil {
+				why = errors.New("it goes on with what its files had before")
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", context.Cause(ctx), why)
+		case <-time.After(pause):
+		}
+	}
+}
+
+func same(p host.Process, pid int, start uint64) bool { return p.PID == pid && p.Ticks() == start }
+
+// Settle ends the trial of a call that was killed: it takes the change back and has the engine run as it was. said is what
+// it did, a sentence; empty for nothing. After an error the trial has ended as well, unless its files could not be written.
+func Settle(ctx context.Context, b *wire.Book, h *host.Host) (said string, err error) {
+	t := b.Trial()
+	if t == nil {
+		return "", nil
+	}
+	killed := t.Engine + ": a call was killed while the engine tried a change: "
+	if e, _ := named(t.Engine); t.Boot != bootID() {
+		// What runs has read its files in this boot. To take these back would take another restart.
+		if d, is := e.(Daemon); is {
+			if taken, err := d.Taken(ctx, h); taken && err == nil {
+				return killed + "it runs with that since the last boot, and goes on so", b.End()
+			}
+		}
+	}
+	if said, err = takeBack(ctx, b, h); err != nil {
+		return "", fmt.Errorf("%s%w", killed, err)
+	}
+	return killed + said, nil
+}
+
+// takeBack takes the files of a trial back, has the engine run as before, and ends the trial. said is the end of a sentence.
+func takeBack(ctx context.Context, b *wire.Book, h *host.Host) (said string, err error) {
+	ctx = context.WithoutCancel(ctx)
+	t := b.Trial()
+	back, err := b.TakeBack()
+	if err != nil {
+		return "", fmt.Errorf("taking it back failed as well, and the next install or uninstall tries again: %w", err)
+	}
+	said = "everything has been taken back"
+	if !back {
+		said = "somebody has changed its files since, so that they stay as they are"
+	}
+	rest, up := comeBack(ctx, h, t)
+	if err := errors.Join(up, b.End()); err != nil {
+		return "", fmt.Errorf("%s, and the engine is not as it was: %w", said, err)
+	}
+	return said + rest, nil
+}
+
+// comeBack has an engine run as it did before a trial, whose files have been taken back. rest is what there is to say of it.
+func comeBack(ctx context.Context, h *host.Host, t *wire.Trial) (rest string, err error) {
+	e, err := named(t.Engine)
+	d, is := e.(Daemon)
+	if err != nil || !is || t.Unit == "" {
+		return "", nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, backTime, fmt.Errorf("it is not back after %v", backTime))
+	defer cancel()
+	u, err := h.Unit(ctx, t.Unit)
+	if errors.Is(err, host.ErrNoSystemd) { // an image's book cannot have a trial of this machine
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	main, runs := d.Main(h)
+	switch {
+	case t.Boot != bootID(): // our own unit may wait for this, and the engine's for that
+		return ", and systemd starts it again", h.StartLater(ctx, u)
+	case runs && t.Reload:
+		rest, err = reloadAgain(ctx, h, d, u)
+		if rest != "" || err != nil {
+			return rest, err
+		}
+		if taken, err := d.Taken(ctx, h); taken && err == nil {
+			return "", nil
+		}
+	case runs && same(main, t.PID, t.Start): // it was not restarted yet
+		_, err := d.Taken(ctx, h)
+		return "", err
+	}
+	return ", and it has been started again as it was", startAgain(ctx, h, d, u)
+}
+
+// reloadAgain has a daemon that has read a change forget it, as far as a reload does that. rest says what it does not forget,
+// where a restart would stop its containers.
+func reloadAgain(ctx context.Context, h *host.Host, d Daemon, u *host.Unit) (rest string, err error) {
+	if err := h.Reload(ctx, u); err != nil {
+		return "", err
+	}
+	short, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := await(short, h, d, anyProcess); err == nil {
+		return "", nil
+	}
+	running, err := d.Running(ctx, h)
+	if err != nil {
+		return "", err
+	}
+	if why, err := stops(ctx, h, d, u); err != nil || why == "" || len(running) == 0 {
+		return "", err
+	}
+	rest = ", and it goes on with what it has read of ours until systemctl restart " + u.Name + ", by which its containers stop"
+	return rest, nil
+}
+
+// startAgain restarts a unit until its daemon is back: what the last start has left may be in the way of the first one.
+func startAgain(ctx context.Context, h *host.Host, d Daemon, u *host.Unit) error {
+	for {
+		err := h.Restart(ctx, u)
+		if err == nil {
+			return await(ctx, h, d, anyProcess)
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+	}
+}
+
+func anyProcess(host.Process) bool { return true }
+
+// bootID returns the kernel's id of this boot. Tests boot by it.
+var bootID = func() string {
+	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(id))
+}

@@ -317,11 +317,11 @@ func (c *Containerd) clean(t testing.TB) {
 		t.Logf("containerd %s said:\n%s", c.Name, strings.Join(lines[max(0, len(lines)-100):], "\n"))
 	}
 	c.stop(t, syscall.SIGKILL)
-	cleanEngine(t, containerd.State, containerd.Root)
+	CleanEngine(t, containerd.State, containerd.Root)
 }
 
-// cleanEngine kills all shims and all that runs in containers, and removes the directories, with what is mounted below them.
-func cleanEngine(t testing.TB, dirs ...string) {
+// CleanEngine kills all shims and all that runs in containers, and removes the directories, with what is mounted below them.
+func CleanEngine(t testing.TB, dirs ...string) {
 	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		left := append(Shims(t), ContainerProcesses(t)...)
 		if len(left) == 0 {

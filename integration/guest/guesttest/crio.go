@@ -39,7 +39,7 @@ func StartCRIO(t testing.TB) *CRIO {
 	NeedCRIO(t)
 	const state = "/run/crio"
 	t.Cleanup(func() {
-		cleanEngine(t, crioConfig, crioOwn, state, "/var/lib/crio", "/var/log/crio", "/run/runc", "/run/crun",
+		CleanEngine(t, crioConfig, crioOwn, state, "/var/lib/crio", "/var/log/crio", "/run/runc", "/run/crun",
 			"/var/lib/containers", "/run/containers", "/run/libpod")
 	})
 	dropIns := filepath.Join(crioConfig, "crio.conf.d")

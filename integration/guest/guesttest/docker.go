@@ -95,7 +95,7 @@ func StartDocker(t testing.TB, c *Containerd, runtimes map[string]map[string]any
 		}
 		cmd.Process.Signal(syscall.SIGKILL)
 		<-exited
-		cleanEngine(t, dockerState, dockerRoot)
+		CleanEngine(t, dockerState, dockerRoot)
 	})
 	for deadline := time.Now().Add(patience); d.Docker(t, "version").Code != 0; time.Sleep(200 * time.Millisecond) {
 		select {

@@ -58,7 +58,7 @@ func NewPodman(t testing.TB, runtime, hooks string) *Podman {
 	if err := os.WriteFile(p.conf, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { cleanEngine(t, dir) })
+	t.Cleanup(func() { CleanEngine(t, dir) })
 	return p
 }
 
@@ -74,6 +74,6 @@ func (p *Podman) Podman(t testing.TB, args ...string) Outcome {
 func CleanPodman(t testing.TB) {
 	t.Helper()
 	dirs := []string{"/var/lib/containers", "/run/containers", "/run/libpod"}
-	cleanEngine(t, dirs...)
-	t.Cleanup(func() { cleanEngine(t, dirs...) })
+	CleanEngine(t, dirs...)
+	t.Cleanup(func() { CleanEngine(t, dirs...) })
 }

@@ -40,10 +40,7 @@ type Engine struct{ distribution *Distribution }
 func (e Engine) Missing(h *host.Host, d *wire.Draft) (string, error) {
 	o := e.of()
 	if o.program(h, d) == "" {
-		if o == own {
-			return "there is no program containerd", nil
-		}
-		return "it is not on this node", nil
+		return o.absent(h), nil
 	}
 	if o.Missing != nil {
 		if absent, err := o.Missing(h, d); err != nil || absent != "" {

@@ -1,6 +1,7 @@
 package containerd
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -26,6 +27,7 @@ type Distribution struct {
 	State    string   // the directory in which containerd keeps what it knows of running tasks
 	Programs []string // the paths of containerd, the first that is there being taken; none stands for a PATH
 	File     string   // the name of containerd's file, where containerd is a link to it
+	Ends     string   // what the main file's path ends with also where a flag puts it elsewhere; empty for none
 	Vias     []string // the ways in which it reaches us, the best first
 	Then     string   // the command by which it takes a change over; empty where it does so by itself
 
@@ -147,6 +149,20 @@ func (o *Distribution) elsewhere(h *host.Host) error {
 		}
 	}
 	return nil
+}
+
+// absent returns why there is no containerd to wire, where its program is not where it should be.
+func (o *Distribution) absent(h *host.Host) string {
+	if o == own {
+		return "there is no program containerd"
+	}
+	for _, p := range h.Processes("containerd", o.File) {
+		config := mainFile(p)
+		if o.Ends != "" && strings.HasSuffix(config, o.Ends) && (p.Program == "" || path.Base(p.Program) == cmp.Or(o.File, "containerd")) {
+			return fmt.Sprintf("containerd runs as process %d with --config %s, and only %s is known here", p.PID, config, o.Config)
+		}
+	}
+	return "it is not on this node"
 }
 
 // read parses the main file and all that it imports.

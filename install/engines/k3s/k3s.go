@@ -57,6 +57,7 @@ func (k kind) engine() containerd.Engine {
 		State:    "/run/k3s/containerd", // of RKE2 as well
 		Programs: []string{path.Join(k.data(), k.program)},
 		File:     k.file,
+		Ends:     "/agent/etc/containerd/config.toml",
 		Vias:     []string{"shim"}, // the wrapper does not find the runc that they bring along
 		Then:     "systemctl try-restart '" + k.units + "'",
 		Missing:  k.missing,

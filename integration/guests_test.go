@@ -291,10 +291,10 @@ func runGuest(t *testing.T, g guest.Guest, v guest.Variant, files map[string]str
 		KernelArgs: v.KernelArgs,
 		Systemd:    v.Systemd,
 		Progress:   os.Stderr,
+		Silence:    8 * time.Minute, // a test takes two at most, and more where the machine has other work
 	}
 	var image *guest.Image
-	var result guest.Result
-	var all *guestTest
+	ran := ranBoot{name: path.Base(t.Name())}
 	var err error
 	deadline, hasDeadline := t.Deadline()
 	done := queue(func() {
@@ -310,41 +310,96 @@ func runGuest(t *testing.T, g guest.Guest, v guest.Variant, files map[string]str
 		if image, err = g.Build(ctx, os.Stderr); err != nil {
 			return
 		}
-		tests, output, fault := startReport(path.Base(t.Name()))
-		if err = fault; err != nil {
-			return
-		}
-		job.Output = output
-		result, err = image.Run(ctx, job)
-		all, fault = tests()
-		err = errors.Join(err, fault)
+		err = ran.run(ctx, image.Run, job)
 	})
 	return func() *ranBoot {
 		<-done
-		if image == nil || all == nil {
+		if ran.tests == nil {
 			t.Fatal(err)
 		}
 		installed := image.Versions()
 		for _, p := range slices.Concat(g.Packages, g.Optional) {
 			t.Logf("%s %s", p, cmp.Or(installed[p], "is missing: "+image.Missing()[p]))
 		}
-		for _, test := range all.children {
+		for _, test := range ran.tests.children {
 			test.report(t)
 		}
 		switch {
 		case err != nil:
 			t.Error(err)
-		case result.ExitCode != 0 && !t.Failed():
-			t.Errorf("the tests' exit code is %d\n%s", result.ExitCode, all.output.String())
-		case len(all.children) == 0:
-			t.Errorf("no test ran\n%s", all.output.String())
+		case ran.result.ExitCode != 0 && !t.Failed():
+			t.Errorf("the tests' exit code is %d\n%s", ran.result.ExitCode, ran.tests.output.String())
+		case len(ran.tests.children) == 0:
+			t.Errorf("no test ran\n%s", ran.tests.output.String())
 		}
 		for _, line := range image.NotShown() { // its tests have skipped, which nobody sees otherwise
 			fmt.Fprintln(os.Stderr, line)
 			t.Log(line)
 		}
-		t.Logf("booted in %.1f s, tests took %.1f s", result.Boot.Seconds(), result.Command.Seconds())
-		return &ranBoot{path.Base(t.Name()), result, all}
+		t.Logf("booted in %.1f s, tests took %.1f s", ran.result.Boot.Seconds(), ran.result.Command.Seconds())
+		return &ran
+	}
+}
+
+// run has the job's tests run by a guest, which is Image.Run. Where the guest has stopped in user mode, it is none of the
+// tests' fault, and they run once more under QEMU: what they told until then does not count.
+func (b *ranBoot) run(ctx context.Context, in func(context.Context, guest.Job) (guest.Result, error), job guest.Job) error {
+	tests, output, err := startReport(b.name)
+	if err != nil {
+		return err
+	}
+	job.Output = output
+	b.result, err = in(ctx, job)
+	var fault error
+	b.tests, fault = tests()
+	if errors.Is(err, guest.ErrSilent) && !b.again {
+		fmt.Fprintf(os.Stderr, "guest %s: the tests run again, under QEMU: %v\n", b.name, err)
+		b.again, job.Accel = true, "qemu"
+		return b.run(ctx, in, job)
+	}
+	return errors.Join(err, fault)
+}
+
+// A guest that stops is played. Its tests count by their second run, which is said.
+func TestTestsOfAGuestThatStopsRunAgain(t *testing.T) {
+	guesttest.Outside(t)
+	const stopped = "=== RUN   TestA\n--- PASS: TestA (1.00s)\n=== RUN   TestB\n    b_test.go:1: half a li"
+	const whole = "=== RUN   TestA\n    a_test.go:1: words\n--- FAIL: TestA (2.00s)\n=== RUN   TestB\n--- PASS: TestB (3.00s)\nFAIL\n"
+	for name, test := range map[string]struct {
+		stops int
+		ran   string // each way that it was run in
+		want  string
+	}{
+		"once":  {1, "[ qemu]", "TestA fail 2s, TestB pass 3s"},
+		"twice": {2, "[ qemu]", "TestA pass 1s, TestB  0s"},
+		"never": {0, "[]", "TestA fail 2s, TestB pass 3s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var ran []string
+			b := ranBoot{name: "forky"}
+			err := b.run(t.Context(), func(_ context.Context, job guest.Job) (guest.Result, error) {
+				ran = append(ran, job.Accel)
+				if len(ran) <= test.stops {
+					io.WriteString(job.Output, stopped)
+					return guest.Result{}, fmt.Errorf("guest forky: %w", guest.ErrSilent)
+				}
+				io.WriteString(job.Output, whole)
+				return guest.Result{ExitCode: 1}, nil
+			}, guest.Job{})
+			var told []string
+			for _, c := range b.tests.children {
+				told = append(told, fmt.Sprintf("%s %s %v", c.name, c.action, c.elapsed))
+			}
+			if got := strings.Join(told, ", "); got != test.want || fmt.Sprint(ran) != test.ran || b.again != (test.stops > 0) {
+				t.Errorf("it ran by %q and told %s; again: %v", ran, got, b.again)
+			}
+			if errors.Is(err, guest.ErrSilent) != (test.stops == 2) || err != nil && test.stops < 2 {
+				t.Error(err)
+			}
+			if said := strings.Contains(reportOf([]ranBoot{b}), " forky (run again under QEMU: in user mode it stopped)\n"); said != b.again {
+				t.Errorf("the report says so: %v", said)
+			}
+		})
 	}
 }
 

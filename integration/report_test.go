@@ -21,6 +21,7 @@ type ranBoot struct {
 	name   string // the suite and the variant, as trixie-containerd
 	result guest.Result
 	tests  *guestTest
+	again  bool // whether they ran a second time, as the guest had stopped in user mode
 }
 
 // slowest is how many tests a report names.
@@ -40,7 +41,11 @@ func reportOf(boots []ranBoot) string {
 	shown := map[string]bool{} // by test: whether it ran anywhere
 	report.WriteString("boots of guests, with the seconds until the first test, of all tests, and of processor time:\n")
 	for _, b := range boots {
-		fmt.Fprintf(&report, "  %6.0f %6.0f %6.0f  %s\n", b.result.Boot.Seconds(), b.result.Command.Seconds(), b.result.CPU.Seconds(), b.name)
+		again := ""
+		if b.again {
+			again = " (run again under QEMU: in user mode it stopped)"
+		}
+		fmt.Fprintf(&report, "  %6.0f %6.0f %6.0f  %s%s\n", b.result.Boot.Seconds(), b.result.Command.Seconds(), b.result.CPU.Seconds(), b.name, again)
 		for _, test := range b.tests.children {
 			tests = append(tests, took{b.name, test.name, test.elapsed})
 			shown[test.name] = shown[test.name] || test.action != "skip" || strings.Contains(test.output.String(), guesttest.OnHost)
@@ -104,18 +109,18 @@ func TestReportTellsWhereTimeWentAndWhatIsLeft(t *testing.T) {
 		return g
 	}
 	boots := []ranBoot{
-		{"bookworm", guest.Result{Boot: 6 * time.Second, Command: 90 * time.Second, CPU: 88 * time.Second}, tests(
+		{name: "bookworm", result: guest.Result{Boot: 6 * time.Second, Command: 90 * time.Second, CPU: 88 * time.Second}, tests: tests(
 			test("TestQuick", "pass", 0.2, ""),
 			test("TestOurs", "skip", 0, "    ours_test.go:7: "+guesttest.LeftOut+"make test runs it in trixie\n"),
 			test("TestNowhere", "skip", 0, "    x_test.go:1: no criu\n"),
 			test("TestOutside", "skip", 0, "    x_test.go:1: "+guesttest.OnHost+"\n"),
 		)},
-		{"trixie", guest.Result{Boot: 5 * time.Second, Command: 70 * time.Second, CPU: 60 * time.Second}, tests(
+		{name: "trixie", result: guest.Result{Boot: 5 * time.Second, Command: 70 * time.Second, CPU: 60 * time.Second}, tests: tests(
 			test("TestOurs", "pass", 41.3, ""),
 			test("TestPods", "pass", 12, "", test("in a row", "pass", 12, "    pods_test.go:9: "+guesttest.LeftOut+"100 pods in a row, make test has 20\n")),
 			test("TestNowhere", "skip", 0, "    x_test.go:1: no criu\n"),
 		)},
-		{"forky", guest.Result{}, tests(
+		{name: "forky", tests: tests(
 			test("TestOurs", "skip", 0, "    ours_test.go:7: "+guesttest.LeftOut+"make test runs it in trixie\n"),
 		)},
 	}

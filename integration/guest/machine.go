@@ -3,6 +3,7 @@ package guest
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,29 +46,33 @@ type machine interface {
 
 	// ports returns how run.sh finds the ports in the guest: "virtio" or "serial".
 	ports() string
+
+	// stops reports whether such a machine has been seen to stop in the midst of its work, without an end.
+	stops() bool
 }
 
 // chosen is what this process has found so far.
 var chosen struct {
 	sync.Mutex
-	machines map[string]machine // by suite
-	kvm      *error             // the outcome of the probe, which is the same for every suite
+	machines map[[2]string]machine // by suite and what was wanted
+	kvm      *error                // the outcome of the probe, which is the same for every suite
 }
 
 // FindMachine finds out how guests of this image are run on this host, and writes that to progress. It can take half a
 // minute (see chooseMachine). Image.Run calls it once a process and suite if nobody else has.
 func (i *Image) FindMachine(ctx context.Context, progress io.Writer) error {
-	_, err := i.chooseMachine(ctx, progress)
+	_, err := i.chooseMachine(ctx, "", progress)
 	return err
 }
 
 // chooseMachine returns KVM with the host's own QEMU if that runs this image's kernel. Otherwise it returns the kernel in
 // user mode if that runs here. Otherwise it returns software emulation by a QEMU that is fast at it. It may have to unpack
-// packages for the last two first.
-func (i *Image) chooseMachine(ctx context.Context, progress io.Writer) (machine, error) {
+// packages for the last two first. wanted is a value of AccelVariable that counts instead of the variable's, or "".
+func (i *Image) chooseMachine(ctx context.Context, wanted string, progress io.Writer) (machine, error) {
 	chosen.Lock()
 	defer chosen.Unlock()
-	if m := chosen.machines[i.Suite]; m != nil {
+	key := [2]string{i.Suite, wanted}
+	if m := chosen.machines[key]; m != nil {
 		return m, nil
 	}
 	host := func() (*qemu, error) { return hostQEMU(ctx) }
@@ -78,7 +83,7 @@ func (i *Image) chooseMachine(ctx context.Context, progress io.Writer) (machine,
 		}
 		return suite()
 	}
-	wanted := os.Getenv(AccelVariable)
+	wanted = cmp.Or(wanted, os.Getenv(AccelVariable))
 	if wanted == "" && i.Suite != inUserMode {
 		wanted = "qemu"
 	}
@@ -128,9 +133,9 @@ func (i *Image) chooseMachine(ctx context.Context, progress io.Writer) (machine,
 	}
 	fmt.Fprintf(progress, "guest %s runs %s: %s\n", i.Suite, how, why)
 	if chosen.machines == nil {
-		chosen.machines = make(map[string]machine)
+		chosen.machines = make(map[[2]string]machine)
 	}
-	chosen.machines[i.Suite] = m
+	chosen.machines[key] = m
 	return m, nil
 }
 

@@ -105,6 +105,9 @@ type virtual struct {
 // ports implements machine.
 func (v *virtual) ports() string { return "virtio" }
 
+// stops implements machine.
+func (v *virtual) stops() bool { return false }
+
 // options returns QEMU's options that are the same for every guest.
 func (v *virtual) options() []string {
 	options := []string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-smp", "1"}

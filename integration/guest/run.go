@@ -37,7 +37,16 @@ type Job struct {
 	Systemd    bool              // whether systemd is process 1; it has reached basic.target when the command starts
 	Memory     int               // MiB; 0 stands for 3072
 	Progress   io.Writer         // Run writes to it when it tries a boot again; may be nil
+	Accel      string            // how the guest is run, as AccelVariable has it; "" stands for what that says
+
+	// Silence is how long a guest in user mode may write nothing to its output before Run ends it, with ErrSilent; 0 stands
+	// for any time. Other guests may be as silent as they are.
+	Silence time.Duration
 }
+
+// ErrSilent is the error of Run for a guest in user mode that has written nothing for longer than its job's Silence. Such a
+// kernel has been seen to stop in the midst of its work: its processes wait, and the kernel itself is idle.
+var ErrSilent = errors.New("it has stopped")
 
 // A Result describes a job that ran to its end.
 type Result struct {
@@ -83,10 +92,15 @@ func (i *Image) runOnce(ctx context.Context, job Job) (Result, error) {
 	if progress == nil {
 		progress = io.Discard
 	}
-	m, err := i.chooseMachine(ctx, progress)
+	m, err := i.chooseMachine(ctx, job.Accel, progress)
 	if err != nil {
 		return Result{}, err
 	}
+	return i.runIn(ctx, m, job)
+}
+
+// runIn is runOnce on a machine.
+func (i *Image) runIn(ctx context.Context, m machine, job Job) (Result, error) {
 	dir, err := os.MkdirTemp("", "guest-")
 	if err != nil {
 		return Result{}, err
@@ -113,8 +127,18 @@ func (i *Image) runOnce(ctx context.Context, job Job) (Result, error) {
 		return Result{}, err
 	}
 	defer vm.kill()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	stop := context.AfterFunc(ctx, vm.kill)
 	defer stop()
+	var heard io.Reader = vm.output
+	if job.Silence > 0 && m.stops() {
+		late := time.AfterFunc(job.Silence, func() {
+			cancel(fmt.Errorf("%w: it has written nothing for %v", ErrSilent, job.Silence))
+		})
+		defer late.Stop()
+		heard = &listener{vm.output, func() { late.Reset(job.Silence) }}
+	}
 
 	var results error
 	unpacked := make(chan struct{})
@@ -137,7 +161,7 @@ func (i *Image) runOnce(ctx context.Context, job Job) (Result, error) {
 		exited: func(code int) {
 			result.ExitCode, result.Command, finished = code, time.Since(ran), true
 		},
-	}.copy(output, vm.output)
+	}.copy(output, heard)
 	if !finished {
 		vm.wait(5 * time.Second) // let a dying kernel say its last words
 	}
@@ -152,6 +176,20 @@ func (i *Image) runOnce(ctx context.Context, job Job) (Result, error) {
 	}
 
 	return result, vm.died(ctx, console, began, ran)
+}
+
+// A listener is a reader that calls a function after each read that returned something.
+type listener struct {
+	io.Reader
+	heard func()
+}
+
+func (l *listener) Read(p []byte) (n int, err error) {
+	n, err = l.Reader.Read(p)
+	if n > 0 {
+		l.heard()
+	}
+	return n, err
 }
 
 // died returns an error that says why a guest has ended before its command has. began is when the guest began, and ran

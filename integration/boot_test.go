@@ -305,6 +305,7 @@ func TestBootOurFilesAreOurs(t *testing.T) {
 // neither it nor AppArmor's own sets anything free when it is stopped, restarted or reloaded.
 func TestSystemdLoadsBeforeContainerd(t *testing.T) {
 	guesttest.Need(t, guest.Systemd)
+	guesttest.EnoughIn(t, guesttest.Trixie) // which boots as a machine does
 	guesttest.RemoveProfilesAtEnd(t)
 	const unit = "oci-apparmor.service"
 	if o := guesttest.Run(t, "systemd-analyze", "verify", "--man=no", unit); o.Code != 0 || strings.Contains(o.Stderr, "oci-apparmor") {

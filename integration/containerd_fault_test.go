@@ -56,7 +56,7 @@ var faults = []fault{
 // What dies at any moment leaves nothing behind that is not cleaned up, lets nothing run without its profile, and does
 // not keep the container from being made again, under the same id.
 func TestContainerdKilled(t *testing.T) {
-	guesttest.EnoughIn(t, guesttest.Trixie) // it takes minutes, and is about containerd and our programs
+	guesttest.EnoughIn(t, guesttest.Forky) // it takes minutes, and is about containerd and our programs
 	setPolicy(t, webPolicy)
 	if err := os.MkdirAll(trap, 0o755); err != nil {
 		t.Fatal(err)

@@ -351,6 +351,7 @@ func wantNothingOfProbes(t *testing.T, c *guesttest.Containerd, docker *guesttes
 // Whether systemd applies the policy at boot is looked at where systemd runs.
 func TestSystemdDoctor(t *testing.T) {
 	guesttest.Need(t, guest.Systemd)
+	guesttest.EnoughIn(t, guesttest.Forky) // what systemctl says of a unit is read
 	const unit = "oci-apparmor.service"
 	guesttest.Run(t, "systemctl", "disable", "--quiet", unit) // another test has left it as it was
 	guesttest.Run(t, "systemctl", "reset-failed", unit)

@@ -152,6 +152,7 @@ func wantFollowed(t *testing.T, rt arms) {
 // Under systemd the journal has them, by fields that journalctl finds.
 func TestSystemdLog(t *testing.T) {
 	guesttest.Need(t, guest.Systemd)
+	guesttest.EnoughIn(t, guesttest.Forky) // what is written to the journal is ours
 	guesttest.RemoveProfilesAtEnd(t)
 	apply(t, webPolicy)
 	rt := armsOf(t, "runc")

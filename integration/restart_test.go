@@ -87,6 +87,7 @@ func restart(t *testing.T, engine string, args ...string) (restarted, guesttest.
 // that waits for that, one that works, and the way back.
 func TestSystemdRestartContainerd(t *testing.T) {
 	guesttest.Need(t, guest.Systemd)
+	guesttest.EnoughIn(t, guesttest.Trixie) // what systemd is asked to do is ours
 	setPolicy(t, podPolicy)
 	const unit = "containerd.service"
 	v := guesttest.Containerds(t)[0]
@@ -194,6 +195,7 @@ func interrupt(t *testing.T, unit string) {
 // the default, is taken back although dockerd's own check accepts it.
 func TestSystemdRestartDocker(t *testing.T) {
 	guesttest.Need(t, guest.Systemd)
+	guesttest.EnoughIn(t, guesttest.Trixie) // what systemd is asked to do is ours
 	guesttest.NeedDocker(t)
 	setPolicy(t, webPolicy)
 	const unit, config = "docker.service", "/etc/docker/daemon.json"

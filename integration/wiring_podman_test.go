@@ -369,6 +369,7 @@ func TestInstallPodmanKeepsWhatOthersWrote(t *testing.T) {
 // A quadlet's unit calls Podman, and so comes to us: where ours is the default as it is, and else by its own GlobalArgs.
 func TestSystemdQuadlet(t *testing.T) {
 	guesttest.Need(t, guest.Systemd)
+	guesttest.EnoughIn(t, guesttest.Forky) // TestInstallPodman has both versions of Podman
 	setPolicy(t, webPolicy)
 	p := startPodman(t)
 	if err := os.Remove(podmanConfig); err != nil { // systemd makes the cgroups

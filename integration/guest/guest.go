@@ -90,9 +90,9 @@ var NoAppArmor = Variant{Name: "no-apparmor", KernelArgs: []string{"apparmor=0"}
 // Containerd is the usual boot. Its tests take as long as all others together, so they have a machine of their own.
 var Containerd = Variant{Name: "containerd", Tests: "^TestContainerd"}
 
-// Systemd boots with systemd, as real machines do. That takes long, and its tests do not depend on the kernel, so only
-// one suite has it.
-var Systemd = Variant{Name: "systemd", Tests: "^TestSystemd", Systemd: true, Suites: []string{"trixie"}}
+// Systemd boots with systemd, as real machines do. That takes long, and its tests do not depend on the kernel. So two
+// suites have it: trixie, whose kernel is a machine's, and forky, which runs in user mode where that works.
+var Systemd = Variant{Name: "systemd", Tests: "^TestSystemd", Systemd: true, Suites: []string{"trixie", "forky"}}
 
 // Variants are all variants except the usual boot, which is the zero Variant.
 var Variants = []Variant{NoAppArmor, Containerd, Systemd}

@@ -230,7 +230,13 @@ func newNode(t *testing.T, tt tree) *host.Host {
 			files["snap/microk8s/current/meta/snap.yaml"] = "name: microk8s\nconfinement: strict\n"
 		}
 	}
-	h := newImage(t, files)
+	return nodeAt(newImage(t, files).Tree.Root, tt)
+}
+
+// nodeAt returns the host of a tree below a root.
+func nodeAt(root string, tt tree) *host.Host {
+	of := distributions[tt.of]
+	h := host.New(root, "/usr/local/bin")
 	h.Run = func(ctx context.Context, _ []string, program string, args ...string) ([]byte, error) {
 		switch said := strings.Join(args, " "); {
 		case program == "/usr/local/bin/"+tt.of && said == "--version":

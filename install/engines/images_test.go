@@ -359,6 +359,32 @@ func TestEnginesThatAreNotWired(t *testing.T) {
 	}
 }
 
+// subjects are what the process is killed over at every step: all images, a directory of imports, and a template.
+func subjects() (all []subject) {
+	for _, i := range images {
+		all = append(all, subject{i.name, i.engine, i.choice, func(t *testing.T) *host.Host { return newImage(t, i.files) },
+			func(root string) *host.Host { return host.New(root, "/usr/local/bin") }})
+	}
+	for _, tt := range trees {
+		if name := tt.of + " " + tt.name; tt.refused == "" && (name == "k3s fresh" || name == "k3s commented") {
+			all = append(all, subject{name, tt.of, tt.choice, func(t *testing.T) *host.Host {
+				h := newNode(t, tt)
+				distributions[tt.of].start(t, distributions[tt.of], h.Tree.Root, tt)
+				return h
+			}, func(root string) *host.Host { return nodeAt(root, tt) }})
+		}
+	}
+	return all
+}
+
+// subject is an engine in an image that is made, and then opened by another process.
+type subject struct {
+	name, engine string
+	choice       Choice
+	make         func(t *testing.T) *host.Host
+	open         func(root string) *host.Host
+}
+
 // The process is killed, as by kill -9, before each of its steps. The next call finds the old files or makes them, or finishes.
 func TestEnginesKilledAtEveryStep(t *testing.T) {
 	if at := os.Getenv("ENGINES_TEST_KILL"); at != "" {
@@ -366,8 +392,9 @@ func TestEnginesKilledAtEveryStep(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		i := slices.IndexFunc(images, func(i image) bool { return i.name == os.Getenv("ENGINES_TEST_NAME") })
-		h, count := host.New(os.Getenv("ENGINES_TEST_ROOT"), "/usr/local/bin"), 0
+		all := subjects()
+		of := all[slices.IndexFunc(all, func(s subject) bool { return s.name == os.Getenv("ENGINES_TEST_NAME") })]
+		h, count := of.open(os.Getenv("ENGINES_TEST_ROOT")), 0
 		h.Tree.Step = func(string) error {
 			if count++; count == n {
 				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
@@ -375,23 +402,23 @@ func TestEnginesKilledAtEveryStep(t *testing.T) {
 			}
 			return nil
 		}
-		choice := &images[i].choice
+		choice := &of.choice
 		if os.Getenv("ENGINES_TEST_VERB") == "uninstall" {
 			choice = nil
 		}
-		do(t, h, images[i].engine, choice)
+		do(t, h, of.engine, choice)
 		return
 	}
-	for _, i := range images {
+	for _, i := range subjects() {
 		for _, verb := range []string{"install", "uninstall"} {
 			t.Run(i.name+" "+verb, func(t *testing.T) {
 				t.Parallel()
-				whole := newImage(t, i.files)
+				whole := i.make(t)
 				old := contents(t, whole)
 				do(t, whole, i.engine, &i.choice)
 				wired := contents(t, whole)
 				for n, killed := 1, true; killed; n++ {
-					h := newImage(t, i.files)
+					h := i.make(t)
 					if verb == "uninstall" {
 						do(t, h, i.engine, &i.choice)
 					}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -65,6 +66,10 @@ func TestContainerdUpgrade(t *testing.T) {
 		after := engine.Pod(t, shim.Name, guesttest.Annotated("oci-apparmor/policy", "web"))
 		wantPodConfined(t, startPodContainer(t, after, "after"), podWeb, "web (enforce)")
 		wantShims(t, map[string]int{"1.0": 4, "2.0": 1})
+		doctor := guesttest.RunCommand(t, exec.Command(upgradePrefix+"/bin/oci-apparmor", "doctor", "--json"))
+		if want := "of version 1.0, which another one has replaced, 4 programs run"; !strings.Contains(doctor.Stdout, want) {
+			t.Errorf("doctor does not say %q:\n%s", want, doctor.Stdout)
+		}
 		for _, container := range containers {
 			o := container.ExecSync(t, "/bin/sh", "-c", "/bin/probe label; /bin/probe write /etc/x; : >"+upgradedFile)
 			if want := "web (enforce)\n" + denied + "\n"; o.Code != 0 || o.Stdout != want {

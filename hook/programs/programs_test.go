@@ -3,6 +3,7 @@ package programs
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -161,6 +162,9 @@ func TestVersionStaysAsLongAsSomethingRunsFromIt(t *testing.T) {
 	n.run(n.home("2.0").Program("oci-apparmor"), "oci-apparmor", "status", "--watch")
 	n.prune("2.0")
 	n.want("1.0", "2.0")
+	if earlier, err := n.home("2.0").earlier(n.proc); err != nil || !maps.Equal(earlier, map[string]int{"1.0": 2}) {
+		t.Errorf("there run %v (%v), want two of 1.0", earlier, err)
+	}
 	one()
 	n.prune("1.0")
 	n.want("1.0", "2.0")
@@ -197,6 +201,61 @@ func TestVersionThatIsBeingInstalledStays(t *testing.T) {
 	n.install("3.0")
 	n.prune("3.0")
 	n.want("3.0")
+}
+
+// killed is a program that does what the real one does, and kills who calls it before the call whose number is in a file.
+const killed = `#!/bin/sh
+read n <"$CALLS"
+[ "$n" -gt 0 ] || { kill -9 "$PPID"; exit; }
+echo "$((n - 1))" >"$CALLS"
+PATH=$REAL exec "${0##*/}" "$@"
+`
+
+// Whenever place.sh is killed, all programs that are called are those of one version, or are not there yet.
+func TestInstallIsKilledAtEachStep(t *testing.T) {
+	n := newNode(t)
+	bin, calls := filepath.Join(t.TempDir(), "bin"), filepath.Join(t.TempDir(), "calls")
+	for _, name := range []string{"mkdir", "ln", "install", "mv"} {
+		n.write("../killed/"+name, killed)
+	}
+	if err := os.Rename(filepath.Join(n.prefix, "../killed"), bin); err != nil {
+		t.Fatal(err)
+	}
+	n.install("1.0")
+	for _, first := range []bool{false, true} {
+		for step := 0; ; step++ {
+			if first {
+				if err := os.RemoveAll(n.prefix); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, name := range Names {
+				n.write("../from/"+name, name+" of 2.0")
+			}
+			if err := os.WriteFile(calls, fmt.Appendln(nil, step), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command(place, filepath.Join(n.prefix, "../from"), n.prefix, "2.0")
+			cmd.Env = append(os.Environ(), "CALLS="+calls, "REAL="+os.Getenv("PATH"), "PATH="+bin+":"+os.Getenv("PATH"))
+			err := cmd.Run()
+			of := map[string]bool{}
+			for _, name := range Names {
+				text, err := os.ReadFile(filepath.Join(n.prefix, "bin", name))
+				if _, version, _ := strings.Cut(string(text), " of "); err == nil || !first {
+					of[version] = true
+				}
+			}
+			if whole := len(of) <= 1 && !of[""]; !whole || err == nil && !of["2.0"] {
+				t.Errorf("killed at step %d (a first install: %v), the programs are of the versions %v", step, first, of)
+			}
+			if err == nil {
+				if step < 15 {
+					t.Errorf("it was done after %d steps", step)
+				}
+				break
+			}
+		}
+	}
 }
 
 func TestWhatIsNotOursStays(t *testing.T) {

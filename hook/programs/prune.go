@@ -54,16 +54,16 @@ func (h Home) prune(proc string, settles time.Duration) error {
 		if h.current() == version || !isOurs(at) {
 			continue
 		}
-		used, err := runsFrom(proc, at)
-		if err == nil && !used {
+		running, err := runningFrom(proc, at)
+		if err == nil && running == 0 {
 			// A process may have been started and its parent have ended while the list of processes was read.
-			used, err = runsFrom(proc, at)
+			running, err = runningFrom(proc, at)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("whether something runs from %s is not known: %w", at, err))
 			continue
 		}
-		if used {
+		if running > 0 {
 			continue
 		}
 		// In one step, so that there is never a part of it under its name.
@@ -135,9 +135,26 @@ func remove(dir string) error {
 	return errors.Join(append(errs, os.Remove(dir))...)
 }
 
-// runsFrom reports whether a process runs a program of a directory, by the program's path or by the file itself, which may
-// have another path in another mount namespace.
-func runsFrom(proc, dir string) (bool, error) {
+// Earlier returns how many processes run from each version that is not the current one.
+func (h Home) Earlier() (map[string]int, error) { return h.earlier("/proc") }
+
+func (h Home) earlier(proc string) (map[string]int, error) {
+	all := map[string]int{}
+	for _, version := range h.others() {
+		n, err := runningFrom(proc, filepath.Join(h.versions(), version))
+		if err != nil {
+			return nil, err
+		}
+		if n > 0 {
+			all[version] = n
+		}
+	}
+	return all, nil
+}
+
+// runningFrom returns how many processes run a program of a directory, by the program's path or by the file itself, which
+// may have another path in another mount namespace.
+func runningFrom(proc, dir string) (running int, err error) {
 	var files []fs.FileInfo
 	for _, name := range Names {
 		if info, err := os.Stat(filepath.Join(dir, name)); err == nil {
@@ -146,7 +163,7 @@ func runsFrom(proc, dir string) (bool, error) {
 	}
 	processes, err := filepath.Glob(filepath.Join(proc, "[0-9]*"))
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	for _, p := range processes {
 		exe, err := os.Readlink(filepath.Join(p, "exe"))
@@ -154,16 +171,16 @@ func runsFrom(proc, dir string) (bool, error) {
 			continue
 		}
 		if err != nil {
-			return false, err
+			return 0, err
 		}
 		runs, err := os.Stat(filepath.Join(p, "exe"))
 		is := err == nil && slices.ContainsFunc(files, func(f fs.FileInfo) bool { return os.SameFile(f, runs) })
 		exe = strings.TrimSuffix(exe, " (deleted)") // where the same version was put in place again
 		if (is || filepath.Dir(exe) == dir) && !prunes(p, exe) {
-			return true, nil
+			running++
 		}
 	}
-	return false, nil
+	return running, nil
 }
 
 // prunes reports whether a process runs Prune.

@@ -305,6 +305,9 @@ var conditions = []struct {
 	}, []string{"container-uncovered"}, `5 containers ("past\x1b[30m", `},
 	{"a container of an engine that confines it", func(m *machine) { m.runtime("docker/runtime-runc/moby", "d1", 30, "docker-default (enforce)") },
 		[]string{"container-by-engine"}, "the engine is not wired"},
+	{"shims of before an upgrade", func(m *machine) {
+		m.Earlier = func() (map[string]int, error) { return map[string]int{"v1.0": 1, "v1.1": 20}, nil }
+	}, []string{"programs-earlier"}, "of version v1.1, which another one has replaced, 20 programs run"},
 	{"a profile that takes no signals", func(m *machine) {
 		m.Kernel.QueryAccess = func(query string) (string, error) {
 			if strings.HasSuffix(query, "unconfined") {

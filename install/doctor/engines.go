@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -88,6 +89,23 @@ var engineChecks = []Check{
 		"Move the file into a directory that only this engine reads."),
 	fault(host.HookGone, Error, "Whether the programs of our hooks are there: an engine skips a hook whose program is missing.",
 		"Run make install, or remove the hook's file."),
+	{
+		ID: "programs-earlier", Severity: Note,
+		Looks: "Whether programs of ours still run that an upgrade has replaced: a shim does, as long as its pod or container runs.",
+		Do:    "Nothing need be done: what is started anew gets the present version.",
+		find: func(x *exam) ([]found, error) {
+			if x.Earlier == nil {
+				return nil, nil
+			}
+			earlier, err := x.Earlier()
+			var all []found
+			for _, version := range slices.Sorted(maps.Keys(earlier)) {
+				all = append(all, one("of version %s, which another one has replaced, %s", version,
+					output.Count(earlier[version], "program runs", "programs run"))...)
+			}
+			return all, err
+		},
+	},
 }
 
 // fault returns the check for a kind of what an engine's wiring may be wrong in.

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/oci-apparmor/oci-apparmor/hook/programs"
 	"github.com/oci-apparmor/oci-apparmor/install/apply"
 	"github.com/oci-apparmor/oci-apparmor/install/engines"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
@@ -34,6 +35,10 @@ type Node struct {
 	// Unit returns properties of our unit by their names, as systemctl show prints them. It is nil where systemd does not run.
 	Unit func(ctx context.Context) (map[string]string, error)
 
+	// Earlier returns how many of our programs run from each version that an upgrade has replaced. It is nil where the
+	// programs have no versions.
+	Earlier func() (map[string]int, error)
+
 	// Engines stands in for a look at the engines; nil is that look.
 	Engines func(ctx context.Context) ([]engines.State, error)
 }
@@ -43,6 +48,11 @@ func This(n *node.Node, bin string) *Node {
 	var u unix.Utsname
 	_ = unix.Uname(&u) // fails only for a bad address
 	d := &Node{Node: n, Host: host.New("/", bin), Build: unix.ByteSliceToString(u.Version[:])}
+	if self, err := os.Executable(); err == nil {
+		if home, ok := programs.HomeOf(self); ok {
+			d.Earlier = home.Earlier
+		}
+	}
 	if info, err := os.Stat("/run/systemd/system"); err == nil && info.IsDir() { // sd_booted(3)
 		d.Unit = showUnit
 	}

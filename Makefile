@@ -4,6 +4,7 @@
 # make bench  measures, and prints a report of ratios (ONLY=shim,ctr: these parts; OLD=directory: beside an older build's programs)
 # make lint   gofmt, go vet, staticcheck, and no function with more than 20 branches (gocyclo)
 # make install, make uninstall   the programs, their man pages and completions, and the unit for systemd (PREFIX=/usr/local, DESTDIR=)
+# make deb rpm   packages of the same, below bin/packages (GOARCH=: for another architecture)
 GO ?= go
 export CGO_ENABLED = 0
 # What the programs print for --version. Without it they print the version of the module.
@@ -21,7 +22,7 @@ GUESTS ?= all
 HERE := apparmor_parser:apparmor runc:runc busybox:busybox-static
 GUEST := qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap mke2fs:e2fsprogs xz:xz-utils zstd:zstd \
 	/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
-NEEDED := $(HERE) crun:crun $(GUEST)
+NEEDED := $(HERE) crun:crun rpm:rpm $(GUEST)
 
 PREFIX ?= /usr/local
 BIN := $(DESTDIR)$(PREFIX)/bin
@@ -32,7 +33,12 @@ UNIT := oci-apparmor.service
 # systemd is only asked where it is this machine that things are installed on.
 SYSTEMCTL := $(if $(DESTDIR),,$(shell test -d /run/systemd/system && command -v systemctl))
 
-.PHONY: all build install uninstall setup test test-all demo bench lint clean
+# Pinned, as later versions need a module that is not to be had everywhere.
+NFPM := GOOS= GOARCH= $(GO) run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
+# The date of all files in packages, so that one commit makes the same bytes wherever it is built.
+SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
+
+.PHONY: all build install uninstall deb rpm packages setup test test-all demo bench lint clean
 all: build
 
 # The pages and completions are made on this machine, whichever one the programs are for.
@@ -67,6 +73,21 @@ uninstall:
 	$(if $(SYSTEMCTL),$(SYSTEMCTL) daemon-reload)
 	-last=$$(readlink $(LIB)/current); rm -f $(LIB)/current; \
 		$(if $(DESTDIR),rm -rf $(LIB)/programs,test -z "$$last" || $(LIB)/$$last/oci-apparmor prune)
+
+# What packages have beside the programs. The scripts of install/packages put these in place on a node.
+packages: build
+	rm -rf bin/packages
+	mkdir -p bin/packages
+	cp -r bin/share bin/packages/share
+	find bin/packages/share/man -type f -exec gzip -9n {} +
+	sed 's,/usr/local/,/usr/,' install/systemd/$(UNIT) >bin/packages/$(UNIT)
+	printf '%s\n' '$(VERSION)' >bin/packages/version
+
+deb rpm: packages
+	version=$$(install/packages/version.sh '$(VERSION)' $(SOURCE_DATE_EPOCH)) && \
+	arch=$${GOARCH:-$$($(GO) env GOARCH)} && \
+	PACKAGE_VERSION="$$version" PACKAGE_ARCH="$$arch" SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) \
+		$(NFPM) package --config install/packages/nfpm.yaml --packager $@ --target bin/packages/
 
 # Installs what is missing, on Debian and Ubuntu, and says so first. Nothing is ever removed for it: a runc that came with
 # an engine's own packages stays.

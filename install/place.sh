@@ -27,6 +27,7 @@ mkdir -p "$programs"
 for program in oci-apparmor oci-apparmor-hook oci-apparmor-runtime containerd-shim-apparmor-v2; do
 	case $from in
 	"$lib"/*) # a package's, which are not copied
+		# shellcheck disable=SC3013 # dash, bash and busybox have -ef
 		if [ "$from/$program" -ef "$programs/$program" ]; then
 			continue
 		fi

@@ -69,7 +69,10 @@ func TestGuests(t *testing.T) {
 	has := func(suites ...string) bool {
 		return slices.ContainsFunc(guests, func(g guest.Guest) bool { return slices.Contains(suites, g.Suite) })
 	}
-	var tools, crio map[string]string
+	var packages, tools, crio map[string]string
+	if has(packagesSuite) {
+		packages = buildPackages(t, files)
+	}
 	if has(toolsSuites...) {
 		tools = buildTools(t)
 	}
@@ -85,6 +88,9 @@ func TestGuests(t *testing.T) {
 			files := maps.Clone(files)
 			if slices.Contains(toolsSuites, b.Suite) && (b.Name == guest.Containerd.Name || b.Systemd) {
 				maps.Copy(files, tools)
+			}
+			if b.Suite == packagesSuite && b.Name == guest.Containerd.Name {
+				maps.Copy(files, packages)
 			}
 			if b.Suite == crioSuite && b.Name == "" {
 				maps.Copy(files, crio)

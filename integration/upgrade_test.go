@@ -33,6 +33,9 @@ func TestContainerdUpgrade(t *testing.T) {
 		if ignoresRuntimePath(v) {
 			t.Skip("it starts no shim by a path")
 		}
+		if !v.Present() {
+			guesttest.Leave(t, "an upgrade with the present containerd")
+		}
 		t.Cleanup(func() { os.RemoveAll(upgradePrefix) })
 		placeVersion(t, "1.0")
 		shim, wrapper := guesttest.ShimCrun, guesttest.WrapperCrun
@@ -43,6 +46,14 @@ func TestContainerdUpgrade(t *testing.T) {
 		c := guesttest.StartContainerd(t, v, guesttest.ContainerdConfig{CRI: true, Lines: shim.Handler() + wrapper.Handler()})
 		c.MustCtr(t, "--namespace", "k8s.io", "images", "import", guesttest.Images(t))
 		engine := guesttest.DialCRI(t, c.Socket)
+
+		waitFor(t, "CRI to know its images", func() bool { // of which it hears by an event
+			pod, err := engine.TryPod(t, guesttest.StockCrun.Name)
+			if err == nil {
+				pod.Remove(t)
+			}
+			return err == nil
+		})
 
 		pods := []*guesttest.Pod{}
 		var containers []*guesttest.PodContainer

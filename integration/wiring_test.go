@@ -132,6 +132,14 @@ func putTree(t *testing.T, v guesttest.ContainerdVersion, name string) {
 	}
 }
 
+// putDefaultConfig makes the node's configuration the one that containerd prints as its default, with the tests' image for
+// pods. A test puts back what was there before by putTree.
+func putDefaultConfig(t *testing.T, v guesttest.ContainerdVersion) {
+	t.Helper()
+	sandbox := regexp.MustCompile(`(?m)^(\s*sandbox(?:_image)? = )['"].*['"]$`)
+	writeFile(t, containerdConfig, sandbox.ReplaceAllString(defaultConfig(t, v), fmt.Sprintf("${1}%q", guesttest.PauseImage)))
+}
+
 // What install makes of a configuration is read by containerd itself as our runtime and all else as before, keeps every
 // line, and is gone without a trace after uninstall.
 func TestContainerdInstallTrees(t *testing.T) {
@@ -244,8 +252,7 @@ func TestContainerdInstallPod(t *testing.T) {
 				setPolicy(t, podPolicy)
 				run := wiring(t, v.Bin)
 				putTree(t, v, "none")
-				writeFile(t, containerdConfig, regexp.MustCompile(`(?m)^(\s*sandbox(?:_image)? = )['"].*['"]$`).ReplaceAllString(
-					defaultConfig(t, v), fmt.Sprintf("${1}%q", guesttest.PauseImage)))
+				putDefaultConfig(t, v)
 				c := guesttest.StartContainerd(t, v, guesttest.ContainerdConfig{CRI: true, File: containerdConfig})
 				c.MustCtr(t, "--namespace", "k8s.io", "images", "import", guesttest.Images(t))
 				hash := treeHash(t) // containerd makes a directory when it starts first

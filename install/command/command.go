@@ -85,7 +85,8 @@ Exit codes:
 		return err
 	})
 	root.AddCommand(policy, profileCommand(s), statusCommand(s), logCommand(s), installCommand(s), uninstallCommand(s),
-		doctorCommand(s), versionCommand(s), waitCommand(), pruneCommand(), settleCommand(s))
+		doctorCommand(s), versionCommand(s), waitCommand(), pruneCommand(), settleCommand(s),
+		removableCommand(s))
 	root.CompletionOptions.HiddenDefaultCmd = true // make install puts the shells' files where they look
 	complete(root, s)
 	root.SetHelpCommand(helpCommand(root))

@@ -1,0 +1,26 @@
+#!/bin/sh
+# Runs before the package's files are removed: where dpkg calls it with "remove", and rpm with 0, and not for an upgrade. It
+# fails while something needs the programs, and then the package stays as it is.
+set -e
+lib=/usr/lib/oci-apparmor
+case $1 in
+remove | 0)
+	status=0
+	/usr/bin/oci-apparmor removable --bin /usr/bin || status=$?
+	case $status in
+	0 | 126 | 127) ;; # it is removable, or does not run at all, as in an image for another architecture
+	*) exit 1 ;;
+	esac
+	if [ "$1" = 0 ] && [ -d /run/systemd/system ]; then # dpkg keeps this for the next install, as it does configuration
+		systemctl disable --quiet oci-apparmor.service || true
+	fi
+	# The programs go now, unless a shim runs. Then it removes them when its last container ends.
+	version=$(readlink "$lib/current") || version=
+	rm -f "$lib/current"
+	if [ ! -e /proc/self/exe ]; then # this is an image, in which nothing runs
+		rm -rf "$lib/programs"
+	elif [ -n "$version" ]; then
+		"$lib/$version/oci-apparmor" prune || true
+	fi
+	;;
+esac

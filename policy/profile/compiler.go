@@ -288,6 +288,8 @@ const featuresPath = "/proc/self/fd/3"
 
 // with runs apparmor_parser with the features and the directory of c, and with what of the node's configuration decides on
 // a text's meaning. Of the configuration's options the last one counts, so those in args do where they are the same.
+//
+// There is one text, so that jobs only cost: with more than one the parser compiles in a child of its own.
 func (c *Compiler) with(ctx context.Context, text []byte, args ...string) (stdout, stderr []byte, err error) {
 	features, err := memfile("features", c.features)
 	if err != nil {
@@ -299,8 +301,8 @@ func (c *Compiler) with(ctx context.Context, text []byte, args ...string) (stdou
 		return nil, nil, err
 	}
 	defer conf.Close()
-	args = append([]string{"--config-file", "/proc/self/fd/4", "--base", cmp.Or(c.Base, BaseDir), "--kernel-features", featuresPath},
-		args...)
+	args = append([]string{"--config-file", "/proc/self/fd/4", "--base", cmp.Or(c.Base, BaseDir),
+		"--kernel-features", featuresPath, "--jobs=1"}, args...)
 	return c.run(ctx, text, []*os.File{features, conf}, args...)
 }
 

@@ -373,8 +373,8 @@ func TestTheParserGetsNothingOfOurEnvironment(t *testing.T) {
 		"text":     "profile x { }",
 		"features": string(testFeatures(t)),
 		"conf":     "policy-features=/x\n",
-		"args": "--config-file /proc/self/fd/4 --base " + c.Base + " --kernel-features /proc/self/fd/3 --skip-kernel-load " +
-			"--skip-cache --stdout --warn=" + strings.Join(heard, " --warn=") + "\n",
+		"args": "--config-file /proc/self/fd/4 --base " + c.Base + " --kernel-features /proc/self/fd/3 --jobs=1 " +
+			"--skip-kernel-load --skip-cache --stdout --warn=" + strings.Join(heard, " --warn=") + "\n",
 	}
 	for file, content := range want {
 		got, err := os.ReadFile(filepath.Join(dir, file))

@@ -15,23 +15,32 @@ import (
 // and with the flag of mode in the header of each of its profiles. If mode is Enforce, the flags stay as they are.
 //
 // Standalone compiles the new text with the configuration that the service uses, and compares the outcome with the blob
-// that want returns. It calls want last, so that the blob may be compiled at the same time. The error says that the
-// outcome is another, or that a compilation failed.
+// that want returns. It calls want after that, so that the blob may be compiled at the same time, and perhaps twice. The
+// error says that the outcome is another, or that a compilation failed.
 //
 // The service may still load other bytes with the same meaning: the parser lays out the same rules in another way with
 // other options (Optimize in parser.conf), or at other addresses in memory (see withoutRandomness). The kernel then
 // shows another hash.
 func (c *Compiler) Standalone(ctx context.Context, text []byte, mode Mode, want func() (Blob, error)) ([]byte, error) {
+	if whole, ok := c.expand(text); ok {
+		if alone := withMode(whole, mode); syntax.IncludesNothing(alone) {
+			b, failed := c.AsLoaded(ctx, alone)
+			wanted, err := want()
+			if err != nil {
+				return nil, err
+			}
+			if failed == nil && slices.Equal(b.Profiles, wanted.Profiles) {
+				return alone, nil
+			}
+		}
+	}
+	// The parser knows better, and takes longer.
 	whole, err := c.Preprocess(ctx, text)
 	if err != nil {
 		return nil, fmt.Errorf("put in what it includes: %w", err)
 	}
-	said := mode.String()
-	if mode == Enforce { // it is what every text says that says nothing
-		said = ""
-	}
-	alone := syntax.Read(string(whole)).WithMode(said, modes[:]...)
-	b, err := c.AsLoaded(ctx, []byte(alone))
+	alone := withMode(string(whole), mode)
+	b, err := c.AsLoaded(ctx, alone)
 	if err != nil {
 		return nil, fmt.Errorf("with its includes put in: %w", err)
 	}
@@ -39,10 +48,19 @@ func (c *Compiler) Standalone(ctx context.Context, text []byte, mode Mode, want 
 	if err != nil {
 		return nil, err
 	}
-	if err := c.same(ctx, []byte(alone), b, wanted); err != nil {
+	if err := c.same(ctx, alone, b, wanted); err != nil {
 		return nil, err
 	}
-	return []byte(alone), nil
+	return alone, nil
+}
+
+// withMode returns a text without includes, with the flag of mode in the header of each of its profiles.
+func withMode(whole string, mode Mode) []byte {
+	said := mode.String()
+	if mode == Enforce { // it is what every text says that says nothing
+		said = ""
+	}
+	return []byte(syntax.Read(whole).WithMode(said, modes[:]...))
 }
 
 // same returns an error if b, which the text compiled to, means something else than want.

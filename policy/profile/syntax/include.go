@@ -22,16 +22,7 @@ import (
 func MayInclude(text []byte) ([]string, error) {
 	var names []string
 	for _, word := range []string{"include", "abi"} {
-		for at := 0; ; {
-			n := bytes.Index(text[at:], []byte(word))
-			if n < 0 {
-				break
-			}
-			from := at + n
-			at = from + len(word)
-			if !mayBegin(word, text, from) {
-				continue
-			}
+		for at := next(word, text, 0); at >= 0; at = next(word, text, at) {
 			found, after := included(text[at:])
 			names = append(names, found...)
 			for _, optional := range []string{"if", "exists"} { // or names
@@ -52,6 +43,26 @@ func MayInclude(text []byte) ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// IncludesNothing reports whether there is no place in a text where apparmor_parser could take a word for an include. An ABI
+// counts for none.
+func IncludesNothing(text []byte) bool { return next("include", text, 0) < 0 }
+
+// next returns the offset after the next word at or after a place with which a statement can begin. It is negative if there
+// is none.
+func next(word string, text []byte, at int) int {
+	for {
+		n := bytes.Index(text[at:], []byte(word))
+		if n < 0 {
+			return -1
+		}
+		from := at + n
+		at = from + len(word)
+		if mayBegin(word, text, from) {
+			return at
+		}
+	}
 }
 
 // mayBegin reports whether a statement can begin with a word that stands at a place. The parser recognizes

@@ -5,7 +5,11 @@
 // policyfile reads the policy file, and package store keeps the index on disk.
 package policy
 
-import "github.com/oci-apparmor/oci-apparmor/policy/profile"
+import (
+	"fmt"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+)
 
 // Annotation is the key by which a workload asks for a policy. "oci-apparmor/policy" is for every container of a pod.
 // "oci-apparmor/policy.NAME" is for its container NAME, and takes precedence there.
@@ -32,8 +36,12 @@ type Profile struct {
 
 	// Source is the origin of the text, for people: a path, or "template docker-default".
 	Source   string
-	Text     []byte // not in the index; empty if it is to be generated from Template
+	Text     []byte // not in the index; empty if it is to be generated from Template, or is Unread
 	Template string // the template's name, or empty; not in the index
+
+	// Unread stands for a text that was not read, because an earlier apply has read it and its file has not changed since.
+	// Else it is nil.
+	Unread *Unread
 
 	// ByHand is true for a profile that somebody else loads, and of which the policy has only the name. Only decisions have
 	// such profiles.
@@ -42,6 +50,33 @@ type Profile struct {
 	// The compiler's output. Empty until the policy is compiled.
 	Compiled []profile.Compiled
 	Blob     [32]byte // sha256 of the blob's bytes: its name in the store
+}
+
+// Unread is what an earlier reading has found out about a text.
+type Unread struct {
+	profile.Digest
+	Read func() ([]byte, error) // reads the text. It may be another one, if the file changes now
+}
+
+// Digest returns the digest of the profile's text, whether or not it is read. The error is that of profile.DigestOf.
+func (p *Profile) Digest() (profile.Digest, error) {
+	if p.Unread != nil {
+		return p.Unread.Digest, nil
+	}
+	return profile.DigestOf(p.Text)
+}
+
+// ReadText reads a text that is Unread. It may have another digest then.
+func (p *Profile) ReadText() error {
+	if p.Unread == nil {
+		return nil
+	}
+	text, err := p.Unread.Read()
+	if err != nil {
+		return fmt.Errorf("the text of profile %.64q cannot be read: %w", p.Name, err)
+	}
+	p.Text, p.Unread = text, nil
+	return nil
 }
 
 // Policy is a named answer to which profile confines a container.

@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -54,12 +55,13 @@ type File struct {
 
 // As returns a hash of what a file that has not been edited is: who wrote it, for which profile, and what that compiles to.
 func As(by By, name string, compiled []profile.Compiled) string {
-	h := sha256.New()
-	fmt.Fprintf(h, "%q %q", by, name)
+	b := strconv.AppendQuote(strconv.AppendQuote(nil, string(by)), name)
 	for _, c := range compiled {
-		fmt.Fprintf(h, " %q %d %x %x", c.Name, c.Mode, c.SHA1, c.SHA256)
+		b = append(strconv.AppendQuote(b, c.Name), byte(c.Mode))
+		b = append(append(b, c.SHA1[:]...), c.SHA256[:]...)
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
 }
 
 // By is the command that wrote a file.

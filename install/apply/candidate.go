@@ -68,7 +68,7 @@ type candidate struct {
 func newCandidate(ctx context.Context, n *node.Node, o Options, before *store.Generation) (*candidate, error) {
 	// Both are found out while the policy file is read. A policy that keeps everything needs neither a parser nor AppArmor.
 	generated := sync.OnceValue(func() generatedFor { return o.generatedFor(n, before) })
-	compiler := sync.OnceValue(func() madeBy { return compilerOf(ctx, n, o, node.ManifestOf(before)) })
+	compiler := sync.OnceValue(func() madeBy { return compilerOf(ctx, n, o, before) })
 	var ahead sync.WaitGroup
 	defer ahead.Wait()
 	ahead.Go(func() {
@@ -77,7 +77,7 @@ func newCandidate(ctx context.Context, n *node.Node, o Options, before *store.Ge
 			compiler()
 		}
 	})
-	p, err := read(o.Config, func() templates.Target { return generated().to })
+	p, err := read(o.Config, before.Seen(), func() templates.Target { return generated().to })
 	if err != nil {
 		return nil, err
 	}
@@ -137,19 +137,19 @@ type madeBy struct {
 	err                       error
 }
 
-// compilerOf returns the compiler. last is how the generation in force came to be.
-func compilerOf(ctx context.Context, n *node.Node, o Options, last store.Manifest) (by madeBy) {
+// compilerOf returns the compiler. before is the generation in force, or nil.
+func compilerOf(ctx context.Context, n *node.Node, o Options, before *store.Generation) (by madeBy) {
 	c, features, err := n.NewCompiler(ctx, o.Features)
 	if err != nil {
 		return madeBy{err: err}
 	}
 	by.compiler, by.features = c, hash(features)
-	if by.inputs, err = c.Inputs(); err == nil {
+	if by.inputs, err = c.Inputs(before.Seen()); err == nil {
 		by.program = by.inputs.Parser
 	} else {
 		by.inputs = nil // what cannot be told is compiled
 	}
-	if by.program != "" && by.program == last.Program {
+	if last := node.ManifestOf(before); by.program != "" && by.program == last.Program {
 		by.parser = last.Parser
 	} else if by.parser, err = c.Version(ctx); err != nil {
 		return madeBy{err: err}

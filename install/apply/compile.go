@@ -43,7 +43,11 @@ func (c locatedCompiler) Key(p *policy.Profile) (key [sha256.Size]byte, ok bool)
 	if c.inputs == nil {
 		return key, false
 	}
-	key, err := c.inputs.Key(p.Name, p.Mode, p.Text)
+	text, err := p.Digest()
+	if err != nil {
+		return key, false
+	}
+	key, err = c.inputs.Key(p.Name, p.Mode, text)
 	if err == nil { // one of a file is also judged, in words that name the file
 		key = sha256.Sum256(fmt.Appendf(key[:], "%t %s", c.files[p.Name], c.sources[p.Name]))
 	}

@@ -11,24 +11,27 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
+	"github.com/oci-apparmor/oci-apparmor/policy/seen"
 )
 
 // Read reads the policy in a configuration directory, or a policy file without one, and fills in the texts of generated
 // profiles as they are for the node that to describes.
 func Read(path string, to templates.Target) (*policy.Config, error) {
-	return read(path, func() templates.Target { return to })
+	return read(path, nil, func() templates.Target { return to })
 }
 
-// read is Read. It calls to only if a profile is generated.
-func read(path string, to func() templates.Target) (*policy.Config, error) {
+// read is Read. It does not read the texts that before has, which may be nil (policyfile.Reader), and calls to only if a
+// profile is generated.
+func read(path string, before *seen.Files, to func() templates.Target) (*policy.Config, error) {
 	info, err := os.Stat(path)
 	missing := errors.Is(err, fs.ErrNotExist) && filepath.Ext(path) != ".yaml" && filepath.Ext(path) != ".yml"
 	if err != nil && !missing {
 		return nil, exit.With(exit.Cannot, exit.AsRoot(err))
 	}
-	readAt := policyfile.ReadFile
+	from := policyfile.Reader{Seen: before}
+	readAt := from.ReadFile
 	if missing || info.IsDir() { // a directory that is missing gets the advice of an empty one
-		readAt = policyfile.Read
+		readAt = from.Read
 	}
 	p, err := readAt(path)
 	if err == nil {

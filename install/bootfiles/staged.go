@@ -111,6 +111,9 @@ func (k *Writer) Stage(ctx context.Context, compiled *store.Compilation, alone m
 			}
 			t, ok := alone[p.Name]
 			if !ok {
+				t.Err = p.ReadText() // another text than the one that was compiled would compile to something else
+			}
+			if !ok && t.Err == nil {
 				t.Text, t.Err = k.Compiler.Standalone(ctx, p.Text, p.Mode, func() (profile.Blob, error) { return compiled.Blob(i) })
 			}
 			file, err := k.stageOne(apparmord.Policy, p, t)

@@ -57,7 +57,7 @@ func New(n *node.Node, c node.Compiler, before *seen.Files) (*Writer, error) {
 	k := &Writer{Node: n, Compiler: c, files: make(map[string]apparmord.File), known: make(map[string]string)}
 	var unread []string
 	for _, name := range names {
-		if as, ok := before.Unchanged(n.Service.Path(name)); ok {
+		if as, ok := before.Unchanged(seen.Service, n.Service.Path(name)); ok {
 			k.known[name] = as
 		} else {
 			unread = append(unread, name)
@@ -71,7 +71,7 @@ func New(n *node.Node, c node.Compiler, before *seen.Files) (*Writer, error) {
 		k.files[f.Name] = f
 		// One that attaches to a program is read each time, by senders.Host as well.
 		if !f.Edited && before != nil && len(syntax.Read(string(f.Text)).Attachments()) == 0 {
-			before.Add(n.Service.Path(f.Name), f.Stamp, f.Read, apparmord.As(f.By, f.Name, f.Compiled))
+			before.Add(seen.Service, n.Service.Path(f.Name), f.Stamp, f.Read, apparmord.As(f.By, f.Name, f.Compiled))
 		}
 	}
 	k.others = sync.OnceValues(func() (map[string]string, error) { return n.Service.Others(k.Has) })

@@ -27,6 +27,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
+	"github.com/oci-apparmor/oci-apparmor/policy/seen"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -77,7 +78,9 @@ func (c fakeCompiler) Outcomes(ctx context.Context, text []byte, is func(profile
 }
 
 // Inputs is the fake compiler's, of which nothing tells what it compiles from.
-func (fakeCompiler) Inputs() (*profile.Inputs, error) { return nil, errors.New("there are none") }
+func (fakeCompiler) Inputs(*seen.Files) (*profile.Inputs, error) {
+	return nil, errors.New("there are none")
+}
 
 // AsLoaded is the fake compiler's, for which there is no configuration.
 func (c fakeCompiler) AsLoaded(ctx context.Context, text []byte) (profile.Blob, error) {

@@ -202,7 +202,7 @@ func (x *exam) findCompiler() (compiler, error) {
 		return compiler{}, err
 	}
 	made := compiler{Compiler: c, features: features}
-	if inputs, err := c.Inputs(); err == nil {
+	if inputs, err := c.Inputs(nil); err == nil {
 		made.program = inputs.Parser
 	} // then an apply compiles everything anew
 	return made, nil

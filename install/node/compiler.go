@@ -8,6 +8,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/seen"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -25,7 +26,7 @@ type Compiler interface {
 	Theirs(path string) bool
 	Shipped(path string) string
 	Outcomes(ctx context.Context, text []byte, is func(profile.Blob) bool) (found bool, all []profile.Blob, err error)
-	Inputs() (*profile.Inputs, error)
+	Inputs(before *seen.Files) (*profile.Inputs, error)
 }
 
 // NewCompiler returns a Compiler for the kernel whose features are in the file, and the text of these features. If file is

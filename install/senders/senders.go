@@ -90,7 +90,7 @@ func (n Host) Attached() (all []Sender, err error) {
 	}
 	// AppArmor's service reports what cannot be read there.
 	unloaded, _ := n.Service.Attachments(words, func(name string) bool {
-		_, ok := n.Seen.Unchanged(n.Service.Path(name))
+		_, ok := n.Seen.Unchanged(seen.Service, n.Service.Path(name))
 		return ok
 	})
 	for name, matches := range unloaded {

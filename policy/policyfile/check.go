@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
@@ -33,7 +34,7 @@ type use struct {
 }
 
 // check resolves the names of a document. Its result is valid only if it added no error.
-func (d *document) check(errs *Errors, text func(path string) ([]byte, error)) *policy.Config {
+func (d *document) check(errs *Errors, text func(p *policy.Profile, path string) error) *policy.Config {
 	c := checker{
 		errs:     errs,
 		profiles: make(map[string]*profileDef),
@@ -204,7 +205,7 @@ func (c *checker) fits(r *rule) {
 }
 
 // result returns all definitions, and the built-in ones that are used.
-func (c *checker) result(d *document, text func(path string) ([]byte, error)) *policy.Config {
+func (c *checker) result(d *document, text func(p *policy.Profile, path string) error) *policy.Config {
 	p := new(policy.Config)
 	wanted := make(map[string]bool)
 	for _, r := range d.rules {
@@ -218,7 +219,6 @@ func (c *checker) result(d *document, text func(path string) ([]byte, error)) *p
 			p.Policies = append(p.Policies, policy.Policy{Name: name, Profile: def.profile.value, Floor: def.floor.value})
 		}
 	}
-	texts := c.texts(text)
 	for _, name := range sortedKeys(c.profiles) {
 		def := c.profiles[name]
 		first, used := c.uses[name]
@@ -227,10 +227,6 @@ func (c *checker) result(d *document, text func(path string) ([]byte, error)) *p
 		}
 		one := policy.Profile{Name: name, Mode: first.mode, OnDrift: def.onDrift}
 		if def.file.given() {
-			read := texts[name]
-			if one.Text = read.text; read.err != nil {
-				c.errs.add(def.file.place, "the text of profile %.64q cannot be read: %v", name, read.err)
-			}
 			one.Source = def.file.value
 		} else {
 			one.Template = def.template.value
@@ -238,33 +234,31 @@ func (c *checker) result(d *document, text func(path string) ([]byte, error)) *p
 		}
 		p.Profiles = append(p.Profiles, one)
 	}
+	c.texts(p.Profiles, text)
 	return p
 }
 
-type profileText struct {
-	text []byte
-	err  error
-}
-
-// texts reads the texts of the profiles that have a file, several at a time. The keys are the profiles' names.
-func (c *checker) texts(text func(path string) ([]byte, error)) map[string]*profileText {
-	all := make(map[string]*profileText)
+// texts sets the texts of the profiles that have a file, several at a time.
+func (c *checker) texts(profiles []policy.Profile, text func(p *policy.Profile, path string) error) {
+	failed := make([]error, len(profiles))
+	var next atomic.Int64
 	var readers sync.WaitGroup
-	turn := make(chan struct{}, runtime.GOMAXPROCS(0))
-	for name, def := range c.profiles {
-		if !def.file.given() {
-			continue
-		}
-		one := new(profileText)
-		all[name] = one
-		turn <- struct{}{}
+	for range min(runtime.GOMAXPROCS(0), len(profiles)) {
 		readers.Go(func() {
-			defer func() { <-turn }()
-			one.text, one.err = text(def.file.value)
+			for i := next.Add(1) - 1; i < int64(len(profiles)); i = next.Add(1) - 1 {
+				if p := &profiles[i]; c.profiles[p.Name].file.given() {
+					failed[i] = text(p, p.Source)
+				}
+			}
 		})
 	}
 	readers.Wait()
-	return all
+	for i, err := range failed {
+		if err != nil {
+			name := profiles[i].Name
+			c.errs.add(c.profiles[name].file.place, "the text of profile %.64q cannot be read: %v", name, err)
+		}
+	}
 }
 
 // reach reports rules that no container gets to, because an earlier rule is for all their containers. It does not see what

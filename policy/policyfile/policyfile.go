@@ -41,8 +41,12 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
+	"github.com/oci-apparmor/oci-apparmor/policy/seen"
 )
 
 // Dir is the configuration directory of a node.
@@ -61,6 +65,20 @@ const (
 	profiles = "profiles"
 )
 
+// A Reader reads policies.
+type Reader struct {
+	// Seen, unless nil, has the texts that an earlier apply has read. One whose file is unchanged since is not read, and is
+	// Unread in its profile. Those that are read are added. Whoever applies what was read calls CheckAccess: Seen is for files
+	// that nobody but root can write.
+	Seen *seen.Files
+}
+
+// Read is Reader.Read that reads all texts.
+func Read(dir string) (*policy.Config, error) { return Reader{}.Read(dir) }
+
+// ReadFile is Reader.ReadFile that reads all texts.
+func ReadFile(path string) (*policy.Config, error) { return Reader{}.ReadFile(path) }
+
 // Read reads the policy of a configuration directory. Profiles and policies are in the order of their names, assignments in
 // the order in which they are tried. A profile from a file has its Text. A profile from a template has the template's name.
 //
@@ -68,20 +86,20 @@ const (
 // container may ask. Everything else keeps what its engine chose.
 //
 // The error is an Errors if the fault is in a file.
-func Read(dir string) (*policy.Config, error) {
+func (r Reader) Read(dir string) (*policy.Config, error) {
 	names, err := policyFiles(dir)
 	if err != nil {
 		return nil, err
 	}
 	if len(names) == 0 {
-		return readProfilesOnly(dir)
+		return r.readProfilesOnly(dir)
 	}
-	return read(dir, names...)
+	return r.read(dir, names...)
 }
 
 // ReadFile reads one policy file by itself, whatever it is called, as if it were the policy.yaml of its directory and
 // there were no policy.d. A file of a policy.d is an error: judged by itself it would be another policy.
-func ReadFile(path string) (*policy.Config, error) {
+func (r Reader) ReadFile(path string) (*policy.Config, error) {
 	dir, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
 		return nil, err
@@ -90,15 +108,15 @@ func ReadFile(path string) (*policy.Config, error) {
 		return nil, fmt.Errorf("%s is only a part of a policy, and counts together with %s and the other files of %s: name the "+
 			"directory of them all, --config %s", path, mainFile, dropIns, filepath.Dir(dir))
 	}
-	return read(filepath.Dir(path), filepath.Base(path))
+	return r.read(filepath.Dir(path), filepath.Base(path))
 }
 
 // read reads the policy files with these names in a configuration directory.
-func read(dir string, names ...string) (*policy.Config, error) {
+func (r Reader) read(dir string, names ...string) (*policy.Config, error) {
 	var files []file
 	for _, name := range names {
 		f := file{name: name, path: filepath.Join(dir, name)}
-		f.text, f.err = readRegular(maxFile, func() (*os.File, error) { return open(f.path) })
+		f.text, _, f.err = readRegular(maxFile, func() (*os.File, error) { return open(f.path) })
 		files = append(files, f)
 	}
 	root, err := openRoot(dir)
@@ -106,7 +124,7 @@ func read(dir string, names ...string) (*policy.Config, error) {
 		return nil, err
 	}
 	defer root.close()
-	return parse(files, func(path string) ([]byte, error) { return readText(root, path) })
+	return parse(files, func(p *policy.Profile, path string) error { return r.text(p, root, path) })
 }
 
 // file is one policy file.
@@ -117,8 +135,9 @@ type file struct {
 	err  error // why there is no text
 }
 
-// parse reads policy files, in the order in which their rules are tried. text reads a profile's text.
-func parse(files []file, text func(path string) ([]byte, error)) (*policy.Config, error) {
+// parse reads policy files, in the order in which their rules are tried. text sets the text of a profile that has it in the
+// file at path. Several goroutines call it at the same time.
+func parse(files []file, text func(p *policy.Profile, path string) error) (*policy.Config, error) {
 	var all document
 	var errs Errors
 	for _, f := range files {
@@ -179,7 +198,7 @@ func misnamed(path string) *Error {
 }
 
 // readProfilesOnly makes a policy of each file in profiles.
-func readProfilesOnly(dir string) (*policy.Config, error) {
+func (r Reader) readProfilesOnly(dir string) (*policy.Config, error) {
 	entries, err := os.ReadDir(filepath.Join(dir, profiles))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -204,15 +223,15 @@ func readProfilesOnly(dir string) (*policy.Config, error) {
 		if err == nil && name == policy.Keep {
 			err = errors.New("a profile cannot be called keep, which stands for the engine's choice; choose another name")
 		}
-		var text []byte
+		one := policy.Profile{Name: name, Source: source}
 		if err == nil {
-			text, err = readText(root, source)
+			err = r.text(&one, root, source)
 		}
 		if err != nil {
 			errs = append(errs, &Error{File: filepath.Join(dir, source), Msg: err.Error(), Err: err})
 			continue
 		}
-		result.Profiles = append(result.Profiles, policy.Profile{Name: name, Source: source, Text: text})
+		result.Profiles = append(result.Profiles, one)
 		result.Policies = append(result.Policies, policy.Policy{Name: name, Profile: name})
 		everyone.Request = append(everyone.Request, name)
 	}
@@ -242,24 +261,6 @@ assign:
   - policy: base
 `
 
-// readText reads a profile's text. A relative path is one of the configuration directory, root, and stays in it.
-func readText(root *root, path string) ([]byte, error) {
-	if filepath.IsAbs(path) {
-		text, err := readRegular(maxText, func() (*os.File, error) { return open(path) })
-		return text, missing(path, err)
-	}
-	if text, ok := root.readFast(path); ok {
-		return text, nil
-	}
-	text, err := readRegular(maxText, func() (*os.File, error) { return root.OpenFile(path, flags, 0) })
-	var errno syscall.Errno
-	if e := new(fs.PathError); errors.As(err, &e) && !errors.As(err, &errno) { // os.Root's own
-		err = fmt.Errorf("%s leads out of %s: a relative path stays inside of it, an absolute one may lead anywhere (%w)",
-			path, root.Name(), err)
-	}
-	return text, missing(filepath.Join(root.Name(), path), err)
-}
-
 // missing returns the error for a file that does not exist, with advice.
 func missing(path string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) && strings.ContainsAny(path, "“”„‘’«»") {
@@ -276,28 +277,29 @@ const flags = os.O_RDONLY | syscall.O_NONBLOCK
 
 func open(path string) (*os.File, error) { return os.OpenFile(path, flags, 0) }
 
-// readRegular reads a regular file of at most limit bytes.
-func readRegular(limit int64, open func() (*os.File, error)) ([]byte, error) {
+// readRegular reads a regular file of at most limit bytes, and returns the stamp that it had before.
+func readRegular(limit int64, open func() (*os.File, error)) ([]byte, safefile.Stamp, error) {
+	var stamp safefile.Stamp
 	f, err := open()
 	if err != nil {
-		return nil, err
+		return nil, stamp, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return nil, stamp, &fs.PathError{Op: "stat", Path: f.Name(), Err: err}
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", f.Name())
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, stamp, fmt.Errorf("%s is not a regular file", f.Name())
 	}
-	b := bytes.NewBuffer(make([]byte, 0, min(info.Size(), limit)+bytes.MinRead))
+	b := bytes.NewBuffer(make([]byte, 0, min(st.Size, limit)+bytes.MinRead))
 	if _, err := b.ReadFrom(io.LimitReader(f, limit+1)); err != nil {
-		return nil, err
+		return nil, stamp, err
 	}
 	if int64(b.Len()) > limit {
-		return nil, fmt.Errorf("%s has more than %d MiB, which is the limit", f.Name(), limit>>20)
+		return nil, stamp, fmt.Errorf("%s has more than %d MiB, which is the limit", f.Name(), limit>>20)
 	}
-	return b.Bytes(), nil
+	return b.Bytes(), safefile.StampOf(&st), nil
 }
 
 // sortedKeys returns the keys of a map in their order.

@@ -16,9 +16,14 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
+	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
+	"github.com/oci-apparmor/oci-apparmor/policy/seen"
 )
 
 // Inputs computes keys by which a caller recognizes, without a compilation, that a text compiles to the same as before.
@@ -52,14 +57,17 @@ type input struct {
 const (
 	maxInput     = 8 << 20 // bytes of an included file
 	maxInputs    = 10_000  // files that one text includes
-	inputsScheme = "oci-apparmor inputs 1"
+	inputsScheme = "oci-apparmor inputs 2"
 )
 
-// Inputs returns a new Inputs for this compiler, from the parser and its configuration as they are now.
-func (c *Compiler) Inputs() (*Inputs, error) { return c.inputs("/proc/self/exe") }
+// Inputs returns a new Inputs for this compiler, from the parser and its configuration as they are now. It does not read the
+// parser's program if before, which may be nil, has it, and adds it to before if not.
+func (c *Compiler) Inputs(before *seen.Files) (*Inputs, error) {
+	return c.inputs("/proc/self/exe", before)
+}
 
 // inputs is Inputs for a program at a path.
-func (c *Compiler) inputs(program string) (*Inputs, error) {
+func (c *Compiler) inputs(program string, before *seen.Files) (*Inputs, error) {
 	in := &Inputs{
 		dirs:  []string{cmp.Or(c.Base, BaseDir)},
 		files: make(map[string]*input),
@@ -67,13 +75,12 @@ func (c *Compiler) inputs(program string) (*Inputs, error) {
 	}
 	h := sha256.New()
 	add(h, []byte(inputsScheme))
-	parser, err := hashFile(c.Parser)
-	if err != nil {
+	var err error
+	if in.Parser, err = hashProgram(c.Parser, before); err != nil {
 		return nil, fmt.Errorf("read %s: %w", c.Parser, err)
 	}
-	in.Parser = hex.EncodeToString(parser)
 	add(h, []byte(c.Parser))
-	add(h, parser)
+	add(h, []byte(in.Parser))
 	self, err := identity(program)
 	if err != nil {
 		return nil, fmt.Errorf("look at this program: %w", err)
@@ -113,17 +120,28 @@ func add(h hash.Hash, b []byte) {
 	h.Write(b)
 }
 
-func hashFile(path string) ([]byte, error) {
+// hashProgram returns the sha256 of a program, in hexadecimal. A link is followed, and what it leads to is read each time.
+func hashProgram(path string, before *seen.Files) (string, error) {
+	if hash, ok := before.Unchanged(seen.Program, path); ok {
+		return hash, nil
+	}
+	now := time.Now()
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return "", err
+	}
 	h := sha256.New()
 	if _, err := io.Copy(h, f); err != nil {
-		return nil, err
+		return "", err
 	}
-	return h.Sum(nil), nil
+	hash := hex.EncodeToString(h.Sum(nil))
+	before.Add(seen.Program, path, safefile.StampOf(&st), now, hash)
+	return hash, nil
 }
 
 // identity returns a string that changes if another program replaces the one at path: no other has the same inode and
@@ -139,12 +157,8 @@ func identity(path string) ([]byte, error) {
 
 // Key returns the key of a text that is compiled as the profile called name in mode. Equal keys mean equal outcomes.
 // The error says why the text has no key; such a text may still compile.
-func (in *Inputs) Key(name string, mode Mode, text []byte) ([sha256.Size]byte, error) {
-	names, err := syntax.MayInclude(text)
-	if err != nil {
-		return [sha256.Size]byte{}, err
-	}
-	files, err := in.closure(names)
+func (in *Inputs) Key(name string, mode Mode, text Digest) ([sha256.Size]byte, error) {
+	files, err := in.closure(text.Includes)
 	if err != nil {
 		return [sha256.Size]byte{}, err
 	}
@@ -152,7 +166,7 @@ func (in *Inputs) Key(name string, mode Mode, text []byte) ([sha256.Size]byte, e
 	add(h, in.common)
 	add(h, []byte(name))
 	add(h, []byte{byte(mode)})
-	add(h, text)
+	add(h, text.SHA256[:])
 	add(h, files)
 	return [sha256.Size]byte(h.Sum(nil)), nil
 }
@@ -161,8 +175,7 @@ func (in *Inputs) Key(name string, mode Mode, text []byte) ([sha256.Size]byte, e
 func (in *Inputs) closure(names []string) ([]byte, error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	slices.Sort(names)
-	names = slices.Compact(names)
+	names = slices.Compact(slices.Sorted(slices.Values(names)))
 	set := strings.Join(names, "\x00")
 	if known := in.keys[set]; known != nil {
 		return known, nil
@@ -262,7 +275,7 @@ func readInput(path string) *input {
 // includedEncoding returns the error of CheckEncoding for a file that a text includes, with the file's name. It returns nil
 // if there is no such file, or if the files cannot be read.
 func (c *Compiler) includedEncoding(text []byte) error {
-	in, err := c.Inputs()
+	in, err := c.Inputs(nil)
 	if err != nil {
 		return nil
 	}

@@ -32,11 +32,11 @@ func oddIncludes(t testing.TB) *Compiler {
 // missed returns which files the parser includes from a text, itself or through others, that its key does not hold. keyed is
 // false where the text has no key.
 func missed(ctx context.Context, t testing.TB, c *Compiler, text string) (paths []string, read int, keyed bool) {
-	in, err := c.Inputs()
+	in, err := c.Inputs(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := in.Key("web", Enforce, []byte(text)); err != nil {
+	if _, err := keyOf(in, "web", Enforce, text); err != nil {
 		return nil, 0, false
 	}
 	whole, err := c.Preprocess(ctx, []byte(text))

@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/seen"
 )
 
 // inputs is a directory of files that a text is compiled from.
@@ -53,13 +56,22 @@ func (in inputs) text() string {
 		"  include \"" + in.dir + "/elsewhere/one\"\n  # include <no/comment> of @{X} and {y}, see include files\n  /usr/include/** r,\n}\n"
 }
 
+// keyOf returns a text's key. The error says why it has none.
+func keyOf(in *Inputs, name string, mode Mode, text string) ([32]byte, error) {
+	d, err := DigestOf([]byte(text))
+	if err != nil {
+		return [32]byte{}, err
+	}
+	return in.Key(name, mode, d)
+}
+
 func (in inputs) key(c *Compiler, name string, mode Mode, text string) [32]byte {
 	in.t.Helper()
-	now, err := c.Inputs()
+	now, err := c.Inputs(nil)
 	if err != nil {
 		in.t.Fatal(err)
 	}
-	key, err := now.Key(name, mode, []byte(text))
+	key, err := keyOf(now, name, mode, text)
 	if err != nil {
 		in.t.Fatal(err)
 	}
@@ -125,11 +137,11 @@ func TestKeysAreOfThisProgram(t *testing.T) {
 	in := newInputs(t)
 	key := func() [32]byte {
 		t.Helper()
-		now, err := in.compiler().inputs(in.dir + "/program")
+		now, err := in.compiler().inputs(in.dir+"/program", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		key, err := now.Key("web", Enforce, []byte(in.text()))
+		key, err := keyOf(now, "web", Enforce, in.text())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,7 +164,7 @@ func TestKeysAreOfThisProgram(t *testing.T) {
 // What cannot be known without the parser has no key.
 func TestTextsWithoutKey(t *testing.T) {
 	in := newInputs(t)
-	now, err := in.compiler().Inputs()
+	now, err := in.compiler().Inputs(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +174,7 @@ func TestTextsWithoutKey(t *testing.T) {
 	for _, text := range []string{
 		"@{X}=a\ninclude <@{X}/b>\n", "include \"a\\x41\"\n", "include <loop>\n", "include \"/dev/null\"\n", "include if exists <a*>\n",
 	} {
-		if _, err := now.Key("web", Enforce, []byte(text)); err == nil {
+		if _, err := keyOf(now, "web", Enforce, text); err == nil {
 			t.Errorf("%q has one", text)
 		}
 	}
@@ -187,11 +199,11 @@ func TestKeysHoldWhatTheParserIncludes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := c.Inputs()
+	in, err := c.Inputs(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := in.Key("web", Enforce, []byte(text)); err != nil {
+	if _, err := keyOf(in, "web", Enforce, text); err != nil {
 		t.Fatal(err)
 	}
 	included := regexp.MustCompile(`(?m)^##included [<"]([^>"]+)[>"]$`).FindAllSubmatch(whole, -1)
@@ -207,5 +219,43 @@ func TestKeysHoldWhatTheParserIncludes(t *testing.T) {
 		if f := in.files[path]; f == nil || (string(f.state) == "none") != errors.Is(err, os.ErrNotExist) {
 			t.Errorf("the parser has included %s", path)
 		}
+	}
+}
+
+// The parser's program is read once, and again where it may be another.
+func TestTheParserIsReadWhereItMayHaveChanged(t *testing.T) {
+	in := newInputs(t)
+	before := seen.Parse(nil)
+	parser := func() string {
+		t.Helper()
+		now, err := in.compiler().Inputs(before)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before = seen.Parse(before.Bytes())
+		return now.Parser
+	}
+	remembered := func() bool { _, ok := before.Unchanged(seen.Program, in.dir+"/parser"); return ok }
+	if first := parser(); remembered() || parser() != first {
+		t.Error("one that has just been written is remembered, or is another each time")
+	}
+	time.Sleep(30 * time.Millisecond)
+	one := parser()
+	if !remembered() || parser() != one || !remembered() {
+		t.Error("it is not remembered")
+	}
+	in.write("parser", "A program") // of the same size
+	if other := parser(); other == one {
+		t.Error("another one is taken for it")
+	}
+	in.write("elsewhere/parser", "a program")
+	if err := errors.Join(os.Remove(in.dir+"/parser"), os.Symlink("elsewhere/parser", in.dir+"/parser")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(30 * time.Millisecond)
+	linked := parser()
+	in.write("elsewhere/parser", "b program")
+	if parser() == linked || remembered() {
+		t.Error("what a link leads to is remembered")
 	}
 }

@@ -26,28 +26,26 @@ func read(t *testing.T) (path string, data []byte) {
 		t.Fatal(err)
 	}
 	f := Parse(nil)
-	f.Add(path, safefile.StampOf(&st), time.Now().Add(time.Hour), "this and that")
-	data, changed := f.Bytes()
-	if !changed {
+	f.Add(Text, path, safefile.StampOf(&st), time.Now().Add(time.Hour), "this and that")
+	if !f.Changed() {
 		t.Error("a new file is no change")
 	}
-	return path, data
+	return path, f.Bytes()
 }
 
 func TestAnUnchangedFileIsRemembered(t *testing.T) {
 	path, data := read(t)
 	for range 3 { // each apply writes down what the next one reads
 		f := Parse(data)
-		if as, ok := f.Unchanged(path); !ok || as != "this and that" {
+		if as, ok := f.Unchanged(Text, path); !ok || as != "this and that" {
 			t.Fatalf("it is %q, %t:\n%s", as, ok, data)
 		}
-		again, changed := f.Bytes()
-		if changed || string(again) != string(data) {
-			t.Errorf("changed %t: %s", changed, again)
+		if again := f.Bytes(); f.Changed() || string(again) != string(data) {
+			t.Errorf("changed %t: %s", f.Changed(), again)
 		}
 	}
-	if again, changed := Parse(data).Bytes(); !changed || strings.Contains(string(again), path) {
-		t.Errorf("a file that nobody asked for is kept: %s", again)
+	if f := Parse(data); !f.Changed() || strings.Contains(string(f.Bytes()), path) {
+		t.Errorf("a file that nobody asked for is kept: %s", f.Bytes())
 	}
 }
 
@@ -80,12 +78,24 @@ func TestAChangedFileIsRead(t *testing.T) {
 			t.Fatalf("%s: %v", what, err)
 		}
 		f := Parse(data)
-		if as, ok := f.Unchanged(path); ok {
+		if as, ok := f.Unchanged(Text, path); ok {
 			t.Errorf("%s: it counts as %q", what, as)
 		}
-		if again, changed := f.Bytes(); !changed || strings.Contains(string(again), path) {
+		if !f.Changed() || strings.Contains(string(f.Bytes()), path) {
 			t.Errorf("%s: it is remembered", what)
 		}
+	}
+}
+
+// What one caller has found a file to be is no answer to another, also where both look at the same file.
+func TestAKindOfFileIsNotTakenForAnother(t *testing.T) {
+	path, data := read(t)
+	f := Parse(data)
+	if as, ok := f.Unchanged(Service, path); ok {
+		t.Errorf("it counts as %q", as)
+	}
+	if _, ok := f.Unchanged(Text, path); !ok {
+		t.Error("it is forgotten")
 	}
 }
 
@@ -105,8 +115,8 @@ func TestAFileThatWasJustChangedIsNotRemembered(t *testing.T) {
 		{whole, whole.Add(4 * time.Second), true},
 	} {
 		f := Parse(nil)
-		f.Add("/x", safefile.Stamp{Ctime: one.ctime.UnixNano()}, one.now, "x")
-		if data, _ := f.Bytes(); strings.Contains(string(data), "/x") != one.kept {
+		f.Add(Text, "/x", safefile.Stamp{Ctime: one.ctime.UnixNano()}, one.now, "x")
+		if data := f.Bytes(); strings.Contains(string(data), "/x") != one.kept {
 			t.Errorf("changed %v, read %v later: %s", one.ctime, one.now.Sub(one.ctime), data)
 		}
 	}
@@ -116,40 +126,59 @@ func TestAFileThatWasJustChangedIsNotRemembered(t *testing.T) {
 func TestADamagedRecordIsNotBelieved(t *testing.T) {
 	path, data := read(t)
 	for i := range data {
-		if _, ok := Parse(data[:i]).Unchanged(path); ok {
+		if _, ok := Parse(data[:i]).Unchanged(Text, path); ok {
 			t.Errorf("it is believed with only %d of %d bytes", i, len(data))
 		}
 		other := append([]byte{}, data...)
 		other[i] ^= 1
-		if _, ok := Parse(other).Unchanged(path); ok {
+		if _, ok := Parse(other).Unchanged(Text, path); ok {
 			t.Errorf("it is believed with another byte %d", i)
 		}
 	}
-	for _, line := range []string{"", "x", path, path + "\t1", path + strings.Repeat("\t1", 8), path + strings.Repeat("\t-", 9)} {
+	ones := strings.Repeat("\t1", 8)
+	for _, line := range []string{
+		"", "x", path, path + "\t1", path + ones, path + "\ttext" + ones, path + "\ttext" + ones + "\t",
+		path + strings.Repeat("\t-", 9),
+	} {
 		body := []byte(line + "\n")
-		f := Parse(fmt.Appendf(nil, "%s\n%s", heading(body), body))
-		if _, ok := f.Unchanged(path); ok {
+		f := Parse(fmt.Appendf(nil, "%s\n%s", heading(thisProgram(), string(body)), body))
+		if _, ok := f.Unchanged(Text, path); ok {
 			t.Errorf("%q is believed", line)
 		}
 	}
 }
 
+// An upgrade may find out something else about the same file.
+func TestWhatAnotherProgramHasRememberedIsNotBelieved(t *testing.T) {
+	path, data := read(t)
+	for _, other := range []string{"another program", ""} {
+		if _, ok := parse(data, other).Unchanged(Text, path); ok {
+			t.Errorf("%q believes it", other)
+		}
+	}
+	unknown := parse(nil, "")
+	unknown.Add(Text, path, safefile.Stamp{}, time.Now(), "x")
+	if _, ok := parse(unknown.Bytes(), "").Unchanged(Text, path); ok {
+		t.Error("a program that cannot be told believes another such program")
+	}
+}
+
 func TestNamesThatNoLineHoldsAreNotRemembered(t *testing.T) {
 	f := Parse(nil)
-	f.Add("/a\n/b", safefile.Stamp{}, time.Now(), "x")
-	f.Add("/a", safefile.Stamp{}, time.Now(), "x\ty")
-	if data, changed := f.Bytes(); changed {
-		t.Errorf("%q", data)
+	f.Add(Text, "/a\n/b", safefile.Stamp{}, time.Now(), "x")
+	f.Add(Text, "/a", safefile.Stamp{}, time.Now(), "x\ty")
+	if f.Changed() {
+		t.Errorf("%q", f.Bytes())
 	}
 }
 
 func TestNoneAreRemembered(t *testing.T) {
 	var f *Files
-	f.Add("/x", safefile.Stamp{}, time.Now(), "x")
-	if _, ok := f.Unchanged("/x"); ok {
+	f.Add(Text, "/x", safefile.Stamp{}, time.Now(), "x")
+	if _, ok := f.Unchanged(Text, "/x"); ok {
 		t.Error("a file is unchanged")
 	}
-	if data, changed := f.Bytes(); changed || data != nil {
+	if data := f.Bytes(); f.Changed() || data != nil {
 		t.Errorf("%q", data)
 	}
 }

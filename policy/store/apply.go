@@ -68,7 +68,11 @@ func (l *Lock) Commit(c *Compilation, m Manifest) (g *Generation, changed bool, 
 			return nil, false, err
 		}
 		// The parser or the kernel may be others than when g was made, and g's manifest is to name the new ones.
-		if before, err := g.readManifest(); err == nil {
+		read := g.readManifest
+		if c.source != nil && c.source.Number == number {
+			read = c.source.Manifest // it has been read
+		}
+		if before, err := read(); err == nil {
 			m.Applied = before.Applied
 		}
 		if err := l.writeManifest(generationPath(number), m); err != nil {
@@ -102,11 +106,10 @@ func sources(c *Compilation) []ManifestSource {
 	}
 	list := make([]ManifestSource, len(c.Policy.Profiles))
 	for i, pr := range c.Policy.Profiles {
-		text := sha256.Sum256(pr.Text)
 		list[i] = ManifestSource{
 			Name:   pr.Name,
 			Source: pr.Source,
-			Text:   hex.EncodeToString(text[:]),
+			Text:   textHash(&pr),
 			Blob:   hex.EncodeToString(pr.Blob[:]),
 			Made:   madeOf(c.keys[i], pr.Blob),
 
@@ -114,6 +117,15 @@ func sources(c *Compilation) []ManifestSource {
 		}
 	}
 	return list
+}
+
+// textHash returns the sha256 of a profile's text, in hexadecimal.
+func textHash(p *policy.Profile) string {
+	sum := sha256.Sum256(p.Text)
+	if p.Unread != nil {
+		sum = p.Unread.SHA256
+	}
+	return hex.EncodeToString(sum[:])
 }
 
 func (l *Lock) path(name string) string { return filepath.Join(l.store.Dir, name) }
@@ -165,7 +177,7 @@ func (l *Lock) writeGeneration(number uint64, index []byte, m Manifest) error {
 }
 
 func (l *Lock) writeManifest(generation string, m Manifest) error {
-	data, err := json.MarshalIndent(m, "", "  ")
+	data, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
@@ -254,7 +266,7 @@ func (l *Lock) prune(current uint64) error {
 		return err
 	}
 	old := max(len(generations)-maxGenerations, 0)
-	used := make(map[string]bool)
+	used := make(map[[sha256.Size]byte]bool) // generations share most blobs
 	for _, n := range generations[old:] {
 		index, err := readFile(l.dir, generationPath(n)+"/index", maxIndex)
 		if err != nil {
@@ -269,7 +281,7 @@ func (l *Lock) prune(current uint64) error {
 			return err
 		}
 		for _, sum := range blobs {
-			used[filepath.Base(blobPath(sum))] = true
+			used[sum] = true
 		}
 	}
 	for _, n := range generations[:old] {
@@ -277,12 +289,16 @@ func (l *Lock) prune(current uint64) error {
 			return err
 		}
 	}
+	names := make(map[string]bool, len(used))
+	for sum := range used {
+		names[filepath.Base(blobPath(sum))] = true
+	}
 	blobs, err := os.ReadDir(l.path("blobs"))
 	if err != nil {
 		return err
 	}
 	for _, b := range blobs {
-		if !used[b.Name()] {
+		if !names[b.Name()] {
 			if err := l.remove("blobs/" + b.Name()); err != nil {
 				return err
 			}

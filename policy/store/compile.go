@@ -15,6 +15,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/seen"
 )
 
 // A Compiler compiles a profile's text into a blob, as *profile.Compiler does. source names the text in errors. Several
@@ -118,14 +119,20 @@ func newReusable(c Keyer, from *Generation) *reusable {
 	return k
 }
 
+// key returns a profile's key, which is nil if there is none.
+func (k *reusable) key(p *policy.Profile) []byte {
+	if sum, ok := k.keyer.Key(p); ok {
+		return sum[:]
+	}
+	return nil
+}
+
 // find returns a profile's key, which is nil if there is none. ok reports whether the generation has a profile that was
 // compiled from the same inputs, and before is that profile.
 func (k *reusable) find(p *policy.Profile) (key []byte, before policy.Profile, ok bool) {
-	sum, ok := k.keyer.Key(p)
-	if !ok {
+	if key = k.key(p); key == nil {
 		return nil, before, false
 	}
-	key = sum[:]
 	made := k.made[p.Name].Made
 	if made == "" {
 		return key, before, false
@@ -139,14 +146,14 @@ func (k *reusable) find(p *policy.Profile) (key []byte, before policy.Profile, o
 func (k *reusable) blob(before policy.Profile) (blob profile.Blob, ok bool) {
 	blob.Profiles = before.Compiled
 	path := filepath.Join(k.from.store.Dir, blobPath(before.Blob))
-	if _, ok := k.from.Seen().Unchanged(path); !ok {
+	if _, ok := k.from.Seen().Unchanged(seen.Blob, path); !ok {
 		now := time.Now()
 		data, stamp, err := k.from.store.readBlobStamped(before.Blob)
 		if err != nil {
 			return profile.Blob{}, false
 		}
 		blob.Data = data
-		k.from.Seen().Add(path, stamp, now, "")
+		k.from.Seen().Add(seen.Blob, path, stamp, now, "")
 	}
 	k.keyer.Reused(before.Name, k.made[before.Name].Said)
 	return blob, true
@@ -165,65 +172,157 @@ func madeOf(key []byte, blob [sha256.Size]byte) string {
 // compile is Compile with what an earlier generation has, or nil.
 func compile(ctx context.Context, p *policy.Config, c Compiler, from *reusable, report func(Progress)) (*Compilation, error) {
 	n := len(p.Profiles)
-	compiled := *p
-	compiled.Profiles = slices.Clone(p.Profiles)
-	all := &Compilation{Policy: &compiled, reused: make([]bool, n), blobs: make([]profile.Blob, n), keys: make([][]byte, n),
-		said: make([][]string, n)}
-	before := make([]policy.Profile, n)
-	if from != nil {
-		all.source = from.from
-		each(ctx, n, func(i int) { all.keys[i], before[i], all.reused[i] = from.find(&p.Profiles[i]) })
+	r := newRun(p, c, from, report)
+	var ahead, finding sync.WaitGroup
+	first := r.likelyChanged()
+	for _, i := range first {
+		finding.Add(1)
+		ahead.Go(func() {
+			reused := r.find(i)
+			finding.Done()
+			if !reused {
+				r.compile(ctx, i)
+			}
+		})
 	}
+	each(ctx, n, func(i int) {
+		if !slices.Contains(first, i) {
+			r.find(i)
+		}
+	})
+	finding.Wait()
+	r.todo.Store(int32(n - count(r.all.reused)))
+	close(r.known)
 	// What is to be compiled comes first: while the parser works, what is reused is read.
 	order := make([]int, 0, n)
 	for _, reused := range []bool{false, true} {
-		for i, is := range all.reused {
-			if is == reused {
+		for i, is := range r.all.reused {
+			if is == reused && (reused || !slices.Contains(first, i)) {
 				order = append(order, i)
 			}
 		}
 	}
-	var (
-		failed = make([]error, n)
-		todo   atomic.Int32
-		mu     sync.Mutex
-		done   int
-	)
-	todo.Store(int32(n - count(all.reused)))
-	each(ctx, n, func(at int) {
-		i := order[at]
-		pr := &compiled.Profiles[i]
-		if all.reused[i] {
-			// No checkStop: the same program did that to the same bytes, or the key would be another.
-			if all.blobs[i], all.reused[i] = from.blob(before[i]); all.reused[i] {
-				pr.Compiled, pr.Blob = before[i].Compiled, before[i].Blob
-				return
-			}
-			todo.Add(1)
-		}
-		start := time.Now()
-		all.blobs[i], failed[i] = c.Compile(ctx, pr.Name, pr.Mode, pr.Source, pr.Text)
-		if failed[i] == nil {
-			failed[i] = checkStop(pr, all.blobs[i], c)
-		}
-		pr.Compiled, pr.Blob = all.blobs[i].Profiles, all.blobs[i].SHA256()
-
-		mu.Lock()
-		defer mu.Unlock()
-		done++
-		if report != nil {
-			report(Progress{Name: pr.Name, Done: done, Total: int(todo.Load()), Took: time.Since(start), Err: failed[i]})
+	each(ctx, len(order), func(at int) {
+		if i := order[at]; !r.reuse(i) {
+			r.compile(ctx, i)
 		}
 	})
+	ahead.Wait()
+	return r.result(ctx)
+}
+
+// run is one call of compile. Its methods take the place of a profile, and may be called concurrently for different ones.
+type run struct {
+	all      *Compilation
+	compiler Compiler
+	from     *reusable        // nil where there is none
+	before   []policy.Profile // of from, by profile
+	failed   []error          // by profile
+
+	known chan struct{} // is closed once todo is known
+	todo  atomic.Int32  // how many profiles are to be compiled
+	turn  chan struct{} // to compile, as many at a time as there are processors
+
+	mu     sync.Mutex
+	done   int
+	report func(Progress) // may be nil
+}
+
+func newRun(p *policy.Config, c Compiler, from *reusable, report func(Progress)) *run {
+	n := len(p.Profiles)
+	compiled := *p
+	compiled.Profiles = slices.Clone(p.Profiles)
+	r := &run{
+		all: &Compilation{Policy: &compiled, reused: make([]bool, n), blobs: make([]profile.Blob, n), keys: make([][]byte, n),
+			said: make([][]string, n)},
+		compiler: c, from: from, before: make([]policy.Profile, n), failed: make([]error, n),
+		known: make(chan struct{}), turn: make(chan struct{}, runtime.GOMAXPROCS(0)), report: report,
+	}
+	if from != nil {
+		r.all.source = from.from
+	}
+	return r
+}
+
+// likelyChanged returns the profiles whose text was read although those of others were not. It returns none if they are
+// many: then all keys are computed first.
+func (r *run) likelyChanged() (list []int) {
+	unread := false
+	for i, pr := range r.all.Policy.Profiles {
+		unread = unread || pr.Unread != nil
+		if pr.Unread == nil && pr.Template == "" {
+			list = append(list, i)
+		}
+	}
+	if !unread || len(list) > cap(r.turn) {
+		return nil
+	}
+	return list
+}
+
+// find computes a profile's key, and returns whether it is reused.
+func (r *run) find(i int) bool {
+	if r.from != nil {
+		r.all.keys[i], r.before[i], r.all.reused[i] = r.from.find(&r.all.Policy.Profiles[i])
+	}
+	return r.all.reused[i]
+}
+
+// reuse takes a profile's blob from the earlier generation. It returns false if the profile is to be compiled.
+func (r *run) reuse(i int) bool {
+	if !r.all.reused[i] {
+		return false
+	}
+	// No checkStop: the same program did that to the same bytes, or the key would be another.
+	if r.all.blobs[i], r.all.reused[i] = r.from.blob(r.before[i]); !r.all.reused[i] {
+		r.todo.Add(1)
+		return false
+	}
+	pr := &r.all.Policy.Profiles[i]
+	pr.Compiled, pr.Blob = r.before[i].Compiled, r.before[i].Blob
+	return true
+}
+
+// compile compiles and judges a profile, and reports that.
+func (r *run) compile(ctx context.Context, i int) {
+	r.turn <- struct{}{}
+	start := time.Now()
+	pr := &r.all.Policy.Profiles[i]
+	if pr.Unread != nil {
+		r.failed[i] = pr.ReadText()
+		if r.from != nil {
+			r.all.keys[i] = r.from.key(pr) // of what is now read
+		}
+	}
+	if r.failed[i] == nil {
+		r.all.blobs[i], r.failed[i] = r.compiler.Compile(ctx, pr.Name, pr.Mode, pr.Source, pr.Text)
+	}
+	if r.failed[i] == nil {
+		r.failed[i] = checkStop(pr, r.all.blobs[i], r.compiler)
+	}
+	pr.Compiled, pr.Blob = r.all.blobs[i].Profiles, r.all.blobs[i].SHA256()
+	took := time.Since(start)
+	<-r.turn
+
+	<-r.known
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.done++
+	if r.report != nil {
+		r.report(Progress{Name: pr.Name, Done: r.done, Total: int(r.todo.Load()), Took: took, Err: r.failed[i]})
+	}
+}
+
+func (r *run) result(ctx context.Context) (*Compilation, error) {
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("compiling profiles: %w", context.Cause(ctx))
 	}
-	failed = slices.DeleteFunc(failed, func(err error) bool { return err == nil })
+	failed := slices.DeleteFunc(r.failed, func(err error) bool { return err == nil })
 	if len(failed) > 0 {
 		return nil, &CompileError{failed}
 	}
-	all.Reused = count(all.reused)
-	return all, nil
+	r.all.Reused = count(r.all.reused)
+	return r.all, nil
 }
 
 func count(all []bool) (n int) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -58,7 +59,11 @@ func (c *drifting) Reused(name string, said []string) {
 }
 
 func (c *drifting) Key(p *policy.Profile) ([sha256.Size]byte, bool) {
-	return sha256.Sum256(fmt.Append(nil, c.version, p.Name, p.Mode, string(p.Text))), !c.blind
+	text := sha256.Sum256(p.Text)
+	if p.Unread != nil {
+		text = p.Unread.SHA256
+	}
+	return sha256.Sum256(fmt.Append(nil, c.version, p.Name, p.Mode, text)), !c.blind
 }
 
 func applyKeeping(t *testing.T, s Store, c Compiler, text string) (g *Generation, changed bool, calls int32) {
@@ -305,11 +310,10 @@ func TestARecordOfFilesIsProven(t *testing.T) {
 			f := seen.Parse(nil)
 			for line := range strings.Lines(string(data)) {
 				if blob, _, ok := strings.Cut(line, "\t"); ok {
-					f.Add(blob, safefile.Stamp{Size: 1}, time.Now(), "")
+					f.Add(seen.Blob, blob, safefile.Stamp{Size: 1}, time.Now(), "")
 				}
 			}
-			other, _ := f.Bytes()
-			return os.WriteFile(path, other, 0o600)
+			return os.WriteFile(path, f.Bytes(), 0o600)
 		},
 	} {
 		s := newStore(t)
@@ -332,6 +336,89 @@ func TestARecordOfFilesIsProven(t *testing.T) {
 		}
 		if _, _, calls := applyKeeping(t, s, c, "one"); calls != 1 {
 			t.Errorf("%s: of a damaged blob %d are compiled", what, calls)
+		}
+	}
+}
+
+// unread returns twoProfiles with a text that was not read. reads is how often it is read after that, and as what.
+func unread(text string, reads *int, as func() ([]byte, error)) *policy.Config {
+	p := twoProfiles("")
+	p.Profiles[1].Text = nil
+	p.Profiles[1].Unread = &policy.Unread{
+		Digest: profile.Digest{SHA256: sha256.Sum256([]byte(text))},
+		Read:   func() ([]byte, error) { *reads++; return as() },
+	}
+	return p
+}
+
+// A text that was not read is kept as it was compiled. It is read where it is compiled again, and what is kept is then of
+// the text that was read, also if that is another one than before.
+func TestATextIsReadWhereItIsCompiled(t *testing.T) {
+	s := newStore(t)
+	c := &drifting{parser: parser{version: "1"}}
+	applyKeeping(t, s, c, "one")
+	reads := 0
+	apply := func(p *policy.Config) (calls int32, m Manifest) {
+		t.Helper()
+		before := c.calls.Load()
+		g, _, err := s.Apply(t.Context(), p, c, Manifest{}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m, err = g.Manifest(); err != nil {
+			t.Fatal(err)
+		}
+		return c.calls.Load() - before, m
+	}
+	hash := func(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(text))) }
+
+	never := func() ([]byte, error) { return nil, errors.New("it is gone") }
+	if calls, m := apply(unread("one", &reads, never)); calls != 0 || reads != 0 || m.Profiles[1].Text != hash("one") {
+		t.Errorf("%d compilations, %d reads, of the text %s", calls, reads, m.Profiles[1].Text)
+	}
+	c.version = "2"
+	_, _, err := s.Apply(t.Context(), unread("one", &reads, never), c, Manifest{}, nil)
+	if !errors.As(err, new(*CompileError)) ||
+		!strings.Contains(err.Error(), "the text of profile \"web\" cannot be read: it is gone") {
+		t.Errorf("one that is gone: %v", err)
+	}
+	changed := func() ([]byte, error) { return []byte("two"), nil }
+	if calls, m := apply(unread("one", &reads, changed)); calls != 2 || reads != 2 || m.Profiles[1].Text != hash("two") {
+		t.Errorf("another version: %d compilations, %d reads, of the text %s", calls, reads, m.Profiles[1].Text)
+	}
+	if _, _, calls := applyKeeping(t, s, c, "two"); calls != 0 {
+		t.Errorf("the text that was compiled: %d compilations", calls)
+	}
+	if _, _, calls := applyKeeping(t, s, c, "one"); calls != 1 {
+		t.Errorf("the one that was not: %d compilations", calls)
+	}
+}
+
+// The one text that was read is compiled while the keys of the others are still computed. What is reported counts it in.
+func TestTheTextThatWasReadIsCompiledAhead(t *testing.T) {
+	s := newStore(t)
+	c := &drifting{parser: parser{version: "1"}}
+	three := func(text string) *policy.Config {
+		reads := 0
+		p := unread("one", &reads, func() ([]byte, error) { return []byte("one"), nil })
+		p.Profiles = append(p.Profiles, policy.Profile{Name: "zoo", Source: "profiles/zoo", Text: []byte(text)})
+		p.Profiles[0].Template = "generated"
+		return p
+	}
+	for _, step := range []struct{ text, version, compiled string }{
+		{"a", "1", "base web zoo"}, {"b", "1", "zoo"}, {"b", "1", ""}, {"c", "2", "base web zoo"}, {"b", "2", "zoo"},
+	} {
+		c.version = step.version
+		var names []string
+		_, _, err := s.Apply(t.Context(), three(step.text), c, Manifest{}, func(p Progress) {
+			names = append(names, p.Name)
+			if want := strings.Count(step.compiled, " ") + 1; p.Done != len(names) || p.Total != want || p.Err != nil {
+				t.Errorf("%+v: %+v, of %d", step, p, want)
+			}
+		})
+		slices.Sort(names)
+		if got := strings.Join(names, " "); err != nil || got != step.compiled {
+			t.Errorf("%+v: compiled are %s, %v", step, got, err)
 		}
 	}
 }

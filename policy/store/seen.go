@@ -26,7 +26,7 @@ func (g *Generation) Seen() *seen.Files {
 
 // remember writes which files the apply of c has read. If that fails, the next apply reads more than it needs to.
 func (l *Lock) remember(c *Compilation) {
-	if data, changed := c.source.Seen().Bytes(); changed {
-		_ = l.writeUnsynced("seen", data)
+	if files := c.source.Seen(); files.Changed() {
+		_ = l.writeUnsynced("seen", files.Bytes())
 	}
 }

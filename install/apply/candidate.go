@@ -77,7 +77,7 @@ func newCandidate(ctx context.Context, n *node.Node, o Options, before *store.Ge
 			compiler()
 		}
 	})
-	p, err := read(o.Config, before.Seen(), func() templates.Target { return generated().to })
+	p, err := read(o.Config, readerAfter(before), func() templates.Target { return generated().to })
 	if err != nil {
 		return nil, err
 	}

@@ -11,27 +11,25 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
-	"github.com/oci-apparmor/oci-apparmor/policy/seen"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
 // Read reads the policy in a configuration directory, or a policy file without one, and fills in the texts of generated
 // profiles as they are for the node that to describes.
 func Read(path string, to templates.Target) (*policy.Config, error) {
-	return read(path, nil, func() templates.Target { return to })
+	return read(path, policyfile.Reader{}, func() templates.Target { return to })
 }
 
-// read is Read. It does not read the texts that before has, which may be nil (policyfile.Reader), and calls to only if a
-// profile is generated.
-func read(path string, before *seen.Files, to func() templates.Target) (*policy.Config, error) {
+// read is Read by a reader that knows what was read before. It calls to only if a profile is generated.
+func read(path string, by policyfile.Reader, to func() templates.Target) (*policy.Config, error) {
 	info, err := os.Stat(path)
 	missing := errors.Is(err, fs.ErrNotExist) && filepath.Ext(path) != ".yaml" && filepath.Ext(path) != ".yml"
 	if err != nil && !missing {
 		return nil, exit.With(exit.Cannot, exit.AsRoot(err))
 	}
-	from := policyfile.Reader{Seen: before}
-	readAt := from.ReadFile
+	readAt := by.ReadFile
 	if missing || info.IsDir() { // a directory that is missing gets the advice of an empty one
-		readAt = from.Read
+		readAt = by.Read
 	}
 	p, err := readAt(path)
 	if err == nil {
@@ -45,6 +43,15 @@ func read(path string, before *seen.Files, to func() templates.Target) (*policy.
 		return nil, exit.With(exit.Cannot, exit.AsRoot(err))
 	}
 	return nil, exit.With(exit.BadPolicy, err)
+}
+
+// readerAfter returns a reader that need not read what makes up the generation in force, which may be nil.
+func readerAfter(before *store.Generation) policyfile.Reader {
+	by := policyfile.Reader{Seen: before.Seen()}
+	if before != nil {
+		by.Before, _ = before.Config() // the files have it as well
+	}
+	return by
 }
 
 // configOf returns the configuration directory for a path that Read takes.

@@ -238,27 +238,36 @@ func (c *checker) result(d *document, text func(p *policy.Profile, path string) 
 	return p
 }
 
-// texts sets the texts of the profiles that have a file, several at a time.
+// texts sets the texts of the profiles that have a file.
 func (c *checker) texts(profiles []policy.Profile, text func(p *policy.Profile, path string) error) {
-	failed := make([]error, len(profiles))
-	var next atomic.Int64
-	var readers sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(profiles)) {
-		readers.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(profiles)); i = next.Add(1) - 1 {
-				if p := &profiles[i]; c.profiles[p.Name].file.given() {
-					failed[i] = text(p, p.Source)
-				}
-			}
-		})
-	}
-	readers.Wait()
+	failed := eachProfile(profiles, func(p *policy.Profile) error {
+		if !c.profiles[p.Name].file.given() {
+			return nil
+		}
+		return text(p, p.Source)
+	})
 	for i, err := range failed {
 		if err != nil {
 			name := profiles[i].Name
 			c.errs.add(c.profiles[name].file.place, "the text of profile %.64q cannot be read: %v", name, err)
 		}
 	}
+}
+
+// eachProfile calls f for each profile, several at a time, and returns its errors, by profile.
+func eachProfile(profiles []policy.Profile, f func(p *policy.Profile) error) []error {
+	failed := make([]error, len(profiles))
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(profiles)) {
+		workers.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(profiles)); i = next.Add(1) - 1 {
+				failed[i] = f(&profiles[i])
+			}
+		})
+	}
+	workers.Wait()
+	return failed
 }
 
 // reach reports rules that no container gets to, because an earlier rule is for all their containers. It does not see what

@@ -40,6 +40,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -71,6 +72,10 @@ type Reader struct {
 	// Unread in its profile. Those that are read are added. Whoever applies what was read calls CheckAccess: Seen is for files
 	// that nobody but root can write.
 	Seen *seen.Files
+
+	// Before is a configuration that was read at an earlier time, or nil. It has no texts. If Seen has all policy files, and
+	// says that they are unchanged since a configuration was read that equals Before, they are not read again.
+	Before *policy.Config
 }
 
 // Read is Reader.Read that reads all texts.
@@ -113,10 +118,14 @@ func (r Reader) ReadFile(path string) (*policy.Config, error) {
 
 // read reads the policy files with these names in a configuration directory.
 func (r Reader) read(dir string, names ...string) (*policy.Config, error) {
+	if p, ok := r.unchanged(dir, names); ok {
+		return p, nil
+	}
+	now := time.Now()
 	var files []file
 	for _, name := range names {
 		f := file{name: name, path: filepath.Join(dir, name)}
-		f.text, _, f.err = readRegular(maxFile, func() (*os.File, error) { return open(f.path) })
+		f.text, f.stamp, f.err = readRegular(maxFile, func() (*os.File, error) { return open(f.path) })
 		files = append(files, f)
 	}
 	root, err := openRoot(dir)
@@ -124,7 +133,11 @@ func (r Reader) read(dir string, names ...string) (*policy.Config, error) {
 		return nil, err
 	}
 	defer root.close()
-	return parse(files, func(p *policy.Profile, path string) error { return r.text(p, root, path) })
+	p, err := parse(files, func(p *policy.Profile, path string) error { return r.text(p, root, path) })
+	if err == nil {
+		r.remember(files, now, p)
+	}
+	return p, err
 }
 
 // file is one policy file.
@@ -133,6 +146,8 @@ type file struct {
 	path string // for errors
 	text []byte
 	err  error // why there is no text
+
+	stamp safefile.Stamp // that it had before it was read
 }
 
 // parse reads policy files, in the order in which their rules are tried. text sets the text of a profile that has it in the

@@ -38,6 +38,7 @@ const (
 	Service Kind = "service" // for AppArmor's service, that attaches to no program: apparmord.As
 	Text    Kind = "text"    // of a profile: profile.Digest
 	Program Kind = "program" // apparmor_parser: its sha256, in hexadecimal
+	Policy  Kind = "policy"  // of a policy's files: a hash of what all of them say (policyfile.Reader)
 )
 
 // scheme begins what Bytes returns. Its number is raised when the format changes, and Parse reads no other number.

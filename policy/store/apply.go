@@ -107,13 +107,13 @@ func sources(c *Compilation) []ManifestSource {
 	list := make([]ManifestSource, len(c.Policy.Profiles))
 	for i, pr := range c.Policy.Profiles {
 		list[i] = ManifestSource{
-			Name:   pr.Name,
-			Source: pr.Source,
-			Text:   textHash(&pr),
-			Blob:   hex.EncodeToString(pr.Blob[:]),
-			Made:   madeOf(c.keys[i], pr.Blob),
-
-			Said: c.said[i],
+			Name:     pr.Name,
+			Source:   pr.Source,
+			Template: pr.Template,
+			Text:     textHash(&pr),
+			Blob:     hex.EncodeToString(pr.Blob[:]),
+			Made:     madeOf(c.keys[i], pr.Blob),
+			Said:     c.said[i],
 		}
 	}
 	return list

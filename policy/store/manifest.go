@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy"
 )
 
 // A Manifest records how a generation was made. `oci-apparmor policy show` prints it. The next apply reads from it
@@ -51,11 +53,35 @@ func (m Manifest) Senders() []string {
 type ManifestSource struct {
 	Name   string `json:"name"`
 	Source string `json:"source"`
-	Text   string `json:"text"` // hash of the text that was compiled
-	Blob   string `json:"blob"` // hash of the blob, which is its name below blobs/
-	Made   string `json:"made"` // hash of the profile's key (Keyer.Key) and of the blob; empty without a key
+
+	Template string `json:"template,omitempty"` // the template's name, if the text was generated
+
+	Text string `json:"text"` // hash of the text that was compiled
+	Blob string `json:"blob"` // hash of the blob, which is its name below blobs/
+	Made string `json:"made"` // hash of the profile's key (Keyer.Key) and of the blob; empty without a key
 
 	Said []string `json:"said,omitempty"` // lines for a person, from its compilation (Keyer.Said)
+}
+
+// Config returns the policy of a generation, without texts. The index has all of it but the names of templates, which come
+// from the manifest.
+func (g *Generation) Config() (*policy.Config, error) {
+	p, err := g.Index.Config()
+	if err != nil {
+		return nil, err
+	}
+	m, err := g.Manifest()
+	if err != nil {
+		return nil, err
+	}
+	templates := make(map[string]string, len(m.Profiles))
+	for _, one := range m.Profiles {
+		templates[one.Name] = one.Template
+	}
+	for i := range p.Profiles {
+		p.Profiles[i].Template = templates[p.Profiles[i].Name]
+	}
+	return p, nil
 }
 
 // Manifest returns the generation's manifest. It reads the file once.

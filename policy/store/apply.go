@@ -40,8 +40,7 @@ func (l *Lock) Apply(ctx context.Context, p *policy.Config, c Compiler, m Manife
 // If the outcome equals the generation in force, byte for byte, Commit keeps that generation, writes only its manifest,
 // and returns it with changed as false. The caller fills in m, but Commit sets Applied, Confirmed and Profiles itself.
 func (l *Lock) Commit(c *Compilation, m Manifest) (g *Generation, changed bool, err error) {
-	compiled := c.Policy
-	index, err := compiled.Encode()
+	index, err := c.index()
 	if err != nil {
 		return nil, false, fmt.Errorf("writing the policy: %w", err)
 	}

@@ -63,6 +63,8 @@ type Compilation struct {
 	keys   [][]byte         // of its profiles; nil where there is none
 	said   [][]string       // of its profiles
 	from   []ManifestSource // where it was compiled before, as a whole; else nil
+
+	index func() ([]byte, error) // Policy.Encode, called once
 }
 
 // Blob returns the blob of the profile Policy.Profiles[i]. It reads the blob if the compilation has not needed it.
@@ -322,6 +324,8 @@ func (r *run) result(ctx context.Context) (*Compilation, error) {
 		return nil, &CompileError{failed}
 	}
 	r.all.Reused = count(r.all.reused)
+	r.all.index = sync.OnceValues(r.all.Policy.Encode)
+	go r.all.index() // the caller has other things to do before it needs that
 	return r.all, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -53,7 +54,8 @@ func (l *Lock) Again(g *Generation) (*Compilation, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Compilation{Policy: p, Reused: len(p.Profiles), from: make([]ManifestSource, len(p.Profiles))}
+	c := &Compilation{Policy: p, Reused: len(p.Profiles), from: make([]ManifestSource, len(p.Profiles)),
+		index: sync.OnceValues(p.Encode)}
 	for i, pr := range p.Profiles {
 		data, err := g.Blob(pr)
 		if err != nil {

@@ -233,7 +233,7 @@ func readStamped(dir int, name string, limit int64) ([]byte, safefile.Stamp, err
 
 // Has reports whether c has the same index as g, byte for byte. Commit would keep g then.
 func (g *Generation) Has(c *Compilation) (bool, error) {
-	index, err := c.Policy.Encode()
+	index, err := c.index()
 	return err == nil && bytes.Equal(index, g.index), err
 }
 

@@ -105,7 +105,10 @@ func (n *daemon) restart(i *host.Inspection, d *wire.Draft, files []*tomlfile.Fi
 				continue
 			}
 			info, err := os.Stat(d.Tree.Real(at))
-			if err == nil && info.ModTime().After(started.Add(time.Second)) { // the start is known to a second
+			if err != nil || info.ModTime().After(time.Now()) { // the clock was set back since: nothing is known by it
+				continue
+			}
+			if info.ModTime().After(started.Add(time.Second)) { // the start is known to a second
 				i.Add(host.NotTaken, "containerd runs as process %d since before %s was changed, and reads its files once", p.PID, f.Path)
 				return
 			}

@@ -120,6 +120,21 @@ func TestSystemdRestartContainerd(t *testing.T) {
 		}
 	}
 
+	t.Run("a start that hangs", func(t *testing.T) {
+		guesttest.Leave(t, "a start that fails, which is not waited for")
+		guesttest.MustRun(t, "sh", "-c", "sha256sum "+containerdConfig+" >/run/config.sha256")
+		defer unitHas(t, unit, "ExecStartPre=/bin/sh -c 'sha256sum --check --status /run/config.sha256 || exec sleep 600'\n")()
+		began := time.Now()
+		r, o := restart(t, "containerd", "install")
+		if o.Code != 3 || r.Outcome != "taken back" || !strings.Contains(o.Stderr, "not back after 1m0s") {
+			t.Errorf("exit code %d, %+v, %s", o.Code, r, o.Stderr)
+		}
+		if took := time.Since(began); took > 90*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		still()
+	})
+
 	// A call that is killed with containerd down.
 	remove := unitHas(t, unit, "ExecStartPre=/bin/sh -c '[ -e /run/may-start ] || exec sleep 600'\n")
 	cmd := exec.Command("oci-apparmor", "install", "--yes", "--restart", "containerd")
@@ -247,5 +262,24 @@ func TestSystemdRestartDocker(t *testing.T) {
 	if left, _ := filepath.Glob("/var/tmp/oci-apparmor-probe-*"); len(left) > 0 {
 		t.Errorf("left: %q", left)
 	}
+	t.Run("without live-restore", func(t *testing.T) {
+		guesttest.Leave(t, "with live-restore")
+		defer write(t, config, settings)
+		write(t, config, strings.Replace(settings, "true}", "false}", 1))
+		guesttest.MustRun(t, "systemctl", "reload", unit)
+		waitFor(t, "Docker to read that", func() bool { return docker("info", "--format", "{{.LiveRestoreEnabled}}") == "false" })
+		_, o := restart(t, "docker", "install")
+		wantDone(t, o)
+		o = guesttest.Run(t, "oci-apparmor", "uninstall", "--yes", "--restart", "docker")
+		if o.Code != 3 || !strings.Contains(o.Stderr, "1 container runs: give --stop-containers") || docker("ps", "--quiet") == "" {
+			t.Errorf("exit code %d, %s%s", o.Code, o.Stdout, o.Stderr)
+		}
+		o = guesttest.Run(t, "oci-apparmor", "uninstall", "--yes", "--restart", "--stop-containers", "docker")
+		wantDone(t, o)
+		if !strings.Contains(strings.Join(strings.Fields(o.Stdout), " "), "of 1 container these run no more: "+plain[:12]) || docker("ps", "--quiet") != "" {
+			t.Errorf("what it says is\n%s", o.Stdout)
+		}
+		t.Logf("\n%s", o.Stdout)
+	})
 	docker("rm", "--force", plain)
 }

@@ -228,6 +228,9 @@ func (p *Plan) try(ctx context.Context, b *wire.Book, h *host.Host, probe Probe)
 		return err
 	}
 	r := p.Restart
+	if err := p.recount(ctx, h); err != nil {
+		return err
+	}
 	t := wire.Trial{Engine: p.Engine, Unit: r.Unit, Reload: r.Reload, Boot: bootID(), PID: r.pid, Start: r.start}
 	if err := b.Try(t, p.options, p.draft, p.without); err != nil {
 		return err
@@ -251,6 +254,24 @@ func (p *Plan) try(ctx context.Context, b *wire.Book, h *host.Host, probe Probe)
 		said += ", and how many containers run is not known: " + lost.Error()
 	}
 	return fmt.Errorf("%w: %s", err, said)
+}
+
+// recount counts the containers that run before anew: an operator may have been asked in between.
+func (p *Plan) recount(ctx context.Context, h *host.Host) error {
+	d, is := p.engine.(Daemon)
+	r := p.Restart
+	if !is || r.broken != nil || len(r.With) > 0 {
+		return nil
+	}
+	running, err := d.Running(ctx, h)
+	if err != nil {
+		return err
+	}
+	if r.Stops != "" && len(r.Running) == 0 && len(running) > 0 {
+		return fmt.Errorf("nothing was changed: a container has been started just now, and %s: run this again", r.Stops)
+	}
+	r.Running = append([]string{}, running...)
+	return nil
 }
 
 // takeOver has the engine take over what its files have, and looks whether it is back.

@@ -383,6 +383,26 @@ func TestRestartThatCannotBe(t *testing.T) {
 			}
 		})
 	}
+	// A container is started between the plan and what is done.
+	m.put("stops", "yes")
+	m.put("containers", "")
+	b, err := wire.Open(t.Context(), h.Tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plans, err := Install(t.Context(), b, h, nil, Choice{})
+	if err == nil {
+		err = PlanRestarts(t.Context(), h, plans)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.put("containers", "a b c")
+	if _, err := Try(t.Context(), b, h, plans, m.works); err == nil || !strings.Contains(err.Error(), "nothing was changed: a container has been started") {
+		t.Error(err)
+	}
+	b.Close()
+	m.wantUp(t, "a container that was started meanwhile")
 	table = append(table, plain{"two"})
 	os.Remove(m.at("pid"))
 	if r, err := call(t, h, "install", m.works); r != nil || err != nil {

@@ -3,7 +3,6 @@ package integration
 import (
 	"fmt"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -87,12 +86,8 @@ func TestSystemdCgroups(t *testing.T) {
 		d := guesttest.StartDocker(t, c, map[string]map[string]any{"shim": {"runtimeType": guesttest.Type.Type}})
 		cgroup := func(runtime string) string {
 			id := d.MustDocker(t, "run", "--detach", "--network", "none", "--runtime", runtime, guesttest.ProbeImage, "/bin/probe", "sleep")
-			pid, err := strconv.Atoi(d.MustDocker(t, "inspect", "--format", "{{.State.Pid}}", id))
-			if err != nil {
-				t.Fatal(err)
-			}
 			defer d.MustDocker(t, "rm", "--force", id)
-			return cgroupOf(t, pid, id)
+			return cgroupOf(t, d.Pid(t, id), id)
 		}
 		stock, ours := cgroup("runc"), cgroup("shim")
 		if stock != ours || !strings.HasSuffix(stock, "/docker-ID.scope") {

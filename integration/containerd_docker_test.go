@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -33,11 +32,7 @@ func TestContainerdDocker(t *testing.T) {
 			waitFor(t, "the container to try its operations", func() bool {
 				return strings.Count(d.MustDocker(t, "logs", id), "\n") >= len(webTries)
 			})
-			pid, err := strconv.Atoi(d.MustDocker(t, "inspect", "--format", "{{.State.Pid}}", id))
-			if err != nil {
-				t.Fatal(err)
-			}
-			wantLabelText(t, "the container's process", guesttest.Label(t, pid), "web")
+			wantLabelText(t, "the container's process", guesttest.Label(t, d.Pid(t, id)), "web")
 			webTries.check(t, "the container's process", d.MustDocker(t, "logs", id), "web")
 			webTries.check(t, "docker exec", d.MustDocker(t, "exec", id, "/bin/sh", "-c", script), "web")
 			// Docker writes the profile out that it knows of.

@@ -280,10 +280,7 @@ func (w *webserver) wantDenied(t *testing.T) {
 // docker-nginx-today says what is wrong. Under Docker, ping passes.
 func (w *webserver) wantManual(t *testing.T, pings bool) {
 	t.Helper()
-	waitFor(t, "runc's process to execute sleep", func() bool { // until then it has runc's own label
-		comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", w.pid))
-		return err == nil && string(comm) == "sleep\n"
-	})
+	guesttest.Executed(t, w.pid)
 	wantLabelText(t, "sleep", guesttest.Label(t, w.pid), "docker-nginx")
 	commands := []string{"top -h", "touch " + thing, "true >/dev/null", "sh -c true", "dash -c true"}
 	want := []bool{true, true, true, false, false}
@@ -310,11 +307,7 @@ func runDocker(t *testing.T, d *guesttest.Docker, kind string, options []string,
 	args := append([]string{"run", "--detach", "--network", "none"}, options...)
 	id := d.MustDocker(t, append(append(args, "nginx:"+kind), command...)...)
 	t.Cleanup(func() { d.MustDocker(t, "rm", "--force", id) })
-	pid, err := strconv.Atoi(d.MustDocker(t, "inspect", "--format", "{{.State.Pid}}", id))
-	if err != nil || pid == 0 {
-		t.Fatalf("it has ended: %v; it said %+v", err, d.Docker(t, "logs", id))
-	}
-	return &webserver{kind, pid, func(args ...string) guesttest.Outcome {
+	return &webserver{kind, d.Pid(t, id), func(args ...string) guesttest.Outcome {
 		return d.Docker(t, append([]string{"exec", id}, args...)...)
 	}}
 }

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -211,14 +210,10 @@ func names(profile string) func(*specs.Spec) {
 }
 
 // wantLabel checks that the kernel has the container's process under every one of profiles, in enforce mode. A stack
-// that the runtime or the kernel adds to is as good. The process may still be the runtime's own when a start returns: it
-// gets its label as it executes the container's program.
+// that the runtime or the kernel adds to is as good.
 func wantLabel(t *testing.T, c *guesttest.Container, profiles ...string) {
 	t.Helper()
 	text := c.Label(t)
-	for end := time.Now().Add(5 * time.Second); text == "unconfined" && time.Now().Before(end); text = c.Label(t) {
-		time.Sleep(10 * time.Millisecond)
-	}
 	label, err := kernel.ParseLabel(text)
 	if err != nil || !label.Covers(profiles...) {
 		t.Errorf("the process of container %s has label %q, want %q (%v)", c.ID, text, profiles, err)

@@ -421,9 +421,7 @@ func wantStreamConfined(t *testing.T, c *guesttest.PodContainer, what tries, lab
 func wantPause(t *testing.T, pod *guesttest.Pod, label string) {
 	t.Helper()
 	pid := pod.Pid(t)
-	waitFor(t, "the pause container to execute its program, until when it has the runtime's label", func() bool {
-		return exeOf(pid) == "/bin/probe"
-	})
+	guesttest.Executed(t, pid)
 	if got := guesttest.Label(t, pid); got != label {
 		t.Errorf("the pause container of pod %s has label %q, want %q", pod.ID, got, label)
 	}

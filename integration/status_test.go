@@ -515,6 +515,7 @@ func TestContainerdStatus(t *testing.T) {
 		for name, decided := range map[string]bool{"runc": false, "wrapper": true} {
 			id := d.MustDocker(t, "run", "--detach", "--network", "none", "--runtime", name, "--name", "by-"+name,
 				guesttest.ProbeImage, "/bin/probe", "sleep")
+			d.Pid(t, id) // waits until it is under its label
 			s := statusOf(t, id)
 			if s.Engine != "docker" || s.Name != "by-"+name || s.Decided != decided || s.Verdict != "confined" || len(s.Processes) != 1 {
 				t.Errorf("%+v", s)

@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -126,14 +128,15 @@ type Container struct {
 	*Bundle
 	Runtime string
 	Flags   []string // the runtime's global flags
+	pid     int      // 0 where the runtime is to be asked
 	stdin   *os.File
 	stdout  *bufio.Reader
 	mu      sync.Mutex
 }
 
-// TryStart starts the bundle's container in the background (run --detach). It returns the container, or nil if the
-// runtime failed; the Outcome is the runtime's. The container ends with the test. Its standard input and output are
-// pipes, since no profile can refuse these.
+// TryStart starts the bundle's container in the background (run --detach), and waits until its process has executed its
+// program. It returns the container, or nil if the runtime failed; the Outcome is the runtime's. The container ends with the
+// test. Its standard input and output are pipes, since no profile can refuse these.
 func (b *Bundle) TryStart(t testing.TB, runtime string, flags ...string) (*Container, Outcome) {
 	t.Helper()
 	inR, inW, err := os.Pipe()
@@ -154,7 +157,8 @@ func (b *Bundle) TryStart(t testing.TB, runtime string, flags ...string) (*Conta
 		inW.Close()
 		outR.Close()
 	})
-	cmd := exec.Command(runtime, append(flags[:len(flags):len(flags)], "run", "--detach", "--bundle", b.Dir, b.ID)...)
+	pidFile := filepath.Join(filepath.Dir(stderr.Name()), "pid")
+	cmd := exec.Command(runtime, append(flags[:len(flags):len(flags)], "run", "--detach", "--pid-file", pidFile, "--bundle", b.Dir, b.ID)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = inR, outW, stderr
 	late := time.AfterFunc(patience, func() { cmd.Process.Kill() })
 	err = cmd.Run()
@@ -173,6 +177,14 @@ func (b *Bundle) TryStart(t testing.TB, runtime string, flags ...string) (*Conta
 	if outcome.Code != 0 {
 		return nil, outcome
 	}
+	pid, err := os.ReadFile(pidFile)
+	if err == nil {
+		c.pid, err = strconv.Atoi(string(pid))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	Executed(t, c.pid)
 	return c, outcome
 }
 
@@ -189,6 +201,9 @@ func (b *Bundle) Start(t testing.TB, runtime string, flags ...string) *Container
 // Pid returns the host's process id of the container's first process.
 func (c *Container) Pid(t testing.TB) int {
 	t.Helper()
+	if c.pid != 0 {
+		return c.pid
+	}
 	var state specs.State
 	text := MustRun(t, c.Runtime, append(c.Flags[:len(c.Flags):len(c.Flags)], "state", c.ID)...)
 	if err := json.Unmarshal([]byte(text), &state); err != nil {
@@ -197,10 +212,44 @@ func (c *Container) Pid(t testing.TB) int {
 	return state.Pid
 }
 
-// Label returns the AppArmor label of the container's first process, as a process outside of the container reads it.
+// Label returns the AppArmor label of the container's first process, as a process outside of the container reads it. It
+// waits until that process has executed its program.
 func (c *Container) Label(t testing.TB) string {
 	t.Helper()
-	return Label(t, c.Pid(t))
+	pid := c.Pid(t)
+	Executed(t, pid)
+	return Label(t, pid)
+}
+
+// Executed waits until a container's first process has executed its program. Before that it runs the runtime's, under the
+// label of the runtime: neither "run --detach" nor an engine's command to start a container waits for more than that.
+//
+// The process has its new label when the kernel sets where the program's code begins. Its link exe shows the program a little
+// earlier (begin_new_exec in fs/exec.c).
+func Executed(t testing.TB, pid int) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+		if err != nil {
+			return // it is gone, and whoever looks at it says so
+		}
+		// A runtime executes a copy of itself, which is named after it, or a mount of its file alone, whose path is /.
+		if exe != "/" && !strings.Contains(exe, "runc") && !strings.Contains(exe, "crun") && codeBegins(pid) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after %v process %d still runs %s", patience, pid, exe)
+		}
+	}
+}
+
+// codeBegins reports whether the kernel has set where the code of a process's program begins: the field startcode of
+// /proc/PID/stat (proc(5)).
+func codeBegins(pid int) bool {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, fields, _ := strings.Cut(string(text), ") ") // behind its name, the second field
+	stat := strings.Fields(fields)
+	return len(stat) > 23 && stat[23] != "0"
 }
 
 // Ask makes the container's first process run a command of probe, such as "write /etc/x". That process must be

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -118,6 +119,18 @@ const DockerWrappers = "/run/wrappers/docker"
 func (d *Docker) Docker(t testing.TB, args ...string) Outcome {
 	t.Helper()
 	return Run(t, "docker", append([]string{"--host", "unix://" + d.socket}, args...)...)
+}
+
+// Pid returns the host's process id of a container's first process, which has executed its program by then. It fails the
+// test if the container has ended.
+func (d *Docker) Pid(t testing.TB, id string) int {
+	t.Helper()
+	pid, err := strconv.Atoi(d.MustDocker(t, "inspect", "--format", "{{.State.Pid}}", id))
+	if err != nil || pid == 0 {
+		t.Fatalf("container %s has ended (%v); it said %+v", id, err, d.Docker(t, "logs", id))
+	}
+	Executed(t, pid)
+	return pid
 }
 
 // MustDocker is Docker, and fails the test if the command fails. It returns the standard output without the newline at

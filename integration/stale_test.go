@@ -183,6 +183,73 @@ func TestStackLoosenedBetweenCreateAndStart(t *testing.T) {
 	})
 }
 
+// What runs under a stack and has followed its one replacement stays behind, whatever is done from outside of it, and while it
+// has that label. Where this fails, a kernel has a way to bring it back: use it, and say so in install/README.md.
+//
+// Only the process itself can get the present content without another program, as the last part shows: it stacks a profile
+// on its label that is part of it already. That changes nothing else, but its profiles must allow it by a rule, and nobody
+// can do it for it.
+func TestNothingMakesAStackFollowAgain(t *testing.T) {
+	guesttest.Require(t)
+	guesttest.RemoveProfilesAtEnd(t)
+	const header = "abi <abi/3.0>,\n#include <tunables/global>\n"
+	const rules = "  file,\n  change_profile -> &work,\n"
+	base, strictBase := confining("base", rules+"  deny /etc/** w,\n"), confining("base", rules+"  deny /{etc/**,srv} w,\n")
+	work, looseWork := confining("work", rules+"  deny /mnt/** w,\n"), confining("work", rules)
+	start := func(profiles string) *guesttest.Container {
+		return guesttest.NewBundle(t, names(profiles)).Start(t, armsOf(t, "crun").bare)
+	}
+	load := func(texts ...string) { // at once
+		guesttest.LoadProfile(t, header+strings.ReplaceAll(strings.Join(texts, ""), header, ""))
+	}
+	load(base, work)
+	c := start("base//&work")
+	wantConfined(t, c, tries{"write /mnt/x": denied, "write /etc/x": denied, "write /srv": "ok"}, "base", "work")
+	load(looseWork)
+	behind := tries{"write /mnt/x": "ok", "write /etc/x": denied, "write /srv": "ok"}
+	wantConfined(t, c, behind, "base", "work")
+	for _, way := range []struct {
+		what string
+		do   func()
+	}{
+		{"a second replacement", func() { load(work) }},
+		{"a third and a fourth", func() { load(looseWork); load(work) }},
+		{"a replacement of the other part", func() { load(strictBase) }},
+		{"two of both parts at once", func() { load(base, looseWork); load(strictBase, work) }},
+		{"another container under the same stack", func() {
+			wantConfined(t, start("base//&work"), tries{"write /mnt/x": denied, "write /srv": denied}, "base", "work")
+		}},
+		{"the profile under another name, and back", func() {
+			load(confining("work-2", rules))
+			start("base//&work-2")
+			load(looseWork)
+			load(work)
+		}},
+		{"a pause of the container", func() {
+			guesttest.MustRun(t, c.Runtime, "pause", c.ID)
+			guesttest.MustRun(t, c.Runtime, "resume", c.ID)
+		}},
+		{"a process that is executed in the container", func() {
+			if got := c.ExecProbe(t, "each", "write /mnt/x", "write /srv"); got != denied+"\n"+denied {
+				t.Errorf("what is executed in the container is under older content, too: %s", got)
+			}
+		}},
+	} {
+		way.do()
+		for op, want := range behind {
+			if got := c.Ask(t, op); got != want {
+				t.Errorf("after %s, %s: %s, and it stayed behind with %s until now", way.what, op, got, want)
+			}
+		}
+		wantLabel(t, c, "base", "work")
+	}
+
+	if got, want := c.Ask(t, "stack work /mnt/x"), "stack ok\nwrite "+denied; got != want {
+		t.Errorf("a thread that stacks work on its label: %q, want %q", got, want)
+	}
+	wantConfined(t, c, behind, "base", "work") // its other threads
+}
+
 // A single profile follows each replacement, and one on which the runtime stacks its own does not.
 func TestSingleProfileFollows(t *testing.T) {
 	setPolicy(t, webPolicy)

@@ -20,6 +20,7 @@
 //	probe io-uring              makes an io_uring whose queue a kernel thread polls
 //	probe mknod PATH            makes a device that is as /dev/null
 //	probe change-profile NAME   asks for another profile with the next program
+//	probe stack NAME PATH       stacks a profile on its own label, and writes to a file then ("stack ok", "write errno EACCES")
 //	probe kill PID              sends SIGCONT to a process
 //	probe ptrace PID            attaches to a process as a debugger does
 //	probe kill-self-child       sends SIGCONT to itself, to a child, and from a child to itself
@@ -141,6 +142,9 @@ func run(w io.Writer, command string, args []string) error {
 			err = nil
 		}
 		fmt.Fprintln(w, answer(err))
+	case "stack":
+		stacked, written := stackAndWrite(arguments(args).first(""), arguments(args).last())
+		fmt.Fprintf(w, "stack %s\nwrite %s\n", answer(stacked), answer(written))
 	case "kill-self-child":
 		killSelfChild(w)
 	case "ptrace-child":

@@ -147,3 +147,20 @@ func changeProfile(name string) error {
 	}()
 	return <-done
 }
+
+// stackAndWrite stacks a profile on the label of a thread, which writes to a file and ends.
+func stackAndWrite(name, path string) (stacked, written error) {
+	done := make(chan bool)
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		f, err := os.OpenFile("/proc/thread-self/attr/current", os.O_WRONLY, 0)
+		if stacked = err; err == nil {
+			_, stacked = f.WriteString("stack " + name)
+			f.Close()
+		}
+		written = attempts["write"](arguments{path})
+	}()
+	<-done
+	return stacked, written
+}

@@ -14,6 +14,7 @@ import (
 // nerdctl reaches us by the name of a runtime type, or by the path of the wrapper, which the stock shim calls for runc.
 func TestContainerdNerdctl(t *testing.T) {
 	const nerdctl = "/usr/local/nerdctl/nerdctl"
+	guesttest.EnoughIn(t, guesttest.Trixie) // it is one version, and so is its containerd
 	guesttest.Require(t)
 	if _, err := os.Stat(nerdctl); err != nil {
 		t.Skip("this guest has no nerdctl: it is built for trixie's containerd tests, which say so where that fails")

@@ -258,10 +258,16 @@ func TestContainerdInstallPod(t *testing.T) {
 				hash := treeHash(t) // containerd makes a directory when it starts first
 				wantDone(t, run("install", "--yes", "--via", via))
 				c.Restart(t)
-				pod := guesttest.DialCRI(t, c.Socket).Pod(t, "apparmor", guesttest.Annotated("oci-apparmor/policy", "web"))
+				engine := guesttest.DialCRI(t, c.Socket)
+				pod := engine.Pod(t, "apparmor", guesttest.Annotated("oci-apparmor/policy", "web"))
 				front := startPodContainer(t, pod, "front")
 				wantPodConfined(t, front, podWeb, "web (enforce)")
 				wantExecSyncConfined(t, front, podWeb, "web (enforce)")
+				if via == "shim" || ignoresRuntimePath(v) || guesttest.Everything() { // once with each version
+					c.Restart(t)
+					engine.Ready(t)
+					wantExecSyncConfined(t, front, podWeb, "web (enforce)")
+				}
 
 				// Uninstall needs no policy.
 				kept := "/var/lib/oci-apparmor/kept"
@@ -280,7 +286,7 @@ func TestContainerdInstallPod(t *testing.T) {
 					t.Fatal(err)
 				}
 				c.Restart(t)
-				engine := guesttest.DialCRI(t, c.Socket)
+				engine.Ready(t)
 				if strings.HasPrefix(v.Name, "1.") { // 2.x has no runtime for it any more, as uninstall says
 					wantExecSyncConfined(t, front, podWeb, "web (enforce)")
 				}
@@ -302,6 +308,8 @@ func TestContainerdInstallDocker(t *testing.T) {
 	setPolicy(t, webPolicy)
 	versions := guesttest.Containerds(t)
 	d := guesttest.StartDocker(t, guesttest.StartContainerd(t, versions[0], guesttest.ContainerdConfig{}), map[string]map[string]any{})
+	// With live-restore containers run on while dockerd is restarted.
+	write(t, d.Config, strings.Replace(read(t, d.Config), "{", `{"live-restore":true,`, 1))
 	before, run := read(t, d.Config), wiring(t, versions[0].Bin)
 	for _, via := range []string{"wrapper", "shim"} {
 		t.Run(via, func(t *testing.T) {
@@ -323,6 +331,10 @@ func TestContainerdInstallDocker(t *testing.T) {
 			})
 			webTries.check(t, "the container's process", d.MustDocker(t, "logs", id), "web")
 			webTries.check(t, "docker exec", d.MustDocker(t, "exec", id, "/bin/sh", "-c", script), "web")
+			if via == "wrapper" || guesttest.Everything() {
+				d.Restart(t)
+				webTries.check(t, "docker exec after a restart", d.MustDocker(t, "exec", id, "/bin/sh", "-c", script), "web")
+			}
 			o := run("uninstall", "--yes")
 			wantDone(t, o)
 			if !strings.Contains(o.Stdout, id[:12]) {

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // Where a test's dockerd keeps its files. The paths are its defaults, since those of its runtimes show which engine calls.
@@ -22,17 +21,23 @@ const (
 
 // A Docker is a dockerd that runs for one test, on a containerd of that test.
 type Docker struct {
-	Config string // path of dockerd's configuration
-	socket string
-	cmd    *exec.Cmd
+	Config  string // path of dockerd's configuration
+	socket  string
+	process *process
 }
 
 // Reload makes dockerd read its configuration again, which takes dockerd a moment.
 func (d *Docker) Reload(t testing.TB) {
 	t.Helper()
-	if err := d.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+	if err := d.process.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Restart stops dockerd by SIGTERM, and starts it again. Its containers go on if it has live-restore, and end otherwise.
+func (d *Docker) Restart(t testing.TB) {
+	t.Helper()
+	d.process.restart(t)
 }
 
 // NeedDocker skips the test in a guest without Docker.
@@ -72,42 +77,10 @@ func StartDocker(t testing.TB, c *Containerd, runtimes map[string]map[string]any
 	if err := os.WriteFile(filepath.Join(dir, "daemon.json"), config, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
 	d := &Docker{socket: filepath.Join(dir, "socket"), Config: filepath.Join(dir, "daemon.json")}
-	cmd := exec.Command("dockerd", "--config-file", d.Config)
-	d.cmd = cmd
-	cmd.Stdout, cmd.Stderr, cmd.Env = log, log, c.daemon.Env
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	exited := make(chan struct{})
-	go func() {
-		cmd.Wait()
-		close(exited)
-	}()
-	t.Cleanup(func() {
-		if t.Failed() {
-			said, _ := os.ReadFile(log.Name())
-			t.Logf("dockerd said:\n%s", said)
-		}
-		cmd.Process.Signal(syscall.SIGKILL)
-		<-exited
-		CleanEngine(t, dockerState, dockerRoot)
-	})
-	for deadline := time.Now().Add(patience); d.Docker(t, "version").Code != 0; time.Sleep(200 * time.Millisecond) {
-		select {
-		case <-exited:
-			t.Fatalf("dockerd has ended: %s", cmd.ProcessState)
-		default:
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("dockerd does not answer after %v", patience)
-		}
-	}
+	t.Cleanup(func() { CleanEngine(t, dockerState, dockerRoot) })
+	d.process = startProcess(t, c.daemon.Env, func(t testing.TB) bool { return d.Docker(t, "version").Code == 0 },
+		"dockerd", "--config-file", d.Config)
 	d.MustDocker(t, "load", "--quiet", "--input", Images(t))
 	return d
 }

@@ -248,7 +248,13 @@ func readmeContainerd(t *testing.T, v guesttest.ContainerdVersion) *exec.Cmd {
 // (ValidatePluginConfig in pkg/cri/config/config.go of containerd 1.7 puts that in for none).
 func dumped(t *testing.T, v guesttest.ContainerdVersion) map[string]string {
 	t.Helper()
-	text := guesttest.MustRun(t, filepath.Join(v.Bin, "containerd"), "config", "dump")
+	return dumpedWith(t, v)
+}
+
+// dumpedWith is dumped with flags for containerd, as of another main file.
+func dumpedWith(t *testing.T, v guesttest.ContainerdVersion, flags ...string) map[string]string {
+	t.Helper()
+	text := guesttest.MustRun(t, filepath.Join(v.Bin, "containerd"), append(flags, "config", "dump")...)
 	var tables map[string]any
 	if _, err := toml.Decode(text, &tables); err != nil {
 		t.Fatalf("containerd config dump: %v\n%s", err, text)

@@ -119,3 +119,76 @@ func TestContainerdInstallK3s(t *testing.T) {
 		}
 	})
 }
+
+// What install makes of the files of k0s, from 1.36 on and before, and of MicroK8s, real containerds read as our runtime and
+// all else as before. What these two make of their files at a start is done again here.
+func TestContainerdInstallK0sAndMicroK8s(t *testing.T) {
+	const cri2 = "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\n  runtime_type = \"%s\"\n" +
+		"  [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc.options]\n    SystemdCgroup = true\n"
+	cri := fmt.Sprintf(cri2, "io.containerd.runc.v2")
+	const k0s, dropIn, merged = "/etc/k0s/containerd.toml", "/etc/k0s/containerd.d/oci-apparmor.toml", "/run/k0s/containerd-cri.toml"
+	const args = "/var/snap/microk8s/current/args"
+	nodes := []struct {
+		name    string
+		program string
+		files   map[string]string
+		main    string
+		start   func(t *testing.T) // makes main
+	}{
+		{"k0s", "/var/lib/k0s/bin/containerd", map[string]string{k0s: "# k0s_managed=true\nversion = 3\nimports = [\"/etc/k0s/containerd.d/*.toml\"]\n"}, k0s,
+			func(*testing.T) {}},
+		{"k0s", "/var/lib/k0s/bin/containerd", map[string]string{k0s: "# k0s_managed=true\nversion = 2\nimports = [\"" + merged + "\"]\n",
+			merged: "version = 2\n" + cri}, k0s, func(t *testing.T) {
+			text := "version = 2\n" + cri
+			if ours, err := os.ReadFile(dropIn); err == nil {
+				text += strings.TrimPrefix(string(ours), "version = 2\n")
+			}
+			writeFile(t, merged, text)
+		}},
+		{"microk8s", "/snap/microk8s/current/bin/containerd", map[string]string{
+			args + "/containerd-template.toml": "version = 2\nroot = \"${SNAP_DATA}/x\" # theirs\n" + fmt.Sprintf(cri2, "${RUNTIME_TYPE}"),
+		}, args + "/containerd.toml", func(t *testing.T) {
+			writeFile(t, args+"/containerd.toml", strings.NewReplacer("${SNAP_DATA}", "/var/snap/microk8s/1", "${RUNTIME_TYPE}",
+				"io.containerd.runc.v2").Replace(read(t, args+"/containerd-template.toml")))
+		}},
+	}
+	guesttest.OldestAndPresent(t, func(t *testing.T, v guesttest.ContainerdVersion) {
+		if ignoresRuntimePath(v) {
+			t.Skipf("containerd %s ignores runtime_path, and these are wired by the shim alone", v.Name)
+		}
+		setPolicy(t, podPolicy)
+		run := wiring(t, v.Bin)
+		for _, node := range nodes {
+			of1 := strings.HasPrefix(v.Name, "1.")
+			if node.name == "k0s" && (node.files[merged] != "") != of1 {
+				continue
+			}
+			t.Run(node.name, func(t *testing.T) {
+				t.Cleanup(func() {
+					guesttest.MustRun(t, "rm", "-rf", "/etc/k0s", "/run/k0s", "/var/lib/k0s", "/var/snap", "/snap")
+				})
+				for p, text := range node.files {
+					guesttest.MustRun(t, "mkdir", "-p", filepath.Dir(p))
+					writeFile(t, p, text)
+				}
+				guesttest.MustRun(t, "mkdir", "-p", filepath.Dir(node.program), filepath.Dir(dropIn))
+				guesttest.MustRun(t, "ln", "-s", filepath.Join(v.Bin, "containerd"), node.program)
+				node.start(t)
+				before, hash := dumpedWith(t, v, "--config", node.main), treeHash(t)
+				wantDone(t, run("install", "--yes", "--default", node.name))
+				node.start(t)
+				wantWired(t, before, dumpedWith(t, v, "--config", node.main), true)
+				wantDone(t, run("uninstall", "--yes"))
+				node.start(t)
+				for p, text := range node.files {
+					if got := read(t, p); got != text {
+						t.Errorf("%s is\n%s", p, got)
+					}
+				}
+				if treeHash(t) != hash {
+					t.Error("uninstall has not given the same tree back")
+				}
+			})
+		}
+	})
+}

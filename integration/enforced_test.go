@@ -150,10 +150,10 @@ func TestDBusRulesOfTodaysABIs(t *testing.T) {
 	guesttest.LoadProfile(t, strings.ReplaceAll(text, "nouser", "dead"))
 	kernel := openAccess(t)
 	const receive, send = "\x0f", "session\x00unconfined\x00/org/x\x00org.x\x00org.x.y\x00"
-	if said := kernel.ask(t, "dead", meaning.DBus, send, false); said[0] != ^uint32(0) {
+	if said := kernel.ask(t, "dead", meaning.DBus, send); said[0] != ^uint32(0) {
 		t.Errorf("the kernel allows %#x of what is denied: the rule holds here, and must not be refused", said[0])
 	}
-	if said := kernel.ask(t, "dead", meaning.Signals, receive+"x", false); said[0]&meaning.MayWrite != 0 {
+	if said := kernel.ask(t, "dead", meaning.Signals, receive+"x"); said[0]&meaning.MayWrite != 0 {
 		t.Errorf("the kernel allows %#x of signals, of which the profile allows to receive them alone: its answers show nothing", said[0])
 	}
 }

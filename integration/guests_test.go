@@ -251,6 +251,7 @@ func build(t *testing.T, root string) map[string]string {
 	if _, err := os.Stat("testdata"); err == nil {
 		files[testDir+"/testdata"] = "testdata"
 	}
+	files[path.Join(testDir, compiledTables)] = filepath.Join(root, "integration", compiledTables)
 	return files
 }
 

@@ -65,6 +65,7 @@ func TestImportsRunOneWay(t *testing.T) {
 		"policy/oneline":            {module + "policy", module + "policy/profile"},
 		"policy/safefile":           {module + "policy", module + "policy/profile", "encoding/json"},
 		"policy/profile":            {module + "policy", module + "policy/kernel", module + "policy/profile/lint"},
+		"policy/profile/automaton":  {module},
 		"policy/profile/syntax":     {module + "policy", module + "policy/profile", module + "policy/profile/meaning"},
 		"policy":                    {module + "policy/kernel", module + "policy/store", module + "policy/policyfile"},
 		"policy/kernel":             {module + "policy", module + "policy/engine", module + "policy/store"},

@@ -1,13 +1,10 @@
 package integration
 
 import (
-	"bytes"
-	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"regexp"
-	"runtime"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,8 +13,10 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
-	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
+
+// A profileText is the text of a profile and what to call it.
+type profileText struct{ name, text string }
 
 // meant are texts whose meaning is compared with the kernel's, beside those of our templates. since is the parser that
 // they need, if not the oldest.
@@ -122,49 +121,97 @@ profile m-blocks {
 }`},
 }
 
-// The evaluator answers as the kernel does, for random questions about profiles of all kinds.
+// The evaluator answers as the kernel does, for random questions about profiles of all kinds: ours, random ones, stacks
+// of them, Docker's pages, and AppArmor's own.
 func TestMeaningIsTheKernels(t *testing.T) {
 	guesttest.Require(t)
-	c := guestCompiler(t)
-	version, err := c.Version(t.Context())
+	version, err := guestCompiler(t).Version(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	type text struct{ name, text string }
-	var texts []text
-	for _, name := range []string{"docker-default"} {
-		made, err := templates.Text(name, "m-"+name, templates.Target{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		texts = append(texts, text{"m-" + name, string(made)})
-	}
-	for _, m := range meant {
-		if m.since > version {
-			t.Logf("%s needs parser %s, this is %s", m.name, m.since, version)
-			continue
-		}
-		texts = append(texts, text{m.name, m.text})
-	}
 	guesttest.RemoveProfilesAtEnd(t)
+	texts := slices.Concat(ownTexts(t, version), randomTexts(guesttest.Count(t, 4, 30, "random profiles"), version))
+	n := guesttest.Count(t, 500, 12_000, "questions about each profile")
+	kernel := openAccess(t)
 	asked := 0
+	compare := func(t *testing.T, label, text string, stack meaning.Stack) {
+		kernel.compare(t, label, stack, newAsker(uint64(len(text)), text, stack[0].Name).questions(n))
+		asked += n
+	}
+	var named []*meaning.Profile
 	for _, text := range texts {
 		t.Run(text.name, func(t *testing.T) {
-			blob, err := c.CompileText(t.Context(), text.name, []byte(text.text))
+			data := compiledHere(t, text.text)
+			all, err := meaning.Read(data)
 			if err != nil {
 				t.Fatal(err)
 			}
-			all, err := meaning.Read(blob.Data)
-			if err != nil {
-				t.Fatal(err)
-			}
-			loadBlob(t, blob.Data)
+			loadBlob(t, data)
 			for _, p := range all {
-				asked += compareWithKernel(t, p, text.text)
+				compare(t, p.Name, text.text, meaning.Stack{p})
+			}
+			if strings.HasPrefix(text.name, "m-random") {
+				named = append(named, all[0])
 			}
 		})
 	}
-	t.Logf("%d questions about %d texts, kernel %s, parser %s", asked, len(texts), release(t), version)
+	t.Run("stacks", func(t *testing.T) {
+		for i := range named[2:] {
+			stack := meaning.Stack(named[i : i+2+i%2])
+			label := labelOf(stack)
+			running(t, label)
+			compare(t, label, texts[len(texts)-len(named)+i].text, stack)
+		}
+	})
+	t.Run("shipped", func(t *testing.T) {
+		shipped := shippedTexts(t)
+		if few := guesttest.Count(t, 4, len(shipped), "of AppArmor's own texts"); few < len(shipped) {
+			rand.Shuffle(len(shipped), func(i, j int) { shipped[i], shipped[j] = shipped[j], shipped[i] })
+			shipped = shipped[:few] // others each time
+		}
+		ns := policyNamespace(t)
+		for _, text := range shipped {
+			t.Run(text.name, func(t *testing.T) {
+				data := compiledHere(t, text.text)
+				all, err := meaning.Read(data)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ns.load(t, data)
+				words := preprocessed(t, text.text)
+				for _, p := range all {
+					if p.Namespace == "" { // else it is in a namespace within ours
+						compare(t, ":"+ns.name+":"+p.Name, words, meaning.Stack{p})
+					}
+				}
+			})
+		}
+	})
+	t.Run("tables", func(t *testing.T) {
+		if !takesTables(t) {
+			t.Skip("this kernel takes no tables of permissions as parsers write them")
+		}
+		ns := policyNamespace(t)
+		for _, text := range tableTexts(t) {
+			data, err := os.ReadFile(text.text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all, err := meaning.Read(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			words, err := os.ReadFile(strings.TrimSuffix(text.text, filepath.Ext(text.text)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ns.load(t, data)
+			for _, p := range all {
+				compare(t, ":"+ns.name+":"+p.Name, string(words), meaning.Stack{p})
+			}
+		}
+	})
+	t.Logf("%d questions, kernel %s, parser %s", asked, release(t), version)
 }
 
 func release(t *testing.T) string { return guesttest.MustRun(t, "uname", "-r") }
@@ -186,7 +233,13 @@ func guestCompiler(t *testing.T) *profile.Compiler {
 // loadBlob loads compiled profiles.
 func loadBlob(t *testing.T, data []byte) {
 	t.Helper()
-	f, err := os.OpenFile(securityfs+"/.replace", os.O_WRONLY, 0)
+	loadInto(t, securityfs+"/.replace", data)
+}
+
+// loadInto writes compiled profiles to a file that loads them.
+func loadInto(t *testing.T, file string, data []byte) {
+	t.Helper()
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,155 +247,6 @@ func loadBlob(t *testing.T, data []byte) {
 	if _, err := f.Write(data); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// compareWithKernel puts random questions about a profile to the evaluator and to the kernel, and returns how many.
-func compareWithKernel(t *testing.T, p *meaning.Profile, text string) int {
-	t.Helper()
-	random := rand.New(rand.NewPCG(8, uint64(len(text))))
-	access := openAccess(t)
-	paths, labels := words(text), []string{"unconfined", "runc", "crun", "x", "a", "b//&c", p.Name, p.Name + "//&x", "x//&" + p.Name,
-		"x//&" + p.Name + "//&y", p.Name + "//kid", ""}
-	mutated := func(list []string) string {
-		s := globPart.ReplaceAllStringFunc(list[random.IntN(len(list))], func(glob string) string { return chosen(random, glob) })
-		for range random.IntN(4) {
-			const bytes = "/abcrs019.-_ ^*{}\x01\x80\xff"
-			at := random.IntN(len(s) + 1)
-			switch b := bytes[random.IntN(len(bytes))]; random.IntN(4) {
-			case 0:
-				s = s[:at] + string([]byte{b}) + s[at:]
-			case 1:
-				s = s[:at]
-			case 2:
-				s = s[:at] + string([]byte{b}) + s[min(at+1, len(s)):]
-			default:
-				s += string([]byte{b})
-			}
-		}
-		return s
-	}
-	asked, wrong := 0, 0
-	compare := func(class meaning.Class, key string, other bool) {
-		perms, mediated := p.Query(class, key)
-		mask := ^uint32(0)
-		if other {
-			// .access leaves out what is allowed for each file where no rule matches at all.
-			mask &^= meaning.MayGetAttr
-			if perms.Allow|perms.Audit|perms.Quiet == 0 {
-				mask &^= meaning.MayLock
-			}
-			_, perms = p.File(key)
-		}
-		if class != meaning.File && mediated {
-			mask &^= meaning.MayLock // kernels since 6.4 add it to each answer about another class
-		}
-		want := access.ask(t, p.Name, class, key, other)
-		got := [3]uint32{perms.Allow &^ perms.Deny & mask, perms.Audit & perms.Allow & mask, perms.Quiet &^ perms.Allow & mask}
-		if !mediated {
-			got[1], got[2] = 0, ^uint32(0)
-		}
-		for i := range want {
-			want[i] &= mask
-		}
-		if asked++; got != want && wrong < 20 {
-			wrong++
-			t.Errorf("%s, class %d, key %q, other %v: allow, audit, quiet %08x, the kernel says %08x", p.Name, class, key, other,
-				got, want)
-		}
-	}
-	for range 300 {
-		path := "/" + strings.TrimLeft(mutated(paths), "/")
-		compare(meaning.File, path, false)
-		compare(meaning.File, path, true)
-		compare(meaning.File, path+"\x00/"+strings.TrimLeft(mutated(paths), "/"), false)
-	}
-	for range 300 {
-		signal := random.IntN(40)
-		if random.IntN(4) == 0 {
-			signal = 126 + random.IntN(40)
-		}
-		compare(meaning.Signals, string([]byte{byte(signal)})+mutated(labels), false)
-		compare(meaning.Label, "\x09"+mutated(labels), false)
-	}
-	for class := range 40 {
-		if class == int(meaning.File) || class == int(meaning.DBus) {
-			continue // the kernel decides on no dbus, and answers by other rules on each version
-		}
-		for _, key := range []string{"", "\x00", "\x00\x02\x00\x01", "\x00\x0a", "/mnt/x", mutated(paths), mutated(labels)} {
-			compare(meaning.Class(class), key, false)
-		}
-	}
-	return asked
-}
-
-// words returns what in a profile's text may be a path.
-func words(text string) (list []string) {
-	list = []string{"/", "/etc/shadow", "/proc/1/mem", "/srv/a/b"}
-	for _, w := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" \t\n\",;()", r) }) {
-		if strings.ContainsAny(w, "/") {
-			list = append(list, w)
-		}
-	}
-	return list
-}
-
-// globPart is a part of a glob that stands for something else.
-var globPart = regexp.MustCompile(`\*+|\?|\[[^]]*\]|@\{[^}]*\}|\{[^{}]*\}`)
-
-// chosen returns something that a part of a glob may match.
-func chosen(random *rand.Rand, glob string) string {
-	switch {
-	case strings.HasPrefix(glob, "@{"):
-		return map[string]string{"@{PROC}": "/proc", "@{pid}": "7", "@{HOME}": "/home/me", "@{dirs}": "/srv/b"}[glob]
-	case strings.HasPrefix(glob, "{"):
-		options := strings.Split(strings.Trim(glob, "{}"), ",")
-		return options[random.IntN(len(options))]
-	case strings.HasPrefix(glob, "["):
-		return string([]byte{glob[1+random.IntN(len(glob)-2)]})
-	}
-	return []string{"", "a", "0", "b/c", ".x", "ab"}[random.IntN(6)]
-}
-
-// access is the kernel's file for questions.
-type access int
-
-func openAccess(t *testing.T) access {
-	t.Helper()
-	fd, err := unix.Open(securityfs+"/.access", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
-	return access(fd)
-}
-
-// ask returns what is allowed, logged where it is allowed, and not logged where it is not. With other, whoever asks does not
-// own the file.
-func (a access) ask(t *testing.T, name string, class meaning.Class, key string, other bool) (said [3]uint32) {
-	t.Helper()
-	if other {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		if err := unix.Setfsuid(1000); err != nil {
-			t.Fatal(err)
-		}
-		defer unix.Setfsuid(0)
-	}
-	question := fmt.Appendf(nil, "label\x00%s\x00%c%s", name, class, key)
-	if _, err := unix.Pwrite(int(a), question, 0); err != nil {
-		t.Fatalf("%q: %v", question, err)
-	}
-	var answer [256]byte
-	n, err := unix.Pread(int(a), answer[:], 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var deny uint32
-	if _, err := fmt.Fscanf(bytes.NewReader(answer[:n]), "allow 0x%x\ndeny 0x%x\naudit 0x%x\nquiet 0x%x\n", &said[0], &deny,
-		&said[1], &said[2]); err != nil {
-		t.Fatalf("%q: %v", answer[:n], err)
-	}
-	return said
 }
 
 // The capabilities that the evaluator allows are those that the kernel leaves a process of root.
@@ -373,29 +277,7 @@ func TestMeaningOfCapabilities(t *testing.T) {
 // capabilitiesUnder returns the effective capabilities that capget(2) tells of a process of root under a profile.
 func capabilitiesUnder(t *testing.T, name string) uint64 {
 	t.Helper()
-	cmd := exec.Command("/bin/sleep", "60")
-	started := make(chan error)
-	go func() {
-		// It is never unlocked, so that the thread ends: whatever else it started would begin under this profile, too,
-		// or, when that is removed, unconfined, whatever profile is attached to its program.
-		runtime.LockOSThread()
-		err := os.WriteFile("/proc/thread-self/attr/exec", []byte("exec "+name), 0)
-		if err == nil {
-			err = cmd.Start()
-		}
-		started <- err
-	}()
-	if err := <-started; err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		cmd.Process.Kill() // by an unconfined process, of which ptrace and signals are asked
-		cmd.Wait()
-	}()
-	waitFor(t, "the process to be confined", func() bool {
-		return guesttest.Label(t, cmd.Process.Pid) == name+" (enforce)"
-	})
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3, Pid: int32(cmd.Process.Pid)}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3, Pid: int32(running(t, name))}
 	var sets [2]unix.CapUserData
 	if err := unix.Capget(&header, &sets[0]); err != nil {
 		t.Fatal(err)

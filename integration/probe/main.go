@@ -7,6 +7,13 @@
 //	probe write PATH            creates or truncates a file and writes to it
 //	probe exec PATH [ARG...]    starts a program and waits for it
 //	probe open PATH MODE        opens a file that is there, for "r", "w" or "rw", and does nothing with it
+//	probe append PATH           opens a file that is there to append to it
+//	probe unlink PATH           removes a file
+//	probe link FROM TO          makes a hard link; symlink makes a symbolic one, and rename renames
+//	probe chown PATH UID        gives a file to another user
+//	probe truncate PATH         cuts a file off
+//	probe lock PATH             opens a file for reading and locks it
+//	probe rlimit N              limits the number of its open files
 //	probe mkdir PATH            makes a directory; rmdir removes one, and chmod takes it from all but its owner
 //	probe mount [TARGET]        mounts a tmpfs (on /mnt)
 //	probe bind FROM TO          mounts a directory in a second place
@@ -88,6 +95,15 @@ var attempts = map[string]func(arguments) error{
 	"read":           func(a arguments) error { _, err := os.ReadFile(a.first("")); return err },
 	"write":          func(a arguments) error { return os.WriteFile(a.first(""), []byte("written by probe\n"), 0o644) },
 	"open":           func(a arguments) error { return open(a.first(""), a.last()) },
+	"append":         func(a arguments) error { return opened(a.first(""), unix.O_WRONLY|unix.O_APPEND) },
+	"unlink":         func(a arguments) error { return unix.Unlink(a.first("")) },
+	"link":           func(a arguments) error { return unix.Link(a.first(""), a.last()) },
+	"symlink":        func(a arguments) error { return unix.Symlink(a.first(""), a.last()) },
+	"rename":         func(a arguments) error { return unix.Rename(a.first(""), a.last()) },
+	"chown":          func(a arguments) error { return chown(a.first(""), a.last()) },
+	"truncate":       func(a arguments) error { return unix.Truncate(a.first(""), 0) },
+	"lock":           func(a arguments) error { return lock(a.first("")) },
+	"rlimit":         func(a arguments) error { return limitFiles(a.first("")) },
 	"mkdir":          func(a arguments) error { return os.Mkdir(a.first(""), 0o755) },
 	"rmdir":          func(a arguments) error { return unix.Rmdir(a.first("")) },
 	"chmod":          func(a arguments) error { return os.Chmod(a.first(""), 0o700) },

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"strconv"
 	"syscall"
 	"unsafe"
 
@@ -19,11 +20,43 @@ func open(path, mode string) error {
 	if !ok {
 		return fmt.Errorf("%q is neither r, w nor rw", mode)
 	}
+	return opened(path, flags)
+}
+
+// opened opens a file that is there and closes it.
+func opened(path string, flags int) error {
 	fd, err := unix.Open(path, flags|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}
 	return unix.Close(fd)
+}
+
+func lock(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return unix.Flock(int(f.Fd()), unix.LOCK_SH)
+}
+
+// chown gives a file to a user, and leaves its group.
+func chown(path, user string) error {
+	uid, err := strconv.Atoi(user)
+	if err != nil {
+		return err
+	}
+	return unix.Chown(path, uid, -1)
+}
+
+// limitFiles sets both limits of the number of open files.
+func limitFiles(number string) error {
+	n, err := strconv.ParseUint(number, 10, 64)
+	if err != nil {
+		return err
+	}
+	return unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: n})
 }
 
 func moveMount(from, to string) error {

@@ -6,8 +6,8 @@
 #	PREFIX/bin/NAME                                 links to ../lib/oci-apparmor/current/NAME
 #
 # Every file and link is made beside its place and renamed. So each container is started by the programs of one version,
-# also if this is interrupted, and what runs goes on with its own program, also if VERSION was there already. PREFIX may
-# begin with the directory of an image.
+# also if this is interrupted, unless VERSION is the current one already: then they are replaced one by one. What runs goes on
+# with its own program in any case. PREFIX may begin with the directory of an image.
 set -eu
 from=$1
 prefix=$2
@@ -21,6 +21,11 @@ esac
 lib=$prefix/lib/oci-apparmor
 programs=$lib/programs/$version
 mkdir -p "$prefix/bin" "$lib/programs"
+# oci-apparmor prune takes this lock, too. It ends with this shell. An image may have no flock, and nothing prunes there.
+exec 9<"$lib/programs"
+if command -v flock >/dev/null; then
+	flock 9
+fi
 # Where there is no current version, nothing protects one that is being put in place from "oci-apparmor prune".
 [ -L "$lib/current" ] || ln -s "programs/$version" "$lib/current"
 mkdir -p "$programs"

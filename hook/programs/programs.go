@@ -70,8 +70,12 @@ func (h Home) current() string {
 	return ""
 }
 
-// PruneCommand is the command of the program oci-apparmor that calls Prune.
-const PruneCommand = "prune"
+// PruneCommand is the command of the program oci-apparmor that calls Prune. With AfterShim it ends with 0 whatever comes of it:
+// an engine takes its exit status for the shim's.
+const (
+	PruneCommand = "prune"
+	AfterShim    = "--after-shim"
+)
 
 // Leave is for the end of a program that runs for long. If another version is the current one, this process becomes
 // "oci-apparmor prune" of its own version. It then counts no more as one that runs from there, and looks for others. Of
@@ -99,5 +103,5 @@ func LeaveOthers() {
 }
 
 func (h Home) become() {
-	_ = unix.Exec(h.Program(Names[0]), []string{Names[0], PruneCommand}, os.Environ())
+	_ = unix.Exec(h.Program(Names[0]), []string{Names[0], PruneCommand, AfterShim}, os.Environ())
 }

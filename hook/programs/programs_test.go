@@ -9,8 +9,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const place = "../../install/place.sh"
@@ -201,6 +204,46 @@ func TestVersionThatIsBeingInstalledStays(t *testing.T) {
 	n.install("3.0")
 	n.prune("3.0")
 	n.want("3.0")
+}
+
+// While place.sh goes back to a version that is there still, and nothing runs from, a prune removes it before or not at all: the
+// programs that are called are always there.
+func TestDowngradeWhilePruned(t *testing.T) {
+	n := newNode(t)
+	for i := range 500 { // so that a prune takes a while
+		n.run(fmt.Sprint("/usr/bin/", i))
+	}
+	n.install("1.0")
+	n.install("2.0")
+	for _, versions := range [][2]string{{"1.0", "2.0"}, {"2.0", "1.0"}, {"1.0", "2.0"}, {"2.0", "1.0"}} {
+		var both sync.WaitGroup
+		both.Go(func() { n.home(versions[1]).prune(n.proc, 0) })
+		both.Go(func() { n.install(versions[0]) })
+		both.Wait()
+		if got, err := os.ReadFile(filepath.Join(n.prefix, "bin/oci-apparmor")); err != nil || string(got) != "oci-apparmor of "+versions[0] {
+			t.Fatalf("after an install of %s it is %q: %v", versions[0], got, err)
+		}
+	}
+}
+
+func TestPruneWaitsForWhoHasTheLock(t *testing.T) {
+	n := newNode(t)
+	n.install("1.0")
+	n.install("2.0")
+	release, err := n.home("1.0").lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.home("1.0").prune(n.proc, 0); !errors.Is(err, unix.EWOULDBLOCK) {
+		t.Errorf("a prune beside another one: %v", err)
+	}
+	n.want("1.0", "2.0")
+	go func() {
+		time.Sleep(50 * time.Millisecond)
+		release()
+	}()
+	n.prune("1.0")
+	n.want("2.0")
 }
 
 // killed is a program that does what the real one does, and kills who calls it before the call whose number is in a file.

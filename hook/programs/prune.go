@@ -20,6 +20,10 @@ import (
 // in which /proc shows its program.
 const settles = time.Second
 
+// patience is how long Prune waits for another one, or for install/place.sh. containerd gives a shim's delete, which may become a
+// prune, 5 seconds for all.
+const patience = 2 * time.Second
+
 // doomed begins the name of a directory that is being removed.
 const doomed = ".removed-"
 
@@ -35,6 +39,16 @@ func (h Home) prune(proc string, settles time.Duration) error {
 	if _, err := safefile.TrustedPath(h.versions()); err != nil {
 		return err
 	}
+	release, err := h.lock()
+	if err != nil {
+		return err
+	}
+	defer release()
+	return h.pruneLocked(proc, settles)
+}
+
+// pruneLocked is prune by whoever has the lock.
+func (h Home) pruneLocked(proc string, settles time.Duration) error {
 	switched, err := changed(h.link())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -84,6 +98,25 @@ func (h Home) prune(proc string, settles time.Duration) error {
 		_ = os.Remove(filepath.Dir(h.versions()))
 	}
 	return errors.Join(errs...)
+}
+
+// lock takes the lock under which versions are put in place and removed: flock(2) of the directory of all versions, which
+// install/place.sh takes as well.
+func (h Home) lock() (release func(), err error) {
+	dir, err := os.Open(h.versions())
+	if err != nil {
+		return nil, err
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		err = unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return func() { dir.Close() }, nil
+		}
+		if err != unix.EWOULDBLOCK && err != unix.EINTR || time.Now().After(deadline) {
+			dir.Close()
+			return nil, &fs.PathError{Op: "flock", Path: h.versions(), Err: err}
+		}
+	}
 }
 
 // others returns the names of the directories that are not the current version.

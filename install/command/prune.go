@@ -3,6 +3,7 @@ package command
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -13,7 +14,8 @@ import (
 // pruneCommand removes the programs of versions that were upgraded and that nothing runs from any more. It is for make install,
 // for the packages, and for shims that end. It prints nothing, because an engine may read what a shim prints.
 func pruneCommand() *cobra.Command {
-	return &cobra.Command{
+	var afterShim bool
+	cmd := &cobra.Command{
 		Use: programs.PruneCommand, Hidden: true, Args: noArgs,
 		RunE: action(func(*cobra.Command, []string) error {
 			self, err := os.Executable()
@@ -24,10 +26,12 @@ func pruneCommand() *cobra.Command {
 			if !ok {
 				return nil // it has no versions beside it
 			}
-			if err := home.Prune(); err != nil {
+			if err := home.Prune(); err != nil && !afterShim {
 				return exit.AsRoot(fmt.Errorf("programs of an earlier version stay: %w", err))
 			}
 			return nil
 		}),
 	}
+	cmd.Flags().BoolVar(&afterShim, strings.TrimPrefix(programs.AfterShim, "--"), false, "end with 0 in any case")
+	return cmd
 }

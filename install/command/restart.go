@@ -64,7 +64,7 @@ func recovered(ctx context.Context, s *session, b *wire.Book, h *host.Host) erro
 // checkStops returns an error if containers would stop and nobody has agreed to that.
 func checkStops(o *wiringOptions, plans []*engines.Plan) error {
 	for _, p := range plans {
-		if r := p.Restart; r != nil && r.Stops != "" && len(r.Running) > 0 && !o.stop {
+		if r := p.Restart; r != nil && r.Ends() && !o.stop {
 			return fmt.Errorf("%s: nothing was changed: %s, and %s: give --stop-containers as well, or leave --restart away",
 				p.Engine, r.Stops, running(r))
 		}
@@ -137,6 +137,9 @@ func prober(s *session, h *host.Host) engines.Probe {
 }
 
 func running(r *engines.Restart) string {
+	if r.Unknown != "" {
+		return "which containers run is not known, as it does not answer: " + oneline.Printable(r.Unknown)
+	}
 	return output.Count(len(r.Running), "container runs", "containers run")
 }
 
@@ -152,7 +155,11 @@ func showRestart(out *output.Printer, r *engines.Restart) {
 	if r.Unit != "" {
 		line += "; " + running(r)
 	}
-	if r.Stops != "" && len(r.Running) > 0 {
+	switch {
+	case !r.Ends():
+	case r.Unknown != "":
+		line += "; they may stop by that: " + r.Stops
+	default:
 		line += ", and stop by that: " + r.Stops
 	}
 	out.Wrapped("  ", line)

@@ -20,6 +20,7 @@ func TestRestartNeedsAPolicy(t *testing.T) {
 // Where containers would stop, that is shown, and nothing is done without a flag that agrees to it.
 func TestRestartThatStopsContainers(t *testing.T) {
 	stops := &engines.Restart{Unit: "docker.service", Running: []string{"a", "b"}, Stops: "docker.service stops its containers when it ends"}
+	unknown := &engines.Restart{Unit: "docker.service", Stops: stops.Stops, Unknown: "no answer"}
 	none := &engines.Restart{Unit: "docker.service", Stops: stops.Stops}
 	for _, c := range []struct {
 		r      *engines.Restart
@@ -28,6 +29,8 @@ func TestRestartThatStopsContainers(t *testing.T) {
 	}{
 		{stops, false, "docker: nothing was changed: docker.service stops its containers when it ends, and 2 containers run: give --stop-containers"},
 		{stops, true, ""},
+		{unknown, false, "docker: nothing was changed: docker.service stops its containers when it ends, and which containers run is not known, as it does not answer: no answer: give --stop-containers"},
+		{unknown, true, ""},
 		{none, false, ""},
 		{nil, false, ""},
 	} {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,17 +32,19 @@ type Daemon interface {
 
 // Restart is how an engine takes a change over, and what becomes of its containers.
 type Restart struct {
-	Unit    string   `json:"unit,omitempty"`   // systemd's; empty for an engine without a daemon, which is only probed
-	Reload  bool     `json:"reload,omitempty"` // it reads its files again, and is not restarted
-	With    []string `json:"with,omitempty"`   // units that systemd restarts with it
-	Running []string `json:"running"`          // containers that run before
-	Stops   string   `json:"stops,omitempty"`  // why they stop by it; empty where they run on
-	After   []string `json:"after"`            // containers that run afterwards
+	Unit    string   `json:"unit,omitempty"`    // systemd's; empty for an engine without a daemon, which is only probed
+	Reload  bool     `json:"reload,omitempty"`  // it reads its files again, and is not restarted
+	With    []string `json:"with,omitempty"`    // units that systemd restarts with it
+	Running []string `json:"running"`           // containers that run before
+	Unknown string   `json:"unknown,omitempty"` // why more may run, or less
+	Stops   string   `json:"stops,omitempty"`   // why they stop by it; empty where they run on
+	After   []string `json:"after"`             // containers that run afterwards
 	Outcome Outcome  `json:"outcome"`
 
 	pid    int // of its daemon before, with the ticks at which that was started
 	start  uint64
-	broken error // it did not answer before
+	broken error    // it did not answer before
+	theirs []string // those of Running that are of other engines
 }
 
 // Outcome is what has come of it.
@@ -142,21 +145,40 @@ func (p *Plan) planRestart(ctx context.Context, h *host.Host) error {
 	if len(p.Edits) == 0 && (taken || err != nil) {
 		return nil
 	}
+	if errors.Is(err, host.ErrNoProgram) {
+		return fmt.Errorf("it cannot be asked which containers run, and whether it is back: %w%s", err, p.instead())
+	}
 	p.Restart = r
 	if r.broken != nil {
-		return nil
+		r.guess(ctx, h, d, unit)
+		return r.others(ctx, h, unit)
 	}
 	running, err := d.Running(ctx, h)
 	r.Running = append(r.Running, running...)
 	if err != nil || r.Reload {
 		return err
 	}
-	r.Stops, err = stops(ctx, h, d, unit)
-	if r.Stops == "" && err == nil {
-		err = r.others(ctx, h, unit)
+	if r.Stops, err = stops(ctx, h, d, unit); err != nil {
+		return err
 	}
-	return err
+	return r.others(ctx, h, unit)
 }
+
+// guess finds what a restart does to the containers of an engine that did not answer just now. What is not known is taken for
+// the worst.
+func (r *Restart) guess(ctx context.Context, h *host.Host, d Daemon, u *host.Unit) {
+	running, err := d.Running(ctx, h)
+	r.Running = append(r.Running, running...)
+	if err != nil {
+		r.Unknown = err.Error()
+	}
+	if r.Stops, err = stops(ctx, h, d, u); err != nil && r.Stops == "" {
+		r.Stops = fmt.Sprintf("%s may stop its containers when it ends: whether it does is not known: %v", u.Name, err)
+	}
+}
+
+// Ends reports whether containers stop by it, or may.
+func (r *Restart) Ends() bool { return r.Stops != "" && (len(r.Running) > 0 || r.Unknown != "") }
 
 // instead returns what to do in place of --restart.
 func (p *Plan) instead() string {
@@ -175,15 +197,23 @@ func stops(ctx context.Context, h *host.Host, d Daemon, u *host.Unit) (string, e
 	return h.Kills(u), err
 }
 
-// others looks at the services that systemd restarts with a unit: one of them may be an engine whose containers stop by it.
+// others looks at the services that systemd restarts with a unit, and with those: one of them may be an engine whose containers
+// stop by it.
 func (r *Restart) others(ctx context.Context, h *host.Host, u *host.Unit) error {
-	for _, name := range u.With {
+	names := slices.Clone(u.With)
+	for i := 0; i < len(names); i++ {
+		name := names[i]
 		with, err := h.Unit(ctx, name)
 		if err != nil {
 			return err
 		}
-		if with.Main == 0 {
+		if !with.Active && with.Main == 0 {
 			continue
+		}
+		for _, next := range with.With {
+			if next != u.Name && !slices.Contains(names, next) {
+				names = append(names, next)
+			}
 		}
 		r.With = append(r.With, name)
 		for _, e := range table {
@@ -195,19 +225,28 @@ func (r *Restart) others(ctx context.Context, h *host.Host, u *host.Unit) error 
 			if !ok || main.PID != with.Main {
 				continue
 			}
-			running, err := d.Running(ctx, h)
-			if err != nil {
+			if err := r.other(ctx, h, d, with); err != nil {
 				return err
-			}
-			why, err := stops(ctx, h, d, with)
-			if err != nil {
-				return err
-			}
-			if why != "" && len(running) > 0 {
-				r.Stops, r.Running = fmt.Sprintf("systemd restarts %s with it, and %s", name, why), append(r.Running, running...)
 			}
 		}
 	}
+	return nil
+}
+
+// other adds the containers of another engine, where they stop by it.
+func (r *Restart) other(ctx context.Context, h *host.Host, d Daemon, u *host.Unit) error {
+	running, err := d.Running(ctx, h)
+	if err != nil {
+		return err
+	}
+	why, err := stops(ctx, h, d, u)
+	if err != nil || why == "" || len(running) == 0 {
+		return err
+	}
+	if why = fmt.Sprintf("systemd restarts %s with it, and %s", u.Name, why); r.Stops != "" {
+		why = r.Stops + "; " + why
+	}
+	r.Stops, r.Running, r.theirs = why, append(r.Running, running...), append(r.theirs, running...)
 	return nil
 }
 
@@ -231,7 +270,7 @@ func (p *Plan) try(ctx context.Context, b *wire.Book, h *host.Host, probe Probe)
 	if err := p.recount(ctx, h); err != nil {
 		return err
 	}
-	t := wire.Trial{Engine: p.Engine, Unit: r.Unit, Reload: r.Reload, Boot: bootID(), PID: r.pid, Start: r.start}
+	t := wire.Trial{Engine: p.Engine, Unit: r.Unit, Reload: r.Reload, Boot: bootID(), With: r.With, PID: r.pid, Start: r.start}
 	if err := b.Try(t, p.options, p.draft, p.without); err != nil {
 		return err
 	}
@@ -260,7 +299,7 @@ func (p *Plan) try(ctx context.Context, b *wire.Book, h *host.Host, probe Probe)
 func (p *Plan) recount(ctx context.Context, h *host.Host) error {
 	d, is := p.engine.(Daemon)
 	r := p.Restart
-	if !is || r.broken != nil || len(r.With) > 0 {
+	if !is || r.broken != nil {
 		return nil
 	}
 	running, err := d.Running(ctx, h)
@@ -270,7 +309,7 @@ func (p *Plan) recount(ctx context.Context, h *host.Host) error {
 	if r.Stops != "" && len(r.Running) == 0 && len(running) > 0 {
 		return fmt.Errorf("nothing was changed: a container has been started just now, and %s: run this again", r.Stops)
 	}
-	r.Running = append([]string{}, running...)
+	r.Running = append(append([]string{}, running...), r.theirs...)
 	return nil
 }
 
@@ -376,10 +415,29 @@ func takeBack(ctx context.Context, b *wire.Book, h *host.Host) (said string, err
 		said = "somebody has changed its files since, so that they stay as they are"
 	}
 	rest, up := comeBack(ctx, h, t)
+	up = errors.Join(up, startWith(ctx, h, t, up == nil && t.Boot == bootID()))
 	if err := errors.Join(up, b.End()); err != nil {
 		return "", fmt.Errorf("%s, and the engine is not as it was: %w", said, err)
 	}
 	return said + rest, nil
+}
+
+// startWith starts the units that systemd has stopped with an engine's: after a start that failed it starts none of them.
+// With wait they are up then.
+func startWith(ctx context.Context, h *host.Host, t *wire.Trial, wait bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, backTime, fmt.Errorf("it is not up after %v", backTime))
+	defer cancel()
+	start := h.StartSoon
+	if wait {
+		start = h.Start
+	}
+	var errs []error
+	for _, name := range t.With {
+		if err := start(ctx, name); !errors.Is(err, host.ErrNoSystemd) { // as in comeBack
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // comeBack has an engine run as it did before a trial, whose files have been taken back. rest is what there is to say of it.

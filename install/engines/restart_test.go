@@ -410,6 +410,72 @@ func TestRestartThatCannotBe(t *testing.T) {
 	}
 }
 
+// An engine that does not answer may be stopped by uninstall, which says what becomes of its containers, or that nobody knows.
+type mute struct {
+	served
+	asks, running, halts error // what asking for each says
+}
+
+func (e mute) Taken(context.Context, *host.Host) (bool, error)       { return false, e.asks }
+func (e mute) Running(context.Context, *host.Host) ([]string, error) { return nil, e.running }
+func (e mute) Stops(context.Context, *host.Host) (bool, error) {
+	return e.m.get("stops") != "", e.halts
+}
+
+func TestRestartOfWhatDoesNotAnswer(t *testing.T) {
+	m, h := newMachine(t, t.TempDir(), false)
+	up, _ := required(m, h)
+	if _, err := call(t, h, "install", m.works); err != nil || !up() {
+		t.Fatal(up(), err)
+	}
+	silent := errors.New("it does not answer")
+	for name, c := range map[string]struct {
+		mute
+		stops string
+		ends  bool
+		want  string // part of Stops
+	}{
+		"nothing is known":      {mute{asks: silent, running: silent, halts: silent}, "", true, "one.service may stop its containers when it ends: whether it does is not known: it does"},
+		"its file says it does": {mute{asks: silent, running: silent}, "yes", true, "one.service stops its containers when it ends"},
+		"its file says not":     {mute{asks: silent, running: silent}, "", false, ""},
+		"none run":              {mute{asks: silent}, "yes", false, "one.service stops"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m.put("stops", c.stops)
+			c.served = served{plain{"one"}, m, false}
+			table = []Engine{c.mute}
+			b, err := wire.Look(h.Tree)
+			if err != nil {
+				t.Fatal(err)
+			}
+			plans, err := Uninstall(t.Context(), b, h, nil)
+			if err == nil {
+				err = PlanRestarts(t.Context(), h, plans)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := plans[0].Restart
+			if r.Ends() != c.ends || (r.Unknown != "") != (c.running != nil) || !strings.HasPrefix(r.Stops, c.want) || (r.Stops == "") != (c.want == "") ||
+				!slices.Equal(r.With, []string{"kubelet.service"}) {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+	table = []Engine{mute{served: served{plain{"one"}, m, false}, asks: fmt.Errorf("no docker: %w", host.ErrNoProgram)}}
+	b, err := wire.Look(h.Tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plans, err := Uninstall(t.Context(), b, h, nil)
+	if err == nil {
+		err = PlanRestarts(t.Context(), h, plans)
+	}
+	if err == nil || !strings.Contains(err.Error(), "one: --restart cannot be done: it cannot be asked which containers run") {
+		t.Error(err)
+	}
+}
+
 // stopping is an engine whose containers stop with it.
 type stopping struct{ plain }
 
@@ -454,6 +520,94 @@ func TestRestartThatRestartsOthers(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	m.wantUp(t, "planned")
+}
+
+// required has a service require the engine's, as kubelet's does. Systemd stops that with it, and starts it again only after a start
+// that works. up reports whether it is up; broken has each of its starts fail.
+func required(m *machine, h *host.Host) (up func() bool, broken *bool) {
+	broken = new(bool)
+	show := h.Systemctl
+	m.put("kubelet", "up")
+	up = func() bool { return m.get("kubelet") != "" }
+	h.Systemctl = func(ctx context.Context, args ...string) ([]byte, error) {
+		name := args[len(args)-1]
+		switch {
+		case name == "kubelet.service" && args[0] == "show" && up():
+			return []byte("MainPID=6\nActiveState=active\n"), nil
+		case name == "kubelet.service" && args[0] == "show":
+			return []byte("MainPID=0\nActiveState=inactive\n"), nil
+		case name == "off.service":
+			return []byte("MainPID=0\nActiveState=inactive\n"), nil
+		case name == "kubelet.service" && args[0] == "start":
+			if *broken {
+				return nil, errors.New("it fails")
+			}
+			m.put("kubelet", "up")
+			return nil, nil
+		case name == "kubelet.service":
+			return nil, nil
+		}
+		was := up()
+		if args[0] == "restart" {
+			m.put("kubelet", "")
+		}
+		out, err := show(ctx, args...)
+		switch {
+		case args[0] == "show":
+			out = append(out, "RequiredBy=kubelet.service off.service\n"...)
+		case args[0] == "restart" && err == nil && was && !*broken:
+			m.put("kubelet", "up")
+		}
+		return out, err
+	}
+	return up, broken
+}
+
+// What systemd stops with an engine is up again after a change is taken back, also by the call after one that was killed.
+func TestRestartStartsWhatStoppedWithIt(t *testing.T) {
+	for _, stops := range []string{"", "yes"} {
+		m, h := newMachine(t, t.TempDir(), false)
+		up, broken := required(m, h)
+		m.put("refuses", "runc")
+		m.put("stops", stops)
+		if r, err := call(t, h, "install", m.works); err == nil || r.Outcome != TakenBack || !up() || !slices.Equal(r.With, []string{"kubelet.service"}) {
+			t.Errorf("up: %v, %+v, %v", up(), r, err)
+		}
+		*broken = true
+		if r, err := call(t, h, "install", m.works); err == nil || r.Outcome != Down || !strings.Contains(err.Error(), "systemctl start kubelet.service fails") {
+			t.Errorf("%+v, %v", r, err)
+		}
+		*broken = false
+		m.put("kubelet", "up")
+
+		b, err := wire.Open(t.Context(), h.Tree)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plans, err := Install(t.Context(), b, h, nil, Choice{})
+		if err == nil {
+			err = PlanRestarts(t.Context(), h, plans)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		trial := wire.Trial{Engine: "one", Unit: "one.service", Boot: bootID(), With: plans[0].Restart.With}
+		if err := b.Try(trial, plans[0].options, plans[0].draft, plans[0].without); err != nil {
+			t.Fatal(err)
+		}
+		h.Systemctl(t.Context(), "restart", "one.service") // and the call is killed
+		b.Close()
+		if m.get("kubelet") != "" {
+			t.Fatal("it was not killed")
+		}
+		if b, err = wire.Open(t.Context(), h.Tree); err != nil {
+			t.Fatal(err)
+		}
+		if said, err := Settle(t.Context(), b, h); err != nil || said == "" || !up() {
+			t.Errorf("up: %v, %q, %v", up(), said, err)
+		}
+		b.Close()
+	}
 }
 
 // At each step of the change, of systemd's work and of the probe there is a fault, or this process is killed as by kill -9. Then,

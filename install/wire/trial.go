@@ -10,6 +10,9 @@ type Trial struct {
 	Reload bool   `json:"reload,omitempty"` // it is told to read its files again, and not restarted
 	Boot   string `json:"boot"`             // the kernel's id of the boot
 
+	// With are the units that systemd stops with that one, and that were up before the change.
+	With []string `json:"with,omitempty"`
+
 	// The daemon's process before the change, and the clock ticks from the boot to its start.
 	PID   int    `json:"pid,omitempty"`
 	Start uint64 `json:"start,omitempty"`

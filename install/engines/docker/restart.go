@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
@@ -89,10 +90,22 @@ func (Engine) Running(ctx context.Context, h *host.Host) ([]string, error) {
 	return strings.Fields(string(out)), err
 }
 
-// Stops reports whether dockerd stops its containers when it ends.
+// Stops reports whether dockerd stops its containers when it ends. Where it does not answer, that is what its command line or
+// its file says.
 func (Engine) Stops(ctx context.Context, h *host.Host) (bool, error) {
 	i, err := ask(ctx, h)
-	return !i.LiveRestoreEnabled, err
+	if err == nil {
+		return !i.LiveRestoreEnabled, nil
+	}
+	if p, ok := (Engine{}).Main(h); ok && (slices.Contains(p.Args, "--live-restore") || p.Flag("--live-restore") == "true") {
+		return false, nil
+	}
+	f, err := read(h, wire.NewDraft(h.Tree))
+	if err != nil {
+		return true, err
+	}
+	live, err := f.get("live-restore")
+	return string(live) != "true", err
 }
 
 // client returns docker, and what makes its arguments for the node's dockerd: a context that root has chosen may be another

@@ -50,8 +50,15 @@ func TestTaken(t *testing.T) {
 			if taken != c.taken || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%v, %v", taken, err)
 			}
-			if stops, err := (Engine{}).Stops(t.Context(), h); stops && c.err == "" || (err == nil) != (c.err == "") {
+			if stops, err := (Engine{}).Stops(t.Context(), h); stops != (c.err != "") || err != nil { // its file has no live-restore
 				t.Errorf("it stops its containers: %v, %v", stops, err)
+			}
+			at := filepath.Join(h.Tree.Root, "etc/docker/daemon.json")
+			if err := os.WriteFile(at, []byte("{"+c.file+`, "live-restore": true}`), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if stops, err := (Engine{}).Stops(t.Context(), h); stops || err != nil {
+				t.Errorf("with live-restore in its file it stops its containers: %v, %v", stops, err)
 			}
 		})
 	}

@@ -44,6 +44,7 @@ func (h *Host) Detach(ctx context.Context, name, program string, args ...string)
 type Unit struct {
 	Name     string
 	Main     int      // its main process
+	Active   bool     // it is up
 	Starting bool     // it is being started, also again after it has failed
 	With     []string // units that systemd stops and starts with it
 
@@ -64,6 +65,7 @@ func (h *Host) Unit(ctx context.Context, name string) (*Unit, error) {
 		case "MainPID":
 			u.Main, _ = strconv.Atoi(value)
 		case "ActiveState":
+			u.Active = value == "active" || value == "reloading"
 			u.Starting = value == "activating"
 		case "KillMode":
 			u.killMode = value
@@ -165,6 +167,26 @@ func (h *Host) lastSaid(ctx context.Context, u *Unit, since time.Time) string {
 func (h *Host) StartLater(ctx context.Context, u *Unit) error {
 	_, _ = h.Systemctl(ctx, "reset-failed", u.Name)
 	_, err := h.Systemctl(ctx, "restart", "--no-block", u.Name)
+	return err
+}
+
+// Start starts a unit that does not run. The error says that it is not up after that.
+func (h *Host) Start(ctx context.Context, name string) error {
+	_, _ = h.Systemctl(ctx, "reset-failed", name)
+	if _, err := h.Systemctl(ctx, "start", name); err != nil {
+		return fmt.Errorf("systemctl start %s fails: %w", name, err)
+	}
+	u, err := h.Unit(ctx, name)
+	if err == nil && !u.Active {
+		err = fmt.Errorf("%s is not up after systemctl start %s, and journalctl -u %s may say why", name, name, name)
+	}
+	return err
+}
+
+// StartSoon has systemd start a unit that does not run, and does not wait for that.
+func (h *Host) StartSoon(ctx context.Context, name string) error {
+	_, _ = h.Systemctl(ctx, "reset-failed", name)
+	_, err := h.Systemctl(ctx, "start", "--no-block", name)
 	return err
 }
 

@@ -272,7 +272,7 @@ func openBook(ctx context.Context, s *session, h *host.Host, commit bool) (*wire
 	if err != nil {
 		return nil, err
 	}
-	if err := recovered(ctx, s, b, h); err != nil {
+	if err := recovered(ctx, s, b, h, engines.Settle); err != nil {
 		b.Close()
 		return nil, err
 	}

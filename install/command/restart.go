@@ -50,11 +50,12 @@ func checkRestart(s *session, o *wiringOptions, h *host.Host, byOurs bool) error
 }
 
 // recovered says what was done for a call that was killed, and ends the trial that it may have left.
-func recovered(ctx context.Context, s *session, b *wire.Book, h *host.Host) error {
+func recovered(ctx context.Context, s *session, b *wire.Book, h *host.Host,
+	settle func(context.Context, *wire.Book, *host.Host) (string, error)) error {
 	if b.Recovered != "" {
 		s.Warn(b.Recovered)
 	}
-	said, err := engines.Settle(ctx, b, h)
+	said, err := settle(ctx, b, h)
 	if err == nil && said != "" {
 		s.Warn(said)
 	}
@@ -90,9 +91,11 @@ func guard(ctx context.Context, h *host.Host, plans []*engines.Plan) error {
 	return nil
 }
 
-// settleCommand waits for the call that has started it, and takes back what that has left. Our unit calls it as well.
+// settleCommand waits for the call that has started it, and takes back what that has left. Our unit calls it as well, with
+// --no-wait: a call that lives ends its trial by itself, and an engine whose start waits for our unit is not waited for.
 func settleCommand(s *session) *cobra.Command {
-	return &cobra.Command{
+	var noWait bool
+	cmd := &cobra.Command{
 		Use: settle, Hidden: true, Args: noArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
 			h, err := hostOf(&wiringOptions{root: "/"})
@@ -102,14 +105,23 @@ func settleCommand(s *session) *cobra.Command {
 			if _, err := os.Stat(h.Tree.Real(wire.Dir)); errors.Is(err, fs.ErrNotExist) {
 				return nil // nothing was ever installed
 			}
-			b, err := wire.OpenLast(h.Tree)
+			open, end := wire.OpenLast, engines.Settle
+			if noWait {
+				open, end = wire.OpenFree, engines.SettleSoon
+			}
+			b, err := open(h.Tree)
+			if noWait && errors.Is(err, os.ErrDeadlineExceeded) {
+				return nil
+			}
 			if err != nil {
 				return exit.AsRoot(err)
 			}
 			defer b.Close()
-			return recovered(cmd.Context(), s, b, h)
+			return recovered(cmd.Context(), s, b, h, end)
 		}),
 	}
+	cmd.Flags().BoolVar(&noWait, "no-wait", false, "wait for no other call, and for no engine")
+	return cmd
 }
 
 // prober returns what starts a throw-away container, and returns an error unless it is as it should be.

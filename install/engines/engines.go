@@ -242,7 +242,7 @@ func Uninstall(ctx context.Context, b *wire.Book, h *host.Host, names []string) 
 	var plans []*Plan
 	for _, e := range wanted {
 		p, err := uninstall(ctx, b, h, e)
-		if _, wired := b.Wiring(e.Name()); err != nil && !wired && len(names) == 0 {
+		if err != nil && len(names) == 0 {
 			p, err = &Plan{Engine: e.Name(), Absent: err.Error(), Failed: true}, nil
 		}
 		if err != nil {

@@ -199,6 +199,40 @@ func TestNotesOfChangedFiles(t *testing.T) {
 	}
 }
 
+// A file that cannot be read is that of one engine: uninstall takes ours out of the others, and says so of that one.
+func TestUninstallBesideABrokenFile(t *testing.T) {
+	h, b := both(t)
+	plans, err := Install(t.Context(), b, h, nil, Choice{})
+	if err == nil {
+		_, err = Commit(b, plans)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	table[0] = broken{plain{"one"}}
+	if plans, err = Uninstall(t.Context(), b, h, nil); err != nil || len(plans) != 2 || !plans[0].Failed ||
+		!strings.Contains(plans[0].Absent, "/etc/one.conf:3: no value") || plans[1].Failed {
+		t.Fatalf("%+v, %v", plans, err)
+	}
+	if _, err := Commit(b, plans); err != nil {
+		t.Error(err)
+	}
+	_, one := b.Wiring("one")
+	if _, two := b.Wiring("two"); !one || two {
+		t.Errorf("wired: one %v, two %v", one, two)
+	}
+	if _, err := Uninstall(t.Context(), b, h, []string{"one"}); err == nil || !strings.HasPrefix(err.Error(), "one: /etc/one.conf:3: ") {
+		t.Errorf("where it is named: %v", err)
+	}
+}
+
+// broken is an engine whose file cannot be parsed.
+type broken struct{ plain }
+
+func (b broken) Clear(*host.Host, *wire.Draft) (host.Former, error) {
+	return host.Former{}, errors.New(b.file() + ":3: no value")
+}
+
 // needed is an engine whose containers need its file as it is.
 type needed struct{ plain }
 

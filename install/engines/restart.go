@@ -90,8 +90,12 @@ func (r *Restart) Gone() (gone []string) {
 // Probe starts a throw-away container through an engine: by our runtime, or by the engine's own default with stock set.
 type Probe func(ctx context.Context, e Engine, via string, stock bool) error
 
-// How long an engine may take to come back, and how long to come back as it was. Tests wait less.
-var patience, backTime = time.Minute, 45 * time.Second
+// How long an engine may take to come back, and how long to come back as it was. Both together end after allTime, but for the
+// least time that it has to come back as it was. Tests wait less.
+var patience, backTime, allTime, leastTime = time.Minute, 45 * time.Second, 85 * time.Second, 5 * time.Second
+
+// askTime is how long systemd may take to answer what it does later.
+const askTime = time.Second
 
 // pause is the time between two looks at an engine.
 const pause = 200 * time.Millisecond
@@ -197,8 +201,8 @@ func stops(ctx context.Context, h *host.Host, d Daemon, u *host.Unit) (string, e
 	return h.Kills(u), err
 }
 
-// others looks at the services that systemd restarts with a unit, and with those: one of them may be an engine whose containers
-// stop by it.
+// others looks at the services that systemd restarts with a unit, and with those: one of them may be an engine whose
+// containers stop by it.
 func (r *Restart) others(ctx context.Context, h *host.Host, u *host.Unit) error {
 	names := slices.Clone(u.With)
 	for i := 0; i < len(names); i++ {
@@ -271,6 +275,7 @@ func (p *Plan) try(ctx context.Context, b *wire.Book, h *host.Host, probe Probe)
 		return err
 	}
 	t := wire.Trial{Engine: p.Engine, Unit: r.Unit, Reload: r.Reload, Boot: bootID(), With: r.With, PID: r.pid, Start: r.start}
+	end := time.Now().Add(allTime)
 	if err := b.Try(t, p.options, p.draft, p.without); err != nil {
 		return err
 	}
@@ -284,15 +289,23 @@ func (p *Plan) try(ctx context.Context, b *wire.Book, h *host.Host, probe Probe)
 		return errors.Join(fmt.Errorf("it did not work before, and does not now that its files are changed: %w", err), b.End())
 	}
 	r.Outcome = TakenBack
-	said, back := takeBack(ctx, b, h)
+	end = clamp(end, leastTime, backTime)
+	said, back := takeBack(ctx, b, h, end)
 	if back != nil {
 		r.Outcome = Down
 		return fmt.Errorf("%w; %w", err, back)
 	}
-	if lost := p.count(context.WithoutCancel(ctx), h); lost != nil {
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), end)
+	defer cancel()
+	if lost := p.count(ctx, h); lost != nil {
 		said += ", and how many containers run is not known: " + lost.Error()
 	}
 	return fmt.Errorf("%w: %s", err, said)
+}
+
+// clamp returns a time, or the nearest one that is that far from now.
+func clamp(t time.Time, least, most time.Duration) time.Time {
+	return time.Now().Add(min(max(time.Until(t), least), most))
 }
 
 // recount counts the containers that run before anew: an operator may have been asked in between.
@@ -379,140 +392,6 @@ func await(ctx context.Context, h *host.Host, d Daemon, is func(host.Process) bo
 }
 
 func same(p host.Process, pid int, start uint64) bool { return p.PID == pid && p.Ticks() == start }
-
-// Settle ends the trial of a call that was killed: it takes the change back and has the engine run as it was. said is what
-// it did, a sentence; empty for nothing. After an error the trial has ended as well, unless its files could not be written.
-func Settle(ctx context.Context, b *wire.Book, h *host.Host) (said string, err error) {
-	t := b.Trial()
-	if t == nil {
-		return "", nil
-	}
-	killed := t.Engine + ": a call was killed while the engine tried a change: "
-	if e, _ := named(t.Engine); t.Boot != bootID() {
-		// What runs has read its files in this boot. To take these back would take another restart.
-		if d, is := e.(Daemon); is {
-			if taken, err := d.Taken(ctx, h); taken && err == nil {
-				return killed + "it runs with that since the last boot, and goes on so", b.End()
-			}
-		}
-	}
-	if said, err = takeBack(ctx, b, h); err != nil {
-		return "", fmt.Errorf("%s%w", killed, err)
-	}
-	return killed + said, nil
-}
-
-// takeBack takes the files of a trial back, has the engine run as before, and ends the trial. said is the end of a sentence.
-func takeBack(ctx context.Context, b *wire.Book, h *host.Host) (said string, err error) {
-	ctx = context.WithoutCancel(ctx)
-	t := b.Trial()
-	back, err := b.TakeBack()
-	if err != nil {
-		return "", fmt.Errorf("taking it back failed as well, and the next install or uninstall tries again: %w", err)
-	}
-	said = "everything has been taken back"
-	if !back {
-		said = "somebody has changed its files since, so that they stay as they are"
-	}
-	rest, up := comeBack(ctx, h, t)
-	up = errors.Join(up, startWith(ctx, h, t, up == nil && t.Boot == bootID()))
-	if err := errors.Join(up, b.End()); err != nil {
-		return "", fmt.Errorf("%s, and the engine is not as it was: %w", said, err)
-	}
-	return said + rest, nil
-}
-
-// startWith starts the units that systemd has stopped with an engine's: after a start that failed it starts none of them.
-// With wait they are up then.
-func startWith(ctx context.Context, h *host.Host, t *wire.Trial, wait bool) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, backTime, fmt.Errorf("it is not up after %v", backTime))
-	defer cancel()
-	start := h.StartSoon
-	if wait {
-		start = h.Start
-	}
-	var errs []error
-	for _, name := range t.With {
-		if err := start(ctx, name); !errors.Is(err, host.ErrNoSystemd) { // as in comeBack
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// comeBack has an engine run as it did before a trial, whose files have been taken back. rest is what there is to say of it.
-func comeBack(ctx context.Context, h *host.Host, t *wire.Trial) (rest string, err error) {
-	e, err := named(t.Engine)
-	d, is := e.(Daemon)
-	if err != nil || !is || t.Unit == "" {
-		return "", nil
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, backTime, fmt.Errorf("it is not back after %v", backTime))
-	defer cancel()
-	u, err := h.Unit(ctx, t.Unit)
-	if errors.Is(err, host.ErrNoSystemd) { // an image's book cannot have a trial of this machine
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	main, runs := d.Main(h)
-	switch {
-	case t.Boot != bootID(): // our own unit may wait for this, and the engine's for that
-		return ", and systemd starts it again", h.StartLater(ctx, u)
-	case runs && t.Reload:
-		rest, err = reloadAgain(ctx, h, d, u)
-		if rest != "" || err != nil {
-			return rest, err
-		}
-		if taken, err := d.Taken(ctx, h); taken && err == nil {
-			return "", nil
-		}
-	case runs && same(main, t.PID, t.Start): // it was not restarted yet
-		_, err := d.Taken(ctx, h)
-		return "", err
-	}
-	return ", and it has been started again as it was", startAgain(ctx, h, d, u)
-}
-
-// reloadAgain has a daemon that has read a change forget it, as far as a reload does that. rest says what it does not forget,
-// where a restart would stop its containers.
-func reloadAgain(ctx context.Context, h *host.Host, d Daemon, u *host.Unit) (rest string, err error) {
-	if err := h.Reload(ctx, u); err != nil {
-		return "", err
-	}
-	short, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	if err := await(short, h, d, anyProcess); err == nil {
-		return "", nil
-	}
-	running, err := d.Running(ctx, h)
-	if err != nil {
-		return "", err
-	}
-	if why, err := stops(ctx, h, d, u); err != nil || why == "" || len(running) == 0 {
-		return "", err
-	}
-	rest = ", and it goes on with what it has read of ours until systemctl restart " + u.Name + ", by which its containers stop"
-	return rest, nil
-}
-
-// startAgain restarts a unit until its daemon is back: what the last start has left may be in the way of the first one.
-func startAgain(ctx context.Context, h *host.Host, d Daemon, u *host.Unit) error {
-	for {
-		err := h.Restart(ctx, u)
-		if err == nil {
-			return await(ctx, h, d, anyProcess)
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(pause):
-		}
-	}
-}
-
-func anyProcess(host.Process) bool { return true }
 
 // bootID returns the kernel's id of this boot. Tests boot by it.
 var bootID = func() string {

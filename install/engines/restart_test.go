@@ -128,8 +128,10 @@ func (s served) Stops(context.Context, *host.Host) (bool, error) { return s.m.ge
 // newMachine makes a machine whose engine runs three containers, and makes that engine the one that can be wired.
 func newMachine(t *testing.T, dir string, reload bool) (*machine, *host.Host) {
 	t.Helper()
-	kept, keptPatience, keptBack := table, patience, backTime
-	t.Cleanup(func() { table, patience, backTime = kept, keptPatience, keptBack })
+	kept, keptPatience, keptBack, keptAll, keptLeast := table, patience, backTime, allTime, leastTime
+	t.Cleanup(func() {
+		table, patience, backTime, allTime, leastTime = kept, keptPatience, keptBack, keptAll, keptLeast
+	})
 	patience, backTime = time.Second, time.Second
 	m := &machine{dir: dir, step: func(string) error { return nil }}
 	table = []Engine{served{plain{"one"}, m, reload}}
@@ -605,6 +607,80 @@ func TestRestartStartsWhatStoppedWithIt(t *testing.T) {
 		}
 		if said, err := Settle(t.Context(), b, h); err != nil || said == "" || !up() {
 			t.Errorf("up: %v, %q, %v", up(), said, err)
+		}
+		b.Close()
+	}
+}
+
+// However long each part takes, all of it ends in time, and the engine is told to start as it was.
+func TestRestartEndsInTime(t *testing.T) {
+	m, h := newMachine(t, t.TempDir(), false)
+	patience, backTime, allTime, leastTime = 400*time.Millisecond, time.Hour, 600*time.Millisecond, 300*time.Millisecond
+	run, restarts := h.Systemctl, 0
+	h.Systemctl = func(ctx context.Context, args ...string) ([]byte, error) {
+		if args[0] == "restart" {
+			if restarts++; restarts > 1 { // the way back hangs
+				<-ctx.Done()
+				return nil, context.Cause(ctx)
+			}
+		}
+		return run(ctx, args...)
+	}
+	hangs := func(ctx context.Context, _ Engine, _ string, _ bool) error {
+		<-ctx.Done()
+		time.Sleep(300 * time.Millisecond) // as what it has made is removed
+		return context.Cause(ctx)
+	}
+	began := time.Now()
+	r, err := call(t, h, "install", hangs)
+	if err == nil || r.Outcome != Down || restarts != 2 || !strings.Contains(err.Error(), "it is not back in time") {
+		t.Errorf("%d restarts, %+v, %v", restarts, r, err)
+	}
+	if took := time.Since(began); took > 3*time.Second { // 1 s, and the disk
+		t.Errorf("it took %v", took)
+	}
+	if m.config() != "" {
+		t.Errorf("its file has %q", m.config())
+	}
+}
+
+// Our unit, for which starts of engines wait, waits for none of them: systemd does later what is to be done.
+func TestSettleSoon(t *testing.T) {
+	for _, reload := range []bool{false, true} {
+		m, h := newMachine(t, t.TempDir(), reload)
+		b, err := wire.Open(t.Context(), h.Tree)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plans, err := Install(t.Context(), b, h, nil, Choice{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		trial := wire.Trial{Engine: "one", Unit: "one.service", Boot: bootID(), Reload: reload, With: []string{"kubelet.service"}}
+		if err := b.Try(trial, plans[0].options, plans[0].draft, plans[0].without); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := wire.OpenFree(h.Tree); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("while a call goes on: %v", err)
+		}
+		b.Close()
+		if b, err = wire.OpenFree(h.Tree); err != nil {
+			t.Fatal(err)
+		}
+		var asked []string
+		run := h.Systemctl
+		h.Systemctl = func(ctx context.Context, args ...string) ([]byte, error) {
+			if verb := args[0]; verb != "show" && verb != "reset-failed" {
+				asked = append(asked, strings.Join(args, " "))
+			}
+			return run(ctx, args...)
+		}
+		want := []string{"restart --no-block one.service", "start --no-block kubelet.service"}
+		if reload {
+			want[0] = "reload --no-block one.service"
+		}
+		if said, err := SettleSoon(t.Context(), b, h); err != nil || said == "" || !slices.Equal(asked, want) || m.config() != "" {
+			t.Errorf("%q, %v, asked systemd for %q", said, err, asked)
 		}
 		b.Close()
 	}

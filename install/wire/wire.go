@@ -94,6 +94,9 @@ func Open(ctx context.Context, t Tree) (*Book, error) { return open(ctx, t, lock
 // OpenLast is Open that waits for the lock as long as somebody else has it.
 func OpenLast(t Tree) (*Book, error) { return open(context.Background(), t, 0) }
 
+// OpenFree is Open that does not wait. The error wraps os.ErrDeadlineExceeded if somebody else has the lock.
+func OpenFree(t Tree) (*Book, error) { return open(context.Background(), t, time.Nanosecond) }
+
 func open(ctx context.Context, t Tree, wait time.Duration) (*Book, error) {
 	dir, err := resolve(Dir, t.peek)
 	if err != nil {
@@ -107,7 +110,7 @@ func open(ctx context.Context, t Tree, wait time.Duration) (*Book, error) {
 	}
 	release, err := safefile.Lock(ctx, safefile.Cwd, t.Real(dir+"/lock"), wait)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = fmt.Errorf("another install or uninstall holds %s, after %v still: %w", t.Real(dir+"/lock"), lockWait, err)
+		err = fmt.Errorf("another install or uninstall holds %s, after %v still: %w", t.Real(dir+"/lock"), wait, err)
 	}
 	if err != nil {
 		return nil, err

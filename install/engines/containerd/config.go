@@ -113,8 +113,12 @@ func (w *Wanted) DropIn(d *wire.Draft, dir string, version int64) error {
 	if err != nil {
 		return err
 	}
-	if e, err := d.Read(f.Path); err != nil || e != nil {
-		return fmt.Errorf("%s is there already, and is not ours: %w", f.Path, err)
+	e, err := d.Read(f.Path)
+	if err == nil && e != nil {
+		err = fmt.Errorf("%s is there already, and is not ours: move it away", f.Path)
+	}
+	if err != nil {
+		return err
 	}
 	return d.WriteFile(f.Path, f.Text)
 }

@@ -55,6 +55,19 @@ func TestForeignRuntimeOfOurNameStays(t *testing.T) {
 	}
 }
 
+// A file that is in the place of ours is named.
+func TestDropInOfOthers(t *testing.T) {
+	d := wire.NewDraft(wire.Tree{Root: t.TempDir()})
+	if err := d.WriteFile("/etc/containerd/conf.d/"+dropIn, []byte("# theirs\n")); err != nil {
+		t.Fatal(err)
+	}
+	w := &Wanted{daemon: &daemon{}, table: map[string]any{"runtime_type": "x"}, before: &dump{}}
+	err := w.DropIn(d, "/etc/containerd/conf.d", 2)
+	if err == nil || err.Error() != "/etc/containerd/conf.d/"+dropIn+" is there already, and is not ours: move it away" {
+		t.Error(err)
+	}
+}
+
 // The copy that containerd reads leads nowhere else than into the copy.
 func TestCandidateImportsItself(t *testing.T) {
 	root := t.TempDir()

@@ -146,9 +146,8 @@ func (e Engine) Probe(ctx context.Context, h *host.Host, c *host.Throwaway) (*ho
 	}
 	args := func(more ...string) []string { return ask(append([]string{"--namespace", c.Name}, more...)...) }
 	remove := func() error {
-		_ = h.Clean(ctx, ctr, args("tasks", "kill", "--all", "--signal", "SIGKILL", c.Name)) // there may be none
-		_ = h.Clean(ctx, ctr, args("tasks", "delete", "--force", c.Name))
-		_ = h.Clean(ctx, ctr, args("containers", "delete", c.Name))
+		_ = h.Clean(ctx, ctr, args("tasks", "kill", "--all", "--signal", "SIGKILL", c.Name), // there may be none
+			args("tasks", "delete", "--force", c.Name), args("containers", "delete", c.Name))
 		return h.Clean(ctx, ctr, args("namespaces", "remove", c.Name)) // fails where something is left
 	}
 	run := append(args("run", "--detach", "--rootfs"), runtime...)

@@ -58,7 +58,7 @@ func (h *Host) Live() bool { return h.Tree.Root == "/" }
 var ErrNoProgram = errors.New("it is not there, or cannot be run here")
 
 // Program returns the path of an engine's program; an empty one where there is none. On a live host that is the one of a
-// process that runs, and else the first in the caller's PATH.
+// process that runs, and else the first in the caller's PATH that only root could have written.
 func (h *Host) Program(d *wire.Draft, name string) string {
 	for _, p := range h.Processes(name) {
 		if p.Program != "" {
@@ -68,17 +68,24 @@ func (h *Host) Program(d *wire.Draft, name string) string {
 	return h.InPath(d, name)
 }
 
-// InPath returns the path of the first program of a name: on a live host in the caller's PATH. It is empty where there is
-// none.
+// InPath returns the path of the first program of a name: on a live host in the caller's PATH, where that of a program that
+// others than root could have written does not count, because it is run as root. It is empty where there is none.
 func (h *Host) InPath(d *wire.Draft, name string) string {
 	search := dirs
 	if h.Live() {
 		search = append(filepath.SplitList(os.Getenv("PATH")), dirs...)
 	}
 	for _, dir := range search {
-		if p := path.Join(dir, name); path.IsAbs(p) && d.Runnable(p) == nil {
-			return p
+		p := path.Join(dir, name)
+		if !path.IsAbs(p) || d.Runnable(p) != nil {
+			continue
 		}
+		if h.Live() {
+			if _, err := safefile.TrustedPath(p); err != nil {
+				continue
+			}
+		}
+		return p
 	}
 	return ""
 }

@@ -46,3 +46,28 @@ func TestOursIsOnlyWhatRootCanWrite(t *testing.T) {
 		wantOurs(bin + ": it belongs to uid 65534")
 	}
 }
+
+// Of the programs in the caller's PATH, one that others could have written is not run as root.
+func TestInPathIsOnlyWhatRootCanWrite(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var path []string
+	for _, name := range []string{"theirs", "ours"} {
+		at := filepath.Join(dir, name)
+		if err := os.Mkdir(at, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(at, "engine"), nil, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		path = append(path, at)
+	}
+	os.Chmod(path[0], 0o777)
+	t.Setenv("PATH", strings.Join(path, ":"))
+	h := New("/", "/usr/local/bin")
+	if got := h.InPath(wire.NewDraft(h.Tree), "engine"); got != path[1]+"/engine" {
+		t.Errorf("it runs %q", got)
+	}
+}

@@ -90,7 +90,8 @@ type Started struct {
 	Exec func(ctx context.Context) error // starts the program in it once more, and does not wait for its end
 }
 
-// How long an engine may take to remove a throw-away container, and how long one may that has not started it in time.
+// How long an engine may take at most and at least to remove a throw-away container: it has what the start of that has left of
+// its time.
 const (
 	cleaning = time.Minute
 	giveUp   = 5 * time.Second
@@ -100,8 +101,8 @@ const (
 // fail.
 func (h *Host) Clean(ctx context.Context, program string, commands ...[]string) error {
 	limit := cleaning
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		limit = giveUp
+	if end, has := ctx.Deadline(); has {
+		limit = min(max(time.Until(end), giveUp), cleaning)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()

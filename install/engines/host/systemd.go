@@ -196,6 +196,12 @@ func (h *Host) Reload(ctx context.Context, u *Unit) error {
 	return err
 }
 
+// ReloadLater has systemd reload a unit, and does not wait for that.
+func (h *Host) ReloadLater(ctx context.Context, u *Unit) error {
+	_, err := h.Systemctl(ctx, "reload", "--no-block", u.Name)
+	return err
+}
+
 func readProc(pid int, file string) ([]byte, error) {
 	return os.ReadFile(path.Join("/proc", strconv.Itoa(pid), file))
 }

@@ -1,0 +1,164 @@
+package engines
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
+	"github.com/oci-apparmor/oci-apparmor/install/wire"
+)
+
+// Settle ends the trial of a call that was killed: it takes the change back and has the engine run as it was. said is what
+// it did, a sentence; empty for nothing. After an error the trial has ended as well, unless its files could not be written.
+func Settle(ctx context.Context, b *wire.Book, h *host.Host) (said string, err error) {
+	return settle(ctx, b, h, time.Now().Add(backTime))
+}
+
+// SettleSoon is Settle that has systemd start the engine, and does not wait for that: its start may wait for the caller.
+func SettleSoon(ctx context.Context, b *wire.Book, h *host.Host) (said string, err error) {
+	return settle(ctx, b, h, time.Time{})
+}
+
+func settle(ctx context.Context, b *wire.Book, h *host.Host, end time.Time) (said string, err error) {
+	t := b.Trial()
+	if t == nil {
+		return "", nil
+	}
+	killed := t.Engine + ": a call was killed while the engine tried a change: "
+	if e, _ := named(t.Engine); t.Boot != bootID() {
+		// What runs has read its files in this boot. To take these back would take another restart.
+		if d, is := e.(Daemon); is {
+			if taken, err := d.Taken(ctx, h); taken && err == nil {
+				return killed + "it runs with that since the last boot, and goes on so", b.End()
+			}
+		}
+	}
+	if said, err = takeBack(ctx, b, h, end); err != nil {
+		return "", fmt.Errorf("%s%w", killed, err)
+	}
+	return killed + said, nil
+}
+
+// takeBack takes the files of a trial back, has the engine run as before, and ends the trial. It waits for the engine until
+// end, and not at all where that is zero. said is the end of a sentence.
+func takeBack(ctx context.Context, b *wire.Book, h *host.Host, end time.Time) (said string, err error) {
+	ctx = context.WithoutCancel(ctx)
+	t := b.Trial()
+	back, err := b.TakeBack()
+	if err != nil {
+		return "", fmt.Errorf("taking it back failed as well, and the next install or uninstall tries again: %w", err)
+	}
+	said = "everything has been taken back"
+	if !back {
+		said = "somebody has changed its files since, so that they stay as they are"
+	}
+	wait := !end.IsZero() && t.Boot == bootID() // after a boot, our own unit may wait for this, and the engine's for that
+	if !wait {
+		end = time.Now().Add(backTime)
+	}
+	ctx, cancel := context.WithDeadlineCause(ctx, end, errors.New("it is not back in time"))
+	defer cancel()
+	rest, up := comeBack(ctx, h, t, wait)
+	up = errors.Join(up, startWith(ctx, h, t, wait && up == nil))
+	if err := errors.Join(up, b.End()); err != nil {
+		return "", fmt.Errorf("%s, and the engine is not as it was: %w", said, err)
+	}
+	return said + rest, nil
+}
+
+// startWith starts the units that systemd has stopped with an engine's: after a start that failed it starts none of them.
+// With wait they are up then.
+func startWith(ctx context.Context, h *host.Host, t *wire.Trial, wait bool) error {
+	if !wait { // also where the engine has taken all the time
+		var cancel func()
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), askTime)
+		defer cancel()
+	}
+	start := h.StartSoon
+	if wait {
+		start = h.Start
+	}
+	var errs []error
+	for _, name := range t.With {
+		if err := start(ctx, name); !errors.Is(err, host.ErrNoSystemd) { // as in comeBack
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// comeBack has an engine run as it did before a trial, whose files have been taken back. rest is what there is to say of it.
+func comeBack(ctx context.Context, h *host.Host, t *wire.Trial, wait bool) (rest string, err error) {
+	e, err := named(t.Engine)
+	d, is := e.(Daemon)
+	if err != nil || !is || t.Unit == "" {
+		return "", nil
+	}
+	u, err := h.Unit(ctx, t.Unit)
+	if errors.Is(err, host.ErrNoSystemd) { // an image's book cannot have a trial of this machine
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	main, runs := d.Main(h)
+	switch {
+	case t.Boot == bootID() && runs && !t.Reload && same(main, t.PID, t.Start): // it was not restarted yet
+		_, err := d.Taken(ctx, h)
+		return "", err
+	case t.Boot == bootID() && runs && !wait && t.Reload:
+		return ", and systemd has it read them again", h.ReloadLater(ctx, u)
+	case !wait:
+		return ", and systemd starts it again", h.StartLater(ctx, u)
+	case runs && t.Reload:
+		rest, err = reloadAgain(ctx, h, d, u)
+		if rest != "" || err != nil {
+			return rest, err
+		}
+		if taken, err := d.Taken(ctx, h); taken && err == nil {
+			return "", nil
+		}
+	}
+	return ", and it has been started again as it was", startAgain(ctx, h, d, u)
+}
+
+// reloadAgain has a daemon that has read a change forget it, as far as a reload does that. rest says what it does not forget,
+// where a restart would stop its containers.
+func reloadAgain(ctx context.Context, h *host.Host, d Daemon, u *host.Unit) (rest string, err error) {
+	if err := h.Reload(ctx, u); err != nil {
+		return "", err
+	}
+	short, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := await(short, h, d, anyProcess); err == nil {
+		return "", nil
+	}
+	running, err := d.Running(ctx, h)
+	if err != nil {
+		return "", err
+	}
+	if why, err := stops(ctx, h, d, u); err != nil || why == "" || len(running) == 0 {
+		return "", err
+	}
+	rest = ", and it goes on with what it has read of ours until systemctl restart " + u.Name + ", by which its containers stop"
+	return rest, nil
+}
+
+// startAgain restarts a unit until its daemon is back: what the last start has left may be in the way of the first one.
+func startAgain(ctx context.Context, h *host.Host, d Daemon, u *host.Unit) error {
+	for {
+		err := h.Restart(ctx, u)
+		if err == nil {
+			return await(ctx, h, d, anyProcess)
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+	}
+}
+
+func anyProcess(host.Process) bool { return true }

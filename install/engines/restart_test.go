@@ -686,6 +686,64 @@ func TestSettleSoon(t *testing.T) {
 	}
 }
 
+// unparsed is an engine that cannot take ours out of a file that somebody has changed.
+type unparsed struct{ served }
+
+func (u unparsed) Strip(string, *wire.Entry, *wire.Entry) ([]byte, error) {
+	return nil, errors.New("/etc/one.conf:2: no value")
+}
+
+// Somebody changes a file while the engine is restarted. What the start refuses is taken out all the same, where the engine can.
+func TestRestartWhileSomebodyChangesAFile(t *testing.T) {
+	for name, c := range map[string]struct {
+		verb, refuses string
+		unparsed      bool
+		outcome       Outcome
+		said          string
+		wired         bool
+	}{
+		"install":          {"install", "runc", false, TakenBack, "so that ours is taken out of them and all else stays", false},
+		"not to be parsed": {"install", "runc", true, Down, "so that they stay as they are, because /etc/one.conf:2: no value", true},
+		"uninstall":        {"uninstall", "theirs", false, TakenBack, "so that ours is in them as before and all else stays", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, h := newMachine(t, t.TempDir(), false)
+			if c.verb == "uninstall" {
+				if _, err := call(t, h, "install", m.works); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c.unparsed {
+				table = []Engine{unparsed{served{plain{"one"}, m, false}}}
+			}
+			m.put("refuses", c.refuses)
+			stopped := false
+			m.step = func(what string) error {
+				if what != "stop" || stopped {
+					return nil
+				}
+				stopped = true
+				return os.WriteFile(m.at("root/etc/one.conf"), []byte("theirs\n"+m.config()), 0o644)
+			}
+			r, err := call(t, h, c.verb, m.works)
+			if err == nil || r.Outcome != c.outcome || !strings.Contains(err.Error(), c.said) {
+				t.Errorf("%+v, %v", r, err)
+			}
+			if c.outcome == TakenBack {
+				m.wantUp(t, name)
+			}
+			b, err := wire.Open(t.Context(), h.Tree)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.Close()
+			if _, wired := b.Wiring("one"); wired != c.wired || b.Trial() != nil || c.verb == "install" && !strings.HasPrefix(m.config(), "theirs\n") {
+				t.Errorf("wired: %v, its file has %q", wired, m.config())
+			}
+		})
+	}
+}
+
 // At each step of the change, of systemd's work and of the probe there is a fault, or this process is killed as by kill -9. Then,
 // or after the next call, there is the old tree or the new one, and the engine runs with it.
 func TestRestartFaultAtEveryStep(t *testing.T) {

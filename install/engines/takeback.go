@@ -46,26 +46,63 @@ func settle(ctx context.Context, b *wire.Book, h *host.Host, end time.Time) (sai
 func takeBack(ctx context.Context, b *wire.Book, h *host.Host, end time.Time) (said string, err error) {
 	ctx = context.WithoutCancel(ctx)
 	t := b.Trial()
-	back, err := b.TakeBack()
-	if err != nil {
-		return "", fmt.Errorf("taking it back failed as well, and the next install or uninstall tries again: %w", err)
-	}
-	said = "everything has been taken back"
-	if !back {
-		said = "somebody has changed its files since, so that they stay as they are"
-	}
 	wait := !end.IsZero() && t.Boot == bootID() // after a boot, our own unit may wait for this, and the engine's for that
 	if !wait {
 		end = time.Now().Add(backTime)
 	}
 	ctx, cancel := context.WithDeadlineCause(ctx, end, errors.New("it is not back in time"))
 	defer cancel()
+	said = "everything has been taken back"
+	back, err := b.TakeBack()
+	if err == nil && !back {
+		said, err = retake(ctx, b, h, t.Engine)
+	}
+	if err != nil {
+		return "", fmt.Errorf("taking it back failed as well, and the next install or uninstall tries again: %w", err)
+	}
 	rest, up := comeBack(ctx, h, t, wait)
 	up = errors.Join(up, startWith(ctx, h, t, wait && up == nil))
 	if err := errors.Join(up, b.End()); err != nil {
 		return "", fmt.Errorf("%s, and the engine is not as it was: %w", said, err)
 	}
 	return said + rest, nil
+}
+
+// retake takes a trial's change out of files that somebody else has changed since, by what the engine knows of them. Where that
+// cannot be, all of the change stays. said is the beginning of a sentence.
+func retake(ctx context.Context, b *wire.Book, h *host.Host, engine string) (said string, err error) {
+	const changed = "somebody has changed its files since, so that "
+	w := b.Before()
+	d, without, err := redraft(ctx, b, h, engine, w)
+	switch {
+	case err != nil:
+		return changed + "they stay as they are, because " + err.Error(), b.Finish()
+	case w == nil:
+		said = changed + "ours is taken out of them and all else stays"
+	default:
+		said = changed + "ours is in them as before and all else stays"
+	}
+	return said, b.Retake(w, d, without)
+}
+
+// redraft drafts that an engine is wired as by the options, or not at all where they are nil, in place of a trial's change.
+func redraft(ctx context.Context, b *wire.Book, h *host.Host, engine string, w *wire.Options) (d, without *wire.Draft, err error) {
+	e, err := named(engine)
+	if err != nil {
+		return nil, nil, err
+	}
+	d = wire.NewDraft(h.Tree)
+	if _, err := b.Unwire(d, engine, e.Strip); err != nil {
+		return nil, nil, err
+	}
+	if _, err := e.Clear(h, d); err != nil {
+		return nil, nil, err
+	}
+	without = d.Copy()
+	if w != nil {
+		_, err = e.Wire(ctx, h, d, *w)
+	}
+	return d, without, err
 }
 
 // startWith starts the units that systemd has stopped with an engine's: after a start that failed it starts none of them.
@@ -104,24 +141,34 @@ func comeBack(ctx context.Context, h *host.Host, t *wire.Trial, wait bool) (rest
 		return "", err
 	}
 	main, runs := d.Main(h)
+	here := runs && t.Boot == bootID()
 	switch {
-	case t.Boot == bootID() && runs && !t.Reload && same(main, t.PID, t.Start): // it was not restarted yet
+	case here && t.Reload:
+		return reread(ctx, h, d, u, wait)
+	case here && same(main, t.PID, t.Start): // it was not restarted yet
 		_, err := d.Taken(ctx, h)
 		return "", err
-	case t.Boot == bootID() && runs && !wait && t.Reload:
-		return ", and systemd has it read them again", h.ReloadLater(ctx, u)
 	case !wait:
 		return ", and systemd starts it again", h.StartLater(ctx, u)
-	case runs && t.Reload:
-		rest, err = reloadAgain(ctx, h, d, u)
-		if rest != "" || err != nil {
-			return rest, err
-		}
-		if taken, err := d.Taken(ctx, h); taken && err == nil {
-			return "", nil
-		}
 	}
-	return ", and it has been started again as it was", startAgain(ctx, h, d, u)
+	return startedAgain, startAgain(ctx, h, d, u)
+}
+
+const startedAgain = ", and it has been started again as it was"
+
+// reread has a daemon that may have read a change read its files as they were.
+func reread(ctx context.Context, h *host.Host, d Daemon, u *host.Unit, wait bool) (rest string, err error) {
+	if !wait {
+		return ", and systemd has it read them again", h.ReloadLater(ctx, u)
+	}
+	rest, err = reloadAgain(ctx, h, d, u)
+	if rest != "" || err != nil {
+		return rest, err
+	}
+	if taken, err := d.Taken(ctx, h); taken && err == nil {
+		return "", nil
+	}
+	return startedAgain, startAgain(ctx, h, d, u)
 }
 
 // reloadAgain has a daemon that has read a change forget it, as far as a reload does that. rest says what it does not forget,

@@ -42,7 +42,8 @@ func (b *Book) Trial() *Trial {
 }
 
 // TakeBack makes the files and the record what they were before the trial, which goes on until End. Where somebody else has
-// changed one of the files since, their bytes cannot be taken back: then all of the change is done, and back is false.
+// changed one of the files since, their bytes cannot be taken back: then nothing is written and back is false, and an Unwire
+// takes the trial's change out. Retake or Finish comes after that.
 func (b *Book) TakeBack() (back bool, err error) {
 	j := b.trial
 	theirs, err := b.changedByOthers(j.Steps)
@@ -50,10 +51,38 @@ func (b *Book) TakeBack() (back bool, err error) {
 		return false, err
 	}
 	if theirs {
-		return false, b.finish(j, false)
+		b.setRecord(j.After) // by which Unwire knows the change, however far it came
+		return false, nil
 	}
 	return true, b.back(j.Steps, j.Before)
 }
+
+// Before returns how the engine of a trial was wired before it; nil where it was not.
+func (b *Book) Before() *Options {
+	w, ok := b.trial.Before.Engines[b.trial.Trial.Engine]
+	if !ok || w.Left {
+		return nil
+	}
+	return &w.Options
+}
+
+// Retake writes what was drafted after a TakeBack that could not be, as Commit does, and the trial goes on until End. After an
+// error, or where this process is killed, the next call does it again.
+func (b *Book) Retake(w *Options, d, without *Draft) error {
+	j := b.plan(b.trial.Trial.Engine, w, d, without)
+	if err := b.apply(j.Steps, true); err != nil {
+		return err
+	}
+	if err := b.write("record.json", &j.After); err != nil {
+		return err
+	}
+	b.setRecord(j.After)
+	return nil
+}
+
+// Finish does all of a trial's change that others have left to do, so that an uninstall can take it out later. The trial
+// goes on until End.
+func (b *Book) Finish() error { return b.finish(b.trial, false) }
 
 // End ends the trial: what the files have now stays.
 func (b *Book) End() error {

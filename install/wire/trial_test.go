@@ -80,8 +80,53 @@ func TestTrial(t *testing.T) {
 	}
 }
 
-// What somebody has changed in a trial stays, and so does all else, so that uninstall can take ours out.
+// What somebody has changed in a trial stays, and ours is taken out of it, also by a call after one that was killed in that.
 func TestTrialThatOthersChange(t *testing.T) {
+	for _, killed := range []string{"", "in it", "after it"} {
+		tree := newTree(t)
+		b, err := try(t, tree)
+		must(t, err)
+		write(t, tree.Root+"/etc/engine/main.conf", "key = 7\n"+ours, 0o640)
+		fault := errors.New("pulled the plug")
+		retake := func(tree Tree) error {
+			back, err := b.TakeBack()
+			must(t, err)
+			if back || b.Before() != nil {
+				t.Errorf("taken back: %v, wired before: %v", back, b.Before())
+			}
+			d := NewDraft(tree)
+			_, err = b.Unwire(d, "engine", strip)
+			must(t, err)
+			return b.Retake(nil, d, d.Copy())
+		}
+		if killed != "" {
+			if killed == "in it" {
+				broken, _ := faulty(tree, 2, fault)
+				b.tree = broken
+			}
+			if err := retake(tree); (err == nil) != (killed == "after it") {
+				t.Errorf("killed %s: %v", killed, err)
+			}
+			b.Close()
+			b, err = Open(t.Context(), tree)
+			must(t, err)
+		}
+		must(t, retake(tree))
+		must(t, b.End())
+		if _, wired := b.Wiring("engine"); wired {
+			t.Error("it is wired")
+		}
+		b.Close()
+		want := snapshot(t, newTree(t).Root)
+		want["/etc/engine/main.conf"] = strings.Replace(want["/etc/engine/main.conf"], "# mine\nkey = 1\n", "key = 7\n", 1)
+		wantTree(t, "taken back, killed "+killed, snapshot(t, tree.Root), want)
+		must(t, uninstall(t, tree))
+		wantTree(t, "uninstalled", snapshot(t, tree.Root), want)
+	}
+}
+
+// Where nobody can take ours out of what somebody has changed, all of it stays, so that uninstall can take it out later.
+func TestTrialThatIsFinished(t *testing.T) {
 	tree := newTree(t)
 	b, err := try(t, tree)
 	must(t, err)
@@ -90,6 +135,7 @@ func TestTrialThatOthersChange(t *testing.T) {
 	if back, err := b.TakeBack(); back || err != nil {
 		t.Errorf("taken back: %v, %v", back, err)
 	}
+	must(t, b.Finish())
 	must(t, b.End())
 	b.Close()
 	must(t, uninstall(t, tree))

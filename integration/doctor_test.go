@@ -88,6 +88,7 @@ func TestDoctor(t *testing.T) {
 			t.Errorf("a healthy node: exit code %d: %s%s", o.Code, o.Stdout, o.Stderr)
 		}
 		guesttest.EnoughIn(t, guesttest.Trixie) // which has all engines
+		guesttest.NeedDocker(t)
 		doctorOfEngines(t)
 	})
 	guesttest.EnoughIn(t, guesttest.Trixie) // of the rest, another guest shows nothing else
@@ -305,8 +306,8 @@ func TestContainerdDoctor(t *testing.T) {
 
 // Podman has no daemon, and comes to us by the wrapper, or by a hook alone, past which exec goes.
 func TestDoctorProbesPodman(t *testing.T) {
-	guesttest.EnoughIn(t, guesttest.Trixie) // TestInstallPodman has both versions of Podman
-	setPolicy(t, webPolicy)
+	guesttest.EnoughIn(t, guesttest.Trixie) // TestInstallPodman has each version of Podman
+	setPolicy(t, unnamedPolicy)
 	startPodman(t)
 	t.Cleanup(func() { guesttest.Run(t, "oci-apparmor", "uninstall", "--yes") })
 	for _, way := range []struct {
@@ -328,7 +329,11 @@ func TestDoctorProbesPodman(t *testing.T) {
 		}
 	}
 	const config = "/etc/containers/containers.conf.d/zz-test.conf"
-	changed(t, config, "[engine]\nhooks_dir = [\"/srv/others\", {append = false}]\n", func() { runDoctor(t).want(t, "a hook that is not read", "wiring-ignored") })
+	more := ", {append = false}" // or else it is appended to the list before
+	if major, _ := podmanVersion(t); major < 5 {
+		more = ""
+	}
+	changed(t, config, "[engine]\nhooks_dir = [\"/srv/others\""+more+"]\n", func() { runDoctor(t).want(t, "a hook that is not read", "wiring-ignored") })
 }
 
 // wantNothingOfProbes fails if a probe has left something with an engine or on the disk.

@@ -53,6 +53,20 @@ func putPodman(t *testing.T, name string) {
 	guesttest.MustRun(t, "cp", "/usr/bin/crun", "/opt/theirs/crun")
 }
 
+// podmanVersion returns the version of the node's Podman.
+func podmanVersion(t *testing.T) (major, minor int) {
+	t.Helper()
+	version := guesttest.MustRun(t, "podman", "--version")
+	if _, err := fmt.Sscanf(version, "podman version %d.%d", &major, &minor); err != nil {
+		t.Fatalf("%s: %v", version, err)
+	}
+	return major, minor
+}
+
+// unnamedPolicy is webPolicy without its rule about names. Podman before 4.6 reports neither id nor name to the hook, and a
+// container that may be another rule's is refused.
+var unnamedPolicy = strings.Replace(webPolicy, "  - container: [\"kept-*\"]\n    policy: hands-off\n", "", 1)
+
 // podmanReads returns what Podman has for the options of its command line, by the node's configuration.
 func podmanReads(t *testing.T) string {
 	t.Helper()
@@ -70,6 +84,7 @@ var (
 // Each call of Podman takes most of a second in a guest, and install makes four. So what is our own doing, a dry run and a
 // second install, is tried with each way once, on a node without files.
 func TestInstallPodmanTrees(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Trixie, guesttest.Forky) // TestInstallPodman has the oldest version
 	guesttest.Require(t)
 	setPolicy(t, webPolicy)
 	run := wiring(t, "/usr/bin")
@@ -203,7 +218,8 @@ func (p nodePodman) start(tries tries, options ...string) string {
 // From the node's own Podman to a confined container and back, with the container running all the time. Podman can stop and remove
 // it until it is gone, although ours was taken out.
 func TestInstallPodman(t *testing.T) {
-	setPolicy(t, webPolicy)
+	guesttest.EnoughIn(t, guesttest.Bookworm, guesttest.Forky) // the oldest Podman, and the newest
+	setPolicy(t, unnamedPolicy)
 	p := startPodman(t)
 	run := wiring(t, "/usr/bin")
 	hash := treeHash(t)
@@ -332,7 +348,7 @@ func containerfile(t *testing.T) string {
 // tells its name.
 func TestInstallPodmanBuild(t *testing.T) {
 	guesttest.EnoughIn(t, guesttest.Forky)
-	setPolicy(t, strings.Replace(webPolicy, "  - container: [\"kept-*\"]\n    policy: hands-off\n", "", 1))
+	setPolicy(t, unnamedPolicy)
 	p := startPodman(t)
 	run := wiring(t, "/usr/bin")
 	t.Cleanup(func() { run("uninstall", "--yes") })
@@ -367,13 +383,9 @@ func TestInstallPodmanKeepsWhatOthersWrote(t *testing.T) {
 	const dropIn = podmanConfig + ".d/oci-apparmor.conf"
 	write(t, dropIn, strings.Replace(read(t, dropIn), "[engine]\n", "[engine]\nstop_timeout = 20 # theirs\n", 1)+"theirs = [\"/opt/theirs/crun\"]\n")
 	const rootless = "/etc/containers/containers.rootless.conf.d/oci-apparmor.conf"
-	var major, minor int
-	version := guesttest.MustRun(t, "podman", "--version")
-	if _, err := fmt.Sscanf(version, "podman version %d.%d", &major, &minor); err != nil {
-		t.Fatalf("%s: %v", version, err)
-	}
+	major, minor := podmanVersion(t)
 	if spares := major > 5 || major == 5 && minor >= 6; spares != exists(rootless) || spares && !strings.Contains(read(t, rootless), `runtime = "crun"`) {
-		t.Errorf("%s: there is a file for other users than root: %v", version, exists(rootless))
+		t.Errorf("Podman %d.%d: there is a file for other users than root: %v", major, minor, exists(rootless))
 	}
 	wantDone(t, run("uninstall", "--yes", "podman"))
 	const want = "# oci-apparmor install has written this file, and oci-apparmor uninstall removes it\n[engine]\nstop_timeout = 20 # theirs\n\n" +

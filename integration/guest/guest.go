@@ -46,7 +46,7 @@ var network = []string{"containernetworking-plugins"}
 // common. forky is Debian's testing suite, in which packages come and go. So a package that tests can do without
 // belongs into Optional.
 var Guests = []Guest{
-	{Suite: "bookworm", Packages: slices.Concat(common, webserver), Optional: []string{"criu"}},
+	{Suite: "bookworm", Packages: slices.Concat(common, podman, webserver), Optional: []string{"criu"}},
 	{Suite: "trixie", Packages: slices.Concat(common, docker, podman, webserver, network), Optional: []string{"criu"}},
 	{Suite: "forky", Packages: common, Optional: slices.Concat(docker, podman, webserver, network, []string{"criu"})},
 }

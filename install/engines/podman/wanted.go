@@ -112,6 +112,10 @@ func (w *wanted) hook() error {
 		return err
 	}
 	w.notes = append(w.notes, "what podman exec and health checks start in a container is not covered by the hook")
+	if len(w.version) > 0 && w.podman.before(4, 6) { // it runs the hook in no bundle (libpod, setupOCIHooks)
+		w.notes = append(w.notes, "Podman before 4.6 reports neither id nor name of a container to the hook: one that may be another "+
+			"rule's by its name or image is refused")
+	}
 	if !w.isDefault {
 		w.notes = append(w.notes, "containers come to us that ask for a policy by annotation, and no others")
 		return nil

@@ -201,25 +201,14 @@ func stops(ctx context.Context, h *host.Host, d Daemon, u *host.Unit) (string, e
 	return h.Kills(u), err
 }
 
-// others looks at the services that systemd restarts with a unit, and with those: one of them may be an engine whose
-// containers stop by it.
+// others looks at the services that systemd restarts with a unit: one of them may be an engine whose containers stop by it.
 func (r *Restart) others(ctx context.Context, h *host.Host, u *host.Unit) error {
-	names := slices.Clone(u.With)
-	for i := 0; i < len(names); i++ {
-		name := names[i]
-		with, err := h.Unit(ctx, name)
-		if err != nil {
-			return err
-		}
-		if !with.Active && with.Main == 0 {
-			continue
-		}
-		for _, next := range with.With {
-			if next != u.Name && !slices.Contains(names, next) {
-				names = append(names, next)
-			}
-		}
-		r.With = append(r.With, name)
+	all, err := stopsWith(ctx, h, u)
+	if err != nil {
+		return err
+	}
+	for _, with := range all {
+		r.With = append(r.With, with.Name)
 		for _, e := range table {
 			d, is := e.(Daemon)
 			if !is {
@@ -235,6 +224,27 @@ func (r *Restart) others(ctx context.Context, h *host.Host, u *host.Unit) error 
 		}
 	}
 	return nil
+}
+
+// stopsWith returns the units that are up and that systemd stops with a unit, and with those.
+func stopsWith(ctx context.Context, h *host.Host, u *host.Unit) (all []*host.Unit, err error) {
+	names := slices.Clone(u.With)
+	for i := 0; i < len(names); i++ {
+		with, err := h.Unit(ctx, names[i])
+		if err != nil {
+			return nil, err
+		}
+		if !with.Active && with.Main == 0 {
+			continue
+		}
+		for _, next := range with.With {
+			if next != u.Name && !slices.Contains(names, next) {
+				names = append(names, next)
+			}
+		}
+		all = append(all, with)
+	}
+	return all, nil
 }
 
 // other adds the containers of another engine, where they stop by it.

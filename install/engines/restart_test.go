@@ -412,6 +412,30 @@ func TestRestartThatCannotBe(t *testing.T) {
 	}
 }
 
+// A reload that does not take a change back is followed by a restart. What stops with the engine by that is up again, also where
+// the first start fails.
+func TestRestartAfterAReloadStartsWhatStoppedWithIt(t *testing.T) {
+	m, h := newMachine(t, t.TempDir(), true)
+	up, _ := required(m, h)
+	backTime = 10 * time.Second // a reload alone has 2 s
+	failed := false
+	m.step = func(what string) error {
+		if what == "start" && !failed {
+			failed = true
+			return errors.New("what the last start has left is in its way")
+		}
+		return nil
+	}
+	broken := func(context.Context, Engine, string, bool) error {
+		m.put("deaf", "yes")
+		return errors.New("no container starts")
+	}
+	if r, err := call(t, h, "install", broken); err == nil || r.Outcome != TakenBack || !failed || !up() {
+		t.Errorf("up: %v, %+v, %v", up(), r, err)
+	}
+	m.wantUp(t, "taken back")
+}
+
 // An engine that does not answer may be stopped by uninstall, which says what becomes of its containers, or that nobody knows.
 type mute struct {
 	served

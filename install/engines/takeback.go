@@ -144,7 +144,7 @@ func comeBack(ctx context.Context, h *host.Host, t *wire.Trial, wait bool) (rest
 	here := runs && t.Boot == bootID()
 	switch {
 	case here && t.Reload:
-		return reread(ctx, h, d, u, wait)
+		return reread(ctx, h, d, u, t, wait)
 	case here && same(main, t.PID, t.Start): // it was not restarted yet
 		_, err := d.Taken(ctx, h)
 		return "", err
@@ -157,7 +157,7 @@ func comeBack(ctx context.Context, h *host.Host, t *wire.Trial, wait bool) (rest
 const startedAgain = ", and it has been started again as it was"
 
 // reread has a daemon that may have read a change read its files as they were.
-func reread(ctx context.Context, h *host.Host, d Daemon, u *host.Unit, wait bool) (rest string, err error) {
+func reread(ctx context.Context, h *host.Host, d Daemon, u *host.Unit, t *wire.Trial, wait bool) (rest string, err error) {
 	if !wait {
 		return ", and systemd has it read them again", h.ReloadLater(ctx, u)
 	}
@@ -167,6 +167,13 @@ func reread(ctx context.Context, h *host.Host, d Daemon, u *host.Unit, wait bool
 	}
 	if taken, err := d.Taken(ctx, h); taken && err == nil {
 		return "", nil
+	}
+	all, err := stopsWith(ctx, h, u)
+	if err != nil {
+		return "", err
+	}
+	for _, with := range all {
+		t.With = append(t.With, with.Name)
 	}
 	return startedAgain, startAgain(ctx, h, d, u)
 }

@@ -321,8 +321,8 @@ func showPlans(out *output.Printer, plans []*engines.Plan) error {
 	for i, p := range plans {
 		switch {
 		case p.Absent != "":
-			if absent = append(absent, p.Engine); i+1 == len(plans) || plans[i+1].Absent != p.Absent {
-				out.Wrapped(strings.Join(absent, ", ")+": ", "not wired: "+p.Absent)
+			if absent = append(absent, p.Engine); i+1 == len(plans) || plans[i+1].Absent == "" || plans[i+1].Why() != p.Why() {
+				out.Wrapped(strings.Join(absent, ", ")+": ", p.Why())
 				absent = nil
 			}
 			continue

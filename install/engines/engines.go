@@ -125,6 +125,7 @@ type Plan struct {
 	Restart *Restart
 
 	engine         Engine
+	stays          bool          // Absent is why ours is not taken out
 	reload         bool          // Then has the engine read its files again, and does not restart it
 	ours           bool          // something of ours is there now, also where it stays
 	options        *wire.Options // nil for an uninstall
@@ -135,6 +136,14 @@ type Plan struct {
 
 // Default reports whether the engine is to take our runtime where nobody asks for another.
 func (p *Plan) Default() bool { return p.options != nil && p.options.Default }
+
+// Why returns why nothing is done to an engine that has Absent, for people.
+func (p *Plan) Why() string {
+	if p.stays {
+		return "ours stays in its configuration: " + p.Absent
+	}
+	return "not wired: " + p.Absent
+}
 
 // Choice is how engines are to be wired. What it leaves open is as it is already, or else the engine's best way, beside the
 // default.
@@ -243,7 +252,8 @@ func Uninstall(ctx context.Context, b *wire.Book, h *host.Host, names []string) 
 	for _, e := range wanted {
 		p, err := uninstall(ctx, b, h, e)
 		if err != nil && len(names) == 0 {
-			p, err = &Plan{Engine: e.Name(), Absent: err.Error(), Failed: true}, nil
+			_, wired := b.Wiring(e.Name())
+			p, err = &Plan{Engine: e.Name(), Absent: err.Error(), Failed: true, stays: wired}, nil
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", e.Name(), err)

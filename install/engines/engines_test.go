@@ -211,7 +211,7 @@ func TestUninstallBesideABrokenFile(t *testing.T) {
 	}
 	table[0] = broken{plain{"one"}}
 	if plans, err = Uninstall(t.Context(), b, h, nil); err != nil || len(plans) != 2 || !plans[0].Failed ||
-		!strings.Contains(plans[0].Absent, "/etc/one.conf:3: no value") || plans[1].Failed {
+		plans[0].Why() != "ours stays in its configuration: /etc/one.conf:3: no value" || plans[1].Failed {
 		t.Fatalf("%+v, %v", plans, err)
 	}
 	if _, err := Commit(b, plans); err != nil {

@@ -106,9 +106,16 @@ func TestSystemdRestartContainerd(t *testing.T) {
 		}
 		return ""
 	}
+	// As a kubelet may: systemd stops it with containerd, and after a start that fails it stays down.
+	const requires = "requires-containerd.service"
+	writeFile(t, "/run/systemd/system/"+requires, "[Unit]\nRequires="+unit+"\nAfter="+unit+"\n[Service]\nExecStart=/bin/sleep infinity\n")
+	guesttest.MustRun(t, "systemctl", "daemon-reload")
+	t.Cleanup(func() { guesttest.MustRun(t, "rm", "/run/systemd/system/"+requires) })
+	startUnits(t, []string{requires})
 	hash, before := treeHash(t), task()
 	still := func() {
 		t.Helper()
+		waitFor(t, requires+" to run", func() bool { return guesttest.Run(t, "systemctl", "is-active", requires).Code == 0 })
 		if treeHash(t) != hash {
 			t.Error("the tree is not as it was")
 		}
@@ -177,7 +184,7 @@ func TestSystemdRestartContainerd(t *testing.T) {
 	// A power failure in a trial: our unit takes it back before containerd starts.
 	wantDone(t, guesttest.Run(t, "oci-apparmor", "install", "--yes", "containerd"))
 	guesttest.MustRun(t, "systemctl", "stop", unit)
-	interrupt(t, unit)
+	interrupt(t, unit, requires)
 	const ours = "oci-apparmor.service"
 	guesttest.MustRun(t, "systemctl", "start", ours)
 	t.Cleanup(func() { guesttest.MustRun(t, "systemctl", "stop", ours) })
@@ -185,8 +192,8 @@ func TestSystemdRestartContainerd(t *testing.T) {
 	still()
 }
 
-// interrupt makes of what install has done to containerd a trial of another boot.
-func interrupt(t *testing.T, unit string) {
+// interrupt makes of what install has done to containerd a trial of another boot, in which other units were up.
+func interrupt(t *testing.T, unit string, with ...string) {
 	t.Helper()
 	const dir = "/var/lib/oci-apparmor/wiring/"
 	var record struct {
@@ -198,7 +205,7 @@ func interrupt(t *testing.T, unit string) {
 	}
 	journal, err := json.Marshal(map[string]any{
 		"version": 2, "steps": record.Engines["containerd"].Edits, "after": json.RawMessage(text), "before": map[string]any{"version": 1},
-		"trial": map[string]string{"engine": "containerd", "unit": unit, "boot": "another"},
+		"trial": map[string]any{"engine": "containerd", "unit": unit, "boot": "another", "with": with},
 	})
 	if err != nil {
 		t.Fatal(err)

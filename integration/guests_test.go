@@ -114,8 +114,8 @@ func (b bootOf) name() string { return strings.TrimSuffix(b.Suite+"-"+b.Variant.
 // lasts is how many seconds the tests of a boot took under make test when that was last looked at, on two processors without
 // KVM. It need not be right: it says which boots begin first. A boot that is not in it begins last.
 var lasts = map[string]int{
-	"trixie": 560, "trixie-containerd": 500, "bookworm": 390, "bookworm-containerd": 340, "forky": 340, "forky-containerd": 330,
-	"trixie-systemd": 110, "forky-systemd": 40,
+	"trixie": 640, "trixie-containerd": 530, "bookworm": 440, "forky-containerd": 410, "forky": 370, "bookworm-containerd": 350,
+	"trixie-systemd": 280, "forky-systemd": 40,
 }
 
 // longestFirst returns the boots of guests, those that last longest first: two run at a time, and the short ones at the end

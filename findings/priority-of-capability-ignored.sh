@@ -33,14 +33,14 @@ apt() {
 }
 apt update
 apt download "apparmor=$version" "libapparmor1=$version" libc6 libstdc++6 libgcc-s1
-for package in *.deb; do dpkg-deb -x "$package" root; done
+for package in *.deb; do dpkg-deb -x "$package" tree; done
 
-features=root/etc/apparmor.d/abi/4.0
-libraries=$(dirname root/usr/lib/*/libapparmor.so.1)
+features=tree/etc/apparmor.d/abi/4.0
+libraries=$(dirname tree/usr/lib/*/libapparmor.so.1)
 compile() { # PREFIX RULE: the rule with a prefix, beside a deny rule of the same words
 	printf 'profile p {\n  %s%s,\n  deny %s,\n}\n' "$1" "$2" "$2" >text
-	"$libraries"/ld-linux-*.so.* --library-path "$libraries" root/usr/sbin/apparmor_parser --config-file /dev/null \
-		--kernel-features "$features" --policy-features "$features" --base root/etc/apparmor.d \
+	"$libraries"/ld-linux-*.so.* --library-path "$libraries" tree/usr/sbin/apparmor_parser --config-file /dev/null \
+		--kernel-features "$features" --policy-features "$features" --base tree/etc/apparmor.d \
 		--skip-kernel-load --skip-cache --stdout text 2>said
 }
 outcome() { # RULE

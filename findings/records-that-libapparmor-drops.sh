@@ -35,7 +35,7 @@ apt() {
 apt update
 apt download "python3-libapparmor=$version" "libapparmor1=$version" python3.13-minimal libpython3.13-minimal libpython3.13-stdlib \
 	libc6 libgcc-s1 libstdc++6 zlib1g libexpat1 libssl3t64
-for package in *.deb; do dpkg-deb -x "$package" root; done
+for package in *.deb; do dpkg-deb -x "$package" tree; done
 
 cat >read.py <<'EOF'
 import sys
@@ -61,9 +61,9 @@ for what, record, name in [
     of = " of %s" % r.name if name else ""
     print("libapparmor %s: %-26s event %d, %s%s" % (version, what, r.event, r.operation, of))
 EOF
-libraries=$(dirname root/usr/lib/*/libapparmor.so.1)
-PYTHONHOME=$tmp/root/usr PYTHONPATH=$tmp/root/usr/lib/python3/dist-packages "$libraries"/ld-linux-*.so.* --library-path "$libraries" \
-	root/usr/bin/python3.13 read.py "$version" | tee outcomes
+libraries=$(dirname tree/usr/lib/*/libapparmor.so.1)
+PYTHONHOME=$tmp/tree/usr PYTHONPATH=$tmp/tree/usr/lib/python3/dist-packages "$libraries"/ld-linux-*.so.* --library-path "$libraries" \
+	tree/usr/bin/python3.13 read.py "$version" | tee outcomes
 events=$(sed 's/.* event \([0-9]*\),.*/\1/' outcomes | tr '\n' ' ')
 test "$events" = "4 0 4 4 0 3 0 "
 grep -q 'of /srv/a b$' outcomes

@@ -27,7 +27,7 @@ apt() {
 }
 apt update
 apt download "apparmor=$version" "libapparmor1=$version" libc6 libstdc++6 libgcc-s1
-for package in *.deb; do dpkg-deb -x "$package" root; done
+for package in *.deb; do dpkg-deb -x "$package" tree; done
 
 cat >profile <<'EOF'
 profile kids flags=(attach_disconnected) {
@@ -40,11 +40,11 @@ profile kids flags=(attach_disconnected) {
   profile two { /etc/** rm, /usr/** rix, owner /usr/bin/** mr, audit /usr/bin/two* rm, deny /usr/bin/two-not x, /usr/lib/** mr, }
 }
 EOF
-features=root/etc/apparmor.d/abi/4.0
-libraries=root/usr/lib/x86_64-linux-gnu
+features=tree/etc/apparmor.d/abi/4.0
+libraries=tree/usr/lib/x86_64-linux-gnu
 compiled() { # the hash of what a file compiles to
-	setarch -R "$libraries/ld-linux-x86-64.so.2" --library-path "$libraries" root/usr/sbin/apparmor_parser \
-		--config-file /dev/null --kernel-features "$features" --policy-features "$features" --base root/etc/apparmor.d \
+	setarch -R "$libraries/ld-linux-x86-64.so.2" --library-path "$libraries" tree/usr/sbin/apparmor_parser \
+		--config-file /dev/null --kernel-features "$features" --policy-features "$features" --base tree/etc/apparmor.d \
 		--skip-kernel-load --skip-cache --stdout "$1" >blob
 	test -s blob
 	sha256sum <blob

@@ -96,8 +96,14 @@ func TestContainerdPackages(t *testing.T) {
 	guesttest.Require(t)
 	guesttest.EnoughIn(t, packagesSuite)
 	v := guesttest.Containerds(t)[0]
-	if !exists(packagesDir) || ignoresRuntimePath(v) {
-		t.Skip("this guest has no packages, or a containerd that starts no shim by a path")
+	if ignoresRuntimePath(v) {
+		t.Skipf("containerd %s starts no shim by a path", v.Name)
+	}
+	if !exists(packagesDir) {
+		if guesttest.Suite() == packagesSuite {
+			t.Fatalf("this guest has no packages in %s", packagesDir)
+		}
+		t.Skipf("packages are made for the guest %s alone", packagesSuite)
 	}
 	const flat = "/usr/local/bin/oci-apparmor" // the other tests'
 	for _, dir := range []string{"/etc/oci-apparmor", "/var/lib/oci-apparmor"} {
@@ -246,7 +252,7 @@ func TestRPMInADirectory(t *testing.T) {
 	guesttest.Outside(t)
 	for _, name := range []string{"make", "rpm", "busybox"} {
 		if _, err := exec.LookPath(name); err != nil {
-			t.Skip("needs ", name)
+			t.Skipf("there is no program %s, by which the package is made or installed: %v", name, err)
 		}
 	}
 	if os.Geteuid() != 0 {

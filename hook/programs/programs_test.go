@@ -66,7 +66,7 @@ func newNode(t *testing.T) *node {
 	t.Helper()
 	for _, program := range []string{"install", "mv", "ln"} {
 		if _, err := exec.LookPath(program); err != nil {
-			t.Skip("needs ", program)
+			t.Skipf("there is no program %s, which install/place.sh calls: %v", program, err)
 		}
 	}
 	dir := t.TempDir()

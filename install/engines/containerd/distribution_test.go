@@ -70,7 +70,7 @@ func startAs(t *testing.T, file string, args ...string) string {
 // A containerd is told by the main file that it was started with: which engine's it is, and where its program is.
 func TestContainerdIsToldByItsMainFile(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root's processes count")
+		t.Skip("a containerd counts only as a process of root's, and this is none")
 	}
 	h := host.New("/", "/bin")
 	main := filepath.Join(t.TempDir(), "agent/etc/containerd/config.toml")

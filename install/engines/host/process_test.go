@@ -131,7 +131,7 @@ func TestOnlyTheNodesOwnProcessesCount(t *testing.T) {
 // A program that is called by a link counts if its file has one of the names that are given, as k3s's containerd does.
 func TestProcessOfALink(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only a process of root's counts")
+		t.Skip("a process counts only if it is root's, and this is none")
 	}
 	top := t.TempDir()
 	for dir := top; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {

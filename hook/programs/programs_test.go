@@ -26,7 +26,7 @@ func TestCalled(t *testing.T) {
 		"/usr/local/bin/oci-apparmor":                                    "/usr/local/bin/oci-apparmor",
 		"/usr/local/lib/oci-apparmor/programs/oci-apparmor":              "/usr/local/lib/oci-apparmor/programs/oci-apparmor",
 		"/usr/lib/oci-apparmor/programs/1.2/more/oci-apparmor":           "/usr/lib/oci-apparmor/programs/1.2/more/oci-apparmor",
-		"/home/u/lib-oci-apparmor/programs/1.2/oci-apparmor":             "/home/u/lib-oci-apparmor/programs/1.2/oci-apparmor",
+		"/srv/lib-oci-apparmor/programs/1.2/oci-apparmor":                "/srv/lib-oci-apparmor/programs/1.2/oci-apparmor",
 	} {
 		if got := Called(program); got != want {
 			t.Errorf("%s is called by %s, want %s", program, got, want)

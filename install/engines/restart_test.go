@@ -183,6 +183,23 @@ func call(t *testing.T, h *host.Host, verb string, probe Probe) (*Restart, error
 	return plans[0].Restart, err
 }
 
+// planned opens the book of a host, and plans to install and to restart what there is.
+func planned(t *testing.T, h *host.Host) (*wire.Book, []*Plan) {
+	t.Helper()
+	b, err := wire.Open(t.Context(), h.Tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plans, err := Install(t.Context(), b, h, nil, Choice{})
+	if err == nil {
+		err = PlanRestarts(t.Context(), h, plans)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b, plans
+}
+
 // wantUp fails unless the engine runs with what its file has, and its containers run.
 func (m machine) wantUp(t *testing.T, what string) {
 	t.Helper()
@@ -388,17 +405,7 @@ func TestRestartThatCannotBe(t *testing.T) {
 	// A container is started between the plan and what is done.
 	m.put("stops", "yes")
 	m.put("containers", "")
-	b, err := wire.Open(t.Context(), h.Tree)
-	if err != nil {
-		t.Fatal(err)
-	}
-	plans, err := Install(t.Context(), b, h, nil, Choice{})
-	if err == nil {
-		err = PlanRestarts(t.Context(), h, plans)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	b, plans := planned(t, h)
 	m.put("containers", "a b c")
 	if _, err := Try(t.Context(), b, h, plans, m.works); err == nil || !strings.Contains(err.Error(), "nothing was changed: a container has been started") {
 		t.Error(err)
@@ -606,17 +613,7 @@ func TestRestartStartsWhatStoppedWithIt(t *testing.T) {
 		*broken = false
 		m.put("kubelet", "up")
 
-		b, err := wire.Open(t.Context(), h.Tree)
-		if err != nil {
-			t.Fatal(err)
-		}
-		plans, err := Install(t.Context(), b, h, nil, Choice{})
-		if err == nil {
-			err = PlanRestarts(t.Context(), h, plans)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		b, plans := planned(t, h)
 		trial := wire.Trial{Engine: "one", Unit: "one.service", Boot: bootID(), With: plans[0].Restart.With}
 		if err := b.Try(trial, plans[0].options, plans[0].draft, plans[0].without); err != nil {
 			t.Fatal(err)
@@ -626,7 +623,8 @@ func TestRestartStartsWhatStoppedWithIt(t *testing.T) {
 		if m.get("kubelet") != "" {
 			t.Fatal("it was not killed")
 		}
-		if b, err = wire.Open(t.Context(), h.Tree); err != nil {
+		b, err := wire.Open(t.Context(), h.Tree)
+		if err != nil {
 			t.Fatal(err)
 		}
 		if said, err := Settle(t.Context(), b, h); err != nil || said == "" || !up() {

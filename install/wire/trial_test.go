@@ -179,16 +179,7 @@ func TestFaultInATrial(t *testing.T) {
 // The process is killed before each step of a trial that is taken back. The next call takes it back, or has nothing to do.
 func TestKilledInATrial(t *testing.T) {
 	if at := os.Getenv("WIRE_TEST_KILL"); at != "" {
-		n, err := strconv.Atoi(at)
-		must(t, err)
-		tree, count := Tree{Root: os.Getenv("WIRE_TEST_ROOT")}, 0
-		tree.Step = func(string) error {
-			if count++; count == n {
-				must(t, syscall.Kill(os.Getpid(), syscall.SIGKILL))
-				select {} // until it arrives
-			}
-			return nil
-		}
+		tree := killedAt(t, at)
 		b, err := try(t, tree)
 		must(t, err)
 		_, err = b.TakeBack()

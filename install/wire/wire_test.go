@@ -247,19 +247,25 @@ func TestFaultAtEveryStepLeavesTheOldTree(t *testing.T) {
 	}
 }
 
+// killedAt returns the tree of the environment, in which the process is killed before the step of a number.
+func killedAt(t *testing.T, number string) Tree {
+	n, err := strconv.Atoi(number)
+	must(t, err)
+	tree, count := Tree{Root: os.Getenv("WIRE_TEST_ROOT")}, 0
+	tree.Step = func(string) error {
+		if count++; count == n {
+			must(t, syscall.Kill(os.Getpid(), syscall.SIGKILL))
+			select {} // until it arrives
+		}
+		return nil
+	}
+	return tree
+}
+
 // The process is killed, as by kill -9, before each of its steps. The next call finds the old tree or makes it, or finishes.
 func TestKilledAtEveryStep(t *testing.T) {
 	if at := os.Getenv("WIRE_TEST_KILL"); at != "" {
-		n, err := strconv.Atoi(at)
-		must(t, err)
-		tree, count := Tree{Root: os.Getenv("WIRE_TEST_ROOT")}, 0
-		tree.Step = func(string) error {
-			if count++; count == n {
-				must(t, syscall.Kill(os.Getpid(), syscall.SIGKILL))
-				select {} // until it arrives
-			}
-			return nil
-		}
+		tree := killedAt(t, at)
 		must(t, map[string]func(*testing.T, Tree) error{"install": install, "uninstall": uninstall}[os.Getenv("WIRE_TEST_VERB")](t, tree))
 		return
 	}

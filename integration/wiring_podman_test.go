@@ -28,7 +28,7 @@ var podmanTrees = []struct {
 	{name: "hooked", ways: []string{"", "--via hook"}, each: true},
 	{name: "older-us", ways: []string{""}, handled: true},
 	{name: "foreign", ways: []string{""}, refused: "theirs.conf:3: there is a runtime apparmor that is not ours"},
-	{name: "broken", ways: []string{""}, refused: "theirs.conf:3: "},
+	{name: "broken", ways: []string{""}, refused: "theirs.conf:3:17: "},
 	{name: "late", ways: []string{""}},
 	{name: "late", ways: []string{"--default"}, refused: "zz-theirs.conf:3: runtime is set there"},
 	{name: "late", ways: []string{"--via hook"}, refused: "zz-theirs.conf:4: hooks_dir is set there"},

@@ -103,7 +103,7 @@ var containerdTrees = []struct {
 	{name: "none"}, {name: "empty"}, {name: "default", ways: true}, {name: "commented", ways: true}, {name: "no-version"},
 	{name: "nvidia"}, {name: "imports", from: 2, ways: true}, {name: "older-us", handled: true},
 	{name: "docker-package", refused: "config.toml:2 turns CRI off"},
-	{name: "broken", refused: "config.toml:2: "},
+	{name: "broken", refused: "config.toml:2:48: "},
 	{name: "foreign", refused: "config.toml:4: there is a runtime apparmor that is not ours"},
 	{name: "inline", refused: "/etc/containerd/config.toml:"},
 }
@@ -357,9 +357,9 @@ func TestContainerdInstallDocker(t *testing.T) {
 // dockerFiles are configurations of Docker, below testdata/install/docker.
 var dockerFiles = []struct{ name, refused string }{
 	{name: "commented"}, {name: "nvidia"}, {name: "bom"}, {name: "crun"},
-	{name: "broken", refused: "/etc/docker/daemon.json:2: "},
-	{name: "twice", refused: "/etc/docker/daemon.json:3: "},
-	{name: "foreign", refused: "/etc/docker/daemon.json:2: there is a runtime apparmor that is not ours"},
+	{name: "broken", refused: "/etc/docker/daemon.json:2:16: this comma is too many"},
+	{name: "twice", refused: "/etc/docker/daemon.json:3:3: "},
+	{name: "foreign", refused: "/etc/docker/daemon.json:2:2: there is a runtime apparmor that is not ours"},
 }
 
 // What install makes of daemon.json is read by dockerd's own check, and gone without a trace after uninstall: of a

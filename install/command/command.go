@@ -80,6 +80,9 @@ Exit codes:
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		var bad *pflag.InvalidValueError
 		if errors.As(err, &bad) {
+			if bad.GetFlag().Value.Type() == "bool" {
+				return fmt.Errorf("--%s=%s: it is true or false", bad.GetFlag().Name, bad.GetValue())
+			}
 			return fmt.Errorf("--%s %s: %w", bad.GetFlag().Name, bad.GetValue(), errors.Unwrap(bad))
 		}
 		return err

@@ -72,7 +72,7 @@ What would change is shown as a diff first, and asked about. The engine's own
 check reads a copy before anything is written: where it would read anything else
 than before, and ours, nothing is changed. Comments, order, unknown keys, modes,
 owners and links of files stay as they are. A file that cannot be parsed is not
-touched, and the error names its line.
+touched, and the error names its line and column.
 
 A call that is killed is finished or taken back by the next one. What was there
 before is kept below ` + store.Dir + `, and uninstall puts it back.

@@ -29,12 +29,15 @@ func TestInstallWithoutAnEngine(t *testing.T) {
 		{"uninstall nosuch --yes", 2, "", `"nosuch" is no engine that can be wired: there are containerd, k3s, rke2, k0s, microk8s, docker, podman, cri-o`},
 		{"install --via foo", 2, "", `no engine reaches us by "foo": there are shim, wrapper, hook`},
 		{"install nosuch --yes", 2, "", `"nosuch" is no engine that can be wired: there are containerd, k3s, rke2, k0s, microk8s, docker, podman, cri-o`},
+		{"install Docker --yes", 2, "", "podman, cri-o; did you mean docker?"},
+		{"uninstall pdoman", 2, "", "; did you mean podman?"},
+		{"install kubernetes", 2, "", "; did you mean containerd or cri-o?"},
 		{"uninstall --yes", 0, "nothing of ours is in any engine's configuration", ""},
 		{"uninstall docker", 0, "docker: nothing changes", ""},
 		{"install runc", 3, "", "oci-apparmor-hook cannot be run, and an engine must not be pointed at it: run make install first"},
 		{"install runc docker", 2, "", "runc is no engine, and is asked about by itself"},
 		{"install --bin relative", 2, "", "--bin relative is not an absolute path"},
-		{"install --via wrapper --default=maybe", 2, "", "--default"},
+		{"install --via wrapper --default=maybe", 2, "", "--default=maybe: it is true or false"},
 		{"install --restart --yes", 2, "", "--restart is for engines that run, and --root names an image"},
 		{"uninstall --stop-containers --yes", 2, "", "--stop-containers goes with --restart"},
 	} {
@@ -62,8 +65,8 @@ func TestInstallWithoutAnEngine(t *testing.T) {
 	}
 }
 
-// A file that cannot be parsed is named with its line, whether its engine was asked for or found.
-func TestInstallNamesTheLineOfABrokenFile(t *testing.T) {
+// A file that cannot be parsed is named with line and column, whether its engine was asked for or found.
+func TestInstallNamesThePlaceInABrokenFile(t *testing.T) {
 	m := newMachine(t)
 	root := t.TempDir()
 	for name, text := range map[string]string{
@@ -77,7 +80,7 @@ func TestInstallNamesTheLineOfABrokenFile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const want = "/etc/containerd/config.toml:2: "
+	const want = "/etc/containerd/config.toml:2:9: "
 	for _, verb := range []string{"install", "uninstall"} {
 		code, out := m.run(verb, "--yes", "--root", root)
 		if code != 3 || !strings.Contains(out, want) {

@@ -82,8 +82,8 @@ var trees = []tree{
 	{of: "k3s", name: "nvidia", version: "v1.36.4+k3s1", containerd: "2.3.4", base: "base-v3.toml", choice: Choice{Default: yes()}},
 	{of: "k3s", name: "nvidia-template", version: "v1.32.2+k3s1", containerd: "2.0.2"},
 	{of: "k3s", name: "by-hand", version: "v1.32.2+k3s1", containerd: "2.0.2", base: "base-v3-older.toml", handled: true},
-	{of: "k3s", name: "broken", version: "v1.36.4+k3s1", containerd: "2.3.4", refused: "/var/lib/rancher/k3s/agent/etc/containerd/config.toml:2: "},
-	{of: "k3s", name: "broken-drop-in", version: "v1.36.4+k3s1", containerd: "2.3.4", base: "base-v3.toml", refused: "config-v3.toml.d/theirs.toml:2: "},
+	{of: "k3s", name: "broken", version: "v1.36.4+k3s1", containerd: "2.3.4", refused: "/var/lib/rancher/k3s/agent/etc/containerd/config.toml:2:9: "},
+	{of: "k3s", name: "broken-drop-in", version: "v1.36.4+k3s1", containerd: "2.3.4", base: "base-v3.toml", refused: "config-v3.toml.d/theirs.toml:2:5: "},
 	{of: "k3s", name: "foreign", version: "v1.32.2+k3s1", containerd: "2.0.2", base: "base-v3-older.toml",
 		refused: "config-v3.toml.tmpl:2: a runtime apparmor stands here that is not ours"},
 	{of: "k3s", name: "not-understood", version: "v1.32.2+k3s1", containerd: "2.0.2", base: "base-v3-older.toml",
@@ -95,7 +95,7 @@ var trees = []tree{
 	{of: "k0s", name: "commented", containerd: "2.2.1", choice: Choice{Default: yes()}},
 	{of: "k0s", name: "nvidia", containerd: "1.7.29"},
 	{of: "k0s", name: "by-hand", containerd: "1.7.29", handled: true},
-	{of: "k0s", name: "broken", containerd: "2.2.1", refused: "/etc/k0s/containerd.d/theirs.toml:2: "},
+	{of: "k0s", name: "broken", containerd: "2.2.1", refused: "/etc/k0s/containerd.d/theirs.toml:2:9: "},
 	{of: "k0s", name: "foreign", containerd: "2.2.1", refused: "/etc/k0s/containerd.d/kata.toml:1: there is a runtime apparmor that is not ours"},
 	{of: "k0s", name: "unmanaged", containerd: "2.2.1", refused: `/etc/k0s/containerd.toml does not begin with "# k0s_managed=true"`},
 
@@ -103,7 +103,7 @@ var trees = []tree{
 	{of: "microk8s", name: "fresh-default", containerd: "2.2.3", choice: Choice{Default: yes()}},
 	{of: "microk8s", name: "commented", containerd: "2.2.3", choice: Choice{Default: yes()}},
 	{of: "microk8s", name: "older-us", containerd: "1.7.28", handled: true},
-	{of: "microk8s", name: "broken", containerd: "2.2.3", refused: "/var/snap/microk8s/current/args/containerd-template.toml:2: "},
+	{of: "microk8s", name: "broken", containerd: "2.2.3", refused: "/var/snap/microk8s/current/args/containerd-template.toml:2:18: "},
 	{of: "microk8s", name: "foreign", containerd: "2.2.3", refused: "containerd-template.toml:38: there is a runtime apparmor that is not ours"},
 	{of: "microk8s", name: "strict", containerd: "2.2.3", refused: "the snap is strictly confined"},
 }

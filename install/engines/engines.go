@@ -20,6 +20,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/engines/microk8s"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/podman"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
+	"github.com/oci-apparmor/oci-apparmor/policy/nearest"
 )
 
 // Engine is a kind of engine. Its methods draft, and write nothing.
@@ -95,7 +97,21 @@ func named(name string) (Engine, error) {
 			return e, nil
 		}
 	}
-	return nil, fmt.Errorf("%q is no engine that can be wired: there are %s", name, strings.Join(Names(), ", "))
+	hint := ""
+	if meant := meant(name); len(meant) > 0 {
+		hint = "; did you mean " + strings.Join(meant, " or ") + "?"
+	}
+	return nil, fmt.Errorf("%q is no engine that can be wired: there are %s%s", name, strings.Join(Names(), ", "), hint)
+}
+
+// meant returns the names of the engines that a word that is none of Names may mean.
+func meant(word string) []string {
+	names := Names()
+	all := slices.DeleteFunc(engine.Meant(word), func(name string) bool { return !slices.Contains(names, name) })
+	if name := nearest.Of(strings.ToLower(word), names); len(all) == 0 && name != "" {
+		all = []string{name}
+	}
+	return all
 }
 
 // CheckNames returns an error if one of names is not one of Names.

@@ -322,7 +322,7 @@ func TestEnginesThatAreNotWired(t *testing.T) {
 		choice       Choice
 		want         string
 	}{
-		{"cri-o, broken", "cri-o", map[string]string{"etc/crio/crio.conf.d/x/y": "[crio]\n[crio.runtime\n"}, Choice{}, "/etc/crio/crio.conf.d/x/y:2: "},
+		{"cri-o, broken", "cri-o", map[string]string{"etc/crio/crio.conf.d/x/y": "[crio]\n[crio.runtime\n"}, Choice{}, "/etc/crio/crio.conf.d/x/y:2:14: "},
 		{"cri-o, another one's", "cri-o", map[string]string{"etc/crio/crio.conf": "[crio.runtime.runtimes.apparmor]\nruntime_path = \"/opt/theirs\"\n"}, Choice{},
 			"/etc/crio/crio.conf:1: there is a runtime apparmor that is not ours"},
 		{"cri-o, a file of our name", "cri-o", map[string]string{"etc/crio/crio.conf.d/oci-apparmor.conf": "[crio.image]\npause_image = \"x\"\n"}, Choice{}, "is there already, and is not ours"},
@@ -336,7 +336,7 @@ func TestEnginesThatAreNotWired(t *testing.T) {
 			"/usr/bin/crun, while our wrapper would call /usr/libexec/crio/crun"},
 		{"cri-o, late", "cri-o", map[string]string{"etc/crio/crio.conf.d/zz": "[crio.runtime]\ndefault_runtime = \"crun\"\n"}, Choice{Default: yes()},
 			"/etc/crio/crio.conf.d/zz:2: default_runtime is set there, and is read after ours"},
-		{"podman, broken", "podman", map[string]string{"etc/containers/containers.conf": "[engine]\nruntime = \"crun\n"}, Choice{}, "/etc/containers/containers.conf:2: "},
+		{"podman, broken", "podman", map[string]string{"etc/containers/containers.conf": "[engine]\nruntime = \"crun\n"}, Choice{}, "/etc/containers/containers.conf:2:16: "},
 		{"podman, a list of another kind", "podman", map[string]string{"etc/containers/containers.conf": "[engine]\nruntimes = {apparmor = [\"/usr/local/bin/oci-apparmor-runtime\"]}\n"}, Choice{},
 			"/etc/containers/containers.conf:2: engine.runtimes.apparmor is written in a way that is not understood here"},
 		{"podman, a file of our name", "podman", map[string]string{"etc/containers/containers.conf.d/oci-apparmor.conf": "[engine]\nstop_timeout = 7\n"}, Choice{}, "is there already, and is not ours"},

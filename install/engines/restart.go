@@ -128,9 +128,7 @@ func (p *Plan) planRestart(ctx context.Context, h *host.Host) error {
 	}
 	main, ok := d.Main(h)
 	if !ok {
-		if len(p.Edits) > 0 {
-			p.Notes = append(p.Notes, "it does not run, and reads its files when it is started")
-		}
+		p.Notes = append(p.Notes, "it does not run, and reads its files when it is started")
 		return nil
 	}
 	unit, err := h.UnitOf(ctx, main)

@@ -534,14 +534,6 @@ func TestDidYouMean(t *testing.T) {
 	}
 }
 
-func TestSwappedLettersAreNearest(t *testing.T) {
-	for word, words := range map[string][]string{"wbe": {"bse", "web"}, "we": {"xy", "ew"}, "batch": {"catchy", "bacth"}} {
-		if got := nearest(word, words); got != words[1] {
-			t.Errorf("%q of %q: got %q", word, words, got)
-		}
-	}
-}
-
 func TestUnclosed(t *testing.T) {
 	for text, want := range map[string]string{
 		"a: {\n  b: c\nd: e\n":                   "1 4",

@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/nearest"
 )
 
 // parser reads one file into a document.
@@ -188,7 +190,7 @@ func (p *parser) mapping(n *yaml.Node, what string, known []string) (keys []*yam
 				continue
 			}
 			p.fault(key, "unknown key %.64q%s%s", key.Value, didYouMean(key.Value, known), oneOf(known))
-			if meant := nearest(key.Value, known); meant != "" {
+			if meant := nearest.Of(key.Value, known); meant != "" {
 				misspelt = append(misspelt, misspeltKey{meant, n.Content[i+1]})
 			}
 			continue

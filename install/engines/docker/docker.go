@@ -119,7 +119,7 @@ func (f *file) runtime(name string) (*runtime, error) {
 	return r, nil
 }
 
-// fault returns an error with the line of a member.
+// fault returns an error with the line and column of a member.
 func (f *file) fault(err error, names ...string) error {
 	_, m, found := f.find(names...)
 	if found != nil || m == nil {

@@ -59,15 +59,17 @@ func TestStripKeepsWhatOthersWrote(t *testing.T) {
 	}
 }
 
-func TestErrorsNameTheLine(t *testing.T) {
+func TestErrorsNameTheLineAndColumn(t *testing.T) {
 	for text, want := range map[string]string{
-		"{\n\"a\": 1,\n}":             "/etc/docker/daemon.json:2: ",
-		"{\n\"a\": 1,\n\"a\": 2}":     "/etc/docker/daemon.json:3: ",
-		"{\n// no\n}":                 "/etc/docker/daemon.json:2: ",
-		"[1]":                         "/etc/docker/daemon.json:1: ",
+		"{\n\"a\": 1,\n}":             "/etc/docker/daemon.json:2:7: this comma is too many, as nothing follows it",
+		"{\"é\": [1 , ]}":             "/etc/docker/daemon.json:1:10: this comma is too many",
+		"{\n\"a\": 1,\n\"a\": 2}":     "/etc/docker/daemon.json:3:1: ",
+		"{\n// no\n}":                 "/etc/docker/daemon.json:2:1: JSON has no comments",
+		"[1]":                         "/etc/docker/daemon.json:1:1: ",
+		"\xef\xbb\xbfx":               "/etc/docker/daemon.json:1:1: ",
 		"{}\n\n{}":                    "/etc/docker/daemon.json:",
-		"{\"a\": \"\xff\"}":           "/etc/docker/daemon.json:1: ",
-		"{\"a\":\n{\"b\":1,\"b\":2}}": "/etc/docker/daemon.json:2: ",
+		"{\"a\": \"\xff\"}":           "/etc/docker/daemon.json:1:8: ",
+		"{\"a\":\n{\"b\":1,\"b\":2}}": "/etc/docker/daemon.json:2:8: ",
 	} {
 		f := &file{path: "/etc/docker/daemon.json", text: []byte(text)}
 		if err := f.check(); err == nil || !strings.HasPrefix(err.Error(), want) {
@@ -75,7 +77,7 @@ func TestErrorsNameTheLine(t *testing.T) {
 		}
 	}
 	f := &file{path: "f", text: []byte("{\n\"runtimes\": []}")}
-	if err := f.set(ourRuntime, "runtimes", Runtime); err == nil || !strings.HasPrefix(err.Error(), "f:2: ") {
+	if err := f.set(ourRuntime, "runtimes", Runtime); err == nil || !strings.HasPrefix(err.Error(), "f:2:13: ") {
 		t.Errorf("a list of runtimes: %v", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -32,16 +33,39 @@ type object struct {
 // bom is what dockerd skips at the beginning of a file.
 var bom = []byte("\xef\xbb\xbf")
 
-// at returns an error with the line of an offset.
+// at returns an error with the line of an offset and its column, in characters from 1.
 func (f *file) at(offset int, err error) error {
-	offset = min(max(offset, 0), len(f.text))
-	return fmt.Errorf("%s:%d: %w", f.path, 1+bytes.Count(f.text[:offset], []byte("\n")), err)
+	before := bytes.TrimPrefix(f.text[:min(max(offset, 0), len(f.text))], bom)
+	line := bytes.LastIndexByte(before, '\n') + 1
+	return fmt.Errorf("%s:%d:%d: %w", f.path, 1+bytes.Count(before, []byte("\n")), 1+utf8.RuneCount(before[line:]), err)
+}
+
+// usual returns what people write into JSON by mistake and where it is, if the text has that at the offset of a fault, and
+// else the offset and the error.
+func usual(text []byte, offset int, err error) (int, error) {
+	at := min(offset, len(text))
+	rest := text[at:]
+	for _, comment := range []string{"//", "/*", "#"} {
+		if bytes.HasPrefix(rest, []byte(comment)) {
+			return at, errors.New("JSON has no comments")
+		}
+	}
+	comma := at // or the fault is at the bracket after it
+	if bytes.HasPrefix(rest, []byte(",")) {
+		rest = bytes.TrimSpace(rest[1:])
+	} else {
+		comma = len(bytes.TrimRight(text[:at], " \t\r\n")) - 1
+	}
+	if comma >= 0 && text[comma] == ',' && (bytes.HasPrefix(rest, []byte("}")) || bytes.HasPrefix(rest, []byte("]"))) {
+		return comma, errors.New("this comma is too many, as nothing follows it")
+	}
+	return at, err
 }
 
 // blank reports whether the text says nothing.
 func (f *file) blank() bool { return len(bytes.TrimSpace(bytes.TrimPrefix(f.text, bom))) == 0 }
 
-// check returns an error, with its line, unless the text is one object in which no name stands twice.
+// check returns an error, with its line and column, unless the text is one object in which no name stands twice.
 func (f *file) check() error {
 	if f.blank() {
 		return nil
@@ -60,8 +84,7 @@ func (f *file) object(from, to int) (*object, error) {
 	fail := func(err error) error {
 		offset := int(d.InputOffset())
 		if syntax := new(jsontext.SyntacticError); errors.As(err, &syntax) {
-			offset = int(syntax.ByteOffset)
-			err = syntax.Err
+			offset, err = usual(part, int(syntax.ByteOffset), syntax.Err)
 		}
 		return f.at(from+offset, err)
 	}

@@ -58,7 +58,7 @@ func TestHooks(t *testing.T) {
 	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte("[engine\n"), 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Hooks(h, wire.NewDraft(h.Tree)); err == nil || !strings.HasPrefix(err.Error(), "/etc/containers/containers.conf:1: ") {
+	if _, _, err := Hooks(h, wire.NewDraft(h.Tree)); err == nil || !strings.HasPrefix(err.Error(), "/etc/containers/containers.conf:1:8: ") {
 		t.Errorf("a broken file: %v", err)
 	}
 }

@@ -40,7 +40,7 @@ type String struct {
 	start, end int
 }
 
-// Parse parses a file. An error names the path and the line.
+// Parse parses a file. An error names the path, the line and the column.
 func Parse(path string, text []byte) (*File, error) {
 	f := &File{Path: path}
 	return f, f.load(text)
@@ -61,11 +61,11 @@ func (f *File) load(all []byte) error {
 	}
 	values := map[string]any{}
 	if err := toml.Unmarshal(text, &values); err != nil {
-		line := 1
+		line, column := 1, 1
 		if at := new(toml.DecodeError); errors.As(err, &at) {
-			line, _ = at.Position()
+			line, column = at.Position()
 		}
-		return fmt.Errorf("%s:%d: %w", f.Path, line, err)
+		return fmt.Errorf("%s:%d:%d: %w", f.Path, line, column, err)
 	}
 	var p unstable.Parser
 	p.Reset(text)

@@ -91,14 +91,14 @@ func TestWhatIsAppendedIsCutAgain(t *testing.T) {
 	}
 }
 
-func TestErrorsNameTheLine(t *testing.T) {
+func TestErrorsNameTheLineAndColumn(t *testing.T) {
 	for text, want := range map[string]string{
-		"a = 1\nb = \"x\n":        "/etc/f.toml:2: ",
-		"a = 1\na = 2\n":          "/etc/f.toml:2: ",
-		"[t]\n[t\n":               "/etc/f.toml:2: ",
-		"a = {b = 1}\n[a.c]\n":    "/etc/f.toml:2: ",
+		"a = 1\nb = \"x\n":        "/etc/f.toml:2:7: ",
+		"a = 1\na = 2\n":          "/etc/f.toml:2:1: ",
+		"[t]\n[t\n":               "/etc/f.toml:2:3: ",
+		"a = {b = 1}\n[a.c]\n":    "/etc/f.toml:2:2: ",
 		"a = 1\n\n[a]\nb = 1\n":   "/etc/f.toml:",
-		"\x00":                    "/etc/f.toml:1: ",
+		"\x00":                    "/etc/f.toml:1:1: ",
 		"\ufeffversion = 2\nx = ": "/etc/f.toml:",
 	} {
 		if _, err := Parse("/etc/f.toml", []byte(text)); err == nil || !strings.HasPrefix(err.Error(), want) {

@@ -376,13 +376,15 @@ func (Engine) Cost(*host.Host, *wire.Draft) string { return "" }
 
 // Needed returns the containers that run by our runtime. Once it is restarted, containerd 2 executes nothing more in
 // those of a runtime that it has no more.
-func (e Engine) Needed(_ context.Context, h *host.Host) (need host.Need, err error) {
+func (e Engine) Needed(ctx context.Context, h *host.Host) (need host.Need, err error) {
 	if !h.Live() {
 		return need, nil
 	}
 	need.Why = "run by our runtime, and containerd 2 executes nothing more in them once it is restarted without that"
-	tasks.Callers(h, &need, "containerd", e.of().State)
-	tasks.Of(h, &need, "k8s.io", shim, e.of().State)
+	states, unknown := e.of().states(ctx, h, e.of().processes(h))
+	need.Unknown = unknown
+	tasks.Callers(h, &need, "containerd", states...)
+	tasks.Of(h, &need, "k8s.io", shim, states...)
 	return need, nil
 }
 

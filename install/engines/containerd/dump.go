@@ -25,6 +25,15 @@ type dump struct {
 
 // dump asks containerd what it makes of a draft, by a copy of its files.
 func (n *daemon) dump(ctx context.Context, d *wire.Draft) (*dump, error) {
+	out, err := n.ask(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	return parseDump(out)
+}
+
+// ask returns what containerd prints of a draft.
+func (n *daemon) ask(ctx context.Context, d *wire.Draft) ([]byte, error) {
 	d, err := n.rendered(d)
 	if err != nil {
 		return nil, err
@@ -44,7 +53,7 @@ func (n *daemon) dump(ctx context.Context, d *wire.Draft) (*dump, error) {
 	if err != nil {
 		return nil, fmt.Errorf("containerd cannot read its configuration: %w", errors.New(strings.ReplaceAll(err.Error(), dir, "")))
 	}
-	return parseDump(out)
+	return out, nil
 }
 
 func parseDump(out []byte) (*dump, error) {

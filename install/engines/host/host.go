@@ -54,6 +54,12 @@ func New(root, bin string) *Host {
 // Live reports whether the host is the machine that this process runs on, and no image.
 func (h *Host) Live() bool { return h.Tree.Root == "/" }
 
+// HasDir reports whether there is a directory.
+func (h *Host) HasDir(p string) bool {
+	info, err := os.Stat(h.Tree.Real(p))
+	return err == nil && info.IsDir()
+}
+
 // ErrNoProgram says that a program is not there, or cannot be run in an image.
 var ErrNoProgram = errors.New("it is not there, or cannot be run here")
 

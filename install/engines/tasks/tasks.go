@@ -18,6 +18,9 @@ const State = "/run/containerd"
 // below is where the directories of tasks are in a state, by namespace and id (core/runtime/v2/task_manager.go).
 const below = "io.containerd.runtime.v2.task"
 
+// Dir returns the directory of a containerd's tasks in its state. It makes that when it starts.
+func Dir(state string) string { return path.Join(state, below) }
+
 // Callers adds to a need the tasks, as NAMESPACE/ID, whose shim calls our wrapper by an engine's link. A shim keeps its
 // options beside the task's config.json (cmd/containerd-shim-runc-v2/runc/container.go).
 func Callers(h *host.Host, need *host.Need, engine string, states ...string) {
@@ -32,7 +35,7 @@ func Of(h *host.Host, need *host.Need, namespace, shim string, states ...string)
 
 func find(h *host.Host, need *host.Need, states []string, file string, is func(namespace, content string) bool) {
 	for _, state := range states {
-		top := h.Tree.Real(path.Join(state, below))
+		top := h.Tree.Real(Dir(state))
 		for _, namespace := range need.List(top) {
 			for _, id := range need.List(path.Join(top, namespace)) {
 				data, err := os.ReadFile(path.Join(top, namespace, id, file))

@@ -105,6 +105,18 @@ var images = []image{
 		},
 	},
 	{
+		name: "cri-o whose default has conmon-rs", engine: "cri-o", // as newer packages of CRI-O write it
+		files: map[string]string{"usr/libexec/crio/crun": "", "usr/libexec/crio/conmon": "", "etc/crio/crio.conf.d/10-crio.conf": "[crio.runtime]\n" +
+			"default_runtime = \"crun\"\n\n[crio.runtime.runtimes.crun]\nruntime_path = \"/usr/libexec/crio/crun\"\nruntime_type = \"pod\"\n" +
+			"monitor_path = \"/usr/libexec/crio/conmonrs\"\n"},
+		want: map[string]string{
+			"etc/crio/crio.conf.d/oci-apparmor.conf": "# oci-apparmor install has written this file, and oci-apparmor uninstall removes it\n" +
+				"[crio.runtime.runtimes.apparmor]\nmonitor_path = \"/usr/libexec/crio/conmon\"\nruntime_path = \"/usr/local/lib/oci-apparmor/cri-o/crun\"\n" +
+				"runtime_type = \"oci\"\n",
+			"usr/local/lib/oci-apparmor/cri-o/crun": "/usr/local/bin/oci-apparmor-runtime",
+		},
+	},
+	{
 		name: "podman beside nvidia's hook", engine: "podman", choice: Choice{Via: "hook"}, // of its toolkit before CDI
 		files: map[string]string{"usr/share/containers/oci/hooks.d/oci-nvidia-hook.json": "{\"version\": \"1.0.0\", \"hook\": {\"path\": " +
 			"\"/usr/bin/nvidia-container-toolkit\"}, \"when\": {\"always\": true}, \"stages\": [\"prestart\"]}\n"},
@@ -327,7 +339,7 @@ func TestEnginesThatAreNotWired(t *testing.T) {
 			"/etc/crio/crio.conf:1: there is a runtime apparmor that is not ours"},
 		{"cri-o, a file of our name", "cri-o", map[string]string{"etc/crio/crio.conf.d/oci-apparmor.conf": "[crio.image]\npause_image = \"x\"\n"}, Choice{}, "is there already, and is not ours"},
 		{"cri-o, kata", "cri-o", map[string]string{"etc/crio/crio.conf": "[crio.runtime]\ndefault_runtime = \"kata\"\n[crio.runtime.runtimes.kata]\nruntime_type = \"vm\"\n"}, Choice{},
-			"kata is of the type vm"},
+			`/etc/crio/crio.conf:4: runtime_type of the runtime kata, which ours would call, is "vm"`},
 		{"cri-o, nvidia by default", "cri-o", map[string]string{"usr/bin/nvidia-container-runtime": "", "etc/crio/crio.conf.d/99-nvidia.toml": "[crio.runtime]\ndefault_runtime = \"nvidia\"\n" +
 			"[crio.runtime.runtimes.nvidia]\nruntime_path = \"/usr/bin/nvidia-container-runtime\"\nruntime_type = \"oci\"\n"}, Choice{},
 			"the default now is /usr/bin/nvidia-container-runtime"},

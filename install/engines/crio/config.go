@@ -89,6 +89,15 @@ func look(h *host.Host, d *wire.Draft) (*daemon, error) {
 
 // dump asks CRI-O what it makes of files, by a copy of them.
 func (n *daemon) dump(ctx context.Context, files []*tomlfile.File) (*config, error) {
+	out, err := n.ask(ctx, files)
+	if err != nil {
+		return nil, err
+	}
+	return parseDump(out)
+}
+
+// ask returns what CRI-O prints of files.
+func (n *daemon) ask(ctx context.Context, files []*tomlfile.File) ([]byte, error) {
 	dir, remove, err := n.Candidate(func(string) (map[string][]byte, error) {
 		all := map[string][]byte{
 			main:                  nil, // which may be missing
@@ -107,7 +116,7 @@ func (n *daemon) dump(ctx context.Context, files []*tomlfile.File) (*config, err
 	if err != nil {
 		return nil, fmt.Errorf("crio cannot read its configuration: %w", errors.New(strings.ReplaceAll(err.Error(), dir, "")))
 	}
-	return parseDump(out)
+	return out, nil
 }
 
 func parseDump(out []byte) (*config, error) {

@@ -4,18 +4,12 @@ package crio
 
 import (
 	"bytes"
-	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
 	"path"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -23,7 +17,6 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/tomlfile"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
-	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 )
 
 // Runtime is the name of our runtime, which a RuntimeClass calls its handler.
@@ -157,9 +150,12 @@ func (Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Opti
 		before = merged(files)
 		out.Notes = append(out.Notes, "crio could not be asked in this image, so its files were read by this program alone: "+err.Error())
 	}
-	table, err := n.table(d, before, o.Own)
+	table, note, err := n.table(d, before, o.Own)
 	if err != nil {
 		return nil, err
+	}
+	if note != "" {
+		out.Notes = append(out.Notes, note)
 	}
 	text, err := tableText(table, o.Default)
 	if err != nil {
@@ -193,26 +189,30 @@ func (Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Opti
 }
 
 // table returns our runtime's table: that of the default one, with a link to our wrapper, which is drafted. One that was wired
-// by hand keeps what it has, and calls the runtime that it called, because pods run by that.
-func (n *daemon) table(d *wire.Draft, c *config, own string) (map[string]any, error) {
-	base := c.runtimes[c.standard]
+// by hand keeps what it has, and calls the runtime that it called, because pods run by that. note says what is not as in the
+// default one.
+func (n *daemon) table(d *wire.Draft, c *config, own string) (table map[string]any, note string, err error) {
+	base, name := c.runtimes[c.standard], c.standard
 	if own != "" {
-		base = map[string]any{}
+		base, name = map[string]any{}, Runtime
 		if err := toml.Unmarshal([]byte(own), &base); err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		if base["runtime_path"] = path.Base(fmt.Sprint(base["runtime_path"])); base["runtime_path"] == wrapper {
 			base["runtime_path"] = "runc" // which a wrapper takes that is called by its own name
 		}
 	}
 	if base == nil {
-		return nil, fmt.Errorf("the default runtime %q is nowhere", c.standard)
+		return nil, "", fmt.Errorf("the default runtime %q is nowhere", c.standard)
 	}
-	if kind, _ := base["runtime_type"].(string); kind != "" && kind != "oci" {
-		return nil, fmt.Errorf("the default runtime %s is of the type %s, and ours cannot stand before that", c.standard, kind)
+	base = maps.Clone(base)
+	if base["runtime_type"] == pod && own == "" {
+		if note, err = n.monitored(d, name, base); err != nil {
+			return nil, "", err
+		}
 	}
-	if paths, _ := base["platform_runtime_paths"].(map[string]any); len(paths) > 0 {
-		return nil, fmt.Errorf("the default runtime %s has platform_runtime_paths, and ours cannot stand before several programs", c.standard)
+	if err := n.standsBefore(name, base); err != nil {
+		return nil, "", err
 	}
 	binary, _ := base["runtime_path"].(string)
 	if binary == "" {
@@ -220,7 +220,7 @@ func (n *daemon) table(d *wire.Draft, c *config, own string) (map[string]any, er
 	}
 	link, err := n.Before(d, "cri-o", binary)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	t := map[string]any{}
 	for key, v := range base {
@@ -229,7 +229,58 @@ func (n *daemon) table(d *wire.Draft, c *config, own string) (map[string]any, er
 		}
 	}
 	t["runtime_path"] = link
-	return t, nil
+	return t, note, nil
+}
+
+// Types of runtimes (pkg/config/config.go). CRI-O calls one of the type oci through conmon, a process for each container, and
+// one of the type pod through conmon-rs, a process for each pod.
+const (
+	oci = "oci"
+	pod = "pod"
+)
+
+// monitored makes of the table of a runtime of the type pod that of one of the type oci, with the conmon that CRI-O's packages
+// have beside conmon-rs, or one in the PATH.
+func (n *daemon) monitored(d *wire.Draft, name string, table map[string]any) (note string, err error) {
+	monitor, _ := table["monitor_path"].(string)
+	conmon := path.Join(path.Dir(monitor), "conmon")
+	if !path.IsAbs(conmon) || d.Runnable(conmon) != nil {
+		conmon = n.InPath(d, "conmon")
+	}
+	if conmon == "" {
+		return "", fmt.Errorf("%s: runtime_type of the runtime %s, which ours would call, is %q, and for ours, which is of the type %q, "+
+			"there is no program conmon: install that", n.where(name, "runtime_type"), name, pod, oci)
+	}
+	table["runtime_type"], table["monitor_path"] = oci, conmon
+	return fmt.Sprintf("%s: the default runtime %s is of the type %s, and ours of the type %s: its containers have %s as their monitor",
+		n.where(name, "runtime_type"), name, pod, oci, conmon), nil
+}
+
+// standsBefore returns an error if ours cannot stand before a runtime, by what its table says of how CRI-O calls it.
+func (n *daemon) standsBefore(name string, table map[string]any) error {
+	var key, why string
+	if kind, _ := table["runtime_type"].(string); kind != "" && kind != oci {
+		key, why = "runtime_type", fmt.Sprintf("is %q, and ours can stand only before one of the type %q", kind, oci)
+	}
+	if paths, _ := table["platform_runtime_paths"].(map[string]any); len(paths) > 0 {
+		key, why = "platform_runtime_paths", "has several programs, and ours can stand only before one"
+	}
+	if key == "" {
+		return nil
+	}
+	return fmt.Errorf("%s: %s of the runtime %s, which ours would call, %s: change that, or have default_runtime name another one first",
+		n.where(name, key), key, name, why)
+}
+
+// where returns the file and the line by which a runtime has a key, as FILE:LINE: a later table replaces an earlier one.
+func (n *daemon) where(runtime, key string) string {
+	files, _ := read(wire.NewDraft(n.Tree)) // those before one that cannot be read
+	for _, f := range slices.Backward(files) {
+		if keys := append(keyRuntimes[:3:3], runtime, key); f.Get(keys...) != nil {
+			return fmt.Sprintf("%s:%d", f.Path, f.Line(keys...))
+		}
+	}
+	return "crio config"
 }
 
 // tableText writes our file.
@@ -311,71 +362,6 @@ func (Engine) Check(ctx context.Context, h *host.Host, d *wire.Draft) error {
 		err = fmt.Errorf("crio would still read our runtime %s", Runtime)
 	}
 	return err
-}
-
-// Keys of a sandbox's annotations (pkg/annotations/internal.go).
-const (
-	handler     = "io.kubernetes.cri-o.RuntimeHandler"
-	sandboxName = "io.kubernetes.cri-o.SandboxName"
-	kind        = "io.kubernetes.cri-o.ContainerType"
-)
-
-// Needed returns the pods that were made with our runtime. CRI-O cannot stop or remove those that name it once it has it no
-// more. Of those that name none it keeps no runtime: once it is restarted it executes in them by its default.
-func (Engine) Needed(_ context.Context, h *host.Host) (need host.Need, err error) {
-	if !h.Live() {
-		return need, nil
-	}
-	need.Why = "were made with our runtime. Without it CRI-O cannot stop or remove those that name it, and once it is restarted, what it " +
-		"executes in those that have it by default is not under the policy"
-	pods(&need, engine.Named("cri-o").Data, served(h))
-	return need, nil
-}
-
-// served returns the ids of the containers whose conmon has called our wrapper to create them. It runs as long as they do.
-func served(h *host.Host) map[string]bool {
-	ids := map[string]bool{}
-	for _, p := range h.Processes("conmon") {
-		if host.IsWrapper(p.Flag("-r", "--runtime")) {
-			ids[p.Flag("-c", "--cid")] = true
-		}
-	}
-	return ids
-}
-
-// pods adds the pods that were made with our runtime, by the config.json of containers in these directories: those whose
-// sandbox names it, and those with a container that is served by it.
-func pods(need *host.Need, dirs []string, served map[string]bool) {
-	named, byDefault := map[string]bool{}, map[string]bool{}
-	for _, dir := range dirs {
-		for _, id := range need.List(dir) {
-			file := path.Join(dir, id, "userdata/config.json")
-			text, err := os.ReadFile(file)
-			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) { // storage keeps files beside the containers'
-				continue
-			}
-			var spec struct{ Annotations map[string]string }
-			if err == nil {
-				err = json.Unmarshal(text, &spec)
-			}
-			if err != nil {
-				need.Unknown = append(need.Unknown, fmt.Sprintf("%s: %v", file, err))
-				continue
-			}
-			switch name := cmp.Or(spec.Annotations[sandboxName], id); {
-			case spec.Annotations[handler] == Runtime && spec.Annotations[kind] == "sandbox":
-				named[name] = true
-			case served[id]:
-				byDefault[name] = true
-			}
-		}
-	}
-	need.Containers = append(need.Containers, slices.Sorted(maps.Keys(named))...)
-	for _, name := range slices.Sorted(maps.Keys(byDefault)) {
-		if !named[name] {
-			need.Containers = append(need.Containers, name+" (by default)")
-		}
-	}
 }
 
 // Leave drafts the drop-in without what sends new pods to us.

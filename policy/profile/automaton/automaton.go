@@ -37,6 +37,18 @@ var ErrTooLarge = errors.New("too many states")
 // accept must depend on nothing but the states. limit bounds how many combinations of states are looked at; behind it,
 // the error wraps ErrTooLarge.
 func Shortest(accept func(states []State) bool, limit int, machines ...Machine) (text string, found bool, err error) {
+	return shortest(accept, func([]State) bool { return false }, limit, machines)
+}
+
+// ShortestIn is Shortest for the texts of a language. accept is not given the language's state. It looks at no text
+// with which none of the language begins.
+func ShortestIn(l Language, accept func(states []State) bool, limit int, machines ...Machine) (string, bool, error) {
+	last := len(machines)
+	return shortest(func(states []State) bool { return l.Accepts(states[last]) && accept(states[:last]) },
+		func(states []State) bool { return l.Dead(states[last]) }, limit, append(machines[:last:last], l))
+}
+
+func shortest(accept, dead func([]State) bool, limit int, machines []Machine) (text string, found bool, err error) {
 	if len(machines) > most {
 		return "", false, fmt.Errorf("%d automata at once, and %d are possible", len(machines), most)
 	}
@@ -57,7 +69,9 @@ func Shortest(accept func(states []State) bool, limit int, machines ...Machine) 
 			for i, m := range machines {
 				next[i] = m.Step(here[i], b)
 			}
-			s.add(next, at, b)
+			if !dead(next[:len(machines)]) {
+				s.add(next, at, b)
+			}
 		}
 		if len(s.nodes) > limit {
 			return "", false, fmt.Errorf("more than %d combinations of states: %w", limit, ErrTooLarge)

@@ -56,6 +56,9 @@ func (g *Glob) Accepts(s State) bool {
 	return false
 }
 
+// Dead reports whether no text that begins with one that leads to a state matches the pattern.
+func (g *Glob) Dead(s State) bool { return len(g.sets[s]) == 0 }
+
 // Classes returns the sets of bytes that the pattern does not tell apart.
 func (g *Glob) Classes() *[256]uint32 { return &g.classes }
 

@@ -1,33 +1,16 @@
 package meaning_test
 
 import (
-	"os/exec"
 	"slices"
-	"strings"
 	"testing"
 
 	. "github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
 )
 
-// compileAny is compile for profiles that we would not take for ours.
-func compileAny(t testing.TB, text string) []byte {
-	t.Helper()
-	c := profiletest.Compiler(t, []byte("caps {mask {chown\n}\n}\n"))
-	const features = "../profiletest/features"
-	cmd := exec.Command(c.Parser, "--config-file", "/dev/null", "--skip-kernel-load", "--skip-cache", "--stdout",
-		"--kernel-features", features, "--policy-features", features)
-	cmd.Stdin = strings.NewReader(text)
-	data, err := cmd.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
-
 // Which programs a profile takes hold of is read from what the parser makes of its text.
 func TestAttachments(t *testing.T) {
-	all, err := Attachments(compileAny(t, `
+	all, err := Attachments(profiletest.Several(t, `
 @{bin} = /{,usr/}{,s}bin
 @{exec_path} = @{bin}/crun /opt/*/crun
 profile podman /usr/bin/podman flags=(unconfined) { file, }
@@ -70,7 +53,7 @@ profile everything /** { file, }
 
 // Blobs come from the kernel, which has them from whoever may load: broken ones give errors, or nothing, and no panic.
 func FuzzAttachments(f *testing.F) {
-	f.Add(compileAny(f, "profile podman /usr/bin/podman* { file, }\n"))
+	f.Add(profiletest.Several(f, "profile podman /usr/bin/podman* { file, }\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		all, err := Attachments(data)
 		if err != nil {

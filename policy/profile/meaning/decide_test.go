@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	. "github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
 )
 
 // decided is a profile with a rule of each class that the tests' features have.
@@ -73,7 +74,7 @@ profile free flags=(unconfined) { }
 
 func parse(t testing.TB, text string) map[string]*Profile {
 	t.Helper()
-	all, err := Read(compileAny(t, text))
+	all, err := Read(profiletest.Several(t, text))
 	if err != nil {
 		t.Fatal(err)
 	}

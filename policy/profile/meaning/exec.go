@@ -6,6 +6,9 @@ import "strings"
 type ExecAccess struct {
 	Path  string // of the program, in which links are resolved
 	Owner bool   // the process owns the file
+
+	// To is where the program is to go on. An exec that is allowed and cannot go on there is taken for one that is denied.
+	To Destination
 }
 
 // A ChangeProfileAccess asks for another label, by attr/current or attr/exec in /proc/self.
@@ -62,18 +65,30 @@ const (
 // the exec is denied although the answer is that it is allowed.
 func (p *Profile) Exec(a ExecAccess) (Answer, Transition) {
 	if p.Mode == Unconfined {
-		return Answer{Allowed: true}, Transition{To: TargetAttached, Else: TargetSame}
+		free := Transition{To: TargetAttached, Else: TargetSame}
+		reached := a.To.reached(free, p)
+		return Answer{Allowed: reached, Part: p.unless(reached)}, free
 	}
-	perms := p.file.whose(p.file.walk(p.file.begin(File), a.Path), a.Owner)
+	return p.executes(p.file.whose(p.file.walk(p.file.begin(File), a.Path), a.Owner), a.To)
+}
+
+// executes is Exec of a program for which the profile has these permissions.
+func (p *Profile) executes(perms Perms, to Destination) (Answer, Transition) {
 	answer := p.audited(perms, MayExec)
+	var t Transition
 	switch {
 	case !answer.Allowed && p.Mode != Complain: // in complain mode, a denied exec of a quiet rule goes on, too
-		return answer, Transition{}
+		return answer, t
 	case perms.Allow&MayExec == 0:
 		answer.pass()
-		return answer, Transition{To: TargetLearning}
+		t.To = TargetLearning
+	default:
+		t = p.transition(perms.XIndex)
 	}
-	return answer, p.transition(perms.XIndex)
+	if !to.reached(t, p) {
+		return Answer{Denied: MayExec, Part: p}, t
+	}
+	return answer, t
 }
 
 // transition unpacks XIndex.
@@ -107,17 +122,27 @@ func (p *Profile) changeProfile(a ChangeProfileAccess) Answer {
 	begin := p.file.begin(File)
 	answer := p.audited(p.label(begin, a, request), request)
 	answer.Logged = answer.Logged && answer.Denied != 0 // what is allowed is never logged
-	if !a.OnExec || a.Program == "" || !answer.Allowed {
+	if !a.withProgram() || !answer.Allowed {
 		return answer
 	}
 	s := p.file.walk(begin, a.Program)
 	perms := p.file.whose(s, a.Owner)
-	if perms.Allow&MayOnExec != 0 {
-		pair := p.label(p.file.zero(s), a, MayOnExec)
-		perms.Audit, perms.Quiet, perms.Kill = pair.Audit, pair.Quiet, pair.Kill
-		perms.Allow &^= MayOnExec &^ pair.Allow
+	if perms.Allow&MayOnExec == 0 {
+		return p.onExec(perms, Perms{})
 	}
-	return p.audited(perms, MayOnExec)
+	return p.onExec(perms, p.label(p.file.zero(s), a, MayOnExec))
+}
+
+// withProgram reports whether the program that is executed is decided about, too.
+func (a ChangeProfileAccess) withProgram() bool { return a.OnExec && a.Program != "" }
+
+// onExec decides about a program by its own permissions and those of it together with the label.
+func (p *Profile) onExec(program, pair Perms) Answer {
+	if program.Allow&MayOnExec != 0 {
+		program.Audit, program.Quiet, program.Kill = pair.Audit, pair.Quiet, pair.Kill
+		program.Allow &^= MayOnExec &^ pair.Allow
+	}
+	return p.audited(program, MayOnExec)
 }
 
 // label returns what rules about files say of a label from a state on: of the whole label or, where that does not allow
@@ -144,15 +169,28 @@ func (p *Profile) label(s state, a ChangeProfileAccess, request uint32) Perms {
 
 // changeHat follows change_hat: the hat must be one of the profile's or, in a hat, of the same profile's.
 func (p *Profile) changeHat(a ChangeHatAccess) Answer {
-	root := p
-	if p.Hat {
-		root = p.Parent
-	}
+	root := p.hatsOf()
 	for _, child := range root.children() {
 		if child.Name == root.Name+"//"+a.Hat {
-			return Answer{Allowed: child.Hat, Part: p.unless(child.Hat)}
+			return p.toChild(child.Hat)
 		}
 	}
+	return p.toNone()
+}
+
+// hatsOf returns the profile whose hats a process can change into, and nil if that is not in the blob.
+func (p *Profile) hatsOf() *Profile {
+	if p.Hat {
+		return p.Parent
+	}
+	return p
+}
+
+// toChild decides about a change into a child that is there.
+func (p *Profile) toChild(hat bool) Answer { return Answer{Allowed: hat, Part: p.unless(hat)} }
+
+// toNone decides about a change into a hat that is not there.
+func (p *Profile) toNone() Answer {
 	learns := p.Mode == Complain
 	return Answer{Allowed: learns, Logged: learns, Missing: !learns, Part: p.unless(learns)}
 }

@@ -45,6 +45,14 @@ func (p *Profile) link(a LinkAccess) Answer {
 		return p.audited(link, MayLink)
 	}
 	pair := p.file.whose(p.file.walk(p.file.zero(s), a.Target), a.Owner)
+	return p.linked(link, pair, p.file.whose(p.file.walk(begin, a.Target), a.Owner))
+}
+
+// linked decides about a link by the permissions that there are for its path, for the pair, and for its target.
+func (p *Profile) linked(link, pair, target Perms) Answer {
+	if link.Allow&MayLink == 0 {
+		return p.audited(link, MayLink)
+	}
 	link.Audit, link.Quiet, link.Kill = pair.Audit, pair.Quiet, pair.Kill
 	switch {
 	case pair.Allow&MayLink == 0:
@@ -53,7 +61,6 @@ func (p *Profile) link(a LinkAccess) Answer {
 		return p.audited(link, MayLink)
 	}
 	// What the link has and the target has not is what is denied.
-	target := p.file.whose(p.file.walk(begin, a.Target), a.Owner)
 	request := link.Allow &^ MayLink
 	link.Allow &= target.Allow | MayLink
 	if target.Allow&MayLink == 0 {

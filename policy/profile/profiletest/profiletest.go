@@ -5,7 +5,11 @@ package profiletest
 import (
 	_ "embed"
 	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
@@ -29,4 +33,25 @@ func Compiler(t testing.TB, features []byte) *profile.Compiler {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// Several compiles a text, which may have several profiles, with the machine's apparmor_parser for a kernel with the
+// features that Features returns.
+func Several(t testing.TB, text string) []byte {
+	t.Helper()
+	c := Compiler(t, []byte("caps {mask {chown\n}\n}\n"))
+	file := filepath.Join(t.TempDir(), "features")
+	if err := os.WriteFile(file, features, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(c.Parser, "--config-file", "/dev/null", "--skip-kernel-load", "--skip-cache", "--stdout",
+		"--kernel-features", file, "--policy-features", file)
+	cmd.Stdin = strings.NewReader(text)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	data, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, stderr.String())
+	}
+	return data
 }

@@ -1,0 +1,112 @@
+// Package access has the language in which people write what a process may do and may not, one access or many in a line:
+//
+//	r /srv/www/index.html        owner w "/home/*/my notes"      x /usr/bin/dash -> unconfined
+//	capability sys_admin         signal send set=kill peer=web   tcp connect
+//
+// The words are those of AppArmor's rules (apparmor.d(5)), globs included. Parse reads a line as a Pattern, which is all
+// accesses that it is about: "w /etc/**" is every way to write to every file below /etc. What a Pattern says of a stack of
+// profiles is decided by the automata of the profiles, for all accesses of it. Format writes one access in the language.
+//
+// Permissions of files are letters, which may be joined, as in "rw":
+//
+//	r   read a file or list a directory
+//	w   change what is at a path, in any way but a hard link: write, append, create, delete, setattr, chmod and chown, each of
+//	    which is a word of the language, too. To truncate asks write or setattr. To rename is to delete at one path, and to
+//	    create at another.
+//	a   append: open with O_APPEND
+//	k   lock
+//	m   map a file into memory as a program
+//	l   make a hard link; "l PATH -> TARGET" names the file that is there
+//	x   execute; "x PATH -> LABEL" under a label, "ix" under the same profile, "px" under another, "cx" under a child, "ux"
+//	    under none
+//
+// "getattr" and "rename" are permissions that no letter stands for. "read+write" is one access that asks for both at once.
+// "owner" is about processes that own the file, "other" about the others; without a word, a pattern is about both.
+package access
+
+import (
+	"fmt"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/automaton"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+)
+
+// A Pattern is a set of accesses of one class. The zero Pattern is of none. Several goroutines may use it at once.
+type Pattern struct {
+	line      string
+	questions []question
+}
+
+// question is a meaning.Question that is made anew for each use, as a language is not for several goroutines.
+type question struct {
+	like  []meaning.Access
+	texts []texts
+}
+
+// Parse reads a line. The error names the word that is wrong and says what could stand there.
+func Parse(line string) (Pattern, error) {
+	words, err := scan(line)
+	if err != nil {
+		return Pattern{}, err
+	}
+	p := parser{words: words}
+	if err := p.pattern(); err != nil {
+		return Pattern{}, err
+	}
+	for _, q := range p.questions {
+		for _, t := range q.texts {
+			if err := t.check(); err != nil {
+				return Pattern{}, err
+			}
+		}
+	}
+	return Pattern{joined(words), p.questions}, nil
+}
+
+// String returns the line from which the pattern was read, with one blank where there were several.
+func (p Pattern) String() string { return p.line }
+
+// Allowed returns the shortest access of the pattern that the stack allows, and whether there is one. The error wraps
+// automaton.ErrTooLarge if the profiles and the pattern together are too large to decide.
+func (p Pattern) Allowed(s meaning.Stack) (witness meaning.Access, found bool, err error) {
+	return p.example(s, true)
+}
+
+// Denied returns the shortest access of the pattern that the stack does not allow, and whether there is one.
+func (p Pattern) Denied(s meaning.Stack) (witness meaning.Access, found bool, err error) {
+	return p.example(s, false)
+}
+
+func (p Pattern) example(s meaning.Stack, allowed bool) (shortest meaning.Access, found bool, err error) {
+	for _, q := range p.questions {
+		ask := meaning.Question{Like: q.like}
+		for _, t := range q.texts {
+			language, err := t.language()
+			if err != nil {
+				return nil, false, err
+			}
+			ask.Texts = append(ask.Texts, language)
+		}
+		one, ok, err := s.Example(ask, allowed)
+		if err != nil {
+			return nil, false, fmt.Errorf("%s: %w", p.line, err)
+		}
+		if ok && (!found || len(Format(one)) < len(Format(shortest))) {
+			shortest, found = one, true
+		}
+	}
+	return shortest, found, nil
+}
+
+// asks adds a question to the pattern that is read.
+func (p *parser) asks(like []meaning.Access, texts ...texts) {
+	p.questions = append(p.questions, question{like, texts})
+}
+
+// texts are what a text of an access may be.
+type texts interface {
+	language() (automaton.Language, error)
+
+	// check reports why there is no such text.
+	check() error
+}

@@ -1,0 +1,68 @@
+package automaton_test
+
+import (
+	"strings"
+	"testing"
+
+	. "github.com/oci-apparmor/oci-apparmor/policy/profile/automaton"
+)
+
+func accepts(l Language, text string) bool {
+	s := l.Start()
+	for i := range len(text) {
+		s = l.Step(s, text[i])
+	}
+	return l.Accepts(s)
+}
+
+func TestLanguages(t *testing.T) {
+	for name, test := range map[string]struct {
+		language Language
+		yes, no  string
+	}{
+		"words":  {Words("kill", "kilo", "k", "term"), "kill kilo k term", "kil killo x ki"},
+		"none":   {Words(), "", "a b"},
+		"both":   {Both(glob(t, "a*"), glob(t, "*b")), "ab axb", "a b ba a/b"},
+		"either": {Either(glob(t, "a*"), glob(t, "*b")), "ab axb a b", "ba a/b c"},
+		"in turn": {InTurn(Part{Language: Words("x", "yy")}, Part{Words("12", "3"), 2}, Part{Language: glob(t, "a*")}),
+			"x\x0012a yy\x0012ab", "x\x0012b x\x003a x\x0012 x12a x\x0012a\x00 xx\x0012a y\x0012a"},
+		"in turn at last": {InTurn(Part{Words("12"), 2}, Part{Words("34", "5", "678"), 2}), "1234", "125 12345 12678 1235"},
+	} {
+		for _, text := range strings.Fields(test.yes) {
+			if !accepts(test.language, text) {
+				t.Errorf("%s does not accept %q", name, text)
+			}
+		}
+		for _, text := range strings.Fields(test.no) {
+			if accepts(test.language, text) {
+				t.Errorf("%s accepts %q", name, text)
+			}
+		}
+	}
+}
+
+// Of no text that is accepted is a beginning dead, and ShortestIn finds what Shortest does.
+func TestShortestIn(t *testing.T) {
+	l := InTurn(Part{Language: glob(t, "/srv/*")}, Part{Language: glob(t, "/**b")})
+	every := glob(t, "/srv/x*")
+	s := l.Start()
+	for _, b := range []byte("/srv/x\x00/a/b") {
+		if s = l.Step(s, b); l.Dead(s) {
+			t.Errorf("dead at %q", b)
+		}
+	}
+	looked := 0
+	text, found, err := ShortestIn(l, func(states []State) bool {
+		looked++
+		return len(states) == 1
+	}, 1000, every)
+	if text != "/srv/a\x00/ab" && text != "/srv/a\x00/b" || !found || err != nil || looked != 1 {
+		t.Errorf("%q, %v, %v, after %d looks", text, found, err, looked)
+	}
+	if _, found, err := ShortestIn(Words(), func([]State) bool { return true }, 10); found || err != nil {
+		t.Errorf("of no text is found %v, %v", found, err)
+	}
+	if text, _, _ := ShortestIn(glob(t, "/x/**"), func([]State) bool { return true }, 8); text != "/x/a" {
+		t.Errorf("%q, with what is dead left out", text)
+	}
+}

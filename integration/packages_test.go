@@ -170,6 +170,8 @@ func TestContainerdPackages(t *testing.T) {
 	wantNotRemoved(t, next.ID)
 	next.Remove(t)
 	waitFor(t, "the last shim to end", func() bool { return len(guesttest.Shims(t)) == 0 })
+	wantNotRemoved(t, "containerd is not wired to them any more, and calls them until it is restarted by systemctl restart containerd")
+	c.Restart(t)
 	wantDone(t, dpkg(t, "--remove", "oci-apparmor"))
 	left, err := filepath.Glob("/usr/bin/*-apparmor*")
 	if exists(home) || exists("/usr/lib/systemd/system/oci-apparmor.service") || len(left) > 0 || err != nil {

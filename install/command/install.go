@@ -232,7 +232,7 @@ func wiring(ctx context.Context, s *session, o *wiringOptions, h *host.Host, pla
 	defer b.Close()
 	plans, err := plan(b)
 	if err == nil && o.restart {
-		err = engines.PlanRestarts(ctx, h, plans)
+		err = engines.PlanRestarts(ctx, b, h, plans)
 	}
 	if err != nil {
 		return exit.AsRoot(err)

@@ -110,6 +110,12 @@ func Examine(ctx context.Context, n *Node) *Report {
 
 // unseen adds what could not be looked at. Several checks look at the same things, and each reason stands there once.
 func (r *Report) unseen(err error) {
+	if all, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, err := range all.Unwrap() {
+			r.unseen(err)
+		}
+		return
+	}
 	line := clean(err.Error())
 	if errors.Is(err, fs.ErrPermission) && !strings.Contains(line, "run this as root") {
 		line += ": run this as root"

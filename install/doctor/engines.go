@@ -2,6 +2,8 @@ package doctor
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -81,8 +83,8 @@ var engineChecks = []Check{
 		"Run oci-apparmor install again, or add the pattern to the runtime in the engine's configuration."),
 	fault(host.BadVersion, Error, "Whether the engine's version is known to do something else than its configuration says.",
 		"Upgrade the engine, or run oci-apparmor install with another --via."),
-	fault(host.NotTaken, Warning, "Whether the engine has read its configuration since ours came into it.",
-		"Restart the engine: containers that run go on."),
+	fault(host.NotTaken, Warning, "Whether the engine's daemon has read its configuration since ours came into it, or was taken out of it.",
+		"Restart the engine."),
 	fault(host.ExecEscapes, Warning, "Whether what is executed in a container later comes to us: with a hook alone it does not.",
 		"Have the engine call the runtime wrapper in place of the hook."),
 	fault(host.Breaks, Error, "Whether a hook's file in a directory of several engines keeps others from starting.",
@@ -113,11 +115,15 @@ func fault(k host.Kind, s Severity, looks, do string) Check {
 	return Check{ID: string(k), Severity: s, Looks: looks, Do: do, find: func(x *exam) ([]found, error) {
 		states, _ := x.engines() // an error is wiring-interrupted's
 		var all []found
+		var unseen []error
 		for _, s := range states {
 			for _, f := range s.Faults {
 				if f.Kind == k {
 					all = append(all, found{what: f.What, do: f.Do})
 				}
+			}
+			if k == host.NotTaken && s.Unseen != nil {
+				unseen = append(unseen, fmt.Errorf("whether %s has read its configuration: %w", s.Title, s.Unseen))
 			}
 		}
 		hooks, err := x.hooks()
@@ -126,7 +132,7 @@ func fault(k host.Kind, s Severity, looks, do string) Check {
 				all = append(all, found{what: f.What, do: f.Do})
 			}
 		}
-		return all, err
+		return all, errors.Join(append(unseen, err)...)
 	}}
 }
 
@@ -166,6 +172,8 @@ func stands(s *engines.State) string {
 		return "wired once, and not any more"
 	case s.Absent != "":
 		return ""
+	case !s.Wired() && len(s.Faults) > 0:
+		return "not wired any more, and goes on with ours"
 	case !s.Wired():
 		return "not wired"
 	}

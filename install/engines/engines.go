@@ -22,6 +22,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
 	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/nearest"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // Engine is a kind of engine. Its methods draft, and write nothing.
@@ -29,9 +30,6 @@ type Engine interface {
 	Name() string   // as package policy/engine has it, or a word that engine.Meant knows
 	Vias() []string // the ways in which it reaches us
 	Then() string   // the command by which it takes a change over; empty where it reads its files each time
-
-	// Cost returns what the command of Then takes from containers that run; an empty string where it leaves them alone.
-	Cost(h *host.Host, d *wire.Draft) string
 
 	// Missing returns why there is nothing to wire on a host; an empty string where there is.
 	Missing(h *host.Host, d *wire.Draft) (string, error)
@@ -144,6 +142,7 @@ type Plan struct {
 	stays          bool          // Absent is why ours is not taken out
 	reload         bool          // Then has the engine read its files again, and does not restart it
 	ours           bool          // something of ours is there now, also where it stays
+	held           []string      // links of ours that stay for the engine's daemon alone
 	options        *wire.Options // nil for an uninstall
 	draft, without *wire.Draft
 	serial         uint64                // of the book when this was planned
@@ -247,9 +246,21 @@ func install(ctx context.Context, b *wire.Book, h *host.Host, e Engine, choice C
 	if err != nil {
 		return nil, err
 	}
-	p.Edits, p.Notes, p.Then, p.reload = d.Edits(), outcome.Notes, outcome.Then, outcome.Reload
+	p.Notes, p.Then, p.reload = outcome.Notes, outcome.Then, outcome.Reload
+	if removesLink(d.Edits()) {
+		if err := p.leaveLinks(ctx, b, h, d, needOf(ctx, h, e)); err != nil {
+			return nil, err
+		}
+	}
+	p.Edits = d.Edits()
+	if s, ok := serves(e, h, b); ok && !p.reload && len(p.Edits) > 0 {
+		p.noteCost(ctx, s)
+	}
 	o.Via = outcome.Via
 	p.options, p.draft, p.without = &o, d, without
+	if len(p.held) > 0 {
+		p.Notes = append(p.Notes, p.heldNote())
+	}
 	for _, f := range was.Files {
 		if !slices.Contains(kept, f) {
 			p.Notes = append(p.Notes, "what "+f+" had of ours, without a record, is taken over: uninstall takes that out, too")
@@ -285,10 +296,7 @@ func Uninstall(ctx context.Context, b *wire.Book, h *host.Host, names []string) 
 func uninstall(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan, error) {
 	p := &Plan{Engine: e.Name(), Then: e.Then(), engine: e}
 	d := wire.NewDraft(h.Tree)
-	need, err := e.Needed(ctx, h)
-	if err != nil { // then there may be some
-		need.Unknown = append(need.Unknown, err.Error())
-	}
+	need := needOf(ctx, h, e)
 	kept, err := b.Unwire(d, e.Name(), e.Strip)
 	if err != nil {
 		return nil, err
@@ -297,8 +305,11 @@ func uninstall(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan
 		return nil, err
 	}
 	p.without = d.Copy()
-	if len(need.Containers)+len(need.Unknown) > 0 {
-		if err := errors.Join(b.LeaveLinks(d, e.Name()), e.Leave(h, d)); err != nil {
+	if err := p.leaveLinks(ctx, b, h, d, need); err != nil {
+		return nil, err
+	}
+	if need.Any() {
+		if err := e.Leave(h, d); err != nil {
 			return nil, err
 		}
 	}
@@ -316,8 +327,11 @@ func uninstall(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan
 		p.Notes = append(p.Notes, "nothing of ours is in its configuration")
 		return p, nil
 	}
-	if cost := e.Cost(h, d); cost != "" && len(p.Edits) > 0 {
-		p.Notes = append(p.Notes, e.Then()+" "+cost)
+	if s, ok := serves(e, h, b); ok && len(p.Edits) > 0 {
+		p.noteCost(ctx, s)
+	}
+	if len(p.held) > 0 {
+		p.Notes = append(p.Notes, p.heldNote())
 	}
 	if len(need.Containers) > 0 {
 		p.Notes = append(p.Notes, "these containers "+need.Why+": "+strings.Join(need.Containers, ", ")+"; run this again when they are "+
@@ -331,6 +345,48 @@ func uninstall(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan
 		p.Notes = append(p.Notes, "the engine's own check of what is left says: "+err.Error())
 	}
 	return p, nil
+}
+
+// needOf returns the containers that need ours of an engine. Where that cannot be found out, there may be some.
+func needOf(ctx context.Context, h *host.Host, e Engine) host.Need {
+	need, err := e.Needed(ctx, h)
+	if err != nil {
+		need.Unknown = append(need.Unknown, err.Error())
+	}
+	return need
+}
+
+// leaveLinks drafts that links stay which containers call, or the engine's daemon.
+func (p *Plan) leaveLinks(ctx context.Context, b *wire.Book, h *host.Host, d *wire.Draft, need host.Need) (err error) {
+	switch {
+	case need.Any():
+		_, err = b.LeaveLinks(d, p.Engine)
+	case callsLinks(ctx, b, h, p.engine, d.Edits()):
+		p.held, err = b.LeaveLinks(d, p.Engine)
+	}
+	return err
+}
+
+// heldNote says until when links stay for the engine's daemon.
+func (p *Plan) heldNote() string {
+	return fmt.Sprintf("%s stays, as the engine calls it until it is restarted%s: run this again after that", oneline.And(p.held),
+		by(p.engine.Then()))
+}
+
+// by returns a command as the end of a sentence; nothing for none.
+func by(command string) string {
+	if command == "" {
+		return ""
+	}
+	return " by " + command
+}
+
+// noteCost adds what the command that takes the plan over takes from containers.
+func (p *Plan) noteCost(ctx context.Context, s serving) {
+	if why := s.cost(ctx); why != "" {
+		p.Notes = append(p.Notes, p.Then+" stops every container of it, ours or not, as "+why+": until then it goes on with what it has "+
+			"read, and new containers with our runtime are made through us")
+	}
 }
 
 // Commit does what was planned, an engine after the other, and returns the plans that are done. Where it fails for an
@@ -375,7 +431,7 @@ func (p *Plan) renew(b *wire.Book) error {
 		return errors.New("somebody has changed its files just now, so that this would do something else than " +
 			"was shown: run this again")
 	}
-	p.Edits, p.draft, p.without, p.options = now.Edits, now.draft, now.without, now.options
+	p.Edits, p.draft, p.without, p.options, p.held = now.Edits, now.draft, now.without, now.options, now.held
 	return nil
 }
 

@@ -18,10 +18,10 @@ import (
 // plain is an engine with one file, which names a link of ours. The real ones are shown in guests.
 type plain struct{ name string }
 
-func (p plain) Name() string                                        { return p.name }
-func (plain) Vias() []string                                        { return []string{"wrapper"} }
-func (plain) Then() string                                          { return "" }
-func (plain) Cost(*host.Host, *wire.Draft) string                   { return "" }
+func (p plain) Name() string { return p.name }
+func (plain) Vias() []string { return []string{"wrapper"} }
+func (plain) Then() string   { return "" }
+
 func (plain) Missing(*host.Host, *wire.Draft) (string, error)       { return "", nil }
 func (plain) Clear(*host.Host, *wire.Draft) (host.Former, error)    { return host.Former{}, nil }
 func (plain) Check(context.Context, *host.Host, *wire.Draft) error  { return nil }

@@ -2,7 +2,9 @@ package engines
 
 import (
 	"context"
+	"fmt"
 	"sync"
+	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
@@ -34,6 +36,7 @@ type State struct {
 	host.Inspection
 
 	Recorded bool
+	Unseen   error  // why it is not known whether its daemon has read its files since they were changed
 	Prober   Prober // nil if it cannot start a throw-away container
 }
 
@@ -75,6 +78,40 @@ func look(ctx context.Context, b *wire.Book, h *host.Host, e Engine) State {
 	if i, ok := e.(Inspector); ok && s.Wired() {
 		s.Inspection, s.Err = i.Inspect(ctx, h, wire.NewDraft(h.Tree))
 	}
+	s.addOlder(ctx, b, h, e)
 	s.Prober, _ = e.(Prober)
 	return s
+}
+
+// askTaken is how long a daemon may take to say what it has of ours.
+const askTaken = 10 * time.Second
+
+// addOlder adds a fault if the engine's daemon goes on with something else of ours than its files have.
+func (s *State) addOlder(ctx context.Context, b *wire.Book, h *host.Host, e Engine) {
+	d, ok := serves(e, h, b)
+	if !ok || !s.Wired() && (b == nil || b.Changes(s.Name) == wire.Changes{}) {
+		return
+	}
+	main, ok := d.main()
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, askTaken, fmt.Errorf("not ended after %v", askTaken))
+	defer cancel()
+	t, err := d.taken(ctx, main)
+	if s.Unseen = err; err != nil || t.Older == "" {
+		return
+	}
+	do := t.Then
+	if do == "" {
+		do = e.Then()
+	}
+	if do != "" {
+		do = "Run " + do
+		if why := d.cost(ctx); why != "" && t.Then == "" {
+			do += "; " + why
+		}
+		do += "."
+	}
+	s.Faults = append(s.Faults, host.Fault{Kind: host.NotTaken, What: t.Older, Do: do})
 }

@@ -4,31 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
-
-// Daemon is an engine that reads its files when its daemon starts, or when that is told to. This is how it is restarted, and
-// seen to be back.
-type Daemon interface {
-	// Main returns the process of the daemon that reads the engine's files, if it runs.
-	Main(h *host.Host) (host.Process, bool)
-
-	// Taken reports whether the daemon goes on with what its files have of ours now. The error says that it does not answer,
-	// or is broken.
-	Taken(ctx context.Context, h *host.Host) (bool, error)
-
-	// Running returns the containers that run, by what the daemon knows.
-	Running(ctx context.Context, h *host.Host) ([]string, error)
-
-	// Stops reports whether the daemon stops its containers when it ends.
-	Stops(ctx context.Context, h *host.Host) (bool, error)
-}
 
 // Restart is how an engine takes a change over, and what becomes of its containers.
 type Restart struct {
@@ -102,20 +84,20 @@ const pause = 200 * time.Millisecond
 
 // PlanRestarts plans that engines take changes over by themselves. It fails for an engine of which nobody could tell whether
 // it is back.
-func PlanRestarts(ctx context.Context, h *host.Host, plans []*Plan) error {
+func PlanRestarts(ctx context.Context, b *wire.Book, h *host.Host, plans []*Plan) error {
 	for _, p := range plans {
 		if p.engine == nil || p.Absent != "" {
 			continue
 		}
-		if err := p.planRestart(ctx, h); err != nil {
+		if err := p.planRestart(ctx, b, h); err != nil {
 			return fmt.Errorf("%s: --restart cannot be done: %w", p.Engine, err)
 		}
 	}
 	return nil
 }
 
-func (p *Plan) planRestart(ctx context.Context, h *host.Host) error {
-	d, is := p.engine.(Daemon)
+func (p *Plan) planRestart(ctx context.Context, b *wire.Book, h *host.Host) error {
+	d, is := serves(p.engine, h, b)
 	if !is {
 		switch {
 		case len(p.Edits) == 0:
@@ -126,7 +108,7 @@ func (p *Plan) planRestart(ctx context.Context, h *host.Host) error {
 		}
 		return nil
 	}
-	main, ok := d.Main(h)
+	main, ok := d.main()
 	if !ok {
 		p.Notes = append(p.Notes, "it does not run, and reads its files when it is started")
 		return nil
@@ -136,45 +118,49 @@ func (p *Plan) planRestart(ctx context.Context, h *host.Host) error {
 		return fmt.Errorf("%w%s", err, p.instead())
 	}
 	r := newRestart()
-	r.Unit, r.Reload, r.pid, r.start = unit.Name, p.reload, main.PID, main.Ticks()
-	taken, err := d.Taken(ctx, h)
+	r.Unit, r.Reload, r.pid, r.start = unit.Name, p.reload, main.PID, main.Start
+	var t host.Taken
+	if err = d.Works(ctx, h); err == nil {
+		t, err = d.taken(ctx, main)
+	}
 	if err != nil {
 		if p.options != nil {
 			return fmt.Errorf("it does not work already: %w", err)
 		}
 		r.broken = err
 	}
-	if len(p.Edits) == 0 && (taken || err != nil) {
+	if len(p.Edits) == 0 && (t.Older == "" || err != nil) {
 		return nil
 	}
 	if errors.Is(err, host.ErrNoProgram) {
 		return fmt.Errorf("it cannot be asked which containers run, and whether it is back: %w%s", err, p.instead())
 	}
 	p.Restart = r
+	p.Notes = slices.DeleteFunc(p.Notes, func(note string) bool { return note == p.heldNote() }) // as they go after it
 	if r.broken != nil {
-		r.guess(ctx, h, d, unit)
-		return r.others(ctx, h, unit)
+		r.guess(ctx, d, unit)
+		return r.others(ctx, b, h, unit)
 	}
 	running, err := d.Running(ctx, h)
 	r.Running = append(r.Running, running...)
 	if err != nil || r.Reload {
 		return err
 	}
-	if r.Stops, err = stops(ctx, h, d, unit); err != nil {
+	if r.Stops, err = d.stops(ctx, unit); err != nil {
 		return err
 	}
-	return r.others(ctx, h, unit)
+	return r.others(ctx, b, h, unit)
 }
 
 // guess finds what a restart does to the containers of an engine that did not answer just now. What is not known is taken for
 // the worst.
-func (r *Restart) guess(ctx context.Context, h *host.Host, d Daemon, u *host.Unit) {
-	running, err := d.Running(ctx, h)
+func (r *Restart) guess(ctx context.Context, d serving, u *host.Unit) {
+	running, err := d.Running(ctx, d.host)
 	r.Running = append(r.Running, running...)
 	if err != nil {
 		r.Unknown = err.Error()
 	}
-	if r.Stops, err = stops(ctx, h, d, u); err != nil && r.Stops == "" {
+	if r.Stops, err = d.stops(ctx, u); err != nil && r.Stops == "" {
 		r.Stops = fmt.Sprintf("%s may stop its containers when it ends: whether it does is not known: %v", u.Name, err)
 	}
 }
@@ -190,17 +176,8 @@ func (p *Plan) instead() string {
 	return ": leave it away, and run " + p.Then
 }
 
-// stops returns why a restart stops an engine's containers; an empty string where they run on.
-func stops(ctx context.Context, h *host.Host, d Daemon, u *host.Unit) (string, error) {
-	stops, err := d.Stops(ctx, h)
-	if stops {
-		return u.Name + " stops its containers when it ends", err
-	}
-	return h.Kills(u), err
-}
-
 // others looks at the services that systemd restarts with a unit: one of them may be an engine whose containers stop by it.
-func (r *Restart) others(ctx context.Context, h *host.Host, u *host.Unit) error {
+func (r *Restart) others(ctx context.Context, b *wire.Book, h *host.Host, u *host.Unit) error {
 	all, err := stopsWith(ctx, h, u)
 	if err != nil {
 		return err
@@ -208,15 +185,15 @@ func (r *Restart) others(ctx context.Context, h *host.Host, u *host.Unit) error 
 	for _, with := range all {
 		r.With = append(r.With, with.Name)
 		for _, e := range table {
-			d, is := e.(Daemon)
+			d, is := serves(e, h, b)
 			if !is {
 				continue
 			}
-			main, ok := d.Main(h)
+			main, ok := d.main()
 			if !ok || main.PID != with.Main {
 				continue
 			}
-			if err := r.other(ctx, h, d, with); err != nil {
+			if err := r.other(ctx, d, with); err != nil {
 				return err
 			}
 		}
@@ -246,12 +223,12 @@ func stopsWith(ctx context.Context, h *host.Host, u *host.Unit) (all []*host.Uni
 }
 
 // other adds the containers of another engine, where they stop by it.
-func (r *Restart) other(ctx context.Context, h *host.Host, d Daemon, u *host.Unit) error {
-	running, err := d.Running(ctx, h)
+func (r *Restart) other(ctx context.Context, d serving, u *host.Unit) error {
+	running, err := d.Running(ctx, d.host)
 	if err != nil {
 		return err
 	}
-	why, err := stops(ctx, h, d, u)
+	why, err := d.stops(ctx, u)
 	if err != nil || why == "" || len(running) == 0 {
 		return err
 	}
@@ -287,11 +264,14 @@ func (p *Plan) try(ctx context.Context, b *wire.Book, h *host.Host, probe Probe)
 	if err := b.Try(t, p.options, p.draft, p.without); err != nil {
 		return err
 	}
-	err := p.takeOver(ctx, h, probe)
+	err := p.takeOver(ctx, b, h, probe)
 	switch {
 	case err == nil:
 		r.Outcome = TakenOver
-		return b.End()
+		if err := b.End(); err != nil {
+			return err
+		}
+		return p.dropLinks(b)
 	case r.broken != nil:
 		r.Outcome = Down
 		return errors.Join(fmt.Errorf("it did not work before, and does not now that its files are changed: %w", err), b.End())
@@ -309,6 +289,22 @@ func (p *Plan) try(ctx context.Context, b *wire.Book, h *host.Host, probe Probe)
 		said += ", and how many containers run is not known: " + lost.Error()
 	}
 	return fmt.Errorf("%w: %s", err, said)
+}
+
+// dropLinks removes links that have stayed for the engine's daemon until it had taken the plan over.
+func (p *Plan) dropLinks(b *wire.Book) error {
+	if len(p.held) == 0 {
+		return nil
+	}
+	now, err := p.again()
+	if err == nil && !changesFiles(now.Edits) {
+		now.serial = b.Serial()
+		err = commit(b, now)
+	}
+	if err != nil {
+		return fmt.Errorf("it runs with the change, and %s is left, which it called before: run this again: %w", oneline.And(p.held), err)
+	}
+	return nil
 }
 
 // clamp returns a time, or the nearest one that is that far from now.
@@ -335,11 +331,11 @@ func (p *Plan) recount(ctx context.Context, h *host.Host) error {
 }
 
 // takeOver has the engine take over what its files have, and looks whether it is back.
-func (p *Plan) takeOver(ctx context.Context, h *host.Host, probe Probe) error {
+func (p *Plan) takeOver(ctx context.Context, b *wire.Book, h *host.Host, probe Probe) error {
 	r := p.Restart
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it is not back after %v", patience))
 	defer cancel()
-	if d, is := p.engine.(Daemon); is && r.Unit != "" {
+	if d, is := serves(p.engine, h, b); is && r.Unit != "" {
 		u, err := h.Unit(ctx, r.Unit)
 		if err != nil {
 			return err
@@ -352,7 +348,7 @@ func (p *Plan) takeOver(ctx context.Context, h *host.Host, probe Probe) error {
 		if err != nil {
 			return err
 		}
-		if err := await(ctx, h, d, func(main host.Process) bool { return r.Reload || !same(main, r.pid, r.start) }); err != nil {
+		if err := await(ctx, d, func(main host.Process) bool { return r.Reload || !same(main, r.pid, r.start) }); err != nil {
 			return err
 		}
 	}
@@ -377,18 +373,13 @@ func (p *Plan) count(ctx context.Context, h *host.Host) error {
 	return err
 }
 
-// await waits until a daemon answers that has taken its files over.
-func await(ctx context.Context, h *host.Host, d Daemon, is func(host.Process) bool) error {
+// await waits until a daemon works that has taken its files over.
+func await(ctx context.Context, d serving, is func(host.Process) bool) error {
 	for {
 		why := errors.New("its process has not ended, or no new one runs")
-		if main, ok := d.Main(h); ok && is(main) {
-			taken, err := d.Taken(ctx, h)
-			if taken && err == nil {
+		if main, ok := d.main(); ok && is(main) {
+			if why = d.goesOn(ctx, main); why == nil {
 				return nil
-			}
-			why = err
-			if err == nil {
-				why = errors.New("it goes on with what its files had before")
 			}
 		}
 		select {
@@ -399,10 +390,7 @@ func await(ctx context.Context, h *host.Host, d Daemon, is func(host.Process) bo
 	}
 }
 
-func same(p host.Process, pid int, start uint64) bool { return p.PID == pid && p.Ticks() == start }
+func same(p host.Process, pid int, start uint64) bool { return p.PID == pid && p.Start == start }
 
 // bootID returns the kernel's id of this boot. Tests boot by it.
-var bootID = func() string {
-	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(id))
-}
+var bootID = func() string { return wire.Now().Boot }

@@ -112,11 +112,19 @@ func (s served) Main(*host.Host) (host.Process, bool) {
 	return host.Process{PID: pid}, err == nil
 }
 
-func (s served) Taken(context.Context, *host.Host) (bool, error) {
-	if s.m.get("pid") == "" {
-		return false, errors.New("it does not answer")
+func (s served) Taken(context.Context, *host.Host, host.Process, wire.Changes) (t host.Taken, err error) {
+	t.Ours = s.m.get("read") != ""
+	if s.m.get("read") != s.m.config() {
+		t.Older = "it goes on with what its files had before"
 	}
-	return s.m.get("read") == s.m.config(), nil
+	return t, nil
+}
+
+func (s served) Works(context.Context, *host.Host) error {
+	if s.m.get("pid") == "" {
+		return errors.New("it does not answer")
+	}
+	return nil
 }
 
 func (s served) Running(context.Context, *host.Host) ([]string, error) {
@@ -174,7 +182,7 @@ func call(t *testing.T, h *host.Host, verb string, probe Probe) (*Restart, error
 		plans, err = Uninstall(t.Context(), b, h, []string{"one"})
 	}
 	if err == nil {
-		err = PlanRestarts(t.Context(), h, plans)
+		err = PlanRestarts(t.Context(), b, h, plans)
 	}
 	if err != nil {
 		return nil, err
@@ -192,7 +200,7 @@ func planned(t *testing.T, h *host.Host) (*wire.Book, []*Plan) {
 	}
 	plans, err := Install(t.Context(), b, h, nil, Choice{})
 	if err == nil {
-		err = PlanRestarts(t.Context(), h, plans)
+		err = PlanRestarts(t.Context(), b, h, plans)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -393,7 +401,7 @@ func TestRestartThatCannotBe(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = PlanRestarts(t.Context(), h, plans)
+			err = PlanRestarts(t.Context(), b, h, plans)
 			if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%v, want %q", err, c.err)
 			}
@@ -449,7 +457,7 @@ type mute struct {
 	asks, running, halts error // what asking for each says
 }
 
-func (e mute) Taken(context.Context, *host.Host) (bool, error)       { return false, e.asks }
+func (e mute) Works(context.Context, *host.Host) error               { return e.asks }
 func (e mute) Running(context.Context, *host.Host) ([]string, error) { return nil, e.running }
 func (e mute) Stops(context.Context, *host.Host) (bool, error) {
 	return e.m.get("stops") != "", e.halts
@@ -483,7 +491,7 @@ func TestRestartOfWhatDoesNotAnswer(t *testing.T) {
 			}
 			plans, err := Uninstall(t.Context(), b, h, nil)
 			if err == nil {
-				err = PlanRestarts(t.Context(), h, plans)
+				err = PlanRestarts(t.Context(), b, h, plans)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -502,7 +510,7 @@ func TestRestartOfWhatDoesNotAnswer(t *testing.T) {
 	}
 	plans, err := Uninstall(t.Context(), b, h, nil)
 	if err == nil {
-		err = PlanRestarts(t.Context(), h, plans)
+		err = PlanRestarts(t.Context(), b, h, plans)
 	}
 	if err == nil || !strings.Contains(err.Error(), "one: --restart cannot be done: it cannot be asked which containers run") {
 		t.Error(err)
@@ -512,8 +520,11 @@ func TestRestartOfWhatDoesNotAnswer(t *testing.T) {
 // stopping is an engine whose containers stop with it.
 type stopping struct{ plain }
 
-func (stopping) Main(*host.Host) (host.Process, bool)            { return host.Process{PID: 5}, true }
-func (stopping) Taken(context.Context, *host.Host) (bool, error) { return true, nil }
+func (stopping) Main(*host.Host) (host.Process, bool)    { return host.Process{PID: 5}, true }
+func (stopping) Works(context.Context, *host.Host) error { return nil }
+func (stopping) Taken(context.Context, *host.Host, host.Process, wire.Changes) (host.Taken, error) {
+	return host.Taken{}, nil
+}
 func (stopping) Running(context.Context, *host.Host) ([]string, error) {
 	return []string{"theirs"}, nil
 }
@@ -543,7 +554,7 @@ func TestRestartThatRestartsOthers(t *testing.T) {
 	}
 	plans, err := Install(t.Context(), b, h, []string{"one"}, Choice{})
 	if err == nil {
-		err = PlanRestarts(t.Context(), h, plans)
+		err = PlanRestarts(t.Context(), b, h, plans)
 	}
 	if err != nil {
 		t.Fatal(err)

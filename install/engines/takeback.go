@@ -29,10 +29,8 @@ func settle(ctx context.Context, b *wire.Book, h *host.Host, end time.Time) (sai
 	killed := t.Engine + ": a call was killed while the engine tried a change: "
 	if e, _ := named(t.Engine); t.Boot != bootID() {
 		// What runs has read its files in this boot. To take these back would take another restart.
-		if d, is := e.(Daemon); is {
-			if taken, err := d.Taken(ctx, h); taken && err == nil {
-				return killed + "it runs with that since the last boot, and goes on so", b.End()
-			}
+		if d, is := serves(e, h, b); is && d.runsWithItsFiles(ctx) {
+			return killed + "it runs with that since the last boot, and goes on so", b.End()
 		}
 	}
 	if said, err = takeBack(ctx, b, h, end); err != nil {
@@ -53,19 +51,30 @@ func takeBack(ctx context.Context, b *wire.Book, h *host.Host, end time.Time) (s
 	ctx, cancel := context.WithDeadlineCause(ctx, end, errors.New("it is not back in time"))
 	defer cancel()
 	said = "everything has been taken back"
-	back, err := b.TakeBack()
+	back, err := b.TakeBack(mayHaveRead(h, t))
 	if err == nil && !back {
 		said, err = retake(ctx, b, h, t.Engine)
 	}
 	if err != nil {
 		return "", fmt.Errorf("taking it back failed as well, and the next install or uninstall tries again: %w", err)
 	}
-	rest, up := comeBack(ctx, h, t, wait)
+	rest, up := comeBack(ctx, b, h, t, wait)
 	up = errors.Join(up, startWith(ctx, h, t, wait && up == nil))
 	if err := errors.Join(up, b.End()); err != nil {
 		return "", fmt.Errorf("%s, and the engine is not as it was: %w", said, err)
 	}
 	return said + rest, nil
+}
+
+// mayHaveRead reports whether the engine of a trial may have read the trial's change.
+func mayHaveRead(h *host.Host, t *wire.Trial) bool {
+	e, err := named(t.Engine)
+	d, is := e.(Daemon)
+	if err != nil || !is {
+		return false
+	}
+	main, runs := d.Main(h)
+	return t.Reload || t.Boot != bootID() || !runs || !same(main, t.PID, t.Start)
 }
 
 // retake takes a trial's change out of files that somebody else has changed since, by what the engine knows of them. Where that
@@ -127,9 +136,9 @@ func startWith(ctx context.Context, h *host.Host, t *wire.Trial, wait bool) erro
 }
 
 // comeBack has an engine run as it did before a trial, whose files have been taken back. rest is what there is to say of it.
-func comeBack(ctx context.Context, h *host.Host, t *wire.Trial, wait bool) (rest string, err error) {
+func comeBack(ctx context.Context, b *wire.Book, h *host.Host, t *wire.Trial, wait bool) (rest string, err error) {
 	e, err := named(t.Engine)
-	d, is := e.(Daemon)
+	d, is := serves(e, h, b)
 	if err != nil || !is || t.Unit == "" {
 		return "", nil
 	}
@@ -140,60 +149,59 @@ func comeBack(ctx context.Context, h *host.Host, t *wire.Trial, wait bool) (rest
 	if err != nil {
 		return "", err
 	}
-	main, runs := d.Main(h)
+	main, runs := d.main()
 	here := runs && t.Boot == bootID()
 	switch {
 	case here && t.Reload:
-		return reread(ctx, h, d, u, t, wait)
+		return reread(ctx, d, u, t, wait)
 	case here && same(main, t.PID, t.Start): // it was not restarted yet
-		_, err := d.Taken(ctx, h)
-		return "", err
+		return "", d.Works(ctx, h)
 	case !wait:
 		return ", and systemd starts it again", h.StartLater(ctx, u)
 	}
-	return startedAgain, startAgain(ctx, h, d, u)
+	return startedAgain, startAgain(ctx, d, u)
 }
 
 const startedAgain = ", and it has been started again as it was"
 
 // reread has a daemon that may have read a change read its files as they were.
-func reread(ctx context.Context, h *host.Host, d Daemon, u *host.Unit, t *wire.Trial, wait bool) (rest string, err error) {
+func reread(ctx context.Context, d serving, u *host.Unit, t *wire.Trial, wait bool) (rest string, err error) {
 	if !wait {
-		return ", and systemd has it read them again", h.ReloadLater(ctx, u)
+		return ", and systemd has it read them again", d.host.ReloadLater(ctx, u)
 	}
-	rest, err = reloadAgain(ctx, h, d, u)
+	rest, err = reloadAgain(ctx, d, u)
 	if rest != "" || err != nil {
 		return rest, err
 	}
-	if taken, err := d.Taken(ctx, h); taken && err == nil {
+	if d.runsWithItsFiles(ctx) {
 		return "", nil
 	}
-	all, err := stopsWith(ctx, h, u)
+	all, err := stopsWith(ctx, d.host, u)
 	if err != nil {
 		return "", err
 	}
 	for _, with := range all {
 		t.With = append(t.With, with.Name)
 	}
-	return startedAgain, startAgain(ctx, h, d, u)
+	return startedAgain, startAgain(ctx, d, u)
 }
 
 // reloadAgain has a daemon that has read a change forget it, as far as a reload does that. rest says what it does not forget,
 // where a restart would stop its containers.
-func reloadAgain(ctx context.Context, h *host.Host, d Daemon, u *host.Unit) (rest string, err error) {
-	if err := h.Reload(ctx, u); err != nil {
+func reloadAgain(ctx context.Context, d serving, u *host.Unit) (rest string, err error) {
+	if err := d.host.Reload(ctx, u); err != nil {
 		return "", err
 	}
 	short, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	if err := await(short, h, d, anyProcess); err == nil {
+	if err := await(short, d, anyProcess); err == nil {
 		return "", nil
 	}
-	running, err := d.Running(ctx, h)
+	running, err := d.Running(ctx, d.host)
 	if err != nil {
 		return "", err
 	}
-	if why, err := stops(ctx, h, d, u); err != nil || why == "" || len(running) == 0 {
+	if why, err := d.stops(ctx, u); err != nil || why == "" || len(running) == 0 {
 		return "", err
 	}
 	rest = ", and it goes on with what it has read of ours until systemctl restart " + u.Name + ", by which its containers stop"
@@ -201,11 +209,11 @@ func reloadAgain(ctx context.Context, h *host.Host, d Daemon, u *host.Unit) (res
 }
 
 // startAgain restarts a unit until its daemon is back: what the last start has left may be in the way of the first one.
-func startAgain(ctx context.Context, h *host.Host, d Daemon, u *host.Unit) error {
+func startAgain(ctx context.Context, d serving, u *host.Unit) error {
 	for {
-		err := h.Restart(ctx, u)
+		err := d.host.Restart(ctx, u)
 		if err == nil {
-			return await(ctx, h, d, anyProcess)
+			return await(ctx, d, anyProcess)
 		}
 		select {
 		case <-ctx.Done():

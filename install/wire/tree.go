@@ -57,6 +57,9 @@ func (e *Entry) kind() fs.FileMode {
 // IsFile reports whether there is a file.
 func (e *Entry) IsFile() bool { return e.kind() == 0 }
 
+// IsLink reports whether there is a symbolic link.
+func (e *Entry) IsLink() bool { return e.kind() == fs.ModeSymlink }
+
 // IsDir reports whether there is a directory.
 func (e *Entry) IsDir() bool { return e.kind() == fs.ModeDir }
 

@@ -1,6 +1,9 @@
 package wire
 
-import "errors"
+import (
+	"errors"
+	"maps"
+)
 
 // Trial is a change that an engine is trying: its files are written, and they are taken back unless the engine comes to run
 // with them. What is here is what the next call must know if this process is killed.
@@ -43,8 +46,8 @@ func (b *Book) Trial() *Trial {
 
 // TakeBack makes the files and the record what they were before the trial, which goes on until End. Where somebody else has
 // changed one of the files since, their bytes cannot be taken back: then nothing is written and back is false, and an Unwire
-// takes the trial's change out. Retake or Finish comes after that.
-func (b *Book) TakeBack() (back bool, err error) {
+// takes the trial's change out. Retake or Finish comes after that. With read set the engine may have read the trial's change.
+func (b *Book) TakeBack(read bool) (back bool, err error) {
 	j := b.trial
 	theirs, err := b.changedByOthers(j.Steps)
 	if err != nil {
@@ -54,7 +57,15 @@ func (b *Book) TakeBack() (back bool, err error) {
 		b.setRecord(j.After) // by which Unwire knows the change, however far it came
 		return false, nil
 	}
-	return true, b.back(j.Steps, j.Before)
+	before := *j.Before
+	if read {
+		before.Changes = maps.Clone(b.record.Changes)
+	}
+	if err := b.back(j.Steps, &before); err != nil || !read {
+		return true, err
+	}
+	b.record.stamp(j.Trial.Engine, false)
+	return true, b.write("record.json", &b.record)
 }
 
 // Before returns how the engine of a trial was wired before it; nil where it was not.
@@ -70,14 +81,11 @@ func (b *Book) Before() *Options {
 // error, or where this process is killed, the next call does it again.
 func (b *Book) Retake(w *Options, d, without *Draft) error {
 	j := b.plan(b.trial.Trial.Engine, w, d, without)
-	if err := b.apply(j.Steps, true); err != nil {
+	done, err := b.apply(j.Steps, true)
+	if err != nil {
 		return err
 	}
-	if err := b.write("record.json", &j.After); err != nil {
-		return err
-	}
-	b.setRecord(j.After)
-	return nil
+	return b.writeAfter(j, done)
 }
 
 // Finish does all of a trial's change that others have left to do, so that an uninstall can take it out later. The trial

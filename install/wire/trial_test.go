@@ -58,7 +58,7 @@ func TestTrial(t *testing.T) {
 				want := snapshot(t, installed.Root)
 				if !accepted {
 					for range 2 { // as by a call that was killed in it
-						back, err := b.TakeBack()
+						back, err := b.TakeBack(true)
 						must(t, err)
 						if !back {
 							t.Error("it was not taken back")
@@ -89,7 +89,7 @@ func TestTrialThatOthersChange(t *testing.T) {
 		write(t, tree.Root+"/etc/engine/main.conf", "key = 7\n"+ours, 0o640)
 		fault := errors.New("pulled the plug")
 		retake := func(tree Tree) error {
-			back, err := b.TakeBack()
+			back, err := b.TakeBack(true)
 			must(t, err)
 			if back || b.Before() != nil {
 				t.Errorf("taken back: %v, wired before: %v", back, b.Before())
@@ -132,7 +132,7 @@ func TestTrialThatIsFinished(t *testing.T) {
 	must(t, err)
 	defer b.Close()
 	write(t, tree.Root+"/etc/engine/main.conf", "key = 7\n"+ours, 0o640)
-	if back, err := b.TakeBack(); back || err != nil {
+	if back, err := b.TakeBack(true); back || err != nil {
 		t.Errorf("taken back: %v, %v", back, err)
 	}
 	must(t, b.Finish())
@@ -182,7 +182,7 @@ func TestKilledInATrial(t *testing.T) {
 		tree := killedAt(t, at)
 		b, err := try(t, tree)
 		must(t, err)
-		_, err = b.TakeBack()
+		_, err = b.TakeBack(true)
 		must(t, err)
 		must(t, b.End())
 		return
@@ -201,7 +201,7 @@ func TestKilledInATrial(t *testing.T) {
 		b, err := Open(t.Context(), tree)
 		must(t, err)
 		if b.Trial() != nil {
-			_, err := b.TakeBack()
+			_, err := b.TakeBack(true)
 			must(t, err)
 			must(t, b.End())
 		}

@@ -62,6 +62,8 @@ type record struct {
 	Serial  uint64            `json:"serial"` // one more with every change
 	Engines map[string]Wiring `json:"engines"`
 	Dirs    []string          `json:"dirs,omitempty"` // directories that we made, whichever engine's files are in them
+
+	Changes map[string]Changes `json:"changes,omitempty"` // by engines, also by those that are wired no more
 }
 
 // journal is what stands in journal.json.
@@ -70,6 +72,10 @@ type journal struct {
 	Forward bool   `json:"forward"` // it is finished, and not taken back: an engine must not go on with what is being removed
 	Steps   []Edit `json:"steps"`
 	After   record `json:"after"` // the record when all is done
+
+	Engine  string `json:"engine,omitempty"`
+	ByHand  bool   `json:"byHand,omitempty"`  // its files had something of ours that no record had
+	Unwired bool   `json:"unwired,omitempty"` // somebody else may have taken ours out of its files
 
 	Trial  *Trial  `json:"trial,omitempty"`  // the journal stays until this ends
 	Before *record `json:"before,omitempty"` // the record when it is taken back
@@ -219,17 +225,19 @@ func (b *Book) Unwire(d *Draft, engine string, strip Stripper) (kept []string, e
 	return kept, b.dropDirs(d)
 }
 
-// LeaveLinks drafts that our links of an engine's wiring stay, after an Unwire, for containers that call them.
-func (b *Book) LeaveLinks(d *Draft, engine string) error {
+// LeaveLinks drafts that our links of an engine's wiring stay, after an Unwire, for containers and a daemon that call them. It
+// returns those that the draft had no more.
+func (b *Book) LeaveLinks(d *Draft, engine string) (left []string, err error) {
 	for _, e := range b.record.Engines[engine].Edits {
-		if e.New.kind() != fs.ModeSymlink || !d.disk[e.Path].Equal(e.New) {
+		if e.New.kind() != fs.ModeSymlink || !d.disk[e.Path].Equal(e.New) || d.now[e.Path] != nil {
 			continue
 		}
 		if err := d.set(e.Path, e.New); err != nil {
-			return err
+			return nil, err
 		}
+		left = append(left, e.Path)
 	}
-	return nil
+	return left, nil
 }
 
 // dropDirs drafts that the directories that we made are gone, where nothing is in them.
@@ -265,7 +273,7 @@ func (b *Book) Commit(engine string, w *Options, d, without *Draft) error {
 
 // without returns the record without an engine.
 func (r record) without(engine string) record {
-	r.Engines, r.Dirs = maps.Clone(r.Engines), slices.Clone(r.Dirs)
+	r.Engines, r.Dirs, r.Changes = maps.Clone(r.Engines), slices.Clone(r.Dirs), maps.Clone(r.Changes)
 	delete(r.Engines, engine)
 	return r
 }
@@ -273,11 +281,15 @@ func (r record) without(engine string) record {
 // plan returns the journal of a Commit.
 func (b *Book) plan(engine string, w *Options, d, without *Draft) *journal {
 	steps, after := d.Edits(), b.record.without(engine)
+	was, recorded := b.record.Engines[engine]
+	unwired := w == nil && recorded && !was.Left
 	after.Version, after.Serial = version, b.record.Serial+1
 	if edits := d.editsFrom(without); w != nil {
 		after.Engines[engine] = Wiring{Options: *w, Edits: edits}
 	} else if len(edits) > 0 {
 		after.Engines[engine] = Wiring{Edits: edits, Left: true}
+	} else if !unwired && !files(steps) {
+		delete(after.Changes, engine) // what was left for it need be no more
 	}
 	for _, s := range steps {
 		switch {
@@ -287,7 +299,8 @@ func (b *Book) plan(engine string, w *Options, d, without *Draft) *journal {
 			after.Dirs = slices.DeleteFunc(after.Dirs, func(dir string) bool { return dir == s.Path })
 		}
 	}
-	return &journal{Version: version, Forward: w == nil, Steps: steps, After: after}
+	return &journal{Version: version, Forward: w == nil, Steps: steps, After: after, Engine: engine, Unwired: unwired,
+		ByHand: !recorded && files(without.Edits())}
 }
 
 // do writes a journal and does what it says: steps are those that are not done yet. On an error they have been taken back.
@@ -320,7 +333,7 @@ func (b *Book) takeBack(steps []Edit, before *record) error {
 
 // back is takeBack, and the journal stays.
 func (b *Book) back(steps []Edit, before *record) error {
-	if err := b.apply(invert(steps), false); err != nil {
+	if _, err := b.apply(invert(steps), false); err != nil {
 		return err
 	}
 	if r, err := readJSON[record](b, "record.json"); err != nil || r != nil && r.Serial != before.Serial {
@@ -341,13 +354,16 @@ func (b *Book) setRecord(r record) {
 
 // finish applies the steps of a journal, writes the record, and removes the journal unless it is a trial's.
 func (b *Book) finish(j *journal, strict bool) error {
-	if err := b.apply(j.Steps, strict); err != nil {
+	done, err := b.apply(j.Steps, strict)
+	if err != nil {
 		return err
 	}
-	if err := b.write("record.json", &j.After); err != nil {
+	if !strict { // whoever was killed had done some of them
+		done = j.Steps
+	}
+	if err := b.writeAfter(j, done); err != nil {
 		return err
 	}
-	b.setRecord(j.After)
 	if j.Trial != nil {
 		b.trial = j
 		return nil
@@ -356,24 +372,36 @@ func (b *Book) finish(j *journal, strict bool) error {
 	return nil
 }
 
-// apply makes each path hold what is new of it. What holds neither that nor the old is somebody else's since, and stays:
-// with strict that is an error.
-func (b *Book) apply(steps []Edit, strict bool) error {
+// writeAfter writes the record of a journal whose steps are done. Those done just now are when the engine's files were changed.
+func (b *Book) writeAfter(j *journal, done []Edit) error {
+	if (files(done) || j.Unwired) && j.Engine != "" { // an older oci-apparmor's journal names none
+		j.After.stamp(j.Engine, j.ByHand)
+	}
+	if err := b.write("record.json", &j.After); err != nil {
+		return err
+	}
+	b.setRecord(j.After)
+	return nil
+}
+
+// apply makes each path hold what is new of it, and returns what it has changed. What holds neither that nor the old is somebody
+// else's since, and stays: with strict that is an error.
+func (b *Book) apply(steps []Edit, strict bool) (done []Edit, err error) {
 	for _, s := range steps {
 		if err := b.tree.staysInside(s.Path); err != nil {
-			return err
+			return done, err
 		}
 		_ = os.Remove(path.Join(path.Dir(b.tree.Real(s.Path)), temp(s.Path))) // of a call that was killed
 		e, err := b.tree.lookup(s.Path)
 		if err != nil {
-			return err
+			return done, err
 		}
 		if e.Equal(s.New) {
 			continue
 		}
 		if !e.Equal(s.Old) {
 			if strict {
-				return fmt.Errorf("%s was changed by somebody else just now: run this again", b.tree.Real(s.Path))
+				return done, fmt.Errorf("%s was changed by somebody else just now: run this again", b.tree.Real(s.Path))
 			}
 			continue
 		}
@@ -382,10 +410,11 @@ func (b *Book) apply(steps []Edit, strict bool) error {
 			continue // somebody has put something there
 		}
 		if err != nil {
-			return err
+			return done, err
 		}
+		done = append(done, s)
 	}
-	return nil
+	return done, nil
 }
 
 // recover finishes or takes back what a killed call has left. A trial is for the caller to end, because its engine has to be

@@ -353,7 +353,11 @@ func TestWhatRunsKeepsWhatItNeeds(t *testing.T) {
 		_, err = b.Unwire(d, "engine", strip)
 		must(t, err)
 		without := d.Copy()
-		must(t, b.LeaveLinks(d, "engine"))
+		left, err := b.LeaveLinks(d, "engine")
+		must(t, err)
+		if !slices.Equal(left, []string{link}) {
+			t.Errorf("it leaves %q", left)
+		}
 		must(t, d.WriteFile(file, []byte(part)))
 		must(t, b.Commit("engine", nil, d, without))
 		if _, wired := b.Wiring("engine"); wired {

@@ -371,9 +371,6 @@ func (e Engine) Check(ctx context.Context, h *host.Host, d *wire.Draft) error {
 	return err
 }
 
-// Cost returns nothing: containers have their own shim or monitor, and run on.
-func (Engine) Cost(*host.Host, *wire.Draft) string { return "" }
-
 // Needed returns the containers that run by our runtime. Once it is restarted, containerd 2 executes nothing more in
 // those of a runtime that it has no more.
 func (e Engine) Needed(ctx context.Context, h *host.Host) (need host.Need, err error) {

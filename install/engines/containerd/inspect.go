@@ -3,11 +3,9 @@ package containerd
 import (
 	"context"
 	"fmt"
-	"os"
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/tomlfile"
@@ -23,11 +21,6 @@ func (e Engine) Inspect(ctx context.Context, h *host.Host, d *wire.Draft) (i hos
 	if err != nil {
 		return i, err
 	}
-	written, err := n.files(d)
-	if err != nil {
-		return i, err
-	}
-	n.restart(&i, d, written)
 	read, err := n.read(d)
 	if err != nil {
 		return i, err
@@ -89,29 +82,6 @@ func (n *daemon) versions(i *host.Inspection, files []*tomlfile.File) {
 		case version != main && version > 0 && !n.before(2, 0, 0) && n.before(2, 3, 0):
 			i.Add(host.BadVersion, "containerd %s drops settings without a word where an imported file has another version than the main "+
 				"one, and %s has %d beside %d", n.release(), f.Path, version, main)
-		}
-	}
-}
-
-// restart adds a fault if containerd was started before ours came into its files: it reads them once.
-func (n *daemon) restart(i *host.Inspection, d *wire.Draft, files []*tomlfile.File) {
-	for _, p := range n.processes(n.Host) {
-		started := p.Started()
-		for _, f := range files {
-			at, err := d.Resolve(f.Path)
-			if err != nil || started.IsZero() || !slices.ContainsFunc(plugins, func(plugin string) bool {
-				return ours(f.Get("plugins", plugin, "containerd", "runtimes", Runtime))
-			}) {
-				continue
-			}
-			info, err := os.Stat(d.Tree.Real(at))
-			if err != nil || info.ModTime().After(time.Now()) { // the clock was set back since: nothing is known by it
-				continue
-			}
-			if info.ModTime().After(started.Add(time.Second)) { // the start is known to a second
-				i.Add(host.NotTaken, "containerd runs as process %d since before %s was changed, and reads its files once", p.PID, f.Path)
-				return
-			}
 		}
 	}
 }

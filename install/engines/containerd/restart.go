@@ -18,28 +18,36 @@ func (e Engine) Main(h *host.Host) (p host.Process, ok bool) {
 	return p, false
 }
 
-// Taken reports whether containerd was started after ours came into its files. The error says that it does not answer, or
-// that its CRI plugin does not work.
-func (e Engine) Taken(ctx context.Context, h *host.Host) (bool, error) {
+// Taken returns what containerd has of ours: of the files in which people write, those that have a runtime of ours.
+func (e Engine) Taken(_ context.Context, h *host.Host, main host.Process, changes wire.Changes) (host.Taken, error) {
 	d := wire.NewDraft(h.Tree)
-	ctr, args, err := e.of().client(h, d)
+	files, err := e.of().files(d)
 	if err != nil {
-		return false, err
+		return host.Taken{}, err
+	}
+	var with []string
+	for _, f := range files {
+		if Find(f).Ours {
+			with = append(with, f.Path)
+		}
+	}
+	return h.TakenAtStart(main, "containerd", d, with, changes)
+}
+
+// Works returns an error unless containerd answers, and its CRI plugin works.
+func (e Engine) Works(ctx context.Context, h *host.Host) error {
+	ctr, args, err := e.of().client(h, wire.NewDraft(h.Tree))
+	if err != nil {
+		return err
 	}
 	out, err := h.Run(ctx, nil, ctr, args("plugins", "ls")...)
 	if err != nil {
-		return false, err
+		return err
 	}
 	if broken := brokenCRI(string(out)); broken != "" {
-		return false, fmt.Errorf("containerd answers, and its plugin %s does not work", broken)
+		return fmt.Errorf("containerd answers, and its plugin %s does not work", broken)
 	}
-	files, err := e.of().files(d)
-	if err != nil {
-		return false, err
-	}
-	var i host.Inspection
-	(&daemon{Host: h, Distribution: e.of()}).restart(&i, d, files)
-	return len(i.Faults) == 0, nil
+	return nil
 }
 
 // brokenCRI returns the plugin of CRI that "ctr plugins ls" says has failed; an empty string for none. Its columns are TYPE,

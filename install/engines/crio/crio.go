@@ -39,9 +39,6 @@ func (Engine) Vias() []string { return []string{"wrapper"} }
 // Then returns the command by which CRI-O takes its configuration over.
 func (Engine) Then() string { return "systemctl restart crio" }
 
-// Cost returns nothing: containers have their own shim or monitor, and run on.
-func (Engine) Cost(*host.Host, *wire.Draft) string { return "" }
-
 // Missing returns why there is nothing to wire; an empty string where there is.
 func (Engine) Missing(h *host.Host, d *wire.Draft) (string, error) {
 	if h.Program(d, "crio") == "" {

@@ -23,7 +23,7 @@ func (Engine) Main(h *host.Host) (p host.Process, ok bool) {
 	if len(all) == 0 {
 		return p, false
 	}
-	return slices.MinFunc(all, func(a, b host.Process) int { return cmp.Compare(a.Ticks(), b.Ticks()) }), true
+	return slices.MinFunc(all, func(a, b host.Process) int { return cmp.Compare(a.Start, b.Start) }), true
 }
 
 // status is what a CRI-O that runs says of itself.

@@ -44,17 +44,6 @@ func (Engine) Vias() []string { return []string{"wrapper", "shim"} }
 // Then returns the command by which Docker forgets ours: by a reload it would keep what stands in the file no more.
 func (Engine) Then() string { return "systemctl restart docker" }
 
-// Cost says that a restart of Docker stops every container, where it does not keep them alive (live-restore).
-func (Engine) Cost(h *host.Host, d *wire.Draft) string {
-	if f, err := read(h, d); err == nil {
-		if alive, err := f.get("live-restore"); err == nil && string(alive) == "true" {
-			return ""
-		}
-	}
-	return `stops every container of Docker, ours or not, unless "live-restore" is on: until then Docker goes on with what it has read, ` +
-		"and new containers with our runtime are made through us"
-}
-
 // Missing returns why there is nothing to wire; an empty string where there is.
 func (Engine) Missing(h *host.Host, d *wire.Draft) (string, error) {
 	if h.Program(d, "dockerd") == "" {
@@ -300,11 +289,10 @@ func (Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Opti
 	if err := d.WriteFile(f.path, after.text); err != nil {
 		return nil, err
 	}
-	if version < 23 { // 20.10: some reloads of runtimes end the daemon
+	if name, err := wasDefault(h); err != nil {
+		return nil, err
+	} else if version < byReload || name == Runtime && !o.Default {
 		out.Then, out.Reload = Engine{}.Then(), false
-		if cost := (Engine{}).Cost(h, d); cost != "" {
-			out.Notes = append(out.Notes, out.Then+" "+cost)
-		}
 	}
 	if o.Default {
 		out.Notes = append(out.Notes, "containers that exist keep the runtime that they were made with, and RUN steps of BuildKit "+
@@ -313,6 +301,18 @@ func (Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Opti
 		out.Notes = append(out.Notes, "containers come to us by docker run --runtime "+Runtime)
 	}
 	return out, nil
+}
+
+// byReload is the first version that takes runtimes over by a reload: some reloads of runtimes end 20.10.
+const byReload = 23
+
+// wasDefault returns the default runtime that is on the disk. One that is there no more, a reload keeps.
+func wasDefault(h *host.Host) (string, error) {
+	f, err := read(h, wire.NewDraft(h.Tree))
+	if err != nil {
+		return "", err
+	}
+	return f.string("default-runtime")
 }
 
 // flags returns an error where dockerd's command line has what the file is to have: it would not start, or lose it at a

@@ -10,6 +10,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // Main returns dockerd's process.
@@ -22,6 +23,7 @@ func (Engine) Main(h *host.Host) (p host.Process, ok bool) {
 
 // info is what dockerd says of itself (moby, api/types/system/info.go).
 type info struct {
+	ServerVersion      string
 	Runtimes           map[string]runtime
 	DefaultRuntime     string
 	LiveRestoreEnabled bool
@@ -46,38 +48,71 @@ func ask(ctx context.Context, h *host.Host) (i info, err error) {
 	return i, nil
 }
 
-// Taken reports whether dockerd has the runtime of ours that its file has, or none where the file has none, and the default.
-func (Engine) Taken(ctx context.Context, h *host.Host) (bool, error) {
-	f, err := read(h, wire.NewDraft(h.Tree))
+// Taken returns what dockerd has of ours, by what it says of itself. Where it does not answer, it is known only of a dockerd that
+// was started after its file was changed: a reload reads that, too.
+func (Engine) Taken(ctx context.Context, h *host.Host, main host.Process, changes wire.Changes) (t host.Taken, err error) {
+	d := wire.NewDraft(h.Tree)
+	f, err := read(h, d)
 	if err != nil {
-		return false, err
+		return t, err
 	}
 	wanted, err := f.runtime(Runtime)
 	if err != nil {
-		return false, err
+		return t, err
+	}
+	if wanted != nil && !wanted.ours() {
+		wanted = nil
 	}
 	name, err := f.string("default-runtime")
 	if err != nil {
-		return false, err
+		return t, err
 	}
 	i, err := ask(ctx, h)
-	if err != nil {
-		return false, err
+	if err == nil {
+		return i.taken(f.path, wanted, cmp.Or(name, main.Flag("--default-runtime"))), nil
 	}
-	is, has := i.Runtimes[Runtime]
-	if (wanted != nil) != has || wanted != nil && is.Path != wanted.Path {
-		return false, nil
+	var with []string
+	if wanted != nil {
+		with = []string{f.path}
 	}
-	if name == "" { // a flag may name one
-		return i.DefaultRuntime != Runtime || flagged(h), nil
+	changes.First = wire.Moment{}
+	if t, unknown := h.TakenAtStart(main, "dockerd", d, with, changes); unknown == nil && t.Older == "" {
+		return t, nil
 	}
-	return i.DefaultRuntime == name, nil
+	return t, err
 }
 
-// flagged reports whether dockerd's command line makes our runtime the default.
-func flagged(h *host.Host) bool {
-	p, _ := Engine{}.Main(h)
-	return p.Flag("--default-runtime") == Runtime
+// taken compares what dockerd says with what its file has: our runtime, nil for none, and the name of the default one, which may
+// be a flag's.
+func (i *info) taken(file string, wanted *runtime, name string) (t host.Taken) {
+	has, ours := i.Runtimes[Runtime]
+	t.Ours = ours && (has.Path == "" || has.ours()) // of a shim it says nothing else
+	switch {
+	case wanted == nil && t.Ours:
+		t.Older = fmt.Sprintf("dockerd goes on with our runtime %s, which %s does not have any more", Runtime, file)
+		return t
+	case i.DefaultRuntime == Runtime && name != Runtime:
+		t.Older = fmt.Sprintf("dockerd goes on with our runtime %s as its default, which it is not in %s any more", Runtime, file)
+		return t
+	case wanted != nil && !t.Ours:
+		t.Older = fmt.Sprintf("dockerd runs without our runtime %s, which %s has", Runtime, file)
+	case t.Ours && has.Path != wanted.Path:
+		t.Older = fmt.Sprintf("dockerd's runtime %s is another one than in %s", Runtime, file)
+	case i.DefaultRuntime != Runtime && name == Runtime:
+		t.Older = fmt.Sprintf("dockerd's default runtime is %s, and in %s it is ours", oneline.Name(i.DefaultRuntime), file)
+	default:
+		return t
+	}
+	if version, err := host.Version(i.ServerVersion); err == nil && version[0] >= byReload {
+		t.Then = "systemctl reload docker"
+	}
+	return t
+}
+
+// Works returns an error unless dockerd answers.
+func (Engine) Works(ctx context.Context, h *host.Host) error {
+	_, err := ask(ctx, h)
+	return err
 }
 
 // Running returns the ids of the containers that run.

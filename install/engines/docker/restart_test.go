@@ -2,41 +2,64 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
+	"github.com/oci-apparmor/oci-apparmor/install/wire"
 )
 
-// What dockerd says of itself is compared with its file.
+// What dockerd says of itself is compared with its file. Where it says nothing, a process that is younger than the last change has
+// read that.
 func TestTaken(t *testing.T) {
 	const ours, without = `"runtimes": {"apparmor": {"path": "/usr/local/bin/oci-apparmor-runtime"}}`, `"runtimes": {}`
 	const has, hasNot = `"Runtimes":{"runc":{"path":"runc"},"apparmor":{"path":"/usr/local/bin/oci-apparmor-runtime"}}`, `"Runtimes":{"runc":{"path":"runc"}}`
+	const silent = `"Runtimes":null,"ServerErrors":["Cannot connect to the Docker daemon"]`
+	const foreign = `"runtimes": {"apparmor": {"path": "/opt/theirs"}}`
+	now := wire.Now()
+	earlier := wire.Moment{Boot: now.Boot, Ticks: 100}
 	for _, c := range []struct {
 		name, file, says string
-		taken            bool
+		changed          wire.Moment
+		ours             bool
+		older            string // a part of it
+		then             string
 		err              string
 	}{
-		{"ours", ours, has + `,"DefaultRuntime":"runc"`, true, ""},
-		{"not yet", ours, hasNot + `,"DefaultRuntime":"runc"`, false, ""},
-		{"another program", strings.Replace(ours, "local", "libexec", 1), has + `,"DefaultRuntime":"runc"`, false, ""},
-		{"a default", ours + `, "default-runtime": "apparmor"`, has + `,"DefaultRuntime":"apparmor"`, true, ""},
-		{"a default that is not yet", ours + `, "default-runtime": "apparmor"`, has + `,"DefaultRuntime":"runc"`, false, ""},
-		{"a default that is still", ours, has + `,"DefaultRuntime":"apparmor"`, false, ""},
-		{"none", without, hasNot + `,"DefaultRuntime":"runc"`, true, ""},
-		{"still", without, has + `,"DefaultRuntime":"runc"`, false, ""},
-		{"no answer", ours, `"Runtimes":null,"ServerErrors":["Cannot connect to the Docker daemon"]`, false, "Cannot connect"},
+		{name: "ours", file: ours, says: has + `,"DefaultRuntime":"runc"`, ours: true},
+		{name: "not yet", file: ours, says: hasNot + `,"DefaultRuntime":"runc"`, older: "runs without our runtime", then: "systemctl reload docker"},
+		{name: "not yet, and a reload is not enough", file: ours, says: hasNot + `,"DefaultRuntime":"runc","ServerVersion":"20.10.5"`,
+			older: "runs without our runtime"},
+		{name: "another program", file: strings.Replace(ours, "local", "libexec", 1), says: has + `,"DefaultRuntime":"runc"`, ours: true,
+			older: "is another one than in", then: "systemctl reload docker"},
+		{name: "a default", file: ours + `, "default-runtime": "apparmor"`, says: has + `,"DefaultRuntime":"apparmor"`, ours: true},
+		{name: "a default that is not yet", file: ours + `, "default-runtime": "apparmor"`, says: has + `,"DefaultRuntime":"runc"`, ours: true,
+			older: "default runtime is runc", then: "systemctl reload docker"},
+		{name: "a default that is still", file: ours, says: has + `,"DefaultRuntime":"apparmor"`, ours: true,
+			older: "as its default, which it is not in"},
+		{name: "none", file: without, says: hasNot + `,"DefaultRuntime":"runc"`},
+		{name: "still", file: without, says: has + `,"DefaultRuntime":"runc"`, ours: true, older: "does not have any more"},
+		{name: "somebody else's", file: foreign, says: strings.Replace(has, "/usr/local/bin/oci-apparmor-runtime", "/opt/theirs", 1)},
+		{name: "a shim, of which it says no more than the name", file: `"runtimes": {"apparmor": {"runtimeType": "/usr/local/bin/containerd-shim-apparmor-v2"}}`,
+			says: `"Runtimes":{"apparmor":{"path":""}}`, ours: true},
+		{name: "no answer", file: ours, says: silent, changed: now, err: "Cannot connect"},
+		{name: "no answer of one that was started since", file: ours, says: silent, changed: earlier, ours: true},
+		{name: "no answer of one that was started since it was taken out", file: without, says: silent, changed: earlier},
+		{name: "no answer since it was taken out", file: without, says: silent, changed: now, err: "Cannot connect"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := host.New(t.TempDir(), "/usr/local/bin")
+			long := time.Now().Add(-24 * 365 * time.Hour) // before any boot
 			for name, text := range map[string]string{"usr/bin/docker": "", "etc/docker/daemon.json": "{" + c.file + "}"} {
 				at := filepath.Join(h.Tree.Root, name)
 				if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
 					t.Fatal(err)
 				}
-				if err := os.WriteFile(at, []byte(text), 0o755); err != nil {
+				if err := errors.Join(os.WriteFile(at, []byte(text), 0o755), os.Chtimes(at, long, long)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -44,13 +67,23 @@ func TestTaken(t *testing.T) {
 				if got := program + " " + strings.Join(args[:3], " "); got != "/usr/bin/docker --host unix:///var/run/docker.sock info" {
 					t.Errorf("it runs %s", got)
 				}
+				if !strings.Contains(c.says, "ServerVersion") {
+					c.says += `,"ServerVersion":"26.1.5+dfsg1"`
+				}
 				return []byte("{" + c.says + `,"LiveRestoreEnabled":true}`), nil
 			}
-			taken, err := Engine{}.Taken(t.Context(), h)
-			if taken != c.taken || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
-				t.Errorf("%v, %v", taken, err)
+			answers := !strings.Contains(c.says, "ServerErrors")
+			taken, err := Engine{}.Taken(t.Context(), h, host.Process{PID: 7, Start: 101}, wire.Changes{First: c.changed, Last: c.changed})
+			if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+				t.Error(err)
 			}
-			if stops, err := (Engine{}).Stops(t.Context(), h); stops != (c.err != "") || err != nil { // its file has no live-restore
+			if err == nil && (taken.Ours != c.ours || taken.Then != c.then || (taken.Older == "") != (c.older == "") || !strings.Contains(taken.Older, c.older)) {
+				t.Errorf("%+v", taken)
+			}
+			if err := (Engine{}).Works(t.Context(), h); (err == nil) != answers {
+				t.Errorf("it works: %v", err)
+			}
+			if stops, err := (Engine{}).Stops(t.Context(), h); stops == answers || err != nil { // its file has no live-restore
 				t.Errorf("it stops its containers: %v, %v", stops, err)
 			}
 			at := filepath.Join(h.Tree.Root, "etc/docker/daemon.json")

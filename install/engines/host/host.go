@@ -272,6 +272,9 @@ type Need struct {
 	Unknown    []string // why there may be more: what could not be read
 }
 
+// Any reports whether there are any, or may be.
+func (n *Need) Any() bool { return len(n.Containers)+len(n.Unknown) > 0 }
+
 // List returns the names in a directory; none where it is missing. Where it cannot be read, there may be more containers.
 func (n *Need) List(dir string) []string {
 	entries, err := os.ReadDir(dir)

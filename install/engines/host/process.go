@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
@@ -22,6 +21,10 @@ type Process struct {
 	PID     int
 	Program string   // its path without links; empty where the file is gone or was replaced
 	Args    []string // with the name that it was called by
+
+	// Start is how many clock ticks after the boot it was started (wire.Tick); 0 if that is not known. No other process of its
+	// number in this boot has the same.
+	Start uint64
 }
 
 // Processes returns the node's own processes of a program's name; none of an image. The program's file has that name, or one
@@ -63,6 +66,7 @@ func process(dir, name string, others ...string) (p Process, ok bool) {
 		return p, false
 	}
 	p.Args = strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00")
+	p.Start = startTicks(dir)
 	return p, true
 }
 
@@ -155,19 +159,9 @@ func (p Process) Flag(names ...string) string {
 	return ""
 }
 
-// ticks is how many of /proc's clock ticks a second has (USER_HZ), on all architectures that Go runs on.
-const ticks = 100
-
-// Started returns when a process was started, less than a second early (the kernel tells its own start to the second), or
-// the zero time if that is not known.
-func (p Process) Started() time.Time { return started("/proc", p.PID) }
-
-// Ticks returns how many clock ticks after the boot the process was started; 0 if that is not known. No other process of its
-// number in this boot has the same.
-func (p Process) Ticks() uint64 { return startTicks("/proc", p.PID) }
-
-func startTicks(proc string, pid int) uint64 {
-	stat, err := os.ReadFile(fmt.Sprintf("%s/%d/stat", proc, pid))
+// startTicks returns the start of the process of a directory in /proc.
+func startTicks(dir string) uint64 {
+	stat, err := os.ReadFile(dir + "/stat")
 	if err != nil {
 		return 0
 	}
@@ -178,23 +172,4 @@ func startTicks(proc string, pid int) uint64 {
 	}
 	after, _ := strconv.ParseUint(fields[19], 10, 63)
 	return after
-}
-
-func started(proc string, pid int) time.Time {
-	after := startTicks(proc, pid)
-	if after == 0 {
-		return time.Time{}
-	}
-	machine, err := os.ReadFile(proc + "/stat")
-	if err != nil {
-		return time.Time{}
-	}
-	for line := range strings.Lines(string(machine)) {
-		if text, is := strings.CutPrefix(line, "btime "); is {
-			if boot, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64); err == nil {
-				return time.Unix(boot, 0).Add(time.Duration(after) * time.Second / ticks)
-			}
-		}
-	}
-	return time.Time{}
 }

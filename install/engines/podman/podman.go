@@ -39,9 +39,6 @@ func (Engine) Vias() []string { return []string{"wrapper", "hook"} }
 // Then returns an empty string: there is no daemon.
 func (Engine) Then() string { return "" }
 
-// Cost returns nothing: containers have their own shim or monitor, and run on.
-func (Engine) Cost(*host.Host, *wire.Draft) string { return "" }
-
 // Missing returns why there is nothing to wire; an empty string where there is.
 func (Engine) Missing(h *host.Host, d *wire.Draft) (string, error) {
 	if h.Program(d, "podman") == "" {

@@ -1,0 +1,138 @@
+package engines
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
+	"github.com/oci-apparmor/oci-apparmor/install/wire"
+)
+
+// Daemon is an engine that reads its files when its daemon starts, or when that is told to. This is what its daemon has of ours,
+// and how that is restarted and seen to be back.
+type Daemon interface {
+	// Main returns the process of the daemon that reads the engine's files, if it runs.
+	Main(h *host.Host) (host.Process, bool)
+
+	// Taken returns what the daemon has of ours, which runs as a process. changes are when we have changed its files. The error
+	// says that it is not known; what is returned is the worst then.
+	Taken(ctx context.Context, h *host.Host, main host.Process, changes wire.Changes) (host.Taken, error)
+
+	// Works returns an error unless the daemon answers, and is not broken as far as it says.
+	Works(ctx context.Context, h *host.Host) error
+
+	// Running returns the containers that run, by what the daemon knows.
+	Running(ctx context.Context, h *host.Host) ([]string, error)
+
+	// Stops reports whether the daemon stops its containers when it ends. Where it does not answer, that is what its files say.
+	Stops(ctx context.Context, h *host.Host) (bool, error)
+}
+
+// serving is the daemon of an engine that can be wired, on a host.
+type serving struct {
+	Daemon
+	engine string
+	host   *host.Host
+	book   *wire.Book // nil where it cannot be read
+}
+
+// serves returns the daemon of an engine; it is not ok if there is none.
+func serves(e Engine, h *host.Host, b *wire.Book) (s serving, ok bool) {
+	d, ok := e.(Daemon)
+	if !ok {
+		return s, false
+	}
+	return serving{d, e.Name(), h, b}, true
+}
+
+// main returns the daemon's process, if it runs.
+func (s serving) main() (host.Process, bool) { return s.Main(s.host) }
+
+// taken returns what the daemon has of ours that runs as a process.
+func (s serving) taken(ctx context.Context, main host.Process) (host.Taken, error) {
+	var changes wire.Changes
+	if s.book != nil {
+		changes = s.book.Changes(s.engine)
+	}
+	t, err := s.Taken(ctx, s.host, main, changes)
+	if err != nil {
+		t.Ours, t.Older = true, err.Error()
+	}
+	return t, err
+}
+
+// goesOn returns an error unless the daemon that runs as a process works, and goes on with what its files have.
+func (s serving) goesOn(ctx context.Context, main host.Process) error {
+	if err := s.Works(ctx, s.host); err != nil {
+		return err
+	}
+	t, err := s.taken(ctx, main)
+	if err == nil && t.Older != "" {
+		err = errors.New(t.Older)
+	}
+	return err
+}
+
+// runsWithItsFiles reports whether the daemon runs, works, and goes on with what its files have.
+func (s serving) runsWithItsFiles(ctx context.Context) bool {
+	main, ok := s.main()
+	return ok && s.goesOn(ctx, main) == nil
+}
+
+// stops returns why a restart of the daemon, which runs as a process, stops its containers: a sentence, empty where they run on.
+// unit is nil where it is no service of systemd's.
+func (s serving) stops(ctx context.Context, unit *host.Unit) (string, error) {
+	name := s.engine
+	if unit != nil {
+		name = unit.Name
+	}
+	stops, err := s.Stops(ctx, s.host)
+	switch {
+	case stops:
+		return name + " stops its containers when it ends", err
+	case unit != nil:
+		return s.host.Kills(unit), err
+	}
+	return "", err
+}
+
+// cost returns why a restart of the daemon, if that runs, stops its containers, or may stop them: a sentence, empty where they run
+// on.
+func (s serving) cost(ctx context.Context) string {
+	main, ok := s.main()
+	if !ok {
+		return ""
+	}
+	unit, _ := s.host.UnitOf(ctx, main) // it may be none of systemd's
+	why, err := s.stops(ctx, unit)
+	if err != nil && why == "" {
+		return "it may stop its containers when it ends: whether it does is not known: " + err.Error()
+	}
+	return why
+}
+
+// callsLinks reports whether an engine's daemon may call links of ours that the engine's files will not name: it goes on with
+// what they had until it has read them again.
+func callsLinks(ctx context.Context, b *wire.Book, h *host.Host, e Engine, edits []wire.Edit) bool {
+	s, ok := serves(e, h, b)
+	if !ok {
+		return false
+	}
+	main, ok := s.main()
+	if !ok {
+		return false
+	}
+	t, _ := s.taken(ctx, main) // or the worst
+	return t.Ours && (changesFiles(edits) || t.Older != "")
+}
+
+// changesFiles reports whether one of the edits is of a file: a daemon reads these, and not links and directories.
+func changesFiles(edits []wire.Edit) bool {
+	return slices.ContainsFunc(edits, func(e wire.Edit) bool { return e.Old.IsFile() || e.New.IsFile() })
+}
+
+// removesLink reports whether one of the edits removes a link.
+func removesLink(edits []wire.Edit) bool {
+	return slices.ContainsFunc(edits, func(e wire.Edit) bool { return e.Old.IsLink() && e.New == nil })
+}

@@ -1,0 +1,58 @@
+package wire
+
+import (
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Tick is the unit of a Moment: of /proc's clock ticks a second has 100 (USER_HZ), on all architectures that Go runs on.
+const Tick = time.Second / 100
+
+// Moment is a point of time in a boot. No setting of the clock moves it. The zero Moment is one that is not known.
+type Moment struct {
+	Boot  string `json:"boot,omitempty"`  // the kernel's id of the boot
+	Ticks uint64 `json:"ticks,omitempty"` // after the boot, as /proc/PID/stat has the start of a process
+}
+
+// Now returns the present moment.
+func Now() Moment {
+	var since unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &since) // which every kernel has since 2.6.39
+	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return Moment{strings.TrimSpace(string(id)), uint64(time.Duration(since.Nano()) / Tick)}
+}
+
+// Changes are when an engine's files were changed.
+type Changes struct {
+	First Moment `json:"first"` // since when they have had something of ours; not known where that was there before a record
+	Last  Moment `json:"last"`  // also by what took ours out of them again
+}
+
+// Changes returns when an engine's files were changed by us. It is zero where they never were, or where that is long over.
+func (b *Book) Changes(engine string) Changes { return b.record.Changes[engine] }
+
+// stamp writes down that an engine's files were changed just now.
+func (r *record) stamp(engine string, byHand bool) {
+	c, had := r.Changes[engine]
+	c.Last = Now()
+	if !had && !byHand {
+		c.First = c.Last
+	}
+	if r.Changes == nil {
+		r.Changes = map[string]Changes{}
+	}
+	r.Changes[engine] = c
+}
+
+// files reports whether one of the edits is of a file: engines read those, and not links and directories.
+func files(edits []Edit) bool {
+	for _, e := range edits {
+		if e.Old.IsFile() || e.New.IsFile() {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,87 @@
+package wire
+
+import "testing"
+
+// When an engine's files were changed is known as long as a daemon may go on with what they had.
+func TestChanges(t *testing.T) {
+	tree := newTree(t)
+	changes := func() Changes {
+		t.Helper()
+		b, err := Open(t.Context(), tree)
+		must(t, err)
+		defer b.Close()
+		return b.Changes("engine")
+	}
+	later := func(m, than Moment) bool { return m.Boot == than.Boot && m.Ticks >= than.Ticks }
+	began := Now()
+	if began.Boot == "" || began.Ticks == 0 {
+		t.Fatalf("now is %+v", began)
+	}
+	must(t, install(t, tree))
+	installed := changes()
+	if !later(installed.First, began) || installed.First != installed.Last || !later(Now(), installed.Last) {
+		t.Errorf("installed: %+v", installed)
+	}
+	must(t, install(t, tree))
+	if again := changes(); again != installed {
+		t.Errorf("an install that changes nothing: %+v, before %+v", again, installed)
+	}
+
+	b, err := Open(t.Context(), tree)
+	must(t, err)
+	for _, wait := range []bool{true, false} { // the second one removes the links that the first one has left
+		d := NewDraft(tree)
+		_, err = b.Unwire(d, "engine", strip)
+		must(t, err)
+		without := d.Copy()
+		if wait {
+			_, err = b.LeaveLinks(d, "engine")
+			must(t, err)
+		}
+		must(t, b.Commit("engine", nil, d, without))
+		if now := b.Changes("engine"); wait && (now.First != installed.First || !later(now.Last, installed.Last)) || !wait && now != (Changes{}) {
+			t.Errorf("uninstalled, and links stay: %v: %+v", wait, now)
+		}
+	}
+	b.Close()
+
+	// What was there by hand may have been read long before.
+	byHand, err := Open(t.Context(), tree)
+	must(t, err)
+	d := NewDraft(tree)
+	must(t, d.WriteFile("/etc/engine/main.conf", []byte("without what was there by hand\n")))
+	without := d.Copy()
+	wireEngine(t, d)
+	must(t, byHand.Commit("engine", &Options{Via: "wrapper"}, d, without))
+	if now := byHand.Changes("engine"); now.First != (Moment{}) || now.Last == (Moment{}) {
+		t.Errorf("wired by hand before: %+v", now)
+	}
+
+	// Somebody else has taken ours out, nobody knows when.
+	must(t, byHand.Commit("engine", nil, NewDraft(tree), NewDraft(tree)))
+	if now := byHand.Changes("engine"); now.Last == (Moment{}) {
+		t.Errorf("taken out by somebody else: %+v", now)
+	}
+	byHand.Close()
+}
+
+// After a trial that was taken back, a daemon that was restarted in it has read it, and one that was not has not.
+func TestChangesOfATrial(t *testing.T) {
+	for _, read := range []bool{false, true} {
+		tree := newTree(t)
+		b, err := try(t, tree)
+		must(t, err)
+		tried := b.Changes("engine")
+		back, err := b.TakeBack(read)
+		must(t, err)
+		must(t, b.End())
+		b.Close()
+		b, err = Open(t.Context(), tree)
+		must(t, err)
+		now := b.Changes("engine")
+		if !back || read != (now != Changes{}) || read && now.First != tried.First {
+			t.Errorf("taken back: %v, read: %v, changed at %+v, in the trial at %+v", back, read, now, tried)
+		}
+		b.Close()
+	}
+}

@@ -3,6 +3,7 @@ package engine
 import (
 	"path"
 	"slices"
+	"strings"
 )
 
 // Program is a program that sends signals to containers, or starts such a program: an engine, its daemon, a runtime, or a
@@ -45,6 +46,14 @@ func RuntimeDirsFor(argv0 string) []string {
 		}
 	}
 	return RuntimeDirs
+}
+
+// IsLink reports whether a path is that of a link by which an engine calls our wrapper: PREFIX/lib/oci-apparmor/LINK/RUNTIME.
+func IsLink(p string) bool {
+	dir, name := path.Split(p)
+	of, link := path.Split(path.Clean(dir))
+	return path.IsAbs(p) && (name == "runc" || name == "crun") && strings.HasSuffix(path.Clean(of), "/lib/oci-apparmor") &&
+		slices.ContainsFunc(table, func(e Engine) bool { return e.Link != "" && e.Link == link })
 }
 
 // Programs returns the programs of all engines.

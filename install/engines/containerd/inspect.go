@@ -102,18 +102,7 @@ func (e Engine) Probe(ctx context.Context, h *host.Host, c *host.Throwaway) (*ho
 	if err != nil {
 		return nil, none, err
 	}
-	table := reads.runtimes[Runtime]
-	if c.Stock {
-		table = map[string]any{"runtime_type": stock}
-	}
-	runtime := []string{"--runtime", stock}
-	if binary, _ := tomlfile.Get(table, "options", "BinaryName").(string); host.IsWrapper(binary) {
-		runtime = append(runtime, "--runc-binary", binary)
-	} else if at, _ := table["runtime_path"].(string); at != "" {
-		runtime[1] = at // every version of ctr takes a shim's path for a type
-	} else {
-		runtime[1], _ = table["runtime_type"].(string)
-	}
+	runtime := reads.ctrFlags(c.Stock)
 	args := func(more ...string) []string { return ask(append([]string{"--namespace", c.Name}, more...)...) }
 	remove := func() error {
 		_ = h.Clean(ctx, ctr, args("tasks", "kill", "--all", "--signal", "SIGKILL", c.Name), // there may be none
@@ -130,4 +119,26 @@ func (e Engine) Probe(ctx context.Context, h *host.Host, c *host.Throwaway) (*ho
 		_, err := h.Run(ctx, nil, ctr, append(args("tasks", "exec", "--detach", "--exec-id", "again", c.Name), c.Args...)...)
 		return err
 	}}, remove, nil
+}
+
+// ctrFlags returns the flags by which ctr starts a container by our runtime, or by the one that ours stands before.
+func (p *dump) ctrFlags(isStock bool) []string {
+	table := p.runtimes[Runtime]
+	if isStock {
+		if _, base, err := p.base(); err == nil {
+			table = base
+		} else { // others would start it in a virtual machine
+			table = map[string]any{"runtime_type": stock}
+		}
+	}
+	flags := []string{"--runtime", stock}
+	binary, _ := tomlfile.Get(table, "options", "BinaryName").(string)
+	if at, _ := table["runtime_path"].(string); at != "" {
+		flags[1] = at // every version of ctr takes a shim's path for a type
+	} else if kind, _ := table["runtime_type"].(string); kind != stock {
+		flags[1] = kind
+	} else if binary != "" { // ctr takes it for this type alone
+		flags = append(flags, "--runc-binary", binary)
+	}
+	return flags
 }

@@ -82,3 +82,29 @@ func TestInspect(t *testing.T) {
 		})
 	}
 }
+
+// A throw-away container is started as CRI starts one: by our runtime, or by the one that ours stands before.
+func TestCtrFlags(t *testing.T) {
+	const link = "/usr/local/lib/oci-apparmor/containerd/crun"
+	shimmed := map[string]any{"runtime_type": stock, "runtime_path": "/usr/local/bin/containerd-shim-apparmor-v2",
+		"options": map[string]any{"BinaryName": "crun"}}
+	wrapped := map[string]any{"runtime_type": stock, "options": map[string]any{"BinaryName": link}}
+	crun := map[string]any{"runtime_type": stock, "options": map[string]any{"BinaryName": "/usr/bin/crun"}}
+	for name, c := range map[string]struct {
+		standard string
+		runtimes map[string]map[string]any
+		isStock  bool
+		want     []string
+	}{
+		"by the shim":                     {"crun", map[string]map[string]any{Runtime: shimmed, "crun": crun}, false, []string{"--runtime", "/usr/local/bin/containerd-shim-apparmor-v2"}},
+		"by the wrapper":                  {"crun", map[string]map[string]any{Runtime: wrapped, "crun": crun}, false, []string{"--runtime", stock, "--runc-binary", link}},
+		"by a type":                       {"crun", map[string]map[string]any{Runtime: {"runtime_type": "io.containerd.apparmor.v2"}}, false, []string{"--runtime", "io.containerd.apparmor.v2"}},
+		"the default":                     {"crun", map[string]map[string]any{"crun": crun, "runc": {"runtime_type": stock}}, true, []string{"--runtime", stock, "--runc-binary", "/usr/bin/crun"}},
+		"runc, as the default is another": {"kata", map[string]map[string]any{"kata": {"runtime_type": "io.containerd.kata.v2"}, "runc": {"runtime_type": stock}}, true, []string{"--runtime", stock}},
+		"none that ours stands before":    {"kata", map[string]map[string]any{"kata": {"runtime_type": "io.containerd.kata.v2"}}, true, []string{"--runtime", stock}},
+	} {
+		if got := (&dump{standard: c.standard, runtimes: c.runtimes}).ctrFlags(c.isStock); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}

@@ -142,9 +142,7 @@ const wrapper = "oci-apparmor-runtime"
 
 // IsWrapper reports whether a runtime's path is that of our wrapper, of whichever version and wherever it is, or of a link of
 // ours to it.
-func IsWrapper(binary string) bool {
-	return path.Base(binary) == wrapper || strings.Contains(binary, "/oci-apparmor/")
-}
+func IsWrapper(binary string) bool { return path.Base(binary) == wrapper || engine.IsLink(binary) }
 
 // StandsFor returns the name of the runtime that an engine calls by a path or a name, and whether our wrapper can stand for
 // it: by a link of that name it finds a runc or crun in the system's directories.

@@ -71,3 +71,29 @@ func TestInPathIsOnlyWhatRootCanWrite(t *testing.T) {
 		t.Errorf("it runs %q", got)
 	}
 }
+
+// Only the wrapper itself and links that engines call it by are it.
+func TestIsWrapper(t *testing.T) {
+	for path, want := range map[string]bool{
+		"oci-apparmor-runtime":                                          true, // Podman looks for it in its PATH
+		"/usr/local/bin/oci-apparmor-runtime":                           true,
+		"/usr/local/lib/oci-apparmor/programs/1.2/oci-apparmor-runtime": true,
+		"/usr/local/lib/oci-apparmor/containerd/runc":                   true,
+		"/usr/lib/oci-apparmor/cri-o/crun":                              true,
+		"/lib/oci-apparmor/docker/crun":                                 true,
+		"/usr/local/lib/oci-apparmor/podman/../podman/crun":             true,
+		"/usr/local/lib/oci-apparmor/theirs/crun":                       false,
+		"/usr/local/lib/oci-apparmor/podman/kata":                       false,
+		"/usr/local/lib/oci-apparmor/runc":                              false,
+		"/srv/oci-apparmor/runc":                                        false,
+		"/srv/oci-apparmor/podman/runc":                                 false,
+		"/home/oci-apparmor/bin/crun":                                   false,
+		"lib/oci-apparmor/podman/runc":                                  false,
+		"/usr/bin/runc":                                                 false,
+		"":                                                              false,
+	} {
+		if IsWrapper(path) != want {
+			t.Errorf("%q: %v", path, !want)
+		}
+	}
+}

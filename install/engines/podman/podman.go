@@ -48,7 +48,9 @@ func (Engine) Missing(h *host.Host, d *wire.Draft) (string, error) {
 }
 
 // hooksDir is the directory of our hook. It is ours alone, because CRI-O and Buildah fail where they find one of this stage.
-func hooksDir(h *host.Host) string { return path.Join(h.Lib(), "podman-hooks.d") }
+func hooksDir(h *host.Host) string { return path.Join(h.Lib(), hooksName) }
+
+const hooksName = "podman-hooks.d"
 
 func hookFile(h *host.Host) string { return path.Join(hooksDir(h), "oci-apparmor.json") }
 
@@ -142,7 +144,7 @@ func cut(f *tomlfile.File, isDefault bool) (changed bool, err error) {
 
 // cutHooks takes our directory of hooks out of our file, and the whole list if nobody else has added to it.
 func cutHooks(f *tomlfile.File) error {
-	ours := func(dir string) bool { return strings.Contains(dir, "/oci-apparmor/") }
+	ours := func(dir string) bool { return strings.HasSuffix(path.Clean(dir), "/lib/oci-apparmor/"+hooksName) }
 	all := f.Strings(keyHooks...)
 	if !slices.ContainsFunc(all, func(s tomlfile.String) bool { return ours(s.Value) }) {
 		return nil

@@ -57,7 +57,7 @@ type Engine interface {
 
 // table has the engines in the order in which they are wired.
 var table = []Engine{
-	containerd.Engine{},
+	containerd.Own(k3s.K3s.Runs, k3s.RKE2.Runs, k0s.Engine.Runs, microk8s.Engine.Runs, docker.RunsContainerd),
 	k3s.K3s,
 	k3s.RKE2,
 	k0s.Engine,

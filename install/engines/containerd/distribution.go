@@ -51,6 +51,8 @@ type Distribution struct {
 
 	// Notes returns sentences for whoever wires it, of a draft that has ours. It may be nil.
 	Notes func(d *wire.Draft) []string
+
+	beside []func(h *host.Host, config string) bool // see Own
 }
 
 // A Place is a way to write our runtime into a draft.
@@ -68,6 +70,16 @@ var own = &Distribution{
 		return []Place{func(d *wire.Draft) error { return w.Main(d, Config) }}
 	},
 }
+
+// Own returns the node's own containerd. beside report whether a main file is that of a containerd which another engine runs.
+func Own(beside ...func(h *host.Host, config string) bool) Engine {
+	o := *own
+	o.beside = beside
+	return Engine{&o}
+}
+
+// isOwn reports whether it is the node's own containerd.
+func (o *Distribution) isOwn() bool { return o.Name == own.Name }
 
 // Of returns the engine that is a distribution's containerd.
 func Of(d *Distribution) Engine { return Engine{d} }
@@ -95,12 +107,22 @@ func (e Engine) Then() string { return e.of().Then }
 // processes returns the containerds that run with this main file.
 func (o *Distribution) processes(h *host.Host) (all []host.Process) {
 	for _, p := range h.Processes("containerd", o.File) {
-		config := mainFile(p)
-		if config == "" && o == own || config == o.Config || config != "" && sameFile(config, o.Config) {
+		if config := mainFile(p); config == "" && o.isOwn() || o.reads(config) {
 			all = append(all, p)
 		}
 	}
 	return all
+}
+
+// reads reports whether a main file is its own.
+func (o *Distribution) reads(config string) bool {
+	return config != "" && (config == o.Config || sameFile(config, o.Config))
+}
+
+// Runs reports whether a containerd with this main file is the engine's, also where that is at another place than the usual one.
+func (e Engine) Runs(_ *host.Host, config string) bool {
+	o := e.of()
+	return o.reads(config) || o.Ends != "" && strings.HasSuffix(config, o.Ends)
 }
 
 // mainFile returns the main file that a containerd was started with; an empty path for its default.
@@ -122,7 +144,7 @@ func (o *Distribution) program(h *host.Host, d *wire.Draft) string {
 			return path.Join(path.Dir(p.Program), "containerd")
 		}
 	}
-	if o == own {
+	if o.isOwn() {
 		return h.InPath(d, "containerd")
 	}
 	for _, p := range o.Programs {
@@ -133,18 +155,14 @@ func (o *Distribution) program(h *host.Host, d *wire.Draft) string {
 	return ""
 }
 
-// others are parts of the paths of main files of containerds that are wired by other names: dockerd's, and those of
-// distributions.
-var others = []string{"/run/docker/", "/agent/etc/containerd/", "/etc/k0s/", "/snap/microk8s/"}
-
 // elsewhere returns an error if the containerd that runs is the node's own, and has another main file.
 func (o *Distribution) elsewhere(h *host.Host) error {
-	if o != own || len(o.processes(h)) > 0 {
+	if !o.isOwn() || len(o.processes(h)) > 0 {
 		return nil
 	}
 	for _, p := range h.Processes("containerd") {
 		config := mainFile(p)
-		if !slices.ContainsFunc(others, func(part string) bool { return strings.Contains(config, part) }) {
+		if !slices.ContainsFunc(o.beside, func(runs func(*host.Host, string) bool) bool { return runs(h, config) }) {
 			return fmt.Errorf("containerd runs as process %d with --config %s, and only %s can be changed here", p.PID, config, o.Config)
 		}
 	}
@@ -153,7 +171,7 @@ func (o *Distribution) elsewhere(h *host.Host) error {
 
 // absent returns why there is no containerd to wire, where its program is not where it should be.
 func (o *Distribution) absent(h *host.Host) string {
-	if o == own {
+	if o.isOwn() {
 		return "there is no program containerd"
 	}
 	for _, p := range h.Processes("containerd", o.File) {

@@ -90,14 +90,15 @@ func TestContainerdIsToldByItsMainFile(t *testing.T) {
 		t.Errorf("its program is %q, want that in %s", got, dir)
 	}
 	startAs(t, "containerd", "-c", main) // as RKE2's
-	if err := own.elsewhere(h); err != nil {
+	nodes := Own(Of(usual).Runs).of()
+	if err := nodes.elsewhere(h); err != nil {
 		t.Errorf("it is taken for the node's own: %v", err)
 	}
-	if len(own.processes(h)) > 0 {
+	if len(nodes.processes(h)) > 0 {
 		t.Skip("this machine has a containerd of its own")
 	}
 	startAs(t, "containerd", "--config", "/srv/config.toml")
-	if err := own.elsewhere(h); err == nil || !strings.Contains(err.Error(), "/srv/config.toml") {
+	if err := nodes.elsewhere(h); err == nil || !strings.Contains(err.Error(), "/srv/config.toml") {
 		t.Errorf("the node's own, with another main file: %v", err)
 	}
 }

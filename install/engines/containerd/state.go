@@ -41,7 +41,7 @@ func (o *Distribution) states(ctx context.Context, h *host.Host, running []host.
 func (o *Distribution) configuredState(ctx context.Context, h *host.Host) string {
 	d := wire.NewDraft(h.Tree)
 	program := o.program(h, d)
-	if o != own || program == "" {
+	if !o.isOwn() || program == "" {
 		return o.State
 	}
 	var said struct{ State string }

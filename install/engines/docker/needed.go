@@ -25,15 +25,31 @@ func (Engine) Needed(_ context.Context, h *host.Host) (need host.Need, err error
 	}
 	need.Why = "were made with our runtime: they run on, and cannot be started again without it"
 	data, states := slices.Clone(engine.Named("docker").Data), []string{tasks.State}
-	// dockerd's containerd has its state in containerd/daemon below dockerd's (libcontainerd/supervisor, remote_daemon.go).
-	exec, err := directories(h, "exec-root", "--exec-root")
-	for _, dir := range append(exec, "/run/docker") {
-		states = append(states, path.Join(dir, "containerd/daemon"))
+	supervised, err := supervised(h)
+	for _, dir := range supervised {
+		states = append(states, path.Join(dir, "daemon"))
 	}
 	roots, err2 := directories(h, "data-root", "--data-root", "--graph", "-g")
 	tasks.Callers(h, &need, "docker", states...)
 	made(&need, append(data, roots...))
 	return need, errors.Join(err, err2)
+}
+
+// supervised returns the directories in which a containerd that dockerd has started may have its main file, and its state in
+// daemon below (libcontainerd/supervisor, remote_daemon.go).
+func supervised(h *host.Host) ([]string, error) {
+	exec, err := directories(h, "exec-root", "--exec-root")
+	var all []string
+	for _, dir := range append(exec, "/run/docker", "/var/run/docker") {
+		all = append(all, path.Join(dir, "containerd"))
+	}
+	return all, err
+}
+
+// RunsContainerd reports whether a containerd with this main file is one that dockerd has started.
+func RunsContainerd(h *host.Host, config string) bool {
+	dirs, _ := supervised(h) // what is not known of is none
+	return path.Base(config) == "containerd.toml" && slices.Contains(dirs, path.Dir(path.Clean(config)))
 }
 
 // directories returns the absolute paths that a key of the configuration and a flag of dockerd have.

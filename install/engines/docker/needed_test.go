@@ -42,3 +42,27 @@ func TestMadeFindsContainersOfOurRuntime(t *testing.T) {
 		t.Errorf("unknown: %q", need.Unknown)
 	}
 }
+
+// The containerd that dockerd has started is Docker's, and none that is configured by hand.
+func TestRunsContainerd(t *testing.T) {
+	h := host.New(t.TempDir(), "/usr/local/bin")
+	file := h.Tree.Real(Config)
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(`{"exec-root": "/srv/docker"}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for config, want := range map[string]bool{
+		"/var/run/docker/containerd/containerd.toml": true,
+		"/run/docker/containerd/containerd.toml":     true,
+		"/srv/docker/containerd/containerd.toml":     true,
+		"/etc/containerd/containerd.toml":            false,
+		"/run/docker/containerd/config.toml":         false,
+		"":                                           false,
+	} {
+		if RunsContainerd(h, config) != want {
+			t.Errorf("%q: %v", config, !want)
+		}
+	}
+}

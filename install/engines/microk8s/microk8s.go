@@ -22,6 +22,7 @@ var Engine = containerd.Of(&containerd.Distribution{
 	Config:   data + "/args/containerd.toml",
 	State:    "/var/snap/microk8s/common/run/containerd",
 	Programs: []string{snap + "/bin/containerd"},
+	Ends:     "/args/containerd.toml",
 	Vias:     []string{"shim"}, // the wrapper does not find the runc of the snap
 	Then:     "snap restart microk8s.daemon-containerd",
 	Missing:  missing,

@@ -136,7 +136,7 @@ func (x Index) decision(f Facts, r rule, policy int, granted bool, why, warning 
 	if err != nil {
 		return Decision{}, err
 	}
-	d := Decision{Policy: e.name, Warning: warning}
+	d := Decision{Policy: e.name, Warning: warning, File: r.file, Line: int(r.line)}
 	if warning != "" {
 		d.Warning += "; it gets the assigned policy " + oneline.Word(e.name) + " instead"
 	}

@@ -181,4 +181,6 @@ type Decision struct {
 	Choice   Choice    // the outcome for the engine's choice
 	Reason   string    // one line for people: which rule, what was asked for, why this policy
 	Warning  string    // one line, if something was refused and the container starts nevertheless
+	File     string    // that has the rule which decided, as in Assignment; empty if no rule is for the container
+	Line     int       // the rule's line in it
 }

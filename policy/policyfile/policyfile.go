@@ -124,9 +124,7 @@ func (r Reader) read(dir string, names ...string) (*policy.Config, error) {
 	now := time.Now()
 	var files []file
 	for _, name := range names {
-		f := file{name: name, path: filepath.Join(dir, name)}
-		f.text, f.stamp, f.err = readRegular(maxFile, func() (*os.File, error) { return open(f.path) })
-		files = append(files, f)
+		files = append(files, readFile(dir, name))
 	}
 	root, err := openRoot(dir)
 	if err != nil {
@@ -150,6 +148,13 @@ type file struct {
 	stamp safefile.Stamp // that it had before it was read
 }
 
+// readFile reads a file of a configuration directory.
+func readFile(dir, name string) file {
+	f := file{name: name, path: filepath.Join(dir, name)}
+	f.text, f.stamp, f.err = readRegular(maxFile, func() (*os.File, error) { return open(f.path) })
+	return f
+}
+
 // parse reads policy files, in the order in which their rules are tried. text sets the text of a profile that has it in the
 // file at path. Several goroutines call it at the same time.
 func parse(files []file, text func(p *policy.Profile, path string) error) (*policy.Config, error) {
@@ -157,7 +162,7 @@ func parse(files []file, text func(p *policy.Profile, path string) error) (*poli
 	var errs Errors
 	for _, f := range files {
 		p := parser{file: f, errs: &errs, doc: &all}
-		p.parse()
+		p.parse(p.top)
 	}
 	result := all.check(&errs, text)
 	if len(errs) > 0 {
@@ -172,15 +177,18 @@ func parse(files []file, text func(p *policy.Profile, path string) error) (*poli
 }
 
 // policyFiles returns the policy files of a configuration directory, in the order in which their rules are tried.
-func policyFiles(dir string) ([]string, error) {
+func policyFiles(dir string) ([]string, error) { return yamlFiles(dir, mainFile, dropIns) }
+
+// yamlFiles returns the names, within dir, of the YAML files in its directory more, and then of the file called main.
+func yamlFiles(dir, main, more string) ([]string, error) {
 	var names []string
-	entries, err := os.ReadDir(filepath.Join(dir, dropIns))
+	entries, err := os.ReadDir(filepath.Join(dir, more))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	var errs Errors
 	for _, entry := range entries {
-		name := filepath.Join(dropIns, entry.Name())
+		name := filepath.Join(more, entry.Name())
 		switch filepath.Ext(name) {
 		case ".yaml":
 			if !strings.HasPrefix(entry.Name(), ".") {
@@ -190,9 +198,9 @@ func policyFiles(dir string) ([]string, error) {
 			errs = append(errs, misnamed(filepath.Join(dir, name)))
 		}
 	}
-	for _, name := range []string{mainFile, "policy.yml"} {
+	for _, name := range []string{main, strings.TrimSuffix(main, ".yaml") + ".yml"} {
 		switch _, err := os.Lstat(filepath.Join(dir, name)); {
-		case err == nil && name == mainFile:
+		case err == nil && name == main:
 			names = append(names, name)
 		case err == nil:
 			errs = append(errs, misnamed(filepath.Join(dir, name)))

@@ -29,7 +29,8 @@ func (p *parser) fault(n *yaml.Node, format string, args ...any) {
 	p.errs.add(p.at(n), format, args...)
 }
 
-func (p *parser) parse() {
+// parse parses the file, and calls top with what it holds.
+func (p *parser) parse(top func(*yaml.Node)) {
 	if p.file.err != nil {
 		p.errs.add(place{file: p.file.path}, "cannot be read: %v", p.file.err)
 		return
@@ -56,7 +57,7 @@ func (p *parser) parse() {
 		p.syntax(err)
 	}
 	p.plainYAML(&root)
-	p.top(root.Content[0])
+	top(root.Content[0])
 }
 
 // unprintable looks for what YAML forbids: bytes that are not UTF-8, and control characters. YAML's library reports these

@@ -26,6 +26,8 @@ type Config struct {
 	Profiles    []Profile
 	Policies    []Policy
 	Assignments []Assignment
+
+	RequireTests bool // whether policy apply demands that the policy's tests pass; not in the index
 }
 
 // Profile is one AppArmor profile that policies may use.

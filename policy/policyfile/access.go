@@ -14,8 +14,8 @@ import (
 )
 
 // CheckAccess returns an error if others than root and the caller could have written the policy. It checks the
-// configuration directory, the policy files, the texts of p's profiles, and the directories that have these, after links
-// are resolved. p is what Read returned for the directory path, or ReadFile for the file path.
+// configuration directory, the policy files, the texts of p's profiles, the tests where p requires them, and the
+// directories that have these, after links are resolved. p is what Read returned for the directory path, or ReadFile for the file path.
 //
 // The error is an Errors if the fault is the owner or the mode of a file.
 func CheckAccess(path string, p *policy.Config) error {
@@ -30,17 +30,26 @@ func CheckAccess(path string, p *policy.Config) error {
 			return err
 		}
 	}
+	dirs := []string{".", dropIns, profiles}
+	if p.RequireTests { // then they decide what can be applied
+		dirs = append(dirs, testsDir)
+		more, err := yamlFiles(dir, testsFile, testsDir)
+		if err != nil {
+			return err
+		}
+		names = append(names, more...)
+	}
 	for _, p := range p.Profiles {
 		if p.Template == "" {
 			names = append(names, p.Source)
 		}
 	}
-	c := access{seen: make(map[string]bool), plain: make(map[string]bool), dirs: make(map[string]string)}
+	c := accessed{seen: make(map[string]bool), plain: make(map[string]bool), dirs: make(map[string]string)}
 	real, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{".", dropIns, profiles} {
+	for _, name := range dirs {
 		if err := c.check(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -62,7 +71,7 @@ func CheckAccess(path string, p *policy.Config) error {
 	return nil
 }
 
-type access struct {
+type accessed struct {
 	seen  map[string]bool
 	plain map[string]bool   // of those seen, what is no link itself
 	dirs  map[string]string // without links
@@ -71,7 +80,7 @@ type access struct {
 
 // directories checks the directories above a file: up to dir if the file is below it, and otherwise only the last one. dir
 // must have no links in it.
-func (c *access) directories(dir, file string) error {
+func (c *accessed) directories(dir, file string) error {
 	file, err := c.real(file)
 	if err != nil {
 		return err
@@ -88,7 +97,7 @@ func (c *access) directories(dir, file string) error {
 }
 
 // real resolves links. It remembers directories, because most files are in the same few.
-func (c *access) real(file string) (string, error) {
+func (c *accessed) real(file string) (string, error) {
 	parent := filepath.Dir(file)
 	dir, ok := c.dirs[parent]
 	if !ok {
@@ -105,7 +114,7 @@ func (c *access) real(file string) (string, error) {
 	return filepath.EvalSymlinks(path)
 }
 
-func (c *access) check(path string) error {
+func (c *accessed) check(path string) error {
 	if c.seen[path] {
 		return nil
 	}

@@ -206,7 +206,7 @@ func (c *checker) fits(r *rule) {
 
 // result returns all definitions, and the built-in ones that are used.
 func (c *checker) result(d *document, text func(p *policy.Profile, path string) error) *policy.Config {
-	p := new(policy.Config)
+	p := &policy.Config{RequireTests: d.requireTests}
 	wanted := make(map[string]bool)
 	for _, r := range d.rules {
 		p.Assignments = append(p.Assignments, r.Assignment)

@@ -18,6 +18,8 @@ type document struct {
 	profiles []profileDef
 	policies []policyDef
 	rules    []rule
+
+	requireTests bool
 }
 
 // name is a name and its place. The zero name means that there is none.
@@ -55,7 +57,7 @@ type rule struct {
 
 // The keys of each mapping.
 var (
-	topKeys     = []string{"version", "profiles", "policies", "assign"}
+	topKeys     = []string{"version", "profiles", "policies", "assign", "require"}
 	profileKeys = []string{"file", "template", "onDrift"}
 	policyKeys  = []string{"profile", "mode", "floor"}
 	assignKeys  = append(conditionKeys(), "policy", "request", "acceptChoice", "floor", "onRefused")
@@ -84,15 +86,10 @@ func (p *parser) top(n *yaml.Node) {
 	}
 	if v := top["version"]; v == nil {
 		p.fault(n, "the key version is missing: write \"version: 1\"")
-	} else if !refused(v) {
-		var version int
-		switch {
-		case v.Kind == yaml.ScalarNode && v.Tag == "!!str" && v.Value == "1":
-			p.fault(v, "version must be the number 1, is %s: write it without quotes", is(v))
-		case v.Kind != yaml.ScalarNode || v.Tag != "!!int" || v.Decode(&version) != nil || version != 1:
-			p.fault(v, "version must be 1, is %s: this program reads version 1 of the policy file only", is(v))
-		}
+	} else {
+		p.version(v)
 	}
+	p.requires(top["require"])
 	if v := top["profiles"]; v != nil {
 		keys, values := p.mapping(v, "a mapping of profiles by their names", nil)
 		for _, key := range keys {
@@ -109,6 +106,27 @@ func (p *parser) top(n *yaml.Node) {
 		for _, child := range v.Content {
 			p.assignment(child)
 		}
+	}
+}
+
+// version checks the version of a file's format.
+func (p *parser) version(v *yaml.Node) {
+	if refused(v) {
+		return
+	}
+	var version int
+	switch {
+	case v.Kind == yaml.ScalarNode && v.Tag == "!!str" && v.Value == "1":
+		p.fault(v, "version must be the number 1, is %s: write it without quotes", is(v))
+	case v.Kind != yaml.ScalarNode || v.Tag != "!!int" || v.Decode(&version) != nil || version != 1:
+		p.fault(v, "version must be 1, is %s: this program reads version 1 only", is(v))
+	}
+}
+
+// requires reads what policy apply demands beside the policy.
+func (p *parser) requires(n *yaml.Node) {
+	if n != nil && choice(p, n, map[string]bool{"tests": true}) {
+		p.doc.requireTests = true
 	}
 }
 

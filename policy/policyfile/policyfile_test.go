@@ -47,6 +47,9 @@ func describe(p *policy.Config, err error) string {
 		return err.Error() + "\n"
 	}
 	var b strings.Builder
+	if p.RequireTests {
+		b.WriteString("requires tests\n")
+	}
 	for _, one := range p.Profiles {
 		fmt.Fprintf(&b, "profile %s: mode %s, drift %d, source %s, template %q, text %q\n",
 			one.Name, one.Mode, one.OnDrift, one.Source, one.Template, one.Text)
@@ -96,7 +99,7 @@ func corpus(t testing.TB, kind string) []string {
 // The documents in testdata/good are read and accepted by the schema; those in shape are refused by both; those in
 // meaning have faults that no schema can express; those in syntax are not the plain YAML that a schema is applied to.
 func TestReaderAndSchemaAgree(t *testing.T) {
-	schema := compileSchema(t)
+	schema := compileSchema(t, Schema())
 	for _, kind := range []struct {
 		name                 string
 		hasSchema            bool
@@ -140,7 +143,7 @@ func TestReaderAndSchemaAgree(t *testing.T) {
 // Every fault that a schema can see is refused by it alone, not only in company: a document of testdata/shape with
 // several faults is refused for each.
 func TestSchemaSeesEachFaultOfShape(t *testing.T) {
-	schema := compileSchema(t)
+	schema := compileSchema(t, Schema())
 	for _, path := range corpus(t, "shape") {
 		text, err := os.ReadFile(path)
 		if err != nil {
@@ -231,9 +234,9 @@ func parts(root *yaml.Node) []*yaml.Node {
 	return list
 }
 
-func compileSchema(t *testing.T) *jsonschema.Schema {
+func compileSchema(t *testing.T, text []byte) *jsonschema.Schema {
 	t.Helper()
-	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(string(Schema())))
+	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(string(text)))
 	if err != nil {
 		t.Fatal(err)
 	}

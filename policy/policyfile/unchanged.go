@@ -77,6 +77,9 @@ func meaning(names []string, p *policy.Config) (string, error) {
 		one.Compiled, one.Blob = nil, [sha256.Size]byte{}
 		all = strconv.AppendQuote(all, one.Template) // which an index has not
 	}
+	if p.RequireTests { // which an index has not, either
+		all = append(all, "require tests"...)
+	}
 	index, err := bare.Encode()
 	if err != nil {
 		return "", err

@@ -38,14 +38,18 @@ func (l *Lock) Apply(ctx context.Context, p *policy.Config, c Compiler, m Manife
 // an error the generation that was in force stays in force.
 //
 // If the outcome equals the generation in force, byte for byte, Commit keeps that generation, writes only its manifest,
-// and returns it with changed as false. The caller fills in m, but Commit sets Applied, Confirmed and Profiles itself.
+// and returns it with changed as false. The caller fills in m, but Commit sets Applied, Confirmed, Profiles and
+// Requires itself.
 func (l *Lock) Commit(c *Compilation, m Manifest) (g *Generation, changed bool, err error) {
 	index, err := c.index()
 	if err != nil {
 		return nil, false, fmt.Errorf("writing the policy: %w", err)
 	}
 	now := time.Now().UTC().Round(0) // without the monotonic reading, which a file does not keep
-	m.Applied, m.Confirmed, m.Profiles = now, now, sources(c)
+	m.Applied, m.Confirmed, m.Profiles, m.Requires = now, now, sources(c), nil
+	if c.Policy.RequireTests {
+		m.Requires = []string{requiresTests}
+	}
 
 	if err := l.clean(); err != nil {
 		return nil, false, fmt.Errorf("cleaning up the store after an apply that was cut off: %w", err)

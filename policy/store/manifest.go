@@ -37,7 +37,8 @@ type Manifest struct {
 	Attached []string `json:"attached,omitempty"`
 	Daemon   string   `json:"daemon,omitempty"`
 
-	Config   string           `json:"config,omitempty"` // the directory of the policy file
+	Config   string           `json:"config,omitempty"`   // the directory of the policy file
+	Requires []string         `json:"requires,omitempty"` // what the policy file demands of an apply: "tests"
 	Profiles []ManifestSource `json:"profiles"`
 }
 
@@ -107,8 +108,11 @@ var (
 	unescaped = strings.NewReplacer("\\\\", "\\", "\\t", "\t")
 )
 
-// Config returns the policy of a generation, without texts. The index has all of it but the names of templates, which come
-// from the manifest.
+// requiresTests is the word in Manifest.Requires for policy.Config.RequireTests.
+const requiresTests = "tests"
+
+// Config returns the policy of a generation, without texts. The index has all of it but the names of templates and what an
+// apply demands, which come from the manifest.
 func (g *Generation) Config() (*policy.Config, error) {
 	p, err := g.Index.Config()
 	if err != nil {
@@ -125,6 +129,7 @@ func (g *Generation) Config() (*policy.Config, error) {
 	for i := range p.Profiles {
 		p.Profiles[i].Template = templates[p.Profiles[i].Name]
 	}
+	p.RequireTests = slices.Contains(m.Requires, requiresTests)
 	return p, nil
 }
 

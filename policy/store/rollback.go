@@ -54,6 +54,7 @@ func (l *Lock) Again(g *Generation) (*Compilation, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.RequireTests = slices.Contains(m.Requires, requiresTests)
 	c := &Compilation{Policy: p, Reused: len(p.Profiles), from: make([]ManifestSource, len(p.Profiles)),
 		index: sync.OnceValues(p.Encode)}
 	for i, pr := range p.Profiles {

@@ -27,8 +27,9 @@ type CheckOptions struct {
 // signals a profile refuses, so that they cannot stop its containers.
 type Checked struct {
 	Policy   *policy.Config
-	Compiled bool     // whether Check compiled the profiles
-	Warnings []string // about profiles; each is a line that names the file
+	Tests    *policyfile.Suite // the tests beside the policy, which Check only reads
+	Compiled bool              // whether Check compiled the profiles
+	Warnings []string          // about profiles; each is a line that names the file
 	Refused  []string
 }
 
@@ -54,7 +55,14 @@ func Check(ctx context.Context, n *node.Node, o CheckOptions) (*Checked, error) 
 			return nil, exit.With(exit.Cannot, exit.AsRoot(err))
 		}
 	}
-	checked := &Checked{Policy: p}
+	tests, err := readSuite(o.Path, p)
+	if err == nil && p.RequireTests && tests.Empty() {
+		err = requiredNone(o.Path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	checked := &Checked{Policy: p, Tests: tests}
 	if !o.Compile {
 		if err := misnamed(p, located(nil, configOf(o.Path), p).sources); err != nil {
 			return nil, exit.With(exit.BadPolicy, err)

@@ -53,8 +53,8 @@ func rootCommand(s *session) *cobra.Command {
 
 Exit codes:
   0  done
-  1  the policy, or a profile, is bad; profile diff: the two differ; doctor: there
-     is an error
+  1  the policy, or a profile, is bad; policy test: a test fails; profile diff: the
+     two differ; doctor: there is an error
   2  the command line is wrong
   3  it cannot be done here, or the answer is not known
   4  policy explain: the container would be refused; policy apply --dry-run: a
@@ -70,12 +70,12 @@ Exit codes:
 	}
 	policy := &cobra.Command{
 		Use:   "policy",
-		Short: "Check, apply, load and explain the node's policy",
+		Short: "Check, test, apply, load and explain the node's policy",
 		Args:  aCommand,
 		RunE:  action(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
 	}
 	policy.AddCommand(applyCommand(s), rollbackCommand(s), loadPolicyCommand(s), checkCommand(s), explainCommand(s),
-		showCommand(s), schemaCommand(s))
+		showCommand(s), schemaCommand(s), testCommand(s))
 	root.SetVersionTemplate("oci-apparmor {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		var bad *pflag.InvalidValueError

@@ -46,6 +46,7 @@ var flagWords = map[string]words{
 	"filter.pid":      nothing,
 	"filter.profiles": profilesOf,
 	"id":              nothing,
+	"junit":           files,
 	"image":           nothing,
 	"label":           nothing,
 	"name":            nothing,
@@ -55,6 +56,7 @@ var flagWords = map[string]words{
 	"privileged":      fixed("no", "partly", "yes"),
 	"probe-policy":    policiesOf,
 	"root":            directories,
+	"run":             nothing,
 	"show":            fixed("all", "containers", "processes", "profiles"),
 	"since":           nothing,
 	"store":           directories,
@@ -64,6 +66,7 @@ var flagWords = map[string]words{
 
 // argumentWords has the words for the arguments of each command that takes some, by its path without the program's name.
 var argumentWords = map[string]words{
+	"policy test":    directories,
 	"install":        fixed(append(engines.Names(), byHand...)...),
 	"uninstall":      fixed(engines.Names()...),
 	"profile check":  files,
@@ -74,7 +77,7 @@ var argumentWords = map[string]words{
 }
 
 // fileArguments are the commands whose arguments can be files.
-var fileArguments = []string{"profile check", "profile load", "profile diff"}
+var fileArguments = []string{"policy test", "profile check", "profile load", "profile diff"}
 
 // complete makes every command below root offer words for its arguments and flags.
 func complete(root *cobra.Command, s *session) {
@@ -90,7 +93,7 @@ func complete(root *cobra.Command, s *session) {
 				_ = cmd.MarkFlagDirname(name)
 				continue
 			}
-			_ = cmd.RegisterFlagCompletionFunc(name, offer(s, w, name == "features" || name == "config"))
+			_ = cmd.RegisterFlagCompletionFunc(name, offer(s, w, name == "features" || name == "config" || name == "junit"))
 		}
 	}
 }

@@ -9,13 +9,20 @@ import (
 )
 
 func schemaCommand(s *session) *cobra.Command {
-	return &cobra.Command{
+	var tests bool
+	cmd := &cobra.Command{
 		Use:   "schema",
 		Short: "Print the JSON Schema of the policy file, for editors",
 		Args:  noArgs,
 		RunE: action(func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintf(s.stdout, "%s", policyfile.Schema())
+			schema := policyfile.Schema()
+			if tests {
+				schema = policyfile.SuiteSchema()
+			}
+			_, err := fmt.Fprintf(s.stdout, "%s", schema)
 			return err
 		}),
 	}
+	cmd.Flags().BoolVar(&tests, "tests", false, "print that of the policy's tests, tests.yaml")
+	return cmd
 }

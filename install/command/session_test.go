@@ -151,6 +151,8 @@ var changing = []struct{ pattern, replacement string }{
 	{`\d{4}-\d\d-\d\d \d\d:\d\d UTC`, "DATE"},
 	{`"\d{4}-\d\d-\d\dT[^"]*Z"`, `"DATE"`},
 	{`compiled in \S+`, "compiled in TIME"},
+	{`\d+\.\d\ds\)`, "TIME)"},
+	{`\t\d+\.\d{3}s`, "\tTIME"},
 	{`oci-apparmor (unknown|v\S+)\n`, "oci-apparmor VERSION\n"},
 	{`"text": ".*"`, `"text": "HASH"`},                // that of a template depends on what is installed here
 	{`"version": "[^"]{2,}"`, `"version": "VERSION"`}, // a format's has one digit

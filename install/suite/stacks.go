@@ -1,0 +1,312 @@
+package suite
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/access"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+)
+
+// keptRead is how many profiles stay in memory after they were read. A label has at most three: those of a policy, of its
+// floor and of its rule's.
+const keptRead = 4
+
+// mostMoves is how many labels are looked at to which a process can move from the one of its container.
+const mostMoves = 256
+
+// stacks reads profiles, and keeps those that it read last.
+type stacks struct {
+	policy Policy
+	known  []string // the names of the policy's profiles, and unconfined
+	read   []named  // the last one is the one that was used last
+}
+
+type named struct {
+	name string
+	*meaning.Profile
+}
+
+func newStacks(p Policy) *stacks {
+	s := &stacks{policy: p, known: []string{"unconfined"}}
+	for _, one := range p.Config.Profiles {
+		s.known = append(s.known, one.Name)
+	}
+	return s
+}
+
+// of returns the profiles with these names.
+func (s *stacks) of(names []string) (meaning.Stack, error) {
+	stack := make(meaning.Stack, 0, len(names))
+	for _, name := range names {
+		p, err := s.profile(name)
+		if err != nil {
+			return nil, err
+		}
+		stack = append(stack, p)
+	}
+	return stack, nil
+}
+
+func (s *stacks) profile(name string) (*meaning.Profile, error) {
+	if i := slices.IndexFunc(s.read, func(n named) bool { return n.name == name }); i >= 0 {
+		one := s.read[i]
+		s.read = append(slices.Delete(s.read, i, i+1), one)
+		return one.Profile, nil
+	}
+	data, err := s.policy.Blob(name)
+	if err != nil {
+		return nil, err
+	}
+	all, err := meaning.Read(data)
+	if err != nil {
+		return nil, fmt.Errorf("what profile %s was compiled to cannot be read: %w", name, err)
+	}
+	i := slices.IndexFunc(all, func(p *meaning.Profile) bool { return p.Name == name })
+	if i < 0 {
+		return nil, fmt.Errorf("profile %s was compiled to profiles of other names", name)
+	}
+	if len(s.read) == keptRead {
+		s.read = slices.Delete(s.read, 0, 1)
+	}
+	s.read = append(s.read, named{name, all[i]})
+	return all[i], nil
+}
+
+// found is an access that a process in a container can do.
+type found struct {
+	witness  string
+	allowing []string // the profiles of the label under which it does it
+	after    string   // what it does first to come under that label; empty for the container's own
+	unknown  string   // why nobody knows whether it can do it; empty where it can
+}
+
+// reach returns the shortest access of a pattern that some process in a container with this label can do, also after it has
+// executed a program that goes on under another profile, or has changed its profile. It returns nil if there is none.
+// What is not known of the label counts as if it allowed all.
+func (r *run) reach(l *label, pattern access.Pattern) (*found, error) {
+	start, err := r.stacks.of(l.names)
+	if err != nil {
+		return nil, err
+	}
+	todo := []place{{stack: start}}
+	seen := map[string]bool{key(start): true}
+	for at := 0; at < len(todo); at++ {
+		here := todo[at]
+		a, is, err := pattern.Allowed(here.stack)
+		if err != nil {
+			return &found{unknown: err.Error()}, nil
+		}
+		if is {
+			f := &found{witness: access.Format(a), after: here.after, unknown: here.unknown}
+			for _, p := range here.stack {
+				f.allowing = append(f.allowing, p.Name)
+			}
+			return f, nil
+		}
+		next, err := r.moves(here)
+		if err != nil {
+			return &found{unknown: err.Error()}, nil
+		}
+		for _, p := range next {
+			if k := key(p.stack); !seen[k] {
+				seen[k] = true
+				todo = append(todo, p)
+			}
+		}
+		if len(todo) > mostMoves {
+			return &found{unknown: fmt.Sprintf("processes in it can come under more than %d labels", mostMoves)}, nil
+		}
+	}
+	return nil, nil
+}
+
+// A place is a label that a process in a container can come under.
+type place struct {
+	stack   meaning.Stack
+	after   string
+	unknown string // why nobody knows under what it then is, so that stack is only what is known
+}
+
+func key(s meaning.Stack) string {
+	var b strings.Builder
+	for _, p := range s {
+		b.WriteString(p.Namespace + ":" + p.Name + "\n")
+	}
+	return b.String()
+}
+
+// then adds a step to what a process does first.
+func (p place) then(step string) string {
+	if p.after == "" {
+		return step
+	}
+	return p.after + ", " + step
+}
+
+// moves returns the labels that a process can come under in one step.
+func (r *run) moves(here place) (next []place, err error) {
+	moves, err := here.stack.Moves()
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range moves {
+		after := here.then(access.Format(m.Exec))
+		for _, to := range r.destinations(here.stack, m) {
+			to.after = after
+			next = append(next, to)
+		}
+	}
+	changes, other, err := here.stack.Changes(r.stacks.known)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range changes {
+		to := place{after: here.then("change_profile -> " + name)}
+		if name != "unconfined" {
+			if to.stack, err = r.stacks.of([]string{name}); err != nil {
+				return nil, err
+			}
+		}
+		next = append(next, to)
+	}
+	if other != "" {
+		next = append(next, place{after: here.then("change_profile -> " + other),
+			unknown: "it can change to profiles that the policy has not, as to one called " + other})
+	}
+	return append(next, r.hats(here)...), nil
+}
+
+// hats returns the labels that a process can come under by change_hat.
+func (r *run) hats(here place) (next []place) {
+	if len(here.stack) == 0 {
+		return nil
+	}
+	root := func(p *meaning.Profile) *meaning.Profile {
+		if p.Hat && p.Parent != nil {
+			return p.Parent
+		}
+		return p
+	}
+	for _, child := range root(here.stack[0]).Children {
+		hat, ok := strings.CutPrefix(child.Name, root(here.stack[0]).Name+"//")
+		if !ok || !here.stack.Decide(meaning.ChangeHatAccess{Hat: hat}).Allowed {
+			continue
+		}
+		to := place{after: here.then("change_hat " + hat)}
+		for _, p := range here.stack {
+			for _, c := range root(p).Children {
+				if c.Name == root(p).Name+"//"+hat {
+					to.stack = append(to.stack, c)
+				}
+			}
+		}
+		next = append(next, to)
+	}
+	return next
+}
+
+// destinations returns the labels under which a program may go on: each part of the stack leads to one or more profiles.
+func (r *run) destinations(s meaning.Stack, m meaning.Move) []place {
+	all := []place{{}}
+	for i, p := range s {
+		var next []place
+		for _, to := range r.targets(p, m.Exec.Path, m.To[i]) {
+			for _, one := range all {
+				one.stack = append(slices.Clone(one.stack), to.stack...)
+				if one.unknown == "" {
+					one.unknown = to.unknown
+				}
+				next = append(next, one)
+			}
+		}
+		all = next
+	}
+	for i := range all {
+		slices.SortFunc(all[i].stack, func(a, b *meaning.Profile) int { return strings.Compare(a.Name, b.Name) })
+		all[i].stack = slices.Compact(all[i].stack)
+	}
+	return all
+}
+
+// targets returns what a part of a stack becomes with a program: one place for each possibility, none of which has what the
+// other parts become.
+func (r *run) targets(p *meaning.Profile, path string, t meaning.Transition) (all []place) {
+	add := func(to meaning.Target) {
+		switch to {
+		case meaning.TargetSame:
+			all = append(all, place{stack: meaning.Stack{p}})
+		case meaning.TargetUnconfined, meaning.TargetLearning: // which allows all that it learns
+			all = append(all, place{})
+		}
+	}
+	add(t.Else)
+	switch t.To {
+	case meaning.TargetAttached:
+		if t.Child {
+			for _, child := range p.Children { // whichever attaches
+				all = append(all, place{stack: meaning.Stack{child}})
+			}
+		} else {
+			all = append(all, place{unknown: "it goes on under the profile that attaches to " + path + " on a node"})
+		}
+	case meaning.TargetLabel:
+		all = append(all, r.labelled(p, t))
+	default:
+		add(t.To)
+	}
+	if len(all) == 0 {
+		all = append(all, place{unknown: "nobody knows under what it goes on"})
+	}
+	return all
+}
+
+// labelled returns the place of a transition to a label by its name.
+func (r *run) labelled(p *meaning.Profile, t meaning.Transition) place {
+	full := t.Label
+	if t.Child {
+		full = p.Name + "//" + t.Label
+	}
+	var to place
+	for name := range strings.SplitSeq(full, "//&") {
+		root := p
+		if root.Parent != nil {
+			root = root.Parent
+		}
+		i := slices.IndexFunc(root.Children, func(c *meaning.Profile) bool { return c.Name == name })
+		switch {
+		case meaning.IsUnconfined(name):
+		case name == root.Name:
+			to.stack = append(to.stack, root)
+		case i >= 0:
+			to.stack = append(to.stack, root.Children[i])
+		case slices.Contains(r.stacks.known, name):
+			part, err := r.stacks.profile(name)
+			if err != nil {
+				to.unknown = err.Error()
+				continue
+			}
+			to.stack = append(to.stack, part)
+		default:
+			to.unknown = "it goes on under profile " + name + ", which the policy has not"
+		}
+	}
+	if t.Stack {
+		to.stack = append(to.stack, p)
+	}
+	return to
+}
+
+// unknown says what is not known of a label.
+func (l *label) unknown(f *found) string {
+	switch {
+	case l.keep:
+		return "the container keeps what its engine chose, which may be no profile at all"
+	case l.byHand != "":
+		return "profile " + l.byHand + " is loaded by hand, and what it allows is not known"
+	case f != nil:
+		return f.unknown
+	}
+	return ""
+}

@@ -69,7 +69,7 @@ uninstall:
 	$(if $(SYSTEMCTL),-$(SYSTEMCTL) disable --quiet $(UNIT))
 	rm -f $(addprefix $(BIN)/,$(notdir $(PROGRAMS))) $(UNITS)/$(UNIT)
 	rm -f $(SHARE)/man/man8/oci-apparmor.8 $(SHARE)/man/man8/oci-apparmor-*.8 $(SHARE)/man/man8/containerd-shim-apparmor-v2.8 \
-		$(SHARE)/man/man5/oci-apparmor-policy.yaml.5 $(SHARE)/bash-completion/completions/oci-apparmor \
+		$(SHARE)/man/man5/oci-apparmor-policy.yaml.5 $(SHARE)/man/man5/oci-apparmor-tests.yaml.5 $(SHARE)/bash-completion/completions/oci-apparmor \
 		$(SHARE)/zsh/site-functions/_oci-apparmor $(SHARE)/fish/vendor_completions.d/oci-apparmor.fish
 	$(if $(SYSTEMCTL),$(SYSTEMCTL) daemon-reload)
 	-last=$$(readlink $(LIB)/current); rm -f $(LIB)/current; \

@@ -78,7 +78,7 @@ func test(ctx context.Context, n *node.Node, o TestOptions, features string) (*s
 
 // noTests returns the error for a policy without tests.
 func noTests(path string) error {
-	return fmt.Errorf("there are no tests of the policy: write %s (man oci-apparmor-policy.yaml)", filepath.Join(configOf(path), "tests.yaml"))
+	return fmt.Errorf("there are no tests of the policy: write %s (man oci-apparmor-tests.yaml)", filepath.Join(configOf(path), "tests.yaml"))
 }
 
 // requiredNone returns the error for a policy that requires tests, and has none.

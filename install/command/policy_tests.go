@@ -27,7 +27,7 @@ func testCommand(s *session) *cobra.Command {
 		Use:   "test [DIR]",
 		Short: "Run the tests of the policy",
 		Long: `Run the tests that stand beside the policy in DIR, or beside the node's: tests.yaml
-and the files of tests.d, which oci-apparmor-policy.yaml(5) describes. Its profiles
+and the files of tests.d, which oci-apparmor-tests.yaml(5) describes. Its profiles
 are compiled, and what they allow is read from that. Nothing is loaded or written.
 This needs neither root nor AppArmor if --features names a kernel's features.
 

@@ -152,6 +152,7 @@ func files() string {
 	out.WriteString("\n# FILES\n")
 	for _, f := range [][2]string{
 		{node.ConfigDir + "/policy.yaml", "the policy, see oci-apparmor-policy.yaml(5); policy apply puts it in force"},
+		{node.ConfigDir + "/tests.yaml", "its tests, see oci-apparmor-tests.yaml(5); policy test runs them"},
 		{node.ConfigDir + "/profiles/", "the texts of its profiles"},
 		{store.Dir + "/", "the policy in force, the ones before it, and what install has changed in engines' files"},
 		{"/run/oci-apparmor/containers/", "a record of each container until it is removed"},

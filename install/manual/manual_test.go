@@ -143,43 +143,55 @@ func TestPagesAreWellFormed(t *testing.T) {
 	}
 }
 
-// Every key of the policy file has its entry in the page, in the section of what it is a key of.
-func TestPolicyPageHasEveryKey(t *testing.T) {
-	var schema struct {
-		Properties map[string]any
-		Defs       map[string]struct{ Properties map[string]any } `json:"$defs"`
-	}
-	if err := json.Unmarshal(policyfile.Schema(), &schema); err != nil {
-		t.Fatal(err)
-	}
-	page := read(t, filepath.Join(root, "policy/policyfile/oci-apparmor-policy.yaml.5"))
-	sections := map[string]string{"KEYS": "", "A profile": "", "A policy": "", "A rule": ""}
-	for part := range strings.SplitSeq(page, "\n.S") {
-		title, text, _ := strings.Cut(part, "\n")
-		title, _, _ = strings.Cut(strings.Trim(title[2:], `"`), ":")
-		sections[title] += "\n" + text
-	}
-	keys := 0
-	check := func(section string, properties map[string]any) {
-		if len(properties) == 0 {
-			t.Errorf("the schema has no keys for %s", section)
-		}
-		for key := range properties {
-			keys++
-			if !strings.Contains(sections[section], "\n.TP\n.B "+key+"\n") {
-				t.Errorf("the section %q has no entry %s", section, key)
+// Every key of the policy file, and of its tests, has its entry in the page, in the section of what it is a key of.
+func TestPagesOfFilesHaveEveryKey(t *testing.T) {
+	for name, file := range map[string]struct {
+		schema   []byte
+		sections map[string]string // of the schema's definitions
+		keys     int
+	}{
+		"policy": {policyfile.Schema(), map[string]string{"profile": "A profile", "policy": "A policy", "assignment": "A rule"}, 20},
+		"tests": {policyfile.SuiteSchema(), map[string]string{"test": "A test", "container": "A container", "expect": "What is expected",
+			"never": "A never", "except": "An exception", "floor": "A floor"}, 29},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var schema struct {
+				Properties map[string]any
+				Defs       map[string]struct{ Properties map[string]any } `json:"$defs"`
 			}
-		}
-		if n := strings.Count(sections[section], ".TP\n"); n != len(properties) {
-			t.Errorf("the section %q has %d entries, and the schema %d keys", section, n, len(properties))
-		}
-	}
-	check("KEYS", schema.Properties)
-	check("A profile", schema.Defs["profile"].Properties)
-	check("A policy", schema.Defs["policy"].Properties)
-	check("A rule", schema.Defs["assignment"].Properties)
-	if keys < 20 {
-		t.Errorf("only %d keys were found", keys)
+			if err := json.Unmarshal(file.schema, &schema); err != nil {
+				t.Fatal(err)
+			}
+			page := read(t, filepath.Join(root, "policy/policyfile/oci-apparmor-"+name+".yaml.5"))
+			sections := make(map[string]string)
+			for part := range strings.SplitSeq(page, "\n.S") {
+				title, text, _ := strings.Cut(part, "\n")
+				title, _, _ = strings.Cut(strings.Trim(title[2:], `"`), ":")
+				sections[title] += "\n" + text
+			}
+			keys := 0
+			check := func(section string, properties map[string]any) {
+				if len(properties) == 0 {
+					t.Errorf("the schema has no keys for %s", section)
+				}
+				for key := range properties {
+					keys++
+					if !strings.Contains(sections[section], "\n.TP\n.B "+key+"\n") {
+						t.Errorf("the section %q has no entry %s", section, key)
+					}
+				}
+				if n := strings.Count(sections[section], ".TP\n"); n != len(properties) {
+					t.Errorf("the section %q has %d entries, and the schema %d keys", section, n, len(properties))
+				}
+			}
+			check("KEYS", schema.Properties)
+			for def, section := range file.sections {
+				check(section, schema.Defs[def].Properties)
+			}
+			if keys < file.keys {
+				t.Errorf("only %d keys were found", keys)
+			}
+		})
 	}
 }
 

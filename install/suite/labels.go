@@ -67,7 +67,7 @@ func labels(c *policy.Config, x policy.Index) (all []*label, paused bool, err er
 	for i := range c.Assignments {
 		e.rule(&c.Assignments[i])
 	}
-	outside, paused, err := noRule(x)
+	outside, paused, err := noRule(c, x)
 	if err != nil {
 		return nil, false, err
 	}
@@ -144,8 +144,13 @@ func (e *enumeration) add(a *policy.Assignment, p policy.Policy, g given) {
 // noRule reports whether the policy leaves containers, and pods' pause containers, without a rule. It looks at containers of
 // which no more is known than what every container of its engine has. What else is known can only bring a container to a
 // rule.
-func noRule(x policy.Index) (containers, sandboxes bool, err error) {
+func noRule(c *policy.Config, x policy.Index) (containers, sandboxes bool, err error) {
+	everyone := slices.ContainsFunc(c.Assignments, func(a policy.Assignment) bool { return a.ForAll() })
+	sandboxes = !slices.ContainsFunc(c.Assignments, func(a policy.Assignment) bool { return a.Sandbox })
 	for f := range bare() {
+		if f.Sandbox && sandboxes || !f.Sandbox && (containers || everyone) { // which is known
+			continue
+		}
 		d, err := x.Decide(f)
 		if errors.Is(err, policy.ErrIndex) {
 			return false, false, err

@@ -53,7 +53,7 @@ func compiled(t *testing.T, r *rand.Rand, n int) Policy {
 	}
 }
 
-func suiteOf(t *testing.T, text string, p Policy) *policyfile.Suite {
+func suiteOf(t testing.TB, text string, p Policy) *policyfile.Suite {
 	t.Helper()
 	s, err := policyfile.ParseSuite("tests.yaml", []byte(text), p.Config)
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
 // Bounds on what expand puts together.
@@ -26,27 +28,64 @@ var includeLine = sync.OnceValue(func() *regexp.Regexp {
 // itself what the parser would read, so a caller must prove that the text compiles to the same as before.
 func (c *Compiler) expand(text []byte) (whole string, ok bool) {
 	e := expansion{base: cmp.Or(c.Base, BaseDir)}
-	e.put(string(text), 0)
+	e.put(string(text), "", nil, 0)
 	return e.b.String(), !e.failed
+}
+
+// An Origin is where a line of an expanded text comes from.
+type Origin struct {
+	File string  // path of the included file; empty for the text itself
+	Line int     // counts from 1
+	By   *Origin // the statement that includes the file; nil for the text itself
+}
+
+// An Expanded is a text with its includes put in, and where each of its lines comes from.
+type Expanded struct {
+	Text  string
+	Lines []Origin
+}
+
+// Expand returns a text with its includes put in. It knows only how texts usually include files, and decides by itself
+// what the parser would read, so a caller must prove that the text compiles to the same as before. ok is false for a
+// text that includes files in another way.
+func (c *Compiler) Expand(text []byte) (whole Expanded, ok bool) {
+	e := expansion{base: cmp.Or(c.Base, BaseDir), keep: true}
+	e.put(string(text), "", nil, 0)
+	whole = Expanded{e.b.String(), e.lines}
+	return whole, !e.failed && syntax.IncludesNothing([]byte(syntax.Read(whole.Text).WithMode("")))
 }
 
 type expansion struct {
 	base   string // the directory of includes
 	b      strings.Builder
+	keep   bool // where lines come from
+	lines  []Origin
 	failed bool
 }
 
-// put adds a text with its includes put in. depth is how many files include one another so far.
-func (e *expansion) put(text string, depth int) {
+// write adds a line, or the end of one that is empty.
+func (e *expansion) write(line string, from Origin) {
+	e.b.WriteString(line)
+	if e.keep {
+		e.lines = append(e.lines, from)
+	}
+}
+
+// put adds a text with its includes put in. file and by are those of its lines' Origin, and depth is how many files include
+// one another so far.
+func (e *expansion) put(text, file string, by *Origin, depth int) {
+	number := 0
 	for line := range strings.Lines(text) {
+		number++
+		at := Origin{file, number, by}
 		var m []string
 		if strings.Contains(line, "include") {
 			m = includeLine().FindStringSubmatch(line)
 		}
 		if m == nil {
-			e.b.WriteString(line)
+			e.write(line, at)
 		} else {
-			e.include(filepath.Join(e.base, m[2]), m[1] != "", depth+1)
+			e.include(filepath.Join(e.base, m[2]), m[1] != "", &at, depth+1)
 		}
 		if e.failed = e.failed || e.b.Len() > maxExpanded; e.failed {
 			return
@@ -55,7 +94,7 @@ func (e *expansion) put(text string, depth int) {
 }
 
 // include adds what is at a path: a file, or those of a directory. optional is that of an include "if exists".
-func (e *expansion) include(path string, optional bool, depth int) {
+func (e *expansion) include(path string, optional bool, by *Origin, depth int) {
 	info, err := os.Stat(path)
 	if depth > maxDepth || err != nil && !(optional && os.IsNotExist(err)) {
 		e.failed = true
@@ -64,7 +103,7 @@ func (e *expansion) include(path string, optional bool, depth int) {
 	switch {
 	case err != nil:
 	case info.Mode().IsRegular() && info.Size() <= MaxText:
-		e.file(path, depth)
+		e.file(path, by, depth)
 	case info.IsDir():
 		entries, err := os.ReadDir(path)
 		if err != nil || slices.ContainsFunc(entries, func(f os.DirEntry) bool { return f.IsDir() || leftOut(f.Name()) }) {
@@ -72,22 +111,26 @@ func (e *expansion) include(path string, optional bool, depth int) {
 			return
 		}
 		for _, f := range entries {
-			e.file(filepath.Join(path, f.Name()), depth)
+			e.file(filepath.Join(path, f.Name()), by, depth)
 		}
 	default:
 		e.failed = true
 	}
 }
 
-func (e *expansion) file(path string, depth int) {
+func (e *expansion) file(path string, by *Origin, depth int) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		e.failed = true
 		return
 	}
-	e.b.WriteByte('\n')
-	e.put(string(text), depth)
-	e.b.WriteByte('\n')
+	e.write("\n", *by)
+	e.put(string(text), path, by, depth)
+	if strings.HasSuffix(e.b.String(), "\n") {
+		e.write("\n", *by)
+	} else {
+		e.b.WriteByte('\n')
+	}
 }
 
 // leftOut reports whether the parser may pass over a file of a directory because of its name (_aa_is_blacklisted in

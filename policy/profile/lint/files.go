@@ -116,7 +116,7 @@ func (l *linter) holds(f fileRule) bool {
 // overruled looks for deny rules of which nothing is denied: any other rule yields to one that denies, unless it has a
 // higher priority.
 func (l *linter) overruled() {
-	if !slices.ContainsFunc(l.in.Rules, func(r syntax.Rule) bool { return r.Priority }) {
+	if !slices.ContainsFunc(l.in.Rules, func(r syntax.Rule) bool { return r.Priority != 0 }) {
 		return
 	}
 	for _, r := range l.in.Rules {

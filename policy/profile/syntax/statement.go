@@ -10,6 +10,7 @@ type statement struct {
 	words []string
 	text  string // the words with single blanks
 	line  int    // where it begins
+	span  span   // of it in the text, with the comma or brace that ends it
 	end   byte   // what ends it
 	open  bool   // a list in it does not end
 
@@ -34,7 +35,7 @@ func (l *lexer) next() statement {
 	for l.at < len(l.text) {
 		c := l.text[l.at]
 		if r.statement.line == 0 && !blank(c) && c != '\n' {
-			r.statement.line = l.line
+			r.statement.line, r.span.from = l.line, l.at
 			r.named = strings.IndexByte(`"^/:&@`, c) >= 0
 		}
 		taken, ended := r.between(c)
@@ -85,7 +86,7 @@ func (r *reading) take(to int) {
 // done ends the statement.
 func (r *reading) done(end byte) statement {
 	r.flush()
-	r.end = end
+	r.end, r.span.to = end, r.at
 	r.statement.text = strings.Join(r.words, " ")
 	r.statement.open = r.paren > 0
 	r.named = r.named || first(r.words) == "profile" || first(r.words) == "hat"

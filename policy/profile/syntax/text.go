@@ -8,6 +8,7 @@ package syntax
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -16,6 +17,7 @@ type Text struct {
 	Preamble  []Rule              // statements outside of all blocks
 	Blocks    []*Block            // in the order in which they begin
 	Variables map[string][]string // values by name, such as "PROC"
+	Assigned  []Assignment        // which gave the variables their values
 
 	// Whole reports whether everything that the text opens, such as a brace or a quote, is closed at its end.
 	// apparmor_parser accepts no text of which that is not true. So if the parser accepts a text and Whole is false,
@@ -34,6 +36,8 @@ type Block struct {
 	Rules []Rule
 
 	header string
+	span   span // from its header to its closing brace, or to the text's end
+	inner  bool // it stands in another one
 	named  bool // its header begins as a profile's does
 	brace  int  // offset of the brace that opens its rules
 	flags  span // inside of the brackets of its flags; zeros without flags
@@ -47,11 +51,20 @@ type Rule struct {
 	Own   bool     // as in Block
 
 	Audit, Deny bool
-	Priority    bool // the rule has a priority
+	Priority    int // that the rule has; 0 if it has none
 
 	// Branch is the offset, in the text that was read, at which the branch of a condition begins that has the rule. It
 	// is 0 if no condition has the rule.
 	Branch int
+
+	span   span
+	around *scope // what opens the innermost braces around it; nil if those are its block's
+}
+
+// An Assignment gives a variable values, or adds some.
+type Assignment struct {
+	Name string // such as "PROC"
+	Line int    // from 1, in the text that was read
 }
 
 // span is a part of a text, by its offsets.
@@ -174,7 +187,8 @@ func (t *Text) ABI() (name string, line int) {
 // reader is a text while it is read.
 type reader struct {
 	*Text
-	open  []scope
+	open  []*scope
+	last  *scope                                 // the last branch of a condition that was closed, to which an else belongs
 	place func(key string, line int) (int, bool) // the line of a statement, and whether the text has it itself
 }
 
@@ -183,6 +197,10 @@ type scope struct {
 	block      *Block
 	branch     int // offset where one begins
 	qualifiers []string
+
+	opener span   // the words that open it, with the brace
+	outer  *scope // the scope around it that is of the same block
+	before *scope // the branch of the same condition whose else it is
 }
 
 func read(text string, place func(string, int) (int, bool)) *Text {
@@ -196,14 +214,15 @@ func read(text string, place func(string, int) (int, bool)) *Text {
 		switch s.end {
 		case endOfText:
 			r.Whole = len(r.open) == 0 && !s.open && (len(s.words) == 0 || endsWithLine(s.words))
+			for len(r.open) > 0 {
+				r.close(l.at)
+			}
 			r.idle = l.idle
 			return r.Text
 		case '{':
 			r.begin(s, l.at)
 		case '}':
-			if len(r.open) > 0 {
-				r.open = r.open[:len(r.open)-1]
-			}
+			r.close(l.at)
 		}
 	}
 }
@@ -218,42 +237,77 @@ func (r *reader) inner() *Block {
 	return nil
 }
 
+// close closes what the last open brace has opened. at is the offset after the closing brace.
+func (r *reader) close(at int) {
+	n := len(r.open) - 1
+	if n < 0 {
+		return
+	}
+	switch last := r.open[n]; {
+	case last.block != nil:
+		last.block.span.to = at
+	case last.branch > 0:
+		r.last = last
+	}
+	r.open = r.open[:n]
+}
+
+// within returns the innermost scope that is open in the innermost block; nil where only the block is.
+func (r *reader) within() *scope {
+	if n := len(r.open); n > 0 && r.open[n-1].block == nil {
+		return r.open[n-1]
+	}
+	return nil
+}
+
 // begin opens what a brace opens after the words of a statement. at is the offset after the brace.
 func (r *reader) begin(s statement, at int) {
 	outer := r.inner()
+	opened := &scope{opener: span{s.span.from, at}, outer: r.within()}
 	switch {
 	case first(s.words) == "if" || first(s.words) == "else":
-		r.open = append(r.open, scope{branch: at})
+		if opened.branch = at; first(s.words) == "else" {
+			opened.before = r.last
+		}
+		r.open = append(r.open, opened)
 		return
 	case outer != nil && len(s.words) > 0 && !slices.ContainsFunc(joined(s.words), isNoQualifier):
-		r.open = append(r.open, scope{qualifiers: joined(s.words)})
+		opened.qualifiers = joined(s.words)
+		r.open = append(r.open, opened)
 		return
 	}
-	b := &Block{Name: blockName(s.words), header: s.text, named: s.named, brace: at - 1, flags: s.flags}
+	b := &Block{Name: blockName(s.words), header: s.text, span: s.span, inner: outer != nil, named: s.named, brace: at - 1,
+		flags: s.flags}
 	if outer != nil {
 		b.Name = outer.Name + "//" + b.Name
 	}
 	b.Line, b.Own = r.place("{"+b.Name, s.line)
 	r.Blocks = append(r.Blocks, b)
-	r.open = append(r.open, scope{block: b})
+	r.open = append(r.open, &scope{block: b})
 }
 
 // statement keeps what a statement says that opens nothing.
 func (r *reader) statement(s statement) {
 	if name, values, ok := assignment(s.text); ok {
 		r.Variables[name] = append(r.Variables[name], values...)
+		r.Assigned = append(r.Assigned, Assignment{name, s.line})
 		return
 	}
-	rule := Rule{Words: joined(s.words), Text: s.text}
+	rule := Rule{Words: joined(s.words), Text: s.text, span: s.span, around: r.within()}
+	if s.end == '}' {
+		rule.span.to--
+	}
 	qualify := func(word string) {
 		rule.Audit = rule.Audit || word == "audit"
 		rule.Deny = word == "deny" || rule.Deny && word != "allow"
-		rule.Priority = rule.Priority || strings.HasPrefix(word, "priority=")
+		if n, ok := strings.CutPrefix(word, "priority="); ok {
+			rule.Priority, _ = strconv.Atoi(n) // the parser refuses what is no number
+		}
 	}
 	for _, o := range r.open {
 		switch {
 		case o.block != nil: // what is around it is not about its rules
-			rule.Audit, rule.Deny, rule.Priority = false, false, false
+			rule.Audit, rule.Deny, rule.Priority = false, false, 0
 		default:
 			rule.Branch = max(rule.Branch, o.branch)
 			for _, word := range o.qualifiers {

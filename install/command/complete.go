@@ -36,6 +36,7 @@ var flagWords = map[string]words{
 	"annotation":      annotationWords,
 	"bin":             directories,
 	"bundle":          directories,
+	"child":           nothing,
 	"config":          files,
 	"container":       nothing,
 	"engine":          fixed(engine.Names()...),
@@ -74,10 +75,11 @@ var argumentWords = map[string]words{
 	"profile unload": loadedProfiles,
 	"profile show":   profilesOf,
 	"profile diff":   comparableProfiles,
+	"profile why":    explainableProfiles,
 }
 
 // fileArguments are the commands whose arguments can be files.
-var fileArguments = []string{"policy test", "profile check", "profile load", "profile diff"}
+var fileArguments = []string{"policy test", "profile check", "profile load", "profile diff", "profile why"}
 
 // complete makes every command below root offer words for its arguments and flags.
 func complete(root *cobra.Command, s *session) {
@@ -194,6 +196,9 @@ func comparableProfiles(s *session) []string {
 	}
 	return names
 }
+
+// explainableProfiles returns the first arguments of profile why that are not files.
+func explainableProfiles(s *session) []string { return append(profilesOf(s), comparableProfiles(s)...) }
 
 // annotationWords returns, for each policy, the annotation that asks for it.
 func annotationWords(s *session) []string {

@@ -90,6 +90,14 @@ func (c fakeCompiler) AsLoaded(ctx context.Context, text []byte) (profile.Blob, 
 // Preprocess is the fake compiler's, which includes nothing.
 func (fakeCompiler) Preprocess(_ context.Context, text []byte) ([]byte, error) { return text, nil }
 
+// CompileSeveral is the fake compiler's, whose profiles have no meaning.
+func (fakeCompiler) CompileSeveral(context.Context, string, []byte) ([]byte, error) {
+	return nil, errors.New("the fake compiler compiles nothing to judge")
+}
+
+// Expand is the fake compiler's, which includes nothing.
+func (fakeCompiler) Expand([]byte) (profile.Expanded, bool) { return profile.Expanded{}, false }
+
 // The fake compiler's kernel has every feature.
 func (fakeCompiler) Supports(string) bool           { return true }
 func (fakeCompiler) ABIs(string) []string           { return nil }

@@ -17,6 +17,8 @@ type Compiler interface {
 	store.Compiler
 	Version(context.Context) (string, error)
 	CompileText(ctx context.Context, source string, text []byte) (profile.Blob, error)
+	CompileSeveral(ctx context.Context, source string, text []byte) ([]byte, error)
+	Expand(text []byte) (profile.Expanded, bool)
 	Preprocess(ctx context.Context, text []byte) ([]byte, error)
 	Standalone(ctx context.Context, text []byte, mode profile.Mode, want func() (profile.Blob, error)) ([]byte, error)
 	AsLoaded(ctx context.Context, text []byte) (profile.Blob, error)

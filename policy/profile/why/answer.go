@@ -49,6 +49,35 @@ type Use struct {
 	Next  *meaning.Transition // for an exec that the rule allows
 }
 
+// Part returns an access that asks for a part of another one's permissions. Of an access that has only one permission, it
+// returns that.
+func Part(a meaning.Access, perms uint32) meaning.Access {
+	if perms == 0 {
+		return a
+	}
+	switch a := a.(type) {
+	case meaning.FileAccess:
+		a.Want &= perms
+		return a
+	case meaning.SocketAccess:
+		a.Want &= perms
+		return a
+	case meaning.UnixAccess:
+		a.Want &= perms
+		return a
+	case meaning.SignalAccess:
+		a.Want &= perms
+		return a
+	case meaning.PtraceAccess:
+		a.Want &= perms
+		return a
+	case meaning.MqueueAccess:
+		a.Want &= perms
+		return a
+	}
+	return a
+}
+
 // Why says what a profile of the text does with an access, and by which rules. An empty name stands for the text's first
 // profile.
 func (t *Text) Why(ctx context.Context, name string, a meaning.Access) (*Answer, error) {
@@ -80,6 +109,13 @@ func (t *Text) Why(ctx context.Context, name string, a meaning.Access) (*Answer,
 		t.complete(n.Rule)
 	}
 	return answer, nil
+}
+
+// Enforced returns a profile of the text in enforce mode, in which its answers show what rules allow. An empty name stands
+// for the text's first profile.
+func (t *Text) Enforced(name string) (*meaning.Profile, error) {
+	_, p, _, err := t.find(name)
+	return p, err
 }
 
 // complete adds to a rule what is looked up only for one that is shown.

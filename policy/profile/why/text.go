@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
@@ -159,13 +160,27 @@ func named(all []*meaning.Profile, name string) *meaning.Profile {
 	return all[at]
 }
 
+// main returns the name of the first profile that is no child.
+func (t *Text) main() string {
+	for _, name := range t.read.Profiles() {
+		if named(t.compiled, name) != nil {
+			return name
+		}
+	}
+	return t.compiled[0].Name
+}
+
 // find returns a profile of the text, with its block. An empty name stands for the first profile.
 func (t *Text) find(name string) (real, p *meaning.Profile, b *syntax.Block, err error) {
 	if name == "" {
-		name = t.compiled[0].Name
+		name = t.main()
 	}
 	if p = named(t.compiled, name); p == nil {
-		return nil, nil, nil, fmt.Errorf("%s defines no profile %s", t.source, oneline.Quote(name))
+		var names []string
+		for _, p := range t.compiled {
+			names = append(names, oneline.Whole(p.Name))
+		}
+		return nil, nil, nil, fmt.Errorf("%s defines no profile %s: it has %s", t.source, oneline.Quote(name), strings.Join(names, ", "))
 	}
 	at := slices.IndexFunc(t.read.Blocks, func(b *syntax.Block) bool { return b.Name == name })
 	if at < 0 {

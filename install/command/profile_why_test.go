@@ -1,0 +1,78 @@
+package command
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
+)
+
+// newCompiling is a machine with this one's parser, and with a few files of AppArmor's.
+func newCompiling(t *testing.T) *machine {
+	compiler := profiletest.Compiler(t, profiletest.Features())
+	m := newMachine(t)
+	wd, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiler.Base = filepath.Join(wd, "apparmor.d")
+	m.CompilerOf = func([]byte) (node.Compiler, error) { return compiler, nil }
+	m.write("apparmor.d/abi/3.0", string(profiletest.Features()))
+	m.write("apparmor.d/tunables/global", "@{PROC}=/proc/\n")
+	m.write("apparmor.d/abstractions/base", "  /dev/null rw,\n  signal (receive) peer=unconfined,\n")
+	m.transcript.Reset()
+	return m
+}
+
+func TestProfileWhy(t *testing.T) {
+	dir := packageDir(t)
+	m := newCompiling(t)
+	m.write("web", `abi <abi/3.0>,
+include <tunables/global>
+profile web flags=(attach_disconnected) {
+  include <abstractions/base>
+  /srv/** r,
+  owner /srv/** w,
+  /usr/bin/* ix,
+  /usr/bin/tool px -> tools,
+  audit deny @{PROC}/kcore r,
+  deny /srv/secret/** rw,
+  signal (send) set=(term) peer=web,
+  signal (send) set=(term) peer=floor,
+  /tmp/l* rwl,
+  profile kid flags=(complain) {
+    deny /kid w,
+  }
+}
+`)
+	m.write("floor", "abi <abi/3.0>,\nprofile floor {\n  /** r,\n  deny /srv/private/** r,\n}\n")
+	m.run("profile", "why", "web", "r /srv/i")
+	m.run("profile", "why", "web", "w /srv/secret/x", "r /proc/kcore", "other w /srv/i", "w /srv/**", "r /var/x")
+	m.run("profile", "why", "web", "x /usr/bin/id", "x /usr/bin/tool", "capability chown")
+	m.run("profile", "why", "web", "signal send set=term peer=floor//&web", "owner l /tmp/l -> /srv/i")
+	m.run("profile", "why", "--child", "web//kid", "web", "w /kid", "r /kid")
+	m.run("profile", "why", "floor//&web", "r /srv/i", "r /srv/private/i", "owner w /srv/i")
+	m.run("profile", "why", "--json", "web", "other w /srv/i", "r /proc/kcore")
+	m.run("profile", "why", "web")
+	m.run("profile", "why", "web", "fly /x")
+	m.run("profile", "why", "--child", "none", "web", "r /x")
+	m.run("profile", "why", "none", "r /x")
+	m.write("bad", "profile bad {\n  /x,\n}\n")
+	m.run("profile", "why", "bad", "r /x")
+	m.run("profile", "why", "policy:web", "r /x")
+	m.golden(dir)
+}
+
+// The generated profile can be asked about by its name.
+func TestProfileWhyGenerated(t *testing.T) {
+	m := newCompiling(t)
+	for _, name := range []string{"docker-default", "node:docker-default", "2015:docker-default"} {
+		code, out := m.run("profile", "why", name, "w /proc/sysrq-trigger")
+		if code != 1 || !strings.Contains(out, "/sysrq-trigger rwklx\n") {
+			t.Errorf("%s: exit code %d, %s", name, code, out)
+		}
+	}
+}

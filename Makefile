@@ -65,7 +65,7 @@ install: build
 
 # The policy, what was made of it, and the profiles stay: containers may run under them. So do programs that run.
 uninstall:
-	$(if $(DESTDIR),,test ! -x $(BIN)/oci-apparmor || $(BIN)/oci-apparmor removable --bin $(PREFIX)/bin)
+	$(if $(DESTDIR),,test ! -x $(BIN)/oci-apparmor || $(BIN)/oci-apparmor removable --uninstall --bin $(PREFIX)/bin)
 	$(if $(SYSTEMCTL),-$(SYSTEMCTL) disable --quiet $(UNIT))
 	rm -f $(addprefix $(BIN)/,$(notdir $(PROGRAMS))) $(UNITS)/$(UNIT)
 	rm -f $(SHARE)/man/man8/oci-apparmor.8 $(SHARE)/man/man8/oci-apparmor-*.8 $(SHARE)/man/man8/containerd-shim-apparmor-v2.8 \

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	versions "github.com/oci-apparmor/oci-apparmor/hook/programs"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest"
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
@@ -75,7 +76,11 @@ func makePackage(t *testing.T, kind, version, arch, from string) (string, error)
 
 // buildPackages makes the packages for a guest, if a test wants them. files are those of the guest.
 func buildPackages(t *testing.T, files map[string]string) map[string]string {
-	if wanted, err := regexp.MatchString(pattern(), "TestContainerdPackages"); err == nil && !wanted {
+	wanted := func(test string) bool {
+		is, err := regexp.MatchString(pattern(), test)
+		return is || err != nil
+	}
+	if !wanted("TestContainerdPackages") && !wanted("TestSystemdRemovePackage") {
 		return nil
 	}
 	made := map[string]string{}
@@ -105,21 +110,12 @@ func TestContainerdPackages(t *testing.T) {
 		}
 		t.Skipf("packages are made for the guest %s alone", packagesSuite)
 	}
-	const flat = "/usr/local/bin/oci-apparmor" // the other tests'
 	for _, dir := range []string{"/etc/oci-apparmor", "/var/lib/oci-apparmor"} {
 		if err := os.RemoveAll(dir); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Rename(flat, flat+".moved"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		exec.Command("dpkg", "--purge", "oci-apparmor").Run()
-		if err := os.Rename(flat+".moved", flat); err != nil {
-			t.Error(err)
-		}
-	})
+	moveFlat(t)
 
 	installDeb(t, "v1.0.0")
 	if entries, err := os.ReadDir("/etc/oci-apparmor/profiles"); err != nil || len(entries) > 0 {
@@ -199,6 +195,80 @@ func TestContainerdPackages(t *testing.T) {
 		t.Errorf("purging has changed the profiles in the kernel from %v to %v", loaded, now)
 	}
 	installDeb(t, "v1.0.0")
+}
+
+// To remove the package takes ours out of an engine first, where nothing is lost by that: containerd is restarted with a container
+// running, and is as it was before.
+func TestSystemdRemovePackage(t *testing.T) {
+	guesttest.Need(t, guest.Systemd)
+	guesttest.EnoughIn(t, packagesSuite)
+	if !exists(packagesDir) {
+		if guesttest.Suite() == packagesSuite {
+			t.Fatalf("this guest has no packages in %s", packagesDir)
+		}
+		t.Skipf("packages are made for the guest %s alone", packagesSuite)
+	}
+	const unit = "containerd.service"
+	v := guesttest.Containerds(t)[0]
+	putTree(t, v, "none")
+	putDefaultConfig(t, v)
+	startUnits(t, []string{unit}, "/run/containerd", "/var/lib/containerd")
+	guesttest.MustRun(t, "ctr", "--namespace", "k8s.io", "images", "import", guesttest.Images(t))
+	guesttest.MustRun(t, "ctr", "--namespace", "k8s.io", "run", "--detach", guesttest.ProbeImage, "plain", "/bin/probe", "sleep")
+	moveFlat(t)
+	installDeb(t, "v1.0.0")
+	setPolicy(t, podPolicy)
+	hash := treeHash(t)
+	running := func() string { return guesttest.MustRun(t, "ctr", "--namespace", "k8s.io", "tasks", "list") }
+	before := running()
+	for _, restarted := range []bool{true, false} {
+		t.Run(fmt.Sprintf("containerd was restarted since: %v", restarted), func(t *testing.T) {
+			installDeb(t, "v1.0.0")
+			if wantDone(t, guesttest.Run(t, "/usr/bin/oci-apparmor", "install", "--yes", "--via", "wrapper", "containerd")); restarted {
+				guesttest.MustRun(t, "systemctl", "restart", unit)
+				pod := guesttest.DialCRI(t, "/run/containerd/containerd.sock").Pod(t, "apparmor", guesttest.Annotated("oci-apparmor/policy", "web"))
+				front := startPodContainer(t, pod, "front")
+				wantPodConfined(t, front, podWeb, "web (enforce)")
+				wantNotRemoved(t, front.ID)
+				pod.Remove(t)
+			}
+			old := mainOf(t, unit)
+			o := dpkg(t, "--remove", "oci-apparmor")
+			wantDone(t, o)
+			t.Logf("%s%s", o.Stdout, o.Stderr)
+			if now := mainOf(t, unit); now == 0 || (now != old) != restarted {
+				t.Errorf("containerd is process %d, and was %d", now, old)
+			}
+			if exists("/usr/bin/oci-apparmor") || exists("/usr/lib/oci-apparmor") {
+				t.Error("removing it leaves something")
+			}
+			if now := running(); now != before {
+				t.Errorf("there run\n%s\nand before\n%s", now, before)
+			}
+		})
+	}
+	installDeb(t, "v1.0.0")
+	if treeHash(t) != hash {
+		t.Error("the tree is not as it was")
+	}
+	if o := guesttest.Run(t, "/usr/bin/oci-apparmor", "doctor"); strings.Contains(o.Stdout, "containerd  wired") {
+		t.Errorf("doctor says %s", o.Stdout)
+	}
+}
+
+// moveFlat moves the program of the other tests away, until the test ends, and with it the package is gone.
+func moveFlat(t *testing.T) {
+	t.Helper()
+	const flat = "/usr/local/bin/oci-apparmor"
+	if err := os.Rename(flat, flat+".moved"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		exec.Command("dpkg", "--purge", "oci-apparmor").Run()
+		if err := os.Rename(flat+".moved", flat); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // dpkg runs a command of dpkg. Guests have no manuals, and ours are to be there.

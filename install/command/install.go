@@ -118,7 +118,10 @@ by ours goes on with it, and needs the programs until it has been removed. These
 containers are named, with what they cannot do any more once the engine is
 restarted: containerd 2 executes nothing more in them. The links to our wrapper that
 they call stay, and so does what Podman and CRI-O need to stop and remove them.
-Without --restart no engine is restarted: the command that does so is printed.
+
+Without --restart no engine is restarted: the command that does so is printed. Until
+then an engine goes on with what it has read of ours, and new containers come to us.
+The links to our wrapper stay so long: run this again after the restart.
 
 ` + restartHelp,
 		Args: cobra.ArbitraryArgs,

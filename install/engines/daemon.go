@@ -112,11 +112,11 @@ func (s serving) cost(ctx context.Context) string {
 	return why
 }
 
-// callsLinks reports whether an engine's daemon may call links of ours that the engine's files will not name: it goes on with
-// what they had until it has read them again.
-func callsLinks(ctx context.Context, b *wire.Book, h *host.Host, e Engine, edits []wire.Edit) bool {
+// goesOnWithOurs reports whether an engine's daemon has something of ours that its files will not have after the edits: it goes on
+// with that until it has read them again. Where that is not known, it may.
+func goesOnWithOurs(ctx context.Context, b *wire.Book, h *host.Host, e Engine, edits []wire.Edit) bool {
 	s, ok := serves(e, h, b)
-	if !ok {
+	if !ok || len(edits) == 0 && b.Changes(e.Name()) == (wire.Changes{}) {
 		return false
 	}
 	main, ok := s.main()

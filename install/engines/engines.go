@@ -142,7 +142,10 @@ type Plan struct {
 	stays          bool          // Absent is why ours is not taken out
 	reload         bool          // Then has the engine read its files again, and does not restart it
 	ours           bool          // something of ours is there now, also where it stays
-	held           []string      // links of ours that stay for the engine's daemon alone
+	calls          bool          // its daemon goes on with ours until it takes the plan over
+	held           []string      // links of ours that stay for that alone
+	needed         bool          // containers need ours, or may
+	checked        bool          // the engine's own check takes what is left
 	options        *wire.Options // nil for an uninstall
 	draft, without *wire.Draft
 	serial         uint64                // of the book when this was planned
@@ -322,16 +325,20 @@ func uninstall(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan
 		p.Notes = append(p.Notes, note)
 	}
 	_, wired := b.Wiring(e.Name())
-	p.ours = wired || len(p.Edits)+len(p.without.Edits()) > 0
+	p.needed = need.Any()
+	p.ours = wired || p.calls || len(p.Edits)+len(p.without.Edits()) > 0
 	if !p.ours {
 		p.Notes = append(p.Notes, "nothing of ours is in its configuration")
 		return p, nil
 	}
-	if s, ok := serves(e, h, b); ok && len(p.Edits) > 0 {
+	if s, ok := serves(e, h, b); ok && (p.calls || len(p.Edits) > 0) {
 		p.noteCost(ctx, s)
 	}
-	if len(p.held) > 0 {
+	switch {
+	case len(p.held) > 0:
 		p.Notes = append(p.Notes, p.heldNote())
+	case p.calls && len(p.Edits) == 0:
+		p.Notes = append(p.Notes, "nothing of ours is in its configuration, and it goes on with ours until it is restarted"+by(e.Then()))
 	}
 	if len(need.Containers) > 0 {
 		p.Notes = append(p.Notes, "these containers "+need.Why+": "+strings.Join(need.Containers, ", ")+"; run this again when they are "+
@@ -341,7 +348,8 @@ func uninstall(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan
 		p.Notes = append(p.Notes, "whether more containers need ours is unknown, so what they would call stays: "+strings.Join(need.Unknown, "; "))
 	}
 	// The engine's check decides nothing here: what is not ours may be broken, or the engine be gone.
-	if err := e.Check(ctx, h, p.without); err != nil && !errors.Is(err, host.ErrNoProgram) {
+	err = e.Check(ctx, h, p.without)
+	if p.checked = err == nil || errors.Is(err, host.ErrNoProgram); !p.checked {
 		p.Notes = append(p.Notes, "the engine's own check of what is left says: "+err.Error())
 	}
 	return p, nil
@@ -358,10 +366,11 @@ func needOf(ctx context.Context, h *host.Host, e Engine) host.Need {
 
 // leaveLinks drafts that links stay which containers call, or the engine's daemon.
 func (p *Plan) leaveLinks(ctx context.Context, b *wire.Book, h *host.Host, d *wire.Draft, need host.Need) (err error) {
+	p.calls = goesOnWithOurs(ctx, b, h, p.engine, d.Edits())
 	switch {
 	case need.Any():
 		_, err = b.LeaveLinks(d, p.Engine)
-	case callsLinks(ctx, b, h, p.engine, d.Edits()):
+	case p.calls:
 		p.held, err = b.LeaveLinks(d, p.Engine)
 	}
 	return err

@@ -2,56 +2,81 @@ package engines
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// Ties returns why our programs must stay on a host, a sentence each: an engine is wired to them, or containers need them
-// that run or may be started again. unknown is what could not be looked at, and is no reason to keep them for good.
-func Ties(ctx context.Context, b *wire.Book, h *host.Host) (ties, unknown []string) {
+// Ties are why our programs must stay on a host, a sentence each.
+type Ties struct {
+	Wired      []string // an engine is wired to them, or its daemon goes on with them
+	Containers []string // containers need them that run or may be started again
+	Unknown    []string // what could not be looked at, and is no reason to keep them for good
+}
+
+// All returns all that must be undone before the programs can be removed.
+func (t *Ties) All() []string { return slices.Concat(t.Containers, t.Wired) }
+
+func (t *Ties) add(o Ties) {
+	t.Wired, t.Containers = append(t.Wired, o.Wired...), append(t.Containers, o.Containers...)
+	t.Unknown = append(t.Unknown, o.Unknown...)
+}
+
+// FindTies returns why our programs must stay on a host.
+func FindTies(ctx context.Context, b *wire.Book, h *host.Host) *Ties {
+	var all Ties
 	for _, e := range table {
-		need := needOf(ctx, h, e)
-		for _, why := range need.Unknown {
-			unknown = append(unknown, e.Name()+": "+why)
-		}
-		if len(need.Containers) > 0 {
-			ties = append(ties, fmt.Sprintf("%s: these containers %s: remove %s first", e.Name(), need.Why,
-				oneline.And(need.Containers)))
-		}
-		d := wire.NewDraft(h.Tree)
-		_, err := b.Unwire(d, e.Name(), e.Strip)
-		if err == nil {
-			_, err = e.Clear(h, d)
-		}
-		_, recorded := b.Wiring(e.Name())
-		switch {
-		case err != nil && recorded:
-			ties = append(ties, fmt.Sprintf("%s is wired to them, and cannot be looked at: %v", e.Name(), err))
-		case err != nil:
-			unknown = append(unknown, fmt.Sprintf("%s: %v", e.Name(), err))
-		case recorded || changesFiles(d.Edits()):
-			does := "run oci-apparmor uninstall " + e.Name() + " first"
-			if then := e.Then(); then != "" {
-				does += ", and then " + then
-			}
-			ties = append(ties, e.Name()+" is wired to them: "+does)
-		default:
-			why, err := goesOn(ctx, b, h, e)
-			if err != nil {
-				unknown = append(unknown, fmt.Sprintf("%s: %v", e.Name(), err))
-			}
-			if why == "" && len(d.Edits()) > 0 && !need.Any() {
-				why = fmt.Sprintf("%s needs no more what the last uninstall has left for it: run oci-apparmor uninstall %s first", e.Name(), e.Name())
-			}
-			if why != "" {
-				ties = append(ties, why)
-			}
-		}
+		all.add(tiesOf(ctx, b, h, e))
 	}
-	return ties, unknown
+	return &all
+}
+
+// tiesOf returns an engine's ties.
+func tiesOf(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (t Ties) {
+	need := needOf(ctx, h, e)
+	for _, why := range need.Unknown {
+		t.Unknown = append(t.Unknown, e.Name()+": "+why)
+	}
+	if len(need.Containers) > 0 {
+		t.Containers = append(t.Containers, fmt.Sprintf("%s: these containers %s: remove %s first", e.Name(), need.Why,
+			oneline.And(need.Containers)))
+	}
+	d := wire.NewDraft(h.Tree)
+	_, err := b.Unwire(d, e.Name(), e.Strip)
+	if err == nil {
+		_, err = e.Clear(h, d)
+	}
+	_, recorded := b.Wiring(e.Name())
+	switch {
+	case err != nil && recorded:
+		t.Wired = append(t.Wired, fmt.Sprintf("%s is wired to them, and cannot be looked at: %v", e.Name(), err))
+		return t
+	case err != nil:
+		t.Unknown = append(t.Unknown, fmt.Sprintf("%s: %v", e.Name(), err))
+		return t
+	case recorded || changesFiles(d.Edits()):
+		does := "run oci-apparmor uninstall " + e.Name() + " first"
+		if then := e.Then(); then != "" {
+			does += ", and then " + then
+		}
+		t.Wired = append(t.Wired, e.Name()+" is wired to them: "+does)
+		return t
+	}
+	why, err := goesOn(ctx, b, h, e)
+	if err != nil {
+		t.Unknown = append(t.Unknown, fmt.Sprintf("%s: %v", e.Name(), err))
+	}
+	if why == "" && len(d.Edits()) > 0 && !need.Any() {
+		why = fmt.Sprintf("%s needs no more what the last uninstall has left for it: run oci-apparmor uninstall %s first", e.Name(), e.Name())
+	}
+	if why != "" {
+		t.Wired = append(t.Wired, why)
+	}
+	return t
 }
 
 // goesOn returns why an engine needs our programs whose files have nothing of ours any more: its daemon was not restarted since.
@@ -73,4 +98,59 @@ func goesOn(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (string, 
 		why += ", and " + stops
 	}
 	return why, nil
+}
+
+// PlanRemoval plans to take ours out of all engines that our programs can be removed, where nothing is lost by that: no container
+// needs ours, the engine's own check takes what is left, and a restart, where the engine needs one, stops none. ties are what is in
+// the way of that. While there are some, nothing should be done: an engine would run without us beside programs that stay.
+func PlanRemoval(ctx context.Context, b *wire.Book, h *host.Host) (plans []*Plan, ties *Ties) {
+	ties = new(Ties)
+	for _, e := range table {
+		t := tiesOf(ctx, b, h, e)
+		if len(t.Wired) > 0 && len(t.Containers) == 0 {
+			p, err := planRemoval(ctx, b, h, e)
+			if err == nil {
+				plans, t.Wired = append(plans, p), nil
+			} else if !errors.Is(err, errNotRecorded) {
+				t.Wired[0] += fmt.Sprintf(" (this is not done here, as %v)", err)
+			}
+		}
+		ties.add(t)
+	}
+	return plans, ties
+}
+
+// errNotRecorded says that what an engine has of ours was written by hand, and is left to whoever has written it.
+var errNotRecorded = errors.New("no record has it")
+
+func planRemoval(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan, error) {
+	if _, wired := b.Wiring(e.Name()); !wired && b.Changes(e.Name()) == (wire.Changes{}) {
+		return nil, errNotRecorded
+	}
+	if _, is := e.(Daemon); !is && e.Then() != "" {
+		return nil, errors.New("whether it goes on with them is not known here")
+	}
+	p, err := uninstall(ctx, b, h, e)
+	switch {
+	case err != nil:
+		return nil, err
+	case p.needed:
+		return nil, errors.New("containers may need them")
+	case !p.checked:
+		return nil, errors.New("the engine's own check does not take what would be left")
+	}
+	p.serial, p.again = b.Serial(), func() (*Plan, error) { return uninstall(ctx, b, h, e) }
+	if !p.calls {
+		return p, nil
+	}
+	if err := p.planRestart(ctx, b, h); err != nil {
+		return nil, err
+	}
+	switch r := p.Restart; {
+	case r == nil || r.broken != nil:
+		return nil, errors.New("it does not answer")
+	case r.Ends():
+		return nil, errors.New(r.Stops)
+	}
+	return p, nil
 }

@@ -60,9 +60,9 @@ func TestTies(t *testing.T) {
 			}
 			c.engine.plain = plain{"one"}
 			table = []Engine{&c.engine}
-			ties, unknown := Ties(t.Context(), b, h)
-			if !slices.Equal(ties, c.ties) || !slices.Equal(unknown, c.unknown) {
-				t.Errorf("they must stay because of %q, and %q is not known; want %q and %q", ties, unknown, c.ties, c.unknown)
+			ties := FindTies(t.Context(), b, h)
+			if !slices.Equal(ties.All(), c.ties) || !slices.Equal(ties.Unknown, c.unknown) {
+				t.Errorf("they must stay because of %+v; want %q and %q", ties, c.ties, c.unknown)
 			}
 		})
 	}
@@ -100,9 +100,9 @@ func TestLinksStayForADaemon(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ties, unknown := Ties(t.Context(), b, h)
-		if len(unknown) > 0 || (tie == "") != (len(ties) == 0) || tie != "" && !strings.Contains(ties[0], tie) {
-			t.Errorf("the programs must stay because of %q, and %q is not known; want %q", ties, unknown, tie)
+		ties := FindTies(t.Context(), b, h)
+		if len(ties.Unknown) > 0 || (tie == "") != (len(ties.All()) == 0) || tie != "" && !strings.Contains(ties.All()[0], tie) {
+			t.Errorf("the programs must stay because of %+v; want %q", ties, tie)
 		}
 		s := Look(t.Context(), b, h)[0]
 		if s.Err != nil || s.Unseen != nil || (fault == "") != (len(s.Faults) == 0) || fault != "" && (s.Faults[0].What != fault ||
@@ -164,4 +164,117 @@ func TestLinksStayForADaemon(t *testing.T) {
 	if after := below(t, h.Tree.Root); !maps.Equal(before, after) {
 		t.Errorf("there is %v, and was %v", after, before)
 	}
+}
+
+// unsound is an engine whose own check does not take what would be left.
+type unsound struct{ served }
+
+func (unsound) Check(context.Context, *host.Host, *wire.Draft) error {
+	return errors.New("one.conf:1: no")
+}
+
+// Where nothing is lost by it, ours is taken out of engines that the programs can be removed: all of them, or none.
+func TestPlanRemoval(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		byHand  bool
+		before  func(m *machine, h *host.Host) // after it is wired, and the engine restarted
+		restart bool
+		tie     string // why it cannot be; empty where it can
+		none    bool   // there is nothing to do
+	}{
+		{name: "by a restart", restart: true},
+		{name: "of what was never read", before: func(m *machine, _ *host.Host) { m.put("read", "") }},
+		{name: "of an engine that does not run", before: func(m *machine, _ *host.Host) { os.Remove(m.at("pid")) }},
+		{name: "after an uninstall", before: func(_ *machine, h *host.Host) { removes(t, h) }, restart: true},
+		{name: "after an uninstall and a restart", before: func(m *machine, h *host.Host) {
+			removes(t, h)
+			m.systemctl(t.Context(), "restart")
+		}},
+		{name: "its containers stop", before: func(m *machine, _ *host.Host) { m.put("stops", "yes") },
+			tie: "one is wired to them: run oci-apparmor uninstall one first, and then systemctl restart one (this is not done here, as one.service stops"},
+		{name: "its containers would stop, and none run", before: func(m *machine, _ *host.Host) {
+			m.put("stops", "yes")
+			m.put("containers", "")
+		}, restart: true},
+		{name: "it is no service", before: func(_ *machine, h *host.Host) {
+			h.ReadProc = func(int, string) ([]byte, error) { return []byte("0::/user.slice/x.scope\n"), nil }
+		}, tie: "is the main process of no service"},
+		{name: "its check does not take what is left", before: func(m *machine, _ *host.Host) {
+			table[0] = unsound{table[0].(served)}
+		}, tie: "the engine's own check does not take what would be left"},
+		{name: "containers need them", before: func(m *machine, _ *host.Host) {
+			table = append(table, &tied{plain: plain{"two"}, need: host.Need{Containers: []string{"shop"}, Why: "need it"}})
+		}, restart: true, tie: "two: these containers need it: remove shop first"},
+		{name: "by hand", byHand: true, tie: "one is wired to them: run oci-apparmor uninstall one first"},
+		{name: "nothing is ours", before: func(m *machine, h *host.Host) {
+			if _, err := call(t, h, "uninstall", m.works); err != nil {
+				t.Fatal(err)
+			}
+		}, none: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m, h := newMachine(t, t.TempDir(), false)
+			before := below(t, h.Tree.Root)
+			if c.byHand {
+				table = []Engine{handWired{table[0].(served)}}
+				if err := os.WriteFile(h.Tree.Real("/etc/one.conf"), []byte("/usr/local/lib/oci-apparmor/one/runc\n"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			} else if _, err := call(t, h, "install", m.works); err != nil {
+				t.Fatal(err)
+			}
+			if c.before != nil {
+				c.before(m, h)
+			}
+			b, err := wire.Open(t.Context(), h.Tree)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.Close()
+			plans, ties := PlanRemoval(t.Context(), b, h)
+			if all := strings.Join(ties.All(), "\n"); (all == "") != (c.tie == "") || !strings.Contains(all, c.tie) {
+				t.Errorf("in the way is %q, want %q", all, c.tie)
+			}
+			if len(plans) > 0 && (plans[0].Restart != nil) != c.restart || len(plans) == 0 && (c.restart || c.tie == "" && !c.none) {
+				t.Errorf("the plans are %+v", plans)
+			}
+			if c.tie != "" || c.none {
+				return
+			}
+			if _, err := Try(t.Context(), b, h, plans, m.works); err != nil {
+				t.Error(err)
+			}
+			if after := FindTies(t.Context(), b, h); len(after.All())+len(after.Unknown) > 0 {
+				t.Errorf("afterwards they must stay because of %+v", after)
+			}
+			if now := below(t, h.Tree.Root); !maps.Equal(before, now) {
+				t.Errorf("there is %v, and was %v", now, before)
+			}
+		})
+	}
+}
+
+// removes uninstalls, and does not restart the engine.
+func removes(t *testing.T, h *host.Host) {
+	t.Helper()
+	b, err := wire.Open(t.Context(), h.Tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	plans, err := Uninstall(t.Context(), b, h, nil)
+	if err == nil {
+		_, err = Commit(b, plans)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// handWired is an engine whose file may have ours without a record.
+type handWired struct{ served }
+
+func (e handWired) Clear(h *host.Host, d *wire.Draft) (f host.Former, err error) {
+	return host.Former{Files: []string{e.file()}}, d.Remove(e.file())
 }

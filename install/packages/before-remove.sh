@@ -1,12 +1,13 @@
 #!/bin/sh
 # Runs before the package's files are removed: where dpkg calls it with "remove", and rpm with 0, and not for an upgrade. It
-# fails while something needs the programs, and then the package stays as it is.
+# takes ours out of engines where nothing is lost by that. It fails while something needs the programs, and then the package and
+# the engines stay as they are.
 set -e
 lib=/usr/lib/oci-apparmor
 case $1 in
 remove | 0)
 	status=0
-	/usr/bin/oci-apparmor removable --bin /usr/bin || status=$?
+	/usr/bin/oci-apparmor removable --uninstall --bin /usr/bin || status=$?
 	case $status in
 	0 | 126 | 127) ;; # it is removable, or does not run at all, as in an image for another architecture
 	*) exit 1 ;;
@@ -21,6 +22,10 @@ remove | 0)
 		rm -rf "$lib/programs"
 	elif [ -n "$version" ]; then
 		"$lib/$version/oci-apparmor" prune || true
+		if [ -e "$lib/$version" ]; then # what has watched over an engine's restart may just be ending
+			sleep 1
+			"$lib/$version/oci-apparmor" prune || true
+		fi
 	fi
 	;;
 esac

@@ -48,8 +48,8 @@ func ask(ctx context.Context, h *host.Host) (i info, err error) {
 	return i, nil
 }
 
-// Taken returns what dockerd has of ours, by what it says of itself. Where it does not answer, it is known only of a dockerd that
-// was started after its file was changed: a reload reads that, too.
+// Taken returns what dockerd has of ours, by what it says of itself. Where it does not answer, that is what it has read when it was
+// started: a reload reads a file that has ours as well, and forgets nothing.
 func (Engine) Taken(ctx context.Context, h *host.Host, main host.Process, changes wire.Changes) (t host.Taken, err error) {
 	d := wire.NewDraft(h.Tree)
 	f, err := read(h, d)
@@ -75,8 +75,8 @@ func (Engine) Taken(ctx context.Context, h *host.Host, main host.Process, change
 	if wanted != nil {
 		with = []string{f.path}
 	}
-	changes.First = wire.Moment{}
-	if t, unknown := h.TakenAtStart(main, "dockerd", d, with, changes); unknown == nil && t.Older == "" {
+	changes.First = wire.Moment{} // a reload may have read that
+	if t, unknown := h.TakenAtStart(main, "dockerd", d, with, changes); unknown == nil && (t.Older == "" || len(with) == 0) {
 		return t, nil
 	}
 	return t, err

@@ -49,7 +49,7 @@ func TestTaken(t *testing.T) {
 		{name: "no answer", file: ours, says: silent, changed: now, err: "Cannot connect"},
 		{name: "no answer of one that was started since", file: ours, says: silent, changed: earlier, ours: true},
 		{name: "no answer of one that was started since it was taken out", file: without, says: silent, changed: earlier},
-		{name: "no answer since it was taken out", file: without, says: silent, changed: now, err: "Cannot connect"},
+		{name: "no answer since it was taken out", file: without, says: silent, changed: now, ours: true, older: "before ours was taken out"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := host.New(t.TempDir(), "/usr/local/bin")

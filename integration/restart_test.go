@@ -142,6 +142,21 @@ func TestSystemdRestartContainerd(t *testing.T) {
 		still()
 	})
 
+	t.Run("a stop that hangs", func(t *testing.T) {
+		guesttest.Leave(t, "a start that fails, which is not waited for")
+		remove := unitHas(t, unit, "ExecStop=/bin/sh -c '[ -e /run/has-hung ] || { touch /run/has-hung; exec sleep infinity; }'\nTimeoutStopSec=infinity\n")
+		defer remove()
+		old, began := mainOf(t, unit), time.Now()
+		r, o := restart(t, "containerd", "install")
+		if o.Code != 3 || r.Outcome != "taken back" || !strings.Contains(o.Stderr, "not back after 1m0s") {
+			t.Errorf("exit code %d, %+v, %s", o.Code, r, o.Stderr)
+		}
+		if took := time.Since(began); took > 90*time.Second || mainOf(t, unit) == old {
+			t.Errorf("it took %v, and containerd is process %d, which was %d", took, mainOf(t, unit), old)
+		}
+		still()
+	})
+
 	// A call that is killed with containerd down.
 	remove := unitHas(t, unit, "ExecStartPre=/bin/sh -c '[ -e /run/may-start ] || exec sleep 600'\n")
 	cmd := exec.Command("oci-apparmor", "install", "--yes", "--restart", "containerd")
@@ -181,13 +196,17 @@ func TestSystemdRestartContainerd(t *testing.T) {
 	}
 	still()
 
-	// A power failure in a trial: our unit takes it back before containerd starts.
+	// A power failure in a trial: our unit takes it back before containerd starts, which waits for our unit.
 	wantDone(t, guesttest.Run(t, "oci-apparmor", "install", "--yes", "containerd"))
 	guesttest.MustRun(t, "systemctl", "stop", unit)
 	interrupt(t, unit, requires)
 	const ours = "oci-apparmor.service"
-	guesttest.MustRun(t, "systemctl", "start", ours)
+	began := time.Now()
+	guesttest.MustRun(t, "systemctl", "start", ours, unit, requires)
 	t.Cleanup(func() { guesttest.MustRun(t, "systemctl", "stop", ours) })
+	if took := time.Since(began); took > time.Minute {
+		t.Errorf("the boot takes %v", took)
+	}
 	waitFor(t, "containerd to run", func() bool { return guesttest.Run(t, "systemctl", "is-active", unit).Code == 0 })
 	still()
 }

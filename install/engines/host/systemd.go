@@ -45,7 +45,7 @@ type Unit struct {
 	Name     string
 	Main     int      // its main process
 	Active   bool     // it is up
-	Starting bool     // it is being started, also again after it has failed
+	Changing bool     // it is being started, also again after it has failed, or stopped
 	With     []string // units that systemd stops and starts with it
 
 	killMode, group string
@@ -66,7 +66,7 @@ func (h *Host) Unit(ctx context.Context, name string) (*Unit, error) {
 			u.Main, _ = strconv.Atoi(value)
 		case "ActiveState":
 			u.Active = value == "active" || value == "reloading"
-			u.Starting = value == "activating"
+			u.Changing = value == "activating" || value == "deactivating"
 		case "KillMode":
 			u.killMode = value
 		case "ControlGroup":
@@ -138,7 +138,7 @@ func (h *Host) Kills(u *Unit) string {
 
 // Restart restarts a unit, or starts it, however often it has failed before.
 func (h *Host) Restart(ctx context.Context, u *Unit) error {
-	if u.Starting { // one that hangs in its start need not end by itself
+	if u.Changing { // one that hangs in its start or its stop need not end by itself
 		for _, who := range []string{"main", "control"} { // there may be no such process
 			_, _ = h.Systemctl(ctx, "kill", "--kill-who="+who, "--signal=SIGKILL", u.Name)
 		}

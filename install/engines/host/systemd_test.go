@@ -41,7 +41,7 @@ func TestUnitOf(t *testing.T) {
 		if (err == nil) != is {
 			t.Errorf("process %d: %+v, %v", pid, u, err)
 		}
-		if is && (u.Name != "docker.service" || !u.Starting || !slices.Equal(u.With, []string{"a.service", "c.service"})) {
+		if is && (u.Name != "docker.service" || !u.Changing || !slices.Equal(u.With, []string{"a.service", "c.service"})) {
 			t.Errorf("process %d: %+v", pid, u)
 		}
 	}
@@ -87,13 +87,19 @@ func TestRestartOfAUnit(t *testing.T) {
 		}
 		return nil, errors.New("nothing to do")
 	}
-	if err := h.Restart(t.Context(), &Unit{Name: "x.service", Starting: true}); err != nil {
+	if err := h.Restart(t.Context(), &Unit{Name: "x.service", Changing: true}); err != nil {
 		t.Error(err)
 	}
 	want := []string{"kill --kill-who=main --signal=SIGKILL x.service", "kill --kill-who=control --signal=SIGKILL x.service",
 		"reset-failed x.service", "restart x.service"}
 	if !slices.Equal(asked, want) {
 		t.Errorf("%q", asked)
+	}
+	for state, changing := range map[string]bool{"active": false, "deactivating": true, "activating": true, "inactive": false} {
+		h.Systemctl = func(context.Context, ...string) ([]byte, error) { return []byte("ActiveState=" + state + "\n"), nil }
+		if u, err := h.Unit(t.Context(), "x.service"); err != nil || u.Changing != changing {
+			t.Errorf("%s: %+v, %v", state, u, err)
+		}
 	}
 	h.Systemctl = func(context.Context, ...string) ([]byte, error) { return nil, errors.New("failed") }
 	if err := h.Restart(t.Context(), &Unit{Name: "x.service"}); err == nil || !strings.Contains(err.Error(), "journalctl -u x.service") {

@@ -69,6 +69,7 @@ func TestGuests(t *testing.T) {
 	has := func(suites ...string) bool {
 		return slices.ContainsFunc(guests, func(g guest.Guest) bool { return slices.Contains(suites, g.Suite) })
 	}
+	later := buildLater(t, root)
 	var packages, tools, crio map[string]string
 	if has(packagesSuite) {
 		packages = buildPackages(t, files)
@@ -89,7 +90,10 @@ func TestGuests(t *testing.T) {
 			if slices.Contains(toolsSuites, b.Suite) && (b.Name == guest.Containerd.Name || b.Systemd) {
 				maps.Copy(files, tools)
 			}
-			if b.Suite == packagesSuite && b.Name == guest.Containerd.Name {
+			if b.Name == guest.Containerd.Name {
+				maps.Copy(files, later)
+			}
+			if b.Suite == packagesSuite && (b.Name == guest.Containerd.Name || b.Systemd) {
 				maps.Copy(files, packages)
 			}
 			if b.Suite == crioSuite && b.Name == "" {
@@ -223,27 +227,19 @@ const testDir = "/usr/local/lib/oci-apparmor/integration"
 // build builds the programs and this package's test binary, and gives them as guest.Job wants them.
 func build(t *testing.T, root string) map[string]string {
 	dir := t.TempDir()
-	command := func(args ...string) {
-		cmd := exec.Command("go", args...)
-		cmd.Dir = root
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
-		}
-	}
 	files := map[string]string{}
 	for _, p := range programs {
 		if sources, _ := filepath.Glob(filepath.Join(root, p, "*.go")); len(sources) == 0 {
 			continue
 		}
 		binary := filepath.Join(dir, path.Base(p))
-		command("build", "-trimpath", "-tags", "no_grpc", "-ldflags", "-s -w", "-o", binary, "./"+p) // as the Makefile does
+		buildProgram(t, root, p, binary, "")
 		files["/usr/local/bin/"+path.Base(p)] = binary
 	}
 	files["/usr/local/lib/systemd/system/oci-apparmor.service"] = filepath.Join(root, "install/systemd/oci-apparmor.service")
 	files[path.Join(testDir, placeScript)] = filepath.Join(root, "install/place.sh")
 	binary := filepath.Join(dir, "integration.test")
-	command("test", "-c", "-o", binary, "./integration")
+	goFor(t, root, "test", "-c", "-o", binary, "./integration")
 	files[testDir+"/integration.test"] = binary
 	for _, name := range documentsIn(t, root) { // where tests find them from here, too
 		files[path.Join(testDir, "..", name)] = filepath.Join(root, name)
@@ -253,6 +249,23 @@ func build(t *testing.T, root string) map[string]string {
 	}
 	files[path.Join(testDir, compiledTables)] = filepath.Join(root, "integration", compiledTables)
 	return files
+}
+
+// goFor runs the go command for a guest's processor.
+func goFor(t *testing.T, root string, args ...string) {
+	t.Helper()
+	cmd := exec.Command("go", args...)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// buildProgram builds a program as the Makefile does, with more flags for the linker.
+func buildProgram(t *testing.T, root, program, to, linker string) {
+	t.Helper()
+	goFor(t, root, "build", "-trimpath", "-tags", "no_grpc", "-ldflags", "-s -w "+linker, "-o", to, "./"+program)
 }
 
 // buildTools builds what no suite has, and gives it as guest.Job wants it.

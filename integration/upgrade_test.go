@@ -6,7 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -24,9 +26,27 @@ const placeScript = "../install/place.sh"
 // upgradePrefix is where the test of an upgrade installs. The other tests have their programs elsewhere.
 const upgradePrefix = "/opt/upgraded"
 
+// laterDir is where a guest has the programs of a later version.
+const laterDir = testDir + "/../later"
+
+// buildLater builds the programs as of a later version, for a guest, if a test wants them.
+func buildLater(t *testing.T, root string) map[string]string {
+	if wanted, err := regexp.MatchString(pattern(), "TestContainerdUpgrade"); err == nil && !wanted {
+		return nil
+	}
+	files, dir := map[string]string{}, t.TempDir()
+	for _, p := range programs {
+		if name := path.Base(p); slices.Contains(versions.Names, name) {
+			files[path.Join(laterDir, name)] = filepath.Join(dir, name)
+			buildProgram(t, root, p, filepath.Join(dir, name), "-X github.com/oci-apparmor/oci-apparmor/hook/version.set=2.0")
+		}
+	}
+	return files
+}
+
 // An upgrade leaves the programs that 20 running containers need until the last of them ends: exec, log, stop and delete
 // of each work, by the shim that it was started with, or by the wrapper that is there now. What starts later is the new
-// version's, in a pod of its own.
+// version's, in a pod of its own. containerd is wired by install, once by the wrapper and then by the shim.
 func TestContainerdUpgrade(t *testing.T) {
 	guesttest.EnoughIn(t, guesttest.Forky) // it is about our programs and containerd
 	guesttest.EachContainerd(t, func(t *testing.T, v guesttest.ContainerdVersion) {
@@ -38,46 +58,54 @@ func TestContainerdUpgrade(t *testing.T) {
 		}
 		t.Cleanup(func() { os.RemoveAll(upgradePrefix) })
 		placeVersion(t, "1.0")
-		shim, wrapper := guesttest.ShimCrun, guesttest.WrapperCrun
-		shim.Name, shim.Shim = "upgraded-shim", upgradePrefix+"/bin/containerd-shim-apparmor-v2"
-		wrapper.Name, wrapper.Runtime = "upgraded-wrapper", upgradePrefix+"/lib/oci-apparmor/containerd/crun"
-		makeLink(t, upgradePrefix+"/bin/oci-apparmor-runtime", wrapper.Runtime)
+		run := func(args ...string) guesttest.Outcome {
+			cmd := exec.Command(upgradePrefix+"/bin/oci-apparmor", args...)
+			cmd.Env = append(os.Environ(), "PATH="+v.Bin+":"+os.Getenv("PATH"))
+			return guesttest.RunCommand(t, cmd)
+		}
 		setPolicy(t, podPolicy)
-		c := guesttest.StartContainerd(t, v, guesttest.ContainerdConfig{CRI: true, Lines: shim.Handler() + wrapper.Handler()})
+		putTree(t, v, "none")
+		putDefaultConfig(t, v)
+		hash := treeHash(t)
+		c := guesttest.StartContainerd(t, v, guesttest.ContainerdConfig{CRI: true, File: containerdConfig})
 		c.MustCtr(t, "--namespace", "k8s.io", "images", "import", guesttest.Images(t))
-		engine := guesttest.DialCRI(t, c.Socket)
-
-		waitFor(t, "CRI to know its images", func() bool { // of which it hears by an event
-			pod, err := engine.TryPod(t, guesttest.StockCrun.Name)
-			if err == nil {
-				pod.Remove(t)
-			}
-			return err == nil
-		})
+		const link = upgradePrefix + "/lib/oci-apparmor/containerd/runc"
 
 		pods := []*guesttest.Pod{}
 		var containers []*guesttest.PodContainer
+		var engine *guesttest.CRI
 		for _, of := range []struct {
-			arm  guesttest.Arm
+			via  string
 			pods int
-		}{{shim, 4}, {wrapper, 1}} {
+		}{{"wrapper", 1}, {"shim", 4}} {
+			wantDone(t, run("install", "--yes", "--via", of.via, "containerd"))
+			c.Restart(t)
+			engine = guesttest.DialCRI(t, c.Socket)
+			engine.Ready(t)
 			for range of.pods {
-				pod := engine.Pod(t, of.arm.Name, guesttest.Annotated("oci-apparmor/policy", "web"))
+				pod := engine.Pod(t, "apparmor", guesttest.Annotated("oci-apparmor/policy", "web"))
 				pods = append(pods, pod)
 				for n := range 4 {
 					containers = append(containers, pod.Start(t, fmt.Sprint("before-", n), []string{"label"}, waitsForUpgrade))
 				}
 			}
 		}
+		if at, err := os.Readlink(link); err != nil || at != upgradePrefix+"/bin/oci-apparmor-runtime" {
+			t.Errorf("the link that containers call leads to %q (%v)", at, err)
+		}
+		wired := read(t, containerdConfig) + strings.Join(readAll(t, "/etc/containerd/conf.d/*.toml"), "")
 		wantShims(t, map[string]int{"1.0": 4})
 
 		placeVersion(t, "2.0")
 		prunePrograms(t)
 		wantVersions(t, "1.0", "2.0")
-		after := engine.Pod(t, shim.Name, guesttest.Annotated("oci-apparmor/policy", "web"))
+		if got := run("--version").Stdout; !strings.Contains(got, "2.0") {
+			t.Errorf("what is called after the upgrade is %s", got)
+		}
+		after := engine.Pod(t, "apparmor", guesttest.Annotated("oci-apparmor/policy", "web"))
 		wantPodConfined(t, startPodContainer(t, after, "after"), podWeb, "web (enforce)")
 		wantShims(t, map[string]int{"1.0": 4, "2.0": 1})
-		doctor := guesttest.RunCommand(t, exec.Command(upgradePrefix+"/bin/oci-apparmor", "doctor", "--json"))
+		doctor := run("doctor", "--json")
 		if want := "of version 1.0, which another one has replaced, 4 programs run"; !strings.Contains(doctor.Stdout, want) {
 			t.Errorf("doctor does not say %q:\n%s", want, doctor.Stdout)
 		}
@@ -92,15 +120,20 @@ func TestContainerdUpgrade(t *testing.T) {
 				t.Errorf("container %s logs %q after the upgrade", container.ID, got)
 			}
 		}
+		wantDone(t, run("install", "--yes", "containerd")) // which the new version has nothing to do for
+		if now := read(t, containerdConfig) + strings.Join(readAll(t, "/etc/containerd/conf.d/*.toml"), ""); now != wired {
+			t.Errorf("an install after the upgrade makes of containerd's configuration\n%s", now)
+		}
 		c.Restart(t) // as an upgrade of containerd would, which asks the shims for their containers
 		engine = guesttest.DialCRI(t, c.Socket)
-		for _, container := range containers[:len(containers)-8] {
+		engine.Ready(t)
+		for _, container := range containers[:12] {
 			container.Remove(t)
 		}
 		for _, pod := range pods[:3] {
 			pod.Remove(t)
 		}
-		wantShims(t, map[string]int{"1.0": 1, "2.0": 1})
+		wantShims(t, map[string]int{"1.0": 2, "2.0": 1})
 		prunePrograms(t)
 		wantVersions(t, "1.0", "2.0")
 		// The shim of the last containers removes its own version.
@@ -112,15 +145,21 @@ func TestContainerdUpgrade(t *testing.T) {
 		waitFor(t, "the old version to go", func() bool { return !exists(upgradePrefix + "/lib/oci-apparmor/programs/1.0") })
 		wantVersions(t, "2.0")
 		wantShims(t, map[string]int{"2.0": 1})
-		t.Run("the last two at once", func(t *testing.T) { lastShimsEndAtOnce(t, engine, shim, after) })
+		t.Run("the last two at once", func(t *testing.T) { lastShimsEndAtOnce(t, engine, after) })
 		wantNoPods(t)
+		wantDone(t, run("uninstall", "--yes", "containerd"))
+		c.Restart(t)
+		wantDone(t, run("uninstall", "--yes", "containerd")) // of what containerd has called until then
+		if treeHash(t) != hash || exists(link) {
+			t.Error("uninstall has not given the same tree back")
+		}
 	})
 }
 
 // lastShimsEndAtOnce downgrades, and ends all shims of the version before at the same moment.
-func lastShimsEndAtOnce(t *testing.T, engine *guesttest.CRI, shim guesttest.Arm, pods ...*guesttest.Pod) {
+func lastShimsEndAtOnce(t *testing.T, engine *guesttest.CRI, pods ...*guesttest.Pod) {
 	for range 3 {
-		pods = append(pods, engine.Pod(t, shim.Name))
+		pods = append(pods, engine.Pod(t, "apparmor"))
 	}
 	placeVersion(t, "1.0")
 	prunePrograms(t)
@@ -142,18 +181,12 @@ func waitsForUpgrade(c *cri.ContainerConfig) {
 	c.Command[2] = "until [ -e " + upgradedFile + " ]; do sleep 1; done\n" + c.Command[2]
 }
 
-// placeVersion puts the guest's programs into upgradePrefix, as of a version: each differs by what stands at its end.
+// placeVersion puts the guest's programs, or those of a later version, into upgradePrefix, as make install and the packages do.
 func placeVersion(t *testing.T, version string) {
 	t.Helper()
-	from := t.TempDir()
-	for _, name := range versions.Names {
-		program, err := os.ReadFile(filepath.Join("/usr/local/bin", name))
-		if err == nil {
-			err = os.WriteFile(filepath.Join(from, name), append(program, version...), 0o755)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+	from := "/usr/local/bin"
+	if version == "2.0" {
+		from = laterDir
 	}
 	guesttest.MustRun(t, "sh", placeScript, from, upgradePrefix, version)
 }
@@ -192,12 +225,4 @@ func wantShims(t *testing.T, want map[string]int) {
 		}
 		return fmt.Sprint(last) == fmt.Sprint(want)
 	})
-}
-
-// makeLink makes a link to a program, and its directory.
-func makeLink(t *testing.T, program, link string) {
-	t.Helper()
-	if err := errors.Join(os.MkdirAll(filepath.Dir(link), 0o755), os.Symlink(program, link)); err != nil {
-		t.Fatal(err)
-	}
 }

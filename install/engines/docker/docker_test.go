@@ -1,9 +1,14 @@
 package docker
 
 import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
 )
 
@@ -109,4 +114,36 @@ func FuzzSet(f *testing.F) {
 			t.Errorf("%q still has ours: %v", after.text, err)
 		}
 	})
+}
+
+// A reload keeps a default that the file has no more, and so it does a runtime.
+func TestDefaultThatIsTakenBackTakesARestart(t *testing.T) {
+	for _, c := range []struct {
+		was, is bool // ours is the default
+		version string
+		reload  bool
+	}{{false, false, "26.1", true}, {false, true, "26.1", true}, {true, true, "26.1", true}, {true, false, "26.1", false}, {false, false, "20.10", false}} {
+		h := host.New(t.TempDir(), "/usr/local/bin")
+		config := `{"runtimes": {"apparmor": {"path": "/usr/local/bin/oci-apparmor-runtime"}}`
+		if c.was {
+			config += `, "default-runtime": "apparmor"`
+		}
+		for name, text := range map[string]string{"/usr/bin/dockerd": "", "/usr/local/bin/oci-apparmor-runtime": "", "/tmp/x": "", Config: config + "}"} {
+			at := h.Tree.Real(name)
+			if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, []byte(text), 0o755)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.Run = func(_ context.Context, _ []string, _ string, args ...string) ([]byte, error) {
+			return []byte("Docker version " + c.version + ".5, build 1"), nil
+		}
+		d := wire.NewDraft(h.Tree)
+		if _, err := (Engine{}).Clear(h, d); err != nil {
+			t.Fatal(err)
+		}
+		out, err := Engine{}.Wire(t.Context(), h, d, wire.Options{Default: c.is})
+		if err != nil || out.Reload != c.reload || strings.Contains(out.Then, "reload") != c.reload {
+			t.Errorf("%+v: %+v, %v", c, out, err)
+		}
+	}
 }

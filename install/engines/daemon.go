@@ -9,15 +9,19 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
 )
 
-// Daemon is an engine that reads its files when its daemon starts, or when that is told to. This is what its daemon has of ours,
-// and how that is restarted and seen to be back.
-type Daemon interface {
-	// Main returns the process of the daemon that reads the engine's files, if it runs.
+// Reader is an engine with a process that reads the engine's files when it starts, or when it is told to.
+type Reader interface {
+	// Main returns that process, if it runs.
 	Main(h *host.Host) (host.Process, bool)
 
-	// Taken returns what the daemon has of ours, which runs as a process. changes are when we have changed its files. The error
-	// says that it is not known; what is returned is the worst then.
+	// Taken returns what the process has of ours. changes are when we have changed its files. The error says that it is not known;
+	// what is returned is the worst then.
 	Taken(ctx context.Context, h *host.Host, main host.Process, changes wire.Changes) (host.Taken, error)
+}
+
+// Daemon is an engine whose daemon reads its files. This is how it is restarted and seen to be back.
+type Daemon interface {
+	Reader
 
 	// Works returns an error unless the daemon answers, and is not broken as far as it says.
 	Works(ctx context.Context, h *host.Host) error
@@ -29,33 +33,42 @@ type Daemon interface {
 	Stops(ctx context.Context, h *host.Host) (bool, error)
 }
 
-// serving is the daemon of an engine that can be wired, on a host.
-type serving struct {
-	Daemon
+// reading is an engine's process that reads its files, on a host.
+type reading struct {
+	Reader
 	engine string
 	host   *host.Host
 	book   *wire.Book // nil where it cannot be read
 }
 
+// reads returns the process of an engine that reads its files; it is not ok if the engine has none.
+func reads(e Engine, h *host.Host, b *wire.Book) (r reading, ok bool) {
+	of, ok := e.(Reader)
+	return reading{of, e.Name(), h, b}, ok
+}
+
+// serving is the daemon of an engine, on a host.
+type serving struct {
+	reading
+	Daemon
+}
+
 // serves returns the daemon of an engine; it is not ok if there is none.
 func serves(e Engine, h *host.Host, b *wire.Book) (s serving, ok bool) {
 	d, ok := e.(Daemon)
-	if !ok {
-		return s, false
-	}
-	return serving{d, e.Name(), h, b}, true
+	return serving{reading{d, e.Name(), h, b}, d}, ok
 }
 
-// main returns the daemon's process, if it runs.
-func (s serving) main() (host.Process, bool) { return s.Main(s.host) }
+// main returns the process, if it runs.
+func (r reading) main() (host.Process, bool) { return r.Main(r.host) }
 
-// taken returns what the daemon has of ours that runs as a process.
-func (s serving) taken(ctx context.Context, main host.Process) (host.Taken, error) {
+// taken returns what the process has of ours.
+func (r reading) taken(ctx context.Context, main host.Process) (host.Taken, error) {
 	var changes wire.Changes
-	if s.book != nil {
-		changes = s.book.Changes(s.engine)
+	if r.book != nil {
+		changes = r.book.Changes(r.engine)
 	}
-	t, err := s.Taken(ctx, s.host, main, changes)
+	t, err := r.Taken(ctx, r.host, main, changes)
 	if err != nil {
 		t.Ours, t.Older = true, err.Error()
 	}
@@ -112,18 +125,18 @@ func (s serving) cost(ctx context.Context) string {
 	return why
 }
 
-// goesOnWithOurs reports whether an engine's daemon has something of ours that its files will not have after the edits: it goes on
+// goesOnWithOurs reports whether an engine's process has something of ours that its files will not have after the edits: it goes on
 // with that until it has read them again. Where that is not known, it may.
 func goesOnWithOurs(ctx context.Context, b *wire.Book, h *host.Host, e Engine, edits []wire.Edit) bool {
-	s, ok := serves(e, h, b)
+	r, ok := reads(e, h, b)
 	if !ok || len(edits) == 0 && b.Changes(e.Name()) == (wire.Changes{}) {
 		return false
 	}
-	main, ok := s.main()
+	main, ok := r.main()
 	if !ok {
 		return false
 	}
-	t, _ := s.taken(ctx, main) // or the worst
+	t, _ := r.taken(ctx, main) // or the worst
 	return t.Ours && (changesFiles(edits) || t.Older != "")
 }
 

@@ -142,7 +142,7 @@ type Plan struct {
 	stays          bool          // Absent is why ours is not taken out
 	reload         bool          // Then has the engine read its files again, and does not restart it
 	ours           bool          // something of ours is there now, also where it stays
-	calls          bool          // its daemon goes on with ours until it takes the plan over
+	calls          bool          // its process goes on with ours until it takes the plan over
 	held           []string      // links of ours that stay for that alone
 	needed         bool          // containers need ours, or may
 	checked        bool          // the engine's own check takes what is left
@@ -316,7 +316,30 @@ func uninstall(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan
 			return nil, err
 		}
 	}
-	p.draft, p.Edits = d, d.Edits()
+	p.draft, p.Edits, p.needed = d, d.Edits(), need.Any()
+	if !p.calls && p.runs(h) {
+		p.Then = "" // it has nothing to forget
+	}
+	_, wired := b.Wiring(e.Name())
+	p.noteKept(kept)
+	if p.ours = wired || p.calls || len(p.Edits)+len(p.without.Edits()) > 0; !p.ours {
+		p.Notes = append(p.Notes, "nothing of ours is in its configuration")
+		return p, nil
+	}
+	if s, ok := serves(e, h, b); ok && (p.calls || len(p.Edits) > 0) {
+		p.noteCost(ctx, s)
+	}
+	p.noteStays(need)
+	// The engine's check decides nothing here: what is not ours may be broken, or the engine be gone.
+	err = e.Check(ctx, h, p.without)
+	if p.checked = err == nil || errors.Is(err, host.ErrNoProgram); !p.checked {
+		p.Notes = append(p.Notes, "the engine's own check of what is left says: "+err.Error())
+	}
+	return p, nil
+}
+
+// noteKept adds what becomes of files that somebody else has changed.
+func (p *Plan) noteKept(kept []string) {
 	for _, f := range kept {
 		note := f + " has been changed by somebody else since, and has nothing of ours any more"
 		if slices.ContainsFunc(p.Edits, func(e wire.Edit) bool { return e.Path == f }) {
@@ -324,21 +347,15 @@ func uninstall(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan
 		}
 		p.Notes = append(p.Notes, note)
 	}
-	_, wired := b.Wiring(e.Name())
-	p.needed = need.Any()
-	p.ours = wired || p.calls || len(p.Edits)+len(p.without.Edits()) > 0
-	if !p.ours {
-		p.Notes = append(p.Notes, "nothing of ours is in its configuration")
-		return p, nil
-	}
-	if s, ok := serves(e, h, b); ok && (p.calls || len(p.Edits) > 0) {
-		p.noteCost(ctx, s)
-	}
+}
+
+// noteStays adds what stays of ours, and why.
+func (p *Plan) noteStays(need host.Need) {
 	switch {
 	case len(p.held) > 0:
 		p.Notes = append(p.Notes, p.heldNote())
 	case p.calls && len(p.Edits) == 0:
-		p.Notes = append(p.Notes, "nothing of ours is in its configuration, and it goes on with ours until it is restarted"+by(e.Then()))
+		p.Notes = append(p.Notes, "nothing of ours is in its configuration, and it goes on with ours until it is restarted"+by(p.engine.Then()))
 	}
 	if len(need.Containers) > 0 {
 		p.Notes = append(p.Notes, "these containers "+need.Why+": "+strings.Join(need.Containers, ", ")+"; run this again when they are "+
@@ -347,12 +364,6 @@ func uninstall(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan
 	if len(need.Unknown) > 0 {
 		p.Notes = append(p.Notes, "whether more containers need ours is unknown, so what they would call stays: "+strings.Join(need.Unknown, "; "))
 	}
-	// The engine's check decides nothing here: what is not ours may be broken, or the engine be gone.
-	err = e.Check(ctx, h, p.without)
-	if p.checked = err == nil || errors.Is(err, host.ErrNoProgram); !p.checked {
-		p.Notes = append(p.Notes, "the engine's own check of what is left says: "+err.Error())
-	}
-	return p, nil
 }
 
 // needOf returns the containers that need ours of an engine. Where that cannot be found out, there may be some.
@@ -374,6 +385,16 @@ func (p *Plan) leaveLinks(ctx context.Context, b *wire.Book, h *host.Host, d *wi
 		p.held, err = b.LeaveLinks(d, p.Engine)
 	}
 	return err
+}
+
+// runs reports whether a process runs that reads the engine's files.
+func (p *Plan) runs(h *host.Host) bool {
+	r, ok := p.engine.(Reader)
+	if !ok {
+		return false
+	}
+	_, ok = r.Main(h)
+	return ok
 }
 
 // heldNote says until when links stay for the engine's daemon.

@@ -88,17 +88,17 @@ const askTaken = 10 * time.Second
 
 // addOlder adds a fault if the engine's daemon goes on with something else of ours than its files have.
 func (s *State) addOlder(ctx context.Context, b *wire.Book, h *host.Host, e Engine) {
-	d, ok := serves(e, h, b)
+	r, ok := reads(e, h, b)
 	if !ok || !s.Wired() && (b == nil || b.Changes(s.Name) == wire.Changes{}) {
 		return
 	}
-	main, ok := d.main()
+	main, ok := r.main()
 	if !ok {
 		return
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, askTaken, fmt.Errorf("not ended after %v", askTaken))
 	defer cancel()
-	t, err := d.taken(ctx, main)
+	t, err := r.taken(ctx, main)
 	if s.Unseen = err; err != nil || t.Older == "" {
 		return
 	}
@@ -108,8 +108,10 @@ func (s *State) addOlder(ctx context.Context, b *wire.Book, h *host.Host, e Engi
 	}
 	if do != "" {
 		do = "Run " + do
-		if why := d.cost(ctx); why != "" && t.Then == "" {
-			do += "; " + why
+		if d, is := serves(e, h, b); is && t.Then == "" {
+			if why := d.cost(ctx); why != "" {
+				do += "; " + why
+			}
 		}
 		do += "."
 	}

@@ -113,6 +113,9 @@ func (p *Plan) planRestart(ctx context.Context, b *wire.Book, h *host.Host) erro
 		p.Notes = append(p.Notes, "it does not run, and reads its files when it is started")
 		return nil
 	}
+	if p.options == nil && !p.calls { // it has never read ours
+		return nil
+	}
 	unit, err := h.UnitOf(ctx, main)
 	if err != nil {
 		return fmt.Errorf("%w%s", err, p.instead())

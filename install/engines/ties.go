@@ -79,23 +79,25 @@ func tiesOf(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (t Ties) 
 	return t
 }
 
-// goesOn returns why an engine needs our programs whose files have nothing of ours any more: its daemon was not restarted since.
+// goesOn returns why an engine needs our programs whose files have nothing of ours any more: its process was not restarted since.
 func goesOn(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (string, error) {
-	s, ok := serves(e, h, b)
+	r, ok := reads(e, h, b)
 	if !ok {
 		return "", nil
 	}
-	main, ok := s.main()
+	main, ok := r.main()
 	if !ok {
 		return "", nil
 	}
-	t, err := s.taken(ctx, main)
+	t, err := r.taken(ctx, main)
 	if err != nil || !t.Ours {
 		return "", err
 	}
 	why := fmt.Sprintf("%s is not wired to them any more, and calls them until it is restarted%s", e.Name(), by(e.Then()))
-	if stops := s.cost(ctx); stops != "" {
-		why += ", and " + stops
+	if s, is := serves(e, h, b); is {
+		if stops := s.cost(ctx); stops != "" {
+			why += ", and " + stops
+		}
 	}
 	return why, nil
 }
@@ -127,9 +129,6 @@ func planRemoval(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Pl
 	if _, wired := b.Wiring(e.Name()); !wired && b.Changes(e.Name()) == (wire.Changes{}) {
 		return nil, errNotRecorded
 	}
-	if _, is := e.(Daemon); !is && e.Then() != "" {
-		return nil, errors.New("whether it goes on with them is not known here")
-	}
 	p, err := uninstall(ctx, b, h, e)
 	switch {
 	case err != nil:
@@ -142,6 +141,9 @@ func planRemoval(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Pl
 	p.serial, p.again = b.Serial(), func() (*Plan, error) { return uninstall(ctx, b, h, e) }
 	if !p.calls {
 		return p, nil
+	}
+	if _, is := e.(Daemon); !is {
+		return nil, errors.New("what runs of it has to be restarted by hand")
 	}
 	if err := p.planRestart(ctx, b, h); err != nil {
 		return nil, err

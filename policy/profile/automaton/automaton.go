@@ -7,6 +7,7 @@ package automaton
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // A State is a state of a Machine.
@@ -134,6 +135,9 @@ func alphabet(machines []Machine) (bytes []byte) {
 	}
 	return bytes
 }
+
+// Readable returns all bytes, the more readable ones first: those that Shortest prefers.
+func Readable() []byte { return slices.Clone(readable) }
 
 // readable are all bytes, the more readable ones first.
 var readable = func() (all []byte) {

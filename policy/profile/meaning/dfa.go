@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"sync"
 )
 
 // The tables of a DFA (security/apparmor/include/match.h; parser/libapparmor_re/flex-tables.h). All numbers are big
@@ -48,6 +50,8 @@ type dfa struct {
 	base, def       []uint32
 	next, check     []uint32
 	equiv           []byte // nil where bytes are looked up as they are
+
+	sameBytes func() *[256]uint32 // alike, found out once
 }
 
 // readDFA reads an automaton as aa_dfa_unpack does, and checks it as verify_dfa does.
@@ -82,7 +86,44 @@ func readDFA(blob []byte) (*dfa, error) {
 	if err := d.verify(flags); err != nil {
 		return nil, err
 	}
+	d.sameBytes = sync.OnceValue(d.findAlike)
 	return &d, nil
+}
+
+// alike returns the classes of bytes that lead to the same state from every state. The caller must not change them.
+func (d *dfa) alike() *[256]uint32 { return d.sameBytes() }
+
+func (d *dfa) findAlike() *[256]uint32 {
+	var all [256]uint32
+	if d.equiv != nil {
+		for b := range all {
+			all[b] = uint32(d.equiv[b])
+		}
+		return &all
+	}
+	// Bytes whose steps have the same sum, with random weights, are probably alike, and then are looked at one by one.
+	var sums [256]uint64
+	for s := range d.base {
+		weight := rand.Uint64()
+		for b := range sums {
+			sums[b] += weight * uint64(d.step(state(s), byte(b)))
+		}
+	}
+	first := make(map[uint64]byte)
+	for b, sum := range sums {
+		if _, ok := first[sum]; !ok {
+			first[sum] = byte(b)
+		}
+		all[b] = uint32(first[sum])
+	}
+	for s := range d.base {
+		for b := range all {
+			if d.step(state(s), byte(b)) != d.step(state(s), byte(all[b])) {
+				all[b] = uint32(b)
+			}
+		}
+	}
+	return &all
 }
 
 // table reads the first table of b and returns what follows it.
@@ -163,7 +204,15 @@ func (d *dfa) verify(flags uint16) error {
 			return fmt.Errorf("transition %d of a table of rules leads to a state that is not there", i)
 		}
 	}
-	return d.verifyChains()
+	if err := d.verifyChains(); err != nil {
+		return err
+	}
+	for b := range classes {
+		if d.step(0, byte(b)) != 0 {
+			return errors.New("a table of rules goes on behind the state that matches nothing")
+		}
+	}
+	return nil
 }
 
 // verifyChains checks that each chain of states that are encoded as differences ends.

@@ -120,8 +120,7 @@ func (p *Profile) changeProfile(a ChangeProfileAccess) Answer {
 		request = MayOnExec
 	}
 	begin := p.file.begin(File)
-	answer := p.audited(p.label(begin, a, request), request)
-	answer.Logged = answer.Logged && answer.Denied != 0 // what is allowed is never logged
+	answer := p.changed(p.label(begin, a, request), request)
 	if !a.withProgram() || !answer.Allowed {
 		return answer
 	}
@@ -131,6 +130,13 @@ func (p *Profile) changeProfile(a ChangeProfileAccess) Answer {
 		return p.onExec(perms, Perms{})
 	}
 	return p.onExec(perms, p.label(p.file.zero(s), a, MayOnExec))
+}
+
+// changed decides about a request for another label by what rules say of the label.
+func (p *Profile) changed(perms Perms, request uint32) Answer {
+	answer := p.audited(perms, request)
+	answer.Logged = answer.Logged && answer.Denied != 0 // what is allowed is never logged
+	return answer
 }
 
 // withProgram reports whether the program that is executed is decided about, too.

@@ -88,13 +88,16 @@ func (p *Profile) mount(a MountAccess) Answer {
 		return p.audited(Perms{}, mayMount)
 	}
 	perms := r.at(s)
-	if perms.Allow&(mayMount|matchesData) == matchesData && a.Data != "" {
+	if asksData(perms) && a.Data != "" {
 		if s = r.walk(r.zero(s), a.Data); s != 0 {
 			perms = r.at(s)
 		}
 	}
 	return p.audited(perms, mayMount)
 }
+
+// asksData reports whether the data of a mount decides, by the permissions of all before it.
+func asksData(perms Perms) bool { return perms.Allow&(mayMount|matchesData) == matchesData }
 
 func (p *Profile) umount(a UmountAccess) Answer {
 	begin := p.policy.begin(Mount)

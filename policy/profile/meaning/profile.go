@@ -67,8 +67,8 @@ type Profile struct {
 	Parent   *Profile   // the profile whose child or hat it is, where the blob has that
 	Children []*Profile // its children and hats, in the blob's order
 
-	low, high    capabilities // the first 32, and those after them
-	policy, file rules
+	low, high            capabilities // the first 32, and those after them
+	policy, file, attach rules        // attach is about the programs to which it attaches
 }
 
 // A Secmark is a rule about packets that a firewall has marked (struct aa_secmark, security/apparmor/include/net.h).

@@ -111,8 +111,7 @@ func (r *reader) profile() (*Profile, error) {
 
 // attachment reads the automaton of the paths of programs of which a profile takes hold.
 func (r *reader) attachment(p *Profile) {
-	var rules rules
-	if r.rules(&rules, false); rules.dfa != nil {
+	if r.rules(&p.attach, false); p.attach.dfa != nil {
 		p.Attaches = true
 		r.want("", element.U32) // how long a fixed beginning of the path is
 	}

@@ -223,7 +223,7 @@ func (m machine) Start() automaton.State { return automaton.State(m.begin) }
 
 // Step returns the state after one byte.
 func (m machine) Step(s automaton.State, b byte) automaton.State {
-	if s == 0 {
+	if s == 0 || m.dfa == nil {
 		return 0
 	}
 	return automaton.State(m.step(state(s), b))
@@ -231,14 +231,8 @@ func (m machine) Step(s automaton.State, b byte) automaton.State {
 
 // Classes returns the equivalence classes of bytes.
 func (m machine) Classes() *[256]uint32 {
-	var all [256]uint32
 	if m.dfa == nil {
-		return &all
+		return new([256]uint32)
 	}
-	for b := range all {
-		if all[b] = uint32(b); m.equiv != nil {
-			all[b] = uint32(m.equiv[b])
-		}
-	}
-	return &all
+	return m.dfa.alike()
 }

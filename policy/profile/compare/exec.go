@@ -1,0 +1,153 @@
+package compare
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+)
+
+// goes says how a program goes on that a side executes, the same for both sides if it does so in the same way. parts are
+// the outcomes of the side's profiles.
+func (p pair) goes(side int, parts [][]meaning.Outcome, ask int) string {
+	var all []string
+	for i, one := range parts {
+		all = append(all, goingOn(one[ask].Exec, p.parts[side][i]))
+	}
+	slices.Sort(all)
+	return strings.Join(slices.Compact(all), ", and ")
+}
+
+// goingOn says how a program goes on that a profile executes. The profile's children are named without its own name.
+func goingOn(t meaning.Transition, p *meaning.Profile) string {
+	t = own(t, p)
+	text := ""
+	switch t.To {
+	case meaning.TargetNone:
+		return "not at all"
+	case meaning.TargetLearning:
+		return "under a profile that complain mode makes"
+	case meaning.TargetSame:
+		text = "under the same profile"
+	case meaning.TargetUnconfined:
+		text = "unconfined"
+	case meaning.TargetAttached:
+		if text = "under the profile that attaches to it"; t.Child {
+			text = "under the child that attaches to it"
+		}
+	case meaning.TargetLabel:
+		if text = "under " + quotedLabel(t.Label); t.Child {
+			text = "under child " + quotedLabel(t.Label)
+		}
+		if t.Stack {
+			text += ", on top of its own"
+		}
+	}
+	switch t.Else {
+	case meaning.TargetSame:
+		text += ", or else the same"
+	case meaning.TargetUnconfined:
+		text += ", or else unconfined"
+	}
+	if t.Scrub {
+		text += ", with its environment scrubbed"
+	}
+	return text
+}
+
+func quotedLabel(label string) string {
+	if strings.ContainsFunc(label, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return fmt.Sprintf("%+q", label)
+	}
+	return label
+}
+
+// own names a child of a profile without the profile.
+func own(t meaning.Transition, p *meaning.Profile) meaning.Transition {
+	if name, child := strings.CutPrefix(t.Label, p.Name+"//"); child && t.To == meaning.TargetLabel {
+		t.Label, t.Child = name, true
+	}
+	return t
+}
+
+// follow adds the profiles to be compared to which programs may go on: the children, and those that both sides name.
+func (c *comparison) follow(t couple) {
+	if c.known == nil {
+		c.known = make(map[string]bool)
+	}
+	if len(t.a) != len(t.b) {
+		for _, p := range slices.Concat(t.a, t.b) {
+			if len(p.Children) > 0 || len(p.Names) > 0 {
+				c.unknown = append(c.unknown, fmt.Sprintf("the profiles to which programs under %s go on are not compared, since the "+
+					"stacks have different numbers of profiles", quotedLabel(p.Name)))
+			}
+		}
+		return
+	}
+	for i, a := range t.a {
+		b := t.b[i]
+		if a == b {
+			continue
+		}
+		c.children(a, b)
+		c.others(a, b)
+	}
+}
+
+// children adds the children of two profiles that have the same name in them.
+func (c *comparison) children(a, b *meaning.Profile) {
+	in := func(p *meaning.Profile) map[string]*meaning.Profile {
+		all := make(map[string]*meaning.Profile)
+		for _, child := range p.Children {
+			all[strings.TrimPrefix(child.Name, p.Name)] = child
+		}
+		return all
+	}
+	x, y := in(a), in(b)
+	for _, child := range a.Children {
+		name := strings.TrimPrefix(child.Name, a.Name)
+		if y[name] == nil {
+			c.lines = append(c.lines, Line{Change: Otherwise, What: childWord(child) + quotedLabel(name[2:]), From: "there", To: "gone"})
+			continue
+		}
+		c.queue(child.Name, child, y[name])
+	}
+	for _, child := range b.Children {
+		if name := strings.TrimPrefix(child.Name, b.Name); x[name] == nil {
+			c.lines = append(c.lines, Line{Change: Otherwise, What: childWord(child) + quotedLabel(name[2:]), From: "not there", To: "new"})
+		}
+	}
+}
+
+func childWord(p *meaning.Profile) string {
+	if p.Hat {
+		return "hat "
+	}
+	return "child "
+}
+
+// others adds the profiles that the rules of two profiles name as those to which programs go on.
+func (c *comparison) others(a, b *meaning.Profile) {
+	for _, name := range a.Names {
+		label, _ := strings.CutPrefix(name, "&")
+		if !slices.Contains(b.Names, name) || label == a.Name || strings.HasPrefix(label, a.Name+"//") || meaning.IsUnconfined(label) {
+			continue
+		}
+		x, y := c.sides[0].Others[label], c.sides[1].Others[label]
+		switch {
+		case x != nil && y != nil:
+			c.queue(label, x, y)
+		case x != nil || y != nil:
+			c.unknown = append(c.unknown, fmt.Sprintf("profile %s, to which programs under %s go on, is known on one side alone",
+				quotedLabel(label), quotedLabel(a.Name)))
+		}
+	}
+}
+
+func (c *comparison) queue(name string, a, b *meaning.Profile) {
+	if !c.known[name] {
+		c.known[name] = true
+		c.later = append(c.later, couple{name, meaning.Stack{a}, meaning.Stack{b}})
+	}
+}

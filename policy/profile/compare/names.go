@@ -1,0 +1,87 @@
+package compare
+
+import (
+	"strconv"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+)
+
+// familyNames are the names that rules have for families of sockets, by the kernel's numbers (include/linux/socket.h).
+var familyNames = [...]string{"unspec", "unix", "inet", "ax25", "ipx", "appletalk", "netrom", "bridge", "atmpvc", "x25",
+	"inet6", "rose", "decnet", "netbeui", "security", "key", "netlink", "packet", "ash", "econet", "atmsvc", "rds", "sna", "irda", "pppox",
+	"wanpipe", "llc", "ib", "mpls", "can", "tipc", "bluetooth", "iucv", "rxrpc", "isdn", "phonet", "ieee802154", "caif", "alg",
+	"nfc", "vsock", "kcm", "qipcrtr", "smc", "xdp", "mctp"}
+
+// typeNames are the names that rules have for types of sockets (include/linux/net.h).
+var typeNames = map[byte]string{1: "stream", 2: "dgram", 3: "raw", 4: "rdm", 5: "seqpacket", 6: "dccp", 10: "packet"}
+
+func familyName(b byte) string {
+	if int(b) < len(familyNames) {
+		return familyNames[b]
+	}
+	return strconv.Itoa(int(b))
+}
+
+func typeName(b byte) string {
+	if name, ok := typeNames[b]; ok {
+		return name
+	}
+	return strconv.Itoa(int(b))
+}
+
+// named are permissions and the word for them.
+type named struct {
+	bits uint32
+	name string
+}
+
+// words are the words for the permissions of a topic. A word is for all of its permissions together.
+func words(topic string) []named {
+	switch topic {
+	case "file":
+		const write = meaning.MayWrite | meaning.MayCreate | meaning.MayDelete | meaning.MaySetAttr | meaning.MayChmod | meaning.MayChown
+		return []named{{meaning.MayRead, "r"}, {write | meaning.MayAppend, "w"}, {meaning.MayAppend, "a"}, {meaning.MayLock, "k"},
+			{meaning.MayMmapExec, "m"}, {meaning.MayExec, "x"}}
+	case "signal":
+		return []named{{meaning.MayWrite, "send"}, {meaning.MayRead, "receive"}}
+	case "ptrace":
+		return []named{{meaning.MayWrite, "trace"}, {meaning.MayRead, "read"}, {meaning.MayAppend, "tracedby"},
+			{meaning.MayCreate, "readby"}}
+	case "dbus":
+		return []named{{meaning.DBusSend, "send"}, {meaning.DBusReceive, "receive"}, {meaning.DBusBind, "bind"},
+			{meaning.DBusEavesdrop, "eavesdrop"}}
+	case "network", "unix":
+		return []named{{meaning.MayCreate, "create"}, {meaning.MayBind, "bind"}, {meaning.MayListen, "listen"},
+			{meaning.MayConnect, "connect"}, {meaning.MayAccept, "accept"}, {meaning.MaySend, "send"},
+			{meaning.MayReceive, "receive"}, {meaning.MaySetOpt, "setopt"}, {meaning.MayGetOpt, "getopt"},
+			{meaning.MaySetAttr, "setattr"}, {meaning.MayGetAttr, "getattr"}, {meaning.MayShutdown, "shutdown"}}
+	}
+	return nil
+}
+
+// bitNames are the words for single permissions, where a topic has no other.
+var bitNames = []named{{meaning.MayExec, "x"}, {meaning.MayWrite, "write"}, {meaning.MayRead, "read"}, {meaning.MayAppend, "append"},
+	{meaning.MayCreate, "create"}, {meaning.MayDelete, "delete"}, {meaning.MayOpen, "open"}, {meaning.MayRename, "rename"},
+	{meaning.MaySetAttr, "setattr"}, {meaning.MayGetAttr, "getattr"}, {meaning.MayChmod, "chmod"}, {meaning.MayChown, "chown"},
+	{meaning.MayLock, "lock"}, {meaning.MayMmapExec, "mmap"}, {meaning.MayLink, "link"}}
+
+// capabilityNames are the names that rules have for capabilities (include/uapi/linux/capability.h).
+var capabilityNames = [...]string{"chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid",
+	"setpcap", "linux_immutable", "net_bind_service", "net_broadcast", "net_admin", "net_raw", "ipc_lock", "ipc_owner",
+	"sys_module", "sys_rawio", "sys_chroot", "sys_ptrace", "sys_pacct", "sys_admin", "sys_boot", "sys_nice", "sys_resource",
+	"sys_time", "sys_tty_config", "mknod", "lease", "audit_write", "audit_control", "setfcap", "mac_override", "mac_admin",
+	"syslog", "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf", "checkpoint_restore"}
+
+// lastNamed is the last capability that a kernel has.
+const lastNamed = len(capabilityNames) - 1
+
+// rlimitNames are the names that rules have for resources (include/uapi/asm-generic/resource.h).
+var rlimitNames = [...]string{"cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile", "memlock", "as", "locks",
+	"sigpending", "msgqueue", "nice", "rtprio", "rttime"}
+
+func rlimitName(n int) string {
+	if n >= 0 && n < len(rlimitNames) {
+		return rlimitNames[n]
+	}
+	return strconv.Itoa(n)
+}

@@ -1,0 +1,281 @@
+package meaning
+
+import "github.com/oci-apparmor/oci-apparmor/policy/profile/automaton"
+
+// A Shape is the automaton of the keys that a topic has. A kernel asks about no others.
+type Shape struct {
+	fields  []Field
+	classes [256]uint32
+	numbers map[shapeState]automaton.State
+	states  []shapeState
+	memo
+}
+
+// shapeState is where a key is.
+type shapeState struct {
+	none  bool  // it can be none any more
+	field uint8 // in which field
+	sub   uint8 // where in the field, which each kind of field counts in its own way
+	last  uint8 // the last flag of a mount
+	full  uint8 // text fields that are not empty, a bit each
+	stack bool  // a label has several parts
+	flags uint32
+}
+
+// Shape returns the automaton of a topic's keys.
+func (q *Topic) Shape() *Shape {
+	s := &Shape{fields: q.Fields, numbers: make(map[shapeState]automaton.State)}
+	s.number(shapeState{})
+	kinds := make(map[[NumberField + 1]int]uint32)
+	for b := range 256 {
+		var kind [NumberField + 1]int
+		for _, f := range q.Fields {
+			kind[f] = f.sort(byte(b))
+		}
+		if b == 0 || b == '/' || b == '&' {
+			kind[NumberField] = b + 1
+		}
+		n, ok := kinds[kind]
+		if !ok {
+			n = uint32(len(kinds))
+			kinds[kind] = n
+		}
+		s.classes[b] = n
+	}
+	s.memo = newMemo(&s.classes)
+	return s
+}
+
+// The first numbers that no socket's family and type have (AF_MAX and SOCK_MAX).
+const (
+	families = 46
+	types    = 11
+)
+
+// sort returns a number for bytes that a field tells from others.
+func (f Field) sort(b byte) int {
+	switch f {
+	case FlagsField:
+		if b <= 32 {
+			return int(b) + 1
+		}
+	case SignalField:
+		if Signal(b).String() != "unknown" {
+			return 1
+		}
+	case FamilyField, TypeField:
+		switch {
+		case b < types:
+			return 2
+		case b < families:
+			return 1
+		}
+	case AddressField:
+		if b < 2 {
+			return int(b) + 1
+		}
+	}
+	return 0
+}
+
+func (s *Shape) number(at shapeState) automaton.State {
+	n, ok := s.numbers[at]
+	if !ok {
+		n = automaton.State(len(s.states))
+		s.numbers[at], s.states = n, append(s.states, at)
+	}
+	return n
+}
+
+// Start returns the state before the first byte.
+func (s *Shape) Start() automaton.State { return 0 }
+
+// Classes returns the sets of bytes that keys do not tell apart.
+func (s *Shape) Classes() *[256]uint32 { return &s.classes }
+
+// Step returns the state after one byte.
+func (s *Shape) Step(at automaton.State, b byte) automaton.State {
+	if to := *s.memo.at(at, b); to > 0 {
+		return to - 1
+	}
+	now := s.states[at]
+	if !now.none {
+		now = s.step(now, b)
+	}
+	if now.none {
+		now = shapeState{none: true}
+	}
+	n := s.number(now)
+	*s.memo.at(at, b) = n + 1
+	return n
+}
+
+// None reports whether no key begins as one that leads to a state.
+func (s *Shape) None(at automaton.State) bool { return s.states[at].none }
+
+// Whole reports whether a text that leads to a state is a key.
+func (s *Shape) Whole(at automaton.State) bool {
+	now := s.states[at]
+	switch {
+	case now.none:
+		return false
+	case len(s.fields) == 0:
+		return now == shapeState{}
+	case int(now.field) == len(s.fields)-1:
+		return s.fields[now.field].ends(now)
+	}
+	return s.fields[now.field] == FlagsField && validFlags(now.flags, now.full&2 != 0, now.full&4 != 0, false)
+}
+
+// Stacked reports whether a text that leads to a state has a label of several parts.
+func (s *Shape) Stacked(at automaton.State) bool { return s.states[at].stack }
+
+// Field returns the field that the next byte belongs to, and the count of fields if there is none.
+func (s *Shape) Field(at automaton.State) int {
+	now := s.states[at]
+	return int(now.field)
+}
+
+func (s *Shape) step(now shapeState, b byte) shapeState {
+	if int(now.field) >= len(s.fields) {
+		return shapeState{none: true}
+	}
+	f := s.fields[now.field]
+	if size := f.Size(); size > 0 {
+		if now.sub++; int(now.sub) > size || !f.Takes(now.sub, b) {
+			return shapeState{none: true}
+		}
+		if int(now.sub) == size && int(now.field) < len(s.fields)-1 {
+			now.field, now.sub = now.field+1, 0
+		}
+		return now
+	}
+	if b == 0 && (f != AddressField || now.sub > 0) {
+		if int(now.field) == len(s.fields)-1 || !f.ends(now) {
+			return shapeState{none: true}
+		}
+		now.field, now.sub = now.field+1, 0
+		now.last = 0
+		if s.fields[now.field] == DataField && !validFlags(now.flags, now.full&2 != 0, now.full&4 != 0, true) {
+			return shapeState{none: true}
+		}
+		if f == FlagsField {
+			now.flags, now.full = 0, 0
+		}
+		return now
+	}
+	return s.text(f, now, b)
+}
+
+// text goes on in a field whose length is not fixed.
+func (s *Shape) text(f Field, now shapeState, b byte) shapeState {
+	const (
+		slash = 1
+		other = 2
+	)
+	switch f {
+	case PathField:
+		switch {
+		case b == '/' && now.sub != slash:
+			now.sub = slash
+		case b != '/' && now.sub != 0:
+			now.sub = other
+		default:
+			now.none = true
+		}
+	case LabelField:
+		return now.label(b)
+	case DataField:
+		now.sub = other
+	case TextField:
+		if s.flagged() {
+			now.full |= 1 << now.field
+		}
+	case AddressField:
+		switch {
+		case now.sub == 0 && b == anonymousAddress:
+			now.sub = slash
+		case now.sub == 0 && b == abstractAddress, now.sub == other:
+			now.sub = other
+		default:
+			now.none = true
+		}
+	case FlagsField:
+		return now.flag(b)
+	}
+	return now
+}
+
+// label reads a label, of which no part is empty.
+func (now shapeState) label(b byte) shapeState {
+	const (
+		begin      = iota // of a part
+		within            // a part, behind something else than a slash
+		slash             // behind one slash
+		slashes           // behind more of them
+		firstSlash        // which the part begins with
+		noPart            // behind two slashes that a part begins with
+	)
+	switch {
+	case b == '&' && now.sub == slashes:
+		now.sub, now.stack = begin, true
+	case b == '&' && now.sub == noPart:
+		now.none = true
+	case b != '/':
+		now.sub = within
+	default:
+		now.sub = [...]uint8{begin: firstSlash, within: slash, slash: slashes, slashes: slashes, firstSlash: noPart,
+			noPart: slashes}[now.sub]
+	}
+	return now
+}
+
+// flagged reports whether the keys have flags of a mount, which not all texts before them go with.
+func (s *Shape) flagged() bool {
+	return len(s.fields) > mountFlags && s.fields[mountFlags] == FlagsField
+}
+
+// flag reads a flag of a mount. Of flags that are the same to validFlags one is kept.
+func (now shapeState) flag(b byte) shapeState {
+	const (
+		apart = msRemount | msBind | msMove | msPropagation | msRec | msSilent
+		any   = 1
+	)
+	bit := uint32(1) << (b - 1)
+	if b == 0 || b > 32 || b <= now.last || bit&msIgnored != 0 {
+		return shapeState{none: true}
+	}
+	now.last = b
+	if bit&apart == 0 {
+		bit = any
+	}
+	if now.flags |= bit; now.flags&msRemount != 0 {
+		now.flags = msRemount
+	}
+	now.none = !validFlags(now.flags, now.full&2 != 0, now.full&4 != 0, false)
+	return now
+}
+
+// Takes reports whether a byte can be the n-th of a field whose length is fixed.
+func (f Field) Takes(n uint8, b byte) bool {
+	switch f {
+	case SignalField:
+		return Signal(b).String() != "unknown"
+	case FamilyField:
+		return n == 1 && b == 0 || n == 2 && b < families
+	case TypeField:
+		return n == 1 && b == 0 || n == 2 && b > 0 && b < types
+	}
+	return true
+}
+
+// ends reports whether a field can end.
+func (f Field) ends(now shapeState) bool {
+	switch f {
+	case PathField, LabelField, DataField, AddressField:
+		return now.sub != 0
+	case TextField, FlagsField:
+		return true
+	}
+	return int(now.sub) == f.Size()
+}

@@ -49,6 +49,11 @@ func ShortestIn(l Language, accept func(states []State) bool, limit int, machine
 		func(states []State) bool { return l.Dead(states[last]) }, limit, append(machines[:last:last], l))
 }
 
+// ShortestBut is Shortest that looks at no text which begins with one that leads to states for which dead returns true.
+func ShortestBut(dead, accept func(states []State) bool, limit int, machines ...Machine) (string, bool, error) {
+	return shortest(accept, dead, limit, machines)
+}
+
 func shortest(accept, dead func([]State) bool, limit int, machines []Machine) (text string, found bool, err error) {
 	if len(machines) > most {
 		return "", false, fmt.Errorf("%d automata at once, and %d are possible", len(machines), most)

@@ -165,15 +165,17 @@ func (s Stack) goesOn(k kind, states []automaton.State, other Stack) bool {
 // holds reports whether a program that goes on as one profile has it confines itself at least as t, another one's, has it.
 // The children of two profiles are taken for the same if their own names are.
 func (t Transition) holds(mine Transition, p, other *Profile) bool {
-	own := func(t Transition, p *Profile) Transition {
-		if name, child := strings.CutPrefix(t.Label, p.Name+"//"); child {
-			t.Label, t.Child = name, true
-		}
-		return t
-	}
-	mine, t = own(mine, p), own(t, other)
+	mine, t = mine.own(p), t.own(other)
 	mine.Scrub = mine.Scrub && t.Scrub
 	return mine == t
+}
+
+// own returns the transition of a profile with each of its children as such.
+func (t Transition) own(p *Profile) Transition {
+	if name, child := strings.CutPrefix(t.Label, p.Name+"//"); child {
+		t.Label, t.Child = name, true
+	}
+	return t
 }
 
 // Find returns the shortest key of a class that matches one of the patterns, and for which the stack allows all of want.

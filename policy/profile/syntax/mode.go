@@ -35,6 +35,12 @@ func (t *Text) WithMode(mode string, modes ...string) string {
 	return b.String()
 }
 
+// Flags returns the flags of a block's header, as they are written.
+func (t *Text) Flags(b *Block) []string {
+	list := t.text[b.flags.from:b.flags.to]
+	return strings.FieldsFunc(list, func(r rune) bool { return strings.ContainsRune(" \t\r\n,", r) })
+}
+
 // flagsWith returns a list of flags with mode in place of the first of modes, and without the others; at its end where
 // it has none. What a flag does can depend on what stands ahead of it: parsers forget debug after a mode (profile.h,
 // 4.1).

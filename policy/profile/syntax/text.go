@@ -51,7 +51,8 @@ type Rule struct {
 	Own   bool     // as in Block
 
 	Audit, Deny bool
-	Priority    int // that the rule has; 0 if it has none
+	Owner       bool // it is about what the process owns
+	Priority    int  // that the rule has; 0 if it has none
 
 	// Branch is the offset, in the text that was read, at which the branch of a condition begins that has the rule. It
 	// is 0 if no condition has the rule.
@@ -300,6 +301,7 @@ func (r *reader) statement(s statement) {
 	qualify := func(word string) {
 		rule.Audit = rule.Audit || word == "audit"
 		rule.Deny = word == "deny" || rule.Deny && word != "allow"
+		rule.Owner = rule.Owner || word == "owner"
 		if n, ok := strings.CutPrefix(word, "priority="); ok {
 			rule.Priority, _ = strconv.Atoi(n) // the parser refuses what is no number
 		}
@@ -307,7 +309,7 @@ func (r *reader) statement(s statement) {
 	for _, o := range r.open {
 		switch {
 		case o.block != nil: // what is around it is not about its rules
-			rule.Audit, rule.Deny, rule.Priority = false, false, 0
+			rule.Audit, rule.Deny, rule.Owner, rule.Priority = false, false, false, 0
 		default:
 			rule.Branch = max(rule.Branch, o.branch)
 			for _, word := range o.qualifiers {

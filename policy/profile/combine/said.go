@@ -1,0 +1,117 @@
+package combine
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+)
+
+// said says how a text would differ from what is wanted.
+func (c *combination) said(d meaning.Deviation) string {
+	what := access(d.Excess)
+	switch {
+	case d.More && c.all:
+		return fmt.Sprintf("rules that say just this were not found: those that were would allow %s, which not all of them allow", what)
+	case d.More:
+		return fmt.Sprintf("rules that say just this were not found: those that were would allow %s, which a rule denies in one, and none "+
+			"allows in the other", what)
+	}
+	return "rules that say just this were not found: those that were would not allow " + what
+}
+
+// conflicting says of a program that each part has it go on in another way.
+func (c *combination) conflicting(e meaning.Excess, of string) string {
+	var ways []string
+	for _, p := range c.parts {
+		one, _ := p.block(of)
+		if one == nil {
+			continue
+		}
+		_, t := one.Exec(meaning.ExecAccess{Path: e.Key, Owner: e.Owner})
+		ways = append(ways, fmt.Sprintf("%s has it go on %s", p.Name, way(t)))
+	}
+	return fmt.Sprintf("a profile has one way for a program to go on, and of %s %s", oneline.Quote(e.Key), strings.Join(ways, ", and "))
+}
+
+// way says under what a program goes on.
+func way(t meaning.Transition) string {
+	said := "nowhere"
+	switch t.To {
+	case meaning.TargetSame:
+		said = "under the same profile"
+	case meaning.TargetUnconfined:
+		said = "unconfined"
+	case meaning.TargetAttached:
+		said = "under the profile that attaches to it"
+	case meaning.TargetLabel:
+		said = "under " + oneline.Quote(t.Label)
+	case meaning.TargetLearning:
+		said = "under a profile that is learned"
+	}
+	if t.Child {
+		said += " among its children"
+	}
+	switch t.Else {
+	case meaning.TargetSame:
+		said += ", or else the same"
+	case meaning.TargetUnconfined:
+		said += ", or else unconfined"
+	}
+	return said
+}
+
+// access says what an access is.
+func access(e meaning.Excess) string {
+	fields := strings.Split(e.Key, "\x00")
+	switch e.Class {
+	case meaning.File:
+		what := permissions(e.Perms, map[uint32]string{meaning.MayRead: "read", meaning.MayWrite: "write", meaning.MayAppend: "append to",
+			meaning.MayExec: "execute", meaning.MayMmapExec: "map for execution", meaning.MayLock: "lock", meaning.MayLink: "link",
+			meaning.MayChangeProfile: "change to profile", meaning.MayOnExec: "change on exec to profile"})
+		said := what + " " + oneline.Quote(fields[0])
+		if len(fields) > 1 {
+			said += " with " + oneline.Quote(fields[1])
+		}
+		if e.Owner {
+			said += " as its owner"
+		}
+		return said
+	case meaning.Capabilities:
+		return "capability " + capabilityName(e.Key[0])
+	case meaning.Signals:
+		return fmt.Sprintf("to %s signal %s, peer %s", permissions(e.Perms, map[uint32]string{meaning.MayRead: "receive", meaning.MayWrite: "send"}),
+			signal(e.Key), oneline.Quote(e.Key[min(1, len(e.Key)):]))
+	case meaning.Label:
+		return "ptrace of " + oneline.Quote(e.Key[min(1, len(e.Key)):])
+	case meaning.Mount:
+		return "a mount, or the like, at " + oneline.Quote(fields[0])
+	case meaning.Net, meaning.NetV9:
+		return fmt.Sprintf("a socket of family and type % x", e.Key)
+	case meaning.Namespaces:
+		return "a user namespace"
+	}
+	return fmt.Sprintf("access %s of class %d", oneline.Quote(e.Key), e.Class)
+}
+
+func signal(key string) string {
+	if key == "" {
+		return "0"
+	}
+	return meaning.Signal(key[0]).String()
+}
+
+// permissions returns the names of permissions.
+func permissions(set uint32, names map[uint32]string) string {
+	var all []string
+	for bit := uint32(1); bit != 0; bit <<= 1 {
+		if name := names[bit]; set&bit != 0 && name != "" {
+			all = append(all, name)
+		}
+	}
+	if len(all) == 0 {
+		return fmt.Sprintf("permission %#x of", set)
+	}
+	return strings.Join(all, " and ")
+}

@@ -46,6 +46,7 @@ var flagWords = map[string]words{
 	"filter.mode":     fixed("enforce", "complain", "kill", "prompt", "unconfined"),
 	"filter.pid":      nothing,
 	"filter.profiles": profilesOf,
+	"flags":           fixed("none", "attach_disconnected", "mediate_deleted", "attach_disconnected,mediate_deleted"),
 	"id":              nothing,
 	"junit":           files,
 	"image":           nothing,
@@ -76,10 +77,14 @@ var argumentWords = map[string]words{
 	"profile show":   profilesOf,
 	"profile diff":   comparableProfiles,
 	"profile why":    explainableProfiles,
+
+	"profile merge":     comparableProfiles,
+	"profile intersect": comparableProfiles,
 }
 
 // fileArguments are the commands whose arguments can be files.
-var fileArguments = []string{"policy test", "profile check", "profile load", "profile diff", "profile why"}
+var fileArguments = []string{"policy test", "profile check", "profile load", "profile diff", "profile why", "profile merge",
+	"profile intersect"}
 
 // complete makes every command below root offer words for its arguments and flags.
 func complete(root *cobra.Command, s *session) {

@@ -353,6 +353,9 @@ func TestEnginesThatAreNotWired(t *testing.T) {
 			"/etc/containers/containers.conf:2: engine.runtimes.apparmor is written in a way that is not understood here"},
 		{"podman, a file of our name", "podman", map[string]string{"etc/containers/containers.conf.d/oci-apparmor.conf": "[engine]\nstop_timeout = 7\n"}, Choice{}, "is there already, and is not ours"},
 		{"podman, two of them", "podman", map[string]string{"usr/local/bin/crun": ""}, Choice{Default: yes()}, "/usr/bin/crun, while our wrapper would call /usr/local/bin/crun"},
+		{"docker, a snap", "docker", map[string]string{"snap/docker/current/meta/snap.yaml": "name: docker\nconfinement: strict\n",
+			"var/snap/docker/current/config/daemon.json": "{\"log-level\": \"error\"}\n"}, Choice{}, "the snap docker is strictly confined"},
+		{"docker, none", "docker", nil, Choice{}, "there is no program dockerd"},
 		{"podman by the shim", "podman", nil, Choice{Via: "shim"}, "take --via wrapper or --via hook"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

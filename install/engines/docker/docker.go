@@ -46,10 +46,11 @@ func (Engine) Then() string { return "systemctl restart docker" }
 
 // Missing returns why there is nothing to wire; an empty string where there is.
 func (Engine) Missing(h *host.Host, d *wire.Draft) (string, error) {
-	if h.Program(d, "dockerd") == "" {
-		return "there is no program dockerd", nil
+	if h.Program(d, "dockerd") != "" {
+		return "", nil
 	}
-	return "", nil
+	snap, err := host.StrictSnap(d, "docker") // whose processes are in a mount namespace of its own
+	return cmp.Or(snap, "there is no program dockerd"), err
 }
 
 // config returns the path of the configuration.

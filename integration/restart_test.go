@@ -60,6 +60,7 @@ func mainOf(t *testing.T, unit string) int {
 // restarted is what --restart has done with an engine.
 type restarted struct {
 	Unit, Outcome  string
+	By             string
 	Reload         bool
 	Running, After []string
 }

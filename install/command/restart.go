@@ -76,7 +76,7 @@ func checkStops(o *wiringOptions, plans []*engines.Plan) error {
 // guard has systemd run a process that waits until this one has ended, and takes back what this one leaves if it was killed.
 func guard(ctx context.Context, h *host.Host, plans []*engines.Plan) error {
 	for _, p := range plans {
-		if p.Restart == nil || p.Restart.Unit == "" {
+		if p.Restart == nil || !p.Restart.OfDaemon() {
 			continue
 		}
 		self, err := os.Executable()
@@ -164,7 +164,7 @@ func showRestart(out *output.Printer, r *engines.Restart) {
 	if len(r.With) > 0 {
 		line += ", with which systemd restarts " + oneline.And(r.With)
 	}
-	if r.Unit != "" {
+	if r.OfDaemon() {
 		line += "; " + running(r)
 	}
 	switch {
@@ -185,7 +185,7 @@ func showRestarted(out *output.Printer, p *engines.Plan) {
 	}
 	line := "a container has started"
 	switch gone := r.Gone(); {
-	case r.Unit == "":
+	case !r.OfDaemon():
 	case len(gone) == 0:
 		line = fmt.Sprintf("%s is done, and a container has started; %s, as before", r.Command(), running(r))
 	default:

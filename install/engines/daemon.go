@@ -96,18 +96,22 @@ func (s serving) runsWithItsFiles(ctx context.Context) bool {
 // stops returns why a restart of the daemon, which runs as a process, stops its containers: a sentence, empty where they run on.
 // unit is nil where it is no service of systemd's.
 func (s serving) stops(ctx context.Context, unit *host.Unit) (string, error) {
-	name := s.engine
-	if unit != nil {
-		name = unit.Name
-	}
 	stops, err := s.Stops(ctx, s.host)
 	switch {
 	case stops:
-		return name + " stops its containers when it ends", err
+		return s.name(unit) + " stops its containers when it ends", err
 	case unit != nil:
 		return s.host.Kills(unit), err
 	}
 	return "", err
+}
+
+// name returns what people know the daemon by: its service, if it is one of systemd's.
+func (s serving) name(unit *host.Unit) string {
+	if unit == nil {
+		return s.engine
+	}
+	return unit.Name
 }
 
 // cost returns why a restart of the daemon, if that runs, stops its containers, or may stop them: a sentence, empty where they run
@@ -117,7 +121,7 @@ func (s serving) cost(ctx context.Context) string {
 	if !ok {
 		return ""
 	}
-	unit, _ := s.host.UnitOf(ctx, main) // it may be none of systemd's
+	unit, _ := s.unit(ctx, main) // it may be none of systemd's
 	why, err := s.stops(ctx, unit)
 	if err != nil && why == "" {
 		return "it may stop its containers when it ends: whether it does is not known: " + err.Error()

@@ -105,7 +105,7 @@ var trees = []tree{
 	{of: "microk8s", name: "older-us", containerd: "1.7.28", handled: true},
 	{of: "microk8s", name: "broken", containerd: "2.2.3", refused: "/var/snap/microk8s/current/args/containerd-template.toml:2:18: "},
 	{of: "microk8s", name: "foreign", containerd: "2.2.3", refused: "containerd-template.toml:38: there is a runtime apparmor that is not ours"},
-	{of: "microk8s", name: "strict", containerd: "2.2.3", refused: "the snap is strictly confined"},
+	{of: "microk8s", name: "strict", containerd: "2.2.3", refused: "the snap microk8s is strictly confined"},
 }
 
 // Of each tree, what changes is in testdata, containerd's own code reads it as our runtime and all else as before, also

@@ -15,6 +15,7 @@ import (
 // Restart is how an engine takes a change over, and what becomes of its containers.
 type Restart struct {
 	Unit    string   `json:"unit,omitempty"`    // systemd's; empty for an engine without a daemon, which is only probed
+	By      string   `json:"by,omitempty"`      // what restarts its daemon by itself when its files have changed
 	Reload  bool     `json:"reload,omitempty"`  // it reads its files again, and is not restarted
 	With    []string `json:"with,omitempty"`    // units that systemd restarts with it
 	Running []string `json:"running"`           // containers that run before
@@ -47,6 +48,8 @@ func newRestart() *Restart {
 // Command returns what it does, for people.
 func (r *Restart) Command() string {
 	switch {
+	case r.By != "":
+		return r.By + "'s own restart of it"
 	case r.Unit == "":
 		return "a container is started to see that it works"
 	case r.Reload:
@@ -54,6 +57,9 @@ func (r *Restart) Command() string {
 	}
 	return "systemctl restart " + r.Unit
 }
+
+// OfDaemon reports whether it is of an engine with a daemon, which has containers that run.
+func (r *Restart) OfDaemon() bool { return r.Unit != "" || r.By != "" }
 
 // Gone returns the containers that ran before and do not run afterwards.
 func (r *Restart) Gone() (gone []string) {
@@ -116,12 +122,17 @@ func (p *Plan) planRestart(ctx context.Context, b *wire.Book, h *host.Host) erro
 	if p.options == nil && !p.calls { // it has never read ours
 		return nil
 	}
-	unit, err := h.UnitOf(ctx, main)
+	unit, err := d.unit(ctx, main)
 	if err != nil {
 		return fmt.Errorf("%w%s", err, p.instead())
 	}
 	r := newRestart()
-	r.Unit, r.Reload, r.pid, r.start = unit.Name, p.reload, main.PID, main.Start
+	r.Reload, r.pid, r.start = p.reload, main.PID, main.Start
+	if unit == nil {
+		r.By = d.supervisor().Title
+	} else {
+		r.Unit = unit.Name
+	}
 	var t host.Taken
 	if err = d.Works(ctx, h); err == nil {
 		t, err = d.taken(ctx, main)
@@ -164,7 +175,7 @@ func (r *Restart) guess(ctx context.Context, d serving, u *host.Unit) {
 		r.Unknown = err.Error()
 	}
 	if r.Stops, err = d.stops(ctx, u); err != nil && r.Stops == "" {
-		r.Stops = fmt.Sprintf("%s may stop its containers when it ends: whether it does is not known: %v", u.Name, err)
+		r.Stops = fmt.Sprintf("%s may stop its containers when it ends: whether it does is not known: %v", d.name(u), err)
 	}
 }
 
@@ -181,6 +192,9 @@ func (p *Plan) instead() string {
 
 // others looks at the services that systemd restarts with a unit: one of them may be an engine whose containers stop by it.
 func (r *Restart) others(ctx context.Context, b *wire.Book, h *host.Host, u *host.Unit) error {
+	if u == nil {
+		return nil
+	}
 	all, err := stopsWith(ctx, h, u)
 	if err != nil {
 		return err
@@ -338,20 +352,8 @@ func (p *Plan) takeOver(ctx context.Context, b *wire.Book, h *host.Host, probe P
 	r := p.Restart
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it is not back after %v", patience))
 	defer cancel()
-	if d, is := serves(p.engine, h, b); is && r.Unit != "" {
-		u, err := h.Unit(ctx, r.Unit)
-		if err != nil {
-			return err
-		}
-		if r.Reload {
-			err = h.Reload(ctx, u)
-		} else {
-			err = h.Restart(ctx, u)
-		}
-		if err != nil {
-			return err
-		}
-		if err := await(ctx, d, func(main host.Process) bool { return r.Reload || !same(main, r.pid, r.start) }); err != nil {
+	if d, is := serves(p.engine, h, b); is && r.OfDaemon() {
+		if err := d.takeOver(ctx, r); err != nil {
 			return err
 		}
 	}

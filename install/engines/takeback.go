@@ -139,7 +139,12 @@ func startWith(ctx context.Context, h *host.Host, t *wire.Trial, wait bool) erro
 func comeBack(ctx context.Context, b *wire.Book, h *host.Host, t *wire.Trial, wait bool) (rest string, err error) {
 	e, err := named(t.Engine)
 	d, is := serves(e, h, b)
-	if err != nil || !is || t.Unit == "" {
+	switch {
+	case err != nil || !is:
+		return "", nil
+	case d.supervisor().Follows > 0:
+		return d.followBack(ctx, t, wait)
+	case t.Unit == "":
 		return "", nil
 	}
 	u, err := h.Unit(ctx, t.Unit)
@@ -211,9 +216,9 @@ func reloadAgain(ctx context.Context, d serving, u *host.Unit) (rest string, err
 // startAgain restarts a unit until its daemon is back: what the last start has left may be in the way of the first one.
 func startAgain(ctx context.Context, d serving, u *host.Unit) error {
 	for {
-		err := d.host.Restart(ctx, u)
+		err := d.restart(ctx, u)
 		if err == nil {
-			return await(ctx, d, anyProcess)
+			return await(ctx, d, anyProcess) // one that has read the change does not go on with what the files have
 		}
 		select {
 		case <-ctx.Done():

@@ -31,6 +31,13 @@ type Distribution struct {
 	Vias     []string // the ways in which it reaches us, the best first
 	Then     string   // the command by which it takes a change over; empty where it does so by itself
 
+	// Supervisor is what starts containerd. Its zero value is systemd, by a service whose main process containerd is.
+	Supervisor host.Supervisor
+
+	// Client returns the program and the first arguments of ctr. Where it is nil, that is the program ctr beside containerd, or
+	// in the PATH.
+	Client func(h *host.Host, d *wire.Draft) (program string, args []string)
+
 	// Missing returns why there is nothing to wire although containerd is there. It may be nil.
 	Missing func(h *host.Host, d *wire.Draft) (string, error)
 
@@ -103,6 +110,9 @@ func (e Engine) Vias() []string { return e.of().Vias }
 
 // Then returns the command by which it takes its configuration over.
 func (e Engine) Then() string { return e.of().Then }
+
+// Supervisor returns what starts containerd.
+func (e Engine) Supervisor() host.Supervisor { return e.of().Supervisor }
 
 // processes returns the containerds that run with this main file.
 func (o *Distribution) processes(h *host.Host) (all []host.Process) {

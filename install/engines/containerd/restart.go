@@ -90,21 +90,22 @@ func (e Engine) Running(ctx context.Context, h *host.Host) ([]string, error) {
 // Stops reports that containers run on without containerd: each has its shim.
 func (Engine) Stops(context.Context, *host.Host) (bool, error) { return false, nil }
 
-// client returns the ctr beside containerd, and what makes its arguments for that containerd.
+// client returns ctr, and what makes its arguments for that containerd.
 func (o *Distribution) client(h *host.Host, d *wire.Draft) (ctr string, args func(...string) []string, err error) {
-	ctr = path.Join(path.Dir(o.program(h, d)), "ctr")
-	if d.Runnable(ctr) != nil {
+	var first []string
+	if o.Client != nil {
+		ctr, first = o.Client(h, d)
+	} else if ctr = path.Join(path.Dir(o.program(h, d)), "ctr"); d.Runnable(ctr) != nil {
 		ctr = h.InPath(d, "ctr")
 	}
 	if ctr == "" {
 		return "", nil, fmt.Errorf("there is no program ctr to ask containerd by: %w", host.ErrNoProgram)
 	}
-	var at []string
 	for _, p := range o.processes(h) {
 		if address := p.Flag("--address", "-a", "-address"); address != "" {
-			at = []string{"--address", address}
+			first = append(first, "--address", address)
 			break
 		}
 	}
-	return ctr, func(more ...string) []string { return append(at[:len(at):len(at)], more...) }, nil
+	return ctr, func(more ...string) []string { return append(first[:len(first):len(first)], more...) }, nil
 }

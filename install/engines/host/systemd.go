@@ -108,6 +108,63 @@ func (h *Host) UnitOf(ctx context.Context, p Process) (*Unit, error) {
 	return nil, fmt.Errorf("process %d is the main process of no service of systemd's", p.PID)
 }
 
+// Supervisor is what starts a daemon that is no service's main process, and starts it again when it has ended.
+type Supervisor struct {
+	Title string   // as its makers write it
+	Units []string // patterns of the names of its services (path.Match)
+	Slow  bool     // such a service is up only when more than the daemon is
+
+	// Follows is the time after which it has begun to start the daemon anew by itself when the daemon's files have changed; zero
+	// for one that does not.
+	Follows time.Duration
+}
+
+// maxAbove bounds how many processes may stand between a daemon and the main process of its service.
+const maxAbove = 8
+
+// UnitAbove returns the service whose main process is the one given, or has started it, directly or through others. Its name
+// must match one of the patterns (path.Match): any shell that a user has logged in by is below a service, too.
+func (h *Host) UnitAbove(ctx context.Context, p Process, patterns ...string) (*Unit, error) {
+	if _, err := h.Systemctl(ctx, "--version"); err != nil {
+		return nil, err
+	}
+	for pid, n := p.PID, 0; pid > 1 && n <= maxAbove; n++ {
+		u, err := h.UnitOf(ctx, Process{PID: pid})
+		if err == nil && slices.ContainsFunc(patterns, func(pattern string) bool {
+			is, _ := path.Match(pattern, u.Name)
+			return is
+		}) {
+			return u, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if _, pid, err = h.parent(pid); err != nil {
+			break
+		}
+	}
+	return nil, fmt.Errorf("process %d was started by no service of systemd's that is called %s", p.PID, strings.Join(patterns, " or "))
+}
+
+// parent returns the name of a process and its parent.
+func (h *Host) parent(pid int) (name string, parent int, err error) {
+	stat, err := h.ReadProc(pid, "stat") // PID (NAME) STATE PARENT, where the name may have blanks and brackets
+	if err != nil {
+		return "", 0, err
+	}
+	_, name, _ = strings.Cut(string(stat), "(")
+	end := strings.LastIndexByte(name, ')')
+	if end < 0 {
+		return "", 0, fmt.Errorf("process %d has no name", pid)
+	}
+	rest := strings.Fields(name[end+1:])
+	if len(rest) < 2 {
+		return "", 0, fmt.Errorf("process %d has no parent", pid)
+	}
+	parent, err = strconv.Atoi(rest[1])
+	return name[:end], parent, err
+}
+
 // Kills returns why a stop of the unit ends containers, whatever its daemon does: systemd kills what looks after them. That
 // is what the daemon has started to outlive it, so that its parent is process 1. It is empty where systemd does not.
 func (h *Host) Kills(u *Unit) string {
@@ -121,16 +178,11 @@ func (h *Host) Kills(u *Unit) string {
 		}
 		for pid := range strings.FieldsSeq(string(pids)) {
 			n, _ := strconv.Atoi(pid)
-			stat, _ := h.ReadProc(n, "stat") // PID (NAME) STATE PARENT
-			_, name, _ := strings.Cut(string(stat), "(")
-			end := strings.LastIndexByte(name, ')')
-			if end < 0 || n == u.Main {
+			name, parent, err := h.parent(n)
+			if err != nil || n == u.Main || parent != 1 {
 				continue
 			}
-			if rest := strings.Fields(name[end+1:]); len(rest) > 1 && rest[1] == "1" {
-				return fmt.Sprintf("%s has KillMode=%s, by which systemd kills process %d, %s, as well", u.Name, u.killMode, n,
-					oneline.Name(name[:end]))
-			}
+			return fmt.Sprintf("%s has KillMode=%s, by which systemd kills process %d, %s, as well", u.Name, u.killMode, n, oneline.Name(name))
 		}
 	}
 	return ""

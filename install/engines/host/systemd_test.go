@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -48,6 +49,35 @@ func TestUnitOf(t *testing.T) {
 	h = New(t.TempDir(), "/usr/local/bin")
 	if _, err := h.UnitOf(t.Context(), Process{PID: 1}); !errors.Is(err, ErrNoSystemd) {
 		t.Errorf("an image: %v", err)
+	}
+}
+
+// A daemon that another program has started is restarted with the service of that, and only with one of a name that is known.
+func TestUnitAbove(t *testing.T) {
+	h := New(t.TempDir(), "/usr/local/bin")
+	parents := map[int]int{9: 8, 8: 7, 7: 1, 20: 19, 19: 18, 18: 1} // k3s: 7 is the service's, 8 writes its log; sshd: 18
+	h.ReadProc = func(pid int, file string) ([]byte, error) {
+		switch {
+		case parents[pid] == 0:
+			return nil, fs.ErrNotExist
+		case file == "stat":
+			return fmt.Appendf(nil, "%d (k3s) server) S %d 1 1 0", pid, parents[pid]), nil
+		case pid < 10:
+			return []byte("0::/system.slice/k3s-agent.service\n"), nil
+		}
+		return []byte("0::/system.slice/ssh.service\n"), nil
+	}
+	h.Systemctl = func(_ context.Context, args ...string) ([]byte, error) {
+		return []byte(map[string]string{"k3s-agent.service": "MainPID=7\n", "ssh.service": "MainPID=18\n"}[args[len(args)-1]]), nil
+	}
+	for pid, want := range map[int]string{9: "k3s-agent.service", 7: "k3s-agent.service", 20: "", 30: ""} {
+		u, err := h.UnitAbove(t.Context(), Process{PID: pid}, "rke2-*.service", "k3s*.service")
+		if (err == nil) != (want != "") || err == nil && u.Name != want {
+			t.Errorf("process %d: %+v, %v", pid, u, err)
+		}
+		if err != nil && !strings.Contains(err.Error(), "was started by no service of systemd's that is called rke2-*.service or k3s*.service") {
+			t.Error(err)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/install/engines/containerd"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
@@ -23,9 +24,15 @@ var Engine = containerd.Of(&containerd.Distribution{
 	State:    "/run/k0s/containerd",
 	Programs: []string{"/var/lib/k0s/bin/containerd"},
 	Vias:     []string{"shim"}, // the wrapper does not find the runc that it brings along
-	Missing:  missing,
-	Files:    files,
-	Render:   render,
+	// k0s sends containerd a SIGHUP when three seconds have passed since a change, by which that ends, and starts it again
+	// (pkg/component/worker/containerd).
+	Supervisor: host.Supervisor{Title: "k0s", Follows: 5 * time.Second},
+	Client: func(h *host.Host, d *wire.Draft) (string, []string) { // k0s has a ctr in itself
+		return h.Program(d, "k0s"), []string{"ctr"}
+	},
+	Missing: missing,
+	Files:   files,
+	Render:  render,
 	Places: func(_ context.Context, _ *host.Host, _ *wire.Draft, w *containerd.Wanted) []containerd.Place {
 		return []containerd.Place{func(d *wire.Draft) error { // k0s merges this, whatever containerd makes of imports
 			version, err := versionOf(d)

@@ -60,11 +60,14 @@ func (k kind) engine() containerd.Engine {
 		Ends:     "/agent/etc/containerd/config.toml",
 		Vias:     []string{"shim"}, // the wrapper does not find the runc that they bring along
 		Then:     "systemctl try-restart '" + k.units + "'",
-		Missing:  k.missing,
-		Files:    k.files,
-		Parse:    parse,
-		Render:   k.render,
-		Places:   k.places,
+		// Each starts containerd as a process of its own, which ends with it, and whose shims run on, as the units have
+		// KillMode=process (k3s.service of k3s-io/k3s, rke2-server.service of rancher/rke2). A server is up when Kubernetes answers.
+		Supervisor: host.Supervisor{Title: k.title, Units: []string{k.units}, Slow: true},
+		Missing:    k.missing,
+		Files:      k.files,
+		Parse:      parse,
+		Render:     k.render,
+		Places:     k.places,
 	})
 }
 

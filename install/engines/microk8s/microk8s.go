@@ -6,7 +6,6 @@ package microk8s
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/install/engines/containerd"
@@ -25,7 +24,9 @@ var Engine = containerd.Of(&containerd.Distribution{
 	Ends:     "/args/containerd.toml",
 	Vias:     []string{"shim"}, // the wrapper does not find the runc of the snap
 	Then:     "snap restart microk8s.daemon-containerd",
-	Missing:  missing,
+	// The service's program is a script that becomes containerd.
+	Supervisor: host.Supervisor{Title: "MicroK8s", Units: []string{"snap.microk8s.daemon-containerd.service"}},
+	Missing:    missing,
 	Files: func(d *wire.Draft) ([]*tomlfile.File, error) {
 		f, err := tomlfile.Read(d, template)
 		if err != nil || f == nil {
@@ -45,8 +46,6 @@ const (
 	template = data + "/args/containerd-template.toml"
 )
 
-var strict = regexp.MustCompile(`(?m)^confinement:\s*strict\b`)
-
 // missing returns why there is nothing to wire although there is a containerd.
 func missing(_ *host.Host, d *wire.Draft) (string, error) {
 	f, err := tomlfile.Read(d, template)
@@ -56,11 +55,7 @@ func missing(_ *host.Host, d *wire.Draft) (string, error) {
 	if f == nil {
 		return fmt.Sprintf("there is no %s", template), nil
 	}
-	meta, err := d.Read(snap + "/meta/snap.yaml")
-	if err == nil && meta.IsFile() && strict.Match(meta.Data) {
-		return "the snap is strictly confined, so that it starts no program from outside of itself, as our shim is", nil
-	}
-	return "", err
+	return host.StrictSnap(d, "microk8s")
 }
 
 // variables are what the snap puts into its template (wrappers/run-containerd-with-args), as far as containerd's own check

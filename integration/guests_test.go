@@ -39,7 +39,7 @@ var programs = []string{
 // Debian's, and nerdctl.
 var toolsSuites = []string{guesttest.Trixie, guesttest.Forky}
 
-// crioSuite is the guest whose usual boot has CRI-O. It has conmon by Podman's package.
+// crioSuite is the guest whose usual boot and that with systemd have CRI-O. It has conmon by Podman's package.
 const crioSuite = "forky"
 
 // TestGuests runs the other tests of this package in guests, and reports each as a subtest: TestGuests/trixie/TestName.
@@ -96,7 +96,7 @@ func TestGuests(t *testing.T) {
 			if b.Suite == packagesSuite && (b.Name == guest.Containerd.Name || b.Systemd) {
 				maps.Copy(files, packages)
 			}
-			if b.Suite == crioSuite && b.Name == "" {
+			if b.Suite == crioSuite && (b.Name == "" || b.Systemd) {
 				maps.Copy(files, crio)
 			}
 			report := runGuest(t, b.Guest, b.Variant, files)
@@ -296,16 +296,25 @@ func wantsCRIO(t *testing.T, files map[string]string) bool {
 	if pattern() == "" {
 		return guesttest.Everything()
 	}
-	return strings.Contains(testsIn(t, files[testDir+"/integration.test"], guest.Variant{}, pattern()), "CRIO")
+	for _, v := range []guest.Variant{{}, guest.Systemd} {
+		if strings.Contains(testsIn(t, files[testDir+"/integration.test"], v, pattern()), "CRIO") {
+			return true
+		}
+	}
+	return false
 }
 
-// buildCRIO builds CRI-O, and gives it as guest.Job wants it.
+// buildCRIO builds CRI-O and crictl, and gives it as guest.Job wants it.
 func buildCRIO(t *testing.T) map[string]string {
 	dir, err := guest.CRIO.Build(t.Context(), os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return map[string]string{guesttest.CRIOBin: dir}
+	client, err := guest.Crictl.Build(t.Context(), os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]string{guesttest.CRIOBin: dir, "/usr/local/bin/crictl": filepath.Join(client, "crictl")}
 }
 
 // runGuest has a guest booted in its turn, and this package's tests run in it. The function that it gives waits for that,

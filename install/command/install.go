@@ -48,8 +48,9 @@ enough, else by a restart of its systemd unit. It must then answer within a minu
 and a throw-away container must start and execute a process. Otherwise its files are
 taken back and it is started as it was, also where this command is killed. Where
 containers that run would stop, as Docker's without "live-restore", nothing is
-changed without --stop-containers. Engines that it cannot restart, or of which it
-cannot tell whether they are back (CRI-O, K3s, RKE2, k0s), are refused.`
+changed without --stop-containers. K3s, RKE2 and MicroK8s are restarted by the unit
+that starts their containerd, and k0s does it by itself. An engine that is in no unit,
+or that no program is there to ask (ctr, docker, crictl), is refused.`
 
 func installCommand(s *session) *cobra.Command {
 	var o wiringOptions

@@ -67,6 +67,9 @@ var table = []Engine{
 	crio.Engine{},
 }
 
+// These have daemons. They would have none without a word if one lacked a method.
+var _ = []Daemon{containerd.Engine{}, docker.Engine{}, crio.Engine{}}
+
 // Names returns the names of the engines that can be wired.
 func Names() []string {
 	names := make([]string, len(table))

@@ -51,6 +51,9 @@ var CRIO = Tool{
 	C:        map[string]string{"pinns": "pinns/src"},
 }
 
+// Crictl is a client of CRI, by which CRI-O is asked and probed. It is of CRI-O's version.
+var Crictl = Tool{Module: "sigs.k8s.io/cri-tools", Version: "v1.34.0", Packages: []string{"cmd/crictl"}}
+
 // Build returns a directory with the tool's programs, linked statically for linux/amd64. It takes them from the cache,
 // or builds them in a module of their own, which takes a minute or more. The outcome depends neither on the module that
 // this code is in, nor on the flags that this code is built with.

@@ -32,14 +32,18 @@ func NeedCRIO(t testing.TB) {
 	}
 }
 
-// StartCRIO starts a CRI-O that has the images of Images, and returns when it answers. Its configuration is that of its
-// packages, with what a guest needs. At the end of the test its pods end, and its files are removed.
-func StartCRIO(t testing.TB) *CRIO {
+// CRIOSocket is where CRI-O listens in guests.
+const CRIOSocket = crioState + "/crio.sock"
+
+const crioState = "/run/crio"
+
+// PutCRIO writes the configuration of CRI-O's packages, with what a guest needs. When the test is over, CRI-O's containers are
+// killed, and its files removed.
+func PutCRIO(t testing.TB) {
 	t.Helper()
 	NeedCRIO(t)
-	const state = "/run/crio"
 	t.Cleanup(func() {
-		CleanEngine(t, crioConfig, crioOwn, state, "/var/lib/crio", "/var/log/crio", "/run/runc", "/run/crun",
+		CleanEngine(t, crioConfig, crioOwn, crioState, "/var/lib/crio", "/var/log/crio", "/run/runc", "/run/crun",
 			"/var/lib/containers", "/run/containers", "/run/libpod")
 	})
 	dropIns := filepath.Join(crioConfig, "crio.conf.d")
@@ -55,21 +59,34 @@ func StartCRIO(t testing.TB) *CRIO {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const socket = state + "/crio.sock"
+}
+
+// LoadCRIO gives a CRI-O that runs the images of Images, by Podman, which has the same storage. CRI-O empties that when it starts
+// for the first time.
+func LoadCRIO(t testing.TB) {
+	t.Helper()
+	MustRun(t, "podman", "--events-backend", "none", "load", "--quiet", "--input", Images(t))
+}
+
+// StartCRIO starts a CRI-O that has the images of Images, and returns when it answers. At the end of the test its pods end, and its
+// files are removed.
+func StartCRIO(t testing.TB) *CRIO {
+	t.Helper()
+	PutCRIO(t)
 	c := &CRIO{process: startProcess(t, os.Environ(), func(testing.TB) bool {
-		conn, err := net.Dial("unix", socket)
+		conn, err := net.Dial("unix", CRIOSocket)
 		if err == nil {
 			conn.Close()
 		}
 		return err == nil
 	}, CRIOBin+"/crio")}
-	c.CRI = DialCRI(t, socket)
-	// Podman has the same storage. CRI-O empties it when it starts for the first time.
-	MustRun(t, "podman", "--events-backend", "none", "load", "--quiet", "--input", Images(t))
+	c.CRI = DialCRI(t, CRIOSocket)
+	LoadCRIO(t)
 	return c
 }
 
-// guestsCRIO is what a guest needs: it has no systemd, and a kernel in user mode has no interrupts to balance.
+// guestsCRIO is what a guest needs: it has no D-Bus, by which systemd would make cgroups, and a kernel in user mode has no
+// interrupts to balance.
 const guestsCRIO = `[crio.runtime]
 cgroup_manager = "cgroupfs"
 conmon_cgroup = "pod"
@@ -81,7 +98,7 @@ pause_command = "" # the image's own
 `
 
 // packagedCRIO is what CRI-O's packages have in this file (templates/latest/cri-o/bundle of cri-o's repository packaging), but
-// for the type pod, which newer ones give their runtimes and install refuses.
+// for the type pod, which newer ones give their runtimes: there is no conmon-rs here.
 const packagedCRIO = `[crio.runtime]
 default_runtime = "crun"
 

@@ -35,6 +35,7 @@ import (
 type Pattern struct {
 	line      string
 	questions []question
+	limits    []limits
 }
 
 // question is a meaning.Question that is made anew for each use, as a language is not for several goroutines.
@@ -60,7 +61,7 @@ func Parse(line string) (Pattern, error) {
 			}
 		}
 	}
-	return Pattern{joined(words), p.questions}, nil
+	return Pattern{joined(words), p.questions, p.limits}, nil
 }
 
 // String returns the line from which the pattern was read, with one blank where there were several.
@@ -78,7 +79,11 @@ func (p Pattern) Denied(s meaning.Stack) (witness meaning.Access, found bool, er
 }
 
 func (p Pattern) example(s meaning.Stack, allowed bool) (shortest meaning.Access, found bool, err error) {
-	for _, q := range p.questions {
+	questions := p.questions
+	for _, l := range p.limits {
+		questions = append(questions[:len(questions):len(questions)], question{like: l.ask(s)})
+	}
+	for _, q := range questions {
 		ask := meaning.Question{Like: q.like}
 		for _, t := range q.texts {
 			language, err := t.language()

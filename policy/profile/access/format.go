@@ -23,6 +23,22 @@ func Format(a meaning.Access) string {
 		return formatSignal(a)
 	case meaning.PtraceAccess:
 		return formatPtrace(a)
+	case meaning.SocketAccess:
+		return formatSocket(a)
+	case meaning.UnixAccess:
+		return formatUnix(a)
+	case meaning.MountAccess:
+		return formatMount(a)
+	case meaning.UmountAccess:
+		return "umount " + literal(a.Target)
+	case meaning.PivotRootAccess:
+		return formatPivotRoot(a)
+	case meaning.MqueueAccess:
+		return formatMqueue(a)
+	case meaning.DBusAccess:
+		return formatDBus(a)
+	case meaning.RlimitAccess:
+		return formatRlimit(a)
 	case meaning.UsernsAccess:
 		return "userns create"
 	case meaning.IOUringAccess:

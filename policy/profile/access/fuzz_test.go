@@ -38,5 +38,11 @@ var lines = []string{
 	"signal", "signal send set=(kill, term) peer=a//&*", "signal (send receive) peer=unconfined", "ptrace", "ptrace trace peer=x",
 	"userns", "io_uring", "io_uring override_creds label=x", "change_profile", "change_profile onexec stack owner /x -> y",
 	"change_profile -> &y", "change_profile request -> y", "change_hat", "change_hat h*",
+	"network", "network inet stream protocol=6", "tcp connect", "inet6 udp", "unix", "unix stream connect addr=none peer=x",
+	"owner unix (send receive) type=dgram addr=@* peer=(addr=auto, label={a,b})", "unix listen addr=/x backlog=3",
+	"mount", "mount fstype=(tmpfs, proc) options=(ro, nosuid) options in (nodev) data=x \"\" -> /x", "remount options=0x200 /x",
+	"bind /a -> /b", "umount /x", "pivot_root oldroot=/x/ /y/", "mqueue (create open) type=posix label=x /q", "mqueue",
+	"dbus", "dbus send bus=system path=/x interface=y member=z peer=(name=a, label=b)", "dbus bind name=a.*",
+	"rlimit", "set rlimit nofile <= 1024", "rlimit as=infinity",
 	"capability", "capability sys_admin", "capability (sys_admin, chown)",
 }

@@ -14,6 +14,7 @@ type parser struct {
 	words     []word
 	at        int
 	questions []question
+	limits    []limits
 }
 
 // forms are the words that a line may begin with, beside permissions of files, and what reads the rest of the line.
@@ -24,13 +25,26 @@ func init() {
 		"owner": (*parser).file, "other": (*parser).file, "file": (*parser).file, "link": (*parser).file,
 		"capability": (*parser).capability, "signal": (*parser).signal, "ptrace": (*parser).ptrace,
 		"userns": (*parser).userns, "io_uring": (*parser).ioURing, "change_profile": (*parser).changeProfile,
-		"change_hat": (*parser).changeHat,
+		"change_hat": (*parser).changeHat, "mount": (*parser).mount, "remount": (*parser).mount, "bind": (*parser).mount,
+		"umount": (*parser).umount, "unmount": (*parser).umount, "pivot_root": (*parser).pivotRoot,
+		"mqueue": (*parser).mqueue, "dbus": (*parser).dbus, "rlimit": (*parser).rlimit, "set": (*parser).rlimit,
+		"network": (*parser).network,
 	}
+	for _, family := range families.words() {
+		forms[family] = (*parser).network
+	}
+	for protocol := range protocols {
+		forms[protocol] = (*parser).network
+	}
+	forms["unix"] = (*parser).unix
 }
 
 // heads says what a line may begin with.
 func heads() string {
-	words := slices.DeleteFunc(slices.Sorted(maps.Keys(forms)), func(w string) bool { return w == "other" })
+	words := slices.DeleteFunc(slices.Sorted(maps.Keys(forms)), func(w string) bool {
+		_, family := families.number(w)
+		return family && w != "unix" || w == "unmount" || w == "set"
+	})
 	return "a permission of a file (r, w, a, k, m, l, x, create, ...) or " + listed(words)
 }
 
@@ -46,6 +60,9 @@ func listed(words []string) string {
 func (p *parser) pattern() error {
 	head := p.words[0]
 	if head.key == "" && !head.quoted && !head.listed {
+		if (head.text == "owner" || head.text == "other") && len(p.words) > 1 && p.words[1].is("unix") {
+			return p.unix()
+		}
 		if form, ok := forms[head.text]; ok {
 			return form(p)
 		}

@@ -26,10 +26,16 @@ type kind struct {
 }
 
 var (
-	paths  = kind{"paths", `begin with "/", and have no "//", "/./" or "/../"`, func() automaton.Language { return pathLanguage(true) }}
-	files  = kind{"paths of files", `begin with "/", do not end with it, and have no "//", "/./" or "/../"`, func() automaton.Language { return pathLanguage(false) }}
-	labels = kind{"labels", `have a name on each side of "//&"`, labelLanguage}
-	names  = kind{"names", "are not empty", nameLanguage}
+	paths     = kind{"paths", `begin with "/", and have no "//", "/./" or "/../"`, func() automaton.Language { return pathLanguage(true) }}
+	files     = kind{"paths of files", `begin with "/", do not end with it, and have no "//", "/./" or "/../"`, func() automaton.Language { return pathLanguage(false) }}
+	labels    = kind{"labels", `have a name on each side of "//&"`, labelLanguage}
+	addresses = kind{"addresses of unix sockets", `are none, begin with "@", or are paths`, addressLanguage}
+	anything  = kind{"texts", "have no byte 0", anyLanguage}
+	queues    = kind{"names of queues", `begin with "/", and have no other one`, queueLanguage}
+	perhaps   = kind{"labels", `are empty, or have a name on each side of "//&"`, func() automaton.Language {
+		return automaton.Either(automaton.Words(""), labelLanguage())
+	}}
+	names = kind{"names", "are not empty", nameLanguage}
 )
 
 func (g glob) language() (automaton.Language, error) {
@@ -52,6 +58,29 @@ func (g glob) language() (automaton.Language, error) {
 	return automaton.Both(all, some), nil
 }
 
+// matches reports whether one of the patterns matches a text.
+func (g glob) matches(text string) bool {
+	l, err := g.language()
+	if err != nil {
+		return false
+	}
+	s := l.Start()
+	for i := range len(text) {
+		s = l.Step(s, text[i])
+	}
+	return l.Accepts(s)
+}
+
+// some reports whether there is such a text, as far as can be told.
+func (g glob) some() bool {
+	l, err := g.language()
+	if err != nil {
+		return true
+	}
+	_, some, err := automaton.Some(l, patience)
+	return some || err != nil
+}
+
 // patience is how many states of a pattern are looked at for a text that it matches.
 const patience = 1 << 14
 
@@ -61,7 +90,7 @@ func (g glob) check() error {
 		if err != nil {
 			return err
 		}
-		_, some, err := automaton.ShortestIn(l, func([]automaton.State) bool { return true }, patience)
+		_, some, err := automaton.Some(l, patience)
 		switch {
 		case errors.Is(err, automaton.ErrTooLarge):
 			return fmt.Errorf("%s is too large a pattern", oneline.Quote(pattern))
@@ -114,6 +143,12 @@ func labelLanguage() automaton.Language {
 		}
 		return slashes
 	}, func(at int) bool { return at == first || at == name || at == slash }, func(at int) bool { return at == wrong })
+}
+
+// anyLanguage returns the language of all texts.
+func anyLanguage() automaton.Language {
+	return automaton.NewLanguage(automaton.Apart("\x00"), true, func(right bool, b byte) bool { return right && b != 0 },
+		func(right bool) bool { return right }, func(right bool) bool { return !right })
 }
 
 // nameLanguage returns the language of all texts but the empty one.

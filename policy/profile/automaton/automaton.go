@@ -41,12 +41,18 @@ func Shortest(accept func(states []State) bool, limit int, machines ...Machine) 
 	return shortest(accept, func([]State) bool { return false }, limit, machines)
 }
 
-// ShortestIn is Shortest for the texts of a language. accept is not given the language's state. It looks at no text
-// with which none of the language begins.
-func ShortestIn(l Language, accept func(states []State) bool, limit int, machines ...Machine) (string, bool, error) {
+// ShortestIn is Shortest for the texts of a language. It looks at no text with which none of the language begins, and at
+// none behind states of which hopeless says that none is accepted behind them. Neither function is given the language's
+// state.
+func ShortestIn(l Language, accept, hopeless func(states []State) bool, limit int, machines ...Machine) (string, bool, error) {
 	last := len(machines)
 	return shortest(func(states []State) bool { return l.Accepts(states[last]) && accept(states[:last]) },
-		func(states []State) bool { return l.Dead(states[last]) }, limit, append(machines[:last:last], l))
+		func(states []State) bool { return l.Dead(states[last]) || hopeless(states[:last]) }, limit, append(machines[:last:last], l))
+}
+
+// Some returns the shortest text of a language, and whether there is one, as Shortest does.
+func Some(l Language, limit int) (string, bool, error) {
+	return ShortestIn(l, func([]State) bool { return true }, func([]State) bool { return false }, limit)
 }
 
 // ShortestBut is Shortest that looks at no text which begins with one that leads to states for which dead returns true.

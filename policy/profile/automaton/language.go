@@ -16,13 +16,18 @@ type Lazy[S comparable] struct {
 	next    func(S, byte) S
 	numbers map[S]State
 	values  []S
+	steps   [][]State // of each state for each class, 0 where that is not known yet, and else one more
 	classes *[256]uint32
+	many    int // classes
 }
 
 // NewLazy returns a machine that begins with first. next returns the value after one byte, and may depend on nothing but
-// its arguments. It must not tell bytes apart that classes does not.
+// its arguments. It must not tell bytes apart that classes does not. The classes have numbers below 256.
 func NewLazy[S comparable](classes *[256]uint32, first S, next func(S, byte) S) *Lazy[S] {
-	l := &Lazy[S]{next: next, numbers: make(map[S]State), classes: classes}
+	l := &Lazy[S]{next: next, numbers: make(map[S]State), classes: classes, many: 1}
+	for _, class := range classes {
+		l.many = max(l.many, int(class)+1)
+	}
 	l.number(first)
 	return l
 }
@@ -33,6 +38,7 @@ func (l *Lazy[S]) number(value S) State {
 		n = State(len(l.values))
 		l.numbers[value] = n
 		l.values = append(l.values, value)
+		l.steps = append(l.steps, nil)
 	}
 	return n
 }
@@ -41,7 +47,16 @@ func (l *Lazy[S]) number(value S) State {
 func (l *Lazy[S]) Start() State { return 0 }
 
 // Step returns the state after one byte.
-func (l *Lazy[S]) Step(s State, b byte) State { return l.number(l.next(l.values[s], b)) }
+func (l *Lazy[S]) Step(s State, b byte) State {
+	if l.steps[s] == nil {
+		l.steps[s] = make([]State, l.many)
+	}
+	class := l.classes[b]
+	if l.steps[s][class] == 0 {
+		l.steps[s][class] = l.number(l.next(l.values[s], b)) + 1
+	}
+	return l.steps[s][class] - 1
+}
 
 // Classes returns the equivalence classes of bytes.
 func (l *Lazy[S]) Classes() *[256]uint32 { return l.classes }

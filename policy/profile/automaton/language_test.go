@@ -51,18 +51,26 @@ func TestShortestIn(t *testing.T) {
 			t.Errorf("dead at %q", b)
 		}
 	}
+	never := func([]State) bool { return false }
 	looked := 0
 	text, found, err := ShortestIn(l, func(states []State) bool {
 		looked++
 		return len(states) == 1
-	}, 1000, every)
+	}, never, 1000, every)
 	if text != "/srv/a\x00/ab" && text != "/srv/a\x00/b" || !found || err != nil || looked != 1 {
 		t.Errorf("%q, %v, %v, after %d looks", text, found, err, looked)
 	}
-	if _, found, err := ShortestIn(Words(), func([]State) bool { return true }, 10); found || err != nil {
+	in := func(states []State) bool { return every.Accepts(states[0]) }
+	if text, found, err := ShortestIn(glob(t, "/srv/*"), in, never, 100, every); text != "/srv/x" || !found || err != nil {
+		t.Errorf("%q, %v, %v", text, found, err)
+	}
+	if text, found, err := ShortestIn(glob(t, "/srv/*"), in, func(s []State) bool { return !every.Dead(s[0]) }, 100, every); found || err != nil {
+		t.Errorf("%q is found where it is hopeless: %v", text, err)
+	}
+	if _, found, err := Some(Words(), 10); found || err != nil {
 		t.Errorf("of no text is found %v, %v", found, err)
 	}
-	if text, _, _ := ShortestIn(glob(t, "/x/**"), func([]State) bool { return true }, 8); text != "/x/a" {
+	if text, _, _ := Some(glob(t, "/x/**"), 8); text != "/x/a" {
 		t.Errorf("%q, with what is dead left out", text)
 	}
 }

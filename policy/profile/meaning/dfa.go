@@ -52,6 +52,7 @@ type dfa struct {
 	equiv           []byte // nil where bytes are looked up as they are
 
 	sameBytes func() *[256]uint32 // alike, found out once
+	prunings  prunings
 }
 
 // readDFA reads an automaton as aa_dfa_unpack does, and checks it as verify_dfa does.

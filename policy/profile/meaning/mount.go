@@ -46,8 +46,8 @@ const (
 	msIgnored   = 1<<22 | 1<<28 | 1<<30 | 1<<29 // MS_KERNMOUNT, MS_NOSEC, MS_ACTIVE, MS_BORN: AA_MS_IGNORE_MASK
 )
 
-// asked returns the access with what of it the kernel asks about (apparmor_sb_mount and the functions it calls).
-func (a MountAccess) asked() MountAccess {
+// Asked returns the access with what of it the kernel asks about (apparmor_sb_mount and the functions it calls).
+func (a MountAccess) Asked() MountAccess {
 	if a.Flags&msMagicMask == msMagic {
 		a.Flags &^= msMagicMask
 	}
@@ -74,7 +74,7 @@ func (p *Profile) mount(a MountAccess) Answer {
 	if begin == 0 {
 		return Answer{Allowed: true}
 	}
-	a = a.asked()
+	a = a.Asked()
 	r := &p.policy
 	s := r.zero(r.walk(begin, a.Target))
 	s = r.zero(r.walk(s, a.Source))

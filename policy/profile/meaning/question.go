@@ -2,18 +2,40 @@ package meaning
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/automaton"
 )
 
-// A Question is about accesses of one kind that are many since their texts may be many.
+// A Question is about accesses of one type that are many since their texts may be many.
 type Question struct {
-	// Like are accesses with everything but the texts. They are of one type, and differ in Want and Owner alone.
+	// Like are accesses with everything but the texts. They are of one type, and differ in Want and Owner alone. Accesses
+	// that have other texts for another Want, of unix sockets and message buses, have one Want. A ChangeProfileAccess with
+	// any Program is about one.
 	Like []Access
 
-	// Texts are what the texts may be, in the order of the type's fields that the kernel looks up. Numbers are texts, too:
-	// each has two bytes, the higher one first, but a signal has one. See TextsOf.
+	// Texts are what the texts may be, in this order:
+	//
+	//	FileAccess, ExecAccess   Path
+	//	LinkAccess               Path, Target
+	//	ChangeProfileAccess      Program where it is about one, Label
+	//	ChangeHatAccess          Hat
+	//	SocketAccess             Family, Type, Protocol
+	//	UnixAccess               Type, Protocol; but to create, Address; then to listen Backlog, for an option Option, and to
+	//	                         connect, send and receive PeerAddress, Peer
+	//	MountAccess              Target, Source, Type, Flags, Data
+	//	UmountAccess             Target
+	//	PivotRootAccess          New, Old
+	//	SignalAccess             Signal, Peer
+	//	PtraceAccess             Peer
+	//	IOUringAccess            Label, with Override
+	//	MqueueAccess             Name, Label
+	//	DBusAccess               Bus; but to eavesdrop, Name; then for messages Label, Path, Interface, Member
+	//
+	// Types that are not here have none. Numbers are texts, too: each has two bytes, the higher one first. A signal has one
+	// byte. Flags are a byte for each flag that is set, in order, 1 for MS_RDONLY, and are what the kernel asks about: see
+	// MountAccess.
 	Texts []automaton.Language
 }
 
@@ -40,38 +62,50 @@ func (s Stack) Example(q Question, allowed bool) (example Access, found bool, er
 	for i, text := range q.Texts {
 		parts[i] = automaton.Part{Language: text, Width: kind.widths[i]}
 	}
-	var sweeps []sweep
+	var all sweeps
 	var machines []automaton.Machine
 	for _, p := range s {
-		if p.Mode == Unconfined {
-			continue
+		if p.Mode != Unconfined {
+			one := kind.sweep(p, q.Like)
+			all, machines = append(all, one), append(machines, one)
 		}
-		one := kind.sweep(p, q.Like[0])
-		sweeps, machines = append(sweeps, one), append(machines, one)
 	}
 	var which Access
 	text, found, err := automaton.ShortestIn(automaton.InTurn(parts...), func(states []automaton.State) bool {
 		for _, which = range q.Like {
-			if passes(sweeps, states, which) == allowed {
+			if all.allow(states, which) == allowed {
 				return true
 			}
 		}
 		return false
-	}, limit, machines...)
+	}, func(states []automaton.State) bool { return allowed && all.lost(states, q.Like) }, limit, machines...)
 	if err != nil || !found {
 		return nil, false, err
 	}
-	return kind.filled(which, cut(text, kind.widths)), true, nil
+	return filled(which, cut(text, kind.widths)), true, nil
 }
 
-// passes reports whether all profiles allow an access.
-func passes(sweeps []sweep, states []automaton.State, like Access) bool {
-	for i, one := range sweeps {
+// sweeps are those of the parts of a stack.
+type sweeps []sweep
+
+// allow reports whether all profiles allow an access.
+func (all sweeps) allow(states []automaton.State, like Access) bool {
+	for i, one := range all {
 		if !one.answer(states[i], like).Allowed {
 			return false
 		}
 	}
 	return true
+}
+
+// lost reports whether a profile has an answer for all accesses that nothing behind changes, and denies them.
+func (all sweeps) lost(states []automaton.State, like []Access) bool {
+	for i, one := range all {
+		if one.settled(states[i]) && !slices.ContainsFunc(like, func(a Access) bool { return one.answer(states[i], a).Allowed }) {
+			return true
+		}
+	}
+	return false
 }
 
 // cut parts texts as automaton.InTurn joins them.

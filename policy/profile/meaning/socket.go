@@ -121,9 +121,14 @@ func (a UnixAccess) file(peered bool) string {
 // unixFile decides about a socket in the file system, of which the rules about files say whether it may be used
 // (unix_fs_perm).
 func (p *Profile) unixFile(path string, a UnixAccess) Answer {
+	return p.path(FileAccess{Path: path, Want: a.ofFile(), Owner: a.Owner})
+}
+
+// ofFile returns what a request asks of a socket's file.
+func (a UnixAccess) ofFile() uint32 {
 	const ofFiles = MaySend | MayReceive | MayCreate | MayShutdown | MayConnect | MayRename | MaySetAttr | MayGetAttr |
 		MayChmod | MayChown | MayLock // NET_FS_PERMS
-	return p.path(FileAccess{Path: path, Want: a.Want & ofFiles, Owner: a.Owner})
+	return a.Want & ofFiles
 }
 
 // address returns the state after an address and the NUL behind it (match_addr).

@@ -264,7 +264,27 @@ func TestSystemdRestartDocker(t *testing.T) {
 	webTries.check(t, "the container's process", docker("logs", id), "web")
 	docker("rm", "--force", id)
 
-	wired := treeHash(t)
+	// A default that is in the file no more, a reload keeps.
+	wired, standard := treeHash(t), func() string { return docker("info", "--format", "{{.DefaultRuntime}}") }
+	r, o = restart(t, "docker", "install", "--default")
+	wantDone(t, o)
+	if r.Outcome != "taken over" || !r.Reload || standard() != "apparmor" {
+		t.Errorf("%+v, and the default is %s", r, standard())
+	}
+	byDefault := read(t, config)
+	wantDone(t, guesttest.Run(t, "oci-apparmor", "install", "--yes", "--default=false", "docker"))
+	guesttest.MustRun(t, "systemctl", "reload", unit)
+	time.Sleep(2 * time.Second)
+	if got := standard(); got != "apparmor" {
+		t.Errorf("after a reload the default is %s: so it need not be a restart", got)
+	}
+	write(t, config, byDefault)
+	r, o = restart(t, "docker", "install", "--default=false")
+	wantDone(t, o)
+	if r.Outcome != "taken over" || r.Reload || standard() != "runc" || treeHash(t) != wired {
+		t.Errorf("%+v, and the default is %s", r, standard())
+	}
+
 	remove := unitHas(t, unit, "ExecStart=\nExecStart=/usr/sbin/dockerd -H fd:// --containerd=/run/containerd/containerd.sock --default-runtime=apparmor\n")
 	began := time.Now()
 	r, o = restart(t, "docker", "uninstall")

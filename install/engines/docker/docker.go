@@ -290,9 +290,9 @@ func (Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Opti
 	if err := d.WriteFile(f.path, after.text); err != nil {
 		return nil, err
 	}
-	if name, err := wasDefault(h); err != nil {
+	if drops, err := dropsDefault(h, after); err != nil {
 		return nil, err
-	} else if version < byReload || name == Runtime && !o.Default {
+	} else if version < byReload || drops {
 		out.Then, out.Reload = Engine{}.Then(), false
 	}
 	if o.Default {
@@ -307,13 +307,18 @@ func (Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Opti
 // byReload is the first version that takes runtimes over by a reload: some reloads of runtimes end 20.10.
 const byReload = 23
 
-// wasDefault returns the default runtime that is on the disk. One that is there no more, a reload keeps.
-func wasDefault(h *host.Host) (string, error) {
+// dropsDefault reports whether a file has no default runtime any more, and ours is that on the disk: a reload keeps it.
+func dropsDefault(h *host.Host, after *file) (bool, error) {
+	now, err := after.string("default-runtime")
+	if err != nil || now != "" {
+		return false, err
+	}
 	f, err := read(h, wire.NewDraft(h.Tree))
 	if err != nil {
-		return "", err
+		return false, err
 	}
-	return f.string("default-runtime")
+	was, err := f.string("default-runtime")
+	return was == Runtime, err
 }
 
 // flags returns an error where dockerd's command line has what the file is to have: it would not start, or lose it at a

@@ -93,7 +93,9 @@ func (i *info) taken(file string, wanted *runtime, name string) (t host.Taken) {
 		return t
 	case i.DefaultRuntime == Runtime && name != Runtime:
 		t.Older = fmt.Sprintf("dockerd goes on with our runtime %s as its default, which it is not in %s any more", Runtime, file)
-		return t
+		if name == "" { // of which a reload makes nothing
+			return t
+		}
 	case wanted != nil && !t.Ours:
 		t.Older = fmt.Sprintf("dockerd runs without our runtime %s, which %s has", Runtime, file)
 	case t.Ours && has.Path != wanted.Path:

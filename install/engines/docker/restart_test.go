@@ -41,6 +41,8 @@ func TestTaken(t *testing.T) {
 			older: "default runtime is runc", then: "systemctl reload docker"},
 		{name: "a default that is still", file: ours, says: has + `,"DefaultRuntime":"apparmor"`, ours: true,
 			older: "as its default, which it is not in"},
+		{name: "a default in whose place another one came", file: ours + `, "default-runtime": "crun"`, says: has + `,"DefaultRuntime":"apparmor"`,
+			ours: true, older: "as its default, which it is not in", then: "systemctl reload docker"},
 		{name: "none", file: without, says: hasNot + `,"DefaultRuntime":"runc"`},
 		{name: "still", file: without, says: has + `,"DefaultRuntime":"runc"`, ours: true, older: "does not have any more"},
 		{name: "somebody else's", file: foreign, says: strings.Replace(has, "/usr/local/bin/oci-apparmor-runtime", "/opt/theirs", 1)},

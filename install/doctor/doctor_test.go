@@ -467,6 +467,23 @@ func TestFixesByVersion(t *testing.T) {
 	}
 }
 
+// An engine that was uninstalled and not restarted is on the screen as such, and one that does not answer is what could not be
+// seen.
+func TestEngineThatGoesOn(t *testing.T) {
+	m := newMachine(t)
+	m.states[0].Files, m.states[0].Recorded = nil, false
+	m.states[0].Faults = []host.Fault{{Kind: host.NotTaken, What: "it goes on", Do: "Run this."}}
+	m.states[1].Unseen = errors.New("no answer")
+	r := Examine(t.Context(), m.Node)
+	i := slices.IndexFunc(r.Findings, func(f Finding) bool { return f.ID == "engine-restart" })
+	if i < 0 || r.Findings[i].Do != "Run this." || len(r.Facts.Engines) == 0 || r.Facts.Engines[0].Stands != "not wired any more, and goes on with ours" {
+		t.Errorf("%+v, %+v", r.Findings, r.Facts.Engines)
+	}
+	if want := "whether " + m.states[1].Title + " has read its configuration: no answer"; !slices.Contains(r.Unseen, want) {
+		t.Errorf("it has not seen %q, want %q", r.Unseen, want)
+	}
+}
+
 // As a user the doctor says what it could not see, and takes nothing of that for wrong.
 func TestAsUser(t *testing.T) {
 	m := newMachine(t)

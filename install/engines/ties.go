@@ -66,7 +66,7 @@ func tiesOf(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (t Ties) 
 		t.Wired = append(t.Wired, e.Name()+" is wired to them: "+does)
 		return t
 	}
-	why, err := goesOn(ctx, b, h, e)
+	why, err := callsThem(ctx, b, h, e)
 	if err != nil {
 		t.Unknown = append(t.Unknown, fmt.Sprintf("%s: %v", e.Name(), err))
 	}
@@ -79,8 +79,8 @@ func tiesOf(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (t Ties) 
 	return t
 }
 
-// goesOn returns why an engine needs our programs whose files have nothing of ours any more: its process was not restarted since.
-func goesOn(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (string, error) {
+// callsThem returns why an engine needs our programs whose files have nothing of ours any more: its process was not restarted since.
+func callsThem(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (string, error) {
 	r, ok := reads(e, h, b)
 	if !ok {
 		return "", nil

@@ -115,7 +115,9 @@ func TestLinksStayForADaemon(t *testing.T) {
 
 	do("install")
 	want("one is wired to them", older)
-	do("uninstall") // of what the engine has never read
+	if r, err := call(t, h, "uninstall", m.works); r != nil || err != nil { // of what the engine has never read
+		t.Errorf("uninstall --restart: %+v, %v", r, err)
+	}
 	if after := below(t, h.Tree.Root); !maps.Equal(before, after) {
 		t.Errorf("there is %v, and was %v", after, before)
 	}

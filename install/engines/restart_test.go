@@ -645,6 +645,37 @@ func TestRestartStartsWhatStoppedWithIt(t *testing.T) {
 	}
 }
 
+// An engine whose stop hangs is still the same process when its files are taken back, and is about to end: what hangs is killed,
+// and it is started as it was.
+func TestRestartOfAStopThatHangs(t *testing.T) {
+	m, h := newMachine(t, t.TempDir(), false)
+	patience, backTime = 300*time.Millisecond, 5*time.Second
+	run, hangs := h.Systemctl, true
+	stopping := false
+	h.Systemctl = func(ctx context.Context, args ...string) ([]byte, error) {
+		switch {
+		case args[0] == "kill":
+			hangs = false
+		case args[0] == "restart" && hangs:
+			stopping = true
+			<-ctx.Done()
+			return nil, context.Cause(ctx)
+		case args[0] == "show" && stopping:
+			out, err := run(ctx, args...)
+			return []byte(strings.Replace(string(out), "ActiveState=active", "ActiveState=deactivating", 1)), err
+		case args[0] == "restart":
+			stopping = false
+		}
+		return run(ctx, args...)
+	}
+	before := m.get("pid")
+	r, err := call(t, h, "install", m.works)
+	if err == nil || r.Outcome != TakenBack || hangs || m.get("pid") == before {
+		t.Errorf("%+v, %v; what hangs is killed: %v", r, err, !hangs)
+	}
+	m.wantUp(t, "taken back")
+}
+
 // However long each part takes, all of it ends in time, and the engine is told to start as it was.
 func TestRestartEndsInTime(t *testing.T) {
 	m, h := newMachine(t, t.TempDir(), false)

@@ -159,7 +159,7 @@ func comeBack(ctx context.Context, b *wire.Book, h *host.Host, t *wire.Trial, wa
 	switch {
 	case here && t.Reload:
 		return reread(ctx, d, u, t, wait)
-	case here && same(main, t.PID, t.Start): // it was not restarted yet
+	case here && same(main, t.PID, t.Start) && !u.Changing: // it was not restarted yet, and is not about to be
 		return "", d.Works(ctx, h)
 	case !wait:
 		return ", and systemd starts it again", h.StartLater(ctx, u)

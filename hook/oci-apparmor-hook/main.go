@@ -82,7 +82,7 @@ func (c *call) run(ctx context.Context, args []string) error {
 	case "--help", "-h", "help":
 		fmt.Printf(usage, strings.Join(engine.Names(), ", "))
 		return nil
-	case "--version", "version":
+	case "--version", "version", version.Flag:
 		fmt.Println("oci-apparmor-hook", version.String())
 		return nil
 	case "createRuntime", "prestart", "precreate", "prepare":

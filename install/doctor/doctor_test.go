@@ -17,6 +17,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/hook/version"
 	"github.com/oci-apparmor/oci-apparmor/install/apparmord"
 	"github.com/oci-apparmor/oci-apparmor/install/apply"
 	"github.com/oci-apparmor/oci-apparmor/install/engines"
@@ -264,6 +265,23 @@ var conditions = []struct {
 	{"annotations that are dropped", faulty(host.Dropped), []string{"annotations-dropped"}, "the fault"},
 	{"a bad version", faulty(host.BadVersion), []string{"engine-version"}, "the fault"},
 	{"no restart yet", faulty(host.NotTaken), []string{"engine-restart"}, "the fault"},
+	{"a runtime of our name that is not ours", func(m *machine) {
+		m.states[0].Files, m.states[0].Recorded = nil, true
+		m.states[0].Add(host.Foreign, "another program")
+	}, []string{"runtime-foreign"}, "another program"},
+	{"a program of another version", func(m *machine) {
+		m.states[0].Program, m.states[0].Version = "/usr/bin/containerd-shim-apparmor-v2", "0.9\x1b[31m"
+	}, []string{"program-version"}, "containerd starts /usr/bin/containerd-shim-apparmor-v2 of version 0.9"},
+	{"programs of this version", func(m *machine) { m.states[0].Version = version.String() }, nil, ""},
+	{"an engine that does not answer", faulty(host.Down), []string{"engine-down"}, "the fault"},
+	{"an engine that does not run", func(m *machine) { m.states[0].Down = true }, []string{"engine-down"}, "containerd is wired, and does not run"},
+	{"an engine that is neither wired nor runs", func(m *machine) {
+		m.states[0].Files, m.states[0].Recorded, m.states[0].Down = nil, false, true
+	}, []string{"engine-unwired"}, "containerd (which does not run)"},
+	{"a file that two checks cannot read", func(m *machine) {
+		m.hookAlone("[broken\n")
+		m.states[0].Err = errors.New("/etc/containers/containers.conf.d/50.conf:3:8: toml: expected ']' to close table name")
+	}, []string{"engine-unreadable"}, "50.conf:3:8"},
 	{"a hook in the place of all engines", func(m *machine) {
 		m.write("root/usr/share/containers/oci/hooks.d/x.json", `{"version": "1.0.0", "stages": ["precreate"], "hook": {"path": "/usr/bin/true"}}`)
 	}, []string{"hooks-break-others"}, "x.json has the stage precreate"},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
@@ -68,7 +69,10 @@ func showUnit(ctx context.Context) (map[string]string, error) {
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "systemctl", "show", "--property=LoadState,UnitFileState,ActiveState", unit).Output()
 	if err != nil {
-		return nil, fmt.Errorf("what systemd knows of %s is not known: %w", unit, err)
+		if e := new(exec.ExitError); errors.As(err, &e) && len(e.Stderr) > 0 {
+			err = fmt.Errorf("%w: %s", err, bytes.TrimSpace(e.Stderr))
+		}
+		return nil, fmt.Errorf("what systemd knows of %s: %w", unit, err)
 	}
 	all := map[string]string{}
 	for line := range bytes.Lines(out) {
@@ -146,7 +150,13 @@ func newExam(ctx context.Context, n *Node) *exam {
 	x.loaded = sync.OnceValues(x.findLoaded)
 	x.engines = sync.OnceValues(x.findEngines)
 	x.compiler = sync.OnceValues(x.findCompiler)
-	x.hooks = sync.OnceValues(func() (host.Inspection, error) { return ocihooks.Inspect(n.Host) })
+	x.hooks = sync.OnceValues(func() (host.Inspection, error) {
+		i, err := ocihooks.Inspect(n.Host)
+		if !n.Root && errors.Is(err, fs.ErrPermission) {
+			err = errAsUser("which hooks engines call")
+		}
+		return i, err
+	})
 	x.status = sync.OnceValues(x.findStatus)
 	x.unit = sync.OnceValues(func() (map[string]string, error) { return n.Unit(ctx) })
 	// Engines' programs take as long as all else, and wait for nothing here.
@@ -213,6 +223,9 @@ func (x *exam) findEngines() ([]engines.State, error) {
 		return x.Node.Engines(x.ctx)
 	}
 	b, err := wire.Look(x.Host.Tree)
+	if !x.Root && errors.Is(err, fs.ErrPermission) {
+		err = errAsUser("what install has wired (" + wire.Dir + ")")
+	}
 	return engines.Look(x.ctx, b, x.Host), err
 }
 

@@ -26,8 +26,11 @@ type Facts struct {
 type EngineFacts struct {
 	Name     string `json:"name"`
 	Wired    bool   `json:"wired"`    // ours is in its files
-	Recorded bool   `json:"recorded"` // install wrote down that it has wired it
+	Recorded bool   `json:"recorded"` // install wrote down that it has wired it, as root sees it
+	Down     bool   `json:"down"`     // its daemon does not run, as root sees it
 	Via      string `json:"via"`      // "shim", "wrapper", "hook", or empty
+	Program  string `json:"program"`  // of ours that it starts, or empty
+	Version  string `json:"version"`  // of that program; empty if it is not known
 	Default  bool   `json:"default"`  // ours is what it takes where nobody asks for another
 	Stands   string `json:"stands"`   // the same for people; empty if the engine is not there
 }
@@ -57,10 +60,13 @@ func (x *exam) facts() (f Facts) {
 		f.Policy = "none"
 	}
 	f.Engines = []EngineFacts{}
-	states, _ := x.engines()
+	states, err := x.engines()
 	for i := range states {
 		s := &states[i]
-		f.Engines = append(f.Engines, EngineFacts{s.Name, s.Wired(), s.Recorded, s.Via, s.Default, clean(stands(s))})
+		e := EngineFacts{Name: s.Name, Wired: s.Wired(), Recorded: s.Recorded, Via: s.Via, Default: s.Default, Down: s.Down && x.Root,
+			Program: clean(s.Program), Version: clean(s.Version)}
+		e.Stands = clean(stands(s, e.Down, err == nil))
+		f.Engines = append(f.Engines, e)
 	}
 	if s, err := x.status(); err == nil && s != nil {
 		f.Containers = status.Summary(s.Containers)

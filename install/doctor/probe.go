@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/oci-apparmor/oci-apparmor/install/engines"
+	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
 	"github.com/oci-apparmor/oci-apparmor/install/probe"
 )
 
@@ -53,8 +54,8 @@ func (r *Report) AddProbes(ctx context.Context, n *Node, o probe.Options) {
 	}
 	for i := range states {
 		s := &states[i]
-		if !s.Wired() || s.Err != nil {
-			continue
+		if !s.Wired() || s.Err != nil || s.Down || s.Has(host.Down) {
+			continue // other findings say why
 		}
 		if s.Prober == nil {
 			r.unseen(fmt.Errorf("%s: there is no way to start a throw-away container through it", s.Title))

@@ -2,6 +2,7 @@ package engines
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -15,6 +16,9 @@ import (
 type Inspector interface {
 	// Inspect inspects an engine whose files have ours. It changes nothing. It may run the engine's own programs.
 	Inspect(ctx context.Context, h *host.Host, d *wire.Draft) (host.Inspection, error)
+
+	// Namesake returns the runtime in the files of an engine that has the name of ours and is not ours; nil where there is none.
+	Namesake(h *host.Host, d *wire.Draft) (*host.Namesake, error)
 }
 
 // Prober is an engine that can start a throw-away container by our runtime.
@@ -32,6 +36,8 @@ type State struct {
 	Absent string      // why there is nothing to wire; empty where there is
 	Err    error       // why its configuration cannot be read
 	Files  []string    // that have ours
+	Down   bool        // its daemon does not run, as far as root can see; other users see no daemon
+	Then   string      // the command by which it takes its files over, and is started; empty where it has no daemon
 	Record wire.Wiring // what install wrote down, if Recorded is set
 	host.Inspection
 
@@ -69,6 +75,7 @@ func look(ctx context.Context, b *wire.Book, h *host.Host, e Engine) State {
 	if s.Absent, s.Err = e.Missing(h, wire.NewDraft(h.Tree)); s.Err != nil || s.Absent != "" {
 		return s
 	}
+	s.Then = e.Then()
 	former, err := e.Clear(h, wire.NewDraft(h.Tree))
 	if err != nil {
 		s.Err = err
@@ -77,8 +84,14 @@ func look(ctx context.Context, b *wire.Book, h *host.Host, e Engine) State {
 	s.Files, s.Default = former.Files, former.Default
 	if i, ok := e.(Inspector); ok && s.Wired() {
 		s.Inspection, s.Err = i.Inspect(ctx, h, wire.NewDraft(h.Tree))
+		s.AskVersion(ctx, h)
+	} else if ok {
+		var n *host.Namesake
+		if n, s.Err = i.Namesake(h, wire.NewDraft(h.Tree)); n != nil {
+			s.AddNamesake(wire.NewDraft(h.Tree), n)
+		}
 	}
-	s.addOlder(ctx, b, h, e)
+	s.addDaemon(ctx, b, h, e)
 	s.Prober, _ = e.(Prober)
 	return s
 }
@@ -86,18 +99,26 @@ func look(ctx context.Context, b *wire.Book, h *host.Host, e Engine) State {
 // askTaken is how long a daemon may take to say what it has of ours.
 const askTaken = 10 * time.Second
 
-// addOlder adds a fault if the engine's daemon goes on with something else of ours than its files have.
-func (s *State) addOlder(ctx context.Context, b *wire.Book, h *host.Host, e Engine) {
+// addDaemon adds what is wrong with the engine's process that reads its files: that a daemon does not run or work, or that it
+// goes on with something else of ours than its files have.
+func (s *State) addDaemon(ctx context.Context, b *wire.Book, h *host.Host, e Engine) {
 	r, ok := reads(e, h, b)
-	if !ok || !s.Wired() && (b == nil || b.Changes(s.Name) == wire.Changes{}) {
+	if !ok {
 		return
 	}
-	main, ok := r.main()
-	if !ok {
+	main, runs := r.main()
+	daemon, isDaemon := e.(Daemon)
+	if s.Down = isDaemon && !runs && h.Live(); !runs || !s.Wired() && (b == nil || b.Changes(s.Name) == wire.Changes{}) {
 		return
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, askTaken, fmt.Errorf("not ended after %v", askTaken))
 	defer cancel()
+	if isDaemon && s.Wired() {
+		if err := daemon.Works(ctx, h); err != nil && !errors.Is(err, host.ErrNoProgram) { // without that it is not known
+			s.Add(host.Down, "%s runs as process %d, and does not work: %v", s.Title, main.PID, err)
+			return
+		}
+	}
 	t, err := r.taken(ctx, main)
 	if s.Unseen = err; err != nil || t.Older == "" {
 		return

@@ -4,7 +4,7 @@
 // It takes the place of containerd-shim-runc-v2 in one of two ways: as runtime_path of a runtime of type
 // io.containerd.runc.v2, or by PATH under a type of its own, io.containerd.apparmor.v2. It takes the same options in both
 // ways, if containerd sends them. The CRI plugin of containerd 1.6 sends only ConfigPath to a type of our own, and ignores
-// runtime_path up to 1.6.20.
+// runtime_path up to 1.6.20. -v prints the version of containerd's shim that it is, and --oci-apparmor-version ours.
 package main
 
 import (
@@ -12,7 +12,13 @@ import (
 	"os"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/hook/version"
 	"github.com/oci-apparmor/oci-apparmor/shim/containerd"
 )
 
-func main() { os.Exit(containerd.Run(context.Background(), hook.NewHost(), os.Args)) }
+func main() {
+	if version.Answer(os.Stdout, "containerd-shim-apparmor-v2", os.Args) {
+		return
+	}
+	os.Exit(containerd.Run(context.Background(), hook.NewHost(), os.Args))
+}

@@ -3,7 +3,8 @@
 // It takes their command line, gives the container the AppArmor profile that the node's policy decides, and becomes the
 // real runtime. A link to it that is called runc or crun (for example .../cri-o/crun) stands for that runtime. Otherwise it
 // stands for runc, or for crun if there is no runc. The directory of the link has the engine's name: containerd, docker,
-// podman or cri-o. OCI_APPARMOR_RUNTIME names the real runtime by its absolute path.
+// podman or cri-o. OCI_APPARMOR_RUNTIME names the real runtime by its absolute path. --version is the real runtime's;
+// --oci-apparmor-version prints ours.
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 	"runtime"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/hook/version"
 	"github.com/oci-apparmor/oci-apparmor/shim/wrapper"
 )
 
@@ -19,5 +21,8 @@ import (
 func init() { runtime.LockOSThread() }
 
 func main() {
+	if version.Answer(os.Stdout, "oci-apparmor-runtime", os.Args) {
+		return
+	}
 	os.Exit(wrapper.Run(context.Background(), hook.NewHost(), os.Args, os.Environ(), os.Stderr))
 }

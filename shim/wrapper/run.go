@@ -1,7 +1,7 @@
 // Package wrapper is the OCI runtime wrapper, which takes the place of runc or crun. It reads the runtime's command line,
 // calls package hook for what a container's start or exec needs, and becomes the real runtime by execve. It passes on all
 // else byte for byte: arguments, environment, descriptors, working directory, limits. It runs no program of its own and
-// writes nothing to standard output.
+// writes nothing to standard output (its program does, for its own version).
 //
 // Two things change in any Go program, and so in runc, too. Of the ignored signals, only SIGHUP and SIGINT stay ignored. Of
 // the blocked signals, those that end a program or that Go needs itself (SIGTERM, SIGCHLD, ...) do not stay blocked.

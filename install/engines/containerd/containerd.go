@@ -237,7 +237,10 @@ func (e Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Op
 		if err != nil {
 			return nil, err
 		}
-		return nil, taken(append(written, files...))
+		if n := namesake(append(written, files...)); n != nil {
+			return nil, n.Taken()
+		}
+		return nil, fmt.Errorf("containerd has a runtime %s that is not ours: give it another name first, or remove it", Runtime)
 	}
 	name, base, err := before.base()
 	if err != nil {
@@ -282,18 +285,25 @@ func notes(o wire.Options) []string {
 	return []string{"pods come to us by a RuntimeClass whose handler is " + Runtime}
 }
 
-// taken says where a runtime of our name stands that is not ours.
-func taken(files []*tomlfile.File) error {
+// namesake returns the runtime in files that has the name of ours and is not ours; nil where there is none.
+func namesake(files []*tomlfile.File) *host.Namesake {
 	for _, f := range files {
 		for _, plugin := range plugins {
-			table := []string{"plugins", plugin, "containerd", "runtimes", Runtime}
-			if f.Get(table...) != nil {
-				return fmt.Errorf("%s:%d: there is a runtime %s that is not ours: give it another name first",
-					f.Path, f.Line(table...), Runtime)
+			key := []string{"plugins", plugin, "containerd", "runtimes", Runtime}
+			table, _ := f.Get(key...).(map[string]any)
+			if table == nil || ours(table) {
+				continue
 			}
+			n := &host.Namesake{Name: Runtime, Place: fmt.Sprintf("%s:%d", f.Path, f.Line(key...))}
+			for _, key := range [][]string{{"options", "BinaryName"}, {"runtime_path"}, {"runtime_type"}} {
+				if called, _ := tomlfile.Get(table, key...).(string); n.Program == "" {
+					n.Program = called
+				}
+			}
+			return n
 		}
 	}
-	return fmt.Errorf("containerd has a runtime %s that is not ours: give it another name first", Runtime)
+	return nil
 }
 
 // merge returns what several tables of a runtime have, without what is empty and what is ours alone: the later ones count.

@@ -58,13 +58,19 @@ func (e Engine) Inspect(ctx context.Context, h *host.Host, d *wire.Draft) (i hos
 			i.Add(host.BadVersion, "containerd %s ignores runtime_path, so that pods of our runtime start under no policy", n.release())
 		}
 	default: // the type names the shim, which containerd finds in its PATH
-		i.Via = "shim"
+		i.Via, i.Program = "shim", h.InPath(d, shim)
 	}
 	return i, nil
 }
 
 func (n *daemon) release() string {
 	return strings.Trim(strings.ReplaceAll(fmt.Sprint(n.version), " ", "."), "[]")
+}
+
+// Namesake returns the runtime in containerd's files that has the name of ours and is not ours; nil where there is none.
+func (e Engine) Namesake(_ *host.Host, d *wire.Draft) (*host.Namesake, error) {
+	files, err := e.of().files(d)
+	return namesake(files), err
 }
 
 // versions adds a fault if an imported file has another version than the main one, and this containerd makes too much of that.

@@ -89,6 +89,22 @@ func (Engine) Clear(_ *host.Host, d *wire.Draft) (was host.Former, err error) {
 	return was, nil
 }
 
+// namesake returns the runtime in files that has the name of ours and is not ours, where the last one that has it counts; nil
+// where there is none.
+func namesake(files []*tomlfile.File) (n *host.Namesake) {
+	for _, f := range files {
+		table, _ := f.Get(keyOurs()...).(map[string]any)
+		if table == nil {
+			continue
+		}
+		if n = nil; !ours(table) {
+			at, _ := table["runtime_path"].(string)
+			n = &host.Namesake{Name: Runtime, Program: at, Place: fmt.Sprintf("%s:%d", f.Path, f.Line(keyOurs()...))}
+		}
+	}
+	return n
+}
+
 // cut takes our runtime out of a file, and puts the default back that was there before us.
 func cut(f, was *tomlfile.File) (changed bool, err error) {
 	before := f.Text
@@ -128,11 +144,10 @@ func (Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Opti
 	if err != nil {
 		return nil, err
 	}
+	if n := namesake(files); n != nil {
+		return nil, n.Taken()
+	}
 	for _, f := range files {
-		if f.Get(keyOurs()...) != nil {
-			return nil, fmt.Errorf("%s:%d: there is a runtime %s that is not ours: give it another name first", f.Path,
-				f.Line(keyOurs()...), Runtime)
-		}
 		if f.Path == dropIn {
 			return nil, fmt.Errorf("%s is there already, and is not ours: give it another name first", dropIn)
 		}

@@ -109,13 +109,18 @@ func (f *file) runtime(name string) (*runtime, error) {
 	return r, nil
 }
 
+// namesake returns the runtime that has the name of ours and is not ours; nil where there is none.
+func (f *file) namesake() (*host.Namesake, error) {
+	r, err := f.runtime(Runtime)
+	if err != nil || r == nil || r.ours() {
+		return nil, err
+	}
+	return &host.Namesake{Name: Runtime, Program: cmp.Or(r.Path, r.Type), Place: f.place("runtimes", Runtime)}, nil
+}
+
 // fault returns an error with the line and column of a member.
 func (f *file) fault(err error, names ...string) error {
-	_, m, found := f.find(names...)
-	if found != nil || m == nil {
-		return fmt.Errorf("%s: %w", f.path, err)
-	}
-	return f.at(m.start, err)
+	return fmt.Errorf("%s: %w", f.place(names...), err)
 }
 
 // text returns the string at a path; an empty one where there is none, or something else.
@@ -260,11 +265,10 @@ func (Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Opti
 	if err := validate(ctx, h, program, version, f); err != nil {
 		return nil, fmt.Errorf("dockerd refuses its configuration already: %w", err)
 	}
-	if r, err := f.runtime(Runtime); err != nil {
+	if n, err := f.namesake(); err != nil {
 		return nil, err
-	} else if r != nil {
-		return nil, f.fault(fmt.Errorf("there is a runtime %s that is not ours, as it calls %q: give it another name first, or remove it",
-			Runtime, cmp.Or(r.Path, r.Type)), "runtimes", Runtime)
+	} else if n != nil {
+		return nil, n.Taken()
 	}
 	out := &host.Outcome{Via: o.Via, Then: "systemctl reload docker", Reload: true}
 	if out.Via == "" {

@@ -41,7 +41,7 @@ func (Engine) Inspect(ctx context.Context, h *host.Host, d *wire.Draft) (i host.
 			i.Add(host.Ignored, "Docker starts its own runtime in place of ours, because runtime %s in %s has options beside its "+
 				"runtimeType", Runtime, f.path)
 		}
-		if path.IsAbs(r.Type) {
+		if i.Program = h.InPath(d, shim); path.IsAbs(r.Type) {
 			i.Names(h, d, r.Type)
 		}
 	} else {
@@ -60,6 +60,15 @@ func (Engine) Inspect(ctx context.Context, h *host.Host, d *wire.Draft) (i host.
 		}
 	}
 	return i, nil
+}
+
+// Namesake returns the runtime in daemon.json that has the name of ours and is not ours; nil where there is none.
+func (Engine) Namesake(h *host.Host, d *wire.Draft) (*host.Namesake, error) {
+	f, err := read(h, d)
+	if err != nil {
+		return nil, err
+	}
+	return f.namesake()
 }
 
 // Probe starts a container of an image that holds nothing but the program.

@@ -33,11 +33,23 @@ type object struct {
 // bom is what dockerd skips at the beginning of a file.
 var bom = []byte("\xef\xbb\xbf")
 
-// at returns an error with the line of an offset and its column, in characters from 1.
-func (f *file) at(offset int, err error) error {
+// at returns an error with the place of an offset.
+func (f *file) at(offset int, err error) error { return fmt.Errorf("%s: %w", f.placeOf(offset), err) }
+
+// placeOf returns FILE:LINE:COLUMN of an offset, the column in characters from 1.
+func (f *file) placeOf(offset int) string {
 	before := bytes.TrimPrefix(f.text[:min(max(offset, 0), len(f.text))], bom)
 	line := bytes.LastIndexByte(before, '\n') + 1
-	return fmt.Errorf("%s:%d:%d: %w", f.path, 1+bytes.Count(before, []byte("\n")), 1+utf8.RuneCount(before[line:]), err)
+	return fmt.Sprintf("%s:%d:%d", f.path, 1+bytes.Count(before, []byte("\n")), 1+utf8.RuneCount(before[line:]))
+}
+
+// place returns FILE:LINE:COLUMN of a member, or the file's path where there is none.
+func (f *file) place(names ...string) string {
+	_, m, err := f.find(names...)
+	if err != nil || m == nil {
+		return f.path
+	}
+	return f.placeOf(m.start)
 }
 
 // usual returns what people write into JSON by mistake and where it is, if the text has that at the offset of a fault, and

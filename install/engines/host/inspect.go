@@ -8,9 +8,14 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/oci-apparmor/oci-apparmor/hook/programs"
+	"github.com/oci-apparmor/oci-apparmor/hook/version"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
@@ -28,6 +33,8 @@ const (
 	Breaks      Kind = "hooks-break-others"  // a hook's file by which another engine does not start
 	HookGone    Kind = "hook-program"        // a hook of ours names a program that is missing
 	ExecEscapes Kind = "exec-escapes"        // what is executed in a container later does not come to us
+	Foreign     Kind = "runtime-foreign"     // a runtime of our name calls something else
+	Down        Kind = "engine-down"         // the engine's daemon does not run, or does not answer
 )
 
 // Fault is something that is wrong with an engine's wiring.
@@ -41,6 +48,8 @@ type Fault struct {
 type Inspection struct {
 	Via     string // the way in which it reaches us; empty if that is not known
 	Default bool   // ours is what it takes where nobody asks for another
+	Program string // the program of ours that it starts; empty if that is not known
+	Version string // of Program; empty if that is not known, as of programs before they could tell it
 	Faults  []Fault
 }
 
@@ -51,6 +60,7 @@ func (i *Inspection) Add(k Kind, format string, args ...any) {
 
 // Names adds a fault if an engine is pointed at a program that cannot be run, or that others than root could have written.
 func (i *Inspection) Names(h *Host, d *wire.Draft, program string) {
+	i.Program = program
 	err := d.Runnable(program)
 	if err == nil && h.Live() {
 		_, err = safefile.TrustedPath(program)
@@ -61,6 +71,60 @@ func (i *Inspection) Names(h *Host, d *wire.Draft, program string) {
 	case err != nil:
 		i.Add(ProgramGone, "the configuration names %s: %v", program, err)
 	}
+}
+
+// AddFix is Add with what to do.
+func (i *Inspection) AddFix(k Kind, do, format string, args ...any) {
+	i.Faults = append(i.Faults, Fault{Kind: k, Do: do, What: fmt.Sprintf(format, args...)})
+}
+
+// Has reports whether there is a fault of a kind.
+func (i *Inspection) Has(k Kind) bool {
+	return slices.ContainsFunc(i.Faults, func(f Fault) bool { return f.Kind == k })
+}
+
+// versionTime is how long a program of ours may take to print its version.
+const versionTime = 5 * time.Second
+
+// AskVersion has the program of ours that the engine starts print its version. It runs no other program, and none that others
+// than root could have written.
+func (i *Inspection) AskVersion(ctx context.Context, h *Host) {
+	if i.Program == "" || !h.Live() || i.Has(ProgramGone) {
+		return
+	}
+	real, err := safefile.TrustedPath(i.Program)
+	if err != nil || !slices.Contains(programs.Names, path.Base(real)) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, versionTime)
+	defer cancel()
+	out, err := h.Run(ctx, nil, i.Program, version.Flag)
+	if name, is, ok := strings.Cut(strings.TrimSpace(string(out)), " "); err == nil && ok && name == path.Base(real) {
+		i.Version = oneline.Cut(oneline.Printable(is), 100)
+	}
+}
+
+// Namesake is a runtime of an engine that has the name of ours and is not ours: a path of ours that is misspelt, or something
+// else.
+type Namesake struct {
+	Name    string
+	Program string // as the engine's file has it: a path, a name or a type
+	Place   string // FILE:LINE
+}
+
+// Taken returns the error that ours cannot have the name.
+func (n *Namesake) Taken() error {
+	return fmt.Errorf("%s: there is a runtime %s that is not ours, as it calls %q: give it another name first, or remove it", n.Place,
+		n.Name, n.Program)
+}
+
+// AddNamesake adds a fault for a namesake of ours.
+func (i *Inspection) AddNamesake(d *wire.Draft, n *Namesake) {
+	what := "is not ours, so that its containers start under no policy"
+	if path.IsAbs(n.Program) && errors.Is(d.Runnable(n.Program), fs.ErrNotExist) {
+		what = "is missing, so that no container starts by it"
+	}
+	i.Add(Foreign, "%s: the runtime %s there calls %q, which %s", n.Place, n.Name, n.Program, what)
 }
 
 // Throwaway is a container that a probe starts.

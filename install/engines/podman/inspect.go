@@ -2,6 +2,7 @@ package podman
 
 import (
 	"context"
+	"path"
 	"slices"
 
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
@@ -32,7 +33,9 @@ func (Engine) Inspect(ctx context.Context, h *host.Host, d *wire.Draft) (i host.
 			}
 		}
 	} else if slices.Contains(m.hooks(), hooksDir(h)) {
-		i.Via = "hook"
+		i.Via, i.Program = "hook", path.Join(h.Bin, hook)
+	} else if n := namesake(files); n != nil {
+		i.AddNamesake(d, n)
 	} else {
 		i.Add(host.Ignored, "Podman reads neither our runtime %s nor %s: a later file sets that anew", Runtime, hooksDir(h))
 	}
@@ -48,4 +51,13 @@ func (Engine) Inspect(ctx context.Context, h *host.Host, d *wire.Draft) (i host.
 		i.Add(host.Refuses, "podman refuses its configuration: %v", err)
 	}
 	return i, nil
+}
+
+// Namesake returns the runtime in Podman's files that has the name of ours and is not ours; nil where there is none.
+func (Engine) Namesake(h *host.Host, d *wire.Draft) (*host.Namesake, error) {
+	files, err := (&podman{Host: h, version: []int{5}}).files(d) // root has a file of its own from 5 on
+	if err != nil {
+		return nil, err
+	}
+	return namesake(files), nil
 }

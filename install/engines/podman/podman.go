@@ -220,12 +220,29 @@ func (Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Opti
 	return out, nil
 }
 
+// namesake returns the runtime in files that has the name of ours and is not ours, where the last one that has it counts; nil
+// where there is none.
+func namesake(files []*tomlfile.File) (n *host.Namesake) {
+	key := append(keyRuntimes[:2:2], Runtime)
+	for _, f := range files {
+		paths := f.Get(key...)
+		if paths == nil {
+			continue
+		}
+		if n = nil; !ours(paths) {
+			n = &host.Namesake{Name: Runtime, Program: fmt.Sprint(paths), Place: fmt.Sprintf("%s:%d", f.Path, f.Line(key...))}
+			if all := f.Strings(key...); len(all) == 1 {
+				n.Program = all[0].Value
+			}
+		}
+	}
+	return n
+}
+
 // free returns an error where what we write would take somebody else's place.
 func free(d *wire.Draft, files []*tomlfile.File) error {
-	for _, f := range files {
-		if key := append(keyRuntimes[:2:2], Runtime); f.Get(key...) != nil {
-			return fmt.Errorf("%s:%d: there is a runtime %s that is not ours: give it another name first", f.Path, f.Line(key...), Runtime)
-		}
+	if n := namesake(files); n != nil {
+		return n.Taken()
 	}
 	for _, p := range []string{dropIn, rootlessDropIn} {
 		if e, err := d.Read(p); err != nil {

@@ -134,6 +134,7 @@ const (
 	doctorPolicy = "/etc/oci-apparmor/policy.yaml"
 	doctorWeb    = "/etc/oci-apparmor/profiles/web"
 	dockerConfig = "/etc/docker/daemon.json"
+	podmanDropIn = "/etc/containers/containers.conf.d/oci-apparmor.conf"
 	misspelt     = `"/usr/local/bin/oci-aparmor-runtime", which is missing`
 	parameters   = "/sys/module/apparmor/parameters/"
 	hookFormat   = `{"version": "1.0.0", "when": {"always": true}, "stages": ["%s"], "hook": {"path": "%s"}}`
@@ -204,7 +205,7 @@ var maladiesOfEngines = []malady{
 		misspelt},
 	{"a misspelt path in config.toml", edited(containerdConfig, swaps("containerd-shim-apparmor-v2", "containerd-shim-aparmor-v2")),
 		[]string{"runtime-foreign"}, `"/usr/local/bin/containerd-shim-aparmor-v2", which is missing`},
-	{"a misspelt path in containers.conf", edited("/etc/containers/containers.conf.d/oci-apparmor.conf",
+	{"a misspelt path in containers.conf", edited(podmanDropIn,
 		swaps("/usr/local/lib/oci-apparmor/podman/crun", "/usr/local/bin/oci-aparmor-runtime")), []string{"runtime-foreign"}, misspelt},
 	{"another program of our name", edited(dockerConfig, swaps("/usr/local/bin/oci-apparmor-runtime", "/usr/bin/crun")), []string{"runtime-foreign", "engine-restart"},
 		"which is not ours"},
@@ -326,6 +327,15 @@ func TestSystemdDoctor(t *testing.T) {
 		t.Errorf("a healthy node, as a user: %+v", r)
 	}
 	all(maladiesOfEngines)
+	t.Run("a file that somebody has removed, as the documents show it", func(t *testing.T) {
+		without(podmanDropIn)(t, func(...string) {
+			shown := block(t, "install/README.md#what-is-wrong")
+			tail := shown[strings.Index(shown, "\nERROR "):]
+			if o := guesttest.Run(t, "oci-apparmor", "doctor"); o.Code != 1 || !strings.HasSuffix(o.Stdout, tail) {
+				t.Errorf("exit code %d:\n%s\nand install/README.md shows\n%s", o.Code, o.Stdout, tail)
+			}
+		})
+	})
 	healthy()
 	for _, c := range doctor.Checks() {
 		if made[c.ID] == (elsewhere[c.ID] != "") {

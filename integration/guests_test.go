@@ -287,6 +287,11 @@ func buildTools(t *testing.T) map[string]string {
 	} else {
 		files["/usr/local/nerdctl"] = dir
 	}
+	if dir, err := guest.Crictl.Build(t.Context(), os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "not shown: pods by crictl:", err)
+	} else {
+		files["/usr/local/bin/crictl"] = filepath.Join(dir, "crictl")
+	}
 	return files
 }
 

@@ -12,8 +12,8 @@ import (
 // and are confined. doctor says so, the programs cannot be removed, and once the engine was restarted nothing of ours is left.
 func TestContainerdUninstallWithoutRestart(t *testing.T) {
 	guesttest.EnoughIn(t, guesttest.Trixie) // which has Docker and crun
-	v := guesttest.Containerds(t)[0]
 	setPolicy(t, podPolicy)
+	v := guesttest.Containerds(t)[0]
 	run := wiring(t, v.Bin)
 	putTree(t, v, "none")
 	putDefaultConfig(t, v)

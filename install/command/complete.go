@@ -58,6 +58,7 @@ var flagWords = map[string]words{
 	"privileged":      fixed("no", "partly", "yes"),
 	"probe-policy":    policiesOf,
 	"root":            directories,
+	"rootfs":          directories,
 	"run":             nothing,
 	"show":            fixed("all", "containers", "processes", "profiles"),
 	"since":           nothing,

@@ -12,11 +12,12 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/profiles"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/rootfs"
 )
 
 type profileCheckOptions struct {
-	features     string
-	strict, json bool
+	features, rootfs, image string
+	strict, json            bool
 }
 
 func profileCheckCommand(s *session) *cobra.Command {
@@ -28,17 +29,28 @@ func profileCheckCommand(s *session) *cobra.Command {
 causes trouble in containers: missing flags, ABI and rules for peers, paths that
 are links in today's images, deny rules that match nothing or log nothing.
 
-The warnings come from reading rules of files, signals, ptrace and networks, with
-all that a text includes, from apparmor_parser, and from what the text compiles to:
-a rule that the compiled profile does not enforce on this kernel is one. If such a
-rule denies or logs, it is an error for policy check --compile and policy apply. A
-text without a warning can still be wrong. The exit code is 1 if a text does not
-compile, and with --strict if there is a warning.`,
+The warnings come from apparmor_parser, and from what the text and each of its rules
+compile to: a rule that the compiled profile does not enforce on this kernel is one.
+If such a rule denies or logs, it is an error for policy check --compile and policy
+apply. A text without a warning can still be wrong. The exit code is 1 if a text does
+not compile, and with --strict if there is a warning.
+
+With --image or --rootfs, paths are judged by the files of an image: a rule about one
+that leads over a symbolic link there is one to warn of, and links that the image
+does not have are none.`,
 		Args: atLeastOne("file"),
-		RunE: action(func(cmd *cobra.Command, args []string) error { return runProfileCheck(cmd.Context(), s, &o, args) }),
+		RunE: action(func(cmd *cobra.Command, args []string) error {
+			if err := exclusive(cmd, "rootfs", "image"); err != nil {
+				return err
+			}
+			return runProfileCheck(cmd.Context(), s, &o, args)
+		}),
 	}
 	cmd.Flags().StringVar(&o.features, "features", "",
 		"compile for a kernel with the features in this `file`, not for the one that runs")
+	cmd.Flags().StringVar(&o.rootfs, "rootfs", "", "judge paths by the root file system in this `directory`")
+	cmd.Flags().StringVar(&o.image, "image", "",
+		"judge paths by the image in this archive, a `file` that docker save or podman save wrote")
 	cmd.Flags().BoolVar(&o.strict, "strict", false, "fail if there is a warning")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
@@ -51,7 +63,7 @@ type (
 		Error    *errorJSON    `json:"error,omitempty"` // where it does not compile
 		Profiles []definedJSON `json:"profiles"`        // what it defines: the profile, then its children
 		Warnings []warningJSON `json:"warnings"`
-		Partial  bool          `json:"partial,omitempty"`   // what it includes could not be read for the warnings
+		Partial  bool          `json:"partial,omitempty"`   // its rules could not be compiled one by one, so that some checks were left out
 		TextOnly bool          `json:"text_only,omitempty"` // it could not be compiled on this machine
 	}
 	errorJSON struct {
@@ -77,6 +89,10 @@ func runProfileCheck(ctx context.Context, s *session, o *profileCheckOptions, pa
 	if unable != nil && o.features != "" {
 		return unable
 	}
+	image, err := o.tree(ctx)
+	if err != nil {
+		return exit.With(exit.Cannot, exit.AsRoot(err))
+	}
 	files := profiles.ReadFiles(ctx, s.Node, c, paths)
 	senders := s.SendersFor(o.features)
 	warned := false
@@ -88,7 +104,7 @@ func runProfileCheck(ctx context.Context, s *session, o *profileCheckOptions, pa
 			all = append(all, checked(f, nil))
 			continue
 		}
-		warnings, partial := f.Lint(ctx, c, senders)
+		warnings, partial := f.Lint(ctx, c, senders, image)
 		warned = warned || len(warnings) > 0
 		j := checked(f, warnings)
 		j.Partial, j.TextOnly = partial, c == nil
@@ -107,6 +123,17 @@ func runProfileCheck(ctx context.Context, s *session, o *profileCheckOptions, pa
 		return exit.Silently(exit.BadPolicy)
 	}
 	return nil
+}
+
+// tree reads the files of the image that the profiles are for; it is nil where none is named.
+func (o *profileCheckOptions) tree(ctx context.Context) (*rootfs.Tree, error) {
+	switch {
+	case o.rootfs != "":
+		return rootfs.Dir(ctx, o.rootfs)
+	case o.image != "":
+		return rootfs.Archive(ctx, o.image)
+	}
+	return nil, nil
 }
 
 // checked returns the JSON of a file.
@@ -139,7 +166,7 @@ func printChecked(out *output.Printer, f *profiles.File, j checkedJSON, warnings
 		return
 	}
 	if j.Partial {
-		out.Line("%s: what it includes could not be put in: rules that may be there were not looked for", f.Path)
+		out.Line("%s: its rules could not be compiled one by one: some checks were left out", f.Path)
 	}
 	out.Line("%s: defines %s; %s", f.Path, f.Defines(), output.Count(len(warnings), "warning", "warnings"))
 }

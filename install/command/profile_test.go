@@ -26,6 +26,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 	"github.com/oci-apparmor/oci-apparmor/policy/seen"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
@@ -138,9 +139,25 @@ func sound(name, rules string) string {
 	return "abi <abi/3.0>,\nprofile " + name + " flags=(attach_disconnected) {\n  signal, ptrace, file,\n" + rules + "}\n"
 }
 
+// judging is the fake compiler, with the machine's parser for what is to be judged.
+type judging struct {
+	fakeCompiler
+	real *profile.Compiler
+}
+
+func (c judging) CompileSeveral(ctx context.Context, source string, text []byte) ([]byte, error) {
+	return c.real.CompileSeveral(ctx, source, text)
+}
+
+func (c judging) Expand(text []byte) (profile.Expanded, bool) { return c.real.Expand(text) }
+
 func TestProfileCheck(t *testing.T) {
 	dir := packageDir(t)
+	real := profiletest.Compiler(t, profiletest.Features())
 	m, k := newProfiles(t)
+	m.write("base/abi/3.0", string(profiletest.Features()))
+	real.Base, _ = filepath.Abs("base")
+	m.CompilerOf = func([]byte) (node.Compiler, error) { return judging{fakeCompiler{m}, real}, nil }
 	m.run("profile", "check", "web", "work")
 	m.run("profile", "check", "loose", "bad", "missing", ".", "web")
 	m.run("profile", "check", "--json", "loose", "bad")

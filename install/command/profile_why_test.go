@@ -66,6 +66,26 @@ profile web flags=(attach_disconnected) {
 	m.golden(dir)
 }
 
+// With an image, paths are judged by its files.
+func TestProfileCheckImage(t *testing.T) {
+	dir := packageDir(t)
+	m := newCompiling(t)
+	m.write("shop", sound("shop", "  audit deny /bin/sh x,\n  audit deny /usr/bin/top x,\n"))
+	m.write("root/usr/bin/dash", "")
+	for link, target := range map[string]string{"root/bin": "usr/bin", "root/usr/bin/sh": "dash"} {
+		if err := os.Symlink(target, link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.run("profile", "check", "shop")
+	m.run("profile", "check", "--rootfs", "root", "shop")
+	m.write("image.tar", strings.Repeat("x", 1024))
+	m.run("profile", "check", "--image", "image.tar", "shop")
+	m.run("profile", "check", "--image", "none.tar", "shop")
+	m.run("profile", "check", "--image", "image.tar", "--rootfs", "root", "shop")
+	m.golden(dir)
+}
+
 // The generated profile can be asked about by its name.
 func TestProfileWhyGenerated(t *testing.T) {
 	m := newCompiling(t)

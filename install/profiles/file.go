@@ -25,6 +25,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/enforced"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/rootfs"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/why"
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
@@ -166,21 +168,25 @@ func Faults(files []File) error {
 }
 
 // Lint returns the warnings about a compiled text. If c is nil, the text need not be compiled, and Lint judges the text
-// alone. senders and partial are as in lint.Text.
-func (f *File) Lint(ctx context.Context, c node.Compiler, senders []string) (warnings []lint.Warning, partial bool) {
+// alone. senders, image and partial are as in package lint.
+func (f *File) Lint(ctx context.Context, c node.Compiler, senders []string, image *rootfs.Tree) (warnings []lint.Warning, partial bool) {
+	known := lint.Options{Senders: senders, Image: image}
 	if c == nil {
-		return lint.Text(string(f.Text), nil, nil, senders...)
+		warnings, partial, _ = lint.Text(ctx, string(f.Text), known)
+		return warnings, partial
 	}
-	included, err := c.Preprocess(ctx, f.Text)
-	if err != nil {
-		included = nil
+	reader := why.Reader{Compiler: c}
+	var err error
+	if known.Rules, err = reader.Read(ctx, f.Path, f.Text); err == nil {
+		warnings, partial, err = lint.Text(ctx, string(f.Text), known)
 	}
-	compiled, err := meaning.Read(f.Blob.Data)
-	if err != nil {
-		compiled = nil // the kernel would not take it either, which is another fault's affair
+	if err != nil { // rather less is judged than nothing
+		known.Rules = nil
+		known.Compiled, _ = meaning.Read(f.Blob.Data) // what the kernel would not take is another fault's affair
+		warnings, _, _ = lint.Text(ctx, string(f.Text), known)
+		partial = true
 	}
-	warnings, partial = lint.Text(string(f.Text), included, compiled, senders...)
-	warnings = append(warnings, enforced.Check(ctx, c, f.Text, f.Blob, included)...)
+	warnings = append(warnings, enforced.Check(ctx, c, f.Text, f.Blob, nil)...)
 	slices.SortStableFunc(warnings, func(a, b lint.Warning) int {
 		if by := strings.Compare(a.File, b.File); by != 0 {
 			return by

@@ -58,7 +58,7 @@ func (s *Set) Lint(ctx context.Context, f *File) []lint.Warning {
 	if s.senders == nil {
 		s.senders = append([]string{}, s.node.SendersFor("")...)
 	}
-	warnings, _ := f.Lint(ctx, s.compiler, s.senders)
+	warnings, _ := f.Lint(ctx, s.compiler, s.senders, nil)
 	return warnings
 }
 

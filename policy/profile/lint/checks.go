@@ -16,6 +16,7 @@ const (
 	texts                    // once for a text
 	blocks                   // for each profile of the text itself
 	compiledBlocks           // for each of which it is known what it was compiled to
+	judgedBlocks             // for each of which that is known, and of its rules as well
 )
 
 // checks are all checks. Warnings are sorted by line; those of one line have the order of this list.
@@ -25,11 +26,11 @@ var checks = []check{
 		compiledBlocks, (*linter).attachDisconnected},
 	{"peers", "rules by which processes reach each other, alone and in a stack, and by which the runtime stops them",
 		compiledBlocks, (*linter).peers},
-	{"usr-merge", "paths in /bin, /sbin and /lib*, which are links in most images", compiledBlocks, (*linter).usrMerge},
-	{"link", "paths that lead over a symbolic link, of which the kernel sees the target only", compiledBlocks, (*linter).links},
-	{"busybox", "denied programs that are parts of /bin/busybox in images such as Alpine's", compiledBlocks, (*linter).busybox},
-	{"ping", "raw sockets denied, by which ping is no longer stopped", compiledBlocks, (*linter).ping},
-	{"dev-null", "writing to /dev/null denied", compiledBlocks, (*linter).devNull},
+	{"usr-merge", "paths in /bin, /sbin and /lib*, which are links in most images", judgedBlocks, (*linter).usrMerge},
+	{"link", "paths that lead over a symbolic link, of which the kernel sees the target only", judgedBlocks, (*linter).links},
+	{"busybox", "denied programs that are parts of /bin/busybox in images such as Alpine's", judgedBlocks, (*linter).busybox},
+	{"ping", "raw sockets denied, by which ping is no longer stopped", judgedBlocks, (*linter).ping},
+	{"dev-null", "writing to /dev/null denied", judgedBlocks, (*linter).devNull},
 	{"matches-nothing", "deny rules that match nothing", blocks, (*linter).nothing},
 	{"overruled", "deny rules that rules of a higher priority overrule", compiledBlocks, (*linter).overruled},
 	{"silent", "deny rules that log nothing", blocks, (*linter).silent},

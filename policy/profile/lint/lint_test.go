@@ -12,6 +12,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/why"
 )
 
 // files are what texts include here: what matters of AppArmor's own.
@@ -31,23 +32,8 @@ var files = map[string]string{
 `,
 }
 
-// preprocess puts the files in, as apparmor_parser --preprocess does.
-func preprocess(text string) []byte {
-	var b strings.Builder
-	for line := range strings.Lines(text) {
-		directive := strings.TrimPrefix(strings.TrimSpace(line), "#")
-		if name, ok := strings.CutPrefix(directive, "include <"); ok {
-			name = strings.TrimSuffix(name, ">")
-			b.WriteString("\n##included <" + name + ">\n" + files[name] + "\n")
-			continue
-		}
-		b.WriteString(line)
-	}
-	return []byte(b.String())
-}
-
-// compile compiles a text with the machine's parser, for a kernel that has what the features of profile's tests say.
-func compile(t testing.TB, text string) []*meaning.Profile {
+// read compiles a text with the machine's parser, for a kernel that has what the features of profile's tests say.
+func read(t testing.TB, text string) *why.Text {
 	t.Helper()
 	c := profiletest.Compiler(t, profiletest.Features())
 	c.Base = t.TempDir()
@@ -61,15 +47,24 @@ func compile(t testing.TB, text string) []*meaning.Profile {
 		write(name, text)
 	}
 	write("abi/3.0", string(profiletest.Features()))
-	blob, err := c.CompileText(t.Context(), "text", []byte(text))
+	r := why.Reader{Compiler: c}
+	read, err := r.Read(t.Context(), "text", []byte(text))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
-	compiled, err := meaning.Read(blob.Data)
+	return read
+}
+
+func compile(t testing.TB, text string) []*meaning.Profile { return read(t, text).Profiles() }
+
+// judged returns the warnings about a text of which all is known.
+func judged(t testing.TB, text string) (warnings []Warning, partial bool) {
+	t.Helper()
+	warnings, partial, err := Text(t.Context(), text, Options{Rules: read(t, text)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return compiled
+	return warnings, partial
 }
 
 func checksOf(warnings []Warning) string {
@@ -86,7 +81,7 @@ func TestPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	warnings, partial := Text(string(text), preprocess(string(text)), compile(t, string(text)))
+	warnings, partial := judged(t, string(text))
 	const want = "abi:0 peers:4 peers:4 peers:4 ping:11 silent:11 dev-null:20 usr-merge:42 usr-merge:43 busybox:43 " +
 		"matches-nothing:59 matches-nothing:60"
 	if got := checksOf(warnings); got != want || partial {
@@ -113,7 +108,7 @@ func TestTemplate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		warnings, _ := Text(string(text), preprocess(string(text)), compile(t, string(text)))
+		warnings, _ := judged(t, string(text))
 		warnings = slices.DeleteFunc(warnings, func(w Warning) bool {
 			return w.Check == "silent" || w.Check == "abi" && node.Base != base
 		})
@@ -161,7 +156,9 @@ signal peer={web,web//&**,**//&web,*//&web//&*},`, 1), ""},
 		{"tracing denied in a branch", strings.Replace(sound("file,\nif defined $x {\naudit deny ptrace,\n}"), "signal, ptrace,", "signal,", 1), "peers:3"},
 
 		{"usr-merge", sound("file,\naudit deny /bin/dash x,"), "usr-merge:7"},
-		{"usr-merge with another rule", sound("file,\naudit deny /bin/dash x,\naudit deny /usr/bin/d* x,"), ""},
+		{"usr-merge with another rule", sound("file,\naudit deny /bin/dash x,\naudit deny /usr/bin/d* x,"), "busybox:8"}, // by which dmesg is not
+		{"usr-merge of a part", sound("file,\naudit deny /bin/d* x,\naudit deny /usr/bin/dash x,"), "usr-merge:7 busybox:7"},
+		{"usr-merge by too many patterns to write out", sound("file,\naudit deny /bin/{a,b,c,d}{a,b,c,d}{a,b,c,d}{a,b,c,d}{a,b,c,d}{a,b,c,d} x,"), "usr-merge:7"},
 		{"usr-merge in braces", sound("file,\naudit deny /{usr/,}bin/dash x,"), ""},
 		{"usr-merge in braces without it", sound("file,\naudit deny /{,s}bin/** w,"), "usr-merge:7 usr-merge:7"},
 		{"usr-merge where all is denied", sound("file,\naudit deny /** w,\naudit deny /bin/** w,"), "dev-null:7"},
@@ -184,7 +181,7 @@ signal peer={web,web//&**,**//&web,*//&web//&*},`, 1), ""},
 
 		{"ping", sound("file,\nnetwork inet udp,\naudit deny network raw,"), "ping:8"},
 		{"ping by every network", sound("file,\nnetwork,\naudit deny network inet raw,"), "ping:8"},
-		{"ping denied", sound("file,\nnetwork,\naudit deny network raw,\naudit deny /{usr/,}bin/ping* x,"), ""},
+		{"ping denied", sound("file,\nnetwork,\naudit deny network raw,\naudit deny /{usr/,}bin/ping* x,"), "busybox:9"},
 		{"ping without datagrams", sound("file,\nnetwork inet tcp,\naudit deny network raw,"), ""},
 		{"ping and packet sockets", sound("file,\nnetwork,\naudit deny network packet,"), ""},
 
@@ -221,7 +218,7 @@ signal peer={web,web//&**,**//&web,*//&web//&*},`, 1), ""},
 		{"complain mode denies nobody", "abi <abi/3.0>,\nprofile web flags=(attach_disconnected, complain) {\n}", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			warnings, partial := Text(test.text, preprocess(test.text), compile(t, test.text))
+			warnings, partial := judged(t, test.text)
 			if got := checksOf(warnings); got != test.want || partial {
 				t.Errorf("%s, partial %v, want %s\n%s\n%+v", got, partial, test.want, test.text, warnings)
 			}
@@ -245,7 +242,7 @@ func TestNewerParsers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		warnings, partial := Text(string(text), nil, compiled)
+		warnings, partial, _ := Text(t.Context(), string(text), Options{Compiled: compiled})
 		if got := checksOf(warnings); got != want || partial {
 			t.Errorf("%s: %s, partial %v, want %s", name, got, partial, want)
 		}
@@ -254,31 +251,23 @@ func TestNewerParsers(t *testing.T) {
 
 // Without what was compiled, what the text shows by itself is judged.
 func TestTextAlone(t *testing.T) {
-	text := strings.Replace(sound("file,\naudit deny /bin/dash x,\ndeny /y w,\naudit deny @{PROC}/kmem rw,\nif $x {\ndeny capability,\n}\n"+
+	text := strings.Replace(sound("file,\naudit deny /bin/dash x,\ndeny /y w,\naudit deny /proc/kmem rw,\nif $x {\ndeny capability,\n}\n"+
 		"deny {\n/z w,\nsignal,\n}\naudit deny { /a w, }\npriority=2 audit { deny /b w, /c r, }"), "abi <abi/3.0>,", "", 1)
-	warnings, _ := Text(text, preprocess(text), nil)
+	warnings, _, _ := Text(t.Context(), text, Options{})
 	if got := checksOf(warnings); got != "abi:0 silent:8 matches-nothing:9" || !strings.HasPrefix(warnings[1].Message, "3 deny rules") {
 		t.Errorf("%s, %+v", got, warnings)
 	}
 }
 
-// Without the included files what depends on them is not judged, and that is told.
+// Without the rules what depends on them is not judged, and that is told where there may be more of them.
 func TestPartial(t *testing.T) {
 	text := strings.Replace(sound("file,\naudit deny /bin/dash x,"), "signal, ptrace,", "", 1)
-	compiled := compile(t, text)
-	warnings, partial := Text(text, nil, compiled)
-	const want = "peers:3 peers:3 peers:3 usr-merge:7"
-	if got := checksOf(warnings); got != want || !partial {
+	warnings, partial, _ := Text(t.Context(), text, Options{Compiled: compile(t, text)})
+	if got := checksOf(warnings); got != "peers:3 peers:3 peers:3" || !partial {
 		t.Errorf("%s, partial %v", got, partial)
 	}
-	if _, partial := Text("profile web {}", nil, nil); partial {
+	if _, partial, _ := Text(t.Context(), "profile web {}", Options{}); partial {
 		t.Error("of a text that includes nothing")
-	}
-	for _, included := range []string{"", "profile web", strings.Replace(string(preprocess(text)), "/bin/dash", "/bin/sh", 1)} {
-		warnings, partial := Text(text, []byte(included), compiled)
-		if got := checksOf(warnings); got != want || !partial {
-			t.Errorf("with %q for what it includes: %s, partial %v", included, got, partial)
-		}
 	}
 }
 
@@ -287,18 +276,20 @@ func FuzzText(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	compiled := compile(f, string(page))
-	f.Add(string(page), true)
-	f.Add(sound("file,\ndeny @{a}/{b,{c,d}[^x]\\} w,"), false)
-	f.Add("@{a}=@{a}@{a}\nprofile x {\n@{a} r,", false)
-	f.Add("@{a}=[[[{{{((\nprofile x { deny /x w, }", true)
-	f.Add("profile x {deny /{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b} w,}", false)
-	f.Fuzz(func(t *testing.T, text string, included bool) {
-		var all []byte
-		if included {
-			all = preprocess(text)
+	c := profiletest.Compiler(f, profiletest.Features())
+	c.Base = f.TempDir()
+	r := why.Reader{Compiler: c}
+	f.Add(string(page))
+	f.Add(sound("file,\ndeny @{a}/{b,{c,d}[^x]\\} w,"))
+	f.Add("@{a}=@{a}@{a}\nprofile x {\n@{a} r,")
+	f.Add("@{a}=[[[{{{((\nprofile x { deny /x w, }")
+	f.Add("profile x { file, deny /{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b} w, /bin/x ix, deny ptrace, }")
+	f.Fuzz(func(t *testing.T, text string) {
+		options := Options{}
+		if !strings.Contains(text, "include") {
+			options.Rules, _ = r.Read(t.Context(), "text", []byte(text))
 		}
-		warnings, _ := Text(text, all, compiled)
+		warnings, _, _ := Text(t.Context(), text, options)
 		lines := 1 + strings.Count(text, "\n")
 		for _, w := range warnings {
 			if w.Line < 0 || w.Line > lines || strings.ContainsFunc(w.Message, func(r rune) bool { return r < ' ' || r > '~' }) {

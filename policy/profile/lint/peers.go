@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
-	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
 // peers looks for the rules by which processes reach each other: signal and ptrace are mediated, and a profile without them
@@ -54,7 +53,7 @@ func (l *linter) peers() {
 		l.warn(l.in.Line, "the container's processes cannot %s each other %s: add %s peer=%s,", what, when, c.fix, peer)
 	}
 	var want []string
-	for i, peer := range append([]string{"unconfined", "runc", "crun"}, l.senders...) {
+	for i, peer := range append([]string{"unconfined", "runc", "crun"}, l.Senders...) {
 		for _, signal := range []meaning.Signal{meaning.SIGTERM, meaning.SIGKILL} {
 			if !l.compiled.Allowed(l.compiled.Signal(meaning.MayRead, signal, peer), meaning.MayRead) {
 				if i >= 3 {
@@ -71,14 +70,19 @@ func (l *linter) peers() {
 	}
 }
 
-// deniesTracing reports whether a rule that holds denies to trace whoever it be, or to be traced. No rule that allows it
-// could be added with an effect then, and containers do without it.
+// deniesTracing reports whether a rule denies to trace whoever it be, or to be traced. No rule that allows it could be
+// added with an effect then, and containers do without it.
 func (l *linter) deniesTracing() bool {
-	return slices.ContainsFunc(l.in.Rules, func(r syntax.Rule) bool {
-		return r.Deny && r.First() == "ptrace" && r.Branch == 0 &&
-			!slices.ContainsFunc(r.Words, func(w string) bool { return strings.HasPrefix(w, "peer") })
+	return slices.ContainsFunc(l.rules, func(r rule) bool {
+		return r.Deny && r.single != nil && slices.ContainsFunc([]uint32{meaning.MayWrite, meaning.MayRead, meaning.MayAppend,
+			meaning.MayCreate}, func(want uint32) bool {
+			return r.single.Decides(meaning.PtraceAccess{Want: want, Peer: anybody}) && r.single.Decides(meaning.PtraceAccess{Want: want, Peer: l.in.Name})
+		})
 	})
 }
+
+// anybody is a label that only patterns for all labels match.
+const anybody = "oci-apparmor/any"
 
 // accesses are the words of rules for what processes do to each other.
 var accesses = map[string]uint32{

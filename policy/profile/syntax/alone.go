@@ -61,3 +61,9 @@ func (b *Block) Within(outer *Block) bool {
 func (b *Block) IsHat() bool {
 	return strings.HasPrefix(b.header, "^") || strings.HasPrefix(b.header, "hat ")
 }
+
+// ReadPlaced is Read for a text that is put together of several ones. place returns, for a line of it, the line in the text
+// where it comes from, and whether that is the text itself.
+func ReadPlaced(text string, place func(line int) (at int, own bool)) *Text {
+	return read(text, func(_ string, line int) (int, bool) { return place(line) })
+}

@@ -26,12 +26,15 @@ type block struct {
 	name    string
 	nothing *meaning.Profile // what a profile without rules is
 	rules   []*one
+
+	allowing *meaning.Profile // see Text.Allowing
 }
 
 // one is a rule that is compiled alone.
 type one struct {
 	Rule
 	kind     string // the word that it begins with
+	index    int    // in its block
 	alone    string // its text, with what stands around it
 	priority int
 
@@ -74,11 +77,11 @@ func (t *Text) compile(ctx context.Context, b *syntax.Block) (*block, error) {
 	if len(b.Rules) > maxRules {
 		return nil, fmt.Errorf("it has %d rules, and %d can be judged", len(b.Rules), maxRules)
 	}
-	for _, r := range b.Rules {
+	for i, r := range b.Rules {
 		if r.First() == "abi" || r.IsInclude() {
 			continue
 		}
-		o := &one{Rule: t.rule(r, b.Name), kind: r.First(), priority: r.Priority}
+		o := &one{Rule: t.rule(r, b.Name), kind: r.First(), index: i, priority: r.Priority}
 		o.limits = r.Deny || o.kind == "set" || o.kind == "rlimit"
 		var ok bool
 		if o.alone, ok = t.read.Alone(r); !ok {

@@ -72,7 +72,7 @@ func (r *Reader) Read(ctx context.Context, source string, text []byte) (*Text, e
 			return nil, err
 		}
 	}
-	t.read, t.lines = syntax.Read(whole.Text), whole.Lines
+	t.whole, t.read, t.lines = whole.Text, syntax.Read(whole.Text), whole.Lines
 	t.real, err = meaning.Read(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", source, err)
@@ -99,7 +99,8 @@ func (r *Reader) preprocessed(ctx context.Context, source string, text []byte) (
 type Text struct {
 	source   string
 	compiler Compiler
-	read     *syntax.Text
+	whole    string             // the text with its includes put in
+	read     *syntax.Text       // of whole
 	lines    []profile.Origin   // of read
 	real     []*meaning.Profile // as compiled
 	compiled []*meaning.Profile // the same in enforce mode

@@ -50,7 +50,7 @@ does not have are none.`,
 		"compile for a kernel with the features in this `file`, not for the one that runs")
 	cmd.Flags().StringVar(&o.rootfs, "rootfs", "", "judge paths by the root file system in this `directory`")
 	cmd.Flags().StringVar(&o.image, "image", "",
-		"judge paths by the image in this archive, a `file` that docker save or podman save wrote")
+		"judge paths by the image in this `file`, an archive that an engine's command save wrote")
 	cmd.Flags().BoolVar(&o.strict, "strict", false, "fail if there is a warning")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return cmd

@@ -13,11 +13,14 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/why"
 )
 
 // Compiler has those methods of *profile.Compiler that this package calls.
 type Compiler interface {
 	CompileText(ctx context.Context, source string, text []byte) (profile.Blob, error)
+	CompileSeveral(ctx context.Context, source string, text []byte) ([]byte, error)
+	Expand(text []byte) (profile.Expanded, bool)
 	Preprocess(ctx context.Context, text []byte) ([]byte, error)
 	Supports(feature string) bool
 	ABIs(feature string) []string
@@ -49,9 +52,21 @@ func Check(ctx context.Context, c Compiler, text []byte, blob profile.Blob, incl
 	if !c.Supports(profile.NewMountFeature) {
 		warnings = append(warnings, lint.OldMounts(j.text, j.included, j.files, j.compiled)...)
 	}
-	warnings = append(warnings, lint.Leaving(j.text, j.included, j.files, j.compiled)...)
+	if slices.ContainsFunc(j.compiled, leaves) {
+		rules, err := (&why.Reader{Compiler: c}).Read(ctx, "", text)
+		if err != nil {
+			rules = nil // so that it is said of the profile as a whole
+		}
+		warnings = append(warnings, lint.Leaving(ctx, j.compiled, rules)...)
+	}
 	warnings = append(warnings, j.parsers(ctx, lost)...)
 	return unique(warnings)
+}
+
+// leaves reports whether a process can leave a profile.
+func leaves(p *meaning.Profile) bool {
+	exec, change := p.Leaves()
+	return exec || change
 }
 
 // unique leaves out repeated warnings, such as those of the same rule in two included files.
@@ -203,8 +218,8 @@ func withoutUnix(blob profile.Blob) bool {
 	})
 }
 
-// needs reports whether the included files must be read, too. They must if one of them is not AppArmor's own, if a rule
-// lets a process leave its confinement, or if some kind of rules is not enforced. The parser says so of every kind but
+// needs reports whether the included files must be read, too. They must if one of them is not AppArmor's own, or if some
+// kind of rules is not enforced. The parser says so of every kind but
 // D-Bus.
 func (j *judgement) needs() bool {
 	names := syntax.Read(j.text).Includes()
@@ -212,8 +227,7 @@ func (j *judgement) needs() bool {
 		return false
 	}
 	more := func(p *meaning.Profile) bool {
-		exec, change := p.Leaves()
-		return exec || change || p.Compiled(meaning.DBus) && !lint.Mediates(p, "dbus", j.Supports)
+		return p.Compiled(meaning.DBus) && !lint.Mediates(p, "dbus", j.Supports)
 	}
 	if slices.ContainsFunc(j.compiled, more) || slices.ContainsFunc(names, func(name string) bool {
 		return !strings.HasPrefix(name, "abstractions/") && !strings.HasPrefix(name, "tunables/")

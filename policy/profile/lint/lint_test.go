@@ -316,7 +316,8 @@ func TestLeaving(t *testing.T) {
 	} {
 		t.Run(test.rules, func(t *testing.T) {
 			text := "$no = false\n" + sound("file,\n"+test.rules)
-			found := Leaving(text, nil, nil, compile(t, text))
+			rules := read(t, text)
+			found := Leaving(t.Context(), rules.Profiles(), rules)
 			for _, w := range found {
 				if w.Check != "unconfined" || w.Line != 8 || w.Profile != "web" || w.File != "" {
 					t.Errorf("%+v", w)
@@ -325,7 +326,7 @@ func TestLeaving(t *testing.T) {
 			if len(found) > 1 || (len(found) == 1) != test.found {
 				t.Errorf("%d warnings", len(found))
 			}
-			if found = Leaving("", nil, nil, compile(t, text)); len(found) > 1 || (len(found) == 1) != test.found {
+			if found = Leaving(t.Context(), rules.Profiles(), nil); len(found) > 1 || (len(found) == 1) != test.found {
 				t.Errorf("without its text: %+v", found)
 			}
 		})

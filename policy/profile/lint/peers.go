@@ -110,13 +110,3 @@ func (l *linter) reaches(access, label string) (reached bool, missing string) {
 	}
 	return reached, missing
 }
-
-// expandLabel is expand for a label, in which two slashes are no mistake.
-func (l *linter) expandLabel(pattern string) []string {
-	const slashes = "\x01"
-	all := l.Expand(strings.ReplaceAll(pattern, "//", slashes), l.in.Name)
-	for i := range all {
-		all[i] = strings.ReplaceAll(all[i], slashes, "//")
-	}
-	return all
-}

@@ -1,52 +1,35 @@
 package lint
 
 import (
-	"slices"
+	"context"
 	"strings"
 
-	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/why"
 )
 
 // Leaving returns a warning for each rule by which a process under a profile can go on without any confinement: by a
-// program that it executes, or by changing its own profile. The compiled profile decides whether there is such a rule.
-// Leaving looks for the rule in the text and in what the text includes. If it finds none, it warns of the profile as a
-// whole. The arguments are as in NotEnforced.
-func Leaving(text string, included []byte, files []profile.Text, compiled []*meaning.Profile) []Warning {
-	own := syntax.Read(text)
-	find := finder(files)
-	l := &linter{Text: own, check: "unconfined"}
-	if included != nil {
-		l.Text = own.WithIncludes(string(included))
+// program that it executes, or by changing its own profile. The compiled profiles decide whether there is such a rule, and
+// the rules compiled one by one which it is. If rules is nil, or none of them is it, Leaving warns of the profile as a whole.
+func Leaving(ctx context.Context, compiled []*meaning.Profile, rules *why.Text) []Warning {
+	l := &linter{Text: &syntax.Text{}, check: "unconfined"}
+	if rules != nil {
+		l.Text = rules.Read()
 	}
 	for _, p := range compiled {
 		exec, change := p.Leaves()
 		if !exec && !change {
 			continue
 		}
-		l.compiled, l.in = p, &syntax.Block{Name: p.Name}
-		for _, b := range l.Blocks {
-			if b.Name != p.Name {
-				continue
-			}
-			l.in = b
-			for _, r := range b.Rules {
-				before := len(l.found)
-				exec = !l.leavingExec(r) && exec
-				change = !l.leavingChange(r) && change
-				for i := range l.found[before:] {
-					if w := &l.found[before+i]; !r.Own {
-						w.File, w.Line = find(r.Text)
-					}
-				}
-			}
-		}
-		if exec {
+		l.compiled, l.in = p, &syntax.Block{Name: p.Name, Line: l.Line(p.Name)}
+		byExec, byChange := l.leaving(ctx, rules)
+		if exec && !byExec {
 			l.warn(l.in.Line, "profile %s lets programs be executed without any confinement, by a rule that is not found in the text: "+
 				"look for ux, Ux, pux, cux and -> unconfined", show(p.Name))
 		}
-		if change {
+		if change && !byChange {
 			l.warn(l.in.Line, "a process may change its profile to unconfined and then do everything, by a rule that is not found in "+
 				"the text of profile %s: look for change_profile", show(p.Name))
 		}
@@ -54,54 +37,57 @@ func Leaving(text string, included []byte, files []profile.Text, compiled []*mea
 	return l.found
 }
 
-// leavingExec warns of a rule by which programs are executed without a profile, and reports whether it is one.
-func (l *linter) leavingExec(r syntax.Rule) bool {
-	perms := execPerms(r)
-	to := ""
-	if at := slices.Index(r.Words, "->"); at >= 0 && at+1 < len(r.Words) {
-		to = r.Words[at+1]
+// leaving warns of the rules of a profile by which processes leave their confinement, and reports whether there are some.
+func (l *linter) leaving(ctx context.Context, rules *why.Text) (byExec, byChange bool) {
+	if rules == nil {
+		return false, false
 	}
-	falls := strings.ContainsAny(perms, "uU")
-	if r.Deny || perms == "" || !falls && !slices.ContainsFunc(l.expandLabel(to), meaning.IsUnconfined) {
-		return false
+	singles, err := rules.Singles(ctx, l.in.Name)
+	if err != nil {
+		return false, false
 	}
-	words := r.Words
-	if r.First() == "file" {
-		words = words[1:]
+	for _, b := range l.Blocks {
+		if b.Name != l.in.Name {
+			continue
+		}
+		for i, r := range b.Rules {
+			if singles[i] == nil {
+				continue
+			}
+			exec, change := singles[i].Leaves(l.compiled)
+			before := len(l.found)
+			if exec {
+				byExec = true
+				l.warnExec(r)
+			}
+			if change {
+				byChange = true
+				l.warn(r.Line, "a process may change its profile to unconfined and then do everything: name the profiles that it "+
+					"may change to, change_profile -> NAME,")
+			}
+			for at := range l.found[before:] {
+				if w := &l.found[before+at]; !r.Own {
+					w.File, w.Line = singles[i].Place.File, singles[i].Place.Line
+				}
+			}
+		}
 	}
-	path := words[0]
-	if !isPath(path) {
-		path = words[1]
-	}
-	if patterns := l.Expand(path, l.in.Name); patterns != nil && !slices.ContainsFunc(patterns, func(p string) bool {
-		return l.compiled.LeavesBy(syntax.Example(p))
-	}) {
-		return false
-	}
-	when := ""
+	return byExec, byChange
+}
+
+// warnExec warns of a rule by which programs are executed without a profile.
+func (l *linter) warnExec(r syntax.Rule) {
+	path, perms, when := pathOf(r), execPerms(r), ""
 	switch {
-	case !falls:
-		perms += " -> " + to
+	case perms == "":
+		path, perms = oneline.Cut(r.Text, maxRule), "ux"
+	case !strings.ContainsAny(perms, "uU"):
+		perms += " -> unconfined"
 	case strings.ContainsAny(perms, "pPcC"):
 		when = ", where the profile for it is not loaded,"
 	}
 	l.warn(r.Line, "what is executed as %s%s runs without any confinement (%s): write ix, or a child profile and Cx",
 		show(path), when, perms)
-	return true
-}
-
-// leavingChange warns of a rule by which a process may change its profile to unconfined, and reports whether it is one.
-func (l *linter) leavingChange(r syntax.Rule) bool {
-	perms, _ := l.compiled.File("unconfined")
-	switch {
-	case r.Deny, perms.Allow&^perms.Deny&(meaning.MayChangeProfile|meaning.MayOnExec) == 0:
-		return false
-	case r.First() == "all", r.First() == "change_profile" && l.toUnconfined(r.Words):
-		l.warn(r.Line, "a process may change its profile to unconfined and then do everything: name the profiles that it "+
-			"may change to, change_profile -> NAME,")
-		return true
-	}
-	return false
 }
 
 // execPerms returns the permissions of a rule about a file that execute it, and an empty string for any other rule.
@@ -119,17 +105,4 @@ func execPerms(r syntax.Rule) string {
 		}
 	}
 	return ""
-}
-
-// toUnconfined reports whether a rule change_profile has unconfined among its targets: alone, in a pattern, or as it
-// has none.
-func (l *linter) toUnconfined(words []string) bool {
-	at := slices.Index(words, "->")
-	if at < 0 || at+1 == len(words) {
-		return at < 0
-	}
-	return slices.ContainsFunc(l.expandLabel(words[at+1]), func(p string) bool {
-		re := syntax.Matcher(p)
-		return re != nil && re.MatchString("unconfined")
-	})
 }

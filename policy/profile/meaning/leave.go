@@ -1,6 +1,10 @@
 package meaning
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/automaton"
+)
 
 // Leaves reports whether a process under the profile can go on without any confinement. exec is for a program that it
 // executes, and change for changing its own profile to unconfined.
@@ -20,13 +24,21 @@ func (p *Profile) Leaves() (exec, change bool) {
 	return exec, perms.Allow&^perms.Deny&(MayChangeProfile|MayOnExec) != 0
 }
 
-// LeavesBy reports whether a process under the profile can execute the program at path without any confinement.
-func (p *Profile) LeavesBy(path string) bool {
-	if p.Mode == Unconfined {
-		return false
+// LeavesAs reports whether there is a program that a process under the profile and a process under another one both can
+// execute without any confinement. The error wraps automaton.ErrTooLarge if the profiles are too large to decide.
+func (p *Profile) LeavesAs(other *Profile) (bool, error) {
+	if p.Mode == Unconfined || other.Mode == Unconfined {
+		return false, nil
 	}
-	owner, other := p.File(path)
-	return p.leaves(owner) || p.leaves(other)
+	for _, owner := range []bool{true, false} {
+		_, found, err := automaton.Shortest(func(states []automaton.State) bool {
+			return p.leaves(p.file.whose(state(states[0]), owner)) && other.leaves(other.file.whose(state(states[1]), owner))
+		}, limit, p.machine(File), other.machine(File))
+		if found || err != nil {
+			return found, err
+		}
+	}
+	return false, nil
 }
 
 // leaves reports whether perms let a process execute a program under no profile, be it only if the profile for it is

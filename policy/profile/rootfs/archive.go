@@ -92,7 +92,7 @@ func (a *archive) index(ctx context.Context) error {
 		case errors.Is(err, io.EOF):
 			return errors.New("it is empty")
 		case err != nil:
-			return fmt.Errorf("it is no archive of tar, as docker save or podman save --format oci-archive writes: %w", err)
+			return fmt.Errorf("it is no archive of tar, such as an engine's command save writes: %w", err)
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case len(a.members) == maxMembers:
@@ -172,7 +172,7 @@ func (a *archive) layers() ([]string, error) {
 	}
 	name := "index.json"
 	if _, ok := a.members[name]; !ok {
-		return nil, errors.New("it has neither manifest.json nor index.json, as docker save and podman save write: a root file system " +
+		return nil, errors.New("it has neither manifest.json nor index.json, as what an engine's command save writes has: a root file system " +
 			"in a directory is for --rootfs")
 	}
 	for range maxNesting {

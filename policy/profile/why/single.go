@@ -112,3 +112,15 @@ func (s *Single) HasEffect() bool {
 	full, less := s.views("")
 	return !Equal(full.Profile, less.Profile)
 }
+
+// Leaves reports whether a process can go on without any confinement by the rule under a profile that has it: by a program
+// that it executes, or by changing its own profile.
+func (s *Single) Leaves(p *meaning.Profile) (exec, change bool) {
+	if s.limits {
+		return false, false
+	}
+	exec, err := s.onTop.LeavesAs(p)
+	_, change = s.onTop.Leaves()
+	_, whole := p.Leaves()
+	return exec && err == nil, change && whole
+}

@@ -38,8 +38,9 @@ PROFILE is one of these, or several with //& between them, as in a stacked label
 
 ACCESS is written as in rules: "r /etc/passwd", "owner w /home/u/x", "x /usr/bin/id",
 "l /a -> /b", "capability net_raw", "signal receive set=kill peer=crun", "ptrace
-trace peer=web". It may hold globs, and stands for all that it can mean; if some of
-that is allowed and some is not, there is an answer for an example of each.
+trace peer=web", "tcp connect", "mount fstype=proc -> /proc/". It may hold globs, and
+stands for all that it can mean; if some of that is allowed and some is not, there is
+an answer for an example of each.
 
 Each rule is compiled by itself and evaluated, and the answers of all rules are
 compared with that of the whole profile. The answer says so if they do not explain

@@ -57,7 +57,7 @@ profile web flags=(attach_disconnected) {
 	m.run("profile", "why", "floor//&web", "r /srv/i", "r /srv/private/i", "owner w /srv/i")
 	m.run("profile", "why", "--json", "web", "other w /srv/i", "r /proc/kcore")
 	m.run("profile", "why", "web")
-	m.run("profile", "why", "web", "fly /x")
+	m.run("profile", "why", "web", "capability fly")
 	m.run("profile", "why", "--child", "none", "web", "r /x")
 	m.run("profile", "why", "none", "r /x")
 	m.write("bad", "profile bad {\n  /x,\n}\n")

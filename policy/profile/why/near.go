@@ -74,12 +74,17 @@ type search struct {
 	class   meaning.Class
 	want    uint32
 	owner   bool
-	pattern string
-	prefix  string // of the keys, which with does not get
+	prefix  string // of the keys; of other classes than files, with does not get it
+	pattern string // for what is behind it
 }
 
 // in returns the shortest of the keys for which a rule allows all that is wanted.
 func (s *search) in(p *meaning.Profile) (key string, ok bool) {
+	if s.class == meaning.File {
+		key, ok, err := meaning.WherePaths(s.pattern, s.owner, func(perms []uint32) bool { return perms[0]&s.want == s.want },
+			meaning.View{Profile: p, Prefix: s.prefix})
+		return s.prefix + key, ok && err == nil
+	}
 	key, ok, err := meaning.Stack{p}.Find(s.class, s.want, s.owner, escaped(s.prefix)+s.pattern)
 	return strings.TrimPrefix(key, s.prefix), ok && err == nil
 }
@@ -158,23 +163,23 @@ func fileVariants(a meaning.FileAccess, with func(path string) meaning.Access) (
 	if !strings.HasPrefix(a.Path, "/") {
 		return all
 	}
+	dir := strings.TrimSuffix(a.Path, "/")
 	find := func(differs Nearness, pattern string) {
 		all = append(all, variant{differs: differs, with: with,
-			find: &search{class: meaning.File, want: a.Want, owner: a.Owner, pattern: pattern}})
+			find: &search{class: meaning.File, want: a.Want, owner: a.Owner, prefix: dir + "/", pattern: pattern}})
 	}
-	dir := strings.TrimSuffix(a.Path, "/")
-	find(NearPath, escaped(dir)+"/**")
+	find(NearPath, "?**")
 	for differs := NearPath; ; differs = NearFurther {
 		at := strings.LastIndexByte(dir, '/')
 		if at < 0 || at == 0 && differs == NearFurther { // what is in the root directory is near to nothing else
 			return all
 		}
 		dir = dir[:at]
-		find(differs, escaped(dir)+"/*")
+		find(differs, "?*")
 		if dir == "" {
 			return all
 		}
-		find(differs, escaped(dir)+"/**")
+		find(differs, "?**")
 	}
 }
 

@@ -54,8 +54,8 @@ func rootCommand(s *session) *cobra.Command {
 Exit codes:
   0  done
   1  the policy, or a profile, is bad; policy test: a test fails; profile diff: the
-     two differ; doctor: there is an error
-  2  the command line is wrong
+     two differ; profile contains: it does not; doctor: there is an error
+  2  the command line is wrong; profile diff --meaning, profile contains: trouble
   3  it cannot be done here, or the answer is not known
   4  policy explain: the container would be refused; policy apply --dry-run: a
      running container would be refused at its next start; doctor: there is a

@@ -79,13 +79,14 @@ var argumentWords = map[string]words{
 	"profile diff":   comparableProfiles,
 	"profile why":    explainableProfiles,
 
+	"profile contains":  comparableProfiles,
 	"profile merge":     comparableProfiles,
 	"profile intersect": comparableProfiles,
 }
 
 // fileArguments are the commands whose arguments can be files.
-var fileArguments = []string{"policy test", "profile check", "profile load", "profile diff", "profile why", "profile merge",
-	"profile intersect"}
+var fileArguments = []string{"policy test", "profile check", "profile load", "profile diff", "profile contains", "profile why",
+	"profile merge", "profile intersect"}
 
 // complete makes every command below root offer words for its arguments and flags.
 func complete(root *cobra.Command, s *session) {

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,9 +13,10 @@ import (
 
 func diffCommand(s *session) *cobra.Command {
 	var features string
+	var means, json bool
 	cmd := &cobra.Command{
 		Use:   "diff A B",
-		Short: "Compare two profiles: texts line by line, and what the kernel has by content",
+		Short: "Compare two profiles: texts line by line, by content, or in what they mean",
 		Long: `Compare two profiles, each of them one of these:
 
   FILE            the text in a file
@@ -27,16 +29,37 @@ Texts are compared line by line. Two profiles do the same if they compile to the
 same. The kernel keeps no text: its profiles are compared by their hashes, and also
 line by line if oci-apparmor knows the text that was loaded.
 
-The exit code is 0 if both have the same content, and 1 if they do not.`,
+The exit code is 0 if both have the same content, and 1 if they do not.
+
+With --meaning it compares what both mean, whatever their texts say: which accesses
+become allowed, denied or logged from A to B, and which programs go on elsewhere.
+Differences are patterns as in rules, each with the shortest access that shows it. A
+pattern is exactly what differs; "some of" says that it is wider. That nothing
+differs is decided for all accesses, by the automata of the compiled profiles. The
+children of A and B are compared, and other profiles to which both lead, where they
+are known. A and B may also be files of compiled profiles, as apparmor_parser -S
+writes them, and stacks of several profiles with //& between them. An access that
+asks a stack for several permissions at once may still be logged otherwise. The exit
+code is then that of diff(1): 0 if the meaning is the same, 1 if not, 2 for trouble.`,
 		Example: `  oci-apparmor profile diff 2015:docker-default node:docker-default
-  oci-apparmor profile diff kernel:docker-default node:docker-default`,
+  oci-apparmor profile diff kernel:docker-default node:docker-default
+  oci-apparmor profile diff --meaning policy:web profiles/web
+  oci-apparmor profile diff --meaning policy:node-baseline//&policy:web policy:web`,
 		Args: cobra.ExactArgs(2),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
+			switch {
+			case means:
+				return trouble(runDiffMeaning(cmd.Context(), s, features, args[0], args[1], json))
+			case json:
+				return exit.With(exit.Usage, errors.New("--json is for differences in meaning: give --meaning with it"))
+			}
 			return runDiff(cmd.Context(), s, features, args[0], args[1])
 		}),
 	}
 	cmd.Flags().StringVar(&features, "features", "",
 		"compile for a kernel with the features in this `file`, not for the one that runs")
+	cmd.Flags().BoolVar(&means, "meaning", false, "compare what they allow, deny and log")
+	cmd.Flags().BoolVar(&json, "json", false, "print JSON, with --meaning")
 	return cmd
 }
 

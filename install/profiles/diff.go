@@ -25,7 +25,8 @@ type side struct {
 	kernel   string // the name of a profile in the kernel
 	text     []byte // nil where it is not known
 	compiled []profile.Compiled
-	missing  error // what it takes to compile the text and is not there
+	blob     []byte // what the text compiles to; nil for a profile that is compiled already
+	missing  error  // what it takes to compile the text and is not there
 }
 
 // A Difference is how two profiles differ. Same reports whether they compile to the same, and Why says what shows that.
@@ -117,7 +118,7 @@ func loadedSide(ctx context.Context, n *node.Node, is, name string) (side, error
 		return side{}, exit.AsRoot(err)
 	}
 	s := side{is: is, kernel: name}
-	if t, err := textOf(n, name); err == nil && t.text != nil && compare(ctx, n, name, t) == node.Same {
+	if t, err := textOf(n, name); err == nil && t.text != nil && inKernel(ctx, n, name, t) == node.Same {
 		s.text = t.text
 	}
 	return s, nil
@@ -138,7 +139,7 @@ func compiledSide(ctx context.Context, n *node.Node, features, is string, text [
 	if err != nil {
 		return s, exit.With(exit.BadPolicy, err)
 	}
-	s.compiled = b.Profiles
+	s.compiled, s.blob = b.Profiles, b.Data
 	return s, nil
 }
 

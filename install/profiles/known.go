@@ -19,8 +19,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// compare returns how the kernel's content of a profile relates to a text: a value of Shown.Content.
-func compare(ctx context.Context, n *node.Node, name string, t knownText) string {
+// inKernel returns how the kernel's content of a profile relates to a text: a value of Shown.Content.
+func inKernel(ctx context.Context, n *node.Node, name string, t knownText) string {
 	compiled := t.compiled
 	if compiled == nil {
 		c, _, err := n.NewCompiler(ctx, "")

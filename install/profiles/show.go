@@ -80,7 +80,7 @@ func Show(ctx context.Context, n *node.Node, name, variant string) (*Shown, erro
 	case s.Loaded == nil && errors.Is(s.Unloaded, kernel.ErrNotLoaded):
 		s.Content = "missing"
 	case s.Loaded != nil && t.text != nil:
-		s.Content = compare(ctx, n, name, t)
+		s.Content = inKernel(ctx, n, name, t)
 	}
 	return s, nil
 }

@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"errors"
-	"io"
 	"os"
 	"strings"
 
@@ -89,13 +88,8 @@ func byName(name string) func(path string) bool {
 
 // attachments returns the patterns of all profiles of a load, or nil if they are not known.
 func (k *Kernel) attachments(revision string) []meaning.Attachment {
-	f, err := os.Open(k.FS + "/policy/raw_data/" + revision + "/raw_data")
+	blob, err := k.raw(revision)
 	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	blob, err := io.ReadAll(io.LimitReader(f, maxRawData+1))
-	if err != nil || len(blob) > maxRawData {
 		return nil
 	}
 	found, err := meaning.Attachments(blob)

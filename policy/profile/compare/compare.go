@@ -152,7 +152,7 @@ func (c *comparison) stacks(t couple) error {
 func (t couple) topics() (list []*meaning.Topic) {
 	addresses := slices.ContainsFunc(slices.Concat(t.a, t.b), func(p *meaning.Profile) bool { return p.Mediates(meaning.NetV9) })
 	for _, topic := range meaning.Topics() {
-		if topic.Name == "unix" && !addresses { // those rules are about all families
+		if strings.HasPrefix(topic.Name, "unix") && !addresses { // those rules are about all families
 			continue
 		}
 		if len(t.a) != len(t.b) || slices.ContainsFunc(t.a, func(p *meaning.Profile) bool {

@@ -49,7 +49,7 @@ func (d *describer) describe(l *language, others func() *language) cover {
 
 func (d *describer) describeAt(l *language, others func() *language, depth int) cover {
 	simple := d.cover(l, mostSimple)
-	if simple.exact {
+	if simple.exact && !slices.ContainsFunc(simple.patterns, d.unreadable) {
 		return simple
 	}
 	best := cover{}
@@ -57,32 +57,35 @@ func (d *describer) describeAt(l *language, others func() *language, depth int) 
 		best = c
 	}
 	branches, parted := d.branches(l, others, depth)
-	if parted && branches.exact && (!best.exact || branches.cost() < best.cost()) {
+	if parted && branches.exact && (!best.exact || d.cost(branches) < d.cost(best)) {
 		best = branches
 	}
-	if best.exact && best.cost() < mostCost {
+	if simple.exact && (!best.exact || d.cost(simple) <= d.cost(best)) {
+		return simple
+	}
+	if best.exact && d.cost(best) < mostCost {
 		return best
 	}
 	direct := d.cover(l, mostPatterns)
 	switch {
-	case direct.exact && (!best.exact || direct.cost() < best.cost()):
+	case direct.exact && (!best.exact || d.cost(direct) < d.cost(best)):
 		return direct
 	case best.exact:
 		return best
 	}
 	best = d.partly(l, direct)
-	if parted && branches.cost() < best.cost() {
+	if parted && d.cost(branches) < d.cost(best) {
 		best = branches
 	}
 	return best
 }
 
 // unreadable reports whether a pattern has sets of bytes that stand for no simple thing.
-func (m match) unreadable() bool {
+func (d *describer) unreadable(m match) bool {
 	all := m.of.sets()
 	for i, p := range m.pattern {
 		switch {
-		case p.rest, m.of.size(p.set) == 1, p.loop && (p.set == all.name || p.set == all.text || p.set == all.any):
+		case p.rest, m.of.size(p.set) == 1, !fieldParted(d.topic.Fields[p.field]), p.loop && (p.set == all.name || p.set == all.text || p.set == all.any):
 		case p.set == all.name && i+1 < len(m.pattern) && m.pattern[i+1].loop:
 		default:
 			return true
@@ -98,7 +101,7 @@ const mostExact = 3
 func (d *describer) partly(l *language, direct cover) (c cover) {
 	left := l
 	for _, m := range direct.patterns {
-		if len(c.patterns) == mostExact || m.unreadable() {
+		if len(c.patterns) == mostExact || d.unreadable(m) {
 			continue
 		}
 		less, ok := left.without(tokens(m.pattern), new(int))
@@ -160,7 +163,7 @@ func (l *language) beginning(prefix string, set classSet) *language {
 }
 
 // cost is how much there is to read.
-func (c cover) cost() (cost int) {
+func (d *describer) cost(c cover) (cost int) {
 	for _, f := range c.patterns {
 		if f.some {
 			cost += 200
@@ -171,8 +174,10 @@ func (c cover) cost() (cost int) {
 				switch {
 				case t.loop || t.rest:
 					cost += 2
-				case f.of.size(t.set) == 1:
+				case f.of.size(t.set) == 1, !fieldParted(d.topic.Fields[t.field]):
 					cost++
+				case f.of.size(t.set) > 128:
+					cost += 10
 				default:
 					cost += 6
 				}
@@ -231,20 +236,59 @@ func (d *describer) except(l, others *language) (best cover, ok bool) {
 		if !strict {
 			rest = others.from(text[:begin])
 		}
-		exceptions := d.cover(rest, mostExcept)
-		if !exceptions.exact {
+		pattern := d.beginning(others, text[:begin], strict)
+		if c, found := d.excepting(others, rest, pattern, l); found && (!ok || d.cost(c) < d.cost(best)) {
+			best, ok = c, true
+		}
+		// The same without the keys that have one more slash.
+		last := len(pattern) - 1
+		if !d.endsInPath(text[:begin]) || pattern[last].rest || pattern[last].set != others.sets().text {
 			continue
 		}
-		one := match{of: others, pattern: d.beginning(others, text[:begin], strict)}
-		for _, e := range exceptions.patterns {
-			one.except = append(one.except, e.pattern)
-		}
-		one.text = l.example()
-		if c := (cover{[]match{one}, true}); !ok || c.cost() < best.cost() {
+		deeper := append(slices.Clone(tokens(pattern)), others.one(others.classOf['/']), pattern[last].token)
+		pattern[last].set = others.sets().name
+		flat, fits := rest.without(deeper, d.work)
+		if c, found := d.excepting(others, flat, pattern, l); fits && found && (!ok || d.cost(c) < d.cost(best)) && d.flat(l, text[:begin]) {
 			best, ok = c, true
 		}
 	}
 	return best, ok
+}
+
+// flat reports whether no text of a language has a slash behind a prefix.
+func (d *describer) flat(l *language, prefix string) bool {
+	all := l.sets()
+	seen := map[int32]bool{l.walk(l.start, prefix): true}
+	queue := []int32{l.walk(l.start, prefix)}
+	for ; len(queue) > 0; queue = queue[1:] {
+		for class := range l.classes() {
+			to := l.step(queue[0], uint16(class))
+			switch {
+			case all.name.has(uint16(class)) && !seen[to]:
+				seen[to] = true
+				queue = append(queue, to)
+			case !all.name.has(uint16(class)) && !l.dead(to):
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// excepting describes a language by a pattern and what of rest, the keys that do not belong, the pattern matches.
+func (d *describer) excepting(others, rest *language, pattern []piece, l *language) (c cover, ok bool) {
+	if rest == nil {
+		return c, false
+	}
+	exceptions := d.cover(rest, mostExcept)
+	if !exceptions.exact {
+		return c, false
+	}
+	one := match{of: others, pattern: slices.Clone(pattern), text: l.example()}
+	for _, e := range exceptions.patterns {
+		one.except = append(one.except, e.pattern)
+	}
+	return cover{[]match{one}, true}, true
 }
 
 // behind returns the language of the texts that begin with a prefix and go on as first says: it returns the state behind

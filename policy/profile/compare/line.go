@@ -86,7 +86,7 @@ func (l *liner) line(one item, d *draft, whose string, about asks, owner bool) L
 	first := t.Asks[bits.TrailingZeros64(uint64(about))]
 	first.Owner = owner
 	line := Line{Change: one.change, From: one.from, To: one.to, Some: d.some, Topic: t.Name,
-		What: l.rule(whose, mask, d.shown), Witness: t.Access(d.text, first), of: d.about(about, owner, whose == "", t)}
+		What: l.rule(whose, mask, d.shown), Witness: t.Access(l.familiar(d), first), of: d.about(about, owner, whose == "", t)}
 	if line.Witness == nil {
 		line.Path = d.text
 	}
@@ -94,6 +94,30 @@ func (l *liner) line(one item, d *draft, whose string, about asks, owner bool) L
 		line.Except = append(line.Except, l.exception(e))
 	}
 	return line
+}
+
+// familiar returns a key of a draft that is decided as the draft's own one, with values in it that people know.
+func (l *liner) familiar(d *draft) string {
+	prefer := map[meaning.Field][]string{meaning.SignalField: {string(rune(meaning.SIGTERM)), string(rune(meaning.SIGKILL))},
+		meaning.FamilyField: {"\x00\x02", "\x00\x01"}, meaning.TypeField: {"\x00\x01", "\x00\x02"},
+		meaning.ProtocolField: {"\x00\x00"}, meaning.NumberField: {"\x00\x00"}}
+	key := d.text
+	mark, known := l.product.markAt(key)
+	at := 0
+	fields, ok := l.pair.topic.Split(key)
+	for i := 0; ok && known && i < len(fields); i++ {
+		for _, better := range prefer[l.pair.topic.Fields[i]] {
+			one := key[:at] + better + key[min(at+len(better), len(key)):]
+			if m, valid := l.product.markAt(one); valid && m == mark && d.matches(one) {
+				key = one
+				break
+			}
+		}
+		if at += len(fields[i]); fieldParted(l.pair.topic.Fields[i]) {
+			at++
+		}
+	}
+	return key
 }
 
 // about returns the draft with the asks that a line is about.
@@ -136,13 +160,13 @@ func (l *liner) permissions(mask uint32) string {
 		return ""
 	}
 	if t.Name == "file" && mask&(meaning.MayRead|meaning.MayWrite) != 0 {
-		mask &^= meaning.MayOpen | meaning.MayGetAttr // which are asked for together with these
+		mask &^= meaning.MayGetAttr // which is asked for together with these
 	}
 	var short string
 	var long []string
 	for _, w := range words(t.Name) {
 		if mask&w.bits == w.bits {
-			if mask &^= w.bits; t.Name == "file" {
+			if mask &^= w.bits; t.Name == "file" && len(w.name) == 1 {
 				short += w.name
 			} else {
 				long = append(long, w.name)
@@ -187,6 +211,8 @@ func (l *liner) rule(whose string, mask uint32, s shown) string {
 		return whose + perms + " " + path(0)
 	case "link":
 		return whose + "l " + path(0) + " -> " + path(1)
+	case "unix path":
+		return whose + "unix connect peer addr=" + path(0)
 	case "attachment":
 		return "attach to " + path(0)
 	case "change_profile", "change_profile &", "change_profile onexec", "change_profile & onexec":

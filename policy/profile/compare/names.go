@@ -35,12 +35,13 @@ type named struct {
 	name string
 }
 
-// words are the words for the permissions of a topic. A word is for all of its permissions together.
+// words are the words for the permissions of a topic. A word is for all of its permissions together. "write" is "w" without
+// append.
 func words(topic string) []named {
 	switch topic {
 	case "file":
 		const write = meaning.MayWrite | meaning.MayCreate | meaning.MayDelete | meaning.MaySetAttr | meaning.MayChmod | meaning.MayChown
-		return []named{{meaning.MayRead, "r"}, {write | meaning.MayAppend, "w"}, {meaning.MayAppend, "a"}, {meaning.MayLock, "k"},
+		return []named{{meaning.MayRead, "r"}, {write | meaning.MayAppend, "w"}, {write, "write"}, {meaning.MayAppend, "a"}, {meaning.MayLock, "k"},
 			{meaning.MayMmapExec, "m"}, {meaning.MayExec, "x"}}
 	case "signal":
 		return []named{{meaning.MayWrite, "send"}, {meaning.MayRead, "receive"}}
@@ -60,7 +61,7 @@ func words(topic string) []named {
 }
 
 // bitNames are the words for single permissions, where a topic has no other.
-var bitNames = []named{{meaning.MayExec, "x"}, {meaning.MayWrite, "write"}, {meaning.MayRead, "read"}, {meaning.MayAppend, "append"},
+var bitNames = []named{{meaning.MayExec, "x"}, {meaning.MayWrite, "write alone"}, {meaning.MayRead, "read"}, {meaning.MayAppend, "append"},
 	{meaning.MayCreate, "create"}, {meaning.MayDelete, "delete"}, {meaning.MayOpen, "open"}, {meaning.MayRename, "rename"},
 	{meaning.MaySetAttr, "setattr"}, {meaning.MayGetAttr, "getattr"}, {meaning.MayChmod, "chmod"}, {meaning.MayChown, "chown"},
 	{meaning.MayLock, "lock"}, {meaning.MayMmapExec, "mmap"}, {meaning.MayLink, "link"}}

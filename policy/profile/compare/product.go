@@ -157,6 +157,21 @@ func (x *product) key(node int32) string {
 	return string(reversed)
 }
 
+// markAt returns by what a key is decided. It reports false for what is no key, or if the steps are not known.
+func (x *product) markAt(key string) (mark int32, known bool) {
+	at := int32(0)
+	for i := range len(key) {
+		if x.next == nil || at == none {
+			return 0, false
+		}
+		at = x.next[int(at)*len(x.alphabet)+int(x.classOf[key[i]])]
+	}
+	if at == none || !x.whole[at] {
+		return 0, false
+	}
+	return x.marks[at], true
+}
+
 // setAlphabet finds the sets of bytes that no machine tells apart, and takes the most readable byte of each.
 func (x *product) setAlphabet() {
 	numbers := make(map[[most + 1]uint32]uint16)

@@ -4,7 +4,7 @@ import "slices"
 
 // fileBitsAsked are the permissions that the kernel asks for one by one, or several of them at once.
 var fileBitsAsked = []uint32{MayRead, MayWrite, MayAppend, MayCreate, MayDelete, MayRename, MaySetAttr, MayGetAttr, MayChmod,
-	MayChown, MayLock, MayMmapExec, MayOpen}
+	MayChown, MayLock, MayMmapExec}
 
 // fileTopic is about paths: FileAccess and ExecAccess.
 func fileTopic() *Topic {

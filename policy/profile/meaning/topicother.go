@@ -29,13 +29,32 @@ func socketTopics() []*Topic {
 		q.answers = func(p *Profile, q *Topic) Answers { return p.unixSockets(q) }
 		return q
 	}
-	return []*Topic{network,
+	return []*Topic{network, unixPathTopic(),
 		unix("unix", nil, MayCreate),
 		unix("unix", []Field{AddressField}, MayBind, MayAccept, MaySetAttr, MayGetAttr, MayShutdown),
 		unix("unix", []Field{AddressField, NumberField}, MayListen),
 		unix("unix", []Field{AddressField, NumberField}, MaySetOpt, MayGetOpt),
 		unix("unix", []Field{AddressField, AddressField, LabelField}, MayConnect, MaySend, MayReceive),
 	}
+}
+
+// unixPathTopic is about a connection to a socket in the file system, of which the rules about files say whether it may be
+// used. It is one of a stream.
+func unixPathTopic() *Topic {
+	const stream = 1
+	q := &Topic{Name: "unix path", Fields: []Field{PathField}, Asks: []Ask{{Want: MayConnect}, {Want: MayConnect, Owner: true}}}
+	q.access = func(f []string, ask Ask) Access {
+		return UnixAccess{Type: stream, Want: ask.Want, PeerAddress: f[0], Owner: ask.Owner}
+	}
+	q.answers = func(p *Profile, q *Topic) Answers {
+		if p.policy.begin(NetV9) == 0 {
+			return constant(q.each(func(ask Ask) Answer { return p.unix(UnixAccess{Type: stream, Want: ask.Want}) }))
+		}
+		return p.file.direct(p.file.begin(File), func(s state) []Outcome {
+			return q.each(func(ask Ask) Answer { return p.audited(p.file.whose(s, ask.Owner), ask.Want) })
+		})
+	}
+	return q
 }
 
 func socketAsks(wants ...uint32) (asks []Ask) {

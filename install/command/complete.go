@@ -98,11 +98,13 @@ func complete(root *cobra.Command, s *session) {
 				continue
 			}
 			// These fail for a flag that does not exist, or that has words already.
-			if name == "bin" || name == "bundle" || name == "root" || name == "store" || name == "config" && path == "policy apply" {
+			if name == "bin" || name == "bundle" || name == "root" || name == "rootfs" || name == "store" ||
+				name == "config" && path == "policy apply" {
 				_ = cmd.MarkFlagDirname(name)
 				continue
 			}
-			_ = cmd.RegisterFlagCompletionFunc(name, offer(s, w, name == "features" || name == "config" || name == "junit"))
+			_ = cmd.RegisterFlagCompletionFunc(name, offer(s, w, name == "features" || name == "config" || name == "junit" ||
+				name == "image" && path == "profile check"))
 		}
 	}
 }

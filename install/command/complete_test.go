@@ -45,6 +45,10 @@ func TestComplete(t *testing.T) {
 		{"profile show w", []string{"web", "wide"}, "4"},
 		{"profile diff ", []string{"2015:docker-default", "kernel:held", "node:docker-default", "policy:web", "policy:wide"}, "4"},
 		{"profile load ", nil, "0"},
+		{"profile why w", []string{"web", "wide"}, "4"},
+		{"profile why ./", nil, "0"},
+		{"profile check --image ", nil, "0"},
+		{"profile check --rootfs ", nil, "16"},
 		{"profile diff ./", nil, "0"},
 		{"status --show c", []string{"containers"}, "4"},
 	} {

@@ -32,7 +32,7 @@ var checks = []check{
 	{"ping", "raw sockets denied, by which ping is no longer stopped", judgedBlocks, (*linter).ping},
 	{"dev-null", "writing to /dev/null denied", judgedBlocks, (*linter).devNull},
 	{"matches-nothing", "deny rules that match nothing", blocks, (*linter).nothing},
-	{"overruled", "deny rules that rules of a higher priority overrule", compiledBlocks, (*linter).overruled},
+	{"overruled", "deny rules that rules of a higher priority overrule", judgedBlocks, (*linter).overruled},
 	{"silent", "deny rules that log nothing", blocks, (*linter).silent},
 	{"unconfined", "rules by which processes leave their confinement", elsewhere, nil},
 	{"not-enforced", "rules that the compiled profile does not enforce on this kernel, or not as they stand", elsewhere, nil},

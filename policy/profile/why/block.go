@@ -15,9 +15,10 @@ import (
 
 // Bounds on what is compiled to judge the rules of one profile.
 const (
-	maxRules = 20_000
+	maxRules = 10_000
 	maxRuns  = 500                 // of the parser
 	maxBatch = profile.MaxText / 2 // bytes of the rules of one run
+	maxEach  = 1000                // profiles that one run compiles
 )
 
 // block is a profile of the text, with each of its rules compiled.
@@ -199,7 +200,7 @@ func (c *compilation) each(ctx context.Context, texts []string) ([]*meaning.Prof
 	all := make([]*meaning.Profile, len(texts))
 	for from := 0; from < len(texts); {
 		to, size := from, 0
-		for to < len(texts) && (to == from || size+len(texts[to]) < maxBatch) {
+		for to < len(texts) && to-from < maxEach && (to == from || size+len(texts[to]) < maxBatch) {
 			size += len(texts[to]) + 32
 			to++
 		}

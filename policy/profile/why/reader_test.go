@@ -3,6 +3,7 @@ package why
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,6 +54,27 @@ func TestRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	ask(4)
+}
+
+// A profile of thousands of rules is judged in several runs.
+func TestManyRules(t *testing.T) {
+	_, c := reader(t, included)
+	counted := &counting{Compiler: c}
+	r := &Reader{Compiler: counted}
+	var text strings.Builder
+	text.WriteString("profile web {\n")
+	for i := range 1500 {
+		fmt.Fprintf(&text, "  /srv/%d r,\n", i)
+	}
+	text.WriteString("}\n")
+	many, err := r.Read(t.Context(), "web", []byte(text.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := many.Why(t.Context(), "", meaning.FileAccess{Path: "/srv/1499", Want: meaning.MayRead})
+	if err != nil || said("", answer) != "allowed: 1501" || counted.runs != 5 {
+		t.Errorf("%s after %d runs, %v", said("", answer), counted.runs, err)
+	}
 }
 
 // A text that includes files in an unusual way is put together by the parser; the places of rules are found by their lines.

@@ -124,3 +124,12 @@ func (s *Single) Leaves(p *meaning.Profile) (exec, change bool) {
 	_, whole := p.Leaves()
 	return exec && err == nil, change && whole
 }
+
+// Overruled reports whether a profile that has the rule allows all that the rule denies.
+func (s *Single) Overruled(p *meaning.Profile) bool {
+	if !s.limits {
+		return false
+	}
+	lacks, err := p.Lacks(s.base, s.onTop)
+	return err == nil && !lacks
+}

@@ -3,7 +3,6 @@ package engines
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
@@ -127,29 +126,4 @@ func (s serving) cost(ctx context.Context) string {
 		return "it may stop its containers when it ends: whether it does is not known: " + err.Error()
 	}
 	return why
-}
-
-// goesOnWithOurs reports whether an engine's process has something of ours that its files will not have after the edits: it goes on
-// with that until it has read them again. Where that is not known, it may.
-func goesOnWithOurs(ctx context.Context, b *wire.Book, h *host.Host, e Engine, edits []wire.Edit) bool {
-	r, ok := reads(e, h, b)
-	if !ok || len(edits) == 0 && b.Changes(e.Name()) == (wire.Changes{}) {
-		return false
-	}
-	main, ok := r.main()
-	if !ok {
-		return false
-	}
-	t, _ := r.taken(ctx, main) // or the worst
-	return t.Ours && (changesFiles(edits) || t.Older != "")
-}
-
-// changesFiles reports whether one of the edits is of a file: a daemon reads these, and not links and directories.
-func changesFiles(edits []wire.Edit) bool {
-	return slices.ContainsFunc(edits, func(e wire.Edit) bool { return e.Old.IsFile() || e.New.IsFile() })
-}
-
-// removesLink reports whether one of the edits removes a link.
-func removesLink(edits []wire.Edit) bool {
-	return slices.ContainsFunc(edits, func(e wire.Edit) bool { return e.Old.IsLink() && e.New == nil })
 }

@@ -22,7 +22,6 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
 	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/nearest"
-	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // Engine is a kind of engine. Its methods draft, and write nothing.
@@ -253,20 +252,16 @@ func install(ctx context.Context, b *wire.Book, h *host.Host, e Engine, choice C
 		return nil, err
 	}
 	p.Notes, p.Then, p.reload = outcome.Notes, outcome.Then, outcome.Reload
-	if removesLink(d.Edits()) {
-		if err := p.leaveLinks(ctx, b, h, d, needOf(ctx, h, e)); err != nil {
-			return nil, err
-		}
+	need, err := p.keepLinks(ctx, b, h, d, without, outcome.Via)
+	if err != nil {
+		return nil, err
 	}
-	p.Edits = d.Edits()
+	o.Via, p.Edits = outcome.Via, d.Edits()
+	p.options, p.draft, p.without = &o, d, without
 	if s, ok := serves(e, h, b); ok && !p.reload && len(p.Edits) > 0 {
 		p.noteCost(ctx, s)
 	}
-	o.Via = outcome.Via
-	p.options, p.draft, p.without = &o, d, without
-	if len(p.held) > 0 {
-		p.Notes = append(p.Notes, p.heldNote())
-	}
+	p.noteStays(need)
 	for _, f := range was.Files {
 		if !slices.Contains(kept, f) {
 			p.Notes = append(p.Notes, "what "+f+" had of ours, without a record, is taken over: uninstall takes that out, too")
@@ -350,68 +345,6 @@ func (p *Plan) noteKept(kept []string) {
 		}
 		p.Notes = append(p.Notes, note)
 	}
-}
-
-// noteStays adds what stays of ours, and why.
-func (p *Plan) noteStays(need host.Need) {
-	switch {
-	case len(p.held) > 0:
-		p.Notes = append(p.Notes, p.heldNote())
-	case p.calls && len(p.Edits) == 0:
-		p.Notes = append(p.Notes, "nothing of ours is in its configuration, and it goes on with ours until it is restarted"+by(p.engine.Then()))
-	}
-	if len(need.Containers) > 0 {
-		p.Notes = append(p.Notes, "these containers "+need.Why+": "+strings.Join(need.Containers, ", ")+"; run this again when they are "+
-			"gone, for what stays of ours")
-	}
-	if len(need.Unknown) > 0 {
-		p.Notes = append(p.Notes, "whether more containers need ours is unknown, so what they would call stays: "+strings.Join(need.Unknown, "; "))
-	}
-}
-
-// needOf returns the containers that need ours of an engine. Where that cannot be found out, there may be some.
-func needOf(ctx context.Context, h *host.Host, e Engine) host.Need {
-	need, err := e.Needed(ctx, h)
-	if err != nil {
-		need.Unknown = append(need.Unknown, err.Error())
-	}
-	return need
-}
-
-// leaveLinks drafts that links stay which containers call, or the engine's daemon.
-func (p *Plan) leaveLinks(ctx context.Context, b *wire.Book, h *host.Host, d *wire.Draft, need host.Need) (err error) {
-	p.calls = goesOnWithOurs(ctx, b, h, p.engine, d.Edits())
-	switch {
-	case need.Any():
-		_, err = b.LeaveLinks(d, p.Engine)
-	case p.calls:
-		p.held, err = b.LeaveLinks(d, p.Engine)
-	}
-	return err
-}
-
-// runs reports whether a process runs that reads the engine's files.
-func (p *Plan) runs(h *host.Host) bool {
-	r, ok := p.engine.(Reader)
-	if !ok {
-		return false
-	}
-	_, ok = r.Main(h)
-	return ok
-}
-
-// heldNote says until when links stay for the engine's daemon.
-func (p *Plan) heldNote() string {
-	return fmt.Sprintf("%s stays, as the engine calls it until it is restarted%s: run this again after that", oneline.And(p.held),
-		by(p.engine.Then()))
-}
-
-// by returns a command as the end of a sentence; nothing for none.
-func by(command string) string {
-	if command == "" {
-		return ""
-	}
-	return " by " + command
 }
 
 // noteCost adds what the command that takes the plan over takes from containers.

@@ -275,3 +275,53 @@ func TestUninstallReportsWhatStays(t *testing.T) {
 		}
 	}
 }
+
+// twoWays is an engine that reaches us by a file alone as well, and whose containers need all of it, or its link alone.
+type twoWays struct {
+	needed
+	link bool
+}
+
+func (twoWays) Vias() []string { return []string{"wrapper", "hook"} }
+
+func (e twoWays) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Options) (*host.Outcome, error) {
+	if o.Via == "hook" {
+		return &host.Outcome{Via: "hook"}, d.WriteFile(e.file(), []byte("hook"))
+	}
+	return e.needed.Wire(ctx, h, d, o)
+}
+
+func (e twoWays) Leave(h *host.Host, d *wire.Draft) error {
+	if e.link {
+		return nil
+	}
+	return e.needed.Leave(h, d)
+}
+
+// Containers that were made in one way keep what they need of it when the engine is to reach us in another one, or that is refused.
+func TestInstallInAnotherWay(t *testing.T) {
+	for _, link := range []bool{true, false} {
+		h, b := both(t)
+		table = []Engine{twoWays{needed{plain{"one"}}, link}}
+		do := func(via string) error {
+			plans, err := Install(t.Context(), b, h, []string{"one"}, Choice{Via: via})
+			if err == nil {
+				_, err = Commit(b, plans)
+			}
+			return err
+		}
+		if err := do("wrapper"); err != nil {
+			t.Fatal(err)
+		}
+		err := do("hook")
+		if link != (err == nil) || err != nil && err.Error() != "one: these containers need it: remove shop first" {
+			t.Errorf("%v", err)
+		}
+		if _, err := os.Lstat(h.Tree.Real(h.Lib() + "/one/runc")); err != nil {
+			t.Errorf("links alone are needed: %v; %v", link, err)
+		}
+		if w, _ := b.Wiring("one"); (w.Options.Via == "hook") != link {
+			t.Errorf("it is wired by the %s", w.Options.Via)
+		}
+	}
+}

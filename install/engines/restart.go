@@ -314,7 +314,7 @@ func (p *Plan) dropLinks(b *wire.Book) error {
 		return nil
 	}
 	now, err := p.again()
-	if err == nil && !changesFiles(now.Edits) {
+	if err == nil && !wire.OfFiles(now.Edits) {
 		now.serial = b.Serial()
 		err = commit(b, now)
 	}

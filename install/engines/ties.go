@@ -58,7 +58,7 @@ func tiesOf(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (t Ties) 
 	case err != nil:
 		t.Unknown = append(t.Unknown, fmt.Sprintf("%s: %v", e.Name(), err))
 		return t
-	case recorded || changesFiles(d.Edits()):
+	case recorded || wire.OfFiles(d.Edits()):
 		does := "run oci-apparmor uninstall " + e.Name() + " first"
 		if then := e.Then(); then != "" {
 			does += ", and then " + then

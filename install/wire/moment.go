@@ -2,6 +2,7 @@ package wire
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,12 +48,7 @@ func (r *record) stamp(engine string, byHand bool) {
 	r.Changes[engine] = c
 }
 
-// files reports whether one of the edits is of a file: engines read those, and not links and directories.
-func files(edits []Edit) bool {
-	for _, e := range edits {
-		if e.Old.IsFile() || e.New.IsFile() {
-			return true
-		}
-	}
-	return false
+// OfFiles reports whether one of the edits is of a file: a daemon reads these, and not links and directories.
+func OfFiles(edits []Edit) bool {
+	return slices.ContainsFunc(edits, func(e Edit) bool { return e.Old.IsFile() || e.New.IsFile() })
 }

@@ -5,7 +5,7 @@
 //
 // What is kept stands in a directory of the store:
 //
-//	DIR/record.json   what each engine's files were before, and what we made of them
+//	DIR/record.json   what each engine's files were before, what we made of them, and when
 //	DIR/journal.json  the change under way; there is none at other times
 //	DIR/lock          held by whoever changes any of this
 //
@@ -288,7 +288,7 @@ func (b *Book) plan(engine string, w *Options, d, without *Draft) *journal {
 		after.Engines[engine] = Wiring{Options: *w, Edits: edits}
 	} else if len(edits) > 0 {
 		after.Engines[engine] = Wiring{Edits: edits, Left: true}
-	} else if !unwired && !files(steps) {
+	} else if !unwired && !OfFiles(steps) {
 		delete(after.Changes, engine) // what was left for it need be no more
 	}
 	for _, s := range steps {
@@ -300,7 +300,7 @@ func (b *Book) plan(engine string, w *Options, d, without *Draft) *journal {
 		}
 	}
 	return &journal{Version: version, Forward: w == nil, Steps: steps, After: after, Engine: engine, Unwired: unwired,
-		ByHand: !recorded && files(without.Edits())}
+		ByHand: !recorded && OfFiles(without.Edits())}
 }
 
 // do writes a journal and does what it says: steps are those that are not done yet. On an error they have been taken back.
@@ -374,7 +374,7 @@ func (b *Book) finish(j *journal, strict bool) error {
 
 // writeAfter writes the record of a journal whose steps are done. Those done just now are when the engine's files were changed.
 func (b *Book) writeAfter(j *journal, done []Edit) error {
-	if (files(done) || j.Unwired) && j.Engine != "" { // an older oci-apparmor's journal names none
+	if (OfFiles(done) || j.Unwired) && j.Engine != "" { // an older oci-apparmor's journal names none
 		j.After.stamp(j.Engine, j.ByHand)
 	}
 	if err := b.write("record.json", &j.After); err != nil {

@@ -114,9 +114,21 @@ func (e Engine) Then() string { return e.of().Then }
 // Supervisor returns what starts containerd.
 func (e Engine) Supervisor() host.Supervisor { return e.of().Supervisor }
 
+// commands are those of containerd's that start no daemon (cmd/containerd/command).
+var commands = []string{"config", "publish", "oci-hook", "help", "h", "--version", "-v"}
+
+// daemons returns the containerds that run, and whose program has that name or another one.
+func daemons(h *host.Host, file string) []host.Process {
+	return slices.DeleteFunc(h.Processes("containerd", file), isCommand)
+}
+
+func isCommand(p host.Process) bool {
+	return slices.ContainsFunc(p.Args, func(arg string) bool { return slices.Contains(commands, arg) })
+}
+
 // processes returns the containerds that run with this main file.
 func (o *Distribution) processes(h *host.Host) (all []host.Process) {
-	for _, p := range h.Processes("containerd", o.File) {
+	for _, p := range daemons(h, o.File) {
 		if config := mainFile(p); config == "" && o.isOwn() || o.reads(config) {
 			all = append(all, p)
 		}
@@ -170,7 +182,7 @@ func (o *Distribution) elsewhere(h *host.Host) error {
 	if !o.isOwn() || len(o.processes(h)) > 0 {
 		return nil
 	}
-	for _, p := range h.Processes("containerd") {
+	for _, p := range daemons(h, "") {
 		config := mainFile(p)
 		if !slices.ContainsFunc(o.beside, func(runs func(*host.Host, string) bool) bool { return runs(h, config) }) {
 			return fmt.Errorf("containerd runs as process %d with --config %s, and only %s can be changed here", p.PID, config, o.Config)
@@ -184,7 +196,7 @@ func (o *Distribution) absent(h *host.Host) string {
 	if o.isOwn() {
 		return "there is no program containerd"
 	}
-	for _, p := range h.Processes("containerd", o.File) {
+	for _, p := range daemons(h, o.File) {
 		config := mainFile(p)
 		if o.Ends != "" && strings.HasSuffix(config, o.Ends) && (p.Program == "" || path.Base(p.Program) == cmp.Or(o.File, "containerd")) {
 			return fmt.Sprintf("containerd runs as process %d with --config %s, and only %s is known here", p.PID, config, o.Config)

@@ -34,8 +34,11 @@ func (e Engine) Taken(_ context.Context, h *host.Host, main host.Process, change
 	return h.TakenAtStart(main, "containerd", d, with, changes)
 }
 
-// Works returns an error unless containerd answers, and its CRI plugin works.
+// Works returns an error unless one containerd runs with the main file and answers, and its CRI plugin works.
 func (e Engine) Works(ctx context.Context, h *host.Host) error {
+	if err := single(e.of().processes(h)); err != nil {
+		return err
+	}
 	ctr, args, err := e.of().client(h, wire.NewDraft(h.Tree))
 	if err != nil {
 		return err
@@ -48,6 +51,14 @@ func (e Engine) Works(ctx context.Context, h *host.Host) error {
 		return fmt.Errorf("containerd answers, and its plugin %s does not work", broken)
 	}
 	return nil
+}
+
+// single returns an error if several containerds run with the same main file: which one is restarted would be chance.
+func single(all []host.Process) error {
+	if len(all) < 2 {
+		return nil
+	}
+	return fmt.Errorf("containerd runs twice with the same main file, as processes %d and %d: end one of them", all[0].PID, all[1].PID)
 }
 
 // brokenCRI returns the plugin of CRI that "ctr plugins ls" says has failed; an empty string for none. Its columns are TYPE,

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,5 +55,24 @@ func TestBrokenCRI(t *testing.T) {
 		if got := brokenCRI(listed); got != want {
 			t.Errorf("%q: %q, want %q", listed, got, want)
 		}
+	}
+}
+
+// A command of containerd's is no daemon, and of two daemons none is chosen.
+func TestWhichContainerdRuns(t *testing.T) {
+	for args, is := range map[string]bool{
+		"containerd": false, "/usr/bin/containerd --config /x/config.toml -l info": false, "containerd -c /x/config --state /run/x": false,
+		"containerd --config /x/config.toml config dump": true, "containerd --address /x publish --topic /tasks/exit": true, "containerd --version": true,
+	} {
+		if got := isCommand(host.Process{Args: strings.Fields(args)}); got != is {
+			t.Errorf("%s: %v", args, got)
+		}
+	}
+	one, two := host.Process{PID: 7}, host.Process{PID: 9}
+	if err := single([]host.Process{one}); err != nil {
+		t.Error(err)
+	}
+	if err := single([]host.Process{one, two}); err == nil || !strings.Contains(err.Error(), "as processes 7 and 9") {
+		t.Error(err)
 	}
 }

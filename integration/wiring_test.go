@@ -159,8 +159,8 @@ func TestContainerdInstallTrees(t *testing.T) {
 					putTree(t, v, tree.name)
 					hash := treeHash(t)
 					refused := tree.refused
-					if tree.name == "no-version" && strings.HasPrefix(v.Name, "2.") && !v.Present() {
-						refused = "nothing was found" // up to 2.2 it ignores what such a file says
+					if tree.name == "no-version" && regexp.MustCompile(`^2\.[0-2]\.`).MatchString(v.Name) {
+						refused = "nothing was found" // these ignore what such a file says
 					}
 					install := append([]string{"install", "--yes", "containerd"}, flags...)
 					if refused != "" {
@@ -253,6 +253,12 @@ func TestContainerdInstallPod(t *testing.T) {
 				run := wiring(t, v.Bin)
 				putTree(t, v, "none")
 				putDefaultConfig(t, v)
+				if via == "wrapper" { // uninstall looks for what calls a link where the configuration has containerd's state
+					const state = "/run/elsewhere"
+					t.Cleanup(func() { guesttest.CleanEngine(t, state) })
+					write(t, containerdConfig, regexp.MustCompile("(?m)^state = .*$").ReplaceAllString(read(t, containerdConfig),
+						fmt.Sprintf("state = %q", state)))
+				}
 				c := guesttest.StartContainerd(t, v, guesttest.ContainerdConfig{CRI: true, File: containerdConfig})
 				c.MustCtr(t, "--namespace", "k8s.io", "images", "import", guesttest.Images(t))
 				if _, err := exec.LookPath("podman"); err == nil {

@@ -14,6 +14,12 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
 )
 
+// States is the directories in which the node's own containerd may keep what it knows of running tasks, of whichever client.
+// unknown says that one that runs has none where it should.
+func States(ctx context.Context, h *host.Host) (all, unknown []string) {
+	return own.states(ctx, h, own.processes(h))
+}
+
 // states returns the directories in which containerd may keep what it knows of running tasks: that of each process which
 // runs, by its flag or by the configuration, and the usual one. unknown says that a process has none where it should.
 func (o *Distribution) states(ctx context.Context, h *host.Host, running []host.Process) (all, unknown []string) {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/oci-apparmor/oci-apparmor/install/engines/containerd"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/tasks"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
@@ -19,12 +20,14 @@ import (
 
 // Needed returns the containers that were made with our runtime, and those whose shim calls our wrapper. Docker's own
 // files tell the first ones. The second ones are under the node's containerd, or under one that dockerd has started.
-func (Engine) Needed(_ context.Context, h *host.Host) (need host.Need, err error) {
+func (Engine) Needed(ctx context.Context, h *host.Host) (need host.Need, err error) {
 	if !h.Live() {
 		return need, nil
 	}
 	need.Why = "were made with our runtime: they run on, and cannot be started again without it"
-	data, states := slices.Clone(engine.Named("docker").Data), []string{tasks.State}
+	data := slices.Clone(engine.Named("docker").Data)
+	states, unknown := containerd.States(ctx, h)
+	need.Unknown = unknown
 	supervised, err := supervised(h)
 	for _, dir := range supervised {
 		states = append(states, path.Join(dir, "daemon"))

@@ -101,12 +101,12 @@ func (t *Text) Why(ctx context.Context, name string, a meaning.Access) (*Answer,
 		answer.Near = b.near(p, a)
 	}
 	for _, uses := range [][]Use{answer.By, answer.Overruled} {
-		for _, u := range uses {
-			t.complete(u.Rule)
+		for i := range uses {
+			uses[i].Rule = t.complete(uses[i].Rule)
 		}
 	}
-	for _, n := range answer.Near {
-		t.complete(n.Rule)
+	for i := range answer.Near {
+		answer.Near[i].Rule = t.complete(answer.Near[i].Rule)
 	}
 	return answer, nil
 }
@@ -118,8 +118,12 @@ func (t *Text) Enforced(name string) (*meaning.Profile, error) {
 	return p, err
 }
 
-// complete adds to a rule what is looked up only for one that is shown.
-func (t *Text) complete(r *Rule) { r.Variables = t.variables(r.source) }
+// complete returns a rule with what is looked up only for one that is shown.
+func (t *Text) complete(r *Rule) *Rule {
+	shown := *r
+	shown.Variables = t.variables(r.source)
+	return &shown
+}
 
 // hat answers for a change into a hat, which no rule but the hat itself decides.
 func (b *block) hat(answer *Answer, allowed bool, hat string) {

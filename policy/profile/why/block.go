@@ -52,7 +52,6 @@ type compilation struct {
 	source   string
 	head     string // what stands ahead of the profiles
 	hat      bool   // they are hats, which have rules that the parser adds
-	runs     int
 }
 
 // block returns the compiled rules of a block, which it compiles once.
@@ -198,13 +197,14 @@ func (b *block) all(ctx context.Context) error {
 // each compiles profiles that have these rules. One that does not compile is nil.
 func (c *compilation) each(ctx context.Context, texts []string) ([]*meaning.Profile, error) {
 	all := make([]*meaning.Profile, len(texts))
+	runs := 0
 	for from := 0; from < len(texts); {
 		to, size := from, 0
 		for to < len(texts) && to-from < maxEach && (to == from || size+len(texts[to]) < maxBatch) {
 			size += len(texts[to]) + 32
 			to++
 		}
-		if err := c.fill(ctx, texts[from:to], all[from:to]); err != nil {
+		if err := c.fill(ctx, texts[from:to], all[from:to], &runs); err != nil {
 			return nil, err
 		}
 		from = to
@@ -213,7 +213,10 @@ func (c *compilation) each(ctx context.Context, texts []string) ([]*meaning.Prof
 }
 
 // fill compiles profiles together, or each half of them if that fails.
-func (c *compilation) fill(ctx context.Context, texts []string, all []*meaning.Profile) error {
+func (c *compilation) fill(ctx context.Context, texts []string, all []*meaning.Profile, runs *int) error {
+	if *runs++; *runs > maxRuns {
+		return fmt.Errorf("that took more than %d runs of apparmor_parser", maxRuns)
+	}
 	compiled, err := c.batch(ctx, texts)
 	var bad *profile.TextError
 	switch half := len(texts) / 2; {
@@ -223,16 +226,13 @@ func (c *compilation) fill(ctx context.Context, texts []string, all []*meaning.P
 		return err
 	case half == 0: // it stays nil
 	default:
-		return errors.Join(c.fill(ctx, texts[:half], all[:half]), c.fill(ctx, texts[half:], all[half:]))
+		return errors.Join(c.fill(ctx, texts[:half], all[:half], runs), c.fill(ctx, texts[half:], all[half:], runs))
 	}
 	return nil
 }
 
 // batch compiles profiles that have these rules in one run of the parser.
 func (c *compilation) batch(ctx context.Context, texts []string) ([]*meaning.Profile, error) {
-	if c.runs++; c.runs > maxRuns {
-		return nil, fmt.Errorf("that took more than %d runs of apparmor_parser", maxRuns)
-	}
 	var b strings.Builder
 	b.WriteString(c.head)
 	for i, text := range texts {

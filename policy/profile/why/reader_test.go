@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
@@ -54,6 +55,28 @@ func TestRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	ask(4)
+}
+
+// Several goroutines ask about one text.
+func TestConcurrently(t *testing.T) {
+	r, _ := reader(t, included)
+	var askers sync.WaitGroup
+	for range 4 {
+		askers.Go(func() {
+			text, err := r.Read(t.Context(), "web", []byte(web))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for range 5 {
+				answer, err := text.Why(t.Context(), "", meaning.SignalAccess{Want: meaning.MayWrite, Signal: meaning.SIGTERM, Peer: "floor//&web"})
+				if err != nil || !answer.Together || len(answer.By) != 2 || answer.By[0].Text == "" {
+					t.Errorf("%+v, %v", answer, err)
+				}
+			}
+		})
+	}
+	askers.Wait()
 }
 
 // A profile of thousands of rules is judged in several runs.

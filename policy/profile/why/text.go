@@ -95,7 +95,7 @@ func (r *Reader) preprocessed(ctx context.Context, source string, text []byte) (
 	return profile.Expanded{Text: string(included), Lines: origins(string(text), string(included), r.Compiler.Included(included))}, nil
 }
 
-// A Text is a profile's text, and what it compiles to.
+// A Text is a profile's text, and what it compiles to. Several goroutines may use it at the same time.
 type Text struct {
 	source   string
 	compiler Compiler

@@ -155,6 +155,9 @@ func printPart(out *output.Printer, p profiles.PartReason) {
 		for _, r := range list {
 			out.Line("  %s: %s%s", placed(r), oneline.Whole(r.Rule), note(r))
 			for _, v := range r.Variables {
+				if len(p.Near) > 0 { // whose access says what they are
+					break
+				}
 				var at []string
 				for _, place := range v.Places {
 					at = append(at, placeLine(place))

@@ -109,7 +109,7 @@ func (t *Text) compile(ctx context.Context, b *syntax.Block) (*block, error) {
 const childKind = "child"
 
 // plainName finds names that mean the same in a rule as the variable that stands for them.
-var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+/-]*$`)
+var plainName = regexp.MustCompile(`^[A-Za-z0-9/][A-Za-z0-9._+/-]*$`)
 
 // ofProfile puts the name of a profile into a text that is compiled in a profile of another name.
 func ofProfile(text, name string) string {

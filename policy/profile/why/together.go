@@ -16,12 +16,15 @@ var errNoSet = errors.New("no such set of rules")
 
 // set finds the rules that decide an access where the answers of single rules do not add up to the profile's: the kernel
 // looks something up more than once for it, and different rules decide there.
-func (b *block) set(ctx context.Context, answer *Answer, p *meaning.Profile, a meaning.Access, parts []part, allowing []Use) error {
+func (b *block) set(ctx context.Context, answer *Answer, p *meaning.Profile, a meaning.Access, parts []part, partly []Use) error {
 	refused := p.Decide(a).Denied
-	var pool []*one
+	var pool, allowing []*one // all rules, and those that take nothing away
 	for _, o := range b.rules {
 		if o.onTop != nil {
 			pool = append(pool, o)
+			if !o.limits {
+				allowing = append(allowing, o)
+			}
 		}
 	}
 	everything, err := b.together(ctx, pool)
@@ -29,30 +32,30 @@ func (b *block) set(ctx context.Context, answer *Answer, p *meaning.Profile, a m
 		return err
 	}
 	if found := everything.Decide(a).Denied; found != refused {
-		return b.unexplained(answer, refused, allowing)
+		return b.unexplained(answer, refused, partly)
 	}
-	decides := func(fixed []*one, holds func(denied uint32) bool) ([]*one, error) {
+	decides := func(fixed, pool []*one, holds func(denied uint32) bool) ([]*one, error) {
 		return b.minimal(ctx, fixed, pool, func(p *meaning.Profile) bool { return holds(p.Decide(a).Denied) })
 	}
 	var by []*one
 	if refused == 0 {
 		answer.Verdict = Allowed
-		by, err = decides(nil, func(denied uint32) bool { return denied == 0 })
+		by, err = decides(nil, allowing, func(denied uint32) bool { return denied == 0 })
 	} else {
 		// Without all rules it is not allowed either: which of them take away what the others allow?
 		answer.Verdict = Denied
 		var fixed []*one
-		if fixed, err = decides(nil, func(denied uint32) bool { return denied == 0 }); err == nil {
-			by, err = decides(fixed, func(denied uint32) bool { return denied != 0 })
+		if fixed, err = decides(nil, allowing, func(denied uint32) bool { return denied == 0 }); err == nil {
+			by, err = decides(fixed, pool, func(denied uint32) bool { return denied != 0 })
 			answer.Overruled = uses(fixed)
 		} else if errors.Is(err, errNoSet) {
 			fixed = granting(parts)
-			by, err = decides(fixed, func(denied uint32) bool { return denied&refused == refused })
+			by, err = decides(fixed, pool, func(denied uint32) bool { return denied&refused == refused })
 			answer.Overruled = uses(fixed)
 		}
 	}
 	if errors.Is(err, errNoSet) {
-		return b.unexplained(answer, refused, allowing)
+		return b.unexplained(answer, refused, partly)
 	}
 	answer.By, answer.Together = uses(by), len(by) > 1 || refused != 0
 	return err

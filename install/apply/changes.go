@@ -27,15 +27,6 @@ func changes(before, after *policy.Config, words changeWords) (lines []string) {
 		}
 		return all
 	}
-	policies := func(p *policy.Config) map[string]string {
-		all := make(map[string]string)
-		for _, e := range p.Policies {
-			if e.Name != policy.Keep { // built in, and listed where a rule names it
-				all[e.Name] = e.Profile + " " + e.Floor
-			}
-		}
-		return all
-	}
 	lines = words.differing("profile", profiles(before), profiles(after))
 	modes := make(map[string]profile.Mode)
 	for _, pr := range before.Profiles {
@@ -46,8 +37,19 @@ func changes(before, after *policy.Config, words changeWords) (lines []string) {
 			lines = append(lines, fmt.Sprintf("profile %s: mode %s, before %s", pr.Name, pr.Mode, was))
 		}
 	}
-	lines = append(lines, words.differing("policy", policies(before), policies(after))...)
+	lines = append(lines, words.differing("policy", policiesOf(before), policiesOf(after))...)
 	return append(lines, words.rules(before.Assignments, after.Assignments)...)
+}
+
+// policiesOf returns what each policy is.
+func policiesOf(p *policy.Config) map[string]string {
+	all := make(map[string]string)
+	for _, e := range p.Policies {
+		if e.Name != policy.Keep { // built in, and listed where a rule names it
+			all[e.Name] = e.Profile + " " + e.Floor
+		}
+	}
+	return all
 }
 
 // rules returns lines about rules that are new, gone or different. It names a rule by the containers that it is for. A

@@ -53,9 +53,11 @@ func rootCommand(s *session) *cobra.Command {
 
 Exit codes:
   0  done
-  1  the policy, or a profile, is bad; policy test: a test fails; profile diff: the
-     two differ; profile contains: it does not; doctor: there is an error
-  2  the command line is wrong; profile diff --meaning, profile contains: trouble
+  1  the policy, or a profile, is bad; policy test: a test fails; profile diff and
+     policy diff: the two differ; profile contains: it does not; doctor: there is
+     an error
+  2  the command line is wrong; profile diff --meaning, profile contains and
+     policy diff: trouble
   3  it cannot be done here, or the answer is not known
   4  policy explain: the container would be refused; policy apply --dry-run: a
      running container would be refused at its next start; doctor: there is a
@@ -74,7 +76,7 @@ Exit codes:
 		Args:  aCommand,
 		RunE:  action(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
 	}
-	policy.AddCommand(applyCommand(s), rollbackCommand(s), loadPolicyCommand(s), checkCommand(s), explainCommand(s),
+	policy.AddCommand(applyCommand(s), policyDiffCommand(s), rollbackCommand(s), loadPolicyCommand(s), checkCommand(s), explainCommand(s),
 		showCommand(s), schemaCommand(s), testCommand(s))
 	root.SetVersionTemplate("oci-apparmor {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {

@@ -70,6 +70,7 @@ var flagWords = map[string]words{
 // argumentWords has the words for the arguments of each command that takes some, by its path without the program's name.
 var argumentWords = map[string]words{
 	"policy test":    directories,
+	"policy diff":    directories,
 	"install":        fixed(append(engines.Names(), byHand...)...),
 	"uninstall":      fixed(engines.Names()...),
 	"profile check":  files,
@@ -85,7 +86,7 @@ var argumentWords = map[string]words{
 }
 
 // fileArguments are the commands whose arguments can be files.
-var fileArguments = []string{"policy test", "profile check", "profile load", "profile diff", "profile contains", "profile why",
+var fileArguments = []string{"policy test", "policy diff", "profile check", "profile load", "profile diff", "profile contains", "profile why",
 	"profile merge", "profile intersect"}
 
 // complete makes every command below root offer words for its arguments and flags.

@@ -1,0 +1,251 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/impact"
+	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/compare"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+// Differences are how one policy differs from another one.
+type Differences struct {
+	Profiles   []ProfileDifference
+	Policies   []string // lines about policies, with their floors
+	Rules      []string // lines about rules
+	Containers []string // lines about containers by rules whose profiles mean something else
+	Running    []impact.Container
+	Ran        bool // Running is known
+}
+
+// A ProfileDifference is what becomes of one profile.
+type ProfileDifference struct {
+	Name    string
+	Kind    string              // "new", "gone", "changed" or "same": compiled to something else that means the same
+	Meaning *compare.Difference // of one that is changed
+}
+
+// Same reports whether nothing differs that means anything.
+func (d *Differences) Same() bool {
+	return len(d.Policies) == 0 && len(d.Rules) == 0 && !slices.ContainsFunc(d.Profiles, func(p ProfileDifference) bool {
+		return p.Kind != "same"
+	})
+}
+
+// DiffDirs compares the policies in two configuration directories, compiled for the same kernel. o.Config does not matter.
+func DiffDirs(ctx context.Context, n *node.Node, o Options, a, b string) (*Differences, error) {
+	defer o.Progress.Close()
+	before, err := compiledPolicy(ctx, n, o, a)
+	if err != nil {
+		return nil, err
+	}
+	after, err := compiledPolicy(ctx, n, o, b)
+	if err != nil {
+		return nil, err
+	}
+	return differences(before, after)
+}
+
+// DiffInForce compares the policy in force with the one that an apply would put in force.
+func DiffInForce(ctx context.Context, n *node.Node, o Options) (*Differences, error) {
+	p, err := DryRun(ctx, n, o)
+	if err != nil {
+		return nil, err
+	}
+	was := sidePolicy{config: new(policy.Config)}
+	if p.Before != nil {
+		if was.config, err = p.Before.Index.Config(); err != nil {
+			return nil, err
+		}
+		was.blob = func(i int) ([]byte, error) { return p.Before.Blob(was.config.Profiles[i]) }
+	}
+	d, err := differences(was, sideOfCompilation(p.candidate.compiled))
+	if err != nil || !p.here {
+		return d, err
+	}
+	d.Running, err = p.Impact(ctx)
+	d.Ran = true
+	return d, err
+}
+
+// sidePolicy is one of two policies that are compared.
+type sidePolicy struct {
+	config *policy.Config
+	blob   func(i int) ([]byte, error) // of a profile
+}
+
+func sideOfCompilation(c *store.Compilation) sidePolicy {
+	return sidePolicy{c.Policy, func(i int) ([]byte, error) {
+		b, err := c.Blob(i)
+		return b.Data, err
+	}}
+}
+
+// compiledPolicy reads and compiles the policy in a directory.
+func compiledPolicy(ctx context.Context, n *node.Node, o Options, dir string) (side sidePolicy, err error) {
+	last := node.LastManifest(n.Store)
+	to := node.AsLast(last)
+	if o.Features == "" {
+		to, _, _ = n.Generated(last, nil)
+	}
+	p, err := Read(dir, to)
+	if err != nil {
+		return side, err
+	}
+	if n.Root {
+		if err := policyfile.CheckAccess(dir, p); err != nil {
+			return side, exit.With(exit.Cannot, err)
+		}
+	}
+	if len(p.Profiles) == 0 {
+		return sidePolicy{config: p}, nil
+	}
+	c, _, err := n.NewCompiler(ctx, o.Features)
+	if err != nil {
+		return side, err
+	}
+	all, err := store.Compile(ctx, p, located(c, configOf(dir), p), nil, o.Progress.Report)
+	if err != nil {
+		return side, notCompiled(err)
+	}
+	return sideOfCompilation(all), nil
+}
+
+// index returns the place of a profile, or -1.
+func (s sidePolicy) index(name string) int {
+	return slices.IndexFunc(s.config.Profiles, func(p policy.Profile) bool { return p.Name == name })
+}
+
+// read returns the profiles that the text of a profile defines, that one first.
+func (s sidePolicy) read(i int) ([]*meaning.Profile, error) {
+	data, err := s.blob(i)
+	if err != nil {
+		return nil, exit.With(exit.Cannot, exit.AsRoot(err))
+	}
+	all, err := meaning.Read(data)
+	if err != nil {
+		return nil, exit.With(exit.Cannot, fmt.Errorf("profile %s: %w", s.config.Profiles[i].Name, err))
+	}
+	return all, nil
+}
+
+// side returns a profile with those to which its rules lead, as far as the policy has them.
+func (s sidePolicy) side(i int) (side compare.Side, err error) {
+	const most = 64
+	side.Others = make(map[string]*meaning.Profile)
+	for queue := []int{i}; len(queue) > 0 && len(side.Others) < most; queue = queue[1:] {
+		all, err := s.read(queue[0])
+		if err != nil {
+			return side, err
+		}
+		if side.Stack == nil {
+			side.Stack = meaning.Stack{all[0]}
+		}
+		for _, p := range all {
+			side.Others[p.Name] = p
+			for _, name := range p.Names {
+				name = strings.TrimPrefix(name, "&")
+				if at := s.index(name); at >= 0 && side.Others[name] == nil {
+					queue = append(queue, at)
+				}
+			}
+		}
+	}
+	return side, nil
+}
+
+func differences(a, b sidePolicy) (*Differences, error) {
+	d := new(Differences)
+	changed := make(map[string]bool)
+	names := make(map[string]bool)
+	for _, p := range slices.Concat(a.config.Profiles, b.config.Profiles) {
+		names[p.Name] = true
+	}
+	order := make([]string, 0, len(names))
+	for name := range names {
+		order = append(order, name)
+	}
+	slices.Sort(order)
+	for _, name := range order {
+		one, err := differenceOf(a, b, name)
+		if err != nil {
+			return nil, err
+		}
+		if one.Kind != "" {
+			d.Profiles = append(d.Profiles, one)
+		}
+		changed[name] = one.Kind != "" && one.Kind != "same"
+	}
+	d.Policies = goingOn.differing("policy", policiesOf(a.config), policiesOf(b.config))
+	d.Rules = goingOn.rules(a.config.Assignments, b.config.Assignments)
+	d.Containers = containersOf(b.config, changed)
+	return d, nil
+}
+
+// differenceOf compares a profile. Its Kind is empty if both policies have the same.
+func differenceOf(a, b sidePolicy, name string) (d ProfileDifference, err error) {
+	d.Name = name
+	x, y := a.index(name), b.index(name)
+	switch {
+	case x < 0:
+		d.Kind = "new"
+		return d, nil
+	case y < 0:
+		d.Kind = "gone"
+		return d, nil
+	case a.config.Profiles[x].Blob == b.config.Profiles[y].Blob:
+		return d, nil
+	}
+	before, err := a.side(x)
+	if err != nil {
+		return d, err
+	}
+	after, err := b.side(y)
+	if err != nil {
+		return d, err
+	}
+	if d.Meaning, err = compare.Compare(before, after, compare.Options{}); err != nil {
+		return d, exit.With(exit.Cannot, fmt.Errorf("profile %s: %w", name, err))
+	}
+	if d.Kind = "changed"; d.Meaning.Same() {
+		d.Kind = "same"
+	}
+	return d, nil
+}
+
+// containersOf says for which containers rules choose a profile that is new or changed, or allow one to be asked for.
+func containersOf(c *policy.Config, changed map[string]bool) (lines []string) {
+	policies := make(map[string]policy.Policy)
+	for _, p := range c.Policies {
+		policies[p.Name] = p
+	}
+	of := func(name, floor string) (list []string) {
+		p := policies[name]
+		for _, one := range []string{p.Floor, floor, p.Profile} {
+			if changed[one] && !slices.Contains(list, one) {
+				list = append(list, one)
+			}
+		}
+		return list
+	}
+	for _, a := range c.Assignments {
+		if list := of(a.Policy, a.Floor); len(list) > 0 {
+			lines = append(lines, fmt.Sprintf("containers of %s: policy %s: profile %s", a.Whom(), a.Policy, strings.Join(list, " and ")))
+		}
+		for _, name := range a.Request {
+			if list := of(name, a.Floor); len(list) > 0 && name != a.Policy {
+				lines = append(lines, fmt.Sprintf("containers of %s that ask for policy %s: profile %s", a.Whom(), name,
+					strings.Join(list, " and ")))
+			}
+		}
+	}
+	return lines
+}

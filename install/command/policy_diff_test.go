@@ -1,0 +1,106 @@
+package command
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+func TestPolicyDiff(t *testing.T) {
+	dir := packageDir(t)
+	m := newCompiling(t)
+	const head = "abi <abi/3.0>,\ninclude <tunables/global>\nprofile NAME flags=(attach_disconnected) {\n  include <abstractions/base>\n"
+	profile := func(path, name, rules string) { m.write(path, strings.Replace(head, "NAME", name, 1)+rules+"}\n") }
+	const before = `version: 1
+profiles:
+  web: {file: profiles/web}
+  shop: {file: profiles/shop}
+  old: {file: profiles/old}
+  floor: {file: profiles/floor}
+policies:
+  web: {profile: web}
+  shop: {profile: shop}
+  old: {profile: old}
+assign:
+  - namespace: [web]
+    policy: web
+  - policy: web
+    request: [shop, old]
+    floor: floor
+`
+	for _, in := range []string{"before/", "after/"} {
+		profile(in+"profiles/floor", "floor", "  file,\n  deny /proc/sysrq-trigger w,\n")
+		profile(in+"profiles/shop", "shop", "  /srv/{a,b}/** r,\n")
+		profile(in+"profiles/web", "web", "  /srv/** r,\n")
+		profile(in+"profiles/old", "old", "  /old r,\n")
+		m.write(in+"policy.yaml", before)
+	}
+	m.run("policy", "diff", "before", "after")
+	profile("after/profiles/shop", "shop", "  /srv/a/** r,\n  /srv/b/** r,\n")
+	m.note("a profile is written otherwise")
+	m.run("policy", "diff", "before", "after")
+	profile("after/profiles/web", "web", "  /srv/** r,\n  /srv/log/** w,\n  deny /srv/secret/** r,\n  capability chown,\n")
+	profile("after/profiles/new", "new", "  /new r,\n")
+	m.write("after/policy.yaml", strings.NewReplacer("  old: {file: profiles/old}\n", "  new: {file: profiles/new}\n",
+		"  old: {profile: old}\n", "  new: {profile: new, mode: complain}\n", "[shop, old]", "[shop, new]").Replace(before))
+	m.note("more has changed")
+	m.run("policy", "diff", "before", "after")
+	m.run("policy", "diff", "--markdown", "before", "after")
+	m.run("policy", "diff", "--json", "before", "after")
+	m.note("what is in force, and what would be")
+	m.run("policy", "apply", "--quiet", "--config", "before")
+	m.run("policy", "diff", "--config", "before")
+	m.run("policy", "diff", "--config", "after")
+	m.note("wrong arguments")
+	m.run("policy", "diff", "after")
+	m.run("policy", "diff", "--config", "none", "HEAD")
+	m.run("policy", "diff", "a", "b", "c")
+	m.run("policy", "diff", "--config", "after", "HEAD...HEAD")
+	m.run("policy", "diff", "--json", "--markdown", "before", "after")
+	m.write("after/profiles/web", "profile web {\n  /x,\n}\n")
+	m.run("policy", "diff", "before", "after")
+	m.golden(dir)
+}
+
+// Revisions of a repository are compared with each other, and with what is in the directory.
+func TestPolicyDiffRevisions(t *testing.T) {
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("git is missing")
+	}
+	m := newCompiling(t)
+	git := func(args ...string) {
+		t.Helper()
+		cmd := exec.Command("git", append([]string{"-C", "repository", "-c", "user.name=a", "-c", "user.email=a@b"}, args...)...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("git %v: %v: %s", args, err, out)
+		}
+	}
+	const text = "abi <abi/3.0>,\nprofile web flags=(attach_disconnected) {\n  signal (receive) peer=unconfined,\n  /srv/** r,\n}\n"
+	m.write("repository/policy/policy.yaml", "version: 1\nassign:\n  - policy: web\npolicies:\n  web: {profile: web}\n"+
+		"profiles:\n  web: {file: profiles/web}\n")
+	m.write("repository/policy/profiles/web", text)
+	git("init", "-q", "-b", "main")
+	git("add", ".")
+	git("commit", "-q", "-m", "one")
+	m.write("repository/policy/profiles/web", strings.Replace(text, " r,\n}", " rw,\n}", 1))
+	git("commit", "-q", "-a", "-m", "two")
+	m.write("repository/policy/profiles/web", strings.Replace(text, " r,\n}", " rwk,\n}", 1))
+	for args, want := range map[string]string{
+		"main~1..main": "  w /srv/**\n",
+		"main":         "  k /srv/**\n",
+		"main~1":       "  wk /srv/**\n",
+	} {
+		code, out := m.run("policy", "diff", "--config", "repository/policy", args)
+		if code != 1 || !strings.Contains(out, want) || !strings.Contains(out, "containers of everyone") {
+			t.Errorf("%s: exit code %d, %s%s", args, code, out, m.errOut.String())
+		}
+	}
+	if code, out := m.run("policy", "diff", "--config", "repository/policy", "main..main"); code != 0 {
+		t.Errorf("exit code %d, %s", code, out)
+	}
+	for _, rev := range []string{"none", "none..main", "main..none"} {
+		if code, out := m.run("policy", "diff", "--config", "repository/policy", rev); code != 2 || out != "" {
+			t.Errorf("%s: exit code %d, %s", rev, code, out)
+		}
+	}
+}

@@ -159,7 +159,7 @@ func TestPolicyTestsAreFaulty(t *testing.T) {
 	dir := packageDir(t)
 	m := newTestable(t)
 	m.test()
-	m.write("etc/tests.yaml", "tests: [{container: {}, allow: wrte /x, expects: {}}]\nnever: [{allow: r x, except: {policy: wep}}]\n")
+	m.write("etc/tests.yaml", "tests: [{container: {}, allow: r x, expects: {}}]\nnever: [{allow: r x, except: {policy: wep}}]\n")
 	m.test()
 	m.run("policy", "check", "--config", "etc")
 	m.write("etc/tests.yaml", passing)

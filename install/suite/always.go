@@ -11,7 +11,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/access"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/automaton"
-	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/compare"
 )
 
 // never adds the jobs of one never: for each label, whether a process under it can do something of the patterns.
@@ -114,7 +114,7 @@ func (r *run) floorFor(result int, l *label, g given, f *policyfile.Floor) error
 	if err != nil {
 		return err
 	}
-	excess, within, err := stack.Within(base)
+	beyond, within, err := compare.Within(compare.Side{Stack: stack}, compare.Side{Stack: base})
 	if err == nil && within {
 		return nil
 	}
@@ -126,32 +126,17 @@ func (r *run) floorFor(result int, l *label, g given, f *policyfile.Floor) error
 	case err != nil:
 		return err
 	}
-	failure.Reason, failure.Profiles = fmt.Sprintf("allowed, and %s denies it", f.Profile), r.sources(l.names)
-	exec := meaning.ExecAccess{Path: excess.Key, Owner: excess.Owner}
-	switch a := accessOf(excess, stack, base); {
-	case a != nil:
-		failure.Witness = access.Format(a)
-	case excess.Class == meaning.File && excess.Perms == meaning.MayExec && base.Decide(exec).Allowed:
-		failure.Witness = access.Format(exec)
-		failure.Reason = fmt.Sprintf("allowed, and the program goes on under another profile than %s has it", f.Profile)
-	default:
-		failure.Witness = fmt.Sprintf("class %d, key %q, permissions %#x", excess.Class, excess.Key, excess.Perms)
+	failure.Witness, failure.Profiles = access.Format(beyond.Access), r.sources(l.names)
+	if failure.Reason = fmt.Sprintf("allowed, and %s denies it", f.Profile); beyond.Exec != [2]string{} {
+		failure.Reason = fmt.Sprintf("allowed, and the program goes on %s, and under %s it goes on %s", cmp.Or(beyond.Exec[0], "as it is"), f.Profile, cmp.Or(beyond.Exec[1], "as it is"))
+	}
+	if beyond.Profile != "" {
+		failure.After, failure.Profiles = "a program that goes on under "+beyond.Profile, r.sources([]string{beyond.Profile})
 	}
 	if l.byHand != "" {
 		failure.Unknown = true
 		failure.Reason = fmt.Sprintf("whether this is denied, as %s denies it, cannot be judged: %s", f.Profile, l.unknown(nil))
 	}
 	r.fail(result, failure)
-	return nil
-}
-
-// accessOf returns an access that a stack allows and another one does not, of what Within has found. It returns nil if it
-// knows none.
-func accessOf(e meaning.Excess, s, other meaning.Stack) meaning.Access {
-	for _, a := range accessesOf(e) {
-		if s.Decide(a).Allowed && !other.Decide(a).Allowed {
-			return a
-		}
-	}
 	return nil
 }

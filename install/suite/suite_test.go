@@ -13,6 +13,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/access"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/compare"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
 )
@@ -82,10 +83,11 @@ func TestFloorInTheLabelPasses(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if excess, within, err := both.Within(both[1:]); err != nil || !within {
-				t.Errorf("%s//&%s may do more than %[2]s: %+v, %v", other.Name, floor.Name, excess, err)
+			base := compare.Side{Stack: both[1:]}
+			if beyond, within, err := compare.Within(compare.Side{Stack: both}, base); err != nil || !within {
+				t.Errorf("%s//&%s may do more than %[2]s: %+v, %v", other.Name, floor.Name, beyond, err)
 			}
-			if _, within, err := both[:1].Within(both[1:]); err == nil && !within {
+			if _, within, err := compare.Within(compare.Side{Stack: both[:1]}, base); err == nil && !within {
 				apart++
 			}
 		}

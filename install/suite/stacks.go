@@ -9,9 +9,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
-// keptRead is how many profiles stay in memory after they were read. A label has at most three: those of a policy, of its
-// floor and of its rule's.
-const keptRead = 4
+// keptRead is how many profiles stay in memory after they were read, beside those of the label at hand: mostly a floor.
+const keptRead = 2
 
 // mostMoves is how many labels are looked at to which a process can move from the one of its container.
 const mostMoves = 256

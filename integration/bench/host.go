@@ -69,6 +69,7 @@ func onHost(bin, old, dir string, with containerdPrograms) error {
 		{"decide", func() error { return decided(dir, compiled) }},
 		{"shim", func() error { return shimRuns(bin, with, 200) }},
 		{"shim", func() error { return shimMemory(bin, with, 8, keptOnly) }},
+		{"suite", func() error { return suites(dir) }},
 		{"ctr", func() error { return ctrRuns(bin, with, 150, keptOnly) }},
 	}
 	if old != "" {

@@ -84,6 +84,9 @@ func (p Pattern) example(s meaning.Stack, allowed bool) (shortest meaning.Access
 		questions = append(questions[:len(questions):len(questions)], question{like: l.ask(s)})
 	}
 	for _, q := range questions {
+		if allowed && s.Plainly(q.like) {
+			continue
+		}
 		ask := meaning.Question{Like: q.like}
 		for _, t := range q.texts {
 			language, err := t.language()

@@ -19,6 +19,7 @@ func mountSweep(p *Profile, _ []Access) sweep {
 		return always(func(Access) Answer { return Answer{Allowed: true} })
 	}
 	var before noted[Perms]
+	before.number(Perms{}) // as after texts that no rule is about
 	return reading[mounting]{automaton.NewLazy(r.bytes("\x00"), mounting{state: r.first(begin)}, func(at mounting, b byte) mounting {
 		switch {
 		case at.field == data:
@@ -47,7 +48,7 @@ func mountSweep(p *Profile, _ []Access) sweep {
 			perms = r.at(at.state)
 		}
 		return p.audited(perms, mayMount)
-	}, nil}
+	}, func(at mounting) bool { return at.state == 0 }}
 }
 
 // keySweep is about unmounting, changing the root and message buses, of which the texts are the key.

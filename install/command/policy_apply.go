@@ -44,7 +44,9 @@ Only what changed is compiled: a profile is kept as it was compiled before as lo
 as its text with all that it includes, its mode, apparmor_parser, its configuration
 and the kernel's features are the same.
 
-A policy with an error in it is not applied: the last good one stays in force.
+A policy with an error in it is not applied: the last good one stays in force. With
+require: tests in the policy file, neither is one without tests, or with a test that
+fails: see policy test.
 
 With --dry-run all is checked and compiled, and nothing is written: it says what
 would change of profiles, policies and rules, and for the running containers that

@@ -175,6 +175,7 @@ func TestPolicyTestsAsJSONAndJUnit(t *testing.T) {
 	m := newTestable(t)
 	m.write("etc/tests.yaml", passing+"  # more\n")
 	m.write("etc/tests.d/more.yaml", "tests:\n  - {name: fails, container: {annotations: {\"oci-apparmor/policy\": \"\\u202e\\e[1m<&\"}}, expect: {policy: web}}\n"+
+		"  - {name: label, container: {engineChoice: \"\\e[1m\", engine: containerd, namespace: kube-system}, expect: {label: \"\\u202e\"}}\n"+
 		"never: [{allow: 'w \"/srv/<&**\"'}]\n")
 	for _, args := range [][]string{{}, {"--features", "features"}} {
 		code, out := m.test(append(args, "--json", "--junit", "junit.xml")...)
@@ -252,8 +253,9 @@ func TestPolicyTestsAsJSONAndJUnit(t *testing.T) {
 		if len(report.Suites) != len(got.Runs) || report.Tests != n || report.Failures != len(got.Runs)*len(failing) || failing["test/fails"] != 1 {
 			t.Errorf("%d tests, %d failures, %v\n%s", report.Tests, report.Failures, failing, text)
 		}
-		if strings.ContainsAny(string(text)+out, "\x1b\u202e") {
-			t.Error("characters of a test act on a terminal")
+		_, plain := m.test(args...)
+		if strings.ContainsAny(string(text)+out+plain, "\x1b\u202e") {
+			t.Errorf("characters of a test act on a terminal:\n%q", plain)
 		}
 	}
 	if code, out := m.run("policy", "test", "--schema"); code != 0 || out != string(suite.Schema()) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/install/describe"
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/access"
 )
@@ -283,9 +284,9 @@ func expected(t *policyfile.Test, d policy.Decision, f policy.Facts, refused str
 			failed = append(failed, Failure{At: t.Label.At, Unknown: true, Reason: "the label is what the engine chose, which the test does " +
 				"not say: add engineChoice to the container: " + d.Reason})
 		case d.Keep && f.EngineChoice != want:
-			fail(t.Label.At, "the label is %s, not %s: %s", cmp.Or(f.EngineChoice, "none"), want, d.Reason)
+			fail(t.Label.At, "the label is %s, not %s: %s", oneline.Whole(cmp.Or(f.EngineChoice, "none")), oneline.Whole(want), d.Reason)
 		case !d.Keep && !policy.SameLabel(want, d.Label):
-			fail(t.Label.At, "the label is %s, not %s: %s", d.Label, want, d.Reason)
+			fail(t.Label.At, "the label is %s, not %s: %s", d.Label, oneline.Whole(want), d.Reason)
 		}
 	}
 	return failed

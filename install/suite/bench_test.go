@@ -72,7 +72,7 @@ func BenchmarkNever(b *testing.B) {
 	for name, text := range map[string]string{
 		"sysrq": "never: [{allow: w /proc/sysrq-trigger}]", "etc": "never: [{allow: w /etc/**}]", "module": "never: [{allow: capability sys_module}]",
 		"mount": "never: [{allow: mount}]",
-		"all": "never: [{allow: [w /proc/sysrq-trigger, w /etc/**, mount, capability sys_module]}]",
+		"all":   "never: [{allow: [w /proc/sysrq-trigger, w /etc/**, mount, capability sys_module]}]",
 	} {
 		s := suiteOf(b, text, p)
 		b.Run(name, func(b *testing.B) {

@@ -21,24 +21,24 @@ type question struct {
 	other bool
 }
 
-// access is the kernel's file for questions.
-type access int
+// accessFile is the kernel's file for questions.
+type accessFile int
 
-func openAccess(t *testing.T) access {
+func openAccess(t *testing.T) accessFile {
 	t.Helper()
 	fd, err := unix.Open(securityfs+"/.access", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Close(fd) })
-	return access(fd)
+	return accessFile(fd)
 }
 
 // answered is an answer of the kernel: what is allowed, logged where it is allowed, and not logged where it is not.
 type answered [3]uint32
 
 // ask returns the kernel's answer to a question about a label, of whoever asks now.
-func (a access) ask(t testing.TB, label string, class meaning.Class, key string) answered {
+func (a accessFile) ask(t testing.TB, label string, class meaning.Class, key string) answered {
 	t.Helper()
 	var buffer [4096]byte
 	query := append(buffer[:0], "label\x00"...)
@@ -86,7 +86,7 @@ func asUser(t testing.TB, f func()) {
 }
 
 // compare puts questions about a label to the evaluator and to the kernel, and reports where the two disagree.
-func (a access) compare(t *testing.T, label string, stack meaning.Stack, questions []question) {
+func (a accessFile) compare(t *testing.T, label string, stack meaning.Stack, questions []question) {
 	t.Helper()
 	wrong := 0
 	all := func(other bool) {

@@ -6,6 +6,7 @@
 //	probe read PATH             opens and reads a file
 //	probe write PATH            creates or truncates a file and writes to it
 //	probe exec PATH [ARG...]    starts a program and waits for it
+//	probe output PATH [ARG...]  starts a program and prints what it prints
 //	probe open PATH MODE        opens a file that is there, for "r", "w" or "rw", and does nothing with it
 //	probe append PATH           opens a file that is there to append to it
 //	probe unlink PATH           removes a file
@@ -16,17 +17,21 @@
 //	probe rlimit N              limits the number of its open files
 //	probe mkdir PATH            makes a directory; rmdir removes one, and chmod takes it from all but its owner
 //	probe mount [TARGET]        mounts a tmpfs (on /mnt)
+//	probe mount-as SOURCE TARGET TYPE FLAGS  mounts a file system, with the flags' number
 //	probe bind FROM TO          mounts a directory in a second place
 //	probe move-mount FROM TO    the same by open_tree(2) and move_mount(2)
 //	probe umount TARGET         unmounts
-//	probe pivot-root DIR        makes a directory the root
+//	probe pivot-root DIR [OLD]  makes a directory the root, and puts the old one there, or where OLD is
 //	probe socket FAMILY TYPE    makes a socket, such as "inet stream"
+//	probe unix-bind ADDRESS     gives a unix socket an address, such as "@abstract"; unix-connect connects one to it
+//	probe unix-listen ADDRESS   listens at it for as long as the probe lives
 //	probe abstract-unix         listens on an abstract unix socket, and connects to it
 //	probe mq-open               makes a POSIX message queue
 //	probe unshare user|mount    gives a child a namespace of its own
 //	probe io-uring              makes an io_uring whose queue a kernel thread polls
 //	probe mknod PATH            makes a device that is as /dev/null
 //	probe change-profile NAME   asks for another profile with the next program
+//	probe change-hat HAT        changes into a hat, on a thread that ends
 //	probe stack NAME PATH       stacks a profile on its own label, and writes to a file then ("stack ok", "write errno EACCES")
 //	probe kill PID              sends SIGCONT to a process
 //	probe ptrace PID            attaches to a process as a debugger does
@@ -108,17 +113,22 @@ var attempts = map[string]func(arguments) error{
 	"rmdir":          func(a arguments) error { return unix.Rmdir(a.first("")) },
 	"chmod":          func(a arguments) error { return os.Chmod(a.first(""), 0o700) },
 	"mount":          func(a arguments) error { return unix.Mount("probe", a.first("/mnt"), "tmpfs", 0, "") },
+	"mount-as":       mountAs,
 	"bind":           func(a arguments) error { return unix.Mount(a.first(""), a.last(), "", unix.MS_BIND, "") },
 	"move-mount":     func(a arguments) error { return moveMount(a.first(""), a.last()) },
 	"umount":         func(a arguments) error { return unix.Unmount(a.first(""), 0) },
-	"pivot-root":     func(a arguments) error { return unix.PivotRoot(a.first(""), a.first("")) },
+	"pivot-root":     func(a arguments) error { return unix.PivotRoot(a.first(""), a.last()) },
 	"socket":         func(a arguments) error { return socket(a.first(""), a.last()) },
+	"unix-bind":      func(a arguments) error { return unixSocket(a.first(""), unix.Bind) },
+	"unix-connect":   func(a arguments) error { return unixSocket(a.first(""), unix.Connect) },
+	"unix-listen":    func(a arguments) error { return unixListen(a.first("")) },
 	"abstract-unix":  func(arguments) error { return abstractUnix() },
 	"mq-open":        func(arguments) error { return mqOpen() },
 	"unshare":        func(a arguments) error { return unshare(a.first("")) },
 	"io-uring":       func(arguments) error { return ioURing() },
 	"mknod":          func(a arguments) error { return unix.Mknod(a.first(""), unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))) },
 	"change-profile": func(a arguments) error { return changeProfile(a.first("")) },
+	"change-hat":     func(a arguments) error { return changeHat(a.first("")) },
 }
 
 // signals are the commands that do something to a process, and print how that went.
@@ -158,6 +168,15 @@ func run(w io.Writer, command string, args []string) error {
 			err = nil
 		}
 		fmt.Fprintln(w, answer(err))
+	case "output":
+		if len(args) == 0 {
+			return errors.New("start what?")
+		}
+		out, err := exec.Command(args[0], args[1:]...).Output()
+		if err != nil {
+			out = []byte(answer(err) + "\n")
+		}
+		w.Write(out)
 	case "stack":
 		stacked, written := stackAndWrite(arguments(args).first(""), arguments(args).last())
 		fmt.Fprintf(w, "stack %s\nwrite %s\n", answer(stacked), answer(written))

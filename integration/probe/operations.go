@@ -59,6 +59,18 @@ func limitFiles(number string) error {
 	return unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: n})
 }
 
+// mountAs mounts a file system of a type, with flags by their number.
+func mountAs(a arguments) error {
+	if len(a) != 4 {
+		return errors.New("a source, a target, a type and flags belong to mount-as")
+	}
+	flags, err := strconv.ParseUint(a[3], 10, 32)
+	if err != nil {
+		return err
+	}
+	return unix.Mount(a[0], a[1], a[2], uintptr(flags), "")
+}
+
 func moveMount(from, to string) error {
 	fd, err := unix.OpenTree(unix.AT_FDCWD, from, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {
@@ -88,6 +100,26 @@ func socket(family, kind string) error {
 		return err
 	}
 	return unix.Close(fd)
+}
+
+// unixSocket does something with a new unix socket and an address.
+func unixSocket(address string, do func(int, unix.Sockaddr) error) error {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return do(fd, &unix.SockaddrUnix{Name: address})
+}
+
+// listening are the sockets that unixListen has made.
+var listening []net.Listener
+
+// unixListen listens for as long as the process lives.
+func unixListen(address string) error {
+	l, err := net.Listen("unix", address)
+	listening = append(listening, l)
+	return err
 }
 
 func abstractUnix() error {
@@ -167,13 +199,21 @@ func ioURing() error {
 }
 
 // changeProfile asks on a thread that ends with what it got.
-func changeProfile(name string) error {
+func changeProfile(name string) error { return asked("/proc/thread-self/attr/exec", "exec "+name) }
+
+// changeHat changes on a thread that ends in the hat. The number is what would lead back.
+func changeHat(hat string) error {
+	return asked("/proc/thread-self/attr/current", "changehat 00000000000000a1^"+hat)
+}
+
+// asked writes a request to a file of a thread that ends then.
+func asked(file, request string) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread()
-		f, err := os.OpenFile("/proc/thread-self/attr/exec", os.O_WRONLY, 0)
+		f, err := os.OpenFile(file, os.O_WRONLY, 0)
 		if err == nil {
-			_, err = f.WriteString("exec " + name)
+			_, err = f.WriteString(request)
 			f.Close()
 		}
 		done <- err

@@ -1,27 +1,3 @@
-// Package access has the language in which people write what a process may do and may not, one access or many in a line:
-//
-//	r /srv/www/index.html        owner w "/home/*/my notes"      x /usr/bin/dash -> unconfined
-//	capability sys_admin         signal send set=kill peer=web   tcp connect
-//
-// The words are those of AppArmor's rules (apparmor.d(5)), globs included. Parse reads a line as a Pattern, which is all
-// accesses that it is about: "w /etc/**" is every way to write to every file below /etc. What a Pattern says of a stack of
-// profiles is decided by the automata of the profiles, for all accesses of it. Format writes one access in the language.
-//
-// Permissions of files are letters, which may be joined, as in "rw":
-//
-//	r   read a file or list a directory
-//	w   change what is at a path, in any way but a hard link: write, append, create, delete, setattr, chmod and chown, each of
-//	    which is a word of the language, too. To truncate asks write or setattr. To rename is to delete at one path, and to
-//	    create at another.
-//	a   append: open with O_APPEND
-//	k   lock
-//	m   map a file into memory as a program
-//	l   make a hard link; "l PATH -> TARGET" names the file that is there
-//	x   execute; "x PATH -> LABEL" under a label, "ix" under the same profile, "px" under another, "cx" under a child, "ux"
-//	    under none
-//
-// "getattr" and "rename" are permissions that no letter stands for. "read+write" is one access that asks for both at once.
-// "owner" is about processes that own the file, "other" about the others; without a word, a pattern is about both.
 package access
 
 import (

@@ -2,6 +2,8 @@ package access_test
 
 import (
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	. "github.com/oci-apparmor/oci-apparmor/policy/profile/access"
@@ -138,6 +140,28 @@ profile cap { capability sys_admin, }
 		}
 		if test.a != "run" && (!a.Decide(got).Allowed || b.Decide(got).Allowed) {
 			t.Errorf("%s beyond %s: %s", test.a, test.b, Format(got))
+		}
+	}
+}
+
+// Each form is read, and each word that a line can begin with has a form.
+func TestForms(t *testing.T) {
+	for _, form := range Forms {
+		if p, err := Parse(form.Example); err != nil || p.String() != form.Example {
+			t.Errorf("%s: %s, %v", form.Example, p, err)
+		}
+	}
+	_, err := Parse("nothing")
+	if err == nil {
+		t.Fatal("a line begins with nothing")
+	}
+	_, heads, _ := strings.Cut(err.Error(), ") or ")
+	for _, word := range strings.FieldsFunc(heads, func(r rune) bool { return r == ',' || r == ' ' }) {
+		if !slices.ContainsFunc(Forms, func(f Form) bool {
+			return slices.Contains(strings.FieldsFunc(f.Syntax, func(r rune) bool { return strings.ContainsRune(" []|", r) }), word)
+		}) &&
+			word != "or" && word != "link" {
+			t.Errorf("%s has no form", word)
 		}
 	}
 }

@@ -81,8 +81,8 @@ func (g glob) some() bool {
 	return some || err != nil
 }
 
-// patience is how many states of a pattern are looked at for a text that it matches.
-const patience = 1 << 14
+// patience is how many states the texts of a line may have. Usual patterns have some dozens.
+const patience = 1 << 13
 
 func (g glob) check() error {
 	for _, pattern := range g.patterns {
@@ -100,7 +100,20 @@ func (g glob) check() error {
 			return fmt.Errorf("%s matches none of the %s: they %s", oneline.Quote(pattern), g.kind.what, g.kind.like)
 		}
 	}
-	return nil
+	return g.bounded()
+}
+
+// bounded reports it if the patterns have too many states, of which an example may be found soon nevertheless.
+func (g glob) bounded() error {
+	l, err := g.language()
+	if err != nil {
+		return err
+	}
+	never := func([]automaton.State) bool { return false }
+	if _, _, err = automaton.ShortestIn(l, never, never, patience); errors.Is(err, automaton.ErrTooLarge) {
+		return fmt.Errorf("%s is too large a pattern", oneline.Quote(strings.Join(g.patterns, " ")))
+	}
+	return err
 }
 
 // pathLanguage returns the language of the paths that the kernel asks about: of files and, with a slash at the end, of

@@ -63,16 +63,10 @@ func (r *rules) kept(mask uint32) []bool {
 	return nil
 }
 
-// representatives returns a byte of each equivalence class.
+// representatives returns one of the bytes of each set that the rules do not tell apart.
 func (r *rules) representatives() (bytes []byte) {
-	if r.equiv == nil {
-		for b := range 256 {
-			bytes = append(bytes, byte(b))
-		}
-		return bytes
-	}
-	var seen [256]bool
-	for b, class := range r.equiv {
+	seen := make(map[uint32]bool)
+	for b, class := range r.alike() {
 		if !seen[class] {
 			seen[class] = true
 			bytes = append(bytes, byte(b))

@@ -28,18 +28,18 @@ func Now() Moment {
 
 // Changes are when an engine's files were changed.
 type Changes struct {
-	First Moment `json:"first"` // since when they have had something of ours; not known where that was there before a record
+	First Moment `json:"first"` // since when they have had something of ours; not known where that was not written down
 	Last  Moment `json:"last"`  // also by what took ours out of them again
 }
 
 // Changes returns when an engine's files were changed by us. It is zero where they never were, or where that is long over.
 func (b *Book) Changes(engine string) Changes { return b.record.Changes[engine] }
 
-// stamp writes down that an engine's files were changed just now.
-func (r *record) stamp(engine string, byHand bool) {
+// stamp writes down that an engine's files were changed just now. fresh says that they had nothing of ours before.
+func (r *record) stamp(engine string, fresh bool) {
 	c, had := r.Changes[engine]
 	c.Last = Now()
-	if !had && !byHand {
+	if !had && fresh {
 		c.First = c.Last
 	}
 	if r.Changes == nil {

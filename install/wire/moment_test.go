@@ -65,6 +65,30 @@ func TestChanges(t *testing.T) {
 	byHand.Close()
 }
 
+// Of what an oci-apparmor has wired that wrote no times down, it is not known since when an engine may have read it.
+func TestChangesOfAnOlderRecord(t *testing.T) {
+	tree := newTree(t)
+	must(t, install(t, tree))
+	b, err := Open(t.Context(), tree)
+	must(t, err)
+	b.record.Changes = nil
+	must(t, b.write("record.json", &b.record))
+	b.Close()
+	b, err = Open(t.Context(), tree)
+	must(t, err)
+	defer b.Close()
+	d := NewDraft(tree)
+	_, err = b.Unwire(d, "engine", strip)
+	must(t, err)
+	without := d.Copy()
+	_, err = b.LeaveLinks(d, "engine")
+	must(t, err)
+	must(t, b.Commit("engine", nil, d, without))
+	if now := b.Changes("engine"); now.First != (Moment{}) || now.Last == (Moment{}) {
+		t.Errorf("uninstalled: %+v", now)
+	}
+}
+
 // After a trial that was taken back, a daemon that was restarted in it has read it, and one that was not has not.
 func TestChangesOfATrial(t *testing.T) {
 	for _, read := range []bool{false, true} {

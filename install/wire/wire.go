@@ -74,7 +74,7 @@ type journal struct {
 	After   record `json:"after"` // the record when all is done
 
 	Engine  string `json:"engine,omitempty"`
-	ByHand  bool   `json:"byHand,omitempty"`  // its files had something of ours that no record had
+	Fresh   bool   `json:"fresh,omitempty"`   // its files had nothing of ours, neither by a record nor by hand
 	Unwired bool   `json:"unwired,omitempty"` // somebody else may have taken ours out of its files
 
 	Trial  *Trial  `json:"trial,omitempty"`  // the journal stays until this ends
@@ -300,7 +300,7 @@ func (b *Book) plan(engine string, w *Options, d, without *Draft) *journal {
 		}
 	}
 	return &journal{Version: version, Forward: w == nil, Steps: steps, After: after, Engine: engine, Unwired: unwired,
-		ByHand: !recorded && OfFiles(without.Edits())}
+		Fresh: !recorded && !OfFiles(without.Edits())}
 }
 
 // do writes a journal and does what it says: steps are those that are not done yet. On an error they have been taken back.
@@ -375,7 +375,7 @@ func (b *Book) finish(j *journal, strict bool) error {
 // writeAfter writes the record of a journal whose steps are done. Those done just now are when the engine's files were changed.
 func (b *Book) writeAfter(j *journal, done []Edit) error {
 	if (OfFiles(done) || j.Unwired) && j.Engine != "" { // an older oci-apparmor's journal names none
-		j.After.stamp(j.Engine, j.ByHand)
+		j.After.stamp(j.Engine, j.Fresh)
 	}
 	if err := b.write("record.json", &j.After); err != nil {
 		return err

@@ -227,7 +227,8 @@ func TestPolicyRepositoryOfTheDocument(t *testing.T) {
 		}
 		return string(out)
 	}
-	run("git init -q && git -c user.name=a -c user.email=a@b.example add . && git -c user.name=a -c user.email=a@b.example commit -qm policy")
+	const commit = "git add . && git -c user.name=a -c user.email=a@b.example commit -qm policy"
+	run("git init -q && " + commit)
 
 	var workflow struct {
 		Jobs map[string]struct {
@@ -237,20 +238,35 @@ func TestPolicyRepositoryOfTheDocument(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(block(t, "policy/policyfile/repository.md#ci")), &workflow); err != nil {
 		t.Fatal(err)
 	}
+	summary := filepath.Join(t.TempDir(), "summary")
+	t.Setenv("GITHUB_STEP_SUMMARY", summary)
 	steps := 0
 	for _, step := range workflow.Jobs["policy"].Steps {
 		if strings.HasPrefix(step.Run, "oci-apparmor ") {
-			run(step.Run)
+			run(strings.ReplaceAll(step.Run, "origin/${{ github.base_ref }}", "HEAD"))
 			steps++
 		}
 	}
-	if junit := read(t, filepath.Join(dir, "tests.xml")); steps < 2 || !strings.Contains(junit, `failures="0"`) {
+	if junit := read(t, filepath.Join(dir, "tests.xml")); steps < 3 || !strings.Contains(junit, `failures="0"`) {
 		t.Errorf("%d steps, and JUnit's file is %s", steps, junit)
 	}
+	if err := os.Remove(filepath.Join(dir, "tests.xml")); err != nil {
+		t.Fatal(err)
+	}
 	showsTests(t, dir, block(t, "policy/policyfile/repository.md#tests:2"))
-	write(t, filepath.Join(dir, "change"), block(t, "policy/policyfile/repository.md#tests:3"))
-	run("git apply change")
+	change := filepath.Join(t.TempDir(), "change")
+	write(t, change, block(t, "policy/policyfile/repository.md#tests:3"))
+	run("git apply " + change)
 	showsTests(t, dir, block(t, "policy/policyfile/repository.md#tests:4"))
+	run(commit)
+	for _, step := range workflow.Jobs["policy"].Steps {
+		if strings.Contains(step.Run, "policy diff") {
+			run(strings.ReplaceAll(step.Run, "origin/${{ github.base_ref }}", "HEAD~1"))
+		}
+	}
+	if said := read(t, summary); !strings.Contains(said, "debug") || !strings.Contains(said, "node-baseline") {
+		t.Errorf("of the change is written\n%s", said)
+	}
 }
 
 // showsTests runs a command of a document and compares what it prints with what the document shows, times aside.

@@ -119,7 +119,7 @@ func (b bootOf) name() string { return strings.TrimSuffix(b.Suite+"-"+b.Variant.
 // KVM. It need not be right: it says which boots begin first. A boot that is not in it begins last.
 var lasts = map[string]int{
 	"trixie": 640, "trixie-containerd": 530, "bookworm": 440, "forky-containerd": 410, "forky": 370, "bookworm-containerd": 350,
-	"trixie-systemd": 280, "forky-systemd": 40,
+	"trixie-systemd": 280, "forky-systemd": 120,
 }
 
 // longestFirst returns the boots of guests, those that last longest first: two run at a time, and the short ones at the end

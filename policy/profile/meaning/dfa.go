@@ -260,13 +260,31 @@ func (d *dfa) step(s state, c byte) state {
 	}
 }
 
-// walk returns the state after all bytes (aa_dfa_match_len).
+// walk returns the state after all bytes (aa_dfa_match_len). It is step for each of them, in one loop.
 func (d *dfa) walk(s state, text string) state {
 	if s == 0 {
 		return 0
 	}
+	equiv, states, rows := d.equiv, d.base, d.check
+	next := d.next[:len(rows)]
+	def := d.def[:len(states)]
 	for i := range len(text) {
-		s = d.step(s, text[i])
+		c := text[i]
+		if equiv != nil {
+			c = equiv[c]
+		}
+		for {
+			base := states[s]
+			at := base&baseIndex + uint32(c)
+			if rows[at] == uint32(s) {
+				s = state(next[at])
+				break
+			}
+			s = state(def[s])
+			if base&baseDiffEncode == 0 {
+				break
+			}
+		}
 	}
 	return s
 }

@@ -51,6 +51,7 @@ func inGuest(bin, old string) error {
 		{"ctr", func() error { return ctrRuns(bin, containerdPrograms{name: "Debian's", bin: "/usr/bin"}, 10, profiled) }},
 		{"load", func() error { return loads(ctx, compiler) }},
 		{"hash", func() error { return byHash(ctx, compiler) }},
+		{"query", func() error { return queries(ctx, compiler) }},
 		{"status", func() error { return statuses(bin) }},
 		{"install", func() error { return installs(bin) }},
 		{"doctor", func() error { return doctors(bin) }},

@@ -24,7 +24,7 @@ func met(a, b rule) ([]rule, error) {
 	r := a
 	r.audit, r.owner, r.subset = a.audit || b.audit, a.owner || b.owner, a.subset || b.subset
 	var ok [4]bool
-	r.what, ok[0] = one(a.what, b.what)
+	r.what, ok[0] = oneWhat(a, b)
 	r.set, ok[1] = one(a.set, b.set)
 	r.exec, ok[2] = oneExec(a.exec, b.exec)
 	r.rest, ok[3] = rests(a.rest, b.rest)
@@ -54,6 +54,14 @@ func met(a, b rule) ([]rule, error) {
 func asLink(r rule) rule {
 	r.kind, r.what, r.subset, r.target = "link", "", true, "/**"
 	return r
+}
+
+// oneWhat is one for what rules allow. To write includes to append.
+func oneWhat(a, b rule) (string, bool) {
+	if both := a.what + b.what; a.kind == "file" && (both == "wa" || both == "aw") {
+		return "a", true
+	}
+	return one(a.what, b.what)
 }
 
 // one returns what is said by both of two words, of which an empty one says all.

@@ -21,6 +21,9 @@ type Lazy[S comparable] struct {
 	many    int // classes
 }
 
+// remembered is of how many states a Lazy remembers its steps, so that it stays small where there are millions of states.
+const remembered = 1 << 14
+
 // NewLazy returns a machine that begins with first. next returns the value after one byte, and may depend on nothing but
 // its arguments. It must not tell bytes apart that classes does not. The classes have numbers below 256.
 func NewLazy[S comparable](classes *[256]uint32, first S, next func(S, byte) S) *Lazy[S] {
@@ -38,7 +41,9 @@ func (l *Lazy[S]) number(value S) State {
 		n = State(len(l.values))
 		l.numbers[value] = n
 		l.values = append(l.values, value)
-		l.steps = append(l.steps, nil)
+		if n < remembered {
+			l.steps = append(l.steps, nil)
+		}
 	}
 	return n
 }
@@ -48,6 +53,9 @@ func (l *Lazy[S]) Start() State { return 0 }
 
 // Step returns the state after one byte.
 func (l *Lazy[S]) Step(s State, b byte) State {
+	if s >= remembered {
+		return l.number(l.next(l.values[s], b))
+	}
 	if l.steps[s] == nil {
 		l.steps[s] = make([]State, l.many)
 	}

@@ -74,3 +74,22 @@ func TestShortestIn(t *testing.T) {
 		t.Errorf("%q, with what is dead left out", text)
 	}
 }
+
+// A Lazy with more states than it remembers the steps of goes on as before.
+func TestManyStates(t *testing.T) {
+	const last = 1 << 15
+	l := NewLazy(Apart("a"), 0, func(n int, b byte) int {
+		if b == 'a' {
+			return n + 1
+		}
+		return n
+	})
+	for range 2 {
+		s := l.Start()
+		for n := range last {
+			if s = l.Step(l.Step(s, 'b'), 'a'); l.Value(s) != n+1 {
+				t.Fatalf("%d behind %d", l.Value(s), n)
+			}
+		}
+	}
+}

@@ -258,6 +258,7 @@ func TestPolicyRepositoryOfTheDocument(t *testing.T) {
 	write(t, change, block(t, "policy/policyfile/repository.md#tests:3"))
 	run("git apply " + change)
 	showsTests(t, dir, block(t, "policy/policyfile/repository.md#tests:4"))
+	showsTests(t, dir, block(t, "policy/policyfile/repository.md#tests:5"))
 	run(commit)
 	for _, step := range workflow.Jobs["policy"].Steps {
 		if strings.Contains(step.Run, "policy diff") {

@@ -370,6 +370,9 @@ func (l *liner) described(belongs func(int32) bool) cover {
 		differs = l.language(belongs, stacks)
 	}
 	l.work = new(int)
+	if l.pair.topic.Name == "link" {
+		*l.work = mostWork - mostLinks
+	}
 	return l.describe(differs, sync.OnceValue(func() *language {
 		return l.language(func(mark int32) bool { return !belongs(mark) }, stacks)
 	}))

@@ -48,29 +48,24 @@ func (d *describer) describe(l *language, others func() *language) cover {
 }
 
 func (d *describer) describeAt(l *language, others func() *language, depth int) cover {
-	simple := d.cover(l, mostSimple)
-	if simple.exact && !slices.ContainsFunc(simple.patterns, d.unreadable) {
-		return simple
-	}
-	best := cover{}
-	if c, ok := d.except(l, others()); ok {
-		best = c
+	best := d.cover(l, mostSimple)
+	if best.exact && d.readable(best) {
+		return best
 	}
 	branches, parted := d.branches(l, others, depth)
-	if parted && branches.exact && (!best.exact || d.cost(branches) < d.cost(best)) {
-		best = branches
+	if parted && branches.exact {
+		best = d.better(branches, best)
 	}
-	if simple.exact && (!best.exact || d.cost(simple) <= d.cost(best)) {
-		return simple
+	if !best.exact || len(best.patterns) > 2 || !d.readable(best) {
+		if c, ok := d.except(l, others()); ok {
+			best = d.better(c, best)
+		}
 	}
 	if best.exact && d.cost(best) < mostCost {
 		return best
 	}
 	direct := d.cover(l, mostPatterns)
-	switch {
-	case direct.exact && (!best.exact || d.cost(direct) < d.cost(best)):
-		return direct
-	case best.exact:
+	if best = d.better(direct, best); best.exact {
 		return best
 	}
 	best = d.partly(l, direct)
@@ -79,6 +74,17 @@ func (d *describer) describeAt(l *language, others func() *language, depth int) 
 	}
 	return best
 }
+
+// better returns that of two descriptions which is exact or, if both are, which has less to read; of equal ones the second.
+func (d *describer) better(a, b cover) cover {
+	if a.exact && (!b.exact || d.cost(a) < d.cost(b)) {
+		return a
+	}
+	return b
+}
+
+// readable reports whether a description has only patterns that can be read.
+func (d *describer) readable(c cover) bool { return !slices.ContainsFunc(c.patterns, d.unreadable) }
 
 // unreadable reports whether a pattern has sets of bytes that stand for no simple thing.
 func (d *describer) unreadable(m match) bool {
@@ -199,7 +205,10 @@ func (l *language) size(s classSet) (n int) {
 
 // cover finds patterns that match nothing but the language, until they match all of it or are more than limit.
 func (d *describer) cover(l *language, limit int) (c cover) {
-	check := newChecker(l, d.work)
+	// It may spend a part of the work, so that something else can still be tried.
+	work := max(*d.work, mostWork-mostWork/4)
+	defer func(before int) { *d.work += work - before }(work)
+	check := newChecker(l, &work)
 	left := l
 	for len(c.patterns) < limit {
 		text, found := left.shortest()
@@ -207,13 +216,13 @@ func (d *describer) cover(l *language, limit int) (c cover) {
 			c.exact = true
 			return c
 		}
-		if len(text) > mostTokens-2 || *d.work > mostWork {
+		if len(text) > mostTokens-2 || work > mostWork {
 			return c
 		}
 		pattern := d.generalized(check, text)
 		c.patterns = append(c.patterns, match{pattern: pattern, of: l, text: l.textOf(text)})
 		var ok bool
-		if left, ok = left.without(tokens(pattern), d.work); !ok {
+		if left, ok = left.without(tokens(pattern), &work); !ok {
 			return c
 		}
 	}

@@ -68,8 +68,12 @@ type checker struct {
 	work      *int
 }
 
-// mostWork bounds the steps that are spent on the patterns of one language.
-const mostWork = 1 << 22
+// mostWork bounds the steps that are spent on the patterns of one language, and those on one of links, whose differences
+// mostly follow from those of files.
+const (
+	mostWork  = 1 << 22
+	mostLinks = 1 << 18
+)
 
 func newChecker(l *language, work *int) *checker {
 	return &checker{l, newStates(len(l.values)), newStates(len(l.values)), work}

@@ -13,7 +13,7 @@ const most = 8
 
 // Limits of the work on one topic. The product of real profiles has some thousands of states.
 const (
-	mostNodes = 1 << 21 // states of all profiles together
+	mostNodes = 1 << 20 // states of all profiles together
 	mostEdges = 1 << 25 // of those whose steps are kept, so that patterns can be found
 )
 

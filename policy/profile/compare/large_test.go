@@ -1,0 +1,105 @@
+package compare
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+)
+
+// Large profiles and hostile ones are compared in bounded time and memory.
+func TestLargeProfiles(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 1))
+	var text strings.Builder
+	for text.Len() < 1<<15 {
+		fmt.Fprintf(&text, "  /srv/%x/%x r,\n", random.Uint64(), random.Uint32())
+	}
+	rules := text.String()
+	start := time.Now()
+	a, b := profileOf(t, rules), profileOf(t, strings.Replace(rules, " r,\n", " rw,\n", 3)+"  /srv/*/x r,\n")
+	t.Logf("two profiles of %d bytes compile in %v", len(rules), time.Since(start))
+	d := timed(t, a, b, 60*time.Second)
+	allowed := 0
+	for _, l := range d.Lines {
+		if l.Change == Denied {
+			t.Errorf("%+v", l)
+		}
+		if l.Change == Allowed {
+			allowed++
+		}
+	}
+	if allowed == 0 {
+		t.Error("nothing is allowed")
+	}
+	if same := timed(t, a, profileOf(t, rules), 20*time.Second); !same.Same() {
+		t.Errorf("%v", shownLines(same))
+	}
+}
+
+// timed compares two profiles and reports what takes too long, or too much memory.
+func timed(t *testing.T, a, b *meaning.Profile, most time.Duration) *Difference {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	start := time.Now()
+	d, err := Compare(Side{Stack: meaning.Stack{a}}, Side{Stack: meaning.Stack{b}}, Options{})
+	took := time.Since(start)
+	runtime.ReadMemStats(&after)
+	if err != nil {
+		t.Log(err)
+		d = &Difference{}
+	}
+	t.Logf("%d lines in %v, %d MiB allocated", len(d.Lines), took, (after.TotalAlloc-before.TotalAlloc)>>20)
+	if took > most {
+		t.Errorf("it takes %v", took)
+	}
+	return d
+}
+
+// Whatever bytes of a blob are changed, if it is read, it is compared.
+func TestHostileBlobs(t *testing.T) {
+	random := rand.New(rand.NewPCG(2, 2))
+	read := 0
+	for _, name := range []string{"web.permissions2", "web.permissions3", "sockets.permissions5"} {
+		good, err := os.ReadFile("../meaning/testdata/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		origin := readAll(t, good)[0]
+		for range 300 {
+			data := append([]byte{}, good...)
+			for range 1 + random.IntN(8) {
+				data[random.IntN(len(data))] = byte(random.IntN(256))
+			}
+			all, err := meaning.Read(data)
+			if err != nil {
+				continue
+			}
+			read++
+			start := time.Now()
+			d, err := Compare(Side{Stack: meaning.Stack{origin}}, Side{Stack: meaning.Stack{all[0]}}, Options{Lines: 50})
+			if took := time.Since(start); took > 20*time.Second || d != nil && len(d.Lines) > 50 {
+				t.Errorf("%v, %v", took, err)
+			}
+			if d == nil {
+				continue
+			}
+			for _, l := range d.Lines {
+				if text := l.String() + l.Example(); strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+					t.Fatalf("%q", text)
+				}
+				if l.Profile == "" {
+					checkWitness(t, name, meaning.Stack{origin}, meaning.Stack{all[0]}, l)
+				}
+			}
+		}
+	}
+	if read < 20 {
+		t.Errorf("only %d blobs are read", read)
+	}
+}

@@ -71,6 +71,7 @@ func onHost(bin, old, dir string, with containerdPrograms) error {
 		{"shim", func() error { return shimMemory(bin, with, 8, keptOnly) }},
 		{"suite", func() error { return suites(dir) }},
 		{"ctr", func() error { return ctrRuns(bin, with, 150, keptOnly) }},
+		{"diff", func() error { return diffs(bin, dir) }},
 	}
 	if old != "" {
 		parts = append(parts, part{"old", func() error { return againstOldOnHost(bin, old, dir, with) }})

@@ -165,3 +165,17 @@ func TestForms(t *testing.T) {
 		}
 	}
 }
+
+// The manual page of tests has each form.
+func TestThePageHasEachForm(t *testing.T) {
+	page, err := os.ReadFile("../../policyfile/oci-apparmor-tests.yaml.5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.NewReplacer(`\-`, "-").Replace(string(page))
+	for _, form := range Forms {
+		if !strings.Contains(text, "\n.B "+form.Example+"\n") || !strings.Contains(text, ": "+form.Syntax+".\n") {
+			t.Errorf("the page lacks %s, %s", form.Example, form.Syntax)
+		}
+	}
+}

@@ -157,9 +157,22 @@ func (o *one) basis() string {
 	return ofFiles
 }
 
+// noFile denies what nothing allows. A profile that has it has rules about files: one without lets every file be locked
+// by kernels since 6.4, as compute_perms adds that to each state of the other rules, which then decide about files.
+const noFile = "deny /oci-apparmor/no/file r,\n"
+
+// neutral is a rule that each profile needs so as to differ from the whole one by its rules alone.
+func (b *block) neutral() string {
+	if slices.ContainsFunc(b.rules, func(o *one) bool { return o.basis() == ofFiles || o.kind == "change_profile" || o.kind == "all" }) {
+		return noFile
+	}
+	return ""
+}
+
 // all compiles each rule.
 func (b *block) all(ctx context.Context) error {
-	first, err := b.batch(ctx, []string{""})
+	neutral := b.neutral()
+	first, err := b.batch(ctx, []string{neutral})
 	if err != nil {
 		return err
 	}
@@ -176,9 +189,9 @@ func (b *block) all(ctx context.Context) error {
 	places := make([][2]int, len(b.rules))
 	for i, o := range b.rules {
 		if o.limits {
-			places[i] = [2]int{at(o.basis()), at(o.basis() + "\n" + o.alone)}
+			places[i] = [2]int{at(neutral + o.basis()), at(neutral + o.basis() + "\n" + o.alone)}
 		} else {
-			places[i] = [2]int{-1, at(o.alone)}
+			places[i] = [2]int{-1, at(neutral + o.alone)}
 		}
 	}
 	compiled, err := b.each(ctx, texts)
@@ -269,9 +282,10 @@ func (c *compilation) batch(ctx context.Context, texts []string) ([]*meaning.Pro
 // numbered is the name of a profile that has some rules of another.
 func numbered(i int) string { return fmt.Sprintf("rule%d", i) }
 
-// together compiles one profile that has several rules.
-func (b *block) together(ctx context.Context, rules ...[]*one) (*meaning.Profile, error) {
+// together compiles one profile that has several rules, and ahead of them that of neutral or nothing.
+func (b *block) together(ctx context.Context, neutral string, rules ...[]*one) (*meaning.Profile, error) {
 	var text strings.Builder
+	text.WriteString(neutral)
 	for _, o := range slices.Concat(rules...) {
 		text.WriteString(o.alone + "\n")
 	}

@@ -54,7 +54,7 @@ func (t *Text) Allowing(ctx context.Context, name string) (*meaning.Profile, err
 				rules = append(rules, o)
 			}
 		}
-		if b.allowing, err = b.together(ctx, rules); err != nil {
+		if b.allowing, err = b.together(ctx, "", rules); err != nil {
 			return nil, err
 		}
 	}

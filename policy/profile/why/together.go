@@ -27,7 +27,7 @@ func (b *block) set(ctx context.Context, answer *Answer, p *meaning.Profile, a m
 			}
 		}
 	}
-	everything, err := b.together(ctx, pool)
+	everything, err := b.together(ctx, "", pool)
 	if err != nil {
 		return err
 	}
@@ -91,12 +91,13 @@ func granting(parts []part) (all []*one) {
 // minimal returns rules of the pool of which none can be left out so that holds is true of a profile that has them and
 // the fixed ones. It finds the last of them first: the rule with which the beginning of the pool is enough.
 func (b *block) minimal(ctx context.Context, fixed, pool []*one, holds func(*meaning.Profile) bool) (kept []*one, err error) {
+	neutral := b.neutral()
 	enough := func(pool []*one) bool {
 		if err != nil {
 			return false
 		}
 		var p *meaning.Profile
-		if p, err = b.together(ctx, fixed, pool, kept); err != nil {
+		if p, err = b.together(ctx, neutral, fixed, pool, kept); err != nil {
 			return false
 		}
 		return holds(p)

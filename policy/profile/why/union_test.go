@@ -75,7 +75,7 @@ func TestUnion(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				everything, err := b.together(t.Context(), b.rules)
+				everything, err := b.together(t.Context(), "", b.rules)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -105,7 +105,13 @@ func TestContainerdDoctor(t *testing.T) {
 	for _, via := range []string{"shim", "wrapper"} {
 		t.Run(via, func(t *testing.T) {
 			if via == "shim" && ignoresRuntimePath(v) {
-				t.Skipf("containerd %s ignores runtime_path", v.Name)
+				putTree(t, v, "older-us")
+				r := parseDoctor(t, run("doctor", "--json"))
+				putTree(t, v, "default")
+				if !slices.ContainsFunc(r.Findings, func(f finding) bool { return f.ID == "engine-version" }) {
+					t.Errorf("containerd %s ignores runtime_path, and doctor says only %+v", v.Name, r.Findings)
+				}
+				return
 			}
 			want := []string{"containerd"}
 			if docker != nil {

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -83,6 +84,12 @@ func TestInsideAPolicyNamespace(t *testing.T) {
 		rt.wrapped, "exec", b.ID, "/bin/probe", "write", "/tmp/x")
 	if o := guesttest.RunCommand(t, cmd); strings.TrimSpace(o.Stdout) != "ok" {
 		t.Errorf("write /tmp/x: %q %q, want ok", o.Stdout, o.Stderr)
+	}
+	cmd = exec.Command("sh", "-c", `echo "exec :inner:unconfined" >/proc/self/attr/exec; exec "$0" "$@"`, "oci-apparmor", "doctor", "--json")
+	r := parseDoctor(t, guesttest.RunCommand(t, cmd))
+	if !slices.ContainsFunc(r.Findings, func(f finding) bool { return f.ID == "policy-namespace" }) ||
+		strings.Contains(strings.Join(r.Unseen, "\n"), "run this as root") { // who is root already
+		t.Errorf("inside, doctor says %+v", r)
 	}
 	wantConfined(t, guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
 }

@@ -70,6 +70,8 @@ type Report struct {
 	Facts    Facts
 	Probes   []probe.Seen
 	Fixed    []Finding // what Fix has put right
+
+	asUser bool // somebody else than root has looked
 }
 
 // Count returns the number of findings of a severity.
@@ -90,7 +92,7 @@ func Checks() []Check {
 // Examine looks for everything that the table has.
 func Examine(ctx context.Context, n *Node) *Report {
 	x := newExam(ctx, n)
-	r := new(Report)
+	r := &Report{asUser: !n.Root}
 	for _, c := range Checks() {
 		if c.find == nil {
 			continue
@@ -117,7 +119,7 @@ func (r *Report) unseen(err error) {
 		return
 	}
 	line := clean(err.Error())
-	if errors.Is(err, fs.ErrPermission) && !strings.Contains(line, "run this as root") {
+	if r.asUser && errors.Is(err, fs.ErrPermission) && !strings.Contains(line, "run this as root") {
 		line += ": run this as root"
 	}
 	if !slices.Contains(r.Unseen, line) {

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/automaton"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
@@ -115,6 +116,8 @@ type comparison struct {
 	lines   []Line
 	unknown []string
 
+	steps, copied int // see mostSteps and mostLanguages
+
 	later []couple        // what is to be compared, and what was
 	known map[string]bool // names in later
 }
@@ -134,7 +137,7 @@ func (c *comparison) stacks(t couple) error {
 		}
 	}
 	for _, topic := range t.topics() {
-		lines, err := c.topic(newPair(topic, t.a, t.b))
+		lines, err := c.topic(newPair(topic, t.a, t.b, &c.steps))
 		if err != nil {
 			return err
 		}
@@ -351,14 +354,16 @@ func (l *liner) coverOf(marks, whole map[int32]bool) (cover, bool) {
 	return c, true
 }
 
-// described finds patterns. If the product is too large for that, it shows an example of all that differs.
+// described finds patterns. If the product is too large for that, it shows an example of all
+// that differs.
 func (l *liner) described(belongs func(int32) bool) cover {
-	if l.next == nil {
+	l.copied += 4 * len(l.next)
+	if l.next == nil || l.copied > mostLanguages {
 		for node, mark := range l.marks {
 			if l.whole[node] && belongs(mark) {
 				text := l.product.key(int32(node))
-				return cover{patterns: []match{{pattern: []piece{{token{set: classSet{^uint64(0), ^uint64(0), ^uint64(0),
-					^uint64(0)}, loop: true}, 0}}, of: &language{}, some: true, text: text}}}
+				any := &language{bytes: [][]byte{automaton.Readable()}}
+				return cover{patterns: []match{{pattern: any.general(), of: any, some: true, text: text}}}
 			}
 		}
 	}

@@ -168,7 +168,7 @@ func TestNothingDiffersFromItself(t *testing.T) {
 	for _, p := range various(t) {
 		c := comparison{}
 		for _, topic := range meaning.Topics() {
-			if lines, err := c.topic(newPair(topic, meaning.Stack{p}, meaning.Stack{p})); err != nil || len(lines) > 0 {
+			if lines, err := c.topic(newPair(topic, meaning.Stack{p}, meaning.Stack{p}, new(int))); err != nil || len(lines) > 0 {
 				t.Errorf("%s, %s: %+v, %v", p.Name, topic.Name, lines, err)
 			}
 		}
@@ -192,7 +192,7 @@ func TestDifferencesAreDecisions(t *testing.T) {
 		name := fmt.Sprintf("%s to %s", names(a), names(b))
 		c := comparison{}
 		for _, topic := range meaning.Topics() {
-			p := newPair(topic, a, b)
+			p := newPair(topic, a, b, new(int))
 			lines, err := c.topic(p)
 			if err != nil {
 				t.Fatal(err)
@@ -332,7 +332,7 @@ func TestGlobsMean(t *testing.T) {
 		b := all[random.IntN(len(all))]
 		c := comparison{}
 		topic := meaning.Topics()[0]
-		p := newPair(topic, meaning.Stack{a}, meaning.Stack{b})
+		p := newPair(topic, meaning.Stack{a}, meaning.Stack{b}, new(int))
 		lines, err := c.topic(p)
 		if err != nil {
 			t.Fatal(err)
@@ -428,6 +428,24 @@ func TestWithin(t *testing.T) {
 		beyond, within, err := Within(Side{Stack: meaning.Stack{profileOf(t, test.a)}}, Side{Stack: meaning.Stack{profileOf(t, test.b)}})
 		if err != nil || within != test.within {
 			t.Errorf("%s within %s: %v, %+v, %v", test.a, test.b, within, beyond, err)
+		}
+	}
+}
+
+// Of what has no key, all there is to say is whether it changes.
+func TestNoKey(t *testing.T) {
+	for _, topic := range meaning.Topics() {
+		if len(topic.Fields) > 0 {
+			continue
+		}
+		l := &language{values: []value{in, free}, next: []int32{1, 1}, bytes: [][]byte{automaton.Readable()}}
+		d := describer{topic: topic, work: new(int)}
+		c := d.describe(l, func() *language { return &language{values: []value{free}, next: []int32{0}, bytes: l.bytes} })
+		if !c.exact || len(c.patterns) != 1 || len(d.show(c.patterns[0], c.patterns[0].pattern).fields) != 0 {
+			t.Errorf("%s: %+v", topic.Name, c)
+		}
+		if access := topic.Access(c.patterns[0].text, topic.Asks[0]); access == nil {
+			t.Errorf("%s: no example", topic.Name)
 		}
 	}
 }

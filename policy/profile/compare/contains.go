@@ -40,6 +40,7 @@ type within struct {
 	sides [2]Side
 	later []couple
 	known map[[2]*meaning.Profile]bool
+	steps int // see mostSteps
 }
 
 func (w *within) beyond(t couple) (beyond Beyond, found bool, err error) {
@@ -53,7 +54,7 @@ func (w *within) beyond(t couple) (beyond Beyond, found bool, err error) {
 		topics = append(topics, meaning.Topics()[0]) // the profiles to which programs go on may differ
 	}
 	for _, topic := range topics {
-		if beyond, found, err = w.onTopic(newPair(topic, t.a, t.b)); found || err != nil {
+		if beyond, found, err = w.onTopic(newPair(topic, t.a, t.b, &w.steps)); found || err != nil {
 			return beyond, found, err
 		}
 	}

@@ -86,12 +86,17 @@ func (d *describer) better(a, b cover) cover {
 // readable reports whether a description has only patterns that can be read.
 func (d *describer) readable(c cover) bool { return !slices.ContainsFunc(c.patterns, d.unreadable) }
 
+// parted reports whether a NUL ends a field. A key without fields has none.
+func (d *describer) parted(field int) bool {
+	return field < len(d.topic.Fields) && fieldParted(d.topic.Fields[field])
+}
+
 // unreadable reports whether a pattern has sets of bytes that stand for no simple thing.
 func (d *describer) unreadable(m match) bool {
 	all := m.of.sets()
 	for i, p := range m.pattern {
 		switch {
-		case p.rest, m.of.size(p.set) == 1, !fieldParted(d.topic.Fields[p.field]), p.loop && (p.set == all.name || p.set == all.text || p.set == all.any):
+		case p.rest, m.of.size(p.set) == 1, !d.parted(p.field), p.loop && (p.set == all.name || p.set == all.text || p.set == all.any):
 		case p.set == all.name && i+1 < len(m.pattern) && m.pattern[i+1].loop:
 		default:
 			return true
@@ -180,7 +185,7 @@ func (d *describer) cost(c cover) (cost int) {
 				switch {
 				case t.loop || t.rest:
 					cost += 2
-				case f.of.size(t.set) == 1, !fieldParted(d.topic.Fields[t.field]):
+				case f.of.size(t.set) == 1, !d.parted(t.field):
 					cost++
 				case f.of.size(t.set) > 128:
 					cost += 10

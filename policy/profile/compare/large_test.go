@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/automaton"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
@@ -59,6 +61,31 @@ func timed(t *testing.T, a, b *meaning.Profile, most time.Duration) *Difference 
 		t.Errorf("it takes %v", took)
 	}
 	return d
+}
+
+// Of profiles that are too large for patterns, an example is shown of all that differs.
+func TestTooLargeForPatterns(t *testing.T) {
+	a, b := meaning.Stack{profileOf(t, "/srv/** r, mount,")}, meaning.Stack{profileOf(t, "/srv/** rw,")}
+	for _, topic := range meaning.Topics() {
+		p := newPair(topic, a, b, new(int))
+		x, err := p.explore(topic.Shape(), false, nil)
+		if err != nil || x.next != nil {
+			t.Fatal(err)
+		}
+		l := liner{comparison: &comparison{}, pair: p, product: x, describer: describer{topic: topic}, covers: make(map[string]cover)}
+		lines := l.lines()
+		want := map[string]string{"file": "allowed some of w /**", "mount": "denied some of mount"}[topic.Name]
+		if got := strings.Join(whats(lines), ", "); got != want {
+			t.Errorf("%s: %q, want %q", topic.Name, got, want)
+		}
+		for _, line := range lines {
+			checkWitness(t, topic.Name, a, b, line)
+		}
+	}
+	if _, err := newPair(meaning.Topics()[0], a, b, func() *int { n := mostSteps; return &n }()).explore(nil, false, nil); !errors.Is(err,
+		automaton.ErrTooLarge) {
+		t.Error(err)
+	}
 }
 
 // Whatever bytes of a blob are changed, if it is read, it is compared.

@@ -14,7 +14,13 @@ const most = 8
 // Limits of the work on one topic. The product of real profiles has some thousands of states.
 const (
 	mostNodes = 1 << 20 // states of all profiles together
-	mostEdges = 1 << 25 // of those whose steps are kept, so that patterns can be found
+	mostEdges = 1 << 23 // steps that are kept, so that patterns can be found
+)
+
+// Limits of the work on two sides, which only profiles come near that were made for it.
+const (
+	mostSteps     = 1 << 30 // of the automata
+	mostLanguages = 1 << 29 // steps that are copied, so that patterns can be found
 )
 
 // pair is two stacks whose answers on a topic are compared.
@@ -22,10 +28,11 @@ type pair struct {
 	topic *meaning.Topic
 	a, b  []meaning.Answers
 	parts [2]meaning.Stack
+	steps *int // that were made so far, for all topics
 }
 
-func newPair(t *meaning.Topic, a, b meaning.Stack) pair {
-	p := pair{topic: t, parts: [2]meaning.Stack{a, b}}
+func newPair(t *meaning.Topic, a, b meaning.Stack, steps *int) pair {
+	p := pair{topic: t, parts: [2]meaning.Stack{a, b}, steps: steps}
 	for _, one := range a {
 		p.a = append(p.a, t.Answers(one))
 	}
@@ -95,6 +102,9 @@ func (p pair) explore(shape *meaning.Shape, keep bool, stop func(m marks, node i
 					return x, nil
 				}
 			}
+		}
+		if *p.steps += len(x.alphabet); *p.steps > mostSteps {
+			return nil, fmt.Errorf("more than %d steps: %w", mostSteps, automaton.ErrTooLarge)
 		}
 		if len(x.nodes) > mostNodes {
 			return nil, fmt.Errorf("%s: more than %d combinations of states: %w", p.topic.Name, mostNodes, automaton.ErrTooLarge)

@@ -246,7 +246,13 @@ func newMemo(classes *[256]uint32) (m memo) {
 	return m
 }
 
+// mostMemo is how many steps a memo has at most. Those of more states are made anew each time.
+const mostMemo = 1 << 22
+
 func (m *memo) at(s automaton.State, b byte) *automaton.State {
+	if (int(s)+1)*m.count > mostMemo {
+		return new(automaton.State)
+	}
 	for len(m.to) < (int(s)+1)*m.count {
 		m.to = append(m.to, make([]automaton.State, max(m.count, len(m.to)))...)
 	}

@@ -17,7 +17,7 @@ import (
 // random ones, with priorities where the parser has them.
 func TestWhyExplainsAll(t *testing.T) {
 	guesttest.Require(t)
-	explainsAll(t, guestCompiler(t), guesttest.Count(t, 3, 20, "random profiles"), guesttest.Count(t, 60, 400, "accesses under each profile"))
+	explainsAll(t, guestCompiler(t), guesttest.Count(t, 3, 20, "random profiles"), guesttest.Count(t, 15, 300, "accesses under each profile"))
 }
 
 func explainsAll(t *testing.T, c *profile.Compiler, profiles, accesses int) {

@@ -85,6 +85,8 @@ func TestMergeAndIntersect(t *testing.T) {
 		{"audit", "audit /srv/** r,", "/srv/** r,", "audit /srv/** r,", "audit /srv/** r,"},
 		{"children", "/a cx -> kid,\nprofile kid { /x r, }", "/a cx -> kid,\nprofile kid { /x rw, }",
 			"/a cx -> kid,\n\nprofile kid {\n/x rw,\n}", "/a cx -> kid,\n\nprofile kid {\n/x r,\n}"},
+		{"what comes with a child", "/a r,\n^hat { /x r, }", "owner /proc/[0-9]*/** w,", "/a r,\nowner /proc/[0-9]*/** w,\n\nhat hat {\n/x r,\n}",
+			"! rules that say just this were not found: those that were would not allow write \"/proc/0/attr/current\""}, // and not to append
 		{"a child of one", "/a r,\n^hat { /x r, }", "/a r,", "/a r,\n\nhat hat {\n/x r,\n}", "/a r,"},
 		{"an exec that goes on differently", "/bin/* ix,", "/bin/sh ux,", "! a profile has one way for a program to go on, and of \"/bin/sh\" a",
 			"! a profile has one way for a program to go on, and of \"/bin/sh\" a"},

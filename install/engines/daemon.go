@@ -8,19 +8,15 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
 )
 
-// Reader is an engine with a process that reads the engine's files when it starts, or when it is told to.
-type Reader interface {
-	// Main returns that process, if it runs.
+// Daemon is an engine whose daemon reads its files when it starts, or when it is told to. This is what the daemon has of ours, and
+// how it is restarted and seen to be back.
+type Daemon interface {
+	// Main returns the process of the daemon that reads the engine's files, if it runs.
 	Main(h *host.Host) (host.Process, bool)
 
-	// Taken returns what the process has of ours. changes are when we have changed its files. The error says that it is not known;
-	// what is returned is the worst then.
+	// Taken returns what the daemon has of ours, which runs as a process. changes are when we have changed its files. The error
+	// says that it is not known; what is returned is the worst then.
 	Taken(ctx context.Context, h *host.Host, main host.Process, changes wire.Changes) (host.Taken, error)
-}
-
-// Daemon is an engine whose daemon reads its files. This is how it is restarted and seen to be back.
-type Daemon interface {
-	Reader
 
 	// Works returns an error unless the daemon answers, and is not broken as far as it says.
 	Works(ctx context.Context, h *host.Host) error
@@ -32,42 +28,30 @@ type Daemon interface {
 	Stops(ctx context.Context, h *host.Host) (bool, error)
 }
 
-// reading is an engine's process that reads its files, on a host.
-type reading struct {
-	Reader
+// serving is the daemon of an engine, on a host.
+type serving struct {
+	Daemon
 	engine string
 	host   *host.Host
 	book   *wire.Book // nil where it cannot be read
 }
 
-// reads returns the process of an engine that reads its files; it is not ok if the engine has none.
-func reads(e Engine, h *host.Host, b *wire.Book) (r reading, ok bool) {
-	of, ok := e.(Reader)
-	return reading{of, e.Name(), h, b}, ok
-}
-
-// serving is the daemon of an engine, on a host.
-type serving struct {
-	reading
-	Daemon
-}
-
 // serves returns the daemon of an engine; it is not ok if there is none.
 func serves(e Engine, h *host.Host, b *wire.Book) (s serving, ok bool) {
 	d, ok := e.(Daemon)
-	return serving{reading{d, e.Name(), h, b}, d}, ok
+	return serving{d, e.Name(), h, b}, ok
 }
 
-// main returns the process, if it runs.
-func (r reading) main() (host.Process, bool) { return r.Main(r.host) }
+// main returns the daemon's process, if it runs.
+func (s serving) main() (host.Process, bool) { return s.Main(s.host) }
 
-// taken returns what the process has of ours.
-func (r reading) taken(ctx context.Context, main host.Process) (host.Taken, error) {
+// taken returns what the daemon has of ours that runs as a process.
+func (s serving) taken(ctx context.Context, main host.Process) (host.Taken, error) {
 	var changes wire.Changes
-	if r.book != nil {
-		changes = r.book.Changes(r.engine)
+	if s.book != nil {
+		changes = s.book.Changes(s.engine)
 	}
-	t, err := r.Taken(ctx, r.host, main, changes)
+	t, err := s.Taken(ctx, s.host, main, changes)
 	if err != nil {
 		t.Ours, t.Older = true, err.Error()
 	}

@@ -144,7 +144,7 @@ type Plan struct {
 	stays          bool          // Absent is why ours is not taken out
 	reload         bool          // Then has the engine read its files again, and does not restart it
 	ours           bool          // something of ours is there now, also where it stays
-	calls          bool          // its process goes on with ours until it takes the plan over
+	calls          bool          // its daemon goes on with ours until it takes the plan over
 	held           []string      // links of ours that stay for that alone
 	needed         bool          // containers need ours, or may
 	checked        bool          // the engine's own check takes what is left

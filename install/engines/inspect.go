@@ -99,27 +99,26 @@ func look(ctx context.Context, b *wire.Book, h *host.Host, e Engine) State {
 // askTaken is how long a daemon may take to say what it has of ours.
 const askTaken = 10 * time.Second
 
-// addDaemon adds what is wrong with the engine's process that reads its files: that a daemon does not run or work, or that it
-// goes on with something else of ours than its files have.
+// addDaemon adds what is wrong with the engine's daemon: that it does not run or work, or that it goes on with something else of ours
+// than its files have.
 func (s *State) addDaemon(ctx context.Context, b *wire.Book, h *host.Host, e Engine) {
-	r, ok := reads(e, h, b)
+	d, ok := serves(e, h, b)
 	if !ok {
 		return
 	}
-	main, runs := r.main()
-	daemon, isDaemon := e.(Daemon)
-	if s.Down = isDaemon && !runs && h.Live(); !runs || !s.Wired() && (b == nil || b.Changes(s.Name) == wire.Changes{}) {
+	main, runs := d.main()
+	if s.Down = !runs && h.Live(); !runs || !s.Wired() && (b == nil || b.Changes(s.Name) == wire.Changes{}) {
 		return
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, askTaken, fmt.Errorf("not ended after %v", askTaken))
 	defer cancel()
-	if isDaemon && s.Wired() {
-		if err := daemon.Works(ctx, h); err != nil && !errors.Is(err, host.ErrNoProgram) { // without that it is not known
+	if s.Wired() {
+		if err := d.Works(ctx, h); err != nil && !errors.Is(err, host.ErrNoProgram) { // without that it is not known
 			s.Add(host.Down, "%s runs as process %d, and does not work: %v", s.Title, main.PID, err)
 			return
 		}
 	}
-	t, err := r.taken(ctx, main)
+	t, err := d.taken(ctx, main)
 	if s.Unseen = err; err != nil || t.Older == "" {
 		return
 	}
@@ -129,10 +128,8 @@ func (s *State) addDaemon(ctx context.Context, b *wire.Book, h *host.Host, e Eng
 	}
 	if do != "" {
 		do = "Run " + do
-		if d, is := serves(e, h, b); is && t.Then == "" {
-			if why := d.cost(ctx); why != "" {
-				do += "; " + why
-			}
+		if why := d.cost(ctx); why != "" && t.Then == "" {
+			do += "; " + why
 		}
 		do += "."
 	}

@@ -62,13 +62,13 @@ func (p *Plan) mayChangeWay(h *host.Host, without *wire.Draft, need host.Need) e
 	return nil
 }
 
-// runs reports whether a process runs that reads the engine's files.
+// runs reports whether the engine's daemon runs.
 func (p *Plan) runs(h *host.Host) bool {
-	r, ok := p.engine.(Reader)
+	d, ok := p.engine.(Daemon)
 	if !ok {
 		return false
 	}
-	_, ok = r.Main(h)
+	_, ok = d.Main(h)
 	return ok
 }
 
@@ -103,18 +103,18 @@ func (p *Plan) noteStays(need host.Need) {
 	}
 }
 
-// goesOnWithOurs reports whether an engine's process has something of ours that its files will not have after the edits: it goes on
+// goesOnWithOurs reports whether an engine's daemon has something of ours that its files will not have after the edits: it goes on
 // with that until it has read them again. Where that is not known, it may.
 func goesOnWithOurs(ctx context.Context, b *wire.Book, h *host.Host, e Engine, edits []wire.Edit) bool {
-	r, ok := reads(e, h, b)
+	s, ok := serves(e, h, b)
 	if !ok || len(edits) == 0 && b.Changes(e.Name()) == (wire.Changes{}) {
 		return false
 	}
-	main, ok := r.main()
+	main, ok := s.main()
 	if !ok {
 		return false
 	}
-	t, _ := r.taken(ctx, main) // or the worst
+	t, _ := s.taken(ctx, main) // or the worst
 	return t.Ours && (wire.OfFiles(edits) || t.Older != "")
 }
 

@@ -79,25 +79,23 @@ func tiesOf(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (t Ties) 
 	return t
 }
 
-// callsThem returns why an engine needs our programs whose files have nothing of ours any more: its process was not restarted since.
+// callsThem returns why an engine needs our programs whose files have nothing of ours any more: its daemon was not restarted since.
 func callsThem(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (string, error) {
-	r, ok := reads(e, h, b)
+	s, ok := serves(e, h, b)
 	if !ok {
 		return "", nil
 	}
-	main, ok := r.main()
+	main, ok := s.main()
 	if !ok {
 		return "", nil
 	}
-	t, err := r.taken(ctx, main)
+	t, err := s.taken(ctx, main)
 	if err != nil || !t.Ours {
 		return "", err
 	}
 	why := fmt.Sprintf("%s is not wired to them any more, and calls them until it is restarted%s", e.Name(), by(e.Then()))
-	if s, is := serves(e, h, b); is {
-		if stops := s.cost(ctx); stops != "" {
-			why += ", and " + stops
-		}
+	if stops := s.cost(ctx); stops != "" {
+		why += ", and " + stops
 	}
 	return why, nil
 }
@@ -141,9 +139,6 @@ func planRemoval(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Pl
 	p.serial, p.again = b.Serial(), func() (*Plan, error) { return uninstall(ctx, b, h, e) }
 	if !p.calls {
 		return p, nil
-	}
-	if _, is := e.(Daemon); !is {
-		return nil, errors.New("what runs of it has to be restarted by hand")
 	}
 	if err := p.planRestart(ctx, b, h); err != nil {
 		return nil, err

@@ -202,9 +202,6 @@ func TestPlanRemoval(t *testing.T) {
 		{name: "it is no service", before: func(_ *machine, h *host.Host) {
 			h.ReadProc = func(int, string) ([]byte, error) { return []byte("0::/user.slice/x.scope\n"), nil }
 		}, tie: "is the main process of no service"},
-		{name: "a process that is no daemon's", before: func(*machine, *host.Host) {
-			table[0] = readsAlone{table[0].(served).plain, table[0].(served)}
-		}, tie: "as what runs of it has to be restarted by hand"},
 		{name: "its check does not take what is left", before: func(m *machine, _ *host.Host) {
 			table[0] = unsound{table[0].(served)}
 		}, tie: "the engine's own check does not take what would be left"},
@@ -282,10 +279,4 @@ type handWired struct{ served }
 
 func (e handWired) Clear(h *host.Host, d *wire.Draft) (f host.Former, err error) {
 	return host.Former{Files: []string{e.file()}}, d.Remove(e.file())
-}
-
-// readsAlone is an engine without a daemon, of which a process runs that has read its files.
-type readsAlone struct {
-	plain
-	Reader
 }

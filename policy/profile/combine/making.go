@@ -102,6 +102,9 @@ func (m *making) filled(ctx context.Context, rules []rule) ([]rule, error) {
 			whole = append(whole, r)
 		}
 	}
+	for _, l := range allLetters { // of locks, some parsers write tables in which a profile without rules about files allows all
+		whole = append(whole, rule{kind: "file", path: anyPath, what: string(l)})
+	}
 	whole = m.taken(ctx, whole)
 	whole, err = m.those(whole, func(j meaning.Judgement) bool { return j.Within })
 	return append(whole, rules...), err

@@ -1,0 +1,112 @@
+package integration
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/combine"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+)
+
+// combined are pairs of texts that are merged and intersected.
+var combined = [][2]string{
+	{"m-docker-default", "m-docker-nginx"},
+	{"m-docker-default", "m-docker-nginx-today"},
+	{"m-docker-nginx", "m-docker-nginx-today"},
+	{"m-globs", "m-owner"},
+	{"m-owner", "m-signals"},
+	{"m-signals", "m-ptrace"},
+	{"m-all", "m-ptrace"},
+}
+
+// The kernel allows under a merged profile what it allows under one of two profiles, and under an intersected one what
+// it allows under both.
+func TestMeaningOfCombined(t *testing.T) {
+	guesttest.Require(t)
+	guesttest.EnoughIn(t, guesttest.Forky) // make test-all has it on each kernel
+	guesttest.RemoveProfilesAtEnd(t)
+	c := guestCompiler(t)
+	version, err := c.Version(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := make(map[string]string)
+	for _, text := range ownTexts(t, version) {
+		texts[text.name] = text.text
+	}
+	kernel := openAccess(t)
+	asked, made := 0, 0
+	n := guesttest.Count(t, 500, 5000, "questions about each combined profile")
+	for _, pair := range combined {
+		t.Run(strings.Join(pair[:], " "), func(t *testing.T) {
+			var sources []combine.Source
+			for _, name := range pair {
+				loadBlob(t, compiledHere(t, texts[name]))
+				sources = append(sources, combine.Source{Name: name, Text: []byte(texts[name])})
+			}
+			for _, combination := range []struct {
+				name string
+				make func(context.Context, combine.Compiler, combine.Target, ...combine.Source) (string, error)
+				of   func(a, b uint32) uint32
+			}{
+				{"m-merged", combine.Merge, func(a, b uint32) uint32 { return a | b }},
+				{"m-intersected", combine.Intersect, func(a, b uint32) uint32 { return a & b }},
+			} {
+				text, err := combination.make(t.Context(), c, combine.Target{Name: combination.name}, sources...)
+				if err != nil {
+					t.Logf("%s: %v", combination.name, err)
+					continue
+				}
+				made++
+				loadBlob(t, compiledHere(t, text))
+				questions := newAsker(uint64(len(text)), texts[pair[0]]+texts[pair[1]], pair[0], pair[1]).questions(n)
+				questions = slices.DeleteFunc(questions, func(q question) bool { return comparedOf(q) == 0 })
+				asked += len(questions)
+				all := func(other bool) {
+					for _, q := range questions {
+						if q.other != other {
+							continue
+						}
+						ask := func(label string) uint32 { return kernel.ask(t, label, q.class, q.key)[0] & comparedOf(q) }
+						if got, want := ask(combination.name), combination.of(ask(pair[0]), ask(pair[1])); got != want {
+							t.Fatalf("%s: class %d, key %q, other %v: %#x, want %#x, by\n%s", combination.name, q.class, q.key, other, got, want, text)
+						}
+					}
+				}
+				all(false)
+				asUser(t, func() { all(true) })
+			}
+		})
+	}
+	t.Logf("%d questions about %d combined profiles, kernel %s, parser %s", asked, made, release(t), version)
+	if made < len(combined) {
+		t.Errorf("only %d profiles are made of %d pairs", made, len(combined))
+	}
+}
+
+// comparedOf returns the permissions by which a combined profile is compared: none for what no access asks about. Of
+// links and changes of the profile the kernel asks about several keys; of locks and ptrace its answer here is not that
+// to a process whose profile has no rules about files or peers.
+func comparedOf(q question) uint32 {
+	switch q.class {
+	case meaning.File:
+		if !strings.HasPrefix(q.key, "/") || strings.Contains(q.key, "\x00") || strings.Contains(q.key, "//") {
+			return 0
+		}
+		return meaning.MayExec | meaning.MayWrite | meaning.MayRead | meaning.MayAppend | meaning.MayCreate | meaning.MayDelete |
+			meaning.MaySetAttr | meaning.MayChmod | meaning.MayChown | meaning.MayMmapExec
+	case meaning.Signals:
+		return meaning.MayRead | meaning.MayWrite
+	case meaning.Mount:
+		return 7 // mount, umount, pivot_root
+	case meaning.Net, meaning.NetV9:
+		if len(q.key) < 4 {
+			return 0
+		}
+		return meaning.MayCreate | meaning.MayBind | meaning.MayConnect
+	}
+	return 0
+}

@@ -297,6 +297,7 @@ func (l *liner) lines() (all []Line) {
 					order = append(order, key)
 				}
 				lines[key].asks |= 1 << i
+				lines[key].texts[i] = m.text
 			}
 		}
 		for _, key := range order {

@@ -449,3 +449,25 @@ func TestNoKey(t *testing.T) {
 		}
 	}
 }
+
+// Where a wider pattern stands for several languages, each line has an example of its own.
+func TestExamplesOfWiderPatterns(t *testing.T) {
+	const scattered = "/q/{a,bc,cde,dfgh,eijkl}[^x]*/[^ab]{m,no}*/[^z]*q** "
+	for _, test := range [][2]string{
+		{"/q/** r, deny owner /q/zz/** r,", scattered + "w, owner /q/[^a]*[^b]/[^cd]?[^e]*/f*g** w, /q/** r,"},
+		{"/q/** rw, owner " + scattered + "k,", "/q/** r, owner /q/[^a]*[^b]/[^cd]?[^e]*/f*g** w, " + scattered + "k,"},
+	} {
+		a, b := meaning.Stack{profileOf(t, test[0])}, meaning.Stack{profileOf(t, test[1])}
+		d := compared(t, a, b)
+		for _, l := range d.Lines {
+			checkWitness(t, "scattered", a, b, l)
+		}
+		back := compared(t, b, a)
+		for _, l := range back.Lines {
+			checkWitness(t, "scattered", b, a, l)
+		}
+		if len(d.Lines) == 0 || len(back.Lines) == 0 {
+			t.Error("nothing differs")
+		}
+	}
+}

@@ -14,10 +14,11 @@ type draft struct {
 	shown   shown
 	without []shown // the exceptions
 	asks    asks
+	texts   map[int]string // the shortest key that differs, by asks
 }
 
 func (l *liner) draft(m match) *draft {
-	d := &draft{match: m, shown: l.show(m, m.pattern)}
+	d := &draft{match: m, shown: l.show(m, m.pattern), texts: make(map[int]string)}
 	for _, e := range m.except {
 		d.without = append(d.without, l.show(m, e))
 	}
@@ -85,10 +86,16 @@ func (l *liner) line(one item, d *draft, whose string, about asks, owner bool) L
 	}
 	first := t.Asks[bits.TrailingZeros64(uint64(about))]
 	first.Owner = owner
+	its := *d
+	for i, text := range d.texts { // patterns that are wider may be the same where the keys that differ are not
+		if t.Asks[i].Want == first.Want && t.Asks[i].Owner == owner {
+			its.text = text
+		}
+	}
 	line := Line{Change: one.change, From: one.from, To: one.to, Some: d.some, Topic: t.Name,
-		What: l.rule(whose, mask, d.shown), Witness: t.Access(l.familiar(d), first), of: d.about(about, owner, whose == "", t)}
+		What: l.rule(whose, mask, d.shown), Witness: t.Access(l.familiar(&its), first), of: d.about(about, owner, whose == "", t)}
 	if line.Witness == nil {
-		line.Path = d.text
+		line.Path = its.text
 	}
 	for _, e := range d.without {
 		line.Except = append(line.Except, l.exception(e))

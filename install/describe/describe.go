@@ -124,7 +124,7 @@ func (c *Container) Untold(f policy.Facts, word Words) (list []string) {
 				do = "does"
 			}
 			said = fmt.Sprintf("this is for an engine that reports the %s, as only %s %s: say which by %s", k.Name,
-				strings.Join(reporters, " and "), do, word("engine"))
+				oneline.And(reporters), do, word("engine"))
 		}
 		list = append(list, said)
 	}

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
@@ -189,8 +190,7 @@ func (c *checker) fits(r *rule) {
 				report = "reports"
 			}
 			c.errs.add(r.place, "this rule never fits containers of %s: only %s %s the %s of its containers so "+
-				"that it can be trusted; leave %[1]s out of engine", strings.Join(silent, " and "), strings.Join(reporters,
-				" and "), report, k.Name)
+				"that it can be trusted; leave %[1]s out of engine", oneline.And(silent), oneline.And(reporters), report, k.Name)
 			break
 		}
 	}

@@ -224,6 +224,9 @@ func TestSystemdRemovePackage(t *testing.T) {
 	for _, restarted := range []bool{true, false} {
 		t.Run(fmt.Sprintf("containerd was restarted since: %v", restarted), func(t *testing.T) {
 			installDeb(t, "v1.0.0")
+			if !restarted {
+				time.Sleep(6 * time.Second) // one that was started just before may have read what was written next
+			}
 			if wantDone(t, guesttest.Run(t, "/usr/bin/oci-apparmor", "install", "--yes", "--via", "wrapper", "containerd")); restarted {
 				guesttest.MustRun(t, "systemctl", "restart", unit)
 				pod := guesttest.DialCRI(t, "/run/containerd/containerd.sock").Pod(t, "apparmor", guesttest.Annotated("oci-apparmor/policy", "web"))

@@ -28,20 +28,30 @@ func Now() Moment {
 
 // Changes are when an engine's files were changed.
 type Changes struct {
-	First Moment `json:"first"` // since when they have had something of ours; not known where that was not written down
-	Last  Moment `json:"last"`  // also by what took ours out of them again
+	First Moment `json:"first"` // before it they had nothing of ours; not known where that was not written down
+	Last  Moment `json:"last"`  // after it we have changed them no more; also by what took ours out of them again
+
+	// From Out to Again they had nothing of ours either: an uninstall has taken all of it out, and an install has written it
+	// anew. Of several such times it is the last one. Not known where there was none.
+	Out   Moment `json:"out,omitzero"`
+	Again Moment `json:"again,omitzero"`
 }
 
 // Changes returns when an engine's files were changed by us. It is zero where they never were, or where that is long over.
 func (b *Book) Changes(engine string) Changes { return b.record.Changes[engine] }
 
-// stamp writes down that an engine's files were changed just now. fresh says that they had nothing of ours before.
-func (r *record) stamp(engine string, fresh bool) {
+// stamp writes down that an engine's files have been changed by now, and not before the change was planned. fresh says that they
+// had nothing of ours then.
+func (r *record) stamp(engine string, fresh bool, planned Moment) {
 	c, had := r.Changes[engine]
-	c.Last = Now()
-	if !had && fresh {
-		c.First = c.Last
+	switch {
+	case !fresh:
+	case !had || c.Last.Boot != planned.Boot && planned.Boot != "": // what ran in another boot runs no more
+		c = Changes{First: planned}
+	default:
+		c.Out, c.Again = c.Last, planned
 	}
+	c.Last = Now()
 	if r.Changes == nil {
 		r.Changes = map[string]Changes{}
 	}

@@ -1,6 +1,10 @@
 package wire
 
-import "testing"
+import (
+	"errors"
+	"testing"
+	"time"
+)
 
 // When an engine's files were changed is known as long as a daemon may go on with what they had.
 func TestChanges(t *testing.T) {
@@ -19,7 +23,7 @@ func TestChanges(t *testing.T) {
 	}
 	must(t, install(t, tree))
 	installed := changes()
-	if !later(installed.First, began) || installed.First != installed.Last || !later(Now(), installed.Last) {
+	if !later(installed.First, began) || !later(installed.Last, installed.First) || !later(Now(), installed.Last) {
 		t.Errorf("installed: %+v", installed)
 	}
 	must(t, install(t, tree))
@@ -107,5 +111,87 @@ func TestChangesOfATrial(t *testing.T) {
 			t.Errorf("taken back: %v, read: %v, changed at %+v, in the trial at %+v", back, read, now, tried)
 		}
 		b.Close()
+	}
+}
+
+// What a daemon cannot have read is what was not written yet: the first moment is that of the plan, however long the rest takes.
+func TestFirstMomentIsBeforeAnythingIsWritten(t *testing.T) {
+	tree := newTree(t)
+	var began Moment
+	slow := tree
+	slow.Step = func(what string) error {
+		if began == (Moment{}) {
+			began = Now()
+			time.Sleep(10 * Tick)
+		}
+		return nil
+	}
+	must(t, install(t, slow))
+	wantPlanned := func(what string) {
+		t.Helper()
+		b, err := Open(t.Context(), tree)
+		must(t, err)
+		defer b.Close()
+		if c := b.Changes("engine"); c.First.Ticks == 0 || c.First.Ticks > began.Ticks || c.Last.Ticks < began.Ticks+10 {
+			t.Errorf("%s: %+v, and it began at %+v", what, c, began)
+		}
+	}
+	wantPlanned("a slow disk")
+
+	// Killed, changed by somebody else, and finished later.
+	tree = newTree(t)
+	broken, dead, fault := tree, false, errors.New("killed")
+	began = Moment{}
+	broken.Step = func(what string) error {
+		if began == (Moment{}) {
+			began = Now()
+		}
+		if dead = dead || what == "write "+tree.Root+"/srv/real.json"; dead {
+			return fault
+		}
+		return nil
+	}
+	if err := install(t, broken); !errors.Is(err, fault) {
+		t.Fatal(err)
+	}
+	write(t, tree.Root+"/etc/engine/main.conf", "key = 7\n"+ours, 0o640)
+	time.Sleep(10 * Tick)
+	wantPlanned("finished later")
+}
+
+// After an uninstall that left nothing, a daemon that was started before the next install has never read ours.
+func TestChangesOfASecondInstall(t *testing.T) {
+	tree := newTree(t)
+	must(t, install(t, tree))
+	must(t, uninstall(t, tree))
+	changes := func(change func(*record)) Changes {
+		t.Helper()
+		b, err := Open(t.Context(), tree)
+		must(t, err)
+		defer b.Close()
+		if change != nil {
+			change(&b.record)
+			must(t, b.write("record.json", &b.record))
+		}
+		return b.Changes("engine")
+	}
+	out := changes(nil)
+	time.Sleep(2 * Tick)
+	between := Now()
+	must(t, install(t, tree))
+	if c := changes(nil); c.First != out.First || c.Out != out.Last || c.Again.Ticks < between.Ticks || c.Last.Ticks < c.Again.Ticks {
+		t.Errorf("installed again: %+v, before %+v", c, out)
+	}
+	must(t, uninstall(t, tree))
+	changes(func(r *record) { // all of that was in another boot
+		c := r.Changes["engine"]
+		for _, m := range []*Moment{&c.First, &c.Last, &c.Out, &c.Again} {
+			m.Boot = "another"
+		}
+		r.Changes["engine"] = c
+	})
+	must(t, install(t, tree))
+	if c := changes(nil); c.First.Boot != between.Boot || c.First.Ticks < between.Ticks || c.Out != (Moment{}) {
+		t.Errorf("installed after a boot: %+v", c)
 	}
 }

@@ -64,7 +64,7 @@ func (b *Book) TakeBack(read bool) (back bool, err error) {
 	if err := b.back(j.Steps, &before); err != nil || !read {
 		return true, err
 	}
-	b.record.stamp(j.Trial.Engine, false)
+	b.record.stamp(j.Trial.Engine, false, j.Planned)
 	return true, b.write("record.json", &b.record)
 }
 

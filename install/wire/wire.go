@@ -73,6 +73,8 @@ type journal struct {
 	Steps   []Edit `json:"steps"`
 	After   record `json:"after"` // the record when all is done
 
+	Planned Moment `json:"planned,omitzero"` // when nothing was written yet; not known of an older oci-apparmor's journal
+
 	Engine  string `json:"engine,omitempty"`
 	Fresh   bool   `json:"fresh,omitempty"`   // its files had nothing of ours, neither by a record nor by hand
 	Unwired bool   `json:"unwired,omitempty"` // somebody else may have taken ours out of its files
@@ -299,8 +301,8 @@ func (b *Book) plan(engine string, w *Options, d, without *Draft) *journal {
 			after.Dirs = slices.DeleteFunc(after.Dirs, func(dir string) bool { return dir == s.Path })
 		}
 	}
-	return &journal{Version: version, Forward: w == nil, Steps: steps, After: after, Engine: engine, Unwired: unwired,
-		Fresh: !recorded && !OfFiles(without.Edits())}
+	return &journal{Version: version, Forward: w == nil, Steps: steps, After: after, Planned: Now(), Engine: engine,
+		Unwired: unwired, Fresh: !recorded && !OfFiles(without.Edits())}
 }
 
 // do writes a journal and does what it says: steps are those that are not done yet. On an error they have been taken back.
@@ -375,7 +377,7 @@ func (b *Book) finish(j *journal, strict bool) error {
 // writeAfter writes the record of a journal whose steps are done. Those done just now are when the engine's files were changed.
 func (b *Book) writeAfter(j *journal, done []Edit) error {
 	if (OfFiles(done) || j.Unwired) && j.Engine != "" { // an older oci-apparmor's journal names none
-		j.After.stamp(j.Engine, j.Fresh)
+		j.After.stamp(j.Engine, j.Fresh, j.Planned)
 	}
 	if err := b.write("record.json", &j.After); err != nil {
 		return err

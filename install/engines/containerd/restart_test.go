@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
@@ -14,28 +13,28 @@ import (
 
 // containerd reads its files once: what it has of ours is what they had when it was started.
 func TestTaken(t *testing.T) {
-	boot := wire.Now().Boot
+	boot, start := wire.Now().Boot, wire.Now().Ticks+1000 // later than the files below
 	for name, c := range map[string]struct {
 		file    string
-		changed uint64 // ticks
+		changed uint64 // ticks, where its start is 1000
 		ours    bool
 		older   bool
 	}{
-		"it has read ours":            {"version = 2\n" + runc + wired, 99, true, false},
-		"it has not read ours":        {"version = 2\n" + runc + wired, 101, false, true},
-		"it has read that it is gone": {"version = 2\n" + runc, 99, false, false},
-		"it goes on with ours":        {"version = 2\n" + runc, 101, true, true},
+		"it has read ours":            {"version = 2\n" + runc + wired, 999, true, false},
+		"it has not read ours":        {"version = 2\n" + runc + wired, 1500, false, true},
+		"it has read that it is gone": {"version = 2\n" + runc, 999, false, false},
+		"it goes on with ours":        {"version = 2\n" + runc, 1001, true, true},
 	} {
 		h := host.New(t.TempDir(), "/usr/local/bin")
-		at, long := h.Tree.Real(Config), time.Now().Add(-24*365*time.Hour) // before any boot
-		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, []byte(c.file), 0o644), os.Chtimes(at, long, long)); err != nil {
+		at := h.Tree.Real(Config)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, []byte(c.file), 0o644)); err != nil {
 			t.Fatal(err)
 		}
-		changes := wire.Changes{First: wire.Moment{Boot: boot, Ticks: 50}, Last: wire.Moment{Boot: boot, Ticks: c.changed}}
+		changes := wire.Changes{First: wire.Moment{Boot: boot, Ticks: start - 1000}, Last: wire.Moment{Boot: boot, Ticks: start - 1000 + c.changed}}
 		if name == "it has not read ours" {
 			changes.First = changes.Last
 		}
-		got, err := Engine{}.Taken(t.Context(), h, host.Process{PID: 7, Start: 100}, changes)
+		got, err := Engine{}.Taken(t.Context(), h, host.Process{PID: 7, Start: start}, changes)
 		if err != nil || got.Ours != c.ours || (got.Older != "") != c.older {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}

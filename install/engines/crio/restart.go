@@ -34,7 +34,7 @@ func (Engine) Taken(ctx context.Context, h *host.Host, main host.Process, change
 			with = append(with, f.Path)
 		}
 	}
-	changes.First = wire.Moment{}
+	changes = wire.Changes{Last: changes.Last}
 	if t, unknown := h.TakenAtStart(main, "crio", d, with, changes); unknown == nil && t.Older == "" {
 		return t, nil
 	}

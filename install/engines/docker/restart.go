@@ -75,7 +75,7 @@ func (Engine) Taken(ctx context.Context, h *host.Host, main host.Process, change
 	if wanted != nil {
 		with = []string{f.path}
 	}
-	changes.First = wire.Moment{} // a reload may have read that
+	changes = wire.Changes{Last: changes.Last} // a reload may have read what was written at any time
 	if t, unknown := h.TakenAtStart(main, "dockerd", d, with, changes); unknown == nil && (t.Older == "" || len(with) == 0) {
 		return t, nil
 	}

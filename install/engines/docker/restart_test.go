@@ -2,12 +2,10 @@ package docker
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
@@ -20,8 +18,9 @@ func TestTaken(t *testing.T) {
 	const has, hasNot = `"Runtimes":{"runc":{"path":"runc"},"apparmor":{"path":"/usr/local/bin/oci-apparmor-runtime"}}`, `"Runtimes":{"runc":{"path":"runc"}}`
 	const silent = `"Runtimes":null,"ServerErrors":["Cannot connect to the Docker daemon"]`
 	const foreign = `"runtimes": {"apparmor": {"path": "/opt/theirs"}}`
-	now := wire.Now()
-	earlier := wire.Moment{Boot: now.Boot, Ticks: 100}
+	start := wire.Now().Ticks + 1000 // later than the files below
+	now := wire.Moment{Boot: wire.Now().Boot, Ticks: start + 1}
+	earlier := wire.Moment{Boot: now.Boot, Ticks: start - 1}
 	for _, c := range []struct {
 		name, file, says string
 		changed          wire.Moment
@@ -55,13 +54,12 @@ func TestTaken(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := host.New(t.TempDir(), "/usr/local/bin")
-			long := time.Now().Add(-24 * 365 * time.Hour) // before any boot
 			for name, text := range map[string]string{"usr/bin/docker": "", "etc/docker/daemon.json": "{" + c.file + "}"} {
 				at := filepath.Join(h.Tree.Root, name)
 				if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
 					t.Fatal(err)
 				}
-				if err := errors.Join(os.WriteFile(at, []byte(text), 0o755), os.Chtimes(at, long, long)); err != nil {
+				if err := os.WriteFile(at, []byte(text), 0o755); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -75,7 +73,7 @@ func TestTaken(t *testing.T) {
 				return []byte("{" + c.says + `,"LiveRestoreEnabled":true}`), nil
 			}
 			answers := !strings.Contains(c.says, "ServerErrors")
-			taken, err := Engine{}.Taken(t.Context(), h, host.Process{PID: 7, Start: 101}, wire.Changes{First: c.changed, Last: c.changed})
+			taken, err := Engine{}.Taken(t.Context(), h, host.Process{PID: 7, Start: start}, wire.Changes{First: c.changed, Last: c.changed})
 			if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
 				t.Error(err)
 			}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
 )
 
@@ -25,9 +27,9 @@ func (h *Host) TakenAtStart(p Process, title string, d *wire.Draft, files []stri
 	if p.Start == 0 {
 		return Taken{Ours: true}, fmt.Errorf("when process %d of %s was started is not known", p.PID, title)
 	}
-	boot := wire.Now().Boot
-	before := func(m wire.Moment) bool { return m.Boot == boot && boot != "" && p.Start <= m.Ticks }
-	t := Taken{Ours: (len(files) > 0 || before(c.Last)) && !before(c.First)}
+	before := func(m wire.Moment) bool { return startedBefore(p, m, 0) }
+	never := startedBefore(p, c.First, slowest) || c.Out.Boot == c.Again.Boot && !before(c.Out) && startedBefore(p, c.Again, slowest)
+	t := Taken{Ours: (len(files) > 0 || before(c.Last)) && !never}
 	switch {
 	case len(files) == 0 && t.Ours:
 		t.Older = fmt.Sprintf("%s runs as process %d since before ours was taken out of its files, and goes on with it", title, p.PID)
@@ -43,6 +45,16 @@ func (h *Host) TakenAtStart(p Process, title string, d *wire.Draft, files []stri
 	return t, nil
 }
 
+// slowest is how long a daemon may take from its start until it has read its files: with less than that between its start and a
+// change it may have read either.
+const slowest = 5 * time.Second
+
+// startedBefore reports whether a process was started a time before a moment of this boot, or longer.
+func startedBefore(p Process, m wire.Moment, by time.Duration) bool {
+	boot := wire.Now().Boot
+	return m.Boot == boot && boot != "" && p.Start+uint64(by/wire.Tick) <= m.Ticks
+}
+
 // changedAfter returns the first of the files that has a later time of change than the start of a process. Others than we have
 // no other way to say when they have changed one.
 func changedAfter(p Process, d *wire.Draft, files []string) (string, error) {
@@ -56,15 +68,25 @@ func changedAfter(p Process, d *wire.Draft, files []string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		info, err := os.Stat(d.Tree.Real(at))
-		if err != nil || info.ModTime().After(time.Now()) { // it is gone, or the clock was set back since: nothing is known by it
+		changed, err := changedAt(d.Tree.Real(at))
+		if err != nil || changed.After(time.Now()) { // it is gone, or the clock was set back since: nothing is known by it
 			continue
 		}
-		if info.ModTime().After(started.Add(time.Second)) { // the boot is known to a second
+		if changed.After(started.Add(time.Second)) { // the boot is known to a second
 			return f, nil
 		}
 	}
 	return "", nil
+}
+
+// changedAt returns when what a file is was changed (st_ctime of stat(2)): its content, or by a rename what stands at its path. An
+// older file that was moved or copied there keeps its time of modification.
+func changedAt(file string) (time.Time, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(file, &st); err != nil {
+		return time.Time{}, err
+	}
+	return time.Unix(st.Ctim.Unix()), nil
 }
 
 // bootTime returns when the machine was booted, less than a second early, by the clock of now.

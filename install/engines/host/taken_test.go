@@ -34,48 +34,56 @@ func TestStartTicks(t *testing.T) {
 
 // What a daemon has of ours follows from when it was started, and when its files were changed.
 func TestTakenAtStart(t *testing.T) {
-	boot, err := bootTime("/proc/stat")
-	if err != nil {
-		t.Fatal(err)
-	}
-	const start = 1000 // 10 s after the boot
-	at := func(ticks uint64) wire.Moment { return wire.Moment{Boot: wire.Now().Boot, Ticks: ticks} }
+	const start = 100000 // by which the moments below are meant
+	at := func(ticks uint64) wire.Moment { return wire.Moment{Boot: wire.Now().Boot, Ticks: start - 1000 + ticks} }
 	last := wire.Moment{Boot: "the last one", Ticks: 5000}
 	for _, c := range []struct {
 		name    string
-		written int // seconds after the boot; 0 for no file that has ours
+		written int // seconds after the start, or before it; 0 for no file that has ours
 		changes wire.Changes
 		ours    bool
 		older   string // a part of it
 	}{
 		{name: "nothing was ever ours"},
-		{name: "it has read ours", written: 5, changes: wire.Changes{First: at(500), Last: at(501)}, ours: true},
-		{name: "it has never read ours", written: 20, changes: wire.Changes{First: at(2000), Last: at(2000)}, older: "before we have changed its files"},
-		{name: "it has read ours, and not what became of it", written: 20, changes: wire.Changes{First: at(500), Last: at(2000)}, ours: true,
+		{name: "it has read ours", written: -10, changes: wire.Changes{First: at(500), Last: at(501)}, ours: true},
+		{name: "it has never read ours", written: 10, changes: wire.Changes{First: at(2000), Last: at(2000)}, older: "before we have changed its files"},
+		{name: "it has read ours, and not what became of it", written: 10, changes: wire.Changes{First: at(500), Last: at(2000)}, ours: true,
 			older: "before we have changed its files"},
-		{name: "in the same tick", written: 5, changes: wire.Changes{First: at(500), Last: at(start)}, ours: true, older: "before we have changed its files"},
+		{name: "in the same tick", written: -10, changes: wire.Changes{First: at(500), Last: at(1000)}, ours: true, older: "before we have changed its files"},
 		{name: "it has read that nothing is ours any more", changes: wire.Changes{First: at(500), Last: at(999)}},
 		{name: "it has not read that nothing is ours any more", changes: wire.Changes{First: at(500), Last: at(1001)}, ours: true, older: "goes on with it"},
-		{name: "it has read neither", changes: wire.Changes{First: at(1001), Last: at(1002)}},
+		{name: "it has read neither", changes: wire.Changes{First: at(1500), Last: at(1502)}},
+		{name: "it was started just before, and may have read later", changes: wire.Changes{First: at(1499), Last: at(1502)}, ours: true, older: "goes on with it"},
+		{name: "it was started in the change", written: 10, changes: wire.Changes{First: at(999), Last: at(1001)}, ours: true, older: "before we have changed its files"},
+		{name: "it was started between an uninstall and an install", written: 10, older: "before we have changed its files",
+			changes: wire.Changes{First: at(500), Out: at(999), Again: at(1500), Last: at(1502)}},
+		{name: "the same, and uninstalled again", changes: wire.Changes{First: at(500), Out: at(999), Again: at(1500), Last: at(1502)}},
+		{name: "it was started as it was uninstalled", changes: wire.Changes{First: at(500), Out: at(1000), Again: at(1500), Last: at(1502)}, ours: true, older: "goes on with it"},
+		{name: "it was started just before the second install", changes: wire.Changes{First: at(500), Out: at(999), Again: at(1499), Last: at(1502)}, ours: true, older: "goes on with it"},
 		{name: "what was there by hand was taken out", changes: wire.Changes{Last: at(1002)}, ours: true, older: "goes on with it"},
 		{name: "before the boot", changes: wire.Changes{First: last, Last: last}},
-		{name: "by hand, before it was started", written: 5, ours: true},
-		{name: "by hand, since", written: 20, ours: true, older: "before /etc/x.conf was changed"},
-		{name: "somebody has changed it since", written: 20, changes: wire.Changes{First: at(500), Last: at(501)}, ours: true,
+		{name: "by hand, before it was started", written: -10, ours: true},
+		{name: "by hand, since", written: 10, ours: true, older: "before /etc/x.conf was changed"},
+		{name: "somebody has changed it since", written: 10, changes: wire.Changes{First: at(500), Last: at(501)}, ours: true,
 			older: "before /etc/x.conf was changed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := New(t.TempDir(), "/usr/local/bin")
 			var files []string
-			if c.written > 0 {
+			began := wire.Now().Ticks - uint64(c.written*100)
+			if c.written != 0 { // a moved file keeps its time of modification
 				files = []string{"/etc/x.conf"}
-				to := boot.Add(time.Duration(c.written) * time.Second)
-				real := h.Tree.Real(files[0])
-				if err := errors.Join(os.Mkdir(filepath.Dir(real), 0o755), os.WriteFile(real, nil, 0o644), os.Chtimes(real, to, to)); err != nil {
+				real, old := h.Tree.Real(files[0]), time.Unix(1, 0)
+				if err := errors.Join(os.Mkdir(filepath.Dir(real), 0o755), os.WriteFile(real, nil, 0o644), os.Chtimes(real, old, old)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			got, err := h.TakenAtStart(Process{PID: 7, Start: start}, "crio", wire.NewDraft(h.Tree), files, c.changes)
+			for _, m := range []*wire.Moment{&c.changes.First, &c.changes.Last, &c.changes.Out, &c.changes.Again} {
+				if m.Boot == wire.Now().Boot {
+					m.Ticks = m.Ticks + began - start
+				}
+			}
+			got, err := h.TakenAtStart(Process{PID: 7, Start: began}, "crio", wire.NewDraft(h.Tree), files, c.changes)
 			if err != nil || got.Ours != c.ours || (got.Older == "") != (c.older == "") || !strings.Contains(got.Older, c.older) {
 				t.Errorf("%+v, %v, want %v, %q", got, err, c.ours, c.older)
 			}

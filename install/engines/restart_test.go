@@ -648,32 +648,61 @@ func TestRestartStartsWhatStoppedWithIt(t *testing.T) {
 // An engine whose stop hangs is still the same process when its files are taken back, and is about to end: what hangs is killed,
 // and it is started as it was.
 func TestRestartOfAStopThatHangs(t *testing.T) {
-	m, h := newMachine(t, t.TempDir(), false)
-	patience, backTime = 300*time.Millisecond, 5*time.Second
-	run, hangs := h.Systemctl, true
-	stopping := false
+	for name, slow := range map[string]bool{"systemd says when it has ended": false, "nobody waits for its service": true} {
+		t.Run(name, func(t *testing.T) {
+			m, h := newMachine(t, t.TempDir(), false)
+			if slow {
+				m, h, _ = newSupervised(t, host.Supervisor{Title: "One", Units: []string{"one-*.service"}, Slow: true})
+			}
+			patience, backTime = 300*time.Millisecond, 5*time.Second
+			run, hangs, stopping := h.Systemctl, true, false
+			h.Systemctl = func(ctx context.Context, args ...string) ([]byte, error) {
+				switch {
+				case args[0] == "kill":
+					hangs = false
+				case args[0] == "restart" && hangs:
+					if stopping = true; slices.Contains(args, "--no-block") {
+						return nil, nil
+					}
+					<-ctx.Done()
+					return nil, context.Cause(ctx)
+				case args[0] == "show" && stopping:
+					out, err := run(ctx, args...)
+					return []byte(strings.Replace(string(out), "ActiveState=active", "ActiveState=deactivating", 1)), err
+				case args[0] == "restart":
+					stopping = false
+				}
+				return run(ctx, args...)
+			}
+			before := m.get("pid")
+			r, err := call(t, h, "install", m.works)
+			if err == nil || r.Outcome != TakenBack || hangs || m.get("pid") == before {
+				t.Errorf("%+v, %v; what hangs is killed: %v", r, err, !hangs)
+			}
+			m.wantUp(t, "taken back")
+		})
+	}
+}
+
+// Where nobody waits for a service, its daemon is back only as another process: the old one answers until it ends.
+func TestTakeBackAwaitsAnotherProcess(t *testing.T) {
+	m, h, _ := newSupervised(t, host.Supervisor{Title: "One", Units: []string{"one-*.service"}, Slow: true})
+	patience, backTime = 300*time.Millisecond, 2*time.Second
+	run := h.Systemctl
 	h.Systemctl = func(ctx context.Context, args ...string) ([]byte, error) {
-		switch {
-		case args[0] == "kill":
-			hangs = false
-		case args[0] == "restart" && hangs:
-			stopping = true
-			<-ctx.Done()
-			return nil, context.Cause(ctx)
-		case args[0] == "show" && stopping:
-			out, err := run(ctx, args...)
-			return []byte(strings.Replace(string(out), "ActiveState=active", "ActiveState=deactivating", 1)), err
-		case args[0] == "restart":
-			stopping = false
+		if args[0] == "restart" { // which never comes to an end, nor to a kill
+			return nil, nil
 		}
-		return run(ctx, args...)
+		if out, err := run(ctx, args...); args[0] == "show" {
+			return []byte(strings.Replace(string(out), "ActiveState=active", "ActiveState=deactivating", 1)), err
+		}
+		return nil, nil
 	}
 	before := m.get("pid")
 	r, err := call(t, h, "install", m.works)
-	if err == nil || r.Outcome != TakenBack || hangs || m.get("pid") == before {
-		t.Errorf("%+v, %v; what hangs is killed: %v", r, err, !hangs)
+	if err == nil || r.Outcome != Down || strings.Contains(err.Error(), "started again") || m.get("pid") != before || m.config() != "" {
+		t.Errorf("%+v, %v", r, err)
 	}
-	m.wantUp(t, "taken back")
 }
 
 // However long each part takes, all of it ends in time, and the engine is told to start as it was.

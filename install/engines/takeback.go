@@ -159,7 +159,7 @@ func comeBack(ctx context.Context, b *wire.Book, h *host.Host, t *wire.Trial, wa
 	switch {
 	case here && t.Reload:
 		return reread(ctx, d, u, t, wait)
-	case here && same(main, t.PID, t.Start) && !u.Changing: // it was not restarted yet, and is not about to be
+	case here && same(main, t.PID, t.Start) && !u.Starting && !u.Stopping: // it was not restarted yet, and is not about to be
 		return "", d.Works(ctx, h)
 	case !wait:
 		return ", and systemd starts it again", h.StartLater(ctx, u)
@@ -216,9 +216,10 @@ func reloadAgain(ctx context.Context, d serving, u *host.Unit) (rest string, err
 // startAgain restarts a unit until its daemon is back: what the last start has left may be in the way of the first one.
 func startAgain(ctx context.Context, d serving, u *host.Unit) error {
 	for {
+		old, ran := d.main()
 		err := d.restart(ctx, u)
-		if err == nil {
-			return await(ctx, d, anyProcess) // one that has read the change does not go on with what the files have
+		if err == nil { // for a slow one systemd has only begun, and the old process may answer still
+			return await(ctx, d, func(main host.Process) bool { return !ran || !same(main, old.PID, old.Start) })
 		}
 		select {
 		case <-ctx.Done():

@@ -45,7 +45,8 @@ type Unit struct {
 	Name     string
 	Main     int      // its main process
 	Active   bool     // it is up
-	Changing bool     // it is being started, also again after it has failed, or stopped
+	Starting bool     // it is being started, also again after it has failed
+	Stopping bool     // it is being stopped
 	With     []string // units that systemd stops and starts with it
 
 	killMode, group string
@@ -66,7 +67,7 @@ func (h *Host) Unit(ctx context.Context, name string) (*Unit, error) {
 			u.Main, _ = strconv.Atoi(value)
 		case "ActiveState":
 			u.Active = value == "active" || value == "reloading"
-			u.Changing = value == "activating" || value == "deactivating"
+			u.Starting, u.Stopping = value == "activating", value == "deactivating"
 		case "KillMode":
 			u.killMode = value
 		case "ControlGroup":
@@ -190,10 +191,8 @@ func (h *Host) Kills(u *Unit) string {
 
 // Restart restarts a unit, or starts it, however often it has failed before.
 func (h *Host) Restart(ctx context.Context, u *Unit) error {
-	if u.Changing { // one that hangs in its start or its stop need not end by itself
-		for _, who := range []string{"main", "control"} { // there may be no such process
-			_, _ = h.Systemctl(ctx, "kill", "--kill-who="+who, "--signal=SIGKILL", u.Name)
-		}
+	if u.Starting || u.Stopping { // one that hangs in its start or its stop need not end by itself
+		h.kill(ctx, u)
 	}
 	_, _ = h.Systemctl(ctx, "reset-failed", u.Name) // lest too many starts (StartLimitBurst=) count against this one
 	began := time.Now()
@@ -207,6 +206,13 @@ func (h *Host) Restart(ctx context.Context, u *Unit) error {
 	return fmt.Errorf("systemctl restart %s fails, and journalctl -u %s may say why", u.Name, u.Name)
 }
 
+// kill ends the processes of a unit that systemd waits for.
+func (h *Host) kill(ctx context.Context, u *Unit) {
+	for _, who := range []string{"main", "control"} { // there may be no such process
+		_, _ = h.Systemctl(ctx, "kill", "--kill-who="+who, "--signal=SIGKILL", u.Name)
+	}
+}
+
 // lastSaid returns the last line that a unit's own processes have written to the journal since a time; an empty string if
 // that is not known.
 func (h *Host) lastSaid(ctx context.Context, u *Unit, since time.Time) string {
@@ -215,8 +221,12 @@ func (h *Host) lastSaid(ctx context.Context, u *Unit, since time.Time) string {
 	return oneline.Cut(oneline.Printable(strings.TrimSpace(string(out))), maxSaid)
 }
 
-// StartLater has systemd restart a unit, or start it, and does not wait for that.
+// StartLater has systemd restart a unit, or start it, and does not wait for that. What hangs in its stop is killed, and what is
+// being started, which may take long, is told to end.
 func (h *Host) StartLater(ctx context.Context, u *Unit) error {
+	if u.Stopping {
+		h.kill(ctx, u)
+	}
 	_, _ = h.Systemctl(ctx, "reset-failed", u.Name)
 	_, err := h.Systemctl(ctx, "restart", "--no-block", u.Name)
 	return err

@@ -42,7 +42,7 @@ func TestUnitOf(t *testing.T) {
 		if (err == nil) != is {
 			t.Errorf("process %d: %+v, %v", pid, u, err)
 		}
-		if is && (u.Name != "docker.service" || !u.Changing || !slices.Equal(u.With, []string{"a.service", "c.service"})) {
+		if is && (u.Name != "docker.service" || !u.Starting || u.Stopping || !slices.Equal(u.With, []string{"a.service", "c.service"})) {
 			t.Errorf("process %d: %+v", pid, u)
 		}
 	}
@@ -117,17 +117,33 @@ func TestRestartOfAUnit(t *testing.T) {
 		}
 		return nil, errors.New("nothing to do")
 	}
-	if err := h.Restart(t.Context(), &Unit{Name: "x.service", Changing: true}); err != nil {
-		t.Error(err)
+	kill := []string{"kill --kill-who=main --signal=SIGKILL x.service", "kill --kill-who=control --signal=SIGKILL x.service"}
+	for _, c := range []struct {
+		unit  Unit
+		kills bool
+		later bool // which one that is slow to start is given time for
+	}{
+		{unit: Unit{Starting: true}, kills: true}, {unit: Unit{Stopping: true}, kills: true}, {unit: Unit{}},
+		{unit: Unit{Starting: true}, later: true}, {unit: Unit{Stopping: true}, kills: true, later: true}, {unit: Unit{}, later: true},
+	} {
+		asked, c.unit.Name = nil, "x.service"
+		restart, want := h.Restart, []string{"reset-failed x.service", "restart x.service"}
+		if c.later {
+			restart, want[1] = h.StartLater, "restart --no-block x.service"
+		}
+		if err := restart(t.Context(), &c.unit); err != nil {
+			t.Error(err)
+		}
+		if c.kills {
+			want = append(slices.Clone(kill), want...)
+		}
+		if !slices.Equal(asked, want) {
+			t.Errorf("%+v: %q, want %q", c, asked, want)
+		}
 	}
-	want := []string{"kill --kill-who=main --signal=SIGKILL x.service", "kill --kill-who=control --signal=SIGKILL x.service",
-		"reset-failed x.service", "restart x.service"}
-	if !slices.Equal(asked, want) {
-		t.Errorf("%q", asked)
-	}
-	for state, changing := range map[string]bool{"active": false, "deactivating": true, "activating": true, "inactive": false} {
+	for state, want := range map[string]Unit{"active": {Active: true}, "deactivating": {Stopping: true}, "activating": {Starting: true}, "inactive": {}} {
 		h.Systemctl = func(context.Context, ...string) ([]byte, error) { return []byte("ActiveState=" + state + "\n"), nil }
-		if u, err := h.Unit(t.Context(), "x.service"); err != nil || u.Changing != changing {
+		if u, err := h.Unit(t.Context(), "x.service"); err != nil || u.Active != want.Active || u.Starting != want.Starting || u.Stopping != want.Stopping {
 			t.Errorf("%s: %+v, %v", state, u, err)
 		}
 	}

@@ -275,6 +275,12 @@ var conditions = []struct {
 	{"programs of this version", func(m *machine) { m.states[0].Version = version.String() }, nil, ""},
 	{"an engine that does not answer", faulty(host.Down), []string{"engine-down"}, "the fault"},
 	{"an engine that does not run", func(m *machine) { m.states[0].Down = true }, []string{"engine-down"}, "containerd is wired, and does not run"},
+	{"a distribution that does not run", func(m *machine) {
+		m.states[0] = engines.State{Name: "k0s", Engine: "containerd", Title: "k0s", Files: []string{"/x.toml"}, Recorded: true, Down: true, Start: "k0s start"}
+	}, []string{"engine-down"}, "k0s is wired, and does not run\nRun k0s start, unless it is to be down, and see"},
+	{"a distribution that does not run, whose service has different names", func(m *machine) {
+		m.states[0] = engines.State{Name: "k3s", Engine: "containerd", Title: "K3s", Files: []string{"/x.tmpl"}, Recorded: true, Down: true}
+	}, []string{"engine-down"}, "K3s is wired, and does not run\nSee the log of its unit, and start that, unless"},
 	{"an engine that is neither wired nor runs", func(m *machine) {
 		m.states[0].Files, m.states[0].Recorded, m.states[0].Down = nil, false, true
 	}, []string{"engine-unwired"}, "containerd (which does not run)"},
@@ -378,7 +384,7 @@ func TestConditions(t *testing.T) {
 			said := ""
 			for _, f := range r.Findings {
 				ids = append(ids, f.ID)
-				said += f.What + "\n"
+				said += f.What + "\n" + f.Do + "\n"
 				seen[f.ID] = true
 				if strings.HasPrefix(f.What, "profile web ") && strings.Contains(f.Do, "NAME") {
 					t.Errorf("it says NAME of what has a name: %q", f.Do)

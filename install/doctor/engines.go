@@ -128,8 +128,11 @@ var engineChecks = []Check{
 			for i := range states {
 				s := &states[i]
 				if s.Down && s.Wired() {
-					all = append(all, found{what: s.Title + " is wired, and does not run", do: "Run " + s.Then + ", unless it is to be down, and " +
-						"see the log of its unit where that fails."})
+					do := "See the log of its unit, and start that, unless it is to be down."
+					if s.Start != "" {
+						do = "Run " + s.Start + ", unless it is to be down, and see the log of its unit where that fails."
+					}
+					all = append(all, found{what: s.Title + " is wired, and does not run", do: do})
 				}
 				all = append(all, faultsOf(s.Faults, host.Down)...)
 			}

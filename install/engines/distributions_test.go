@@ -483,3 +483,23 @@ func startMicroK8s(t *testing.T, of distribution, root string, _ tree) {
 		t.Fatal(err)
 	}
 }
+
+// What starts an engine that is down starts it: to try a restart, and to change a file, do not.
+func TestStartsWhatIsDown(t *testing.T) {
+	for name, want := range map[string]string{
+		"k3s": "", "rke2": "", "k0s": "k0s start", "microk8s": "snap start microk8s.daemon-containerd",
+	} {
+		h := newNode(t, tree{of: name, name: "fresh"})
+		e, err := named(name)
+		if err == nil && name != "microk8s" {
+			main := h.Tree.Real(distributions[name].config)
+			err = errors.Join(os.MkdirAll(filepath.Dir(main), 0o755), os.WriteFile(main, []byte("# k0s_managed=true\nversion = 3\n"), 0o644))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := look(t.Context(), nil, h, e); s.Absent != "" || s.Err != nil || s.Start != want {
+			t.Errorf("%s is started by %q, want %q: %+v", name, s.Start, want, s)
+		}
+	}
+}

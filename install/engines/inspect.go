@@ -37,7 +37,7 @@ type State struct {
 	Err    error       // why its configuration cannot be read
 	Files  []string    // that have ours
 	Down   bool        // its daemon does not run, as far as root can see; other users see no daemon
-	Then   string      // the command by which it takes its files over, and is started; empty where it has no daemon
+	Start  string      // the command that starts its daemon; empty where there is none that does so on each node
 	Record wire.Wiring // what install wrote down, if Recorded is set
 	host.Inspection
 
@@ -75,7 +75,10 @@ func look(ctx context.Context, b *wire.Book, h *host.Host, e Engine) State {
 	if s.Absent, s.Err = e.Missing(h, wire.NewDraft(h.Tree)); s.Err != nil || s.Absent != "" {
 		return s
 	}
-	s.Then = e.Then()
+	s.Start = e.Then() // a restart starts what is down
+	if of, is := e.(interface{ Start() string }); is {
+		s.Start = of.Start()
+	}
 	former, err := e.Clear(h, wire.NewDraft(h.Tree))
 	if err != nil {
 		s.Err = err

@@ -30,6 +30,7 @@ type Distribution struct {
 	Ends     string   // what the main file's path ends with also where a flag puts it elsewhere; empty for none
 	Vias     []string // the ways in which it reaches us, the best first
 	Then     string   // the command by which it takes a change over; empty where it does so by itself
+	Start    string   // the command that starts it; empty where the service has different names
 
 	// Supervisor is what starts containerd. Its zero value is systemd, by a service whose main process containerd is.
 	Supervisor host.Supervisor
@@ -73,6 +74,7 @@ var own = &Distribution{
 	State:  tasks.State,
 	Vias:   []string{"shim", "wrapper"},
 	Then:   "systemctl restart containerd",
+	Start:  "systemctl start containerd",
 	Places: func(_ context.Context, _ *host.Host, _ *wire.Draft, w *Wanted) []Place {
 		return []Place{func(d *wire.Draft) error { return w.Main(d, Config) }}
 	},
@@ -110,6 +112,9 @@ func (e Engine) Vias() []string { return e.of().Vias }
 
 // Then returns the command by which it takes its configuration over.
 func (e Engine) Then() string { return e.of().Then }
+
+// Start returns the command that starts it.
+func (e Engine) Start() string { return e.of().Start }
 
 // Supervisor returns what starts containerd.
 func (e Engine) Supervisor() host.Supervisor { return e.of().Supervisor }

@@ -24,6 +24,7 @@ var Engine = containerd.Of(&containerd.Distribution{
 	State:    "/run/k0s/containerd",
 	Programs: []string{"/var/lib/k0s/bin/containerd"},
 	Vias:     []string{"shim"}, // the wrapper does not find the runc that it brings along
+	Start:    "k0s start",      // of a controller's service and of a worker's
 	// k0s sends containerd a SIGHUP when three seconds have passed since a change, by which that ends, and starts it again
 	// (pkg/component/worker/containerd).
 	Supervisor: host.Supervisor{Title: "k0s", Follows: 5 * time.Second},

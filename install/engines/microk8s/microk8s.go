@@ -24,6 +24,7 @@ var Engine = containerd.Of(&containerd.Distribution{
 	Ends:     "/args/containerd.toml",
 	Vias:     []string{"shim"}, // the wrapper does not find the runc of the snap
 	Then:     "snap restart microk8s.daemon-containerd",
+	Start:    "snap start microk8s.daemon-containerd",
 	// The service's program is a script that becomes containerd.
 	Supervisor: host.Supervisor{Title: "MicroK8s", Units: []string{"snap.microk8s.daemon-containerd.service"}},
 	Missing:    missing,

@@ -166,6 +166,13 @@ func TestContainerdPackages(t *testing.T) {
 	wantNotRemoved(t, next.ID)
 	next.Remove(t)
 	waitFor(t, "the last shim to end", func() bool { return len(guesttest.Shims(t)) == 0 })
+	c.MustCtr(t, "images", "import", guesttest.Images(t))
+	c.MustCtr(t, "run", "--detach", "--runtime", "/usr/bin/containerd-shim-apparmor-v2", "--annotation", "oci-apparmor/policy=web",
+		guesttest.ProbeImage, "hand", "/bin/probe", "sleep")
+	wantNotRemoved(t, "default/hand") // a container that is no pod's
+	c.MustCtr(t, "tasks", "delete", "--force", "hand")
+	c.MustCtr(t, "containers", "delete", "hand")
+	waitFor(t, "its shim to end", func() bool { return len(guesttest.Shims(t)) == 0 })
 	wantNotRemoved(t, "containerd is not wired to them any more, and calls them until it is restarted by systemctl restart containerd")
 	c.Restart(t)
 	wantDone(t, dpkg(t, "--remove", "oci-apparmor"))

@@ -381,17 +381,18 @@ func (e Engine) Check(ctx context.Context, h *host.Host, d *wire.Draft) error {
 	return err
 }
 
-// Needed returns the containers that run by our runtime. Once it is restarted, containerd 2 executes nothing more in
-// those of a runtime that it has no more.
+// Needed returns the containers that run by our programs, whichever client has made them. Once it is restarted, containerd 2 executes
+// nothing more in those of a runtime that it has no more.
 func (e Engine) Needed(ctx context.Context, h *host.Host) (need host.Need, err error) {
 	if !h.Live() {
 		return need, nil
 	}
-	need.Why = "run by our runtime, and containerd 2 executes nothing more in them once it is restarted without that"
+	need.Why = "run by our programs, which containerd calls to delete them, and containerd 2 executes nothing more in pods once it is restarted " +
+		"without our runtime"
 	states, unknown := e.of().states(ctx, h, e.of().processes(h))
 	need.Unknown = unknown
 	tasks.Callers(h, &need, "containerd", states...)
-	tasks.Of(h, &need, "k8s.io", shim, states...)
+	tasks.Of(h, &need, shim, states...)
 	return need, nil
 }
 

@@ -25,15 +25,16 @@ func Dir(state string) string { return path.Join(state, below) }
 // options beside the task's config.json (cmd/containerd-shim-runc-v2/runc/container.go).
 func Callers(h *host.Host, need *host.Need, engine string, states ...string) {
 	link := path.Join(h.Lib(), engine) + "/"
-	find(h, need, states, "options.json", func(_, content string) bool { return strings.Contains(content, link) })
+	find(h, need, states, "options.json", func(content string) bool { return strings.Contains(content, link) })
 }
 
-// Of adds to a need the tasks of a namespace whose shim is a program of this name (core/runtime/v2/shim_manager.go).
-func Of(h *host.Host, need *host.Need, namespace, shim string, states ...string) {
-	find(h, need, states, "shim-binary-path", func(of, content string) bool { return of == namespace && path.Base(content) == shim })
+// Of adds to a need the tasks, as NAMESPACE/ID, whose shim is a program of this name (core/runtime/v2/shim_manager.go). containerd
+// calls it to delete them, whichever client has made them.
+func Of(h *host.Host, need *host.Need, shim string, states ...string) {
+	find(h, need, states, "shim-binary-path", func(content string) bool { return path.Base(strings.TrimSpace(content)) == shim })
 }
 
-func find(h *host.Host, need *host.Need, states []string, file string, is func(namespace, content string) bool) {
+func find(h *host.Host, need *host.Need, states []string, file string, is func(content string) bool) {
 	for _, state := range states {
 		top := h.Tree.Real(Dir(state))
 		for _, namespace := range need.List(top) {
@@ -44,7 +45,7 @@ func find(h *host.Host, need *host.Need, states []string, file string, is func(n
 				case errors.Is(err, fs.ErrNotExist): // it has ended, or its shim keeps none
 				case err != nil:
 					need.Unknown = append(need.Unknown, err.Error())
-				case is(namespace, string(data)) && !slices.Contains(need.Containers, name):
+				case is(string(data)) && !slices.Contains(need.Containers, name):
 					need.Containers = append(need.Containers, name)
 				}
 			}

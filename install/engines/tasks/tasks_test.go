@@ -27,14 +27,15 @@ func TestCallersOfEveryState(t *testing.T) {
 	put(own, "moby/plain", "options.json", `{"binary_name":"/usr/bin/runc"}`)
 	put(dockers, "moby/two", "options.json", `{"binary_name":"/usr/local/lib/oci-apparmor/docker/runc"}`)
 	put(own, "k8s.io/pod", "shim-binary-path", "/usr/local/bin/containerd-shim-apparmor-v2")
-	put(own, "other/pod", "shim-binary-path", "/usr/local/bin/containerd-shim-apparmor-v2")
+	put(own, "default/ctrs", "shim-binary-path", "/usr/local/bin/containerd-shim-apparmor-v2")
+	put(own, "default/stock", "shim-binary-path", "/usr/bin/containerd-shim-runc-v2")
 	if err := os.MkdirAll(h.Tree.Real(own+"/"+below+"/moby/odd/options.json"), 0o755); err != nil { // no file
 		t.Fatal(err)
 	}
 	var need host.Need
 	Callers(h, &need, "docker", own, dockers, "/run/none")
-	Of(h, &need, "k8s.io", "containerd-shim-apparmor-v2", own)
-	if want := []string{"moby/one", "moby/two", "k8s.io/pod"}; !slices.Equal(need.Containers, want) {
+	Of(h, &need, "containerd-shim-apparmor-v2", own)
+	if want := []string{"moby/one", "moby/two", "default/ctrs", "k8s.io/pod"}; !slices.Equal(need.Containers, want) {
 		t.Errorf("%q, want %q", need.Containers, want)
 	}
 	if len(need.Unknown) != 1 {

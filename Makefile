@@ -30,6 +30,8 @@ LIB := $(DESTDIR)$(PREFIX)/lib/oci-apparmor
 SHARE := $(DESTDIR)$(PREFIX)/share
 UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
 UNIT := oci-apparmor.service
+# What engines are wired is written there; see install/wire.
+RECORD := /var/lib/oci-apparmor/wiring/record.json
 # systemd is only asked where it is this machine that things are installed on.
 SYSTEMCTL := $(if $(DESTDIR),,$(shell test -d /run/systemd/system && command -v systemctl))
 
@@ -65,7 +67,9 @@ install: build
 
 # The policy, what was made of it, and the profiles stay: containers may run under them. So do programs that run.
 uninstall:
-	$(if $(DESTDIR),,test ! -x $(BIN)/oci-apparmor || $(BIN)/oci-apparmor removable --uninstall --bin $(PREFIX)/bin)
+	$(if $(DESTDIR),,if test -x $(BIN)/oci-apparmor; then $(BIN)/oci-apparmor removable --uninstall --bin $(PREFIX)/bin; \
+		elif test -e $(RECORD) && tr -d ' \n' <$(RECORD) | grep -q '"engines":{"'; then \
+		echo 'there is no program $(BIN)/oci-apparmor, and engines may be wired to it: run make install first' >&2; exit 1; fi)
 	$(if $(SYSTEMCTL),-$(SYSTEMCTL) disable --quiet $(UNIT))
 	rm -f $(addprefix $(BIN)/,$(notdir $(PROGRAMS))) $(UNITS)/$(UNIT)
 	rm -f $(SHARE)/man/man8/oci-apparmor.8 $(SHARE)/man/man8/oci-apparmor-*.8 $(SHARE)/man/man8/containerd-shim-apparmor-v2.8 \

@@ -406,6 +406,28 @@ func TestRPMInADirectory(t *testing.T) {
 	}
 	wantInstalled("v2.0.0")
 	write(t, image("etc/docker/daemon.json"), "{}")
+
+	// On a node where the program does not run, it may be needed; in an image it is another machine's.
+	const record = "var/lib/oci-apparmor/wiring/record.json"
+	cli := image("usr/lib/oci-apparmor/programs/v2.0.0/oci-apparmor")
+	if err := os.Chmod(cli, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"proc/self", filepath.Dir(record)} {
+		if err := os.MkdirAll(image(dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(t, image("proc/self/exe"), "")
+	for _, engines := range []string{"{\n  \"docker\": {}\n }", "{},\n \"changes\": {\n  \"docker\": {}\n }"} {
+		write(t, image(record), "{\n \"version\": 1,\n \"engines\": "+engines+"\n}\n")
+		if o := rpm("-e", "oci-apparmor"); o.Code == 0 || !strings.Contains(o.Stderr, "oci-apparmor does not run, and engines may be wired to it") {
+			t.Errorf("removing it while it does not run, with %s: %+v", engines, o)
+		}
+	}
+	if err := os.RemoveAll(image("proc/self")); err != nil {
+		t.Fatal(err)
+	}
 	wantDone(t, rpm("-e", "oci-apparmor"))
 	var left []string
 	for _, dir := range []string{"usr/lib/oci-apparmor", "usr/bin", "etc/oci-apparmor", "usr/lib/systemd", "usr/share"} {

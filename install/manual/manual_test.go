@@ -301,4 +301,27 @@ func TestMakeInstallAndUninstall(t *testing.T) {
 	if files := run("uninstall"); len(files) > 0 {
 		t.Errorf("make uninstall leaves %q", files)
 	}
+
+	// On a node whose program is gone, what engines call stays.
+	record, wrapper := filepath.Join(dir, "record.json"), filepath.Join(dir, "bare/bin/oci-apparmor-runtime")
+	for _, c := range []struct {
+		engines string
+		stays   bool
+	}{{`{
+  "x": {}
+ }`, true}, {"{}", false}, {"", false}} {
+		copyTo(filepath.Join(root, "Makefile"), "bare/bin/oci-apparmor-runtime")
+		if os.Remove(record); c.engines != "" {
+			if err := os.WriteFile(record, []byte("{\n \"engines\": "+c.engines+"\n}\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cmd := exec.Command("make", "--silent", "uninstall", "PREFIX="+filepath.Join(dir, "bare"), "RECORD="+record, "SYSTEMCTL=")
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "MAKEFLAGS=")
+		out, err := cmd.CombinedOutput()
+		if _, gone := os.Stat(wrapper); (err != nil) != c.stays || (gone == nil) != c.stays || c.stays != strings.Contains(string(out), "run make install first") {
+			t.Errorf("with the engines %q, make uninstall: %v, %v\n%s", c.engines, err, gone, out)
+		}
+	}
 }

@@ -9,7 +9,18 @@ remove | 0)
 	status=0
 	/usr/bin/oci-apparmor removable --uninstall --bin /usr/bin || status=$?
 	case $status in
-	0 | 126 | 127) ;; # it is removable, or does not run at all, as in an image for another architecture
+	0) ;;
+	126 | 127) # it does not run at all, as in an image for another architecture
+		record=/var/lib/oci-apparmor/wiring/record.json
+		if [ -e /proc/self/exe ] && [ -e $record ]; then # on a node, something may need the programs
+			case $(tr -d ' \n' <$record) in
+			*'"engines":{"'* | *'"changes":{"'*)
+				echo 'oci-apparmor does not run, and engines may be wired to it: install the package again first, and remove it then' >&2
+				exit 1
+				;;
+			esac
+		fi
+		;;
 	*) exit 1 ;;
 	esac
 	if [ "$1" = 0 ] && [ -d /run/systemd/system ]; then # dpkg keeps this for the next install, as it does configuration

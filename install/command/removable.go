@@ -78,7 +78,7 @@ func (s *session) makeRemovable(ctx context.Context, h *host.Host) error {
 		return err
 	}
 	if err != nil {
-		return exit.AsRoot(err)
+		return exit.AsRoot(engines.Halfway(done, err))
 	}
 	return s.tied(engines.FindTies(ctx, b, h))
 }

@@ -145,6 +145,7 @@ type Plan struct {
 	reload         bool          // Then has the engine read its files again, and does not restart it
 	ours           bool          // something of ours is there now, also where it stays
 	calls          bool          // its daemon goes on with ours until it takes the plan over
+	was            *wire.Options // that it is wired by, in a plan of PlanRemoval; nil where it is not
 	held           []string      // links of ours that stay for that alone
 	needed         bool          // containers need ours, or may
 	checked        bool          // the engine's own check takes what is left

@@ -566,6 +566,45 @@ func TestRestartThatRestartsOthers(t *testing.T) {
 	m.wantUp(t, "planned")
 }
 
+// A service that requires the engine's may run a container by a client: that ends with the client, whatever the engine's do.
+func TestRestartThatRestartsAContainersUnit(t *testing.T) {
+	m, h := newMachine(t, t.TempDir(), false)
+	required(m, h)
+	show := h.Systemctl
+	h.Systemctl = func(ctx context.Context, args ...string) ([]byte, error) {
+		out, err := show(ctx, args...)
+		if args[0] == "show" && args[len(args)-1] == "kubelet.service" {
+			out = append(out, "ControlGroup=/system.slice/kubelet.service\n"...)
+		}
+		return out, err
+	}
+	procs := h.Tree.Real("/sys/fs/cgroup/system.slice/kubelet.service/cgroup.procs")
+	if err := os.MkdirAll(filepath.Dir(procs), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(procs, []byte("6\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	group := h.ReadProc
+	for client, stops := range map[string]bool{"docker": true, "containerd-shim": true, "sleep": false} {
+		h.ReadProc = func(pid int, file string) ([]byte, error) {
+			if pid == 6 && file == "stat" {
+				return []byte("6 (" + client + ") S 1 6 6 0"), nil
+			}
+			return group(pid, file)
+		}
+		b, plans := planned(t, h)
+		b.Close()
+		want := ""
+		if stops {
+			want = "systemd restarts kubelet.service with it, and with its process 6, " + client + ", a container may stop"
+		}
+		if r := plans[0].Restart; r.Stops != want || r.Ends() != stops {
+			t.Errorf("%s: %+v", client, r)
+		}
+	}
+}
+
 // required has a service require the engine's, as kubelet's does. Systemd stops that with it, and starts it again only after a start
 // that works. up reports whether it is up; broken has each of its starts fail.
 func required(m *machine, h *host.Host) (up func() bool, broken *bool) {

@@ -55,6 +55,9 @@ func tiesOf(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (t Ties) 
 	case err != nil && recorded:
 		t.Wired = append(t.Wired, fmt.Sprintf("%s is wired to them, and cannot be looked at: %v", e.Name(), err))
 		return t
+	case err != nil && mayGoOn(ctx, b, h, e):
+		t.Wired = append(t.Wired, fmt.Sprintf("%s may go on with ours, and cannot be looked at: %v", e.Name(), err))
+		return t
 	case err != nil:
 		t.Unknown = append(t.Unknown, fmt.Sprintf("%s: %v", e.Name(), err))
 		return t
@@ -77,6 +80,24 @@ func tiesOf(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (t Ties) 
 		t.Wired = append(t.Wired, why)
 	}
 	return t
+}
+
+// mayGoOn reports whether an engine that is wired no more may still need our programs: links stay for its containers or its daemon, or
+// the daemon runs that has had something of ours. It is for an engine whose files cannot be read.
+func mayGoOn(ctx context.Context, b *wire.Book, h *host.Host, e Engine) bool {
+	if b.Left(e.Name()) {
+		return true
+	}
+	s, ok := serves(e, h, b)
+	if !ok || b.Changes(e.Name()) == (wire.Changes{}) {
+		return false
+	}
+	main, ok := s.main()
+	if !ok {
+		return false
+	}
+	t, _ := s.taken(ctx, main) // or the worst
+	return t.Ours
 }
 
 // callsThem returns why an engine needs our programs whose files have nothing of ours any more: its daemon was not restarted since.
@@ -124,10 +145,14 @@ func PlanRemoval(ctx context.Context, b *wire.Book, h *host.Host) (plans []*Plan
 var errNotRecorded = errors.New("no record has it")
 
 func planRemoval(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan, error) {
-	if _, wired := b.Wiring(e.Name()); !wired && b.Changes(e.Name()) == (wire.Changes{}) {
+	was, wired := b.Wiring(e.Name())
+	if !wired && b.Changes(e.Name()) == (wire.Changes{}) {
 		return nil, errNotRecorded
 	}
 	p, err := uninstall(ctx, b, h, e)
+	if wired && err == nil {
+		p.was = &was.Options
+	}
 	switch {
 	case err != nil:
 		return nil, err
@@ -146,8 +171,28 @@ func planRemoval(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Pl
 	switch r := p.Restart; {
 	case r == nil || r.broken != nil:
 		return nil, errors.New("it does not answer")
+	case len(r.With) > 0:
+		return nil, fmt.Errorf("systemd would restart %s with it", oneline.And(r.With))
 	case r.Ends():
 		return nil, errors.New(r.Stops)
 	}
 	return p, nil
+}
+
+// Halfway returns the error that a removal has failed after some of its plans were done: their engines have nothing of ours any more,
+// and the programs stay. It says by what they are wired again as they were.
+func Halfway(done []*Plan, err error) error {
+	errs := []error{err}
+	for _, p := range done {
+		if p.was == nil {
+			continue
+		}
+		flags := " --via " + p.was.Via
+		if p.was.Default {
+			flags += " --default"
+		}
+		errs = append(errs, fmt.Errorf("%s has nothing of ours any more, and the programs stay: its new containers start under no policy, or not at "+
+			"all: to have it wired as it was, run oci-apparmor install --restart%s %s", p.Engine, flags, p.Engine))
+	}
+	return errors.Join(errs...)
 }

@@ -30,7 +30,7 @@ func TestTies(t *testing.T) {
 	for _, c := range []struct {
 		name          string
 		engine        tied
-		wired         bool
+		wired, left   bool
 		ties, unknown []string
 	}{
 		{name: "nothing is ours"},
@@ -44,17 +44,29 @@ func TestTies(t *testing.T) {
 			unknown: []string{"one: no permission", "one: no answer"}},
 		{name: "an engine of others is broken", engine: tied{broken: errors.New("one.conf:3: no value")},
 			unknown: []string{"one: one.conf:3: no value"}},
+		{name: "an engine of which links have stayed is broken", engine: tied{broken: errors.New("one.conf:3: no value")}, left: true,
+			ties: []string{"one may go on with ours, and cannot be looked at: one.conf:3: no value"}},
 		{name: "a wired engine is broken", engine: tied{broken: errors.New("one.conf:3: no value")}, wired: true,
 			ties: []string{"one is wired to them, and cannot be looked at: one.conf:3: no value"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h, b := both(t)
-			if c.wired {
+			if c.wired || c.left {
 				plans, err := Install(t.Context(), b, h, []string{"one"}, Choice{})
 				if err != nil {
 					t.Fatal(err)
 				}
 				if _, err := Commit(b, plans); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c.left {
+				table = []Engine{&tied{plain: plain{"one"}, need: host.Need{Containers: []string{"a"}}}}
+				plans, err := Uninstall(t.Context(), b, h, []string{"one"})
+				if err == nil {
+					_, err = Commit(b, plans)
+				}
+				if err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -65,6 +77,49 @@ func TestTies(t *testing.T) {
 				t.Errorf("they must stay because of %+v; want %q and %q", ties, c.ties, c.unknown)
 			}
 		})
+	}
+}
+
+// illegible is an engine whose files are broken.
+type illegible struct{ served }
+
+func (illegible) Clear(*host.Host, *wire.Draft) (f host.Former, err error) {
+	return f, errors.New("one.conf:3: no value")
+}
+
+// byPath is an engine that calls us without a link.
+type byPath struct{ served }
+
+func (e byPath) Wire(_ context.Context, _ *host.Host, d *wire.Draft, _ wire.Options) (*host.Outcome, error) {
+	return &host.Outcome{Via: "wrapper"}, d.WriteFile(e.file(), []byte("/usr/local/bin/ours"))
+}
+
+// After an uninstall, an engine that was not restarted goes on with ours, also where its files cannot be read any more.
+func TestTiesOfWhatCannotBeRead(t *testing.T) {
+	m, h := newMachine(t, t.TempDir(), false)
+	one := table[0].(served)
+	table = []Engine{byPath{one}}
+	if _, err := call(t, h, "install", m.works); err != nil {
+		t.Fatal(err)
+	}
+	removes(t, h)
+	table = []Engine{illegible{one}}
+	const tie = "one may go on with ours, and cannot be looked at: one.conf:3: no value"
+	for _, restarted := range []bool{false, true} {
+		if restarted {
+			m.systemctl(t.Context(), "restart")
+		}
+		b, err := wire.Look(h.Tree)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, unknown := []string{tie}, []string(nil)
+		if restarted {
+			want, unknown = nil, []string{"one: one.conf:3: no value"}
+		}
+		if ties := FindTies(t.Context(), b, h); !slices.Equal(ties.All(), want) || !slices.Equal(ties.Unknown, unknown) {
+			t.Errorf("restarted %v: they must stay because of %+v", restarted, ties)
+		}
 	}
 }
 
@@ -199,6 +254,8 @@ func TestPlanRemoval(t *testing.T) {
 			m.put("stops", "yes")
 			m.put("containers", "")
 		}, restart: true},
+		{name: "another unit is restarted with it", before: func(m *machine, h *host.Host) { required(m, h) },
+			tie: "(this is not done here, as systemd would restart kubelet.service with it)"},
 		{name: "it is no service", before: func(_ *machine, h *host.Host) {
 			h.ReadProc = func(int, string) ([]byte, error) { return []byte("0::/user.slice/x.scope\n"), nil }
 		}, tie: "is the main process of no service"},
@@ -279,4 +336,40 @@ type handWired struct{ served }
 
 func (e handWired) Clear(h *host.Host, d *wire.Draft) (f host.Former, err error) {
 	return host.Former{Files: []string{e.file()}}, d.Remove(e.file())
+}
+
+// Where the second engine does not come back, the first one is without ours, and that is said with the way back.
+func TestRemovalThatFailsHalfway(t *testing.T) {
+	for isDefault, want := range map[bool]string{false: "--via wrapper one", true: "--via wrapper --default one"} {
+		m, h := newMachine(t, t.TempDir(), false)
+		b, err := wire.Open(t.Context(), h.Tree)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plans, err := Install(t.Context(), b, h, []string{"one"}, Choice{Default: &isDefault})
+		if err == nil {
+			_, err = Commit(b, plans)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.systemctl(t.Context(), "restart")
+		plans, ties := PlanRemoval(t.Context(), b, h)
+		if len(plans) != 1 || len(ties.All()) > 0 {
+			t.Fatalf("%+v, %+v", plans, ties)
+		}
+		broken := &Plan{Engine: "two", engine: plain{"two"}, draft: wire.NewDraft(h.Tree), options: &wire.Options{}, again: func() (*Plan, error) {
+			return nil, errors.New("no container starts")
+		}}
+		done, err := Try(t.Context(), b, h, append(plans, broken), m.works)
+		if len(done) != 1 || err == nil {
+			t.Fatalf("%+v, %v", done, err)
+		}
+		err = Halfway(done, err)
+		if _, wired := b.Wiring("one"); wired || !strings.HasPrefix(err.Error(), "two: no container starts\none has nothing of ours any more") ||
+			!strings.HasSuffix(err.Error(), "run oci-apparmor install --restart "+want) {
+			t.Errorf("wired %v: %v", wired, err)
+		}
+		b.Close()
+	}
 }

@@ -227,21 +227,6 @@ func (b *Book) Unwire(d *Draft, engine string, strip Stripper) (kept []string, e
 	return kept, b.dropDirs(d)
 }
 
-// LeaveLinks drafts that our links of an engine's wiring stay, after an Unwire, for containers and a daemon that call them. It
-// returns those that the draft had no more.
-func (b *Book) LeaveLinks(d *Draft, engine string) (left []string, err error) {
-	for _, e := range b.record.Engines[engine].Edits {
-		if e.New.kind() != fs.ModeSymlink || !d.disk[e.Path].Equal(e.New) || d.now[e.Path] != nil {
-			continue
-		}
-		if err := d.set(e.Path, e.New); err != nil {
-			return nil, err
-		}
-		left = append(left, e.Path)
-	}
-	return left, nil
-}
-
 // dropDirs drafts that the directories that we made are gone, where nothing is in them.
 func (b *Book) dropDirs(d *Draft) error {
 	for _, dir := range slices.Backward(slices.Sorted(slices.Values(b.record.Dirs))) {

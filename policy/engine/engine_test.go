@@ -148,3 +148,15 @@ func TestRowsAreDistinct(t *testing.T) {
 		}
 	}
 }
+
+// The kernel keeps 15 bytes of a name, and a daemon does not end with a container.
+func TestHoldsContainer(t *testing.T) {
+	for comm, want := range map[string]bool{
+		"docker": true, "nerdctl": true, "ctr": true, "podman": true, "conmon": true, "containerd-shim": true, "oci-apparmor-ru": true,
+		"oci-apparmor-runtime": false, "dockerd": false, "containerd": false, "kubelet": false, "sleep": false, "": false,
+	} {
+		if engine.HoldsContainer(comm) != want {
+			t.Errorf("%q: %v", comm, !want)
+		}
+	}
+}

@@ -70,6 +70,15 @@ func Programs() []Program {
 	return append(all, shared...)
 }
 
+// commLen is how many bytes the kernel keeps of a process's name (TASK_COMM_LEN in include/linux/sched.h, without the zero byte).
+const commLen = 15
+
+// HoldsContainer reports whether a process of this name, as the kernel has it, may end with a container, or a container with it: it is
+// no daemon, and sends signals to containers, as docker run does, a shim, or conmon.
+func HoldsContainer(comm string) bool {
+	return slices.ContainsFunc(Programs(), func(p Program) bool { return !p.Daemon && p.Name[:min(commLen, len(p.Name))] == comm })
+}
+
 // Paths returns the paths where the programs may be. Some of them do not exist.
 func Paths() []string {
 	dirs := slices.Clone(directories)

@@ -172,21 +172,41 @@ func (h *Host) Kills(u *Unit) string {
 	if u.killMode != "control-group" && u.killMode != "mixed" {
 		return ""
 	}
-	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/systemd"} {
-		pids, err := os.ReadFile(h.Tree.Real(path.Join(root, u.group, "cgroup.procs")))
-		if err != nil {
+	for _, n := range h.members(u) {
+		name, parent, err := h.parent(n)
+		if err != nil || n == u.Main || parent != 1 {
 			continue
 		}
-		for pid := range strings.FieldsSeq(string(pids)) {
-			n, _ := strconv.Atoi(pid)
-			name, parent, err := h.parent(n)
-			if err != nil || n == u.Main || parent != 1 {
-				continue
-			}
-			return fmt.Sprintf("%s has KillMode=%s, by which systemd kills process %d, %s, as well", u.Name, u.killMode, n, oneline.Name(name))
+		return fmt.Sprintf("%s has KillMode=%s, by which systemd kills process %d, %s, as well", u.Name, u.killMode, n, oneline.Name(name))
+	}
+	return ""
+}
+
+// Runs returns a process of a unit whose name fits, with its number; an empty string where there is none. Names are those that
+// the kernel has, of 15 bytes at most.
+func (h *Host) Runs(u *Unit, fits func(name string) bool) string {
+	for _, n := range h.members(u) {
+		if name, _, err := h.parent(n); err == nil && fits(name) {
+			return fmt.Sprintf("its process %d, %s", n, oneline.Name(name))
 		}
 	}
 	return ""
+}
+
+// members returns the processes of a unit's own control group.
+func (h *Host) members(u *Unit) (all []int) {
+	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/systemd"} {
+		pids, err := os.ReadFile(h.Tree.Real(path.Join(root, u.group, "cgroup.procs")))
+		if err != nil || u.group == "" {
+			continue
+		}
+		for pid := range strings.FieldsSeq(string(pids)) {
+			if n, err := strconv.Atoi(pid); err == nil {
+				all = append(all, n)
+			}
+		}
+	}
+	return all
 }
 
 // Restart restarts a unit, or starts it, however often it has failed before.

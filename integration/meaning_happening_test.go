@@ -3,10 +3,12 @@ package integration
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -184,9 +186,44 @@ func TestWitnessesHappenToPrograms(t *testing.T) {
 	if got := probed(t, "m-programs", "output", "/m/h", "label"); !strings.HasPrefix(got, "errno") {
 		t.Errorf("without the profile to go to: %s", got)
 	}
+	t.Run("environment", scrubbed)
 	for _, line := range []string{"change_hat", "change_hat h?t", "change_hat {hat,hut}", "change_hat kid"} {
 		for allowed, a := range patternShows(t, line, s) {
 			happens(t, rules, a, allowed, probed(t, "m-programs", "change-hat", a.(meaning.ChangeHatAccess).Hat))
+		}
+	}
+}
+
+// scrubbed checks for each way to go on that the kernel sets AT_SECURE where the evaluator says so. The profile m-none is
+// not loaded.
+func scrubbed(t *testing.T) {
+	ways := map[string]string{ // and the label under which the program runs, or an error
+		"ix": "m-scrub", "px -> m-other": "m-other", "Px -> m-other": "m-other", "px -> m-scrub": "m-scrub", "Px -> m-scrub": "m-scrub",
+		"ux": "unconfined", "Ux": "unconfined", "cx -> kid": "m-scrub//kid", "Cx -> kid": "m-scrub//kid",
+		"pix -> m-none": "m-scrub", "Pix -> m-none": "m-scrub", "Pix": "m-scrub", "Pix -> m-other": "m-other", "pix -> m-other": "m-other",
+		"Cix -> gone": "m-scrub", "Cix -> kid": "m-scrub//kid", "pux -> m-none": "unconfined", "PUx -> m-none": "unconfined",
+	}
+	rules := "  /m/** mr,\n  profile kid { file, signal, }\n"
+	programs := make(map[string]string)
+	for i, way := range slices.Sorted(maps.Keys(ways)) {
+		programs[way] = fmt.Sprintf("/m/scrub%02d", i)
+		rules += "  " + programs[way] + " " + way + ",\n"
+	}
+	s := confined(t, "m-scrub", rules)
+	clearDoing(t)
+	guesttest.MustRun(t, "mkdir", "-p", doing)
+	for way, program := range programs {
+		guesttest.MustRun(t, "cp", probeProgram, program)
+		_, goes := s[0].Exec(meaning.ExecAccess{Path: program, Owner: true})
+		want := "0"
+		if goes.Scrub && !(goes.Else == meaning.TargetSame && ways[way] == "m-scrub") {
+			want = "1"
+		}
+		label, _, _ := strings.Cut(probed(t, "m-scrub", "output", program, "label"), " (")
+		got := probed(t, "m-scrub", "output", program, "secure")
+		t.Logf("%s: under %s, AT_SECURE %s", way, label, got)
+		if label != ways[way] || got != want {
+			t.Errorf("%s: under %s with AT_SECURE %s, want %s with %s", way, label, got, ways[way], want)
 		}
 	}
 }

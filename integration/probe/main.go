@@ -3,6 +3,7 @@
 // its name ("child ok").
 //
 //	probe label                 prints its own AppArmor label
+//	probe secure                prints AT_SECURE, for which a loader scrubs the environment: 0 or 1
 //	probe read PATH             opens and reads a file
 //	probe write PATH            creates or truncates a file and writes to it
 //	probe exec PATH [ARG...]    starts a program and waits for it
@@ -138,6 +139,15 @@ var signals = map[string]func(pid int) error{
 	"ptrace": attach,
 }
 
+// told are the commands that print something that the kernel tells a process of itself.
+var told = map[string]func() (string, error){
+	"label": func() (string, error) {
+		label, err := os.ReadFile("/proc/self/attr/current")
+		return strings.TrimRight(string(label), "\x00\n"), err
+	},
+	"secure": atSecure,
+}
+
 // run runs one command. An operation that is denied is an answer; the error is for a command that is none.
 func run(w io.Writer, command string, args []string) error {
 	if try, ok := attempts[command]; ok {
@@ -151,14 +161,15 @@ func run(w io.Writer, command string, args []string) error {
 		}
 		return err
 	}
-	switch command {
-	case "label":
-		label, err := os.ReadFile("/proc/self/attr/current")
+	if tell, ok := told[command]; ok {
+		what, err := tell()
 		if err != nil {
-			fmt.Fprintln(w, answer(err))
-			return nil
+			what = answer(err)
 		}
-		fmt.Fprintln(w, strings.TrimRight(string(label), "\x00\n"))
+		fmt.Fprintln(w, what)
+		return nil
+	}
+	switch command {
 	case "exec":
 		if len(args) == 0 {
 			return errors.New("exec what?")

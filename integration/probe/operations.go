@@ -32,6 +32,18 @@ func opened(path string, flags int) error {
 	return unix.Close(fd)
 }
 
+// atSecure returns what the kernel told the program at its start. It reads no file, which a profile could deny.
+func atSecure() (string, error) {
+	const secure = 23 // AT_SECURE, linux/auxvec.h
+	vector, err := unix.Auxv()
+	for _, entry := range vector {
+		if entry[0] == secure {
+			return strconv.FormatUint(uint64(entry[1]), 10), err
+		}
+	}
+	return "", errors.Join(errors.New("the kernel told of no AT_SECURE"), err)
+}
+
 func lock(path string) error {
 	f, err := os.Open(path)
 	if err != nil {

@@ -79,7 +79,10 @@ func TestPatterns(t *testing.T) {
 		{"/srv/** r, deny /srv/x w,", "/srv/** r,", []string{"logged w /srv/x"}},
 		{"/srv/** r,", "/srv/** r, audit /srv/x r,", []string{"logged r /srv/x"}},
 		{"/usr/bin/* ix,", "/usr/bin/* px -> x,", []string{"denied m /usr/bin/*",
-			"elsewhere x /usr/bin/*: under the same profile, with its environment scrubbed -> under x"}},
+			"elsewhere x /usr/bin/*: under the same profile -> under x"}},
+		{"/a ix,", "/a Ux,", []string{"denied m /a", "elsewhere x /a: under the same profile -> unconfined, with its environment scrubbed"}},
+		{"/a px -> x,", "/a Pix -> x,", []string{"allowed m /a", "elsewhere x /a: under x -> under x, with its environment scrubbed, or else the same"}},
+		{"/a Px -> x,", "/a PUx -> x,", []string{"elsewhere x /a: under x, with its environment scrubbed -> under x, or else unconfined, with its environment scrubbed"}},
 		{"/proc/** r,", "/proc/** r, deny /proc/*/attr/** r, deny /proc/sys/kernel/shm* r,",
 			[]string{"denied r /proc/*/attr/**", "denied r /proc/sys/kernel/shm*"}},
 		{"/etc/** r,", "/etc/** r, /srv/** rw, deny /srv/**/key rw,",
@@ -424,6 +427,9 @@ func TestWithin(t *testing.T) {
 		{"/x Cx -> kid, profile kid { /a r, }", "/x Cx -> kid, profile kid { /b r, }", false},
 		{"/a/* rw, /b/* r, link /a/* -> /b/*,", "/a/* rw, /b/* rl, link subset /a/* -> /b/*,", false},
 		{"/a/* r, /b/* r, link /a/* -> /b/*,", "/a/* r, /b/* rl, link subset /a/* -> /b/*,", true},
+		{"/x ix,", "/x m, /x Px -> p,", false}, // which scrubs the environment, while a program that inherits keeps it
+		{"/x m, /x px -> p,", "/x ix,", true},
+		{"/x m, /x Px -> p,", "/x ix,", true},
 	} {
 		beyond, within, err := Within(Side{Stack: meaning.Stack{profileOf(t, test.a)}}, Side{Stack: meaning.Stack{profileOf(t, test.b)}})
 		if err != nil || within != test.within {

@@ -44,16 +44,17 @@ func goingOn(t meaning.Transition, p *meaning.Profile) string {
 			text += ", on top of its own"
 		}
 	}
+	scrubbed := ""
+	if t.Scrub {
+		scrubbed = ", with its environment scrubbed"
+	}
 	switch t.Else {
-	case meaning.TargetSame:
-		text += ", or else the same"
+	case meaning.TargetSame: // for which it is not scrubbed
+		return text + scrubbed + ", or else the same"
 	case meaning.TargetUnconfined:
 		text += ", or else unconfined"
 	}
-	if t.Scrub {
-		text += ", with its environment scrubbed"
-	}
-	return text
+	return text + scrubbed
 }
 
 func quotedLabel(label string) string {

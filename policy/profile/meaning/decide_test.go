@@ -282,7 +282,7 @@ func TestStack(t *testing.T) {
 func TestExec(t *testing.T) {
 	p := parse(t, decided)["decided"]
 	for path, want := range map[string]Transition{
-		"/usr/bin/same":     {To: TargetSame, Scrub: true},
+		"/usr/bin/same":     {To: TargetSame},
 		"/usr/bin/free":     {To: TargetUnconfined, Scrub: true},
 		"/usr/bin/unsafe":   {To: TargetUnconfined},
 		"/usr/bin/other":    {To: TargetAttached},

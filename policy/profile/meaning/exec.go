@@ -43,7 +43,10 @@ type Transition struct {
 	// TargetUnconfined, or TargetNone if the exec is then denied.
 	Else Target
 
-	Scrub bool // the kernel sets AT_SECURE, for which the loader scrubs the environment
+	// Scrub reports whether the kernel sets AT_SECURE, for which the loader scrubs the environment. It is about To, and
+	// about Else where that is not TargetSame: the kernel never does so for a program that stays in the profile for want
+	// of another one (profile_transition leaves out secure_exec at "ix fallback").
+	Scrub bool
 }
 
 // A Target is a way to find the profile of an executed program.
@@ -109,6 +112,7 @@ func (p *Profile) transition(x uint32) Transition {
 		t.To = TargetAttached
 	default:
 		t.To, t.Else = t.Else, TargetNone
+		t.Scrub = t.Scrub && t.To != TargetSame
 	}
 	return t
 }

@@ -457,11 +457,41 @@ func TestChecksAreWhole(t *testing.T) {
 		}
 		seen[c.ID] = true
 	}
-	for _, k := range []host.Kind{host.Refuses, host.Ignored, host.ProgramGone, host.Dropped, host.BadVersion, host.NotTaken, host.Breaks,
-		host.HookGone, host.ExecEscapes} {
+	for _, k := range host.Kinds {
 		if !seen[string(k)] {
 			t.Errorf("no check is %s", k)
 		}
+	}
+}
+
+// An install that is under way, which may take as long as a trial does, is no fault: what it has wired is not known yet.
+func TestInstallThatIsUnderWay(t *testing.T) {
+	m := newMachine(t)
+	m.Node.Engines = nil
+	b, err := wire.Open(t.Context(), m.Host.Tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := wire.NewDraft(m.Host.Tree)
+	without := d.Copy()
+	if err := errors.Join(d.WriteFile("/etc/one.conf", []byte("ours\n")),
+		b.Try(wire.Trial{Engine: "one", Boot: "this"}, &wire.Options{Via: "shim"}, d, without)); err != nil {
+		t.Fatal(err)
+	}
+	look := func() (ids, unseen []string) {
+		r := Examine(t.Context(), m.Node)
+		for _, f := range r.Findings {
+			ids = append(ids, f.ID)
+		}
+		return ids, r.Unseen
+	}
+	const want = "what install has wired: an install or uninstall is under way: run this again when it has ended"
+	if ids, unseen := look(); len(ids) > 0 || !slices.Equal(unseen, []string{want}) {
+		t.Errorf("under way: %q, not seen: %q", ids, unseen)
+	}
+	b.Close() // as if it was killed
+	if ids, unseen := look(); !slices.Equal(ids, []string{"wiring-interrupted"}) || len(unseen) > 0 {
+		t.Errorf("killed: %q, not seen: %q", ids, unseen)
 	}
 }
 

@@ -84,7 +84,11 @@ var engineChecks = []Check{
 		Looks: "Whether an install or uninstall was killed half-way, or what they have written down cannot be read.",
 		Do:    "Run oci-apparmor install or uninstall, whichever was killed: it is finished or taken back.",
 		find: func(x *exam) ([]found, error) {
-			if _, err := x.engines(); err != nil && x.Root {
+			_, err := x.engines()
+			switch {
+			case errors.Is(err, wire.ErrUnderWay):
+				return nil, fmt.Errorf("what install has wired: %w", err)
+			case err != nil && x.Root:
 				return one("%v", err), nil
 			}
 			return nil, nil

@@ -50,7 +50,7 @@ func (r *Report) AddProbes(ctx context.Context, n *Node, o probe.Options) {
 	}
 	states, err := newExam(ctx, n).engines()
 	if err != nil {
-		return // wiring-interrupted
+		return // wiring-interrupted, or what was not seen
 	}
 	for i := range states {
 		s := &states[i]

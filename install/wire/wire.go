@@ -135,23 +135,6 @@ func open(ctx context.Context, t Tree, wait time.Duration) (*Book, error) {
 	return b, nil
 }
 
-// Look returns the book of a tree to read only. It takes no lock, and fails where a killed call has left something.
-func Look(t Tree) (*Book, error) {
-	dir, err := resolve(Dir, t.peek)
-	if err != nil {
-		return nil, err
-	}
-	b, err := read(t, dir)
-	if err != nil {
-		return nil, err
-	}
-	if j, err := readJSON[journal](b, "journal.json"); err != nil || j != nil {
-		return nil, errors.Join(err, errors.New("an install or uninstall is under way or was killed: the next one that is no "+
-			"dry run finishes it or takes it back"))
-	}
-	return b, nil
-}
-
 func read(t Tree, dir string) (*Book, error) {
 	b := &Book{tree: t, dir: dir}
 	r, err := readJSON[record](b, "record.json")

@@ -13,6 +13,14 @@ type Program struct {
 	Daemon bool   // it runs all the time, so its label can be read
 }
 
+// What engines know us by.
+const (
+	Runtime = "apparmor"                    // the name of our runtime in an engine's configuration
+	Wrapper = "oci-apparmor-runtime"        // the file's name of our runtime wrapper
+	Shim    = "containerd-shim-apparmor-v2" // the file's name of our shim for containerd
+	Type    = "io.containerd.apparmor.v2"   // by which containerd finds Shim in PATH
+)
+
 // shared are the programs that several engines use, and ours. A program without a profile of its own runs under the label
 // of the program that executed it, if that label's profile is in mode unconfined. So runc runs under Podman's label.
 var shared = []Program{
@@ -22,8 +30,8 @@ var shared = []Program{
 	{"runc", false},
 	{"crun", false},
 	{"youki", false},
-	{"oci-apparmor-runtime", false},
-	{"containerd-shim-apparmor-v2", false},
+	{Wrapper, false},
+	{Shim, false},
 }
 
 // directories are where distributions, engines' packages and `make install` put programs. The kernel compares paths after

@@ -20,11 +20,12 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/hook/programs"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/shim/wrapper"
 )
 
 // RuntimeType is the type under which containerd finds the program containerd-shim-apparmor-v2 in PATH.
-const RuntimeType = "io.containerd.apparmor.v2"
+const RuntimeType = engine.Type
 
 // Run is the shim. argv is its command line, which begins with its name. Run returns the exit status. If containerd's code
 // fails, it ends the process itself, with status 1 and a line on standard error.

@@ -16,17 +16,18 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/engines/tasks"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/tomlfile"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 )
 
 // Config is containerd's main file.
 const Config = "/etc/containerd/config.toml"
 
 // Runtime is the name of our runtime, which a RuntimeClass calls its handler.
-const Runtime = "apparmor"
+const Runtime = engine.Runtime
 
 const (
-	shim     = "containerd-shim-apparmor-v2"
-	wrapper  = "oci-apparmor-runtime"
+	shim     = engine.Shim
+	wrapper  = engine.Wrapper
 	stock    = "io.containerd.runc.v2" // the type of containerd's own shim
 	pattern  = "oci-apparmor/*"        // of a pod's annotations that come to us
 	mark     = "# oci-apparmor install has added this table, and oci-apparmor uninstall takes it out"
@@ -202,7 +203,7 @@ func ours(table any) bool {
 	}
 	at, _ := t["runtime_path"].(string)
 	binary, _ := tomlfile.Get(t, "options", "BinaryName").(string)
-	return path.Base(at) == shim || t["runtime_type"] == "io.containerd.apparmor.v2" || host.IsWrapper(binary)
+	return path.Base(at) == shim || t["runtime_type"] == engine.Type || host.IsWrapper(binary)
 }
 
 // Wire drafts our runtime.

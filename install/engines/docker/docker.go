@@ -19,17 +19,18 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 )
 
 // Config is dockerd's configuration, unless --config-file names another.
 const Config = "/etc/docker/daemon.json"
 
 // Runtime is the name of our runtime, for docker run --runtime.
-const Runtime = "apparmor"
+const Runtime = engine.Runtime
 
 const (
-	wrapper = "oci-apparmor-runtime"
-	shim    = "containerd-shim-apparmor-v2"
+	wrapper = engine.Wrapper
+	shim    = engine.Shim
 )
 
 // Engine is Docker.
@@ -93,7 +94,7 @@ type runtime struct {
 
 func (r runtime) ours() bool {
 	return host.IsWrapper(r.Path) || path.Base(r.Type) == shim ||
-		r.Type == "io.containerd.apparmor.v2"
+		r.Type == engine.Type
 }
 
 // runtime returns a runtime of the file; nil where there is none.

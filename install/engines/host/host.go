@@ -137,12 +137,11 @@ func (h *Host) Ours(d *wire.Draft, name string) (string, error) {
 	return p, nil
 }
 
-// wrapper is the name of our runtime wrapper.
-const wrapper = "oci-apparmor-runtime"
-
 // IsWrapper reports whether a runtime's path is that of our wrapper, of whichever version and wherever it is, or of a link of
 // ours to it.
-func IsWrapper(binary string) bool { return path.Base(binary) == wrapper || engine.IsLink(binary) }
+func IsWrapper(binary string) bool {
+	return path.Base(binary) == engine.Wrapper || engine.IsLink(binary)
+}
 
 // StandsFor returns the name of the runtime that an engine calls by a path or a name, and whether our wrapper can stand for
 // it: by a link of that name it finds a runc or crun in the system's directories.
@@ -155,7 +154,7 @@ func StandsFor(binary string) (name string, ok bool) {
 // Before returns the link through which our wrapper is to stand before the runtime that an engine calls by a path, and drafts
 // it. The name is that of a directory of the engine's links. It is an error if our wrapper would call another program.
 func (h *Host) Before(d *wire.Draft, name, binary string) (link string, err error) {
-	ours, err := h.Ours(d, wrapper)
+	ours, err := h.Ours(d, engine.Wrapper)
 	if err != nil {
 		return "", err
 	}
@@ -231,12 +230,16 @@ const maxSaid = 2000
 // as a path of the tree. files returns them for a directory, by the paths that they are to have below it. remove removes
 // it.
 func (h *Host) Candidate(files func(dir string) (map[string][]byte, error)) (dir string, remove func(), err error) {
-	real, err := os.MkdirTemp(h.Tree.Real("/tmp"), "oci-apparmor-check-") // mode 0700: what is in it may be secret
+	tmp, err := wire.NewDraft(h.Tree).Resolve("/tmp") // which may be a link, in an image one out of it
+	if err != nil {
+		return "", nil, err
+	}
+	real, err := os.MkdirTemp(h.Tree.Real(tmp), "oci-apparmor-check-") // mode 0700: what is in it may be secret
 	if err != nil {
 		return "", nil, err
 	}
 	remove = func() { _ = os.RemoveAll(real) }
-	dir = path.Join("/tmp", path.Base(real))
+	dir = path.Join(tmp, path.Base(real))
 	all, err := files(dir)
 	if err != nil {
 		remove()

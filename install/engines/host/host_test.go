@@ -1,6 +1,7 @@
 package host
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -95,5 +96,43 @@ func TestIsWrapper(t *testing.T) {
 		if IsWrapper(path) != want {
 			t.Errorf("%q: %v", path, !want)
 		}
+	}
+}
+
+// What an image has at /tmp is followed as the image's own programs see it, and nothing is written out of the image.
+func TestCandidateStaysInTheImage(t *testing.T) {
+	const outside = "/var/tmp" // every machine has one
+	for name, c := range map[string]struct{ link, in string }{
+		"a directory": {"", "/tmp"}, "an absolute link": {outside, outside}, "a link upwards": {"../../../../../.." + outside, outside},
+	} {
+		h := New(t.TempDir(), "/usr/local/bin")
+		err := os.MkdirAll(h.Tree.Real(c.in), 0o755)
+		if c.link != "" {
+			err = errors.Join(err, os.Symlink(c.link, h.Tree.Real("/tmp")))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir, remove, err := h.Candidate(func(string) (map[string][]byte, error) { return map[string][]byte{"a/x": []byte("secret")}, nil })
+		if err != nil || filepath.Dir(dir) != c.in {
+			t.Fatalf("%s: %q, %v", name, dir, err)
+		}
+		if text, err := os.ReadFile(h.Tree.Root + dir + "/a/x"); err != nil || string(text) != "secret" {
+			t.Errorf("%s: %q, %v", name, text, err)
+		}
+		if _, err := os.Stat(filepath.Join(outside, filepath.Base(dir))); err == nil {
+			t.Errorf("%s: it is outside the image", name)
+		}
+		remove()
+		if left, err := os.ReadDir(h.Tree.Real(c.in)); err != nil || len(left) > 0 {
+			t.Errorf("%s: it leaves %v, %v", name, left, err)
+		}
+	}
+	h := New(t.TempDir(), "/usr/local/bin")
+	if err := os.Symlink(outside, h.Tree.Real("/tmp")); err != nil {
+		t.Fatal(err)
+	}
+	if dir, _, err := h.Candidate(func(string) (map[string][]byte, error) { return nil, nil }); err == nil {
+		t.Errorf("a link to nothing in the image: %s", dir)
 	}
 }

@@ -37,6 +37,9 @@ const (
 	Down        Kind = "engine-down"         // the engine's daemon does not run, or does not answer
 )
 
+// Kinds are all of them.
+var Kinds = []Kind{Refuses, Ignored, ProgramGone, Dropped, BadVersion, NotTaken, Breaks, HookGone, ExecEscapes, Foreign, Down}
+
 // Fault is something that is wrong with an engine's wiring.
 type Fault struct {
 	Kind Kind

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"testing"
 )
 
@@ -39,5 +41,22 @@ func TestArchive(t *testing.T) {
 	}
 	if err := Archive(from, to); !errors.Is(err, os.ErrExist) {
 		t.Errorf("over a file: %v", err)
+	}
+}
+
+// Whoever goes through all kinds goes through each.
+func TestKindsAreAll(t *testing.T) {
+	text, err := os.ReadFile("inspect.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	declared := regexp.MustCompile(`(?m)^\t\w+ +Kind += "([a-z-]+)"`).FindAllStringSubmatch(string(text), -1)
+	if len(declared) != len(Kinds) || len(Kinds) == 0 {
+		t.Errorf("%d are declared, and %d are listed", len(declared), len(Kinds))
+	}
+	for _, k := range declared {
+		if !slices.Contains(Kinds, Kind(k[1])) {
+			t.Errorf("%s is not listed", k[1])
+		}
 	}
 }

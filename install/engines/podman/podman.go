@@ -16,13 +16,14 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/tomlfile"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 )
 
 // Runtime is the name of our runtime, for podman --runtime.
-const Runtime = "apparmor"
+const Runtime = engine.Runtime
 
 const (
-	wrapper = "oci-apparmor-runtime"
+	wrapper = engine.Wrapper
 	hook    = "oci-apparmor-hook"
 	mark    = "# oci-apparmor install has written this file, and oci-apparmor uninstall removes it\n"
 )

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
@@ -37,19 +38,48 @@ func changes(before, after *policy.Config, words changeWords) (lines []string) {
 			lines = append(lines, fmt.Sprintf("profile %s: mode %s, before %s", pr.Name, pr.Mode, was))
 		}
 	}
-	lines = append(lines, words.differing("policy", policiesOf(before), policiesOf(after))...)
+	lines = append(lines, words.policies(before, after)...)
 	return append(lines, words.rules(before.Assignments, after.Assignments)...)
 }
 
-// policiesOf returns what each policy is.
+// policiesOf returns what each policy is, in words.
 func policiesOf(p *policy.Config) map[string]string {
 	all := make(map[string]string)
 	for _, e := range p.Policies {
 		if e.Name != policy.Keep { // built in, and listed where a rule names it
-			all[e.Name] = e.Profile + " " + e.Floor
+			all[e.Name] = outcomeOf(e)
 		}
 	}
 	return all
+}
+
+// outcomeOf returns words for what a policy gives to a container.
+func outcomeOf(p policy.Policy) string {
+	switch {
+	case p.Profile == policy.Keep:
+		return "what the engine chose"
+	case p.Floor != "":
+		return "profile " + p.Profile + ", stacked on " + p.Floor
+	}
+	return "profile " + p.Profile
+}
+
+// policies returns lines about policies that are new, gone or different, with what they were and are.
+func (w changeWords) policies(before, after *policy.Config) (lines []string) {
+	x, y := policiesOf(before), policiesOf(after)
+	for _, name := range namesOf(x, y) {
+		was, there := x[name]
+		is, stays := y[name]
+		switch {
+		case !there:
+			lines = append(lines, fmt.Sprintf("policy %s: %s: %s", name, w.added, is))
+		case !stays:
+			lines = append(lines, fmt.Sprintf("policy %s: %s: %s", name, w.gone, was))
+		case was != is:
+			lines = append(lines, fmt.Sprintf("policy %s: %s: %s (before: %s)", name, w.other, is, was))
+		}
+	}
+	return lines
 }
 
 // rules returns lines about rules that are new, gone or different. It names a rule by the containers that it is for. A
@@ -90,17 +120,16 @@ func (w changeWords) rules(before, after []policy.Assignment) (lines []string) {
 	return lines
 }
 
+// namesOf returns the keys of two maps, sorted, each once.
+func namesOf(x, y map[string]string) []string {
+	names := slices.AppendSeq(slices.Collect(maps.Keys(x)), maps.Keys(y))
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // differing returns lines about the things of one kind that are new, gone or different. The maps have them by name.
 func (w changeWords) differing(kind string, before, after map[string]string) (lines []string) {
-	names := make([]string, 0, len(before)+len(after))
-	for name := range before {
-		names = append(names, name)
-	}
-	for name := range after {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range slices.Compact(names) {
+	for _, name := range namesOf(before, after) {
 		x, was := before[name]
 		y, is := after[name]
 		switch {

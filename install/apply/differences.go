@@ -21,7 +21,9 @@ type Differences struct {
 	Profiles   []ProfileDifference
 	Policies   []string // lines about policies, with their floors
 	Rules      []string // lines about rules
-	Containers []string // lines about containers by rules whose profiles mean something else
+	Tests      string   // a line about whether the tests of the policy are required; empty if that is the same
+	Labels     []LabelDifference
+	Containers []string // lines about containers by rules that keep their label, and whose rule or profile is another one
 	Running    []impact.Container
 	Ran        bool // Running is known
 }
@@ -35,13 +37,13 @@ type ProfileDifference struct {
 
 // Same reports whether nothing differs that means anything.
 func (d *Differences) Same() bool {
-	return len(d.Policies) == 0 && len(d.Rules) == 0 && !slices.ContainsFunc(d.Profiles, func(p ProfileDifference) bool {
+	return len(d.Policies) == 0 && len(d.Rules) == 0 && d.Tests == "" && len(d.Labels) == 0 && !slices.ContainsFunc(d.Profiles, func(p ProfileDifference) bool {
 		return p.Kind != "same"
 	})
 }
 
 // DiffDirs compares the policies in two configuration directories, compiled for the same kernel. o.Config does not matter.
-func DiffDirs(ctx context.Context, n *node.Node, o Options, a, b string) (*Differences, error) {
+func DiffDirs(ctx context.Context, n *node.Node, o Options, a, b string, detail compare.Options) (*Differences, error) {
 	defer o.Progress.Close()
 	before, err := compiledPolicy(ctx, n, o, a)
 	if err != nil {
@@ -51,23 +53,23 @@ func DiffDirs(ctx context.Context, n *node.Node, o Options, a, b string) (*Diffe
 	if err != nil {
 		return nil, err
 	}
-	return differences(before, after)
+	return differences(before, after, detail)
 }
 
 // DiffInForce compares the policy in force with the one that an apply would put in force.
-func DiffInForce(ctx context.Context, n *node.Node, o Options) (*Differences, error) {
+func DiffInForce(ctx context.Context, n *node.Node, o Options, detail compare.Options) (*Differences, error) {
 	p, err := DryRun(ctx, n, o)
 	if err != nil {
 		return nil, err
 	}
 	was := sidePolicy{config: new(policy.Config)}
 	if p.Before != nil {
-		if was.config, err = p.Before.Index.Config(); err != nil {
+		if was.config, err = p.Before.Config(); err != nil {
 			return nil, err
 		}
 		was.blob = func(i int) ([]byte, error) { return p.Before.Blob(was.config.Profiles[i]) }
 	}
-	d, err := differences(was, sideOfCompilation(p.candidate.compiled))
+	d, err := differences(was, sideOfCompilation(p.candidate.compiled), detail)
 	if err != nil || !p.here {
 		return d, err
 	}
@@ -137,17 +139,21 @@ func (s sidePolicy) read(i int) ([]*meaning.Profile, error) {
 	return all, nil
 }
 
-// side returns a profile with those to which its rules lead, as far as the policy has them.
-func (s sidePolicy) side(i int) (side compare.Side, err error) {
+// side returns a stack of the policy's profiles with those to which their rules lead, as far as the policy has them.
+func (s sidePolicy) side(names ...string) (side compare.Side, err error) {
 	const most = 64
 	side.Others = make(map[string]*meaning.Profile)
-	for queue := []int{i}; len(queue) > 0 && len(side.Others) < most; queue = queue[1:] {
+	var queue []int
+	for _, name := range names {
+		queue = append(queue, s.index(name))
+	}
+	for ; len(queue) > 0 && (len(side.Stack) < len(names) || len(side.Others) < most); queue = queue[1:] {
 		all, err := s.read(queue[0])
 		if err != nil {
 			return side, err
 		}
-		if side.Stack == nil {
-			side.Stack = meaning.Stack{all[0]}
+		if len(side.Stack) < len(names) {
+			side.Stack = append(side.Stack, all[0])
 		}
 		for _, p := range all {
 			side.Others[p.Name] = p
@@ -162,7 +168,7 @@ func (s sidePolicy) side(i int) (side compare.Side, err error) {
 	return side, nil
 }
 
-func differences(a, b sidePolicy) (*Differences, error) {
+func differences(a, b sidePolicy, o compare.Options) (*Differences, error) {
 	d := new(Differences)
 	changed := make(map[string]bool)
 	names := make(map[string]bool)
@@ -175,23 +181,28 @@ func differences(a, b sidePolicy) (*Differences, error) {
 	}
 	slices.Sort(order)
 	for _, name := range order {
-		one, err := differenceOf(a, b, name)
+		one, err := differenceOf(a, b, name, o)
 		if err != nil {
 			return nil, err
 		}
 		if one.Kind != "" {
 			d.Profiles = append(d.Profiles, one)
 		}
-		changed[name] = one.Kind != "" && one.Kind != "same"
+		changed[name] = one.Kind == "changed"
 	}
-	d.Policies = goingOn.differing("policy", policiesOf(a.config), policiesOf(b.config))
+	d.Policies = goingOn.policies(a.config, b.config)
 	d.Rules = goingOn.rules(a.config.Assignments, b.config.Assignments)
-	d.Containers = containersOf(b.config, changed)
+	d.Tests = requirement(a.config.RequireTests, b.config.RequireTests)
+	var err error
+	if d.Labels, d.Containers, err = labelsOf(a, b, o); err != nil {
+		return nil, err
+	}
+	d.Containers = append(containersOf(b.config, changed), d.Containers...)
 	return d, nil
 }
 
 // differenceOf compares a profile. Its Kind is empty if both policies have the same.
-func differenceOf(a, b sidePolicy, name string) (d ProfileDifference, err error) {
+func differenceOf(a, b sidePolicy, name string, o compare.Options) (d ProfileDifference, err error) {
 	d.Name = name
 	x, y := a.index(name), b.index(name)
 	switch {
@@ -204,15 +215,15 @@ func differenceOf(a, b sidePolicy, name string) (d ProfileDifference, err error)
 	case a.config.Profiles[x].Blob == b.config.Profiles[y].Blob:
 		return d, nil
 	}
-	before, err := a.side(x)
+	before, err := a.side(name)
 	if err != nil {
 		return d, err
 	}
-	after, err := b.side(y)
+	after, err := b.side(name)
 	if err != nil {
 		return d, err
 	}
-	if d.Meaning, err = compare.Compare(before, after, compare.Options{}); err != nil {
+	if d.Meaning, err = compare.Compare(before, after, o); err != nil {
 		return d, exit.With(exit.Cannot, fmt.Errorf("profile %s: %w", name, err))
 	}
 	if d.Kind = "changed"; d.Meaning.Same() {
@@ -221,7 +232,19 @@ func differenceOf(a, b sidePolicy, name string) (d ProfileDifference, err error)
 	return d, nil
 }
 
-// containersOf says for which containers rules choose a profile that is new or changed, or allow one to be asked for.
+// requirement says whether the tests of a policy are required that were not, or the other way round.
+func requirement(before, after bool) string {
+	switch {
+	case after && !before:
+		return "tests: required now: policy apply refuses a policy whose tests fail, and one without tests"
+	case before && !after:
+		return "tests: not required any more: policy apply takes a policy whose tests fail, and one without tests"
+	}
+	return ""
+}
+
+// containersOf says for which containers rules choose a profile that is changed, or allow one to be asked for, or chosen by
+// the engine.
 func containersOf(c *policy.Config, changed map[string]bool) (lines []string) {
 	policies := make(map[string]policy.Policy)
 	for _, p := range c.Policies {
@@ -244,6 +267,11 @@ func containersOf(c *policy.Config, changed map[string]bool) (lines []string) {
 			if list := of(name, a.Floor); len(list) > 0 && name != a.Policy {
 				lines = append(lines, fmt.Sprintf("containers of %s that ask for policy %s: profile %s", a.Whom(), name,
 					strings.Join(list, " and ")))
+			}
+		}
+		for _, name := range a.AcceptChoice {
+			if changed[name] && name != policies[a.Policy].Profile {
+				lines = append(lines, fmt.Sprintf("containers of %s for which the engine chooses %s: profile %s", a.Whom(), name, name))
 			}
 		}
 	}

@@ -265,8 +265,12 @@ func TestPolicyRepositoryOfTheDocument(t *testing.T) {
 			run(strings.ReplaceAll(step.Run, "origin/${{ github.base_ref }}", "HEAD~1"))
 		}
 	}
-	if said := read(t, summary); !strings.Contains(said, "debug") || !strings.Contains(said, "node-baseline") {
-		t.Errorf("of the change is written\n%s", said)
+	said := read(t, summary)
+	for _, says := range []string{"### Label `web` (before: `node-baseline//&web`)\n\n- `containers of everyone that ask for policy web`",
+		"### Label `debug` (before: `node-baseline`)", "| becomes allowed | `r /sys/firmware/**` |"} {
+		if !strings.Contains(said, says) {
+			t.Errorf("of the change is written\n%s\nand not %q", said, says)
+		}
 	}
 }
 

@@ -94,5 +94,12 @@ assign:
 	m.write("before/policy.yaml", strings.Replace(before, "require: tests\n", "", 1))
 	m.write("after/policy.yaml", before)
 	m.run("policy", "diff", "before", "after")
+	m.note("what is in force had tests that are required")
+	both("tests.yaml", "tests:\n  - name: shop\n    container: {engine: containerd, namespace: shop}\n    expect: {label: web}\n")
+	m.run("policy", "apply", "--quiet", "--config", "after")
+	m.run("policy", "diff", "--config", "after")
+	m.run("policy", "diff", "--config", "before")
+	m.run("policy", "apply", "--quiet", "--config", "before")
+	m.run("policy", "diff", "--config", "before")
 	m.golden(dir)
 }

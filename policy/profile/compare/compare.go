@@ -67,7 +67,7 @@ type Line struct {
 	Except  []string
 	Some    bool // not all of these accesses changed, and no exact pattern was found
 
-	From, To string // of Elsewhere and Otherwise: what it was and what it is
+	From, To string // of Elsewhere and Otherwise: what it was and what it is. An exec that becomes allowed has To alone
 
 	Topic   string
 	Witness meaning.Access // one that changed; nil for Otherwise
@@ -206,7 +206,11 @@ func (p pair) items(m marks) map[item]asks {
 			if found == nil {
 				found = make(map[item]asks)
 			}
-			found[item{change: one}] |= 1 << i
+			its := item{change: one}
+			if one == Allowed && ask.Exec {
+				its.to = p.goes(1, b, i)
+			}
+			found[its] |= 1 << i
 		}
 		if ask.Exec && together(a, i).Allowed && together(b, i).Allowed {
 			if from, to := p.goes(0, a, i), p.goes(1, b, i); from != to {
@@ -263,8 +267,8 @@ func (l *liner) lines() (all []Line) {
 	at := make(map[item]map[int]map[int32]bool) // by items, asks, marks
 	for mark, m := range l.distinct {
 		for one, by := range l.items(m) {
-			if _, ok := at[one]; !ok && len(at) >= mostItems && one.change == Elsewhere {
-				one = item{change: Elsewhere}
+			if _, ok := at[one]; !ok && len(at) >= mostItems && one.to != "" {
+				one = item{change: one.change}
 			}
 			if at[one] == nil {
 				at[one] = make(map[int]map[int32]bool)

@@ -55,6 +55,8 @@ func shownLines(d *Difference) (lines []string) {
 		}
 		if l.Change == Elsewhere || l.Change == Otherwise {
 			text += ": " + l.From + " -> " + l.To
+		} else if l.From == "" && l.To != "" {
+			text += ": " + l.To
 		}
 		if l.Profile != "" {
 			text = l.Profile + ": " + text
@@ -100,6 +102,11 @@ func TestPatterns(t *testing.T) {
 		{"network inet,", "network inet stream,", []string{"denied network inet type=dgram,raw,rdm,seqpacket,packet"}},
 		{"capability chown,", "capability kill, audit capability chown,",
 			[]string{"allowed capability kill", "logged capability chown"}},
+		{"capability,", "capability chown,", []string{"denied capability except chown"}},
+		{"capability chown,", "capability,", []string{"allowed capability except chown"}},
+		{"/a r, capability,", "/a r,", []string{"denied capability"}},
+		{"/a r,", "/a r, /q ux, /z Px -> k, /y ix,", []string{"allowed m /y", "allowed x /q: unconfined",
+			"allowed x /z: under k, with its environment scrubbed", "allowed x /y: under the same profile"}},
 		{"set rlimit nofile <= 100,", "set rlimit nofile <= 200, set rlimit core <= 0,",
 			[]string{"allowed set rlimit nofile, limit 200", "denied set rlimit core, limit 0"}},
 		{"link /a/** -> /b/**,", "link subset /a/* -> /b/**,", []string{"denied l /a/**/{,**} -> /b/**"}},

@@ -38,20 +38,24 @@ func capabilities(a, b meaning.Stack) (lines []Line) {
 		if len(list) == 0 {
 			continue
 		}
-		what := "capability"
-		if len(list) <= lastCapability-lastNamed || slices.Contains(list, lastNamed) && len(list) < lastCapability {
-			var names []string
-			for _, n := range list {
-				if n <= lastNamed {
-					names = append(names, capabilityNames[n])
-				}
+		line := Line{Change: c, What: "capability", Topic: "capability", Witness: meaning.CapabilityAccess(list[0])}
+		var names, others []string
+		for n, name := range capabilityNames {
+			if slices.Contains(list, n) {
+				names = append(names, name)
+			} else {
+				others = append(others, name)
 			}
-			if len(names) == 0 { // no kernel has them
-				continue
-			}
-			what += " " + strings.Join(names, " ")
 		}
-		lines = append(lines, Line{Change: c, What: what, Topic: "capability", Witness: meaning.CapabilityAccess(list[0])})
+		switch {
+		case len(names) == 0: // no kernel has them
+			continue
+		case len(others) < len(names):
+			line.Except = others
+		default:
+			line.What += " " + strings.Join(names, " ")
+		}
+		lines = append(lines, line)
 	}
 	return lines
 }

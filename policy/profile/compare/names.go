@@ -73,9 +73,6 @@ var capabilityNames = [...]string{"chown", "dac_override", "dac_read_search", "f
 	"sys_time", "sys_tty_config", "mknod", "lease", "audit_write", "audit_control", "setfcap", "mac_override", "mac_admin",
 	"syslog", "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf", "checkpoint_restore"}
 
-// lastNamed is the last capability that a kernel has.
-const lastNamed = len(capabilityNames) - 1
-
 // rlimitNames are the names that rules have for resources (include/uapi/asm-generic/resource.h).
 var rlimitNames = [...]string{"cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile", "memlock", "as", "locks",
 	"sigpending", "msgqueue", "nice", "rtprio", "rttime"}

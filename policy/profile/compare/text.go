@@ -34,8 +34,12 @@ func (l Line) String() string {
 	if len(l.Except) > 0 {
 		text += ", but not " + strings.Join(l.Except, ", ")
 	}
-	if l.Change == Elsewhere || l.Change == Otherwise {
+	switch {
+	case l.To == "": // too many execs differ to say it of each
+	case l.Change == Elsewhere, l.Change == Otherwise:
 		text += ": " + l.From + " before, now " + l.To
+	case l.From == "":
+		text += ": " + l.To
 	}
 	return oneline.Whole(text)
 }

@@ -1,10 +1,15 @@
 package meaning
 
-import "github.com/oci-apparmor/oci-apparmor/policy/profile/automaton"
+import (
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/automaton"
+)
 
 // A Shape is the automaton of the keys that a topic has. A kernel asks about no others.
 type Shape struct {
 	fields  []Field
+	once    bool // no label has two parts that are unconfined
 	classes [256]uint32
 	numbers map[shapeState]automaton.State
 	states  []shapeState
@@ -19,12 +24,18 @@ type shapeState struct {
 	last  uint8 // the last flag of a mount
 	full  uint8 // text fields that are not empty, a bit each
 	stack bool  // a label has several parts
+	name  uint8 // with once: how much of "unconfined" a part of a label is, and other if it is none
+	free  bool  // with once: an earlier part of the label is unconfined
 	flags uint32
 }
 
-// Shape returns the automaton of a topic's keys.
+// other is the name of a part of a label that is not unconfined.
+const other = 255
+
+// Shape returns the automaton of a topic's keys. A label has no part twice, which no automaton tells. Where an answer depends on
+// what is unconfined, it tells that this is so for unconfined.
 func (q *Topic) Shape() *Shape {
-	s := &Shape{fields: q.Fields, numbers: make(map[shapeState]automaton.State)}
+	s := &Shape{fields: q.Fields, once: q.Name == "ptrace", numbers: make(map[shapeState]automaton.State)}
 	s.number(shapeState{})
 	kinds := make(map[[NumberField + 1]int]uint32)
 	for b := range 256 {
@@ -32,7 +43,7 @@ func (q *Topic) Shape() *Shape {
 		for _, f := range q.Fields {
 			kind[f] = f.sort(byte(b))
 		}
-		if b == 0 || b == '/' || b == '&' {
+		if b == 0 || b == '/' || b == '&' || s.once && strings.IndexByte(unconfined, byte(b)) >= 0 {
 			kind[NumberField] = b + 1
 		}
 		n, ok := kinds[kind]
@@ -60,7 +71,7 @@ func (f Field) sort(b byte) int {
 			return int(b) + 1
 		}
 	case SignalField:
-		if Signal(b).String() != "unknown" {
+		if Signal(b).sent() {
 			return 1
 		}
 	case FamilyField, TypeField:
@@ -155,7 +166,7 @@ func (s *Shape) step(now shapeState, b byte) shapeState {
 			return shapeState{none: true}
 		}
 		now.field, now.sub = now.field+1, 0
-		now.last = 0
+		now.last, now.name, now.free = 0, 0, false
 		if s.fields[now.field] == DataField && !validFlags(now.flags, now.full&2 != 0, now.full&4 != 0, true) {
 			return shapeState{none: true}
 		}
@@ -170,23 +181,23 @@ func (s *Shape) step(now shapeState, b byte) shapeState {
 // text goes on in a field whose length is not fixed.
 func (s *Shape) text(f Field, now shapeState, b byte) shapeState {
 	const (
-		slash = 1
-		other = 2
+		first = 1
+		more  = 2
 	)
 	switch f {
 	case PathField:
 		switch {
-		case b == '/' && now.sub != slash:
-			now.sub = slash
+		case b == '/' && now.sub != first:
+			now.sub = first
 		case b != '/' && now.sub != 0:
-			now.sub = other
+			now.sub = more
 		default:
 			now.none = true
 		}
 	case LabelField:
-		return now.label(b)
+		return s.label(now, b)
 	case DataField:
-		now.sub = other
+		now.sub = more
 	case TextField:
 		if s.flagged() {
 			now.full |= 1 << now.field
@@ -194,9 +205,9 @@ func (s *Shape) text(f Field, now shapeState, b byte) shapeState {
 	case AddressField:
 		switch {
 		case now.sub == 0 && b == anonymousAddress:
-			now.sub = slash
-		case now.sub == 0 && b == abstractAddress, now.sub == other:
-			now.sub = other
+			now.sub = first
+		case now.sub == 0 && b == abstractAddress, now.sub == more:
+			now.sub = more
 		default:
 			now.none = true
 		}
@@ -206,28 +217,52 @@ func (s *Shape) text(f Field, now shapeState, b byte) shapeState {
 	return now
 }
 
-// label reads a label, of which no part is empty.
-func (now shapeState) label(b byte) shapeState {
-	const (
-		begin      = iota // of a part
-		within            // a part, behind something else than a slash
-		slash             // behind one slash
-		slashes           // behind more of them
-		firstSlash        // which the part begins with
-		noPart            // behind two slashes that a part begins with
-	)
+// Where a part of a label is. No part is empty, and none begins or ends with two slashes.
+const (
+	begin      = iota
+	within     // behind something else than a slash
+	slash      // behind one slash
+	slashes    // behind two of them, which may end the part
+	moreSlash  // behind three
+	manySlash  // behind more
+	firstSlash // which the part begins with
+	noPart     // behind two slashes that a part begins with
+	rootPart   // behind three of them, so that the part is a slash
+)
+
+// label reads a label.
+func (s *Shape) label(now shapeState, b byte) shapeState {
 	switch {
-	case b == '&' && now.sub == slashes:
-		now.sub, now.stack = begin, true
-	case b == '&' && now.sub == noPart:
-		now.none = true
-	case b != '/':
-		now.sub = within
+	case b == '&' && (now.sub == slashes || now.sub == moreSlash || now.sub == rootPart):
+		is := s.once && int(now.name) == len(unconfined)
+		now.none, now.free = is && now.free, is || now.free
+		now.sub, now.name, now.stack = begin, 0, true
+		return now
+	case b == '/':
+		now.sub = [...]uint8{begin: firstSlash, within: slash, slash: slashes, slashes: moreSlash, moreSlash: manySlash,
+			manySlash: manySlash, firstSlash: noPart, noPart: rootPart, rootPart: other}[now.sub]
+		if int(now.name) != len(unconfined) || now.sub != slash && now.sub != slashes { // which may end it
+			now.name = s.named(now, b)
+		}
+	case now.sub == noPart, now.sub == rootPart, b == '&' && now.sub == manySlash:
+		now.sub = other
 	default:
-		now.sub = [...]uint8{begin: firstSlash, within: slash, slash: slashes, slashes: slashes, firstSlash: noPart,
-			noPart: slashes}[now.sub]
+		now.sub, now.name = within, s.named(now, b)
 	}
+	now.none = now.sub == other
 	return now
+}
+
+// named returns how much of "unconfined" a part of a label is behind one more byte.
+func (s *Shape) named(now shapeState, b byte) uint8 {
+	n := int(now.name)
+	switch {
+	case !s.once:
+		return 0
+	case n < len(unconfined) && unconfined[n] == b:
+		return now.name + 1
+	}
+	return other
 }
 
 // flagged reports whether the keys have flags of a mount, which not all texts before them go with.
@@ -260,7 +295,7 @@ func (now shapeState) flag(b byte) shapeState {
 func (f Field) Takes(n uint8, b byte) bool {
 	switch f {
 	case SignalField:
-		return Signal(b).String() != "unknown"
+		return Signal(b).sent()
 	case FamilyField:
 		return n == 1 && b == 0 || n == 2 && b < families
 	case TypeField:
@@ -272,8 +307,10 @@ func (f Field) Takes(n uint8, b byte) bool {
 // ends reports whether a field can end.
 func (f Field) ends(now shapeState) bool {
 	switch f {
-	case PathField, LabelField, DataField, AddressField:
+	case PathField, DataField, AddressField:
 		return now.sub != 0
+	case LabelField:
+		return now.sub == within && !(now.free && int(now.name) == len(unconfined)) || now.sub == slash || now.sub == firstSlash
 	case TextField, FlagsField:
 		return true
 	}

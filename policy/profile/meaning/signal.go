@@ -30,6 +30,14 @@ const (
 // LastSignal is the last signal that has a name of its own on Linux. Those after it are real-time signals.
 const LastSignal Signal = 31
 
+// exists is the number of kill(2)'s signal 0, by which a process asks whether another one exists.
+const exists Signal = 35
+
+// sent reports whether a process can send the signal. The three before exists are those of architectures other than AppArmor is used on.
+func (s Signal) sent() bool {
+	return s > 0 && s <= LastSignal || s == exists || s >= realTime && s < realTime+realTimes
+}
+
 // ParseSignal returns the signal that rules call name, such as "kill" or "rtmin+3", and false if there is none.
 func ParseSignal(name string) (Signal, bool) {
 	if n, ok := strings.CutPrefix(name, "rtmin+"); ok {

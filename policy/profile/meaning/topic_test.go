@@ -180,3 +180,37 @@ func TestClassesOfAnswers(t *testing.T) {
 		}
 	}
 }
+
+// Labels and signals that no process has are in no key.
+func TestShape(t *testing.T) {
+	shapes := make(map[string]*Shape)
+	for _, q := range Topics() {
+		shapes[q.Name] = q.Shape()
+	}
+	for _, test := range []struct {
+		topic string
+		yes   bool
+		keys  []string
+	}{
+		{"ptrace", true, []string{"a", "/", "a/", "/a", "a//b", "a///b", "a//&b", "a///&b", "///&b", "/a//&/b/", "a/&b", "unconfined",
+			"unconfined//&b", "a//&unconfined", "unconfined//&unconfined//b", "unconfined//&unconfined/", "unconfined///&unconfined",
+			"unconfined//&xunconfined", "unconfined//&unconfine", "/unconfined//&unconfined", "unconfined//&uncon/fined"}},
+		{"ptrace", false, []string{"", "//", "//a", "///", "a//", "a///", "a////&b", "a//&", "a//&//b", "//&a", "a//&//&b", "////&a",
+			"unconfined//&unconfined", "a//&unconfined//&unconfined", "unconfined//&a//&unconfined", "unconfined//&unconfined//&a"}},
+		{"change_profile", true, []string{"a", "/a//&b"}},
+		{"change_profile", false, []string{"//a", "a//", "a//&"}},
+		{"signal", true, []string{"\x01a", "\x0fa//&b", "\x1fa", "\x23a", "\x80a", "\xa0a"}},
+		{"signal", false, []string{"\x00a", "\x20a", "\x21a", "\x22a", "\x24a", "\xa1a", "\x01//"}},
+	} {
+		for _, key := range test.keys {
+			s := shapes[test.topic]
+			at := s.Start()
+			for i := range len(key) {
+				at = s.Step(at, key[i])
+			}
+			if s.Whole(at) != test.yes {
+				t.Errorf("%s: %q: it is a key: %v", test.topic, key, s.Whole(at))
+			}
+		}
+	}
+}

@@ -113,7 +113,6 @@ func peerTopics() []*Topic {
 		if !p.Mediates(PTrace) {
 			return p.unmediatedPtrace(q)
 		}
-		const unconfined = "unconfined"
 		type at struct {
 			label labelState
 			name  literal
@@ -143,6 +142,9 @@ func peerTopics() []*Topic {
 	}
 	return []*Topic{signal, ptrace, uring}
 }
+
+// unconfined is the label of a process without a profile.
+const unconfined = "unconfined"
 
 func bytesOf(text string) []byte {
 	list := []byte(text)

@@ -136,12 +136,19 @@ func (c *comparison) stacks(t couple) error {
 			c.lines = append(c.lines, l)
 		}
 	}
+	var all []*told
 	for _, topic := range t.topics() {
-		lines, err := c.topic(newPair(topic, t.a, t.b, &c.steps))
+		l, err := c.liner(newPair(topic, t.a, t.b, &c.steps))
 		if err != nil {
 			return err
 		}
-		add(lines...)
+		if l != nil {
+			all = append(all, &told{l, l.lines()})
+		}
+	}
+	join(all)
+	for _, one := range all {
+		add(one.lines...)
 	}
 	add(capabilities(t.a, t.b)...)
 	add(limits(t.a, t.b)...)
@@ -178,6 +185,15 @@ type asks uint64
 
 // topic compares the answers on one topic.
 func (c *comparison) topic(p pair) ([]Line, error) {
+	l, err := c.liner(p)
+	if l == nil {
+		return nil, err
+	}
+	return l.lines(), nil
+}
+
+// liner compares the answers on one topic. It returns nil if they do not differ.
+func (c *comparison) liner(p pair) (*liner, error) {
 	// Most topics differ in nothing, which shows without looking at which texts are keys.
 	found := false
 	differs := func(m marks, _ int32) bool {
@@ -192,9 +208,7 @@ func (c *comparison) topic(p pair) ([]Line, error) {
 	if err != nil || !found {
 		return nil, err
 	}
-	l := liner{comparison: c, pair: p, product: x, describer: describer{topic: p.topic},
-		covers: make(map[string]cover)}
-	return l.lines(), nil
+	return &liner{comparison: c, pair: p, product: x, describer: describer{topic: p.topic}, covers: make(map[string]cover)}, nil
 }
 
 // items returns the changes where profiles have these marks, each with the asks that it is about.

@@ -44,7 +44,41 @@ const (
 
 // describe returns patterns for a language that is not empty. others returns the keys that do not belong to it.
 func (d *describer) describe(l *language, others func() *language) cover {
-	return d.describeAt(l, others, 0)
+	c := d.describeAt(l, others, 0)
+	if d.paired() && (!c.exact || c.parts() > mostSimple) {
+		if wider, ok := d.pairs(l, others()); ok {
+			return wider
+		}
+	}
+	if c.exact && c.parts() == len(c.patterns) {
+		c.patterns = l.needed(c.patterns)
+	}
+	return c
+}
+
+// needed returns those of the patterns that together match the whole language which are not within others.
+func (l *language) needed(patterns []match) []match {
+	work := mostWork - mostLinks
+	for i := 0; i < len(patterns) && len(patterns) > 1; i++ {
+		others := slices.Delete(slices.Clone(patterns), i, i+1)
+		left, ok := l, true
+		for _, m := range others {
+			list := m.pattern
+			if m.of != l {
+				if list, ok = m.of.translated(list, l); !ok {
+					return patterns
+				}
+			}
+			if left, ok = left.without(tokens(list), &work); !ok {
+				return patterns
+			}
+		}
+		if left.empty() {
+			patterns = others
+			i--
+		}
+	}
+	return patterns
 }
 
 func (d *describer) describeAt(l *language, others func() *language, depth int) cover {
@@ -73,6 +107,14 @@ func (d *describer) describeAt(l *language, others func() *language, depth int) 
 		best = branches
 	}
 	return best
+}
+
+// parts returns how many patterns there are, and exceptions.
+func (c cover) parts() (n int) {
+	for _, m := range c.patterns {
+		n += 1 + len(m.except)
+	}
+	return n
 }
 
 // better returns that of two descriptions which is exact or, if both are, which has less to read; of equal ones the second.

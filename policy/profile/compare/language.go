@@ -95,15 +95,7 @@ func (l *language) trimmed() *language {
 	if changed {
 		return l
 	}
-	// Texts that are no keys stay apart, since a pattern may have them.
-	none := make([]bool, n)
-	for i, v := range l.values {
-		if none[i] = v == free && !reaches[i]; none[i] {
-			for _, to := range l.next[i*c : (i+1)*c] {
-				none[i] = none[i] && int(to) == i
-			}
-		}
-	}
+	none := l.keyless(reaches)
 	const sink = 0
 	number := make([]int32, n)
 	kept := []int32{-1, -1} // a state of what does not belong, and one of what is no key
@@ -131,6 +123,32 @@ func (l *language) trimmed() *language {
 		}
 	}
 	return t
+}
+
+// keyless returns the states, of those from which no text of the language is reached, behind which no text matters. They stay
+// apart, since a pattern may have such texts.
+func (l *language) keyless(reaches []bool) []bool {
+	const sweeps = 16 // if more are needed, which is rare, only states that lead nowhere else are known
+	c, n := l.classes(), len(l.values)
+	none := make([]bool, n)
+	for i, v := range l.values {
+		none[i] = v == free && !reaches[i]
+	}
+	for range sweeps {
+		changed := false
+		for i := n - 1; i >= 0; i-- {
+			if none[i] && slices.ContainsFunc(l.next[i*c:(i+1)*c], func(to int32) bool { return !none[to] }) {
+				none[i], changed = false, true
+			}
+		}
+		if !changed {
+			return none
+		}
+	}
+	for i := range none {
+		none[i] = l.values[i] == free && !slices.ContainsFunc(l.next[i*c:(i+1)*c], func(to int32) bool { return int(to) != i })
+	}
+	return none
 }
 
 // merged makes one state of those that are the same from there on. If that is much work, all stays as it is.

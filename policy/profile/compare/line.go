@@ -227,7 +227,7 @@ func (l *liner) rule(whose string, mask uint32, s shown) string {
 	case "mount":
 		add("mount")
 		named("fstype=", 2)
-		named("options=", 3)
+		add(s.options(3))
 		named("data=", 4)
 		named("", 1)
 		named("-> ", 0)
@@ -278,6 +278,14 @@ func (l *liner) rule(whose string, mask uint32, s shown) string {
 	return strings.Join(w, " ")
 }
 
+// options writes the flags of a mount.
+func (s shown) options(field int) string {
+	if s.any[field] {
+		return ""
+	}
+	return "options" + s.fields[field]
+}
+
 // change writes a request for another label.
 func (l *liner) change(perms string, s shown) string {
 	name := strings.Fields(l.pair.topic.Name)
@@ -291,7 +299,7 @@ func (l *liner) change(perms string, s shown) string {
 	case perms != "":
 		text += " " + perms
 	}
-	to := "*"
+	to := "**"
 	if !s.any[label] {
 		to = s.fields[label]
 	}
@@ -319,7 +327,8 @@ func (l *liner) exception(e shown) string {
 	if len(e.fields) == 1 && e.fields[0] != "" && l.pair.topic.Fields[0] == meaning.PathField {
 		return quoted(e.fields[0])
 	}
-	return strings.TrimPrefix(l.rule("", 0, e), l.pair.topic.Name+" ")
+	_, rest, _ := strings.Cut(l.rule("", 0, e), " ")
+	return rest
 }
 
 // quoted writes a text that has blanks in it in quotes.

@@ -43,6 +43,8 @@ func words(topic string) []named {
 		const write = meaning.MayWrite | meaning.MayCreate | meaning.MayDelete | meaning.MaySetAttr | meaning.MayChmod | meaning.MayChown
 		return []named{{meaning.MayRead, "r"}, {write | meaning.MayAppend, "w"}, {write, "write"}, {meaning.MayAppend, "a"}, {meaning.MayLock, "k"},
 			{meaning.MayMmapExec, "m"}, {meaning.MayExec, "x"}}
+	case "change_profile", "change_profile &":
+		return []named{{meaning.MayChangeProfile, "now"}, {meaning.MayOnExec, "request"}}
 	case "signal":
 		return []named{{meaning.MayWrite, "send"}, {meaning.MayRead, "receive"}}
 	case "ptrace":

@@ -178,6 +178,16 @@ func (l *language) advance(pattern []token, from places, class uint16, nul class
 
 // without returns the language without what a pattern matches. It reports false if that has too many states.
 func (l *language) without(pattern []token, work *int) (*language, bool) {
+	return l.split(pattern, work, func(v value, matched bool) value {
+		if v == in && matched {
+			return free
+		}
+		return v
+	})
+}
+
+// split returns the language with other values, by whether a pattern matches. It reports false if that has too many states.
+func (l *language) split(pattern []token, work *int, becomes func(v value, matched bool) value) (*language, bool) {
 	const mostStates = 1 << 15
 	type at struct {
 		state  int32
@@ -191,11 +201,8 @@ func (l *language) without(pattern []token, work *int) (*language, bool) {
 	w := &language{bytes: l.bytes, classOf: l.classOf}
 	for i := 0; i < len(list); i++ {
 		here := list[i]
-		v := l.values[here.state]
-		if v == in && (here.places.has(len(pattern)) || here.places.has(beyondRest(pattern))) {
-			v = free
-		}
-		w.values = append(w.values, v)
+		matched := here.places.has(len(pattern)) || here.places.has(beyondRest(pattern))
+		w.values = append(w.values, becomes(l.values[here.state], matched))
 		for class := range l.classes() {
 			to := at{l.step(here.state, uint16(class)), l.advance(pattern, here.places, uint16(class), nul)}
 			n, ok := numbers[to]

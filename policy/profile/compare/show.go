@@ -114,7 +114,7 @@ func (l *language) numbers(own []piece) string {
 	return strings.Join(ranges, ",")
 }
 
-// flags writes the flags that a mount must have, and then those that it may have.
+// flags writes the flags that a mount must have, and then those that it may have, as they stand behind "options".
 func (l *language) flags(own []piece) string {
 	var must, may []string
 	any := false
@@ -133,7 +133,13 @@ func (l *language) flags(own []piece) string {
 	}
 	slices.Sort(may)
 	may = slices.Compact(may)
-	text := "(" + strings.Join(must, ",") + ")"
+	text := ""
+	switch {
+	case len(must) > 0:
+		text = "=(" + strings.Join(must, ",") + ")"
+	case !any && len(may) == 0:
+		text = "=(rw)" // which is the lack of a flag
+	}
 	switch {
 	case any:
 		text += " and any others"

@@ -10,6 +10,7 @@ import (
 type Shape struct {
 	fields  []Field
 	once    bool // no label has two parts that are unconfined
+	run     bool // paths are of programs, of which the root directory is none
 	classes [256]uint32
 	numbers map[shapeState]automaton.State
 	states  []shapeState
@@ -35,7 +36,7 @@ const other = 255
 // Shape returns the automaton of a topic's keys. A label has no part twice, which no automaton tells. Where an answer depends on
 // what is unconfined, it tells that this is so for unconfined.
 func (q *Topic) Shape() *Shape {
-	s := &Shape{fields: q.Fields, once: q.Name == "ptrace", numbers: make(map[shapeState]automaton.State)}
+	s := &Shape{fields: q.Fields, once: q.Name == "ptrace", run: strings.HasSuffix(q.Name, " onexec"), numbers: make(map[shapeState]automaton.State)}
 	s.number(shapeState{})
 	kinds := make(map[[NumberField + 1]int]uint32)
 	for b := range 256 {
@@ -162,7 +163,7 @@ func (s *Shape) step(now shapeState, b byte) shapeState {
 		return now
 	}
 	if b == 0 && (f != AddressField || now.sub > 0) {
-		if int(now.field) == len(s.fields)-1 || !f.ends(now) {
+		if int(now.field) == len(s.fields)-1 || !f.ends(now) || f == PathField && now.sub == rootPath {
 			return shapeState{none: true}
 		}
 		now.field, now.sub = now.field+1, 0
@@ -178,6 +179,9 @@ func (s *Shape) step(now shapeState, b byte) shapeState {
 	return s.text(f, now, b)
 }
 
+// rootPath is behind the slash that the path of a program begins with.
+const rootPath = 3
+
 // text goes on in a field whose length is not fixed.
 func (s *Shape) text(f Field, now shapeState, b byte) shapeState {
 	const (
@@ -187,7 +191,9 @@ func (s *Shape) text(f Field, now shapeState, b byte) shapeState {
 	switch f {
 	case PathField:
 		switch {
-		case b == '/' && now.sub != first:
+		case b == '/' && now.sub == 0 && s.run:
+			now.sub = rootPath
+		case b == '/' && now.sub != first && now.sub != rootPath:
 			now.sub = first
 		case b != '/' && now.sub != 0:
 			now.sub = more

@@ -197,6 +197,8 @@ func TestShape(t *testing.T) {
 			"unconfined//&xunconfined", "unconfined//&unconfine", "/unconfined//&unconfined", "unconfined//&uncon/fined"}},
 		{"ptrace", false, []string{"", "//", "//a", "///", "a//", "a///", "a////&b", "a//&", "a//&//b", "//&a", "a//&//&b", "////&a",
 			"unconfined//&unconfined", "a//&unconfined//&unconfined", "unconfined//&a//&unconfined", "unconfined//&unconfined//&a"}},
+		{"change_profile onexec", true, []string{"/a\x00b", "/a/\x00b", "/a/b\x00b"}},
+		{"change_profile onexec", false, []string{"/\x00b", "//a\x00b", "a\x00b"}},
 		{"change_profile", true, []string{"a", "/a//&b"}},
 		{"change_profile", false, []string{"//a", "a//", "a//&"}},
 		{"signal", true, []string{"\x01a", "\x0fa//&b", "\x1fa", "\x23a", "\x80a", "\xa0a"}},

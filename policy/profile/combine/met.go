@@ -83,21 +83,33 @@ func oneExec(a, b string) (string, bool) {
 	return min(a, b), true
 }
 
-// rests puts conditions together. Of one that both have, both must say the same.
+// rests puts conditions together, behind other words. Of a condition that both have, both must say the same, and so it
+// is of the other words, such as what rules about D-Bus allow.
 func rests(a, b string) (string, bool) {
 	all := make(map[string]string)
+	var others []string
 	for _, rest := range []string{a, b} {
+		var mine []string
 		for w := range strings.SplitSeq(strings.TrimSuffix(rest, "\x00"), "\x00") {
-			key, _, _ := strings.Cut(w, "=")
-			if had, ok := all[key]; ok && had != w {
+			key := condition(w)
+			switch had, ok := all[key]; {
+			case w == "":
+			case key == "":
+				mine = append(mine, w)
+			case ok && had != w:
 				return "", false
-			}
-			if w != "" {
+			default:
 				all[key] = w
 			}
 		}
+		if len(mine) > 0 && len(others) > 0 && !slices.Equal(mine, others) {
+			return "", false
+		}
+		if len(mine) > 0 {
+			others = mine
+		}
 	}
-	var words []string
+	words := others
 	for _, key := range slices.Sorted(maps.Keys(all)) {
 		words = append(words, all[key])
 	}

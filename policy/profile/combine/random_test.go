@@ -197,7 +197,8 @@ func (g generator) rule() string {
 		return before + "capability " + g.of("chown", "sys_admin", "kill") + ","
 	case n < 15:
 		return before + g.of("mount "+g.glob()+" -> "+g.glob()+",", "mount fstype="+g.of("tmpfs", "proc")+" -> "+g.glob()+",",
-			"umount "+g.glob()+",", "mount options=(ro,bind) -> "+g.glob()+",")
+			"umount "+g.glob()+",", "mount options in (ro,nosuid) "+g.glob()+" -> "+g.glob()+",", "mount options in (ro) fstype=tmpfs,",
+			"mount options=(ro,bind) -> "+g.glob()+",")
 	}
 	return "change_profile -> " + g.of("a", "b*", "{a,b}") + ","
 }

@@ -8,10 +8,21 @@ import (
 
 // quoted returns a word as a rule has it.
 func quoted(word string) string {
-	if word == "" || strings.ContainsAny(word, " \t\n\"#!") && !strings.HasPrefix(word, "(") && !strings.Contains(word, "=") {
+	if word == "" || strings.ContainsAny(word, " \t\n\"#!") && !strings.HasPrefix(word, "(") && condition(word) == "" {
 		return `"` + word + `"`
 	}
 	return word
+}
+
+// condition returns what a condition begins with, "options=" or "options in ", and an empty string for another word.
+func condition(word string) string {
+	end := strings.IndexFunc(word, func(c rune) bool { return (c < 'a' || c > 'z') && c != '_' })
+	for _, is := range []string{"=", " in "} {
+		if end > 0 && strings.HasPrefix(word[end:], is) {
+			return word[:end] + is
+		}
+	}
+	return ""
 }
 
 // text returns the rule as a text has it, with its comma. several are values in place of its own, of what differs

@@ -182,7 +182,7 @@ func (f *File) Lint(ctx context.Context, c node.Compiler, senders []string, imag
 	}
 	if err != nil { // rather less is judged than nothing
 		known.Rules = nil
-		known.Compiled, _ = meaning.Read(f.Blob.Data) // what the kernel would not take is another fault's affair
+		known.Compiled, _ = meaning.ReadFor(f.Blob.Data, c) // what the kernel would not take is another fault's affair
 		warnings, _, _ = lint.Text(ctx, string(f.Text), known)
 		partial = true
 	}

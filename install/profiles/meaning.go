@@ -48,6 +48,10 @@ func bothMeant(ctx context.Context, n *node.Node, features, a, b string) (left, 
 // meant reads what an argument names: one profile, or several with //& between them. A file may have that in its name.
 func meant(ctx context.Context, n *node.Node, features, arg string) (compare.Side, error) {
 	whole := compare.Side{Others: make(map[string]*meaning.Profile)}
+	var on meaning.Kernel
+	if c, _, err := n.NewCompiler(ctx, features); err == nil { // what is compiled already can be read without one
+		on = c
+	}
 	names := []string{arg}
 	if _, err := os.Lstat(arg); err != nil {
 		names = strings.Split(arg, "//&")
@@ -57,7 +61,7 @@ func meant(ctx context.Context, n *node.Node, features, arg string) (compare.Sid
 		if err != nil {
 			return whole, err
 		}
-		all, err := meaning.Read(data)
+		all, err := meaning.ReadFor(data, on)
 		if err != nil {
 			return whole, exit.With(exit.BadPolicy, fmt.Errorf("%s: %w", one, err))
 		}
@@ -71,7 +75,7 @@ func meant(ctx context.Context, n *node.Node, features, arg string) (compare.Sid
 		for _, p := range all {
 			whole.Others[p.Name] = p
 		}
-		addNamed(n, one, whole)
+		addNamed(n, on, one, whole)
 	}
 	return whole, nil
 }
@@ -165,7 +169,7 @@ func appliedBlob(n *node.Node, name string) ([]byte, error) {
 }
 
 // addNamed adds to a side the profiles to which its rules lead, from where the argument has its own one.
-func addNamed(n *node.Node, arg string, side compare.Side) {
+func addNamed(n *node.Node, on meaning.Kernel, arg string, side compare.Side) {
 	const most = 64
 	kind, _, _ := strings.Cut(arg, ":")
 	from := map[string]func(string) ([]byte, error){
@@ -185,7 +189,7 @@ func addNamed(n *node.Node, arg string, side compare.Side) {
 		if err != nil {
 			continue // it is not known, which the difference says
 		}
-		all, err := meaning.Read(data)
+		all, err := meaning.ReadFor(data, on)
 		if err != nil {
 			continue
 		}

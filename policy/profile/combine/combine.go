@@ -23,6 +23,7 @@ import (
 type Compiler interface {
 	CompileText(ctx context.Context, source string, text []byte) (profile.Blob, error)
 	Preprocess(ctx context.Context, text []byte) ([]byte, error)
+	Supports(feature string) bool
 }
 
 // A Source is a text that is combined with others. It defines one profile, and perhaps children of it.
@@ -137,7 +138,7 @@ func readPart(ctx context.Context, c *compiledRules, s Source) (*part, error) {
 		return nil, err
 	}
 	p := &part{Source: s, rules: make(map[string][]rule)}
-	if p.compiled, err = meaning.Read(blob.Data); err != nil {
+	if p.compiled, err = meaning.ReadFor(blob.Data, c); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.Name, err)
 	}
 	whole, err := c.Preprocess(ctx, s.Text)

@@ -1,6 +1,7 @@
 package combine_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -74,6 +75,12 @@ func TestMergeAndIntersect(t *testing.T) {
 			"network inet raw,\ndeny network raw,"},
 		{"mounts", "mount fstype=tmpfs,\numount /mnt/**,", "mount -> /mnt/**,\numount,", "mount fstype=tmpfs,\nmount -> /mnt/**,\numount,",
 			"mount fstype=tmpfs -> /mnt/**,\numount /mnt/**,"},
+		{"options of mounts", "mount options in (ro,nosuid) /dev/sda -> /mnt/,", "mount,",
+			"mount,", "mount options in (ro,nosuid) /dev/sda -> /mnt/,"},
+		{"options of two mounts", "mount options in (ro,nosuid) /dev/sda -> /mnt/,", "mount options in (ro,nosuid) fstype=ext4,",
+			"mount options in (ro,nosuid) /dev/sda -> /mnt/,\nmount fstype=ext4 options in (ro,nosuid),",
+			"mount fstype=ext4 options in (ro,nosuid) /dev/sda -> /mnt/,"},
+		{"paths with blanks", "\"/a=b c\" r,", "\"/a=b c\" rw,", "\"/a=b c\" rw,", "\"/a=b c\" r,"},
 		{"execs", "/bin/* ix,", "/bin/a rix,\n/bin/b mr,", "/bin/* ix,\n/bin/a r,\n/bin/b mr,", "/bin/a ix,\n/bin/b m,"},
 		{"a more exact exec", "/bin/* ix,\n/bin/a px,", "/bin/a px,", "/bin/* ix,\n/bin/a px,", "/bin/a px,"},
 		{"scrubbed environments", "/bin/* Px,", "/bin/* px,", "/bin/* px,", "/bin/* Px,"},
@@ -103,6 +110,24 @@ func TestMergeAndIntersect(t *testing.T) {
 				t.Errorf("intersected:\n%s\nwant\n%s", got, test.intersected)
 			}
 		})
+	}
+}
+
+// Where the kernel asks each profile about D-Bus, as Ubuntu's do, rules about it stay.
+func TestDBus(t *testing.T) {
+	c := profiletest.Compiler(t, append(profiletest.Features(), "dbus {mask {acquire send receive\n}\n}\n"...))
+	a, b := source("a", "dbus bus=system,\n/srv/** r,"), source("b", "dbus send bus=system,\ndbus bus=session,")
+	for _, test := range []struct {
+		make func(context.Context, Compiler, Target, ...Source) (string, error)
+		want string
+	}{
+		{Merge, "dbus bus=system,\ndbus bus=session,\n/srv/** r,"},
+		{Intersect, "dbus send bus=system,"},
+	} {
+		got := said(t, func(s ...Source) (string, error) { return test.make(t.Context(), c, Target{Name: "ab"}, s...) }, a, b)
+		if got != test.want {
+			t.Errorf("%s\nwant\n%s", got, test.want)
+		}
 	}
 }
 

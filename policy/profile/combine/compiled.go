@@ -88,12 +88,12 @@ func (c *compiledRules) meant(r rule) *meaning.Rule { return c.known[alone(r)] }
 
 // compile compiles a text, and returns its profiles.
 func (c *compiledRules) compile(ctx context.Context, text string) ([]*meaning.Profile, error) {
-	blob, err := c.CompileText(ctx, "", []byte(text))
+	blob, err := c.CompileText(ctx, "the combined rules", []byte(text))
 	if err != nil && strings.Contains(err.Error(), "conflicting x modifiers") {
 		return nil, &Unsayable{Why: "the rules by which programs are executed contradict each other, says apparmor_parser"}
 	}
 	if err != nil {
 		return nil, err
 	}
-	return meaning.Read(blob.Data)
+	return meaning.ReadFor(blob.Data, c)
 }

@@ -152,7 +152,7 @@ type judgement struct {
 
 // read reads what is to be judged. included may be nil.
 func (j *judgement) read(ctx context.Context, included []byte) {
-	j.compiled, _ = meaning.Read(j.blob.Data)
+	j.compiled, _ = meaning.ReadFor(j.blob.Data, j)
 	j.whole = j.text
 	if included == nil && j.needs() {
 		included, _ = j.Preprocess(ctx, []byte(j.text)) // what cannot be put in was not compiled
@@ -227,7 +227,7 @@ func (j *judgement) needs() bool {
 		return false
 	}
 	more := func(p *meaning.Profile) bool {
-		return p.Compiled(meaning.DBus) && !lint.Mediates(p, "dbus", j.Supports)
+		return p.Compiled(meaning.DBus) && !lint.Mediates(p, "dbus")
 	}
 	if slices.ContainsFunc(j.compiled, more) || slices.ContainsFunc(names, func(name string) bool {
 		return !strings.HasPrefix(name, "abstractions/") && !strings.HasPrefix(name, "tunables/")
@@ -368,8 +368,8 @@ func (j *judgement) remedy(ctx context.Context, class, named string, features []
 		if err != nil {
 			continue
 		}
-		compiled, err := meaning.Read(blob.Data)
-		if err == nil && len(compiled) > 0 && lint.Mediates(compiled[0], class, j.Supports) && !(class == "unix" && withoutUnix(blob)) {
+		compiled, err := meaning.ReadFor(blob.Data, j)
+		if err == nil && len(compiled) > 0 && lint.Mediates(compiled[0], class) && !(class == "unix" && withoutUnix(blob)) {
 			j.tried[class] = abi
 			break
 		}

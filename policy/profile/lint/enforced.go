@@ -50,20 +50,15 @@ var mediated = map[string][]meaning.Class{
 const AuditChange = "audit of change_profile"
 
 // Mediates reports whether a compiled profile decides on what rules are about that begin with word, a key of
-// profile.RuleKinds. supports reports whether the kernel has a feature.
-//
-// Package meaning answers as kernels that know version 9 of the rules about networks. Such a kernel asks a profile
-// about D-Bus only if the profile has rules about D-Bus (profile_query_cb, security/apparmor/apparmorfs.c, Linux 6.17).
-// An older kernel with D-Bus mediation, which is Ubuntu's, asks every profile.
-func Mediates(p *meaning.Profile, word string, supports func(feature string) bool) bool {
-	return slices.ContainsFunc(mediated[word], p.Mediates) ||
-		word == "dbus" && p.Compiled(meaning.DBus) && !supports("network_v9")
+// profile.RuleKinds.
+func Mediates(p *meaning.Profile, word string) bool {
+	return slices.ContainsFunc(mediated[word], p.Mediates)
 }
 
 // NotEnforced returns the rules of a text that its compiled profiles do not enforce, or enforce for more than the rule
-// says. They are sorted by file and line. included is as in Text, and files are the files that the text includes. Some
-// things do not show in a compiled profile: whether conditions on addresses were compiled, and AuditChange. NotEnforced
-// calls supports for these, with a feature or AuditChange.
+// says. They are sorted by file and line. included is as in Text, files are the files that the text includes, and compiled
+// is what meaning.ReadFor returns. Some things do not show in a compiled profile: whether conditions on addresses were
+// compiled, and AuditChange. NotEnforced calls supports for these, with a feature or AuditChange.
 func NotEnforced(text string, included []byte, files []profile.Text, compiled []*meaning.Profile,
 	supports func(feature string) bool) []Lost {
 	own := syntax.Read(text)
@@ -148,7 +143,7 @@ func notEnforced(p *meaning.Profile, r syntax.Rule, supports func(feature string
 	if mediated[class] == nil {
 		return Lost{}, false
 	}
-	if !Mediates(p, class, supports) {
+	if !Mediates(p, class) {
 		return l, true
 	}
 	switch class {

@@ -33,7 +33,7 @@ func (p *Profile) Mediates(c Class) bool {
 		return true
 	case p.policy.dfa == nil:
 		return false
-	case c == DBus && p.policy.start[NetV9] == 0:
+	case c == DBus && p.policy.start[NetV9] == 0 && !p.dbusAlone:
 		return false
 	}
 	return p.policy.start[c] != 0
@@ -63,7 +63,7 @@ func (p *Profile) query(c Class, key string, owner bool) (Perms, bool) {
 			return p.flagged(Perms{}), true
 		}
 		return p.flagged(p.file.whose(s, owner)), true
-	case p.policy.dfa == nil || p.policy.start[c] == 0, c == DBus && p.policy.start[NetV9] == 0:
+	case c == DBus && !p.Mediates(c), p.policy.dfa == nil || p.policy.start[c] == 0:
 		return all, false
 	}
 	s := p.policy.start[c]

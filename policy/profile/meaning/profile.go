@@ -69,6 +69,7 @@ type Profile struct {
 
 	low, high            capabilities // the first 32, and those after them
 	policy, file, attach rules        // attach is about the programs to which it attaches
+	dbusAlone            bool         // the kernel asks it about D-Bus, whatever else it has rules about
 }
 
 // A Secmark is a rule about packets that a firewall has marked (struct aa_secmark, security/apparmor/include/net.h).
@@ -88,8 +89,25 @@ type rules struct {
 	start [classes]state
 }
 
-// Read returns the profiles of a blob, in the blob's order. The error says what in the blob the kernel would refuse, or
-// what this package cannot read.
+// A Kernel tells which features a kernel has, as *profile.Compiler does of the one that it compiles for.
+type Kernel interface{ Supports(feature string) bool }
+
+// ReadFor is Read of what is loaded into a kernel with known features. Kernels differ in when they ask a profile about
+// D-Bus: those with version 9 of the rules about networks do if the profile has rules of that version (profile_query_cb,
+// security/apparmor/apparmorfs.c, Linux 6.17). An older kernel with D-Bus mediation, which is Ubuntu's, asks each profile
+// that has rules about D-Bus. If k is nil, the features are not known.
+func ReadFor(data []byte, k Kernel) ([]*Profile, error) {
+	all, err := Read(data)
+	if k != nil && !k.Supports("network_v9") {
+		for _, p := range all {
+			p.dbusAlone = true
+		}
+	}
+	return all, err
+}
+
+// Read returns the profiles of a blob, in the blob's order, as a kernel with version 9 of the rules about networks takes
+// them: see ReadFor. The error says what in the blob the kernel would refuse, or what this package cannot read.
 func Read(data []byte) ([]*Profile, error) {
 	r := reader{Reader: element.Reader{Data: data}}
 	var all []*Profile

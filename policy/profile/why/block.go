@@ -258,7 +258,7 @@ func (c *compilation) batch(ctx context.Context, texts []string) ([]*meaning.Pro
 	if err != nil {
 		return nil, err
 	}
-	compiled, err := meaning.Read(data)
+	compiled, err := meaning.ReadFor(data, c.compiler)
 	if err != nil {
 		return nil, err
 	}

@@ -26,6 +26,7 @@ type Compiler interface {
 	Expand(text []byte) (profile.Expanded, bool)
 	Preprocess(ctx context.Context, text []byte) ([]byte, error)
 	Included(preprocessed []byte) []profile.Text
+	Supports(feature string) bool
 }
 
 // A Reader reads texts. It keeps those that it has read, with their compiled rules, by the content of all files that they
@@ -64,7 +65,7 @@ func (r *Reader) Read(ctx context.Context, source string, text []byte) (*Text, e
 	if err != nil {
 		return nil, err
 	}
-	if t.compiled, err = enforcing(data); err != nil {
+	if t.compiled, err = enforcing(data, r.Compiler); err != nil {
 		return nil, fmt.Errorf("%s: %w", source, err)
 	}
 	if ok && !t.same(ctx, whole.Text, data) {
@@ -73,7 +74,7 @@ func (r *Reader) Read(ctx context.Context, source string, text []byte) (*Text, e
 		}
 	}
 	t.whole, t.read, t.lines = whole.Text, syntax.Read(whole.Text), whole.Lines
-	t.real, err = meaning.Read(data)
+	t.real, err = meaning.ReadFor(data, r.Compiler)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", source, err)
 	}
@@ -113,8 +114,8 @@ type Text struct {
 func (t *Text) Profiles() []*meaning.Profile { return t.real }
 
 // enforcing returns the profiles of a blob, each in enforce mode, in which an answer shows what rules allow.
-func enforcing(data []byte) ([]*meaning.Profile, error) {
-	all, err := meaning.Read(data)
+func enforcing(data []byte, k meaning.Kernel) ([]*meaning.Profile, error) {
+	all, err := meaning.ReadFor(data, k)
 	for _, p := range all {
 		if p.Mode != meaning.Unconfined {
 			p.Mode = meaning.Enforce
@@ -133,7 +134,7 @@ func (t *Text) same(ctx context.Context, whole string, data []byte) bool {
 		return true
 	}
 	// Parsers can lay the same rules out in another way for another text.
-	compiled, err := enforcing(other)
+	compiled, err := enforcing(other, t.compiler)
 	if err != nil || len(compiled) != len(t.compiled) {
 		return false
 	}

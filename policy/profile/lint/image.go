@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/rootfs"
 )
 
 // unseen is what a rule is about and does not do, since the kernel knows the files by other paths.
@@ -16,6 +18,9 @@ type unseen struct {
 	perms      uint32 // of all of them
 	files      int
 	hard       bool // the paths are hard links of each other, so that the kernel knows both
+
+	// write is what to write the rule for, if it is about files that are not in the image: the paths are the directories'.
+	write string
 }
 
 // inImage finds rules about paths that lead over links in the image. It looks at each of these paths.
@@ -32,6 +37,9 @@ func (l *linter) inImage() (all []*unseen) {
 	aliases, whole := l.Image.Aliases()
 	l.partial = l.partial || !whole
 	for _, a := range aliases {
+		if a.Dir {
+			continue
+		}
 		check := "link"
 		switch {
 		case a.Real == "/usr"+a.Path:
@@ -44,6 +52,7 @@ func (l *linter) inImage() (all []*unseen) {
 			add(u)
 		}
 	}
+	all = append(all, l.inDirs(aliases, all)...)
 	for _, names := range l.Image.HardLinks() {
 		box := slices.IndexFunc(names, func(name string) bool { return path.Base(name) == "busybox" })
 		if box < 0 || !l.allows(names[box], meaning.MayExec) {
@@ -54,6 +63,62 @@ func (l *linter) inImage() (all []*unseen) {
 				add(unseen{check: "busybox", rule: r, path: name, real: names[box], perms: meaning.MayExec, files: 1, hard: true})
 			}
 		}
+	}
+	return all
+}
+
+// maxBelow is how many times a rule is compared with a link to a directory. It bounds what an image that consists of such
+// links costs; Debian has some dozens of them.
+const maxBelow = 10_000
+
+// inDirs finds rules about paths below a link to a directory, where there may be no such file before the container runs.
+// known is what was found by files, which says it of the same rule.
+func (l *linter) inDirs(aliases []rootfs.Alias, known []*unseen) (all []*unseen) {
+	looked := 0
+	for i := range l.rules {
+		r := &l.rules[i]
+		if !r.Own || r.single == nil {
+			continue
+		}
+		fixed := l.beginnings(*r)
+		for _, a := range aliases {
+			if !a.Dir {
+				continue
+			}
+			check := "link"
+			if a.Real == "/usr"+a.Path {
+				check = "usr-merge"
+			}
+			same := func(o *unseen) bool { return o.rule == r && o.check == check }
+			if slices.ContainsFunc(known, same) || slices.ContainsFunc(all, same) {
+				continue
+			}
+			from, to := a.Path+"/", strings.TrimSuffix(a.Real, "/")+"/"
+			if !slices.ContainsFunc(fixed, func(p string) bool { return strings.HasPrefix(p, from) || strings.HasPrefix(from, p) }) {
+				continue
+			}
+			if looked++; looked > maxBelow {
+				l.partial = true
+				return all
+			}
+			rest, perms := l.otherwise(*r, from, to)
+			if perms == 0 || !r.writtenFor(from, rest) {
+				continue
+			}
+			all = append(all, &unseen{check: check, rule: r, path: a.Path, real: a.Real, perms: perms, files: 1,
+				write: to + strings.TrimPrefix(l.pattern(*r, from, rest), from)})
+		}
+	}
+	return all
+}
+
+// beginnings returns what of a rule's patterns stands before their first part that may be several texts.
+func (l *linter) beginnings(r rule) (all []string) {
+	for _, p := range l.Expand(pathOf(r.Rule), l.in.Name) {
+		if at := strings.IndexAny(p, `*?[{\`); at >= 0 {
+			p = p[:at]
+		}
+		all = append(all, p)
 	}
 	return all
 }
@@ -103,7 +168,10 @@ func (l *linter) sayUnseen() {
 		if u.hard {
 			is = "a hard link of %s, which does the same and may be executed"
 		}
-		l.warn(u.rule.Line, "in the image %s is "+is+": there the rule for %s does not %s %s%s; write it for %[2]s", show(u.path),
-			show(u.real), show(pathOf(u.rule.Rule)), verb, letters(u.perms), more)
+		if u.write == "" {
+			u.write = u.real
+		}
+		l.warn(u.rule.Line, "in the image %s is "+is+": there the rule for %s does not %s %s%s; write it for %s", show(u.path),
+			show(u.real), show(pathOf(u.rule.Rule)), verb, letters(u.perms), more, show(u.write))
 	}
 }

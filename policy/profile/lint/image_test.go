@@ -61,6 +61,12 @@ func TestImage(t *testing.T) {
 		{"what is allowed as it is", debian, "/usr/bin/python3 ix,\n/usr/bin/python3.* ix,", "", ""},
 		{"what is denied on purpose", debian, "/bin/* ix,\n/usr/bin/* ix,\naudit deny /usr/bin/dash x,", "", ""},
 		{"a directory of the state", debian, "file,\naudit deny /var/run/** w,", "link:7", "/run/x"},
+		{"a file that is made later", debian, "/var/run/nginx.pid rw,", "link:6", "in the image /var/run is a link to /run, and the kernel sees " +
+			"that one: there the rule for /var/run/nginx.pid does not allow rw; write it for /run/nginx.pid"},
+		{"files that are made later", debian, "/var/run/n** rw,", "link:6", "write it for /run/n**"},
+		{"files that are allowed where they are", debian, "/var/run/** rw,\n/run/** rw,", "", ""},
+		{"a library that is not there", debian, "/bin/lib/** mr,", "usr-merge:6", "write it for /usr/bin/lib/**"},
+		{"any directory", debian, "/** r,", "", ""},
 		{"a link of the kernel's", alpine, "file,\naudit deny /proc/self/mem w,\naudit deny /var/run/** w,", "link:7", "/proc/PID"},
 		{"busybox", alpine, "file,\naudit deny /{usr/,}bin/{sh,top} x,", "busybox:7", "does not deny x, nor for one other path"},
 		{"busybox denied", alpine, "file,\naudit deny /{usr/,}bin/{sh,busybox} x,", "", ""},

@@ -91,7 +91,11 @@ func list(t *Tree) string {
 	})
 	aliases, _ := t.Aliases()
 	for _, a := range aliases {
-		all = append(all, a.Path+" is "+a.Real)
+		is := " is "
+		if a.Dir {
+			is = " is directory "
+		}
+		all = append(all, a.Path+is+a.Real)
 	}
 	for _, names := range t.HardLinks() {
 		all = append(all, strings.Join(names, " = "))
@@ -120,6 +124,8 @@ const debianTree = `/bin -> usr/bin
 /usr/bin/sh -> dash
 /var/
 /var/run -> /run
+/bin is directory /usr/bin
+/bin/X11 is directory /usr/bin
 /bin/awk is /usr/bin/mawk
 /bin/dash is /usr/bin/dash
 /bin/mawk is /usr/bin/mawk
@@ -127,9 +133,11 @@ const debianTree = `/bin -> usr/bin
 /bin/perl5 is /usr/bin/perl5
 /bin/sh is /usr/bin/dash
 /etc/alternatives/awk is /usr/bin/mawk
+/out is directory /etc
 /out/alternatives/awk is /usr/bin/mawk
 /usr/bin/awk is /usr/bin/mawk
 /usr/bin/sh is /usr/bin/dash
+/var/run is directory /run
 /usr/bin/perl = /usr/bin/perl5`
 
 func TestArchive(t *testing.T) {
@@ -200,7 +208,7 @@ func TestLayers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		const want = "/bin -> usr/bin\n/file/\n/file/in\n/old/\n/old/z\n/usr/\n/usr/bin/\n/usr/bin/c\n/bin/c is /usr/bin/c"
+		const want = "/bin -> usr/bin\n/file/\n/file/in\n/old/\n/old/z\n/usr/\n/usr/bin/\n/usr/bin/c\n/bin is directory /usr/bin\n/bin/c is /usr/bin/c"
 		if got := list(tree); got != want {
 			t.Errorf("%s:\n%s", name, got)
 		}

@@ -234,7 +234,10 @@ func (t *Tree) each(visit func(at string, n *node) bool) {
 }
 
 // An Alias is a path that leads over a symbolic link, and the path by which the kernel knows the file.
-type Alias struct{ Path, Real string }
+type Alias struct {
+	Path, Real string
+	Dir        bool // it is a directory: what a container makes in there later has two such paths as well
+}
 
 // maxAliases is how many aliases Aliases returns at most, and maxSteps how many files it looks at for them. An image of
 // Debian has some 5,000.
@@ -243,8 +246,8 @@ const (
 	maxSteps   = 10_000_000
 )
 
-// Aliases returns a path for each symbolic link, and for each file below a link to a directory. whole is false if there are
-// more than it returns.
+// Aliases returns a path for each symbolic link, and for each file below a link to a directory, which comes before them.
+// whole is false if there are more than it returns.
 func (t *Tree) Aliases() (all []Alias, whole bool) {
 	f := finder{tree: t}
 	t.each(func(at string, n *node) bool {
@@ -256,9 +259,9 @@ func (t *Tree) Aliases() (all []Alias, whole bool) {
 		case !ok:
 			return f.step()
 		case !to.isDir():
-			return f.add(at, real)
+			return f.add(Alias{Path: at, Real: real})
 		}
-		return f.below(at, strings.TrimSuffix(real, "/"), to)
+		return f.under(at, strings.TrimSuffix(real, "/"), to)
 	})
 	return f.all, !f.full
 }
@@ -277,30 +280,35 @@ func (f *finder) step() bool {
 	return !f.full
 }
 
-func (f *finder) add(alias, real string) bool {
+func (f *finder) add(a Alias) bool {
 	if !f.step() {
 		return false
 	}
-	f.all = append(f.all, Alias{alias, real})
+	f.all = append(f.all, a)
 	return true
+}
+
+// under adds a link to a directory, and the files below it.
+func (f *finder) under(link, real string, dir *node) bool {
+	if link == real || strings.HasPrefix(link, real+"/") { // a link to a directory around it, as /usr/bin/X11 is
+		return f.step()
+	}
+	return f.add(Alias{link, real, true}) && f.below(link, real, dir)
 }
 
 // below adds the files below a link to a directory.
 func (f *finder) below(link, real string, dir *node) bool {
-	if link == real || strings.HasPrefix(link, real+"/") { // a link to a directory around it, as /usr/bin/X11 is
-		return f.step()
-	}
 	for _, name := range slices.Sorted(maps.Keys(dir.entries)) {
 		n, ok := dir.entries[name], true
 		switch {
 		case n.isDir():
 			ok = f.step() && f.below(link+"/"+name, real+"/"+name, n)
 		case n.target == "":
-			ok = f.add(link+"/"+name, real+"/"+name)
+			ok = f.add(Alias{Path: link + "/" + name, Real: real + "/" + name})
 		default:
 			to, n, there := f.tree.walk(real + "/" + name)
-			if ok = f.step(); ok && there && !n.isDir() {
-				ok = f.add(link+"/"+name, to)
+			if ok = f.step(); ok && there {
+				ok = f.add(Alias{link + "/" + name, to, n.isDir()})
 			}
 		}
 		if !ok {

@@ -16,6 +16,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
 
@@ -136,11 +137,22 @@ func compiledSide(ctx context.Context, n *node.Node, features, is string, text [
 		return s, nil
 	}
 	b, err := c.CompileText(ctx, is, text)
-	if err != nil {
-		return s, exit.With(exit.BadPolicy, err)
+	if err == nil {
+		s.compiled, s.blob = b.Profiles, b.Data
+		return s, nil
 	}
-	s.compiled, s.blob = b.Profiles, b.Data
+	// What may not be loaded by us, as a profile that is called by a path, can be read all the same.
+	s.missing = exit.With(exit.BadPolicy, err)
+	if s.blob, err = c.CompileSeveral(ctx, is, text); err != nil || !definesOne(s.blob) {
+		return s, s.missing
+	}
 	return s, nil
+}
+
+// definesOne reports whether a blob is of one profile, and perhaps children of it.
+func definesOne(blob []byte) bool {
+	all, err := meaning.Read(blob)
+	return err == nil && !slices.ContainsFunc(all[1:], func(p *meaning.Profile) bool { return p.Parent == nil })
 }
 
 // sameContent reports whether both are the same to the kernel, and by what.

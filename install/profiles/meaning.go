@@ -104,7 +104,7 @@ func blobOf(ctx context.Context, n *node.Node, features, arg string) (data []byt
 		return data, name, err
 	}
 	s, err := sideOf(ctx, n, features, arg)
-	if err == nil && s.missing != nil {
+	if err == nil && s.blob == nil && s.missing != nil {
 		err = exit.With(exit.Cannot, s.missing)
 	}
 	return s.blob, "", err
@@ -145,7 +145,7 @@ func knownBlob(ctx context.Context, n *node.Node, arg, name string) ([]byte, str
 		return nil, "", exit.With(exit.Cannot, fmt.Errorf("%s: %w, and its text is not known", arg, kernel.ErrNoBytes))
 	}
 	s, err = compiledSide(ctx, n, "", arg, s.text)
-	if err == nil && s.missing != nil {
+	if err == nil && s.blob == nil && s.missing != nil {
 		err = exit.With(exit.Cannot, s.missing)
 	}
 	return s.blob, name, err

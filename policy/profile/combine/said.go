@@ -67,6 +67,10 @@ func access(e meaning.Excess) string {
 	fields := strings.Split(e.Key, "\x00")
 	switch e.Class {
 	case meaning.File:
+		if len(fields) > 1 && e.Perms&meaning.LinkFree != 0 {
+			return fmt.Sprintf("to link %s to %s where the link has rights that its target does not have", oneline.Quote(fields[0]),
+				oneline.Quote(fields[1]))
+		}
 		what := permissions(e.Perms, map[uint32]string{meaning.MayRead: "read", meaning.MayWrite: "write", meaning.MayAppend: "append to",
 			meaning.MayExec: "execute", meaning.MayMmapExec: "map for execution", meaning.MayLock: "lock", meaning.MayLink: "link",
 			meaning.MayChangeProfile: "change to profile", meaning.MayOnExec: "change on exec to profile"})

@@ -36,8 +36,8 @@ var scopes = []scope{
 	{kind: kind{class: File, perms: ofPaths &^ MayLink}, paths: true}, // of links the pairs decide
 	{kind: kind{class: File, perms: ofPaths &^ MayLink, owner: true}, paths: true},
 	{kind: kind{class: File, keys: "[^/]**", perms: MayChangeProfile | MayOnExec}},
-	{kind: kind{class: File, perms: MayLink | MayOnExec | linkFree}, pairs: true},
-	{kind: kind{class: File, perms: MayLink | MayOnExec | linkFree, owner: true}, pairs: true},
+	{kind: kind{class: File, perms: MayLink | MayOnExec | LinkFree}, pairs: true},
+	{kind: kind{class: File, perms: MayLink | MayOnExec | LinkFree, owner: true}, pairs: true},
 	{kind: kind{class: Signals, perms: MayRead | MayWrite}, some: true},
 	{kind: kind{class: Label, keys: string(rune(PTrace)) + "**", perms: MayRead | MayWrite | MayAppend | MayCreate}},
 	{kind: kind{class: Mount, perms: mayMount | mayUmount | mayPivotRoot}, some: true},
@@ -49,8 +49,9 @@ var scopes = []scope{
 	{kind: kind{class: DBus, perms: DBusSend | DBusReceive | DBusBind | DBusEavesdrop}, some: true},
 }
 
-// linkFree stands among the permissions of a pair for a link that may have more rights than its target.
-const linkFree = linkSubset
+// LinkFree stands among the permissions of a Deviation about a pair of paths, a link and its target, for a link that may
+// have more rights than its target. It has the value of a permission that no pair has.
+const LinkFree = linkSubset
 
 // Conflict finds a program that profiles of the combination execute, and that goes on in another way under each of them.
 // No single profile does the same. If the combination is of what all allow, one that not all execute counts for none.
@@ -317,14 +318,14 @@ func (c Combination) grants(sc scope, states []automaton.State) uint32 {
 			perms := p.in(sc.kind, state(states[i]&^firstBits))
 			one = p.passing(perms)
 			if sc.pairs {
-				if one &^= linkFree; states[i]&firstLink == 0 {
+				if one &^= LinkFree; states[i]&firstLink == 0 {
 					one &^= MayLink
 				}
 				if states[i]&firstExec == 0 {
 					one &^= MayOnExec
 				}
 				if one&MayLink != 0 && perms.Allow&linkSubset == 0 {
-					one |= linkFree
+					one |= LinkFree
 				}
 			}
 		}

@@ -82,6 +82,9 @@ func TestMeaningOfCombined(t *testing.T) {
 		})
 	}
 	t.Logf("%d questions about %d combined profiles, kernel %s, parser %s", asked, made, release(t), version)
+	if asked < made*n/10 { // what a combined profile is not compared by is left out
+		t.Errorf("only %d questions were asked about %d profiles", asked, made)
+	}
 	if made < len(combined) {
 		t.Errorf("only %d profiles are made of %d pairs", made, len(combined))
 	}

@@ -182,7 +182,8 @@ func TestMeaningIsWhatTheKernelDoes(t *testing.T) {
 		}
 	}
 	asked, denials := 0, 0
-	for i := range guesttest.Count(t, 5, 40, "profiles to do something under") {
+	profiles := guesttest.Count(t, 5, 40, "profiles to do something under")
+	for i := range profiles {
 		name := fmt.Sprintf("m-doing%02d", i)
 		random := rand.New(rand.NewPCG(3, uint64(i)))
 		text := "abi <kernel>,\nprofile " + name + " {\n  /usr/local/bin/probe mrix,\n" +
@@ -195,7 +196,7 @@ func TestMeaningIsWhatTheKernelDoes(t *testing.T) {
 		text += "}\n"
 		t.Run(name, func(t *testing.T) {
 			data := compiledHere(t, text)
-			profiles, err := meaning.Read(data)
+			compiled, err := meaning.Read(data)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -204,7 +205,7 @@ func TestMeaningIsWhatTheKernelDoes(t *testing.T) {
 			for _, op := range all {
 				want := "ok"
 				for _, a := range op.asks {
-					if !profiles[0].Decide(a).Allowed && !(op.later && old && a != sysAdmin) {
+					if !compiled[0].Decide(a).Allowed && !(op.later && old && a != sysAdmin) {
 						want = denied
 					}
 				}
@@ -219,6 +220,9 @@ func TestMeaningIsWhatTheKernelDoes(t *testing.T) {
 		})
 	}
 	t.Logf("%d operations, of which %d were denied", asked, denials)
+	if asked < profiles*len(all) {
+		t.Errorf("%d operations were to be tried", profiles*len(all))
+	}
 	if denials < asked/10 || denials > asked*9/10 {
 		t.Error("too few of one kind")
 	}

@@ -131,12 +131,13 @@ func TestMeaningIsTheKernels(t *testing.T) {
 	}
 	guesttest.RemoveProfilesAtEnd(t)
 	texts := slices.Concat(ownTexts(t, version), randomTexts(guesttest.Count(t, 4, 30, "random profiles"), version))
-	n := guesttest.Count(t, 500, 12_000, "questions about each profile")
+	n := guesttest.Count(t, 800, 12_000, "questions about each profile")
 	kernel := openAccess(t)
-	asked := 0
+	asked, profiles := 0, 0
 	compare := func(t *testing.T, label, text string, stack meaning.Stack) {
 		kernel.compare(t, label, stack, newAsker(uint64(len(text)), text, stack[0].Name).questions(n))
 		asked += n
+		profiles += len(stack)
 	}
 	var named []*meaning.Profile
 	for _, text := range texts {
@@ -211,7 +212,14 @@ func TestMeaningIsTheKernels(t *testing.T) {
 			}
 		}
 	})
-	t.Logf("%d questions, kernel %s, parser %s", asked, release(t), version)
+	t.Logf("%d questions, about %d profiles, kernel %s, parser %s", asked, profiles, release(t), version)
+	least, of := 20_000, 25
+	if guesttest.Everything() {
+		least, of = 1_000_000, 40
+	}
+	if asked < least || profiles < of {
+		t.Errorf("fewer than %d questions, or about fewer than %d profiles", least, of)
+	}
 }
 
 func release(t *testing.T) string { return guesttest.MustRun(t, "uname", "-r") }

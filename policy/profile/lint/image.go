@@ -89,7 +89,9 @@ func (l *linter) inDirs(aliases []rootfs.Alias, known []*unseen) (all []*unseen)
 			if a.Real == "/usr"+a.Path {
 				check = "usr-merge"
 			}
-			same := func(o *unseen) bool { return o.rule == r && o.check == check }
+			same := func(o *unseen) bool { // or a file in there, which may be a link itself
+				return o.rule == r && (o.check == check || strings.HasPrefix(o.path, a.Path+"/"))
+			}
 			if slices.ContainsFunc(known, same) || slices.ContainsFunc(all, same) {
 				continue
 			}

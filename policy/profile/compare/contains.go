@@ -1,31 +1,47 @@
 package compare
 
 import (
-	"maps"
+	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/automaton"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
 // Beyond is an access that one side allows and the other one does not.
 type Beyond struct {
-	Profile string // under which profile of the first side, if that is not the side itself but one to which a program goes on
+	// Profile is under which label of the first side, if that is not the side itself but one under which a program goes on, or
+	// to which a process changes.
+	Profile string
 	Access  meaning.Access
 
 	// Exec says of an exec that both allow how it goes on at the first side and at the second.
 	Exec [2]string
 }
 
+// mostCouples is how many couples one Within looks at, and mostWorlds how many worlds for one exec.
+const (
+	mostCouples = 1 << 12
+	mostWorlds  = 1 << 12
+)
+
 // Within reports whether all that a process under a may do, it may do under b as well, as may the programs that it
-// executes, as far as both sides know their profiles. If not, it returns an example. Answers are of each profile's mode, so
-// that a profile in complain mode allows what it does not deny. The error wraps automaton.ErrTooLarge if the profiles are
-// too large to decide.
+// executes, and the process itself after it has changed its profile, as far as both sides know the profiles. If not, it
+// returns an example. Answers are of each profile's mode, so that a profile in complain mode allows what it does not deny.
+// The error wraps automaton.ErrTooLarge if the profiles are too large to decide.
 func Within(a, b Side) (Beyond, bool, error) {
-	w := within{sides: [2]Side{a, b}, known: make(map[[2]*meaning.Profile]bool)}
+	w := within{sides: [2]Side{a, b}, numbers: make(map[*meaning.Profile]int), known: make(map[string]bool)}
+	w.names = [2]map[string]*meaning.Profile{a.named(), b.named()}
+	for _, p := range b.Stack {
+		w.known[w.key(a.Stack, p)] = true
+	}
 	w.later = append(w.later, couple{"", a.Stack, b.Stack})
 	for at := 0; at < len(w.later); at++ {
 		beyond, found, err := w.beyond(w.later[at])
+		if err == nil {
+			err = w.err
+		}
 		if err != nil || found {
 			beyond.Profile = w.later[at].name
 			return beyond, false, err
@@ -34,13 +50,49 @@ func Within(a, b Side) (Beyond, bool, error) {
 	return Beyond{}, true, nil
 }
 
+// named returns the profiles that a side knows, with their children, by their names.
+func (s Side) named() map[string]*meaning.Profile {
+	all := make(map[string]*meaning.Profile)
+	var add func(p *meaning.Profile)
+	add = func(p *meaning.Profile) {
+		all[p.Name] = p
+		for _, child := range p.Children {
+			add(child)
+		}
+	}
+	for _, p := range s.Others {
+		if p.Parent == nil {
+			add(p)
+		}
+	}
+	for _, p := range s.Others {
+		all[p.Name] = p
+	}
+	for _, p := range s.Stack {
+		add(rootOf(p))
+	}
+	return all
+}
+
+// rootOf returns the profile whose child a profile is, or whose child's child, and so on.
+func rootOf(p *meaning.Profile) *meaning.Profile {
+	for p.Parent != nil {
+		p = p.Parent
+	}
+	return p
+}
+
 // within is a question of Within. What it has taken for within, where that is asked while it is found out, is right unless
-// an example is found in the end.
+// an example is found in the end. A stack is within another one if it is within each of its parts, so that all couples but
+// the first have one profile as their second side.
 type within struct {
-	sides [2]Side
-	later []couple
-	known map[[2]*meaning.Profile]bool
-	steps int // see mostSteps
+	sides   [2]Side
+	names   [2]map[string]*meaning.Profile
+	later   []couple
+	numbers map[*meaning.Profile]int
+	known   map[string]bool // the keys of couples in later
+	steps   int             // see mostSteps
+	err     error
 }
 
 func (w *within) beyond(t couple) (beyond Beyond, found bool, err error) {
@@ -59,6 +111,7 @@ func (w *within) beyond(t couple) (beyond Beyond, found bool, err error) {
 		}
 	}
 	w.hats(t)
+	w.changes(t)
 	return Beyond{}, false, nil
 }
 
@@ -67,17 +120,54 @@ func (t couple) leads() bool {
 	return slices.ContainsFunc(t.a, func(p *meaning.Profile) bool { return len(p.Children) > 0 || len(p.Names) > 0 })
 }
 
-// hats adds the hats into which a process may change.
+// hats adds the hats into which a process may change. All parts of a stack change at once.
 func (w *within) hats(t couple) {
-	for i, p := range t.a {
-		if i >= len(t.b) {
-			break
+	for _, name := range hatsOf(t.b) {
+		if !outcomeOf(t.a, meaning.ChangeHatAccess{Hat: name}).Allowed {
+			continue
 		}
-		for _, child := range p.Children {
-			for _, other := range t.b[i].Children {
-				if child.Hat && strings.TrimPrefix(child.Name, p.Name) == strings.TrimPrefix(other.Name, t.b[i].Name) {
-					w.assume(child, other)
+		hats := func(s meaning.Stack) (all meaning.Stack) {
+			for _, p := range s {
+				if p.Hat && p.Parent != nil {
+					p = p.Parent
 				}
+				for _, child := range p.Children {
+					if child.Name == p.Name+"//"+name {
+						all = append(all, child)
+					}
+				}
+			}
+			return all
+		}
+		mine := hats(t.a)
+		for _, p := range hats(t.b) {
+			w.assume(mine, p, label(t.a)+"//"+name)
+		}
+	}
+}
+
+// changes adds the profiles to which a process may change, or which it may have on top of its own, where the two sides know
+// different ones by a name.
+func (w *within) changes(t couple) {
+	var names []string
+	for name, p := range w.names[0] {
+		if other := w.names[1][name]; other != nil && other != p {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		x, y := w.names[0][name], w.names[1][name]
+		for _, stack := range []bool{false, true} {
+			may := false
+			for _, onExec := range []bool{false, true} {
+				may = may || outcomeOf(t.a, meaning.ChangeProfileAccess{Label: name, Stack: stack, OnExec: onExec}).Allowed
+			}
+			switch {
+			case may && stack:
+				w.assume(append(slices.Clone(t.a), x), y, "")
+			case may:
+				w.assume(meaning.Stack{x}, y, "")
 			}
 		}
 	}
@@ -122,102 +212,55 @@ func (w *within) exceeds(p pair, m marks) (ask meaning.Ask, beyond Beyond, found
 	return ask, Beyond{}, false
 }
 
-// goesOn reports whether each part of the second side lets a program go on under no less than a part of the first does.
-func (w *within) goesOn(p pair, a, b [][]meaning.Outcome, ask int) bool {
-	for j, theirs := range b {
-		fits := false
-		for _, certain := range []bool{true, false} { // what needs nothing else to be within something else comes first
-			for i, mine := range a {
-				fits = fits || w.fits(mine[ask].Exec, p.parts[0][i], theirs[ask].Exec, p.parts[1][j], certain)
-			}
-		}
-		if !fits {
-			return false
-		}
+// assume takes a stack for within a profile, and has that looked at. The name is for one without parts, under which all is
+// allowed.
+func (w *within) assume(a meaning.Stack, b *meaning.Profile, name string) {
+	if slices.Contains(a, b) {
+		return
 	}
-	return true
+	a = slices.Clone(a)
+	slices.SortFunc(a, func(x, y *meaning.Profile) int { return w.number(x) - w.number(y) })
+	a = slices.Compact(a)
+	key := w.key(a, b)
+	if w.known[key] {
+		return
+	}
+	w.known[key] = true
+	if len(w.later) == mostCouples {
+		w.err = fmt.Errorf("processes can come under more than %d labels: %w", mostCouples, automaton.ErrTooLarge)
+		return
+	}
+	if len(a) > 0 {
+		name = label(a)
+	}
+	w.later = append(w.later, couple{name, a, meaning.Stack{b}})
 }
 
-// fits reports whether a program that goes on as the first transition says can do no more than as the second says. If
-// that is so only if other profiles are within others, it adds these or, with certain, returns false.
-func (w *within) fits(mine meaning.Transition, a *meaning.Profile, theirs meaning.Transition, b *meaning.Profile,
-	certain bool) bool {
-	mine, theirs = own(mine, a), own(theirs, b)
-	switch {
-	case theirs.Scrub && !mine.Scrub:
-		return false
-	case unconfines(theirs):
-		return true
-	case mine.Stack != theirs.Stack,
-		mine.Else != theirs.Else && theirs.Else != meaning.TargetUnconfined && mine.Else != meaning.TargetNone:
-		return false
+// key identifies a couple, whatever the order of the stack.
+func (w *within) key(a meaning.Stack, b *meaning.Profile) string {
+	numbers := make([]int, 0, len(a))
+	for _, p := range a {
+		numbers = append(numbers, w.number(p))
 	}
-	x, y := w.target(0, mine, a), w.target(1, theirs, b)
-	switch {
-	case x != nil && x == y:
-		return true
-	case x != nil && y != nil:
-		if !certain {
-			w.assume(x, y)
-		}
-		return !certain
-	case mine.To != theirs.To, mine.Child != theirs.Child, mine.Label != theirs.Label:
-		return false
-	case mine.To == meaning.TargetAttached && mine.Child:
-		return a == b || !certain && w.attached(a, b)
-	}
-	return true
+	slices.Sort(numbers)
+	return fmt.Sprint(slices.Compact(numbers), w.number(b))
 }
 
-// unconfines reports whether a program goes on without any confinement.
-func unconfines(t meaning.Transition) bool {
-	return t.To == meaning.TargetUnconfined || t.To == meaning.TargetLabel && meaning.IsUnconfined(t.Label) && !t.Stack
+func (w *within) number(p *meaning.Profile) int {
+	n, ok := w.numbers[p]
+	if !ok {
+		n = len(w.numbers)
+		w.numbers[p] = n
+	}
+	return n
 }
 
-// target returns the profile to which a program goes on, where that is known.
-func (w *within) target(side int, t meaning.Transition, p *meaning.Profile) *meaning.Profile {
-	switch {
-	case t.To == meaning.TargetSame:
-		return p
-	case t.To != meaning.TargetLabel:
-		return nil
-	case t.Child:
-		for _, child := range p.Children {
-			if child.Name == p.Name+"//"+t.Label {
-				return child
-			}
-		}
-		return nil
-	case t.Label == p.Name:
-		return p
+// label returns the names of a stack's profiles, as the kernel shows them.
+func label(s meaning.Stack) string {
+	names := make([]string, 0, len(s))
+	for _, p := range s {
+		names = append(names, p.Name)
 	}
-	return w.sides[side].Others[t.Label]
-}
-
-// attached reports whether the children of two profiles attach to the same programs, as far as their names show, and adds
-// them.
-func (w *within) attached(a, b *meaning.Profile) bool {
-	in := func(p *meaning.Profile) map[string]*meaning.Profile {
-		all := make(map[string]*meaning.Profile)
-		for _, child := range p.Children {
-			all[strings.TrimPrefix(child.Name, p.Name)] = child
-		}
-		return all
-	}
-	x, y := in(a), in(b)
-	if !slices.Equal(slices.Sorted(maps.Keys(x)), slices.Sorted(maps.Keys(y))) {
-		return false
-	}
-	for name, child := range x {
-		w.assume(child, y[name])
-	}
-	return true
-}
-
-// assume takes a profile for within another one, and has that looked at.
-func (w *within) assume(a, b *meaning.Profile) {
-	if key := [2]*meaning.Profile{a, b}; a != b && !w.known[key] {
-		w.known[key] = true
-		w.later = append(w.later, couple{a.Name, meaning.Stack{a}, meaning.Stack{b}})
-	}
+	slices.Sort(names)
+	return strings.Join(slices.Compact(names), "//&")
 }

@@ -304,6 +304,16 @@ func TestExec(t *testing.T) {
 	}
 }
 
+// A child's own name may be a path.
+func TestChildrenCalledByPaths(t *testing.T) {
+	p := parse(t, "abi <abi/3.0>,\nprofile web { /bin/* cx, profile /bin/sh { /a r, } profile kid { /b r, } }\nprofile /bin/web { ^hat { } }\n")
+	for child, parent := range map[string]string{"web///bin/sh": "web", "web//kid": "web", "/bin/web//hat": "/bin/web"} {
+		if p[child] == nil || p[child].Parent == nil || p[child].Parent != p[parent] {
+			t.Errorf("%s is not a child of %s", child, parent)
+		}
+	}
+}
+
 // The other things that a profile holds.
 func TestRead(t *testing.T) {
 	p := parse(t, decided)

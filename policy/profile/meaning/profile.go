@@ -132,10 +132,26 @@ func family(all []*Profile) {
 		byName[p.Namespace+"\x00"+p.Name] = p
 	}
 	for _, p := range all {
-		if at := strings.LastIndex(p.Name, "//"); at > 0 {
-			if p.Parent = byName[p.Namespace+"\x00"+p.Name[:at]]; p.Parent != nil {
-				p.Parent.Children = append(p.Parent.Children, p)
-			}
+		parent, ok := parentOf(p.Name)
+		if !ok {
+			continue
 		}
+		if p.Parent = byName[p.Namespace+"\x00"+parent]; p.Parent != nil {
+			p.Parent.Children = append(p.Parent.Children, p)
+		}
+	}
+}
+
+// parentOf returns the name of the profile whose child has a name. A child's own name may be a path, as in "web///bin/sh".
+// It follows __lookup_parent (security/apparmor/policy.c).
+func parentOf(child string) (name string, ok bool) {
+	end := 0
+	for from := 0; ; {
+		at := strings.Index(child[from:], "//")
+		if at < 0 {
+			return child[:end], end > 0
+		}
+		end = from + at
+		from = end + len("//")
 	}
 }

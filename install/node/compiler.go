@@ -46,7 +46,7 @@ func (n *Node) NewCompiler(ctx context.Context, file string) (c Compiler, featur
 	}
 	if features, err = profile.ReadFeatures(n.Kernel.Features()); err != nil {
 		return nil, nil, exit.With(exit.Cannot, fmt.Errorf("%w; to compile for another machine, name a file of its kernel's "+
-			"features, such as /etc/apparmor.d/abi/3.0, with --features of policy check, policy apply or profile check", err))
+			"features, such as /etc/apparmor.d/abi/3.0, with --features", err))
 	}
 	if c, err = n.CompilerOf(features); err != nil {
 		return nil, nil, exit.With(exit.Cannot, err)

@@ -114,7 +114,11 @@ func (r *run) floorFor(result int, l *label, g given, f *policyfile.Floor) error
 	if err != nil {
 		return err
 	}
-	beyond, within, err := compare.Within(compare.Side{Stack: stack}, compare.Side{Stack: base})
+	others, err := r.stacks.others(slices.Concat(stack, base))
+	if err != nil {
+		return err
+	}
+	beyond, within, err := compare.Within(compare.Side{Stack: stack, Others: others}, compare.Side{Stack: base, Others: others})
 	if err == nil && within {
 		return nil
 	}
@@ -131,7 +135,8 @@ func (r *run) floorFor(result int, l *label, g given, f *policyfile.Floor) error
 		failure.Reason = fmt.Sprintf("allowed, and the program goes on %s, and under %s it goes on %s", cmp.Or(beyond.Exec[0], "as it is"), f.Profile, cmp.Or(beyond.Exec[1], "as it is"))
 	}
 	if beyond.Profile != "" {
-		failure.After, failure.Profiles = "a program that goes on under "+beyond.Profile, r.sources([]string{beyond.Profile})
+		failure.After = "coming under " + beyond.Profile
+		failure.Profiles = r.sources(strings.Split(beyond.Profile, "//&"))
 	}
 	if l.byHand != "" {
 		failure.Unknown = true

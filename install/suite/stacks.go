@@ -18,17 +18,19 @@ const mostMoves = 256
 // stacks reads profiles, and keeps those that it read last.
 type stacks struct {
 	policy Policy
-	known  []string // the names of the policy's profiles, and unconfined
-	read   []named  // the last one is the one that was used last
+	known  []string // the names of the policy's profiles, and unconfined; those of their children, too, once whole is true
+	whole  bool
+	inText map[string]string // of the others that the text of a profile defines, as its children: that profile's name
+	read   []named           // the last one is the one that was used last
 }
 
 type named struct {
 	name string
-	*meaning.Profile
+	all  []*meaning.Profile // all that its text defines
 }
 
 func newStacks(p Policy) *stacks {
-	s := &stacks{policy: p, known: []string{"unconfined"}}
+	s := &stacks{policy: p, known: []string{"unconfined"}, inText: make(map[string]string)}
 	for _, one := range p.Config.Profiles {
 		s.known = append(s.known, one.Name)
 	}
@@ -48,11 +50,105 @@ func (s *stacks) of(names []string) (meaning.Stack, error) {
 	return stack, nil
 }
 
+// profile returns a profile of the policy, or a child of one.
 func (s *stacks) profile(name string) (*meaning.Profile, error) {
+	if !slices.Contains(s.known, name) {
+		if _, err := s.names(); err != nil {
+			return nil, err
+		}
+	}
+	text := name
+	if of, ok := s.inText[name]; ok {
+		text = of
+	}
+	all, err := s.defined(text)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(all, func(p *meaning.Profile) bool { return p.Name == name })
+	if i < 0 {
+		return nil, fmt.Errorf("profile %s was compiled to profiles of other names", name)
+	}
+	return all[i], nil
+}
+
+// names returns the names of all profiles of the policy with their children, and unconfined. It reads each profile once.
+func (s *stacks) names() ([]string, error) {
+	if s.whole {
+		return s.known, nil
+	}
+	for _, one := range s.policy.Config.Profiles {
+		all, err := s.defined(one.Name)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range all {
+			if !slices.Contains(s.known, p.Name) {
+				s.inText[p.Name] = one.Name
+				s.known = append(s.known, p.Name)
+			}
+		}
+	}
+	s.whole = true
+	return s.known, nil
+}
+
+// has reports whether a name is that of a profile of the policy, or of a child of one. If it may be a child's, and the
+// profiles cannot be read, it reports true, so that reading the profile says why.
+func (s *stacks) has(name string) bool {
+	if slices.Contains(s.known, name) {
+		return true
+	}
+	of, _, child := strings.Cut(name, "//")
+	if !child || !slices.Contains(s.known, of) {
+		return false
+	}
+	names, err := s.names()
+	return err != nil || slices.Contains(names, name)
+}
+
+// others returns the profiles of the policy to which the rules of some profiles lead, and those to which the rules of these
+// lead, and so on, with their children. Those profiles are among them.
+func (s *stacks) others(from meaning.Stack) (map[string]*meaning.Profile, error) {
+	const most = 64
+	others := make(map[string]*meaning.Profile)
+	var queue []string
+	var add func(p *meaning.Profile)
+	add = func(p *meaning.Profile) {
+		if others[p.Name] != nil {
+			return
+		}
+		others[p.Name] = p
+		for _, names := range p.Names {
+			queue = append(queue, strings.Split(strings.TrimPrefix(names, "&"), "//&")...)
+		}
+		for _, child := range p.Children {
+			add(child)
+		}
+	}
+	for _, p := range from {
+		add(p)
+	}
+	for ; len(queue) > 0 && len(others) < most; queue = queue[1:] {
+		name, _, _ := strings.Cut(queue[0], "//") // whose child it may be
+		if others[name] != nil || name == "unconfined" || !slices.Contains(s.known, name) {
+			continue
+		}
+		p, err := s.profile(name)
+		if err != nil {
+			return nil, err
+		}
+		add(p)
+	}
+	return others, nil
+}
+
+// defined returns the profiles that the text of a profile defines.
+func (s *stacks) defined(name string) ([]*meaning.Profile, error) {
 	if i := slices.IndexFunc(s.read, func(n named) bool { return n.name == name }); i >= 0 {
 		one := s.read[i]
 		s.read = append(slices.Delete(s.read, i, i+1), one)
-		return one.Profile, nil
+		return one.all, nil
 	}
 	data, err := s.policy.Blob(name)
 	if err != nil {
@@ -62,15 +158,11 @@ func (s *stacks) profile(name string) (*meaning.Profile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("what profile %s was compiled to cannot be read: %w", name, err)
 	}
-	i := slices.IndexFunc(all, func(p *meaning.Profile) bool { return p.Name == name })
-	if i < 0 {
-		return nil, fmt.Errorf("profile %s was compiled to profiles of other names", name)
-	}
 	if len(s.read) == keptRead {
 		s.read = slices.Delete(s.read, 0, 1)
 	}
-	s.read = append(s.read, named{name, all[i]})
-	return all[i], nil
+	s.read = append(s.read, named{name, all})
+	return all, nil
 }
 
 // found is an access that a process in a container can do.
@@ -160,6 +252,15 @@ func (r *run) moves(here place) (next []place, err error) {
 	changes, other, err := here.stack.Changes(r.stacks.known)
 	if err != nil {
 		return nil, err
+	}
+	if other != "" && !r.stacks.whole { // which may be a child
+		names, err := r.stacks.names()
+		if err != nil {
+			return nil, err
+		}
+		if changes, other, err = here.stack.Changes(names); err != nil {
+			return nil, err
+		}
 	}
 	for _, name := range changes {
 		to := place{after: here.then("change_profile -> " + name)}
@@ -280,7 +381,7 @@ func (r *run) labelled(p *meaning.Profile, t meaning.Transition) place {
 			to.stack = append(to.stack, root)
 		case i >= 0:
 			to.stack = append(to.stack, root.Children[i])
-		case slices.Contains(r.stacks.known, name):
+		case r.stacks.has(name):
 			part, err := r.stacks.profile(name)
 			if err != nil {
 				to.unknown = err.Error()

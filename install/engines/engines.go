@@ -36,6 +36,9 @@ type Engine interface {
 	// Clear drafts that what was wired by hand, or by an oci-apparmor without a record, is gone, and returns what it was.
 	Clear(h *host.Host, d *wire.Draft) (host.Former, error)
 
+	// ByHand returns the runtimes of ours that a draft has by other names than ours, which Clear leaves.
+	ByHand(h *host.Host, d *wire.Draft) ([]host.ByHand, error)
+
 	// Wire drafts our runtime, by the engine's best way where the options have none. It has the engine's own check read
 	// the draft, and where that would read anything else than before and ours, that is an error. A file that cannot be
 	// parsed is an error with its line.

@@ -24,6 +24,7 @@ func (plain) Then() string   { return "" }
 
 func (plain) Missing(*host.Host, *wire.Draft) (string, error)       { return "", nil }
 func (plain) Clear(*host.Host, *wire.Draft) (host.Former, error)    { return host.Former{}, nil }
+func (plain) ByHand(*host.Host, *wire.Draft) ([]host.ByHand, error) { return nil, nil }
 func (plain) Check(context.Context, *host.Host, *wire.Draft) error  { return nil }
 func (plain) Leave(*host.Host, *wire.Draft) error                   { return nil }
 func (plain) Needed(context.Context, *host.Host) (host.Need, error) { return host.Need{}, nil }

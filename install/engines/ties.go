@@ -14,16 +14,17 @@ import (
 // Ties are why our programs must stay on a host, a sentence each.
 type Ties struct {
 	Wired      []string // an engine is wired to them, or its daemon goes on with them
+	ByHand     []string // somebody has wired an engine to them in a way that only they can undo
 	Containers []string // containers need them that run or may be started again
 	Unknown    []string // what could not be looked at, and is no reason to keep them for good
 }
 
 // All returns all that must be undone before the programs can be removed.
-func (t *Ties) All() []string { return slices.Concat(t.Containers, t.Wired) }
+func (t *Ties) All() []string { return slices.Concat(t.Containers, t.ByHand, t.Wired) }
 
 func (t *Ties) add(o Ties) {
 	t.Wired, t.Containers = append(t.Wired, o.Wired...), append(t.Containers, o.Containers...)
-	t.Unknown = append(t.Unknown, o.Unknown...)
+	t.Unknown, t.ByHand = append(t.Unknown, o.Unknown...), append(t.ByHand, o.ByHand...)
 }
 
 // FindTies returns why our programs must stay on a host.
@@ -45,10 +46,17 @@ func tiesOf(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (t Ties) 
 		t.Containers = append(t.Containers, fmt.Sprintf("%s: these containers %s: remove %s first", e.Name(), need.Why,
 			oneline.And(need.Containers)))
 	}
+	byHand, unseen := e.ByHand(h, wire.NewDraft(h.Tree))
+	for _, has := range byHand {
+		t.ByHand = append(t.ByHand, fmt.Sprintf("%s is wired to them by hand: %v: take that out first%s", e.Name(), has, andThen(e)))
+	}
 	d := wire.NewDraft(h.Tree)
 	_, err := b.Unwire(d, e.Name(), e.Strip)
 	if err == nil {
 		_, err = e.Clear(h, d)
+	}
+	if err == nil && unseen != nil {
+		t.Unknown = append(t.Unknown, fmt.Sprintf("%s: %v", e.Name(), unseen))
 	}
 	_, recorded := b.Wiring(e.Name())
 	switch {
@@ -62,11 +70,7 @@ func tiesOf(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (t Ties) 
 		t.Unknown = append(t.Unknown, fmt.Sprintf("%s: %v", e.Name(), err))
 		return t
 	case recorded || wire.OfFiles(d.Edits()):
-		does := "run oci-apparmor uninstall " + e.Name() + " first"
-		if then := e.Then(); then != "" {
-			does += ", and then " + then
-		}
-		t.Wired = append(t.Wired, e.Name()+" is wired to them: "+does)
+		t.Wired = append(t.Wired, e.Name()+" is wired to them: run oci-apparmor uninstall "+e.Name()+" first"+andThen(e))
 		return t
 	}
 	why, err := callsThem(ctx, b, h, e)
@@ -80,6 +84,15 @@ func tiesOf(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (t Ties) 
 		t.Wired = append(t.Wired, why)
 	}
 	return t
+}
+
+// andThen returns by what an engine takes its files over, as the end of a sentence that says what to do; nothing where it reads them
+// each time.
+func andThen(e Engine) string {
+	if then := e.Then(); then != "" {
+		return ", and then " + then
+	}
+	return ""
 }
 
 // mayGoOn reports whether an engine that is wired no more may still need our programs: links stay for its containers or its daemon, or
@@ -128,7 +141,7 @@ func PlanRemoval(ctx context.Context, b *wire.Book, h *host.Host) (plans []*Plan
 	ties = new(Ties)
 	for _, e := range table {
 		t := tiesOf(ctx, b, h, e)
-		if len(t.Wired) > 0 && len(t.Containers) == 0 {
+		if len(t.Wired) > 0 && len(t.Containers)+len(t.ByHand) == 0 {
 			p, err := planRemoval(ctx, b, h, e)
 			if err == nil {
 				plans, t.Wired = append(plans, p), nil

@@ -286,27 +286,6 @@ func notes(o wire.Options) []string {
 	return []string{"pods come to us by a RuntimeClass whose handler is " + Runtime}
 }
 
-// namesake returns the runtime in files that has the name of ours and is not ours; nil where there is none.
-func namesake(files []*tomlfile.File) *host.Namesake {
-	for _, f := range files {
-		for _, plugin := range plugins {
-			key := []string{"plugins", plugin, "containerd", "runtimes", Runtime}
-			table, _ := f.Get(key...).(map[string]any)
-			if table == nil || ours(table) {
-				continue
-			}
-			n := &host.Namesake{Name: Runtime, Place: fmt.Sprintf("%s:%d", f.Path, f.Line(key...))}
-			for _, key := range [][]string{{"options", "BinaryName"}, {"runtime_path"}, {"runtime_type"}} {
-				if called, _ := tomlfile.Get(table, key...).(string); n.Program == "" {
-					n.Program = called
-				}
-			}
-			return n
-		}
-	}
-	return nil
-}
-
 // merge returns what several tables of a runtime have, without what is empty and what is ours alone: the later ones count.
 func merge(tables ...map[string]any) (t, options map[string]any) {
 	t, options = map[string]any{}, map[string]any{}
@@ -393,6 +372,7 @@ func (e Engine) Needed(ctx context.Context, h *host.Host) (need host.Need, err e
 	states, unknown := e.of().states(ctx, h, e.of().processes(h))
 	need.Unknown = unknown
 	tasks.Callers(h, &need, "containerd", states...)
+	tasks.Direct(h, &need, states...)
 	tasks.Of(h, &need, shim, states...)
 	return need, nil
 }

@@ -90,6 +90,25 @@ func (Engine) Clear(_ *host.Host, d *wire.Draft) (was host.Former, err error) {
 	return was, nil
 }
 
+// ByHand returns the runtimes of ours by other names.
+func (Engine) ByHand(_ *host.Host, d *wire.Draft) (all []host.ByHand, err error) {
+	files, err := read(d)
+	for _, f := range files {
+		if f == nil {
+			continue
+		}
+		runtimes, _ := f.Get(keyRuntimes...).(map[string]any)
+		for _, name := range slices.Sorted(maps.Keys(runtimes)) {
+			if t, _ := runtimes[name].(map[string]any); name != Runtime && ours(t) {
+				at, _ := t["runtime_path"].(string)
+				place := fmt.Sprintf("%s:%d", f.Path, f.Line(append(keyRuntimes[:3:3], name)...))
+				all = append(all, host.ByHand{Name: name, Program: at, Place: place})
+			}
+		}
+	}
+	return all, err
+}
+
 // namesake returns the runtime in files that has the name of ours and is not ours, where the last one that has it counts; nil
 // where there is none.
 func namesake(files []*tomlfile.File) (n *host.Namesake) {

@@ -110,15 +110,6 @@ func (f *file) runtime(name string) (*runtime, error) {
 	return r, nil
 }
 
-// namesake returns the runtime that has the name of ours and is not ours; nil where there is none.
-func (f *file) namesake() (*host.Namesake, error) {
-	r, err := f.runtime(Runtime)
-	if err != nil || r == nil || r.ours() {
-		return nil, err
-	}
-	return &host.Namesake{Name: Runtime, Program: cmp.Or(r.Path, r.Type), Place: f.place("runtimes", Runtime)}, nil
-}
-
 // fault returns an error with the line and column of a member.
 func (f *file) fault(err error, names ...string) error {
 	return fmt.Errorf("%s: %w", f.place(names...), err)

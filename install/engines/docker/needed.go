@@ -34,7 +34,12 @@ func (Engine) Needed(ctx context.Context, h *host.Host) (need host.Need, err err
 	}
 	roots, err2 := directories(h, "data-root", "--data-root", "--graph", "-g")
 	tasks.Callers(h, &need, "docker", states...)
-	made(&need, append(data, roots...))
+	names := []string{Runtime}
+	byHand, _ := Engine{}.ByHand(h, wire.NewDraft(h.Tree)) // whoever asks for ties is told the error by that
+	for _, b := range byHand {
+		names = append(names, b.Name)
+	}
+	made(&need, append(data, roots...), names...)
 	return need, errors.Join(err, err2)
 }
 
@@ -73,9 +78,10 @@ func directories(h *host.Host, key string, flags ...string) (all []string, err e
 	return all, err
 }
 
-// made adds the containers below Docker's roots that were made with our runtime. With userns-remap a root has another one
+// made adds the containers below Docker's roots that were made with our runtime, by one of its names or as a path or type of
+// containerd's in place of a name. With userns-remap a root has another one
 // below it, of the name UID.GID.
-func made(need *host.Need, roots []string) {
+func made(need *host.Need, roots []string, names ...string) {
 	for _, root := range roots {
 		remapped, _ := filepath.Glob(path.Join(root, "[0-9]*.[0-9]*"))
 		for _, root := range append(remapped, root) {
@@ -93,7 +99,7 @@ func made(need *host.Need, roots []string) {
 				if err != nil {
 					need.Unknown = append(need.Unknown, fmt.Sprintf("container %s: %s: %v", shortID(id), file, err))
 				}
-				if err == nil && c.Runtime == Runtime && !slices.Contains(need.Containers, shortID(id)) {
+				if ours := slices.Contains(names, c.Runtime) || (runtime{Path: c.Runtime, Type: c.Runtime}).ours(); err == nil && ours && !slices.Contains(need.Containers, shortID(id)) {
 					need.Containers = append(need.Containers, shortID(id))
 				}
 			}

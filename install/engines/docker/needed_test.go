@@ -18,6 +18,8 @@ func TestMadeFindsContainersOfOurRuntime(t *testing.T) {
 		"containers/r9":                      `{"Runtime": "apparmor"}`,
 		"containers/" + long:                 `{"Runtime": "apparmor"}`,
 		"containers/other":                   `{"Runtime": "runc"}`,
+		"containers/byhand":                  `{"Runtime": "confined"}`,
+		"containers/bytype":                  `{"Runtime": "io.containerd.apparmor.v2"}`,
 		"containers/broken":                  `{"Runtime": `,
 		"100000.100000/containers/remapped1": `{"Runtime": "apparmor"}`,
 	} {
@@ -33,9 +35,9 @@ func TestMadeFindsContainersOfOurRuntime(t *testing.T) {
 		t.Fatal(err)
 	}
 	var need host.Need
-	made(&need, []string{root, root + "/none"})
+	made(&need, []string{root, root + "/none"}, Runtime, "confined")
 	slices.Sort(need.Containers)
-	if want := []string{"abababababab", "r9", "remapped1"}; !slices.Equal(need.Containers, want) {
+	if want := []string{"abababababab", "byhand", "bytype", "r9", "remapped1"}; !slices.Equal(need.Containers, want) {
 		t.Errorf("%q, want %q", need.Containers, want)
 	}
 	if len(need.Unknown) != 1 || !strings.Contains(need.Unknown[0], "/containers/broken/hostconfig.json: ") {
@@ -64,5 +66,16 @@ func TestRunsContainerd(t *testing.T) {
 		if RunsContainerd(h, config) != want {
 			t.Errorf("%q: %v", config, !want)
 		}
+	}
+}
+
+// dockerd's flags have runtimes as well.
+func TestRuntimesOfOursOnTheCommandLine(t *testing.T) {
+	p := host.Process{PID: 7, Args: []string{"dockerd", "--add-runtime", "x=/usr/bin/oci-apparmor-runtime", "--add-runtime=y=/usr/bin/runsc",
+		"--add-runtime=z=/usr/local/bin/oci-apparmor-runtime", "--add-runtime"}}
+	const place = "dockerd's flag --add-runtime, as process 7"
+	want := []host.ByHand{{Name: "x", Program: "/usr/bin/oci-apparmor-runtime", Place: place}, {Name: "z", Program: "/usr/local/bin/oci-apparmor-runtime", Place: place}}
+	if got := added(p); !slices.Equal(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }

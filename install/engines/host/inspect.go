@@ -130,6 +130,18 @@ func (i *Inspection) AddNamesake(d *wire.Draft, n *Namesake) {
 	i.Add(Foreign, "%s: the runtime %s there calls %q, which %s", n.Place, n.Name, n.Program, what)
 }
 
+// ByHand is a runtime of ours that an engine has by another name than ours. Somebody has written it by hand, and only they may know
+// what it is for: it is left to them.
+type ByHand struct {
+	Name    string // of the runtime; empty where it has none
+	Program string // as it is written there
+	Place   string // FILE:LINE, or what else has it
+}
+
+func (b ByHand) String() string {
+	return fmt.Sprintf("%s: the runtime %q there calls %q", b.Place, b.Name, b.Program)
+}
+
 // Throwaway is a container that a probe starts.
 type Throwaway struct {
 	Name       string            // unlike any other's

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -104,6 +105,34 @@ func (Engine) Clear(h *host.Host, d *wire.Draft) (was host.Former, err error) {
 		err = d.Remove(hookFile(h))
 	}
 	return was, err
+}
+
+// ByHand returns the runtimes of ours by other names, and those that a file has as the default which Clear leaves: the vendor's, and
+// root's own.
+func (Engine) ByHand(h *host.Host, d *wire.Draft) (all []host.ByHand, err error) {
+	files, err := (&podman{Host: h, version: []int{5}}).files(d) // root has a file of its own from 5 on
+	if err != nil {
+		return nil, err
+	}
+	users, err := with(d, rootless)
+	if err != nil {
+		return nil, err
+	}
+	more, err := parse(d, users)
+	for _, f := range append(files, more...) {
+		place := func(key []string) string { return fmt.Sprintf("%s:%d", f.Path, f.Line(key...)) }
+		cleared := strings.HasPrefix(f.Path, "/etc/containers/")
+		runtimes, _ := f.Get(keyRuntimes...).(map[string]any)
+		for _, name := range slices.Sorted(maps.Keys(runtimes)) {
+			if paths, _ := runtimes[name].([]any); ours(paths) && !(cleared && name == Runtime) {
+				all = append(all, host.ByHand{Name: name, Program: fmt.Sprint(paths...), Place: place(append(keyRuntimes[:2:2], name))})
+			}
+		}
+		if at, _ := f.Get(keyRuntime...).(string); host.IsWrapper(at) && !cleared {
+			all = append(all, host.ByHand{Name: at, Program: at, Place: place(keyRuntime)})
+		}
+	}
+	return all, err
 }
 
 // cut takes ours out of a file, and the default if that is ours.
@@ -283,11 +312,23 @@ func (Engine) Check(ctx context.Context, h *host.Host, d *wire.Draft) error {
 // Needed returns the containers whose runtime is ours: Podman cannot stop or remove one whose runtime it has no more.
 func (Engine) Needed(ctx context.Context, h *host.Host) (need host.Need, err error) {
 	d := wire.NewDraft(h.Tree)
-	links, err := d.List(path.Join(h.Lib(), "podman"))
 	program := h.Program(d, "podman")
-	if err != nil || !h.Live() || len(links) == 0 || program == "" {
+	if !h.Live() || program == "" {
+		return need, nil
+	}
+	names := []string{Runtime}
+	byHand, err := Engine{}.ByHand(h, d)
+	if err != nil {
 		return need, err
 	}
+	for _, b := range byHand {
+		names = append(names, b.Name)
+	}
+	return needed(ctx, h, program, names)
+}
+
+// needed is Needed, by a program of Podman's and the names that it has our runtime by.
+func needed(ctx context.Context, h *host.Host, program string, names []string) (need host.Need, err error) {
 	need.Why = "were made with our runtime, and Podman cannot stop or remove them without it"
 	out, err := h.Run(ctx, nil, program, "ps", "--all", "--quiet", "--no-trunc")
 	ids := strings.Fields(string(out))
@@ -301,7 +342,7 @@ func (Engine) Needed(ctx context.Context, h *host.Host) (need host.Need, err err
 	}
 	for line := range strings.Lines(string(out)) {
 		c := strings.Fields(line)
-		if len(c) == 3 && (c[2] == Runtime || host.IsWrapper(c[2])) {
+		if len(c) == 3 && (slices.Contains(names, c[2]) || host.IsWrapper(c[2])) {
 			need.Containers = append(need.Containers, c[0][:min(12, len(c[0]))]+" ("+c[1]+")")
 		}
 	}

@@ -1,6 +1,8 @@
 package podman
 
 import (
+	"context"
+	"slices"
 	"strings"
 	"testing"
 
@@ -175,5 +177,20 @@ func TestInspectSeesTheWrapperByItsPath(t *testing.T) {
 		if err != nil || i.Via != "wrapper" || i.Default != tt.isDefault || len(i.Faults) != 1 || i.Faults[0].Kind != host.ProgramGone {
 			t.Errorf("%s: %+v, %v", tt.text, i, err)
 		}
+	}
+}
+
+// Containers need ours that were made with it by any of its names or as a path, also where no file of Podman's has anything of ours.
+func TestContainersThatNeedOurRuntime(t *testing.T) {
+	h := host.New(t.TempDir(), "/usr/local/bin")
+	h.Run = func(_ context.Context, _ []string, _ string, args ...string) ([]byte, error) {
+		if args[0] == "ps" {
+			return []byte("a\nb\nc\nd\n"), nil
+		}
+		return []byte("aaaaaaaaaaaaaaaa one apparmor\nb two /usr/bin/oci-apparmor-runtime\nc three crun\nd four x\n"), nil
+	}
+	need, err := needed(t.Context(), h, "/usr/bin/podman", []string{Runtime, "x"})
+	if want := []string{"aaaaaaaaaaaa (one)", "b (two)", "d (four)"}; err != nil || !slices.Equal(need.Containers, want) || need.Why == "" {
+		t.Errorf("%+v, %v, want %q", need, err, want)
 	}
 }

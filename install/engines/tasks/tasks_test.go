@@ -24,6 +24,8 @@ func TestCallersOfEveryState(t *testing.T) {
 		}
 	}
 	put(own, "moby/one", "options.json", `{"binary_name":"/usr/local/lib/oci-apparmor/docker/crun"}`)
+	put(own, "moby/direct", "options.json", `{"binary_name":"/usr/local/bin/oci-apparmor-runtime"}`)
+	put(own, "default/direct", "options.json", `{"binary_name":"/usr/local/bin/oci-apparmor-runtime"}`)
 	put(own, "moby/plain", "options.json", `{"binary_name":"/usr/bin/runc"}`)
 	put(dockers, "moby/two", "options.json", `{"binary_name":"/usr/local/lib/oci-apparmor/docker/runc"}`)
 	put(own, "k8s.io/pod", "shim-binary-path", "/usr/local/bin/containerd-shim-apparmor-v2")
@@ -34,8 +36,9 @@ func TestCallersOfEveryState(t *testing.T) {
 	}
 	var need host.Need
 	Callers(h, &need, "docker", own, dockers, "/run/none")
+	Direct(h, &need, own)
 	Of(h, &need, "containerd-shim-apparmor-v2", own)
-	if want := []string{"moby/one", "moby/two", "default/ctrs", "k8s.io/pod"}; !slices.Equal(need.Containers, want) {
+	if want := []string{"moby/one", "moby/two", "default/direct", "default/ctrs", "k8s.io/pod"}; !slices.Equal(need.Containers, want) {
 		t.Errorf("%q, want %q", need.Containers, want)
 	}
 	if len(need.Unknown) != 1 {

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
 )
 
@@ -55,8 +53,9 @@ func startedBefore(p Process, m wire.Moment, by time.Duration) bool {
 	return m.Boot == boot && boot != "" && p.Start+uint64(by/wire.Tick) <= m.Ticks
 }
 
-// changedAfter returns the first of the files that has a later time of change than the start of a process. Others than we have
-// no other way to say when they have changed one.
+// changedAfter returns the first of the files that was modified later than the start of a process. Others than we have no other
+// way to say when they have changed one. The time of its last change (ctime) would tell of a file that was moved there, too, but
+// also of one whose owner was set again, or that was put back as it was.
 func changedAfter(p Process, d *wire.Draft, files []string) (string, error) {
 	boot, err := bootTime("/proc/stat")
 	if err != nil {
@@ -68,25 +67,15 @@ func changedAfter(p Process, d *wire.Draft, files []string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		changed, err := changedAt(d.Tree.Real(at))
-		if err != nil || changed.After(time.Now()) { // it is gone, or the clock was set back since: nothing is known by it
+		info, err := os.Stat(d.Tree.Real(at))
+		if err != nil || info.ModTime().After(time.Now()) { // it is gone, or the clock was set back since: nothing is known by it
 			continue
 		}
-		if changed.After(started.Add(time.Second)) { // the boot is known to a second
+		if info.ModTime().After(started.Add(time.Second)) { // the boot is known to a second
 			return f, nil
 		}
 	}
 	return "", nil
-}
-
-// changedAt returns when what a file is was changed (st_ctime of stat(2)): its content, or by a rename what stands at its path. An
-// older file that was moved or copied there keeps its time of modification.
-func changedAt(file string) (time.Time, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(file, &st); err != nil {
-		return time.Time{}, err
-	}
-	return time.Unix(st.Ctim.Unix()), nil
 }
 
 // bootTime returns when the machine was booted, less than a second early, by the clock of now.

@@ -99,13 +99,29 @@ func (c *CRI) TryPod(t testing.TB, handler string, edits ...func(*cri.PodSandbox
 	t.Cleanup(func() { os.RemoveAll(config.LogDirectory) })
 	ctx, cancel := patient()
 	defer cancel()
-	r, err := c.RunPodSandbox(ctx, &cri.RunPodSandboxRequest{Config: config, RuntimeHandler: handler})
+	r, err := c.run(ctx, &cri.RunPodSandboxRequest{Config: config, RuntimeHandler: handler})
 	if err != nil {
 		return nil, err
 	}
 	p := &Pod{ID: r.PodSandboxId, Config: config, cri: c}
 	t.Cleanup(func() { p.Remove(t) })
 	return p, nil
+}
+
+// run is RunPodSandbox when the engine knows its image. containerd tells its CRI by an event what ctr has imported, and one
+// that has not heard of it yet tries to pull it.
+func (c *CRI) run(ctx context.Context, r *cri.RunPodSandboxRequest) (*cri.RunPodSandboxResponse, error) {
+	for {
+		pod, err := c.RunPodSandbox(ctx, r)
+		if err == nil || !strings.Contains(err.Error(), "failed to pull image") {
+			return pod, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
 }
 
 // Pod is TryPod, and fails the test if the pod does not run.

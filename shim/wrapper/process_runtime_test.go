@@ -48,8 +48,9 @@ func TestProcessFileDoesNotReachTheContainer(t *testing.T) {
 			}
 			startContainer(t, dir, run)
 
+			// runc returns a moment before the container's first process has executed its program and lost runc's descriptors.
 			const list = `{"user": {"uid": 0, "gid": 0}, "cwd": "/", "env": ["PATH=/usr/bin:/bin"],
-				"args": ["sh", "-c", "echo /proc/self/fd/* /proc/1/fd/*"]}`
+				"args": ["sh", "-c", "while grep -q runc: /proc/1/comm; do sleep 0.1; done; echo /proc/self/fd/* /proc/1/fd/*"]}`
 			plain := filepath.Join(dir, "process.json")
 			if err := os.WriteFile(plain, []byte(list), 0o600); err != nil {
 				t.Fatal(err)

@@ -98,7 +98,7 @@ func TestHostileBlobs(t *testing.T) {
 			t.Fatal(err)
 		}
 		origin := readAll(t, good)[0]
-		for range 300 {
+		for range 180 {
 			data := append([]byte{}, good...)
 			for range 1 + random.IntN(8) {
 				data[random.IntN(len(data))] = byte(random.IntN(256))

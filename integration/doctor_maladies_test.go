@@ -162,8 +162,8 @@ var maladiesOfKernel = []malady{
 		look()
 		guesttest.MustRun(t, "systemctl", "reset-failed", "oci-apparmor")
 	}, []string{"unit-failed"}, ""},
-	{"no unit", between("mv /usr/local/lib/systemd/system/oci-apparmor.service /root/; systemctl daemon-reload",
-		"mv /root/oci-apparmor.service /usr/local/lib/systemd/system/; systemctl daemon-reload"), []string{"unit-missing"}, ""},
+	{"no unit", between("mv /usr/local/lib/systemd/system/oci-apparmor.service /var/tmp/; systemctl daemon-reload",
+		"mv /var/tmp/oci-apparmor.service /usr/local/lib/systemd/system/; systemctl daemon-reload"), []string{"unit-missing"}, ""},
 }
 
 // maladiesOfPolicy are those of the policy, and of its profiles in the kernel and for AppArmor's service.
@@ -199,8 +199,8 @@ var maladiesOfEngines = []malady{
 	{"a later file of Podman's", hasText("/etc/containers/containers.conf.d/zz-test.conf", "[engine.runtimes]\napparmor = [\"/usr/bin/crun\"]\n"),
 		[]string{"runtime-foreign"}, `calls "/usr/bin/crun", which is not ours`},
 	{"no shim", without("/usr/local/bin/containerd-shim-apparmor-v2"), []string{"wiring-program"}, "containerd-shim-apparmor-v2 is missing"},
-	{"a wrapper of another version", between("cd /usr/local/bin; cp -p oci-apparmor-runtime /root/; printf '#!/bin/sh\\necho oci-apparmor-runtime 0.1\\n' >oci-apparmor-runtime",
-		"mv /root/oci-apparmor-runtime /usr/local/bin/"), []string{"program-version"}, "oci-apparmor-runtime of version 0.1, and this is "},
+	{"a wrapper of another version", between("cd /usr/local/bin; cp -p oci-apparmor-runtime /var/tmp/; printf '#!/bin/sh\\necho oci-apparmor-runtime 0.1\\n' >oci-apparmor-runtime",
+		"mv /var/tmp/oci-apparmor-runtime /usr/local/bin/"), []string{"program-version"}, "oci-apparmor-runtime of version 0.1, and this is "},
 	{"a misspelt path in daemon.json", edited(dockerConfig, swaps("oci-apparmor-runtime", "oci-aparmor-runtime")), []string{"runtime-foreign", "engine-restart"},
 		misspelt},
 	{"a misspelt path in config.toml", edited(containerdConfig, swaps("containerd-shim-apparmor-v2", "containerd-shim-aparmor-v2")),

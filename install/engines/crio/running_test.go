@@ -38,7 +38,7 @@ func newHost(t *testing.T, files map[string]string, programs ...string) *host.Ho
 func TestStorageOfCRIO(t *testing.T) {
 	const (
 		usual, usualRun = "/var/lib/containers/storage/overlay-containers", "/run/containers/storage/overlay-containers"
-		config          = "[crio]\n# root = \"/srv/root\"\n\n  runroot = \"/no\"\nrunroot = \"/srv/run\"\n[crio.api]\nroot = \"/no\"\n"
+		config          = "[crio]\n# root = \"/srv/store\"\n\n  runroot = \"/no\"\nrunroot = \"/srv/run\"\n[crio.api]\nroot = \"/no\"\n"
 		said            = "[crio]\nroot = \"/srv/said\"\nrunroot = \"/srv/run\"\n[crio.runtime.runtimes.crun]\nruntime_path = \"/usr/bin/crun\"\n"
 	)
 	runs := []host.Process{{PID: 7, Args: []string{"crio"}}}
@@ -53,12 +53,12 @@ func TestStorageOfCRIO(t *testing.T) {
 	}{
 		{name: "as it says", config: config, status: said, processes: runs, there: []string{"/srv/said/overlay-containers", "/srv/run/vfs-containers"},
 			want: []string{"/srv/said/overlay-containers", "/srv/run/vfs-containers"}},
-		{name: "it has none there", config: config, status: said, processes: runs, there: []string{"/srv/root/overlay-containers"},
+		{name: "it has none there", config: config, status: said, processes: runs, there: []string{"/srv/store/overlay-containers"},
 			unknown: "crio runs as process 7, and has no directory for containers in its storage /srv/said"},
-		{name: "it does not run", config: config, there: []string{"/srv/root/overlay-containers"}, want: []string{"/srv/root/overlay-containers"}},
-		{name: "it does not answer", config: config, processes: runs, there: []string{"/srv/root/overlay-containers"}, want: []string{"/srv/root/overlay-containers"}},
+		{name: "it does not run", config: config, there: []string{"/srv/store/overlay-containers"}, want: []string{"/srv/store/overlay-containers"}},
+		{name: "it does not answer", config: config, processes: runs, there: []string{"/srv/store/overlay-containers"}, want: []string{"/srv/store/overlay-containers"}},
 		{name: "it does not answer, and has a flag", config: config, processes: []host.Process{{PID: 7, Args: []string{"crio", "-r", "/srv/flag"}}},
-			there: []string{"/srv/root/overlay-containers", "/srv/flag/vfs-containers"}, want: []string{"/srv/flag/vfs-containers"}},
+			there: []string{"/srv/store/overlay-containers", "/srv/flag/vfs-containers"}, want: []string{"/srv/flag/vfs-containers"}},
 		{name: "it cannot be asked", files: "[crio]\nroot = \"/srv/file\"\n", there: []string{"/srv/file/overlay-containers"},
 			want: []string{"/srv/file/overlay-containers"}},
 	} {

@@ -39,7 +39,7 @@ type asker struct {
 
 func newAsker(seed uint64, sources ...Source) *asker {
 	a := asker{Rand: rand.New(rand.NewPCG(5, seed))}
-	a.paths = []string{"/", "/etc/shadow", "/proc/1/mem", "/srv/a/b", "/root/.Private/x", "/home/x/.Private/y", "/sys/fs/cgroup/x"}
+	a.paths = []string{"/", "/etc/shadow", "/proc/1/mem", "/srv/a/b", "/home/x/.Private/x", "/home/x/.Private/y", "/sys/fs/cgroup/x"}
 	a.labels = []string{"unconfined", "runc", "x", "a", "ab", "b", "docker-default", "kid"}
 	word := regexp.MustCompile(`[/@][^\s,"]*[^\s,"]`)
 	for _, s := range sources {

@@ -19,7 +19,7 @@ GUESTS ?= all
 
 # What the host must have, as PROGRAM:PACKAGE of Debian and Ubuntu: to compile profiles and run containers, and to build
 # and boot guests.
-HERE := apparmor_parser:apparmor runc:runc busybox:busybox-static
+HERE := apparmor_parser:apparmor runc:runc busybox:busybox-static git:git
 GUEST := qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap mke2fs:e2fsprogs xz:xz-utils zstd:zstd \
 	/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
 NEEDED := $(HERE) crun:crun rpm:rpm $(GUEST)

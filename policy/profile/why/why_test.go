@@ -32,7 +32,7 @@ func reader(t testing.TB, files map[string]string) (*Reader, *profile.Compiler) 
 }
 
 var included = map[string]string{
-	"tunables/global":       "include <tunables/proc>\n@{HOMEDIRS}=/home/\n@{HOME}=@{HOMEDIRS}/*/ /root/\n",
+	"tunables/global":       "include <tunables/proc>\n@{HOMEDIRS}=/home/\n@{HOME}=@{HOMEDIRS}/*/\n",
 	"tunables/proc":         "@{PROC}=/proc/\n",
 	"abstractions/base":     "  abi <abi/3.0>,\n  /dev/null rw,\n  include <abstractions/base.d>\n  signal (receive) peer=unconfined,\n",
 	"abstractions/base.d/x": "  /etc/localtime r,\n",

@@ -109,7 +109,7 @@ func newCandidate(ctx context.Context, n *node.Node, o Options, before *store.Ge
 	if err != nil {
 		return nil, notCompiled(err)
 	}
-	if err := required(ctx, compiled, o.Config); err != nil {
+	if err := required(ctx, compiled, c.compiler, o.Config); err != nil {
 		return nil, err
 	}
 	return &candidate{compiled, m, by, generated().notice}, nil

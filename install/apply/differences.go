@@ -62,14 +62,18 @@ func DiffInForce(ctx context.Context, n *node.Node, o Options, detail compare.Op
 	if err != nil {
 		return nil, err
 	}
-	was := sidePolicy{config: new(policy.Config)}
+	on, _, err := n.NewCompiler(ctx, o.Features)
+	if err != nil {
+		return nil, err
+	}
+	was := sidePolicy{config: new(policy.Config), on: on}
 	if p.Before != nil {
 		if was.config, err = p.Before.Config(); err != nil {
 			return nil, err
 		}
 		was.blob = func(i int) ([]byte, error) { return p.Before.Blob(was.config.Profiles[i]) }
 	}
-	d, err := differences(was, sideOfCompilation(p.candidate.compiled), detail)
+	d, err := differences(was, sideOfCompilation(p.candidate.compiled, on), detail)
 	if err != nil || !p.here {
 		return d, err
 	}
@@ -81,11 +85,12 @@ func DiffInForce(ctx context.Context, n *node.Node, o Options, detail compare.Op
 // sidePolicy is one of two policies that are compared.
 type sidePolicy struct {
 	config *policy.Config
+	on     meaning.Kernel              // for which its profiles were compiled
 	blob   func(i int) ([]byte, error) // of a profile
 }
 
-func sideOfCompilation(c *store.Compilation) sidePolicy {
-	return sidePolicy{c.Policy, func(i int) ([]byte, error) {
+func sideOfCompilation(c *store.Compilation, on meaning.Kernel) sidePolicy {
+	return sidePolicy{c.Policy, on, func(i int) ([]byte, error) {
 		b, err := c.Blob(i)
 		return b.Data, err
 	}}
@@ -118,7 +123,7 @@ func compiledPolicy(ctx context.Context, n *node.Node, o Options, dir string) (s
 	if err != nil {
 		return side, notCompiled(err)
 	}
-	return sideOfCompilation(all), nil
+	return sideOfCompilation(all, c), nil
 }
 
 // index returns the place of a profile, or -1.
@@ -132,7 +137,7 @@ func (s sidePolicy) read(i int) ([]*meaning.Profile, error) {
 	if err != nil {
 		return nil, exit.With(exit.Cannot, exit.AsRoot(err))
 	}
-	all, err := meaning.Read(data)
+	all, err := meaning.ReadFor(data, s.on)
 	if err != nil {
 		return nil, exit.With(exit.Cannot, fmt.Errorf("profile %s: %w", s.config.Profiles[i].Name, err))
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/suite"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -62,18 +63,20 @@ func test(ctx context.Context, n *node.Node, o TestOptions, features string) (*s
 		return nil, exit.With(exit.BadPolicy, noTests(o.Path))
 	}
 	compiled := &store.Compilation{Policy: p}
+	var on meaning.Kernel
 	if len(p.Profiles) > 0 {
 		c, _, err := n.NewCompiler(ctx, features)
 		if err != nil {
 			return nil, err
 		}
+		on = c
 		compiled, err = store.Compile(ctx, p, located(c, configOf(o.Path), p), nil, o.Progress.Report)
 		o.Progress.Close()
 		if err != nil {
 			return nil, notCompiled(err)
 		}
 	}
-	return runSuite(ctx, compiled, o.Path, tests, o.Chosen)
+	return runSuite(ctx, compiled, on, o.Path, tests, o.Chosen)
 }
 
 // noTests returns the error for a policy without tests.
@@ -99,14 +102,16 @@ func readSuite(path string, p *policy.Config) (*policyfile.Suite, error) {
 	return nil, exit.With(exit.Cannot, exit.AsRoot(err))
 }
 
-// runSuite runs the tests of a compiled policy.
-func runSuite(ctx context.Context, c *store.Compilation, path string, tests *policyfile.Suite, chosen *regexp.Regexp) (*suite.Report, error) {
+// runSuite runs the tests of a policy that was compiled for a kernel.
+func runSuite(ctx context.Context, c *store.Compilation, on meaning.Kernel, path string, tests *policyfile.Suite,
+	chosen *regexp.Regexp) (*suite.Report, error) {
 	places := make(map[string]int, len(c.Policy.Profiles))
 	for i, p := range c.Policy.Profiles {
 		places[p.Name] = i
 	}
 	of := suite.Policy{
 		Config: c.Policy,
+		Kernel: on,
 		Blob: func(name string) ([]byte, error) {
 			i, ok := places[name]
 			if !ok {
@@ -131,7 +136,7 @@ func runSuite(ctx context.Context, c *store.Compilation, path string, tests *pol
 const mostFailures = 10
 
 // required returns an error if a policy requires that its tests pass, and they do not.
-func required(ctx context.Context, c *store.Compilation, path string) error {
+func required(ctx context.Context, c *store.Compilation, on meaning.Kernel, path string) error {
 	if !c.Policy.RequireTests {
 		return nil
 	}
@@ -142,7 +147,7 @@ func required(ctx context.Context, c *store.Compilation, path string) error {
 	if tests.Empty() {
 		return requiredNone(path)
 	}
-	report, err := runSuite(ctx, c, path, tests, nil)
+	report, err := runSuite(ctx, c, on, path, tests, nil)
 	if err != nil || report.Passed() {
 		return err
 	}

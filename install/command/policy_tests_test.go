@@ -304,3 +304,21 @@ func TestApplyRequiresTests(t *testing.T) {
 	apply()
 	m.golden(dir)
 }
+
+// Kernels of Ubuntu ask each profile that has rules about D-Bus. Tests and differences of a policy are of the kernel that it is
+// compiled for.
+func TestPoliciesByKernelWithDBus(t *testing.T) {
+	dir := packageDir(t)
+	m := newTestable(t)
+	m.write("features-dbus", string(profiletest.Features())+"dbus {mask {acquire send receive\n}\n}\n")
+	m.write("etc/policy.yaml", "version: 1\nprofiles: {web: {file: profiles/web}}\npolicies: {web: {profile: web}}\nassign: [{policy: web}]\n")
+	m.write("etc/profiles/web", "abi <abi/3.0>,\nprofile web {\n  file,\n  signal,\n  dbus bus=system,\n}\n")
+	m.write("etc/tests.yaml", "never:\n  - allow: [dbus send bus=session]\n")
+	m.write("after/policy.yaml", "version: 1\nprofiles: {web: {file: profiles/web}}\npolicies: {web: {profile: web}}\nassign: [{policy: web}]\n")
+	m.write("after/profiles/web", "abi <abi/3.0>,\nprofile web {\n  file,\n  signal,\n  dbus,\n}\n")
+	for _, features := range []string{"features", "features-dbus"} {
+		m.run("policy", "test", "--features", features, "etc")
+		m.run("policy", "diff", "--features", features, "etc", "after")
+	}
+	m.golden(dir)
+}

@@ -154,7 +154,7 @@ func (s *stacks) defined(name string) ([]*meaning.Profile, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := meaning.Read(data)
+	all, err := meaning.ReadFor(data, s.policy.Kernel)
 	if err != nil {
 		return nil, fmt.Errorf("what profile %s was compiled to cannot be read: %w", name, err)
 	}

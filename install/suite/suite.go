@@ -17,12 +17,14 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/access"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
 // A Policy is a policy whose profiles are compiled.
 type Policy struct {
 	Config *policy.Config
 	Blob   func(name string) ([]byte, error) // what a profile of the policy was compiled to
+	Kernel meaning.Kernel                    // for which it was compiled; nil if that is not known
 	Source func(file string) string          // the path of a policy file, for places in reasons
 }
 

@@ -398,7 +398,7 @@ func stacks(t *testing.T) (all []meaning.Stack) {
 		t.Fatal(err)
 	}
 	add(profiletest.Several(t, string(web)))
-	add(profiletest.Several(t, decided))
+	add(profiletest.Several(t, profiletest.Decided))
 	for i, p := range parts {
 		all = append(all, meaning.Stack{p}, meaning.Stack{p, parts[(i+3)%len(parts)]})
 	}

@@ -8,70 +8,6 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
 )
 
-// decided is a profile with a rule of each class that the tests' features have.
-const decided = `abi <abi/3.0>,
-profile decided flags=(attach_disconnected) {
-  /srv/** r,
-  owner /home/** rw,
-  /var/log/** a,
-  audit /var/audited rw,
-  deny /srv/secret/** rwlkx,
-  /usr/lib/** mr,
-  /run/lock k,
-  /links/plain-* rw,
-  link /links/plain-* -> /srv/*,
-  /links/same-* r,
-  link subset /links/same-* -> /srv/*,
-  link subset /links/more-* -> /srv/*,
-  /links/more-* rw,
-  /links/run-* ix,
-  link subset /links/run-* -> /usr/bin/*,
-
-  /usr/bin/same ix,
-  /usr/bin/free Ux,
-  /usr/bin/unsafe ux,
-  /usr/bin/other px,
-  /usr/bin/named px -> elsewhere,
-  /usr/bin/child cx,
-  /usr/bin/kid cx -> kid,
-  /usr/bin/fallback pix,
-  /usr/bin/stacked px -> &elsewhere,
-  /usr/bin/both Pux -> elsewhere,
-  deny /usr/bin/never x,
-
-  change_profile -> elsewhere,
-  change_profile /usr/bin/start -> second,
-
-  capability net_bind_service,
-  audit capability chown,
-  deny capability sys_admin,
-  network inet stream,
-  network netlink raw,
-  audit deny network inet6,
-  mount fstype=tmpfs options=(ro,nosuid) tmpfs -> /mnt/**,
-  mount options=(rw,bind) /srv/ -> /mnt/*/,
-  mount options=(rw,rslave) -> /,
-  mount options=(move) /a/ -> /b/,
-  remount options=(ro) /mnt/,
-  mount fstype=ext4 options=(rw) options in (nosuid,nodev) /dev/sd* -> /disk/,
-  deny mount fstype=proc,
-  umount /mnt/**,
-  pivot_root oldroot=/new/old/ /new/,
-  signal (receive) set=(term) peer=unconfined,
-  ptrace (read) peer=decided,
-  set rlimit nofile <= 1024,
-  set rlimit core <= 0,
-
-  profile kid { /** rix, }
-  ^hat { /** r, }
-  ^other-hat { /** r, }
-}
-profile elsewhere flags=(complain) { /srv/** r, deny /srv/secret/** w, capability chown, signal, }
-profile killing flags=(kill) { /srv/** r, network inet stream, }
-profile loud flags=(audit) { /srv/** r, deny /etc/** w, }
-profile free flags=(unconfined) { }
-`
-
 func parse(t testing.TB, text string) map[string]*Profile {
 	t.Helper()
 	all, err := Read(profiletest.Several(t, text))
@@ -107,7 +43,7 @@ func saying(a Answer) string {
 }
 
 func TestDecide(t *testing.T) {
-	p := parse(t, decided)
+	p := parse(t, profiletest.Decided)
 	const (
 		allowed, audited = "allowed", "allowed logged"
 		denied, quiet    = "denied logged", "denied"
@@ -247,7 +183,7 @@ func TestDecide(t *testing.T) {
 }
 
 func TestStack(t *testing.T) {
-	p := parse(t, decided)
+	p := parse(t, profiletest.Decided)
 	for _, test := range []struct {
 		parts  string
 		access Access
@@ -280,7 +216,7 @@ func TestStack(t *testing.T) {
 }
 
 func TestExec(t *testing.T) {
-	p := parse(t, decided)["decided"]
+	p := parse(t, profiletest.Decided)["decided"]
 	for path, want := range map[string]Transition{
 		"/usr/bin/same":     {To: TargetSame},
 		"/usr/bin/free":     {To: TargetUnconfined, Scrub: true},
@@ -299,7 +235,7 @@ func TestExec(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", path, got, want)
 		}
 	}
-	if _, got := parse(t, decided)["elsewhere"].Exec(ExecAccess{Path: "/x"}); got != (Transition{To: TargetLearning}) {
+	if _, got := parse(t, profiletest.Decided)["elsewhere"].Exec(ExecAccess{Path: "/x"}); got != (Transition{To: TargetLearning}) {
 		t.Errorf("in complain mode: %+v", got)
 	}
 }
@@ -316,7 +252,7 @@ func TestChildrenCalledByPaths(t *testing.T) {
 
 // The other things that a profile holds.
 func TestRead(t *testing.T) {
-	p := parse(t, decided)
+	p := parse(t, profiletest.Decided)
 	d := p["decided"]
 	if len(d.Rlimits) != 2 || d.Rlimits[7] != 1024 || d.Rlimits[4] != 0 {
 		t.Errorf("limits %v", d.Rlimits)
@@ -328,7 +264,7 @@ func TestRead(t *testing.T) {
 
 // A question about a file allocates nothing.
 func TestAQuestionDoesNotAllocate(t *testing.T) {
-	p := parse(t, decided)
+	p := parse(t, profiletest.Decided)
 	stack := Stack{p["decided"], p["loud"]}
 	path := "/srv/secret/" + strings.Repeat("x", 100)
 	if n := testing.AllocsPerRun(100, func() {
@@ -344,7 +280,7 @@ func TestAQuestionDoesNotAllocate(t *testing.T) {
 }
 
 func BenchmarkFile(b *testing.B) {
-	p := parse(b, decided)["decided"]
+	p := parse(b, profiletest.Decided)["decided"]
 	for b.Loop() {
 		p.Decide(FileAccess{Path: "/srv/secret/some/file/of/usual/length", Want: MayRead, Owner: true})
 	}

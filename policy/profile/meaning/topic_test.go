@@ -21,7 +21,7 @@ func topical(t *testing.T) map[string][]*Profile {
 		}
 		all[name] = profiles
 	}
-	add("decided", profiletest.Several(t, decided))
+	add("decided", profiletest.Several(t, profiletest.Decided))
 	add("compared", profiletest.Several(t, compared))
 	add("labels", profiletest.Several(t, `abi <abi/3.0>,
 profile labels {

@@ -1,7 +1,8 @@
-package access
+package profiletest
 
-// decided has a rule of each class that the tests' features have.
-const decided = `abi <abi/3.0>,
+// Decided has rules of each class that Features has, in five profiles: in enforce mode with a child and hats, complain, kill,
+// audit and unconfined. Tests ask what they allow.
+const Decided = `abi <abi/3.0>,
 profile decided flags=(attach_disconnected) {
   /srv/** r,
   owner /home/** rw,

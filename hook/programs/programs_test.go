@@ -209,6 +209,7 @@ func TestVersionThatIsBeingInstalledStays(t *testing.T) {
 // While place.sh goes back to a version that is there still, and nothing runs from, a prune removes it before or not at all: the
 // programs that are called are always there.
 func TestDowngradeWhilePruned(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	n := newNode(t)
 	for i := range 500 { // so that a prune takes a while
 		n.run(fmt.Sprint("/usr/bin/", i))
@@ -227,6 +228,7 @@ func TestDowngradeWhilePruned(t *testing.T) {
 }
 
 func TestPruneWaitsForWhoHasTheLock(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	n := newNode(t)
 	n.install("1.0")
 	n.install("2.0")
@@ -256,6 +258,7 @@ PATH=$REAL exec "${0##*/}" "$@"
 
 // Whenever place.sh is killed, all programs that are called are those of one version, or are not there yet.
 func TestInstallIsKilledAtEachStep(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	n := newNode(t)
 	bin, calls := filepath.Join(t.TempDir(), "bin"), filepath.Join(t.TempDir(), "calls")
 	for _, name := range []string{"mkdir", "ln", "install", "mv"} {

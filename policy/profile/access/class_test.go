@@ -98,52 +98,6 @@ func TestAddressesAndQueues(t *testing.T) {
 	}
 }
 
-// An excess is an access that the one stack allows and the other does not.
-func TestOf(t *testing.T) {
-	p := profiles(t, `abi <abi/3.0>,
-profile none { }
-profile read { /srv/** r, }
-profile write { /srv/** rw, }
-profile own { owner /srv/** rw, /srv/** r, }
-profile run { /bin/x ix, }
-profile free { /bin/x ux, }
-profile signal { signal (send) set=(term) peer=y, }
-profile ptrace { ptrace (read) peer=y, }
-profile net { network inet stream, }
-profile mount { mount fstype=tmpfs -> /mnt/, }
-profile umount { umount /mnt/, }
-profile pivot { pivot_root oldroot=/b/ /a/, }
-profile cap { capability sys_admin, }
-`)
-	for _, test := range []struct{ a, b, want string }{
-		{"read", "none", "other read /srv/a"},
-		{"write", "read", "other write+append+create+delete+setattr+chmod+chown /srv/a"},
-		{"own", "read", "owner write+append+create+delete+setattr+chmod+chown /srv/a"},
-		{"run", "free", "other mmap /bin/x"},
-		{"signal", "none", "signal send set=term peer=y"},
-		{"ptrace", "none", "ptrace read peer=y"},
-		{"net", "none", "network inet stream create protocol=0"},
-		{"mount", "none", `mount fstype=tmpfs options=rw data="" "" -> /mnt/`},
-		{"umount", "none", "umount /mnt/"},
-		{"pivot", "none", "pivot_root oldroot=/b/ /a/"},
-		{"cap", "none", "capability sys_admin"},
-	} {
-		a, b := stack(t, p, test.a), stack(t, p, test.b)
-		excess, within, err := a.Within(b)
-		if err != nil || within {
-			t.Fatalf("%s is within %s: %v", test.a, test.b, err)
-		}
-		got, ok := Of(excess)
-		if !ok || Format(got) != test.want {
-			t.Errorf("%s beyond %s: %+v is %s, want %s", test.a, test.b, excess, Format(got), test.want)
-			continue
-		}
-		if test.a != "run" && (!a.Decide(got).Allowed || b.Decide(got).Allowed) {
-			t.Errorf("%s beyond %s: %s", test.a, test.b, Format(got))
-		}
-	}
-}
-
 // Each form is read, and each word that a line can begin with has a form.
 func TestForms(t *testing.T) {
 	for _, form := range Forms {

@@ -118,23 +118,6 @@ func (t *Text) Rules() []Rule {
 	return all
 }
 
-// Own returns how many blocks and rules the text itself has, without statements that include files. If it differs
-// between two readings, these are of different texts, or one of them is wrong.
-func (t *Text) Own() int {
-	n := 0
-	for _, r := range t.Rules() {
-		if r.Own && !r.IsInclude() {
-			n++
-		}
-	}
-	for _, b := range t.Blocks {
-		if b.Own {
-			n++
-		}
-	}
-	return n
-}
-
 // Profiles returns the names of the profiles that the text itself defines, without children.
 func (t *Text) Profiles() []string {
 	var names []string

@@ -68,7 +68,7 @@ install: build
 # The policy, what was made of it, and the profiles stay: containers may run under them. So do programs that run.
 uninstall:
 	$(if $(DESTDIR),,if test -x $(BIN)/oci-apparmor; then $(BIN)/oci-apparmor removable --uninstall --bin $(PREFIX)/bin; \
-		elif test -e $(RECORD) && tr -d ' \n' <$(RECORD) | grep -q '"engines":{"'; then \
+		elif test -e $(RECORD) && tr -d ' \n' <$(RECORD) | grep -qE '"(engines|changes)":\{"'; then \
 		echo 'there is no program $(BIN)/oci-apparmor, and engines may be wired to it: run make install first' >&2; exit 1; fi)
 	$(if $(SYSTEMCTL),-$(SYSTEMCTL) disable --quiet $(UNIT))
 	rm -f $(addprefix $(BIN)/,$(notdir $(PROGRAMS))) $(UNITS)/$(UNIT)

@@ -55,11 +55,15 @@ var engineChecks = []Check{
 				}
 				return one("%s: %v", s.Title, s.Err)
 			})(x)
+			var unseen []error
 			states, _ := x.engines()
 			for i := range states {
 				if s := &states[i]; s.Err != nil && !x.Root && cannotSee(s.Err) {
-					err = errAsUser("the configuration of " + s.Title) // other checks have what else was not seen
+					unseen = append(unseen, errAsUser("the configuration of "+s.Title))
 				}
+			}
+			if len(unseen) > 0 { // other checks have what else was not seen
+				err = errors.Join(unseen...)
 			}
 			return all, err
 		},

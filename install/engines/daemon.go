@@ -15,7 +15,7 @@ type Daemon interface {
 	Main(h *host.Host) (host.Process, bool)
 
 	// Taken returns what the daemon has of ours, which runs as a process. changes are when we have changed its files. The error
-	// says that it is not known; what is returned is the worst then.
+	// says that it is not known.
 	Taken(ctx context.Context, h *host.Host, main host.Process, changes wire.Changes) (host.Taken, error)
 
 	// Works returns an error unless the daemon answers, and is not broken as far as it says.
@@ -45,7 +45,7 @@ func serves(e Engine, h *host.Host, b *wire.Book) (s serving, ok bool) {
 // main returns the daemon's process, if it runs.
 func (s serving) main() (host.Process, bool) { return s.Main(s.host) }
 
-// taken returns what the daemon has of ours that runs as a process.
+// taken returns what the daemon has of ours that runs as a process. Where that is not known, it is the worst.
 func (s serving) taken(ctx context.Context, main host.Process) (host.Taken, error) {
 	var changes wire.Changes
 	if s.book != nil {

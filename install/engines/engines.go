@@ -328,7 +328,7 @@ func uninstall(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (*Plan
 		p.Notes = append(p.Notes, "nothing of ours is in its configuration")
 		return p, nil
 	}
-	if s, ok := serves(e, h, b); ok && (p.calls || len(p.Edits) > 0) {
+	if s, ok := serves(e, h, b); ok && p.calls {
 		p.noteCost(ctx, s)
 	}
 	p.noteStays(need)
@@ -354,8 +354,11 @@ func (p *Plan) noteKept(kept []string) {
 // noteCost adds what the command that takes the plan over takes from containers.
 func (p *Plan) noteCost(ctx context.Context, s serving) {
 	if why := s.cost(ctx); why != "" {
-		p.Notes = append(p.Notes, p.Then+" stops every container of it, ours or not, as "+why+": until then it goes on with what it has "+
-			"read, and new containers with our runtime are made through us")
+		note := p.Then + " stops every container of it, ours or not, as " + why
+		if p.calls {
+			note += ": until then it goes on with what it has read, and new containers with our runtime are made through us"
+		}
+		p.Notes = append(p.Notes, note)
 	}
 }
 

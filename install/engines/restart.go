@@ -137,17 +137,20 @@ func (p *Plan) planRestart(ctx context.Context, b *wire.Book, h *host.Host) erro
 	if err = d.Works(ctx, h); err == nil {
 		t, err = d.taken(ctx, main)
 	}
-	if err != nil {
-		if p.options != nil {
-			return fmt.Errorf("it does not work already: %w", err)
-		}
+	cannotAsk := fmt.Errorf("it cannot be asked which containers run, and whether it is back: %w%s", err, p.instead())
+	switch {
+	case err != nil && p.options != nil && errors.Is(err, host.ErrNoProgram):
+		return cannotAsk
+	case err != nil && p.options != nil:
+		return fmt.Errorf("it does not work already: %w", err)
+	case err != nil:
 		r.broken = err
 	}
 	if len(p.Edits) == 0 && (t.Older == "" || err != nil) {
 		return nil
 	}
 	if errors.Is(err, host.ErrNoProgram) {
-		return fmt.Errorf("it cannot be asked which containers run, and whether it is back: %w%s", err, p.instead())
+		return cannotAsk
 	}
 	p.Restart = r
 	p.Notes = slices.DeleteFunc(p.Notes, func(note string) bool { return note == p.heldNote() }) // as they go after it

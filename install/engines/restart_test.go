@@ -508,12 +508,17 @@ func TestRestartOfWhatDoesNotAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plans, err := Uninstall(t.Context(), b, h, nil)
-	if err == nil {
-		err = PlanRestarts(t.Context(), b, h, plans)
-	}
-	if err == nil || !strings.Contains(err.Error(), "one: --restart cannot be done: it cannot be asked which containers run") {
-		t.Error(err)
+	for what, plan := range map[string]func() ([]*Plan, error){
+		"install":   func() ([]*Plan, error) { return Install(t.Context(), b, h, nil, Choice{}) },
+		"uninstall": func() ([]*Plan, error) { return Uninstall(t.Context(), b, h, nil) },
+	} {
+		plans, err := plan()
+		if err == nil {
+			err = PlanRestarts(t.Context(), b, h, plans)
+		}
+		if err == nil || !strings.Contains(err.Error(), "one: --restart cannot be done: it cannot be asked which containers run") {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }
 

@@ -60,7 +60,8 @@ func (Engine) Taken(ctx context.Context, h *host.Host, main host.Process, change
 	if err != nil {
 		return t, err
 	}
-	if wanted != nil && !wanted.ours() {
+	foreign := wanted != nil && !wanted.ours()
+	if foreign {
 		wanted = nil
 	}
 	name, err := f.string("default-runtime")
@@ -68,7 +69,8 @@ func (Engine) Taken(ctx context.Context, h *host.Host, main host.Process, change
 		return t, err
 	}
 	i, err := ask(ctx, h)
-	if err == nil {
+	has, called := i.Runtimes[Runtime]
+	if err == nil && !(foreign && called && has.Path == "") { // it does not say whose shim that is
 		return i.taken(f.path, wanted, cmp.Or(name, main.Flag("--default-runtime"))), nil
 	}
 	var with []string

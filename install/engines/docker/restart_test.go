@@ -17,7 +17,8 @@ func TestTaken(t *testing.T) {
 	const ours, without = `"runtimes": {"apparmor": {"path": "/usr/local/bin/oci-apparmor-runtime"}}`, `"runtimes": {}`
 	const has, hasNot = `"Runtimes":{"runc":{"path":"runc"},"apparmor":{"path":"/usr/local/bin/oci-apparmor-runtime"}}`, `"Runtimes":{"runc":{"path":"runc"}}`
 	const silent = `"Runtimes":null,"ServerErrors":["Cannot connect to the Docker daemon"]`
-	const foreign = `"runtimes": {"apparmor": {"path": "/opt/theirs"}}`
+	const foreign, foreignShim = `"runtimes": {"apparmor": {"path": "/opt/theirs"}}`, `"runtimes": {"apparmor": {"runtimeType": "io.containerd.other.v2"}}`
+	const shim = `"Runtimes":{"apparmor":{"path":""}}`
 	start := wire.Now().Ticks + 1000 // later than the files below
 	now := wire.Moment{Boot: wire.Now().Boot, Ticks: start + 1}
 	earlier := wire.Moment{Boot: now.Boot, Ticks: start - 1}
@@ -45,8 +46,11 @@ func TestTaken(t *testing.T) {
 		{name: "none", file: without, says: hasNot + `,"DefaultRuntime":"runc"`},
 		{name: "still", file: without, says: has + `,"DefaultRuntime":"runc"`, ours: true, older: "does not have any more"},
 		{name: "somebody else's", file: foreign, says: strings.Replace(has, "/usr/local/bin/oci-apparmor-runtime", "/opt/theirs", 1)},
+		{name: "somebody else's shim", file: foreignShim, says: shim, changed: earlier},
+		{name: "somebody else's shim, where ours may have been read", file: foreignShim, says: shim, changed: now, ours: true,
+			older: "before ours was taken out"},
 		{name: "a shim, of which it says no more than the name", file: `"runtimes": {"apparmor": {"runtimeType": "/usr/local/bin/containerd-shim-apparmor-v2"}}`,
-			says: `"Runtimes":{"apparmor":{"path":""}}`, ours: true},
+			says: shim, ours: true},
 		{name: "no answer", file: ours, says: silent, changed: now, err: "Cannot connect"},
 		{name: "no answer of one that was started since", file: ours, says: silent, changed: earlier, ours: true},
 		{name: "no answer of one that was started since it was taken out", file: without, says: silent, changed: earlier},

@@ -76,11 +76,6 @@ func (i *Inspection) Names(h *Host, d *wire.Draft, program string) {
 	}
 }
 
-// AddFix is Add with what to do.
-func (i *Inspection) AddFix(k Kind, do, format string, args ...any) {
-	i.Faults = append(i.Faults, Fault{Kind: k, Do: do, What: fmt.Sprintf(format, args...)})
-}
-
 // Has reports whether there is a fault of a kind.
 func (i *Inspection) Has(k Kind) bool {
 	return slices.ContainsFunc(i.Faults, func(f Fault) bool { return f.Kind == k })

@@ -13,9 +13,6 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 )
 
-// wrapper is the name of our runtime wrapper.
-const wrapper = "oci-apparmor-runtime"
-
 // State is the directory of the state of the node's containerd, unless its configuration names another.
 const State = "/run/containerd"
 
@@ -36,7 +33,7 @@ func Callers(h *host.Host, need *host.Need, engine string, states ...string) {
 // --runc-binary. Those of an engine that knows its own containers are left to that.
 func Direct(h *host.Host, need *host.Need, states ...string) {
 	find(h, need, states, "options.json", func(namespace, content string) bool {
-		return engine.ByContainerdNamespace(namespace) != "docker" && strings.Contains(content, "/"+wrapper+`"`)
+		return engine.ByContainerdNamespace(namespace) != "docker" && strings.Contains(content, "/"+engine.Wrapper+`"`)
 	})
 }
 

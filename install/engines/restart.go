@@ -154,6 +154,11 @@ func (p *Plan) planRestart(ctx context.Context, b *wire.Book, h *host.Host) erro
 	}
 	p.Restart = r
 	p.Notes = slices.DeleteFunc(p.Notes, func(note string) bool { return note == p.heldNote() }) // as they go after it
+	return r.weigh(ctx, b, h, d, unit)
+}
+
+// weigh finds what a restart does to the containers of an engine, and to those of others.
+func (r *Restart) weigh(ctx context.Context, b *wire.Book, h *host.Host, d serving, unit *host.Unit) error {
 	if r.broken != nil {
 		r.guess(ctx, d, unit)
 		return r.others(ctx, b, h, unit)

@@ -97,10 +97,12 @@ func write(root *os.Root, name, mode string, content []byte) error {
 }
 
 // command is git in a directory, with the configuration of the system and the user taken away, and what the repository's own
-// could start made impossible: objects that are missing are not fetched by any transport.
+// could start made impossible: objects that are missing are not fetched by any transport. So the repository may be another
+// user's, as a checkout is for root, which git by itself refuses to read.
 func command(ctx context.Context, dir string, args ...string) *exec.Cmd {
 	fixed := []string{"--no-pager", "--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null",
-		"-c", "protocol.allow=never", "-c", "core.pager=cat", "-c", "core.attributesFile=/dev/null", "-C", dir}
+		"-c", "protocol.allow=never", "-c", "core.pager=cat", "-c", "core.attributesFile=/dev/null",
+		"-c", "safe.directory=*", "-C", dir}
 	cmd := exec.CommandContext(ctx, "git", append(fixed, args...)...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "LC_ALL=C", "GIT_CONFIG_NOSYSTEM=1",
 		"GIT_CONFIG_SYSTEM=/dev/null", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_ATTR_NOSYSTEM=1", "GIT_NO_LAZY_FETCH=1",

@@ -126,7 +126,8 @@ func (r *run) floorFor(result int, l *label, g given, f *policyfile.Floor) error
 	failure.At, failure.Asks, failure.Assertion = f.At, "floor", f.Profile
 	switch {
 	case errors.Is(err, automaton.ErrTooLarge):
-		return r.undecided(result, failure, err)
+		r.undecided(result, failure, err)
+		return nil
 	case err != nil:
 		return err
 	}

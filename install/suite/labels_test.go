@@ -105,7 +105,7 @@ func TestLabelsAreAllThatAreDecided(t *testing.T) {
 				}
 				continue
 			}
-			l, _ := labelOf(d, policy.Facts{ChoiceUnsaid: true}, c)
+			l := labelOf(d, policy.Facts{ChoiceUnsaid: true}, c)
 			i := slices.IndexFunc(all, func(one *label) bool { return one.name() == l.name() })
 			if i < 0 {
 				t.Fatalf("%+v\ngives %+v the label %q, which is none of %v", c, f, l.name(), all)
@@ -123,7 +123,7 @@ func TestLabelsAreAllThatAreDecided(t *testing.T) {
 				}
 				shown++
 				d, err := x.Decide(f)
-				if got, _ := labelOf(d, policy.Facts{ChoiceUnsaid: true}, c); err != nil || got.name() != l.name() || d.Policy != g.policy {
+				if got := labelOf(d, policy.Facts{ChoiceUnsaid: true}, c); err != nil || got.name() != l.name() || d.Policy != g.policy {
 					t.Fatalf("%+v\nof %q the example %s gets %q, %v", c, l.name(), describeFacts(f), got.name(), err)
 				}
 			}
@@ -163,7 +163,7 @@ func TestExamplesAreFound(t *testing.T) {
 					if err != nil || d.Policy != g.policy || !isOf(g, d) || f.Sandbox && g.rule == nil {
 						continue
 					}
-					if got, _ := labelOf(d, policy.Facts{ChoiceUnsaid: true}, c); got.name() == l.name() && len(missed) < 5 {
+					if got := labelOf(d, policy.Facts{ChoiceUnsaid: true}, c); got.name() == l.name() && len(missed) < 5 {
 						missed[fmt.Sprintf("%s: %s of\n%+v", l.name(), describeFacts(f), c.Assignments)]++
 					}
 				}

@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -331,7 +332,7 @@ func (r *run) destinations(s meaning.Stack, m meaning.Move) []place {
 }
 
 // targets returns what a part of a stack becomes with a program: one place for each possibility, none of which has what the
-// other parts become.
+// other parts become. There is none where the program cannot be executed, since no child attaches to it.
 func (r *run) targets(p *meaning.Profile, path string, t meaning.Transition) (all []place) {
 	add := func(to meaning.Target) {
 		switch to {
@@ -341,18 +342,31 @@ func (r *run) targets(p *meaning.Profile, path string, t meaning.Transition) (al
 			all = append(all, place{})
 		}
 	}
-	add(t.Else)
+	if !t.Stack {
+		add(t.Else)
+	}
 	switch t.To {
 	case meaning.TargetAttached:
 		if t.Child {
-			for _, child := range p.Children { // whichever attaches
+			for _, child := range p.Attaching() { // whichever does to this one
 				all = append(all, place{stack: meaning.Stack{child}})
 			}
-		} else {
-			all = append(all, place{unknown: "it goes on under the profile that attaches to " + path + " on a node"})
+			return all
 		}
+		all = append(all, place{unknown: "it goes on under the profile that attaches to " + path + " on a node"})
 	case meaning.TargetLabel:
-		all = append(all, r.labelled(p, t))
+		to := r.labelled(p, t)
+		if !t.Stack {
+			all = append(all, to)
+			break
+		}
+		// It is on top of what the program would go on under without it.
+		for _, below := range r.targets(p, path, meaning.Transition{To: meaning.TargetAttached, Child: t.Child, Else: t.Else}) {
+			below.stack = append(below.stack, to.stack...)
+			below.unknown = cmp.Or(to.unknown, below.unknown)
+			all = append(all, below)
+		}
+		return all
 	default:
 		add(t.To)
 	}
@@ -391,9 +405,6 @@ func (r *run) labelled(p *meaning.Profile, t meaning.Transition) place {
 		default:
 			to.unknown = "it goes on under profile " + name + ", which the policy has not"
 		}
-	}
-	if t.Stack {
-		to.stack = append(to.stack, p)
 	}
 	return to
 }

@@ -220,8 +220,8 @@ func (r *run) test(s *policyfile.Suite, t *policyfile.Test) {
 	if one.Refused != "" || bad != nil {
 		return
 	}
-	l, from := labelOf(d, facts, r.policy.Config)
-	from.Rule, from.Policy, from.Label = r.place(d.File, d.Line), one.Policy, one.Label
+	l := labelOf(d, facts, r.policy.Config)
+	from := Failure{Rule: r.place(d.File, d.Line), Policy: one.Policy, Label: one.Label}
 	for _, kind := range []struct {
 		allow    bool
 		patterns []policyfile.Pattern
@@ -305,9 +305,9 @@ func (r *run) place(file string, line int) string {
 	return fmt.Sprintf("%s:%d", r.policy.Source(file), line)
 }
 
-// labelOf returns what is known of the profiles of a decision. from says what is not known.
-func labelOf(d policy.Decision, f policy.Facts, c *policy.Config) (l *label, from Failure) {
-	l = &label{keep: d.Keep}
+// labelOf returns what is known of the profiles of a decision.
+func labelOf(d policy.Decision, f policy.Facts, c *policy.Config) *label {
+	l := &label{keep: d.Keep}
 	known := func(name string) bool {
 		return slices.ContainsFunc(c.Profiles, func(p policy.Profile) bool { return p.Name == name })
 	}
@@ -328,7 +328,7 @@ func labelOf(d policy.Decision, f policy.Facts, c *policy.Config) (l *label, fro
 	}
 	slices.Sort(l.names)
 	l.names = slices.Compact(l.names)
-	return l, from
+	return l
 }
 
 // ask finds out whether a container under a label may do all of a pattern, with allow, or nothing of it.
@@ -363,7 +363,8 @@ func (r *run) askAllowed(result int, l *label, pattern policyfile.Pattern, from 
 	denied, found, err := pattern.Denied(stack)
 	switch {
 	case err != nil:
-		return r.undecided(result, from, err)
+		r.undecided(result, from, err)
+		return nil
 	case found:
 		from.Reason, from.Witness = "denied", access.Format(denied)
 		if part := stack.Decide(denied).Part; part != nil {
@@ -379,10 +380,9 @@ func (r *run) askAllowed(result int, l *label, pattern policyfile.Pattern, from 
 }
 
 // undecided makes a failure of a question that was too large.
-func (r *run) undecided(result int, f Failure, err error) error {
+func (r *run) undecided(result int, f Failure, err error) {
 	f.Unknown, f.Reason = true, "this cannot be decided: "+err.Error()
 	r.fail(result, f)
-	return nil
 }
 
 // sources returns profiles with what they are made from: "web (profiles/web)".

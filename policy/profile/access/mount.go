@@ -1,6 +1,7 @@
 package access
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -131,6 +132,8 @@ func (p *parser) mount() error {
 	switch {
 	case remount:
 		m.must |= msRemount
+	case bind && said:
+		return errors.New("options have no meaning behind bind: write mount options=(bind, ...)")
 	case bind:
 		m.must, m.may = msBind, msRec
 	}

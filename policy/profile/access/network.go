@@ -145,7 +145,7 @@ func (p *parser) protocolWord() string {
 	return ""
 }
 
-// numberOf reads a word that stands for a number, and none that is only a number unless "family" is its key.
+// numberOf reads a word that stands for a number, or the number itself.
 func (p *parser) numberOf(n numbered) (uint16, bool) {
 	if !p.more() {
 		return 0, false

@@ -4,7 +4,7 @@
 //
 //	d, err := compare.Compare(compare.Side{Stack: before}, compare.Side{Stack: after}, compare.Options{})
 //
-// Differences come as patterns that people can read, each with an access that shows it. Contains asks for one direction
+// Differences come as patterns that people can read, each with an access that shows it. Within asks for one direction
 // alone.
 //
 // What is compared is each access that asks for one permission. In a stack, an access that asks for several at once may
@@ -14,6 +14,7 @@ package compare
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -363,7 +364,7 @@ func (l *liner) coverOf(marks, whole map[int32]bool) (cover, bool) {
 	}
 	slices.Sort(list)
 	for _, mark := range list {
-		key.WriteString(string(rune(mark)) + ",")
+		key.WriteString(strconv.Itoa(int(mark)) + ",")
 	}
 	if c, ok := l.covers[key.String()]; ok {
 		return c, true

@@ -160,10 +160,9 @@ func attached(p *meaning.Profile, t meaning.Transition, here *world) ([]part, bo
 	}
 	children := make(map[string]*meaning.Profile)
 	var names []string
-	for _, child := range p.Children {
-		if name := strings.TrimPrefix(child.Name, p.Name+"//"); child.Attaches || strings.HasPrefix(name, "/") {
-			children[name], names = child, append(names, name)
-		}
+	for _, child := range p.Attaching() {
+		name := strings.TrimPrefix(child.Name, p.Name+"//")
+		children[name], names = child, append(names, name)
 	}
 	slices.Sort(names)
 	if at := here.choose("child\x00"+strings.Join(names, "\x00"), len(names)+1); at < len(names) {

@@ -87,3 +87,14 @@ func (a *Attachment) Matches(path string) bool {
 	// Accepted is a word of permissions, or a place in a table of them, of which the first has none.
 	return a.match.accept[a.match.walk(a.start, path)] != 0
 }
+
+// Attaching returns the children that attach to programs, by an attachment or by a name that is a path. A rule cx without a
+// name goes on under one of these. Hats, and children of another name, are only reached by their names.
+func (p *Profile) Attaching() (children []*Profile) {
+	for _, child := range p.Children {
+		if child.Attaches || strings.HasPrefix(strings.TrimPrefix(child.Name, p.Name+"//"), "/") {
+			children = append(children, child)
+		}
+	}
+	return children
+}

@@ -88,6 +88,35 @@ func TestExtract(t *testing.T) {
 	}
 }
 
+// Root compares revisions of what another user has checked out, which git by itself refuses to read.
+func TestExtractOfAnotherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a repository to another user")
+	}
+	dir := repository(t)
+	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, 65534, 65534)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("git", "-C", dir, "rev-parse", "HEAD")
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "GIT_CONFIG_NOSYSTEM=1"}
+	if out, err := cmd.CombinedOutput(); err == nil {
+		t.Skipf("git reads another user's repository by itself: %s", out)
+	}
+	into := t.TempDir()
+	if err := Extract(t.Context(), filepath.Join(dir, "policy"), "HEAD", into); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, into+"/policy.yaml"); got != "two" {
+		t.Errorf("the policy at HEAD is %q", got)
+	}
+}
+
 // A repository whose configuration and hooks would run programs runs none.
 func TestExtractRunsNothing(t *testing.T) {
 	dir := repository(t)

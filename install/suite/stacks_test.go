@@ -69,6 +69,16 @@ func TestTheWholePolicyCounts(t *testing.T) {
 			"never: [{allow: w /a}]", "/bin/a owner write /a allowed"},
 		{"a program under a child of another profile, and a floor", "app", map[string]string{"app": "/x r, /bin/* Px -> web//k,",
 			"web": kids, "wall": "/x r, /bin/* ix,"}, "floor: {every: wall}", "coming under web//k"},
+		{"a program under a stack, which is on top of what would be without it", "app", map[string]string{"app": "/bin/* px -> &zapp,",
+			"zapp": "/a rw,"}, "never: [{allow: w /a}]", "it goes on under the profile that attaches to /bin/a on a node"},
+		{"a program under a stack, which allows no more than what is on top", "app", map[string]string{"app": "/bin/* px -> &zapp,",
+			"zapp": "/b rw,"}, "never: [{allow: w /a}]", ""},
+		{"a program under a stack, or else under the same", "app", map[string]string{"app": "/a rw, /bin/* pix -> &zapp,",
+			"zapp": "/b rw,"}, "never: [{allow: w /b}]", "it goes on under the profile that attaches to /bin/a on a node"},
+		{"a program under a child that attaches, of which a policy has none", "app", map[string]string{"app": "/bin/* cx," + kids},
+			"never: [{allow: w /a}]", ""},
+		{"a program under a child that attaches, or else under the same", "app", map[string]string{"app": "/c rw, /bin/* cix," + kids},
+			"never: [{allow: w /a}]", ""},
 	} {
 		p := policyOf(t, test.label, test.rules)
 		report, err := Execute(context.Background(), p, suiteOf(t, test.suite+"\n", p), nil)

@@ -187,6 +187,8 @@ func TestWrongWords(t *testing.T) {
 		"mount foo=x":                     "here can stand fstype=",
 		"mount options=bind fstype=ext4":  "no mount is like that",
 		"signal set=foo":                  `"set=foo" is no signal`,
+		"bind options=ro /a":              `options have no meaning behind bind: write mount options=(bind, ...)`,
+		"bind options in (rbind) /a":      `options have no meaning behind bind`,
 		"signal snd":                      `"snd" is wrong: here can stand peer or set`,
 		"signal (snd)":                    `"snd" is no permission of this kind: here can stand send or receive`,
 		"signal peer=a//&":                "matches none of the labels",

@@ -51,6 +51,29 @@ profile everything /** { file, }
 	}
 }
 
+// A program that goes on under a child that attaches goes on under no hat, and under no child that is reached by its name.
+func TestAttaching(t *testing.T) {
+	all, err := Read(profiletest.Several(t, `profile web {
+  /bin/* cx,
+  profile kid /usr/bin/kid { file, }
+  profile /usr/bin/path { file, }
+  profile named { file, }
+  ^hat { file, }
+}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, child := range all[0].Attaching() {
+		got = append(got, child.Name)
+	}
+	slices.Sort(got)
+	if want := []string{"web///usr/bin/path", "web//kid"}; !slices.Equal(got, want) {
+		t.Errorf("programs go on under %q, want %q", got, want)
+	}
+}
+
 // Blobs come from the kernel, which has them from whoever may load: broken ones give errors, or nothing, and no panic.
 func FuzzAttachments(f *testing.F) {
 	f.Add(profiletest.Several(f, "profile podman /usr/bin/podman* { file, }\n"))

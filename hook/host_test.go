@@ -620,7 +620,7 @@ func TestRecordIsReadAsItWasWritten(t *testing.T) {
 	}
 	data := r.marshal()
 	var got Record
-	if err := got.parse(data); err != nil {
+	if err := got.parse(data, nil); err != nil {
 		t.Fatal(err)
 	}
 	r.Bundle = "/b\ufffd" // JSON has no other bytes
@@ -629,7 +629,7 @@ func TestRecordIsReadAsItWasWritten(t *testing.T) {
 	}
 	for _, bad := range []string{"", "{}", "[]", string(data[:len(data)-3]), `{"id":"a","label":"b"}`,
 		strings.Replace(string(data), " 0", " ", 1)} {
-		if err := new(Record).parse([]byte(bad)); err == nil {
+		if err := new(Record).parse([]byte(bad), nil); err == nil {
 			t.Errorf("%q is taken for a record", bad)
 		}
 	}

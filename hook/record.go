@@ -108,7 +108,9 @@ func (p *RecordProfile) fields() []field {
 	return []field{{"dir", &p.Dir}, {"since", &p.Since}}
 }
 
-func (r *Record) marshal() []byte {
+func (r *Record) marshal() []byte { return r.members().object() }
+
+func (r *Record) members() members {
 	var profiles members
 	for _, p := range r.Profiles {
 		var compiled members
@@ -121,7 +123,7 @@ func (r *Record) marshal() []byte {
 	}
 	record := membersOf(r.fields())
 	record.add("profiles", profiles.object())
-	return record.object()
+	return record
 }
 
 // members are the members of a JSON object that is being built, each with a comma before it.
@@ -189,12 +191,16 @@ func parseField(dec *jsontext.Decoder, fields []field, key string) error {
 	return err
 }
 
-func (r *Record) parse(data []byte) error {
+// parse reads a record. other is called for each key that a record does not have, and must consume its value; nil skips it.
+func (r *Record) parse(data []byte, other func(dec *jsontext.Decoder, key string) error) error {
 	fields := r.fields()
 	return jsonread.Document(data, func(dec *jsontext.Decoder) error {
 		err := jsonread.Object(dec, nil, func(key string) error {
 			if key == "profiles" {
 				return jsonread.Object(dec, nil, func(name string) error { return r.parseProfile(dec, name) })
+			}
+			if other != nil && !slices.ContainsFunc(fields, func(f field) bool { return f.key == key }) {
+				return other(dec, key)
 			}
 			return parseField(dec, fields, key)
 		})

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
@@ -34,7 +35,7 @@ func readRecord(path string, buf []byte) (*Record, error) {
 	data, err := safefile.ReadSmall(path, buf)
 	r := new(Record)
 	if err == nil {
-		err = r.parse(data)
+		err = r.parse(data, nil)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -113,8 +114,11 @@ func (h *Host) remember(c Caller, r *Record) error {
 	if err := notThere(c, r.ID); err != nil {
 		return err
 	}
-	if other, err := h.Recall(c, r.ID); err == nil && other.Creating() && other.PID != r.PID {
-		return fmt.Errorf("another container of that id is being created at this moment, by process %d", other.PID)
+	if other, err := h.Recall(c, r.ID); err == nil {
+		if other.Creating() && other.PID != r.PID {
+			return fmt.Errorf("another container of that id is being created at this moment, by process %d", other.PID)
+		}
+		h.bury(h.recordPath(c, r.ID), other, nil)
 	}
 	if err := safefile.Replace(h.recordPath(c, r.ID), r.marshal(), safefile.Options{}); err != nil {
 		return fmt.Errorf("remembering the container: %w", err)
@@ -122,53 +126,89 @@ func (h *Host) remember(c Caller, r *Record) error {
 	return nil
 }
 
-// Forget removes the record of a container that the runtime is about to delete. The record stays while the container's
-// process is alive, because the runtime may fail to delete the container, and processes may start in it. Sweep removes such
-// a record later. The record also stays if another process is creating a new container of the same id.
-func (h *Host) Forget(c Caller, id string) {
-	h.forget(c, id, func(r *Record) bool { return r.Creating() && r.PID != os.Getpid() })
+// Forget takes away the record of a container that the runtime is about to delete or has deleted, and keeps it among those
+// of Ended. ran are processes that ran in the container, as far as the caller knows any; else Forget takes the first one
+// from the runtime's state.
+//
+// The record stays while the container's process is alive, because the runtime may fail to delete the container, and
+// processes may start in it. Sweep takes away such a record later. The record also stays if another process is creating a
+// new container of the same id.
+func (h *Host) Forget(c Caller, id string, ran ...Ran) {
+	h.forget(c, id, ran, func(r *Record) bool { return r.Creating() && r.PID != os.Getpid() })
 }
 
 // Drop is Forget for a container that its engine has given up. No container of its id can be in creation then, although the
 // process that created it may be alive: a shim serves all containers of a pod.
-func (h *Host) Drop(c Caller, id string) { h.forget(c, id, func(*Record) bool { return false }) }
+func (h *Host) Drop(c Caller, id string) { h.forget(c, id, nil, func(*Record) bool { return false }) }
 
-func (h *Host) forget(c Caller, id string, spare func(*Record) bool) {
-	unlock, err := h.lockRecords()
-	if err != nil {
+func (h *Host) forget(c Caller, id string, ran []Ran, spare func(*Record) bool) {
+	path := h.recordPath(c, id)
+	r, err := readRecord(path, make([]byte, recordSize))
+	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	defer unlock()
-	if r, err := h.Recall(c, id); err == nil && spare(r) {
-		return
+	if err == nil {
+		Name(r) // the engine may take its files away after this
 	}
-	if pid, there := InitOf(c.Root, id); !there || pid >= 0 && !processAlive(pid, "") {
-		os.Remove(h.recordPath(c, id))
+	if h.take(c, id, r, ran, spare) {
+		h.thin(time.Now())
 	}
 }
 
-// Sweep removes the records of containers below c.Root that their runtime no longer knows. It removes none if the root
-// itself cannot be seen from here.
+// take is forget for a record that was read and named before. It reports whether the record is gone.
+func (h *Host) take(c Caller, id string, named *Record, ran []Ran, spare func(*Record) bool) bool {
+	unlock, err := h.lockRecords()
+	if err != nil {
+		return false
+	}
+	defer unlock()
+	r, readErr := h.Recall(c, id)
+	if readErr == nil && spare(r) {
+		return false
+	}
+	pid, there := InitOf(c.Root, id)
+	if there && (pid < 0 || processAlive(pid, "")) {
+		return false
+	}
+	if readErr != nil {
+		os.Remove(h.recordPath(c, id))
+		return true
+	}
+	if named != nil && named.Created.Equal(r.Created) {
+		r.Names = named.Names
+	}
+	if len(ran) == 0 && pid > 0 {
+		ran = []Ran{{PID: pid}}
+	}
+	h.bury(h.recordPath(c, id), r, ran)
+	return true
+}
+
+// Sweep takes away the records of containers below c.Root that their runtime no longer knows, and keeps them among those of
+// Ended. It takes none if the root itself cannot be seen from here.
 func (h *Host) Sweep(c Caller) {
 	if info, err := os.Stat(c.Root); err != nil || !info.IsDir() {
 		return
 	}
 	paths, _ := h.recordPaths()
 	buf := make([]byte, recordSize)
-	gone := func(path string) bool {
+	gone := func(path string) *Record {
 		r, err := readRecord(path, buf)
-		return err == nil && r.Root == c.Root && !r.Creating() && !isThere(r.Root, r.ID)
+		if err != nil || r.Root != c.Root || r.Creating() || isThere(r.Root, r.ID) {
+			return nil
+		}
+		return r
 	}
 	for _, path := range paths {
-		if !gone(path) {
+		if gone(path) == nil {
 			continue
 		}
 		unlock, err := h.lockRecords()
 		if err != nil {
 			return
 		}
-		if gone(path) { // still, and not replaced by the record of a new container of that id
-			os.Remove(path)
+		if r := gone(path); r != nil { // still, and not replaced by the record of a new container of that id
+			h.bury(path, r, nil)
 		}
 		unlock()
 	}

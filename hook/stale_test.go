@@ -126,7 +126,7 @@ func TestTheRecordKeepsWhenItsProfilesWereLoaded(t *testing.T) {
 	n := newNode(t)
 	r := n.runs(t, "c1", "work", "base//&work (enforce)")
 	var again Record
-	if err := again.parse(r.marshal()); err != nil {
+	if err := again.parse(r.marshal(), nil); err != nil {
 		t.Fatal(err)
 	}
 	if len(again.Profiles) != 2 || !again.Created.Equal(r.Created) {

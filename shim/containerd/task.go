@@ -7,6 +7,7 @@ import (
 	"maps"
 	"runtime"
 	"sync"
+	"time"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/api/types/runc/options"
@@ -80,6 +81,7 @@ type container struct {
 	caller  hook.Caller
 	label   string      // that Create wrote; empty if the engine's choice was kept
 	options sentOptions // by the engine
+	ran     []hook.Ran  // the processes that the engine started in it: the first one, and the latest
 }
 
 func newService(runc taskapi.TTRPCTaskService, host wrapper.Host) *service {
@@ -179,7 +181,12 @@ func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.
 	if err != nil {
 		return nil, s.refuse(command, c.caller, r.ID, out, err)
 	}
-	return s.TTRPCTaskService.Start(ctx, r)
+	before := time.Now()
+	resp, err := s.TTRPCTaskService.Start(ctx, r)
+	if err == nil {
+		s.began(r.ID, int(resp.Pid), before)
+	}
+	return resp, err
 }
 
 // Exec adds a process to a container. The process gets the container's label, whatever label the engine writes.
@@ -223,13 +230,14 @@ func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskap
 	if err != nil {
 		return resp, err
 	}
+	s.ended(r.ID, int(resp.Pid), resp.ExitedAt)
 	if r.ExecID != "" {
 		s.takeWarned(added{r.ID, r.ExecID})
 		return resp, nil
 	}
 	if c, ok := s.get(r.ID); ok {
 		s.remove(r.ID) // first, so that later calls find no container, rather than one whose record is lost
-		s.host.Forget(c.caller, r.ID)
+		s.host.Forget(c.caller, r.ID, c.ran...)
 		s.host.Sweep(c.caller) // removes the records that a killed shim has left
 	}
 	return resp, nil

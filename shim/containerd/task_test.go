@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	taskv2 "github.com/containerd/containerd/api/runtime/task/v2"
 	taskv3 "github.com/containerd/containerd/api/runtime/task/v3"
@@ -18,6 +19,7 @@ import (
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/ttrpc"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
@@ -31,6 +33,7 @@ type node struct {
 	refuse string // the call that fails, with errRefused
 	warns  string // of every command
 	notes  []string
+	ran    []hook.Ran // in the container that was forgotten last
 }
 
 var errRefused = errors.New("policy x is\nnot there")
@@ -55,9 +58,13 @@ func (n *node) Exec(_ context.Context, w hook.Caller, id string) (hook.Process, 
 	return hook.Process{Label: n.label, Warning: n.warns, Ours: n.label != ""}, n.call("exec", w, id)
 }
 
-func (n *node) Forget(w hook.Caller, id string) { n.call("forget", w, id) }
-func (n *node) Drop(w hook.Caller, id string)   { n.call("drop", w, id) }
-func (n *node) Sweep(w hook.Caller)             { n.call("sweep", w, "") }
+func (n *node) Forget(w hook.Caller, id string, ran ...hook.Ran) {
+	n.call("forget", w, id)
+	n.ran = ran
+}
+
+func (n *node) Drop(w hook.Caller, id string) { n.call("drop", w, id) }
+func (n *node) Sweep(w hook.Caller)           { n.call("sweep", w, "") }
 
 func (n *node) Note(w hook.Caller, said notice.Notice, _ hook.Outcome) {
 	n.notes = append(n.notes, w.Engine+" "+string(said.Level)+": "+said.String())
@@ -84,7 +91,7 @@ func (r *oci) Create(_ context.Context, q *taskv3.CreateTaskRequest) (*taskv3.Cr
 
 func (r *oci) Start(_ context.Context, q *taskv3.StartRequest) (*taskv3.StartResponse, error) {
 	r.calls = append(r.calls, "start "+q.ID+q.ExecID)
-	return &taskv3.StartResponse{}, nil
+	return &taskv3.StartResponse{Pid: pidOf(q.ExecID)}, nil
 }
 
 func (r *oci) Exec(_ context.Context, q *taskv3.ExecProcessRequest) (*emptyResponse, error) {
@@ -94,8 +101,13 @@ func (r *oci) Exec(_ context.Context, q *taskv3.ExecProcessRequest) (*emptyRespo
 
 func (r *oci) Delete(_ context.Context, q *taskv3.DeleteRequest) (*taskv3.DeleteResponse, error) {
 	r.calls = append(r.calls, "delete "+q.ID+q.ExecID)
-	return &taskv3.DeleteResponse{}, nil
+	return &taskv3.DeleteResponse{Pid: pidOf(q.ExecID), ExitedAt: timestamppb.New(exited)}, nil
 }
+
+// exited is when the oci's processes end.
+var exited = time.Unix(4000000000, 0).UTC()
+
+func pidOf(execID string) uint32 { return 42 + uint32(len(execID)) }
 
 // serve makes a service for containers of a pod, and a bundle for them.
 func serve(t *testing.T, n *node) (*service, *oci, context.Context, string) {
@@ -117,6 +129,7 @@ func TestLifeOfATask(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	began := time.Now()
 	_, err := s.Create(ctx, &taskv3.CreateTaskRequest{ID: "c", Bundle: dir, Options: sent(t, &options.Options{Root: "/nonexistent"})})
 	must(err)
 	_, err = s.Start(ctx, &taskv3.StartRequest{ID: "c"})
@@ -133,6 +146,10 @@ func TestLifeOfATask(t *testing.T) {
 	_, err = s.Delete(ctx, &taskv3.DeleteRequest{ID: "c"})
 	must(err)
 
+	if ran := n.ran; len(ran) != 2 || ran[0].PID != 42 || ran[1].PID != 43 || ran[0].To != exited || ran[1].To != exited ||
+		ran[0].From.Before(began) || ran[1].From.Before(ran[0].From) {
+		t.Errorf("that ran in it is remembered as %+v", ran)
+	}
 	const root = ` "containerd" /nonexistent/k8s.io`
 	wantCalls(t, "node", n.calls, "prepare c"+root, "start c"+root, "exec c"+root, "exec c"+root, "forget c"+root, "sweep "+root)
 	wantCalls(t, "runc", inner.calls, "create c", "start c", "exec c", "start ce", "delete ce", "delete c")

@@ -79,9 +79,9 @@ func (n node) Start(context.Context, hook.Caller, string) (hook.Process, error) 
 func (n node) Exec(context.Context, hook.Caller, string) (hook.Process, error) {
 	return hook.Process{Label: "web", Ours: true}, n.answer()
 }
-func (n node) Forget(hook.Caller, string) {}
-func (n node) Drop(hook.Caller, string)   {}
-func (n node) Sweep(hook.Caller)          {}
+func (n node) Forget(hook.Caller, string, ...hook.Ran) {}
+func (n node) Drop(hook.Caller, string)                {}
+func (n node) Sweep(hook.Caller)                       {}
 
 func (n node) Note(hook.Caller, notice.Notice, hook.Outcome) {}
 

@@ -31,7 +31,7 @@ type Host interface {
 	Prepare(ctx context.Context, c hook.Caller, id string, bundle *hook.Bundle) (hook.Outcome, error)
 	Start(ctx context.Context, c hook.Caller, id string) (hook.Process, error)
 	Exec(ctx context.Context, c hook.Caller, id string) (hook.Process, error)
-	Forget(c hook.Caller, id string)
+	Forget(c hook.Caller, id string, ran ...hook.Ran)
 	Drop(c hook.Caller, id string)
 	Sweep(c hook.Caller)
 	Note(c hook.Caller, n notice.Notice, out hook.Outcome)

@@ -45,8 +45,8 @@ func (f *fakeHost) Exec(_ context.Context, w hook.Caller, id string) (hook.Proce
 	return hook.Process{Label: f.label, Warning: f.warning, Ours: f.ours}, f.err
 }
 
-func (f *fakeHost) Forget(w hook.Caller, id string) { f.ask("forget", w, id) }
-func (f *fakeHost) Drop(w hook.Caller, id string)   { f.ask("drop", w, id) }
+func (f *fakeHost) Forget(w hook.Caller, id string, _ ...hook.Ran) { f.ask("forget", w, id) }
+func (f *fakeHost) Drop(w hook.Caller, id string)                  { f.ask("drop", w, id) }
 
 func (f *fakeHost) Sweep(hook.Caller) { f.asked = append(f.asked, "sweep") }
 

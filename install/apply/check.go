@@ -12,7 +12,6 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
-	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
 // CheckOptions are the options of Check.
@@ -36,23 +35,15 @@ type Checked struct {
 // Check checks a policy file, and compiles its profiles if o.Compile is true. It writes nothing. The error names what
 // is wrong in the policy.
 func Check(ctx context.Context, n *node.Node, o CheckOptions) (*Checked, error) {
-	last := node.LastManifest(n.Store)
-	to := node.AsLast(last)
-	if o.Features == "" {
-		to, _, _ = n.Generated(last, nil)
-	}
-	p, err := Read(o.Path, to)
+	p, err := readFor(n, o.Path, o.Features)
 	if err != nil {
 		return nil, err
 	}
-	if n.Root || o.Path == n.Config { // as apply on this machine
-		switch err := policyfile.CheckAccess(o.Path, p); {
-		case err != nil && o.Features != "": // it is for another one, to which the files are still to be copied
+	if o.Features != "" { // it may be for another node, to which the files are still to be copied
+		if err := trusted(n, o.Path, p); err != nil {
 			for _, line := range exit.Lines(err) {
 				n.Warnf("policy apply would refuse this here: %s", line)
 			}
-		case err != nil:
-			return nil, exit.With(exit.Cannot, exit.AsRoot(err))
 		}
 	}
 	tests, err := readSuite(o.Path, p)
@@ -71,19 +62,13 @@ func Check(ctx context.Context, n *node.Node, o CheckOptions) (*Checked, error) 
 	if !o.Compile || len(p.Profiles) == 0 {
 		return checked, nil
 	}
-	c, _, err := n.NewCompiler(ctx, o.Features)
+	c, err := compileFor(ctx, n, o.Path, o.Features, p, o.Progress)
 	if err != nil {
 		return nil, err
 	}
-	by := located(c, configOf(o.Path), p)
-	all, err := store.Compile(ctx, p, by, nil, o.Progress.Report)
-	o.Progress.Close()
-	if err != nil {
-		return nil, notCompiled(err)
-	}
-	checked.Compiled, checked.Warnings = true, by.said.lines()
+	checked.Compiled, checked.Warnings = true, c.said
 	if o.Features == "" {
-		checked.Refused = refused(n, all)
+		checked.Refused = refused(n, c.Compilation)
 	}
 	return checked, nil
 }

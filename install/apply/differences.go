@@ -10,7 +10,6 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/impact"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/policy"
-	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/compare"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
@@ -44,12 +43,11 @@ func (d *Differences) Same() bool {
 
 // DiffDirs compares the policies in two configuration directories, compiled for the same kernel. o.Config does not matter.
 func DiffDirs(ctx context.Context, n *node.Node, o Options, a, b string, detail compare.Options) (*Differences, error) {
-	defer o.Progress.Close()
-	before, err := compiledPolicy(ctx, n, o, a)
+	before, err := sideOfDir(ctx, n, o, a)
 	if err != nil {
 		return nil, err
 	}
-	after, err := compiledPolicy(ctx, n, o, b)
+	after, err := sideOfDir(ctx, n, o, b)
 	if err != nil {
 		return nil, err
 	}
@@ -96,34 +94,17 @@ func sideOfCompilation(c *store.Compilation, on meaning.Kernel) sidePolicy {
 	}}
 }
 
-// compiledPolicy reads and compiles the policy in a directory.
-func compiledPolicy(ctx context.Context, n *node.Node, o Options, dir string) (side sidePolicy, err error) {
-	last := node.LastManifest(n.Store)
-	to := node.AsLast(last)
-	if o.Features == "" {
-		to, _, _ = n.Generated(last, nil)
-	}
-	p, err := Read(dir, to)
+// sideOfDir reads and compiles the policy in a directory.
+func sideOfDir(ctx context.Context, n *node.Node, o Options, dir string) (side sidePolicy, err error) {
+	p, err := readFor(n, dir, o.Features)
 	if err != nil {
 		return side, err
 	}
-	if n.Root {
-		if err := policyfile.CheckAccess(dir, p); err != nil {
-			return side, exit.With(exit.Cannot, err)
-		}
-	}
-	if len(p.Profiles) == 0 {
-		return sidePolicy{config: p}, nil
-	}
-	c, _, err := n.NewCompiler(ctx, o.Features)
+	c, err := compileFor(ctx, n, dir, o.Features, p, o.Progress)
 	if err != nil {
 		return side, err
 	}
-	all, err := store.Compile(ctx, p, located(c, configOf(dir), p), nil, o.Progress.Report)
-	if err != nil {
-		return side, notCompiled(err)
-	}
-	return sideOfCompilation(all, c), nil
+	return sideOfCompilation(c.Compilation, c.kernel), nil
 }
 
 // index returns the place of a profile, or -1.

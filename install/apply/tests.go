@@ -33,25 +33,7 @@ func Test(ctx context.Context, n *node.Node, o TestOptions) (suite.Runs, error) 
 	if len(features) == 0 {
 		features = []string{""}
 	}
-	var runs suite.Runs
-	for _, file := range features {
-		report, err := test(ctx, n, o, file)
-		if err != nil {
-			return nil, err
-		}
-		runs = append(runs, suite.Run{Features: file, Report: report})
-	}
-	return runs, nil
-}
-
-// test runs the tests for one kernel.
-func test(ctx context.Context, n *node.Node, o TestOptions, features string) (*suite.Report, error) {
-	last := node.LastManifest(n.Store)
-	to := node.AsLast(last)
-	if features == "" {
-		to, _, _ = n.Generated(last, nil)
-	}
-	p, err := Read(o.Path, to)
+	p, err := readFor(n, o.Path, features[0]) // which file it is makes no difference to it
 	if err != nil {
 		return nil, err
 	}
@@ -62,21 +44,19 @@ func test(ctx context.Context, n *node.Node, o TestOptions, features string) (*s
 	if tests.Empty() {
 		return nil, exit.With(exit.BadPolicy, noTests(o.Path))
 	}
-	compiled := &store.Compilation{Policy: p}
-	var on meaning.Kernel
-	if len(p.Profiles) > 0 {
-		c, _, err := n.NewCompiler(ctx, features)
+	var runs suite.Runs
+	for _, file := range features {
+		c, err := compileFor(ctx, n, o.Path, file, p, o.Progress)
 		if err != nil {
 			return nil, err
 		}
-		on = c
-		compiled, err = store.Compile(ctx, p, located(c, configOf(o.Path), p), nil, o.Progress.Report)
-		o.Progress.Close()
+		report, err := runSuite(ctx, c.Compilation, c.kernel, o.Path, tests, o.Chosen)
 		if err != nil {
-			return nil, notCompiled(err)
+			return nil, err
 		}
+		runs = append(runs, suite.Run{Features: file, Report: report})
 	}
-	return runSuite(ctx, compiled, on, o.Path, tests, o.Chosen)
+	return runs, nil
 }
 
 // noTests returns the error for a policy without tests.

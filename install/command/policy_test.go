@@ -736,7 +736,7 @@ func TestApplyWithTheRealParser(t *testing.T) {
 	}
 }
 
-// policy check and policy apply give one answer about who could have written the files.
+// policy check, policy test, policy diff and policy apply give one answer about who could have written the files.
 func TestCheckRefusesFilesOfOthersAsApplyDoes(t *testing.T) {
 	m := newShop(t)
 	if code, _ := m.run("policy", "check"); code != 0 {
@@ -751,10 +751,14 @@ func TestCheckRefusesFilesOfOthersAsApplyDoes(t *testing.T) {
 	if code != exit.Cannot || !strings.Contains(refused, "chmod go-w") {
 		t.Fatalf("policy apply: exit code %d, %s", code, refused)
 	}
-	for _, args := range [][]string{{"policy", "check"}, {"policy", "check", "--compile"}, {"policy", "check", "--config", "etc"}, {"policy", "check", "--config", "etc/policy.yaml"}} {
+	for _, args := range [][]string{{"policy", "check"}, {"policy", "check", "--compile"}, {"policy", "check", "--config", "etc"}, {"policy", "check", "--config", "etc/policy.yaml"},
+		{"policy", "test"}, {"policy", "test", "etc/policy.yaml"}} {
 		if code, out := m.run(args...); code != exit.Cannot || !strings.HasPrefix(m.errOut.String(), refused) || out != "" {
 			t.Errorf("%q: exit code %d, %s%s", args, code, out, m.errOut.String())
 		}
+	}
+	if code, out := m.run("policy", "diff", "etc", "etc"); code != exit.Usage || !strings.HasPrefix(m.errOut.String(), refused) || out != "" {
+		t.Errorf("policy diff: exit code %d, %s%s", code, out, m.errOut.String())
 	}
 	if code, _ := m.run("policy", "check", "--compile", "--features", "features"); code != 0 || !strings.Contains(m.errOut.String(), "policy apply would refuse this here: ") {
 		t.Errorf("for another node: exit code %d, %s", code, m.errOut.String())

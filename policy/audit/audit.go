@@ -106,6 +106,10 @@ type Record struct {
 	Serial  uint64    // of the event. The two records of a signal share one
 	Host    []byte    // node=HOST, which auditd puts before lines, if it does
 
+	// Before is what stands in the line before the record: such as the time, the host and the program's name that syslog
+	// writes. Whoever wrote the line also chose what follows.
+	Before []byte
+
 	// Cut is whether the line ends before the record does, or another record begins within it.
 	Cut bool
 

@@ -22,13 +22,17 @@ var numbers = map[string]Type{
 //
 // Parse keeps the memory of r.Fields, so that a Record that is used again allocates nothing.
 func (r *Record) Parse(line []byte) (rest []byte, ok bool) {
-	for {
+	var before []byte
+	for first := true; ; first = false {
 		*r = Record{Fields: r.Fields[:0]}
 		h, found := findHead(line)
 		if !found {
 			return nil, r.bare(line)
 		}
-		r.Carrier, r.Time, r.Serial, r.Host = h.carrier, h.time, h.serial, h.host
+		if first {
+			before = line[:h.begin]
+		}
+		r.Carrier, r.Time, r.Serial, r.Host, r.Before = h.carrier, h.time, h.serial, h.host, before
 		body, rest := apart(line[h.end:], h.user())
 		r.written = line[h.at : h.end+len(body)]
 		if r.event(h, body) {
@@ -136,7 +140,7 @@ func (r *Record) bare(line []byte) bool {
 	if !ok {
 		return false
 	}
-	r.Type = word
+	r.Type, r.Before = word, line[:i]
 	r.fields(line[i:], false)
 	return true
 }

@@ -1,0 +1,129 @@
+// Package source brings the kernel's audit records from where they can be read: the audit multicast socket, the kernel's
+// log, the journal, auditd's log, a file or a pipe. It says which of them the kernel wrote, and what was lost on the way.
+//
+// What a record means is package audit's. Which container it is of is not known here.
+//
+// Two things make an empty log say little. Records get lost: the kernel drops them when too many wait, prints only ten
+// messages in five seconds into its log, and a log is rotated away. Source.Lost tells what is known of that. And a source
+// can be dead: a journal without its audit socket stays empty for ever. Alive proves the contrary, by a denial of our own.
+package source
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/audit"
+)
+
+// An Entry is one record of a source.
+type Entry struct {
+	Record audit.Record // holds until the next call of Next
+
+	// Kernel is whether the kernel wrote the record, or dbus-daemon, for a USER_AVC. It is never true for what a container
+	// could have written. A container that Docker starts can write messages of its own into the audit log, as it has
+	// CAP_AUDIT_WRITE. One that has the node's /dev/log or /dev/kmsg can write into the journal and into syslog's files.
+	Kernel bool
+}
+
+// A Loss is records that are missing from what Next returned or will return.
+type Loss struct {
+	By      string // who lost them and why, in words that stand behind "lost by"
+	Records uint64 // how many are known to be lost; they need not be AppArmor's
+	Unknown bool   // there may be more, or some: nobody counts them
+}
+
+// String returns a line: "3 records, perhaps more: the kernel, as ...".
+func (l Loss) String() string {
+	switch {
+	case l.Records == 0:
+		return "perhaps some: " + l.By
+	case l.Unknown:
+		return fmt.Sprintf("%d or more: %s", l.Records, l.By)
+	}
+	return fmt.Sprintf("%d: %s", l.Records, l.By)
+}
+
+// A Source is where records come from. Its methods are not for use by several goroutines at once, but for Close.
+type Source interface {
+	// Name is one of Names, a file's path, or "standard input".
+	Name() string
+
+	// Next reads the next record, oldest first. The error is io.EOF at the end, which with Options.Follow never comes, the
+	// cause of ctx, or says what is wrong with the source. After the error of ctx the source can be read on.
+	Next(ctx context.Context, e *Entry) error
+
+	// Lost returns what is known to be lost so far, and what may be. It is empty only if nothing was.
+	Lost() []Loss
+
+	Close() error
+}
+
+// Options are what of a source is read.
+type Options struct {
+	Since  time.Time // records of before are left out; zero for all that the source still has
+	Follow bool      // wait for what comes
+
+	// Vouched is whether the operator says that a file or standard input holds what the kernel wrote as it says. Else only
+	// what auditd writes at the beginning of a line is believed there: a line in the form of the kernel's log can be in
+	// such a file by anybody's hand.
+	Vouched bool
+
+	// Backlog is how many records the kernel may keep until they are read, if it is to be changed for the multicast
+	// socket; 0 leaves it. Linux keeps 64 unless it is told otherwise, and drops what comes then.
+	Backlog uint32
+}
+
+// Names of the sources of a node, as Open takes them.
+const (
+	Auto      = "auto"      // the most complete one that is alive
+	Multicast = "multicast" // the audit netlink socket; has no past
+	Kmsg      = "kmsg"      // the kernel's log, /dev/kmsg
+	Journal   = "journal"
+	AuditLog  = "audit.log" // auditd's log with its rotated files
+	Stdin     = "-"
+)
+
+// Names are the names of Open that are not paths.
+var Names = []string{Auto, Multicast, Kmsg, Journal, AuditLog, Stdin}
+
+// Open opens a source: one of Names, or the path of a file, which has a slash or a dot, or exists. Auto is the only one
+// that is known to be alive then.
+func Open(ctx context.Context, name string, o Options) (Source, error) {
+	return Node().Open(ctx, name, o)
+}
+
+// A Host is where a node has its logs. Tests have others.
+type Host struct {
+	Kmsg       string // the kernel's log
+	RateLimit  string // how many milliseconds the kernel's limit on messages is of; "0" for none
+	AuditLog   string // auditd's log
+	AuditConf  string // auditd's configuration
+	Journalctl string // the program that reads the journal: a path, or a name to look for in PATH
+	Proc       string // procfs
+	Status     func() (Status, error)
+}
+
+// Node returns the machine that we run on.
+func Node() *Host {
+	return &Host{Kmsg: "/dev/kmsg", RateLimit: "/proc/sys/kernel/printk_ratelimit", AuditLog: "/var/log/audit/audit.log",
+		AuditConf: "/etc/audit/auditd.conf", Journalctl: "journalctl", Proc: "/proc", Status: ReadStatus}
+}
+
+// openers open the sources of a node.
+var openers = map[string]func(*Host, context.Context, Options) (Source, error){
+	Kmsg:  (*Host).openKmsg,
+	Stdin: (*Host).openStdin,
+}
+
+// Open opens a source of the host, as the function Open does.
+func (h *Host) Open(ctx context.Context, name string, o Options) (Source, error) {
+	if open := openers[name]; open != nil {
+		return open(h, ctx, o)
+	}
+	if !strings.ContainsAny(name, "/.") {
+		return nil, fmt.Errorf("%q is no source of records: the sources are %s, and paths of files", name, strings.Join(Names, ", "))
+	}
+	return h.openFile(name, o)
+}

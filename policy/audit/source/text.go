@@ -1,0 +1,90 @@
+package source
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/audit"
+)
+
+// A text is a source of lines: auditd's log, a file, a pipe.
+type text struct {
+	name    string
+	in      waiting
+	records *audit.Reader
+	since   time.Time
+	trusted bool // nobody but root and the reader could have written the text, as far as can be seen
+	vouched bool // Options.Vouched
+	host    *Host
+	lost    losses
+}
+
+// waiting is an io.Reader whose Read can wait.
+type waiting interface {
+	io.ReadCloser
+	// until sets the context of the next calls of Read.
+	until(ctx context.Context)
+}
+
+func newText(name string, in waiting, h *Host, o Options) *text {
+	return &text{name: name, in: in, records: audit.NewReader(in), since: o.Since, vouched: o.Vouched, host: h}
+}
+
+func (t *text) Name() string { return t.name }
+func (t *text) Close() error { return t.in.Close() }
+
+func (t *text) Next(ctx context.Context, e *Entry) error {
+	t.in.until(ctx)
+	for {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if err := t.records.Next(&e.Record); err != nil {
+			return err
+		}
+		if !e.Record.Time.IsZero() && e.Record.Time.Before(t.since) || IsCanary(&e.Record) {
+			continue
+		}
+		e.Kernel = t.believes(&e.Record)
+		return nil
+	}
+}
+
+func (t *text) Lost() []Loss {
+	lost := t.lost.all()
+	if t.records.Long > 0 {
+		lost = append(lost, Loss{By: fmt.Sprintf("the reader, which saw only the beginnings of %d lines of more than 64 KiB", t.records.Long), Unknown: true})
+	}
+	return lost
+}
+
+// believes reports whether the kernel wrote a record that stands in a text.
+//
+// A line of auditd begins with the record. Nobody else can begin one: auditd takes line breaks out of messages, and syslog
+// puts its own words before each line. The kernel's log itself is another matter: a container with CAP_AUDIT_WRITE can
+// send a message with a line break in it, of which syslog makes a line like the kernel's.
+func (t *text) believes(r *audit.Record) bool {
+	switch r.Carrier {
+	case audit.Auditd:
+		return (t.trusted || t.vouched) && len(r.Before) == 0
+	case audit.User:
+		return (t.trusted || t.vouched) && len(r.Before) == 0 && t.host.fromDBus(r)
+	case audit.Kernel:
+		return t.vouched && kernelsPrefix(r.Before)
+	}
+	return false
+}
+
+// kernelsPrefix reports whether what stands before a record is what dmesg or syslog writes before the kernel's lines:
+// nothing, "[   12.345678] ", "Nov 30 10:00:00 host kernel: [   12.345678] ", with or without each of its parts.
+func kernelsPrefix(b []byte) bool {
+	b = bytes.TrimRight(b, " ")
+	if i := bytes.LastIndexByte(b, '['); i >= 0 && bytes.HasSuffix(b, []byte("]")) && len(bytes.Trim(b[i:], "[] .0123456789")) == 0 {
+		b = bytes.TrimRight(b[:i], " ")
+	}
+	level := bytes.TrimLeft(b, "<0123456789>") // of dmesg --raw
+	return len(level) == 0 || string(level) == "kernel:" || bytes.HasSuffix(b, []byte(" kernel:"))
+}

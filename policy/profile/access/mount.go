@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/automaton"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/kernelname"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
@@ -29,21 +30,6 @@ const (
 // msChanges are the flags of msShares, which change how mounts are shared, in the order in which they are written.
 var msChanges = []uint32{1 << 20, 1 << 18, 1 << 19, 1 << 17}
 
-// mountFlags are the words of rules for flags. Those without a flag say that one is not set.
-var mountFlags = []struct {
-	word string
-	flag uint32
-}{
-	{"ro", 1 << 0}, {"nosuid", 1 << 1}, {"nodev", 1 << 2}, {"noexec", 1 << 3}, {"sync", 1 << 4}, {"remount", msRemount},
-	{"mand", 1 << 6}, {"dirsync", 1 << 7}, {"nosymfollow", 1 << 8}, {"noatime", 1 << 10}, {"nodiratime", 1 << 11},
-	{"rbind", msBind | msRec}, {"bind", msBind}, {"move", msMove}, {"silent", msSilent}, {"verbose", msSilent}, {"acl", 1 << 16},
-	{"rshared", 1<<20 | msRec}, {"rprivate", 1<<18 | msRec}, {"rslave", 1<<19 | msRec}, {"runbindable", 1<<17 | msRec},
-	{"shared", 1 << 20}, {"private", 1 << 18}, {"slave", 1 << 19}, {"unbindable", 1 << 17},
-	{"relatime", 1 << 21}, {"iversion", 1 << 23}, {"strictatime", 1 << 24}, {"lazytime", 1 << 25},
-	{"rw", 0}, {"suid", 0}, {"dev", 0}, {"exec", 0}, {"async", 0}, {"nomand", 0}, {"symfollow", 0}, {"atime", 0},
-	{"diratime", 0}, {"loud", 0}, {"noacl", 0}, {"norelatime", 0}, {"noiversion", 0},
-}
-
 // flagsOf reads flags.
 func flagsOf(w word) (flags uint32, err error) {
 	list := []word{w}
@@ -55,19 +41,16 @@ func flagsOf(w word) (flags uint32, err error) {
 			list = append(list, word{text: name})
 		}
 	}
-next:
 	for _, one := range list {
-		for _, f := range mountFlags {
-			if f.word == one.text {
-				flags |= f.flag
-				continue next
-			}
+		if flag, ok := kernelname.MountFlagOf(one.text); ok {
+			flags |= flag
+			continue
 		}
 		number, err := strconv.ParseUint(one.text, 0, 32)
 		if err != nil || !strings.HasPrefix(one.text, "0x") {
 			var words []string
-			for _, f := range mountFlags {
-				words = append(words, f.word)
+			for _, f := range kernelname.MountFlags {
+				words = append(words, f.Word)
 			}
 			return 0, fmt.Errorf("%s is no option of a mount: here can stand %s", shown(one), listed(words))
 		}
@@ -79,10 +62,10 @@ next:
 // formatFlags writes flags as a list.
 func formatFlags(flags uint32) string {
 	var words []string
-	for _, f := range mountFlags {
-		if f.flag != 0 && flags&f.flag == f.flag {
-			words = append(words, f.word)
-			flags &^= f.flag
+	for _, f := range kernelname.MountFlags {
+		if f.Flag != 0 && flags&f.Flag == f.Flag {
+			words = append(words, f.Word)
+			flags &^= f.Flag
 		}
 	}
 	if flags != 0 {

@@ -7,51 +7,9 @@ import (
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/automaton"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/kernelname"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
-
-// numbered are words for numbers.
-type numbered []struct {
-	word   string
-	number uint16
-}
-
-func (n numbered) number(word string) (uint16, bool) {
-	for _, one := range n {
-		if one.word == word {
-			return one.number, true
-		}
-	}
-	number, err := strconv.ParseUint(word, 10, 16)
-	return uint16(number), err == nil
-}
-
-func (n numbered) word(number uint16) string {
-	for _, one := range n {
-		if one.number == number {
-			return one.word
-		}
-	}
-	return strconv.Itoa(int(number))
-}
-
-func (n numbered) words() (words []string) {
-	for _, one := range n {
-		words = append(words, one.word)
-	}
-	return words
-}
-
-// families are the words of rules for address families (AF_*, include/linux/socket.h).
-var families = numbered{{"unix", 1}, {"inet", 2}, {"ax25", 3}, {"ipx", 4}, {"appletalk", 5}, {"netrom", 6}, {"bridge", 7},
-	{"atmpvc", 8}, {"x25", 9}, {"inet6", 10}, {"rose", 11}, {"netbeui", 13}, {"security", 14}, {"key", 15}, {"netlink", 16},
-	{"packet", 17}, {"ash", 18}, {"econet", 19}, {"atmsvc", 20}, {"rds", 21}, {"sna", 22}, {"irda", 23}, {"pppox", 24},
-	{"wanpipe", 25}, {"llc", 26}, {"ib", 27}, {"mpls", 28}, {"can", 29}, {"tipc", 30}, {"bluetooth", 31}, {"iucv", 32},
-	{"rxrpc", 33}, {"isdn", 34}, {"phonet", 35}, {"ieee802154", 36}, {"caif", 37}, {"alg", 38}, {"nfc", 39}, {"vsock", 40},
-	{"kcm", 41}, {"qipcrtr", 42}, {"smc", 43}, {"xdp", 44}, {"mctp", 45}}
-
-// socketTypes are the words of rules for types of sockets (SOCK_*, include/linux/net.h).
-var socketTypes = numbered{{"stream", 1}, {"dgram", 2}, {"raw", 3}, {"rdm", 4}, {"seqpacket", 5}, {"dccp", 6}, {"packet", 10}}
 
 const (
 	afUnix  = 1
@@ -81,12 +39,12 @@ var socketPermissions = permissionNames{{"create", meaning.MayCreate}, {"bind", 
 func (p *parser) network() error {
 	p.skip("network")
 	var family, kind []uint16
-	if n, ok := p.numberOf(families); ok {
+	if n, ok := p.numberOf(kernelname.Families); ok {
 		family = []uint16{n}
 	}
 	protocol := p.protocolWord()
 	if protocol == "" {
-		if n, ok := p.numberOf(socketTypes); ok {
+		if n, ok := p.numberOf(kernelname.SocketTypes); ok {
 			kind = []uint16{n}
 		}
 	}
@@ -98,10 +56,10 @@ func (p *parser) network() error {
 	if p.more() && p.words[p.at].key == "" {
 		expected := "a permission (" + listed(socketPermissions.words()) + ") or protocol="
 		if before == p.at && kind == nil && protocol == "" {
-			expected = "a type of sockets (" + listed(socketTypes.words()) + "), tcp, udp, icmp, " + expected
+			expected = "a type of sockets (" + listed(kernelname.SocketTypes.Words()) + "), tcp, udp, icmp, " + expected
 		}
 		if family == nil {
-			expected = "a family (" + listed(families.words()) + "), " + expected
+			expected = "a family (" + listed(kernelname.Families.Words()) + "), " + expected
 		}
 		return p.end(expected)
 	}
@@ -120,7 +78,7 @@ func (p *parser) network() error {
 		return p.internet(protocol, family, wants)
 	}
 	if family == nil {
-		family = slices.DeleteFunc(families.numbers(), func(n uint16) bool { return n == afUnix })
+		family = slices.DeleteFunc(kernelname.Families.Numbers(), func(n uint16) bool { return n == afUnix })
 		p.unixSockets(unixWords{wants: wants, types: kind, numbers: numbers})
 	}
 	if family[0] == afUnix {
@@ -128,7 +86,7 @@ func (p *parser) network() error {
 		return nil
 	}
 	if kind == nil {
-		kind = socketTypes.numbers()
+		kind = kernelname.SocketTypes.Numbers()
 	}
 	p.sockets(family, kind, numbers, wants)
 	return nil
@@ -146,12 +104,12 @@ func (p *parser) protocolWord() string {
 }
 
 // numberOf reads a word that stands for a number, or the number itself.
-func (p *parser) numberOf(n numbered) (uint16, bool) {
+func (p *parser) numberOf(n kernelname.Numbers) (uint16, bool) {
 	if !p.more() {
 		return 0, false
 	}
 	w := p.words[p.at]
-	number, ok := n.number(w.text)
+	number, ok := n.Number(w.text)
 	if ok = ok && w.is(w.text); ok {
 		p.at++
 	}
@@ -171,7 +129,7 @@ func (p *parser) internet(word string, family []uint16, wants []uint32) error {
 		case afInet6:
 			number = protocol.inet6
 		default:
-			return fmt.Errorf("%s is wrong behind %s: only inet and inet6 have it", word, families.word(f))
+			return fmt.Errorf("%s is wrong behind %s: only inet and inet6 have it", word, kernelname.Families.Word(f))
 		}
 		numbers := fixed{twoBytes(number)}
 		for _, want := range wants {
@@ -203,15 +161,8 @@ func fixedOf(numbers []uint16) (f fixed) {
 	return f
 }
 
-func (n numbered) numbers() (numbers []uint16) {
-	for _, one := range n {
-		numbers = append(numbers, one.number)
-	}
-	return numbers
-}
-
 func formatSocket(a meaning.SocketAccess) string {
-	return "network " + families.word(a.Family) + " " + socketTypes.word(a.Type) + " " + socketPermissions.joined(a.Want) +
+	return "network " + kernelname.Families.Word(a.Family) + " " + kernelname.SocketTypes.Word(a.Type) + " " + socketPermissions.joined(a.Want) +
 		" protocol=" + strconv.Itoa(int(a.Protocol))
 }
 
@@ -242,7 +193,7 @@ func (p *parser) unix() error {
 		u.whose = whose
 	}
 	p.at++
-	if n, ok := p.numberOf(socketTypes); ok {
+	if n, ok := p.numberOf(kernelname.SocketTypes); ok {
 		u.types = []uint16{n}
 	}
 	at := p.at
@@ -251,7 +202,7 @@ func (p *parser) unix() error {
 		return err
 	}
 	said := p.at > at
-	if n, ok := p.numberOf(socketTypes); ok && u.types == nil {
+	if n, ok := p.numberOf(kernelname.SocketTypes); ok && u.types == nil {
 		u.types = []uint16{n}
 	}
 	number := func(into *fixed) func(word) error {
@@ -265,14 +216,14 @@ func (p *parser) unix() error {
 		}
 	}
 	if p.more() && p.words[p.at].key == "" {
-		return p.end("a type of sockets (" + listed(socketTypes.words()) + "), a permission (" + listed(socketPermissions.words()) +
+		return p.end("a type of sockets (" + listed(kernelname.SocketTypes.Words()) + "), a permission (" + listed(socketPermissions.words()) +
 			"), type=, addr= or peer=")
 	}
 	if err := p.conditions(map[string]func(word) error{
 		"type": func(w word) error {
-			n, ok := socketTypes.number(w.text)
+			n, ok := kernelname.SocketTypes.Number(w.text)
 			if !ok {
-				return fmt.Errorf("%s is no type of sockets: here can stand %s", shown(w), listed(socketTypes.words()))
+				return fmt.Errorf("%s is no type of sockets: here can stand %s", shown(w), listed(kernelname.SocketTypes.Words()))
 			}
 			u.types = []uint16{n}
 			return nil
@@ -402,7 +353,7 @@ func (p *parser) unixSockets(u unixWords) {
 }
 
 func formatUnix(a meaning.UnixAccess) string {
-	text := whose(a.Owner) + "unix " + socketTypes.word(a.Type) + " " + socketPermissions.joined(a.Want) +
+	text := whose(a.Owner) + "unix " + kernelname.SocketTypes.Word(a.Type) + " " + socketPermissions.joined(a.Want) +
 		" protocol=" + strconv.Itoa(int(a.Protocol))
 	if a.Want&unaddress == 0 {
 		text += " addr=" + formatAddress(a.Address)

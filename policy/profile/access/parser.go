@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/kernelname"
 )
 
 // parser reads the words of a line.
@@ -30,7 +31,7 @@ func init() {
 		"mqueue": (*parser).mqueue, "dbus": (*parser).dbus, "rlimit": (*parser).rlimit, "set": (*parser).rlimit,
 		"network": (*parser).network,
 	}
-	for _, family := range families.words() {
+	for _, family := range kernelname.Families.Words() {
 		forms[family] = (*parser).network
 	}
 	for protocol := range protocols {
@@ -42,7 +43,7 @@ func init() {
 // heads says what a line may begin with.
 func heads() string {
 	words := slices.DeleteFunc(slices.Sorted(maps.Keys(forms)), func(w string) bool {
-		_, family := families.number(w)
+		_, family := kernelname.Families.Number(w)
 		return family && w != "unix" || w == "unmount" || w == "set"
 	})
 	return "a permission of a file (r, w, a, k, m, l, x, create, ...) or " + listed(words)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/automaton"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/kernelname"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
 )
@@ -118,8 +119,8 @@ func (c chance) access() (meaning.Access, string) {
 		a := meaning.LinkAccess{Path: c.path(), Target: c.path(), Owner: owner}
 		return a, word + "l " + c.wide(a.Path) + c.of("", " -> "+c.wide(a.Target))
 	case 5:
-		n := c.IntN(len(capabilities))
-		return meaning.CapabilityAccess(n), "capability" + c.of("", " "+capabilities[n], " chown "+capabilities[n])
+		n := c.IntN(len(kernelname.Capabilities))
+		return meaning.CapabilityAccess(n), "capability" + c.of("", " "+kernelname.Capabilities[n], " chown "+kernelname.Capabilities[n])
 	case 6, 7:
 		return c.change()
 	case 8:
@@ -191,16 +192,16 @@ func (c chance) change() (meaning.Access, string) {
 
 func (c chance) socket() (meaning.Access, string) {
 	want, words := c.some(socketPermissions)
-	kind := socketTypes[[]int{0, 1, 4}[c.IntN(3)]]
+	kind := kernelname.SocketTypes[[]int{0, 1, 4}[c.IntN(3)]]
 	if c.IntN(3) == 0 {
-		family := families[1+c.IntN(len(families)-1)]
-		a := meaning.SocketAccess{Family: family.number, Type: kind.number, Protocol: uint16(c.IntN(300)), Want: want}
-		return a, "network" + c.of("", " "+family.word) + c.of("", " "+kind.word) + words + c.of("", fmt.Sprint(" protocol=", a.Protocol))
+		family := kernelname.Families[1+c.IntN(len(kernelname.Families)-1)]
+		a := meaning.SocketAccess{Family: family.Number, Type: kind.Number, Protocol: uint16(c.IntN(300)), Want: want}
+		return a, "network" + c.of("", " "+family.Word) + c.of("", " "+kind.Word) + words + c.of("", fmt.Sprint(" protocol=", a.Protocol))
 	}
 	address := func() string { return c.of("", "@srv1", "@srv", "@peer", "@never", "@a/b", "/run/x", "/srv/x") }
 	owner, word := c.owner()
-	a := meaning.UnixAccess{Type: kind.number, Protocol: uint16(c.IntN(2)), Want: want, Owner: owner}
-	line := word + "unix" + c.of("", " "+kind.word) + words + c.of("", fmt.Sprint(" protocol=", a.Protocol))
+	a := meaning.UnixAccess{Type: kind.Number, Protocol: uint16(c.IntN(2)), Want: want, Owner: owner}
+	line := word + "unix" + c.of("", " "+kind.Word) + words + c.of("", fmt.Sprint(" protocol=", a.Protocol))
 	said := func(key, address string) string {
 		if address == "" || c.half() {
 			return ""
@@ -243,7 +244,7 @@ func (c chance) mounted() (meaning.Access, string) {
 	a := meaning.MountAccess{Target: c.of("/mnt/x/", "/", "/b/", "/disk/", c.dir()), Data: c.of("", "size=1k", "x")}
 	var some, kinds uint32
 	for range c.IntN(4) {
-		some |= mountFlags[c.IntN(len(mountFlags))].flag
+		some |= kernelname.MountFlags[c.IntN(len(kernelname.MountFlags))].Flag
 	}
 	for _, flag := range append([]uint32{msRemount, msBind, msMove}, msChanges...) {
 		kinds |= flag
@@ -270,7 +271,7 @@ func (c chance) mounted() (meaning.Access, string) {
 	case 0:
 		line += " options=" + formatFlags(a.Flags)
 	case 1:
-		line += " options in " + formatFlags(a.Flags|mountFlags[c.IntN(10)].flag)
+		line += " options in " + formatFlags(a.Flags|kernelname.MountFlags[c.IntN(10)].Flag)
 	}
 	line += c.maybe("data", a.Data)
 	if head == "mount" && c.half() {
@@ -286,7 +287,7 @@ func (c chance) other() (meaning.Access, string) {
 	switch c.IntN(4) {
 	case 0:
 		a := meaning.RlimitAccess{Resource: c.IntN(9), Hard: uint64(c.IntN(3000))}
-		name := resources.word(uint16(a.Resource))
+		name := kernelname.Resources.Word(uint16(a.Resource))
 		return a, c.of("set rlimit", "rlimit") + c.of("", " "+name, fmt.Sprint(" ", name, " <= ", a.Hard+uint64(c.IntN(900))), fmt.Sprint(" ", name, "=", a.Hard))
 	case 1:
 		return meaning.UsernsAccess{}, "userns" + c.of("", " create")

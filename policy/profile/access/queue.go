@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/automaton"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/kernelname"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
@@ -177,11 +178,6 @@ func formatDBus(a meaning.DBusAccess) string {
 		" peer=(name=" + literal(a.Name) + ", label=" + literal(a.Label) + ")"
 }
 
-// resources are the words of rules for limits (RLIMIT_*, include/uapi/asm-generic/resource.h).
-var resources = numbered{{"cpu", 0}, {"fsize", 1}, {"data", 2}, {"stack", 3}, {"core", 4}, {"rss", 5}, {"nproc", 6},
-	{"nofile", 7}, {"ofile", 7}, {"memlock", 8}, {"as", 9}, {"locks", 10}, {"sigpending", 11}, {"msgqueue", 12}, {"nice", 13},
-	{"rtprio", 14}, {"rttime", 15}}
-
 // A limits is hard limits of a resource that a line is about.
 type limits struct {
 	resource    int
@@ -207,9 +203,9 @@ func (p *parser) rlimit() error {
 	if w.key != "" { // RESOURCE=NUMBER
 		equal, name = true, w.key
 	}
-	n, ok := resources.number(name)
+	n, ok := kernelname.Resources.Number(name)
 	if !ok || n > 15 || w.quoted || w.listed {
-		return fmt.Errorf("%s is no resource: here can stand %s", shown(w), listed(resources.words()))
+		return fmt.Errorf("%s is no resource: here can stand %s", shown(w), listed(kernelname.Resources.Words()))
 	}
 	l := limits{int(n), 0, ^uint64(0)}
 	if !equal {
@@ -261,5 +257,5 @@ func formatRlimit(a meaning.RlimitAccess) string {
 	if a.Hard == ^uint64(0) {
 		hard = "infinity"
 	}
-	return strings.Join([]string{"rlimit", resources.word(uint16(a.Resource)), "=", hard}, " ")
+	return strings.Join([]string{"rlimit", kernelname.Resources.Word(uint16(a.Resource)), "=", hard}, " ")
 }

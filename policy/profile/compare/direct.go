@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/kernelname"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
@@ -40,7 +41,7 @@ func capabilities(a, b meaning.Stack) (lines []Line) {
 		}
 		line := Line{Change: c, What: "capability", Topic: "capability", Witness: meaning.CapabilityAccess(list[0])}
 		var names, others []string
-		for n, name := range capabilityNames {
+		for n, name := range kernelname.Capabilities {
 			if slices.Contains(list, n) {
 				names = append(names, name)
 			} else {
@@ -99,7 +100,7 @@ func limits(a, b meaning.Stack) (lines []Line) {
 			}
 			said[c] = n
 			lines = append(lines, Line{Change: c, Topic: "rlimit", Witness: access,
-				What: fmt.Sprintf("set rlimit %s, limit %s", rlimitName(n), limitOf(b, n)), From: limitOf(a, n), To: limitOf(b, n)})
+				What: fmt.Sprintf("set rlimit %s, limit %s", kernelname.Resources.Word(uint16(n)), limitOf(b, n)), From: limitOf(a, n), To: limitOf(b, n)})
 		}
 	}
 	return lines

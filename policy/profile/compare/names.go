@@ -67,21 +67,3 @@ var bitNames = []named{{meaning.MayExec, "x"}, {meaning.MayWrite, "write alone"}
 	{meaning.MayCreate, "create"}, {meaning.MayDelete, "delete"}, {meaning.MayOpen, "open"}, {meaning.MayRename, "rename"},
 	{meaning.MaySetAttr, "setattr"}, {meaning.MayGetAttr, "getattr"}, {meaning.MayChmod, "chmod"}, {meaning.MayChown, "chown"},
 	{meaning.MayLock, "lock"}, {meaning.MayMmapExec, "mmap"}, {meaning.MayLink, "link"}}
-
-// capabilityNames are the names that rules have for capabilities (include/uapi/linux/capability.h).
-var capabilityNames = [...]string{"chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid",
-	"setpcap", "linux_immutable", "net_bind_service", "net_broadcast", "net_admin", "net_raw", "ipc_lock", "ipc_owner",
-	"sys_module", "sys_rawio", "sys_chroot", "sys_ptrace", "sys_pacct", "sys_admin", "sys_boot", "sys_nice", "sys_resource",
-	"sys_time", "sys_tty_config", "mknod", "lease", "audit_write", "audit_control", "setfcap", "mac_override", "mac_admin",
-	"syslog", "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf", "checkpoint_restore"}
-
-// rlimitNames are the names that rules have for resources (include/uapi/asm-generic/resource.h).
-var rlimitNames = [...]string{"cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile", "memlock", "as", "locks",
-	"sigpending", "msgqueue", "nice", "rtprio", "rttime"}
-
-func rlimitName(n int) string {
-	if n >= 0 && n < len(rlimitNames) {
-		return rlimitNames[n]
-	}
-	return strconv.Itoa(n)
-}

@@ -17,41 +17,20 @@ type Combination struct {
 	All      bool // what all profiles allow, as a stack of them does; else what one of them allows
 }
 
+// An Excess is something that one side allows and another one does not: permissions for a key of a class, as Profile.Query
+// has them. There is no shorter key of this kind.
+type Excess struct {
+	Class Class
+	Key   string // for Capabilities, one byte with the number of the capability
+	Owner bool   // of files: by a process that owns the file
+	Perms uint32 // MayExec, if both may execute the program and it goes on under another label
+}
+
 // A Deviation is something that a profile allows and a combination does not, or the other way round.
 type Deviation struct {
 	Excess
 	More bool // it is the profile that allows it
 }
-
-// scope is a kind of keys that are compared. It is of a class, and of keys of one form.
-type scope struct {
-	kind
-	paths bool // one that the kernel has: it begins with a slash, and has none after another
-	pairs bool // of two paths, or of a path and a label, with a NUL between them
-	some  bool // not empty: what a state has that a class begins with only says that the class is mediated
-}
-
-// scopes are all keys of all classes, and the permissions that something asks for.
-var scopes = []scope{
-	{kind: kind{class: File, perms: ofPaths &^ MayLink}, paths: true}, // of links the pairs decide
-	{kind: kind{class: File, perms: ofPaths &^ MayLink, owner: true}, paths: true},
-	{kind: kind{class: File, keys: "[^/]**", perms: MayChangeProfile | MayOnExec}},
-	{kind: kind{class: File, perms: MayLink | MayOnExec | LinkFree}, pairs: true},
-	{kind: kind{class: File, perms: MayLink | MayOnExec | LinkFree, owner: true}, pairs: true},
-	{kind: kind{class: Signals, perms: MayRead | MayWrite}, some: true},
-	{kind: kind{class: Label, keys: string(rune(PTrace)) + "**", perms: MayRead | MayWrite | MayAppend | MayCreate}},
-	{kind: kind{class: Mount, perms: mayMount | mayUmount | mayPivotRoot}, some: true},
-	{kind: kind{class: Net, perms: anything &^ (MayLock | contMatch)}, some: true},
-	{kind: kind{class: NetV9, perms: anything &^ (MayLock | contMatch)}, some: true},
-	{kind: kind{class: PosixMQueue, perms: anything &^ MayLock}, some: true},
-	{kind: kind{class: Namespaces, perms: MayAppend}},
-	{kind: kind{class: IOUring, perms: MayAppend | MayCreate}},
-	{kind: kind{class: DBus, perms: DBusSend | DBusReceive | DBusBind | DBusEavesdrop}, some: true},
-}
-
-// LinkFree stands among the permissions of a Deviation about a pair of paths, a link and its target, for a link that may
-// have more rights than its target. It has the value of a permission that no pair has.
-const LinkFree = linkSubset
 
 // Conflict finds a program that profiles of the combination execute, and that goes on in another way under each of them.
 // No single profile does the same. If the combination is of what all allow, one that not all execute counts for none.
@@ -80,7 +59,7 @@ func (c Combination) Deviation(p *Profile) (d Deviation, found bool, err error) 
 	for _, sc := range scopes {
 		key, found, err := sc.shortest(func(states []automaton.State) bool {
 			last := len(states) - 1
-			mine, theirs := one.grants(sc, states[last:]), c.grants(sc, states[:last])
+			mine, theirs := sc.grants(p, states[last]), c.grants(sc, states[:last])
 			d.More = mine&^theirs != 0
 			if d.Perms = mine &^ theirs; !d.More {
 				d.Perms = theirs &^ mine
@@ -119,7 +98,6 @@ func NewRule(p *Profile, want uint32) (*Rule, error) {
 			r.caps = append(r.caps, number)
 		}
 	}
-	one := Combination{Profiles: []*Profile{p}}
 	for _, sc := range scopes {
 		if !sc.of(p) {
 			continue
@@ -127,7 +105,7 @@ func NewRule(p *Profile, want uint32) (*Rule, error) {
 		if sc.class == File {
 			sc.perms &= want
 		}
-		_, found, err := sc.shortest(func(states []automaton.State) bool { return one.grants(sc, states) != 0 },
+		_, found, err := sc.shortest(func(states []automaton.State) bool { return sc.grants(p, states[0]) != 0 },
 			func(states []automaton.State) bool { return states[0] == 0 }, p)
 		if err != nil {
 			return nil, err
@@ -160,7 +138,7 @@ func (c Combination) Judge(r *Rule) (Judgement, error) {
 	last := len(c.Profiles)
 	for _, sc := range r.scopes {
 		_, _, err := sc.shortest(func(states []automaton.State) bool {
-			mine, theirs := one.grants(sc, states[last:]), c.grants(sc, states[:last])
+			mine, theirs := sc.grants(r.profile, states[last]), c.grants(sc, states[:last])
 			j.Apart = j.Apart && mine&theirs == 0
 			j.Within = j.Within && mine&^theirs == 0 &&
 				(sc.class != File || mine&MayExec == 0 || one.exec(sc, states[last:]).within(c.exec(sc, states[:last])))
@@ -177,8 +155,7 @@ func (c Combination) Judge(r *Rule) (Judgement, error) {
 // MayRead and the like, to the file's owner or, without owner, to anybody. The error wraps automaton.ErrNoPatterns if no patterns say it, automaton.ErrTooMany, or
 // automaton.ErrTooLarge.
 func (c Combination) Missing(r *Rule, permission uint32, owner bool) ([]string, error) {
-	sc := scope{kind: kind{class: File, perms: permission, owner: owner}}
-	one := Combination{Profiles: []*Profile{r.profile}}
+	sc := scope{kind: kind{File, owner}, perms: permission}
 	last := len(c.Profiles)
 	whose := []bool{true}
 	if !owner {
@@ -195,7 +172,7 @@ func (c Combination) Missing(r *Rule, permission uint32, owner bool) ([]string, 
 		}
 		for _, whose := range whose {
 			sc.owner = whose
-			if one.grants(sc, states[last:])&^c.grants(sc, states[:last]) == 0 {
+			if sc.grants(r.profile, states[last])&^c.grants(sc, states[:last]) == 0 {
 				return false
 			}
 		}
@@ -205,93 +182,8 @@ func (c Combination) Missing(r *Rule, permission uint32, owner bool) ([]string, 
 	return slices.DeleteFunc(all, func(p string) bool { return strings.Contains(p, "//") }), err
 }
 
-// of reports whether a profile has rules of the scope's class.
-func (sc scope) of(p *Profile) bool { return (Stack{p}).deciding(sc.class) != nil }
-
-// machines returns the automata of profiles that the scope is about.
-func (sc scope) machines(profiles []*Profile) (all []automaton.Machine) {
-	for _, p := range profiles {
-		switch m := p.machine(sc.class); {
-		case !sc.of(p):
-			all = append(all, machine{}) // it allows all, whatever the key
-		case sc.pairs:
-			all = append(all, paired{m, p, sc.owner})
-		default:
-			all = append(all, m)
-		}
-	}
-	return all
-}
-
-// paired is a Machine for pairs, of which the kernel asks about the path alone first. What that does not allow is not
-// allowed for a pair: its bits in the state are of firstLink and firstExec.
-type paired struct {
-	automaton.Machine
-	profile *Profile
-	owner   bool
-}
-
-const (
-	firstLink automaton.State = 1 << 31
-	firstExec automaton.State = 1 << 30
-	firstBits                 = firstLink | firstExec
-)
-
-// Step returns the state after one byte.
-func (m paired) Step(s automaton.State, b byte) automaton.State {
-	first := s & firstBits
-	s &^= firstBits
-	if b == 0 && first == 0 {
-		perms := m.profile.passing(m.profile.in(kind{class: File, owner: m.owner}, state(s)))
-		if perms&MayLink != 0 {
-			first |= firstLink
-		}
-		if perms&MayOnExec != 0 {
-			first |= firstExec
-		}
-		if first == 0 {
-			return 0
-		}
-	}
-	if s = m.Machine.Step(s, b); s == 0 {
-		return 0
-	}
-	return s | first
-}
-
-// shortest finds the shortest key of the scope after which accept takes the states of profiles. dead may be nil.
-func (sc scope) shortest(accept, dead func([]automaton.State) bool, profiles ...*Profile) (string, bool, error) {
-	machines := sc.machines(profiles)
-	n := len(machines)
-	form := func(automaton.State) (in, never bool) { return true, false }
-	switch {
-	case sc.paths:
-		machines = append(machines, paths{})
-		form = func(s automaton.State) (in, never bool) { return s == pathByte || s == pathSlash, s == pathNever }
-	case sc.pairs:
-		machines = append(machines, paths{})
-		form = func(s automaton.State) (in, never bool) { return s >= pathSecond, s == pathNever }
-	case sc.keys != "":
-		keys, err := automaton.NewGlob(sc.keys)
-		if err != nil {
-			return "", false, err
-		}
-		machines = append(machines, keys)
-		form = func(s automaton.State) (in, never bool) { return keys.Accepts(s), false }
-	case sc.some:
-		machines = append(machines, begun{})
-		form = func(s automaton.State) (in, never bool) { return s != 0, false }
-	default:
-		machines = append(machines, machine{})
-	}
-	return automaton.ShortestBut(func(states []automaton.State) bool {
-		_, never := form(states[n])
-		return never || dead != nil && dead(states[:n])
-	}, func(states []automaton.State) bool {
-		in, _ := form(states[n])
-		return in && accept(states[:n])
-	}, limit, machines...)
-}
+// permits reports whether a stack allows a capability.
+func (s Stack) permits(capability uint) bool { return s.Decide(CapabilityAccess(capability)).Allowed }
 
 // permits reports whether the combination allows a capability.
 func (c Combination) permits(capability uint) bool {
@@ -313,22 +205,7 @@ func (c Combination) grants(sc scope, states []automaton.State) uint32 {
 		granted = ^granted
 	}
 	for i, p := range c.Profiles {
-		one := ^uint32(0)
-		if sc.of(p) {
-			perms := p.in(sc.kind, state(states[i]&^firstBits))
-			one = p.passing(perms)
-			if sc.pairs {
-				if one &^= LinkFree; states[i]&firstLink == 0 {
-					one &^= MayLink
-				}
-				if states[i]&firstExec == 0 {
-					one &^= MayOnExec
-				}
-				if one&MayLink != 0 && perms.Allow&linkSubset == 0 {
-					one |= LinkFree
-				}
-			}
-		}
+		one := sc.grants(p, states[i])
 		if c.All {
 			granted &= one
 		} else {
@@ -376,50 +253,10 @@ func (c Combination) exec(sc scope, states []automaton.State) (e execution) {
 	return e
 }
 
-// paths is a Machine whose state says whether a key is a path, or a path and another text with a NUL between them.
-type paths struct{}
-
-const (
-	pathNever automaton.State = iota
-	pathBegin
-	pathSlash // the last byte of the path is a slash
-	pathByte  // it is another one
-	pathSecond
-	pathSecondSlash
-)
-
-// Start returns the state in which a match begins.
-func (paths) Start() automaton.State { return pathBegin }
-
-// Step returns the state after one byte.
-func (paths) Step(s automaton.State, b byte) automaton.State {
-	second := s >= pathSecond
-	switch {
-	case s == pathNever, s == pathBegin && b != '/', second && b == 0, b == '/' && (s == pathSlash || s == pathSecondSlash):
-		return pathNever
-	case b == 0:
-		return pathSecond
-	case b == '/' && second:
-		return pathSecondSlash
-	case b == '/':
-		return pathSlash
-	case second:
-		return pathSecond
+// own returns the transition of a profile with each of its children as such.
+func (t Transition) own(p *Profile) Transition {
+	if name, child := strings.CutPrefix(t.Label, p.Name+"//"); child {
+		t.Label, t.Child = name, true
 	}
-	return pathByte
+	return t
 }
-
-// Classes returns the equivalence classes of bytes.
-func (paths) Classes() *[256]uint32 { return &[256]uint32{0: 1, '/': 2} }
-
-// begun is a Machine whose state says whether there was a byte.
-type begun struct{}
-
-// Start returns the state in which a match begins.
-func (begun) Start() automaton.State { return 0 }
-
-// Step returns the state after one byte.
-func (begun) Step(automaton.State, byte) automaton.State { return 1 }
-
-// Classes returns the equivalence classes of bytes.
-func (begun) Classes() *[256]uint32 { return new([256]uint32) }

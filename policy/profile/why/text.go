@@ -8,7 +8,6 @@ package why
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -149,9 +148,8 @@ func (t *Text) same(ctx context.Context, whole string, data []byte) bool {
 
 // Equal reports whether it is proven that two profiles allow the same.
 func Equal(p, q *meaning.Profile) bool {
-	_, one, err1 := meaning.Stack{p}.Within(meaning.Stack{q})
-	_, other, err2 := meaning.Stack{q}.Within(meaning.Stack{p})
-	return errors.Join(err1, err2) == nil && one && other
+	_, differ, err := meaning.Combination{Profiles: []*meaning.Profile{q}}.Deviation(p)
+	return err == nil && !differ
 }
 
 func named(all []*meaning.Profile, name string) *meaning.Profile {

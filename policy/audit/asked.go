@@ -192,26 +192,20 @@ func notUnderstood(r *Record) (Asked, error) {
 
 func one(a meaning.Access) Asked { return Asked{Accesses: []meaning.Access{a}} }
 
-// A permission is a word or letter in a mask.
-type permission struct {
-	word string
-	bits uint32
-}
-
 // bits returns the permissions that the words of a mask stand for.
-func bits(mask string, of []permission) (all uint32, err error) {
+func bits(mask string, of []meaning.Permission) (all uint32, err error) {
 	for word := range strings.FieldsSeq(mask) {
-		i := slices.IndexFunc(of, func(p permission) bool { return p.word == word })
+		i := slices.IndexFunc(of, func(p meaning.Permission) bool { return p.Word == word })
 		if i < 0 {
 			return 0, fmt.Errorf("no kernel writes the permission %s for an access of this kind", oneline.Quote(word))
 		}
-		all |= of[i].bits
+		all |= of[i].Bits
 	}
 	return all, nil
 }
 
 // masks returns the permissions of the record's masks. Without one, they are usual.
-func (r *Record) masks(of []permission, usual uint32) (want, denied uint32, err error) {
+func (r *Record) masks(of []meaning.Permission, usual uint32) (want, denied uint32, err error) {
 	requested, refused := r.Masks()
 	if want, err = bits(requested, of); err != nil {
 		return 0, 0, err
@@ -240,8 +234,7 @@ func askedCapability(r *Record) (Asked, error) {
 }
 
 func askedPtrace(r *Record) (Asked, error) {
-	want, denied, err := r.masks([]permission{{"trace", meaning.MayWrite}, {"read", meaning.MayRead}, {"tracedby", meaning.MayAppend},
-		{"readby", meaning.MayCreate}}, meaning.MayWrite)
+	want, denied, err := r.masks(meaning.PtracePermissions, meaning.MayWrite)
 	if err != nil {
 		return Asked{}, err
 	}
@@ -253,7 +246,7 @@ func askedPtrace(r *Record) (Asked, error) {
 }
 
 func askedSignal(r *Record) (Asked, error) {
-	want, denied, err := r.masks([]permission{{"send", meaning.MayWrite}, {"receive", meaning.MayRead}}, 0)
+	want, denied, err := r.masks(meaning.SignalPermissions, 0)
 	if err != nil {
 		return Asked{}, err
 	}
@@ -308,8 +301,7 @@ func askedLimit(r *Record) (Asked, error) {
 }
 
 func askedMqueue(r *Record) (Asked, error) {
-	want, denied, err := r.masks([]permission{{"create", meaning.MayCreate}, {"delete", meaning.MayDelete}, {"open", meaning.MayOpen},
-		{"read", meaning.MayRead}, {"write", meaning.MayWrite}, {"setattr", meaning.MaySetAttr}, {"getattr", meaning.MayGetAttr}}, 0)
+	want, denied, err := r.masks(meaning.MqueuePermissions, 0)
 	if err != nil {
 		return Asked{}, err
 	}
@@ -322,8 +314,7 @@ func askedMqueue(r *Record) (Asked, error) {
 
 // askedDBus reads a record of dbus-daemon or dbus-broker. Old ones name labels after profiles.
 func askedDBus(r *Record) (Asked, error) {
-	want, _, err := r.masks([]permission{{"send", meaning.DBusSend}, {"receive", meaning.DBusReceive}, {"bind", meaning.DBusBind},
-		{"eavesdrop", meaning.DBusEavesdrop}}, 0)
+	want, _, err := r.masks(meaning.DBusPermissions, 0)
 	if err != nil {
 		return Asked{}, err
 	}

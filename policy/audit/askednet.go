@@ -9,12 +9,6 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
-// socketWords are the permissions of sockets in a mask (net_mask_names, security/apparmor/net.c).
-var socketWords = []permission{{"send", meaning.MaySend}, {"receive", meaning.MayReceive}, {"create", meaning.MayCreate},
-	{"shutdown", meaning.MayShutdown}, {"connect", meaning.MayConnect}, {"setattr", meaning.MaySetAttr},
-	{"getattr", meaning.MayGetAttr}, {"accept", meaning.MayAccept}, {"bind", meaning.MayBind}, {"listen", meaning.MayListen},
-	{"setopt", meaning.MaySetOpt}, {"getopt", meaning.MayGetOpt}}
-
 // socketOperations are what an operation asks, for kernels that write no mask.
 var socketOperations = map[string]uint32{"create": meaning.MayCreate, "socket_create": meaning.MayCreate, "bind": meaning.MayBind,
 	"connect": meaning.MayConnect, "listen": meaning.MayListen, "accept": meaning.MayAccept, "sendmsg": meaning.MaySend,
@@ -28,7 +22,7 @@ const afUnix = 1
 // askedSocket reads a record of a socket. Its addresses are of no interest but for those of AF_UNIX: no kernel has rules
 // about others that a parser of Debian writes.
 func askedSocket(r *Record) (Asked, error) {
-	want, denied, err := r.masks(socketWords, socketOperations[r.Get("operation")])
+	want, denied, err := r.masks(meaning.SocketPermissions, socketOperations[r.Get("operation")])
 	if err != nil {
 		return Asked{}, err
 	}

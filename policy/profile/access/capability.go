@@ -3,7 +3,6 @@ package access
 import (
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/kernelname"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
@@ -37,8 +36,5 @@ func (p *parser) capability() error {
 }
 
 func formatCapability(a meaning.CapabilityAccess) string {
-	if int(a) < len(kernelname.Capabilities) {
-		return "capability " + kernelname.Capabilities[a]
-	}
-	return "capability " + strconv.Itoa(int(a)) // which no kernel has
+	return "capability " + kernelname.Capability(int(a))
 }

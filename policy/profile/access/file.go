@@ -11,10 +11,18 @@ import (
 
 // filePermissions are the permissions of files that have a word.
 var filePermissions = permissionNames{
-	{"read", meaning.MayRead}, {"write", meaning.MayWrite}, {"append", meaning.MayAppend}, {"create", meaning.MayCreate},
-	{"delete", meaning.MayDelete}, {"rename", meaning.MayRename}, {"setattr", meaning.MaySetAttr},
-	{"getattr", meaning.MayGetAttr}, {"chmod", meaning.MayChmod}, {"chown", meaning.MayChown}, {"lock", meaning.MayLock},
-	{"mmap", meaning.MayMmapExec},
+	{Word: "read", Bits: meaning.MayRead},
+	{Word: "write", Bits: meaning.MayWrite},
+	{Word: "append", Bits: meaning.MayAppend},
+	{Word: "create", Bits: meaning.MayCreate},
+	{Word: "delete", Bits: meaning.MayDelete},
+	{Word: "rename", Bits: meaning.MayRename},
+	{Word: "setattr", Bits: meaning.MaySetAttr},
+	{Word: "getattr", Bits: meaning.MayGetAttr},
+	{Word: "chmod", Bits: meaning.MayChmod},
+	{Word: "chown", Bits: meaning.MayChown},
+	{Word: "lock", Bits: meaning.MayLock},
+	{Word: "mmap", Bits: meaning.MayMmapExec},
 }
 
 // letters are the permissions that letters stand for, each of which is asked for alone.

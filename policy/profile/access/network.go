@@ -29,11 +29,7 @@ var protocols = map[string]struct {
 	"icmp": {[]uint16{2, 3}, 1, 58, false},
 }
 
-var socketPermissions = permissionNames{{"create", meaning.MayCreate}, {"bind", meaning.MayBind},
-	{"listen", meaning.MayListen}, {"connect", meaning.MayConnect}, {"accept", meaning.MayAccept}, {"send", meaning.MaySend},
-	{"receive", meaning.MayReceive}, {"setopt", meaning.MaySetOpt}, {"getopt", meaning.MayGetOpt},
-	{"setattr", meaning.MaySetAttr}, {"getattr", meaning.MayGetAttr}, {"shutdown", meaning.MayShutdown},
-	{"w", meaning.MaySend}, {"r", meaning.MayReceive}}
+var socketPermissions = named(meaning.SocketPermissions, fileLetters)
 
 // network reads "[network] [FAMILY] [TYPE|tcp|udp|icmp] [PERMISSION] [protocol=NUMBER]". Sockets of AF_UNIX belong to it.
 func (p *parser) network() error {

@@ -7,11 +7,9 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
-var signalPermissions = permissionNames{{"send", meaning.MayWrite}, {"receive", meaning.MayRead},
-	{"write", meaning.MayWrite}, {"read", meaning.MayRead}, {"w", meaning.MayWrite}, {"r", meaning.MayRead}}
+var signalPermissions = named(meaning.SignalPermissions, fileWords, fileLetters)
 
-var ptracePermissions = permissionNames{{"trace", meaning.MayWrite}, {"read", meaning.MayRead},
-	{"tracedby", meaning.MayAppend}, {"readby", meaning.MayCreate}, {"w", meaning.MayWrite}, {"r", meaning.MayRead}}
+var ptracePermissions = named(meaning.PtracePermissions, fileLetters)
 
 // signals are all signals that rules have a name for.
 var signals = func() (all []meaning.Signal) {
@@ -114,7 +112,7 @@ func (p *parser) userns() error {
 // ioURing reads "io_uring [sqpoll|override_creds] [label=LABEL]". Only override_creds is about a label.
 func (p *parser) ioURing() error {
 	p.at++
-	wants, err := p.permissions(permissionNames{{"sqpoll", meaning.MayCreate}, {"override_creds", meaning.MayAppend}})
+	wants, err := p.permissions(permissionNames{{Word: "sqpoll", Bits: meaning.MayCreate}, {Word: "override_creds", Bits: meaning.MayAppend}})
 	if err != nil {
 		return err
 	}

@@ -1,21 +1,32 @@
 package access
 
-import "strings"
+import (
+	"slices"
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+)
 
 // permissionNames are the words for the permissions of a class. One permission may have several words, of which the
 // first is written.
-type permissionNames []struct {
-	word string
-	bit  uint32
-}
+type permissionNames []meaning.Permission
+
+// Words for permissions of files that stand for those of another class, too: these have the same bits.
+var (
+	fileWords   = []meaning.Permission{{Word: "write", Bits: meaning.MayWrite}, {Word: "read", Bits: meaning.MayRead}}
+	fileLetters = []meaning.Permission{{Word: "w", Bits: meaning.MayWrite}, {Word: "r", Bits: meaning.MayRead}}
+)
+
+// named returns the words for permissions, which several lists have.
+func named(words ...[]meaning.Permission) permissionNames { return slices.Concat(words...) }
 
 // want reads the words of permissions that are asked for together, joined by "+".
 func (n permissionNames) want(text string) (want uint32, ok bool) {
 	for word := range strings.SplitSeq(text, "+") {
 		bit := uint32(0)
 		for _, one := range n {
-			if one.word == word {
-				bit = one.bit
+			if one.Word == word {
+				bit = one.Bits
 			}
 		}
 		if bit == 0 {
@@ -30,9 +41,9 @@ func (n permissionNames) want(text string) (want uint32, ok bool) {
 func (n permissionNames) joined(want uint32) string {
 	var words []string
 	for _, one := range n {
-		if want&one.bit != 0 {
-			words = append(words, one.word)
-			want &^= one.bit
+		if want&one.Bits != 0 {
+			words = append(words, one.Word)
+			want &^= one.Bits
 		}
 	}
 	return strings.Join(words, "+")
@@ -42,9 +53,9 @@ func (n permissionNames) joined(want uint32) string {
 func (n permissionNames) words() (words []string) {
 	var seen uint32
 	for _, one := range n {
-		if one.bit&^seen != 0 {
-			words = append(words, one.word)
-			seen |= one.bit
+		if one.Bits&^seen != 0 {
+			words = append(words, one.Word)
+			seen |= one.Bits
 		}
 	}
 	return words
@@ -54,9 +65,9 @@ func (n permissionNames) words() (words []string) {
 func (n permissionNames) bits() (bits []uint32) {
 	var seen uint32
 	for _, one := range n {
-		if one.bit&^seen != 0 {
-			bits = append(bits, one.bit)
-			seen |= one.bit
+		if one.Bits&^seen != 0 {
+			bits = append(bits, one.Bits)
+			seen |= one.Bits
 		}
 	}
 	return bits

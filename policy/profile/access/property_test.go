@@ -91,11 +91,11 @@ func (c chance) some(n permissionNames) (uint32, string) {
 	one := n[c.IntN(len(n))]
 	switch c.IntN(3) {
 	case 0:
-		return one.bit, ""
+		return one.Bits, ""
 	case 1:
-		return one.bit, " " + one.word
+		return one.Bits, " " + one.Word
 	}
-	return one.bit, " (" + c.of(n.words()...) + ", " + one.word + ")"
+	return one.Bits, " (" + c.of(n.words()...) + ", " + one.Word + ")"
 }
 
 // access returns an access, and a line that it is of.
@@ -157,7 +157,7 @@ func (c chance) file() (meaning.Access, string) {
 	if c.IntN(3) == 0 {
 		a.Want = 0
 		for range 1 + c.IntN(3) {
-			a.Want |= filePermissions[c.IntN(len(filePermissions))].bit
+			a.Want |= filePermissions[c.IntN(len(filePermissions))].Bits
 		}
 		perms = filePermissions.joined(a.Want)
 	}

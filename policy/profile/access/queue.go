@@ -12,9 +12,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
-var mqueuePermissions = permissionNames{{"create", meaning.MayCreate}, {"open", meaning.MayOpen}, {"delete", meaning.MayDelete},
-	{"read", meaning.MayRead}, {"write", meaning.MayWrite}, {"getattr", meaning.MayGetAttr}, {"setattr", meaning.MaySetAttr},
-	{"r", meaning.MayRead}, {"w", meaning.MayWrite}}
+var mqueuePermissions = named(meaning.MqueuePermissions, fileLetters)
 
 // mqueue reads "mqueue [PERMISSION] [type=posix] [label=LABEL] [/NAME]".
 func (p *parser) mqueue() error {
@@ -68,9 +66,7 @@ func queueLanguage() automaton.Language {
 	}, func(at int) bool { return at == name }, func(at int) bool { return at == wrong })
 }
 
-var dbusPermissions = permissionNames{{"send", meaning.DBusSend}, {"receive", meaning.DBusReceive}, {"bind", meaning.DBusBind},
-	{"eavesdrop", meaning.DBusEavesdrop}, {"write", meaning.DBusSend}, {"read", meaning.DBusReceive}, {"w", meaning.DBusSend},
-	{"r", meaning.DBusReceive}}
+var dbusPermissions = named(meaning.DBusPermissions, fileWords, fileLetters)
 
 // A dbusWords is what a line says of message buses, by the words for it.
 type dbusWords map[string]glob

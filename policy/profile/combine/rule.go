@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/kernelname"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
@@ -33,9 +35,13 @@ const (
 )
 
 // peers are the kinds of rules about other processes, with what these may be said to allow.
-var peers = map[string][]string{
-	"signal": {"send", "receive"},
-	"ptrace": {"trace", "read", "tracedby", "readby"},
+var peers = map[string][]string{"signal": words(meaning.SignalPermissions), "ptrace": words(meaning.PtracePermissions)}
+
+func words(all []meaning.Permission) (words []string) {
+	for _, p := range all {
+		words = append(words, p.Word)
+	}
+	return words
 }
 
 // rulesOf takes a rule of a block apart.
@@ -254,7 +260,7 @@ func peerRules(words []string) ([]rule, bool) {
 }
 
 // socketTypes are what stands for a socket's type, or for a protocol that has one type.
-var socketTypes = []string{"stream", "dgram", "seqpacket", "rdm", "raw", "packet", "tcp", "udp", "icmp"}
+var socketTypes = append(kernelname.SocketTypes.Words(), "tcp", "udp", "icmp")
 
 // networkRule reads "network [FAMILY] [TYPE]".
 func networkRule(words []string) (rule, bool) {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/kernelname"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
@@ -83,7 +84,7 @@ func access(e meaning.Excess) string {
 		}
 		return said
 	case meaning.Capabilities:
-		return "capability " + capabilityName(e.Key[0])
+		return "capability " + kernelname.Capability(int(e.Key[0]))
 	case meaning.Signals:
 		return fmt.Sprintf("to %s signal %s, peer %s", permissions(e.Perms, map[uint32]string{meaning.MayRead: "receive", meaning.MayWrite: "send"}),
 			signal(e.Key), oneline.Quote(e.Key[min(1, len(e.Key)):]))

@@ -205,9 +205,12 @@ func killSignal(p *meaning.Profile) string {
 
 func pathFlags(p *meaning.Profile) string {
 	var names []string
-	for _, f := range []named{{meaning.PathConnect, "attach_disconnected"}, {meaning.PathMediateDeleted, "mediate_deleted"},
+	for _, f := range []struct {
+		bit  uint32
+		name string
+	}{{meaning.PathConnect, "attach_disconnected"}, {meaning.PathMediateDeleted, "mediate_deleted"},
 		{0x8, "chroot_relative"}, {0x10, "chroot_attach"}, {0x8000, "delegate_deleted"}} {
-		if p.Path&f.bits != 0 {
+		if p.Path&f.bit != 0 {
 			names = append(names, f.name)
 		}
 	}

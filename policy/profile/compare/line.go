@@ -172,11 +172,11 @@ func (l *liner) permissions(mask uint32) string {
 	var short string
 	var long []string
 	for _, w := range words(t.Name) {
-		if mask&w.bits == w.bits {
-			if mask &^= w.bits; t.Name == "file" && len(w.name) == 1 {
-				short += w.name
+		if mask&w.Bits == w.Bits {
+			if mask &^= w.Bits; t.Name == "file" && len(w.Word) == 1 {
+				short += w.Word
 			} else {
-				long = append(long, w.name)
+				long = append(long, w.Word)
 			}
 		}
 	}
@@ -184,9 +184,9 @@ func (l *liner) permissions(mask uint32) string {
 		long = append([]string{short}, long...)
 	}
 	for _, w := range bitNames {
-		if mask&w.bits != 0 {
-			mask &^= w.bits
-			long = append(long, w.name)
+		if mask&w.Bits != 0 {
+			mask &^= w.Bits
+			long = append(long, w.Word)
 		}
 	}
 	return strings.Join(long, "+")

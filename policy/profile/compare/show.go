@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/kernelname"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
@@ -57,9 +58,9 @@ func showField(l *language, kind meaning.Field, own []piece) string {
 	case meaning.SignalField:
 		return l.listed(own[0], func(b byte) (string, bool) { return meaning.Signal(b).String(), kind.Takes(1, b) })
 	case meaning.FamilyField:
-		return l.listed(own[1], func(b byte) (string, bool) { return familyName(b), kind.Takes(2, b) })
+		return l.listed(own[1], func(b byte) (string, bool) { return kernelname.Families.Word(uint16(b)), kind.Takes(2, b) })
 	case meaning.TypeField:
-		return l.listed(own[1], func(b byte) (string, bool) { return typeName(b), kind.Takes(2, b) })
+		return l.listed(own[1], func(b byte) (string, bool) { return kernelname.SocketTypes.Word(uint16(b)), kind.Takes(2, b) })
 	case meaning.ProtocolField, meaning.NumberField:
 		return l.numbers(own)
 	case meaning.FlagsField:

@@ -68,6 +68,14 @@ var Capabilities = []string{"chown", "dac_override", "dac_read_search", "fowner"
 	"sys_time", "sys_tty_config", "mknod", "lease", "audit_write", "audit_control", "setfcap", "mac_override", "mac_admin",
 	"syslog", "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf", "checkpoint_restore"}
 
+// Capability returns the name of a capability, or its number where it has none, which no kernel has.
+func Capability(number int) string {
+	if number >= 0 && number < len(Capabilities) {
+		return Capabilities[number]
+	}
+	return strconv.Itoa(number)
+}
+
 // Resources are those that have limits (RLIMIT_*, include/uapi/asm-generic/resource.h).
 var Resources = Numbers{{"cpu", 0}, {"fsize", 1}, {"data", 2}, {"stack", 3}, {"core", 4}, {"rss", 5}, {"nproc", 6},
 	{"nofile", 7}, {"ofile", 7}, {"memlock", 8}, {"as", 9}, {"locks", 10}, {"sigpending", 11}, {"msgqueue", 12}, {"nice", 13},

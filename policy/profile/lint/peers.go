@@ -85,10 +85,13 @@ func (l *linter) deniesTracing() bool {
 const anybody = "oci-apparmor/any"
 
 // accesses are the words of rules for what processes do to each other.
-var accesses = map[string]uint32{
-	"send": meaning.MayWrite, "receive": meaning.MayRead,
-	"trace": meaning.MayWrite, "read": meaning.MayRead, "tracedby": meaning.MayAppend, "readby": meaning.MayCreate,
-}
+var accesses = func() map[string]uint32 {
+	all := make(map[string]uint32)
+	for _, p := range slices.Concat(meaning.SignalPermissions, meaning.PtracePermissions) {
+		all[p.Word] = p.Bits
+	}
+	return all
+}()
 
 // reaches reports whether an access to a peer of this label is allowed, a signal's where all are. missing is the first
 // that is not where others are.

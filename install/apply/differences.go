@@ -127,31 +127,19 @@ func (s sidePolicy) read(i int) ([]*meaning.Profile, error) {
 
 // side returns a stack of the policy's profiles with those to which their rules lead, as far as the policy has them.
 func (s sidePolicy) side(names ...string) (side compare.Side, err error) {
-	const most = 64
-	side.Others = make(map[string]*meaning.Profile)
-	var queue []int
 	for _, name := range names {
-		queue = append(queue, s.index(name))
-	}
-	for ; len(queue) > 0 && (len(side.Stack) < len(names) || len(side.Others) < most); queue = queue[1:] {
-		all, err := s.read(queue[0])
+		all, err := s.read(s.index(name))
 		if err != nil {
 			return side, err
 		}
-		if len(side.Stack) < len(names) {
-			side.Stack = append(side.Stack, all[0])
-		}
-		for _, p := range all {
-			side.Others[p.Name] = p
-			for _, name := range p.Names {
-				name = strings.TrimPrefix(name, "&")
-				if at := s.index(name); at >= 0 && side.Others[name] == nil {
-					queue = append(queue, at)
-				}
-			}
-		}
+		side.Stack = append(side.Stack, all[0])
 	}
-	return side, nil
+	return side, side.Reach(func(name string) ([]*meaning.Profile, error) {
+		if i := s.index(name); i >= 0 {
+			return s.read(i)
+		}
+		return nil, nil
+	})
 }
 
 func differences(a, b sidePolicy, o compare.Options) (*Differences, error) {

@@ -75,7 +75,9 @@ func meant(ctx context.Context, n *node.Node, features, arg string) (compare.Sid
 		for _, p := range all {
 			whole.Others[p.Name] = p
 		}
-		addNamed(n, on, one, whole)
+		if err := whole.Reach(known(n, on, one)); err != nil {
+			return whole, err
+		}
 	}
 	return whole, nil
 }
@@ -168,36 +170,25 @@ func appliedBlob(n *node.Node, name string) ([]byte, error) {
 	return data, nil
 }
 
-// addNamed adds to a side the profiles to which its rules lead, from where the argument has its own one.
-func addNamed(n *node.Node, on meaning.Kernel, arg string, side compare.Side) {
-	const most = 64
+// known returns what reads profiles from where an argument has its own one. What cannot be read is not known, which an
+// answer says where it matters.
+func known(n *node.Node, on meaning.Kernel, arg string) func(name string) ([]*meaning.Profile, error) {
 	kind, _, _ := strings.Cut(arg, ":")
-	from := map[string]func(string) ([]byte, error){
-		"kernel": n.Kernel.Loaded,
-		"policy": func(name string) ([]byte, error) { return appliedBlob(n, name) },
-	}[kind]
-	if from == nil {
-		return
-	}
-	queue := slices.Clone(side.Stack[len(side.Stack)-1].Names)
-	for i := 0; i < len(queue) && i < most; i++ {
-		name := strings.TrimPrefix(queue[i], "&")
-		if side.Others[name] != nil || strings.ContainsAny(name, ":\x00") {
-			continue
+	return func(name string) ([]*meaning.Profile, error) {
+		var data []byte
+		var err error
+		switch kind {
+		case "kernel":
+			data, err = n.Kernel.Loaded(name)
+		case "policy":
+			data, err = appliedBlob(n, name)
+		default:
+			return nil, nil
 		}
-		data, err := from(name)
 		if err != nil {
-			continue // it is not known, which the difference says
+			return nil, nil
 		}
-		all, err := meaning.ReadFor(data, on)
-		if err != nil {
-			continue
-		}
-		for _, p := range all {
-			if side.Others[p.Name] == nil {
-				side.Others[p.Name] = p
-				queue = append(queue, p.Names...)
-			}
-		}
+		all, _ := meaning.ReadFor(data, on)
+		return all, nil
 	}
 }

@@ -114,7 +114,7 @@ func (r *run) floorFor(result int, l *label, g given, f *policyfile.Floor) error
 	if err != nil {
 		return err
 	}
-	others, err := r.stacks.others(slices.Concat(stack, base))
+	others, err := r.stacks.reached(slices.Concat(stack, base))
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/access"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/compare"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
@@ -108,40 +110,16 @@ func (s *stacks) has(name string) bool {
 	return err != nil || slices.Contains(names, name)
 }
 
-// others returns the profiles of the policy to which the rules of some profiles lead, and those to which the rules of these
-// lead, and so on, with their children. Those profiles are among them.
-func (s *stacks) others(from meaning.Stack) (map[string]*meaning.Profile, error) {
-	const most = 64
-	others := make(map[string]*meaning.Profile)
-	var queue []string
-	var add func(p *meaning.Profile)
-	add = func(p *meaning.Profile) {
-		if others[p.Name] != nil {
-			return
+// reached returns profiles, by their names, with those of the policy to which their rules lead.
+func (s *stacks) reached(from meaning.Stack) (map[string]*meaning.Profile, error) {
+	side := compare.Side{Stack: from}
+	err := side.Reach(func(name string) ([]*meaning.Profile, error) {
+		if !slices.ContainsFunc(s.policy.Config.Profiles, func(p policy.Profile) bool { return p.Name == name }) {
+			return nil, nil
 		}
-		others[p.Name] = p
-		for _, names := range p.Names {
-			queue = append(queue, strings.Split(strings.TrimPrefix(names, "&"), "//&")...)
-		}
-		for _, child := range p.Children {
-			add(child)
-		}
-	}
-	for _, p := range from {
-		add(p)
-	}
-	for ; len(queue) > 0 && len(others) < most; queue = queue[1:] {
-		name, _, _ := strings.Cut(queue[0], "//") // whose child it may be
-		if others[name] != nil || name == "unconfined" || !slices.Contains(s.known, name) {
-			continue
-		}
-		p, err := s.profile(name)
-		if err != nil {
-			return nil, err
-		}
-		add(p)
-	}
-	return others, nil
+		return s.defined(name)
+	})
+	return side.Others, err
 }
 
 // defined returns the profiles that the text of a profile defines.

@@ -112,7 +112,7 @@ func (c *comparison) children(a, b *meaning.Profile) {
 			c.lines = append(c.lines, Line{Change: Otherwise, What: childWord(child) + quotedLabel(name[2:]), From: "there", To: "gone"})
 			continue
 		}
-		c.queue(child.Name, child, y[name])
+		c.queue(child.Name, meaning.Stack{child}, meaning.Stack{y[name]})
 	}
 	for _, child := range b.Children {
 		if name := strings.TrimPrefix(child.Name, b.Name); x[name] == nil {
@@ -128,14 +128,18 @@ func childWord(p *meaning.Profile) string {
 	return "child "
 }
 
-// others adds the profiles that the rules of two profiles name as those to which programs go on.
+// others adds the labels that the rules of two profiles name as those to which programs go on, if both sides know all of
+// their profiles.
 func (c *comparison) others(a, b *meaning.Profile) {
-	for _, name := range a.Names {
-		label, _ := strings.CutPrefix(name, "&")
-		if !slices.Contains(b.Names, name) || label == a.Name || strings.HasPrefix(label, a.Name+"//") || meaning.IsUnconfined(label) {
+	for _, label := range a.Names {
+		if !slices.Contains(b.Names, label) {
 			continue
 		}
-		x, y := c.sides[0].Others[label], c.sides[1].Others[label]
+		label = strings.TrimPrefix(label, "&")
+		if label == a.Name || strings.HasPrefix(label, a.Name+"//") && !strings.Contains(label, "//&") {
+			continue
+		}
+		x, y := c.sides[0].known(label), c.sides[1].known(label)
 		switch {
 		case x != nil && y != nil:
 			c.queue(label, x, y)
@@ -146,9 +150,21 @@ func (c *comparison) others(a, b *meaning.Profile) {
 	}
 }
 
-func (c *comparison) queue(name string, a, b *meaning.Profile) {
+// known returns the profiles of a label, and nil if not all of them are known or none confines.
+func (s Side) known(label string) (stack meaning.Stack) {
+	for _, name := range parts(label) {
+		p := s.Others[name]
+		if p == nil {
+			return nil
+		}
+		stack = append(stack, p)
+	}
+	return stack
+}
+
+func (c *comparison) queue(name string, a, b meaning.Stack) {
 	if !c.known[name] {
 		c.known[name] = true
-		c.later = append(c.later, couple{name, meaning.Stack{a}, meaning.Stack{b}})
+		c.later = append(c.later, couple{name, a, b})
 	}
 }

@@ -1,6 +1,7 @@
 package hook
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,6 +22,7 @@ import (
 type Ended struct {
 	Record
 	End       time.Time // when its record was given up: then, or before, its last process ended
+	Choice    string    // where Label is empty: the profile that its engine chose, or "unconfined"; empty if not known
 	Processes []Ran     // those that are known
 }
 
@@ -41,15 +43,27 @@ const (
 // 1970, so that the names show which are the oldest.
 func (h *Host) endedDir() string { return filepath.Join(h.Containers, "ended") }
 
-// bury takes the record at a path away, and keeps it among those of ended containers. The caller holds lockRecords. That it
-// cannot be kept stops no delete.
-func (h *Host) bury(path string, r *Record, ran []Ran) {
-	for i := range ran {
-		if ran[i].From.IsZero() {
-			ran[i].From = r.Created
+// last returns what can be known of a container only until its engine removes it.
+func (r *Record) last() Ended {
+	e := Ended{Record: *r}
+	Name(&e.Record)
+	if r.Label == "" {
+		if f, err := NewBundle(r.Bundle).Identify(Caller{Engine: r.Engine, Root: r.Root}, r.ID); err == nil {
+			e.Choice = cmp.Or(f.EngineChoice, "unconfined")
 		}
 	}
-	e := Ended{Record: *r, End: time.Now().UTC(), Processes: ran}
+	return e
+}
+
+// bury takes the record at a path away, and keeps the container among those that have ended. The caller holds lockRecords.
+// That it cannot be kept stops no delete.
+func (h *Host) bury(path string, e Ended) {
+	for i := range e.Processes {
+		if e.Processes[i].From.IsZero() {
+			e.Processes[i].From = e.Created
+		}
+	}
+	e.End = time.Now().UTC()
 	if os.MkdirAll(h.endedDir(), 0o700) == nil {
 		name := fmt.Sprintf("%019d-%s", e.End.UnixNano(), filepath.Base(path))
 		_ = safefile.Replace(filepath.Join(h.endedDir(), name), e.marshal(), safefile.Options{})
@@ -116,7 +130,7 @@ func readEnded(path string, buf []byte) (*Ended, error) {
 
 func (p *Ran) fields() []field { return []field{{"pid", &p.PID}, {"from", &p.From}, {"to", &p.To}} }
 
-// marshal returns the JSON of a record with the keys "ended" and "ran". The keys in "ran" are numbers from 0.
+// marshal returns the JSON of a record with the keys "ended", "choice" and "ran". The keys in "ran" are numbers from 0.
 func (e *Ended) marshal() []byte {
 	var ran members
 	for i, p := range e.Processes {
@@ -124,12 +138,13 @@ func (e *Ended) marshal() []byte {
 	}
 	all := e.Record.members()
 	all.add("ended", field{value: &e.End}.marshal())
+	all.add("choice", field{value: &e.Choice}.marshal())
 	all.add("ran", ran.object())
 	return all.object()
 }
 
 func (e *Ended) parse(data []byte) error {
-	own := []field{{"ended", &e.End}}
+	own := []field{{"ended", &e.End}, {"choice", &e.Choice}}
 	return e.Record.parse(data, func(dec *jsontext.Decoder, key string) error {
 		if key != "ran" {
 			return parseField(dec, own, key)

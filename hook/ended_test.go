@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/policy"
 )
 
 // keptOf returns what is kept of ended containers, which must all be readable.
@@ -41,6 +43,20 @@ func TestAContainerIsKeptAfterItsEnd(t *testing.T) {
 	}
 	if records, err := n.Records(); err != nil || len(records) > 0 {
 		t.Errorf("it counts as running: %+v, %v", records, err)
+	}
+}
+
+func TestTheEnginesChoiceIsKept(t *testing.T) {
+	for choice, want := range map[string]string{"docker-default": "docker-default", "": "unconfined"} {
+		n := newNode(t)
+		n.rules(t, policy.Assignment{Policy: "hands-off"})
+		if _, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(bundle(t, "", choice))); err != nil {
+			t.Fatal(err)
+		}
+		n.Forget(n.caller, "c1")
+		if all := keptOf(t, n); len(all) != 1 || all[0].Label != "" || all[0].Choice != want {
+			t.Errorf("where the engine chose %q is kept %+v", choice, all)
+		}
 	}
 }
 

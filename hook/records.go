@@ -118,7 +118,7 @@ func (h *Host) remember(c Caller, r *Record) error {
 		if other.Creating() && other.PID != r.PID {
 			return fmt.Errorf("another container of that id is being created at this moment, by process %d", other.PID)
 		}
-		h.bury(h.recordPath(c, r.ID), other, nil)
+		h.bury(h.recordPath(c, r.ID), Ended{Record: *other})
 	}
 	if err := safefile.Replace(h.recordPath(c, r.ID), r.marshal(), safefile.Options{}); err != nil {
 		return fmt.Errorf("remembering the container: %w", err)
@@ -147,16 +147,17 @@ func (h *Host) forget(c Caller, id string, ran []Ran, spare func(*Record) bool) 
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
+	var last Ended
 	if err == nil {
-		Name(r) // the engine may take its files away after this
+		last = r.last()
 	}
-	if h.take(c, id, r, ran, spare) {
+	if h.take(c, id, last, ran, spare) {
 		h.thin(time.Now())
 	}
 }
 
-// take is forget for a record that was read and named before. It reports whether the record is gone.
-func (h *Host) take(c Caller, id string, named *Record, ran []Ran, spare func(*Record) bool) bool {
+// take is forget for a container of which the last is known. It reports whether the record is gone.
+func (h *Host) take(c Caller, id string, last Ended, ran []Ran, spare func(*Record) bool) bool {
 	unlock, err := h.lockRecords()
 	if err != nil {
 		return false
@@ -174,13 +175,13 @@ func (h *Host) take(c Caller, id string, named *Record, ran []Ran, spare func(*R
 		os.Remove(h.recordPath(c, id))
 		return true
 	}
-	if named != nil && named.Created.Equal(r.Created) {
-		r.Names = named.Names
+	if !last.Created.Equal(r.Created) { // a new one of that id came and went
+		last = Ended{Record: *r}
 	}
-	if len(ran) == 0 && pid > 0 {
-		ran = []Ran{{PID: pid}}
+	if last.Processes = ran; len(ran) == 0 && pid > 0 {
+		last.Processes = []Ran{{PID: pid}}
 	}
-	h.bury(h.recordPath(c, id), r, ran)
+	h.bury(h.recordPath(c, id), last)
 	return true
 }
 
@@ -208,7 +209,7 @@ func (h *Host) Sweep(c Caller) {
 			return
 		}
 		if r := gone(path); r != nil { // still, and not replaced by the record of a new container of that id
-			h.bury(path, r, nil)
+			h.bury(path, Ended{Record: *r})
 		}
 		unlock()
 	}

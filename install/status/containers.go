@@ -92,19 +92,8 @@ func stateDirs() []string {
 
 // containers finds all containers, judges them, and adds them to a status with what is not known of them.
 func (n *Node) containers(s *Status, tasks []kernel.Task, exes *programs) {
-	records, err := n.Host.Records()
-	if err != nil {
-		s.Unread = lines(err)
-	}
-	all, errs := n.find(records)
-	s.Unread = append(s.Unread, errs...)
-	all = place(n.Host.Kernel, n.proc(), all, tasks)
-	// A directory without a state and without a process belongs to something else, or its container is gone by now.
-	all = slices.DeleteFunc(all, func(c Container) bool { return c.State == "" })
-	each(len(all), func(i int) { n.name(&all[i]) })
-	n.nameByStorage(all)
-	nameByRecords(all)
-
+	all, unread := n.all(tasks)
+	s.Unread = unread
 	s.Problems = slices.Clone(s.Unread)
 	gen, problem := n.current()
 	if problem != "" {
@@ -121,6 +110,24 @@ func (n *Node) containers(s *Status, tasks []kernel.Task, exes *programs) {
 			cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Root, b.Root))
 	})
 	s.Containers = all
+}
+
+// all finds all containers with their names and their processes, and judges none. unread are sentences about what is not
+// known.
+func (n *Node) all(tasks []kernel.Task) (all []Container, unread []string) {
+	records, err := n.Host.Records()
+	if err != nil {
+		unread = lines(err)
+	}
+	all, problems := n.find(records)
+	unread = append(unread, problems...)
+	all = place(n.Host.Kernel, n.proc(), all, tasks)
+	// A directory without a state and without a process belongs to something else, or its container is gone by now.
+	all = slices.DeleteFunc(all, func(c Container) bool { return c.State == "" })
+	each(len(all), func(i int) { n.name(&all[i]) })
+	n.nameByStorage(all)
+	nameByRecords(all)
+	return all, unread
 }
 
 // lines returns the messages of the errors that err joins.
@@ -335,17 +342,22 @@ func (p *pidNamespaces) container(pid int) (i int, ok bool) {
 		return 0, false
 	}
 	if p.known == nil {
-		p.known = make(map[string]int)
-		for init, i := range p.inits {
-			ns := namespace(p.proc, strconv.Itoa(init))
-			if _, ok := p.known[ns]; ok {
-				i = shared
-			}
-			p.known[ns] = i
-		}
+		p.read()
 	}
 	i, ok = p.known[ns]
 	return i, ok && i != shared
+}
+
+// read reads the namespaces of containers.
+func (p *pidNamespaces) read() {
+	p.known = make(map[string]int)
+	for init, i := range p.inits {
+		ns := namespace(p.proc, strconv.Itoa(init))
+		if _, ok := p.known[ns]; ok {
+			i = shared
+		}
+		p.known[ns] = i
+	}
 }
 
 // namespace returns the name of a process's PID namespace, or an empty string if the process is gone.

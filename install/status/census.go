@@ -1,0 +1,131 @@
+package status
+
+import (
+	"bytes"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Census is the containers of the node at a moment. It finds the container of a process, also of one that came later.
+type Census struct {
+	Containers []Container // without verdicts, in no order
+	Unread     []string    // sentences about what is not known
+
+	node       *Node
+	namespaces pidNamespaces
+}
+
+// Census finds the containers of the node. The error is about /proc, or about AppArmor.
+func (n *Node) Census() (*Census, error) {
+	tasks, err := n.Host.Kernel.Tasks()
+	if err != nil {
+		return nil, err
+	}
+	c := &Census{node: n}
+	c.Containers, c.Unread = n.all(tasks)
+	inits := make(map[int]int)
+	for i := range c.Containers {
+		if pid := c.Containers[i].PID; pid > 0 {
+			inits[pid] = i
+		}
+	}
+	c.namespaces = pidNamespaces{proc: n.proc(), host: namespace(n.proc(), "self"), inits: inits}
+	c.namespaces.read()
+	return c, nil
+}
+
+// Place is where a process is.
+type Place uint8
+
+const (
+	Gone    Place = iota // it has ended
+	Inside               // in a container of the census
+	Outside              // in no container of the census, but maybe in a newer one
+)
+
+// Where returns where a process is, and its container. start is when the process started; see Node.Started.
+func (c *Census) Where(pid int) (at Place, container *Container, start time.Time) {
+	start, ok := c.node.Started(pid)
+	if !ok {
+		return Gone, nil, start
+	}
+	i := c.byGroup(c.node.Host.Kernel.Cgroup(pid))
+	if i < 0 {
+		if in, ok := c.namespaces.container(pid); ok {
+			i = in
+		}
+	}
+	if again, ok := c.node.Started(pid); !ok || again.Sub(start).Abs() > tick {
+		return Gone, nil, start // what was read meanwhile may be of another process
+	}
+	if i < 0 {
+		return Outside, nil, start
+	}
+	return Inside, &c.Containers[i], start
+}
+
+// byGroup returns the container in whose control group, or below which, another group is. It returns -1 if there is none.
+// Of containers in each other, it is the inner one.
+func (c *Census) byGroup(group string) (i int) {
+	i, longest := -1, 0
+	for at := range c.Containers {
+		if of := own(group, c.Containers[at].ID); len(of) > longest {
+			i, longest = at, len(of)
+		}
+	}
+	return i
+}
+
+// tick is the unit of processes' start times, one hundredth of a second on every machine (USER_HZ).
+const tick = time.Second / 100
+
+// Started returns when a process started, by the clock of the node as it is now, to about a hundredth of a second. ok is
+// false if there is no such process.
+func (n *Node) Started(pid int) (start time.Time, ok bool) {
+	stat, err := os.ReadFile(n.proc() + "/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return time.Time{}, false
+	}
+	// "PID (COMM) STATE ...": COMM may hold anything, so look from its end. The start time is the 22nd of all fields
+	// (proc_pid_stat(5)), and counts from the boot, suspends included.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 20 {
+		return time.Time{}, false
+	}
+	ticks, err := strconv.ParseInt(fields[19], 10, 64)
+	if err != nil || ticks < 0 {
+		return time.Time{}, false
+	}
+	return booted().Add(time.Duration(ticks) * tick), true
+}
+
+// booted returns when the machine was booted, by the clock as it is now.
+func booted() time.Time {
+	var up unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &up) // it fails only for a clock that does not exist
+	return time.Now().Round(0).Add(-time.Duration(up.Nano()))
+}
+
+// Created returns when the container was created. It is zero if no program of ours did it.
+func (c *Container) Created() time.Time {
+	if c.record == nil {
+		return time.Time{}
+	}
+	return c.record.Created
+}
+
+// Names returns the names of all profiles that the container's processes are known to be under, or that were decided.
+func (c *Container) Names() (profiles []string) {
+	label, _ := c.Intended()
+	profiles = strings.Split(label, "//&")
+	for _, p := range c.Processes {
+		profiles = append(profiles, p.Label.Components...)
+	}
+	slices.Sort(profiles)
+	return slices.DeleteFunc(slices.Compact(profiles), func(name string) bool { return name == "" || name == "unconfined" })
+}

@@ -8,8 +8,10 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/oci-apparmor/oci-apparmor/install/audit"
 	"github.com/oci-apparmor/oci-apparmor/install/engines"
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/audit/source"
 	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
@@ -55,6 +57,8 @@ var flagWords = map[string]words{
 	"namespace":       nothing,
 	"pid":             nothing,
 	"pod":             nothing,
+	"policy":          policiesOf,
+	"profile":         profilesOf,
 	"privileged":      fixed("no", "partly", "yes"),
 	"probe-policy":    policiesOf,
 	"root":            directories,
@@ -62,7 +66,9 @@ var flagWords = map[string]words{
 	"run":             nothing,
 	"show":            fixed("all", "containers", "processes", "profiles"),
 	"since":           nothing,
+	"source":          fixed(source.Names...),
 	"store":           directories,
+	"type":            kindWords,
 	"variant":         fixed("2015"),
 	"via":             fixed(engines.Vias()...),
 }
@@ -104,7 +110,7 @@ func complete(root *cobra.Command, s *session) {
 				_ = cmd.MarkFlagDirname(name)
 				continue
 			}
-			_ = cmd.RegisterFlagCompletionFunc(name, offer(s, w, name == "features" || name == "config" || name == "junit" ||
+			_ = cmd.RegisterFlagCompletionFunc(name, offer(s, w, name == "features" || name == "config" || name == "junit" || name == "source" ||
 				name == "image" && path == "profile check"))
 		}
 	}
@@ -217,6 +223,15 @@ func annotationWords(s *session) []string {
 		asks = append(asks, policy.Annotation+"="+p.Name)
 	}
 	return asks
+}
+
+// kindWords returns the kinds of events.
+func kindWords(*session) []string {
+	words := []string{"all"}
+	for _, k := range audit.Kinds {
+		words = append(words, string(k))
+	}
+	return words
 }
 
 // policiesOf returns the names of the policies in force.

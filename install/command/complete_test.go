@@ -24,7 +24,7 @@ func TestComplete(t *testing.T) {
 		want []string // words
 		does string   // what the shell does besides: 4 nothing, 0 offers files, 16 directories
 	}{
-		{"", []string{"doctor", "install", "log", "policy", "profile", "status", "uninstall", "version"}, "4"},
+		{"", []string{"audit", "doctor", "install", "log", "policy", "profile", "status", "uninstall", "version"}, "4"},
 		{"install ", []string{"containerd", "cri-o", "crun", "docker", "k0s", "k3s", "microk8s", "podman", "rke2", "runc"}, "4"},
 		{"install --via ", []string{"hook", "shim", "wrapper"}, "4"},
 		{"install --root ", nil, "16"},
@@ -39,6 +39,10 @@ func TestComplete(t *testing.T) {
 		{"policy explain --engine c", []string{"containerd", "cri-o"}, "4"},
 		{"policy explain --annotation ", []string{"oci-apparmor/policy=desk", "oci-apparmor/policy=shop"}, "4"},
 		{"policy explain --engine-choice ", []string{"docker-default", "held", "unconfined", "web", "wide"}, "4"},
+		{"audit --type c", []string{"changed", "complain"}, "4"},
+		{"audit --source a", []string{"audit.log", "auto"}, "4"},
+		{"audit --source ./", nil, "0"},
+		{"audit --pod ", nil, "4"},
 		{"policy show ", nil, "4"},
 		{"profile unload ", []string{"held"}, "4"},
 		{"profile unload held ", nil, "4"},

@@ -111,11 +111,15 @@ func (c *logColumns) line(e notice.Notice) string {
 		text = e.Command + ": " + text
 	}
 	cells := [3]string{cmp.Or(e.Engine, "-"), cmp.Or(containerOf(e), "-"), cmp.Or(e.Policy, "-")}
+	return c.row(e.Time.Local().Format(time.RFC3339), string(e.Level), cells, text)
+}
+
+// row returns a line with these cells, behind a time and a level.
+func (c *logColumns) row(at, level string, cells [3]string, text string) string {
 	for i, least := range [3]int{10, 12, 12} {
 		c[i] = max(c[i], least, utf8.RuneCountInString(cells[i]))
 	}
-	return fmt.Sprintf("%s  %-7s  %-*s  %-*s  %-*s  %s", e.Time.Local().Format(time.RFC3339), e.Level, c[0], cells[0], c[1], cells[1],
-		c[2], cells[2], text)
+	return fmt.Sprintf("%s  %-7s  %-*s  %-*s  %-*s  %s", at, level, c[0], cells[0], c[1], cells[1], c[2], cells[2], text)
 }
 
 // containerOf returns the name by which people know a notice's container.

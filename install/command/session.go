@@ -15,6 +15,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/install/output"
+	"github.com/oci-apparmor/oci-apparmor/policy/audit/source"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 )
 
@@ -32,6 +33,8 @@ type session struct {
 	notices interface {  // where notices are read
 		Read(ctx context.Context, q reader.Query, each func(notice.Notice) error, warn func(string)) error
 	}
+	records func(ctx context.Context, name string, o source.Options) (source.Source, error) // where audit records are read
+	alive   func(ctx context.Context, s source.Source) error                                // whether it has what the kernel logs
 }
 
 // thisSession returns the session of this process.
@@ -47,6 +50,8 @@ func thisSession() *session {
 		label:     kernel.Current,
 		log:       notice.NodeLog(),
 		notices:   reader.NodeReader(),
+		records:   source.Open,
+		alive:     source.Alive,
 	}
 	s.Warn = s.warn
 	return s

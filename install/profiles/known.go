@@ -54,6 +54,7 @@ func inKernel(ctx context.Context, n *node.Node, name string, t knownText) strin
 type knownText struct {
 	text     []byte
 	source   string
+	file     string // the path of its file; empty if it is generated or not known
 	compiled []profile.Compiled
 	notice   string // of what is not as it should be in it
 }
@@ -124,6 +125,7 @@ func policyText(n *node.Node, name string) (knownText, error) {
 			file = filepath.Join(m.Config, file)
 		}
 		text, err = os.ReadFile(file)
+		t.file = file
 	}
 	if err != nil || hash(text) != m.Profiles[at].Text {
 		t.source += ", which has changed since"

@@ -1,0 +1,275 @@
+package audit
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/install/status"
+)
+
+// Basis is how it is known which container a record is of.
+type Basis string
+
+const (
+	ByProcess Basis = "process" // its process is in the container, or was one of those that its engine started there
+	ByProfile Basis = "profile" // its process has ended, and only the container had the record's profile at that time
+	NotKnown  Basis = ""        // it is of one of several containers, or of none
+)
+
+// Joined is the result for a record.
+type Joined struct {
+	By         Basis
+	Container  *Container   // nil if it is not known, or if it is none
+	Candidates []*Container // if it is of one of several: those
+	OnNode     bool         // its process is in no container
+	Others     bool         // it may also be of a container that has ended and of which nothing is left
+}
+
+// Subject is what a record says of its process.
+type Subject struct {
+	Time    time.Time
+	PID     int    // 0 if it says none
+	Profile string // empty if it is not a profile of the node's own namespace
+	Other   bool   // PID is of the process that does something to the one under Profile
+}
+
+// Joiner finds the containers of records. It looks at a process when it is asked about it, and at all containers when a
+// record may be of one that came since the last look.
+type Joiner struct {
+	Node  *status.Node
+	Least time.Duration // between two looks at all containers; 0 stands for a second
+
+	mu     sync.Mutex
+	census *status.Census
+	looked time.Time
+	known  map[string]*Container // all that were seen
+	since  time.Time             // see hook.Host.Ended
+	kept   map[int]kept
+	unread []string
+}
+
+// kept is where a process was at a moment.
+type kept struct {
+	at        status.Place
+	container *Container
+	start     time.Time
+	looked    time.Time
+}
+
+// fresh is how long the place of a process is believed. A pid is taken again only after all others were.
+const fresh = time.Second
+
+// Sight is what a look at a record's process showed.
+type Sight struct {
+	at        status.Place
+	container *Container
+	elsewhere bool // there was nothing to look at: the record is of another node, or nobody vouches for it
+}
+
+// Look looks at a record's process while it may still be there. Join takes what Look returns.
+func (j *Joiner) Look(s Subject) Sight {
+	if s.PID <= 0 {
+		return Sight{}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.census == nil {
+		j.look()
+	}
+	now := time.Now()
+	k, ok := j.kept[s.PID]
+	if !ok || now.Sub(k.looked) > fresh {
+		if len(j.kept) > 4096 {
+			clear(j.kept)
+		}
+		k = kept{looked: now}
+		if j.census != nil {
+			k = j.where(s.PID, now)
+			if k.at == status.Outside && !s.Time.Before(j.looked.Add(-slack)) && now.Sub(j.looked) > j.least() { // maybe in a new container
+				j.look()
+				k = j.where(s.PID, now)
+			}
+		}
+		j.kept[s.PID] = k
+	}
+	if k.at == status.Gone || k.start.After(s.Time.Add(clocks)) { // it has ended, and another one has its pid
+		return Sight{}
+	}
+	return Sight{at: k.at, container: k.container}
+}
+
+// clocks is how much later than a record a process may seem to have started that wrote it: its start is known to a hundredth
+// of a second, and the kernel's clocks differ a little.
+const clocks = 50 * time.Millisecond
+
+func (j *Joiner) where(pid int, now time.Time) kept {
+	at, c, start := j.census.Where(pid)
+	k := kept{at: at, start: start, looked: now}
+	if c != nil {
+		k.container = j.add(of(c))
+	}
+	return k
+}
+
+// look looks at all containers.
+func (j *Joiner) look() {
+	if j.known == nil {
+		j.known, j.kept = make(map[string]*Container), make(map[int]kept)
+	}
+	now := time.Now()
+	census, err := j.Node.Census()
+	j.looked = now
+	if err != nil {
+		j.note(err.Error())
+		return
+	}
+	for _, problem := range census.Unread {
+		j.note(problem)
+	}
+	j.census = census
+	there := make(map[string]bool, len(census.Containers))
+	for i := range census.Containers {
+		c := of(&census.Containers[i])
+		if c.From.IsZero() {
+			if start, ok := j.Node.Started(census.Containers[i].PID); ok {
+				c.From = start.Round(time.Second) // the clock's steps would make another container of it
+			}
+		}
+		there[j.add(c).key()] = true
+	}
+	ended, since, err := j.Node.Host.Ended()
+	if err != nil {
+		j.note(err.Error())
+	}
+	j.since = since
+	for _, e := range ended {
+		c := j.add(ofEnded(e))
+		there[c.key()] = true
+	}
+	for key, c := range j.known { // one that no program of ours started leaves nothing when it ends
+		switch {
+		case !there[key] && c.To.IsZero():
+			c.To, c.Ended = now, true
+		case there[key] && !c.decided:
+			c.To, c.Ended = time.Time{}, false
+		}
+	}
+}
+
+// add adds a container, or what is new of one.
+func (j *Joiner) add(c *Container) *Container {
+	old, ok := j.known[c.key()]
+	if !ok {
+		j.known[c.key()] = c
+		return c
+	}
+	profiles := append(slices.Clone(old.profiles), c.profiles...)
+	slices.Sort(profiles)
+	old.profiles, old.any = slices.Compact(profiles), c.any && old.any
+	if c.Ended {
+		old.To, old.Ended, old.ran = c.To, true, c.ran
+	}
+	if c.Name != "" {
+		old.Name = c.Name
+	}
+	return old
+}
+
+func (j *Joiner) note(problem string) {
+	if !slices.Contains(j.unread, problem) {
+		j.unread = append(j.unread, problem)
+	}
+}
+
+// Unread returns sentences about containers that could not be read.
+func (j *Joiner) Unread() []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.unread)
+}
+
+func (j *Joiner) least() time.Duration {
+	if j.Least == 0 {
+		return time.Second
+	}
+	return j.Least
+}
+
+// Join finds the container of a record, by what a look at its process showed. If it takes a look at all containers, it waits
+// until the last one is as old as Least says.
+func (j *Joiner) Join(s Subject, seen Sight) Joined {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch {
+	case seen.at == status.Inside && !s.Other:
+		return Joined{By: ByProcess, Container: seen.container}
+	case seen.at == status.Outside && !s.Other:
+		return Joined{OnNode: true}
+	}
+	j.lookAfter(s.Time)
+	by, certain := j.candidates(s)
+	others := s.Time.Before(j.since)
+	for _, c := range by {
+		others = others || !c.decided // others like it may have been there, and leave no record
+	}
+	switch {
+	case len(by) == 0:
+		return Joined{Others: true}
+	case len(by) == 1 && certain:
+		return Joined{By: ByProcess, Container: by[0]}
+	case len(by) == 1 && !others && !by[0].any:
+		return Joined{By: ByProfile, Container: by[0]}
+	}
+	return Joined{Candidates: by, Others: others && !certain}
+}
+
+// lookAfter takes a look at all containers if the last one was before a record: a container that came after it may be the
+// one. It waits until the last look is as old as Least says. A time that is still to come is no kernel's.
+func (j *Joiner) lookAfter(t time.Time) {
+	now := time.Now()
+	if j.looked.After(t) || t.After(now.Add(clocks)) {
+		return
+	}
+	if wait := j.least() - now.Sub(j.looked); wait > 0 && j.census != nil {
+		j.mu.Unlock()
+		time.Sleep(wait)
+		j.mu.Lock()
+	}
+	j.look()
+}
+
+// candidates returns the containers that a record may be of: those in which its engine started that process then, which is
+// certain; or else those of its profile.
+func (j *Joiner) candidates(s Subject) (by []*Container, certain bool) {
+	if s.Profile == "" {
+		return nil, false
+	}
+	var ran []*Container
+	for _, c := range j.known {
+		if !c.livedAt(s.Time) || !c.under(s.Profile) {
+			continue
+		}
+		by = append(by, c)
+		if !s.Other && c.ranThen(s) {
+			ran = append(ran, c)
+		}
+	}
+	if len(ran) > 0 {
+		by = ran
+	}
+	slices.SortFunc(by, byTitle)
+	return by, len(ran) > 0
+}
+
+// ranThen reports whether a record's process was one that the engine started in the container.
+func (c *Container) ranThen(s Subject) bool {
+	return slices.ContainsFunc(c.ran, func(p hook.Ran) bool {
+		to := p.To
+		if to.IsZero() {
+			to = c.To
+		}
+		return p.PID == s.PID && !s.Time.Before(p.From.Add(-clocks)) && !s.Time.After(to.Add(clocks))
+	})
+}

@@ -1,0 +1,298 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/install/status"
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+type texts struct{}
+
+func (texts) Compile(_ context.Context, name string, _ profile.Mode, _ string, text []byte) (profile.Blob, error) {
+	return profile.Parse(kerneltest.Blob(string(text), name))
+}
+
+// machine is a node of files, with a policy by which a container is under web or, if it asks for that, under base//&work.
+// Those called kept keep their engine's choice.
+type machine struct {
+	*status.Node
+	t    testing.TB
+	dir  string
+	root string
+}
+
+func newMachine(t testing.TB) *machine {
+	m := &machine{t: t, dir: t.TempDir()}
+	k := kerneltest.New(t).Kernel()
+	k.Proc = filepath.Join(m.dir, "proc")
+	m.Node = &status.Node{
+		Host: &hook.Host{Store: store.Store{Dir: filepath.Join(m.dir, "store")}, Kernel: k, Containers: filepath.Join(m.dir, "records")},
+		Run:  filepath.Join(m.dir, "run"), Lib: m.dir,
+	}
+	m.root = filepath.Join(m.Run, "runc")
+	m.link("proc/self/ns/pid", "pid:[1]")
+	p := &policy.Config{
+		Policies: []policy.Policy{{Name: "web", Profile: "web"}, {Name: "work", Profile: "work", Floor: "base"},
+			{Name: "hands-off", Profile: policy.Keep}},
+		Assignments: []policy.Assignment{
+			{File: "policy.yaml", Line: 1, Container: []string{"kept"}, Policy: "hands-off"},
+			{File: "policy.yaml", Line: 2, Policy: "web", Request: []string{"work"}},
+		},
+	}
+	for _, name := range []string{"web", "work", "base"} {
+		p.Profiles = append(p.Profiles, policy.Profile{Name: name, Source: name, Text: []byte(name)})
+	}
+	if _, _, err := m.Host.Store.Apply(t.Context(), p, texts{}, store.Manifest{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func (m *machine) write(name, text string) {
+	m.t.Helper()
+	path := filepath.Join(m.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *machine) link(name, to string) {
+	m.t.Helper()
+	path := filepath.Join(m.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	os.Remove(path)
+	if err := os.Symlink(to, path); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// process makes one that started so long ago. group is its control group.
+func (m *machine) process(pid int, label, group string, ago time.Duration) {
+	m.t.Helper()
+	var up unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {
+		m.t.Fatal(err)
+	}
+	dir := fmt.Sprintf("proc/%d/", pid)
+	m.write(dir+"attr/apparmor/current", label+"\n")
+	m.write(dir+"cgroup", "0::"+group+"\n")
+	m.write(dir+"stat", fmt.Sprintf("%d (a) b) S%s %d 0\n", pid, strings.Repeat(" 0", 18), (time.Duration(up.Nano())-ago)/(10*time.Millisecond)))
+	m.link(dir+"ns/pid", "pid:[1]")
+}
+
+// gone makes a process end.
+func (m *machine) gone(pid int) {
+	m.t.Helper()
+	if err := os.RemoveAll(filepath.Join(m.dir, "proc", fmt.Sprint(pid))); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// create makes a container whose first process is pid, and that asks for a policy.
+func (m *machine) create(id string, pid int, asks string) {
+	m.t.Helper()
+	annotations := ""
+	if asks != "" {
+		annotations = fmt.Sprintf(", \"annotations\": {%q: %q}", policy.Annotation, asks)
+	}
+	m.write("bundles/"+id+"/config.json", `{"ociVersion": "1.0.2", "process": {"args": ["true"], "apparmorProfile": "chosen"}`+annotations+"}")
+	c := hook.Caller{Root: m.root}
+	out, err := m.Host.Prepare(context.Background(), c, id, hook.NewBundle(filepath.Join(m.dir, "bundles", id)))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.write(fmt.Sprintf("run/runc/%s/state.json", id), fmt.Sprintf(`{"id":%q,"init_process_pid":%d}`, id, pid))
+	label := out.Label
+	if label == "" {
+		label = "chosen"
+	}
+	m.process(pid, label+" (enforce)", "/x/"+id, 0)
+}
+
+// end ends a container and all of its processes. ran are those that its engine knows of.
+func (m *machine) end(id string, pid int, ran ...hook.Ran) {
+	m.t.Helper()
+	m.gone(pid)
+	m.Host.Forget(hook.Caller{Root: m.root}, id, ran...)
+	if err := os.RemoveAll(filepath.Join(m.root, id)); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// gonePID is no process's, because it is more than a kernel's largest pid.
+const gonePID = 1 << 23
+
+// joined says in a word what a Joiner found: "by process web-1", "one of web-1 web-2", "node" or "nothing", and with "..." if
+// there may be others.
+func joined(j *Joiner, s Subject) string {
+	got := j.Join(s, j.Look(s))
+	say := "nothing"
+	switch {
+	case got.Container != nil:
+		say = "by " + string(got.By) + " " + got.Container.ID
+	case got.OnNode:
+		say = "node"
+	case len(got.Candidates) > 0:
+		var ids []string
+		for _, c := range got.Candidates {
+			ids = append(ids, c.ID)
+		}
+		slices.Sort(ids)
+		say = "one of " + strings.Join(ids, " ")
+	}
+	if got.Others {
+		say += "..."
+	}
+	return say
+}
+
+func (m *machine) want(what string, s Subject, want string) {
+	m.t.Helper()
+	if s.Time.IsZero() {
+		s.Time = time.Now()
+	}
+	if got := joined(&Joiner{Node: m.Node, Least: time.Millisecond}, s); got != want {
+		m.t.Errorf("%s: %s, want %s", what, got, want)
+	}
+}
+
+func TestTwoContainersOfOneProfileAreToldApart(t *testing.T) {
+	m := newMachine(t)
+	m.create("web-1", 101, "")
+	m.create("web-2", 102, "")
+	m.process(111, "web (enforce)", "/x/web-1", time.Minute)
+	m.process(112, "web (enforce)", "/x/web-2/child", time.Minute)
+	m.process(1, "web (enforce)", "/init", time.Minute)
+	m.want("the first process", Subject{PID: 101, Profile: "web"}, "by process web-1")
+	m.want("the other's", Subject{PID: 102, Profile: "web"}, "by process web-2")
+	m.want("one that was executed in it", Subject{PID: 111, Profile: "web"}, "by process web-1")
+	m.want("one in a group below", Subject{PID: 112, Profile: "web"}, "by process web-2")
+	m.want("one under a profile of its own", Subject{PID: 111, Profile: "ping"}, "by process web-1")
+	m.want("one in no container", Subject{PID: 1, Profile: "web"}, "node")
+	m.want("one that has ended", Subject{PID: gonePID, Profile: "web"}, "one of web-1 web-2")
+	m.want("one of a profile that no container has", Subject{PID: gonePID, Profile: "other"}, "nothing...")
+	m.want("a child of the profile", Subject{PID: gonePID, Profile: "web//php"}, "one of web-1 web-2")
+	m.want("what complain mode makes of it", Subject{PID: gonePID, Profile: "web//null-/usr/bin/id"}, "one of web-1 web-2")
+	m.want("a profile whose name only begins alike", Subject{PID: gonePID, Profile: "web2"}, "nothing...")
+	m.want("a stack is no child", Subject{PID: gonePID, Profile: "web//&x"}, "nothing...")
+	m.want("without a profile that tells", Subject{PID: gonePID}, "nothing...")
+}
+
+func TestTheOnlyContainerOfAProfileIsNamed(t *testing.T) {
+	m := newMachine(t)
+	m.create("web-1", 101, "")
+	m.create("work-1", 102, "work")
+	for profile, want := range map[string]string{"web": "web-1", "work": "work-1", "base": "work-1"} {
+		m.want("under "+profile, Subject{PID: gonePID, Profile: profile}, "by profile "+want)
+	}
+}
+
+// The pid of a signal that was not received is the sender's.
+func TestTheOtherProcessDoesNotName(t *testing.T) {
+	m := newMachine(t)
+	m.create("web-1", 101, "")
+	m.create("work-1", 102, "work")
+	m.process(50, "unconfined", "/system.slice/docker.service", time.Minute)
+	m.want("a sender on the node", Subject{PID: 50, Profile: "web", Other: true}, "by profile web-1")
+	m.want("a sender in another container", Subject{PID: 102, Profile: "web", Other: true}, "by profile web-1")
+}
+
+func TestAContainerIsNamedAfterItsEnd(t *testing.T) {
+	m := newMachine(t)
+	m.create("web-1", 101, "")
+	m.create("web-2", 102, "")
+	during := time.Now()
+	m.end("web-1", 101, hook.Ran{PID: 101}, hook.Ran{PID: 111, From: during, To: during.Add(time.Second)})
+	at := func(pid int, t time.Time) Subject { return Subject{Time: t, PID: pid, Profile: "web"} }
+	m.want("its first process", at(101, during), "by process web-1")
+	m.want("an exec", at(111, during), "by process web-1")
+	m.want("that pid before the exec", at(111, during.Add(-time.Second)), "one of web-1 web-2")
+	m.want("that pid long after it", at(111, during.Add(time.Minute)), "by profile web-2")
+	m.want("a child of a process", at(gonePID, during), "one of web-1 web-2")
+	m.want("an hour before", at(101, during.Add(-time.Hour)), "nothing...")
+	m.want("another profile's", Subject{Time: during, PID: 101, Profile: "work"}, "nothing...")
+	m.end("web-2", 102)
+	m.want("the other one, by the runtime's state", at(102, during), "by process web-2")
+	m.want("both have ended", at(gonePID, during), "one of web-1 web-2")
+}
+
+func TestAPIDThatWasTakenAgainNamesNobody(t *testing.T) {
+	m := newMachine(t)
+	m.create("web-1", 101, "")
+	m.create("web-2", 102, "")
+	before := time.Now()
+	m.end("web-1", 101, hook.Ran{PID: 101, To: before})
+	m.process(101, "web (enforce)", "/x/web-2", -time.Minute) // a new one, in the other container
+	m.want("a record of the earlier process", Subject{Time: before, PID: 101, Profile: "web"}, "by process web-1")
+	m.process(55, "web (enforce)", "/x/web-2", -time.Minute)
+	m.want("a record of a process of nobody's", Subject{Time: before, PID: 55, Profile: "web"}, "one of web-1 web-2")
+	m.want("a record of the new process", Subject{Time: before.Add(2 * time.Minute), PID: 55, Profile: "web"}, "by process web-2")
+}
+
+// A container that an engine starts by itself leaves no record: others of its kind may have been there.
+func TestWithoutRecordsNobodyIsCertain(t *testing.T) {
+	m := newMachine(t)
+	id := strings.Repeat("a", 64)
+	m.process(60, "docker-default (enforce)", "/docker/"+id, time.Minute)
+	m.want("its process", Subject{PID: 60, Profile: "docker-default"}, "by process "+id)
+	m.want("one that has ended", Subject{PID: gonePID, Profile: "docker-default"}, "one of "+id+"...")
+	m.create("kept", 101, "")
+	m.want("a kept choice", Subject{PID: gonePID, Profile: "chosen"}, "by profile kept")
+	now := time.Now()
+	m.end("kept", 101)
+	m.want("a kept choice after its end", Subject{Time: now, PID: gonePID, Profile: "chosen"}, "by profile kept")
+	m.want("not another profile", Subject{Time: now, PID: gonePID, Profile: "web"}, "nothing...")
+}
+
+// While events are followed, containers come and go.
+func TestContainersThatComeAndGoAreFollowed(t *testing.T) {
+	m := newMachine(t)
+	j := &Joiner{Node: m.Node, Least: time.Millisecond}
+	id := strings.Repeat("a", 64)
+	m.process(60, "docker-default (enforce)", "/docker/"+id, time.Minute)
+	if got := joined(j, Subject{Time: time.Now(), PID: 60, Profile: "docker-default"}); got != "by process "+id {
+		t.Errorf("the first: %s", got)
+	}
+	m.create("web-1", 101, "")
+	time.Sleep(2 * time.Millisecond)
+	if got := joined(j, Subject{Time: time.Now(), PID: 101, Profile: "web"}); got != "by process web-1" {
+		t.Errorf("one that came: %s", got)
+	}
+	m.create("web-2", 102, "")
+	if got := joined(j, Subject{Time: time.Now(), PID: gonePID, Profile: "web"}); got != "one of web-1 web-2" {
+		t.Errorf("a process that has ended, when another container has come: %s", got)
+	}
+	now := time.Now()
+	m.gone(60)
+	if got := joined(j, Subject{Time: now, PID: 61, Profile: "docker-default"}); got != "one of "+id+"..." {
+		t.Errorf("one that has gone without a record: %s", got)
+	}
+}
+
+func TestATimeThatIsStillToComeHoldsNothingUp(t *testing.T) {
+	m := newMachine(t)
+	m.create("web-1", 101, "")
+	j := &Joiner{Node: m.Node, Least: time.Hour}
+	for range 3 {
+		joined(j, Subject{Time: time.Now().Add(time.Minute), PID: gonePID, Profile: "web"})
+	}
+}

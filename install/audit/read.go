@@ -1,0 +1,251 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
+	"github.com/oci-apparmor/oci-apparmor/hook/notice/reader"
+	"github.com/oci-apparmor/oci-apparmor/policy/audit/source"
+)
+
+// Query is which events are read.
+type Query struct {
+	Since     time.Time
+	Follow    bool
+	Kinds     []Kind // nil for Usual
+	Untrusted bool   // also records that nobody vouches for
+	Elsewhere bool   // the records are of another node: their containers are not looked for here
+	Host      string // of this node: records that auditd says are another's are not looked for here
+	Container string // see Container.Is
+	Pod       string // see Container.InPod
+	Policy    string
+	Profile   string // that decided, or its main profile
+}
+
+// Notices is where notices are read: a reader.Reader.
+type Notices interface {
+	Read(ctx context.Context, q reader.Query, each func(notice.Notice) error, warn func(string)) error
+}
+
+// Result says what reading has shown beside events.
+type Result struct {
+	Records   uint64   // that were read
+	Untrusted uint64   // of these, those that were left out because nobody vouches for them
+	Shown     uint64   // events that each was called with
+	Denials   uint64   // of these, denials and what complain mode let pass
+	Missing   []string // sentences about notices that could not be read
+}
+
+// Read calls each with the events of a query in the order of their times, as far as that is known: with Follow, in the order
+// in which they come. It returns at the end of the source or, with Follow, when the context ends, which is no error.
+//
+// src has been opened for the query's times. notices may be nil.
+func Read(ctx context.Context, j *Joiner, src source.Source, notices Notices, q Query, each func(*Event) error) (Result, error) {
+	r := reading{joiner: j, query: q, each: each}
+	if q.Kinds == nil {
+		r.query.Kinds = Usual
+	}
+	if !r.wants(Refusal) && !r.wants(Warning) || q.Profile != "" {
+		notices = nil
+	}
+	var err error
+	if q.Follow {
+		err = r.follow(ctx, src, notices)
+	} else {
+		err = r.all(ctx, src, notices)
+	}
+	return r.result, err
+}
+
+// reading is a run of Read.
+type reading struct {
+	joiner *Joiner
+	query  Query
+	each   func(*Event) error
+	result Result
+}
+
+func (r *reading) wants(k Kind) bool { return slices.Contains(r.query.Kinds, k) }
+
+// all reads what there is. Notices are few: they are read first, and come in where their time is.
+func (r *reading) all(ctx context.Context, src source.Source, notices Notices) error {
+	var noted []notice.Notice
+	if notices != nil {
+		err := notices.Read(ctx, reader.Query{Since: r.query.Since}, func(n notice.Notice) error {
+			noted = append(noted, n)
+			return nil
+		}, r.missing)
+		if err != nil {
+			r.missing(err.Error())
+		}
+	}
+	before := func(t time.Time, all bool) error {
+		for len(noted) > 0 && (all || !t.IsZero() && !noted[0].Time.After(t)) {
+			ev := eventOfNotice(noted[0])
+			noted = noted[1:]
+			if err := r.show(ev); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var e source.Entry
+	for {
+		err := src.Next(ctx, &e)
+		if errors.Is(err, io.EOF) {
+			return before(time.Time{}, true)
+		}
+		if err != nil {
+			return err
+		}
+		if err := before(e.Record.Time, false); err != nil {
+			return err
+		}
+		ev, sight, ok := r.see(&e)
+		if !ok {
+			continue
+		}
+		if err := r.join(ev, sight); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *reading) missing(sentence string) { r.result.Missing = append(r.result.Missing, sentence) }
+
+// seen is an event whose container is still to be found.
+type seen struct {
+	*Event
+	Sight
+}
+
+// mostSeen is how many events wait for their containers. Looking for one can take a second, in which more come.
+const mostSeen = 1 << 14
+
+// follow reads what comes. It looks at the process of a record at once, and finds the container later.
+func (r *reading) follow(ctx context.Context, src source.Source, notices Notices) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	events := make(chan seen, mostSeen)
+	ended := make(chan error, 1)
+	send := func(s seen) {
+		select {
+		case events <- s:
+		case <-ctx.Done():
+		}
+	}
+	go func() {
+		var e source.Entry
+		for {
+			err := src.Next(ctx, &e)
+			if err != nil {
+				ended <- err
+				return
+			}
+			if ev, sight, ok := r.see(&e); ok {
+				send(seen{ev, sight})
+			}
+		}
+	}()
+	silent := make(chan error, 1) // what reading notices ended with
+	if notices != nil {
+		go func() {
+			silent <- notices.Read(ctx, reader.Query{Since: r.query.Since, Follow: true}, func(n notice.Notice) error {
+				send(seen{Event: eventOfNotice(n)})
+				return ctx.Err()
+			}, func(string) {})
+		}()
+	}
+	for {
+		select {
+		case s := <-events:
+			if err := r.join(s.Event, s.Sight); err != nil {
+				stop(err)
+				<-ended
+				return err
+			}
+		case err := <-silent:
+			if err != nil && ctx.Err() == nil {
+				r.missing(err.Error())
+			}
+		case err := <-ended:
+			for len(events) > 0 {
+				s := <-events
+				if err := r.join(s.Event, s.Sight); err != nil {
+					return err
+				}
+			}
+			if errors.Is(err, io.EOF) || ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+// see makes an event of a record, and looks at its process. ok is false for a record that is not wanted.
+func (r *reading) see(e *source.Entry) (ev *Event, s Sight, ok bool) {
+	r.result.Records++
+	kind := kinds[e.Record.Type]
+	if !r.wants(kind) {
+		return nil, s, false
+	}
+	if !e.Kernel && !r.query.Untrusted {
+		r.result.Untrusted++
+		return nil, s, false
+	}
+	ev = eventOf(e)
+	if r.query.Profile != "" && !within(ev.Profile, r.query.Profile) {
+		return nil, s, false
+	}
+	if r.here(e) {
+		s = r.joiner.Look(ev.subject())
+	} else {
+		s = Sight{elsewhere: true}
+	}
+	return ev, s, true
+}
+
+// here reports whether a record's container is to be looked for on this node. What a container may have written names any
+// pid and any profile.
+func (r *reading) here(e *source.Entry) bool {
+	host := string(e.Record.Host)
+	return e.Kernel && !r.query.Elsewhere && (host == "" || host == r.query.Host)
+}
+
+func (r *reading) join(ev *Event, s Sight) error {
+	if ev.Notice == nil && !s.elsewhere {
+		ev.Joined = r.joiner.Join(ev.subject(), s)
+	}
+	return r.show(ev)
+}
+
+// show calls each with an event that passes the filter.
+func (r *reading) show(ev *Event) error {
+	if !r.wants(ev.Kind) || !r.passes(ev) {
+		return nil
+	}
+	r.result.Shown++
+	if ev.Kind.denies() {
+		r.result.Denials++
+	}
+	return r.each(ev)
+}
+
+func (r *reading) passes(ev *Event) bool {
+	q := &r.query
+	if q.Container == "" && q.Pod == "" && q.Policy == "" {
+		return true
+	}
+	may := ev.Candidates
+	if ev.Container != nil {
+		may = []*Container{ev.Container}
+	}
+	return slices.ContainsFunc(may, func(c *Container) bool {
+		return (q.Container == "" || c.Is(q.Container)) && (q.Pod == "" || c.InPod(q.Pod)) && (q.Policy == "" || c.Policy == q.Policy)
+	})
+}

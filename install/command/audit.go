@@ -1,0 +1,185 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oci-apparmor/oci-apparmor/install/audit"
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/profiles"
+	"github.com/oci-apparmor/oci-apparmor/policy/audit/source"
+)
+
+type auditOptions struct {
+	source, since, types               string
+	container, pod, policy, profile    string
+	follow, json, brief, each, summary bool
+	untrusted, elsewhere               bool
+}
+
+const auditHelp = `Print what AppArmor denied on this node: when, in which container, which process, what
+it tried, the profile that denied it, and the rule of that profile's text which
+decided. Starts that oci-apparmor refused stand between the denials.
+
+The first line of each has the columns of oci-apparmor log: time, kind, engine,
+container, policy, and the sentence. Repeats are one entry, with their number. The
+lines below it say which container it is and how that is known, the access as profile
+why takes it, and the rules.
+
+A record has a process and a profile, and no container. The container is that of the
+process, if it is still there or was started by the engine; also after the container
+has ended, for which its record is kept for a week. Else it is the one container that
+had the profile at that time. If there were several, all are named: "one of a, b".
+
+Kinds, for --type, with commas between them; all stands for all of them:
+  denied    not allowed
+  killed    not allowed, by a profile in kill mode
+  complain  allowed, but only because the profile is in complain mode
+  audited   allowed, and a rule wants a record of it
+  changed   a profile was loaded, replaced or removed, or could not be
+  error     an error of AppArmor's own
+  unknown   a record without a kind
+  refusal   oci-apparmor refused a start or an exec
+  warning   oci-apparmor warned at one
+Without --type: denied, killed, complain, error, unknown and refusal.
+
+Sources:
+  auto       the most complete one of those below that works
+  multicast  the kernel's audit socket: has no past, so it is for --follow
+  journal    the journal, if it takes the kernel's audit records
+  audit.log  auditd's log, with its rotated files
+  kmsg       the kernel's log: at most ten records in five seconds
+  PATH       a file with lines of any of these; - is standard input
+
+"No denials" is said only if a denial made on purpose came back through the source,
+and nothing is known to be lost. Containers can write lines into some logs that look
+like the kernel's. They are not believed: they are counted, and --untrusted shows
+them. In a file, only auditd's lines can be told from those.`
+
+func auditCommand(s *session) *cobra.Command {
+	var o auditOptions
+	var schema bool
+	cmd := &cobra.Command{
+		Use:   "audit",
+		Short: "Print what AppArmor denied: in which container, by which rule",
+		Long: auditHelp + `
+
+With --json, each is an object on a line of its own, and the last line is an object
+about the source; --schema prints the JSON Schema.
+
+The exit code is 0 if all that is to be printed was printed, also if that is nothing;
+and 3 if nothing was printed and it is not known whether there is nothing.`,
+		Example: `  oci-apparmor audit --since 1h
+  oci-apparmor audit --follow --container shop
+  oci-apparmor audit --summary --policy web
+  dmesg | oci-apparmor audit --source - --untrusted`,
+		Args: noArgs,
+		RunE: action(func(cmd *cobra.Command, _ []string) error {
+			if schema {
+				_, err := s.stdout.Write(audit.Schema())
+				return err
+			}
+			if err := exclusive(cmd, "follow", "summary"); err != nil {
+				return err
+			}
+			return runAudit(cmd.Context(), s, &o)
+		}),
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.source, "source", source.Auto, "read records from `SOURCE`")
+	f.BoolVarP(&o.follow, "follow", "f", false, "wait for new ones and print them")
+	f.StringVar(&o.since, "since", "", "only since `TIME`: 10m or 24h ago, 2026-11-29, \"2026-11-29 06:45:00\", or RFC 3339")
+	f.StringVar(&o.types, "type", "", "only these `KINDS`, or all")
+	f.StringVar(&o.container, "container", "", "only of `CONTAINER`: its id or the beginning of it, its name, pod, or "+
+		"NAMESPACE/POD[/NAME]")
+	f.StringVar(&o.pod, "pod", "", "only of the containers of `POD`, or NAMESPACE/POD")
+	f.StringVar(&o.policy, "policy", "", "only of containers under `POLICY`")
+	f.StringVar(&o.profile, "profile", "", "only by `PROFILE` or its children")
+	f.BoolVar(&o.brief, "brief", false, "one line each: no container's particulars, and no rules")
+	f.BoolVar(&o.each, "each", false, "print each repeat")
+	f.BoolVar(&o.summary, "summary", false, "print only how many there are for each container and policy, and of what")
+	f.BoolVar(&o.untrusted, "untrusted", false, "also records that a container could have written")
+	f.BoolVar(&o.elsewhere, "elsewhere", false, "the records are of another node: do not look for their containers here")
+	f.BoolVar(&o.json, "json", false, "print each as a JSON object")
+	f.BoolVar(&schema, "schema", false, "print the JSON Schema of what --json prints")
+	return cmd
+}
+
+// query returns what the options ask for.
+func (o *auditOptions) query(now time.Time) (audit.Query, error) {
+	q := audit.Query{Follow: o.follow, Untrusted: o.untrusted, Elsewhere: o.elsewhere, Container: o.container, Pod: o.pod,
+		Policy: o.policy, Profile: o.profile}
+	q.Host, _ = os.Hostname()
+	if o.follow {
+		q.Since = now
+	}
+	var err error
+	if o.since != "" {
+		if q.Since, err = parseSince(o.since, now); err != nil {
+			return q, exit.With(exit.Usage, err)
+		}
+	}
+	if o.types == "all" {
+		q.Kinds = audit.Kinds
+	} else if o.types != "" {
+		for kind := range strings.SplitSeq(o.types, ",") {
+			if !slices.Contains(audit.Kinds, audit.Kind(kind)) {
+				return q, exit.With(exit.Usage, fmt.Errorf("--type %q: the kinds are %s, with commas between them, and all", o.types,
+					joined(audit.Kinds)))
+			}
+			q.Kinds = append(q.Kinds, audit.Kind(kind))
+		}
+	}
+	return q, nil
+}
+
+func joined(kinds []audit.Kind) string {
+	words := make([]string, len(kinds))
+	for i, k := range kinds {
+		words[i] = string(k)
+	}
+	return strings.Join(words, ", ")
+}
+
+func runAudit(ctx context.Context, s *session, o *auditOptions) error {
+	q, err := o.query(time.Now())
+	if err != nil {
+		return err
+	}
+	src, err := s.records(ctx, o.source, source.Options{Since: q.Since, Follow: q.Follow})
+	if err != nil {
+		return exit.With(exit.Cannot, exit.AsRoot(err))
+	}
+	defer src.Close()
+	var deciding audit.Deciding
+	if !o.brief && !o.summary {
+		if deciding, err = profiles.NewDeciding(ctx, s.Node); err != nil {
+			s.Warnf("which rules decided is not known: %v", err)
+			deciding = nil
+		}
+	}
+	p := newAuditPrinter(ctx, s, o, deciding)
+	notices := audit.Notices(s.notices)
+	if o.source != source.Auto && !slices.Contains(source.Names, o.source) || o.source == source.Stdin {
+		notices = nil // what a file has is of another time, or of another node
+	}
+	joiner := &audit.Joiner{Node: s.State}
+	end := audit.End{Source: src.Name()}
+	end.Result, err = audit.Read(ctx, joiner, src, notices, q, p.event)
+	if err = errors.Join(err, p.finish()); err != nil {
+		return exit.With(exit.Cannot, exit.AsRoot(err))
+	}
+	end.Lost, end.Unread = src.Lost(), joiner.Unread()
+	if !q.Follow && slices.Contains(source.Names, src.Name()) && src.Name() != source.Stdin {
+		end.Asked = true
+		end.Dead = s.alive(ctx, src)
+	}
+	return p.end(&end)
+}

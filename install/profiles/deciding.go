@@ -1,0 +1,108 @@
+package profiles
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/access"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/why"
+)
+
+// Deciding names the rules that decide accesses under profiles of the kernel, for many questions about few profiles: it
+// reads each text once, and answers each question once. Only one goroutine may use it.
+type Deciding struct {
+	node    *node.Node
+	reader  *why.Reader
+	texts   map[string]decidingText
+	answers map[string]decided
+}
+
+type decidingText struct {
+	part
+	err error
+}
+
+type decided struct {
+	reason PartReason
+	err    error
+}
+
+// NewDeciding returns a Deciding for the running kernel.
+func NewDeciding(ctx context.Context, n *node.Node) (*Deciding, error) {
+	c, _, err := n.NewCompiler(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	return &Deciding{node: n, reader: &why.Reader{Compiler: c}, texts: make(map[string]decidingText),
+		answers: make(map[string]decided)}, nil
+}
+
+// mostAnswers bounds the answers that are kept.
+const mostAnswers = 10000
+
+// Why says what a loaded profile, "main" or "main//child", does with an access by its text. The error is a sentence that says
+// why that is not known: nobody has the text, or it has changed since it was loaded.
+func (d *Deciding) Why(ctx context.Context, profile string, a meaning.Access) (PartReason, error) {
+	key := profile + "\x00" + access.Format(a)
+	if known, ok := d.answers[key]; ok {
+		return known.reason, known.err
+	}
+	reason, err := d.why(ctx, profile, a)
+	if ctx.Err() != nil {
+		return reason, ctx.Err()
+	}
+	if len(d.answers) >= mostAnswers {
+		clear(d.answers)
+	}
+	d.answers[key] = decided{reason, err}
+	return reason, err
+}
+
+func (d *Deciding) why(ctx context.Context, profile string, a meaning.Access) (PartReason, error) {
+	main, child, _ := strings.Cut(profile, "//")
+	if strings.Contains("//"+child, "//null-") {
+		return PartReason{}, fmt.Errorf("complain mode made the profile %s for a program that no rule says how to execute, and it has no "+
+			"rules", oneline.Quote(profile))
+	}
+	t, ok := d.texts[main]
+	if !ok {
+		t = d.read(ctx, main)
+		d.texts[main] = t
+	}
+	if t.err != nil {
+		return PartReason{}, t.err
+	}
+	answer, err := t.text.Why(ctx, profile, a)
+	if err != nil {
+		return PartReason{}, err
+	}
+	return t.reason(answer, a), nil
+}
+
+// read reads the text of a profile, if it is the one that was loaded as far as can be known.
+func (d *Deciding) read(ctx context.Context, name string) (t decidingText) {
+	known, err := textOf(d.node, name)
+	switch {
+	case err != nil:
+		return decidingText{err: err}
+	case known.text == nil && known.source != "":
+		return decidingText{err: fmt.Errorf("the text of %s is that of %s", oneline.Whole(name), known.source)}
+	case known.text == nil:
+		return decidingText{err: fmt.Errorf("the text of %s is not known: neither the policy in force has it, nor was it loaded by "+
+			"oci-apparmor profile load", oneline.Whole(name))}
+	}
+	t.is = cmp.Or(known.file, name)
+	t.text, t.err = d.reader.Read(ctx, t.is, known.text)
+	return t
+}
+
+// Forget makes the next answers be read anew, after the policy may have changed.
+func (d *Deciding) Forget() {
+	clear(d.texts)
+	clear(d.answers)
+}

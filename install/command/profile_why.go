@@ -126,7 +126,7 @@ func saysPart(p profiles.PartReason) string {
 			says += " by these rules together"
 		}
 		if p.Runs != "" {
-			says += ", under " + p.Runs
+			says += ", " + p.Runs
 		}
 	case p.Verdict == "unmediated":
 		return "allowed: it takes no rule"

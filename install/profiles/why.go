@@ -38,7 +38,7 @@ type PartReason struct {
 	Overruled []UsedRule `json:"overruled,omitempty"`
 	Missing   string     `json:"missing,omitempty"` // the part of the access that no rule allows
 	Near      []UsedRule `json:"near,omitempty"`    // rules that allow something like it
-	Runs      string     `json:"runs,omitempty"`    // under what an executed program runs
+	Runs      string     `json:"runs,omitempty"`    // how an executed program goes on
 	Doubt     string     `json:"doubt,omitempty"`
 }
 
@@ -238,7 +238,7 @@ func (p part) reason(answer *why.Answer, a meaning.Access) PartReason {
 	for _, u := range answer.By {
 		r.Rules = append(r.Rules, use(u.Rule, why.Part(a, u.Perms)))
 		if u.Next != nil {
-			r.Runs = runs(*u.Next)
+			r.Runs = u.Next.String()
 		}
 	}
 	for _, u := range answer.Overruled {
@@ -260,28 +260,6 @@ func (p part) place(at why.Place) Place {
 		return Place{p.is, at.Line}
 	}
 	return Place{at.File, at.Line}
-}
-
-// runs says under what an executed program runs.
-func runs(t meaning.Transition) string {
-	names := map[meaning.Target]string{meaning.TargetSame: "the same profile", meaning.TargetUnconfined: "no profile",
-		meaning.TargetAttached: "the profile that attaches to it", meaning.TargetNone: "none, so that it fails"}
-	to := names[t.To]
-	switch {
-	case t.To == meaning.TargetAttached && t.Child:
-		to = "the child that attaches to it"
-	case t.To == meaning.TargetLabel && t.Child:
-		to = "the child " + t.Label
-	case t.To == meaning.TargetLabel:
-		to = "profile " + t.Label
-	}
-	if t.Stack {
-		to += ", stacked on its own"
-	}
-	if t.Else != meaning.TargetNone {
-		to += ", or if that is not loaded, " + names[t.Else]
-	}
-	return to
 }
 
 // Denied reports whether one of the accesses is denied, and Doubted whether there is a doubt about a reason.

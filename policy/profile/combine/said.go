@@ -31,36 +31,9 @@ func (c *combination) conflicting(e meaning.Excess, of string) string {
 			continue
 		}
 		_, t := one.Exec(meaning.ExecAccess{Path: e.Key, Owner: e.Owner})
-		ways = append(ways, fmt.Sprintf("%s has it go on %s", p.Name, way(t)))
+		ways = append(ways, fmt.Sprintf("%s has it go on %s", p.Name, t.Own(one)))
 	}
 	return fmt.Sprintf("a profile has one way for a program to go on, and of %s %s", oneline.Quote(e.Key), strings.Join(ways, ", and "))
-}
-
-// way says under what a program goes on.
-func way(t meaning.Transition) string {
-	said := "nowhere"
-	switch t.To {
-	case meaning.TargetSame:
-		said = "under the same profile"
-	case meaning.TargetUnconfined:
-		said = "unconfined"
-	case meaning.TargetAttached:
-		said = "under the profile that attaches to it"
-	case meaning.TargetLabel:
-		said = "under " + oneline.Quote(t.Label)
-	case meaning.TargetLearning:
-		said = "under a profile that is learned"
-	}
-	if t.Child {
-		said += " among its children"
-	}
-	switch t.Else {
-	case meaning.TargetSame:
-		said += ", or else the same"
-	case meaning.TargetUnconfined:
-		said += ", or else unconfined"
-	}
-	return said
 }
 
 // access says what an access is.

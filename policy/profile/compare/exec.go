@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
@@ -13,63 +14,10 @@ import (
 func (p pair) goes(side int, parts [][]meaning.Outcome, ask int) string {
 	var all []string
 	for i, one := range parts {
-		all = append(all, goingOn(one[ask].Exec, p.parts[side][i]))
+		all = append(all, one[ask].Exec.Own(p.parts[side][i]).String())
 	}
 	slices.Sort(all)
 	return strings.Join(slices.Compact(all), ", and ")
-}
-
-// goingOn says how a program goes on that a profile executes. The profile's children are named without its own name.
-func goingOn(t meaning.Transition, p *meaning.Profile) string {
-	t = own(t, p)
-	text := ""
-	switch t.To {
-	case meaning.TargetNone:
-		return "not at all"
-	case meaning.TargetLearning:
-		return "under a profile that complain mode makes"
-	case meaning.TargetSame:
-		text = "under the same profile"
-	case meaning.TargetUnconfined:
-		text = "unconfined"
-	case meaning.TargetAttached:
-		if text = "under the profile that attaches to it"; t.Child {
-			text = "under the child that attaches to it"
-		}
-	case meaning.TargetLabel:
-		if text = "under " + quotedLabel(t.Label); t.Child {
-			text = "under child " + quotedLabel(t.Label)
-		}
-		if t.Stack {
-			text += ", on top of its own"
-		}
-	}
-	scrubbed := ""
-	if t.Scrub {
-		scrubbed = ", with its environment scrubbed"
-	}
-	switch t.Else {
-	case meaning.TargetSame: // for which it is not scrubbed
-		return text + scrubbed + ", or else the same"
-	case meaning.TargetUnconfined:
-		text += ", or else unconfined"
-	}
-	return text + scrubbed
-}
-
-func quotedLabel(label string) string {
-	if strings.ContainsFunc(label, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-		return fmt.Sprintf("%+q", label)
-	}
-	return label
-}
-
-// own names a child of a profile without the profile.
-func own(t meaning.Transition, p *meaning.Profile) meaning.Transition {
-	if name, child := strings.CutPrefix(t.Label, p.Name+"//"); child && t.To == meaning.TargetLabel {
-		t.Label, t.Child = name, true
-	}
-	return t
 }
 
 // follow adds the profiles to be compared to which programs may go on: the children, and those that both sides name.
@@ -81,7 +29,7 @@ func (c *comparison) follow(t couple) {
 		for _, p := range slices.Concat(t.a, t.b) {
 			if len(p.Children) > 0 || len(p.Names) > 0 {
 				c.unknown = append(c.unknown, fmt.Sprintf("the profiles to which programs under %s go on are not compared, since the "+
-					"stacks have different numbers of profiles", quotedLabel(p.Name)))
+					"stacks have different numbers of profiles", oneline.Name(p.Name)))
 			}
 		}
 		return
@@ -109,14 +57,14 @@ func (c *comparison) children(a, b *meaning.Profile) {
 	for _, child := range a.Children {
 		name := strings.TrimPrefix(child.Name, a.Name)
 		if y[name] == nil {
-			c.lines = append(c.lines, Line{Change: Otherwise, What: childWord(child) + quotedLabel(name[2:]), From: "there", To: "gone"})
+			c.lines = append(c.lines, Line{Change: Otherwise, What: childWord(child) + oneline.Name(name[2:]), From: "there", To: "gone"})
 			continue
 		}
 		c.queue(child.Name, meaning.Stack{child}, meaning.Stack{y[name]})
 	}
 	for _, child := range b.Children {
 		if name := strings.TrimPrefix(child.Name, b.Name); x[name] == nil {
-			c.lines = append(c.lines, Line{Change: Otherwise, What: childWord(child) + quotedLabel(name[2:]), From: "not there", To: "new"})
+			c.lines = append(c.lines, Line{Change: Otherwise, What: childWord(child) + oneline.Name(name[2:]), From: "not there", To: "new"})
 		}
 	}
 }
@@ -145,7 +93,7 @@ func (c *comparison) others(a, b *meaning.Profile) {
 			c.queue(label, x, y)
 		case x != nil || y != nil:
 			c.unknown = append(c.unknown, fmt.Sprintf("profile %s, to which programs under %s go on, is known on one side alone",
-				quotedLabel(label), quotedLabel(a.Name)))
+				oneline.Name(label), oneline.Name(a.Name)))
 		}
 	}
 }

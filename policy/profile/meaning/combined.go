@@ -235,7 +235,7 @@ func (c Combination) exec(sc scope, states []automaton.State) (e execution) {
 		if !sc.of(p) || perms.Allow&^perms.Deny&MayExec == 0 {
 			continue
 		}
-		t := p.transition(perms.XIndex).own(p)
+		t := p.transition(perms.XIndex).Own(p)
 		if count++; count == 1 {
 			e = execution{t, true, false}
 			continue
@@ -251,12 +251,4 @@ func (c Combination) exec(sc scope, states []automaton.State) (e execution) {
 		return execution{}
 	}
 	return e
-}
-
-// own returns the transition of a profile with each of its children as such.
-func (t Transition) own(p *Profile) Transition {
-	if name, child := strings.CutPrefix(t.Label, p.Name+"//"); child {
-		t.Label, t.Child = name, true
-	}
-	return t
 }

@@ -254,13 +254,13 @@ func joined(a, b string) string {
 // execs tells the rules by which an exec goes on as it does from those that other ones overrule.
 func (b *block) execs(answer *Answer, p *meaning.Profile, a meaning.ExecAccess) {
 	_, next := p.Exec(a)
-	next = own(next, p.Name)
+	next = next.Own(p)
 	var by, over []Use
 	for _, u := range answer.By {
 		at := slices.IndexFunc(b.rules, func(o *one) bool { return &o.Rule == u.Rule })
 		rule := b.rules[at].onTop
 		_, goes := rule.Exec(a)
-		goes = own(goes, rule.Name)
+		goes = goes.Own(rule)
 		u.Next = &goes
 		if goes == next {
 			by = append(by, u)
@@ -272,12 +272,4 @@ func (b *block) execs(answer *Answer, p *meaning.Profile, a meaning.ExecAccess) 
 		answer.By, answer.Overruled = over, nil
 		answer.Doubt = "the exec goes on as none of these rules has it alone"
 	}
-}
-
-// own returns a transition in which a child is called by its last name.
-func own(t meaning.Transition, name string) meaning.Transition {
-	if child, ok := strings.CutPrefix(t.Label, name+"//"); ok {
-		t.Label, t.Child = child, true
-	}
-	return t
 }

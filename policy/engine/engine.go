@@ -83,6 +83,9 @@ type Engine struct {
 	// the container's id.
 	Bundles []string
 
+	// Sockets are where its programs take orders by default. Who can write to one of them is root of the node.
+	Sockets []string
+
 	Daemons  []string // names of its programs that run all the time
 	Programs []string // names of its other programs that signal containers, or that start such a program
 	Dirs     []string // where its packages put programs, besides the usual directories
@@ -116,6 +119,7 @@ var table = []Engine{
 			"/run/k0s/containerd/io.containerd.runtime.v2.task/{namespace}/{id}",
 			"/var/snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task/{namespace}/{id}",
 		},
+		Sockets:  []string{"/run/containerd/containerd.sock"},
 		Daemons:  []string{"containerd"},
 		Programs: []string{"containerd-shim", "containerd-shim-runc-v1", "containerd-shim-runc-v2"},
 	},
@@ -140,6 +144,7 @@ var table = []Engine{
 		Default:  "crio-default",
 		Cgroups:  []string{"crio-"},
 		Bundles:  storageBundles,
+		Sockets:  []string{"/run/crio/crio.sock"},
 		Daemons:  []string{"crio"},
 		Dirs:     []string{"/usr/libexec/crio", "/usr/lib/crio"},
 		Runtimes: []string{"/usr/libexec/crio"},
@@ -158,6 +163,7 @@ var table = []Engine{
 		Filed:               []Fact{Container, Image, Label},
 		Default:             "docker-default",
 		Cgroups:             []string{"docker-", "docker/"},
+		Sockets:             []string{"/run/docker.sock"},
 		Daemons:             []string{"dockerd"},
 		Programs:            []string{"docker"},
 		Dirs:                []string{"/usr/libexec/docker"},
@@ -174,6 +180,7 @@ var table = []Engine{
 		Default:  "containers-default-*",
 		Cgroups:  []string{"libpod-"},
 		Bundles:  storageBundles,
+		Sockets:  []string{"/run/podman/podman.sock"},
 		Programs: []string{"podman", "buildah"},
 		Dirs:     []string{"/usr/libexec/podman", "/usr/lib/podman"},
 	},
@@ -212,6 +219,14 @@ func Names() []string {
 		if !slices.Contains(all, table[i].Name) {
 			all = append(all, table[i].Name)
 		}
+	}
+	return all
+}
+
+// Sockets returns where engines take orders by default.
+func Sockets() (all []string) {
+	for i := range table {
+		all = append(all, table[i].Sockets...)
 	}
 	return all
 }

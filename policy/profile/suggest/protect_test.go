@@ -1,0 +1,183 @@
+package suggest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/access"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
+)
+
+// Each line of each protection can be read, and says something of a rule that allows what it is about.
+func TestProtections(t *testing.T) {
+	// Some are about what the features of this kernel do not mediate.
+	const unmediated = "userns io_uring dbus"
+	compiled, err := meaning.Read(profiletest.Several(t, "abi <abi/3.0>,\nprofile all { file, capability, network, mount, remount, umount, pivot_root, "+
+		"signal, ptrace, change_profile, }\nprofile none { deny /oci-apparmor/no/file r, }\nprofile free { /** ux, }\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := make(map[string]*meaning.Profile)
+	for _, p := range compiled {
+		named[p.Name] = p
+	}
+	for _, p := range protections() {
+		for _, line := range p.lines {
+			pattern, err := access.Parse(line)
+			if err != nil {
+				t.Errorf("%s: %v", line, err)
+				continue
+			}
+			one := judge{protection: protection{lines: []string{line}, says: p.says, others: p.others}, patterns: []access.Pattern{pattern},
+				kinds: []string{kindOf(line)}}
+			given, err := one.given(line, named["all"], named["none"], "all")
+			if strings.HasPrefix(line, "ux") || strings.HasPrefix(line, "x") {
+				given, err = one.given(line, named["free"], named["none"], "free")
+			}
+			word, _, _ := strings.Cut(line, " ")
+			if want := !slices.Contains(strings.Fields(unmediated), word); err != nil || given != want {
+				t.Errorf("%s: given up by a profile that allows everything: %v, want %v: %v", line, given, want, err)
+			}
+		}
+	}
+}
+
+// A rule that allows what Docker's profile denies says that it gives something up.
+func TestEachDenyOfDockersProfileIsProtected(t *testing.T) {
+	t.Parallel()
+	r, _ := reader(t)
+	text, err := templates.Text("docker-default", "docker-default", templates.Target{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, count := syntax.Read(string(text)), 0
+	for _, b := range read.Blocks {
+		for _, rule := range b.Rules {
+			if !rule.Deny {
+				continue
+			}
+			count++
+			s := &search{reader: r, path: "docker-default", written: read, chosen: []addition{{b, ruleOf(read.Source(rule))}}}
+			each, none, err := s.alone(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			given := false
+			for _, j := range judges() {
+				is, err := j.given(strings.Join(rule.Words, " "), each[0], none, b.Name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				given = given || is
+			}
+			if !given {
+				t.Errorf("no protection is given up by %s", rule.Text)
+			}
+		}
+	}
+	if count < 15 {
+		t.Errorf("the template has %d rules that deny", count)
+	}
+}
+
+// ruleOf is a rule that allows what another one denies.
+func ruleOf(deny string) rule {
+	text := strings.TrimSuffix(strings.TrimPrefix(deny, "deny "), ",")
+	for _, x := range []string{"wklx", "wkx"} {
+		text = strings.Replace(text, " rwklx", " rwklix", 1)
+		text = strings.Replace(text, " "+x, " "+strings.Replace(x, "x", "ix", 1), 1)
+	}
+	return rule{words: []string{text}}
+}
+
+func TestGives(t *testing.T) {
+	t.Parallel()
+	r, _ := reader(t)
+	const text = "abi <abi/3.0>,\nprofile web {\n  /usr/bin/** rix,\n  /srv/** rw,\n}\n"
+	for _, test := range []struct{ record, want string }{
+		{file("open", "/srv2/x", "r", true), ""},
+		{`operation="capable" capability=0  capname="chown"`, ""},
+		{`operation="ptrace" requested_mask="read" denied_mask="read" peer="web"`, ""},
+		{`operation="signal" requested_mask="send" denied_mask="send" signal=term peer="web"`, ""},
+		{file("open", "/run/docker.sock", "wr", false), "who can write to docker.sock"},
+		{file("open", "/host/run/containerd/containerd.sock", "w", false), "who can write to containerd.sock"},
+		{file("open", "/var/run/crio/crio.sock", "w", false), "who can write to crio.sock"},
+		{file("open", "/run/user/0/podman/podman.sock", "w", false), "who can write to podman.sock"},
+		{`operation="capable" capability=21  capname="sys_admin"`, "sys_admin is most of"},
+		{`operation="capable" capability=16  capname="sys_module"`, "sys_module loads code"},
+		{`operation="mount" name="/m/" fstype="tmpfs" srcname="none" flags="ro"`, "a process that can mount"},
+		{`operation="umount" name="/m/"`, "a process that can mount"},
+		{`operation="ptrace" requested_mask="trace" denied_mask="trace" peer="unconfined"`, "the container looks into processes under another profile"},
+		{`operation="signal" requested_mask="send" denied_mask="send" signal=kill peer="unconfined"`, "the container sends signals"},
+		{`operation="change_profile" name="q" target="q"`, "the process leaves this profile"},
+		{file("open", "/proc/sysrq-trigger", "w", false), "whoever writes to it restarts"},
+		{file("open", "/proc/sys/kernel/core_pattern", "w", false), "settings of the kernel"},
+		{file("open", "/proc/7/environ", "r", false), "the environment of processes"},
+		{file("open", "/dev/mem", "r", false), "it is the memory of the whole node"},
+		{file("open", "/dev/sda1", "r", false), "it is a disk"},
+		{file("open", "/etc/shadow", "r", false), "it has the hashes"},
+		{file("open", "/usr/bin/x", "w", false), `what is at "/usr/bin/x" can be both written and executed`},
+		{file("exec", "/srv/x", "x", false), `what is at "/srv/x" can be both written and executed`},
+		{`operation="create" family="alg" sock_type="seqpacket" protocol=0 requested_mask="create" denied_mask="create"`, "the kernel's crypto sockets"},
+		{`operation="create" family="packet" sock_type="raw" protocol=0 requested_mask="create" denied_mask="create"`, "raw sockets read"},
+	} {
+		s, err := For(t.Context(), r, "web", []byte(text), []Denial{denied(t, test.record)}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(s.Rules) != 1 {
+			t.Errorf("%s: %+v", test.record, s)
+			continue
+		}
+		if got := fmt.Sprint(s.Rules[0].Gives); (test.want == "") != (len(s.Rules[0].Gives) == 0) || !strings.Contains(got, test.want) {
+			t.Errorf("%s gives up %s, want %q", s.Rules[0].Text, got, test.want)
+		}
+	}
+}
+
+func TestStyle(t *testing.T) {
+	t.Parallel()
+	r, _ := reader(t)
+	for _, test := range []struct{ name, rules, want string }{
+		{"quotes", "  \"/a\" r,\n  \"/b\" w,\n", `  "/srv/x" rw,`},
+		{"permissions first", "    r /a,\n    rw /b,\n", "    rw /srv/x,"},
+		{"with the word", "\tfile /a r,\n", "\tfile /srv/x rw,"},
+		{"no rules", "", "  /srv/x rw,"},
+		{"a comment at the end", "  /a r, # why\n  # and so on\n", "  /srv/x rw,"},
+		{"behind those that allow", "  /a r,\n  deny /b w,\n", "  /srv/x rw,"},
+		{"in no condition", "  /a r,\n  audit {\n    /c r,\n  }\n", "  /srv/x rw,"},
+	} {
+		text := "abi <abi/3.0>,\nprofile web {\n" + test.rules + "}\n"
+		s, err := For(t.Context(), r, "web", []byte(text), []Denial{denied(t, file("open", "/srv/x", "wr", false))}, Options{})
+		if err != nil {
+			t.Fatalf("%s: %v", test.name, err)
+		}
+		if got := strings.Join(added(t, s.Patch), "\n"); got != test.want {
+			t.Errorf("%s: %q, want %q\n%s", test.name, got, test.want, s.Text)
+		}
+	}
+	crlf := "abi <abi/3.0>,\r\nprofile web {\r\n  /a r,\r\n}\r\n"
+	s, err := For(t.Context(), r, "web", []byte(crlf), []Denial{denied(t, file("open", "/srv/x", "r", false))}, Options{})
+	if err != nil || s.Text != strings.Replace(crlf, "  /a r,\r\n", "  /a r,\r\n  /srv/x r,\r\n", 1) {
+		t.Errorf("lines that end in another way: %v %q", err, s.Text)
+	}
+}
+
+// What the change brings about is checked as profile check does.
+func TestChecks(t *testing.T) {
+	t.Parallel()
+	r, _ := reader(t)
+	const text = "abi <abi/3.0>,\nprofile web flags=(attach_disconnected) {\n  /a r,\n  network inet dgram,\n}\n"
+	s, err := For(t.Context(), r, "web", []byte(text), []Denial{denied(t, `operation="change_profile" name="unconfined" target="unconfined"`)}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Checks) == 0 || s.Checks[0].Line != s.Rules[0].Line {
+		t.Errorf("%+v\n%+v", s.Rules, s.Checks)
+	}
+}

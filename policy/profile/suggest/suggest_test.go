@@ -1,0 +1,230 @@
+package suggest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/audit"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/why"
+)
+
+// reader returns a Reader with these files to include.
+func reader(t testing.TB) (r *why.Reader, base string) {
+	t.Helper()
+	c := profiletest.Compiler(t, profiletest.Features())
+	c.Base = t.TempDir()
+	for name, text := range map[string]string{
+		"abi/3.0":         string(profiletest.Features()),
+		"tunables/global": "@{PROC}=/proc/\n@{pid}={[1-9],[1-9][0-9],[1-9][0-9][0-9],[1-9][0-9][0-9][0-9]}\n@{tid}=@{pid}\n@{HOMEDIRS}=/home/\n@{HOME}=@{HOMEDIRS}/*/ /root/\n",
+		"local/web":       "deny /srv/secret r,\n",
+		"local/kid":       "profile included { /x r, }\n",
+	} {
+		path := filepath.Join(c.Base, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return &why.Reader{Compiler: c}, c.Base
+}
+
+const web = `abi <abi/3.0>,
+include <tunables/global>
+
+profile web flags=(attach_disconnected) {
+  include <local/web>
+
+  capability chown,
+  network inet stream,
+
+  /etc/nginx/** r, # configuration
+  owner /var/cache/nginx/** rw,
+  /usr/bin/kid cx -> kid,
+  deny /etc/shadow r,
+  signal (send) peer=@{profile_name},
+  mount fstype=tmpfs -> /mnt/**,
+  set rlimit nofile <= 1024,
+
+  profile kid {
+	/kid r,
+  }
+  ^hat { /hat r, }
+}
+`
+
+// denied reads a record, as kernels write it of profile web or of another one.
+func denied(t testing.TB, line string) Denial {
+	t.Helper()
+	if !strings.Contains(line, "profile=") {
+		line = `profile="web" ` + line
+	}
+	var r audit.Record
+	if _, ok := r.Parse([]byte(`audit(1790000000.100:7): apparmor="DENIED" ` + line)); !ok {
+		t.Fatalf("no record: %s", line)
+	}
+	asked, err := r.Asked()
+	if err != nil {
+		t.Fatalf("%s: %v", line, err)
+	}
+	name, _ := r.Profile()
+	return Denial{name, asked.Accesses}
+}
+
+func file(operation, name, mask string, owner bool) string {
+	ouid := 7
+	if owner {
+		ouid = 0
+	}
+	return fmt.Sprintf(`operation=%q class="file" name=%q requested_mask=%q denied_mask=%[3]q fsuid=0 ouid=%d`, operation, name, mask, ouid)
+}
+
+// added returns the lines that a patch adds, and fails if it takes any away.
+func added(t testing.TB, patch string) (lines []string) {
+	t.Helper()
+	for line := range strings.Lines(patch) {
+		if strings.HasPrefix(line, "-") && !strings.HasPrefix(line, "---") && line != "-  ^hat { /hat r, }\n" {
+			t.Errorf("the patch takes away %q", line)
+		}
+		if strings.HasPrefix(line, "+") && !strings.HasPrefix(line, "+++") {
+			lines = append(lines, strings.TrimSuffix(line[1:], "\n"))
+		}
+	}
+	return lines
+}
+
+func TestFor(t *testing.T) {
+	r, base := reader(t)
+	for _, test := range []struct {
+		name    string
+		records []string
+		want    string // lines that are added, or what is said instead
+	}{
+		{"a read", []string{file("open", "/srv/x", "r", false)}, "  /srv/x r,"},
+		{"by the owner", []string{file("open", "/srv/x", "wc", true)}, "  owner /srv/x w,"},
+		{"append", []string{file("open", "/srv/x", "a", false)}, "  /srv/x a,"},
+		{"append to what may have to be made", []string{file("open", "/srv/x", "ac", false)}, "  /srv/x w,"},
+		{"what of it is missing", []string{file("open", "/etc/nginx/x", "wr", false)}, "  /etc/nginx/x w,"},
+		{"reading and writing", []string{file("open", "/srv/x", "r", false), file("mknod", "/srv/x", "c", false)}, "  /srv/x rw,"},
+		{"the owner and others", []string{file("open", "/srv/x", "r", false), file("open", "/srv/x", "r", true)}, "  /srv/x r,"},
+		{"a process", []string{file("open", "/proc/77/stat", "r", true), file("open", "/proc/78/stat", "r", true)}, "  owner @{PROC}/@{pid}/stat r,"},
+		{"a thread", []string{file("open", "/proc/77/task/9/comm", "w", true)}, "  owner @{PROC}/@{pid}/task/@{tid}/comm w,"},
+		{"a home", []string{file("open", "/home/me/.x", "r", true)}, "  owner @{HOME}/.x r,"},
+		{"another one's home", []string{file("open", "/home/me/.x", "r", false)}, "  /home/me/.x r,"},
+		{"temporary files", []string{file("mknod", "/tmp/tmp.aB3dE6gH9j", "c", true), file("open", "/tmp/tmp.zzzzzzzzz1", "r", true)},
+			"  owner /tmp/tmp.?????????? rw,"},
+		{"a file without a name", []string{file("open", "/srv/d/#131242", "wr", true)}, `  owner "/srv/d/#[0-9]*" rw,`},
+		{"a container's id", []string{file("open", "/var/lib/x/"+strings.Repeat("0a", 32)+"/f", "r", false)}, "  /var/lib/x/[0-9a-f]*/f r,"},
+		{"an exec", []string{file("exec", "/usr/bin/id", "x", false), file("file_mmap", "/usr/bin/id", "rm", false)}, "  /usr/bin/id mrix,"},
+		{"a link", []string{`operation="link" class="file" name="/srv/l" requested_mask="l" denied_mask="l" fsuid=0 ouid=0 target="/srv/f"`},
+			"  owner link /srv/l -> /srv/f,"},
+		{"a capability", []string{`operation="capable" capability=10  capname="net_bind_service"`}, "  capability net_bind_service,"},
+		{"a socket", []string{`operation="create" family="inet" sock_type="dgram" protocol=0 requested_mask="create" denied_mask="create"`},
+			"  network inet dgram,"},
+		{"a unix socket", []string{`operation="create" family="unix" sock_type="dgram" protocol=0 requested_mask="create" denied_mask="create"`},
+			"  unix (create) type=dgram,"},
+		{"a mount", []string{`operation="mount" name="/srv/m/" fstype="tmpfs" srcname="none" flags="ro, nosuid"`},
+			"  mount fstype=tmpfs options=(ro, nosuid) none -> /srv/m/,"},
+		{"a bind", []string{`operation="mount" name="/srv/m/" srcname="/srv/d/" flags="rw, rbind"`}, "  mount options=(rw, rbind) /srv/d/ -> /srv/m/,"},
+		{"a remount", []string{`operation="mount" name="/srv/m/" flags="ro, remount, bind"`}, "  remount options=(ro, bind) /srv/m/,"},
+		{"propagation", []string{`operation="mount" name="/" flags="rw, rprivate"`}, "  mount options=(rw, rprivate) -> /,"},
+		{"a move from nowhere", []string{`operation="mount" name="/srv/m/" flags="rw, move"`}, "  mount options=(rw, move) -> /srv/m/,"},
+		{"umount", []string{`operation="umount" name="/srv/m/"`}, "  umount /srv/m/,"},
+		{"pivot_root", []string{`operation="pivotroot" name="/new/" srcname="/new/old/"`}, "  pivot_root oldroot=/new/old/ /new/,"},
+		{"a signal", []string{`operation="signal" requested_mask="send" denied_mask="send" signal=term peer="a//&b"`}, `  signal (send) set=(term) peer=a//&b,`},
+		{"a signal of its own kind", []string{`operation="signal" requested_mask="receive" denied_mask="receive" signal=rtmin+1 peer="web"`},
+			"  signal (receive) set=(rtmin+1) peer=@{profile_name},"},
+		{"ptrace", []string{`operation="ptrace" requested_mask="readby" denied_mask="readby" peer="other"`}, "  ptrace (readby) peer=other,"},
+		{"change_profile", []string{`operation="change_profile" name="q" target="q"`}, "  change_profile -> q,"},
+		{"change_onexec", []string{`operation="change_onexec" name="q" target="q"`}, "  change_profile -> q,"},
+		{"stack", []string{`operation="stack" name="q" target="q"`}, `  change_profile -> "&q",`},
+		{"a child", []string{`profile="web//kid" ` + file("open", "/srv/x", "r", false)}, "\t/srv/x r,"},
+		{"a hat in a line", []string{`profile="web//hat" ` + file("open", "/srv/x", "r", false)}, "  ^hat { /hat r, /srv/x r, }"},
+		{"a stack's part", []string{`profile="floor//&web" ` + file("open", "/srv/x", "r", false)}, "  /srv/x r,"},
+		{"several kinds", []string{file("open", "/srv/x", "r", false), `operation="capable" capability=0  capname="chown"`,
+			`operation="capable" capability=1  capname="dac_override"`}, "  capability dac_override,\n  /srv/x r,"},
+
+		{"what is allowed", []string{file("open", "/etc/nginx/x", "r", false)}, "already: the text allows it: load it, if the kernel has another one"},
+		{"what a rule denies", []string{file("open", "/etc/shadow", "r", false)}, "blocked: line 13 (deny /etc/shadow r) denies it, and what a rule " +
+			"denies no other rule allows: take it out, or narrow it to what is not needed"},
+		{"what an included rule denies", []string{file("open", "/srv/secret", "r", false)}, "blocked: line 1 of local/web (deny /srv/secret r) denies it, and what a rule " +
+			"denies no other rule allows: take it out, or narrow it to what is not needed"},
+		{"a limit", []string{`operation="setrlimit" rlimit=nofile value=4096`}, "blocked: line 16 (set rlimit nofile <= 1024) limits it: write the higher limit there"},
+		{"a hat that is not there", []string{`operation="change_hat" target="web//no"`},
+			"no rule: no rule allows a change into a hat: write the hat, as in \"^no { }\", with what it needs"},
+		{"another profile", []string{`profile="no" ` + file("open", "/x", "r", false)}, `elsewhere: policy.d/web has no profile "no"`},
+		{"a learning profile", []string{`profile="web//null-/usr/bin/id" ` + file("open", "/x", "r", false)}, `elsewhere: in complain mode, the program ` +
+			`"/usr/bin/id" of "web" ran without a profile of its own: allow the exec first, and look at what it does then`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var denials []Denial
+			for _, line := range test.records {
+				denials = append(denials, denied(t, line))
+			}
+			s, err := For(t.Context(), r, "policy.d/web", []byte(web), denials, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := strings.Join(added(t, s.Patch), "\n")
+			if got == "" {
+				a := s.Answers[0]
+				got = []string{"suggested", "already", "blocked", "elsewhere", "no rule"}[a.Outcome] + ": " + strings.ReplaceAll(a.Message, base+"/", "")
+			}
+			if got != test.want {
+				t.Errorf("\n got %s\nwant %s", got, test.want)
+			}
+			prove(t, r, s, denials)
+		})
+	}
+}
+
+// prove fails unless the suggestion allows what it says, and each rule of it is needed for that.
+func prove(t *testing.T, r *why.Reader, s *Suggestion, denials []Denial) {
+	t.Helper()
+	allowed := func(text string) bool {
+		read, err := r.Read(t.Context(), "proof", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, d := range denials {
+			p, err := read.Enforced(s.Answers[i].Profile)
+			if s.Answers[i].Outcome != Suggested {
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, a := range d.Accesses {
+				if !p.Decide(a).Allowed {
+					return false
+				}
+			}
+		}
+		return true
+	}
+	if len(s.Rules) > 0 && !allowed(s.Text) {
+		t.Errorf("the changed text denies it:\n%s", s.Text)
+	}
+	lines := strings.SplitAfter(s.Text, "\n")
+	for _, rule := range s.Rules {
+		if rule.Line == 0 || !strings.Contains(lines[rule.Line-1], rule.Text) {
+			t.Errorf("%+v does not stand in line %d", rule, rule.Line)
+			continue
+		}
+		if len(rule.For) == 0 {
+			t.Errorf("%s is for nothing", rule.Text)
+		}
+		if len(s.Rules) == 1 {
+			continue // without it the text is what it was, and denies it
+		}
+		without := append([]string{}, lines...)
+		without[rule.Line-1] = strings.Replace(without[rule.Line-1], rule.Text, "", 1)
+		if allowed(strings.Join(without, "")) {
+			t.Errorf("%s is not needed", rule.Text)
+		}
+	}
+}

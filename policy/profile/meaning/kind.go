@@ -2,72 +2,77 @@ package meaning
 
 import "encoding/binary"
 
-// A kindOfAccess is what a question about a type of access is answered with.
+// A kindOfAccess is what texts accesses of a type have, and what answers questions about them.
 type kindOfAccess struct {
-	widths []int // of the texts, in bytes; 0 where that differs
+	fields []Field // the texts, in the order that Question has; an address is as the access has it, and not as a key has it
 	sweep  func(*Profile, []Access) sweep
 }
 
-// kindOf returns what answers questions about accesses like one.
+// kindOf returns the kind of accesses like one.
 func kindOf(like Access) (kindOfAccess, bool) {
 	switch a := like.(type) {
-	case FileAccess:
-		return kindOfAccess{[]int{0}, fileSweep}, true
-	case ExecAccess:
-		return kindOfAccess{[]int{0}, fileSweep}, true
+	case FileAccess, ExecAccess:
+		return kindOfAccess{[]Field{PathField}, fileSweep}, true
 	case LinkAccess:
-		return kindOfAccess{[]int{0, 0}, linkSweep}, true
+		return kindOfAccess{[]Field{PathField, PathField}, linkSweep}, true
 	case ChangeProfileAccess:
 		if a.withProgram() {
-			return kindOfAccess{[]int{0, 0}, changeSweep}, true
+			return kindOfAccess{[]Field{PathField, LabelField}, changeSweep}, true
 		}
-		return kindOfAccess{[]int{0}, changeSweep}, true
+		return kindOfAccess{[]Field{LabelField}, changeSweep}, true
 	case ChangeHatAccess:
-		return kindOfAccess{[]int{0}, hatSweep}, true
+		return kindOfAccess{[]Field{TextField}, hatSweep}, true
 	case SocketAccess:
-		return kindOfAccess{[]int{2, 2, 2}, socketSweep}, true
+		return kindOfAccess{[]Field{FamilyField, TypeField, ProtocolField}, socketSweep}, true
 	case UnixAccess:
-		return kindOfAccess{a.widths(), unixSweep}, true
+		return kindOfAccess{a.fields(), unixSweep}, true
 	case MountAccess:
-		return kindOfAccess{[]int{0, 0, 0, 0, 0}, mountSweep}, true
+		return kindOfAccess{[]Field{PathField, TextField, TextField, FlagsField, DataField}, mountSweep}, true
 	case UmountAccess:
-		return kindOfAccess{[]int{0}, keySweep}, true
+		return kindOfAccess{[]Field{PathField}, keySweep}, true
 	case PivotRootAccess:
-		return kindOfAccess{[]int{0, 0}, keySweep}, true
+		return kindOfAccess{[]Field{PathField, PathField}, keySweep}, true
 	case SignalAccess:
-		return kindOfAccess{[]int{1, 0}, signalSweep}, true
+		return kindOfAccess{[]Field{SignalField, LabelField}, signalSweep}, true
 	case PtraceAccess:
-		return kindOfAccess{[]int{0}, ptraceSweep}, true
+		return kindOfAccess{[]Field{LabelField}, ptraceSweep}, true
 	case IOUringAccess:
 		if a.Override {
-			return kindOfAccess{[]int{0}, ioURingSweep}, true
+			return kindOfAccess{[]Field{LabelField}, ioURingSweep}, true
 		}
 		return kindOfAccess{}, true
 	case MqueueAccess:
-		return kindOfAccess{[]int{0, 0}, mqueueSweep}, true
+		return kindOfAccess{[]Field{PathField, TextField}, mqueueSweep}, true
 	case DBusAccess:
-		widths := map[uint32]int{DBusEavesdrop: 1, DBusBind: 2}[a.Want]
-		if widths == 0 {
-			widths = 6
-		}
-		return kindOfAccess{make([]int, widths), keySweep}, true
+		return kindOfAccess{a.fields(), keySweep}, true
 	case CapabilityAccess, RlimitAccess, UsernsAccess:
 		return kindOfAccess{}, true
 	}
 	return kindOfAccess{}, false
 }
 
-// widths returns the widths of the texts of a request.
-func (a UnixAccess) widths() []int {
+// fields returns the texts of a request.
+func (a UnixAccess) fields() []Field {
 	switch a.Want {
 	case MayCreate:
-		return []int{2, 2}
+		return []Field{TypeField, ProtocolField}
 	case MayConnect, MaySend, MayReceive:
-		return []int{2, 2, 0, 0, 0}
+		return []Field{TypeField, ProtocolField, AddressField, AddressField, LabelField}
 	case MayListen, MaySetOpt, MayGetOpt:
-		return []int{2, 2, 0, 2}
+		return []Field{TypeField, ProtocolField, AddressField, NumberField}
 	}
-	return []int{2, 2, 0}
+	return []Field{TypeField, ProtocolField, AddressField}
+}
+
+// fields returns the texts of a request.
+func (a DBusAccess) fields() []Field {
+	switch a.Want {
+	case DBusEavesdrop:
+		return []Field{TextField}
+	case DBusBind:
+		return []Field{TextField, TextField}
+	}
+	return []Field{TextField, TextField, TextField, TextField, TextField, TextField}
 }
 
 // filled returns an access with texts, in the order that Question has for its type.
@@ -115,7 +120,9 @@ func filled(like Access, t []string) Access {
 		a.Peer = t[0]
 		return a
 	case IOUringAccess:
-		a.Label = t[0]
+		if a.Override {
+			a.Label = t[0]
+		}
 		return a
 	case MqueueAccess:
 		a.Name, a.Label = t[0], t[1]

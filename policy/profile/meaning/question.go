@@ -47,7 +47,7 @@ func (s Stack) Example(q Question, allowed bool) (example Access, found bool, er
 		return nil, false, nil
 	}
 	kind, known := kindOf(q.Like[0])
-	if !known || len(kind.widths) != len(q.Texts) {
+	if !known || len(kind.fields) != len(q.Texts) {
 		return nil, false, fmt.Errorf("a question about %T with %d texts", q.Like[0], len(q.Texts))
 	}
 	if len(q.Texts) == 0 {
@@ -60,7 +60,7 @@ func (s Stack) Example(q Question, allowed bool) (example Access, found bool, er
 	}
 	parts := make([]automaton.Part, len(q.Texts))
 	for i, text := range q.Texts {
-		parts[i] = automaton.Part{Language: text, Width: kind.widths[i]}
+		parts[i] = automaton.Part{Language: text, Width: kind.fields[i].Size()}
 	}
 	var all sweeps
 	var machines []automaton.Machine
@@ -82,7 +82,7 @@ func (s Stack) Example(q Question, allowed bool) (example Access, found bool, er
 	if err != nil || !found {
 		return nil, false, err
 	}
-	return filled(which, cut(text, kind.widths)), true, nil
+	return filled(which, cut(text, kind.fields)), true, nil
 }
 
 // Plainly reports whether the stack denies all accesses like these, whatever their texts are, and shows that at first sight.
@@ -92,7 +92,7 @@ func (s Stack) Plainly(like []Access) bool {
 		return true
 	}
 	kind, known := kindOf(like[0])
-	if !known || len(kind.widths) == 0 {
+	if !known || len(kind.fields) == 0 {
 		return false
 	}
 	for _, p := range s {
@@ -131,14 +131,14 @@ func (all sweeps) lost(states []automaton.State, like []Access) bool {
 }
 
 // cut parts texts as automaton.InTurn joins them.
-func cut(text string, widths []int) []string {
-	texts := make([]string, len(widths))
-	for i, width := range widths {
-		switch {
-		case i == len(widths)-1:
+func cut(text string, fields []Field) []string {
+	texts := make([]string, len(fields))
+	for i, field := range fields {
+		switch n := field.Size(); {
+		case i == len(fields)-1:
 			texts[i] = text
-		case width > 0:
-			texts[i], text = text[:width], text[width:]
+		case n > 0:
+			texts[i], text = text[:n], text[n:]
 		default:
 			texts[i], text, _ = strings.Cut(text, "\x00")
 		}

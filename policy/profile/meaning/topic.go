@@ -22,6 +22,27 @@ type Topic struct {
 	access  func(fields []string, ask Ask) Access
 }
 
+// newTopic returns a topic about accesses like those that an ask stands for, which have their key's fields for texts.
+func newTopic(name string, like func(Ask) Access, asks ...Ask) *Topic {
+	kind, _ := kindOf(like(asks[0]))
+	return &Topic{Name: name, Asks: asks, Fields: kind.fields, access: func(texts []string, ask Ask) Access {
+		for i, field := range kind.fields {
+			if field == AddressField {
+				texts[i] = addressOf(texts[i])
+			}
+		}
+		return filled(like(ask), texts)
+	}}
+}
+
+// asksOf returns asks for permissions, each alone.
+func asksOf(wants ...uint32) (asks []Ask) {
+	for _, want := range wants {
+		asks = append(asks, Ask{Want: want})
+	}
+	return asks
+}
+
 // An Ask is what is asked about a key.
 type Ask struct {
 	Want  uint32

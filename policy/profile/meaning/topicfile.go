@@ -8,13 +8,20 @@ var fileBitsAsked = []uint32{MayRead, MayWrite, MayAppend, MayCreate, MayDelete,
 
 // fileTopic is about paths: FileAccess and ExecAccess.
 func fileTopic() *Topic {
-	q := &Topic{Name: "file", ofFiles: true, Fields: []Field{PathField}}
+	var asks []Ask
 	for _, owner := range []bool{false, true} {
 		for _, want := range fileBitsAsked {
-			q.Asks = append(q.Asks, Ask{Want: want, Owner: owner})
+			asks = append(asks, Ask{Want: want, Owner: owner})
 		}
-		q.Asks = append(q.Asks, Ask{Want: MayExec, Owner: owner, Exec: true})
+		asks = append(asks, Ask{Want: MayExec, Owner: owner, Exec: true})
 	}
+	q := newTopic("file", func(ask Ask) Access {
+		if ask.Exec {
+			return ExecAccess{Owner: ask.Owner}
+		}
+		return FileAccess{Want: ask.Want, Owner: ask.Owner}
+	}, asks...)
+	q.ofFiles = true
 	q.answers = func(p *Profile, q *Topic) Answers {
 		return p.file.direct(p.file.begin(File), func(s state) []Outcome {
 			all := make([]Outcome, len(q.Asks))
@@ -31,12 +38,6 @@ func fileTopic() *Topic {
 			return all
 		})
 	}
-	q.access = func(fields []string, ask Ask) Access {
-		if ask.Exec {
-			return ExecAccess{Path: fields[0], Owner: ask.Owner}
-		}
-		return FileAccess{Path: fields[0], Want: ask.Want, Owner: ask.Owner}
-	}
 	return q
 }
 
@@ -47,10 +48,8 @@ type linkState struct {
 }
 
 func linkTopic() *Topic {
-	q := &Topic{Name: "link", ofFiles: true, Fields: []Field{PathField, PathField}, Asks: []Ask{{Want: MayLink}, {Want: MayLink, Owner: true}}}
-	q.access = func(fields []string, ask Ask) Access {
-		return LinkAccess{Path: fields[0], Target: fields[1], Owner: ask.Owner}
-	}
+	q := newTopic("link", func(ask Ask) Access { return LinkAccess{Owner: ask.Owner} }, Ask{Want: MayLink}, Ask{Want: MayLink, Owner: true})
+	q.ofFiles = true
 	q.answers = func(p *Profile, q *Topic) Answers {
 		r := &p.file
 		if r.dfa == nil {
@@ -139,12 +138,12 @@ func (t *subsets) from(s state) bool {
 
 // changeTopic is about ChangeProfileAccess without a program, with stack or without.
 func changeTopic(stack bool) *Topic {
-	q := &Topic{Name: "change_profile", ofFiles: true, Fields: []Field{LabelField}, Asks: []Ask{{Want: MayChangeProfile}, {Want: MayOnExec}}}
+	q := newTopic("change_profile", func(ask Ask) Access {
+		return ChangeProfileAccess{Stack: stack, OnExec: ask.Want == MayOnExec}
+	}, asksOf(MayChangeProfile, MayOnExec)...)
+	q.ofFiles = true
 	if stack {
 		q.Name = "change_profile &"
-	}
-	q.access = func(fields []string, ask Ask) Access {
-		return ChangeProfileAccess{Label: fields[0], Stack: stack, OnExec: ask.Want == MayOnExec}
 	}
 	q.answers = func(p *Profile, q *Topic) Answers {
 		c := p.condense()
@@ -169,13 +168,12 @@ func (c *condensed) stacked(begin state, stack bool) state {
 
 // execChangeTopic is about ChangeProfileAccess with a program.
 func execChangeTopic(stack bool) *Topic {
-	q := &Topic{Name: "change_profile onexec", ofFiles: true, Fields: []Field{PathField, LabelField},
-		Asks: []Ask{{Want: MayOnExec}, {Want: MayOnExec, Owner: true}}}
+	q := newTopic("change_profile onexec", func(ask Ask) Access {
+		return ChangeProfileAccess{Stack: stack, OnExec: true, Program: "/", Owner: ask.Owner}
+	}, Ask{Want: MayOnExec}, Ask{Want: MayOnExec, Owner: true})
+	q.ofFiles = true
 	if stack {
 		q.Name = "change_profile & onexec"
-	}
-	q.access = func(fields []string, ask Ask) Access {
-		return ChangeProfileAccess{Label: fields[1], Stack: stack, OnExec: true, Program: fields[0], Owner: ask.Owner}
 	}
 	type at struct {
 		behind       bool

@@ -84,10 +84,7 @@ func (l labels) perms(s labelState, request uint32) Perms {
 
 // peerTopics are about labels of other processes.
 func peerTopics() []*Topic {
-	signal := &Topic{Name: "signal", Fields: []Field{SignalField, LabelField}, Asks: []Ask{{Want: MayWrite}, {Want: MayRead}}}
-	signal.access = func(fields []string, ask Ask) Access {
-		return SignalAccess{Want: ask.Want, Signal: Signal(fields[0][0]), Peer: fields[1]}
-	}
+	signal := newTopic("signal", func(ask Ask) Access { return SignalAccess{Want: ask.Want} }, asksOf(MayWrite, MayRead)...)
 	signal.answers = func(p *Profile, q *Topic) Answers {
 		if !p.Mediates(Signals) {
 			return constant(q.each(func(ask Ask) Answer { return p.checked(all, ask.Want) }))
@@ -106,9 +103,8 @@ func peerTopics() []*Topic {
 		}, func(s at) askedPeer { return p.peer(q, l, s.label) }, p.eachChecked(q))
 	}
 
-	ptrace := &Topic{Name: "ptrace", Fields: []Field{LabelField},
-		Asks: []Ask{{Want: MayWrite}, {Want: MayRead}, {Want: MayAppend}, {Want: MayCreate}}}
-	ptrace.access = func(fields []string, ask Ask) Access { return PtraceAccess{Want: ask.Want, Peer: fields[0]} }
+	ptrace := newTopic("ptrace", func(ask Ask) Access { return PtraceAccess{Want: ask.Want} },
+		asksOf(MayWrite, MayRead, MayAppend, MayCreate)...)
 	ptrace.answers = func(p *Profile, q *Topic) Answers {
 		if !p.Mediates(PTrace) {
 			return p.unmediatedPtrace(q)
@@ -130,8 +126,7 @@ func peerTopics() []*Topic {
 			}, p.eachChecked(q))
 	}
 
-	uring := &Topic{Name: "io_uring override_creds", Fields: []Field{LabelField}, Asks: []Ask{{Want: MayAppend}}}
-	uring.access = func(fields []string, _ Ask) Access { return IOUringAccess{Override: true, Label: fields[0]} }
+	uring := newTopic("io_uring override_creds", func(Ask) Access { return IOUringAccess{Override: true} }, Ask{Want: MayAppend})
 	uring.answers = func(p *Profile, q *Topic) Answers {
 		if !p.Mediates(IOUring) {
 			return passing(1)

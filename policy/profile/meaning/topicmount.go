@@ -16,15 +16,7 @@ const (
 )
 
 func mountTopics() []*Topic {
-	mount := &Topic{Name: "mount", Asks: []Ask{{Want: mayMount}},
-		Fields: []Field{PathField, TextField, TextField, FlagsField, DataField}}
-	mount.access = func(fields []string, _ Ask) Access {
-		a := MountAccess{Target: fields[0], Source: fields[1], Type: fields[2], Data: fields[4]}
-		for _, b := range []byte(fields[3]) {
-			a.Flags |= 1 << (b - 1)
-		}
-		return a
-	}
+	mount := newTopic("mount", func(Ask) Access { return MountAccess{} }, Ask{Want: mayMount})
 	mount.answers = func(p *Profile, q *Topic) Answers {
 		r, begin := &p.policy, p.policy.begin(Mount)
 		if begin == 0 {
@@ -56,12 +48,10 @@ func mountTopics() []*Topic {
 			func(perms Perms) []Outcome { return []Outcome{p.audited(perms, mayMount).outcome()} })
 	}
 
-	umount := &Topic{Name: "umount", Fields: []Field{PathField}, Asks: []Ask{{Want: mayUmount}}}
-	umount.access = func(fields []string, _ Ask) Access { return UmountAccess{Target: fields[0]} }
+	umount := newTopic("umount", func(Ask) Access { return UmountAccess{} }, Ask{Want: mayUmount})
 	umount.answers = func(p *Profile, q *Topic) Answers { return p.audits(q, Mount) }
 
-	pivot := &Topic{Name: "pivot_root", Fields: []Field{PathField, PathField}, Asks: []Ask{{Want: mayPivotRoot}}}
-	pivot.access = func(fields []string, _ Ask) Access { return PivotRootAccess{New: fields[0], Old: fields[1]} }
+	pivot := newTopic("pivot_root", func(Ask) Access { return PivotRootAccess{} }, Ask{Want: mayPivotRoot})
 	pivot.answers = func(p *Profile, q *Topic) Answers { return p.audits(q, Mount) }
 	return []*Topic{mount, umount, pivot}
 }

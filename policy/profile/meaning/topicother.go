@@ -2,40 +2,18 @@ package meaning
 
 // socketTopics are about sockets, of any family and of AF_UNIX.
 func socketTopics() []*Topic {
-	network := &Topic{Name: "network", Fields: []Field{FamilyField, TypeField, ProtocolField}, Asks: socketAsks(MayCreate,
-		MayBind, MayListen, MayConnect, MayAccept, MaySend, MayReceive, MaySetOpt, MayGetOpt, MaySetAttr, MayGetAttr, MayShutdown)}
-	network.access = func(f []string, ask Ask) Access {
-		return SocketAccess{Family: numberOf(f[0]), Type: numberOf(f[1]), Protocol: numberOf(f[2]), Want: ask.Want}
-	}
+	network := newTopic("network", func(ask Ask) Access { return SocketAccess{Want: ask.Want} }, asksOf(MayCreate, MayBind, MayListen,
+		MayConnect, MayAccept, MaySend, MayReceive, MaySetOpt, MayGetOpt, MaySetAttr, MayGetAttr, MayShutdown)...)
 	network.answers = func(p *Profile, q *Topic) Answers { return p.sockets(q, p.mediatesNet()) }
 
-	unix := func(name string, fields []Field, wants ...uint32) *Topic {
-		q := &Topic{Name: name, Fields: append([]Field{TypeField, ProtocolField}, fields...), Asks: socketAsks(wants...)}
-		q.access = func(f []string, ask Ask) Access {
-			a := UnixAccess{Type: numberOf(f[0]), Protocol: numberOf(f[1]), Want: ask.Want}
-			if len(f) > 2 {
-				a.Address = addressOf(f[2])
-			}
-			switch {
-			case len(f) == 5:
-				a.PeerAddress, a.Peer = addressOf(f[3]), f[4]
-			case len(f) == 4 && ask.Want == MayListen:
-				a.Backlog = numberOf(f[3])
-			case len(f) == 4:
-				a.Option = numberOf(f[3])
-			}
-			return a
-		}
-		q.answers = func(p *Profile, q *Topic) Answers { return p.unixSockets(q) }
-		return q
+	topics := []*Topic{network, unixPathTopic()}
+	for _, wants := range [][]uint32{{MayCreate}, {MayBind, MayAccept, MaySetAttr, MayGetAttr, MayShutdown}, {MayListen},
+		{MaySetOpt, MayGetOpt}, {MayConnect, MaySend, MayReceive}} { // those of one have the same texts
+		unix := newTopic("unix", func(ask Ask) Access { return UnixAccess{Want: ask.Want} }, asksOf(wants...)...)
+		unix.answers = func(p *Profile, q *Topic) Answers { return p.unixSockets(q) }
+		topics = append(topics, unix)
 	}
-	return []*Topic{network, unixPathTopic(),
-		unix("unix", nil, MayCreate),
-		unix("unix", []Field{AddressField}, MayBind, MayAccept, MaySetAttr, MayGetAttr, MayShutdown),
-		unix("unix", []Field{AddressField, NumberField}, MayListen),
-		unix("unix", []Field{AddressField, NumberField}, MaySetOpt, MayGetOpt),
-		unix("unix", []Field{AddressField, AddressField, LabelField}, MayConnect, MaySend, MayReceive),
-	}
+	return topics
 }
 
 // unixPathTopic is about a connection to a socket in the file system, of which the rules about files say whether it may be
@@ -56,15 +34,6 @@ func unixPathTopic() *Topic {
 	}
 	return q
 }
-
-func socketAsks(wants ...uint32) (asks []Ask) {
-	for _, want := range wants {
-		asks = append(asks, Ask{Want: want})
-	}
-	return asks
-}
-
-func numberOf(field string) uint16 { return uint16(field[0])<<8 | uint16(field[1]) }
 
 // addressOf returns an address as UnixAccess has it, from what it is in a key.
 func addressOf(field string) string {
@@ -266,23 +235,17 @@ func (u *unixRules) mark(s unixState) unixOutcomes {
 
 // otherTopics are about message queues, message buses, and what has no key.
 func otherTopics() []*Topic {
-	mqueue := &Topic{Name: "mqueue", Fields: []Field{PathField, TextField}, Asks: socketAsks(MayRead, MayWrite, MayCreate,
-		MayDelete, MayOpen, MaySetAttr, MayGetAttr)}
-	mqueue.access = func(f []string, ask Ask) Access { return MqueueAccess{Name: f[0], Label: f[1], Want: ask.Want} }
+	mqueue := newTopic("mqueue", func(ask Ask) Access { return MqueueAccess{Want: ask.Want} }, asksOf(MayRead, MayWrite, MayCreate,
+		MayDelete, MayOpen, MaySetAttr, MayGetAttr)...)
 	mqueue.answers = func(p *Profile, q *Topic) Answers { return p.mqueues(q) }
 
 	single := func(name string, c Class, want uint32, access Access) *Topic {
-		q := &Topic{Name: name, Asks: []Ask{{Want: want}}}
-		q.access = func([]string, Ask) Access { return access }
+		q := newTopic(name, func(Ask) Access { return access }, Ask{Want: want})
 		q.answers = func(p *Profile, q *Topic) Answers { return constant{p.alone(c, want).outcome()} }
 		return q
 	}
-	bus := func(wants []uint32, fields ...Field) *Topic {
-		q := &Topic{Name: "dbus", Fields: fields, Asks: socketAsks(wants...)}
-		q.access = func(f []string, ask Ask) Access {
-			f = append(f, make([]string, 6-len(f))...)
-			return DBusAccess{Want: ask.Want, Bus: f[0], Name: f[1], Label: f[2], Path: f[3], Interface: f[4], Member: f[5]}
-		}
+	bus := func(wants ...uint32) *Topic {
+		q := newTopic("dbus", func(ask Ask) Access { return DBusAccess{Want: ask.Want} }, asksOf(wants...)...)
 		q.answers = func(p *Profile, q *Topic) Answers {
 			if !p.Mediates(DBus) {
 				return passing(len(q.Asks))
@@ -296,9 +259,9 @@ func otherTopics() []*Topic {
 	return []*Topic{mqueue,
 		single("userns", Namespaces, MayAppend, UsernsAccess{}),
 		single("io_uring sqpoll", IOUring, MayCreate, IOUringAccess{}),
-		bus([]uint32{DBusEavesdrop}, TextField),
-		bus([]uint32{DBusBind}, TextField, TextField),
-		bus([]uint32{DBusSend, DBusReceive}, TextField, TextField, TextField, TextField, TextField, TextField),
+		bus(DBusEavesdrop),
+		bus(DBusBind),
+		bus(DBusSend, DBusReceive),
 	}
 }
 

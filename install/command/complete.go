@@ -49,6 +49,7 @@ var flagWords = map[string]words{
 	"filter.pid":      nothing,
 	"filter.profiles": profilesOf,
 	"flags":           fixed("none", "attach_disconnected", "mediate_deleted", "attach_disconnected,mediate_deleted"),
+	"from":            files,
 	"id":              nothing,
 	"junit":           files,
 	"image":           nothing,

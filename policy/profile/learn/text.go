@@ -1,0 +1,275 @@
+package learn
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/access"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
+)
+
+// A Compiler compiles a text, as *profile.Compiler does.
+type Compiler interface {
+	CompileText(ctx context.Context, source string, text []byte) (profile.Blob, error)
+	Supports(feature string) bool
+}
+
+// A Target is what the text is for.
+type Target struct {
+	templates.Target
+
+	Name     string // the profile's
+	From     string // what was recorded, for people; in a comment
+	Included bool   // use AppArmor's abstractions where they fit; they allow more than was seen
+}
+
+// A Learned is a text, and what its reader must know.
+type Learned struct {
+	Text  []byte
+	Rules int      // that were made of what was seen
+	Notes []string // sentences about what was seen: what is not in the text, and what gives a protection up
+}
+
+// Text returns the text of a profile that allows what the recording saw. It allows more only as its comments say. The error
+// says that the recording is not whole, or is empty, or that no text could be made that allows all of it.
+func (r *Recording) Text(ctx context.Context, c Compiler, to Target) (*Learned, error) {
+	if err := profile.CheckName(to.Name); err != nil {
+		return nil, err
+	}
+	for _, label := range to.Senders {
+		if err := templates.CheckPeer(label); err != nil {
+			return nil, fmt.Errorf("label of an engine's program: %w", err)
+		}
+	}
+	if r.full {
+		return nil, fmt.Errorf("the recording is not whole: there was more than is kept of one (%d rules, %d MiB)", mostRules, mostBytes>>20)
+	}
+	if len(r.rules) == 0 {
+		return nil, fmt.Errorf("nothing was recorded from which a profile could be made")
+	}
+	w := &writer{Target: to, compiler: c, rules: together(r.sorted())}
+	if err := w.include(ctx); err != nil {
+		return nil, err
+	}
+	if err := w.drop(ctx); err != nil {
+		return nil, err
+	}
+	if err := w.prove(ctx); err != nil {
+		return nil, err
+	}
+	for _, sentence := range r.Left() {
+		w.notes = append(w.notes, "not learned, "+sentence)
+	}
+	w.warn()
+	return &Learned{w.text(w.rules), len(w.rules), w.notes}, nil
+}
+
+// A writer writes one text.
+type writer struct {
+	Target
+	compiler Compiler
+	rules    []*rule
+	includes []included
+	notes    []string
+}
+
+// An included is an abstraction, and how many rules it stands for.
+type included struct {
+	name string
+	fits int
+}
+
+// abstractions are those of AppArmor's that may be used: they let programs of a kind read what all of them read. Others also
+// let them use the network, or write, where one rule for what was seen says less.
+var abstractions = []string{"base", "openssl", "ssl_certs", "python", "perl"}
+
+// fewest is how many rules an abstraction must stand for.
+const fewest = 3
+
+// include chooses abstractions.
+func (w *writer) include(ctx context.Context) error {
+	if !w.Included {
+		return nil
+	}
+	for _, name := range abstractions {
+		if !w.has("abstractions/" + name) {
+			continue
+		}
+		p, err := w.compile(ctx, w.frame([]included{{name: name}}, nil))
+		if ctx.Err() != nil {
+			return err
+		}
+		if err != nil {
+			continue // it needs what is not there, or not for this parser
+		}
+		fits := 0
+		for _, one := range w.rules {
+			if one.kind == files && w.allows(p, one) {
+				fits++
+			}
+		}
+		if fits >= fewest {
+			w.includes = append(w.includes, included{name, fits})
+		}
+	}
+	return nil
+}
+
+// drop takes out the rules for what is allowed without them: by an abstraction, by what every container may do, or since
+// the kernel that the text is compiled for does not ask.
+func (w *writer) drop(ctx context.Context) error {
+	p, err := w.compile(ctx, w.text(nil))
+	if err != nil {
+		return err
+	}
+	w.rules = slices.DeleteFunc(w.rules, func(one *rule) bool { return w.allows(p, one) })
+	return nil
+}
+
+// allows reports whether a profile allows a rule's accesses without the rule. Of one that is about more than was seen, what
+// was seen does not tell.
+func (w *writer) allows(p *meaning.Profile, one *rule) bool {
+	return !one.loose && !slices.ContainsFunc(one.samples, func(a meaning.Access) bool { return !p.Decide(named(a, w.Name)).Allowed })
+}
+
+// prove compiles the text and asks it about each access that was seen. It takes out rules that do not compile.
+func (w *writer) prove(ctx context.Context) error {
+	p, err := w.compile(ctx, w.text(w.rules))
+	if err != nil {
+		if err := w.refused(ctx); err != nil {
+			return err
+		}
+		if p, err = w.compile(ctx, w.text(w.rules)); err != nil {
+			return err
+		}
+	}
+	for _, one := range w.rules {
+		for _, a := range one.samples {
+			if a = named(a, w.Name); !p.Decide(a).Allowed {
+				return fmt.Errorf("no rule was found that allows what was seen: %s", access.Format(a))
+			}
+		}
+	}
+	return nil
+}
+
+// refused takes out the rules that do not compile by themselves. What they are about was chosen by the workload.
+func (w *writer) refused(ctx context.Context) error {
+	w.rules = slices.DeleteFunc(w.rules, func(one *rule) bool {
+		if one.kind == files || one.kind == capabilities || ctx.Err() != nil {
+			return false
+		}
+		_, err := w.compile(ctx, w.text([]*rule{one}))
+		if err != nil {
+			w.notes = append(w.notes, "not learned, as apparmor_parser takes no rule about it: "+access.Format(one.samples[0]))
+		}
+		return err != nil
+	})
+	return ctx.Err()
+}
+
+func (w *writer) has(file string) bool {
+	_, err := os.Stat(filepath.Join(cmp.Or(w.Base, profile.BaseDir), file))
+	return err == nil
+}
+
+func (w *writer) compile(ctx context.Context, text []byte) (*meaning.Profile, error) {
+	blob, err := w.compiler.CompileText(ctx, "the profile that was made", text)
+	if err != nil {
+		return nil, err
+	}
+	all, err := meaning.ReadFor(blob.Data, w.compiler)
+	if err != nil {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+// text writes the text with some of the rules.
+func (w *writer) text(rules []*rule) []byte { return w.frame(w.includes, rules) }
+
+func (w *writer) frame(includes []included, rules []*rule) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "# Made by \"oci-apparmor profile learn\"")
+	if w.From != "" {
+		fmt.Fprintf(&b, " from\n#   %s", inComment(w.From))
+	}
+	b.WriteString(`
+#
+# It allows what was seen, and more only where a comment says so. Behind each rule stand the programs that used it.
+`)
+	if w.has("abi/3.0") { // with a later ABI, parsers mediate classes for which rules are written only if they were seen
+		b.WriteString("abi <abi/3.0>,\n")
+	}
+	if w.has("tunables/global") {
+		b.WriteString("include <tunables/global>\n")
+	} else {
+		b.WriteString("@{PROC}=/proc/\n@{pid}=[0-9]*\n@{tid}=[0-9]*\n")
+	}
+	fmt.Fprintf(&b, "\nprofile %q flags=(attach_disconnected,mediate_deleted) {\n", w.Name)
+	if len(includes) > 0 {
+		b.WriteString("  # AppArmor's own lists of what programs of a kind read. They allow more than was seen.\n")
+		for _, one := range includes {
+			fmt.Fprintf(&b, "  include <abstractions/%s> # in place of %d rules\n", one.name, one.fits)
+		}
+		b.WriteByte('\n')
+	}
+	w.peers(&b)
+	last := kind(255)
+	for _, one := range rules {
+		if one.kind != last {
+			last = one.kind
+			fmt.Fprintf(&b, "\n  # %s\n", titles[last])
+		}
+		for _, line := range one.lines() {
+			fmt.Fprintf(&b, "  %s, # %s\n", line, one.comment())
+		}
+	}
+	b.WriteString("}\n")
+	return b.Bytes()
+}
+
+// inComment returns a text as a comment can have it: a parser looks for the words include and abi there, too.
+func inComment(text string) string {
+	text = oneline.Cut(oneline.Printable(text), 200)
+	return strings.NewReplacer("include", "inclu-de", "abi", "a-bi").Replace(text)
+}
+
+// comment says who used a rule.
+func (r *rule) comment() string {
+	programs := slices.Clone(r.programs)
+	slices.Sort(programs)
+	text := strings.Join(programs[:min(3, len(programs))], ", ")
+	if len(programs) > 3 {
+		text += " and others"
+	}
+	if r.loose {
+		text += "; also other such names"
+	}
+	return text
+}
+
+// peers writes what every container may do.
+func (w *writer) peers(b *bytes.Buffer) {
+	b.WriteString("  # Every container: the host, the runtimes and the engines stop it, and its processes reach each other.\n")
+	senders := templates.Stoppers()
+	for _, label := range slices.Sorted(slices.Values(w.Senders)) {
+		if !slices.Contains(senders, label) {
+			senders = append(senders, label)
+		}
+	}
+	for _, label := range senders {
+		fmt.Fprintf(b, "  signal (receive) peer=%q,\n", label)
+	}
+	const itself = "peer={@{profile_name},@{profile_name}//&**,**//&@{profile_name},**//&@{profile_name}//&**}"
+	fmt.Fprintf(b, "  signal (send,receive) %s,\n  ptrace (read,readby) %s,\n", itself, itself)
+}

@@ -58,6 +58,15 @@ func (s serving) taken(ctx context.Context, main host.Process) (host.Taken, erro
 	return t, err
 }
 
+// takenNow returns what the daemon has of ours, and nothing where it does not run. Where that is not known, it is the worst.
+func (s serving) takenNow(ctx context.Context) (host.Taken, error) {
+	main, ok := s.main()
+	if !ok {
+		return host.Taken{}, nil
+	}
+	return s.taken(ctx, main)
+}
+
 // goesOn returns an error unless the daemon that runs as a process works, and goes on with what its files have.
 func (s serving) goesOn(ctx context.Context, main host.Process) error {
 	if err := s.Works(ctx, s.host); err != nil {

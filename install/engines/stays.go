@@ -110,11 +110,7 @@ func goesOnWithOurs(ctx context.Context, b *wire.Book, h *host.Host, e Engine, e
 	if !ok || len(edits) == 0 && b.Changes(e.Name()) == (wire.Changes{}) {
 		return false
 	}
-	main, ok := s.main()
-	if !ok {
-		return false
-	}
-	t, _ := s.taken(ctx, main) // or the worst
+	t, _ := s.takenNow(ctx) // or the worst
 	return t.Ours && (wire.OfFiles(edits) || t.Older != "")
 }
 

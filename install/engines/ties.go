@@ -105,11 +105,7 @@ func mayGoOn(ctx context.Context, b *wire.Book, h *host.Host, e Engine) bool {
 	if !ok || b.Changes(e.Name()) == (wire.Changes{}) {
 		return false
 	}
-	main, ok := s.main()
-	if !ok {
-		return false
-	}
-	t, _ := s.taken(ctx, main) // or the worst
+	t, _ := s.takenNow(ctx) // or the worst
 	return t.Ours
 }
 
@@ -119,11 +115,7 @@ func callsThem(ctx context.Context, b *wire.Book, h *host.Host, e Engine) (strin
 	if !ok {
 		return "", nil
 	}
-	main, ok := s.main()
-	if !ok {
-		return "", nil
-	}
-	t, err := s.taken(ctx, main)
+	t, err := s.takenNow(ctx)
 	if err != nil || !t.Ours {
 		return "", err
 	}

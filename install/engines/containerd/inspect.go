@@ -67,12 +67,6 @@ func (n *daemon) release() string {
 	return strings.Trim(strings.ReplaceAll(fmt.Sprint(n.version), " ", "."), "[]")
 }
 
-// Namesake returns the runtime in containerd's files that has the name of ours and is not ours; nil where there is none.
-func (e Engine) Namesake(_ *host.Host, d *wire.Draft) (*host.Namesake, error) {
-	files, err := e.of().files(d)
-	return namesake(files), err
-}
-
 // versions adds a fault if an imported file has another version than the main one, and this containerd makes too much of that.
 func (n *daemon) versions(i *host.Inspection, files []*tomlfile.File) {
 	if len(files) == 0 {

@@ -12,6 +12,12 @@ import (
 
 // What is here is about runtimes that somebody else has written: of our name and not ours, or ours and not of our name.
 
+// Namesake returns the runtime in containerd's files that has the name of ours and is not ours; nil where there is none.
+func (e Engine) Namesake(_ *host.Host, d *wire.Draft) (*host.Namesake, error) {
+	files, err := e.of().files(d)
+	return namesake(files), err
+}
+
 // namesake returns the runtime in files that has the name of ours and is not ours; nil where there is none.
 func namesake(files []*tomlfile.File) *host.Namesake {
 	for _, f := range files {

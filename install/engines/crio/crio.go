@@ -90,41 +90,6 @@ func (Engine) Clear(_ *host.Host, d *wire.Draft) (was host.Former, err error) {
 	return was, nil
 }
 
-// ByHand returns the runtimes of ours by other names.
-func (Engine) ByHand(_ *host.Host, d *wire.Draft) (all []host.ByHand, err error) {
-	files, err := read(d)
-	for _, f := range files {
-		if f == nil {
-			continue
-		}
-		runtimes, _ := f.Get(keyRuntimes...).(map[string]any)
-		for _, name := range slices.Sorted(maps.Keys(runtimes)) {
-			if t, _ := runtimes[name].(map[string]any); name != Runtime && ours(t) {
-				at, _ := t["runtime_path"].(string)
-				place := fmt.Sprintf("%s:%d", f.Path, f.Line(append(keyRuntimes[:3:3], name)...))
-				all = append(all, host.ByHand{Name: name, Program: at, Place: place})
-			}
-		}
-	}
-	return all, err
-}
-
-// namesake returns the runtime in files that has the name of ours and is not ours, where the last one that has it counts; nil
-// where there is none.
-func namesake(files []*tomlfile.File) (n *host.Namesake) {
-	for _, f := range files {
-		table, _ := f.Get(keyOurs()...).(map[string]any)
-		if table == nil {
-			continue
-		}
-		if n = nil; !ours(table) {
-			at, _ := table["runtime_path"].(string)
-			n = &host.Namesake{Name: Runtime, Program: at, Place: fmt.Sprintf("%s:%d", f.Path, f.Line(keyOurs()...))}
-		}
-	}
-	return n
-}
-
 // cut takes our runtime out of a file, and puts the default back that was there before us.
 func cut(f, was *tomlfile.File) (changed bool, err error) {
 	before := f.Text

@@ -36,9 +36,3 @@ func (Engine) Inspect(ctx context.Context, h *host.Host, d *wire.Draft) (i host.
 	}
 	return i, nil
 }
-
-// Namesake returns the runtime in CRI-O's files that has the name of ours and is not ours; nil where there is none.
-func (Engine) Namesake(_ *host.Host, d *wire.Draft) (*host.Namesake, error) {
-	files, err := read(d)
-	return namesake(files), err
-}

@@ -62,15 +62,6 @@ func (Engine) Inspect(ctx context.Context, h *host.Host, d *wire.Draft) (i host.
 	return i, nil
 }
 
-// Namesake returns the runtime in daemon.json that has the name of ours and is not ours; nil where there is none.
-func (Engine) Namesake(h *host.Host, d *wire.Draft) (*host.Namesake, error) {
-	f, err := read(h, d)
-	if err != nil {
-		return nil, err
-	}
-	return f.namesake()
-}
-
 // Probe starts a container of an image that holds nothing but the program.
 func (Engine) Probe(ctx context.Context, h *host.Host, c *host.Throwaway) (*host.Started, func() error, error) {
 	d := wire.NewDraft(h.Tree)

@@ -11,6 +11,15 @@ import (
 
 // What is here is about runtimes that somebody else has written: of our name and not ours, or ours and not of our name.
 
+// Namesake returns the runtime in daemon.json that has the name of ours and is not ours; nil where there is none.
+func (Engine) Namesake(h *host.Host, d *wire.Draft) (*host.Namesake, error) {
+	f, err := read(h, d)
+	if err != nil {
+		return nil, err
+	}
+	return f.namesake()
+}
+
 // namesake returns the runtime that has the name of ours and is not ours; nil where there is none.
 func (f *file) namesake() (*host.Namesake, error) {
 	r, err := f.runtime(Runtime)

@@ -52,12 +52,3 @@ func (Engine) Inspect(ctx context.Context, h *host.Host, d *wire.Draft) (i host.
 	}
 	return i, nil
 }
-
-// Namesake returns the runtime in Podman's files that has the name of ours and is not ours; nil where there is none.
-func (Engine) Namesake(h *host.Host, d *wire.Draft) (*host.Namesake, error) {
-	files, err := (&podman{Host: h, version: []int{5}}).files(d) // root has a file of its own from 5 on
-	if err != nil {
-		return nil, err
-	}
-	return namesake(files), nil
-}

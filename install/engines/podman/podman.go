@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -105,34 +104,6 @@ func (Engine) Clear(h *host.Host, d *wire.Draft) (was host.Former, err error) {
 		err = d.Remove(hookFile(h))
 	}
 	return was, err
-}
-
-// ByHand returns the runtimes of ours by other names, and those that a file has as the default which Clear leaves: the vendor's, and
-// root's own.
-func (Engine) ByHand(h *host.Host, d *wire.Draft) (all []host.ByHand, err error) {
-	files, err := (&podman{Host: h, version: []int{5}}).files(d) // root has a file of its own from 5 on
-	if err != nil {
-		return nil, err
-	}
-	users, err := with(d, rootless)
-	if err != nil {
-		return nil, err
-	}
-	more, err := parse(d, users)
-	for _, f := range append(files, more...) {
-		place := func(key []string) string { return fmt.Sprintf("%s:%d", f.Path, f.Line(key...)) }
-		cleared := strings.HasPrefix(f.Path, "/etc/containers/")
-		runtimes, _ := f.Get(keyRuntimes...).(map[string]any)
-		for _, name := range slices.Sorted(maps.Keys(runtimes)) {
-			if paths, _ := runtimes[name].([]any); ours(paths) && !(cleared && name == Runtime) {
-				all = append(all, host.ByHand{Name: name, Program: fmt.Sprint(paths...), Place: place(append(keyRuntimes[:2:2], name))})
-			}
-		}
-		if at, _ := f.Get(keyRuntime...).(string); host.IsWrapper(at) && !cleared {
-			all = append(all, host.ByHand{Name: at, Program: at, Place: place(keyRuntime)})
-		}
-	}
-	return all, err
 }
 
 // cut takes ours out of a file, and the default if that is ours.
@@ -248,25 +219,6 @@ func (Engine) Wire(ctx context.Context, h *host.Host, d *wire.Draft, o wire.Opti
 	}
 	out.Notes = append(out.Notes, w.notes...)
 	return out, nil
-}
-
-// namesake returns the runtime in files that has the name of ours and is not ours, where the last one that has it counts; nil
-// where there is none.
-func namesake(files []*tomlfile.File) (n *host.Namesake) {
-	key := append(keyRuntimes[:2:2], Runtime)
-	for _, f := range files {
-		paths := f.Get(key...)
-		if paths == nil {
-			continue
-		}
-		if n = nil; !ours(paths) {
-			n = &host.Namesake{Name: Runtime, Program: fmt.Sprint(paths), Place: fmt.Sprintf("%s:%d", f.Path, f.Line(key...))}
-			if all := f.Strings(key...); len(all) == 1 {
-				n.Program = all[0].Value
-			}
-		}
-	}
-	return n
 }
 
 // free returns an error where what we write would take somebody else's place.

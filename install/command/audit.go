@@ -22,6 +22,8 @@ type auditOptions struct {
 	container, pod, policy, profile    string
 	follow, json, brief, each, summary bool
 	untrusted, elsewhere               bool
+	suggest                            bool
+	fix                                string
 }
 
 const auditHelp = `Print what AppArmor denied on this node: when, in which container, which process, what
@@ -61,7 +63,14 @@ Sources:
 "No denials" is said only if a denial made on purpose came back through the source,
 and nothing is known to be lost. Containers can write lines into some logs that look
 like the kernel's. They are not believed: they are counted, and --untrusted shows
-them. In a file, only auditd's lines can be told from those.`
+them. In a file, only auditd's lines can be told from those.
+
+With --suggest, rules follow that would allow what was denied, as a patch of each
+profile's text: the smallest ones, in the text's own style. Each was compiled, allows
+the access, is needed, and is judged as profile check does. A line says what it gives
+up. Where a rule of the text denies the access, that rule is named instead. --fix
+writes the rules of one profile into its text; nothing is loaded. Records that a
+container could have written are never made rules of.`
 
 func auditCommand(s *session) *cobra.Command {
 	var o auditOptions
@@ -79,6 +88,7 @@ and 3 if nothing was printed and it is not known whether there is nothing.`,
 		Example: `  oci-apparmor audit --since 1h
   oci-apparmor audit --follow --container shop
   oci-apparmor audit --summary --policy web
+  oci-apparmor audit --since 1h --suggest
   dmesg | oci-apparmor audit --source - --untrusted`,
 		Args: noArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
@@ -86,8 +96,16 @@ and 3 if nothing was printed and it is not known whether there is nothing.`,
 				_, err := s.stdout.Write(audit.Schema())
 				return err
 			}
-			if err := exclusive(cmd, "follow", "summary"); err != nil {
-				return err
+			for _, other := range []string{"summary", "suggest", "fix"} {
+				if err := exclusive(cmd, "follow", other); err != nil {
+					return err
+				}
+			}
+			if o.fix != "" {
+				if err := exclusive(cmd, "fix", "profile"); err != nil {
+					return err
+				}
+				o.suggest, o.profile = true, o.fix
 			}
 			return runAudit(cmd.Context(), s, &o)
 		}),
@@ -105,6 +123,8 @@ and 3 if nothing was printed and it is not known whether there is nothing.`,
 	f.BoolVar(&o.brief, "brief", false, "one line each: no container's particulars, and no rules")
 	f.BoolVar(&o.each, "each", false, "print each repeat")
 	f.BoolVar(&o.summary, "summary", false, "print only how many there are for each container and policy, and of what")
+	f.BoolVar(&o.suggest, "suggest", false, "also rules that would allow what was denied, as patches")
+	f.StringVar(&o.fix, "fix", "", "write such rules into the text of `PROFILE`")
 	f.BoolVar(&o.untrusted, "untrusted", false, "also records that a container could have written")
 	f.BoolVar(&o.elsewhere, "elsewhere", false, "the records are of another node: do not look for their containers here")
 	f.BoolVar(&o.json, "json", false, "print each as a JSON object")
@@ -159,10 +179,15 @@ func runAudit(ctx context.Context, s *session, o *auditOptions) error {
 	}
 	defer src.Close()
 	var deciding audit.Deciding
-	if !o.brief && !o.summary {
-		if deciding, err = profiles.NewDeciding(ctx, s.Node); err != nil {
+	var texts *profiles.Deciding
+	if !o.brief && !o.summary || o.suggest {
+		switch texts, err = profiles.NewDeciding(ctx, s.Node); {
+		case err != nil && o.suggest:
+			return err
+		case err != nil:
 			s.Warnf("which rules decided is not known: %v", err)
-			deciding = nil
+		case !o.brief && !o.summary:
+			deciding = texts
 		}
 	}
 	p := newAuditPrinter(ctx, s, o, deciding)
@@ -175,6 +200,11 @@ func runAudit(ctx context.Context, s *session, o *auditOptions) error {
 	end.Result, err = audit.Read(ctx, joiner, src, notices, q, p.event)
 	if err = errors.Join(err, p.finish()); err != nil {
 		return exit.With(exit.Cannot, exit.AsRoot(err))
+	}
+	if o.suggest {
+		if err := p.suggest(texts); err != nil {
+			return err
+		}
 	}
 	end.Lost, end.Unread = src.Lost(), joiner.Unread()
 	if !q.Follow && slices.Contains(source.Names, src.Name()) && src.Name() != source.Stdin {

@@ -24,6 +24,7 @@ type auditPrinter struct {
 	deciding audit.Deciding // nil if no rules are to be named
 	columns  logColumns
 	groups   audit.Groups
+	wanted   audit.Wanted             // with --suggest
 	printed  map[*audit.Group]printed // with --follow
 }
 
@@ -42,6 +43,9 @@ const again = 10 * time.Second
 
 // event prints an event, or keeps it for the end.
 func (p *auditPrinter) event(e *audit.Event) error {
+	if p.o.suggest {
+		p.wanted.Add(e)
+	}
 	switch {
 	case p.o.json && !p.o.summary:
 		text, err := e.JSON(p.why(e))

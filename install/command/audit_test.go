@@ -27,7 +27,10 @@ type=AVC msg=audit(1764485106.642:19): apparmor="DENIED" operation="open" class=
 // audits makes a machine whose sources are files, and whose canary is as said.
 func audits(t *testing.T, dead error) *machine {
 	t.Helper()
-	m := newMachine(t)
+	return auditsOf(t, newMachine(t), dead)
+}
+
+func auditsOf(t *testing.T, m *machine, dead error) *machine {
 	zone := time.Local
 	time.Local = time.UTC
 	t.Cleanup(func() { time.Local = zone })

@@ -60,6 +60,7 @@ var flagWords = map[string]words{
 	"pod":             nothing,
 	"policy":          policiesOf,
 	"profile":         profilesOf,
+	"fix":             profilesOf,
 	"privileged":      fixed("no", "partly", "yes"),
 	"probe-policy":    policiesOf,
 	"root":            directories,

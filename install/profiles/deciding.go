@@ -86,17 +86,11 @@ func (d *Deciding) why(ctx context.Context, profile string, a meaning.Access) (P
 
 // read reads the text of a profile, if it is the one that was loaded as far as can be known.
 func (d *Deciding) read(ctx context.Context, name string) (t decidingText) {
-	known, err := textOf(d.node, name)
-	switch {
-	case err != nil:
+	known, err := d.known(name)
+	if err != nil {
 		return decidingText{err: err}
-	case known.text == nil && known.source != "":
-		return decidingText{err: fmt.Errorf("the text of %s is that of %s", oneline.Whole(name), known.source)}
-	case known.text == nil:
-		return decidingText{err: fmt.Errorf("the text of %s is not known: neither the policy in force has it, nor was it loaded by "+
-			"oci-apparmor profile load", oneline.Whole(name))}
 	}
-	t.is = cmp.Or(known.file, name)
+	t.is = title(known, name)
 	t.text, t.err = d.reader.Read(ctx, t.is, known.text)
 	return t
 }
@@ -106,3 +100,21 @@ func (d *Deciding) Forget() {
 	clear(d.texts)
 	clear(d.answers)
 }
+
+// known returns the text of a profile. The error is a sentence that says why nobody has it.
+func (d *Deciding) known(name string) (knownText, error) {
+	known, err := textOf(d.node, name)
+	switch {
+	case err != nil:
+		return known, err
+	case known.text == nil && known.source != "":
+		return known, fmt.Errorf("the text of %s is that of %s", oneline.Whole(name), known.source)
+	case known.text == nil:
+		return known, fmt.Errorf("the text of %s is not known: neither the policy in force has it, nor was it loaded by "+
+			"oci-apparmor profile load", oneline.Whole(name))
+	}
+	return known, nil
+}
+
+// title is how a text is called: by its file, or by its profile.
+func title(t knownText, name string) string { return cmp.Or(t.file, name) }

@@ -79,7 +79,11 @@ func byHand(n *node.Node, name string) (t handloaded.Text, same bool) {
 func textOf(n *node.Node, name string) (knownText, error) {
 	if t, same := byHand(n, name); same {
 		compiled, _ := t.Profiles()
-		return knownText{text: []byte(t.Text), compiled: compiled,
+		file := t.Source
+		if now, err := os.ReadFile(file); err != nil || string(now) != t.Text {
+			file = "" // it is not in there any more
+		}
+		return knownText{text: []byte(t.Text), compiled: compiled, file: file,
 			source: fmt.Sprintf("%s, loaded by %s at %s", t.Source, t.By, t.Loaded.Format("2006-01-02 15:04 MST"))}, nil
 	}
 	t, err := policyText(n, name)

@@ -77,6 +77,11 @@ const (
 	NoRule            // no rule that is known here allows it
 )
 
+// String returns a word or two for an outcome.
+func (o Outcome) String() string {
+	return [...]string{"suggested", "already allowed", "blocked", "elsewhere", "no rule"}[o]
+}
+
 // For finds the change of a text that allows what was denied. path names the text in the patch and in errors. The error is
 // a *profile.TextError if the text does not compile.
 func For(ctx context.Context, r *why.Reader, path string, text []byte, denials []Denial, o Options) (*Suggestion, error) {

@@ -147,7 +147,7 @@ func TestFor(t *testing.T) {
 		{"several kinds", []string{file("open", "/srv/x", "r", false), `operation="capable" capability=0  capname="chown"`,
 			`operation="capable" capability=1  capname="dac_override"`}, "  capability dac_override,\n  /srv/x r,"},
 
-		{"what is allowed", []string{file("open", "/etc/nginx/x", "r", false)}, "already: the text allows it: load it, if the kernel has another one"},
+		{"what is allowed", []string{file("open", "/etc/nginx/x", "r", false)}, "already allowed: the text allows it: load it, if the kernel has another one"},
 		{"what a rule denies", []string{file("open", "/etc/shadow", "r", false)}, "blocked: line 13 (deny /etc/shadow r) denies it, and what a rule " +
 			"denies no other rule allows: take it out, or narrow it to what is not needed"},
 		{"what an included rule denies", []string{file("open", "/srv/secret", "r", false)}, "blocked: line 1 of local/web (deny /srv/secret r) denies it, and what a rule " +
@@ -172,7 +172,7 @@ func TestFor(t *testing.T) {
 			got := strings.Join(added(t, s.Patch), "\n")
 			if got == "" {
 				a := s.Answers[0]
-				got = []string{"suggested", "already", "blocked", "elsewhere", "no rule"}[a.Outcome] + ": " + strings.ReplaceAll(a.Message, base+"/", "")
+				got = a.Outcome.String() + ": " + strings.ReplaceAll(a.Message, base+"/", "")
 			}
 			if got != test.want {
 				t.Errorf("\n got %s\nwant %s", got, test.want)

@@ -1,0 +1,135 @@
+package command
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/install/audit"
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/output"
+	"github.com/oci-apparmor/oci-apparmor/install/profiles"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/access"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/suggest"
+)
+
+// suggest prints, for each profile of a text that is known, how it is to be changed to allow what it denied. With --fix it
+// writes that for one profile.
+func (p *auditPrinter) suggest(d *profiles.Deciding) error {
+	if n := p.wanted.Beyond; n > 0 {
+		p.s.Warnf("%s of profiles that denied more than is looked at once: repeat this when the first rules are in force",
+			output.Count(n, "denial", "denials"))
+	}
+	for _, name := range p.wanted.Profiles() {
+		if p.o.fix != "" && name != p.o.fix {
+			continue
+		}
+		denials := p.wanted.Of(name)
+		fix, err := d.Suggest(p.ctx, name, denials)
+		if p.ctx.Err() != nil {
+			return p.ctx.Err()
+		}
+		var written *bool
+		if p.o.fix != "" && err == nil && len(fix.Rules) > 0 {
+			if err := fix.Write(); err != nil {
+				return err
+			}
+			yes := true
+			written = &yes
+		}
+		if err := p.suggestion(name, denials, fix, err, written); err != nil {
+			return err
+		}
+	}
+	if p.o.fix != "" && p.wanted.Of(p.o.fix) == nil {
+		return exit.With(exit.Cannot, fmt.Errorf("nothing is written: no denial by profile %s was found that can be believed and says what "+
+			"was denied", oneline.Quote(p.o.fix)))
+	}
+	return p.Err
+}
+
+// suggestion prints what is suggested for a profile, or why nothing is.
+func (p *auditPrinter) suggestion(name string, denials []suggest.Denial, fix *profiles.Fix, failed error, written *bool) error {
+	if p.o.json {
+		var text []byte
+		var err error
+		if failed != nil {
+			text, err = audit.SuggestionJSON(name, "", denials, nil, failed, nil)
+		} else {
+			text, err = audit.SuggestionJSON(name, fix.File, denials, fix.Suggestion, nil, written)
+		}
+		if err == nil {
+			_, err = p.s.stdout.Write(text)
+		}
+		return err
+	}
+	p.Line("")
+	if failed != nil {
+		p.Line("profile %s: nothing is suggested: %s", oneline.Whole(name), oneline.Whole(failed.Error()))
+		return p.Err
+	}
+	suggested := 0
+	for _, a := range fix.Answers {
+		if a.Outcome == suggest.Suggested {
+			suggested++
+		}
+	}
+	of := ""
+	if fix.File != "" {
+		of = " of " + oneline.Name(fix.File)
+	}
+	p.Line("profile %s%s: %s for %d of %s", oneline.Whole(name), of, output.Count(len(fix.Rules), "rule", "rules"), suggested,
+		output.Count(len(denials), "denial", "denials"))
+	for _, r := range fix.Rules {
+		p.Line("  line %d: %s", r.Line, oneline.Whole(r.Text))
+		for _, d := range r.For {
+			p.Line("    allows: %s", accesses(denials[d]))
+		}
+		if len(r.Widened) > 0 {
+			p.Line("    and more: %s", oneline.Whole(strings.Join(r.Widened, ", ")))
+		}
+		for _, given := range r.Gives {
+			p.Line("    warning: %s", oneline.Whole(given))
+		}
+	}
+	for i, a := range fix.Answers {
+		if a.Outcome != suggest.Suggested {
+			p.Line("  %s: %s", accesses(denials[i]), oneline.Whole(a.Message))
+		}
+	}
+	for _, c := range fix.Checks {
+		p.Line("  warning: line %d: %s", c.Line, oneline.Whole(c.Message))
+	}
+	if fix.Patch == "" {
+		return p.Err
+	}
+	for line := range strings.Lines(fix.Patch) {
+		p.Line("%s", patchLine(strings.TrimSuffix(line, "\n")))
+	}
+	switch {
+	case written != nil:
+		p.Line("%s is changed: oci-apparmor policy apply or profile load puts it in force", oneline.Name(fix.File))
+	case fix.File != "":
+		p.Line("oci-apparmor audit --fix %s writes it", oneline.Word(name))
+	}
+	return p.Err
+}
+
+// patchLine returns a line of a patch as it is but for characters that are not printable: the tabs of a text stay, so that the
+// patch can be applied.
+func patchLine(line string) string {
+	words := strings.Split(line, "\t")
+	for i := range words {
+		words[i] = oneline.Printable(words[i])
+	}
+	return strings.Join(words, "\t")
+}
+
+// accesses returns what was denied in the language of accesses, fit for a line.
+func accesses(d suggest.Denial) string {
+	var words []string
+	for _, a := range d.Accesses {
+		words = append(words, access.Format(a))
+	}
+	return oneline.Whole(strings.Join(words, " or "))
+}

@@ -1,0 +1,68 @@
+package profiles
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/suggest"
+	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
+)
+
+// A Fix is a change of a profile's text by which the profile allows what it denied.
+type Fix struct {
+	Profile string
+	File    string // the path of the text; empty if it is in no file
+	Source  string // where the text is from
+	*suggest.Suggestion
+
+	before []byte
+}
+
+// Suggest finds the change of a profile's text that allows what it denied. The denials are of this profile, its children and
+// hats. The error is a sentence that says why there is none, as where the text is not known.
+func (d *Deciding) Suggest(ctx context.Context, name string, denials []suggest.Denial) (*Fix, error) {
+	known, err := d.known(name)
+	if err != nil {
+		return nil, err
+	}
+	f := &Fix{Profile: name, File: known.file, Source: known.source, before: known.text}
+	f.Suggestion, err = suggest.For(ctx, d.reader, title(known, name), known.text, denials, suggest.Options{Senders: d.node.SendersFor("")})
+	return f, err
+}
+
+// Write writes the changed text into its file, in one step. It refuses if the file is not any more what was looked at.
+func (f *Fix) Write() error {
+	if f.File == "" {
+		return exit.With(exit.Cannot, fmt.Errorf("the text of %s is in no file that could be changed: it is that of %s", oneline.Whole(f.Profile), f.Source))
+	}
+	file, err := filepath.EvalSymlinks(f.File)
+	if err != nil {
+		return exit.With(exit.Cannot, exit.AsRoot(err))
+	}
+	now, err := os.ReadFile(file)
+	if err != nil {
+		return exit.With(exit.Cannot, exit.AsRoot(err))
+	}
+	if !bytes.Equal(now, f.before) {
+		return exit.With(exit.Cannot, fmt.Errorf("%s has changed while it was looked at: try again", oneline.Name(f.File)))
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return exit.With(exit.Cannot, exit.AsRoot(err))
+	}
+	o := safefile.Options{Mode: info.Mode().Perm(), Exact: true, Sync: true}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		o.Owner = &safefile.Owner{UID: int(st.Uid), GID: int(st.Gid)}
+	}
+	if err := errors.Join(safefile.Replace(file, []byte(f.Text), o), safefile.SyncDir(filepath.Dir(file))); err != nil {
+		return exit.With(exit.Cannot, exit.AsRoot(fmt.Errorf("write %s: %w", oneline.Name(f.File), err)))
+	}
+	return nil
+}

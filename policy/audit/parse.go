@@ -305,6 +305,17 @@ func findHead(line []byte) (h head, found bool) {
 	}
 }
 
+// Stamp returns the time and the number of the event that a message of carrier Event is of, whatever its type.
+func Stamp(message []byte) (at time.Time, serial uint64, ok bool) {
+	stamp, ok := bytes.CutPrefix(message, []byte("audit("))
+	if !ok {
+		return at, 0, false
+	}
+	var h head
+	_, ok = h.stamp(stamp)
+	return h.time, h.serial, ok
+}
+
 // stamp reads SECONDS.MILLISECONDS:SERIAL): and returns its length.
 func (h *head) stamp(b []byte) (length int, ok bool) {
 	const longest = 20 + 1 + 3 + 1 + 20

@@ -24,8 +24,8 @@ const longestKmsg = 16 << 10
 
 // A kmsg reads the kernel's log. One read(2) returns one entry (Documentation/ABI/testing/dev-kmsg).
 type kmsg struct {
+	origin
 	log     *polled
-	name    string
 	o       Options
 	buf     []byte
 	next    uint64 // the number that the next entry should have
@@ -34,7 +34,7 @@ type kmsg struct {
 	lost    losses
 }
 
-func (h *Host) openKmsg(_ context.Context, o Options) (Source, error) {
+func (h *Host) openKmsg(o Options) (Source, error) {
 	fd, err := safefile.IgnoringEINTR(func() (int, error) {
 		return unix.Open(h.Kmsg, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	})
@@ -50,7 +50,7 @@ func (h *Host) newKmsg(fd int, o Options) (Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &kmsg{log: log, name: h.Kmsg, o: o, buf: make([]byte, longestKmsg), doubles: audit.NewDoubles()}
+	k := &kmsg{origin: origin{h, Kmsg}, log: log, o: o, buf: make([]byte, longestKmsg), doubles: audit.NewDoubles()}
 	if limit, err := os.ReadFile(h.RateLimit); err != nil || strings.TrimSpace(string(limit)) != "0" {
 		k.lost.add("the kernel, which writes only ten messages in five seconds into its log (kernel.printk_ratelimit)", 0, true)
 	}
@@ -68,7 +68,6 @@ func needs(err error, capability string) string {
 	return ""
 }
 
-func (k *kmsg) Name() string { return Kmsg }
 func (k *kmsg) Lost() []Loss { return k.lost.all() }
 func (k *kmsg) Close() error { return k.log.file.Close() }
 
@@ -90,7 +89,7 @@ func (k *kmsg) Next(ctx context.Context, e *Entry) error {
 		case err != nil && ctx.Err() != nil:
 			return err
 		case err != nil:
-			return fmt.Errorf("reading the kernel's log: %w", &fs.PathError{Op: "read", Path: k.name, Err: err})
+			return fmt.Errorf("reading the kernel's log: %w", &fs.PathError{Op: "read", Path: k.host.Kmsg, Err: err})
 		}
 		if k.entry(k.buf[:n], e) {
 			return nil
@@ -105,10 +104,7 @@ func (k *kmsg) entry(b []byte, e *Entry) bool {
 	if kernel {
 		k.limits(text)
 	}
-	if _, ok := e.Record.Parse(text); !ok || IsCanary(&e.Record) {
-		return false
-	}
-	if !e.Record.Time.IsZero() && e.Record.Time.Before(k.o.Since) {
+	if _, ok := e.Record.Parse(text); !ok || !k.o.wants(&e.Record) {
 		return false
 	}
 	// The kernel also logs what it was given: options of a mount, a message to the audit log. Only what begins with the

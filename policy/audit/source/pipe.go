@@ -38,7 +38,7 @@ func (p *pipe) Read(b []byte) (int, error) {
 
 // openStdin opens standard input. A pipe or a terminal is opened anew, so that it can be waited for until a context ends:
 // O_NONBLOCK on the descriptor itself would also be on those of other processes.
-func (h *Host) openStdin(_ context.Context, o Options) (Source, error) {
+func (h *Host) openStdin(o Options) (Source, error) {
 	const name = "standard input"
 	var st unix.Stat_t
 	if err := unix.Fstat(0, &st); err != nil {

@@ -73,7 +73,27 @@ type Options struct {
 	// Backlog is how many records the kernel may keep until they are read, if it is to be changed for the multicast
 	// socket; 0 leaves it. Linux keeps 64 unless it is told otherwise, and drops what comes then.
 	Backlog uint32
+
+	canary string // the name of which records of our own denials are not left out
 }
+
+// wants reports whether a record is to be returned.
+func (o *Options) wants(r *audit.Record) bool {
+	if IsCanary(r) {
+		name, _ := r.Field("name")
+		return o.canary != "" && string(name.Text) == o.canary
+	}
+	return r.Time.IsZero() || !r.Time.Before(o.Since)
+}
+
+// origin is which source a Source is, and of which node.
+type origin struct {
+	host *Host
+	name string
+}
+
+func (o origin) Name() string { return o.name }
+func (o origin) from() origin { return o }
 
 // Names of the sources of a node, as Open takes them.
 const (
@@ -100,27 +120,42 @@ type Host struct {
 	RateLimit  string // how many milliseconds the kernel's limit on messages is of; "0" for none
 	AuditLog   string // auditd's log
 	AuditConf  string // auditd's configuration
+	Journald   string // a socket of journald's, which is there if it runs
 	Journalctl string // the program that reads the journal: a path, or a name to look for in PATH
+	Parameters string // AppArmor's parameters
 	Proc       string // procfs
-	Status     func() (Status, error)
+
+	Status func() (Status, error)     // what the kernel says of its audit subsystem
+	Deny   func(profile string) error // stands in for a denied change to that profile; nil asks the kernel for it
+
+	Patience time.Duration // how long a denial of our own may take to come back; 0 for as long as is usual
 }
 
 // Node returns the machine that we run on.
 func Node() *Host {
 	return &Host{Kmsg: "/dev/kmsg", RateLimit: "/proc/sys/kernel/printk_ratelimit", AuditLog: "/var/log/audit/audit.log",
-		AuditConf: "/etc/audit/auditd.conf", Journalctl: "journalctl", Proc: "/proc", Status: ReadStatus}
+		AuditConf: "/etc/audit/auditd.conf", Journald: "/run/systemd/journal/socket", Journalctl: "journalctl",
+		Parameters: "/sys/module/apparmor/parameters", Proc: "/proc", Status: ReadStatus}
 }
 
-// openers open the sources of a node.
-var openers = map[string]func(*Host, context.Context, Options) (Source, error){
-	Kmsg:  (*Host).openKmsg,
-	Stdin: (*Host).openStdin,
-}
+// living are the names of sources of which it is known what must be in them.
+var living = []string{Multicast, Kmsg, Journal, AuditLog}
 
 // Open opens a source of the host, as the function Open does.
 func (h *Host) Open(ctx context.Context, name string, o Options) (Source, error) {
-	if open := openers[name]; open != nil {
-		return open(h, ctx, o)
+	switch name {
+	case Auto:
+		return h.openAuto(ctx, o)
+	case Multicast:
+		return h.openMulticast(o)
+	case Kmsg:
+		return h.openKmsg(o)
+	case Journal:
+		return h.openJournal(ctx, o)
+	case AuditLog:
+		return h.openAuditLog(o)
+	case Stdin:
+		return h.openStdin(o)
 	}
 	if !strings.ContainsAny(name, "/.") {
 		return nil, fmt.Errorf("%q is no source of records: the sources are %s, and paths of files", name, strings.Join(Names, ", "))

@@ -26,7 +26,8 @@ func host(t *testing.T) *Host {
 	dir := t.TempDir()
 	write(t, dir+"/printk_ratelimit", "0\n")
 	return &Host{Kmsg: dir + "/kmsg", RateLimit: dir + "/printk_ratelimit", AuditLog: dir + "/audit.log",
-		AuditConf: dir + "/auditd.conf", Journalctl: dir + "/journalctl", Proc: dir + "/proc",
+		AuditConf: dir + "/auditd.conf", Journald: dir + "/journald", Journalctl: dir + "/journalctl",
+		Parameters: dir, Proc: dir + "/proc",
 		Status: func() (Status, error) { return Status{}, nil }}
 }
 

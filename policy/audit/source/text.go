@@ -5,21 +5,18 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/audit"
 )
 
 // A text is a source of lines: auditd's log, a file, a pipe.
 type text struct {
-	name    string
+	origin
 	in      waiting
 	records *audit.Reader
-	since   time.Time
-	trusted bool // nobody but root and the reader could have written the text, as far as can be seen
-	vouched bool // Options.Vouched
-	host    *Host
-	lost    losses
+	o       Options
+	trusted bool          // nobody but root and the reader could have written the text, as far as can be seen
+	more    func() []Loss // what else was lost; nil for none
 }
 
 // waiting is an io.Reader whose Read can wait.
@@ -30,10 +27,9 @@ type waiting interface {
 }
 
 func newText(name string, in waiting, h *Host, o Options) *text {
-	return &text{name: name, in: in, records: audit.NewReader(in), since: o.Since, vouched: o.Vouched, host: h}
+	return &text{origin: origin{h, name}, in: in, records: audit.NewReader(in), o: o}
 }
 
-func (t *text) Name() string { return t.name }
 func (t *text) Close() error { return t.in.Close() }
 
 func (t *text) Next(ctx context.Context, e *Entry) error {
@@ -45,7 +41,7 @@ func (t *text) Next(ctx context.Context, e *Entry) error {
 		if err := t.records.Next(&e.Record); err != nil {
 			return err
 		}
-		if !e.Record.Time.IsZero() && e.Record.Time.Before(t.since) || IsCanary(&e.Record) {
+		if !t.o.wants(&e.Record) {
 			continue
 		}
 		e.Kernel = t.believes(&e.Record)
@@ -54,7 +50,10 @@ func (t *text) Next(ctx context.Context, e *Entry) error {
 }
 
 func (t *text) Lost() []Loss {
-	lost := t.lost.all()
+	var lost []Loss
+	if t.more != nil {
+		lost = t.more()
+	}
 	if t.records.Long > 0 {
 		lost = append(lost, Loss{By: fmt.Sprintf("the reader, which saw only the beginnings of %d lines of more than 64 KiB", t.records.Long), Unknown: true})
 	}
@@ -69,11 +68,11 @@ func (t *text) Lost() []Loss {
 func (t *text) believes(r *audit.Record) bool {
 	switch r.Carrier {
 	case audit.Auditd:
-		return (t.trusted || t.vouched) && len(r.Before) == 0
+		return (t.trusted || t.o.Vouched) && len(r.Before) == 0
 	case audit.User:
-		return (t.trusted || t.vouched) && len(r.Before) == 0 && t.host.fromDBus(r)
+		return (t.trusted || t.o.Vouched) && len(r.Before) == 0 && t.host.fromDBus(r)
 	case audit.Kernel:
-		return t.vouched && kernelsPrefix(r.Before)
+		return t.o.Vouched && kernelsPrefix(r.Before)
 	}
 	return false
 }

@@ -61,6 +61,7 @@ type candidate struct {
 	manifest store.Manifest
 	to       locatedCompiler // that compiled it
 	notice   string          // what there is to say of the node
+	passed   int             // how many tests pass that the policy requires
 }
 
 // newCandidate reads the policy file, checks it and compiles those of its profiles that the generation in force, which may be
@@ -109,10 +110,11 @@ func newCandidate(ctx context.Context, n *node.Node, o Options, before *store.Ge
 	if err != nil {
 		return nil, notCompiled(err)
 	}
-	if err := required(ctx, compiled, c.compiler, o.Config); err != nil {
+	passed, err := required(ctx, compiled, c.compiler, o.Config)
+	if err != nil {
 		return nil, err
 	}
-	return &candidate{compiled, m, by, generated().notice}, nil
+	return &candidate{compiled, m, by, generated().notice, passed}, nil
 }
 
 // generatedFor is what generated profiles are made for, the beginning of a manifest that says it, and what there is to say of

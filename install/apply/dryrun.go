@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 
@@ -18,15 +19,16 @@ import (
 // A Preview is what an apply would do. DryRun takes no lock, so another apply may still change the policy in force.
 type Preview struct {
 	Before   *store.Generation // the generation in force; nil if there is none, or it cannot be read
-	Same     bool              // an apply would change nothing
-	Changes  []string          // lines that say which profiles, policies and rules would change
+	Same     bool              // the generation in force has the same
+	Changes  []string          // lines that say which profiles, policies and rules would change, and whether tests are required
 	Policy   *policy.Config    // the policy that an apply would put in force
 	Warnings []string          // about profiles; each is a line that names the file
 	Notes    []error           // profiles for which AppArmor's service would have no file of ours, and why
 	Notice   string            // one message about the node; may be empty
 
 	node      *node.Node
-	here      bool // it is for this node
+	config    string // where the policy file is
+	here      bool   // it is for this node
 	candidate *candidate
 	files     *bootfiles.Writer
 }
@@ -34,7 +36,7 @@ type Preview struct {
 // DryRun does what Apply does, except that it writes nothing.
 func DryRun(ctx context.Context, n *node.Node, o Options) (*Preview, error) {
 	s := store.Store{Dir: o.Store}
-	p := &Preview{node: n, here: o.forHere(n)}
+	p := &Preview{node: n, config: o.Config, here: o.forHere(n)}
 	var err error
 	p.Before, err = s.Current()
 	if errors.Is(err, fs.ErrPermission) || p.here && !n.Root {
@@ -77,15 +79,39 @@ func (p *Preview) Refused() []string {
 func (p *Preview) compare() (err error) {
 	was := new(policy.Config)
 	if p.Before != nil {
-		if p.Same, err = p.Before.Has(p.candidate.compiled); p.Same || err != nil {
+		if p.Same, err = p.Before.Has(p.candidate.compiled); err != nil {
 			return err
 		}
-		if was, err = p.Before.Index.Config(); err != nil {
+		if was, err = policyOf(p.Before); err != nil {
 			return err
 		}
 	}
-	p.Changes = changes(was, p.Policy, goingOn)
+	if !p.Same {
+		p.Changes = changes(was, p.Policy, goingOn)
+	}
+	if line := requirement(was.RequireTests, p.Policy.RequireTests); line != "" {
+		p.Changes = append(p.Changes, line)
+	}
 	return nil
+}
+
+// policyOf returns the policy of a generation, without what its manifest has of it where that cannot be read.
+func policyOf(g *store.Generation) (*policy.Config, error) {
+	if p, err := g.Config(); err == nil {
+		return p, nil
+	}
+	return g.Index.Config()
+}
+
+// Tests says whether an apply runs the tests of the policy; an empty string for a policy without tests.
+func (p *Preview) Tests() string {
+	switch {
+	case p.candidate.passed > 0:
+		return fmt.Sprintf("the policy requires its tests, and all of them pass (%d)", p.candidate.passed)
+	case unrequired(p.config, p.Policy):
+		return "an apply would run none of the policy's tests, as it does not require them: see oci-apparmor policy test"
+	}
+	return ""
 }
 
 // Impact returns what the policy would mean for each running container. It returns none if the policy is for another

@@ -9,6 +9,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/bootfiles"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
@@ -20,6 +21,7 @@ type RolledBack struct {
 	Back       *store.Generation // the earlier generation whose policy is in force again
 	Changed    bool              // whether the policy of Now was another one
 	Changes    []string          // lines that say which profiles, policies and rules changed
+	Tests      string            // a sentence about tests that were not run; empty where neither policy requires any
 }
 
 // Rollback puts the policy in force again that was in force before the present one. dir is the directory of the applied
@@ -34,7 +36,7 @@ func Rollback(ctx context.Context, n *node.Node, dir string) (*RolledBack, error
 	if err != nil {
 		return nil, err
 	}
-	was, err := now.Index.Config()
+	was, err := policyOf(now)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +73,19 @@ func Rollback(ctx context.Context, n *node.Node, dir string) (*RolledBack, error
 	if err != nil {
 		return nil, notApplied(now, nil, exit.AsRoot(err))
 	}
-	return &RolledBack{Generation: g, Now: now, Back: back, Changed: changed, Changes: changes(was, compiled.Policy, goingBack)}, nil
+	return &RolledBack{Generation: g, Now: now, Back: back, Changed: changed, Changes: changes(was, compiled.Policy, goingBack),
+		Tests: untested(was, compiled.Policy, back)}, nil
+}
+
+// untested says what a rollback means for tests: they stand beside the policy file, and are of what that has.
+func untested(was, is *policy.Config, back *store.Generation) string {
+	switch {
+	case is.RequireTests:
+		return fmt.Sprintf("no test was run: what generation %d had passed its tests when it was applied", back.Number)
+	case was.RequireTests:
+		return fmt.Sprintf("no test was run: generation %d required none", back.Number)
+	}
+	return ""
 }
 
 // warnOfFeatures says where an earlier generation was compiled for a kernel with other features than this node's has now:

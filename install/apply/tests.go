@@ -115,21 +115,24 @@ func runSuite(ctx context.Context, c *store.Compilation, on meaning.Kernel, path
 // mostFailures is how many failures the error of an apply names.
 const mostFailures = 10
 
-// required returns an error if a policy requires that its tests pass, and they do not.
-func required(ctx context.Context, c *store.Compilation, on meaning.Kernel, path string) error {
+// required runs the tests of a policy that requires them, and returns how many pass. It returns an error if not all do.
+func required(ctx context.Context, c *store.Compilation, on meaning.Kernel, path string) (passed int, err error) {
 	if !c.Policy.RequireTests {
-		return nil
+		return 0, nil
 	}
 	tests, err := readSuite(path, c.Policy)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if tests.Empty() {
-		return requiredNone(path)
+		return 0, requiredNone(path)
 	}
 	report, err := runSuite(ctx, c, on, path, tests, nil)
-	if err != nil || report.Passed() {
-		return err
+	if err != nil {
+		return 0, err
+	}
+	if report.Passed() {
+		return len(report.Results), nil
 	}
 	var failed []error
 	for _, one := range report.Results {
@@ -147,7 +150,17 @@ func required(ctx context.Context, c *store.Compilation, on meaning.Kernel, path
 	if n := len(failed) - mostFailures; n > 0 {
 		failed = append(slices.Clip(failed[:mostFailures]), fmt.Errorf("and %d more failures: oci-apparmor policy test has them all", n))
 	}
-	return exit.With(exit.BadPolicy, errors.Join(failed...))
+	return 0, exit.With(exit.BadPolicy, errors.Join(failed...))
+}
+
+// unrequired reports whether there are tests beside a policy that does not require them, be they faulty.
+func unrequired(path string, p *policy.Config) bool {
+	if p.RequireTests {
+		return false
+	}
+	tests, err := policyfile.ReadSuite(path, p)
+	var faults policyfile.Errors
+	return errors.As(err, &faults) || err == nil && !tests.Empty()
 }
 
 // WriteJUnit writes reports as JUnit's XML to a file. of is what was tested.

@@ -48,11 +48,12 @@ A policy with an error in it is not applied: the last good one stays in force. W
 require: tests in the policy file, neither is one without tests, or with a test that
 fails: see policy test.
 
-With --dry-run all is checked and compiled, and nothing is written: it says what
-would change of profiles, policies and rules, and for the running containers that
-oci-apparmor has decided about, what their next start would get, by what their
-bundles say now: the same, another label, or a refusal, as of a request that no
-rule allows any more. It also says which run under a profile whose content would
+With --dry-run all is checked and compiled, tests that are required are run, and
+nothing is written: it says what would change of profiles, policies and rules, and
+whether tests are required, which then pass. Of the running containers that
+oci-apparmor has decided about it says what their next start would get, by what
+their bundles say now: the same, another label, or a refusal, as of a request that
+no rule allows any more. It also says which run under a profile whose content would
 change, and whether what runs in them would follow that, or is to be started anew.
 The exit code is 4 if a running container would be refused at its next start.`,
 		Args: noArgs,

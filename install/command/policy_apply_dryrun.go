@@ -50,11 +50,19 @@ func runDryRun(ctx context.Context, s *session, o *applyOptions) error {
 
 // printPreview prints the differences from the policy in force.
 func printPreview(out *output.Printer, p *apply.Preview) error {
+	tests := p.Tests()
 	switch {
 	case p.Before == nil:
 		out.Line("nothing is applied; an apply would make the first generation that can be read here")
 	case p.Same:
-		out.Line("nothing is applied; an apply would change nothing: generation %d would stay in force", p.Before.Number)
+		what := "an apply would change nothing"
+		if len(p.Changes) > 0 {
+			what = "an apply would change only whether tests are required"
+		}
+		out.Line("nothing is applied; %s: generation %d would stay in force", what, p.Before.Number)
+		for _, line := range slices.DeleteFunc(append(p.Changes, tests), func(line string) bool { return line == "" }) {
+			out.Wrapped("  ", line)
+		}
 		return out.Err
 	default:
 		out.Line("nothing is applied; an apply would put another generation in the place of generation %d", p.Before.Number)
@@ -68,6 +76,9 @@ func printPreview(out *output.Printer, p *apply.Preview) error {
 	}
 	if len(p.Changes) == 0 {
 		out.Line("  only where things stand in the policy's files")
+	}
+	if tests != "" {
+		out.Wrapped("  ", tests)
 	}
 	printNotes(out, p.Policy)
 	if p.Notice != "" {

@@ -23,7 +23,8 @@ profiles as they were compiled then, and print what changes. It gets a new numbe
 second rollback undoes the first. The policy file stays as it is, and the next
 policy apply puts the file in force. So do the next boot and systemctl reload
 oci-apparmor: correct the file before. If the kernel had other features then, the
-command warns of that, because it compiles nothing.
+command warns of that, because it compiles nothing. It runs no tests, either: those
+of a policy with require: tests passed when it was applied.
 
 The command loads nothing into the kernel; see policy apply. It puts back the
 profiles' files for AppArmor's service, so that the service loads the same.`,
@@ -49,6 +50,9 @@ func runRollback(ctx context.Context, s *session, o *rollbackOptions) error {
 		r.Now.Number)
 	for _, line := range r.Changes {
 		out.Wrapped("  ", line)
+	}
+	if r.Tests != "" {
+		out.Line("%s", r.Tests)
 	}
 	return out.Err
 }

@@ -80,6 +80,7 @@ type ruleJSON struct {
 	Line    int      `json:"line"`
 	Rule    string   `json:"rule"`
 	Widened []string `json:"widened,omitempty"`
+	Chosen  string   `json:"chosen,omitempty"`
 	Gives   []string `json:"gives_up,omitempty"`
 }
 
@@ -100,7 +101,7 @@ func SuggestionJSON(profile, file string, denials []suggest.Denial, s *suggest.S
 	}
 	j.Patch = s.Patch
 	for _, r := range s.Rules {
-		j.Rules = append(j.Rules, ruleJSON{r.Profile, r.Line, r.Text, r.Widened, r.Gives})
+		j.Rules = append(j.Rules, ruleJSON{r.Profile, r.Line, r.Text, r.Widened, r.Chosen, r.Gives})
 	}
 	for i, a := range s.Answers {
 		one := answerJSON{Profile: a.Profile, Outcome: a.Outcome.String(), Message: a.Message}

@@ -88,6 +88,9 @@ func (p *auditPrinter) suggestion(name string, denials []suggest.Denial, fix *pr
 		if len(r.Widened) > 0 {
 			p.Line("    and more: %s", oneline.Whole(strings.Join(r.Widened, ", ")))
 		}
+		if r.Chosen != "" {
+			p.Line("    chosen: %s", r.Chosen)
+		}
 		for _, given := range r.Gives {
 			p.Line("    warning: %s", oneline.Whole(given))
 		}

@@ -176,6 +176,9 @@ func (w *widening) ids() {
 				w.put(i, r.pattern(part))
 			}
 		}
+		if i > 0 && w.raw[i-1] == "snapshots" && digits(part) { // of containerd
+			w.put(i, "[0-9]*")
+		}
 	}
 }
 

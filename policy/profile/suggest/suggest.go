@@ -54,6 +54,7 @@ type Rule struct {
 	Line    int    // in the changed text
 	Text    string
 	Widened []string // what in it stands for more than what was denied: "@{pid} for 77"
+	Chosen  string   // what in it the record leaves open, in a clause; empty if that is nothing
 	Gives   []string // which protections it gives up, each a sentence
 	For     []int    // the denials that it is for, by their numbers
 }
@@ -376,68 +377,6 @@ func (s *search) allowsAll(wants []want) bool {
 	return true
 }
 
-// reduce leaves out rules without which everything is allowed as well. By what each rule allows alone it knows which these
-// can be; that they are is proven by the text without them.
-func (s *search) reduce(ctx context.Context) (err error) {
-	if len(s.chosen) == 0 {
-		return nil
-	}
-	if s.each, s.none, err = s.alone(ctx); err != nil {
-		return err
-	}
-	for i := 0; i < len(s.chosen); {
-		if s.needed(i) {
-			i++
-			continue
-		}
-		fewer := slices.Delete(slices.Clone(s.chosen), i, i+1)
-		ok, err := s.try(ctx, fewer)
-		if err != nil {
-			return err
-		}
-		if !ok || !s.allowsAll(s.open()) {
-			i++
-			continue
-		}
-		s.chosen, s.each = fewer, slices.Delete(slices.Clone(s.each), i, i+1)
-	}
-	_, err = s.try(ctx, s.chosen)
-	return err
-}
-
-// needed reports whether a rule allows a part of an access that none of the other rules allows alone.
-func (s *search) needed(i int) bool {
-	for _, w := range s.open() {
-		var by, others uint32
-		for j, p := range s.each {
-			switch {
-			case s.chosen[j].block.Name != w.block.Name:
-			case j == i:
-				by = s.allows(p, w.access)
-			default:
-				others |= s.allows(p, w.access)
-			}
-		}
-		if by&^others != 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// allows returns what of an access a rule alone allows that no profile allows without a rule: its permissions, or all bits
-// of one that has none.
-func (s *search) allows(p *meaning.Profile, a meaning.Access) uint32 {
-	without, with := s.none.Decide(a), p.Decide(a)
-	switch {
-	case without.Allowed:
-		return 0
-	case with.Allowed && without.Denied == 0:
-		return ^uint32(0)
-	}
-	return without.Denied &^ with.Denied
-}
-
 // done returns the suggestion for what was chosen.
 func (s *search) done(ctx context.Context) (*Suggestion, error) {
 	out := &Suggestion{Text: s.changed, Answers: s.answers}
@@ -449,7 +388,11 @@ func (s *search) done(ctx context.Context) (*Suggestion, error) {
 	now := syntax.Read(s.changed)
 	for _, a := range s.chosen {
 		text := a.text(styleOf(s.written, a.block))
-		out.Rules = append(out.Rules, Rule{Profile: a.block.Name, Line: lineOf(now, a.block.Name, text), Text: text, Widened: a.notes})
+		added := Rule{Profile: a.block.Name, Line: lineOf(now, a.block.Name, text), Text: text, Widened: a.notes}
+		if strings.Contains(a.letters, "x") {
+			added.Chosen = "ix keeps the program under this profile; a record of an exec does not say where it is to go on"
+		}
+		out.Rules = append(out.Rules, added)
 	}
 	if err := s.protections(out); err != nil {
 		return nil, err

@@ -118,6 +118,8 @@ func TestFor(t *testing.T) {
 			"  owner /tmp/tmp.?????????? rw,"},
 		{"a file without a name", []string{file("open", "/srv/d/#131242", "wr", true)}, `  owner "/srv/d/#[0-9]*" rw,`},
 		{"a container's id", []string{file("open", "/var/lib/x/"+strings.Repeat("0a", 32)+"/f", "r", false)}, "  /var/lib/x/[0-9a-f]*/f r,"},
+		{"a snapshot of containerd", []string{file("open", "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/12/fs/f", "r", false)},
+			"  /var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/[0-9]*/fs/f r,"},
 		{"an exec", []string{file("exec", "/usr/bin/id", "x", false), file("file_mmap", "/usr/bin/id", "rm", false)}, "  /usr/bin/id mrix,"},
 		{"a link", []string{`operation="link" class="file" name="/srv/l" requested_mask="l" denied_mask="l" fsuid=0 ouid=0 target="/srv/f"`},
 			"  owner link /srv/l -> /srv/f,"},

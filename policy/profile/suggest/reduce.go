@@ -1,0 +1,85 @@
+package suggest
+
+import (
+	"context"
+	"slices"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+)
+
+// reduce leaves out rules without which everything is allowed as well. By what each rule allows alone it knows which these
+// can be; that they are is proven by the text without them.
+func (s *search) reduce(ctx context.Context) (err error) {
+	if len(s.chosen) == 0 {
+		return nil
+	}
+	if s.each, s.none, err = s.alone(ctx); err != nil {
+		return err
+	}
+	wants := s.open()
+	given := s.given(wants)
+	for i := 0; i < len(s.chosen); {
+		if s.needed(i, wants, given) {
+			i++
+			continue
+		}
+		fewer := slices.Delete(slices.Clone(s.chosen), i, i+1)
+		ok, err := s.try(ctx, fewer)
+		if err != nil {
+			return err
+		}
+		if !ok || !s.allowsAll(wants) {
+			i++
+			continue
+		}
+		s.chosen, s.each, given = fewer, slices.Delete(s.each, i, i+1), slices.Delete(given, i, i+1)
+	}
+	_, err = s.try(ctx, s.chosen)
+	return err
+}
+
+// needed reports whether a rule allows a part of an access that none of the other rules allows alone.
+func (s *search) needed(i int, wants []want, given [][]uint32) bool {
+	for w := range wants {
+		if given[i][w] == 0 {
+			continue
+		}
+		var others uint32
+		for j := range given {
+			if j != i {
+				others |= given[j][w]
+			}
+		}
+		if given[i][w]&^others != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// given returns what each rule that was chosen allows alone of each access.
+func (s *search) given(wants []want) (all [][]uint32) {
+	for i, p := range s.each {
+		some := make([]uint32, len(wants))
+		for j, w := range wants {
+			if s.chosen[i].block.Name == w.block.Name {
+				some[j] = s.allows(p, w.access)
+			}
+		}
+		all = append(all, some)
+	}
+	return all
+}
+
+// allows returns what of an access a rule alone allows that no profile allows without a rule: its permissions, or all bits
+// of one that has none.
+func (s *search) allows(p *meaning.Profile, a meaning.Access) uint32 {
+	without, with := s.none.Decide(a), p.Decide(a)
+	switch {
+	case without.Allowed:
+		return 0
+	case with.Allowed && without.Denied == 0:
+		return ^uint32(0)
+	}
+	return without.Denied &^ with.Denied
+}

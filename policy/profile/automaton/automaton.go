@@ -64,28 +64,28 @@ func shortest(accept, dead func([]State) bool, limit int, machines []Machine) (t
 	if len(machines) > most {
 		return "", false, fmt.Errorf("%d automata at once, and %d are possible", len(machines), most)
 	}
-	s := search{machines: machines, seen: make(map[[most]State]struct{})}
-	var start [most]State
+	s := newSearch(machines)
+	next := make([]State, len(machines))
 	for i, m := range machines {
-		start[i] = m.Start()
+		next[i] = m.Start()
 	}
-	s.add(start, -1, 0)
+	s.add(next, -1, 0)
 	alphabet := alphabet(machines)
-	for at := 0; at < len(s.nodes); at++ {
-		here := s.nodes[at].states
-		if accept(here[:len(machines)]) {
+	here := make([]State, len(machines))
+	for at := 0; at < s.tuples.Len(); at++ {
+		copy(here, s.tuples.At(at)) // which moves when others are added
+		if accept(here) {
 			return s.text(at), true, nil
 		}
 		for _, b := range alphabet {
-			next := here
 			for i, m := range machines {
 				next[i] = m.Step(here[i], b)
 			}
-			if !dead(next[:len(machines)]) {
+			if !dead(next) {
 				s.add(next, at, b)
 			}
 		}
-		if len(s.nodes) > limit {
+		if s.tuples.Len() > limit {
 			return "", false, fmt.Errorf("more than %d combinations of states: %w", limit, ErrTooLarge)
 		}
 	}
@@ -94,36 +94,27 @@ func shortest(accept, dead func([]State) bool, limit int, machines []Machine) (t
 
 // search goes through the combinations of states, those first that the shortest texts lead to.
 type search struct {
-	machines []Machine
-	nodes    []node
-	seen     map[[most]State]struct{}
+	tuples *Tuples
+	from   []int32 // of each combination: from which one it was reached first, -1 for the first one
+	by     []byte  // and by which byte
 }
 
-// node is a combination of states, and from which one by which byte it was reached first.
-type node struct {
-	states [most]State
-	from   int
-	by     byte
-}
+func newSearch(machines []Machine) search { return search{tuples: NewTuples(len(machines))} }
 
-func (s *search) add(states [most]State, from int, by byte) {
-	if _, ok := s.seen[states]; !ok {
-		s.seen[states] = struct{}{}
-		s.nodes = append(s.nodes, node{states, from, by})
+func (s *search) add(states []State, from int, by byte) {
+	if _, added := s.tuples.Number(states); added {
+		s.from, s.by = append(s.from, int32(from)), append(s.by, by)
 	}
 }
 
-// text returns the text that leads to a node.
+// text returns the text that leads to a combination.
 func (s *search) text(at int) string {
 	var reversed []byte
-	for ; s.nodes[at].from >= 0; at = s.nodes[at].from {
-		reversed = append(reversed, s.nodes[at].by)
+	for ; s.from[at] >= 0; at = int(s.from[at]) {
+		reversed = append(reversed, s.by[at])
 	}
-	text := make([]byte, len(reversed))
-	for i, b := range reversed {
-		text[len(text)-1-i] = b
-	}
-	return string(text)
+	slices.Reverse(reversed)
+	return string(reversed)
 }
 
 // alphabet returns one byte of each set of bytes that no machine tells apart, the most readable of the set, and those

@@ -324,7 +324,7 @@ func stacked(topic *meaning.Topic, key string) bool {
 
 // someKey returns a key that leads somewhere in a product, often with some bytes changed.
 func someKey(random *rand.Rand, x *product) string {
-	key := []byte(x.key(int32(random.IntN(len(x.nodes)))))
+	key := []byte(x.key(int32(random.IntN(x.nodes.Len()))))
 	for range random.IntN(4) {
 		const bytes = "/abcrs019.-_\x00\x01\x02\x03"
 		at := random.IntN(len(key) + 1)

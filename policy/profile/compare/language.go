@@ -38,7 +38,7 @@ func (l *language) walk(s int32, text string) int32 {
 // language returns the texts that lead to nodes which belong has, of all that are keys. Without stacks, labels of several
 // parts do not matter. The product must have its steps.
 func (x *product) language(belongs func(mark int32) bool, stacks bool) *language {
-	n, c := len(x.nodes), len(x.alphabet)
+	n, c := x.nodes.Len(), len(x.alphabet)
 	l := &language{values: make([]value, n+1), next: make([]int32, (n+1)*c), classOf: x.classOf, bytes: make([][]byte, c)}
 	for b, class := range x.classOf {
 		l.bytes[class] = append(l.bytes[class], byte(b))

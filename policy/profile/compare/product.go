@@ -54,8 +54,7 @@ type product struct {
 	alphabet []byte      // a byte of each class
 	classOf  [256]uint16 // the class of each byte
 
-	index few
-	nodes [][most + 1]automaton.State
+	nodes *automaton.Tuples
 	marks []int32 // of each node: the place in distinct
 	whole []bool  // of each node: keys end here
 	stack []bool  // of each node: a label in the key has several parts
@@ -73,7 +72,7 @@ const none int32 = -1
 // explore walks through the product. With a shape it leaves out what no key leads to. stop is asked about each set of marks
 // that is found for the first time at the end of a key, and given the node; if it returns true, the walk ends.
 func (p pair) explore(shape *meaning.Shape, keep bool, stop func(m marks, node int32) bool) (*product, error) {
-	x := &product{shape: shape, index: newFew(), numbered: make(map[marks]int32)}
+	x := &product{shape: shape, numbered: make(map[marks]int32)}
 	x.answers = slices.Concat(p.a, p.b)
 	if len(x.answers) > most {
 		return nil, fmt.Errorf("%d profiles at once, and %d are possible", len(x.answers), most)
@@ -85,13 +84,14 @@ func (p pair) explore(shape *meaning.Shape, keep bool, stop func(m marks, node i
 		x.machines = append(x.machines, shape)
 	}
 	x.setAlphabet()
-	var start [most + 1]automaton.State
+	x.nodes = automaton.NewTuples(len(x.machines))
+	start := make([]automaton.State, len(x.machines))
 	for i, m := range x.machines {
 		start[i] = m.Start()
 	}
 	x.add(start, none, 0)
 	stopped := make([]bool, 0, 16)
-	for at := int32(0); int(at) < len(x.nodes); at++ {
+	for at := int32(0); int(at) < x.nodes.Len(); at++ {
 		if mark := x.marks[at]; x.whole[at] {
 			for int(mark) >= len(stopped) {
 				stopped = append(stopped, false)
@@ -106,12 +106,12 @@ func (p pair) explore(shape *meaning.Shape, keep bool, stop func(m marks, node i
 		if *p.steps += len(x.alphabet); *p.steps > mostSteps {
 			return nil, fmt.Errorf("more than %d steps: %w", mostSteps, automaton.ErrTooLarge)
 		}
-		if len(x.nodes) > mostNodes {
+		if x.nodes.Len() > mostNodes {
 			return nil, fmt.Errorf("%s: more than %d combinations of states: %w", p.topic.Name, mostNodes, automaton.ErrTooLarge)
 		}
-		x.expand(at, keep && len(x.nodes)*len(x.alphabet) <= mostEdges)
+		x.expand(at, keep && x.nodes.Len()*len(x.alphabet) <= mostEdges)
 	}
-	if len(x.next) != len(x.nodes)*len(x.alphabet) {
+	if len(x.next) != x.nodes.Len()*len(x.alphabet) {
 		x.next = nil
 	}
 	return x, nil
@@ -119,15 +119,15 @@ func (p pair) explore(shape *meaning.Shape, keep bool, stop func(m marks, node i
 
 // expand adds what a node leads to.
 func (x *product) expand(at int32, keep bool) {
-	here := x.nodes[at]
+	var here, next [most + 1]automaton.State
+	n := copy(here[:], x.nodes.At(int(at))) // which moves when others are added
 	for class, b := range x.alphabet {
-		next := here
 		for i, m := range x.machines {
 			next[i] = m.Step(here[i], b)
 		}
 		to := none
 		if last := len(x.machines) - 1; x.shape == nil || !x.shape.None(next[last]) {
-			to = x.add(next, at, uint16(class))
+			to = x.add(next[:n], at, uint16(class))
 		}
 		if keep {
 			x.next = append(x.next, to)
@@ -135,12 +135,12 @@ func (x *product) expand(at int32, keep bool) {
 	}
 }
 
-func (x *product) add(states [most + 1]automaton.State, from int32, by uint16) int32 {
-	n := int32(len(x.nodes))
-	if was, ok := x.index.number(states, len(x.machines), n); ok {
-		return was
+func (x *product) add(states []automaton.State, from int32, by uint16) int32 {
+	n, added := x.nodes.Number(states)
+	if !added {
+		return int32(n)
 	}
-	x.nodes, x.from, x.by = append(x.nodes, states), append(x.from, from), append(x.by, by)
+	x.from, x.by = append(x.from, from), append(x.by, by)
 	var m marks
 	for i, one := range x.answers {
 		m[i] = one.Mark(states[i])
@@ -154,7 +154,7 @@ func (x *product) add(states [most + 1]automaton.State, from int32, by uint16) i
 	last := states[len(x.machines)-1]
 	x.whole = append(x.whole, x.shape == nil || x.shape.Whole(last))
 	x.stack = append(x.stack, x.shape != nil && x.shape.Stacked(last))
-	return n
+	return int32(n)
 }
 
 // key returns the shortest text that leads to a node.
@@ -221,32 +221,4 @@ func together(parts [][]meaning.Outcome, ask int) meaning.Outcome {
 		all[i] = one[ask]
 	}
 	return meaning.Together(all...)
-}
-
-// few are the numbers of combinations of states. Those of three machines and less, of which most products are, need less
-// work.
-type few struct {
-	three map[[3]automaton.State]int32
-	all   map[[most + 1]automaton.State]int32
-}
-
-func newFew() few {
-	return few{make(map[[3]automaton.State]int32), make(map[[most + 1]automaton.State]int32)}
-}
-
-// number returns the number of a combination and true, or takes next for it.
-func (f few) number(states [most + 1]automaton.State, machines int, next int32) (int32, bool) {
-	if machines <= 3 {
-		key := [3]automaton.State(states[:3])
-		n, ok := f.three[key]
-		if !ok {
-			f.three[key] = next
-		}
-		return n, ok
-	}
-	n, ok := f.all[states]
-	if !ok {
-		f.all[states] = next
-	}
-	return n, ok
 }

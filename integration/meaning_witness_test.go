@@ -145,7 +145,8 @@ func asksOf(p *meaning.Profile, a meaning.Access) ([]wanted, bool) {
 	}
 	switch a := a.(type) {
 	case meaning.FileAccess:
-		// Where no rule matches, the kernel looks into its table, and says nothing of that here: a table may have MayLock.
+		// Where no rule matches, the kernel looks into its table, and says nothing of that here: a table may have MayLock, as
+		// TestKernelsAnswerAsIsSaid shows.
 		perms, _ := p.Query(meaning.File, a.Path)
 		return []wanted{file(a.Path, a.Want, a.Owner)}, a.Want != meaning.MayLock || perms != (meaning.Perms{})
 	case meaning.ExecAccess:

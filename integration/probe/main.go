@@ -15,6 +15,8 @@
 //	probe chown PATH UID        gives a file to another user
 //	probe truncate PATH         cuts a file off
 //	probe lock PATH             opens a file for reading and locks it
+//	probe lock-held NAME NEXT PATH  opens a file under a profile, and locks it under another one
+//	probe stat PATH             asks about a file
 //	probe rlimit N              limits the number of its open files
 //	probe mkdir PATH            makes a directory; rmdir removes one, and chmod takes it from all but its owner
 //	probe mount [TARGET]        mounts a tmpfs (on /mnt)
@@ -30,9 +32,11 @@
 //	probe mq-open               makes a POSIX message queue
 //	probe unshare user|mount    gives a child a namespace of its own
 //	probe io-uring              makes an io_uring whose queue a kernel thread polls
+//	probe uring-override NAME   changes to a profile, and has an io_uring do something with the credentials of before
 //	probe mknod PATH            makes a device that is as /dev/null
 //	probe change-profile NAME   asks for another profile with the next program
 //	probe change-hat HAT        changes into a hat, on a thread that ends
+//	probe as NAME COMMAND...    changes to a profile on a thread that ends, and tries one of these commands there
 //	probe stack NAME PATH       stacks a profile on its own label, and writes to a file then ("stack ok", "write errno EACCES")
 //	probe kill PID              sends SIGCONT to a process
 //	probe ptrace PID            attaches to a process as a debugger does
@@ -100,6 +104,7 @@ func (a arguments) pid() (int, error) {
 var attempts = map[string]func(arguments) error{
 	"read":           func(a arguments) error { _, err := os.ReadFile(a.first("")); return err },
 	"write":          func(a arguments) error { return os.WriteFile(a.first(""), []byte("written by probe\n"), 0o644) },
+	"exec":           execute,
 	"open":           func(a arguments) error { return open(a.first(""), a.last()) },
 	"append":         func(a arguments) error { return opened(a.first(""), unix.O_WRONLY|unix.O_APPEND) },
 	"unlink":         func(a arguments) error { return unix.Unlink(a.first("")) },
@@ -109,6 +114,8 @@ var attempts = map[string]func(arguments) error{
 	"chown":          func(a arguments) error { return chown(a.first(""), a.last()) },
 	"truncate":       func(a arguments) error { return unix.Truncate(a.first(""), 0) },
 	"lock":           func(a arguments) error { return lock(a.first("")) },
+	"lock-held":      lockHeld,
+	"stat":           func(a arguments) error { return unix.Stat(a.first(""), new(unix.Stat_t)) },
 	"rlimit":         func(a arguments) error { return limitFiles(a.first("")) },
 	"mkdir":          func(a arguments) error { return os.Mkdir(a.first(""), 0o755) },
 	"rmdir":          func(a arguments) error { return unix.Rmdir(a.first("")) },
@@ -127,10 +134,13 @@ var attempts = map[string]func(arguments) error{
 	"mq-open":        func(arguments) error { return mqOpen() },
 	"unshare":        func(a arguments) error { return unshare(a.first("")) },
 	"io-uring":       func(arguments) error { return ioURing() },
+	"uring-override": func(a arguments) error { return overrideCredentials(a.first("")) },
 	"mknod":          func(a arguments) error { return unix.Mknod(a.first(""), unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))) },
 	"change-profile": func(a arguments) error { return changeProfile(a.first("")) },
 	"change-hat":     func(a arguments) error { return changeHat(a.first("")) },
 }
+
+func init() { attempts["as"] = as } // which looks into attempts
 
 // signals are the commands that do something to a process, and print how that went.
 var signals = map[string]func(pid int) error{
@@ -170,15 +180,6 @@ func run(w io.Writer, command string, args []string) error {
 		return nil
 	}
 	switch command {
-	case "exec":
-		if len(args) == 0 {
-			return errors.New("exec what?")
-		}
-		err := exec.Command(args[0], args[1:]...).Run()
-		if errors.As(err, new(*exec.ExitError)) { // it ran
-			err = nil
-		}
-		fmt.Fprintln(w, answer(err))
 	case "output":
 		if len(args) == 0 {
 			return errors.New("start what?")

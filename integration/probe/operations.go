@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"runtime"
 	"strconv"
 	"syscall"
@@ -12,6 +13,18 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+// execute starts a program and waits for it. How the program ends does not matter.
+func execute(a arguments) error {
+	if len(a) == 0 {
+		return errors.New("exec what?")
+	}
+	err := exec.Command(a[0], a[1:]...).Run()
+	if errors.As(err, new(*exec.ExitError)) {
+		err = nil
+	}
+	return err
+}
 
 // open opens a file for what mode says and closes it. It makes none and cuts none off, so that one of the kernel's, with
 // which a write would do something, can be tried.

@@ -46,6 +46,10 @@ func (p *Profile) Compiled(c Class) bool { return p.policy.dfa != nil && p.polic
 // the class; if not, all is allowed. The answer is the kernel's answer to a query at .access in securityfs
 // (profile_query_cb, security/apparmor/apparmorfs.c), by a process that owns the file.
 //
+// Of a path where no rule leads the kernel says there that nothing is allowed. For a real access it looks such a path up as any
+// other: before Linux 6.4 that lets attributes be read, and in tables that parser 4.1.8 writes of a profile without rules
+// about files, it lets the file be locked. Decide does as for a real access.
+//
 // The key of a file is its path. The key of a signal is the signal's number in AppArmor's order, as a byte, and the
 // peer's label. The keys of other classes are the bytes that the kernel itself looks up.
 func (p *Profile) Query(c Class, key string) (Perms, bool) { return p.query(c, key, true) }

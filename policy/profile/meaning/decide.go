@@ -75,14 +75,18 @@ type Stack []*Profile
 func (s Stack) Decide(a Access) Answer {
 	whole := Answer{Allowed: true}
 	for _, p := range s {
-		part := p.Decide(a)
-		whole.Logged = whole.Logged || part.Logged
-		whole.Killed = whole.Killed || part.Killed
-		if whole.Part == nil && !part.Allowed {
-			whole.Allowed, whole.Part, whole.Missing, whole.Denied = false, p, part.Missing, part.Denied
-		}
+		whole.join(p.Decide(a), p)
 	}
 	return whole
+}
+
+// join adds the answer of a further part of a stack.
+func (a *Answer) join(part Answer, p *Profile) {
+	a.Logged = a.Logged || part.Logged
+	a.Killed = a.Killed || part.Killed
+	if a.Part == nil && !part.Allowed {
+		a.Allowed, a.Part, a.Missing, a.Denied = false, p, part.Missing, part.Denied
+	}
 }
 
 // Query returns the permissions that the stack has for a key of a class, as Profile.Query does for one profile. It also

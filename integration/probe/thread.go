@@ -1,0 +1,120 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// under has a thread change to a profile and do something then. The thread ends, since nothing could change it back.
+func under(profile string, do func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		err := become(profile)
+		if err == nil {
+			err = do()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// become changes the profile of the thread.
+func become(profile string) error {
+	return os.WriteFile("/proc/thread-self/attr/current", []byte("changeprofile "+profile), 0)
+}
+
+// as tries another command of the probe under a profile.
+func as(a arguments) error {
+	if len(a) < 2 {
+		return errors.New("as whom, and what?")
+	}
+	args := a[2:]
+	if try, ok := attempts[a[1]]; ok {
+		return under(a[0], func() error { return try(args) })
+	}
+	if do, ok := signals[a[1]]; ok {
+		pid, err := args.pid()
+		if err != nil {
+			return err
+		}
+		return under(a[0], func() error { return do(pid) })
+	}
+	return errors.New(a[1] + " cannot be tried so")
+}
+
+// lockHeld opens a file under one profile, and locks it, in both ways that there are, under another one, which need not let
+// it be opened. Of a file that an unconfined thread has opened no profile would be asked.
+func lockHeld(a arguments) error {
+	if len(a) != 3 {
+		return errors.New("opened under which profile, and locked under which, and what?")
+	}
+	return under(a[0], func() error {
+		f, err := os.Open(a[2])
+		if err != nil {
+			return fmt.Errorf("opening it: %v", err)
+		}
+		defer f.Close()
+		if err := become(a[1]); err != nil {
+			return fmt.Errorf("changing the profile: %v", err)
+		}
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_SH); err != nil {
+			return err
+		}
+		return unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_RDLCK})
+	})
+}
+
+// overrideCredentials has an io_uring do a request, of nothing, with the credentials that the process has under its present
+// label, for a thread that has changed to a profile. The numbers are those of include/uapi/linux/io_uring.h.
+func overrideCredentials(profile string) error {
+	const (
+		registerPersonality = 9
+		getEvents           = 1
+		offSubmit           = 0
+		offEntries          = 0x10000000
+		entrySize           = 64
+	)
+	var params [120]byte // struct io_uring_params
+	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&params)), 0)
+	if errno != 0 {
+		return errno
+	}
+	defer unix.Close(int(fd))
+	number := func(at int) uint32 { return *(*uint32)(unsafe.Pointer(&params[at])) }
+	submit, complete := 40, 80 // the offsets of the queues: struct io_sqring_offsets, struct io_cqring_offsets
+	rings, err := unix.Mmap(int(fd), offSubmit, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return err
+	}
+	defer unix.Munmap(rings)
+	entries, err := unix.Mmap(int(fd), offEntries, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return err
+	}
+	defer unix.Munmap(entries)
+	personality, _, errno := unix.Syscall6(unix.SYS_IO_URING_REGISTER, fd, registerPersonality, 0, 0, 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	clear(entries[:entrySize])                                     // IORING_OP_NOP
+	*(*uint16)(unsafe.Pointer(&entries[42])) = uint16(personality) // of struct io_uring_sqe
+	ring := func(at uint32) *uint32 { return (*uint32)(unsafe.Pointer(&rings[at])) }
+	*ring(number(submit + 24)) = 0 // array[0]: the first entry
+	*ring(number(submit + 4)) = 1  // tail
+	return under(profile, func() error {
+		if _, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, fd, 1, 1, getEvents, 0, 0); errno != 0 {
+			return errno
+		}
+		result := *(*int32)(unsafe.Pointer(&rings[number(complete+20)+8])) // of the first struct io_uring_cqe
+		if result < 0 {
+			return unix.Errno(-result)
+		}
+		return nil
+	})
+}

@@ -34,6 +34,7 @@ type meantLine struct {
 	From    string   `json:"from,omitempty"`
 	To      string   `json:"to,omitempty"`
 	Example string   `json:"example,omitempty"` // an access that changed
+	Not     []string `json:"not,omitempty"`     // with which kernels it does not change
 }
 
 // meant is the JSON of all differences.
@@ -47,7 +48,7 @@ type meant struct {
 func meantOf(d *compare.Difference) meant {
 	m := meant{Same: d.Same(), Changes: []meantLine{}, LeftOut: d.LeftOut, Unknown: d.Unknown}
 	for _, l := range d.Lines {
-		m.Changes = append(m.Changes, meantLine{l.Profile, string(l.Change), l.What, l.Except, l.Some, l.From, l.To, l.Example()})
+		m.Changes = append(m.Changes, meantLine{l.Profile, string(l.Change), l.What, l.Except, l.Some, l.From, l.To, l.Example(), l.Not})
 	}
 	return m
 }
@@ -93,6 +94,9 @@ func printMeaning(out *output.Printer, d *compare.Difference, indent string) {
 		out.Wrapped(indent+"  ", l.String())
 		if example := l.Example(); example != "" && !l.Plain() {
 			out.Line("%s      as in: %s", indent, example)
+		}
+		for _, kernels := range l.Not {
+			out.Wrapped(indent+"      not with ", kernels)
 		}
 	}
 	if d.LeftOut > 0 {

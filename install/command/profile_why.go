@@ -44,7 +44,8 @@ an answer for an example of each.
 
 Each rule is compiled by itself and evaluated, and the answers of all rules are
 compared with that of the whole profile. The answer says so if they do not explain
-it. In complain mode it is that of enforce mode.
+it. In complain mode it is that of enforce mode. It also says which kernels answer
+otherwise to the same compiled profile.
 
 The exit code is 0 if all of it is allowed, 1 if something is denied, and 3 if the
 rules do not explain an answer.`,
@@ -79,6 +80,9 @@ func runWhy(ctx context.Context, s *session, o *whyOptions, name string, accesse
 		out := s.print()
 		for _, r := range reasons {
 			printReason(out, r)
+			for _, kernels := range r.Kernels {
+				out.Wrapped("  but ", kernels)
+			}
 		}
 		err = out.Err
 	}

@@ -56,6 +56,8 @@ profile web flags=(attach_disconnected) {
 	m.run("profile", "why", "--child", "web//kid", "web", "w /kid", "r /kid")
 	m.run("profile", "why", "floor//&web", "r /srv/i", "r /srv/private/i", "owner w /srv/i")
 	m.run("profile", "why", "--json", "web", "other w /srv/i", "r /proc/kcore")
+	m.run("profile", "why", "floor", "mount options=move -> /mnt/")
+	m.run("profile", "why", "--json", "floor", "mount options=move -> /mnt/")
 	m.run("profile", "why", "web")
 	m.run("profile", "why", "web", "capability fly")
 	m.run("profile", "why", "--child", "none", "web", "r /x")

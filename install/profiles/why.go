@@ -24,6 +24,7 @@ type Reason struct {
 	Pattern string       `json:"pattern,omitempty"` // the one that was asked for, if that stands for several
 	Allowed bool         `json:"allowed"`           // as in enforce mode
 	Parts   []PartReason `json:"parts"`             // of the stack, in its order
+	Kernels []string     `json:"kernels,omitempty"` // which kernels answer otherwise, and why
 }
 
 // A PartReason is what one part of a stack does with an access, and by which rules.
@@ -115,6 +116,11 @@ func Why(ctx context.Context, n *node.Node, q Question) ([]Reason, error) {
 			reason, err := reasonFor(ctx, parts, one)
 			if err != nil {
 				return nil, exit.With(exit.Cannot, err)
+			}
+			for _, k := range stack.Kernels(one) {
+				if k.Answer.Allowed != reason.Allowed {
+					reason.Kernels = append(reason.Kernels, k.String())
+				}
 			}
 			if reason.Access != pattern.String() {
 				reason.Pattern = pattern.String()

@@ -44,12 +44,15 @@ func (r *run) never(s *policyfile.Suite, n *policyfile.Never, all []*label, note
 // neverFor finds out whether a process under a label can do something of a pattern.
 func (r *run) neverFor(result int, l *label, g given, pattern policyfile.Pattern) error {
 	f, err := r.reach(l, pattern.Pattern)
-	if err != nil || f == nil {
+	if err != nil {
 		return err
+	}
+	if f == nil {
+		return r.hangs(result, l.names, pattern, false)
 	}
 	failure := r.gets(l, g)
 	failure.At, failure.Asks, failure.Assertion = pattern.At, "never", pattern.Value
-	failure.Witness, failure.After = f.witness, f.after
+	failure.Witness, failure.After, failure.Kernels = f.witness, f.after, f.kernels
 	failure.Profiles = r.sources(f.allowing)
 	if failure.Reason = "allowed"; l.byHand != "" || f.unknown != "" {
 		failure.Unknown, failure.Reason = true, "whether this is denied cannot be judged: "+l.unknown(f)

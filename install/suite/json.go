@@ -72,6 +72,7 @@ type (
 		Policy    string    `json:"policy,omitempty"`
 		Label     string    `json:"label,omitempty"`
 		Profiles  []string  `json:"profiles,omitempty"`
+		Kernels   []string  `json:"kernels,omitempty"`
 	}
 )
 
@@ -88,7 +89,7 @@ func (r Runs) JSON() any {
 			for _, f := range t.Failed {
 				result.Failures = append(result.Failures, failureJSON{At: at(f.At), Reason: f.Reason, Unknown: f.Unknown, Asks: f.Asks,
 					Assertion: f.Assertion, Witness: f.Witness, After: f.After, Container: f.Container, Rule: f.Rule, Policy: f.Policy,
-					Label: f.Label, Profiles: f.Profiles})
+					Label: f.Label, Profiles: f.Profiles, Kernels: f.Kernels})
 			}
 			one.Results = append(one.Results, result)
 		}

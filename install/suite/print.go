@@ -135,5 +135,8 @@ func (f *Failure) details() (list []detail) {
 			list = append(list, detail{d.key, oneline.Whole(d.value)})
 		}
 	}
+	for _, kernels := range f.Kernels {
+		list = append(list, detail{"but", kernels})
+	}
 	return list
 }

@@ -150,6 +150,7 @@ type found struct {
 	allowing []string // the profiles of the label under which it does it
 	after    string   // what it does first to come under that label; empty for the container's own
 	unknown  string   // why nobody knows whether it can do it; empty where it can
+	kernels  []string // which kernels deny it
 }
 
 // reach returns the shortest access of a pattern that some process in a container with this label can do, also after it has
@@ -169,7 +170,7 @@ func (r *run) reach(l *label, pattern access.Pattern) (*found, error) {
 			return &found{unknown: err.Error()}, nil
 		}
 		if is {
-			f := &found{witness: access.Format(a), after: here.after, unknown: here.unknown}
+			f := &found{witness: access.Format(a), after: here.after, unknown: here.unknown, kernels: otherwise(here.stack, a)}
 			for _, p := range here.stack {
 				f.allowing = append(f.allowing, p.Name)
 			}

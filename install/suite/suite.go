@@ -72,6 +72,7 @@ type Failure struct {
 	Policy    string
 	Label     string
 	Profiles  []string // the profiles of the label that allow the access, or the one that denies it, with their sources
+	Kernels   []string // which kernels decide the access otherwise: "denied by Linux before …"
 }
 
 // A Report is the outcome of all tests that were chosen.
@@ -344,13 +345,13 @@ func (r *run) ask(result int, l *label, pattern policyfile.Pattern, allow bool, 
 	}
 	switch {
 	case found == nil:
-		return nil
+		return r.hangs(result, l.names, pattern, false)
 	case l.keep || l.byHand != "" || found.unknown != "":
 		from.Unknown, from.Reason = true, "whether this is denied cannot be judged: "+l.unknown(found)
 	default:
 		from.Reason = "allowed"
 	}
-	from.Witness, from.After, from.Profiles = found.witness, found.after, r.sources(found.allowing)
+	from.Witness, from.After, from.Profiles, from.Kernels = found.witness, found.after, r.sources(found.allowing), found.kernels
 	r.fail(result, from)
 	return nil
 }
@@ -366,14 +367,14 @@ func (r *run) askAllowed(result int, l *label, pattern policyfile.Pattern, from 
 		r.undecided(result, from, err)
 		return nil
 	case found:
-		from.Reason, from.Witness = "denied", access.Format(denied)
+		from.Reason, from.Witness, from.Kernels = "denied", access.Format(denied), otherwise(stack, denied)
 		if part := stack.Decide(denied).Part; part != nil {
 			from.Profiles = r.sources([]string{part.Name})
 		}
 	case l.keep || l.byHand != "":
 		from.Unknown, from.Reason = true, "whether this is allowed cannot be judged: "+l.unknown(nil)
 	default:
-		return nil
+		return r.hangs(result, l.names, pattern, true)
 	}
 	r.fail(result, from)
 	return nil

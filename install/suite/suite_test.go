@@ -174,3 +174,42 @@ func TestNeverIsWhatIsDecided(t *testing.T) {
 		t.Errorf("%d labels are free, %d after a move, and %d bound", free, moved, bound)
 	}
 }
+
+// A test that passes notes with which kernels it would not, and one that fails tells the kernels with which it would pass.
+func TestAssertionsHangOnKernels(t *testing.T) {
+	by := profiletest.Compiler(t, profiletest.Features())
+	blob, err := by.Compile(t.Context(), "web", profile.Enforce, "web", []byte("abi <abi/3.0>,\nprofile web { /srv/** r, mount fstype=proc, signal (receive), }\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := Policy{
+		Config: &policy.Config{Profiles: []policy.Profile{{Name: "web", Source: "profiles/web"}}, Policies: []policy.Policy{{Name: "web", Profile: "web"}},
+			Assignments: []policy.Assignment{{File: "policy.yaml", Line: 1, Policy: "web"}}},
+		Blob:   func(string) ([]byte, error) { return blob.Data, nil },
+		Source: func(file string) string { return file },
+	}
+	report, err := Execute(context.Background(), p, suiteOf(t, `tests:
+  - container: {namespace: a}
+    deny: [w /srv/x, mount options=move -> /mnt/]
+  - container: {namespace: a}
+    allow: [mount options=move -> /mnt/]
+never:
+  - allow: [mount options=move -> /mnt/]
+`, p), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const kernels = "allowed by Linux before 6.8, which asks about mount(2) alone, and move_mount(2) can do the same"
+	const note = "mount options=move -> /mnt/: mount options=move / -> /mnt/ is " + kernels
+	for i, one := range report.Results {
+		failed := i == 1
+		switch {
+		case failed != (len(one.Failed) > 0):
+			t.Errorf("%s: %+v", one.Name, one.Failed)
+		case failed && !slices.Equal(one.Failed[0].Kernels, []string{kernels}):
+			t.Errorf("%s: %q", one.Name, one.Failed[0].Kernels)
+		case !failed && !slices.Contains(one.Notes, note):
+			t.Errorf("%s: %q", one.Name, one.Notes)
+		}
+	}
+}

@@ -73,6 +73,7 @@ type Line struct {
 	Topic   string
 	Witness meaning.Access // one that changed; nil for Otherwise
 	Path    string         // of an attachment, which is no access
+	Not     []string       // with which kernels the witness does not change, as "Linux before 6.7, which …"
 
 	of *draft // nil for those without a pattern
 }
@@ -133,7 +134,7 @@ type couple struct {
 func (c *comparison) stacks(t couple) error {
 	add := func(lines ...Line) {
 		for _, l := range lines {
-			l.Profile = t.name
+			l.Profile, l.Not = t.name, unchanging(t.a, t.b, l)
 			c.lines = append(c.lines, l)
 		}
 	}

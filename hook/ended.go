@@ -58,6 +58,9 @@ func (r *Record) last() Ended {
 // bury takes the record at a path away, and keeps the container among those that have ended. The caller holds lockRecords.
 // That it cannot be kept stops no delete.
 func (h *Host) bury(path string, e Ended) {
+	if len(e.Processes) == 0 && e.Init > 0 {
+		e.Processes = []Ran{{PID: e.Init}}
+	}
 	for i := range e.Processes {
 		if e.Processes[i].From.IsZero() {
 			e.Processes[i].From = e.Created

@@ -73,6 +73,27 @@ func TestProcessesThatTheCallerKnowsAreKept(t *testing.T) {
 	}
 }
 
+// runc and crun kill a container that is deleted by force after we have looked at it.
+func TestTheFirstProcessOfOneThatIsDeletedWhileItRunsIsKept(t *testing.T) {
+	n := newNode(t)
+	if _, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(bundle(t, "", ""))); err != nil {
+		t.Fatal(err)
+	}
+	n.ended(t, "c1") // the process that created it, but not the container
+	n.created(t, "c1", os.Getpid())
+	n.Forget(n.caller, "c1")
+	if all := keptOf(t, n); len(all) != 0 {
+		t.Fatalf("while it runs, kept is %+v", all)
+	}
+	if err := os.RemoveAll(filepath.Join(n.caller.Root, "c1")); err != nil {
+		t.Fatal(err)
+	}
+	n.Sweep(n.caller)
+	if all := keptOf(t, n); len(all) != 1 || len(all[0].Processes) != 1 || all[0].Processes[0].PID != os.Getpid() {
+		t.Errorf("kept is %+v", all)
+	}
+}
+
 func TestWhatASweepTakesIsKept(t *testing.T) {
 	n := newNode(t)
 	if _, err := n.Prepare(t.Context(), n.caller, "lost", NewBundle(bundle(t, "", ""))); err != nil {

@@ -31,6 +31,7 @@ type Record struct {
 	Created    time.Time // RFC 3339 with nanoseconds; records of earlier versions have none
 	PID        int       // of the process that creates the container: ours, then the runtime's
 	Started    string    // when that process started, in clock ticks since boot
+	Init       int       // the container's first process, if its delete was asked for while that ran; else 0
 	Generation uint64
 	Policy     string
 	Reason     string
@@ -97,6 +98,7 @@ func (r *Record) fields() []field {
 		{"created", &r.Created},
 		{"pid", &r.PID},
 		{"started", &r.Started},
+		{"init", &r.Init},
 		{"generation", &r.Generation},
 		{"policy", &r.Policy},
 		{"reason", &r.Reason},

@@ -167,16 +167,20 @@ func (h *Host) take(c Caller, id string, last Ended, ran []Ran, spare func(*Reco
 	if readErr == nil && spare(r) {
 		return false
 	}
+	if readErr == nil && !last.Created.Equal(r.Created) { // a new one of that id came and went
+		last = Ended{Record: *r}
+	}
 	pid, there := InitOf(c.Root, id)
 	if there && (pid < 0 || processAlive(pid, "")) {
+		if readErr == nil && pid > 0 { // who takes the record away later finds no runtime's state
+			last.Init = pid
+			_ = safefile.Replace(h.recordPath(c, id), last.Record.marshal(), safefile.Options{})
+		}
 		return false
 	}
 	if readErr != nil {
 		os.Remove(h.recordPath(c, id))
 		return true
-	}
-	if !last.Created.Equal(r.Created) { // a new one of that id came and went
-		last = Ended{Record: *r}
 	}
 	if last.Processes = ran; len(ran) == 0 && pid > 0 {
 		last.Processes = []Ran{{PID: pid}}
@@ -201,15 +205,17 @@ func (h *Host) Sweep(c Caller) {
 		return r
 	}
 	for _, path := range paths {
-		if gone(path) == nil {
+		r := gone(path)
+		if r == nil {
 			continue
 		}
+		last := r.last()
 		unlock, err := h.lockRecords()
 		if err != nil {
 			return
 		}
-		if r := gone(path); r != nil { // still, and not replaced by the record of a new container of that id
-			h.bury(path, Ended{Record: *r})
+		if r := gone(path); r != nil && r.Created.Equal(last.Created) { // still, and not the record of a new container of that id
+			h.bury(path, last)
 		}
 		unlock()
 	}

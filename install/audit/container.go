@@ -24,6 +24,7 @@ type Container struct {
 	To    time.Time // when it had ended at the latest; zero if it has not
 	Ended bool
 
+	ident    string // key's answer, once it was asked for by the Joiner
 	root     string
 	profiles []string   // the names of profiles that its processes are under
 	any      bool       // these are not known
@@ -33,10 +34,13 @@ type Container struct {
 
 // key tells containers apart: of those with a record also two of one id after each other.
 func (c *Container) key() string {
+	if c.ident != "" {
+		return c.ident
+	}
 	if !c.decided {
 		return c.root + "\x00" + c.ID
 	}
-	return c.root + "\x00" + c.ID + "\x00" + c.From.String()
+	return c.root + "\x00" + c.ID + "\x00" + itoa(int(c.From.UnixNano()))
 }
 
 // Title returns the name by which people know a container: NAMESPACE/POD/NAME, its name, or its id. It is fit for a line.
@@ -59,13 +63,20 @@ func (c *Container) InPod(asked string) bool {
 	return c.Pod != "" && (c.Pod == asked || c.Namespace+"/"+c.Pod == asked)
 }
 
-// livedAt reports whether a container may have had processes at a moment.
-func (c *Container) livedAt(t time.Time) bool {
-	return (c.From.IsZero() || !t.Before(c.From.Add(-slack))) && (c.To.IsZero() || !t.After(c.To.Add(slack)))
+// lived returns when the container may have had processes.
+func (c *Container) lived() span {
+	all := ever()
+	if !c.From.IsZero() {
+		all.from = c.From.Add(-slack)
+	}
+	if !c.To.IsZero() {
+		all.to = c.To.Add(slack)
+	}
+	return all
 }
 
 // slack is how far the times of records, of processes and of our own notes may be apart for one and the same moment.
-const slack = 2 * time.Second
+const slack = time.Second / 2
 
 // under reports whether processes of the container may be under a profile. A child of a profile, and what complain mode
 // makes of one ("web//null-/usr/bin/id"), count as the profile.

@@ -68,6 +68,8 @@ type Event struct {
 	Fields    []Field
 
 	Notice *notice.Notice // of a refusal or a warning
+
+	content string // what repeats have in common: all but the process's id, and the container
 }
 
 // Field is a field of a record.
@@ -76,17 +78,9 @@ type Field struct{ Key, Value string }
 // eventOf returns the event of a record, without its container.
 func eventOf(e *source.Entry) *Event {
 	r := &e.Record
-	ev := &Event{Time: r.Time, Kind: kinds[r.Type], Trusted: e.Kernel, Cut: r.Cut, Fields: make([]Field, 0, len(r.Fields))}
-	for _, f := range r.Fields {
-		if !f.Added {
-			ev.Fields = append(ev.Fields, Field{string(f.Key), f.Value()})
-		}
-	}
+	ev := &Event{Time: r.Time, Kind: kinds[r.Type], Trusted: e.Kernel, Cut: r.Cut, PID: pidOf(r), Fields: fieldsOf(r)}
 	ev.Profile, _ = r.Profile()
 	ev.Comm, ev.Namespace, ev.Operation, ev.Info = r.Get("comm"), r.Get("namespace"), r.Get("operation"), r.Get("info")
-	if pid, ok := r.Number("pid"); ok && pid > 0 && pid < 1<<31 {
-		ev.PID = int(pid)
-	}
 	asked, err := r.Asked()
 	if err != nil {
 		ev.Because = err.Error()
@@ -95,9 +89,28 @@ func eventOf(e *source.Entry) *Event {
 	return ev
 }
 
+// fieldsOf returns the fields that the record's own author wrote.
+func fieldsOf(r *records.Record) []Field {
+	all := make([]Field, 0, len(r.Fields))
+	for _, f := range r.Fields {
+		if !f.Added {
+			all = append(all, Field{string(f.Key), f.Value()})
+		}
+	}
+	return all
+}
+
+// pidOf returns the id of a record's process, or 0.
+func pidOf(r *records.Record) int {
+	if pid, ok := r.Number("pid"); ok && pid > 0 && pid < 1<<31 {
+		return int(pid)
+	}
+	return 0
+}
+
 // eventOfNotice returns the event of a notice. It names its container itself.
 func eventOfNotice(n notice.Notice) *Event {
-	ev := &Event{Time: n.Time, Kind: Warning, Trusted: true, Notice: &n}
+	ev := &Event{Time: n.Time, Kind: Warning, Trusted: true, Notice: &n, content: string(n.Level) + "\x00" + n.Command + "\x00" + n.Message}
 	if n.Level == notice.Refusal {
 		ev.Kind = Refusal
 	}

@@ -21,7 +21,7 @@ type Group struct {
 // Groups groups events, and keeps the groups in the order in which they began. It bounds what it keeps: what does not fit is
 // counted.
 type Groups struct {
-	all    map[string]*Group
+	all    map[repeated]*Group
 	order  []*Group
 	Beyond int // events that fit no group, after mostGroups of them
 }
@@ -31,7 +31,7 @@ const mostGroups = 20000
 
 // Add adds an event, and returns its group. It returns nil if there are too many groups.
 func (g *Groups) Add(e *Event) *Group {
-	key := e.same()
+	key := repeated{e.content, e.of()}
 	one, ok := g.all[key]
 	if !ok {
 		if len(g.all) >= mostGroups {
@@ -39,7 +39,7 @@ func (g *Groups) Add(e *Event) *Group {
 			return nil
 		}
 		if g.all == nil {
-			g.all = make(map[string]*Group)
+			g.all = make(map[repeated]*Group)
 		}
 		one = &Group{Event: e, First: e.Time, Last: e.Time}
 		g.all[key] = one
@@ -62,39 +62,18 @@ func (g *Groups) Add(e *Event) *Group {
 // All returns the groups in the order in which they began.
 func (g *Groups) All() []*Group { return g.order }
 
-// varies are the fields of a record that differ between repeats.
-var varies = map[string]bool{"pid": true, "peer_pid": true}
+// repeated is what the events of a group have in common.
+type repeated struct{ content, where string }
 
-// same returns what events of a group have in common.
-func (e *Event) same() string {
-	var b strings.Builder
-	add := func(s string) {
-		b.WriteString(s)
-		b.WriteByte(0)
+// of returns what tells events apart by their containers.
+func (e *Event) of() string {
+	switch {
+	case e.Container != nil:
+		return e.Container.key()
+	case e.OnNode:
+		return "node"
 	}
-	add(string(e.Kind))
-	if !e.Trusted {
-		add("untrusted")
-	}
-	for _, c := range append(slices.Clip(e.Candidates), e.Container) {
-		if c != nil {
-			add(c.key())
-		}
-	}
-	if e.OnNode {
-		add("node")
-	}
-	if n := e.Notice; n != nil {
-		add(n.Command)
-		add(n.Message)
-	}
-	for _, f := range e.Fields {
-		if !varies[f.Key] {
-			add(f.Key)
-			add(f.Value)
-		}
-	}
-	return b.String()
+	return e.Joined.where
 }
 
 // Summary counts what happened to one container, or to several of which one was meant.

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,6 +26,8 @@ type Joined struct {
 	Candidates []*Container // if it is of one of several: those
 	OnNode     bool         // its process is in no container
 	Others     bool         // it may also be of a container that has ended and of which nothing is left
+
+	where string // the keys of the candidates
 }
 
 // Subject is what a record says of its process.
@@ -47,8 +50,43 @@ type Joiner struct {
 	known  map[string]*Container // all that were seen
 	since  time.Time             // see hook.Host.Ended
 	kept   map[int]kept
+	found  map[question]found // since the last look
 	unread []string
 }
+
+// question is what the containers of a record depend on, beside its time.
+type question struct {
+	pid     int
+	profile string
+	other   bool
+}
+
+// found is the answer to a question for all times in a span.
+type found struct {
+	Joined
+	span
+}
+
+// mostFound bounds the answers that are kept.
+const mostFound = 1 << 15
+
+// span is the time from a moment to before another one.
+type span struct{ from, to time.Time }
+
+func (s span) has(t time.Time) bool { return !t.Before(s.from) && t.Before(s.to) }
+
+// cut makes the span end at a moment on that side of t on which the moment is.
+func (s *span) cut(t, moment time.Time) {
+	switch {
+	case moment.After(t) && moment.Before(s.to):
+		s.to = moment
+	case !moment.After(t) && moment.After(s.from):
+		s.from = moment
+	}
+}
+
+// ever is a span of all times of records.
+func ever() span { return span{to: time.Unix(1<<40, 0)} }
 
 // kept is where a process was at a moment.
 type kept struct {
@@ -75,10 +113,10 @@ func (j *Joiner) Look(s Subject) Sight {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.census == nil {
+	now := time.Now()
+	if j.census == nil && now.Sub(j.looked) > j.least() {
 		j.look()
 	}
-	now := time.Now()
 	k, ok := j.kept[s.PID]
 	if !ok || now.Sub(k.looked) > fresh {
 		if len(j.kept) > 4096 {
@@ -119,6 +157,7 @@ func (j *Joiner) look() {
 		j.known, j.kept = make(map[string]*Container), make(map[int]kept)
 	}
 	now := time.Now()
+	j.found = make(map[question]found)
 	census, err := j.Node.Census()
 	j.looked = now
 	if err != nil {
@@ -162,7 +201,8 @@ func (j *Joiner) look() {
 func (j *Joiner) add(c *Container) *Container {
 	old, ok := j.known[c.key()]
 	if !ok {
-		j.known[c.key()] = c
+		c.ident = c.key()
+		j.known[c.ident] = c
 		return c
 	}
 	profiles := append(slices.Clone(old.profiles), c.profiles...)
@@ -209,7 +249,27 @@ func (j *Joiner) Join(s Subject, seen Sight) Joined {
 		return Joined{OnNode: true}
 	}
 	j.lookAfter(s.Time)
-	by, certain := j.candidates(s)
+	q := question{s.PID, s.Profile, s.Other}
+	if known, ok := j.found[q]; ok && known.has(s.Time) {
+		return known.Joined
+	}
+	answer, valid := j.find(s)
+	if len(j.found) >= mostFound {
+		clear(j.found)
+	}
+	j.found[q] = found{answer, valid}
+	return answer
+}
+
+// find is Join for a process that is not there, and also returns at which times the answer is the same.
+func (j *Joiner) find(s Subject) (Joined, span) {
+	by, certain, valid := j.candidates(s)
+	valid.cut(s.Time, j.since)
+	return j.judged(s, by, certain), valid
+}
+
+// judged returns which of the candidates it is, if that is known.
+func (j *Joiner) judged(s Subject, by []*Container, certain bool) Joined {
 	others := s.Time.Before(j.since)
 	for _, c := range by {
 		others = others || !c.decided // others like it may have been there, and leave no record
@@ -222,7 +282,12 @@ func (j *Joiner) Join(s Subject, seen Sight) Joined {
 	case len(by) == 1 && !others && !by[0].any:
 		return Joined{By: ByProfile, Container: by[0]}
 	}
-	return Joined{Candidates: by, Others: others && !certain}
+	var where strings.Builder
+	for _, c := range by {
+		where.WriteString(c.key())
+		where.WriteByte(0)
+	}
+	return Joined{Candidates: by, Others: others && !certain, where: where.String()}
 }
 
 // lookAfter takes a look at all containers if the last one was before a record: a container that came after it may be the
@@ -241,35 +306,48 @@ func (j *Joiner) lookAfter(t time.Time) {
 }
 
 // candidates returns the containers that a record may be of: those in which its engine started that process then, which is
-// certain; or else those of its profile.
-func (j *Joiner) candidates(s Subject) (by []*Container, certain bool) {
+// certain; or else those of its profile. They are the same at all times that are valid.
+func (j *Joiner) candidates(s Subject) (by []*Container, certain bool, valid span) {
+	valid = ever()
 	if s.Profile == "" {
-		return nil, false
+		return nil, false, valid
 	}
 	var ran []*Container
 	for _, c := range j.known {
-		if !c.livedAt(s.Time) || !c.under(s.Profile) {
+		if !c.under(s.Profile) {
+			continue
+		}
+		lived := c.lived()
+		valid.cut(s.Time, lived.from)
+		valid.cut(s.Time, lived.to)
+		if !lived.has(s.Time) {
 			continue
 		}
 		by = append(by, c)
-		if !s.Other && c.ranThen(s) {
-			ran = append(ran, c)
+		for _, p := range c.ran {
+			if p.PID != s.PID || s.Other {
+				continue
+			}
+			there := c.there(p)
+			valid.cut(s.Time, there.from)
+			valid.cut(s.Time, there.to)
+			if there.has(s.Time) && !slices.Contains(ran, c) {
+				ran = append(ran, c)
+			}
 		}
 	}
 	if len(ran) > 0 {
 		by = ran
 	}
 	slices.SortFunc(by, byTitle)
-	return by, len(ran) > 0
+	return by, len(ran) > 0, valid
 }
 
-// ranThen reports whether a record's process was one that the engine started in the container.
-func (c *Container) ranThen(s Subject) bool {
-	return slices.ContainsFunc(c.ran, func(p hook.Ran) bool {
-		to := p.To
-		if to.IsZero() {
-			to = c.To
-		}
-		return p.PID == s.PID && !s.Time.Before(p.From.Add(-clocks)) && !s.Time.After(to.Add(clocks))
-	})
+// there returns when a process may have been in the container.
+func (c *Container) there(p hook.Ran) span {
+	to := p.To
+	if to.IsZero() {
+		to = c.To
+	}
+	return span{p.From.Add(-clocks), to.Add(clocks)}
 }

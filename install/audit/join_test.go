@@ -225,7 +225,7 @@ func TestAContainerIsNamedAfterItsEnd(t *testing.T) {
 	at := func(pid int, t time.Time) Subject { return Subject{Time: t, PID: pid, Profile: "web"} }
 	m.want("its first process", at(101, during), "by process web-1")
 	m.want("an exec", at(111, during), "by process web-1")
-	m.want("that pid before the exec", at(111, during.Add(-time.Second)), "one of web-1 web-2")
+	m.want("that pid before the exec", at(111, during.Add(-slack/2)), "one of web-1 web-2")
 	m.want("that pid long after it", at(111, during.Add(time.Minute)), "by profile web-2")
 	m.want("a child of a process", at(gonePID, during), "one of web-1 web-2")
 	m.want("an hour before", at(101, during.Add(-time.Hour)), "nothing...")

@@ -67,6 +67,7 @@ type reading struct {
 	query  Query
 	each   func(*Event) error
 	result Result
+	shapes shapes
 }
 
 func (r *reading) wants(k Kind) bool { return slices.Contains(r.query.Kinds, k) }
@@ -198,7 +199,7 @@ func (r *reading) see(e *source.Entry) (ev *Event, s Sight, ok bool) {
 		r.result.Untrusted++
 		return nil, s, false
 	}
-	ev = eventOf(e)
+	ev = r.shapes.event(e)
 	if r.query.Profile != "" && !within(ev.Profile, r.query.Profile) {
 		return nil, s, false
 	}

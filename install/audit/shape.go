@@ -1,0 +1,60 @@
+package audit
+
+import (
+	"github.com/oci-apparmor/oci-apparmor/policy/audit/source"
+)
+
+// shapes makes events of records. A log has few different records, which differ in time and process: what is the same in
+// them is read once.
+type shapes struct {
+	known map[string]*Event
+	buf   []byte
+}
+
+// mostShapes bounds the different records that are kept.
+const mostShapes = 20000
+
+// varies are the fields of a record that differ between repeats.
+var varies = map[string]bool{"pid": true, "peer_pid": true}
+
+// event returns the event of a record, without its container.
+func (s *shapes) event(e *source.Entry) *Event {
+	s.buf = content(s.buf[:0], e)
+	known, ok := s.known[string(s.buf)]
+	if !ok {
+		if s.known == nil || len(s.known) >= mostShapes {
+			s.known = make(map[string]*Event)
+		}
+		known = eventOf(e)
+		known.content = string(s.buf)
+		s.known[known.content] = known
+	}
+	ev := *known
+	ev.Time, ev.PID = e.Record.Time, pidOf(&e.Record)
+	if ev.PID != known.PID {
+		ev.Fields = fieldsOf(&e.Record)
+	}
+	return &ev
+}
+
+// content appends what a record has in common with its repeats: all but what varies. No two different records have the same,
+// since a length stands before each part.
+func content(b []byte, e *source.Entry) []byte {
+	r := &e.Record
+	b = append(b, byte(r.Type), flag(e.Kernel), flag(r.Cut))
+	for _, f := range r.Fields {
+		if f.Added || varies[string(f.Key)] {
+			continue
+		}
+		b = append(b, byte(len(f.Key)>>8), byte(len(f.Key)), byte(len(f.Text)>>16), byte(len(f.Text)>>8), byte(len(f.Text)), flag(f.Quoted), flag(f.Cut))
+		b = append(append(b, f.Key...), f.Text...)
+	}
+	return b
+}
+
+func flag(set bool) byte {
+	if set {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,330 @@
+package integration
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
+)
+
+// A deniedEvent is what `oci-apparmor audit --json` says of a denial.
+type deniedEvent struct {
+	Type, Kind, Place, Profile, Sentence, Comm string
+
+	Known      string `json:"known_by"`
+	Container  auditedContainer
+	Candidates []auditedContainer
+	Access     []string
+	Why        []struct {
+		Unknown string
+		Reason  struct {
+			Rules []struct {
+				File, Rule string
+				Line       int
+			}
+		}
+	}
+	Untrusted int // of the last line
+	Denials   int
+}
+
+type auditedContainer struct{ ID, Name, Engine, Namespace, Pod, Image, Policy, Ended string }
+
+// a moment is where a test begins to look at the log.
+type moment time.Time
+
+func now() moment { return moment(time.Now().Add(-20 * time.Millisecond)) }
+
+// denials waits until the log has at least so many denials since then, and returns what oci-apparmor audit says of them, with
+// what it says of the source.
+func (m moment) denials(t *testing.T, n int, options ...string) (all []deniedEvent, end deniedEvent) {
+	t.Helper()
+	args := append([]string{"audit", "--json", "--source", "kmsg", "--type", "denied", "--since", time.Time(m).Format(time.RFC3339Nano)}, options...)
+	waitFor(t, fmt.Sprint(n, " denials"), func() bool {
+		all, end = nil, deniedEvent{}
+		for line := range strings.Lines(guesttest.Run(t, "oci-apparmor", args...).Stdout) {
+			var e deniedEvent
+			if err := json.Unmarshal([]byte(line), &e); err != nil {
+				t.Fatalf("%v: %s", err, line)
+			}
+			if e.Type == "source" {
+				end = e
+			} else {
+				all = append(all, e)
+			}
+		}
+		return len(all) >= n
+	})
+	return all, end
+}
+
+// wantIn checks that a denial since then, about a path, is said to be in a container, by its process.
+func (m moment) wantIn(t *testing.T, when, id, path string) deniedEvent {
+	t.Helper()
+	all, _ := m.denials(t, 1)
+	e := all[0]
+	if e.Place != "container" || e.Known != "process" || e.Container.ID != id || e.Container.Policy != "web" || e.Profile != "web" ||
+		len(e.Access) != 1 || !strings.HasSuffix(e.Access[0], " "+path) {
+		t.Errorf("%s: %+v, want something with %s in container %s", when, e, path, id)
+	}
+	return e
+}
+
+// wantOneOf checks that a denial since then is said to be in one of several containers.
+func (m moment) wantOneOf(t *testing.T, when string, ids ...string) {
+	t.Helper()
+	all, _ := m.denials(t, 1)
+	var got []string
+	for _, c := range all[0].Candidates {
+		got = append(got, c.ID)
+	}
+	slices.Sort(got)
+	slices.Sort(ids)
+	if all[0].Place != "candidates" || !slices.Equal(got, ids) {
+		t.Errorf("%s: %+v, want one of %q", when, all[0], ids)
+	}
+}
+
+// Of two containers under one profile, the one is named in which something was denied, with the rule; also after its end.
+func TestAudit(t *testing.T) {
+	setPolicy(t, webPolicy)
+	eachRuntime(t, func(t *testing.T, rt arms) {
+		a, b := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped), guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		wantConfined(t, b, webTries, "web")
+		first := now()
+		if got := a.Ask(t, "write /etc/x"); got != denied {
+			t.Fatalf("a write to /etc/x: %s", got)
+		}
+		e := first.wantIn(t, "while it runs", a.ID, "/etc/x")
+		if rules := e.Why[0].Reason.Rules; len(rules) != 1 || rules[0].Rule != "audit deny /etc/** w" || rules[0].File != "/etc/oci-apparmor/profiles/web" ||
+			!strings.Contains(strings.Split(texts["web"], "\n")[rules[0].Line-1], "audit deny") {
+			t.Errorf("decided by %+v", e.Why)
+		}
+		time.Sleep(50 * time.Millisecond)
+		second := now()
+		if got := a.ExecProbe(t, "write", "/etc/y"); got != denied {
+			t.Fatalf("a write to /etc/y: %s", got)
+		}
+		second.wantOneOf(t, "by a process that has ended", a.ID, b.ID)
+
+		guesttest.MustRun(t, rt.wrapped, "delete", "--force", a.ID)
+		guesttest.MustRun(t, rt.wrapped, "delete", "--force", b.ID) // sweeps the other one's record away, too
+		text := guesttest.MustRun(t, "oci-apparmor", "audit", "--source", "kmsg", "--since", time.Time(first).Format(time.RFC3339Nano))
+		for _, want := range []string{a.ID, " /etc/x: denied by profile web", "/etc/oci-apparmor/profiles/web:", "audit deny /etc/** w"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("audit prints\n%s\nwant %q", text, want)
+			}
+		}
+		t.Log(text)
+		t.Log(guesttest.MustRun(t, "oci-apparmor", "audit", "--source", "kmsg", "--summary", "--since", time.Time(first).Format(time.RFC3339Nano)))
+	})
+}
+
+// What is followed is named at once, also of a container that came after the beginning, and that ends.
+func TestAuditFollow(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Trixie, guesttest.Forky)
+	setPolicy(t, webPolicy)
+	rt := armsOf(t, "runc")
+	other := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+	wantConfined(t, other, webTries, "web")
+	follow := exec.Command("oci-apparmor", "audit", "--follow", "--json", "--source", "kmsg")
+	out, err := follow.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := follow.Start(); err != nil {
+		t.Fatal(err)
+	}
+	late := time.AfterFunc(time.Minute, func() { follow.Process.Kill() })
+	defer late.Stop()
+	time.Sleep(3 * time.Second) // until it follows
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 1<<20)
+	next := func() (e deniedEvent) {
+		t.Helper()
+		if !lines.Scan() {
+			t.Fatalf("it has ended: %v", lines.Err())
+		}
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			t.Fatalf("%v: %s", err, lines.Bytes())
+		}
+		return e
+	}
+	c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+	if got := c.Ask(t, "write /etc/x"); got != denied {
+		t.Fatalf("a write: %s", got)
+	}
+	if e := next(); e.Container.ID != c.ID || e.Known != "process" {
+		t.Errorf("of a container that came: %+v", e)
+	}
+	c.Ask(t, "write /etc/z")
+	guesttest.MustRun(t, rt.wrapped, "delete", "--force", c.ID)
+	if e := next(); e.Container.ID != c.ID || e.Known != "process" {
+		t.Errorf("of a container that has ended: %+v", e)
+	}
+	if err := follow.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	for lines.Scan() { // the last line is about the source
+	}
+	if err := follow.Wait(); err != nil {
+		t.Errorf("told to end: %v", err)
+	}
+}
+
+// A container's lines that look like records are not believed, and names stay in their place.
+func TestAuditHostile(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Trixie, guesttest.Forky)
+	setPolicy(t, webPolicy)
+	rt := armsOf(t, "crun")
+	a := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+	wantConfined(t, a, webTries, "web")
+	time.Sleep(50 * time.Millisecond)
+	began := now()
+	const hostile = "/etc/x\n[ 1.0] audit: type=1400 audit(1.000:1): apparmor=\"DENIED\" profile=\"web\" name=\"forged\"\x1b[31m\a"
+	if got := a.ExecProbe(t, "write", hostile); got != denied {
+		t.Fatalf("a write: %s", got)
+	}
+	forged := fmt.Sprintf("<5>audit: type=1400 audit(%d.000:99): apparmor=\"DENIED\" operation=\"open\" class=\"file\" profile=\"web\" name=\"/forged\" "+
+		"pid=%d comm=\"x\" requested_mask=\"r\" denied_mask=\"r\" fsuid=0 ouid=0\n", time.Now().Unix(), a.Pid(t))
+	kmsg, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kmsg.Close()
+	if _, err := kmsg.WriteString(forged); err != nil { // as a container that has the node's /dev/kmsg could
+		t.Fatal(err)
+	}
+	all, end := began.denials(t, 1)
+	if len(all) != 1 || end.Untrusted == 0 || strings.Contains(all[0].Access[0], "forged\"\x1b") {
+		t.Errorf("%+v, and %d left out", all, end.Untrusted)
+	}
+	since := time.Time(began).Format(time.RFC3339Nano)
+	o := guesttest.Run(t, "oci-apparmor", "audit", "--source", "kmsg", "--since", since)
+	if lines := strings.Split(o.Stdout, "\n"); !strings.Contains(lines[0], `"/etc/x\n[ 1.0]`) || strings.ContainsAny(o.Stdout, "\x1b\a") ||
+		strings.Contains(o.Stdout, "tried to read /forged") || !strings.Contains(o.Stderr, "--untrusted") {
+		t.Errorf("audit says %+v", o)
+	}
+	if all, _ := began.denials(t, 2, "--untrusted"); !slices.ContainsFunc(all, func(e deniedEvent) bool {
+		return strings.Contains(e.Sentence, "tried to read /forged: denied by profile web; nobody vouches") && e.Place == "unknown"
+	}) {
+		t.Errorf("--untrusted shows %+v", all)
+	}
+}
+
+// By Podman a container has a name, which is known after its end, too.
+func TestAuditPodman(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Trixie, guesttest.Forky)
+	setPolicy(t, webPolicy)
+	p := guesttest.NewPodman(t, guesttest.PodmanWrappers+"/crun", "")
+	root := guesttest.NewBundle(t).Rootfs()
+	run := func(name string) (id string) {
+		t.Helper()
+		o := p.Podman(t, "run", "--detach", "--rm", "--name", name, "--network", "none", "--annotation", "oci-apparmor/policy=web", "--rootfs", root,
+			"/bin/sh", "-c", "sleep 2; test "+name+" = other || echo x >/etc/x; exec probe sleep")
+		if o.Code != 0 {
+			t.Fatalf("%+v", o)
+		}
+		return strings.TrimSpace(o.Stdout)
+	}
+	began := now()
+	run("other")
+	id := run("shop")
+	const path = "/etc/x"
+	if e := began.wantIn(t, "while it runs", id, path); e.Container.Name != "shop" || e.Container.Engine != "podman" {
+		t.Errorf("it is called %+v", e.Container)
+	}
+	if o := p.Podman(t, "rm", "--force", "--time", "0", "shop"); o.Code != 0 {
+		t.Fatalf("%+v", o)
+	}
+	if e := began.wantIn(t, "after its end", id, path); e.Container.Name != "shop" || e.Container.Ended == "" {
+		t.Errorf("it was called %+v", e.Container)
+	}
+}
+
+// By Docker, through our wrapper and through our shim.
+func TestContainerdDockerAudit(t *testing.T) {
+	setPolicy(t, webPolicy)
+	c := guesttest.StartContainerd(t, guesttest.Containerds(t)[0], guesttest.ContainerdConfig{})
+	d := guesttest.StartDocker(t, c, map[string]map[string]any{
+		"wrapper": {"path": guesttest.DockerWrappers + "/runc"},
+		"shim":    {"runtimeType": guesttest.Type.Type},
+	})
+	for _, runtime := range []string{"wrapper", "shim"} {
+		t.Run(runtime, func(t *testing.T) {
+			run := func(name, script string) string {
+				cidfile := filepath.Join(t.TempDir(), "cid")
+				return d.MustDocker(t, "run", "--detach", "--name", name+"-"+runtime, "--network", "none", "--runtime", runtime, "--cidfile", cidfile,
+					"--annotation", "oci-apparmor/policy=web", guesttest.ProbeImage, "/bin/sh", "-c", script+"; exec probe sleep")
+			}
+			began := now()
+			other := run("other", "true")
+			id := run("shop", "echo x >/etc/x")
+			const path = "/etc/x"
+			if e := began.wantIn(t, "while it runs", id, path); e.Container.Name != "shop-"+runtime || e.Container.Engine != "docker" {
+				t.Errorf("it is called %+v", e.Container)
+			}
+			time.Sleep(50 * time.Millisecond)
+			executed := now()
+			d.MustDocker(t, "exec", id, "/bin/sh", "-c", "echo x >/etc/y || true")
+			if runtime == "wrapper" {
+				executed.wantOneOf(t, "an exec", id, other)
+			}
+			d.MustDocker(t, "rm", "--force", id)
+			if e := began.wantIn(t, "after its end", id, path); e.Container.Name != "shop-"+runtime || e.Container.Ended == "" {
+				t.Errorf("it was called %+v", e.Container)
+			}
+			if runtime == "shim" {
+				executed.wantIn(t, "an exec, after the container's end", id, "/etc/y")
+			}
+			d.MustDocker(t, "rm", "--force", other)
+		})
+	}
+}
+
+// By containerd, for ctr and for pods.
+func TestContainerdAudit(t *testing.T) {
+	v := guesttest.Containerds(t)[0]
+	guesttest.NetworkPods(t)
+	c, engine := startCRI(t, v)
+	t.Run("ctr", func(t *testing.T) {
+		k, other := runTask(t, c, guesttest.ShimCrun, "web"), runTask(t, c, guesttest.ShimCrun, "web")
+		wantTaskConfined(t, k, webTries, "web")
+		wantTaskConfined(t, other, webTries, "web")
+		time.Sleep(50 * time.Millisecond)
+		began := now()
+		k.exec(t, "/bin/sh", "-c", "echo x >/etc/y || true")
+		k.remove(t)
+		began.wantIn(t, "an exec, after the container's end", k.ID, "/etc/y")
+		other.remove(t)
+	})
+	t.Run("pods", func(t *testing.T) {
+		arm := passing(guesttest.ShimCrun, "open", "*", "*/*")
+		if ignoresRuntimePath(v) {
+			arm = passing(guesttest.Type, "open", "*", "*/*")
+		}
+		pod := engine.Pod(t, arm.Name, guesttest.Annotated("oci-apparmor/policy", "web"))
+		began := now()
+		front := pod.Start(t, "front", podOps)
+		front.Answers(t, len(podOps))
+		e := began.wantIn(t, "while it runs", front.ID, "/etc/x")
+		if e.Container.Name != "front" || e.Container.Pod != pod.Config.Metadata.Name || e.Container.Namespace != "default" {
+			t.Errorf("it is called %+v", e.Container)
+		}
+		second := pod.Start(t, "second", []string{"label"})
+		second.Answers(t, 1)
+		front.Remove(t)
+		if e := began.wantIn(t, "after its end", front.ID, "/etc/x"); e.Container.Name != "front" || e.Container.Ended == "" {
+			t.Errorf("it was called %+v", e.Container)
+		}
+	})
+}

@@ -136,7 +136,7 @@ func TestAuditFollow(t *testing.T) {
 	rt := armsOf(t, "runc")
 	other := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
 	wantConfined(t, other, webTries, "web")
-	follow := exec.Command("oci-apparmor", "audit", "--follow", "--json", "--source", "kmsg")
+	follow := exec.Command("oci-apparmor", "audit", "--follow", "--json")
 	out, err := follow.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +146,7 @@ func TestAuditFollow(t *testing.T) {
 	}
 	late := time.AfterFunc(time.Minute, func() { follow.Process.Kill() })
 	defer late.Stop()
-	time.Sleep(3 * time.Second) // until it follows
+	time.Sleep(4 * time.Second) // until it follows
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, 1<<20)
 	next := func() (e deniedEvent) {

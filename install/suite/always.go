@@ -14,31 +14,37 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/compare"
 )
 
-// never adds the jobs of one never: for each label, whether a process under it can do something of the patterns.
-func (r *run) never(s *policyfile.Suite, n *policyfile.Never, all []*label, notes []string) {
-	at := r.add(Result{Kind: Never, Name: title(s, Never, n.Name, n.At), At: n.At, Notes: notes})
+// every adds a job for each label that a never or a floor is about, and a failure for each of those under which nobody knows what
+// containers may do. about are what the failures are to say.
+func (r *run) every(result int, except []string, all []*label, about Failure, do func(*label, given) error) {
 	for _, l := range all {
-		left := l.without(n.Except)
+		left := l.without(except)
 		if len(left) == 0 {
 			continue
 		}
-		r.report.Results[at].Labels++
+		r.report.Results[result].Labels++
 		if l.keep {
 			failure := r.gets(l, left[0])
-			failure.At, failure.Asks, failure.Reason = n.At, "never", r.kept(l, left[0])
-			failure.Unknown = true
-			r.fail(at, failure)
+			failure.At, failure.Asks, failure.Assertion = about.At, about.Asks, about.Assertion
+			failure.Reason, failure.Unknown = r.kept(l, left[0]), true
+			r.fail(result, failure)
 			continue
 		}
-		r.jobs = append(r.jobs, job{l.names, at, func() error {
-			for _, pattern := range n.Allow {
-				if err := r.neverFor(at, l, left[0], pattern); err != nil {
-					return err
-				}
-			}
-			return nil
-		}})
+		r.jobs = append(r.jobs, job{l.names, result, func() error { return do(l, left[0]) }})
 	}
+}
+
+// never finds out for each label whether a process under it can do something of the patterns.
+func (r *run) never(s *policyfile.Suite, n *policyfile.Never, all []*label, notes []string) {
+	at := r.add(Result{Kind: Never, Name: title(s, Never, n.Name, n.At), At: n.At, Notes: notes})
+	r.every(at, n.Except, all, Failure{At: n.At, Asks: "never"}, func(l *label, g given) error {
+		for _, pattern := range n.Allow {
+			if err := r.neverFor(at, l, g, pattern); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // neverFor finds out whether a process under a label can do something of a pattern.
@@ -84,27 +90,15 @@ func (r *run) gets(l *label, g given) Failure {
 	return f
 }
 
-// floor adds the jobs of one floor: for each label, whether it is at least as strict as a profile.
+// floor finds out whether each label is at least as strict as a profile.
 func (r *run) floor(s *policyfile.Suite, f *policyfile.Floor, all []*label, notes []string) {
 	at := r.add(Result{Kind: Floor, Name: title(s, Floor, f.Profile, f.At), At: f.At, Notes: notes})
-	for _, l := range all {
-		left := l.without(f.Except)
-		if len(left) == 0 {
-			continue
-		}
-		r.report.Results[at].Labels++
-		if l.keep {
-			failure := r.gets(l, left[0])
-			failure.At, failure.Asks, failure.Assertion, failure.Reason = f.At, "floor", f.Profile, r.kept(l, left[0])
-			failure.Unknown = true
-			r.fail(at, failure)
-			continue
-		}
+	r.every(at, f.Except, all, Failure{At: f.At, Asks: "floor", Assertion: f.Profile}, func(l *label, g given) error {
 		if slices.Contains(l.names, f.Profile) { // all that a stack allows, each of its parts allows
-			continue
+			return nil
 		}
-		r.jobs = append(r.jobs, job{l.names, at, func() error { return r.floorFor(at, l, left[0], f) }})
-	}
+		return r.floorFor(at, l, g, f)
+	})
 }
 
 // floorFor finds out whether a label is at least as strict as a profile.

@@ -75,17 +75,11 @@ type daemon struct {
 // look finds out about the containerd of a host.
 func look(ctx context.Context, h *host.Host, d *wire.Draft, o *Distribution) (*daemon, error) {
 	n := &daemon{Host: h, Distribution: o, program: o.program(h, d)}
-	if err := o.elsewhere(h); err != nil {
-		return nil, err
+	err := o.elsewhere(h)
+	if err == nil {
+		n.version, err = h.VersionOf(ctx, n.program)
 	}
-	out, err := h.Run(ctx, nil, n.program, "--version")
-	if err != nil {
-		return nil, err
-	}
-	if n.version, err = host.Version(string(out)); err != nil {
-		return nil, fmt.Errorf("%s --version: %w", n.program, err)
-	}
-	return n, nil
+	return n, err
 }
 
 // before reports whether the version is below another.

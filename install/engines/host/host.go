@@ -98,6 +98,19 @@ func (h *Host) InPath(d *wire.Draft, name string) string {
 
 var versionNumber = regexp.MustCompile(`\bv?(\d+)\.(\d+)(?:\.(\d+))?`)
 
+// VersionOf has a program print its version, and returns that.
+func (h *Host) VersionOf(ctx context.Context, program string) ([]int, error) {
+	said, err := h.Run(ctx, nil, program, "--version")
+	if err != nil {
+		return nil, err
+	}
+	version, err := Version(string(said))
+	if err != nil {
+		return nil, fmt.Errorf("%s --version: %w", program, err)
+	}
+	return version, nil
+}
+
 // Version returns the first version in what a program prints, as two or three numbers.
 func Version(said string) ([]int, error) {
 	m := versionNumber.FindStringSubmatch(said)

@@ -75,17 +75,7 @@ func files(d *wire.Draft) ([]*tomlfile.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []*tomlfile.File
-	for _, p := range paths {
-		f, err := tomlfile.Read(d, p)
-		if err != nil {
-			return nil, err
-		}
-		if f != nil {
-			all = append(all, f)
-		}
-	}
-	return all, nil
+	return tomlfile.ReadAll(d, paths)
 }
 
 // versionOf returns the version of the main file.

@@ -173,13 +173,9 @@ func (k kind) hasBase(ctx context.Context, h *host.Host, d *wire.Draft) error {
 	if program == "" {
 		return fmt.Errorf("there is no program %s, so that it is not known whether a template can name the built-in one", k.name)
 	}
-	said, err := h.Run(ctx, nil, program, "--version")
+	version, err := h.VersionOf(ctx, program)
 	if err != nil {
 		return err
-	}
-	version, err := host.Version(string(said))
-	if err != nil {
-		return fmt.Errorf("%s --version: %w", program, err)
 	}
 	first, listed := firstBase[version[1]]
 	if version[0] == 1 && (!listed && version[1] < 24 || listed && (len(version) < 3 || version[2] < first)) {

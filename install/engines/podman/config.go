@@ -81,22 +81,7 @@ func (n *podman) files(d *wire.Draft) ([]*tomlfile.File, error) {
 		}
 		paths = append(paths, all...)
 	}
-	return parse(d, paths)
-}
-
-// parse parses the files that are there.
-func parse(d *wire.Draft, paths []string) ([]*tomlfile.File, error) {
-	var all []*tomlfile.File
-	for _, p := range paths {
-		f, err := tomlfile.Read(d, p)
-		if err != nil {
-			return nil, err
-		}
-		if f != nil {
-			all = append(all, f)
-		}
-	}
-	return all, nil
+	return tomlfile.ReadAll(d, paths)
 }
 
 // merged is what several files say together: tables, values, and a *list for each array.
@@ -235,14 +220,9 @@ func look(ctx context.Context, h *host.Host, d *wire.Draft) (*podman, error) {
 	if !h.Live() {
 		return n, nil
 	}
-	out, err := h.Run(ctx, nil, n.program, "--version")
-	if err != nil {
-		return nil, err
-	}
-	if n.version, err = host.Version(string(out)); err != nil {
-		return nil, fmt.Errorf("%s --version: %w", n.program, err)
-	}
-	return n, nil
+	var err error
+	n.version, err = h.VersionOf(ctx, n.program)
+	return n, err
 }
 
 // before reports whether the version is known and below another, or is not known.

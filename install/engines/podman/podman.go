@@ -74,7 +74,7 @@ func (Engine) Clear(h *host.Host, d *wire.Draft) (was host.Former, err error) {
 		}
 		paths = append(paths, all...)
 	}
-	files, err := parse(d, paths)
+	files, err := tomlfile.ReadAll(d, paths)
 	if err != nil {
 		return was, err
 	}

@@ -52,7 +52,7 @@ func (Engine) ByHand(h *host.Host, d *wire.Draft) (all []host.ByHand, err error)
 	if err != nil {
 		return nil, err
 	}
-	more, err := parse(d, users)
+	more, err := tomlfile.ReadAll(d, users)
 	for _, f := range append(files, more...) {
 		place := func(key []string) string { return fmt.Sprintf("%s:%d", f.Path, f.Line(key...)) }
 		cleared := strings.HasPrefix(f.Path, "/etc/containers/")

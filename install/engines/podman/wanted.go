@@ -169,7 +169,7 @@ func (w *wanted) spare(name string, key []string, line func(runtime string, m me
 	if err != nil {
 		return err
 	}
-	files, err := parse(w.draft, paths)
+	files, err := tomlfile.ReadAll(w.draft, paths)
 	if err != nil {
 		return err
 	}
@@ -206,7 +206,7 @@ func rootlessUsers(d *wire.Draft, key []string) ([]string, error) {
 			continue
 		}
 		paths, _ := with(d, path.Join(a.home, own))
-		files, err := parse(d, paths)
+		files, err := tomlfile.ReadAll(d, paths)
 		if v := tomlfile.Get(merge(files), key...); err != nil || v == nil || v == any(Runtime) {
 			all = append(all, a.name)
 		}

@@ -11,6 +11,20 @@ func Read(d *wire.Draft, p string) (*File, error) {
 	return Parse(p, e.Data)
 }
 
+// ReadAll parses those of some files that are there.
+func ReadAll(d *wire.Draft, paths []string) (all []*File, err error) {
+	for _, p := range paths {
+		f, err := Read(d, p)
+		if err != nil {
+			return nil, err
+		}
+		if f != nil {
+			all = append(all, f)
+		}
+	}
+	return all, nil
+}
+
 // Strip takes ours out of a file that somebody else has changed since, as wire.Stripper has it. parse is Parse, or what reads
 // a file that is not all TOML. cut edits the file. Its second argument is the file as it was before us, nil if there was none. blank reports whether nothing is left that is
 // worth a file; a file that was there before us stays.

@@ -11,24 +11,13 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
-// Flags of mount(2) (include/uapi/linux/mount.h).
 const (
-	msRemount = 1 << 5
-	msBind    = 1 << 12
-	msMove    = 1 << 13
-	msRec     = 1 << 14
-	msSilent  = 1 << 15
-	msShares  = 1<<20 | 1<<19 | 1<<18 | 1<<17
-	msNoUser  = 1 << 31 // the kernel refuses it, and asks no profile
-
-	// What the kernel takes away before it asks: MS_KERNMOUNT, MS_NOSEC, MS_ACTIVE, MS_BORN.
-	msIgnored = 1<<22 | 1<<28 | 1<<30 | 1<<29
-
-	allFlags = ^uint32(msNoUser | msIgnored)
+	msNoUser = 1 << 31 // MS_NOUSER, which the kernel refuses, and asks no profile
+	allFlags = ^uint32(msNoUser | kernelname.Ignored)
 )
 
-// msChanges are the flags of msShares, which change how mounts are shared, in the order in which they are written.
-var msChanges = []uint32{1 << 20, 1 << 18, 1 << 19, 1 << 17}
+// changes are the flags that change how mounts are shared, in the order in which they are written.
+var changes = []uint32{kernelname.Shared, kernelname.Private, kernelname.Slave, kernelname.Unbindable}
 
 // flagsOf reads flags.
 func flagsOf(w word) (flags uint32, err error) {
@@ -114,11 +103,11 @@ func (p *parser) mount() error {
 	}
 	switch {
 	case remount:
-		m.must |= msRemount
+		m.must |= kernelname.Remount
 	case bind && said:
 		return errors.New("options have no meaning behind bind: write mount options=(bind, ...)")
 	case bind:
-		m.must, m.may = msBind, msRec
+		m.must, m.may = kernelname.Bind, kernelname.Rec
 	}
 	if p.mounts(m); p.questions == nil {
 		return fmt.Errorf("%s: no mount is like that", shown(p.words[0]))
@@ -182,22 +171,22 @@ func (p *parser) mountPath(m *mountWords, remount bool) error {
 
 // mounts asks about each of what mount(2) can do. The kernel takes away flags, and texts, that do not belong to that.
 func (p *parser) mounts(m mountWords) {
-	if f, ok := m.with(msRemount, allFlags); ok && m.source.empty() && m.kind.empty() {
+	if f, ok := m.with(kernelname.Remount, allFlags); ok && m.source.empty() && m.kind.empty() {
 		p.mountsOf(m, f, nothing, nothing, m.data.of(anything))
 	}
-	m.may &^= msRemount
-	if m.must&msRemount != 0 {
+	m.may &^= kernelname.Remount
+	if m.must&kernelname.Remount != 0 {
 		return
 	}
-	if f, ok := m.with(msBind, msBind|msRec); ok && m.kind.empty() && m.data.empty() {
+	if f, ok := m.with(kernelname.Bind, kernelname.Bind|kernelname.Rec); ok && m.kind.empty() && m.data.empty() {
 		p.mountsOf(m, f, m.source.of(paths), nothing, nothing)
 	}
-	m.may &^= msBind
-	if m.must&msBind != 0 {
+	m.may &^= kernelname.Bind
+	if m.must&kernelname.Bind != 0 {
 		return
 	}
-	for _, flag := range msChanges {
-		if f, ok := m.with(flag, msShares|msRec|msSilent); ok && m.source.empty() && m.kind.empty() && m.data.empty() {
+	for _, flag := range changes {
+		if f, ok := m.with(flag, kernelname.Propagation|kernelname.Rec|kernelname.Silent); ok && m.source.empty() && m.kind.empty() && m.data.empty() {
 			p.mountsOf(m, f, nothing, nothing, nothing)
 		}
 		m.may &^= flag
@@ -205,13 +194,13 @@ func (p *parser) mounts(m mountWords) {
 			return
 		}
 	}
-	if _, ok := m.with(msMove, msMove); ok && m.kind.empty() && m.data.empty() {
-		p.mountsOf(m, flagSet{msMove, 0}, m.source.of(paths), nothing, nothing)
+	if _, ok := m.with(kernelname.Move, kernelname.Move); ok && m.kind.empty() && m.data.empty() {
+		p.mountsOf(m, flagSet{kernelname.Move, 0}, m.source.of(paths), nothing, nothing)
 		if m.source == nil { // what is not mounted yet
-			p.mountsOf(m, flagSet{msMove, 0}, nothing, nothing, nothing)
+			p.mountsOf(m, flagSet{kernelname.Move, 0}, nothing, nothing, nothing)
 		}
 	}
-	if m.may &^= msMove; m.must&msMove == 0 {
+	if m.may &^= kernelname.Move; m.must&kernelname.Move == 0 {
 		p.mountsOf(m, flagSet{m.must, m.may}, m.source.of(anything), m.kind.of(names), m.data.of(anything))
 	}
 }
@@ -301,13 +290,13 @@ func (p *parser) pivotRoot() error {
 
 func formatMount(a meaning.MountAccess) string {
 	var b strings.Builder
-	change := a.Flags&msShares != 0
-	if a.Flags&msRemount != 0 {
-		fmt.Fprintf(&b, "remount options=%s data=%s -> %s", formatFlags(a.Flags&^msRemount), literal(a.Data), literal(a.Target))
+	change := a.Flags&kernelname.Propagation != 0
+	if a.Flags&kernelname.Remount != 0 {
+		fmt.Fprintf(&b, "remount options=%s data=%s -> %s", formatFlags(a.Flags&^kernelname.Remount), literal(a.Data), literal(a.Target))
 		return b.String()
 	}
 	b.WriteString("mount")
-	fresh := a.Flags&(msBind|msMove) == 0 && !change
+	fresh := a.Flags&(kernelname.Bind|kernelname.Move) == 0 && !change
 	if fresh {
 		b.WriteString(" fstype=" + literal(a.Type))
 	}
@@ -315,7 +304,7 @@ func formatMount(a meaning.MountAccess) string {
 	if fresh {
 		b.WriteString(" data=" + literal(a.Data))
 	}
-	if fresh || a.Flags&msBind != 0 || !change {
+	if fresh || a.Flags&kernelname.Bind != 0 || !change {
 		b.WriteString(" " + literal(a.Source))
 	}
 	b.WriteString(" -> " + literal(a.Target))

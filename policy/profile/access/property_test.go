@@ -246,22 +246,22 @@ func (c chance) mounted() (meaning.Access, string) {
 	for range c.IntN(4) {
 		some |= kernelname.MountFlags[c.IntN(len(kernelname.MountFlags))].Flag
 	}
-	for _, flag := range append([]uint32{msRemount, msBind, msMove}, msChanges...) {
+	for _, flag := range append([]uint32{kernelname.Remount, kernelname.Bind, kernelname.Move}, changes...) {
 		kinds |= flag
 	}
 	a.Flags = some &^ kinds
 	if c.half() {
-		a.Flags |= []uint32{msRemount, msBind, msBind | msRec, msMove, msChanges[c.IntN(4)], msRemount | msBind}[c.IntN(6)]
+		a.Flags |= []uint32{kernelname.Remount, kernelname.Bind, kernelname.Bind | kernelname.Rec, kernelname.Move, changes[c.IntN(4)], kernelname.Remount | kernelname.Bind}[c.IntN(6)]
 	}
 	head := "mount"
 	switch {
-	case a.Flags&msRemount != 0:
+	case a.Flags&kernelname.Remount != 0:
 		head = c.of("mount", "remount")
-	case a.Flags&msBind != 0:
+	case a.Flags&kernelname.Bind != 0:
 		a.Source, a.Data = c.of("/srv/", c.path()), ""
-	case a.Flags&(msChanges[0]|msChanges[1]|msChanges[2]|msChanges[3]) != 0:
+	case a.Flags&(changes[0]|changes[1]|changes[2]|changes[3]) != 0:
 		a.Data = ""
-	case a.Flags&msMove != 0:
+	case a.Flags&kernelname.Move != 0:
 		a.Source, a.Data = c.of("/a/", c.path()), ""
 	default:
 		a.Source, a.Type = c.of("tmpfs", "/dev/sda", ""), c.of("tmpfs", "proc", "ext4")

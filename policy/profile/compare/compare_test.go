@@ -141,18 +141,8 @@ func various(t testing.TB) (all []*meaning.Profile) {
 		t.Fatal(err)
 	}
 	all = append(all, readAll(t, compiled(t, string(text)))[0], readAll(t, compiled(t, string(old.Text)))[0])
-	for _, pattern := range []string{"../meaning/testdata/*.permissions?", "../testdata/*.blob"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil || len(files) == 0 {
-			t.Fatalf("%s: %v", pattern, err)
-		}
-		for _, f := range files {
-			data, err := os.ReadFile(f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			all = append(all, readAll(t, data)...)
-		}
+	for _, data := range profiletest.Files(t, "../meaning/testdata/*.permissions?", "../testdata/*.blob") {
+		all = append(all, readAll(t, data)...)
 	}
 	shipped, err := filepath.Glob("/etc/apparmor.d/usr.*")
 	if err != nil {

@@ -83,11 +83,22 @@ var Resources = Numbers{{"cpu", 0}, {"fsize", 1}, {"data", 2}, {"stack", 3}, {"c
 
 // Flags of a mount (MS_*, include/uapi/linux/mount.h) that decide what it does, or that a word has beside another one.
 const (
-	Remount = 1 << 5
-	Bind    = 1 << 12
-	Move    = 1 << 13
-	Rec     = 1 << 14
-	Silent  = 1 << 15
+	Remount    = 1 << 5
+	Bind       = 1 << 12
+	Move       = 1 << 13
+	Rec        = 1 << 14
+	Silent     = 1 << 15
+	Unbindable = 1 << 17
+	Private    = 1 << 18
+	Slave      = 1 << 19
+	Shared     = 1 << 20
+
+	// Propagation are those that change how mounts are shared.
+	Propagation = Unbindable | Private | Slave | Shared
+
+	// Ignored are those that the kernel takes away before it asks (AA_MS_IGNORE_MASK, security/apparmor/include/mount.h):
+	// MS_KERNMOUNT, MS_NOSEC, MS_ACTIVE and MS_BORN.
+	Ignored = 1<<22 | 1<<28 | 1<<30 | 1<<29
 )
 
 // A MountFlag is a word for a flag of a mount, or for two of them.
@@ -101,8 +112,8 @@ var MountFlags = []MountFlag{
 	{"ro", 1 << 0}, {"nosuid", 1 << 1}, {"nodev", 1 << 2}, {"noexec", 1 << 3}, {"sync", 1 << 4}, {"remount", Remount},
 	{"mand", 1 << 6}, {"dirsync", 1 << 7}, {"nosymfollow", 1 << 8}, {"noatime", 1 << 10}, {"nodiratime", 1 << 11},
 	{"rbind", Bind | Rec}, {"bind", Bind}, {"move", Move}, {"silent", Silent}, {"verbose", Silent}, {"acl", 1 << 16},
-	{"rshared", 1<<20 | Rec}, {"rprivate", 1<<18 | Rec}, {"rslave", 1<<19 | Rec}, {"runbindable", 1<<17 | Rec},
-	{"shared", 1 << 20}, {"private", 1 << 18}, {"slave", 1 << 19}, {"unbindable", 1 << 17},
+	{"rshared", Shared | Rec}, {"rprivate", Private | Rec}, {"rslave", Slave | Rec}, {"runbindable", Unbindable | Rec},
+	{"shared", Shared}, {"private", Private}, {"slave", Slave}, {"unbindable", Unbindable},
 	{"relatime", 1 << 21}, {"iversion", 1 << 23}, {"strictatime", 1 << 24}, {"lazytime", 1 << 25},
 	{"rw", 0}, {"suid", 0}, {"dev", 0}, {"exec", 0}, {"async", 0}, {"nomand", 0}, {"symfollow", 0}, {"atime", 0},
 	{"diratime", 0}, {"loud", 0}, {"noacl", 0}, {"norelatime", 0}, {"noiversion", 0},
@@ -116,4 +127,17 @@ func MountFlagOf(word string) (flag uint32, ok bool) {
 		}
 	}
 	return 0, false
+}
+
+// MountFlagWord returns the word for one flag, and the number where there is none. Rec has no word of its own in rules.
+func MountFlagWord(flag uint32) string {
+	if flag == Rec {
+		return "rec"
+	}
+	for _, f := range MountFlags {
+		if f.Flag == flag && flag != 0 {
+			return f.Word
+		}
+	}
+	return strconv.FormatUint(uint64(flag), 10)
 }

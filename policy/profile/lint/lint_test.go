@@ -1,10 +1,8 @@
 package lint
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -35,19 +33,7 @@ var files = map[string]string{
 // read compiles a text with the machine's parser, for a kernel that has what the features of profile's tests say.
 func read(t testing.TB, text string) *why.Text {
 	t.Helper()
-	c := profiletest.Compiler(t, profiletest.Features())
-	c.Base = t.TempDir()
-	write := func(name, text string) {
-		path := filepath.Join(c.Base, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for name, text := range files {
-		write(name, text)
-	}
-	write("abi/3.0", string(profiletest.Features()))
-	r := why.Reader{Compiler: c}
+	r := why.Reader{Compiler: profiletest.Including(t, profiletest.Features(), files)}
 	read, err := r.Read(t.Context(), "text", []byte(text))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)

@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	. "github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
 )
 
 // ask puts each kind of question to each profile of a blob.
@@ -69,21 +69,7 @@ var accesses = []Access{
 }
 
 func seeds(t testing.TB) [][]byte {
-	var list [][]byte
-	for _, pattern := range []string{"testdata/*.permissions?", "../testdata/*.blob"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil || len(files) == 0 {
-			t.Fatalf("%s: %v", pattern, err)
-		}
-		for _, f := range files {
-			data, err := os.ReadFile(f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			list = append(list, data)
-		}
-	}
-	return list
+	return profiletest.Files(t, "testdata/*.permissions?", "../testdata/*.blob")
 }
 
 func FuzzRead(f *testing.F) {

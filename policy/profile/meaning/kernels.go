@@ -1,6 +1,10 @@
 package meaning
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/kernelname"
+)
 
 // A KernelAnswer is what some kernels do with an access, where that is not what Decide returns.
 type KernelAnswer struct {
@@ -162,7 +166,7 @@ func wholeLabels(p *Profile, a Access) (Answer, bool) {
 // moveMount is for apparmor_move_mount, which is there since Linux 6.8.
 func moveMount(p *Profile, a Access) (Answer, bool) {
 	mount, is := a.(MountAccess)
-	return Answer{Allowed: true}, is && mount.Asked().Flags&msMove != 0 && p.policy.begin(Mount) != 0
+	return Answer{Allowed: true}, is && mount.Asked().Flags&kernelname.Move != 0 && p.policy.begin(Mount) != 0
 }
 
 // olderSockets looks for rules in the older form alone.

@@ -1,5 +1,7 @@
 package meaning
 
+import "github.com/oci-apparmor/oci-apparmor/policy/profile/kernelname"
+
 // A MountAccess mounts, as mount(2) is called. Flags choose what that does, in the kernel's order: MS_REMOUNT, MS_BIND,
 // one of MS_SHARED, MS_PRIVATE, MS_SLAVE and MS_UNBINDABLE, MS_MOVE, or else a new mount.
 //
@@ -27,23 +29,10 @@ func (MountAccess) access()     {}
 func (UmountAccess) access()    {}
 func (PivotRootAccess) access() {}
 
-// Flags of mount(2) (include/uapi/linux/mount.h and include/linux/fs.h).
+// Flags that old programs set in mount(2) (MS_MGC_VAL, include/uapi/linux/mount.h).
 const (
-	msRemount    = 1 << 5
-	msBind       = 1 << 12
-	msMove       = 1 << 13
-	msRec        = 1 << 14
-	msSilent     = 1 << 15
-	msUnbindable = 1 << 17
-	msPrivate    = 1 << 18
-	msSlave      = 1 << 19
-	msShared     = 1 << 20
-
-	msPropagation = msUnbindable | msPrivate | msSlave | msShared
-
-	msMagic     = 0xc0ed << 16 // MS_MGC_VAL, which old programs set
+	msMagic     = 0xc0ed << 16
 	msMagicMask = 0xffff << 16
-	msIgnored   = 1<<22 | 1<<28 | 1<<30 | 1<<29 // MS_KERNMOUNT, MS_NOSEC, MS_ACTIVE, MS_BORN: AA_MS_IGNORE_MASK
 )
 
 // Asked returns the access with what of it the kernel asks about (apparmor_sb_mount and the functions it calls).
@@ -51,18 +40,18 @@ func (a MountAccess) Asked() MountAccess {
 	if a.Flags&msMagicMask == msMagic {
 		a.Flags &^= msMagicMask
 	}
-	a.Flags &^= msIgnored
+	a.Flags &^= kernelname.Ignored
 	switch {
-	case a.Flags&msRemount != 0:
+	case a.Flags&kernelname.Remount != 0:
 		a.Source, a.Type = "", ""
-	case a.Flags&msBind != 0:
-		a.Flags &= msBind | msRec
+	case a.Flags&kernelname.Bind != 0:
+		a.Flags &= kernelname.Bind | kernelname.Rec
 		a.Type, a.Data = "", ""
-	case a.Flags&msPropagation != 0:
-		a.Flags &= msPropagation | msRec | msSilent
+	case a.Flags&kernelname.Propagation != 0:
+		a.Flags &= kernelname.Propagation | kernelname.Rec | kernelname.Silent
 		a.Source, a.Type, a.Data = "", "", ""
-	case a.Flags&msMove != 0:
-		a.Flags = msMove
+	case a.Flags&kernelname.Move != 0:
+		a.Flags = kernelname.Move
 		a.Type, a.Data = "", ""
 	}
 	return a

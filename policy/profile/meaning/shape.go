@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/automaton"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/kernelname"
 )
 
 // A Shape is the automaton of the keys that a topic has. A kernel asks about no others.
@@ -279,19 +280,19 @@ func (s *Shape) flagged() bool {
 // flag reads a flag of a mount. Of flags that are the same to validFlags one is kept.
 func (now shapeState) flag(b byte) shapeState {
 	const (
-		apart = msRemount | msBind | msMove | msPropagation | msRec | msSilent
+		apart = kernelname.Remount | kernelname.Bind | kernelname.Move | kernelname.Propagation | kernelname.Rec | kernelname.Silent
 		any   = 1
 	)
 	bit := uint32(1) << (b - 1)
-	if b == 0 || b > 32 || b <= now.last || bit&msIgnored != 0 {
+	if b == 0 || b > 32 || b <= now.last || bit&kernelname.Ignored != 0 {
 		return shapeState{none: true}
 	}
 	now.last = b
 	if bit&apart == 0 {
 		bit = any
 	}
-	if now.flags |= bit; now.flags&msRemount != 0 {
-		now.flags = msRemount
+	if now.flags |= bit; now.flags&kernelname.Remount != 0 {
+		now.flags = kernelname.Remount
 	}
 	now.none = !validFlags(now.flags, now.full&2 != 0, now.full&4 != 0, false)
 	return now

@@ -1,6 +1,6 @@
 package meaning
 
-import "strconv"
+import "github.com/oci-apparmor/oci-apparmor/policy/profile/kernelname"
 
 // mountState is where a key of a mount is: in its target, source, type, flags or data.
 type mountState struct {
@@ -70,35 +70,26 @@ func (p *Profile) audits(q *Topic, c Class) Answers {
 // Flags returns the flags of a mount that a FlagsField has, by their names in rules. What has no name is a number.
 func Flags(field string) (names []string) {
 	for _, b := range []byte(field) {
-		name, ok := flagNames[b-1]
-		if !ok {
-			name = strconv.Itoa(1 << (b - 1))
-		}
-		names = append(names, name)
+		names = append(names, kernelname.MountFlagWord(1<<(b-1)))
 	}
 	return names
 }
 
-// flagNames are the names of flags in rules by their bits (parser/mount.cc).
-var flagNames = map[byte]string{0: "ro", 1: "nosuid", 2: "nodev", 3: "noexec", 4: "sync", 5: "remount", 6: "mand", 7: "dirsync",
-	8: "nosymfollow", 10: "noatime", 11: "nodiratime", 12: "bind", 13: "move", 14: "rec", 15: "silent", 16: "acl",
-	17: "unbindable", 18: "private", 19: "slave", 20: "shared", 21: "relatime", 23: "iversion", 24: "strictatime", 25: "lazytime"}
-
 // validFlags reports for flags that were read in the order of their bits whether a mount can be asked about with them: what
 // the other fields must be, and whether it can have data.
 func validFlags(flags uint32, source, typ, data bool) bool {
-	const kinds = msRemount | msBind | msPropagation | msMove
+	const kinds = kernelname.Remount | kernelname.Bind | kernelname.Propagation | kernelname.Move
 	switch {
-	case flags&msIgnored != 0:
+	case flags&kernelname.Ignored != 0:
 		return false
-	case flags&msRemount != 0:
+	case flags&kernelname.Remount != 0:
 		return !source && !typ
-	case flags&msBind != 0:
-		return flags&^(msBind|msRec) == 0 && !typ && !data
-	case flags&msPropagation != 0:
-		return flags&^(msPropagation|msRec|msSilent) == 0 && !source && !typ && !data
-	case flags&msMove != 0:
-		return flags == msMove && !typ && !data
+	case flags&kernelname.Bind != 0:
+		return flags&^(kernelname.Bind|kernelname.Rec) == 0 && !typ && !data
+	case flags&kernelname.Propagation != 0:
+		return flags&^(kernelname.Propagation|kernelname.Rec|kernelname.Silent) == 0 && !source && !typ && !data
+	case flags&kernelname.Move != 0:
+		return flags == kernelname.Move && !typ && !data
 	}
 	return flags&kinds == 0
 }

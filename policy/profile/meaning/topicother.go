@@ -4,7 +4,13 @@ package meaning
 func socketTopics() []*Topic {
 	network := newTopic("network", func(ask Ask) Access { return SocketAccess{Want: ask.Want} }, asksOf(MayCreate, MayBind, MayListen,
 		MayConnect, MayAccept, MaySend, MayReceive, MaySetOpt, MayGetOpt, MaySetAttr, MayGetAttr, MayShutdown)...)
-	network.answers = func(p *Profile, q *Topic) Answers { return p.sockets(q, p.mediatesNet()) }
+	network.answers = func(p *Profile, q *Topic) Answers {
+		begin := p.mediatesNet()
+		if begin == 0 {
+			return passing(len(q.Asks))
+		}
+		return p.sockets(q, begin, 4)
+	}
 
 	topics := []*Topic{network, unixPathTopic()}
 	for _, wants := range [][]uint32{{MayCreate}, {MayBind, MayAccept, MaySetAttr, MayGetAttr, MayShutdown}, {MayListen},
@@ -43,23 +49,23 @@ func addressOf(field string) string {
 	return "@" + field[1:]
 }
 
-// socketState is where a key of a socket is: how many bytes were read, at most 6, and what the type's permissions are.
+// socketState is where a key of a socket is: how many bytes were read that matter, and what the type's permissions are.
 type socketState struct {
 	read   uint8
 	at     state
 	byType Perms
 }
 
-// sockets are the answers of rules about any family, whose bytes a key has from a state on.
-func (p *Profile) sockets(q *Topic, begin state) Answers {
+// sockets are the answers of rules that know nothing of a socket but what its key begins with: bytes up to its type, of which
+// there are so many from a state on, and the two of its protocol.
+func (p *Profile) sockets(q *Topic, begin state, typed uint8) Answers {
 	r := &p.policy
-	if begin == 0 {
-		return passing(len(q.Asks))
-	}
-	const typed = 4
 	step := func(s socketState, b byte) socketState {
+		if s.read == typed+2 {
+			return s
+		}
 		s.at = r.next(s.at, b)
-		if s.read = min(s.read+1, 2*typed); s.read == typed {
+		if s.read++; s.read == typed {
 			if s.byType = r.at(s.at); s.byType.Allow&contMatch == 0 {
 				s.at = 0
 			}
@@ -97,11 +103,10 @@ func (p *Profile) unixSockets(q *Topic) Answers {
 	r := &p.policy
 	begin := r.begin(NetV9)
 	if begin == 0 {
-		if begin = p.mediatesNet(); begin != 0 {
-			begin = r.number(begin, afUnix)
-			return p.unixByType(q, begin)
+		if begin = p.mediatesNet(); begin == 0 {
+			return passing(len(q.Asks))
 		}
-		return passing(len(q.Asks))
+		return p.sockets(q, r.number(begin, afUnix), 2)
 	}
 	u := unixRules{p, r, q, passingUnix()}
 	start := unixState{at: r.number(begin, afUnix), parts: u.passing}
@@ -116,33 +121,6 @@ func passingUnix() (all unixOutcomes) {
 		all[i] = Outcome{Allowed: true}
 	}
 	return all
-}
-
-// unixByType are the answers of rules that know no addresses.
-func (p *Profile) unixByType(q *Topic, begin state) Answers {
-	r := &p.policy
-	const typed = 2
-	type decided struct{ byType, byProtocol Perms }
-	return newWalk(socketState{at: begin}, r.classesOf(), func(s socketState, b byte) socketState {
-		if s.read >= 2*typed { // an address, which does not matter
-			return s
-		}
-		s.at = r.next(s.at, b)
-		if s.read++; s.read == typed {
-			if s.byType = r.at(s.at); s.byType.Allow&contMatch == 0 {
-				s.at = 0
-			}
-		}
-		return s
-	}, func(s socketState) decided { return decided{s.byType, r.at(s.at)} }, func(m decided) []Outcome {
-		return q.each(func(ask Ask) Answer {
-			perms := m.byType
-			if perms.Allow&ask.Want != ask.Want && perms.Allow&contMatch != 0 {
-				perms = m.byProtocol
-			}
-			return p.checked(p.flagged(perms), ask.Want)
-		})
-	})
 }
 
 type unixRules struct {

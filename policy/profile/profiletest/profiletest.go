@@ -35,6 +35,44 @@ func Compiler(t testing.TB, features []byte) *profile.Compiler {
 	return c
 }
 
+// Including returns a compiler as Compiler does, with a directory of its own that has these files to include, and the ABI
+// abi/3.0, of the features that Features returns.
+func Including(t testing.TB, features []byte, files map[string]string) *profile.Compiler {
+	t.Helper()
+	c := Compiler(t, features)
+	c.Base = t.TempDir()
+	write := func(name, text string) {
+		path := filepath.Join(c.Base, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("abi/3.0", string(Features()))
+	for name, text := range files {
+		write(name, text)
+	}
+	return c
+}
+
+// Files reads the files that match patterns. There must be some for each.
+func Files(t testing.TB, patterns ...string) (all [][]byte) {
+	t.Helper()
+	for _, pattern := range patterns {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %d files, %v", pattern, len(files), err)
+		}
+		for _, f := range files {
+			data, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, data)
+		}
+	}
+	return all
+}
+
 // Several compiles a text, which may have several profiles, with the machine's apparmor_parser for a kernel with the
 // features that Features returns.
 func Several(t testing.TB, text string) []byte {

@@ -1,10 +1,7 @@
 package suggest
 
 import (
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -16,19 +13,11 @@ import (
 // reader returns a Reader with these files to include.
 func reader(t testing.TB) (r *why.Reader, base string) {
 	t.Helper()
-	c := profiletest.Compiler(t, profiletest.Features())
-	c.Base = t.TempDir()
-	for name, text := range map[string]string{
-		"abi/3.0":         string(profiletest.Features()),
+	c := profiletest.Including(t, profiletest.Features(), map[string]string{
 		"tunables/global": "@{PROC}=/proc/\n@{pid}={[1-9],[1-9][0-9],[1-9][0-9][0-9],[1-9][0-9][0-9][0-9]}\n@{tid}=@{pid}\n@{HOMEDIRS}=/home/\n@{HOME}=@{HOMEDIRS}/*/ /root/\n",
 		"local/web":       "deny /srv/secret r,\n",
 		"local/kid":       "profile included { /x r, }\n",
-	} {
-		path := filepath.Join(c.Base, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	})
 	return &why.Reader{Compiler: c}, c.Base
 }
 

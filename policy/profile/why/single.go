@@ -15,14 +15,19 @@ func (t *Text) Read() *syntax.Text {
 	})
 }
 
-// Singles returns the rules of a profile, each compiled as the only one. The key is the rule's index in its block, in
-// what Read returns. Rules that are not compiled alone are left out.
-func (t *Text) Singles(ctx context.Context, name string) (map[int]*Single, error) {
+// blockOf returns the compiled rules of a profile.
+func (t *Text) blockOf(ctx context.Context, name string) (*block, error) {
 	_, _, source, err := t.find(name)
 	if err != nil {
 		return nil, err
 	}
-	b, err := t.block(ctx, source)
+	return t.block(ctx, source)
+}
+
+// Singles returns the rules of a profile, each compiled as the only one. The key is the rule's index in its block, in
+// what Read returns. Rules that are not compiled alone are left out.
+func (t *Text) Singles(ctx context.Context, name string) (map[int]*Single, error) {
+	b, err := t.blockOf(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -37,11 +42,7 @@ func (t *Text) Singles(ctx context.Context, name string) (map[int]*Single, error
 
 // Allowing returns a profile that has those rules of a profile that deny nothing.
 func (t *Text) Allowing(ctx context.Context, name string) (*meaning.Profile, error) {
-	_, _, source, err := t.find(name)
-	if err != nil {
-		return nil, err
-	}
-	b, err := t.block(ctx, source)
+	b, err := t.blockOf(ctx, name)
 	if err != nil {
 		return nil, err
 	}

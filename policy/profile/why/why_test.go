@@ -1,10 +1,7 @@
 package why
 
 import (
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -16,18 +13,7 @@ import (
 // reader returns a Reader with these files to include.
 func reader(t testing.TB, files map[string]string) (*Reader, *profile.Compiler) {
 	t.Helper()
-	c := profiletest.Compiler(t, profiletest.Features())
-	c.Base = t.TempDir()
-	write := func(name, text string) {
-		path := filepath.Join(c.Base, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for name, text := range files {
-		write(name, text)
-	}
-	write("abi/3.0", string(profiletest.Features()))
+	c := profiletest.Including(t, profiletest.Features(), files)
 	return &Reader{Compiler: c}, c
 }
 

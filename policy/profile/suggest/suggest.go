@@ -134,6 +134,7 @@ type want struct {
 	block  *syntax.Block
 	access meaning.Access // what of it is denied
 	whole  meaning.Access
+	by     []why.Use // the rules that have a part in it
 }
 
 // addition is a rule that is added to a block.
@@ -145,8 +146,6 @@ type addition struct {
 // look looks at what the text says of a denial, and keeps what is to be allowed.
 func (s *search) look(ctx context.Context, i int, d Denial) error {
 	answer := &s.answers[i]
-	answer.Outcome = Already
-	answer.Message = "the text allows it: load it, if the kernel has another one"
 	found := false
 	for name := range strings.SplitSeq(d.Profile, "//&") {
 		block, message := s.block(name)
@@ -183,7 +182,7 @@ func (s *search) look(ctx context.Context, i int, d Denial) error {
 			if missing == 0 {
 				missing = p.Decide(a).Denied
 			}
-			s.wants = append(s.wants, want{i, block, why.Part(a, missing), a})
+			s.wants = append(s.wants, want{i, block, why.Part(a, missing), a, says.By})
 		}
 		if answer.Outcome == Blocked {
 			s.wants = slices.DeleteFunc(s.wants, func(w want) bool { return w.denial == i })
@@ -230,53 +229,77 @@ func blocked(by []why.Use) string {
 	return oneline.And(places) + " " + verb
 }
 
-// choose finds for each access the first of its candidates that allows it.
+// choose finds for each access the first of its candidates that allows it: the first ones of all together, then the second
+// ones of those accesses that these do not allow, and so on.
 func (s *search) choose(ctx context.Context) error {
-	if len(s.wants) == 0 {
-		return nil
-	}
-	// Most often the first candidates do, all at once.
-	var first []addition
 	options := make([][][]rule, len(s.wants))
+	most := 0
 	for i, w := range s.wants {
 		options[i] = styleOf(s.written, w.block).candidates(s.whole, w.access, s.Exact)
-		if len(options[i]) > 0 {
-			first = s.add(first, i, options[i][0])
-		}
-	}
-	if ok, err := s.try(ctx, first); err != nil || ok && s.allowsAll(s.wants) {
-		s.chosen = first
-		return err
+		most = max(most, len(options[i]))
 	}
 	picked := make([][]rule, len(s.wants))
-	for i := range s.wants {
-		for _, rules := range options[i] {
-			ok, err := s.try(ctx, s.add(nil, i, rules))
-			if err != nil {
-				return err
-			}
-			if ok && s.allowsAll(s.wants[i:i+1]) {
-				picked[i] = rules
-				break
-			}
-		}
-		if picked[i] == nil {
-			s.answers[s.wants[i].denial] = Answer{Profile: s.wants[i].block.Name, Outcome: NoRule, Message: noRule(s.wants[i].access)}
+	for level := range most {
+		if err := s.pick(ctx, options, level, picked); err != nil {
+			return err
 		}
 	}
-	var chosen []addition
+	for i, w := range s.wants {
+		if picked[i] == nil {
+			s.answers[w.denial] = w.unanswered()
+		}
+	}
 	for i, rules := range picked { // of a denial of which one access cannot be allowed, no other one is
 		if s.answers[s.wants[i].denial].Outcome == Suggested {
-			chosen = s.add(chosen, i, rules)
+			s.chosen = s.add(s.chosen, i, rules)
 		}
 	}
-	ok, err := s.try(ctx, chosen)
+	ok, err := s.try(ctx, s.chosen)
 	if err == nil && !(ok && s.allowsAll(s.open())) {
 		err = errors.New("rules that are right one by one do not compile together, or do not allow everything: " +
 			"ask for fewer denials at once")
 	}
-	s.chosen = chosen
 	return err
+}
+
+// pick tries the candidates of a level, and picks those that allow their access. If the parser refuses them together, it
+// tries each by itself.
+func (s *search) pick(ctx context.Context, options [][][]rule, level int, picked [][]rule) error {
+	var all []addition
+	var open []int
+	for i := range s.wants {
+		switch {
+		case picked[i] != nil:
+			all = s.add(all, i, picked[i])
+		case level < len(options[i]):
+			open = append(open, i)
+		}
+	}
+	if len(open) == 0 {
+		return nil
+	}
+	with := func(some []int) (bool, error) {
+		trial := all
+		for _, i := range some {
+			trial = s.add(trial, i, options[i][level])
+		}
+		ok, err := s.try(ctx, trial)
+		for _, i := range some {
+			if ok && s.allowsAll(s.wants[i:i+1]) {
+				picked[i] = options[i][level]
+			}
+		}
+		return ok, err
+	}
+	if ok, err := with(open); ok || err != nil || len(open) == 1 {
+		return err
+	}
+	for _, i := range open {
+		if _, err := with([]int{i}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // open returns the accesses for which there are rules.
@@ -287,6 +310,15 @@ func (s *search) open() (some []want) {
 		}
 	}
 	return some
+}
+
+// unanswered is the answer for an access that none of its candidates allows.
+func (w want) unanswered() Answer {
+	denying := slices.DeleteFunc(slices.Clone(w.by), func(u why.Use) bool { return !u.Deny })
+	if len(denying) > 0 {
+		return Answer{Profile: w.block.Name, Outcome: Blocked, By: denying, Message: blocked(denying)}
+	}
+	return Answer{Profile: w.block.Name, Outcome: NoRule, Message: noRule(w.access)}
 }
 
 func noRule(a meaning.Access) string {

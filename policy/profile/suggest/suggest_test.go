@@ -138,6 +138,8 @@ func TestFor(t *testing.T) {
 		{"several kinds", []string{file("open", "/srv/x", "r", false), `operation="capable" capability=0  capname="chown"`,
 			`operation="capable" capability=1  capname="dac_override"`}, "  capability dac_override,\n  /srv/x r,"},
 
+		{"one of several without a rule", []string{file("open", "/srv/x", "r", false), `operation="capable" capability=62  capname="new"`,
+			file("open", "/etc/shadow", "r", false), file("open", "/srv/y", "w", true)}, "  /srv/x r,\n  owner /srv/y w,"},
 		{"what is allowed", []string{file("open", "/etc/nginx/x", "r", false)}, "already allowed: the text allows it: load it, if the kernel has another one"},
 		{"what a rule denies", []string{file("open", "/etc/shadow", "r", false)}, "blocked: line 13 (deny /etc/shadow r) denies it, and what a rule " +
 			"denies no other rule allows: take it out, or narrow it to what is not needed"},

@@ -122,6 +122,8 @@ type comparison struct {
 
 	later []couple        // what is to be compared, and what was
 	known map[string]bool // names in later
+
+	programs programs // to which children attach
 }
 
 // couple are two stacks that are compared, and their name for people.

@@ -121,6 +121,10 @@ func TestPatterns(t *testing.T) {
 			"allowed owner l /** -> /etc/[^/ab]** except /etc/** -> /**", "denied owner l /etc/[^/ab]** -> /etc/[ab]**"}},
 		{"/a cx -> kid, profile kid { /x r, }", "/a cx -> kid, profile kid { /x rw, } ^hat { }",
 			[]string{"allowed change_hat hat", "other hat hat: not there -> new", "p//kid: allowed w /x"}},
+		{"/a cx, profile one /a { /x r, } profile two /b { }", "/a cx, profile other /{a,a} { /x rw, } profile three /c { }",
+			[]string{"hidden change_hat one", "hidden change_hat two", "shown change_hat other", "shown change_hat three",
+				"other name of the child that attaches to the same programs: one -> other", "other child two: there -> gone",
+				"other child three: not there -> new", "p//one: allowed w /x"}},
 		{"file,", "", []string{"denied rwkmx /**", "denied l /** -> /**"}},
 	} {
 		got := shownLines(compared(t, meaning.Stack{profileOf(t, test.a)}, meaning.Stack{profileOf(t, test.b)}))

@@ -93,6 +93,8 @@ type within struct {
 	known   map[string]bool // the keys of couples in later
 	steps   int             // see mostSteps
 	err     error
+
+	programs programs // to which children attach
 }
 
 func (w *within) beyond(t couple) (beyond Beyond, found bool, err error) {

@@ -234,6 +234,14 @@ func TestWithinFollowsChanges(t *testing.T) {
 		{"^h { /a r, } ^i { /b r, }", "^h { /a rw, } ^i { /b r, }", true},
 		{"/x cx, profile /x { /a rw, }", "/x cx, profile /x { /a r, }", false},
 		{"/x cx, profile /x { /a r, }", "/x cx, profile /x { /a rw, }", true},
+		{"/x cx, profile one /x { /a r, }", "/x cx, profile other /x { /a rw, }", true},
+		{"/x cx, profile one /x { /a rw, }", "/x cx, profile other /x { /a r, }", false},
+		{"/x cx, profile one /x { /a r, }", "/x cx, profile one /y { /a r, }", false}, // so that there is none to go to
+		{"/* cx, profile one /[xy] { /a r, }", "/* cx, profile other /{x,y} { /a rw, }", true},
+		{"/* cx, profile one /x { /a r, }", "/* cx, profile other /* { /a rw, }", true},
+		{"/* cx, profile one /* { /a r, }", "/* cx, profile other /x { /a rw, }", false},
+		{"/* cix, /a r, profile one /* { /a r, }", "/* cix, /a r, profile other /x { /a rw, }", true},
+		{"/x cx, profile one /x { /a r, } profile two /y { /b rw, }", "/x cx, profile three /x { /a r, } profile four /y { /b rw, }", true},
 	} {
 		beyond, within, err := Within(Side{Stack: meaning.Stack{profileOf(t, test.a)}}, Side{Stack: meaning.Stack{profileOf(t, test.b)}})
 		if err != nil || within != test.within {
@@ -247,8 +255,8 @@ func TestWithinHasLimits(t *testing.T) {
 	text := func(i int) string {
 		var b strings.Builder
 		b.WriteString("/bin/* cix,")
-		for n := range 80 {
-			fmt.Fprintf(&b, "profile /bin/%d-%d { /a r, }\n", n, i)
+		for n := range 65 {
+			fmt.Fprintf(&b, "profile k%d-%d /bin/{%d-%d,*x} { /a r, }\n", n, i, n, i)
 		}
 		return b.String()
 	}

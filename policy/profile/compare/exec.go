@@ -44,28 +44,35 @@ func (c *comparison) follow(t couple) {
 	}
 }
 
-// children adds the children of two profiles that have the same name in them.
+// children adds the children of two profiles that have the same name in them, and of the others those that attach to the same
+// programs.
 func (c *comparison) children(a, b *meaning.Profile) {
-	in := func(p *meaning.Profile) map[string]*meaning.Profile {
-		all := make(map[string]*meaning.Profile)
-		for _, child := range p.Children {
-			all[strings.TrimPrefix(child.Name, p.Name)] = child
-		}
-		return all
+	name := func(child, p *meaning.Profile) string { return strings.TrimPrefix(child.Name, p.Name+"//") }
+	gone, added := slices.Clone(a.Children), slices.Clone(b.Children)
+	pair := func(is func(x, y *meaning.Profile) bool, say func(x, y *meaning.Profile)) {
+		gone = slices.DeleteFunc(gone, func(x *meaning.Profile) bool {
+			at := slices.IndexFunc(added, func(y *meaning.Profile) bool { return is(x, y) })
+			if at < 0 {
+				return false
+			}
+			say(x, added[at])
+			c.queue(x.Name, meaning.Stack{x}, meaning.Stack{added[at]})
+			added = slices.Delete(added, at, at+1)
+			return true
+		})
 	}
-	x, y := in(a), in(b)
-	for _, child := range a.Children {
-		name := strings.TrimPrefix(child.Name, a.Name)
-		if y[name] == nil {
-			c.lines = append(c.lines, Line{Change: Otherwise, What: childWord(child) + oneline.Name(name[2:]), From: "there", To: "gone"})
-			continue
-		}
-		c.queue(child.Name, meaning.Stack{child}, meaning.Stack{y[name]})
+	pair(func(x, y *meaning.Profile) bool { return name(x, a) == name(y, b) }, func(x, y *meaning.Profile) {})
+	attaching := func(p, child *meaning.Profile) bool { return slices.Contains(p.Attaching(), child) }
+	pair(func(x, y *meaning.Profile) bool { return attaching(a, x) && attaching(b, y) && c.programs.alike(x, y) },
+		func(x, y *meaning.Profile) {
+			c.lines = append(c.lines, Line{Change: Otherwise, What: "name of the child that attaches to the same programs",
+				From: oneline.Name(name(x, a)), To: oneline.Name(name(y, b))})
+		})
+	for _, child := range gone {
+		c.lines = append(c.lines, Line{Change: Otherwise, What: childWord(child) + oneline.Name(name(child, a)), From: "there", To: "gone"})
 	}
-	for _, child := range b.Children {
-		if name := strings.TrimPrefix(child.Name, b.Name); x[name] == nil {
-			c.lines = append(c.lines, Line{Change: Otherwise, What: childWord(child) + oneline.Name(name[2:]), From: "not there", To: "new"})
-		}
+	for _, child := range added {
+		c.lines = append(c.lines, Line{Change: Otherwise, What: childWord(child) + oneline.Name(name(child, b)), From: "not there", To: "new"})
 	}
 }
 

@@ -3,6 +3,7 @@ package compare
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/automaton"
@@ -14,7 +15,8 @@ import (
 type world struct {
 	chosen map[string]int
 	trail  []choice
-	at     int // how many of the trail are made
+	at     int      // how many of the trail are made
+	taken  []taking // which children take hold of the program
 }
 
 type choice struct{ is, of int }
@@ -36,7 +38,7 @@ func (w *world) choose(what string, n int) int {
 // next changes to another world, and returns false after the last one.
 func (w *world) next() bool {
 	clear(w.chosen)
-	w.at = 0
+	w.at, w.taken = 0, w.taken[:0]
 	for last := len(w.trail) - 1; last >= 0; last-- {
 		if w.trail[last].is++; w.trail[last].is < w.trail[last].of {
 			return true
@@ -124,14 +126,18 @@ func (w *within) become(side int, s meaning.Stack, to []meaning.Transition, here
 		case meaning.TargetLabel:
 			more, runs = w.labelled(side, p, t, here)
 		case meaning.TargetAttached:
-			more, runs = attached(p, t, here)
+			more, runs = w.attached(p, t, here)
 		default:
 			more, runs = plain(p, t.To)
 		}
 		if !runs {
 			return going{}, false
 		}
-		all.parts = append(all.parts, more...)
+		for _, one := range more { // a label has each profile once
+			if !slices.Contains(all.parts, one) {
+				all.parts = append(all.parts, one)
+			}
+		}
 		stays := len(more) == 1 && more[0].profile == p // for want of another one
 		all.scrubbed = all.scrubbed || to[i].Scrub && (to[i].Else != meaning.TargetSame || !stays)
 	}
@@ -149,27 +155,39 @@ func plain(p *meaning.Profile, to meaning.Target) (all []part, runs bool) {
 	return nil, false
 }
 
-// attached returns the profile that attaches to the program, or what there is instead. The children of two profiles attach to
-// the same programs if they have the same names, as far as these show.
-func attached(p *meaning.Profile, t meaning.Transition, here *world) ([]part, bool) {
+// attached returns the profile that attaches to the program, or what there is instead.
+func (w *within) attached(p *meaning.Profile, t meaning.Transition, here *world) ([]part, bool) {
 	if !t.Child {
 		if here.choose("attached", 2) == 0 {
 			return []part{{name: attaching}}, true
 		}
 		return plain(p, t.Else)
 	}
-	children := make(map[string]*meaning.Profile)
-	var names []string
-	for _, child := range p.Attaching() {
-		name := strings.TrimPrefix(child.Name, p.Name+"//")
-		children[name], names = child, append(names, name)
-	}
-	slices.Sort(names)
-	if at := here.choose("child\x00"+strings.Join(names, "\x00"), len(names)+1); at < len(names) {
-		child := children[names[at]]
+	if child := w.takes(p, here); child != nil {
 		return []part{{child.Name, child}}, true
 	}
 	return plain(p, t.Else)
+}
+
+// takes returns the child of a profile that takes hold of the program, and nil if none does.
+func (w *within) takes(p *meaning.Profile, here *world) *meaning.Profile {
+	for _, known := range here.taken {
+		if known.profile == p {
+			return known.child
+		}
+	}
+	var ways []*meaning.Profile
+	for _, child := range append(p.Attaching(), nil) {
+		if !slices.ContainsFunc(here.taken, func(known taking) bool { return !w.programs.together(known, taking{p, child}) }) {
+			ways = append(ways, child)
+		}
+	}
+	if len(ways) == 0 { // which only is if something was too much to decide
+		ways = []*meaning.Profile{nil}
+	}
+	child := ways[here.choose("child\x00"+strconv.Itoa(len(here.taken)), len(ways))]
+	here.taken = append(here.taken, taking{p, child})
+	return child
 }
 
 // labelled returns the profiles of a label, or what there is instead if one is not loaded. What is known is loaded, unless
@@ -199,7 +217,7 @@ func (w *within) labelled(side int, p *meaning.Profile, t meaning.Transition, he
 	if !t.Stack {
 		return all, true
 	}
-	below, runs := attached(p, t, here)
+	below, runs := w.attached(p, t, here)
 	return append(all, below...), runs
 }
 

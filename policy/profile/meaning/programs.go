@@ -1,0 +1,55 @@
+package meaning
+
+import (
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/automaton"
+)
+
+// Programs are those to which a profile attaches, by its pattern or by a name that is a path.
+type Programs struct {
+	machine automaton.Machine
+	accepts func(automaton.State) bool
+}
+
+// Programs returns the programs to which the profile attaches. It returns none for hats, and for profiles that attach to no
+// program.
+func (p *Profile) Programs() Programs {
+	if p.attach.dfa != nil {
+		m := machine{p.attach.dfa, p.attach.start[0]}
+		return Programs{m, func(s automaton.State) bool { return p.attach.accept[s] != 0 }}
+	}
+	name := p.Name
+	if p.Parent != nil {
+		name = strings.TrimPrefix(name, p.Parent.Name+"//")
+	}
+	var paths []string
+	if strings.HasPrefix(name, "/") && !p.Hat {
+		paths = append(paths, name)
+	}
+	words := automaton.Words(paths...)
+	return Programs{words, words.Accepts}
+}
+
+// Meet reports whether a program is among both. The error wraps automaton.ErrTooLarge if that is too much to decide.
+func (p Programs) Meet(other Programs) (bool, error) {
+	return p.some(other, func(mine, theirs bool) bool { return mine && theirs })
+}
+
+// Within reports whether all of the programs are among others, too. The error is as for Meet.
+func (p Programs) Within(others Programs) (bool, error) {
+	found, err := p.some(others, func(mine, theirs bool) bool { return mine && !theirs })
+	return !found && err == nil, err
+}
+
+// some reports whether there is a path for which pick is true.
+func (p Programs) some(other Programs, pick func(mine, theirs bool) bool) (bool, error) {
+	paths, err := automaton.NewGlob("/**")
+	if err != nil {
+		return false, err
+	}
+	_, found, err := automaton.Shortest(func(s []automaton.State) bool {
+		return paths.Accepts(s[2]) && pick(p.accepts(s[0]), other.accepts(s[1]))
+	}, limit, p.machine, other.machine, paths)
+	return found, err
+}

@@ -11,7 +11,11 @@ import (
 
 // A rule is a rule that is to be added.
 type rule struct {
-	words []string // of one that is not about a file's path, without the comma
+	// Of one that is not about a file's path: its words, without the comma. Behind the first one stand the permissions, if
+	// such rules have some.
+	words []string
+	want  uint32
+	of    []meaning.Permission // nil if it has none
 
 	// Of one about a file.
 	owner   bool
@@ -31,6 +35,8 @@ type style struct {
 	word    bool // rules about files begin with "file"
 	own     bool // the profile's own name is written as @{profile_name}
 	name    string
+
+	addressed bool // the kernel decides about unix sockets by their addresses
 }
 
 // styleOf returns the style of most rules of a block or, where it has no rules about files, of the whole text.
@@ -72,6 +78,9 @@ func styleOfRules(t *syntax.Text, rules []syntax.Rule) (s style, seen bool) {
 
 // text returns a rule as a profile writes it.
 func (r rule) text(s style) string {
+	if r.of != nil {
+		return strings.Join(slices.Insert(slices.Clone(r.words), 1, among(r.want, r.of)), " ") + ","
+	}
 	if !r.file() {
 		return strings.Join(r.words, " ") + ","
 	}
@@ -165,11 +174,11 @@ func (s style) others(a meaning.Access) [][]rule {
 		}
 	case meaning.SignalAccess:
 		if a.Signal == 0 {
-			return one("signal", among(a.Want, meaning.SignalPermissions), s.peer(a.Peer))
+			return some(a.Want, meaning.SignalPermissions, "signal", s.peer(a.Peer))
 		}
-		return one("signal", among(a.Want, meaning.SignalPermissions), "set=("+a.Signal.String()+")", s.peer(a.Peer))
+		return some(a.Want, meaning.SignalPermissions, "signal", "set=("+a.Signal.String()+")", s.peer(a.Peer))
 	case meaning.PtraceAccess:
-		return one("ptrace", among(a.Want, meaning.PtracePermissions), s.peer(a.Peer))
+		return some(a.Want, meaning.PtracePermissions, "ptrace", s.peer(a.Peer))
 	case meaning.UsernsAccess:
 		return one("userns")
 	case meaning.IOUringAccess:
@@ -178,15 +187,20 @@ func (s style) others(a meaning.Access) [][]rule {
 		}
 		return one("io_uring", "(sqpoll)")
 	case meaning.MqueueAccess:
-		return one("mqueue", among(a.Want, meaning.MqueuePermissions), "type=posix", s.path(a.Name))
+		return some(a.Want, meaning.MqueuePermissions, "mqueue", "type=posix", s.path(a.Name))
 	case meaning.DBusAccess:
-		return one(s.dbus(a)...)
+		return some(a.Want, meaning.DBusPermissions, s.dbus(a)...)
 	}
 	return nil
 }
 
 // one is a single rule.
 func one(words ...string) [][]rule { return [][]rule{{{words: words}}} }
+
+// some is a single rule with permissions.
+func some(want uint32, of []meaning.Permission, words ...string) [][]rule {
+	return [][]rule{{{words: words, want: want, of: of}}}
+}
 
 // change are the rules for a change to another label: with the exec of one program, or else at any time.
 func (s style) change(a meaning.ChangeProfileAccess) [][]rule {
@@ -230,45 +244,43 @@ func among(want uint32, of []meaning.Permission) string {
 	return "(" + strings.Join(some, ", ") + ")"
 }
 
-// unix are the rules for a socket of AF_UNIX. Before AppArmor's kernels had rules about addresses, "network unix" is all
-// that there is; no rule of them takes a path as an address, and the rules about files decide where a peer has one.
+// unix are the rules for a socket of AF_UNIX. Kernels before Linux 6.17 decide about its type alone, and write no addresses
+// into records. No rule takes a path as an address: where a socket has one, the rules about files decide.
 func (s style) unix(t *syntax.Text, a meaning.UnixAccess, exact bool) (all [][]rule) {
-	base := []string{"unix", among(a.Want, meaning.SocketPermissions), "type=" + kernelname.SocketTypes.Word(a.Type)}
-	of := func(address string) string {
-		if address == "" {
-			return "none"
-		}
-		return quoting(literal(address), false)
-	}
-	own := "addr=" + of(a.Address)
-	if strings.HasPrefix(a.Address, "/") {
-		own = ""
-	}
-	var peer []string
-	if a.Peer != "" {
-		peer = append(peer, "label="+quoting(literal(a.Peer), false))
-	}
-	if !strings.HasPrefix(a.PeerAddress, "/") {
-		peer = append(peer, "addr="+of(a.PeerAddress))
-	}
 	add := func(words ...string) {
 		words = slices.DeleteFunc(words, func(w string) bool { return w == "" })
-		all = append(all, []rule{{words: append(slices.Clip(base), words...)}})
+		all = append(all, some(a.Want, meaning.SocketPermissions, append([]string{"unix", "type=" + kernelname.SocketTypes.Word(a.Type)}, words...)...)...)
 	}
-	const peered = meaning.MayConnect | meaning.MaySend | meaning.MayReceive
-	if a.Want&peered != 0 && len(peer) > 0 {
-		add(own, "peer=("+strings.Join(peer, ", ")+")")
-		add("peer=(" + strings.Join(peer, ", ") + ")")
-	}
-	if a.Want != meaning.MayCreate {
-		add(own)
+	if s.addressed {
+		own, peer := s.address(a.Address), []string{"label=" + quoting(literal(a.Peer), false)}
+		if addr := s.address(a.PeerAddress); addr != "" {
+			peer = append(peer, addr)
+		}
+		const peered = meaning.MayConnect | meaning.MaySend | meaning.MayReceive
+		if a.Want&peered != 0 {
+			add(own, "peer=("+strings.Join(peer, ", ")+")")
+			add("peer=(" + strings.Join(peer, ", ") + ")")
+		}
+		if a.Want != meaning.MayCreate {
+			add(own)
+		}
+		if path := a.PeerAddress; a.Want&peered != 0 && strings.HasPrefix(path, "/") {
+			all = append(all, files(t, path, "rw", a.Owner, exact)...)
+		}
 	}
 	add()
-	all = append(all, []rule{{words: []string{"network", "unix", kernelname.SocketTypes.Word(a.Type)}}})
-	if a.Want&peered != 0 && strings.HasPrefix(a.PeerAddress, "/") {
-		all = append(all, files(t, a.PeerAddress, "rw", a.Owner, exact)...)
+	return append(all, one("network", "unix", kernelname.SocketTypes.Word(a.Type))...)
+}
+
+// address is the condition on an address that is no path.
+func (s style) address(address string) string {
+	switch {
+	case strings.HasPrefix(address, "/"):
+		return ""
+	case address == "":
+		return "addr=none"
 	}
-	return all
+	return "addr=" + quoting(literal(address), false)
 }
 
 // mount are the rules for a mount. What its kind does not have is not written.
@@ -313,7 +325,7 @@ func mountFlags(flags uint32) (all []string, named bool) {
 
 // dbus is a rule for an access to a message bus, with the conditions that the kind of access has.
 func (s style) dbus(a meaning.DBusAccess) []string {
-	words := []string{"dbus", among(a.Want, meaning.DBusPermissions), "bus=" + quoting(literal(a.Bus), false)}
+	words := []string{"dbus", "bus=" + quoting(literal(a.Bus), false)}
 	add := func(key, value string) {
 		if value != "" {
 			words = append(words, key+"="+quoting(literal(value), false))
@@ -336,10 +348,10 @@ func (s style) dbus(a meaning.DBusAccess) []string {
 	return words
 }
 
-// about reports whether two rules are of the same files, so that one with the permissions of both does, or are the same.
+// about reports whether two rules are about the same, so that one with the permissions of both does.
 func (r rule) about(other rule) bool {
 	if r.file() && other.file() {
 		return r.owner == other.owner && r.pattern == other.pattern
 	}
-	return !r.file() && slices.Equal(r.words, other.words)
+	return !r.file() && slices.Equal(r.words, other.words) && (r.of == nil) == (other.of == nil)
 }

@@ -235,7 +235,11 @@ func (s *search) choose(ctx context.Context) error {
 	options := make([][][]rule, len(s.wants))
 	most := 0
 	for i, w := range s.wants {
-		options[i] = styleOf(s.written, w.block).candidates(s.whole, w.access, s.Exact)
+		style := styleOf(s.written, w.block)
+		if p, err := s.before.Enforced(w.block.Name); err == nil {
+			style.addressed = p.Mediates(meaning.NetV9)
+		}
+		options[i] = style.candidates(s.whole, w.access, s.Exact)
 		most = max(most, len(options[i]))
 	}
 	picked := make([][]rule, len(s.wants))
@@ -340,7 +344,7 @@ func (s *search) add(to []addition, i int, rules []rule) []addition {
 			to = append(to, addition{s.wants[i].block, r})
 			continue
 		}
-		to[at].letters = joinLetters(to[at].letters, r.letters)
+		to[at].letters, to[at].want = joinLetters(to[at].letters, r.letters), to[at].want|r.want
 	}
 	return to
 }

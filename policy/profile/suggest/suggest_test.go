@@ -128,6 +128,8 @@ func TestFor(t *testing.T) {
 		{"a signal", []string{`operation="signal" requested_mask="send" denied_mask="send" signal=term peer="a//&b"`}, `  signal (send) set=(term) peer=a//&b,`},
 		{"a signal of its own kind", []string{`operation="signal" requested_mask="receive" denied_mask="receive" signal=rtmin+1 peer="web"`},
 			"  signal (receive) set=(rtmin+1) peer=@{profile_name},"},
+		{"both sides of a signal", []string{`operation="signal" requested_mask="send" denied_mask="send" signal=term peer="b"`,
+			`operation="signal" requested_mask="receive" denied_mask="receive" signal=term peer="b"`}, "  signal (send, receive) set=(term) peer=b,"},
 		{"ptrace", []string{`operation="ptrace" requested_mask="readby" denied_mask="readby" peer="other"`}, "  ptrace (readby) peer=other,"},
 		{"change_profile", []string{`operation="change_profile" name="q" target="q"`}, "  change_profile -> q,"},
 		{"change_onexec", []string{`operation="change_onexec" name="q" target="q"`}, "  change_profile -> q,"},

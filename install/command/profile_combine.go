@@ -29,7 +29,9 @@ it may compare what both its names allow.
 
 What no single profile can say is an error, with an example: two ways for one program
 to go on, flags that differ, a denial by one profile of a part of what another allows
-that no pattern describes. Rules with a priority are not combined.
+that no pattern describes. Profiles with aliases, and those whose rules have a
+priority, are not combined; nor are those that attach to programs, be it by extended
+attributes (xattrs). The error then names the file and the line.
 
 Logging follows the rules. One with audit keeps it. One that denies, and by that keeps
 accesses out of the log, stays where no profile allows what it denies.

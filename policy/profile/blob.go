@@ -244,9 +244,9 @@ func (r *reader) head(p *located) error {
 			_, err = r.Want("", element.StructEnd)
 			return err
 		case slices.Contains([]string{"attach", "aadfa", "perms", "permsv"}, string(e.Name)):
-			return fmt.Errorf("profile %s attaches to programs by their path, on the whole node: write "+
+			return ofProfile{p.Name, fmt.Errorf("profile %s attaches to programs by their path, on the whole node: write "+
 				"\"profile %s { ... }\" without a path (a child is reached by \"cx -> NAME\")", oneline.Quote(p.Name),
-				p.Name[strings.LastIndex(p.Name, "/")+1:])
+				p.Name[strings.LastIndex(p.Name, "/")+1:])}
 		default:
 			return fmt.Errorf("profile %s holds an element %s before its flags that is not known to be harmless",
 				oneline.Quote(p.Name), oneline.Quote(string(e.Name)))

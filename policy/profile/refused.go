@@ -9,3 +9,11 @@ var ErrRefused = errors.New("the profile compiles, and may not be put in force")
 type refusedError struct{ error }
 
 func (refusedError) Is(err error) bool { return err == ErrRefused }
+
+// ofProfile is an error about one of the profiles that a text defines.
+type ofProfile struct {
+	name string
+	error
+}
+
+func (e ofProfile) Unwrap() error { return e.error }

@@ -26,7 +26,7 @@ func TestCompileText(t *testing.T) {
 		{"a child that confines nothing", "profile web { file, profile kid flags=(unconfined) { } }", 0, "confines nothing", ""},
 		{"a name with blanks and brackets", "profile \"a b (enforce)\" { file, }", 0, `holds " "`, ""},
 		{"a namespace", "profile :ns:web { file, }", 0, "ns", ""},
-		{"an attachment", "profile web /usr/bin/web { file, }", 0, "attaches to programs", ""},
+		{"an attachment", "profile web /usr/bin/web { file, }", 1, "attaches to programs", ""},
 		{"a fault", "profile web {\n  file\n}\n", 3, "syntax error", ""},
 		{"a byte order mark", "\xef\xbb\xbfprofile web { file, }\n", 0, "begins with a byte order mark (bytes ef bb bf)", ""},
 		{"UTF-16", "\xff\xfep\x00r\x00", 0, "is UTF-16", ""},

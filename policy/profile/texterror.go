@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
 // A TextError is the error of a text that does not compile. It is also the error of a text that compiles and is
@@ -38,6 +40,10 @@ func (e *TextError) Unwrap() error { return e.Err }
 // and they stay as they are, but for the names of tokens.
 func (c *Compiler) textError(ctx context.Context, source string, text []byte, err error) *TextError {
 	e := &TextError{Source: source, Msg: withoutTokens(spoken(err)), Err: err}
+	if of := (ofProfile{}); errors.As(err, &of) {
+		e.Line = syntax.Read(string(text)).Line(of.name)
+		return e
+	}
 	before, said, _ := strings.Cut(e.Msg, parserError)
 	where, said, _ := strings.Cut(said, " at line ")
 	digits, words, found := strings.Cut(said, ": ")

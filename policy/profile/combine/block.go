@@ -157,8 +157,13 @@ func (c *combination) header(of string) (string, error) {
 		if one == nil {
 			continue
 		}
-		if len(one.XAttrs) > 0 || len(one.Secmarks) > 0 {
-			return "", &Unsayable{Why: p.Name + " has conditions on extended attributes or marks of packets, which cannot be combined"}
+		switch {
+		case len(one.XAttrs) > 0:
+			return "", &Unsayable{Why: fmt.Sprintf("%s: profile %s attaches by extended attributes (xattrs), and profiles that do are not combined",
+				p.header(one.Name), one.Name)}
+		case len(one.Secmarks) > 0:
+			return "", &Unsayable{Why: fmt.Sprintf("%s: profile %s has rules about packets with a security mark (secmark), and these are not combined",
+				p.header(one.Name), one.Name)}
 		}
 		mine := slices.DeleteFunc(p.text.Flags(block), func(f string) bool { return f == "audit" || f == "enforce" })
 		slices.Sort(mine)

@@ -151,7 +151,7 @@ func readPart(ctx context.Context, c *compiledRules, s Source) (*part, error) {
 	}
 	for _, r := range p.text.Preamble {
 		if r.First() == "alias" {
-			return nil, fmt.Errorf("%s: %q changes what its rules are about: write these out", s.Name, r.Text)
+			return nil, fmt.Errorf("%s: %q changes what rules are about, and profiles with aliases are not combined: write out what the rules are about", s.place(c.Compiler, r.Text), r.Text)
 		}
 	}
 	taken := make(map[int]bool)
@@ -161,7 +161,7 @@ func readPart(ctx context.Context, c *compiledRules, s Source) (*part, error) {
 			case r.IsInclude() || r.First() == "abi":
 				continue
 			case r.Priority != 0:
-				return nil, fmt.Errorf("%s: %q has a priority, and rules with one cannot be combined", s.Name, r.Text)
+				return nil, fmt.Errorf("%s: %q has a priority, and profiles whose rules have one are not combined", s.place(c.Compiler, r.Text), r.Text)
 			case r.Branch > 0 && !branchTaken(ctx, c, string(whole), r.Branch, taken):
 				continue
 			}

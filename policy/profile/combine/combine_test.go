@@ -194,10 +194,9 @@ profile a {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}
 	for text, says := range map[string]string{
-		"alias /a -> /b,\nprofile a { /a r, }": "write these out",
-		"profile a { /@{x}/ r, }":              "x",
-		"profile a { ":                         "",
-		"profile a /usr/bin/a { /a r, }":       "attaches",
+		"profile a { /@{x}/ r, }":        "x",
+		"profile a { ":                   "",
+		"profile a /usr/bin/a { /a r, }": "attaches",
 	} {
 		if _, err := merging(t)(Source{"a", []byte(text)}, a); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", text, err)

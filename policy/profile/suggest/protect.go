@@ -103,34 +103,28 @@ var judges = sync.OnceValue(func() (all []judge) {
 	return all
 })
 
-// alone compiles the rules that were chosen, each as the only one of a profile, and a profile without any.
-func (s *search) alone(ctx context.Context) (each []*meaning.Profile, none *meaning.Profile, err error) {
+// alone compiles rules, each as the only one of a profile, and a profile without any.
+func (s *search) alone(ctx context.Context, rules ...string) (each []*meaning.Profile, none *meaning.Profile, err error) {
 	// Without a rule about files, some kernels let every file be locked.
 	const neutral = "deny /oci-apparmor/no/file r,"
 	named := func(i int) string { return fmt.Sprintf("oci-apparmor-suggests-%d", i) }
 	var text strings.Builder
 	text.WriteString(s.written.Head() + "\n")
-	for i := range len(s.chosen) + 1 {
-		rule := ""
-		if i < len(s.chosen) {
-			style := styleOf(s.written, s.chosen[i].block)
-			rule = strings.ReplaceAll(s.chosen[i].text(style), "@{profile_name}", literal(style.name))
-		}
+	for i, rule := range append(slices.Clip(rules), "") {
 		fmt.Fprintf(&text, "profile %s {\n%s\n%s\n}\n", named(i), neutral, rule)
 	}
 	read, err := s.reader.Read(ctx, s.path, []byte(text.String()))
 	if err != nil {
 		return nil, nil, fmt.Errorf("compile the rules that are added one by one: %w", err)
 	}
-	for i := range len(s.chosen) + 1 {
+	for i := range len(rules) + 1 {
 		p, err := read.Enforced(named(i))
 		if err != nil {
 			return nil, nil, err
 		}
 		each = append(each, p)
 	}
-	last := len(each) - 1
-	return each[:last], each[last], nil
+	return each[:len(rules)], each[len(rules)], nil
 }
 
 // protections says of each rule what it is for, and what it gives up.

@@ -3,6 +3,7 @@ package suggest
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
@@ -13,7 +14,12 @@ func (s *search) reduce(ctx context.Context) (err error) {
 	if len(s.chosen) == 0 {
 		return nil
 	}
-	if s.each, s.none, err = s.alone(ctx); err != nil {
+	var rules []string
+	for _, a := range s.chosen {
+		style := styleOf(s.written, a.block)
+		rules = append(rules, strings.ReplaceAll(a.text(style), "@{profile_name}", literal(style.name)))
+	}
+	if s.each, s.none, err = s.alone(ctx, rules...); err != nil {
 		return err
 	}
 	wants := s.open()

@@ -37,6 +37,7 @@ type style struct {
 	name    string
 
 	addressed bool // the kernel decides about unix sockets by their addresses
+	permitted bool // or at least by their permissions
 }
 
 // styleOf returns the style of most rules of a block or, where it has no rules about files, of the whole text.
@@ -244,8 +245,9 @@ func among(want uint32, of []meaning.Permission) string {
 	return "(" + strings.Join(some, ", ") + ")"
 }
 
-// unix are the rules for a socket of AF_UNIX. Kernels before Linux 6.17 decide about its type alone, and write no addresses
-// into records. No rule takes a path as an address: where a socket has one, the rules about files decide.
+// unix are the rules for a socket of AF_UNIX. Kernels before Linux 6.17 know no addresses, and for some of them the parser
+// leaves out the permissions, too: a rule says no more than it means. No rule takes a path as an address: where a socket has
+// one, the rules about files decide.
 func (s style) unix(t *syntax.Text, a meaning.UnixAccess, exact bool) (all [][]rule) {
 	add := func(words ...string) {
 		words = slices.DeleteFunc(words, func(w string) bool { return w == "" })
@@ -268,7 +270,9 @@ func (s style) unix(t *syntax.Text, a meaning.UnixAccess, exact bool) (all [][]r
 			all = append(all, files(t, path, "rw", a.Owner, exact)...)
 		}
 	}
-	add()
+	if s.permitted {
+		add()
+	}
 	return append(all, one("network", "unix", kernelname.SocketTypes.Word(a.Type))...)
 }
 

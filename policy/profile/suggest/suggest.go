@@ -19,6 +19,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/access"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/kernelname"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
@@ -236,8 +237,11 @@ func (s *search) choose(ctx context.Context) error {
 	most := 0
 	for i, w := range s.wants {
 		style := styleOf(s.written, w.block)
-		if p, err := s.before.Enforced(w.block.Name); err == nil {
-			style.addressed = p.Mediates(meaning.NetV9)
+		if unix, ok := w.access.(meaning.UnixAccess); ok {
+			var err error
+			if style.addressed, style.permitted, err = s.sockets(ctx, w.block.Name, unix.Type); err != nil {
+				return err
+			}
 		}
 		options[i] = style.candidates(s.whole, w.access, s.Exact)
 		most = max(most, len(options[i]))
@@ -264,6 +268,17 @@ func (s *search) choose(ctx context.Context) error {
 			"ask for fewer denials at once")
 	}
 	return err
+}
+
+// sockets returns whether addresses of unix sockets decide under a profile, and whether permissions do.
+func (s *search) sockets(ctx context.Context, profile string, kind uint16) (addresses, permissions bool, err error) {
+	p, err := s.before.Enforced(profile)
+	if err != nil || p.Mediates(meaning.NetV9) {
+		return true, true, err
+	}
+	creates, others := meaning.UnixAccess{Type: kind, Want: meaning.MayCreate}, meaning.UnixAccess{Type: kind, Want: meaning.MayBind}
+	each, _, err := s.alone(ctx, some(creates.Want, meaning.SocketPermissions, "unix", "type="+kernelname.SocketTypes.Word(kind))[0][0].text(style{}))
+	return false, err == nil && each[0].Decide(creates).Allowed && !each[0].Decide(others).Allowed, ctx.Err()
 }
 
 // pick tries the candidates of a level, and picks those that allow their access. If the parser refuses them together, it

@@ -116,7 +116,7 @@ func TestFor(t *testing.T) {
 		{"a socket", []string{`operation="create" family="inet" sock_type="dgram" protocol=0 requested_mask="create" denied_mask="create"`},
 			"  network inet dgram,"},
 		{"a unix socket", []string{`operation="create" family="unix" sock_type="dgram" protocol=0 requested_mask="create" denied_mask="create"`},
-			"  unix (create) type=dgram,"},
+			"  network unix dgram,"},
 		{"a mount", []string{`operation="mount" name="/srv/m/" fstype="tmpfs" srcname="none" flags="ro, nosuid"`},
 			"  mount fstype=tmpfs options=(ro, nosuid) none -> /srv/m/,"},
 		{"a bind", []string{`operation="mount" name="/srv/m/" srcname="/srv/d/" flags="rw, rbind"`}, "  mount options=(rw, rbind) /srv/d/ -> /srv/m/,"},

@@ -56,8 +56,11 @@ func (h *Host) openAuditLog(o Options) (Source, error) {
 			return nil, err
 		}
 	}
-	// What cannot be opened is said now and not by the first read.
-	if err := l.advance(); err != nil && !errors.Is(err, io.EOF) {
+	// What cannot be opened is said now and not by the first read. Nothing is waited for here.
+	now, stop := context.WithCancel(l.ctx)
+	stop()
+	l.ctx = now
+	if err := l.advance(); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, context.Canceled) {
 		return nil, errors.Join(err, l.Close())
 	}
 	return t, nil

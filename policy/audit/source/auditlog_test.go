@@ -109,6 +109,26 @@ func TestWhatAuditdsLogLacksIsSaid(t *testing.T) {
 	}
 }
 
+// What is to be followed and cannot be read is waited for, as it is rotated away some day. That is said.
+func TestALogThatCannotBeReadYetIsOpenedAtOnce(t *testing.T) {
+	h := host(t)
+	write(t, h.AuditLog, auditd(1))
+	if err := os.Chmod(h.AuditLog, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, h, AuditLog, Options{Follow: true})
+	time.AfterFunc(20*time.Millisecond, func() {
+		rename(t, h.AuditLog, h.AuditLog+".1")
+		write(t, h.AuditLog, auditd(2))
+	})
+	if got := follow(t, s, 1); got[0] != 2 {
+		t.Errorf("read %v", got)
+	}
+	if lost := s.Lost(); len(lost) != 1 || !strings.Contains(lost[0].By, "others than root") {
+		t.Errorf("lost %v", lost)
+	}
+}
+
 func TestALinkInTheLogsDirectoryIsNotFollowed(t *testing.T) {
 	h := host(t)
 	dir := t.TempDir()
@@ -119,6 +139,14 @@ func TestALinkInTheLogsDirectoryIsNotFollowed(t *testing.T) {
 	if s, err := h.Open(t.Context(), AuditLog, Options{}); err == nil {
 		t.Errorf("read %s through a link", s.Name())
 	}
+}
+
+// Who asks for records from now on gets that of the next denial, although the kernel's clock for records is a little late.
+func TestARecordIsNotOlderThanItsEvent(t *testing.T) {
+	h := host(t)
+	write(t, h.AuditLog, auditd(1))
+	wantAll(t, open(t, h, h.AuditLog, Options{Since: at(1).Add(10 * time.Millisecond)}), 1)
+	wantAll(t, open(t, h, h.AuditLog, Options{Since: at(1).Add(12 * time.Millisecond)}))
 }
 
 // follow reads a source until it has that many records.

@@ -91,7 +91,10 @@ func (m *multicast) raise() error {
 // Close gives the backlog back, unless somebody else has changed it since.
 func (m *multicast) Close() error {
 	err := m.socket.file.Close()
-	if now, failed := m.host.Status(); m.raised > 0 && failed == nil && now.BacklogLimit == m.o.Backlog {
+	if m.raised == 0 {
+		return err
+	}
+	if now, failed := m.host.Status(); failed == nil && now.BacklogLimit == m.o.Backlog {
 		err = errors.Join(err, setBacklogLimit(m.raised))
 	}
 	m.raised = 0

@@ -83,8 +83,12 @@ func (o *Options) wants(r *audit.Record) bool {
 		name, _ := r.Field("name")
 		return o.canary != "" && string(name.Text) == o.canary
 	}
-	return r.Time.IsZero() || !r.Time.Before(o.Since)
+	return r.Time.IsZero() || !r.Time.Before(o.Since.Add(-tick))
 }
+
+// tick is by how much the time of a record can be before that of its event: the kernel takes the time of its last tick
+// (ktime_get_coarse_real_ts64), of which it has at least 100 a second, and cuts it to milliseconds.
+const tick = 11 * time.Millisecond
 
 // origin is which source a Source is, and of which node.
 type origin struct {

@@ -58,6 +58,17 @@ func (r *Record) last() Ended {
 // bury takes the record at a path away, and keeps the container among those that have ended. The caller holds lockRecords.
 // That it cannot be kept stops no delete.
 func (h *Host) bury(path string, e Ended) {
+	e.end(time.Now().UTC())
+	if os.MkdirAll(h.endedDir(), 0o700) == nil {
+		name := fmt.Sprintf("%019d-%s", e.End.UnixNano(), filepath.Base(path))
+		_ = safefile.Replace(filepath.Join(h.endedDir(), name), e.marshal(), safefile.Options{})
+	}
+	os.Remove(path)
+}
+
+// end sets the container's end, and what is known of its processes without their runtime.
+func (e *Ended) end(at time.Time) {
+	e.End = at
 	if len(e.Processes) == 0 && e.Init > 0 {
 		e.Processes = []Ran{{PID: e.Init}}
 	}
@@ -66,12 +77,6 @@ func (h *Host) bury(path string, e Ended) {
 			e.Processes[i].From = e.Created
 		}
 	}
-	e.End = time.Now().UTC()
-	if os.MkdirAll(h.endedDir(), 0o700) == nil {
-		name := fmt.Sprintf("%019d-%s", e.End.UnixNano(), filepath.Base(path))
-		_ = safefile.Replace(filepath.Join(h.endedDir(), name), e.marshal(), safefile.Options{})
-	}
-	os.Remove(path)
 }
 
 // thin removes the oldest ended containers if there are too many, and those that are too old.
@@ -91,8 +96,9 @@ func (h *Host) thin(now time.Time) {
 	}
 }
 
-// Ended returns what is kept of ended containers, the one that ended first in front. since is the time from which on all of
-// them are kept; it is zero if none was given up since the boot. Like Records, it names what it cannot read in the error.
+// Ended returns what is kept of ended containers, the one that ended first in front. Last among them are those that have
+// ended without a word to us, and whose records are still to be swept: their end is now. since is the time from which on all
+// are kept. Like Records, Ended names what it cannot read in the error.
 func (h *Host) Ended() (all []*Ended, since time.Time, err error) {
 	paths, err := filepath.Glob(filepath.Join(h.endedDir(), "*.json"))
 	if err != nil {
@@ -110,13 +116,20 @@ func (h *Host) Ended() (all []*Ended, since time.Time, err error) {
 			faults = append(faults, err)
 		}
 	}
-	if len(paths) >= mostEnded && len(all) > 0 {
+	now := time.Now().UTC()
+	if since = now.Add(-longestEnded); len(paths) >= mostEnded && len(all) > 0 && all[0].End.After(since) {
 		since = all[0].End
 	}
-	if old := time.Now().Add(-longestEnded); old.After(since) {
-		since = old
+	records, err := h.Records()
+	for _, r := range records {
+		if r.Creating() || isThere(r.Root, r.ID) {
+			continue
+		}
+		e := r.last()
+		e.end(now)
+		all = append(all, &e)
 	}
-	return all, since, errors.Join(faults...)
+	return all, since, errors.Join(append(faults, err)...)
 }
 
 func readEnded(path string, buf []byte) (*Ended, error) {

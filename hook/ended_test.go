@@ -88,6 +88,9 @@ func TestTheFirstProcessOfOneThatIsDeletedWhileItRunsIsKept(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(n.caller.Root, "c1")); err != nil {
 		t.Fatal(err)
 	}
+	if all := keptOf(t, n); len(all) != 1 || len(all[0].Processes) != 1 || all[0].Processes[0].PID != os.Getpid() {
+		t.Errorf("before a sweep, it is %+v", all)
+	}
 	n.Sweep(n.caller)
 	if all := keptOf(t, n); len(all) != 1 || len(all[0].Processes) != 1 || all[0].Processes[0].PID != os.Getpid() {
 		t.Errorf("kept is %+v", all)

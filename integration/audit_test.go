@@ -100,6 +100,7 @@ func TestAudit(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		a, b := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped), guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
 		wantConfined(t, b, webTries, "web")
+		time.Sleep(50 * time.Millisecond) // what b was denied is of before
 		first := now()
 		if got := a.Ask(t, "write /etc/x"); got != denied {
 			t.Fatalf("a write to /etc/x: %s", got)
@@ -119,6 +120,9 @@ func TestAudit(t *testing.T) {
 		guesttest.MustRun(t, rt.wrapped, "delete", "--force", a.ID)
 		guesttest.MustRun(t, rt.wrapped, "delete", "--force", b.ID) // sweeps the other one's record away, too
 		text := guesttest.MustRun(t, "oci-apparmor", "audit", "--source", "kmsg", "--since", time.Time(first).Format(time.RFC3339Nano))
+		if lines := strings.Split(text, "\n"); !strings.Contains(lines[0], "  "+a.ID+"  ") || !strings.Contains(lines[0], "/etc/x") {
+			t.Errorf("after the end of both, audit says %s", lines[0])
+		}
 		for _, want := range []string{a.ID, " /etc/x: denied by profile web", "/etc/oci-apparmor/profiles/web:", "audit deny /etc/** w"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("audit prints\n%s\nwant %q", text, want)
@@ -195,7 +199,7 @@ func TestAuditHostile(t *testing.T) {
 		t.Fatalf("a write: %s", got)
 	}
 	forged := fmt.Sprintf("<5>audit: type=1400 audit(%d.000:99): apparmor=\"DENIED\" operation=\"open\" class=\"file\" profile=\"web\" name=\"/forged\" "+
-		"pid=%d comm=\"x\" requested_mask=\"r\" denied_mask=\"r\" fsuid=0 ouid=0\n", time.Now().Unix(), a.Pid(t))
+		"pid=%d comm=\"x\" requested_mask=\"r\" denied_mask=\"r\" fsuid=0 ouid=0\n", time.Now().Unix()+1, a.Pid(t))
 	kmsg, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -235,6 +235,37 @@ func TestAContainerIsNamedAfterItsEnd(t *testing.T) {
 	m.want("both have ended", at(gonePID, during), "one of web-1 web-2")
 }
 
+// One that was deleted by force, or whose shim was killed, has a record until somebody sweeps it away.
+func TestAContainerThatEndedWithoutAWordIsNotForgotten(t *testing.T) {
+	m := newMachine(t)
+	m.create("web-1", 101, "")
+	m.create("web-2", 102, "")
+	during := time.Now()
+	m.gone(101)
+	if err := os.RemoveAll(filepath.Join(m.root, "web-1")); err != nil {
+		t.Fatal(err)
+	}
+	r, err := m.Host.Recall(hook.Caller{Root: m.root}, "web-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths, err := filepath.Glob(filepath.Join(m.Host.Containers, "*.json"))
+	if err != nil || len(paths) != 2 {
+		t.Fatal(paths, err)
+	}
+	for _, p := range paths { // the process that created them has ended
+		text, err := os.ReadFile(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := strings.Replace(string(text), fmt.Sprintf(`"pid":%d`, r.PID), `"pid":8388608`, 1)
+		if err := os.WriteFile(p, []byte(ended), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.want("its process", Subject{Time: during, PID: gonePID, Profile: "web"}, "one of web-1 web-2")
+}
+
 func TestAPIDThatWasTakenAgainNamesNobody(t *testing.T) {
 	m := newMachine(t)
 	m.create("web-1", 101, "")

@@ -207,7 +207,7 @@ func runAudit(ctx context.Context, s *session, o *auditOptions) error {
 		}
 	}
 	end.Lost, end.Unread = src.Lost(), joiner.Unread()
-	if !q.Follow && slices.Contains(source.Names, src.Name()) && src.Name() != source.Stdin {
+	if !q.Follow && end.Shown == 0 && slices.Contains(source.Names, src.Name()) && src.Name() != source.Stdin {
 		end.Asked = true
 		end.Dead = s.alive(ctx, src)
 	}

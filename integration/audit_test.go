@@ -225,6 +225,20 @@ func TestAuditHostile(t *testing.T) {
 	}
 }
 
+// The two records of Docker's documentation, as the README explains them.
+func TestAuditByReadme(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Trixie) // it reads a file
+	guesttest.Require(t)
+	lines, command, want := block(t, "install/README.md#when-something-is-denied"), block(t, "install/README.md#when-something-is-denied:2"),
+		block(t, "install/README.md#when-something-is-denied:3")
+	cmd := exec.Command("sh", "-e", "-c", command)
+	cmd.Dir, cmd.Env = t.TempDir(), append(os.Environ(), "TZ=UTC")
+	write(t, filepath.Join(cmd.Dir, "docker.log"), lines)
+	if o := guesttest.RunCommand(t, cmd); o.Code != 0 || o.Stdout != want {
+		t.Errorf("it prints %+v, want\n%s", o, want)
+	}
+}
+
 // By Podman a container has a name, which is known after its end, too.
 func TestAuditPodman(t *testing.T) {
 	guesttest.EnoughIn(t, guesttest.Trixie, guesttest.Forky)

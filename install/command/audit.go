@@ -178,21 +178,17 @@ func runAudit(ctx context.Context, s *session, o *auditOptions) error {
 		return exit.With(exit.Cannot, exit.AsRoot(err))
 	}
 	defer src.Close()
+	texts, err := o.texts(ctx, s)
+	if err != nil {
+		return err
+	}
 	var deciding audit.Deciding
-	var texts *profiles.Deciding
-	if !o.brief && !o.summary || o.suggest {
-		switch texts, err = profiles.NewDeciding(ctx, s.Node); {
-		case err != nil && o.suggest:
-			return err
-		case err != nil:
-			s.Warnf("which rules decided is not known: %v", err)
-		case !o.brief && !o.summary:
-			deciding = texts
-		}
+	if texts != nil && !o.brief && !o.summary {
+		deciding = texts
 	}
 	p := newAuditPrinter(ctx, s, o, deciding)
 	notices := audit.Notices(s.notices)
-	if o.source != source.Auto && !slices.Contains(source.Names, o.source) || o.source == source.Stdin {
+	if !ofNode(o.source) {
 		notices = nil // what a file has is of another time, or of another node
 	}
 	joiner := &audit.Joiner{Node: s.State}
@@ -207,9 +203,25 @@ func runAudit(ctx context.Context, s *session, o *auditOptions) error {
 		}
 	}
 	end.Lost, end.Unread = src.Lost(), joiner.Unread()
-	if !q.Follow && end.Shown == 0 && slices.Contains(source.Names, src.Name()) && src.Name() != source.Stdin {
+	if !q.Follow && end.Shown == 0 && ofNode(src.Name()) {
 		end.Asked = true
 		end.Dead = s.alive(ctx, src)
 	}
 	return p.end(&end)
+}
+
+// ofNode reports whether a source is one of the node, and not a file or standard input.
+func ofNode(name string) bool { return slices.Contains(source.Names, name) && name != source.Stdin }
+
+// texts returns what knows the rules that decide, or nil if these are not asked for or cannot be known.
+func (o *auditOptions) texts(ctx context.Context, s *session) (*profiles.Deciding, error) {
+	if (o.brief || o.summary) && !o.suggest {
+		return nil, nil
+	}
+	texts, err := profiles.NewDeciding(ctx, s.Node)
+	if err != nil && !o.suggest {
+		s.Warnf("which rules decided is not known: %v", err)
+		return nil, nil
+	}
+	return texts, err
 }

@@ -5,12 +5,16 @@ import (
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
 
 // peers looks for the rules by which processes reach each other: signal and ptrace are mediated, and a profile without them
-// denies both.
+// denies both. No container runs under the profile of an engine's daemon.
 func (l *linter) peers() {
 	name := l.in.Name
+	if root, _, _ := strings.Cut(name, "//"); slices.Contains(templates.Daemons(), root) {
+		return
+	}
 	for _, c := range []struct{ class, access, fix string }{
 		{"signal", "send receive", "signal (send,receive)"},
 		{"ptrace", "trace tracedby read readby", "ptrace (trace,tracedby,read,readby)"},

@@ -311,6 +311,7 @@ func TestContainerdDockerAudit(t *testing.T) {
 
 // By containerd, for ctr and for pods.
 func TestContainerdAudit(t *testing.T) {
+	guesttest.Require(t)
 	v := guesttest.Containerds(t)[0]
 	guesttest.NetworkPods(t)
 	c, engine := startCRI(t, v)

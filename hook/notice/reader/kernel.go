@@ -23,6 +23,11 @@ func (r Reader) readKernel(ctx context.Context, q Query, each func(notice.Notice
 		return fmt.Errorf("no journal runs, and the kernel's log cannot be read: %w", err)
 	}
 	defer unix.Close(fd)
+	ended, done, err := endOf(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	buf := make([]byte, 16<<10) // a record has at most 8 KiB
 	for ctx.Err() == nil {
 		got, err := unix.Read(fd, buf)
@@ -31,8 +36,7 @@ func (r Reader) readKernel(ctx context.Context, q Query, each func(notice.Notice
 		case errors.Is(err, unix.EPIPE): // the next read goes on after the gap
 			warn("the kernel's log was overwritten faster than it could be read: notices may be missing")
 		case errors.Is(err, unix.EAGAIN) && q.Follow:
-			const patience = 200 // milliseconds until ctx is asked again
-			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, patience)
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(ended), Events: unix.POLLIN}}, -1)
 		case errors.Is(err, unix.EAGAIN), err == nil && got == 0:
 			return nil
 		case err != nil:
@@ -48,6 +52,25 @@ func (r Reader) readKernel(ctx context.Context, q Query, each func(notice.Notice
 		}
 	}
 	return ctx.Err()
+}
+
+// endOf returns a descriptor that can be read when ctx has ended, for poll(2), so that a wait needs no waking up to ask.
+func endOf(ctx context.Context) (fd int, done func(), err error) {
+	fd, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return -1, nil, fmt.Errorf("waiting for the kernel's log: %w", err)
+	}
+	written := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(written)
+		_, _ = unix.Write(fd, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // a counter of eight bytes that is 0 takes any
+	})
+	return fd, func() {
+		if !stop() {
+			<-written
+		}
+		unix.Close(fd)
+	}, nil
 }
 
 // booted returns when the kernel's log began to count time. Like that log, it does not count time in suspend.

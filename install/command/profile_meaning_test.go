@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
 )
 
 func TestProfileMeaning(t *testing.T) {
@@ -58,6 +59,9 @@ func TestProfileMeaning(t *testing.T) {
 	m.run("profile", "contains", "blob", "blob")
 	m.write("blob", string(kerneltest.Blob("x", "web"))[:40])
 	m.run("profile", "contains", "blob", "blob")
+	m.note("compiled profiles are larger than their texts may be")
+	m.write("large", string(profiletest.Large(40_000, 1)))
+	m.run("profile", "contains", "large", "large")
 	m.golden(dir)
 }
 

@@ -127,9 +127,9 @@ func compiledFile(path string) ([]byte, error) {
 	if _, err := io.ReadFull(f, head); err != nil || !bytes.Equal(head, begin) {
 		return nil, nil
 	}
-	rest, err := io.ReadAll(io.LimitReader(f, profile.MaxText+1))
-	if err == nil && len(rest) > profile.MaxText {
-		err = fmt.Errorf("%s has more than %d bytes", path, profile.MaxText)
+	rest, err := io.ReadAll(io.LimitReader(f, profile.MaxBlob+1))
+	if err == nil && len(rest) > profile.MaxBlob {
+		err = fmt.Errorf("%s has more than %d bytes", path, profile.MaxBlob)
 	}
 	if err != nil {
 		return nil, exit.With(exit.Cannot, err)

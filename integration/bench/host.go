@@ -72,6 +72,7 @@ func onHost(bin, old, dir string, with containerdPrograms) error {
 		{"suite", func() error { return suites(dir) }},
 		{"ctr", func() error { return ctrRuns(bin, with, 150, keptOnly) }},
 		{"diff", func() error { return diffs(bin, dir) }},
+		{"large", func() error { return larges(bin, dir) }},
 		{"records", func() error { return records(dir) }},
 	}
 	if old != "" {

@@ -24,8 +24,10 @@ const (
 	// MaxText is the greatest size of a profile text in bytes. The largest text that distributions ship has 30 KiB.
 	MaxText = 1 << 20
 
-	maxBlob   = 64 << 20 // bytes of a compiled text
-	maxErrors = 1 << 20  // bytes of the parser's stderr
+	// MaxBlob is the greatest size of what a text compiles to in bytes: it may be many times the text's.
+	MaxBlob = 64 << 20
+
+	maxErrors = 1 << 20 // bytes of the parser's stderr
 	timeLimit = 2 * time.Minute
 )
 
@@ -332,7 +334,7 @@ func (c *Compiler) run(ctx context.Context, stdin []byte, files []*os.File, args
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 
-	out := &bounded{most: maxBlob, stop: cancel}
+	out := &bounded{most: MaxBlob, stop: cancel}
 	errs := &bounded{most: maxErrors, stop: cancel}
 	cmd := exec.CommandContext(ctx, c.Parser, args...)
 	cmd.Env = []string{"LC_ALL=C"}

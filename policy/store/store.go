@@ -59,7 +59,7 @@ func (lostLink) Is(target error) bool { return target == ErrNone || target == Er
 // Bounds on what is read, in bytes.
 const (
 	maxIndex    = 256 << 20
-	maxBlob     = 64 << 20 // as the compiler's bound on its output
+	maxBlob     = 64 << 20 // as profile.MaxBlob
 	maxManifest = 64 << 20
 )
 

@@ -13,6 +13,8 @@ package compare
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -88,7 +90,8 @@ type Difference struct {
 // Same reports whether nothing differs.
 func (d *Difference) Same() bool { return len(d.Lines) == 0 }
 
-// Compare returns how b differs from a. The error wraps automaton.ErrTooLarge if the profiles are too large to compare.
+// Compare returns how b differs from a. If the profiles are too large to compare all of them, Unknown says what was not compared;
+// if no difference was found then, the error wraps automaton.ErrTooLarge.
 func Compare(a, b Side, o Options) (*Difference, error) {
 	if o.Lines == 0 {
 		o.Lines = defaultLines
@@ -99,6 +102,9 @@ func Compare(a, b Side, o Options) (*Difference, error) {
 		if err := c.stacks(c.later[at]); err != nil {
 			return nil, err
 		}
+	}
+	if len(c.lines) == 0 && c.undecided != nil { // nobody knows whether it is the same
+		return nil, c.undecided
 	}
 	order := Changes()
 	slices.SortStableFunc(c.lines, func(x, y Line) int {
@@ -117,6 +123,8 @@ type comparison struct {
 	sides   [2]Side
 	lines   []Line
 	unknown []string
+
+	undecided error // about something that was too large to compare
 
 	steps, copied int // see mostSteps and mostLanguages
 
@@ -143,6 +151,11 @@ func (c *comparison) stacks(t couple) error {
 	var all []*told
 	for _, topic := range t.topics() {
 		l, err := c.liner(newPair(topic, t.a, t.b, &c.steps))
+		if errors.Is(err, automaton.ErrTooLarge) {
+			c.undecided = err
+			c.unknown = append(c.unknown, fmt.Sprintf("%s is not compared: %v", topic.Name, err))
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -209,6 +222,10 @@ func (c *comparison) liner(p pair) (*liner, error) {
 	}
 	found = false
 	x, err := p.explore(p.topic.Shape(), true, func(m marks, _ int32) bool { found = found || len(p.items(m)) > 0; return false })
+	if found && errors.Is(err, automaton.ErrTooLarge) {
+		c.unknown = append(c.unknown, fmt.Sprintf("%v: there may be more differences than are shown", err))
+		x.next, err = nil, nil // without which there are no patterns, but examples
+	}
 	if err != nil || !found {
 		return nil, err
 	}

@@ -6,12 +6,14 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/automaton"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
 )
 
 // Large profiles and hostile ones are compared in bounded time and memory.
@@ -131,5 +133,25 @@ func TestHostileBlobs(t *testing.T) {
 	}
 	if read < tries/15 {
 		t.Errorf("only %d blobs are read", read)
+	}
+}
+
+// Of two tables with more combinations of states than are looked at, some differences are shown, and it is said what is not
+// compared. That nothing differs is never said then.
+func TestTooLargeToCompare(t *testing.T) {
+	if os.Getenv("OCI_APPARMOR_EVERYTHING") != "yes" {
+		t.Skip("takes seconds")
+	}
+	a, b := readAll(t, profiletest.Large(100_000, 1))[0], readAll(t, profiletest.Large(100_000, 2))[0]
+	d := timed(t, a, b, time.Minute)
+	if !slices.ContainsFunc(d.Unknown, func(s string) bool { return strings.Contains(s, "there may be more differences") }) ||
+		!slices.ContainsFunc(d.Unknown, func(s string) bool { return strings.Contains(s, "link is not compared") }) {
+		t.Errorf("%q", d.Unknown)
+	}
+	if len(d.Lines) == 0 {
+		t.Error("nothing differs")
+	}
+	for _, l := range d.Lines {
+		checkWitness(t, "large", meaning.Stack{a}, meaning.Stack{b}, l)
 	}
 }

@@ -70,7 +70,8 @@ type product struct {
 const none int32 = -1
 
 // explore walks through the product. With a shape it leaves out what no key leads to. stop is asked about each set of marks
-// that is found for the first time at the end of a key, and given the node; if it returns true, the walk ends.
+// that is found for the first time at the end of a key, and given the node; if it returns true, the walk ends. If there are too
+// many states, it returns those that it has come to, and an error.
 func (p pair) explore(shape *meaning.Shape, keep bool, stop func(m marks, node int32) bool) (*product, error) {
 	x := &product{shape: shape, numbered: make(map[marks]int32)}
 	x.answers = slices.Concat(p.a, p.b)
@@ -104,10 +105,10 @@ func (p pair) explore(shape *meaning.Shape, keep bool, stop func(m marks, node i
 			}
 		}
 		if *p.steps += len(x.alphabet); *p.steps > mostSteps {
-			return nil, fmt.Errorf("more than %d steps: %w", mostSteps, automaton.ErrTooLarge)
+			return x, fmt.Errorf("more than %d steps: %w", mostSteps, automaton.ErrTooLarge)
 		}
 		if x.nodes.Len() > mostNodes {
-			return nil, fmt.Errorf("%s: more than %d combinations of states: %w", p.topic.Name, mostNodes, automaton.ErrTooLarge)
+			return x, fmt.Errorf("%s: more than %d combinations of states: %w", p.topic.Name, mostNodes, automaton.ErrTooLarge)
 		}
 		x.expand(at, keep && x.nodes.Len()*len(x.alphabet) <= mostEdges)
 	}

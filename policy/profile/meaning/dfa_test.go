@@ -1,43 +1,14 @@
 package meaning
 
 import (
-	"encoding/binary"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
 )
 
-// table encodes a table of a DFA as apparmor_parser does.
-func table(id, width int, values ...uint32) []byte {
-	b := binary.BigEndian.AppendUint16(nil, uint16(id))
-	b = binary.BigEndian.AppendUint16(b, uint16(width))
-	b = binary.BigEndian.AppendUint32(b, 0)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(values)))
-	for _, v := range values {
-		switch width {
-		case 1:
-			b = append(b, byte(v))
-		case 2:
-			b = binary.BigEndian.AppendUint16(b, uint16(v))
-		default:
-			b = binary.BigEndian.AppendUint32(b, v)
-		}
-	}
-	return append(b, make([]byte, -len(b)&7)...)
-}
-
-// encode makes a DFA of tables.
-func encode(flags uint16, tables ...[]byte) []byte {
-	b := binary.BigEndian.AppendUint32(nil, dfaMagic)
-	b = binary.BigEndian.AppendUint32(b, 24)
-	b = binary.BigEndian.AppendUint32(b, 0)
-	b = binary.BigEndian.AppendUint16(b, flags)
-	b = append(b, "notflex\x00\x00\x00"...)
-	for _, t := range tables {
-		b = append(b, t...)
-	}
-	return b
-}
+var table, encode = profiletest.Table, profiletest.DFA
 
 // row is a table of n entries, all zero but those that are given.
 func row(n int, set map[int]uint32) []uint32 {

@@ -1,9 +1,7 @@
 package meaning
 
 import (
-	"encoding/binary"
 	"errors"
-	"math/rand/v2"
 	"os"
 	"runtime"
 	"strings"
@@ -11,75 +9,8 @@ import (
 	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/automaton"
-	"github.com/oci-apparmor/oci-apparmor/policy/profile/internal/element"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
 )
-
-// writer writes the elements of a blob.
-type writer struct{ data []byte }
-
-func (w *writer) name(name string) {
-	if name != "" {
-		w.data = append(w.data, byte(element.Name))
-		w.text(name)
-	}
-}
-
-func (w *writer) text(text string) {
-	w.data = binary.LittleEndian.AppendUint16(w.data, uint16(len(text)+1))
-	w.data = append(append(w.data, text...), 0)
-}
-
-func (w *writer) u32(name string, values ...uint32) {
-	w.name(name)
-	for _, v := range values {
-		w.data = binary.LittleEndian.AppendUint32(append(w.data, byte(element.U32)), v)
-	}
-}
-
-func (w *writer) code(name string, code element.Code) {
-	w.name(name)
-	w.data = append(w.data, byte(code))
-}
-
-// profileWith returns the blob of a profile whose rules about files are a DFA. start may be nil; else it is where
-// matches begin.
-func profileWith(dfa []byte, start ...uint32) []byte {
-	var w writer
-	w.u32("version", 7)
-	w.code("profile", element.Struct)
-	w.code("", element.String)
-	w.text("large")
-	w.code("flags", element.Struct)
-	w.u32("", 0, 0, 0)
-	w.code("", element.StructEnd)
-	w.u32("", 0, 0, 0, 0)
-	w.code("aadfa", element.Blob)
-	w.data = binary.LittleEndian.AppendUint32(w.data, uint32(len(dfa)))
-	w.data = append(w.data, dfa...)
-	if len(start) > 0 {
-		w.u32("dfa_start", start...)
-	}
-	w.code("", element.StructEnd)
-	return w.data
-}
-
-// largeDFA returns a DFA of n states of which each leads to two others.
-func largeDFA(n int, seed uint64) []byte {
-	random := rand.New(rand.NewPCG(seed, 1))
-	accept, base, def := make([]uint32, n), make([]uint32, n), make([]uint32, n)
-	next, check := make([]uint32, 2*n+classes+4), make([]uint32, 2*n+classes+4)
-	for s := 1; s < n; s++ {
-		accept[s] = uint32(random.IntN(8)) << 1 * 0x4001 // for the owner and others alike
-		base[s] = uint32(2 * s)
-		for i, to := range []int{random.IntN(n), s%(n-1) + 1} {
-			at := 2*s + 'a' + i
-			next[at], check[at] = uint32(to), uint32(s)
-		}
-		def[s] = uint32(min(s, 1+random.IntN(n-1)))
-	}
-	return encode(0, table(tableAccept, 4, accept...), table(tableBase, 4, base...), table(tableDefault, 4, def...),
-		table(tableNext, 4, next...), table(tableCheck, 4, check...), table(tableAccept2, 4, make([]uint32, n)...))
-}
 
 // held returns how many bytes are allocated and in use.
 func held() uint64 {
@@ -93,7 +24,7 @@ func held() uint64 {
 // A profile of more states than any parser writes is read, asked and compared in bounded time and memory.
 func TestLargeProfile(t *testing.T) {
 	const states = 100_000
-	blob, other := profileWith(largeDFA(states, 1)), profileWith(largeDFA(states, 2))
+	blob, other := profiletest.Large(states, 1), profiletest.Large(states, 2)
 	within := func(what string, most time.Duration, f func()) {
 		t.Helper()
 		start := time.Now()
@@ -150,7 +81,7 @@ func TestLargeProfile(t *testing.T) {
 func TestHostileStarts(t *testing.T) {
 	dfa := encode(flagDiffEncode, parts()...)
 	for start, sound := range map[uint32]bool{0: true, 1: true, 3: true, 4: false, 1 << 24: false, 1<<32 - 1: false} {
-		all, err := Read(profileWith(dfa, start))
+		all, err := Read(profiletest.ProfileOf(dfa, start))
 		if sound {
 			if err != nil {
 				t.Fatal(err)

@@ -79,8 +79,13 @@ func (r *Restart) Gone() (gone []string) {
 type Probe func(ctx context.Context, e Engine, via string, stock bool) error
 
 // How long an engine may take to come back, and how long to come back as it was. Both together end after allTime, but for the
-// least time that it has to come back as it was. Tests wait less.
-var patience, backTime, allTime, leastTime = time.Minute, 45 * time.Second, 85 * time.Second, 5 * time.Second
+// least time that it has to come back as it was.
+const (
+	patience  = time.Minute
+	backTime  = 45 * time.Second
+	allTime   = 85 * time.Second
+	leastTime = 5 * time.Second
+)
 
 // askTime is how long systemd may take to answer what it does later.
 const askTime = time.Second

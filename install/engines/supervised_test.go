@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
@@ -80,47 +81,49 @@ func TestRestartOfASupervisedDaemon(t *testing.T) {
 	}{
 		{name: "by its service", of: units, outcome: TakenOver, unit: "one-server.service", asked: 1},
 		{name: "by its service, which refuses", of: units, refuses: "runc", outcome: TakenBack, unit: "one-server.service", asked: 2,
-			err: "it is not back after 1s: its process has not ended, or no new one runs: everything has been taken back, and it has been started again as it was"},
+			err: "it is not back after 1m0s: its process has not ended, or no new one runs: everything has been taken back, and it has been started again as it was"},
 		{name: "by its service, and no container starts", of: units, broken: true, outcome: TakenBack, unit: "one-server.service", asked: 2,
 			err: "no container starts: everything has been taken back, and it has been started again as it was"},
 		{name: "by itself", of: host.Supervisor{Title: "One", Follows: follows}, outcome: TakenOver, by: "One"},
 		{name: "by itself, and it refuses", of: host.Supervisor{Title: "One", Follows: follows}, refuses: "runc", outcome: TakenBack, by: "One",
-			err: "it is not back after 1s: its process has not ended, or no new one runs: everything has been taken back, and it has been started again as it was"},
+			err: "it is not back after 1m0s: its process has not ended, or no new one runs: everything has been taken back, and it has been started again as it was"},
 		{name: "by itself, and no container starts", of: host.Supervisor{Title: "One", Follows: follows}, broken: true, outcome: TakenBack, by: "One",
 			err: "no container starts: everything has been taken back, and it has been started again as it was"},
 		{name: "by itself, which it does not", of: host.Supervisor{Title: "One", Follows: follows}, stuck: true, outcome: TakenBack, by: "One",
-			err: "it is not back after 1s: its process has not ended, or no new one runs: everything has been taken back, and One starts it again by itself"},
+			err: "it is not back after 1m0s: its process has not ended, or no new one runs: everything has been taken back, and One starts it again by itself"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m, h, asked := newSupervised(t, c.of)
-			m.put("refuses", c.refuses)
-			if c.stuck {
-				m.put("stuck", "yes")
-			}
-			before := below(t, h.Tree.Root)
-			probe := m.works
-			if c.broken {
-				probe = func(context.Context, Engine, string, bool) error { return errors.New("no container starts") }
-			}
-			r, err := call(t, h, "install", probe)
-			if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
-				t.Fatalf("%+v, %v", r, err)
-			}
-			if r.Outcome != c.outcome || r.Unit != c.unit || r.By != c.by || !slices.Equal(r.Running, r.After) || len(r.After) != 3 {
-				t.Errorf("%+v", r)
-			}
-			for _, said := range *asked {
-				if said != "restart --no-block one-server.service" {
-					t.Errorf("systemctl %s", said)
+			synctest.Test(t, func(t *testing.T) {
+				m, h, asked := newSupervised(t, c.of)
+				m.put("refuses", c.refuses)
+				if c.stuck {
+					m.put("stuck", "yes")
 				}
-			}
-			if len(*asked) != c.asked {
-				t.Errorf("systemctl is asked for %q", *asked)
-			}
-			m.wantUp(t, c.name)
-			if after := below(t, h.Tree.Root); maps.Equal(before, after) != (c.outcome == TakenBack) {
-				t.Errorf("there is %v, and was %v", after, before)
-			}
+				before := below(t, h.Tree.Root)
+				probe := m.works
+				if c.broken {
+					probe = func(context.Context, Engine, string, bool) error { return errors.New("no container starts") }
+				}
+				r, err := call(t, h, "install", probe)
+				if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+					t.Fatalf("%+v, %v", r, err)
+				}
+				if r.Outcome != c.outcome || r.Unit != c.unit || r.By != c.by || !slices.Equal(r.Running, r.After) || len(r.After) != 3 {
+					t.Errorf("%+v", r)
+				}
+				for _, said := range *asked {
+					if said != "restart --no-block one-server.service" {
+						t.Errorf("systemctl %s", said)
+					}
+				}
+				if len(*asked) != c.asked {
+					t.Errorf("systemctl is asked for %q", *asked)
+				}
+				m.wantUp(t, c.name)
+				if after := below(t, h.Tree.Root); maps.Equal(before, after) != (c.outcome == TakenBack) {
+					t.Errorf("there is %v, and was %v", after, before)
+				}
+			})
 		})
 	}
 }
@@ -140,31 +143,33 @@ func TestSupervisedDaemonOfNoService(t *testing.T) {
 
 // The call that comes after a killed one has the supervisor's daemon run with the files as they were.
 func TestKilledCallOfASupervisor(t *testing.T) {
-	m, h, _ := newSupervised(t, host.Supervisor{Title: "One", Follows: follows})
-	before := below(t, h.Tree.Root)
-	killed := errors.New("killed")
-	m.step = func(what string) error {
-		if what == "probe" {
-			panic(killed)
-		}
-		return nil
-	}
-	func() {
-		defer func() {
-			if recover() != killed {
-				t.Fatal("it was not killed")
+	synctest.Test(t, func(t *testing.T) {
+		m, h, _ := newSupervised(t, host.Supervisor{Title: "One", Follows: follows})
+		before := below(t, h.Tree.Root)
+		killed := errors.New("killed")
+		m.step = func(what string) error {
+			if what == "probe" {
+				panic(killed)
 			}
+			return nil
+		}
+		func() {
+			defer func() {
+				if recover() != killed {
+					t.Fatal("it was not killed")
+				}
+			}()
+			_, _ = call(t, h, "install", m.works)
 		}()
-		_, _ = call(t, h, "install", m.works)
-	}()
-	m.step = func(string) error { return nil }
-	if _, err := call(t, h, "uninstall", m.works); err != nil {
-		t.Error(err)
-	}
-	m.wantUp(t, "after the next call")
-	if after := below(t, h.Tree.Root); !maps.Equal(before, after) {
-		t.Errorf("there is %v, and was %v", after, before)
-	}
+		m.step = func(string) error { return nil }
+		if _, err := call(t, h, "uninstall", m.works); err != nil {
+			t.Error(err)
+		}
+		m.wantUp(t, "after the next call")
+		if after := below(t, h.Tree.Root); !maps.Equal(before, after) {
+			t.Errorf("there is %v, and was %v", after, before)
+		}
+	})
 }
 
 // Each distribution's containerd is asked by the ctr that it brings along, and is started anew by what starts it.

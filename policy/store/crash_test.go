@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/safefile/safefiletest"
 )
 
 // TestMain makes this binary an apply that kills itself before a given change to the disk, for
@@ -21,7 +23,7 @@ import (
 func TestMain(m *testing.M) {
 	dir := os.Getenv("STORE_TEST_CRASH_DIR")
 	if dir == "" {
-		os.Exit(m.Run())
+		safefiletest.Main(m)
 	}
 	left, err := strconv.Atoi(os.Getenv("STORE_TEST_CRASH_AT"))
 	if err == nil {

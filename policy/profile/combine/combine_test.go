@@ -50,6 +50,7 @@ func intersecting(t testing.TB) func(...Source) (string, error) {
 }
 
 func TestMergeAndIntersect(t *testing.T) {
+	t.Parallel()
 	merge, intersect := merging(t), intersecting(t)
 	for _, test := range []struct{ name, a, b, merged, intersected string }{
 		{"paths", "/srv/** r,", "/srv/* rw,\n/etc/* r,", "/srv/** r,\n/srv/* w,\n/etc/* r,", "/srv/* r,"},

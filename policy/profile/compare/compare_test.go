@@ -174,6 +174,14 @@ func various(t testing.TB) (all []*meaning.Profile) {
 	return all
 }
 
+// times returns how often something is tried: few times, or often where nothing is left out.
+func times(few, often int) int {
+	if os.Getenv("OCI_APPARMOR_EVERYTHING") == "yes" {
+		return often
+	}
+	return few
+}
+
 // No profile differs from itself, also where that is not seen at once since its tables are the same.
 func TestNothingDiffersFromItself(t *testing.T) {
 	for _, p := range various(t) {
@@ -194,11 +202,8 @@ func TestNothingDiffersFromItself(t *testing.T) {
 func TestDifferencesAreDecisions(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 9))
 	all := various(t)
-	pairs, checked, differing := 12, 0, 0
-	if os.Getenv("OCI_APPARMOR_EVERYTHING") == "yes" {
-		pairs = 60
-	}
-	for range pairs {
+	checked, differing := 0, 0
+	for range times(8, 60) {
 		a, b := meaning.Stack{all[random.IntN(len(all))]}, meaning.Stack{all[random.IntN(len(all))]}
 		if random.IntN(4) == 0 {
 			b = append(b, all[random.IntN(len(all))])
@@ -214,7 +219,8 @@ func TestDifferencesAreDecisions(t *testing.T) {
 			for _, l := range lines {
 				checkWitness(t, name, a, b, l)
 			}
-			x, err := p.explore(topic.Shape(), false, nil)
+			shape := topic.Shape()
+			x, err := p.explore(shape, false, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -222,7 +228,7 @@ func TestDifferencesAreDecisions(t *testing.T) {
 				key := someKey(random, x)
 				for i, ask := range topic.Asks {
 					access := topic.Access(key, ask)
-					if access == nil || !isKey(topic, key) {
+					if access == nil || !isKey(shape, key) {
 						continue
 					}
 					checked++
@@ -297,8 +303,7 @@ func covered(lines []Line, change Change, key string, ask int) (exact, some bool
 	return exact, some
 }
 
-func isKey(topic *meaning.Topic, key string) bool {
-	shape := topic.Shape()
+func isKey(shape *meaning.Shape, key string) bool {
 	s := shape.Start()
 	for i := range len(key) {
 		s = shape.Step(s, key[i])
@@ -351,7 +356,8 @@ func TestGlobsMean(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		x, err := p.explore(topic.Shape(), false, nil)
+		shape := topic.Shape()
+		x, err := p.explore(shape, false, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -367,7 +373,7 @@ func TestGlobsMean(t *testing.T) {
 			globs++
 			for range 200 {
 				key := someKey(random, x)
-				if !isKey(topic, key) {
+				if !isKey(shape, key) {
 					continue
 				}
 				s := glob.Start()

@@ -93,10 +93,7 @@ func TestTooLargeForPatterns(t *testing.T) {
 // Whatever bytes of a blob are changed, if it is read, it is compared.
 func TestHostileBlobs(t *testing.T) {
 	random := rand.New(rand.NewPCG(2, 2))
-	tries, read := 60, 0
-	if os.Getenv("OCI_APPARMOR_EVERYTHING") == "yes" {
-		tries = 300
-	}
+	tries, read := times(60, 300), 0
 	for _, name := range []string{"web.permissions2", "web.permissions3", "sockets.permissions5"} {
 		good, err := os.ReadFile("../meaning/testdata/" + name)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
@@ -73,10 +74,16 @@ func Files(t testing.TB, patterns ...string) (all [][]byte) {
 	return all
 }
 
+// compiled has what Several has compiled: many tests of a package are about the same profiles.
+var compiled sync.Map
+
 // Several compiles a text, which may have several profiles, with the machine's apparmor_parser for a kernel with the
 // features that Features returns.
 func Several(t testing.TB, text string) []byte {
 	t.Helper()
+	if data, done := compiled.Load(text); done {
+		return slices.Clone(data.([]byte))
+	}
 	c := Compiler(t, []byte("caps {mask {chown\n}\n}\n"))
 	file := filepath.Join(t.TempDir(), "features")
 	if err := os.WriteFile(file, features, 0o600); err != nil {
@@ -91,5 +98,6 @@ func Several(t testing.TB, text string) []byte {
 	if err != nil {
 		t.Fatalf("%v: %s", err, stderr.String())
 	}
+	compiled.Store(text, slices.Clone(data))
 	return data
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/audit"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/why"
 )
@@ -220,6 +221,27 @@ func prove(t *testing.T, r *why.Reader, s *Suggestion, denials []Denial) {
 		without[rule.Line-1] = strings.Replace(without[rule.Line-1], rule.Text, "", 1)
 		if allowed(strings.Join(without, "")) {
 			t.Errorf("%s is not needed", rule.Text)
+		}
+	}
+}
+
+// Where the kernel decides about unix sockets by their addresses, a rule says these, but for paths, about which rules about
+// files decide.
+func TestRulesForAddresses(t *testing.T) {
+	const stream = 1
+	for _, test := range []struct {
+		access meaning.UnixAccess
+		want   string
+	}{
+		{meaning.UnixAccess{Type: stream, Want: meaning.MayCreate}, "unix (create) type=stream,"},
+		{meaning.UnixAccess{Type: stream, Want: meaning.MayBind, Address: "@a b"}, `unix (bind) type=stream addr="@a b",`},
+		{meaning.UnixAccess{Type: stream, Want: meaning.MayConnect | meaning.MaySend, Peer: "q", PeerAddress: "@srv"},
+			"unix (connect, send) type=stream addr=none peer=(label=q, addr=@srv),"},
+		{meaning.UnixAccess{Type: stream, Want: meaning.MayConnect, Peer: "q", PeerAddress: "/run/s"}, "unix (connect) type=stream addr=none peer=(label=q),"},
+	} {
+		candidates := style{addressed: true, permitted: true}.unix(nil, test.access, true)
+		if got := candidates[0][0].text(style{}); got != test.want {
+			t.Errorf("%+v: %s, want %s", test.access, got, test.want)
 		}
 	}
 }

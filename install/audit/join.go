@@ -191,11 +191,16 @@ func (j *Joiner) look() {
 		switch {
 		case !there[key] && c.To.IsZero():
 			c.To, c.Ended = now, true
+		case !there[key] && now.Sub(c.To) > longestGone:
+			delete(j.known, key)
 		case there[key] && !c.decided:
 			c.To, c.Ended = time.Time{}, false
 		}
 	}
 }
+
+// longestGone is how long a container is kept of which nothing else is left.
+const longestGone = time.Hour
 
 // add adds a container, or what is new of one.
 func (j *Joiner) add(c *Container) *Container {

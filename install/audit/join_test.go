@@ -327,3 +327,26 @@ func TestATimeThatIsStillToComeHoldsNothingUp(t *testing.T) {
 		joined(j, Subject{Time: time.Now().Add(time.Minute), PID: gonePID, Profile: "web"})
 	}
 }
+
+// Who follows a node for months remembers no container of the beginning.
+func TestContainersOfLongAgoAreForgotten(t *testing.T) {
+	m := newMachine(t)
+	j := &Joiner{Node: m.Node, Least: time.Millisecond}
+	m.process(60, "docker-default (enforce)", "/docker/"+strings.Repeat("a", 64), time.Minute)
+	ask := func() { joined(j, Subject{Time: time.Now(), PID: gonePID, Profile: "docker-default"}) }
+	ask()
+	m.gone(60)
+	time.Sleep(2 * time.Millisecond)
+	ask()
+	if len(j.known) != 1 {
+		t.Fatalf("%d containers are known", len(j.known))
+	}
+	for _, c := range j.known {
+		c.To = c.To.Add(-2 * longestGone)
+	}
+	time.Sleep(2 * time.Millisecond)
+	ask()
+	if len(j.known) != 0 {
+		t.Errorf("after hours, %d containers are known", len(j.known))
+	}
+}

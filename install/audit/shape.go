@@ -31,7 +31,7 @@ func (s *shapes) event(e *source.Entry) *Event {
 	}
 	ev := *known
 	ev.Time, ev.PID = e.Record.Time, pidOf(&e.Record)
-	if ev.PID != known.PID {
+	if ev.PID != known.PID || known.get("peer_pid") != "" {
 		ev.Fields = fieldsOf(&e.Record)
 	}
 	return &ev

@@ -24,22 +24,15 @@ type auditPrinter struct {
 	deciding audit.Deciding // nil if no rules are to be named
 	columns  logColumns
 	groups   audit.Groups
-	wanted   audit.Wanted             // with --suggest
-	printed  map[*audit.Group]printed // with --follow
-}
-
-// printed is what was printed of a group.
-type printed struct {
-	at    time.Time
-	count int
+	wanted   audit.Wanted // with --suggest
+	repeats  *repeats     // with --follow
 }
 
 func newAuditPrinter(ctx context.Context, s *session, o *auditOptions, d audit.Deciding) *auditPrinter {
-	return &auditPrinter{Printer: s.print(), ctx: ctx, s: s, o: o, deciding: d, printed: make(map[*audit.Group]printed)}
+	p := &auditPrinter{Printer: s.print(), ctx: ctx, s: s, o: o, deciding: d}
+	p.repeats = newRepeats(p.print)
+	return p
 }
-
-// again is how long a repeat is not printed after the one before it.
-const again = 10 * time.Second
 
 // event prints an event, or keeps it for the end.
 func (p *auditPrinter) event(e *audit.Event) error {
@@ -57,39 +50,12 @@ func (p *auditPrinter) event(e *audit.Event) error {
 		p.print(e, "")
 		return p.Err
 	}
-	g := p.groups.Add(e)
-	if !p.o.follow {
-		return nil
+	if p.o.follow {
+		p.repeats.add(e)
+	} else {
+		p.groups.Add(e)
 	}
-	if g == nil { // there are so many different ones that none is found again
-		p.print(e, "")
-		return p.Err
-	}
-	now := time.Now()
-	if was, ok := p.printed[g]; !ok || now.Sub(was.at) >= again {
-		p.repeat(g, now)
-	}
-	p.late(now.Add(-again))
 	return p.Err
-}
-
-// repeat prints a group for an event of it that has come.
-func (p *auditPrinter) repeat(g *audit.Group, now time.Time) {
-	count := ""
-	if g.Count > 1 {
-		count = fmt.Sprintf(" (%d times since %s)", g.Count, clock(g.First))
-	}
-	p.printed[g] = printed{now, g.Count}
-	p.print(g.Event, count)
-}
-
-// late prints the groups of which repeats were held back since before a time.
-func (p *auditPrinter) late(before time.Time) {
-	for _, g := range p.groups.All() {
-		if was := p.printed[g]; was.count < g.Count && was.at.Before(before) {
-			p.repeat(g, time.Now())
-		}
-	}
 }
 
 // finish prints what was kept.
@@ -100,7 +66,7 @@ func (p *auditPrinter) finish() error {
 	case p.o.each || p.o.json:
 		return nil
 	case p.o.follow:
-		p.late(time.Now())
+		p.repeats.end()
 		return p.Err
 	}
 	for _, g := range p.groups.All() {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
@@ -20,6 +21,7 @@ type Deciding struct {
 	reader  *why.Reader
 	texts   map[string]decidingText
 	answers map[string]decided
+	since   time.Time // when the first of these was read
 }
 
 type decidingText struct {
@@ -42,12 +44,20 @@ func NewDeciding(ctx context.Context, n *node.Node) (*Deciding, error) {
 		answers: make(map[string]decided)}, nil
 }
 
-// mostAnswers bounds the answers that are kept.
-const mostAnswers = 10000
+// How many answers are kept, and for how long: another policy may come to be in force.
+const (
+	mostAnswers    = 10000
+	longestAnswers = time.Minute
+)
 
 // Why says what a loaded profile, "main" or "main//child", does with an access by its text. The error is a sentence that says
 // why that is not known: nobody has the text, or it has changed since it was loaded.
 func (d *Deciding) Why(ctx context.Context, profile string, a meaning.Access) (PartReason, error) {
+	if now := time.Now(); now.Sub(d.since) > longestAnswers {
+		clear(d.texts)
+		clear(d.answers)
+		d.since = now
+	}
 	key := profile + "\x00" + access.Format(a)
 	if known, ok := d.answers[key]; ok {
 		return known.reason, known.err
@@ -93,12 +103,6 @@ func (d *Deciding) read(ctx context.Context, name string) (t decidingText) {
 	t.is = title(known, name)
 	t.text, t.err = d.reader.Read(ctx, t.is, known.text)
 	return t
-}
-
-// Forget makes the next answers be read anew, after the policy may have changed.
-func (d *Deciding) Forget() {
-	clear(d.texts)
-	clear(d.answers)
 }
 
 // known returns the text of a profile. The error is a sentence that says why nobody has it.

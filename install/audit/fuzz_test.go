@@ -1,0 +1,37 @@
+package audit
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/audit/source"
+)
+
+// Whatever a line is, its event is one line of printable ASCII in every form, and no panic.
+func FuzzEventIsOneLine(f *testing.F) {
+	f.Add([]byte(`type=AVC msg=audit(1.000:1): apparmor="DENIED" operation="open" class="file" profile="web" name="/x" pid=1 comm="x" requested_mask="r" denied_mask="r"`))
+	f.Add([]byte(`audit: type=1400 audit(1.000:1): apparmor="ALLOWED" operation="create" family="inet" sock_type="x` + "\n\x1b" + `" info="a" error=-13 profile=0A`))
+	f.Add([]byte(`type=USER_AVC msg=audit(1.000:1): pid=1 msg='apparmor="DENIED" operation="dbus_method_call" bus="system" member="` + "\u202e" + `" mask="send" pid=9'`))
+	f.Add([]byte(`apparmor="STATUS" operation="profile_load" name=FF pid=99999999999999999999`))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		var e source.Entry
+		if _, ok := e.Record.Parse(line); !ok {
+			return
+		}
+		var s shapes
+		ev := s.event(&e)
+		for _, text := range append(ev.Accesses(), ev.Sentence(), ev.Whose(), ev.what()) {
+			if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+				t.Errorf("%q says %q", line, text)
+			}
+		}
+		data, err := ev.JSON(nil)
+		if err != nil || !json.Valid(data) || strings.ContainsFunc(strings.TrimSuffix(string(data), "\n"), func(r rune) bool { return r < ' ' || r > '~' }) {
+			t.Errorf("%q gives %v, %q", line, err, data)
+		}
+		if again := s.event(&e); again.content != ev.content || again.PID != ev.PID || again.Sentence() != ev.Sentence() {
+			t.Errorf("%q: read again it says %q, and first %q", line, again.Sentence(), ev.Sentence())
+		}
+	})
+}

@@ -40,6 +40,7 @@ func TestEnginesNamesStandInTheirTable(t *testing.T) {
 		"install/command/install.go":        "what engines lose by an uninstall, in its help",
 		"install/engines/engines.go":        "the table of the engines that are wired",
 		"hook/oci-apparmor-hook/main.go":    "Podman's own stage precreate in its help",
+		"install/command/profile_daemon.go": "examples in its help",
 		"install/command/profile_diff.go":   "Docker's profile of 2015 in its help",
 		"install/command/profile_load.go":   "an engine's option in its help",
 		"install/command/profile_show.go":   "Docker's profile of 2015 in its help",

@@ -54,6 +54,7 @@ var flagWords = map[string]words{
 	"junit":           files,
 	"image":           nothing,
 	"label":           nothing,
+	"mode":            fixed("complain", "enforce"),
 	"name":            nothing,
 	"namespace":       nothing,
 	"pid":             nothing,
@@ -87,6 +88,7 @@ var argumentWords = map[string]words{
 	"profile show":   profilesOf,
 	"profile diff":   comparableProfiles,
 	"profile why":    explainableProfiles,
+	"profile daemon": fixed(templates.Daemons()...),
 
 	"profile contains":  comparableProfiles,
 	"profile merge":     comparableProfiles,

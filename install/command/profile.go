@@ -14,7 +14,8 @@ func profileCommand(s *session) *cobra.Command {
 		RunE:  action(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
 	}
 	cmd.AddCommand(profileCheckCommand(s), loadCommand(s), unloadCommand(s), listCommand(s), profileShowCommand(s),
-		diffCommand(s), containsCommand(s), whyCommand(s), mergeCommand(s), intersectCommand(s), learnCommand(s))
+		diffCommand(s), containsCommand(s), whyCommand(s), mergeCommand(s), intersectCommand(s), learnCommand(s),
+		daemonCommand(s))
 	return cmd
 }
 

@@ -87,6 +87,7 @@ type Engine struct {
 	Sockets []string
 
 	Daemons  []string // names of its programs that run all the time
+	Service  string   // of systemd's, that has the daemon, as the packages of the engine call it
 	Programs []string // names of its other programs that signal containers, or that start such a program
 	Dirs     []string // where its packages put programs, besides the usual directories
 	Runtimes []string // where its packages put a runtime, which it calls rather than one in RuntimeDirs
@@ -121,6 +122,7 @@ var table = []Engine{
 		},
 		Sockets:  []string{"/run/containerd/containerd.sock"},
 		Daemons:  []string{"containerd"},
+		Service:  "containerd.service",
 		Programs: []string{"containerd-shim", "containerd-shim-runc-v1", "containerd-shim-runc-v2"},
 	},
 	{
@@ -146,6 +148,7 @@ var table = []Engine{
 		Bundles:  storageBundles,
 		Sockets:  []string{"/run/crio/crio.sock"},
 		Daemons:  []string{"crio"},
+		Service:  "crio.service",
 		Dirs:     []string{"/usr/libexec/crio", "/usr/lib/crio"},
 		Runtimes: []string{"/usr/libexec/crio"},
 	},
@@ -165,6 +168,7 @@ var table = []Engine{
 		Cgroups:             []string{"docker-", "docker/"},
 		Sockets:             []string{"/run/docker.sock"},
 		Daemons:             []string{"dockerd"},
+		Service:             "docker.service",
 		Programs:            []string{"docker"},
 		Dirs:                []string{"/usr/libexec/docker"},
 	},

@@ -78,6 +78,16 @@ func Programs() []Program {
 	return append(all, shared...)
 }
 
+// ServiceOf returns the service of systemd's that has a daemon; empty if no engine has a daemon of this name.
+func ServiceOf(daemon string) string {
+	for i := range table {
+		if slices.Contains(table[i].Daemons, daemon) {
+			return table[i].Service
+		}
+	}
+	return ""
+}
+
 // commLen is how many bytes the kernel keeps of a process's name (TASK_COMM_LEN in include/linux/sched.h, without the zero byte).
 const commLen = 15
 

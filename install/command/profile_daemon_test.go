@@ -1,0 +1,42 @@
+package command
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestProfileDaemon(t *testing.T) {
+	for _, test := range []struct {
+		args                  []string
+		flags, says, saysNone string
+	}{
+		{[]string{"dockerd"}, "flags=(complain,attach_disconnected", "make it anew with --mode enforce", "not compiled"},
+		{[]string{"containerd", "--mode", "enforce"}, "flags=(attach_disconnected", "AppArmorProfile=containerd", "In complain mode"},
+	} {
+		m := newCompiling(t)
+		code, text := m.run(append([]string{"profile", "daemon"}, test.args...)...)
+		said := m.errOut.String()
+		if got, want := strings.Count(text, test.flags), strings.Count(text, " flags=("); code != 0 || got != want || want < 5 {
+			t.Errorf("%q: exit code %d, %d of %d profiles have %s; it says %s", test.args, code, got, want, test.flags, said)
+		}
+		name := test.args[0]
+		if !strings.Contains(said, test.says) || strings.Contains(said, test.saysNone) || !strings.Contains(said, name+": it compiles, and the daemon may do nothing of ") {
+			t.Errorf("%q: it says %s", test.args, said)
+		}
+		m.write(name, text)
+		if code, out := m.run("profile", "check", name); code != 0 || !strings.Contains(out, "with its children apparmor_parser, ") || strings.Contains(out, "[peers]") {
+			t.Errorf("profile check: exit code %d, %s%s", code, out, &m.errOut)
+		}
+	}
+}
+
+func TestProfileDaemonRefuses(t *testing.T) {
+	dir := packageDir(t)
+	m := newCompiling(t)
+	m.run("profile", "daemon")
+	m.run("profile", "daemon", "podman")
+	m.run("profile", "daemon", "dockerd", "containerd")
+	m.run("profile", "daemon", "dockerd", "--mode", "kill")
+	m.run("profile", "daemon", "dockerd", "--features", "missing")
+	m.golden(dir)
+}

@@ -145,8 +145,8 @@ func TestALinkInTheLogsDirectoryIsNotFollowed(t *testing.T) {
 func TestARecordIsNotOlderThanItsEvent(t *testing.T) {
 	h := host(t)
 	write(t, h.AuditLog, auditd(1))
-	wantAll(t, open(t, h, h.AuditLog, Options{Since: at(1).Add(10 * time.Millisecond)}), 1)
-	wantAll(t, open(t, h, h.AuditLog, Options{Since: at(1).Add(12 * time.Millisecond)}))
+	wantAll(t, open(t, h, h.AuditLog, Options{Since: at(1).Add(99 * time.Millisecond)}), 1)
+	wantAll(t, open(t, h, h.AuditLog, Options{Since: at(1).Add(101 * time.Millisecond)}))
 }
 
 // follow reads a source until it has that many records.

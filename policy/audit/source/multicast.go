@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -73,6 +74,9 @@ func (h *Host) newMulticast(fd int, o Options) (*multicast, error) {
 	socket, err := newPolled(fd, "audit socket")
 	if err != nil {
 		return nil, err
+	}
+	if o.Since.Before(time.Now()) {
+		o.Since = time.Time{} // whatever comes is newer, even if the kernel's clock is late
 	}
 	return &multicast{origin: origin{h, Multicast}, socket: socket, o: o, counter: h.newLostCounter()}, nil
 }

@@ -87,8 +87,8 @@ func (o *Options) wants(r *audit.Record) bool {
 }
 
 // tick is by how much the time of a record can be before that of its event: the kernel takes the time of its last tick
-// (ktime_get_coarse_real_ts64), of which it has at least 100 a second, and cuts it to milliseconds.
-const tick = 11 * time.Millisecond
+// (ktime_get_coarse_real_ts64). A second has at least 100, but in a virtual machine some come late.
+const tick = 100 * time.Millisecond
 
 // origin is which source a Source is, and of which node.
 type origin struct {

@@ -42,11 +42,15 @@ var webserver = []string{"nginx", "iputils-ping"}
 // network is the package that gives a pod its own network. A pod without one cannot have a user namespace.
 var network = []string{"containernetworking-plugins"}
 
+// auditing is the package of auditd. Where it is installed and systemd runs, the kernel's log has no records any more. So
+// only a guest has it whose tests do not run under systemd.
+var auditing = []string{"auditd"}
+
 // Guests are the machines on which the project is tested, the oldest first. Packages that all of them need are in
 // common. forky is Debian's testing suite, in which packages come and go. So a package that tests can do without
 // belongs into Optional.
 var Guests = []Guest{
-	{Suite: "bookworm", Packages: slices.Concat(common, podman, webserver), Optional: []string{"criu"}},
+	{Suite: "bookworm", Packages: slices.Concat(common, podman, webserver, auditing), Optional: []string{"criu"}},
 	{Suite: "trixie", Packages: slices.Concat(common, docker, podman, webserver, network), Optional: []string{"criu"}},
 	{Suite: "forky", Packages: common, Optional: slices.Concat(docker, podman, webserver, network, []string{"criu"})},
 }

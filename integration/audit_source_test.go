@@ -1,0 +1,416 @@
+package integration
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
+	"github.com/oci-apparmor/oci-apparmor/policy/audit/source"
+)
+
+// heard is a profile under which files below /tmp cannot be opened, and nothing else of a Go program's is denied.
+const heard = "profile heard { signal, ptrace, capability, network, /proc/** r, /sys/** r, /dev/** rw, /usr/** mr, /run/** rw, /var/** rw, }"
+
+// deniedFile makes a file that cannot be opened under heard.
+func deniedFile(t *testing.T) string {
+	t.Helper()
+	f, err := os.CreateTemp("/tmp", "heard-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	t.Cleanup(func() { os.Remove(f.Name()) })
+	return f.Name()
+}
+
+// provoke opens a file n times under heard, in a thread that is under it alone and ends.
+func provoke(t *testing.T, path string, n int) (took time.Duration) {
+	t.Helper()
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		err := os.WriteFile("/proc/thread-self/attr/current", []byte("changeprofile heard"), 0)
+		began := time.Now()
+		for range n {
+			if fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
+				unix.Close(fd)
+				result <- errors.New("it was not denied")
+				return
+			}
+		}
+		took = time.Since(began)
+		result <- err
+	}()
+	if err := <-result; err != nil {
+		t.Fatal(err)
+	}
+	return took
+}
+
+func openSource(t *testing.T, name string, o source.Options) source.Source {
+	t.Helper()
+	s, err := source.Open(t.Context(), name, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// recordOf returns the record of a denied file as a source has it: when, its number, its fields and whether the kernel wrote it.
+func recordOf(t *testing.T, s source.Source, path string) string {
+	t.Helper()
+	ctx, stop := context.WithTimeoutCause(t.Context(), 30*time.Second, errors.New("it did not come"))
+	defer stop()
+	var e source.Entry
+	for {
+		if err := s.Next(ctx, &e); err != nil {
+			t.Fatalf("the record of %s from %s: %v", path, s.Name(), err)
+		}
+		if e.Record.Get("name") != path {
+			continue
+		}
+		line := fmt.Sprintf("%d:%d %s kernel=%v", e.Record.Time.UnixMilli(), e.Record.Serial, e.Record.Type, e.Kernel)
+		for _, f := range e.Record.Fields {
+			if !f.Added {
+				line += fmt.Sprintf(" %s=%q", f.Key, f.Value())
+			}
+		}
+		return line
+	}
+}
+
+// wantSame checks that these sources have the same record of one denial, which the kernel wrote, and are alive.
+func wantSame(t *testing.T, names ...string) {
+	t.Helper()
+	path := deniedFile(t)
+	var sources []source.Source
+	for _, name := range names {
+		sources = append(sources, openSource(t, name, source.Options{Follow: true, Since: time.Now().Add(-2 * time.Second)}))
+	}
+	provoke(t, path, 1)
+	var first string
+	for _, s := range sources {
+		switch line := recordOf(t, s, path); {
+		case first == "":
+			if first = line; !strings.Contains(line, " DENIED kernel=true ") || !strings.Contains(line, `profile="heard"`) {
+				t.Errorf("%s has %s", s.Name(), line)
+			}
+		case line != first:
+			t.Errorf("%s has %s\n%s has %s", sources[0].Name(), first, s.Name(), line)
+		}
+		if err := source.Alive(t.Context(), s); err != nil {
+			t.Errorf("%s: %v", s.Name(), err)
+		}
+		s.Close()
+	}
+}
+
+// wantDead checks that a source is not taken for silent, and what is said of it.
+func wantDead(t *testing.T, name string, says ...string) {
+	t.Helper()
+	h := source.Node()
+	h.Patience = 3 * time.Second
+	s, err := h.Open(t.Context(), name, source.Options{Follow: true, Since: time.Now()})
+	if err == nil {
+		defer s.Close()
+		err = source.Alive(t.Context(), s)
+	}
+	for _, what := range says {
+		if err == nil || !strings.Contains(err.Error(), what) {
+			t.Errorf("%s: %v, want %s", name, err, what)
+		}
+	}
+}
+
+// setting writes a file of the kernel's until the test ends.
+func setting(t *testing.T, path, value string) {
+	t.Helper()
+	old := strings.TrimSpace(read(t, path)) // Linux 7.2 takes no line break behind some
+	write(t, path, value)
+	t.Cleanup(func() { write(t, path, old) })
+}
+
+func TestAuditSources(t *testing.T) {
+	guesttest.Require(t)
+	guesttest.LoadProfile(t, heard)
+	limit, burst := "/proc/sys/kernel/printk_ratelimit", "/proc/sys/kernel/printk_ratelimit_burst"
+	t.Run("one denial is the same in the audit socket and in the kernel's log", func(t *testing.T) {
+		logEverything(t)
+		wantSame(t, source.Multicast, source.Kmsg)
+	})
+	t.Run("the kernel's limit on messages is no silence", func(t *testing.T) {
+		setting(t, limit, "5")
+		setting(t, burst, "0")
+		wantDead(t, source.Kmsg, "kmsg is dead", "ten messages in five seconds")
+		s := openSource(t, source.Kmsg, source.Options{Since: time.Now()})
+		if lost := s.Lost(); !slices.ContainsFunc(lost, func(l source.Loss) bool { return strings.Contains(l.By, "printk_ratelimit") }) {
+			t.Errorf("under a limit of %s it lost %v", read(t, limit), lost)
+		}
+		if s := openSource(t, source.Auto, source.Options{Follow: true}); s.Name() != source.Multicast {
+			t.Errorf("auto took %s", s.Name())
+		}
+	})
+	t.Run("another network namespace is no silence", func(t *testing.T) {
+		result := make(chan error)
+		go func() {
+			runtime.LockOSThread()
+			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+				result <- err
+				return
+			}
+			h := source.Node()
+			h.Patience = time.Second
+			s, err := h.Open(t.Context(), source.Multicast, source.Options{Follow: true})
+			if err == nil {
+				err = source.Alive(t.Context(), s)
+				s.Close()
+			}
+			result <- err
+		}()
+		if err := <-result; err == nil || !strings.Contains(err.Error(), "another network namespace") {
+			t.Error(err)
+		}
+	})
+	t.Run("AppArmor told to be quiet is no silence", func(t *testing.T) {
+		setting(t, "/sys/module/apparmor/parameters/audit", "quiet")
+		wantDead(t, source.Multicast, "write normal to")
+	})
+	t.Run("what others write is not believed", wantNotBelieved)
+	t.Run("a storm is read whole, or what is lost is said", wantStorm)
+	t.Run("waiting wakes nobody up", wantAsleep)
+	t.Run("auditd", wantAuditd)
+}
+
+// send has this process send a message to the audit log, as a container with CAP_AUDIT_WRITE can.
+func send(t *testing.T, kind uint16, text string) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_AUDIT)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	message := make([]byte, unix.SizeofNlMsghdr)
+	message = append(append(message, text...), 0)
+	binary.NativeEndian.PutUint32(message[0:], uint32(len(message)))
+	binary.NativeEndian.PutUint16(message[4:], kind)
+	binary.NativeEndian.PutUint16(message[6:], unix.NLM_F_REQUEST)
+	if err := unix.Sendto(fd, message, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantNotBelieved writes what looks like the kernel's records wherever a container could.
+func wantNotBelieved(t *testing.T) {
+	logEverything(t)
+	names := []string{source.Multicast, source.Kmsg}
+	path := deniedFile(t)
+	var sources []source.Source
+	for _, name := range names {
+		sources = append(sources, openSource(t, name, source.Options{Follow: true, Since: time.Now().Add(-time.Hour)}))
+	}
+	forged := `apparmor="DENIED" operation="open" profile="victim" name="/forged" pid=1 comm="x" requested_mask="r" denied_mask="r" fsuid=0 ouid=0`
+	head := fmt.Sprintf("audit: type=1400 audit(%d.000:4000000): ", time.Now().Unix())
+	write(t, "/dev/kmsg", "<5>"+head+forged+"\n")
+	write(t, "/dev/kmsg", "<0>"+head+forged+"\n")
+	send(t, 1107, forged)
+	send(t, 1107, "x\n"+head+forged)
+	send(t, 1112, "x\n"+head+forged)
+	provoke(t, path, 1)
+	for _, s := range sources {
+		ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+		t.Cleanup(stop)
+		var e source.Entry
+		looked := 0
+		for {
+			if err := s.Next(ctx, &e); err != nil {
+				t.Fatalf("%s: %v", s.Name(), err)
+			}
+			if e.Record.Get("name") == path {
+				break
+			}
+			if e.Record.Get("profile") == "victim" {
+				if looked++; e.Kernel {
+					t.Errorf("%s believes a record of carrier %d", s.Name(), e.Record.Carrier)
+				}
+			}
+		}
+		if looked == 0 {
+			t.Errorf("%s has nothing of what was forged: this shows nothing", s.Name())
+		}
+	}
+}
+
+// wantStorm has more denials come at once than the kernel keeps.
+func wantStorm(t *testing.T) {
+	storm := guesttest.Count(t, 4000, 20000, "denials at once")
+	setting(t, "/proc/sys/kernel/printk_ratelimit", "5") // as nodes have it, and guests not
+	for _, backlog := range []uint32{0, 16384} {
+		path := deniedFile(t)
+		s := openSource(t, source.Multicast, source.Options{Follow: true, Backlog: backlog})
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		var got atomic.Uint64
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() {
+			var e source.Entry
+			for {
+				if err := s.Next(ctx, &e); err != nil {
+					ended <- err
+					return
+				}
+				if name, ok := e.Record.Field("name"); ok && string(name.Text) == path {
+					got.Add(1)
+				}
+			}
+		}()
+		took := provoke(t, path, storm)
+		for last := uint64(0); ; last = got.Load() {
+			time.Sleep(500 * time.Millisecond)
+			if got.Load() == last {
+				break
+			}
+		}
+		runtime.ReadMemStats(&after)
+		stop()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		var lost uint64
+		for _, l := range s.Lost() {
+			lost += l.Records
+		}
+		t.Logf("backlog %d: %d denials in %v, %d read, lost %v", backlog, storm, took.Round(time.Millisecond), got.Load(), s.Lost())
+		if got.Load()+lost < uint64(storm) || got.Load() > uint64(storm) {
+			t.Errorf("of %d denials %d were read, and %d are said to be lost", storm, got.Load(), lost)
+		}
+		if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 8<<20 {
+			t.Errorf("the heap has grown by %d bytes", grown)
+		}
+		s.Close()
+	}
+	if now, err := source.ReadStatus(); err != nil || now.BacklogLimit == 16384 {
+		t.Errorf("the kernel still keeps %d records (%v)", now.BacklogLimit, err)
+	}
+}
+
+// switches returns how often the threads of this process have gone to sleep.
+func switches(t *testing.T) (n int) {
+	t.Helper()
+	files, _ := filepath.Glob("/proc/self/task/*/status")
+	for _, path := range files {
+		status, _ := os.ReadFile(path) // which is gone with its thread
+		for line := range strings.Lines(string(status)) {
+			if of, ok := strings.CutPrefix(line, "voluntary_ctxt_switches:"); ok {
+				one, _ := strconv.Atoi(strings.TrimSpace(of))
+				n += one
+			}
+		}
+	}
+	return n
+}
+
+// wantAsleep has followers wait.
+func wantAsleep(t *testing.T) {
+	const few = 12 // of the test itself: its timer, and the reads that count
+	for _, name := range []string{source.Multicast, source.Kmsg} {
+		s := openSource(t, name, source.Options{Follow: true, Since: time.Now().Add(-2 * time.Second)})
+		path := deniedFile(t)
+		provoke(t, path, 1)
+		recordOf(t, s, path) // past what is there already
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() {
+			var e source.Entry
+			ended <- s.Next(ctx, &e)
+		}()
+		// What was before can wake threads up for a while yet, to give memory back. Who polls wakes up for ever.
+		woken := 0
+		for range 4 {
+			before := switches(t)
+			time.Sleep(3 * time.Second)
+			if woken = switches(t) - before; woken <= few {
+				break
+			}
+		}
+		stop()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("%s did not wait: %v", name, err)
+		}
+		t.Logf("%s: %d voluntary context switches in three seconds", name, woken)
+		if woken > few {
+			t.Errorf("a waiting %s has woken up %d times", name, woken)
+		}
+	}
+}
+
+// wantAuditd reads what auditd writes, where it is installed.
+func wantAuditd(t *testing.T) {
+	if _, err := os.Stat("/usr/sbin/auditd"); err != nil {
+		t.Skip("this guest has no auditd")
+	}
+	guesttest.MustRun(t, "/usr/sbin/auditd")
+	pid := func() uint32 {
+		s, err := source.ReadStatus()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Auditd
+	}
+	for began := time.Now(); pid() == 0; time.Sleep(50 * time.Millisecond) {
+		if time.Since(began) > 20*time.Second {
+			t.Fatal("auditd does not come up")
+		}
+	}
+	t.Cleanup(func() {
+		if n := pid(); n > 0 {
+			unix.Kill(int(n), unix.SIGKILL)
+		}
+	})
+	logEverything(t)
+	wantSame(t, source.Multicast, source.AuditLog)
+	wantDead(t, source.Kmsg, "auditd (process ")
+
+	s := openSource(t, source.AuditLog, source.Options{Follow: true, Since: time.Now().Add(-time.Minute)})
+	for range 2 {
+		path := deniedFile(t)
+		provoke(t, path, 1)
+		recordOf(t, s, path)
+		if err := unix.Kill(int(pid()), unix.SIGUSR1); err != nil { // rotate
+			t.Fatal(err)
+		}
+		for began := time.Now(); time.Since(began) < 20*time.Second; time.Sleep(50 * time.Millisecond) {
+			if files, _ := filepath.Glob("/var/log/audit/audit.log*"); len(files) > 1 {
+				break
+			}
+		}
+		path = deniedFile(t)
+		provoke(t, path, 1)
+		recordOf(t, s, path)
+	}
+	if s := openSource(t, source.Auto, source.Options{}); s.Name() != source.AuditLog {
+		t.Errorf("auto took %s of the past", s.Name())
+	}
+
+	if err := unix.Kill(int(pid()), unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for began := time.Now(); pid() != 0 && time.Since(began) < 20*time.Second; time.Sleep(50 * time.Millisecond) {
+	}
+	wantDead(t, source.AuditLog, "audit.log is dead", "auditd does not run")
+}

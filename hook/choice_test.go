@@ -22,7 +22,7 @@ func newChooser(t *testing.T) node {
 	for _, name := range []string{"web", "work", "base"} {
 		p.Profiles = append(p.Profiles, policy.Profile{Name: name, Source: name, Text: []byte("v1")})
 	}
-	if _, _, err := n.Store.Apply(t.Context(), p, texts{}, store.Manifest{}, nil); err != nil {
+	if _, _, err := n.Store.Apply(t.Context(), p, kerneltest.Texts{}, store.Manifest{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	return n

@@ -1,7 +1,6 @@
 package hook
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,13 +24,6 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
-
-// texts compiles a profile to a blob that has its text for content.
-type texts struct{}
-
-func (texts) Compile(_ context.Context, name string, _ profile.Mode, _ string, text []byte) (profile.Blob, error) {
-	return profile.Parse(kerneltest.Blob(string(text), name))
-}
 
 // node is a Host with a policy in force and a kernel made of files: web and work may be asked for, work stacked on
 // base; a container called kept keeps the engine's choice.
@@ -75,7 +67,7 @@ func (n node) apply(t testing.TB, content string) {
 	for _, name := range []string{"web", "work", "base"} {
 		p.Profiles = append(p.Profiles, policy.Profile{Name: name, Source: name, Text: []byte(content)})
 	}
-	if _, _, err := n.Store.Apply(t.Context(), p, texts{}, store.Manifest{}, nil); err != nil {
+	if _, _, err := n.Store.Apply(t.Context(), p, kerneltest.Texts{}, store.Manifest{}, nil); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -389,7 +381,7 @@ func TestPolicyThatNoLongerHasAProfile(t *testing.T) {
 	}
 	p := &policy.Config{Policies: []policy.Policy{{Name: "hands-off", Profile: policy.Keep}},
 		Assignments: []policy.Assignment{{Policy: "hands-off"}}}
-	if _, _, err := n.Store.Apply(t.Context(), p, texts{}, store.Manifest{}, nil); err != nil {
+	if _, _, err := n.Store.Apply(t.Context(), p, kerneltest.Texts{}, store.Manifest{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if p, err := n.Exec(t.Context(), n.caller, "c1"); p.Label != "base//&work" || !p.Ours || err != nil {
@@ -482,7 +474,7 @@ func TestKernelThatEnforcesNothing(t *testing.T) {
 	says("exec", err)
 	p := &policy.Config{Policies: []policy.Policy{{Name: "hands-off", Profile: policy.Keep}},
 		Assignments: []policy.Assignment{{Policy: "hands-off"}}}
-	if _, _, err := n.Store.Apply(t.Context(), p, texts{}, store.Manifest{}, nil); err != nil {
+	if _, _, err := n.Store.Apply(t.Context(), p, kerneltest.Texts{}, store.Manifest{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	_, err = n.Exec(t.Context(), n.caller, "c1")

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -206,7 +207,7 @@ func (n node) rules(t testing.TB, rules ...policy.Assignment) {
 		}
 		p.Assignments[i].File, p.Assignments[i].Line = "policy.yaml", i+1
 	}
-	if _, _, err := n.Store.Apply(t.Context(), p, texts{}, store.Manifest{}, nil); err != nil {
+	if _, _, err := n.Store.Apply(t.Context(), p, kerneltest.Texts{}, store.Manifest{}, nil); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -16,15 +16,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/status"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
-	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
-
-type texts struct{}
-
-func (texts) Compile(_ context.Context, name string, _ profile.Mode, _ string, text []byte) (profile.Blob, error) {
-	return profile.Parse(kerneltest.Blob(string(text), name))
-}
 
 // machine is a node of files, with a policy by which a container is under web or, if it asks for that, under base//&work.
 // Those called kept keep their engine's choice.
@@ -56,7 +49,7 @@ func newMachine(t testing.TB) *machine {
 	for _, name := range []string{"web", "work", "base"} {
 		p.Profiles = append(p.Profiles, policy.Profile{Name: name, Source: name, Text: []byte(name)})
 	}
-	if _, _, err := m.Host.Store.Apply(t.Context(), p, texts{}, store.Manifest{}, nil); err != nil {
+	if _, _, err := m.Host.Store.Apply(t.Context(), p, kerneltest.Texts{}, store.Manifest{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	return m

@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,10 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/santhosh-tekuri/jsonschema/v6"
-
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice/reader"
+	"github.com/oci-apparmor/oci-apparmor/install/output/outputtest"
 	"github.com/oci-apparmor/oci-apparmor/install/profiles"
 	"github.com/oci-apparmor/oci-apparmor/policy/audit/source"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/access"
@@ -368,25 +366,7 @@ func wantPrintable(t *testing.T, text string) {
 
 func validate(t testing.TB, data []byte) {
 	t.Helper()
-	parsed, err := jsonschema.UnmarshalJSON(bytes.NewReader(Schema()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := jsonschema.NewCompiler()
-	if err := c.AddResource("audit.json", parsed); err != nil {
-		t.Fatal(err)
-	}
-	compiled, err := c.Compile("audit.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
-	if err != nil {
-		t.Fatalf("%v in %s", err, data)
-	}
-	if err := compiled.Validate(doc); err != nil {
-		t.Errorf("%v in %s", err, data)
-	}
+	outputtest.Valid(t, Schema(), data)
 }
 
 func TestEndIsInTheSchema(t *testing.T) {

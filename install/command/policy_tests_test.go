@@ -7,10 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/santhosh-tekuri/jsonschema/v6"
-
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/install/output/outputtest"
 	"github.com/oci-apparmor/oci-apparmor/install/suite"
 	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
@@ -182,25 +181,7 @@ func TestPolicyTestsAsJSONAndJUnit(t *testing.T) {
 		if code != exit.BadPolicy {
 			t.Errorf("exit code %d: %s", code, &m.errOut)
 		}
-		doc, err := jsonschema.UnmarshalJSON(strings.NewReader(string(suite.Schema())))
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := jsonschema.NewCompiler()
-		if err := c.AddResource("schema.json", doc); err != nil {
-			t.Fatal(err)
-		}
-		schema, err := c.Compile("schema.json")
-		if err != nil {
-			t.Fatal(err)
-		}
-		value, err := jsonschema.UnmarshalJSON(strings.NewReader(out))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := schema.Validate(value); err != nil {
-			t.Errorf("%v\n%s", err, out)
-		}
+		outputtest.Valid(t, suite.Schema(), []byte(out))
 		var got struct {
 			Passed bool
 			Runs   []struct {

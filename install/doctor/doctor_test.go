@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,8 +13,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/santhosh-tekuri/jsonschema/v6"
-
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/hook/version"
 	"github.com/oci-apparmor/oci-apparmor/install/apparmord"
@@ -23,6 +20,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/engines"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/install/output/outputtest"
 	"github.com/oci-apparmor/oci-apparmor/install/probe"
 	"github.com/oci-apparmor/oci-apparmor/install/status"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
@@ -166,8 +164,8 @@ func (m *machine) compiler() node.Compiler {
 
 type texts struct{ *profile.Compiler }
 
-func (texts) Compile(_ context.Context, name string, _ profile.Mode, _ string, text []byte) (profile.Blob, error) {
-	return profile.Parse(kerneltest.Blob(string(text), name))
+func (texts) Compile(ctx context.Context, name string, mode profile.Mode, source string, text []byte) (profile.Blob, error) {
+	return kerneltest.Texts{}.Compile(ctx, name, mode, source, text)
 }
 func (texts) Standalone(_ context.Context, text []byte, _ profile.Mode, want func() (profile.Blob, error)) ([]byte, error) {
 	_, err := want()
@@ -426,25 +424,7 @@ func wantSchema(t *testing.T, r *Report) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parsed, err := jsonschema.UnmarshalJSON(bytes.NewReader(Schema()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := jsonschema.NewCompiler()
-	if err := c.AddResource("doctor.json", parsed); err != nil {
-		t.Fatal(err)
-	}
-	compiled, err := c.Compile("doctor.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := compiled.Validate(doc); err != nil {
-		t.Errorf("%v in %s", err, data)
-	}
+	outputtest.Valid(t, Schema(), data)
 }
 
 // Identifiers are those of scripts: each is there once, and has its texts.

@@ -11,11 +11,11 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// modes compiles as texts do, in the mode that a policy says.
-type modes struct{ texts }
+// modes compiles as Texts does, in the mode that a policy says.
+type modes struct{ kerneltest.Texts }
 
 func (c modes) Compile(ctx context.Context, name string, mode profile.Mode, source string, text []byte) (profile.Blob, error) {
-	b, err := c.texts.Compile(ctx, name, mode, source, text)
+	b, err := c.Texts.Compile(ctx, name, mode, source, text)
 	if err != nil {
 		return b, err
 	}

@@ -14,21 +14,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/santhosh-tekuri/jsonschema/v6"
-
 	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/install/output/outputtest"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
-	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
-
-// texts compiles a profile to a blob that has its text for content.
-type texts struct{}
-
-func (texts) Compile(_ context.Context, name string, _ profile.Mode, _ string, text []byte) (profile.Blob, error) {
-	return profile.Parse(kerneltest.Blob(string(text), name))
-}
 
 // machine is a node of files, with a policy by which containers are under web, and under nothing where they are called
 // kept.
@@ -68,7 +59,7 @@ func (m *machine) applyRules(content string, rules ...policy.Assignment) {
 		Policies:    []policy.Policy{{Name: "web", Profile: "web"}, {Name: "hands-off", Profile: policy.Keep}},
 		Assignments: rules,
 	}
-	if _, _, err := m.Host.Store.Apply(context.Background(), p, texts{}, store.Manifest{}, nil); err != nil {
+	if _, _, err := m.Host.Store.Apply(context.Background(), p, kerneltest.Texts{}, store.Manifest{}, nil); err != nil {
 		m.t.Fatal(err)
 	}
 }
@@ -159,25 +150,7 @@ func (c Container) pids() (pids []int) {
 
 func validate(t testing.TB, data []byte) {
 	t.Helper()
-	parsed, err := jsonschema.UnmarshalJSON(bytes.NewReader(Schema()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := jsonschema.NewCompiler()
-	if err := c.AddResource("status.json", parsed); err != nil {
-		t.Fatal(err)
-	}
-	compiled, err := c.Compile("status.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
-	if err != nil {
-		t.Fatalf("%v in %s", err, data)
-	}
-	if err := compiled.Validate(doc); err != nil {
-		t.Errorf("%v in %s", err, data)
-	}
+	outputtest.Valid(t, Schema(), data)
 }
 
 func TestContainersAreJudged(t *testing.T) {

@@ -1,7 +1,6 @@
 package containerd
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -14,16 +13,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
-	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
-
-// compiler makes blobs that only the kernel of kerneltest takes.
-type compiler struct{}
-
-func (compiler) Compile(_ context.Context, name string, _ profile.Mode, _ string, text []byte) (profile.Blob, error) {
-	return profile.Parse(kerneltest.Blob(string(text), name))
-}
 
 // opens returns a function that tells how often the file at path was opened and closed again since the last call. The kernel
 // counts, so that no way of reading escapes.
@@ -62,7 +53,7 @@ func TestCreateReadsTheSpecOnce(t *testing.T) {
 		Policies:    []policy.Policy{{Name: "web", Profile: "web"}},
 		Assignments: []policy.Assignment{{File: "policy.yaml", Line: 1, Policy: "web"}},
 	}
-	if _, _, err := host.Store.Apply(t.Context(), p, compiler{}, store.Manifest{}, nil); err != nil {
+	if _, _, err := host.Store.Apply(t.Context(), p, kerneltest.Texts{}, store.Manifest{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	const spec = `{"process": {}, "linux": {"cgroupsPath": "system.slice:docker:x"}, "annotations": {"io.containerd.runc.v2.group": "g"}}`

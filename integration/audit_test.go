@@ -312,6 +312,7 @@ func TestContainerdDockerAudit(t *testing.T) {
 // By containerd, for ctr and for pods.
 func TestContainerdAudit(t *testing.T) {
 	guesttest.Require(t)
+	guesttest.EnoughIn(t, guesttest.Trixie, guesttest.Forky) // the versions from 1.7 on
 	v := guesttest.Containerds(t)[0]
 	guesttest.NetworkPods(t)
 	c, engine := startCRI(t, v)

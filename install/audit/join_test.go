@@ -190,6 +190,16 @@ func TestTwoContainersOfOneProfileAreToldApart(t *testing.T) {
 	m.want("without a profile that tells", Subject{PID: gonePID}, "nothing...")
 }
 
+// A workload may choose its id.
+func TestAnIDThatIsTheNameOfAnothersGroupNamesNobody(t *testing.T) {
+	m := newMachine(t)
+	m.create("init", 101, "")
+	m.process(101, "web (enforce)", "/system.slice/runc.scope", 0)
+	m.process(1, "web (enforce)", "/init.scope", time.Minute)
+	m.want("the machine's first process", Subject{PID: 1, Profile: "web"}, "node")
+	m.want("its own", Subject{PID: 101, Profile: "web"}, "by process init")
+}
+
 func TestTheOnlyContainerOfAProfileIsNamed(t *testing.T) {
 	m := newMachine(t)
 	m.create("web-1", 101, "")

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 )
 
 // Census is the containers of the node at a moment. It finds the container of a process, also of one that came later.
@@ -17,7 +19,16 @@ type Census struct {
 	Unread     []string    // sentences about what is not known
 
 	node       *Node
+	groups     map[string]int // the control groups that were made for containers
+	ids        map[string]int // containers whose ids tell an engine's group
+	inits      map[int]first  // the first processes of containers
 	namespaces pidNamespaces
+}
+
+// first is the first process of a container.
+type first struct {
+	container int
+	start     time.Time
 }
 
 // Census finds the containers of the node. The error is about /proc, or about AppArmor.
@@ -26,12 +37,21 @@ func (n *Node) Census() (*Census, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Census{node: n}
+	c := &Census{node: n, groups: make(map[string]int), ids: make(map[string]int), inits: make(map[int]first)}
 	c.Containers, c.Unread = n.all(tasks)
 	inits := make(map[int]int)
 	for i := range c.Containers {
-		if pid := c.Containers[i].PID; pid > 0 {
-			inits[pid] = i
+		one := &c.Containers[i]
+		c.ids[one.ID] = i
+		if one.PID == 0 {
+			continue
+		}
+		inits[one.PID] = i
+		if start, ok := n.Started(one.PID); ok {
+			c.inits[one.PID] = first{i, start}
+		}
+		if group := own(n.Host.Kernel.Cgroup(one.PID), one.ID); group != "" {
+			c.groups[group] = i
 		}
 	}
 	c.namespaces = pidNamespaces{proc: n.proc(), host: namespace(n.proc(), "self"), inits: inits}
@@ -54,31 +74,32 @@ func (c *Census) Where(pid int) (at Place, container *Container, start time.Time
 	if !ok {
 		return Gone, nil, start
 	}
-	i := c.byGroup(c.node.Host.Kernel.Cgroup(pid))
-	if i < 0 {
-		if in, ok := c.namespaces.container(pid); ok {
-			i = in
-		}
-	}
+	i, inside := c.of(pid, start)
 	if again, ok := c.node.Started(pid); !ok || again.Sub(start).Abs() > tick {
 		return Gone, nil, start // what was read meanwhile may be of another process
 	}
-	if i < 0 {
+	if !inside {
 		return Outside, nil, start
 	}
 	return Inside, &c.Containers[i], start
 }
 
-// byGroup returns the container in whose control group, or below which, another group is. It returns -1 if there is none.
-// Of containers in each other, it is the inner one.
-func (c *Census) byGroup(group string) (i int) {
-	i, longest := -1, 0
-	for at := range c.Containers {
-		if of := own(group, c.Containers[at].ID); len(of) > longest {
-			i, longest = at, len(of)
+// of returns the container of a process that started at that time.
+func (c *Census) of(pid int, start time.Time) (i int, ok bool) {
+	if init, ok := c.inits[pid]; ok && start.Sub(init.start).Abs() <= tick {
+		return init.container, true
+	}
+	// A group that only happens to have a container's id for its name is not the container's: a workload may choose its id.
+	group := c.node.Host.Kernel.Cgroup(pid)
+	if i, ok = above(c.groups, group); ok {
+		return i, true
+	}
+	if id := engine.ContainerID(group); id != "" {
+		if i, ok = c.ids[id]; ok {
+			return i, true
 		}
 	}
-	return i
+	return c.namespaces.container(pid)
 }
 
 // tick is the unit of processes' start times, one hundredth of a second on every machine (USER_HZ).

@@ -174,3 +174,28 @@ func attempted(t *testing.T, r *why.Reader, name, text, command string) (answer 
 	}
 	return answer, records
 }
+
+// What audit --fix writes into a text is in force when the text is loaded again.
+func TestAuditFixIsPutInForce(t *testing.T) {
+	guesttest.Require(t)
+	guesttest.RemoveProfilesAtEnd(t)
+	t.Cleanup(func() { clearDoing(t) })
+	logEverything(t)
+	const name = "m-fixed"
+	file := t.TempDir() + "/" + name
+	write(t, file, strings.ReplaceAll(bare, "NAME", name))
+	guesttest.MustRun(t, "oci-apparmor", "profile", "load", file)
+	prepare(t)
+	if answer := startProbe(t, name)("open /m/a r"); answer == "ok" {
+		t.Fatal("the profile allows it already")
+	}
+	time.Sleep(while)
+	out := guesttest.MustRun(t, "oci-apparmor", "audit", "--source", "kmsg", "--fix", name)
+	if text := read(t, file); !strings.Contains(text, "\n  owner /m/a r,\n") || !strings.Contains(out, "\n+  owner /m/a r,\n") {
+		t.Fatalf("the text is\n%s\nand audit says\n%s", text, out)
+	}
+	guesttest.MustRun(t, "oci-apparmor", "profile", "load", file)
+	if answer := startProbe(t, name)("open /m/a r"); answer != "ok" {
+		t.Errorf("with the rule loaded: %s", answer)
+	}
+}

@@ -114,6 +114,8 @@ func (p *auditPrinter) suggestion(name string, denials []suggest.Denial, fix *pr
 		p.Line("%s is changed: oci-apparmor policy apply or profile load puts it in force", oneline.Name(fix.File))
 	case fix.File != "":
 		p.Line("oci-apparmor audit --fix %s writes it", oneline.Word(name))
+	default:
+		p.Line("the text is in no file that could be changed: it is that of %s", oneline.Whole(fix.Source))
 	}
 	return p.Err
 }

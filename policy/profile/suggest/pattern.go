@@ -183,7 +183,7 @@ func (w *widening) ids() {
 }
 
 // temporaryNames are how programs name temporary files: mktemp(1), Python's tempfile, Go's os.CreateTemp, and mkstemp(3),
-// which has six letters and digits at the end.
+// which has six letters and digits behind what the program chose.
 var temporaryNames = sync.OnceValue(func() []random {
 	tail := func(n int) func(string) string {
 		return func(name string) string { return literal(name[:len(name)-n]) + strings.Repeat("?", n) }
@@ -194,7 +194,7 @@ var temporaryNames = sync.OnceValue(func() []random {
 		{regexp.MustCompile(`^[^0-9]+[0-9]{8,10}$`), func(name string) string {
 			return literal(strings.TrimRight(name, "0123456789")) + "[0-9]*"
 		}},
-		{regexp.MustCompile(`[A-Za-z0-9]{6}$`), func(name string) string {
+		{regexp.MustCompile(`^.{2,}[A-Za-z0-9]{6}$`), func(name string) string {
 			end := name[len(name)-6:]
 			if strings.ToLower(end) == end || strings.ToUpper(end) == end || strings.Trim(end[1:], "abcdefghijklmnopqrstuvwxyz") == "" {
 				return literal(name)

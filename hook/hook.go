@@ -18,6 +18,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/recording"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -26,6 +27,7 @@ type Host struct {
 	Store      store.Store
 	Kernel     *kernel.Kernel
 	Containers string // directory of the records that Prepare writes
+	Recordings recording.Dir
 	Log        notice.Log
 }
 
@@ -35,6 +37,7 @@ func NewHost() *Host {
 		Store:      store.Store{Dir: store.Dir},
 		Kernel:     kernel.New(),
 		Containers: "/run/oci-apparmor/containers",
+		Recordings: recording.Node,
 		Log:        notice.NodeLog(),
 	}
 }
@@ -52,6 +55,9 @@ func (h *Host) decide(f *policy.Facts) (*store.Generation, policy.Decision, erro
 		return nil, policy.Decision{}, err
 	}
 	d, err := gen.Index.DecideReading(f)
+	if err == nil {
+		err = h.record(f, &d)
+	}
 	return gen, d, err
 }
 
@@ -78,7 +84,7 @@ func (h *Host) ensure(ctx context.Context, gen *store.Generation, profiles []pol
 			Name:     p.Name,
 			Compiled: p.Compiled,
 			OnDrift:  p.OnDrift,
-			Blob:     func() ([]byte, error) { return gen.Blob(p) },
+			Blob:     func() ([]byte, error) { return content(gen, p) },
 			Earlier:  func() [][]profile.Compiled { return h.Store.EarlierOf(p.Name) },
 		})
 	}

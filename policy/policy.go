@@ -49,6 +49,10 @@ type Profile struct {
 	// such profiles.
 	ByHand bool
 
+	// Recorded is the blob of a profile under which a container is recorded (package recording). No generation has it. Only
+	// decisions have such profiles.
+	Recorded []byte
+
 	// The compiler's output. Empty until the policy is compiled.
 	Compiled []profile.Compiled
 	Blob     [32]byte // sha256 of the blob's bytes: its name in the store

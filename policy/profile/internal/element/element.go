@@ -117,6 +117,7 @@ func (r *Reader) Next() (Element, error) {
 	case U64:
 		e.Value, err = r.take(8)
 	case String:
+		e.At = r.Pos + 2 // behind the length
 		e.Value, err = r.text()
 	case Blob:
 		var n []byte

@@ -1,0 +1,79 @@
+package hook
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/recording"
+)
+
+// recorded begins a recording of a policy on the node.
+func (n node) recorded(t *testing.T, policy string) *recording.Held {
+	t.Helper()
+	b, err := profile.Parse(kerneltest.Blob("recording", recording.NameFor(policy, "", "")))
+	if err == nil {
+		b, err = b.WithMode(profile.Complain)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := n.Recordings.Begin(policy, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return held
+}
+
+func TestARecordedContainerHasAProfileOfItsOwn(t *testing.T) {
+	n := newNode(t)
+	n.Recordings = recording.Dir(filepath.Join(t.TempDir(), "recordings"))
+	held := n.recorded(t, "work")
+	labels := map[string]bool{}
+	for _, id := range []string{"c1", "c2"} {
+		b := bundle(t, "work", "")
+		out, err := n.Prepare(t.Context(), n.caller, id, NewBundle(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		own := recording.NameFor("work", n.caller.Engine, id)
+		if out.Label != "base//&"+own || !strings.Contains(config(t, b), own) || !strings.Contains(out.Warning, "denies nothing") {
+			t.Errorf("%s runs under %q, warned of by %q", id, out.Label, out.Warning)
+		}
+		if _, ok := n.machine.Path(own); !ok {
+			t.Errorf("profile %s was not loaded", own)
+		}
+		if _, err := n.Guard(t.Context(), n.caller, id, NewBundle(b)); err != nil {
+			t.Errorf("the guard refuses what was prepared: %v", err)
+		}
+		labels[out.Label] = true
+	}
+	if len(labels) != 2 {
+		t.Error("two containers are recorded under one profile")
+	}
+
+	// Its recording ends, and the container goes on. The next one is confined.
+	if err := held.End(); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := n.Start(t.Context(), n.caller, "c1"); err != nil || !labels[p.Label] {
+		t.Errorf("start after the end of the recording: %q, %v", p.Label, err)
+	}
+	if p, err := n.Exec(t.Context(), n.caller, "c1"); err != nil || !labels[p.Label] {
+		t.Errorf("exec after the end of the recording: %q, %v", p.Label, err)
+	}
+	if out, err := n.Prepare(t.Context(), n.caller, "c3", NewBundle(bundle(t, "work", ""))); err != nil || out.Label != "base//&work" {
+		t.Errorf("a container after the end of the recording: %q, %v", out.Label, err)
+	}
+}
+
+func TestOnlyContainersOfTheRecordedPolicyAreRecorded(t *testing.T) {
+	n := newNode(t)
+	n.Recordings = recording.Dir(t.TempDir())
+	defer n.recorded(t, "work").End()
+	if out, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(bundle(t, "", ""))); err != nil || out.Label != "web" || out.Warning != "" {
+		t.Errorf("a container of another policy: %q, %q, %v", out.Label, out.Warning, err)
+	}
+}

@@ -118,15 +118,7 @@ func nginxImage(t *testing.T, kind string) (root string) {
 		}
 	}
 	for name, dir := range programs {
-		path := program(t, name)
-		guesttest.MustRun(t, "cp", "--dereference", path, root+dir+"/"+name)
-		for _, m := range library.FindAllStringSubmatch(guesttest.MustRun(t, "ldd", path), -1) {
-			to := root + m[1]
-			if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			guesttest.MustRun(t, "cp", "--dereference", m[1], to)
-		}
+		copyProgram(t, name, root, dir)
 	}
 	guesttest.MustRun(t, "cp", "--archive", "/etc/nginx", root+"/etc/nginx")
 	write(t, root+"/etc/passwd", "root:x:0:0:root:/root:/bin/bash\nwww-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\n")
@@ -134,6 +126,20 @@ func nginxImage(t *testing.T, kind string) (root string) {
 	write(t, root+"/var/www/html/index.html", "a page\n")
 	nginxRoots[kind] = root
 	return root
+}
+
+// copyProgram copies a program of the guest and its libraries into a root file system.
+func copyProgram(t *testing.T, name, root, dir string) {
+	t.Helper()
+	path := program(t, name)
+	guesttest.MustRun(t, "cp", "--dereference", path, root+dir+"/"+name)
+	for _, m := range library.FindAllStringSubmatch(guesttest.MustRun(t, "ldd", path), -1) {
+		to := root + m[1]
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		guesttest.MustRun(t, "cp", "--dereference", m[1], to)
+	}
 }
 
 // A webserver is a container of nginxImage in which nginx runs.

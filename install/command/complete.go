@@ -93,6 +93,10 @@ var argumentWords = map[string]words{
 	"profile contains":  comparableProfiles,
 	"profile merge":     comparableProfiles,
 	"profile intersect": comparableProfiles,
+
+	"profile learn start":  policiesOf,
+	"profile learn finish": policiesOf,
+	"profile learn record": policiesOf,
 }
 
 // fileArguments are the commands whose arguments can be files.

@@ -8,16 +8,32 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/output"
-	"github.com/oci-apparmor/oci-apparmor/install/recording"
+	"github.com/oci-apparmor/oci-apparmor/install/recorder"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/learn"
 )
 
+// printLearned writes the text of a profile, and what is to be said of it.
+func (s *session) printLearned(made *learn.Learned) error {
+	if _, err := s.stdout.Write(made.Text); err != nil {
+		return err
+	}
+	out := &output.Printer{W: s.stderr}
+	out.Wrapped("", fmt.Sprintf("%s learned: the text allows each access that was seen", output.Count(made.Rules, "rule", "rules")))
+	for _, note := range made.Notes {
+		out.Wrapped("note: ", oneline.Whole(note))
+	}
+	return out.Err
+}
+
 func learnCommand(s *session) *cobra.Command {
-	var what recording.Request
+	var what recorder.Request
 	cmd := &cobra.Command{
 		Use:   "learn",
 		Short: "Write a profile of what containers did in complain mode",
-		Long: `Write the text of a profile that allows what processes under another profile did
+		Long: `Record what the containers of a policy do, by the commands start, status and finish,
+and make a profile of it. Or, with --from, make one of records that are there already:
+write the text of a profile that allows what processes under another profile did
 while that was in complain mode: what its own rules did not allow, and what the kernel
 logged, therefore. Give it a profile without rules to see all. Rules with deny, but for
 audit deny, keep accesses out of the log, and are enforced in complain mode, too.
@@ -49,21 +65,14 @@ The text goes to standard output, and what is to be said of it to standard error
 			if len(what.From) == 0 || what.Recorded == "" {
 				return exit.With(exit.Usage, errors.New("name the files with --from, and the profile that the containers had with --profile"))
 			}
-			made, err := recording.Learn(cmd.Context(), s.Node, what)
+			made, err := recorder.Learn(cmd.Context(), s.Node, what)
 			if err != nil {
 				return err
 			}
-			if _, err := s.stdout.Write(made.Text); err != nil {
-				return err
-			}
-			out := &output.Printer{W: s.stderr}
-			out.Wrapped("", fmt.Sprintf("%s learned: the text allows each access that was seen", output.Count(made.Rules, "rule", "rules")))
-			for _, note := range made.Notes {
-				out.Wrapped("note: ", oneline.Whole(note))
-			}
-			return out.Err
+			return s.printLearned(made)
 		}),
 	}
+	cmd.AddCommand(learnStartCommand(s), learnStatusCommand(s), learnFinishCommand(s), learnRecordCommand(s))
 	f := cmd.Flags()
 	f.StringArrayVar(&what.From, "from", nil, "read records from `FILE`, or - for standard input; may be given several times")
 	f.StringVar(&what.Recorded, "profile", "", "`NAME` of the profile that the containers had, in complain mode")

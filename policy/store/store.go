@@ -8,6 +8,7 @@
 //	DIR/blobs/HEX                   a compiled profile text; HEX is the sha256 of its bytes
 //	DIR/seen                        which files the last apply has read, as seen.Parse reads it; may be missing
 //	DIR/lock                        the file that a process locks while it changes any of this
+//	DIR/recordings                  belongs to package install/recorder
 //	DIR/texts                       belongs to package handloaded
 //	DIR/wiring                      belongs to package install/wire
 //

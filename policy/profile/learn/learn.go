@@ -58,39 +58,35 @@ type rule struct {
 	loose    bool   // the rule is about more than what was seen
 	samples  []meaning.Access
 	programs []string
-	count    uint64
 }
 
-// Add takes a record, and reports whether it is one of the recording.
-func (r *Recording) Add(record *audit.Record) bool {
+// Add takes a record. ours reports whether it is one of the recording, and news whether it brought something that those
+// before it had not: the others can be forgotten.
+func (r *Recording) Add(record *audit.Record) (ours, news bool) {
 	label, _ := record.Profile()
 	name, _, _ := strings.Cut(label, "//")
 	if !r.Of(name) {
-		return false
+		return false, false
 	}
 	if isRuntime(record) {
-		r.leave("what the runtime did before it started the container's program")
-		return true
+		return true, r.leave("what the runtime did before it started the container's program")
 	}
 	switch record.Type {
 	case audit.Denied, audit.Killed:
-		r.leave("an access that was denied: what is denied is not learned")
-		return true
+		return true, r.leave("an access that was denied: what is denied is not learned")
 	case audit.Allowed, audit.Audited:
 	default:
-		return true // of the profile itself, not of what was done
+		return true, false // of the profile itself, not of what was done
 	}
 	asked, err := record.Asked()
 	if err != nil {
 		var known *audit.NoAccess
 		if errors.As(err, &known) && known.Because == audit.OfThePolicy {
-			return true
+			return true, false
 		}
-		r.leave(err.Error())
-		return true
+		return true, r.leave(err.Error())
 	}
-	r.learn(asked.Accesses[0], record.Get("comm"))
-	return true
+	return true, r.learn(asked.Accesses[0], record.Get("comm"))
 }
 
 // isRuntime reports whether a record is of runc's own process in the container, of which the kernel may write some after it
@@ -100,25 +96,24 @@ func isRuntime(record *audit.Record) bool {
 	return strings.HasPrefix(record.Get("comm"), "runc:[")
 }
 
-// leave notes that something was seen and not learned.
-func (r *Recording) leave(why string) {
+// leave notes that something was seen and not learned, and reports whether that is new.
+func (r *Recording) leave(why string) (news bool) {
 	if r.left == nil {
 		r.left = make(map[string]uint64)
 	}
-	if _, known := r.left[why]; known || len(r.left) < mostLeft {
-		r.left[why]++
-		return
+	if len(r.left) >= mostLeft && r.left[why] == 0 {
+		why = "other accesses of which no rule can be made"
 	}
-	r.left["other accesses of which no rule can be made"]++
+	r.left[why]++
+	return r.left[why] == 1
 }
 
-// learn notes an access of a program.
-func (r *Recording) learn(a meaning.Access, program string) {
+// learn notes an access of a program, and reports whether it is new.
+func (r *Recording) learn(a meaning.Access, program string) (news bool) {
 	a = r.ours(a)
 	one, why := ruleFor(a)
 	if why != "" {
-		r.leave(why)
-		return
+		return r.leave(why)
 	}
 	r.seen++
 	if r.rules == nil {
@@ -128,33 +123,39 @@ func (r *Recording) learn(a meaning.Access, program string) {
 	if had == nil {
 		if len(r.rules) >= mostRules || r.bytes >= mostBytes {
 			r.full = true
-			return
+			return false
 		}
 		had = &one
 		r.rules[one.key] = had
 		r.bytes += len(one.what) + len(one.path)
+		news = true
 	}
-	had.add(one, a, program)
-	if len(had.samples) < mostSamples && !slices.Contains(had.samples, a) {
+	news = had.add(one, program) || news
+	if len(had.samples) < mostSamples && r.bytes < mostBytes && !slices.Contains(had.samples, a) {
 		had.samples = append(had.samples, a)
 		r.bytes += len(one.path)
+		news = true
 	}
+	return news
 }
 
-// add adds what another access of the same key asked.
-func (r *rule) add(one rule, a meaning.Access, program string) {
-	r.count++
+// add adds what another access of the same key asked, and reports whether that is new.
+func (r *rule) add(one rule, program string) (news bool) {
+	news = one.perms&^r.perms != 0 || one.owned&^r.owned != 0 || one.exec && !r.exec
 	r.perms |= one.perms
 	r.owned |= one.owned
 	r.exec = r.exec || one.exec
 	for _, s := range one.signals {
 		if !slices.Contains(r.signals, s) {
 			r.signals = append(r.signals, s)
+			news = true
 		}
 	}
 	if program = programName(program); len(r.programs) < mostPrograms && !slices.Contains(r.programs, program) {
 		r.programs = append(r.programs, program)
+		news = true
 	}
+	return news
 }
 
 // programName returns the name of a program as a comment can have it. A program chooses its name, and a parser looks for

@@ -100,7 +100,6 @@ func (r *rule) alike() (k alikeKey, ok bool) {
 
 // join takes in what another rule was made of.
 func (r *rule) join(other *rule) {
-	r.count += other.count
 	r.perms |= other.perms
 	r.owned |= other.owned
 	r.exec = r.exec || other.exec

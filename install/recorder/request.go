@@ -1,6 +1,6 @@
-// Package recording makes profiles of what containers did under recording profiles. It reads the records, and says what of
+// Package recorder makes profiles of what containers did under recording profiles. It reads the records, and says what of
 // them is missing: of a recording that is not whole, nothing is made.
-package recording
+package recorder
 
 import (
 	"context"

@@ -1,0 +1,348 @@
+package integration
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/bundle"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
+)
+
+// What a container does is recorded and made into a profile, under which it does the same and nothing else.
+
+// learnPolicy gives every container the profile app, and those that ask for it other.
+const learnPolicy = `version: 1
+profiles:
+  app:   {file: profiles/app}
+  other: {file: profiles/other}
+policies:
+  app:   {profile: app}
+  other: {profile: other}
+assign:
+  - policy: app
+    request: other
+`
+
+// free is a profile under which every workload here works.
+func free(name string) string {
+	return "abi <abi/3.0>,\nprofile " + name + " flags=(attach_disconnected,mediate_deleted) {\n  file,\n  network,\n  capability,\n  signal,\n  ptrace,\n}\n"
+}
+
+func setLearnPolicy(t *testing.T) {
+	t.Helper()
+	setPolicy(t, keepPolicy)
+	writePolicy(t, learnPolicy, map[string]string{"app": free("app"), "other": free("other")})
+	guesttest.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
+	t.Cleanup(func() { guesttest.Run(t, "oci-apparmor", "profile", "learn", "finish", "app") }) // ends what a failed test has left
+}
+
+// tools are what the script of scriptImage executes.
+var tools = []string{"basename", "cat", "chmod", "cp", "cut", "date", "env", "find", "grep", "head", "id", "ln", "ls", "mkdir", "mktemp",
+	"mv", "rm", "sed", "seq", "sort", "tail", "tee", "touch", "tr", "wc"}
+
+// learnScript is the work of a container: twenty tools, files that come and go, names that are others each time.
+const learnScript = `#!/bin/sh -e
+cd /job
+seq 1 20 >numbers
+sed -i s/1/one/ numbers
+sort -r numbers | head -n 5 | tail -n 2 | tee "with a blank" | wc -l
+grep -c one numbers
+mkdir -p made/below
+cp numbers made/copy
+mv made/copy made/below/moved
+ln made/below/moved made/hard
+ln -s below/moved made/soft
+cat made/soft | cut -c 1 | tr a-z A-Z >>appended
+find made -type f
+temporary=$(mktemp)
+date >$temporary
+chmod 600 $temporary
+id -u
+env >/dev/null
+touch made/touched
+ls -l made
+basename /a/b
+cat /proc/self/status /proc/$$/comm >/dev/null
+rm -r made numbers appended $temporary
+echo done
+`
+
+var scriptRoot string
+
+// scriptImage returns the root file system of a container that runs learnScript.
+func scriptImage(t *testing.T) string {
+	t.Helper()
+	if scriptRoot != "" {
+		return scriptRoot
+	}
+	root := "/var/lib/learn-script"
+	for _, dir := range strings.Fields("dev etc proc sys tmp job usr/bin usr/sbin usr/lib usr/lib64") {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, dir := range []string{"bin", "sbin", "lib", "lib64"} {
+		if err := os.Symlink("usr/"+dir, filepath.Join(root, dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range append([]string{"dash"}, tools...) {
+		copyProgram(t, name, root, "/usr/bin")
+	}
+	guesttest.MustRun(t, "cp", program(t, "busybox"), root+"/usr/bin/busybox")
+	if err := os.Symlink("dash", root+"/usr/bin/sh"); err != nil {
+		t.Fatal(err)
+	}
+	write(t, root+"/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
+	write(t, root+"/etc/shadow", "root:*:1::::::\n")
+	write(t, root+"/etc/group", "root:x:0:\n")
+	write(t, root+"/job/script", learnScript)
+	if err := os.Chmod(root+"/job/script", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	scriptRoot = root
+	return root
+}
+
+// in has a bundle's container run a program in another root file system, with the capabilities that engines give.
+func in(root string, args ...string) func(*specs.Spec) {
+	return func(s *specs.Spec) {
+		engines := bundle.EngineSpec(args...)
+		engines.Annotations = s.Annotations
+		engines.Root = &specs.Root{Path: root}
+		engines.Process.Capabilities = bundle.Capabilities("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_SETGID", "CAP_SETUID",
+			"CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_KILL", "CAP_SYS_CHROOT", "CAP_MKNOD")
+		*s = *engines
+	}
+}
+
+// recordApp makes a profile of what work does while policy app is recorded, puts it in force, and returns its text.
+func recordApp(t *testing.T, work func()) string {
+	t.Helper()
+	guesttest.MustRun(t, "oci-apparmor", "profile", "learn", "start", "app")
+	work()
+	text := guesttest.MustRun(t, "oci-apparmor", "profile", "learn", "finish", "app")
+	t.Logf("the profile that was learned:\n%s", text)
+	writePolicy(t, learnPolicy, map[string]string{"app": text})
+	guesttest.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
+	return text
+}
+
+// wantNothingOfTheRuntime checks that a text has no rule for what runc, crun or an engine does.
+func wantNothingOfTheRuntime(t *testing.T, text string) {
+	t.Helper()
+	_, rules, _ := strings.Cut(text, "# Files.")
+	for _, word := range []string{"runc", "crun", "containerd", "sys_admin", "mount ", "/proc/sys", "fifo", "overlay", "/var/lib/", "pivot_root"} {
+		if strings.Contains(rules, word) && word != "/var/lib/" || word == "/var/lib/" && strings.Contains(rules, "/var/lib/learn") {
+			t.Errorf("a rule has %q, which is nothing that the workload did:\n%s", word, rules)
+		}
+	}
+}
+
+// wantApart checks that accesses are denied by a profile: those that a shell cannot try.
+func wantApart(t *testing.T, accesses ...string) {
+	t.Helper()
+	out := guesttest.Run(t, "oci-apparmor", append([]string{"profile", "why", "policy:app"}, accesses...)...)
+	for _, a := range accesses {
+		if !strings.Contains(out.Stdout, a+": denied") {
+			t.Errorf("%s is not denied:\n%s%s", a, out.Stdout, out.Stderr)
+		}
+	}
+}
+
+func TestProfileLearnOfAScript(t *testing.T) {
+	setLearnPolicy(t)
+	logEverything(t)
+	rt := armsOf(t, "runc")
+	root := scriptImage(t)
+	run := func() guesttest.Outcome {
+		return guesttest.NewBundle(t, in(root, "/job/script")).Run(t, rt.wrapped)
+	}
+	if o := run(); o.Code != 0 {
+		t.Fatalf("the script does not work at all: %+v", o)
+	}
+	text := recordApp(t, func() {
+		for range 2 {
+			if o := run(); o.Code != 0 {
+				t.Fatalf("recorded, the script ends with %+v", o)
+			}
+		}
+		b := guesttest.NewBundle(t, in(root, "/job/script"), asks("other"))
+		if o := b.Run(t, rt.wrapped); o.Code != 0 {
+			t.Fatalf("%+v", o)
+		}
+	})
+	wantNothingOfTheRuntime(t, text)
+	if n := len(guesttest.Profiles(t)); n == 0 || strings.Contains(fmt.Sprint(guesttest.Profiles(t)), "learn.app.") {
+		t.Errorf("profiles of the recording are left: %v", guesttest.Profiles(t))
+	}
+
+	log := guesttest.KernelLog(t)
+	for range 2 {
+		if o := run(); o.Code != 0 || !strings.HasSuffix(o.Stdout, "done\n") {
+			t.Errorf("under the profile that was learned, the script ends with %+v", o)
+		}
+	}
+	if lines := log.Grep(t, `apparmor="DENIED"`, `profile="app"`); len(lines) != 0 {
+		t.Errorf("it denies what was recorded: %q", lines)
+	}
+	for _, intrusion := range []string{
+		"echo x >/usr/bin/id", "echo x >/usr/new", "cat /etc/shadow", "echo '#!/bin/sh' >/tmp/new && /tmp/new",
+		"busybox true", "/usr/bin/busybox nc -l", "echo x >/etc/passwd", "cp /usr/bin/cat /job/cat && /job/cat /etc/group", "kill -9 1 && cat /sys/kernel/notes",
+	} {
+		o := guesttest.NewBundle(t, in(root, "/usr/bin/dash", "-c", intrusion)).Run(t, rt.wrapped)
+		if o.Code == 0 || !denial.MatchString(o.Stdout+o.Stderr) {
+			t.Errorf("%s is not denied: %+v", intrusion, o)
+		}
+	}
+	apart := []string{"inet raw", "ptrace trace peer=unconfined", "mount fstype=proc -> /mnt/", "capability sys_module", "capability sys_admin",
+		"w /run/docker.sock", "w /proc/sysrq-trigger", "change_profile -> unconfined"}
+	wantApart(t, apart...)
+
+	// What an abstraction stands for was recorded as well.
+	text = guesttest.MustRun(t, "oci-apparmor", "profile", "learn", "finish", "app", "--exactly")
+	if strings.Contains(text, "abstractions/") || !strings.Contains(text, "/libc.so.6 mr,") {
+		t.Errorf("without abstractions, the text is\n%s", text)
+	}
+	writePolicy(t, learnPolicy, map[string]string{"app": text})
+	guesttest.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
+	log = guesttest.KernelLog(t)
+	if o := run(); o.Code != 0 || !strings.HasSuffix(o.Stdout, "done\n") {
+		t.Errorf("without abstractions, the script ends with %+v", o)
+	}
+	if lines := log.Grep(t, `apparmor="DENIED"`, `profile="app"`); len(lines) != 0 {
+		t.Errorf("without abstractions, the script is denied: %q", lines)
+	}
+	wantApart(t, append(apart, "r /usr/share/zoneinfo/UTC", "w /dev/log")...)
+}
+
+func TestProfileLearnOfNginx(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Trixie)
+	needNginx(t)
+	setLearnPolicy(t)
+	logEverything(t)
+	rt := armsOf(t, "runc")
+	root := nginxImage(t, "merged")
+	serve := func() (c *guesttest.Container, w *webserver) {
+		c = guesttest.NewBundle(t, in(root, "/usr/sbin/nginx", "-g", "daemon off;")).Start(t, rt.wrapped)
+		w = &webserver{kind: "merged", pid: c.Pid(t)}
+		w.wantServes(t)
+		if o := w.enter(t, []string{"--net"}, "busybox", "wget", "-qO-", "http://127.0.0.1/none"); o.Code == 0 {
+			t.Error("there is a page that there is not")
+		}
+		return c, w
+	}
+	end := func(c *guesttest.Container) {
+		guesttest.MustRun(t, rt.wrapped, "kill", c.ID, "TERM")
+		waitFor(t, "nginx to end", func() bool { return strings.Contains(guesttest.Run(t, rt.bare, "state", c.ID).Stdout, `"stopped"`) })
+		guesttest.MustRun(t, rt.wrapped, "delete", c.ID)
+	}
+	var c *guesttest.Container
+	var w *webserver
+	text := recordApp(t, func() {
+		c, _ = serve()
+		end(c)
+		c, w = serve()
+	})
+	wantNothingOfTheRuntime(t, text)
+	w.wantServes(t) // no restart was needed to learn, and none of its profile is taken from it
+	if o := guesttest.Run(t, "oci-apparmor", "profile", "learn", "finish", "app"); o.Code != 0 || !strings.Contains(o.Stderr, "denies nothing: start it anew") {
+		t.Errorf("of a container that still runs as it was recorded: %+v", o)
+	}
+	end(c)
+
+	log := guesttest.KernelLog(t)
+	c, _ = serve()
+	wantLabelText(t, "nginx", guesttest.Label(t, c.Pid(t)), "app")
+	end(c)
+	if lines := log.Grep(t, `apparmor="DENIED"`, `profile="app"`); len(lines) != 0 {
+		t.Errorf("it denies what was recorded: %q", lines)
+	}
+	wantApart(t, "x /usr/bin/dash", "w /usr/sbin/nginx", "inet raw", "r /etc/shadow", "w /var/www/html/index.html", "capability sys_admin",
+		"ptrace trace peer=unconfined", "mount fstype=proc -> /mnt/", "w /proc/sysrq-trigger", "w /run/docker.sock")
+}
+
+// recorderOf returns the process that records policy app.
+func recorderOf(t *testing.T) int {
+	t.Helper()
+	var session struct{ PID int }
+	if err := json.Unmarshal([]byte(read(t, "/var/lib/oci-apparmor/recordings/app/session.json")), &session); err != nil || session.PID <= 1 {
+		t.Fatal(session, err)
+	}
+	return session.PID
+}
+
+// Of a recording that is not whole nothing is made, and where nobody records, containers are confined.
+func TestProfileLearnOfAPartIsNone(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Trixie)
+	setLearnPolicy(t)
+	rt := armsOf(t, "runc")
+	root := scriptImage(t)
+	label := func() string {
+		return guesttest.NewBundle(t, in(root, "/usr/bin/cat", "/proc/self/attr/current")).Run(t, rt.wrapped).Stdout
+	}
+	refused := func(want string) {
+		t.Helper()
+		if o := guesttest.Run(t, "oci-apparmor", "profile", "learn", "finish", "app"); o.Code == 0 || o.Stdout != "" || !strings.Contains(o.Stderr, want) {
+			t.Errorf("finish: %+v, want an error with %q", o, want)
+		}
+	}
+	guesttest.MustRun(t, "oci-apparmor", "profile", "learn", "start", "app")
+	if o := guesttest.Run(t, "oci-apparmor", "profile", "learn", "start", "app"); o.Code == 0 || !strings.Contains(o.Stderr, "recorded already") {
+		t.Errorf("a second start: %+v", o)
+	}
+	if got := label(); !strings.HasPrefix(got, "learn.app.") || !strings.HasSuffix(strings.TrimSpace(got), " (complain)") {
+		t.Errorf("a container that is recorded has the label %s", got)
+	}
+	recorder := recorderOf(t)
+	if err := syscall.Kill(recorder, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the recorder to end", func() bool {
+		return syscall.Kill(recorder, 0) != nil || strings.Contains(read(t, fmt.Sprintf("/proc/%d/stat", recorder)), ") Z ")
+	})
+	if got := label(); got != "app (enforce)\n" {
+		t.Errorf("without a recorder, a container has the label %s", got)
+	}
+	refused("was cut off")
+
+	// The kernel drops records when more come in a second than it is told to write.
+	guesttest.MustRun(t, "oci-apparmor", "profile", "learn", "start", "app")
+	limitRecords(t, 1)
+	if got := label(); !strings.HasPrefix(got, "learn.app.") {
+		t.Errorf("recorded again, a container has the label %s", got)
+	}
+	limitRecords(t, 0)
+	refused("not whole")
+	guesttest.MustRun(t, "oci-apparmor", "profile", "learn", "start", "app")
+	label()
+	guesttest.MustRun(t, "oci-apparmor", "profile", "learn", "finish", "app")
+}
+
+// limitRecords sets how many audit records the kernel writes in a second (AUDIT_SET, include/uapi/linux/audit.h); 0 for all.
+func limitRecords(t *testing.T, rate uint32) {
+	t.Helper()
+	const set, rateLimit, length = 1001, 0x8, 8 * 4
+	fd, err := syscall.Socket(syscall.AF_NETLINK, syscall.SOCK_RAW, syscall.NETLINK_AUDIT)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(fd)
+	b := make([]byte, syscall.SizeofNlMsghdr+length)
+	binary.NativeEndian.PutUint32(b, uint32(len(b)))
+	binary.NativeEndian.PutUint16(b[4:], set)
+	binary.NativeEndian.PutUint16(b[6:], syscall.NLM_F_REQUEST)
+	binary.NativeEndian.PutUint32(b[syscall.SizeofNlMsghdr:], rateLimit)
+	binary.NativeEndian.PutUint32(b[syscall.SizeofNlMsghdr+4*4:], rate)
+	if err := syscall.Sendto(fd, b, 0, &syscall.SockaddrNetlink{Family: syscall.AF_NETLINK}); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -21,8 +21,16 @@ func denied(profile string, serial int) string {
 	return "audit(" + strconv.FormatInt(time.Now().Unix(), 10) + ".000:" + number + `: apparmor="DENIED" operation="change_onexec" info="label not found" error=-2 profile="unconfined" name="` + profile + `" pid=1 comm="x"`
 }
 
-func TestALogIsAliveIfOurOwnDenialComesBack(t *testing.T) {
+// served is a node on which auditd runs.
+func served(t *testing.T) *Host {
+	t.Helper()
 	h := host(t)
+	h.Status = func() (Status, error) { return Status{Auditd: 77}, nil }
+	return h
+}
+
+func TestALogIsAliveIfOurOwnDenialComesBack(t *testing.T) {
+	h := served(t)
 	write(t, h.AuditLog, auditd(1))
 	h.Deny = func(profile string) error {
 		add(t, h.AuditLog, "type=AVC msg="+denied(profile, 2)+"\n")
@@ -42,6 +50,10 @@ func TestALogWithoutOurOwnDenialIsDead(t *testing.T) {
 	}{
 		"nothing comes": {func(h *Host) func(string) error {
 			return func(string) error { return nil }
+		}, "auditd runs and does not write it"},
+		"nobody writes": {func(h *Host) func(string) error {
+			h.Status = func() (Status, error) { return Status{}, nil }
+			return func(string) error { t.Error("it was tried in vain"); return nil }
 		}, "auditd does not run"},
 		"somebody else's comes": {func(h *Host) func(string) error {
 			return func(profile string) error {
@@ -68,7 +80,7 @@ func TestALogWithoutOurOwnDenialIsDead(t *testing.T) {
 		}, "AppArmor is not on"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := host(t)
+			h := served(t)
 			write(t, h.AuditLog, auditd(1))
 			h.Patience = 30 * time.Millisecond
 			h.Deny = c.deny(h)

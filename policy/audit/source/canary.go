@@ -57,6 +57,9 @@ func (h *Host) alive(ctx context.Context, name string) error {
 		return err
 	}
 	defer s.Close()
+	if why := h.hopeless(name); why != "" {
+		return fmt.Errorf("%s is dead: %s", name, why)
+	}
 	late := errors.New("late")
 	patience := cmp.Or(h.Patience, canaryPatience)
 	ctx, stop := context.WithTimeoutCause(ctx, patience, late)
@@ -77,7 +80,7 @@ func (h *Host) alive(ctx context.Context, name string) error {
 	var e Entry
 	for {
 		if err := s.Next(ctx, &e); errors.Is(err, late) {
-			return fmt.Errorf("%s is dead: a denial that was made on purpose did not come through it within %v; %s", name, patience, h.diagnose(name))
+			return fmt.Errorf("%s is dead: a denial that was made on purpose did not come through it within %v; %s", name, patience, diagnose(name))
 		} else if err != nil {
 			return err
 		}

@@ -38,7 +38,7 @@ func (c lostCounter) lost() []Loss {
 	l := Loss{By: fmt.Sprintf("the kernel, which keeps %d records until they are read (`auditctl -b 8192` makes that more)", now.BacklogLimit)}
 	switch {
 	case c.boot:
-		l.Records, l.By = uint64(now.Lost), l.By+", at any time since the boot"
+		l.Records, l.By = uint64(now.Lost), l.By+", at any time since the boot or the last `auditctl --reset-lost`"
 	case now.Lost > c.first.Lost:
 		l.Records = uint64(now.Lost - c.first.Lost)
 	default: // somebody has set the count back

@@ -243,6 +243,8 @@ func TestWithinFollowsChanges(t *testing.T) {
 		{"/* cx, profile one /x { /a r, }", "/* cx, profile other /* { /a rw, }", true},
 		{"/* cx, profile one /* { /a r, }", "/* cx, profile other /x { /a rw, }", false},
 		{"/* cix, /a r, profile one /* { /a r, }", "/* cix, /a r, profile other /x { /a rw, }", true},
+		{"/* cx, profile one /* { /a r, } profile two /x { /b r, }", "/* cx, profile three /* { /a rw, } profile four /x { /b rw, }", true},
+		{"/* cx, profile one /* { /a r, } profile two /x* { /b r, }", "/* cx, profile three /* { /a rw, } profile four /{x,x}* { /b rw, }", true},
 		{"/x cx, profile one /x { /a r, } profile two /y { /b rw, }", "/x cx, profile three /x { /a r, } profile four /y { /b rw, }", true},
 	} {
 		beyond, within, err := Within(Side{Stack: meaning.Stack{profileOf(t, test.a)}}, Side{Stack: meaning.Stack{profileOf(t, test.b)}})

@@ -63,7 +63,9 @@ func (c *comparison) children(a, b *meaning.Profile) {
 	}
 	pair(func(x, y *meaning.Profile) bool { return name(x, a) == name(y, b) }, func(x, y *meaning.Profile) {})
 	attaching := func(p, child *meaning.Profile) bool { return slices.Contains(p.Attaching(), child) }
-	pair(func(x, y *meaning.Profile) bool { return attaching(a, x) && attaching(b, y) && c.programs.alike(x, y) },
+	pair(func(x, y *meaning.Profile) bool {
+		return attaching(a, x) && attaching(b, y) && c.programs.areAlike(x, y)
+	},
 		func(x, y *meaning.Profile) {
 			c.lines = append(c.lines, Line{Change: Otherwise, What: "name of the child that attaches to the same programs",
 				From: oneline.Name(name(x, a)), To: oneline.Name(name(y, b))})

@@ -1,15 +1,20 @@
 package meaning
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/automaton"
 )
 
+// mostOfPrograms bounds how many combinations of states are looked at. Patterns of programs have some dozens.
+const mostOfPrograms = 1 << 11
+
 // Programs are those to which a profile attaches, by its pattern or by a name that is a path.
 type Programs struct {
 	machine automaton.Machine
 	accepts func(automaton.State) bool
+	xattrs  []string // extended attributes that the program must have as well
 }
 
 // Programs returns the programs to which the profile attaches. It returns none for hats, and for profiles that attach to no
@@ -17,7 +22,7 @@ type Programs struct {
 func (p *Profile) Programs() Programs {
 	if p.attach.dfa != nil {
 		m := machine{p.attach.dfa, p.attach.start[0]}
-		return Programs{m, func(s automaton.State) bool { return p.attach.accept[s] != 0 }}
+		return Programs{m, func(s automaton.State) bool { return p.attach.accept[s] != 0 }, p.XAttrs}
 	}
 	name := p.Name
 	if p.Parent != nil {
@@ -28,7 +33,17 @@ func (p *Profile) Programs() Programs {
 		paths = append(paths, name)
 	}
 	words := automaton.Words(paths...)
-	return Programs{words, words.Accepts}
+	return Programs{words, words.Accepts, p.XAttrs}
+}
+
+// Alike reports whether they are the same programs. Among several profiles that attach to one the kernel chooses by what their
+// automata match, and so alike for patterns that match the same. The error is as for Meet.
+func (p Programs) Alike(other Programs) (bool, error) {
+	if !slices.Equal(p.xattrs, other.xattrs) {
+		return false, nil
+	}
+	found, err := p.some(other, func(mine, theirs bool) bool { return mine != theirs })
+	return !found && err == nil, err
 }
 
 // Meet reports whether a program is among both. The error wraps automaton.ErrTooLarge if that is too much to decide.
@@ -38,6 +53,9 @@ func (p Programs) Meet(other Programs) (bool, error) {
 
 // Within reports whether all of the programs are among others, too. The error is as for Meet.
 func (p Programs) Within(others Programs) (bool, error) {
+	if len(others.xattrs) > 0 && !slices.Equal(p.xattrs, others.xattrs) {
+		return false, nil
+	}
 	found, err := p.some(others, func(mine, theirs bool) bool { return mine && !theirs })
 	return !found && err == nil, err
 }
@@ -50,6 +68,6 @@ func (p Programs) some(other Programs, pick func(mine, theirs bool) bool) (bool,
 	}
 	_, found, err := automaton.Shortest(func(s []automaton.State) bool {
 		return paths.Accepts(s[2]) && pick(p.accepts(s[0]), other.accepts(s[1]))
-	}, limit, p.machine, other.machine, paths)
+	}, mostOfPrograms, p.machine, other.machine, paths)
 	return found, err
 }

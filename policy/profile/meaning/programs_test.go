@@ -14,29 +14,32 @@ profile p {
   profile shell /bin/{sh,dash} { }
   profile /bin/sh { }
   profile all /bin/* { }
+  profile every /bin/[^/]* { }
   profile named { }
   ^hat { }
 }
 `)
 	for _, test := range []struct {
-		a, b         string
-		meet, within bool
+		a, b                string
+		meet, within, alike bool
 	}{
-		{"sh", "shell", true, true},
-		{"shell", "sh", true, true},
-		{"/bin/sh", "sh", true, true},
-		{"sh", "/bin/sh", true, false},
-		{"sh", "all", true, true},
-		{"all", "sh", true, false},
-		{"named", "sh", false, true}, // which attaches to none
-		{"sh", "named", false, false},
-		{"hat", "all", false, true},
+		{"sh", "shell", true, true, true},
+		{"shell", "sh", true, true, true},
+		{"/bin/sh", "sh", true, true, false},
+		{"sh", "/bin/sh", true, false, false},
+		{"sh", "all", true, true, false},
+		{"all", "sh", true, false, false},
+		{"named", "sh", false, true, false}, // which attaches to none
+		{"sh", "named", false, false, false},
+		{"all", "every", true, true, true},
+		{"hat", "all", false, true, false},
 	} {
 		a, b := read(t, all, "p//"+test.a).Programs(), read(t, all, "p//"+test.b).Programs()
 		meet, err := a.Meet(b)
 		within, err2 := a.Within(b)
-		if err != nil || err2 != nil || meet != test.meet || within != test.within {
-			t.Errorf("%s and %s: %v, %v, %v, %v", test.a, test.b, meet, within, err, err2)
+		alike, err3 := a.Alike(b)
+		if err != nil || err2 != nil || err3 != nil || meet != test.meet || within != test.within || alike != test.alike {
+			t.Errorf("%s and %s: %v, %v, %v, %v, %v, %v", test.a, test.b, meet, within, alike, err, err2, err3)
 		}
 	}
 }

@@ -2,9 +2,11 @@ package suggest
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
@@ -40,8 +42,35 @@ func (s *search) reduce(ctx context.Context) (err error) {
 		}
 		s.chosen, s.each, given = fewer, slices.Delete(s.each, i, i+1), slices.Delete(given, i, i+1)
 	}
-	_, err = s.try(ctx, s.chosen)
-	return err
+	if _, err = s.try(ctx, s.chosen); err != nil {
+		return err
+	}
+	return s.takesNothing()
+}
+
+// takesNothing returns an error if a profile denies something with the rules that it allowed before: an exec can go on in
+// another way by a rule with a pattern. What is too large to decide is not doubted, as rules that allow take nothing away.
+func (s *search) takesNothing() error {
+	for _, a := range s.chosen {
+		before, err := s.before.Enforced(a.block.Name)
+		if err != nil {
+			return err
+		}
+		after, err := s.after.Enforced(a.block.Name)
+		if err != nil {
+			return err
+		}
+		both := meaning.Combination{Profiles: []*meaning.Profile{before, after}, All: true}
+		lost, found, err := both.Deviation(before)
+		if err == nil && !found {
+			lost.Excess, found, err = both.Conflict()
+		}
+		if err == nil && found {
+			return fmt.Errorf("%s: with the rule %s, the profile %s would not allow any more what it does for %s: nothing is suggested", s.path,
+				oneline.Whole(a.text(style{})), oneline.Quote(a.block.Name), oneline.Quote(lost.Key))
+		}
+	}
+	return nil
 }
 
 // needed reports whether a rule allows a part of an access that none of the other rules allows alone.

@@ -249,3 +249,33 @@ func TestRulesForAddresses(t *testing.T) {
 		}
 	}
 }
+
+// A change that would take something away is refused, also where only an exec goes on in another way.
+func TestNothingIsTakenAway(t *testing.T) {
+	t.Parallel()
+	r, _ := reader(t)
+	of := func(rules string) *why.Text {
+		text, err := r.Read(t.Context(), "web", []byte("abi <abi/3.0>,\nprofile web {\n"+rules+"\n}\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	for _, test := range []struct {
+		before, after string
+		refused       bool
+	}{
+		{"/x r,", "/x r, /y r,", false},
+		{"/x r,", "/y r,", true},
+		{"/x r,", "/x r, deny /x r,", true},
+		{"/x px,", "/x px, /y ix,", false},
+		{"/x px,", "/x ix,", true},
+		{"capability chown,", "capability kill,", true},
+	} {
+		s := &search{path: "web", before: of(test.before), after: of(test.after)}
+		s.chosen = []addition{{s.before.Read().Blocks[0], rule{pattern: "/y", letters: "r"}}}
+		if err := s.takesNothing(); (err != nil) != test.refused {
+			t.Errorf("%s to %s: %v", test.before, test.after, err)
+		}
+	}
+}

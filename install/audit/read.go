@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -24,6 +25,10 @@ type Query struct {
 	Pod       string // see Container.InPod
 	Policy    string
 	Profile   string // that decided, or its main profile
+
+	Lost func(source.Loss) // is called for what is lost while events are followed; nil for nobody
+
+	pause time.Duration // between two looks at what is lost; 0 stands for a second
 }
 
 // Notices is where notices are read: a reader.Reader.
@@ -118,10 +123,11 @@ func (r *reading) all(ctx context.Context, src source.Source, notices Notices) e
 
 func (r *reading) missing(sentence string) { r.result.Missing = append(r.result.Missing, sentence) }
 
-// seen is an event whose container is still to be found.
+// seen is an event whose container is still to be found, or a loss.
 type seen struct {
 	*Event
 	Sight
+	lost *source.Loss
 }
 
 // mostSeen is how many events wait for their containers. Looking for one can take a second, in which more come.
@@ -139,19 +145,7 @@ func (r *reading) follow(ctx context.Context, src source.Source, notices Notices
 		case <-ctx.Done():
 		}
 	}
-	go func() {
-		var e source.Entry
-		for {
-			err := src.Next(ctx, &e)
-			if err != nil {
-				ended <- err
-				return
-			}
-			if ev, sight, ok := r.see(&e); ok {
-				send(seen{ev, sight})
-			}
-		}
-	}()
+	go func() { ended <- r.watch(ctx, src, send) }()
 	silent := make(chan error, 1) // what reading notices ended with
 	if notices != nil {
 		go func() {
@@ -164,7 +158,7 @@ func (r *reading) follow(ctx context.Context, src source.Source, notices Notices
 	for {
 		select {
 		case s := <-events:
-			if err := r.join(s.Event, s.Sight); err != nil {
+			if err := r.take(s); err != nil {
 				stop(err)
 				<-ended
 				return err
@@ -175,8 +169,7 @@ func (r *reading) follow(ctx context.Context, src source.Source, notices Notices
 			}
 		case err := <-ended:
 			for len(events) > 0 {
-				s := <-events
-				if err := r.join(s.Event, s.Sight); err != nil {
+				if err := r.take(<-events); err != nil {
 					return err
 				}
 			}
@@ -186,6 +179,57 @@ func (r *reading) follow(ctx context.Context, src source.Source, notices Notices
 			return err
 		}
 	}
+}
+
+// watch sends what a source brings until its end, whose error it returns. What was lost it looks at again and again while records
+// come, and once after the last one: nothing wakes up while nothing comes.
+func (r *reading) watch(ctx context.Context, src source.Source, send func(seen)) error {
+	var e source.Entry
+	var said []source.Loss
+	var asked time.Time
+	for busy := true; ; {
+		err := r.next(ctx, src, &e, busy)
+		quiet := errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil
+		if err != nil && !quiet {
+			return err
+		}
+		if busy = !quiet; busy {
+			if ev, sight, ok := r.see(&e); ok {
+				send(seen{Event: ev, Sight: sight})
+			}
+		}
+		if r.query.Lost == nil || busy && time.Since(asked) < r.pause() {
+			continue
+		}
+		asked = time.Now()
+		for _, l := range src.Lost() {
+			if !slices.Contains(said, l) {
+				said = append(slices.DeleteFunc(said, func(s source.Loss) bool { return s.By == l.By }), l)
+				send(seen{lost: &l})
+			}
+		}
+	}
+}
+
+func (r *reading) pause() time.Duration { return cmp.Or(r.query.pause, time.Second) }
+
+// next is Next, and if brief is set, waits no longer than a pause.
+func (r *reading) next(ctx context.Context, src source.Source, e *source.Entry, brief bool) error {
+	if brief {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, r.pause())
+		defer stop()
+	}
+	return src.Next(ctx, e)
+}
+
+// take does with what was seen what is to be done.
+func (r *reading) take(s seen) error {
+	if s.lost != nil {
+		r.query.Lost(*s.lost)
+		return nil
+	}
+	return r.join(s.Event, s.Sight)
 }
 
 // see makes an event of a record, and looks at its process. ok is false for a record that is not wanted.

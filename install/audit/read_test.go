@@ -193,6 +193,7 @@ func TestAnotherNodesRecordsNameNoContainerOfThisOne(t *testing.T) {
 type steady struct {
 	source.Source
 	lines chan string
+	lost  func() []source.Loss
 }
 
 func (s steady) Next(ctx context.Context, e *source.Entry) error {
@@ -207,7 +208,7 @@ func (s steady) Next(ctx context.Context, e *source.Entry) error {
 		}
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 }
 
@@ -237,6 +238,26 @@ func TestFollowedUntilItIsEnough(t *testing.T) {
 	src.lines <- avc(time.Now(), fmt.Sprintf(readShadow, 101))
 	if _, err = Read(t.Context(), &Joiner{Node: m.Node}, src, nil, Query{Follow: true}, func(*Event) error { return full }); err != full {
 		t.Errorf("an error of what is done with an event ends with %v", err)
+	}
+}
+
+func (s steady) Lost() []source.Loss { return s.lost() }
+
+// What was lost is said while events are followed, also if no record comes after it, and once.
+func TestLossesAreSaidWhileEventsAreFollowed(t *testing.T) {
+	m := newMachine(t)
+	loss := source.Loss{By: "the kernel", Records: 3}
+	src := steady{lines: make(chan string, 3), lost: func() []source.Loss { return []source.Loss{loss} }}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	src.lines <- avc(time.Now(), fmt.Sprintf(readShadow, gonePID))
+	src.lines <- avc(time.Now(), fmt.Sprintf(readShadow, gonePID))
+	var got []string
+	time.AfterFunc(200*time.Millisecond, stop)
+	_, err := Read(ctx, &Joiner{Node: m.Node, Least: time.Millisecond}, src, nil, Query{Follow: true, pause: 20 * time.Millisecond,
+		Lost: func(l source.Loss) { got = append(got, l.String()) }}, func(*Event) error { return nil })
+	if err != nil || !slices.Equal(got, []string{loss.String()}) {
+		t.Errorf("said %q, %v", got, err)
 	}
 }
 

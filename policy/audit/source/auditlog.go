@@ -26,7 +26,8 @@ type auditLog struct {
 	ctx    context.Context
 	lost   losses
 	done   map[inode]bool // files that were read, or are not to be
-	times  map[int64]bool // when those were written to last that were read; packing a file keeps that
+	known  map[inode]bool // files that were there at the beginning
+	times  map[int64]bool // when those were written to last that were read; packing a file keeps that, to a second
 	old    bool           // there are files of before Options.Since
 	first  bool           // something was read
 	file   *os.File       // that is read; nil between two
@@ -39,7 +40,8 @@ type auditLog struct {
 
 func (h *Host) openAuditLog(o Options) (Source, error) {
 	path := h.auditLogPath()
-	l := &auditLog{set: rotated(path), o: o, ctx: context.Background(), done: map[inode]bool{}, times: map[int64]bool{}}
+	l := &auditLog{set: rotated(path), o: o, ctx: context.Background(), done: map[inode]bool{}, known: map[inode]bool{},
+		times: map[int64]bool{}}
 	t := newText(AuditLog, l, h, o)
 	t.trusted = true // auditLog opens no others
 	counter := h.sinceBoot()
@@ -50,6 +52,9 @@ func (h *Host) openAuditLog(o Options) (Source, error) {
 	}
 	if len(files) == 0 {
 		return nil, fmt.Errorf("there is no %s: auditd is not installed, or has never run", oneline.Name(path))
+	}
+	for _, f := range files {
+		l.known[f.inode] = true
 	}
 	if o.Follow {
 		if l.watch, err = newWatch(filepath.Dir(path)); err != nil {
@@ -193,7 +198,7 @@ func (l *auditLog) choose(files []logFile) (next logFile, ok bool) {
 		case l.done[f.inode]:
 		case f.changed.Before(l.o.Since) && !f.live:
 			l.done[f.inode], l.old = true, true
-		case f.packed && l.times[f.changed.Unix()]: // it was read before it was packed
+		case f.packed && !l.known[f.inode] && l.times[f.changed.Unix()]: // it was read before it was packed
 		default:
 			return f, true
 		}

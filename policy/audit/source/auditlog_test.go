@@ -60,6 +60,19 @@ func TestRotatedFilesAreReadOldestFirst(t *testing.T) {
 	}
 }
 
+func TestFilesOfOneSecondAreAllRead(t *testing.T) {
+	h := host(t)
+	when := time.Now().Add(-time.Hour)
+	for name, content := range map[string]string{".2": auditd(1), ".1.gz": gzipped(auditd(2))} {
+		write(t, h.AuditLog+name, content)
+		if err := os.Chtimes(h.AuditLog+name, when, when); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(t, h.AuditLog, auditd(3))
+	wantAll(t, open(t, h, AuditLog, Options{}), 1, 2, 3)
+}
+
 func TestAuditdsLogIsWhereItsConfigurationSays(t *testing.T) {
 	h := host(t)
 	other := t.TempDir() + "/other.log"

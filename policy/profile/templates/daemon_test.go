@@ -102,7 +102,7 @@ func TestDaemonsAllowTheirWork(t *testing.T) {
 				"x /usr/bin/tini-static -> dockerd//docker-init", "x /var/lib/docker/tmp/qemu-check123/check -> dockerd//qemu-check",
 				// What is in images.
 				"w /etc/shadow", "w /bin/busybox", "w /dev/null", "w /dev/pts/", "w /proc/", "w /sys/", "w /p", "w /data/x", "w /deploy/x",
-				"w /prod/x", "w /proxy/x", "w /procs/x", "w /system/x", "w /sysx", "w /srv/x", "l /opt/a -> /opt/b",
+				"w /prod/x", "w /proxy/x", "w /procs/x", "w /system/x", "w /sysx", "w /srv/x", "l /opt/a -> /opt/b", "l /bin/gzip -> /bin/arch", "l /usr/bin/git -> /usr/lib/git-core/git",
 				"mount fstype=overlay overlay -> /var/lib/docker/overlay2/x/merged/",
 				"bind /srv/ -> /var/lib/docker/overlay2/x/merged/bind/", "remount options=(ro, bind) /var/lib/docker/overlay2/x/merged/bind/",
 				"pivot_root oldroot=/var/lib/docker/overlay2/x/diff/.pivot_root1/ /var/lib/docker/overlay2/x/diff/",
@@ -116,9 +116,9 @@ func TestDaemonsAllowTheirWork(t *testing.T) {
 		},
 		"containerd": {
 			"": {
-				"w /var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db", "w /run/containerd/containerd.sock",
+				"w /var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db", "w /run/containerd/containerd.sock", "w /var/lib/cni/results/x",
 				"mount fstype=overlay overlay -> /var/lib/containerd/tmpmounts/containerd-mount1/", "w /proc/7/oom_score_adj",
-				"bind /proc/1/ns/net -> /run/netns/cni-1", "x /opt/cni/bin/bridge -> containerd//cni", "x /usr/bin/kmod -> containerd//modprobe", "w /run/docker/containerd/x/y-stdout",
+				"bind / -> /run/netns/cni-1", "r /", "x /opt/cni/bin/bridge -> containerd//cni", "x /usr/bin/kmod -> containerd//modprobe", "w /run/docker/containerd/x/y-stdout",
 			},
 			"cni": {"x /opt/cni/bin/host-local", "x /usr/sbin/xtables-nft-multi -> containerd//firewall", "capability net_admin"},
 		},

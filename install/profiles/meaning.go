@@ -71,12 +71,18 @@ func meant(ctx context.Context, n *node.Node, features, arg string) (compare.Sid
 				return whole, exit.With(exit.Cannot, fmt.Errorf("%s: what was loaded has no profile of this name", one))
 			}
 		}
-		whole.Stack = append(whole.Stack, all[at])
+		part := compare.Side{Stack: all[at : at+1], Others: make(map[string]*meaning.Profile)}
 		for _, p := range all {
-			whole.Others[p.Name] = p
+			part.Others[p.Name] = p
 		}
-		if err := whole.Reach(known(n, on, one)); err != nil {
+		if err := part.Reach(known(n, on, one)); err != nil {
 			return whole, err
+		}
+		whole.Stack = append(whole.Stack, all[at])
+		for name, p := range part.Others { // of two of one name, the first part's
+			if whole.Others[name] == nil {
+				whole.Others[name] = p
+			}
 		}
 	}
 	return whole, nil

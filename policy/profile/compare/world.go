@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/automaton"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
@@ -197,10 +196,7 @@ func (w *within) labelled(side int, p *meaning.Profile, t meaning.Transition, he
 	if t.Child {
 		whole = p.Name + "//" + t.Label
 	}
-	for name := range strings.SplitSeq(whole, "//&") {
-		if meaning.IsUnconfined(name) {
-			continue
-		}
+	for _, name := range parts(whole) {
 		known, always := w.find(side, p, name)
 		ways := 2
 		if known != nil && t.Else == meaning.TargetNone {

@@ -37,7 +37,8 @@ start, whatever it asks for, and a floor than which profile no label may be less
 strict. Both are decided for all paths and names, and fail with an example: the
 shortest access, a container, and the rule by which it gets its label. What cannot
 be judged, as what a container may do that keeps its engine's choice, fails, too:
-leave its policy out by except.
+leave its policy out by except. With -v it also says with which kernels a test that
+passes would not, as some do not ask about all that a profile has rules about.
 
 The exit code is 1 if a test fails, or if the policy or the tests have a fault in
 them. ` + "`oci-apparmor --help`" + ` lists all exit codes.`,

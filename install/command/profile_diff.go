@@ -39,8 +39,10 @@ differs is decided for all accesses, by the automata of the compiled profiles. T
 children of A and B are compared, and other profiles to which both lead, where they
 are known. A and B may also be files of compiled profiles, as apparmor_parser -S
 writes them, and stacks of several profiles with //& between them. An access that
-asks a stack for several permissions at once may still be logged otherwise. The exit
-code is then that of diff(1): 0 if the meaning is the same, 1 if not, 2 for trouble.`,
+asks a stack for several permissions at once may still be logged otherwise. Some
+kernels answer otherwise to the same compiled profile: "not with" names those with
+which an example does not change. The exit code is then that of diff(1): 0 if the
+meaning is the same, 1 if not, 2 for trouble.`,
 		Example: `  oci-apparmor profile diff 2015:docker-default node:docker-default
   oci-apparmor profile diff kernel:docker-default node:docker-default
   oci-apparmor profile diff --meaning policy:web profiles/web

@@ -36,6 +36,7 @@ func ask(data []byte) {
 	}
 	for _, a := range accesses {
 		Stack(all).Decide(a)
+		Stack(all).Kernels(a)
 	}
 }
 

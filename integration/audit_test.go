@@ -67,40 +67,51 @@ func (m moment) denials(t *testing.T, n int, options ...string) (all []deniedEve
 	return all, end
 }
 
+// about waits for a denial since then about a path, and returns the first.
+func (m moment) about(t *testing.T, path string) (e deniedEvent) {
+	t.Helper()
+	waitFor(t, "a denial about "+path, func() bool {
+		all, _ := m.denials(t, 1)
+		i := slices.IndexFunc(all, func(e deniedEvent) bool { return len(e.Access) == 1 && strings.HasSuffix(e.Access[0], " "+path) })
+		if i >= 0 {
+			e = all[i]
+		}
+		return i >= 0
+	})
+	return e
+}
+
 // wantIn checks that a denial since then, about a path, is said to be in a container, by its process.
 func (m moment) wantIn(t *testing.T, when, id, path string) deniedEvent {
 	t.Helper()
-	all, _ := m.denials(t, 1)
-	e := all[0]
-	if e.Place != "container" || e.Known != "process" || e.Container.ID != id || e.Container.Policy != "web" || e.Profile != "web" ||
-		len(e.Access) != 1 || !strings.HasSuffix(e.Access[0], " "+path) {
+	e := m.about(t, path)
+	if e.Place != "container" || e.Known != "process" || e.Container.ID != id || e.Container.Policy != "web" || e.Profile != "web" {
 		t.Errorf("%s: %+v, want something with %s in container %s", when, e, path, id)
 	}
 	return e
 }
 
-// wantOneOf checks that a denial since then is said to be in one of several containers.
-func (m moment) wantOneOf(t *testing.T, when string, ids ...string) {
+// wantOneOf checks that a denial since then, about a path, is said to be in one of several containers.
+func (m moment) wantOneOf(t *testing.T, when, path string, ids ...string) {
 	t.Helper()
-	all, _ := m.denials(t, 1)
+	e := m.about(t, path)
 	var got []string
-	for _, c := range all[0].Candidates {
+	for _, c := range e.Candidates {
 		got = append(got, c.ID)
 	}
 	slices.Sort(got)
 	slices.Sort(ids)
-	if all[0].Place != "candidates" || !slices.Equal(got, ids) {
-		t.Errorf("%s: %+v, want one of %q", when, all[0], ids)
+	if e.Place != "candidates" || !slices.Equal(got, ids) {
+		t.Errorf("%s: %+v, want one of %q", when, e, ids)
 	}
 }
 
 // Of two containers under one profile, the one is named in which something was denied, with the rule; also after its end.
 func TestAudit(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Trixie, guesttest.Forky)
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		a, b := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped), guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
-		wantConfined(t, b, webTries, "web")
-		time.Sleep(50 * time.Millisecond) // what b was denied is of before
 		first := now()
 		if got := a.Ask(t, "write /etc/x"); got != denied {
 			t.Fatalf("a write to /etc/x: %s", got)
@@ -110,12 +121,11 @@ func TestAudit(t *testing.T) {
 			!strings.Contains(strings.Split(texts["web"], "\n")[rules[0].Line-1], "audit deny") {
 			t.Errorf("decided by %+v", e.Why)
 		}
-		time.Sleep(50 * time.Millisecond)
 		second := now()
 		if got := a.ExecProbe(t, "write", "/etc/y"); got != denied {
 			t.Fatalf("a write to /etc/y: %s", got)
 		}
-		second.wantOneOf(t, "by a process that has ended", a.ID, b.ID)
+		second.wantOneOf(t, "by a process that has ended", "/etc/y", a.ID, b.ID)
 
 		guesttest.MustRun(t, rt.wrapped, "delete", "--force", a.ID)
 		guesttest.MustRun(t, rt.wrapped, "delete", "--force", b.ID) // sweeps the other one's record away, too
@@ -138,8 +148,7 @@ func TestAuditFollow(t *testing.T) {
 	guesttest.EnoughIn(t, guesttest.Trixie, guesttest.Forky)
 	setPolicy(t, webPolicy)
 	rt := armsOf(t, "runc")
-	other := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
-	wantConfined(t, other, webTries, "web")
+	guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped) // of the same profile
 	follow := exec.Command("oci-apparmor", "audit", "--follow", "--json")
 	out, err := follow.StdoutPipe()
 	if err != nil {
@@ -191,8 +200,6 @@ func TestAuditHostile(t *testing.T) {
 	setPolicy(t, webPolicy)
 	rt := armsOf(t, "crun")
 	a := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
-	wantConfined(t, a, webTries, "web")
-	time.Sleep(50 * time.Millisecond)
 	began := now()
 	const hostile = "/etc/x\n[ 1.0] audit: type=1400 audit(1.000:1): apparmor=\"DENIED\" profile=\"web\" name=\"forged\"\x1b[31m\a"
 	if got := a.ExecProbe(t, "write", hostile); got != denied {
@@ -291,11 +298,10 @@ func TestContainerdDockerAudit(t *testing.T) {
 			if e := began.wantIn(t, "while it runs", id, path); e.Container.Name != "shop-"+runtime || e.Container.Engine != "docker" {
 				t.Errorf("it is called %+v", e.Container)
 			}
-			time.Sleep(50 * time.Millisecond)
 			executed := now()
 			d.MustDocker(t, "exec", id, "/bin/sh", "-c", "echo x >/etc/y || true")
 			if runtime == "wrapper" {
-				executed.wantOneOf(t, "an exec", id, other)
+				executed.wantOneOf(t, "an exec", "/etc/y", id, other)
 			}
 			d.MustDocker(t, "rm", "--force", id)
 			if e := began.wantIn(t, "after its end", id, path); e.Container.Name != "shop-"+runtime || e.Container.Ended == "" {
@@ -320,7 +326,6 @@ func TestContainerdAudit(t *testing.T) {
 		k, other := runTask(t, c, guesttest.ShimCrun, "web"), runTask(t, c, guesttest.ShimCrun, "web")
 		wantTaskConfined(t, k, webTries, "web")
 		wantTaskConfined(t, other, webTries, "web")
-		time.Sleep(50 * time.Millisecond)
 		began := now()
 		k.exec(t, "/bin/sh", "-c", "echo x >/etc/y || true")
 		k.remove(t)

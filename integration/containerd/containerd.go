@@ -43,10 +43,21 @@ type Daemon struct {
 	Log  string // path of the file to which it and its shims write
 	Env  []string
 
+	Profile string // AppArmor's, under which it runs; empty for that of its parent
+
 	Patience time.Duration // how long a start or a stop may take
 
 	cmd   *exec.Cmd
 	ended chan struct{}
+}
+
+// Under returns a command that executes a program under an AppArmor profile, as a service of systemd is. An empty profile
+// stands for that of this process.
+func Under(profile, name string, args ...string) *exec.Cmd {
+	if profile == "" {
+		return exec.Command(name, args...)
+	}
+	return exec.Command("aa-exec", append([]string{"-p", profile, "--", name}, args...)...)
 }
 
 // Start starts containerd, and returns when it answers.
@@ -60,7 +71,7 @@ func (d *Daemon) Start() error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(filepath.Join(d.Bin, "containerd"), "--config", d.File)
+	cmd := Under(d.Profile, filepath.Join(d.Bin, "containerd"), "--config", d.File)
 	cmd.Stdout, cmd.Stderr, cmd.Env = log, log, d.Env
 	if err := cmd.Start(); err != nil {
 		return err

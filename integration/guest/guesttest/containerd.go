@@ -94,6 +94,8 @@ type ContainerdConfig struct {
 	Links map[string]string // name → path of programs that containerd and its shims find before those in PATH
 	Env   []string          // KEY=VALUE, in addition to the test's own environment
 
+	Profile string // AppArmor's, under which it runs; empty for the test's
+
 	Options []Arm // arms that replace those of the same name in Arms
 
 	Main string // whole content of the main file; "" stands for a file made of the other fields
@@ -115,6 +117,7 @@ func StartContainerd(t testing.TB, v ContainerdVersion, config ContainerdConfig)
 	dir := t.TempDir()
 	c := &Containerd{ContainerdVersion: v, Socket: containerd.Socket, cri: config.CRI, daemon: containerd.Daemon{
 		Bin: v.Bin, File: cmp.Or(config.File, filepath.Join(dir, "config.toml")), Log: filepath.Join(dir, "log"), Patience: patience,
+		Profile: config.Profile,
 	}}
 	others := processes(t, func(dir string) bool {
 		name, err := os.ReadFile(dir + "/comm")

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -55,6 +56,15 @@ func NeedDocker(t testing.TB) {
 // Docker.
 func StartDocker(t testing.TB, c *Containerd, runtimes map[string]map[string]any) *Docker {
 	t.Helper()
+	return StartDockerUnder(t, c, "", map[string]any{
+		"runtimes": runtimes, "iptables": false, "ip6tables": false, "ip-forward": false, "bridge": "none",
+	})
+}
+
+// StartDockerUnder is StartDocker for a dockerd that runs under an AppArmor profile, with these settings of its
+// configuration.
+func StartDockerUnder(t testing.TB, c *Containerd, profile string, settings map[string]any) *Docker {
+	t.Helper()
 	NeedDocker(t)
 	if err := os.MkdirAll(DockerWrappers, 0o755); err != nil {
 		t.Fatal(err)
@@ -66,11 +76,10 @@ func StartDocker(t testing.TB, c *Containerd, runtimes map[string]map[string]any
 		}
 	}
 	dir := t.TempDir()
-	config, err := json.Marshal(map[string]any{
-		"runtimes": runtimes, "containerd": c.Socket, "pidfile": filepath.Join(dir, "pid"),
-		"hosts":    []string{"unix://" + filepath.Join(dir, "socket")},
-		"iptables": false, "ip6tables": false, "ip-forward": false, "bridge": "none",
-	})
+	settings = maps.Clone(settings)
+	settings["containerd"], settings["pidfile"] = c.Socket, filepath.Join(dir, "pid")
+	settings["hosts"] = []string{"unix://" + filepath.Join(dir, "socket")}
+	config, err := json.Marshal(settings)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +88,7 @@ func StartDocker(t testing.TB, c *Containerd, runtimes map[string]map[string]any
 	}
 	d := &Docker{socket: filepath.Join(dir, "socket"), Config: filepath.Join(dir, "daemon.json")}
 	t.Cleanup(func() { CleanEngine(t, dockerState, dockerRoot) })
-	d.process = startProcess(t, c.daemon.Env, func(t testing.TB) bool { return d.Docker(t, "version").Code == 0 },
+	d.process = startProcessUnder(t, profile, c.daemon.Env, func(t testing.TB) bool { return d.Docker(t, "version").Code == 0 },
 		"dockerd", "--config-file", d.Config)
 	d.MustDocker(t, "load", "--quiet", "--input", Images(t))
 	return d
@@ -87,6 +96,9 @@ func StartDocker(t testing.TB, c *Containerd, runtimes map[string]map[string]any
 
 // DockerWrappers is a directory with links to our runtime wrapper, for the runtimes in daemon.json.
 const DockerWrappers = "/run/wrappers/docker"
+
+// Socket returns the path of the socket at which dockerd listens.
+func (d *Docker) Socket() string { return d.socket }
 
 // Docker runs a command of docker for this dockerd.
 func (d *Docker) Docker(t testing.TB, args ...string) Outcome {

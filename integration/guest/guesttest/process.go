@@ -7,10 +7,13 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/containerd"
 )
 
 // A process is an engine's daemon that a test can stop and start again.
 type process struct {
+	profile string // under which it runs; empty for the test's
 	name    string
 	args    []string
 	env     []string
@@ -24,7 +27,13 @@ type process struct {
 // if the test has failed.
 func startProcess(t testing.TB, env []string, answers func(t testing.TB) bool, name string, args ...string) *process {
 	t.Helper()
-	p := &process{name: name, args: args, env: env, log: filepath.Join(t.TempDir(), "log"), answers: answers}
+	return startProcessUnder(t, "", env, answers, name, args...)
+}
+
+// startProcessUnder is startProcess for a daemon that runs under an AppArmor profile.
+func startProcessUnder(t testing.TB, profile string, env []string, answers func(t testing.TB) bool, name string, args ...string) *process {
+	t.Helper()
+	p := &process{profile: profile, name: name, args: args, env: env, log: filepath.Join(t.TempDir(), "log"), answers: answers}
 	t.Cleanup(func() {
 		p.stop(t, syscall.SIGKILL)
 		if t.Failed() {
@@ -43,7 +52,7 @@ func (p *process) start(t testing.TB) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	cmd, ended := exec.Command(p.name, p.args...), make(chan struct{})
+	cmd, ended := containerd.Under(p.profile, p.name, p.args...), make(chan struct{})
 	cmd.Stdout, cmd.Stderr, cmd.Env = log, log, p.env
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,327 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/containerd"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
+)
+
+// The profiles of engines' daemons, in enforce mode: the daemon does all of its work, and nothing that it has no business
+// with. Containers keep the labels that they had.
+
+// confinedDaemons loads the profiles of daemons in a mode. Tests' daemons have files where a node's have none, and what a
+// node has besides goes into a local file.
+func confinedDaemons(t *testing.T, mode string, programs ...string) {
+	t.Helper()
+	guesttest.RemoveProfilesAtEnd(t)
+	const runc = "/etc/apparmor.d/runc" // of AppArmor 4.0 and later, which its service loads
+	if text, err := os.ReadFile(runc); err == nil {
+		guesttest.LoadProfile(t, string(text))
+	}
+	for _, program := range programs {
+		local := "/etc/apparmor.d/local/" + program
+		if err := os.MkdirAll(filepath.Dir(local), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		write(t, local, "owner /tmp/** rwk,\n/var/lib/bundles/** rwk,\n")
+		t.Cleanup(func() { os.Remove(local) })
+		file := filepath.Join(t.TempDir(), program)
+		write(t, file, guesttest.MustRun(t, "oci-apparmor", "profile", "daemon", program, "--mode", mode))
+		guesttest.MustRun(t, "oci-apparmor", "profile", "check", file)
+		guesttest.MustRun(t, "oci-apparmor", "profile", "load", file)
+		t.Cleanup(func() { guesttest.Run(t, "oci-apparmor", "profile", "unload", program) })
+	}
+}
+
+// wantNoDenials wants no record of a denial, by any profile, since the log was taken.
+func wantNoDenials(t *testing.T, log *guesttest.Log, what string) {
+	t.Helper()
+	for i, line := range log.Grep(t, `apparmor="DENIED"`) {
+		if i == 20 {
+			t.Error("and more")
+			return
+		}
+		t.Errorf("%s: %s", what, line)
+	}
+	if lost := log.Grep(t, "messages lost"); len(lost) > 0 {
+		t.Errorf("%s: the kernel's log has a gap", what)
+	}
+}
+
+// A daemonIntrusion is what a daemon has no business with.
+type daemonIntrusion struct {
+	try    []string // of the probe
+	record []string // words of the record of its denial
+}
+
+// daemonIntrusions are those that both daemons' profiles deny.
+var daemonIntrusions = []daemonIntrusion{
+	{[]string{"exec", "/bin/sh", "-c", "true"}, []string{`operation="exec"`}},
+	{[]string{"exec", "/tmp/intruder"}, []string{`operation="exec"`, `name="/tmp/intruder"`}},
+	{[]string{"write", "/proc/sysrq-trigger"}, []string{`name="/proc/sysrq-trigger"`}},
+	{[]string{"write", "/proc/sys/kernel/core_pattern"}, []string{`operation="open"`, `name="/proc/sys/kernel/core_pattern"`}},
+	{[]string{"write", "/sys/kernel/security/apparmor/.replace"}, []string{`operation="open"`, `.replace"`}},
+	{[]string{"open", "/dev/kmsg", "w"}, []string{`operation="open"`, `name="/dev/kmsg"`}},
+	{[]string{"write", "/etc/oci-apparmor/policy.yaml"}, []string{`name="/etc/oci-apparmor/policy.yaml"`}},
+	{[]string{"mount", "/mnt"}, []string{`operation="mount"`, `fstype="tmpfs"`}},
+	{[]string{"bind", "/etc", "/mnt"}, []string{`operation="mount"`, `srcname="/etc/"`}},
+	{[]string{"pivot-root", "/mnt"}, []string{`operation="pivotroot"`}},
+	{[]string{"ptrace", "1"}, []string{`operation="ptrace"`, `peer="unconfined"`}},
+	{[]string{"kill", "1"}, []string{`operation="signal"`, `peer="unconfined"`}},
+	{[]string{"change-profile", "unconfined"}, []string{`/attr/`}},
+	{[]string{"socket", "inet", "raw"}, []string{`operation="create"`, `sock_type="raw"`}},
+	{[]string{"socket", "alg", "seqpacket"}, []string{`operation="create"`, `family="alg"`}},
+}
+
+// wantIntrusionsDenied runs each intrusion under a daemon's profile, and wants the operation to fail and the kernel to say that the
+// profile is why.
+func wantIntrusionsDenied(t *testing.T, profile string, all []daemonIntrusion) {
+	t.Helper()
+	probe := program(t, "probe")
+	guesttest.MustRun(t, "cp", probe, "/tmp/intruder")
+	t.Cleanup(func() { os.Remove("/tmp/intruder") })
+	if err := os.MkdirAll("/etc/oci-apparmor", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	as := func(try []string) string {
+		return strings.TrimSpace(guesttest.RunCommand(t, containerd.Under(profile, probe, try...)).Stdout)
+	}
+	if label := as([]string{"label"}); label != profile+" (enforce)" {
+		t.Fatalf("the probe runs under %s: nothing below shows anything", label)
+	}
+	for _, i := range all {
+		if out := strings.TrimSpace(guesttest.Run(t, probe, i.try...).Stdout); out == denied {
+			t.Errorf("%q is denied without the profile as well", i.try)
+		}
+		guesttest.Run(t, "umount", "/mnt")
+		log := guesttest.KernelLog(t)
+		if out := as(i.try); out != denied {
+			t.Errorf("%s, %q: %s, want %s", profile, i.try, out, denied)
+		}
+		words := append([]string{`apparmor="DENIED"`, fmt.Sprintf("profile=%q", profile)}, i.record...)
+		if len(log.Grep(t, words...)) == 0 {
+			t.Errorf("%s, %q: the kernel has no record with %q; it has %q", profile, i.try, words, log.Lines(t))
+		}
+	}
+}
+
+// nat reports whether the guest's kernel can translate addresses, as Docker's networks need. One in user mode cannot.
+func nat() bool {
+	if exec.Command("iptables", "-t", "nat", "-N", "TRIED").Run() != nil {
+		return false
+	}
+	return exec.Command("iptables", "-t", "nat", "-X", "TRIED").Run() == nil
+}
+
+func TestContainerdDockerdUnderItsProfile(t *testing.T) {
+	guesttest.Require(t)
+	guesttest.NeedDocker(t)
+	guesttest.EnoughIn(t, guesttest.Forky) // in emulation it takes minutes
+	confinedDaemons(t, "enforce", "containerd", "dockerd")
+	log := guesttest.KernelLog(t)
+	c := guesttest.StartContainerd(t, guesttest.Containerds(t)[0], guesttest.ContainerdConfig{Profile: "containerd"})
+	settings := map[string]any{}
+	if !nat() {
+		settings["iptables"], settings["ip6tables"] = false, false
+	}
+	d := guesttest.StartDockerUnder(t, c, "dockerd", settings)
+
+	running := func(name string) string {
+		t.Helper()
+		return d.MustDocker(t, "run", "--detach", "--name", name, "--volume", "data:/data", "--volume", "/srv/given:/given:ro",
+			"--tmpfs", "/scratch", guesttest.ProbeImage, "/bin/sh", "-c", "echo logged; exec probe sleep")
+	}
+	saying := func(wants string, args ...string) {
+		t.Helper()
+		if out := d.MustDocker(t, args...); !strings.Contains(out, wants) {
+			t.Errorf("docker %s: %q, want %q in it", strings.Join(args, " "), out, wants)
+		}
+	}
+	once := func(wants string, args ...string) {
+		t.Helper()
+		saying(wants, append([]string{"run", "--rm"}, args...)...)
+	}
+
+	// Containers keep their labels, with no_new_privs as well, and no loader takes what their environment says from them.
+	once("docker-default (enforce)", guesttest.ProbeImage, "probe", "label")
+	once("docker-default (enforce)", "--security-opt", "no-new-privileges", guesttest.ProbeImage, "probe", "label")
+	once("0", guesttest.ProbeImage, "probe", "secure")
+	once("unconfined", "--privileged", guesttest.ProbeImage, "probe", "label")
+	once("docker-default (enforce)", "--init", "--memory", "64m", "--user", "1:1", "--read-only", "--sysctl", "kernel.msgmax=9000",
+		"--device", "/dev/zero", guesttest.ProbeImage, "probe", "label")
+	id := running("one")
+	wantLabelText(t, "the container", guesttest.Label(t, d.Pid(t, id)), "docker-default")
+	for _, pid := range guesttest.Shims(t) {
+		if label := guesttest.Label(t, pid); label != "runc (unconfined)" {
+			t.Errorf("a shim runs under %s", label)
+		}
+	}
+
+	saying("ok", "exec", "one", "probe", "write", "/data/x")
+	saying("logged", "logs", "one")
+	saying("probe sleep", "top", "one")
+	saying("one", "stats", "--no-stream", "one")
+	d.MustDocker(t, "cp", "/etc/passwd", "one:/etc/passwd2")
+	d.MustDocker(t, "cp", "one:/etc", filepath.Join(t.TempDir(), "etc"))
+	saying("/etc/passwd2", "diff", "one")
+	d.MustDocker(t, "commit", "one", "committed")
+	d.MustDocker(t, "export", "--output", filepath.Join(t.TempDir(), "exported"), "one")
+	for _, args := range [][]string{{"pause"}, {"unpause"}, {"update", "--memory", "64m"}, {"restart", "--time", "1"}, {"stop", "--time", "1"}, {"start"}, {"kill"}} {
+		d.MustDocker(t, append(args, "one")...)
+	}
+	d.MustDocker(t, "rm", "--force", "one")
+
+	// Images: an archive, and a build.
+	archive := filepath.Join(t.TempDir(), "archive")
+	d.MustDocker(t, "save", "--output", archive, "committed")
+	d.MustDocker(t, "rmi", "committed")
+	d.MustDocker(t, "load", "--input", archive)
+	once("ok", "committed", "probe", "read", "/etc/passwd2")
+	build := t.TempDir()
+	write(t, filepath.Join(build, "Dockerfile"), "FROM "+guesttest.ProbeImage+"\nRUN probe write /made\nCOPY Dockerfile /copied\nADD files.tar.gz /unpacked\n")
+	guesttest.MustRun(t, "tar", "-C", "/etc", "-czf", filepath.Join(build, "files.tar.gz"), "passwd", "shadow", "apparmor.d/local")
+	cmd := exec.Command("docker", "--host", "unix://"+d.Socket(), "build", "--tag", "built", build)
+	cmd.Env = append(os.Environ(), "DOCKER_BUILDKIT=0") // Debian has no client for the other builder
+	if o := guesttest.RunCommand(t, cmd); o.Code != 0 {
+		t.Errorf("docker build: %+v", o)
+	}
+	once("ok", "built", "probe", "read", "/unpacked/shadow")
+
+	// Networks.
+	d.MustDocker(t, "network", "create", "net")
+	d.MustDocker(t, "run", "--detach", "--name", "two", "--network", "net", "--publish", "8080:80", guesttest.ProbeImage, "probe", "sleep")
+	d.MustDocker(t, "network", "connect", "bridge", "two")
+	d.MustDocker(t, "network", "disconnect", "net", "two")
+	d.MustDocker(t, "rm", "--force", "two")
+	d.MustDocker(t, "network", "rm", "net")
+	once("ok", "--network", "host", guesttest.ProbeImage, "probe", "socket", "inet", "stream")
+
+	// Our runtime under it, and the daemon's restart.
+	writePolicy(t, webPolicy, texts)
+	guesttest.MustRun(t, "oci-apparmor", "policy", "apply")
+	guesttest.MustRun(t, "oci-apparmor", "policy", "load")
+	guesttest.MustRun(t, "oci-apparmor", "install", "docker", "--yes")
+	d.Reload(t)
+	waitFor(t, "dockerd to have our runtime", func() bool {
+		return strings.Contains(d.MustDocker(t, "info", "--format", "{{json .Runtimes}}"), "oci-apparmor-runtime")
+	})
+	once("web (enforce)", "--runtime", "apparmor", "--annotation", "oci-apparmor/policy=web", guesttest.ProbeImage, "probe", "label")
+	d.MustDocker(t, "run", "--detach", "--name", "ours", "--runtime", "apparmor", "--annotation", "oci-apparmor/policy=web",
+		guesttest.ProbeImage, "probe", "sleep")
+	saying("web (enforce)", "exec", "ours", "probe", "label")
+	d.MustDocker(t, "stop", "--time", "1", "ours")
+	d.MustDocker(t, "rm", "ours")
+	guesttest.MustRun(t, "oci-apparmor", "uninstall", "docker", "--yes")
+	d.MustDocker(t, "run", "--detach", "--name", "three", "--restart", "always", guesttest.ProbeImage, "probe", "sleep")
+	d.Restart(t)
+	waitFor(t, "the container to be started again", func() bool {
+		return d.MustDocker(t, "inspect", "--format", "{{.State.Running}}", "three") == "true"
+	})
+	d.MustDocker(t, "rm", "--force", "three")
+	d.MustDocker(t, "system", "prune", "--all", "--force", "--volumes")
+	wantNoDenials(t, log, "dockerd at its work")
+
+	// aa-status has what Docker's page shows of an engine that is confined with its programs.
+	status := guesttest.MustRun(t, "aa-status")
+	for _, line := range []string{"dockerd", "dockerd//firewall", "dockerd//modprobe", "dockerd//docker-proxy", "docker-default"} {
+		if !slices.Contains(strings.Fields(status), line) {
+			t.Errorf("aa-status does not list %s:\n%s", line, status)
+		}
+	}
+	wantIntrusionsDenied(t, "dockerd", daemonIntrusions)
+}
+
+// In every guest, by the client of containerd and by the socket of the kubelet.
+func TestContainerdUnderItsProfile(t *testing.T) {
+	guesttest.Require(t)
+	confinedDaemons(t, "enforce", "containerd")
+	log := guesttest.KernelLog(t)
+	c := guesttest.StartContainerd(t, guesttest.Containerds(t)[0], guesttest.ContainerdConfig{CRI: true, Profile: "containerd"})
+
+	c.MustCtr(t, "image", "import", guesttest.Images(t))
+	ctr := func(wants string, args ...string) {
+		t.Helper()
+		if out := c.MustCtr(t, args...); !strings.Contains(out, wants) {
+			t.Errorf("ctr %s: %q, want %q in it", strings.Join(args, " "), out, wants)
+		}
+	}
+	ctr("own-default (enforce)", "run", "--rm", "--apparmor-default-profile", "own-default", guesttest.ProbeImage, "once", "probe", "label")
+	ctr("", "run", "--detach", "--null-io", "--apparmor-default-profile", "own-default", guesttest.ProbeImage, "one", "probe", "sleep")
+	ctr("own-default (enforce)", "task", "exec", "--exec-id", "label", "one", "probe", "label")
+	ctr("one", "task", "ls")
+	ctr("", "task", "pause", "one")
+	ctr("", "task", "resume", "one")
+	ctr("", "task", "metrics", "one")
+	c.Restart(t)
+	ctr("", "task", "kill", "--signal", "SIGKILL", "one")
+	waitFor(t, "the task to end", func() bool { return strings.Contains(c.MustCtr(t, "task", "ls"), "STOPPED") })
+	ctr("", "task", "rm", "one")
+	ctr("", "container", "rm", "one")
+	archive := filepath.Join(t.TempDir(), "archive")
+	ctr("", "image", "export", archive, guesttest.ProbeImage)
+
+	c.MustCtr(t, "--namespace", "k8s.io", "images", "import", guesttest.Images(t))
+	pods := guesttest.DialCRI(t, c.Socket)
+	pods.Ready(t)
+	if guesttest.Suite() != guesttest.Bookworm { // which lacks the plugins
+		guesttest.NetworkPods(t)
+	}
+	p := pods.Pod(t, "stock", func(c *cri.PodSandboxConfig) {
+		if guesttest.Suite() != guesttest.Bookworm {
+			c.Linux.SecurityContext.NamespaceOptions.Network = cri.NamespaceMode_POD
+		}
+	})
+	container := p.Start(t, "main", []string{"label"})
+	wantLabelText(t, "the pod's container", guesttest.Label(t, container.Pid(t)), "cri-containerd.apparmor.d")
+	if o := container.ExecSync(t, "probe", "label"); !strings.Contains(o.Stdout, "cri-containerd.apparmor.d (enforce)") {
+		t.Errorf("ExecSync: %+v", o)
+	}
+	container.Remove(t)
+	p.Remove(t)
+	wantNoDenials(t, log, "containerd at its work")
+
+	wantIntrusionsDenied(t, "containerd", append(slices.Clone(daemonIntrusions),
+		daemonIntrusion{[]string{"read", "/etc/shadow"}, []string{`operation="open"`, `name="/etc/shadow"`}},
+		daemonIntrusion{[]string{"write", "/etc/intruder"}, []string{`name="/etc/intruder"`}},
+		daemonIntrusion{[]string{"write", "/root/intruder"}, []string{`name="/root/intruder"`}},
+		daemonIntrusion{[]string{"socket", "packet", "dgram"}, []string{`operation="create"`, `family="packet"`}},
+	))
+}
+
+// Why the daemons' profiles have runtimes run as the profile runc: one that is confined, even if it may do everything, starts no
+// container with no_new_privs under the container's profile.
+func TestContainerdRuntimeUnderAProfile(t *testing.T) {
+	guesttest.Require(t)
+	guesttest.RemoveProfilesAtEnd(t)
+	guesttest.LoadProfile(t, "abi <abi/3.0>,\nprofile confined-runtime flags=(attach_disconnected) {\n  file,\n  mount,\n  remount,\n  umount,\n  pivot_root,\n"+
+		"  capability,\n  network,\n  signal,\n  ptrace,\n  change_profile unsafe /** -> **,\n}\n")
+	guesttest.LoadProfile(t, "abi <abi/3.0>,\nprofile of-container flags=(attach_disconnected) {\n  file,\n  signal,\n  network,\n}\n")
+	for _, nnp := range []bool{false, true} {
+		b := guesttest.NewBundle(t, func(s *specs.Spec) {
+			s.Process.ApparmorProfile, s.Process.NoNewPrivileges = "of-container", nnp
+			s.Process.Args = []string{"/bin/probe", "label"}
+		})
+		run := func(profile string) guesttest.Outcome {
+			return guesttest.RunCommand(t, containerd.Under(profile, program(t, "runc"), "run", "--bundle", b.Dir, b.ID))
+		}
+		const label = "of-container (enforce)"
+		if o := run(""); !strings.Contains(o.Stdout, label) {
+			t.Errorf("no_new_privs %v, by a runtime that is not confined: %+v", nnp, o)
+		}
+		o := run("confined-runtime")
+		t.Logf("no_new_privs %v, by a confined runtime: %+v", nnp, o)
+		if strings.Contains(o.Stdout, label) == nnp {
+			t.Errorf("no_new_privs %v, by a confined runtime: %+v", nnp, o)
+		}
+	}
+}

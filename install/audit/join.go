@@ -103,6 +103,7 @@ const fresh = time.Second
 type Sight struct {
 	at        status.Place
 	container *Container
+	again     bool // Join has to look again, after another look at all containers
 	elsewhere bool // there was nothing to look at: the record is of another node, or nobody vouches for it
 }
 
@@ -125,15 +126,14 @@ func (j *Joiner) Look(s Subject) Sight {
 		k = kept{looked: now}
 		if j.census != nil {
 			k = j.where(s.PID, now)
-			if k.at == status.Outside && !s.Time.Before(j.looked.Add(-slack)) && now.Sub(j.looked) > j.least() { // maybe in a new container
-				j.look()
-				k = j.where(s.PID, now)
-			}
 		}
 		j.kept[s.PID] = k
 	}
 	if k.at == status.Gone || k.start.After(s.Time.Add(clocks)) { // it has ended, and another one has its pid
 		return Sight{}
+	}
+	if k.at == status.Outside && !j.looked.After(s.Time) {
+		return Sight{again: true} // its container may have come after the last look
 	}
 	return Sight{at: k.at, container: k.container}
 }
@@ -158,6 +158,7 @@ func (j *Joiner) look() {
 	}
 	now := time.Now()
 	j.found = make(map[question]found)
+	clear(j.kept)
 	census, err := j.Node.Census()
 	j.looked = now
 	if err != nil {
@@ -247,6 +248,9 @@ func (j *Joiner) least() time.Duration {
 func (j *Joiner) Join(s Subject, seen Sight) Joined {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if seen.again {
+		seen = j.lookAgain(s)
+	}
 	switch {
 	case seen.at == status.Inside && !s.Other:
 		return Joined{By: ByProcess, Container: seen.container}
@@ -264,6 +268,19 @@ func (j *Joiner) Join(s Subject, seen Sight) Joined {
 	}
 	j.found[q] = found{answer, valid}
 	return answer
+}
+
+// lookAgain is Look after a look at all containers that is younger than the record.
+func (j *Joiner) lookAgain(s Subject) Sight {
+	j.lookAfter(s.Time)
+	if j.census == nil {
+		return Sight{}
+	}
+	k := j.where(s.PID, time.Now())
+	if k.at == status.Gone || k.start.After(s.Time.Add(clocks)) {
+		return Sight{}
+	}
+	return Sight{at: k.at, container: k.container}
 }
 
 // find is Join for a process that is not there, and also returns at which times the answer is the same.

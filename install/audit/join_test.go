@@ -322,6 +322,23 @@ func TestContainersThatComeAndGoAreFollowed(t *testing.T) {
 	}
 }
 
+// Between two looks at all containers, a process of a new one looks as if it were in none.
+func TestAContainerThatCameAfterTheLastLookIsFound(t *testing.T) {
+	m := newMachine(t)
+	j := &Joiner{Node: m.Node, Least: 100 * time.Millisecond}
+	joined(j, Subject{Time: time.Now(), PID: gonePID, Profile: "web"})
+	m.create("web-1", 101, "")
+	m.process(111, "web (enforce)", "/x/web-1", 0)
+	m.process(50, "unconfined", "/system.slice/docker.service", time.Minute)
+	now := time.Now()
+	if got := joined(j, Subject{Time: now, PID: 111, Profile: "web"}); got != "by process web-1" {
+		t.Errorf("at once: %s", got)
+	}
+	if got := joined(j, Subject{Time: now, PID: 50, Profile: "web"}); got != "node" {
+		t.Errorf("a process of the node: %s", got)
+	}
+}
+
 func TestATimeThatIsStillToComeHoldsNothingUp(t *testing.T) {
 	m := newMachine(t)
 	m.create("web-1", 101, "")

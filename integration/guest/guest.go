@@ -88,8 +88,8 @@ type Variant struct {
 	Suites     []string // suites whose guests have the variant; nil stands for all
 }
 
-// NoAppArmor boots a kernel that has AppArmor compiled in and switched off.
-var NoAppArmor = Variant{Name: "no-apparmor", KernelArgs: []string{"apparmor=0"}, Tests: "NoAppArmor"}
+// NoAppArmor boots a kernel that has AppArmor and audit records compiled in and switched off.
+var NoAppArmor = Variant{Name: "no-apparmor", KernelArgs: []string{"apparmor=0", "audit=0"}, Tests: "NoAppArmor"}
 
 // Containerd is the usual boot. Its tests take as long as all others together, so they have a machine of their own.
 var Containerd = Variant{Name: "containerd", Tests: "^TestContainerd"}

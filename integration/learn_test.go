@@ -159,6 +159,7 @@ func wantApart(t *testing.T, accesses ...string) {
 }
 
 func TestProfileLearnOfAScript(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Trixie, guesttest.Forky)
 	setLearnPolicy(t)
 	logEverything(t)
 	rt := armsOf(t, "runc")
@@ -268,6 +269,41 @@ func TestProfileLearnOfNginx(t *testing.T) {
 	}
 	wantApart(t, "x /usr/bin/dash", "w /usr/sbin/nginx", "inet raw", "r /etc/shadow", "w /var/www/html/index.html", "capability sys_admin",
 		"ptrace trace peer=unconfined", "mount fstype=proc -> /mnt/", "w /proc/sysrq-trigger", "w /run/docker.sock")
+}
+
+// Containerd's containers are recorded as those of a runtime: two of one policy at once, and what is executed in them.
+func TestContainerdProfileLearn(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Trixie)
+	needNginx(t)
+	setLearnPolicy(t)
+	logEverything(t)
+	c := guesttest.StartContainerd(t, guesttest.Containerds(t)[0], guesttest.ContainerdConfig{})
+	serve := func() *webserver {
+		w := runCtr(t, c, "merged", guesttest.Shim, nil, "nginx", "-g", "daemon off;")
+		w.wantServes(t)
+		if o := w.exec("sh", "-c", "read page </var/www/html/index.html && touch /"+rootsHome+"/by-exec"); o.Code != 0 {
+			t.Errorf("exec: %+v", o)
+		}
+		return w
+	}
+	text := recordApp(t, func() {
+		one, other := serve(), runCtr(t, c, "merged", guesttest.Shim, nil, "sleep", "1000")
+		guesttest.Executed(t, other.pid)
+		labels := []string{guesttest.Label(t, one.pid), guesttest.Label(t, other.pid)}
+		if labels[0] == labels[1] || !strings.HasPrefix(labels[0], "learn.app.") || !strings.HasPrefix(labels[1], "learn.app.") {
+			t.Errorf("two containers are recorded under %q", labels)
+		}
+	})
+	wantNothingOfTheRuntime(t, text)
+	log := guesttest.KernelLog(t)
+	w := serve()
+	wantLabelText(t, "nginx", guesttest.Label(t, w.pid), "app")
+	if lines := log.Grep(t, `apparmor="DENIED"`, `profile="app"`); len(lines) != 0 {
+		t.Errorf("it denies what was recorded: %q", lines)
+	}
+	if o := w.exec("sh", "-c", "top -h"); o.Code == 0 || !denial.MatchString(o.Stdout+o.Stderr) {
+		t.Errorf("what was not recorded is not denied: %+v", o)
+	}
 }
 
 // recorderOf returns the process that records policy app.

@@ -318,6 +318,25 @@ func runDocker(t *testing.T, d *guesttest.Docker, kind string, options []string,
 	}}
 }
 
+// ctrs is how many containers runCtr has run.
+var ctrs int
+
+// runCtr starts a program by ctr in the image of the kind.
+func runCtr(t *testing.T, c *guesttest.Containerd, kind string, arm guesttest.Arm, options []string, command ...string) *webserver {
+	t.Helper()
+	root := nginxImage(t, kind)
+	ctrs++
+	k := &task{Containerd: c, ID: fmt.Sprint("nginx-", kind, "-", ctrs), rootfs: root, tasks: c.Tasks(t)}
+	args := append([]string{"run", "--detach", "--null-io"}, arm.Flags()...)
+	args = append(append(args, "--rootfs", "--env", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"), options...)
+	c.MustCtr(t, append(append(args, root, k.ID), command...)...)
+	t.Cleanup(func() {
+		c.Ctr(t, "task", "rm", "--force", k.ID)
+		c.Ctr(t, "container", "rm", k.ID)
+	})
+	return &webserver{kind, k.pid(t), func(args ...string) guesttest.Outcome { return k.exec(t, args...) }}
+}
+
 // logEverything has the kernel drop no records.
 func logEverything(t *testing.T) {
 	t.Helper()
@@ -388,24 +407,10 @@ func TestContainerdNginx(t *testing.T) {
 	noPolicy(t)
 	logEverything(t)
 	c := guesttest.StartContainerd(t, guesttest.Containerds(t)[0], guesttest.ContainerdConfig{})
-	containers := 0
-	start := func(t *testing.T, kind string, arm guesttest.Arm, options []string, command ...string) *webserver {
-		root := nginxImage(t, kind)
-		containers++
-		k := &task{Containerd: c, ID: fmt.Sprint("nginx-", kind, "-", containers), rootfs: root, tasks: c.Tasks(t)}
-		args := append([]string{"run", "--detach", "--null-io"}, arm.Flags()...)
-		args = append(append(args, "--rootfs", "--env", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"), options...)
-		c.MustCtr(t, append(append(args, root, k.ID), command...)...)
-		t.Cleanup(func() {
-			c.Ctr(t, "task", "rm", "--force", k.ID)
-			c.Ctr(t, "container", "rm", k.ID)
-		})
-		return &webserver{kind, k.pid(t), func(args ...string) guesttest.Outcome { return k.exec(t, args...) }}
-	}
 	secured := []string{"--apparmor-profile", "docker-nginx"}
 	t.Run("the manual's profile does not do what the manual says", func(t *testing.T) {
 		guesttest.MustRun(t, "oci-apparmor", "profile", "load", "testdata/docker-nginx")
-		start(t, "merged", guesttest.Stock, secured, "sleep", "1000").wantManual(t, false)
+		runCtr(t, c, "merged", guesttest.Stock, secured, "sleep", "1000").wantManual(t, false)
 	})
 	setNginxPolicy(t)
 	for _, kind := range nginxKinds {
@@ -413,7 +418,7 @@ func TestContainerdNginx(t *testing.T) {
 			"by --apparmor-profile": secured, "by annotation": {"--annotation", "oci-apparmor/policy=nginx"},
 		} {
 			t.Run(kind+" "+how, func(t *testing.T) {
-				w := start(t, kind, guesttest.Shim, options, "nginx", "-g", "daemon off;")
+				w := runCtr(t, c, kind, guesttest.Shim, options, "nginx", "-g", "daemon off;")
 				w.wantServes(t) // by now it has executed its program, and has no longer the label of the runtime
 				wantLabelText(t, "nginx", guesttest.Label(t, w.pid), "docker-nginx")
 				w.wantDenied(t)

@@ -75,6 +75,10 @@ type Engine struct {
 	// Default is the profile of a container for which nobody chose one. A * at its end stands for the engine's version.
 	Default string
 
+	// Capabilities are those of a container for which nobody chose others, as far as the engine's descriptions of containers
+	// do not have them.
+	Capabilities []string
+
 	// Cgroups are what stands before a container's id in the name of its control group. If one ends with a slash, it is
 	// the name of the group above, and the container's id alone is the name of its group.
 	Cgroups []string
@@ -111,16 +115,18 @@ var table = []Engine{
 			Image:     "io.kubernetes.cri.image-name",
 			Sandbox:   "io.kubernetes.cri.container-type",
 		},
-		Withheld: []Fact{Label},
-		Default:  "cri-containerd.apparmor.d",
-		Cgroups:  []string{"cri-containerd-", "cri-containerd:"},
+		Withheld:     []Fact{Label},
+		Default:      "cri-containerd.apparmor.d",
+		Capabilities: usualCapabilities, // pkg/oci, defaultUnixCaps
+		Cgroups:      []string{"cri-containerd-", "cri-containerd:"},
 		Bundles: []string{
 			"/run/containerd/io.containerd.runtime.v2.task/{namespace}/{id}",
 			"/run/k3s/containerd/io.containerd.runtime.v2.task/{namespace}/{id}", // of RKE2 as well
 			"/run/k0s/containerd/io.containerd.runtime.v2.task/{namespace}/{id}",
 			"/var/snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task/{namespace}/{id}",
 		},
-		Sockets:  []string{"/run/containerd/containerd.sock"},
+		Sockets: []string{"/run/containerd/containerd.sock", "/run/containerd/containerd.sock.ttrpc", "/run/k3s/containerd/containerd.sock",
+			"/run/k0s/containerd.sock", "/var/snap/microk8s/common/run/containerd.sock"},
 		Daemons:  []string{"containerd"},
 		Service:  "containerd.service",
 		Programs: []string{"containerd-shim", "containerd-shim-runc-v1", "containerd-shim-runc-v2"},
@@ -165,8 +171,9 @@ var table = []Engine{
 		Data:                []string{"/var/lib/docker"},
 		Filed:               []Fact{Container, Image, Label},
 		Default:             "docker-default",
+		Capabilities:        usualCapabilities, // daemon/pkg/oci/caps
 		Cgroups:             []string{"docker-", "docker/"},
-		Sockets:             []string{"/run/docker.sock"},
+		Sockets:             []string{"/run/docker.sock", "/run/docker/containerd/containerd.sock", "/run/cri-dockerd.sock"},
 		Daemons:             []string{"dockerd"},
 		Service:             "docker.service",
 		Programs:            []string{"docker"},
@@ -204,6 +211,10 @@ var table = []Engine{
 	},
 }
 
+// usualCapabilities are the capabilities that Docker and containerd give to a container.
+var usualCapabilities = []string{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID",
+	"CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE"}
+
 // kubernetes is what people write for either engine of a kubelet.
 var kubernetes = []string{"kubernetes", "k8s", "kubelet", "cri"}
 
@@ -231,6 +242,14 @@ func Names() []string {
 func Sockets() (all []string) {
 	for i := range table {
 		all = append(all, table[i].Sockets...)
+	}
+	return all
+}
+
+// Data returns the directories of engines' files.
+func Data() (all []string) {
+	for i := range table {
+		all = append(all, table[i].Data...)
 	}
 	return all
 }

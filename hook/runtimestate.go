@@ -58,6 +58,12 @@ func InitOf(root, id string) (pid int, there bool) {
 	return pidIn(data), true
 }
 
+// BundleOf returns the bundle of a container below the runtime's root, or an empty string if it is not known.
+func BundleOf(root, id string) string {
+	_, bundle := initAndBundle(Caller{Root: root}, id)
+	return bundle
+}
+
 // initAndBundle returns the pid of a container's init process and its bundle. They are -1 and empty if not known.
 func initAndBundle(c Caller, id string) (pid int, bundle string) {
 	data, err := stateOf(c.Root, id)

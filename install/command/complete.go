@@ -57,6 +57,7 @@ var flagWords = map[string]words{
 	"mode":            fixed("complain", "enforce"),
 	"name":            nothing,
 	"namespace":       nothing,
+	"output":          files,
 	"pid":             nothing,
 	"pod":             nothing,
 	"policy":          policiesOf,
@@ -118,8 +119,8 @@ func complete(root *cobra.Command, s *session) {
 				_ = cmd.MarkFlagDirname(name)
 				continue
 			}
-			_ = cmd.RegisterFlagCompletionFunc(name, offer(s, w, name == "features" || name == "config" || name == "junit" || name == "source" ||
-				name == "image" && path == "profile check"))
+			named := []string{"config", "features", "from", "junit", "output", "source"} // files, where there are no words
+			_ = cmd.RegisterFlagCompletionFunc(name, offer(s, w, slices.Contains(named, name) || name == "image" && path == "profile check"))
 		}
 	}
 }

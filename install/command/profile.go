@@ -9,12 +9,12 @@ import (
 func profileCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "profile",
-		Short: "Check, load, unload and show AppArmor profiles by hand",
+		Short: "Make, check, load, unload and show AppArmor profiles by hand",
 		Args:  aCommand,
 		RunE:  action(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
 	}
-	cmd.AddCommand(profileCheckCommand(s), loadCommand(s), unloadCommand(s), listCommand(s), profileShowCommand(s),
-		diffCommand(s), containsCommand(s), whyCommand(s), mergeCommand(s), intersectCommand(s), learnCommand(s),
+	cmd.AddCommand(newCommand(s), learnCommand(s), profileCheckCommand(s), loadCommand(s), unloadCommand(s), listCommand(s),
+		profileShowCommand(s), diffCommand(s), containsCommand(s), whyCommand(s), mergeCommand(s), intersectCommand(s),
 		daemonCommand(s))
 	return cmd
 }

@@ -69,6 +69,16 @@ func (c *Container) take(n hook.Names) {
 	}
 }
 
+// Bundles returns the directories that may have a container's spec, the likeliest first.
+func (n *Node) Bundles(c *Container) []string {
+	if c.Root != "" {
+		if dir := hook.BundleOf(c.Root, c.ID); dir != "" {
+			return append([]string{dir}, n.bundles(c)...)
+		}
+	}
+	return n.bundles(c)
+}
+
 // bundles returns the directories that may have a container's spec.
 func (n *Node) bundles(c *Container) []string {
 	if c.record != nil && c.record.Bundle != "" {

@@ -33,6 +33,7 @@
 //	probe unshare user|mount    gives a child a namespace of its own
 //	probe io-uring              makes an io_uring whose queue a kernel thread polls
 //	probe uring-override NAME   changes to a profile, and has an io_uring do something with the credentials of before
+//	probe module                loads a kernel module, which is none
 //	probe mknod PATH            makes a device that is as /dev/null
 //	probe change-profile NAME   asks for another profile with the next program
 //	probe change-hat HAT        changes into a hat, on a thread that ends
@@ -135,6 +136,7 @@ var attempts = map[string]func(arguments) error{
 	"unshare":        func(a arguments) error { return unshare(a.first("")) },
 	"io-uring":       func(arguments) error { return ioURing() },
 	"uring-override": func(a arguments) error { return overrideCredentials(a.first("")) },
+	"module":         func(arguments) error { return unix.InitModule([]byte("none"), "") },
 	"mknod":          func(a arguments) error { return unix.Mknod(a.first(""), unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))) },
 	"change-profile": func(a arguments) error { return changeProfile(a.first("")) },
 	"change-hat":     func(a arguments) error { return changeHat(a.first("")) },

@@ -13,6 +13,7 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/oci-apparmor/oci-apparmor/integration/containerd"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest"
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
@@ -241,9 +242,10 @@ func TestContainerdDockerdUnderItsProfile(t *testing.T) {
 	wantIntrusionsDenied(t, "dockerd", daemonIntrusions)
 }
 
-// In every guest, by the client of containerd and by the socket of the kubelet.
+// By the client of containerd and by the socket of the kubelet.
 func TestContainerdUnderItsProfile(t *testing.T) {
 	guesttest.Require(t)
+	guesttest.EnoughIn(t, guesttest.Forky) // in emulation it takes minutes
 	confinedDaemons(t, "enforce", "containerd")
 	log := guesttest.KernelLog(t)
 	c := guesttest.StartContainerd(t, guesttest.Containerds(t)[0], guesttest.ContainerdConfig{CRI: true, Profile: "containerd"})
@@ -296,6 +298,44 @@ func TestContainerdUnderItsProfile(t *testing.T) {
 		daemonIntrusion{[]string{"write", "/root/intruder"}, []string{`name="/root/intruder"`}},
 		daemonIntrusion{[]string{"socket", "packet", "dgram"}, []string{`operation="create"`, `family="packet"`}},
 	))
+}
+
+// By the commands of install/README.md the daemon of a node runs under its profile in complain mode.
+func TestSystemdDaemonByReadme(t *testing.T) {
+	guesttest.Need(t, guest.Systemd)
+	guesttest.EnoughIn(t, guesttest.Trixie) // how systemd starts a service is the same everywhere
+	guesttest.NeedDocker(t)
+	guesttest.RemoveProfilesAtEnd(t)
+	const unit, config = "docker.service", "/etc/docker/daemon.json"
+	writeFile(t, config, `{"iptables": false, "ip6tables": false, "ip-forward": false, "bridge": "none"}`+"\n")
+	t.Cleanup(func() { guesttest.MustRun(t, "rm", config) })
+	startUnits(t, []string{unit, "containerd.service"}, "/run/docker", "/var/lib/docker", "/run/containerd", "/var/lib/containerd")
+	text := block(t, "install/README.md#an-engines-daemon")
+	t.Chdir(t.TempDir())
+	t.Cleanup(func() {
+		guesttest.MustRun(t, "rm", "-rf", "/etc/systemd/system/docker.service.d")
+		guesttest.MustRun(t, "systemctl", "daemon-reload")
+		guesttest.MustRun(t, "systemctl", "restart", unit)
+		guesttest.MustRun(t, "oci-apparmor", "profile", "unload", "dockerd")
+	})
+	guesttest.MustRun(t, "sh", "-e", "-c", text)
+	if label := guesttest.Label(t, mainOf(t, unit)); label != "dockerd (complain)" {
+		t.Errorf("dockerd runs under %s", label)
+	}
+	guesttest.MustRun(t, "docker", "load", "--quiet", "--input", guesttest.Images(t))
+	if out := guesttest.MustRun(t, "docker", "run", "--rm", "--network", "none", guesttest.ProbeImage, "probe", "label"); !strings.Contains(out, "docker-default (enforce)") {
+		t.Errorf("a container has %s", out)
+	}
+
+	// What Docker's page on AppArmor shows.
+	status := guesttest.MustRun(t, "aa-status")
+	complain := status[strings.Index(status, "profiles are in complain mode"):]
+	for _, line := range []string{"dockerd", "dockerd//apparmor_parser", "dockerd//docker-proxy", "dockerd//firewall", "dockerd//modprobe", "dockerd//unpack",
+		fmt.Sprintf("(%d)", mainOf(t, unit))} {
+		if !slices.Contains(strings.Fields(complain), line) {
+			t.Errorf("aa-status does not list %s in complain mode:\n%s", line, status)
+		}
+	}
 }
 
 // Why the daemons' profiles have runtimes run as the profile runc: one that is confined, even if it may do everything, starts no

@@ -58,6 +58,8 @@ Where the files of the image are known, links to the program and interpreters of
 scripts are followed in them: those of a bundle, of a container that runs, and of
 --rootfs.
 
+The profile of an engine's daemon is made by profile daemon.
+
 The text goes to the standard output, and what is to be said of it to the standard
 error, or with --output to the standard output.`,
 		Example: `  oci-apparmor profile new --from bundle:/run/web >web

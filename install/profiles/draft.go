@@ -12,7 +12,6 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
-	"github.com/oci-apparmor/oci-apparmor/policy/profile/access"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/compare"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/draft"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
@@ -75,18 +74,8 @@ func prove(ctx context.Context, c node.Compiler, f *File, never []string, to tem
 	if err != nil {
 		return err
 	}
-	for _, line := range never {
-		pattern, err := access.Parse(line)
-		if err != nil {
-			return err
-		}
-		example, found, err := pattern.Allowed(meaning.Stack(drafted))
-		if err != nil {
-			return err
-		}
-		if found {
-			return fmt.Errorf("the text that was made would allow %s, and is not shown: it is a fault of this program", access.Format(example))
-		}
+	if err := allowsNone(drafted, never); err != nil {
+		return err
 	}
 	outer, err := templates.Text("docker-default", f.Name(), to)
 	if err != nil {

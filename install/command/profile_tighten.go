@@ -1,0 +1,119 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/output"
+	"github.com/oci-apparmor/oci-apparmor/install/profiles"
+	"github.com/oci-apparmor/oci-apparmor/policy/audit/source"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/tighten"
+)
+
+// putBack is the hidden command of the process that puts a profile back, see profiles.PutBack.
+const putBack = "put-profile-back"
+
+func tightenCommand(s *session) *cobra.Command {
+	var o profiles.Tightening
+	cmd := &cobra.Command{
+		Use:   "tighten FILE",
+		Short: "Find the rules of a profile that a workload does without",
+		Long: `Find the rules of a profile that a workload does without, and print the text without
+them as a patch. FILE is the text of a profile that oci-apparmor has loaded, and that is
+enforced. COMMAND is a shell's; it makes the workload work under the profile, from its
+start to its stop where that matters, and exits 0 if all went well.
+
+Rules are taken away in the kernel, several at once while COMMAND still succeeds, and
+else fewer, until for each rule that is left COMMAND has failed without it. Nothing is
+taken away that denies, and no rule without which profile check would warn that
+processes cannot be stopped. It takes some two runs for each rule.
+
+Meanwhile whatever else runs under the profile has fewer rights, too, and never more:
+each text is proven to allow nothing that the whole one does not. So use it on a machine
+for tests. In any end, also when this command is killed, the profile is put back as it
+was. Where containers get the profile by the policy, their start puts it back as well, so
+COMMAND must not start them; load the profile by hand for that, and start them by their
+engine's own option.
+
+What a workload never does, its rules are not kept for. The patch is as good as COMMAND.`,
+		Example: `  oci-apparmor profile load web
+  oci-apparmor profile tighten web --run ./serve-and-ask >web.patch
+  patch -p0 <web.patch`,
+		Args: cobra.ExactArgs(1),
+		RunE: action(func(cmd *cobra.Command, args []string) error {
+			if o.Run == "" {
+				return exit.With(exit.Usage, errors.New("name the command that makes the workload work, with --run"))
+			}
+			self, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			o.File, o.Guard = args[0], []string{self, putBack}
+			runs := 0
+			o.Tried = func(string, tighten.Outcome) {
+				if runs++; s.live {
+					fmt.Fprintf(s.stderr, "\r\x1b[Krun %d", runs)
+				}
+			}
+			denials, quiet := source.Open(cmd.Context(), source.Auto, source.Options{Follow: true, Since: time.Now()})
+			if quiet == nil {
+				defer denials.Close()
+				o.Denials = denials
+			}
+			made, err := profiles.Tighten(cmd.Context(), s.Node, o)
+			if s.live {
+				fmt.Fprint(s.stderr, "\r\x1b[K")
+			}
+			if err != nil {
+				return err
+			}
+			if _, err := io.WriteString(s.stdout, made.Patch); err != nil {
+				return err
+			}
+			out := &output.Printer{W: s.stderr}
+			printTightened(out, o.File, made)
+			if quiet != nil {
+				out.Line("what was denied is not known: %s", oneline.Printable(quiet.Error()))
+			}
+			return out.Err
+		}),
+	}
+	cmd.Flags().StringVar(&o.Run, "run", "", "the `command` that exits 0 if the workload works")
+	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Minute, "how `long` the command may take each time")
+	return cmd
+}
+
+// printTightened prints which rules are left, and for what.
+func printTightened(out *output.Printer, file string, made *profiles.Tightened) {
+	needed := 0
+	for _, k := range made.Kept {
+		why := "stays: " + k.Why
+		if k.Needed {
+			needed++
+			why = "needed: " + k.Why
+		}
+		out.Line("%s:%d: %s: %s", file, k.Line, oneline.Printable(k.Text), oneline.Printable(why))
+	}
+	out.Line("%s: of %s that allow something, the command does without %d, as %s showed. It fails without each of %d, and %d stay for "+
+		"other reasons.", made.Name, output.Count(len(made.Kept)+len(made.Dropped), "rule", "rules"), len(made.Dropped),
+		output.Count(made.Runs, "run", "runs"), needed, len(made.Kept)-needed)
+}
+
+func putBackCommand(s *session) *cobra.Command {
+	return &cobra.Command{
+		Use: putBack, Hidden: true, Args: noArgs,
+		RunE: action(func(cmd *cobra.Command, _ []string) error {
+			if err := profiles.PutBack(s.Node, cmd.InOrStdin(), s.stdout); err != nil {
+				return exit.With(exit.Cannot, fmt.Errorf("%s: %w", putBack, err))
+			}
+			return nil
+		}),
+	}
+}

@@ -1,0 +1,239 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/install/profiles"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/tighten"
+)
+
+// tightText is the text of a profile that allows more than its workload needs, which is to write to /needed and to own a file.
+const tightText = `abi <abi/3.0>,
+profile shop flags=(attach_disconnected) {
+  /needed w, # the workload's
+  /other r,
+  deny /secret r,
+  capability chown,
+  capability kill,
+  signal (receive) peer={unconfined,runc,crun},
+  signal (send,receive) peer={@{profile_name},@{profile_name}//&**,**//&@{profile_name},**//&@{profile_name}//&**},
+  ptrace,
+}
+`
+
+// newTightening returns a machine whose kernel has tightText by hand. Its workload is a shell's, for which there is a file
+// "needed" while the kernel's profile allows what the workload needs.
+func newTightening(t *testing.T) (m *machine, k kerneltest.Machine, o profiles.Tightening) {
+	m, k = newProfiles(t)
+	compiler := profiletest.Compiler(t, profiletest.Features())
+	m.CompilerOf = func([]byte) (node.Compiler, error) { return compiler, nil }
+	m.write("text", tightText)
+	replace := m.Kernel.WriteReplace
+	m.Kernel.WriteReplace = func(blob []byte) error {
+		all, err := meaning.Read(blob)
+		if err != nil {
+			return err
+		}
+		os.Remove("needed")
+		if all[0].Decide(meaning.FileAccess{Path: "/needed", Want: meaning.MayWrite}).Allowed && all[0].Decide(meaning.CapabilityAccess(0)).Allowed {
+			m.write("needed", "")
+		}
+		if replace != nil {
+			return replace(blob)
+		}
+		return k.Replace(blob)
+	}
+	if code, out := m.run("profile", "load", "text"); code != 0 {
+		t.Fatal(out, m.errOut.String())
+	}
+	t.Setenv("TIGHTENED_KERNEL", k.Dir)
+	self, err := filepath.Abs(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, k, profiles.Tightening{File: "text", Run: "test -e needed", Timeout: time.Minute, Guard: []string{self, "-test.run=^TestPutBackProcess$"}}
+}
+
+// TestPutBackProcess is no test, but the process that puts a profile back in the tests of this file.
+func TestPutBackProcess(t *testing.T) {
+	dir := os.Getenv("TIGHTENED_KERNEL")
+	if dir == "" {
+		t.Skip("it is a process of other tests")
+	}
+	n := &node.Node{Kernel: kerneltest.Machine{Dir: dir}.Kernel(), Warn: func(string) {}}
+	if err := profiles.PutBack(n, os.Stdin, os.Stdout); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantWhole checks that the kernel has the profile as it was loaded.
+func wantWhole(t *testing.T, m *machine) {
+	t.Helper()
+	files := profiles.ReadFiles(t.Context(), m.Node, must(m.CompilerOf(nil)), []string{"text"})
+	if files[0].Err != nil {
+		t.Fatal(files[0].Err)
+	}
+	found, err := m.Kernel.Check(kernel.Profile{Name: "shop", Compiled: files[0].Blob.Profiles})
+	if err != nil || found.Status != kernel.Matches {
+		t.Errorf("the profile is not as it was: %s, %v", found, err)
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func TestTighten(t *testing.T) {
+	m, _, o := newTightening(t)
+	made, err := profiles.Tighten(t.Context(), m.Node, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.NewReplacer("  /other r,\n", "", "  capability kill,\n", "").Replace(tightText)
+	if made.Text != want {
+		t.Errorf("the text is\n%s\nwant\n%s", made.Text, want)
+	}
+	for _, line := range []string{"-  /other r,\n", "-  capability kill,\n"} {
+		if !strings.Contains(made.Patch, line) {
+			t.Errorf("the patch has no %q:\n%s", line, made.Patch)
+		}
+	}
+	for _, k := range made.Kept {
+		if stays := k.First() == "signal" || k.First() == "ptrace"; k.Needed == stays || stays && !strings.Contains(k.Why, "without it, ") ||
+			!stays && !strings.Contains(k.Why, "exit status 1") {
+			t.Errorf("%s is kept, needed %v: %s", k.Text, k.Needed, k.Why)
+		}
+	}
+	wantWhole(t, m)
+	if m.read("text") != tightText {
+		t.Error("the file was changed")
+	}
+}
+
+// However it ends, the kernel has the profile as it was.
+func TestTightenPutsBack(t *testing.T) {
+	for name, test := range map[string]struct {
+		run  string
+		says string
+	}{
+		"the workload fails at once":            {"false", "fails under the whole profile"},
+		"the workload works by chance":          {"test -e needed -o $(cat count) = 11; r=$?; echo 1$(cat count) >count; exit $r", ""},
+		"the process that puts it back is gone": {`kill -9 $(pgrep -P $PPID -f TestPutBackProcess); sleep 10`, "signal: killed"},
+		"it takes too long":                     {"sleep 60", "more than 500ms"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, _, o := newTightening(t)
+			m.write("count", "")
+			if o.Run = test.run; strings.HasPrefix(test.run, "sleep") {
+				o.Timeout = 500 * time.Millisecond
+			}
+			_, err := profiles.Tighten(t.Context(), m.Node, o)
+			if test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says)) {
+				t.Errorf("%v, want %s", err, test.says)
+			}
+			wantWhole(t, m)
+		})
+	}
+	t.Run("it is stopped", func(t *testing.T) {
+		m, _, o := newTightening(t)
+		ctx, stop := context.WithCancelCause(t.Context())
+		stopped := errors.New("stopped")
+		o.Tried = func(string, tighten.Outcome) { stop(stopped) }
+		if _, err := profiles.Tighten(ctx, m.Node, o); !errors.Is(err, stopped) {
+			t.Error(err)
+		}
+		wantWhole(t, m)
+	})
+}
+
+// TestTightenProcess is no test, but the process that is killed in the next one.
+func TestTightenProcess(t *testing.T) {
+	if os.Getenv("TIGHTEN_PROCESS") == "" {
+		t.Skip("it is a process of another test")
+	}
+	m, k, o := newTightening(t)
+	wd := must(os.Getwd())
+	o.Run = "echo " + k.Dir + " " + wd + " >$TIGHTEN_PROCESS; test -e needed || kill -9 $PPID"
+	_, err := profiles.Tighten(t.Context(), m.Node, o)
+	t.Fatal("it was not killed: ", err)
+}
+
+// Even if it is killed while fewer rules are in the kernel, they all come back.
+func TestTightenIsKilled(t *testing.T) {
+	profiletest.Compiler(t, profiletest.Features())
+	where := filepath.Join(t.TempDir(), "where")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestTightenProcess$")
+	cmd.Env = append(os.Environ(), "TIGHTEN_PROCESS="+where)
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.Exited() {
+		t.Fatalf("%v, %s", err, out)
+	}
+	dirs := strings.Fields(string(must(os.ReadFile(where))))
+	t.Cleanup(func() { os.RemoveAll(filepath.Dir(dirs[0])); os.RemoveAll(filepath.Dir(dirs[1])) })
+	c := profiletest.Compiler(t, profiletest.Features())
+	blob, err := c.CompileText(t.Context(), "text", []byte(tightText))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found kernel.Found
+	for range 200 {
+		found, err = kerneltest.Machine{Dir: dirs[0]}.Kernel().Check(kernel.Profile{Name: "shop", Compiled: blob.Profiles})
+		if err == nil && found.Status == kernel.Matches {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("the profile is not as it was: %s, %v", found, err)
+}
+
+// A profile that is not ours alone to change is left alone.
+func TestTightenRefuses(t *testing.T) {
+	for name, test := range map[string]struct {
+		do   func(m *machine, k kerneltest.Machine)
+		says string
+	}{
+		"it is not loaded": {func(_ *machine, k kerneltest.Machine) { k.Remove(t, "shop") }, "is not loaded"},
+		"the text is another one": {func(m *machine, _ kerneltest.Machine) {
+			m.write("text", strings.ReplaceAll(tightText, "/other", "/others"))
+		}, "other content"},
+		"it only logs": {func(m *machine, _ kerneltest.Machine) {
+			m.write("text", strings.Replace(tightText, "flags=(", "flags=(complain,", 1))
+			m.run("profile", "load", "text")
+		}, "in mode complain"},
+		"it is in a stack": {func(m *machine, _ kerneltest.Machine) { m.task(7, "web", "floor//&shop (enforce)", "") }, "runs under the stack"},
+		"somebody else loaded it": {func(m *machine, k kerneltest.Machine) {
+			blob := must(must(m.CompilerOf(nil)).CompileText(t.Context(), "text", []byte(tightText)))
+			k.Remove(t, "shop")
+			k.Load(t, blob.Data)
+		}, "was not loaded by oci-apparmor"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, k, o := newTightening(t)
+			test.do(m, k)
+			before := k.Writes(t)
+			_, err := profiles.Tighten(t.Context(), m.Node, o)
+			if err == nil || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("%v, want %s", err, test.says)
+			}
+			if k.Writes(t) != before {
+				t.Error("something was loaded")
+			}
+		})
+	}
+}

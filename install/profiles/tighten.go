@@ -1,0 +1,296 @@
+package profiles
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/aymanbagabas/go-udiff"
+	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/policy/audit"
+	"github.com/oci-apparmor/oci-apparmor/policy/audit/source"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/access"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/compare"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/tighten"
+)
+
+// A Tightening says which profile is tightened, and by what.
+type Tightening struct {
+	File    string
+	Run     string        // the workload, for a shell: it exits 0 if it works
+	Timeout time.Duration // how long the workload may take each time
+	Guard   []string      // the command that puts a profile back, see PutBack
+	Denials source.Source // what the kernel denies from now on; nil if that is not known
+
+	Tried func(text string, o tighten.Outcome) // called after each run; may be nil
+}
+
+// A Tightened is what comes of it.
+type Tightened struct {
+	*tighten.Result
+	Name  string
+	Patch string // from the text to that without the rules; empty if all are needed
+}
+
+// Tighten finds the rules of a loaded profile that a workload does without. It takes them away in the kernel, runs the
+// workload, and puts the profile back as it was, in any end.
+//
+// While it runs, whatever runs under the profile has fewer rights, and never more: Tighten proves of each text that it allows
+// nothing that the whole one does not. It works on a profile that oci-apparmor has loaded, in mode enforce, from just this
+// text, and that nothing uses in a stack, because processes there do not take over what is replaced.
+func Tighten(ctx context.Context, n *node.Node, o Tightening) (*Tightened, error) {
+	if err := n.Ready(); err != nil {
+		return nil, err
+	}
+	c, _, err := n.NewCompiler(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	files := ReadFiles(ctx, n, c, []string{o.File})
+	if err := Faults(files); err != nil {
+		return nil, err
+	}
+	t := &tightening{Tightening: o, node: n, compiler: c, file: &files[0], name: files[0].Name()}
+	if t.whole, err = meaning.ReadFor(t.file.Blob.Data, c); err != nil {
+		return nil, exit.With(exit.BadPolicy, err)
+	}
+	if err := t.mayTry(); err != nil {
+		return nil, exit.With(exit.Cannot, err)
+	}
+	made := &Tightened{Name: t.name}
+	guarded, putBack, err := t.guard(ctx)
+	if err != nil {
+		return nil, exit.With(exit.Cannot, err)
+	}
+	made.Result, err = tighten.Drop(guarded, string(t.file.Text), t.mustStay(ctx), t.try)
+	if back := putBack(); back != nil {
+		return nil, exit.With(exit.Cannot, errors.Join(err, back))
+	}
+	if err != nil {
+		return nil, exit.With(exit.Cannot, err)
+	}
+	if made.Text != string(t.file.Text) {
+		made.Patch = udiff.Unified(o.File, o.File, string(t.file.Text), made.Text)
+	}
+	return made, nil
+}
+
+type tightening struct {
+	Tightening
+	node     *node.Node
+	compiler node.Compiler
+	file     *File
+	name     string
+	whole    []*meaning.Profile
+}
+
+// mayTry says why nothing may be tried with the profile.
+func (t *tightening) mayTry() error {
+	owned, err := t.node.Kernel.Owned(t.name)
+	if err != nil {
+		return exit.AsRoot(err)
+	}
+	found, err := t.node.Kernel.Check(t.file.wanted(false))
+	if err != nil {
+		return exit.AsRoot(err)
+	}
+	switch {
+	case found.Status == kernel.Missing:
+		return fmt.Errorf("profile %s is not loaded: run oci-apparmor profile load %s, and the workload under it", t.name, oneline.Whole(t.File))
+	case !owned:
+		return fmt.Errorf("profile %s was not loaded by oci-apparmor, which changes only its own", t.name)
+	case found.Status != kernel.Matches:
+		return fmt.Errorf("the kernel has other content of profile %s than %s: load that first", t.name, oneline.Whole(t.File))
+	case t.file.Blob.Profiles[0].Mode != profile.Enforce:
+		return fmt.Errorf("profile %s is in mode %s, in which nothing fails for want of a rule: tighten it in mode enforce", t.name,
+			t.file.Blob.Profiles[0].Mode)
+	}
+	users, err := t.node.Kernel.Using(t.name)
+	if err != nil {
+		return err
+	}
+	for _, u := range users {
+		if len(u.Label.Components) > 1 {
+			return fmt.Errorf("process %d runs under the stack %s, and would not take over what is tried: stop it first", u.PID,
+				oneline.Whole(u.Label.String()))
+		}
+	}
+	return nil
+}
+
+// mustStay returns the function that says why a rule must stay whatever the workload does: profile check would warn without
+// it. Only rules about processes can be so; and what a file includes may be such rules.
+func (t *tightening) mustStay(ctx context.Context) func(syntax.Rule) string {
+	senders := t.node.SendersFor("")
+	warnings := func(text string) (all []string) {
+		f := File{Path: t.File, Text: []byte(text)}
+		var err error
+		if f.Blob, err = t.compiler.CompileText(ctx, t.File, f.Text); err != nil {
+			return nil
+		}
+		list, _ := f.Lint(ctx, t.compiler, senders, nil)
+		for _, w := range list {
+			all = append(all, w.Message)
+		}
+		return all
+	}
+	read := syntax.Read(string(t.file.Text))
+	before := warnings(string(t.file.Text))
+	return func(r syntax.Rule) string {
+		if !r.Removable() || r.First() != "signal" && r.First() != "ptrace" && !r.IsInclude() {
+			return ""
+		}
+		for _, w := range warnings(read.Remove([]syntax.Rule{r})) {
+			if !slices.Contains(before, w) {
+				return "without it, " + w
+			}
+		}
+		return ""
+	}
+}
+
+// try loads a text in place of the profile and runs the workload.
+func (t *tightening) try(ctx context.Context, text string) (o tighten.Outcome, err error) {
+	f := File{Path: t.File, Text: []byte(text)}
+	if f.Blob, err = t.compiler.CompileText(ctx, t.File, f.Text); err != nil {
+		return o, err
+	}
+	some, err := meaning.ReadFor(f.Blob.Data, t.compiler)
+	if err != nil {
+		return o, err
+	}
+	beyond, within, err := compare.Within(sideOfAll(some), sideOfAll(t.whole))
+	if err == nil && !within {
+		err = fmt.Errorf("without some of its rules the profile would allow more than with them, and is not tried: %s", beyond)
+	}
+	if err != nil {
+		return o, err
+	}
+	p := f.wanted(false)
+	if _, err := t.node.Kernel.Ensure(ctx, []kernel.Profile{p}); err != nil {
+		return o, err
+	}
+	t.denied(ctx) // of before
+	failed := t.run(ctx)
+	if err := context.Cause(ctx); err != nil {
+		return o, err
+	}
+	found, err := t.node.Kernel.Check(p)
+	if err == nil && found.Status != kernel.Matches {
+		err = fmt.Errorf("somebody has loaded profile %s while the workload ran: %s", t.name, found)
+	}
+	if err != nil {
+		return o, err
+	}
+	o = tighten.Outcome{Works: failed == nil}
+	if failed != nil {
+		o.Why = failed.Error()
+		if denied := t.denied(ctx); denied != "" {
+			o.Why += "; denied was " + denied
+		}
+	}
+	if t.Tried != nil {
+		t.Tried(text, o)
+	}
+	return o, nil
+}
+
+func sideOfAll(all []*meaning.Profile) compare.Side {
+	side := compare.Side{Stack: meaning.Stack(all[:1]), Others: make(map[string]*meaning.Profile)}
+	for _, p := range all {
+		side.Others[p.Name] = p
+	}
+	return side
+}
+
+// run runs the workload once. The error says how it failed. What it has started in its process group ends with it.
+func (t *tightening) run(ctx context.Context) error {
+	ctx, stop := context.WithTimeout(ctx, t.Timeout)
+	defer stop()
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", t.Run)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &tail{&said}, &tail{&said}
+	err := cmd.Run()
+	if cmd.Process != nil {
+		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL) // none may be left
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = fmt.Errorf("it took more than %s", t.Timeout)
+	}
+	if err == nil || errors.Is(err, exec.ErrWaitDelay) {
+		return nil
+	}
+	if words := oneline.Output(said.Bytes()); words != "" {
+		return fmt.Errorf("%w: %s", err, oneline.Cut(words, 200))
+	}
+	return err
+}
+
+// tail keeps the end of what is written.
+type tail struct{ *bytes.Buffer }
+
+func (t *tail) Write(p []byte) (int, error) {
+	const most = 4096
+	t.Buffer.Write(p[max(0, len(p)-most):])
+	if extra := t.Len() - most; extra > 0 {
+		t.Next(extra)
+	}
+	return len(p), nil
+}
+
+// denied returns the first thing that the profile has denied since it was asked before. It waits a moment for records.
+func (t *tightening) denied(ctx context.Context) (first string) {
+	if t.Denials == nil {
+		return ""
+	}
+	ctx, stop := context.WithTimeout(ctx, 200*time.Millisecond)
+	defer stop()
+	var e source.Entry
+	for t.Denials.Next(ctx, &e) == nil {
+		by, _ := e.Record.Profile()
+		if first != "" || !e.Kernel || e.Record.Type != audit.Denied || by != t.name && !strings.HasPrefix(by, t.name+"//") {
+			continue
+		}
+		if asked, err := e.Record.Asked(); err == nil && len(asked.Accesses) > 0 {
+			first = access.Format(asked.Accesses[0])
+		}
+	}
+	return first
+}
+
+// guard starts the process that puts the profile back if this one ends before it has. The context that it returns ends if
+// that process does. putBack puts the profile back, and ends the process.
+func (t *tightening) guard(ctx context.Context) (guarded context.Context, putBack func() error, err error) {
+	g, err := startGuard(t.Guard, t.file.Blob.Data)
+	if err != nil {
+		return nil, nil, fmt.Errorf("the process that would put profile %s back does not start: %w", t.name, err)
+	}
+	guarded, stop := context.WithCancelCause(ctx)
+	go func() { stop(cmp.Or(g.wait(), errors.New("the process that would put the profile back has ended"))) }()
+	return guarded, func() error {
+		_, err := t.node.Kernel.Ensure(context.WithoutCancel(ctx), []kernel.Profile{t.file.wanted(false)})
+		if err != nil {
+			return fmt.Errorf("profile %s could not be put back, and has fewer rules than it had: run oci-apparmor profile load %s: %w",
+				t.name, oneline.Whole(t.File), err)
+		}
+		return g.dismiss()
+	}, nil
+}

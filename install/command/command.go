@@ -91,7 +91,7 @@ Exit codes:
 	})
 	root.AddCommand(policy, profileCommand(s), statusCommand(s), logCommand(s), auditCommand(s), installCommand(s), uninstallCommand(s),
 		doctorCommand(s), versionCommand(s), waitCommand(), pruneCommand(), settleCommand(s),
-		removableCommand(s))
+		removableCommand(s), putBackCommand(s))
 	root.CompletionOptions.HiddenDefaultCmd = true // make install puts the shells' files where they look
 	complete(root, s)
 	root.SetHelpCommand(helpCommand(root))

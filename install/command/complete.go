@@ -73,23 +73,25 @@ var flagWords = map[string]words{
 	"source":          fixed(source.Names...),
 	"store":           directories,
 	"type":            kindWords,
+	"timeout":         nothing,
 	"variant":         fixed("2015"),
 	"via":             fixed(engines.Vias()...),
 }
 
 // argumentWords has the words for the arguments of each command that takes some, by its path without the program's name.
 var argumentWords = map[string]words{
-	"policy test":    directories,
-	"policy diff":    directories,
-	"install":        fixed(append(engines.Names(), byHand...)...),
-	"uninstall":      fixed(engines.Names()...),
-	"profile check":  files,
-	"profile load":   files,
-	"profile unload": loadedProfiles,
-	"profile show":   profilesOf,
-	"profile diff":   comparableProfiles,
-	"profile why":    explainableProfiles,
-	"profile daemon": fixed(templates.Daemons()...),
+	"policy test":     directories,
+	"policy diff":     directories,
+	"install":         fixed(append(engines.Names(), byHand...)...),
+	"uninstall":       fixed(engines.Names()...),
+	"profile tighten": files,
+	"profile check":   files,
+	"profile load":    files,
+	"profile unload":  loadedProfiles,
+	"profile show":    profilesOf,
+	"profile diff":    comparableProfiles,
+	"profile why":     explainableProfiles,
+	"profile daemon":  fixed(templates.Daemons()...),
 
 	"profile contains":  comparableProfiles,
 	"profile merge":     comparableProfiles,
@@ -102,6 +104,7 @@ var argumentWords = map[string]words{
 
 // fileArguments are the commands whose arguments can be files.
 var fileArguments = []string{"policy test", "policy diff", "profile check", "profile load", "profile diff", "profile contains", "profile why",
+	"profile tighten",
 	"profile merge", "profile intersect"}
 
 // complete makes every command below root offer words for its arguments and flags.

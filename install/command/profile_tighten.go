@@ -26,23 +26,24 @@ func tightenCommand(s *session) *cobra.Command {
 		Use:   "tighten FILE",
 		Short: "Find the rules of a profile that a workload does without",
 		Long: `Find the rules of a profile that a workload does without, and print the text without
-them as a patch. FILE is the text of a profile that oci-apparmor has loaded, and that is
-enforced. COMMAND is a shell's; it makes the workload work under the profile, from its
-start to its stop where that matters, and exits 0 if all went well.
+them as a patch. FILE is the text of a profile that oci-apparmor has loaded, and that
+is enforced. COMMAND is a shell's; it makes the workload work under the profile, from
+its start to its stop where that matters, and exits 0 if all went well.
 
 Rules are taken away in the kernel, several at once while COMMAND still succeeds, and
 else fewer, until for each rule that is left COMMAND has failed without it. Nothing is
 taken away that denies, and no rule without which profile check would warn that
-processes cannot be stopped. It takes some two runs for each rule.
+processes cannot be stopped. It takes up to two runs for each rule.
 
 Meanwhile whatever else runs under the profile has fewer rights, too, and never more:
-each text is proven to allow nothing that the whole one does not. So use it on a machine
-for tests. In any end, also when this command is killed, the profile is put back as it
-was. Where containers get the profile by the policy, their start puts it back as well, so
-COMMAND must not start them; load the profile by hand for that, and start them by their
-engine's own option.
+each text is proven to allow nothing that the whole one does not. So use it on a
+machine for tests. In any end, also when this command is killed, the profile is put
+back as it was. Where containers get the profile by the policy, their start puts it
+back as well, so COMMAND must not start them; load the profile by hand for that, and
+start them by their engine's own option.
 
-What a workload never does, its rules are not kept for. The patch is as good as COMMAND.`,
+What a workload never does, its rules are not kept for. The patch is as good as
+COMMAND.`,
 		Example: `  oci-apparmor profile load web
   oci-apparmor profile tighten web --run ./serve-and-ask >web.patch
   patch -p0 <web.patch`,

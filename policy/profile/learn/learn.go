@@ -18,6 +18,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/audit"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/ruletext"
 )
 
 // What a Recording keeps at most. A container chooses what it does, and so how much there is to keep.
@@ -44,20 +45,20 @@ type Recording struct {
 // A key is what distinguishes rules: one stands for all accesses with the same key.
 type key struct {
 	kind kind
-	what string // the rule's words without permissions
+	what string // a file's pattern, or as ruletext.Rule.Key
 }
 
 // A rule is what was seen of one file, capability, peer and so on.
 type rule struct {
 	key
-	perms    uint32 // that were asked of any file; for rules without permissions, 0
-	owned    uint32 // that were asked of a file that the process owned
-	exec     bool
-	signals  []string
-	path     string // as it was first seen, of a file
-	loose    bool   // the rule is about more than what was seen
-	samples  []meaning.Access
-	programs []string
+	ruletext.Rule        // of all but files
+	perms         uint32 // that were asked of any file
+	owned         uint32 // that were asked of a file that the process owned
+	exec          bool
+	path          string // as it was first seen, of a file
+	loose         bool   // the rule is about more than what was seen
+	samples       []meaning.Access
+	programs      []string
 }
 
 // Add takes a record. ours reports whether it is one of the recording, and news whether it brought something that those
@@ -145,11 +146,10 @@ func (r *rule) add(one rule, program string) (news bool) {
 	r.perms |= one.perms
 	r.owned |= one.owned
 	r.exec = r.exec || one.exec
-	for _, s := range one.signals {
-		if !slices.Contains(r.signals, s) {
-			r.signals = append(r.signals, s)
-			news = true
-		}
+	if r.kind != files {
+		had := r.Text(style)
+		r.Rule = r.Join(one.Rule)
+		news = news || r.Text(style) != had
 	}
 	if program = programName(program); len(r.programs) < mostPrograms && !slices.Contains(r.programs, program) {
 		r.programs = append(r.programs, program)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/ruletext"
 )
 
 // manyFiles is from how many files of a directory on, all used alike, one rule stands for all files of the directory: the
@@ -25,16 +26,17 @@ func together(rules []*rule) []*rule {
 		fresh := *one
 		fresh.key = k
 		fresh.loose = fresh.loose || glob != one.what
-		fresh.samples, fresh.programs, fresh.signals = slices.Clone(one.samples), slices.Clone(one.programs), slices.Clone(one.signals)
+		fresh.samples, fresh.programs = slices.Clone(one.samples), slices.Clone(one.programs)
 		at[k] = &fresh
 		order = append(order, &fresh)
 	}
 	for _, one := range rules {
 		glob := one.what
 		if one.kind == files && !one.loose && temporaryFile(one) {
-			if open := randomTail(path.Base(one.path), true); open != "" {
-				glob = literal(path.Dir(one.path)) + "/" + open
-				glob = strings.Replace(glob, "//", "/", 1)
+			file, isDir := strings.CutSuffix(one.path, "/")
+			dir, name := path.Split(file)
+			if glob = ruletext.Literal(dir) + ruletext.WidenTemporary(name); isDir {
+				glob += "/"
 			}
 		}
 		put(one, glob)
@@ -80,8 +82,8 @@ func (r *rule) alike() (k alikeKey, ok bool) {
 		return k, false
 	}
 	end := strings.LastIndexByte(r.what, '/') + 1
-	k = alikeKey{r.what[:end], letters(r.perms|r.owned, false)}
-	for _, dir := range []string{"/proc/", "/sys/", "/dev/", "/run/", "/root/", "/boot/", "@{PROC}/"} {
+	k = alikeKey{r.what[:end], ruletext.Letters(r.perms | r.owned)}
+	for _, dir := range []string{"/sys/", "/dev/", "/run/", "/root/", "/boot/", "@{PROC}/"} {
 		if strings.HasPrefix(r.what, dir) {
 			return k, false
 		}

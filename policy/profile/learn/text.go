@@ -213,7 +213,7 @@ func (w *writer) frame(includes []included, rules []*rule) []byte {
 	if w.has("tunables/global") {
 		b.WriteString("include <tunables/global>\n")
 	} else {
-		b.WriteString("@{PROC}=/proc/\n@{pid}=[0-9]*\n@{tid}=[0-9]*\n")
+		b.WriteString(variables)
 	}
 	fmt.Fprintf(&b, "\nprofile %q flags=(attach_disconnected,mediate_deleted) {\n", w.Name)
 	if len(includes) > 0 {
@@ -230,8 +230,8 @@ func (w *writer) frame(includes []included, rules []*rule) []byte {
 			last = one.kind
 			fmt.Fprintf(&b, "\n  # %s\n", titles[last])
 		}
-		for _, line := range one.lines() {
-			fmt.Fprintf(&b, "  %s, # %s\n", line, one.comment())
+		for _, text := range one.texts() {
+			fmt.Fprintf(&b, "  %s # %s\n", text, one.comment())
 		}
 	}
 	b.WriteString("}\n")

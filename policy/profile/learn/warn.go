@@ -15,11 +15,11 @@ var powers = []string{"sys_admin", "sys_module", "sys_ptrace", "sys_rawio", "sys
 // warn notes what a person should look at before the profile is used.
 func (w *writer) warn() {
 	for _, one := range w.rules {
-		what := one.lines()[0]
+		what := strings.TrimSuffix(one.texts()[0], ",")
 		switch {
 		case one.kind == capabilities && slices.Contains(powers, strings.TrimPrefix(one.what, "capability ")),
 			one.kind == mounts,
-			one.kind == traces && one.perms&(meaning.MayWrite|meaning.MayAppend) != 0,
+			one.kind == traces && one.Want&(meaning.MayWrite|meaning.MayAppend) != 0,
 			one.kind == sockets && (strings.HasSuffix(one.what, " raw") && !strings.Contains(one.what, "netlink") || strings.Contains(one.what, "packet") || strings.Contains(one.what, " alg ")),
 			one.kind == others && (strings.HasPrefix(one.what, "userns") || strings.HasPrefix(one.what, "io_uring")):
 			w.notes = append(w.notes, fmt.Sprintf("%s gives a protection up: see whether %s is to do that", what, one.comment()))
@@ -32,7 +32,7 @@ func (w *writer) warn() {
 }
 
 func ofTheKernel(glob string) bool {
-	for _, dir := range []string{"/sys/", "/proc/sys/", "/proc/sysrq-trigger", "/proc/irq/", "/proc/acpi/"} {
+	for _, dir := range []string{"/sys/", "@{PROC}/sys/", "@{PROC}/sysrq-trigger", "@{PROC}/irq/", "@{PROC}/acpi/"} {
 		if strings.HasPrefix(glob, dir) {
 			return true
 		}

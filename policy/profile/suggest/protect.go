@@ -144,7 +144,7 @@ func (s *search) protections(out *Suggestion) error {
 		if err != nil {
 			return err
 		}
-		if !s.chosen[i].file() {
+		if !s.chosen[i].OfFile() {
 			continue
 		}
 		if at, both := writtenAndRun(p, none, after); both {

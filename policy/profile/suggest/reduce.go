@@ -8,6 +8,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/ruletext"
 )
 
 // reduce leaves out rules without which everything is allowed as well. By what each rule allows alone it knows which these
@@ -19,7 +20,7 @@ func (s *search) reduce(ctx context.Context) (err error) {
 	var rules []string
 	for _, a := range s.chosen {
 		style := styleOf(s.written, a.block)
-		rules = append(rules, strings.ReplaceAll(a.text(style), "@{profile_name}", literal(style.name)))
+		rules = append(rules, strings.ReplaceAll(a.Text(style), "@{profile_name}", ruletext.Literal(a.block.Name)))
 	}
 	if s.each, s.none, err = s.alone(ctx, rules...); err != nil {
 		return err
@@ -67,7 +68,7 @@ func (s *search) takesNothing() error {
 		}
 		if err == nil && found {
 			return fmt.Errorf("%s: with the rule %s, the profile %s would not allow any more what it does for %s: nothing is suggested", s.path,
-				oneline.Whole(a.text(style{})), oneline.Quote(a.block.Name), oneline.Quote(lost.Key))
+				oneline.Whole(a.Text(ruletext.Style{})), oneline.Quote(a.block.Name), oneline.Quote(lost.Key))
 		}
 	}
 	return nil

@@ -19,9 +19,9 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/access"
-	"github.com/oci-apparmor/oci-apparmor/policy/profile/kernelname"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/lint"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/ruletext"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/why"
 )
@@ -141,7 +141,7 @@ type want struct {
 // addition is a rule that is added to a block.
 type addition struct {
 	block *syntax.Block
-	rule
+	ruletext.Rule
 }
 
 // look looks at what the text says of a denial, and keeps what is to be allowed.
@@ -233,20 +233,21 @@ func blocked(by []why.Use) string {
 // choose finds for each access the first of its candidates that allows it: the first ones of all together, then the second
 // ones of those accesses that these do not allow, and so on.
 func (s *search) choose(ctx context.Context) error {
-	options := make([][][]rule, len(s.wants))
+	options := make([][][]ruletext.Rule, len(s.wants))
 	most := 0
 	for i, w := range s.wants {
 		style := styleOf(s.written, w.block)
 		if unix, ok := w.access.(meaning.UnixAccess); ok {
 			var err error
-			if style.addressed, style.permitted, err = s.sockets(ctx, w.block.Name, unix.Type); err != nil {
+			if style.Addressed, style.Permitted, err = s.sockets(ctx, w.block.Name, unix.Type); err != nil {
 				return err
 			}
 		}
-		options[i] = style.candidates(s.whole, w.access, s.Exact)
+		style.Variables = s.whole
+		options[i] = style.Rules(w.access, s.Exact)
 		most = max(most, len(options[i]))
 	}
-	picked := make([][]rule, len(s.wants))
+	picked := make([][]ruletext.Rule, len(s.wants))
 	for level := range most {
 		if err := s.pick(ctx, options, level, picked); err != nil {
 			return err
@@ -277,13 +278,14 @@ func (s *search) sockets(ctx context.Context, profile string, kind uint16) (addr
 		return true, true, err
 	}
 	creates, others := meaning.UnixAccess{Type: kind, Want: meaning.MayCreate}, meaning.UnixAccess{Type: kind, Want: meaning.MayBind}
-	each, _, err := s.alone(ctx, some(creates.Want, meaning.SocketPermissions, "unix", "type="+kernelname.SocketTypes.Word(kind))[0][0].text(style{}))
+	style := ruletext.Style{Permitted: true}
+	each, _, err := s.alone(ctx, style.Rules(creates, true)[0][0].Text(style))
 	return false, err == nil && each[0].Decide(creates).Allowed && !each[0].Decide(others).Allowed, ctx.Err()
 }
 
 // pick tries the candidates of a level, and picks those that allow their access. If the parser refuses them together, it
 // tries each by itself.
-func (s *search) pick(ctx context.Context, options [][][]rule, level int, picked [][]rule) error {
+func (s *search) pick(ctx context.Context, options [][][]ruletext.Rule, level int, picked [][]ruletext.Rule) error {
 	var all []addition
 	var open []int
 	for i := range s.wants {
@@ -351,15 +353,15 @@ func noRule(a meaning.Access) string {
 }
 
 // add puts rules for an access among others, where that can be: in one with another one about the same path.
-func (s *search) add(to []addition, i int, rules []rule) []addition {
+func (s *search) add(to []addition, i int, rules []ruletext.Rule) []addition {
 	to = slices.Clone(to)
 	for _, r := range rules {
-		at := slices.IndexFunc(to, func(a addition) bool { return a.block == s.wants[i].block && a.about(r) })
+		at := slices.IndexFunc(to, func(a addition) bool { return a.block == s.wants[i].block && a.Joins(r) })
 		if at < 0 {
 			to = append(to, addition{s.wants[i].block, r})
 			continue
 		}
-		to[at].letters, to[at].want = joinLetters(to[at].letters, r.letters), to[at].want|r.want
+		to[at].Rule = to[at].Join(r)
 	}
 	return to
 }
@@ -382,7 +384,7 @@ func (s *search) with(all []addition) string {
 		style := styleOf(s.written, b)
 		for _, a := range all {
 			if a.block.Name == b.Name {
-				rules = append(rules, a.text(style))
+				rules = append(rules, a.Text(style))
 			}
 		}
 		if len(rules) == 0 {
@@ -438,9 +440,9 @@ func (s *search) done(ctx context.Context) (*Suggestion, error) {
 	out.Patch = udiff.Unified(s.path, s.path, s.text, s.changed)
 	now := syntax.Read(s.changed)
 	for _, a := range s.chosen {
-		text := a.text(styleOf(s.written, a.block))
-		added := Rule{Profile: a.block.Name, Line: lineOf(now, a.block.Name, text), Text: text, Widened: a.notes}
-		if strings.Contains(a.letters, "x") {
+		text := a.Text(styleOf(s.written, a.block))
+		added := Rule{Profile: a.block.Name, Line: lineOf(now, a.block.Name, text), Text: text, Widened: a.Notes}
+		if strings.Contains(a.Letters, "x") {
 			added.Chosen = "ix keeps the program under this profile; a record of an exec does not say where it is to go on"
 		}
 		out.Rules = append(out.Rules, added)

@@ -1,12 +1,13 @@
-package suggest
+package ruletext
 
 import (
-	"fmt"
 	"os"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
@@ -25,8 +26,7 @@ var worst = []string{"a\nb", "a b", `a"b`, "a*b", "[^a]", "a{b,c}d", "}", "a, /b
 // A rule for a name from a record is about that name and no other, whatever characters the name has.
 func TestHostileNames(t *testing.T) {
 	t.Parallel()
-	r, _ := reader(t)
-	const text = "abi <abi/3.0>,\ninclude <tunables/global>\nprofile web {\n  /etc/x r,\n}\nprofile other {\n  /etc/y r,\n}\n"
+	c := profiletest.Compiler(t, profiletest.Features())
 	for _, kind := range []struct {
 		name   string
 		access func(name string) meaning.Access
@@ -61,42 +61,43 @@ func TestHostileNames(t *testing.T) {
 		}
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
+			var style Style
 			hostile := hostile
 			if !everything && kind.name != "file" {
 				hostile = worst
 			}
-			var denials []Denial
+			rules := make(map[string]string)
+			text := "abi <abi/3.0>,\ninclude <tunables/global>\nprofile web {\n"
 			for _, name := range hostile {
-				denials = append(denials, Denial{"web", []meaning.Access{kind.access(name)}})
+				rules[name] = style.Rules(kind.access(name), true)[0][0].Text(style)
+				if strings.ContainsFunc(rules[name], func(r rune) bool { return !unicode.IsPrint(r) }) {
+					t.Errorf("%q: the rule %q cannot be printed", name, rules[name])
+				}
+				text += "  " + rules[name] + "\n"
 			}
-			s, err := For(t.Context(), r, "web", []byte(text), denials, Options{Exact: true})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if names := strings.Join(syntax.Read(s.Text).Profiles(), " "); names != "web other" {
+			text += "  /etc/y r,\n}\n"
+			if names := strings.Join(syntax.Read(text).Profiles(), " "); names != "web" {
 				t.Errorf("the text has the profiles %q", names)
 			}
-			read, err := r.Read(t.Context(), "web", []byte(s.Text))
+			blob, err := c.CompileText(t.Context(), "web", []byte(text))
+			if err != nil {
+				t.Fatalf("%v\n%s", err, text)
+			}
+			all, err := meaning.ReadFor(blob.Data, c)
 			if err != nil {
 				t.Fatal(err)
 			}
-			p, err := read.Enforced("web")
-			if err != nil {
-				t.Fatal(err)
+			p := all[0]
+			if end := (meaning.FileAccess{Path: "/etc/y", Want: meaning.MayRead}); len(all) != 1 || !p.Decide(end).Allowed {
+				t.Errorf("%d profiles were made, and the last rule is not read, of\n%s", len(all), text)
 			}
-			suggested := make(map[string]bool)
 			for _, name := range hostile {
-				suggested[name] = true
-			}
-			for i, name := range hostile {
-				if s.Answers[i].Outcome != Suggested {
-					t.Errorf("%q: %s", name, s.Answers[i].Message)
-				} else if !p.Decide(kind.access(name)).Allowed {
-					t.Errorf("%q is denied by\n%s", name, s.Text)
+				if !p.Decide(kind.access(name)).Allowed {
+					t.Errorf("%q is denied by\n%s", name, rules[name])
 				}
 				for _, near := range neighbours(name) {
-					if !suggested[near] && p.Decide(kind.access(near)).Allowed {
-						t.Errorf("%q is allowed as well as %q by\n%s", near, name, rulesFor(s, i))
+					if rules[near] == "" && p.Decide(kind.access(near)).Allowed {
+						t.Errorf("%q is allowed as well as %q by\n%s", near, name, rules[name])
 					}
 				}
 			}
@@ -118,15 +119,4 @@ func neighbours(name string) (all []string) {
 		}
 	}
 	return append(all, "b", "a", "bc", "abd", "acd", "me", "/home/me", "b/c", "anything", "7", "x y")
-}
-
-func rulesFor(s *Suggestion, denial int) (text string) {
-	for _, r := range s.Rules {
-		for _, d := range r.For {
-			if d == denial {
-				text += fmt.Sprintln(r.Text)
-			}
-		}
-	}
-	return text
 }

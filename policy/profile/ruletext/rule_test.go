@@ -1,0 +1,110 @@
+package ruletext
+
+import (
+	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
+)
+
+// What differs from one run to the next is open, and a name that somebody chose is not.
+func TestWiden(t *testing.T) {
+	text := syntax.Read("@{PROC}=/proc/\n@{pid}=[0-9]*\n@{tid}=[0-9]*\n@{HOME}=/home/*/ /root/\n")
+	for path, want := range map[string]string{
+		"/srv/x":                  "",
+		"x":                       "",
+		"/":                       "",
+		"/proc/":                  "",
+		"/proc/sys/kernel/x":      "",
+		"/proc/self-made":         "",
+		"/proc/7/status":          "@{PROC}/@{pid}/status",
+		"/proc/7/fd/3":            "@{PROC}/@{pid}/fd/[0-9]*",
+		"/proc/7/task/8/fdinfo/9": "@{PROC}/@{pid}/task/@{tid}/fdinfo/[0-9]*",
+		"/proc/7/task/8/net/9":    "@{PROC}/@{pid}/task/@{tid}/net/9",
+		"/root/x":                 "@{HOME}/x",
+		"/home/me/x":              "@{HOME}/x",
+		"/home/me":                "",
+		"/srv/#131242":            "/srv/#[0-9]*",
+		"/srv/#13124x":            "",
+		"/srv/0123456789abcdef0123456789abcdef/f":   "/srv/[0-9a-f]*/f",
+		"/srv/12345678-1234-1234-1234-123456789ABC": "/srv/????????-????-????-????-????????????",
+		"/srv/12345678-1234-1234-1234-123456789.d":  "",
+		"/x/snapshots/12/fs":                        "/x/snapshots/[0-9]*/fs",
+		"/x/body/0000000001":                        "/x/body/[0-9]*",
+		"/x/body/2024":                              "",
+		"/srv/sessAbC1eF":                           "",
+		"/tmp/sessAbC1eF":                           "/tmp/sess??????",
+		"/tmp/d/sess_AbC1eF.sock":                   "/tmp/d/sess_??????.sock",
+		"/dev/shm/tmp.aB3dE6gH9j":                   "/dev/shm/tmp.??????????",
+		"/var/tmp/tmpab1_defg":                      "/var/tmp/tmp????????",
+		"/tmp/go-build123456789/x.go":               "/tmp/go-build[0-9]*/x.go",
+		"/tmp/x-123456789.go":                       "/tmp/x-[0-9]*.go",
+		"/tmp/AbC1eF":                               "", // all names of that length would be open
+		"/tmp/BACKUP":                               "",
+		"/tmp/settings":                             "",
+		"/tmp/theScript":                            "",
+		"/tmp/app.sock":                             "",
+		"/tmp/image001.png":                         "",
+	} {
+		pattern, notes := Widen(path, true, text)
+		if want == "" && len(notes) > 0 || want != "" && (pattern != want || len(notes) == 0) {
+			t.Errorf("%s: %s (%v), want %s", path, pattern, notes, want)
+		}
+	}
+}
+
+// One rule stands for two only where it says no more than they do.
+func TestRulesJoin(t *testing.T) {
+	of := func(a meaning.Access) Rule { return Style{}.Rules(a, true)[0][0] }
+	signal := func(want uint32, s meaning.Signal) meaning.Access {
+		return meaning.SignalAccess{Want: want, Signal: s, Peer: "q"}
+	}
+	const send, receive = meaning.MayWrite, meaning.MayRead
+	for _, test := range []struct {
+		a, b meaning.Access
+		want string // empty if they do not join
+	}{
+		{signal(send, meaning.SIGTERM), signal(send, 1), "signal (send) set=(hup, term) peer=q,"},
+		{signal(send, meaning.SIGTERM), signal(receive, meaning.SIGTERM), "signal (send, receive) set=(term) peer=q,"},
+		{signal(send, meaning.SIGTERM), signal(receive, 1), ""},
+		{signal(send, meaning.SIGTERM), signal(send, 0), "signal (send) peer=q,"},
+		{signal(send, 0), signal(receive, meaning.SIGTERM), ""},
+		{meaning.PtraceAccess{Want: send, Peer: "q"}, meaning.PtraceAccess{Want: receive, Peer: "q"}, "ptrace (trace, read) peer=q,"},
+		{meaning.PtraceAccess{Want: send, Peer: "q"}, meaning.PtraceAccess{Want: send, Peer: "p"}, ""},
+		{meaning.FileAccess{Path: "/x", Want: meaning.MayAppend}, meaning.ExecAccess{Path: "/x"}, "/x aix,"},
+		{meaning.FileAccess{Path: "/x", Want: meaning.MayAppend}, meaning.FileAccess{Path: "/x", Want: meaning.MayWrite}, "/x w,"},
+		{meaning.FileAccess{Path: "/x", Want: send}, meaning.FileAccess{Path: "/x", Want: send, Owner: true}, ""},
+		{meaning.UsernsAccess{}, meaning.FileAccess{Path: "/x", Want: send}, ""},
+	} {
+		for _, pair := range [][2]Rule{{of(test.a), of(test.b)}, {of(test.b), of(test.a)}} {
+			got := ""
+			if pair[0].Joins(pair[1]) {
+				got = pair[0].Join(pair[1]).Text(Style{})
+			}
+			if got != test.want {
+				t.Errorf("%v and %v: %q, want %q", test.a, test.b, got, test.want)
+			}
+		}
+	}
+}
+
+// Where the kernel decides about unix sockets by their addresses, a rule says these, but for paths, about which rules about
+// files decide.
+func TestRulesForAddresses(t *testing.T) {
+	const stream = 1
+	for _, test := range []struct {
+		access meaning.UnixAccess
+		want   string
+	}{
+		{meaning.UnixAccess{Type: stream, Want: meaning.MayCreate}, "unix (create) type=stream,"},
+		{meaning.UnixAccess{Type: stream, Want: meaning.MayBind, Address: "@a b"}, `unix (bind) type=stream addr="@a b",`},
+		{meaning.UnixAccess{Type: stream, Want: meaning.MayConnect | meaning.MaySend, Peer: "q", PeerAddress: "@srv"},
+			"unix (connect, send) type=stream addr=none peer=(label=q, addr=@srv),"},
+		{meaning.UnixAccess{Type: stream, Want: meaning.MayConnect, Peer: "q", PeerAddress: "/run/s"}, "unix (connect) type=stream addr=none peer=(label=q),"},
+	} {
+		candidates := Style{Addressed: true, Permitted: true}.Rules(test.access, true)
+		if got := candidates[0][0].Text(Style{}); got != test.want {
+			t.Errorf("%+v: %s, want %s", test.access, got, test.want)
+		}
+	}
+}

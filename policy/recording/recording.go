@@ -14,6 +14,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -22,7 +23,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
-	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
 // A Dir is the directory of recordings. The empty one has none.
@@ -52,22 +52,13 @@ func IsFor(policy, name string) bool {
 
 // Blob returns the compiled profile for a container, or nothing if no recording of the policy is in progress.
 func (d Dir) Blob(policy, engine, container string) (blob profile.Blob, recorded bool, err error) {
-	if d == "" || policy == "" || strings.ContainsRune(policy, '/') {
-		return blob, false, nil
-	}
-	path := filepath.Join(string(d), policy)
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return blob, false, nil
-	}
-	if err != nil {
-		return blob, false, fmt.Errorf("the recording of policy %s: %w", policy, err)
-	}
-	defer f.Close()
-	if live, err := locked(f); err != nil || !live {
+	f, err := d.live(policy)
+	if err != nil || f == nil {
 		return blob, false, err
 	}
-	data, err := safefile.ReadSmall(path, make([]byte, 16<<10))
+	defer f.Close()
+	// The recording may end at any time, and takes the file's name away then. The open file has the profile nevertheless.
+	data, err := io.ReadAll(f)
 	if err == nil {
 		blob, err = profile.Parse(data)
 	}
@@ -78,22 +69,36 @@ func (d Dir) Blob(policy, engine, container string) (blob profile.Blob, recorded
 		err = blob.Check(blob.Profiles[0].Name, profile.Complain)
 	}
 	if err != nil {
-		return blob, false, fmt.Errorf("the recording of policy %s, %s: %w", policy, path, err)
+		return blob, false, fmt.Errorf("the recording of policy %s, %s: %w", policy, f.Name(), err)
 	}
 	return blob, true, nil
 }
 
 // InProgress reports whether a policy is recorded now.
 func (d Dir) InProgress(policy string) (bool, error) {
-	f, err := os.Open(filepath.Join(string(d), policy))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
+	f, err := d.live(policy)
+	if err != nil || f == nil {
 		return false, err
 	}
-	defer f.Close()
-	return locked(f)
+	return true, f.Close()
+}
+
+// live opens the file of a recording that is in progress. It returns nil if there is none.
+func (d Dir) live(policy string) (*os.File, error) {
+	if d == "" || policy == "" || strings.ContainsRune(policy, '/') {
+		return nil, nil
+	}
+	f, err := os.Open(filepath.Join(string(d), policy))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the recording of policy %s: %w", policy, err)
+	}
+	if on, err := locked(f); err != nil || !on {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // locked reports whether another process holds the lock on a file.

@@ -72,6 +72,39 @@ func TestARecordingThatNobodyHoldsIsNone(t *testing.T) {
 	}
 }
 
+// A start asks while the recording ends and begins again.
+func TestTheEndOfARecordingIsNoErrorOfAStart(t *testing.T) {
+	d := recording.Dir(t.TempDir())
+	b := blob(t, recording.NameFor("web", "", ""))
+	over := make(chan error, 1)
+	go func() {
+		var err error
+		for range 1500 {
+			var held *recording.Held
+			if held, err = d.Begin("web", b); err != nil {
+				break
+			}
+			if err = held.End(); err != nil {
+				break
+			}
+		}
+		over <- err
+	}()
+	for {
+		select {
+		case err := <-over:
+			if err != nil {
+				t.Error(err)
+			}
+			return
+		default:
+		}
+		if _, _, err := d.Blob("web", "docker", "c1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestNamesAreThoseOfOnePolicy(t *testing.T) {
 	name := recording.NameFor("web", "docker", "c1")
 	for policy, is := range map[string]bool{"web": true, "we": false, "web.x": false, "": false} {

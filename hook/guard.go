@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
@@ -32,7 +31,12 @@ func (h *Host) Guard(ctx context.Context, c Caller, id string, bundle *Bundle) (
 		out.Warning = join(d.Warning, warning)
 		return out, err
 	}
-	if !policy.SameLabel(spec.choice, d.Label) {
+	d, prepared, err := h.prepared(&facts, d, spec.choice)
+	if err != nil {
+		return out, err
+	}
+	out.Decision = d
+	if !prepared {
 		named := "names no profile"
 		if spec.choice != "" {
 			named = "names the profile " + oneline.Quote(spec.choice)

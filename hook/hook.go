@@ -55,9 +55,6 @@ func (h *Host) decide(f *policy.Facts) (*store.Generation, policy.Decision, erro
 		return nil, policy.Decision{}, err
 	}
 	d, err := gen.Index.DecideReading(f)
-	if err == nil {
-		err = h.record(f, &d)
-	}
 	return gen, d, err
 }
 

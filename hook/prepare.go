@@ -88,6 +88,7 @@ func (h *Host) decideAndEnsure(ctx context.Context, facts *policy.Facts) (Outcom
 	if err != nil {
 		return out, nil, nil, err
 	}
+	d = h.recorded(facts, d)
 	out.Decision = d
 	if d.Keep {
 		held, warning, err := h.keepChoice(ctx, gen, facts.EngineChoice)

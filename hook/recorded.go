@@ -1,35 +1,84 @@
 package hook
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/recording"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// record changes the decision for a container whose policy is being recorded: a profile in complain mode, of the container's
+// recorded returns the decision for a container whose policy is being recorded: a profile in complain mode, of the container's
 // own, stands in the place of the policy's. Floors stay, and are enforced. So does a profile that the engine chose.
-func (h *Host) record(f *policy.Facts, d *policy.Decision) error {
+//
+// A recording refuses no container. One that cannot be recorded runs under the policy's profile, and the warning says so.
+func (h *Host) recorded(f *policy.Facts, d policy.Decision) policy.Decision {
 	if d.Keep || d.Choice == policy.Stands {
-		return nil
+		return d
 	}
-	blob, recorded, err := h.Recordings.Blob(d.Policy, f.Engine, f.ID)
-	if err != nil || !recorded {
-		return err
+	blob, on, err := h.Recordings.Blob(d.Policy, f.Engine, f.ID)
+	if on && f.ID == "" {
+		err = errors.New("its id is not known, so that it can have no profile of its own")
 	}
-	last := len(d.Profiles) - 1 // the floors stand first
+	switch {
+	case err != nil:
+		d.Warning = join(d.Warning, fmt.Sprintf("the container runs under policy %s and is not recorded: %v", d.Policy, err))
+		return d
+	case !on:
+		return d
+	}
 	name := blob.Profiles[0].Name
-	d.Profiles[last] = policy.Profile{Name: name, Mode: profile.Complain, OnDrift: profile.ReplaceOwn, Source: "a recording",
-		Recorded: blob.Data, Compiled: blob.Profiles, Blob: blob.SHA256()}
+	d = inPlace(d, policy.Profile{Name: name, Mode: profile.Complain, OnDrift: profile.ReplaceOwn, Source: "a recording",
+		Recorded: blob.Data, Compiled: blob.Profiles, Blob: blob.SHA256()})
+	d.Reason += "; it is recorded, under a profile of its own that denies nothing"
+	d.Warning = join(d.Warning, fmt.Sprintf("policy %s is being recorded: the container runs under %s, which denies nothing", d.Policy, name))
+	return d
+}
+
+// inPlace returns a decision with a profile in the place of the policy's.
+func inPlace(d policy.Decision, p policy.Profile) policy.Decision {
+	d.Profiles = slices.Clone(d.Profiles)
+	d.Profiles[len(d.Profiles)-1] = p // the floors stand first
 	var names []string
 	for _, p := range d.Profiles {
 		names = append(names, p.Name)
 	}
 	d.Label = policy.Label(names...)
-	d.Reason += "; it is recorded, under a profile of its own that denies nothing"
-	d.Warning = join(d.Warning, fmt.Sprintf("policy %s is being recorded: the container runs under %s, which denies nothing", d.Policy, name))
-	return nil
+	return d
+}
+
+// prepared returns the decision by which a spec was given its label. A recording may have begun or ended since, so that a
+// decision of now need not be the one. If there is none, prepared returns the decision of now.
+func (h *Host) prepared(f *policy.Facts, d policy.Decision, label string) (by policy.Decision, ok bool, err error) {
+	now := h.recorded(f, d)
+	switch {
+	case policy.SameLabel(label, now.Label):
+		return now, true, nil
+	case policy.SameLabel(label, d.Label):
+		return d, true, nil
+	case f.ID == "" || d.Choice == policy.Stands:
+		return now, false, nil
+	}
+	// Only Prepare loads a profile for this very container. So one that we have loaded shows what was decided.
+	own := recording.NameFor(d.Policy, f.Engine, f.ID)
+	before := inPlace(d, policy.Profile{Name: own})
+	if !policy.SameLabel(label, before.Label) {
+		return now, false, nil
+	}
+	if ours, err := h.Kernel.Owned(own); err != nil || !ours {
+		return now, false, err
+	}
+	_, content, err := h.Kernel.Held(own)
+	if err != nil {
+		return now, false, err
+	}
+	before = inPlace(d, policy.Profile{Name: own, Mode: profile.Complain, Source: "a recording that has ended", Compiled: content})
+	before.Warning = join(before.Warning, fmt.Sprintf("the recording of policy %s has ended while the container was created: it runs under %s, "+
+		"which denies nothing: start it anew", d.Policy, own))
+	return before, true, nil
 }
 
 // content returns the blob of a profile.

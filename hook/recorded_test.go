@@ -1,6 +1,7 @@
 package hook
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -75,5 +76,68 @@ func TestOnlyContainersOfTheRecordedPolicyAreRecorded(t *testing.T) {
 	defer n.recorded(t, "work").End()
 	if out, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(bundle(t, "", ""))); err != nil || out.Label != "web" || out.Warning != "" {
 		t.Errorf("a container of another policy: %q, %q, %v", out.Label, out.Warning, err)
+	}
+}
+
+// profile learn start and finish come at any time, also while a container is created.
+func TestTheGuardTakesWhatWasPreparedWhenARecordingHasBegunOrEndedSince(t *testing.T) {
+	n := newNode(t)
+	n.Recordings = recording.Dir(filepath.Join(t.TempDir(), "recordings"))
+	before, during := bundle(t, "work", ""), bundle(t, "work", "")
+	if _, err := n.Prepare(t.Context(), n.caller, "before", NewBundle(before)); err != nil {
+		t.Fatal(err)
+	}
+	held := n.recorded(t, "work")
+	if out, err := n.Guard(t.Context(), n.caller, "before", NewBundle(before)); err != nil || out.Label != "base//&work" {
+		t.Errorf("a recording has begun after prepare: %q, %v", out.Label, err)
+	}
+	if _, err := n.Prepare(t.Context(), n.caller, "during", NewBundle(during)); err != nil {
+		t.Fatal(err)
+	}
+	if err := held.End(); err != nil {
+		t.Fatal(err)
+	}
+	own := recording.NameFor("work", n.caller.Engine, "during")
+	out, err := n.Guard(t.Context(), n.caller, "during", NewBundle(during))
+	if err != nil || out.Label != "base//&"+own || !strings.Contains(out.Warning, "denies nothing") {
+		t.Errorf("the recording has ended after prepare: %q, warned of by %q, %v", out.Label, out.Warning, err)
+	}
+	if _, err := n.Guard(t.Context(), n.caller, "another", NewBundle(during)); err == nil {
+		t.Error("the guard takes the recording profile of another container")
+	}
+	named := bundle(t, "work", "base//&"+recording.NameFor("work", n.caller.Engine, "named"))
+	if _, err := n.Guard(t.Context(), n.caller, "named", NewBundle(named)); err == nil {
+		t.Error("the guard takes a recording profile that nothing has prepared")
+	}
+}
+
+// Older Podmans do not say the id to a precreate hook.
+func TestAContainerWithoutAnIDIsNotRecorded(t *testing.T) {
+	n := newNode(t)
+	n.Recordings = recording.Dir(t.TempDir())
+	defer n.recorded(t, "work").End()
+	b := bundle(t, "work", "")
+	config, out, err := n.Precreate(t.Context(), n.caller, "", "", []byte(config(t, b)))
+	if err != nil || out.Label != "base//&work" || strings.Contains(string(config), "learn.") || !strings.Contains(out.Warning, "is not recorded") {
+		t.Fatalf("%q, warned of by %q, %v", out.Label, out.Warning, err)
+	}
+	if err := os.WriteFile(filepath.Join(b, "config.json"), config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := n.Guard(t.Context(), n.caller, "c1", NewBundle(b)); err != nil || out.Label != "base//&work" {
+		t.Errorf("the guard, which knows the id: %q, %v", out.Label, err)
+	}
+}
+
+func TestADamagedRecordingRefusesNoContainer(t *testing.T) {
+	n := newNode(t)
+	n.Recordings = recording.Dir(t.TempDir())
+	defer n.recorded(t, "work").End()
+	if err := os.Truncate(filepath.Join(string(n.Recordings), "work"), 10); err != nil {
+		t.Fatal(err)
+	}
+	out, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(bundle(t, "work", "")))
+	if err != nil || out.Label != "base//&work" || !strings.Contains(out.Warning, "is not recorded") {
+		t.Errorf("%q, warned of by %q, %v", out.Label, out.Warning, err)
 	}
 }

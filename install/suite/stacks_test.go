@@ -65,6 +65,8 @@ func TestTheWholePolicyCounts(t *testing.T) {
 			"never: [{allow: w /a}]", "change_profile -> web//k owner write /a allowed"},
 		{"a child that is not there", "app", map[string]string{"app": "change_profile -> web//m,", "web": kids},
 			"never: [{allow: w /a}]", "as to one called web//m"},
+		{"a profile that is named by a path, and that the policy has not", "app", map[string]string{"app": "change_profile -> /usr/sbin/foo,"},
+			"never: [{allow: capability sys_admin}]", "as to one called /usr/sbin/foo"},
 		{"a program under a child of another profile", "app", map[string]string{"app": "/bin/* Px -> web//k,", "web": kids},
 			"never: [{allow: w /a}]", "/bin/a owner write /a allowed"},
 		{"a program under a child of another profile, and a floor", "app", map[string]string{"app": "/x r, /bin/* Px -> web//k,",

@@ -114,24 +114,40 @@ func (s Stack) Changes(names []string) (known []string, other string, err error)
 			known = append(known, name)
 		}
 	}
-	labels, err := automaton.NewGlob("[^/&]**")
+	for _, labels := range []struct {
+		pattern string
+		wants   uint32
+	}{
+		{"[^/&]**", MayChangeProfile | MayOnExec},
+		{"/{,**}", MayChangeProfile}, // what has only the other permission is a program that a rule names
+	} {
+		if other, err = s.changesTo(labels.pattern, labels.wants, names); other != "" || err != nil {
+			return known, other, err
+		}
+	}
+	return known, "", nil
+}
+
+// changesTo returns the shortest label like a pattern, and none of names, for which the stack has one of the permissions.
+func (s Stack) changesTo(pattern string, wants uint32, names []string) (label string, err error) {
+	labels, err := automaton.NewGlob(pattern)
 	if err != nil {
-		return nil, "", err
+		return "", err
 	}
 	named, err := automaton.NewGlob("{" + strings.Join(names, ",") + "}")
 	if err != nil {
-		return nil, "", err
+		return "", err
 	}
 	parts := s.deciding(File)
 	machines := []automaton.Machine{labels, named}
 	for _, p := range parts {
 		machines = append(machines, p.machine(File))
 	}
-	other, _, err = automaton.Shortest(func(states []automaton.State) bool {
+	label, _, err = automaton.Shortest(func(states []automaton.State) bool {
 		return labels.Accepts(states[0]) && !named.Accepts(states[1]) &&
-			parts.passing(kind{class: File}, states[2:])&(MayChangeProfile|MayOnExec) != 0
+			parts.passing(kind{class: File}, states[2:])&wants != 0
 	}, limit, machines...)
-	return known, other, err
+	return label, err
 }
 
 // changes reports whether a process under the profile may change to any label.

@@ -20,6 +20,10 @@ profile owns { owner /home/*/bin/* ux, /usr/bin/* ix, }
 profile denies { /usr/bin/* ux, deny /usr/bin/{a,c}* x, }
 profile changes { change_profile -> stays, change_profile /usr/bin/a -> web-*, }
 profile leaves { change_profile, }
+profile paths { change_profile -> /usr/sbin/foo, change_profile -> stays, /bin/** rix, }
+profile merged { change_profile /usr/bin/a -> /{usr/,}sbin/*, }
+profile root { change_profile -> "/", }
+profile programs { change_profile /usr/bin/a -> stays, }
 profile learns flags=(complain) { /usr/bin/* ix, deny /usr/bin/a x, }
 profile free flags=(unconfined) { }
 `
@@ -109,6 +113,12 @@ func TestChanges(t *testing.T) {
 		"leaves":         "[unconfined stays none] a",
 		"changes leaves": "[stays] web-",
 		"leaves stays":   "[] ",
+		"paths":          "[stays] /usr/sbin/foo",
+		"merged":         "[] /sbin/a",
+		"root":           "[] /",
+		"programs":       "[stays] ",
+		"paths leaves":   "[stays] /usr/sbin/foo",
+		"paths programs": "[stays] ",
 		"free":           "[unconfined stays none] a",
 	} {
 		known, other, err := stackOf(p, stack).Changes(names)

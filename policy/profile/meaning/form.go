@@ -2,8 +2,9 @@ package meaning
 
 import "github.com/oci-apparmor/oci-apparmor/policy/profile/automaton"
 
-// paths is a Machine whose state says whether a key is a path, or a path and another text with a NUL between them.
-type paths struct{}
+// paths is a Machine whose state says whether a key is a path, or a path and another text with a NUL between them: a path
+// again, or a label, in which slashes may follow each other.
+type paths struct{ label bool }
 
 const (
 	pathNever automaton.State = iota
@@ -18,9 +19,11 @@ const (
 func (paths) Start() automaton.State { return pathBegin }
 
 // Step returns the state after one byte.
-func (paths) Step(s automaton.State, b byte) automaton.State {
+func (p paths) Step(s automaton.State, b byte) automaton.State {
 	second := s >= pathSecond
 	switch {
+	case second && p.label && b != 0:
+		return pathSecond
 	case s == pathNever, s == pathBegin && b != '/', second && b == 0, b == '/' && (s == pathSlash || s == pathSecondSlash):
 		return pathNever
 	case b == 0:

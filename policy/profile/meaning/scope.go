@@ -14,7 +14,8 @@ type scope struct {
 	perms uint32
 	keys  string // a glob that matches them; empty for any key
 	paths bool   // one that the kernel has: it begins with a slash, and has none after another
-	pairs bool   // of two paths, or of a path and a label, with a NUL between them
+	pairs bool   // of two paths, with a NUL between them
+	label bool   // of pairs: the second is no path, but a label, which may have children ("a//b") and parts ("a//&b")
 	some  bool   // not empty: what a state has that a class begins with only says that the class is mediated
 }
 
@@ -28,9 +29,14 @@ const (
 var scopes = []scope{
 	{kind: kind{File, false}, perms: ofPaths, paths: true}, // of links the pairs decide
 	{kind: kind{File, true}, perms: ofPaths, paths: true},
-	{kind: kind{File, false}, perms: MayChangeProfile | MayOnExec, keys: "[^/]**"},
-	{kind: kind{File, false}, perms: MayLink | MayOnExec | LinkFree, pairs: true},
-	{kind: kind{File, true}, perms: MayLink | MayOnExec | LinkFree, pairs: true},
+	{kind: kind{File, false}, perms: MayChangeProfile, keys: "{[^/],/}**"},
+	// MayOnExec of a path is about a program, too, and each rule without one has it for all of them. Of labels that are like
+	// paths the pairs decide.
+	{kind: kind{File, false}, perms: MayOnExec, keys: "[^/]**"},
+	{kind: kind{File, false}, perms: MayLink | LinkFree, pairs: true},
+	{kind: kind{File, true}, perms: MayLink | LinkFree, pairs: true},
+	{kind: kind{File, false}, perms: MayOnExec, pairs: true, label: true},
+	{kind: kind{File, true}, perms: MayOnExec, pairs: true, label: true},
 	{kind: kind{Signals, false}, perms: MayRead | MayWrite, some: true},
 	{kind: kind{Label, false}, perms: MayRead | MayWrite | MayAppend | MayCreate, keys: string(rune(PTrace)) + "**"},
 	{kind: kind{Mount, false}, perms: mayMount | mayUmount | mayPivotRoot, some: true},
@@ -113,7 +119,7 @@ func (sc scope) shortest(accept, dead func([]automaton.State) bool, profiles ...
 		machines = append(machines, paths{})
 		form = func(s automaton.State) (in, never bool) { return s == pathByte || s == pathSlash, s == pathNever }
 	case sc.pairs:
-		machines = append(machines, paths{})
+		machines = append(machines, paths{label: sc.label})
 		form = func(s automaton.State) (in, never bool) { return s >= pathSecond, s == pathNever }
 	case sc.keys != "":
 		keys, err := automaton.NewGlob(sc.keys)

@@ -250,6 +250,8 @@ func TestNothingIsTakenAway(t *testing.T) {
 		{"/x px,", "/x px, /y ix,", false},
 		{"/x px,", "/x ix,", true},
 		{"capability chown,", "capability kill,", true},
+		{"change_profile -> /u/*//b,", "change_profile -> /u/foo//b,", true},
+		{"change_profile /b/* -> a//&b,", "change_profile /b/x -> a//&b,", true},
 	} {
 		s := &search{path: "web", before: of(test.before), after: of(test.after)}
 		s.chosen = []addition{{s.before.Read().Blocks[0], ruletext.Rule{Pattern: "/y", Letters: "r"}}}

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 	"github.com/oci-apparmor/oci-apparmor/policy/audit"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
@@ -52,6 +54,8 @@ func TestSuggestionsWork(t *testing.T) {
 		"symlink x /m/new", "chmod /m/foreign/a", "chown /m/a 5", "truncate /m/a", "lock /m/a", "mknod /m/new", "unlink /m/a", "exec /bin/true",
 		"socket inet dgram", "socket inet raw", "socket netlink raw", "unix-bind @suggests", "unix-connect @suggested",
 		"unix-connect /run/suggested.sock", "mount /m/mnt", "bind /m/d /m/mnt", "umount /m/there",
+		fmt.Sprint("mount-as none /m/there none ", unix.MS_SLAVE),
+		fmt.Sprint("mount-as none /m/there none ", unix.MS_REMOUNT|unix.MS_RDONLY), fmt.Sprint("mount-as none /m/there none ", unix.MS_REMOUNT),
 		"change-profile m-other", fmt.Sprint("signal ", free), fmt.Sprint("signal ", other), fmt.Sprint("ptrace ", other)}
 	if !old {
 		tries = append(tries, "move-mount /m/d /m/mnt", "unshare user", "io-uring")

@@ -44,12 +44,12 @@ spec:
     - name: "x}\nprofile y {"
       image: "a\", policy: keep}\n#"
       command: ["/x\n  capability,"]
-      volumeMounts: [{name: a, mountPath: "/a\n  mount,"}]
+      volumeMounts: [{name: a, mountPath: "/a\uFFFD"}]
 `)
 	if code, out := m.run("profile", "new", "--from", "pod.yaml"); code == 0 || out != "" {
 		t.Errorf("exit code %d, %s", code, out)
 	}
-	m.write("pod.yaml", strings.ReplaceAll(m.read("pod.yaml"), `/a\n  mount,`, `/a\" capability,`))
+	m.write("pod.yaml", strings.ReplaceAll(m.read("pod.yaml"), `/a\uFFFD`, `/a\n  mount,\\\" capability,`))
 	code, out := m.run("profile", "new", "--from", "pod.yaml", "--output", "text")
 	if code != 0 || strings.Contains(out, "keep}\n#") || !strings.Contains(out, "x--profile-y") {
 		t.Errorf("exit code %d, %s", code, out)

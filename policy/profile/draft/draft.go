@@ -149,10 +149,9 @@ func (w *writer) check() error {
 	c := *w.Container
 	w.Container = &c
 	clean := func(what string, at *string) error {
-		if strings.ContainsFunc(*at, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\uFFFD' }) {
+		if *at = path.Clean("/" + *at); !sayable(*at) {
 			return fmt.Errorf("%s: %s %s holds a character that no rule can have", c.From, what, oneline.Quote(*at))
 		}
-		*at = path.Clean("/" + *at)
 		return nil
 	}
 	c.Mounts, c.Devices, c.Masked = slices.Clone(c.Mounts), slices.Clone(c.Devices), slices.Clone(c.Masked)

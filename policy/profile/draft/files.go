@@ -3,7 +3,9 @@ package draft
 import (
 	"path"
 	"slices"
-	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/ruletext"
 )
 
 // stateful are the directories of an image in which programs keep what they write (Filesystem Hierarchy Standard 3.0), with
@@ -86,7 +88,7 @@ func (w *writer) mounts() {
 			continue
 		}
 		if m.Type == "bind" && w.ofNode(m.source()) {
-			w.note("%s is mounted writable from %s of the node, and may only be read", shown(m.At), shown(m.source()))
+			w.note("%s is mounted writable from %s of the node, and may only be read", oneline.Name(m.At), oneline.Name(m.source()))
 			continue
 		}
 		at := w.pattern(m.At)
@@ -157,7 +159,7 @@ func (w *writer) devices() {
 		if d.Write {
 			perms = "rw"
 		}
-		rules = append(rules, word(escaped(d.Path))+" "+perms)
+		rules = append(rules, word(ruletext.Literal(d.Path))+" "+perms)
 	}
 	if len(rules) == 0 {
 		return
@@ -167,12 +169,4 @@ func (w *writer) devices() {
 	for _, rule := range slices.Compact(rules) {
 		w.rule("%s", rule)
 	}
-}
-
-// shown returns a path for a sentence.
-func shown(path string) string {
-	if strings.ContainsFunc(path, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return word(path)
-	}
-	return path
 }

@@ -4,6 +4,9 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/ruletext"
 )
 
 // kernel writes the rules for /proc and /sys.
@@ -31,7 +34,7 @@ func (w *writer) kernel() {
 	for _, m := range w.Masked {
 		if !slices.ContainsFunc([]string{"/proc/kcore", "/proc/sysrq-trigger", "/sys/firmware", "/sys/devices/virtual/powercap"},
 			func(denied string) bool { return m == denied }) && m != "/" {
-			hidden = append(hidden, "audit deny "+word(escaped(m)+"{,/**}")+" rwklx")
+			hidden = append(hidden, "audit deny "+word(ruletext.Literal(m)+"{,/**}")+" rwklx")
 		}
 	}
 	if len(hidden) == 0 {
@@ -75,7 +78,7 @@ func (w *writer) node() {
 	for _, m := range w.Mounts {
 		if socket := w.socket(&m); socket != "" {
 			w.note("the socket %s of an engine is mounted at %s, and whoever may connect to it owns the node: the text denies it, but kernels "+
-				"such as Linux 6.12 do not ask AppArmor about that, so do not mount it", path.Base(socket), shown(m.At))
+				"such as Linux 6.12 do not ask AppArmor about that, so do not mount it", path.Base(socket), oneline.Name(m.At))
 		}
 		source := m.source()
 		if source == "" || m.At == source && m.Type != "bind" { // the rules of every draft are about /proc and /sys

@@ -2,30 +2,23 @@ package draft
 
 import (
 	"path"
+	"regexp"
 	"strings"
+	"sync"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/ruletext"
 )
 
-// escaped returns a pattern that matches a path and nothing else.
-func escaped(path string) string {
-	var b strings.Builder
-	for i := range len(path) {
-		if strings.IndexByte(`*?[]{}^\,"`, path[i]) >= 0 {
-			b.WriteByte('\\')
-		}
-		b.WriteByte(path[i])
-	}
-	return b.String()
-}
+// braced finds an alternation of a pattern. What it finds is never a part of a name: ruletext.Literal writes a backslash ahead
+// of the braces of names.
+var braced = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\{[^{}\\]*\}`) })
 
-// word returns a pattern as a rule has it: in quotes where it has a character that could mean something else to a parser.
+// word returns a pattern as a rule has it: in quotes where a name in it needs them. The commas of an alternation end no word.
 func word(pattern string) string {
-	plain := func(c rune) bool {
-		return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune(`/._+-:*?[]{},^`, c)
+	if names := braced().ReplaceAllString(pattern, ""); ruletext.Quoted(names, false) == names {
+		return pattern
 	}
-	if strings.ContainsFunc(pattern, func(c rune) bool { return !plain(c) }) {
-		return `"` + pattern + `"`
-	}
-	return pattern
+	return ruletext.Quoted(pattern, true)
 }
 
 // merged are directories that are links in most images, and those of old ones that are not.
@@ -40,8 +33,8 @@ func (w *writer) pattern(name string) string {
 	if w.Files != nil {
 		// What a mount is at may not be in the image yet: the runtime makes it.
 		for dir, rest := name, ""; ; dir, rest = path.Dir(dir), path.Join(path.Base(dir), rest) {
-			if real, ok := w.Files.Real(dir); ok && printable(real) {
-				return escaped(path.Join(real, rest))
+			if real, ok := w.Files.Real(dir); ok && sayable(real) {
+				return ruletext.Literal(path.Join(real, rest))
 			}
 			if dir == "/" {
 				break
@@ -50,10 +43,10 @@ func (w *writer) pattern(name string) string {
 	}
 	for _, m := range merged {
 		if rest, below := under(name, m.path); below {
-			return m.pattern + escaped(rest)
+			return m.pattern + ruletext.Literal(rest)
 		}
 	}
-	return escaped(name)
+	return ruletext.Literal(name)
 }
 
 // under reports whether a path is a directory or below it, and returns the rest, which is empty or begins with a slash.
@@ -68,7 +61,8 @@ func under(name, dir string) (rest string, is bool) {
 	return rest, is && (rest == "" || rest[0] == '/')
 }
 
-// printable reports whether a path can stand in a text.
-func printable(path string) bool {
-	return strings.HasPrefix(path, "/") && !strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\uFFFD' })
+// sayable reports whether a rule can be about a path.
+func sayable(path string) bool {
+	// The parser ends a path at a NUL, and U+FFFD stands for bytes that a description could not keep.
+	return strings.HasPrefix(path, "/") && !strings.Contains(path, "\x00") && !strings.Contains(path, "\uFFFD")
 }

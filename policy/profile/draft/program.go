@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/ruletext"
 )
 
 // launchers are programs that run the program in their arguments, with how many of their own stand before that, beside
@@ -126,11 +127,11 @@ func (w *writer) find(name string) (patterns []string, file string) {
 			at = append(at, path.Join("/", dir, name))
 		}
 	}
-	at = slices.DeleteFunc(at, func(p string) bool { return !printable(p) })
+	at = slices.DeleteFunc(at, func(p string) bool { return !sayable(p) })
 	if w.Files != nil {
 		for _, p := range at {
-			if real, ok := w.Files.Real(p); ok && printable(real) {
-				return []string{escaped(real)}, real
+			if real, ok := w.Files.Real(p); ok && sayable(real) {
+				return []string{ruletext.Literal(real)}, real
 			}
 		}
 	}
@@ -138,7 +139,7 @@ func (w *writer) find(name string) (patterns []string, file string) {
 	for _, p := range at {
 		if !strings.Contains(name, "/") && slices.Contains(usualPath, path.Dir(p)) {
 			if !usual {
-				patterns = append(patterns, "/{,usr/,usr/local/}{,s}bin/"+escaped(name))
+				patterns = append(patterns, "/{,usr/,usr/local/}{,s}bin/"+ruletext.Literal(name))
 			}
 			usual = true
 			continue

@@ -11,15 +11,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
-// hostile are names that would mean something else if they stood in a rule as they are.
-var hostile = []string{
-	"a\nb", "\n", "a\rb", "a\tb", "a b", " a", "a ", `a"b`, `"`, `"a"`, "a'b", "a*b", "**", "*", "a?b", "a[b]c", "[", "]", "[^a]", "a{b,c}d",
-	"{", "}", "a,b", "a,", ",", "a, /b rw,", "r,\n  /** rw", "#", "# a", "#include <x>", "include <abstractions/base>", "@{HOME}", "@{PROC}", "@{x", "@x",
-	"$x", "${x}", "^a", `\`, `\\`, `\a`, `\052`, `\x2a`, `\d042`, `a\`, `\n`, "->", "=", "a=b", "(", ")", "!a", "%s", "&", "//&a"[2:], "ü", "日本", "\x01",
-	"\x7f", "\x80", "\xff\xfe", "\u202e", "a}\nprofile x { /** rwlkmix, }\nprofile y {", "-", "--", "~", "a:b", ":", "owner", "deny", "audit", "😀", "|;`",
-}
-
-// worst are those of them that the other kinds are asked about, unless everything is tested.
+// worst are those names of profiletest.Hostile that the other kinds are asked about, unless everything is tested.
 var worst = []string{"a\nb", "a b", `a"b`, "a*b", "[^a]", "a{b,c}d", "}", "a, /b rw,", "#include <x>", "@{HOME}", `\052`, `a\`, "\xff\xfe", "日本",
 	"a}\nprofile x { /** rwlkmix, }\nprofile y {"}
 
@@ -62,7 +54,7 @@ func TestHostileNames(t *testing.T) {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
 			var style Style
-			hostile := hostile
+			hostile := profiletest.Hostile()
 			if !everything && kind.name != "file" {
 				hostile = worst
 			}
@@ -95,7 +87,7 @@ func TestHostileNames(t *testing.T) {
 				if !p.Decide(kind.access(name)).Allowed {
 					t.Errorf("%q is denied by\n%s", name, rules[name])
 				}
-				for _, near := range neighbours(name) {
+				for _, near := range profiletest.Neighbours(name) {
 					if rules[near] == "" && p.Decide(kind.access(near)).Allowed {
 						t.Errorf("%q is allowed as well as %q by\n%s", near, name, rules[name])
 					}
@@ -103,20 +95,4 @@ func TestHostileNames(t *testing.T) {
 			}
 		})
 	}
-}
-
-// neighbours are names that differ from another one in one byte, or in what an escape or a pattern could stand for.
-func neighbours(name string) (all []string) {
-	for i := 0; i <= len(name); i++ {
-		for _, c := range []string{"x", "/", "/x/y", "*", "\\", "?"} {
-			all = append(all, name[:i]+c+name[i:])
-			if i < len(name) {
-				all = append(all, name[:i]+c+name[i+1:])
-			}
-		}
-		if i < len(name) {
-			all = append(all, name[:i]+name[i+1:])
-		}
-	}
-	return append(all, "b", "a", "bc", "abd", "acd", "me", "/home/me", "b/c", "anything", "7", "x y")
 }

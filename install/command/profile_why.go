@@ -144,8 +144,10 @@ func saysPart(p profiles.PartReason) string {
 		says = "denied: no rule allows it"
 	}
 	switch denied := p.Verdict != "allowed"; {
-	case denied && p.Mode == "complain" && p.Verdict == "not allowed":
+	case p.Passes && p.Logged:
 		says += "; but the profile is in complain mode, which logs it and lets it pass"
+	case p.Passes:
+		says += "; but the profile is in complain mode, which lets it pass and logs nothing"
 	case denied && !p.Logged:
 		says += ", and nothing is logged"
 	case !denied && p.Logged:

@@ -45,6 +45,8 @@ profile web flags=(attach_disconnected) {
   /tmp/l* rwl,
   profile kid flags=(complain) {
     deny /kid w,
+    audit deny /toy w,
+    deny /bin/su x,
   }
 }
 `)
@@ -53,7 +55,7 @@ profile web flags=(attach_disconnected) {
 	m.run("profile", "why", "web", "w /srv/secret/x", "r /proc/kcore", "other w /srv/i", "w /srv/**", "r /var/x")
 	m.run("profile", "why", "web", "x /usr/bin/id", "x /usr/bin/tool", "capability chown")
 	m.run("profile", "why", "web", "signal send set=term peer=floor//&web", "owner l /tmp/l -> /srv/i")
-	m.run("profile", "why", "--child", "web//kid", "web", "w /kid", "r /kid")
+	m.run("profile", "why", "--child", "web//kid", "web", "w /kid", "w /toy", "x /bin/su", "r /kid")
 	m.run("profile", "why", "floor//&web", "r /srv/i", "r /srv/private/i", "owner w /srv/i")
 	m.run("profile", "why", "--json", "web", "other w /srv/i", "r /proc/kcore")
 	m.run("profile", "why", "floor", "mount options=move -> /mnt/")

@@ -34,6 +34,7 @@ type PartReason struct {
 	Mode      string     `json:"mode"`
 	Verdict   string     `json:"verdict"` // allowed, unmediated, denied or not allowed
 	Logged    bool       `json:"logged"`
+	Passes    bool       `json:"passes,omitempty"`   // complain mode lets it pass, though no rule allows it or one denies it
 	Together  bool       `json:"together,omitempty"` // the rules have their effect only together
 	Rules     []UsedRule `json:"rules"`
 	Overruled []UsedRule `json:"overruled,omitempty"`
@@ -223,6 +224,7 @@ var verdicts = map[why.Verdict]string{why.Allowed: "allowed", why.Unmediated: "u
 func (p part) reason(answer *why.Answer, a meaning.Access) PartReason {
 	r := PartReason{Source: p.is, Profile: answer.Profile, Mode: answer.Mode.String(), Verdict: verdicts[answer.Verdict],
 		Logged: answer.Decision.Logged, Together: answer.Together, Rules: []UsedRule{}, Doubt: answer.Doubt}
+	r.Passes = answer.Decision.Allowed && answer.Mode == meaning.Complain && (answer.Verdict == why.Denied || answer.Verdict == why.NotAllowed)
 	whole := access.Format(a)
 	use := func(rule *why.Rule, of meaning.Access) UsedRule {
 		u := UsedRule{Place: p.place(rule.Place), Rule: rule.Text}

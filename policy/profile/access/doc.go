@@ -63,7 +63,7 @@ var Forms = []Form{
 	{"change_profile [now|onexec|request] [stack] [[owner|other] PATH] [-> LABEL]", "change_profile -> unconfined",
 		"leaving the profile, at once or with the next program"},
 	{"change_hat [NAME]", "change_hat", "changing into a hat"},
-	{"rlimit [RESOURCE [<= NUMBER]]", "rlimit nofile <= 65536", "setting the hard limit of open files to at most 65536"},
+	{"rlimit [RESOURCE [<= NUMBER[UNIT]]]", "rlimit nofile <= 65536", "setting the hard limit of open files to at most 65536"},
 	{"userns", "userns", "making a user namespace"},
 	{"io_uring [sqpoll|override_creds] [label=LABEL]", "io_uring sqpoll", "making an io_uring that a kernel thread polls"},
 	{"mqueue [PERMISSION] [label=LABEL] [NAME]", "mqueue (create, open) /jobs", "making or opening a message queue"},

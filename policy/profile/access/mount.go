@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -19,6 +20,11 @@ const (
 // changes are the flags that change how mounts are shared, in the order in which they are written.
 var changes = []uint32{kernelname.Shared, kernelname.Private, kernelname.Slave, kernelname.Unbindable}
 
+// otherWords are words of rules for flags that have a usual word as well.
+var otherWords = map[string]string{"r": "ro", "read-only": "ro", "w": "rw", "B": "bind", "R": "rbind", "M": "move",
+	"make-shared": "shared", "make-rshared": "rshared", "make-private": "private", "make-rprivate": "rprivate",
+	"make-slave": "slave", "make-rslave": "rslave", "make-unbindable": "unbindable", "make-runbindable": "runbindable"}
+
 // flagsOf reads flags.
 func flagsOf(w word) (flags uint32, err error) {
 	list := []word{w}
@@ -31,7 +37,7 @@ func flagsOf(w word) (flags uint32, err error) {
 		}
 	}
 	for _, one := range list {
-		if flag, ok := kernelname.MountFlagOf(one.text); ok {
+		if flag, ok := kernelname.MountFlagOf(cmp.Or(otherWords[one.text], one.text)); ok {
 			flags |= flag
 			continue
 		}

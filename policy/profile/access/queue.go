@@ -4,11 +4,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/automaton"
-	"github.com/oci-apparmor/oci-apparmor/policy/profile/kernelname"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
@@ -172,86 +170,4 @@ func formatDBus(a meaning.DBusAccess) string {
 	}
 	return text + " path=" + literal(a.Path) + " interface=" + literal(a.Interface) + " member=" + literal(a.Member) +
 		" peer=(name=" + literal(a.Name) + ", label=" + literal(a.Label) + ")"
-}
-
-// A limits is hard limits of a resource that a line is about.
-type limits struct {
-	resource    int
-	least, most uint64
-}
-
-// rlimit reads "[set] rlimit [RESOURCE [<= NUMBER|= NUMBER]]": to set the hard limit to at most a number, or to that.
-// Numbers are the kernel's, without units.
-func (p *parser) rlimit() error {
-	p.skip("set")
-	if !p.skip("rlimit") {
-		return fmt.Errorf("set is followed by no rlimit")
-	}
-	if !p.more() {
-		for n := range 16 {
-			p.limits = append(p.limits, limits{n, 0, ^uint64(0)})
-		}
-		return nil
-	}
-	w := p.words[p.at]
-	equal := false
-	name := w.text
-	if w.key != "" { // RESOURCE=NUMBER
-		equal, name = true, w.key
-	}
-	n, ok := kernelname.Resources.Number(name)
-	if !ok || n > 15 || w.quoted || w.listed {
-		return fmt.Errorf("%s is no resource: here can stand %s", shown(w), listed(kernelname.Resources.Words()))
-	}
-	l := limits{int(n), 0, ^uint64(0)}
-	if !equal {
-		p.at++
-		equal = p.skip("=")
-		if !equal && !p.skip("<=") {
-			p.limits = append(p.limits, l)
-			return p.end(`"<=" or "=" and a number`)
-		}
-		if !p.more() {
-			return fmt.Errorf("a number is missing at the end")
-		}
-		w = p.words[p.at]
-	}
-	p.at++
-	most, err := strconv.ParseUint(w.text, 10, 64)
-	if w.text == "infinity" {
-		most, err = ^uint64(0), nil
-	}
-	if err != nil {
-		return fmt.Errorf("%s is no number: here can stand one without a unit, or infinity", shown(w))
-	}
-	if l.most = most; equal {
-		l.least = most
-	}
-	p.limits = append(p.limits, l)
-	return p.end("")
-}
-
-// ask returns the accesses by which a stack decides about all: what is allowed ends at a limit of a part.
-func (l limits) ask(s meaning.Stack) (like []meaning.Access) {
-	hard := []uint64{l.least, l.most}
-	for _, p := range s {
-		if limit, set := p.Rlimits[l.resource]; set {
-			hard = append(hard, limit, limit+1) // past the greatest number is 0
-		}
-	}
-	slices.Sort(hard)
-	for _, n := range slices.Compact(hard) {
-		if l.least <= n && n <= l.most {
-			like = append(like, meaning.RlimitAccess{Resource: l.resource, Hard: n})
-		}
-	}
-	return like
-}
-
-func formatRlimit(a meaning.RlimitAccess) string {
-	hard := strconv.FormatUint(a.Hard, 10)
-	if a.Hard == ^uint64(0) {
-		hard = "infinity"
-	}
-	return strings.Join([]string{"rlimit", kernelname.Resources.Word(uint16(a.Resource)), "=", hard}, " ")
 }

@@ -3,6 +3,7 @@ package why
 import (
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/automaton"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
@@ -58,7 +59,25 @@ func (v *variant) allowedBy(o *one) (a meaning.Access, ok bool) {
 		}
 		a = v.with(key)
 	}
+	if link, ok := a.(meaning.FileAccess); ok && link.Want == meaning.MayLink {
+		return linkOf(o.onTop, meaning.LinkAccess{Path: link.Path, Target: v.target, Owner: link.Owner})
+	}
 	return a, o.onTop.Decide(a).Allowed
+}
+
+// linkOf returns a link that a profile allows, with another target if it has none for this one. ok is false if it has none at
+// all.
+func linkOf(p *meaning.Profile, a meaning.LinkAccess) (link meaning.Access, ok bool) {
+	if a.Target != "" && p.Decide(a).Allowed {
+		return a, true
+	}
+	targets, err := automaton.NewGlob("/**")
+	if err != nil {
+		return nil, false
+	}
+	link, ok, err = meaning.Stack{p}.Example(meaning.Question{Like: []meaning.Access{a},
+		Texts: []automaton.Language{automaton.Words(a.Path), targets}}, true)
+	return link, ok && err == nil
 }
 
 // variant is an access like another one: it, or the first that a rule allows of those that find describes.
@@ -67,6 +86,7 @@ type variant struct {
 	access  meaning.Access
 	find    *search
 	with    func(key string) meaning.Access
+	target  string // of a link, which all of them ask for by the permission alone; empty for any
 }
 
 // search are keys of a class.
@@ -111,8 +131,10 @@ func variants(p *meaning.Profile, a meaning.Access) []variant {
 		return fileVariants(as, func(path string) meaning.Access { a.Path = path; return a })
 	case meaning.LinkAccess:
 		as := meaning.FileAccess{Path: a.Path, Want: meaning.MayLink, Owner: a.Owner}
-		return append([]variant{{differs: NearPermission, access: as}},
-			fileVariants(as, func(path string) meaning.Access { return meaning.FileAccess{Path: path, Want: meaning.MayLink} })...)
+		return linkVariants(a, append([]variant{{differs: NearPermission, access: as}},
+			fileVariants(as, func(path string) meaning.Access {
+				return meaning.FileAccess{Path: path, Want: meaning.MayLink, Owner: a.Owner}
+			})...))
 	case meaning.ChangeProfileAccess:
 		return changeVariants(a)
 	case meaning.SocketAccess, meaning.UnixAccess:
@@ -130,6 +152,14 @@ func variants(p *meaning.Profile, a meaning.Access) []variant {
 		return dbusVariants(a)
 	}
 	return nil
+}
+
+// linkVariants gives variants the target of a link.
+func linkVariants(a meaning.LinkAccess, all []variant) []variant {
+	for i := range all {
+		all[i].target = a.Target
+	}
+	return all
 }
 
 // ofFile are the permissions of files, one by one.
@@ -203,12 +233,12 @@ func otherForms(path string) []string {
 func changeVariants(a meaning.ChangeProfileAccess) []variant {
 	other := a
 	other.OnExec = !a.OnExec
-	want := uint32(meaning.MayChangeProfile)
-	if a.OnExec {
-		want = meaning.MayOnExec
+	want, labels := uint32(meaning.MayChangeProfile), "{,**}"
+	if a.OnExec { // for which a text that begins with a slash may be the program of a rule
+		want, labels = meaning.MayOnExec, "[^/]**"
 	}
 	return []variant{{differs: NearPermission, access: other}, {differs: NearPeer,
-		find: &search{class: meaning.File, want: want, pattern: "[^/]**"},
+		find: &search{class: meaning.File, want: want, pattern: labels},
 		with: func(label string) meaning.Access { a.Label = label; return a }}}
 }
 

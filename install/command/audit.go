@@ -22,7 +22,7 @@ type auditOptions struct {
 	container, pod, policy, profile    string
 	follow, json, brief, each, summary bool
 	untrusted, elsewhere               bool
-	suggest                            bool
+	suggest, giveUp                    bool
 	fix                                string
 }
 
@@ -69,7 +69,9 @@ With --suggest, rules follow that would allow what was denied, as a patch of eac
 profile's text: the smallest ones, in the text's own style. Each was compiled, allows
 the access, is needed, and is judged as profile check does. A line says what it gives
 up. Where a rule of the text denies the access, that rule is named instead. --fix
-writes the rules of one profile into its text; nothing is loaded. Records that a
+writes the rules of one profile into its text, but for those that give up a
+protection; --give-up writes these, too. A workload only has to try something to be
+given a rule for it, so look at such rules first. Nothing is loaded. Records that a
 container could have written are never made rules of.`
 
 func auditCommand(s *session) *cobra.Command {
@@ -106,6 +108,8 @@ and 3 if nothing was printed and it is not known whether there is nothing.`,
 					return err
 				}
 				o.suggest, o.profile = true, o.fix
+			} else if o.giveUp {
+				return exit.With(exit.Usage, errors.New("--give-up is about what --fix PROFILE writes"))
 			}
 			return runAudit(cmd.Context(), s, &o)
 		}),
@@ -125,6 +129,7 @@ and 3 if nothing was printed and it is not known whether there is nothing.`,
 	f.BoolVar(&o.summary, "summary", false, "print only how many there are for each container and policy, and of what")
 	f.BoolVar(&o.suggest, "suggest", false, "also rules that would allow what was denied, as patches")
 	f.StringVar(&o.fix, "fix", "", "write such rules into the text of `PROFILE`")
+	f.BoolVar(&o.giveUp, "give-up", false, "with --fix, also write rules that give up a protection")
 	f.BoolVar(&o.untrusted, "untrusted", false, "also records that a container could have written")
 	f.BoolVar(&o.elsewhere, "elsewhere", false, "the records are of another node: do not look for their containers here")
 	f.BoolVar(&o.json, "json", false, "print each as a JSON object")

@@ -2,6 +2,7 @@ package command
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/install/audit"
@@ -14,7 +15,8 @@ import (
 )
 
 // suggest prints, for each profile of a text that is known, how it is to be changed to allow what it denied. With --fix it
-// writes that for one profile.
+// writes that for one profile, without what gives up a protection unless that is asked for: a workload only has to try
+// something to have a rule for it found.
 func (p *auditPrinter) suggest(d *profiles.Deciding) error {
 	if n := p.wanted.Beyond; n > 0 {
 		p.s.Warnf("%s of profiles that denied more than is looked at once: repeat this when the first rules are in force",
@@ -25,7 +27,7 @@ func (p *auditPrinter) suggest(d *profiles.Deciding) error {
 			continue
 		}
 		denials := p.wanted.Of(name)
-		fix, err := d.Suggest(p.ctx, name, denials)
+		fix, err := d.Suggest(p.ctx, name, denials, p.o.fix != "" && !p.o.giveUp)
 		if p.ctx.Err() != nil {
 			return p.ctx.Err()
 		}
@@ -51,27 +53,20 @@ func (p *auditPrinter) suggest(d *profiles.Deciding) error {
 // suggestion prints what is suggested for a profile, or why nothing is.
 func (p *auditPrinter) suggestion(name string, denials []suggest.Denial, fix *profiles.Fix, failed error, written *bool) error {
 	if p.o.json {
-		var text []byte
-		var err error
-		if failed != nil {
-			text, err = audit.SuggestionJSON(name, "", denials, nil, failed, nil)
-		} else {
-			text, err = audit.SuggestionJSON(name, fix.File, denials, fix.Suggestion, nil, written)
-		}
-		if err == nil {
-			_, err = p.s.stdout.Write(text)
-		}
-		return err
+		return p.suggestionJSON(name, denials, fix, failed, written)
 	}
 	p.Line("")
 	if failed != nil {
 		p.Line("profile %s: nothing is suggested: %s", oneline.Whole(name), oneline.Whole(failed.Error()))
 		return p.Err
 	}
-	suggested := 0
+	suggested, held := 0, 0
 	for _, a := range fix.Answers {
-		if a.Outcome == suggest.Suggested {
+		switch a.Outcome {
+		case suggest.Suggested:
 			suggested++
+		case suggest.Held:
+			held++
 		}
 	}
 	of := ""
@@ -80,7 +75,56 @@ func (p *auditPrinter) suggestion(name string, denials []suggest.Denial, fix *pr
 	}
 	p.Line("profile %s%s: %s for %d of %s", oneline.Whole(name), of, output.Count(len(fix.Rules), "rule", "rules"), suggested,
 		output.Count(len(denials), "denial", "denials"))
-	for _, r := range fix.Rules {
+	p.suggestedRules(fix.Rules, denials)
+	for i, a := range fix.Answers {
+		if a.Outcome != suggest.Suggested {
+			p.Line("  %s: %s", accesses(denials[i]), oneline.Whole(a.Message))
+		}
+	}
+	if held > 0 {
+		p.Line("  %s: --give-up writes such rules, too. A workload only has to try something to be found here: look at what it is for",
+			output.Count(held, "denial is held back", "denials are held back"))
+	}
+	for _, c := range fix.Checks {
+		p.Line("  warning: line %d: %s", c.Line, oneline.Whole(c.Message))
+	}
+	if fix.Patch == "" {
+		return p.Err
+	}
+	for line := range strings.Lines(fix.Patch) {
+		p.Line("%s", patchLine(strings.TrimSuffix(line, "\n")))
+	}
+	switch {
+	case written != nil:
+		p.Line("%s is changed: oci-apparmor policy apply or profile load puts it in force", oneline.Name(fix.File))
+	case fix.File != "" && slices.ContainsFunc(fix.Rules, func(r suggest.Rule) bool { return len(r.Gives) > 0 }):
+		p.Line("oci-apparmor audit --fix %s writes it without the rules that give up a protection, and with them if --give-up is added",
+			oneline.Word(name))
+	case fix.File != "":
+		p.Line("oci-apparmor audit --fix %s writes it", oneline.Word(name))
+	default:
+		p.Line("the text is in no file that could be changed: it is that of %s", oneline.Whole(fix.Source))
+	}
+	return p.Err
+}
+
+func (p *auditPrinter) suggestionJSON(name string, denials []suggest.Denial, fix *profiles.Fix, failed error, written *bool) error {
+	var text []byte
+	var err error
+	if failed != nil {
+		text, err = audit.SuggestionJSON(name, "", denials, nil, failed, nil)
+	} else {
+		text, err = audit.SuggestionJSON(name, fix.File, denials, fix.Suggestion, nil, written)
+	}
+	if err == nil {
+		_, err = p.s.stdout.Write(text)
+	}
+	return err
+}
+
+// suggestedRules prints rules with what they are for and what they give up.
+func (p *auditPrinter) suggestedRules(rules []suggest.Rule, denials []suggest.Denial) {
+	for _, r := range rules {
 		p.Line("  line %d: %s", r.Line, oneline.Whole(r.Text))
 		for _, d := range r.For {
 			p.Line("    allows: %s", accesses(denials[d]))
@@ -95,29 +139,6 @@ func (p *auditPrinter) suggestion(name string, denials []suggest.Denial, fix *pr
 			p.Line("    warning: %s", oneline.Whole(given))
 		}
 	}
-	for i, a := range fix.Answers {
-		if a.Outcome != suggest.Suggested {
-			p.Line("  %s: %s", accesses(denials[i]), oneline.Whole(a.Message))
-		}
-	}
-	for _, c := range fix.Checks {
-		p.Line("  warning: line %d: %s", c.Line, oneline.Whole(c.Message))
-	}
-	if fix.Patch == "" {
-		return p.Err
-	}
-	for line := range strings.Lines(fix.Patch) {
-		p.Line("%s", patchLine(strings.TrimSuffix(line, "\n")))
-	}
-	switch {
-	case written != nil:
-		p.Line("%s is changed: oci-apparmor policy apply or profile load puts it in force", oneline.Name(fix.File))
-	case fix.File != "":
-		p.Line("oci-apparmor audit --fix %s writes it", oneline.Word(name))
-	default:
-		p.Line("the text is in no file that could be changed: it is that of %s", oneline.Whole(fix.Source))
-	}
-	return p.Err
 }
 
 // patchLine returns a line of a patch as it is but for characters that are not printable: the tabs of a text stay, so that the

@@ -37,7 +37,7 @@ func TestAuditFix(t *testing.T) {
 		`owner /x\012\033\[31m w,`,
 		"owner read /etc/shadow: line 4 (deny /etc/shadow r) denies it",
 		"profile other: nothing is suggested: the text of other is not known",
-		"\n+\towner /proc/[0-9]*/stat r,\n", "--fix web writes it\n",
+		"\n+\towner /proc/[0-9]*/stat r,\n", "--fix web writes it without the rules that give up a protection",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("exit code %d, does not say %q:\n%s", code, want, out)
@@ -51,7 +51,7 @@ func TestAuditFix(t *testing.T) {
 		t.Errorf("the text has become\n%s", text)
 	}
 
-	code, out = m.run("audit", "--source", "./audit.log", "--fix", "web", "--json")
+	code, out = m.run("audit", "--source", "./audit.log", "--fix", "web", "--give-up", "--json")
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	var s struct {
 		Type, Profile, Patch string
@@ -75,5 +75,44 @@ func TestAuditFix(t *testing.T) {
 	}
 	if code, _ := m.run("audit", "--source", "./audit.log", "--fix", "nosuch"); code != exit.Cannot {
 		t.Errorf("a profile without denials: exit code %d", code)
+	}
+}
+
+// A workload only has to try something to have a rule for it found. What gives up a protection is written only if that is asked
+// for.
+func TestAuditFixHoldsBackWhatGivesUpProtections(t *testing.T) {
+	m := auditsOf(t, newCompiling(t), nil)
+	m.write("etc/policy.yaml", "version: 1\nprofiles:\n  web: {file: web}\npolicies:\n  web: {profile: web}\nassign:\n  - policy: web\n")
+	m.write("etc/web", shopText)
+	if code, out := m.run("policy", "apply"); code != 0 {
+		t.Fatalf("exit code %d: %s%s", code, out, m.errOut.String())
+	}
+	m.write("./audit.log", shopDenials+
+		`type=AVC msg=audit(1764485108.642:21): apparmor="DENIED" operation="capable" class="cap" profile="web" pid=9 comm="x" capability=21  capname="sys_admin"`+"\n"+
+		`type=AVC msg=audit(1764485109.642:22): apparmor="DENIED" operation="mount" class="mount" profile="web" name="/mnt/" pid=9 comm="x" fstype="tmpfs" srcname="none"`+"\n")
+	if code, _ := m.run("audit", "--source", "./audit.log", "--suggest", "--give-up"); code != exit.Usage {
+		t.Errorf("--give-up without --fix: exit code %d", code)
+	}
+	if code, out := m.run("audit", "--source", "./audit.log", "--suggest"); code != 0 || !strings.Contains(out, "if --give-up is added\n") {
+		t.Errorf("exit code %d, does not say what takes --give-up:\n%s", code, out)
+	}
+
+	code, out := m.run("audit", "--source", "./audit.log", "--fix", "web", "--brief")
+	text, _ := os.ReadFile("etc/web")
+	if code != 0 || !strings.Contains(string(text), "/proc/[0-9]*/stat r,\n") {
+		t.Errorf("exit code %d, %s%s\nand what gives up nothing is not written:\n%s", code, out, m.errOut.String(), text)
+	}
+	for _, given := range []string{"docker.sock", "sys_admin", "mount"} {
+		if strings.Contains(string(text), given) {
+			t.Errorf("a rule about %s is written:\n%s", given, text)
+		}
+	}
+	for _, want := range []string{
+		"held back is the rule owner /run/docker.sock rw,: who can write to docker.sock starts containers as root of the node\n",
+		"held back is the rule capability sys_admin,: ", "3 denials are held back: --give-up writes such rules",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("does not say %q:\n%s", want, out)
+		}
 	}
 }

@@ -26,14 +26,15 @@ type Fix struct {
 }
 
 // Suggest finds the change of a profile's text that allows what it denied. The denials are of this profile, its children and
-// hats. The error is a sentence that says why there is none, as where the text is not known.
-func (d *Deciding) Suggest(ctx context.Context, name string, denials []suggest.Denial) (*Fix, error) {
+// hats. With hold, no rule is added that gives up a protection. The error is a sentence that says why there is none, as where the
+// text is not known.
+func (d *Deciding) Suggest(ctx context.Context, name string, denials []suggest.Denial, hold bool) (*Fix, error) {
 	known, err := d.known(name)
 	if err != nil {
 		return nil, err
 	}
 	f := &Fix{Profile: name, File: known.file, Source: known.source, before: known.text}
-	f.Suggestion, err = suggest.For(ctx, d.reader, title(known, name), known.text, denials, suggest.Options{Senders: d.node.SendersFor("")})
+	f.Suggestion, err = suggest.For(ctx, d.reader, title(known, name), known.text, denials, suggest.Options{Senders: d.node.SendersFor(""), Hold: hold})
 	return f, err
 }
 

@@ -36,6 +36,7 @@ type Denial struct {
 type Options struct {
 	Exact   bool     // rules are about the paths that were denied alone
 	Senders []string // as lint.Options
+	Hold    bool     // no rule is added that gives up a protection: what it would be for is Held
 }
 
 // A Suggestion is how a text is to be changed, and what came of each denial.
@@ -60,33 +61,23 @@ type Rule struct {
 	For     []int    // the denials that it is for, by their numbers
 }
 
-// An Answer is what came of a denial.
-type Answer struct {
-	Profile string // of a stack, the part that is to be changed
-	Outcome Outcome
-	By      []why.Use // for Blocked: the rules that deny it
-	Message string    // what happened, and what to do; empty for Suggested
-}
-
-// An Outcome is what came of a denial.
-type Outcome uint8
-
-const (
-	Suggested Outcome = iota
-	Already           // the text allows it: what denied it was another text
-	Blocked           // a rule of the text denies it, and no other one can allow it
-	Elsewhere         // the profile is not in the text, but in a file that it includes, or in none
-	NoRule            // no rule that is known here allows it
-)
-
-// String returns a word or two for an outcome.
-func (o Outcome) String() string {
-	return [...]string{"suggested", "already allowed", "blocked", "elsewhere", "no rule"}[o]
-}
-
 // For finds the change of a text that allows what was denied. path names the text in the patch and in errors. The error is
 // a *profile.TextError if the text does not compile.
 func For(ctx context.Context, r *why.Reader, path string, text []byte, denials []Denial, o Options) (*Suggestion, error) {
+	held := make(map[int]Answer)
+	for {
+		found, err := find(ctx, r, path, text, denials, held, o)
+		if err != nil || !o.Hold {
+			return found, err
+		}
+		if more, err := hold(found, held); err != nil || !more {
+			return found, err
+		}
+	}
+}
+
+// find is For without the denials that are held back already.
+func find(ctx context.Context, r *why.Reader, path string, text []byte, denials []Denial, held map[int]Answer, o Options) (*Suggestion, error) {
 	read, err := r.Read(ctx, path, text)
 	if err != nil {
 		return nil, err
@@ -97,6 +88,10 @@ func For(ctx context.Context, r *why.Reader, path string, text []byte, denials [
 		return nil, fmt.Errorf("%s: the text is not understood as the parser understands it, so that nothing is added to it", path)
 	}
 	for i, d := range denials {
+		if answer, ok := held[i]; ok {
+			s.answers[i] = answer
+			continue
+		}
 		if err := s.look(ctx, i, d); err != nil {
 			return nil, err
 		}

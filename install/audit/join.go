@@ -327,8 +327,8 @@ func (j *Joiner) lookAfter(t time.Time) {
 	j.look()
 }
 
-// candidates returns the containers that a record may be of: those in which its engine started that process then, which is
-// certain; or else those of its profile. They are the same at all times that are valid.
+// candidates returns the containers that a record may be of: those in which its engine started that process, of which it saw
+// the end, which is certain; or else those of its profile. They are the same at all times that are valid.
 func (j *Joiner) candidates(s Subject) (by []*Container, certain bool, valid span) {
 	valid = ever()
 	if s.Profile == "" {
@@ -347,10 +347,11 @@ func (j *Joiner) candidates(s Subject) (by []*Container, certain bool, valid spa
 		}
 		by = append(by, c)
 		for _, p := range c.ran {
-			if p.PID != s.PID || s.Other {
+			// Without its end, a process may have ended long before its container, and another one have taken its pid.
+			if p.PID != s.PID || s.Other || p.To.IsZero() {
 				continue
 			}
-			there := c.there(p)
+			there := there(p)
 			valid.cut(s.Time, there.from)
 			valid.cut(s.Time, there.to)
 			if there.has(s.Time) && !slices.Contains(ran, c) {
@@ -365,11 +366,5 @@ func (j *Joiner) candidates(s Subject) (by []*Container, certain bool, valid spa
 	return by, len(ran) > 0, valid
 }
 
-// there returns when a process may have been in the container.
-func (c *Container) there(p hook.Ran) span {
-	to := p.To
-	if to.IsZero() {
-		to = c.To
-	}
-	return span{p.From.Add(-clocks), to.Add(clocks)}
-}
+// there returns when a process of which the end is known may have been there.
+func there(p hook.Ran) span { return span{p.From.Add(-clocks), p.To.Add(clocks)} }

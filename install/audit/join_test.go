@@ -224,7 +224,7 @@ func TestAContainerIsNamedAfterItsEnd(t *testing.T) {
 	m.create("web-1", 101, "")
 	m.create("web-2", 102, "")
 	during := time.Now()
-	m.end("web-1", 101, hook.Ran{PID: 101}, hook.Ran{PID: 111, From: during, To: during.Add(time.Second)})
+	m.end("web-1", 101, hook.Ran{PID: 101, To: during.Add(time.Second)}, hook.Ran{PID: 111, From: during, To: during.Add(time.Second)})
 	at := func(pid int, t time.Time) Subject { return Subject{Time: t, PID: pid, Profile: "web"} }
 	m.want("its first process", at(101, during), "by process web-1")
 	m.want("an exec", at(111, during), "by process web-1")
@@ -234,7 +234,7 @@ func TestAContainerIsNamedAfterItsEnd(t *testing.T) {
 	m.want("an hour before", at(101, during.Add(-time.Hour)), "nothing...")
 	m.want("another profile's", Subject{Time: during, PID: 101, Profile: "work"}, "nothing...")
 	m.end("web-2", 102)
-	m.want("the other one, by the runtime's state", at(102, during), "by process web-2")
+	m.want("the other one, by the runtime's state", at(102, during), "one of web-1 web-2")
 	m.want("both have ended", at(gonePID, during), "one of web-1 web-2")
 }
 
@@ -280,6 +280,19 @@ func TestAPIDThatWasTakenAgainNamesNobody(t *testing.T) {
 	m.process(55, "web (enforce)", "/x/web-2", -time.Minute)
 	m.want("a record of a process of nobody's", Subject{Time: before, PID: 55, Profile: "web"}, "one of web-1 web-2")
 	m.want("a record of the new process", Subject{Time: before.Add(2 * time.Minute), PID: 55, Profile: "web"}, "by process web-2")
+}
+
+// The wrapper learns at a container's delete which process was its first one, and not when that ended. Its pid may have been taken
+// again since, by a process of another container under the same profile.
+func TestAProcessWhoseEndNobodySawDoesNotName(t *testing.T) {
+	m := newMachine(t)
+	m.create("web-1", 101, "")
+	m.create("web-2", 102, "")
+	m.end("web-1", 101)
+	m.want("with another container", Subject{Time: time.Now(), PID: 101, Profile: "web"}, "one of web-1 web-2")
+	m.create("work-1", 103, "work")
+	m.end("work-1", 103)
+	m.want("without one", Subject{Time: time.Now(), PID: 103, Profile: "work"}, "by profile work-1")
 }
 
 // A container that an engine starts by itself leaves no record: others of its kind may have been there.

@@ -36,9 +36,10 @@ lines below it say which container it is and how that is known, the access as pr
 why takes it, and the rules.
 
 A record has a process and a profile, and no container. The container is that of the
-process, if it is still there or was started by the engine; also after the container
-has ended, for which its record is kept for a week. Else it is the one container that
-had the profile at that time. If there were several, all are named: "one of a, b".
+process, if it is still there, or if our containerd shim started it and saw its end;
+also after the container has ended, for which its record is kept for a week. Else it is
+the one container that had the profile at that time. If there were several, all are
+named: "one of a, b".
 
 Kinds, for --type, with commas between them; all stands for all of them:
   denied    not allowed

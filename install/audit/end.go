@@ -29,6 +29,14 @@ func (e *End) Unknown() (all []string) {
 	if !e.tells() {
 		all = append(all, e.leftOut()...)
 	}
+	if e.Unplaced > 0 {
+		all = append(all, output.Count(int(min(e.Unplaced, 1<<31-1)), "event was", "events were")+" left out of which the container is "+
+			"not known, and may be the one that was asked for: without --container, --pod and --policy they are shown")
+	}
+	if e.Stranger {
+		all = append(all, "no container is known that was asked for: oci-apparmor status lists those that run, and of those that have ended "+
+			"the ones are known that oci-apparmor has decided about in the last week")
+	}
 	return slices.Concat(all, e.Missing)
 }
 

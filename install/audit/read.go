@@ -43,6 +43,9 @@ type Result struct {
 	Shown     uint64   // events that each was called with
 	Denials   uint64   // of these, denials and what complain mode let pass
 	Missing   []string // sentences about notices that could not be read
+
+	Unplaced uint64 // events that were left out though they may be of a container that was asked for: theirs is not known
+	Stranger bool   // nothing was shown, and no container or pod is known that was asked for
 }
 
 // Read calls each with the events of a query in the order of their times, as far as that is known: with Follow, in the order
@@ -62,6 +65,7 @@ func Read(ctx context.Context, j *Joiner, src source.Source, notices Notices, q 
 		err = r.follow(ctx, src, notices)
 	} else {
 		err = r.all(ctx, src, notices)
+		r.result.Stranger = r.result.Shown == 0 && r.query.names() && !q.Elsewhere && !j.knows(r.query.of)
 	}
 	return r.result, err
 }
@@ -279,18 +283,4 @@ func (r *reading) show(ev *Event) error {
 		r.result.Denials++
 	}
 	return r.each(ev)
-}
-
-func (r *reading) passes(ev *Event) bool {
-	q := &r.query
-	if q.Container == "" && q.Pod == "" && q.Policy == "" {
-		return true
-	}
-	may := ev.Candidates
-	if ev.Container != nil {
-		may = []*Container{ev.Container}
-	}
-	return slices.ContainsFunc(may, func(c *Container) bool {
-		return (q.Container == "" || c.Is(q.Container)) && (q.Pod == "" || c.InPod(q.Pod)) && (q.Policy == "" || c.Policy == q.Policy)
-	})
 }

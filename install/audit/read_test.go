@@ -146,6 +146,43 @@ func TestWhatIsAskedForIsShown(t *testing.T) {
 	}
 }
 
+// "No denials of container X" is true only if none of those that were left out can be its.
+func TestWhatMayBeOfTheContainerThatIsAskedForIsCounted(t *testing.T) {
+	m := newMachine(t)
+	m.create("web-1", 101, "")
+	m.create("work-1", 102, "work")
+	m.process(1, "web (enforce)", "/init.scope", time.Minute)
+	now := time.Now()
+	by := func(profile string, pid int) string {
+		return avc(now, strings.Replace(fmt.Sprintf(readShadow, pid), `profile="web"`, `profile="`+profile+`"`, 1))
+	}
+	for name, test := range map[string]struct {
+		line     string
+		q        Query
+		unplaced uint64
+		stranger bool
+	}{
+		"of a container that is not known, which is none of these":      {by("cups", gonePID), Query{Container: "web-1"}, 0, false},
+		"of one of a profile's child":                                   {by("web//x", gonePID), Query{Container: "work-1"}, 0, false},
+		"of any, since the record has no profile that tells":            {by("unconfined", gonePID), Query{Container: "web-1"}, 1, false},
+		"of a container that is not known, and so is the one asked for": {by("cups", gonePID), Query{Container: "shop"}, 1, true},
+		"the same of a pod":    {by("cups", gonePID), Query{Pod: "shop"}, 1, true},
+		"the same of a policy": {by("cups", gonePID), Query{Policy: "shop"}, 1, false},
+		"of another container, and the one that is asked for is not known": {by("web", 101), Query{Container: "shop"}, 0, true},
+		"of the node":                           {by("web", 1), Query{Container: "work-1"}, 0, false},
+		"of another node":                       {by("web", 101), Query{Container: "web-1", Elsewhere: true}, 1, false},
+		"of before the container that is known": {strings.Replace(by("web", 101), fmt.Sprint(now.Unix()), fmt.Sprint(now.Unix()-3600), 1), Query{Container: "web-1"}, 1, false},
+	} {
+		all, r := m.reads(logged(t, test.line), nil, test.q)
+		if len(all) != 0 || r.Unplaced != test.unplaced || r.Stranger != test.stranger {
+			t.Errorf("%s: %q, %d not placed, a stranger: %v", name, say(all), r.Unplaced, r.Stranger)
+		}
+		if u := (&End{Result: r, Source: source.Kmsg}).Unknown(); (len(u) == 0) != (r.Unplaced == 0 && !r.Stranger) {
+			t.Errorf("%s: unknown is %q", name, u)
+		}
+	}
+}
+
 // A line in the form of the kernel's log can be in a file by anybody's hand.
 func TestWhatNobodyVouchesForIsNotBelieved(t *testing.T) {
 	m := newMachine(t)

@@ -36,10 +36,10 @@ lines below it say which container it is and how that is known, the access as pr
 why takes it, and the rules.
 
 A record has a process and a profile, and no container. The container is that of the
-process, if it is still there, or if our containerd shim started it and saw its end;
-also after the container has ended, for which its record is kept for a week. Else it is
-the one container that had the profile at that time. If there were several, all are
-named: "one of a, b".
+process, if it is still there, or if the shim of oci-apparmor saw it begin and end; also
+after the container has ended, for which its record is kept for a week. Else it is the
+one container that had the profile at that time. If there were several, all are named:
+"one of a, b".
 
 Kinds, for --type, with commas between them; all stands for all of them:
   denied    not allowed
@@ -62,9 +62,10 @@ Sources:
   PATH       a file with lines of any of these; - is standard input
 
 "No denials" is said only if a denial made on purpose came back through the source,
-and nothing is known to be lost. Containers can write lines into some logs that look
-like the kernel's. They are not believed: they are counted, and --untrusted shows
-them. In a file, only auditd's lines can be told from those.
+nothing is known to be lost, and nothing was left out that may be of the container or
+pod that is asked for, which has to be known. Containers can write lines into some
+logs that look like the kernel's. They are not believed: they are counted, and
+--untrusted shows them. In a file, only auditd's lines can be told from those.
 
 With --suggest, rules follow that would allow what was denied, as a patch of each
 profile's text: the smallest ones, in the text's own style. Each was compiled, allows

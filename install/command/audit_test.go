@@ -92,7 +92,8 @@ func TestNoDenialsIsSaidOnlyOfALivingSource(t *testing.T) {
 		says string // on standard output or on the other
 	}{
 		"alive":              {nil, nil, "audit", 0, "no denials: the source kmsg is alive, and nothing was lost\n"},
-		"of a container":     {nil, nil, "audit --container shop", 0, `no denials of container "shop": the source kmsg is alive`},
+		"of a policy":        {nil, nil, "audit --policy shop", 0, `no denials of policy "shop": the source kmsg is alive`},
+		"of nobody":          {nil, nil, "audit --container shop", exit.Cannot, "no container is known that was asked for"},
 		"dead":               {errors.New("the canary did not come back"), nil, "audit", exit.Cannot, "the canary did not come back"},
 		"with losses":        {nil, []source.Loss{{By: "the kernel", Records: 3}}, "audit", exit.Cannot, "records were lost: 3: the kernel"},
 		"dead, as JSON":      {errors.New("the canary did not come back"), nil, "audit --json", exit.Cannot, `"alive":false`},

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,6 +31,7 @@ type auditLog struct {
 	times  map[int64]bool // when those were written to last that were read; packing a file keeps that, to a second
 	old    bool           // there are files of before Options.Since
 	first  bool           // something was read
+	daemon daemon         // when auditd ran
 	file   *os.File       // that is read; nil between two
 	text   plain          // what is in it
 	live   bool           // it is the one that auditd writes to
@@ -41,11 +43,11 @@ type auditLog struct {
 func (h *Host) openAuditLog(o Options) (Source, error) {
 	path := h.auditLogPath()
 	l := &auditLog{set: rotated(path), o: o, ctx: context.Background(), done: map[inode]bool{}, known: map[inode]bool{},
-		times: map[int64]bool{}}
+		times: map[int64]bool{}, daemon: daemon{since: o.Since}}
 	t := newText(AuditLog, l, h, o)
 	t.trusted = true // auditLog opens no others
 	counter := h.sinceBoot()
-	t.more = func() []Loss { return append(l.lost.all(), counter.lost()...) }
+	t.more = func() []Loss { return slices.Concat(l.lost.all(), l.daemon.lost(), counter.lost()) }
 	files, err := l.set.files()
 	if err != nil {
 		return nil, fmt.Errorf("auditd's log cannot be read: %w%s", err, needs(err, "CAP_DAC_READ_SEARCH"))
@@ -115,6 +117,7 @@ func (l *auditLog) Read(b []byte) (int, error) {
 		}
 		if l.broken {
 			l.broken = false
+			l.daemon.read([]byte{'\n'})
 			return copy(b, "\n"), nil
 		}
 		// Rotation is looked for before the end is: what auditd wrote until then is read.
@@ -123,6 +126,7 @@ func (l *auditLog) Read(b []byte) (int, error) {
 		l.at += int64(n)
 		if n > 0 {
 			l.begin(b[:n])
+			l.daemon.read(b[:n])
 			return n, nil
 		}
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -137,6 +141,10 @@ func (l *auditLog) Read(b []byte) (int, error) {
 			l.broken = true
 		case l.cut():
 		case l.watch == nil:
+			if !l.first && !l.old && !l.o.Since.IsZero() {
+				l.first = true
+				l.lost.add("auditd's log, which is empty", 0, true)
+			}
 			return 0, io.EOF
 		default:
 			if err := l.watch.wait(l.ctx); err != nil {

@@ -105,6 +105,21 @@ func TestWhatAuditdsLogLacksIsSaid(t *testing.T) {
 			write(t, h.AuditLog, auditd(1, 5))
 			h.Status = func() (Status, error) { return Status{Lost: 3, BacklogLimit: 64}, nil }
 		}, "the kernel, which keeps 64", []int{5}},
+		"it was emptied": {func(h *Host) { write(t, h.AuditLog, "") }, "which is empty", nil},
+		"auditd was stopped for a time": {func(h *Host) {
+			write(t, h.AuditLog, auditd(1)+daemonSays("END", 2)+daemonSays("START", 5)+auditd(6))
+		}, "did not run from " + at(2).Format(time.DateTime) + " to " + at(5).Format(time.DateTime), []int{6}},
+		"auditd was stopped, over a rotation": {func(h *Host) {
+			dated(t, h.AuditLog+".1", auditd(1)+strings.TrimSuffix(daemonSays("END", 4), "\n"), 0)
+			write(t, h.AuditLog, daemonSays("START", 5)+auditd(6))
+		}, "did not run from ", []int{6}},
+		"auditd was killed, and on a node with its name in the log": {func(h *Host) {
+			write(t, h.AuditLog, auditd(1)+"node=a "+daemonSays("START", 5)+auditd(6))
+		}, "did not run before " + at(5).Format(time.DateTime), []int{6}},
+		"auditd does not run": {func(h *Host) { write(t, h.AuditLog, auditd(1)+daemonSays("END", 2)) }, "has not run since", nil},
+		"auditd begins again and again": {func(h *Host) {
+			write(t, h.AuditLog, auditd(1)+daemonSays("START", 2)+daemonSays("END", 4)+daemonSays("START", 5)+daemonSays("START", 6)+daemonSays("RESUME", 7))
+		}, "and began 2 more times", nil},
 		"the kernel does not say": {func(h *Host) {
 			write(t, h.AuditLog, auditd(1, 5))
 			h.Status = func() (Status, error) { return Status{}, os.ErrPermission }
@@ -119,6 +134,38 @@ func TestWhatAuditdsLogLacksIsSaid(t *testing.T) {
 				t.Errorf("lost %v", lost)
 			}
 		})
+	}
+}
+
+// daemonSays is a line of auditd's about itself.
+func daemonSays(kind string, serial int) string {
+	return "type=DAEMON_" + kind + " msg=" + strings.SplitAfter(record(serial), "):")[0] + " op=x ver=4.0 auid=0 pid=7 res=success\n"
+}
+
+// Whoever can write a word into a record says nothing of auditd by it, and neither does what was before.
+func TestNothingElseSaysThatAuditdDidNotRun(t *testing.T) {
+	h := host(t)
+	end := strings.TrimSpace(daemonSays("START", 5))
+	write(t, h.AuditLog, auditd(1)+daemonSays("END", 1)+daemonSays("START", 2)+"type=USER_AVC msg="+record(4)+" exe=\""+end+"\"\n"+
+		"type=CWD msg=audit(1700000004.123:4): cwd=\""+end+"\"\n"+daemonSays("ROTATE", 5)+daemonSays("CONFIG", 5)+auditd(6))
+	s := open(t, h, AuditLog, Options{Since: at(3)})
+	read(t, s)
+	if lost := s.Lost(); len(lost) != 0 {
+		t.Errorf("lost %v", lost)
+	}
+}
+
+// Lines come in parts.
+func TestWhenAuditdRanIsReadInAnyParts(t *testing.T) {
+	text := auditd(1) + daemonSays("END", 2) + auditd(3) + daemonSays("START", 5)
+	for size := 1; size < 400; size++ {
+		var d daemon
+		for part := range slices.Chunk([]byte(text), size) {
+			d.read(part)
+		}
+		if !d.from.Equal(at(2)) || !d.to.Equal(at(5)) || !d.ended.IsZero() {
+			t.Fatalf("in parts of %d bytes, it did not run from %s to %s, and since %s", size, d.from, d.to, d.ended)
+		}
 	}
 }
 

@@ -86,10 +86,10 @@ func read(ctx context.Context, src source.Source, r *learn.Recording) (foreign u
 		if err != nil {
 			return foreign, err
 		}
-		switch name, _ := e.Record.Profile(); {
+		switch {
 		case e.Kernel:
 			r.Add(&e.Record)
-		case r.Of(main(name)):
+		case r.Ours(&e.Record):
 			foreign++
 		}
 	}

@@ -61,12 +61,19 @@ type rule struct {
 	programs      []string
 }
 
+// Ours reports whether a record is of a profile of the recording. A profile of another policy namespace is none, whatever its
+// name: whoever has that namespace chooses the name.
+func (r *Recording) Ours(record *audit.Record) bool {
+	label, _ := record.Profile()
+	name, _, _ := strings.Cut(label, "//")
+	_, elsewhere := record.Field("namespace")
+	return !elsewhere && r.Of(name)
+}
+
 // Add takes a record. ours reports whether it is one of the recording, and news whether it brought something that those
 // before it had not: the others can be forgotten.
 func (r *Recording) Add(record *audit.Record) (ours, news bool) {
-	label, _ := record.Profile()
-	name, _, _ := strings.Cut(label, "//")
-	if !r.Of(name) {
+	if !r.Ours(record) {
 		return false, false
 	}
 	if isRuntime(record) {

@@ -101,6 +101,14 @@ var shell = []string{
 	`apparmor="ALLOWED" operation="umount" class="mount" profile="rec" name="/mnt/" pid=7 comm="umount"`,
 }
 
+// Who has a policy namespace of their own, as an LXD container, can give a profile in it any name.
+func TestAProfileOfAnotherNamespaceIsNotOfTheRecording(t *testing.T) {
+	r := recorded(t, strings.Replace(file("open", "/etc/shadow", "r", true), "profile=", `namespace="root//lxd-evil" profile=`, 1))
+	if r.Seen() != 0 || len(r.Left()) != 0 {
+		t.Errorf("%d accesses are learned; left out: %v", r.Seen(), r.Left())
+	}
+}
+
 func TestTextIsWhatWasSeen(t *testing.T) {
 	text, _ := made(t, recorded(t, shell...))
 	const golden = "testdata/shell.golden"

@@ -413,7 +413,7 @@ func TestOfTwoThatAreCreatedAtOnceOneIsRefused(t *testing.T) {
 	defer other.Wait()
 	defer other.Process.Kill()
 	r.PID = other.Process.Pid
-	r.Started, _ = startOf(r.PID)
+	r.Started, _ = StartOf(r.PID)
 	data := r.marshal()
 	if err := os.WriteFile(n.recordPath(n.caller, "c1"), data, 0o600); err != nil {
 		t.Fatal(err)
@@ -578,7 +578,7 @@ func TestDropForgetsAContainerWhoseCreatorLives(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.PID = os.Getppid()
-	r.Started, _ = startOf(r.PID)
+	r.Started, _ = StartOf(r.PID)
 	if err := os.WriteFile(n.recordPath(n.caller, "c1"), r.marshal(), 0o600); err != nil {
 		t.Fatal(err)
 	}

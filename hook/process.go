@@ -10,13 +10,13 @@ import (
 // processAlive reports whether a process exists and is no zombie. If started is not empty, the process must have started
 // then.
 func processAlive(pid int, started string) bool {
-	at, alive := startOf(pid)
+	at, alive := StartOf(pid)
 	return alive && (started == "" || at == started)
 }
 
-// startOf returns when a process started, in clock ticks since boot, and whether it exists and is no zombie (proc(5),
+// StartOf returns when a process started, in clock ticks since boot, and whether it exists and is no zombie (proc(5),
 // /proc/pid/stat).
-func startOf(pid int) (started string, alive bool) {
+func StartOf(pid int) (started string, alive bool) {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if pid <= 0 || err != nil {
 		return "", false

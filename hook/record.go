@@ -70,7 +70,7 @@ func newRecord(c Caller, f policy.Facts, bundle string, gen *store.Generation, d
 		Names:      NamesOf(f),
 		Generation: gen.Number, Policy: d.Policy, Reason: d.Reason, Label: d.Label, Profiles: held,
 	}
-	r.Started, _ = startOf(r.PID)
+	r.Started, _ = StartOf(r.PID)
 	return r
 }
 

@@ -2,7 +2,6 @@ package integration
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -309,11 +308,12 @@ func TestContainerdProfileLearn(t *testing.T) {
 // recorderOf returns the process that records policy app.
 func recorderOf(t *testing.T) int {
 	t.Helper()
-	var session struct{ PID int }
-	if err := json.Unmarshal([]byte(read(t, "/var/lib/oci-apparmor/recordings/app/session.json")), &session); err != nil || session.PID <= 1 {
-		t.Fatal(session, err)
+	var pid int
+	var started string
+	if _, err := fmt.Sscan(read(t, "/var/lib/oci-apparmor/recordings/app/lock"), &pid, &started); err != nil || pid <= 1 {
+		t.Fatal(pid, err)
 	}
-	return session.PID
+	return pid
 }
 
 // Of a recording that is not whole nothing is made, and where nobody records, containers are confined.
@@ -350,15 +350,19 @@ func TestProfileLearnOfAPartIsNone(t *testing.T) {
 	}
 	refused("was cut off")
 
+	if o := guesttest.Run(t, "oci-apparmor", "profile", "learn", "start", "app"); o.Code == 0 || !strings.Contains(o.Stderr, "--anew") {
+		t.Errorf("start, to go on with a recording that is not whole: %+v", o)
+	}
+
 	// The kernel drops records when more come in a second than it is told to write.
-	guesttest.MustRun(t, "oci-apparmor", "profile", "learn", "start", "app")
+	guesttest.MustRun(t, "oci-apparmor", "profile", "learn", "start", "--anew", "app")
 	limitRecords(t, 1)
 	if got := label(); !strings.HasPrefix(got, "learn.app.") {
 		t.Errorf("recorded again, a container has the label %s", got)
 	}
 	limitRecords(t, 0)
 	refused("not whole")
-	guesttest.MustRun(t, "oci-apparmor", "profile", "learn", "start", "app")
+	guesttest.MustRun(t, "oci-apparmor", "profile", "learn", "start", "--anew", "app")
 	label()
 	guesttest.MustRun(t, "oci-apparmor", "profile", "learn", "finish", "app")
 }

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -38,12 +39,12 @@ denial that was made on purpose has come back through it. Should it end by itsel
 containers get the policy's profile again, and nothing is made of the recording.
 
 What earlier recordings of the policy saw is kept, and counts, too, unless --anew says
-to forget it.`,
+to forget it. That must be said if something is missing from the last one.`,
 		Example: `  oci-apparmor profile learn start web
   oci-apparmor profile learn finish web >web.learned`,
 		Args: cobra.ExactArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
-			if err := startRecorder(args[0], anew); err != nil {
+			if err := startRecorder(cmd.Context(), args[0], anew); err != nil {
 				return err
 			}
 			out := s.print()
@@ -56,8 +57,8 @@ to forget it.`,
 	return cmd
 }
 
-// startRecorder starts a process that records, and returns when that has begun.
-func startRecorder(policy string, anew bool) error {
+// startRecorder starts a process that records, and returns when that has begun. If ctx ends before, so does the process.
+func startRecorder(ctx context.Context, policy string, anew bool) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -69,6 +70,11 @@ func startRecorder(policy string, anew bool) error {
 	recorder := exec.Command(self, append(args, "--", policy)...)
 	recorder.Dir = "/"
 	recorder.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives the terminal
+	return begin(ctx, recorder)
+}
+
+// begin starts a recorder, and leaves it alone when it has said that it records.
+func begin(ctx context.Context, recorder *exec.Cmd) error {
 	var said strings.Builder
 	recorder.Stderr = &said
 	stdout, err := recorder.StdoutPipe()
@@ -78,7 +84,12 @@ func startRecorder(policy string, anew bool) error {
 	if err := recorder.Start(); err != nil {
 		return err
 	}
+	stays := context.AfterFunc(ctx, func() { _ = recorder.Process.Signal(unix.SIGTERM) })
 	begun, err := io.ReadAll(io.LimitReader(stdout, int64(len(recordsNow))))
+	if !stays() {
+		_ = recorder.Wait()
+		return fmt.Errorf("%w: nothing is recorded", context.Cause(ctx))
+	}
 	if err == nil && string(begun) == recordsNow {
 		return recorder.Process.Release()
 	}
@@ -97,7 +108,8 @@ func learnRecordCommand(s *session) *cobra.Command {
 		Use:   "record POLICY",
 		Short: "Record what the containers of a policy do until a signal ends it",
 		Long: `Record what the containers of a policy do, as the process does that "profile learn
-start" leaves behind, and print a line when it has begun. SIGTERM and SIGINT end it.`,
+start" leaves behind, and print a line when it has begun. SIGTERM and SIGINT end it, and
+so does an output that nobody reads any more.`,
 		Hidden: true,
 		Args:   cobra.ExactArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
@@ -106,7 +118,10 @@ start" leaves behind, and print a line when it has begun. SIGTERM and SIGINT end
 			signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
 			r := recorder.New(s.Node)
 			r.Anew = anew
-			return r.Record(ctx, args[0], func() { _, _ = io.WriteString(s.stdout, recordsNow) })
+			return r.Record(ctx, args[0], func() error {
+				_, err := io.WriteString(s.stdout, recordsNow)
+				return err
+			})
 		}),
 	}
 	cmd.Flags().BoolVar(&anew, "anew", false, "forget what earlier recordings of the policy saw")

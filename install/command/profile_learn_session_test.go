@@ -2,9 +2,15 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -49,7 +55,7 @@ func (m *machine) recordWeb(anew, fails bool, lost []source.Loss, lines ...strin
 	ctx, stop := context.WithCancel(m.t.Context())
 	defer stop()
 	begun, ended := make(chan bool), make(chan error, 1)
-	go func() { ended <- r.Record(ctx, "web", func() { close(begun) }) }()
+	go func() { ended <- r.Record(ctx, "web", func() error { close(begun); return nil }) }()
 	select {
 	case <-begun:
 	case err := <-ended:
@@ -109,7 +115,7 @@ func TestProfileLearnFinish(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.run("profile", "learn", "finish", "web")
-	if err := m.recordWeb(false, true, nil, reads("c4", "/srv/d")); err == nil {
+	if err := m.recordWeb(true, true, nil, reads("c4", "/srv/d")); err == nil {
 		t.Error("a source that fails is no error")
 	}
 	m.run("profile", "learn", "finish", "web")
@@ -118,6 +124,110 @@ func TestProfileLearnFinish(t *testing.T) {
 	}
 	m.run("profile", "learn", "finish", "web", "--exactly")
 	m.golden(dir)
+}
+
+// What is missing from a recording would be missing from what it makes with a later one, too.
+func TestALaterRecordingMakesNoEarlierOneWhole(t *testing.T) {
+	for name, spoil := range map[string]func(m *machine) error{
+		"records were lost": func(m *machine) error {
+			return m.recordWeb(false, false, []source.Loss{{By: "the kernel", Records: 3}}, reads("c1", "/srv/a"))
+		},
+		"the recorder was killed": func(m *machine) error {
+			err := m.recordWeb(false, false, nil, reads("c1", "/srv/a"))
+			path := filepath.Join(m.Store, "recordings/web/session.json")
+			data, _ := os.ReadFile(path)
+			cut := regexp.MustCompile(`"ended".*`).ReplaceAll(data, nil)
+			return errors.Join(err, os.WriteFile(path, cut, 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := recordingMachine(t)
+			if err := spoil(m); err != nil {
+				t.Fatal(err)
+			}
+			if err := m.recordWeb(false, false, nil); err == nil || !strings.Contains(err.Error(), "--anew") {
+				t.Errorf("a recording adds to one that is not whole: %v", err)
+			}
+			if code, _ := m.run("profile", "learn", "finish", "web"); code != 3 || !strings.Contains(m.transcript.String(), "not whole") {
+				t.Errorf("exit code %d\n%s", code, m.transcript.String())
+			}
+			if err := m.recordWeb(true, false, nil, reads("c1", "/srv/b")); err != nil {
+				t.Fatal(err)
+			}
+			if code, _ := m.run("profile", "learn", "finish", "web"); code != 0 {
+				t.Errorf("begun anew: exit code %d\n%s", code, m.transcript.String())
+			}
+		})
+	}
+}
+
+func TestAHalfRecordDoesNotJoinTheNext(t *testing.T) {
+	m := recordingMachine(t)
+	if err := m.recordWeb(false, false, nil, reads("c1", "/srv/a")); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(filepath.Join(m.Store, "recordings/web/records"), os.O_WRONLY|os.O_APPEND, 0)
+	if err == nil {
+		_, err = f.WriteString(strings.TrimSuffix(reads("c1", "/srv/half"), ` requested_mask="r" denied_mask="r" fsuid=0 ouid=0`))
+	}
+	if err = errors.Join(err, f.Close(), m.recordWeb(false, false, nil, reads("c1", "/srv/b"))); err != nil {
+		t.Fatal(err)
+	}
+	m.run("profile", "learn", "finish", "web")
+	out := m.transcript.String()
+	if !strings.Contains(out, "/srv/a r,") || !strings.Contains(out, "/srv/b r,") || strings.Contains(out, "half") {
+		t.Error(out)
+	}
+}
+
+// Nobody may end a process by a number that another one has by now.
+func TestTheRecorderSignsBeforeItWaitsForItsSource(t *testing.T) {
+	m := recordingMachine(t)
+	r := &recorder.Recorder{Node: m.Node, Recordings: "run/recordings", Open: func(context.Context) (source.Source, error) {
+		data, err := os.ReadFile(filepath.Join(m.Store, "recordings/web/lock"))
+		if !strings.HasPrefix(string(data), fmt.Sprintf("%d ", os.Getpid())) {
+			t.Errorf("the lock says %q, %v", data, err)
+		}
+		return nil, errors.New("the source is dead")
+	}}
+	_ = r.Record(t.Context(), "web", func() error { return nil })
+}
+
+func TestARecordingOfWhichNobodyHearsEnds(t *testing.T) {
+	m := recordingMachine(t)
+	r := &recorder.Recorder{Node: m.Node, Recordings: "run/recordings", Drain: time.Millisecond,
+		Open: func(context.Context) (source.Source, error) { return given{lines: make(chan string)}, nil }}
+	ctx, stop := context.WithTimeout(t.Context(), 5*time.Second)
+	defer stop()
+	if err := r.Record(ctx, "web", func() error { return syscall.EPIPE }); !errors.Is(err, syscall.EPIPE) || ctx.Err() != nil {
+		t.Errorf("%v, %v", err, ctx.Err())
+	}
+	if on, err := r.Recordings.InProgress("web"); on || err != nil {
+		t.Errorf("in progress: %v, %v", on, err)
+	}
+}
+
+func TestWhoGivesUpTheStartEndsTheRecorder(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	// It ends by itself when it has been told to, as a recorder does.
+	recorder := exec.Command("sh", "-c", `trap 'exit 0' TERM; echo ready >&3; while :; do sleep 0.02; done`)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	recorder.ExtraFiles = []*os.File{w}
+	go func() {
+		_, _ = r.Read(make([]byte, 1))
+		stop()
+	}()
+	if err := begin(ctx, recorder); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "nothing is recorded") {
+		t.Error(err)
+	}
+	w.Close()
+	if recorder.ProcessState == nil {
+		t.Error("the recorder runs on")
+	}
 }
 
 func TestASessionSaysWhatItSaw(t *testing.T) {
@@ -144,7 +254,7 @@ func TestWhatCannotBeRecorded(t *testing.T) {
 		return nil, fmt.Errorf("the source is dead")
 	}}
 	for policy, want := range map[string]string{"none": "has no policy none", "free": "leaves containers as their engines", "web": "is dead", "../x": "has no policy"} {
-		if err := r.Record(t.Context(), policy, func() { t.Error("it has begun") }); err == nil || !strings.Contains(err.Error(), want) {
+		if err := r.Record(t.Context(), policy, func() error { t.Error("it has begun"); return nil }); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", policy, err, want)
 		}
 	}

@@ -9,8 +9,6 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/install/unload"
@@ -35,14 +33,11 @@ type Finished struct {
 // containers that were recorded run on as they are. Their profiles are removed from the kernel when nothing uses them.
 func Finish(ctx context.Context, n *node.Node, policyName string, what Request) (*Finished, error) {
 	h := homeOf(n.Store, policyName)
-	s, err := h.load()
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, err := h.load(); errors.Is(err, fs.ErrNotExist) {
 		return nil, exit.With(exit.Usage, fmt.Errorf("policy %s was not recorded: see oci-apparmor profile learn start", oneline.Name(policyName)))
 	}
+	s, err := h.stop(ctx)
 	if err != nil {
-		return nil, exit.With(exit.Cannot, exit.AsRoot(err))
-	}
-	if s, err = h.stop(ctx, s); err != nil {
 		return nil, exit.With(exit.Cannot, exit.AsRoot(err))
 	}
 	f := &Finished{Session: s}
@@ -80,18 +75,10 @@ func Finish(ctx context.Context, n *node.Node, policyName string, what Request) 
 }
 
 // stop ends a session that goes on, and returns it as it ended.
-func (h home) stop(ctx context.Context, s *Session) (*Session, error) {
-	on, err := h.goesOn(ctx)
-	if err != nil || !on {
-		return s, err
-	}
-	// While the lock is held, the process is there that has it.
-	if err := unix.Kill(s.PID, unix.SIGTERM); err != nil && !errors.Is(err, unix.ESRCH) {
-		return nil, os.NewSyscallError("kill", err)
-	}
-	release, err := h.lock(ctx, ending)
+func (h home) stop(ctx context.Context) (*Session, error) {
+	release, err := h.take(ctx, ending)
 	if err != nil {
-		return nil, fmt.Errorf("the recorder, process %d, does not end: %w", s.PID, err)
+		return nil, err
 	}
 	defer release()
 	return h.load()

@@ -54,8 +54,9 @@ func openMulticast(ctx context.Context) (source.Source, error) {
 	return src, nil
 }
 
-// Record records a policy's containers that start from now on, until ctx ends. ready is called when it has begun.
-func (r *Recorder) Record(ctx context.Context, policyName string, ready func()) error {
+// Record records a policy's containers that start from now on, until ctx ends. ready is called when it has begun. If ready fails,
+// nobody may know of it, and it ends.
+func (r *Recorder) Record(ctx context.Context, policyName string, ready func() error) error {
 	blob, err := r.compile(ctx, policyName)
 	if err != nil {
 		return err
@@ -69,20 +70,28 @@ func (r *Recorder) Record(ctx context.Context, policyName string, ready func()) 
 		return exit.With(exit.Cannot, exit.AsRoot(err))
 	}
 	defer release()
+	if err := h.sign(); err != nil {
+		return exit.With(exit.Cannot, err)
+	}
+	if err := h.continues(); err != nil && !r.Anew {
+		return exit.With(exit.Cannot, err)
+	}
 	src, err := r.Open(ctx)
 	if err != nil {
 		return exit.With(exit.Cannot, exit.AsRoot(fmt.Errorf("what containers do cannot be recorded: %w", err)))
 	}
-	s := &session{home: h, Session: Session{Policy: policyName, PID: os.Getpid(), Started: time.Now().UTC()}}
+	s := &session{home: h, Session: Session{Policy: policyName, Started: time.Now().UTC()}}
 	if err := s.begin(r.Anew); err != nil {
 		return exit.With(exit.Cannot, errors.Join(err, src.Close()))
 	}
 	held, err := r.Recordings.Begin(policyName, blob)
 	if err != nil {
-		return exit.With(exit.Cannot, exit.AsRoot(errors.Join(err, src.Close())))
+		return exit.With(exit.Cannot, exit.AsRoot(errors.Join(err, s.end(src, nil))))
 	}
-	ready()
-	err = s.read(ctx, src)
+	untold := ready()
+	if untold == nil {
+		err = s.read(ctx, src)
+	}
 	if ended := held.End(); err == nil {
 		err = ended
 	}
@@ -91,7 +100,7 @@ func (r *Recorder) Record(ctx context.Context, policyName string, ready func()) 
 		defer stop()
 		err = s.read(last, src)
 	}
-	return s.end(src, err)
+	return errors.Join(untold, s.end(src, err))
 }
 
 // compile returns the recording profile for a policy that is in force.
@@ -148,13 +157,45 @@ func (s *session) begin(anew bool) error {
 	if s.file, err = os.OpenFile(s.home.file("records"), flags, 0o600); err != nil {
 		return err
 	}
-	if err := readKept(s.file, &s.rules); err != nil {
+	if s.size, err = wholeLines(s.file); err == nil {
+		err = readKept(s.file, &s.rules)
+	}
+	if err == nil {
+		err = s.home.save(&s.Session)
+	}
+	if err != nil {
 		return errors.Join(err, s.file.Close())
 	}
-	if s.size, err = s.file.Seek(0, io.SeekEnd); err != nil {
-		return errors.Join(err, s.file.Close())
+	return nil
+}
+
+// wholeLines cuts off what stands behind a file's last line break, and returns the file's size. A recorder that is killed
+// leaves a part of a record there, which would become one with the next.
+func wholeLines(f *os.File) (size int64, err error) {
+	all, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return 0, err
 	}
-	return s.home.save(&s.Session)
+	buf := make([]byte, 64<<10)
+	for size = all; size > 0; {
+		from := max(0, size-int64(len(buf)))
+		part := buf[:size-from]
+		if _, err := f.ReadAt(part, from); err != nil {
+			return 0, err
+		}
+		at := bytes.LastIndexByte(part, '\n')
+		size = from + int64(at) + 1
+		if at >= 0 {
+			break
+		}
+	}
+	if size < all {
+		err = f.Truncate(size)
+	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	return size, err
 }
 
 // read takes records until ctx ends, which is no error.
@@ -226,16 +267,23 @@ func (s *session) flush() error {
 // end notes how the session ended.
 func (s *session) end(src source.Source, failed error) error {
 	for _, l := range src.Lost() {
-		s.Lost = append(s.Lost, l.String())
+		s.lose(l.String())
 	}
 	if s.full || s.rules.Full() {
-		s.Lost = append(s.Lost, "some: the recorder, as there was more than it keeps")
+		s.lose("some: the recorder, as there was more than it keeps")
 	}
 	if failed != nil {
-		s.Lost = append(s.Lost, "what came after an error: "+failed.Error())
+		s.lose("what came after an error: " + failed.Error())
 	}
 	s.Ended = time.Now().UTC()
 	return errors.Join(failed, s.flush(), s.file.Close(), src.Close())
+}
+
+// lose notes what is missing.
+func (s *session) lose(what string) {
+	if !slices.Contains(s.Lost, what) {
+		s.Lost = append(s.Lost, what)
+	}
 }
 
 // line writes a record as the kernel did.

@@ -8,8 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
@@ -18,10 +20,9 @@ import (
 //
 //	STORE/recordings/POLICY/session.json  the last session
 //	STORE/recordings/POLICY/records       records, one of each kind of access, a line each as the kernel wrote it
-//	STORE/recordings/POLICY/lock          locked while a session goes on
+//	STORE/recordings/POLICY/lock          locked while a session goes on; names the process that records
 type Session struct {
 	Policy   string    `json:"policy"`
-	PID      int       `json:"pid"` // of the process that records
 	Started  time.Time `json:"started"`
 	Ended    time.Time `json:"ended,omitzero"` // not set while it goes on, and if it was cut off
 	Seen     uint64    `json:"seen"`           // records
@@ -36,26 +37,6 @@ type home string
 func homeOf(store, policy string) home { return home(filepath.Join(store, "recordings", policy)) }
 
 func (h home) file(name string) string { return filepath.Join(string(h), name) }
-
-// lock takes the right to record. The error wraps os.ErrDeadlineExceeded if a session goes on for longer than wait.
-func (h home) lock(ctx context.Context, wait time.Duration) (release func(), err error) {
-	if err := os.MkdirAll(string(h), 0o700); err != nil {
-		return nil, err
-	}
-	return safefile.Lock(ctx, safefile.Cwd, h.file("lock"), wait)
-}
-
-// goesOn reports whether a session goes on.
-func (h home) goesOn(ctx context.Context) (bool, error) {
-	release, err := h.lock(ctx, time.Millisecond)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return true, nil
-	}
-	if err == nil {
-		release()
-	}
-	return false, err
-}
 
 func (h home) save(s *Session) error {
 	data, err := json.MarshalIndent(s, "", "  ")
@@ -80,13 +61,27 @@ func (h home) load() (*Session, error) {
 
 // whole returns an error if something is missing from a session that has ended.
 func (s *Session) whole() error {
-	switch {
-	case s.Ended.IsZero():
-		return fmt.Errorf("the recording of policy %s was cut off, so that nothing is made of it: start it again", s.Policy)
-	case len(s.Lost) > 0:
-		return fmt.Errorf("the recording of policy %s is not whole, so that nothing is made of it: start it again; lost: %s", s.Policy, s.Lost[0])
+	lost := s.Lost
+	if s.Ended.IsZero() {
+		lost = append(lost, "its end, as the recorder was cut off")
 	}
-	return nil
+	if len(lost) == 0 {
+		return nil
+	}
+	return fmt.Errorf("the recording of policy %s is not whole, so that nothing is made of it: begin anew, with oci-apparmor profile learn start "+
+		"--anew %[1]s; lost: %s", oneline.Name(s.Policy), strings.Join(lost, "; "))
+}
+
+// continues returns an error if a new session cannot add to what those before it have brought, as something is missing there.
+func (h home) continues() error {
+	s, err := h.load()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.whole()
 }
 
 // Sessions returns the last session of each policy, in the order of their names, and which of them go on.

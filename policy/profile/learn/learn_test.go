@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -300,15 +301,55 @@ func TestWhatIsNotOfTheWorkloadIsLeftOut(t *testing.T) {
 	}
 }
 
+// What gives a protection up is said of each rule that does, as of one that is suggested.
 func TestWhatGivesAProtectionUpIsSaid(t *testing.T) {
-	text, _ := made(t, recorded(t, append(shell, file("open", "/usr/bin/id", "w", false), file("open", "/proc/sys/kernel/x", "w", false),
-		`apparmor="ALLOWED" operation="capable" class="cap" profile="rec" pid=7 comm="sh" capability=21  capname="sys_admin"`,
+	capability := func(number int, name string) string {
+		return fmt.Sprintf(`apparmor="ALLOWED" operation="capable" class="cap" profile="rec" pid=7 comm="sh" capability=%d  capname=%q`, number, name)
+	}
+	text, _ := made(t, recorded(t, append(shell,
+		file("open", "/usr/bin/id", "w", false), file("open", "/proc/sys/kernel/x", "w", false), file("open", "/run/docker.sock", "wr", false),
+		file("open", "/dev/sda", "wr", true), file("open", "/etc/shadow", "r", false), file("open", "/proc/kcore", "r", false),
+		file("open", "/proc/7/mem", "wr", true), file("open", "/srv/www/run", "w", false), file("exec", "/srv/www/run", "x", false),
+		capability(21, "sys_admin"), capability(12, "net_admin"),
+		`apparmor="ALLOWED" operation="link" class="file" profile="rec" name="/srv/s" pid=7 comm="ln" requested_mask="l" denied_mask="l" fsuid=0 ouid=0 target="/etc/shadow"`,
 		`apparmor="ALLOWED" operation="create" class="net" profile="rec" pid=7 comm="ping" family="inet" sock_type="raw" protocol=1 requested_mask="create" denied_mask="create"`)...))
 	all := strings.Join(text.Notes, "\n")
-	for _, want := range []string{"mount ", "ptrace (trace) ", "capability sys_admin gives", "network inet raw gives", "/usr/bin/id mrwix is written and executed", "@{PROC}/sys/kernel/x w changes"} {
-		if !strings.Contains(all, want) {
-			t.Errorf("no note says %q:\n%s", want, all)
+	for rule, says := range map[string]string{
+		"mount fstype=tmpfs":                "a process that can mount",
+		"capability sys_admin":              "sys_admin is most",
+		"capability net_admin":              "net_admin changes",
+		"network inet raw":                  "raw sockets",
+		"@{PROC}/sys/kernel/x w":            "settings of the kernel",
+		"/run/docker.sock rw":               "starts containers as root",
+		"/dev/sda rw":                       "it is a disk",
+		"/etc/shadow r":                     "the hashes",
+		"link /srv/s -> /etc/shadow":        "the hashes",
+		"@{PROC}/kcore r":                   "the memory of the whole node",
+		"owner @{PROC}/@{pid}/mem rw":       "the memory of a process",
+		"/usr/bin/id mrwix":                 "written and executed",
+		"/srv/www/run wix":                  "written and executed",
+		"signal (send) set=(hup, usr1) pee": "signals to processes under another profile",
+	} {
+		if !slices.ContainsFunc(text.Notes, func(n string) bool { return strings.HasPrefix(n, rule) && strings.Contains(n, says) }) {
+			t.Errorf("no note says %q of %q:\n%s", says, rule, all)
 		}
+	}
+	for _, rule := range []string{"/etc/passwd", "/srv/out", "capability chown", "network inet stream", "network unix", "/tmp/"} {
+		if strings.Contains(all, "\n"+rule) {
+			t.Errorf("%s gives nothing up:\n%s", rule, all)
+		}
+	}
+}
+
+// However many rules give a thing up, the notes can be read.
+func TestManyRulesThatGiveTheSameUpAreCounted(t *testing.T) {
+	var lines []string
+	for i := range 120 {
+		lines = append(lines, file("open", fmt.Sprintf("/sys/kernel/x%c%d", 'a'+i%26, i), "w", false))
+	}
+	text, _ := made(t, recorded(t, lines...))
+	if len(text.Notes) != 11 || !strings.HasPrefix(text.Notes[10], "110 other rules") {
+		t.Errorf("%d notes: %q", len(text.Notes), text.Notes)
 	}
 }
 

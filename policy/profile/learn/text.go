@@ -17,9 +17,10 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
 
-// A Compiler compiles a text, as *profile.Compiler does.
+// A Compiler compiles texts, as *profile.Compiler does.
 type Compiler interface {
 	CompileText(ctx context.Context, source string, text []byte) (profile.Blob, error)
+	CompileSeveral(ctx context.Context, source string, text []byte) ([]byte, error)
 	Supports(feature string) bool
 }
 
@@ -69,7 +70,9 @@ func (r *Recording) Text(ctx context.Context, c Compiler, to Target) (*Learned, 
 	for _, sentence := range r.Left() {
 		w.notes = append(w.notes, "not learned, "+sentence)
 	}
-	w.warn()
+	if err := w.warn(ctx); err != nil {
+		return nil, err
+	}
 	return &Learned{w.text(w.rules), len(w.rules), w.notes}, nil
 }
 
@@ -207,14 +210,7 @@ func (w *writer) frame(includes []included, rules []*rule) []byte {
 #
 # It allows what was seen, and more only where a comment says so. Behind each rule stand the programs that used it.
 `)
-	if w.has("abi/3.0") { // with a later ABI, parsers mediate classes for which rules are written only if they were seen
-		b.WriteString("abi <abi/3.0>,\n")
-	}
-	if w.has("tunables/global") {
-		b.WriteString("include <tunables/global>\n")
-	} else {
-		b.WriteString(variables)
-	}
+	b.WriteString(w.head())
 	fmt.Fprintf(&b, "\nprofile %q flags=(attach_disconnected,mediate_deleted) {\n", w.Name)
 	if len(includes) > 0 {
 		b.WriteString("  # AppArmor's own lists of what programs of a kind read. They allow more than was seen.\n")
@@ -238,6 +234,17 @@ func (w *writer) frame(includes []included, rules []*rule) []byte {
 	return b.Bytes()
 }
 
+// head is what stands ahead of the profile.
+func (w *writer) head() (text string) {
+	if w.has("abi/3.0") { // with a later ABI, parsers mediate classes for which rules are written only if they were seen
+		text = "abi <abi/3.0>,\n"
+	}
+	if w.has("tunables/global") {
+		return text + "include <tunables/global>\n"
+	}
+	return text + variables
+}
+
 // inComment returns a text as a comment can have it: a parser looks for the words include and abi there, too.
 func inComment(text string) string {
 	text = oneline.Cut(oneline.Printable(text), 200)
@@ -246,14 +253,19 @@ func inComment(text string) string {
 
 // comment says who used a rule.
 func (r *rule) comment() string {
+	if r.loose {
+		return r.users() + "; also other such names"
+	}
+	return r.users()
+}
+
+// users are the programs that used a rule.
+func (r *rule) users() string {
 	programs := slices.Clone(r.programs)
 	slices.Sort(programs)
 	text := strings.Join(programs[:min(3, len(programs))], ", ")
 	if len(programs) > 3 {
 		text += " and others"
-	}
-	if r.loose {
-		text += "; also other such names"
 	}
 	return text
 }

@@ -12,11 +12,12 @@ import (
 )
 
 // recorded returns the decision for a container whose policy is being recorded: a profile in complain mode, of the container's
-// own, stands in the place of the policy's. Floors stay, and are enforced. So does a profile that the engine chose.
+// own, stands in the place of the policy's. Floors stay, and are enforced. So does a profile that the engine chose, unless it
+// is the policy's own: an earlier start leaves the policy's label in a bundle's config.json.
 //
 // A recording refuses no container. One that cannot be recorded runs under the policy's profile, and the warning says so.
 func (h *Host) recorded(f *policy.Facts, d policy.Decision) policy.Decision {
-	if d.Keep || d.Choice == policy.Stands {
+	if d.Keep || d.InPlace {
 		return d
 	}
 	blob, on, err := h.Recordings.Blob(d.Policy, f.Engine, f.ID)
@@ -59,7 +60,7 @@ func (h *Host) prepared(f *policy.Facts, d policy.Decision, label string) (by po
 		return now, true, nil
 	case policy.SameLabel(label, d.Label):
 		return d, true, nil
-	case f.ID == "" || d.Choice == policy.Stands:
+	case f.ID == "" || d.InPlace:
 		return now, false, nil
 	}
 	// Only Prepare loads a profile for this very container. So one that we have loaded shows what was decided.

@@ -79,6 +79,44 @@ func TestOnlyContainersOfTheRecordedPolicyAreRecorded(t *testing.T) {
 	}
 }
 
+// The wrapper writes the label into the bundle's config.json, and people start a bundle again.
+func TestABundleThatIsStartedAgainIsRecorded(t *testing.T) {
+	n := newNode(t)
+	n.Recordings = recording.Dir(filepath.Join(t.TempDir(), "recordings"))
+	b := bundle(t, "work", "")
+	prepare := func(when, label string) {
+		t.Helper()
+		out, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(b))
+		if err != nil || out.Label != label {
+			t.Fatalf("%s: %q, warned of by %q, %v", when, out.Label, out.Warning, err)
+		}
+		if _, err := n.Guard(t.Context(), n.caller, "c1", NewBundle(b)); err != nil {
+			t.Errorf("%s: the guard refuses what was prepared: %v", when, err)
+		}
+		n.Forget(n.caller, "c1")
+	}
+	own := "base//&" + recording.NameFor("work", n.caller.Engine, "c1")
+	prepare("before the recording", "base//&work")
+	held := n.recorded(t, "work")
+	prepare("in the recording", own)
+	prepare("in the recording, once more", own)
+	if err := held.End(); err != nil {
+		t.Fatal(err)
+	}
+	prepare("after the recording", "base//&work")
+}
+
+func TestAListedChoiceInThePolicysPlaceIsNotRecorded(t *testing.T) {
+	n := newChooser(t)
+	n.Recordings = recording.Dir(t.TempDir())
+	defer n.recorded(t, "work").End()
+	n.prepare(t, "c1", "web", "base//&web")
+	b := n.prepare(t, "c2", "work", "base//&"+recording.NameFor("work", n.caller.Engine, "c2"))
+	if _, err := n.Guard(t.Context(), n.caller, "c2", NewBundle(b)); err != nil {
+		t.Error(err)
+	}
+}
+
 // profile learn start and finish come at any time, also while a container is created.
 func TestTheGuardTakesWhatWasPreparedWhenARecordingHasBegunOrEndedSince(t *testing.T) {
 	n := newNode(t)

@@ -171,6 +171,7 @@ func (x Index) decision(f Facts, r rule, policy int, granted bool, why, warning 
 		d.Choice = Stands
 		why += ", which lists the engine's choice " + oneline.Word(name)
 		if i, ok := x.profileIndex(name); !ok || i != e.profile {
+			d.InPlace = true
 			why += ": it stands in the profile's place"
 		}
 		err = add(x.chosen(name))

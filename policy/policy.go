@@ -185,6 +185,7 @@ type Decision struct {
 	Profiles []Profile // the profiles of the label, the floors first; without Text
 	Label    string    // for process.apparmorProfile: see the function Label
 	Choice   Choice    // the outcome for the engine's choice
+	InPlace  bool      // the choice stands in the place of the policy's profile, which is another one
 	Reason   string    // one line for people: which rule, what was asked for, why this policy
 	Warning  string    // one line, if something was refused and the container starts nevertheless
 	File     string    // that has the rule which decided, as in Assignment; empty if no rule is for the container

@@ -66,7 +66,7 @@ func Check(ctx context.Context, n *node.Node, o CheckOptions) (*Checked, error) 
 	if err != nil {
 		return nil, err
 	}
-	checked.Compiled, checked.Warnings = true, c.said
+	checked.Compiled, checked.Warnings = true, append(c.said, unreached(ctx, c.Compilation, c.sources)...)
 	if o.Features == "" {
 		checked.Refused = refused(n, c.Compilation)
 	}

@@ -41,8 +41,9 @@ func trusted(n *node.Node, path string, p *policy.Config) error {
 // compiledFor is a policy that is compiled to be judged.
 type compiledFor struct {
 	*store.Compilation
-	kernel meaning.Kernel // for which it is compiled; nil for a policy without profiles
-	said   []string       // about its profiles; each is a line that names the file
+	kernel  meaning.Kernel    // for which it is compiled; nil for a policy without profiles
+	said    []string          // about its profiles; each is a line that names the file
+	sources map[string]string // where the profiles' texts are, by the profiles' names
 }
 
 // compileFor compiles all profiles of a policy that was read from path, for the running kernel or for one with the features in
@@ -61,5 +62,5 @@ func compileFor(ctx context.Context, n *node.Node, path, features string, p *pol
 	if err != nil {
 		return nil, notCompiled(err)
 	}
-	return &compiledFor{all, c, by.said.lines()}, nil
+	return &compiledFor{all, c, by.said.lines(), by.sources}, nil
 }

@@ -19,12 +19,15 @@ const (
 	judgedBlocks             // for each of which that is known, and of its rules as well
 )
 
+// Peers is the name of the check for rules by which processes reach each other.
+const Peers = "peers"
+
 // checks are all checks. Warnings are sorted by line; those of one line have the order of this list.
 var checks = []check{
 	{"abi", "the text names no ABI", texts, (*linter).abi},
 	{"attach-disconnected", "the flag without which files that were opened outside of the container are denied",
 		compiledBlocks, (*linter).attachDisconnected},
-	{"peers", "rules by which processes reach each other, alone and in a stack, and by which the runtime stops them",
+	{Peers, "rules by which processes reach each other, alone and in a stack, and by which the runtime stops them",
 		compiledBlocks, (*linter).peers},
 	{"usr-merge", "paths in /bin, /sbin and /lib*, which are links in most images", judgedBlocks, (*linter).usrMerge},
 	{"link", "paths that lead over a symbolic link, of which the kernel sees the target only", judgedBlocks, (*linter).links},

@@ -12,6 +12,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/output"
 	"github.com/oci-apparmor/oci-apparmor/install/suite"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 type testOptions struct {
@@ -41,7 +42,7 @@ leave its policy out by except. With -v it also says with which kernels a test t
 passes would not, as some do not ask about all that a profile has rules about.
 
 The exit code is 1 if a test fails, or if the policy or the tests have a fault in
-them. ` + "`oci-apparmor --help`" + ` lists all exit codes.`,
+them, and 2 if --run chooses no test. ` + "`oci-apparmor --help`" + ` lists all exit codes.`,
 		Example: `  oci-apparmor policy test
   oci-apparmor policy test --features /etc/apparmor.d/abi/3.0 --junit tests.xml .
   oci-apparmor policy test -v --run 'never/'`,
@@ -87,6 +88,9 @@ func runTests(ctx context.Context, s *session, o *testOptions) error {
 	runs, err := apply.Test(ctx, s.Node, o.TestOptions)
 	if err != nil {
 		return err
+	}
+	if runs.None() { // a file without tests is an error before
+		return exit.With(exit.Usage, fmt.Errorf("--run %s chooses no test: policy test -v prints the tests' names", oneline.Quote(o.run)))
 	}
 	if o.junit != "" {
 		if err := apply.WriteJUnit(o.junit, o.Path, runs); err != nil {

@@ -27,6 +27,11 @@ func (r Runs) Passed() bool {
 	return !slices.ContainsFunc(r, func(one Run) bool { return !one.Report.Passed() })
 }
 
+// None reports whether no test was run.
+func (r Runs) None() bool {
+	return !slices.ContainsFunc(r, func(one Run) bool { return len(one.Results) > 0 })
+}
+
 type (
 	runsJSON struct {
 		Version string    `json:"version"`

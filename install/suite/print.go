@@ -55,8 +55,6 @@ func (r *Report) Print(out *output.Printer, of string, verbose bool) {
 	case !r.Passed():
 		out.Line("FAIL")
 		out.Line("FAIL\t%s\t%s", of, seconds(r.Took, 3))
-	case len(r.Results) == 0:
-		out.Line("ok  \t%s\t%s [no tests to run]", of, seconds(r.Took, 3))
 	default:
 		if verbose {
 			out.Line("PASS")

@@ -36,6 +36,9 @@ func Combine(ctx context.Context, n *node.Node, what Combination) (string, error
 		if err != nil {
 			return "", err
 		}
+		if s.textless != nil {
+			return "", exit.With(exit.Cannot, s.textless)
+		}
 		if s.text == nil {
 			return "", exit.With(exit.Cannot, fmt.Errorf("the text of %s is not known, and only texts can be combined", s.is))
 		}

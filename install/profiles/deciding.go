@@ -112,7 +112,7 @@ func (d *Deciding) known(name string) (knownText, error) {
 	case err != nil:
 		return known, err
 	case known.text == nil && known.source != "":
-		return known, fmt.Errorf("the text of %s is that of %s", oneline.Whole(name), known.source)
+		return known, known.lacks(name)
 	case known.text == nil:
 		return known, fmt.Errorf("the text of %s is not known: neither the policy in force has it, nor was it loaded by "+
 			"oci-apparmor profile load", oneline.Whole(name))

@@ -28,6 +28,7 @@ type side struct {
 	compiled []profile.Compiled
 	blob     []byte // what the text compiles to; nil for a profile that is compiled already
 	missing  error  // what it takes to compile the text and is not there
+	textless error  // why a profile of the policy has no text; nil if it has one
 }
 
 // A Difference is how two profiles differ. Same reports whether they compile to the same, and Why says what shows that.
@@ -88,7 +89,11 @@ func sideOf(ctx context.Context, n *node.Node, features, arg string) (side, erro
 		if err == nil && t.source == "" {
 			err = fmt.Errorf("the policy in force has no profile %s", oneline.Name(name))
 		}
-		return side{is: arg, text: t.text, compiled: t.compiled}, err
+		s := side{is: arg, text: t.text, compiled: t.compiled}
+		if t.text == nil {
+			s.textless = t.lacks(arg)
+		}
+		return s, err
 	case named && kind == "node":
 		to, _, _ := n.Generated(node.LastManifest(n.Store), nil)
 		text, err := templates.Text(name, name, to)

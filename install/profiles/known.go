@@ -1,6 +1,7 @@
 package profiles
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -14,6 +15,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/policy/handloaded"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
@@ -57,6 +59,15 @@ type knownText struct {
 	file     string // the path of its file; empty if it is generated or not known
 	compiled []profile.Compiled
 	notice   string // of what is not as it should be in it
+	changed  string // the path of the file, or the template, that has another text since policy apply; empty if none has
+}
+
+// lacks returns the error for a text that is not known although the profile is. is is what a user calls the profile.
+func (t knownText) lacks(is string) error {
+	if t.changed != "" {
+		return fmt.Errorf("the text of %s is not known: %s has changed since policy apply", oneline.Whole(is), oneline.Whole(t.changed))
+	}
+	return fmt.Errorf("the text of %s is not known: it is that of %s", oneline.Whole(is), t.source)
 }
 
 // byHand returns the text of a profile that was loaded by hand, and reports whether the kernel has its content. A child
@@ -133,6 +144,7 @@ func policyText(n *node.Node, name string) (knownText, error) {
 	}
 	if err != nil || hash(text) != m.Profiles[at].Text {
 		t.source += ", which has changed since"
+		t.changed = cmp.Or(t.file, p.Source)
 		return t, nil
 	}
 	t.text = text

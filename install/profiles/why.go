@@ -196,7 +196,7 @@ func textNamed(ctx context.Context, n *node.Node, arg string) ([]byte, error) {
 	case err != nil:
 		return nil, exit.With(exit.Cannot, exit.AsRoot(err))
 	case t.text == nil && t.source != "":
-		return nil, exit.With(exit.Cannot, fmt.Errorf("the text of %s is not known: it is that of %s", oneline.Whole(arg), t.source))
+		return nil, exit.With(exit.Cannot, t.lacks(arg))
 	case t.text == nil:
 		return nil, exit.With(exit.Cannot, fmt.Errorf("%s is no file, and no profile whose text is known: see oci-apparmor profile why "+
 			"--help for what can be asked about", oneline.Quote(arg)))

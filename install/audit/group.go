@@ -16,6 +16,7 @@ type Group struct {
 	First, Last time.Time
 	PIDs        int // how many processes, at least
 	pid         int // of the latest
+	key         repeated
 }
 
 // Groups groups events, and keeps the groups in the order in which they began. It bounds what it keeps: what does not fit is
@@ -23,25 +24,46 @@ type Group struct {
 type Groups struct {
 	all    map[repeated]*Group
 	order  []*Group
-	Beyond int // events that fit no group, after mostGroups of them
+	size   int // of the first events of all groups, in bytes of records
+	Beyond int // events that fit no group, as there are too many
 }
 
-// mostGroups bounds the groups. A workload that tries a thousand paths a second would fill the memory.
-const mostGroups = 20000
+// mostGroups bounds the groups, and mostGroupsSize their bytes. A workload that tries a thousand paths a second would fill the
+// memory, and sooner with long ones.
+const (
+	mostGroups     = 20000
+	mostGroupsSize = 16 << 20
+)
+
+// Full reports whether there are too many groups for another one.
+func (g *Groups) Full() bool { return len(g.all) >= mostGroups || g.size >= mostGroupsSize }
+
+// Forget takes groups out. An event like those of one begins a new group.
+func (g *Groups) Forget(which func(*Group) bool) {
+	g.order = slices.DeleteFunc(g.order, func(one *Group) bool {
+		forgotten := which(one)
+		if forgotten {
+			delete(g.all, one.key)
+			g.size -= len(one.content)
+		}
+		return forgotten
+	})
+}
 
 // Add adds an event, and returns its group. It returns nil if there are too many groups.
 func (g *Groups) Add(e *Event) *Group {
 	key := repeated{e.content, e.of()}
 	one, ok := g.all[key]
 	if !ok {
-		if len(g.all) >= mostGroups {
+		if g.Full() {
 			g.Beyond++
 			return nil
 		}
 		if g.all == nil {
 			g.all = make(map[repeated]*Group)
 		}
-		one = &Group{Event: e, First: e.Time, Last: e.Time}
+		one = &Group{Event: e, First: e.Time, Last: e.Time, key: key}
+		g.size += len(e.content)
 		g.all[key] = one
 		g.order = append(g.order, one)
 	}
@@ -85,6 +107,8 @@ type Summary struct {
 	First  time.Time
 	Last   time.Time
 	Most   []Tally // what was tried, the most frequent first
+
+	tallies map[attempt]int // where each stands in Most
 }
 
 // Tally is how often something was tried.
@@ -101,7 +125,7 @@ func Summarise(groups []*Group) (containers, policies []Summary) {
 		s := in[key]
 		if s == nil {
 			s = &fresh
-			s.Counts, s.First, s.Last = make(map[Kind]int), g.First, g.Last
+			s.Counts, s.First, s.Last, s.tallies = make(map[Kind]int), g.First, g.Last, make(map[attempt]int)
 			in[key] = s
 		}
 		s.Counts[g.Kind] += g.Count
@@ -128,14 +152,20 @@ func Summarise(groups []*Group) (containers, policies []Summary) {
 }
 
 func (s *Summary) tally(g *Group) {
-	what := g.what()
-	for i := range s.Most {
-		if s.Most[i].What == what && s.Most[i].Kind == g.Kind {
-			s.Most[i].N += g.Count
-			return
-		}
+	one := attempt{g.what(), g.Kind}
+	i, ok := s.tallies[one]
+	if !ok {
+		i = len(s.Most)
+		s.tallies[one] = i
+		s.Most = append(s.Most, Tally{What: one.what, Kind: one.kind})
 	}
-	s.Most = append(s.Most, Tally{what, g.Kind, g.Count})
+	s.Most[i].N += g.Count
+}
+
+// attempt is what tells tallies apart.
+type attempt struct {
+	what string
+	kind Kind
 }
 
 // what returns what was tried, in the language of accesses if it can be said in it.

@@ -8,11 +8,16 @@ import (
 // them is read once.
 type shapes struct {
 	known map[string]*Event
+	size  int // of what is known, in bytes of records
 	buf   []byte
 }
 
-// mostShapes bounds the different records that are kept.
-const mostShapes = 20000
+// mostShapes bounds the different records that are kept, and mostShapesSize their bytes: a name in a record can have some
+// 8,000, and an event keeps a few copies of it.
+const (
+	mostShapes     = 20000
+	mostShapesSize = 8 << 20
+)
 
 // varies are the fields of a record that differ between repeats.
 var varies = map[string]bool{"pid": true, "peer_pid": true}
@@ -22,9 +27,10 @@ func (s *shapes) event(e *source.Entry) *Event {
 	s.buf = content(s.buf[:0], e)
 	known, ok := s.known[string(s.buf)]
 	if !ok {
-		if s.known == nil || len(s.known) >= mostShapes {
-			s.known = make(map[string]*Event)
+		if s.known == nil || len(s.known) >= mostShapes || s.size >= mostShapesSize {
+			s.known, s.size = make(map[string]*Event), 0
 		}
+		s.size += len(s.buf)
 		known = eventOf(e)
 		known.content = string(s.buf)
 		s.known[known.content] = known

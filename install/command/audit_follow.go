@@ -29,19 +29,35 @@ func newRepeats(print func(*audit.Event, string)) *repeats {
 // comes after that time, or until the end.
 func (r *repeats) add(e *audit.Event) {
 	now := r.now()
+	look := now.Sub(r.looked) >= time.Second
+	if look && r.groups.Full() {
+		r.forget(now.Add(-again))
+	}
 	g := r.groups.Add(e)
 	switch at, repeats := r.last[g]; {
-	case g == nil: // there are so many different ones that none is found again
+	case g == nil: // there were so many different ones a moment ago that none is found again
 		r.print(e, "")
 	case repeats && now.Sub(at) < again:
 		r.held[g] = e
 	default:
 		r.show(g, e)
 	}
-	if now.Sub(r.looked) >= time.Second {
+	if look {
 		r.looked = now
 		r.late(now.Add(-again))
 	}
+}
+
+// forget forgets groups that were printed before a time and have no repeat that is held back. Another repeat would be printed
+// at once, and lacks only their number.
+func (r *repeats) forget(before time.Time) {
+	r.groups.Forget(func(g *audit.Group) bool {
+		old := r.held[g] == nil && r.last[g].Before(before)
+		if old {
+			delete(r.last, g)
+		}
+		return old
+	})
 }
 
 func (r *repeats) show(g *audit.Group, e *audit.Event) {

@@ -2,6 +2,7 @@ package command
 
 import (
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -37,5 +38,27 @@ func TestFollowedRepeatsAreHeldBack(t *testing.T) {
 	r.end()
 	if last := got[len(got)-1]; len(got) != 5 || last != "a (3 times since 2026-11-30T06:00:00Z)" {
 		t.Errorf("at the end printed %q", got)
+	}
+}
+
+// Whatever a workload tries, what is repeated after that is held back again.
+func TestFollowedRepeatsAreHeldBackAfterManyDifferentEvents(t *testing.T) {
+	printed := 0
+	r := newRepeats(func(*audit.Event, string) { printed++ })
+	clock := time.Now()
+	r.now = func() time.Time { return clock }
+	add := func(id string) {
+		r.add(&audit.Event{Kind: audit.Denied, Time: clock, Joined: audit.Joined{Container: &audit.Container{ID: id}}})
+	}
+	for i := 0; !r.groups.Full(); i++ {
+		add(strconv.Itoa(i))
+	}
+	clock = clock.Add(2 * again)
+	printed = 0
+	for range 100 {
+		add("a")
+	}
+	if printed != 1 || len(r.last) != 1 {
+		t.Errorf("100 repeats are printed %d times, and %d groups kept", printed, len(r.last))
 	}
 }

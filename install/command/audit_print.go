@@ -62,6 +62,9 @@ func (p *auditPrinter) event(e *audit.Event) error {
 func (p *auditPrinter) finish() error {
 	switch {
 	case p.o.summary:
+		if n := p.groups.Beyond; n > 0 {
+			p.s.Warnf("%s of more different kinds than are kept, and not in the summary: use --container", output.Count(n, "event is", "events are"))
+		}
 		return p.summary()
 	case p.o.each || p.o.json:
 		return nil

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -71,5 +72,38 @@ func TestASummaryOfManyDifferentTriesTakesNoTime(t *testing.T) {
 	}
 	if len(containers) != 1 || len(containers[0].Most) != n || containers[0].Most[0].N != 2 {
 		t.Errorf("%d summaries", len(containers))
+	}
+}
+
+// While the container of one is looked for, others wait, and no more of them than fit.
+func TestFollowedLongNamesFillNoMemory(t *testing.T) {
+	m := newMachine(t)
+	ctx, stop := context.WithCancel(t.Context())
+	src := steady{lines: make(chan string)}
+	held, ended := make(chan bool), make(chan error)
+	go func() {
+		_, err := Read(ctx, &Joiner{Node: m.Node}, src, nil, Query{Follow: true, Elsewhere: true}, func(*Event) error {
+			<-held
+			return nil
+		})
+		ended <- err
+	}()
+	size := 0
+	for full := false; !full && size < 2*mostSeenSize; {
+		line := avc(time.Now(), strings.Replace(fmt.Sprintf(readShadow, 7), "/etc", strings.Repeat("/x", 4000), 1))
+		select {
+		case src.lines <- line:
+			size += len(line)
+		case <-time.After(200 * time.Millisecond):
+			full = true
+		}
+	}
+	if size < mostSeenSize/2 || size > mostSeenSize+mostSeenSize/10 {
+		t.Errorf("%d bytes of records wait, want about %d", size, mostSeenSize)
+	}
+	close(held)
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

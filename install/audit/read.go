@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice/reader"
 	"github.com/oci-apparmor/oci-apparmor/policy/audit/source"
@@ -134,8 +136,20 @@ type seen struct {
 	lost *source.Loss
 }
 
-// mostSeen is how many events wait for their containers. Looking for one can take a second, in which more come.
-const mostSeen = 1 << 14
+// mostSeen is how many events wait for their containers, and mostSeenSize of how many bytes of records. Looking for one can take
+// a second, in which more come.
+const (
+	mostSeen     = 1 << 14
+	mostSeenSize = 16 << 20
+)
+
+// size is how much of mostSeenSize what was seen takes.
+func (s seen) size() int64 {
+	if s.Event == nil {
+		return 0
+	}
+	return int64(min(len(s.content), mostSeenSize))
+}
 
 // follow reads what comes. It looks at the process of a record at once, and finds the container later.
 func (r *reading) follow(ctx context.Context, src source.Source, notices Notices) error {
@@ -143,7 +157,11 @@ func (r *reading) follow(ctx context.Context, src source.Source, notices Notices
 	defer stop(nil)
 	events := make(chan seen, mostSeen)
 	ended := make(chan error, 1)
+	room := semaphore.NewWeighted(mostSeenSize)
 	send := func(s seen) {
+		if room.Acquire(ctx, s.size()) != nil {
+			return
+		}
 		select {
 		case events <- s:
 		case <-ctx.Done():
@@ -162,6 +180,7 @@ func (r *reading) follow(ctx context.Context, src source.Source, notices Notices
 	for {
 		select {
 		case s := <-events:
+			room.Release(s.size())
 			if err := r.take(s); err != nil {
 				stop(err)
 				<-ended

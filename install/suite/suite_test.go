@@ -204,7 +204,7 @@ never:
 	if err != nil {
 		t.Fatal(err)
 	}
-	const kernels = "allowed by Linux before 6.8, which asks about mount(2) alone, and move_mount(2) can do the same"
+	const kernels = "allowed by Linux before 6.7 without a fix of 2023 (157a3537d6bc), which asks about mount(2) alone, and move_mount(2) can do the same"
 	const note = "mount options=move -> /mnt/: mount options=move / -> /mnt/ is " + kernels
 	for i, one := range report.Results {
 		failed := i == 1

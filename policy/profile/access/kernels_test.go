@@ -19,7 +19,7 @@ func TestDisputes(t *testing.T) {
 		allowed bool
 		want    string // the access and the kernels
 	}{
-		{1, "mount", false, "mount options=move / -> /: Linux before 6.8"},
+		{1, "mount", false, "mount options=move / -> /: Linux before 6.7 without a fix of 2023 (157a3537d6bc)"},
 		{1, "mount fstype=tmpfs", false, ""},
 		{1, "mount fstype=proc", true, ""},
 		{1, "signal send set=kill peer=a//&b", true, "signal send set=kill peer=a//&b: Linux before 7.0 without a fix of 2026 (a4c9efa4dbad)"},

@@ -69,10 +69,11 @@ type departure struct {
 var departures = []departure{
 	{"Linux up to 6.12", "refuses a program in complain mode too where the profile that it is to go on under is not loaded", missingTarget},
 	{"Linux before 7.0 without a fix of 2026 (a4c9efa4dbad)", "often takes a stacked label as a whole alone, and not each part of it", wholeLabels},
+	{"Linux before 6.17 without a fix of 2025 (a9eb185be84e)", "refuses a program where the profile that is to be put on top is not loaded, whatever else the rule names", missingOnTop},
 	{"Linux before 6.4", "lets attributes of files be read where a profile has no rules about files at all", attributesWithoutRules},
 	{"Linux before 6.7", "asks no profile about user namespaces", unasked(Namespaces)},
 	{"Linux before 6.7", "asks no profile about io_uring", unasked(IOUring)},
-	{"Linux before 6.8", "asks about mount(2) alone, and move_mount(2) can do the same", moveMount},
+	{"Linux before 6.7 without a fix of 2023 (157a3537d6bc)", "asks about mount(2) alone, and move_mount(2) can do the same", moveMount},
 	{"Linux, other than Ubuntu's,", "asks no profile about message queues", unasked(PosixMQueue)},
 	{"Linux before 6.17", "knows no rules about sockets in the form that the profile has them in", olderSockets},
 	{"Linux before 6.17, other than Ubuntu's,", "asks no profile about D-Bus", unasked(DBus)},
@@ -131,7 +132,20 @@ func missingTarget(p *Profile, a Access) (Answer, bool) {
 		return Answer{}, false
 	}
 	answer, t := p.Exec(exec)
-	fails := answer.Allowed && (t.To == TargetLabel || t.To == TargetAttached) && t.Else == TargetNone
+	fails := answer.Allowed && (t.To == TargetLabel || t.To == TargetAttached) && (t.Else == TargetNone || t.Stack)
+	return Answer{Denied: MayExec, Logged: true, Part: p}, fails
+}
+
+// missingOnTop is for x_to_label of before "apparmor: fix x_table_lookup when stacking is not the first entry", which puts the label
+// on top of what the rule has instead, and has nothing where the label is not there. It answers for the case that the profile is
+// missing, too. In complain mode that is up to missingTarget.
+func missingOnTop(p *Profile, a Access) (Answer, bool) {
+	exec, is := a.(ExecAccess)
+	if !is || p.Mode == Complain {
+		return Answer{}, false
+	}
+	answer, t := p.Exec(exec)
+	fails := answer.Allowed && t.To == TargetLabel && t.Stack && t.Else != TargetNone
 	return Answer{Denied: MayExec, Logged: true, Part: p}, fails
 }
 
@@ -163,7 +177,7 @@ func wholeLabels(p *Profile, a Access) (Answer, bool) {
 	return p.checked(p.flagged(Perms{}), request), true
 }
 
-// moveMount is for apparmor_move_mount, which is there since Linux 6.8.
+// moveMount is for apparmor_move_mount, which came with "apparmor: Fix regression in mount mediation" and was put into Linux 6.6.3, too.
 func moveMount(p *Profile, a Access) (Answer, bool) {
 	mount, is := a.(MountAccess)
 	return Answer{Allowed: true}, is && mount.Asked().Flags&kernelname.Move != 0 && p.policy.begin(Mount) != 0

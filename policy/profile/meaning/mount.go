@@ -7,7 +7,7 @@ import "github.com/oci-apparmor/oci-apparmor/policy/profile/kernelname"
 //
 // Paths are as the kernel names them, absolute and without links, with a slash at the end of a directory's. The newer
 // calls are asked about only as move_mount(2) does it: with MS_MOVE, and without a source where that is not mounted yet.
-// Kernels before Linux 6.8 do not ask about them at all.
+// Kernels before Linux 6.7 do not ask about them at all, but for those with "apparmor: Fix regression in mount mediation".
 type MountAccess struct {
 	Source string // a path for a bind or move, or where the file system's type needs a device; else as it is given
 	Target string

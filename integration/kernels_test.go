@@ -40,7 +40,8 @@ func TestKernelsAnswerAsIsSaid(t *testing.T) {
 	for name, text := range map[string]string{
 		"m-opens": "{ file, change_profile, }", "m-no-files": "{ signal, }", "m-other-files": "{ /other r, }",
 		"m-moves": "{ /** rw, capability sys_admin, mount fstype=proc, }", "m-learns": "flags=(complain) { /m/x px -> m-missing, }",
-		"m-part1": "{ file, signal, ptrace, }", "m-part2": "{ file, signal, ptrace, }", "m-parts": "{ " + alike + " }",
+		"m-on-top": "{ /m/x pux -> &m-missing, }",
+		"m-part1":  "{ file, signal, ptrace, }", "m-part2": "{ file, signal, ptrace, }", "m-parts": "{ " + alike + " }",
 		"m-stack": "{ signal (send) peer=m-part1//&m-part2, ptrace (trace) peer=m-part1//&m-part2, }",
 	} {
 		blob, err := old.CompileText(t.Context(), name, []byte("abi <abi/3.0>,\nprofile "+name+" "+text+"\n"))
@@ -72,6 +73,7 @@ func TestKernelsAnswerAsIsSaid(t *testing.T) {
 		{"m-other-files", "lock-held m-opens NAME /m/a", file("/a", meaning.MayLock, own)},
 		{"m-moves", "as NAME move-mount /m/d /m/mnt", meaning.MountAccess{Target: "/m/mnt/", Flags: unix.MS_MOVE}},
 		{"m-learns", "as NAME exec /m/x label", meaning.ExecAccess{Path: "/m/x", Owner: own}},
+		{"m-on-top", "as NAME exec /m/x label", meaning.ExecAccess{Path: "/m/x", Owner: own}},
 		{"m-parts", "as NAME signal " + pid, cont},
 		{"m-parts", "as NAME ptrace " + pid, trace},
 		{"m-stack", "as NAME signal " + pid, cont},

@@ -132,6 +132,9 @@ func (r *run) floorFor(result int, l *label, g given, f *policyfile.Floor) error
 	if failure.Reason = fmt.Sprintf("allowed, and %s denies it", f.Profile); beyond.Exec != [2]string{} {
 		failure.Reason = fmt.Sprintf("allowed, and the program goes on %s, and under %s it goes on %s", cmp.Or(beyond.Exec[0], "as it is"), f.Profile, cmp.Or(beyond.Exec[1], "as it is"))
 	}
+	if beyond.Unnamed {
+		failure.Reason = fmt.Sprintf("allowed for a file that has this path by the flags of the profile alone, such as attach_disconnected or mediate_deleted, and %s denies it", f.Profile)
+	}
 	if beyond.Profile != "" {
 		failure.After = "coming under " + beyond.Profile
 		failure.Profiles = r.sources(strings.Split(beyond.Profile, "//&"))

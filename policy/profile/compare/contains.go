@@ -18,6 +18,8 @@ type Beyond struct {
 
 	// Exec says of an exec that both allow how it goes on at the first side and at the second.
 	Exec [2]string
+
+	Unnamed bool // the file has a path at the first side by the flags of profiles alone, such as attach_disconnected
 }
 
 // mostCouples is how many couples one Within looks at, and mostWorlds how many worlds for one exec.
@@ -111,6 +113,9 @@ func (w *within) beyond(t couple) (beyond Beyond, found bool, err error) {
 		if beyond, found, err = w.onTopic(newPair(topic, t.a, t.b, &w.steps)); found || err != nil {
 			return beyond, found, err
 		}
+	}
+	if beyond, found, err = w.unnamed(t); found || err != nil {
+		return beyond, found, err
 	}
 	w.hats(t)
 	w.changes(t)

@@ -32,11 +32,11 @@ func TestWithin(t *testing.T) {
 		if within && denied && !strings.Contains(strings.Join(shownLines(d), "\n"), "elsewhere") {
 			t.Errorf("%s is within %s, and %v", a.Name, b.Name, shownLines(d))
 		}
-		if !within && beyond.Exec == [2]string{} && beyond.Profile == "" &&
+		if !within && beyond.Exec == [2]string{} && beyond.Profile == "" && !beyond.Unnamed &&
 			(!a.Decide(beyond.Access).Allowed || b.Decide(beyond.Access).Allowed) {
 			t.Errorf("%s is not within %s: %+v", a.Name, b.Name, beyond)
 		}
-		if !within && !denied && beyond.Profile == "" {
+		if !within && !denied && beyond.Profile == "" && !beyond.Unnamed {
 			t.Errorf("%s is not within %s by %+v, and nothing is denied: %v", a.Name, b.Name, beyond, shownLines(d))
 		}
 		if within {
@@ -77,10 +77,63 @@ func TestWithin(t *testing.T) {
 		{"/x m, /x PUx -> q,", "/x m, /x Pix -> q,", false},
 		{"/x Pix -> q,", "/x pix -> q,", true},
 		{"/x pix -> q,", "/x Pix -> q,", false},
+		{"/x pux -> &q,", "/x px -> q,", false}, // unconfined without q, since Linux 6.17
+		{"/x pix -> &q,", "/x px -> q, /x m,", false},
+		{"/x px -> &q,", "/x px -> q,", true},
+		{"/x pix -> &q,", "/x pix -> &q,", true},
+		{"/x pux -> q,", "/x pux -> &q,", false}, // which older kernels deny without q
 	} {
 		beyond, within, err := Within(Side{Stack: meaning.Stack{profileOf(t, test.a)}}, Side{Stack: meaning.Stack{profileOf(t, test.b)}})
 		if err != nil || within != test.within {
 			t.Errorf("%s within %s: %v, %+v, %v", test.a, test.b, within, beyond, err)
+		}
+	}
+}
+
+// Where the profile to go to is not loaded, complain mode has a program learn since Linux 6.13, which is to be free.
+func TestWithinFollowsLearning(t *testing.T) {
+	of := func(flags, rules string) Side {
+		return Side{Stack: readAll(t, compiled(t, "abi <abi/3.0>,\nprofile p "+flags+" {\n"+rules+"\n}\n"))}
+	}
+	for _, test := range []struct {
+		a, b   Side
+		within bool
+	}{
+		{of("flags=(complain)", "/x px -> q,"), of("flags=(complain)", "/x px -> q,"), true},
+		{of("flags=(complain)", "/x px -> q,"), of("flags=(complain)", "/x pix -> q,"), false},
+	} {
+		beyond, within, err := Within(test.a, test.b)
+		if err != nil || within != test.within {
+			t.Errorf("%v, %+v, %v", within, beyond, err)
+		}
+	}
+}
+
+// By its flags, a profile has paths for files for which another one has none, and so denies all accesses to them.
+func TestWithinKnowsWhichFilesHavePaths(t *testing.T) {
+	const connect, deleted = "flags=(attach_disconnected)", "flags=(attach_disconnected,mediate_deleted)"
+	for _, test := range []struct {
+		a, b, rules string
+		within      bool
+	}{
+		{connect, "", "/e r,", false},
+		{"", connect, "/e r,", true},
+		{connect, connect, "/e r,", true},
+		{deleted, connect, "/e r,", true},
+		{deleted, connect, "/e ix,", false}, // a program that is deleted
+		{"", connect, "/e ix,", false},      // without flags of paths, mediate_deleted is what kernels take
+		{connect, deleted, "/e r,", true},
+		{connect, "", "capability chown,", true}, // which allows nothing that has to do with files
+		{"flags=(chroot_relative)", "", "/e r,", false},
+		{"", "flags=(chroot_relative)", "/e r,", false},
+		{"flags=(attach_disconnected,complain)", "flags=(complain)", "/e r,", false},
+	} {
+		of := func(flags string) Side {
+			return Side{Stack: readAll(t, compiled(t, "abi <abi/3.0>,\nprofile p "+flags+" {\n"+test.rules+"\n}\n"))}
+		}
+		beyond, within, err := Within(of(test.a), of(test.b))
+		if err != nil || within != test.within || !within && !beyond.Unnamed {
+			t.Errorf("%s within %s of %s: %v, %s, %v", test.a, test.b, test.rules, within, beyond, err)
 		}
 	}
 }

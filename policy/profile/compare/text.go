@@ -66,6 +66,9 @@ func (b Beyond) String() string {
 	if b.Profile != "" {
 		text += ", under profile " + oneline.Name(b.Profile)
 	}
+	if b.Unnamed {
+		text += ", for a file that has this path by the flags of the profile alone, such as attach_disconnected or mediate_deleted"
+	}
 	if b.Exec != [2]string{} {
 		text += ": it goes on " + oneline.Whole(b.Exec[0]) + ", and not " + oneline.Whole(b.Exec[1])
 	}

@@ -160,12 +160,12 @@ func (w *within) attached(p *meaning.Profile, t meaning.Transition, here *world)
 		if here.choose("attached", 2) == 0 {
 			return []part{{name: attaching}}, true
 		}
-		return plain(p, t.Else)
+		return missing(p, t, here)
 	}
 	if child := w.takes(p, here); child != nil {
 		return []part{{child.Name, child}}, true
 	}
-	return plain(p, t.Else)
+	return missing(p, t, here)
 }
 
 // takes returns the child of a profile that takes hold of the program, and nil if none does.
@@ -189,6 +189,23 @@ func (w *within) takes(p *meaning.Profile, here *world) *meaning.Profile {
 	return child
 }
 
+// What kernels do in different ways about profiles that are not loaded. See the departures of package meaning.
+const (
+	fallsBack = "falls back" // with a fix of 2025 (a9eb185be84e), from a label that was to be put on top to what the rule has instead
+	learns    = "learns"     // since Linux 6.13 complain mode has a program learn for want of its profile
+)
+
+// kernel reports whether the node's kernel does something.
+func (w *world) kernel(does string) bool { return w.choose("kernel\x00"+does, 2) == 0 }
+
+// missing returns what there is instead of a profile that is not loaded.
+func missing(p *meaning.Profile, t meaning.Transition, here *world) ([]part, bool) {
+	if t.Else == meaning.TargetNone && p.Mode == meaning.Complain && here.kernel(learns) {
+		return plain(p, meaning.TargetLearning)
+	}
+	return plain(p, t.Else)
+}
+
 // labelled returns the profiles of a label, or what there is instead if one is not loaded. What is known is loaded, unless
 // the rule says what there is instead. On top of another one, it has what would be without it, too.
 func (w *within) labelled(side int, p *meaning.Profile, t meaning.Transition, here *world) (all []part, runs bool) {
@@ -203,10 +220,10 @@ func (w *within) labelled(side int, p *meaning.Profile, t meaning.Transition, he
 			ways = 1
 		}
 		if !always && here.choose("loaded\x00"+name, ways) == 1 {
-			if t.Stack {
-				return nil, false
+			if t.Stack && !here.kernel(fallsBack) { // what the rule has instead is what the label is put on
+				t.Else = meaning.TargetNone
 			}
-			return plain(p, t.Else)
+			return missing(p, t, here)
 		}
 		all = append(all, part{name, known})
 	}

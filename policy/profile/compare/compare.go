@@ -255,13 +255,19 @@ func (p pair) items(m marks) map[item]asks {
 				found[item{Elsewhere, from, to}] |= 1 << i
 			}
 		}
+		if x, y := together(a, i), together(b, i); x.Allowed && y.Allowed && x.Scrub != y.Scrub {
+			if found == nil {
+				found = make(map[item]asks)
+			}
+			found[item{Elsewhere, environment(x), environment(y)}] |= 1 << i
+		}
 	}
 	return found
 }
 
 // changed returns what changes from one outcome to another.
 func changed(a, b meaning.Outcome) (all []Change) {
-	a.Exec, b.Exec = meaning.Transition{}, meaning.Transition{}
+	a.Exec, b.Exec, a.Scrub, b.Scrub = meaning.Transition{}, meaning.Transition{}, false, false
 	if a == b {
 		return nil
 	}

@@ -115,6 +115,8 @@ func TestPatterns(t *testing.T) {
 		{"change_profile -> {a,b},", "change_profile -> **,", []string{"allowed change_profile -> ** except -> [ab]",
 			"allowed change_profile -> &**"}},
 		{"change_profile /bin/a -> b,", "change_profile -> b,", []string{"allowed change_profile /** -> b except /bin/a -> **"}},
+		{"change_profile safe /bin/a -> b,", "change_profile unsafe /bin/a -> b,", []string{
+			"elsewhere change_profile /bin/a -> b: with its environment scrubbed -> with its environment as it is"}},
 		{"ptrace peer=unconfined,", "ptrace tracedby peer=unconfined,", []string{"denied ptrace trace+read peer=unconfined"}},
 		{"signal receive,", "signal receive set=term,", []string{`denied signal receive set="any but term"`}},
 		{"file, audit deny /etc/** w,", "file, audit deny /etc/{a,b}** w,", []string{"allowed w /etc/[^/ab]**",

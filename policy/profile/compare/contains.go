@@ -212,6 +212,9 @@ func (w *within) exceeds(p pair, m marks) (ask meaning.Ask, beyond Beyond, found
 		if !together(b, i).Allowed {
 			return ask, Beyond{}, true
 		}
+		if x, y := together(a, i), together(b, i); y.Scrub && !x.Scrub {
+			return ask, Beyond{Exec: [2]string{environment(x), environment(y)}}, true
+		}
 		if ask.Exec && !w.goesOn(p, a, b, i) {
 			return ask, Beyond{Exec: [2]string{p.goes(0, a, i), p.goes(1, b, i)}}, true
 		}

@@ -77,6 +77,11 @@ func TestWithin(t *testing.T) {
 		{"/x m, /x PUx -> q,", "/x m, /x Pix -> q,", false},
 		{"/x Pix -> q,", "/x pix -> q,", true},
 		{"/x pix -> q,", "/x Pix -> q,", false},
+		{"change_profile unsafe /x -> q,", "change_profile safe /x -> q,", false},
+		{"change_profile safe /x -> q,", "change_profile unsafe /x -> q,", true},
+		{"change_profile unsafe /x -> q,", "change_profile -> q,", false},
+		{"change_profile unsafe /x -> a//&b,", "change_profile safe /x -> {a,b},", false},
+		{"change_profile unsafe /x -> {a,b},", "change_profile unsafe /x -> {a,b,a//&b},", true},
 		{"/x pux -> &q,", "/x px -> q,", false}, // unconfined without q, since Linux 6.17
 		{"/x pix -> &q,", "/x px -> q, /x m,", false},
 		{"/x px -> &q,", "/x px -> q,", true},

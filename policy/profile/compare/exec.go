@@ -20,6 +20,14 @@ func (p pair) goes(side int, parts [][]meaning.Outcome, ask int) string {
 	return strings.Join(slices.Compact(all), ", and ")
 }
 
+// environment says with which environment a program goes on with which a change of the profile takes effect.
+func environment(o meaning.Outcome) string {
+	if o.Scrub {
+		return "with its environment scrubbed"
+	}
+	return "with its environment as it is"
+}
+
 // follow adds the profiles to be compared to which programs may go on: the children, and those that both sides name.
 func (c *comparison) follow(t couple) {
 	if c.known == nil {

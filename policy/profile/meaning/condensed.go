@@ -50,7 +50,10 @@ func (p *Profile) condense() *condensed {
 	apart := false // what says nothing is not the same as what matches nothing
 	for s := range group {
 		for i, one := range []Perms{r.owner(state(s)), r.other(state(s))} {
-			one = p.flagged(one).only(ofLabels)
+			unsafe := one.XIndex & XUnsafe
+			if one = p.flagged(one).only(ofLabels); one.Allow&MayOnExec != 0 {
+				one.XIndex = unsafe
+			}
 			one.Audit &= one.Allow // else it does not matter
 			apart = apart || one.Kill|one.Hide|one.Complain != 0
 			perms[s][i] = one

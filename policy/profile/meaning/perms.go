@@ -189,4 +189,7 @@ func (p *Perms) and(more Perms) {
 	p.Kill |= more.Kill &^ p.Allow
 	p.Hide &= more.Hide &^ p.Allow
 	p.Complain |= more.Complain &^ p.Allow &^ p.Deny
+	if p.XIndex == 0 {
+		p.XIndex = more.XIndex
+	}
 }

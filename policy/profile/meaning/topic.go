@@ -73,6 +73,7 @@ type Outcome struct {
 
 	Denied bool       // no rule allows it. In complain mode it may pass nevertheless
 	Exec   Transition // of an exec that is allowed
+	Scrub  bool       // of a change with a program: the kernel sets AT_SECURE for it (profile_onexec)
 }
 
 // Answers are the answers of one profile for all keys. Answers with the same mark are the same.
@@ -353,6 +354,7 @@ func (o Outcome) and(more Outcome) Outcome {
 	o.Logged = o.Logged || more.Logged
 	o.Killed = o.Killed || more.Killed
 	o.Denied = o.Denied || more.Denied
+	o.Scrub = o.Scrub || more.Scrub
 	return o
 }
 

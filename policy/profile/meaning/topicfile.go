@@ -205,12 +205,18 @@ func execChangeTopic(stack bool) *Topic {
 			}
 			return decided{s.program, l.perms(s.label, MayOnExec), l.perms(s.again, MayOnExec)}
 		}, func(m decided) []Outcome {
-			return q.each(func(ask Ask) Answer {
-				if answer := p.changed(m.label, MayOnExec); !answer.Allowed {
-					return answer
+			all := make([]Outcome, len(q.Asks))
+			for i, ask := range q.Asks {
+				answer := p.changed(m.label, MayOnExec)
+				if !answer.Allowed {
+					all[i] = answer.outcome()
+					continue
 				}
-				return p.onExec(c.whose(m.program, ask.Owner), m.again)
-			})
+				program := c.whose(m.program, ask.Owner)
+				all[i] = p.onExec(program, m.again).outcome()
+				all[i].Scrub = program.Allow&m.again.Allow&MayOnExec != 0 && m.again.XIndex&XUnsafe == 0
+			}
+			return all
 		})
 	}
 	return q

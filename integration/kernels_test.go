@@ -40,7 +40,7 @@ func TestKernelsAnswerAsIsSaid(t *testing.T) {
 	for name, text := range map[string]string{
 		"m-opens": "{ file, change_profile, }", "m-no-files": "{ signal, }", "m-other-files": "{ /other r, }",
 		"m-moves": "{ /** rw, capability sys_admin, mount fstype=proc, }", "m-learns": "flags=(complain) { /m/x px -> m-missing, }",
-		"m-on-top": "{ /m/x pux -> &m-missing, }",
+		"m-on-top": "{ /dev/null rw, /m/x pux -> &m-missing, }",
 		"m-part1":  "{ file, signal, ptrace, }", "m-part2": "{ file, signal, ptrace, }", "m-parts": "{ " + alike + " }",
 		"m-stack": "{ signal (send) peer=m-part1//&m-part2, ptrace (trace) peer=m-part1//&m-part2, }",
 	} {

@@ -18,14 +18,13 @@ type programs struct {
 	of     map[*meaning.Profile]meaning.Programs
 	meet   map[[2]*meaning.Profile]bool
 	alike  map[[2]*meaning.Profile]bool
-	within map[[2]*meaning.Profile]bool
 	paired map[[2]*meaning.Profile]bool
 }
 
 func (p *programs) attachedTo(a *meaning.Profile) meaning.Programs {
 	if p.of == nil {
 		p.of = make(map[*meaning.Profile]meaning.Programs)
-		p.meet, p.within = make(map[[2]*meaning.Profile]bool), make(map[[2]*meaning.Profile]bool)
+		p.meet = make(map[[2]*meaning.Profile]bool)
 		p.alike = make(map[[2]*meaning.Profile]bool)
 	}
 	its, ok := p.of[a]
@@ -34,18 +33,6 @@ func (p *programs) attachedTo(a *meaning.Profile) meaning.Programs {
 		p.of[a] = its
 	}
 	return its
-}
-
-// areWithin reports whether b attaches to all programs to which a does. What is too much to decide is not so.
-func (p *programs) areWithin(a, b *meaning.Profile) bool {
-	x, y := p.attachedTo(a), p.attachedTo(b)
-	is, ok := p.within[[2]*meaning.Profile{a, b}]
-	if !ok && p.asked < mostPrograms {
-		p.asked++
-		is, _ = x.Within(y)
-		p.within[[2]*meaning.Profile{a, b}] = is
-	}
-	return is
 }
 
 // areSome reports whether a and b attach to a program both. What is too much to decide is so.
@@ -80,13 +67,7 @@ func (p *programs) arePaired(a, b *meaning.Profile) bool {
 	both := [2]*meaning.Profile{a, b}
 	paired, ok := p.paired[both]
 	if !ok {
-		mine, theirs := a.Attaching(), b.Attaching()
-		none := func(of, among []*meaning.Profile) bool {
-			return slices.ContainsFunc(of, func(c *meaning.Profile) bool {
-				return !slices.ContainsFunc(among, func(d *meaning.Profile) bool { return p.areAlike(c, d) })
-			})
-		}
-		paired = len(mine) == len(theirs) && !none(mine, theirs) && !none(theirs, mine)
+		paired = p.areOneToOne(a.Attaching(), b.Attaching())
 		if p.paired == nil {
 			p.paired = make(map[[2]*meaning.Profile]bool)
 		}
@@ -95,23 +76,69 @@ func (p *programs) arePaired(a, b *meaning.Profile) bool {
 	return paired
 }
 
-// together reports whether there may be a program of which children of two profiles take hold as given. If the profiles have
-// children for the same programs, the kernel chooses alike among them.
+// together reports whether there may be a program of which children of two profiles take hold as given. Where children for the same
+// programs attach to it in both profiles, the kernel chooses alike. What is too much to decide may be.
 func (p *programs) together(a, b taking) bool {
 	switch {
 	case a.child == nil && b.child == nil:
 		return true
-	case a.child == nil:
-		return !p.heldBy(b.child, a.profile)
-	case b.child == nil:
-		return !p.heldBy(a.child, b.profile)
 	case p.arePaired(a.profile, b.profile):
-		return p.areAlike(a.child, b.child)
+		return a.child != nil && b.child != nil && p.areAlike(a.child, b.child)
+	case p.asked >= mostPrograms:
+		return true
 	}
-	return p.areSome(a.child, b.child)
+	p.asked++
+	mine, theirs := p.near(a, b)
+	list := make([]meaning.Programs, 0, len(mine)+len(theirs))
+	for _, c := range slices.Concat(mine, theirs) {
+		list = append(list, p.attachedTo(c))
+	}
+	some, err := meaning.SomePath(list, func(among []bool) bool {
+		x, y := only(mine, among[:len(mine)]), only(theirs, among[len(mine):])
+		if !p.mayTake(a.child, x) || !p.mayTake(b.child, y) {
+			return false
+		}
+		if !p.areOneToOne(x, y) {
+			return true
+		}
+		return a.child == b.child || a.child != nil && b.child != nil && p.areAlike(a.child, b.child)
+	})
+	return some || err != nil
 }
 
-// heldBy reports whether there is a child of a profile that attaches to all programs to which a child of another one does.
-func (p *programs) heldBy(child, of *meaning.Profile) bool {
-	return slices.ContainsFunc(of.Attaching(), func(c *meaning.Profile) bool { return p.areWithin(child, c) })
+// near returns the children of two profiles that attach to a program to which those do as well that take hold of it.
+func (p *programs) near(a, b taking) (mine, theirs []*meaning.Profile) {
+	far := func(c *meaning.Profile) bool {
+		return a.child != nil && !p.areSome(a.child, c) || b.child != nil && !p.areSome(b.child, c)
+	}
+	return slices.DeleteFunc(a.profile.Attaching(), far), slices.DeleteFunc(b.profile.Attaching(), far)
+}
+
+// only returns the profiles for which a list has true.
+func only(all []*meaning.Profile, is []bool) (some []*meaning.Profile) {
+	for i, one := range all {
+		if is[i] {
+			some = append(some, one)
+		}
+	}
+	return some
+}
+
+// mayTake reports whether a child, or none, may take hold of a program to which these attach. The kernel takes the one that fits
+// best and, where two fit alike, none (find_attach, security/apparmor/domain.c). Which fit alike is not the same for all kernels.
+func (p *programs) mayTake(child *meaning.Profile, attach []*meaning.Profile) bool {
+	if child != nil {
+		return slices.Contains(attach, child)
+	}
+	return len(attach) != 1 || p.attachedTo(attach[0]).Conditional()
+}
+
+// areOneToOne reports whether each of some children is for the same programs as one of others, and each of these as one of them.
+func (p *programs) areOneToOne(some, others []*meaning.Profile) bool {
+	none := func(of, among []*meaning.Profile) bool {
+		return slices.ContainsFunc(of, func(c *meaning.Profile) bool {
+			return !slices.ContainsFunc(among, func(d *meaning.Profile) bool { return p.areAlike(c, d) })
+		})
+	}
+	return len(some) == len(others) && !none(some, others) && !none(others, some)
 }

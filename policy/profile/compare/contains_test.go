@@ -303,6 +303,11 @@ func TestWithinFollowsChanges(t *testing.T) {
 		{"/* cix, /a r, profile one /* { /a r, }", "/* cix, /a r, profile other /x { /a rw, }", true},
 		{"/* cx, profile one /* { /a r, } profile two /x { /b r, }", "/* cx, profile three /* { /a rw, } profile four /x { /b rw, }", true},
 		{"/* cx, profile one /* { /a r, } profile two /x* { /b r, }", "/* cx, profile three /* { /a rw, } profile four /{x,x}* { /b rw, }", true},
+		{"/b/* cx, profile one /b/* { /a r, } profile two /b/x { /b w, }",
+			"/b/* cx, profile three /b/* { /a r, } profile four /b/x { /b w, } profile five /zz/q { /b w, }", true},
+		{"/b/* cx, profile one /b/* { /a r, } profile two /b/x { /b w, }",
+			"/b/* cx, profile three /b/* { /a r, } profile four /b/x { /c w, } profile five /zz/q { /b w, }", false},
+		{"/b/* cx, profile one /b/* { /a r, }", "/b/* cx, profile two /b/* { /a r, } profile three /b/[xy] { /a r, }", false}, // none takes /b/x
 		{"/x cx, profile one /x { /a r, } profile two /y { /b rw, }", "/x cx, profile three /x { /a r, } profile four /y { /b rw, }", true},
 	} {
 		beyond, within, err := Within(Side{Stack: meaning.Stack{profileOf(t, test.a)}}, Side{Stack: meaning.Stack{profileOf(t, test.b)}})

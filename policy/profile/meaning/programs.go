@@ -51,23 +51,31 @@ func (p Programs) Meet(other Programs) (bool, error) {
 	return p.some(other, func(mine, theirs bool) bool { return mine && theirs })
 }
 
-// Within reports whether all of the programs are among others, too. The error is as for Meet.
-func (p Programs) Within(others Programs) (bool, error) {
-	if len(others.xattrs) > 0 && !slices.Equal(p.xattrs, others.xattrs) {
-		return false, nil
-	}
-	found, err := p.some(others, func(mine, theirs bool) bool { return mine && !theirs })
-	return !found && err == nil, err
-}
-
 // some reports whether there is a path for which pick is true.
 func (p Programs) some(other Programs, pick func(mine, theirs bool) bool) (bool, error) {
+	return SomePath([]Programs{p, other}, func(among []bool) bool { return pick(among[0], among[1]) })
+}
+
+// Conditional reports whether a path alone does not decide that a program is among them: it must have extended attributes, too.
+func (p Programs) Conditional() bool { return len(p.xattrs) > 0 }
+
+// SomePath reports whether there is a path for which pick is true of among which programs it is. The error wraps
+// automaton.ErrTooLarge if that is too much to decide; of more than 7 at once nothing is decided.
+func SomePath(of []Programs, pick func(among []bool) bool) (bool, error) {
 	paths, err := automaton.NewGlob("/**")
 	if err != nil {
 		return false, err
 	}
+	machines := make([]automaton.Machine, 0, len(of)+1)
+	for _, p := range of {
+		machines = append(machines, p.machine)
+	}
+	among := make([]bool, len(of))
 	_, found, err := automaton.Shortest(func(s []automaton.State) bool {
-		return paths.Accepts(s[2]) && pick(p.accepts(s[0]), other.accepts(s[1]))
-	}, mostOfPrograms, p.machine, other.machine, paths)
+		for i, p := range of {
+			among[i] = p.accepts(s[i])
+		}
+		return paths.Accepts(s[len(of)]) && pick(among)
+	}, mostOfPrograms, append(machines, paths)...)
 	return found, err
 }

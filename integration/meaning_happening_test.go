@@ -187,6 +187,8 @@ func TestWitnessesHappenToPrograms(t *testing.T) {
 		t.Errorf("without the profile to go to: %s", got)
 	}
 	t.Run("environment", scrubbed)
+	t.Run("environment after a change", scrubbedAfterChange)
+	t.Run("children", takenByChildren)
 	for _, line := range []string{"change_hat", "change_hat h?t", "change_hat {hat,hut}", "change_hat kid"} {
 		for allowed, a := range patternShows(t, line, s) {
 			happens(t, rules, a, allowed, probed(t, "m-programs", "change-hat", a.(meaning.ChangeHatAccess).Hat))
@@ -224,6 +226,40 @@ func scrubbed(t *testing.T) {
 		t.Logf("%s: under %s, AT_SECURE %s", way, label, got)
 		if label != ways[way] || got != want {
 			t.Errorf("%s: under %s with AT_SECURE %s, want %s with %s", way, label, got, ways[way], want)
+		}
+	}
+}
+
+// scrubbedAfterChange checks that the kernel sets AT_SECURE for the program with which a change takes effect, unless the rule says
+// "unsafe".
+func scrubbedAfterChange(t *testing.T) {
+	clearDoing(t)
+	guesttest.MustRun(t, "mkdir", "-p", doing)
+	confined(t, "m-changes", "  file,\n  change_profile safe /m/safe -> m-other,\n  change_profile unsafe /m/unsafe -> m-other,\n"+
+		"  change_profile /m/neither -> m-other,\n")
+	for program, want := range map[string]string{"/m/safe": "1", "/m/unsafe": "0", "/m/neither": "1"} {
+		guesttest.MustRun(t, "cp", probeProgram, program)
+		cmd := exec.Command("sh", "-c", "printf 'exec m-other' >/proc/self/attr/exec; exec "+program+" each label secure")
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		startUnder(t, cmd, "m-changes")
+		cmd.Wait()
+		if got := out.String(); !strings.Contains(got, "m-other") || !strings.HasSuffix(strings.TrimSpace(got), want) {
+			t.Errorf("%s: %q, want AT_SECURE %s under m-other", program, got, want)
+		}
+	}
+}
+
+// takenByChildren checks which child takes hold of a program to which several attach: none if the kernel finds no best one.
+func takenByChildren(t *testing.T) {
+	clearDoing(t)
+	guesttest.MustRun(t, "mkdir", "-p", doing)
+	confined(t, "m-takes", "  /m/* mrcx,\n  profile all /m/* { file, }\n  profile some /m/[x-z] { file, }\n  profile one /m/y { file, }\n"+
+		"  profile long /m/longer { file, }\n")
+	for program, want := range map[string]string{"/m/a": "m-takes//all", "/m/x": "errno EACCES", "/m/y": "errno EACCES", "/m/longer": "m-takes//long"} {
+		guesttest.MustRun(t, "cp", probeProgram, program)
+		if got := probed(t, "m-takes", "output", program, "label"); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %q, want %s", program, got, want)
 		}
 	}
 }

@@ -134,6 +134,8 @@ func saysPart(p profiles.PartReason) string {
 		}
 	case p.Verdict == "unmediated":
 		return "allowed: it takes no rule"
+	case p.NoChild:
+		says = "denied: it is to go on " + p.Runs + ", and there is none"
 	case p.Verdict == "denied" && p.Together:
 		says = "denied, because of these rules beside those that allow it"
 	case p.Verdict == "denied":

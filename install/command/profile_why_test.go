@@ -38,6 +38,8 @@ profile web flags=(attach_disconnected) {
   owner /srv/** w,
   /usr/bin/* ix,
   /usr/bin/tool px -> tools,
+  /usr/bin/t1 cx,
+  /usr/bin/t2 cx -> boy,
   audit deny @{PROC}/kcore r,
   deny /srv/secret/** rw,
   signal (send) set=(term) peer=web,
@@ -54,6 +56,7 @@ profile web flags=(attach_disconnected) {
 	m.run("profile", "why", "web", "r /srv/i")
 	m.run("profile", "why", "web", "w /srv/secret/x", "r /proc/kcore", "other w /srv/i", "w /srv/**", "r /var/x")
 	m.run("profile", "why", "web", "x /usr/bin/id", "x /usr/bin/tool", "capability chown")
+	m.run("profile", "why", "web", "x /usr/bin/t1", "x /usr/bin/t2")
 	m.run("profile", "why", "web", "signal send set=term peer=floor//&web", "owner l /tmp/l -> /srv/i")
 	m.run("profile", "why", "--child", "web//kid", "web", "w /kid", "w /toy", "x /bin/su", "r /kid")
 	m.run("profile", "why", "floor//&web", "r /srv/i", "r /srv/private/i", "owner w /srv/i")

@@ -41,6 +41,7 @@ type PartReason struct {
 	Missing   string     `json:"missing,omitempty"` // the part of the access that no rule allows
 	Near      []UsedRule `json:"near,omitempty"`    // rules that allow something like it
 	Runs      string     `json:"runs,omitempty"`    // how an executed program goes on
+	NoChild   bool       `json:"noChild,omitempty"` // it is to go on under a child that the profile does not have
 	Doubt     string     `json:"doubt,omitempty"`
 }
 
@@ -107,7 +108,7 @@ func Why(ctx context.Context, n *node.Node, q Question) ([]Reason, error) {
 	var all []Reason
 	for _, pattern := range patterns {
 		for _, example := range []func(meaning.Stack) (meaning.Access, bool, error){pattern.Denied, pattern.Allowed} {
-			one, found, err := example(stack)
+			one, found, err := example(stack.Whole())
 			if err != nil {
 				return nil, exit.With(exit.Cannot, err)
 			}
@@ -223,7 +224,8 @@ var verdicts = map[why.Verdict]string{why.Allowed: "allowed", why.Unmediated: "u
 
 func (p part) reason(answer *why.Answer, a meaning.Access) PartReason {
 	r := PartReason{Source: p.is, Profile: answer.Profile, Mode: answer.Mode.String(), Verdict: verdicts[answer.Verdict],
-		Logged: answer.Decision.Logged, Together: answer.Together, Rules: []UsedRule{}, Doubt: answer.Doubt}
+		Logged: answer.Decision.Logged, Together: answer.Together, Rules: []UsedRule{}, NoChild: answer.NoChild,
+		Doubt: answer.Doubt}
 	r.Passes = answer.Decision.Allowed && answer.Mode == meaning.Complain && (answer.Verdict == why.Denied || answer.Verdict == why.NotAllowed)
 	whole := access.Format(a)
 	use := func(rule *why.Rule, of meaning.Access) UsedRule {

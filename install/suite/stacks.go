@@ -165,7 +165,7 @@ func (r *run) reach(l *label, pattern access.Pattern) (*found, error) {
 	seen := map[string]bool{key(start): true}
 	for at := 0; at < len(todo); at++ {
 		here := todo[at]
-		a, is, err := pattern.Allowed(here.stack)
+		a, is, err := pattern.Allowed(here.stack.Whole())
 		if err != nil {
 			return &found{unknown: err.Error()}, nil
 		}
@@ -334,6 +334,9 @@ func (r *run) targets(p *meaning.Profile, path string, t meaning.Transition) (al
 		}
 		all = append(all, place{unknown: "it goes on under the profile that attaches to " + path + " on a node"})
 	case meaning.TargetLabel:
+		if p.Mode != meaning.Complain && p.LeadsNowhere(t, true) {
+			return nil
+		}
 		to := r.labelled(p, t)
 		if !t.Stack {
 			all = append(all, to)

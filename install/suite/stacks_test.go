@@ -85,6 +85,14 @@ func TestTheWholePolicyCounts(t *testing.T) {
 			"never: [{allow: w /a}]", ""},
 		{"a program under a child that attaches, or else under the same", "app", map[string]string{"app": "/c rw, /bin/* cix," + kids},
 			"never: [{allow: w /a}]", ""},
+		{"a program under a child that is not there, which may start", "app", map[string]string{"app": "/bin/* cx -> m," + kids},
+			"tests: [{container: {engine: docker, image: web}, allow: x /bin/sh}]", "it leads to a child that profile app does not have"},
+		{"a program under a child that attaches, which none does, and which may start", "app", map[string]string{"app": "/bin/* cx," + kids},
+			"tests: [{container: {engine: docker, image: web}, allow: x /bin/sh}]", "it leads to a child that profile app does not have"},
+		{"a program under a child that is there", "app", map[string]string{"app": "/bin/* cx -> k," + kids},
+			"tests: [{container: {engine: docker, image: web}, allow: x /bin/sh}]", ""},
+		{"a program under a child that is not there, which is to be denied", "app", map[string]string{"app": "/bin/* cx -> m," + kids},
+			"tests: [{container: {engine: docker, image: web}, deny: [x /bin/sh, w /a]}]", ""},
 	} {
 		p := policyOf(t, test.label, test.rules)
 		report, err := Execute(context.Background(), p, suiteOf(t, test.suite+"\n", p), nil)

@@ -361,6 +361,7 @@ func (r *run) askAllowed(result int, l *label, pattern policyfile.Pattern, from 
 	if err != nil {
 		return err
 	}
+	stack = stack.Whole()
 	denied, found, err := pattern.Denied(stack)
 	switch {
 	case err != nil:
@@ -369,6 +370,9 @@ func (r *run) askAllowed(result int, l *label, pattern policyfile.Pattern, from 
 	case found:
 		from.Reason, from.Witness, from.Kernels = "denied", access.Format(denied), otherwise(stack, denied)
 		if part := stack.Decide(denied).Part; part != nil {
+			if exec, ok := denied.(meaning.ExecAccess); ok && part.NoChild(exec) {
+				from.Reason = "denied: it leads to a child that profile " + part.Name + " does not have"
+			}
 			from.Profiles = r.sources([]string{part.Name})
 		}
 	case l.keep || l.byHand != "":

@@ -65,18 +65,19 @@ const (
 // x_to_label, security/apparmor/domain.c). If the exec is denied, the transition's target is TargetNone.
 //
 // Whether the profile to which the program goes is loaded, only the kernel knows. If it is not, and Else is TargetNone,
-// the exec is denied although the answer is that it is allowed.
+// the exec is denied although the answer is that it is allowed. See Whole for children.
 func (p *Profile) Exec(a ExecAccess) (Answer, Transition) {
 	if p.Mode == Unconfined {
 		free := Transition{To: TargetAttached, Else: TargetSame}
 		reached := a.To.reached(free, p)
 		return Answer{Allowed: reached, Part: p.unless(reached)}, free
 	}
-	return p.executes(p.file.whose(p.file.walk(p.file.begin(File), a.Path), a.Owner), a.To)
+	return p.executes(p.file.whose(p.file.walk(p.file.begin(File), a.Path), a.Owner), a.To, p.whole && p.takes(a.Path))
 }
 
-// executes is Exec of a program for which the profile has these permissions.
-func (p *Profile) executes(perms Perms, to Destination) (Answer, Transition) {
+// executes is Exec of a program for which the profile has these permissions. taken is whether a child attaches to it, which
+// counts if the profile is Whole.
+func (p *Profile) executes(perms Perms, to Destination, taken bool) (Answer, Transition) {
 	answer := p.audited(perms, MayExec)
 	var t Transition
 	switch {
@@ -87,6 +88,12 @@ func (p *Profile) executes(perms Perms, to Destination) (Answer, Transition) {
 		t.To = TargetLearning
 	default:
 		t = p.transition(perms.XIndex)
+		switch nowhere := p.whole && p.LeadsNowhere(t, taken); {
+		case nowhere && p.Mode == Complain: // "profile transition not found", and the program goes on
+			t = Transition{To: TargetLearning}
+		case nowhere:
+			return Answer{Denied: MayExec, Logged: true, Killed: p.Mode == Kill, Part: p}, Transition{}
+		}
 	}
 	if !to.reached(t, p) {
 		return Answer{Denied: MayExec, Part: p}, t

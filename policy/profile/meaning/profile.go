@@ -69,6 +69,7 @@ type Profile struct {
 
 	low, high            capabilities // the first 32, and those after them
 	policy, file, attach rules        // attach is about the programs to which it attaches
+	whole                bool         // see Whole
 	dbusAlone            bool         // the kernel asks it about D-Bus, whatever else it has rules about
 }
 

@@ -54,6 +54,9 @@ func (n *noted[T]) number(value T) int32 {
 }
 
 func fileSweep(p *Profile, like []Access) sweep {
+	if _, exec := like[0].(ExecAccess); exec && p.whole {
+		return wholeSweep(p)
+	}
 	wants := uint32(0)
 	for _, a := range like {
 		if file, ok := a.(FileAccess); ok {
@@ -64,7 +67,7 @@ func fileSweep(p *Profile, like []Access) sweep {
 	}
 	return keyed{prunedMachine{p.file.only(wants), p.file.begin(File)}, func(s state, a Access) Answer {
 		if exec, ok := a.(ExecAccess); ok {
-			answer, _ := p.executes(p.file.whose(s, exec.Owner), exec.To)
+			answer, _ := p.executes(p.file.whose(s, exec.Owner), exec.To, true)
 			return answer
 		}
 		file := a.(FileAccess)

@@ -31,7 +31,7 @@ func fileTopic() *Topic {
 					all[i] = p.audited(perms, ask.Want).outcome()
 					continue
 				}
-				answer, to := p.executes(perms, Destination{})
+				answer, to := p.executes(perms, Destination{}, true)
 				all[i] = answer.outcome()
 				all[i].Exec = to
 			}

@@ -33,6 +33,10 @@ type Answer struct {
 	// the two sides of a stack, or one that would give a hard link more permissions than its target has.
 	Together bool
 
+	// NoChild is true for an exec that the rules of By allow and that leads to a child which the profile does not have, so
+	// that the kernel denies it. The verdict is Denied.
+	NoChild bool
+
 	Overruled []Use  // rules that allow it as well, and that a rule of By overrules
 	Missing   uint32 // permissions that no rule allows, where some are
 	Near      []Near // for NotAllowed: the rules that nearly allow it, the nearest first
@@ -85,7 +89,7 @@ func (t *Text) Why(ctx context.Context, name string, a meaning.Access) (*Answer,
 	if err != nil {
 		return nil, err
 	}
-	answer := &Answer{Profile: p.Name, Mode: real.Mode, Decision: real.Decide(a), Verdict: Unmediated}
+	answer := &Answer{Profile: p.Name, Mode: real.Mode, Decision: real.Whole().Decide(a), Verdict: Unmediated}
 	if p.Mode == meaning.Unconfined {
 		return answer, nil
 	}
@@ -99,6 +103,8 @@ func (t *Text) Why(ctx context.Context, name string, a meaning.Access) (*Answer,
 		return nil, err
 	} else if answer.Verdict == NotAllowed {
 		answer.Near = b.near(p, a)
+	} else if exec, ok := a.(meaning.ExecAccess); ok && answer.Verdict == Allowed && p.NoChild(exec) {
+		answer.Verdict, answer.NoChild = Denied, true
 	}
 	for _, uses := range [][]Use{answer.By, answer.Overruled} {
 		for i := range uses {

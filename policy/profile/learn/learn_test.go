@@ -301,6 +301,18 @@ func TestWhatIsNotOfTheWorkloadIsLeftOut(t *testing.T) {
 	}
 }
 
+// A program is named in its rule, although it came and went under a name that was chosen by chance.
+func TestProgramsAreNamed(t *testing.T) {
+	const id, temporary = "/usr/local/bin/0123456789abcdef0123456789abcdef", "/srv/sessAbC1eF"
+	text, p := made(t, recorded(t, file("exec", id, "x", false), file("open", id, "r", false), file("exec", temporary, "x", false),
+		file("mknod", temporary, "c", false), file("unlink", temporary, "d", false)))
+	for path, want := range map[string]bool{id: true, temporary: true, strings.Replace(id, "0", "1", 1): false, "/srv/sessAbC1eG": false} {
+		if p.Decide(meaning.ExecAccess{Path: path}).Allowed != want {
+			t.Errorf("%s may be executed: %v in\n%s", path, !want, text.Text)
+		}
+	}
+}
+
 // What gives a protection up is said of each rule that does, as of one that is suggested.
 func TestWhatGivesAProtectionUpIsSaid(t *testing.T) {
 	capability := func(number int, name string) string {

@@ -128,7 +128,10 @@ func ruleFor(a meaning.Access) (one rule, why string) {
 }
 
 func fileRule(path string, want uint32, owner, exec bool) rule {
-	pattern, notes := ruletext.Widen(path, false, style.Variables)
+	pattern, notes := ruletext.Literal(path), []string(nil)
+	if !exec { // who may write another such name would choose what runs
+		pattern, notes = ruletext.Widen(path, false, style.Variables)
+	}
 	one := rule{key: key{files, pattern}, path: path, loose: len(notes) > 0, exec: exec}
 	if owner {
 		one.owned = want

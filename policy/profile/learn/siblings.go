@@ -32,7 +32,7 @@ func together(rules []*rule) []*rule {
 	}
 	for _, one := range rules {
 		glob := one.what
-		if one.kind == files && !one.loose && temporaryFile(one) {
+		if one.kind == files && !one.loose && !one.exec && temporaryFile(one) {
 			file, isDir := strings.CutSuffix(one.path, "/")
 			dir, name := path.Split(file)
 			if glob = ruletext.Literal(dir) + ruletext.WidenTemporary(name); isDir {

@@ -37,7 +37,7 @@ func (w *writing) rules(a meaning.Access) [][]Rule {
 	case meaning.FileAccess:
 		return w.file(a.Path, Letters(a.Want), a.Owner)
 	case meaning.ExecAccess:
-		return w.file(a.Path, "x", a.Owner)
+		return (&writing{Style: w.Style}).file(a.Path, "x", a.Owner) // never wide: who may write such a name would choose what runs
 	case meaning.LinkAccess:
 		if a.Owner {
 			return w.one("owner", "link", w.path(a.Path), "->", w.path(a.Target))

@@ -102,13 +102,14 @@ func (w *widening) home(owner bool) (prefix string) {
 }
 
 // chance finds names that are chosen by chance, but for those of temporary files: ids of containers, pods, images, machines.
+// Other such names have the same length.
 var chance = sync.OnceValue(func() []random {
 	return []random{
-		{regexp.MustCompile(`^[0-9a-f]{32,}$`), func(string) string { return "[0-9a-f]*" }},
+		{regexp.MustCompile(`^[0-9a-f]{32,}$`), func(name string) string { return strings.Repeat("?", len(name)) }},
 		{regexp.MustCompile(`(?i)^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`), func(string) string {
 			return "????????-????-????-????-????????????"
 		}},
-		{regexp.MustCompile(`^[0-9]{6,}$`), func(string) string { return "[0-9]*" }},
+		{regexp.MustCompile(`^[0-9]{6,}$`), func(name string) string { return strings.Repeat("[0-9]", len(name)) }},
 	}
 })
 

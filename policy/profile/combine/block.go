@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/access"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/compare"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
@@ -91,13 +93,22 @@ func (c *combination) prove(ctx context.Context, text string, blocks map[string]
 
 // proven returns an *Unsayable for a profile that is not what it should be.
 func (c *combination) proven(p *meaning.Profile, of string) error {
-	want, _ := c.profiles(of)
-	d, differs, err := meaning.Combination{Profiles: want, All: c.all}.Deviation(p)
+	profiles, _ := c.profiles(of)
+	want := meaning.Combination{Profiles: profiles, All: c.all}
+	d, differs, err := want.Deviation(p)
 	if err != nil {
 		return err
 	}
 	if differs {
-		return &Unsayable{strings.TrimPrefix(of, "//"), c.said(d)}
+		return &Unsayable{strings.TrimPrefix(of, "//"), c.said(excess(d.Excess), d.More)}
+	}
+	// What rules say of keys, and what the kernel answers to accesses, are read by different code.
+	departure, departs, err := compare.Departs(p, want)
+	if err != nil {
+		return err
+	}
+	if departs {
+		return &Unsayable{strings.TrimPrefix(of, "//"), c.said(access.Format(departure.Access), departure.More)}
 	}
 	return nil
 }

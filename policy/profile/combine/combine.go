@@ -1,6 +1,7 @@
 // Package combine makes of several profile texts one whose profile allows what one of theirs allows, or what all of them
-// do. Each text that it returns is compiled, and proven to allow just that: see meaning.Combination. What no single
-// profile can say is an error, with an example.
+// do. Each text that it returns is compiled, and proven to allow just that, twice: by what its rules say of keys (see
+// meaning.Combination), and by what the kernel answers to accesses (see compare.Departs). What no single profile can say is
+// an error, with an example.
 //
 // It takes the rules apart until each says one thing, compiles each of them by itself, and chooses by what it compiled
 // to. What it reads of a text need not be right for the outcome to be.

@@ -9,13 +9,12 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 )
 
-// said says how a text would differ from what is wanted.
-func (c *combination) said(d meaning.Deviation) string {
-	what := access(d.Excess)
+// said says how a text would differ from what is wanted: by an access that it would allow, with more, or would not.
+func (c *combination) said(what string, more bool) string {
 	switch {
-	case d.More && c.all:
+	case more && c.all:
 		return fmt.Sprintf("rules that say just this were not found: those that were would allow %s, which not all of them allow", what)
-	case d.More:
+	case more:
 		return fmt.Sprintf("rules that say just this were not found: those that were would allow %s, which a rule denies in one, and none "+
 			"allows in the other", what)
 	}
@@ -36,8 +35,8 @@ func (c *combination) conflicting(e meaning.Excess, of string) string {
 	return fmt.Sprintf("a profile has one way for a program to go on, and of %s %s", oneline.Quote(e.Key), strings.Join(ways, ", and "))
 }
 
-// access says what an access is.
-func access(e meaning.Excess) string {
+// excess says what it is that one side allows and the other one does not.
+func excess(e meaning.Excess) string {
 	fields := strings.Split(e.Key, "\x00")
 	switch e.Class {
 	case meaning.File:
@@ -67,6 +66,15 @@ func access(e meaning.Excess) string {
 		return "a mount, or the like, at " + oneline.Quote(fields[0])
 	case meaning.Net, meaning.NetV9:
 		return fmt.Sprintf("a socket of family and type % x", e.Key)
+	case meaning.DBus:
+		said := "to " + permissions(e.Perms, map[uint32]string{meaning.DBusSend: "send", meaning.DBusReceive: "receive", meaning.DBusBind: "bind",
+			meaning.DBusEavesdrop: "eavesdrop"}) + " by D-Bus"
+		for i, name := range []string{"bus", "name", "label", "path", "interface", "member"}[:min(6, len(fields))] {
+			if fields[i] != "" {
+				said += ", " + name + " " + oneline.Quote(fields[i])
+			}
+		}
+		return said
 	case meaning.Namespaces:
 		return "a user namespace"
 	}

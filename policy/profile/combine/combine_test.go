@@ -1,7 +1,6 @@
 package combine_test
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -81,6 +80,14 @@ func TestMergeAndIntersect(t *testing.T) {
 		{"options of two mounts", "mount options in (ro,nosuid) /dev/sda -> /mnt/,", "mount options in (ro,nosuid) fstype=ext4,",
 			"mount options in (ro,nosuid) /dev/sda -> /mnt/,\nmount fstype=ext4 options in (ro,nosuid),",
 			"mount fstype=ext4 options in (ro,nosuid) /dev/sda -> /mnt/,"},
+		{"an option and what it may be among", "mount options=(ro,bind) /a/ -> /b/,", "mount options in (ro,bind,nosuid) -> /b/,",
+			"mount options in (ro,bind,nosuid) -> /b/,", "mount options=(ro,bind) /a/ -> /b/,"},
+		{"an option and a source among options", "mount options=(ro,nosuid) -> /b/,", "mount options in (ro,nosuid,nodev) /a/ -> /b/,",
+			"mount options=(ro,nosuid) -> /b/,\nmount options in (ro,nosuid,nodev) /a/ -> /b/,", "mount options=(ro,nosuid) /a/ -> /b/,"},
+		{"options in two orders", "mount options=(ro,nosuid) -> /b/,", "mount options=(nosuid,ro) /a/ -> /b/,",
+			"mount options=(ro,nosuid) -> /b/,", "mount options=(nosuid,ro) /a/ -> /b/,"},
+		{"options among which they are", "mount options in (ro,nosuid,noexec) /a/ -> /b/,", "mount options in (nosuid,ro,nodev) -> /b/,",
+			"mount options in (ro,nosuid,noexec) /a/ -> /b/,\nmount options in (nosuid,ro,nodev) -> /b/,", "mount options in (ro nosuid) /a/ -> /b/,"},
 		{"paths with blanks", "\"/a=b c\" r,", "\"/a=b c\" rw,", "\"/a=b c\" rw,", "\"/a=b c\" r,"},
 		{"execs", "/bin/* ix,", "/bin/a rix,\n/bin/b mr,", "/bin/* ix,\n/bin/a r,\n/bin/b mr,", "/bin/a ix,\n/bin/b m,"},
 		{"a more exact exec", "/bin/* ix,\n/bin/a px,", "/bin/a px,", "/bin/* ix,\n/bin/a px,", "/bin/a px,"},
@@ -118,17 +125,25 @@ func TestMergeAndIntersect(t *testing.T) {
 // Where the kernel asks each profile about D-Bus, as Ubuntu's do, rules about it stay.
 func TestDBus(t *testing.T) {
 	c := profiletest.Compiler(t, append(profiletest.Features(), "dbus {mask {acquire send receive\n}\n}\n"...))
-	a, b := source("a", "dbus bus=system,\n/srv/** r,"), source("b", "dbus send bus=system,\ndbus bus=session,")
-	for _, test := range []struct {
-		make func(context.Context, Compiler, Target, ...Source) (string, error)
-		want string
-	}{
-		{Merge, "dbus bus=system,\ndbus bus=session,\n/srv/** r,"},
-		{Intersect, "dbus send bus=system,"},
+	merge := func(s ...Source) (string, error) { return Merge(t.Context(), c, Target{Name: "ab"}, s...) }
+	intersect := func(s ...Source) (string, error) { return Intersect(t.Context(), c, Target{Name: "ab"}, s...) }
+	for _, test := range []struct{ a, b, merged, intersected string }{
+		{"dbus bus=system,\n/srv/** r,", "dbus send bus=system,\ndbus bus=session,", "dbus bus=system,\ndbus bus=session,\n/srv/** r,",
+			"dbus send bus=system,"},
+		{"dbus send bus=session peer=(label=a),", "dbus (send receive) bus=session path=/p,",
+			"dbus send bus=session peer=(label=a),\ndbus (send receive) bus=session path=/p,", "dbus send bus=session path=/p peer=(label=a),"},
+		{"dbus send bus=session peer=(label=a),", "dbus bus=session peer=(name=x),",
+			"dbus send bus=session peer=(label=a),\ndbus bus=session peer=(name=x),", "dbus send bus=session peer=(label=a name=x),"},
+		{"dbus send bus=session peer=(label=a*),", "dbus send bus=session peer=(label=*b),",
+			"dbus send bus=session peer=(label=a*),\ndbus send bus=session peer=(label=*b),",
+			"! rules that say just this were not found: those that were would not allow to send by D-Bus, bus \"session\", label \"ab\""},
 	} {
-		got := said(t, func(s ...Source) (string, error) { return test.make(t.Context(), c, Target{Name: "ab"}, s...) }, a, b)
-		if got != test.want {
-			t.Errorf("%s\nwant\n%s", got, test.want)
+		a, b := source("a", test.a), source("b", test.b)
+		if got := said(t, merge, a, b); got != test.merged {
+			t.Errorf("merged:\n%s\nwant\n%s", got, test.merged)
+		}
+		if got := said(t, intersect, a, b); got != test.intersected {
+			t.Errorf("intersected:\n%s\nwant\n%s", got, test.intersected)
 		}
 	}
 }

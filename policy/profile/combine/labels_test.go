@@ -20,6 +20,8 @@ func TestChangesToChildrenAndStacks(t *testing.T) {
 			"! rules that say just this were not found: those that were would not allow write \"/proc/a/attr/exec\" as its owner"}, // which goes with each of them
 		{"a stack for a program", "change_profile /b/x -> a//&b,\nchange_profile /b/* -> a//&b,", "owner /b/* rwk,",
 			"change_profile /b/* -> a//&b,\nowner /b/* rwk,", ""},
+		{"children that two patterns have", "change_profile -> /u/f*//b,", "change_profile -> /u/*o//b,",
+			"change_profile -> /u/f*//b,\nchange_profile -> /u/*o//b,", "change_profile -> /u/f*o//b,"},
 		{"a profile with a path", "change_profile -> /usr/bin/*,", "change_profile -> /usr/bin/foo,",
 			"change_profile -> /usr/bin/*,", "change_profile -> /usr/bin/foo,"},
 		{"on top of the present one", "change_profile /b/* -> &a//b,", "change_profile /b/x -> &a//b,",

@@ -246,7 +246,7 @@ func (m *making) merged(ctx context.Context, parts [][]rule) (rules, denied []ru
 	return rules, denied, nil
 }
 
-// metAll returns what rules have in common with others.
+// metAll returns what rules have in common with others, where the parser takes that.
 func (m *making) metAll(ctx context.Context, rules, others []rule) (all []rule, err error) {
 	for _, a := range rules {
 		for _, b := range others {
@@ -257,7 +257,7 @@ func (m *making) metAll(ctx context.Context, rules, others []rule) (all []rule, 
 			all = append(all, common...)
 		}
 	}
-	return all, m.add(ctx, all)
+	return m.taken(ctx, all), ctx.Err()
 }
 
 // intersected returns what rules of one part have in common with those of the other, and all that deny.
@@ -297,7 +297,18 @@ func (m *making) intersected(ctx context.Context, parts [][]rule) ([]rule, error
 		if err != nil {
 			return nil, err
 		}
-		rules = append(rules, common...)
+		for _, r := range common {
+			if r.rest != "" { // whose conditions may say more together than both do
+				j, err := meaning.Combination{Profiles: bounds, All: true}.Judge(m.meant(r))
+				if err != nil {
+					return nil, err
+				}
+				if !j.Within {
+					continue
+				}
+			}
+			rules = append(rules, r)
+		}
 	}
 	return rules, nil
 }

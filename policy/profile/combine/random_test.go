@@ -83,6 +83,17 @@ func (a *asker) path() string {
 	return path
 }
 
+// label returns the label of a profile, of a child or of a stack of two.
+func (a *asker) label() string {
+	one := func() string {
+		return a.of(a.of(a.labels...), a.of(a.labels...)+"//"+a.of("a", "b", "kid"), a.path(), a.path()+"//b")
+	}
+	if a.IntN(3) == 0 {
+		return one() + "//&" + one()
+	}
+	return one()
+}
+
 func one(a *asker, permissions ...uint32) uint32 { return permissions[a.IntN(len(permissions))] }
 
 func (a *asker) access() meaning.Access {
@@ -107,7 +118,11 @@ func (a *asker) access() meaning.Access {
 	case 7:
 		return meaning.PivotRootAccess{New: a.path(), Old: a.path()}
 	case 8:
-		return meaning.ChangeProfileAccess{Label: a.of(a.labels...), OnExec: a.IntN(2) == 0}
+		change := meaning.ChangeProfileAccess{Label: a.label(), Stack: a.IntN(3) == 0}
+		if a.IntN(2) == 0 { // without a program, it is the first half of a change
+			change.OnExec, change.Program, change.Owner = true, a.path(), a.IntN(2) == 0
+		}
+		return change
 	case 9:
 		return meaning.RlimitAccess{Resource: a.IntN(16), Hard: uint64(a.IntN(30))}
 	}
@@ -142,6 +157,9 @@ func combines(t *testing.T, seed uint64, a, b Source) (merged, intersected bool)
 				if stack := (meaning.Stack{pa, pb}).Decide(access).Allowed; stack != want {
 					t.Fatalf("a stack answers %v", stack)
 				}
+			}
+			if change, ok := access.(meaning.ChangeProfileAccess); ok && strings.Contains(change.Label, "//&") && want == all {
+				continue // of a stack, each part may be allowed by another profile
 			}
 			if got := p.Decide(access).Allowed; got != want {
 				t.Fatalf("all %v: %+v: %v, want %v, by\n%s\nof\n%s\n%s", all, access, got, want, text, a.Text, b.Text)
@@ -203,7 +221,13 @@ func (g generator) rule() string {
 			"umount "+g.glob()+",", "mount options in (ro,nosuid) "+g.glob()+" -> "+g.glob()+",", "mount options in (ro) fstype=tmpfs,",
 			"mount options=(ro,bind) -> "+g.glob()+",")
 	}
-	return "change_profile -> " + g.of("a", "b*", "{a,b}") + ","
+	return g.change()
+}
+
+// change returns a rule about changes to profiles, children and stacks, at once or with a program.
+func (g generator) change() string {
+	return "change_profile " + g.of("", "", g.glob(), "/run1/*", "/run1/a") + " -> " + g.of("", "", "&") +
+		g.of("a", "b*", "{a,b}", "a//b", "*//b", "a//{b,kid}", "a//&b", "/srv/a", "/srv/*", "/srv/*//b", "/srv/a//b") + ","
 }
 
 func (g generator) source(name string) Source {
@@ -241,6 +265,37 @@ func TestRandomProfiles(t *testing.T) {
 	}
 	t.Logf("of %d, %d were merged and %d intersected", n, merged, intersected)
 	if merged < n/3 || intersected < n*2/3 {
+		t.Errorf("of %d, only %d were merged and %d intersected", n, merged, intersected)
+	}
+}
+
+// Changes of the profile to children and stacks, with programs and without, are combined as the evaluator has them.
+func TestRandomChanges(t *testing.T) {
+	t.Parallel()
+	merged, intersected := 0, 0
+	n := 5
+	if everything {
+		n = 300
+	}
+	for i := range n {
+		g := generator{rand.New(rand.NewPCG(6, uint64(i)))}
+		some := func(name string) Source {
+			rules := []string{"change_profile /none -> none,"} // with which both may write what each change needs
+			for range 1 + g.IntN(3) {
+				rules = append(rules, g.change())
+			}
+			return source(name, strings.Join(rules, "\n"))
+		}
+		m, both := combines(t, uint64(i), some("a"), some("b"))
+		if m {
+			merged++
+		}
+		if both {
+			intersected++
+		}
+	}
+	t.Logf("of %d, %d were merged and %d intersected", n, merged, intersected)
+	if merged < n*2/3 || intersected < n*2/3 {
 		t.Errorf("of %d, only %d were merged and %d intersected", n, merged, intersected)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	. "github.com/oci-apparmor/oci-apparmor/policy/profile/combine"
 )
 
 // Labels of children and stacks have slashes that follow each other, and so has what rules with a program look up.
@@ -39,6 +41,16 @@ func TestChangesToChildrenAndStacks(t *testing.T) {
 				a, b = b, a
 			}
 		})
+	}
+}
+
+// A label that a variable begins keeps its slashes, and a path does not.
+func TestLabelsOfVariables(t *testing.T) {
+	t.Parallel()
+	a := Source{"a", []byte("@{u}=/u/foo\n@{d}=/srv/\nprofile a {\n  @{d}/x r,\n   change_profile -> @{u}//b,\n}\n")}
+	const want = "change_profile -> /u/foo//b,\n/srv/x r,"
+	if got := said(t, merging(t), a, a); got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
 	}
 }
 

@@ -47,8 +47,8 @@ func words(all []meaning.Permission) (words []string) {
 // rulesOf takes a rule of a block apart.
 func rulesOf(t *syntax.Text, block string, r syntax.Rule) ([]rule, error) {
 	rows := [][]string{{}}
-	for _, w := range r.Words {
-		values, err := expanded(t, w, block, 0)
+	for i, w := range r.Words {
+		values, err := expanded(t, w, block, labelAt(r.Words, i), 0)
 		if err != nil {
 			return nil, fmt.Errorf("%q: %w", r.Text, err)
 		}
@@ -75,8 +75,13 @@ func rulesOf(t *syntax.Text, block string, r syntax.Rule) ([]rule, error) {
 // maxRows is how many rules the variables of one rule may stand for.
 const maxRows = 256
 
-// expanded returns a word with its variables replaced by each of their values.
-func expanded(t *syntax.Text, word, block string, depth int) ([]string, error) {
+// labelAt reports whether a word is a label to which the rule lets change. Slashes may follow each other in it, as in no path.
+func labelAt(words []string, i int) bool {
+	return i > 0 && words[i-1] == "->" && words[0] == "change_profile"
+}
+
+// expanded returns a word, which may be a label, with its variables replaced by each of their values.
+func expanded(t *syntax.Text, word, block string, label bool, depth int) ([]string, error) {
 	at := strings.Index(word, "@{")
 	if at < 0 {
 		return []string{word}, nil
@@ -96,12 +101,12 @@ func expanded(t *syntax.Text, word, block string, depth int) ([]string, error) {
 	var all []string
 	for _, v := range slices.Compact(slices.Sorted(slices.Values(values))) {
 		whole := word[:at] + strings.Trim(v, `"`) + word[at+end+1:]
-		if strings.HasPrefix(whole, "/") {
+		if strings.HasPrefix(whole, "/") && !label {
 			for strings.Contains(whole, "//") && !strings.Contains(whole, "//&") {
 				whole = strings.ReplaceAll(whole, "//", "/")
 			}
 		}
-		more, err := expanded(t, whole, block, depth+1)
+		more, err := expanded(t, whole, block, label, depth+1)
 		if err != nil {
 			return nil, err
 		}

@@ -20,6 +20,26 @@ var combined = [][2]string{
 	{"m-owner", "m-signals"},
 	{"m-signals", "m-ptrace"},
 	{"m-all", "m-ptrace"},
+	{"m-changes", "m-changes-2"},
+	{"m-changes", "m-all"},
+}
+
+// changers are profiles that go on under profiles, children and stacks, with programs and without.
+var changers = map[string]string{
+	"m-changes": "change_profile -> /u/*//b,\n  change_profile /b/* -> a//b,\n  change_profile /b/* -> a//&b,\n  change_profile /c/x -> &a//b,",
+	"m-changes-2": "change_profile -> /u/foo//b,\n  change_profile /b/x -> a//b,\n  change_profile /b/x -> c//d,\n" +
+		"  change_profile /b/x -> a//&b,\n  change_profile /c/* -> &a//b,",
+}
+
+// questionsOfChanges are about labels, alone and with programs.
+func questionsOfChanges() (all []question) {
+	for _, label := range []string{"a", "a//b", "c//d", "/u/foo//b", "/u/a//b", "/u/foo", "a//&b", "b//&a", "&a//b", "&c//d"} {
+		all = append(all, question{meaning.File, label, false})
+		for _, program := range []string{"/b/x", "/b/a", "/c/x", "/c/a", "/d"} {
+			all = append(all, question{meaning.File, program + "\x00" + label, false}, question{meaning.File, program + "\x00" + label, true})
+		}
+	}
+	return all
 }
 
 // The kernel allows under a merged profile what it allows under one of two profiles, and under an intersected one what
@@ -36,6 +56,9 @@ func TestMeaningOfCombined(t *testing.T) {
 	texts := make(map[string]string)
 	for _, text := range ownTexts(t, version) {
 		texts[text.name] = text.text
+	}
+	for name, rules := range changers {
+		texts[name] = "abi <abi/3.0>,\nprofile " + name + " {\n  " + rules + "\n}\n"
 	}
 	kernel := openAccess(t)
 	asked, made := 0, 0
@@ -63,6 +86,7 @@ func TestMeaningOfCombined(t *testing.T) {
 				made++
 				loadBlob(t, compiledHere(t, text))
 				questions := newAsker(uint64(len(text)), texts[pair[0]]+texts[pair[1]], pair[0], pair[1]).questions(n)
+				questions = append(questions, questionsOfChanges()...)
 				questions = slices.DeleteFunc(questions, func(q question) bool { return comparedOf(q) == 0 })
 				asked += len(questions)
 				all := func(other bool) {
@@ -91,15 +115,23 @@ func TestMeaningOfCombined(t *testing.T) {
 }
 
 // comparedOf returns the permissions by which a combined profile is compared: none for what no access asks about. Of
-// links and changes of the profile the kernel asks about several keys; of locks and ptrace its answer here is not that
-// to a process whose profile has no rules about files or peers.
+// links the kernel asks about several keys; of locks and ptrace its answer here is not that to a process whose profile has no
+// rules about files or peers.
 func comparedOf(q question) uint32 {
 	switch q.class {
 	case meaning.File:
-		if !strings.HasPrefix(q.key, "/") || strings.Contains(q.key, "\x00") || strings.Contains(q.key, "//") {
+		program, _, changes := strings.Cut(q.key, "\x00")
+		switch {
+		case changes && (!strings.HasPrefix(program, "/") || strings.Contains(program, "//")):
 			return 0
+		case changes: // on exec, to a label
+			return meaning.MayOnExec
+		case !strings.HasPrefix(q.key, "/"): // a label, on exec as well
+			return meaning.MayChangeProfile | meaning.MayOnExec
+		case strings.Contains(q.key, "//"): // no path
+			return meaning.MayChangeProfile
 		}
-		return meaning.MayExec | meaning.MayWrite | meaning.MayRead | meaning.MayAppend | meaning.MayCreate | meaning.MayDelete |
+		return meaning.MayChangeProfile | meaning.MayExec | meaning.MayWrite | meaning.MayRead | meaning.MayAppend | meaning.MayCreate | meaning.MayDelete |
 			meaning.MaySetAttr | meaning.MayChmod | meaning.MayChown | meaning.MayMmapExec
 	case meaning.Signals:
 		return meaning.MayRead | meaning.MayWrite

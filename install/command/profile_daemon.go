@@ -11,7 +11,6 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/output"
 	"github.com/oci-apparmor/oci-apparmor/install/profiles"
 	"github.com/oci-apparmor/oci-apparmor/policy/engine"
-	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
@@ -35,7 +34,8 @@ the kernel logs what it would deny. What a node needs besides goes into the file
 load it with profile load, and have systemd start the daemon under it.
 
 Before the text is printed it is compiled, and it is proven that the daemon may do
-nothing of a list of what it has no business with. The text goes to the standard
+nothing of a list of what it has no business with. Where that cannot be done, no text
+is printed: without AppArmor it takes --features. The text goes to the standard
 output, and what is to be said of it to the standard error.`, strings.Join(templates.Daemons(), " or ")),
 		Example: `  oci-apparmor profile daemon dockerd >dockerd
   oci-apparmor profile daemon containerd --mode enforce >containerd`,
@@ -70,13 +70,9 @@ output, and what is to be said of it to the standard error.`, strings.Join(templ
 
 // printDaemon prints what is to be said of a daemon's profile, and what comes next.
 func printDaemon(out *output.Printer, name string, made *profiles.OfDaemon, mode profile.Mode) {
-	if made.Unproven != "" {
-		out.Wrapped(name+": ", "it was not compiled, so that nothing of it is proven: "+oneline.Printable(made.Unproven))
-	} else {
-		out.Wrapped(name+": ", fmt.Sprintf("it compiles, and the daemon may do nothing of %d kinds of access that it has no business with, such as "+
-			"to start a shell, to trace another process, and to load a kernel module", made.Proven))
-	}
-	out.Line("To run the daemon under it, run oci-apparmor profile load, write to")
+	out.Wrapped(name+": ", fmt.Sprintf("it compiles, and the daemon may do nothing of %d kinds of access that it has no business with, such as "+
+		"to start a shell, to trace another process, and to load a kernel module", made.Proven))
+	out.Line("To run the daemon under it, run oci-apparmor profile load FILE, write to")
 	out.Line("/etc/systemd/system/%s.d/apparmor.conf:", engine.ServiceOf(name))
 	out.Line("")
 	out.Line("  [Service]")

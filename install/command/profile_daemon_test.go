@@ -3,6 +3,8 @@ package command
 import (
 	"strings"
 	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
 )
 
 func TestProfileDaemon(t *testing.T) {
@@ -39,4 +41,16 @@ func TestProfileDaemonRefuses(t *testing.T) {
 	m.run("profile", "daemon", "dockerd", "--mode", "kill")
 	m.run("profile", "daemon", "dockerd", "--features", "missing")
 	m.golden(dir)
+}
+
+// What is printed is proven.
+func TestProfileDaemonPrintsNothingThatItCannotCompile(t *testing.T) {
+	m := newTestable(t) // without AppArmor
+	code, text := m.run("profile", "daemon", "dockerd")
+	if code != exit.Cannot || text != "" || !strings.Contains(m.errOut.String(), "--features") {
+		t.Errorf("exit code %d, the text %q: %s", code, text, &m.errOut)
+	}
+	if code, text := m.run("profile", "daemon", "dockerd", "--features", "features"); code != 0 || !strings.Contains(text, "profile dockerd ") {
+		t.Errorf("with --features: exit code %d, %q: %s", code, text, &m.errOut)
+	}
 }

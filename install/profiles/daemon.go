@@ -15,35 +15,27 @@ import (
 
 // An OfDaemon is the profile of an engine's daemon, and what is known of it.
 type OfDaemon struct {
-	Text     []byte
-	Proven   int    // of how many lines of package access it is proven that it allows no access
-	Unproven string // why nothing is proven; empty if it is
+	Text   []byte
+	Proven int // of how many lines of package access it is proven that it allows no access
 }
 
 // ForDaemon makes the profile of an engine's daemon, which is called as the daemon's program is, in a mode. features is the file
-// of the kernel features to compile for; empty stands for the running kernel's. It returns no text by which the daemon may do what
-// it has no business with.
+// of the kernel features to compile for; empty stands for the running kernel's. It returns no text that
+// it cannot compile here, or by which the daemon may do what it has no business with.
 func ForDaemon(ctx context.Context, n *node.Node, program string, mode profile.Mode, features string) (*OfDaemon, error) {
 	text, err := templates.Daemon(program, mode, templates.Target{})
 	if err != nil {
 		return nil, exit.With(exit.Usage, err)
 	}
-	made := &OfDaemon{Text: text}
 	c, _, err := n.NewCompiler(ctx, features)
-	if err != nil && features != "" {
-		return nil, err
-	}
 	if err != nil {
-		_, err := exit.Split(err)
-		made.Unproven = err.Error()
-		return made, nil
+		return nil, err
 	}
 	never := templates.NeverOfDaemon(program)
 	if err := proveDaemon(ctx, c, program, text, never); err != nil {
 		return nil, exit.With(exit.Cannot, err)
 	}
-	made.Proven = len(never)
-	return made, nil
+	return &OfDaemon{Text: text, Proven: len(never)}, nil
 }
 
 // proveDaemon returns an error if the profile of a daemon would allow, in enforce mode, an access of never. What the daemon's

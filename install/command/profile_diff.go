@@ -46,7 +46,7 @@ meaning is the same, 1 if not, 2 for trouble.`,
 		Example: `  oci-apparmor profile diff 2015:docker-default node:docker-default
   oci-apparmor profile diff kernel:docker-default node:docker-default
   oci-apparmor profile diff --meaning policy:web profiles/web
-  oci-apparmor profile diff --meaning policy:node-baseline//&policy:web policy:web`,
+  oci-apparmor profile diff --meaning "policy:node-baseline//&policy:web" policy:web`,
 		Args: cobra.ExactArgs(2),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			switch {

@@ -51,7 +51,7 @@ The exit code is 0 if all of it is allowed, 1 if something is denied, and 3 if t
 rules do not explain an answer.`,
 		Example: `  oci-apparmor profile why docker-default "w /proc/sysrq-trigger"
   oci-apparmor profile why policy:web "r /etc/nginx/**" "capability net_bind_service"
-  oci-apparmor profile why policy:node-baseline//&policy:web "x /usr/bin/dash"`,
+  oci-apparmor profile why "policy:node-baseline//&policy:web" "x /usr/bin/dash"`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) < 2 {
 				return errors.New("name a profile and at least one access, such as \"r /etc/passwd\"")

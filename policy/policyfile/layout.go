@@ -11,6 +11,20 @@ import (
 // indentingTab is a line with a tab where YAML wants blanks: before its text, or after the dash of a list's item.
 var indentingTab = regexp.MustCompile(`^[ -]*\t`)
 
+// bareBrace is a text without quotes in a list or mapping in one line's style that a brace or bracket in it ends, as that of
+// the path /{etc,usr}/passwd.
+var bareBrace = regexp.MustCompile(`[\[,]\s*([^"'\[\]{},#\s](?:[^"'\[\]{},#]*[^"'\[\]{},#\s])?[\[{])`)
+
+// bare returns the place of the first bareBrace from a line on.
+func (p *parser) bare(from int) (found place) {
+	for n, line := range bytes.Split(p.file.text, []byte("\n")) {
+		if m := bareBrace.FindSubmatchIndex(line); m != nil && n+1 >= from {
+			return place{"", n + 1, m[2] + 1}
+		}
+	}
+	return place{}
+}
+
 // hint says what a person did who gets one of the YAML library's usual errors, and where, if that is known better. The
 // library names the line where the mapping or list around a fault begins, or the one before it.
 func (p *parser) hint(at place, what string) (place, string) {
@@ -42,6 +56,8 @@ func (p *parser) hint(at place, what string) (place, string) {
 		switch {
 		case l.long.line > 0:
 			return known(l.long, fmt.Sprintf("a quote that is opened here is closed only in line %d", l.closed))
+		case strings.Contains(what, "',' or") && l.open.line == 0:
+			return known(p.bare(at.line), "a text with a brace, bracket or comma in it goes between quotes")
 		case strings.Contains(what, "',' or"):
 			return known(l.open, "a brace or bracket that is opened here is not closed")
 		}

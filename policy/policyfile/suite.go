@@ -376,7 +376,11 @@ func (p *suiteParser) accesses(n *yaml.Node) (list []Pattern) {
 	for _, one := range p.texts(n, "an access") {
 		pattern, err := access.Parse(one.value)
 		if err != nil {
-			p.errs.add(one.place, "access %.100q: %v", one.value, err)
+			hint := ""
+			if strings.Count(one.value, "(") > strings.Count(one.value, ")") { // cut at a comma by a list of YAML
+				hint = ": an access with a comma in it goes between quotes"
+			}
+			p.errs.add(one.place, "access %.100q: %v%s", one.value, err, hint)
 			continue
 		}
 		list = append(list, Pattern{pattern, textOf(one)})

@@ -219,3 +219,24 @@ func TestReadSuite(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// YAML cuts an access without quotes at its commas.
+func TestAnAccessThatYAMLHasCutIsToBeQuoted(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		mainFile:     "version: 1\nassign: [{policy: keep}]\n",
+		"tests.yaml": "never:\n  - allow: [signal send set=(term, kill)]\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = ReadSuite(dir, c)
+	if err == nil || !strings.Contains(err.Error(), "tests.yaml:2:13: access ") || !strings.Contains(err.Error(), "goes between quotes") {
+		t.Errorf("the error is %v", err)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -101,12 +102,22 @@ func runPolicyDiff(ctx context.Context, s *session, o *policyDiffOptions, args [
 	return out.Err
 }
 
+// missing reports that there is no such file.
+func missing(name string) bool {
+	_, err := os.Lstat(name)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
 // diffPolicies compares what the arguments name.
 func diffPolicies(ctx context.Context, s *session, o *policyDiffOptions, args []string) (*apply.Differences, error) {
 	switch len(args) {
 	case 0:
 		return apply.DiffInForce(ctx, s.Node, o.Options, detail)
 	case 2:
+		if missing(args[0]) && missing(args[1]) {
+			return nil, fmt.Errorf("there is no directory %s and no directory %s: did you mean the revisions %[1]s..%[2]s?",
+				oneline.Whole(args[0]), oneline.Whole(args[1]))
+		}
 		return apply.DiffDirs(ctx, s.Node, o.Options, args[0], args[1], detail)
 	}
 	if info, err := os.Stat(args[0]); err == nil && info.IsDir() {

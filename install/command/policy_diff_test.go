@@ -54,6 +54,7 @@ assign:
 	m.note("wrong arguments")
 	m.run("policy", "diff", "after")
 	m.run("policy", "diff", "--config", "none", "HEAD")
+	m.run("policy", "diff", "master", "HEAD")
 	m.run("policy", "diff", "a", "b", "c")
 	m.run("policy", "diff", "--config", "after", "HEAD...HEAD")
 	m.run("policy", "diff", "--json", "--markdown", "before", "after")

@@ -32,6 +32,10 @@ func Extract(ctx context.Context, dir, rev, into string) error {
 		return fmt.Errorf("%s is no revision", oneline.Name(rev))
 	}
 	commit, err := git(ctx, dir, "rev-parse", "--verify", "--quiet", "--end-of-options", rev+"^{commit}")
+	var silent *exec.ExitError
+	if errors.As(err, &silent) && ctx.Err() == nil {
+		return fmt.Errorf("%s is no revision of the repository that %s is in", oneline.Name(rev), oneline.Name(dir))
+	}
 	if err != nil {
 		return fmt.Errorf("%s is no revision of the repository that %s is in: %w", oneline.Name(rev), oneline.Name(dir), err)
 	}

@@ -181,3 +181,12 @@ func TestExtractRunsNothing(t *testing.T) {
 		t.Errorf("programs were run: %s", text)
 	}
 }
+
+func TestTheErrorOfANameThatIsNoRevisionSaysJustThat(t *testing.T) {
+	dir := t.TempDir()
+	run(t, dir, "init", "-q")
+	err := Extract(t.Context(), dir, "nosuch", t.TempDir())
+	if err == nil || !strings.HasPrefix(err.Error(), "nosuch is no revision of the repository that ") || strings.Contains(err.Error(), "exit status") {
+		t.Error(err)
+	}
+}

@@ -230,6 +230,15 @@ var maladiesOfEngines = []malady{
 
 // maladiesOfContainers are those of containers that run.
 var maladiesOfContainers = []malady{
+	{"a policy that is recorded", func(t *testing.T, look func(...string)) {
+		guesttest.MustRun(t, "oci-apparmor", "profile", "learn", "start", "--anew", "web")
+		defer guesttest.Run(t, "oci-apparmor", "profile", "learn", "finish", "web")
+		look()
+	}, []string{"policy-recorded"}, ""},
+	{"a profile that a recording has left", func(t *testing.T, look func(...string)) {
+		guesttest.LoadProfile(t, "profile learn.web.0123456789abcdef flags=(complain) {}\n")
+		look()
+	}, []string{"recording-left"}, ""},
 	{"a confined container", func(t *testing.T, look func(...string)) {
 		held(t, asks("web"), true, func(*guesttest.Container) { look() })
 	}, nil, ""},

@@ -16,6 +16,8 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/install/recorder"
 	"github.com/oci-apparmor/oci-apparmor/policy/audit/source"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/recording"
 )
 
@@ -245,6 +247,42 @@ func TestASessionSaysWhatItSaw(t *testing.T) {
 	m.run("profile", "learn", "status")
 	if out := m.transcript.String(); !strings.Contains(out, "web: was recorded until 20") || !strings.Contains(out, "2 containers, 3 records") {
 		t.Error(out)
+	}
+}
+
+// Whoever asks how containers of the policy are confined hears that they are not.
+func TestARecordedPolicyIsWarnedOf(t *testing.T) {
+	m := newNodeWithContainers(t)
+	m.State.Host.Recordings = "run/recordings"
+	b, err := profile.Parse(kerneltest.Blob("x", recording.NameFor("web", "", "")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := m.State.Host.Recordings.Begin("web", b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := func(args ...string) bool {
+		m.transcript.Reset()
+		m.run(args...)
+		return strings.Contains(strings.Join(strings.Fields(m.transcript.String()), " "), "policy web is being recorded")
+	}
+	commands := [][]string{{"policy", "explain", "--engine", "docker", "--annotation", "oci-apparmor/policy=web"}, {"status"}, {"status", "--check"}}
+	for _, args := range commands {
+		if !said(args...) {
+			t.Errorf("%q says nothing of it:\n%s", args, m.transcript.String())
+		}
+	}
+	if _, out := m.run("status", "--json"); !strings.Contains(out, `"recorded": ["web"]`) {
+		t.Error(out)
+	}
+	if err := held.End(); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range commands {
+		if said(args...) {
+			t.Errorf("%q says it of a recording that has ended", args)
+		}
 	}
 }
 

@@ -86,7 +86,7 @@ func (r *Report) Count(s Severity) (n int) {
 
 // Checks returns the table.
 func Checks() []Check {
-	return slices.Concat(kernelChecks, policyChecks, engineChecks, containerChecks, probeChecks)
+	return slices.Concat(kernelChecks, policyChecks, recordingChecks, engineChecks, containerChecks, probeChecks)
 }
 
 // Examine looks for everything that the table has.

@@ -27,6 +27,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/recording"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -340,7 +341,26 @@ var conditions = []struct {
 		m.write("root/usr/bin/crun", "")
 		m.kernel.Load(m.t, kerneltest.Attached("x", "crun", "/usr/bin/crun"))
 	}, []string{"signals-refused"}, "profile web refuses signals from programs under the label"},
+	{"a policy that is recorded", func(m *machine) { m.recorded("web") }, []string{"policy-recorded"}, "profile learn finish web"},
+	{"profiles of a recording that has ended", func(m *machine) {
+		m.kernel.Load(m.t, kerneltest.Blob("x", recording.NameFor("web", "", "c1")))
+		m.kernel.Load(m.t, kerneltest.Blob("x", recording.NameFor("web", "", "c2")))
+	}, []string{"recording-left"}, "of policy web that has ended, 2 of the profiles"},
 	{"a record that is broken", func(m *machine) { m.write("records/x.json", "{") }, []string{"containers-unknown"}, "x.json"},
+}
+
+// recorded begins a recording of a policy.
+func (m *machine) recorded(policy string) {
+	b, err := profile.Parse(kerneltest.Blob("x", recording.NameFor(policy, "", "")))
+	if err == nil {
+		m.State.Host.Recordings = recording.Dir(m.path("recordings"))
+		var held *recording.Held
+		held, err = m.State.Host.Recordings.Begin(policy, b)
+		m.t.Cleanup(func() { _ = held.End() })
+	}
+	if err != nil {
+		m.t.Fatal(err)
+	}
 }
 
 // stack starts a container under a stack.

@@ -110,6 +110,13 @@ func (a *Answer) decided(ctx context.Context, n *node.Node, d policy.Decision, f
 				"start before somebody loads it")
 		}
 	}
+	if !d.Keep && d.Choice != policy.Stands {
+		if on, err := n.State.Host.Recordings.InProgress(d.Policy); err != nil {
+			a.Warnings = append(a.Warnings, exit.AsRoot(err).Error())
+		} else if on {
+			a.Warnings = append(a.Warnings, status.Recorded(d.Policy))
+		}
+	}
 	for _, p := range d.Profiles {
 		j := ProfileOf(p)
 		var refusal string

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
@@ -84,24 +85,35 @@ func (h home) stop(ctx context.Context) (*Session, error) {
 	return h.load()
 }
 
-// remove takes the profiles of a policy's recordings out of the kernel, if nothing uses them.
+// remove takes the profiles of a policy's recordings out of the kernel, but for those that something uses.
 func remove(ctx context.Context, n *node.Node, policyName string) (still unload.InUse, err error) {
 	all, err := n.Kernel.List()
 	if err != nil {
 		return nil, err
 	}
+	var names []string
 	for _, p := range all {
-		if !recording.IsFor(policyName, p.Name) {
-			continue
-		}
-		var used unload.InUse
-		if _, err := unload.Profiles(ctx, n.State, p.Name); errors.As(err, &used) {
-			still = append(still, used...)
-		} else if err != nil {
-			return still, err
+		if p.Namespace == "" && recording.IsFor(policyName, p.Name) {
+			names = append(names, p.Name)
 		}
 	}
-	return still, nil
+	if len(names) == 0 {
+		return nil, nil
+	}
+	if err := unload.Idle(n.State, names); err != nil && !errors.As(err, &still) {
+		return nil, err
+	}
+	names = slices.DeleteFunc(names, func(name string) bool {
+		return slices.ContainsFunc(still, func(u unload.Use) bool { return u.Profile == name })
+	})
+	if len(names) == 0 {
+		return still, nil
+	}
+	var since unload.InUse // since that look
+	if _, err := unload.Profiles(ctx, n.State, names...); err != nil && !errors.As(err, &since) {
+		return still, err
+	}
+	return append(still, since...), nil
 }
 
 // readKept adds records that a session has kept.

@@ -84,6 +84,9 @@ func (r *Recorder) Record(ctx context.Context, policyName string, ready func() e
 	if err := s.begin(r.Anew); err != nil {
 		return exit.With(exit.Cannot, errors.Join(err, src.Close()))
 	}
+	if _, err := remove(ctx, r.Node, policyName); err != nil {
+		r.Node.Warn(fmt.Sprintf("profiles of earlier recordings stay in the kernel: %v", err))
+	}
 	held, err := r.Recordings.Begin(policyName, blob)
 	if err != nil {
 		return exit.With(exit.Cannot, exit.AsRoot(errors.Join(err, s.end(src, nil))))

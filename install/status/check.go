@@ -50,10 +50,13 @@ const maxChecked = 8
 
 // Check reports whether every container is as decided. Its line names the containers that are not, the worst first. A
 // container that a policy leaves as its engine chose, or lets only complain, is as decided. A container without a decision
-// is so, too, unless nothing confines it.
+// is so, too, unless nothing confines it. That a policy is recorded is worth a warning.
 func (s *Status) Check() (Level, string) {
 	worst := LevelOK
 	var some []*Container
+	if len(s.Recorded) > 0 {
+		worst = LevelWarning
+	}
 	if len(s.Problems) > 0 {
 		worst = LevelUnknown
 	}
@@ -74,6 +77,9 @@ func (s *Status) Check() (Level, string) {
 	}
 	if more := len(some) - len(named); more > 0 {
 		named = append(named, fmt.Sprintf("and %d more", more))
+	}
+	for _, policy := range s.Recorded {
+		named = append(named, Recorded(policy))
 	}
 	named = append(named, s.Problems...)
 	if len(named) > 0 {

@@ -99,6 +99,11 @@ func (n *Node) containers(s *Status, tasks []kernel.Task, exes *programs) {
 	if problem != "" {
 		s.Problems = append(s.Problems, problem)
 	}
+	recorded, err := n.Host.Recordings.Policies()
+	if err != nil {
+		s.Problems = append(s.Problems, err.Error())
+	}
+	s.Recorded = recorded
 	s.Refusing = n.refused(gen)
 	s.Problems = append(s.Problems, s.Refusing...)
 	j := judge{host: n.Host, kernel: n.Host.Kernel, gen: gen, checked: make(map[string]checked), gone: make(map[kernel.Loaded]bool)}

@@ -25,6 +25,7 @@ type (
 		Profiles   map[string]string        `json:"profiles,omitzero"`
 		Processes  map[string][]processJSON `json:"processes,omitzero"`
 		Containers []containerJSON          `json:"containers,omitzero"`
+		Recorded   []string                 `json:"recorded,omitempty"`
 		Problems   []string                 `json:"problems,omitempty"`
 
 		ProfileCount   *int `json:"profile_count,omitempty"`
@@ -73,7 +74,7 @@ type (
 // JSON returns the selected parts of a status, or with count only their numbers. It is one line, or indented if pretty is
 // set. All of it is ASCII, so that no string in it can act on a terminal.
 func (s *Status) JSON(show Show, count, pretty bool) ([]byte, error) {
-	out := statusJSON{Version: "2", Problems: s.Problems}
+	out := statusJSON{Version: "2", Recorded: s.Recorded, Problems: s.Problems}
 	if show.Profiles {
 		if count {
 			out.ProfileCount = new(len(s.Profiles))

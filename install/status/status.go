@@ -45,6 +45,14 @@ type Status struct {
 	// These are among Problems. Unread are about what is kept of containers, and Refusing about profiles that do not take
 	// signals from engines' programs.
 	Unread, Refusing []string
+
+	Recorded []string // policies that are recorded now; nil unless containers were asked for
+}
+
+// Recorded returns a sentence about a policy that is recorded.
+func Recorded(policy string) string {
+	return fmt.Sprintf("policy %s is being recorded: a container of it that starts now runs under a profile that denies nothing, in the place of "+
+		"the policy's", policy)
 }
 
 // Profile is a profile that the kernel holds.

@@ -32,8 +32,9 @@ type Dir string
 const Node Dir = "/run/oci-apparmor/recordings"
 
 const (
-	prefix  = "learn."
-	idBytes = 8 // of a hash, which stand at the end of a name
+	prefix    = "learn."
+	idBytes   = 8       // of a hash, which stand at the end of a name
+	temporary = ".new-" // begins the name of a file that is not a recording yet
 )
 
 // NameFor returns the name of the profile that a container of a policy has while it is recorded. All names for a policy have
@@ -45,9 +46,19 @@ func NameFor(policy, engine, container string) string {
 
 // IsFor reports whether a profile is one that NameFor returns for a policy.
 func IsFor(policy, name string) bool {
-	rest, ok := strings.CutPrefix(name, prefix+policy+".")
-	_, err := hex.DecodeString(rest)
-	return ok && err == nil && len(rest) == 2*idBytes
+	of, ok := PolicyOf(name)
+	return ok && of == policy
+}
+
+// PolicyOf returns the policy for which NameFor returns a profile's name, if there is one.
+func PolicyOf(name string) (policy string, ok bool) {
+	rest, ok := strings.CutPrefix(name, prefix)
+	dot := strings.LastIndexByte(rest, '.')
+	if !ok || dot <= 0 || strings.ContainsRune(rest, '/') {
+		return "", false
+	}
+	_, err := hex.DecodeString(rest[dot+1:])
+	return rest[:dot], err == nil && len(rest)-dot-1 == 2*idBytes
 }
 
 // Blob returns the compiled profile for a container, or nothing if no recording of the policy is in progress.
@@ -81,6 +92,33 @@ func (d Dir) InProgress(policy string) (bool, error) {
 		return false, err
 	}
 	return true, f.Close()
+}
+
+// Policies returns the policies that are recorded now, in the order of their names.
+func (d Dir) Policies() (on []string, err error) {
+	if d == "" {
+		return nil, nil
+	}
+	entries, err := os.ReadDir(string(d))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("which policies are recorded: %w", err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), temporary) {
+			continue
+		}
+		now, err := d.InProgress(e.Name())
+		if err != nil {
+			return nil, err
+		}
+		if now {
+			on = append(on, e.Name())
+		}
+	}
+	return on, nil
 }
 
 // live opens the file of a recording that is in progress. It returns nil if there is none.
@@ -128,7 +166,7 @@ func (d Dir) Begin(policy string, blob profile.Blob) (*Held, error) {
 	if live, err := d.InProgress(policy); err != nil || live {
 		return nil, errors.Join(err, fmt.Errorf("policy %s is recorded already", policy))
 	}
-	f, err := os.CreateTemp(string(d), ".new-*")
+	f, err := os.CreateTemp(string(d), temporary+"*")
 	if err != nil {
 		return nil, err
 	}

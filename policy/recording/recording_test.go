@@ -45,11 +45,17 @@ func TestARecordingIsThereUntilItEnds(t *testing.T) {
 	if _, err := d.Begin("web", blob(t, recording.NameFor("web", "", ""))); err == nil {
 		t.Error("it has begun twice")
 	}
+	if all, err := d.Policies(); err != nil || len(all) != 1 || all[0] != "web" {
+		t.Errorf("policies that are recorded: %q, %v", all, err)
+	}
 	if err := held.End(); err != nil {
 		t.Fatal(err)
 	}
 	if _, recorded, err := d.Blob("web", "docker", "c1"); recorded || err != nil {
 		t.Errorf("after: %v, %v", recorded, err)
+	}
+	if all, err := d.Policies(); err != nil || len(all) != 0 {
+		t.Errorf("policies that are recorded in the end: %q, %v", all, err)
 	}
 }
 
@@ -79,7 +85,7 @@ func TestTheEndOfARecordingIsNoErrorOfAStart(t *testing.T) {
 	over := make(chan error, 1)
 	go func() {
 		var err error
-		for range 1500 {
+		for range 200 {
 			var held *recording.Held
 			if held, err = d.Begin("web", b); err != nil {
 				break
@@ -107,7 +113,7 @@ func TestTheEndOfARecordingIsNoErrorOfAStart(t *testing.T) {
 
 func TestNamesAreThoseOfOnePolicy(t *testing.T) {
 	name := recording.NameFor("web", "docker", "c1")
-	for policy, is := range map[string]bool{"web": true, "we": false, "web.x": false, "": false} {
+	for policy, is := range map[string]bool{"web": true, "we": false, "web.x": false, "": false, name: false} {
 		if recording.IsFor(policy, name) != is {
 			t.Errorf("IsFor(%q, %s) is not %v", policy, name, is)
 		}

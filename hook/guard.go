@@ -10,7 +10,7 @@ import (
 
 // Guard is the createRuntime and prestart hook. The runtime has read the spec by then, so the label can no longer change,
 // but the kernel does not have the label yet. Guard loads what is missing and verifies the content. It refuses a container
-// whose spec names something other than the policy's decision.
+// whose spec names something other than the policy's decision, or its recording's (see prepared).
 //
 // Guard reads the spec as it is now. A hook that ran earlier and changed config.json can mislead it. But whoever can add
 // hooks to a spec can choose the profile, too.

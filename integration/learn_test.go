@@ -343,7 +343,8 @@ func TestProfileLearnOfAPartIsNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, "the recorder to end", func() bool {
-		return syscall.Kill(recorder, 0) != nil || strings.Contains(read(t, fmt.Sprintf("/proc/%d/stat", recorder)), ") Z ")
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", recorder))
+		return err != nil || strings.Contains(string(stat), ") Z ")
 	})
 	if got := label(); got != "app (enforce)\n" {
 		t.Errorf("without a recorder, a container has the label %s", got)

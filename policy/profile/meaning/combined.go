@@ -29,7 +29,8 @@ type Excess struct {
 // A Deviation is something that a profile allows and a combination does not, or the other way round.
 type Deviation struct {
 	Excess
-	More bool // it is the profile that allows it
+	More      bool // it is the profile that allows it
+	Otherwise bool // both allow to execute the program, and it goes on in another way
 }
 
 // Conflict finds a program that profiles of the combination execute, and that goes on in another way under each of them.
@@ -52,7 +53,7 @@ func (c Combination) Conflict() (conflict Excess, found bool, err error) {
 func (c Combination) Deviation(p *Profile) (d Deviation, found bool, err error) {
 	for number := range uint(64) {
 		if mine, theirs := (Stack{p}).permits(number), c.permits(number); mine != theirs {
-			return Deviation{Excess{Class: Capabilities, Key: string([]byte{byte(number)}), Perms: 1}, mine}, true, nil
+			return Deviation{Excess{Class: Capabilities, Key: string([]byte{byte(number)}), Perms: 1}, mine, false}, true, nil
 		}
 	}
 	one := Combination{Profiles: []*Profile{p}}
@@ -64,7 +65,8 @@ func (c Combination) Deviation(p *Profile) (d Deviation, found bool, err error) 
 			if d.Perms = mine &^ theirs; !d.More {
 				d.Perms = theirs &^ mine
 			}
-			if d.Perms == 0 && mine&MayExec != 0 && sc.class == File && one.exec(sc, states[last:]) != c.exec(sc, states[:last]) {
+			d.Otherwise = d.Perms == 0 && mine&MayExec != 0 && sc.class == File && one.exec(sc, states[last:]) != c.exec(sc, states[:last])
+			if d.Otherwise {
 				d.Perms, d.More = MayExec, true
 			}
 			return d.Perms != 0

@@ -179,7 +179,7 @@ func TestDeviationAgreesWithQuery(t *testing.T) {
 			}
 			return perms
 		}
-		if found && d.Class != Capabilities && d.Perms&^(MayExec|MayLink|MayOnExec|LinkFree) != 0 { // whose answers come from more than one key
+		if found && d.Class != Capabilities && d.Perms&^(MayExec|MayLink|MayOnExec|LinkFree|EnvironmentKept) != 0 { // whose answers come from more than one key
 			more, less := allows(one, d.Class, d.Key, d.Owner), together(d.Class, d.Key, d.Owner)
 			if !d.More {
 				more, less = less, more

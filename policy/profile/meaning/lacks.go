@@ -16,7 +16,7 @@ func (p *Profile) Lacks(full, less *Profile) (bool, error) {
 			continue
 		}
 		if sc.pairs {
-			sc.perms &^= LinkFree // a rule denies links, and not their rights
+			sc.perms &^= LinkFree | EnvironmentKept // a rule denies links and changes, and not how they are done
 		}
 		_, found, err := sc.shortest(func(states []automaton.State) bool {
 			return sc.grants(full, states[0])&^sc.grants(less, states[1])&^sc.grants(p, states[2]) != 0

@@ -35,8 +35,8 @@ var scopes = []scope{
 	{kind: kind{File, false}, perms: MayOnExec, keys: "[^/]**"},
 	{kind: kind{File, false}, perms: MayLink | LinkFree, pairs: true},
 	{kind: kind{File, true}, perms: MayLink | LinkFree, pairs: true},
-	{kind: kind{File, false}, perms: MayOnExec, pairs: true, label: true},
-	{kind: kind{File, true}, perms: MayOnExec, pairs: true, label: true},
+	{kind: kind{File, false}, perms: MayOnExec | EnvironmentKept, pairs: true, label: true},
+	{kind: kind{File, true}, perms: MayOnExec | EnvironmentKept, pairs: true, label: true},
 	{kind: kind{Signals, false}, perms: MayRead | MayWrite, some: true},
 	{kind: kind{Label, false}, perms: MayRead | MayWrite | MayAppend | MayCreate, keys: string(rune(PTrace)) + "**"},
 	{kind: kind{Mount, false}, perms: mayMount | mayUmount | mayPivotRoot, some: true},
@@ -51,6 +51,10 @@ var scopes = []scope{
 // LinkFree stands among the permissions of a Deviation about a pair of paths, a link and its target, for a link that may
 // have more rights than its target. It has the value of a permission that no pair has.
 const LinkFree = linkSubset
+
+// EnvironmentKept stands among the permissions of a Deviation about a program and a label, for a change with which the kernel does
+// not scrub the environment: a rule says "unsafe". It has the value of a permission that no pair has.
+const EnvironmentKept = XUnsafe
 
 // limit bounds how many combinations of states a question about all keys looks at.
 const limit = 1 << 21
@@ -151,7 +155,7 @@ func (sc scope) grants(p *Profile, s automaton.State) uint32 {
 	perms := p.in(sc.kind, state(s&^firstBits))
 	granted := p.passing(perms)
 	if sc.pairs {
-		if granted &^= LinkFree; s&firstLink == 0 {
+		if granted &^= LinkFree | EnvironmentKept; s&firstLink == 0 {
 			granted &^= MayLink
 		}
 		if s&firstExec == 0 {
@@ -159,6 +163,9 @@ func (sc scope) grants(p *Profile, s automaton.State) uint32 {
 		}
 		if granted&MayLink != 0 && perms.Allow&linkSubset == 0 {
 			granted |= LinkFree
+		}
+		if granted&perms.Allow&^perms.Deny&MayOnExec != 0 && perms.XIndex&XUnsafe != 0 {
+			granted |= EnvironmentKept
 		}
 	}
 	return granted & sc.perms

@@ -99,6 +99,9 @@ func (c *combination) proven(p *meaning.Profile, of string) error {
 	if err != nil {
 		return err
 	}
+	if differs && d.Otherwise {
+		return &Unsayable{strings.TrimPrefix(of, "//"), c.otherwise(p, d.Key, d.Owner, of)}
+	}
 	if differs {
 		return &Unsayable{strings.TrimPrefix(of, "//"), c.said(excess(d.Excess), d.More)}
 	}
@@ -108,7 +111,12 @@ func (c *combination) proven(p *meaning.Profile, of string) error {
 		return err
 	}
 	if departs {
-		return &Unsayable{strings.TrimPrefix(of, "//"), c.said(access.Format(departure.Access), departure.More)}
+		what := access.Format(departure.Access)
+		if departure.Ways[0] != "" {
+			return &Unsayable{strings.TrimPrefix(of, "//"), fmt.Sprintf("rules that say just this were not found: those that were have the "+
+				"program go on %s with %s, and it should go on %s", departure.Ways[0], what, departure.Ways[1])}
+		}
+		return &Unsayable{strings.TrimPrefix(of, "//"), c.said(what, departure.More)}
 	}
 	return nil
 }
@@ -149,6 +157,13 @@ func (c *combination) block(ctx context.Context, of string) ([]string, error) {
 	}
 	m := &making{combination: c, want: want, of: of, header: header}
 	lines, err := m.lines(ctx, rules)
+	if errors.Is(err, errContradict) {
+		why, err := c.contradicting(ctx, of)
+		if err != nil {
+			return nil, err
+		}
+		return nil, &Unsayable{Why: why}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -131,6 +131,8 @@ type part struct {
 	text     *syntax.Text
 	compiled []*meaning.Profile
 	rules    map[string][]rule // of each block, by its name
+
+	statements map[rule]string // of which a rule is a part
 }
 
 func readPart(ctx context.Context, c *compiledRules, s Source) (*part, error) {
@@ -138,7 +140,7 @@ func readPart(ctx context.Context, c *compiledRules, s Source) (*part, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &part{Source: s, rules: make(map[string][]rule)}
+	p := &part{Source: s, rules: make(map[string][]rule), statements: make(map[rule]string)}
 	if p.compiled, err = meaning.ReadFor(blob.Data, c); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.Name, err)
 	}
@@ -171,6 +173,9 @@ func readPart(ctx context.Context, c *compiledRules, s Source) (*part, error) {
 				return nil, fmt.Errorf("%s: %w", s.Name, err)
 			}
 			p.rules[b.Name] = append(p.rules[b.Name], rules...)
+			for _, one := range rules {
+				p.statements[one] = r.Text
+			}
 		}
 	}
 	return p, nil

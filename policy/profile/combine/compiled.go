@@ -90,7 +90,7 @@ func (c *compiledRules) meant(r rule) *meaning.Rule { return c.known[alone(r)] }
 func (c *compiledRules) compile(ctx context.Context, text string) ([]*meaning.Profile, error) {
 	blob, err := c.CompileText(ctx, "the combined rules", []byte(text))
 	if err != nil && strings.Contains(err.Error(), "conflicting x modifiers") {
-		return nil, &Unsayable{Why: "the rules by which programs are executed contradict each other, says apparmor_parser"}
+		return nil, errContradict
 	}
 	if err != nil {
 		return nil, err

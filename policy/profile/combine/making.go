@@ -59,7 +59,7 @@ func (m *making) lines(ctx context.Context, parts [][]rule) ([]string, error) {
 	if rules, err = m.filled(ctx, rules); err != nil {
 		return nil, err
 	}
-	if rules, err = m.fewest(rules); err != nil {
+	if rules, err = m.fewest(ctx, rules); err != nil {
 		return nil, err
 	}
 	slices.SortStableFunc(rules, func(a, b rule) int { return a.rank() - b.rank() })
@@ -137,13 +137,14 @@ func split(rules []rule) (allow, deny []rule) {
 }
 
 // fewest leaves out rules that are about nothing, and those that are a part of another one.
-func (m *making) fewest(rules []rule) (few []rule, err error) {
+func (m *making) fewest(ctx context.Context, rules []rule) (few []rule, err error) {
 	var kept []rule
 	for _, r := range rules {
 		if !slices.Contains(kept, r) && !m.meant(r).Empty() {
 			kept = append(kept, r)
 		}
 	}
+	var parts []rule
 	for i, r := range kept {
 		needed := true
 		for j, other := range kept {
@@ -168,9 +169,11 @@ func (m *making) fewest(rules []rule) (few []rule, err error) {
 		}
 		if needed {
 			few = append(few, r)
+		} else {
+			parts = append(parts, r)
 		}
 	}
-	return few, nil
+	return m.scrubbing(ctx, few, parts)
 }
 
 // couldHold reports whether a rule may say all that another one says. It need not be exact: it saves a comparison.
@@ -201,7 +204,7 @@ func (m *making) merged(ctx context.Context, parts [][]rule) (rules, denied []ru
 		rules = append(rules, allow...)
 		denials = append(denials, deny)
 	}
-	if rules, err = m.fewest(rules); err != nil {
+	if rules, err = m.fewest(ctx, rules); err != nil {
 		return nil, nil, err
 	}
 	allowed, err := m.profileOf(ctx, rules)

@@ -27,7 +27,11 @@ func met(a, b rule) ([]rule, error) {
 	r.what, ok[0] = oneWhat(a, b)
 	r.set, ok[1] = one(a.set, b.set)
 	r.exec, ok[2] = oneExec(a.exec, b.exec)
-	r.rest, ok[3] = rests(a.rest, b.rest)
+	if a.kind == "change_profile" {
+		r.rest, ok[3] = environments(a.rest, b.rest), true
+	} else {
+		r.rest, ok[3] = rests(a.rest, b.rest)
+	}
 	if slices.Contains(ok[:], false) || a.what == "x" && a.target != b.target {
 		return nil, nil
 	}

@@ -15,24 +15,35 @@ func (c *combination) said(what string, more bool) string {
 	case more && c.all:
 		return fmt.Sprintf("rules that say just this were not found: those that were would allow %s, which not all of them allow", what)
 	case more:
-		return fmt.Sprintf("rules that say just this were not found: those that were would allow %s, which a rule denies in one, and none "+
-			"allows in the other", what)
+		return fmt.Sprintf("rules that say just this were not found: those that were would allow %s, which none of them allows", what)
 	}
 	return "rules that say just this were not found: those that were would not allow " + what
 }
 
 // conflicting says of a program that each part has it go on in another way.
 func (c *combination) conflicting(e meaning.Excess, of string) string {
+	return fmt.Sprintf("a profile has one way for a program to go on, and of %s %s", oneline.Quote(e.Key), c.ways(e.Key, e.Owner, of))
+}
+
+// otherwise says of a program that it would go on under a profile in another way than is wanted.
+func (c *combination) otherwise(p *meaning.Profile, path string, owner bool, of string) string {
+	_, t := p.Exec(meaning.ExecAccess{Path: path, Owner: owner})
+	return fmt.Sprintf("rules that say just this were not found: those that were have %s go on %s, and of it %s", oneline.Quote(path), t.Own(p),
+		c.ways(path, owner, of))
+}
+
+// ways says how a program goes on under each part that executes it.
+func (c *combination) ways(path string, owner bool, of string) string {
 	var ways []string
 	for _, p := range c.parts {
 		one, _ := p.block(of)
 		if one == nil {
 			continue
 		}
-		_, t := one.Exec(meaning.ExecAccess{Path: e.Key, Owner: e.Owner})
+		_, t := one.Exec(meaning.ExecAccess{Path: path, Owner: owner})
 		ways = append(ways, fmt.Sprintf("%s has it go on %s", p.Name, t.Own(one)))
 	}
-	return fmt.Sprintf("a profile has one way for a program to go on, and of %s %s", oneline.Quote(e.Key), strings.Join(ways, ", and "))
+	return strings.Join(ways, ", and ")
 }
 
 // excess says what it is that one side allows and the other one does not.
@@ -43,6 +54,9 @@ func excess(e meaning.Excess) string {
 		if len(fields) > 1 && e.Perms&meaning.LinkFree != 0 {
 			return fmt.Sprintf("to link %s to %s where the link has rights that its target does not have", oneline.Quote(fields[0]),
 				oneline.Quote(fields[1]))
+		}
+		if len(fields) > 1 && e.Perms == meaning.EnvironmentKept {
+			return fmt.Sprintf("%s to keep its environment when it goes on under %s", oneline.Quote(fields[0]), oneline.Quote(fields[1]))
 		}
 		what := permissions(e.Perms, map[uint32]string{meaning.MayRead: "read", meaning.MayWrite: "write", meaning.MayAppend: "append to",
 			meaning.MayExec: "execute", meaning.MayMmapExec: "map for execution", meaning.MayLock: "lock", meaning.MayLink: "link",

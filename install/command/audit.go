@@ -23,7 +23,7 @@ type auditOptions struct {
 	follow, json, brief, each, summary bool
 	untrusted, elsewhere               bool
 	suggest, giveUp                    bool
-	fix                                string
+	fix, features                      string
 }
 
 const auditHelp = `Print what AppArmor denied on this node: when, in which container, which process, what
@@ -101,8 +101,9 @@ and 3 if nothing was printed and it is not known whether there is nothing.`,
 				return err
 			}
 			for _, other := range []string{"summary", "suggest", "fix"} {
-				if err := exclusive(cmd, "follow", other); err != nil {
-					return err
+				if o.follow && cmd.Flags().Changed(other) {
+					return exit.With(exit.Usage, fmt.Errorf("--follow and --%s cannot be given together: --%s is about all that was read, "+
+						"and with --follow more may always come", other, other))
 				}
 			}
 			if o.fix != "" {
@@ -132,6 +133,8 @@ and 3 if nothing was printed and it is not known whether there is nothing.`,
 	f.BoolVar(&o.suggest, "suggest", false, "also rules that would allow what was denied, as patches")
 	f.StringVar(&o.fix, "fix", "", "write such rules into the text of `PROFILE`")
 	f.BoolVar(&o.giveUp, "give-up", false, "with --fix, also write rules that give up a protection")
+	f.StringVar(&o.features, "features", "",
+		"compile texts for a kernel with the features in this `file`, not for the one that runs")
 	f.BoolVar(&o.untrusted, "untrusted", false, "also records that a container could have written")
 	f.BoolVar(&o.elsewhere, "elsewhere", false, "the records are of another node: do not look for their containers here")
 	f.BoolVar(&o.json, "json", false, "print each as a JSON object")
@@ -226,8 +229,8 @@ func (o *auditOptions) texts(ctx context.Context, s *session) (*profiles.Decidin
 	if (o.brief || o.summary) && !o.suggest {
 		return nil, nil
 	}
-	texts, err := profiles.NewDeciding(ctx, s.Node)
-	if err != nil && !o.suggest {
+	texts, err := profiles.NewDeciding(ctx, s.Node, o.features)
+	if err != nil && !o.suggest && o.features == "" {
 		s.Warnf("which rules decided is not known: %v", err)
 		return nil, nil
 	}

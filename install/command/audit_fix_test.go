@@ -78,6 +78,35 @@ func TestAuditFix(t *testing.T) {
 	}
 }
 
+// Where AppArmor does not run, nobody knows for which kernel texts are to be compiled, unless it is said.
+func TestAuditSuggestsForAnotherKernel(t *testing.T) {
+	m := auditsOf(t, newCompiling(t), nil)
+	m.write("etc/policy.yaml", "version: 1\nprofiles:\n  web: {file: web}\npolicies:\n  web: {profile: web}\nassign:\n  - policy: web\n")
+	m.write("etc/web", shopText)
+	if code, out := m.run("policy", "apply"); code != 0 {
+		t.Fatalf("exit code %d: %s%s", code, out, m.errOut.String())
+	}
+	m.write("./audit.log", shopDenials)
+	if err := os.RemoveAll("securityfs/features"); err != nil {
+		t.Fatal(err)
+	}
+	suggest := func(more ...string) (int, string) {
+		code, out := m.run(append([]string{"audit", "--source", "./audit.log", "--suggest"}, more...)...)
+		return code, out + m.errOut.String()
+	}
+	if code, out := suggest(); code != exit.Cannot || !strings.Contains(out, "with --features") {
+		t.Errorf("no kernel's features: exit code %d:\n%s", code, out)
+	}
+	if code, out := suggest("--features", "apparmor.d/abi/3.0"); code != 0 || !strings.Contains(out, "3 rules for 3 of 4 denials") {
+		t.Errorf("another kernel's features: exit code %d:\n%s", code, out)
+	}
+	for _, args := range [][]string{{"audit", "--source", "./audit.log"}, {"audit", "--source", "./audit.log", "--suggest"}} {
+		if code, out := m.run(append(args, "--features", "nosuch")...); code != exit.Cannot {
+			t.Errorf("%q without the file of --features: exit code %d:\n%s", args, code, out)
+		}
+	}
+}
+
 // A workload only has to try something to have a rule for it found. What gives up a protection is written only if that is asked
 // for.
 func TestAuditFixHoldsBackWhatGivesUpProtections(t *testing.T) {

@@ -34,9 +34,9 @@ type decided struct {
 	err    error
 }
 
-// NewDeciding returns a Deciding for the running kernel.
-func NewDeciding(ctx context.Context, n *node.Node) (*Deciding, error) {
-	c, _, err := n.NewCompiler(ctx, "")
+// NewDeciding returns a Deciding for the kernel whose features are in the file; empty stands for the running kernel.
+func NewDeciding(ctx context.Context, n *node.Node, features string) (*Deciding, error) {
+	c, _, err := n.NewCompiler(ctx, features)
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,7 @@ func (d *document) identify(c Caller, id, bundle string) policy.Facts {
 		ID:           id,
 		Container:    id,
 		EngineChoice: d.choice,
+		LeftBy:       leftBy(d.choice),
 	}
 	f.Privileged, f.PrivilegedBy = d.powers.privilege()
 	if e := engine.Named(c.Engine); len(e.Keys) > 0 {

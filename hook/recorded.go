@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
@@ -37,6 +38,16 @@ func (h *Host) recorded(f *policy.Facts, d policy.Decision) policy.Decision {
 	d.Reason += "; it is recorded, under a profile of its own that denies nothing"
 	d.Warning = join(d.Warning, fmt.Sprintf("policy %s is being recorded: the container runs under %s, which denies nothing", d.Policy, name))
 	return d
+}
+
+// leftBy returns the policy whose recording gave a container a label, if one did.
+func leftBy(label string) string {
+	for name := range strings.SplitSeq(label, "//&") {
+		if policy, ok := recording.PolicyOf(name); ok {
+			return policy
+		}
+	}
+	return ""
 }
 
 // inPlace returns a decision with a profile in the place of the policy's.

@@ -106,6 +106,40 @@ func TestABundleThatIsStartedAgainIsRecorded(t *testing.T) {
 	prepare("after the recording", "base//&work")
 }
 
+// What an earlier start wrote into the bundle while the policy was recorded, nobody chose.
+func TestALabelThatARecordingLeftIsNoChoice(t *testing.T) {
+	n := newNode(t)
+	n.Recordings = recording.Dir(filepath.Join(t.TempDir(), "recordings"))
+	held := n.recorded(t, "web")
+	b := bundle(t, "", "")
+	warned := func(b string) string {
+		t.Helper()
+		out, err := n.Prepare(t.Context(), n.caller, "c1", NewBundle(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.Forget(n.caller, "c1")
+		return out.Warning
+	}
+	first := warned(b)
+	if !strings.Contains(config(t, b), recording.NameFor("web", n.caller.Engine, "c1")) {
+		t.Fatalf("is not recorded: %s", first)
+	}
+	if again := warned(b); again != first {
+		t.Errorf("the second start is warned of by %q, and the first by %q", again, first)
+	}
+	if err := held.End(); err != nil {
+		t.Fatal(err)
+	}
+	if after := warned(b); after != "" {
+		t.Errorf("a start after the recording is warned of by %q", after)
+	}
+	other := bundle(t, "", recording.NameFor("work", n.caller.Engine, "c1"))
+	if said := warned(other); !strings.Contains(said, "the engine chose profile learn.work.") {
+		t.Errorf("the label of another policy's recording is warned of by %q", said)
+	}
+}
+
 func TestAListedChoiceInThePolicysPlaceIsNotRecorded(t *testing.T) {
 	n := newChooser(t)
 	n.Recordings = recording.Dir(t.TempDir())

@@ -82,6 +82,9 @@ func (d *Decision) overruled(f Facts, r rule, granted bool) {
 		d.Choice = Stands
 		return
 	}
+	if f.LeftBy != "" && f.LeftBy == d.Policy {
+		return // nobody chose it
+	}
 	d.Choice = Overruled
 	switch {
 	case granted:

@@ -176,6 +176,9 @@ type Facts struct {
 	Misspelt     string  // an annotation below "oci-apparmor/" that means nothing; empty if there is none
 	EngineChoice string  // process.apparmorProfile as the engine wrote it: hostile, too
 	ChoiceUnsaid bool    // EngineChoice is not known, because somebody only asks about the container
+
+	// LeftBy is the policy whose recording left EngineChoice in the bundle, at an earlier start; empty if none did.
+	LeftBy string
 }
 
 // Decision is the outcome for one container.

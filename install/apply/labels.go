@@ -91,7 +91,7 @@ func (l *labels) move(m move) {
 		if name == m.to.Policy {
 			continue
 		}
-		was, by := from, " that ask for policy "+name+", which was refused before"
+		was, by := from, " that ask for policy "+name+", which was refused before (compared with those that ask for nothing)"
 		switch {
 		case m.from.Policy == name || slices.Contains(m.from.Request, name):
 			was, by = l.a.given(m.from, name, ""), " that ask for policy "+name

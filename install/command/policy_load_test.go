@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -12,8 +13,10 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/recording"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -408,4 +411,22 @@ func TestProfileListKnowsEarlierPolicies(t *testing.T) {
 	loadedBy("dropped")
 	k.Load(t, kerneltest.Blob("by somebody", "shop"))
 	loadedBy("changed")
+}
+
+// The profile of a container that is recorded was never in the policy, so that it was not dropped from it either.
+func TestProfileListKnowsRecordings(t *testing.T) {
+	m, _ := newBoots(t)
+	name := recording.NameFor("web", "docker", "c1")
+	blob, err := profile.Parse(kerneltest.Blob("recording", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := kernel.Profile{Name: name, Compiled: blob.Profiles, OnDrift: profile.ReplaceOwn,
+		Blob: func() ([]byte, error) { return blob.Data, nil }}
+	if _, err := m.Kernel.Ensure(t.Context(), []kernel.Profile{p}); err != nil {
+		t.Fatal(err)
+	}
+	if _, out := m.run("profile", "list"); !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` +[a-z]+ +recording +0$`).MatchString(out) {
+		t.Errorf("lists\n%s", out)
+	}
 }

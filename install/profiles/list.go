@@ -10,6 +10,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/recording"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -39,6 +40,7 @@ const (
 	byUs     LoadedBy = "oci-apparmor" // for a container, by the policy
 	earlier  LoadedBy = "earlier"      // so, by an earlier policy: the one in force has another content
 	dropped  LoadedBy = "dropped"      // so, by an earlier policy: the one in force does not have the profile
+	recorded LoadedBy = "recording"    // so, for a container that was started while its policy was recorded
 	hand     LoadedBy = "hand"         // oci-apparmor profile load
 	changed  LoadedBy = "changed"      // one of these, and the content is neither that of a policy nor what was loaded by hand
 	byOthers LoadedBy = "others"
@@ -48,6 +50,7 @@ var sentences = map[LoadedBy]string{
 	byUs:     ", by oci-apparmor for a container",
 	earlier:  ", by oci-apparmor by an earlier policy; the next start or exec that needs it, or policy load, loads the present content",
 	dropped:  ", by oci-apparmor by an earlier policy; it is not in the policy any more",
+	recorded: ", by oci-apparmor for a container that was started while its policy was recorded",
 	hand:     ", by oci-apparmor profile load",
 	changed:  ", first by oci-apparmor; its content is neither the policy's nor what was loaded by hand",
 	byOthers: ", not by oci-apparmor",
@@ -102,6 +105,9 @@ func loadedBy(n *node.Node, name string) LoadedBy {
 	}
 	if _, same := byHand(n, name); same {
 		return hand
+	}
+	if _, of := recording.PolicyOf(name); of {
+		return recorded
 	}
 	g, err := n.Current(n.Store)
 	if err != nil {

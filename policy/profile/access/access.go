@@ -75,11 +75,30 @@ func (p Pattern) example(s meaning.Stack, allowed bool) (shortest meaning.Access
 		if err != nil {
 			return nil, false, fmt.Errorf("%s: %w", p.line, err)
 		}
+		if ok {
+			one = q.plainer(s, one, allowed)
+		}
 		if ok && (!found || len(Format(one)) < len(Format(shortest))) {
 			shortest, found = one, true
 		}
 	}
 	return shortest, found, nil
+}
+
+// plainer returns an example of the question's with protocol 0 instead of one that was left open, if that is an example, too. It
+// is the protocol that nearly all sockets are asked about with.
+func (q question) plainer(s meaning.Stack, example meaning.Access, allowed bool) meaning.Access {
+	socket, ok := example.(meaning.SocketAccess)
+	if !ok {
+		return example
+	}
+	if protocols, ok := q.texts[2].(fixed); !ok || protocols != nil {
+		return example
+	}
+	if socket.Protocol = 0; s.Decide(socket).Allowed != allowed {
+		return example
+	}
+	return socket
 }
 
 // asks adds a question to the pattern that is read.

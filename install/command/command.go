@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/hook/version"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/policy/nearest"
 )
 
 // Run runs a command line on this machine, and returns its exit code: one of package exit, or for the command status one of
@@ -131,10 +133,33 @@ func helpCommand(root *cobra.Command) *cobra.Command {
 
 // noArgs returns an error if a command that takes no arguments has one.
 func noArgs(cmd *cobra.Command, args []string) error {
+	if cmd.HasAvailableSubCommands() {
+		return aCommand(cmd, args)
+	}
 	if len(args) > 0 {
 		return fmt.Errorf("%s takes no argument, and %q is one", cmd.CommandPath(), args[0])
 	}
 	return nil
+}
+
+// below returns the commands that are meant two levels below a command, at most one of each group. meant chooses among their
+// names.
+func below(cmd *cobra.Command, meant func(names []string) string) (list []string) {
+	for _, group := range cmd.Commands() {
+		if !group.IsAvailableCommand() {
+			continue
+		}
+		var names []string
+		for _, c := range group.Commands() {
+			if c.IsAvailableCommand() {
+				names = append(names, c.Name())
+			}
+		}
+		if name := meant(names); name != "" {
+			list = append(list, group.Name()+" "+name)
+		}
+	}
+	return list
 }
 
 // aCommand returns an error if a command that only has subcommands gets another argument.
@@ -145,12 +170,14 @@ func aCommand(cmd *cobra.Command, args []string) error {
 	hint := ""
 	cmd.SuggestionsMinimumDistance = 2
 	list := cmd.SuggestionsFor(args[0])
-	for _, group := range cmd.Commands() { // "apply" for "policy apply"
-		for _, c := range group.Commands() {
-			if c.Name() == args[0] && group.IsAvailableCommand() {
-				list = append(list, group.Name()+" "+c.Name())
-			}
+	list = append(list, below(cmd, func(names []string) string { // "apply" for "policy apply"
+		if slices.Contains(names, args[0]) {
+			return args[0]
 		}
+		return ""
+	})...)
+	if len(list) == 0 {
+		list = below(cmd, func(names []string) string { return nearest.Of(args[0], names) })
 	}
 	if len(list) > 0 {
 		hint = "; did you mean " + strings.Join(list, " or ") + "?"

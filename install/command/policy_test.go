@@ -457,6 +457,8 @@ func TestWrongCommandLines(t *testing.T) {
 		{"policy", "explain", "--privileged=maybe"},
 		{"policy", "check", "one", "two"},
 		{"profile", "lsit"},
+		{"profile", "learn", "strat"},
+		{"lsit"},
 		{"profile", "diff", "--features", "features", "kernel:web", "node:docker-default"},
 		{"version", "please"},
 		{"help", "polcy"},

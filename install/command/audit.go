@@ -183,6 +183,7 @@ func runAudit(ctx context.Context, s *session, o *auditOptions) error {
 	if err != nil {
 		return err
 	}
+	s.warnOfNamesakes(o.source)
 	q.Lost = func(l source.Loss) { s.Warnf("records were lost: %s", l) }
 	src, err := s.records(ctx, o.source, source.Options{Since: q.Since, Follow: q.Follow})
 	if err != nil {

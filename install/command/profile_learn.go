@@ -39,10 +39,12 @@ logged, therefore. Give it a profile without rules to see all. Rules with deny, 
 audit deny, keep accesses out of the log, and are enforced in complain mode, too.
 
 FILE holds the kernel's records: auditd's log, or what dmesg or journalctl printed. The
-kernel prints no more than ten in five seconds, and auditd writes all. In other files
-than auditd's, a container may have written lines that look like records: they are
-believed only with --vouched. If records are missing, and that is known, nothing is
-printed. Several files add up: what two recordings saw is allowed.
+words audit.log, journal, kmsg, multicast and auto are the node's own sources, as for
+oci-apparmor audit --source; a file of such a name is written ./audit.log. The kernel
+prints no more than ten in five seconds, and auditd writes all. In other files than
+auditd's, a container may have written lines that look like records: they are believed
+only with --vouched. If records are missing, and that is known, nothing is printed.
+Several files add up: what two recordings saw is allowed.
 
 What programs did that were executed is the container's own, and so is what they did
 under the profiles that the kernel makes in complain mode (NAME//null-...): they go on
@@ -65,6 +67,7 @@ The text goes to standard output, and what is to be said of it to standard error
 			if len(what.From) == 0 || what.Recorded == "" {
 				return exit.With(exit.Usage, errors.New("name the files with --from, and the profile that the containers had with --profile"))
 			}
+			s.warnOfNamesakes(what.From...)
 			made, err := recorder.Learn(cmd.Context(), s.Node, what)
 			if err != nil {
 				return err
@@ -74,7 +77,7 @@ The text goes to standard output, and what is to be said of it to standard error
 	}
 	cmd.AddCommand(learnStartCommand(s), learnStatusCommand(s), learnFinishCommand(s), learnRecordCommand(s))
 	f := cmd.Flags()
-	f.StringArrayVar(&what.From, "from", nil, "read records from `FILE`, or - for standard input; may be given several times")
+	f.StringArrayVar(&what.From, "from", nil, "read records from `FILE`, a source of audit --source, or - for standard input; may be given several times")
 	f.StringVar(&what.Recorded, "profile", "", "`NAME` of the profile that the containers had, in complain mode")
 	f.StringVar(&what.Name, "name", "", "the new profile's `name`; without it, that of --profile")
 	f.BoolVar(&what.Vouched, "vouched", false, "nobody but the kernel has written what looks like its records in the files")

@@ -1,8 +1,11 @@
 package command
 
 import (
+	"context"
 	"strings"
 	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/audit/source"
 )
 
 // auditd's log of a container under the profile record, and of a child that the kernel made for what it executed. The last
@@ -32,4 +35,29 @@ func TestProfileLearn(t *testing.T) {
 	m.run("profile", "learn", "--from", "recorded.log", "--profile", "record", "--name", "unconfined")
 	m.run("profile", "learn", "--from", "recorded.log")
 	m.golden(dir)
+}
+
+// A word that is a source of the node's is not the file of that name in the working directory, and whoever has one is told.
+func TestAFileThatHasTheNameOfASourceIsWarnedOf(t *testing.T) {
+	const warning = "kmsg is the source of that name, and not the file here: for that, write ./kmsg"
+	m := auditsOf(t, newCompiling(t), nil)
+	m.records = func(context.Context, string, source.Options) (source.Source, error) { return silent{}, nil }
+	said := func(args ...string) bool {
+		m.transcript.Reset()
+		m.run(args...)
+		return strings.Contains(m.transcript.String(), warning)
+	}
+	if said("audit", "--source", "kmsg") {
+		t.Error("warned where there is no such file")
+	}
+	m.write("kmsg", learnedLog)
+	if !said("audit", "--source", "kmsg") {
+		t.Errorf("audit says nothing of the file:\n%s", m.transcript.String())
+	}
+	if !said("profile", "learn", "--from", "kmsg", "--profile", "record", "--features", "nosuch") { // so that it reads no records
+		t.Errorf("profile learn says nothing of the file:\n%s", m.transcript.String())
+	}
+	if said("audit", "--source", "./kmsg") {
+		t.Error("warned where the file is meant")
+	}
 }

@@ -104,3 +104,15 @@ func exclusive(cmd *cobra.Command, one, other string) error {
 	return exit.With(exit.Usage, fmt.Errorf("--%s and --%s cannot be given together: see %s --help", one, other,
 		cmd.CommandPath()))
 }
+
+// warnOfNamesakes warns where a source of records was named, and a file in the working directory has that name, too.
+func (s *session) warnOfNamesakes(sources ...string) {
+	for _, name := range sources {
+		if !ofNode(name) {
+			continue
+		}
+		if _, err := os.Stat(name); err == nil {
+			s.Warnf("%s is the source of that name, and not the file here: for that, write ./%s", name, name)
+		}
+	}
+}

@@ -162,7 +162,7 @@ func parse(files []file, text func(p *policy.Profile, path string) error) (*poli
 	var errs Errors
 	for _, f := range files {
 		p := parser{file: f, errs: &errs, doc: &all}
-		p.parse(p.top)
+		p.parse(`"version: 1"`, p.top)
 	}
 	result := all.check(&errs, text)
 	if len(errs) > 0 {

@@ -149,7 +149,7 @@ func (s *Suite) parse(files []file, c *policy.Config) error {
 	for i, f := range files {
 		order[f.path] = i
 		p := suiteParser{parser: parser{file: f, errs: &errs}, suite: s, config: c}
-		p.parse(p.top)
+		p.parse(`"tests:", "never:" or "floor:"`, p.top)
 	}
 	s.named(&errs)
 	if len(errs) > 0 {

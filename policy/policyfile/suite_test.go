@@ -240,3 +240,41 @@ func TestAnAccessThatYAMLHasCutIsToBeQuoted(t *testing.T) {
 		t.Errorf("the error is %v", err)
 	}
 }
+
+func TestAFileOfTestsMayBeginWithoutItsVersion(t *testing.T) {
+	_, err := parseSuite(t, nil)
+	if err == nil || strings.Contains(err.Error(), "version") || !strings.Contains(err.Error(), `is empty: it begins with "tests:"`) {
+		t.Errorf("an empty file: %v", err)
+	}
+}
+
+// The examples of the two pages are one policy and its tests.
+func TestExamplesOfThePagesCanBeRead(t *testing.T) {
+	c, err := parseOne(exampleOf(t, "oci-apparmor-policy.yaml.5"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Suite{Files: []string{testsFile}}
+	if err := s.parse([]file{{name: testsFile, path: testsFile, text: exampleOf(t, "oci-apparmor-tests.yaml.5")}}, c); err != nil {
+		t.Error(err)
+	}
+	if len(s.Tests) == 0 || len(s.Nevers) == 0 {
+		t.Errorf("%d tests and %d nevers", len(s.Tests), len(s.Nevers))
+	}
+}
+
+// exampleOf returns the example of a page.
+func exampleOf(t *testing.T, page string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, examples, _ := strings.Cut(string(text), "\n.SH EXAMPLES\n")
+	_, examples, _ = strings.Cut(examples, ".nf\n")
+	examples, _, found := strings.Cut(examples, ".fi\n")
+	if !found {
+		t.Fatalf("%s has no example", page)
+	}
+	return []byte(strings.ReplaceAll(examples, `\-`, "-"))
+}

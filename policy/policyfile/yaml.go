@@ -29,8 +29,8 @@ func (p *parser) fault(n *yaml.Node, format string, args ...any) {
 	p.errs.add(p.at(n), format, args...)
 }
 
-// parse parses the file, and calls top with what it holds.
-func (p *parser) parse(top func(*yaml.Node)) {
+// parse parses the file, and calls top with what it holds. begins says how a file begins that is not empty.
+func (p *parser) parse(begins string, top func(*yaml.Node)) {
 	if p.file.err != nil {
 		p.errs.add(place{file: p.file.path}, "cannot be read: %v", p.file.err)
 		return
@@ -44,7 +44,7 @@ func (p *parser) parse(top func(*yaml.Node)) {
 	var root, second yaml.Node
 	switch err := d.Decode(&root); {
 	case errors.Is(err, io.EOF):
-		p.errs.add(place{p.file.path, 1, 1}, "is empty: it begins with \"version: 1\"")
+		p.errs.add(place{p.file.path, 1, 1}, "is empty: it begins with %s", begins)
 		return
 	case err != nil:
 		p.syntax(err)

@@ -27,7 +27,8 @@ func profileCheckCommand(s *session) *cobra.Command {
 		Short: "Compile and judge profiles, and load nothing",
 		Long: `Compile profiles with apparmor_parser, load nothing, and warn of what compiles and
 causes trouble in containers: missing flags, ABI and rules for peers, paths that
-are links in today's images, deny rules that match nothing or log nothing.
+are links in today's images, deny rules that match nothing or log nothing, rules that
+execute programs under a child which is not there.
 
 The warnings come from apparmor_parser, and from what the text and each of its rules
 compile to: a rule that the compiled profile does not enforce on this kernel is one.

@@ -36,6 +36,7 @@ var checks = []check{
 	{"dev-null", "writing to /dev/null denied", judgedBlocks, (*linter).devNull},
 	{"matches-nothing", "deny rules that match nothing", blocks, (*linter).nothing},
 	{"overruled", "deny rules that rules of a higher priority overrule", judgedBlocks, (*linter).overruled},
+	{"no-child", "rules that execute programs under a child profile which is not there", judgedBlocks, (*linter).noChild},
 	{"silent", "deny rules that log nothing", blocks, (*linter).silent},
 	{"unconfined", "rules by which processes leave their confinement", elsewhere, nil},
 	{"not-enforced", "rules that the compiled profile does not enforce on this kernel, or not as they stand", elsewhere, nil},

@@ -46,3 +46,14 @@ func (l *linter) overruled() {
 		}
 	}
 }
+
+// noChild looks for rules that execute programs under a child which the profile does not have, and under nothing else: the
+// kernel denies that, whatever the rule allows.
+func (l *linter) noChild() {
+	for _, r := range l.rules {
+		if r.Own && !r.Deny && r.single != nil && r.single.NoChild(l.compiled) {
+			l.warn(r.Line, "\"%s\" executes nothing in enforce mode: profile %s has no child for it; write the child, or ix",
+				oneline.Cut(r.Text, maxRule), show(l.in.Name))
+		}
+	}
+}

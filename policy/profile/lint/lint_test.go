@@ -126,6 +126,13 @@ func TestChecks(t *testing.T) {
 		{"a hat, and a rule behind it", sound("^hat flags=(attach_disconnected) { signal, ptrace, file, }\naudit deny /tmp w,"),
 			"matches-nothing:7"},
 
+		{"a child that is not there", sound("/srv/x cx -> gone,\n/srv/y Cx,\n/srv/** r,"), "no-child:6 no-child:7"},
+		{"a child that is there", sound("/srv/x cx -> kid,\n/srv/kid cx,\nprofile kid /srv/kid flags=(attach_disconnected) { signal, ptrace, file, }"), ""},
+		{"a child for some programs", sound("/srv/* cx,\nprofile /srv/kid flags=(attach_disconnected) { signal, ptrace, file, }"), ""},
+		{"something else where there is no child", sound("/srv/x cix -> gone,\n/srv/y pix,\n/srv/z px -> other,"), ""},
+		{"a child that is not there in a child", sound("profile kid flags=(attach_disconnected) {\nsignal, ptrace,\n/srv/x cx,\n}"), "no-child:8"},
+		{"a missing child for what is denied", sound("/srv/x cx -> gone,\naudit deny /srv/x x,"), ""},
+
 		{"peers alone", "abi <abi/3.0>,\nprofile web flags=(attach_disconnected) {\nfile,\n}", "peers:2 peers:2 peers:2"},
 		{"peers in stacks", strings.Replace(sound("file,"), "signal, ptrace,", `
 signal (receive) peer={unconfined,runc,crun},

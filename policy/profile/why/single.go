@@ -134,3 +134,13 @@ func (s *Single) Overruled(p *meaning.Profile) bool {
 	lacks, err := p.Lacks(s.base, s.onTop)
 	return err == nil && !lacks
 }
+
+// NoChild reports whether the rule has programs executed under a child of a profile that has the rule, and it has none for any of
+// them.
+func (s *Single) NoChild(p *meaning.Profile) bool {
+	if s.limits {
+		return false
+	}
+	none, err := p.NoChildAs(s.onTop)
+	return none && err == nil
+}

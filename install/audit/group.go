@@ -209,9 +209,12 @@ func (e *Event) Policy() string {
 	return policy
 }
 
-// Whose returns which container an event is of, fit for a line: its title, "one of a, b", "the node" or "-".
+// Whose returns which container an event is of, fit for a line: its title, "a or another", "one of a, b",
+// "the node" or "-".
 func (e *Event) Whose() string {
 	switch {
+	case e.By == ByPID:
+		return e.Container.Title() + " or another"
 	case e.Container != nil:
 		return e.Container.Title()
 	case e.OnNode:

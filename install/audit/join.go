@@ -17,13 +17,17 @@ const (
 	ByProcess Basis = "process" // its process is in the container, or was one of those that its engine started there
 	ByProfile Basis = "profile" // its process has ended, and only the container had the record's profile at that time
 	NotKnown  Basis = ""        // it is of one of several containers, or of none
+
+	// Its engine started a process of that pid in the container, and nobody saw when that one ended: before the container
+	// did, a process of another one that had the profile may have got the pid. These are the other candidates.
+	ByPID Basis = "pid"
 )
 
 // Joined is the result for a record.
 type Joined struct {
 	By         Basis
 	Container  *Container   // nil if it is not known, or if it is none
-	Candidates []*Container // if it is of one of several: those
+	Candidates []*Container // if it is of one of several: those; with ByPID also the container
 	OnNode     bool         // its process is in no container
 	Others     bool         // it may also be of a container that has ended and of which nothing is left
 
@@ -285,14 +289,17 @@ func (j *Joiner) lookAgain(s Subject) Sight {
 
 // find is Join for a process that is not there, and also returns at which times the answer is the same.
 func (j *Joiner) find(s Subject) (Joined, span) {
-	by, certain, valid := j.candidates(s)
+	by, in, valid := j.candidates(s)
 	valid.cut(s.Time, j.since)
-	return j.judged(s, by, certain), valid
+	return j.judged(s, by, in), valid
 }
 
-// judged returns which of the candidates it is, if that is known.
-func (j *Joiner) judged(s Subject, by []*Container, certain bool) Joined {
-	others := s.Time.Before(j.since)
+// judged returns which of the candidates it is, if that is known. in are those in which the record's process may have been started.
+func (j *Joiner) judged(s Subject, by []*Container, in started) Joined {
+	others, certain := s.Time.Before(j.since), len(in.seen) > 0
+	if certain {
+		by = in.seen
+	}
 	for _, c := range by {
 		others = others || !c.decided // others like it may have been there, and leave no record
 	}
@@ -309,7 +316,11 @@ func (j *Joiner) judged(s Subject, by []*Container, certain bool) Joined {
 		where.WriteString(c.key())
 		where.WriteByte(0)
 	}
-	return Joined{Candidates: by, Others: others && !certain, where: where.String()}
+	joined := Joined{Candidates: by, Others: others && !certain, where: where.String()}
+	if !certain && len(in.unseen) == 1 {
+		joined.By, joined.Container = ByPID, in.unseen[0]
+	}
+	return joined
 }
 
 // lookAfter takes a look at all containers if the last one was before a record: a container that came after it may be the
@@ -327,14 +338,19 @@ func (j *Joiner) lookAfter(t time.Time) {
 	j.look()
 }
 
-// candidates returns the containers that a record may be of: those in which its engine started that process, of which it saw
-// the end, which is certain; or else those of its profile. They are the same at all times that are valid.
-func (j *Joiner) candidates(s Subject) (by []*Container, certain bool, valid span) {
+// started are containers in which their engines started a process of a pid.
+type started struct {
+	seen   []*Container // that was there at that time
+	unseen []*Container // that may have been: nobody saw when it ended
+}
+
+// candidates returns the containers that a record may be of, which are those of its profile, and in which of these its
+// process may have been started by the engine. They are the same at all times that are valid.
+func (j *Joiner) candidates(s Subject) (by []*Container, in started, valid span) {
 	valid = ever()
 	if s.Profile == "" {
-		return nil, false, valid
+		return nil, in, valid
 	}
-	var ran []*Container
 	for _, c := range j.known {
 		if !c.under(s.Profile) {
 			continue
@@ -347,24 +363,25 @@ func (j *Joiner) candidates(s Subject) (by []*Container, certain bool, valid spa
 		}
 		by = append(by, c)
 		for _, p := range c.ran {
-			// Without its end, a process may have ended long before its container, and another one have taken its pid.
-			if p.PID != s.PID || s.Other || p.To.IsZero() {
+			if p.PID != s.PID || s.Other {
 				continue
+			}
+			where := &in.seen
+			if p.To.IsZero() {
+				where, p.To = &in.unseen, c.To
 			}
 			there := there(p)
 			valid.cut(s.Time, there.from)
 			valid.cut(s.Time, there.to)
-			if there.has(s.Time) && !slices.Contains(ran, c) {
-				ran = append(ran, c)
+			if there.has(s.Time) && !slices.Contains(*where, c) {
+				*where = append(*where, c)
 			}
 		}
 	}
-	if len(ran) > 0 {
-		by = ran
-	}
 	slices.SortFunc(by, byTitle)
-	return by, len(ran) > 0, valid
+	slices.SortFunc(in.seen, byTitle)
+	return by, in, valid
 }
 
-// there returns when a process of which the end is known may have been there.
+// there returns when a process may have been there.
 func there(p hook.Ran) span { return span{p.From.Add(-clocks), p.To.Add(clocks)} }

@@ -142,6 +142,11 @@ func joined(j *Joiner, s Subject) string {
 	switch {
 	case got.Container != nil:
 		say = "by " + string(got.By) + " " + got.Container.ID
+		for _, c := range got.Candidates {
+			if c != got.Container {
+				say += ", else " + c.ID
+			}
+		}
 	case got.OnNode:
 		say = "node"
 	case len(got.Candidates) > 0:
@@ -234,7 +239,7 @@ func TestAContainerIsNamedAfterItsEnd(t *testing.T) {
 	m.want("an hour before", at(101, during.Add(-time.Hour)), "nothing...")
 	m.want("another profile's", Subject{Time: during, PID: 101, Profile: "work"}, "nothing...")
 	m.end("web-2", 102)
-	m.want("the other one, by the runtime's state", at(102, during), "one of web-1 web-2")
+	m.want("the other one, by the runtime's state", at(102, during), "by pid web-2, else web-1")
 	m.want("both have ended", at(gonePID, during), "one of web-1 web-2")
 }
 
@@ -284,12 +289,13 @@ func TestAPIDThatWasTakenAgainNamesNobody(t *testing.T) {
 
 // The wrapper learns at a container's delete which process was its first one, and not when that ended. Its pid may have been taken
 // again since, by a process of another container under the same profile.
-func TestAProcessWhoseEndNobodySawDoesNotName(t *testing.T) {
+func TestAProcessWhoseEndNobodySawNamesInDoubt(t *testing.T) {
 	m := newMachine(t)
 	m.create("web-1", 101, "")
 	m.create("web-2", 102, "")
 	m.end("web-1", 101)
-	m.want("with another container", Subject{Time: time.Now(), PID: 101, Profile: "web"}, "one of web-1 web-2")
+	m.want("with another container", Subject{Time: time.Now(), PID: 101, Profile: "web"}, "by pid web-1, else web-2")
+	m.want("another process", Subject{Time: time.Now(), PID: gonePID, Profile: "web"}, "one of web-1 web-2")
 	m.create("work-1", 103, "work")
 	m.end("work-1", 103)
 	m.want("without one", Subject{Time: time.Now(), PID: 103, Profile: "work"}, "by profile work-1")

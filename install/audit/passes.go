@@ -8,9 +8,9 @@ func (r *reading) passes(ev *Event) bool {
 	if !q.names() && q.Policy == "" {
 		return true
 	}
-	may := ev.Candidates
+	may := slices.Clip(ev.Candidates)
 	if ev.Container != nil {
-		may = []*Container{ev.Container}
+		may = append(may, ev.Container)
 	}
 	passes := slices.ContainsFunc(may, q.of)
 	if !passes && r.unplaced(ev) {

@@ -37,9 +37,10 @@ why takes it, and the rules.
 
 A record has a process and a profile, and no container. The container is that of the
 process, if it is still there, or if the shim of oci-apparmor saw it begin and end; also
-after the container has ended, for which its record is kept for a week. Else it is the
-one container that had the profile at that time. If there were several, all are named:
-"one of a, b".
+after the container has ended, for which its record is kept for a week. The wrapper sees
+no end: of the first process of a container it says "a or another". Else it is the one
+container that had the profile at that time. If there were several, all are named: "one
+of a, b".
 
 Kinds, for --type, with commas between them; all stands for all of them:
   denied    not allowed

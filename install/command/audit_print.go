@@ -134,27 +134,35 @@ func particulars(e *audit.Event) string {
 	case e.Notice != nil:
 		return ""
 	case c != nil:
-		how := ""
-		if e.By == audit.ByProfile {
-			how = "; its process has ended, and no other container under the profile is known of that time"
+		switch e.By {
+		case audit.ByProfile:
+			return describe(c) + "; its process has ended, and no other container under the profile is known of that time"
+		case audit.ByPID:
+			return describe(c) + "; its first process had that pid. If that had ended by then, it is of " + others(e)
 		}
-		return describe(c) + how
+		return describe(c)
 	case e.OnNode:
 		return "no container, but the node itself"
 	case len(e.Candidates) > 0:
-		var all []string
-		for _, c := range e.Candidates {
-			all = append(all, describe(c))
-		}
-		text := "one of these, since its process has ended: " + strings.Join(all, "; ")
-		if e.Others {
-			text += "; or one that has ended and of which nothing is left"
-		}
-		return text
+		return "one of these, since its process has ended: " + others(e)
 	case !e.Trusted:
 		return "not known, since the record may be forged"
 	}
 	return "not known: its process has ended, and no container under the profile is known of that time"
+}
+
+// others describes the containers that an event may be of, but for the one that is named.
+func others(e *audit.Event) string {
+	var all []string
+	for _, c := range e.Candidates {
+		if c != e.Container {
+			all = append(all, describe(c))
+		}
+	}
+	if e.Others {
+		all = append(all, "one that has ended and of which nothing is left")
+	}
+	return strings.Join(all, "; or ")
 }
 
 // describe returns what people need to find a container.

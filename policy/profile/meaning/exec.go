@@ -110,12 +110,12 @@ func (p *Profile) transition(x uint32) Transition {
 	case x&XUnconfined != 0:
 		t.Else = TargetUnconfined
 	}
-	switch {
-	case x&XTable != 0:
+	switch x & (XName | XTable) { // both together stand for neither (x_to_label, security/apparmor/domain.c)
+	case XTable:
 		t.To = TargetLabel
 		t.Label, t.Stack = strings.CutPrefix(p.Names[x&XIndexMask], "&")
 		t.Label = strings.Replace(t.Label, "\x00", ":", 1) // which parts a namespace from its profile
-	case x&XName != 0:
+	case XName:
 		t.To = TargetAttached
 	default:
 		t.To, t.Else = t.Else, TargetNone

@@ -49,7 +49,7 @@ func (p *Profile) leaves(perms Perms) bool {
 		return false
 	case x&XUnconfined != 0:
 		return true
-	case x&XTable == 0, x&XChild != 0, int(x&XIndexMask) >= len(p.Names):
+	case x&(XName|XTable) != XTable, x&XChild != 0, int(x&XIndexMask) >= len(p.Names):
 		return false
 	default:
 		return IsUnconfined(p.Names[x&XIndexMask])

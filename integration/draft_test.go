@@ -111,14 +111,11 @@ func TestContainerdProfileNewForNginx(t *testing.T) {
 	})
 }
 
-// asksOfSockets reports whether the kernel asks AppArmor when a process connects to a socket that is a file.
+// asksOfSockets reports whether the kernel asks AppArmor when a process connects to a socket that is a file. Linux 7.2 asks of
+// profiles that have rules in the form network_v9, which no parser of these guests writes.
 func asksOfSockets() bool {
-	for _, feature := range []string{"network/af_unix", "network_v9/af_unix"} {
-		if _, err := os.Stat(filepath.Join(securityfs, "features", feature)); err == nil {
-			return true
-		}
-	}
-	return false
+	_, err := os.Stat(filepath.Join(securityfs, "features/network/af_unix"))
+	return err == nil
 }
 
 // intrude tries all intrusions, each of which must be denied; or, where denied is false, those that work freely.
@@ -139,7 +136,7 @@ func (w *webserver) intrude(t *testing.T, denied bool) {
 		is := answers[n] == "errno EACCES" || answers[n] == "errno EPERM" || answers[n] == "errno EROFS"
 		switch {
 		case denied && !is && strings.HasPrefix(i.command, "unix-connect") && !asksOfSockets():
-			t.Log("this kernel does not ask AppArmor who connects to a socket that is a file; profile new says so")
+			t.Log("AppArmor is not asked here who connects to a socket that is a file; profile new says so")
 		case denied && !is:
 			t.Errorf("%s: %s, want a denial", i.what, strconv.Quote(answers[n]))
 		case !denied && i.freely && is:

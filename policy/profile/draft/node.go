@@ -78,7 +78,7 @@ func (w *writer) node() {
 	for _, m := range w.Mounts {
 		if socket := w.socket(&m); socket != "" {
 			w.note("the socket %s of an engine is mounted at %s, and whoever may connect to it owns the node: the text denies it, but kernels "+
-				"such as Linux 6.12 do not ask AppArmor about that, so do not mount it", path.Base(socket), oneline.Name(m.At))
+				"such as Linux 6.12, and 7.2 with AppArmor 4.1, do not ask about that, so do not mount it", path.Base(socket), oneline.Name(m.At))
 		}
 		source := m.source()
 		if source == "" || m.At == source && m.Type != "bind" { // the rules of every draft are about /proc and /sys

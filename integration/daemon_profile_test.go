@@ -284,6 +284,9 @@ func TestContainerdUnderItsProfile(t *testing.T) {
 		}
 	})
 	container := p.Start(t, "main", []string{"label"})
+	waitFor(t, "the container's program to be executed", func() bool { // until then it is runc's, as Start does not wait for it
+		return !strings.HasPrefix(guesttest.Label(t, container.Pid(t)), "runc")
+	})
 	wantLabelText(t, "the pod's container", guesttest.Label(t, container.Pid(t)), "cri-containerd.apparmor.d")
 	if o := container.ExecSync(t, "probe", "label"); !strings.Contains(o.Stdout, "cri-containerd.apparmor.d (enforce)") {
 		t.Errorf("ExecSync: %+v", o)

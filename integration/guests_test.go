@@ -414,7 +414,7 @@ func (b *ranBoot) run(ctx context.Context, in func(context.Context, guest.Job) (
 	b.result, err = in(ctx, job)
 	var fault error
 	b.tests, fault = tests()
-	if errors.Is(err, guest.ErrSilent) && !b.again {
+	if errors.Is(err, guest.ErrStopped) && !b.again {
 		fmt.Fprintf(os.Stderr, "guest %s: the tests run again, under QEMU: %v\n", b.name, err)
 		b.again, job.Accel = true, "qemu"
 		return b.run(ctx, in, job)
@@ -443,7 +443,7 @@ func TestTestsOfAGuestThatStopsRunAgain(t *testing.T) {
 				ran = append(ran, job.Accel)
 				if len(ran) <= test.stops {
 					io.WriteString(job.Output, stopped)
-					return guest.Result{}, fmt.Errorf("guest forky: %w", guest.ErrSilent)
+					return guest.Result{}, fmt.Errorf("guest forky: %w", guest.ErrStopped)
 				}
 				io.WriteString(job.Output, whole)
 				return guest.Result{ExitCode: 1}, nil
@@ -455,7 +455,7 @@ func TestTestsOfAGuestThatStopsRunAgain(t *testing.T) {
 			if got := strings.Join(told, ", "); got != test.want || fmt.Sprint(ran) != test.ran || b.again != (test.stops > 0) {
 				t.Errorf("it ran by %q and told %s; again: %v", ran, got, b.again)
 			}
-			if errors.Is(err, guest.ErrSilent) != (test.stops == 2) || err != nil && test.stops < 2 {
+			if errors.Is(err, guest.ErrStopped) != (test.stops == 2) || err != nil && test.stops < 2 {
 				t.Error(err)
 			}
 			if said := strings.Contains(reportOf([]ranBoot{b}), " forky (run again under QEMU: in user mode it stopped)\n"); said != b.again {

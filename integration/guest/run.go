@@ -39,14 +39,15 @@ type Job struct {
 	Progress   io.Writer         // Run writes to it when it tries a boot again; may be nil
 	Accel      string            // how the guest is run, as AccelVariable has it; "" stands for what that says
 
-	// Silence is how long a guest in user mode may write nothing to its output before Run ends it, with ErrSilent; 0 stands
+	// Silence is how long a guest in user mode may write nothing to its output before Run ends it, with ErrStopped; 0 stands
 	// for any time. Other guests may be as silent as they are.
 	Silence time.Duration
 }
 
-// ErrSilent is the error of Run for a guest in user mode that has written nothing for longer than its job's Silence. Such a
-// kernel has been seen to stop in the midst of its work: its processes wait, and the kernel itself is idle.
-var ErrSilent = errors.New("it has stopped")
+// ErrStopped is the error of Run for a guest in user mode that has written nothing for longer than its job's Silence. Such a
+// kernel has been seen to stop in the midst of its work: its processes wait, and the kernel itself is idle. It is also the
+// error for one that has ended by a fault of its own, which has been seen once.
+var ErrStopped = errors.New("it has stopped")
 
 // A Result describes a job that ran to its end.
 type Result struct {
@@ -134,7 +135,7 @@ func (i *Image) runIn(ctx context.Context, m machine, job Job) (Result, error) {
 	var heard io.Reader = vm.output
 	if job.Silence > 0 && m.stops() {
 		late := time.AfterFunc(job.Silence, func() {
-			cancel(fmt.Errorf("%w: it has written nothing for %v", ErrSilent, job.Silence))
+			cancel(fmt.Errorf("%w: it has written nothing for %v", ErrStopped, job.Silence))
 		})
 		defer late.Stop()
 		heard = &listener{vm.output, func() { late.Reset(job.Silence) }}
@@ -175,8 +176,16 @@ func (i *Image) runIn(ctx context.Context, m machine, job Job) (Result, error) {
 		return result, errors.Join(err, results)
 	}
 
-	return result, vm.died(ctx, console, began, ran)
+	err = vm.died(ctx, console, began, ran)
+	if log, _ := os.ReadFile(console); m.stops() && ctx.Err() == nil && bytes.Contains(log, []byte(userModeFault)) {
+		err = fmt.Errorf("%w: %w", ErrStopped, err)
+	}
+	return result, err
 }
+
+// userModeFault is what a kernel in user mode says when it touched memory that is not there (segv, arch/um/kernel/trap.c).
+// If it is not the mode's own fault, the same kernel under QEMU has it, too.
+const userModeFault = "Kernel panic - not syncing: Segfault without recovery target"
 
 // A listener is a reader that calls a function after each read that returned something.
 type listener struct {

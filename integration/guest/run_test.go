@@ -2,6 +2,7 @@ package guest
 
 import (
 	"errors"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -14,11 +15,32 @@ type played struct {
 	mayStop bool
 }
 
-func (p played) command(*Image, boot) (*exec.Cmd, error) {
-	return exec.Command("sh", "-c", p.script), nil
+func (p played) command(_ *Image, b boot) (*exec.Cmd, error) {
+	cmd := exec.Command("sh", "-c", p.script)
+	cmd.Env = append(os.Environ(), "CONSOLE="+b.console)
+	return cmd, nil
 }
 func (p played) ports() string { return "serial" }
 func (p played) stops() bool   { return p.mayStop }
+
+// A kernel in user mode that ends by a fault of its own counts as one that has stopped. One under QEMU, or that ends by
+// something else, does not.
+func TestAFaultOfUserModeIsAStop(t *testing.T) {
+	if err := need("mke2fs"); err != nil {
+		t.Skip(err)
+	}
+	image := &Image{Guest: Guest{Suite: "forky"}, Dir: t.TempDir()}
+	const fault, other = "echo '" + userModeFault + "' >>$CONSOLE", "echo 'Kernel panic - not syncing: Attempted to kill init!' >>$CONSOLE"
+	for _, test := range []struct {
+		machine played
+		stopped bool
+	}{{played{fault, true}, true}, {played{fault, false}, false}, {played{other, true}, false}} {
+		_, err := image.runIn(t.Context(), test.machine, Job{Command: []string{"true"}})
+		if err == nil || errors.Is(err, ErrStopped) != test.stopped {
+			t.Errorf("%+v: %v", test.machine, err)
+		}
+	}
+}
 
 func TestSilentGuestIsEnded(t *testing.T) {
 	if err := need("mke2fs"); err != nil {
@@ -38,7 +60,7 @@ func TestSilentGuestIsEnded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			began := time.Now()
 			_, err := image.runIn(t.Context(), test.machine, Job{Command: []string{"true"}, Silence: silence})
-			if err == nil || errors.Is(err, ErrSilent) != test.silent {
+			if err == nil || errors.Is(err, ErrStopped) != test.silent {
 				t.Errorf("%v; want it to be told of as silent: %v", err, test.silent)
 			}
 			if test.silent && !strings.Contains(err.Error(), "written nothing for 500ms") {

@@ -298,7 +298,7 @@ func TestContainerdUnderItsProfile(t *testing.T) {
 	wantIntrusionsDenied(t, "containerd", append(slices.Clone(daemonIntrusions),
 		daemonIntrusion{[]string{"read", "/etc/shadow"}, []string{`operation="open"`, `name="/etc/shadow"`}},
 		daemonIntrusion{[]string{"write", "/etc/intruder"}, []string{`name="/etc/intruder"`}},
-		daemonIntrusion{[]string{"write", "/root/intruder"}, []string{`name="/root/intruder"`}},
+		daemonIntrusion{[]string{"write", "/boot/intruder"}, []string{`name="/boot/intruder"`}},
 		daemonIntrusion{[]string{"socket", "packet", "dgram"}, []string{`operation="create"`, `family="packet"`}},
 	))
 }

@@ -36,52 +36,39 @@ const own = "@{profile_name}"
 
 // ours returns an access with own in place of the recording's labels.
 func (r *Recording) ours(a meaning.Access) meaning.Access {
-	label := func(l string) string {
-		parts := strings.Split(l, "//&")
+	return relabelled(a, func(label string) string {
+		parts := strings.Split(label, "//&")
 		for i, part := range parts {
 			if name, _, _ := strings.Cut(part, "//"); r.Of(name) {
 				parts[i] = own
 			}
 		}
 		return strings.Join(parts, "//&")
-	}
-	switch a := a.(type) {
-	case meaning.SignalAccess:
-		a.Peer = label(a.Peer)
-		return a
-	case meaning.PtraceAccess:
-		a.Peer = label(a.Peer)
-		return a
-	case meaning.UnixAccess:
-		a.Peer = label(a.Peer)
-		return a
-	case meaning.DBusAccess:
-		a.Label = label(a.Label)
-		return a
-	case meaning.IOUringAccess:
-		a.Label = label(a.Label)
-		return a
-	}
-	return a
+	})
 }
 
 // named returns an access with a profile's name in place of own.
 func named(a meaning.Access, name string) meaning.Access {
+	return relabelled(a, func(label string) string { return strings.ReplaceAll(label, own, name) })
+}
+
+// relabelled returns an access with what a function makes of the label of whom it is about.
+func relabelled(a meaning.Access, label func(string) string) meaning.Access {
 	switch a := a.(type) {
 	case meaning.SignalAccess:
-		a.Peer = strings.ReplaceAll(a.Peer, own, name)
+		a.Peer = label(a.Peer)
 		return a
 	case meaning.PtraceAccess:
-		a.Peer = strings.ReplaceAll(a.Peer, own, name)
+		a.Peer = label(a.Peer)
 		return a
 	case meaning.UnixAccess:
-		a.Peer = strings.ReplaceAll(a.Peer, own, name)
+		a.Peer = label(a.Peer)
 		return a
 	case meaning.DBusAccess:
-		a.Label = strings.ReplaceAll(a.Label, own, name)
+		a.Label = label(a.Label)
 		return a
 	case meaning.IOUringAccess:
-		a.Label = strings.ReplaceAll(a.Label, own, name)
+		a.Label = label(a.Label)
 		return a
 	}
 	return a

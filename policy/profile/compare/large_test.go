@@ -137,7 +137,7 @@ func TestHostileBlobs(t *testing.T) {
 // compared. That nothing differs is never said then.
 func TestTooLargeToCompare(t *testing.T) {
 	if os.Getenv("OCI_APPARMOR_EVERYTHING") != "yes" {
-		t.Skip("takes seconds")
+		t.Skip("takes seconds: OCI_APPARMOR_EVERYTHING=yes runs it, as make test-all does")
 	}
 	a, b := readAll(t, profiletest.Large(100_000, 1))[0], readAll(t, profiletest.Large(100_000, 2))[0]
 	d := timed(t, a, b, time.Minute)

@@ -11,9 +11,20 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/ruletext"
 )
 
-// launchers are programs that run the program in their arguments, with how many of their own stand before that, beside
-// options.
-var launchers = map[string]int{"tini": 0, "tini-static": 0, "docker-init": 0, "catatonit": 0, "dumb-init": 0, "gosu": 1, "su-exec": 1}
+// launchers are programs that run the program in their arguments.
+var launchers = map[string]launcher{
+	"tini": {options: "-p -e"}, "tini-static": {options: "-p -e"}, "docker-init": {options: "-p -e"}, "catatonit": {}, "dumb-init": {options: "-r --rewrite"},
+	"gosu": {own: 1}, "su-exec": {own: 1},
+	// setpriv(1). It takes the value of an option behind "=", too.
+	"setpriv": {options: "--ambient-caps --inh-caps --bounding-set --ruid --euid --reuid --rgid --egid --regid --groups --securebits " +
+		"--pdeathsig --ptracer --selinux-label --apparmor-profile --landlock-access --landlock-rule --seccomp-filter"},
+}
+
+// A launcher says which arguments of a program stand ahead of those that name the program it runs.
+type launcher struct {
+	own     int    // how many are there, beside options
+	options string // those that have their value in the next argument, with blanks between
+}
 
 // shells run whatever a script names.
 var shells = []string{"sh", "bash", "dash", "ash", "busybox", "ksh", "mksh", "zsh", "fish"}
@@ -95,17 +106,21 @@ func (w *writer) follow(s *started, args []string, depth int) {
 	case found == "" && (strings.HasSuffix(base, ".sh") || strings.Contains(base, "entrypoint")):
 		s.any = oneline.Word(base) + " seems to be a shell's script"
 	case launches:
-		w.follow(s, launched(args[1:], own), depth+1)
+		w.follow(s, own.launched(args[1:]), depth+1)
 	}
 }
 
-// launched returns the command among the arguments of a program that runs it, behind options and so many other arguments.
-func launched(args []string, own int) []string {
+// launched returns the command among the arguments of a program that runs it.
+func (l launcher) launched(args []string) []string {
+	own, options := l.own, strings.Fields(l.options)
 	for len(args) > 0 && (strings.HasPrefix(args[0], "-") || own > 0) {
 		if !strings.HasPrefix(args[0], "-") {
 			own--
 		}
-		args = args[1:]
+		with := slices.Contains(options, args[0]) && len(args) > 1
+		if args = args[1:]; with {
+			args = args[1:]
+		}
 	}
 	return args
 }

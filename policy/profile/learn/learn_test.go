@@ -213,14 +213,14 @@ func TestAFileThatComesAndGoesIsTemporary(t *testing.T) {
 func TestManyFilesOfADirectoryAreOneRule(t *testing.T) {
 	var lines []string
 	for i := range 12 {
-		lines = append(lines, file("open", fmt.Sprintf("/srv/www/page%d.html", i), "r", false), file("open", fmt.Sprintf("/etc/conf%d", i), "r", false))
+		lines = append(lines, file("open", fmt.Sprintf("/srv/www/page%c.html", 'a'+i), "r", false), file("open", fmt.Sprintf("/etc/conf%c", 'a'+i), "r", false))
 	}
 	text, p := made(t, recorded(t, lines...))
 	if !p.Decide(meaning.FileAccess{Path: "/srv/www/new.html", Want: meaning.MayRead}).Allowed {
 		t.Error("of a directory of pages others are denied")
 	}
-	for _, a := range []meaning.FileAccess{{Path: "/srv/www/page1.html", Want: meaning.MayWrite}, {Path: "/srv/www/a/b", Want: meaning.MayRead},
-		{Path: "/etc/conf99", Want: meaning.MayRead}} {
+	for _, a := range []meaning.FileAccess{{Path: "/srv/www/pagea.html", Want: meaning.MayWrite}, {Path: "/srv/www/a/b", Want: meaning.MayRead},
+		{Path: "/etc/confz", Want: meaning.MayRead}} {
 		if p.Decide(a).Allowed {
 			t.Errorf("%s is allowed", access.Format(a))
 		}

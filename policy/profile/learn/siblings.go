@@ -1,19 +1,21 @@
 package learn
 
 import (
-	"path"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/ruletext"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
 // manyFiles is from how many files of a directory on, all used alike, one rule stands for all files of the directory: the
 // pages of a site, the tables of a database. There will be others next time.
 const manyFiles = 10
 
-// together returns the rules with what belongs together in one: temporary files, and the many files of a directory.
+// together returns the rules with what belongs together in one: files whose names are others next time, and the many files of a
+// directory.
 func together(rules []*rule) []*rule {
 	at := make(map[key]*rule)
 	var order []*rule
@@ -30,18 +32,12 @@ func together(rules []*rule) []*rule {
 		at[k] = &fresh
 		order = append(order, &fresh)
 	}
-	for _, one := range rules {
-		glob := one.what
-		if one.kind == files && !one.loose && !one.exec && temporaryFile(one) {
-			file, isDir := strings.CutSuffix(one.path, "/")
-			dir, name := path.Split(file)
-			if glob = ruletext.Literal(dir) + ruletext.WidenTemporary(name); isDir {
-				glob += "/"
-			}
-		}
-		put(one, glob)
+	members := membersOf(rules)
+	leaveOpen(members)
+	for _, n := range members {
+		put(n.rule, n.glob())
 	}
-	rules, order = order, nil
+	rules, order = covered(order), nil
 	clear(at)
 	alike := make(map[alikeKey]int)
 	for _, one := range rules {
@@ -58,6 +54,46 @@ func together(rules []*rule) []*rule {
 	}
 	slices.SortFunc(order, byText)
 	return order
+}
+
+// covered returns the rules of which no other one says the same and more: "1/[0-9]*" is about "1/[0-9]*_map" and "1/7.x", too.
+func covered(rules []*rule) []*rule {
+	type open struct {
+		*rule
+		matches *regexp.Regexp
+	}
+	wide := make(map[string][]open) // by their directories
+	dirOf := func(one *rule) string { return one.what[:strings.LastIndexByte(one.what, '/')+1] }
+	for _, one := range rules {
+		if one.kind == files && strings.HasSuffix(one.what, "*") && !strings.HasSuffix(one.what, `\*`) {
+			if m := syntax.Matcher(one.what); m != nil {
+				wide[dirOf(one)] = append(wide[dirOf(one)], open{one, m})
+			}
+		}
+	}
+	return slices.DeleteFunc(rules, func(one *rule) bool {
+		if one.kind != files || one.exec {
+			return false
+		}
+		for _, w := range wide[dirOf(one)] {
+			within := strings.HasPrefix(one.what, w.what) || one.what == ruletext.Literal(one.path) && w.matches.MatchString(one.path)
+			if w.rule != one && within && w.says(one) {
+				w.join(one)
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// says reports whether a rule lets whoever did what another one is about do it.
+func (r *rule) says(other *rule) bool {
+	anybody := r.perms
+	if !ownedAt(r.what) {
+		anybody |= r.owned
+	}
+	within := func(perms, of uint32) bool { return strings.Trim(ruletext.Letters(perms), ruletext.Letters(of)) == "" }
+	return within(other.perms, anybody) && within(other.owned, anybody|r.owned)
 }
 
 // temporaryFile reports whether a file came and went while it was recorded.

@@ -106,6 +106,8 @@ func (w *widening) home(owner bool) (prefix string) {
 var chance = sync.OnceValue(func() []random {
 	return []random{
 		{regexp.MustCompile(`^[0-9a-f]{32,}$`), func(name string) string { return strings.Repeat("?", len(name)) }},
+		// A number that long is hexadecimal, though the first ones have no letters: PostgreSQL names its log so.
+		{regexp.MustCompile(`^[0-9A-F]{16,}$`), func(name string) string { return strings.Repeat("?", len(name)) }},
 		{regexp.MustCompile(`(?i)^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`), func(string) string {
 			return "????????-????-????-????-????????????"
 		}},

@@ -20,6 +20,9 @@ import (
 // putBack is the hidden command of the process that puts a profile back, see profiles.PutBack.
 const putBack = "put-profile-back"
 
+// backlog is how many records the kernel is to keep while a workload runs of which it records everything.
+const backlog = 8192
+
 func tightenCommand(s *session) *cobra.Command {
 	var o profiles.Tightening
 	cmd := &cobra.Command{
@@ -31,9 +34,16 @@ is enforced. COMMAND is a shell's; it makes the workload work under the profile,
 its start to its stop where that matters, and exits 0 if all went well.
 
 Rules are taken away in the kernel, several at once while COMMAND still succeeds, and
-else fewer, until for each rule that is left COMMAND has failed without it. Nothing is
-taken away that denies, and no rule without which profile check would warn that
-processes cannot be stopped. It takes up to two runs for each rule.
+else fewer, until for each rule that is left COMMAND has failed without it. It takes a
+run for each rule that COMMAND uses, and two where the kernel's audit records, from
+which that is known, cannot be read. Nothing is taken away that denies. A rule without
+which profile check would warn that processes cannot be stopped stays in the text; that
+COMMAND fails without it is tried in the end: have COMMAND stop what it has started by
+the engine.
+
+COMMAND may try things that it does without. These are denied then, and a record of
+each is in the log. With --deny rules are added that deny them without a record, so
+that there are no records of a workload that does what it did here.
 
 Meanwhile whatever else runs under the profile has fewer rights, too, and never more:
 each text is proven to allow nothing that the whole one does not. So use it on a
@@ -63,7 +73,7 @@ COMMAND.`,
 					fmt.Fprintf(s.stderr, "\r\x1b[Krun %d", runs)
 				}
 			}
-			denials, quiet := source.Open(cmd.Context(), source.Auto, source.Options{Follow: true, Since: time.Now()})
+			denials, quiet := source.Open(cmd.Context(), source.Auto, source.Options{Follow: true, Since: time.Now(), Backlog: backlog})
 			if quiet == nil {
 				defer denials.Close()
 				o.Denials = denials
@@ -87,6 +97,7 @@ COMMAND.`,
 		}),
 	}
 	cmd.Flags().StringVar(&o.Run, "run", "", "the `command` that exits 0 if the workload works")
+	cmd.Flags().BoolVar(&o.Deny, "deny", false, "deny, without a record, what the command tries and does without")
 	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Minute, "how `long` the command may take each time")
 	return cmd
 }
@@ -101,6 +112,12 @@ func printTightened(out *output.Printer, file string, made *profiles.Tightened) 
 			why = "needed: " + k.Why
 		}
 		out.Line("%s:%d: %s: %s", file, k.Line, oneline.Printable(k.Text), oneline.Printable(why))
+	}
+	for _, rule := range made.Denied {
+		out.Line("%s: added: %s: the command tries this, and does without", made.Name, oneline.Printable(rule))
+	}
+	for _, what := range made.Vain {
+		out.Line("%s: denied, with a record each time: %s: the command does without", made.Name, oneline.Printable(what))
 	}
 	out.Line("%s: of %s that allow something, the command does without %d, as %s showed. It fails without each of %d, and %d stay for "+
 		"other reasons.", made.Name, output.Count(len(made.Kept)+len(made.Dropped), "rule", "rules"), len(made.Dropped),

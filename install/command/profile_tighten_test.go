@@ -1,8 +1,11 @@
 package command
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +15,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/install/profiles"
+	"github.com/oci-apparmor/oci-apparmor/policy/audit/source"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
@@ -123,6 +127,97 @@ func TestTighten(t *testing.T) {
 	if m.read("text") != tightText {
 		t.Error("the file was changed")
 	}
+}
+
+// recordsOf has a workload write records as the kernel does: of what tightText's workload tries, under the profile that the
+// kernel has. It tries to read /other, too, and does without.
+func recordsOf(t *testing.T, m *machine, o *profiles.Tightening) {
+	t.Helper()
+	replace := m.Kernel.WriteReplace
+	m.Kernel.WriteReplace = func(blob []byte) error {
+		text := ""
+		for line, asked := range map[string]meaning.Access{
+			`operation="open" class="file" profile="shop" name="/needed" pid=7 comm="sh" requested_mask="w" denied_mask="w" fsuid=0 ouid=0`: meaning.FileAccess{Path: "/needed", Want: meaning.MayWrite, Owner: true},
+			`operation="open" class="file" profile="shop" name="/other" pid=7 comm="sh" requested_mask="r" denied_mask="r" fsuid=0 ouid=0`:  meaning.FileAccess{Path: "/other", Want: meaning.MayRead, Owner: true},
+			`operation="capable" class="cap" profile="shop" pid=7 comm="sh" capability=0  capname="chown"`:                                  meaning.CapabilityAccess(0),
+		} {
+			kind := ""
+			switch d := must(meaning.Read(blob))[0].Decide(asked); {
+			case d.Allowed && d.Logged:
+				kind = "AUDIT"
+			case !d.Allowed && d.Logged:
+				kind = "DENIED"
+			}
+			if kind != "" {
+				text += fmt.Sprintf("type=AVC msg=audit(%d.000:7): apparmor=%q %s\n", time.Now().Unix()+1, kind, line)
+			}
+		}
+		m.write("records", text)
+		return replace(blob)
+	}
+	o.Run = "cat records >>log; " + o.Run
+	m.write("log", "")
+	f := must(os.Open("log"))
+	t.Cleanup(func() { f.Close() })
+	o.Denials = &recordFile{lines: bufio.NewReader(f)}
+}
+
+// recordFile are records of a file, to which others may be added.
+type recordFile struct {
+	source.Source
+	lines *bufio.Reader
+}
+
+func (w *recordFile) Next(ctx context.Context, e *source.Entry) error {
+	for {
+		line, err := w.lines.ReadBytes('\n')
+		if err == nil {
+			e.Kernel = true
+			e.Record.Parse(bytes.TrimSpace(line))
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// Where the kernel's records can be read, it takes fewer runs, and what the workload does without can be denied in silence.
+func TestTightenByRecords(t *testing.T) {
+	m, _, o := newTightening(t)
+	slow, err := profiles.Tighten(t.Context(), m.Node, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, _, o = newTightening(t)
+	recordsOf(t, m, &o)
+	made, err := profiles.Tighten(t.Context(), m.Node, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if made.Text != slow.Text || made.Runs > slow.Runs {
+		t.Errorf("after %d runs, the text is\n%s\nwithout records, %d runs gave\n%s", made.Runs, made.Text, slow.Runs, slow.Text)
+	}
+	if got := fmt.Sprint(made.Vain, made.Denied); got != "[owner read /other] []" {
+		t.Errorf("denied in vain are %s", got)
+	}
+	for _, k := range made.Kept {
+		if strings.HasPrefix(k.Text, "/needed") && !strings.Contains(k.Why, "denied was owner write /needed") {
+			t.Errorf("%s is needed: %s", k.Text, k.Why)
+		}
+	}
+	o.Deny = true
+	if made, err = profiles.Tighten(t.Context(), m.Node, o); err != nil {
+		t.Fatal(err)
+	}
+	want := strings.NewReplacer("  /other r,\n", "", "  capability kill,\n", "",
+		"  /needed w, # the workload's\n", "  /needed w, # the workload's\n  deny owner /other r,\n").Replace(tightText)
+	if got := fmt.Sprint(made.Vain, made.Denied); got != "[] [deny owner /other r,]" || made.Text != want {
+		t.Errorf("denied are %s, and the text is\n%s\nwant\n%s", got, made.Text, want)
+	}
+	wantWhole(t, m)
 }
 
 // killGuard kills the process that the workload's parent has for putting the profile back.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os/exec"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -35,7 +34,8 @@ type Tightening struct {
 	Run     string        // the workload, for a shell: it exits 0 if it works
 	Timeout time.Duration // how long the workload may take each time
 	Guard   []string      // the command that puts a profile back, see PutBack
-	Denials source.Source // what the kernel denies from now on; nil if that is not known
+	Denials source.Source // the kernel's records from now on; nil if there are none to be had
+	Deny    bool          // add rules that deny, without a record, what the workload is denied and does without
 
 	Tried func(text string, o tighten.Outcome) // called after each run; may be nil
 }
@@ -43,8 +43,10 @@ type Tightening struct {
 // A Tightened is what comes of it.
 type Tightened struct {
 	*tighten.Result
-	Name  string
-	Patch string // from the text to that without the rules; empty if all are needed
+	Name   string
+	Patch  string   // from the text to that without the rules; empty if all are needed
+	Denied []string // the rules that deny what the workload does without, in the order in which they were added
+	Vain   []string // what the workload is denied, with a record, and does without
 }
 
 // Tighten finds the rules of a loaded profile that a workload does without. It takes them away in the kernel, runs the
@@ -77,7 +79,13 @@ func Tighten(ctx context.Context, n *node.Node, o Tightening) (*Tightened, error
 	if err != nil {
 		return nil, exit.With(exit.Cannot, err)
 	}
-	made.Result, err = tighten.Drop(guarded, string(t.file.Text), t.mustStay(ctx), t.try)
+	plan := tighten.Plan{Keep: t.mustStay(ctx), Run: t.try}
+	if plan.Used, err = t.used(guarded); err == nil {
+		made.Result, err = tighten.Drop(guarded, string(t.file.Text), plan)
+	}
+	if err == nil {
+		err = t.silence(guarded, made)
+	}
 	if back := putBack(); back != nil {
 		return nil, exit.With(exit.Cannot, errors.Join(err, back))
 	}
@@ -97,6 +105,7 @@ type tightening struct {
 	file     *File
 	name     string
 	whole    []*meaning.Profile
+	seen     []seen // in the last run
 }
 
 // mayTry says why nothing may be tried with the profile.
@@ -185,8 +194,8 @@ func (t *tightening) try(ctx context.Context, text string) (o tighten.Outcome, e
 	if _, err := t.node.Kernel.Ensure(ctx, []kernel.Profile{p}); err != nil {
 		return o, err
 	}
-	t.denied(ctx) // of before
-	failed := t.run(ctx)
+	var failed error
+	t.seen = t.watch(ctx, func() { failed = t.run(ctx) })
 	if err := context.Cause(ctx); err != nil {
 		return o, err
 	}
@@ -200,8 +209,8 @@ func (t *tightening) try(ctx context.Context, text string) (o tighten.Outcome, e
 	o = tighten.Outcome{Works: failed == nil}
 	if failed != nil {
 		o.Why = failed.Error()
-		if denied := t.denied(ctx); denied != "" {
-			o.Why += "; denied was " + denied
+		if i := slices.IndexFunc(t.seen, func(s seen) bool { return s.kind == audit.Denied }); i >= 0 {
+			o.Why += "; denied was " + access.Format(t.seen[i].access)
 		}
 	}
 	if t.Tried != nil {
@@ -254,26 +263,6 @@ func (t *tail) Write(p []byte) (int, error) {
 		t.Next(extra)
 	}
 	return len(p), nil
-}
-
-// denied returns the first thing that the profile has denied since it was asked before. It waits a moment for records.
-func (t *tightening) denied(ctx context.Context) (first string) {
-	if t.Denials == nil {
-		return ""
-	}
-	ctx, stop := context.WithTimeout(ctx, 200*time.Millisecond)
-	defer stop()
-	var e source.Entry
-	for t.Denials.Next(ctx, &e) == nil {
-		by, _ := e.Record.Profile()
-		if first != "" || !e.Kernel || e.Record.Type != audit.Denied || by != t.name && !strings.HasPrefix(by, t.name+"//") {
-			continue
-		}
-		if asked, err := e.Record.Asked(); err == nil && len(asked.Accesses) > 0 {
-			first = access.Format(asked.Accesses[0])
-		}
-	}
-	return first
 }
 
 // guard starts the process that puts the profile back if this one ends before it has. The context that it returns ends if

@@ -8,6 +8,32 @@ import (
 // Source returns a rule as it is written, with its comma.
 func (t *Text) Source(r Rule) string { return t.text[r.span.from:r.span.to] }
 
+// String returns the text as it is written.
+func (t *Text) String() string { return t.text }
+
+// Audited returns the text with audit ahead of its rules, so that the kernel writes a record of whatever they allow, and the
+// rules of which that is true. They are removable, and no includes and rules that deny or have a priority.
+func (t *Text) Audited() (text string, rules []Rule) {
+	for _, b := range t.Blocks {
+		for _, r := range b.Rules {
+			if r.Removable() && !r.Deny && !r.IsInclude() && r.Priority == 0 && !slices.Contains([]string{"set", "rlimit"}, r.First()) {
+				rules = append(rules, r)
+			}
+		}
+	}
+	slices.SortFunc(rules, func(a, b Rule) int { return a.span.from - b.span.from })
+	var whole strings.Builder
+	at := 0
+	for _, r := range rules {
+		whole.WriteString(t.text[at:r.span.from])
+		if at = r.span.from; !r.Audit {
+			whole.WriteString("audit ")
+		}
+	}
+	whole.WriteString(t.text[at:])
+	return whole.String(), rules
+}
+
 // Insert returns the text with rules added to a block of it. Each rule stands behind the last one of its kind that the
 // block itself has, and with the indentation of that one: in a line of its own, or in the same line where the block has
 // only one. The rules end with a comma, and have no line break.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,8 +24,6 @@ func needs(words ...string) func(context.Context, string) (Outcome, error) {
 	}
 }
 
-func anyRule(syntax.Rule) string { return "" }
-
 func TestDrop(t *testing.T) {
 	const text = "profile a {\n  # files\n  /a r,\n  /b r,\n  deny /c r,\n  capability chown,\n\n  signal,\n  audit {\n    /d r,\n  }\n  /e r,\n}\n"
 	keep := func(r syntax.Rule) string {
@@ -33,7 +32,7 @@ func TestDrop(t *testing.T) {
 		}
 		return ""
 	}
-	result, err := Drop(t.Context(), text, keep, needs("/b", "/e"))
+	result, err := Drop(t.Context(), text, Plan{Keep: keep, Run: needs("/b", "/e")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,44 +65,76 @@ func TestDropLeavesWhatIsNeeded(t *testing.T) {
 				words, want = append(words, fmt.Sprintf("/file%d/", i)), want+rule
 			}
 		}
-		result, err := Drop(t.Context(), text+"}\n", anyRule, needs(words...))
+		result, err := Drop(t.Context(), text+"}\n", Plan{Run: needs(words...)})
 		if err != nil || result.Text != want+"}\n" {
 			t.Fatalf("%v: got\n%s\nwant\n%s", err, result.Text, want)
 		}
 		if most := 2*n + 3; result.Runs > most {
 			t.Errorf("%d runs for %d rules", result.Runs, n)
 		}
+		used := func(r syntax.Rule) bool {
+			return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(r.Text, w) })
+		}
+		known, err := Drop(t.Context(), text+"}\n", Plan{Used: used, Run: needs(words...)})
+		if err != nil || known.Text != result.Text {
+			t.Fatalf("%v: where it is known which rules are used, got\n%s", err, known.Text)
+		}
+		if most := len(words) + 3; known.Runs > most {
+			t.Errorf("%d runs for %d rules that are needed, where that is known", known.Runs, len(words))
+		}
+	}
+}
+
+// A rule that must stay stays, and it is shown whether the workload needs it.
+func TestDropTriesWhatStays(t *testing.T) {
+	keep := func(r syntax.Rule) string { return "it stops the container" }
+	result, err := Drop(t.Context(), "profile a {\n  /a r,\n  /b r,\n}\n", Plan{Keep: keep, Run: needs("/b")})
+	if err != nil || len(result.Kept) != 2 || len(result.Dropped) != 0 {
+		t.Fatalf("%v: %+v", err, result)
+	}
+	for i, want := range []Tried{{Why: "it stops the container"}, {Why: "no /b", Needed: true}} {
+		if got := result.Kept[i]; got.Why != want.Why || got.Needed != want.Needed {
+			t.Errorf("%s: needed %v, %s", got.Text, got.Needed, got.Why)
+		}
+	}
+	stuck := false // the workload cannot be stopped, and is in its own way from then on
+	_, err = Drop(t.Context(), "profile a {\n  /a r,\n  /b r,\n}\n", Plan{Keep: keep, Run: func(ctx context.Context, text string) (Outcome, error) {
+		stuck = stuck || !strings.Contains(text, "/a")
+		return Outcome{Works: !stuck, Why: "it is there already"}, nil
+	}})
+	if err == nil || !strings.Contains(err.Error(), "not do the same each time") {
+		t.Error(err)
 	}
 }
 
 func TestDropSaysWhatIsWrong(t *testing.T) {
-	if _, err := Drop(t.Context(), "profile a {\n  /a r,\n}\n", anyRule, needs("/b")); !errors.Is(err, ErrFails) || !strings.Contains(err.Error(), "no /b") {
+	if _, err := Drop(t.Context(), "profile a {\n  /a r,\n}\n", Plan{Run: needs("/b")}); !errors.Is(err, ErrFails) || !strings.Contains(err.Error(), "no /b") {
 		t.Error(err)
 	}
 	broken := errors.New("it cannot be loaded")
 	for _, when := range []int{1, 2, 4} {
 		runs := 0
-		_, err := Drop(t.Context(), "profile a {\n  /a r,\n  /b r,\n}\n", anyRule, func(ctx context.Context, text string) (Outcome, error) {
+		_, err := Drop(t.Context(), "profile a {\n  /a r,\n  /b r,\n}\n", Plan{Run: func(ctx context.Context, text string) (Outcome, error) {
 			if runs++; runs == when {
 				return Outcome{}, broken
 			}
 			return needs("/a")(ctx, text)
-		})
+		}})
 		if !errors.Is(err, broken) {
 			t.Errorf("after %d runs: %v", when, err)
 		}
 	}
 	runs := 0 // a workload that works by chance
-	_, err := Drop(t.Context(), "profile a {\n  /a r,\n  /b r,\n}\n", anyRule, func(context.Context, string) (Outcome, error) {
+	_, err := Drop(t.Context(), "profile a {\n  /a r,\n  /b r,\n}\n", Plan{Run: func(context.Context, string) (Outcome, error) {
 		runs++
 		return Outcome{Works: runs < 3, Why: "by chance"}, nil
-	})
+	}})
 	if err == nil || !strings.Contains(err.Error(), "not do the same each time") {
 		t.Error(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	if _, err := Drop(ctx, "profile a {\n  /a r,\n}\n", anyRule, needs()); !errors.Is(err, context.Canceled) {
+	if _, err := Drop(ctx, "profile a {\n  /a r,\n}\n", Plan{Run: needs()}); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }

@@ -33,6 +33,7 @@ var programs = []string{
 	"install/oci-apparmor",
 	"integration/probe",
 	"integration/demo",
+	"integration/pageserver",
 }
 
 // toolsSuites are the guests whose tests of containerd, and those under systemd, have the present containerd beside

@@ -44,10 +44,11 @@ func setLearnPolicy(t *testing.T) {
 }
 
 // tools are what the script of scriptImage executes.
-var tools = []string{"basename", "cat", "chmod", "cp", "cut", "date", "env", "find", "grep", "head", "id", "ln", "ls", "mkdir", "mktemp",
-	"mv", "rm", "sed", "seq", "sort", "tail", "tee", "touch", "tr", "wc"}
+var tools = []string{"awk", "basename", "cat", "chmod", "cp", "cut", "date", "env", "find", "grep", "head", "id", "ln", "ls", "mkdir", "mktemp",
+	"mv", "rm", "sed", "seq", "sleep", "sort", "tail", "tar", "tee", "touch", "tr", "wc"}
 
-// learnScript is the work of a container: twenty tools, files that come and go, names that are others each time.
+// learnScript is the work of a container: more than twenty tools, files that come and go, names that are others each time. With
+// an argument it waits in the end until it is told to stop.
 const learnScript = `#!/bin/sh -e
 cd /job
 seq 1 20 >numbers
@@ -69,9 +70,18 @@ env >/dev/null
 touch made/touched
 ls -l made
 basename /a/b
+tar -cf made.tar made
+tar -tf made.tar | awk -F / 'END { print NR, $1 }'
+sleep 100 & kill $!
 cat /proc/self/status /proc/$$/comm >/dev/null
-rm -r made numbers appended $temporary
+rm -r made made.tar numbers appended $temporary
 echo done
+[ $# -gt 0 ] || exit 0
+trap 'echo still there' USR1
+trap 'exit 0' TERM
+while :; do
+	sleep 100 & wait $!
+done
 `
 
 var scriptRoot string

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -14,12 +15,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// execute starts a program and waits for it. How the program ends does not matter.
+// execute starts a program and waits for it. How the program ends does not matter, nor what it says. What it reads and writes
+// are pipes, since a profile may deny /dev/null.
 func execute(a arguments) error {
 	if len(a) == 0 {
 		return errors.New("exec what?")
 	}
-	err := exec.Command(a[0], a[1:]...).Run()
+	in, noInput, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	noInput.Close()
+	said, out, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer said.Close()
+	go io.Copy(io.Discard, said)
+	cmd := exec.Command(a[0], a[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, out
+	err = cmd.Run()
+	out.Close()
 	if errors.As(err, new(*exec.ExitError)) {
 		err = nil
 	}

@@ -268,7 +268,7 @@ func (p *proof) tightened(learned string) (text string) {
 	file := textIn(p.t, p.dir, "app", learned)
 	guesttest.MustRun(p.t, "oci-apparmor", "profile", "load", file)
 	began := time.Now()
-	patch, said := p.run("oci-apparmor", "profile", "tighten", "app", "--run", "./work "+strings.Join(p.bare, " "))
+	patch, said := p.run("oci-apparmor", "profile", "tighten", "app", "--deny", "--run", "./work "+strings.Join(p.bare, " "))
 	p.t.Logf("tightened in %s: %s", time.Since(began).Round(time.Second), said)
 	p.wantNeeded(said)
 	if out := guesttest.MustRun(p.t, "oci-apparmor", "profile", "diff", "kernel:app", file); !strings.Contains(out, "same content") {

@@ -86,7 +86,7 @@ starts() { # with a pipe for its output, as engines do: of a file the profile wo
 	{
 		$runtime run --detach --pid-file $BUNDLE/pid.new --bundle $BUNDLE $ID || echo >$BUNDLE/failed
 		mv $BUNDLE/pid.new $BUNDLE/pid || true
-	} </dev/null 2>&1 | cat >$BUNDLE/output &
+	} </dev/null 2>&1 | cat >$BUNDLE/output 2>/dev/null &
 	until [ -e $BUNDLE/pid ] || [ -e $BUNDLE/failed ]; do sleep 0.02; done
 	[ ! -e $BUNDLE/failed ]
 	pid=$(cat $BUNDLE/pid)
@@ -94,7 +94,7 @@ starts() { # with a pipe for its output, as engines do: of a file the profile wo
 stops() {
 	$runtime kill $ID %[3]s
 	for _ in $(busybox seq 100); do
-		if gone; then pid=; $runtime delete $ID; return 0; fi
+		if gone; then pid=; $runtime delete --force $ID; return 0; fi
 		sleep 0.1
 	done
 	echo "it does not stop"
@@ -265,6 +265,9 @@ func (p *proof) tightened(learned string) (text string) {
 			p.t.Fatal(err)
 		}
 	}
+	spec := p.bundle.Spec(p.t)
+	spec.Process.ApparmorProfile = "app" // as by an engine's own option
+	p.bundle.SetSpec(p.t, spec)
 	file := textIn(p.t, p.dir, "app", learned)
 	guesttest.MustRun(p.t, "oci-apparmor", "profile", "load", file)
 	began := time.Now()
@@ -274,6 +277,7 @@ func (p *proof) tightened(learned string) (text string) {
 	if out := guesttest.MustRun(p.t, "oci-apparmor", "profile", "diff", "kernel:app", file); !strings.Contains(out, "same content") {
 		p.t.Errorf("the profile is not as it was: %s", out)
 	}
+	guesttest.MustRun(p.t, "oci-apparmor", "profile", "unload", "app")
 	if patch != "" {
 		cmd := exec.Command("busybox", "patch", "-p0")
 		cmd.Dir, cmd.Stdin = p.dir, strings.NewReader(patch)

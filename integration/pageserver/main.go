@@ -52,7 +52,7 @@ func serve(address, pages, notes string) error {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
-		w.WriteHeader(http.StatusCreated)
+		fmt.Fprintln(w, "kept")
 	})
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, r *http.Request) {
 		if err := healthy(r.Context()); err != nil {

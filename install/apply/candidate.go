@@ -18,7 +18,6 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/install/senders"
-	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
@@ -31,6 +30,10 @@ type Options struct {
 	Store    string // the directory of the applied policy
 	Features string // a file of a kernel's features to compile for; empty for the running one's
 	Progress Progress
+
+	// Inputs, unless nil, is told which files besides the policy's own decide what profiles compile to, also where one does
+	// not compile: see profile.Inputs.Files.
+	Inputs func(paths []string)
 }
 
 // Progress is told how a compilation goes on. Close ends it.
@@ -78,16 +81,15 @@ func newCandidate(ctx context.Context, n *node.Node, o Options, before *store.Ge
 			compiler()
 		}
 	})
-	p, err := read(o.Config, readerAfter(before), func() templates.Target { return generated().to })
+	at, err := readSettled(n, o.Config, readerAfter(before), func() templates.Target { return generated().to })
 	if err != nil {
 		return nil, err
 	}
-	if n.Root {
-		if err := policyfile.CheckAccess(o.Config, p); err != nil {
-			return nil, exit.With(exit.Cannot, err)
-		}
-	}
+	p := at.policy
 	m := generated().manifest
+	if m.Digest, err = digest(p); err != nil {
+		return nil, exit.With(exit.BadPolicy, err)
+	}
 	m.Version, m.Kernel, m.Config = version.String(), n.Uname, absolute(o.Config)
 	var c madeBy
 	if len(p.Profiles) > 0 {
@@ -107,10 +109,16 @@ func newCandidate(ctx context.Context, n *node.Node, o Options, before *store.Ge
 	}
 	compiled, err := store.Compile(ctx, p, by, before, o.Progress.Report)
 	o.Progress.Close()
+	if o.Inputs != nil && by.inputs != nil {
+		o.Inputs(by.inputs.Files())
+	}
+	if changing := at.stillSettled(o.Config); changing != nil {
+		return nil, changing
+	}
 	if err != nil {
 		return nil, notCompiled(err)
 	}
-	passed, err := required(ctx, compiled, c.compiler, o.Config)
+	passed, err := required(ctx, compiled, c.compiler, o.Config, at.tests)
 	if err != nil {
 		return nil, err
 	}

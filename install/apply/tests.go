@@ -115,14 +115,16 @@ func runSuite(ctx context.Context, c *store.Compilation, on meaning.Kernel, path
 // mostFailures is how many failures the error of an apply names.
 const mostFailures = 10
 
-// required runs the tests of a policy that requires them, and returns how many pass. It returns an error if not all do.
-func required(ctx context.Context, c *store.Compilation, on meaning.Kernel, path string) (passed int, err error) {
+// required runs the tests of a policy that requires them, and returns how many pass. It returns an error if not all do. tests
+// may be nil, and are read then.
+func required(ctx context.Context, c *store.Compilation, on meaning.Kernel, path string, tests *policyfile.Suite) (passed int, err error) {
 	if !c.Policy.RequireTests {
 		return 0, nil
 	}
-	tests, err := readSuite(path, c.Policy)
-	if err != nil {
-		return 0, err
+	if tests == nil {
+		if tests, err = readSuite(path, c.Policy); err != nil {
+			return 0, err
+		}
 	}
 	if tests.Empty() {
 		return 0, requiredNone(path)

@@ -54,6 +54,7 @@ var flagWords = map[string]words{
 	"junit":           files,
 	"image":           nothing,
 	"label":           nothing,
+	"listen":          fixed("unix:/run/oci-apparmor/agent.sock", "127.0.0.1:9470"),
 	"mode":            fixed("complain", "enforce"),
 	"name":            nothing,
 	"namespace":       nothing,

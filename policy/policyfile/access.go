@@ -128,8 +128,21 @@ func (c *accessed) check(path string) error {
 	if err != nil {
 		return &fs.PathError{Op: "stat", Path: path, Err: err}
 	}
+	if readOnly(path, &st) {
+		st.Mode &^= 0o022
+	}
 	if err := safefile.TrustedOnTheWay(path, st.Uid, st.Mode); err != nil {
 		c.errs.add(place{file: path}, "%v", err)
 	}
 	return nil
+}
+
+// readOnly reports whether a directory is open to others by its mode, and is mounted so that nobody can write to it. The
+// kubelet makes the directory of a ConfigMap with mode 0777, which only root can reach, and mounts it so.
+func readOnly(path string, st *unix.Stat_t) bool {
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Mode&0o022 == 0 {
+		return false
+	}
+	var fs unix.Statfs_t
+	return unix.Statfs(path, &fs) == nil && fs.Flags&unix.ST_RDONLY != 0
 }

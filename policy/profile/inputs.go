@@ -37,8 +37,9 @@ import (
 type Inputs struct {
 	Parser string // sha256 of the parser's program, in hexadecimal
 
-	dirs   []string // where includes are looked for
-	common []byte
+	program string   // the parser's path
+	dirs    []string // where includes are looked for
+	common  []byte
 
 	mu    sync.Mutex
 	files map[string]*input
@@ -69,9 +70,10 @@ func (c *Compiler) Inputs(before *seen.Files) (*Inputs, error) {
 // inputs is Inputs for a program at a path.
 func (c *Compiler) inputs(program string, before *seen.Files) (*Inputs, error) {
 	in := &Inputs{
-		dirs:  []string{cmp.Or(c.Base, BaseDir)},
-		files: make(map[string]*input),
-		keys:  make(map[string][]byte),
+		program: c.Parser,
+		dirs:    []string{cmp.Or(c.Base, BaseDir)},
+		files:   make(map[string]*input),
+		keys:    make(map[string][]byte),
 	}
 	h := sha256.New()
 	add(h, []byte(inputsScheme))
@@ -169,6 +171,23 @@ func (in *Inputs) Key(name string, mode Mode, text Digest) ([sha256.Size]byte, e
 	add(h, text.SHA256[:])
 	add(h, files)
 	return [sha256.Size]byte(h.Sum(nil)), nil
+}
+
+// Files returns the paths that the keys depend on so far, in order: of the parser, of its configuration, and of files that
+// texts may include. There need not be a file at each.
+func (in *Inputs) Files() []string {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return slices.Sorted(func(yield func(string) bool) {
+		if !yield(in.program) {
+			return
+		}
+		for path := range in.files {
+			if !yield(path) {
+				return
+			}
+		}
+	})
 }
 
 // closure returns a hash of all files that names lead to, directly or through other files.

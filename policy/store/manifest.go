@@ -19,6 +19,10 @@ type Manifest struct {
 	Applied   time.Time `json:"applied"`   // when the generation was made
 	Confirmed time.Time `json:"confirmed"` // when an apply last found that the policy still compiles to this one
 
+	// Digest is a hash of the policy as it was written, in hexadecimal: of rules, policies and texts, and not of what the node
+	// makes of them. Nodes with the same files have the same. Empty in what earlier versions wrote.
+	Digest string `json:"digest,omitempty"`
+
 	// Both are set only in a generation that a rollback has made. RollbackOf is the generation that it replaced, and
 	// RollbackTo the one whose content it has.
 	RollbackOf uint64 `json:"rollbackOf,omitempty"`
@@ -107,6 +111,26 @@ var (
 	escaped   = strings.NewReplacer("\\", "\\\\", "\t", "\\t")
 	unescaped = strings.NewReplacer("\\\\", "\\", "\\t", "\t")
 )
+
+// Brief is a part of a Manifest.
+type Brief struct {
+	Applied    time.Time `json:"applied"`
+	RollbackOf uint64    `json:"rollbackOf"`
+	Digest     string    `json:"digest"`
+}
+
+// Brief returns a part of the manifest. It keeps nothing of the rest in memory, which grows with the number of profiles.
+func (g *Generation) Brief() (b Brief, err error) {
+	name := filepath.Join(g.store.Dir, generationPath(g.Number), "manifest.json")
+	data, err := readFile(unix.AT_FDCWD, name, maxManifest)
+	if err != nil {
+		return b, err
+	}
+	if err := json.Unmarshal(data, &b); err != nil {
+		return b, fmt.Errorf("%s: %w", name, err)
+	}
+	return b, nil
+}
 
 // requiresTests is the word in Manifest.Requires for policy.Config.RequireTests.
 const requiresTests = "tests"

@@ -1,0 +1,285 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// acting is a part that a test moves.
+type acting struct {
+	watch func(ctx context.Context, changed func()) error
+	act   func(r *Reporter) error
+}
+
+func (acting) Name() string { return "acting" }
+
+func (p acting) Watch(ctx context.Context, changed func()) error {
+	if p.watch != nil {
+		return p.watch(ctx, changed)
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func (p acting) Act(_ context.Context, r *Reporter) error { return p.act(r) }
+
+// lines are what an agent logs.
+type lines struct {
+	sync.Mutex
+	all []string
+}
+
+func (l *lines) log(line string) {
+	l.Lock()
+	defer l.Unlock()
+	l.all = append(l.all, line)
+}
+
+func (l *lines) has(part string) bool {
+	l.Lock()
+	defer l.Unlock()
+	return slices.ContainsFunc(l.all, func(s string) bool { return strings.Contains(s, part) })
+}
+
+// start runs an agent and returns what ends it.
+func start(t *testing.T, a *Agent) (end func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	return sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A part acts at the start, after a quiet moment, and after the longest wait if it never gets quiet. Its failures are tried
+// again, later and later, and are logged once.
+func TestPace(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var log lines
+		a := New(Options{Dir: dir, Log: log.log})
+		began := time.Now()
+		var acts []time.Duration
+		var fails error
+		var changed func()
+		ready := make(chan struct{})
+		a.Add(acting{
+			watch: func(ctx context.Context, f func()) error {
+				changed = f
+				close(ready)
+				<-ctx.Done()
+				return nil
+			},
+			act: func(*Reporter) error {
+				acts = append(acts, time.Since(began))
+				return fails
+			},
+		}, Pace{Quiet: time.Second, Most: 5 * time.Second, Rest: 2 * time.Second})
+		end := start(t, a)
+		defer end()
+		<-ready
+		time.Sleep(10 * time.Second)
+		changed()
+		time.Sleep(500 * time.Millisecond)
+		changed()
+		time.Sleep(20 * time.Second) // acts at 11.5
+		for range 40 {               // from 30.5 on, never quiet: acts at 35.5, then after a rest, and so on
+			changed()
+			time.Sleep(300 * time.Millisecond)
+		}
+		time.Sleep(20 * time.Second)
+		want := []time.Duration{0, 11500 * time.Millisecond, 35500 * time.Millisecond}
+		if len(acts) < 5 || !slices.Equal(acts[:3], want) || acts[len(acts)-1] > 45*time.Second {
+			t.Errorf("acts at %v", acts)
+		}
+
+		n, from := len(acts), time.Since(began)
+		fails = errors.New("no disk")
+		changed()
+		time.Sleep(time.Minute)
+		fails = nil
+		if tried := acts[n:]; len(tried) != 6 || tried[5]-from != 32*time.Second {
+			t.Errorf("after a failure at %v, acts at %v", from, tried)
+		}
+		if s := a.State().part("acting"); s.Problem != "no disk" || s.Tries != 6 || s.Retry == nil {
+			t.Errorf("state %+v", s)
+		}
+		changed()
+		time.Sleep(time.Minute)
+		if s := a.State().part("acting"); s.Problem != "" || s.Tries != 0 || s.Retry != nil {
+			t.Errorf("state %+v", s)
+		}
+		if said := strings.Count(strings.Join(log.all, "\n"), "acting: no disk"); said != 1 || !log.has("acting: works again") {
+			t.Errorf("log: %q", log.all)
+		}
+	})
+}
+
+// A watch that fails is begun again, and what it may have missed counts as a change.
+func TestWatchFails(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var log lines
+		a := New(Options{Dir: dir, Log: log.log})
+		acts, watches := 0, 0
+		a.Add(acting{
+			watch: func(ctx context.Context, _ func()) error {
+				if watches++; watches < 3 {
+					return errors.New("no more watches")
+				}
+				<-ctx.Done()
+				return nil
+			},
+			act: func(*Reporter) error { acts++; return nil },
+		}, Pace{})
+		end := start(t, a)
+		defer end()
+		time.Sleep(time.Minute)
+		if watches != 3 || acts != 3 || !log.has("acting: no more watches") {
+			t.Errorf("%d watches, %d acts, %q", watches, acts, log.all)
+		}
+	})
+}
+
+// A second agent is refused, with the number of the first one's process; after its end another one starts, also over the
+// files of one that was killed.
+func TestOneAgent(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	socket := filepath.Join(dir, "s")
+	var log lines
+	first := New(Options{Dir: dir, Listen: "unix:" + socket, Log: log.log, Serve: map[string]http.Handler{
+		"/more": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "more") })}})
+	first.Add(acting{act: func(r *Reporter) error {
+		r.Update(func(s *State) { s.Policy.Generation = 7 })
+		return nil
+	}}, Pace{})
+	end := start(t, first)
+	defer end()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}}
+	get := func(path string) string {
+		var err error
+		for range 100 {
+			var r *http.Response
+			if r, err = client.Get("http://agent" + path); err == nil {
+				defer r.Body.Close()
+				b, err := io.ReadAll(r.Body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return string(b)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		t.Fatal(err)
+		return ""
+	}
+	var s State
+	if err := json.Unmarshal([]byte(get("/state")), &s); err != nil || s.PID != os.Getpid() {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if get("/more") != "more" {
+		t.Error("what else is to be served is not")
+	}
+	if info, err := os.Stat(socket); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the socket: %v, %v", info, err)
+	}
+	for range 100 {
+		if s, runs, err := Read(dir); err == nil && runs && s.Policy.Generation == 7 {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if s, runs, err := Read(dir); err != nil || !runs || s.Policy.Generation != 7 {
+		t.Errorf("%+v, %t, %v", s, runs, err)
+	}
+	second := New(Options{Dir: dir, Log: log.log})
+	if err := second.Run(t.Context()); !errors.Is(err, ErrRuns) || !strings.Contains(err.Error(), "process ") {
+		t.Errorf("a second agent: %v", err)
+	}
+	end()
+	if _, _, err := Read(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the state of an agent that has ended: %v", err)
+	}
+
+	// What one leaves that was killed: its state, its lock without a holder, its socket without a listener.
+	if err := second.state.write(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, runs, err := Read(dir); err != nil || runs {
+		t.Errorf("the state of one that was killed: %t, %v", runs, err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+	third := New(Options{Dir: dir, Listen: "unix:" + socket, Log: log.log})
+	defer start(t, third)()
+	get("/state")
+}
+
+// Where it cannot listen, or cannot write its state, the agent goes on, and says so.
+func TestGoesOn(t *testing.T) {
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var log lines
+	acted := make(chan struct{}, 10)
+	a := New(Options{Dir: dir, Listen: "unix:" + socket, Log: log.log})
+	a.Add(acting{act: func(r *Reporter) error {
+		r.Update(func(*State) {})
+		acted <- struct{}{}
+		return nil
+	}}, Pace{})
+	if err := os.Mkdir(filepath.Join(dir, stateFile), 0o700); err != nil { // nothing can be renamed to it
+		t.Fatal(err)
+	}
+	end := start(t, a)
+	<-acted
+	for range 200 {
+		if log.has("somebody else listens at " + socket) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	end()
+	for _, want := range []string{"somebody else listens at " + socket, "state cannot be written"} {
+		if !log.has(want) {
+			t.Errorf("does not say %q: %q", want, log.all)
+		}
+	}
+}
+
+func TestCheckListen(t *testing.T) {
+	for at, ok := range map[string]bool{
+		"unix:/run/x": true, "127.0.0.1:9470": true, "[::1]:1": true,
+		"unix:x": false, "0.0.0.0:9470": false, ":9470": false, "localhost:1": false, "192.0.2.1:1": false, "127.0.0.1": false, "": false,
+	} {
+		if err := CheckListen(at); (err == nil) != ok {
+			t.Errorf("%q: %v", at, err)
+		}
+	}
+}

@@ -1,0 +1,107 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// CheckListen returns an error if an address is none to listen at. Only this machine may reach it: what is served there
+// names containers, and asks nobody who he is.
+func CheckListen(at string) error {
+	if path, ok := strings.CutPrefix(at, "unix:"); ok {
+		if !strings.HasPrefix(path, "/") {
+			return fmt.Errorf("%q: the path of a socket is absolute: unix:%s/agent.sock", at, Dir)
+		}
+		return nil
+	}
+	address, err := netip.ParseAddrPort(at)
+	if err != nil || !address.Addr().IsLoopback() {
+		return fmt.Errorf("%q is neither unix:PATH nor a loopback address with a port, as 127.0.0.1:9470", at)
+	}
+	return nil
+}
+
+// listener is the part that serves the state and what else is to be served. It needs nothing of the other parts, and they go
+// on where it fails: what looks after the node does not end because nobody can ask about it.
+type listener struct{ agent *Agent }
+
+func (listener) Name() string { return "listen" }
+
+func (listener) Act(context.Context, *Reporter) error { return nil }
+
+// Watch serves until ctx ends. It takes the place of a socket that nobody listens at, and refuses one at which somebody does.
+func (p listener) Watch(ctx context.Context, _ func()) error {
+	a := p.agent
+	l, err := listenAt(a.o.Listen)
+	if err != nil {
+		return fmt.Errorf("nothing is served at %s: %w", a.o.Listen, err)
+	}
+	(&Reporter{a, p.Name()}).watches()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /state", a.serveState)
+	for path, h := range a.o.Serve {
+		mux.Handle(path, h)
+	}
+	// A client that says nothing, or reads nothing, is not kept.
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second,
+		IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		ending, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if server.Shutdown(ending) != nil {
+			server.Close()
+		}
+	})
+	err = server.Serve(l)
+	if !stop() {
+		<-stopped
+	}
+	return fmt.Errorf("nothing is served at %s any more: %w", a.o.Listen, err)
+}
+
+func listenAt(at string) (net.Listener, error) {
+	path, ok := strings.CutPrefix(at, "unix:")
+	if !ok {
+		return net.Listen("tcp", at)
+	}
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, err
+	case info.Mode().Type() != fs.ModeSocket:
+		return nil, fmt.Errorf("%s is there and no socket: remove it, or give --listen another path", path)
+	default:
+		if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+			c.Close()
+			return nil, fmt.Errorf("somebody else listens at %s (ss -xlp names him): give --listen another path", path)
+		}
+		if err := os.Remove(path); err != nil { // of an agent that was killed
+			return nil, err
+		}
+	}
+	// The file is made by bind(2), and nobody else may connect before its mode is set.
+	defer unix.Umask(unix.Umask(0o177))
+	return net.Listen("unix", path)
+}
+
+func (a *Agent) serveState(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	s := a.State()
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	_ = enc.Encode(&s) // whoever asked has gone
+}

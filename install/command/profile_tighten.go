@@ -43,7 +43,10 @@ the engine.
 
 COMMAND may try things that it does without. These are denied then, and a record of
 each is in the log. With --deny rules are added that deny them without a record, so
-that there are no records of a workload that does what it did here.
+that there are no records of a workload that does what it did here. A server whose
+processes work in the background may do without something for a while, and say so
+nowhere: with --no-denials COMMAND has failed as well if anything was denied with a
+record.
 
 Meanwhile whatever else runs under the profile has fewer rights, too, and never more:
 each text is proven to allow nothing that the whole one does not. So use it on a
@@ -98,6 +101,8 @@ COMMAND.`,
 	}
 	cmd.Flags().StringVar(&o.Run, "run", "", "the `command` that exits 0 if the workload works")
 	cmd.Flags().BoolVar(&o.Deny, "deny", false, "deny, without a record, what the command tries and does without")
+	cmd.Flags().BoolVar(&o.Wholly, "no-denials", false, "take each denial for a failure of the command")
+	cmd.MarkFlagsMutuallyExclusive("deny", "no-denials")
 	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Minute, "how `long` the command may take each time")
 	return cmd
 }

@@ -220,6 +220,29 @@ func TestTightenByRecords(t *testing.T) {
 	wantWhole(t, m)
 }
 
+// With Wholly, what the workload does without and tries stays, and only what it does not try goes.
+func TestTightenWholly(t *testing.T) {
+	m, _, o := newTightening(t)
+	o.Wholly = true
+	if _, err := profiles.Tighten(t.Context(), m.Node, o); err == nil || !strings.Contains(err.Error(), "records cannot be read") {
+		t.Errorf("without records: %v", err)
+	}
+	recordsOf(t, m, &o)
+	made, err := profiles.Tighten(t.Context(), m.Node, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := strings.Replace(tightText, "  capability kill,\n", "", 1); made.Text != want || len(made.Vain) > 0 {
+		t.Errorf("denied are %s, and the text is\n%s\nwant\n%s", made.Vain, made.Text, want)
+	}
+	for _, k := range made.Kept {
+		if strings.HasPrefix(k.Text, "/other") && (!k.Needed || k.Why != "it works in part; denied was owner read /other") {
+			t.Errorf("%s is needed: %v, %s", k.Text, k.Needed, k.Why)
+		}
+	}
+	wantWhole(t, m)
+}
+
 // killGuard kills the process that the workload's parent has for putting the profile back.
 const killGuard = `for p in /proc/[0-9]*; do
 	read -r _ _ _ parent _ <$p/stat 2>/dev/null || continue

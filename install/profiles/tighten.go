@@ -36,6 +36,7 @@ type Tightening struct {
 	Guard   []string      // the command that puts a profile back, see PutBack
 	Denials source.Source // the kernel's records from now on; nil if there are none to be had
 	Deny    bool          // add rules that deny, without a record, what the workload is denied and does without
+	Wholly  bool          // the workload fails where it is denied something, with a record, also if it does without
 
 	Tried func(text string, o tighten.Outcome) // called after each run; may be nil
 }
@@ -66,6 +67,9 @@ func Tighten(ctx context.Context, n *node.Node, o Tightening) (*Tightened, error
 	files := ReadFiles(ctx, n, c, []string{o.File})
 	if err := Faults(files); err != nil {
 		return nil, err
+	}
+	if o.Wholly && o.Denials == nil {
+		return nil, exit.With(exit.Cannot, errors.New("what is denied cannot be known: the kernel's records cannot be read"))
 	}
 	t := &tightening{Tightening: o, node: n, compiler: c, file: &files[0], name: files[0].Name()}
 	if t.whole, err = meaning.ReadFor(t.file.Blob.Data, c); err != nil {
@@ -206,12 +210,15 @@ func (t *tightening) try(ctx context.Context, text string) (o tighten.Outcome, e
 	if err != nil {
 		return o, err
 	}
-	o = tighten.Outcome{Works: failed == nil}
-	if failed != nil {
-		o.Why = failed.Error()
-		if i := slices.IndexFunc(t.seen, func(s seen) bool { return s.kind == audit.Denied }); i >= 0 {
-			o.Why += "; denied was " + access.Format(t.seen[i].access)
-		}
+	denied := ""
+	if i := slices.IndexFunc(t.seen, func(s seen) bool { return s.kind == audit.Denied }); i >= 0 {
+		denied = "; denied was " + access.Format(t.seen[i].access)
+	}
+	if failed == nil && denied != "" && t.Wholly {
+		failed = errors.New("it works in part")
+	}
+	if o = (tighten.Outcome{Works: failed == nil}); failed != nil {
+		o.Why = failed.Error() + denied
 	}
 	if t.Tried != nil {
 		t.Tried(text, o)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/install/status"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
@@ -26,6 +27,7 @@ type Container struct {
 
 	ident    string // key's answer, once it was asked for by the Joiner
 	root     string
+	group    string     // the path of the control group that was made for it; empty if that is not known
 	profiles []string   // the names of profiles that its processes are under
 	any      bool       // these are not known
 	ran      []hook.Ran // of one that has ended
@@ -82,6 +84,15 @@ const slack = time.Second / 2
 // makes of one ("web//null-/usr/bin/id"), count as the profile.
 func (c *Container) under(profile string) bool {
 	return c.any || slices.ContainsFunc(c.profiles, func(name string) bool { return within(profile, name) })
+}
+
+// in reports whether a process in a control group is in the container. A group that only happens to have a container's id for its
+// name is not the container's: a workload may choose its id. That of an engine is random.
+func (c *Container) in(group string) bool {
+	if c.group == "" {
+		return engine.ContainerID(group) == c.ID
+	}
+	return group == c.group || strings.HasPrefix(group, c.group+"/")
 }
 
 // within reports whether a profile is another one, or below it.

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"sync"
@@ -46,6 +47,7 @@ type Subject struct {
 // record may be of one that came since the last look.
 type Joiner struct {
 	Node  *status.Node
+	Begun Begun         // nil if nobody notes processes
 	Least time.Duration // between two looks at all containers; 0 stands for a second
 
 	mu     sync.Mutex
@@ -58,11 +60,17 @@ type Joiner struct {
 	unread []string
 }
 
+// Begun is what knows the control groups of processes that have begun, also of those that have ended: a procevents.Watch.
+type Begun interface {
+	Group(pid int, at time.Time) (path string, ok bool)
+}
+
 // question is what the containers of a record depend on, beside its time.
 type question struct {
 	pid     int
 	profile string
 	other   bool
+	group   string
 }
 
 // found is the answer to a question for all times in a span.
@@ -107,8 +115,9 @@ const fresh = time.Second
 type Sight struct {
 	at        status.Place
 	container *Container
-	again     bool // Join has to look again, after another look at all containers
-	elsewhere bool // there was nothing to look at: the record is of another node, or nobody vouches for it
+	group     string // of a process that has ended: its control group, if that is known
+	again     bool   // Join has to look again, after another look at all containers
+	elsewhere bool   // there was nothing to look at: the record is of another node, or nobody vouches for it
 }
 
 // Look looks at a record's process while it may still be there. Join takes what Look returns.
@@ -134,12 +143,20 @@ func (j *Joiner) Look(s Subject) Sight {
 		j.kept[s.PID] = k
 	}
 	if k.at == status.Gone || k.start.After(s.Time.Add(clocks)) { // it has ended, and another one has its pid
-		return Sight{}
+		return j.gone(s)
 	}
 	if k.at == status.Outside && !j.looked.After(s.Time) {
 		return Sight{again: true} // its container may have come after the last look
 	}
 	return Sight{at: k.at, container: k.container}
+}
+
+// gone is what is seen of a process that has ended.
+func (j *Joiner) gone(s Subject) (seen Sight) {
+	if j.Begun != nil && !s.Other {
+		seen.group, _ = j.Begun.Group(s.PID, s.Time)
+	}
+	return seen
 }
 
 // clocks is how much later than a record a process may seem to have started that wrote it: its start is known to a hundredth
@@ -173,9 +190,14 @@ func (j *Joiner) look() {
 		j.note(problem)
 	}
 	j.census = census
+	groups := make(map[*status.Container]string, len(census.Containers))
+	for group, c := range census.Groups() {
+		groups[c] = group
+	}
 	there := make(map[string]bool, len(census.Containers))
 	for i := range census.Containers {
 		c := of(&census.Containers[i])
+		c.group = groups[&census.Containers[i]]
 		if c.From.IsZero() {
 			if start, ok := j.Node.Started(census.Containers[i].PID); ok {
 				c.From = start.Round(time.Second) // the clock's steps would make another container of it
@@ -221,9 +243,7 @@ func (j *Joiner) add(c *Container) *Container {
 	if c.Ended {
 		old.To, old.Ended, old.ran = c.To, true, c.ran
 	}
-	if c.Name != "" {
-		old.Name = c.Name
-	}
+	old.Name, old.group = cmp.Or(c.Name, old.Name), cmp.Or(c.group, old.group)
 	return old
 }
 
@@ -262,11 +282,11 @@ func (j *Joiner) Join(s Subject, seen Sight) Joined {
 		return Joined{OnNode: true}
 	}
 	j.lookAfter(s.Time)
-	q := question{s.PID, s.Profile, s.Other}
+	q := question{s.PID, s.Profile, s.Other, seen.group}
 	if known, ok := j.found[q]; ok && known.has(s.Time) {
 		return known.Joined
 	}
-	answer, valid := j.find(s)
+	answer, valid := j.find(s, seen.group)
 	if len(j.found) >= mostFound {
 		clear(j.found)
 	}
@@ -282,15 +302,22 @@ func (j *Joiner) lookAgain(s Subject) Sight {
 	}
 	k := j.where(s.PID, time.Now())
 	if k.at == status.Gone || k.start.After(s.Time.Add(clocks)) {
-		return Sight{}
+		return j.gone(s)
 	}
 	return Sight{at: k.at, container: k.container}
 }
 
-// find is Join for a process that is not there, and also returns at which times the answer is the same.
-func (j *Joiner) find(s Subject) (Joined, span) {
+// find is Join for a process that is not there, and also returns at which times the answer is the same. group is the process's
+// control group, if that is known.
+func (j *Joiner) find(s Subject, group string) (Joined, span) {
 	by, in, valid := j.candidates(s)
 	valid.cut(s.Time, j.since)
+	if group != "" {
+		outside := func(c *Container) bool { return !c.in(group) }
+		if in := slices.DeleteFunc(slices.Clone(by), outside); len(in) == 1 {
+			return Joined{By: ByProcess, Container: in[0]}, valid
+		}
+	}
 	return j.judged(s, by, in), valid
 }
 

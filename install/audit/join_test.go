@@ -195,6 +195,49 @@ func TestTwoContainersOfOneProfileAreToldApart(t *testing.T) {
 	m.want("without a profile that tells", Subject{PID: gonePID}, "nothing...")
 }
 
+// groups knows the control groups of processes that have ended.
+type groups map[int]string
+
+func (g groups) Group(pid int, _ time.Time) (string, bool) { return g[pid], g[pid] != "" }
+
+// Whoever notes where processes begin knows the container of one that has ended.
+func TestAProcessThatWasSeenToBeginIsToldApart(t *testing.T) {
+	m := newMachine(t)
+	const random = "4f0c2d4f0c2d4f0c2d4f0c2d4f0c2d4f0c2d4f0c2d4f0c2d4f0c2d4f0c2d4f0c"
+	m.create("web-1", 101, "")
+	m.create("web-2", 102, "")
+	m.create("init", 103, "")
+	m.process(103, "web (enforce)", "/system.slice/runc.scope", 0)
+	began := groups{gonePID: "/x/web-1", gonePID + 1: "/x/web-2/child", gonePID + 2: "/init.scope", gonePID + 3: "/x/web-11",
+		gonePID + 4: "/docker/" + random, gonePID + 5: "/x/web-1"}
+	j := &Joiner{Node: m.Node, Least: time.Millisecond, Begun: began}
+	want := func(what string, s Subject, want string) {
+		t.Helper()
+		if s.Time.IsZero() {
+			s.Time = time.Now()
+		}
+		if got := joined(j, s); got != want {
+			t.Errorf("%s: %s, want %s", what, got, want)
+		}
+	}
+	all := "one of init web-1 web-2"
+	want("one of the first", Subject{PID: gonePID, Profile: "web"}, "by process web-1")
+	want("one in a group below", Subject{PID: gonePID + 1, Profile: "web"}, "by process web-2")
+	want("one in a group that only has the name", Subject{PID: gonePID + 2, Profile: "web"}, all)
+	want("one in a group whose name begins alike", Subject{PID: gonePID + 3, Profile: "web"}, all)
+	want("one in a group of no known container", Subject{PID: gonePID + 4, Profile: "web"}, all)
+	want("one that was not seen", Subject{PID: gonePID + 9, Profile: "web"}, all)
+	want("a sender", Subject{PID: gonePID, Profile: "web", Other: true}, all)
+	want("another profile's", Subject{PID: gonePID, Profile: "work"}, "nothing...")
+
+	during := time.Now()
+	m.create(random, 104, "")
+	m.end(random, 104)
+	m.end("web-1", 101)
+	want("one of a container that came and ended between two looks", Subject{Time: time.Now(), PID: gonePID + 4, Profile: "web"}, "by process "+random)
+	want("after the end of its container", Subject{Time: during, PID: gonePID + 5, Profile: "web"}, "by process web-1")
+}
+
 // A workload may choose its id.
 func TestAnIDThatIsTheNameOfAnothersGroupNamesNobody(t *testing.T) {
 	m := newMachine(t)

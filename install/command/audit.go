@@ -13,6 +13,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/install/audit"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/procevents"
 	"github.com/oci-apparmor/oci-apparmor/install/profiles"
 	"github.com/oci-apparmor/oci-apparmor/policy/audit/source"
 )
@@ -40,7 +41,8 @@ process, if it is still there, or if the shim of oci-apparmor saw it begin and e
 after the container has ended, for which its record is kept for a week. The wrapper sees
 no end: of the first process of a container it says "a or another". Else it is the one
 container that had the profile at that time. If there were several, all are named: "one
-of a, b".
+of a, b". With --follow, the container is known of a process that has ended, too: where
+each process of the node begins is noted.
 
 Kinds, for --type, with commas between them; all stands for all of them:
   denied    not allowed
@@ -205,6 +207,15 @@ func runAudit(ctx context.Context, s *session, o *auditOptions) error {
 		notices = nil // what a file has is of another time, or of another node
 	}
 	joiner := &audit.Joiner{Node: s.State}
+	if q.Follow && ofNode(src.Name()) && !q.Elsewhere {
+		begun, err := procevents.Open(ctx, s.State.Host.Kernel.Cgroup)
+		if err != nil {
+			s.Warnf("of a process that ends at once, the container may not be known: %v", err)
+		} else {
+			defer begun.Close()
+			joiner.Begun = begun
+		}
+	}
 	end := audit.End{Source: src.Name()}
 	end.Result, err = audit.Read(ctx, joiner, src, notices, q, p.event)
 	if err = errors.Join(err, p.finish()); err != nil {

@@ -2,6 +2,7 @@ package status
 
 import (
 	"bytes"
+	"iter"
 	"os"
 	"slices"
 	"strconv"
@@ -57,6 +58,17 @@ func (n *Node) Census() (*Census, error) {
 	c.namespaces = pidNamespaces{proc: n.proc(), host: namespace(n.proc(), "self"), inits: inits}
 	c.namespaces.read()
 	return c, nil
+}
+
+// Groups yields the paths of the control groups that were made for containers.
+func (c *Census) Groups() iter.Seq2[string, *Container] {
+	return func(yield func(string, *Container) bool) {
+		for group, i := range c.groups {
+			if !yield(group, &c.Containers[i]) {
+				return
+			}
+		}
+	}
 }
 
 // Place is where a process is.

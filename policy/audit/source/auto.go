@@ -18,7 +18,7 @@ func (h *Host) openAuto(ctx context.Context, o Options) (Source, error) {
 	}
 	var why []error
 	for _, name := range names {
-		err := h.alive(ctx, name)
+		_, err := h.alive(ctx, name) // what is missing, the source that is opened then knows
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}

@@ -46,26 +46,30 @@ func Alive(ctx context.Context, s Source) error {
 	if !ok || !slices.Contains(living, s.Name()) {
 		return fmt.Errorf("nobody knows what should be in %s: that something is not in it says nothing", oneline.Name(s.Name()))
 	}
-	return from.from().host.alive(ctx, s.Name())
+	before, err := from.from().host.alive(ctx, s.Name())
+	if err == nil && len(before) > 0 {
+		err = fmt.Errorf("%s is alive, but has not all of before: missing are %s", s.Name(), before[0])
+	}
+	return err
 }
 
-// alive is Alive for a source by its name.
-func (h *Host) alive(ctx context.Context, name string) error {
+// alive is Alive for a source by its name. before is what is missing in it up to the denial.
+func (h *Host) alive(ctx context.Context, name string) (before []Loss, err error) {
 	canary := canaryPrefix + strings.ToLower(rand.Text())
 	s, err := h.Open(ctx, name, Options{Follow: true, Since: time.Now().Add(-time.Second), canary: canary})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer s.Close()
 	if why := h.hopeless(name); why != "" {
-		return fmt.Errorf("%s is dead: %s", name, why)
+		return nil, fmt.Errorf("%s is dead: %s", name, why)
 	}
 	late := errors.New("late")
 	patience := cmp.Or(h.Patience, canaryPatience)
 	ctx, stop := context.WithTimeoutCause(ctx, patience, late)
 	defer stop()
 	if err := h.deny(canary); err != nil {
-		return err
+		return nil, err
 	}
 	go func() {
 		for tick := time.Tick(canaryPause); ; {
@@ -80,14 +84,28 @@ func (h *Host) alive(ctx context.Context, name string) error {
 	var e Entry
 	for {
 		if err := s.Next(ctx, &e); errors.Is(err, late) {
-			return fmt.Errorf("%s is dead: a denial that was made on purpose did not come through it within %v; %s", name, patience, diagnose(name))
+			return nil, fmt.Errorf("%s is dead: a denial that was made on purpose did not come through it within %v; %s", name, patience, diagnose(name))
 		} else if err != nil {
-			return err
+			return nil, err
 		}
 		if e.Kernel && IsCanary(&e.Record) {
-			return nil
+			return gaps(ctx, s), nil
 		}
 	}
+}
+
+// gaps returns what a source lacks up to now. It waits a moment for what may come yet.
+func gaps(ctx context.Context, s Source) []Loss {
+	j, ok := s.(*journal)
+	if !ok {
+		return nil
+	}
+	ctx, stop := context.WithTimeout(ctx, patient)
+	defer stop()
+	var e Entry
+	for len(j.numbers.missing(Journal, time.Now())) > 0 && j.Next(ctx, &e) == nil {
+	}
+	return j.numbers.missing("the journal", time.Now())
 }
 
 // deny makes AppArmor deny us the change to a profile that there is not.

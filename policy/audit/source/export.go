@@ -29,8 +29,8 @@ type export struct {
 // A journalEntry is what of an entry decides. A field that occurs twice has no value: journald writes those once that are
 // its own.
 type journalEntry struct {
-	message, transport, unit, facility, id, kind, serial, source, received field
-	any                                                                    bool
+	message, transport, unit, facility, id, kind, serial, source, received, boot field
+	any                                                                          bool
 }
 
 // A field is a value of which only the beginning is kept.
@@ -69,6 +69,8 @@ func (e *journalEntry) by(key []byte) *field {
 		return &e.source
 	case "__REALTIME_TIMESTAMP":
 		return &e.received
+	case "_BOOT_ID":
+		return &e.boot
 	}
 	return nil
 }
@@ -84,7 +86,7 @@ func (e *journalEntry) set(key, value []byte) {
 // reset forgets an entry, and keeps its memory.
 func (e *journalEntry) reset() {
 	e.any = false
-	for _, f := range []*field{&e.message, &e.transport, &e.unit, &e.facility, &e.id, &e.kind, &e.serial, &e.source, &e.received} {
+	for _, f := range []*field{&e.message, &e.transport, &e.unit, &e.facility, &e.id, &e.kind, &e.serial, &e.source, &e.received, &e.boot} {
 		*f = field{value: f.value[:0]}
 	}
 }

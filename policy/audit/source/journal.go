@@ -2,6 +2,7 @@ package source
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,10 @@ import (
 // (SD_MESSAGE_JOURNAL_MISSED, systemd/sd-messages.h).
 const missedID = "e9bf28e6e834481bb6f48f548ad13606"
 
+// droppedID is the MESSAGE_ID of what journald says of messages of a service that came too fast
+// (SD_MESSAGE_JOURNAL_DROPPED, systemd/sd-messages.h). What the kernel writes it takes at any speed.
+const droppedID = "a596d6fe7bfa4994828e72309e95d61e"
+
 // A journal reads what journalctl prints.
 type journal struct {
 	origin
@@ -31,6 +36,7 @@ type journal struct {
 	line    []byte
 	doubles audit.Doubles
 	socket  bool // something came by the audit socket
+	numbers serials
 	lost    losses
 	counter lostCounter
 }
@@ -45,6 +51,9 @@ func (h *Host) openJournal(ctx context.Context, o Options) (Source, error) {
 			return nil, err
 		}
 	}
+	if err := j.seed(ctx); err != nil {
+		return nil, err
+	}
 	var err error
 	if j.program, j.in, err = h.startJournalctl(journalArguments(o)...); err != nil {
 		return nil, err
@@ -53,8 +62,11 @@ func (h *Host) openJournal(ctx context.Context, o Options) (Source, error) {
 	return j, nil
 }
 
-// journalArguments returns journalctl's arguments for the entries that can have records. The journal finds them by its
-// index.
+// ways are journalctl's arguments for what came by the audit socket and from the kernel's log: records of all kinds, since their
+// numbers show what is missing. The journal finds them by its index.
+var ways = []string{"_TRANSPORT=audit", "+", "_TRANSPORT=kernel", "SYSLOG_FACILITY=0"}
+
+// journalArguments returns journalctl's arguments for the entries that can have records, or say what is missing.
 func journalArguments(o Options) []string {
 	args := []string{"--lines=all"}
 	if o.Follow {
@@ -63,8 +75,7 @@ func journalArguments(o Options) []string {
 	if !o.Since.IsZero() {
 		args = append(args, "--since=@"+strconv.FormatInt(o.Since.Unix(), 10))
 	}
-	args = append(args, "_TRANSPORT=audit", "_AUDIT_TYPE=1400", "_AUDIT_TYPE=1107", "+", "_TRANSPORT=kernel", "SYSLOG_FACILITY=0",
-		"+", "_TRANSPORT=driver", "MESSAGE_ID="+missedID)
+	args = append(append(args, ways...), "+", "_TRANSPORT=driver", "MESSAGE_ID="+missedID, "MESSAGE_ID="+droppedID)
 	for _, unit := range busUnits {
 		args = append(args, "+", "_SYSTEMD_UNIT="+unit)
 	}
@@ -96,6 +107,52 @@ func (j *journal) beginning(ctx context.Context) error {
 	return nil
 }
 
+// seed notes the numbers of the last audit records of before Options.Since, after which others may be missing. Without a time,
+// what the journal has is all that was asked for.
+func (j *journal) seed(ctx context.Context) error {
+	if j.o.Since.IsZero() {
+		j.numbers.anew = true
+		return nil
+	}
+	const enough = "--lines=20" // of different processors, which may have written in another order
+	until := "--until=@" + strconv.FormatInt(j.o.Since.Unix(), 10)
+	for _, way := range [][]string{ways[:1], append([]string{"--grep=^audit: type="}, ways[2:]...)} {
+		program, in, err := j.host.startJournalctl(append([]string{until, "--reverse", enough}, way...)...)
+		if err != nil {
+			return err
+		}
+		in.until(ctx)
+		entries := newExport(in)
+		entry, err := entries.next()
+		for ; err == nil; entry, err = entries.next() {
+			if number, at, ok := entry.audited(); ok {
+				j.numbers.add(entry.boot.text(), number, at)
+			}
+		}
+		if said := program.stop(in); !errors.Is(err, io.EOF) {
+			return fmt.Errorf("reading the journal: %w%s", err, said)
+		}
+	}
+	j.numbers.begin()
+	return nil
+}
+
+// audited returns the number of the audit record that an entry is of, whatever its kind.
+func (e *journalEntry) audited() (number uint64, at time.Time, ok bool) {
+	switch e.transport.text() {
+	case "audit":
+		number, err := strconv.ParseUint(e.serial.text(), 10, 64)
+		return number, micros(cmp.Or(e.source.text(), e.received.text())), err == nil
+	case "kernel":
+		rest, is := strings.CutPrefix(e.message.text(), "audit: type=")
+		if _, rest, cut := strings.Cut(rest, " "); is && cut && e.facility.text() == "0" {
+			at, number, ok := audit.Stamp([]byte(rest))
+			return number, at, ok
+		}
+	}
+	return 0, at, false
+}
+
 // micros returns a time of the journal, or the zero one.
 func micros(s string) time.Time {
 	n, err := strconv.ParseInt(s, 10, 64)
@@ -111,13 +168,20 @@ func (j *journal) Close() error {
 }
 
 func (j *journal) Lost() []Loss {
-	lost := append(j.lost.all(), j.counter.lost()...)
+	noted := time.Now()
+	if j.o.Follow {
+		noted = noted.Add(-patient)
+	}
+	lost := slices.Concat(j.lost.all(), j.counter.lost(), j.numbers.missing("the journal", noted))
 	if !j.socket {
 		lost = append(lost, Loss{By: "the kernel, as nothing came to the journal by the audit socket" +
 			" (`systemctl enable --now systemd-journald-audit.socket`), and only ten messages in five seconds by the kernel's log", Unknown: true})
 	}
 	return lost
 }
+
+// patient is how long a record that is missing may come yet.
+const patient = 2 * time.Second
 
 func (j *journal) Next(ctx context.Context, e *Entry) error {
 	j.in.until(ctx)
@@ -160,6 +224,9 @@ func (j *journal) end(err error) error {
 // read makes an Entry of the journal's, and reports whether it is a record that did not come shortly before.
 func (j *journal) read(of *journalEntry, e *Entry) bool {
 	message := []byte(of.message.text())
+	if number, at, ok := of.audited(); ok {
+		j.numbers.add(of.boot.text(), number, at)
+	}
 	switch of.transport.text() {
 	case "audit":
 		j.socket = true
@@ -175,7 +242,8 @@ func (j *journal) read(of *journalEntry, e *Entry) bool {
 		}
 		e.Kernel = of.facility.text() == "0" && e.Record.Carrier == audit.Kernel && bytes.HasPrefix(first, []byte("audit: type=1"))
 	case "driver":
-		if of.id.text() == missedID {
+		ofBus := func(unit string) bool { return bytes.HasSuffix(message, []byte(" from "+unit)) }
+		if of.id.text() == missedID || of.id.text() == droppedID && slices.ContainsFunc(busUnits, ofBus) {
 			j.lost.add("journald, which says: "+oneline.Whole(string(message)), 0, true)
 		}
 		return false
@@ -219,6 +287,9 @@ type journalctl struct {
 	err   error
 }
 
+// kept names the fields that are read. Two that are read besides are always there: the time and the boot.
+const kept = "--output-fields=MESSAGE,MESSAGE_ID,SYSLOG_FACILITY,_TRANSPORT,_SYSTEMD_UNIT,_AUDIT_TYPE,_AUDIT_ID,_SOURCE_REALTIME_TIMESTAMP"
+
 // startJournalctl starts journalctl with these arguments behind those that all calls have.
 func (h *Host) startJournalctl(arguments ...string) (*journalctl, *pipe, error) {
 	program, err := exec.LookPath(h.Journalctl)
@@ -233,7 +304,7 @@ func (h *Host) startJournalctl(arguments ...string) (*journalctl, *pipe, error) 
 		return nil, nil, err
 	}
 	defer w.Close()
-	j := &journalctl{cmd: exec.Command(program, append([]string{"--output=export", "--no-pager"}, arguments...)...)}
+	j := &journalctl{cmd: exec.Command(program, append([]string{"--output=export", "--no-pager", kept}, arguments...)...)}
 	j.cmd.Stdout, j.cmd.Stderr = w, &j.said
 	j.cmd.WaitDelay = time.Second // for whoever else has its standard error
 	in, err := newPipe(r)

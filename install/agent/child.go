@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -50,7 +49,7 @@ func run(ctx context.Context, said func(line string), program string, args ...st
 			lines = append(lines, clean(text))
 		}
 	}
-	if err == nil || out.buf.Len() > 0 && errors.As(err, new(*exec.ExitError)) {
+	if err == nil {
 		for _, text := range lines {
 			said(text)
 		}
@@ -60,7 +59,7 @@ func run(ctx context.Context, said func(line string), program string, args ...st
 		return nil, context.Cause(ctx)
 	case out.over:
 		return nil, fmt.Errorf("%s printed more than %d bytes", strings.Join(args, " "), maxPrinted)
-	case err != nil && out.buf.Len() == 0:
+	case err != nil:
 		return nil, fmt.Errorf("oci-apparmor %s: %w: %s", strings.Join(args, " "), err, strings.Join(lines[:min(len(lines), maxLines)], "; "))
 	}
 	return out.buf.Bytes(), nil

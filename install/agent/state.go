@@ -67,7 +67,7 @@ type Apply struct {
 type Drift struct {
 	Found    uint64    `json:"found"`              // how often since the agent started
 	Repaired uint64    `json:"repaired"`           // and how often it was put right
-	Standing []Drifted `json:"standing,omitempty"` // profiles that are so now
+	Standing []Drifted `json:"standing,omitempty"` // profiles that are so now, at most maxStanding
 	Last     []Drifted `json:"last,omitempty"`     // the last ones found, the newest first, at most maxDrifted
 }
 
@@ -86,6 +86,7 @@ type Wiring struct {
 	State   string    `json:"state"`  // WiringKept, WiringLost, WiringFaulty or WiringUnknown
 	What    string    `json:"what,omitempty"`
 	Since   time.Time `json:"since"`             // when it came to be so
+	Absent  bool      `json:"absent,omitempty"`  // the engine is not on the node any more
 	Rewired uint64    `json:"rewired,omitempty"` // how often the agent wired it again
 }
 
@@ -109,9 +110,10 @@ type PartState struct {
 
 // Bounds of lists in the state.
 const (
-	maxLines   = 20
-	maxDrifted = 16
-	maxLine    = 1000 // bytes
+	maxLines    = 20
+	maxDrifted  = 16
+	maxStanding = 100
+	maxLine     = 1000 // bytes
 )
 
 // line makes an error fit for a line of the state.

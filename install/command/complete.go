@@ -36,9 +36,11 @@ var (
 // flagWords has the words of each flag that takes a value. A flag has the same words in every command.
 var flagWords = map[string]words{
 	"annotation":      annotationWords,
+	"api-server":      nothing,
 	"bin":             directories,
 	"bundle":          directories,
 	"child":           nothing,
+	"chroot":          directories,
 	"config":          files,
 	"container":       nothing,
 	"engine":          fixed(engine.Names()...),
@@ -57,7 +59,9 @@ var flagWords = map[string]words{
 	"listen":          fixed("unix:/run/oci-apparmor/agent.sock", "127.0.0.1:9470"),
 	"mode":            fixed("complain", "enforce"),
 	"name":            nothing,
+	"node":            nothing,
 	"namespace":       nothing,
+	"on-wiring-lost":  fixed("report", "repair", "restart"),
 	"output":          files,
 	"pid":             nothing,
 	"pod":             nothing,
@@ -69,6 +73,8 @@ var flagWords = map[string]words{
 	"root":            directories,
 	"rootfs":          directories,
 	"run":             nothing,
+	"runtime-handler": fixed("apparmor"),
+	"service-account": directories,
 	"show":            fixed("all", "containers", "processes", "profiles"),
 	"since":           nothing,
 	"source":          fixed(source.Names...),
@@ -118,7 +124,7 @@ func complete(root *cobra.Command, s *session) {
 				continue
 			}
 			// These fail for a flag that does not exist, or that has words already.
-			if name == "bin" || name == "bundle" || name == "root" || name == "rootfs" || name == "store" ||
+			if name == "bin" || name == "bundle" || name == "chroot" || name == "service-account" || name == "root" || name == "rootfs" || name == "store" ||
 				name == "config" && path == "policy apply" {
 				_ = cmd.MarkFlagDirname(name)
 				continue

@@ -30,13 +30,18 @@ func (k *Kernel) Remove(ctx context.Context, name string, last func() error) err
 		return err
 	}
 	defer release()
-	if _, err := k.Details(name); err != nil {
+	d, err := k.Details(name)
+	if err != nil {
 		return err
 	}
 	if err := last(); err != nil {
 		return err
 	}
+	if err := k.writeDownRemoval(s, name, d.Dir); err != nil {
+		return err
+	}
 	if err := k.writeRemove(name); err != nil {
+		_ = unix.Unlinkat(s.fd, fileOf("removed.", name), 0)
 		if errors.Is(err, unix.ENOENT) {
 			err = fmt.Errorf("%w: %w", ErrNotLoaded, err)
 		}
@@ -56,6 +61,16 @@ func (k *Kernel) Remove(ctx context.Context, name string, last func() error) err
 		}
 	}
 	return nil
+}
+
+// writeDownRemoval records, before it is removed, that it is we who remove the profile in a directory below policy/profiles:
+// RemovedByUs tells it from a removal by somebody else.
+func (k *Kernel) writeDownRemoval(s *state, name, dir string) error {
+	boot, err := k.boot()
+	if err != nil {
+		return err
+	}
+	return s.write(fileOf("removed.", name), boot+"\n"+name+"\n"+dir+"\n")
 }
 
 // writeRemove does the one write(2) that removes. It writes no newline, because the kernel would take it for a part of the

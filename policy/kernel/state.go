@@ -18,6 +18,7 @@ import (
 //	verdict.HASH   result of the last check: the boot, the content, the revision before it, the directory and its time
 //	owned.HASH     that we loaded a profile of that name in this boot
 //	replaced.HASH  our last replacement: the boot, the directory and its times before and after
+//	removed.HASH   our last removal: the boot, the name and the directory
 //
 // HASH is a hash of the name, so that no name becomes a path. A process that may not use the directory has a nil state,
 // which has no files and writes none.

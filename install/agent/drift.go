@@ -1,0 +1,331 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/install/agent/watch"
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+// DriftPace is how the kernel's changes are followed. Others may load thousands of profiles in a row: the rest bounds what
+// looking at ours takes of a processor meanwhile.
+var DriftPace = Pace{Quiet: 10 * time.Millisecond, Most: 50 * time.Millisecond, Rest: 250 * time.Millisecond}
+
+// How often a profile is put right in a row, and after how long once more. Somebody who loads his own again and again is
+// not answered each time.
+const (
+	mostRepairs = 5
+	moreRepairs = 10 * time.Second
+)
+
+// driftPart looks after the kernel's profiles: those of the policy in force have its content. A profile that is not loaded
+// yet is not loaded by it: the start that needs it does that.
+type driftPart struct {
+	kernel *kernel.Kernel
+	store  store.Store
+	stale  func(profiles ...string) string // says which containers stay behind after replacements; see hook.Host.StaleAfter
+	link   *watch.Watch
+
+	generation *store.Generation
+	ours       []*owned
+	track      *kernel.Track
+}
+
+// owned is a profile of the policy in force.
+type owned struct {
+	policy.Profile
+	seen     bool // the kernel had its content, as this generation has it
+	standing *Drifted
+	what     string // that was found last
+	repairs  []time.Time
+}
+
+// NewDrift returns the part that looks after the kernel's profiles.
+func NewDrift(k *kernel.Kernel, dir string, stale func(profiles ...string) string) (Part, error) {
+	w, err := watch.New()
+	if err != nil {
+		return nil, err
+	}
+	return &driftPart{kernel: k, store: store.Store{Dir: dir}, stale: stale, link: w, track: k.Track()}, nil
+}
+
+func (*driftPart) Name() string { return "profiles" }
+
+// Watch waits for the kernel and for another policy in force.
+func (p *driftPart) Watch(ctx context.Context, changed func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var link sync.WaitGroup
+	defer link.Wait()
+	defer cancel()
+	failed := make(chan error, 1)
+	link.Go(func() {
+		for {
+			if err := p.link.Wait(ctx); err != nil {
+				failed <- fmt.Errorf("another policy in force is not seen: %w", err)
+				cancel()
+				return
+			}
+			changed()
+		}
+	})
+	err := p.watchKernel(ctx, changed)
+	select {
+	case other := <-failed:
+		if ctx.Err() == nil || err == nil {
+			return other
+		}
+	default:
+	}
+	return fmt.Errorf("what others load into the kernel is not seen: %w", err)
+}
+
+func (p *driftPart) watchKernel(ctx context.Context, changed func()) error {
+	revisions, err := p.kernel.Revisions()
+	if err != nil {
+		return err
+	}
+	defer revisions.Close()
+	for {
+		if _, err := revisions.Wait(ctx); err != nil {
+			return err
+		}
+		changed()
+	}
+}
+
+func (p *driftPart) Act(ctx context.Context, r *Reporter) error {
+	if err := p.read(r); err != nil {
+		return err
+	}
+	if len(p.ours) == 0 {
+		return nil
+	}
+	p.track.Begin()
+	var errs []error
+	var replaced []string
+	changed := false
+	for _, o := range p.ours {
+		if o.standing == nil && p.track.Same(o.Name) {
+			continue
+		}
+		was := o.standing
+		done, err := p.look(ctx, r, o)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("profile %s: %w", o.Name, err))
+			var notReady *kernel.NotReadyError
+			if errors.As(err, &notReady) || ctx.Err() != nil {
+				break // it is the same for all others
+			}
+		}
+		if done == kernel.Replaced {
+			replaced = append(replaced, o.Name)
+		}
+		changed = changed || was != o.standing
+	}
+	if changed {
+		r.Update(func(s *State) { s.Drift.Standing = p.standing() })
+	}
+	if len(replaced) > 0 {
+		if said := p.stale(replaced...); said != "" {
+			r.Warnf("%s", said)
+		}
+	}
+	for _, o := range p.ours {
+		if o.standing != nil && o.standing.Problem == again {
+			return errors.New(again)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (p *driftPart) standing() (all []Drifted) {
+	for _, o := range p.ours {
+		if o.standing != nil && len(all) < maxStanding {
+			all = append(all, *o.standing)
+		}
+	}
+	return all
+}
+
+// read reads the policy in force, if it is another one.
+func (p *driftPart) read(r *Reporter) error {
+	if _, err := p.link.Set(filepath.Join(p.store.Dir, "current")); err != nil {
+		r.Logf("another policy in force may not be seen: %v", err)
+	}
+	g, err := p.store.Current()
+	if errors.Is(err, store.ErrNone) && !errors.Is(err, store.ErrLost) {
+		p.generation, p.ours = nil, nil
+		inForce(r, nil)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	inForce(r, g)
+	if p.generation != nil && p.generation.Number == g.Number {
+		return nil
+	}
+	config, err := g.Index.Config()
+	if err != nil {
+		return err
+	}
+	before := make(map[string]*owned, len(p.ours))
+	for _, o := range p.ours {
+		before[o.Name] = o
+	}
+	var all []*owned
+	for _, one := range config.Profiles {
+		o := &owned{Profile: one}
+		if was := before[one.Name]; was != nil && was.Blob == one.Blob && was.OnDrift == one.OnDrift {
+			o = was
+		} else {
+			p.track.Forget(one.Name)
+		}
+		all = append(all, o)
+	}
+	p.generation, p.ours = g, all
+	return nil
+}
+
+func (p *driftPart) profile(o *owned) kernel.Profile {
+	return kernel.Profile{Name: o.Name, Compiled: o.Compiled, OnDrift: o.OnDrift,
+		Blob:    func() ([]byte, error) { return p.generation.Blob(o.Profile) },
+		Earlier: func() [][]profile.Compiled { return p.store.EarlierOf(o.Name) },
+	}
+}
+
+// look checks a profile, and puts it right if that is wanted.
+func (p *driftPart) look(ctx context.Context, r *Reporter, o *owned) (kernel.Done, error) {
+	ours := p.profile(o)
+	dir := p.track.Dir(o.Name)
+	found, err := p.track.Check(ours)
+	if err != nil {
+		return 0, err
+	}
+	what := ""
+	switch found.Status {
+	case kernel.Matches:
+		if o.standing != nil {
+			r.Logf("profile %s has the policy's content again, by somebody else", o.Name)
+		}
+		o.seen, o.standing, o.what = true, nil, ""
+		return 0, nil
+	case kernel.Missing:
+		if !o.seen {
+			o.standing, o.what = nil, ""
+			return 0, nil
+		}
+		byUs, err := p.kernel.RemovedByUs(ctx, o.Name, dir)
+		if err != nil || byUs {
+			o.seen = o.seen && !byUs
+			return 0, err
+		}
+		what = "somebody has removed it from the kernel: what ran under it is unconfined until it is started anew"
+	case kernel.Drifted:
+		if !o.seen && !p.kernel.Had(ours) && p.earlier(ours) {
+			return 0, nil // of an earlier policy: the next start that needs it replaces it
+		}
+		what = "it was loaded with other content than the policy's: " + found.String()
+	}
+	return p.found(ctx, r, o, ours, what)
+}
+
+// earlier reports whether the kernel has the content of an earlier generation.
+func (p *driftPart) earlier(ours kernel.Profile) bool {
+	return slices.ContainsFunc(p.store.EarlierOf(ours.Name), func(c []profile.Compiled) bool {
+		found, err := p.kernel.Check(kernel.Profile{Name: ours.Name, Compiled: c})
+		return err == nil && found.Status == kernel.Matches
+	})
+}
+
+// again is the problem of a profile that is not put right for a while.
+const again = "somebody loads it again and again, so that it is put right only now and then: find out who does (journalctl -k, operation=\"profile_replace\")"
+
+// found deals with a profile that has drifted.
+func (p *driftPart) found(ctx context.Context, r *Reporter, o *owned, ours kernel.Profile, what string) (done kernel.Done, err error) {
+	d := Drifted{Time: time.Now().UTC(), Profile: o.Name, What: clean(what)}
+	fresh := o.standing == nil || o.what != d.What
+	if !fresh {
+		d = *o.standing
+		d.Problem = ""
+	}
+	o.what = d.What
+	repair := o.OnDrift != profile.RefuseDrift
+	switch {
+	case !repair:
+		d.Problem = "the policy says onDrift: refuse, so that it stays, and containers that need it do not start"
+	case !o.mayRepair(d.Time):
+		d.Problem = again
+	default:
+		var loaded []kernel.Loaded
+		if loaded, err = p.kernel.Ensure(ctx, []kernel.Profile{ours}); err != nil {
+			d.Problem = strings.TrimPrefix(line(err), "profile "+o.Name+": ")
+			break
+		}
+		done, d.Repaired = loaded[0].Done, true
+		o.repairs = append(o.repairs, d.Time)
+		p.track.Loaded(loaded[0])
+	}
+	p.report(r, o, d, fresh)
+	if errors.Is(err, kernel.ErrDrift) {
+		err = nil // it stands, and a try in some seconds would find the same
+	}
+	return done, err
+}
+
+// mayRepair reports whether a profile may be put right once more.
+func (o *owned) mayRepair(now time.Time) bool {
+	o.repairs = slices.DeleteFunc(o.repairs, func(at time.Time) bool { return now.Sub(at) >= mostRepairs*moreRepairs })
+	if len(o.repairs) < mostRepairs {
+		return true
+	}
+	return now.Sub(o.repairs[len(o.repairs)-1]) >= moreRepairs
+}
+
+// report writes down a drift, and says it where it is news.
+func (p *driftPart) report(r *Reporter, o *owned, d Drifted, fresh bool) {
+	was := o.standing
+	o.standing = nil
+	if !d.Repaired {
+		if was == nil || *was != d {
+			o.standing = &d
+		} else {
+			o.standing = was
+		}
+	}
+	if !fresh && !d.Repaired && was != nil && was.Problem == d.Problem {
+		return
+	}
+	r.Update(func(s *State) {
+		if fresh {
+			s.Drift.Found++
+		}
+		if d.Repaired {
+			s.Drift.Repaired++
+		}
+		last := slices.Clone(s.Drift.Last)
+		if !fresh {
+			last = slices.DeleteFunc(last, func(l Drifted) bool { return l.Profile == d.Profile && l.Time.Equal(d.Time) })
+		}
+		last = slices.Insert(last, 0, d)
+		s.Drift.Last = last[:min(len(last), maxDrifted)]
+	})
+	switch {
+	case d.Repaired && len(o.repairs) > mostRepairs: // was said
+	case d.Repaired:
+		r.Warnf("profile %s: %s; the policy's has been loaded again", d.Profile, d.What)
+	default:
+		r.Warnf("profile %s: %s; %s", d.Profile, d.What, d.Problem)
+	}
+}

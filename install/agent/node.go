@@ -1,0 +1,276 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The keys by which a Node says how it stands. Their prefix is a name that belongs to the project, as Kubernetes asks for:
+// kubernetes.io and k8s.io are Kubernetes' own, and a key without a prefix is the user's.
+const (
+	ReadyLabel        = "oci-apparmor.github.io/ready"          // "true" or "false"
+	PolicyAnnotation  = "oci-apparmor.github.io/policy"         // the digest of the policy in force, as State.Policy has it
+	RefusedAnnotation = "oci-apparmor.github.io/policy-refused" // why what is on the node's disk is not in force; none if it is
+	ReadyCondition    = "OCIAppArmorReady"
+)
+
+// NodePace is how the Node follows the state.
+var NodePace = Pace{Quiet: time.Second, Most: 5 * time.Second, Rest: 2 * time.Second}
+
+// Bounds of events: in a row, and after how long one more.
+const (
+	mostEvents = 10
+	moreEvents = time.Minute
+)
+
+// nodePart tells the cluster how the node stands.
+type nodePart struct {
+	name, handler string
+	agent         *Agent
+	kube          *Kube
+	child         Child
+
+	exam    *ExamAnswer // the last one
+	of      string      // what it was an exam of
+	told    State       // of which events were made
+	begun   bool        // told counts
+	pending []pendingEvent
+	sent    []time.Time
+}
+
+type pendingEvent struct{ kind, reason, message string }
+
+// NewNode returns the part that tells the cluster how the Node of this name stands, of which the runtime handler is ours. a
+// is the agent that the part is added to.
+func NewNode(a *Agent, name, handler string, kube *Kube, child Child) Part {
+	return &nodePart{name: name, handler: handler, agent: a, kube: kube, child: child}
+}
+
+func (*nodePart) Name() string { return "node" }
+
+func (p *nodePart) Watch(ctx context.Context, changed func()) error {
+	heard := p.agent.Changed()
+	for last := told(p.agent.State()); ; {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-heard:
+		}
+		if now := told(p.agent.State()); now != last {
+			last = now
+			changed()
+		}
+	}
+}
+
+// told returns what of a state is told to the cluster. How this part itself fares is not.
+func told(s State) string {
+	s.Parts = nil
+	b, err := json.Marshal(s)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}
+
+// ExamAnswer is what the child says that examines the node and starts a container on it.
+type ExamAnswer struct {
+	Probed   []string `json:"probed"`   // engines in which a container and what was executed in it had the right label
+	Failed   []string `json:"failed"`   // sentences: why others had not
+	Findings []string `json:"findings"` // the doctor's errors and warnings, the worst first
+	Errors   int      `json:"errors"`   // how many of them are errors
+}
+
+func (p *nodePart) Act(ctx context.Context, r *Reporter) error {
+	s := r.State()
+	p.note(s)
+	// An exam starts a container. It is made where something has changed that decides its outcome.
+	of := fmt.Sprint(s.Policy.Generation)
+	for _, w := range s.Wiring {
+		of += " " + w.Engine + "=" + w.State
+	}
+	if p.exam == nil || p.of != of {
+		exam := new(ExamAnswer)
+		if err := ask(ctx, p.child, r, exam, "exam"); err != nil {
+			return fmt.Errorf("whether containers are confined cannot be told: %w", err)
+		}
+		p.exam, p.of = exam, of
+	}
+	n, err := p.kube.node(ctx, p.name)
+	if err != nil {
+		return fmt.Errorf("the Node %s: %w", p.name, err)
+	}
+	ready, reason, message := p.verdict(s, &n)
+	if err := p.tell(ctx, s, &n, ready, reason, message); err != nil {
+		return fmt.Errorf("the Node %s: %w", p.name, err)
+	}
+	if err := p.send(ctx, n.Metadata.UID); err != nil {
+		return fmt.Errorf("events of the Node %s: %w", p.name, err)
+	}
+	if reason == noHandler { // which changes when the kubelet has asked the engine again, of which nothing tells
+		p.exam = nil
+		return errors.New(message)
+	}
+	if len(p.exam.Failed) > 0 {
+		p.exam = nil
+		return errors.New(message)
+	}
+	return nil
+}
+
+// The reasons of the condition.
+const (
+	isReady     = "Confines"
+	noPolicy    = "NoPolicy"
+	noHandler   = "NoRuntimeHandler"
+	notConfined = "ProbeFailed"
+)
+
+// verdict says whether the node confines as decided.
+func (p *nodePart) verdict(s State, n *kubeNode) (ready bool, reason, message string) {
+	switch {
+	case s.Policy.Generation == 0:
+		return false, noPolicy, "no policy is in force"
+	case !slices.ContainsFunc(n.Status.RuntimeHandlers, func(h struct {
+		Name string `json:"name"`
+	}) bool {
+		return h.Name == p.handler
+	}):
+		return false, noHandler, fmt.Sprintf("the kubelet lists no runtime handler %s: run oci-apparmor install, and restart the engine",
+			p.handler)
+	case len(p.exam.Failed) > 0:
+		return false, notConfined, p.exam.Failed[0]
+	case len(p.exam.Probed) == 0:
+		return false, notConfined, "no throw-away container could be started"
+	}
+	message = fmt.Sprintf("generation %d of the policy is in force; a container and what was executed in it had the right label in %s",
+		s.Policy.Generation, strings.Join(p.exam.Probed, ", "))
+	if l := s.Policy.Last; l != nil && l.Outcome == Refused && len(l.Errors) > 0 {
+		message += "; the policy on disk is refused: " + l.Errors[0]
+	}
+	if len(s.Drift.Standing) > 0 {
+		message += "; profiles with other content than the policy's: " + s.Drift.Standing[0].Profile
+		if more := len(s.Drift.Standing) - 1; more > 0 {
+			message += fmt.Sprintf(" and %d more", more)
+		}
+	}
+	for i, f := range p.exam.Findings {
+		if i == 3 {
+			message += fmt.Sprintf("; and %d more findings of oci-apparmor doctor", len(p.exam.Findings)-i)
+			break
+		}
+		message += "; " + f
+	}
+	return true, isReady, message
+}
+
+// tell changes the Node where it says something else.
+func (p *nodePart) tell(ctx context.Context, s State, n *kubeNode, ready bool, reason, message string) error {
+	word := map[bool]string{true: "true", false: "false"}[ready]
+	labels := differing(n.Metadata.Labels, map[string]string{ReadyLabel: word})
+	refused := ""
+	if l := s.Policy.Last; l != nil && (l.Outcome == Refused || l.Outcome == Failed) && len(l.Errors) > 0 {
+		refused = l.Errors[0]
+	}
+	annotations := differing(n.Metadata.Annotations, map[string]string{PolicyAnnotation: s.Policy.Digest, RefusedAnnotation: refused})
+	if len(labels)+len(annotations) > 0 {
+		if err := p.kube.mark(ctx, p.name, labels, annotations); err != nil {
+			return err
+		}
+	}
+	now := time.Now().UTC().Format(time.RFC3339)
+	c := kubeCondition{Type: ReadyCondition, Status: map[bool]string{true: "True", false: "False"}[ready], Reason: reason,
+		Message: clean(message), LastHeartbeatTime: now, LastTransitionTime: now}
+	for _, was := range n.Status.Conditions {
+		if was.Type != c.Type {
+			continue
+		}
+		if was.Status == c.Status && was.Reason == c.Reason && was.Message == c.Message {
+			return nil
+		}
+		if was.Status == c.Status {
+			c.LastTransitionTime = was.LastTransitionTime
+		}
+	}
+	return p.kube.condition(ctx, p.name, c)
+}
+
+// differing returns what is to be set to have the values that are wanted. An empty value is one that is to be gone.
+func differing(have, want map[string]string) map[string]*string {
+	set := make(map[string]*string)
+	for key, value := range want {
+		is, there := have[key]
+		switch {
+		case value == "" && there:
+			set[key] = nil
+		case value != "" && is != value:
+			set[key] = &value
+		}
+	}
+	return set
+}
+
+// note adds the events of what is new in the state.
+func (p *nodePart) note(s State) {
+	was := p.told
+	first := !p.begun
+	p.told, p.begun = s, true
+	add := func(kind, reason, message string) {
+		if len(p.pending) < mostEvents {
+			p.pending = append(p.pending, pendingEvent{kind, reason, clean(message)})
+		}
+	}
+	if l := s.Policy.Last; l != nil && (was.Policy.Last == nil || !l.Time.Equal(was.Policy.Last.Time)) {
+		switch l.Outcome {
+		case Applied:
+			add("Normal", "PolicyApplied", fmt.Sprintf("generation %d is in force, %s", l.Generation, s.Policy.Digest))
+		case Refused, Failed:
+			if last := was.Policy.Last; last == nil || !slices.Equal(last.Errors, l.Errors) {
+				add("Warning", "Policy"+strings.ToUpper(string(l.Outcome[:1]))+string(l.Outcome[1:]), strings.Join(l.Errors, "; "))
+			}
+		}
+	}
+	if first {
+		return // what was found before the agent's first look is no news
+	}
+	for _, d := range s.Drift.Last {
+		if slices.ContainsFunc(was.Drift.Last, func(o Drifted) bool { return o == d }) {
+			continue
+		}
+		does := d.Problem
+		if d.Repaired {
+			does = "the policy's has been loaded again"
+		}
+		add("Warning", "ProfileDrifted", fmt.Sprintf("profile %s: %s; %s", d.Profile, d.What, does))
+	}
+	for _, w := range s.Wiring {
+		at := slices.IndexFunc(was.Wiring, func(o Wiring) bool { return o.Engine == w.Engine })
+		if w.State != WiringKept && (at < 0 || was.Wiring[at].State != w.State) {
+			add("Warning", "EngineWiring", fmt.Sprintf("%s: %s: %s", w.Engine, w.State, w.What))
+		}
+	}
+}
+
+// send makes the events that are due. Those that come too fast wait, and then the oldest are kept.
+func (p *nodePart) send(ctx context.Context, uid string) error {
+	for len(p.pending) > 0 {
+		now := time.Now()
+		p.sent = slices.DeleteFunc(p.sent, func(at time.Time) bool { return now.Sub(at) > mostEvents*moreEvents })
+		if len(p.sent) >= mostEvents && now.Sub(p.sent[len(p.sent)-1]) < moreEvents {
+			p.pending = nil // the state and the log have them
+			return nil
+		}
+		e := p.pending[0]
+		if err := p.kube.event(ctx, p.name, uid, e.kind, e.reason, e.message); err != nil {
+			return err
+		}
+		p.sent = append(p.sent, now)
+		p.pending = p.pending[1:]
+	}
+	return nil
+}

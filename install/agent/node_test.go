@@ -1,0 +1,314 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// apiServer is as much of an API server as the agent talks to.
+type apiServer struct {
+	*httptest.Server
+	t   *testing.T
+	dir string // of the service account
+
+	mu      sync.Mutex
+	token   string
+	down    bool
+	node    map[string]any
+	events  []map[string]any
+	patches []string
+}
+
+func newAPIServer(t *testing.T) *apiServer {
+	t.Helper()
+	s := &apiServer{t: t, dir: t.TempDir()}
+	s.node = map[string]any{
+		"metadata": map[string]any{"name": "n1", "uid": "u1", "labels": map[string]any{"a": "b"}},
+		"status":   map[string]any{"runtimeHandlers": []any{map[string]any{"name": ""}}},
+	}
+	s.Server = httptest.NewTLSServer(http.HandlerFunc(s.serve))
+	t.Cleanup(s.Close)
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	// As the kubelet has it: through a link that is swapped.
+	for _, d := range []string{"..1"} {
+		if err := os.Mkdir(filepath.Join(s.dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.WriteFile(s.dir+"/..1/ca.crt", ca, 0o600), os.Symlink("..1", s.dir+"/..data"),
+		os.Symlink("..data/ca.crt", s.dir+"/ca.crt"), os.Symlink("..data/token", s.dir+"/token")); err != nil {
+		t.Fatal(err)
+	}
+	s.rotate("first")
+	return s
+}
+
+// rotate gives the service account another token.
+func (s *apiServer) rotate(token string) {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.token = token
+	if err := os.WriteFile(s.dir+"/..1/token", []byte(token+"\n"), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *apiServer) serve(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fail := func(code int, message string) {
+		w.WriteHeader(code)
+		_ = json.NewEncoder(w).Encode(map[string]any{"kind": "Status", "message": message})
+	}
+	body, _ := io.ReadAll(r.Body)
+	switch {
+	case s.down:
+		fail(http.StatusServiceUnavailable, "etcd is gone")
+	case r.Header.Get("Authorization") != "Bearer "+s.token:
+		fail(http.StatusUnauthorized, "Unauthorized")
+	case r.Method == http.MethodGet && r.URL.Path == "/api/v1/nodes/n1":
+		_ = json.NewEncoder(w).Encode(s.node)
+	case r.Method == http.MethodPatch && r.URL.Path == "/api/v1/nodes/n1" && r.Header.Get("Content-Type") == mergePatch:
+		s.patches = append(s.patches, string(body))
+		var patch map[string]any
+		if json.Unmarshal(body, &patch) != nil {
+			fail(http.StatusBadRequest, "no JSON")
+			return
+		}
+		merge(s.node, patch)
+		_ = json.NewEncoder(w).Encode(s.node)
+	case r.Method == http.MethodPatch && r.URL.Path == "/api/v1/nodes/n1/status" && r.Header.Get("Content-Type") == strategicPatch:
+		s.patches = append(s.patches, string(body))
+		var patch struct {
+			Status struct {
+				Conditions []map[string]any `json:"conditions"`
+			} `json:"status"`
+		}
+		if json.Unmarshal(body, &patch) != nil || len(patch.Status.Conditions) != 1 {
+			fail(http.StatusBadRequest, "no condition")
+			return
+		}
+		s.node["status"].(map[string]any)["conditions"] = []any{patch.Status.Conditions[0]}
+	case r.Method == http.MethodPost && r.URL.Path == "/api/v1/namespaces/default/events":
+		var event map[string]any
+		if json.Unmarshal(body, &event) != nil {
+			fail(http.StatusBadRequest, "no JSON")
+			return
+		}
+		s.events = append(s.events, event)
+		w.WriteHeader(http.StatusCreated)
+	default:
+		fail(http.StatusForbidden, r.Method+" "+r.URL.Path+" is forbidden")
+	}
+}
+
+// merge is RFC 7386.
+func merge(into, patch map[string]any) {
+	for key, value := range patch {
+		below, is := value.(map[string]any)
+		switch have, had := into[key].(map[string]any); {
+		case value == nil:
+			delete(into, key)
+		case is && had:
+			merge(have, below)
+		case is:
+			have = map[string]any{}
+			merge(have, below)
+			into[key] = have
+		default:
+			into[key] = value
+		}
+	}
+}
+
+func (s *apiServer) at(keys ...string) any {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var at any = s.node
+	for _, key := range keys {
+		m, _ := at.(map[string]any)
+		at = m[key]
+	}
+	return at
+}
+
+func (s *apiServer) condition(key string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all, _ := s.node["status"].(map[string]any)["conditions"].([]any)
+	if len(all) == 0 {
+		return ""
+	}
+	word, _ := all[0].(map[string]any)[key].(string)
+	return word
+}
+
+func (s *apiServer) reasons() (all []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.events {
+		all = append(all, e["reason"].(string))
+	}
+	return all
+}
+
+// The Node is labelled when the kubelet lists the handler and a container's labels match, and says which policy is in force and
+// what is wrong. Neither a server that is down nor a token that was replaced is the end of it.
+func TestNode(t *testing.T) {
+	s := newAPIServer(t)
+	files, err := os.OpenRoot(s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := NewKube(s.URL, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exam := ExamAnswer{Probed: []string{"containerd"}, Findings: []string{"something [x]"}}
+	exams := 0
+	child := func(context.Context, func(string), ...string) ([]byte, error) {
+		exams++
+		return json.Marshal(exam)
+	}
+	var log lines
+	a := New(Options{Dir: t.TempDir(), Log: log.log})
+	r := &Reporter{a, "node"}
+	p := NewNode(a, "n1", "apparmor", k, child)
+	act := func() error { return p.Act(t.Context(), r) }
+	set := func(change func(*State)) { a.update(change) }
+
+	set(func(s *State) {
+		s.Policy = Policy{Generation: 3, Digest: "sha256:abc", Last: &Apply{Time: time.Now(), Outcome: Applied, Generation: 3}}
+	})
+	if err := act(); err == nil || !strings.Contains(err.Error(), "lists no runtime handler apparmor") {
+		t.Error(err)
+	}
+	if s.at("metadata", "labels", ReadyLabel) != "false" || s.condition("reason") != noHandler || s.at("metadata", "labels", "a") != "b" {
+		t.Errorf("%v", s.node)
+	}
+	s.mu.Lock()
+	s.node["status"].(map[string]any)["runtimeHandlers"] = []any{map[string]any{"name": ""}, map[string]any{"name": "apparmor"}}
+	s.mu.Unlock()
+	if err := act(); err != nil {
+		t.Fatal(err)
+	}
+	if s.at("metadata", "labels", ReadyLabel) != "true" || s.at("metadata", "annotations", PolicyAnnotation) != "sha256:abc" ||
+		s.condition("status") != "True" || !strings.Contains(s.condition("message"), "in containerd; something [x]") {
+		t.Errorf("%v", s.node)
+	}
+	if got := s.reasons(); !slices.Equal(got, []string{"PolicyApplied"}) {
+		t.Errorf("events %q", got)
+	}
+	before, examined := len(s.patches), exams
+	if err := act(); err != nil || len(s.patches) != before || exams != examined {
+		t.Errorf("where nothing is new: %v, %q, %d exams", err, s.patches[before:], exams-examined)
+	}
+
+	// A policy that is refused, with the server down and then another token.
+	set(func(s *State) {
+		s.Policy.Last = &Apply{Time: time.Now(), Outcome: Refused, Generation: 3, Errors: []string{"policy.yaml:1:1: no"}}
+		s.Drift.Last = []Drifted{{Time: time.Now(), Profile: "web", What: "it was loaded with other content", Repaired: true}}
+		s.Wiring = []Wiring{{Engine: "containerd", State: WiringLost, What: "gone"}}
+	})
+	s.mu.Lock()
+	s.down = true
+	s.mu.Unlock()
+	if err := act(); err == nil || !strings.Contains(err.Error(), "503: etcd is gone") {
+		t.Error(err)
+	}
+	s.mu.Lock()
+	s.down = false
+	s.mu.Unlock()
+	s.rotate("second")
+	if err := act(); err != nil {
+		t.Fatal(err)
+	}
+	if s.at("metadata", "annotations", RefusedAnnotation) != "policy.yaml:1:1: no" || s.at("metadata", "annotations", PolicyAnnotation) != "sha256:abc" {
+		t.Errorf("%v", s.node)
+	}
+	if got := s.reasons(); !slices.Equal(got, []string{"PolicyApplied", "PolicyRefused", "ProfileDrifted", "EngineWiring"}) {
+		t.Errorf("events %q", got)
+	}
+	for _, e := range s.events {
+		if about := e["involvedObject"].(map[string]any); about["name"] != "n1" || about["uid"] != "u1" {
+			t.Errorf("event %v", e)
+		}
+	}
+	if exams == examined {
+		t.Error("after the wiring has changed nothing is examined")
+	}
+
+	// It is corrected, and then nothing starts.
+	set(func(s *State) {
+		s.Policy.Generation, s.Policy.Last = 4, &Apply{Time: time.Now(), Outcome: Applied, Generation: 4}
+		s.Wiring = nil
+	})
+	exam = ExamAnswer{Failed: []string{"containerd: a throw-away container does not start [probe-failed]"}}
+	if err := act(); err == nil || !strings.Contains(err.Error(), "does not start") {
+		t.Error(err)
+	}
+	if s.at("metadata", "annotations", RefusedAnnotation) != nil || s.at("metadata", "labels", ReadyLabel) != "false" ||
+		s.condition("status") != "False" || s.condition("reason") != notConfined {
+		t.Errorf("%v", s.node)
+	}
+
+	// Events are bounded.
+	for i := range 15 {
+		set(func(s *State) {
+			s.Drift.Last = []Drifted{{Time: time.Unix(int64(i), 0), Profile: "web", Repaired: true}}
+		})
+		_ = act()
+	}
+	if n := len(s.reasons()); n > mostEvents {
+		t.Errorf("%d events", n)
+	}
+}
+
+// Another server is not talked to, and what is no address of one is refused.
+func TestKube(t *testing.T) {
+	s, other := newAPIServer(t), newAPIServer(t)
+	files, err := os.OpenRoot(s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.dir+"/..1/ca.crt", []byte("none"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k, err := NewKube(other.URL, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.node(t.Context(), "n1"); err == nil || !strings.Contains(err.Error(), "certificates") {
+		t.Error(err)
+	}
+	stranger := httptest.NewUnstartedServer(http.NotFoundHandler())
+	stranger.StartTLS()
+	defer stranger.Close()
+	for _, bad := range []string{"http://x", "x", "https://", "https://x/y", "https://x?y", "https://u:p@x"} {
+		if _, err := NewKube(bad, files); err == nil {
+			t.Errorf("%s is taken", bad)
+		}
+	}
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	if _, err := NewKube("", files); err == nil {
+		t.Error("outside of a pod there is a server")
+	}
+	t.Setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
+	t.Setenv("KUBERNETES_SERVICE_PORT", "443")
+	if k, err := NewKube("", files); err != nil || k.server.String() != "https://[fd00::1]:443" {
+		t.Error(k, err)
+	}
+}

@@ -120,9 +120,11 @@ func (a *Agent) Run(ctx context.Context) error {
 }
 
 func (a *Agent) names() string {
-	names := make([]string, len(a.parts))
-	for i, p := range a.parts {
-		names[i] = p.Name()
+	var names []string
+	for _, p := range a.parts {
+		if _, is := p.Part.(listener); !is {
+			names = append(names, p.Name())
+		}
 	}
 	return oneline.And(names)
 }

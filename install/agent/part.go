@@ -28,8 +28,13 @@ func (a *Agent) run(ctx context.Context, p paced) {
 	}()
 	defer func() { <-watching }()
 	r := &Reporter{a, p.Name()}
+	first := true
 	for tries := 0; ; {
 		err := p.Act(ctx, r)
+		if first { // it has read what it works with
+			trim()
+			first = false
+		}
 		if ctx.Err() != nil {
 			return
 		}

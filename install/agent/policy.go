@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/install/agent/watch"
@@ -205,7 +206,7 @@ func DoApply(ctx context.Context, n *node.Node, config, dir string) ApplyAnswer 
 func bounds(lines []string) []string {
 	var all []string
 	for _, text := range lines[:min(len(lines), maxLines)] {
-		all = append(all, clean(text))
+		all = append(all, clean(strings.TrimPrefix(text, "oci-apparmor: ")))
 	}
 	if n := len(lines) - maxLines; n > 0 {
 		all = append(all, fmt.Sprintf("and %d more lines: oci-apparmor policy check has them all", n))

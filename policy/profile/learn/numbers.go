@@ -253,9 +253,8 @@ func (g *numbered) counters(leaves []*member) {
 		name := n.raw[g.level]
 		perms := n.perms | n.owned
 		switch {
-		case n.pattern[g.level] != ruletext.Literal(name) && !counted().MatchString(name):
-		case perms&meaning.MayCreate != 0 && dated().MatchString(name):
-			n.pattern[g.level] = opened(name, nil)
+		case perms&meaning.MayCreate != 0 && dated().MatchString(name) && (n.leaf || n.pattern[g.level] == ruletext.Literal(name)):
+			n.pattern[g.level] = opened(name, nil) // also of several of one day
 		case perms&(meaning.MayCreate|meaning.MayWrite) != 0 && counted().MatchString(name):
 			n.pattern[g.level] = strings.Repeat("[0-9A-F]", len(name))
 		}

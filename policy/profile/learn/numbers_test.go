@@ -69,9 +69,13 @@ func TestNumbersInNames(t *testing.T) {
 		"what counts up":           {makes(data + "xact/0000"), "w " + data + "xact/000A", "w " + data + "xact/00000, w " + data + "xact/zzzz"},
 		"what counts, and is read": {reads(data + "xact/0000"), "r " + data + "xact/0000", "r " + data + "xact/0001"},
 		"a log of a day":           {makes(data + "log/db-2026-11-30_200034.log"), "w " + data + "log/db-2027-01-02_030405.log", "w " + data + "log/db.log, w " + data + "log/other-2027-01-02_030405.log"},
-		"a log that is read":       {reads(data + "log/db-2026-11-30_200034.log"), "r " + data + "log/db-2026-11-30_200034.log", "r " + data + "log/db-2027-01-02_030405.log"},
-		"a long number":            {makes(data + "wal/000000010000000000000001"), "w " + data + "wal/00000001000000000000000A", "w " + data + "wal/1, w " + data + "wal/000000010000000000000001.x"},
-		"the system's own":         {several(came, "/etc/conf.d/10", "/etc/conf.d/20", "/etc/conf.d/30", "/usr/lib/x1", "/run/x1.sock"), "w /etc/conf.d/10", "w /etc/conf.d/40, w /usr/lib/x2, w /run/x2.sock"},
+		"logs of one day": {
+			several(makes, data+"log/db-2026-11-30_200034.log", data+"log/db-2026-11-30_200101.log", data+"log/db-2026-11-30_210000.log"),
+			"w " + data + "log/db-2027-01-02_030405.log", "w " + data + "log/db.log",
+		},
+		"a log that is read": {reads(data + "log/db-2026-11-30_200034.log"), "r " + data + "log/db-2026-11-30_200034.log", "r " + data + "log/db-2027-01-02_030405.log"},
+		"a long number":      {makes(data + "wal/000000010000000000000001"), "w " + data + "wal/00000001000000000000000A", "w " + data + "wal/1, w " + data + "wal/000000010000000000000001.x"},
+		"the system's own":   {several(came, "/etc/conf.d/10", "/etc/conf.d/20", "/etc/conf.d/30", "/usr/lib/x1", "/run/x1.sock"), "w /etc/conf.d/10", "w /etc/conf.d/40, w /usr/lib/x2, w /run/x2.sock"},
 		"programs and libraries": {
 			append(several(func(path string) []string { return []string{file("file_mmap", path, "rm", false)} }, data+"a1.so", data+"a2.so", data+"a3.so"),
 				file("exec", data+"p1", "x", false), file("exec", data+"p2", "x", false), file("exec", data+"p3", "x", false)),

@@ -46,7 +46,8 @@ each is in the log. With --deny rules are added that deny them without a record,
 that there are no records of a workload that does what it did here. A server whose
 processes work in the background may do without something for a while, and say so
 nowhere: with --no-denials COMMAND has failed as well if anything was denied with a
-record.
+record. It is sent SIGTERM then, at once, and as for its time being over has ten
+seconds to take away what it has started.
 
 Meanwhile whatever else runs under the profile has fewer rights, too, and never more:
 each text is proven to allow nothing that the whole one does not. So use it on a

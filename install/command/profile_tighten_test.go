@@ -236,7 +236,7 @@ func TestTightenWholly(t *testing.T) {
 		t.Errorf("denied are %s, and the text is\n%s\nwant\n%s", made.Vain, made.Text, want)
 	}
 	for _, k := range made.Kept {
-		if strings.HasPrefix(k.Text, "/other") && (!k.Needed || k.Why != "it works in part; denied was owner read /other") {
+		if strings.HasPrefix(k.Text, "/other") && (!k.Needed || k.Why != "it does not work without a denial; denied was owner read /other") {
 			t.Errorf("%s is needed: %v, %s", k.Text, k.Needed, k.Why)
 		}
 	}

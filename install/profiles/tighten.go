@@ -199,7 +199,7 @@ func (t *tightening) try(ctx context.Context, text string) (o tighten.Outcome, e
 		return o, err
 	}
 	var failed error
-	t.seen = t.watch(ctx, func() { failed = t.run(ctx) })
+	t.seen = t.watch(ctx, func(ctx context.Context) { failed = t.run(ctx) })
 	if err := context.Cause(ctx); err != nil {
 		return o, err
 	}
@@ -215,7 +215,7 @@ func (t *tightening) try(ctx context.Context, text string) (o tighten.Outcome, e
 		denied = "; denied was " + access.Format(t.seen[i].access)
 	}
 	if failed == nil && denied != "" && t.Wholly {
-		failed = errors.New("it works in part")
+		failed = errDenied
 	}
 	if o = (tighten.Outcome{Works: failed == nil}); failed != nil {
 		o.Why = failed.Error() + denied
@@ -234,21 +234,48 @@ func sideOfAll(all []*meaning.Profile) compare.Side {
 	return side
 }
 
-// run runs the workload once. The error says how it failed. What it has started in its process group ends with it.
+// errDenied is why a run has failed that did not fail by itself, with Tightening.Wholly.
+var errDenied = errors.New("it does not work without a denial")
+
+// endsIn is how long a workload that is ended has to take away what it has started.
+const endsIn = 10 * time.Second
+
+// run runs the workload once. The error says how it failed. If the context ends, or the time for it, the workload is sent
+// SIGTERM, and SIGKILL after endsIn. What it has started in its process group ends with it.
 func (t *tightening) run(ctx context.Context) error {
-	ctx, stop := context.WithTimeout(ctx, t.Timeout)
+	limited, stop := context.WithTimeout(ctx, t.Timeout)
 	defer stop()
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", t.Run)
+	cmd := exec.Command("/bin/sh", "-c", t.Run)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
 	cmd.WaitDelay = time.Second
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &tail{&said}, &tail{&said}
-	err := cmd.Run()
-	if cmd.Process != nil {
-		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL) // none may be left
+	err := cmd.Start()
+	if err != nil {
+		return err
 	}
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	kill := func(signal unix.Signal) { _ = unix.Kill(-cmd.Process.Pid, signal) }
+	ended := make(chan struct{})
+	go func() {
+		select {
+		case <-limited.Done():
+			kill(unix.SIGTERM)
+		case <-ended:
+			return
+		}
+		select {
+		case <-time.After(endsIn):
+			kill(unix.SIGKILL)
+		case <-ended:
+		}
+	}()
+	err = cmd.Wait()
+	close(ended)
+	kill(unix.SIGKILL) // none may be left
+	switch {
+	case errors.Is(context.Cause(ctx), errDenied):
+		return errDenied
+	case errors.Is(limited.Err(), context.DeadlineExceeded):
 		err = fmt.Errorf("it took more than %s", t.Timeout)
 	}
 	if err == nil || errors.Is(err, exec.ErrWaitDelay) {

@@ -29,12 +29,14 @@ const (
 	mostSeen = 10_000                // records of a run that are kept; a workload chooses how much it does
 )
 
-// watch does something, and returns what the kernel has recorded of the profile meanwhile, the first one first.
-func (t *tightening) watch(ctx context.Context, do func()) (all []seen) {
+// watch does something, and returns what the kernel has recorded of the profile meanwhile, the first one first. With
+// Tightening.Wholly the context of what it does ends at the first denial, because of errDenied.
+func (t *tightening) watch(ctx context.Context, do func(context.Context)) (all []seen) {
 	if t.Denials == nil {
-		do()
+		do(ctx)
 		return nil
 	}
+	end := func(error) {}
 	had := make(map[string]bool)
 	next := func(ctx context.Context) error {
 		var e source.Entry
@@ -55,6 +57,9 @@ func (t *tightening) watch(ctx context.Context, do func()) (all []seen) {
 			had[key] = true
 			all = append(all, one)
 		}
+		if t.Wholly && one.kind == audit.Denied {
+			end(errDenied)
+		}
 		return nil
 	}
 	for ctx, stop := context.WithTimeout(ctx, time.Millisecond); ; { // of before
@@ -64,6 +69,9 @@ func (t *tightening) watch(ctx context.Context, do func()) (all []seen) {
 		}
 	}
 	all, had = nil, make(map[string]bool)
+	doing, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	end = cancel // not before: a denial of then ends nothing
 	running, ran := context.WithCancel(ctx)
 	read := make(chan struct{})
 	go func() {
@@ -71,7 +79,7 @@ func (t *tightening) watch(ctx context.Context, do func()) (all []seen) {
 		for next(running) == nil {
 		}
 	}()
-	do()
+	do(doing)
 	ran()
 	<-read
 	for {

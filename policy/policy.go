@@ -7,6 +7,7 @@ package policy
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
@@ -36,6 +37,11 @@ type Profile struct {
 	Mode    profile.Mode
 	OnDrift profile.Drift
 
+	// EnforceAfter is for how long what runs under the profile must have been quiet before it counts as enforced; 0 for a
+	// profile whose mode stays. Where it is set, the policy file says Complain: Enforce says that the time was shown. Not in
+	// the index.
+	EnforceAfter time.Duration
+
 	// Source is the origin of the text, for people: a path, or "template docker-default".
 	Source   string
 	Text     []byte // not in the index; empty if it is to be generated from Template, or is Unread
@@ -63,6 +69,12 @@ type Unread struct {
 	profile.Digest
 	Read func() ([]byte, error) // reads the text. It may be another one, if the file changes now
 }
+
+// Promoted reports whether the policy file has the profile in complain mode until it was quiet for a time, and it was.
+func (p *Profile) Promoted() bool { return p.EnforceAfter > 0 && p.Mode == profile.Enforce }
+
+// Waits reports whether the profile is in complain mode until it was quiet for a time.
+func (p *Profile) Waits() bool { return p.EnforceAfter > 0 && p.Mode == profile.Complain }
 
 // Digest returns the digest of the profile's text, whether or not it is read. The error is that of profile.DigestOf.
 func (p *Profile) Digest() (profile.Digest, error) {

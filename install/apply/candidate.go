@@ -34,6 +34,8 @@ type Options struct {
 	// Inputs, unless nil, is told which files besides the policy's own decide what profiles compile to, also where one does
 	// not compile: see profile.Inputs.Files.
 	Inputs func(paths []string)
+
+	promote []Quiet // see Promote
 }
 
 // Progress is told how a compilation goes on. Close ends it.
@@ -90,6 +92,7 @@ func newCandidate(ctx context.Context, n *node.Node, o Options, before *store.Ge
 	if m.Digest, err = digest(p); err != nil {
 		return nil, exit.With(exit.BadPolicy, err)
 	}
+	keepPromoted(p, before)
 	m.Version, m.Kernel, m.Config = version.String(), n.Uname, absolute(o.Config)
 	var c madeBy
 	if len(p.Profiles) > 0 {
@@ -108,6 +111,13 @@ func newCandidate(ctx context.Context, n *node.Node, o Options, before *store.Ge
 		by.alone = &aloneTexts{of: make(map[string]bootfiles.Text)}
 	}
 	compiled, err := store.Compile(ctx, p, by, before, o.Progress.Report)
+	if err == nil && len(o.promote) > 0 {
+		if err := promote(p, compiled, before, o.promote); err != nil {
+			o.Progress.Close()
+			return nil, err
+		}
+		compiled, err = store.Compile(ctx, p, by, before, o.Progress.Report)
+	}
 	o.Progress.Close()
 	if o.Inputs != nil && by.inputs != nil {
 		o.Inputs(by.inputs.Files())

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/oci-apparmor/oci-apparmor/install/bootfiles"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
@@ -30,12 +32,20 @@ func Load(ctx context.Context, n *node.Node, dir string, report func(Loaded)) (g
 	if g, err = n.Current(dir); err != nil {
 		return nil, nil, err
 	}
+	said, err = load(ctx, n, dir, g, func(string) bool { return true }, report)
+	return g, said, err
+}
+
+// load is Load for those profiles of a generation whose names are wanted.
+func load(ctx context.Context, n *node.Node, dir string, g *store.Generation, wanted func(name string) bool, report func(Loaded)) (
+	said []string, err error) {
 	p, err := g.Index.Config()
 	if err != nil || len(p.Profiles) == 0 { // it needs no AppArmor either
-		return g, nil, err
+		return nil, err
 	}
+	p.Profiles = slices.DeleteFunc(p.Profiles, func(pr policy.Profile) bool { return !wanted(pr.Name) })
 	if err := n.Ready(); err != nil {
-		return g, nil, err
+		return nil, err
 	}
 	bootfiles.Claim(ctx, n)
 	var errs []error
@@ -66,7 +76,7 @@ func Load(ctx context.Context, n *node.Node, dir string, report func(Loaded)) (g
 	if len(errs) > 0 {
 		errs = append(errs, fmt.Errorf("%d of the %d profiles of the policy in force (generation %d) are not loaded as it says",
 			len(errs), len(p.Profiles), g.Number))
-		return g, said, exit.With(exit.Cannot, errors.Join(errs...))
+		return said, exit.With(exit.Cannot, errors.Join(errs...))
 	}
-	return g, said, nil
+	return said, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
@@ -50,8 +51,21 @@ func readerAfter(before *store.Generation) policyfile.Reader {
 	by := policyfile.Reader{Seen: before.Seen()}
 	if before != nil {
 		by.Before, _ = before.Config() // the files have it as well
+		asWritten(by.Before)
 	}
 	return by
+}
+
+// asWritten gives the profiles of a generation that were promoted the mode that the policy file has.
+func asWritten(p *policy.Config) {
+	if p == nil {
+		return
+	}
+	for i := range p.Profiles {
+		if p.Profiles[i].Promoted() {
+			p.Profiles[i].Mode = profile.Complain
+		}
+	}
 }
 
 // configOf returns the configuration directory for a path that Read takes.

@@ -98,6 +98,9 @@ func digest(p *policy.Config) (string, error) {
 		one := &bare.Profiles[i]
 		one.Compiled, one.Blob = nil, [sha256.Size]byte{}
 		all = strconv.AppendQuote(all, one.Template)
+		if one.EnforceAfter > 0 {
+			all = strconv.AppendQuote(all, one.EnforceAfter.String())
+		}
 		if one.Template != "" {
 			continue
 		}

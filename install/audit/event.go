@@ -89,6 +89,12 @@ func eventOf(e *source.Entry) *Event {
 	return ev
 }
 
+// EventOf returns the event of a record, without its container.
+func EventOf(e *source.Entry) *Event { return eventOf(e) }
+
+// Locate finds the event's container, which must be one of this node.
+func (e *Event) Locate(j *Joiner) { e.Joined = j.Join(e.subject(), j.Look(e.subject())) }
+
 // fieldsOf returns the fields that the record's own author wrote.
 func fieldsOf(r *records.Record) []Field {
 	all := make([]Field, 0, len(r.Fields))

@@ -62,8 +62,8 @@ Exit codes:
      policy diff: trouble
   3  it cannot be done here, or the answer is not known
   4  policy explain: the container would be refused; policy apply --dry-run: a
-     running container would be refused at its next start; doctor: there is a
-     warning
+     running container would be refused at its next start; policy promote: a
+     policy that was named stays in complain mode; doctor: there is a warning
   5  policy explain --pid: the process is not confined as decided
   status has the exit codes of aa-status: see its help`,
 		Args:          aCommand,
@@ -79,7 +79,7 @@ Exit codes:
 		RunE:  action(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
 	}
 	policy.AddCommand(applyCommand(s), policyDiffCommand(s), rollbackCommand(s), loadPolicyCommand(s), checkCommand(s), explainCommand(s),
-		showCommand(s), schemaCommand(s), testCommand(s))
+		showCommand(s), schemaCommand(s), testCommand(s), watchCommand(s), promoteCommand(s))
 	root.SetVersionTemplate("oci-apparmor {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		var bad *pflag.InvalidValueError

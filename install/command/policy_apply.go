@@ -85,7 +85,7 @@ func runApply(ctx context.Context, s *session, o *applyOptions) error {
 		s.Warnf("the profiles are compiled for a kernel with the features in %s, and in force on this node: --store names a directory "+
 			"for another node's", o.Features)
 	}
-	c, err := a.Generation.Index.Config()
+	c, err := a.Generation.Config()
 	if err != nil {
 		return err
 	}
@@ -107,6 +107,12 @@ func runApply(ctx context.Context, s *session, o *applyOptions) error {
 	printNotes(out, c)
 	if a.Notice != "" {
 		out.Line("%s", a.Notice)
+	}
+	if anew := a.BegunAnew(); anew != "" {
+		out.Wrapped("", anew)
+	}
+	if err := s.printStandings(out, c, o.Store == s.Store && o.Features == ""); err != nil {
+		return err
 	}
 	return out.Err
 }

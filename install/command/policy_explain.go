@@ -192,6 +192,9 @@ func printAnswer(out *output.Printer, a *explain.Answer) error {
 			out.Wrapped("  kernel  ", detail)
 		}
 	}
+	for i := range a.Quiet {
+		printStanding(out, "", &a.Quiet[i])
+	}
 	if p := a.Process; p != nil {
 		out.Wrapped("process   ", fmt.Sprintf("%d: %s%s", p.PID, oneline.Whole(p.Label), verdict(a)))
 	}

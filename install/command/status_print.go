@@ -107,6 +107,9 @@ func (p *statusPrinter) status(s *status.Status, show status.Show, f status.Filt
 	if show.Containers {
 		p.containers(s.Containers)
 	}
+	for i := range s.Quiet {
+		printStanding(&p.Printer, "", &s.Quiet[i])
+	}
 	for _, policy := range s.Recorded {
 		p.Wrapped("warning: ", status.Recorded(oneline.Name(policy)))
 	}

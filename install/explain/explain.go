@@ -12,10 +12,12 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/install/status"
+	"github.com/oci-apparmor/oci-apparmor/install/watcher"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/quiet"
 )
 
 // Answer is the decision for a container, and its JSON.
@@ -37,8 +39,11 @@ type Answer struct {
 	Warnings []string `json:"warnings,omitempty"`
 
 	Profiles []Profile `json:"profiles,omitempty"`
-	Process  *Process  `json:"process,omitempty"`
-	LabelErr error     `json:"-"` // why the process's label cannot be read
+
+	// Quiet are those of Profiles that are to be enforced once they were quiet for a time, or are since.
+	Quiet    []quiet.Standing `json:"quiet,omitempty"`
+	Process  *Process         `json:"process,omitempty"`
+	LabelErr error            `json:"-"` // why the process's label cannot be read
 }
 
 // Choice is the outcome for the profile that the engine chose.
@@ -86,10 +91,29 @@ func Explain(ctx context.Context, n *node.Node, q Question) (*Answer, error) {
 	default:
 		a.decided(ctx, n, d, facts)
 	}
+	if q.Config == "" && q.Store == n.Store {
+		if err := a.quiet(n); err != nil {
+			return nil, err
+		}
+	}
 	if q.PID != 0 {
 		a.Process, a.LabelErr = process(n, q.Label, q.PID, a.Profiles)
 	}
 	return a, nil
+}
+
+// quiet sets how the profiles of the decision stand that are to be enforced once they were quiet.
+func (a *Answer) quiet(n *node.Node) error {
+	all, err := watcher.Standings(n)
+	if err != nil {
+		return exit.With(exit.Cannot, exit.AsRoot(err))
+	}
+	for _, s := range all {
+		if slices.ContainsFunc(a.Profiles, func(p Profile) bool { return p.Name == s.Profile }) {
+			a.Quiet = append(a.Quiet, s)
+		}
+	}
+	return nil
 }
 
 // decided sets the decision, and how the kernel's profiles compare with it.

@@ -13,8 +13,11 @@ import (
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/quiet"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
 // Container is a container on the node: what is known of it, who decided about it, and how it is confined. Its names, pod
@@ -104,6 +107,9 @@ func (n *Node) containers(s *Status, tasks []kernel.Task, exes *programs) {
 		s.Problems = append(s.Problems, err.Error())
 	}
 	s.Recorded = recorded
+	if s.Quiet, err = n.standings(gen); err != nil {
+		s.Problems = append(s.Problems, err.Error())
+	}
 	s.Refusing = n.refused(gen)
 	s.Problems = append(s.Problems, s.Refusing...)
 	j := judge{host: n.Host, kernel: n.Host.Kernel, gen: gen, checked: make(map[string]checked), gone: make(map[kernel.Loaded]bool)}
@@ -115,6 +121,22 @@ func (n *Node) containers(s *Status, tasks []kernel.Task, exes *programs) {
 			cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Root, b.Root))
 	})
 	s.Containers = all
+}
+
+// standings returns how the profiles of a generation, which may be nil, stand that are to be enforced once they were quiet.
+func (n *Node) standings(gen *store.Generation) ([]quiet.Standing, error) {
+	if gen == nil {
+		return nil, nil
+	}
+	c, err := gen.Config()
+	if err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(c.Profiles, func(p policy.Profile) bool { return p.EnforceAfter > 0 }) {
+		return nil, nil
+	}
+	state, unread := n.Quiet.Read()
+	return quiet.Standings(c, state, unread), nil
 }
 
 // all finds all containers with their names and their processes, and judges none. unread are sentences about what is not

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/oci-apparmor/oci-apparmor/install/output"
+	"github.com/oci-apparmor/oci-apparmor/policy/quiet"
 )
 
 //go:embed schema.json
@@ -26,6 +27,7 @@ type (
 		Processes  map[string][]processJSON `json:"processes,omitzero"`
 		Containers []containerJSON          `json:"containers,omitzero"`
 		Recorded   []string                 `json:"recorded,omitempty"`
+		Quiet      []quiet.Standing         `json:"quiet,omitempty"`
 		Problems   []string                 `json:"problems,omitempty"`
 
 		ProfileCount   *int `json:"profile_count,omitempty"`
@@ -74,7 +76,7 @@ type (
 // JSON returns the selected parts of a status, or with count only their numbers. It is one line, or indented if pretty is
 // set. All of it is ASCII, so that no string in it can act on a terminal.
 func (s *Status) JSON(show Show, count, pretty bool) ([]byte, error) {
-	out := statusJSON{Version: "2", Recorded: s.Recorded, Problems: s.Problems}
+	out := statusJSON{Version: "2", Recorded: s.Recorded, Quiet: s.Quiet, Problems: s.Problems}
 	if show.Profiles {
 		if count {
 			out.ProfileCount = new(len(s.Profiles))

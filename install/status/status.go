@@ -18,6 +18,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/quiet"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -28,11 +29,13 @@ type Node struct {
 	Lib  string // the directory of engines' files: /var/lib
 
 	Programs string // the root of the paths of engines' programs; empty for /
+
+	Quiet quiet.Dir // what is shown of profiles that are to be enforced once they were quiet
 }
 
 // NewNode returns the node that we run on.
 func NewNode() *Node {
-	return &Node{Host: hook.NewHost(), Run: "/run", Lib: "/var/lib"}
+	return &Node{Host: hook.NewHost(), Run: "/run", Lib: "/var/lib", Quiet: quiet.Node}
 }
 
 // Status is the result of Gather. Problems are sentences about what is not known.
@@ -47,6 +50,10 @@ type Status struct {
 	Unread, Refusing []string
 
 	Recorded []string // policies that are recorded now; nil unless containers were asked for
+
+	// Quiet are the profiles of the policy in force that are to be enforced once they were quiet for a time, and those that
+	// are since; nil unless containers were asked for.
+	Quiet []quiet.Standing
 }
 
 // Recorded returns a sentence about a policy that is recorded.

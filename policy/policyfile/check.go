@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
@@ -30,6 +31,7 @@ type checker struct {
 // use is the first use of a profile, which determines its mode.
 type use struct {
 	mode  profile.Mode
+	after time.Duration // see policy.Profile.EnforceAfter
 	place place
 	by    string
 }
@@ -81,7 +83,7 @@ func (c *checker) define(d *document) {
 }
 
 // use resolves a profile's name and determines its mode.
-func (c *checker) use(at name, mode profile.Mode, modePlace place, by string) {
+func (c *checker) use(at name, by use) {
 	if at.value == "" {
 		return // it is missing, which is already said
 	}
@@ -91,12 +93,16 @@ func (c *checker) use(at name, mode profile.Mode, modePlace place, by string) {
 	}
 	first, used := c.uses[at.value]
 	if !used {
-		c.uses[at.value] = use{mode, modePlace, by}
+		c.uses[at.value] = by
 		return
 	}
-	if first.mode != mode {
-		c.errs.add(modePlace, "profile %.64q is in mode %s for %s, and in mode %s for %s (%s): the kernel has one mode "+
-			"for a profile, so use two profiles", at.value, mode, by, first.mode, first.by, first.place)
+	switch {
+	case first.mode != by.mode:
+		c.errs.add(by.place, "profile %.64q is in mode %s for %s, and in mode %s for %s (%s): the kernel has one mode "+
+			"for a profile, so use two profiles", at.value, by.mode, by.by, first.mode, first.by, first.place)
+	case first.after != by.after:
+		c.errs.add(by.place, "profile %.64q is to be enforced %s for %s, and %s for %s (%s): the kernel has one mode for a profile, so "+
+			"say the same for both, or use two profiles", at.value, after(by.after), by.by, after(first.after), first.by, first.place)
 	}
 }
 
@@ -110,7 +116,7 @@ func (c *checker) floor(at name, of string) {
 		c.errs.add(at.place, "a floor is a profile, and %.64q is a policy: name a profile, as the one that the policy gives", at.value)
 		return
 	}
-	c.use(at, profile.Enforce, at.place, "the floor of "+of)
+	c.use(at, use{mode: profile.Enforce, place: at.place, by: "the floor of " + of})
 }
 
 func (c *checker) policy(def *policyDef) {
@@ -120,7 +126,10 @@ func (c *checker) policy(def *policyDef) {
 		if def.modePlace.line > 0 {
 			at = def.modePlace
 		}
-		c.use(def.profile, def.mode, at, by)
+		if def.afterPlace.line > 0 {
+			at = def.afterPlace
+		}
+		c.use(def.profile, use{def.mode, def.enforceAfter, at, by})
 	} else if def.floor.given() {
 		return // said by the parser
 	}
@@ -170,7 +179,7 @@ func (c *checker) named(r *rule) {
 			continue
 		}
 		if def.name.value == builtInPolicy && !def.name.given() {
-			c.use(name{def.profile.value, at.place}, profile.Enforce, at.place, "the built-in policy baseline")
+			c.use(name{def.profile.value, at.place}, use{mode: profile.Enforce, place: at.place, by: "the built-in policy baseline"})
 		}
 		if r.floor.given() && def.profile.value == policy.Keep {
 			c.errs.add(r.floor.place, "policy %.64q, which this rule gives, keeps the engine's choice, on which nothing can "+
@@ -225,7 +234,7 @@ func (c *checker) result(d *document, text func(p *policy.Profile, path string) 
 		if !def.name.given() && !used {
 			continue
 		}
-		one := policy.Profile{Name: name, Mode: first.mode, OnDrift: def.onDrift}
+		one := policy.Profile{Name: name, Mode: first.mode, EnforceAfter: first.after, OnDrift: def.onDrift}
 		if def.file.given() {
 			one.Source = def.file.value
 		} else {

@@ -4,6 +4,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -41,6 +42,8 @@ type policyDef struct {
 	profile, floor name
 	mode           profile.Mode
 	modePlace      place
+	enforceAfter   time.Duration // 0 without one
+	afterPlace     place
 }
 
 type rule struct {
@@ -59,7 +62,7 @@ type rule struct {
 var (
 	topKeys     = []string{"version", "profiles", "policies", "assign", "require"}
 	profileKeys = []string{"file", "template", "onDrift"}
-	policyKeys  = []string{"profile", "mode", "floor"}
+	policyKeys  = []string{"profile", "mode", "enforceAfter", "floor"}
 	assignKeys  = append(conditionKeys(), "policy", "request", "acceptChoice", "floor", "onRefused")
 )
 
@@ -177,8 +180,14 @@ func (p *parser) policy(key, value *yaml.Node) {
 		def.mode = choice(p, v, modes)
 		def.modePlace = p.at(v)
 	}
+	if v := keys["enforceAfter"]; v != nil {
+		def.enforceAfter, def.afterPlace = p.quietTime(v), p.at(v)
+		if def.mode != profile.Complain && def.profile.value != policy.Keep {
+			p.fault(v, "policy %.64q is not in mode complain, which enforceAfter ends: write mode: complain beside it, or leave it out", def.name.value)
+		}
+	}
 	if def.profile.value == policy.Keep {
-		for _, key := range []string{"mode", "floor"} {
+		for _, key := range []string{"mode", "enforceAfter", "floor"} {
 			if v := keys[key]; v != nil {
 				p.fault(v, "policy %.64q keeps the engine's choice, to which no %s can be given", def.name.value, key)
 			}

@@ -8,7 +8,7 @@
 //	profiles:
 //	  NAME: {file: PATH | template: TEMPLATE, onDrift: replace | refuse}
 //	policies:
-//	  NAME: {profile: PROFILE | keep, mode: enforce | complain | kill, floor: PROFILE}
+//	  NAME: {profile: PROFILE | keep, mode: enforce | complain | kill, enforceAfter: TIME, floor: PROFILE}
 //	assign:
 //	  - {engine: ENGINE or list, namespace, pod, container, image: PATTERN or list, label: {LABEL: PATTERN or list},
 //	     sandbox, privileged: BOOL,
@@ -26,6 +26,9 @@
 //
 // A profile has one mode in all policies that use it: enforce, unless these say otherwise. A floor is always in mode
 // enforce.
+//
+// A TIME of the key enforceAfter is numbers with their units d, h, m and s, the largest unit first: 24h, 1d12h. It is for a
+// policy in mode complain, and the same in all policies that use its profile.
 package policyfile
 
 import (

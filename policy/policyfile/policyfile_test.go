@@ -51,8 +51,12 @@ func describe(p *policy.Config, err error) string {
 		b.WriteString("requires tests\n")
 	}
 	for _, one := range p.Profiles {
-		fmt.Fprintf(&b, "profile %s: mode %s, drift %d, source %s, template %q, text %q\n",
-			one.Name, one.Mode, one.OnDrift, one.Source, one.Template, one.Text)
+		after := ""
+		if one.EnforceAfter > 0 {
+			after = ", enforced after " + one.EnforceAfter.String()
+		}
+		fmt.Fprintf(&b, "profile %s: mode %s%s, drift %d, source %s, template %q, text %q\n",
+			one.Name, one.Mode, after, one.OnDrift, one.Source, one.Template, one.Text)
 	}
 	for _, one := range p.Policies {
 		fmt.Fprintf(&b, "policy %+v\n", one)

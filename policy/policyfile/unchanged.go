@@ -77,6 +77,11 @@ func meaning(names []string, p *policy.Config) (string, error) {
 		one.Compiled, one.Blob = nil, [sha256.Size]byte{}
 		all = strconv.AppendQuote(all, one.Template) // which an index has not
 	}
+	for _, one := range bare.Profiles { // nor when they are to be enforced
+		if one.EnforceAfter > 0 {
+			all = strconv.AppendQuote(strconv.AppendQuote(all, one.Name), one.EnforceAfter.String())
+		}
+	}
 	if p.RequireTests { // which an index has not, either
 		all = append(all, "require tests"...)
 	}

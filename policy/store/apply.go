@@ -38,15 +38,23 @@ func (l *Lock) Apply(ctx context.Context, p *policy.Config, c Compiler, m Manife
 // an error the generation that was in force stays in force.
 //
 // If the outcome equals the generation in force, byte for byte, Commit keeps that generation, writes only its manifest,
-// and returns it with changed as false. The caller fills in m, but Commit sets Applied, Confirmed, Profiles and
-// Requires itself.
+// and returns it with changed as false. The caller fills in m, but Commit sets Applied, Confirmed, Profiles,
+// Requires and EnforceAfter itself.
 func (l *Lock) Commit(c *Compilation, m Manifest) (g *Generation, changed bool, err error) {
 	index, err := c.index()
 	if err != nil {
 		return nil, false, fmt.Errorf("writing the policy: %w", err)
 	}
 	now := time.Now().UTC().Round(0) // without the monotonic reading, which a file does not keep
-	m.Applied, m.Confirmed, m.Profiles, m.Requires = now, now, sources(c), nil
+	m.Applied, m.Confirmed, m.Profiles, m.Requires, m.EnforceAfter = now, now, sources(c), nil, nil
+	for _, pr := range c.Policy.Profiles {
+		if pr.EnforceAfter > 0 {
+			if m.EnforceAfter == nil {
+				m.EnforceAfter = make(map[string]time.Duration)
+			}
+			m.EnforceAfter[pr.Name] = pr.EnforceAfter
+		}
+	}
 	if c.Policy.RequireTests {
 		m.Requires = []string{requiresTests}
 	}

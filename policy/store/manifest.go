@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
 // A Manifest records how a generation was made. `oci-apparmor policy show` prints it. The next apply reads from it
@@ -41,8 +42,12 @@ type Manifest struct {
 	Attached []string `json:"attached,omitempty"`
 	Daemon   string   `json:"daemon,omitempty"`
 
-	Config   string           `json:"config,omitempty"`   // the directory of the policy file
-	Requires []string         `json:"requires,omitempty"` // what the policy file demands of an apply: "tests"
+	Config   string   `json:"config,omitempty"`   // the directory of the policy file
+	Requires []string `json:"requires,omitempty"` // what the policy file demands of an apply: "tests"
+
+	// EnforceAfter has the times of profiles that are to be quiet before they are enforced, in nanoseconds, by their names.
+	EnforceAfter map[string]time.Duration `json:"enforceAfter,omitempty"`
+
 	Profiles []ManifestSource `json:"profiles"`
 }
 
@@ -153,8 +158,35 @@ func (g *Generation) Config() (*policy.Config, error) {
 	for i := range p.Profiles {
 		p.Profiles[i].Template = templates[p.Profiles[i].Name]
 	}
+	m.times(p)
 	p.RequireTests = slices.Contains(m.Requires, requiresTests)
 	return p, nil
+}
+
+// times sets the times after which profiles of a policy are enforced, which its index has not.
+func (m *Manifest) times(p *policy.Config) {
+	for i := range p.Profiles {
+		one := &p.Profiles[i]
+		if after := m.EnforceAfter[one.Name]; after > 0 {
+			one.EnforceAfter = after
+		}
+	}
+}
+
+// Promoted reports whether the generation has a profile of the same text, and enforces it because it was quiet for the time
+// that the policy file demanded (policy.Profile.Promoted). A profile that is generated counts as the same if its template is:
+// its text follows the programs of the node, and nobody wrote it.
+func (g *Generation) Promoted(p *policy.Profile) bool {
+	m, err := g.Manifest()
+	if err != nil || m.EnforceAfter[p.Name] <= 0 {
+		return false
+	}
+	was, ok := g.Index.Profile(p.Name)
+	if !ok || was.Mode != profile.Enforce {
+		return false
+	}
+	i := slices.IndexFunc(m.Profiles, func(s ManifestSource) bool { return s.Name == p.Name })
+	return i >= 0 && m.Profiles[i].Template == p.Template && (p.Template != "" || m.Profiles[i].Text == textHash(p))
 }
 
 // Manifest returns the generation's manifest. It reads the file once.

@@ -55,6 +55,7 @@ func (l *Lock) Again(g *Generation) (*Compilation, error) {
 		return nil, err
 	}
 	p.RequireTests = slices.Contains(m.Requires, requiresTests)
+	m.times(p)
 	c := &Compilation{Policy: p, Reused: len(p.Profiles), from: make([]ManifestSource, len(p.Profiles)),
 		index: sync.OnceValues(p.Encode)}
 	for i, pr := range p.Profiles {

@@ -74,14 +74,15 @@ type Options struct {
 	// socket; 0 leaves it. Linux keeps 64 unless it is told otherwise, and drops what comes then.
 	Backlog uint32
 
-	canary string // the name of which records of our own denials are not left out
+	canary   string // the name of which records of our own denials are not left out
+	canaries string // the beginning of such names
 }
 
 // wants reports whether a record is to be returned.
 func (o *Options) wants(r *audit.Record) bool {
 	if IsCanary(r) {
 		name, _ := r.Field("name")
-		return o.canary != "" && string(name.Text) == o.canary
+		return o.canary != "" && string(name.Text) == o.canary || o.canaries != "" && strings.HasPrefix(string(name.Text), o.canaries)
 	}
 	return r.Time.IsZero() || !r.Time.Before(o.Since.Add(-tick))
 }

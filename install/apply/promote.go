@@ -1,0 +1,112 @@
+package apply
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+// Quiet is a profile of the policy in force that was quiet for as long as the policy file demands, with the content that was.
+type Quiet struct {
+	Profile string
+	Blob    [sha256.Size]byte // as in policy.Profile
+}
+
+// Promoted is the result of Promote.
+type Promoted struct {
+	Generation *store.Generation
+	Before     uint64   // the generation that it replaced
+	Said       []string // sentences about containers that do not follow, and programs that cannot stop others
+}
+
+// Promote puts the policy in force again with these profiles in mode enforce, as a generation of its own, and loads them: what
+// runs under one of them alone is denied at once what it does not allow. It judges no evidence: see package quiet.
+//
+// Nothing else changes. If the policy file has changes that are not applied, the error says so: nobody has decided yet that
+// they count.
+func Promote(ctx context.Context, n *node.Node, quiet []Quiet, report func(Loaded)) (*Promoted, error) {
+	a, err := Apply(ctx, n, Options{Config: n.Config, Store: n.Store, Progress: Silent{}, promote: quiet})
+	if err != nil {
+		return nil, err
+	}
+	p := &Promoted{Generation: a.Generation, Before: a.Before.Number}
+	p.Said, err = load(ctx, n, n.Store, a.Generation, func(name string) bool {
+		return slices.ContainsFunc(quiet, func(q Quiet) bool { return q.Profile == name })
+	}, report)
+	if err != nil {
+		return p, fmt.Errorf("%w; they are enforced from the next start on that needs them (generation %d is in force)", err, a.Generation.Number)
+	}
+	return p, nil
+}
+
+// promote gives the mode enforce to profiles of the policy that was read, if it is the one in force.
+func promote(p *policy.Config, compiled *store.Compilation, before *store.Generation, quiet []Quiet) error {
+	if before == nil {
+		return exit.With(exit.Cannot, errors.New("no policy is in force"))
+	}
+	switch same, err := before.Has(compiled); {
+	case err != nil:
+		return err
+	case !same:
+		return exit.With(exit.Cannot, errors.New("the policy file has changes that are not in force: run oci-apparmor policy apply, and what "+
+			"it leaves as it is can be enforced then"))
+	}
+	for _, q := range quiet {
+		i := slices.IndexFunc(compiled.Policy.Profiles, func(pr policy.Profile) bool { return pr.Name == q.Profile })
+		if i < 0 || !compiled.Policy.Profiles[i].Waits() || compiled.Policy.Profiles[i].Blob != q.Blob {
+			return exit.With(exit.Cannot, fmt.Errorf("profile %s is not, or no longer, the one that was quiet", q.Profile))
+		}
+		p.Profiles[i].Mode = profile.Enforce
+	}
+	return nil
+}
+
+// keepPromoted gives the mode enforce to profiles of a policy file that the generation in force, which may be nil, enforces
+// because they were quiet. A profile with another text begins anew.
+func keepPromoted(p *policy.Config, before *store.Generation) {
+	if before == nil {
+		return
+	}
+	for i := range p.Profiles {
+		if one := &p.Profiles[i]; one.Waits() && before.Promoted(one) {
+			one.Mode = profile.Enforce
+		}
+	}
+}
+
+// begunAnew returns the profiles that a generation enforces because they were quiet, and that the next one does not.
+func begunAnew(before *store.Generation, after *policy.Config) (names []string) {
+	if before == nil {
+		return nil
+	}
+	was, err := before.Config()
+	if err != nil {
+		return nil
+	}
+	for _, pr := range was.Profiles {
+		i := slices.IndexFunc(after.Profiles, func(is policy.Profile) bool { return is.Name == pr.Name })
+		if pr.Promoted() && i >= 0 && after.Profiles[i].Waits() {
+			names = append(names, pr.Name)
+		}
+	}
+	return names
+}
+
+// BegunAnew returns a sentence about profiles that were enforced, and are in complain mode now as their texts have changed. It
+// is empty if there are none.
+func (a *Applied) BegunAnew() string {
+	names := begunAnew(a.Before, a.compiled.Policy)
+	if len(names) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("changed, and so in complain mode until quiet again: %s", strings.Join(names, ", "))
+}

@@ -1,0 +1,146 @@
+package command
+
+import (
+	"encoding/hex"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/quiet"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+const waitingPolicy = `version: 1
+profiles:
+  web: {file: profiles/web}
+  work: {file: profiles/work, onDrift: refuse}
+policies:
+  web: {profile: web, mode: complain, enforceAfter: 1h}
+  work: {profile: work, mode: complain, enforceAfter: 2h}
+assign:
+  - policy: web
+    request: [work]
+`
+
+// profileInForce returns a profile of the policy in force.
+func (m *machine) profileInForce(name string) policy.Profile {
+	m.t.Helper()
+	g, err := store.Store{Dir: m.Store}.Current()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	c, err := g.Config()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for _, p := range c.Profiles {
+		if p.Name == name {
+			return p
+		}
+	}
+	m.t.Fatalf("no profile %s", name)
+	return policy.Profile{}
+}
+
+// wantMode checks the mode of a profile of the policy in force.
+func (m *machine) wantMode(when, name string, want profile.Mode) {
+	m.t.Helper()
+	if p := m.profileInForce(name); p.Mode != want || p.EnforceAfter == 0 {
+		m.t.Errorf("%s, profile %s is in mode %s, to be enforced after %v; want %s", when, name, p.Mode, p.EnforceAfter, want)
+	}
+}
+
+// shows lets a watcher show that profiles were quiet for a time, until the test ends.
+func (m *machine) shows(times map[string]time.Duration) {
+	m.t.Helper()
+	boot, err := quiet.Boot()
+	if err != nil {
+		m.t.Skip(err)
+	}
+	s := &quiet.State{Boot: boot, PID: 1, Every: time.Minute, Proved: quiet.Clock()}
+	for name, d := range times {
+		p := m.profileInForce(name)
+		s.Profiles = append(s.Profiles, &quiet.Profile{Name: name, Content: hex.EncodeToString(p.Blob[:]), Quiet: d, Since: time.Unix(0, 0)})
+	}
+	if err := m.State.Quiet.Write(s); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// What was quiet for its time is enforced, and nothing else is changed by that. It stays so until its text changes or a
+// rollback says otherwise.
+func TestPromote(t *testing.T) {
+	m, _ := newBoots(t)
+	m.State.Quiet = quiet.Dir("run/quiet")
+	m.write("etc/policy.yaml", waitingPolicy)
+	if _, out := m.run("policy", "apply"); !strings.Contains(out, "of policy web: complain mode until quiet for 1h") || !strings.Contains(out, "missing: nobody watches") {
+		t.Errorf("policy apply: %s", out)
+	}
+	m.wantMode("applied", "web", profile.Complain)
+	if code, _ := m.run("policy", "promote", "web"); code != exit.Refused || !strings.Contains(m.errOut.String(), "policy web stays in complain mode: missing: nobody watches") {
+		t.Errorf("without a watcher: exit code %d, %s", code, &m.errOut)
+	}
+	release, err := m.State.Quiet.Hold(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	m.shows(map[string]time.Duration{"web": time.Hour - 1, "work": time.Hour})
+	if code, _ := m.run("policy", "promote"); code != 0 {
+		t.Errorf("before the time: exit code %d, %s", code, &m.errOut)
+	}
+	m.wantMode("before the time", "web", profile.Complain)
+
+	m.shows(map[string]time.Duration{"web": time.Hour, "work": time.Hour})
+	if code, _ := m.run("policy", "promote", "web", "work"); code != exit.Refused || !strings.Contains(m.errOut.String(), "policy work stays in complain mode") {
+		t.Errorf("one of two is not due: exit code %d, %s", code, &m.errOut)
+	}
+	if code, _ := m.run("policy", "promote", "keep"); code != exit.Usage {
+		t.Errorf("of a policy without a time: exit code %d, %s", code, &m.errOut)
+	}
+	m.write("etc/policy.yaml", strings.Replace(waitingPolicy, "    request: [work]\n", "", 1))
+	if code, _ := m.run("policy", "promote"); code != exit.Cannot || !strings.Contains(m.errOut.String(), "changes that are not in force") {
+		t.Errorf("with changes of the policy file: exit code %d, %s", code, &m.errOut)
+	}
+	m.wantMode("with changes of the policy file", "web", profile.Complain)
+	m.write("etc/policy.yaml", waitingPolicy)
+	code, out := m.run("policy", "promote")
+	if code != 0 || !strings.Contains(out, "profile web is enforced: generation 2 is in force, in place of generation 1") || !strings.Contains(out, "missing: 1h of 2h") {
+		t.Errorf("exit code %d, %s%s", code, out, &m.errOut)
+	}
+	m.wantMode("promoted", "web", profile.Enforce)
+	m.wantMode("not promoted", "work", profile.Complain)
+
+	if _, out := m.run("policy", "apply"); !strings.Contains(out, "generation 2 stays in force") || !strings.Contains(out, "enforced, as it was quiet for 1h") {
+		t.Errorf("an apply of the same: %s", out)
+	}
+	m.write("etc/policy.yaml", strings.Replace(waitingPolicy, "1h", "30d", 1))
+	m.run("policy", "apply")
+	m.wantMode("with another time", "web", profile.Enforce)
+	m.run("policy", "rollback")
+	m.wantMode("rolled back", "web", profile.Complain)
+	m.run("policy", "apply")
+	m.wantMode("rolled back, and applied", "web", profile.Complain)
+	m.run("policy", "rollback")
+	m.run("policy", "rollback")
+
+	m.write("etc/policy.yaml", waitingPolicy)
+	m.run("policy", "apply")
+	m.shows(map[string]time.Duration{"web": time.Hour})
+	m.run("policy", "promote", "web")
+	m.wantMode("promoted again", "web", profile.Enforce)
+	m.write("etc/profiles/web", sound("web", "  /other r,\n"))
+	if _, out := m.run("policy", "apply", "--dry-run"); !strings.Contains(out, "profile web: mode complain, before enforce") {
+		t.Errorf("a dry run with another text: %s", out)
+	}
+	if _, out := m.run("policy", "apply"); !strings.Contains(out, "in complain mode until quiet again: web") {
+		t.Errorf("an apply with another text: %s", out)
+	}
+	m.wantMode("with another text", "web", profile.Complain)
+	if _, out := m.run("policy", "explain"); !strings.Contains(out, "missing: the watcher has not looked at its present content yet") {
+		t.Errorf("policy explain: %s", out)
+	}
+}

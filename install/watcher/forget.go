@@ -1,0 +1,126 @@
+package watcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+)
+
+// forgetter is the profile under which the watcher uses a capability. It has no rule and only logs.
+const forgetter = "oci-apparmor.watch"
+
+// memory is the kernel's of which capabilities it has logged.
+type memory struct {
+	node *node.Node
+	blob *profile.Blob // of the profile, once it is compiled
+}
+
+// forget makes the kernel forget which capabilities it has logged. Before Linux 6.13 each processor remembers the profile of
+// which it logged the last one, and logs none of it any more until another profile's comes (audit_cache in
+// security/apparmor/capability.c): what a container does every second would be silent after the first time. So a thread under
+// another profile uses one on every processor. Later kernels forget after a second, and are not asked to.
+func (m *memory) forget(ctx context.Context) error {
+	if forgets(m.node.Uname) {
+		return nil
+	}
+	if m.blob == nil {
+		c, _, err := m.node.NewCompiler(ctx, "")
+		if err != nil {
+			return err
+		}
+		blob, err := c.Compile(ctx, forgetter, profile.Complain, "the watcher's profile", []byte("profile "+forgetter+" { }\n"))
+		if err != nil {
+			return err
+		}
+		m.blob = &blob
+	}
+	_, err := m.node.Kernel.Ensure(ctx, []kernel.Profile{{Name: forgetter, Compiled: m.blob.Profiles, OnDrift: profile.ReplaceAny,
+		Blob: func() ([]byte, error) { return m.blob.Data, nil }}})
+	if err != nil {
+		return err
+	}
+	online, err := os.ReadFile("/sys/devices/system/cpu/online")
+	if err != nil {
+		return err
+	}
+	cpus, err := cpuList(strings.TrimSpace(string(online)))
+	if err != nil {
+		return err
+	}
+	for _, cpu := range cpus {
+		if err := useCapability(cpu); err != nil {
+			return fmt.Errorf("whether capabilities are logged again cannot be told, as none could be used on processor %d: %w", cpu, err)
+		}
+	}
+	return nil
+}
+
+// forgets reports whether a kernel of this release forgets by itself.
+func forgets(release string) bool {
+	var major, minor int
+	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
+		return false
+	}
+	return major > 6 || major == 6 && minor >= 13
+}
+
+// cpuList reads a list of processors as the kernel writes it: 0-3,5.
+func cpuList(s string) (all []int, err error) {
+	for part := range strings.SplitSeq(s, ",") {
+		first, last, several := strings.Cut(part, "-")
+		from, err1 := strconv.Atoi(first)
+		to, err2 := from, error(nil)
+		if several {
+			to, err2 = strconv.Atoi(last)
+		}
+		if err := errors.Join(err1, err2); err != nil || to < from || to > 1<<16 {
+			return nil, fmt.Errorf("%q is no list of processors", s)
+		}
+		for i := from; i <= to; i++ {
+			all = append(all, i)
+		}
+	}
+	return all, nil
+}
+
+// useCapability has a thread under the profile use a capability on a processor. The thread ends with its goroutine, and with it
+// the profile and the priority that it got.
+func useCapability(cpu int) error {
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		result <- func() error {
+			var on unix.CPUSet
+			on.Set(cpu)
+			if err := unix.SchedSetaffinity(0, &on); err != nil {
+				return os.NewSyscallError("sched_setaffinity", err)
+			}
+			if err := changeProfile(forgetter); err != nil {
+				return err
+			}
+			return os.NewSyscallError("setpriority", unix.Setpriority(unix.PRIO_PROCESS, 0, -20)) // CAP_SYS_NICE
+		}()
+	}()
+	return <-result
+}
+
+// changeProfile puts the calling thread under a profile.
+func changeProfile(name string) error {
+	f, err := os.OpenFile("/proc/thread-self/attr/current", os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteString("changeprofile " + name)
+	return err
+}

@@ -43,6 +43,7 @@ var flagWords = map[string]words{
 	"chroot":          directories,
 	"config":          files,
 	"container":       nothing,
+	"enforce-after":   fixed("24h", "7d", "never"),
 	"engine":          fixed(engine.Names()...),
 	"engine-choice":   func(s *session) []string { return append(profilesOf(s), "unconfined") },
 	"features":        files,
@@ -89,9 +90,11 @@ var flagWords = map[string]words{
 var argumentWords = map[string]words{
 	"policy test":     directories,
 	"policy diff":     directories,
+	"policy promote":  policiesOf,
 	"install":         fixed(append(engines.Names(), byHand...)...),
 	"uninstall":       fixed(engines.Names()...),
 	"profile tighten": files,
+	"profile offer":   files,
 	"profile check":   files,
 	"profile load":    files,
 	"profile unload":  loadedProfiles,
@@ -111,7 +114,7 @@ var argumentWords = map[string]words{
 
 // fileArguments are the commands whose arguments can be files.
 var fileArguments = []string{"policy test", "policy diff", "profile check", "profile load", "profile diff", "profile contains", "profile why",
-	"profile tighten",
+	"profile tighten", "profile offer",
 	"profile merge", "profile intersect"}
 
 // complete makes every command below root offer words for its arguments and flags.

@@ -29,7 +29,7 @@ func TestComplete(t *testing.T) {
 		{"install --via ", []string{"hook", "shim", "wrapper"}, "4"},
 		{"install --root ", nil, "16"},
 		{"uninstall containerd ", []string{"cri-o", "docker", "k0s", "k3s", "microk8s", "podman", "rke2"}, "4"},
-		{"policy ", []string{"apply", "check", "diff", "explain", "load", "rollback", "schema", "show", "test"}, "4"},
+		{"policy ", []string{"apply", "check", "diff", "explain", "load", "promote", "rollback", "schema", "show", "test", "watch"}, "4"},
 		{"policy apply --d", []string{"--dry-run"}, "4"},
 		{"policy apply --store ", nil, "16"},
 		{"policy apply --features ", nil, "0"},

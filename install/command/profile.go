@@ -13,7 +13,7 @@ func profileCommand(s *session) *cobra.Command {
 		Args:  aCommand,
 		RunE:  action(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
 	}
-	cmd.AddCommand(newCommand(s), learnCommand(s), tightenCommand(s), profileCheckCommand(s), loadCommand(s), unloadCommand(s),
+	cmd.AddCommand(newCommand(s), learnCommand(s), tightenCommand(s), offerCommand(s), profileCheckCommand(s), loadCommand(s), unloadCommand(s),
 		listCommand(s), profileShowCommand(s), diffCommand(s), containsCommand(s), whyCommand(s), mergeCommand(s), intersectCommand(s),
 		daemonCommand(s))
 	return cmd

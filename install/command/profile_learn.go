@@ -1,12 +1,15 @@
 package command
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/offers"
 	"github.com/oci-apparmor/oci-apparmor/install/output"
 	"github.com/oci-apparmor/oci-apparmor/install/recorder"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
@@ -14,7 +17,11 @@ import (
 )
 
 // printLearned writes the text of a profile, and what is to be said of it.
-func (s *session) printLearned(made *learn.Learned) error {
+func (s *session) printLearned(ctx context.Context, made *learn.Learned, name, features string) error {
+	say, err := s.offered(ctx, offers.Profile{Name: name, Source: name, Text: made.Text, Features: features})
+	if err != nil {
+		return err
+	}
 	if _, err := s.stdout.Write(made.Text); err != nil {
 		return err
 	}
@@ -23,6 +30,7 @@ func (s *session) printLearned(made *learn.Learned) error {
 	for _, note := range made.Notes {
 		out.Wrapped("note: ", oneline.Whole(note))
 	}
+	say(out, name)
 	return out.Err
 }
 
@@ -72,7 +80,7 @@ The text goes to standard output, and what is to be said of it to standard error
 			if err != nil {
 				return err
 			}
-			return s.printLearned(made)
+			return s.printLearned(cmd.Context(), made, cmp.Or(what.Name, what.Recorded), what.Features)
 		}),
 	}
 	cmd.AddCommand(learnStartCommand(s), learnStatusCommand(s), learnFinishCommand(s), learnRecordCommand(s))

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -174,7 +175,8 @@ func learnFinishCommand(s *session) *cobra.Command {
 allows what its containers did: see profile learn --help for what it is like. What all
 recordings of the policy saw counts, since the last "profile learn start --anew".
 
-If something is missing from the last recording, nothing is written: the kernel counts
+If something is missing from the last recording, or the profile would break a never
+assertion beside the policy file (tests.yaml), nothing is written: the kernel counts
 what it loses. Containers need no restart for this. But those that were recorded run on
 in complain mode until they are started anew, and are named. Their profiles stay in the
 kernel until then: the next finish or start removes those that nothing uses.
@@ -187,7 +189,7 @@ The text goes to standard output, and what is to be said of it to standard error
 			if err != nil {
 				return err
 			}
-			if err := s.printLearned(done.Learned); err != nil {
+			if err := s.printLearned(cmd.Context(), done.Learned, cmp.Or(what.Name, args[0]), ""); err != nil {
 				return err
 			}
 			out := &output.Printer{W: s.stderr}

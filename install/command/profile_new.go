@@ -1,18 +1,19 @@
 package command
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/oci-apparmor/oci-apparmor/install/apply"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/offers"
 	"github.com/oci-apparmor/oci-apparmor/install/output"
 	"github.com/oci-apparmor/oci-apparmor/install/profiles"
 	"github.com/oci-apparmor/oci-apparmor/install/workload"
@@ -94,6 +95,12 @@ func runProfileNew(cmd *cobra.Command, s *session, o *profileNewOptions) error {
 	if err != nil {
 		return err
 	}
+	say := func(*output.Printer, string) {}
+	if made.Unproven == "" {
+		if say, err = s.offered(cmd.Context(), offers.Profile{Name: made.Name, Source: cmp.Or(o.output, made.Name), Text: made.Text, Features: o.features}); err != nil {
+			return err
+		}
+	}
 	out := output.Printer{W: s.stderr}
 	if o.output == "" {
 		if _, err := s.stdout.Write(made.Text); err != nil {
@@ -106,7 +113,9 @@ func runProfileNew(cmd *cobra.Command, s *session, o *profileNewOptions) error {
 		out.W = s.stdout
 		out.Line("%s: written", o.output)
 	}
-	printDrafted(&out, made, o.output)
+	printDrafted(&out, made)
+	say(&out, cmp.Or(o.output, made.Name))
+	printRule(&out, made)
 	return out.Err
 }
 
@@ -127,7 +136,7 @@ func writeNew(name string, text []byte, force bool) error {
 }
 
 // printDrafted prints what is to be said of a profile that was made, and what comes next.
-func printDrafted(out *output.Printer, made *profiles.Drafted, file string) {
+func printDrafted(out *output.Printer, made *profiles.Drafted) {
 	if made.Unproven != "" {
 		out.Wrapped(made.Name+": ", "it was not compiled, so that nothing of it is proven: "+oneline.Printable(made.Unproven))
 	} else {
@@ -140,13 +149,12 @@ func printDrafted(out *output.Printer, made *profiles.Drafted, file string) {
 	for _, note := range made.Notes {
 		out.Wrapped("note: ", note)
 	}
-	if file == "" {
-		file = made.Name
-	}
-	out.Line("To try it, copy it to profiles/%s of the policy's directory, and put into the policy file:", filepath.Base(file))
+}
+
+// printRule prints the rule by which the container gets the policy.
+func printRule(out *output.Printer, made *profiles.Drafted) {
+	out.Line("Then add a rule before those that are for more containers:")
 	out.Line("")
-	out.Line("  profiles: {%s: {file: profiles/%s}}", made.Name, filepath.Base(file))
-	out.Line("  policies: {%s: {profile: %s, mode: complain}}", made.Name, made.Name)
 	out.Line("  assign:")
 	if condition := imageCondition(made.Image); condition != "" {
 		out.Line("    - {image: %s, policy: %s}", condition, made.Name)
@@ -154,7 +162,7 @@ func printDrafted(out *output.Printer, made *profiles.Drafted, file string) {
 		out.Line("    - {policy: keep, request: %s}   # by the annotation oci-apparmor/policy=%s", made.Name, made.Name)
 	}
 	out.Line("")
-	out.Line("then run oci-apparmor policy apply, and start the container anew. Without mode: complain it is enforced.")
+	out.Line("run oci-apparmor policy apply, and start the container anew.")
 }
 
 // imageCondition returns an image as a rule's condition has it; empty for one that is no plain name.

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/offers"
 	"github.com/oci-apparmor/oci-apparmor/install/output"
 	"github.com/oci-apparmor/oci-apparmor/install/profiles"
 	"github.com/oci-apparmor/oci-apparmor/policy/audit/source"
@@ -89,6 +90,10 @@ COMMAND.`,
 			if err != nil {
 				return err
 			}
+			say, err := s.offered(cmd.Context(), offers.Profile{Name: made.Name, Source: o.File, Text: []byte(made.Text)})
+			if err != nil {
+				return err
+			}
 			if _, err := io.WriteString(s.stdout, made.Patch); err != nil {
 				return err
 			}
@@ -97,6 +102,7 @@ COMMAND.`,
 			if quiet != nil {
 				out.Line("what was denied is not known: %s", oneline.Printable(quiet.Error()))
 			}
+			say(out, o.File)
 			return out.Err
 		}),
 	}

@@ -1,13 +1,8 @@
 package profiles
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"syscall"
 
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
@@ -43,26 +38,7 @@ func (f *Fix) Write() error {
 	if f.File == "" {
 		return exit.With(exit.Cannot, fmt.Errorf("the text of %s is in no file that could be changed: it is that of %s", oneline.Whole(f.Profile), f.Source))
 	}
-	file, err := filepath.EvalSymlinks(f.File)
-	if err != nil {
-		return exit.With(exit.Cannot, exit.AsRoot(err))
-	}
-	now, err := os.ReadFile(file)
-	if err != nil {
-		return exit.With(exit.Cannot, exit.AsRoot(err))
-	}
-	if !bytes.Equal(now, f.before) {
-		return exit.With(exit.Cannot, fmt.Errorf("%s has changed while it was looked at: try again", oneline.Name(f.File)))
-	}
-	info, err := os.Stat(file)
-	if err != nil {
-		return exit.With(exit.Cannot, exit.AsRoot(err))
-	}
-	o := safefile.Options{Mode: info.Mode().Perm(), Exact: true, Sync: true}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		o.Owner = &safefile.Owner{UID: int(st.Uid), GID: int(st.Gid)}
-	}
-	if err := errors.Join(safefile.Replace(file, []byte(f.Text), o), safefile.SyncDir(filepath.Dir(file))); err != nil {
+	if err := safefile.Rewrite(f.File, f.before, []byte(f.Text)); err != nil {
 		return exit.With(exit.Cannot, exit.AsRoot(fmt.Errorf("write %s: %w", oneline.Name(f.File), err)))
 	}
 	return nil

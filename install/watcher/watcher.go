@@ -206,15 +206,19 @@ func (w *Watcher) look(ctx context.Context, l Listener) (every time.Duration, er
 		return 0, err
 	}
 	now, wall := quiet.Clock(), time.Now()
-	if err := w.prove(ctx, l); err != nil {
-		return 0, err
+	silent := w.prove(ctx, l)
+	if ctx.Err() != nil {
+		return 0, silent
 	}
-	if lost := l.Lost(); len(lost) > 0 {
+	if lost := l.Lost(); len(lost) > 0 { // the denial may be among them
 		var words []string
 		for _, one := range lost {
 			words = append(words, one.String())
 		}
 		return 0, fmt.Errorf("records were lost: %s", strings.Join(words, "; "))
+	}
+	if silent != nil {
+		return 0, silent
 	}
 	sights, shortest, err := w.Look(ctx)
 	if err != nil {

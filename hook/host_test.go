@@ -437,6 +437,51 @@ func TestOfTwoThatAreCreatedAtOnceOneIsRefused(t *testing.T) {
 	}
 }
 
+// What profile unload removes before a container's record is written, it could not know to be in use.
+func TestAProfileThatIsRemovedBeforeTheRecordIsWrittenIsLoadedAgain(t *testing.T) {
+	for id, profile := range map[string]string{"c1": "base", "kept": "web"} {
+		t.Run(id, func(t *testing.T) {
+			n := newNode(t)
+			b := bundle(t, map[string]string{"c1": "work"}[id], "web")
+			release, err := n.Hold() // as unload does for its last look
+			if err != nil {
+				t.Fatal(err)
+			}
+			var label string
+			done := make(chan error)
+			go func() {
+				out, err := n.Prepare(t.Context(), n.caller, id, NewBundle(b))
+				label = out.Label
+				done <- err
+			}()
+			for began := time.Now(); ; time.Sleep(time.Millisecond) {
+				if _, ok := n.machine.Path(profile); ok {
+					break
+				}
+				if time.Since(began) > 20*time.Second {
+					t.Fatal("it is not loaded")
+				}
+			}
+			for n.machine.RemoveProfile(profile) != nil { // it is being loaded yet
+				time.Sleep(time.Millisecond)
+			}
+			release()
+			if err := <-done; err != nil || id == "c1" && label != "base//&work" {
+				t.Fatalf("%q, %v", label, err)
+			}
+			if _, ok := n.machine.Path(profile); !ok {
+				t.Errorf("profile %s is not loaded", profile)
+			}
+			if _, err := n.Start(t.Context(), n.caller, id); err != nil {
+				t.Errorf("the start is refused: %v", err)
+			}
+			if ended, _, err := n.Ended(); err != nil || len(ended) > 0 {
+				t.Errorf("%d containers have ended (%v)", len(ended), err)
+			}
+		})
+	}
+}
+
 func TestKeptContainerWithDriftSaysSo(t *testing.T) {
 	n := newNode(t)
 	n.machine.Load(t, kerneltest.Blob("loosened", "web"))

@@ -47,7 +47,12 @@ func (h *Host) Prepare(ctx context.Context, c Caller, id string, bundle *Bundle)
 		return out, err
 	}
 	if c.Root != "" {
-		if err := h.remember(c, newRecord(c, facts, filepath.Dir(spec.path), gen, out.Decision, held)); err != nil {
+		r := newRecord(c, facts, filepath.Dir(spec.path), gen, out.Decision, held)
+		err := h.remember(c, r)
+		if err == nil {
+			err = h.holdAgain(ctx, c, gen, &out, facts.EngineChoice, r)
+		}
+		if err != nil {
 			out.Label = ""
 			return out, err
 		}
@@ -89,16 +94,44 @@ func (h *Host) decideAndEnsure(ctx context.Context, facts *policy.Facts) (Outcom
 		return out, nil, nil, err
 	}
 	d = h.recorded(facts, d)
-	out.Decision = d
+	out.Decision, out.Warning = d, d.Warning
+	held, warning, err := h.hold(ctx, gen, d, facts.EngineChoice)
+	if err != nil {
+		return out, nil, nil, err
+	}
+	out.Warning = join(warning, d.Warning)
+	if !d.Keep {
+		out.Label = d.Label
+	}
+	return out, gen, held, nil
+}
+
+// hold makes the kernel hold the profiles of a decision, or of the engine's choice that it keeps.
+func (h *Host) hold(ctx context.Context, gen *store.Generation, d policy.Decision, choice string) ([]RecordProfile, string, error) {
 	if d.Keep {
-		held, warning, err := h.keepChoice(ctx, gen, facts.EngineChoice)
-		out.Warning = join(d.Warning, warning)
-		return out, gen, held, err
+		return h.keepChoice(ctx, gen, choice)
 	}
 	held, warnings, err := h.ensure(ctx, gen, d.Profiles, nil)
-	if err != nil {
-		return out, nil, nil, demands(err)
+	return held, join(warnings...), demands(err)
+}
+
+// holdAgain is hold for a container whose record was just written, if one of its profiles was removed meanwhile. Only from
+// then on is a profile in use that was loaded before, and is removed by nothing of ours. After an error there is no record.
+func (h *Host) holdAgain(ctx context.Context, c Caller, gen *store.Generation, out *Outcome, choice string, r *Record) error {
+	removed, err := h.removed(r)
+	if removed == "" && err == nil {
+		return nil
 	}
-	out.Label, out.Warning = d.Label, join(append(warnings, d.Warning)...)
-	return out, gen, held, nil
+	var warning string
+	if err == nil {
+		r.Profiles, warning, err = h.hold(ctx, gen, out.Decision, choice)
+		out.Warning = join(warning, out.Warning)
+	}
+	if err == nil {
+		err = h.rewrite(c, r)
+	}
+	if err != nil {
+		h.Forget(c, r.ID)
+	}
+	return err
 }

@@ -1,6 +1,7 @@
 package hook
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -38,6 +39,47 @@ func (h *Host) recorded(f *policy.Facts, d policy.Decision) policy.Decision {
 	d.Reason += "; it is recorded, under a profile of its own that denies nothing"
 	d.Warning = join(d.Warning, fmt.Sprintf("policy %s is being recorded: the container runs under %s, which denies nothing", d.Policy, name))
 	return d
+}
+
+// unrecord removes the profile of its own that a container had while it was recorded, whose record is gone. It stays if
+// something uses it, and if whether that is so cannot be seen. What stays, the next finish or start of a recording removes.
+func (h *Host) unrecord(r *Record) {
+	for _, p := range r.Profiles {
+		if !recording.IsFor(r.Policy, p.Name) {
+			continue
+		}
+		if ours, err := h.Kernel.Owned(p.Name); err != nil || !ours {
+			continue
+		}
+		// A look takes long on a busy machine. Starts wait only for the look that may end in a removal.
+		if using, err := h.Kernel.Using(p.Name); err != nil || len(using) > 0 {
+			continue
+		}
+		h.removeUnused(p.Name)
+	}
+}
+
+// removeUnused removes a profile that no container has, and no thread.
+func (h *Host) removeUnused(name string) {
+	release, err := h.Hold()
+	if err != nil {
+		return
+	}
+	defer release()
+	records, err := h.Records()
+	has := func(r *Record) bool {
+		return slices.ContainsFunc(r.Profiles, func(p RecordProfile) bool { return p.Name == name })
+	}
+	if err != nil || slices.ContainsFunc(records, has) { // of a new container of that id
+		return
+	}
+	_ = h.Kernel.Remove(context.Background(), name, func() error {
+		using, err := h.Kernel.Using(name)
+		if err == nil && len(using) > 0 {
+			err = errors.New("it is in use")
+		}
+		return err
+	})
 }
 
 // leftBy returns the policy whose recording gave a container a label, if one did.

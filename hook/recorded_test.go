@@ -70,6 +70,68 @@ func TestARecordedContainerHasAProfileOfItsOwn(t *testing.T) {
 	}
 }
 
+// A recording leaves no profiles of containers that have ended. Those that a process still has stay.
+func TestTheProfileOfARecordedContainerIsRemovedAtItsEnd(t *testing.T) {
+	n := newNode(t)
+	n.Kernel.Proc = t.TempDir()
+	n.Recordings = recording.Dir(filepath.Join(t.TempDir(), "recordings"))
+	held := n.recorded(t, "work")
+	own := make(map[string]string)
+	for _, id := range []string{"forgotten", "swept", "runs", "again"} {
+		if _, err := n.Prepare(t.Context(), n.caller, id, NewBundle(bundle(t, "work", ""))); err != nil {
+			t.Fatal(err)
+		}
+		own[id] = recording.NameFor("work", n.caller.Engine, id)
+	}
+	if err := held.End(); err != nil { // what runs on goes on being recorded by its profile alone
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"current": "base//&" + own["runs"] + " (complain)\n", "exec": ""} {
+		for _, task := range []string{"", "task/10/"} {
+			path := filepath.Join(n.Kernel.Proc, "10", task, "attr/apparmor", name)
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	other := n.caller
+	other.Root += "2"
+	r, err := n.Recall(n.caller, "again")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Root = other.Root
+	if err := n.remember(other, r); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"forgotten", "runs", "again"} {
+		n.Forget(n.caller, id)
+	}
+	r, err = n.Recall(n.caller, "swept")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.PID = 1 << 30 // of nobody
+	if err := n.rewrite(n.caller, r); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(n.caller.Root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	n.Sweep(n.caller)
+	for id, stays := range map[string]bool{"forgotten": false, "swept": false, "runs": true, "again": true} {
+		if _, ok := n.machine.Path(own[id]); ok != stays {
+			t.Errorf("the profile of %s is in the kernel: %v, want %v", id, ok, stays)
+		}
+	}
+	if _, ok := n.machine.Path("base"); !ok {
+		t.Error("the policy's floor is gone")
+	}
+}
+
 func TestOnlyContainersOfTheRecordedPolicyAreRecorded(t *testing.T) {
 	n := newNode(t)
 	n.Recordings = recording.Dir(t.TempDir())

@@ -120,6 +120,21 @@ func (h *Host) remember(c Caller, r *Record) error {
 		}
 		h.bury(h.recordPath(c, r.ID), Ended{Record: *other})
 	}
+	return h.write(c, r)
+}
+
+// rewrite writes the record of a container anew that remember has written.
+func (h *Host) rewrite(c Caller, r *Record) error {
+	unlock, err := h.lockRecords()
+	if err != nil {
+		return fmt.Errorf("remembering the container: %w", err)
+	}
+	defer unlock()
+	return h.write(c, r)
+}
+
+// write writes a record. The caller holds lockRecords.
+func (h *Host) write(c Caller, r *Record) error {
 	if err := safefile.Replace(h.recordPath(c, r.ID), r.marshal(), safefile.Options{}); err != nil {
 		return fmt.Errorf("remembering the container: %w", err)
 	}
@@ -153,6 +168,7 @@ func (h *Host) forget(c Caller, id string, ran []Ran, spare func(*Record) bool) 
 	}
 	if h.take(c, id, last, ran, spare) {
 		h.thin(time.Now())
+		h.unrecord(&last.Record)
 	}
 }
 
@@ -218,6 +234,7 @@ func (h *Host) Sweep(c Caller) {
 			h.bury(path, last)
 		}
 		unlock()
+		h.unrecord(&last.Record)
 	}
 }
 

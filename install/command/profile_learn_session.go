@@ -178,8 +178,8 @@ recordings of the policy saw counts, since the last "profile learn start --anew"
 If something is missing from the last recording, or the profile would break a never
 assertion beside the policy file (tests.yaml), nothing is written: the kernel counts
 what it loses. Containers need no restart for this. But those that were recorded run on
-in complain mode until they are started anew, and are named. Their profiles stay in the
-kernel until then: the next finish or start removes those that nothing uses.
+in complain mode until they are started anew, and are named. The profile of each leaves
+the kernel when its engine deletes it; what is left the next finish or start removes.
 
 The text goes to standard output, and what is to be said of it to standard error.`,
 		Example: `  oci-apparmor profile learn finish web --name web-learned >web-learned`,
@@ -194,8 +194,8 @@ The text goes to standard output, and what is to be said of it to standard error
 			}
 			out := &output.Printer{W: s.stderr}
 			if n := len(done.Still); n > 0 {
-				out.Wrapped("note: ", fmt.Sprintf("%s of the recording stay in the kernel while something uses them: once that has ended, run "+
-					"this again, and it removes them", output.Count(n, "profile", "profiles")))
+				out.Wrapped("note: ", fmt.Sprintf("%s of the recording stay in the kernel while something uses them: each goes when the "+
+					"container is deleted; run this again to remove what is left then", output.Count(n, "profile", "profiles")))
 			}
 			for _, use := range done.Still {
 				for _, user := range use.Users {

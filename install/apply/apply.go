@@ -54,8 +54,11 @@ func Apply(ctx context.Context, n *node.Node, o Options) (*Applied, error) {
 	go service()
 	c, err := newCandidate(ctx, n, o, before)
 	k, unserved := service()
-	if unserved != nil {
+	switch {
+	case unserved != nil:
 		err = unserved
+	case err == nil:
+		err = c.failed
 	}
 	if err != nil {
 		return nil, notApplied(before, unread, err)

@@ -67,10 +67,11 @@ type candidate struct {
 	to       locatedCompiler // that compiled it
 	notice   string          // what there is to say of the node
 	passed   int             // how many tests pass that the policy requires
+	failed   error           // why these tests do not let it come into force; nil if they do
 }
 
 // newCandidate reads the policy file, checks it and compiles those of its profiles that the generation in force, which may be
-// nil, has not got. It writes nothing.
+// nil, has not got. It writes nothing. That tests fail which the policy requires is no error of newCandidate: see failed.
 func newCandidate(ctx context.Context, n *node.Node, o Options, before *store.Generation) (*candidate, error) {
 	// Both are found out while the policy file is read. A policy that keeps everything needs neither a parser nor AppArmor.
 	generated := sync.OnceValue(func() generatedFor { return o.generatedFor(n, before) })
@@ -128,11 +129,8 @@ func newCandidate(ctx context.Context, n *node.Node, o Options, before *store.Ge
 	if err != nil {
 		return nil, notCompiled(err)
 	}
-	passed, err := required(ctx, compiled, c.compiler, o.Config, at.tests)
-	if err != nil {
-		return nil, err
-	}
-	return &candidate{compiled, m, by, generated().notice, passed}, nil
+	passed, failed := required(ctx, compiled, c.compiler, o.Config, at.tests)
+	return &candidate{compiled, m, by, generated().notice, passed, failed}, nil
 }
 
 // generatedFor is what generated profiles are made for, the beginning of a manifest that says it, and what there is to say of

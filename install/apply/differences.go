@@ -24,7 +24,8 @@ type Differences struct {
 	Labels     []LabelDifference
 	Containers []string // lines about containers by rules that keep their label, and whose rule or profile is another one
 	Running    []impact.Container
-	Ran        bool // Running is known
+	Ran        bool  // Running is known
+	Failed     error // why the tests that the policy requires do not let it come into force; nil if they do
 }
 
 // A ProfileDifference is what becomes of one profile.
@@ -54,9 +55,9 @@ func DiffDirs(ctx context.Context, n *node.Node, o Options, a, b string, detail 
 	return differences(before, after, detail)
 }
 
-// DiffInForce compares the policy in force with the one that an apply would put in force.
+// DiffInForce compares the policy in force with the one that an apply would put in force, or would if its tests passed.
 func DiffInForce(ctx context.Context, n *node.Node, o Options, detail compare.Options) (*Differences, error) {
-	p, err := DryRun(ctx, n, o)
+	p, err := preview(ctx, n, o)
 	if err != nil {
 		return nil, err
 	}
@@ -72,8 +73,11 @@ func DiffInForce(ctx context.Context, n *node.Node, o Options, detail compare.Op
 		was.blob = func(i int) ([]byte, error) { return p.Before.Blob(was.config.Profiles[i]) }
 	}
 	d, err := differences(was, sideOfCompilation(p.candidate.compiled, on), detail)
-	if err != nil || !p.here {
-		return d, err
+	if err != nil {
+		return nil, err
+	}
+	if d.Failed = p.failed(); !p.here {
+		return d, nil
 	}
 	d.Running, err = p.Impact(ctx)
 	d.Ran = true

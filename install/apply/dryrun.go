@@ -35,6 +35,26 @@ type Preview struct {
 
 // DryRun does what Apply does, except that it writes nothing.
 func DryRun(ctx context.Context, n *node.Node, o Options) (*Preview, error) {
+	p, err := preview(ctx, n, o)
+	if err == nil {
+		err = p.failed()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// failed returns an error if tests fail that the policy requires.
+func (p *Preview) failed() error {
+	if p.candidate.failed == nil {
+		return nil
+	}
+	return wouldNotApply(p.candidate.failed)
+}
+
+// preview is DryRun, also for a policy that fails its tests.
+func preview(ctx context.Context, n *node.Node, o Options) (*Preview, error) {
 	s := store.Store{Dir: o.Store}
 	p := &Preview{node: n, config: o.Config, here: o.forHere(n)}
 	var err error

@@ -30,6 +30,15 @@ func readFor(n *node.Node, path, features string) (*policy.Config, error) {
 	return p, nil
 }
 
+// Unapplied reads the policy in a directory, for a kernel as compileFor takes one, so that its profiles can be asked about.
+func Unapplied(n *node.Node, dir, features string) (*node.Unapplied, error) {
+	p, err := readFor(n, dir, features)
+	if err != nil {
+		return nil, err
+	}
+	return &node.Unapplied{Config: p, Dir: configOf(dir)}, nil
+}
+
 // trusted returns an error if others than root can write a policy that root reads, or the node's own one.
 func trusted(n *node.Node, path string, p *policy.Config) error {
 	if !n.Root && path != n.Config {

@@ -44,7 +44,8 @@ Of each comparison it prints the weightiest lines, and how many there are beside
 
 Without an argument it compares the policy in force with the one that policy apply
 would put in force, and says what that means for the containers that run, as policy
-apply --dry-run does. That is for root.
+apply --dry-run does. That is for root. Where the new one fails the tests that it
+requires, they are named behind the differences, and the exit code is 2.
 
 With one revision it compares the policy in the directory of --config as it was then
 with the one that is there now; with REV1..REV2, both as they were. The directory
@@ -96,10 +97,15 @@ func runPolicyDiff(ctx context.Context, s *session, o *policyDiffOptions, args [
 	default:
 		printPolicyDiff(out, d)
 	}
-	if out.Err == nil && !d.Same() {
+	switch {
+	case out.Err != nil:
+		return out.Err
+	case d.Failed != nil:
+		return d.Failed
+	case !d.Same():
 		return exit.Silently(exit.BadPolicy)
 	}
-	return out.Err
+	return nil
 }
 
 // missing reports that there is no such file.

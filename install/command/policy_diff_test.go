@@ -105,3 +105,28 @@ func TestPolicyDiffRevisions(t *testing.T) {
 		}
 	}
 }
+
+// What a change means is what helps to mend it, so a policy that fails its tests is compared all the same.
+func TestPolicyDiffOfAPolicyThatFailsItsTests(t *testing.T) {
+	m := newCompiling(t)
+	const file = "version: 1\nrequire: tests\nprofiles: {web: {file: web}}\npolicies: {web: {profile: web}}\nassign: [{policy: web}]\n"
+	const text = "abi <abi/3.0>,\nprofile web flags=(attach_disconnected) {\n  signal (receive) peer=unconfined,\n  /srv/** r,\n}\n"
+	m.write("etc/policy.yaml", file)
+	m.write("etc/web", text)
+	m.write("etc/tests.yaml", "never:\n- allow: [w /srv/**]\n")
+	if code, out := m.run("policy", "apply", "--quiet"); code != 0 {
+		t.Fatalf("exit code %d: %s%s", code, out, m.errOut.String())
+	}
+	m.write("etc/web", strings.Replace(text, " r,\n}", " rw,\n}", 1))
+	for _, flags := range [][]string{nil, {"--json"}, {"--markdown"}} {
+		code, out := m.run(append([]string{"policy", "diff"}, flags...)...)
+		if says := m.errOut.String(); code != 2 || !strings.Contains(out, "w /srv/**") || !strings.Contains(says, "tests.yaml:2") {
+			t.Errorf("%v: exit code %d\n%s\n%s", flags, code, out, says)
+		}
+	}
+	for _, args := range [][]string{{"policy", "apply", "--dry-run"}, {"policy", "apply"}} {
+		if code, out := m.run(args...); code != 1 || strings.Contains(out, "w /srv/**") {
+			t.Errorf("%v of a policy that fails its tests: exit code %d\n%s", args, code, out)
+		}
+	}
+}

@@ -8,12 +8,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/install/profiles"
 )
 
 func diffCommand(s *session) *cobra.Command {
 	var features string
 	var means, json bool
+	var of func(features string) (*node.Node, error)
 	cmd := &cobra.Command{
 		Use:   "diff A B",
 		Short: "Compare two profiles: texts line by line, by content, or in what they mean",
@@ -24,6 +26,8 @@ func diffCommand(s *session) *cobra.Command {
   2015:NAME       docker-default as Docker's page on AppArmor had it in 2015
   policy:NAME     the profile of the policy in force
   kernel:NAME     what the kernel has loaded
+
+` + unappliedHelp + `
 
 Texts are compared line by line. Two profiles do the same if they compile to the
 same. The kernel keeps no text: its profiles are compared by their hashes, and also
@@ -49,15 +53,22 @@ meaning is the same, 1 if not, 2 for trouble.`,
   oci-apparmor profile diff --meaning "policy:node-baseline//&policy:web" policy:web`,
 		Args: cobra.ExactArgs(2),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
-			switch {
-			case means:
-				return trouble(runDiffMeaning(cmd.Context(), s, features, args[0], args[1], json))
-			case json:
+			if json && !means {
 				return exit.With(exit.Usage, errors.New("--json is for differences in meaning: give --meaning with it"))
 			}
-			return runDiff(cmd.Context(), s, features, args[0], args[1])
+			n, err := of(features)
+			switch {
+			case err != nil && means:
+				return trouble(err)
+			case err != nil:
+				return err
+			case means:
+				return trouble(runDiffMeaning(cmd.Context(), s, n, features, args[0], args[1], json))
+			}
+			return runDiff(cmd.Context(), s, n, features, args[0], args[1])
 		}),
 	}
+	of = unapplied(cmd, s)
 	cmd.Flags().StringVar(&features, "features", "",
 		"compile for a kernel with the features in this `file`, not for the one that runs")
 	cmd.Flags().BoolVar(&means, "meaning", false, "compare what they allow, deny and log")
@@ -65,8 +76,8 @@ meaning is the same, 1 if not, 2 for trouble.`,
 	return cmd
 }
 
-func runDiff(ctx context.Context, s *session, features, a, b string) error {
-	d, err := profiles.Diff(ctx, s.Node, features, a, b)
+func runDiff(ctx context.Context, s *session, n *node.Node, features, a, b string) error {
+	d, err := profiles.Diff(ctx, n, features, a, b)
 	if d == nil {
 		return err
 	}

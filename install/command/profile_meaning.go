@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/install/output"
 	"github.com/oci-apparmor/oci-apparmor/install/profiles"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
@@ -53,8 +54,8 @@ func meantOf(d *compare.Difference) meant {
 	return m
 }
 
-func runDiffMeaning(ctx context.Context, s *session, features, a, b string, json bool) error {
-	d, err := profiles.DiffMeaning(ctx, s.Node, features, a, b)
+func runDiffMeaning(ctx context.Context, s *session, n *node.Node, features, a, b string, json bool) error {
+	d, err := profiles.DiffMeaning(ctx, n, features, a, b)
 	if err != nil {
 		return err
 	}
@@ -110,14 +111,15 @@ func printMeaning(out *output.Printer, d *compare.Difference, indent string) {
 func containsCommand(s *session) *cobra.Command {
 	var features string
 	var quiet bool
+	var of func(features string) (*node.Node, error)
 	cmd := &cobra.Command{
 		Use:   "contains A B",
 		Short: "Tell whether a profile allows no more than another one",
 		Long: `Tell whether all that a process may do under A, it may do under B as well. A and B
-are named as in profile diff --meaning. That is decided for all accesses, by the
-automata of the compiled profiles, and also for the programs that a process under A
-executes, as far as the profiles are known under which these run. A profile in
-complain mode allows what none of its rules denies.
+are named as in profile diff --meaning, with --config as there. That is decided for
+all accesses, by the automata of the compiled profiles, and also for the programs
+that a process under A executes, as far as the profiles are known under which these
+run. A profile in complain mode allows what none of its rules denies.
 
 The exit code is 0 if it is so. It is 1 if not, and an access is printed that A
 allows and B does not. It is 2 for trouble.`,
@@ -125,17 +127,22 @@ allows and B does not. It is 2 for trouble.`,
   oci-apparmor profile contains --quiet kernel:web node:docker-default && echo strict`,
 		Args: cobra.ExactArgs(2),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
-			return trouble(runContains(cmd.Context(), s, features, args[0], args[1], quiet))
+			n, err := of(features)
+			if err != nil {
+				return trouble(err)
+			}
+			return trouble(runContains(cmd.Context(), s, n, features, args[0], args[1], quiet))
 		}),
 	}
+	of = unapplied(cmd, s)
 	cmd.Flags().StringVar(&features, "features", "",
 		"compile for a kernel with the features in this `file`, not for the one that runs")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print nothing but errors")
 	return cmd
 }
 
-func runContains(ctx context.Context, s *session, features, a, b string, quiet bool) error {
-	beyond, within, err := profiles.Contains(ctx, s.Node, features, a, b)
+func runContains(ctx context.Context, s *session, n *node.Node, features, a, b string, quiet bool) error {
+	beyond, within, err := profiles.Contains(ctx, n, features, a, b)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/install/output"
 	"github.com/oci-apparmor/oci-apparmor/install/profiles"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
@@ -22,6 +23,7 @@ type whyOptions struct {
 
 func whyCommand(s *session) *cobra.Command {
 	var o whyOptions
+	var of func(features string) (*node.Node, error)
 	cmd := &cobra.Command{
 		Use:   "why PROFILE ACCESS...",
 		Short: "Name the rules by which a profile allows or denies something",
@@ -35,6 +37,8 @@ PROFILE is one of these, or several with //& between them, as in a stacked label
                   the policy in force, or generated
   policy:NAME, node:NAME, 2015:NAME, kernel:NAME
                   as in profile diff
+
+` + unappliedHelp + `
 
 ACCESS is written as in rules: "r /etc/passwd", "owner w /home/u/x", "x /usr/bin/id",
 "l /a -> /b", "capability net_raw", "signal receive set=kill peer=crun", "ptrace
@@ -51,7 +55,8 @@ The exit code is 0 if all of it is allowed, 1 if something is denied, and 3 if t
 rules do not explain an answer.`,
 		Example: `  oci-apparmor profile why docker-default "w /proc/sysrq-trigger"
   oci-apparmor profile why policy:web "r /etc/nginx/**" "capability net_bind_service"
-  oci-apparmor profile why "policy:node-baseline//&policy:web" "x /usr/bin/dash"`,
+  oci-apparmor profile why "policy:node-baseline//&policy:web" "x /usr/bin/dash"
+  oci-apparmor profile why --config policy --features features policy:web "w /etc/passwd"`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) < 2 {
 				return errors.New("name a profile and at least one access, such as \"r /etc/passwd\"")
@@ -59,9 +64,14 @@ rules do not explain an answer.`,
 			return nil
 		},
 		RunE: action(func(cmd *cobra.Command, args []string) error {
-			return runWhy(cmd.Context(), s, &o, args[0], args[1:])
+			n, err := of(o.features)
+			if err != nil {
+				return err
+			}
+			return runWhy(cmd.Context(), s, n, &o, args[0], args[1:])
 		}),
 	}
+	of = unapplied(cmd, s)
 	cmd.Flags().StringVar(&o.features, "features", "",
 		"compile for a kernel with the features in this `file`, not for the one that runs")
 	cmd.Flags().StringVar(&o.child, "child", "", "ask about this child or hat of the text, `MAIN//CHILD`")
@@ -69,8 +79,8 @@ rules do not explain an answer.`,
 	return cmd
 }
 
-func runWhy(ctx context.Context, s *session, o *whyOptions, name string, accesses []string) error {
-	reasons, err := profiles.Why(ctx, s.Node, profiles.Question{Profile: name, Child: o.child, Accesses: accesses, Features: o.features})
+func runWhy(ctx context.Context, s *session, n *node.Node, o *whyOptions, name string, accesses []string) error {
+	reasons, err := profiles.Why(ctx, n, profiles.Question{Profile: name, Child: o.child, Accesses: accesses, Features: o.features})
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/apparmord"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/status"
+	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/handloaded"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
@@ -42,6 +43,15 @@ type Node struct {
 	Pause      time.Duration // between two looks of a command that waits
 
 	Warn func(sentence string) // reports something that went wrong and stops nothing
+
+	// Unapplied is the policy about whose profiles is asked; nil stands for the one in force.
+	Unapplied *Unapplied
+}
+
+// Unapplied is a policy that was read from its file, whether it is in force or not.
+type Unapplied struct {
+	*policy.Config
+	Dir string // of policy.yaml
 }
 
 // This returns the machine that this process runs on. The caller must set Warn.

@@ -77,23 +77,14 @@ func sideOf(ctx context.Context, n *node.Node, features, arg string) (side, erro
 		named = false
 	}
 	switch {
+	case named && kind == "policy" && n.Unapplied != nil:
+		return unappliedSide(ctx, n, features, arg, name)
 	case named && features != "" && (kind == "kernel" || kind == "policy"):
 		return side{}, exit.With(exit.Usage, fmt.Errorf("%s is compiled already, and not for the kernel of --features: compare texts", arg))
 	case named && kind == "kernel":
 		return loadedSide(ctx, n, arg, name)
 	case named && kind == "policy":
-		if _, err := n.Current(n.Store); err != nil {
-			return side{}, err
-		}
-		t, err := policyText(n, name)
-		if err == nil && t.source == "" {
-			err = fmt.Errorf("the policy in force has no profile %s", oneline.Name(name))
-		}
-		s := side{is: arg, text: t.text, compiled: t.compiled}
-		if t.text == nil {
-			s.textless = t.lacks(arg)
-		}
-		return s, err
+		return appliedSide(n, arg, name)
 	case named && kind == "node":
 		to, _, _ := n.Generated(node.LastManifest(n.Store), nil)
 		text, err := templates.Text(name, name, to)
@@ -114,6 +105,22 @@ func sideOf(ctx context.Context, n *node.Node, features, arg string) (side, erro
 		return side{}, fmt.Errorf("%w: see oci-apparmor profile diff --help for what can be compared", err)
 	}
 	return compiledSide(ctx, n, features, arg, f.Text)
+}
+
+// appliedSide is a profile of the policy in force.
+func appliedSide(n *node.Node, is, name string) (side, error) {
+	if _, err := n.Current(n.Store); err != nil {
+		return side{}, err
+	}
+	t, err := policyText(n, name)
+	if err == nil && t.source == "" {
+		err = fmt.Errorf("the policy in force has no profile %s", oneline.Name(name))
+	}
+	s := side{is: is, text: t.text, compiled: t.compiled}
+	if t.text == nil {
+		s.textless = t.lacks(is)
+	}
+	return s, err
 }
 
 // loadedSide is a profile in the kernel, with the text that it was loaded from where that is known.

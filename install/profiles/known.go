@@ -97,9 +97,15 @@ func textOf(n *node.Node, name string) (knownText, error) {
 		return knownText{text: []byte(t.Text), compiled: compiled, file: file,
 			source: fmt.Sprintf("%s, loaded by %s at %s", t.Source, t.By, t.Loaded.Format("2006-01-02 15:04 MST"))}, nil
 	}
-	t, err := policyText(n, name)
-	if err != nil || t.text != nil || t.source != "" {
-		return t, err
+	known := n.Unapplied == nil
+	if !known {
+		_, known = unapplied(n, name)
+	}
+	if known {
+		t, err := policyText(n, name)
+		if err != nil || t.text != nil || t.source != "" {
+			return t, err
+		}
 	}
 	if slices.Contains(templates.Names(), name) {
 		to, _, notice := n.Generated(node.LastManifest(n.Store), nil)
@@ -109,8 +115,12 @@ func textOf(n *node.Node, name string) (knownText, error) {
 	return knownText{}, nil
 }
 
-// policyText returns the text of a profile of the policy in force, as far as the file it came from still is what it was.
+// policyText returns the text of a profile of the policy that is asked about. Of the one in force it does so as far as the file
+// that the text came from still is what it was.
 func policyText(n *node.Node, name string) (knownText, error) {
+	if n.Unapplied != nil {
+		return unappliedText(n, name)
+	}
 	g, err := store.Store{Dir: n.Store}.Current()
 	if errors.Is(err, store.ErrNone) || err != nil && !n.Root {
 		return knownText{}, nil

@@ -75,7 +75,7 @@ func meant(ctx context.Context, n *node.Node, features, arg string) (compare.Sid
 		for _, p := range all {
 			part.Others[p.Name] = p
 		}
-		if err := part.Reach(known(n, on, one)); err != nil {
+		if err := part.Reach(known(ctx, n, on, features, one)); err != nil {
 			return whole, err
 		}
 		whole.Stack = append(whole.Stack, all[at])
@@ -98,6 +98,7 @@ func blobOf(ctx context.Context, n *node.Node, features, arg string) (data []byt
 		named = false
 	}
 	switch {
+	case named && kind == "policy" && n.Unapplied != nil: // a text, which is compiled below
 	case named && features != "" && (kind == "kernel" || kind == "policy"):
 		_, err := sideOf(ctx, n, features, arg)
 		return nil, "", err
@@ -178,15 +179,19 @@ func appliedBlob(n *node.Node, name string) ([]byte, error) {
 
 // known returns what reads profiles from where an argument has its own one. What cannot be read is not known, which an
 // answer says where it matters.
-func known(n *node.Node, on meaning.Kernel, arg string) func(name string) ([]*meaning.Profile, error) {
+func known(ctx context.Context, n *node.Node, on meaning.Kernel, features, arg string) func(name string) ([]*meaning.Profile, error) {
 	kind, _, _ := strings.Cut(arg, ":")
 	return func(name string) ([]*meaning.Profile, error) {
 		var data []byte
 		var err error
-		switch kind {
-		case "kernel":
+		switch {
+		case kind == "kernel":
 			data, err = n.Kernel.Loaded(name)
-		case "policy":
+		case kind == "policy" && n.Unapplied != nil:
+			var s side
+			s, err = unappliedSide(ctx, n, features, kind+":"+name, name)
+			data = s.blob
+		case kind == "policy":
 			data, err = appliedBlob(n, name)
 		default:
 			return nil, nil

@@ -61,3 +61,33 @@ func TestAFileThatHasTheNameOfASourceIsWarnedOf(t *testing.T) {
 		t.Error("warned where the file is meant")
 	}
 }
+
+// What is made of records, profile check has nothing to say of, whatever they are of.
+func TestProfileLearnPassesCheck(t *testing.T) {
+	m := newCompiling(t)
+	m.write("apparmor.d/tunables/global", "@{PROC}=/proc/\n@{pid}=[0-9]*\n")
+	const open = `type=AVC msg=audit(1796000000.200:11): apparmor="ALLOWED" operation="open" class="file" profile="record" name="NAME" pid=7 ` +
+		`comm="x" requested_mask="MASK" denied_mask="MASK" fsuid=0 ouid=0` + "\n"
+	log := learnedLog
+	for _, f := range [][2]string{{"/bin/busybox", "r"}, {"/lib/x.so", "rm"}, {"/usr/lib/x.so", "rm"}, {"/dev/null", "wr"}, {"/proc/7/mem", "wr"},
+		{"/run/docker.sock", "wr"}, {"/var/run/x", "wc"}, {"/tmp/a", "wrc"}, {"/sys/fs/cgroup/x", "w"}} {
+		log += strings.NewReplacer("NAME", f[0], "MASK", f[1]).Replace(open)
+	}
+	check := func(what, log string) {
+		t.Helper()
+		m.write("recorded.log", log)
+		code, out := m.run("profile", "learn", "--from", "recorded.log", "--profile", "record", "--name", "shop")
+		if code != 0 {
+			t.Fatalf("%s: exit code %d, %s%s", what, code, out, m.errOut.String())
+		}
+		m.write("shop", out)
+		if code, out := m.run("profile", "check", "--strict", "shop"); code != 0 {
+			t.Errorf("%s: exit code %d, %s\nof %s", what, code, out+m.errOut.String(), m.read("shop"))
+		}
+	}
+	check("files", log)
+	check("files, a process that traces another one, and raw sockets", log+`type=AVC msg=audit(1796000001.100:21): apparmor="ALLOWED" operation="ptrace" class="ptrace" profile="record" pid=9 comm="x" requested_mask="trace" denied_mask="trace" peer="record"
+type=AVC msg=audit(1796000001.100:22): apparmor="ALLOWED" operation="signal" class="signal" profile="record" pid=9 comm="x" requested_mask="send" denied_mask="send" signal=term peer="record"
+type=AVC msg=audit(1796000001.100:23): apparmor="ALLOWED" operation="create" class="net" profile="record" pid=9 comm="x" family="inet" sock_type="raw" protocol=1 requested_mask="create" denied_mask="create"
+`)
+}

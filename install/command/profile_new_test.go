@@ -59,6 +59,35 @@ spec:
 	}
 }
 
+// Whatever a description gives, profile check has nothing to say of the text that is made of it.
+func TestProfileNewPassesCheck(t *testing.T) {
+	m := newCompiling(t)
+	m.write("pod.yaml", `kind: Pod
+metadata: {name: shop}
+spec:
+  hostNetwork: true
+  hostPID: true
+  containers:
+    - {name: admin, image: a, securityContext: {capabilities: {add: [SYS_ADMIN, SYS_PTRACE, NET_RAW, NET_ADMIN]}}}
+    - {name: privileged, image: b, command: [/bin/sh, -c, id], securityContext: {privileged: true}}
+    - {name: nobody, image: c, securityContext: {runAsUser: 1000, allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}}
+    - name: mounts
+      image: d
+      volumeMounts: [{name: a, mountPath: "/my data"}, {name: b, mountPath: /var/run/docker.sock}, {name: c, mountPath: /bin/tools},
+        {name: d, mountPath: /lib/x}, {name: e, mountPath: /node}]
+  volumes: [{name: a, emptyDir: {}}, {name: b, hostPath: {path: /run/docker.sock}}, {name: c, hostPath: {path: /bin}},
+    {name: d, configMap: {name: x}}, {name: e, hostPath: {path: /}}]
+`)
+	for _, name := range []string{"admin", "privileged", "nobody", "mounts"} {
+		if code, out := m.run("profile", "new", "--from", "pod:pod.yaml", "--container", name, "--output", name); code != 0 {
+			t.Fatalf("%s: exit code %d, %s%s", name, code, out, m.errOut.String())
+		}
+		if code, out := m.run("profile", "check", "--strict", name); code != 0 {
+			t.Errorf("%s: exit code %d, %s", name, code, out+m.errOut.String())
+		}
+	}
+}
+
 // Where nothing can be compiled, the text is still made, and it is said that nothing is proven.
 func TestProfileNewWithoutAppArmor(t *testing.T) {
 	m := newMachine(t)

@@ -137,18 +137,37 @@ func (r *rule) texts() (texts []string) {
 	if !ownedAt(r.what) {
 		anybody, owners = r.perms|r.owned, 0
 	}
-	of := ruletext.Rule{Pattern: r.what, Letters: ruletext.Letters(anybody)}
+	pattern, _ := linked(r.what)
+	of := ruletext.Rule{Pattern: pattern, Letters: ruletext.Letters(anybody)}
 	if r.exec {
 		of.Letters += "x"
 	}
 	if of.Letters != "" {
 		texts = append(texts, of.Text(style))
 	}
-	of = ruletext.Rule{Pattern: r.what, Letters: ruletext.Letters(owners), Owner: true}
+	of = ruletext.Rule{Pattern: pattern, Letters: ruletext.Letters(owners), Owner: true}
 	if of.Letters != "" {
 		texts = append(texts, of.Text(style))
 	}
 	return texts
+}
+
+// linked returns a pattern that also matches where a path leads if a directory of it is a link, as these are in most images.
+// In the image that was recorded it is none, and the next one of that name may have it. to is what it leads to, and empty for
+// a path that has no such directory.
+func linked(pattern string) (both, to string) {
+	for _, dir := range []string{"/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/libx32/"} {
+		if strings.HasPrefix(pattern, dir) {
+			return "/{usr/,}" + pattern[1:], "/usr" + dir
+		}
+	}
+	if rest, is := strings.CutPrefix(pattern, "/var/run/"); is {
+		return "/{var/,}run/" + rest, "/run/"
+	}
+	if rest, is := strings.CutPrefix(pattern, "/var/lock/"); is {
+		return "/{var,run}/lock/" + rest, "/run/lock/"
+	}
+	return pattern, ""
 }
 
 // ownedAt reports whether rules about a path say owner where only owners were seen: a process's own files in /proc, and

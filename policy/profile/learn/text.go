@@ -58,6 +58,7 @@ func (r *Recording) Text(ctx context.Context, c Compiler, to Target) (*Learned, 
 		return nil, fmt.Errorf("nothing was recorded from which a profile could be made")
 	}
 	w := &writer{Target: to, compiler: c, rules: together(r.sorted())}
+	w.traces = slices.ContainsFunc(w.rules, func(one *rule) bool { return slices.ContainsFunc(one.samples, tracing) })
 	if err := w.include(ctx); err != nil {
 		return nil, err
 	}
@@ -82,6 +83,7 @@ type writer struct {
 	compiler Compiler
 	rules    []*rule
 	includes []included
+	traces   bool // processes were seen that traced others
 	notes    []string
 }
 
@@ -253,10 +255,14 @@ func inComment(text string) string {
 
 // comment says who used a rule.
 func (r *rule) comment() string {
+	text := r.users()
 	if r.loose {
-		return r.users() + "; also other such names"
+		text += "; also other such names"
 	}
-	return r.users()
+	if _, to := linked(r.what); r.kind == files && to != "" {
+		text += "; also in " + to
+	}
+	return text
 }
 
 // users are the programs that used a rule.
@@ -283,5 +289,17 @@ func (w *writer) peers(b *bytes.Buffer) {
 		fmt.Fprintf(b, "  signal (receive) peer=%q,\n", label)
 	}
 	const itself = "peer={@{profile_name},@{profile_name}//&**,**//&@{profile_name},**//&@{profile_name}//&**}"
-	fmt.Fprintf(b, "  signal (send,receive) %s,\n  ptrace (read,readby) %s,\n", itself, itself)
+	fmt.Fprintf(b, "  signal (send,receive) %s,\n", itself)
+	if w.traces {
+		fmt.Fprintf(b, "  ptrace (trace,tracedby,read,readby) %s,\n", itself)
+		return
+	}
+	fmt.Fprintf(b, "  ptrace (read,readby) %s,\n  audit deny ptrace (trace,tracedby), # no process was seen that traced another one\n", itself)
+}
+
+// tracing reports whether an access is to trace a process, or to be traced.
+func tracing(a meaning.Access) bool {
+	p, ok := a.(meaning.PtraceAccess)
+	const trace, tracedby = meaning.MayWrite, meaning.MayAppend // see meaning.PtracePermissions
+	return ok && p.Want&(trace|tracedby) != 0
 }

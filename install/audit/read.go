@@ -204,27 +204,18 @@ func (r *reading) follow(ctx context.Context, src source.Source, notices Notices
 	}
 }
 
-// watch sends what a source brings until its end, whose error it returns. What was lost it looks at again and again while records
-// come, and once after the last one: nothing wakes up while nothing comes.
+// watch sends what a source brings until its end, whose error it returns. What was lost it looks at once in each pause in which
+// records come, and once after the last one: nothing wakes up while nothing comes.
 func (r *reading) watch(ctx context.Context, src source.Source, send func(seen)) error {
-	var e source.Entry
 	var said []source.Loss
-	var asked time.Time
 	for busy := true; ; {
-		err := r.next(ctx, src, &e, busy)
-		quiet := errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil
-		if err != nil && !quiet {
+		came, err := r.watchFor(ctx, src, send, busy)
+		if err != nil {
 			return err
 		}
-		if busy = !quiet; busy {
-			if ev, sight, ok := r.see(&e); ok {
-				send(seen{Event: ev, Sight: sight})
-			}
-		}
-		if r.query.Lost == nil || busy && time.Since(asked) < r.pause() {
+		if busy = came; r.query.Lost == nil {
 			continue
 		}
-		asked = time.Now()
 		for _, l := range src.Lost() {
 			if !slices.Contains(said, l) {
 				said = append(slices.DeleteFunc(said, func(s source.Loss) bool { return s.By == l.By }), l)
@@ -234,16 +225,28 @@ func (r *reading) watch(ctx context.Context, src source.Source, send func(seen))
 	}
 }
 
-func (r *reading) pause() time.Duration { return cmp.Or(r.query.pause, time.Second) }
-
-// next is Next, and if brief is set, waits no longer than a pause.
-func (r *reading) next(ctx context.Context, src source.Source, e *source.Entry, brief bool) error {
+// watchFor is watch for a pause, or if brief is not set, until the first record. It reports whether a record came.
+func (r *reading) watchFor(ctx context.Context, src source.Source, send func(seen), brief bool) (came bool, err error) {
+	within := ctx
 	if brief {
 		var stop context.CancelFunc
-		ctx, stop = context.WithTimeout(ctx, r.pause())
+		within, stop = context.WithTimeout(ctx, cmp.Or(r.query.pause, time.Second))
 		defer stop()
 	}
-	return src.Next(ctx, e)
+	var e source.Entry
+	for !came || brief && within.Err() == nil {
+		if err := src.Next(within, &e); err != nil {
+			if within.Err() != nil && ctx.Err() == nil {
+				err = nil
+			}
+			return came, err
+		}
+		came = true
+		if ev, sight, ok := r.see(&e); ok {
+			send(seen{Event: ev, Sight: sight})
+		}
+	}
+	return came, nil
 }
 
 // take does with what was seen what is to be done.

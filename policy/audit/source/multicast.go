@@ -42,6 +42,8 @@ type multicast struct {
 
 	serial   uint64 // of the last record of any kind
 	overflow bool   // records were lost since
+
+	rate rate // of messages
 }
 
 func (h *Host) openMulticast(o Options) (Source, error) {
@@ -115,11 +117,7 @@ func (m *multicast) Next(ctx context.Context, e *Entry) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		var from unix.Sockaddr
-		n, err := m.socket.wait(ctx, func(fd int) (n int, err error) {
-			n, from, err = unix.Recvfrom(fd, m.buf[shift:], 0)
-			return n, err
-		})
+		n, from, err := m.receive(ctx)
 		switch {
 		case errors.Is(err, unix.ENOBUFS):
 			m.overflow = true
@@ -131,6 +129,22 @@ func (m *multicast) Next(ctx context.Context, e *Entry) error {
 			return nil
 		}
 	}
+}
+
+// receive waits for a message.
+func (m *multicast) receive(ctx context.Context) (n int, from unix.Sockaddr, err error) {
+	read := func(fd int) (n int, err error) {
+		n, from, err = unix.Recvfrom(fd, m.buf[shift:], 0)
+		return n, err
+	}
+	if m.rate.high(time.Now) {
+		if n, err = m.socket.try(read); !errors.Is(err, unix.EAGAIN) {
+			return n, from, err
+		}
+		rest(ctx)
+	}
+	n, err = m.socket.wait(ctx, read)
+	return n, from, err
 }
 
 // message reads a message of n bytes, and reports whether it is a record to be returned. The header's length is not used:

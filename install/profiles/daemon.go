@@ -10,6 +10,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/protect"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
 
@@ -31,7 +32,7 @@ func ForDaemon(ctx context.Context, n *node.Node, program string, mode profile.M
 	if err != nil {
 		return nil, err
 	}
-	never := templates.NeverOfDaemon(program)
+	never := protect.Never(protect.OfDaemon(program))
 	if err := proveDaemon(ctx, c, program, text, never); err != nil {
 		return nil, exit.With(exit.Cannot, err)
 	}

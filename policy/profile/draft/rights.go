@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/kernelname"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/protect"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
 
@@ -105,9 +106,7 @@ func (w *writer) peers() {
 
 // never returns accesses of which no draft allows one: what the description says cannot make it.
 func (w *writer) never() []string {
-	all := []string{"mount", "umount", "pivot_root", "change_profile", "x /** -> unconfined",
-		"rw /proc/sysrq-trigger", "r /proc/kcore", "w /proc/sys/kernel/core_pattern", "w /proc/sys/[^k]**", "w /sys/kernel/**",
-		"r /sys/firmware/**", "r /sys/kernel/security/**", "rw /etc/shadow", "network inet raw", "network packet", "network alg"}
+	all := protect.Never(protect.Drafts)
 	held := w.held()
 	for _, name := range kernelname.Capabilities {
 		if !slices.Contains(held, name) {

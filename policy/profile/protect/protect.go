@@ -1,4 +1,5 @@
-// Package protect knows what keeps a container in its bounds, and which rules give that up.
+// Package protect knows what keeps a container in its bounds, and which rules give that up; and what of it, and beside it, the
+// texts that this program makes never allow. One table has both.
 //
 // A rule is judged by what it compiles to, alone in a profile, so that one with a pattern is, too. What is done about it, and
 // whether what a rule gives up is meant, is up to who asks.
@@ -24,6 +25,9 @@ type Protection struct {
 // All returns all protections.
 var All = sync.OnceValue(func() (all []*Protection) {
 	for _, w := range table() {
+		if w.says == "" {
+			continue
+		}
 		p := &Protection{written: w}
 		for _, line := range w.lines {
 			pattern, err := access.Parse(line)

@@ -1,7 +1,6 @@
 package templates
 
 import (
-	"bufio"
 	"bytes"
 	"embed"
 	"fmt"
@@ -14,10 +13,9 @@ import (
 )
 
 // A file of the directory daemons is the profile of an engine's daemon, which is called as the daemon's program is. It is in
-// the language of the other templates. The file of the same name in the directory never has accesses that the profile does
-// not allow.
+// the language of the other templates. What it never allows stands in the table of package protect.
 //
-//go:embed daemons children never
+//go:embed daemons children
 var daemonFiles embed.FS
 
 // Daemons returns the programs of the daemons that there are profiles for, sorted. A policy gives no container such a
@@ -83,19 +81,4 @@ func indented(text []byte) []byte {
 type daemonFields struct {
 	fields
 	Flags string // flags of the mode, each with a comma behind it
-}
-
-// NeverOfDaemon returns the accesses that the profile of a daemon allows none of, as lines of package access.
-func NeverOfDaemon(program string) []string {
-	text, err := daemonFiles.ReadFile("never/" + program)
-	if err != nil {
-		panic(err) // it is part of the program
-	}
-	var lines []string
-	for in := bufio.NewScanner(bytes.NewReader(text)); in.Scan(); {
-		if line := strings.TrimSpace(in.Text()); line != "" && line[0] != '#' {
-			lines = append(lines, line)
-		}
-	}
-	return lines
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/access"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/protect"
 )
 
 // nodes are those that the profiles of daemons are made for: one whose AppArmor has a profile for runc, and an older one.
@@ -72,7 +73,11 @@ func TestDaemonsAllowNothingOfNever(t *testing.T) {
 		for name, n := range nodes(t) {
 			t.Run(program+" on a node "+name, func(t *testing.T) {
 				c := compileDaemon(t, program, profile.Enforce, n)
-				for _, line := range NeverOfDaemon(program) {
+				never := protect.Never(protect.OfDaemon(program))
+				if len(never) < 30 {
+					t.Errorf("%d lines of what it never allows", len(never))
+				}
+				for _, line := range never {
 					if found, ok := c.allows(t, program, line); ok {
 						t.Errorf("never %s: it allows %s", line, found)
 					}

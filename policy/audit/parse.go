@@ -305,14 +305,17 @@ func (h head) avc() bool {
 
 // findHead finds the first head of a record in a text: audit(SECONDS.MILLISECONDS:SERIAL): and what belongs to it before.
 func findHead(line []byte) (h head, found bool) {
-	const mark = "audit("
+	const mark = "audit"
 	for from := 0; ; {
-		i := bytes.Index(line[from:], []byte(mark))
+		i := bytes.IndexByte(line[from:], '(') // which few records have, while the mark's letters stand in all
 		if i < 0 {
 			return head{}, false
 		}
-		at := from + i
-		from = at + len(mark)
+		at := from + i - len(mark)
+		from += i + 1
+		if at < 0 || string(line[at:at+len(mark)]) != mark {
+			continue
+		}
 		end, ok := h.stamp(line[from:])
 		if !ok {
 			continue

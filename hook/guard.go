@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
@@ -17,7 +18,7 @@ import (
 func (h *Host) Guard(ctx context.Context, c Caller, id string, bundle *Bundle) (out Outcome, err error) {
 	spec, err := bundle.spec()
 	if err != nil {
-		return Outcome{}, err
+		return Outcome{}, Because(notice.Spec, err)
 	}
 	facts := spec.identify(c, id, filepath.Dir(spec.path))
 	defer func() { out.name(&facts, err) }()
@@ -41,8 +42,8 @@ func (h *Host) Guard(ctx context.Context, c Caller, id string, bundle *Bundle) (
 		if spec.choice != "" {
 			named = "names the profile " + oneline.Quote(spec.choice)
 		}
-		return out, fmt.Errorf("its spec %s, and the policy gives it %s (%s); a hook cannot change that any more: "+
-			"start the container through oci-apparmor-runtime, or name %s in its spec", named, d.Label, d.Reason, d.Label)
+		return out, Because(notice.OtherProfile, fmt.Errorf("its spec %s, and the policy gives it %s (%s); a hook cannot change "+
+			"that any more: start the container through oci-apparmor-runtime, or name %s in its spec", named, d.Label, d.Reason, d.Label))
 	}
 	_, warnings, err := h.ensure(ctx, gen, d.Profiles, nil)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/hook/counts"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
@@ -22,24 +23,36 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// Host is the node: the policy in force, the kernel, the records of containers, and the log.
+// Host is the node: the policy in force, the kernel, the records of containers, the log, and the counters.
 type Host struct {
 	Store      store.Store
 	Kernel     *kernel.Kernel
 	Containers string // directory of the records that Prepare writes
 	Recordings recording.Dir
 	Log        notice.Log
+	Counts     *counts.Table // nil to count nothing
+	Wiring     string        // how engines reach this program, for the counters: counts.Wrapper or counts.Shim
 }
 
 // NewHost returns the node that we run on.
 func NewHost() *Host {
-	return &Host{
+	h := &Host{
 		Store:      store.Store{Dir: store.Dir},
 		Kernel:     kernel.New(),
 		Containers: "/run/oci-apparmor/containers",
 		Recordings: recording.Node,
 		Log:        notice.NodeLog(),
+		Counts:     counts.New(counts.Path),
 	}
+	h.CountLoads(counts.ByStart)
+	return h
+}
+
+// NewHostOf is NewHost for a program that engines reach in this way: counts.Wrapper or counts.Shim.
+func NewHostOf(wiring string) *Host {
+	h := NewHost()
+	h.Wiring = wiring
+	return h
 }
 
 // decide returns the policy in force and its decision for a container. It reads the engine's files if the policy needs
@@ -52,10 +65,10 @@ func (h *Host) decide(f *policy.Facts) (*store.Generation, policy.Decision, erro
 			"engine call runc or crun itself, and no hook of ours", err)
 	}
 	if err != nil {
-		return nil, policy.Decision{}, err
+		return nil, policy.Decision{}, Because(policyReason(err), err)
 	}
 	d, err := gen.Index.DecideReading(f)
-	return gen, d, err
+	return gen, d, Because(decisionReason(f), err)
 }
 
 // ensure makes the kernel hold profiles with our content, and returns what it holds. Of a profile that is loaded by hand
@@ -87,7 +100,8 @@ func (h *Host) ensure(ctx context.Context, gen *store.Generation, profiles []pol
 	}
 	loaded, err := h.Kernel.Ensure(ctx, want)
 	if err != nil {
-		return nil, nil, err
+		h.countDrift(err, counts.Refused)
+		return nil, nil, Because(notice.Load, err)
 	}
 	for i, p := range profiles {
 		if p.ByHand {
@@ -118,10 +132,10 @@ func (h *Host) byHand(name string) (held RecordProfile, warning string, err erro
 	held = RecordProfile{Name: name, Dir: l.Dir, Since: l.Since, Compiled: content}
 	switch {
 	case errors.Is(err, kernel.ErrNotLoaded):
-		return held, "", fmt.Errorf("the engine chose profile %s, which is not loaded and of which the policy has no text: "+
-			"load it, or start the container without choosing it", name)
+		return held, "", Because(notice.NotLoaded, fmt.Errorf("the engine chose profile %s, which is not loaded and of which the "+
+			"policy has no text: load it, or start the container without choosing it", name))
 	case err != nil:
-		return held, "", fmt.Errorf("the engine chose profile %s, which is loaded by hand: %w", name, err)
+		return held, "", Because(notice.Load, fmt.Errorf("the engine chose profile %s, which is loaded by hand: %w", name, err))
 	}
 	if mode := held.Compiled[0].Mode; mode != profile.Enforce {
 		warning = fmt.Sprintf("the engine chose profile %s, which is loaded by hand in mode %s", name, mode)
@@ -169,10 +183,11 @@ func (h *Host) keepLoaded(ctx context.Context, gen *store.Generation, p policy.P
 		Blob:       func() ([]byte, error) { return gen.Blob(p) },
 	}})
 	if errors.Is(err, kernel.ErrDrift) {
+		h.countDrift(err, counts.Left)
 		return l, "the engine chose profile " + p.Name + ", and the kernel has other content under that name than the policy", nil
 	}
 	if err != nil {
-		return l, "", err
+		return l, "", Because(notice.Load, err)
 	}
 	warning = loaded[0].Warning
 	if err := h.Kernel.Enforced(p.Compiled); err != nil {

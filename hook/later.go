@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
@@ -33,15 +34,15 @@ func (h *Host) Start(ctx context.Context, c Caller, id string) (Process, error) 
 	}
 	p := Process{Ours: true}
 	if err != nil {
-		return p, err
+		return p, Because(notice.Record, err)
 	}
 	removed, err := h.removed(r)
 	if err != nil {
-		return p, err
+		return p, Because(notice.Load, err)
 	}
 	if removed != "" {
-		return p, fmt.Errorf("profile %s was removed from the kernel after the container was created: its process would "+
-			"run unconfined, also if the profile is loaded again; delete the container and create it anew", removed)
+		return p, Because(notice.Removed, fmt.Errorf("profile %s was removed from the kernel after the container was created: its "+
+			"process would run unconfined, also if the profile is loaded again; delete the container and create it anew", removed))
 	}
 	if r.Label == "" {
 		return Process{}, nil
@@ -52,8 +53,9 @@ func (h *Host) Start(ctx context.Context, c Caller, id string) (Process, error) 
 	}
 	f, name, err := h.Freshness(r)
 	if err == nil && f != Fresh {
-		err = fmt.Errorf("profile %s was replaced after the container was created, and its process would run under an older "+
-			"content, because its label is a stack of profiles: delete the container and create it anew", name)
+		err = Because(notice.ReplacedTwice, fmt.Errorf("profile %s was replaced after the container was created, and its process "+
+			"would run under an older content, because its label is a stack of profiles: delete the container and create it anew",
+			name))
 	}
 	return p, err
 }
@@ -65,14 +67,14 @@ func (h *Host) Exec(ctx context.Context, c Caller, id string) (Process, error) {
 		return h.execUnknown(ctx, c, id)
 	}
 	if err != nil {
-		return Process{Ours: true}, err
+		return Process{Ours: true}, Because(notice.Record, err)
 	}
 	if r.Label == "" {
 		return Process{}, nil
 	}
 	removed, err := h.removed(r)
 	if err != nil {
-		return Process{Ours: true}, err
+		return Process{Ours: true}, Because(notice.Load, err)
 	}
 	warning, err := h.verify(ctx, r)
 	if removed != "" {
@@ -106,13 +108,13 @@ func (h *Host) checkPending(ctx context.Context, pending kernel.Label, bundle st
 	case bundle == "" || err != nil || strings.Contains("//&"+spec.choice, "//&:"):
 		// What it should be is not known: names in another policy namespace (":NS:NAME") have more than one spelling.
 		if pending.Mode == "" {
-			return "", fmt.Errorf("its process would run unconfined, and there is no record of it in %s that says it may: its "+
-				"profile may have been removed from the kernel; delete the container and create it anew", h.Containers)
+			return "", Because(notice.Removed, fmt.Errorf("its process would run unconfined, and there is no record of it in %s that "+
+				"says it may: its profile may have been removed from the kernel; delete the container and create it anew", h.Containers))
 		}
 	case spec.choice != "" && !pending.Covers(strings.Split(spec.choice, "//&")...):
-		return "", fmt.Errorf("its process would run under %q, and its spec %s names %s: a profile may have been removed from "+
-			"the kernel since it was created, and there is no record of it in %s that says so; delete the container and create "+
-			"it anew", pending, spec.path, oneline.Quote(spec.choice), h.Containers)
+		return "", Because(notice.Removed, fmt.Errorf("its process would run under %q, and its spec %s names %s: a profile may have "+
+			"been removed from the kernel since it was created, and there is no record of it in %s that says so; delete the "+
+			"container and create it anew", pending, spec.path, oneline.Quote(spec.choice), h.Containers))
 	}
 	_, warning, err = h.ensureOurs(ctx, pending)
 	return warning, err
@@ -140,7 +142,7 @@ func (h *Host) ensureOurs(ctx context.Context, l kernel.Label) (names []string, 
 		return nil, "", nil
 	}
 	if err != nil {
-		return nil, "", err
+		return nil, "", Because(policyReason(err), err)
 	}
 	var profiles []policy.Profile
 	for _, name := range l.Components {
@@ -179,7 +181,7 @@ func (h *Host) removed(r *Record) (name string, err error) {
 func (h *Host) verify(ctx context.Context, r *Record) (warning string, err error) {
 	gen, err := h.Store.Current()
 	if err != nil {
-		return "", err
+		return "", Because(policyReason(err), err)
 	}
 	var now []policy.Profile
 	for _, p := range r.Profiles {
@@ -189,11 +191,11 @@ func (h *Host) verify(ctx context.Context, r *Record) (warning string, err error
 		}
 		found, err := h.Kernel.Check(kernel.Profile{Name: p.Name, Compiled: p.Compiled})
 		if err != nil {
-			return "", err
+			return "", Because(notice.Load, err)
 		}
 		if found.Status != kernel.Matches {
-			return "", fmt.Errorf("profile %s, which the policy in force does not have, is not what it was when the container "+
-				"was created: %s; start the container anew", p.Name, found.Since())
+			return "", Because(notice.Changed, fmt.Errorf("profile %s, which the policy in force does not have, is not what it was "+
+				"when the container was created: %s; start the container anew", p.Name, found.Since()))
 		}
 		if err := h.Kernel.Enforced(p.Compiled); err != nil {
 			return "", demands(err)

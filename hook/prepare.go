@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
@@ -38,7 +39,7 @@ func (h *Host) Prepare(ctx context.Context, c Caller, id string, bundle *Bundle)
 	}
 	spec, err := bundle.spec()
 	if err != nil {
-		return Outcome{}, err
+		return Outcome{}, Because(notice.Spec, err)
 	}
 	facts := spec.identify(c, id, filepath.Dir(spec.path))
 	defer func() { out.name(&facts, err) }()
@@ -54,7 +55,7 @@ func (h *Host) Prepare(ctx context.Context, c Caller, id string, bundle *Bundle)
 		}
 		if err != nil {
 			out.Label = ""
-			return out, err
+			return out, Because(notice.Record, err)
 		}
 	}
 	if out.Label != "" {
@@ -63,7 +64,7 @@ func (h *Host) Prepare(ctx context.Context, c Caller, id string, bundle *Bundle)
 				h.Forget(c, id)
 			}
 			out.Label = ""
-			return out, err
+			return out, Because(notice.Spec, err)
 		}
 	}
 	return out, nil
@@ -75,13 +76,14 @@ func (h *Host) Prepare(ctx context.Context, c Caller, id string, bundle *Bundle)
 func (h *Host) Precreate(ctx context.Context, c Caller, id, bundle string, config []byte) ([]byte, Outcome, error) {
 	spec, err := parseSpec(config)
 	if err != nil {
-		return nil, Outcome{}, fmt.Errorf("the spec on standard input: %w", err)
+		return nil, Outcome{}, Because(notice.Spec, fmt.Errorf("the spec on standard input: %w", err))
 	}
 	facts := spec.identify(c, id, bundle)
 	out, _, _, err := h.decideAndEnsure(ctx, &facts)
 	out.name(&facts, err)
 	if err == nil && out.Label != "" {
 		config, err = spec.withProfile(out.Label)
+		err = Because(notice.Spec, err)
 	}
 	return config, out, err
 }

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
@@ -116,7 +117,8 @@ func (h *Host) remember(c Caller, r *Record) error {
 	}
 	if other, err := h.Recall(c, r.ID); err == nil {
 		if other.Creating() && other.PID != r.PID {
-			return fmt.Errorf("another container of that id is being created at this moment, by process %d", other.PID)
+			return Because(notice.Exists, fmt.Errorf("another container of that id is being created at this moment, by process %d",
+				other.PID))
 		}
 		h.bury(h.recordPath(c, r.ID), Ended{Record: *other})
 	}

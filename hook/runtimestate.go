@@ -12,6 +12,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/oci-apparmor/oci-apparmor/hook/internal/jsonread"
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
 )
 
@@ -26,7 +27,7 @@ var stateFiles = []string{"state.json", "status"}
 func notThere(c Caller, id string) error {
 	dir := filepath.Join(c.Root, id)
 	if _, err := os.Lstat(dir); err == nil {
-		return fmt.Errorf("a container with that id exists already: %s", dir)
+		return Because(notice.Exists, fmt.Errorf("a container with that id exists already: %s", dir))
 	}
 	return nil
 }

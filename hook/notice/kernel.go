@@ -79,6 +79,7 @@ func (n *Notice) fields() []lineField {
 		{"namespace", &n.Namespace, longestPart},
 		{"pod", &n.Pod, longestPart},
 		{"policy", &n.Policy, longestPart},
+		{"reason", (*string)(&n.Reason), longestWord},
 		{"msg", &n.Message, longestLine},
 	}
 }

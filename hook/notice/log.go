@@ -43,6 +43,7 @@ const (
 	FieldNamespace = "OCI_APPARMOR_NAMESPACE"
 	FieldPod       = "OCI_APPARMOR_POD"
 	FieldPolicy    = "OCI_APPARMOR_POLICY"
+	FieldReason    = "OCI_APPARMOR_REASON"
 )
 
 // journal returns a clean notice as a datagram of journald's native protocol: lines KEY=VALUE (systemd,
@@ -64,6 +65,7 @@ func (n Notice) journal() []byte {
 		{FieldNamespace, n.Namespace},
 		{FieldPod, n.Pod},
 		{FieldPolicy, n.Policy},
+		{FieldReason, string(n.Reason)},
 	} {
 		if f.value != "" {
 			b = append(append(append(append(b, f.key...), '='), f.value...), '\n')
@@ -83,6 +85,7 @@ func FromJournal(l Level, field func(key string) string) Notice {
 		Namespace: field(FieldNamespace),
 		Pod:       field(FieldPod),
 		Policy:    field(FieldPolicy),
+		Reason:    Reason(field(FieldReason)),
 		Message:   field("MESSAGE"),
 	}
 	if before := n.subject(); len(n.Message) >= len(before) && n.Message[:len(before)] == before {

@@ -50,6 +50,7 @@ type Notice struct {
 	Namespace string    `json:"namespace,omitempty"` // of Kubernetes
 	Pod       string    `json:"pod,omitempty"`
 	Policy    string    `json:"policy,omitempty"` // the decided one; empty if there was no decision yet
+	Reason    Reason    `json:"reason,omitempty"` // of a refusal, one of Reasons or of a later version's
 	Message   string    `json:"message"`          // one line
 }
 
@@ -76,7 +77,7 @@ const (
 // Clean returns the notice in a form that is safe in a log and on a terminal, whoever wrote its parts. Each part becomes one
 // line of printable text that is no longer than a log takes.
 func (n Notice) Clean() Notice {
-	for _, s := range []*string{&n.Engine, &n.Command, &n.ID, &n.Container, &n.Namespace, &n.Pod, &n.Policy} {
+	for _, s := range []*string{&n.Engine, &n.Command, &n.ID, &n.Container, &n.Namespace, &n.Pod, &n.Policy, (*string)(&n.Reason)} {
 		*s = oneline.Cut(oneline.Printable(*s), longestName)
 	}
 	n.Message = oneline.Cut(oneline.Printable(n.Message), longestMessage)

@@ -15,7 +15,7 @@ import (
 
 var shop = Notice{
 	Level: Refusal, Engine: "containerd", Command: "create", ID: "4f0c", Container: "front", Namespace: "shops", Pod: "shop-1",
-	Policy: "web", Message: `policy "batch" is not allowed here`,
+	Policy: "web", Reason: NotAllowed, Message: `policy "batch" is not allowed here`,
 }
 
 // received returns what has been sent to a journal of the test's own.
@@ -57,6 +57,7 @@ OCI_APPARMOR_CONTAINER=front
 OCI_APPARMOR_NAMESPACE=shops
 OCI_APPARMOR_POD=shop-1
 OCI_APPARMOR_POLICY=web
+OCI_APPARMOR_REASON=not-allowed
 `
 	if got != want {
 		t.Errorf("the journal gets\n%swant\n%s", got, want)
@@ -101,7 +102,7 @@ func TestKernelGetsALineWhereNoJournalTakesIt(t *testing.T) {
 	}
 
 	const want = `<11>oci-apparmor: level=refusal command=create engine=containerd id=4f0c container=front namespace=shops ` +
-		`pod=shop-1 policy=web msg="policy \"batch\" is not allowed here"` + "\n"
+		`pod=shop-1 policy=web reason=not-allowed msg="policy \"batch\" is not allowed here"` + "\n"
 	for name, journal := range map[string]string{
 		"no journal": "", "none there": filepath.Join(dir, "none"), "a dead one": nobody, "one that does not read": full,
 	} {
@@ -152,7 +153,7 @@ func TestNothingTakesIt(t *testing.T) {
 // hostile is a notice whose every part wants to be a line, or a field, of its own.
 func hostile() Notice {
 	const s = "a\nMESSAGE_ID=x\nb\x00\x1b[31m\u202e\u0085\xff\" level=warning msg=\"forged\" \\x0a <0>"
-	return Notice{Level: Warning, Engine: s, Command: s, ID: s, Container: s, Namespace: s, Pod: s, Policy: s, Message: s + "\noci-apparmor: level=refusal msg=x"}
+	return Notice{Level: Warning, Engine: s, Command: s, ID: s, Container: s, Namespace: s, Pod: s, Policy: s, Reason: s, Message: s + "\noci-apparmor: level=refusal msg=x"}
 }
 
 func TestHostileTextStaysWhereItIs(t *testing.T) {
@@ -160,12 +161,12 @@ func TestHostileTextStaysWhereItIs(t *testing.T) {
 		"short": hostile(),
 		"long": {Level: Warning, Engine: strings.Repeat("\U0001f600", 5000), Command: strings.Repeat("\"", 5000), ID: strings.Repeat("\n", 5000),
 			Container: strings.Repeat("\xff", 5000), Namespace: strings.Repeat("é", 5000), Pod: strings.Repeat("x", 5000),
-			Policy: strings.Repeat("\\", 5000), Message: strings.Repeat("€", 50000)},
+			Policy: strings.Repeat("\\", 5000), Reason: Reason(strings.Repeat("r", 5000)), Message: strings.Repeat("€", 50000)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			clean := n.Clean()
 			datagram := received(t, func(socket string) { Log{Journal: socket}.Write(n) })
-			if lines := strings.Count(datagram, "\n"); lines != 12 {
+			if lines := strings.Count(datagram, "\n"); lines != 13 {
 				t.Errorf("the journal gets %d lines:\n%s", lines, datagram)
 			}
 			if got := FromJournal(Warning, fieldsOf(datagram)); got != clean {

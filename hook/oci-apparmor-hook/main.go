@@ -50,7 +50,7 @@ func (c *call) call(args []string) int {
 		return 2
 	}
 	if err != nil {
-		c.say(notice.Refusal, err.Error())
+		c.say(notice.Refusal, hook.ReasonOf(err), err.Error())
 		return 1
 	}
 	return 0
@@ -124,12 +124,12 @@ func (c *call) run(ctx context.Context, args []string) error {
 func (c *call) guard(ctx context.Context) error {
 	state, err := readState(os.Stdin)
 	if err != nil {
-		return err
+		return hook.Because(notice.Spec, err)
 	}
 	c.id = state.ID
 	c.out, err = c.host.Guard(ctx, c.caller, c.id, hook.NewBundle(state.Bundle))
 	c.warn()
-	return err
+	return c.passed(err)
 }
 
 func (c *call) precreate(ctx context.Context) error {
@@ -148,7 +148,7 @@ func (c *call) precreate(ctx context.Context) error {
 		return err
 	}
 	_, err = os.Stdout.Write(config)
-	return err
+	return c.passed(err)
 }
 
 func (c *call) prepare(ctx context.Context, bundle *hook.Bundle) error {
@@ -170,5 +170,5 @@ func (c *call) prepare(ctx context.Context, bundle *hook.Bundle) error {
 		label = "the engine's choice"
 	}
 	fmt.Printf("%s: %s (%s)\n", c.id, label, c.out.Decision.Reason)
-	return nil
+	return c.passed(nil)
 }

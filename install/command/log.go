@@ -49,6 +49,7 @@ With --json, each refusal or warning is an object on a line of its own:
   namespace  of Kubernetes
   pod        of Kubernetes
   policy     the decided one
+  reason     of a refusal, in a word; see "Metrics" in install/README.md
   message    one line
 All but time, level and message are left out if they are not known.`,
 		Args: noArgs,

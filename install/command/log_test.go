@@ -150,7 +150,7 @@ func TestJournaledOnce(t *testing.T) {
 
 // The help tells every key.
 func TestLogKeysAreDocumented(t *testing.T) {
-	full, err := json.Marshal(notice.Notice{Level: "x", Engine: "x", Command: "x", ID: "x", Container: "x", Namespace: "x", Pod: "x", Policy: "x"})
+	full, err := json.Marshal(notice.Notice{Level: "x", Engine: "x", Command: "x", ID: "x", Container: "x", Namespace: "x", Pod: "x", Policy: "x", Reason: "x"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/hook/counts"
 	"github.com/oci-apparmor/oci-apparmor/install/apparmord"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/status"
@@ -59,6 +61,7 @@ func This() *Node {
 	var u unix.Utsname
 	_ = unix.Uname(&u) // fails only for a bad address
 	k := kernel.New()
+	hook.CountLoads(k, counts.New(counts.Path), counts.ByCommand)
 	return &Node{
 		Root:       os.Geteuid() == 0,
 		Config:     ConfigDir,

@@ -65,6 +65,7 @@ func onHost(bin, old, dir string, with containerdPrograms) error {
 	compiled := same{profile.Blob{Data: blob, Profiles: p.Compiled}}
 	parts := []part{
 		{"wrapper", func() error { return wrapped(bin, dir) }},
+		{"counts", func() error { return countedStarts(dir) }},
 		{"ensure", func() error { return ensured(p) }},
 		{"decide", func() error { return decided(dir, compiled) }},
 		{"shim", func() error { return shimRuns(bin, with, 200) }},

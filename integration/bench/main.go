@@ -82,7 +82,7 @@ func run(ctx context.Context, inside bool, suite, bin, old string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	for _, p := range []string{"empty", "twin"} {
+	for _, p := range []string{"empty", "twin", "counted"} {
 		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, "runc-"+p),
 			"./integration/bench/"+p) // the wrapper takes nothing else for a runtime
 		build.Stderr = os.Stderr

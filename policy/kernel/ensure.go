@@ -219,6 +219,9 @@ func (e *ensuring) load(ctx context.Context, p *Profile, content string, revisio
 	if err != nil {
 		return Loaded{}, err
 	}
+	if e.k.OnLoad != nil {
+		e.k.OnLoad(Loaded{Name: p.Name, Done: done, Planned: planned})
+	}
 	was := revision
 	if revision, found, err = e.k.checkNow(p, found.Dir); err != nil {
 		return Loaded{}, err

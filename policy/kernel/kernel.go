@@ -32,6 +32,10 @@ type Kernel struct {
 	// QueryAccess stands in for a query of FS/.access. It takes what is written and returns what is read then.
 	QueryAccess func(query string) (answer string, err error)
 
+	// OnLoad, unless nil, is told of each profile that Ensure has loaded: its Name, Done and Planned. Ensure may return an
+	// error all the same.
+	OnLoad func(Loaded)
+
 	lockWait time.Duration                     // how long to wait for another process that loads; 0 is lockWait
 	rights   func() (admin bool, initial bool) // what detection asks of this process; nil asks the kernel
 }

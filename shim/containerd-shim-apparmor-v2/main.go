@@ -12,6 +12,7 @@ import (
 	"os"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/hook/counts"
 	"github.com/oci-apparmor/oci-apparmor/hook/version"
 	"github.com/oci-apparmor/oci-apparmor/shim/containerd"
 )
@@ -20,5 +21,5 @@ func main() {
 	if version.Answer(os.Stdout, "containerd-shim-apparmor-v2", os.Args) {
 		return
 	}
-	os.Exit(containerd.Run(context.Background(), hook.NewHost(), os.Args))
+	os.Exit(containerd.Run(context.Background(), hook.NewHostOf(counts.Shim), os.Args))
 }

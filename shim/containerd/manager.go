@@ -69,7 +69,7 @@ func (m *shimManager) refuse(ctx context.Context, bundle *hook.Bundle, id string
 		facts.Read()
 		out.Names = hook.NamesOf(facts)
 	}
-	m.host.Note(c, notice.Notice{Level: notice.Refusal, Command: "create", ID: id, Message: err.Error()}, out)
+	m.host.Note(c, notice.Notice{Level: notice.Refusal, Command: "create", ID: id, Reason: hook.ReasonOf(err), Message: err.Error()}, out)
 	return errors.New(wrapper.Message("create", id, err.Error()))
 }
 

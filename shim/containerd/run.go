@@ -34,7 +34,8 @@ func Run(ctx context.Context, host wrapper.Host, argv []string) int {
 		err := becomeRuntime(argv, os.Environ())
 		fmt.Fprintln(os.Stderr, "oci-apparmor:", err)
 		// go-runc's command lines end with the container's id.
-		host.Note(hook.Caller{}, notice.Notice{Level: notice.Refusal, Command: "restore", ID: argv[len(argv)-1], Message: err.Error()},
+		host.Note(hook.Caller{}, notice.Notice{Level: notice.Refusal, Command: "restore", ID: argv[len(argv)-1],
+			Reason: notice.Runtime, Message: err.Error()},
 			hook.Outcome{})
 		return 1
 	}

@@ -98,6 +98,7 @@ func (s *service) RegisterTTRPC(server *ttrpc.Server) error {
 
 // Create prepares the container's bundle, and has the runtime create the container.
 func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
+	began := time.Now()
 	bundle := hook.NewBundle(r.Bundle)
 	opts, said, err := runcOptions(r.Options)
 	caller, callerErr := callerOf(ctx, opts)
@@ -110,14 +111,14 @@ func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*ta
 		}
 	}
 	if err != nil {
-		return nil, s.refuse("create", caller, r.ID, hook.Outcome{}, err)
+		return nil, s.refuse("create", caller, r.ID, hook.Outcome{}, hook.Because(notice.CommandLine, err))
 	}
 	c := container{caller: caller, options: said}
 	if !s.add(r.ID, c) {
-		return nil, s.refuseAs(errdefs.ErrAlreadyExists, "create", caller, r.ID,
+		return nil, s.refuseAs(errdefs.ErrAlreadyExists, notice.Exists, "create", caller, r.ID,
 			"this shim has a container of that id already")
 	}
-	resp, err := s.create(ctx, r, bundle, c, opts)
+	resp, err := s.create(ctx, r, bundle, c, opts, began)
 	if err != nil {
 		s.remove(r.ID)
 	}
@@ -125,7 +126,7 @@ func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*ta
 }
 
 func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest, bundle *hook.Bundle, c container,
-	opts *options.Options) (*taskapi.CreateTaskResponse, error) {
+	opts *options.Options, began time.Time) (*taskapi.CreateTaskResponse, error) {
 	out, err := s.host.Prepare(ctx, c.caller, r.ID, bundle)
 	s.warn(ctx, "create", c.caller, r.ID, out)
 	if err != nil {
@@ -136,6 +137,7 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest, bund
 	s.set(r.ID, c)
 	if r.Checkpoint != "" && out.Label != "" {
 		opts.BinaryName, err = restoreBy(opts.BinaryName, r.Bundle)
+		err = hook.Because(notice.Runtime, err)
 		r.Options = nil // to be packed anew
 	}
 	if err == nil {
@@ -145,6 +147,7 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest, bund
 		s.host.Forget(c.caller, r.ID)
 		return nil, s.refuse("create", c.caller, r.ID, out, err)
 	}
+	s.host.Passed(c.caller, "create", out, time.Since(began))
 	resp, err := s.TTRPCTaskService.Create(ctx, r)
 	if err != nil {
 		s.host.Forget(c.caller, r.ID)
@@ -181,6 +184,7 @@ func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.
 	if err != nil {
 		return nil, s.refuse(command, c.caller, r.ID, out, err)
 	}
+	s.host.Passed(c.caller, command, out, 0)
 	before := time.Now()
 	resp, err := s.TTRPCTaskService.Start(ctx, r)
 	if err == nil {
@@ -204,7 +208,7 @@ func (s *service) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emp
 	if err == nil && p.Ours {
 		var spec []byte
 		if spec, err = hook.SetProcessProfile(r.GetSpec().GetValue(), p.Label); err != nil {
-			err = fmt.Errorf("its process spec: %w", err)
+			err = hook.Because(notice.Spec, fmt.Errorf("its process spec: %w", err))
 		}
 		r.Spec = &anypb.Any{TypeUrl: r.GetSpec().GetTypeUrl(), Value: spec}
 	}
@@ -220,8 +224,8 @@ func (s *service) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emp
 
 // lost returns the error for a container whose record is gone, and whose process does not show all of the label either.
 func lost(label string) error {
-	return fmt.Errorf("there is no record of it in /run/oci-apparmor any more, and nothing proves that its profile %s "+
-		"stayed in the kernel since it was created; delete the container and create it anew", label)
+	return hook.Because(notice.Record, fmt.Errorf("there is no record of it in /run/oci-apparmor any more, and nothing proves that "+
+		"its profile %s stayed in the kernel since it was created; delete the container and create it anew", label))
 }
 
 // Delete deletes a container, or a process that Exec added to it.
@@ -304,19 +308,20 @@ func (s *service) optionsOf(id string) sentOptions {
 // refuse writes a refusal to the node's log and returns the error for containerd, which shows its text to whoever started
 // the container.
 func (s *service) refuse(command string, caller hook.Caller, id string, out hook.Outcome, err error) error {
-	s.host.Note(caller, notice.Notice{Level: notice.Refusal, Command: command, ID: id, Message: err.Error()}, out)
+	s.host.Note(caller, notice.Notice{Level: notice.Refusal, Command: command, ID: id, Reason: hook.ReasonOf(err),
+		Message: err.Error()}, out)
 	return status.Error(codes.FailedPrecondition, wrapper.Message(command, id, err.Error()))
 }
 
 // refuseUnknown refuses a process in a container that is not this shim's: the shim does not know its label.
 func (s *service) refuseUnknown(ctx context.Context, command, id string) error {
 	caller, _ := callerOf(ctx, nil) // without containerd's namespace the engine is not known
-	return s.refuseAs(errdefs.ErrNotFound, command, caller, id, "it was not created by this shim, or has been deleted")
+	return s.refuseAs(errdefs.ErrNotFound, notice.UnknownToShim, command, caller, id, "it was not created by this shim, or has been deleted")
 }
 
 // refuseAs is refuse for an error whose kind containerd looks at.
-func (s *service) refuseAs(kind error, command string, caller hook.Caller, id, why string) error {
-	s.host.Note(caller, notice.Notice{Level: notice.Refusal, Command: command, ID: id, Message: why}, hook.Outcome{})
+func (s *service) refuseAs(kind error, reason notice.Reason, command string, caller hook.Caller, id, why string) error {
+	s.host.Note(caller, notice.Notice{Level: notice.Refusal, Command: command, ID: id, Reason: reason, Message: why}, hook.Outcome{})
 	return errgrpc.ToGRPCf(kind, "container %s: %s", id, why)
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +34,7 @@ type node struct {
 	refuse string // the call that fails, with errRefused
 	warns  string // of every command
 	notes  []string
+	passed []string
 	ran    []hook.Ran // in the container that was forgotten last
 }
 
@@ -68,6 +70,16 @@ func (n *node) Sweep(w hook.Caller)           { n.call("sweep", w, "") }
 
 func (n *node) Note(w hook.Caller, said notice.Notice, _ hook.Outcome) {
 	n.notes = append(n.notes, w.Engine+" "+string(said.Level)+": "+said.String())
+	if (said.Level == notice.Refusal) != (said.Reason != "") {
+		n.notes = append(n.notes, "without its reason: "+said.String())
+	}
+}
+
+func (n *node) Passed(w hook.Caller, command string, out hook.Outcome, took time.Duration) {
+	if timed := took > 0; timed != (command == "create") {
+		command += " after " + took.String()
+	}
+	n.passed = append(n.passed, w.Engine+" "+command+" "+out.Label)
 }
 
 // oci stands for containerd's task service: it notes what reaches it.
@@ -309,6 +321,29 @@ func TestContainerWhoseRecordIsLostIsRefused(t *testing.T) {
 		}
 	}
 	wantCalls(t, "runc", inner.calls, "create c")
+}
+
+// What goes on is counted: a container once, and a process once, where it is started.
+func TestWhatGoesOnIsCounted(t *testing.T) {
+	n := &node{label: "web"}
+	s, _, ctx, dir := serve(t, n)
+	_, created := s.Create(ctx, &taskv3.CreateTaskRequest{ID: "c", Bundle: dir})
+	_, started := s.Start(ctx, &taskv3.StartRequest{ID: "c"})
+	_, added := s.Exec(ctx, &taskv3.ExecProcessRequest{ID: "c", ExecID: "e", Spec: &anypb.Any{Value: []byte("{}")}})
+	_, executed := s.Start(ctx, &taskv3.StartRequest{ID: "c", ExecID: "e"})
+	if err := errors.Join(created, started, added, executed); err != nil {
+		t.Fatal(err)
+	}
+	n.refuse = "exec"
+	_, refused := s.Exec(ctx, &taskv3.ExecProcessRequest{ID: "c", ExecID: "f", Spec: &anypb.Any{Value: []byte("{}")}})
+	n.refuse = "prepare"
+	_, refusedToo := s.Create(ctx, &taskv3.CreateTaskRequest{ID: "d", Bundle: dir})
+	if refused == nil || refusedToo == nil {
+		t.Fatal("goes on")
+	}
+	if want := []string{"containerd create web", "containerd start ", "containerd exec web"}; !slices.Equal(n.passed, want) {
+		t.Errorf("counted %q, want %q", n.passed, want)
+	}
 }
 
 // Warnings are noted where they arise, and what is true at an exec and at the start of its process once.

@@ -13,6 +13,7 @@ import (
 	"runtime"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/hook/counts"
 	"github.com/oci-apparmor/oci-apparmor/hook/version"
 	"github.com/oci-apparmor/oci-apparmor/shim/wrapper"
 )
@@ -24,5 +25,5 @@ func main() {
 	if version.Answer(os.Stdout, "oci-apparmor-runtime", os.Args) {
 		return
 	}
-	os.Exit(wrapper.Run(context.Background(), hook.NewHost(), os.Args, os.Environ(), os.Stderr))
+	os.Exit(wrapper.Run(context.Background(), hook.NewHostOf(counts.Wrapper), os.Args, os.Environ(), os.Stderr))
 }

@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	case "wrapper":
 		host := hook.NewHost()
-		host.Log = notice.Log{} // and not this machine's
+		host.Log, host.Counts = notice.Log{}, nil // and not this machine's
 		os.Exit(wrapper.Run(context.Background(), host, os.Args, os.Environ(), os.Stderr))
 	default:
 		os.Exit(wrapper.Run(context.Background(), node(r), os.Args, os.Environ(), os.Stderr))
@@ -83,7 +83,8 @@ func (n node) Forget(hook.Caller, string, ...hook.Ran) {}
 func (n node) Drop(hook.Caller, string)                {}
 func (n node) Sweep(hook.Caller)                       {}
 
-func (n node) Note(hook.Caller, notice.Notice, hook.Outcome) {}
+func (n node) Note(hook.Caller, notice.Notice, hook.Outcome)         {}
+func (node) Passed(hook.Caller, string, hook.Outcome, time.Duration) {}
 
 // report is what the fake runtime finds about itself.
 type report struct {

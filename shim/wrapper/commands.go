@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 )
 
 // command is a command of the runtime that we act on. All others pass.
@@ -117,7 +118,7 @@ func remove(_ context.Context, host Host, c call) (argv []string, out hook.Outco
 // --apparmor or in a process file.
 func (a *Args) exec(d Dialect, label string) ([]string, error) {
 	if label == "" {
-		return nil, errors.New("there is no record of its label; delete the container and create it anew")
+		return nil, hook.Because(notice.Record, errors.New("there is no record of its label; delete the container and create it anew"))
 	}
 	// runc ignores an empty path. crun would open it, and so does relabel.
 	path, given := a.option("process")
@@ -126,7 +127,7 @@ func (a *Args) exec(d Dialect, label string) ([]string, error) {
 	}
 	path, err := relabel(path, label, a.passedFDs())
 	if err != nil {
-		return nil, err
+		return nil, hook.Because(notice.Spec, err)
 	}
 	return a.withValue("process", path), nil
 }

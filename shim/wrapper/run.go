@@ -17,10 +17,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
+	"github.com/oci-apparmor/oci-apparmor/hook/counts"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
@@ -35,6 +37,7 @@ type Host interface {
 	Drop(c hook.Caller, id string)
 	Sweep(c hook.Caller)
 	Note(c hook.Caller, n notice.Notice, out hook.Outcome)
+	Passed(c hook.Caller, command string, out hook.Outcome, took time.Duration)
 }
 
 // Run is the wrapper. argv is its command line, which begins with its name. Run becomes the real runtime. It returns only
@@ -58,27 +61,37 @@ func Run(ctx context.Context, host Host, argv, env []string, stderr io.Writer) i
 		unknown = nil // nobody needs to read the line
 	}
 	var out hook.Outcome
-	if err = cmp.Or(err, perr, unknown); err == nil {
+	err = cmp.Or(hook.Because(notice.Runtime, err), hook.Because(notice.CommandLine, perr), hook.Because(notice.Runtime, unknown))
+	if err == nil {
 		if argv, out, err = args.apply(ctx, host, d); out.Warning != "" {
 			log.report(stderr, "warning", args.message(out.Warning))
-			args.note(host, d, notice.Warning, out.Warning, out)
+			args.note(host, d, notice.Warning, "", out.Warning, out)
 		}
 	}
 	if err == nil {
+		args.passed(host, d, out)
 		if filepath.Base(argv[0]) != filepath.Base(runtime) {
 			argv[0] = filepath.Base(runtime) // runc prints it, and crun takes a handler's name from it
 		}
-		err = fmt.Errorf("executing %s: %w", runtime, unix.Exec(runtime, argv, env))
+		err = hook.Because(notice.Runtime, fmt.Errorf("executing %s: %w", runtime, unix.Exec(runtime, argv, env)))
 	}
 	log.report(stderr, "error", args.message(err.Error()))
-	args.note(host, d, notice.Refusal, err.Error(), out)
+	args.note(host, d, notice.Refusal, hook.ReasonOf(err), err.Error(), out)
 	return 1
 }
 
-// note writes to the node's log what the engine's log says.
-func (a *Args) note(host Host, d Dialect, level notice.Level, text string, out hook.Outcome) {
+// passed counts a command that the runtime now sees, with the time that we took for it.
+func (a *Args) passed(host Host, d Dialect, out hook.Outcome) {
+	if commands[a.Command].starts {
+		c, _ := a.caller(d)
+		host.Passed(c, a.Command, out, counts.Age())
+	}
+}
+
+// note writes to the node's log what the engine's log says, and counts it.
+func (a *Args) note(host Host, d Dialect, level notice.Level, reason notice.Reason, text string, out hook.Outcome) {
 	c, _ := a.caller(d) // after a fault in the line, by the options before it
-	n := notice.Notice{Level: level, Command: a.Command, ID: a.ID, Message: text}
+	n := notice.Notice{Level: level, Command: a.Command, ID: a.ID, Reason: reason, Message: text}
 	if n.Command == "" && commands[a.argv[a.at]].starts {
 		n.Command = a.argv[a.at]
 	}
@@ -110,7 +123,7 @@ func (a *Args) apply(ctx context.Context, host Host, d Dialect) (argv []string, 
 	}
 	caller, err := a.caller(d)
 	if err != nil {
-		return nil, out, err
+		return nil, out, hook.Because(notice.CommandLine, err)
 	}
 	argv, out, err = commands[a.Command].act(ctx, host, call{a, d, caller})
 	if argv == nil && err == nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
@@ -20,6 +21,7 @@ type fakeHost struct {
 	err            error
 	asked          []string
 	notes          []string
+	passed         []string
 }
 
 func (f *fakeHost) ask(what string, w hook.Caller, args ...string) {
@@ -51,7 +53,14 @@ func (f *fakeHost) Drop(w hook.Caller, id string)                  { f.ask("drop
 func (f *fakeHost) Sweep(hook.Caller) { f.asked = append(f.asked, "sweep") }
 
 func (f *fakeHost) Note(w hook.Caller, n notice.Notice, out hook.Outcome) {
-	f.notes = append(f.notes, strings.TrimRight(w.Engine+"|"+string(n.Level)+"|"+n.String()+"|"+out.Label, "|"))
+	f.notes = append(f.notes, strings.TrimRight(w.Engine+"|"+string(n.Level)+"|"+n.String()+"|"+out.Label+"|"+string(n.Reason), "|"))
+}
+
+func (f *fakeHost) Passed(w hook.Caller, command string, out hook.Outcome, took time.Duration) {
+	if took <= 0 || took > time.Hour {
+		command += " after " + took.String()
+	}
+	f.passed = append(f.passed, w.Engine+"|"+command+"|"+out.Label)
 }
 
 func TestCommandsActOnTheHost(t *testing.T) {

@@ -49,6 +49,7 @@ type Pace struct {
 type Options struct {
 	Dir    string                  // of the state, its lock, and the socket: Dir
 	Listen string                  // "unix:PATH" or a loopback "ADDRESS:PORT"; empty for nothing
+	Public bool                    // Listen may be an address that other machines reach
 	Serve  map[string]http.Handler // what is served there, by paths, besides the state
 	Log    func(line string)       // takes lines for people
 	Warn   func(line string)       // takes those that the node's log is to have as well; nil for Log
@@ -90,7 +91,7 @@ var ErrRuns = errors.New("another oci-apparmor agent runs on this node")
 // Run runs the parts until ctx ends. It fails at once if another agent runs.
 func (a *Agent) Run(ctx context.Context) error {
 	if a.o.Listen != "" {
-		if err := CheckListen(a.o.Listen); err != nil {
+		if err := CheckListen(a.o.Listen, a.o.Public); err != nil {
 			return err
 		}
 		a.Add(listener{a}, Pace{})

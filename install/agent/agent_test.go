@@ -278,8 +278,13 @@ func TestCheckListen(t *testing.T) {
 		"unix:/run/x": true, "127.0.0.1:9470": true, "[::1]:1": true,
 		"unix:x": false, "0.0.0.0:9470": false, ":9470": false, "localhost:1": false, "192.0.2.1:1": false, "127.0.0.1": false, "": false,
 	} {
-		if err := CheckListen(at); (err == nil) != ok {
+		if err := CheckListen(at, false); (err == nil) != ok {
 			t.Errorf("%q: %v", at, err)
+		}
+	}
+	for at, ok := range map[string]bool{"0.0.0.0:9470": true, "192.0.2.1:9470": true, "unix:/x": true, "x": false, "unix:x": false} {
+		if err := CheckListen(at, true); (err == nil) != ok {
+			t.Errorf("%q, for all: %v", at, err)
 		}
 	}
 }

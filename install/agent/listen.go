@@ -16,9 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CheckListen returns an error if an address is none to listen at. Only this machine may reach it: what is served there
-// names containers, and asks nobody who he is.
-func CheckListen(at string) error {
+// CheckListen returns an error if an address is none to listen at. Unless public is set, only this machine may reach it:
+// what is served there is about the node, and nobody who asks for it is asked who he is.
+func CheckListen(at string, public bool) error {
 	if path, ok := strings.CutPrefix(at, "unix:"); ok {
 		if !strings.HasPrefix(path, "/") {
 			return fmt.Errorf("%q: the path of a socket is absolute: unix:%s/agent.sock", at, Dir)
@@ -26,8 +26,12 @@ func CheckListen(at string) error {
 		return nil
 	}
 	address, err := netip.ParseAddrPort(at)
-	if err != nil || !address.Addr().IsLoopback() {
-		return fmt.Errorf("%q is neither unix:PATH nor a loopback address with a port, as 127.0.0.1:9470", at)
+	if err != nil {
+		return fmt.Errorf("%q is neither unix:PATH nor an address with a port, as 127.0.0.1:9470", at)
+	}
+	if !public && !address.Addr().IsLoopback() {
+		return fmt.Errorf("%q is neither unix:PATH nor a loopback address with a port, as 127.0.0.1:9470; other machines may reach it "+
+			"only with --public", at)
 	}
 	return nil
 }

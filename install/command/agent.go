@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -17,11 +18,13 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/agent"
 	"github.com/oci-apparmor/oci-apparmor/install/doctor"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/metrics"
 	"github.com/oci-apparmor/oci-apparmor/install/probe"
 )
 
 type agentOptions struct {
 	listen string
+	public bool
 	config string
 	onLost string
 
@@ -62,7 +65,8 @@ refused; a condition, and events. The service account needs get and patch of nod
 patch of nodes/status, and create of events. Without the API server all else goes on.
 
 What became of it is in the log, in ` + agent.Dir + `/agent.json, and served at
-/state of the address that --listen names.
+/state of the address that --listen names. Metrics for Prometheus are at /metrics: those
+of status --prometheus, and some that only the agent knows.
 
 It ends by SIGTERM. Only one runs on a node.`,
 		Args: noArgs,
@@ -73,6 +77,7 @@ It ends by SIGTERM. Only one runs on a node.`,
 		"`ADDRESS` at which the state is served: unix:PATH, or a loopback address with a port, as 127.0.0.1:9470; empty for none")
 	cmd.Flags().StringVar(&o.onLost, "on-wiring-lost", string(agent.ReportLost), "`what` to do where an engine's wiring is lost: "+
 		"report, repair or restart")
+	cmd.Flags().BoolVar(&o.public, "public", false, "let --listen name an address that other machines reach; whoever reaches it may read")
 	f := cmd.Flags()
 	f.StringVar(&o.node, "node", "", "`NAME` of this Node of Kubernetes, which is to say how the node stands; empty for none")
 	f.StringVar(&o.server, "api-server", "", "`URL` of the API server, https://HOST:PORT (default: that of the pod's environment)")
@@ -88,7 +93,7 @@ const agentMemory = 8 << 20
 
 func runAgent(ctx context.Context, s *session, o *agentOptions) error {
 	if o.listen != "" {
-		if err := agent.CheckListen(o.listen); err != nil {
+		if err := agent.CheckListen(o.listen, o.public); err != nil {
 			return exit.With(exit.Usage, fmt.Errorf("--listen: %w", err))
 		}
 	}
@@ -100,7 +105,11 @@ func runAgent(ctx context.Context, s *session, o *agentOptions) error {
 	}
 	debug.SetGCPercent(20)
 	debug.SetMemoryLimit(agentMemory)
-	a := agent.New(agent.Options{Dir: s.Kernel.State, Listen: o.listen, Log: s.warn, Warn: func(line string) { s.warnAndNote("agent", line) }})
+	told := s.metrics()
+	a := agent.New(agent.Options{Dir: s.Kernel.State, Listen: o.listen, Public: o.public, Log: s.warn,
+		Warn:  func(line string) { s.warnAndNote("agent", line) },
+		Serve: map[string]http.Handler{"GET /metrics": told.Handler()}})
+	told.Agent = func() metrics.Agent { return knownTo(a.State()) }
 	kube, err := o.kube()
 	if err != nil {
 		return exit.With(exit.Usage, err)
@@ -145,6 +154,19 @@ func (o *agentOptions) kube() (*agent.Kube, error) {
 		return nil, fmt.Errorf("--api-server: %w", err)
 	}
 	return k, nil
+}
+
+// knownTo returns what an agent knows for the metrics.
+func knownTo(s agent.State) metrics.Agent {
+	m := metrics.Agent{Wirings: make(map[string]bool), Standing: len(s.Drift.Standing)}
+	if last := s.Policy.Last; last != nil {
+		m.Applied, m.At = true, last.Time
+		m.Success = last.Outcome == agent.Applied || last.Outcome == agent.Unchanged
+	}
+	for _, w := range s.Wiring {
+		m.Wirings[w.Engine] = w.State == agent.WiringKept
+	}
+	return m
 }
 
 // agentApplyCommand is what the agent runs to apply.

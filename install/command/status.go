@@ -57,7 +57,10 @@ For monitoring, --check prints one line, and its exit codes are those of Nagios:
       only logs
   3   UNKNOWN: the state of a container, or of all, is not known
 
-Exit codes without it, as aa-status's:
+With --prometheus, the state and the counters of what was decided, refused, executed
+and loaded since the boot are printed as metrics. install/README.md lists them.
+
+Exit codes without --check, as aa-status's:
   0   AppArmor is enabled and profiles are loaded
   1   AppArmor is not enabled
   2   no profile is loaded
@@ -87,7 +90,8 @@ var countOptions = []struct{ name, show, mode, help string }{
 
 func statusCommand(s *session) *cobra.Command {
 	var o statusOptions
-	var enabled, schema bool
+	var enabled, schema, prometheus bool
+	var file string
 	counts := make([]bool, len(countOptions))
 	cmd := &cobra.Command{
 		Use:   "status",
@@ -109,6 +113,12 @@ func statusCommand(s *session) *cobra.Command {
 			}
 			if o.check {
 				return s.checkStatus(cmd)
+			}
+			if prometheus {
+				return statusFailure(s.prometheus(cmd, file), o.quiet)
+			}
+			if file != "" {
+				return statusFailure(errors.New("--output is for --prometheus"), o.quiet)
 			}
 			for i, c := range countOptions {
 				if counts[i] {
@@ -132,6 +142,8 @@ func statusCommand(s *session) *cobra.Command {
 	f.BoolVar(&schema, "schema", false, "print the JSON Schema of what --json prints")
 	f.BoolVar(&o.watch, "watch", false, "go on: print the containers again whenever something has changed")
 	f.BoolVar(&o.check, "check", false, "print one line for monitoring, and report by the exit code whether all is as decided")
+	f.BoolVar(&prometheus, "prometheus", false, "print metrics for Prometheus, in its text format")
+	f.StringVar(&file, "output", "", "with --prometheus: write them into `FILE`, in place of what it has, for node_exporter's textfile collector")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print no errors")
 	f.BoolP("verbose", "v", false, "the default; for scripts that call aa-status")
 	for i, c := range countOptions {

@@ -31,7 +31,7 @@ func Summary(all []Container) string {
 		numbers[all[i].Verdict]++
 	}
 	var parts []string
-	for _, v := range []Verdict{Confined, Differs, Drifted, Stale, Unverified, Unconfined, Complaining, Waiting, Ended} {
+	for _, v := range Verdicts {
 		if numbers[v] > 0 {
 			parts = append(parts, fmt.Sprint(numbers[v], " ", v))
 		}

@@ -44,6 +44,9 @@ const (
 	Ended Verdict = "ended"
 )
 
+// Verdicts are all verdicts, in the order in which a summary has them.
+var Verdicts = []Verdict{Confined, Differs, Drifted, Stale, Unverified, Unconfined, Complaining, Waiting, Ended}
+
 // ProfileState is a profile of a container's label.
 type ProfileState struct {
 	Name    string

@@ -104,7 +104,7 @@ func TestMetrics(t *testing.T) {
 	}
 
 	const at = "127.0.0.1:9470"
-	guesttest.MustRun(t, "ip", "link", "set", "lo", "up")
+	guesttest.MustRun(t, "busybox", "ip", "link", "set", "lo", "up")
 	agent := exec.Command("oci-apparmor", "agent", "--listen", at)
 	var said bytes.Buffer
 	agent.Stdout, agent.Stderr = &said, &said

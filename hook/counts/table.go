@@ -137,6 +137,9 @@ func create(path string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+	if err := room(dir); err != nil {
+		return &fs.PathError{Op: "create", Path: path, Err: err}
+	}
 	fd, err := safefile.IgnoringEINTR(func() (int, error) { return unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600) })
 	if err != nil {
 		return &fs.PathError{Op: "create", Path: path, Err: err}
@@ -172,6 +175,19 @@ func create(path string) error {
 	}
 	if err != nil {
 		return &fs.PathError{Op: "link", Path: path, Err: err}
+	}
+	return nil
+}
+
+// room returns an error if a file system has not several times the room for the file: to fill it, if only until the write
+// fails, could keep another process from writing a container's record.
+func room(dir string) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return err
+	}
+	if st.Blocks > 0 && st.Bavail*uint64(st.Bsize) < 4*size { // a tmpfs without a limit has no blocks
+		return unix.ENOSPC
 	}
 	return nil
 }

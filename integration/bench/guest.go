@@ -55,6 +55,7 @@ func inGuest(bin, old string) error {
 		{"status", func() error { return statuses(bin) }},
 		{"install", func() error { return installs(bin) }},
 		{"doctor", func() error { return doctors(bin) }},
+		{"agent", func() error { return scraped(bin) }},
 	}
 	if old != "" {
 		parts = append(parts, part{"old", func() error { return againstOldInGuest(bin, old) }})

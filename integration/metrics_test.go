@@ -267,6 +267,13 @@ func TestMetricsStopNoStart(t *testing.T) {
 		counted(tt.what, 1)
 	}
 
+	// Only the file is on a disk that may not be written.
+	guesttest.MustRun(t, "mount", "--bind", counts.Path, counts.Path)
+	guesttest.MustRun(t, "mount", "-o", "remount,bind,ro", counts.Path)
+	starts("the file may only be read")
+	counted("the file may only be read", 1)
+	guesttest.MustRun(t, "umount", counts.Path)
+
 	// There is room for the container's record, and none for the counters.
 	if err := unix.Mount("small", dir, "tmpfs", 0, "size=200k,mode=0700"); err != nil {
 		t.Fatal(err)

@@ -156,7 +156,7 @@ func TestACountThatWasCutOffIsTakenUp(t *testing.T) {
 	for written := range len(key) + 1 {
 		table := newTable(t)
 		table.Add(Execs.With("docker", Refused)) // makes the file
-		m, err := open(table.path)
+		m, err := open(table.path, true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -221,7 +221,7 @@ func TestNothingTakesTheCounts(t *testing.T) {
 func TestAFileThatIsCutWhileItIsMappedEndsNobody(t *testing.T) {
 	table := newTable(t)
 	table.Add(Execs.With("docker", Kept))
-	m, err := open(table.path)
+	m, err := open(table.path, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -343,6 +343,24 @@ func TestAgeIsThatOfTheProcess(t *testing.T) {
 	if d := (Age() - kernels).Abs(); d > 20*tick { // of a machine that is busy
 		t.Errorf("the process is %s old, and the kernel says %s", Age(), kernels)
 	}
+}
+
+// What may only be read can be read, and a count to it is dropped.
+func TestAFileThatCanOnlyBeRead(t *testing.T) {
+	table := newTable(t)
+	table.Add(Execs.With("docker", Kept))
+	m, err := open(table.path, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.close()
+	if all, err := m.read(); err != nil || len(all.All) != 1 || all.All[0].N != 1 {
+		t.Errorf("reads %v, %v", all, err)
+	}
+	if m.guarded(func() { m.add(Execs.With("docker", Kept), nil) }) {
+		t.Error("counts in a file that may only be read")
+	}
+	check(t, table, map[string]uint64{"execs engine=docker outcome=kept": 1})
 }
 
 func TestTheHeaderIsOurs(t *testing.T) {

@@ -52,9 +52,10 @@ var ErrForeign = errors.New("it is no file of counters, or somebody has cut it")
 
 // mapping is an open file of counters, with its slots in memory.
 type mapping struct {
-	fd    int
-	slots []byte
-	st    unix.Stat_t
+	fd       int
+	writable bool
+	slots    []byte
+	st       unix.Stat_t
 }
 
 // mapping returns the file that has the table's path now. If write is set, it makes one if that is missing or none of ours.
@@ -62,18 +63,21 @@ type mapping struct {
 func (t *Table) mapping(write bool) (*mapping, error) {
 	var st unix.Stat_t
 	if m := t.mapped; m != nil {
-		if unix.Lstat(t.path, &st) == nil && st.Dev == m.st.Dev && st.Ino == m.st.Ino && st.Size == size && st.Mode == m.st.Mode &&
+		if (m.writable || !write) && unix.Lstat(t.path, &st) == nil && st.Dev == m.st.Dev && st.Ino == m.st.Ino && st.Size == size && st.Mode == m.st.Mode &&
 			m.isOurs() {
 			return m, nil
 		}
 		m.close()
 		t.mapped = nil
 	}
-	m, err := open(t.path)
-	if write && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrForeign)) {
+	m, err := open(t.path, true)
+	switch {
+	case write && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrForeign)):
 		if err = create(t.path); err == nil {
-			m, err = open(t.path)
+			m, err = open(t.path, true)
 		}
+	case !write && (errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES)):
+		m, err = open(t.path, false)
 	}
 	if err == nil {
 		t.mapped = m
@@ -81,10 +85,14 @@ func (t *Table) mapping(write bool) (*mapping, error) {
 	return m, err
 }
 
-// open maps a file of counters.
-func open(path string) (*mapping, error) {
+// open maps a file of counters, to write or only to read.
+func open(path string, write bool) (*mapping, error) {
+	mode := unix.O_RDONLY
+	if write {
+		mode = unix.O_RDWR
+	}
 	fd, err := safefile.IgnoringEINTR(func() (int, error) {
-		return unix.Open(path, unix.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+		return unix.Open(path, mode|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	})
 	if err == unix.ELOOP || err == unix.EISDIR || err == unix.ENXIO {
 		return nil, fmt.Errorf("%s: %w", path, ErrForeign)
@@ -92,7 +100,7 @@ func open(path string) (*mapping, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	m := &mapping{fd: fd}
+	m := &mapping{fd: fd, writable: write}
 	if err := m.check(path); err != nil {
 		m.close()
 		return nil, err
@@ -107,8 +115,12 @@ func (m *mapping) check(path string) error {
 	if m.st.Mode&unix.S_IFMT != unix.S_IFREG || m.st.Size != size || safefile.Trusted(path, m.st.Uid, m.st.Mode) != nil {
 		return fmt.Errorf("%s: %w", path, ErrForeign)
 	}
+	prot := unix.PROT_READ
+	if m.writable {
+		prot |= unix.PROT_WRITE
+	}
 	var err error
-	if m.slots, err = unix.Mmap(m.fd, 0, tableSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+	if m.slots, err = unix.Mmap(m.fd, 0, tableSize, prot, unix.MAP_SHARED); err != nil {
 		return &fs.PathError{Op: "map", Path: path, Err: err}
 	}
 	if !m.isOurs() {
@@ -158,7 +170,7 @@ func create(path string) error {
 		return unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
 	}
 	if err = name(); err == unix.EEXIST {
-		m, there := open(path)
+		m, there := open(path, true)
 		if there == nil {
 			m.close()
 			return nil

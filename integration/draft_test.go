@@ -9,11 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
-
-	"github.com/oci-apparmor/oci-apparmor/integration/bundle"
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
-	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 )
 
 // intrusions are what somebody who has taken over a program in a container tries, as commands of probe. Those that are
@@ -143,90 +139,4 @@ func (w *webserver) intrude(t *testing.T, denied bool) {
 			t.Errorf("%s is denied without the profile, too: %s", i.what, answers[n])
 		}
 	}
-}
-
-// nginxWork is a workload of a container under runc: nginx serves its page, reads its configuration anew, serves again, and
-// ends when it is told to, with nothing in its log that is worse than a warning. BUNDLE stands for its bundle, and ROOT for
-// the root file system.
-const nginxWork = `#!/bin/sh
-set -e
-trap 'runc delete --force web-1 >/dev/null 2>&1 || true' EXIT
-runc delete --force web-1 >/dev/null 2>&1 || true
-: >ROOT/var/log/nginx/error.log
-runc run --detach --pid-file BUNDLE/pid --bundle BUNDLE web-1 </dev/null >/dev/null 2>&1
-pid=$(cat BUNDLE/pid)
-asks() {
-	for _ in $(busybox seq 10); do
-		if [ "$(nsenter --target "$pid" --net busybox wget -T 1 -qO- http://127.0.0.1/ 2>/dev/null)" = "a page" ]; then return; fi
-		kill -0 "$pid" || { echo "nginx has ended:"; cat ROOT/var/log/nginx/error.log; exit 1; }
-		sleep 0.2
-	done
-	echo "no page"; exit 1
-}
-asks
-kill -HUP "$pid"
-asks
-kill -QUIT "$pid"
-for _ in $(busybox seq 40); do
-	kill -0 "$pid" 2>/dev/null && ! grep -q '^State:.*Z' /proc/$pid/status || break
-	sleep 0.1
-done
-if kill -0 "$pid" 2>/dev/null && ! grep -q '^State:.*Z' /proc/$pid/status; then echo "it does not end"; exit 1; fi
-if grep -v '\[\(notice\|warn\|info\)\]' ROOT/var/log/nginx/error.log; then exit 1; fi
-`
-
-// What is left of nginx's first profile is what nginx needs, and each rule of it is shown to be needed.
-func TestProfileTightenForNginx(t *testing.T) {
-	guesttest.EnoughIn(t, guesttest.Trixie)
-	guesttest.Leave(t, "unit tests tighten a profile with a kernel that is made up; this takes a hundred starts of nginx")
-	needNginx(t)
-	dir := noPolicy(t)
-	logEverything(t)
-	root := nginxImage(t, "merged")
-	b := guesttest.NewBundle(t, func(s *specs.Spec) {
-		s.Root.Path, s.Root.Readonly = root, false
-		s.Process.Args = []string{"nginx", "-g", "daemon off;"}
-		s.Process.Env = []string{"PATH=/usr/sbin:/usr/bin"}
-		s.Process.Capabilities = bundle.Capabilities(engine.Named("docker").Capabilities...)
-		s.Process.ApparmorProfile = "web"
-	})
-	work := textIn(t, dir, "work", strings.NewReplacer("BUNDLE", b.Dir, "ROOT", root).Replace(nginxWork))
-	if err := os.Chmod(work, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	text := filepath.Join(dir, "web")
-	guesttest.MustRun(t, "oci-apparmor", "profile", "new", "--from", "bundle:"+b.Dir, "--name", "web", "--output", text)
-	script := exec.Command("sh", "-e", "-c", block(t, "install/README.md#a-first-profile:2"))
-	var said strings.Builder // it takes longer than a command of guesttest may
-	script.Dir, script.Stdout, script.Stderr = dir, &said, &said
-	if err := script.Run(); err != nil {
-		t.Fatalf("%v: %s", err, &said)
-	}
-	t.Logf("%s\n%s", &said, read(t, filepath.Join(dir, "web.patch")))
-	m := regexp.MustCompile(`web: of (\d+) rules that allow something, the command does without (\d+), as \d+ runs showed. It fails without each of (\d+), and (\d+) stay`).FindStringSubmatch(said.String())
-	if m == nil {
-		t.Fatal("it does not say what it found")
-	}
-	var n [5]int
-	for i := range m {
-		n[i], _ = strconv.Atoi(m[i])
-	}
-	if n[1] != n[2]+n[3]+n[4] || n[2] == 0 || n[3] < 5 || n[4] > 6 {
-		t.Errorf("of %d rules, %d are gone, %d needed, and %d stay", n[1], n[2], n[3], n[4])
-	}
-	for line := range strings.Lines(said.String()) { // those that stay untried are those by which it is stopped, alone and in a stack
-		if strings.Contains(line, ": stays: ") && !strings.Contains(line, ": stays: without it, ") {
-			t.Errorf("nothing shows that this is needed: %s", line)
-		}
-	}
-	if out := guesttest.MustRun(t, "oci-apparmor", "profile", "diff", "kernel:web", text); !strings.Contains(out, "same content") {
-		t.Errorf("the profile is not as it was: %s", out)
-	}
-	script = exec.Command("busybox", "patch", "-p0", "-i", "web.patch")
-	script.Dir = dir
-	if o := guesttest.RunCommand(t, script); o.Code != 0 {
-		t.Fatalf("%+v", o)
-	}
-	guesttest.MustRun(t, "oci-apparmor", "profile", "load", text)
-	guesttest.MustRun(t, work)
 }

@@ -45,8 +45,8 @@ type workload struct {
 	leave   string            // why make test leaves it to make test-all; empty if it does not
 }
 
-// workFunctions is the beginning of a workload's script. It takes the runtimes that start and stop the container in turn; the
-// work is done under the first. BUNDLE and ROOT are the directories of the bundle and of the container's root file system.
+// workFunctions is the script of a workload. Its arguments are the runtimes that start and stop the container in turn, without
+// any the node's own; the work is done under the first. BUNDLE and ROOT are the directories of the bundle and of the container's root file system.
 // Any command that fails fails the script.
 const workFunctions = `#!/bin/sh
 set -e
@@ -106,6 +106,7 @@ ready() {
 work() {
 	%[5]s
 }
+[ $# -gt 0 ] || set -- %[6]s
 for runtime; do
 	starts
 	soon ready
@@ -117,8 +118,8 @@ done
 `
 
 // script returns the text of the workload's script for a bundle.
-func (w *workload) script(b *guesttest.Bundle) string {
-	return fmt.Sprintf(workFunctions, b.Dir, w.name, w.stop, w.ready, w.work)
+func (w *workload) script(b *guesttest.Bundle, runtimes []string) string {
+	return fmt.Sprintf(workFunctions, b.Dir, w.name, w.stop, w.ready, w.work, strings.Join(runtimes, " "))
 }
 
 // provenPolicy gives every container the profile of the workload. Its argument is the mode.
@@ -162,7 +163,7 @@ func (w *workload) prove(t *testing.T) {
 		p.bare, p.wrapped = append(p.bare, a.bare), append(p.wrapped, a.wrapped)
 	}
 	p.bundle = w.newBundle(t, image)
-	p.script = textIn(t, p.dir, "work", w.script(p.bundle))
+	p.script = textIn(t, p.dir, "work", w.script(p.bundle, p.bare))
 	if err := os.Chmod(p.script, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -269,18 +270,18 @@ func (p *proof) tightened(learned string) (text string) {
 	spec.Process.ApparmorProfile = "app" // as by an engine's own option
 	p.bundle.SetSpec(p.t, spec)
 	file := textIn(p.t, p.dir, "app", learned)
-	guesttest.MustRun(p.t, "oci-apparmor", "profile", "load", file)
 	began := time.Now()
-	patch, said := p.run("oci-apparmor", "profile", "tighten", "app", "--deny", "--run", "./work "+strings.Join(p.bare, " "))
+	script := strings.ReplaceAll(block(p.t, "install/README.md#a-first-profile:2"), "web", "app")
+	_, said := p.run("sh", "-e", "-c", script)
 	p.t.Logf("tightened in %s: %s", time.Since(began).Round(time.Second), said)
 	p.wantNeeded(said)
 	if out := guesttest.MustRun(p.t, "oci-apparmor", "profile", "diff", "kernel:app", file); !strings.Contains(out, "same content") {
 		p.t.Errorf("the profile is not as it was: %s", out)
 	}
 	guesttest.MustRun(p.t, "oci-apparmor", "profile", "unload", "app")
-	if patch != "" {
-		cmd := exec.Command("busybox", "patch", "-p0")
-		cmd.Dir, cmd.Stdin = p.dir, strings.NewReader(patch)
+	if read(p.t, filepath.Join(p.dir, "app.patch")) != "" {
+		cmd := exec.Command("busybox", "patch", "-p0", "-i", "app.patch")
+		cmd.Dir = p.dir
 		if o := guesttest.RunCommand(p.t, cmd); o.Code != 0 {
 			p.t.Fatalf("%+v", o)
 		}

@@ -60,7 +60,7 @@ start them by their engine's own option.
 What a workload never does, its rules are not kept for. The patch is as good as
 COMMAND.`,
 		Example: `  oci-apparmor profile load web
-  oci-apparmor profile tighten web --run ./serve-and-ask >web.patch
+  oci-apparmor profile tighten web --deny --run ./serve-and-ask >web.patch
   patch -p0 <web.patch`,
 		Args: cobra.ExactArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {

@@ -80,7 +80,7 @@ echo done
 trap 'echo still there' USR1
 trap 'exit 0' TERM
 while :; do
-	sleep 100 & wait $!
+	sleep 100 & wait $! || :
 done
 `
 

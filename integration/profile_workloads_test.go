@@ -68,7 +68,7 @@ var pageserverWorkload = &workload{
 	volumes: []string{"/notes"},
 	owner:   1000,
 	ready:   `[ "$(asks :8080/health)" = ok ]`,
-	work: `[ "$(asks :8080/index.html)" = "a page" ]
+	work: `[ "$(asks :8080/page.html)" = "a page" ]
 	[ "$(asks :8080/below/)" = "another page" ]
 	if asks :8080/none; then return 1; fi
 	within busybox wget -T 2 -qO- --post-data "a note" http://127.0.0.1:8080/notes/one
@@ -84,7 +84,7 @@ func pageserverImage(t *testing.T) string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "root")
 	for name, text := range map[string]string{
-		"pages/index.html": "a page\n", "pages/below/index.html": "another page\n",
+		"pages/page.html": "a page\n", "pages/below/index.html": "another page\n",
 		"etc/hosts": "127.0.0.1 localhost\n127.0.0.2 pages\n", "etc/resolv.conf": "nameserver 127.0.0.1\n", "etc/hostname": "pages\n",
 		"etc/passwd": "pages:x:1000:1000::/:/none\n", "etc/nsswitch.conf": "hosts: files dns\n",
 	} {

@@ -298,10 +298,19 @@ func (p *proof) run(name string, args ...string) (stdout, stderr string) {
 	var out, said bytes.Buffer
 	cmd := exec.Command(name, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, &out, &said
-	if err := cmd.Run(); err != nil {
-		p.t.Fatalf("%s %q: %v: %s", name, args, err, &said)
+	began, done := time.Now(), make(chan error, 1)
+	go func() { done <- cmd.Run() }()
+	for {
+		select {
+		case err := <-done:
+			if err != nil {
+				p.t.Fatalf("%s %q: %v: %s", name, args, err, &said)
+			}
+			return out.String(), said.String()
+		case <-time.After(2 * time.Minute): // a guest that says nothing for long is taken for one that has stopped
+			p.t.Logf("%s goes on, after %s", name, time.Since(began).Round(time.Second))
+		}
 	}
-	return out.String(), said.String()
 }
 
 var tightenedLine = regexp.MustCompile(`app: of (\d+) rules that allow something, the command does without (\d+), as (\d+) runs showed. It fails without each of (\d+), and (\d+) stay`)

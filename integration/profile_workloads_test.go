@@ -12,7 +12,7 @@ import (
 )
 
 // workloads are those whose profiles are proven from nothing to enforced.
-var workloads = []*workload{nginxWorkload, scriptWorkload, pageserverWorkload}
+var workloads = []*workload{pageserverWorkload, scriptWorkload, nginxWorkload}
 
 // manyRuns is why make test leaves a workload.
 const manyRuns = "it takes a run of the workload for each rule; unit tests tighten a profile with a kernel that is made up"

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net"
 	"os"
@@ -37,6 +38,7 @@ type workload struct {
 	edit    func(*specs.Spec) // nil if an engine's usual spec is as the workload wants it
 	volumes []string          // directories of the container that are the node's, and writable
 	owner   int               // the user to whom the volumes belong
+	before  string            // a shell's commands before each start; empty for none
 	ready   string            // a shell's command that exits 0 as soon as the container works; see workFunctions
 	work    string            // shell's commands between its start and its stop, which fail if something does not work
 	stop    string            // the signal by which engines stop it
@@ -83,6 +85,7 @@ soon() { # waits until a command works
 starts() { # with a pipe for its output, as engines do: of a file the profile would be asked
 	$runtime delete --force $ID >/dev/null 2>&1 || true
 	rm -f $BUNDLE/pid $BUNDLE/failed
+	%[7]s
 	{
 		$runtime run --detach --pid-file $BUNDLE/pid.new --bundle $BUNDLE $ID || echo >$BUNDLE/failed
 		mv $BUNDLE/pid.new $BUNDLE/pid || true
@@ -119,7 +122,7 @@ done
 
 // script returns the text of the workload's script for a bundle.
 func (w *workload) script(b *guesttest.Bundle, runtimes []string) string {
-	return fmt.Sprintf(workFunctions, b.Dir, w.name, w.stop, w.ready, w.work, strings.Join(runtimes, " "))
+	return fmt.Sprintf(workFunctions, b.Dir, w.name, w.stop, w.ready, w.work, strings.Join(runtimes, " "), cmp.Or(w.before, ":"))
 }
 
 // provenPolicy gives every container the profile of the workload. Its argument is the mode.
@@ -261,8 +264,8 @@ func (p *proof) learned(first string) (text string) {
 // tightened finds which rules the work needs, and returns the text of these.
 func (p *proof) tightened(learned string) (text string) {
 	p.t.Helper()
-	for _, dir := range []string{"/etc/oci-apparmor", "/var/lib/oci-apparmor", "/run/oci-apparmor"} { // no policy gives the profile
-		if err := os.RemoveAll(dir); err != nil {
+	for _, name := range []string{"/etc/oci-apparmor", "/var/lib/oci-apparmor", "/run/oci-apparmor", "/etc/apparmor.d/app.oci-apparmor"} {
+		if err := os.RemoveAll(name); err != nil { // no policy gives the profile
 			p.t.Fatal(err)
 		}
 	}

@@ -28,6 +28,7 @@ var nginxWorkload = &workload{
 	},
 	program: "/usr/sbin/nginx",
 	args:    []string{"nginx", "-g", "daemon off;"},
+	before:  `: >$ROOT/var/log/nginx/error.log`,
 	ready:   `[ "$(asks /)" = "a page" ]`,
 	work: `kill -HUP $pid
 	sleep 0.5

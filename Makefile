@@ -3,6 +3,7 @@
 # make test-all  the same, with every test in every guest, on kernels that boot as machines' do, and the long runs
 # make bench  measures, and prints a report of ratios (ONLY=shim,ctr: these parts; OLD=directory: beside an older build's programs)
 # make lint   gofmt, go vet, staticcheck, and no function with more than 20 branches (gocyclo)
+# make images  the container image of the DaemonSet, for amd64 and arm64, as bin/images/oci-apparmor.tar (IMAGE=NAME:TAG, PUSH=1)
 # make install, make uninstall   the programs, their man pages and completions, and the unit for systemd (PREFIX=/usr/local, DESTDIR=)
 # make deb rpm   packages of the same, below bin/packages (GOARCH=: for another architecture)
 GO ?= go
@@ -40,7 +41,7 @@ NFPM := GOOS= GOARCH= $(GO) run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 # The date of all files in packages, so that one commit makes the same bytes wherever it is built.
 SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
 
-.PHONY: all build install uninstall deb rpm packages setup test test-all demo bench lint clean
+.PHONY: all build images install uninstall deb rpm packages setup test test-all demo bench lint clean
 all: build
 
 # The pages and completions are made on this machine, whichever one the programs are for.
@@ -93,6 +94,16 @@ deb rpm: packages
 	arch=$${GOARCH:-$$($(GO) env GOARCH)} && \
 	PACKAGE_VERSION="$$version" PACKAGE_ARCH="$$arch" SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) \
 		$(NFPM) package --config install/packages/nfpm.yaml --packager $@ --target bin/packages/
+
+# The container image of the DaemonSet (install/kubernetes), built without a container engine.
+IMAGE ?= ghcr.io/oci-apparmor/oci-apparmor:latest
+ARCHES ?= amd64 arm64
+images:
+	rm -rf bin/images
+	set -e; for arch in $(ARCHES); do mkdir -p bin/images/$$arch; \
+		GOOS=linux GOARCH=$$arch $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/images/$$arch/ $(addprefix ./,$(PROGRAMS)); done
+	GOOS= GOARCH= $(GO) run ./install/kubernetes/makeimage --reference '$(IMAGE)' --version '$(or $(VERSION),unknown)' \
+		--date $(SOURCE_DATE_EPOCH) $(if $(PUSH),--push) bin/images/oci-apparmor.tar $(foreach arch,$(ARCHES),$(arch)=bin/images/$(arch))
 
 # Installs what is missing, on Debian and Ubuntu, and says so first. Nothing is ever removed for it: a runc that came with
 # an engine's own packages stays.

@@ -23,13 +23,17 @@ import (
 
 // notRun are the blocks of the documents that no test runs, each with the reason. The keys are those of block.
 var notRun = map[string]string{
-	"README.md#kubernetes":                                    "two lines of the pod in shim/README.md",
-	"shim/README.md#runtimeclass-and-pod":                     "takes a cluster; TestContainerdPodByReadme starts such a pod over containerd's CRI socket",
-	"shim/README.md#the-wrapper-under-containerds-own-shim":   "the tests of pods have such a link in another directory",
-	"shim/README.md#the-wrapper-under-containerds-own-shim:2": "the tests of pods write these keys into a configuration of their own",
-	"install/README.md#when-a-container-does-not-start":       "a line as TestRefusalsAreOneLine and others see it, from another container",
-	"install/README.md#when-a-container-does-not-start:2":     "a line as TestLog sees it, from another container",
-	".github/CONTRIBUTING.md#building-and-testing":            "builds, and runs all tests",
+	"README.md#kubernetes":                                                "two lines of the pod in shim/README.md",
+	"install/kubernetes/README.md#apply":                                  "it takes a cluster; TestSystemdKubernetesNode does what its pods do on a node",
+	"install/kubernetes/README.md#apply:2":                                "two lines of the pod in shim/README.md",
+	"install/kubernetes/README.md#delete":                                 "it takes a cluster; TestSystemdKubernetesNode does what its pods do on a node",
+	"install/kubernetes/README.md#which-policies-a-namespace-may-ask-for": "it takes a cluster",
+	"shim/README.md#runtimeclass-and-pod":                                 "takes a cluster; TestContainerdPodByReadme starts such a pod over containerd's CRI socket",
+	"shim/README.md#the-wrapper-under-containerds-own-shim":               "the tests of pods have such a link in another directory",
+	"shim/README.md#the-wrapper-under-containerds-own-shim:2":             "the tests of pods write these keys into a configuration of their own",
+	"install/README.md#when-a-container-does-not-start":                   "a line as TestRefusalsAreOneLine and others see it, from another container",
+	"install/README.md#when-a-container-does-not-start:2":                 "a line as TestLog sees it, from another container",
+	".github/CONTRIBUTING.md#building-and-testing":                        "builds, and runs all tests",
 }
 
 // documentsIn finds the project's documents below a directory, and returns their paths relative to it.

@@ -49,6 +49,8 @@ func TestEnginesNamesStandInTheirTable(t *testing.T) {
 		"install/command/profile_show.go":   "Docker's profile of 2015 in its help",
 		"install/command/policy_explain.go": "examples in its help",
 		"policy/profile/lint/lint.go":       "a warning that names what sets a sysctl",
+		"policy/profile/protect/table.go":   "what only one engine's daemon may do",
+		"install/kubernetes/":               "units that one of ours waits for, and an annotation of images",
 	}
 	used := make(map[string]bool)
 	for _, dir := range []string{"hook", "shim", "policy", "install"} {

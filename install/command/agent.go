@@ -1,8 +1,8 @@
 package command
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -12,7 +12,6 @@ import (
 	"slices"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/hook/programs"
 	"github.com/oci-apparmor/oci-apparmor/install/agent"
@@ -29,7 +28,9 @@ type agentOptions struct {
 	onLost string
 
 	node, server, secrets, handler string // of Kubernetes
-	chroot                         string
+
+	more  func(*agent.Agent)                                // adds further parts; may be nil
+	after func(ctx context.Context, kube *agent.Kube) error // is called when the agent has ended; may be nil
 }
 
 func agentCommand(s *session) *cobra.Command {
@@ -72,6 +73,12 @@ It ends by SIGTERM. Only one runs on a node.`,
 		Args: noArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error { return runAgent(cmd.Context(), s, &o) }),
 	}
+	o.flags(cmd, s)
+	cmd.AddCommand(agentApplyCommand(s), agentWiringCommand(s), agentExamCommand(s))
+	return cmd
+}
+
+func (o *agentOptions) flags(cmd *cobra.Command, s *session) {
 	cmd.Flags().StringVar(&o.config, "config", s.Config, "`directory` of policy.yaml")
 	cmd.Flags().StringVar(&o.listen, "listen", "unix:"+agent.Dir+"/agent.sock",
 		"`ADDRESS` at which the state is served: unix:PATH, or a loopback address with a port, as 127.0.0.1:9470; empty for none")
@@ -81,11 +88,8 @@ It ends by SIGTERM. Only one runs on a node.`,
 	f := cmd.Flags()
 	f.StringVar(&o.node, "node", "", "`NAME` of this Node of Kubernetes, which is to say how the node stands; empty for none")
 	f.StringVar(&o.server, "api-server", "", "`URL` of the API server, https://HOST:PORT (default: that of the pod's environment)")
-	f.StringVar(&o.secrets, "service-account", agent.SecretsDir, "`directory` of the service account's token and ca.crt")
+	f.StringVar(&o.secrets, "service-account", "", "`directory` of the service account's token and ca.crt (default: where a pod has them)")
 	f.StringVar(&o.handler, "runtime-handler", "apparmor", "`handler` that the Node must list to be ready: that of the RuntimeClass")
-	f.StringVar(&o.chroot, "chroot", "", "`directory` of the node's files, in a container that has them there; --service-account is outside")
-	cmd.AddCommand(agentApplyCommand(s), agentWiringCommand(s), agentExamCommand(s))
-	return cmd
 }
 
 // agentMemory is what the agent's heap may take before Go collects more often, in bytes.
@@ -114,11 +118,6 @@ func runAgent(ctx context.Context, s *session, o *agentOptions) error {
 	if err != nil {
 		return exit.With(exit.Usage, err)
 	}
-	if o.chroot != "" { // what is opened before stays open
-		if err := errors.Join(unix.Chroot(o.chroot), unix.Chdir("/")); err != nil {
-			return exit.With(exit.Cannot, fmt.Errorf("--chroot %s: %w", o.chroot, err))
-		}
-	}
 	policy, err := agent.NewPolicy(o.config, s.Store, agent.Self)
 	if err != nil {
 		return err
@@ -137,7 +136,13 @@ func runAgent(ctx context.Context, s *session, o *agentOptions) error {
 	if kube != nil {
 		a.Add(agent.NewNode(a, o.node, o.handler, kube, agent.Self), agent.NodePace)
 	}
-	return a.Run(ctx)
+	if o.more != nil {
+		o.more(a)
+	}
+	if err := a.Run(ctx); err != nil || o.after == nil {
+		return err
+	}
+	return o.after(context.WithoutCancel(ctx), kube)
 }
 
 // kube returns access to the API server; nil where no Node is named.
@@ -145,7 +150,7 @@ func (o *agentOptions) kube() (*agent.Kube, error) {
 	if o.node == "" {
 		return nil, nil
 	}
-	files, err := os.OpenRoot(o.secrets)
+	files, err := os.OpenRoot(cmp.Or(o.secrets, agent.SecretsDir))
 	if err != nil {
 		return nil, fmt.Errorf("--service-account: %w", err)
 	}

@@ -92,7 +92,7 @@ Exit codes:
 		return err
 	})
 	root.AddCommand(policy, profileCommand(s), statusCommand(s), logCommand(s), auditCommand(s), installCommand(s), uninstallCommand(s),
-		doctorCommand(s), agentCommand(s), versionCommand(s), waitCommand(), pruneCommand(), settleCommand(s),
+		doctorCommand(s), agentCommand(s), kubernetesCommand(s), versionCommand(s), waitCommand(), pruneCommand(), settleCommand(s),
 		removableCommand(s), putBackCommand(s))
 	root.CompletionOptions.HiddenDefaultCmd = true // make install puts the shells' files where they look
 	complete(root, s)

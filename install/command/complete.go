@@ -40,8 +40,9 @@ var flagWords = map[string]words{
 	"bin":             directories,
 	"bundle":          directories,
 	"child":           nothing,
-	"chroot":          directories,
 	"config":          files,
+	"configmap":       directories,
+	"daemonset":       nothing,
 	"container":       nothing,
 	"enforce-after":   fixed("24h", "7d", "never"),
 	"engine":          fixed(engine.Names()...),
@@ -66,10 +67,12 @@ var flagWords = map[string]words{
 	"output":          files,
 	"pid":             nothing,
 	"pod":             nothing,
+	"prefix":          directories,
 	"policy":          policiesOf,
 	"profile":         profilesOf,
 	"fix":             profilesOf,
 	"privileged":      fixed("no", "partly", "yes"),
+	"programs":        directories,
 	"probe-policy":    policiesOf,
 	"root":            directories,
 	"rootfs":          directories,
@@ -103,6 +106,8 @@ var argumentWords = map[string]words{
 	"profile why":     explainableProfiles,
 	"profile daemon":  fixed(templates.Daemons()...),
 
+	"kubernetes install": fixed(engines.Names()...),
+
 	"profile contains":  comparableProfiles,
 	"profile merge":     comparableProfiles,
 	"profile intersect": comparableProfiles,
@@ -127,7 +132,7 @@ func complete(root *cobra.Command, s *session) {
 				continue
 			}
 			// These fail for a flag that does not exist, or that has words already.
-			if name == "bin" || name == "bundle" || name == "chroot" || name == "service-account" || name == "root" || name == "rootfs" || name == "store" ||
+			if name == "bin" || name == "bundle" || name == "service-account" || name == "root" || name == "rootfs" || name == "store" ||
 				name == "config" && path == "policy apply" {
 				_ = cmd.MarkFlagDirname(name)
 				continue

@@ -24,7 +24,7 @@ func TestComplete(t *testing.T) {
 		want []string // words
 		does string   // what the shell does besides: 4 nothing, 0 offers files, 16 directories
 	}{
-		{"", []string{"agent", "audit", "doctor", "install", "log", "policy", "profile", "status", "uninstall", "version"}, "4"},
+		{"", []string{"agent", "audit", "doctor", "install", "kubernetes", "log", "policy", "profile", "status", "uninstall", "version"}, "4"},
 		{"install ", []string{"containerd", "cri-o", "crun", "docker", "k0s", "k3s", "microk8s", "podman", "rke2", "runc"}, "4"},
 		{"install --via ", []string{"hook", "shim", "wrapper"}, "4"},
 		{"install --root ", nil, "16"},

@@ -346,3 +346,30 @@ func Privileged(c *cri.ContainerConfig) { c.Linux.SecurityContext.Privileged = t
 
 // PrivilegedPod is an edit that makes a pod privileged.
 func PrivilegedPod(c *cri.PodSandboxConfig) { c.Linux.SecurityContext.Privileged = true }
+
+// Ended waits until the container's first process has ended, and returns what it printed, and its exit code.
+func (c *PodContainer) Ended(t testing.TB) (output string, code int32) {
+	t.Helper()
+	for late := time.Now().Add(patience); time.Now().Before(late); time.Sleep(100 * time.Millisecond) {
+		ctx, cancel := patient()
+		r, err := c.Pod.cri.ContainerStatus(ctx, &cri.ContainerStatusRequest{ContainerId: c.ID})
+		cancel()
+		// It may be what restarts the engine.
+		if err != nil || r.Status.State != cri.ContainerState_CONTAINER_EXITED {
+			continue
+		}
+		text, err := os.ReadFile(c.log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said strings.Builder
+		for line := range strings.Lines(string(text)) {
+			if fields := strings.SplitN(line, " ", 4); len(fields) == 4 {
+				said.WriteString(fields[3])
+			}
+		}
+		return said.String(), r.Status.ExitCode
+	}
+	t.Fatalf("container %s did not end", c.ID)
+	return "", 0
+}

@@ -82,8 +82,29 @@ func (m Machine) Remove(tb testing.TB, name string) {
 	}
 }
 
+// lock keeps other loads and removals of this machine out until it is released, as the kernel's lock of a namespace does.
+func (m Machine) lock() (release func(), err error) {
+	f, err := os.Open(m.Dir)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX); err == nil {
+			return func() { _ = f.Close() }, nil
+		}
+		if err != unix.EINTR {
+			return nil, errors.Join(err, f.Close())
+		}
+	}
+}
+
 // RemoveProfile does what one write to .remove does.
 func (m Machine) RemoveProfile(name string) error {
+	release, err := m.lock()
+	if err != nil {
+		return err
+	}
+	defer release()
 	path, ok := m.Path(name)
 	if !ok {
 		return unix.ENOENT
@@ -141,6 +162,11 @@ func (m Machine) Writes(tb testing.TB) int {
 
 // Replace does what one write to .replace does.
 func (m Machine) Replace(blob []byte) error {
+	release, err := m.lock()
+	if err != nil {
+		return err
+	}
+	defer release()
 	return errors.Join(m.append("writes", "w"), m.replace(blob))
 }
 

@@ -110,6 +110,7 @@ type tightening struct {
 	name     string
 	whole    []*meaning.Profile
 	seen     []seen // in the last run
+	vain     []seen // in the last run that worked
 }
 
 // mayTry says why nothing may be tried with the profile.
@@ -210,8 +211,8 @@ func (t *tightening) try(ctx context.Context, text string) (o tighten.Outcome, e
 	if err != nil {
 		return o, err
 	}
-	denied := ""
-	if i := slices.IndexFunc(t.seen, func(s seen) bool { return s.kind == audit.Denied }); i >= 0 {
+	denied := "" // but for what it was denied when it worked
+	if i := slices.IndexFunc(t.seen, func(s seen) bool { return s.kind == audit.Denied && !slices.ContainsFunc(t.vain, s.like) }); i >= 0 {
 		denied = "; denied was " + access.Format(t.seen[i].access)
 	}
 	if failed == nil && denied != "" && t.Wholly {
@@ -219,6 +220,8 @@ func (t *tightening) try(ctx context.Context, text string) (o tighten.Outcome, e
 	}
 	if o = (tighten.Outcome{Works: failed == nil}); failed != nil {
 		o.Why = failed.Error() + denied
+	} else {
+		t.vain = t.seen
 	}
 	if t.Tried != nil {
 		t.Tried(text, o)

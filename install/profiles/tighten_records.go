@@ -24,6 +24,11 @@ type seen struct {
 	program string
 }
 
+// like reports whether another record is of the same, whatever program it is of.
+func (s seen) like(other seen) bool {
+	return s.kind == other.kind && s.profile == other.profile && access.Format(s.access) == access.Format(other.access)
+}
+
 const (
 	afterRun = 50 * time.Millisecond // how long no record must come, after a run, for there to be no more of it
 	mostSeen = 10_000                // records of a run that are kept; a workload chooses how much it does

@@ -8,6 +8,7 @@
 //	POST /notes/NAME  keeps the body in the directory NOTES
 //	GET /notes/NAME   gives it back
 //	GET /health       "ok", if its own name leads to an address
+//	POST /reload      has the process send SIGHUP to itself, and answers when it has come
 package main
 
 import (
@@ -60,6 +61,16 @@ func serve(address, pages, notes string) error {
 			return
 		}
 		fmt.Fprintln(w, "ok")
+	})
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, unix.SIGHUP)
+	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
+		if err := unix.Kill(os.Getpid(), unix.SIGHUP); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		<-hup
+		fmt.Fprintln(w, "reloaded")
 	})
 	server := &http.Server{Addr: address, Handler: logged(mux), ReadHeaderTimeout: 10 * time.Second}
 	done := make(chan error, 1)

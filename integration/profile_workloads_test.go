@@ -75,7 +75,7 @@ var pageserverWorkload = &workload{
 	within busybox wget -T 2 -qO- --post-data "a note" http://127.0.0.1:8080/notes/one
 	[ "$(asks :8080/notes/one)" = "a note" ]
 	[ "$(cat $BUNDLE/volume-0/one)" = "a note" ]
-	[ "$(within busybox wget -T 2 -qO- --post-data "" http://127.0.0.1:8080/reload)" = reloaded ]
+	[ "$(within busybox wget -T 2 -qO- --post-data now http://127.0.0.1:8080/reload)" = reloaded ]
 	ready`,
 	stop:  "TERM",
 	never: []string{"x /**", "w /{etc,pages}/**", "capability chown", "network unix"},

@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/bundle"
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
@@ -96,7 +99,7 @@ func TestQuietIsEnforced(t *testing.T) {
 	if s := standingOf(t); s.Quiet != 0 {
 		t.Errorf("without a container: %+v", s)
 	}
-	c := guesttest.NewBundle(t).Start(t, rt.wrapped)
+	c := guesttest.NewBundle(t, func(s *specs.Spec) { s.Process.Capabilities = bundle.Capabilities("CAP_CHOWN", "CAP_KILL") }).Start(t, rt.wrapped)
 	wantLabelMode(t, c, "web (complain)")
 	counted := func() bool { return standingOf(t).Quiet > 0 }
 	waitFor(t, "time to count", counted)
@@ -119,7 +122,7 @@ func TestQuietIsEnforced(t *testing.T) {
 	var first time.Time
 	for range 2 {
 		waitFor(t, "time to count", counted)
-		if got := c.Ask(t, "chown /tmp 1"); got != "ok" {
+		if got := c.Ask(t, "chown /mnt 1"); got != "ok" {
 			t.Fatalf("in complain mode, chown: %s", got)
 		}
 		waitFor(t, "the use of the capability to be seen", func() bool {
@@ -166,7 +169,7 @@ func TestQuietIsEnforced(t *testing.T) {
 		t.Errorf("enforced after %v", took)
 	}
 	wantLabelMode(t, c, "web (enforce)")
-	for _, what := range []string{"write /etc/y", "chown /tmp 1"} {
+	for _, what := range []string{"write /etc/y", "chown /mnt 1"} {
 		if got := c.Ask(t, what); got == "ok" {
 			t.Errorf("enforced, %s: %s", what, got)
 		}

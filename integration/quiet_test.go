@@ -144,7 +144,7 @@ func TestQuietIsEnforced(t *testing.T) {
 	}
 	limitRecords(t, 1)
 	for range 4 { // denials of nobody that waits
-		_ = os.WriteFile("/proc/self/attr/exec", []byte("exec nobody's"), 0)
+		_ = os.WriteFile("/proc/thread-self/attr/exec", []byte("exec nobody"), 0)
 	}
 	waitFor(t, "the loss to be said", func() bool { return missing(t, "were lost") })
 	limitRecords(t, 0)

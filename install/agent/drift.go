@@ -115,8 +115,15 @@ func (p *driftPart) Act(ctx context.Context, r *Reporter) error {
 	var errs []error
 	var replaced []string
 	changed := false
+	same := p.track.Unchanged(func(yield func(string) bool) {
+		for _, o := range p.ours {
+			if o.standing == nil && !yield(o.Name) {
+				return
+			}
+		}
+	})
 	for _, o := range p.ours {
-		if o.standing == nil && p.track.Same(o.Name) {
+		if same[o.Name] {
 			continue
 		}
 		was := o.standing

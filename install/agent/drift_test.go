@@ -193,9 +193,13 @@ func TestDriftOfAnotherPolicy(t *testing.T) {
 	d := newDrifting(t, prof("web", "one"))
 	d.start("web", "one")
 	d.must()
+	d.r.Update(func(s *State) { s.Policy.Last = &Apply{Outcome: Refused} })
 	d.apply(prof("web", "two"))
 	d.must()
 	d.counts(0, 0)
+	if last := d.r.State().Policy.Last; last == nil || last.Outcome != Refused {
+		t.Errorf("of the last apply is known %+v", last)
+	}
 	if !d.has("web", "one") {
 		t.Error("a new policy is loaded before a start needs it")
 	}

@@ -138,7 +138,10 @@ func inForce(r *Reporter, g *store.Generation) {
 		}
 	}
 	if was := r.State().Policy; was.Generation != now.Generation || was.Digest != now.Digest || !was.Applied.Equal(now.Applied) {
-		r.Update(func(s *State) { now.Last, s.Policy = s.Policy.Last, now })
+		r.Update(func(s *State) {
+			now.Last = s.Policy.Last
+			s.Policy = now
+		})
 	}
 }
 

@@ -93,24 +93,32 @@ func (k *Kernel) Track() *Track { return &Track{k: k, of: make(map[string]tracke
 // Begin begins a round of looks.
 func (t *Track) Begin() { t.names = nil }
 
-// Same reports whether a profile is as it was at the last Check of it that returned Matches.
-func (t *Track) Same(name string) bool {
-	was, ok := t.of[name]
-	if !ok {
-		return false
+// Unchanged returns, of some profiles, those that are as they were at the last Check of them that returned Matches. The
+// directory that has them is looked up once for all.
+func (t *Track) Unchanged(names func(yield func(string) bool)) (same map[string]bool) {
+	same = make(map[string]bool)
+	dir, err := openat(unix.AT_FDCWD, t.k.profiles(), unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return same // each is checked, and that says why
 	}
-	for _, m := range was.marks {
-		if now, err := t.k.mark(m.path); err != nil || now != m {
-			return false
+	defer unix.Close(dir)
+	for name := range names {
+		was, ok := t.of[name]
+		for _, m := range was.marks {
+			now, err := markAt(dir, m.path)
+			ok = ok && err == nil && now == m
+		}
+		if ok {
+			same[name] = true
 		}
 	}
-	return true
+	return same
 }
 
 // Forget forgets a profile.
 func (t *Track) Forget(name string) { delete(t.of, name) }
 
-// Loaded remembers where a profile is that Ensure has loaded. Same does not hold before the next Check of it.
+// Loaded remembers where a profile is that Ensure has loaded. It does not count as unchanged before the next Check.
 func (t *Track) Loaded(l Loaded) { t.of[l.Name] = tracked{l.Dir, []mark{{}}} }
 
 // Dir returns the directory in which a profile was at the last Check, also if it matched no more. It is empty if it was in
@@ -218,17 +226,25 @@ func (k *Kernel) marks(dir string, p Profile) (all []mark, err error) {
 
 // mark returns how a directory below policy/profiles is.
 func (k *Kernel) mark(below string) (mark, error) {
-	var st unix.Stat_t
 	path := k.profiles() + "/" + below
+	m, err := markAt(unix.AT_FDCWD, path)
+	if err != nil {
+		return mark{}, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	m.path = below
+	return m, nil
+}
+
+func markAt(dir int, path string) (mark, error) {
+	var st unix.Stat_t
 	for {
-		err := unix.Lstat(path, &st)
-		if err == unix.EINTR {
-			continue
+		switch err := unix.Fstatat(dir, path, &st, unix.AT_SYMLINK_NOFOLLOW); err {
+		case unix.EINTR:
+		case nil:
+			return mark{path, st.Ino, st.Mtim.Nano(), uint64(st.Nlink)}, nil
+		default:
+			return mark{}, err
 		}
-		if err != nil {
-			return mark{}, &os.PathError{Op: "stat", Path: path, Err: err}
-		}
-		return mark{below, st.Ino, st.Mtim.Nano(), uint64(st.Nlink)}, nil
 	}
 }
 

@@ -1,0 +1,379 @@
+package integration
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/install/agent"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
+)
+
+// runningAgent is an agent in the guest.
+type runningAgent struct {
+	*exec.Cmd
+	log bytes.Buffer
+}
+
+// startAgent starts an agent, which is stopped by SIGTERM at the end of the test, and waits until it has written its state.
+func startAgent(t *testing.T, args ...string) *runningAgent {
+	t.Helper()
+	a := spawnAgent(t, args...)
+	a.until(t, "it has begun", func(s agent.State) bool { return s.PID == a.Process.Pid })
+	t.Cleanup(func() {
+		if a.ProcessState != nil {
+			return
+		}
+		if err := errors.Join(a.Process.Signal(syscall.SIGTERM), a.Wait()); err != nil {
+			t.Errorf("by SIGTERM the agent ends with %v", err)
+		}
+		if t.Failed() {
+			t.Logf("the agent's log:\n%s", a.log.String())
+		}
+	})
+	return a
+}
+
+func spawnAgent(t *testing.T, args ...string) *runningAgent {
+	t.Helper()
+	a := &runningAgent{Cmd: exec.Command("oci-apparmor", append([]string{"agent"}, args...)...)}
+	a.Stderr = &a.log
+	if err := a.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// until waits for a state of the agent, and returns how long that took.
+func (a *runningAgent) until(t *testing.T, what string, is func(s agent.State) bool) time.Duration {
+	t.Helper()
+	began := time.Now()
+	var s agent.State
+	for time.Since(began) < time.Minute {
+		var err error
+		if s, _, err = agent.Read(agent.Dir); err == nil && is(s) {
+			return time.Since(began)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatalf("after a minute not so: %s: %+v\n%s", what, s, a.log.String())
+	return 0
+}
+
+// memory returns what the agent's process has of the machine's memory now, and at most had, in KiB.
+func (a *runningAgent) memory(t *testing.T) (now, most int) {
+	t.Helper()
+	for line := range strings.Lines(read(t, fmt.Sprintf("/proc/%d/status", a.Process.Pid))) {
+		fields := strings.Fields(line)
+		for name, into := range map[string]*int{"VmRSS:": &now, "VmHWM:": &most} {
+			if fields[0] == name {
+				*into, _ = strconv.Atoi(fields[1])
+			}
+		}
+	}
+	return now, most
+}
+
+// ticks returns the processor time that the agent has taken, in ticks of the kernel's.
+func (a *runningAgent) ticks(t *testing.T) (all int) {
+	t.Helper()
+	text := read(t, fmt.Sprintf("/proc/%d/stat", a.Process.Pid))
+	fields := strings.Fields(text[strings.LastIndex(text, ")"):])
+	for _, f := range fields[12:14] { // utime and stime, the 14th and 15th of all; the second is the first here
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all += n
+	}
+	return all
+}
+
+// manyProfiles adds profiles to the policy in force, and loads them. They are copies of one by other names, so that no
+// compiler runs. The agent takes the generation for that of a rollback, and leaves it.
+func manyProfiles(t *testing.T, n int) {
+	t.Helper()
+	const like = "many-0000"
+	k, s := kernel.New(), store.Store{Dir: store.Dir}
+	features, err := profile.ReadFeatures(k.Features())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := profile.NewCompiler(features)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, err := c.Compile(t.Context(), like, profile.Enforce, like, []byte("abi <abi/3.0>,\nprofile "+like+" { file, signal, }\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := s.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := g.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	had := len(config.Profiles)
+	for i := range n {
+		name := fmt.Sprintf("many-%04d", i)
+		config.Profiles = append(config.Profiles, policy.Profile{Name: name, Source: "profiles/" + name, Text: []byte(name)})
+	}
+	copies := copying(func(name string) ([]byte, error) {
+		if at := slices.IndexFunc(config.Profiles[:had], func(p policy.Profile) bool { return p.Name == name }); at >= 0 {
+			return g.Blob(config.Profiles[at])
+		}
+		return bytes.ReplaceAll(one.Data, []byte(like), []byte(name)), nil
+	})
+	for i := range config.Profiles[:had] {
+		config.Profiles[i].Text = []byte(config.Profiles[i].Name)
+	}
+	if _, _, err := s.Apply(t.Context(), config, copies, store.Manifest{RollbackOf: 1}, func(store.Progress) {}); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range config.Profiles[had:] {
+		parsed, err := copies.Compile(t.Context(), p.Name, profile.Enforce, "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// As a start does, so that they are ours.
+		if _, err := k.Ensure(t.Context(), []kernel.Profile{{Name: p.Name, Compiled: parsed.Profiles,
+			Blob: func() ([]byte, error) { return parsed.Data, nil }}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+type copying func(name string) ([]byte, error)
+
+func (c copying) Compile(_ context.Context, name string, _ profile.Mode, _ string, _ []byte) (profile.Blob, error) {
+	data, err := c(name)
+	if err != nil {
+		return profile.Blob{}, err
+	}
+	return profile.Parse(data)
+}
+
+// With 2,000 profiles of the policy loaded, what somebody changes by hand is put right at once, and so is what he removes;
+// where the policy refuses drift, it is said. Nothing is done while nothing happens.
+func TestAgentDrift(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Forky, guesttest.Trixie)
+	setPolicy(t, strings.Replace(webPolicy, "work: {file: profiles/work}", "work: {file: profiles/work, onDrift: refuse}", 1))
+	manyProfiles(t, 2000)
+	rt := armsOf(t, "runc")
+	c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+	d := guesttest.NewBundle(t).Start(t, rt.wrapped)
+	wantConfined(t, c, webTries, "web")
+	wantConfined(t, d, workTries, "work")
+
+	a := startAgent(t)
+	before := a.until(t, "it sees the policy", func(s agent.State) bool { return s.Policy.Generation > 1 })
+	wait(t, a)
+	now, most := a.memory(t)
+	t.Logf("after %v with 2,000 profiles: %d KiB resident, at most %d", before, now, most)
+
+	guesttest.LoadProfile(t, loose("web"))
+	took := a.until(t, "web is put right", func(s agent.State) bool { return s.Drift.Repaired == 1 })
+	t.Logf("put right and written down %v after the load had ended", took)
+	if took > 5*time.Second { // a loaded machine; a second is what it takes
+		t.Errorf("web was put right after %v", took)
+	}
+	wantConfined(t, c, webTries, "web")
+	guesttest.LoadProfile(t, loose("many-1234"))
+	took = a.until(t, "another is put right", func(s agent.State) bool { return s.Drift.Repaired == 2 && s.Drift.Last[0].Profile == "many-1234" })
+	t.Logf("another one after %v", took)
+
+	guesttest.RemoveProfile(t, "many-0777")
+	took = a.until(t, "it is there again", func(s agent.State) bool { return s.Drift.Repaired == 3 && s.Drift.Last[0].Profile == "many-0777" })
+	t.Logf("one that was removed after %v", took)
+	if guesttest.Profiles(t)["many-0777"] != "enforce" {
+		t.Error("it is not loaded")
+	}
+	guesttest.MustRun(t, "oci-apparmor", "profile", "unload", "many-0778")
+
+	guesttest.LoadProfile(t, loose("work"))
+	a.until(t, "the drift of work is said", func(s agent.State) bool {
+		return s.Drift.Found == 4 && len(s.Drift.Standing) == 1 && s.Drift.Standing[0].Profile == "work" && s.Drift.Repaired == 3
+	})
+	wantConfined(t, d, freeTries, "work")
+	if next, o := guesttest.NewBundle(t).TryStart(t, rt.wrapped); next != nil || !strings.Contains(o.Stderr, "onDrift: refuse") {
+		t.Errorf("a container under it starts: %s", o.Stderr)
+	}
+	if loaded := guesttest.Profiles(t)["many-0778"]; loaded != "" {
+		t.Error("what profile unload has removed is loaded again")
+	}
+
+	wait(t, a)
+	idle := a.ticks(t)
+	const quiet = 20 * time.Second
+	time.Sleep(quiet)
+	if took := a.ticks(t) - idle; took != 0 {
+		t.Errorf("in %v in which nothing happened it took %d ticks of the processor", quiet, took)
+	}
+	if now, most = a.memory(t); now > 20<<10 {
+		t.Errorf("%d KiB resident, more than 20 MiB", now)
+	}
+	t.Logf("in the end %d KiB resident, at most %d; %d ticks in all", now, most, idle)
+}
+
+// wait waits until the agent has nothing to do, and has given back what it took for that.
+func wait(t *testing.T, a *runningAgent) {
+	t.Helper()
+	last, since := a.ticks(t), time.Now()
+	for end := time.Now().Add(2 * time.Minute); time.Since(since) < 3*time.Second; time.Sleep(100 * time.Millisecond) {
+		if now := a.ticks(t); now != last {
+			last, since = now, time.Now()
+		}
+		if time.Now().After(end) {
+			t.Fatalf("it goes on working: %s", a.log.String())
+		}
+	}
+}
+
+// What a ConfigMap has is in force soon after each change, whole, and never anything else than a good version.
+func TestAgentConfigMap(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Forky)
+	setPolicy(t, webPolicy)
+	const dir = "/etc/oci-apparmor"
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	text := func(n int) string {
+		p := fmt.Sprintf("version: 1\nprofiles: {v%d: {file: profiles/web}}\npolicies: {p%[1]d: {profile: v%[1]d}}\nassign: [{policy: p%[1]d}]\n", n)
+		if n%3 == 1 {
+			p += "assign: [{policy: nowhere}]\n"
+		}
+		return p
+	}
+	put := func(n int) {
+		t.Helper()
+		version := fmt.Sprintf("..2026_%03d", n)
+		profile := strings.ReplaceAll(texts["web"], "web", fmt.Sprintf("v%d", n))
+		if n%3 == 2 {
+			profile = strings.ReplaceAll(profile, "file,", "file")
+		}
+		for name, text := range map[string]string{"policy.yaml": text(n), "profiles/web": profile} {
+			path := filepath.Join(dir, version, name)
+			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+				t.Fatal(err)
+			}
+			top, _, _ := strings.Cut(name, "/")
+			if err := os.Symlink("..data/"+top, filepath.Join(dir, top)); err != nil && !errors.Is(err, os.ErrExist) {
+				t.Fatal(err)
+			}
+		}
+		old, _ := os.Readlink(dir + "/..data")
+		if err := errors.Join(os.Symlink(version, dir+"/..data_tmp"), os.Rename(dir+"/..data_tmp", dir+"/..data")); err != nil {
+			t.Fatal(err)
+		}
+		if old != "" {
+			if err := os.RemoveAll(filepath.Join(dir, old)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	inForce := func() (of int) {
+		t.Helper()
+		g, err := store.Store{Dir: store.Dir}.Current()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := g.Index.Config()
+		if err != nil {
+			t.Fatal(err)
+		}
+		rule := c.Assignments[0].Policy
+		n, err := strconv.Atoi(strings.TrimPrefix(rule, "p"))
+		if err != nil || len(c.Profiles) != 1 || c.Profiles[0].Name != fmt.Sprintf("v%d", n) || n%3 != 0 {
+			t.Fatalf("in force is %+v", c)
+		}
+		return n
+	}
+	put(0)
+	a := startAgent(t)
+	a.until(t, "the first version is in force", func(s agent.State) bool {
+		return s.Policy.Last != nil && s.Policy.Last.Outcome == agent.Applied
+	})
+	changes := guesttest.Count(t, 30, 100, "changes of a ConfigMap")
+	for n := 1; n <= changes; n++ {
+		put(n)
+		for end := time.Now().Add(600 * time.Millisecond); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+			if of := inForce(); of > n {
+				t.Fatalf("version %d is in force before it is there", of)
+			}
+		}
+	}
+	if of := inForce(); of == 0 {
+		t.Error("not one of the versions came in force while they came")
+	}
+	last := (changes + 3) / 3 * 3
+	put(last)
+	a.until(t, "the last version is in force", func(s agent.State) bool {
+		return s.Policy.Last != nil && s.Policy.Last.Outcome == agent.Applied && inForce() == last
+	})
+	put(last + 1)
+	a.until(t, "the bad one after it is refused", func(s agent.State) bool { return s.Policy.Last != nil && s.Policy.Last.Outcome == agent.Refused })
+	if of := inForce(); of != last {
+		t.Errorf("version %d is in force", of)
+	}
+	c := guesttest.NewBundle(t).Start(t, armsOf(t, "runc").wrapped)
+	wantConfined(t, c, webTries, fmt.Sprintf("v%d", last))
+	now, most := a.memory(t)
+	t.Logf("%d KiB resident, at most %d", now, most)
+}
+
+// Whenever the agent is killed, containers start as decided, and the next agent goes on.
+func TestAgentKilled(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Forky)
+	setPolicy(t, webPolicy)
+	rt := armsOf(t, "runc")
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	// What is loaded by hand later is in the place of what a start has loaded, which is ours to replace.
+	wantConfined(t, guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
+	n := guesttest.Count(t, 8, 60, "agents that are killed")
+	for i := range n {
+		a := spawnAgent(t)
+		write(t, "/etc/oci-apparmor/policy.yaml", strings.Replace(webPolicy, `"kept-*"`, fmt.Sprintf(`"kept-*", "x%d-*"`, i), 1))
+		if i%2 == 0 {
+			guesttest.LoadProfile(t, loose("web"))
+		}
+		time.Sleep(time.Duration(random.IntN(700)) * time.Millisecond)
+		if err := a.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = a.Wait()
+		c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+		wantConfined(t, c, webTries, "web")
+	}
+	guesttest.MustRun(t, "oci-apparmor", "policy", "check")
+	a := startAgent(t)
+	a.until(t, "the last policy is in force", func(s agent.State) bool {
+		return s.Policy.Last != nil && (s.Policy.Last.Outcome == agent.Applied || s.Policy.Last.Outcome == agent.Unchanged)
+	})
+	second := guesttest.Run(t, "oci-apparmor", "agent")
+	if second.Code == 0 || !strings.Contains(second.Stderr, fmt.Sprintf("another oci-apparmor agent runs on this node, process %d", a.Process.Pid)) {
+		t.Errorf("a second agent ends with %d: %s", second.Code, second.Stderr)
+	}
+	state := guesttest.MustRun(t, "oci-apparmor", "policy", "show")
+	if !strings.Contains(state, fmt.Sprintf("x%d", n-1)) {
+		t.Errorf("in force is\n%s", state)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/oci-apparmor/oci-apparmor/hook/counts"
 	"github.com/oci-apparmor/oci-apparmor/install/agent/watch"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
@@ -35,6 +36,7 @@ type driftPart struct {
 	store  store.Store
 	stale  func(profiles ...string) string // says which containers stay behind after replacements; see hook.Host.StaleAfter
 	link   *watch.Watch
+	counts *counts.Table
 
 	generation *store.Generation
 	ours       []*owned
@@ -51,12 +53,12 @@ type owned struct {
 }
 
 // NewDrift returns the part that looks after the kernel's profiles.
-func NewDrift(k *kernel.Kernel, dir string, stale func(profiles ...string) string) (Part, error) {
+func NewDrift(k *kernel.Kernel, dir string, stale func(profiles ...string) string, t *counts.Table) (Part, error) {
 	w, err := watch.New()
 	if err != nil {
 		return nil, err
 	}
-	return &driftPart{kernel: k, store: store.Store{Dir: dir}, stale: stale, link: w, track: k.Track()}, nil
+	return &driftPart{kernel: k, store: store.Store{Dir: dir}, stale: stale, link: w, counts: t, track: k.Track()}, nil
 }
 
 func (*driftPart) Name() string { return "profiles" }
@@ -328,6 +330,11 @@ func (p *driftPart) report(r *Reporter, o *owned, d Drifted, fresh bool) {
 		last = slices.Insert(last, 0, d)
 		s.Drift.Last = last[:min(len(last), maxDrifted)]
 	})
+	if d.Repaired {
+		p.counts.Add(counts.Drifts.With(counts.ByAgent, counts.Replaced))
+	} else if fresh {
+		p.counts.Add(counts.Drifts.With(counts.ByAgent, counts.Left))
+	}
 	switch {
 	case d.Repaired && len(o.repairs) > mostRepairs: // was said
 	case d.Repaired:

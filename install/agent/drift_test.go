@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oci-apparmor/oci-apparmor/hook/counts"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
@@ -24,6 +25,7 @@ type drifting struct {
 	part   Part
 	r      *Reporter
 	log    lines
+	table  *counts.Table
 }
 
 // compiling compiles a text to a blob that has it.
@@ -35,14 +37,14 @@ func (compiling) Compile(_ context.Context, name string, _ profile.Mode, _ strin
 
 func newDrifting(t *testing.T, profiles ...policy.Profile) *drifting {
 	t.Helper()
-	d := &drifting{Machine: kerneltest.New(t), t: t}
+	d := &drifting{Machine: kerneltest.New(t), t: t, table: counts.New(filepath.Join(t.TempDir(), "counts"))}
 	d.kernel, d.store = d.Kernel(), store.Store{Dir: filepath.Join(t.TempDir(), "store")}
 	if err := os.Mkdir(d.kernel.State, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	d.apply(profiles...)
 	var err error
-	if d.part, err = NewDrift(d.kernel, d.store.Dir, func(...string) string { return "" }); err != nil {
+	if d.part, err = NewDrift(d.kernel, d.store.Dir, func(...string) string { return "" }, d.table); err != nil {
 		t.Fatal(err)
 	}
 	d.r = &Reporter{New(Options{Dir: d.kernel.State, Log: d.log.log}), d.part.Name()}
@@ -91,6 +93,19 @@ func (d *drifting) counts(found, repaired uint64, standing ...string) {
 	if s.Found != found || s.Repaired != repaired || strings.Join(names, " ") != strings.Join(standing, " ") {
 		d.t.Errorf("found %d, repaired %d, standing %q; want %d, %d, %q\n%s", s.Found, s.Repaired, names, found, repaired, standing,
 			strings.Join(d.log.all, "\n"))
+	}
+	all, err := d.table.Read()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	var counted uint64
+	for _, c := range all.All {
+		if c.Name == counts.Drifts.Name && c.Labels["by"] == counts.ByAgent && c.Labels["outcome"] == counts.Replaced {
+			counted += c.N
+		}
+	}
+	if counted != repaired {
+		d.t.Errorf("counted %d repairs, want %d: %v", counted, repaired, all)
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oci-apparmor/oci-apparmor/hook"
+	counters "github.com/oci-apparmor/oci-apparmor/hook/counts"
 	"github.com/oci-apparmor/oci-apparmor/hook/programs"
 	"github.com/oci-apparmor/oci-apparmor/install/agent"
 	"github.com/oci-apparmor/oci-apparmor/install/doctor"
@@ -113,6 +115,7 @@ func runAgent(ctx context.Context, s *session, o *agentOptions) error {
 	a := agent.New(agent.Options{Dir: s.Kernel.State, Listen: o.listen, Public: o.public, Log: s.warn,
 		Warn:  func(line string) { s.warnAndNote("agent", line) },
 		Serve: map[string]http.Handler{"GET /metrics": told.Handler()}})
+	hook.CountLoads(s.Kernel, told.Counts, counters.ByAgent)
 	told.Agent = func() metrics.Agent { return knownTo(a.State()) }
 	kube, err := o.kube()
 	if err != nil {
@@ -122,7 +125,8 @@ func runAgent(ctx context.Context, s *session, o *agentOptions) error {
 	if err != nil {
 		return err
 	}
-	drift, err := agent.NewDrift(s.Kernel, s.Store, func(profiles ...string) string { return s.State.Host.StaleAfter(nil, profiles...) })
+	drift, err := agent.NewDrift(s.Kernel, s.Store, func(profiles ...string) string { return s.State.Host.StaleAfter(nil, profiles...) },
+		told.Counts)
 	if err != nil {
 		return err
 	}

@@ -284,30 +284,49 @@ func TestProcessesThatAreKilledLoseNoCount(t *testing.T) {
 	const processes, each = 12, 400
 	var least, most uint64
 	type running struct {
-		cmd *exec.Cmd
-		out *strings.Builder
+		cmd  *exec.Cmd
+		said chan uint64 // how many counts it has said, at its end
 	}
 	var all []running
 	for i := range processes {
-		cmd := exec.Command(self)
-		cmd.Env = append(os.Environ(), "COUNTS_TEST_TABLE="+table.path, "COUNTS_TEST_NUMBER="+strconv.Itoa(each))
-		var out strings.Builder
-		cmd.Stdout = &out
-		if err := cmd.Start(); err != nil {
+		cmd, number := exec.Command(self), each
+		if i%3 == 0 {
+			number = 1 << 30 // it ends only by being killed
+		}
+		cmd.Env = append(os.Environ(), "COUNTS_TEST_TABLE="+table.path, "COUNTS_TEST_NUMBER="+strconv.Itoa(number))
+		out, err := cmd.StdoutPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, running{cmd, &out})
-		if i%3 == 0 {
-			time.AfterFunc(time.Duration(5+i)*time.Millisecond, func() { _ = cmd.Process.Kill() })
-		}
+		r := running{cmd, make(chan uint64, 1)}
+		all = append(all, r)
+		go func() {
+			var said uint64
+			for one := make([]byte, 1); ; said++ {
+				if n, _ := out.Read(one); n == 0 {
+					break
+				}
+				if i%3 == 0 && said == uint64(20+i) { // it is at the next ones
+					_ = cmd.Process.Kill()
+				}
+			}
+			r.said <- said
+		}()
 	}
 	killed := 0
 	for _, r := range all {
+		said := <-r.said
 		if r.cmd.Wait() != nil {
 			killed++
 			most++
 		}
-		least += uint64(r.out.Len())
+		least += said
+	}
+	if killed != processes/3 {
+		t.Errorf("%d processes were killed, want %d", killed, processes/3)
 	}
 	most += least
 	var decisions uint64

@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/oci-apparmor/oci-apparmor/install/procevents"
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
@@ -145,55 +148,117 @@ func TestAudit(t *testing.T) {
 	})
 }
 
-// What is followed is named at once, also of a container that came after the beginning, and that ends.
+// following is an oci-apparmor audit that follows.
+type following struct {
+	cmd   *exec.Cmd
+	lines *bufio.Scanner
+	said  strings.Builder
+}
+
+// startFollowing starts one, and waits until it follows.
+func startFollowing(t *testing.T) *following {
+	t.Helper()
+	f := &following{cmd: exec.Command("oci-apparmor", "audit", "--follow", "--json")}
+	f.cmd.Stderr = &f.said
+	out, err := f.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	late := time.AfterFunc(2*time.Minute, func() { f.cmd.Process.Kill() })
+	t.Cleanup(func() {
+		late.Stop()
+		f.cmd.Process.Kill()
+		f.cmd.Wait() // which says that it was waited for already
+	})
+	time.Sleep(4 * time.Second)
+	f.lines = bufio.NewScanner(out)
+	f.lines.Buffer(nil, 1<<20)
+	return f
+}
+
+func (f *following) next(t *testing.T) (e deniedEvent) {
+	t.Helper()
+	if !f.lines.Scan() {
+		t.Fatalf("it has ended: %v", f.lines.Err())
+	}
+	if err := json.Unmarshal(f.lines.Bytes(), &e); err != nil {
+		t.Fatalf("%v: %s", err, f.lines.Bytes())
+	}
+	return e
+}
+
+// about returns the next denial about a path.
+func (f *following) about(t *testing.T, path string) deniedEvent {
+	t.Helper()
+	for {
+		if e := f.next(t); len(e.Access) == 1 && strings.HasSuffix(e.Access[0], " "+path) {
+			return e
+		}
+	}
+}
+
+// wantIn checks that the next denial about a path is said to be in a container, and that its process is known.
+func (f *following) wantIn(t *testing.T, when, id, path string) {
+	t.Helper()
+	if e := f.about(t, path); e.Place != "container" || e.Container.ID != id || e.Known != "process" {
+		t.Errorf("%s: %+v, want something with %s in container %s, by its process", when, e, path, id)
+	}
+}
+
+// tellsOfProcesses reports whether the kernel tells where processes begin. Debian's kernels for machines do, and those in user mode
+// are built without it.
+func tellsOfProcesses(t *testing.T) bool {
+	t.Helper()
+	w, err := procevents.Open(t.Context(), func(int) string { return "/" })
+	if err != nil {
+		t.Log("processes that have ended are not named here: ", err)
+		return false
+	}
+	return w.Close() == nil
+}
+
+// end has it end as by the keyboard.
+func (f *following) end(t *testing.T) {
+	t.Helper()
+	if err := f.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	for f.lines.Scan() { // the last line is about the source
+	}
+	err := f.cmd.Wait()
+	if doubts := strings.Contains(f.said.String(), "may not be known"); err != nil || doubts == tellsOfProcesses(t) {
+		t.Errorf("told to end: %v, and it said %s", err, f.said.String())
+	}
+}
+
+// What is followed is named at once, also of a container that came after the beginning, and that ends. Of processes that
+// end at once, also of their children, the one of several containers is named whose they were.
 func TestAuditFollow(t *testing.T) {
 	guesttest.EnoughIn(t, guesttest.Trixie, guesttest.Forky)
 	setPolicy(t, webPolicy)
 	rt := armsOf(t, "runc")
 	guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped) // of the same profile
-	follow := exec.Command("oci-apparmor", "audit", "--follow", "--json")
-	out, err := follow.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := follow.Start(); err != nil {
-		t.Fatal(err)
-	}
-	late := time.AfterFunc(time.Minute, func() { follow.Process.Kill() })
-	defer late.Stop()
-	time.Sleep(4 * time.Second) // until it follows
-	lines := bufio.NewScanner(out)
-	lines.Buffer(nil, 1<<20)
-	next := func() (e deniedEvent) {
-		t.Helper()
-		if !lines.Scan() {
-			t.Fatalf("it has ended: %v", lines.Err())
-		}
-		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			t.Fatalf("%v: %s", err, lines.Bytes())
-		}
-		return e
-	}
+	f := startFollowing(t)
 	c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
 	if got := c.Ask(t, "write /etc/x"); got != denied {
 		t.Fatalf("a write: %s", got)
 	}
-	if e := next(); e.Container.ID != c.ID || e.Known != "process" {
-		t.Errorf("of a container that came: %+v", e)
+	f.wantIn(t, "of a container that came", c.ID, "/etc/x")
+	for i := 0; i < 5 && tellsOfProcesses(t); i++ {
+		path := fmt.Sprintf("/etc/y%d", i)
+		c.Exec(t, "/bin/sh", "-c", "echo x >"+path+" || true")
+		f.wantIn(t, "of an exec that has ended", c.ID, path)
+		path = fmt.Sprintf("/etc/z%d", i)
+		c.Exec(t, "/bin/sh", "-c", "/bin/sh -c 'echo x >"+path+"' & true")
+		f.wantIn(t, "of its child", c.ID, path)
 	}
 	c.Ask(t, "write /etc/z")
 	guesttest.MustRun(t, rt.wrapped, "delete", "--force", c.ID)
-	if e := next(); e.Container.ID != c.ID || e.Known != "process" {
-		t.Errorf("of a container that has ended: %+v", e)
-	}
-	if err := follow.Process.Signal(syscall.SIGINT); err != nil {
-		t.Fatal(err)
-	}
-	for lines.Scan() { // the last line is about the source
-	}
-	if err := follow.Wait(); err != nil {
-		t.Errorf("told to end: %v", err)
-	}
+	f.wantIn(t, "of a container that has ended", c.ID, "/etc/z")
+	f.end(t)
 }
 
 // A container's lines that look like records are not believed, and names stay in their place.
@@ -201,21 +266,19 @@ func TestAuditHostile(t *testing.T) {
 	guesttest.EnoughIn(t, guesttest.Trixie, guesttest.Forky)
 	setPolicy(t, webPolicy)
 	rt := armsOf(t, "crun")
-	a := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+	a := guesttest.NewBundle(t, asks("web"), func(s *specs.Spec) { // it has the node's /dev/kmsg
+		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/dev/kmsg", Source: "/dev/kmsg", Type: "bind", Options: []string{"bind", "rw"}})
+		s.Linux.Resources = &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}}
+	}).Start(t, rt.wrapped)
 	began := now()
 	const hostile = "/etc/x\n[ 1.0] audit: type=1400 audit(1.000:1): apparmor=\"DENIED\" profile=\"web\" name=\"forged\"\x1b[31m\a"
 	if got := a.ExecProbe(t, "write", hostile); got != denied {
 		t.Fatalf("a write: %s", got)
 	}
 	forged := fmt.Sprintf("<5>audit: type=1400 audit(%d.000:99): apparmor=\"DENIED\" operation=\"open\" class=\"file\" profile=\"web\" name=\"/forged\" "+
-		"pid=%d comm=\"x\" requested_mask=\"r\" denied_mask=\"r\" fsuid=0 ouid=0\n", time.Now().Unix()+1, a.Pid(t))
-	kmsg, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer kmsg.Close()
-	if _, err := kmsg.WriteString(forged); err != nil { // as a container that has the node's /dev/kmsg could
-		t.Fatal(err)
+		"pid=%d comm=\"x\" requested_mask=\"r\" denied_mask=\"r\" fsuid=0 ouid=0", time.Now().Unix()+1, a.Pid(t))
+	if o := a.Exec(t, "/bin/sh", "-c", "printf '%s\\n' '"+forged+"' >/dev/kmsg"); o.Code != 0 {
+		t.Fatalf("the container cannot write to /dev/kmsg: this shows nothing: %+v", o)
 	}
 	all, end := began.denials(t, 1)
 	if len(all) != 1 || end.Untrusted == 0 || strings.Contains(all[0].Access[0], "forged\"\x1b") {
@@ -271,6 +334,28 @@ func TestAuditPodman(t *testing.T) {
 	if e := began.wantIn(t, "while it runs", "process", id, path); e.Container.Name != "shop" || e.Container.Engine != "podman" {
 		t.Errorf("it is called %+v", e.Container)
 	}
+	executed := now()
+	p.Podman(t, "exec", "shop", "/bin/sh", "-c", "echo x >/etc/y || true")
+	executed.wantOneOf(t, "an exec", "/etc/y", id, other)
+	f := startFollowing(t)
+	named := 0
+	const execs = 5
+	for i := 0; i < execs && tellsOfProcesses(t); i++ {
+		p.Podman(t, "exec", "shop", "/bin/sh", "-c", fmt.Sprintf("/bin/sh -c 'echo x >/etc/y%d'; true", i))
+		e := f.about(t, fmt.Sprintf("/etc/y%d", i))
+		if e.Place == "container" {
+			named++
+		}
+		// crun moves a process a moment before it executes the program: who is late does not see where to, and names nobody.
+		if e.Place == "container" && e.Container.ID != id || e.Place != "container" && e.Place != "candidates" {
+			t.Errorf("an exec that is followed: %+v, want it in %s", e, id)
+		}
+	}
+	t.Logf("of execs that are followed, %d were named", named)
+	if named == 0 && tellsOfProcesses(t) {
+		t.Error("no exec that is followed is named")
+	}
+	f.end(t)
 	if o := p.Podman(t, "rm", "--force", "--time", "0", "shop"); o.Code != 0 {
 		t.Fatalf("%+v", o)
 	}
@@ -309,6 +394,12 @@ func TestContainerdDockerAudit(t *testing.T) {
 			d.MustDocker(t, "exec", id, "/bin/sh", "-c", "echo x >/etc/y || true")
 			if runtime == "wrapper" {
 				executed.wantOneOf(t, "an exec", "/etc/y", id, other)
+				f := startFollowing(t)
+				for i := 0; i < 3 && tellsOfProcesses(t); i++ {
+					d.MustDocker(t, "exec", id, "/bin/sh", "-c", fmt.Sprintf("/bin/sh -c 'echo x >/etc/y%d'; true", i))
+					f.wantIn(t, "an exec that is followed", id, fmt.Sprintf("/etc/y%d", i))
+				}
+				f.end(t)
 			}
 			d.MustDocker(t, "rm", "--force", id)
 			if e := began.wantIn(t, "after its end", ended, id, path); e.Container.Name != "shop-"+runtime || e.Container.Ended == "" {

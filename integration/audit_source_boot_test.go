@@ -24,6 +24,31 @@ func TestAuditSourcesNoAppArmor(t *testing.T) {
 	wantDead(t, source.Kmsg, "kmsg is dead", "boot without audit=0")
 }
 
+// byNumbers reports whether records are lost by their numbers.
+func byNumbers(l source.Loss) bool {
+	return strings.Contains(l.By, "numbers of audit records are missing")
+}
+
+// wholeJournal reads the journal since a time. It waits until it has so many denials of a path, and returns what is lost.
+func wholeJournal(t *testing.T, since time.Time, path string, want int) (lost []source.Loss) {
+	t.Helper()
+	waitFor(t, fmt.Sprint(want, " denials in the journal"), func() bool {
+		guesttest.MustRun(t, "journalctl", "--sync")
+		s := openSource(t, source.Journal, source.Options{Since: since})
+		defer s.Close()
+		n := 0
+		var e source.Entry
+		for s.Next(t.Context(), &e) == nil {
+			if e.Kernel && e.Record.Get("name") == path {
+				n++
+			}
+		}
+		lost = s.Lost()
+		return n == want
+	})
+	return lost
+}
+
 // Under systemd the journal has the same record if its audit socket is on, and is not taken for silent if it is off.
 func TestSystemdAuditSources(t *testing.T) {
 	guesttest.Need(t, guest.Systemd)
@@ -60,6 +85,33 @@ func TestSystemdAuditSources(t *testing.T) {
 		}
 	})
 	restart(socket)
+	t.Run("a part of the time without the audit socket", func(t *testing.T) {
+		setting(t, "/proc/sys/kernel/printk_ratelimit", "5")
+		setting(t, "/proc/sys/kernel/printk_ratelimit_burst", "0")
+		before := deniedFile(t)
+		provoke(t, before, 1)
+		wholeJournal(t, time.Now().Add(-time.Minute), before, 1)
+		time.Sleep(2 * time.Second) // what the restart brought about is before the last number of before
+		began := time.Now()
+		path := deniedFile(t)
+		provoke(t, path, 3)
+		if lost := wholeJournal(t, began, path, 3); slices.ContainsFunc(lost, byNumbers) {
+			t.Errorf("of a time in which the socket was on it lost %v", lost)
+		}
+		restart()
+		away := deniedFile(t)
+		provoke(t, away, 5)
+		restart(socket)
+		provoke(t, path, 1)
+		lost := wholeJournal(t, began, path, 4)
+		if i := slices.IndexFunc(lost, byNumbers); i < 0 || lost[i].Records < 5 {
+			t.Errorf("with five denials in the meantime it lost %v", lost)
+		}
+		o := guesttest.Run(t, "oci-apparmor", "audit", "--source", "journal", "--since", began.Format(time.RFC3339Nano), "--profile", "none")
+		if o.Code != 3 || !strings.Contains(o.Stderr, "numbers of audit records are missing from") {
+			t.Errorf("audit says %+v", o)
+		}
+	})
 	t.Run("with the audit socket", func(t *testing.T) {
 		setting(t, "/proc/sys/kernel/printk_ratelimit", "5")
 		setting(t, "/proc/sys/kernel/printk_ratelimit_burst", "0")

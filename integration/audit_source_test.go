@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -93,10 +95,69 @@ func recordOf(t *testing.T, s source.Source, path string) string {
 	}
 }
 
-// wantSame checks that these sources have the same record of one denial, which the kernel wrote, and are alive.
-func wantSame(t *testing.T, names ...string) {
+// startJournald starts a journald, which takes all records by the audit socket of its own, where systemd does not run.
+func startJournald(t *testing.T) {
 	t.Helper()
-	path := deniedFile(t)
+	const program, id, run = "/usr/lib/systemd/systemd-journald", "/etc/machine-id", "/run/systemd/journal"
+	const conf = "/run/systemd/journald.conf.d/test.conf"
+	old, _ := os.ReadFile(id)
+	write(t, id, strings.Repeat("0123456789abcdef", 2)+"\n")
+	for _, dir := range []string{run, "/run/log/journal", filepath.Dir(conf)} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(t, conf, "[Journal]\nAudit=\n") // else it has the kernel make records of all kinds
+	cmd := exec.Command(program)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		for _, path := range []string{run, "/run/log/journal", conf} {
+			os.RemoveAll(path)
+		}
+		if to, err := os.Readlink("/dev/log"); err == nil && strings.HasPrefix(to, run) {
+			os.Remove("/dev/log")
+		}
+		write(t, id, string(old))
+	})
+	waitFor(t, "journald", func() bool {
+		_, err := os.Stat(run + "/socket")
+		return err == nil
+	})
+	time.Sleep(2 * time.Second) // what the kernel's log had is before
+}
+
+// wantSameAnswer checks that oci-apparmor audit says the same of the denial of a file, whichever source it reads.
+func wantSameAnswer(t *testing.T, since time.Time, path string, names ...string) {
+	t.Helper()
+	first := ""
+	for _, name := range names {
+		out := guesttest.MustRun(t, "oci-apparmor", "audit", "--source", name, "--since", since.Format(time.RFC3339Nano), "--json", "--profile", "heard")
+		var got []string
+		for line := range strings.Lines(out) {
+			if strings.Contains(line, path) {
+				got = append(got, line)
+			}
+		}
+		switch {
+		case len(got) != 1 || !strings.Contains(got[0], "denied by profile heard"):
+			t.Errorf("of %s audit says %q", name, got)
+		case first == "":
+			first = got[0]
+		case got[0] != first:
+			t.Errorf("of %s audit says %s\nof %s %s", names[0], first, name, got[0])
+		}
+	}
+}
+
+// wantSame checks that these sources have the same record of one denial, which the kernel wrote, and are alive. It returns
+// the path of the file.
+func wantSame(t *testing.T, names ...string) (path string) {
+	t.Helper()
+	path = deniedFile(t)
 	var sources []source.Source
 	for _, name := range names {
 		sources = append(sources, openSource(t, name, source.Options{Follow: true, Since: time.Now().Add(-2 * time.Second)}))
@@ -117,6 +178,7 @@ func wantSame(t *testing.T, names ...string) {
 		}
 		s.Close()
 	}
+	return path
 }
 
 // wantDead checks that a source is not taken for silent, and what is said of it.
@@ -148,9 +210,12 @@ func TestAuditSources(t *testing.T) {
 	guesttest.Require(t)
 	guesttest.LoadProfile(t, heard)
 	limit, burst := "/proc/sys/kernel/printk_ratelimit", "/proc/sys/kernel/printk_ratelimit_burst"
-	t.Run("one denial is the same in the audit socket and in the kernel's log", func(t *testing.T) {
+	t.Run("one denial is the same in the audit socket, in the kernel's log and in the journal", func(t *testing.T) {
 		logEverything(t)
-		wantSame(t, source.Multicast, source.Kmsg)
+		startJournald(t)
+		since := time.Now()
+		path := wantSame(t, source.Multicast, source.Kmsg, source.Journal)
+		wantSameAnswer(t, since, path, source.Kmsg, source.Journal)
 	})
 	t.Run("the kernel's limit on messages is no silence", func(t *testing.T) {
 		setting(t, limit, "5")
@@ -360,31 +425,58 @@ func wantAsleep(t *testing.T) {
 	}
 }
 
+// auditdRuns returns auditd's process, or 0.
+func auditdRuns(t *testing.T) uint32 {
+	t.Helper()
+	s, err := source.ReadStatus()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Auditd
+}
+
+// startAuditd starts auditd, whose lines are to have a format of auditd.conf(5).
+func startAuditd(t *testing.T, format string) {
+	t.Helper()
+	const conf = "/etc/audit/auditd.conf"
+	write(t, conf, regexp.MustCompile(`(?m)^log_format = .*$`).ReplaceAllString(read(t, conf), "log_format = "+format))
+	guesttest.MustRun(t, "/usr/sbin/auditd")
+	waitFor(t, "auditd", func() bool { return auditdRuns(t) != 0 })
+	t.Cleanup(func() { stopAuditd(t) })
+}
+
+// stopAuditd ends auditd, if it runs.
+func stopAuditd(t *testing.T) {
+	t.Helper()
+	if pid := auditdRuns(t); pid != 0 {
+		if err := unix.Kill(int(pid), unix.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waitFor(t, "auditd to end", func() bool { return auditdRuns(t) == 0 })
+}
+
 // wantAuditd reads what auditd writes, where it is installed.
 func wantAuditd(t *testing.T) {
 	if _, err := os.Stat("/usr/sbin/auditd"); err != nil {
 		t.Skip("this guest has no auditd")
 	}
-	guesttest.MustRun(t, "/usr/sbin/auditd")
-	pid := func() uint32 {
-		s, err := source.ReadStatus()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s.Auditd
-	}
-	for began := time.Now(); pid() == 0; time.Sleep(50 * time.Millisecond) {
-		if time.Since(began) > 20*time.Second {
-			t.Fatal("auditd does not come up")
-		}
-	}
-	t.Cleanup(func() {
-		if n := pid(); n > 0 {
-			unix.Kill(int(n), unix.SIGKILL)
-		}
-	})
 	logEverything(t)
-	wantSame(t, source.Multicast, source.AuditLog)
+	startJournald(t)
+	for format, has := range map[string]bool{"RAW": false, "ENRICHED": true} { // what is added stands behind a byte of its own
+		startAuditd(t, format)
+		since := time.Now()
+		path := wantSame(t, source.Multicast, source.AuditLog, source.Journal)
+		wantSameAnswer(t, since, path, source.AuditLog, source.Journal)
+		for line := range strings.Lines(read(t, "/var/log/audit/audit.log")) {
+			if strings.Contains(line, path) && strings.Contains(line, "\x1d") != has {
+				t.Errorf("in the format %s auditd writes %q", format, line)
+			}
+		}
+		stopAuditd(t)
+	}
+	startAuditd(t, "ENRICHED")
+	pid := func() uint32 { return auditdRuns(t) }
 	wantDead(t, source.Kmsg, "auditd (process ")
 
 	s := openSource(t, source.AuditLog, source.Options{Follow: true, Since: time.Now().Add(-time.Minute)})
@@ -408,10 +500,6 @@ func wantAuditd(t *testing.T) {
 		t.Errorf("auto took %s of the past", s.Name())
 	}
 
-	if err := unix.Kill(int(pid()), unix.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	for began := time.Now(); pid() != 0 && time.Since(began) < 20*time.Second; time.Sleep(50 * time.Millisecond) {
-	}
+	stopAuditd(t)
 	wantDead(t, source.AuditLog, "audit.log is dead", "auditd does not run")
 }

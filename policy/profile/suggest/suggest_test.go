@@ -260,3 +260,48 @@ func TestNothingIsTakenAway(t *testing.T) {
 		}
 	}
 }
+
+// Of what dbus-daemon and dbus-broker decide, they write the records. That needs a kernel that tells them to ask (features/dbus), as
+// Ubuntu's do and Debian's do not: no guest has one.
+func TestMessagesOfABusAreAllowed(t *testing.T) {
+	t.Parallel()
+	features := profiletest.Features()
+	features = append(features, "dbus {mask {acquire send receive\n}\n}\n"...)
+	r := &why.Reader{Compiler: profiletest.Including(t, features, map[string]string{"abi/bus": string(features)})}
+	const text = "abi <abi/bus>,\nprofile web {\n  /srv/** r,\n  deny dbus send bus=system interface=org.evil,\n}\n"
+	const head = `type=USER_AVC msg=audit(1790000000.100:7): pid=612 uid=100 auid=4294967295 ses=4294967295 subj=unconfined msg='`
+	const tail = ` exe="/usr/bin/dbus-daemon" sauid=100 hostname=? addr=? terminal=?'`
+	for line, want := range map[string]string{
+		`apparmor="DENIED" operation="dbus_method_call"  bus="system" path="/org/freedesktop/DBus" interface="org.freedesktop.DBus" member="Hello" mask="send" name="org.freedesktop.DBus" pid=77 label="web" peer_label="unconfined"`: "" +
+			"dbus (send) bus=system path=/org/freedesktop/DBus interface=org.freedesktop.DBus member=Hello peer=(label=unconfined, name=org.freedesktop.DBus),",
+		`apparmor="DENIED" operation="dbus_signal"  bus="system" path="/o" interface="i.f" member="Changed" mask="receive" name=":1.5" pid=77 label="web" peer_pid=5 peer_label="other"`: "" +
+			"dbus (receive) bus=system path=/o interface=i.f member=Changed peer=(label=other, name=:1.5),",
+		`apparmor="DENIED" operation="dbus_bind"  bus="session" name="org.web" mask="bind" pid=77 label="web"`: "dbus (bind) bus=session name=org.web,",
+		`apparmor="DENIED" operation="dbus_eavesdrop"  bus="system" mask="eavesdrop" pid=77 label="web"`:       "dbus (eavesdrop) bus=system,",
+	} {
+		var record audit.Record
+		if _, ok := record.Parse([]byte(head + line + tail)); !ok || record.Carrier != audit.User {
+			t.Fatalf("no record: %s", line)
+		}
+		asked, err := record.Asked()
+		if err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		of, _ := record.Profile()
+		s, err := For(t.Context(), r, "web", []byte(text), []Denial{{of, asked.Accesses}}, Options{})
+		if err != nil || s.Answers[0].Outcome != Suggested || len(s.Rules) != 1 || s.Rules[0].Text != want {
+			t.Errorf("%s: %+v, %v, want %s", line, s, err, want)
+		}
+	}
+	const evil = `apparmor="DENIED" operation="dbus_method_call"  bus="system" path="/o" interface="org.evil" member="Do" mask="send" name="org.evil" pid=77 label="web" peer_label="unconfined"`
+	var record audit.Record
+	record.Parse([]byte(head + evil + tail))
+	asked, err := record.Asked()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := For(t.Context(), r, "web", []byte(text), []Denial{{"web", asked.Accesses}}, Options{})
+	if err != nil || s.Answers[0].Outcome != Blocked || s.Answers[0].By[0].Line != 4 {
+		t.Errorf("what a rule denies is answered by %+v, %v", s, err)
+	}
+}

@@ -43,13 +43,14 @@ const (
 	OfThePolicy   Because = iota // it is about a profile that was loaded, replaced or removed
 	Disconnected                 // the kernel found no path for a file, as for one outside of the mount namespace
 	NoSuchLabel                  // the profile to which the process was to go is not loaded
-	NoSuchHat                    // the profile has no such hat
+	NoSuchHat                    // the profile has no such hat, or no way into it
 	NoNewPrivs                   // no_new_privs forbids it
 	Traced                       // a tracer that may not trace the other profile forbids it
 	Converted                    // the kernel stacked the profile on unconfined, or put another one in its place
 	NotConfined                  // no profile decided
 	Unreadable                   // the record is cut short, lacks a field, or has a value that no kernel writes
 	NotUnderstood                // of a kind that is not known here
+	WrongToken                   // a program gave another token on its way out of a hat than on its way in
 )
 
 func because(b Because, format string, args ...any) error {
@@ -93,7 +94,12 @@ func (r *Record) noAccess() error {
 	case Error, Hint:
 		return because(NotUnderstood, "a record of type %s is not about an access", r.Type)
 	}
-	info, where := r.Get("info"), oneline.Quote(cmp.Or(r.Get("target"), r.Get("name")))
+	info, name := r.Get("info"), cmp.Or(r.Get("target"), r.Get("name"))
+	where := oneline.Quote(name)
+	if name == "" && strings.HasPrefix(info, "hat not found") { // of several hats, none of which is there (change_hat)
+		return because(NoSuchHat, "the profile has none of the hats that the process asked for, and the kernel does not log which these were: "+
+			"write one into it, or correct the names in what asks for them")
+	}
 	for _, known := range infos {
 		if !strings.HasPrefix(info, known.info) {
 			continue
@@ -133,6 +139,11 @@ var infos = []struct {
 		"rule that goes elsewhere, as ix"},
 	{"profile not found", NoSuchLabel, "no profile %s is loaded: load it, or correct its name in what asks for it"},
 	{"hat not found", NoSuchHat, "the profile has no hat %s: write one into it, or correct the name in what asks for it"},
+	{"no hats defined", NoSuchHat, "the profile has no hats, and the process asked for one: write it, or have the program not ask"},
+	{"conflicting target", NoSuchHat, "the process is under a stack of profiles, of which some are hats and some are not, and cannot change " +
+		"into a hat of all: have the program leave its hat first, or its label be one profile"},
+	{"failed token match", WrongToken, "the program asked to leave its hat with another token than the one with which it came in, as somebody " +
+		"does who guesses it, and the kernel killed it"},
 	{"target not hat", NoSuchHat, "%s is a child of the profile and no hat: write it as a hat, or have the program change its profile"},
 	{"target not a hat", NoSuchHat, "%s is a child of the profile and no hat: write it as a hat, or have the program change its profile"},
 	{"ptrace prevents transition", Traced, "a debugger is at the process, and its profile may not trace what the process would be under: " +

@@ -118,6 +118,14 @@ func TestAsked(t *testing.T) {
 			`error 2: no profile "no" is loaded: load it, or correct its name in what asks for it`},
 		{"no_new_privs", `operation="exec" info="no new privs" error=-1 profile="p" name="/bin/x" requested_mask="x" denied_mask="x" fsuid=0 ouid=0 target="q"`,
 			`error 4: the process has no_new_privs, under which it can only go to a stack that has its own profile in it, and not to "q": leave out no_new_privs, or have the rule say ix`},
+		{"several hats that are not there", `operation="change_hat" class="file" info="hat not found" error=-2 profile="p"`,
+			"error 3: the profile has none of the hats that the process asked for, and the kernel does not log which these were: " +
+				"write one into it, or correct the names in what asks for them"},
+		{"no hats", `operation="change_hat" class="file" info="no hats defined" error=-10 profile="p"`,
+			"error 3: the profile has no hats, and the process asked for one: write it, or have the program not ask"},
+		{"a guessed token", `operation="change_hat" class="file" info="failed token match" error=-13 profile="p//h" target="p"`,
+			"error 10: the program asked to leave its hat with another token than the one with which it came in, as somebody does who guesses " +
+				"it, and the kernel killed it"},
 		{"unconfined", `operation="open" class="file" profile="unconfined" name="/no"`, "error 7: no profile decided about it: the process was unconfined"},
 		{"another class", `operation="x" class="new" profile="p"`, `error 9: accesses of this kind are not known here (operation "x", class "new")`},
 		{"another letter", `operation="open" profile="p" name="/f" requested_mask="q" denied_mask="q"`, `error 8: no kernel writes the permissions "q" for a file`},

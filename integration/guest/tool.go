@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -54,8 +55,16 @@ var CRIO = Tool{
 // Crictl is a client of CRI, by which CRI-O is asked and probed. It is of CRI-O's version.
 var Crictl = Tool{Module: "sigs.k8s.io/cri-tools", Version: "v1.34.0", Packages: []string{"cmd/crictl"}}
 
+// Kubernetes is the control plane and the kubelet. It takes some ten minutes of a processor to build. Kubectl is Debian's.
+var Kubernetes = Tool{
+	Module:   "k8s.io/kubernetes",
+	Version:  "v1.34.2",
+	Packages: []string{"cmd/kube-apiserver", "cmd/kube-controller-manager", "cmd/kube-scheduler", "cmd/kubelet"},
+}
+
 // Build returns a directory with the tool's programs, linked statically for linux/amd64. It takes them from the cache,
-// or builds them in a module of their own, which takes a minute or more. The outcome depends neither on the module that
+// or builds them in a module of their own, which takes a minute or more. The modules that Kubernetes' own go.mod replaces by
+// its directory staging are taken in the versions that were published with it. The outcome depends neither on the module that
 // this code is in, nor on the flags that this code is built with.
 func (tool Tool) Build(ctx context.Context, progress io.Writer) (dir string, err error) {
 	name := filepath.Base(tool.Packages[0]) + "-" + tool.Version
@@ -76,7 +85,7 @@ func (tool Tool) Build(ctx context.Context, progress io.Writer) (dir string, err
 	if exists(dir) {
 		return dir, nil
 	}
-	lock, err := lockFile(ctx, filepath.Join(cache, "lock"),
+	lock, err := lockFile(ctx, dir+".lock", // its own, since some tools take ten minutes
 		func() { fmt.Fprintf(progress, "%s: waiting for another build to finish\n", name) })
 	if err != nil {
 		return "", err
@@ -120,18 +129,28 @@ func (tool Tool) compile(ctx context.Context, module, to string) error {
 		return cmd
 	}
 	// go install PACKAGE@VERSION would ask for the list of the module's versions, which not every mirror has.
-	err := os.WriteFile(filepath.Join(module, "go.mod"), fmt.Appendf(nil, "module tool\n\ngo 1.25\n\nrequire %s %s\n",
-		tool.Module, tool.Version), 0o644)
-	if err != nil {
+	own := fmt.Sprintf("module tool\n\ngo 1.25\n\nrequire %s %s\n", tool.Module, tool.Version)
+	if err := os.WriteFile(filepath.Join(module, "go.mod"), []byte(own), 0o644); err != nil {
 		return err
 	}
-	out, err := command("mod", "download", "-json", tool.Module+"@"+tool.Version).Output()
-	if err != nil {
-		return fmt.Errorf("go mod download: %w\n%s", err, out) // with its error in JSON
+	var sources struct{ Dir, GoMod string }
+	if err := fromJSON(command("mod", "download", "-json", tool.Module+"@"+tool.Version), &sources); err != nil {
+		return err // which has go's error in JSON
 	}
-	var sources struct{ Dir string }
-	if err := json.Unmarshal(out, &sources); err != nil {
-		return fmt.Errorf("go mod download: %w", err)
+	// The replacements of a module's own go.mod count for the module alone.
+	var needs struct {
+		Require []struct{ Path, Version string }
+	}
+	if err := fromJSON(command("mod", "edit", "-json", sources.GoMod), &needs); err != nil {
+		return err
+	}
+	for _, n := range needs.Require {
+		if n.Version == stagingVersion {
+			own += fmt.Sprintf("replace %s %s => %s %s\n", n.Path, n.Version, n.Path, staged(tool.Version))
+		}
+	}
+	if err := os.WriteFile(filepath.Join(module, "go.mod"), []byte(own), 0o644); err != nil {
+		return err
 	}
 	// The checksum database lacks some versions that have no tag. The module itself, whose own sum is in the database,
 	// has the sums of what it needs.
@@ -142,7 +161,7 @@ func (tool Tool) compile(ctx context.Context, module, to string) error {
 	if err != nil {
 		return err
 	}
-	args := []string{"build", "-mod=mod", "-buildvcs=false", "-ldflags", "-s -w", "-tags", tool.Tags, "-o", to + "/"}
+	args := []string{"build", "-mod=mod", "-buildvcs=false", "-ldflags", "-s -w" + tool.stamp(), "-tags", tool.Tags, "-o", to + "/"}
 	for _, p := range tool.Packages {
 		args = append(args, tool.Module+"/"+p)
 	}
@@ -160,4 +179,36 @@ func (tool Tool) compile(ctx context.Context, module, to string) error {
 		}
 	}
 	return nil
+}
+
+// fromJSON runs a command, and decodes its output into a value.
+func fromJSON(cmd *exec.Cmd, value any) error {
+	out, err := cmd.Output()
+	if err == nil {
+		err = json.Unmarshal(out, value)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, out)
+	}
+	return nil
+}
+
+// stagingVersion is that which the go.mod of k8s.io/kubernetes gives to the modules of its directory staging.
+const stagingVersion = "v0.0.0"
+
+// staged returns the version under which the modules of Kubernetes' directory staging are published together with that
+// version of Kubernetes itself: v0.34.2 for v1.34.2.
+func staged(version string) string { return "v0" + strings.TrimPrefix(version, "v1") }
+
+// stamp returns flags for the linker by which the programs tell their version: the kubelet tells the API server, and who asks
+// kubectl for nodes sees it.
+func (tool Tool) stamp() (flags string) {
+	if tool.Module != Kubernetes.Module {
+		return ""
+	}
+	numbers := strings.Split(strings.TrimPrefix(tool.Version, "v"), ".")
+	for _, v := range [][2]string{{"gitVersion", tool.Version}, {"gitMajor", numbers[0]}, {"gitMinor", numbers[1]}} {
+		flags += fmt.Sprintf(" -X k8s.io/component-base/version.%s=%s", v[0], v[1])
+	}
+	return flags
 }

@@ -75,10 +75,10 @@ func TestGuests(t *testing.T) {
 	if has(packagesSuite) {
 		packages = buildPackages(t, files)
 	}
-	if has(toolsSuites...) {
+	if has(toolsSuites...) && wants(t, files, "Test", guest.Containerd, guest.Systemd) {
 		tools = buildTools(t)
 	}
-	if has(crioSuite) && wantsCRIO(t, files) {
+	if has(crioSuite) && wantsAlso(t, files, "CRIO", guest.Variant{}, guest.Systemd) {
 		crio = buildCRIO(t)
 	}
 
@@ -296,18 +296,17 @@ func buildTools(t *testing.T) map[string]string {
 	return files
 }
 
-// wantsCRIO reports whether CRI-O is to be built, which takes minutes: where nothing is left out, and where -run names one of
-// its tests.
-func wantsCRIO(t *testing.T, files map[string]string) bool {
-	if pattern() == "" {
-		return guesttest.Everything()
-	}
-	for _, v := range []guest.Variant{{}, guest.Systemd} {
-		if strings.Contains(testsIn(t, files[testDir+"/integration.test"], v, pattern()), "CRIO") {
-			return true
-		}
-	}
-	return false
+// wants reports whether a test is chosen that is run in one of the variants and has a word in its name. What such tests need
+// takes minutes to build.
+func wants(t *testing.T, files map[string]string, word string, in ...guest.Variant) bool {
+	return pattern() == "" || slices.ContainsFunc(in, func(v guest.Variant) bool {
+		return strings.Contains(testsIn(t, files[testDir+"/integration.test"], v, pattern()), word)
+	})
+}
+
+// wantsAlso is wants for what only tests need that make test leaves out.
+func wantsAlso(t *testing.T, files map[string]string, word string, in ...guest.Variant) bool {
+	return (pattern() != "" || guesttest.Everything()) && wants(t, files, word, in...)
 }
 
 // buildCRIO builds CRI-O and crictl, and gives it as guest.Job wants it.

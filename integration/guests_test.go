@@ -100,6 +100,9 @@ func TestGuests(t *testing.T) {
 			if b.Suite == crioSuite && (b.Name == "" || b.Systemd) {
 				maps.Copy(files, crio)
 			}
+			if b.Name == "" && wantsAlso(t, files, postgresTests, b.Variant) {
+				maps.Copy(files, buildPostgres(t, b.Suite))
+			}
 			report := runGuest(t, b.Guest, b.Variant, files)
 			t.Parallel()
 			ran[n] = report()
@@ -320,6 +323,15 @@ func buildCRIO(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	return map[string]string{guesttest.CRIOBin: dir, "/usr/local/bin/crictl": filepath.Join(client, "crictl")}
+}
+
+// buildPostgres makes the root file system of a container with PostgreSQL, and gives it as guest.Job wants it.
+func buildPostgres(t *testing.T, suite string) map[string]string {
+	dir, err := guest.PostgreSQL.Build(t.Context(), suite, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]string{postgresRoot: dir}
 }
 
 // runGuest has a guest booted in its turn, and this package's tests run in it. The function that it gives waits for that,

@@ -79,6 +79,16 @@ func UserMode(t testing.TB) bool {
 	return bytes.Contains(text, []byte("User Mode Linux"))
 }
 
+// Emulated reports whether QEMU emulates the guest's processor, so that what runs there takes five to fifteen times as long.
+func Emulated(t testing.TB) bool {
+	t.Helper()
+	text, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Contains(text, []byte("QEMU TCG CPU")) // as QEMU's processor "max" calls itself there (target/i386/cpu.c)
+}
+
 // kcmpVM is KCMP_VM of linux/kcmp.h: kcmp(2) compares the memory of two processes.
 const kcmpVM = 1
 

@@ -399,7 +399,7 @@ func switches(t *testing.T, pid int) (n int) {
 func wantAsleep(t *testing.T) {
 	for _, name := range []string{source.Multicast, source.Kmsg} {
 		out := filepath.Join(t.TempDir(), "out")
-		follow := startFollowing(t, out, "--source", name)
+		follow := followTo(t, out, "--source", name)
 		path := deniedFile(t)
 		waitFor(t, "a denial to be printed", func() bool { // it may have begun to listen only after the first ones
 			provoke(t, path, 1)
@@ -454,8 +454,8 @@ func stopAuditd(t *testing.T) {
 	waitFor(t, "auditd to end", func() bool { return auditdRuns(t) == 0 })
 }
 
-// startFollowing starts audit --follow, which ends with the test, and returns its process.
-func startFollowing(t *testing.T, out string, args ...string) (pid int) {
+// followTo starts audit --follow, which ends with the test, and returns its process.
+func followTo(t *testing.T, out string, args ...string) (pid int) {
 	t.Helper()
 	to, err := os.Create(out)
 	if err != nil {

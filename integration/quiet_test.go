@@ -162,7 +162,7 @@ func TestQuietIsEnforced(t *testing.T) {
 	}
 
 	log := guesttest.KernelLog(t)
-	watcher = watchQuiet(t)
+	watchQuiet(t)
 	begun := time.Now()
 	waitFor(t, "the profile to be enforced", func() bool { return standingOf(t).Mode == "enforce" })
 	if took := time.Since(begun); took < 10*time.Second {

@@ -37,7 +37,7 @@ func run() error {
 	push := flag.Bool("push", false, "push it to the registry of the reference")
 	flag.Parse()
 	if flag.NArg() < 2 {
-		return errors.New("usage: makeimage [FLAG]... FILE ARCH=DIR...")
+		return errors.New("usage: makeimage [FLAG]... FILE ARCH=DIR [ARCH=DIR]")
 	}
 	ref, err := name.ParseReference(*reference)
 	if err != nil {

@@ -47,6 +47,7 @@ var scriptWorkload = &workload{
 	image:   scriptImage,
 	program: "/usr/bin/dash", // the script's interpreter, which is all that the profile of a script knows of the script
 	args:    []string{"/job/script", "and-wait"},
+	before:  `find $ROOT/job -mindepth 1 ! -name script -delete`, // what one leaves that has failed would be in the way of the next
 	ready:   `grep -qx done $BUNDLE/output`,
 	work:    `kill -USR1 $pid; soon grep -qx "still there" $BUNDLE/output`,
 	stop:    "TERM",

@@ -72,6 +72,7 @@ ls -l made
 basename /a/b
 tar -cf made.tar made
 tar -tf made.tar | awk -F / 'END { print NR, $1 }'
+sleep 0 # is executed in any case; the next one may be killed before that
 sleep 100 & kill $!
 cat /proc/self/status /proc/$$/comm >/dev/null
 rm -r made made.tar numbers appended $temporary

@@ -28,7 +28,6 @@ var notRun = map[string]string{
 	"install/kubernetes/README.md#apply:2":                                "two lines of the pod in shim/README.md",
 	"install/kubernetes/README.md#delete":                                 "it takes a cluster; TestSystemdKubernetesNode does what its pods do on a node",
 	"install/kubernetes/README.md#which-policies-a-namespace-may-ask-for": "it takes a cluster",
-	"shim/README.md#runtimeclass-and-pod":                                 "takes a cluster; TestContainerdPodByReadme starts such a pod over containerd's CRI socket",
 	"shim/README.md#the-wrapper-under-containerds-own-shim":               "the tests of pods have such a link in another directory",
 	"shim/README.md#the-wrapper-under-containerds-own-shim:2":             "the tests of pods write these keys into a configuration of their own",
 	"install/README.md#when-a-container-does-not-start":                   "a line as TestRefusalsAreOneLine and others see it, from another container",

@@ -40,7 +40,7 @@ var programs = []string{
 // Debian's, and nerdctl.
 var toolsSuites = []string{guesttest.Trixie, guesttest.Forky}
 
-// crioSuite is the guest whose usual boot and that with systemd have CRI-O. It has conmon by Podman's package.
+// crioSuite is the guest whose usual boot and those with systemd and with a cluster have CRI-O. It has conmon by Podman's package.
 const crioSuite = "forky"
 
 // TestGuests runs the other tests of this package in guests, and reports each as a subtest: TestGuests/trixie/TestName.
@@ -71,15 +71,18 @@ func TestGuests(t *testing.T) {
 		return slices.ContainsFunc(guests, func(g guest.Guest) bool { return slices.Contains(suites, g.Suite) })
 	}
 	later := buildLater(t, root)
-	var packages, tools, crio map[string]string
+	var packages, tools, crio, kubernetes map[string]string
 	if has(packagesSuite) {
 		packages = buildPackages(t, files)
 	}
-	if has(toolsSuites...) && wants(t, files, "Test", guest.Containerd, guest.Systemd) {
+	if has(toolsSuites...) && wants(t, files, "Test", guest.Containerd, guest.Systemd, guest.Cluster) {
 		tools = buildTools(t)
 	}
-	if has(crioSuite) && wantsAlso(t, files, "CRIO", guest.Variant{}, guest.Systemd) {
+	if has(crioSuite) && wantsAlso(t, files, "CRIO", guest.Variant{}, guest.Systemd, guest.Cluster) {
 		crio = buildCRIO(t)
+	}
+	if has(guest.Cluster.Suites...) && wantsAlso(t, files, "TestKubernetes", guest.Cluster) {
+		kubernetes = buildKubernetes(t)
 	}
 
 	boots := longestFirst(guests)
@@ -88,7 +91,13 @@ func TestGuests(t *testing.T) {
 	for n, b := range boots {
 		t.Run(b.name(), func(t *testing.T) {
 			files := maps.Clone(files)
-			if slices.Contains(toolsSuites, b.Suite) && (b.Name == guest.Containerd.Name || b.Systemd) {
+			if b.Name == guest.Cluster.Name {
+				if kubernetes == nil {
+					t.Skip(guesttest.LeftOut + "make test does not build Kubernetes")
+				}
+				maps.Copy(files, kubernetes)
+			}
+			if slices.Contains(toolsSuites, b.Suite) && (b.Name == guest.Containerd.Name || b.Name == guest.Cluster.Name || b.Systemd) {
 				maps.Copy(files, tools)
 			}
 			if b.Name == guest.Containerd.Name {
@@ -97,7 +106,7 @@ func TestGuests(t *testing.T) {
 			if b.Suite == packagesSuite && (b.Name == guest.Containerd.Name || b.Systemd) {
 				maps.Copy(files, packages)
 			}
-			if b.Suite == crioSuite && (b.Name == "" || b.Systemd) {
+			if b.Suite == crioSuite && (b.Name == "" || b.Name == guest.Cluster.Name || b.Systemd) {
 				maps.Copy(files, crio)
 			}
 			if b.Name == "" && wantsAlso(t, files, postgresTests, b.Variant) {
@@ -248,6 +257,9 @@ func build(t *testing.T, root string) map[string]string {
 	for _, name := range documentsIn(t, root) { // where tests find them from here, too
 		files[path.Join(testDir, "..", name)] = filepath.Join(root, name)
 	}
+	for _, name := range []string{"base", "overlays"} {
+		files[path.Join(testDir, "../install/kubernetes", name)] = filepath.Join(root, "install/kubernetes", name)
+	}
 	if _, err := os.Stat("testdata"); err == nil {
 		files[testDir+"/testdata"] = "testdata"
 	}
@@ -312,6 +324,23 @@ func wantsAlso(t *testing.T, files map[string]string, word string, in ...guest.V
 	return (pattern() != "" || guesttest.Everything()) && wants(t, files, word, in...)
 }
 
+// buildKubernetes builds Kubernetes and unpacks etcd and kubectl, and gives them as guest.Job wants them.
+func buildKubernetes(t *testing.T) map[string]string {
+	dir, err := guest.Kubernetes.Build(t.Context(), os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{guesttest.KubernetesBin: dir}
+	for _, p := range []guest.Packaged{guest.Etcd, guest.Kubectl} {
+		file, err := p.Unpack(t.Context(), os.Stderr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files["/usr/local/bin/"+path.Base(p.Path)] = file
+	}
+	return files
+}
+
 // buildCRIO builds CRI-O and crictl, and gives it as guest.Job wants it.
 func buildCRIO(t *testing.T) map[string]string {
 	dir, err := guest.CRIO.Build(t.Context(), os.Stderr)
@@ -364,6 +393,7 @@ func runGuest(t *testing.T, g guest.Guest, v guest.Variant, files map[string]str
 		Files:      files,
 		KernelArgs: v.KernelArgs,
 		Systemd:    v.Systemd,
+		Memory:     v.Memory,
 		Progress:   os.Stderr,
 		Silence:    8 * time.Minute, // a test takes two at most, and more where the machine has other work
 	}

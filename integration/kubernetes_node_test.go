@@ -15,8 +15,8 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
-// clusterPolicy is what a ConfigMap has in these tests, beside the text of web.
-const clusterPolicy = `version: 1
+// nodePolicy is what a ConfigMap has in these tests, beside the text of web.
+const nodePolicy = `version: 1
 profiles: {web: {file: profiles/web}}
 policies: {web: {profile: web}}
 assign: [{policy: keep, request: [web]}]
@@ -98,7 +98,7 @@ func TestSystemdKubernetesNode(t *testing.T) {
 	if out, code := inDaemonSet(t, c, "install", "--configmap=/policy", "--restart", "containerd"); code == 0 || !strings.Contains(out, "no policy can be put in force") {
 		t.Fatalf("a first policy that is bad: exit code %d\n%s", code, out)
 	}
-	configMap(clusterPolicy)
+	configMap(nodePolicy)
 	main := mainOf(t, unit)
 	out, code := inDaemonSet(t, c, "install", "--configmap=/policy", "--restart", "containerd")
 	if code != 0 || mainOf(t, unit) == main {
@@ -124,7 +124,7 @@ func TestSystemdKubernetesNode(t *testing.T) {
 
 	// The agent is a process of the node, and follows the ConfigMap.
 	looking := startInDaemonSet(t, c, "agent", "--configmap=/policy")
-	writeFile(t, "/run/configmap/policy.yaml", strings.Replace(clusterPolicy, "{web: {profile: web}}", "{web: {profile: web}, other: {profile: web}}", 1))
+	writeFile(t, "/run/configmap/policy.yaml", strings.Replace(nodePolicy, "{web: {profile: web}}", "{web: {profile: web}, other: {profile: web}}", 1))
 	waitFor(t, "the agent to apply what has changed", func() bool {
 		return strings.Contains(guesttest.Run(t, "oci-apparmor", "policy", "show").Stdout, "other")
 	})

@@ -86,6 +86,7 @@ type Variant struct {
 	Tests      string   // regular expression for the names of the tests that run in this variant, and in no other
 	Systemd    bool     // whether systemd is process 1
 	Suites     []string // suites whose guests have the variant; nil stands for all
+	Memory     int      // MiB; 0 stands for that of a job
 }
 
 // NoAppArmor boots a kernel that has AppArmor and audit records compiled in and switched off.
@@ -98,8 +99,12 @@ var Containerd = Variant{Name: "containerd", Tests: "^TestContainerd"}
 // suites have it: trixie, whose kernel is a machine's, and forky, which runs in user mode where that works.
 var Systemd = Variant{Name: "systemd", Tests: "^TestSystemd", Systemd: true, Suites: []string{"trixie", "forky"}}
 
+// Cluster is the usual boot, of a machine that has room for a cluster of one node. It is in the suite that runs in user mode
+// where that works: emulated, the API server alone takes minutes to start.
+var Cluster = Variant{Name: "cluster", Tests: "^TestKubernetes", Suites: []string{"forky"}, Memory: 4096}
+
 // Variants are all variants except the usual boot, which is the zero Variant.
-var Variants = []Variant{NoAppArmor, Containerd, Systemd}
+var Variants = []Variant{NoAppArmor, Containerd, Systemd, Cluster}
 
 // tools are the programs of the host that Build and Run call, and the Debian or Ubuntu package of each.
 var tools = map[string]string{

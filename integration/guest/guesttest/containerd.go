@@ -229,6 +229,17 @@ func (c *Containerd) Restart(t testing.TB) {
 	c.Start(t)
 }
 
+// Upgrade stops containerd by SIGTERM, and starts another version of it, with the same configuration. Its containers go on.
+func (c *Containerd) Upgrade(t testing.TB, to ContainerdVersion) {
+	t.Helper()
+	c.stop(t, syscall.SIGTERM)
+	for i, kv := range c.daemon.Env {
+		c.daemon.Env[i] = strings.ReplaceAll(kv, ":"+c.Bin+":", ":"+to.Bin+":")
+	}
+	c.ContainerdVersion, c.daemon.Bin = to, to.Bin
+	c.Start(t)
+}
+
 func (c *Containerd) stop(t testing.TB, signal syscall.Signal) {
 	t.Helper()
 	if err := c.daemon.Stop(signal); err != nil {

@@ -1,0 +1,82 @@
+package integration
+
+import (
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
+)
+
+// manifestsDir is where a guest has install/kubernetes.
+var manifestsDir = path.Join(testDir, "../install/kubernetes")
+
+// The manifests are what the API server takes, for every engine; its admission says to pods' authors what they may ask for, and holds
+// the agents to their own Node.
+func TestKubernetesManifests(t *testing.T) {
+	k := guesttest.Kubernetes(t)
+	overlays, err := filepath.Glob(filepath.Join(manifestsDir, "overlays/*"))
+	if err != nil || len(overlays) < 5 {
+		t.Fatal(overlays, err)
+	}
+	k.Namespace(t, "oci-apparmor", "")
+	for _, overlay := range overlays {
+		if o := k.Kubectl(t, "apply", "--dry-run=server", "--validate=strict", "--kustomize", overlay); o.Code != 0 || !strings.Contains(o.Stdout, "daemonset.apps/oci-apparmor") {
+			t.Errorf("%s: %+v", overlay, o)
+		}
+	}
+	k.MustKubectl(t, "apply", "--kustomize", filepath.Join(manifestsDir, "overlays/containerd"))
+	t.Cleanup(func() {
+		k.Kubectl(t, "delete", "--wait=false", "--kustomize", filepath.Join(manifestsDir, "overlays/containerd"))
+	})
+	k.Namespace(t, "shop", "")
+	k.MustKubectl(t, "annotate", "namespace", "shop", "oci-apparmor/policies=web, batch")
+	const asks, class = "oci-apparmor/policy: ", "runtimeClassName: apparmor, "
+	pod := func(namespace, annotation, class string) guesttest.Outcome {
+		return k.DryRun(t, "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: "+namespace+", annotations: {"+annotation+"}}\n"+
+			"spec: {"+class+"containers: [{name: front, image: x}]}\n")
+	}
+	waitFor(t, "the API server to know the policies of admission", func() bool { return pod("shop", asks+"root", class).Code != 0 })
+	for _, c := range []struct{ name, namespace, annotation, class, refused, warned string }{
+		{"one of them", "shop", asks + "batch", class, "", ""},
+		{"another", "shop", asks + "root", class, "pods of the namespace shop may ask for the AppArmor policies web, batch (its annotation oci-apparmor/policies), and not for root", ""},
+		{"for a container", "shop", "oci-apparmor/policy.front: root", class, "annotation oci-apparmor/policy.front: pods of the namespace shop may ask", ""},
+		{"no class", "shop", asks + "web", "", "", "counts only with a RuntimeClass of oci-apparmor"},
+		{"no word of the namespace", "default", asks + "root", class, "", ""},
+		{"no request", "shop", "a: b", class, "", ""},
+	} {
+		o := pod(c.namespace, c.annotation, c.class)
+		if (o.Code == 0) != (c.refused == "") || !strings.Contains(o.Stderr, c.refused) || (c.warned != "") != strings.Contains(o.Stderr, "Warning: ") ||
+			!strings.Contains(o.Stderr, c.warned) {
+			t.Errorf("%s: %+v", c.name, o)
+		}
+	}
+
+	for _, node := range []string{"n1", "n2"} {
+		k.Apply(t, "apiVersion: v1\nkind: Node\nmetadata: {name: "+node+"}\n")
+	}
+	agent := func(args ...string) guesttest.Outcome {
+		return k.Kubectl(t, append([]string{"--as=system:serviceaccount:oci-apparmor:oci-apparmor", "--as-group=system:serviceaccounts",
+			"--as-user-extra=authentication.kubernetes.io/node-name=n1"}, args...)...)
+	}
+	for _, c := range []struct{ args, refused string }{
+		{"label node n1 oci-apparmor.github.io/ready=true", ""},
+		{"annotate node n1 oci-apparmor.github.io/policy=sha256:0", ""},
+		{"label node n2 oci-apparmor.github.io/ready=true", "may change its own Node alone"},
+		{"label node n1 other=true", "only labels and annotations that begin with oci-apparmor.github.io/"},
+		{"annotate node n1 other=true", "only labels and annotations that begin with oci-apparmor.github.io/"},
+		{"taint node n1 a=b:NoSchedule", "may not change a Node's spec"},
+		{"get daemonset oci-apparmor --namespace oci-apparmor", ""},
+		{"get daemonsets --namespace oci-apparmor", "cannot list resource"},
+		{"get secrets --all-namespaces", "cannot list resource"},
+		{"delete node n1", "cannot delete resource"},
+	} {
+		if o := agent(strings.Fields(c.args)...); (o.Code == 0) != (c.refused == "") || !strings.Contains(o.Stderr, c.refused) {
+			t.Errorf("%s: %+v", c.args, o)
+		}
+	}
+	if o := k.Kubectl(t, "--as=system:serviceaccount:oci-apparmor:oci-apparmor", "label", "node", "n1", "oci-apparmor.github.io/ready=false", "--overwrite"); o.Code == 0 {
+		t.Errorf("an agent of no node: %+v", o)
+	}
+}

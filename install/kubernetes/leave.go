@@ -128,10 +128,10 @@ func (n *Node) remove(ctx context.Context, r record) error {
 		errs = append(errs, gone(os.Remove(n.path(r.Prefix, "bin", name))))
 	}
 	errs = append(errs, gone(os.Remove(path.Join(lib, "current"))), os.RemoveAll(path.Join(lib, "programs")), os.RemoveAll(path.Join(lib, "incoming")))
-	// These are loaded at boot by AppArmor's service, and begin with our line.
+	// These are loaded at boot by AppArmor's service. A line near their beginning says that they are ours (package apparmord).
 	ours, _ := filepath.Glob(n.path("etc/apparmor.d/*.oci-apparmor"))
 	for _, file := range ours {
-		if text, err := os.ReadFile(file); err == nil && bytes.HasPrefix(text, []byte("# oci-apparmor: {")) {
+		if text, err := os.ReadFile(file); err == nil && bytes.Contains(append([]byte("\n"), text...), []byte("\n# oci-apparmor: {")) {
 			errs = append(errs, os.Remove(file))
 		}
 	}

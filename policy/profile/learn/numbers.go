@@ -61,7 +61,7 @@ func membersOf(rules []*rule) (all []*member) {
 
 // isSystems reports whether a path is in a directory in which a name tells what a file is to the system.
 func isSystems(path string) bool {
-	for _, dir := range []string{"/bin/", "/boot/", "/dev/", "/etc/", "/lib", "/opt/", "/proc/", "/root/", "/run/", "/sbin/", "/sys/", "/usr/",
+	for _, dir := range []string{"/bin/", "/boot/", "/dev/", "/etc/", "/lib", "/opt/", "/proc/", ruletext.RootsHome + "/", "/run/", "/sbin/", "/sys/", "/usr/",
 		"/var/run/", "/var/spool/"} {
 		if strings.HasPrefix(path, dir) {
 			return true

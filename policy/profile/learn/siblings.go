@@ -119,7 +119,7 @@ func (r *rule) alike() (k alikeKey, ok bool) {
 	}
 	end := strings.LastIndexByte(r.what, '/') + 1
 	k = alikeKey{r.what[:end], ruletext.Letters(r.perms | r.owned)}
-	for _, dir := range []string{"/sys/", "/dev/", "/run/", "/root/", "/boot/", "@{PROC}/"} {
+	for _, dir := range []string{"/sys/", "/dev/", "/run/", ruletext.RootsHome + "/", "/boot/", "@{PROC}/"} {
 		if strings.HasPrefix(r.what, dir) {
 			return k, false
 		}

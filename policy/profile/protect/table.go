@@ -4,6 +4,7 @@ import (
 	"path"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/engine"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/ruletext"
 )
 
 // written is a row of the table: a protection, or what some texts that this program makes allow none of, or both.
@@ -89,7 +90,7 @@ func table() []written {
 		{never: daemons, lines: []string{"ptrace trace", "signal send set=(hup, kill, stop, term) peer=unconfined"}},
 		// The node's files, our policy, and the whole node by way of systemd.
 		{never: daemons, lines: []string{"w /etc/oci-apparmor/**", "w /var/lib/oci-apparmor/**", "rw /run/systemd/private"}},
-		{never: Containerd, lines: []string{"r /root/**", "r /home/*/.ssh/**", "w /etc/passwd", "w /etc/systemd/**", "w /home/**", "w /lib/**",
+		{never: Containerd, lines: []string{"r " + ruletext.RootsHome + "/**", "r /home/*/.ssh/**", "w /etc/passwd", "w /etc/systemd/**", "w /home/**", "w /lib/**",
 			"w /usr/**", "w /var/spool/**"}},
 	}...)
 }

@@ -83,15 +83,18 @@ func (w *widening) processes() {
 	}
 }
 
+// RootsHome is the home directory of root in every Linux system (hier(7)). AppArmor's @{HOME} has it beside those below /home.
+const RootsHome = "/root"
+
 // home returns what stands ahead of the path where the text has a variable for it, and takes that from the path.
 func (w *widening) home(owner bool) (prefix string) {
 	switch {
 	case len(w.raw) > 1 && w.raw[0] == "proc" && w.stands("PROC", "/proc"):
 		w.parts = w.parts[1:]
 		return "@{PROC}"
-	case len(w.raw) > 1 && owner && w.raw[0] == "root" && w.stands("HOME", "/root"):
+	case len(w.raw) > 1 && owner && "/"+w.raw[0] == RootsHome && w.stands("HOME", RootsHome):
 		w.parts = w.parts[1:]
-		w.notes = append(w.notes, "@{HOME} for /root")
+		w.notes = append(w.notes, "@{HOME} for "+RootsHome)
 		return "@{HOME}"
 	case len(w.raw) > 2 && owner && w.raw[0] == "home" && w.stands("HOME", "/home/"+w.raw[1]):
 		w.parts = w.parts[2:]

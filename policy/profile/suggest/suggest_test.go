@@ -15,7 +15,7 @@ import (
 func reader(t testing.TB) (r *why.Reader, base string) {
 	t.Helper()
 	c := profiletest.Including(t, profiletest.Features(), map[string]string{
-		"tunables/global": "@{PROC}=/proc/\n@{pid}={[1-9],[1-9][0-9],[1-9][0-9][0-9],[1-9][0-9][0-9][0-9]}\n@{tid}=@{pid}\n@{HOMEDIRS}=/home/\n@{HOME}=@{HOMEDIRS}/*/ /root/\n",
+		"tunables/global": "@{PROC}=/proc/\n@{pid}={[1-9],[1-9][0-9],[1-9][0-9][0-9],[1-9][0-9][0-9][0-9]}\n@{tid}=@{pid}\n@{HOMEDIRS}=/home/\n@{HOME}=@{HOMEDIRS}/*/ /srv/me/\n",
 		"local/web":       "deny /srv/secret r,\n",
 		"local/kid":       "profile included { /x r, }\n",
 	})

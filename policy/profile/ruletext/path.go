@@ -1,6 +1,7 @@
 package ruletext
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -38,12 +39,15 @@ type widening struct {
 }
 
 // put puts a pattern in place of a part.
-func (w *widening) put(i int, pattern string) {
+func (w *widening) put(i int, pattern string) { w.putAs(i, pattern, pattern) }
+
+// putAs puts a pattern in place of a part, with words for the pattern in the note.
+func (w *widening) putAs(i int, pattern, words string) {
 	if w.parts[i] != Literal(w.raw[i]) || pattern == w.parts[i] {
 		return // which another one has widened
 	}
 	w.parts[i] = pattern
-	w.notes = append(w.notes, pattern+" for "+w.raw[i])
+	w.notes = append(w.notes, words+" for "+w.raw[i])
 }
 
 // variable returns a variable of the text if it matches a value, or else what is to stand there without one.
@@ -104,37 +108,65 @@ func (w *widening) home(owner bool) (prefix string) {
 	return ""
 }
 
-// chance finds names that are chosen by chance, but for those of temporary files: ids of containers, pods, images, machines.
-// Other such names have the same length.
-var chance = sync.OnceValue(func() []random {
-	return []random{
-		{regexp.MustCompile(`^[0-9a-f]{32,}$`), func(name string) string { return strings.Repeat("?", len(name)) }},
-		// A number that long is hexadecimal, though the first ones have no letters: PostgreSQL names its log so.
-		{regexp.MustCompile(`^[0-9A-F]{16,}$`), func(name string) string { return strings.Repeat("?", len(name)) }},
-		{regexp.MustCompile(`(?i)^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`), func(string) string {
-			return "????????-????-????-????-????????????"
-		}},
-		{regexp.MustCompile(`^[0-9]{6,}$`), func(name string) string { return strings.Repeat("[0-9]", len(name)) }},
-	}
-})
+// hexadecimal and decimal find names that are chosen by chance, or count up, but for those of temporary files: ids of containers,
+// pods, images, machines. Other such names have the same length. A number of sixteen digits is hexadecimal, though the first ones
+// have no letters: PostgreSQL names its log so.
+var (
+	hexadecimal = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^([0-9a-f]{32,}|[0-9A-F]{16,}|(?i:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}))$`)
+	})
+	decimal = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9]{6,}$`) })
+)
 
-// A random is a kind of names that are chosen by chance, and the pattern of all that could have been chosen instead.
-type random struct {
-	name    *regexp.Regexp
-	pattern func(name string) string
-}
+// mostClasses is for how many digits of a path a pattern has a class each. A class takes up to 13 bytes, and apparmor_parser
+// reads no word of more than 16 KiB. It takes about twice the time for two ids of 64 digits in each of many paths that it
+// takes for "?", and five times for five.
+const mostClasses = 128
 
+// ids leaves open the digits of ids. Behind the first ones in a path, a digit is any character.
 func (w *widening) ids() {
+	room := mostClasses
+	open := func(i int, class, words string) {
+		n := len(w.raw[i]) - strings.Count(w.raw[i], "-")
+		if n > room {
+			class = "?"
+		} else {
+			room -= n
+		}
+		w.putAs(i, digit().ReplaceAllLiteralString(w.raw[i], class), fmt.Sprintf("%d %s", n, words))
+	}
 	for i, part := range w.raw {
-		for _, r := range chance() {
-			if r.name.MatchString(part) {
-				w.put(i, r.pattern(part))
-			}
+		switch {
+		case hexadecimal().MatchString(part):
+			open(i, hexadecimalClass(part), "hexadecimal digits")
+		case decimal().MatchString(part):
+			open(i, "[0-9]", "digits")
 		}
 		if i > 0 && w.raw[i-1] == "snapshots" && digits(part) { // of containerd
 			w.put(i, "[0-9]*")
 		}
 	}
+}
+
+// digit finds the digits of an id.
+var digit = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[0-9A-Fa-f]`) })
+
+// hexadecimalClass returns the class of digits with letters of the case that a name has. A name without letters does not tell.
+func hexadecimalClass(name string) string {
+	lower, upper := strings.ContainsAny(name, "abcdef"), strings.ContainsAny(name, "ABCDEF")
+	switch {
+	case lower && !upper:
+		return "[0-9a-f]"
+	case upper && !lower:
+		return "[0-9A-F]"
+	}
+	return "[0-9A-Fa-f]"
+}
+
+// A random is a kind of names that are chosen by chance, and the pattern of all that could have been chosen instead.
+type random struct {
+	name    *regexp.Regexp
+	pattern func(name string) string
 }
 
 // temporaryNames are how programs name temporary files: mktemp(1), Python's tempfile, Go's os.CreateTemp, and mkstemp(3),

@@ -5,8 +5,18 @@ import (
 	"testing"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
+
+// uuid returns the pattern of a UUID whose digits have a pattern.
+func uuid(digit string) string {
+	var parts []string
+	for _, n := range []int{8, 4, 4, 4, 12} {
+		parts = append(parts, strings.Repeat(digit, n))
+	}
+	return strings.Join(parts, "-")
+}
 
 // What differs from one run to the next is open, and a name that somebody chose is not.
 func TestWiden(t *testing.T) {
@@ -27,8 +37,13 @@ func TestWiden(t *testing.T) {
 		"/home/me":                "",
 		"/srv/#131242":            "/srv/#[0-9]*",
 		"/srv/#13124x":            "",
-		"/srv/0123456789abcdef0123456789abcdef/f":   "/srv/" + strings.Repeat("?", 32) + "/f",
-		"/srv/12345678-1234-1234-1234-123456789ABC": "/srv/????????-????-????-????-????????????",
+		"/srv/0123456789abcdef0123456789abcdef/f":   "/srv/" + strings.Repeat("[0-9a-f]", 32) + "/f",
+		"/srv/0123456789ABCDEF0123456789ABCDEF/f":   "/srv/" + strings.Repeat("[0-9A-F]", 32) + "/f",
+		"/srv/0123456789abcdef0123456789ABCDEF/f":   "",
+		"/srv/0000000100000001":                     "/srv/" + strings.Repeat("[0-9A-Fa-f]", 16), // which letters will come, nobody knows
+		"/srv/12345678-1234-1234-1234-123456789ABC": "/srv/" + uuid("[0-9A-F]"),
+		"/srv/12345678-1234-1234-1234-123456789abc": "/srv/" + uuid("[0-9a-f]"),
+		"/srv/12345678-1234-1234-1234-123456789Abc": "/srv/" + uuid("[0-9A-Fa-f]"),
 		"/srv/12345678-1234-1234-1234-123456789.d":  "",
 		"/x/snapshots/12/fs":                        "/x/snapshots/[0-9]*/fs",
 		"/x/body/0000000001":                        "/x/body/" + strings.Repeat("[0-9]", 10),
@@ -50,6 +65,33 @@ func TestWiden(t *testing.T) {
 		pattern, notes := Widen(path, true, text)
 		if want == "" && len(notes) > 0 || want != "" && (pattern != want || len(notes) == 0) {
 			t.Errorf("%s: %s (%v), want %s", path, pattern, notes, want)
+		}
+	}
+}
+
+// However many ids a path has, the parser takes the rule, and in a moment: nested ids of 64 digits have classes of digits twice.
+func TestPatternsOfIDsStayShort(t *testing.T) {
+	id, hexadecimal := strings.Repeat("0a", 32), strings.Repeat("[0-9a-f]", 64)
+	pattern, notes := Widen("/"+id+"/"+id+"/"+id+"/x", false, syntax.Read(""))
+	if want := "/" + hexadecimal + "/" + hexadecimal + "/" + strings.Repeat("?", 64) + "/x"; pattern != want {
+		t.Errorf("%s, want %s", pattern, want)
+	}
+	if want := "64 hexadecimal digits for " + id; len(notes) != 3 || notes[0] != want || notes[2] != want {
+		t.Errorf("%q, want %q", notes, want)
+	}
+	c := profiletest.Compiler(t, profiletest.Features())
+	for _, name := range []string{id, "1234567"} {
+		const longest = 4095 // of a path (PATH_MAX)
+		path := strings.Repeat("/"+name, longest/(len(name)+1))
+		rule := Style{}.Rules(meaning.FileAccess{Path: path, Want: meaning.MayRead}, false)[0][0].Text(Style{})
+		blob, err := c.CompileText(t.Context(), "x", []byte("profile x {\n  "+rule+"\n}\n"))
+		if err != nil {
+			t.Errorf("%s...: %v", rule[:40], err)
+			continue
+		}
+		all, err := meaning.ReadFor(blob.Data, c)
+		if err != nil || !all[0].Decide(meaning.FileAccess{Path: path, Want: meaning.MayRead}).Allowed {
+			t.Errorf("%s... does not allow what it is for: %v", rule[:40], err)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/ruletext"
@@ -109,7 +110,8 @@ type alikeKey struct {
 }
 
 // alike returns the key of a file, and whether it may come under a rule for a directory. Files that tell who somebody is and
-// what a system is made of, such as those of /etc and /proc, and programs, are always named.
+// what a system is made of, such as those of /etc and /proc, and programs, are always named. So is what a home directory has
+// itself, and what its hidden directories have: there are keys, and settings that have programs run.
 func (r *rule) alike() (k alikeKey, ok bool) {
 	if r.kind != files || r.exec || strings.HasSuffix(r.path, "/") {
 		return k, false
@@ -124,6 +126,9 @@ func (r *rule) alike() (k alikeKey, ok bool) {
 			return k, false
 		}
 	}
+	if inHome(k.dir) {
+		return k, false
+	}
 	writes := strings.ContainsAny(k.usage, "wa")
 	switch k.dir {
 	case "/", "/etc/", "/home/", "/tmp/", "/var/tmp/":
@@ -134,6 +139,15 @@ func (r *rule) alike() (k alikeKey, ok bool) {
 		return k, false
 	}
 	return k, true
+}
+
+// ofHome finds the home directory of a path, and the directories below it.
+var ofHome = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(@\{HOME\}|/home/[^/]+)/(.*/)?`) })
+
+// inHome reports whether a path is in a home directory itself, or anywhere below one in a hidden directory.
+func inHome(path string) bool {
+	dirs := ofHome().FindStringSubmatch(path)
+	return dirs != nil && (dirs[2] == "" || strings.Contains("/"+dirs[2], "/."))
 }
 
 // join takes in what another rule was made of.

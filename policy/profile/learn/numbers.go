@@ -13,17 +13,18 @@ import (
 // Programs name files by numbers: the tables of a database, the parts of a log, what belongs to a process. The numbers are
 // others next time, so that rules leave them open where what was seen shows that they change:
 //
-//   - the name of a file that came and went;
-//   - a name that a program gave to a file and that has a date in it, or zeros ahead as what counts up has;
+//   - the name of a file that came and went, and those of files that differ from it in numbers alone;
+//   - a name that a program gave to a file and that has a date in it, or is a number with zeros ahead, as what counts up is;
 //   - directories whose names differ in numbers alone and that have files of the same name;
-//   - fewestNumbers files of a directory whose names differ in numbers alone.
+//   - fewestNumbers files of a directory whose names differ in numbers alone, or so many directories of which no file tells.
 //
-// A number is left open by "[0-9]*". Names of the system's own directories, of programs and of libraries stay as they are.
+// A number is left open by "[0-9]*", which is about whatever begins with a digit, and one with zeros ahead by a class for each
+// digit. Names of the system's own directories, of what homes hide, of programs and of libraries stay as they are.
 
 // fewestNumbers is from how many names on that differ in numbers alone these are left open.
 const fewestNumbers = 3
 
-// numbers finds numbers in a name. From digit to digit it is one, as in "1.2" there are two.
+// numbers finds numbers in a name. "1.2" has two.
 var numbers = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[0-9]+`) })
 
 // dated finds a date in a name, and counted names that are numbers with zeros ahead: decimal or hexadecimal, as nobody can tell
@@ -39,7 +40,7 @@ type member struct {
 	raw, pattern []string // between slashes; of a directory the last part is empty
 	program      bool     // nothing of it is left open
 	fixed        bool     // and of this no number
-	leaf         bool     // the pattern leaves the last part open since several names differ in numbers
+	leaf         bool     // the pattern leaves the last part open since several names differ in numbers there
 }
 
 // membersOf takes the paths of rules apart. Those that are not of files, and whose pattern is about other parts than the path, as
@@ -49,7 +50,7 @@ func membersOf(rules []*rule) (all []*member) {
 		n := &member{rule: one}
 		if one.kind == files {
 			n.raw, n.pattern = strings.Split(one.path, "/"), strings.Split(one.what, "/")
-			n.program, n.fixed = one.exec, (one.perms|one.owned)&meaning.MayMmapExec != 0 || isSystems(one.path)
+			n.program, n.fixed = one.exec, (one.perms|one.owned)&meaning.MayMmapExec != 0 || isSystems(one.path) || inHome(one.path)
 		}
 		if len(n.raw) != len(n.pattern) {
 			n.raw, n.pattern = nil, nil
@@ -98,6 +99,9 @@ func leaveOpen(all []*member) {
 				continue
 			}
 			deeper = true
+			if level == 2 && n.raw[1] == "home" {
+				continue // another name is another user
+			}
 			key := strings.Join(n.pattern[:level], "/") + "/" + shape(n.raw[level])
 			g := groups[key]
 			if g == nil {
@@ -138,38 +142,44 @@ func (g *numbered) leaveOpen() {
 	g.temporary()
 	var dirs, leaves []*member
 	for _, n := range g.members {
-		if n.fixed {
-			continue
-		}
-		if n.last() == g.level && n.raw[len(n.raw)-1] != "" {
+		switch {
+		case n.fixed:
+		case g.isFile(n):
 			leaves = append(leaves, n)
-		} else {
+		default:
 			dirs = append(dirs, n)
 		}
 	}
-	if differ := g.values(dirs); len(differ) > 1 && g.alike(dirs) {
-		g.open(dirs, differ)
+	for _, names := range g.alike(dirs) {
+		g.open(dirs, names)
+		dirs = slices.DeleteFunc(dirs, func(n *member) bool { return slices.Contains(names, n.raw[g.level]) })
 	}
-	if differ := g.values(leaves); len(differ) >= fewestNumbers {
-		g.open(leaves, differ)
-		for _, n := range leaves {
-			n.leaf = true
+	others := slices.DeleteFunc(dirs, func(n *member) bool { return n.last() != g.level })
+	for _, some := range [][]*member{leaves, others} {
+		if names := g.values(some); len(names) >= fewestNumbers {
+			g.open(some, names)
+			for _, n := range some {
+				n.leaf = slices.Contains(names, n.raw[g.level])
+			}
 		}
 	}
 	g.counters(leaves)
 }
 
+// isFile reports whether the name is that of a member itself, which is no directory.
+func (g *numbered) isFile(n *member) bool { return len(n.raw)-1 == g.level }
+
 // temporary leaves open the names of what came and went, and the numbers of those that differ from one in numbers alone: one may
-// have stayed. What is in a directory that did so has the same name for it.
+// have stayed. What is in a directory that did so has the same name for it. A file says nothing of directories.
 func (g *numbered) temporary() {
-	gone := make(map[string]bool)
+	gone := map[bool]map[string]bool{true: {}, false: {}} // for files and for directories
 	for _, n := range g.members {
 		if n.last() == g.level && temporaryFile(n.rule) {
-			gone[n.raw[g.level]] = true
+			gone[g.isFile(n)][n.raw[g.level]] = true
 		}
 	}
 	for _, n := range g.members {
-		name := n.raw[g.level]
+		name, gone := n.raw[g.level], gone[g.isFile(n)]
 		if len(gone) == 0 || n.pattern[g.level] != ruletext.Literal(name) {
 			continue
 		}
@@ -202,20 +212,46 @@ func digitsOnly(name string) bool {
 // longNumber is from how many digits on a number is an id, which ruletext.Widen leaves open.
 const longNumber = 16
 
-// alike reports whether two of the directories have a file of the same name, or were both listed.
-func (g *numbered) alike(dirs []*member) bool {
-	in := make(map[string]string)
-	for _, n := range dirs {
-		rest := strings.Join(n.raw[g.level+1:], "/")
-		if dir, had := in[rest]; had && dir != n.raw[g.level] {
-			return true
+// alike returns the names of directories that have a file of the same name as another one has, together with those of the others.
+// That two were listed says nothing: whoever walks a tree lists all.
+func (g *numbered) alike(dirs []*member) (groups [][]string) {
+	names := g.values(dirs)
+	first := make(map[string]string) // the name of a directory that has a file, by the file's
+	like := make(map[string]string)  // a directory's name, by that of one like it
+	leader := func(name string) string {
+		for like[name] != "" {
+			if further := like[like[name]]; further != "" {
+				like[name] = further // the way is shorter next time
+			}
+			name = like[name]
 		}
-		in[rest] = n.raw[g.level]
+		return name
 	}
-	return false
+	for _, n := range dirs {
+		name, file := n.raw[g.level], strings.Join(n.raw[g.level+1:], "/")
+		if _, found := slices.BinarySearch(names, name); !found || file == "" {
+			continue
+		}
+		if first[file] == "" {
+			first[file] = name
+		}
+		if a, b := leader(first[file]), leader(name); a != b {
+			like[b] = a
+		}
+	}
+	led := make(map[string][]string)
+	for _, name := range names {
+		led[leader(name)] = append(led[leader(name)], name)
+	}
+	for _, name := range names {
+		if group := led[name]; len(group) > 1 {
+			groups = append(groups, group)
+		}
+	}
+	return groups
 }
 
-// open leaves open the numbers in which names differ.
+// open leaves open the numbers in which names differ, which are sorted.
 func (g *numbered) open(some []*member, names []string) {
 	same := numbers().FindAllString(names[0], -1)
 	for _, name := range names[1:] {
@@ -226,7 +262,7 @@ func (g *numbered) open(some []*member, names []string) {
 		}
 	}
 	for _, n := range some {
-		if slices.Contains(names, n.raw[g.level]) {
+		if _, found := slices.BinarySearch(names, n.raw[g.level]); found {
 			n.pattern[g.level] = opened(n.raw[g.level], same)
 		}
 	}
@@ -255,7 +291,7 @@ func (g *numbered) counters(leaves []*member) {
 		switch {
 		case perms&meaning.MayCreate != 0 && dated().MatchString(name) && (n.leaf || n.pattern[g.level] == ruletext.Literal(name)):
 			n.pattern[g.level] = opened(name, nil) // also of several of one day
-		case perms&(meaning.MayCreate|meaning.MayWrite) != 0 && counted().MatchString(name):
+		case perms&meaning.MayCreate != 0 && counted().MatchString(name):
 			n.pattern[g.level] = strings.Repeat("[0-9A-F]", len(name))
 		}
 	}

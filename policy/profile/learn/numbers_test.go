@@ -58,6 +58,35 @@ func TestNumbersInNames(t *testing.T) {
 			"r " + data + "16390/version, r " + data + "16390/only", "w " + data + "5/version, r " + data + "16390/x, r " + data + "x/version",
 		},
 		"directories with other files": {several(reads, data+"5/a", data+"6/b"), "r " + data + "5/a", "r " + data + "5/b, r " + data + "7/a"},
+		"a directory beside those with the same files": {
+			several(reads, data+"5/version", data+"6/version", data+"7/key"), "r " + data + "16390/version, r " + data + "7/key", "r " + data + "5/key, r " + data + "8/key",
+		},
+		"two kinds of directories with the same files": {
+			several(reads, data+"x86-1/a", data+"x86-2/a", data+"x87-1/b", data+"x87-2/b"),
+			"r " + data + "x86-9/a, r " + data + "x87-9/b", "r " + data + "x86-9/b, r " + data + "x88-1/a",
+		},
+		"directories by way of a third one": {
+			several(reads, data+"5/a", data+"6/b", data+"7/a", data+"7/b", data+"5/c"), "r " + data + "8/a, r " + data + "8/b, r " + data + "8/c", "r " + data + "8/d",
+		},
+		"two directories that were listed": {
+			several(reads, data+"1/", data+"2/", data+"1/key"), "r " + data + "1/, r " + data + "1/key", "r " + data + "3/, r " + data + "2/key",
+		},
+		"several that were listed": {
+			several(reads, data+"1/", data+"2/", data+"3/", data+"1/key"), "r " + data + "4/, r " + data + "1/key", "r " + data + "2/key, r " + data + "4/key",
+		},
+		"a directory beside a file that came and went": {
+			append(came(data+"4711"), reads(data+"1/key")...), "w " + data + "4712, r " + data + "1/key", "r " + data + "2/key",
+		},
+		"an id that is read beside several numbers that are written": {
+			append(several(func(path string) []string { return []string{file("open", path, "w", false)} }, data+"5/1", data+"5/2", data+"5/3"), reads(data+"5/12345678901234567")...),
+			"w " + data + "5/4, r " + data + "5/99995678901234567", "r " + data + "5/4",
+		},
+		"homes": {
+			several(reads, "/home/user1/.netrc", "/home/user2/.netrc", "/home/user1/site/a", "/home/user2/site/a"),
+			"r /home/user1/.netrc, r /home/user2/site/a", "r /home/user3/.netrc, r /home/user3/site/a",
+		},
+		"hidden directories":         {several(reads, "/home/me/.ssh/key1", "/home/me/.ssh/key2", "/home/me/.ssh/key3"), "r /home/me/.ssh/key1", "r /home/me/.ssh/key4"},
+		"other directories of homes": {several(reads, "/home/me/site/p1", "/home/me/site/p2", "/home/me/site/p3"), "r /home/me/site/p4", "r /home/you/site/p1"},
 		"numbers below numbers": {
 			several(makes, data+"1/1249", data+"5/1249", data+"5/16384", data+"5/16390"),
 			"w " + data + "16400/16401", "w " + data + "16400/x, w " + data + "16400/1/1",
@@ -66,7 +95,10 @@ func TestNumbersInNames(t *testing.T) {
 			several(makes, data+"v18/t1", data+"v18/t2", data+"v18/t3", data+"x86-1", data+"x86-2", data+"x86-3"),
 			"w " + data + "v18/t9, w " + data + "x86-9", "w " + data + "v19/t1, w " + data + "x87-1",
 		},
-		"what counts up":           {makes(data + "xact/0000"), "w " + data + "xact/000A", "w " + data + "xact/00000, w " + data + "xact/zzzz"},
+		"what counts up": {makes(data + "xact/0000"), "w " + data + "xact/000A", "w " + data + "xact/00000, w " + data + "xact/zzzz"},
+		"what counts, and is written only": {
+			[]string{file("open", data+"xact/0000", "wr", false)}, "w " + data + "xact/0000", "w " + data + "xact/0001",
+		},
 		"what counts, and is read": {reads(data + "xact/0000"), "r " + data + "xact/0000", "r " + data + "xact/0001"},
 		"a log of a day":           {makes(data + "log/db-2026-11-30_200034.log"), "w " + data + "log/db-2027-01-02_030405.log", "w " + data + "log/db.log, w " + data + "log/other-2027-01-02_030405.log"},
 		"logs of one day": {

@@ -53,6 +53,18 @@ func TestKubernetesManifests(t *testing.T) {
 		}
 	}
 
+	// What a pod has asked for before the namespace said anything stands, and hinders no other change of it.
+	k.Namespace(t, "later", "")
+	k.Apply(t, "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: later, annotations: {"+asks+"root}}\nspec: {automountServiceAccountToken: false, containers: [{name: front, image: x}]}\n")
+	k.MustKubectl(t, "annotate", "namespace", "later", "oci-apparmor/policies=web")
+	waitFor(t, "the API server to know the namespace's annotation", func() bool { return pod("later", asks+"root", class).Code != 0 })
+	if o := k.Kubectl(t, "annotate", "pod", "--namespace=later", "a", "other=1"); o.Code != 0 {
+		t.Errorf("an annotation that is not ours: %+v", o)
+	}
+	if o := k.Kubectl(t, "annotate", "pod", "--namespace=later", "--overwrite", "a", "oci-apparmor/policy=batch"); o.Code == 0 || !strings.Contains(o.Stderr, "not for batch") {
+		t.Errorf("a changed request: %+v", o)
+	}
+
 	for _, node := range []string{"n1", "n2"} {
 		k.Apply(t, "apiVersion: v1\nkind: Node\nmetadata: {name: "+node+"}\n")
 	}
@@ -66,6 +78,9 @@ func TestKubernetesManifests(t *testing.T) {
 		{"label node n2 oci-apparmor.github.io/ready=true", "may change its own Node alone"},
 		{"label node n1 other=true", "only labels and annotations that begin with oci-apparmor.github.io/"},
 		{"annotate node n1 other=true", "only labels and annotations that begin with oci-apparmor.github.io/"},
+		{`patch node n1 --subresource=status --patch={"status":{"conditions":[{"type":"OCIAppArmorReady","status":"True"}]}}`, ""},
+		{`patch node n1 --subresource=status --patch={"status":{"conditions":[{"$patch":"delete","type":"OCIAppArmorReady"}]}}`, ""},
+		{`patch node n2 --subresource=status --patch={"status":{"conditions":[{"type":"OCIAppArmorReady","status":"True"}]}}`, "may change its own Node alone"},
 		{"taint node n1 a=b:NoSchedule", "may not change a Node's spec"},
 		{"get daemonset oci-apparmor --namespace oci-apparmor", ""},
 		{"get daemonsets --namespace oci-apparmor", "cannot list resource"},
@@ -75,6 +90,9 @@ func TestKubernetesManifests(t *testing.T) {
 		if o := agent(strings.Fields(c.args)...); (o.Code == 0) != (c.refused == "") || !strings.Contains(o.Stderr, c.refused) {
 			t.Errorf("%s: %+v", c.args, o)
 		}
+	}
+	if types := k.MustKubectl(t, "get", "node", "n1", "--output=jsonpath={.status.conditions[*].type}"); strings.Contains(types, "OCIAppArmorReady") {
+		t.Errorf("the condition was not taken off: %s", types)
 	}
 	if o := k.Kubectl(t, "--as=system:serviceaccount:oci-apparmor:oci-apparmor", "label", "node", "n1", "oci-apparmor.github.io/ready=false", "--overwrite"); o.Code == 0 {
 		t.Errorf("an agent of no node: %+v", o)

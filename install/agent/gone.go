@@ -8,10 +8,18 @@ import (
 	"time"
 )
 
-// DaemonSetGone reports whether a DaemonSet is gone or is being deleted (k8s.io/api/apps/v1). So it is if the API server does not know
-// the service account any more, or gives it no right to ask: these were deleted together with it. An API server that does not
-// answer is an error.
-func (k *Kube) DaemonSetGone(ctx context.Context, namespace, name string) (bool, error) {
+// Presence is what the API server says of a DaemonSet.
+type Presence int
+
+const (
+	Present Presence = iota
+	Gone             // there is none of that name, or it is being deleted
+	Hidden           // the API server gives no right to ask, or does not know the account or its pod any more
+)
+
+// DaemonSet asks for a DaemonSet (k8s.io/api/apps/v1). It is an error if the API server does not answer. Hidden may mean that the
+// rights were deleted with the DaemonSet. It also is the answer to a pod that was deleted by force, as its token is bound to it.
+func (k *Kube) DaemonSet(ctx context.Context, namespace, name string) (Presence, error) {
 	var ds struct {
 		Metadata struct {
 			DeletionTimestamp *time.Time `json:"deletionTimestamp"`
@@ -19,11 +27,21 @@ func (k *Kube) DaemonSetGone(ctx context.Context, namespace, name string) (bool,
 	}
 	err := k.do(ctx, http.MethodGet, "/apis/apps/v1/namespaces/"+url.PathEscape(namespace)+"/daemonsets/"+url.PathEscape(name), "", nil, &ds)
 	var answer *statusError
-	if errors.As(err, &answer) {
-		switch answer.code {
-		case http.StatusNotFound, http.StatusForbidden, http.StatusUnauthorized:
-			return true, nil
-		}
+	switch {
+	case err == nil && ds.Metadata.DeletionTimestamp != nil:
+		return Gone, nil
+	case errors.As(err, &answer) && answer.code == http.StatusNotFound:
+		return Gone, nil
+	case errors.As(err, &answer) && (answer.code == http.StatusForbidden || answer.code == http.StatusUnauthorized):
+		return Hidden, nil
 	}
-	return err == nil && ds.Metadata.DeletionTimestamp != nil, err
+	return Present, err
+}
+
+// Unmark takes what the agent has written on a Node off it again, but for events.
+func (k *Kube) Unmark(ctx context.Context, node string) error {
+	return errors.Join(
+		k.mark(ctx, node, map[string]*string{ReadyLabel: nil}, map[string]*string{PolicyAnnotation: nil, RefusedAnnotation: nil}),
+		k.do(ctx, http.MethodPatch, nodePath(node)+"/status", strategicPatch,
+			map[string]any{"status": map[string]any{"conditions": []any{map[string]any{"$patch": "delete", "type": ReadyCondition}}}}, nil))
 }

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Only an answer of the API server may say that the DaemonSet is gone.
-func TestDaemonSetGone(t *testing.T) {
+// Only an answer of the API server may say that the DaemonSet is gone, and one that says nothing about it is none.
+func TestDaemonSet(t *testing.T) {
 	s := newAPIServer(t)
 	files, err := os.OpenRoot(s.dir)
 	if err != nil {
@@ -20,17 +20,17 @@ func TestDaemonSetGone(t *testing.T) {
 	for name, c := range map[string]struct {
 		code int
 		body string
-		gone bool
+		want Presence
 		ok   bool
 	}{
-		"there":       {200, `{"metadata":{"name":"d"}}`, false, true},
-		"deleted":     {200, `{"metadata":{"name":"d","deletionTimestamp":"2026-11-30T10:00:00Z"}}`, true, true},
-		"not found":   {404, `{"message":"not found"}`, true, true},
-		"no right":    {403, `{"message":"forbidden"}`, true, true},
-		"no account":  {401, `{"message":"Unauthorized"}`, true, true},
-		"no answer":   {503, ``, false, false},
-		"a web page":  {200, `<html>`, false, false},
-		"a bad shape": {200, `{"metadata":{"deletionTimestamp":"soon"}}`, false, false},
+		"there":       {200, `{"metadata":{"name":"d"}}`, Present, true},
+		"deleted":     {200, `{"metadata":{"name":"d","deletionTimestamp":"2026-11-30T10:00:00Z"}}`, Gone, true},
+		"not found":   {404, `{"message":"not found"}`, Gone, true},
+		"no right":    {403, `{"message":"forbidden"}`, Hidden, true},
+		"no account":  {401, `{"message":"Unauthorized"}`, Hidden, true},
+		"no answer":   {503, ``, Present, false},
+		"a web page":  {200, `<html>`, Present, false},
+		"a bad shape": {200, `{"metadata":{"deletionTimestamp":"soon"}}`, Present, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -40,14 +40,13 @@ func TestDaemonSetGone(t *testing.T) {
 				w.WriteHeader(c.code)
 				_, _ = w.Write([]byte(c.body))
 			})
-			gone, err := k.DaemonSetGone(t.Context(), "ns", "d")
-			if gone != c.gone || (err == nil) != c.ok {
-				t.Errorf("%t, %v", gone, err)
+			if got, err := k.DaemonSet(t.Context(), "ns", "d"); got != c.want || (err == nil) != c.ok {
+				t.Errorf("%d, %v", got, err)
 			}
 		})
 	}
 	s.Close()
-	if gone, err := k.DaemonSetGone(t.Context(), "ns", "d"); gone || err == nil {
-		t.Errorf("without a server: %t, %v", gone, err)
+	if got, err := k.DaemonSet(t.Context(), "ns", "d"); got != Present || err == nil {
+		t.Errorf("without a server: %d, %v", got, err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -97,9 +98,15 @@ func listenAt(at string) (net.Listener, error) {
 			return nil, err
 		}
 	}
-	// The file is made by bind(2), and nobody else may connect before its mode is set.
-	defer unix.Umask(unix.Umask(0o177))
-	return net.Listen("unix", path)
+	// The file is made by bind(2) with the mode that the socket has, so nobody else can ever connect. The umask is the whole process's.
+	only := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var failed error
+		if err := c.Control(func(fd uintptr) { failed = unix.Fchmod(int(fd), 0o600) }); err != nil {
+			return err
+		}
+		return failed
+	}}
+	return only.Listen(context.Background(), "unix", path)
 }
 
 func (a *Agent) serveState(w http.ResponseWriter, _ *http.Request) {

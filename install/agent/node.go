@@ -136,7 +136,7 @@ func (p *nodePart) verdict(s State, n *kubeNode) (ready bool, reason, message st
 	switch {
 	case s.Policy.Generation == 0:
 		return false, noPolicy, "no policy is in force"
-	case !slices.ContainsFunc(n.Status.RuntimeHandlers, func(h struct {
+	case len(n.Status.RuntimeHandlers) > 0 && !slices.ContainsFunc(n.Status.RuntimeHandlers, func(h struct {
 		Name string `json:"name"`
 	}) bool {
 		return h.Name == p.handler

@@ -35,6 +35,7 @@ var (
 
 // flagWords has the words of each flag that takes a value. A flag has the same words in every command.
 var flagWords = map[string]words{
+	"after":           nothing,
 	"annotation":      annotationWords,
 	"api-server":      nothing,
 	"bin":             directories,

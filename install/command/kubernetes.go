@@ -6,6 +6,7 @@ import (
 	"errors"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -14,6 +15,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/engines"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/kubernetes"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // kubernetesCommand has the commands of the containers in install/kubernetes.
@@ -78,9 +80,10 @@ func kubernetesAgentCommand(s *session, node *kubernetes.Node) *cobra.Command {
 		Long: `Look after the node, as oci-apparmor agent does, and copy the policy's ConfigMap to
 the node whenever it changes.
 
-When it is stopped, it asks the API server for its DaemonSet. If that is gone, is
-being deleted, or may not be asked for any more, it takes ours off the node, as
-kubernetes leave does. If the API server does not answer, all stays.`,
+When it is stopped, it asks the API server for its DaemonSet. If that is gone or
+being deleted, it takes ours off the node, as kubernetes leave does. If it may not be
+asked for any more, that is done after five minutes, unless a new pod of the
+DaemonSet comes before. If the API server does not answer, all stays.`,
 		Args: noArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
 			namespace, name, ok := strings.Cut(daemonSet, "/")
@@ -94,6 +97,7 @@ kubernetes leave does. If the API server does not answer, all stays.`,
 			if !on {
 				return node.Become(kubernetesAgentArguments(cmd, &o, configMap))
 			}
+			kubernetes.Keep(configMap, o.secrets)
 			mirror, err := kubernetes.OpenMirror(configMap)
 			if err != nil {
 				return err
@@ -103,11 +107,16 @@ kubernetes leave does. If the API server does not answer, all stays.`,
 			}
 			if daemonSet != "" {
 				o.after = func(ctx context.Context, kube *agent.Kube) error {
-					gone, err := kube.DaemonSetGone(ctx, namespace, name)
-					if err != nil || !gone {
+					switch is, err := kube.DaemonSet(ctx, namespace, name); {
+					case err != nil || is == agent.Present:
 						return err
+					case is == agent.Hidden:
+						return node.LeaveSoon(ctx, patience)
 					}
-					return node.LeaveSoon(ctx)
+					if err := kube.Unmark(ctx, o.node); err != nil {
+						s.warn("the Node keeps what stands on it of ours: " + oneline.Printable(err.Error()))
+					}
+					return node.LeaveSoon(ctx, 0)
 				}
 			}
 			return runAgent(cmd.Context(), s, &o)
@@ -118,6 +127,10 @@ kubernetes leave does. If the API server does not answer, all stays.`,
 	cmd.Flags().StringVar(&daemonSet, "daemonset", "", "`NAMESPACE/NAME` of the DaemonSet; ours is taken off the node when it is gone (default: ours stays)")
 	return cmd
 }
+
+// patience is how long a node is not left where the API server has not said that the DaemonSet is gone. A pod of a DaemonSet that is
+// there starts in less.
+const patience = 5 * time.Minute
 
 // kubernetesAgentArguments returns the command line for the same command among the node's files, and the flags whose directories are
 // the container's.
@@ -139,16 +152,31 @@ func kubernetesAgentArguments(cmd *cobra.Command, o *agentOptions, configMap str
 }
 
 func kubernetesLeaveCommand(node *kubernetes.Node) *cobra.Command {
-	return &cobra.Command{
+	var after time.Duration
+	cmd := &cobra.Command{
 		Use:   "leave",
 		Short: "Take ours out of the engine, and the programs off the node",
 		Long: `Take ours out of the node's engine, and then the programs, the policy and all else
 that kubernetes install has made off the node.
 
 While pods run that were started by our runtime, all stays, because nothing could be
-executed in them any more, and they could not be removed. A unit of systemd tries
-again until they have ended.`,
+executed in them any more, and they could not be removed. Then the exit code is 4,
+and a unit of systemd tries again until they have ended, at the latest at the next
+boot, before the kubelet starts.`,
 		Args: noArgs,
-		RunE: action(func(cmd *cobra.Command, _ []string) error { return node.Leave(cmd.Context()) }),
+		RunE: action(func(cmd *cobra.Command, _ []string) error {
+			select {
+			case <-cmd.Context().Done():
+				return cmd.Context().Err()
+			case <-time.After(after):
+			}
+			err := node.Leave(cmd.Context())
+			if errors.Is(err, kubernetes.ErrNeeded) {
+				return exit.With(kubernetes.Needed, err)
+			}
+			return err
+		}),
 	}
+	cmd.Flags().DurationVar(&after, "after", 0, "`time` to wait before, as 5m")
+	return cmd
 }

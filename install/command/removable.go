@@ -9,11 +9,13 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/engines"
 	"github.com/oci-apparmor/oci-apparmor/install/engines/host"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/kubernetes"
 	"github.com/oci-apparmor/oci-apparmor/install/wire"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
-// removableCommand says by its exit code whether the programs may be taken off this node, and prints why not. With --uninstall it
+// removableCommand says by its exit code whether the programs may be taken off this node, and prints why not. The code is
+// kubernetes.Needed where only containers of ours are in the way. With --uninstall it
 // takes ours out of engines first, where nothing is lost by that and nothing else is in the way. It is for the scripts of packages
 // and for make uninstall.
 func removableCommand(s *session) *cobra.Command {
@@ -51,6 +53,9 @@ func (s *session) tied(ties *engines.Ties) error {
 	var errs []error
 	for _, why := range ties.All() {
 		errs = append(errs, errors.New("the programs must stay: "+oneline.Printable(why)))
+	}
+	if len(ties.Containers) > 0 && len(ties.ByHand) == 0 { // they end some time
+		return exit.With(kubernetes.Needed, errors.Join(errs...))
 	}
 	return errors.Join(errs...)
 }

@@ -30,3 +30,13 @@ func (n *Node) Become(args []string, opened map[string]string) error {
 		return &os.PathError{Op: "execve", Path: program, Err: unix.Exec(program, append([]string{path.Base(program)}, args...), env)}
 	})
 }
+
+// Keep keeps programs that this process starts from the directories that Become has opened, by the paths which it gave.
+func Keep(opened ...string) {
+	for _, path := range opened {
+		var fd int
+		if _, err := fmt.Sscanf(path, "/proc/self/fd/%d", &fd); err == nil {
+			unix.CloseOnExec(fd)
+		}
+	}
+}

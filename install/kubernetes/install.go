@@ -66,7 +66,7 @@ func (n *Node) Install(ctx context.Context, w Wiring, policy string) error {
 		if err := n.enableUnit(ctx, image); err != nil {
 			return fmt.Errorf("%s: %w", unitName, err)
 		}
-		if err := n.firstPolicy(ctx, &r, mirror); err != nil {
+		if err := n.firstPolicy(ctx, mirror); err != nil {
 			return err
 		}
 		return n.connect(ctx, w)
@@ -152,12 +152,8 @@ func (n *Node) enableUnit(ctx context.Context, image *os.Root) error {
 }
 
 // firstPolicy puts the ConfigMap's policy in force.
-func (n *Node) firstPolicy(ctx context.Context, r *record, mirror *Mirror) error {
+func (n *Node) firstPolicy(ctx context.Context, mirror *Mirror) error {
 	if mirror != nil {
-		r.Policy = true
-		if err := n.write(r); err != nil {
-			return err
-		}
 		if _, err := mirror.to(n.path(mirrorDir)); err != nil {
 			return fmt.Errorf("the policy's ConfigMap: %w", err)
 		}

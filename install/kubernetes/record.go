@@ -21,7 +21,6 @@ const recordName = "kubernetes.json"
 type record struct {
 	Prefix      string   `json:"prefix"`
 	Directories []string `json:"directories"` // made by Install; Leave removes those that are empty, the deepest first
-	Policy      bool     `json:"policy"`      // the policy's directory is the ConfigMap's
 }
 
 func (n *Node) recordPath() string { return n.path(store.Dir, recordName) }
@@ -43,6 +42,9 @@ func (n *Node) read() (r record, ok bool, err error) {
 	}
 	return r, true, nil
 }
+
+// made reports whether Install has made a directory, in which nothing was before.
+func (r record) made(dir string) bool { return slices.Contains(r.Directories, dir) }
 
 // write writes the record, with what mkdirAll will make for these directories.
 func (n *Node) write(r *record, directories ...string) error {

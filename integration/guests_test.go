@@ -257,7 +257,7 @@ func build(t *testing.T, root string) map[string]string {
 	for _, name := range documentsIn(t, root) { // where tests find them from here, too
 		files[path.Join(testDir, "..", name)] = filepath.Join(root, name)
 	}
-	for _, name := range []string{"base", "overlays"} {
+	for _, name := range []string{"base", "chart", "overlays"} {
 		files[path.Join(testDir, "../install/kubernetes", name)] = filepath.Join(root, "install/kubernetes", name)
 	}
 	if _, err := os.Stat("testdata"); err == nil {
@@ -298,16 +298,15 @@ func buildTools(t *testing.T) map[string]string {
 			files["/usr/local/containerd-"+version] = dir
 		}
 	}
-	if dir, err := guest.Nerdctl.Build(t.Context(), os.Stderr); err != nil {
-		fmt.Fprintln(os.Stderr, "not shown: nerdctl:", err)
-	} else {
-		files["/usr/local/nerdctl"] = dir
+	nerdctl, err := guest.Nerdctl.Build(t.Context(), os.Stderr)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if dir, err := guest.Crictl.Build(t.Context(), os.Stderr); err != nil {
-		fmt.Fprintln(os.Stderr, "not shown: pods by crictl:", err)
-	} else {
-		files["/usr/local/bin/crictl"] = filepath.Join(dir, "crictl")
+	crictl, err := guest.Crictl.Build(t.Context(), os.Stderr)
+	if err != nil {
+		t.Fatal(err)
 	}
+	files["/usr/local/nerdctl"], files["/usr/local/bin/crictl"] = nerdctl, filepath.Join(crictl, "crictl")
 	return files
 }
 
@@ -324,13 +323,17 @@ func wantsAlso(t *testing.T, files map[string]string, word string, in ...guest.V
 	return (pattern() != "" || guesttest.Everything()) && wants(t, files, word, in...)
 }
 
-// buildKubernetes builds Kubernetes and unpacks etcd and kubectl, and gives them as guest.Job wants them.
+// buildKubernetes builds Kubernetes and Helm, unpacks etcd and kubectl, and gives them as guest.Job wants them.
 func buildKubernetes(t *testing.T) map[string]string {
 	dir, err := guest.Kubernetes.Build(t.Context(), os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := map[string]string{guesttest.KubernetesBin: dir}
+	helm, err := guest.Helm.Build(t.Context(), os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{guesttest.KubernetesBin: dir, "/usr/local/bin/helm": filepath.Join(helm, "helm")}
 	for _, p := range []guest.Packaged{guest.Etcd, guest.Kubectl} {
 		file, err := p.Unpack(t.Context(), os.Stderr)
 		if err != nil {

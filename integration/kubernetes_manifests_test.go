@@ -1,10 +1,15 @@
 package integration
 
 import (
+	"bytes"
+	"errors"
+	"io"
 	"path"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
@@ -96,5 +101,85 @@ func TestKubernetesManifests(t *testing.T) {
 	}
 	if o := k.Kubectl(t, "--as=system:serviceaccount:oci-apparmor:oci-apparmor", "label", "node", "n1", "oci-apparmor.github.io/ready=false", "--overwrite"); o.Code == 0 {
 		t.Errorf("an agent of no node: %+v", o)
+	}
+}
+
+// The chart passes Helm's own check, and makes for each engine what the overlay makes. The API server takes it.
+func TestKubernetesChart(t *testing.T) {
+	k := guesttest.Kubernetes(t)
+	k.Namespace(t, "oci-apparmor", "")
+	chart := filepath.Join(manifestsDir, "chart")
+	helm := func(args ...string) guesttest.Outcome { return guesttest.Run(t, "helm", args...) }
+	template := func(args ...string) string {
+		t.Helper()
+		o := helm(append([]string{"template", "oci-apparmor", chart, "--namespace=oci-apparmor"}, args...)...)
+		if o.Code != 0 {
+			t.Fatalf("helm template %q: %+v", args, o)
+		}
+		return o.Stdout
+	}
+	for _, engine := range []string{"containerd", "cri-o", "k3s", "rke2", "microk8s"} {
+		if o := helm("lint", "--strict", "--set=engine="+engine, chart); o.Code != 0 {
+			t.Errorf("helm lint: %s%s", o.Stdout, o.Stderr)
+		}
+		rendered := template("--set=engine=" + engine)
+		if o := k.DryRun(t, rendered); o.Code != 0 {
+			t.Errorf("%s: %+v", engine, o)
+		}
+		made, want := objectsOf(t, rendered), objectsOf(t, k.MustKubectl(t, "kustomize", filepath.Join(manifestsDir, "overlays", engine)))
+		delete(want, "Namespace oci-apparmor") // helm --create-namespace makes it
+		for name, object := range want {
+			if made[name] != object {
+				t.Errorf("%s: %s of the overlay is\n%s\nand that of the chart\n%s", engine, name, object, made[name])
+			}
+			delete(made, name)
+		}
+		for name := range made {
+			t.Errorf("%s: the overlay has no %s", engine, name)
+		}
+	}
+	for _, args := range [][]string{
+		{"--set=api=false"},
+		{"--set=default=true,prefix=/opt/apparmor,restart=false,engine="},
+		{"--set=runtimeClass.overhead.podFixed.cpu=5m,runtimeClass.nodeSelector.pool=a,nodeSelector.pool=a", "--set=runtimeClass.tolerations[0].operator=Exists"},
+		{"--set=policy.existingConfigMap=mine,networkPolicy.enabled=false,admission.nodes=false,admission.requests=false"},
+		{"--set=image.pullSecrets[0].name=s,image.tag=1.0,agentArguments[0]=--on-wiring-lost=repair,priorityClassName="},
+	} {
+		if o := k.DryRun(t, template(args...)); o.Code != 0 {
+			t.Errorf("%q: %+v", args, o)
+		}
+	}
+	for arg, refused := range map[string]string{
+		"--set=engine=lxc":   "engine",
+		"--set=engines=k3s":  "engines",
+		"--set=prefix=local": "prefix",
+		"--set=policy.files.policy\\.yaml=version: 1,default=true": "policy: keep for the namespace oci-apparmor",
+	} {
+		if o := helm("template", "oci-apparmor", chart, "--namespace=oci-apparmor", arg); o.Code == 0 || !strings.Contains(o.Stderr, refused) {
+			t.Errorf("%s: %+v", arg, o)
+		}
+	}
+}
+
+// objectsOf returns the objects of a manifest as YAML, by "KIND NAME", without their own labels, which say who has made them.
+func objectsOf(t *testing.T, manifest string) map[string]string {
+	t.Helper()
+	objects := map[string]string{}
+	for d := yaml.NewDecoder(strings.NewReader(manifest)); ; {
+		var o map[string]any
+		err := d.Decode(&o)
+		if errors.Is(err, io.EOF) {
+			return objects
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		metadata := o["metadata"].(map[string]any)
+		delete(metadata, "labels")
+		var text bytes.Buffer
+		if err := yaml.NewEncoder(&text).Encode(o); err != nil {
+			t.Fatal(err)
+		}
+		objects[o["kind"].(string)+" "+metadata["name"].(string)] = text.String()
 	}
 }

@@ -62,6 +62,9 @@ var Kubernetes = Tool{
 	Packages: []string{"cmd/kube-apiserver", "cmd/kube-controller-manager", "cmd/kube-scheduler", "cmd/kubelet"},
 }
 
+// Helm renders and checks the chart in install/kubernetes.
+var Helm = Tool{Module: "helm.sh/helm/v3", Version: "v3.22.0", Packages: []string{"cmd/helm"}}
+
 // Build returns a directory with the tool's programs, linked statically for linux/amd64. It takes them from the cache,
 // or builds them in a module of their own, which takes a minute or more. The modules that Kubernetes' own go.mod replaces by
 // its directory staging are taken in the versions that were published with it. The outcome depends neither on the module that
@@ -145,7 +148,7 @@ func (tool Tool) compile(ctx context.Context, module, to string) error {
 		return err
 	}
 	for _, n := range needs.Require {
-		if n.Version == stagingVersion {
+		if tool.Module == Kubernetes.Module && n.Version == stagingVersion {
 			own += fmt.Sprintf("replace %s %s => %s %s\n", n.Path, n.Version, n.Path, staged(tool.Version))
 		}
 	}

@@ -173,8 +173,8 @@ func wantSame(t *testing.T, names ...string) (path string) {
 		case line != first:
 			t.Errorf("%s has %s\n%s has %s", sources[0].Name(), first, s.Name(), line)
 		}
-		if err := source.Alive(t.Context(), s); err != nil {
-			t.Errorf("%s: %v", s.Name(), err)
+		if lost, err := source.Alive(t.Context(), s); err != nil || len(lost) > 0 {
+			t.Errorf("%s: %v, lost %v", s.Name(), err, lost)
 		}
 		s.Close()
 	}
@@ -189,7 +189,7 @@ func wantDead(t *testing.T, name string, says ...string) {
 	s, err := h.Open(t.Context(), name, source.Options{Follow: true, Since: time.Now()})
 	if err == nil {
 		defer s.Close()
-		err = source.Alive(t.Context(), s)
+		_, err = source.Alive(t.Context(), s)
 	}
 	for _, what := range says {
 		if err == nil || !strings.Contains(err.Error(), what) {
@@ -241,7 +241,7 @@ func TestAuditSources(t *testing.T) {
 			h.Patience = time.Second
 			s, err := h.Open(t.Context(), source.Multicast, source.Options{Follow: true})
 			if err == nil {
-				err = source.Alive(t.Context(), s)
+				_, err = source.Alive(t.Context(), s)
 				s.Close()
 			}
 			result <- err

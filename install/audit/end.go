@@ -24,7 +24,7 @@ func (e *End) Unknown() (all []string) {
 		all = append(all, fmt.Sprintf("whether the source %s has what the kernel logs is not known: %v", e.Source, e.Dead))
 	}
 	for _, l := range e.Lost {
-		all = append(all, "records were lost: "+l.String())
+		all = append(all, l.Sentence())
 	}
 	if !e.tells() {
 		all = append(all, e.leftOut()...)

@@ -65,10 +65,10 @@ Sources:
   PATH       a file with lines of any of these; - is standard input
 
 "No denials" is said only if a denial made on purpose came back through the source,
-nothing is known to be lost, and nothing was left out that may be of the container or
-pod that is asked for, which has to be known. Containers can write lines into some
-logs that look like the kernel's. They are not believed: they are counted, and
---untrusted shows them. In a file, only auditd's lines can be told from those.
+nothing was lost or may have been, and nothing was left out that may be of the
+container or pod that is asked for, which has to be known. Containers can write lines
+into some logs that look like the kernel's. They are not believed: they are counted,
+and --untrusted shows them. In a file, only auditd's lines can be told from those.
 
 With --suggest, rules follow that would allow what was denied, as a patch of each
 profile's text: the smallest ones, in the text's own style. Each was compiled, allows
@@ -187,7 +187,7 @@ func runAudit(ctx context.Context, s *session, o *auditOptions) error {
 		return err
 	}
 	s.warnOfNamesakes(o.source)
-	q.Lost = func(l source.Loss) { s.Warnf("records were lost: %s", l) }
+	q.Lost = func(l source.Loss) { s.Warnf("%s", l.Sentence()) }
 	src, err := s.records(ctx, o.source, source.Options{Since: q.Since, Follow: q.Follow})
 	if err != nil {
 		return exit.With(exit.Cannot, exit.AsRoot(err))
@@ -229,7 +229,9 @@ func runAudit(ctx context.Context, s *session, o *auditOptions) error {
 	end.Lost, end.Unread = src.Lost(), joiner.Unread()
 	if !q.Follow && end.Shown == 0 && ofNode(src.Name()) {
 		end.Asked = true
-		end.Dead = s.alive(ctx, src)
+		var since []source.Loss
+		since, end.Dead = s.alive(ctx, src)
+		end.Lost = append(end.Lost, since...)
 	}
 	return p.end(&end)
 }

@@ -36,7 +36,7 @@ func auditsOf(t *testing.T, m *machine, dead error) *machine {
 	t.Cleanup(func() { time.Local = zone })
 	m.notices = unread{}
 	m.records = source.Open
-	m.alive = func(context.Context, source.Source) error { return dead }
+	m.alive = func(context.Context, source.Source) ([]source.Loss, error) { return nil, dead }
 	m.write("proc/self/stat", "")
 	return m
 }
@@ -91,11 +91,13 @@ func TestNoDenialsIsSaidOnlyOfALivingSource(t *testing.T) {
 		code int
 		says string // on standard output or on the other
 	}{
-		"alive":              {nil, nil, "audit", 0, "no denials: the source kmsg is alive, and nothing was lost\n"},
-		"of a policy":        {nil, nil, "audit --policy shop", 0, `no denials of policy "shop": the source kmsg is alive`},
-		"of nobody":          {nil, nil, "audit --container shop", exit.Cannot, "no container is known that was asked for"},
-		"dead":               {errors.New("the canary did not come back"), nil, "audit", exit.Cannot, "the canary did not come back"},
-		"with losses":        {nil, []source.Loss{{By: "the kernel", Records: 3}}, "audit", exit.Cannot, "records were lost: 3: the kernel"},
+		"alive":       {nil, nil, "audit", 0, "no denials: the source kmsg is alive, and nothing was lost\n"},
+		"of a policy": {nil, nil, "audit --policy shop", 0, `no denials of policy "shop": the source kmsg is alive`},
+		"of nobody":   {nil, nil, "audit --container shop", exit.Cannot, "no container is known that was asked for"},
+		"dead":        {errors.New("the canary did not come back"), nil, "audit", exit.Cannot, "the canary did not come back"},
+		"with losses": {nil, []source.Loss{{By: "the kernel", Records: 3}}, "audit", exit.Cannot, "records were lost: 3: the kernel"},
+		"with what may be none": {nil, []source.Loss{{By: "the journal, in which numbers are missing", Unknown: true}}, "audit", exit.Cannot,
+			"records may have been lost: the journal, in which numbers are missing"},
 		"dead, as JSON":      {errors.New("the canary did not come back"), nil, "audit --json", exit.Cannot, `"alive":false`},
 		"alive, as JSON":     {nil, nil, "audit --json", 0, `"alive":true,"records":0,"shown":0,"denials":0,"untrusted":0,"lost":[],"unknown":[]`},
 		"dead, as a summary": {errors.New("the canary did not come back"), nil, "audit --summary", exit.Cannot, "the canary did not come back"},

@@ -34,7 +34,7 @@ type session struct {
 		Read(ctx context.Context, q reader.Query, each func(notice.Notice) error, warn func(string)) error
 	}
 	records func(ctx context.Context, name string, o source.Options) (source.Source, error) // where audit records are read
-	alive   func(ctx context.Context, s source.Source) error                                // whether it has what the kernel logs
+	alive   func(ctx context.Context, s source.Source) ([]source.Loss, error)               // whether it has what the kernel logs
 }
 
 // thisSession returns the session of this process.

@@ -48,7 +48,7 @@ func openMulticast(ctx context.Context) (source.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := source.Alive(ctx, src); err != nil {
+	if _, err := source.Alive(ctx, src); err != nil { // of the audit socket, src itself says what it loses
 		return nil, errors.Join(err, src.Close())
 	}
 	return src, nil
@@ -210,16 +210,16 @@ func (s *session) read(ctx context.Context, src source.Source) error {
 			next, stop = context.WithTimeout(ctx, saveEvery)
 		}
 		err := src.Next(next, &e)
-		late := next.Err() != nil
+		late := source.Ended(next, err)
 		stop()
 		switch {
 		case err == nil && e.Kernel:
 			s.take(&e.Record)
 		case err == nil:
-		case ctx.Err() != nil:
-			return nil
 		case !late:
 			return err
+		case ctx.Err() != nil:
+			return nil
 		default:
 			if err := s.flush(); err != nil {
 				return err

@@ -110,7 +110,7 @@ func whole(src source.Source) error {
 	}
 	words := make([]string, len(lost))
 	for i, l := range lost {
-		words[i] = l.String()
+		words[i] = l.Sentence()
 	}
-	return fmt.Errorf("%s: the recording is not whole, so that nothing is made of it; lost: %s", oneline.Name(src.Name()), strings.Join(words, "; "))
+	return fmt.Errorf("%s: nothing is made of a recording of which anything may be missing: %s", oneline.Name(src.Name()), strings.Join(words, "; "))
 }

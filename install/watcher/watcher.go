@@ -179,7 +179,7 @@ func (w *Watcher) session(ctx context.Context, ready func() error) error {
 		}
 		next, stop := context.WithTimeout(ctx, every)
 		err = w.read(next, l, func(*records.Record) bool { return false })
-		late := next.Err() != nil
+		late := source.Ended(next, err)
 		stop()
 		if ctx.Err() != nil || err != nil && !late {
 			return err
@@ -213,9 +213,9 @@ func (w *Watcher) look(ctx context.Context, l Listener) (every time.Duration, er
 	if lost := l.Lost(); len(lost) > 0 { // the denial may be among them
 		var words []string
 		for _, one := range lost {
-			words = append(words, one.String())
+			words = append(words, one.Sentence())
 		}
-		return 0, fmt.Errorf("records were lost: %s", strings.Join(words, "; "))
+		return 0, errors.New(strings.Join(words, "; "))
 	}
 	if silent != nil {
 		return 0, silent

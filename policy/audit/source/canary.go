@@ -34,27 +34,24 @@ const (
 	canaryPause    = 2 * time.Second // until the next one
 )
 
-// Alive returns nil if a denial of our own, made now, comes back through a source like s, which is opened anew, so that s
+// Alive returns no error if a denial of our own, made now, comes back through a source like s, which is opened anew, so that s
 // is where it was. Else the error says what is dead, and what to do. It returns one for a file and for standard input, of
-// which nobody knows what should be in them.
+// which nobody knows what should be in them. A source that is alive may have lost records since s was read to its end: lost
+// says what is missing up to the denial.
 //
 // The denial is that of a change to a profile that there is not. The kernel writes a record of it as of any other, whether
 // the process that asks is confined or not. So it needs no profile of ours in the kernel, no compiler on the node, and no
 // right to load.
-func Alive(ctx context.Context, s Source) error {
+func Alive(ctx context.Context, s Source) (lost []Loss, err error) {
 	from, ok := s.(interface{ from() origin })
 	if !ok || !slices.Contains(living, s.Name()) {
-		return fmt.Errorf("nobody knows what should be in %s: that something is not in it says nothing", oneline.Name(s.Name()))
+		return nil, fmt.Errorf("nobody knows what should be in %s: that something is not in it says nothing", oneline.Name(s.Name()))
 	}
-	before, err := from.from().host.alive(ctx, s.Name())
-	if err == nil && len(before) > 0 {
-		err = fmt.Errorf("%s is alive, but has not all of before: missing are %s", s.Name(), before[0])
-	}
-	return err
+	return from.from().host.alive(ctx, s.Name())
 }
 
-// alive is Alive for a source by its name. before is what is missing in it up to the denial.
-func (h *Host) alive(ctx context.Context, name string) (before []Loss, err error) {
+// alive is Alive for a source by its name.
+func (h *Host) alive(ctx context.Context, name string) (lost []Loss, err error) {
 	canary := canaryPrefix + strings.ToLower(rand.Text())
 	s, err := h.Open(ctx, name, Options{Follow: true, Since: time.Now().Add(-time.Second), canary: canary})
 	if err != nil {
@@ -100,7 +97,7 @@ func gaps(ctx context.Context, s Source) []Loss {
 	if !ok {
 		return nil
 	}
-	ctx, stop := context.WithTimeout(ctx, patient)
+	ctx, stop := context.WithTimeout(ctx, Settles)
 	defer stop()
 	var e Entry
 	for len(j.numbers.missing(Journal, time.Now())) > 0 && j.Next(ctx, &e) == nil {

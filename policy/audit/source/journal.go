@@ -170,7 +170,7 @@ func (j *journal) Close() error {
 func (j *journal) Lost() []Loss {
 	noted := time.Now()
 	if j.o.Follow {
-		noted = noted.Add(-patient)
+		noted = noted.Add(-Settles)
 	}
 	lost := slices.Concat(j.lost.all(), j.counter.lost(), j.numbers.missing("the journal", noted))
 	if !j.socket {
@@ -180,9 +180,6 @@ func (j *journal) Lost() []Loss {
 	return lost
 }
 
-// patient is how long a record that is missing may come yet.
-const patient = 2 * time.Second
-
 func (j *journal) Next(ctx context.Context, e *Entry) error {
 	j.in.until(ctx)
 	for {
@@ -190,10 +187,10 @@ func (j *journal) Next(ctx context.Context, e *Entry) error {
 			return context.Cause(ctx)
 		}
 		entry, err := j.entries.next()
-		if err != nil && ctx.Err() != nil {
+		switch {
+		case Ended(ctx, err):
 			return err
-		}
-		if err != nil {
+		case err != nil:
 			return j.end(err)
 		}
 		if j.read(entry, e) && j.o.wants(&e.Record) {

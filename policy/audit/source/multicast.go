@@ -41,7 +41,7 @@ type multicast struct {
 	counter lostCounter
 
 	serial   uint64 // of the last record of any kind
-	overflow bool   // records were lost since
+	overflow bool   // records were lost that come after it, and are not counted yet
 
 	rate rate // of messages
 }
@@ -120,7 +120,7 @@ func (m *multicast) Next(ctx context.Context, e *Entry) error {
 		n, from, err := m.receive(ctx)
 		switch {
 		case errors.Is(err, unix.ENOBUFS):
-			m.overflow = true
+			m.overrun()
 		case err != nil && ctx.Err() != nil:
 			return err
 		case err != nil:
@@ -172,19 +172,25 @@ func (m *multicast) message(n int, e *Entry) bool {
 // (include/uapi/linux/audit.h). Processes can send no others of these types than AUDIT_USER_AVC.
 func apparmors(of uint16) bool { return of == 1400 || of == 1107 || 1500 <= of && of < 1600 }
 
+// overran is who loses what came while the socket was full.
+const overran = "the audit socket, as more came than it keeps until it is read"
+
+// overrun notes that the socket was full. The kernel says so before it gives what the socket has kept, and drops all that comes until
+// that has been read (netlink_overrun, net/netlink/af_netlink.c).
+func (m *multicast) overrun() {
+	m.lost.add(overran, 0, true)
+	m.overflow = true
+}
+
 // count looks how many records are missing before one, when some are. All kinds of records have numbers of one row.
 func (m *multicast) count(b []byte) {
 	_, serial, ok := audit.Stamp(b)
 	if !ok {
 		return
 	}
-	if m.overflow {
-		var missing uint64
-		if m.serial > 0 && serial > m.serial+1 {
-			missing = serial - m.serial - 1
-		}
-		m.lost.add("the audit socket, as more came than it keeps until it is read", missing, true)
+	if m.overflow && m.serial > 0 && serial > m.serial+1 {
+		m.lost.add(overran, serial-m.serial-1, true)
 		m.overflow = false
 	}
-	m.serial = serial
+	m.serial = max(m.serial, serial)
 }

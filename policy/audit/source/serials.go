@@ -9,7 +9,8 @@ import (
 // serials tells which audit records a log lacks. The kernel numbers its events from the boot on, of all kinds in one row
 // (audit_serial, kernel/audit.c), and takes a number only for what it writes. So a number that is not there is an event that went
 // elsewhere, or nowhere: as while nobody listened to the audit socket, when more came than the socket keeps, or when the
-// kernel's limit on messages kept it out of the kernel's log. Whether it was of AppArmor, no number says.
+// kernel's limit on messages kept it out of the kernel's log. Or it is one that journald leaves out: it takes no type below 1100
+// but 1005 (systemd's journald-audit.c), and the kernel writes a LOGIN (1006) for each login. Whether it was of AppArmor, no number says.
 type serials struct {
 	boots []*bootSerials // the newest last
 	anew  bool           // of the first boot, nothing is asked for of before the first number
@@ -90,8 +91,8 @@ func (b *bootSerials) fill(number uint64) {
 	}
 }
 
-// missing returns a loss for each boot in which numbers are missing. Those that were noted after a time are left out: they may
-// come yet.
+// missing returns what may be lost for each boot in which numbers are missing. Those that were noted after a time are left out:
+// they may come yet.
 func (s *serials) missing(log string, noted time.Time) (all []Loss) {
 	for _, b := range s.boots {
 		count := b.more
@@ -112,8 +113,8 @@ func (s *serials) missing(log string, noted time.Time) (all []Loss) {
 		if !after.IsZero() {
 			when = after.Format(time.DateTime)
 		}
-		all = append(all, Loss{Records: count, By: fmt.Sprintf("%s, in which the numbers of audit records are missing from %s to %s", log,
-			when, before.Format(time.DateTime))})
+		all = append(all, Loss{Unknown: true, By: fmt.Sprintf("%s, in which the numbers of audit records are missing from %s to %s, %d in all: "+
+			"they were lost, or are of logins, which journald leaves out", log, when, before.Format(time.DateTime), count)})
 	}
 	return all
 }

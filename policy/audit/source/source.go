@@ -10,6 +10,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -45,6 +46,22 @@ func (l Loss) String() string {
 	return fmt.Sprintf("%d: %s", l.Records, l.By)
 }
 
+// Sentence returns what a Loss says, as a sentence.
+func (l Loss) Sentence() string {
+	if l.Records == 0 {
+		return "records may have been lost: " + l.By
+	}
+	return "records were lost: " + l.String()
+}
+
+// Settles is how long after a record it is said at the latest what is missing before it: until then that may come yet.
+const Settles = 2 * time.Second
+
+// Ended reports whether an error of Next is that of a context which has ended, and none of the source's.
+func Ended(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && errors.Is(err, context.Cause(ctx))
+}
+
 // A Source is where records come from. Its methods are not for use by several goroutines at once, but for Close.
 type Source interface {
 	// Name is one of Names, a file's path, or "standard input".
@@ -54,7 +71,7 @@ type Source interface {
 	// cause of ctx, or says what is wrong with the source. After the error of ctx the source can be read on.
 	Next(ctx context.Context, e *Entry) error
 
-	// Lost returns what is known to be lost so far, and what may be. It is empty only if nothing was.
+	// Lost returns what is known to be lost so far, and what may be. It is empty only if nothing was, or for as long as Settles.
 	Lost() []Loss
 
 	Close() error

@@ -30,8 +30,17 @@ type Query struct {
 
 	Lost func(source.Loss) // is called for what is lost while events are followed; nil for nobody
 
-	pause time.Duration // between two looks at what is lost; 0 stands for a second
+	pace pace // the zero one stands for usual
 }
+
+// pace is when it is looked at what is lost while events are followed.
+type pace struct {
+	pause   time.Duration // between two looks while records come
+	settles time.Duration // for how long after a record that goes on: see source.Settles
+	idle    time.Duration // between two looks while none come; what is lost need not be before a record of AppArmor's
+}
+
+var usual = pace{time.Second, source.Settles, time.Minute}
 
 // Notices is where notices are read: a reader.Reader.
 type Notices interface {
@@ -204,16 +213,19 @@ func (r *reading) follow(ctx context.Context, src source.Source, notices Notices
 	}
 }
 
-// watch sends what a source brings until its end, whose error it returns. What was lost it looks at once in each pause in which
-// records come, and once after the last one: nothing wakes up while nothing comes.
+// watch sends what a source brings until its end, whose error it returns, and what is lost, when it is known.
 func (r *reading) watch(ctx context.Context, src source.Source, send func(seen)) error {
+	pace := cmp.Or(r.query.pace, usual)
 	var said []source.Loss
-	for busy := true; ; {
-		came, err := r.watchFor(ctx, src, send, busy)
+	for last := time.Now(); ; {
+		came, err := r.watchFor(ctx, src, send, pace, time.Since(last) > pace.settles+pace.pause)
 		if err != nil {
 			return err
 		}
-		if busy = came; r.query.Lost == nil {
+		if came {
+			last = time.Now()
+		}
+		if r.query.Lost == nil {
 			continue
 		}
 		for _, l := range src.Lost() {
@@ -225,20 +237,22 @@ func (r *reading) watch(ctx context.Context, src source.Source, send func(seen))
 	}
 }
 
-// watchFor is watch for a pause, or if brief is not set, until the first record. It reports whether a record came.
-func (r *reading) watchFor(ctx context.Context, src source.Source, send func(seen), brief bool) (came bool, err error) {
-	within := ctx
-	if brief {
-		var stop context.CancelFunc
-		within, stop = context.WithTimeout(ctx, cmp.Or(r.query.pause, time.Second))
-		defer stop()
+// watchFor is watch for a pause or, if nothing has come lately, for a longer one that ends with the first record. It reports whether
+// a record came.
+func (r *reading) watchFor(ctx context.Context, src source.Source, send func(seen), pace pace, idle bool) (came bool, err error) {
+	pause := pace.pause
+	if idle {
+		pause = pace.idle
 	}
+	within, stop := context.WithTimeout(ctx, pause)
+	defer stop()
 	var e source.Entry
-	for !came || brief && within.Err() == nil {
-		if err := src.Next(within, &e); err != nil {
-			if within.Err() != nil && ctx.Err() == nil {
-				err = nil
-			}
+	for within.Err() == nil && !(idle && came) {
+		err := src.Next(within, &e)
+		switch {
+		case ctx.Err() == nil && source.Ended(within, err):
+			return came, nil
+		case err != nil:
 			return came, err
 		}
 		came = true
@@ -246,7 +260,7 @@ func (r *reading) watchFor(ctx context.Context, src source.Source, send func(see
 			send(seen{Event: ev, Sight: sight})
 		}
 	}
-	return came, nil
+	return came, context.Cause(ctx)
 }
 
 // take does with what was seen what is to be done.

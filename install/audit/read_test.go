@@ -291,10 +291,66 @@ func TestLossesAreSaidWhileEventsAreFollowed(t *testing.T) {
 	src.lines <- avc(time.Now(), fmt.Sprintf(readShadow, gonePID))
 	var got []string
 	time.AfterFunc(200*time.Millisecond, stop)
-	_, err := Read(ctx, &Joiner{Node: m.Node, Least: time.Millisecond}, src, nil, Query{Follow: true, pause: 20 * time.Millisecond,
+	_, err := Read(ctx, &Joiner{Node: m.Node, Least: time.Millisecond}, src, nil, Query{Follow: true, pace: pace{pause: 20 * time.Millisecond},
 		Lost: func(l source.Loss) { got = append(got, l.String()) }}, func(*Event) error { return nil })
 	if err != nil || !slices.Equal(got, []string{loss.String()}) {
 		t.Errorf("said %q, %v", got, err)
+	}
+}
+
+// What is missing may come yet, so a source says it later; and by then, no record need come any more.
+func TestLossesThatAreKnownLateAreSaid(t *testing.T) {
+	m := newMachine(t)
+	for name, test := range map[string]struct {
+		pace pace
+		late time.Duration // when the loss is known
+	}{
+		"before the last record":             {pace{pause: 10 * time.Millisecond, settles: 100 * time.Millisecond, idle: time.Hour}, 90 * time.Millisecond},
+		"when nothing has come for long":     {pace{pause: time.Millisecond, idle: 50 * time.Millisecond}, 100 * time.Millisecond},
+		"before a record that nobody wanted": {pace{pause: time.Millisecond, settles: time.Millisecond, idle: 50 * time.Millisecond}, 40 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			known := time.Now().Add(test.late)
+			src := steady{lines: make(chan string, 1), lost: func() []source.Loss {
+				if time.Now().Before(known) {
+					return nil
+				}
+				return []source.Loss{{By: "the journal", Unknown: true}}
+			}}
+			src.lines <- avc(time.Now(), fmt.Sprintf(readShadow, gonePID))
+			ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+			defer stop()
+			said := 0
+			_, err := Read(ctx, &Joiner{Node: m.Node, Least: time.Millisecond}, src, nil, Query{Follow: true, Elsewhere: true, pace: test.pace,
+				Lost: func(source.Loss) { said++; stop() }}, func(*Event) error { return nil })
+			if err != nil || said != 1 {
+				t.Errorf("said %d times, %v", said, err)
+			}
+		})
+	}
+}
+
+// failing is a source that fails when a pause of its reader's is over.
+type failing struct {
+	steady
+	err error
+}
+
+func (f failing) Next(ctx context.Context, e *source.Entry) error {
+	<-ctx.Done()
+	return f.err
+}
+
+// An error is a source's own, also if it comes just when a pause ends.
+func TestASourceThatFailsIsFollowedNoMore(t *testing.T) {
+	m := newMachine(t)
+	src := failing{steady{lost: func() []source.Loss { return nil }}, errors.New("the disk is broken")}
+	ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+	defer stop()
+	_, err := Read(ctx, &Joiner{Node: m.Node}, src, nil, Query{Follow: true, pace: pace{pause: time.Millisecond},
+		Lost: func(source.Loss) {}}, func(*Event) error { return nil })
+	if err != src.err {
+		t.Errorf("it ends with %v", err)
 	}
 }
 

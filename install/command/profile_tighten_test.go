@@ -166,6 +166,18 @@ func recordsOf(t *testing.T, m *machine, o *profiles.Tightening) {
 type recordFile struct {
 	source.Source
 	lines *bufio.Reader
+	count int // of records that were read
+	lost  func(records int) []source.Loss
+	fails error // after the first record
+}
+
+func (w *recordFile) Name() string { return source.Multicast }
+
+func (w *recordFile) Lost() []source.Loss {
+	if w.lost == nil {
+		return nil
+	}
+	return w.lost(w.count)
 }
 
 func (w *recordFile) Next(ctx context.Context, e *source.Entry) error {
@@ -174,7 +186,11 @@ func (w *recordFile) Next(ctx context.Context, e *source.Entry) error {
 		if err == nil {
 			e.Kernel = true
 			e.Record.Parse(bytes.TrimSpace(line))
+			w.count++
 			return nil
+		}
+		if w.fails != nil && w.count > 0 {
+			return w.fails
 		}
 		select {
 		case <-ctx.Done():
@@ -241,6 +257,43 @@ func TestTightenWholly(t *testing.T) {
 		}
 	}
 	wantWhole(t, m)
+}
+
+// That nothing was denied is not known if records are missing, and then no rule is taken away for it.
+func TestTightenWhollyNeedsAllRecords(t *testing.T) {
+	later := func(l source.Loss) func(int) []source.Loss {
+		return func(records int) []source.Loss {
+			if records == 0 {
+				return nil
+			}
+			return []source.Loss{l}
+		}
+	}
+	for name, test := range map[string]struct {
+		lost  func(int) []source.Loss
+		fails error
+		says  string
+	}{
+		"a source that may always lose some": {lost: func(int) []source.Loss { return []source.Loss{{By: "the kernel's limit", Unknown: true}} },
+			says: "what is denied cannot be known by the source multicast: records may have been lost: the kernel's limit"},
+		"some were lost": {lost: later(source.Loss{By: "the kernel", Records: 3}),
+			says: "whether anything was denied is not known: records were lost: 3: the kernel"},
+		"some may have been lost": {lost: later(source.Loss{By: "the journal", Unknown: true}),
+			says: "whether anything was denied is not known: records may have been lost: the journal"},
+		"the source fails": {fails: errors.New("the socket is broken"), says: "whether anything was denied is not known: the socket is broken"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, _, o := newTightening(t)
+			o.Wholly = true
+			recordsOf(t, m, &o)
+			src := o.Denials.(*recordFile)
+			src.lost, src.fails = test.lost, test.fails
+			if made, err := profiles.Tighten(t.Context(), m.Node, o); err == nil || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("%v, made %+v", err, made)
+			}
+			wantWhole(t, m)
+		})
+	}
 }
 
 // killGuard kills the process that the workload's parent has for putting the profile back.

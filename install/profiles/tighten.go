@@ -68,10 +68,10 @@ func Tighten(ctx context.Context, n *node.Node, o Tightening) (*Tightened, error
 	if err := Faults(files); err != nil {
 		return nil, err
 	}
-	if o.Wholly && o.Denials == nil {
-		return nil, exit.With(exit.Cannot, errors.New("what is denied cannot be known: the kernel's records cannot be read"))
-	}
 	t := &tightening{Tightening: o, node: n, compiler: c, file: &files[0], name: files[0].Name()}
+	if err := t.begin(); err != nil {
+		return nil, exit.With(exit.Cannot, err)
+	}
 	if t.whole, err = meaning.ReadFor(t.file.Blob.Data, c); err != nil {
 		return nil, exit.With(exit.BadPolicy, err)
 	}
@@ -89,6 +89,9 @@ func Tighten(ctx context.Context, n *node.Node, o Tightening) (*Tightened, error
 	}
 	if err == nil {
 		err = t.silence(guarded, made)
+	}
+	if err == nil {
+		err = t.settle(guarded)
 	}
 	if back := putBack(); back != nil {
 		return nil, exit.With(exit.Cannot, errors.Join(err, back))
@@ -109,8 +112,9 @@ type tightening struct {
 	file     *File
 	name     string
 	whole    []*meaning.Profile
-	seen     []seen // in the last run
-	vain     []seen // in the last run that worked
+	seen     []seen        // in the last run
+	vain     []seen        // in the last run that worked
+	lost     []source.Loss // before the first one
 }
 
 // mayTry says why nothing may be tried with the profile.
@@ -200,8 +204,8 @@ func (t *tightening) try(ctx context.Context, text string) (o tighten.Outcome, e
 		return o, err
 	}
 	var failed error
-	t.seen = t.watch(ctx, func(ctx context.Context) { failed = t.run(ctx) })
-	if err := context.Cause(ctx); err != nil {
+	t.seen, err = t.watch(ctx, func(ctx context.Context) { failed = t.run(ctx) })
+	if err := cmp.Or(context.Cause(ctx), err); err != nil {
 		return o, err
 	}
 	found, err := t.node.Kernel.Check(p)

@@ -2,6 +2,7 @@ package profiles
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/policy/audit"
 	"github.com/oci-apparmor/oci-apparmor/policy/audit/source"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/access"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/protect"
@@ -35,64 +37,127 @@ const (
 )
 
 // watch does something, and returns what the kernel has recorded of the profile meanwhile, the first one first. With
-// Tightening.Wholly the context of what it does ends at the first denial, because of errDenied.
-func (t *tightening) watch(ctx context.Context, do func(context.Context)) (all []seen) {
+// Tightening.Wholly the context of what it does ends at the first denial, because of errDenied, and the error says that a denial
+// may have been missed.
+func (t *tightening) watch(ctx context.Context, do func(context.Context)) (all []seen, err error) {
 	if t.Denials == nil {
 		do(ctx)
-		return nil
+		return nil, nil
 	}
-	end := func(error) {}
-	had := make(map[string]bool)
-	next := func(ctx context.Context) error {
-		var e source.Entry
-		err := t.Denials.Next(ctx, &e)
-		if err != nil || !e.Kernel || len(all) >= mostSeen {
-			return err
-		}
-		by, _ := e.Record.Profile()
-		if by != t.name && !strings.HasPrefix(by, t.name+"//") || e.Record.Type != audit.Denied && e.Record.Type != audit.Audited {
-			return nil
-		}
-		asked, err := e.Record.Asked()
-		if err != nil || len(asked.Accesses) == 0 {
-			return nil // it says nothing that a rule could be about
-		}
-		one := seen{e.Record.Type, by, asked.Accesses[0], e.Record.Get("comm")}
-		if key := fmt.Sprint(one.kind, by, " ", access.Format(one.access)); !had[key] {
-			had[key] = true
-			all = append(all, one)
-		}
-		if t.Wholly && one.kind == audit.Denied {
-			end(errDenied)
-		}
-		return nil
-	}
-	for ctx, stop := context.WithTimeout(ctx, time.Millisecond); ; { // of before
-		if next(ctx) != nil {
-			stop()
-			break
-		}
-	}
-	all, had = nil, make(map[string]bool)
+	before := watching{tightening: t}
+	failed := before.until(context.WithTimeout(ctx, time.Millisecond))
+	w := watching{tightening: t, had: make(map[string]bool)}
 	doing, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	end = cancel // not before: a denial of then ends nothing
+	w.denied = cancel
 	running, ran := context.WithCancel(ctx)
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		for next(running) == nil {
-		}
-	}()
+	read := make(chan error)
+	go func() { read <- w.until(running, ran) }()
 	do(doing)
 	ran()
-	<-read
-	for {
+	failed = errors.Join(failed, <-read)
+	for more := true; more && failed == nil; {
 		soon, stop := context.WithTimeout(ctx, afterRun)
-		err := next(soon)
+		if failed = w.next(soon); source.Ended(soon, failed) {
+			more, failed = false, nil
+		}
 		stop()
-		if err != nil {
-			return all
+	}
+	if t.Wholly {
+		err = t.missed(failed)
+	}
+	return w.all, err
+}
+
+// watching is what watch has read.
+type watching struct {
+	*tightening
+	all    []seen
+	had    map[string]bool // nil if nothing is kept
+	denied func(error)     // is called at each denial with Tightening.Wholly
+}
+
+// until reads until a context ends, which is no error.
+func (w *watching) until(ctx context.Context, stop func()) error {
+	defer stop()
+	for {
+		if err := w.next(ctx); source.Ended(ctx, err) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+// next reads a record.
+func (w *watching) next(ctx context.Context) error {
+	var e source.Entry
+	err := w.Denials.Next(ctx, &e)
+	if err != nil || w.had == nil || !e.Kernel || len(w.all) >= mostSeen {
+		return err
+	}
+	by, _ := e.Record.Profile()
+	if by != w.name && !strings.HasPrefix(by, w.name+"//") || e.Record.Type != audit.Denied && e.Record.Type != audit.Audited {
+		return nil
+	}
+	asked, err := e.Record.Asked()
+	if err != nil || len(asked.Accesses) == 0 {
+		return nil // it says nothing that a rule could be about
+	}
+	one := seen{e.Record.Type, by, asked.Accesses[0], e.Record.Get("comm")}
+	if key := fmt.Sprint(one.kind, by, " ", access.Format(one.access)); !w.had[key] {
+		w.had[key] = true
+		w.all = append(w.all, one)
+	}
+	if w.Wholly && one.kind == audit.Denied {
+		w.denied(errDenied)
+	}
+	return nil
+}
+
+// begin notes what was lost before. The error says that the source can lose records and not know of it.
+func (t *tightening) begin() error {
+	if !t.Wholly {
+		return nil
+	}
+	if t.Denials == nil {
+		return errors.New("what is denied cannot be known: the kernel's records cannot be read")
+	}
+	t.lost = t.Denials.Lost()
+	for _, l := range t.lost {
+		if l.Unknown {
+			return fmt.Errorf("what is denied cannot be known by the source %s: %s", oneline.Name(t.Denials.Name()), l.Sentence())
+		}
+	}
+	return nil
+}
+
+// missed returns an error if denials may have been missed since the beginning.
+func (t *tightening) missed(failed error) error {
+	if failed != nil {
+		return fmt.Errorf("whether anything was denied is not known: %w", failed)
+	}
+	for _, l := range t.Denials.Lost() {
+		if !slices.Contains(t.lost, l) {
+			return fmt.Errorf("whether anything was denied is not known: %s", l.Sentence())
+		}
+	}
+	return nil
+}
+
+// settle waits until it is known what was missing before now.
+func (t *tightening) settle(ctx context.Context) error {
+	if !t.Wholly {
+		return nil
+	}
+	ctx, stop := context.WithTimeout(ctx, source.Settles)
+	defer stop()
+	var e source.Entry
+	for {
+		if err := t.Denials.Next(ctx, &e); source.Ended(ctx, err) {
+			return t.missed(nil)
+		} else if err != nil {
+			return t.missed(err)
 		}
 	}
 }

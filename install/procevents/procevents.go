@@ -38,6 +38,7 @@ type Watch struct {
 	begun map[int]begun
 	order [mostKept]int // their pids, in a ring
 	next  int
+	gap   bool  // events are missing before those that come
 	ended error // why no more come
 }
 
@@ -188,9 +189,10 @@ func (w *Watch) take(fd int, answered chan<- error) {
 		})
 		switch {
 		case errors.Is(err, unix.EAGAIN):
+			w.gap = false
 			return
-		case errors.Is(err, unix.ENOBUFS): // a pid that is known may be another process's by now
-			clear(w.begun)
+		case errors.Is(err, unix.ENOBUFS):
+			w.overrun()
 		case err != nil:
 			w.ended = fmt.Errorf("reading the kernel's process events: %w", err)
 		default:
@@ -201,13 +203,25 @@ func (w *Watch) take(fd int, answered chan<- error) {
 	}
 }
 
+// overrun forgets all processes: a pid that is known may be another process's by now. The kernel says that the socket was full
+// before it gives what the socket has kept, and drops all that comes until that has been read (netlink_overrun,
+// net/netlink/af_netlink.c). So events are missing until nothing is left to be read.
+func (w *Watch) overrun() {
+	clear(w.begun)
+	w.gap = true
+}
+
 // event takes one message.
 func (w *Watch) event(m []byte, answered chan<- error) {
 	if len(m) < length {
 		return
 	}
 	number := func(at int) int { return int(int32(binary.NativeEndian.Uint32(m[at:]))) }
-	switch number(atWhat) {
+	what := number(atWhat)
+	if w.gap && what != none { // whatever it says may be over
+		return
+	}
+	switch what {
 	case none:
 		var err error
 		if code := number(atData); code != 0 {
@@ -249,7 +263,7 @@ func (w *Watch) note(pid int, at time.Duration, group string) {
 }
 
 // Group returns the path of the control group of the process that had a pid at a time, as far as is known: that in which it
-// executed its last program, or began. ok is false if it began before Open, or is forgotten.
+// executed its last program, or began. ok is false if it began before Open, or before events were missing, or is forgotten.
 func (w *Watch) Group(pid int, at time.Time) (group string, ok bool) {
 	_ = w.socket.Control(func(fd uintptr) { // it fails only after Close
 		w.mu.Lock()

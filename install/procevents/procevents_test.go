@@ -75,6 +75,21 @@ func TestAProcessIsWhereItBeganOrExecutedItsLastProgram(t *testing.T) {
 	w.want(t, "of another process that had the pid", 10, before, "")
 }
 
+// What the socket had kept is from before the events that it had no room for, in which a pid may have gone to another process.
+func TestWhileEventsAreMissingNothingIsKnown(t *testing.T) {
+	w, groups := told(t)
+	groups[1], groups[10], groups[11] = "/host", "/a", "/a"
+	w.tell(fork, 1, 1, 10, 10)
+	w.overrun()
+	w.tell(fork, 1, 1, 11, 11) // pid 11 has ended since, and is a process of /b
+	w.tell(executed, 11, 11)
+	w.want(t, "begun before", 10, time.Now(), "")
+	w.want(t, "begun by what was kept", 11, time.Now(), "")
+	w.tell(fork, 1, 1, 10, 10)
+	w.want(t, "begun since nothing is missing", 10, time.Now(), "/a")
+	w.want(t, "still", 11, time.Now(), "")
+}
+
 func TestProcessesThatAreKeptAreBounded(t *testing.T) {
 	w, groups := told(t)
 	groups[1] = "/host"

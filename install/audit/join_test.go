@@ -1,7 +1,7 @@
 package audit
 
 import (
-	"context"
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,34 +10,26 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/install/status"
+	"github.com/oci-apparmor/oci-apparmor/install/status/statustest"
 	"github.com/oci-apparmor/oci-apparmor/policy"
-	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
-	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// machine is a node of files, with a policy by which a container is under web or, if it asks for that, under base//&work.
-// Those called kept keep their engine's choice.
+// machine is a node with a policy by which a container is under web or, if it asks for that, under base//&work. Those called kept
+// keep their engine's choice.
 type machine struct {
 	*status.Node
+	*statustest.Machine
 	t    testing.TB
-	dir  string
 	root string
 }
 
 func newMachine(t testing.TB) *machine {
-	m := &machine{t: t, dir: t.TempDir()}
-	k := kerneltest.New(t).Kernel()
-	k.Proc = filepath.Join(m.dir, "proc")
-	m.Node = &status.Node{
-		Host: &hook.Host{Store: store.Store{Dir: filepath.Join(m.dir, "store")}, Kernel: k, Containers: filepath.Join(m.dir, "records")},
-		Run:  filepath.Join(m.dir, "run"), Lib: m.dir,
-	}
+	t.Helper()
+	m := &machine{Machine: statustest.New(t), t: t}
+	m.Node = &status.Node{Host: m.Decides, Run: filepath.Join(m.Dir, "run"), Lib: m.Dir}
 	m.root = filepath.Join(m.Run, "runc")
-	m.link("proc/self/ns/pid", "pid:[1]")
 	p := &policy.Config{
 		Policies: []policy.Policy{{Name: "web", Profile: "web"}, {Name: "work", Profile: "work", Floor: "base"},
 			{Name: "hands-off", Profile: policy.Keep}},
@@ -49,55 +41,14 @@ func newMachine(t testing.TB) *machine {
 	for _, name := range []string{"web", "work", "base"} {
 		p.Profiles = append(p.Profiles, policy.Profile{Name: name, Source: name, Text: []byte(name)})
 	}
-	if _, _, err := m.Host.Store.Apply(t.Context(), p, kerneltest.Texts{}, store.Manifest{}, nil); err != nil {
-		t.Fatal(err)
-	}
+	m.Apply(p)
 	return m
 }
 
-func (m *machine) write(name, text string) {
-	m.t.Helper()
-	path := filepath.Join(m.dir, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		m.t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		m.t.Fatal(err)
-	}
-}
-
-func (m *machine) link(name, to string) {
-	m.t.Helper()
-	path := filepath.Join(m.dir, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		m.t.Fatal(err)
-	}
-	os.Remove(path)
-	if err := os.Symlink(to, path); err != nil {
-		m.t.Fatal(err)
-	}
-}
-
-// process makes one that started so long ago. group is its control group.
+// process makes one that started so long ago.
 func (m *machine) process(pid int, label, group string, ago time.Duration) {
 	m.t.Helper()
-	var up unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {
-		m.t.Fatal(err)
-	}
-	dir := fmt.Sprintf("proc/%d/", pid)
-	m.write(dir+"attr/apparmor/current", label+"\n")
-	m.write(dir+"cgroup", "0::"+group+"\n")
-	m.write(dir+"stat", fmt.Sprintf("%d (a) b) S%s %d 0\n", pid, strings.Repeat(" 0", 18), (time.Duration(up.Nano())-ago)/(10*time.Millisecond)))
-	m.link(dir+"ns/pid", "pid:[1]")
-}
-
-// gone makes a process end.
-func (m *machine) gone(pid int) {
-	m.t.Helper()
-	if err := os.RemoveAll(filepath.Join(m.dir, "proc", fmt.Sprint(pid))); err != nil {
-		m.t.Fatal(err)
-	}
+	m.Start(statustest.Process{PID: pid, Label: label, Group: group, StartedAgo: ago})
 }
 
 // create makes a container whose first process is pid, and that asks for a policy.
@@ -107,28 +58,17 @@ func (m *machine) create(id string, pid int, asks string) {
 	if asks != "" {
 		annotations = fmt.Sprintf(", \"annotations\": {%q: %q}", policy.Annotation, asks)
 	}
-	m.write("bundles/"+id+"/config.json", `{"ociVersion": "1.0.2", "process": {"args": ["true"], "apparmorProfile": "chosen"}`+annotations+"}")
-	c := hook.Caller{Root: m.root}
-	out, err := m.Host.Prepare(context.Background(), c, id, hook.NewBundle(filepath.Join(m.dir, "bundles", id)))
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	m.write(fmt.Sprintf("run/runc/%s/state.json", id), fmt.Sprintf(`{"id":%q,"init_process_pid":%d}`, id, pid))
-	label := out.Label
-	if label == "" {
-		label = "chosen"
-	}
-	m.process(pid, label+" (enforce)", "/x/"+id, 0)
+	out := m.Prepare(hook.Caller{Root: m.root}, id, "chosen", annotations)
+	m.State("runc", id, pid)
+	m.process(pid, cmp.Or(out.Label, "chosen")+" (enforce)", "/x/"+id, 0)
 }
 
 // end ends a container and all of its processes. ran are those that its engine knows of.
 func (m *machine) end(id string, pid int, ran ...hook.Ran) {
 	m.t.Helper()
-	m.gone(pid)
+	m.End(pid)
 	m.Host.Forget(hook.Caller{Root: m.root}, id, ran...)
-	if err := os.RemoveAll(filepath.Join(m.root, id)); err != nil {
-		m.t.Fatal(err)
-	}
+	m.Remove("run/runc/" + id)
 }
 
 // gonePID is no process's, because it is more than a kernel's largest pid.
@@ -292,10 +232,8 @@ func TestAContainerThatEndedWithoutAWordIsNotForgotten(t *testing.T) {
 	m.create("web-1", 101, "")
 	m.create("web-2", 102, "")
 	during := time.Now()
-	m.gone(101)
-	if err := os.RemoveAll(filepath.Join(m.root, "web-1")); err != nil {
-		t.Fatal(err)
-	}
+	m.End(101)
+	m.Remove("run/runc/web-1")
 	r, err := m.Host.Recall(hook.Caller{Root: m.root}, "web-1")
 	if err != nil {
 		t.Fatal(err)
@@ -378,7 +316,7 @@ func TestContainersThatComeAndGoAreFollowed(t *testing.T) {
 		t.Errorf("a process that has ended, when another container has come: %s", got)
 	}
 	now := time.Now()
-	m.gone(60)
+	m.End(60)
 	if got := joined(j, Subject{Time: now, PID: 61, Profile: "docker-default"}); got != "one of "+id+"..." {
 		t.Errorf("one that has gone without a record: %s", got)
 	}
@@ -417,7 +355,7 @@ func TestContainersOfLongAgoAreForgotten(t *testing.T) {
 	m.process(60, "docker-default (enforce)", "/docker/"+strings.Repeat("a", 64), time.Minute)
 	ask := func() { joined(j, Subject{Time: time.Now(), PID: gonePID, Profile: "docker-default"}) }
 	ask()
-	m.gone(60)
+	m.End(60)
 	time.Sleep(2 * time.Millisecond)
 	ask()
 	if len(j.known) != 1 {

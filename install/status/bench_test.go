@@ -31,16 +31,16 @@ func BenchmarkGather(b *testing.B) {
 		m.prepare("containerd/runc/k8s.io", id)
 		pid := 1000 + i
 		m.process(pid, "web (enforce)", "/kubepods/burstable/pod1/"+id, fmt.Sprintf("pid:[%d]", pid))
-		m.write("run/containerd/runc/k8s.io/"+id+"/state.json",
+		m.Write("run/containerd/runc/k8s.io/"+id+"/state.json",
 			fmt.Sprintf(`{"id":%q,"init_process_pid":%d,"config":{"mounts":%s}}`, id, pid, rest)) // in runc's order
-		config := filepath.Join(m.dir, "bundles", id, "config.json")
+		config := filepath.Join(m.Dir, "bundles", id, "config.json")
 		spec := fmt.Appendf(nil, `{"process":{},"mounts":%s,"annotations":{"io.kubernetes.cri.sandbox-namespace":"lab",`+
 			`"io.kubernetes.cri.sandbox-name":"pod"},"linux":{"namespaces":[]}}`, rest)
 		if err := os.WriteFile(config, spec, 0o644); err != nil {
 			b.Fatal(err)
 		}
 	}
-	m.kernel.Write(b, "fs/profiles", text.String())
+	m.Kernel.Write(b, "fs/profiles", text.String())
 	for _, with := range []bool{false, true} {
 		b.Run(map[bool]string{false: "profiles and processes", true: "containers too"}[with], func(b *testing.B) {
 			for b.Loop() {

@@ -8,7 +8,6 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
-	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
 // modes compiles as Texts does, in the mode that a policy says.
@@ -32,9 +31,7 @@ func (m *machine) applyStack(content string, mode profile.Mode) {
 		Policies:    []policy.Policy{{Name: "web", Profile: "web", Floor: "base"}},
 		Assignments: []policy.Assignment{{File: "policy.yaml", Line: 1, Policy: "web"}},
 	}
-	if _, _, err := m.Host.Store.Apply(context.Background(), p, modes{}, store.Manifest{}, nil); err != nil {
-		m.t.Fatal(err)
-	}
+	m.ApplyBy(modes{}, p)
 }
 
 // newStack is a machine on which one container runs, under a stack.
@@ -42,13 +39,13 @@ func newStack(t *testing.T) *machine {
 	m := newMachine(t)
 	m.applyStack("v1", profile.Enforce)
 	m.prepare("runc", "one")
-	m.runtime("runc", "one", 20)
+	m.State("runc", "one", 20)
 	m.process(20, "base//&web (enforce)", "/default/one", "pid:[2]")
 	return m
 }
 
 func TestContainersUnderStacks(t *testing.T) {
-	loosen := func(m *machine) { m.kernel.Load(m.t, kerneltest.Blob("other", "web")) }
+	loosen := func(m *machine) { m.Kernel.Load(m.t, kerneltest.Blob("other", "web")) }
 	start := func(m *machine) { m.prepare("runc", "two") }
 	for _, test := range []struct {
 		name    string
@@ -65,9 +62,9 @@ func TestContainersUnderStacks(t *testing.T) {
 			func(m *machine) { m.applyStack("v3", profile.Enforce) }, func(m *machine) { m.prepare("runc", "three") }},
 			Stale, "start the container anew", LevelCritical},
 		{"loosened, and put right by somebody else", []func(*machine){loosen, func(m *machine) {
-			m.kernel.Load(m.t, kerneltest.Blob("v1", "web"))
+			m.Kernel.Load(m.t, kerneltest.Blob("v1", "web"))
 		}}, Unverified, "nobody knows how often", LevelUnknown},
-		{"that is not started", []func(*machine){func(m *machine) { m.write("run/runc/one/exec.fifo", "") }, loosen, start},
+		{"that is not started", []func(*machine){func(m *machine) { m.Write("run/runc/one/exec.fifo", "") }, loosen, start},
 			Waiting, "", LevelOK},
 		{"stale, with a process under another label", []func(*machine){loosen, start, func(m *machine) {
 			m.process(21, "base (enforce)", "/default/one", "pid:[2]")
@@ -94,7 +91,7 @@ func TestComplainingPolicy(t *testing.T) {
 	m := newMachine(t)
 	m.applyStack("v1", profile.Complain)
 	m.prepare("runc", "one")
-	m.runtime("runc", "one", 20)
+	m.State("runc", "one", 20)
 	m.process(20, "base//&web (mixed)", "/default/one", "pid:[2]")
 	m.process(21, "base//&web//null-/bin/tool (mixed)", "/default/one", "pid:[2]")
 	c := m.container("one")
@@ -121,7 +118,7 @@ func TestComplainingPolicy(t *testing.T) {
 func TestContentOfWhatThePolicyHasNotIsThatOfCreate(t *testing.T) {
 	m := newStack(t)
 	m.apply("v1") // a policy without base
-	m.kernel.Load(t, kerneltest.Blob("other", "base"))
+	m.Kernel.Load(t, kerneltest.Blob("other", "base"))
 	c := m.container("one")
 	if problems := strings.Join(c.Problems, "\n"); c.Verdict != Drifted ||
 		!strings.Contains(problems, "profile base is loaded with other content than when the container was created") {

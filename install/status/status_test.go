@@ -2,7 +2,6 @@ package status
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,32 +15,22 @@ import (
 
 	"github.com/oci-apparmor/oci-apparmor/hook"
 	"github.com/oci-apparmor/oci-apparmor/install/output/outputtest"
+	"github.com/oci-apparmor/oci-apparmor/install/status/statustest"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
-	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// machine is a node of files, with a policy by which containers are under web, and under nothing where they are called
-// kept.
+// machine is a node with a policy by which containers are under web, and under nothing where they are called kept.
 type machine struct {
 	*Node
-	kernel kerneltest.Machine
-	t      testing.TB
-	dir    string
+	*statustest.Machine
+	t testing.TB
 }
 
 func newMachine(t testing.TB) *machine {
-	m := &machine{kernel: kerneltest.New(t), t: t, dir: t.TempDir()}
-	k := m.kernel.Kernel()
-	k.Proc = filepath.Join(m.dir, "proc")
-	m.Node = &Node{
-		Host: &hook.Host{
-			Store: store.Store{Dir: filepath.Join(m.dir, "store")}, Kernel: k, Containers: filepath.Join(m.dir, "records"),
-		},
-		Run: filepath.Join(m.dir, "run"),
-		Lib: m.dir,
-	}
-	m.link("proc/self/ns/pid", "pid:[1]")
+	t.Helper()
+	m := &machine{Machine: statustest.New(t), t: t}
+	m.Node = &Node{Host: m.Decides, Run: filepath.Join(m.Dir, "run"), Lib: m.Dir}
 	m.apply("v1")
 	return m
 }
@@ -54,52 +43,17 @@ func (m *machine) apply(content string) {
 
 func (m *machine) applyRules(content string, rules ...policy.Assignment) {
 	m.t.Helper()
-	p := &policy.Config{
+	m.Apply(&policy.Config{
 		Profiles:    []policy.Profile{{Name: "web", Source: "web", Text: []byte(content)}},
 		Policies:    []policy.Policy{{Name: "web", Profile: "web"}, {Name: "hands-off", Profile: policy.Keep}},
 		Assignments: rules,
-	}
-	if _, _, err := m.Host.Store.Apply(context.Background(), p, kerneltest.Texts{}, store.Manifest{}, nil); err != nil {
-		m.t.Fatal(err)
-	}
-}
-
-func (m *machine) write(name, text string) {
-	m.t.Helper()
-	path := filepath.Join(m.dir, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		m.t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		m.t.Fatal(err)
-	}
-}
-
-func (m *machine) link(name, to string) {
-	m.t.Helper()
-	path := filepath.Join(m.dir, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		m.t.Fatal(err)
-	}
-	if err := os.Symlink(to, path); err != nil {
-		m.t.Fatal(err)
-	}
+	})
 }
 
 // process makes one in a control group and a PID namespace.
 func (m *machine) process(pid int, label, group, pidns string) {
 	m.t.Helper()
-	dir := fmt.Sprintf("proc/%d/", pid)
-	m.write(dir+"attr/apparmor/current", label+"\n")
-	m.write(dir+"cgroup", "0::"+group+"\n")
-	m.link(dir+"ns/pid", pidns)
-	m.link(dir+"exe", "/nowhere/bin/server")
-}
-
-// runtime makes the state of a container of runc's, below run.
-func (m *machine) runtime(root, id string, pid int) {
-	m.t.Helper()
-	m.write(fmt.Sprintf("run/%s/%s/state.json", root, id), fmt.Sprintf(`{"id":%q,"init_process_pid":%d}`, id, pid))
+	m.Start(statustest.Process{PID: pid, Label: label, Group: group, Namespace: pidns})
 }
 
 // prepare lets oci-apparmor decide about a container.
@@ -108,12 +62,7 @@ func (m *machine) prepare(root, id string) { m.t.Helper(); m.prepareBy("", root,
 // prepareBy prepares one with annotations, which are JSON, by way of an engine.
 func (m *machine) prepareBy(engine, root, id, annotations string) {
 	m.t.Helper()
-	bundle := fmt.Sprintf("bundles/%s", id)
-	m.write(bundle+"/config.json", `{"ociVersion": "1.0.2", "process": {"args": ["true"], "apparmorProfile": "web"}, "annotations": `+annotations+`}`)
-	w := hook.Caller{Engine: engine, Root: filepath.Join(m.Run, root)}
-	if _, err := m.Host.Prepare(context.Background(), w, id, hook.NewBundle(filepath.Join(m.dir, bundle))); err != nil {
-		m.t.Fatal(err)
-	}
+	m.Prepare(hook.Caller{Engine: engine, Root: filepath.Join(m.Run, root)}, id, "web", `, "annotations": `+annotations)
 }
 
 func (m *machine) gather() *Status {
@@ -177,35 +126,35 @@ func TestContainersAreJudged(t *testing.T) {
 			m.process(30, "unconfined", "/elsewhere", "pid:[2]")
 		}, Differs, Same, "process 30 (/nowhere/bin/server) runs under unconfined, and not under web", []bool{true, true, false}},
 		{"with other content", func(m *machine) {
-			m.kernel.Load(m.t, kerneltest.Blob("other", "web"))
+			m.Kernel.Load(m.t, kerneltest.Blob("other", "web"))
 		}, Drifted, Other, "profile web is loaded with other content than the policy's", []bool{true, true}},
 		{"with the content of an earlier policy", func(m *machine) { m.apply("v2") }, Confined, Outdated,
 			"profile web is the one of an earlier policy", []bool{true, true}},
-		{"without its profile", func(m *machine) { m.kernel.Remove(m.t, "web") }, Drifted, Missing,
+		{"without its profile", func(m *machine) { m.Kernel.Remove(m.t, "web") }, Drifted, Missing,
 			"profile web was removed from the kernel after the container was created: what ran", []bool{true, true}},
 		{"with its profile removed and loaded again", func(m *machine) {
-			m.kernel.Remove(m.t, "web")
-			m.kernel.Load(m.t, kerneltest.Blob("v1", "web"))
+			m.Kernel.Remove(m.t, "web")
+			m.Kernel.Load(m.t, kerneltest.Blob("v1", "web"))
 		}, Drifted, Same, "and loaded again", []bool{true, true}},
 		{"with content that is not known", func(m *machine) {
-			name := filepath.Join(m.kernel.Dir, "fs/policy/profiles/web.1/sha256")
+			name := filepath.Join(m.Kernel.Dir, "fs/policy/profiles/web.1/sha256")
 			if err := errors.Join(os.Remove(name), os.Mkdir(name, 0o755)); err != nil {
 				m.t.Fatal(err)
 			}
 		}, Unverified, Unknown, "whether the kernel's content of profile web is the policy's is not known: read hash", []bool{true, true}},
 		{"not yet started", func(m *machine) {
-			m.write("proc/20/attr/apparmor/current", "unconfined\n")
-			m.write("run/runc/one/exec.fifo", "")
+			m.Write("proc/20/attr/apparmor/current", "unconfined\n")
+			m.Write("run/runc/one/exec.fifo", "")
 		}, Waiting, Same, "", []bool{true, true}},
 		{"stopped", func(m *machine) {
-			os.RemoveAll(filepath.Join(m.dir, "proc/20"))
-			os.RemoveAll(filepath.Join(m.dir, "proc/10"))
+			os.RemoveAll(filepath.Join(m.Dir, "proc/20"))
+			os.RemoveAll(filepath.Join(m.Dir, "proc/10"))
 		}, Ended, "", "", nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			m := newMachine(t)
 			m.prepare("runc", "one")
-			m.runtime("runc", "one", 20)
+			m.State("runc", "one", 20)
 			m.process(1, "unconfined", "/init.scope", "pid:[1]")
 			m.process(20, "web (enforce)", group, "pid:[2]")
 			m.process(10, "web (enforce)", group+"/below", "pid:[2]") // executed later, its pid notwithstanding
@@ -244,17 +193,17 @@ func TestKeptContainerOfOurs(t *testing.T) {
 	}{
 		{"as created", "web (enforce)", func(*machine) {}, Confined, ""},
 		{"of an earlier policy", "web (enforce)", func(m *machine) { m.apply("v2") }, Confined, ""},
-		{"removed", "unconfined", func(m *machine) { m.kernel.Remove(m.t, "web") }, Unconfined,
+		{"removed", "unconfined", func(m *machine) { m.Kernel.Remove(m.t, "web") }, Unconfined,
 			"profile web was removed from the kernel after the container was created: what ran"},
 		{"removed while it waits", "unconfined", func(m *machine) {
-			m.kernel.Remove(m.t, "web")
-			m.write("run/runc/kept/exec.fifo", "")
+			m.Kernel.Remove(m.t, "web")
+			m.Write("run/runc/kept/exec.fifo", "")
 		}, Waiting, "profile web was removed from the kernel after the container was created: what ran"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := newMachine(t)
 			m.prepare("runc", "kept")
-			m.runtime("runc", "kept", 7)
+			m.State("runc", "kept", 7)
 			m.process(7, c.label, "/kept", "pid:[2]")
 			c.change(m)
 			got := m.container("kept")
@@ -277,8 +226,8 @@ func TestContainerIsNamedByItsRecord(t *testing.T) {
 		"nameless": `{}`, // as one that was made before records had names
 	} {
 		m.prepareBy("containerd", root, id, annotations)
-		m.write("bundles/"+id+"/config.json", `{"process": {}, "annotations": {"io.kubernetes.cri.sandbox-name": "in-the-bundle"}}`)
-		m.runtime(root, id, 100+len(id))
+		m.Write("bundles/"+id+"/config.json", `{"process": {}, "annotations": {"io.kubernetes.cri.sandbox-name": "in-the-bundle"}}`)
+		m.State(root, id, 100+len(id))
 		m.process(100+len(id), "web (enforce)", "/kubepods/"+id, "pid:[2]")
 	}
 	type names struct {
@@ -304,23 +253,23 @@ func TestContainersOfOthers(t *testing.T) {
 		ids[name] = strings.Repeat(fmt.Sprint(i+1), 64)
 	}
 	m := newMachine(t)
-	m.runtime("docker/runtime-runc/moby", ids["docker"], 20)
-	m.write("docker/containers/"+ids["docker"]+"/config.v2.json", `{"ID": "`+ids["docker"]+`", "Name": "/shop"}`)
+	m.State("docker/runtime-runc/moby", ids["docker"], 20)
+	m.Write("docker/containers/"+ids["docker"]+"/config.v2.json", `{"ID": "`+ids["docker"]+`", "Name": "/shop"}`)
 	m.process(20, "docker-default (enforce)", "/system.slice/docker-"+ids["docker"]+".scope/init", "pid:[2]")
 	m.process(21, "docker-default (enforce)", "/system.slice/docker-"+ids["docker"]+".scope/app", "pid:[3]")
 
-	m.runtime("containerd/runc/k8s.io", ids["pod"], 30)
-	m.write("run/containerd/io.containerd.runtime.v2.task/k8s.io/"+ids["pod"]+"/config.json", `{"process": {}, "annotations": {
+	m.State("containerd/runc/k8s.io", ids["pod"], 30)
+	m.Write("run/containerd/io.containerd.runtime.v2.task/k8s.io/"+ids["pod"]+"/config.json", `{"process": {}, "annotations": {
 		"io.kubernetes.cri.sandbox-namespace": "lab", "io.kubernetes.cri.sandbox-name": "front\u001b[31m",
 		"io.kubernetes.cri.container-name": "web", "io.kubernetes.cri.image-name": "nginx:1"}}`)
 	m.process(30, "unconfined", "/kubepods/pod1/"+ids["pod"], "pid:[4]")
 
-	m.write("run/crun/"+ids["podman"]+"/status", `{"pid": 40, "cgroup-path": "/x"}`)
-	m.write("containers/storage/overlay-containers/containers.json", `[{"id": "`+ids["podman"]+`", "names": ["db"]}]`)
-	m.write("run/crun/"+ids["rm"]+"/status", `{"pid": 45, "cgroup-path": "/x"}`)
-	m.write("containers/storage/overlay-containers/volatile-containers.json", `[{"id": "`+ids["rm"]+`", "names": ["systemd-shop"]}]`)
-	m.write("run/crun/"+ids["transient"]+"/status", `{"pid": 46, "cgroup-path": "/x"}`)
-	m.write("run/containers/storage/overlay-containers/volatile-containers.json", `[{"id": "`+ids["transient"]+`", "names": ["till-the-boot"]}]`)
+	m.Write("run/crun/"+ids["podman"]+"/status", `{"pid": 40, "cgroup-path": "/x"}`)
+	m.Write("containers/storage/overlay-containers/containers.json", `[{"id": "`+ids["podman"]+`", "names": ["db"]}]`)
+	m.Write("run/crun/"+ids["rm"]+"/status", `{"pid": 45, "cgroup-path": "/x"}`)
+	m.Write("containers/storage/overlay-containers/volatile-containers.json", `[{"id": "`+ids["rm"]+`", "names": ["systemd-shop"]}]`)
+	m.Write("run/crun/"+ids["transient"]+"/status", `{"pid": 46, "cgroup-path": "/x"}`)
+	m.Write("run/containers/storage/overlay-containers/volatile-containers.json", `[{"id": "`+ids["transient"]+`", "names": ["till-the-boot"]}]`)
 	m.process(46, "containers-default-0.62 (enforce)", "/machine.slice/libpod-"+ids["transient"]+".scope/container", "pid:[8]")
 	m.process(45, "containers-default-0.62 (enforce)", "/machine.slice/libpod-"+ids["rm"]+".scope/container", "pid:[7]")
 	m.process(40, "containers-default-0.62 (enforce)", "/machine.slice/libpod-"+ids["podman"]+".scope/container", "pid:[5]")
@@ -328,7 +277,7 @@ func TestContainersOfOthers(t *testing.T) {
 
 	m.process(50, "crio-default (complain)", "/kubepods.slice/crio-"+ids["gone"]+".scope", "pid:[6]")
 	m.process(51, "crio-default (complain)", "/kubepods.slice/crio-"+ids["gone"]+".scope", "pid:[6]")
-	m.write("run/runc/not-a-container/file", "")
+	m.Write("run/runc/not-a-container/file", "")
 
 	s := m.gather()
 	type seen struct {
@@ -364,11 +313,11 @@ func TestContainersOfOthers(t *testing.T) {
 func TestContainerOfAnotherDataDirectoryHasItsName(t *testing.T) {
 	m := newMachine(t)
 	id := strings.Repeat("1", 64)
-	data := filepath.Join(m.dir, "srv/docker")
+	data := filepath.Join(m.Dir, "srv/docker")
 	m.applyRules("another content", policy.Assignment{File: "policy.yaml", Line: 1, Policy: "web"})
 	m.prepareBy("docker", "docker/runtime-runc/moby", id, fmt.Sprintf(`{}, "root": {"path": %q}`, data+"/overlay2/1/merged"))
-	m.write("srv/docker/containers/"+id+"/config.v2.json", `{"ID": "`+id+`", "Name": "/shop"}`)
-	m.runtime("docker/runtime-runc/moby", id, 20)
+	m.Write("srv/docker/containers/"+id+"/config.v2.json", `{"ID": "`+id+`", "Name": "/shop"}`)
+	m.State("docker/runtime-runc/moby", id, 20)
 	m.process(20, "web (enforce)", "/system.slice/docker-"+id+".scope", "pid:[2]")
 	if c := m.container(id); c.Name != "shop" || c.Engine != "docker" {
 		t.Errorf("%+v", c)
@@ -380,12 +329,12 @@ func TestContainerThatIsBeingCreatedStandsOnce(t *testing.T) {
 	m := newMachine(t)
 	ours, other, odd := strings.Repeat("1", 64), strings.Repeat("2", 64), strings.Repeat("3", 64)
 	m.prepare("crun", ours)
-	m.write("run/crun/"+ours+"/exec.fifo", "")
+	m.Write("run/crun/"+ours+"/exec.fifo", "")
 	m.process(20, "unconfined", "/docker/"+ours, "pid:[2]")
 	m.process(21, "unconfined", "/docker/"+ours, "pid:[2]")
-	m.write("run/crun/"+other+"/exec.fifo", "")
+	m.Write("run/crun/"+other+"/exec.fifo", "")
 	m.process(30, "unconfined", "/machine.slice/libpod-"+other+".scope", "pid:[3]")
-	m.write("run/youki/"+odd+"/state.json", "{}") // of a form that nobody knows
+	m.Write("run/youki/"+odd+"/state.json", "{}") // of a form that nobody knows
 	m.process(40, "web (enforce)", "/x/"+odd, "pid:[4]")
 	s := m.gather()
 	if len(s.Containers) != 3 || len(s.Problems) > 0 {
@@ -412,7 +361,7 @@ func TestSharedNamespaces(t *testing.T) {
 			ns = "pid:[1]"
 		}
 		m.prepare("runc", id)
-		m.runtime("runc", id, 20+i)
+		m.State("runc", id, 20+i)
 		m.process(20+i, "web (enforce)", "/pods/"+id, ns)
 	}
 	m.process(30, "web (enforce)", "/pods/b", "pid:[2]")
@@ -430,12 +379,12 @@ func TestSharedNamespaces(t *testing.T) {
 
 func TestProcessesHaveProfilesDefined(t *testing.T) {
 	m := newMachine(t)
-	m.kernel.Load(t, kerneltest.Blob("1", "web"))
-	m.kernel.Load(t, kerneltest.Blob("1", "/nowhere/bin/server"))
+	m.Kernel.Load(t, kerneltest.Blob("1", "web"))
+	m.Kernel.Load(t, kerneltest.Blob("1", "/nowhere/bin/server"))
 	m.process(1, "unconfined", "/", "pid:[1]")
 	m.process(20, "web//&x (mixed)", "/", "pid:[1]")
 	m.process(21, "x (user)", "/", "pid:[1]")
-	m.write("proc/22/attr/apparmor/current", "x (enforce)\n") // has no program
+	m.Write("proc/22/attr/apparmor/current", "x (enforce)\n") // has no program
 	s := m.gather()
 	want := []Process{
 		{1, "/nowhere/bin/server", "unconfined", "/nowhere/bin/server"},
@@ -447,7 +396,7 @@ func TestProcessesHaveProfilesDefined(t *testing.T) {
 	if want := []Profile{{"/nowhere/bin/server", "enforce"}, {"web", "enforce"}}; !reflect.DeepEqual(s.Profiles, want) {
 		t.Errorf("%+v, want %+v", s.Profiles, want)
 	}
-	m.kernel.Remove(t, "/nowhere/bin/server")
+	m.Kernel.Remove(t, "/nowhere/bin/server")
 	if s := m.gather(); !reflect.DeepEqual(s.Processes, want[1:]) {
 		t.Errorf("%+v, want %+v", s.Processes, want[1:])
 	}
@@ -465,7 +414,7 @@ func TestProcessesHaveProfilesDefined(t *testing.T) {
 
 func TestKernelThatEnforcesNothingIsAProblem(t *testing.T) {
 	m := newMachine(t)
-	m.kernel.Write(t, "module/mode", "complain\n")
+	m.Kernel.Write(t, "module/mode", "complain\n")
 	if s := m.gather(); len(s.Problems) != 1 || !strings.Contains(s.Problems[0], "write enforce to") {
 		t.Errorf("problems %q", s.Problems)
 	}
@@ -473,7 +422,7 @@ func TestKernelThatEnforcesNothingIsAProblem(t *testing.T) {
 
 func TestUnreadableRecordIsAProblem(t *testing.T) {
 	m := newMachine(t)
-	m.write("records/1.json", "{")
+	m.Write("records/1.json", "{")
 	if s := m.gather(); len(s.Problems) != 1 || !strings.Contains(s.Problems[0], "records/1.json") {
 		t.Errorf("%q", s.Problems)
 	}

@@ -3,7 +3,6 @@ package audit
 import (
 	"bytes"
 	_ "embed"
-	"encoding/json"
 	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/install/output"
@@ -92,15 +91,6 @@ type (
 	}
 )
 
-// line returns a value as a line of ASCII.
-func line(v any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	err := enc.Encode(v)
-	return output.ASCII(b.Bytes(), false), err
-}
-
 // moment returns a time for JSON, or nil for the zero one.
 func moment(t time.Time) *time.Time {
 	if t.IsZero() {
@@ -131,7 +121,7 @@ func (e *Event) place() string {
 	return "unknown"
 }
 
-// JSON returns an event and its reasons as a line of ASCII.
+// JSON returns an event and its reasons as a line: see output.Encode.
 func (e *Event) JSON(why []Reason) ([]byte, error) {
 	j := eventJSON{
 		Type: "event", Time: moment(e.Time), Kind: e.Kind, Trusted: e.Trusted, Place: e.place(), KnownBy: e.By,
@@ -151,20 +141,20 @@ func (e *Event) JSON(why []Reason) ([]byte, error) {
 		}
 		j.Why = append(j.Why, reasonJSON{Reason: &w.PartReason})
 	}
-	return line(j)
+	return output.Encode(j, output.Compact)
 }
 
-// JSON returns a summary as a line of ASCII. of is "container" or "policy".
+// JSON returns a summary as a line: see output.Encode. of is "container" or "policy".
 func (s *Summary) JSON(of string) ([]byte, error) {
 	j := summaryJSON{Type: of, Of: s.Of, Container: s.One.json(), Policy: s.Policy, Counts: s.Counts, First: moment(s.First),
 		Last: moment(s.Last), Most: []tallyJSON{}}
 	for _, t := range s.Most {
 		j.Most = append(j.Most, tallyJSON{t.What, t.Kind, t.N})
 	}
-	return line(j)
+	return output.Encode(j, output.Compact)
 }
 
-// JSON returns the end of reading as a line of ASCII.
+// JSON returns the end of reading as a line: see output.Encode.
 func (e *End) JSON() ([]byte, error) {
 	j := endJSON{Type: "source", Source: e.Source, Records: e.Records, Shown: e.Shown, Denials: e.Denials, Untrusted: e.Untrusted,
 		Lost: []lossJSON{}, Unknown: append([]string{}, e.Unknown()...)}
@@ -175,5 +165,5 @@ func (e *End) JSON() ([]byte, error) {
 	for _, l := range e.Lost {
 		j.Lost = append(j.Lost, lossJSON{l.By, l.Records, l.Unknown})
 	}
-	return line(j)
+	return output.Encode(j, output.Compact)
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oci-apparmor/oci-apparmor/install/output"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/access"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/suggest"
 )
@@ -91,13 +92,13 @@ type answerJSON struct {
 	Message string   `json:"message,omitempty"`
 }
 
-// SuggestionJSON returns what is suggested for a profile's denials as a line of ASCII. err is why nothing is, if so; written
+// SuggestionJSON returns what is suggested for a profile's denials as a line of JSON: see output.Encode. err is why nothing is, if so; written
 // is whether it was written, where that was asked for.
 func SuggestionJSON(profile, file string, denials []suggest.Denial, s *suggest.Suggestion, err error, written *bool) ([]byte, error) {
 	j := suggestionJSON{Type: "suggestion", Profile: profile, File: file, Rules: []ruleJSON{}, Denials: []answerJSON{}, Written: written}
 	if err != nil {
 		j.Unknown = err.Error()
-		return line(j)
+		return output.Encode(j, output.Compact)
 	}
 	j.Patch = s.Patch
 	for _, r := range s.Rules {
@@ -113,5 +114,5 @@ func SuggestionJSON(profile, file string, denials []suggest.Denial, s *suggest.S
 	for _, c := range s.Checks {
 		j.Checks = append(j.Checks, c.Message)
 	}
-	return line(j)
+	return output.Encode(j, output.Compact)
 }

@@ -3,7 +3,6 @@ package command
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 	"github.com/oci-apparmor/oci-apparmor/hook/notice/reader"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/output"
 )
 
 type logOptions struct {
@@ -73,8 +73,6 @@ func runLog(ctx context.Context, s *session, o *logOptions) error {
 		}
 	}
 	out := s.print()
-	enc := json.NewEncoder(s.stdout)
-	enc.SetEscapeHTML(false)
 	var columns logColumns
 	found := false
 	err := s.notices.Read(ctx, q, func(e notice.Notice) error {
@@ -83,7 +81,11 @@ func runLog(ctx context.Context, s *session, o *logOptions) error {
 		}
 		found = true
 		if o.json {
-			return enc.Encode(e)
+			text, err := output.Encode(e, output.Compact)
+			if err == nil {
+				_, err = s.stdout.Write(text)
+			}
+			return err
 		}
 		out.Line("%s", columns.line(e))
 		return out.Err

@@ -1,8 +1,7 @@
-// Package output writes lines for people, and breaks long text into lines.
+// Package output writes lines for people, breaks long text into lines, and writes JSON.
 package output
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -47,14 +46,6 @@ func (p *Printer) WrappedAt(first, text string, width int) {
 		p.Line("%s%s", line, text[:at])
 		text = text[at+1:]
 	}
-}
-
-// JSON writes v as indented JSON.
-func JSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
 }
 
 // Count returns a number of things: "1 rule", "2 rules".

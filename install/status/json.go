@@ -1,9 +1,7 @@
 package status
 
 import (
-	"bytes"
 	_ "embed"
-	"encoding/json"
 	"fmt"
 
 	"github.com/oci-apparmor/oci-apparmor/install/output"
@@ -74,7 +72,7 @@ type (
 )
 
 // JSON returns the selected parts of a status, or with count only their numbers. It is one line, or indented if pretty is
-// set. All of it is ASCII, so that no string in it can act on a terminal.
+// set. No string in it can act on a terminal: see output.Encode.
 func (s *Status) JSON(show Show, count, pretty bool) ([]byte, error) {
 	out := statusJSON{Version: "2", Recorded: s.Recorded, Quiet: s.Quiet, Problems: s.Problems}
 	if show.Profiles {
@@ -107,14 +105,11 @@ func (s *Status) JSON(show Show, count, pretty bool) ([]byte, error) {
 			}
 		}
 	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
+	form := output.Spaced
 	if pretty {
-		enc.SetIndent("", "  ")
+		form = output.Indented
 	}
-	err := enc.Encode(out)
-	return output.ASCII(b.Bytes(), !pretty), err
+	return output.Encode(out, form)
 }
 
 func (c *Container) json() containerJSON {

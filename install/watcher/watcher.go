@@ -230,9 +230,9 @@ func (w *Watcher) look(ctx context.Context, l Listener) (every time.Duration, er
 	return every, nil
 }
 
-// seen takes over a look at a moment at which nothing was missed.
+// seen takes over a look that ends now. Nothing is missed of what was logged until the time now.
 func (w *Watcher) seen(now time.Duration, wall time.Time, every time.Duration, sights []quiet.Sight) {
-	w.state.Seen(now, wall, 2*max(every, w.state.Every), sights)
+	w.state.Seen(now, quiet.Clock(), wall, 2*max(every, w.state.Every), sights)
 	w.state.Every, w.state.Proved, w.state.Dead = every, now, ""
 	w.waiting = len(sights) > 0
 	w.write()

@@ -25,6 +25,7 @@ type made struct {
 	lost   []source.Loss
 	silent bool // no denial of ours comes back
 	proofs int
+	before func() // nil, or what happens before a denial of ours
 }
 
 func (m *made) Name() string { return source.Multicast }
@@ -40,6 +41,9 @@ func (m *made) Prove() error {
 	m.Lock()
 	defer m.Unlock()
 	m.proofs++
+	if m.before != nil {
+		m.before()
+	}
 	if !m.silent {
 		m.lines <- fmt.Sprintf(`apparmor="DENIED" operation="change_onexec" profile="unconfined" name="proof.%d"`, m.proofs)
 	}
@@ -140,6 +144,37 @@ func TestWatcher(t *testing.T) {
 		m.Unlock()
 		wait(t, "the loss", func() bool { return strings.Contains(look().Idle, "records were lost: 1: somebody") })
 	})
+}
+
+// What is logged of a profile during the first look at it is nobody's yet. So the time of that look does not count.
+func TestWatcherLooksAtANewProfile(t *testing.T) {
+	var logged time.Duration
+	content := "1"
+	m := &made{lines: make(chan string, 100)}
+	m.before = func() {
+		if m.proofs%2 == 0 { // the second look at a content
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+		m.lines <- denial("ALLOWED", "web")
+		logged = quiet.Clock()
+	}
+	w := New(&node.Node{State: &status.Node{Quiet: quiet.Dir(t.TempDir())}}, func(sentence string) { t.Log(sentence) })
+	w.told, w.joiner, w.waiting = make(map[string]string), nil, true
+	w.Forget = func(context.Context) error { return nil }
+	w.Look = func(context.Context) ([]quiet.Sight, time.Duration, error) {
+		return []quiet.Sight{{Name: "web", Content: content, Held: content}}, 10 * time.Second, nil
+	}
+	for _, content = range []string{"1", "2"} {
+		for range 2 {
+			if _, err := w.look(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if p := w.state.Of("web", content); p == nil || p.Quiet <= 0 || p.Quiet > quiet.Clock()-logged {
+			t.Errorf("%+v, with a denial %v ago", p, quiet.Clock()-logged)
+		}
+	}
 }
 
 func TestWatcherOfASilentSocket(t *testing.T) {

@@ -11,15 +11,17 @@ type Sight struct {
 	Name    string
 	Content string // sha256 of the compiled profile, in hexadecimal
 	Held    any    // comparable: tells the kernel's profile from what is loaded in its place later; nil if there is none
-	Idle    string // why this moment does not count: no container runs under it, or not under this content; empty if it does
+	Idle    string // why this look does not count: no container runs under it, or not under this content; empty if it does
 }
 
-// Seen adds a look at all profiles that wait, at a moment until which everything is shown that was logged. now is a time of
-// Clock, and wall the same moment for people. Profiles that are not among the sights are forgotten.
+// Seen adds a look at all profiles that wait. Both times are of Clock: what was logged until now is known, and the look had
+// ended at ended. wall is now for people. Profiles that are not among the sights are forgotten.
 //
-// What counts is the time from one moment to the next if both count. longest is how much counts at most: a watcher that was
-// stopped for an hour has not seen whether a container ran in it.
-func (s *State) Seen(now time.Duration, wall time.Time, longest time.Duration, sights []Sight) {
+// What counts is the time from one look to the next if both count. A profile that is new, that was idle at the look before, or
+// whose time began anew since then counts only from the end of the look: what was logged of it until then may have been taken
+// for nobody's, and it may have come to what is seen only then. longest is how much counts at most: a watcher that was stopped
+// for an hour has not seen whether a container ran in it.
+func (s *State) Seen(now, ended time.Duration, wall time.Time, longest time.Duration, sights []Sight) {
 	was := s.Profiles
 	s.Profiles = make([]*Profile, 0, len(sights))
 	for _, sight := range sights {
@@ -31,10 +33,14 @@ func (s *State) Seen(now time.Duration, wall time.Time, longest time.Duration, s
 		if p.held != nil && sight.Held != p.held {
 			p.begin(wall, "the profile was loaded again or removed")
 		}
-		if p.counts && sight.Idle == "" && now > p.at {
-			p.Quiet += min(now-p.at, longest)
+		from := ended
+		if p.counts {
+			from = now
+			if sight.Idle == "" && now > p.from {
+				p.Quiet += min(now-p.from, longest)
+			}
 		}
-		p.held, p.at, p.Idle, p.counts = sight.Held, now, sight.Idle, sight.Idle == ""
+		p.held, p.from, p.Idle, p.counts = sight.Held, from, sight.Idle, sight.Idle == ""
 		s.Profiles = append(s.Profiles, p)
 	}
 	slices.SortFunc(s.Profiles, func(a, b *Profile) int { return cmp.Compare(a.Name, b.Name) })
@@ -72,7 +78,7 @@ func (s *State) Begin(wall time.Time, why string) {
 	}
 }
 
-// begin has the profile's time begin anew. The moment at hand does not count.
+// begin has the profile's time begin anew. The last look does not count.
 func (p *Profile) begin(wall time.Time, why string) {
 	p.Quiet, p.Since, p.Anew, p.counts, p.held = 0, wall, why, false, nil
 }

@@ -55,8 +55,8 @@ type Profile struct {
 	Denial  *Denial       `json:"denial"`  // the last one; nil if none was seen of this content
 
 	held   any           // what tells the kernel's profile from others of its name and content
-	counts bool          // the last moment counts
-	at     time.Duration // when it was, by Clock
+	counts bool          // the last look counts
+	from   time.Duration // since when time counts that has not been added, by Clock
 }
 
 // A Denial is what would have been denied. All of it is fit for a line.

@@ -113,7 +113,7 @@ func newCandidate(ctx context.Context, n *node.Node, o Options, before *store.Ge
 	}
 	compiled, err := store.Compile(ctx, p, by, before, o.Progress.Report)
 	if err == nil && len(o.promote) > 0 {
-		if err := promote(p, compiled, before, o.promote); err != nil {
+		if err := promote(p, m.Digest, compiled, before, o.promote); err != nil {
 			o.Progress.Close()
 			return nil, err
 		}

@@ -7,18 +7,22 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/policyfile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
-// Quiet is a profile of the policy in force that was quiet for as long as the policy file demands, with the content that was.
+// Quiet is a profile of the policy in force that was quiet for as long as the policy file demands, with the content and the time
+// that were shown.
 type Quiet struct {
 	Profile string
 	Blob    [sha256.Size]byte // as in policy.Profile
+	After   time.Duration     // EnforceAfter of policy.Profile
 }
 
 // Promoted is the result of Promote.
@@ -48,26 +52,63 @@ func Promote(ctx context.Context, n *node.Node, quiet []Quiet, report func(Loade
 	return p, nil
 }
 
-// promote gives the mode enforce to profiles of the policy that was read, if it is the one in force.
-func promote(p *policy.Config, compiled *store.Compilation, before *store.Generation, quiet []Quiet) error {
+// promote gives the mode enforce to profiles of the policy that was read, if it is the one in force. digest is that of the policy
+// as it was written.
+func promote(p *policy.Config, digest string, compiled *store.Compilation, before *store.Generation, quiet []Quiet) error {
 	if before == nil {
 		return exit.With(exit.Cannot, errors.New("no policy is in force"))
 	}
-	switch same, err := before.Has(compiled); {
+	switch change, err := changeOf(compiled, digest, before); {
 	case err != nil:
 		return err
-	case !same:
-		return exit.With(exit.Cannot, errors.New("the policy file has changes that are not in force: run oci-apparmor policy apply, and what "+
-			"it leaves as it is can be enforced then"))
+	case change != "":
+		return exit.With(exit.Cannot, fmt.Errorf("the policy file has changes that are not in force, in %s: run oci-apparmor policy apply, and "+
+			"what it leaves as it is can be enforced then", change))
 	}
 	for _, q := range quiet {
 		i := slices.IndexFunc(compiled.Policy.Profiles, func(pr policy.Profile) bool { return pr.Name == q.Profile })
 		if i < 0 || !compiled.Policy.Profiles[i].Waits() || compiled.Policy.Profiles[i].Blob != q.Blob {
 			return exit.With(exit.Cannot, fmt.Errorf("profile %s is not, or no longer, the one that was quiet", q.Profile))
 		}
+		if after := compiled.Policy.Profiles[i].EnforceAfter; after != q.After {
+			return exit.With(exit.Cannot, fmt.Errorf("profile %s is to be quiet for %s now, and was looked at as one that is to be for %s: try again",
+				q.Profile, policyfile.FormatQuiet(after), policyfile.FormatQuiet(q.After)))
+		}
 		p.Profiles[i].Mode = profile.Enforce
 	}
 	return nil
+}
+
+// changeOf names something in which a policy that was read is another one than a generation; empty if they are the same. Not all
+// that a person wrote is in what containers are started from: the manifest has the rest.
+func changeOf(compiled *store.Compilation, digest string, before *store.Generation) (string, error) {
+	m, err := before.Manifest()
+	if err != nil {
+		return "", err
+	}
+	was, err := before.Config()
+	if err != nil {
+		return "", err
+	}
+	same, err := before.Has(compiled)
+	if err != nil {
+		return "", err
+	}
+	if !same {
+		return "what it decides, or what profiles compile to", nil
+	}
+	for i := range compiled.Policy.Profiles { // both have the same ones
+		if one := &compiled.Policy.Profiles[i]; one.EnforceAfter != was.Profiles[i].EnforceAfter {
+			return "enforceAfter of profile " + one.Name, nil
+		}
+	}
+	switch {
+	case compiled.Policy.RequireTests != was.RequireTests:
+		return "require", nil
+	case m.Digest != "" && m.Digest != digest: // earlier versions wrote none
+		return "the text of a profile, or its template", nil
+	}
+	return "", nil
 }
 
 // keepPromoted gives the mode enforce to profiles of a policy file that the generation in force, which may be nil, enforces

@@ -1,12 +1,16 @@
 package command
 
 import (
+	"context"
 	"encoding/hex"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/oci-apparmor/oci-apparmor/install/apply"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
+	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/quiet"
@@ -143,4 +147,61 @@ func TestPromote(t *testing.T) {
 	if _, out := m.run("policy", "explain"); !strings.Contains(out, "missing: the watcher has not looked at its present content yet") {
 		t.Errorf("policy explain: %s", out)
 	}
+}
+
+// uncommented is a compiler to which comments mean nothing, as to the real one.
+type uncommented struct{ loadable }
+
+func (c uncommented) Compile(ctx context.Context, name string, mode profile.Mode, source string, text []byte) (profile.Blob, error) {
+	return c.loadable.Compile(ctx, name, mode, source, regexp.MustCompile("(?m)^#.*\n").ReplaceAll(text, nil))
+}
+
+// What a person has written since the last apply counts, also where containers are started from the same as before.
+func TestPromoteOfAChangedPolicy(t *testing.T) {
+	m, _ := newBoots(t)
+	m.CompilerOf = func([]byte) (node.Compiler, error) { return uncommented{loadable{fakeCompiler{m}}}, nil }
+	m.State.Quiet = quiet.Dir("run/quiet")
+	m.write("etc/policy.yaml", waitingPolicy)
+	m.run("policy", "apply")
+	release, err := m.State.Quiet.Hold(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	m.shows(map[string]time.Duration{"web": time.Hour})
+	web := m.read("etc/profiles/web")
+	for name, c := range map[string]struct{ file, text, says string }{
+		"a longer time":       {strings.Replace(waitingPolicy, "1h", "9h", 1), web, "in enforceAfter of profile web"},
+		"another one's time":  {strings.Replace(waitingPolicy, "2h", "9h", 1), web, "in enforceAfter of profile work"},
+		"no time any more":    {strings.Replace(waitingPolicy, ", enforceAfter: 1h", "", 1), web, "in enforceAfter of profile web"},
+		"tests are required":  {waitingPolicy + "require: tests\n", web, "in require"},
+		"a comment in a text": {waitingPolicy, "# not to be enforced yet\n" + web, "in the text of a profile"},
+		"another rule":        {strings.Replace(waitingPolicy, "    request: [work]\n", "", 1), web, "in what it decides"},
+	} {
+		m.write("etc/policy.yaml", c.file)
+		m.write("etc/profiles/web", c.text)
+		if code, _ := m.run("policy", "promote", "web"); code != exit.Cannot || !strings.Contains(m.errOut.String(), "not in force, "+c.says) {
+			t.Errorf("%s: exit code %d, %s", name, code, &m.errOut)
+		}
+		m.wantMode(name, "web", profile.Complain)
+	}
+
+	// A longer time that comes into force while the policy is promoted.
+	m.write("etc/policy.yaml", strings.Replace(waitingPolicy, "1h", "9h", 1))
+	m.write("etc/profiles/web", web)
+	m.run("policy", "apply")
+	due := []apply.Quiet{{Profile: "web", Blob: m.profileInForce("web").Blob, After: time.Hour}}
+	if _, err := apply.Promote(t.Context(), m.Node, due, func(apply.Loaded) {}); err == nil || !strings.Contains(err.Error(), "is to be quiet for 9h now") {
+		t.Errorf("with a longer time in force: %v", err)
+	}
+	m.wantMode("with a longer time in force", "web", profile.Complain)
+
+	// A comment in the policy file decides nothing.
+	m.write("etc/policy.yaml", "# the web's\n"+waitingPolicy)
+	m.run("policy", "apply")
+	m.write("etc/policy.yaml", "# the web's, as before\n"+waitingPolicy)
+	if code, _ := m.run("policy", "promote", "web"); code != 0 {
+		t.Errorf("with another comment in the policy file: exit code %d, %s", code, &m.errOut)
+	}
+	m.wantMode("with another comment in the policy file", "web", profile.Enforce)
 }

@@ -113,7 +113,7 @@ complain mode, and if the policy file takes enforceAfter away.`,
 				return err
 			}
 			for i := range all {
-				if _, is := all[i].Due(); !is && len(args) == 0 {
+				if _, _, is := all[i].Due(); !is && len(args) == 0 {
 					printStanding(out, "", &all[i])
 				}
 			}

@@ -38,8 +38,8 @@ func dueOf(n *node.Node, state *quiet.State, unread error) (due []apply.Quiet, a
 	}
 	all = quiet.Standings(c, state, unread)
 	for i := range all {
-		if blob, is := all[i].Due(); is {
-			due = append(due, apply.Quiet{Profile: all[i].Profile, Blob: blob})
+		if blob, after, is := all[i].Due(); is {
+			due = append(due, apply.Quiet{Profile: all[i].Profile, Blob: blob, After: after})
 		}
 	}
 	return due, all, nil

@@ -124,9 +124,9 @@ func TestStandings(t *testing.T) {
 			if len(all) != 1 || len(all[0].Policies) != 2 {
 				t.Fatalf("%+v", all)
 			}
-			got, due := all[0].Due()
+			got, after, due := all[0].Due()
 			missing := strings.Join(all[0].Missing, "; ")
-			if due != c.due || due && got != blob || !strings.Contains(missing, c.missing) || c.missing == "" && missing != "" {
+			if due != c.due || due && (got != blob || after != time.Minute) || !strings.Contains(missing, c.missing) || c.missing == "" && missing != "" {
 				t.Errorf("due %v, missing %q", due, missing)
 			}
 		})

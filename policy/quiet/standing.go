@@ -74,9 +74,10 @@ func (s *Standing) wait(p *Profile, unread error) {
 	}
 }
 
-// Due reports whether the profile was quiet for long enough, and its compiled content then.
-func (s *Standing) Due() (blob [32]byte, due bool) {
-	return s.blob, s.Mode == "complain" && len(s.Missing) == 0
+// Due reports whether the profile was quiet for long enough. Then it also returns its compiled content, and for how long it was
+// to be quiet.
+func (s *Standing) Due() (blob [32]byte, after time.Duration, due bool) {
+	return s.blob, s.after, s.Mode == "complain" && len(s.Missing) == 0
 }
 
 // Line returns a sentence about how the profile stands.

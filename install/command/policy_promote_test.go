@@ -11,6 +11,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/apply"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/install/watcher"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/quiet"
@@ -60,11 +61,17 @@ func (m *machine) wantMode(when, name string, want profile.Mode) {
 // shows lets a watcher show that profiles were quiet for a time, until the test ends.
 func (m *machine) shows(times map[string]time.Duration) {
 	m.t.Helper()
+	m.showsSince(0, times)
+}
+
+// showsSince is shows, by a proof that is so old.
+func (m *machine) showsSince(age time.Duration, times map[string]time.Duration) {
+	m.t.Helper()
 	boot, err := quiet.Boot()
 	if err != nil {
 		m.t.Skip(err)
 	}
-	s := &quiet.State{Boot: boot, PID: 1, Every: time.Minute, Proved: quiet.Clock()}
+	s := &quiet.State{Boot: boot, PID: 1, Every: time.Minute, Proved: quiet.Clock() - age}
 	for name, d := range times {
 		p := m.profileInForce(name)
 		s.Profiles = append(s.Profiles, &quiet.Profile{Name: name, Content: hex.EncodeToString(p.Blob[:]), Quiet: d, Since: time.Unix(0, 0)})
@@ -111,6 +118,14 @@ func TestPromote(t *testing.T) {
 	}
 	m.wantMode("with changes of the policy file", "web", profile.Complain)
 	m.write("etc/policy.yaml", waitingPolicy)
+	m.showsSince(2*time.Minute+time.Second, map[string]time.Duration{"web": time.Hour, "work": time.Hour})
+	hasty, stop := context.WithCancel(t.Context())
+	stop()
+	if _, _, err := watcher.Promote(hasty, m.Node, []string{"web"}, func(apply.Loaded) {}); err == nil || !strings.Contains(err.Error(), "too old to enforce") {
+		t.Errorf("with an old proof: %v", err)
+	}
+	m.wantMode("with an old proof", "web", profile.Complain)
+	m.shows(map[string]time.Duration{"web": time.Hour, "work": time.Hour})
 	code, out := m.run("policy", "promote")
 	if code != 0 || !strings.Contains(out, "profile web is enforced: generation 2 is in force, in place of generation 1") || !strings.Contains(out, "missing: 1h of 2h") {
 		t.Errorf("exit code %d, %s%s", code, out, &m.errOut)

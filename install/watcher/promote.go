@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/install/apply"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
@@ -49,7 +50,7 @@ func dueOf(n *node.Node, state *quiet.State, unread error) (due []apply.Quiet, a
 // to be. It returns the result, which is nil if none was, and how all of them stand. It promotes all or none of those that are
 // named: the error says what is missing.
 func Promote(ctx context.Context, n *node.Node, policies []string, report func(apply.Loaded)) (*apply.Promoted, []quiet.Standing, error) {
-	state, unread := n.State.Quiet.Read()
+	state, unread := proven(ctx, n.State.Quiet, patience)
 	due, all, err := dueOf(n, state, unread)
 	if err != nil {
 		return nil, nil, exit.With(exit.Cannot, exit.AsRoot(err))
@@ -64,6 +65,27 @@ func Promote(ctx context.Context, n *node.Node, policies []string, report func(a
 	}
 	done, err := apply.Promote(ctx, n, due, report)
 	return done, all, err
+}
+
+// proven reads what is shown, and waits for at most a time until the proof is recent enough to decide by it. A watcher may be a
+// little late, and one that is stopped says nothing of what is denied meanwhile.
+func proven(ctx context.Context, d quiet.Dir, most time.Duration) (*quiet.State, error) {
+	ctx, stop := context.WithTimeout(ctx, most)
+	defer stop()
+	for {
+		s, err := d.Read()
+		if err == nil {
+			err = s.Recent(quiet.Clock())
+		}
+		if !errors.Is(err, quiet.ErrOld) {
+			return s, err
+		}
+		select {
+		case <-ctx.Done():
+			return s, err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // named returns those that are due of the named policies. The error says why one of them is not.

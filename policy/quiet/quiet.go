@@ -155,7 +155,19 @@ func (d Dir) read() (*State, error) {
 	return s, nil
 }
 
-// patience is by how much a watcher may be late.
+// ErrOld is wrapped by the error of Recent.
+var ErrOld = errors.New("what is shown is too old to enforce a profile by it")
+
+// Recent returns an error if at a time of Clock the last proof is older than two looks are apart. What Read returns may be older
+// by patience, which is good enough to be said. But who enforces a profile by it does not know what was denied since.
+func (s *State) Recent(now time.Duration) error {
+	if age := now - s.Proved; age > 2*s.Every {
+		return fmt.Errorf("%w: process %d, which watches, has proved it %s ago, and is to do so every %s", ErrOld, s.PID, Length(age), Length(s.Every))
+	}
+	return nil
+}
+
+// patience is by how much a watcher may be late before what it has shown is not even said.
 const patience = 20 * time.Second
 
 // live returns an error if a state is not that of now. watched reports whether a process watches.

@@ -62,7 +62,9 @@ floors of those policies that use a profile of its name already.
 It goes to profiles/NAME of the policy's directory, or to where the policy file has the
 text of that profile. The policy file gets the profile, and a policy of its name; all
 else in it stays as it is, comments too. A policy that has the profile already gets the
-mode and the time. No rule is written: which containers get a policy, only people know.
+mode and the time, or loses the time by --enforce-after never. It takes --force if the
+profile is enforced, which complain mode ends. No rule is written: which containers get
+a policy, only people know.
 
 Nothing is applied: policy apply does that.`,
 		Example: `  oci-apparmor profile learn finish web >web.learned
@@ -97,13 +99,16 @@ Nothing is applied: policy apply does that.`,
 			}
 			out.Line("%s %s:", oneline.Name(done.File), what)
 			printEntry(out, done.Entry)
+			for _, note := range done.Notes {
+				out.Wrapped("", note)
+			}
 			out.Wrapped("", fmt.Sprintf("oci-apparmor policy apply puts it in force, for containers that a rule gives policy %s, or that ask for it", done.Entry.Policy))
 			return out.Err
 		}),
 	}
 	cmd.Flags().StringVar(&o.Policy, "policy", "", "the policy's `name`; without it, the profile's")
 	cmd.Flags().Var(&after, "enforce-after", "for how `long` it is to be quiet before it is enforced; never: it stays in complain mode")
-	cmd.Flags().BoolVar(&o.Force, "force", false, "replace another text of the profile")
+	cmd.Flags().BoolVar(&o.Force, "force", false, "replace another text of the profile, and have one that is enforced only log")
 	cmd.Flags().StringVar(&features, "features", "",
 		"compile for a kernel with the features in this `file`, not for the one that runs")
 	return cmd

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -40,22 +41,30 @@ func (e Entry) value() string {
 	return fmt.Sprintf("{profile: %s, mode: complain%s}", e.Profile, after)
 }
 
-// Insert returns which policy file of a configuration directory has the entry's policy, or is to have it, its text of now, and
-// the text with the entry. All else stays as it is, byte for byte. A policy of that name that has the profile already gets the
-// mode and the time. The error says why that cannot be, and wraps an Errors if the files would have a fault then.
-func Insert(dir string, e Entry) (path string, before, after []byte, err error) {
+// An Insertion is how an entry comes into a policy file.
+type Insertion struct {
+	Path          string
+	Before, After []byte          // the file's text
+	Had           *policy.Profile // the profile, without its text, as policies use it before; nil if none does
+}
+
+// Insert returns how an entry comes into that policy file of a configuration directory that has its policy, or is to have it. It
+// writes nothing. All else in the file stays as it is, byte for byte. A policy of that name that has the profile already gets the
+// mode and the time, or loses the time if the entry has none. The error says why that cannot be, and wraps an Errors if the
+// files would have a fault then.
+func Insert(dir string, e Entry) (*Insertion, error) {
 	names, err := policyFiles(dir)
 	if err != nil {
-		return "", nil, nil, err
+		return nil, err
 	}
 	if len(names) == 0 {
-		return "", nil, nil, fmt.Errorf("%s has no policy file: create %s, with a rule for containers that get policy %s", dir, filepath.Join(dir, mainFile), e.Policy)
+		return nil, fmt.Errorf("%s has no policy file: create %s, with a rule for containers that get policy %s", dir, filepath.Join(dir, mainFile), e.Policy)
 	}
 	files := make([]file, len(names))
 	at := slices.Index(names, mainFile)
 	for i, name := range names {
 		if files[i] = readFile(dir, name); files[i].err != nil {
-			return "", nil, nil, files[i].err
+			return nil, files[i].err
 		}
 		if hasPolicy(files[i].text, e.Policy) {
 			at = i
@@ -64,21 +73,37 @@ func Insert(dir string, e Entry) (path string, before, after []byte, err error) 
 	if at < 0 {
 		at = len(names) - 1
 	}
-	before = files[at].text
-	if after, err = insert(before, e); err != nil {
-		return "", nil, nil, fmt.Errorf("%s: %w; write it by hand: %s", files[at].path, err, strings.Join(e.Lines(), ", "))
+	in := &Insertion{Path: files[at].path, Before: files[at].text, Had: used(files, e.Profile)}
+	if in.After, err = insert(in.Before, e); err != nil {
+		return nil, fmt.Errorf("%s: %w; write it by hand: %s", in.Path, err, strings.Join(e.Lines(), ", "))
 	}
-	files[at].text = after
-	c, err := parse(files, func(*policy.Profile, string) error { return nil })
+	files[at].text = in.After
+	c, err := parse(files, noText)
 	if err != nil {
-		return "", nil, nil, fmt.Errorf("with policy %s the policy would have a fault: %w", e.Policy, err)
+		return nil, fmt.Errorf("with policy %s the policy would have a fault: %w", e.Policy, err)
 	}
 	i := slices.IndexFunc(c.Profiles, func(p policy.Profile) bool { return p.Name == e.Profile })
 	if i < 0 || c.Profiles[i].Source != e.File || c.Profiles[i].Mode != profile.Complain || c.Profiles[i].EnforceAfter != e.EnforceAfter {
-		return "", nil, nil, fmt.Errorf("%s: the policy has profile %s already, and not from %s in mode complain: give the new one another name",
-			files[at].path, e.Profile, e.File)
+		return nil, fmt.Errorf("%s: the policy has profile %s already, and not from %s in mode complain: give the new one another name",
+			in.Path, e.Profile, e.File)
 	}
-	return files[at].path, before, after, nil
+	return in, nil
+}
+
+// noText leaves out the texts of profiles.
+func noText(*policy.Profile, string) error { return nil }
+
+// used returns a profile as policies of these files use it, or nil. Files with a fault have none: they cannot be in force.
+func used(files []file, name string) *policy.Profile {
+	c, err := parse(files, noText)
+	if err != nil {
+		return nil
+	}
+	i := slices.IndexFunc(c.Profiles, func(p policy.Profile) bool { return p.Name == name })
+	if i < 0 || !slices.ContainsFunc(c.Policies, func(p policy.Policy) bool { return p.Profile == name }) {
+		return nil
+	}
+	return &c.Profiles[i]
 }
 
 // TextPath returns the path at which a new profile's text is to be, relative to the configuration directory: where the policy has
@@ -137,6 +162,10 @@ func insert(text []byte, e Entry) ([]byte, error) {
 	if err := yaml.Unmarshal(text, &want); err != nil {
 		return nil, err
 	}
+	if want == nil { // nothing is in it, or only comments
+		want = map[string]any{"version": 1}
+		text = append(ended(text), "version: 1\n"...)
+	}
 	file := map[string]any{"file": e.File}
 	if !set(want, "profiles", e.Profile, file) {
 		return nil, fmt.Errorf("profile %s is there with another text", e.Profile)
@@ -151,9 +180,8 @@ func insert(text []byte, e Entry) ([]byte, error) {
 		if have == nil || have["profile"] != e.Profile {
 			return nil, fmt.Errorf("policy %s is there with another profile: give the new one another name", e.Policy)
 		}
-		for k, v := range is {
-			have[k] = v
-		}
+		delete(have, "enforceAfter")
+		maps.Copy(have, is)
 	}
 	var err error
 	if text, err = addTo(text, "profiles", e.Profile, fmt.Sprintf("{file: %s}", e.File)); err != nil {
@@ -201,10 +229,7 @@ func addTo(text []byte, section, name, value string) ([]byte, error) {
 	entry := name + ": " + value
 	switch {
 	case key == nil:
-		if len(text) > 0 && text[len(text)-1] != '\n' {
-			text = append(slices.Clip(text), '\n')
-		}
-		return fmt.Appendf(slices.Clip(text), "%s:\n  %s\n", section, entry), nil
+		return fmt.Appendf(ended(text), "%s:\n  %s\n", section, entry), nil
 	case of.Kind == yaml.MappingNode && of.Style&yaml.FlowStyle != 0:
 		if len(of.Content) > 0 {
 			entry += ", "
@@ -219,11 +244,24 @@ func addTo(text []byte, section, name, value string) ([]byte, error) {
 	return put(text, key.Line+1, 1, strings.Repeat(" ", indent)+entry+"\n"), nil
 }
 
+// ended returns a copy of a text whose last line has an end.
+func ended(text []byte) []byte {
+	if len(text) > 0 && text[len(text)-1] != '\n' {
+		return append(slices.Clip(text), '\n')
+	}
+	return slices.Clip(text)
+}
+
 // setKeys sets the mode and the time of a policy that is there.
 func setKeys(text []byte, e Entry) ([]byte, error) {
 	keys := [][2]string{{"mode", "complain"}}
 	if e.EnforceAfter > 0 {
 		keys = append(keys, [2]string{"enforceAfter", quiet.Length(e.EnforceAfter)})
+	} else {
+		var err error
+		if text, err = withoutKey(text, e.Policy, "enforceAfter"); err != nil {
+			return nil, err
+		}
 	}
 	for _, k := range slices.Backward(keys) { // each is put behind the profile
 		root, err := document1(text)
@@ -234,6 +272,8 @@ func setKeys(text []byte, e Entry) ([]byte, error) {
 		_, of := member(policies, e.Policy)
 		key, profile := member(of, "profile")
 		switch _, have := member(of, k[0]); {
+		case profile == nil: // it is that of an alias or of a merge key
+			return nil, fmt.Errorf("policy %s is written in an unusual way", e.Policy)
 		case have != nil && (have.Kind != yaml.ScalarNode || have.Style != 0):
 			return nil, fmt.Errorf("%s of policy %s is written in an unusual way", k[0], e.Policy)
 		case have != nil:
@@ -249,6 +289,35 @@ func setKeys(text []byte, e Entry) ([]byte, error) {
 	}
 	return text, nil
 }
+
+// withoutKey takes a key out of a policy that is there, with the comment behind it.
+func withoutKey(text []byte, policy, name string) ([]byte, error) {
+	root, err := document1(text)
+	if err != nil {
+		return nil, err
+	}
+	_, policies := member(root, "policies")
+	_, of := member(policies, policy)
+	key, value := member(of, name)
+	if key == nil {
+		return text, nil
+	}
+	if value.Kind != yaml.ScalarNode || value.Style != 0 || value.Line != key.Line {
+		return nil, fmt.Errorf("%s of policy %s is written in an unusual way", name, policy)
+	}
+	if of.Style&yaml.FlowStyle == 0 {
+		return slices.Concat(text[:offset(text, key.Line, 1)], text[offset(text, key.Line+1, 1):]), nil
+	}
+	before, behind := text[:offset(text, key.Line, key.Column)], text[offset(text, value.Line, value.Column)+len(value.Value):]
+	if of.Content[0] == key { // the comma behind it goes, too
+		behind = bytes.TrimLeft(bytes.TrimPrefix(bytes.TrimLeft(behind, blanks), []byte(",")), blanks)
+	} else {
+		before = bytes.TrimSuffix(bytes.TrimRight(before, blanks), []byte(","))
+	}
+	return slices.Concat(before, behind), nil
+}
+
+const blanks = " \t\r\n"
 
 // put puts something into a text, at a line and a column, from 1. A line behind the last one begins a new one.
 func put(text []byte, line, column int, what string) []byte {

@@ -6,13 +6,80 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
 // An entry is put into a policy file, and nothing else of it changes.
 func TestInsert(t *testing.T) {
 	entry := Entry{Policy: "shop", Profile: "shop", File: "profiles/shop", EnforceAfter: 24 * time.Hour}
 	const file, is = "shop: {file: profiles/shop}", "shop: {profile: shop, mode: complain, enforceAfter: 24h}"
-	for name, c := range map[string]struct{ before, after, says string }{
+	never := entry
+	never.EnforceAfter = 0
+	for name, c := range map[string]struct {
+		before, after, says string
+		never               bool // the entry has no time
+	}{
+		"an empty file": {after: "version: 1\nprofiles:\n  " + file + "\npolicies:\n  " + is + "\n"},
+		"comments alone": {
+			before: "# to be written\n\n# soon",
+			after:  "# to be written\n\n# soon\nversion: 1\nprofiles:\n  " + file + "\npolicies:\n  " + is + "\n",
+		},
+		"the beginning of a document": {
+			before: "---\n# soon\n",
+			after:  "---\n# soon\nversion: 1\nprofiles:\n  " + file + "\npolicies:\n  " + is + "\n",
+		},
+		"null":               {before: "null\n", says: "write it by hand"},
+		"no mapping":         {before: "- version: 1\n", says: "write it by hand"},
+		"a list of policies": {before: "version: 1\nprofiles: [a]\npolicies: [b]\n", says: "write it by hand"},
+		"an alias": {
+			before: "version: 1\nprofiles: {" + file + "}\npolicies: {sold: &a {profile: shop}, shop: *a}\n",
+			says:   "policy shop is written in an unusual way; write it by hand",
+		},
+		"a merge key": {
+			before: "version: 1\nprofiles: {" + file + "}\npolicies: {sold: &a {profile: shop}, shop: {<<: *a}}\n",
+			says:   "policy shop is written in an unusual way; write it by hand",
+		},
+		"no time any more": {
+			never:  true,
+			before: "version: 1\nprofiles: {" + file + "}\npolicies: {" + is + "} # sold\n",
+			after:  "version: 1\nprofiles: {" + file + "}\npolicies: {shop: {profile: shop, mode: complain}} # sold\n",
+		},
+		"no time any more, which was first": {
+			never:  true,
+			before: "version: 1\nprofiles: {" + file + "}\npolicies: {shop: {enforceAfter: 1d12h , mode: complain, profile: shop}}\n",
+			after:  "version: 1\nprofiles: {" + file + "}\npolicies: {shop: {mode: complain, profile: shop}}\n",
+		},
+		"no time any more, which was between others in lines": {
+			never:  true,
+			before: "version: 1\nprofiles: {" + file + "}\npolicies: {shop: {profile: shop,\n  enforceAfter: 24h,\n  mode: complain}}\n",
+			after:  "version: 1\nprofiles: {" + file + "}\npolicies: {shop: {profile: shop,\n  mode: complain}}\n",
+		},
+		"no time any more, in lines": {
+			never:  true,
+			before: "version: 1\nprofiles: {" + file + "}\npolicies:\n  shop:\n    # ours\n    enforceAfter: 7d # a week\n    mode: complain # for now\n    profile: shop\n",
+			after:  "version: 1\nprofiles: {" + file + "}\npolicies:\n  shop:\n    # ours\n    mode: complain # for now\n    profile: shop\n",
+		},
+		"no time any more, in the last line": {
+			never:  true,
+			before: "version: 1\nprofiles: {" + file + "}\npolicies:\n  shop:\n    mode: complain\n    profile: shop\n    enforceAfter: 7d",
+			after:  "version: 1\nprofiles: {" + file + "}\npolicies:\n  shop:\n    mode: complain\n    profile: shop\n",
+		},
+		"no time any more, which is quoted": {
+			never:  true,
+			before: "version: 1\nprofiles: {" + file + "}\npolicies: {shop: {profile: shop, mode: complain, enforceAfter: \"24h\"}}\n",
+			says:   "enforceAfter of policy shop is written in an unusual way; write it by hand",
+		},
+		"no time, and none before": {
+			never:  true,
+			before: "version: 1\nprofiles: {" + file + "}\npolicies: {shop: {profile: shop, mode: complain}}\n",
+			after:  "version: 1\nprofiles: {" + file + "}\npolicies: {shop: {profile: shop, mode: complain}}\n",
+		},
+		"no time any more, for one of two": {
+			never:  true,
+			before: "version: 1\nprofiles: {" + file + "}\npolicies: {" + is + ", sold: {profile: shop, mode: complain, enforceAfter: 24h}}\n",
+			says:   "say the same for both",
+		},
 		"lines": {
 			before: "version: 1 # ours\nprofiles: # all\n    # the web's\n    web: {file: profiles/web}\n\npolicies:\n  web:\n    profile: web # as it is\nassign:\n  - policy: web\n",
 			after: "version: 1 # ours\nprofiles: # all\n    " + file + "\n    # the web's\n    web: {file: profiles/web}\n\npolicies:\n  " + is +
@@ -77,19 +144,26 @@ func TestInsert(t *testing.T) {
 			if err := os.WriteFile(path, []byte(c.before), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			got, before, after, err := Insert(dir, entry)
+			e := entry
+			if c.never {
+				e = never
+			}
+			got, err := Insert(dir, e)
 			if c.says != "" {
 				if err == nil || !strings.Contains(err.Error(), c.says) {
 					t.Errorf("%v, want %q", err, c.says)
 				}
 				return
 			}
-			if err != nil || got != path || string(before) != c.before || string(after) != c.after {
-				t.Errorf("%v, of %s\n%s\nwant\n%s", err, got, after, c.after)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Path != path || string(got.Before) != c.before || string(got.After) != c.after {
+				t.Errorf("of %s\n%s\nwant\n%s", got.Path, got.After, c.after)
 			}
 		})
 	}
-	if _, _, _, err := Insert(t.TempDir(), entry); err == nil || !strings.Contains(err.Error(), "has no policy file") {
+	if _, err := Insert(t.TempDir(), entry); err == nil || !strings.Contains(err.Error(), "has no policy file") {
 		t.Errorf("without a policy file: %v", err)
 	}
 }
@@ -113,9 +187,21 @@ func TestInsertIntoPartOfThePolicy(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	path, _, after, err := Insert(dir, Entry{Policy: "shop", Profile: "shop", File: "profiles/shop"})
-	if err != nil || filepath.Base(path) != "a.yaml" || !strings.Contains(string(after), "{profile: shop, mode: complain}") {
-		t.Errorf("%v, %s: %s", err, path, after)
+	in, err := Insert(dir, Entry{Policy: "shop", Profile: "shop", File: "profiles/shop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if filepath.Base(in.Path) != "a.yaml" || !strings.Contains(string(in.After), "{profile: shop, mode: complain}") {
+		t.Errorf("%s: %s", in.Path, in.After)
+	}
+	if in.Had == nil || in.Had.Name != "shop" || in.Had.Mode != profile.Enforce {
+		t.Errorf("it was %+v", in.Had)
+	}
+	if _, err := Insert(dir, Entry{Policy: "keep", Profile: "keep", File: "profiles/keep"}); err == nil || !strings.Contains(err.Error(), "cannot be called keep") {
+		t.Errorf("what stands for the engine's choice: %v", err)
+	}
+	if in, err := Insert(dir, Entry{Policy: "new", Profile: "new", File: "profiles/new"}); err != nil || in.Had != nil {
+		t.Errorf("a new one: %v, %+v", err, in)
 	}
 }
 

@@ -41,8 +41,9 @@ still while the machine sleeps.
 It looks every hundredth of the shortest enforceAfter, once a second at most and once
 a minute at least. Each look costs a record of the denial in the node's logs, of about
 250 bytes, and a look at the processes. Before Linux 6.13 it also uses a capability
-under a profile of its own, oci-apparmor.watch: such kernels log a capability of one
-profile only once in a row.
+on every processor, under a profile of its own, oci-apparmor.watch, which can be a
+record more for each processor: such kernels log a capability of one profile only once
+in a row.
 
 To enforce a policy is to apply it anew with its profile in mode enforce, and to load
 that. Where the policy file has changes that are not applied, nothing is enforced

@@ -19,16 +19,24 @@ import (
 // forgetter is the profile under which the watcher uses a capability. It has no rule and only logs.
 const forgetter = "oci-apparmor.watch"
 
-// memory is the kernel's of which capabilities it has logged.
+// memory is the kernel's of which capabilities it has logged: audit_cache in security/apparmor/capability.c.
 type memory struct {
 	node *node.Node
 	blob *profile.Blob // of the profile, once it is compiled
 }
 
-// forget makes the kernel forget which capabilities it has logged. Before Linux 6.13 each processor remembers the profile of
-// which it logged the last one, and logs none of it any more until another profile's comes (audit_cache in
-// security/apparmor/capability.c): what a container does every second would be silent after the first time. So a thread under
-// another profile uses one on every processor. Later kernels forget after a second, and are not asked to.
+// forget has the kernel log the next capability that a profile lacks, whatever it has logged before.
+//
+// Before Linux 6.13 each processor remembers of which profile it logged the last one, and which ones it has logged. Of that
+// profile it logs no such capability again, however long ago that was, until it logs one of another profile: what a
+// container does every second would be silent after the first time. Kernels without commit 9b897132424f, which the stable ones of
+// December 2024 have, too, remember the capabilities of all profiles together: once they have logged one of a container, they
+// keep back another one that only some other container has used. So on every processor a thread under another profile
+// uses a capability. After that the first of each profile is logged, and only that one for sure, which is enough to begin its
+// time anew.
+//
+// Later kernels remember each capability for a second, and are not asked to forget. What they keep back follows within a second
+// on one that they logged of the same process's credentials.
 func (m *memory) forget(ctx context.Context) error {
 	if forgets(m.node.Uname) {
 		return nil

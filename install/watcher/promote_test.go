@@ -1,12 +1,81 @@
 package watcher
 
 import (
+	"context"
+	"encoding/hex"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/oci-apparmor/oci-apparmor/install/apply"
+	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/install/status"
+	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/quiet"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
+
+// compiler makes blobs that have nothing but the profile's name.
+type compiler struct{}
+
+func (compiler) Compile(_ context.Context, name string, mode profile.Mode, _ string, _ []byte) (profile.Blob, error) {
+	b, err := profile.Parse(kerneltest.Blob("", name))
+	if err != nil {
+		return b, err
+	}
+	return b.WithMode(mode)
+}
+
+// A look that takes longer than its proof counts enforces nothing: the next one does.
+func TestWatcherEnforcesByARecentProof(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	web := policy.Profile{Name: "web", Mode: profile.Complain, EnforceAfter: time.Millisecond, Source: "profiles/web", Text: []byte("web")}
+	g, _, err := store.Store{Dir: dir}.Apply(t.Context(), &policy.Config{Profiles: []policy.Profile{web}}, compiler{}, store.Manifest{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := g.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := hex.EncodeToString(c.Profiles[0].Blob[:])
+	var said []string
+	w := New(&node.Node{State: &status.Node{Quiet: quiet.Dir(t.TempDir())}, Store: dir}, func(sentence string) { said = append(said, sentence) })
+	w.told, w.joiner, w.waiting = make(map[string]string), nil, true
+	w.Forget = func(context.Context) error { return nil }
+	var takes time.Duration
+	w.Look = func(context.Context) ([]quiet.Sight, time.Duration, error) {
+		time.Sleep(takes)
+		return []quiet.Sight{{Name: "web", Content: content, Held: 1}}, web.EnforceAfter, nil
+	}
+	var enforced []apply.Quiet
+	w.Enforce = func(_ context.Context, due []apply.Quiet) error {
+		enforced = due
+		return nil
+	}
+	look := func() {
+		t.Helper()
+		if _, err := w.look(t.Context(), &made{lines: make(chan string, 1)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look()
+	time.Sleep(2 * time.Millisecond)
+	takes = 2*oftenest + 10*time.Millisecond
+	look()
+	if len(enforced) > 0 || !strings.Contains(strings.Join(said, "; "), "too old to enforce") {
+		t.Errorf("in a slow look: enforced %+v, said %q", enforced, said)
+	}
+	takes = 0
+	look()
+	if len(enforced) != 1 || enforced[0] != (apply.Quiet{Profile: "web", Blob: c.Profiles[0].Blob, After: web.EnforceAfter}) {
+		t.Errorf("in the next one: enforced %+v, said %q", enforced, said)
+	}
+}
 
 // A proof that is older than two looks serves no decision. A new one that comes while it is waited for does.
 func TestProven(t *testing.T) {

@@ -321,14 +321,17 @@ func recent(p *quiet.Profile, now time.Time) bool {
 	return p.Denial != nil && p.Quiet == 0 && now.Sub(p.Denial.Time).Abs() < time.Second
 }
 
-// enforce enforces what is due.
+// enforce enforces what is due, unless the look at hand took so long that its proof is too old: what was denied meanwhile is not
+// read yet. The next look decides then.
 func (w *Watcher) enforce(ctx context.Context) {
 	if w.Enforce == nil {
 		return
 	}
 	due, _, err := dueOf(w.Node, &w.state, nil)
 	if err == nil && len(due) > 0 {
-		err = w.Enforce(ctx, due)
+		if err = w.state.Recent(quiet.Clock()); err == nil {
+			err = w.Enforce(ctx, due)
+		}
 	}
 	if err != nil {
 		w.say("enforce", fmt.Sprintf("what was quiet for long enough is not enforced: %v", err))

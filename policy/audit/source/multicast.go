@@ -41,7 +41,7 @@ type multicast struct {
 	counter lostCounter
 
 	serial   uint64 // of the last record of any kind
-	overflow bool   // records were lost that come after it, and are not counted yet
+	overruns uint64 // how often records were lost that come after it; of each time, one is counted
 
 	rate rate // of messages
 }
@@ -178,8 +178,8 @@ const overran = "the audit socket, as more came than it keeps until it is read"
 // overrun notes that the socket was full. The kernel says so before it gives what the socket has kept, and drops all that comes until
 // that has been read (netlink_overrun, net/netlink/af_netlink.c).
 func (m *multicast) overrun() {
-	m.lost.add(overran, 0, true)
-	m.overflow = true
+	m.lost.add(overran, 1, true) // so that each time makes another loss of it
+	m.overruns++
 }
 
 // count looks how many records are missing before one, when some are. All kinds of records have numbers of one row.
@@ -188,9 +188,9 @@ func (m *multicast) count(b []byte) {
 	if !ok {
 		return
 	}
-	if m.overflow && m.serial > 0 && serial > m.serial+1 {
-		m.lost.add(overran, serial-m.serial-1, true)
-		m.overflow = false
+	if m.overruns > 0 && m.serial > 0 && serial > m.serial+1 {
+		m.lost.add(overran, max(serial-m.serial-1, m.overruns)-m.overruns, true)
+		m.overruns = 0
 	}
 	m.serial = max(m.serial, serial)
 }

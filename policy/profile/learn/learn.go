@@ -16,7 +16,6 @@ import (
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/audit"
-	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/ruletext"
 )
@@ -158,20 +157,11 @@ func (r *rule) add(one rule, program string) (news bool) {
 		r.Rule = r.Join(one.Rule)
 		news = news || r.Text(style) != had
 	}
-	if program = programName(program); len(r.programs) < mostPrograms && !slices.Contains(r.programs, program) {
+	if program = ruletext.Program(program); len(r.programs) < mostPrograms && !slices.Contains(r.programs, program) {
 		r.programs = append(r.programs, program)
 		news = true
 	}
 	return news
-}
-
-// programName returns the name of a program as a comment can have it. A program chooses its name, and a parser looks for
-// words such as include in comments, too.
-func programName(comm string) string {
-	if strings.Contains(comm, "include") || strings.Contains(comm, "abi") || oneline.Word(comm) != comm {
-		return "another program"
-	}
-	return comm
 }
 
 // Seen returns how many accesses were learned.

@@ -14,6 +14,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/access"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/ruletext"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/templates"
 )
 
@@ -266,15 +267,7 @@ func (r *rule) comment() string {
 }
 
 // users are the programs that used a rule.
-func (r *rule) users() string {
-	programs := slices.Clone(r.programs)
-	slices.Sort(programs)
-	text := strings.Join(programs[:min(3, len(programs))], ", ")
-	if len(programs) > 3 {
-		text += " and others"
-	}
-	return text
-}
+func (r *rule) users() string { return ruletext.Programs(r.programs) }
 
 // peers writes what every container may do.
 func (w *writer) peers(b *bytes.Buffer) {

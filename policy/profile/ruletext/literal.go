@@ -3,10 +3,13 @@ package ruletext
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // Literal returns a pattern that matches a text alone. Quoted makes a word of a rule of it.
@@ -48,4 +51,27 @@ func Quoted(pattern string, always bool) string {
 		return `"` + pattern + `"`
 	}
 	return pattern
+}
+
+// Programs returns the names of programs as a comment can have them, in order, and of more than three that there are others. A
+// program chooses its name, and a parser looks for words such as include in comments, too.
+func Programs(names []string) string {
+	const most = 3
+	var fit []string
+	for _, name := range names {
+		fit = append(fit, Program(name))
+	}
+	slices.Sort(fit)
+	if fit = slices.Compact(fit); len(fit) > most {
+		return strings.Join(fit[:most], ", ") + " and others"
+	}
+	return strings.Join(fit, ", ")
+}
+
+// Program returns the name of one program as a comment can have it.
+func Program(name string) string {
+	if strings.Contains(name, "include") || strings.Contains(name, "abi") || oneline.Word(name) != name {
+		return "another program"
+	}
+	return name
 }

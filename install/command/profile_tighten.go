@@ -48,7 +48,8 @@ that there are no records of a workload that does what it did here. A server who
 processes work in the background may do without something for a while, and say so
 nowhere: with --no-denials COMMAND has failed as well if anything was denied with a
 record. It is sent SIGTERM then, at once, and as for its time being over has ten
-seconds to take away what it has started.
+seconds to take away what it has started. Where records were lost, this command says so
+and ends: a denial may be among them.
 
 Meanwhile whatever else runs under the profile has fewer rights, too, and never more:
 each text is proven to allow nothing that the whole one does not. So use it on a
@@ -130,6 +131,9 @@ func printTightened(out *output.Printer, file string, made *profiles.Tightened) 
 	}
 	for _, what := range made.Vain {
 		out.Line("%s: denied, with a record each time: %s: the command does without", made.Name, oneline.Printable(what))
+	}
+	if made.Missed != nil {
+		out.Line("%s: more may have been denied: %s", made.Name, oneline.Printable(made.Missed.Error()))
 	}
 	out.Line("%s: of %s that allow something, the command does without %d, as %s showed. It fails without each of %d, and %d stay for "+
 		"other reasons.", made.Name, output.Count(len(made.Kept)+len(made.Dropped), "rule", "rules"), len(made.Dropped),

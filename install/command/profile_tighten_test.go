@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/install/node"
+	"github.com/oci-apparmor/oci-apparmor/install/output"
 	"github.com/oci-apparmor/oci-apparmor/install/profiles"
 	"github.com/oci-apparmor/oci-apparmor/policy/audit/source"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
@@ -129,37 +130,61 @@ func TestTighten(t *testing.T) {
 	}
 }
 
+// What the kernel writes of what tightText's workload does.
+const (
+	writesNeeded = `operation="open" class="file" profile="shop" name="/needed" pid=7 comm="sh" requested_mask="w" denied_mask="w" fsuid=0 ouid=0`
+	readsOther   = `operation="open" class="file" profile="shop" name="/other" pid=7 comm="sh" requested_mask="r" denied_mask="r" fsuid=0 ouid=0`
+	chowns       = `operation="capable" class="cap" profile="shop" pid=7 comm="sh" capability=0  capname="chown"`
+)
+
+// other is what tightText's workload tries and does without.
+var other = meaning.FileAccess{Path: "/other", Want: meaning.MayRead, Owner: true}
+
 // recordsOf has a workload write records as the kernel does: of what tightText's workload tries, under the profile that the
 // kernel has. It tries to read /other, too, and does without.
-func recordsOf(t *testing.T, m *machine, o *profiles.Tightening) {
+func recordsOf(t *testing.T, m *machine, o *profiles.Tightening) *recordFile {
+	t.Helper()
+	return recordsBy(t, m, o, func(p *meaning.Profile) (text string) {
+		for line, asked := range map[string]meaning.Access{
+			writesNeeded: meaning.FileAccess{Path: "/needed", Want: meaning.MayWrite, Owner: true}, readsOther: other, chowns: meaning.CapabilityAccess(0),
+		} {
+			text += recordOf(p, asked, line)
+		}
+		return text
+	})
+}
+
+// recordOf returns the line of the record that a profile has the kernel write of an access, if any.
+func recordOf(p *meaning.Profile, asked meaning.Access, line string) string {
+	d := p.Decide(asked)
+	if !d.Logged {
+		return ""
+	}
+	if d.Allowed {
+		return typed("AUDIT", line)
+	}
+	return typed("DENIED", line)
+}
+
+func typed(kind, line string) string {
+	return fmt.Sprintf("type=AVC msg=audit(%d.000:7): apparmor=%q %s\n", time.Now().Unix()+1, kind, line)
+}
+
+// recordsBy has a workload write records that depend on the profile that the kernel has.
+func recordsBy(t *testing.T, m *machine, o *profiles.Tightening, records func(*meaning.Profile) string) *recordFile {
 	t.Helper()
 	replace := m.Kernel.WriteReplace
 	m.Kernel.WriteReplace = func(blob []byte) error {
-		text := ""
-		for line, asked := range map[string]meaning.Access{
-			`operation="open" class="file" profile="shop" name="/needed" pid=7 comm="sh" requested_mask="w" denied_mask="w" fsuid=0 ouid=0`: meaning.FileAccess{Path: "/needed", Want: meaning.MayWrite, Owner: true},
-			`operation="open" class="file" profile="shop" name="/other" pid=7 comm="sh" requested_mask="r" denied_mask="r" fsuid=0 ouid=0`:  meaning.FileAccess{Path: "/other", Want: meaning.MayRead, Owner: true},
-			`operation="capable" class="cap" profile="shop" pid=7 comm="sh" capability=0  capname="chown"`:                                  meaning.CapabilityAccess(0),
-		} {
-			kind := ""
-			switch d := must(meaning.Read(blob))[0].Decide(asked); {
-			case d.Allowed && d.Logged:
-				kind = "AUDIT"
-			case !d.Allowed && d.Logged:
-				kind = "DENIED"
-			}
-			if kind != "" {
-				text += fmt.Sprintf("type=AVC msg=audit(%d.000:7): apparmor=%q %s\n", time.Now().Unix()+1, kind, line)
-			}
-		}
-		m.write("records", text)
+		m.write("records", records(must(meaning.Read(blob))[0]))
 		return replace(blob)
 	}
 	o.Run = "cat records >>log; " + o.Run
 	m.write("log", "")
 	f := must(os.Open("log"))
 	t.Cleanup(func() { f.Close() })
-	o.Denials = &recordFile{lines: bufio.NewReader(f)}
+	w := &recordFile{lines: bufio.NewReader(f)}
+	o.Denials = w
+	return w
 }
 
 // recordFile are records of a file, to which others may be added.
@@ -269,6 +294,7 @@ func TestTightenWhollyNeedsAllRecords(t *testing.T) {
 			return []source.Loss{l}
 		}
 	}
+	more := uint64(0)
 	for name, test := range map[string]struct {
 		lost  func(int) []source.Loss
 		fails error
@@ -276,7 +302,7 @@ func TestTightenWhollyNeedsAllRecords(t *testing.T) {
 	}{
 		"a source that may always lose some": {lost: func(int) []source.Loss { return []source.Loss{{By: "the kernel's limit", Unknown: true}} },
 			says: "what is denied cannot be known by the source multicast: records may have been lost: the kernel's limit"},
-		"some were lost": {lost: later(source.Loss{By: "the kernel", Records: 3}),
+		"some are lost each time": {lost: func(int) []source.Loss { more++; return []source.Loss{{By: "the kernel", Records: more}} },
 			says: "whether anything was denied is not known: records were lost: 3: the kernel"},
 		"some may have been lost": {lost: later(source.Loss{By: "the journal", Unknown: true}),
 			says: "whether anything was denied is not known: records may have been lost: the journal"},
@@ -285,14 +311,85 @@ func TestTightenWhollyNeedsAllRecords(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m, _, o := newTightening(t)
 			o.Wholly = true
-			recordsOf(t, m, &o)
-			src := o.Denials.(*recordFile)
+			src := recordsOf(t, m, &o)
 			src.lost, src.fails = test.lost, test.fails
 			if made, err := profiles.Tighten(t.Context(), m.Node, o); err == nil || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("%v, made %+v", err, made)
 			}
 			wantWhole(t, m)
 		})
+	}
+}
+
+// Nothing of which a denial may be a part passes as no denial.
+func TestTightenWhollyTakesNothingForNoDenial(t *testing.T) {
+	for name, test := range map[string]struct {
+		records func(w *recordFile, p *meaning.Profile) string // where /other is denied
+		says    string                                         // empty if /other is found to be needed
+	}{
+		"a denial of which no rule decides": {records: func(*recordFile, *meaning.Profile) string {
+			return typed("DENIED", `operation="open" class="file" info="Failed name lookup - disconnected path" error=-13 profile="shop" name="x" pid=7 comm="sh" requested_mask="r" denied_mask="r" fsuid=0 ouid=0`)
+		}},
+		"a denial by which a process is killed": {records: func(*recordFile, *meaning.Profile) string { return typed("KILLED", readsOther) }},
+		"a denial behind many records": {records: func(*recordFile, *meaning.Profile) string {
+			var all strings.Builder
+			for i := range 10_001 {
+				all.WriteString(typed("AUDIT", strings.Replace(readsOther, "/other", fmt.Sprint("/other", i), 1)))
+			}
+			return all.String() + typed("DENIED", readsOther)
+		}},
+		"a denial beside a loss": {records: func(w *recordFile, _ *meaning.Profile) string {
+			w.lost = func(records int) []source.Loss {
+				return []source.Loss{{By: "the kernel", Records: uint64(1 + records)}}
+			}
+			return typed("DENIED", readsOther)
+		}},
+		"records without a type": {says: "apparmor.audit_header", records: func(*recordFile, *meaning.Profile) string {
+			return strings.Replace(typed("", readsOther), `apparmor="" `, "", 1)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, _, o := newTightening(t)
+			o.Wholly = true
+			var w *recordFile
+			w = recordsBy(t, m, &o, func(p *meaning.Profile) string {
+				if p.Decide(other).Allowed {
+					return recordOf(p, other, readsOther)
+				}
+				return test.records(w, p)
+			})
+			made, err := profiles.Tighten(t.Context(), m.Node, o)
+			switch {
+			case test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says)):
+				t.Errorf("%v, want %s", err, test.says)
+			case test.says == "" && (err != nil || !strings.Contains(made.Text, "/other r,")):
+				t.Errorf("%v: /other is taken for what the workload does without: %+v", err, made)
+			}
+			wantWhole(t, m)
+		})
+	}
+}
+
+// A loss while everything is recorded is of no other run, and without Wholly what may be missing is said.
+func TestTightenSaysWhatMayBeMissing(t *testing.T) {
+	m, _, o := newTightening(t)
+	o.Wholly = true
+	recordsOf(t, m, &o).lost = func(records int) []source.Loss {
+		return []source.Loss{{By: "the kernel", Records: 7 + uint64(min(records, 1))}}
+	}
+	made, err := profiles.Tighten(t.Context(), m.Node, o)
+	if err != nil || made.Missed != nil {
+		t.Errorf("%v, missed: %v", err, made.Missed)
+	}
+	m, _, o = newTightening(t)
+	recordsOf(t, m, &o).lost = func(int) []source.Loss { return []source.Loss{{By: "the kernel", Unknown: true}} }
+	if made, err = profiles.Tighten(t.Context(), m.Node, o); err != nil || made.Missed == nil {
+		t.Fatalf("%v, missed: nothing", err)
+	}
+	var b bytes.Buffer
+	printTightened(&output.Printer{W: &b}, "text", made)
+	if !strings.Contains(b.String(), "shop: more may have been denied: records may have been lost: the kernel\n") {
+		t.Error(b.String())
 	}
 }
 

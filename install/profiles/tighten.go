@@ -21,7 +21,6 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
-	"github.com/oci-apparmor/oci-apparmor/policy/profile/access"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/compare"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
@@ -48,6 +47,7 @@ type Tightened struct {
 	Patch  string   // from the text to that without the rules; empty if all are needed
 	Denied []string // the rules that deny what the workload does without, in the order in which they were added
 	Vain   []string // what the workload is denied, with a record, and does without
+	Missed error    // why it may be denied more; nil if it is not. With Tightening.Wholly it is an error of Tighten
 }
 
 // Tighten finds the rules of a loaded profile that a workload does without. It takes them away in the kernel, runs the
@@ -113,8 +113,9 @@ type tightening struct {
 	name     string
 	whole    []*meaning.Profile
 	seen     []seen        // in the last run
+	missed   error         // why something denied may be missing there
 	vain     []seen        // in the last run that worked
-	lost     []source.Loss // before the first one
+	lost     []source.Loss // up to the end of the last run
 }
 
 // mayTry says why nothing may be tried with the profile.
@@ -204,8 +205,8 @@ func (t *tightening) try(ctx context.Context, text string) (o tighten.Outcome, e
 		return o, err
 	}
 	var failed error
-	t.seen, err = t.watch(ctx, func(ctx context.Context) { failed = t.run(ctx) })
-	if err := cmp.Or(context.Cause(ctx), err); err != nil {
+	t.seen, t.missed = t.watch(ctx, func(ctx context.Context) { failed = t.run(ctx) })
+	if err := context.Cause(ctx); err != nil {
 		return o, err
 	}
 	found, err := t.node.Kernel.Check(p)
@@ -215,22 +216,29 @@ func (t *tightening) try(ctx context.Context, text string) (o tighten.Outcome, e
 	if err != nil {
 		return o, err
 	}
+	if o, err = t.outcome(failed); err == nil && t.Tried != nil {
+		t.Tried(text, o)
+	}
+	return o, err
+}
+
+// outcome returns how the last run went, of which failed says whether it failed by itself.
+func (t *tightening) outcome(failed error) (o tighten.Outcome, err error) {
 	denied := "" // but for what it was denied when it worked
 	if i := slices.IndexFunc(t.seen, func(s seen) bool { return s.kind == audit.Denied && !slices.ContainsFunc(t.vain, s.like) }); i >= 0 {
-		denied = "; denied was " + access.Format(t.seen[i].access)
+		denied = "; denied was " + t.seen[i].what
 	}
 	if failed == nil && denied != "" && t.Wholly {
 		failed = errDenied
 	}
-	if o = (tighten.Outcome{Works: failed == nil}); failed != nil {
-		o.Why = failed.Error() + denied
-	} else {
-		t.vain = t.seen
+	if failed != nil {
+		return tighten.Outcome{Why: failed.Error() + denied}, nil
 	}
-	if t.Tried != nil {
-		t.Tried(text, o)
+	if t.Wholly && t.missed != nil {
+		return o, unknown(t.missed)
 	}
-	return o, nil
+	t.vain = t.seen
+	return tighten.Outcome{Works: true}, nil
 }
 
 func sideOfAll(all []*meaning.Profile) compare.Side {

@@ -1,6 +1,7 @@
 package profiles
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,129 +21,81 @@ import (
 
 // A seen is what the kernel has a record of, once for each kind, profile and access.
 type seen struct {
-	kind    audit.Type
+	kind    audit.Type // audit.Denied or audit.Audited
 	profile string
-	access  meaning.Access
+	access  meaning.Access // nil for a denial of which no rule decides, or of which the record does not tell
+	what    string         // the access in words
 	program string
 }
 
 // like reports whether another record is of the same, whatever program it is of.
 func (s seen) like(other seen) bool {
-	return s.kind == other.kind && s.profile == other.profile && access.Format(s.access) == access.Format(other.access)
+	return s.kind == other.kind && s.profile == other.profile && s.what == other.what
 }
 
 const (
 	afterRun = 50 * time.Millisecond // how long no record must come, after a run, for there to be no more of it
-	mostSeen = 10_000                // records of a run that are kept; a workload chooses how much it does
+	mostSeen = 10_000                // of each kind, in a run; a workload chooses how much it does
 )
 
-// watch does something, and returns what the kernel has recorded of the profile meanwhile, the first one first. With
-// Tightening.Wholly the context of what it does ends at the first denial, because of errDenied, and the error says that a denial
-// may have been missed.
-func (t *tightening) watch(ctx context.Context, do func(context.Context)) (all []seen, err error) {
+// watch does something, and returns what the kernel has recorded of the profile meanwhile, the first one first. missed says why
+// denials may be missing there. With Tightening.Wholly the context of what it does ends at the first denial, because of errDenied.
+func (t *tightening) watch(ctx context.Context, do func(context.Context)) (all []seen, missed error) {
 	if t.Denials == nil {
 		do(ctx)
 		return nil, nil
 	}
-	before := watching{tightening: t}
-	failed := before.until(context.WithTimeout(ctx, time.Millisecond))
-	w := watching{tightening: t, had: make(map[string]bool)}
+	before := &watch{tightening: t}
+	before.until(context.WithTimeout(ctx, time.Millisecond))
 	doing, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	w.denied = cancel
+	w := &watch{tightening: t, missed: before.missed, denied: cancel, had: make(map[string]bool), kept: make(map[audit.Type]int)}
 	running, ran := context.WithCancel(ctx)
-	read := make(chan error)
-	go func() { read <- w.until(running, ran) }()
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		w.until(running, ran)
+	}()
 	do(doing)
 	ran()
-	failed = errors.Join(failed, <-read)
-	for more := true; more && failed == nil; {
+	<-read
+	for more := true; more; {
 		soon, stop := context.WithTimeout(ctx, afterRun)
-		if failed = w.next(soon); source.Ended(soon, failed) {
-			more, failed = false, nil
-		}
+		more = w.next(soon)
 		stop()
 	}
-	if t.Wholly {
-		err = t.missed(failed)
-	}
-	return w.all, err
-}
-
-// watching is what watch has read.
-type watching struct {
-	*tightening
-	all    []seen
-	had    map[string]bool // nil if nothing is kept
-	denied func(error)     // is called at each denial with Tightening.Wholly
-}
-
-// until reads until a context ends, which is no error.
-func (w *watching) until(ctx context.Context, stop func()) error {
-	defer stop()
-	for {
-		if err := w.next(ctx); source.Ended(ctx, err) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-	}
-}
-
-// next reads a record.
-func (w *watching) next(ctx context.Context) error {
-	var e source.Entry
-	err := w.Denials.Next(ctx, &e)
-	if err != nil || w.had == nil || !e.Kernel || len(w.all) >= mostSeen {
-		return err
-	}
-	by, _ := e.Record.Profile()
-	if by != w.name && !strings.HasPrefix(by, w.name+"//") || e.Record.Type != audit.Denied && e.Record.Type != audit.Audited {
-		return nil
-	}
-	asked, err := e.Record.Asked()
-	if err != nil || len(asked.Accesses) == 0 {
-		return nil // it says nothing that a rule could be about
-	}
-	one := seen{e.Record.Type, by, asked.Accesses[0], e.Record.Get("comm")}
-	if key := fmt.Sprint(one.kind, by, " ", access.Format(one.access)); !w.had[key] {
-		w.had[key] = true
-		w.all = append(w.all, one)
-	}
-	if w.Wholly && one.kind == audit.Denied {
-		w.denied(errDenied)
-	}
-	return nil
+	w.miss(t.newlyLost())
+	return w.all, w.missed
 }
 
 // begin notes what was lost before. The error says that the source can lose records and not know of it.
 func (t *tightening) begin() error {
-	if !t.Wholly {
-		return nil
+	if t.Denials == nil && t.Wholly {
+		return errors.New("what is denied cannot be known: the kernel's records cannot be read")
 	}
 	if t.Denials == nil {
-		return errors.New("what is denied cannot be known: the kernel's records cannot be read")
+		return nil
 	}
 	t.lost = t.Denials.Lost()
 	for _, l := range t.lost {
-		if l.Unknown {
+		if t.Wholly && l.Unknown {
 			return fmt.Errorf("what is denied cannot be known by the source %s: %s", oneline.Name(t.Denials.Name()), l.Sentence())
 		}
 	}
 	return nil
 }
 
-// missed returns an error if denials may have been missed since the beginning.
-func (t *tightening) missed(failed error) error {
-	if failed != nil {
-		return fmt.Errorf("whether anything was denied is not known: %w", failed)
-	}
-	for _, l := range t.Denials.Lost() {
-		if !slices.Contains(t.lost, l) {
-			return fmt.Errorf("whether anything was denied is not known: %s", l.Sentence())
+// newlyLost returns an error if records were lost since the last time, or may have been: of what nobody counts, it is never known
+// when.
+func (t *tightening) newlyLost() (err error) {
+	lost := t.Denials.Lost()
+	for _, l := range lost {
+		if err == nil && (l.Records == 0 || !slices.Contains(t.lost, l)) {
+			err = errors.New(l.Sentence())
 		}
 	}
-	return nil
+	t.lost = lost
+	return err
 }
 
 // settle waits until it is known what was missing before now.
@@ -150,16 +103,100 @@ func (t *tightening) settle(ctx context.Context) error {
 	if !t.Wholly {
 		return nil
 	}
-	ctx, stop := context.WithTimeout(ctx, source.Settles)
-	defer stop()
-	var e source.Entry
-	for {
-		if err := t.Denials.Next(ctx, &e); source.Ended(ctx, err) {
-			return t.missed(nil)
-		} else if err != nil {
-			return t.missed(err)
-		}
+	w := &watch{tightening: t}
+	w.until(context.WithTimeout(ctx, source.Settles))
+	w.miss(t.newlyLost())
+	return unknown(w.missed)
+}
+
+// unknown returns the error for a run of which it matters that denials may be missing.
+func unknown(missed error) error {
+	if missed == nil {
+		return nil
 	}
+	return fmt.Errorf("whether anything was denied is not known: %w", missed)
+}
+
+// A watch reads records of a profile for a time.
+type watch struct {
+	*tightening
+	denied func(error) // is called at each denial with Tightening.Wholly
+	all    []seen
+	had    map[string]bool // nil if nothing is kept
+	kept   map[audit.Type]int
+	missed error
+}
+
+// miss notes why denials may be missing. The first reason is kept.
+func (w *watch) miss(why error) { w.missed = cmp.Or(w.missed, why) }
+
+// until reads until a context ends, or the records do.
+func (w *watch) until(ctx context.Context, stop func()) {
+	defer stop()
+	for w.next(ctx) {
+	}
+}
+
+// next reads a record, and reports whether there was one.
+func (w *watch) next(ctx context.Context) bool {
+	var e source.Entry
+	if err := w.Denials.Next(ctx, &e); err != nil {
+		if !source.Ended(ctx, err) {
+			w.miss(err)
+		}
+		return false
+	}
+	if w.had == nil || !e.Kernel {
+		return true
+	}
+	by, _ := e.Record.Profile()
+	if by != w.name && !strings.HasPrefix(by, w.name+"//") {
+		return true
+	}
+	one := seen{kind: e.Record.Type, profile: by, program: e.Record.Get("comm")}
+	switch one.kind {
+	case audit.Killed: // a child of the profile can have another mode
+		one.kind = audit.Denied
+	case audit.Denied, audit.Audited:
+	case audit.Unknown:
+		w.miss(errors.New("the kernel's records do not say what was denied (see its parameter apparmor.audit_header)"))
+		return true
+	default:
+		return true
+	}
+	asked, err := e.Record.Asked()
+	switch {
+	case err == nil && len(asked.Accesses) > 0:
+		one.access = asked.Accesses[0]
+		one.what = access.Format(one.access)
+	case one.kind == audit.Audited:
+		return true // it says nothing that a rule could be about
+	default:
+		one.what = fmt.Sprintf("%s (%v)", oneline.Word(e.Record.Get("operation")), err)
+	}
+	w.keep(one)
+	if w.Wholly && one.kind == audit.Denied {
+		w.denied(errDenied)
+	}
+	return true
+}
+
+// keep keeps what was seen, but for what is there already.
+func (w *watch) keep(one seen) {
+	key := fmt.Sprint(one.kind, one.profile, " ", one.what)
+	switch {
+	case w.had[key]:
+		return
+	case w.kept[one.kind] < mostSeen:
+	case one.kind == audit.Denied:
+		w.miss(fmt.Errorf("more was denied than is kept (%d accesses)", mostSeen))
+		return
+	default:
+		return // rules are then not known to be used, which takes more runs
+	}
+	w.had[key] = true
+	w.kept[one.kind]++
+	w.all = append(w.all, one)
 }
 
 // used returns a function that reports whether the workload uses what a rule allows. For that it has the kernel record all

@@ -8,8 +8,6 @@ import (
 	"strings"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/audit"
-	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
-	"github.com/oci-apparmor/oci-apparmor/policy/profile/access"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/ruletext"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
@@ -22,11 +20,11 @@ const mostRounds = 5
 func (t *tightening) silence(ctx context.Context, made *Tightened) error {
 	for range mostRounds {
 		var denied []seen
-		made.Vain = nil
+		made.Vain, made.Missed = nil, t.missed
 		for _, s := range t.seen {
 			if s.kind == audit.Denied {
 				denied = append(denied, s)
-				made.Vain = append(made.Vain, access.Format(s.access))
+				made.Vain = append(made.Vain, s.what)
 			}
 		}
 		if len(denied) == 0 || !t.Deny {
@@ -57,6 +55,9 @@ func (t *tightening) denying(text string, denied []seen) (with string, added []s
 	style := ruletext.Style{Own: t.name, Variables: read}
 	var rules []*rule
 	for _, s := range denied {
+		if s.access == nil {
+			continue
+		}
 		of := style.Rules(s.access, false)
 		if len(of) == 0 || len(of[0]) != 1 {
 			continue
@@ -68,9 +69,7 @@ func (t *tightening) denying(text string, denied []seen) (with string, added []s
 		} else {
 			rules = append(rules, one)
 		}
-		if program := oneline.Word(s.program); !slices.Contains(one.programs, program) {
-			one.programs = append(one.programs, program)
-		}
+		one.programs = append(one.programs, s.program)
 	}
 	for _, one := range rules {
 		i := slices.IndexFunc(read.Blocks, func(b *syntax.Block) bool { return b.Name == one.profile && b.Own })

@@ -254,7 +254,7 @@ func TestTightenByRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := strings.NewReplacer("  /other r,\n", "", "  capability kill,\n", "",
-		"  /needed w, # the workload's\n", "  /needed w, # the workload's\n  deny owner /other r,\n").Replace(tightText)
+		"  /needed w, # the workload's\n", "  /needed w, # the workload's\n  deny owner /other r, # sh: tried, and done without\n").Replace(tightText)
 	if got := fmt.Sprint(made.Vain, made.Denied); got != "[] [deny owner /other r,]" || made.Text != want {
 		t.Errorf("denied are %s, and the text is\n%s\nwant\n%s", got, made.Text, want)
 	}
@@ -390,6 +390,57 @@ func TestTightenSaysWhatMayBeMissing(t *testing.T) {
 	printTightened(&output.Printer{W: &b}, "text", made)
 	if !strings.Contains(b.String(), "shop: more may have been denied: records may have been lost: the kernel\n") {
 		t.Error(b.String())
+	}
+}
+
+// A workload that goes on to another denial once the first one leaves no record is followed five times, and no more.
+func TestTightenDeniesOneAfterTheOther(t *testing.T) {
+	for n, works := range map[int]bool{5: true, 6: false} {
+		m, _, o := newTightening(t)
+		o.Deny = true
+		recordsBy(t, m, &o, func(p *meaning.Profile) string {
+			for i := range n {
+				name := fmt.Sprint("/vain", i)
+				if r := recordOf(p, meaning.FileAccess{Path: name, Want: meaning.MayRead, Owner: true}, strings.Replace(readsOther, "/other", name, 1)); r != "" {
+					return r
+				}
+			}
+			return ""
+		})
+		made, err := profiles.Tighten(t.Context(), m.Node, o)
+		if works && (err != nil || len(made.Denied) != n || len(made.Vain) > 0) {
+			t.Errorf("%d denials: %v, %+v", n, err, made)
+		}
+		if !works && (err == nil || !strings.Contains(err.Error(), "denied something else each time")) {
+			t.Errorf("%d denials: %v", n, err)
+		}
+		wantWhole(t, m)
+	}
+}
+
+// A comment on a rule that is added ends no profile, whatever the program is called and however the text is written.
+func TestTightenCommentsOnWhatItAdds(t *testing.T) {
+	oneLine := strings.NewReplacer(" # the workload's", "", "\n  ", " ", "\n}", " }").Replace(tightText)
+	for _, test := range []struct{ text, comm, want string }{
+		{tightText, "include", "  deny owner /other r, # another program: tried, and done without\n"},
+		{oneLine, "sh", " deny owner /other r, "},
+	} {
+		m, _, o := newTightening(t)
+		m.write("text", test.text)
+		if code, out := m.run("profile", "load", "text"); code != 0 {
+			t.Fatal(out, m.errOut.String())
+		}
+		o.Deny = true
+		recordsBy(t, m, &o, func(p *meaning.Profile) string {
+			return recordOf(p, other, strings.Replace(readsOther, `comm="sh"`, fmt.Sprintf("comm=%q", test.comm), 1))
+		})
+		made, err := profiles.Tighten(t.Context(), m.Node, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(made.Text, test.want) || len(made.Vain) > 0 || strings.Contains(test.want, "#") != strings.Contains(made.Text, "without") {
+			t.Errorf("%s: denied are %s, and the text is\n%s", test.comm, made.Vain, made.Text)
+		}
 	}
 }
 

@@ -12,13 +12,14 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 )
 
-// mostRounds is how often rules are added that deny: without a first denial a workload may go on to another one.
+// mostRounds is how often rules are added that deny: without a first denial a workload may go on to another one. After the last
+// time it must be denied nothing else.
 const mostRounds = 5
 
 // silence finds what the workload is denied under the text that is left, and does without. With Tightening.Deny it adds rules
 // that deny this without a record, so that a log without records says that all went well.
 func (t *tightening) silence(ctx context.Context, made *Tightened) error {
-	for range mostRounds {
+	for round := 0; ; round++ {
 		var denied []seen
 		made.Vain, made.Missed = nil, t.missed
 		for _, s := range t.seen {
@@ -34,6 +35,9 @@ func (t *tightening) silence(ctx context.Context, made *Tightened) error {
 		if len(added) == 0 {
 			return nil
 		}
+		if round == mostRounds {
+			return errors.New("the workload is denied something else each time: it was run " + fmt.Sprint(mostRounds) + " times")
+		}
 		made.Runs++
 		o, err := t.try(ctx, text)
 		if err != nil || !o.Works { // such a rule denies more than the record is of, as what another user may do with the file
@@ -41,10 +45,9 @@ func (t *tightening) silence(ctx context.Context, made *Tightened) error {
 		}
 		made.Text, made.Denied = text, append(made.Denied, added...)
 	}
-	return errors.New("the workload is denied something else each time: it was run " + fmt.Sprint(mostRounds) + " times")
 }
 
-// denying returns a text with rules that deny what was denied.
+// denying returns a text with rules that deny what was denied, each with a comment that says so, and the rules.
 func (t *tightening) denying(text string, denied []seen) (with string, added []string) {
 	type rule struct {
 		ruletext.Rule
@@ -82,7 +85,11 @@ func (t *tightening) denying(text string, denied []seen) (with string, added []s
 		}
 		if !slices.Contains(added, line) {
 			added = append(added, line)
-			read = syntax.Read(read.Insert(read.Blocks[i], []string{line}))
+			said := syntax.Read(read.Insert(read.Blocks[i], []string{line + " # " + ruletext.Programs(one.programs) + ": tried, and done without"}))
+			if !said.Whole { // a profile in one line, of which a comment hides the end
+				said = syntax.Read(read.Insert(read.Blocks[i], []string{line}))
+			}
+			read = said
 		}
 	}
 	if len(added) > 0 {

@@ -15,6 +15,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/profiles"
 	"github.com/oci-apparmor/oci-apparmor/policy/audit/source"
 	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/tighten"
 )
 
@@ -118,7 +119,17 @@ COMMAND.`,
 // printTightened prints which rules are left, and for what.
 func printTightened(out *output.Printer, file string, made *profiles.Tightened) {
 	needed := 0
+	var includes []string
+	count := func(r syntax.Rule) {
+		if r.IsInclude() {
+			includes = append(includes, oneline.Printable(r.Text))
+		}
+	}
+	for _, r := range made.Dropped {
+		count(r)
+	}
 	for _, k := range made.Kept {
+		count(k.Rule)
 		why := "stays: " + k.Why
 		if k.Needed {
 			needed++
@@ -138,6 +149,9 @@ func printTightened(out *output.Printer, file string, made *profiles.Tightened) 
 	out.Line("%s: of %s that allow something, the command does without %d, as %s showed. It fails without each of %d, and %d stay for "+
 		"other reasons.", made.Name, output.Count(len(made.Kept)+len(made.Dropped), "rule", "rules"), len(made.Dropped),
 		output.Count(made.Runs, "run", "runs"), needed, len(made.Kept)-needed)
+	if len(includes) > 0 {
+		out.Line("%s: an included file counts as one rule, and goes or stays with all that it allows: %s", made.Name, oneline.And(includes))
+	}
 }
 
 func putBackCommand(s *session) *cobra.Command {

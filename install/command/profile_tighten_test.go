@@ -21,6 +21,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/meaning"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/profiletest"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile/syntax"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile/tighten"
 )
 
@@ -440,6 +441,25 @@ func TestTightenCommentsOnWhatItAdds(t *testing.T) {
 		}
 		if !strings.Contains(made.Text, test.want) || len(made.Vain) > 0 || strings.Contains(test.want, "#") != strings.Contains(made.Text, "without") {
 			t.Errorf("%s: denied are %s, and the text is\n%s", test.comm, made.Vain, made.Text)
+		}
+	}
+}
+
+// A file that is included counts as a rule, and the figures say so.
+func TestTightenSaysThatAnIncludeIsOneRule(t *testing.T) {
+	rules := syntax.Read("profile a {\n  include <abstractions/base>\n  /a r,\n  /b r,\n}\n").Rules()
+	for _, test := range []struct {
+		kept, dropped []syntax.Rule
+		says          bool
+	}{{rules[:1], rules[1:], true}, {rules[1:], rules[:1], true}, {rules[1:2], rules[2:], false}} {
+		made := &profiles.Tightened{Name: "a", Result: &tighten.Result{Dropped: test.dropped}}
+		for _, r := range test.kept {
+			made.Kept = append(made.Kept, tighten.Tried{Rule: r})
+		}
+		var b bytes.Buffer
+		printTightened(&output.Printer{W: &b}, "a", made)
+		if got := strings.Contains(b.String(), "a: an included file counts as one rule, and goes or stays with all that it allows: include <abstractions/base>\n"); got != test.says {
+			t.Errorf("said: %v\n%s", got, b.String())
 		}
 	}
 }

@@ -373,6 +373,14 @@ func TestARuleThatNoParserTakesIsSaidAndLeftOut(t *testing.T) {
 	}
 }
 
+// A path that makes a rule longer than the parser reads is no way to have nothing learned.
+func TestARuleThatIsTooLongIsSaidAndLeftOut(t *testing.T) {
+	text, _ := made(t, recorded(t, file("open", "/etc/hosts", "r", false), file("open", "/"+strings.Repeat("\x01", 4300), "r", false)))
+	if text.Rules != 1 || len(text.Notes) != 1 || !strings.Contains(text.Notes[0], "not learned, as the rule would be too long") || len(text.Notes[0]) > 300 {
+		t.Errorf("%d rules, notes %q", text.Rules, text.Notes)
+	}
+}
+
 func TestARecordingThatIsNotWholeMakesNoText(t *testing.T) {
 	r := recorded(t)
 	if _, err := r.Text(context.Background(), nil, learn.Target{Name: "web"}); err == nil {

@@ -59,6 +59,7 @@ func (r *Recording) Text(ctx context.Context, c Compiler, to Target) (*Learned, 
 		return nil, fmt.Errorf("nothing was recorded from which a profile could be made")
 	}
 	w := &writer{Target: to, compiler: c, rules: together(r.sorted())}
+	w.leaveOutLong()
 	w.traces = slices.ContainsFunc(w.rules, func(one *rule) bool { return slices.ContainsFunc(one.samples, tracing) })
 	if err := w.include(ctx); err != nil {
 		return nil, err
@@ -145,6 +146,21 @@ func (w *writer) drop(ctx context.Context) error {
 // was seen does not tell.
 func (w *writer) allows(p *meaning.Profile, one *rule) bool {
 	return !one.loose && !slices.ContainsFunc(one.samples, func(a meaning.Access) bool { return !p.Decide(named(a, w.Name)).Allowed })
+}
+
+// longestRule is the length of the longest rule that is written, in bytes: the scanner of apparmor_parser refuses the whole text if
+// a word has more than 16 KiB, which the pattern of a path of odd characters can have.
+const longestRule = 16_000
+
+// leaveOutLong takes out the rules that are too long.
+func (w *writer) leaveOutLong() {
+	w.rules = slices.DeleteFunc(w.rules, func(one *rule) bool {
+		long := slices.ContainsFunc(one.texts(), func(text string) bool { return len(text) > longestRule })
+		if long {
+			w.notes = append(w.notes, "not learned, as the rule would be too long for apparmor_parser: "+oneline.Cut(access.Format(one.samples[0]), 200))
+		}
+		return long
+	})
 }
 
 // prove compiles the text and asks it about each access that was seen. It takes out rules that do not compile.

@@ -194,7 +194,8 @@ type recordFile struct {
 	lines *bufio.Reader
 	count int // of records that were read
 	lost  func(records int) []source.Loss
-	fails error // after the first record
+	fails error  // after the first record
+	late  string // a record that comes when no run goes on any more, for which alone it is waited long
 }
 
 func (w *recordFile) Name() string { return source.Multicast }
@@ -213,6 +214,12 @@ func (w *recordFile) Next(ctx context.Context, e *source.Entry) error {
 			e.Kernel = true
 			e.Record.Parse(bytes.TrimSpace(line))
 			w.count++
+			return nil
+		}
+		if end, ok := ctx.Deadline(); ok && w.late != "" && time.Until(end) > time.Second {
+			e.Kernel = true
+			e.Record.Parse([]byte(strings.TrimSpace(w.late)))
+			w.late = ""
 			return nil
 		}
 		if w.fails != nil && w.count > 0 {
@@ -281,6 +288,17 @@ func TestTightenWholly(t *testing.T) {
 		if strings.HasPrefix(k.Text, "/other") && (!k.Needed || k.Why != "it does not work without a denial; denied was owner read /other") {
 			t.Errorf("%s is needed: %v, %s", k.Text, k.Needed, k.Why)
 		}
+	}
+	wantWhole(t, m)
+}
+
+// A denial that comes only after the last run is one of it.
+func TestTightenWhollyWaitsForLateDenials(t *testing.T) {
+	m, _, o := newTightening(t)
+	o.Wholly = true
+	recordsOf(t, m, &o).late = typed("DENIED", strings.Replace(readsOther, "/other", "/late", 1))
+	if _, err := profiles.Tighten(t.Context(), m.Node, o); err == nil || !strings.Contains(err.Error(), "after its last run, denied was owner read /late") {
+		t.Error(err)
 	}
 	wantWhole(t, m)
 }

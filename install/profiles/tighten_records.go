@@ -49,7 +49,8 @@ func (t *tightening) watch(ctx context.Context, do func(context.Context)) (all [
 	before.until(context.WithTimeout(ctx, time.Millisecond))
 	doing, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	w := &watch{tightening: t, missed: before.missed, denied: cancel, had: make(map[string]bool), kept: make(map[audit.Type]int)}
+	w := t.newWatch(cancel)
+	w.miss(before.missed)
 	running, ran := context.WithCancel(ctx)
 	read := make(chan struct{})
 	go func() {
@@ -98,13 +99,18 @@ func (t *tightening) newlyLost() (err error) {
 	return err
 }
 
-// settle waits until it is known what was missing before now.
+// settle waits until it is known what was missing before now, and what else was denied in the last run.
 func (t *tightening) settle(ctx context.Context) error {
 	if !t.Wholly {
 		return nil
 	}
-	w := &watch{tightening: t}
+	w := t.newWatch(func(error) {})
 	w.until(context.WithTimeout(ctx, source.Settles))
+	for _, s := range w.all {
+		if s.kind == audit.Denied {
+			return fmt.Errorf("the workload does not do the same each time: after its last run, denied was %s", s.what)
+		}
+	}
 	w.miss(t.newlyLost())
 	return unknown(w.missed)
 }
@@ -125,6 +131,10 @@ type watch struct {
 	had    map[string]bool // nil if nothing is kept
 	kept   map[audit.Type]int
 	missed error
+}
+
+func (t *tightening) newWatch(denied func(error)) *watch {
+	return &watch{tightening: t, denied: denied, had: make(map[string]bool), kept: make(map[audit.Type]int)}
 }
 
 // miss notes why denials may be missing. The first reason is kept.

@@ -81,7 +81,7 @@ func TestGuests(t *testing.T) {
 	if has(crioSuite) && wantsAlso(t, files, "CRIO", guest.Variant{}, guest.Systemd, guest.Cluster) {
 		crio = buildCRIO(t)
 	}
-	if has(guest.Cluster.Suites...) && wantsAlso(t, files, "TestKubernetes", guest.Cluster) {
+	if has(guest.Cluster.Suites...) && (wantsAlso(t, files, "TestKubernetes", guest.Cluster) || wantsAlso(t, files, "DaemonSet", guest.Systemd)) {
 		kubernetes = buildKubernetes(t)
 	}
 
@@ -95,6 +95,9 @@ func TestGuests(t *testing.T) {
 				if kubernetes == nil {
 					t.Skip(guesttest.LeftOut + "make test does not build Kubernetes")
 				}
+				maps.Copy(files, kubernetes)
+			}
+			if b.Systemd && slices.Contains(guest.Cluster.Suites, b.Suite) {
 				maps.Copy(files, kubernetes)
 			}
 			if slices.Contains(toolsSuites, b.Suite) && (b.Name == guest.Containerd.Name || b.Name == guest.Cluster.Name || b.Systemd) {

@@ -38,6 +38,35 @@ func hidePrograms(t *testing.T) (dir string) {
 	return dir
 }
 
+const containerdSocket = "/run/containerd/containerd.sock"
+
+// putBareNode makes this a node with containerd as a unit of systemd and nothing of ours, until the test ends. The image of the
+// DaemonSet is in containerd and in the file that is returned.
+func putBareNode(t *testing.T) (archive string) {
+	t.Helper()
+	guesttest.Require(t)
+	guesttest.RemoveProfilesAtEnd(t)
+	guesttest.MustRun(t, "sh", "-c", "rm -rf /etc/oci-apparmor /var/lib/oci-apparmor /run/oci-apparmor /etc/apparmor.d/*.oci-apparmor")
+	v := guesttest.Containerds(t)[0]
+	putTree(t, v, "none")
+	putDefaultConfig(t, v)
+	files := hidePrograms(t)
+	startUnits(t, []string{"containerd.service"}, "/run/containerd", "/var/lib/containerd")
+	built := image.Image{
+		Builds: []image.Build{{Arch: "amd64", Dir: files}},
+		Others: []string{filepath.Join(files, "place.sh"), filepath.Join(files, "oci-apparmor.service")},
+		Date:   time.Unix(0, 0),
+	}
+	archive = filepath.Join(t.TempDir(), "image.tar")
+	if err := built.Write(archive, daemonSetImage); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{guesttest.Images(t), archive} {
+		guesttest.MustRun(t, "ctr", "--namespace", "k8s.io", "images", "import", file)
+	}
+	return archive
+}
+
 // inDaemonSet runs the image's program as the DaemonSet's containers do, and returns what it printed and its exit code.
 func inDaemonSet(t *testing.T, c *guesttest.CRI, args ...string) (output string, code int32) {
 	t.Helper()
@@ -64,30 +93,10 @@ func TestSystemdKubernetesNode(t *testing.T) {
 	guesttest.Need(t, guest.Systemd)
 	guesttest.EnoughIn(t, guesttest.Forky)
 	guesttest.Leave(t, "it takes two minutes; the parts of install have tests of their own")
-	guesttest.Require(t)
-	guesttest.RemoveProfilesAtEnd(t)
-	guesttest.MustRun(t, "sh", "-c", "rm -rf /etc/oci-apparmor /var/lib/oci-apparmor /run/oci-apparmor /etc/apparmor.d/*.oci-apparmor")
-	const unit = "containerd.service"
-	v := guesttest.Containerds(t)[0]
-	putTree(t, v, "none")
-	putDefaultConfig(t, v)
-	files := hidePrograms(t)
+	archive := putBareNode(t)
 	before := treeHash(t)
-	startUnits(t, []string{unit}, "/run/containerd", "/var/lib/containerd")
-
-	built := image.Image{
-		Builds: []image.Build{{Arch: "amd64", Dir: files}},
-		Others: []string{filepath.Join(files, "place.sh"), filepath.Join(files, "oci-apparmor.service")},
-		Date:   time.Unix(0, 0),
-	}
-	archive := filepath.Join(t.TempDir(), "image.tar")
-	if err := built.Write(archive, daemonSetImage); err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range []string{guesttest.Images(t), archive} {
-		guesttest.MustRun(t, "ctr", "--namespace", "k8s.io", "images", "import", file)
-	}
-	c := guesttest.DialCRI(t, "/run/containerd/containerd.sock")
+	const unit = "containerd.service"
+	c := guesttest.DialCRI(t, containerdSocket)
 	c.Ready(t)
 
 	configMap := func(policy string) {

@@ -82,7 +82,7 @@ the node whenever it changes.
 
 When it is stopped, it asks the API server for its DaemonSet. If that is gone or
 being deleted, it takes ours off the node, as kubernetes leave does. If it may not be
-asked for any more, that is done after five minutes, unless a new pod of the
+asked for any more, that is done after a minute, unless a new pod of the
 DaemonSet comes before. If the API server does not answer, all stays.`,
 		Args: noArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
@@ -129,8 +129,8 @@ DaemonSet comes before. If the API server does not answer, all stays.`,
 }
 
 // patience is how long a node is not left where the API server has not said that the DaemonSet is gone. A pod of a DaemonSet that is
-// there starts in less.
-const patience = 5 * time.Minute
+// there usually starts in less. If it comes later, it sets the node up anew, and no pod of ours was on it.
+const patience = time.Minute
 
 // kubernetesAgentArguments returns the command line for the same command among the node's files, and the flags whose directories are
 // the container's.

@@ -96,8 +96,9 @@ var NoAppArmor = Variant{Name: "no-apparmor", KernelArgs: []string{"apparmor=0",
 var Containerd = Variant{Name: "containerd", Tests: "^TestContainerd"}
 
 // Systemd boots with systemd, as real machines do. That takes long, and its tests do not depend on the kernel. So two
-// suites have it: trixie, whose kernel is a machine's, and forky, which runs in user mode where that works.
-var Systemd = Variant{Name: "systemd", Tests: "^TestSystemd", Systemd: true, Suites: []string{"trixie", "forky"}}
+// suites have it: trixie, whose kernel is a machine's, and forky, which runs in user mode where that works. There is room for a
+// cluster of one node.
+var Systemd = Variant{Name: "systemd", Tests: "^TestSystemd", Systemd: true, Suites: []string{"trixie", "forky"}, Memory: 4096}
 
 // Cluster is the usual boot, of a machine that has room for a cluster of one node. It is in the suite that runs in user mode
 // where that works: emulated, the API server alone takes minutes to start.

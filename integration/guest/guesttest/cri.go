@@ -149,7 +149,7 @@ func Annotated(keysAndValues ...string) func(*cri.PodSandboxConfig) {
 func NetworkPods(t testing.TB) {
 	t.Helper()
 	const plugins, config = "/opt/cni/bin", "/etc/cni/net.d/00-pods.conflist"
-	const network = `{"cniVersion": "0.4.0", "name": "pods", "plugins": [{"type": "ptp", "ipam": {"type": "host-local", "subnet": "10.88.0.0/16"}}]}`
+	const network = `{"cniVersion": "0.4.0", "name": "pods", "plugins": [{"type": "ptp", "ipam": {"type": "host-local", "subnet": "10.88.0.0/16", "routes": [{"dst": "0.0.0.0/0"}]}}]}`
 	err := errors.Join(os.MkdirAll(filepath.Dir(plugins), 0o755), os.MkdirAll(filepath.Dir(config), 0o755))
 	if err == nil {
 		err = errors.Join(os.Symlink("/usr/lib/cni", plugins), os.WriteFile(config, []byte(network), 0o644))

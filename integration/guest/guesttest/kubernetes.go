@@ -224,7 +224,8 @@ func (k *ControlPlane) Kubelet(t testing.TB, socket string) *Kubelet {
 	return n
 }
 
-// kubeletConfig has beside what every kubelet has no limits at which a small disk evicts pods, and no firewall.
+// kubeletConfig has beside what every kubelet has no limits at which a small disk evicts pods, and no firewall. A changed ConfigMap is
+// in pods after seconds, and not after a minute.
 const kubeletConfig = `apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 containerRuntimeEndpoint: SOCKET
@@ -235,6 +236,7 @@ tlsCertFile: CERT
 tlsPrivateKeyFile: KEY
 cgroupDriver: cgroupfs
 failSwapOn: false
+syncFrequency: 5s
 resolvConf: ""
 makeIPTablesUtilChains: false
 localStorageCapacityIsolation: false

@@ -1,0 +1,130 @@
+package integration
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/integration/guest"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
+)
+
+// clusterOverlay returns a directory for kubectl apply -k: the overlay of containerd with our image and a policy of files.
+func clusterOverlay(t *testing.T, policy string) string {
+	t.Helper()
+	dir := t.TempDir()
+	base, err := filepath.Rel(dir, filepath.Join(manifestsDir, "overlays/containerd"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, tag, _ := strings.Cut(daemonSetImage, ":")
+	write(t, filepath.Join(dir, "kustomization.yaml"), "resources: ["+base+"]\nnamespace: oci-apparmor\n"+
+		"images: [{name: ghcr.io/oci-apparmor/oci-apparmor, newName: "+name+", newTag: \""+tag+"\"}]\n"+
+		"generatorOptions: {disableNameSuffixHash: true}\n"+
+		"configMapGenerator: [{name: oci-apparmor-policy, behavior: replace, files: [policy.yaml, web]}]\n")
+	write(t, filepath.Join(dir, "policy.yaml"), policy)
+	write(t, filepath.Join(dir, "web"), texts["web"])
+	return dir
+}
+
+// ofNode returns a part of what the API server has of the node, by a JSONPath below it.
+func (n *clusterNode) ofNode(t *testing.T, path string) string {
+	t.Helper()
+	return n.MustKubectl(t, "get", "node", n.Node(), "--output=jsonpath={"+path+"}")
+}
+
+// One manifest sets a node up: the DaemonSet's pod puts programs, policy and wiring there and labels the node when a container and
+// what was executed in it were confined. Pods are confined then, the policy is that of the ConfigMap, and the API server shows what
+// became of it. Deleting the manifest gives the node's tree back, after the last pod of ours.
+func TestSystemdKubernetesDaemonSet(t *testing.T) {
+	guesttest.Need(t, guest.Systemd)
+	guesttest.EnoughIn(t, guesttest.Forky)
+	guesttest.NeedKubernetes(t)
+	k := guesttest.Kubernetes(t)
+	guesttest.NetworkPods(t)
+	putBareNode(t)
+	n := &clusterNode{Kubelet: k.Kubelet(t, containerdSocket)}
+	before := treeHash(t)
+
+	began := time.Now()
+	overlay := clusterOverlay(t, nodePolicy)
+	k.MustKubectl(t, "apply", "--kustomize", overlay)
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, args := range [][]string{{"describe", "pods"}, {"logs", "--all-containers", "--prefix", "daemonset/oci-apparmor"}, {"get", "events"}} {
+				t.Log(k.Kubectl(t, append(args, "--namespace=oci-apparmor")...).Stdout)
+			}
+			t.Log(k.Kubectl(t, "describe", "node").Stdout)
+			t.Log(guesttest.Run(t, "journalctl", "--no-pager", "--lines=40", "--unit=oci-apparmor-leave.service").Stdout)
+		}
+	})
+	const ready = `.metadata.labels.oci-apparmor\.github\.io/ready`
+	waitLong(t, "the node to be labelled", func() bool { return n.ofNode(t, ready) == "true" })
+	took(t, "the node is labelled", began)
+	if got := n.ofNode(t, `.status.conditions[?(@.type=="OCIAppArmorReady")].status`); got != "True" {
+		t.Errorf("the condition is %q", got)
+	}
+	digest := n.ofNode(t, `.metadata.annotations.oci-apparmor\.github\.io/policy`)
+	if o := guesttest.Run(t, "oci-apparmor", "status"); digest == "" || !strings.Contains(o.Stdout, "web") {
+		t.Errorf("the Node says the policy is %q, the node %+v", digest, o)
+	}
+
+	k.Namespace(t, "corners", "")
+	k.Apply(t, shopDeployment)
+	pods := n.podsOf(t, "corners", "app=shop", 2)
+	for _, p := range pods {
+		n.wantConfined(t, p, "front", podWeb, "web (enforce)")
+	}
+
+	// A policy with a fault changes nothing, and the Node says why. A good one counts.
+	const refused = `.metadata.annotations.oci-apparmor\.github\.io/policy-refused`
+	k.MustKubectl(t, "apply", "--kustomize", clusterOverlay(t, "version: 1\npolicies: {web: {profile: none}}\n"))
+	waitLong(t, "the Node to say that a policy is refused", func() bool { return strings.Contains(n.ofNode(t, refused), "none") })
+	if got := n.ofNode(t, `.metadata.annotations.oci-apparmor\.github\.io/policy`); got != digest || n.ofNode(t, ready) != "true" {
+		t.Errorf("after a bad policy the Node has %q, before %q", got, digest)
+	}
+	overlay = clusterOverlay(t, strings.Replace(nodePolicy, "{web: {profile: web}}", "{web: {profile: web}, other: {profile: web}}", 1))
+	k.MustKubectl(t, "apply", "--kustomize", overlay)
+	waitLong(t, "the Node to have the new policy", func() bool {
+		got := n.ofNode(t, `.metadata.annotations.oci-apparmor\.github\.io/policy`)
+		return got != digest && got != "" && n.ofNode(t, refused) == ""
+	})
+
+	// The DaemonSet's pod goes and comes without a trace.
+	k.MustKubectl(t, "delete", "pods", "--all", "--namespace=oci-apparmor", "--wait=true")
+	n.podsOf(t, "oci-apparmor", "app.kubernetes.io/name=oci-apparmor", 1)
+	if _, err := os.Stat("/usr/local/bin/oci-apparmor"); err != nil || n.ofNode(t, ready) != "true" {
+		t.Errorf("after the agent's pod was deleted: %v, the label is %q", err, n.ofNode(t, ready))
+	}
+	n.wantExecConfined(t, pods[0], "front", podWeb, "web (enforce)")
+
+	k.MustKubectl(t, "delete", "--wait=false", "--kustomize", overlay)
+	waitLong(t, "the DaemonSet's pod to be gone", func() bool { return len(k.Pods(t, "oci-apparmor", "app.kubernetes.io/name=oci-apparmor")) == 0 })
+	time.Sleep(2 * time.Second) // so that the node's unit may have tried once
+	n.wantExecConfined(t, pods[0], "front", podWeb, "web (enforce)")
+	k.MustKubectl(t, "delete", "deployment", "--namespace=corners", "shop")
+	began = time.Now()
+	waitLong(t, "the node to be left", func() bool {
+		_, err := os.Lstat("/var/lib/oci-apparmor")
+		return os.IsNotExist(err) && guesttest.Run(t, "systemctl", "is-active", "oci-apparmor-leave.service").Code != 0
+	})
+	took(t, "the node is left", began)
+	if treeHash(t) != before {
+		t.Errorf("the tree is not as it was: %s", guesttest.MustRun(t, "sh", "-c", "find /etc /usr/local -newer "+filepath.Join(overlay, "web")))
+	}
+	if got := n.ofNode(t, ".metadata.labels") + n.ofNode(t, ".metadata.annotations"); strings.Contains(got, "oci-apparmor") {
+		t.Logf("the Node keeps %s: the rights to change it were gone first", got)
+	}
+}
+
+// waitLong is waitFor for what takes minutes in an emulated guest.
+func waitLong(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for late := time.Now().Add(4 * time.Minute); !is(); time.Sleep(time.Second) {
+		if time.Now().After(late) {
+			t.Fatal("waited 4 minutes for ", what)
+		}
+	}
+}

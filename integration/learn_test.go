@@ -47,13 +47,13 @@ func setLearnPolicy(t *testing.T) {
 var tools = []string{"awk", "basename", "cat", "chmod", "cp", "cut", "date", "env", "find", "grep", "head", "id", "ln", "ls", "mkdir", "mktemp",
 	"mv", "rm", "sed", "seq", "sleep", "sort", "tail", "tar", "tee", "touch", "tr", "wc"}
 
-// learnScript is the work of a container: more than twenty tools, files that come and go, names that are others each time. With
-// an argument it waits in the end until it is told to stop.
+// learnScript is the work of a container: more than twenty tools, files that come and go, names that are others each time. It fails
+// where any of them does, also in the midst of a pipe. With an argument it waits in the end until it is told to stop.
 const learnScript = `#!/bin/sh -e
 cd /job
 seq 1 20 >numbers
 sed -i s/1/one/ numbers
-sort -r numbers | head -n 5 | tail -n 2 | tee "with a blank" | wc -l
+[ "$(sort -r numbers | head -n 5 | tail -n 2 | tee "with a blank" | wc -l)" = 2 ]
 grep -c one numbers
 mkdir -p made/below
 cp numbers made/copy
@@ -61,6 +61,7 @@ mv made/copy made/below/moved
 ln made/below/moved made/hard
 ln -s below/moved made/soft
 cat made/soft | cut -c 1 | tr a-z A-Z >>appended
+[ "$(wc -l <appended)" = 20 ]
 find made -type f
 temporary=$(mktemp)
 date >$temporary

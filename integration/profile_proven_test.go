@@ -185,6 +185,7 @@ func (w *workload) prove(t *testing.T) {
 	}
 	p.complains(tightened)
 	p.enforces(tightened)
+	p.needsSignals(tightened)
 	p.keepsOut(image)
 }
 
@@ -330,8 +331,14 @@ func (p *proof) run(name string, args ...string) (stdout, stderr string) {
 
 var tightenedLine = regexp.MustCompile(`app: of (\d+) rules that allow something, the command does without (\d+), as (\d+) runs showed. It fails without each of (\d+), and (\d+) stay`)
 
-// leastNeeded is the least share of the rules, in percent, of which tighten must have shown that the work fails without them.
+// leastNeeded is the least share of the rules, in percent, that must be shown to be needed: by tighten, as the work fails without them,
+// and the one for signals among the container's processes by needsSignals.
 const leastNeeded = 95
+
+// ownSignals is the rule that the kernel asks for only where the profile is a part of a stack. Tighten does not stack, and says so.
+var ownSignals = regexp.MustCompile(`(?m)^ *signal \(send,receive\) peer=\{@\{profile_name\},.*\n`)
+
+const staysForSignals = ": stays: without it, the container's processes cannot signal each other where the profile is part of a stack"
 
 // wantNeeded checks what tighten says of the rules that are left.
 func (p *proof) wantNeeded(said string) {
@@ -343,6 +350,9 @@ func (p *proof) wantNeeded(said string) {
 	var n [6]int
 	for i := range m {
 		n[i], _ = strconv.Atoi(m[i])
+	}
+	if strings.Count(said, staysForSignals) == 1 {
+		n[4], n[5] = n[4]+1, n[5]-1
 	}
 	if n[1] != n[2]+n[4]+n[5] || n[4] < 5 || n[4]*100 < leastNeeded*(n[4]+n[5]) {
 		p.t.Errorf("of %d rules, %d are gone, %d needed, and %d stay: %d %% of those that are left are shown to be needed, want %d",
@@ -398,6 +408,33 @@ func (p *proof) enforces(text string) {
 	p.t.Helper()
 	p.apply(text, "enforce")
 	p.quietly("enforced", "denied")
+}
+
+// needsSignals shows that the rule for signals among the container's processes is needed, where a text has it: under a floor the work
+// is denied something without it, and nothing with it.
+func (p *proof) needsSignals(text string) {
+	p.t.Helper()
+	if !ownSignals.MatchString(text) {
+		return
+	}
+	stack := func(text string) {
+		p.t.Helper()
+		writePolicy(p.t, `version: 1
+profiles: {app: {file: profiles/app}, under: {file: profiles/under}}
+policies: {app: {profile: app, floor: under}}
+assign:
+  - policy: app
+`, map[string]string{"app": text, "under": free("under")})
+		guesttest.MustRun(p.t, "oci-apparmor", "policy", "apply", "--quiet")
+	}
+	stack(ownSignals.ReplaceAllString(text, ""))
+	log := guesttest.KernelLog(p.t)
+	out, err := exec.Command(p.script, p.wrapped...).CombinedOutput()
+	if len(log.Grep(p.t, `apparmor="DENIED"`, `operation="signal"`, `profile="app"`)) == 0 {
+		p.t.Errorf("on a floor and without the rule for signals, no signal was denied (%v: %s)", err, out)
+	}
+	stack(text)
+	p.quietly("on a floor", "denied")
 }
 
 // quietly has the workload work, of which there may be no record.

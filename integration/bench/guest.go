@@ -56,6 +56,7 @@ func inGuest(bin, old string) error {
 		{"install", func() error { return installs(bin) }},
 		{"doctor", func() error { return doctors(bin) }},
 		{"agent", func() error { return scraped(bin) }},
+		{"follow", func() error { return follow(bin) }},
 	}
 	if old != "" {
 		parts = append(parts, part{"old", func() error { return againstOldInGuest(bin, old) }})

@@ -103,7 +103,16 @@ func run(ctx context.Context, inside bool, suite, bin, old string) error {
 	if suite == "" {
 		return nil
 	}
-	return boot(ctx, suite, bin, old, dir, with)
+	if only != "follow" {
+		if err := boot(ctx, suite, bin, old, dir, with); err != nil {
+			return err
+		}
+	}
+	if chosen("follow") && suite != followSuite {
+		only = "follow"
+		return boot(ctx, followSuite, bin, "", dir, containerdPrograms{})
+	}
+	return nil
 }
 
 var programs = []string{"oci-apparmor", "oci-apparmor-hook", "oci-apparmor-runtime", "containerd-shim-apparmor-v2"}

@@ -49,6 +49,29 @@ func (k *ControlPlane) Get(t testing.TB, path string, into any) {
 	}
 }
 
+// Patch changes an object by a strategic merge patch, with more headers, such as those that have the administrator act for somebody
+// else (https://kubernetes.io/docs/reference/access-authn-authz/user-impersonation/). It returns the status of HTTP, and the answer.
+func (k *ControlPlane) Patch(t testing.TB, path, patch string, headers http.Header) (status int, answer string) {
+	t.Helper()
+	request, err := http.NewRequest(http.MethodPatch, k.url(path), strings.NewReader(patch))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header = headers.Clone()
+	request.Header.Set("Authorization", "Bearer "+k.admin.token)
+	request.Header.Set("Content-Type", "application/strategic-merge-patch+json")
+	r, err := k.http.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.StatusCode, string(text)
+}
+
 // KubectlCommand returns a command of kubectl, as the cluster's administrator. The caller runs it.
 func (k *ControlPlane) KubectlCommand(args ...string) *exec.Cmd {
 	cmd := exec.Command("kubectl", args...)

@@ -77,6 +77,7 @@ var pageserverWorkload = &workload{
 	[ "$(asks :8080/notes/one)" = "a note" ]
 	[ "$(cat $BUNDLE/volume-0/one)" = "a note" ]
 	[ "$(within busybox wget -T 2 -qO- --post-data now http://127.0.0.1:8080/reload)" = reloaded ]
+	kill -CONT $pid # from outside of all profiles, as systemd and engines without one send signals
 	ready`,
 	stop:  "TERM",
 	never: []string{"x /**", "w /{etc,pages}/**", "capability chown", "network unix"},

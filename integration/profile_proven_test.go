@@ -43,7 +43,7 @@ type workload struct {
 	work    string            // shell's commands between its start and its stop, which fail if something does not work
 	stop    string            // the signal by which engines stop it
 	never   []string          // accesses that its profile must not allow, beside those of every workload
-	sockets bool              // it needs unix sockets, so that where the kernel does not ask who connects, it can connect
+	sockets bool              // it needs unix sockets, or an abstraction allows them: where the kernel does not ask who connects, it can connect
 	leave   string            // why make test leaves it to make test-all; empty if it does not
 
 	// wholly is set if the workload does without something for a while only: see profile tighten --no-denials.

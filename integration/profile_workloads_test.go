@@ -51,6 +51,7 @@ var scriptWorkload = &workload{
 	ready:   `grep -qx done $BUNDLE/output`,
 	work:    `kill -USR1 $pid; soon grep -qx "still there" $BUNDLE/output`,
 	stop:    "TERM",
+	sockets: true, // by abstractions/base
 	never:   []string{"x /usr/bin/{busybox,sh,bash,dash}", "w /etc/**", "network inet", "network inet6"},
 }
 

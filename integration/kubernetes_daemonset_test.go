@@ -67,7 +67,7 @@ func TestSystemdKubernetesDaemonSet(t *testing.T) {
 		t.Errorf("the condition is %q", got)
 	}
 	digest := n.ofNode(t, `.metadata.annotations.oci-apparmor\.github\.io/policy`)
-	if o := guesttest.Run(t, "oci-apparmor", "status"); digest == "" || !strings.Contains(o.Stdout, "web") {
+	if o := guesttest.Run(t, "oci-apparmor", "policy", "show"); digest == "" || !strings.Contains(o.Stdout, "web") {
 		t.Errorf("the Node says the policy is %q, the node %+v", digest, o)
 	}
 

@@ -197,8 +197,8 @@ func (k *ControlPlane) Kubelet(t testing.TB, socket string) *Kubelet {
 		t.Fatal(err)
 	}
 	config := k.file("kubelet.yaml")
-	text := strings.NewReplacer("SOCKET", "unix://"+socket, "MANIFESTS", n.Manifests, "CA", k.file("ca.crt"),
-		"CERT", k.file("kubelet.crt"), "KEY", k.file("kubelet.key")).Replace(kubeletConfig)
+	text := strings.NewReplacer("$SOCKET", "unix://"+socket, "$MANIFESTS", n.Manifests, "$CA", k.file("ca.crt"),
+		"$CERT", k.file("kubelet.crt"), "$KEY", k.file("kubelet.key")).Replace(kubeletConfig)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -228,12 +228,12 @@ func (k *ControlPlane) Kubelet(t testing.TB, socket string) *Kubelet {
 // in pods after seconds, and not after a minute.
 const kubeletConfig = `apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
-containerRuntimeEndpoint: SOCKET
-staticPodPath: MANIFESTS
-authentication: {anonymous: {enabled: false}, webhook: {enabled: false}, x509: {clientCAFile: CA}}
+containerRuntimeEndpoint: $SOCKET
+staticPodPath: $MANIFESTS
+authentication: {anonymous: {enabled: false}, webhook: {enabled: false}, x509: {clientCAFile: $CA}}
 authorization: {mode: AlwaysAllow}
-tlsCertFile: CERT
-tlsPrivateKeyFile: KEY
+tlsCertFile: $CERT
+tlsPrivateKeyFile: $KEY
 cgroupDriver: cgroupfs
 failSwapOn: false
 syncFrequency: 5s

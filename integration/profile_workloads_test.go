@@ -17,7 +17,7 @@ var workloads = []*workload{pageserverWorkload, scriptWorkload, nginxWorkload}
 // manyRuns is why make test leaves a workload.
 const manyRuns = "it takes a run of the workload for each rule; unit tests tighten a profile with a kernel that is made up"
 
-// nginxWorkload serves a page, reads its configuration anew, and serves again, with nothing in its log that is worse than a
+// nginxWorkload serves a page, reads its configuration anew, as by docker exec, and serves again, with nothing in its log that is worse than a
 // warning.
 var nginxWorkload = &workload{
 	name:  "nginx",
@@ -30,7 +30,7 @@ var nginxWorkload = &workload{
 	args:    []string{"nginx", "-g", "daemon off;"},
 	before:  `: >$ROOT/var/log/nginx/error.log`,
 	ready:   `[ "$(asks /)" = "a page" ]`,
-	work: `kill -HUP $pid
+	work: `inside nginx -s reload
 	sleep 0.5
 	soon ready
 	if asks /none; then return 1; fi

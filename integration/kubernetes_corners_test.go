@@ -65,8 +65,8 @@ initContainers:
 - {name: side, restartPolicy: Always, RUNS}
 containers:
 - {name: front, RUNS}`), func(t *testing.T, n *clusterNode) {
-		n.wantConfined(t, "corners/chain", "first", podWork, "work (enforce)")
-		n.wantConfined(t, "corners/chain", "second", podWeb, "web (enforce)")
+		n.wantWasConfined(t, "corners/chain", "first", podWork, "work (enforce)")
+		n.wantWasConfined(t, "corners/chain", "second", podWeb, "web (enforce)")
 		n.wantConfined(t, "corners/chain", "side", podWork, "work (enforce)")
 		n.wantConfined(t, "corners/chain", "front", podWeb, "web (enforce)")
 	}},

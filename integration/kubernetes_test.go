@@ -94,19 +94,26 @@ func specOfPod(indent, spec string) string {
 	return indent + strings.ReplaceAll(spec, "\n", "\n"+indent) + "\n"
 }
 
-// wantConfined checks the container of a pod that runs, or has run: the label that the kernel shows of its first process, what
+// wantWasConfined checks the container of a pod that ends by itself, by what it tells of its label and of its tries.
+func (n *clusterNode) wantWasConfined(t *testing.T, namespaced, container string, what tries, label string) {
+	t.Helper()
+	n.WaitPod(t, namespaced, "done with "+container, func(p *guesttest.PodStatus) bool {
+		c, _ := p.Container(container)
+		return c.State.Terminated != nil
+	})
+	n.wantSaid(t, namespaced, container, what, label)
+}
+
+// wantConfined checks the container of a pod that runs: the label that the kernel shows of its first process, what
 // that was let do, and the same of what kubectl exec starts in it.
 func (n *clusterNode) wantConfined(t *testing.T, namespaced, container string, what tries, label string) {
 	t.Helper()
 	p := n.WaitPod(t, namespaced, "running "+container, func(p *guesttest.PodStatus) bool {
 		c, ok := p.Container(container)
-		return ok && (c.State.Running != nil || c.State.Terminated != nil)
+		return ok && c.State.Running != nil
 	})
 	c, _ := p.Container(container)
 	n.wantSaid(t, namespaced, container, what, label)
-	if c.State.Running == nil {
-		return
-	}
 	if got := guesttest.Label(t, n.Pid(t, c)); got != label {
 		t.Errorf("container %s of pod %s has label %q, want %q", container, namespaced, got, label)
 	}

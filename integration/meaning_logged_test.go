@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -76,6 +77,9 @@ func TestAnswersAreLoggedAndKill(t *testing.T) {
 func done(t *testing.T, profile, command string) (log *guesttest.Log, answer string) {
 	t.Helper()
 	cmd := exec.Command(probeProgram, "hold")
+	if strings.HasPrefix(command, "pivot-root") { // which is done to all of the mount namespace
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	}
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

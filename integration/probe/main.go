@@ -38,6 +38,7 @@
 //	probe change-profile NAME   asks for another profile with the next program
 //	probe change-hat HAT        changes into a hat, on a thread that ends
 //	probe as NAME COMMAND...    changes to a profile on a thread that ends, and tries one of these commands there
+//	probe in-hat HAT COMMAND... changes into a hat on a thread that ends, and tries one of these commands there
 //	probe stack NAME PATH       stacks a profile on its own label, and writes to a file then ("stack ok", "write errno EACCES")
 //	probe kill PID              sends SIGCONT to a process
 //	probe ptrace PID            attaches to a process as a debugger does
@@ -142,7 +143,9 @@ var attempts = map[string]func(arguments) error{
 	"change-hat":     func(a arguments) error { return changeHat(a.first("")) },
 }
 
-func init() { attempts["as"] = as } // which looks into attempts
+func init() { // which look into attempts
+	attempts["as"], attempts["in-hat"] = as(changeprofile), as(changehat)
+}
 
 // signals are the commands that do something to a process, and print how that went.
 var signals = map[string]func(pid int) error{

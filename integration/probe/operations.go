@@ -243,10 +243,8 @@ func ioURing() error {
 // changeProfile asks on a thread that ends with what it got.
 func changeProfile(name string) error { return asked("/proc/thread-self/attr/exec", "exec "+name) }
 
-// changeHat changes on a thread that ends in the hat. The number is what would lead back.
-func changeHat(hat string) error {
-	return asked("/proc/thread-self/attr/current", "changehat 00000000000000a1^"+hat)
-}
+// changeHat changes on a thread that ends in the hat.
+func changeHat(hat string) error { return asked("/proc/thread-self/attr/current", changehat+hat) }
 
 // asked writes a request to a file of a thread that ends then.
 func asked(file, request string) error {

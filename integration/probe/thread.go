@@ -10,12 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// under has a thread change to a profile and do something then. The thread ends, since nothing could change it back.
-func under(profile string, do func() error) error {
+// under has a thread change to a profile and do something then.
+func under(profile string, do func() error) error { return changed(changeprofile+profile, do) }
+
+// changed has a thread change its label by a request, and do something then. The thread ends, since nothing could change it back.
+func changed(request string, do func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread()
-		err := become(profile)
+		err := ask(request)
 		if err == nil {
 			err = do()
 		}
@@ -24,28 +27,42 @@ func under(profile string, do func() error) error {
 	return <-done
 }
 
-// become changes the profile of the thread.
-func become(profile string) error {
-	return os.WriteFile("/proc/thread-self/attr/current", []byte("changeprofile "+profile), 0)
+// Requests of a thread about its label.
+const (
+	changeprofile = "changeprofile "
+	changehat     = "changehat 00000000000000a1^" // the number is what would lead back
+)
+
+// ask changes the label of the thread.
+func ask(request string) error {
+	f, err := os.OpenFile("/proc/thread-self/attr/current", os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteString(request)
+	return err
 }
 
-// as tries another command of the probe under a profile.
-func as(a arguments) error {
-	if len(a) < 2 {
-		return errors.New("as whom, and what?")
-	}
-	args := a[2:]
-	if try, ok := attempts[a[1]]; ok {
-		return under(a[0], func() error { return try(args) })
-	}
-	if do, ok := signals[a[1]]; ok {
-		pid, err := args.pid()
-		if err != nil {
-			return err
+// as returns a command that tries another one under the profile or in the hat that is its first argument.
+func as(how string) func(arguments) error {
+	return func(a arguments) error {
+		if len(a) < 2 {
+			return errors.New("as whom, and what?")
 		}
-		return under(a[0], func() error { return do(pid) })
+		args := a[2:]
+		if try, ok := attempts[a[1]]; ok {
+			return changed(how+a[0], func() error { return try(args) })
+		}
+		if do, ok := signals[a[1]]; ok {
+			pid, err := args.pid()
+			if err != nil {
+				return err
+			}
+			return changed(how+a[0], func() error { return do(pid) })
+		}
+		return errors.New(a[1] + " cannot be tried so")
 	}
-	return errors.New(a[1] + " cannot be tried so")
 }
 
 // lockHeld opens a file under one profile, and locks it, in both ways that there are, under another one, which need not let
@@ -60,7 +77,7 @@ func lockHeld(a arguments) error {
 			return fmt.Errorf("opening it: %v", err)
 		}
 		defer f.Close()
-		if err := become(a[1]); err != nil {
+		if err := ask(changeprofile + a[1]); err != nil {
 			return fmt.Errorf("changing the profile: %v", err)
 		}
 		if err := unix.Flock(int(f.Fd()), unix.LOCK_SH); err != nil {

@@ -223,12 +223,16 @@ func (k *ControlPlane) WaitPod(t testing.TB, namespaced string, what string, is 
 	}
 }
 
-// Log returns what a pod's container has written, as kubectl logs does.
+// Log returns what a pod's container has written, as kubectl logs does. It is empty where the kubelet does not know the pod, as just
+// after it has begun.
 func (k *ControlPlane) Log(t testing.TB, namespaced, container string) string {
 	t.Helper()
 	namespace, name, _ := strings.Cut(namespaced, "/")
 	var text string
-	k.Get(t, fmt.Sprintf("/api/v1/namespaces/%s/pods/%s/log?container=%s", namespace, name, container), &text)
+	path := fmt.Sprintf("/api/v1/namespaces/%s/pods/%s/log?container=%s", namespace, name, container)
+	if status := k.call(t, http.MethodGet, path, &text); status != http.StatusOK && status != http.StatusNotFound {
+		t.Fatalf("GET %s: status %d", path, status)
+	}
 	return text
 }
 

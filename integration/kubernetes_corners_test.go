@@ -314,7 +314,7 @@ func (n *clusterNode) idOf(t *testing.T, namespaced, container string) string {
 }
 
 // reboot does to a node what a reboot does: all processes of containers and engine end, /run is lost, and the kernel has no
-// profiles. Then containerd and the kubelet start.
+// cgroups and no profiles. Then containerd and the kubelet start.
 func (n *clusterNode) reboot(t *testing.T) {
 	t.Helper()
 	n.Stop(t)
@@ -323,6 +323,7 @@ func (n *clusterNode) reboot(t *testing.T) {
 	for _, volume := range guesttest.Mounts(t, "/var/lib/kubelet") {
 		syscall.Unmount(volume, syscall.MNT_DETACH)
 	}
+	guesttest.MustRun(t, "find", "/sys/fs/cgroup/kubepods", "-depth", "-type", "d", "-exec", "rmdir", "{}", "+")
 	for name := range guesttest.Profiles(t) {
 		if !strings.Contains(name, "//") {
 			guesttest.RemoveProfile(t, name)

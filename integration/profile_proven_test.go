@@ -3,6 +3,7 @@ package integration
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -429,7 +431,13 @@ assign:
 	}
 	stack(ownSignals.ReplaceAllString(text, ""))
 	log := guesttest.KernelLog(p.t)
-	out, err := exec.Command(p.script, p.wrapped...).CombinedOutput()
+	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute) // who waits for a signal may wait for ever
+	defer cancel()
+	cmd := exec.CommandContext(ctx, p.script, p.wrapped...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) } // the script ends only after what it waits for
+	cmd.WaitDelay = 20 * time.Second
+	out, err := cmd.CombinedOutput()
 	if len(log.Grep(p.t, `apparmor="DENIED"`, `operation="signal"`, `profile="app"`)) == 0 {
 		p.t.Errorf("on a floor and without the rule for signals, no signal was denied (%v: %s)", err, out)
 	}

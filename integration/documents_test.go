@@ -24,9 +24,9 @@ import (
 // notRun are the blocks of the documents that no test runs, each with the reason. The keys are those of block.
 var notRun = map[string]string{
 	"README.md#kubernetes":                                                "two lines of the pod in shim/README.md",
-	"install/kubernetes/README.md#apply":                                  "it takes a cluster; TestSystemdKubernetesNode does what its pods do on a node",
-	"install/kubernetes/README.md#apply:2":                                "two lines of the pod in shim/README.md",
-	"install/kubernetes/README.md#delete":                                 "it takes a cluster; TestSystemdKubernetesNode does what its pods do on a node",
+	"install/kubernetes/README.md#apply:2":                                "TestKubernetesChart renders the chart, with such values",
+	"install/kubernetes/README.md#apply:3":                                "two lines of the pod in shim/README.md",
+	"install/kubernetes/README.md#delete":                                 "TestSystemdKubernetesDaemonSet does this, with waiting in between",
 	"install/kubernetes/README.md#which-policies-a-namespace-may-ask-for": "it takes a cluster",
 	"shim/README.md#the-wrapper-under-containerds-own-shim":               "the tests of pods have such a link in another directory",
 	"shim/README.md#the-wrapper-under-containerds-own-shim:2":             "the tests of pods write these keys into a configuration of their own",

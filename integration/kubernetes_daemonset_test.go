@@ -11,7 +11,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
-// clusterOverlay returns a directory for kubectl apply -k: the overlay of containerd with our image and a policy of files.
+// clusterOverlay returns a directory for kubectl apply -k: the README's overlay with our image and a policy of two files.
 func clusterOverlay(t *testing.T, policy string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -20,10 +20,9 @@ func clusterOverlay(t *testing.T, policy string) string {
 		t.Fatal(err)
 	}
 	name, tag, _ := strings.Cut(daemonSetImage, ":")
-	write(t, filepath.Join(dir, "kustomization.yaml"), "resources: ["+base+"]\nnamespace: oci-apparmor\n"+
-		"images: [{name: ghcr.io/oci-apparmor/oci-apparmor, newName: "+name+", newTag: \""+tag+"\"}]\n"+
-		"generatorOptions: {disableNameSuffixHash: true}\n"+
-		"configMapGenerator: [{name: oci-apparmor-policy, behavior: replace, files: [policy.yaml, web]}]\n")
+	write(t, filepath.Join(dir, "kustomization.yaml"), strings.NewReplacer("oci-apparmor/install/kubernetes/overlays/containerd", base,
+		"registry.example/oci-apparmor", name, `newTag: "1.0"`, `newTag: "`+tag+`"`, "[policy.yaml]", "[policy.yaml, web]").
+		Replace(block(t, "install/kubernetes/README.md#apply")))
 	write(t, filepath.Join(dir, "policy.yaml"), policy)
 	write(t, filepath.Join(dir, "web"), texts["web"])
 	return dir
@@ -37,7 +36,7 @@ func (n *clusterNode) ofNode(t *testing.T, path string) string {
 
 // One manifest sets a node up: the DaemonSet's pod puts programs, policy and wiring there and labels the node when a container and
 // what was executed in it were confined. Pods are confined then, the policy is that of the ConfigMap, and the API server shows what
-// became of it. Deleting the manifest gives the node's tree back, after the last pod of ours.
+// became of it. Deleting the manifest gives the node's tree back, after the last pod of ours, and so does deleting the DaemonSet first.
 func TestSystemdKubernetesDaemonSet(t *testing.T) {
 	guesttest.Need(t, guest.Systemd)
 	guesttest.EnoughIn(t, guesttest.Forky)
@@ -105,18 +104,32 @@ func TestSystemdKubernetesDaemonSet(t *testing.T) {
 	time.Sleep(2 * time.Second) // so that the node's unit may have tried once
 	n.wantExecConfined(t, pods[0], "front", podWeb, "web (enforce)")
 	k.MustKubectl(t, "delete", "deployment", "--namespace=corners", "shop")
-	began = time.Now()
-	waitLong(t, "the node to be left", func() bool {
-		_, err := os.Lstat("/var/lib/oci-apparmor")
-		return os.IsNotExist(err) && guesttest.Run(t, "systemctl", "is-active", "oci-apparmor-leave.service").Code != 0
-	})
-	took(t, "the node is left", began)
-	if treeHash(t) != before {
-		t.Errorf("the tree is not as it was: %s", guesttest.MustRun(t, "sh", "-c", "find /etc /usr/local -newer "+filepath.Join(overlay, "web")))
+	left := func() {
+		t.Helper()
+		began := time.Now()
+		waitLong(t, "the node to be left", func() bool {
+			_, err := os.Lstat("/var/lib/oci-apparmor")
+			return os.IsNotExist(err) && guesttest.Run(t, "systemctl", "is-active", "oci-apparmor-leave.service").Code != 0
+		})
+		took(t, "the node is left", began)
+		if treeHash(t) != before {
+			t.Errorf("the tree is not as it was: %s", guesttest.MustRun(t, "sh", "-c", "find /etc /usr/local -newer "+filepath.Join(overlay, "web")))
+		}
 	}
-	if got := n.ofNode(t, ".metadata.labels") + n.ofNode(t, ".metadata.annotations"); strings.Contains(got, "oci-apparmor") {
-		t.Logf("the Node keeps %s: the rights to change it were gone first", got)
+	left()
+
+	// The rights to change the Node were gone before the agent. They are there if the DaemonSet is deleted first, and then nothing of
+	// ours stays on the Node either.
+	waitLong(t, "the namespace to be gone", func() bool { return k.Kubectl(t, "get", "namespace", "oci-apparmor").Code != 0 })
+	k.MustKubectl(t, "apply", "--kustomize", overlay)
+	n.podsOf(t, "oci-apparmor", "app.kubernetes.io/name=oci-apparmor", 1)
+	k.MustKubectl(t, "delete", "daemonset", "--namespace=oci-apparmor", "--cascade=foreground", "oci-apparmor")
+	left()
+	marks := n.ofNode(t, ".metadata.labels") + n.ofNode(t, ".metadata.annotations") + n.ofNode(t, ".status.conditions[*].type")
+	if strings.Contains(marks, "oci-apparmor") || strings.Contains(marks, "OCIAppArmor") {
+		t.Errorf("the Node keeps %s", marks)
 	}
+	k.MustKubectl(t, "delete", "--ignore-not-found", "--wait=false", "--kustomize", overlay)
 }
 
 // waitLong is waitFor for what takes minutes in an emulated guest.

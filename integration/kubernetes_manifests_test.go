@@ -84,6 +84,8 @@ func TestKubernetesManifests(t *testing.T) {
 		{"label node n2 oci-apparmor.github.io/ready=true", "may change its own Node alone"},
 		{"label node n1 other=true", "only labels and annotations that begin with oci-apparmor.github.io/"},
 		{"annotate node n1 other=true", "only labels and annotations that begin with oci-apparmor.github.io/"},
+		{`patch node n1 --patch={"metadata":{"finalizers":["example.com/a"]}}`, "ownerReferences and finalizers"},
+		{`patch node n1 --patch={"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"gone","uid":"1"}]}}`, "ownerReferences and finalizers"},
 		{"taint node n1 a=b:NoSchedule", "may not change a Node's spec"},
 		{"get daemonset oci-apparmor --namespace oci-apparmor", ""},
 		{"get daemonsets --namespace oci-apparmor", "cannot list resource"},
@@ -164,7 +166,8 @@ func TestKubernetesChart(t *testing.T) {
 		"--set=engine=lxc":   "engine",
 		"--set=engines=k3s":  "engines",
 		"--set=prefix=local": "prefix",
-		"--set=policy.files.policy\\.yaml=version: 1,default=true": "policy: keep for the namespace oci-apparmor",
+		// A word of the file is no rule.
+		"--set=policy.files.policy\\.yaml=version: 1 # oci-apparmor,default=true": "policy: keep for the namespace oci-apparmor",
 	} {
 		if o := helm("template", "oci-apparmor", chart, "--namespace=oci-apparmor", version, arg); o.Code == 0 || !strings.Contains(o.Stderr, refused) {
 			t.Errorf("%s: %+v", arg, o)

@@ -174,7 +174,7 @@ func (w *workload) copiesFromNoProgram(t *testing.T) {
 		t.Errorf("without a profile, COPY FROM PROGRAM says %s", out)
 	}
 	log := guesttest.KernelLog(t)
-	if out := copied(rt.wrapped); strings.Contains(out, "uid=") || !strings.Contains(out, "program \"id\" failed") {
+	if out := copied(rt.wrapped); strings.Contains(out, "uid=") || !strings.Contains(out, "could not execute command \"id\": Permission denied") {
 		t.Errorf("COPY FROM PROGRAM is not denied: %s", out)
 	}
 	if len(log.Grep(t, `apparmor="DENIED"`, `operation="exec"`, `profile="app"`, `comm="postgres"`)) == 0 {

@@ -36,6 +36,7 @@ type nodePart struct {
 	child         Child
 
 	exam    *ExamAnswer // the last one
+	failed  int         // exams that failed, one after the other
 	of      string      // what it was an exam of
 	told    State       // of which events were made
 	begun   bool        // told counts
@@ -44,6 +45,9 @@ type nodePart struct {
 }
 
 type pendingEvent struct{ kind, reason, message string }
+
+// patientExams is how many exams in a row must fail before a node that was ready is not.
+const patientExams = 3
 
 // NewNode returns the part that tells the cluster how the Node of this name stands, of which the runtime handler is ours. a
 // is the agent that the part is added to.
@@ -99,14 +103,20 @@ func (p *nodePart) Act(ctx context.Context, r *Reporter) error {
 		if err := ask(ctx, p.child, r, exam, "exam"); err != nil {
 			return fmt.Errorf("whether containers are confined cannot be told: %w", err)
 		}
-		p.exam, p.of = exam, of
+		if p.exam, p.of = exam, of; len(exam.Failed) > 0 {
+			p.failed++
+		} else {
+			p.failed = 0
+		}
 	}
 	n, err := p.kube.node(ctx, p.name)
 	if err != nil {
 		return fmt.Errorf("the Node %s: %w", p.name, err)
 	}
 	ready, reason, message := p.verdict(s, &n)
-	if err := p.tell(ctx, s, &n, ready, reason, message); err != nil {
+	// A kubelet that is restarted ends pods whose node has lost the label. One exam may fail as the engine is restarted just then.
+	wait := reason == notConfined && n.Metadata.Labels[ReadyLabel] == "true" && p.failed < patientExams
+	if err := p.tell(ctx, s, &n, wait, ready, reason, message); err != nil {
 		return fmt.Errorf("the Node %s: %w", p.name, err)
 	}
 	if err := p.send(ctx, n.Metadata.UID); err != nil {
@@ -169,9 +179,12 @@ func (p *nodePart) verdict(s State, n *kubeNode) (ready bool, reason, message st
 	return true, isReady, message
 }
 
-// tell changes the Node where it says something else.
-func (p *nodePart) tell(ctx context.Context, s State, n *kubeNode, ready bool, reason, message string) error {
+// tell changes the Node where it says something else. With wait it leaves as it is whether the node is ready.
+func (p *nodePart) tell(ctx context.Context, s State, n *kubeNode, wait, ready bool, reason, message string) error {
 	word := map[bool]string{true: "true", false: "false"}[ready]
+	if wait {
+		word = n.Metadata.Labels[ReadyLabel]
+	}
 	labels := differing(n.Metadata.Labels, map[string]string{ReadyLabel: word})
 	refused := ""
 	if l := s.Policy.Last; l != nil && (l.Outcome == Refused || l.Outcome == Failed) && len(l.Errors) > 0 {
@@ -182,6 +195,9 @@ func (p *nodePart) tell(ctx context.Context, s State, n *kubeNode, ready bool, r
 		if err := p.kube.mark(ctx, p.name, labels, annotations); err != nil {
 			return err
 		}
+	}
+	if wait {
+		return nil
 	}
 	now := time.Now().UTC().Format(time.RFC3339)
 	c := kubeCondition{Type: ReadyCondition, Status: map[bool]string{true: "True", false: "False"}[ready], Reason: reason,

@@ -257,8 +257,13 @@ func TestNode(t *testing.T) {
 		s.Wiring = nil
 	})
 	exam = ExamAnswer{Failed: []string{"containerd: a throw-away container does not start [probe-failed]"}}
-	if err := act(); err == nil || !strings.Contains(err.Error(), "does not start") {
-		t.Error(err)
+	for failed := 1; failed <= patientExams; failed++ {
+		if s.at("metadata", "labels", ReadyLabel) != "true" || s.condition("status") != "True" {
+			t.Errorf("after %d failed exams: %v", failed-1, s.node)
+		}
+		if err := act(); err == nil || !strings.Contains(err.Error(), "does not start") {
+			t.Error(err)
+		}
 	}
 	if s.at("metadata", "annotations", RefusedAnnotation) != nil || s.at("metadata", "labels", ReadyLabel) != "false" ||
 		s.condition("status") != "False" || s.condition("reason") != notConfined {

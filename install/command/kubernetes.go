@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"time"
@@ -15,7 +16,6 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/engines"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/kubernetes"
-	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 )
 
 // kubernetesCommand has the commands of the containers in install/kubernetes.
@@ -113,10 +113,7 @@ DaemonSet comes before. If the API server does not answer, all stays.`,
 					case is == agent.Hidden:
 						return node.LeaveSoon(ctx, patience)
 					}
-					if err := kube.Unmark(ctx, o.node); err != nil {
-						s.warn("the Node keeps what stands on it of ours: " + oneline.Printable(err.Error()))
-					}
-					return node.LeaveSoon(ctx, 0)
+					return errors.Join(node.LeaveSoon(ctx, 0), unmark(ctx, node, kube, o.node))
 				}
 			}
 			return runAgent(cmd.Context(), s, &o)
@@ -126,6 +123,24 @@ DaemonSet comes before. If the API server does not answer, all stays.`,
 	cmd.Flags().StringVar(&configMap, "configmap", "", "`directory` where the ConfigMap of the policy is mounted (default: the node has a policy of its own)")
 	cmd.Flags().StringVar(&daemonSet, "daemonset", "", "`NAMESPACE/NAME` of the DaemonSet; ours is taken off the node when it is gone (default: ours stays)")
 	return cmd
+}
+
+// unmark takes our marks off the Node. While pods of ours run they stay, as a kubelet that is restarted ends pods whose node has lost the
+// label by which the RuntimeClass chose it.
+func unmark(ctx context.Context, node *kubernetes.Node, kube *agent.Kube, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	needed, err := node.Needed(ctx)
+	switch {
+	case err == nil && needed:
+		err = errors.New("pods of ours still run")
+	case err == nil:
+		err = kube.Unmark(ctx, name)
+	}
+	if err != nil {
+		return fmt.Errorf("the Node %s keeps its label, annotations and condition of ours: %w", name, err)
+	}
+	return nil
 }
 
 // patience is how long a node is not left where the API server has not said that the DaemonSet is gone. A pod of a DaemonSet that is
@@ -161,8 +176,8 @@ that kubernetes install has made off the node.
 
 While pods run that were started by our runtime, all stays, because nothing could be
 executed in them any more, and they could not be removed. Then the exit code is 4,
-and a unit of systemd tries again until they have ended, at the latest at the next
-boot, before the kubelet starts.`,
+and a unit of systemd tries again until they have ended, also after a boot, before the
+kubelet starts.`,
 		Args: noArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
 			select {

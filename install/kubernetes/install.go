@@ -142,13 +142,15 @@ func (n *Node) enableUnit(ctx context.Context, image *os.Root) error {
 	}
 	text = []byte(strings.ReplaceAll(string(text), "/usr/local/", n.Prefix+"/"))
 	at := n.path(units, unitName)
-	if old, err := os.ReadFile(at); err == nil && string(old) == string(text) {
-		return nil
+	if old, err := os.ReadFile(at); err != nil || string(old) != string(text) {
+		if err := safefile.Replace(at, text, safefile.Options{Mode: 0o644, Sync: true}); err != nil {
+			return err
+		}
+		if err := n.run(ctx, "systemctl", "daemon-reload"); err != nil {
+			return err
+		}
 	}
-	if err := safefile.Replace(at, text, safefile.Options{Mode: 0o644, Sync: true}); err != nil {
-		return err
-	}
-	return errors.Join(n.run(ctx, "systemctl", "daemon-reload"), n.run(ctx, "systemctl", "--quiet", "enable", unitName))
+	return n.run(ctx, "systemctl", "--quiet", "enable", unitName)
 }
 
 // firstPolicy puts the ConfigMap's policy in force.
@@ -171,15 +173,12 @@ func (n *Node) firstPolicy(ctx context.Context, mirror *Mirror) error {
 
 // connect has the engine start containers through us.
 func (n *Node) connect(ctx context.Context, w Wiring) error {
-	args := []string{"install", "--yes"}
+	args := []string{"install", "--yes", fmt.Sprintf("--default=%t", w.Default)}
 	if w.Restart {
 		args = append(args, "--restart")
 	}
 	if w.StopContainers {
 		args = append(args, "--stop-containers")
-	}
-	if w.Default {
-		args = append(args, "--default")
 	}
 	return n.run(ctx, n.program(), append(args, w.Engines...)...)
 }

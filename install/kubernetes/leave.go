@@ -77,6 +77,20 @@ func (n *Node) LeaveSoon(ctx context.Context, after time.Duration) error {
 	})
 }
 
+// Needed reports whether containers that were started by our runtime still run.
+func (n *Node) Needed(ctx context.Context) (needed bool, err error) {
+	err = n.do(func() error {
+		err := n.run(ctx, n.program(), "removable", "--bin", n.path(n.Prefix, "bin"))
+		var ended *exec.ExitError
+		if errors.As(err, &ended) {
+			needed = ended.ExitCode() == Needed
+			return nil // other reasons are engines that are wired
+		}
+		return err
+	})
+	return needed, err
+}
+
 // leaveByUnit has systemd call Leave until it succeeds. It does nothing where this is that unit's own call.
 //
 // After a reboot it comes before the kubelet, which would start pods of ours anew; but not where it is to wait for a pod of the

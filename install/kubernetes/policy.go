@@ -52,7 +52,7 @@ func (m *Mirror) Close() error {
 // to makes dir a copy of the ConfigMap, in one step: a reader sees the old files or the new ones. It reports whether anything has
 // changed. It is an error if dir has files that are no copy.
 //
-// A key of a ConfigMap has no "/", so policy.yaml stays where it is, other names that end in .yaml are those of policy.d, and
+// A key of a ConfigMap has no "/", so policy.yaml and tests.yaml stay where they are, other names that end in .yaml are those of policy.d, and
 // all others are profiles. Files in directories, as projected volumes have, keep their places.
 func (m *Mirror) to(dir string) (changed bool, err error) {
 	want, err := m.read()
@@ -125,7 +125,7 @@ func (m *Mirror) read() (map[string]string, error) {
 // place returns where a file of a ConfigMap is in the policy's directory.
 func place(name string) string {
 	switch {
-	case strings.Contains(name, "/") || name == "policy.yaml":
+	case strings.Contains(name, "/") || name == "policy.yaml" || name == "tests.yaml":
 		return name
 	case strings.HasSuffix(name, ".yaml"):
 		return path.Join("policy.d", name)

@@ -64,12 +64,12 @@ func treeOf(t *testing.T, dir string) map[string]string {
 
 func TestMirror(t *testing.T) {
 	from, update := mount(t)
-	update(map[string]string{"policy.yaml": "version: 1\n", "teams.yaml": "a", "nginx": "profile nginx {}", "profiles/deep": "profile deep {}"})
+	update(map[string]string{"policy.yaml": "version: 1\n", "teams.yaml": "a", "tests.yaml": "t", "nginx": "profile nginx {}", "profiles/deep": "profile deep {}"})
 	m, to := mirrorOf(t, from), filepath.Join(t.TempDir(), "etc")
 	if changed, err := m.to(to); err != nil || !changed {
 		t.Fatal(changed, err)
 	}
-	want := map[string]string{"policy.yaml": "version: 1\n", "policy.d/teams.yaml": "a", "profiles/nginx": "profile nginx {}", "profiles/deep": "profile deep {}"}
+	want := map[string]string{"policy.yaml": "version: 1\n", "policy.d/teams.yaml": "a", "tests.yaml": "t", "profiles/nginx": "profile nginx {}", "profiles/deep": "profile deep {}"}
 	if got := treeOf(t, to); !maps.Equal(got, want) {
 		t.Errorf("%q", got)
 	}

@@ -23,6 +23,9 @@ type change struct {
 func changeOf(path string, after []byte) (change, error) {
 	before, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(path); err == nil {
+			return change{}, fmt.Errorf("%s is a link to a file that is not there: remove the link, or write the file", path)
+		}
 		return change{path: path, isNew: true, after: after}, nil
 	}
 	return change{path: path, before: before, after: after}, err
@@ -37,7 +40,11 @@ func (c change) make() error {
 		if err := os.MkdirAll(filepath.Dir(c.path), 0o755); err != nil {
 			return err
 		}
-		return safefile.Replace(c.path, c.after, safefile.Options{Mode: 0o644, Sync: true})
+		err := safefile.Replace(c.path, c.after, safefile.Options{Mode: 0o644, New: true, Sync: true})
+		if errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("%s %w", c.path, safefile.ErrChanged)
+		}
+		return err
 	case c.replaces():
 		return safefile.Rewrite(c.path, c.before, c.after)
 	}
@@ -69,7 +76,11 @@ func makeAll(changes []change) error {
 		if err == nil {
 			continue
 		}
-		for _, made := range slices.Backward(changes[:i+1]) {
+		begun := changes[:i+1]
+		if errors.Is(err, safefile.ErrChanged) { // what is there is somebody else's, also if it is the same
+			begun = changes[:i]
+		}
+		for _, made := range slices.Backward(begun) {
 			if undone := made.undo(); undone != nil {
 				err = errors.Join(err, fmt.Errorf("%s has been changed already, and stays so: %w", made.path, undone))
 			}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/safefile"
@@ -37,6 +38,34 @@ func TestMakeAll(t *testing.T) {
 			}
 			wantFiles(t, c.want)
 		})
+	}
+
+	// A new file does not replace one that has come since. That stays, also if it is the same.
+	for _, theirs := range []string{"somebody else's", "text"} {
+		t.Chdir(t.TempDir())
+		if err := os.WriteFile("policy", []byte("old"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		text, err := changeOf("text", []byte("text"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile("text", []byte(theirs), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err = makeAll([]change{{path: "policy", before: []byte("old"), after: []byte("new")}, text})
+		if !errors.Is(err, safefile.ErrChanged) || !strings.HasPrefix(err.Error(), "text ") {
+			t.Errorf("with a file that has come meanwhile: %v", err)
+		}
+		wantFiles(t, map[string]string{"policy": "old", "text": theirs})
+	}
+
+	// A link to nothing is not replaced either.
+	if err := os.Symlink("gone", "link"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := changeOf("link", []byte("text")); err == nil || !strings.Contains(err.Error(), "link is a link to a file that is not there") {
+		t.Errorf("a link to nothing: %v", err)
 	}
 
 	// A text that replaces another one is put back.
@@ -74,8 +103,10 @@ func wantFiles(t *testing.T, want map[string]string) {
 			t.Errorf("%s: %q, %v; want %q", path, got, err, text)
 		}
 	}
-	left, err := filepath.Glob("profiles/.*")
-	if err != nil || len(left) > 0 {
-		t.Errorf("%v, %v", left, err)
+	for _, pattern := range []string{".*", "profiles/.*"} {
+		left, err := filepath.Glob(pattern)
+		if err != nil || len(left) > 0 {
+			t.Errorf("%v, %v", left, err)
+		}
 	}
 }

@@ -31,6 +31,7 @@ type Options struct {
 	Mode  fs.FileMode             // permissions, whatever the umask is; 0 means 0600, unless Exact is set
 	Exact bool                    // Mode counts even if it is 0
 	Owner *Owner                  // nil for the process's user and group
+	New   bool                    // fail with fs.ErrExist if there is a file of that name
 	Sync  bool                    // wait until the content is on the disk before the rename; see SyncDir for the name
 	Step  func(what string) error // called before each change of the disk; its error prevents the change; may be nil
 
@@ -48,7 +49,7 @@ type Staged struct {
 	o          Options
 }
 
-// Replace writes a file and puts it in place of the file of that name, if there is one.
+// Replace writes a file and puts it in place of the file of that name, if there is one and Options.New is not set.
 func Replace(name string, data []byte, o Options) error {
 	s, err := Stage(name, data, o)
 	if err != nil {
@@ -142,6 +143,14 @@ func bits(mode fs.FileMode) uint32 {
 func (s *Staged) Commit() error {
 	if err := s.o.step("rename to " + s.name); err != nil {
 		return err
+	}
+	if s.o.New { // a hard link replaces nothing
+		if err := unix.Linkat(s.o.Dir, s.temp, s.o.Dir, s.name, 0); err != nil {
+			return &os.LinkError{Op: "link", Old: s.temp, New: s.name, Err: err}
+		}
+		s.Drop()
+		s.temp = ""
+		return nil
 	}
 	if err := unix.Renameat(s.o.Dir, s.temp, s.o.Dir, s.name); err != nil {
 		return &os.LinkError{Op: "rename", Old: s.temp, New: s.name, Err: err}

@@ -60,6 +60,29 @@ func TestReplacePutsAnotherFileInPlace(t *testing.T) {
 	}
 }
 
+func TestNewReplacesNothing(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	if err := Replace(path, []byte("first"), Options{New: true, Mode: 0o644}); err != nil {
+		t.Fatal(err)
+	}
+	if err := Replace(path, []byte("second"), Options{New: true}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("over a file: %v", err)
+	}
+	if got := content(t, path); got != "first" {
+		t.Errorf("it has %q", got)
+	}
+	if err := os.Symlink("gone", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := Replace(filepath.Join(dir, "link"), nil, Options{New: true}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("over a link: %v", err)
+	}
+	if entries, _ := os.ReadDir(dir); len(entries) != 2 {
+		t.Errorf("left behind: %v", entries)
+	}
+}
+
 func TestModeAndOwnerAreThoseAskedFor(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o077))
 	path := filepath.Join(t.TempDir(), "f")

@@ -130,11 +130,14 @@ func hasPolicy(text []byte, name string) bool {
 	return value != nil
 }
 
-// document1 returns the mapping of a document.
+// errNoPlace is the error for a file that would not be read as it should be with what was put in.
+var errNoPlace = errors.New("no entry can be put into it as it is written, for example because of a comment within braces")
+
+// document1 returns the mapping of a document. Its text was read before: with a fault, it has one by what was put into it.
 func document1(text []byte) (*yaml.Node, error) {
 	var root yaml.Node
 	if err := yaml.Unmarshal(text, &root); err != nil {
-		return nil, err
+		return nil, errNoPlace
 	}
 	if len(root.Content) != 1 || root.Content[0].Kind != yaml.MappingNode || root.Content[0].Style&yaml.FlowStyle != 0 {
 		return nil, errors.New("it is not of lines with a key each")
@@ -197,7 +200,7 @@ func insert(text []byte, e Entry) ([]byte, error) {
 	}
 	var got map[string]any
 	if err := yaml.Unmarshal(text, &got); err != nil || !reflect.DeepEqual(got, want) {
-		return nil, errors.New("it is written in a way into which no entry can be put")
+		return nil, errNoPlace
 	}
 	return text, nil
 }

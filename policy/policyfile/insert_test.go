@@ -70,6 +70,12 @@ func TestInsert(t *testing.T) {
 			before: "version: 1\nprofiles: {" + file + "}\npolicies: {shop: {profile: shop, mode: complain, enforceAfter: \"24h\"}}\n",
 			says:   "enforceAfter of policy shop is written in an unusual way; write it by hand",
 		},
+		"no time any more, which was last behind a comment": {
+			never:  true,
+			before: "version: 1\nprofiles: {" + file + "}\npolicies: {shop: {profile: shop, mode: complain, # sold\n  enforceAfter: 24h}}\n",
+			says: mainFile + ": no entry can be put into it as it is written, for example because of a comment within braces; write it by hand: " +
+				"profiles: {" + file + "}, policies: {shop: {profile: shop, mode: complain}}",
+		},
 		"no time, and none before": {
 			never:  true,
 			before: "version: 1\nprofiles: {" + file + "}\npolicies: {shop: {profile: shop, mode: complain}}\n",

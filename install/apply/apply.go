@@ -71,6 +71,11 @@ func Apply(ctx context.Context, n *node.Node, o Options) (*Applied, error) {
 		}
 		defer files.Drop()
 	}
+	if o.promote != nil {
+		if err := o.promote.still(ctx); err != nil {
+			return nil, notApplied(before, unread, err)
+		}
+	}
 	g, changed, err := putInForce(lock, c.compiled, c.manifest, before, files)
 	if err != nil {
 		return nil, notApplied(before, unread, exit.AsRoot(err))

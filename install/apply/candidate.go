@@ -35,7 +35,7 @@ type Options struct {
 	// not compile: see profile.Inputs.Files.
 	Inputs func(paths []string)
 
-	promote []Quiet // see Promote
+	promote *promotion // see Promote
 }
 
 // Progress is told how a compilation goes on. Close ends it.
@@ -112,8 +112,8 @@ func newCandidate(ctx context.Context, n *node.Node, o Options, before *store.Ge
 		by.alone = &aloneTexts{of: make(map[string]bootfiles.Text)}
 	}
 	compiled, err := store.Compile(ctx, p, by, before, o.Progress.Report)
-	if err == nil && len(o.promote) > 0 {
-		if err := promote(p, m.Digest, compiled, before, o.promote); err != nil {
+	if err == nil && o.promote != nil {
+		if err := promote(p, m.Digest, compiled, before, o.promote.quiet); err != nil {
 			o.Progress.Close()
 			return nil, err
 		}

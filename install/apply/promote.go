@@ -25,6 +25,12 @@ type Quiet struct {
 	After   time.Duration     // EnforceAfter of policy.Profile
 }
 
+// promotion is what Promote has to promote.
+type promotion struct {
+	quiet []Quiet
+	still func(ctx context.Context) error
+}
+
 // Promoted is the result of Promote.
 type Promoted struct {
 	Generation *store.Generation
@@ -35,10 +41,14 @@ type Promoted struct {
 // Promote puts the policy in force again with these profiles in mode enforce, as a generation of its own, and loads them: what
 // runs under one of them alone is denied at once what it does not allow. It judges no evidence: see package quiet.
 //
+// To compile takes time, in which what was quiet may be so no longer. Once all is compiled, and right before it comes into force,
+// Promote calls still, under the lock of the store. The error of still says that a profile is not quiet any more, or that nobody
+// knows. Then nothing is changed.
+//
 // Nothing else changes. If the policy file has changes that are not applied, the error says so: nobody has decided yet that
 // they count.
-func Promote(ctx context.Context, n *node.Node, quiet []Quiet, report func(Loaded)) (*Promoted, error) {
-	a, err := Apply(ctx, n, Options{Config: n.Config, Store: n.Store, Progress: Silent{}, promote: quiet})
+func Promote(ctx context.Context, n *node.Node, quiet []Quiet, still func(context.Context) error, report func(Loaded)) (*Promoted, error) {
+	a, err := Apply(ctx, n, Options{Config: n.Config, Store: n.Store, Progress: Silent{}, promote: &promotion{quiet, still}})
 	if err != nil {
 		return nil, err
 	}

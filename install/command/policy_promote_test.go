@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -64,20 +65,87 @@ func (m *machine) shows(times map[string]time.Duration) {
 	m.showsSince(0, times)
 }
 
-// showsSince is shows, by a proof that is so old.
-func (m *machine) showsSince(age time.Duration, times map[string]time.Duration) {
+// boot returns what names the machine's boot.
+func (m *machine) boot() string {
 	m.t.Helper()
 	boot, err := quiet.Boot()
 	if err != nil {
 		m.t.Skip(err)
 	}
-	s := &quiet.State{Boot: boot, PID: 1, Every: time.Minute, Proved: quiet.Clock() - age}
+	return boot
+}
+
+// showsSince is shows, by a proof that is so old.
+func (m *machine) showsSince(age time.Duration, times map[string]time.Duration) {
+	m.t.Helper()
+	s := &quiet.State{Boot: m.boot(), PID: 1, Every: time.Minute, Proved: quiet.Clock() - age}
 	for name, d := range times {
 		p := m.profileInForce(name)
 		s.Profiles = append(s.Profiles, &quiet.Profile{Name: name, Content: hex.EncodeToString(p.Blob[:]), Quiet: d, Since: time.Unix(0, 0)})
 	}
 	if err := m.State.Quiet.Write(s); err != nil {
 		m.t.Fatal(err)
+	}
+}
+
+// nothingCame says that profiles are quiet after they were compiled, too.
+func nothingCame(context.Context) error { return nil }
+
+// meanwhile is a compiler, while which does its work something else happens.
+type meanwhile struct {
+	loadable
+	do func()
+}
+
+func (c meanwhile) Compile(ctx context.Context, name string, mode profile.Mode, source string, text []byte) (profile.Blob, error) {
+	c.do()
+	return c.loadable.Compile(ctx, name, mode, source, text)
+}
+
+// What comes while profiles are compiled prevents that they are enforced. Nothing is changed then.
+func TestPromoteLooksAgainOnceCompiled(t *testing.T) {
+	m, _ := newBoots(t)
+	m.State.Quiet = quiet.Dir("run/quiet")
+	do := func() {}
+	m.CompilerOf = func([]byte) (node.Compiler, error) { return meanwhile{loadable{fakeCompiler{m}}, func() { do() }}, nil }
+	m.write("etc/policy.yaml", waitingPolicy)
+	m.run("policy", "apply")
+	release, err := m.State.Quiet.Hold(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	for _, c := range []struct {
+		what  string
+		comes func()
+		says  string // empty if it is enforced
+	}{
+		{"a denial", func() { m.shows(map[string]time.Duration{"web": 0}) },
+			"profile web stays in complain mode: it was quiet for long enough before it was compiled, and is no longer known to be: missing: 1h of 1h"},
+		{"another content", func() { m.shows(nil) }, "missing: the watcher has not looked at its present content"},
+		{"the watcher's end", func() {
+			if err := m.State.Quiet.Write(&quiet.State{Boot: m.boot(), Dead: "it was ended"}); err != nil {
+				t.Error(err)
+			}
+		}, "missing: nothing is shown now: it was ended"},
+		{"a newer proof", func() { m.shows(map[string]time.Duration{"web": 2 * time.Hour}) }, ""},
+	} {
+		m.shows(map[string]time.Duration{"web": time.Hour})
+		compiled := false
+		do = sync.OnceFunc(func() {
+			compiled = true
+			c.comes()
+		})
+		code, out := m.run("policy", "promote", "web")
+		says, mode := m.errOut.String(), profile.Enforce
+		refused := code == exit.Refused && strings.Contains(says, c.says) && strings.Contains(says, "(generation 1) stays in force")
+		if c.says != "" {
+			mode = profile.Complain
+		}
+		if !compiled || refused != (c.says != "") || !refused && code != 0 {
+			t.Errorf("%s: compiled %v, exit code %d, %s%s", c.what, compiled, code, out, says)
+		}
+		m.wantMode(c.what, "web", mode)
 	}
 }
 
@@ -206,7 +274,7 @@ func TestPromoteOfAChangedPolicy(t *testing.T) {
 	m.write("etc/profiles/web", web)
 	m.run("policy", "apply")
 	due := []apply.Quiet{{Profile: "web", Blob: m.profileInForce("web").Blob, After: time.Hour}}
-	if _, err := apply.Promote(t.Context(), m.Node, due, func(apply.Loaded) {}); err == nil || !strings.Contains(err.Error(), "is to be quiet for 9h now") {
+	if _, err := apply.Promote(t.Context(), m.Node, due, nothingCame, func(apply.Loaded) {}); err == nil || !strings.Contains(err.Error(), "is to be quiet for 9h now") {
 		t.Errorf("with a longer time in force: %v", err)
 	}
 	m.wantMode("with a longer time in force", "web", profile.Complain)

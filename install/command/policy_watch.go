@@ -57,7 +57,9 @@ before policy apply has decided about them.`,
 			out := s.print()
 			w := watcher.New(s.Node, func(sentence string) { out.Line("%s", oneline.Whole(sentence)) })
 			if !only {
-				w.Enforce = func(ctx context.Context, due []apply.Quiet) error { return s.promote(ctx, out, due) }
+				w.Enforce = func(ctx context.Context, due []apply.Quiet, still func(context.Context) error) error {
+					return s.promote(ctx, out, due, still)
+				}
 			}
 			return w.Run(ctx, func() error {
 				out.Line("watching")
@@ -70,8 +72,8 @@ before policy apply has decided about them.`,
 }
 
 // promote enforces profiles that are due, and says so.
-func (s *session) promote(ctx context.Context, out *output.Printer, due []apply.Quiet) error {
-	done, err := apply.Promote(ctx, s.Node, due, func(apply.Loaded) {})
+func (s *session) promote(ctx context.Context, out *output.Printer, due []apply.Quiet, still func(context.Context) error) error {
+	done, err := apply.Promote(ctx, s.Node, due, still, func(apply.Loaded) {})
 	if done != nil {
 		printPromoted(out, due, done)
 	}
@@ -96,7 +98,8 @@ were quiet for that time: those that are named, or all that were. policy watch s
 must run now, and does the same by itself unless it has --only-watch.
 
 Of each policy that is not enforced it says what is missing, and the last denial. The
-exit code is 4 if one that was named is not enforced.
+exit code is 4 if one that was named is not enforced, and if a denial comes while the
+profiles are compiled: then nothing changes.
 
 Enforced policies stay so, also over boots, upgrades of AppArmor and of the kernel, and
 changes of files that a profile includes. They are in complain mode again if the

@@ -126,7 +126,7 @@ func TestProfileOfferOfAProfileThatIsEnforced(t *testing.T) {
 		t.Fatalf("policy apply: %s", &m.errOut)
 	}
 	due := []apply.Quiet{{Profile: "web", Blob: m.profileInForce("web").Blob, After: time.Hour}}
-	if _, err := apply.Promote(t.Context(), m.Node, due, func(apply.Loaded) {}); err != nil {
+	if _, err := apply.Promote(t.Context(), m.Node, due, nothingCame, func(apply.Loaded) {}); err != nil {
 		t.Fatal(err)
 	}
 	refused("promoted, without a time any more", "profile web is enforced, as it was quiet", "web", "--enforce-after", "never")

@@ -48,7 +48,7 @@ func dueOf(n *node.Node, state *quiet.State, unread error) (due []apply.Quiet, a
 
 // Promote enforces those of the named policies, or of all if none is named, whose profiles were quiet for as long as they are
 // to be. It returns the result, which is nil if none was, and how all of them stand. It promotes all or none of those that are
-// named: the error says what is missing.
+// named: the error says what is missing. What comes while it compiles counts, too.
 func Promote(ctx context.Context, n *node.Node, policies []string, report func(apply.Loaded)) (*apply.Promoted, []quiet.Standing, error) {
 	state, unread := proven(ctx, n.State.Quiet, patience)
 	due, all, err := dueOf(n, state, unread)
@@ -63,8 +63,36 @@ func Promote(ctx context.Context, n *node.Node, policies []string, report func(a
 	if len(due) == 0 {
 		return nil, all, nil
 	}
-	done, err := apply.Promote(ctx, n, due, report)
+	still := func(ctx context.Context) error {
+		return stillDue(n, due, func() (*quiet.State, error) { return proven(ctx, n.State.Quiet, patience) })
+	}
+	done, err := apply.Promote(ctx, n, due, still, report)
 	return done, all, err
+}
+
+// stillDue looks again, by what read returns, at profiles that were due. The error says why one of them is not.
+func stillDue(n *node.Node, were []apply.Quiet, read func() (*quiet.State, error)) error {
+	state, unread := read()
+	due, all, err := dueOf(n, state, unread)
+	if err != nil {
+		return exit.With(exit.Cannot, exit.AsRoot(err))
+	}
+	var errs []error
+	for _, was := range were {
+		if slices.Contains(due, was) {
+			continue
+		}
+		why := "the policy in force has another one"
+		if i := slices.IndexFunc(all, func(s quiet.Standing) bool { return s.Profile == was.Profile }); i >= 0 && len(all[i].Missing) > 0 {
+			why = "missing: " + strings.Join(all[i].Missing, "; ")
+		}
+		errs = append(errs, fmt.Errorf("profile %s stays in complain mode: it was quiet for long enough before it was compiled, and is no longer "+
+			"known to be: %s", was.Profile, why))
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return exit.With(exit.Refused, errors.Join(errs...))
 }
 
 // proven reads what is shown, and waits for at most a time until the proof is recent enough to decide by it. A watcher may be a

@@ -2,6 +2,7 @@ package watcher
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/install/status"
 	"github.com/oci-apparmor/oci-apparmor/policy"
+	"github.com/oci-apparmor/oci-apparmor/policy/audit/source"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 	"github.com/oci-apparmor/oci-apparmor/policy/quiet"
@@ -29,9 +31,9 @@ func (compiler) Compile(_ context.Context, name string, mode profile.Mode, _ str
 	return b.WithMode(mode)
 }
 
-// A look that takes longer than its proof counts enforces nothing: the next one does.
-func TestWatcherEnforcesByARecentProof(t *testing.T) {
-	t.Parallel()
+// waiting returns a watcher of a policy in force with a profile that waits a millisecond, what it says, and the content.
+func waiting(t *testing.T) (w *Watcher, said *[]string, content [sha256.Size]byte) {
+	t.Helper()
 	dir := t.TempDir()
 	web := policy.Profile{Name: "web", Mode: profile.Complain, EnforceAfter: time.Millisecond, Source: "profiles/web", Text: []byte("web")}
 	g, _, err := store.Store{Dir: dir}.Apply(t.Context(), &policy.Config{Profiles: []policy.Profile{web}}, compiler{}, store.Manifest{}, nil)
@@ -42,18 +44,24 @@ func TestWatcherEnforcesByARecentProof(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	content := hex.EncodeToString(c.Profiles[0].Blob[:])
-	var said []string
-	w := New(&node.Node{State: &status.Node{Quiet: quiet.Dir(t.TempDir())}, Store: dir}, func(sentence string) { said = append(said, sentence) })
+	said = new([]string)
+	w = New(&node.Node{State: &status.Node{Quiet: quiet.Dir(t.TempDir())}, Store: dir}, func(sentence string) { *said = append(*said, sentence) })
 	w.told, w.joiner, w.waiting = make(map[string]string), nil, true
 	w.Forget = func(context.Context) error { return nil }
+	return w, said, c.Profiles[0].Blob
+}
+
+// A look that takes longer than its proof counts enforces nothing: the next one does.
+func TestWatcherEnforcesByARecentProof(t *testing.T) {
+	t.Parallel()
+	w, said, content := waiting(t)
 	var takes time.Duration
 	w.Look = func(context.Context) ([]quiet.Sight, time.Duration, error) {
 		time.Sleep(takes)
-		return []quiet.Sight{{Name: "web", Content: content, Held: 1}}, web.EnforceAfter, nil
+		return []quiet.Sight{{Name: "web", Content: hex.EncodeToString(content[:]), Held: 1}}, time.Millisecond, nil
 	}
 	var enforced []apply.Quiet
-	w.Enforce = func(_ context.Context, due []apply.Quiet) error {
+	w.Enforce = func(_ context.Context, due []apply.Quiet, _ func(context.Context) error) error {
 		enforced = due
 		return nil
 	}
@@ -67,13 +75,63 @@ func TestWatcherEnforcesByARecentProof(t *testing.T) {
 	time.Sleep(2 * time.Millisecond)
 	takes = 2*oftenest + 10*time.Millisecond
 	look()
-	if len(enforced) > 0 || !strings.Contains(strings.Join(said, "; "), "too old to enforce") {
-		t.Errorf("in a slow look: enforced %+v, said %q", enforced, said)
+	if len(enforced) > 0 || !strings.Contains(strings.Join(*said, "; "), "too old to enforce") {
+		t.Errorf("in a slow look: enforced %+v, said %q", enforced, *said)
 	}
 	takes = 0
 	look()
-	if len(enforced) != 1 || enforced[0] != (apply.Quiet{Profile: "web", Blob: c.Profiles[0].Blob, After: web.EnforceAfter}) {
-		t.Errorf("in the next one: enforced %+v, said %q", enforced, said)
+	if len(enforced) != 1 || enforced[0] != (apply.Quiet{Profile: "web", Blob: content, After: time.Millisecond}) {
+		t.Errorf("in the next one: enforced %+v, said %q", enforced, *said)
+	}
+}
+
+// The watcher reads nothing while it compiles. So before it enforces, it reads what has come since, and looks again.
+func TestWatcherLooksAgainOnceCompiled(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		compile func(m *made, w *Watcher) // what happens meanwhile
+		says    string
+		ends    bool // nothing is shown any more
+	}{
+		"nothing":         {func(*made, *Watcher) {}, "", false},
+		"a denial":        {func(m *made, _ *Watcher) { m.lines <- denial("ALLOWED", "web") }, "as something would have been denied", false},
+		"another's":       {func(m *made, _ *Watcher) { m.lines <- denial("ALLOWED", "shop") }, "", false},
+		"lost records":    {func(m *made, _ *Watcher) { m.lost = []source.Loss{{By: "somebody", Records: 1}} }, "records were lost", true},
+		"a silent socket": {func(m *made, _ *Watcher) { m.silent = true }, "did not come back", true},
+		"no container": {func(_ *made, w *Watcher) {
+			was := w.Look
+			w.Look = func(ctx context.Context) ([]quiet.Sight, time.Duration, error) {
+				sights, shortest, err := was(ctx)
+				sights[0].Idle = "no container runs under it"
+				return sights, shortest, err
+			}
+		}, "no container runs under it", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, said, content := waiting(t)
+			w.Patience = 50 * time.Millisecond
+			w.Look = func(context.Context) ([]quiet.Sight, time.Duration, error) {
+				return []quiet.Sight{{Name: "web", Content: hex.EncodeToString(content[:]), Held: 1}}, time.Millisecond, nil
+			}
+			m := &made{lines: make(chan string, 2)}
+			if _, err := w.look(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * time.Millisecond)
+			compiled, enforced := false, false
+			w.Enforce = func(ctx context.Context, _ []apply.Quiet, still func(context.Context) error) error {
+				compiled = true
+				c.compile(m, w)
+				err := still(ctx)
+				enforced = err == nil
+				return err
+			}
+			_, err := w.look(t.Context(), m)
+			all := strings.Join(*said, "; ")
+			if !compiled || enforced != (c.says == "") || (err != nil) != c.ends || !strings.Contains(all, c.says) {
+				t.Errorf("compiled %v, enforced %v, said %q: %v", compiled, enforced, all, err)
+			}
+		})
 	}
 }
 

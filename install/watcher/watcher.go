@@ -47,8 +47,8 @@ type Watcher struct {
 	Dir  quiet.Dir
 
 	// Enforce enforces profiles that were quiet for long enough. If it is nil, they stay in complain mode until somebody else
-	// does: see Promote.
-	Enforce func(ctx context.Context, due []apply.Quiet) error
+	// does: see Promote. It calls still when it has made all ready: see apply.Promote.
+	Enforce func(ctx context.Context, due []apply.Quiet, still func(context.Context) error) error
 
 	Said func(sentence string) // is told what happens
 
@@ -187,9 +187,17 @@ func (w *Watcher) session(ctx context.Context, ready func() error) error {
 	}
 }
 
-// look proves that all that was logged until now has been read, looks at the profiles, and enforces those that are due. It
-// returns until when to look again.
+// look looks at the profiles, and enforces those that are due. It returns until when to look again.
 func (w *Watcher) look(ctx context.Context, l Listener) (every time.Duration, err error) {
+	every, err = w.see(ctx, l)
+	if err == nil && w.Enforce != nil {
+		err = w.enforce(ctx, l)
+	}
+	return every, err
+}
+
+// see proves that all that was logged until now has been read, and looks at the profiles. It returns until when to look again.
+func (w *Watcher) see(ctx context.Context, l Listener) (every time.Duration, err error) {
 	if !w.waiting { // nothing is to be shown, unless somebody has applied a policy
 		now, wall := quiet.Clock(), time.Now()
 		sights, _, err := w.Look(ctx)
@@ -226,7 +234,6 @@ func (w *Watcher) look(ctx context.Context, l Listener) (every time.Duration, er
 	}
 	every = min(max(shortest/100, oftenest), rarest)
 	w.seen(now, wall, every, sights)
-	w.enforce(ctx)
 	return every, nil
 }
 
@@ -322,20 +329,29 @@ func recent(p *quiet.Profile, now time.Time) bool {
 }
 
 // enforce enforces what is due, unless the look at hand took so long that its proof is too old: what was denied meanwhile is not
-// read yet. The next look decides then.
-func (w *Watcher) enforce(ctx context.Context) {
-	if w.Enforce == nil {
-		return
-	}
-	due, _, err := dueOf(w.Node, &w.state, nil)
-	if err == nil && len(due) > 0 {
-		if err = w.state.Recent(quiet.Clock()); err == nil {
-			err = w.Enforce(ctx, due)
+// read yet. The next look decides then. Nothing is read while the profiles are compiled, so it looks once more after that. The
+// error is one of this look.
+func (w *Watcher) enforce(ctx context.Context, l Listener) (failed error) {
+	recently := func() (*quiet.State, error) { return &w.state, w.state.Recent(quiet.Clock()) }
+	err := func() error {
+		due, _, err := dueOf(w.Node, &w.state, nil)
+		if err != nil || len(due) == 0 {
+			return err
 		}
-	}
+		if _, err := recently(); err != nil {
+			return err
+		}
+		return w.Enforce(ctx, due, func(ctx context.Context) error {
+			if _, failed = w.see(ctx, l); failed != nil {
+				return failed
+			}
+			return stillDue(w.Node, due, recently)
+		})
+	}()
 	if err != nil {
 		w.say("enforce", fmt.Sprintf("what was quiet for long enough is not enforced: %v", err))
-		return
+		return failed
 	}
 	delete(w.told, "enforce")
+	return nil
 }

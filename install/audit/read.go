@@ -35,12 +35,11 @@ type Query struct {
 
 // pace is when it is looked at what is lost while events are followed.
 type pace struct {
-	pause   time.Duration // between two looks while records come
-	settles time.Duration // for how long after a record that goes on: see source.Settles
-	idle    time.Duration // between two looks while none come; what is lost need not be before a record of AppArmor's
+	pause   time.Duration // between two looks while something comes
+	settles time.Duration // for how long after it that goes on: see source.Settles
 }
 
-var usual = pace{time.Second, source.Settles, time.Minute}
+var usual = pace{time.Second, source.Settles}
 
 // Notices is where notices are read: a reader.Reader.
 type Notices interface {
@@ -213,54 +212,90 @@ func (r *reading) follow(ctx context.Context, src source.Source, notices Notices
 	}
 }
 
-// watch sends what a source brings until its end, whose error it returns, and what is lost, when it is known.
+// watch sends what a source brings until its end, whose error it returns, and what is lost, when it is known. What is lost is lost while
+// something comes, be it a record or not. So it is looked at from then on until it is settled. After that no timer is left, and
+// the source alone wakes anybody.
 func (r *reading) watch(ctx context.Context, src source.Source, send func(seen)) error {
-	pace := cmp.Or(r.query.pace, usual)
-	var said []source.Loss
-	for last := time.Now(); ; {
-		came, err := r.watchFor(ctx, src, send, pace, time.Since(last) > pace.settles+pace.pause)
+	if r.query.Lost == nil {
+		return r.watchUntil(ctx, ctx, src, send, func() {})
+	}
+	var (
+		pace  = cmp.Or(r.query.pace, usual)
+		said  losses
+		last  = time.Now() // when something came, as far as it is known after a look
+		came  bool         // since then
+		look  context.CancelFunc
+		armed *time.Timer // that ends the wait for a look; nil if none is to be
+	)
+	arm := func() {
+		if armed == nil {
+			armed = time.AfterFunc(pace.pause, look)
+		}
+	}
+	heard := func() {
+		came = true
+		arm()
+	}
+	source.Hear(src, heard)
+	defer source.Hear(src, nil)
+	for {
+		var within context.Context
+		within, look = context.WithCancel(ctx)
+		if armed = nil; time.Since(last) <= pace.settles+pace.pause {
+			arm()
+		}
+		err := r.watchUntil(ctx, within, src, send, heard)
+		look()
+		if armed != nil {
+			armed.Stop()
+		}
 		if err != nil {
 			return err
 		}
 		if came {
-			last = time.Now()
-		}
-		if r.query.Lost == nil {
-			continue
+			last, came = time.Now(), false
 		}
 		for _, l := range src.Lost() {
-			if !slices.Contains(said, l) {
-				said = append(slices.DeleteFunc(said, func(s source.Loss) bool { return s.By == l.By }), l)
+			if said.news(l) {
 				send(seen{lost: &l})
 			}
 		}
 	}
 }
 
-// watchFor is watch for a pause or, if nothing has come lately, for a longer one that ends with the first record. It reports whether
-// a record came.
-func (r *reading) watchFor(ctx context.Context, src source.Source, send func(seen), pace pace, idle bool) (came bool, err error) {
-	pause := pace.pause
-	if idle {
-		pause = pace.idle
-	}
-	within, stop := context.WithTimeout(ctx, pause)
-	defer stop()
+// watchUntil is watch without losses until within ends, which is no error unless ctx has ended, too. It calls came with each record.
+func (r *reading) watchUntil(ctx, within context.Context, src source.Source, send func(seen), came func()) error {
 	var e source.Entry
-	for within.Err() == nil && !(idle && came) {
+	for within.Err() == nil {
 		err := src.Next(within, &e)
 		switch {
 		case ctx.Err() == nil && source.Ended(within, err):
-			return came, nil
+			return nil
 		case err != nil:
-			return came, err
+			return err
 		}
-		came = true
+		came()
 		if ev, sight, ok := r.see(&e); ok {
 			send(seen{Event: ev, Sight: sight})
 		}
 	}
-	return came, context.Cause(ctx)
+	return context.Cause(ctx)
+}
+
+// losses are those that were said.
+type losses []source.Loss
+
+// news notes a loss, and reports whether it is to be said: nobody has lost anything of that kind yet, or more is known to be lost. That more
+// may be lost was said.
+func (all *losses) news(l source.Loss) bool {
+	i := slices.IndexFunc(*all, func(one source.Loss) bool { return one.By == l.By })
+	if i < 0 {
+		*all = append(*all, l)
+		return true
+	}
+	before := (*all)[i]
+	(*all)[i] = l
+	return l.Records != before.Records || l.Unknown && !before.Unknown
 }
 
 // take does with what was seen what is to be done.

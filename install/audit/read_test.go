@@ -10,7 +10,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
@@ -301,32 +303,90 @@ func TestLossesAreSaidWhileEventsAreFollowed(t *testing.T) {
 // What is missing may come yet, so a source says it later; and by then, no record need come any more.
 func TestLossesThatAreKnownLateAreSaid(t *testing.T) {
 	m := newMachine(t)
-	for name, test := range map[string]struct {
-		pace pace
-		late time.Duration // when the loss is known
-	}{
-		"before the last record":             {pace{pause: 10 * time.Millisecond, settles: 100 * time.Millisecond, idle: time.Hour}, 90 * time.Millisecond},
-		"when nothing has come for long":     {pace{pause: time.Millisecond, idle: 50 * time.Millisecond}, 100 * time.Millisecond},
-		"before a record that nobody wanted": {pace{pause: time.Millisecond, settles: time.Millisecond, idle: 50 * time.Millisecond}, 40 * time.Millisecond},
-	} {
-		t.Run(name, func(t *testing.T) {
-			known := time.Now().Add(test.late)
-			src := steady{lines: make(chan string, 1), lost: func() []source.Loss {
-				if time.Now().Before(known) {
-					return nil
-				}
-				return []source.Loss{{By: "the journal", Unknown: true}}
-			}}
-			src.lines <- avc(time.Now(), fmt.Sprintf(readShadow, gonePID))
-			ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
-			defer stop()
-			said := 0
-			_, err := Read(ctx, &Joiner{Node: m.Node, Least: time.Millisecond}, src, nil, Query{Follow: true, Elsewhere: true, pace: test.pace,
-				Lost: func(source.Loss) { said++; stop() }}, func(*Event) error { return nil })
-			if err != nil || said != 1 {
-				t.Errorf("said %d times, %v", said, err)
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		src := steady{lines: make(chan string, 1), lost: func() []source.Loss {
+			if time.Since(began) < source.Settles {
+				return nil
 			}
-		})
+			return []source.Loss{{By: "the journal", Unknown: true}}
+		}}
+		src.lines <- avc(time.Now(), fmt.Sprintf(readShadow, gonePID))
+		ctx, stop := context.WithTimeout(t.Context(), time.Hour)
+		defer stop()
+		said := 0
+		_, err := Read(ctx, &Joiner{Node: m.Node}, src, nil, Query{Follow: true, Elsewhere: true, Lost: func(source.Loss) { said++; stop() }},
+			func(*Event) error { return nil })
+		if late := time.Since(began) - source.Settles; err != nil || said != 1 || late > 2*time.Second {
+			t.Errorf("said %d times, %v late, %v", said, late, err)
+		}
+	})
+}
+
+// calm counts how often a source is asked for something. It is a steady one.
+type calm struct {
+	steady
+	asked *atomic.Int64
+}
+
+func (c calm) Next(ctx context.Context, e *source.Entry) error {
+	c.asked.Add(1)
+	return c.steady.Next(ctx, e)
+}
+
+// While nothing comes, nobody wakes up: no timer is left that would.
+func TestWhoFollowsSleepsWhileNothingComes(t *testing.T) {
+	m := newMachine(t)
+	synctest.Test(t, func(t *testing.T) {
+		var asked, looked atomic.Int64
+		src := calm{steady{lines: make(chan string), lost: func() []source.Loss { looked.Add(1); return nil }}, &asked}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() {
+			_, err := Read(ctx, &Joiner{Node: m.Node}, src, nil, Query{Follow: true, Elsewhere: true, Lost: func(source.Loss) {}},
+				func(*Event) error { return nil })
+			ended <- err
+		}()
+		for _, when := range []string{"at the beginning", "after a record"} {
+			time.Sleep(source.Settles + 4*time.Second)
+			synctest.Wait()
+			asks, looks := asked.Load(), looked.Load()
+			if looks == 0 {
+				t.Errorf("%s it is not looked what is lost", when)
+			}
+			time.Sleep(1000 * time.Hour)
+			synctest.Wait()
+			if asks, looks = asked.Load()-asks, looked.Load()-looks; asks > 0 || looks > 0 {
+				t.Errorf("%s it wakes up: the source is read %d times, and asked %d times what is lost", when, asks, looks)
+			}
+			looked.Store(0)
+			src.lines <- avc(time.Now(), fmt.Sprintf(readShadow, gonePID))
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// That some may be lost is said once, whatever else becomes missing; and that some are lost each time.
+func TestALossIsSaidAgainIfMoreIsKnownToBeLost(t *testing.T) {
+	var said losses
+	for i, step := range []struct {
+		loss source.Loss
+		news bool
+	}{
+		{source.Loss{By: "the journal", Unknown: true, Missing: 1, Detail: "1 number"}, true},
+		{source.Loss{By: "the journal", Unknown: true, Missing: 5, Detail: "5 numbers"}, false},
+		{source.Loss{By: "the kernel", Records: 3}, true},
+		{source.Loss{By: "the kernel", Records: 3}, false},
+		{source.Loss{By: "the kernel", Records: 4}, true},
+		{source.Loss{By: "the kernel", Records: 4, Unknown: true}, true},
+		{source.Loss{By: "the journal", Unknown: true, Missing: 6}, false},
+	} {
+		if got := said.news(step.loss); got != step.news {
+			t.Errorf("step %d, %s: %v", i, step.loss, got)
+		}
 	}
 }
 
@@ -486,7 +546,8 @@ func validate(t testing.TB, data []byte) {
 func TestEndIsInTheSchema(t *testing.T) {
 	for _, e := range []End{
 		{Source: "kmsg"},
-		{Source: "kmsg", Asked: true, Dead: errors.New("dead"), Lost: []source.Loss{{By: "the kernel", Records: 3, Unknown: true}}},
+		{Source: "kmsg", Asked: true, Dead: errors.New("dead"), Lost: []source.Loss{{By: "the kernel", Records: 3, Unknown: true},
+			{By: "the journal", Detail: "5 in all", Missing: 5, Unknown: true}}},
 	} {
 		data, err := e.JSON()
 		if err != nil {

@@ -38,6 +38,7 @@ type auditLog struct {
 	at     int64          // how much of it was read, if it is not compressed
 	broken bool           // the text of the next file follows, and a line may have been cut
 	watch  *watch         // nil if not followed
+	came   func()         // is called when something has changed
 }
 
 func (h *Host) openAuditLog(o Options) (Source, error) {
@@ -46,6 +47,7 @@ func (h *Host) openAuditLog(o Options) (Source, error) {
 		times: map[int64]bool{}, daemon: daemon{since: o.Since}}
 	t := newText(AuditLog, l, h, o)
 	t.trusted = true // auditLog opens no others
+	l.came = t.came
 	counter := h.sinceBoot()
 	t.more = func() []Loss { return slices.Concat(l.lost.all(), l.daemon.lost(), counter.lost()) }
 	files, err := l.set.files()
@@ -147,11 +149,20 @@ func (l *auditLog) Read(b []byte) (int, error) {
 			}
 			return 0, io.EOF
 		default:
-			if err := l.watch.wait(l.ctx); err != nil {
+			if err := l.wait(); err != nil {
 				return 0, err
 			}
 		}
 	}
+}
+
+// wait returns when something has changed, which can be that a file is there that is not read.
+func (l *auditLog) wait() error {
+	err := l.watch.wait(l.ctx)
+	if err == nil {
+		l.came()
+	}
+	return err
 }
 
 // cut reports whether the present file was cut short under the reader, and goes to its beginning then.
@@ -184,7 +195,7 @@ func (l *auditLog) advance() error {
 			return io.EOF
 		}
 		if !ok { // between the two steps of a rotation
-			if err := l.watch.wait(l.ctx); err != nil {
+			if err := l.wait(); err != nil {
 				return err
 			}
 			continue

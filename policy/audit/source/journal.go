@@ -45,7 +45,7 @@ func (h *Host) openJournal(ctx context.Context, o Options) (Source, error) {
 	if _, err := os.Stat(h.Journald); err != nil && o.Follow {
 		return nil, fmt.Errorf("the journal cannot be followed, as journald does not run: %w", err)
 	}
-	j := &journal{origin: origin{h, Journal}, o: o, doubles: audit.NewDoubles(), counter: h.sinceBoot()}
+	j := &journal{origin: origin{host: h, name: Journal}, o: o, doubles: audit.NewDoubles(), counter: h.sinceBoot()}
 	if o.canary == "" {
 		if err := j.beginning(ctx); err != nil {
 			return nil, err
@@ -193,6 +193,7 @@ func (j *journal) Next(ctx context.Context, e *Entry) error {
 		case err != nil:
 			return j.end(err)
 		}
+		j.came()
 		if j.read(entry, e) && j.o.wants(&e.Record) {
 			return nil
 		}

@@ -50,7 +50,7 @@ func (h *Host) newKmsg(fd int, o Options) (Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &kmsg{origin: origin{h, Kmsg}, log: log, o: o, buf: make([]byte, longestKmsg), doubles: audit.NewDoubles()}
+	k := &kmsg{origin: origin{host: h, name: Kmsg}, log: log, o: o, buf: make([]byte, longestKmsg), doubles: audit.NewDoubles()}
 	if limit, err := os.ReadFile(h.RateLimit); err != nil || strings.TrimSpace(string(limit)) != "0" {
 		k.lost.add("the kernel, which writes only ten messages in five seconds into its log (kernel.printk_ratelimit)", 0, true)
 	}
@@ -91,6 +91,7 @@ func (k *kmsg) Next(ctx context.Context, e *Entry) error {
 		case err != nil:
 			return fmt.Errorf("reading the kernel's log: %w", &fs.PathError{Op: "read", Path: k.host.Kmsg, Err: err})
 		}
+		k.came()
 		if k.entry(k.buf[:n], e) {
 			return nil
 		}

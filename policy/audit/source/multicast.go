@@ -80,7 +80,7 @@ func (h *Host) newMulticast(fd int, o Options) (*multicast, error) {
 	if o.Since.Before(time.Now()) {
 		o.Since = time.Time{} // whatever comes is newer, even if the kernel's clock is late
 	}
-	return &multicast{origin: origin{h, Multicast}, socket: socket, o: o, counter: h.newLostCounter()}, nil
+	return &multicast{origin: origin{host: h, name: Multicast}, socket: socket, o: o, counter: h.newLostCounter()}, nil
 }
 
 // raise raises the kernel's backlog to what the operator asked for.
@@ -118,6 +118,9 @@ func (m *multicast) Next(ctx context.Context, e *Entry) error {
 			return context.Cause(ctx)
 		}
 		n, from, err := m.receive(ctx)
+		if err == nil || errors.Is(err, unix.ENOBUFS) {
+			m.came()
+		}
 		switch {
 		case errors.Is(err, unix.ENOBUFS):
 			m.overrun()

@@ -30,26 +30,36 @@ type Entry struct {
 
 // A Loss is records that are missing from what Next returned or will return.
 type Loss struct {
-	By      string // who lost them and why, in words that stand behind "lost by"
+	By      string // who lost them and why, in words that stand behind "lost by"; the same however much it becomes
+	Detail  string // what is known beside it, such as when; empty for nothing
 	Records uint64 // how many are known to be lost; they need not be AppArmor's
-	Unknown bool   // there may be more, or some: nobody counts them
+	Missing uint64 // how many more are not there, and were lost or never to be; 0 if nobody counts
+	Unknown bool   // there may be more than Records
 }
 
 // String returns a line: "3 records, perhaps more: the kernel, as ...".
 func (l Loss) String() string {
 	switch {
 	case l.Records == 0:
-		return "perhaps some: " + l.By
+		return "perhaps some: " + l.by()
 	case l.Unknown:
-		return fmt.Sprintf("%d or more: %s", l.Records, l.By)
+		return fmt.Sprintf("%d or more: %s", l.Records, l.by())
 	}
-	return fmt.Sprintf("%d: %s", l.Records, l.By)
+	return fmt.Sprintf("%d: %s", l.Records, l.by())
+}
+
+// by returns By and Detail.
+func (l Loss) by() string {
+	if l.Detail == "" {
+		return l.By
+	}
+	return l.By + " (" + l.Detail + ")"
 }
 
 // Sentence returns what a Loss says, as a sentence.
 func (l Loss) Sentence() string {
 	if l.Records == 0 {
-		return "records may have been lost: " + l.By
+		return "records may have been lost: " + l.by()
 	}
 	return "records were lost: " + l.String()
 }
@@ -108,10 +118,28 @@ func (o *Options) wants(r *audit.Record) bool {
 // (ktime_get_coarse_real_ts64). A second has at least 100, but in a virtual machine some come late.
 const tick = 100 * time.Millisecond
 
+// Hear has f be called whenever something comes to a source, also if that is no record which Next returns. Next calls it. A source that
+// does not tell calls nothing.
+func Hear(s Source, f func()) {
+	if s, ok := s.(interface{ hear(f func()) }); ok {
+		s.hear(f)
+	}
+}
+
 // origin is which source a Source is, and of which node.
 type origin struct {
-	host *Host
-	name string
+	host  *Host
+	name  string
+	heard func() // see Hear; nil for nobody
+}
+
+func (o *origin) hear(f func()) { o.heard = f }
+
+// came tells that something came.
+func (o *origin) came() {
+	if o.heard != nil {
+		o.heard()
+	}
 }
 
 func (o origin) Name() string { return o.name }

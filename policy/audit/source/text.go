@@ -27,7 +27,23 @@ type waiting interface {
 }
 
 func newText(name string, in waiting, h *Host, o Options) *text {
-	return &text{origin: origin{h, name}, in: in, records: audit.NewReader(in), o: o}
+	t := &text{origin: origin{host: h, name: name}, in: in, o: o}
+	t.records = audit.NewReader(telling{in, t})
+	return t
+}
+
+// telling is a text's reader that tells when something comes.
+type telling struct {
+	io.Reader
+	of *text
+}
+
+func (r telling) Read(b []byte) (int, error) {
+	n, err := r.Reader.Read(b)
+	if n > 0 {
+		r.of.came()
+	}
+	return n, err
 }
 
 func (t *text) Close() error { return t.in.Close() }
@@ -55,7 +71,8 @@ func (t *text) Lost() []Loss {
 		lost = t.more()
 	}
 	if t.records.Long > 0 {
-		lost = append(lost, Loss{By: fmt.Sprintf("the reader, which saw only the beginnings of %d lines of more than 64 KiB", t.records.Long), Unknown: true})
+		lost = append(lost, Loss{By: "the reader, which saw only the beginnings of lines of more than 64 KiB",
+			Detail: fmt.Sprintf("%d until now", t.records.Long), Unknown: true})
 	}
 	return lost
 }

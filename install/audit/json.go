@@ -86,7 +86,9 @@ type (
 	}
 	lossJSON struct {
 		By      string `json:"by"`
+		Detail  string `json:"detail,omitempty"`
 		Records uint64 `json:"records"`
+		Missing uint64 `json:"missing"`
 		Unknown bool   `json:"unknown"`
 	}
 )
@@ -163,7 +165,7 @@ func (e *End) JSON() ([]byte, error) {
 		j.Alive = &alive
 	}
 	for _, l := range e.Lost {
-		j.Lost = append(j.Lost, lossJSON{l.By, l.Records, l.Unknown})
+		j.Lost = append(j.Lost, lossJSON(l))
 	}
 	return output.Encode(j, output.Compact)
 }

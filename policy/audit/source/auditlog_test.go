@@ -119,7 +119,7 @@ func TestWhatAuditdsLogLacksIsSaid(t *testing.T) {
 		"auditd does not run": {func(h *Host) { write(t, h.AuditLog, auditd(1)+daemonSays("END", 2)) }, "has not run since", nil},
 		"auditd begins again and again": {func(h *Host) {
 			write(t, h.AuditLog, auditd(1)+daemonSays("START", 2)+daemonSays("END", 4)+daemonSays("START", 5)+daemonSays("START", 6)+daemonSays("RESUME", 7))
-		}, "and began 2 more times", nil},
+		}, "it began 2 more times", nil},
 		"the kernel does not say": {func(h *Host) {
 			write(t, h.AuditLog, auditd(1, 5))
 			h.Status = func() (Status, error) { return Status{}, os.ErrPermission }
@@ -130,7 +130,7 @@ func TestWhatAuditdsLogLacksIsSaid(t *testing.T) {
 			c.make(h)
 			s := open(t, h, AuditLog, Options{Since: at(3)})
 			wantAll(t, s, c.want...)
-			if lost := s.Lost(); len(lost) != 1 || !strings.Contains(lost[0].By, c.by) {
+			if lost := s.Lost(); len(lost) != 1 || !strings.Contains(lost[0].String(), c.by) {
 				t.Errorf("lost %v", lost)
 			}
 		})

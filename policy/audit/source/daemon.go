@@ -76,10 +76,11 @@ func (d *daemon) lost() (all []Loss) {
 		if !d.from.IsZero() {
 			by = fmt.Sprintf("auditd, which did not run from %s to %s", d.from.Format(time.DateTime), d.to.Format(time.DateTime))
 		}
+		l := Loss{By: by, Unknown: true}
 		if d.more > 0 {
-			by += fmt.Sprintf(", and began %d more times after that", d.more)
+			l.Detail = fmt.Sprintf("it began %d more times after that", d.more)
 		}
-		all = append(all, Loss{By: by, Unknown: true})
+		all = append(all, l)
 	}
 	if !d.ended.IsZero() {
 		all = append(all, Loss{By: "auditd, which has not run since " + d.ended.Format(time.DateTime), Unknown: true})

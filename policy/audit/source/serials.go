@@ -91,30 +91,32 @@ func (b *bootSerials) fill(number uint64) {
 	}
 }
 
-// missing returns what may be lost for each boot in which numbers are missing. Those that were noted after a time are left out:
-// they may come yet.
-func (s *serials) missing(log string, noted time.Time) (all []Loss) {
+// missing returns what may be lost, as one loss of all boots. Numbers that were noted as missing after a time are left out: they may
+// come yet.
+func (s *serials) missing(log string, noted time.Time) []Loss {
+	var count uint64
+	var from, to time.Time
 	for _, b := range s.boots {
-		count := b.more
-		var after, before time.Time
+		count += b.more
 		for _, g := range b.gaps {
 			if g.noted.After(noted) {
 				continue
 			}
-			if before.IsZero() {
-				after = g.after
+			if to.IsZero() {
+				from = g.after
 			}
-			count, before = count+g.to-g.from+1, g.before
+			count, to = count+g.to-g.from+1, g.before
 		}
-		if count == 0 {
-			continue
-		}
-		when := "the boot"
-		if !after.IsZero() {
-			when = after.Format(time.DateTime)
-		}
-		all = append(all, Loss{Unknown: true, By: fmt.Sprintf("%s, in which the numbers of audit records are missing from %s to %s, %d in all: "+
-			"they were lost, or are of logins, which journald leaves out", log, when, before.Format(time.DateTime), count)})
 	}
-	return all
+	if count == 0 {
+		return nil
+	}
+	when := "the boot"
+	if !from.IsZero() {
+		when = from.Format(time.DateTime)
+	}
+	return []Loss{{
+		By:     log + ", in which numbers of audit records are missing: they were lost, or are of logins, which journald leaves out",
+		Detail: fmt.Sprintf("%d in all, from %s to %s", count, when, to.Format(time.DateTime)), Missing: count, Unknown: true,
+	}}
 }

@@ -39,14 +39,20 @@ func startAgent(t *testing.T, args ...string) *runningAgent {
 		if a.ProcessState != nil {
 			return
 		}
-		if err := errors.Join(a.Process.Signal(syscall.SIGTERM), a.Wait()); err != nil {
-			t.Errorf("by SIGTERM the agent ends with %v", err)
-		}
-		if t.Failed() {
-			t.Logf("the agent's log:\n%s", a.log.String())
+		if said := a.end(t); t.Failed() {
+			t.Logf("the agent's log:\n%s", said)
 		}
 	})
 	return a
+}
+
+// end ends the agent by SIGTERM, and returns what it has said.
+func (a *runningAgent) end(t *testing.T) string {
+	t.Helper()
+	if err := errors.Join(a.Process.Signal(syscall.SIGTERM), a.Wait()); err != nil {
+		t.Errorf("by SIGTERM the agent ends with %v", err)
+	}
+	return a.log.String()
 }
 
 func spawnAgent(t *testing.T, args ...string) *runningAgent {
@@ -62,16 +68,22 @@ func spawnAgent(t *testing.T, args ...string) *runningAgent {
 // until waits for a state of the agent, and returns how long that took.
 func (a *runningAgent) until(t *testing.T, what string, is func(s agent.State) bool) time.Duration {
 	t.Helper()
+	return untilAgent(t, what, a.log.String, is)
+}
+
+// untilAgent waits for a state of the agent that runs, and returns how long that took. log returns what it has said.
+func untilAgent(t *testing.T, what string, log func() string, is func(s agent.State) bool) time.Duration {
+	t.Helper()
 	began := time.Now()
 	var s agent.State
-	for time.Since(began) < time.Minute {
+	for time.Since(began) < 3*time.Minute {
 		var err error
 		if s, _, err = agent.Read(agent.Dir); err == nil && is(s) {
 			return time.Since(began)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	t.Fatalf("after a minute not so: %s: %+v\n%s", what, s, a.log.String())
+	t.Fatalf("after three minutes not so: %s: %+v\n%s", what, s, log())
 	return 0
 }
 

@@ -4,7 +4,7 @@
 # make bench  measures, and prints a report of ratios (ONLY=shim,ctr: these parts; OLD=directory: beside an older build's programs)
 # make lint   gofmt, go vet, staticcheck, and no function with more than 20 branches (gocyclo)
 # make images  the container image of the DaemonSet, for amd64 and arm64, as bin/images/oci-apparmor.tar (IMAGE=NAME:TAG, PUSH=1)
-# make install, make uninstall   the programs, their man pages and completions, and the unit for systemd (PREFIX=/usr/local, DESTDIR=)
+# make install, make uninstall   the programs, their man pages and completions, and the units for systemd (PREFIX=/usr/local, DESTDIR=)
 # make deb rpm   packages of the same, below bin/packages (GOARCH=: for another architecture)
 GO ?= go
 export CGO_ENABLED = 0
@@ -31,6 +31,7 @@ LIB := $(DESTDIR)$(PREFIX)/lib/oci-apparmor
 SHARE := $(DESTDIR)$(PREFIX)/share
 UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
 UNIT := oci-apparmor.service
+AGENT := oci-apparmor-agent.service
 # What engines are wired is written there; see install/wire.
 RECORD := /var/lib/oci-apparmor/wiring/record.json
 # systemd is only asked where it is this machine that things are installed on.
@@ -59,11 +60,13 @@ build:
 install: build
 	install/place.sh bin $(DESTDIR)$(PREFIX) '$(or $(VERSION),unknown)'
 	install -d $(UNITS)
-	sed 's,/usr/local/,$(PREFIX)/,' install/systemd/$(UNIT) >$(UNITS)/.$(UNIT).new
-	chmod 644 $(UNITS)/.$(UNIT).new
-	mv -f $(UNITS)/.$(UNIT).new $(UNITS)/$(UNIT)
+	set -e; for unit in $(UNIT) $(AGENT); do \
+		sed 's,/usr/local/,$(PREFIX)/,' install/systemd/$$unit >$(UNITS)/.$$unit.new; \
+		chmod 644 $(UNITS)/.$$unit.new; \
+		mv -f $(UNITS)/.$$unit.new $(UNITS)/$$unit; done
 	set -e; files=$$(cd bin/share && find . -type f); for f in $$files; do install -D -m 644 bin/share/$$f $(SHARE)/$$f; done
 	$(if $(SYSTEMCTL),$(SYSTEMCTL) daemon-reload)
+	$(if $(SYSTEMCTL),-$(SYSTEMCTL) try-restart $(AGENT))
 	$(if $(DESTDIR),,-$(BIN)/oci-apparmor prune)
 
 # The policy, what was made of it, and the profiles stay: containers may run under them. So do programs that run.
@@ -72,7 +75,8 @@ uninstall:
 		elif test -e $(RECORD) && tr -d ' \n' <$(RECORD) | grep -qE '"(engines|changes)":\{"'; then \
 		echo 'there is no program $(BIN)/oci-apparmor, and engines may be wired to it: run make install first' >&2; exit 1; fi)
 	$(if $(SYSTEMCTL),-$(SYSTEMCTL) disable --quiet $(UNIT))
-	rm -f $(addprefix $(BIN)/,$(notdir $(PROGRAMS))) $(UNITS)/$(UNIT)
+	$(if $(SYSTEMCTL),-$(SYSTEMCTL) disable --quiet --now $(AGENT))
+	rm -f $(addprefix $(BIN)/,$(notdir $(PROGRAMS))) $(addprefix $(UNITS)/,$(UNIT) $(AGENT))
 	rm -f $(SHARE)/man/man8/oci-apparmor.8 $(SHARE)/man/man8/oci-apparmor-*.8 $(SHARE)/man/man8/containerd-shim-apparmor-v2.8 \
 		$(SHARE)/man/man5/oci-apparmor-policy.yaml.5 $(SHARE)/man/man5/oci-apparmor-tests.yaml.5 $(SHARE)/bash-completion/completions/oci-apparmor \
 		$(SHARE)/zsh/site-functions/_oci-apparmor $(SHARE)/fish/vendor_completions.d/oci-apparmor.fish
@@ -86,7 +90,7 @@ packages: build
 	mkdir -p bin/packages
 	cp -r bin/share bin/packages/share
 	find bin/packages/share/man -type f -exec gzip -9n {} +
-	sed 's,/usr/local/,/usr/,' install/systemd/$(UNIT) >bin/packages/$(UNIT)
+	set -e; for unit in $(UNIT) $(AGENT); do sed 's,/usr/local/,/usr/,' install/systemd/$$unit >bin/packages/$$unit; done
 	printf '%s\n' '$(VERSION)' >bin/packages/version
 
 deb rpm: packages

@@ -252,7 +252,9 @@ func build(t *testing.T, root string) map[string]string {
 		buildProgram(t, root, p, binary, "")
 		files["/usr/local/bin/"+path.Base(p)] = binary
 	}
-	files["/usr/local/lib/systemd/system/oci-apparmor.service"] = filepath.Join(root, "install/systemd/oci-apparmor.service")
+	for _, unit := range []string{"oci-apparmor.service", "oci-apparmor-agent.service"} {
+		files["/usr/local/lib/systemd/system/"+unit] = filepath.Join(root, "install/systemd", unit)
+	}
 	files[path.Join(testDir, placeScript)] = filepath.Join(root, "install/place.sh")
 	binary := filepath.Join(dir, "integration.test")
 	goFor(t, root, "test", "-c", "-o", binary, "./integration")

@@ -37,7 +37,7 @@ func TestUpgradeUnderRunningPrograms(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	for _, name := range []string{"Makefile", "install/systemd/oci-apparmor.service", "install/place.sh"} {
+	for _, name := range []string{"Makefile", "install/systemd/oci-apparmor.service", "install/systemd/oci-apparmor-agent.service", "install/place.sh"} {
 		text, err := os.ReadFile(filepath.Join("..", name))
 		if err == nil {
 			err = os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755)
@@ -85,8 +85,10 @@ func TestUpgradeUnderRunningPrograms(t *testing.T) {
 				t.Errorf("%s: %v, %v", path, info, err)
 			}
 		}
-		if _, err := os.Stat(filepath.Join(root, "usr/local/lib/systemd/system/oci-apparmor.service")); err != nil {
-			t.Error(err)
+		for _, unit := range []string{"oci-apparmor.service", "oci-apparmor-agent.service"} {
+			if _, err := os.Stat(filepath.Join(root, "usr/local/lib/systemd/system", unit)); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 	node, out := filepath.Join(dir, "node"), filepath.Join(dir, "out")

@@ -121,7 +121,7 @@ func TestContainerdPackages(t *testing.T) {
 	if entries, err := os.ReadDir("/etc/oci-apparmor/profiles"); err != nil || len(entries) > 0 {
 		t.Errorf("the configuration is not empty: %v (%v)", entries, err)
 	}
-	enabled, _ := filepath.Glob("/etc/systemd/system/*/oci-apparmor.service")
+	enabled, _ := filepath.Glob("/etc/systemd/system/*/oci-apparmor*.service")
 	if len(enabled) > 0 || exists("/var/lib/oci-apparmor/current") {
 		t.Errorf("installing puts something in force: %q", enabled)
 	}
@@ -177,7 +177,8 @@ func TestContainerdPackages(t *testing.T) {
 	c.Restart(t)
 	wantDone(t, dpkg(t, "--remove", "oci-apparmor"))
 	left, err := filepath.Glob("/usr/bin/*-apparmor*")
-	if exists(home) || exists("/usr/lib/systemd/system/oci-apparmor.service") || len(left) > 0 || err != nil {
+	units, _ := filepath.Glob("/usr/lib/systemd/system/oci-apparmor*")
+	if left = append(left, units...); exists(home) || len(left) > 0 || err != nil {
 		t.Errorf("removing leaves %q (%v) or /usr/lib/oci-apparmor", left, err)
 	}
 
@@ -234,6 +235,7 @@ func TestSystemdRemovePackage(t *testing.T) {
 			if !restarted {
 				time.Sleep(6 * time.Second) // one that was started just before may have read what was written next
 			}
+			guesttest.MustRun(t, "systemctl", "start", agentUnit)
 			if wantDone(t, guesttest.Run(t, "/usr/bin/oci-apparmor", "install", "--yes", "--via", "wrapper", "containerd")); restarted {
 				guesttest.MustRun(t, "systemctl", "restart", unit)
 				pod := guesttest.DialCRI(t, "/run/containerd/containerd.sock").Pod(t, "apparmor", guesttest.Annotated("oci-apparmor/policy", "web"))
@@ -242,6 +244,10 @@ func TestSystemdRemovePackage(t *testing.T) {
 				wantNotRemoved(t, front.ID)
 				pod.Remove(t)
 			}
+			if wantAgentRuns(t, "v1.0.0"); restarted {
+				installDeb(t, "v2.0.0")
+				wantAgentRuns(t, "v2.0.0")
+			}
 			old := mainOf(t, unit)
 			o := dpkg(t, "--remove", "oci-apparmor")
 			wantDone(t, o)
@@ -249,8 +255,8 @@ func TestSystemdRemovePackage(t *testing.T) {
 			if now := mainOf(t, unit); now == 0 || (now != old) != restarted {
 				t.Errorf("containerd is process %d, and was %d", now, old)
 			}
-			if exists("/usr/bin/oci-apparmor") || exists("/usr/lib/oci-apparmor") {
-				t.Error("removing it leaves something")
+			if exists("/usr/bin/oci-apparmor") || exists("/usr/lib/oci-apparmor") || mainOf(t, agentUnit) != 0 {
+				t.Error("removing it leaves something, or the agent runs on")
 			}
 			if now := running(); now != before {
 				t.Errorf("there run\n%s\nand before\n%s", now, before)
@@ -266,19 +272,32 @@ func TestSystemdRemovePackage(t *testing.T) {
 	}
 }
 
-// moveFlat moves the program of the other tests away, until the test ends, and with it the package is gone.
+// moveFlat moves the program of the other tests and its agent's unit away, until the test ends, and with it the package is gone.
 func moveFlat(t *testing.T) {
 	t.Helper()
-	const flat = "/usr/local/bin/oci-apparmor"
-	if err := os.Rename(flat, flat+".moved"); err != nil {
-		t.Fatal(err)
+	flat := []string{"/usr/local/bin/oci-apparmor", "/usr/local/lib/systemd/system/" + agentUnit}
+	for _, name := range flat {
+		if err := os.Rename(name, name+".moved"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	t.Cleanup(func() {
 		exec.Command("dpkg", "--purge", "oci-apparmor").Run()
-		if err := os.Rename(flat+".moved", flat); err != nil {
-			t.Error(err)
+		for _, name := range flat {
+			if err := os.Rename(name+".moved", name); err != nil {
+				t.Error(err)
+			}
 		}
+		exec.Command("systemctl", "daemon-reload").Run()
 	})
+}
+
+// wantAgentRuns checks that the agent runs as a unit, with the program of a version of the package.
+func wantAgentRuns(t *testing.T, version string) {
+	t.Helper()
+	if exe, want := exeOf(mainOf(t, agentUnit)), "/usr/lib/oci-apparmor/programs/"+version+"/oci-apparmor"; exe != want {
+		t.Errorf("the agent is %q, want %s", exe, want)
+	}
 }
 
 // dpkg runs a command of dpkg. Guests have no manuals, and ours are to be there.

@@ -251,7 +251,9 @@ func TestMakeInstallAndUninstall(t *testing.T) {
 		}
 	}
 	copyTo(filepath.Join(root, "Makefile"), "Makefile")
-	copyTo(filepath.Join(root, "install/systemd/oci-apparmor.service"), "install/systemd/oci-apparmor.service")
+	for _, unit := range []string{"install/systemd/oci-apparmor.service", "install/systemd/oci-apparmor-agent.service"} {
+		copyTo(filepath.Join(root, unit), unit)
+	}
 	copyTo(filepath.Join(root, "install/place.sh"), "install/place.sh")
 	if err := os.Chmod(filepath.Join(dir, "install/place.sh"), 0o755); err != nil {
 		t.Fatal(err)
@@ -288,7 +290,7 @@ func TestMakeInstallAndUninstall(t *testing.T) {
 	}
 	files := run("install")
 	for _, want := range []string{
-		"usr/bin/oci-apparmor", "usr/lib/systemd/system/oci-apparmor.service",
+		"usr/bin/oci-apparmor", "usr/lib/systemd/system/oci-apparmor.service", "usr/lib/systemd/system/oci-apparmor-agent.service",
 		"usr/share/man/man8/oci-apparmor.8", "usr/share/man/man8/oci-apparmor-policy-apply.8", "usr/share/man/man8/oci-apparmor-runtime.8",
 		"usr/share/man/man8/oci-apparmor-hook.8", "usr/share/man/man8/containerd-shim-apparmor-v2.8", "usr/share/man/man5/oci-apparmor-policy.yaml.5",
 		"usr/share/bash-completion/completions/oci-apparmor", "usr/share/zsh/site-functions/_oci-apparmor",

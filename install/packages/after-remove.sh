@@ -19,7 +19,7 @@ purge)
 			rm -f "$file"
 		fi
 	done
-	rm -f /etc/systemd/system/*.wants/oci-apparmor.service
+	rm -f /etc/systemd/system/*.wants/oci-apparmor.service /etc/systemd/system/*.wants/oci-apparmor-agent.service
 	rm -rf /etc/oci-apparmor /var/lib/oci-apparmor
 	if [ ! -e /usr/lib/oci-apparmor/programs ]; then # no shim runs that needs its containers' records
 		rm -rf /run/oci-apparmor

@@ -23,8 +23,11 @@ remove | 0)
 		;;
 	*) exit 1 ;;
 	esac
-	if [ "$1" = 0 ] && [ -d /run/systemd/system ]; then # dpkg keeps this for the next install, as it does configuration
-		systemctl disable --quiet oci-apparmor.service || true
+	if [ -d /run/systemd/system ]; then
+		systemctl stop oci-apparmor-agent.service || true
+		if [ "$1" = 0 ]; then # dpkg keeps this for the next install, as it does configuration
+			systemctl disable --quiet oci-apparmor.service oci-apparmor-agent.service || true
+		fi
 	fi
 	# The programs go now, unless a shim runs. Then it removes them when its last container ends.
 	version=$(readlink "$lib/current") || version=

@@ -101,7 +101,9 @@ func TestSystemdKubernetesDaemonSet(t *testing.T) {
 
 	k.MustKubectl(t, "delete", "--wait=false", "--kustomize", overlay)
 	waitLong(t, "the DaemonSet's pod to be gone", func() bool { return len(k.Pods(t, "oci-apparmor", "app.kubernetes.io/name=oci-apparmor")) == 0 })
-	time.Sleep(2 * time.Second) // so that the node's unit may have tried once
+	waitLong(t, "the node's unit to have tried", func() bool {
+		return strings.Contains(guesttest.Run(t, "journalctl", "--no-pager", "--unit=oci-apparmor-leave.service").Stdout, "still run")
+	})
 	n.wantExecConfined(t, pods[0], "front", podWeb, "web (enforce)")
 	k.MustKubectl(t, "delete", "deployment", "--namespace=corners", "shop")
 	left := func() {

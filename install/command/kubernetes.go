@@ -113,7 +113,8 @@ DaemonSet comes before. If the API server does not answer, all stays.`,
 					case is == agent.Hidden:
 						return node.LeaveSoon(ctx, patience)
 					}
-					return errors.Join(node.LeaveSoon(ctx, 0), unmark(ctx, node, kube, o.node))
+					needed, err := node.Needed(ctx) // before the programs go
+					return errors.Join(err, node.LeaveSoon(ctx, 0), unmark(ctx, needed || err != nil, kube, o.node))
 				}
 			}
 			return runAgent(cmd.Context(), s, &o)
@@ -125,16 +126,13 @@ DaemonSet comes before. If the API server does not answer, all stays.`,
 	return cmd
 }
 
-// unmark takes our marks off the Node. While pods of ours run they stay, as a kubelet that is restarted ends pods whose node has lost the
-// label by which the RuntimeClass chose it.
-func unmark(ctx context.Context, node *kubernetes.Node, kube *agent.Kube, name string) error {
+// unmark takes our marks off the Node. While pods of ours run, who need the node, the marks stay: a kubelet that is restarted ends pods
+// whose node has lost the label by which the RuntimeClass chose it.
+func unmark(ctx context.Context, needed bool, kube *agent.Kube, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	needed, err := node.Needed(ctx)
-	switch {
-	case err == nil && needed:
-		err = errors.New("pods of ours still run")
-	case err == nil:
+	err := errors.New("pods of ours may still run")
+	if !needed {
 		err = kube.Unmark(ctx, name)
 	}
 	if err != nil {

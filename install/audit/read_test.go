@@ -557,6 +557,33 @@ func TestEndIsInTheSchema(t *testing.T) {
 	}
 }
 
+// Such records are not about an access that a rule allows or denies: nobody is asked why, and nobody counts denials.
+func TestErrorsAndHintsAreNoDenials(t *testing.T) {
+	m := newMachine(t)
+	m.create("web-1", 101, "")
+	now := time.Now()
+	all, r := m.reads(logged(t,
+		avc(now, `"ERROR" operation="change_hat" info="failed token match" error=-13 profile="web" pid=101 comm="cat" target="web//hat"`),
+		avc(now, `"HINT" operation="exec" profile="web" name="/bin/id" pid=101 comm="cat"`),
+	), nil, Query{})
+	wantLines(t, "events", say(all),
+		"error web-1: cat (101) tried to change into the hat web//hat: AppArmor had an error under web (failed token match)",
+		"unknown web-1: cat (101) tried to execute /bin/id: what AppArmor did under web is not said")
+	if r.Shown != 2 || r.Denials != 0 {
+		t.Errorf("counted %+v", r)
+	}
+	got := asks{}
+	for _, e := range all {
+		Why(t.Context(), got, e)
+		if len(e.Access) > 0 || !strings.Contains(e.Because, "is not about an access") {
+			t.Errorf("%s is said to be about %q, because %q", e.Kind, e.Accesses(), e.Because)
+		}
+	}
+	if len(got) > 0 {
+		t.Errorf("it is asked why of %v", got)
+	}
+}
+
 // asks answers why by the access, and counts.
 type asks map[string]int
 

@@ -204,8 +204,10 @@ func (e *Event) Outcome() string {
 		if e.get("error") != "" {
 			s = "failed"
 		}
+	case Failed:
+		s = "AppArmor had an error" + under(e.Profile)
 	default:
-		s = strings.TrimSpace(string(e.Kind) + by)
+		s = "what AppArmor did" + under(e.Profile) + " is not said"
 	}
 	if e.Info != "" {
 		s += " (" + oneline.Whole(oneline.Cut(e.Info, 200)) + ")"

@@ -79,8 +79,12 @@ type Field struct{ Key, Value string }
 func eventOf(e *source.Entry) *Event {
 	r := &e.Record
 	ev := &Event{Time: r.Time, Kind: kinds[r.Type], Trusted: e.Kernel, Cut: r.Cut, PID: pidOf(r), Fields: fieldsOf(r)}
-	ev.Profile, _ = r.Profile()
-	ev.Comm, ev.Namespace, ev.Operation, ev.Info = r.Get("comm"), r.Get("namespace"), r.Get("operation"), r.Get("info")
+	if i := slices.IndexFunc(ev.Fields, func(f Field) bool { return f.Key == "profile" }); i >= 0 {
+		ev.Profile = ev.Fields[i].Value
+	} else {
+		ev.Profile, _ = r.Profile()
+	}
+	ev.Comm, ev.Namespace, ev.Operation, ev.Info = ev.get("comm"), ev.get("namespace"), ev.get("operation"), ev.get("info")
 	asked, err := r.Asked()
 	if err != nil {
 		ev.Because = err.Error()
@@ -95,13 +99,43 @@ func EventOf(e *source.Entry) *Event { return eventOf(e) }
 // Locate finds the event's container, which must be one of this node.
 func (e *Event) Locate(j *Joiner) { e.Joined = j.Join(e.subject(), j.Look(e.subject())) }
 
-// fieldsOf returns the fields that the record's own author wrote.
+// fieldsOf returns the fields that the record's own author wrote. Their keys and most values are parts of one string.
 func fieldsOf(r *records.Record) []Field {
+	size := 0
+	for _, f := range r.Fields {
+		size += len(f.Key) + len(f.Text)
+	}
+	var text strings.Builder
+	text.Grow(size)
+	keep := func(b []byte) string {
+		at := text.Len()
+		text.Write(b)
+		return text.String()[at:]
+	}
 	all := make([]Field, 0, len(r.Fields))
 	for _, f := range r.Fields {
-		if !f.Added {
-			all = append(all, Field{string(f.Key), f.Value()})
+		switch {
+		case f.Added:
+		case f.Plain():
+			all = append(all, Field{keep(f.Key), keep(f.Text)})
+		default:
+			all = append(all, Field{keep(f.Key), f.Value()})
 		}
+	}
+	return all
+}
+
+// repeatedFields returns the fields of a record that repeats one with these fields.
+func repeatedFields(known []Field, r *records.Record) []Field {
+	all, i := slices.Clone(known), 0
+	for _, f := range r.Fields {
+		if f.Added {
+			continue
+		}
+		if varies[all[i].Key] {
+			all[i].Value = f.Value()
+		}
+		i++
 	}
 	return all
 }

@@ -67,7 +67,7 @@ type Begun interface {
 
 // question is what the containers of a record depend on, beside its time.
 type question struct {
-	pid     int
+	pid     int // -1 for all
 	profile string
 	other   bool
 	group   string
@@ -282,11 +282,18 @@ func (j *Joiner) Join(s Subject, seen Sight) Joined {
 		return Joined{OnNode: true}
 	}
 	j.lookAfter(s.Time)
-	q := question{s.PID, s.Profile, s.Other, seen.group}
+	q := question{-1, s.Profile, s.Other, seen.group}
 	if known, ok := j.found[q]; ok && known.has(s.Time) {
 		return known.Joined
 	}
-	answer, valid := j.find(s, seen.group)
+	q.pid = s.PID
+	if known, ok := j.found[q]; ok && known.has(s.Time) {
+		return known.Joined
+	}
+	answer, valid, ofAll := j.find(s, seen.group)
+	if ofAll {
+		q.pid = -1
+	}
 	if len(j.found) >= mostFound {
 		clear(j.found)
 	}
@@ -307,18 +314,19 @@ func (j *Joiner) lookAgain(s Subject) Sight {
 	return Sight{at: k.at, container: k.container}
 }
 
-// find is Join for a process that is not there, and also returns at which times the answer is the same. group is the process's
-// control group, if that is known.
-func (j *Joiner) find(s Subject, group string) (Joined, span) {
+// find is Join for a process that is not there, and also returns at which times the answer is the same, and whether that is so for all
+// processes. group is the process's control group, if that is known.
+func (j *Joiner) find(s Subject, group string) (answer Joined, valid span, ofAll bool) {
 	by, in, valid := j.candidates(s)
+	ofAll = s.Other || !slices.ContainsFunc(by, func(c *Container) bool { return len(c.ran) > 0 })
 	valid.cut(s.Time, j.since)
 	if group != "" {
 		outside := func(c *Container) bool { return !c.in(group) }
 		if in := slices.DeleteFunc(slices.Clone(by), outside); len(in) == 1 {
-			return Joined{By: ByProcess, Container: in[0]}, valid
+			return Joined{By: ByProcess, Container: in[0]}, valid, ofAll
 		}
 	}
-	return j.judged(s, by, in), valid
+	return j.judged(s, by, in), valid, ofAll
 }
 
 // judged returns which of the candidates it is, if that is known. in are those in which the record's process may have been started.

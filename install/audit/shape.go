@@ -27,8 +27,12 @@ func (s *shapes) event(e *source.Entry) *Event {
 	s.buf = content(s.buf[:0], e)
 	known, ok := s.known[string(s.buf)]
 	if !ok {
-		if s.known == nil || len(s.known) >= mostShapes || s.size >= mostShapesSize {
-			s.known, s.size = make(map[string]*Event), 0
+		if s.known == nil {
+			s.known = make(map[string]*Event)
+		}
+		if len(s.known) >= mostShapes || s.size >= mostShapesSize {
+			clear(s.known) // which keeps its table: a log of as many different records fills it again
+			s.size = 0
 		}
 		s.size += len(s.buf)
 		known = eventOf(e)
@@ -38,7 +42,7 @@ func (s *shapes) event(e *source.Entry) *Event {
 	ev := *known
 	ev.Time, ev.PID = e.Record.Time, pidOf(&e.Record)
 	if ev.PID != known.PID || known.get("peer_pid") != "" {
-		ev.Fields = fieldsOf(&e.Record)
+		ev.Fields = repeatedFields(known.Fields, &e.Record)
 	}
 	return &ev
 }

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"fmt"
@@ -72,6 +73,15 @@ func (p *auditPrinter) finish() error {
 		p.repeats.end()
 		return p.Err
 	}
+	return p.groupsPrinted()
+}
+
+// groupsPrinted prints what was kept of events that are not summed up.
+func (p *auditPrinter) groupsPrinted() error {
+	out := p.W
+	buffered := bufio.NewWriterSize(out, 64<<10) // there can be some 20,000 entries of several lines
+	p.W = buffered
+	defer func() { p.W = out }()
 	for _, g := range p.groups.All() {
 		count := ""
 		if g.Count > 1 {
@@ -82,6 +92,7 @@ func (p *auditPrinter) finish() error {
 	if n := p.groups.Beyond; n > 0 {
 		p.Line("and %s of more different kinds than are kept: use --each, or --container", output.Count(n, "event", "events"))
 	}
+	p.Err = cmp.Or(p.Err, buffered.Flush())
 	return p.Err
 }
 

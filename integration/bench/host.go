@@ -74,7 +74,7 @@ func onHost(bin, old, dir string, with containerdPrograms) error {
 		{"ctr", func() error { return ctrRuns(bin, with, 150, keptOnly) }},
 		{"diff", func() error { return diffs(bin, dir) }},
 		{"large", func() error { return larges(bin, dir) }},
-		{"records", func() error { return records(dir) }},
+		{"records", func() error { return records(bin, dir) }},
 	}
 	if old != "" {
 		parts = append(parts, part{"old", func() error { return againstOldOnHost(bin, old, dir, with) }})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"embed"
 	"errors"
@@ -21,8 +22,8 @@ import (
 //go:embed records/parse.c records/logprof.py
 var others embed.FS
 
-// records times reading a log beside libapparmor's parser, and beside aa-logprof's reading.
-func records(dir string) error {
+// records times reading a log beside libapparmor's parser, and the whole of oci-apparmor audit beside aa-logprof's reading.
+func records(bin, dir string) error {
 	log, short := filepath.Join(dir, "audit.log"), filepath.Join(dir, "short.log")
 	const lines = 1_000_000
 	if err := errors.Join(writeRecords(log, lines), writeRecords(short, lines/10)); err != nil {
@@ -41,10 +42,7 @@ func records(dir string) error {
 	if err := quiet("gcc", "-O2", "-o", parse, parse+".c", "-lapparmor"); err != nil {
 		return err
 	}
-	ours := func(path string, want int) func() (time.Duration, error) {
-		return func() (time.Duration, error) { return readRecords(path, want) }
-	}
-	times, err := compare(5, ours(log, lines), func() (time.Duration, error) {
+	times, err := compare(5, func() (time.Duration, error) { return readRecords(log, lines) }, func() (time.Duration, error) {
 		out, err := exec.Command(parse, log).Output()
 		if err != nil {
 			return 0, fmt.Errorf("libapparmor's parser: %w", err)
@@ -61,7 +59,8 @@ func records(dir string) error {
 	}
 	ratio("audit records read ÷ libapparmor's parse_record", 0.33, times[0], times[1], "1,000,000 records of one file", "")
 
-	times, err = compare(3, ours(short, lines/10), func() (time.Duration, error) {
+	program := filepath.Join(bin, "oci-apparmor")
+	times, err = compare(3, func() (time.Duration, error) { return audited(program, short) }, func() (time.Duration, error) {
 		out, err := exec.Command("/usr/bin/python3", filepath.Join(dir, "logprof.py"), short).Output()
 		if err != nil {
 			return 0, fmt.Errorf("aa-logprof's reading: %w", err)
@@ -73,8 +72,23 @@ func records(dir string) error {
 	if err != nil {
 		return err
 	}
-	ratio("audit records read ÷ aa-logprof's reading", 0.05, times[0], times[1], "100,000 records of one file", "")
+	ratio("oci-apparmor audit ÷ aa-logprof's reading", 0.05, times[0], times[1], "100,000 records of one file, from the program's start to its end",
+		"80,000 of the records differ in more than time and process, and an event is made of each of these: its fields, what was asked, its "+
+			"container, its group, and three lines of output of 20,000. aa-logprof's reading has libapparmor's parser in C do most. Where "+
+			"records repeat, an event is made once")
 	return nil
+}
+
+// audited runs oci-apparmor audit on a log, whose output nobody reads.
+func audited(program, log string) (time.Duration, error) {
+	var said bytes.Buffer
+	cmd := exec.Command(program, "audit", "--source", log)
+	cmd.Stderr = &said
+	began := time.Now()
+	if err := cmd.Run(); err != nil {
+		return 0, fmt.Errorf("oci-apparmor audit: %w: %s", err, said.Bytes())
+	}
+	return time.Since(began), nil
 }
 
 // writeRecords writes a log of auditd's, as a kernel of before 6.8 makes it: libapparmor 3 knows no class.

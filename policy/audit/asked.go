@@ -65,9 +65,11 @@ func (r *Record) Asked() (Asked, error) {
 	if err := r.noAccess(); err != nil {
 		return Asked{}, err
 	}
-	for _, key := range decisive {
-		if f, ok := r.Field(key); ok && f.Cut {
-			return Asked{}, because(Unreadable, "the record is cut short in its field %s, so that it does not tell what was asked", key)
+	if slices.ContainsFunc(r.Fields, func(f Field) bool { return f.Cut }) { // of few records, and looking for each key takes long
+		for _, key := range decisive {
+			if f, ok := r.Field(key); ok && f.Cut {
+				return Asked{}, because(Unreadable, "the record is cut short in its field %s, so that it does not tell what was asked", key)
+			}
 		}
 	}
 	a, err := r.class()(r)

@@ -70,10 +70,13 @@ var untrusted = map[string]bool{
 	"tcontext": true, "exe": true, "path": true, "dev": true, "netif": true, "execpath": true,
 }
 
+// Plain reports whether the value stands in Text as the kernel had it.
+func (f Field) Plain() bool { return f.Quoted || len(f.Text)%2 != 0 || !untrusted[string(f.Key)] }
+
 // Value returns the value as the kernel had it. An untrusted string without quotes is decoded from its hexadecimal digits.
 // Where they are none, it is returned as it stands.
 func (f Field) Value() string {
-	if f.Quoted || len(f.Text)%2 != 0 || !untrusted[string(f.Key)] {
+	if f.Plain() {
 		return string(f.Text)
 	}
 	decoded := make([]byte, len(f.Text)/2)

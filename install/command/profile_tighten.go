@@ -49,8 +49,8 @@ that there are no records of a workload that does what it did here. A server who
 processes work in the background may do without something for a while, and say so
 nowhere: with --no-denials COMMAND has failed as well if anything was denied with a
 record. It is sent SIGTERM then, at once, and as for its time being over has ten
-seconds to take away what it has started. Where records were lost, this command says so
-and ends: a denial may be among them.
+seconds to take away what it has started. Where records were lost, or come no more, this
+command says so and ends: a denial may be among them.
 
 Meanwhile whatever else runs under the profile has fewer rights, too, and never more:
 each text is proven to allow nothing that the whole one does not. So use it on a
@@ -83,7 +83,7 @@ COMMAND.`,
 			denials, quiet := source.Open(cmd.Context(), source.Auto, source.Options{Follow: true, Since: time.Now(), Backlog: backlog})
 			if quiet == nil {
 				defer denials.Close()
-				o.Denials = denials
+				o.Denials, o.Alive = denials, s.alive
 			}
 			made, err := profiles.Tighten(cmd.Context(), s.Node, o)
 			if s.live {

@@ -184,7 +184,7 @@ func recordsBy(t *testing.T, m *machine, o *profiles.Tightening, records func(*m
 	f := must(os.Open("log"))
 	t.Cleanup(func() { f.Close() })
 	w := &recordFile{lines: bufio.NewReader(f)}
-	o.Denials = w
+	o.Denials, o.Alive = w, w.alive
 	return w
 }
 
@@ -196,6 +196,17 @@ type recordFile struct {
 	lost  func(records int) []source.Loss
 	fails error  // after the first record
 	late  string // a record that comes when no run goes on any more, for which alone it is waited long
+	dead  bool   // none comes any more
+}
+
+var errDead = errors.New("multicast is dead: AppArmor is told to write no records")
+
+// alive stands in for source.Alive.
+func (w *recordFile) alive(context.Context, source.Source) ([]source.Loss, error) {
+	if w.dead {
+		return nil, errDead
+	}
+	return nil, nil
 }
 
 func (w *recordFile) Name() string { return source.Multicast }
@@ -210,7 +221,7 @@ func (w *recordFile) Lost() []source.Loss {
 func (w *recordFile) Next(ctx context.Context, e *source.Entry) error {
 	for {
 		line, err := w.lines.ReadBytes('\n')
-		if err == nil {
+		if err == nil && !w.dead {
 			e.Kernel = true
 			e.Record.Parse(bytes.TrimSpace(line))
 			w.count++
@@ -333,6 +344,118 @@ func TestTightenWhollyNeedsAllRecords(t *testing.T) {
 			src := recordsOf(t, m, &o)
 			src.lost, src.fails = test.lost, test.fails
 			if made, err := profiles.Tighten(t.Context(), m.Node, o); err == nil || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("%v, made %+v", err, made)
+			}
+			wantWhole(t, m)
+		})
+	}
+}
+
+// A source that has died is not one that is silent.
+func TestTightenWhollyNeedsALiveSource(t *testing.T) {
+	t.Run("before the first run", func(t *testing.T) {
+		m, k, o := newTightening(t)
+		o.Wholly = true
+		recordsOf(t, m, &o).dead = true
+		before := k.Writes(t)
+		if _, err := profiles.Tighten(t.Context(), m.Node, o); !errors.Is(err, errDead) {
+			t.Error(err)
+		}
+		if k.Writes(t) != before {
+			t.Error("something was loaded")
+		}
+	})
+	t.Run("after the last run", func(t *testing.T) {
+		m, _, o := newTightening(t)
+		o.Wholly = true
+		w := recordsOf(t, m, &o)
+		o.Tried = func(string, tighten.Outcome) { w.dead = true }
+		if made, err := profiles.Tighten(t.Context(), m.Node, o); !errors.Is(err, errDead) || !strings.Contains(err.Error(), "whether anything was denied is not known") {
+			t.Errorf("%v, made %+v", err, made)
+		}
+		wantWhole(t, m)
+	})
+	t.Run("with a gap up to now", func(t *testing.T) {
+		m, _, o := newTightening(t)
+		o.Wholly = true
+		recordsOf(t, m, &o)
+		o.Alive = func(context.Context, source.Source) ([]source.Loss, error) {
+			return []source.Loss{{By: "the journal", Unknown: true}}, nil
+		}
+		if made, err := profiles.Tighten(t.Context(), m.Node, o); err == nil || !strings.Contains(err.Error(), "records may have been lost: the journal") {
+			t.Errorf("%v, made %+v", err, made)
+		}
+		wantWhole(t, m)
+	})
+}
+
+// crowded has other records among those of a recordFile, one each 20 ms. Of the first one that is asked for with a context, it does not
+// look at the context: it came just before its end, however slow the machine is.
+type crowded struct {
+	*recordFile
+	profile string        // what they are of
+	age     time.Duration // how long before they come they were made
+	ahead   int           // how many there are before each of the recordFile's; 0 if they come whenever none of these does
+	came    int
+	all     context.Context // the test's
+	last    context.Context // the one of the last Next
+}
+
+func (c *crowded) Next(ctx context.Context, e *source.Entry) error {
+	if c.all.Err() != nil {
+		return context.Cause(c.all)
+	}
+	first := ctx != c.last
+	c.last = ctx
+	soon, stop := context.WithTimeout(ctx, 20*time.Millisecond)
+	defer stop()
+	switch _, err := c.lines.Peek(1); {
+	case err != nil && c.ahead > 0:
+		return c.recordFile.Next(ctx, e)
+	case c.ahead == 0:
+		if c.recordFile.Next(soon, e) == nil {
+			return nil
+		}
+	case c.came == c.ahead:
+		c.came = 0
+		return c.recordFile.Next(ctx, e)
+	default:
+		<-soon.Done()
+	}
+	if !first && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	c.came++
+	at := time.Now().Add(-c.age)
+	e.Kernel = true
+	e.Record.Parse(fmt.Appendf(nil, "type=AVC msg=audit(%d.%03d:7): apparmor=\"AUDIT\" %s", at.Unix(), at.Nanosecond()/1e6,
+		strings.Replace(readsOther, "shop", c.profile, 1)))
+	return nil
+}
+
+// On a busy node a run has an end, and what is of the run is read, also if it comes behind what is of others.
+func TestTightenOnABusyNode(t *testing.T) {
+	for name, c := range map[string]crowded{
+		"others' records never end":     {profile: "another"},
+		"others' records come before":   {profile: "another", age: time.Minute, ahead: 5},
+		"the profile's own never end":   {profile: "shop"},
+		"others' old records never end": {profile: "another", age: time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, _, o := newTightening(t)
+			o.Wholly = true
+			c.recordFile = recordsOf(t, m, &o)
+			o.Denials = &c
+			ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+			defer stop()
+			c.all = ctx
+			made, err := profiles.Tighten(ctx, m.Node, o)
+			switch whole := c.profile == "another" && (c.age == 0 || c.ahead > 0); {
+			case whole && err != nil:
+				t.Error(err)
+			case whole && made.Text != strings.Replace(tightText, "  capability kill,\n", "", 1):
+				t.Errorf("the text is\n%s", made.Text)
+			case !whole && (err == nil || !strings.Contains(err.Error(), "whether anything was denied is not known: the records did not end within")):
 				t.Errorf("%v, made %+v", err, made)
 			}
 			wantWhole(t, m)

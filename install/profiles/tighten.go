@@ -37,6 +37,10 @@ type Tightening struct {
 	Deny    bool          // add rules that deny, without a record, what the workload is denied and does without
 	Wholly  bool          // the workload fails where it is denied something, with a record, also if it does without
 
+	// Alive proves that the records still come, as source.Alive, which it is if nil. With Wholly it is called before the first run
+	// and after the last one.
+	Alive func(context.Context, source.Source) ([]source.Loss, error)
+
 	Tried func(text string, o tighten.Outcome) // called after each run; may be nil
 }
 
@@ -69,7 +73,10 @@ func Tighten(ctx context.Context, n *node.Node, o Tightening) (*Tightened, error
 		return nil, err
 	}
 	t := &tightening{Tightening: o, node: n, compiler: c, file: &files[0], name: files[0].Name()}
-	if err := t.begin(); err != nil {
+	if t.Alive == nil {
+		t.Alive = source.Alive
+	}
+	if err := t.begin(ctx); err != nil {
 		return nil, exit.With(exit.Cannot, err)
 	}
 	if t.whole, err = meaning.ReadFor(t.file.Blob.Data, c); err != nil {

@@ -34,8 +34,9 @@ func (s seen) like(other seen) bool {
 }
 
 const (
-	afterRun = 50 * time.Millisecond // how long no record must come, after a run, for there to be no more of it
-	mostSeen = 10_000                // of each kind, in a run; a workload chooses how much it does
+	afterRun  = 50 * time.Millisecond // how long no record of a run must come, after it, for there to be no more of it
+	mostAfter = 5 * time.Second       // how long the records of a run are waited for, after it, if they do not end
+	mostSeen  = 10_000                // of each kind, in a run; a workload chooses how much it does
 )
 
 // watch does something, and returns what the kernel has recorded of the profile meanwhile, the first one first. missed says why
@@ -60,17 +61,13 @@ func (t *tightening) watch(ctx context.Context, do func(context.Context)) (all [
 	do(doing)
 	ran()
 	<-read
-	for more := true; more; {
-		soon, stop := context.WithTimeout(ctx, afterRun)
-		more = w.next(soon)
-		stop()
-	}
+	w.rest(ctx)
 	w.miss(t.newlyLost())
 	return w.all, w.missed
 }
 
-// begin notes what was lost before. The error says that the source can lose records and not know of it.
-func (t *tightening) begin() error {
+// begin notes what was lost before. The error says that the source can lose records and not know of it, or that none come.
+func (t *tightening) begin(ctx context.Context) error {
 	if t.Denials == nil && t.Wholly {
 		return errors.New("what is denied cannot be known: the kernel's records cannot be read")
 	}
@@ -82,6 +79,12 @@ func (t *tightening) begin() error {
 		if t.Wholly && l.Unknown {
 			return fmt.Errorf("what is denied cannot be known by the source %s: %s", oneline.Name(t.Denials.Name()), l.Sentence())
 		}
+	}
+	if !t.Wholly {
+		return nil
+	}
+	if _, err := t.Alive(ctx, t.Denials); err != nil { // what is missing up to now is of no run
+		return cmp.Or(context.Cause(ctx), fmt.Errorf("what is denied cannot be known: %w", err))
 	}
 	return nil
 }
@@ -99,12 +102,20 @@ func (t *tightening) newlyLost() (err error) {
 	return err
 }
 
-// settle waits until it is known what was missing before now, and what else was denied in the last run.
+// settle waits until it is known what was missing before now, and what else was denied in the last run. That nothing came is
+// no silence unless a denial of our own comes.
 func (t *tightening) settle(ctx context.Context) error {
 	if !t.Wholly {
 		return nil
 	}
 	w := t.newWatch(func(error) {})
+	lost, err := t.Alive(ctx, t.Denials)
+	if err != nil {
+		return cmp.Or(context.Cause(ctx), unknown(err))
+	}
+	for _, l := range lost {
+		w.miss(errors.New(l.Sentence()))
+	}
 	w.until(context.WithTimeout(ctx, source.Settles))
 	for _, s := range w.all {
 		if s.kind == audit.Denied {
@@ -131,6 +142,8 @@ type watch struct {
 	had    map[string]bool // nil if nothing is kept
 	kept   map[audit.Type]int
 	missed error
+	ended  time.Time // when the run ended; zero as long as it goes on
+	more   bool      // the last record is of the run, or what is of the run may come behind it
 }
 
 func (t *tightening) newWatch(denied func(error)) *watch {
@@ -147,6 +160,25 @@ func (w *watch) until(ctx context.Context, stop func()) {
 	}
 }
 
+// rest reads what there still is of a run that has ended. On a busy node others' records never end. So one of them is no reason
+// to wait for more, unless it is of before the end of the run: then what is of the run may come behind it.
+func (w *watch) rest(ctx context.Context) {
+	w.ended = time.Now()
+	all, stop := context.WithTimeout(ctx, mostAfter)
+	defer stop()
+	for w.more = true; w.more && all.Err() == nil; {
+		w.more = false
+		soon, stop := context.WithTimeout(all, afterRun)
+		for !w.more && w.next(soon) {
+		}
+		stop()
+	}
+	if all.Err() != nil && ctx.Err() == nil {
+		w.miss(fmt.Errorf("the records did not end within %s after a run: something else runs under profile %s, or more is recorded "+
+			"than can be read", mostAfter, w.name))
+	}
+}
+
 // next reads a record, and reports whether there was one.
 func (w *watch) next(ctx context.Context) bool {
 	var e source.Entry
@@ -160,7 +192,9 @@ func (w *watch) next(ctx context.Context) bool {
 		return true
 	}
 	by, _ := e.Record.Profile()
-	if by != w.name && !strings.HasPrefix(by, w.name+"//") {
+	own := by == w.name || strings.HasPrefix(by, w.name+"//")
+	w.more = own || !e.Record.Time.IsZero() && e.Record.Time.Before(w.ended)
+	if !own {
 		return true
 	}
 	one := seen{kind: e.Record.Type, profile: by, program: e.Record.Get("comm")}

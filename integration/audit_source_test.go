@@ -38,14 +38,15 @@ func deniedFile(t *testing.T) string {
 	return f.Name()
 }
 
-// provoke opens a file n times under heard, in a thread that is under it alone and ends.
-func provoke(t *testing.T, path string, n int) (took time.Duration) {
+// provoke opens a file n times under heard, in a thread that is under it alone and ends. It returns how long that took, and how much
+// of a processor.
+func provoke(t *testing.T, path string, n int) (took, busy time.Duration) {
 	t.Helper()
 	result := make(chan error)
 	go func() {
 		runtime.LockOSThread()
 		err := os.WriteFile("/proc/thread-self/attr/current", []byte("changeprofile heard"), 0)
-		began := time.Now()
+		began, before := time.Now(), usedBy(unix.RUSAGE_THREAD)
 		for range n {
 			if fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
 				unix.Close(fd)
@@ -53,13 +54,13 @@ func provoke(t *testing.T, path string, n int) (took time.Duration) {
 				return
 			}
 		}
-		took = time.Since(began)
+		took, busy = time.Since(began), usedBy(unix.RUSAGE_THREAD)-before
 		result <- err
 	}()
 	if err := <-result; err != nil {
 		t.Fatal(err)
 	}
-	return took
+	return took, busy
 }
 
 func openSource(t *testing.T, name string, o source.Options) source.Source {
@@ -72,8 +73,8 @@ func openSource(t *testing.T, name string, o source.Options) source.Source {
 	return s
 }
 
-// recordOf returns the record of a denied file as a source has it: when, its number, its fields and whether the kernel wrote it.
-func recordOf(t *testing.T, s source.Source, path string) string {
+// await reads up to the record of a denied file.
+func await(t *testing.T, s source.Source, path string) *source.Entry {
 	t.Helper()
 	ctx, stop := context.WithTimeoutCause(t.Context(), 30*time.Second, errors.New("it did not come"))
 	defer stop()
@@ -82,17 +83,23 @@ func recordOf(t *testing.T, s source.Source, path string) string {
 		if err := s.Next(ctx, &e); err != nil {
 			t.Fatalf("the record of %s from %s: %v", path, s.Name(), err)
 		}
-		if e.Record.Get("name") != path {
-			continue
+		if e.Record.Get("name") == path {
+			return &e
 		}
-		line := fmt.Sprintf("%d:%d %s kernel=%v", e.Record.Time.UnixMilli(), e.Record.Serial, e.Record.Type, e.Kernel)
-		for _, f := range e.Record.Fields {
-			if !f.Added {
-				line += fmt.Sprintf(" %s=%q", f.Key, f.Value())
-			}
-		}
-		return line
 	}
+}
+
+// recordOf returns the record of a denied file as a source has it: when, its number, its fields and whether the kernel wrote it.
+func recordOf(t *testing.T, s source.Source, path string) string {
+	t.Helper()
+	e := await(t, s, path)
+	line := fmt.Sprintf("%d:%d %s kernel=%v", e.Record.Time.UnixMilli(), e.Record.Serial, e.Record.Type, e.Kernel)
+	for _, f := range e.Record.Fields {
+		if !f.Added {
+			line += fmt.Sprintf(" %s=%q", f.Key, f.Value())
+		}
+	}
+	return line
 }
 
 // startJournald starts a journald, which takes all records by the audit socket of its own, where systemd does not run.
@@ -321,17 +328,22 @@ func wantNotBelieved(t *testing.T) {
 
 // wantStorm has more denials come at once than the kernel keeps.
 func wantStorm(t *testing.T) {
-	storm := guesttest.Count(t, 4000, 20000, "denials at once")
+	denials := guesttest.Count(t, 4000, 20000, "denials at once")
 	setting(t, "/proc/sys/kernel/printk_ratelimit", "5") // as nodes have it, and guests not
 	for _, backlog := range []uint32{0, 16384} {
-		path := deniedFile(t)
+		path, begins, ends := deniedFile(t), deniedFile(t), deniedFile(t)
+		dropped := lostByKernel(t)
 		s := openSource(t, source.Multicast, source.Options{Follow: true, Backlog: backlog})
+		provoke(t, begins, 1)
+		first := await(t, s, begins).Record.Serial
 		var before, after runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&before)
 		var got atomic.Uint64
+		var until atomic.Int64 // when the last one was read
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error)
+		busy, began := usedBy(unix.RUSAGE_SELF), time.Now()
 		go func() {
 			var e source.Entry
 			for {
@@ -341,28 +353,33 @@ func wantStorm(t *testing.T) {
 				}
 				if name, ok := e.Record.Field("name"); ok && string(name.Text) == path {
 					got.Add(1)
+					until.Store(int64(time.Since(began)))
 				}
 			}
 		}()
-		took := provoke(t, path, storm)
+		took, provoking := provoke(t, path, denials)
 		for last := uint64(0); ; last = got.Load() {
 			time.Sleep(500 * time.Millisecond)
 			if got.Load() == last {
 				break
 			}
 		}
+		busy = usedBy(unix.RUSAGE_SELF) - busy - provoking
 		runtime.ReadMemStats(&after)
 		stop()
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
-		var lost uint64
+		provoke(t, ends, 1) // before which it is known what is missing
+		seen := storm{denials: uint64(denials), got: got.Load(), events: await(t, s, ends).Record.Serial - first - 1, busy: busy,
+			took: max(took, time.Duration(until.Load()))}
 		for _, l := range s.Lost() {
-			lost += l.Records
+			seen.lost += l.Records
 		}
-		t.Logf("backlog %d: %d denials in %v, %d read, lost %v", backlog, storm, took.Round(time.Millisecond), got.Load(), s.Lost())
-		if got.Load()+lost < uint64(storm) || got.Load() > uint64(storm) {
-			t.Errorf("of %d denials %d were read, and %d are said to be lost", storm, got.Load(), lost)
+		seen.dropped = lostByKernel(t) - dropped
+		t.Logf("backlog %d: %+v, lost %v", backlog, seen, s.Lost())
+		for _, fault := range seen.faults() {
+			t.Errorf("backlog %d: %s", backlog, fault)
 		}
 		if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 8<<20 {
 			t.Errorf("the heap has grown by %d bytes", grown)
@@ -372,6 +389,71 @@ func wantStorm(t *testing.T) {
 	if now, err := source.ReadStatus(); err != nil || now.BacklogLimit == 16384 {
 		t.Errorf("the kernel still keeps %d records (%v)", now.BacklogLimit, err)
 	}
+}
+
+// A storm is what became of many denials at once.
+type storm struct {
+	denials uint64
+	got     uint64        // how many were read
+	lost    uint64        // how many records are said to be lost
+	events  uint64        // how many events the kernel gave a number meanwhile, of whatever kind
+	dropped uint64        // how many records the kernel itself counts as lost; of too many at once, it drops them before they get a number
+	took    time.Duration // until the last one was read
+	busy    time.Duration // processor time of this process meanwhile, but for that of making the denials
+}
+
+// faults says what is wrong with how a storm was read. Other records may come and get lost meanwhile, and so more be lost than
+// denials; but not more than there were records.
+func (s storm) faults() (all []string) {
+	wrong := func(is bool, format string, args ...any) {
+		if is {
+			all = append(all, fmt.Sprintf(format, args...))
+		}
+	}
+	wrong(s.got > s.denials, "of %d denials %d were read", s.denials, s.got)
+	wrong(s.got+s.lost < s.denials, "of %d denials %d were read, and only %d are said to be lost", s.denials, s.got, s.lost)
+	wrong(s.got+s.lost > s.events+s.dropped, "%d were read, and %d are said to be lost, of %d to which the kernel gave a number and %d which "+
+		"it counts as lost", s.got, s.lost, s.events, s.dropped)
+	wrong(s.busy*10 > s.took*11, "in %v, reading took %v of processors: more than one", s.took, s.busy)
+	return all
+}
+
+func TestStormFaults(t *testing.T) {
+	good := storm{denials: 100, got: 60, lost: 45, events: 90, dropped: 20, took: time.Second, busy: time.Second}
+	if faults := good.faults(); len(faults) > 0 {
+		t.Error(faults)
+	}
+	for says, change := range map[string]func(*storm){
+		"were read":        func(s *storm) { s.got, s.lost, s.events = 101, 0, 101 },
+		"and only 39 are":  func(s *storm) { s.lost = 39 },
+		"it counts as":     func(s *storm) { s.lost = 51 },
+		"a number and 10":  func(s *storm) { s.dropped, s.events = 10, 94 },
+		"more than one":    func(s *storm) { s.busy = 1101 * time.Millisecond },
+		"reading took 1.5": func(s *storm) { s.busy = 1500 * time.Millisecond },
+	} {
+		bad := good
+		change(&bad)
+		if faults := bad.faults(); len(faults) != 1 || !strings.Contains(faults[0], says) {
+			t.Errorf("%+v: %q, want %q", bad, faults, says)
+		}
+	}
+}
+
+// lostByKernel returns how many records the kernel counts as lost.
+func lostByKernel(t *testing.T) uint64 {
+	t.Helper()
+	s, err := source.ReadStatus()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return uint64(s.Lost)
+}
+
+// usedBy returns the processor time of this process, or of a thread, see getrusage(2).
+func usedBy(who int) time.Duration {
+	var u unix.Rusage
+	_ = unix.Getrusage(who, &u) // it fails for nobody else
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // switches returns how often the threads of a process have been switched to.

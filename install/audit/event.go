@@ -132,7 +132,7 @@ func repeatedFields(known []Field, r *records.Record) []Field {
 		if f.Added {
 			continue
 		}
-		if varies[all[i].Key] {
+		if varies(all[i].Key) {
 			all[i].Value = f.Value()
 		}
 		i++

@@ -19,8 +19,8 @@ const (
 	mostShapesSize = 8 << 20
 )
 
-// varies are the fields of a record that differ between repeats.
-var varies = map[string]bool{"pid": true, "peer_pid": true}
+// varies reports whether a field of a record differs between repeats.
+func varies(key string) bool { return key == "pid" || key == "peer_pid" }
 
 // event returns the event of a record, without its container.
 func (s *shapes) event(e *source.Entry) *Event {
@@ -53,7 +53,7 @@ func content(b []byte, e *source.Entry) []byte {
 	r := &e.Record
 	b = append(b, byte(r.Type), flag(e.Kernel), flag(r.Cut))
 	for _, f := range r.Fields {
-		if f.Added || varies[string(f.Key)] {
+		if f.Added || varies(string(f.Key)) {
 			continue
 		}
 		b = append(b, byte(len(f.Key)>>8), byte(len(f.Key)), byte(len(f.Text)>>16), byte(len(f.Text)>>8), byte(len(f.Text)), flag(f.Quoted), flag(f.Cut))

@@ -75,7 +75,7 @@ func records(bin, dir string) error {
 	ratio("oci-apparmor audit ÷ aa-logprof's reading", 0.05, times[0], times[1], "100,000 records of one file, from the program's start to its end",
 		"80,000 of the records differ in more than time and process, and an event is made of each of these: its fields, what was asked, its "+
 			"container, its group, and three lines of output of 20,000. aa-logprof's reading has libapparmor's parser in C do most. A "+
-			"log of 700 different records takes two thirds of the time")
+			"log of 700 different records takes half of the time")
 	return nil
 }
 

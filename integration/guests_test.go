@@ -134,8 +134,8 @@ func (b bootOf) name() string { return strings.TrimSuffix(b.Suite+"-"+b.Variant.
 // lasts is how many seconds the tests of a boot took under make test when that was last looked at, on two processors without
 // KVM. It need not be right: it says which boots begin first. A boot that is not in it begins last.
 var lasts = map[string]int{
-	"trixie": 1040, "trixie-containerd": 760, "bookworm": 710, "forky": 690, "forky-containerd": 650, "bookworm-containerd": 360,
-	"trixie-systemd": 330, "forky-systemd": 240,
+	"trixie": 1040, "forky": 780, "trixie-containerd": 760, "bookworm": 710, "forky-containerd": 650, "trixie-systemd": 490,
+	"forky-systemd": 430, "bookworm-containerd": 360,
 }
 
 // longestFirst returns the boots of guests, those that last longest first: two run at a time, and the short ones at the end

@@ -125,17 +125,22 @@ func fieldsOf(r *records.Record) []Field {
 	return all
 }
 
-// repeatedFields returns the fields of a record that repeats one with these fields.
+// repeatedFields returns the fields of a record that repeats one with these fields: both have the same content.
 func repeatedFields(known []Field, r *records.Record) []Field {
-	all, i := slices.Clone(known), 0
+	all, same, i := known, true, -1
 	for _, f := range r.Fields {
 		if f.Added {
 			continue
 		}
-		if varies(all[i].Key) {
-			all[i].Value = f.Value()
+		if i++; !varies(known[i].Key) {
+			continue
 		}
-		i++
+		if value := f.Value(); value != known[i].Value {
+			if same {
+				all, same = slices.Clone(known), false
+			}
+			all[i].Value = value
+		}
 	}
 	return all
 }

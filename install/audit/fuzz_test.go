@@ -2,6 +2,7 @@ package audit
 
 import (
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -32,6 +33,28 @@ func FuzzEventIsOneLine(f *testing.F) {
 		}
 		if again := s.event(&e); again.content != ev.content || again.PID != ev.PID || again.Sentence() != ev.Sentence() {
 			t.Errorf("%q: read again it says %q, and first %q", line, again.Sentence(), ev.Sentence())
+		}
+	})
+}
+
+// What was read before makes no difference to what is read then.
+func FuzzRepeats(f *testing.F) {
+	f.Add([]byte(`type=AVC msg=audit(1.000:1): apparmor="DENIED" operation="open" profile="web" name="/x" pid=1`),
+		[]byte(`type=AVC msg=audit(1.000:1): apparmor="DENIED" operation="open" profile="web" name="/x" pid=2 pid=3`))
+	f.Add([]byte(`type=AVC msg=audit(1.000:1): apparmor="DENIED" operation="ptrace" profile="web" pid=1 peer_pid=2`),
+		[]byte(`type=AVC msg=audit(1.000:1): apparmor="DENIED" operation="ptrace" profile="web" peer_pid=2`))
+	f.Fuzz(func(t *testing.T, first, second []byte) {
+		var s shapes
+		for _, line := range [][]byte{first, second, first} {
+			var e source.Entry
+			if _, ok := e.Record.Parse(line); !ok {
+				return
+			}
+			got, want := s.event(&e), eventOf(&e)
+			want.content = got.content
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("after %q, %q is\n%+v\nwant\n%+v", first, line, got, want)
+			}
 		}
 	})
 }

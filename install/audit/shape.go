@@ -40,24 +40,25 @@ func (s *shapes) event(e *source.Entry) *Event {
 		s.known[known.content] = known
 	}
 	ev := *known
-	ev.Time, ev.PID = e.Record.Time, pidOf(&e.Record)
-	if ev.PID != known.PID || known.get("peer_pid") != "" {
-		ev.Fields = repeatedFields(known.Fields, &e.Record)
-	}
+	ev.Time, ev.PID, ev.Fields = e.Record.Time, pidOf(&e.Record), repeatedFields(known.Fields, &e.Record)
 	return &ev
 }
 
-// content appends what a record has in common with its repeats: all but what varies. No two different records have the same,
-// since a length stands before each part.
+// content appends what a record has in common with its repeats: all but the texts of what varies. No two different records have the
+// same, since a length stands before each part.
 func content(b []byte, e *source.Entry) []byte {
 	r := &e.Record
 	b = append(b, byte(r.Type), flag(e.Kernel), flag(r.Cut))
 	for _, f := range r.Fields {
-		if f.Added || varies(string(f.Key)) {
+		if f.Added {
 			continue
 		}
-		b = append(b, byte(len(f.Key)>>8), byte(len(f.Key)), byte(len(f.Text)>>16), byte(len(f.Text)>>8), byte(len(f.Text)), flag(f.Quoted), flag(f.Cut))
-		b = append(append(b, f.Key...), f.Text...)
+		text := f.Text
+		if varies(string(f.Key)) {
+			text = nil
+		}
+		b = append(b, byte(len(f.Key)>>8), byte(len(f.Key)), byte(len(text)>>16), byte(len(text)>>8), byte(len(text)), flag(f.Quoted), flag(f.Cut))
+		b = append(append(b, f.Key...), text...)
 	}
 	return b
 }

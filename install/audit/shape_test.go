@@ -41,6 +41,33 @@ func TestARepeatHasItsOwnFields(t *testing.T) {
 	}
 }
 
+// Records that differ in where they name a process, or whether, are no repeats of each other.
+func TestARepeatNamesProcessesWhereTheFirstDoes(t *testing.T) {
+	for _, records := range [][]string{
+		{`pid=7 name="/a"`, `name="/a"`},
+		{`name="/a"`, `name="/a" pid=7`},
+		{`pid=7 name="/a"`, `name="/a" pid=8`},
+		{`name="/a" pid=7`, `name="/a" peer_pid=7 pid=8`},
+		{`name="/a" peer_pid=7`, `name="/a" pid=7`},
+		{`pid=7 name="/a" pid=7`, `pid=8 name="/a" pid=7`},
+		{`pid=7 name="/a" pid=7`, `pid=7 name="/a" pid=8`},
+	} {
+		var s shapes
+		for _, record := range records {
+			var e source.Entry
+			line := avc(time.Now(), `"DENIED" operation="open" profile="web" `+record)
+			if _, ok := e.Record.Parse([]byte(line)); !ok {
+				t.Fatal(line)
+			}
+			got, want := s.event(&e), eventOf(&e)
+			want.content = got.content
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("%q, %s:\n%+v\nwant\n%+v", records, record, got, want)
+			}
+		}
+	}
+}
+
 // A log has thousands of processes that have ended, and their containers are looked for once if no pid tells them apart.
 func TestWhatIsTheSameForAllProcessesIsLookedForOnce(t *testing.T) {
 	m := newMachine(t)

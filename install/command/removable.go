@@ -15,9 +15,9 @@ import (
 )
 
 // removableCommand says by its exit code whether the programs may be taken off this node, and prints why not. The code is
-// kubernetes.Needed where only containers of ours are in the way. With --uninstall it
-// takes ours out of engines first, where nothing is lost by that and nothing else is in the way. It is for the scripts of packages
-// and for make uninstall.
+// kubernetes.Needed where containers of ours are in the way, and nothing that only people can undo. With --uninstall it takes ours
+// out of engines first, where nothing is lost by that and nothing else is in the way. It is for the scripts of packages and for make
+// uninstall.
 func removableCommand(s *session) *cobra.Command {
 	o := wiringOptions{root: "/"}
 	var uninstall bool

@@ -139,7 +139,7 @@ func TestWatcherLooksAgainOnceCompiled(t *testing.T) {
 func TestProven(t *testing.T) {
 	boot, err := quiet.Boot()
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	d := quiet.Dir(t.TempDir())
 	release, err := d.Hold(t.Context())

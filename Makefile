@@ -152,7 +152,8 @@ demo: setup build
 
 # Reading audit records is measured beside libapparmor's parser and aa-logprof's.
 bench: NEEDED += gcc:gcc /usr/include/stdio.h:libc6-dev /usr/include/aalogparse/aalogparse.h:libapparmor-dev \
-	/usr/lib/python3/dist-packages/apparmor/logparser.py:python3-apparmor
+	/usr/lib/python3/dist-packages/apparmor/logparser.py:python3-apparmor \
+	/usr/sbin/aa-logprof:apparmor-utils
 bench: setup build
 	$(GO) run ./integration/bench --only '$(ONLY)' --old '$(OLD)'
 

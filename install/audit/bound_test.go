@@ -3,6 +3,9 @@ package audit
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -22,7 +25,7 @@ func tries(t *testing.T, n, length int) (all []*Event) {
 		if _, ok := e.Record.Parse([]byte(avc(time.Now(), strings.Replace(fmt.Sprintf(readShadow, 7), "/etc/shadow", fmt.Sprintf("/%s/%d", long, i), 1)))); !ok {
 			t.Fatal("no record")
 		}
-		all = append(all, s.event(&e))
+		all = append(all, s.event(&e, false))
 		if s.size > mostShapesSize+10*length {
 			t.Fatalf("of records that are read once, %d bytes are kept", s.size)
 		}
@@ -105,5 +108,84 @@ func TestFollowedLongNamesFillNoMemory(t *testing.T) {
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// Once there are too many groups, events of other records may be bare. What is said of a log is the same.
+func TestBareEventsSayTheSame(t *testing.T) {
+	m := newMachine(t)
+	m.create("web-1", 101, "")
+	m.create("work-1", 102, "work")
+	m.end("work-1", 102)
+	var lines []string
+	for i := range 300 {
+		pid, profile := gonePID+i%7, "web"
+		switch i % 5 {
+		case 0:
+			pid = 101
+		case 1:
+			profile = "work"
+		}
+		lines = append(lines, avc(time.Now(), fmt.Sprintf(`"DENIED" operation="open" class="file" profile=%q name="/srv/%d" pid=%d comm="cat" requested_mask="r" `+
+			`denied_mask="r" fsuid=0 ouid=0`, profile, i%90, pid)))
+	}
+	read := func(q Query) (Result, []*Group) {
+		path := filepath.Join(t.TempDir(), "log")
+		if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		src, err := source.Open(t.Context(), path, source.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer src.Close()
+		g := Groups{size: mostGroupsSize - 10*len(lines[0])} // there is room for few
+		if q.Bare != nil {
+			q.Bare = g.Full
+		}
+		result, err := Read(t.Context(), &Joiner{Node: m.Node}, src, nil, q, func(e *Event) error {
+			g.Add(e)
+			return nil
+		})
+		if err != nil || g.Beyond == 0 || len(g.All()) < 2 {
+			t.Fatalf("%v; %d groups, and %d events beyond", err, len(g.All()), g.Beyond)
+		}
+		return result, g.All()
+	}
+	for _, policy := range []string{"", "work"} {
+		want, groups := read(Query{Policy: policy})
+		got, bare := read(Query{Policy: policy, Bare: func() bool { return false }})
+		if !reflect.DeepEqual(got, want) || want.Shown == 0 {
+			t.Errorf("of policy %q: %+v, want %+v", policy, got, want)
+		}
+		for i, one := range groups {
+			if one.Count != bare[i].Count || one.Sentence() != bare[i].Sentence() || one.Whose() != bare[i].Whose() {
+				t.Errorf("of policy %q, group %d: %s %d times in %s, want %s %d times in %s", policy, i, bare[i].Sentence(), bare[i].Count, bare[i].Whose(),
+					one.Sentence(), one.Count, one.Whose())
+			}
+		}
+	}
+}
+
+// A process that begins after the first look has not written what was there before it.
+func TestWhatIsPastIsNotOfAProcessThatBeginsNow(t *testing.T) {
+	m := newMachine(t)
+	m.create("web-1", 101, "")
+	j := &Joiner{Node: m.Node, past: true}
+	before := time.Now()
+	if s := (Subject{Time: before, PID: 102, Profile: "work"}); j.Join(s, j.Look(s)).Container != nil {
+		t.Fatal("there is no such process yet")
+	}
+	m.create("work-1", 102, "work")
+	clear(j.kept) // that it is not there was kept for a while
+	for _, one := range []struct {
+		pid  int
+		want string
+	}{{101, "web-1"}, {102, ""}} {
+		s := Subject{Time: before, PID: one.pid, Profile: "none"}
+		joined := j.Join(s, j.Look(s))
+		if c := joined.Container; joined.OnNode || one.want == "" && c != nil || one.want != "" && (c == nil || c.ID != one.want) {
+			t.Errorf("a record of process %d: %+v, want container %q", one.pid, joined, one.want)
+		}
 	}
 }

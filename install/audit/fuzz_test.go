@@ -21,7 +21,7 @@ func FuzzEventIsOneLine(f *testing.F) {
 			return
 		}
 		var s shapes
-		ev := s.event(&e)
+		ev := s.event(&e, false)
 		for _, text := range append(ev.Accesses(), ev.Sentence(), ev.Whose(), ev.what()) {
 			if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
 				t.Errorf("%q says %q", line, text)
@@ -31,7 +31,7 @@ func FuzzEventIsOneLine(f *testing.F) {
 		if err != nil || !json.Valid(data) || strings.ContainsFunc(strings.TrimSuffix(string(data), "\n"), func(r rune) bool { return r < ' ' || r > '~' }) {
 			t.Errorf("%q gives %v, %q", line, err, data)
 		}
-		if again := s.event(&e); again.content != ev.content || again.PID != ev.PID || again.Sentence() != ev.Sentence() {
+		if again := s.event(&e, false); again.content != ev.content || again.PID != ev.PID || again.Sentence() != ev.Sentence() {
 			t.Errorf("%q: read again it says %q, and first %q", line, again.Sentence(), ev.Sentence())
 		}
 	})
@@ -43,6 +43,10 @@ func FuzzRepeats(f *testing.F) {
 		[]byte(`type=AVC msg=audit(1.000:1): apparmor="DENIED" operation="open" profile="web" name="/x" pid=2 pid=3`))
 	f.Add([]byte(`type=AVC msg=audit(1.000:1): apparmor="DENIED" operation="ptrace" profile="web" pid=1 peer_pid=2`),
 		[]byte(`type=AVC msg=audit(1.000:1): apparmor="DENIED" operation="ptrace" profile="web" peer_pid=2`))
+	f.Add([]byte(`type=AVC msg=audit(1.000:1): apparmor="DENIED" operation="signal" profile="web" pid=1 requested_mask="receive" denied_mask="receive" signal=term peer="unconfined"`),
+		[]byte(`type=AVC msg=audit(1.000:1): apparmor="DENIED" operation="capable" namespace="root//box" label=776562 pid=1`))
+	f.Add([]byte(`type=AVC msg=audit(1.000:1): apparmor="DENIED" operation="capable" profile="web" profile="other" pid=01`),
+		[]byte(`type=AVC msg=audit(1.000:1): apparmor="DENIED" profile= operation=6F label="x"`))
 	f.Fuzz(func(t *testing.T, first, second []byte) {
 		var s shapes
 		for _, line := range [][]byte{first, second, first} {
@@ -50,10 +54,14 @@ func FuzzRepeats(f *testing.F) {
 			if _, ok := e.Record.Parse(line); !ok {
 				return
 			}
-			got, want := s.event(&e), eventOf(&e)
+			bare := *s.event(&e, true)
+			got, want := s.event(&e, false), eventOf(&e)
 			want.content = got.content
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("after %q, %q is\n%+v\nwant\n%+v", first, line, got, want)
+			}
+			if bare.subject() != want.subject() || bare.content != want.content || bare.Kind != want.Kind || bare.Trusted != want.Trusted || !bare.Time.Equal(want.Time) {
+				t.Errorf("after %q, %q is, bare,\n%+v\nwant\n%+v", first, line, bare, want)
 			}
 		}
 	})

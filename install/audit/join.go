@@ -50,6 +50,7 @@ type Joiner struct {
 	Begun Begun         // nil if nobody notes processes
 	Least time.Duration // between two looks at all containers; 0 stands for a second
 
+	past   bool // the records are of what has been: a process that a look does not find had ended before it
 	mu     sync.Mutex
 	census *status.Census
 	looked time.Time
@@ -127,6 +128,9 @@ func (j *Joiner) Look(s Subject) Sight {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if j.past && j.census != nil && !j.census.There(s.PID) && s.Time.Before(j.looked) {
+		return j.gone(s)
+	}
 	now := time.Now()
 	if j.census == nil && now.Sub(j.looked) > j.least() {
 		j.look()
@@ -361,8 +365,11 @@ func (j *Joiner) judged(s Subject, by []*Container, in started) Joined {
 // lookAfter takes a look at all containers if the last one was before a record: a container that came after it may be the
 // one. It waits until the last look is as old as Least says. A time that is still to come is no kernel's.
 func (j *Joiner) lookAfter(t time.Time) {
+	if j.looked.After(t) {
+		return
+	}
 	now := time.Now()
-	if j.looked.After(t) || t.After(now.Add(clocks)) {
+	if t.After(now.Add(clocks)) {
 		return
 	}
 	if wait := j.least() - now.Sub(j.looked); wait > 0 && j.census != nil {

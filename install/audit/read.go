@@ -30,6 +30,10 @@ type Query struct {
 
 	Lost func(source.Loss) // is called for what is lost while events are followed; nil for nobody
 
+	// Bare reports whether an event may be bare from now on: one of a record that is not known as another's repeat, of which only
+	// is told what it is of, and what it would be a repeat of. nil stands for no.
+	Bare func() bool
+
 	pace pace // the zero one stands for usual
 }
 
@@ -74,6 +78,7 @@ func Read(ctx context.Context, j *Joiner, src source.Source, notices Notices, q 
 	if q.Follow {
 		err = r.follow(ctx, src, notices)
 	} else {
+		j.past = true
 		err = r.all(ctx, src, notices)
 		r.result.Stranger = r.result.Shown == 0 && r.query.names() && !q.Elsewhere && !j.knows(r.query.of)
 	}
@@ -318,7 +323,7 @@ func (r *reading) see(e *source.Entry) (ev *Event, s Sight, ok bool) {
 		r.result.Untrusted++
 		return nil, s, false
 	}
-	ev = r.shapes.event(e)
+	ev = r.shapes.event(e, r.query.Bare != nil && r.query.Bare())
 	if r.query.Profile != "" && !within(ev.Profile, r.query.Profile) {
 		return nil, s, false
 	}

@@ -407,7 +407,7 @@ func TestASourceThatFailsIsFollowedNoMore(t *testing.T) {
 	src := failing{steady{lost: func() []source.Loss { return nil }}, errors.New("the disk is broken")}
 	ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
 	defer stop()
-	_, err := Read(ctx, &Joiner{Node: m.Node}, src, nil, Query{Follow: true, pace: pace{pause: time.Millisecond},
+	_, err := Read(ctx, &Joiner{Node: m.Node}, src, nil, Query{Follow: true, pace: pace{time.Millisecond, time.Hour},
 		Lost: func(source.Loss) {}}, func(*Event) error { return nil })
 	if err != src.err {
 		t.Errorf("it ends with %v", err)

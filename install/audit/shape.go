@@ -1,6 +1,7 @@
 package audit
 
 import (
+	records "github.com/oci-apparmor/oci-apparmor/policy/audit"
 	"github.com/oci-apparmor/oci-apparmor/policy/audit/source"
 )
 
@@ -10,6 +11,7 @@ type shapes struct {
 	known map[string]*Event
 	size  int // of what is known, in bytes of records
 	buf   []byte
+	bare  Event // the latest bare one
 }
 
 // mostShapes bounds the different records that are kept, and mostShapesSize their bytes: a name in a record can have some
@@ -22,10 +24,13 @@ const (
 // varies reports whether a field of a record differs between repeats.
 func varies(key string) bool { return key == "pid" || key == "peer_pid" }
 
-// event returns the event of a record, without its container.
-func (s *shapes) event(e *source.Entry) *Event {
+// event returns the event of a record, without its container. A bare one will do if the record is not known.
+func (s *shapes) event(e *source.Entry, bare bool) *Event {
 	s.buf = content(s.buf[:0], e)
 	known, ok := s.known[string(s.buf)]
+	if !ok && bare {
+		return s.bareEvent(e)
+	}
 	if !ok {
 		if s.known == nil {
 			s.known = make(map[string]*Event)
@@ -42,6 +47,32 @@ func (s *shapes) event(e *source.Entry) *Event {
 	ev := *known
 	ev.Time, ev.PID, ev.Fields = e.Record.Time, pidOf(&e.Record), repeatedFields(known.Fields, &e.Record)
 	return &ev
+}
+
+// bareEvent returns the event of a record with no more than what its container is found by, and what repeats have in common. It
+// holds until the next one.
+func (s *shapes) bareEvent(e *source.Entry) *Event {
+	r, ev := &e.Record, &s.bare
+	*ev = Event{Time: r.Time, Kind: kinds[r.Type], Trusted: e.Kernel, Cut: r.Cut, PID: pidOf(r), content: string(s.buf),
+		Profile: ev.Profile, Namespace: ev.Namespace, Operation: ev.Operation}
+	same(&ev.Profile, r, "profile", "label")
+	same(&ev.Namespace, r, "namespace", "")
+	same(&ev.Operation, r, "operation", "")
+	if ev.Operation == "signal" || ev.Operation == "ptrace" { // see passive
+		ev.Fields = []Field{{"denied_mask", r.Get("denied_mask")}}
+	}
+	return ev
+}
+
+// same sets a string to the value of a field, or of another one if there is none. Most records have the one that was before.
+func same(was *string, r *records.Record, key, otherwise string) {
+	f, ok := r.Field(key)
+	if !ok && otherwise != "" {
+		f, _ = r.Field(otherwise)
+	}
+	if !f.Plain() || string(f.Text) != *was {
+		*was = f.Value()
+	}
 }
 
 // content appends what a record has in common with its repeats: all but the texts of what varies. No two different records have the

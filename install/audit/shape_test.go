@@ -29,7 +29,7 @@ func TestARepeatHasItsOwnFields(t *testing.T) {
 			if _, ok := e.Record.Parse([]byte(line)); !ok {
 				t.Fatal(line)
 			}
-			got, want := s.event(&e), eventOf(&e)
+			got, want := s.event(&e, false), eventOf(&e)
 			want.content = got.content
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("%s\n%+v\nwant\n%+v", line, got, want)
@@ -59,7 +59,7 @@ func TestARepeatNamesProcessesWhereTheFirstDoes(t *testing.T) {
 			if _, ok := e.Record.Parse([]byte(line)); !ok {
 				t.Fatal(line)
 			}
-			got, want := s.event(&e), eventOf(&e)
+			got, want := s.event(&e, false), eventOf(&e)
 			want.content = got.content
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("%q, %s:\n%+v\nwant\n%+v", records, record, got, want)

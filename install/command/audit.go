@@ -206,6 +206,9 @@ func runAudit(ctx context.Context, s *session, o *auditOptions) error {
 	if !ofNode(o.source) {
 		notices = nil // what a file has is of another time, or of another node
 	}
+	if p.counts() {
+		q.Bare = p.groups.Full
+	}
 	joiner := &audit.Joiner{Node: s.State}
 	if q.Follow && ofNode(src.Name()) && !q.Elsewhere {
 		begun, err := procevents.Open(ctx, s.State.Host.Kernel.Cgroup)

@@ -35,6 +35,11 @@ func newAuditPrinter(ctx context.Context, s *session, o *auditOptions, d audit.D
 	return p
 }
 
+// counts reports whether of events that fit no group only the number is needed.
+func (p *auditPrinter) counts() bool {
+	return !p.o.follow && !p.o.each && !p.o.suggest && (!p.o.json || p.o.summary)
+}
+
 // event prints an event, or keeps it for the end.
 func (p *auditPrinter) event(e *audit.Event) error {
 	if p.o.suggest {

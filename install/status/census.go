@@ -23,6 +23,7 @@ type Census struct {
 	groups     map[string]int // the control groups that were made for containers
 	ids        map[string]int // containers whose ids tell an engine's group
 	inits      map[int]first  // the first processes of containers
+	there      map[int]bool   // processes that there were
 	namespaces pidNamespaces
 }
 
@@ -34,11 +35,15 @@ type first struct {
 
 // Census finds the containers of the node. The error is about /proc, or about AppArmor.
 func (n *Node) Census() (*Census, error) {
+	there, err := n.processes()
+	if err != nil {
+		return nil, err
+	}
 	tasks, err := n.Host.Kernel.Tasks()
 	if err != nil {
 		return nil, err
 	}
-	c := &Census{node: n, groups: make(map[string]int), ids: make(map[string]int), inits: make(map[int]first)}
+	c := &Census{node: n, there: there, groups: make(map[string]int), ids: make(map[string]int), inits: make(map[int]first)}
 	c.Containers, c.Unread = n.all(tasks)
 	inits := make(map[int]int)
 	for i := range c.Containers {
@@ -58,6 +63,26 @@ func (n *Node) Census() (*Census, error) {
 	c.namespaces = pidNamespaces{proc: n.proc(), host: namespace(n.proc(), "self"), inits: inits}
 	c.namespaces.read()
 	return c, nil
+}
+
+// There reports whether there was a process of that pid when the census was begun.
+func (c *Census) There(pid int) bool { return c.there[pid] }
+
+// processes returns the pids of the processes that there are.
+func (n *Node) processes() (map[int]bool, error) {
+	dir, err := os.Open(n.proc())
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	there := make(map[int]bool, len(names))
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil {
+			there[pid] = true
+		}
+	}
+	return there, err
 }
 
 // Groups yields the paths of the control groups that were made for containers.

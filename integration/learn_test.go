@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -234,6 +235,98 @@ func TestProfileLearnOfAScript(t *testing.T) {
 		t.Errorf("without abstractions, the script is denied: %q", lines)
 	}
 	wantApart(t, append(apart, "r /usr/share/zoneinfo/UTC", "w /dev/log")...)
+}
+
+// A job is what a container does beside others of its policy: its first process writes a file, one that is executed in it writes
+// another one, and a program that this one starts, a third one.
+type job struct{ name, tool string }
+
+// files returns what the job writes, by the name in the container.
+func (j job) files() []string {
+	return []string{"/job/" + j.name + "-first", "/job/" + j.name + "-executed", "/job/" + j.name + "-child"}
+}
+
+// start starts a container, and returns when it has done its job. Which files it could write is seen in root.
+func (j job) start(t *testing.T, root string, rt arms) *guesttest.Container {
+	t.Helper()
+	f := j.files()
+	for _, file := range f {
+		os.Remove(root + file)
+	}
+	c := guesttest.NewBundle(t, in(root, "/usr/bin/dash", "-c", "echo x >"+f[0]+"; exec sleep 1000")).Start(t, rt.wrapped)
+	waitFor(t, "the container to sleep", func() bool { return strings.Contains(read(t, fmt.Sprintf("/proc/%d/stat", c.Pid(t))), " (sleep) S ") })
+	c.Exec(t, "/usr/bin/dash", "-c", "echo x >"+f[1]+"; echo x | "+j.tool+" >"+f[2])
+	return c
+}
+
+// wantWrites checks whether a container under profile app can do the job.
+func (j job) wantWrites(t *testing.T, root string, rt arms, want bool) {
+	t.Helper()
+	c := j.start(t, root, rt)
+	wantLabelText(t, j.name, c.Label(t), "app")
+	for _, file := range j.files() {
+		if text, err := os.ReadFile(root + file); (err == nil && string(text) == "x\n") != want {
+			t.Errorf("%s has %q (%v) after the job; it can be written: want %v", file, text, err, want)
+		}
+	}
+	guesttest.MustRun(t, rt.wrapped, "delete", "--force", c.ID)
+}
+
+// Recordings of a policy add up, until one is begun anew. In each, several containers of the policy are recorded at once, with what is
+// executed in them and what that starts.
+func TestProfileLearnAddsUp(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Forky)
+	setLearnPolicy(t)
+	logEverything(t)
+	rt := armsOf(t, "runc")
+	root := scriptImage(t)
+	one, other, later, last := job{"one", "tail"}, job{"other", "head"}, job{"later", "sort"}, job{"last", "cat"}
+	record := func(anew bool, jobs ...job) (text string) {
+		t.Helper()
+		start := []string{"profile", "learn", "start", "app"}
+		if anew {
+			start = append(start, "--anew")
+		}
+		guesttest.MustRun(t, "oci-apparmor", start...)
+		labels := make(map[string]bool)
+		for _, j := range jobs {
+			label := j.start(t, root, rt).Label(t)
+			if labels[label] || !strings.HasPrefix(label, "learn.app.") {
+				t.Errorf("%s is recorded under %s, and others under %v", j.name, label, labels)
+			}
+			labels[label] = true
+		}
+		text = guesttest.MustRun(t, "oci-apparmor", "profile", "learn", "finish", "app")
+		t.Logf("the profile that was learned:\n%s", text)
+		writePolicy(t, learnPolicy, map[string]string{"app": text})
+		guesttest.MustRun(t, "oci-apparmor", "policy", "apply", "--quiet")
+		return text
+	}
+	wantLearned := func(when, text string, jobs ...job) {
+		t.Helper()
+		wantNothingOfTheRuntime(t, text)
+		log := guesttest.KernelLog(t)
+		for _, j := range jobs {
+			j.wantWrites(t, root, rt, true)
+		}
+		if lines := log.Grep(t, `apparmor="DENIED"`, `profile="app"`); len(lines) != 0 {
+			t.Errorf("%s, it denies what was recorded: %q", when, lines)
+		}
+		for _, j := range []job{one, other, later, last} {
+			learned := slices.Contains(jobs, j)
+			for _, access := range append(j.files(), "/usr/bin/"+j.tool) {
+				if strings.Contains(text, "\n  "+access+" ") != learned {
+					t.Errorf("%s, the text has a rule for %s: want %v", when, access, learned)
+				}
+			}
+			if !learned {
+				j.wantWrites(t, root, rt, false)
+			}
+		}
+	}
+	wantLearned("recorded once", record(false, one, other), one, other)
+	wantLearned("recorded again", record(false, later), one, other, later)
+	wantLearned("recorded anew", record(true, later, last), later, last)
 }
 
 func TestProfileLearnOfNginx(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/oci-apparmor/oci-apparmor/integration/containerd"
 	"github.com/oci-apparmor/oci-apparmor/integration/guest"
@@ -30,18 +29,24 @@ func confinedDaemons(t *testing.T, mode string, programs ...string) {
 		guesttest.LoadProfile(t, string(text))
 	}
 	for _, program := range programs {
-		local := "/etc/apparmor.d/local/" + program
-		if err := os.MkdirAll(filepath.Dir(local), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		write(t, local, "owner /tmp/** rwk,\n/var/lib/bundles/** rwk,\n")
-		t.Cleanup(func() { os.Remove(local) })
+		addLocal(t, program)
 		file := filepath.Join(t.TempDir(), program)
 		write(t, file, guesttest.MustRun(t, "oci-apparmor", "profile", "daemon", program, "--mode", mode))
 		guesttest.MustRun(t, "oci-apparmor", "profile", "check", file)
 		guesttest.MustRun(t, "oci-apparmor", "profile", "load", file)
 		t.Cleanup(func() { guesttest.Run(t, "oci-apparmor", "profile", "unload", program) })
 	}
+}
+
+// addLocal writes the local file of a daemon's profile, for the files that only a test's daemon has.
+func addLocal(t *testing.T, program string) {
+	t.Helper()
+	local := "/etc/apparmor.d/local/" + program
+	if err := os.MkdirAll(filepath.Dir(local), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, local, "owner /tmp/Test*/** rwk,\n/var/lib/bundles/** rwk,\n")
+	t.Cleanup(func() { os.Remove(local) })
 }
 
 // wantNoDenials wants no record of a denial, by any profile, since the log was taken.
@@ -130,106 +135,7 @@ func TestContainerdDockerdUnderItsProfile(t *testing.T) {
 	guesttest.EnoughIn(t, guesttest.Forky) // in emulation it takes minutes
 	confinedDaemons(t, "enforce", "containerd", "dockerd")
 	log := guesttest.KernelLog(t)
-	c := guesttest.StartContainerd(t, guesttest.Containerds(t)[0], guesttest.ContainerdConfig{Profile: "containerd"})
-	settings := map[string]any{}
-	if !nat() {
-		settings["iptables"], settings["ip6tables"] = false, false
-	}
-	d := guesttest.StartDockerUnder(t, c, "dockerd", settings)
-
-	running := func(name string) string {
-		t.Helper()
-		return d.MustDocker(t, "run", "--detach", "--name", name, "--volume", "data:/data", "--volume", "/srv/given:/given:ro",
-			"--tmpfs", "/scratch", guesttest.ProbeImage, "/bin/sh", "-c", "echo logged; exec probe sleep")
-	}
-	saying := func(wants string, args ...string) {
-		t.Helper()
-		if out := d.MustDocker(t, args...); !strings.Contains(out, wants) {
-			t.Errorf("docker %s: %q, want %q in it", strings.Join(args, " "), out, wants)
-		}
-	}
-	once := func(wants string, args ...string) {
-		t.Helper()
-		saying(wants, append([]string{"run", "--rm"}, args...)...)
-	}
-
-	// Containers keep their labels, with no_new_privs as well, and no loader takes what their environment says from them.
-	once("docker-default (enforce)", guesttest.ProbeImage, "probe", "label")
-	once("docker-default (enforce)", "--security-opt", "no-new-privileges", guesttest.ProbeImage, "probe", "label")
-	once("0", guesttest.ProbeImage, "probe", "secure")
-	once("unconfined", "--privileged", guesttest.ProbeImage, "probe", "label")
-	once("docker-default (enforce)", "--init", "--memory", "64m", "--user", "1:1", "--read-only", "--sysctl", "kernel.msgmax=9000",
-		"--device", "/dev/zero", guesttest.ProbeImage, "probe", "label")
-	id := running("one")
-	wantLabelText(t, "the container", guesttest.Label(t, d.Pid(t, id)), "docker-default")
-	for _, pid := range guesttest.Shims(t) {
-		if label := guesttest.Label(t, pid); label != "runc (unconfined)" {
-			t.Errorf("a shim runs under %s", label)
-		}
-	}
-
-	saying("ok", "exec", "one", "probe", "write", "/data/x")
-	saying("logged", "logs", "one")
-	saying("probe sleep", "top", "one")
-	saying("one", "stats", "--no-stream", "one")
-	d.MustDocker(t, "cp", "/etc/passwd", "one:/etc/passwd2")
-	d.MustDocker(t, "cp", "one:/etc", filepath.Join(t.TempDir(), "etc"))
-	saying("/etc/passwd2", "diff", "one")
-	d.MustDocker(t, "commit", "one", "committed")
-	d.MustDocker(t, "export", "--output", filepath.Join(t.TempDir(), "exported"), "one")
-	for _, args := range [][]string{{"pause"}, {"unpause"}, {"update", "--memory", "64m"}, {"restart", "--time", "1"}, {"stop", "--time", "1"}, {"start"}, {"kill"}} {
-		d.MustDocker(t, append(args, "one")...)
-	}
-	d.MustDocker(t, "rm", "--force", "one")
-
-	// Images: an archive, and a build.
-	archive := filepath.Join(t.TempDir(), "archive")
-	d.MustDocker(t, "save", "--output", archive, "committed")
-	d.MustDocker(t, "rmi", "committed")
-	d.MustDocker(t, "load", "--input", archive)
-	once("ok", "committed", "probe", "read", "/etc/passwd2")
-	build := t.TempDir()
-	write(t, filepath.Join(build, "Dockerfile"), "FROM "+guesttest.ProbeImage+"\nRUN probe write /made\nCOPY Dockerfile /copied\nADD files.tar.gz /unpacked\n")
-	guesttest.MustRun(t, "tar", "-C", "/etc", "-czf", filepath.Join(build, "files.tar.gz"), "passwd", "shadow", "apparmor.d/local")
-	cmd := exec.Command("docker", "--host", "unix://"+d.Socket(), "build", "--tag", "built", build)
-	cmd.Env = append(os.Environ(), "DOCKER_BUILDKIT=0") // Debian has no client for the other builder
-	if o := guesttest.RunCommand(t, cmd); o.Code != 0 {
-		t.Errorf("docker build: %+v", o)
-	}
-	once("ok", "built", "probe", "read", "/unpacked/shadow")
-
-	// Networks.
-	d.MustDocker(t, "network", "create", "net")
-	d.MustDocker(t, "run", "--detach", "--name", "two", "--network", "net", "--publish", "8080:80", guesttest.ProbeImage, "probe", "sleep")
-	d.MustDocker(t, "network", "connect", "bridge", "two")
-	d.MustDocker(t, "network", "disconnect", "net", "two")
-	d.MustDocker(t, "rm", "--force", "two")
-	d.MustDocker(t, "network", "rm", "net")
-	once("ok", "--network", "host", guesttest.ProbeImage, "probe", "socket", "inet", "stream")
-
-	// Our runtime under it, and the daemon's restart.
-	writePolicy(t, webPolicy, texts)
-	guesttest.MustRun(t, "oci-apparmor", "policy", "apply")
-	guesttest.MustRun(t, "oci-apparmor", "policy", "load")
-	guesttest.MustRun(t, "oci-apparmor", "install", "docker", "--yes")
-	d.Reload(t)
-	waitFor(t, "dockerd to have our runtime", func() bool {
-		return strings.Contains(d.MustDocker(t, "info", "--format", "{{json .Runtimes}}"), "oci-apparmor-runtime")
-	})
-	once("web (enforce)", "--runtime", "apparmor", "--annotation", "oci-apparmor/policy=web", guesttest.ProbeImage, "probe", "label")
-	d.MustDocker(t, "run", "--detach", "--name", "ours", "--runtime", "apparmor", "--annotation", "oci-apparmor/policy=web",
-		guesttest.ProbeImage, "probe", "sleep")
-	saying("web (enforce)", "exec", "ours", "probe", "label")
-	d.MustDocker(t, "stop", "--time", "1", "ours")
-	d.MustDocker(t, "rm", "ours")
-	guesttest.MustRun(t, "oci-apparmor", "uninstall", "docker", "--yes")
-	d.MustDocker(t, "run", "--detach", "--name", "three", "--restart", "always", guesttest.ProbeImage, "probe", "sleep")
-	d.Restart(t)
-	waitFor(t, "the container to be started again", func() bool {
-		return d.MustDocker(t, "inspect", "--format", "{{.State.Running}}", "three") == "true"
-	})
-	d.MustDocker(t, "rm", "--force", "three")
-	d.MustDocker(t, "system", "prune", "--all", "--force", "--volumes")
+	dockerWorks(t, nil)
 	wantNoDenials(t, log, "dockerd at its work")
 
 	// aa-status has what Docker's page shows of an engine that is confined with its programs.
@@ -242,57 +148,27 @@ func TestContainerdDockerdUnderItsProfile(t *testing.T) {
 	wantIntrusionsDenied(t, "dockerd", daemonIntrusions)
 }
 
+// Docker's images can be containerd's, which then unpacks them and has their layers.
+func TestContainerdDockerdWithItsImagesUnderItsProfile(t *testing.T) {
+	guesttest.Require(t)
+	guesttest.NeedDocker(t)
+	guesttest.EnoughIn(t, guesttest.Forky)
+	confinedDaemons(t, "enforce", "containerd", "dockerd")
+	log := guesttest.KernelLog(t)
+	d := dockerWorks(t, map[string]any{"features": map[string]bool{"containerd-snapshotter": true}})
+	if store := d.MustDocker(t, "info", "--format", "{{.DriverStatus}}"); !strings.Contains(store, "io.containerd.snapshotter.v1") {
+		t.Errorf("images are kept by %s", store)
+	}
+	wantNoDenials(t, log, "dockerd at its work")
+}
+
 // By the client of containerd and by the socket of the kubelet.
 func TestContainerdUnderItsProfile(t *testing.T) {
 	guesttest.Require(t)
 	guesttest.EnoughIn(t, guesttest.Forky) // in emulation it takes minutes
 	confinedDaemons(t, "enforce", "containerd")
 	log := guesttest.KernelLog(t)
-	c := guesttest.StartContainerd(t, guesttest.Containerds(t)[0], guesttest.ContainerdConfig{CRI: true, Profile: "containerd"})
-
-	c.MustCtr(t, "image", "import", guesttest.Images(t))
-	ctr := func(wants string, args ...string) {
-		t.Helper()
-		if out := c.MustCtr(t, args...); !strings.Contains(out, wants) {
-			t.Errorf("ctr %s: %q, want %q in it", strings.Join(args, " "), out, wants)
-		}
-	}
-	ctr("own-default (enforce)", "run", "--rm", "--apparmor-default-profile", "own-default", guesttest.ProbeImage, "once", "probe", "label")
-	ctr("", "run", "--detach", "--null-io", "--apparmor-default-profile", "own-default", guesttest.ProbeImage, "one", "probe", "sleep")
-	ctr("own-default (enforce)", "task", "exec", "--exec-id", "label", "one", "probe", "label")
-	ctr("one", "task", "ls")
-	ctr("", "task", "pause", "one")
-	ctr("", "task", "resume", "one")
-	ctr("", "task", "metrics", "one")
-	c.Restart(t)
-	ctr("", "task", "kill", "--signal", "SIGKILL", "one")
-	waitFor(t, "the task to end", func() bool { return strings.Contains(c.MustCtr(t, "task", "ls"), "STOPPED") })
-	ctr("", "task", "rm", "one")
-	ctr("", "container", "rm", "one")
-	archive := filepath.Join(t.TempDir(), "archive")
-	ctr("", "image", "export", archive, guesttest.ProbeImage)
-
-	c.MustCtr(t, "--namespace", "k8s.io", "images", "import", guesttest.Images(t))
-	pods := guesttest.DialCRI(t, c.Socket)
-	pods.Ready(t)
-	if guesttest.Suite() != guesttest.Bookworm { // which lacks the plugins
-		guesttest.NetworkPods(t)
-	}
-	p := pods.Pod(t, "stock", func(c *cri.PodSandboxConfig) {
-		if guesttest.Suite() != guesttest.Bookworm {
-			c.Linux.SecurityContext.NamespaceOptions.Network = cri.NamespaceMode_POD
-		}
-	})
-	container := p.Start(t, "main", []string{"label"})
-	waitFor(t, "the container's program to be executed", func() bool { // until then it is runc's, as Start does not wait for it
-		return !strings.HasPrefix(guesttest.Label(t, container.Pid(t)), "runc")
-	})
-	wantLabelText(t, "the pod's container", guesttest.Label(t, container.Pid(t)), "cri-containerd.apparmor.d")
-	if o := container.ExecSync(t, "probe", "label"); !strings.Contains(o.Stdout, "cri-containerd.apparmor.d (enforce)") {
-		t.Errorf("ExecSync: %+v", o)
-	}
-	container.Remove(t)
-	p.Remove(t)
+	containerdWorks(t)
 	wantNoDenials(t, log, "containerd at its work")
 
 	wantIntrusionsDenied(t, "containerd", append(slices.Clone(daemonIntrusions),

@@ -15,7 +15,7 @@ import (
 const (
 	ReadyLabel        = "oci-apparmor.github.io/ready"          // "true" or "false"
 	PolicyAnnotation  = "oci-apparmor.github.io/policy"         // the digest of the policy in force, as State.Policy has it
-	RefusedAnnotation = "oci-apparmor.github.io/policy-refused" // why what is on the node's disk is not in force; none if it is
+	RefusedAnnotation = "oci-apparmor.github.io/policy-refused" // why the policy as it is now is not in force; none if it is
 	ReadyCondition    = "OCIAppArmorReady"
 )
 
@@ -55,7 +55,17 @@ func NewNode(a *Agent, name, handler string, kube *Kube, child Child) Part {
 	return &nodePart{name: name, handler: handler, agent: a, kube: kube, child: child}
 }
 
-func (*nodePart) Name() string { return "node" }
+// nodeName is the name of the part that tells the cluster, and policyName that of the part that applies the policy.
+const (
+	nodeName   = "node"
+	policyName = "policy"
+)
+
+// ConfigMapName is the name of a part that brings the policy's files from the cluster. Where it fails, the files on the node's disk are
+// not what the cluster has, and the Node says so.
+const ConfigMapName = "configmap"
+
+func (*nodePart) Name() string { return nodeName }
 
 func (p *nodePart) Watch(ctx context.Context, changed func()) error {
 	heard := p.agent.Changed()
@@ -72,9 +82,15 @@ func (p *nodePart) Watch(ctx context.Context, changed func()) error {
 	}
 }
 
-// told returns what of a state is told to the cluster. How this part itself fares is not.
+// told returns what of a state is told to the cluster. How this part itself fares is not, nor how often others have tried.
 func told(s State) string {
-	s.Parts = nil
+	var failed []PartState
+	for _, p := range s.Parts {
+		if p.Name != nodeName && p.Problem != "" {
+			failed = append(failed, PartState{Name: p.Name, Problem: p.Problem})
+		}
+	}
+	s.Parts = failed
 	b, err := json.Marshal(s)
 	if err != nil {
 		return err.Error()
@@ -160,8 +176,8 @@ func (p *nodePart) verdict(s State, n *kubeNode) (ready bool, reason, message st
 	}
 	message = fmt.Sprintf("generation %d of the policy is in force; a container and what was executed in it had the right label in %s",
 		s.Policy.Generation, strings.Join(p.exam.Probed, ", "))
-	if l := s.Policy.Last; l != nil && l.Outcome == Refused && len(l.Errors) > 0 {
-		message += "; the policy on disk is refused: " + l.Errors[0]
+	if why := refusal(s); why != "" {
+		message += "; the policy as it is now is not in force: " + why
 	}
 	if len(s.Drift.Standing) > 0 {
 		message += "; profiles with other content than the policy's: " + s.Drift.Standing[0].Profile
@@ -179,6 +195,18 @@ func (p *nodePart) verdict(s State, n *kubeNode) (ready bool, reason, message st
 	return true, isReady, message
 }
 
+// refusal returns why the policy as it is now is not in force, or an empty string if it is: it does not reach the node's disk, is
+// refused, or cannot be applied.
+func refusal(s State) string {
+	if why := s.part(ConfigMapName).Problem; why != "" {
+		return why
+	}
+	if l := s.Policy.Last; l != nil && (l.Outcome == Refused || l.Outcome == Failed) && len(l.Errors) > 0 {
+		return l.Errors[0]
+	}
+	return s.part(policyName).Problem
+}
+
 // tell changes the Node where it says something else. With wait it leaves as it is whether the node is ready.
 func (p *nodePart) tell(ctx context.Context, s State, n *kubeNode, wait, ready bool, reason, message string) error {
 	word := map[bool]string{true: "true", false: "false"}[ready]
@@ -186,11 +214,7 @@ func (p *nodePart) tell(ctx context.Context, s State, n *kubeNode, wait, ready b
 		word = n.Metadata.Labels[ReadyLabel]
 	}
 	labels := differing(n.Metadata.Labels, map[string]string{ReadyLabel: word})
-	refused := ""
-	if l := s.Policy.Last; l != nil && (l.Outcome == Refused || l.Outcome == Failed) && len(l.Errors) > 0 {
-		refused = l.Errors[0]
-	}
-	annotations := differing(n.Metadata.Annotations, map[string]string{PolicyAnnotation: s.Policy.Digest, RefusedAnnotation: refused})
+	annotations := differing(n.Metadata.Annotations, map[string]string{PolicyAnnotation: s.Policy.Digest, RefusedAnnotation: refusal(s)})
 	if len(labels)+len(annotations) > 0 {
 		if err := p.kube.mark(ctx, p.name, labels, annotations); err != nil {
 			return err

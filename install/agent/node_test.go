@@ -251,6 +251,30 @@ func TestNode(t *testing.T) {
 		t.Error("after the wiring has changed nothing is examined")
 	}
 
+	// It is corrected, and then a ConfigMap cannot be read.
+	set(func(s *State) {
+		s.Policy.Last = &Apply{Time: time.Now(), Outcome: Unchanged, Generation: 3}
+		s.Wiring = nil
+	})
+	if err := act(); err != nil || s.at("metadata", "annotations", RefusedAnnotation) != nil {
+		t.Errorf("%v: %v", err, s.node)
+	}
+	heard := told(a.State())
+	a.acted(ConfigMapName, errors.New("it has no policy.yaml"), 1)
+	if told(a.State()) == heard {
+		t.Error("that a ConfigMap cannot be read is not told")
+	}
+	heard = told(a.State())
+	a.acted(ConfigMapName, errors.New("it has no policy.yaml"), 2)
+	if told(a.State()) != heard {
+		t.Error("each try is told")
+	}
+	if err := act(); err != nil || s.at("metadata", "annotations", RefusedAnnotation) != "it has no policy.yaml" ||
+		!strings.HasSuffix(s.condition("message"), "; the policy as it is now is not in force: it has no policy.yaml; something [x]") {
+		t.Errorf("%v: %v", err, s.node)
+	}
+	a.acted(ConfigMapName, nil, 0)
+
 	// It is corrected, and then nothing starts.
 	set(func(s *State) {
 		s.Policy.Generation, s.Policy.Last = 4, &Apply{Time: time.Now(), Outcome: Applied, Generation: 4}

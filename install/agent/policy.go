@@ -41,7 +41,7 @@ func NewPolicy(config, store string, child Child) (Part, error) {
 	return &policyPart{config: config, store: store, child: child, files: w}, nil
 }
 
-func (*policyPart) Name() string { return "policy" }
+func (*policyPart) Name() string { return policyName }
 
 func (p *policyPart) Watch(ctx context.Context, changed func()) error {
 	for {

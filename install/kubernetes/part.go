@@ -23,7 +23,7 @@ type mirrorPart struct {
 	dir string
 }
 
-func (mirrorPart) Name() string { return "configmap" }
+func (mirrorPart) Name() string { return agent.ConfigMapName }
 
 // Watch waits for names that change in the mounted directory. It is open, and has no path among the node's files, so package watch
 // cannot follow it.

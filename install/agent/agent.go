@@ -66,6 +66,8 @@ type Agent struct {
 	mu      sync.Mutex
 	state   State
 	unsaved error           // why the state could not be written
+	saving  *time.Timer     // after which that is tried again
+	tries   int             // how often in a row that was in vain
 	heard   []chan struct{} // of those who wait for changes of the state
 }
 
@@ -115,7 +117,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.logf("agent %s looks after %s", version.String(), a.names())
 	all.Wait()
-	_ = os.Remove(filepath.Join(a.o.Dir, stateFile))
+	a.ended()
 	a.logf("agent ends")
 	return nil
 }
@@ -179,17 +181,60 @@ func (a *Agent) update(change func(*State)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	change(&a.state)
-	err := a.state.write(a.o.Dir)
-	if fresh := err != nil && (a.unsaved == nil || a.unsaved.Error() != err.Error()); fresh {
-		a.logf("the agent's state cannot be written, and others see an old one: %v", err)
-	}
-	a.unsaved = err
+	a.save()
 	for _, heard := range a.heard {
 		select {
 		case heard <- struct{}{}:
 		default:
 		}
 	}
+}
+
+// save writes the state. Where that fails, it is tried again later and later, so that others see the state as it is once there is room
+// for it, also if nothing happens any more. The caller holds a.mu.
+func (a *Agent) save() {
+	err := a.state.write(a.o.Dir)
+	switch {
+	case err == nil && a.unsaved != nil:
+		a.logf("the agent's state is written again")
+	case err != nil && (a.unsaved == nil || a.unsaved.Error() != err.Error()):
+		a.logf("the agent's state cannot be written, and others see an old one: %v", err)
+	}
+	a.unsaved = err
+	switch {
+	case err == nil:
+		a.forget()
+		a.tries = 0
+	case a.saving == nil:
+		a.saving = time.AfterFunc(backoff(a.tries), a.again)
+	}
+}
+
+// forget stops what save has begun. The caller holds a.mu.
+func (a *Agent) forget() {
+	if a.saving != nil {
+		a.saving.Stop()
+		a.saving = nil
+	}
+}
+
+// again writes the state that could not be written, unless the agent has ended.
+func (a *Agent) again() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.saving != nil {
+		a.saving = nil
+		a.tries++
+		a.save()
+	}
+}
+
+// ended removes the state, which nothing writes again.
+func (a *Agent) ended() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.forget()
+	_ = os.Remove(filepath.Join(a.o.Dir, stateFile))
 }
 
 // Reporter takes what a part reports.

@@ -273,6 +273,66 @@ func TestGoesOn(t *testing.T) {
 	}
 }
 
+// A state that could not be written is written once that is possible, without a change, and this is said once each. A socket that
+// somebody has put in the place of the agent's stays.
+func TestWritesAgain(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "s")
+	var log lines
+	a := New(Options{Dir: dir, Listen: "unix:" + path, Log: log.log})
+	a.Add(acting{act: func(r *Reporter) error {
+		for range 20 {
+			r.Update(func(*State) {})
+		}
+		return nil
+	}}, Pace{})
+	blocked := filepath.Join(dir, stateFile)
+	if err := os.MkdirAll(filepath.Join(blocked, "x"), 0o700); err != nil { // nothing can be renamed to it
+		t.Fatal(err)
+	}
+	end := start(t, a)
+	until := func(what string, is func() bool) {
+		t.Helper()
+		for late := time.Now().Add(time.Minute); !is(); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(late) {
+				t.Fatalf("waited a minute for %s: %q", what, log.all)
+			}
+		}
+	}
+	until("the agent to say that it cannot write", func() bool { return log.has("state cannot be written") })
+	until("the socket", func() bool { _, err := os.Lstat(path); return err == nil })
+	if err := errors.Join(os.RemoveAll(blocked), os.Remove(path)); err != nil {
+		t.Fatal(err)
+	}
+	other, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	until("the state", func() bool { _, runs, err := Read(dir); return err == nil && runs })
+	until("the agent to say so", func() bool { return log.has("is written again") })
+	end()
+	if _, err := os.Lstat(blocked); err == nil {
+		t.Error("the state stays when the agent has ended")
+	}
+	if c, err := net.Dial("unix", path); err != nil {
+		t.Errorf("the other's socket is gone: %v", err)
+	} else {
+		c.Close()
+	}
+	log.Lock()
+	defer log.Unlock()
+	said := 0
+	for _, line := range log.all {
+		if strings.Contains(line, "state cannot be written") {
+			said++
+		}
+	}
+	if said != 1 {
+		t.Errorf("it is said %d times: %q", said, log.all)
+	}
+}
+
 func TestCheckListen(t *testing.T) {
 	for at, ok := range map[string]bool{
 		"unix:/run/x": true, "127.0.0.1:9470": true, "[::1]:1": true,

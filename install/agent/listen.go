@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -106,7 +107,37 @@ func listenAt(at string) (net.Listener, error) {
 		}
 		return failed
 	}}
-	return only.Listen(context.Background(), "unix", path)
+	l, err := only.Listen(context.Background(), "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	return ownSocket(l.(*net.UnixListener), path), nil
+}
+
+// ownSocket returns a listener that removes its socket when it is closed, but no other that somebody has put in its place.
+func ownSocket(l *net.UnixListener, path string) net.Listener {
+	l.SetUnlinkOnClose(false)
+	made, err := os.Lstat(path)
+	if err != nil {
+		made = nil
+	}
+	return &socket{UnixListener: l, path: path, made: made}
+}
+
+type socket struct {
+	*net.UnixListener
+	path string
+	made os.FileInfo // nil if somebody was quicker to remove it
+	once sync.Once
+}
+
+func (s *socket) Close() error {
+	s.once.Do(func() {
+		if now, err := os.Lstat(s.path); err == nil && s.made != nil && os.SameFile(now, s.made) {
+			_ = os.Remove(s.path)
+		}
+	})
+	return s.UnixListener.Close()
 }
 
 func (a *Agent) serveState(w http.ResponseWriter, _ *http.Request) {

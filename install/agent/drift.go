@@ -39,6 +39,7 @@ type driftPart struct {
 	counts *counts.Table
 
 	generation *store.Generation
+	stamp      store.Stamp // of generation
 	ours       []*owned
 	track      *kernel.Track
 }
@@ -167,10 +168,15 @@ func (p *driftPart) standing() (all []Drifted) {
 	return all
 }
 
-// read reads the policy in force, if it is another one.
+// read reads the policy in force, if it is another one. A policy of thousands of profiles takes long to read, and each load by anybody
+// is a moment to look.
 func (p *driftPart) read(r *Reporter) error {
 	if _, err := p.link.Set(filepath.Join(p.store.Dir, "current")); err != nil {
 		r.Logf("another policy in force may not be seen: %v", err)
+	}
+	stamp, err := p.store.Stamp()
+	if err == nil && p.generation != nil && p.stamp == stamp {
+		return nil
 	}
 	g, err := p.store.Current()
 	if errors.Is(err, store.ErrNone) && !errors.Is(err, store.ErrLost) {
@@ -182,9 +188,6 @@ func (p *driftPart) read(r *Reporter) error {
 		return err
 	}
 	inForce(r, g)
-	if p.generation != nil && p.generation.Number == g.Number {
-		return nil
-	}
 	config, err := g.Index.Config()
 	if err != nil {
 		return err
@@ -203,7 +206,7 @@ func (p *driftPart) read(r *Reporter) error {
 		}
 		all = append(all, o)
 	}
-	p.generation, p.ours = g, all
+	p.generation, p.stamp, p.ours = g, stamp, all
 	return nil
 }
 

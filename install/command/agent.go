@@ -109,7 +109,7 @@ func runAgent(ctx context.Context, s *session, o *agentOptions) error {
 	if !s.Root {
 		return exit.With(exit.Cannot, fmt.Errorf("the agent applies policies and loads profiles: run this as root"))
 	}
-	debug.SetGCPercent(20)
+	debug.SetGCPercent(50)
 	debug.SetMemoryLimit(agentMemory)
 	told := s.metrics()
 	a := agent.New(agent.Options{Dir: s.Kernel.State, Listen: o.listen, Public: o.public, Log: s.warn,

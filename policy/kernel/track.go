@@ -68,6 +68,7 @@ func (r *Revisions) Wait(ctx context.Context) (int64, error) {
 type Track struct {
 	k     *Kernel
 	of    map[string]tracked
+	same  map[string]bool     // what Unchanged has returned last
 	names map[string][]string // of directories below policy/profiles, by what is before their number; nil if not read
 }
 
@@ -94,9 +95,13 @@ func (k *Kernel) Track() *Track { return &Track{k: k, of: make(map[string]tracke
 func (t *Track) Begin() { t.names = nil }
 
 // Unchanged returns, of some profiles, those that are as they were at the last Check of them that returned Matches. The
-// directory that has them is looked up once for all.
+// directory that has them is looked up once for all. The map is used again by the next call.
 func (t *Track) Unchanged(names func(yield func(string) bool)) (same map[string]bool) {
-	same = make(map[string]bool)
+	if t.same == nil {
+		t.same = make(map[string]bool)
+	}
+	clear(t.same)
+	same = t.same
 	dir, err := openat(unix.AT_FDCWD, t.k.profiles(), unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return same // each is checked, and that says why

@@ -109,6 +109,32 @@ func (s Store) Current() (*Generation, error) {
 	return g, nil
 }
 
+// Stamp tells which generation is in force, and that it is still the same. The zero value is that of none.
+type Stamp struct {
+	Number uint64
+	index  safefile.Stamp
+}
+
+// Stamp returns the stamp of the generation in force. It reads a link, and nothing of the generation, whatever its size. The errors are
+// those of Current, as far as these are found so.
+func (s Store) Stamp() (stamp Stamp, err error) {
+	dir, err := s.openDir()
+	if err != nil {
+		return stamp, err
+	}
+	defer unix.Close(dir)
+	if stamp.Number, err = readLink(dir); err != nil {
+		return Stamp{}, err
+	}
+	name := generationPath(stamp.Number) + "/index"
+	var st unix.Stat_t
+	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return Stamp{}, &fs.PathError{Op: "stat", Path: name, Err: err}
+	}
+	stamp.index = safefile.StampOf(&st)
+	return stamp, nil
+}
+
 // hasGenerations reports whether the store has a finished generation.
 func (s Store) hasGenerations() bool {
 	entries, err := os.ReadDir(filepath.Join(s.Dir, "generations"))

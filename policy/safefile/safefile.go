@@ -85,11 +85,11 @@ func Stage(name string, data []byte, o Options) (*Staged, error) {
 			continue
 		}
 		if err != nil {
-			return nil, &fs.PathError{Op: "create", Path: s.temp, Err: err}
+			return nil, &fs.PathError{Op: "create", Path: name, Err: err} // the same for each try, and the name that people know
 		}
 		if err := errors.Join(fill(fd, data, o), unix.Close(fd)); err != nil {
 			s.Drop()
-			return nil, &fs.PathError{Op: "write", Path: s.temp, Err: err}
+			return nil, &fs.PathError{Op: "write", Path: name, Err: err}
 		}
 		return s, nil
 	}

@@ -154,8 +154,13 @@ func TestWhatFailsLeavesTheOldFile(t *testing.T) {
 	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
 		t.Errorf("left behind: %v", entries)
 	}
-	if err := Replace(filepath.Join(dir, "none", "f"), nil, Options{}); !errors.Is(err, fs.ErrNotExist) {
+	none := filepath.Join(dir, "none", "f")
+	err := Replace(none, nil, Options{})
+	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("in no directory: %v", err)
+	}
+	if again := Replace(none, nil, Options{}); again.Error() != err.Error() || !strings.Contains(err.Error(), none+": ") {
+		t.Errorf("an error that comes back is another one, or does not name the file: %v, and then %v", err, again)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,6 +39,7 @@ type deniedEvent struct {
 	}
 	Untrusted int // of the last line
 	Denials   int
+	Unknown   []string
 }
 
 type auditedContainer struct{ ID, Name, Engine, Namespace, Pod, Image, Policy, Ended string }
@@ -45,13 +47,16 @@ type auditedContainer struct{ ID, Name, Engine, Namespace, Pod, Image, Policy, E
 // a moment is where a test begins to look at the log.
 type moment time.Time
 
+// since returns the moment as audit takes it.
+func (m moment) since() string { return time.Time(m).Format(time.RFC3339Nano) }
+
 func now() moment { return moment(time.Now().Add(-20 * time.Millisecond)) }
 
 // denials waits until the log has at least so many denials since then, and returns what oci-apparmor audit says of them, with
 // what it says of the source.
 func (m moment) denials(t *testing.T, n int, options ...string) (all []deniedEvent, end deniedEvent) {
 	t.Helper()
-	args := append([]string{"audit", "--json", "--source", "kmsg", "--type", "denied", "--since", time.Time(m).Format(time.RFC3339Nano)}, options...)
+	args := append([]string{"audit", "--json", "--source", "kmsg", "--type", "denied", "--since", m.since()}, options...)
 	waitFor(t, fmt.Sprint(n, " denials"), func() bool {
 		all, end = nil, deniedEvent{}
 		for line := range strings.Lines(guesttest.Run(t, "oci-apparmor", args...).Stdout) {
@@ -134,7 +139,7 @@ func TestAudit(t *testing.T) {
 		guesttest.MustRun(t, rt.wrapped, "delete", "--force", a.ID)
 		guesttest.MustRun(t, rt.wrapped, "delete", "--force", b.ID) // sweeps the other one's record away, too
 		// Nobody saw when the first process ended: from then on, its pid may have been one of the other container.
-		text := guesttest.MustRun(t, "oci-apparmor", "audit", "--source", "kmsg", "--since", time.Time(first).Format(time.RFC3339Nano))
+		text := guesttest.MustRun(t, "oci-apparmor", "audit", "--source", "kmsg", "--since", first.since())
 		if lines := strings.Split(text, "\n"); !strings.Contains(lines[0], a.ID+" or another") || !strings.Contains(lines[0], "/etc/x") {
 			t.Errorf("after the end of both, audit says %s", lines[0])
 		}
@@ -144,7 +149,7 @@ func TestAudit(t *testing.T) {
 			}
 		}
 		t.Log(text)
-		t.Log(guesttest.MustRun(t, "oci-apparmor", "audit", "--source", "kmsg", "--summary", "--since", time.Time(first).Format(time.RFC3339Nano)))
+		t.Log(guesttest.MustRun(t, "oci-apparmor", "audit", "--source", "kmsg", "--summary", "--since", first.since()))
 	})
 }
 
@@ -430,11 +435,11 @@ func TestContainerdAudit(t *testing.T) {
 		began.wantIn(t, "an exec, after the container's end", "process", k.ID, "/etc/y")
 		other.remove(t)
 	})
+	arm := passing(guesttest.ShimCrun, "open", "*", "*/*")
+	if ignoresRuntimePath(v) {
+		arm = passing(guesttest.Type, "open", "*", "*/*")
+	}
 	t.Run("pods", func(t *testing.T) {
-		arm := passing(guesttest.ShimCrun, "open", "*", "*/*")
-		if ignoresRuntimePath(v) {
-			arm = passing(guesttest.Type, "open", "*", "*/*")
-		}
 		pod := engine.Pod(t, arm.Name, guesttest.Annotated("oci-apparmor/policy", "web"))
 		began := now()
 		front := pod.Start(t, "front", podOps)
@@ -450,4 +455,99 @@ func TestContainerdAudit(t *testing.T) {
 			t.Errorf("it was called %+v", e.Container)
 		}
 	})
+	t.Run("of a pod or a policy", func(t *testing.T) { auditOfOne(t, engine, arm) })
+}
+
+// auditOfOne has the containers of three pods denied something, of which two have one policy, and checks what audit says when it is
+// asked about one of the pods or policies.
+func auditOfOne(t *testing.T, engine *guesttest.CRI, arm guesttest.Arm) {
+	began := now()
+	var pods, ids []string
+	for i, policy := range []string{"web", "web", "work"} {
+		pod := engine.Pod(t, arm.Name, guesttest.Annotated("oci-apparmor/policy", policy))
+		c := startPodContainer(t, pod, "front")
+		wantPodConfined(t, c, []tries{podWeb, podWeb, podWork}[i], policy+" (enforce)")
+		pods, ids = append(pods, pod.Config.Metadata.Name), append(ids, c.ID)
+	}
+	began.denials(t, len(ids))
+	all := []string{"w /etc/x", "w /etc/x", "w /mnt/x"}
+	for _, test := range []struct {
+		option, name string
+		of           []int // which of the containers
+		unknown      string
+	}{
+		{"--pod", pods[0], []int{0}, ""},
+		{"--pod", "default/" + pods[1], []int{1}, ""},
+		{"--pod", pods[2], []int{2}, ""},
+		{"--policy", "web", []int{0, 1}, ""},
+		{"--policy", "work", []int{2}, ""},
+		{"--policy", "base", nil, ""}, // which is in force, and no container has it
+		{"--pod", "kept/" + pods[0], nil, "no container is known"},
+		{"--pod", "nobody", nil, "no container is known"},
+		{"--policy", "nobody", nil, "is not in force"},
+	} {
+		when := test.option + " " + test.name
+		got, end := began.denials(t, len(test.of), test.option, test.name)
+		if len(got) != len(test.of) || !strings.Contains(strings.Join(end.Unknown, "\n"), test.unknown) || test.unknown == "" && len(end.Unknown) > 0 {
+			t.Errorf("%s: %+v, and unknown is %q; want those of %v, and %q", when, got, end.Unknown, test.of, test.unknown)
+			continue
+		}
+		for n, i := range test.of {
+			if e := got[n]; e.Place != "container" || e.Container.ID != ids[i] || e.Container.Pod != pods[i] || !slices.Equal(e.Access, all[i:i+1]) {
+				t.Errorf("%s: %+v, want %s in %s of pod %s", when, e, all[i], ids[i], pods[i])
+			}
+		}
+		code := 0
+		if test.unknown != "" {
+			code = 3
+		}
+		o := guesttest.Run(t, "oci-apparmor", "audit", "--source", "kmsg", "--type", "denied", "--since", began.since(), test.option, test.name)
+		if none := strings.HasPrefix(o.Stdout, "no denials of "); o.Code != code || none != (len(test.of)+code == 0) || !strings.Contains(o.Stderr, test.unknown) {
+			t.Errorf("%s: it says %+v", when, o)
+		}
+	}
+	began.wantSummary(t, ids, pods)
+}
+
+// wantSummary checks the summary of what auditOfOne has had denied: what was denied in each container, and what by each policy.
+func (m moment) wantSummary(t *testing.T, ids, pods []string) {
+	t.Helper()
+	type tally struct {
+		What, Kind string
+		Count      int
+	}
+	got := make(map[string]tally)
+	args := []string{"audit", "--source", "kmsg", "--summary", "--type", "denied", "--since", m.since()}
+	for line := range strings.Lines(guesttest.MustRun(t, "oci-apparmor", append(args, "--json")...)) {
+		var s struct {
+			Type, Policy string
+			Container    auditedContainer
+			Counts       map[string]int
+			Most         []tally
+		}
+		if err := json.Unmarshal([]byte(line), &s); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		if s.Type == "source" {
+			continue
+		}
+		if len(s.Most) != 1 || s.Counts["denied"] != s.Most[0].Count {
+			t.Fatalf("a summary has not one kind of denial: %s", line)
+		}
+		got[s.Type+" "+s.Container.ID+" "+s.Policy] = s.Most[0]
+	}
+	web, work := tally{"w /etc/x", "denied", 1}, tally{"w /mnt/x", "denied", 1}
+	want := map[string]tally{
+		"container " + ids[0] + " web": web, "container " + ids[1] + " web": web, "container " + ids[2] + " work": work,
+		"policy  web": {"w /etc/x", "denied", 2}, "policy  work": work,
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("the summary is %v, want %v", got, want)
+	}
+	text := guesttest.MustRun(t, "oci-apparmor", args...)
+	for _, words := range []string{"default/" + pods[0] + "/front (policy web): 1 denied", "policy web: 2 denied", "policy work: 1 denied"} {
+		if !strings.Contains(text, words) {
+			t.Errorf("the summary does not say %q:\n%s", words, text)
+		}
+	}
 }

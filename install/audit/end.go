@@ -33,6 +33,10 @@ func (e *End) Unknown() (all []string) {
 		all = append(all, output.Count(int(min(e.Unplaced, 1<<31-1)), "event was", "events were")+" left out of which the container is "+
 			"not known, and may be the one that was asked for: without --container, --pod and --policy they are shown")
 	}
+	if e.NoPolicy {
+		all = append(all, "the policy that was asked for is not in force, and no container is known that was under it: oci-apparmor policy show "+
+			"lists those that are")
+	}
 	if e.Stranger {
 		all = append(all, "no container is known that was asked for: oci-apparmor status lists those that run, and of those that have ended "+
 			"the ones are known that oci-apparmor has decided about in the last week")

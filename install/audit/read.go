@@ -26,6 +26,7 @@ type Query struct {
 	Container string // see Container.Is
 	Pod       string // see Container.InPod
 	Policy    string
+	InForce   bool   // the policy in force has Policy, or that is not known
 	Profile   string // that decided, or its main profile
 
 	Lost func(source.Loss) // is called for what is lost while events are followed; nil for nobody
@@ -60,6 +61,7 @@ type Result struct {
 
 	Unplaced uint64 // events that were left out though they may be of a container that was asked for: theirs is not known
 	Stranger bool   // nothing was shown, and no container or pod is known that was asked for
+	NoPolicy bool   // nothing was shown, and neither the policy in force nor a container that is known has the policy that was asked for
 }
 
 // Read calls each with the events of a query in the order of their times, as far as that is known: with Follow, in the order
@@ -80,7 +82,10 @@ func Read(ctx context.Context, j *Joiner, src source.Source, notices Notices, q 
 	} else {
 		j.past = true
 		err = r.all(ctx, src, notices)
-		r.result.Stranger = r.result.Shown == 0 && r.query.names() && !q.Elsewhere && !j.knows(r.query.of)
+		if r.result.Shown == 0 && !q.Elsewhere {
+			r.result.Stranger = r.query.names() && !j.knows(r.query.of)
+			r.result.NoPolicy = q.Policy != "" && !q.InForce && !j.knows(func(c *Container) bool { return c.Policy == q.Policy })
+		}
 	}
 	return r.result, err
 }

@@ -185,6 +185,30 @@ func TestWhatMayBeOfTheContainerThatIsAskedForIsCounted(t *testing.T) {
 	}
 }
 
+// A policy that nobody knows may be a name that was written wrongly.
+func TestNothingOfAPolicyThatIsNotKnownSaysNothing(t *testing.T) {
+	m := newMachine(t)
+	m.create("web-1", 101, "")
+	m.create("work-1", 102, "work")
+	for name, test := range map[string]struct {
+		q        Query
+		noPolicy bool
+	}{
+		"of none":                   {Query{Policy: "shop"}, true},
+		"in force":                  {Query{Policy: "shop", InForce: true}, false},
+		"of a container":            {Query{Policy: "work"}, false},
+		"of records of other nodes": {Query{Policy: "shop", Elsewhere: true}, false},
+		"none was asked for":        {Query{Container: "work-1"}, false},
+		"something was found":       {Query{Policy: "web"}, false},
+	} {
+		_, r := m.reads(logged(t, avc(time.Now(), fmt.Sprintf(readShadow, 101))), nil, test.q)
+		said := strings.Contains(fmt.Sprint((&End{Result: r, Source: source.Kmsg}).Unknown()), "not in force")
+		if r.NoPolicy != test.noPolicy || said != test.noPolicy {
+			t.Errorf("%s: %+v, and it is said: %v", name, r, said)
+		}
+	}
+}
+
 // A line in the form of the kernel's log can be in a file by anybody's hand.
 func TestWhatNobodyVouchesForIsNotBelieved(t *testing.T) {
 	m := newMachine(t)

@@ -15,7 +15,9 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/procevents"
 	"github.com/oci-apparmor/oci-apparmor/install/profiles"
+	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/audit/source"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
 type auditOptions struct {
@@ -66,9 +68,10 @@ Sources:
 
 "No denials" is said only if a denial made on purpose came back through the source,
 nothing was lost or may have been, and nothing was left out that may be of the
-container or pod that is asked for, which has to be known. Containers can write lines
-into some logs that look like the kernel's. They are not believed: they are counted,
-and --untrusted shows them. In a file, only auditd's lines can be told from those.
+container, pod or policy that is asked for, which has to be known. Containers can write
+lines into some logs that look like the kernel's. They are not believed: they are
+counted, and --untrusted shows them. In a file, only auditd's lines can be told from
+those.
 
 With --suggest, rules follow that would allow what was denied, as a patch of each
 profile's text: the smallest ones, in the text's own style. Each was compiled, allows
@@ -187,6 +190,7 @@ func runAudit(ctx context.Context, s *session, o *auditOptions) error {
 		return err
 	}
 	s.warnOfNamesakes(o.source)
+	q.InForce = s.inForce(o.policy)
 	q.Lost = func(l source.Loss) { s.Warnf("%s", l.Sentence()) }
 	src, err := s.records(ctx, o.source, source.Options{Since: q.Since, Follow: q.Follow})
 	if err != nil {
@@ -237,6 +241,16 @@ func runAudit(ctx context.Context, s *session, o *auditOptions) error {
 		end.Lost = append(end.Lost, since...)
 	}
 	return p.end(&end)
+}
+
+// inForce reports whether the policy in force has a policy of that name, or cannot be read.
+func (s *session) inForce(name string) bool {
+	g, err := store.Store{Dir: s.Store}.Current()
+	if err != nil {
+		return !errors.Is(err, store.ErrNone)
+	}
+	config, err := g.Index.Config()
+	return err != nil || slices.ContainsFunc(config.Policies, func(p policy.Policy) bool { return p.Name == name })
 }
 
 // ofNode reports whether a source is one of the node, and not a file or standard input.

@@ -92,7 +92,8 @@ func TestNoDenialsIsSaidOnlyOfALivingSource(t *testing.T) {
 		says string // on standard output or on the other
 	}{
 		"alive":       {nil, nil, "audit", 0, "no denials: the source kmsg is alive, and nothing was lost\n"},
-		"of a policy": {nil, nil, "audit --policy shop", 0, `no denials of policy "shop": the source kmsg is alive`},
+		"of a policy": {nil, nil, "audit --policy desk", 0, `no denials of policy "desk": the source kmsg is alive`},
+		"of none":     {nil, nil, "audit --policy shop", exit.Cannot, "the policy that was asked for is not in force"},
 		"of nobody":   {nil, nil, "audit --container shop", exit.Cannot, "no container is known that was asked for"},
 		"dead":        {errors.New("the canary did not come back"), nil, "audit", exit.Cannot, "the canary did not come back"},
 		"with losses": {nil, []source.Loss{{By: "the kernel", Records: 3}}, "audit", exit.Cannot, "records were lost: 3: the kernel"},
@@ -103,6 +104,11 @@ func TestNoDenialsIsSaidOnlyOfALivingSource(t *testing.T) {
 		"dead, as a summary": {errors.New("the canary did not come back"), nil, "audit --summary", exit.Cannot, "the canary did not come back"},
 	} {
 		m := audits(t, test.dead)
+		m.write("etc/policy.yaml", "version: 1\nprofiles: {web: {file: web}}\npolicies: {desk: {profile: web}}\nassign: [{policy: desk}]\n")
+		m.write("etc/web", "profile web { }\n")
+		if code, out := m.run("policy", "apply"); code != 0 {
+			t.Fatal(out, m.errOut.String())
+		}
 		m.records = func(context.Context, string, source.Options) (source.Source, error) {
 			return silent{lost: test.lost}, nil
 		}

@@ -49,12 +49,37 @@ const hat = `  signal (send, receive) set=(urg, exists) peer=NAME//hat,
   }
 `
 
+// preempts is what a thread needs that has changed its profile: Go preempts its threads by signals.
+const preempts = "  signal (send) set=(urg, exists) peer=unconfined,\n"
+
 // shownOnce are trials of which one kernel is enough. No guest's kernel asks about message queues or has dbus-daemon ask: for these
 // there are tests by records.
 var shownOnce = []trial{
 	{command: "pivot-root /m/there /m/there", asks: "pivotroot"},
-	{command: "uring-override NAME", NAME: true, more: "  signal (send) set=(urg, exists) peer=unconfined,\n", asks: "uring_override"},
+	{command: "uring-override NAME", NAME: true, more: preempts, asks: "uring_override"},
 	{command: "in-hat hat open /m/a rw", more: hat, asks: "open"},
+	{command: "map-code /m/a", asks: "file_mmap"},
+	{command: "protect-code /m/a", asks: "file_mprotect"},
+	{command: "use-held m-other NAME read /m/a", NAME: true, asks: "file_perm"},
+	{command: "use-held m-other NAME receive /m/a", NAME: true, asks: "file_receive"},
+	{command: "use-held m-other NAME inherit /m/a", NAME: true, asks: "file_inherit"},
+	{command: "lock-held m-other NAME /m/a", NAME: true, asks: "file_lock"},
+	{command: "socket-held NAME bind", NAME: true, more: preempts, asks: "bind"},
+	{command: "socket-held NAME listen", NAME: true, more: preempts, asks: "listen"},
+	{command: "socket-held NAME connect", NAME: true, more: preempts, asks: "connect"},
+	{command: "socket-held NAME accept", NAME: true, more: preempts, asks: "accept"},
+	{command: "socket-held NAME send", NAME: true, more: preempts, asks: "sendmsg"},
+	{command: "socket-held NAME receive", NAME: true, more: preempts, asks: "recvmsg"},
+	{command: "socket-held NAME getsockname", NAME: true, more: preempts, asks: "getsockname"},
+	{command: "socket-held NAME getpeername", NAME: true, more: preempts, asks: "getpeername"},
+	{command: "socket-held NAME getsockopt", NAME: true, more: preempts, asks: "getsockopt"},
+	{command: "socket-held NAME setsockopt", NAME: true, more: preempts, asks: "setsockopt"},
+	{command: "socket-held NAME shutdown", NAME: true, more: preempts, asks: "socket_shutdown"},
+	{command: "abstract-unix", asks: "connect"},
+	{command: "signal-under NAME m-other", NAME: true, asks: "signal"},
+	{command: "ptrace-under NAME m-other", NAME: true, asks: "ptrace"},
+	{command: "as m-other stat /m", asks: "change_profile"},
+	{command: "chown /m/a 5", asks: "chown"},
 	{command: "output /bin/busybox echo ok", mode: "complain", asks: "exec"},
 	{command: "rename /m/a /m/new", mode: "complain", asks: "rename_dest"},
 	{command: "open /m/a rw", mode: "kill", asks: "open"},
@@ -81,7 +106,7 @@ func (o trial) complains() bool { return o.mode == "complain" }
 func TestSuggestionsWork(t *testing.T) {
 	guesttest.Require(t)
 	guesttest.RemoveProfilesAtEnd(t)
-	guesttest.LoadProfile(t, "profile m-other { file, signal, ptrace, capability, }\n")
+	guesttest.LoadProfile(t, "profile m-other { file, signal, ptrace, capability, change_profile, network, }\n")
 	t.Cleanup(func() { clearDoing(t) })
 	logEverything(t)
 	for _, address := range []string{"@suggested", "/run/suggested.sock"} {
@@ -129,6 +154,7 @@ func TestSuggestionsWork(t *testing.T) {
 	if !old {
 		want = append(want, "uring_sqpoll", "userns_create")
 	}
+	t.Logf("the kernel has logged %q", slices.Sorted(maps.Keys(operations)))
 	for _, op := range want {
 		if !operations[op] {
 			t.Errorf("the kernel has logged no %s, but %q", op, slices.Sorted(maps.Keys(operations)))
@@ -251,6 +277,45 @@ func attempted(t *testing.T, r *why.Reader, name, text string, o trial) (answer 
 		}
 	}
 	return answer, records
+}
+
+// A limit in a text is in the way of a higher one, which no rule beside it would allow: that is said, with the line. With the higher limit
+// written there, the operation works.
+func TestSuggestionForALimit(t *testing.T) {
+	guesttest.Require(t)
+	guesttest.EnoughIn(t, guesttest.Forky)
+	guesttest.RemoveProfilesAtEnd(t)
+	t.Cleanup(func() { clearDoing(t) })
+	logEverything(t)
+	const name = "m-limited"
+	reader := &why.Reader{Compiler: guestCompiler(t)}
+	limited := func(n int) trial { // to raise a limit also takes the capability
+		return trial{command: "rlimit 4096", more: fmt.Sprintf("  capability sys_resource,\n  set rlimit nofile <= %d,\n", n)}
+	}
+	for n, want := range map[int]string{1024: "errno EACCES", 4095: "errno EACCES", 4096: "ok"} {
+		o := limited(n)
+		answer, records := attempted(t, reader, name, o.text(name), o)
+		if answer != want || (len(records) == 0) != (want == "ok") {
+			t.Fatalf("with the limit %d: %s, %q", n, answer, records)
+		}
+		if want == "ok" {
+			continue
+		}
+		var record audit.Record
+		record.Parse([]byte(records[0]))
+		asked, err := record.Asked()
+		if op := record.Get("operation"); err != nil || op != "setrlimit" {
+			t.Fatalf("the kernel has logged %s: %v", records[0], err)
+		}
+		s, err := suggest.For(t.Context(), reader, name, []byte(o.text(name)), []suggest.Denial{{Profile: name, Accesses: asked.Accesses}}, suggest.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		said := fmt.Sprintf("(set rlimit nofile <= %d) limits it: write the higher limit there", n)
+		if a := s.Answers[0]; a.Outcome != suggest.Blocked || !strings.Contains(a.Message, said) || s.Text != o.text(name) {
+			t.Errorf("%s is answered by %+v, want %q", records[0], a, said)
+		}
+	}
 }
 
 // No guest's kernel asks about message queues, as Ubuntu's do. What would be suggested for their record is compiled here for such a

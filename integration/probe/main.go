@@ -16,6 +16,12 @@
 //	probe truncate PATH         cuts a file off
 //	probe lock PATH             opens a file for reading and locks it
 //	probe lock-held NAME NEXT PATH  opens a file under a profile, and locks it under another one
+//	probe use-held NAME NEXT HOW PATH  opens a file under a profile, and under another one reads it, receives it from a socket, or
+//	                            has it in a program of its own ("read", "receive", "inherit")
+//	probe inherited             tells whether the kernel has left it the file that it was started with
+//	probe map-code PATH         opens a file for reading and maps it to be executed; protect-code maps it first, and asks for that later
+//	probe socket-held NAME HOW  makes a socket, and under a profile does one thing with it: "bind", "listen", "send", ...
+//	probe signal-under NAME FROM  starts a program under a profile, and sends SIGCONT to it under another one; ptrace-under attaches to it
 //	probe stat PATH             asks about a file
 //	probe rlimit N              limits the number of its open files
 //	probe mkdir PATH            makes a directory; rmdir removes one, and chmod takes it from all but its owner
@@ -117,6 +123,13 @@ var attempts = map[string]func(arguments) error{
 	"truncate":       func(a arguments) error { return unix.Truncate(a.first(""), 0) },
 	"lock":           func(a arguments) error { return lock(a.first("")) },
 	"lock-held":      lockHeld,
+	"use-held":       useHeld,
+	"inherited":      func(arguments) error { return inherited() },
+	"map-code":       func(a arguments) error { return mapCode(a.first(""), unix.PROT_READ|unix.PROT_EXEC) },
+	"protect-code":   func(a arguments) error { return mapCode(a.first(""), unix.PROT_READ) },
+	"socket-held":    func(a arguments) error { return useSocket(a.first(""), a.last()) },
+	"signal-under":   func(a arguments) error { return toChild(a.first(""), a.last(), signals["signal"]) },
+	"ptrace-under":   func(a arguments) error { return toChild(a.first(""), a.last(), attach) },
 	"stat":           func(a arguments) error { return unix.Stat(a.first(""), new(unix.Stat_t)) },
 	"rlimit":         func(a arguments) error { return limitFiles(a.first("")) },
 	"mkdir":          func(a arguments) error { return os.Mkdir(a.first(""), 0o755) },

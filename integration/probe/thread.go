@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"runtime"
 	"unsafe"
@@ -15,14 +14,20 @@ func under(profile string, do func() error) error { return changed(changeprofile
 
 // changed has a thread change its label by a request, and do something then. The thread ends, since nothing could change it back.
 func changed(request string, do func() error) error {
+	return onThread(func() error {
+		if err := ask(request); err != nil {
+			return err
+		}
+		return do()
+	})
+}
+
+// onThread does something on a thread that ends then.
+func onThread(do func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread()
-		err := ask(request)
-		if err == nil {
-			err = do()
-		}
-		done <- err
+		done <- do()
 	}()
 	return <-done
 }
@@ -63,28 +68,6 @@ func as(how string) func(arguments) error {
 		}
 		return errors.New(a[1] + " cannot be tried so")
 	}
-}
-
-// lockHeld opens a file under one profile, and locks it, in both ways that there are, under another one, which need not let
-// it be opened. Of a file that an unconfined thread has opened no profile would be asked.
-func lockHeld(a arguments) error {
-	if len(a) != 3 {
-		return errors.New("opened under which profile, and locked under which, and what?")
-	}
-	return under(a[0], func() error {
-		f, err := os.Open(a[2])
-		if err != nil {
-			return fmt.Errorf("opening it: %v", err)
-		}
-		defer f.Close()
-		if err := ask(changeprofile + a[1]); err != nil {
-			return fmt.Errorf("changing the profile: %v", err)
-		}
-		if err := unix.Flock(int(f.Fd()), unix.LOCK_SH); err != nil {
-			return err
-		}
-		return unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_RDLCK})
-	})
 }
 
 // overrideCredentials has an io_uring do a request, of nothing, with the credentials that the process has under its present

@@ -102,7 +102,7 @@ func cpuList(s string) (all []int, err error) {
 }
 
 // useCapability has a thread under the profile use a capability on a processor. The thread ends with its goroutine, and with it
-// the profile and the priority that it got.
+// the profile.
 func useCapability(cpu int) error {
 	result := make(chan error)
 	go func() {
@@ -116,10 +116,21 @@ func useCapability(cpu int) error {
 			if err := changeProfile(forgetter); err != nil {
 				return err
 			}
-			return os.NewSyscallError("setpriority", unix.Setpriority(unix.PRIO_PROCESS, 0, -20)) // CAP_SYS_NICE
+			return askForCapability()
 		}()
 	}()
 	return <-result
+}
+
+// askForCapability has the kernel ask whether the calling thread may use CAP_SETPCAP, and changes nothing: the thread is to lose a
+// capability that there is not, which the kernel finds after it has asked (cap_prctl_drop in security/commoncap.c). No limit stands
+// in for the capability, as RLIMIT_NICE does for that of a priority.
+func askForCapability() error {
+	const none = 1 << 10
+	if err := unix.Prctl(unix.PR_CAPBSET_DROP, none, 0, 0, 0); err != unix.EINVAL {
+		return os.NewSyscallError("prctl", err)
+	}
+	return nil
 }
 
 // changeProfile puts the calling thread under a profile.

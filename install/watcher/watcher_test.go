@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/oci-apparmor/oci-apparmor/install/node"
 	"github.com/oci-apparmor/oci-apparmor/install/status"
@@ -214,5 +218,33 @@ func TestForgets(t *testing.T) {
 		if cpus, err := cpuList(list); len(cpus) != want || (err == nil) != (want > 0) {
 			t.Errorf("%q: %v, %v", list, cpus, err)
 		}
+	}
+}
+
+// The kernel is asked whatever the process's limits are: a thread without the capability is refused.
+func TestACapabilityIsAskedForWhateverTheLimits(t *testing.T) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NICE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NICE, &unix.Rlimit{Cur: 40, Max: 40}); err != nil { // every priority, to everyone
+		t.Logf("the test runs with the limit of priorities that it has, %d: %v", limit.Cur, err)
+	}
+	t.Cleanup(func() { unix.Setrlimit(unix.RLIMIT_NICE, &limit) })
+	refused := make(chan error)
+	go func() {
+		runtime.LockOSThread() // the thread ends without its capabilities
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		if err := unix.Capset(&header, &make([]unix.CapUserData, 2)[0]); err != nil {
+			refused <- err
+			return
+		}
+		refused <- askForCapability()
+	}()
+	if err := <-refused; !errors.Is(err, unix.EPERM) || !strings.Contains(fmt.Sprint(err), "prctl") {
+		t.Errorf("without a capability: %v", err)
+	}
+	if err := askForCapability(); err != nil && os.Getuid() == 0 {
+		t.Error(err)
 	}
 }

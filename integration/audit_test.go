@@ -470,7 +470,7 @@ func auditOfOne(t *testing.T, engine *guesttest.CRI, arm guesttest.Arm) {
 		pods, ids = append(pods, pod.Config.Metadata.Name), append(ids, c.ID)
 	}
 	began.denials(t, len(ids))
-	all := []string{"w /etc/x", "w /etc/x", "w /mnt/x"}
+	all := []string{"owner create /etc/x", "owner create /etc/x", "owner create /mnt/x"}
 	for _, test := range []struct {
 		option, name string
 		of           []int // which of the containers
@@ -536,10 +536,10 @@ func (m moment) wantSummary(t *testing.T, ids, pods []string) {
 		}
 		got[s.Type+" "+s.Container.ID+" "+s.Policy] = s.Most[0]
 	}
-	web, work := tally{"w /etc/x", "denied", 1}, tally{"w /mnt/x", "denied", 1}
+	web, work := tally{"owner create /etc/x", "denied", 1}, tally{"owner create /mnt/x", "denied", 1}
 	want := map[string]tally{
 		"container " + ids[0] + " web": web, "container " + ids[1] + " web": web, "container " + ids[2] + " work": work,
-		"policy  web": {"w /etc/x", "denied", 2}, "policy  work": work,
+		"policy  web": {"owner create /etc/x", "denied", 2}, "policy  work": work,
 	}
 	if !maps.Equal(got, want) {
 		t.Errorf("the summary is %v, want %v", got, want)

@@ -455,7 +455,10 @@ func TestContainerdAudit(t *testing.T) {
 			t.Errorf("it was called %+v", e.Container)
 		}
 	})
-	t.Run("of a pod or a policy", func(t *testing.T) { auditOfOne(t, engine, arm) })
+	t.Run("of a pod or a policy", func(t *testing.T) {
+		guesttest.EnoughIn(t, guesttest.Forky)
+		auditOfOne(t, engine, arm)
+	})
 }
 
 // auditOfOne has the containers of three pods denied something, of which two have one policy, and checks what audit says when it is

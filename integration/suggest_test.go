@@ -39,6 +39,7 @@ type trial struct {
 	mode    string // of the profile, if it is not enforced
 	more    string // of its text
 	asks    string // the operation that the kernel logs; empty if it is among those of all trials
+	leave   bool   // to make test-all
 }
 
 // hat is a hat in which a thread can be preempted and ended as in its profile.
@@ -65,16 +66,16 @@ var shownOnce = []trial{
 	{command: "use-held m-other NAME inherit /m/a", NAME: true, asks: "file_inherit"},
 	{command: "lock-held m-other NAME /m/a", NAME: true, asks: "file_lock"},
 	{command: "socket-held NAME bind", NAME: true, more: preempts, asks: "bind"},
-	{command: "socket-held NAME listen", NAME: true, more: preempts, asks: "listen"},
-	{command: "socket-held NAME connect", NAME: true, more: preempts, asks: "connect"},
-	{command: "socket-held NAME accept", NAME: true, more: preempts, asks: "accept"},
+	{command: "socket-held NAME listen", NAME: true, more: preempts, asks: "listen", leave: true},
+	{command: "socket-held NAME connect", NAME: true, more: preempts, asks: "connect", leave: true},
+	{command: "socket-held NAME accept", NAME: true, more: preempts, asks: "accept", leave: true},
 	{command: "socket-held NAME send", NAME: true, more: preempts, asks: "sendmsg"},
 	{command: "socket-held NAME receive", NAME: true, more: preempts, asks: "recvmsg"},
-	{command: "socket-held NAME getsockname", NAME: true, more: preempts, asks: "getsockname"},
-	{command: "socket-held NAME getpeername", NAME: true, more: preempts, asks: "getpeername"},
-	{command: "socket-held NAME getsockopt", NAME: true, more: preempts, asks: "getsockopt"},
-	{command: "socket-held NAME setsockopt", NAME: true, more: preempts, asks: "setsockopt"},
-	{command: "socket-held NAME shutdown", NAME: true, more: preempts, asks: "socket_shutdown"},
+	{command: "socket-held NAME getsockname", NAME: true, more: preempts, asks: "getsockname", leave: true},
+	{command: "socket-held NAME getpeername", NAME: true, more: preempts, asks: "getpeername", leave: true},
+	{command: "socket-held NAME getsockopt", NAME: true, more: preempts, asks: "getsockopt", leave: true},
+	{command: "socket-held NAME setsockopt", NAME: true, more: preempts, asks: "setsockopt", leave: true},
+	{command: "socket-held NAME shutdown", NAME: true, more: preempts, asks: "socket_shutdown", leave: true},
 	{command: "abstract-unix", asks: "connect"},
 	{command: "signal-under NAME m-other", NAME: true, asks: "signal"},
 	{command: "ptrace-under NAME m-other", NAME: true, asks: "ptrace"},
@@ -140,6 +141,9 @@ func TestSuggestionsWork(t *testing.T) {
 	for i, o := range shownOnce {
 		t.Run(fmt.Sprintf("once %02d %s %s", i, o.mode, strings.Fields(o.command)[0]), func(t *testing.T) {
 			guesttest.EnoughIn(t, guesttest.Forky)
+			if o.leave {
+				guesttest.Leave(t, "what is done with a socket is allowed by the same rule as others that are tried")
+			}
 			if old && strings.HasPrefix(o.asks, "uring") {
 				t.Skip("this kernel does not ask about an io_uring")
 			}

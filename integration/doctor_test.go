@@ -92,6 +92,7 @@ func TestDoctorNoAppArmor(t *testing.T) {
 
 // A probe starts a container through each engine that is wired, and leaves nothing behind.
 func TestContainerdDoctor(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Bookworm, guesttest.Forky) // a containerd that ignores runtime_path, and one that does not
 	setPolicy(t, webPolicy)
 	v := guesttest.Containerds(t)[0]
 	putTree(t, v, "default")

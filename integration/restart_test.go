@@ -237,7 +237,7 @@ func interrupt(t *testing.T, unit string, with ...string) {
 // the default, is taken back although dockerd's own check accepts it.
 func TestSystemdRestartDocker(t *testing.T) {
 	guesttest.Need(t, guest.Systemd)
-	guesttest.EnoughIn(t, guesttest.Trixie) // what systemd is asked to do is ours
+	guesttest.EnoughIn(t, guesttest.Forky) // what systemd is asked to do is ours
 	guesttest.NeedDocker(t)
 	setPolicy(t, webPolicy)
 	const unit, config = "docker.service", "/etc/docker/daemon.json"

@@ -11,7 +11,7 @@ import (
 // After an uninstall without a restart, an engine goes on with ours: new pods and containers are started by the link that it calls,
 // and are confined. doctor says so, the programs cannot be removed, and once the engine was restarted nothing of ours is left.
 func TestContainerdUninstallWithoutRestart(t *testing.T) {
-	guesttest.EnoughIn(t, guesttest.Trixie) // which has Docker and crun
+	guesttest.EnoughIn(t, guesttest.Forky) // which has Docker and crun
 	setPolicy(t, podPolicy)
 	v := guesttest.Containerds(t)[0]
 	run := wiring(t, v.Bin)

@@ -52,6 +52,7 @@ func wantTranscript(t *testing.T, text string, commands int) {
 // confined container under each engine as its package leaves it. A guest has no registry, so its own image stands for busybox.
 func TestSystemdTranscripts(t *testing.T) {
 	guesttest.Need(t, guest.Systemd)
+	guesttest.EnoughIn(t, guesttest.Forky) // what the README says is the same everywhere
 	guesttest.NeedDocker(t)
 	guesttest.NeedPodman(t)
 	t.Cleanup(func() { guesttest.MustRun(t, "systemctl", "disable", "--quiet", "oci-apparmor") })

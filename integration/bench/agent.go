@@ -22,47 +22,17 @@ import (
 // scraped measures the agent while 5,000 decisions a minute are recorded and somebody reads its metrics every 15 seconds, as
 // Prometheus does by default in many clusters.
 func scraped(bin string) error {
-	const socket = work + "/agent.sock"
-	agent := exec.Command(filepath.Join(bin, "oci-apparmor"), "agent", "--listen", "unix:"+socket)
-	var said bytes.Buffer
-	agent.Stdout, agent.Stderr = &said, &said
-	if err := agent.Start(); err != nil {
+	agent, err := startAgent(bin)
+	if err != nil {
 		return err
 	}
-	defer func() {
-		_ = agent.Process.Signal(syscall.SIGTERM)
-		_ = agent.Wait()
-	}()
-	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}}}
-	scrape := func() error {
-		r, err := client.Get("http://agent/metrics")
-		if err != nil {
-			return err
-		}
-		defer r.Body.Close()
-		text, err := io.ReadAll(r.Body)
-		if err == nil && !strings.Contains(string(text), "oci_apparmor_decisions_total") {
-			err = fmt.Errorf("the agent serves %s", text)
-		}
-		return err
-	}
+	defer agent.stop()
 	table := counts.New(counts.Path)
 	record := func() {
 		table.Add(append(counts.StartDuration.Observe(5*time.Millisecond, counts.Wrapper),
 			counts.Decisions.With("docker", counts.Wrapper, "web", counts.Confined))...)
 	}
 	record()
-	for end := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
-		err := scrape()
-		if err == nil {
-			break
-		}
-		if time.Now().After(end) {
-			return fmt.Errorf("%w; the agent said %s", err, &said)
-		}
-	}
 	time.Sleep(5 * time.Second) // until it has applied the policy
 	before, err := processorTime(agent.Process.Pid)
 	if err != nil {
@@ -75,7 +45,7 @@ func scraped(bin string) error {
 			record()
 		}
 		if s%15 == 0 {
-			if err := scrape(); err != nil {
+			if err := agent.scrape(); err != nil {
 				return err
 			}
 		}
@@ -87,7 +57,7 @@ func scraped(bin string) error {
 	}
 	took := time.Since(began)
 	line("agent, 5,000 decisions a minute and a scrape every 15 s", 100*float64(after-before)/float64(took), 2, "%",
-		fmt.Sprintf("of a core: %s of %s", after-before, took.Round(time.Second)), "the guest's processor is emulated")
+		fmt.Sprintf("of a core: %s of %s", after-before, took.Round(time.Second)), "a system call of the guest's kernel in user mode takes several of the machine's")
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", agent.Process.Pid))
 	if err != nil {
 		return err
@@ -99,6 +69,55 @@ func scraped(bin string) error {
 	kib, _ := strconv.Atoi(string(m[1]))
 	line("agent's resident memory after that", float64(kib)/1024, 20, "MiB", "pages of the program's file among it", "")
 	return nil
+}
+
+// agent is an oci-apparmor agent that runs.
+type agent struct {
+	*exec.Cmd
+	said   bytes.Buffer
+	client http.Client
+}
+
+// startAgent starts the agent, and returns when its metrics can be read.
+func startAgent(bin string) (*agent, error) {
+	const socket = work + "/agent.sock"
+	a := &agent{Cmd: exec.Command(filepath.Join(bin, "oci-apparmor"), "agent", "--listen", "unix:"+socket)}
+	a.Stdout, a.Stderr = &a.said, &a.said
+	a.client.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}
+	if err := a.Start(); err != nil {
+		return nil, err
+	}
+	for end := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		err := a.scrape()
+		if err == nil {
+			return a, nil
+		}
+		if time.Now().After(end) {
+			a.stop()
+			return nil, fmt.Errorf("%w; the agent said %s", err, &a.said)
+		}
+	}
+}
+
+// scrape reads the agent's metrics.
+func (a *agent) scrape() error {
+	r, err := a.client.Get("http://agent/metrics")
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	text, err := io.ReadAll(r.Body)
+	if err == nil && !strings.Contains(string(text), "oci_apparmor_") {
+		err = fmt.Errorf("the agent serves %s", text)
+	}
+	return err
+}
+
+func (a *agent) stop() {
+	_ = a.Process.Signal(syscall.SIGTERM)
+	_ = a.Wait()
 }
 
 // processorTime returns the time that a process has run, to a hundredth of a second (proc(5), /proc/pid/stat).

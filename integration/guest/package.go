@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// A Packaged is a program of a Debian package that no guest has installed, since only a boot of its own uses it.
+// A Packaged is a program, or a library, of a Debian package that no guest has installed, since only a boot of its own uses it.
 type Packaged struct {
 	Suite, Package string
-	Path           string // of the program, relative to the root directory
+	Path           string // of the program, relative to the root directory; it may be a link there
 }
 
 // Etcd is the database of Kubernetes' API server, and Kubectl the command by which its users ask it.
@@ -21,6 +21,13 @@ var (
 	Etcd    = Packaged{Suite: "trixie", Package: "etcd-server", Path: "usr/bin/etcd"}
 	Kubectl = Packaged{Suite: "forky", Package: "kubectl", Path: "usr/bin/kubectl"}
 )
+
+// Auditd is the daemon that takes the kernel's records, with the libraries that no guest has.
+var Auditd = []Packaged{
+	{Suite: "forky", Package: "auditd", Path: "usr/sbin/auditd"},
+	{Suite: "forky", Package: "libauparse0t64", Path: "usr/lib/x86_64-linux-gnu/libauparse.so.0"},
+	{Suite: "forky", Package: "libwrap0", Path: "usr/lib/x86_64-linux-gnu/libwrap.so.0"},
+}
 
 // Unpack returns the path of the program. It takes it from the cache, or from the package, without the package's scripts.
 func (p Packaged) Unpack(ctx context.Context, progress io.Writer) (file string, err error) {
@@ -38,7 +45,11 @@ func (p Packaged) Unpack(ctx context.Context, progress io.Writer) (file string, 
 		if err := mmdebstrap(ctx, p.Suite, root, "--variant=extract", "--include="+p.Package); err != nil {
 			return err
 		}
-		if err := os.Rename(filepath.Join(root, p.Path), filepath.Join(dir, filepath.Base(p.Path))); err != nil {
+		file, err := filepath.EvalSymlinks(filepath.Join(root, p.Path))
+		if err != nil {
+			return err
+		}
+		if err := os.Rename(file, filepath.Join(dir, filepath.Base(p.Path))); err != nil {
 			return err
 		}
 		fmt.Fprintf(progress, "%s: package unpacked (%.1f s)\n", what, time.Since(began).Seconds())

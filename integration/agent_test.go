@@ -33,7 +33,12 @@ type runningAgent struct {
 // startAgent starts an agent, which is stopped by SIGTERM at the end of the test, and waits until it has written its state.
 func startAgent(t *testing.T, args ...string) *runningAgent {
 	t.Helper()
-	a := spawnAgent(t, args...)
+	return spawnAgent(t, args...).begun(t)
+}
+
+// begun is startAgent for an agent that was spawned.
+func (a *runningAgent) begun(t *testing.T) *runningAgent {
+	t.Helper()
 	a.until(t, "it has begun", func(s agent.State) bool { return s.PID == a.Process.Pid })
 	t.Cleanup(func() {
 		if a.ProcessState != nil {
@@ -57,7 +62,13 @@ func (a *runningAgent) end(t *testing.T) string {
 
 func spawnAgent(t *testing.T, args ...string) *runningAgent {
 	t.Helper()
-	a := &runningAgent{Cmd: exec.Command("oci-apparmor", append([]string{"agent"}, args...)...)}
+	return spawnAs(t, append([]string{"agent"}, args...)...)
+}
+
+// spawnAs is spawnAgent for the whole command line.
+func spawnAs(t *testing.T, args ...string) *runningAgent {
+	t.Helper()
+	a := &runningAgent{Cmd: exec.Command("oci-apparmor", args...)}
 	a.Stderr = &a.log
 	if err := a.Start(); err != nil {
 		t.Fatal(err)
@@ -258,6 +269,53 @@ func wait(t *testing.T, a *runningAgent) {
 	}
 }
 
+// A configMap is a directory in which the kubelet has a ConfigMap. Each version is in a directory of its own, to which the link
+// "..data" leads (pkg/volume/util/atomic_writer.go of k8s.io/kubernetes).
+type configMap struct {
+	dir     string
+	version int // that is there; 0 for none
+}
+
+// put replaces the version that is there by another one, in one step. files are by their paths, which may be in directories.
+func (m *configMap) put(files map[string]string) error {
+	m.version++
+	next, data := fmt.Sprintf("..2026_%03d", m.version), filepath.Join(m.dir, "..data")
+	if err := os.MkdirAll(filepath.Join(m.dir, next), 0o755); err != nil {
+		return err
+	}
+	shown := map[string]bool{}
+	for name, text := range files {
+		path := filepath.Join(m.dir, next, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+			return err
+		}
+		top, _, _ := strings.Cut(name, "/")
+		shown[top] = true
+	}
+	before, err := os.Readlink(data)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := errors.Join(os.Symlink(next, data+"_tmp"), os.Rename(data+"_tmp", data)); err != nil {
+		return err
+	}
+	for name := range shown {
+		if err := os.Symlink("..data/"+name, filepath.Join(m.dir, name)); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
+	entries, err := os.ReadDir(m.dir)
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), "..") && !shown[e.Name()] {
+			err = errors.Join(err, os.Remove(filepath.Join(m.dir, e.Name())))
+		}
+	}
+	if before != "" {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(m.dir, before)))
+	}
+	return err
+}
+
 // What a ConfigMap has is in force soon after each change, whole, and never anything else than a good version.
 func TestAgentConfigMap(t *testing.T) {
 	guesttest.EnoughIn(t, guesttest.Forky)
@@ -273,31 +331,15 @@ func TestAgentConfigMap(t *testing.T) {
 		}
 		return p
 	}
+	m := configMap{dir: dir}
 	put := func(n int) {
 		t.Helper()
-		version := fmt.Sprintf("..2026_%03d", n)
 		profile := strings.ReplaceAll(texts["web"], "web", fmt.Sprintf("v%d", n))
 		if n%3 == 2 {
 			profile = strings.ReplaceAll(profile, "file,", "file")
 		}
-		for name, text := range map[string]string{"policy.yaml": text(n), "profiles/web": profile} {
-			path := filepath.Join(dir, version, name)
-			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
-				t.Fatal(err)
-			}
-			top, _, _ := strings.Cut(name, "/")
-			if err := os.Symlink("..data/"+top, filepath.Join(dir, top)); err != nil && !errors.Is(err, os.ErrExist) {
-				t.Fatal(err)
-			}
-		}
-		old, _ := os.Readlink(dir + "/..data")
-		if err := errors.Join(os.Symlink(version, dir+"/..data_tmp"), os.Rename(dir+"/..data_tmp", dir+"/..data")); err != nil {
+		if err := m.put(map[string]string{"policy.yaml": text(n), "profiles/web": profile}); err != nil {
 			t.Fatal(err)
-		}
-		if old != "" {
-			if err := os.RemoveAll(filepath.Join(dir, old)); err != nil {
-				t.Fatal(err)
-			}
 		}
 	}
 	inForce := func() (of int) {

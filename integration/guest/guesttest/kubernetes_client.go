@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -140,6 +141,27 @@ func (k *ControlPlane) hasAccount(t testing.TB, namespace string) bool {
 	path := "/api/v1/namespaces/" + namespace
 	return k.call(t, http.MethodGet, path+"/serviceaccounts/default", nil) == http.StatusOK &&
 		k.call(t, http.MethodGet, path+"/configmaps/kube-root-ca.crt", nil) == http.StatusOK
+}
+
+// Server returns the URL of the API server, as the agent takes it.
+func (k *ControlPlane) Server() string { return k.url("") }
+
+// Account returns a directory with the files of a service account, as a pod that runs on a Node has them. The token says which Node
+// that is, by being bound to it.
+func (k *ControlPlane) Account(t testing.TB, namespace, name, node string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	ca, err := os.ReadFile(k.file("ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := k.MustKubectl(t, "create", "token", name, "--namespace="+namespace, "--bound-object-kind=Node", "--bound-object-name="+node)
+	for file, data := range map[string]string{"ca.crt": string(ca), "token": token} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }
 
 // DryRun has the API server check a manifest, and admit what is in it, without keeping it (kubectl apply --dry-run=server).

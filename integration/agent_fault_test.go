@@ -1,0 +1,178 @@
+package integration
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/install/agent"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
+)
+
+// said returns how many lines of the agent's log have a part.
+func (a *runningAgent) said(part string) (lines int) {
+	for line := range strings.Lines(a.log.String()) {
+		if strings.Contains(line, part) {
+			lines++
+		}
+	}
+	return lines
+}
+
+// wantStarts starts a container by the wrapper, which must be confined as web, and what is executed in it as well.
+func wantStarts(t *testing.T, rt arms) {
+	t.Helper()
+	c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+	wantConfined(t, c, webTries, "web")
+	wantExecConfined(t, c, webTries, "web (enforce)", byCommandLine(c))
+}
+
+// Where something else is at the path of the agent's socket, the agent says so, leaves it, and does all else. Containers start and are
+// confined. When the path is free again, the agent listens there.
+func TestAgentSocketTaken(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Forky)
+	setPolicy(t, webPolicy)
+	rt := armsOf(t, "runc")
+	wantStarts(t, rt)
+	path := filepath.Join(agent.Dir, "agent.sock")
+	serves := func(a *runningAgent) {
+		t.Helper()
+		waitFor(t, "the agent to listen", func() bool {
+			c, err := net.Dial("unix", path)
+			if err == nil {
+				c.Close()
+			}
+			return err == nil
+		})
+		if state := servedByAgent(t, "/state"); !strings.Contains(state, fmt.Sprintf(`"pid": %d,`, a.Process.Pid)) {
+			t.Errorf("it serves %s", state)
+		}
+	}
+	for _, c := range []struct {
+		what, says string
+		take       func() (free func() error, err error)
+	}{
+		{"a listener", "somebody else listens at " + path, func() (func() error, error) {
+			l, err := net.Listen("unix", path)
+			return func() error { return l.Close() }, err
+		}},
+		{"a directory", path + " is there and no socket", func() (func() error, error) {
+			return func() error { return os.Remove(path) }, os.Mkdir(path, 0o700)
+		}},
+		{"a file", path + " is there and no socket", func() (func() error, error) {
+			return func() error { return os.Remove(path) }, os.WriteFile(path, []byte("mine"), 0o600)
+		}},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			free, err := c.take()
+			if err != nil {
+				t.Fatal(err)
+			}
+			taken, err := os.Lstat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := startAgent(t)
+			waitFor(t, "the agent to say that nothing is served", func() bool { return a.said(c.says) > 0 })
+			repaired := 0
+			a.until(t, "it has begun", func(s agent.State) bool { repaired = int(s.Drift.Repaired); return s.Policy.Last != nil })
+			guesttest.LoadProfile(t, loose("web"))
+			a.until(t, "web is put right", func(s agent.State) bool { return s.Drift.Repaired == uint64(repaired)+1 })
+			wantConfined(t, guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped), webTries, "web")
+			if now, err := os.Lstat(path); err != nil || !os.SameFile(now, taken) || a.said(c.says) != 1 {
+				t.Errorf("what is at the path is another thing (%v), or the agent says it again and again:\n%s", err, a.log.String())
+			}
+			if err := free(); err != nil {
+				t.Fatal(err)
+			}
+			serves(a)
+		})
+	}
+
+	// Somebody takes the path from an agent that runs. What he has there stays when the agent ends.
+	a := startAgent(t)
+	serves(a)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	other, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	wantStarts(t, rt)
+	a.end(t)
+	if c, err := net.Dial("unix", path); err != nil {
+		t.Errorf("the other's socket is gone: %v", err)
+	} else {
+		c.Close()
+	}
+	wantStarts(t, rt)
+}
+
+// While a policy is changed a hundred times, and many of its versions have a fault, agents are killed at random moments. At each moment
+// a good version is in force, whole, and containers are confined by one. The agent that is not killed puts the last good one in force.
+func TestAgentKilledByChanges(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Forky)
+	setPolicy(t, webPolicy)
+	for _, dir := range []string{"/etc/oci-apparmor", "/var/lib/oci-apparmor"} {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	changes := guesttest.Count(t, 20, 100, "changes while agents are killed")
+	w, rt := watchVersions(t, changes, policyFaults), armsOf(t, "runc")
+	m := &configMap{dir: "/etc/oci-apparmor"}
+	put := func(n int) {
+		t.Helper()
+		files := w.files(n)
+		if text, ok := files["web"]; ok {
+			delete(files, "web")
+			files["profiles/web"] = text
+		}
+		if err := m.put(files); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(0)
+	guesttest.MustRun(t, "oci-apparmor", "policy", "apply")
+	end := w.begin()
+	killed, after := 0, time.Duration(0)
+	for n := 1; n <= changes; n++ {
+		a := spawnAgent(t)
+		put(n)
+		at := time.Duration(rand.IntN(1500)) * time.Millisecond // an apply takes half of that
+		time.Sleep(at)
+		if err := a.Process.Kill(); err != nil {
+			t.Fatalf("%v\n%s", err, a.log.String())
+		}
+		_ = a.Wait()
+		killed, after = killed+1, after+at
+		if n%5 == 0 {
+			c := guesttest.NewBundle(t).Start(t, rt.wrapped)
+			wantConfined(t, c, tries{"write /etc/x": denied, "write /tmp/x": "ok"}, "web")
+			t.Logf("%d of %d were killed", killed, changes) // a guest that is silent for long counts as stopped
+		}
+	}
+	a := startAgent(t)
+	a.until(t, "the last version is refused", func(s agent.State) bool { return s.Policy.Last != nil && s.Policy.Last.Outcome == agent.Refused })
+	put(changes - 1)
+	waitFor(t, "the last good version to be in force", w.is(t, changes-1))
+	put(changes)
+	a.until(t, "the bad one after it is refused", func(s agent.State) bool {
+		return s.Policy.Last != nil && s.Policy.Last.Outcome == agent.Refused && s.Policy.Generation > 0
+	})
+	c := guesttest.NewBundle(t).Start(t, rt.wrapped)
+	wantConfined(t, c, tries{"write /etc/x": denied, fmt.Sprintf("write /mnt/v%d", changes-1): denied, fmt.Sprintf("write /mnt/v%d", changes): "ok"}, "web")
+	end()
+	w.is(t, changes-1)()
+	t.Logf("%d agents were killed, after %v on average; %d versions were in force, by %d looks", killed, after/time.Duration(killed), len(w.digests), w.looks)
+	if len(w.digests) < 2 {
+		t.Error("no agent has come to put anything in force before it was killed")
+	}
+}

@@ -1,0 +1,115 @@
+package integration
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/install/agent"
+	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
+)
+
+// A ConfigMap is changed a hundred times in a minute, and most of its versions have a fault. At each moment a good version is in force,
+// whole, in the store and in the kernel, and containers that start are confined by one. The Node never names another one. In the end it
+// has the digest of the last good one, and says why that after it is refused.
+func TestKubernetesConfigMap(t *testing.T) {
+	const changes, node = 100, "lone"
+	k := guesttest.Kubernetes(t)
+	guesttest.RemoveProfilesAtEnd(t)
+	guesttest.MustRun(t, "sh", "-c", "rm -rf /etc/oci-apparmor /var/lib/oci-apparmor /run/oci-apparmor /etc/apparmor.d/*.oci-apparmor")
+	k.Namespace(t, "oci-apparmor", "")
+	manifests := []string{"--namespace=oci-apparmor", "--filename=" + filepath.Join(manifestsDir, "base/rbac.yaml"),
+		"--filename=" + filepath.Join(manifestsDir, "base/admission-nodes.yaml")}
+	k.MustKubectl(t, append([]string{"apply"}, manifests...)...)
+	t.Cleanup(func() { k.MustKubectl(t, append([]string{"delete", "--wait=false"}, manifests...)...) })
+	k.Apply(t, "apiVersion: v1\nkind: Node\nmetadata: {name: "+node+"}\n")
+	t.Cleanup(func() { k.MustKubectl(t, "delete", "node", node) })
+	annotation := func(key string) string {
+		t.Helper()
+		var n struct {
+			Metadata struct{ Annotations map[string]string }
+		}
+		k.Get(t, "/api/v1/nodes/"+node, &n)
+		return n.Metadata.Annotations[key]
+	}
+
+	const lastGood, lastBad, next = changes - 1, changes, changes + 1
+	w := watchVersions(t, changes, len(configFaults))
+	m := &configMap{dir: filepath.Join(t.TempDir(), "policy")}
+	put := func(n int) error { return m.put(w.files(n)) }
+	if err := put(0); err != nil {
+		t.Fatal(err)
+	}
+	a := spawnAs(t, "kubernetes", "agent", "--configmap="+m.dir, "--node="+node, "--api-server="+k.Server(),
+		"--service-account="+k.Account(t, "oci-apparmor", "oci-apparmor", node)).begun(t)
+	waitLong(t, "the Node to have the first version's digest", func() bool { return annotation(agent.PolicyAnnotation) != "" })
+	rt := armsOf(t, "runc")
+	wantConfined(t, guesttest.NewBundle(t).Start(t, rt.wrapped), tries{"write /etc/x": denied, "write /mnt/v0": denied, "write /mnt/v1": "ok"}, "web")
+
+	defer w.begin()()
+	began, changed := time.Now(), make(chan error, 1)
+	go func() {
+		tick := time.NewTicker(time.Minute / changes)
+		defer tick.Stop()
+		for n := 1; n < lastGood; n++ {
+			if err := put(n); err != nil {
+				changed <- err
+				return
+			}
+			<-tick.C
+		}
+		changed <- put(lastGood)
+	}()
+	starts, told := 0, map[string]bool{}
+	for changing := true; changing; {
+		select {
+		case err := <-changed:
+			if err != nil {
+				t.Fatal(err)
+			}
+			changing = false
+		default:
+		}
+		c := guesttest.NewBundle(t).Start(t, rt.wrapped)
+		wantConfined(t, c, tries{"write /etc/x": denied, "write /tmp/x": "ok"}, "web")
+		starts++
+		told[annotation(agent.PolicyAnnotation)] = true
+	}
+	waitFor(t, "the last good version to be in force", w.is(t, lastGood))
+	if err := put(lastBad); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d changes in %v, %d of them good; the Node showed %d versions meanwhile, and %d containers started", changes, time.Since(began), len(w.good)-2,
+		len(told), starts)
+	says := configFaults[w.faults[lastBad]].says
+	waitLong(t, "the Node to say why the version after it is refused: "+says, func() bool { return strings.Contains(annotation(agent.RefusedAnnotation), says) })
+	told[annotation(agent.PolicyAnnotation)] = true
+	if !w.is(t, lastGood)() || annotation(agent.PolicyAnnotation) != w.digest(lastGood) {
+		t.Errorf("the Node has the digest %s, and that of the last good version is %s", annotation(agent.PolicyAnnotation), w.digest(lastGood))
+	}
+	c := guesttest.NewBundle(t).Start(t, rt.wrapped)
+	wantConfined(t, c, tries{"write /etc/x": denied, fmt.Sprintf("write /mnt/v%d", lastGood): denied, fmt.Sprintf("write /mnt/v%d", lastBad): "ok"}, "web")
+
+	if err := put(next); err != nil {
+		t.Fatal(err)
+	}
+	waitLong(t, "the Node to have the next version", func() bool {
+		return w.is(t, next)() && annotation(agent.PolicyAnnotation) == w.digest(next) && annotation(agent.RefusedAnnotation) == ""
+	})
+	now, most := a.memory(t)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for digest := range told {
+		if _, ok := w.digests[digest]; !ok {
+			t.Errorf("the Node has named the digest %q, which was never in force", digest)
+		}
+	}
+	if len(w.digests) < 3 || len(told) < 2 {
+		t.Errorf("only these were in force: %v; and the Node showed %v", slices.Sorted(maps.Values(w.digests)), told)
+	}
+	t.Logf("%d versions were in force, by %d looks; the agent has %d KiB resident, at most %d", len(w.digests), w.looks, now, most)
+}

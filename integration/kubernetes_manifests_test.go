@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"strings"
@@ -156,6 +158,7 @@ func TestKubernetesChart(t *testing.T) {
 		{"--set=default=true,prefix=/opt/apparmor,restart=false,engine="},
 		{"--set=runtimeClass.overhead.podFixed.cpu=5m,runtimeClass.nodeSelector.pool=a,nodeSelector.pool=a", "--set=runtimeClass.tolerations[0].operator=Exists"},
 		{"--set=policy.existingConfigMap=mine,networkPolicy.enabled=false,admission.nodes=false,admission.requests=false"},
+		{"--set=policy.existingConfigMap=mine,policy.keepsRelease=true,default=true"},
 		{"--set=image.pullSecrets[0].name=s,image.tag=1.0,agentArguments[0]=--on-wiring-lost=repair,priorityClassName="},
 	} {
 		if o := k.DryRun(t, template(args...)); o.Code != 0 {
@@ -168,11 +171,37 @@ func TestKubernetesChart(t *testing.T) {
 		"--set=prefix=local": "prefix",
 		// A word of the file is no rule.
 		"--set=policy.files.policy\\.yaml=version: 1 # oci-apparmor,default=true": "policy: keep for the namespace oci-apparmor",
+		"--set=policy.existingConfigMap=mine,default=true":                        "the ConfigMap mine in the namespace oci-apparmor is not there or cannot be read here",
 	} {
 		if o := helm("template", "oci-apparmor", chart, "--namespace=oci-apparmor", version, arg); o.Code == 0 || !strings.Contains(o.Stderr, refused) {
 			t.Errorf("%s: %+v", arg, o)
 		}
 	}
+}
+
+// With ours as the default runtime, a release whose own pods would run by it is refused, also where its policy is in a ConfigMap that
+// the cluster has.
+func TestKubernetesChartReadsConfigMap(t *testing.T) {
+	k := guesttest.Kubernetes(t)
+	k.Namespace(t, "oci-apparmor", "")
+	for _, c := range []struct{ policy, refused string }{
+		{"version: 1\nassign: [{policy: keep, namespace: [kube-system]}]\n", "policy.yaml of the ConfigMap mine must have a rule with policy: keep for the namespace oci-apparmor"},
+		{"version: 1\nassign: [{policy: keep, namespace: oci-apparmor}]\n", ""},
+		{"version: 1\nassign: [{policy: keep, namespace: [kube-system, oci-apparmor]}]\n", ""},
+		{"version: 1\nassign: [{\n", "must have a rule"},
+	} {
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "policy.yaml"), c.policy)
+		k.Kubectl(t, "delete", "configmap", "--namespace=oci-apparmor", "--ignore-not-found", "mine")
+		k.MustKubectl(t, "create", "configmap", "--namespace=oci-apparmor", "mine", "--from-file="+filepath.Join(dir, "policy.yaml"))
+		cmd := exec.Command("helm", "install", "oci-apparmor", filepath.Join(manifestsDir, "chart"), "--namespace=oci-apparmor", "--dry-run=server",
+			"--set=policy.existingConfigMap=mine,default=true,policy.keepsRelease=true")
+		cmd.Env = append(os.Environ(), "KUBECONFIG="+k.Kubeconfig("admin"))
+		if o := guesttest.RunCommand(t, cmd); (o.Code == 0) != (c.refused == "") || !strings.Contains(o.Stderr, c.refused) {
+			t.Errorf("%s: %+v", c.policy, o)
+		}
+	}
+	k.MustKubectl(t, "delete", "configmap", "--namespace=oci-apparmor", "mine")
 }
 
 // objectsOf returns the objects of a manifest as YAML, by "KIND NAME", without their own labels, which say who has made them, and

@@ -31,8 +31,11 @@ func confinedDaemons(t *testing.T, mode string, programs ...string) {
 	for _, program := range programs {
 		addLocal(t, program)
 		file := filepath.Join(t.TempDir(), program)
-		write(t, file, guesttest.MustRun(t, "oci-apparmor", "profile", "daemon", program, "--mode", mode))
-		guesttest.MustRun(t, "oci-apparmor", "profile", "check", file)
+		text, other := daemonText(t, program, mode)
+		write(t, file, text)
+		if !other {
+			guesttest.MustRun(t, "oci-apparmor", "profile", "check", file)
+		}
 		guesttest.MustRun(t, "oci-apparmor", "profile", "load", file)
 		t.Cleanup(func() { guesttest.Run(t, "oci-apparmor", "profile", "unload", program) })
 	}
@@ -48,6 +51,20 @@ func addLocal(t *testing.T, program string) {
 	write(t, local, "owner /tmp/Test*/** rwk,\n/var/lib/bundles/** rwk,\n")
 	t.Cleanup(func() { os.Remove(local) })
 }
+
+// daemonText returns the text of a daemon's profile: what our program writes, or that of a file which the environment names. other
+// reports the latter.
+func daemonText(t *testing.T, program, mode string) (text string, other bool) {
+	t.Helper()
+	if data, err := os.ReadFile(filepath.Join(os.Getenv(daemonTexts), program)); err == nil && os.Getenv(daemonTexts) != "" {
+		return string(data), true
+	}
+	return guesttest.MustRun(t, "oci-apparmor", "profile", "daemon", program, "--mode", mode), false
+}
+
+// daemonTexts is a variable of the environment. If it is not empty, it names a directory in which a daemon's profile is that of the
+// file with the daemon's name, and a test has the daemons only do their work: see TestContainerdDaemonsNeedTheirRules.
+const daemonTexts = "OCI_APPARMOR_DAEMON_TEXTS"
 
 // wantNoDenials wants no record of a denial, by any profile, since the log was taken.
 func wantNoDenials(t *testing.T, log *guesttest.Log, what string) {
@@ -137,6 +154,9 @@ func TestContainerdDockerdUnderItsProfile(t *testing.T) {
 	log := guesttest.KernelLog(t)
 	dockerWorks(t, nil)
 	wantNoDenials(t, log, "dockerd at its work")
+	if os.Getenv(daemonTexts) != "" {
+		return
+	}
 
 	// aa-status has what Docker's page shows of an engine that is confined with its programs.
 	status := guesttest.MustRun(t, "aa-status")
@@ -170,6 +190,9 @@ func TestContainerdUnderItsProfile(t *testing.T) {
 	log := guesttest.KernelLog(t)
 	containerdWorks(t)
 	wantNoDenials(t, log, "containerd at its work")
+	if os.Getenv(daemonTexts) != "" {
+		return
+	}
 
 	wantIntrusionsDenied(t, "containerd", append(slices.Clone(daemonIntrusions),
 		daemonIntrusion{[]string{"read", "/etc/shadow"}, []string{`operation="open"`, `name="/etc/shadow"`}},

@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"archive/tar"
+	"bytes"
 	"maps"
 	"os"
 	"os/exec"
@@ -113,12 +115,47 @@ func (w dockerWork) images() {
 		w.Errorf("docker build: %+v", o)
 	}
 	w.once("ok", "built", "probe", "read", "/unpacked/shadow")
+	odd := filepath.Join(w.TempDir(), "odd")
+	writeOddFiles(w.T, odd)
+	w.must("import", odd, "odd")
+	w.must("create", "--name", "odd", "odd", "/none")
+	w.must("cp", "odd:/d", filepath.Join(w.TempDir(), "d"))
+	w.must("rm", "odd")
+}
+
+// writeOddFiles writes an archive of files of kinds that are not in other images of tests: of another user, with the rights of that
+// user or with capabilities, devices, the directories of /dev, and names with which /dev, /proc and /sys begin.
+func writeOddFiles(t *testing.T, path string) {
+	t.Helper()
+	var archive bytes.Buffer
+	out := tar.NewWriter(&archive)
+	for _, h := range []tar.Header{
+		{Typeflag: tar.TypeReg, Name: "of-other", Mode: 0o4755, Uid: 1000, Gid: 1000},
+		{Typeflag: tar.TypeReg, Name: "capable", Mode: 0o755, PAXRecords: map[string]string{
+			// struct vfs_cap_data of linux/capability.h, revision 2: effective, with cap_net_raw permitted
+			"SCHILY.xattr.security.capability": "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+		}},
+		{Typeflag: tar.TypeDir, Name: "dev/", Mode: 0o755},
+		{Typeflag: tar.TypeDir, Name: "dev/pts/", Mode: 0o755},
+		{Typeflag: tar.TypeChar, Name: "dev/console", Mode: 0o600, Devmajor: 5, Devminor: 1},
+		{Typeflag: tar.TypeReg, Name: "d", Mode: 0o644},
+		{Typeflag: tar.TypeReg, Name: "pro", Mode: 0o644},
+		{Typeflag: tar.TypeReg, Name: "sy", Mode: 0o644},
+	} {
+		if err := out.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, archive.String())
 }
 
 // networks makes one, and has a container join it and leave it.
 func (w dockerWork) networks() {
 	w.must("network", "create", "net")
-	w.must("run", "--detach", "--name", "two", "--network", "net", "--publish", "8080:80", guesttest.ProbeImage, "probe", "sleep")
+	w.must("run", "--detach", "--name", "two", "--network", "net", "--publish", "80:80", "--publish", "8080:80/udp", guesttest.ProbeImage, "probe", "sleep")
 	w.must("network", "connect", "bridge", "two")
 	w.must("network", "disconnect", "net", "two")
 	w.must("rm", "--force", "two")

@@ -42,6 +42,7 @@ type driftPart struct {
 	stamp      store.Stamp // of generation
 	ours       []*owned
 	track      *kernel.Track
+	looked     int64 // the kernel's revision at the last look that all were well looked at; 0 for none
 }
 
 // owned is a profile of the policy in force.
@@ -114,40 +115,27 @@ func (p *driftPart) Act(ctx context.Context, r *Reporter) error {
 	if len(p.ours) == 0 {
 		return nil
 	}
-	p.track.Begin()
-	var errs []error
-	var replaced []string
-	changed := false
-	same := p.track.Unchanged(func(yield func(string) bool) {
-		for _, o := range p.ours {
-			if o.standing == nil && !yield(o.Name) {
-				return
-			}
-		}
-	})
-	for _, o := range p.ours {
-		if same[o.Name] {
-			continue
-		}
-		was := o.standing
-		done, err := p.look(ctx, r, o)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("profile %s: %w", o.Name, err))
-			var notReady *kernel.NotReadyError
-			if errors.As(err, &notReady) || ctx.Err() != nil {
-				break // it is the same for all others
-			}
-		}
-		if done == kernel.Replaced {
-			replaced = append(replaced, o.Name)
-		}
-		changed = changed || was != o.standing
+	revision, err := p.kernel.Revision() // before the looks: what comes later counts the next time
+	if err != nil {
+		return err
 	}
-	if changed {
+	p.track.Begin()
+	l := looks{part: p, r: r}
+	names, all := p.kernel.LoadedBetween(p.looked, revision)
+	if all = all && p.looked > 0; all {
+		l.at(ctx, func(o *owned) bool { return o.standing != nil || slices.Contains(names, o.Name) })
+	} else if err := p.lookAtAll(ctx, &l); err != nil {
+		return err
+	}
+	p.looked = revision
+	if len(l.errs) > 0 || ctx.Err() != nil {
+		p.looked = 0
+	}
+	if l.changed {
 		r.Update(func(s *State) { s.Drift.Standing = p.standing() })
 	}
-	if len(replaced) > 0 {
-		if said := p.stale(replaced...); said != "" {
+	if len(l.replaced) > 0 {
+		if said := p.stale(l.replaced...); said != "" {
 			r.Warnf("%s", said)
 		}
 	}
@@ -156,7 +144,59 @@ func (p *driftPart) Act(ctx context.Context, r *Reporter) error {
 			return errors.New(again)
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(l.errs...)
+}
+
+// lookAtAll looks at those of all profiles that are not as they were. What was removed is found by one list, and comes first, as what ran
+// under it is free.
+func (p *driftPart) lookAtAll(ctx context.Context, l *looks) error {
+	gone, err := p.track.Gone()
+	if err != nil {
+		return err
+	}
+	if len(gone) > 0 {
+		l.at(ctx, func(o *owned) bool { return gone[o.Name] })
+	}
+	same := p.track.Unchanged(func(yield func(string) bool) {
+		for _, o := range p.ours {
+			if o.standing == nil && !yield(o.Name) {
+				return
+			}
+		}
+	})
+	l.at(ctx, func(o *owned) bool { return !same[o.Name] })
+	return nil
+}
+
+// looks are looks at profiles, and what has come of them.
+type looks struct {
+	part     *driftPart
+	r        *Reporter
+	replaced []string
+	changed  bool
+	errs     []error
+}
+
+// at looks at those of the policy's profiles that are wanted.
+func (l *looks) at(ctx context.Context, wanted func(o *owned) bool) {
+	for _, o := range l.part.ours {
+		if !wanted(o) {
+			continue
+		}
+		was := o.standing
+		done, err := l.part.look(ctx, l.r, o)
+		if err != nil {
+			l.errs = append(l.errs, fmt.Errorf("profile %s: %w", o.Name, err))
+			var notReady *kernel.NotReadyError
+			if errors.As(err, &notReady) || ctx.Err() != nil {
+				return // it is the same for all others
+			}
+		}
+		if done == kernel.Replaced {
+			l.replaced = append(l.replaced, o.Name)
+		}
+		l.changed = l.changed || was != o.standing
+	}
 }
 
 func (p *driftPart) standing() (all []Drifted) {
@@ -206,7 +246,7 @@ func (p *driftPart) read(r *Reporter) error {
 		}
 		all = append(all, o)
 	}
-	p.generation, p.stamp, p.ours = g, stamp, all
+	p.generation, p.stamp, p.ours, p.looked = g, stamp, all, 0
 	return nil
 }
 

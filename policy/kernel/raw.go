@@ -30,15 +30,18 @@ func (k *Kernel) Loaded(name string) ([]byte, error) {
 }
 
 // raw returns the bytes of a load.
-func (k *Kernel) raw(revision string) ([]byte, error) {
+func (k *Kernel) raw(revision string) ([]byte, error) { return k.rawUpTo(revision, maxRawData) }
+
+// rawUpTo is raw for a load of so many bytes at most.
+func (k *Kernel) rawUpTo(revision string, most int64) ([]byte, error) {
 	f, err := os.Open(k.FS + "/policy/raw_data/" + revision + "/raw_data")
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	blob, err := io.ReadAll(io.LimitReader(f, maxRawData+1))
-	if err == nil && len(blob) > maxRawData {
-		err = fmt.Errorf("%s has more than %d bytes", f.Name(), maxRawData)
+	blob, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(blob)) > most {
+		err = fmt.Errorf("%s has more than %d bytes", f.Name(), most)
 	}
 	return blob, err
 }

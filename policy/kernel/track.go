@@ -7,10 +7,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel/internal/rawblob"
 )
 
 // Revisions waits for changes of the revision (see Kernel.Revision), without looking again and again.
@@ -120,6 +124,57 @@ func (t *Track) Unchanged(names func(yield func(string) bool)) (same map[string]
 	return same
 }
 
+// Bounds of what LoadedBetween looks at: loads, and bytes of one.
+const (
+	mostLoads = 32
+	mostBytes = 256 << 10
+)
+
+// LoadedBetween returns the names of the profiles by whose loads the revision has come from one number to another. all is false if
+// something else may have happened, as a removal: then each profile is to be looked at. So that of thousands of profiles those that
+// somebody has loaded are found by a few reads.
+//
+// A load that raises the revision from N is kept in the directory N of policy/raw_data (__aa_fs_create_rawdata,
+// security/apparmor/apparmorfs.c). It is not there if its profiles have been replaced since, if the kernel had the same bytes from an
+// earlier load, and if it keeps none. A removal never is.
+func (k *Kernel) LoadedBetween(from, to int64) (names []string, all bool) {
+	if from > to || to-from > mostLoads {
+		return nil, false
+	}
+	for revision := from; revision < to; revision++ {
+		blob, err := k.rawUpTo(strconv.FormatInt(revision, 10), mostBytes)
+		if err != nil {
+			return nil, false
+		}
+		profiles, err := rawblob.Walk(blob)
+		if err != nil {
+			return nil, false
+		}
+		for _, p := range profiles {
+			name, _, _ := strings.Cut(p.Name, childSeparator)
+			names = append(names, name)
+		}
+	}
+	return names, true
+}
+
+// Gone returns the profiles that are not any more in the directory where they were at their last Check.
+func (t *Track) Gone() (gone map[string]bool, err error) {
+	if err := t.readNames(); err != nil {
+		return nil, t.k.explain(err)
+	}
+	for name, was := range t.of {
+		at := strings.LastIndexByte(was.dir, '.')
+		if at > 0 && !slices.Contains(t.names[was.dir[:at]], was.dir) {
+			if gone == nil {
+				gone = make(map[string]bool)
+			}
+			gone[name] = true
+		}
+	}
+	return gone, nil
+}
+
 // Forget forgets a profile.
 func (t *Track) Forget(name string) { delete(t.of, name) }
 
@@ -174,19 +229,28 @@ func (t *Track) there(dir, name string) bool {
 	return is && err == nil
 }
 
+// readNames lists the kernel's profiles, once in a round.
+func (t *Track) readNames() error {
+	if t.names != nil {
+		return nil
+	}
+	names := make(map[string][]string)
+	err := list(t.k.profiles(), func(dir string) (bool, error) {
+		if at := strings.LastIndexByte(dir, '.'); at > 0 {
+			names[dir[:at]] = append(names[dir[:at]], dir)
+		}
+		return true, nil
+	})
+	if err == nil {
+		t.names = names
+	}
+	return err
+}
+
 // find returns the directory of a profile; "" if it is not loaded.
 func (t *Track) find(name string) (string, error) {
-	if t.names == nil {
-		t.names = make(map[string][]string)
-		err := list(t.k.profiles(), func(dir string) (bool, error) {
-			if at := bytes.LastIndexByte([]byte(dir), '.'); at > 0 {
-				t.names[dir[:at]] = append(t.names[dir[:at]], dir)
-			}
-			return true, nil
-		})
-		if err != nil {
-			return "", err
-		}
+	if err := t.readNames(); err != nil {
+		return "", err
 	}
 	mangled := mangle(name)
 	for _, dir := range t.names[mangled] {

@@ -3,14 +3,20 @@ package kernel_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/oci-apparmor/oci-apparmor/policy/kernel"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
+	"github.com/oci-apparmor/oci-apparmor/policy/profile"
 )
 
 // A Wait returns with a change, and when it is to end. A pipe stands for the kernel's file: a read of it waits, too.
@@ -20,11 +26,11 @@ func TestRevisions(t *testing.T) {
 	if err := errors.Join(os.Remove(path), unix.Mkfifo(path, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	kernel, err := os.OpenFile(path, os.O_RDWR, 0)
+	fs, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer kernel.Close()
+	defer fs.Close()
 	r, err := m.Kernel().Revisions()
 	if err != nil {
 		t.Fatal(err)
@@ -35,16 +41,94 @@ func TestRevisions(t *testing.T) {
 	if _, err := r.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("while nothing changes: %v", err)
 	}
-	time.AfterFunc(50*time.Millisecond, func() { _, _ = kernel.WriteString("17\n") })
+	time.AfterFunc(50*time.Millisecond, func() { _, _ = fs.WriteString("17\n") })
 	if revision, err := r.Wait(t.Context()); revision != 17 || err != nil {
 		t.Errorf("after a change: %d, %v", revision, err)
 	}
-	if _, err := kernel.WriteString("x\n"); err != nil {
+	if _, err := fs.WriteString("x\n"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := r.Wait(t.Context()); err == nil {
 		t.Error("what is no number is taken")
 	}
+}
+
+// What was loaded between two revisions is named, unless something else may have happened: a removal, the same bytes once more, or
+// more loads than are looked at.
+func TestLoadedBetween(t *testing.T) {
+	m := kerneltest.New(t)
+	k := m.Kernel()
+	at := func() int64 {
+		t.Helper()
+		revision, err := k.Revision()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return revision
+	}
+	want := func(what string, from int64, all bool, names ...string) {
+		t.Helper()
+		if got, is := k.LoadedBetween(from, at()); is != all || all && !slices.Equal(got, names) {
+			t.Errorf("%s: %q, %v; want %q, %v", what, got, is, names, all)
+		}
+	}
+	m.Load(t, kerneltest.Blob("one", "web"))
+	first := at()
+	want("nothing", first, true)
+	m.Load(t, kerneltest.Blob("two", "web"))
+	m.Load(t, kerneltest.Blob("one", "work", "work//hat"))
+	want("two loads", first, true, "web", "work", "work")
+	want("a revision that is yet to come", at()+1, false)
+	before := at()
+	m.Load(t, kerneltest.Blob("one", "web"))
+	want("bytes that the kernel had before", before, false)
+	before = at()
+	m.Load(t, kerneltest.Blob("one", "other"))
+	m.Remove(t, "other")
+	want("a removal", before, false)
+	before = at()
+	m.Load(t, kerneltest.Blob(strings.Repeat("x", 300<<10), "large"))
+	want("a large load", before, false)
+	before = at()
+	for i := range 40 {
+		m.Load(t, kerneltest.Blob("one", fmt.Sprint("many-", i)))
+	}
+	want("many loads", before, false)
+	want("some of them", at()-3, true, "many-37", "many-38", "many-39")
+}
+
+// What is not any more where it was is told by one list, also if it was loaded anew.
+func TestGone(t *testing.T) {
+	m := kerneltest.New(t)
+	track := m.Kernel().Track()
+	for _, name := range []string{"web", "work", "web.1"} {
+		blob := kerneltest.Blob("one", name)
+		m.Load(t, blob)
+		parsed, err := profile.Parse(blob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		track.Begin()
+		if found, err := track.Check(kernel.Profile{Name: name, Compiled: parsed.Profiles}); err != nil || found.Status != kernel.Matches {
+			t.Fatalf("%s: %+v, %v", name, found, err)
+		}
+	}
+	want := func(names ...string) {
+		t.Helper()
+		track.Begin()
+		gone, err := track.Gone()
+		if got := slices.Sorted(maps.Keys(gone)); err != nil || !slices.Equal(got, names) {
+			t.Errorf("gone are %q (%v), want %q", got, err, names)
+		}
+	}
+	want()
+	m.Load(t, kerneltest.Blob("two", "web"))
+	want()
+	m.Remove(t, "web")
+	want("web")
+	m.Load(t, kerneltest.Blob("one", "web"))
+	m.Remove(t, "web.1")
+	want("web", "web.1")
 }
 
 // A removal by us is told from one by somebody else, by the directory.

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -10,8 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/oci-apparmor/oci-apparmor/install/agent"
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
 // said returns how many lines of the agent's log have a part.
@@ -30,6 +34,112 @@ func wantStarts(t *testing.T, rt arms) {
 	c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
 	wantConfined(t, c, webTries, "web")
 	wantExecConfined(t, c, webTries, "web (enforce)", byCommandLine(c))
+}
+
+// fill makes a file system full, and returns what makes room again.
+func fill(t *testing.T, dir string) (room func()) {
+	t.Helper()
+	filler := filepath.Join(dir, "filler")
+	if err := os.WriteFile(filler, make([]byte, 8<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("the disk is not full: %v", err)
+	}
+	return func() {
+		t.Helper()
+		if err := os.Remove(filler); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// onSmallDisk has a directory on a file system of 4 MiB of its own until the test ends, with what was in it.
+func onSmallDisk(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	guesttest.MustRun(t, "sh", "-ec", "cp -a "+dir+" /run/large; mount -t tmpfs -o size=4m,mode=0700 small "+dir+"; cp -a /run/large/. "+dir+"; rm -r /run/large")
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// While the disk with the applied policy is full, a changed policy is not applied, which is said once, and all else goes on: containers
+// start and are confined, and profiles are put right. When there is room, the policy is applied although nothing else happens.
+//
+// While /run is full, nothing starts, by our wrapper as by a runtime: it could not be kept what a container's exec is to be confined by.
+// What runs goes on, and so does the agent.
+func TestAgentFullDisk(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Forky) // what is done then is ours
+	setPolicy(t, webPolicy)
+	rt := armsOf(t, "runc")
+	onSmallDisk(t, store.Dir)
+	onSmallDisk(t, agent.Dir)
+	a := startAgent(t)
+	c := guesttest.NewBundle(t, asks("web")).Start(t, rt.wrapped)
+	wantConfined(t, c, webTries, "web")
+	drifts := 0
+	repaired := func() {
+		t.Helper()
+		guesttest.LoadProfile(t, loose("web"))
+		drifts++
+		waitFor(t, "web to be put right", func() bool { return a.said("profile web: it was loaded with other content") == drifts })
+		wantConfined(t, c, webTries, "web")
+	}
+	policyHas := func(word string) bool {
+		t.Helper()
+		return strings.Contains(guesttest.MustRun(t, "oci-apparmor", "policy", "show"), word)
+	}
+
+	room := fill(t, store.Dir)
+	write(t, "/etc/oci-apparmor/policy.yaml", strings.Replace(webPolicy, `"kept-*"`, `"kept-*", "first-*"`, 1))
+	a.until(t, "the agent has tried twice to apply the policy", func(s agent.State) bool {
+		return s.Policy.Last != nil && s.Policy.Last.Outcome == agent.Failed && partOf(s, "policy").Tries > 1
+	})
+	repaired()
+	wantStarts(t, rt)
+	if n := a.said("no space left on device"); n != 1 || policyHas("first-*") {
+		t.Errorf("that there is no room is said %d times:\n%s", n, a.log.String())
+	}
+	room()
+	waitFor(t, "the changed policy to be in force", func() bool { return policyHas("first-*") })
+	wantStarts(t, rt)
+
+	counted := metricsNow(t)[webStarts]
+	room = fill(t, agent.Dir)
+	for range 3 {
+		repaired()
+	}
+	wantExecConfined(t, c, webTries, "web (enforce)", byCommandLine(c))
+	if next, o := guesttest.NewBundle(t, asks("web")).TryStart(t, rt.wrapped); next != nil || !strings.Contains(o.Stderr, "remembering the container: ") ||
+		!strings.Contains(o.Stderr, "no space left on device") {
+		t.Errorf("a start where nothing can be written: %+v", o)
+	}
+	write(t, "/etc/oci-apparmor/policy.yaml", strings.Replace(webPolicy, `"kept-*"`, `"kept-*", "second-*"`, 1))
+	waitFor(t, "the changed policy to be in force", func() bool { return policyHas("second-*") })
+	if n := a.said("the agent's state cannot be written"); n != 1 {
+		t.Errorf("that it cannot write its state is said %d times:\n%s", n, a.log.String())
+	}
+	room()
+	a.until(t, "the state is written again", func(s agent.State) bool { return s.Drift.Repaired == uint64(drifts) && s.Policy.Generation == 3 })
+	wantStarts(t, rt)
+	if got := metricsNow(t)[webStarts]; got != counted+1 {
+		t.Errorf("%v starts are counted, and %v were before the disk was full", got, counted)
+	}
+	if lines := strings.Count(a.log.String(), "\n"); lines > 30 {
+		t.Errorf("the agent has said %d lines:\n%s", lines, a.log.String())
+	}
+}
+
+// partOf returns how a part of the agent stands.
+func partOf(s agent.State, name string) agent.PartState {
+	for _, p := range s.Parts {
+		if p.Name == name {
+			return p
+		}
+	}
+	return agent.PartState{}
 }
 
 // Where something else is at the path of the agent's socket, the agent says so, leaves it, and does all else. Containers start and are

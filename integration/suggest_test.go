@@ -76,7 +76,7 @@ var shownOnce = []trial{
 	{command: "socket-held NAME getsockopt", NAME: true, more: preempts, asks: "getsockopt", leave: true},
 	{command: "socket-held NAME setsockopt", NAME: true, more: preempts, asks: "setsockopt", leave: true},
 	{command: "socket-held NAME shutdown", NAME: true, more: preempts, asks: "socket_shutdown", leave: true},
-	{command: "abstract-unix", asks: "connect"},
+	{command: "abstract-unix", asks: "create"}, // later kernels ask also who binds, listens, connects and accepts
 	{command: "signal-under NAME m-other", NAME: true, asks: "signal"},
 	{command: "ptrace-under NAME m-other", NAME: true, asks: "ptrace"},
 	{command: "as m-other stat /m", asks: "change_profile"},

@@ -212,19 +212,37 @@ func TestAgentDrift(t *testing.T) {
 	t.Logf("after %v with 2,000 profiles: %d KiB resident, at most %d", before, now, most)
 
 	guesttest.LoadProfile(t, loose("web"))
-	took := a.until(t, "web is put right", func(s agent.State) bool { return s.Drift.Repaired == 1 })
-	t.Logf("put right and written down %v after the load had ended", took)
-	if took > 5*time.Second { // a loaded machine; a second is what it takes
-		t.Errorf("web was put right after %v", took)
-	}
+	a.until(t, "web is put right", func(s agent.State) bool { return s.Drift.Repaired == 1 })
 	wantConfined(t, c, webTries, "web")
-	guesttest.LoadProfile(t, loose("many-1234"))
-	took = a.until(t, "another is put right", func(s agent.State) bool { return s.Drift.Repaired == 2 && s.Drift.Last[0].Profile == "many-1234" })
-	t.Logf("another one after %v", took)
+	// One after the other, at any moment of what the agent does, and then many at once.
+	n := guesttest.Count(t, 20, 50, "profiles changed by hand")
+	var took []time.Duration
+	for i := range n {
+		time.Sleep(time.Duration(rand.IntN(400)) * time.Millisecond)
+		took = append(took, a.repairs(t, fmt.Sprintf("many-%04d", 1000+i)))
+	}
+	var some []string
+	for i := range 50 {
+		some = append(some, fmt.Sprintf("many-%04d", 1500+i))
+	}
+	all := a.repairs(t, some...)
+	slices.Sort(took)
+	t.Logf("put right and written down after the kernel had taken another content: one in %v to %v, half of them in %v; %d at once in %v",
+		took[0], took[n-1], took[n/2], len(some), all)
+	// Now and then a machine with other work gives the guest no processor for a second.
+	if usual, late := took[n*9/10], took[n-1]; usual > time.Second || late > 5*time.Second {
+		t.Errorf("of %d profiles, nine of ten were put right within %v, and the last one after %v", n, usual, late)
+	}
 
 	guesttest.RemoveProfile(t, "many-0777")
-	took = a.until(t, "it is there again", func(s agent.State) bool { return s.Drift.Repaired == 3 && s.Drift.Last[0].Profile == "many-0777" })
-	t.Logf("one that was removed after %v", took)
+	repaired := uint64(1 + n + len(some))
+	again := a.until(t, "it is there again", func(s agent.State) bool {
+		return s.Drift.Repaired == repaired+1 && s.Drift.Last[0].Profile == "many-0777"
+	})
+	t.Logf("one that was removed after %v", again)
+	if again > 5*time.Second {
+		t.Errorf("a profile that was removed is loaded again after %v", again)
+	}
 	if guesttest.Profiles(t)["many-0777"] != "enforce" {
 		t.Error("it is not loaded")
 	}
@@ -232,7 +250,7 @@ func TestAgentDrift(t *testing.T) {
 
 	guesttest.LoadProfile(t, loose("work"))
 	a.until(t, "the drift of work is said", func(s agent.State) bool {
-		return s.Drift.Found == 4 && len(s.Drift.Standing) == 1 && s.Drift.Standing[0].Profile == "work" && s.Drift.Repaired == 3
+		return s.Drift.Found == repaired+2 && len(s.Drift.Standing) == 1 && s.Drift.Standing[0].Profile == "work" && s.Drift.Repaired == repaired+1
 	})
 	wantConfined(t, d, freeTries, "work")
 	if next, o := guesttest.NewBundle(t).TryStart(t, rt.wrapped); next != nil || !strings.Contains(o.Stderr, "onDrift: refuse") {
@@ -243,16 +261,66 @@ func TestAgentDrift(t *testing.T) {
 	}
 
 	wait(t, a)
-	idle := a.ticks(t)
-	const quiet = 20 * time.Second
-	time.Sleep(quiet)
-	if took := a.ticks(t) - idle; took != 0 {
-		t.Errorf("in %v in which nothing happened it took %d ticks of the processor", quiet, took)
+	// Every two minutes Go's runtime collects garbage, which takes some ticks on a machine in user mode. Between two of these is a minute
+	// without any.
+	idle, spent := 0, 0
+	quiet := time.Duration(guesttest.Count(t, 20, 60, "seconds in which nothing happens")) * time.Second
+	for range 3 {
+		idle = a.ticks(t)
+		time.Sleep(quiet)
+		if spent = a.ticks(t) - idle; spent == 0 {
+			break
+		}
+	}
+	if spent != 0 {
+		t.Errorf("in %v in which nothing happened it took %d ticks of the processor, and it was so three times", quiet, spent)
 	}
 	if now, most = a.memory(t); now > 20<<10 {
 		t.Errorf("%d KiB resident, more than 20 MiB", now)
 	}
 	t.Logf("in the end %d KiB resident, at most %d; %d ticks in all", now, most, idle)
+}
+
+// repairs changes loaded profiles by hand, each by one write, and waits until the kernel has what it had before and the agent has
+// written that down. It returns how long that took since the kernel had taken the first change.
+func (a *runningAgent) repairs(t *testing.T, names ...string) time.Duration {
+	t.Helper()
+	var blobs []string
+	before := map[string]string{} // the kernel's hashes by their files
+	for _, name := range names {
+		cmd := exec.Command("apparmor_parser", "--skip-kernel-load", "--skip-cache", "--stdout")
+		cmd.Stdin = strings.NewReader(loose(name))
+		blob, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := filepath.Glob(securityfs + "/policy/profiles/" + name + ".*/sha256")
+		if err != nil || len(found) != 1 {
+			t.Fatalf("profile %s is in %q (%v)", name, found, err)
+		}
+		blobs = append(blobs, string(blob))
+		before[found[0]] = read(t, found[0])
+	}
+	state, _, err := agent.Read(agent.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := state.Drift.Repaired + uint64(len(names))
+	var began time.Time
+	for _, blob := range blobs {
+		write(t, securityfs+"/.replace", blob)
+		if began.IsZero() {
+			began = time.Now()
+		}
+	}
+	a.until(t, fmt.Sprintf("%d more profiles are put right", len(names)), func(s agent.State) bool { return s.Drift.Repaired == want })
+	took := time.Since(began)
+	for file, sum := range before {
+		if now := read(t, file); now != sum {
+			t.Errorf("%s is %s, and was %s before", file, now, sum)
+		}
+	}
+	return took
 }
 
 // wait waits until the agent has nothing to do, and has given back what it took for that.

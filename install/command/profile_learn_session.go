@@ -36,8 +36,9 @@ own, in complain mode, in the place of the policy's: NOTHING IS DENIED TO IT but
 the policy's floors. Containers that run already are not recorded: start them anew.
 
 A process stays behind that reads the kernel's audit socket. Recording begins when a
-denial that was made on purpose has come back through it. Should it end by itself,
-containers get the policy's profile again, and nothing is made of the recording.
+denial that was made on purpose has come back through it, and another has to come back
+at its end. Should the recorder end by itself, containers get the policy's profile
+again, and nothing is made of the recording.
 
 What earlier recordings of the policy saw is kept, and counts, too, unless --anew says
 to forget it. That must be said if something is missing from the last one.`,

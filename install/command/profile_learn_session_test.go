@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/install/recorder"
+	"github.com/oci-apparmor/oci-apparmor/policy/audit"
 	"github.com/oci-apparmor/oci-apparmor/policy/audit/source"
 	"github.com/oci-apparmor/oci-apparmor/policy/kernel/kerneltest"
 	"github.com/oci-apparmor/oci-apparmor/policy/profile"
@@ -23,9 +24,27 @@ import (
 
 // given is a source of lines that a test gives, of which some are lost.
 type given struct {
-	lines chan string
-	lost  []source.Loss
+	lines  chan string
+	proofs chan string // denials of our own, which come back when all lines have come; nil if none comes back
+	quiet  error       // why no denial of our own can be made
+	late   []string    // lines that come only while one is on its way
+	lost   []source.Loss
 }
+
+func newGiven() given { return given{lines: make(chan string), proofs: make(chan string, 10)} }
+
+const proof = `apparmor="DENIED" operation="change_onexec" profile="unconfined" name="proof"`
+
+func (g given) Prove() error {
+	if g.quiet == nil && g.proofs != nil {
+		for _, line := range append(g.late, proof) {
+			g.proofs <- line
+		}
+	}
+	return g.quiet
+}
+
+func (given) Proof(r *audit.Record) bool { return r.Get("name") == "proof" }
 
 func (given) Name() string          { return source.Multicast }
 func (g given) Lost() []source.Loss { return g.lost }
@@ -37,23 +56,38 @@ func (g given) Next(ctx context.Context, e *source.Entry) error {
 		if !more {
 			return io.ErrUnexpectedEOF
 		}
-		if _, ok := e.Record.Parse([]byte(line)); !ok {
-			return fmt.Errorf("not a record: %s", line)
-		}
-		e.Kernel = true
-		return nil
+		return parse(line, e)
+	case line := <-g.proofs:
+		return parse(line, e)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// parse takes a line for the kernel's, unless it says that it is forged.
+func parse(line string, e *source.Entry) error {
+	line, forged := strings.CutPrefix(line, "forged ")
+	if _, ok := e.Record.Parse([]byte(line)); !ok {
+		return fmt.Errorf("not a record: %s", line)
+	}
+	e.Kernel = !forged
+	return nil
 }
 
 // recordWeb records policy web while the lines come, and returns the error of the recorder. Of a source that fails, there are no
 // more lines after these.
 func (m *machine) recordWeb(anew, fails bool, lost []source.Loss, lines ...string) error {
 	m.t.Helper()
-	g := given{make(chan string), lost}
-	r := &recorder.Recorder{Node: m.Node, Recordings: "run/recordings", Open: func(context.Context) (source.Source, error) { return g, nil },
-		Anew: anew, Drain: time.Millisecond}
+	g := newGiven()
+	g.lost = lost
+	return m.recordFrom(g, anew, fails, lines...)
+}
+
+// recordFrom is recordWeb from a source of the test.
+func (m *machine) recordFrom(g given, anew, fails bool, lines ...string) error {
+	m.t.Helper()
+	r := &recorder.Recorder{Node: m.Node, Recordings: "run/recordings", Open: func(context.Context) (source.Proving, error) { return g, nil },
+		Anew: anew, Patience: 50 * time.Millisecond}
 	ctx, stop := context.WithCancel(m.t.Context())
 	defer stop()
 	begun, ended := make(chan bool), make(chan error, 1)
@@ -163,6 +197,50 @@ func TestALaterRecordingMakesNoEarlierOneWhole(t *testing.T) {
 	}
 }
 
+// A kernel that was made quiet in the middle drops nothing that anybody counts.
+func TestARecordingProvesAtItsEndThatRecordsStillCome(t *testing.T) {
+	deaf, quiet, forged := newGiven(), newGiven(), newGiven()
+	deaf.proofs = nil
+	quiet.quiet = errors.New("AppArmor is told to write no records")
+	forged.proofs = nil
+	for name, c := range map[string]struct {
+		src  given
+		more []string
+		says string
+	}{
+		"no denial of our own comes back":  {deaf, nil, "did not come back within"},
+		"none can be made":                 {quiet, nil, "told to write no records"},
+		"somebody else says that it came":  {forged, []string{"forged " + proof}, "did not come back within"},
+		"somebody else's denial came back": {forged, []string{strings.Replace(proof, `"proof"`, `"proofs"`, 1)}, "did not come back within"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := recordingMachine(t)
+			if err := m.recordFrom(c.src, false, false, append(c.more, reads("c1", "/srv/a"))...); err != nil {
+				t.Fatal(err)
+			}
+			code, _ := m.run("profile", "learn", "finish", "web")
+			out := strings.Join(strings.Fields(m.transcript.String()), " ")
+			if code != 3 || !strings.Contains(out, "not whole") || !strings.Contains(out, c.says) || strings.Contains(out, "/srv/a") {
+				t.Errorf("exit code %d\n%s", code, out)
+			}
+		})
+	}
+}
+
+// What the kernel wrote before the end is among it, also if it comes only while the end is proved.
+func TestWhatComesBeforeTheProofIsRecorded(t *testing.T) {
+	m := recordingMachine(t)
+	g := newGiven()
+	g.late = []string{reads("c1", "/srv/late")}
+	if err := m.recordFrom(g, false, false, reads("c1", "/srv/a")); err != nil {
+		t.Fatal(err)
+	}
+	m.run("profile", "learn", "finish", "web")
+	if out := m.transcript.String(); !strings.Contains(out, "/srv/a r,") || !strings.Contains(out, "/srv/late r,") {
+		t.Error(out)
+	}
+}
+
 func TestAHalfRecordDoesNotJoinTheNext(t *testing.T) {
 	m := recordingMachine(t)
 	if err := m.recordWeb(false, false, nil, reads("c1", "/srv/a")); err != nil {
@@ -185,7 +263,7 @@ func TestAHalfRecordDoesNotJoinTheNext(t *testing.T) {
 // Nobody may end a process by a number that another one has by now.
 func TestTheRecorderSignsBeforeItWaitsForItsSource(t *testing.T) {
 	m := recordingMachine(t)
-	r := &recorder.Recorder{Node: m.Node, Recordings: "run/recordings", Open: func(context.Context) (source.Source, error) {
+	r := &recorder.Recorder{Node: m.Node, Recordings: "run/recordings", Open: func(context.Context) (source.Proving, error) {
 		data, err := os.ReadFile(filepath.Join(m.Store, "recordings/web/lock"))
 		if !strings.HasPrefix(string(data), fmt.Sprintf("%d ", os.Getpid())) {
 			t.Errorf("the lock says %q, %v", data, err)
@@ -197,8 +275,8 @@ func TestTheRecorderSignsBeforeItWaitsForItsSource(t *testing.T) {
 
 func TestARecordingOfWhichNobodyHearsEnds(t *testing.T) {
 	m := recordingMachine(t)
-	r := &recorder.Recorder{Node: m.Node, Recordings: "run/recordings", Drain: time.Millisecond,
-		Open: func(context.Context) (source.Source, error) { return given{lines: make(chan string)}, nil }}
+	r := &recorder.Recorder{Node: m.Node, Recordings: "run/recordings", Patience: time.Millisecond,
+		Open: func(context.Context) (source.Proving, error) { return newGiven(), nil }}
 	ctx, stop := context.WithTimeout(t.Context(), 5*time.Second)
 	defer stop()
 	if err := r.Record(ctx, "web", func() error { return syscall.EPIPE }); !errors.Is(err, syscall.EPIPE) || ctx.Err() != nil {
@@ -288,7 +366,7 @@ func TestARecordedPolicyIsWarnedOf(t *testing.T) {
 
 func TestWhatCannotBeRecorded(t *testing.T) {
 	m := recordingMachine(t)
-	r := &recorder.Recorder{Node: m.Node, Recordings: "run/recordings", Open: func(context.Context) (source.Source, error) {
+	r := &recorder.Recorder{Node: m.Node, Recordings: "run/recordings", Open: func(context.Context) (source.Proving, error) {
 		return nil, fmt.Errorf("the source is dead")
 	}}
 	for policy, want := range map[string]string{"none": "has no policy none", "free": "leaves containers as their engines", "web": "is dead", "../x": "has no policy"} {

@@ -26,32 +26,32 @@ import (
 const (
 	backlog   = 8192            // records that the kernel keeps until they are read; with its usual 64 it loses most of a container's start
 	saveEvery = time.Second     // while there is something new
-	drain     = 2 * time.Second // how long records are read that the kernel wrote before the end
+	patience  = 8 * time.Second // how long a denial that is made at the end may take to come back; less than ending
 )
 
 // A Recorder records what the containers of a policy do.
 type Recorder struct {
 	Node       *node.Node
 	Recordings recording.Dir
-	Open       func(ctx context.Context) (source.Source, error) // which is known to be alive
-	Anew       bool                                             // forget what earlier sessions brought
-	Drain      time.Duration
+	Open       func(ctx context.Context) (source.Proving, error) // which is known to be alive
+	Anew       bool                                              // forget what earlier sessions brought
+	Patience   time.Duration                                     // how long a proof that nothing is missing may take
 }
 
 // New returns a recorder of a node, by the audit multicast socket.
 func New(n *node.Node) *Recorder {
-	return &Recorder{Node: n, Recordings: recording.Node, Open: openMulticast, Drain: drain}
+	return &Recorder{Node: n, Recordings: recording.Node, Open: listen, Patience: patience}
 }
 
-func openMulticast(ctx context.Context) (source.Source, error) {
-	src, err := source.Open(ctx, source.Multicast, source.Options{Follow: true, Backlog: backlog})
+func listen(ctx context.Context) (source.Proving, error) {
+	l, err := source.Listen(ctx, backlog)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := source.Alive(ctx, src); err != nil { // of the audit socket, src itself says what it loses
-		return nil, errors.Join(err, src.Close())
+	if _, err := source.Alive(ctx, l.Source); err != nil { // of the audit socket, l itself says what it loses
+		return nil, errors.Join(err, l.Close())
 	}
-	return src, nil
+	return l, nil
 }
 
 // Record records a policy's containers that start from now on, until ctx ends. ready is called when it has begun. If ready fails,
@@ -99,9 +99,7 @@ func (r *Recorder) Record(ctx context.Context, policyName string, ready func() e
 		err = ended
 	}
 	if err == nil {
-		last, stop := context.WithTimeout(context.WithoutCancel(ctx), r.Drain)
-		defer stop()
-		err = s.read(last, src)
+		s.prove(context.WithoutCancel(ctx), src, r.Patience)
 	}
 	return errors.Join(untold, s.end(src, err))
 }
@@ -230,6 +228,14 @@ func (s *session) read(ctx context.Context, src source.Source) error {
 				return err
 			}
 		}
+	}
+}
+
+// prove reads what the kernel wrote before the end, and notes a loss if nothing proves that it still writes records. Somebody may have
+// told it to write none since the session began, or added a rule to the audit subsystem that excludes them.
+func (s *session) prove(ctx context.Context, src source.Proving, patience time.Duration) {
+	if err := source.Proved(ctx, src, patience, func(e *source.Entry) { s.take(&e.Record) }); err != nil {
+		s.lose(fmt.Sprintf("records, nobody knows since when: at the end, nothing proved that the kernel still writes them: %v", err))
 	}
 }
 

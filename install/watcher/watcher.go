@@ -35,11 +35,7 @@ const (
 )
 
 // A Listener is where records come from: a *source.Listener.
-type Listener interface {
-	source.Source
-	Prove() error
-	Proof(r *records.Record) bool
-}
+type Listener = source.Proving
 
 // A Watcher watches the profiles of the policy in force.
 type Watcher struct {
@@ -178,10 +174,10 @@ func (w *Watcher) session(ctx context.Context, ready func() error) error {
 			}
 		}
 		next, stop := context.WithTimeout(ctx, every)
-		err = w.read(next, l, func(*records.Record) bool { return false })
+		err = w.read(next, l)
 		late := source.Ended(next, err)
 		stop()
-		if ctx.Err() != nil || err != nil && !late {
+		if ctx.Err() != nil || !late {
 			return err
 		}
 	}
@@ -247,34 +243,19 @@ func (w *Watcher) seen(now time.Duration, wall time.Time, every time.Duration, s
 
 // prove has a denial made, and reads until it comes back.
 func (w *Watcher) prove(ctx context.Context, l Listener) error {
-	if err := l.Prove(); err != nil {
-		return err
-	}
-	late := errors.New("late")
-	until, stop := context.WithTimeoutCause(ctx, w.Patience, late)
-	defer stop()
-	err := w.read(until, l, l.Proof)
-	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(until), late) {
-		return fmt.Errorf("a denial that was made on purpose did not come back within %v: the kernel, or a rule of its audit subsystem, "+
-			"keeps records back (auditctl -l), or this runs in another network namespace than the node's", w.Patience)
-	}
-	return err
+	return source.Proved(ctx, l, w.Patience, w.note)
 }
 
-// read reads records until one for which last is true, or ctx ends, whose cause is the error then.
-func (w *Watcher) read(ctx context.Context, l Listener, last func(*records.Record) bool) error {
+// read reads records until ctx ends, whose cause is the error then.
+func (w *Watcher) read(ctx context.Context, l Listener) error {
 	var e source.Entry
 	for {
 		if err := l.Next(ctx, &e); err != nil {
 			return err
 		}
-		if !e.Kernel {
-			continue
+		if e.Kernel {
+			w.note(&e)
 		}
-		if last(&e.Record) {
-			return nil
-		}
-		w.note(&e)
 	}
 }
 

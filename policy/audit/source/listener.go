@@ -3,9 +3,11 @@ package source
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/policy/audit"
 )
@@ -53,4 +55,37 @@ func (l *Listener) Proof(r *audit.Record) bool {
 	}
 	name, _ := r.Field("name")
 	return string(name.Text) == l.canary+strconv.Itoa(l.count)
+}
+
+// A Proving is a source that can prove that nothing is missing up to now, as a Listener can.
+type Proving interface {
+	Source
+	Prove() error
+	Proof(r *audit.Record) bool
+}
+
+// Proved has a denial made, and reads until its record comes back: each gets what the kernel wrote before that. The error is that of
+// Prove or Next, the cause of ctx, or says that the record did not come back within patience.
+func Proved(ctx context.Context, p Proving, patience time.Duration, each func(e *Entry)) error {
+	if err := p.Prove(); err != nil {
+		return err
+	}
+	late := errors.New("late")
+	until, stop := context.WithTimeoutCause(ctx, patience, late)
+	defer stop()
+	var e Entry
+	for {
+		err := p.Next(until, &e)
+		switch {
+		case err != nil && ctx.Err() == nil && errors.Is(context.Cause(until), late):
+			return fmt.Errorf("a denial that was made on purpose did not come back within %v: the kernel, or a rule of its audit subsystem, "+
+				"keeps records back (auditctl -l), or this runs in another network namespace than the node's", patience)
+		case err != nil:
+			return err
+		case e.Kernel && p.Proof(&e.Record):
+			return nil
+		case e.Kernel:
+			each(&e)
+		}
+	}
 }

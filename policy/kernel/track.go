@@ -136,13 +136,19 @@ const (
 //
 // A load that raises the revision from N is kept in the directory N of policy/raw_data (__aa_fs_create_rawdata,
 // security/apparmor/apparmorfs.c). It is not there if its profiles have been replaced since, if the kernel had the same bytes from an
-// earlier load, and if it keeps none. A removal never is.
+// earlier load, and if it keeps none. A removal never is. One that has failed may be there, too, and raises nothing: in its file
+// revision is not N+1, which the kernel writes there once all is loaded (__aa_loaddata_update, the same file).
 func (k *Kernel) LoadedBetween(from, to int64) (names []string, all bool) {
 	if from > to || to-from > mostLoads {
 		return nil, false
 	}
 	for revision := from; revision < to; revision++ {
-		blob, err := k.rawUpTo(strconv.FormatInt(revision, 10), mostBytes)
+		at := strconv.FormatInt(revision, 10)
+		raised, err := os.ReadFile(k.FS + "/policy/raw_data/" + at + "/revision")
+		if err != nil || strings.TrimSpace(string(raised)) != strconv.FormatInt(revision+1, 10) {
+			return nil, false
+		}
+		blob, err := k.rawUpTo(at, mostBytes)
 		if err != nil {
 			return nil, false
 		}

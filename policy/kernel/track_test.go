@@ -95,6 +95,12 @@ func TestLoadedBetween(t *testing.T) {
 	}
 	want("many loads", before, false)
 	want("some of them", at()-3, true, "many-37", "many-38", "many-39")
+	before = at()
+	if err := m.Replace(kerneltest.Blob("one", strings.Repeat("x", 253))); !errors.Is(err, unix.ENAMETOOLONG) {
+		t.Fatal(err)
+	}
+	m.Remove(t, "web")
+	want("a removal after a load that has failed, and whose bytes are there", before, false)
 }
 
 // What is not any more where it was is told by one list, also if it was loaded anew.

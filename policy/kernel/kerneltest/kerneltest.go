@@ -197,6 +197,9 @@ func (m Machine) replace(blob []byte) error {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return unix.EEXIST
 		}
+		if err := errors.Join(os.WriteFile(dir+"/raw_data", blob, 0o644), os.WriteFile(dir+"/revision", []byte("0\n"), 0o644)); err != nil {
+			return err
+		}
 		for _, p := range profiles {
 			for component := range strings.SplitSeq(p.Name, "//") {
 				if len(component) > 252 {
@@ -204,8 +207,7 @@ func (m Machine) replace(blob []byte) error {
 				}
 			}
 		}
-		err = errors.Join(os.WriteFile(dir+"/raw_data", blob, 0o644),
-			os.WriteFile(dir+"/sha256", []byte(hex.EncodeToString(sum[:])+"\n"), 0o644), os.WriteFile(known, raw, 0o644))
+		err = errors.Join(os.WriteFile(dir+"/sha256", []byte(hex.EncodeToString(sum[:])+"\n"), 0o644), os.WriteFile(known, raw, 0o644))
 		if err != nil {
 			return err
 		}
@@ -215,7 +217,11 @@ func (m Machine) replace(blob []byte) error {
 			return err
 		}
 	}
-	return m.bump()
+	if err := m.bump(); err != nil {
+		return err
+	}
+	revision, err := os.ReadFile(m.path("fs/policy/revision"))
+	return errors.Join(err, os.WriteFile(m.path("fs/policy/raw_data/"+string(raw)+"/revision"), revision, 0o644))
 }
 
 // put makes a profile the current one of its name.

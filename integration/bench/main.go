@@ -180,7 +180,7 @@ func boot(ctx context.Context, suite, bin, old, dir string, with containerdProgr
 func addFast(ctx context.Context, dir string, files map[string]string) error {
 	probe := filepath.Join(dir, "probe")
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", probe, "./integration/probe")
-	build.Stderr = os.Stderr
+	build.Stderr, build.Env = os.Stderr, append(os.Environ(), "CGO_ENABLED=0") // a container has no libraries
 	if err := build.Run(); err != nil {
 		return err
 	}

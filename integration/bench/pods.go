@@ -17,6 +17,8 @@ import (
 // said is a test's hand that says what fails. testing.Benchmark keeps that for itself.
 type said struct{ testing.TB }
 
+func (s said) Log(args ...any)                   { fmt.Fprintln(os.Stderr, args...) }
+func (s said) Logf(format string, args ...any)   { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 func (s said) Fatal(args ...any)                 { s.Helper(); fmt.Fprintln(os.Stderr, args...); s.FailNow() }
 func (s said) Fatalf(format string, args ...any) { s.Helper(); s.Fatal(fmt.Sprintf(format, args...)) }
 func (s said) Errorf(format string, args ...any) {

@@ -218,16 +218,15 @@ func (p *driftPart) read(r *Reporter) error {
 	if err == nil && p.generation != nil && p.stamp == stamp {
 		return nil
 	}
-	g, err := p.store.Current()
-	if errors.Is(err, store.ErrNone) && !errors.Is(err, store.ErrLost) {
-		p.generation, p.ours = nil, nil
-		inForce(r, nil)
-		return nil
-	}
+	g, err := readStore(p.store)
 	if err != nil {
 		return err
 	}
 	inForce(r, g)
+	if g == nil {
+		p.generation, p.ours = nil, nil
+		return nil
+	}
 	config, err := g.Index.Config()
 	if err != nil {
 		return err

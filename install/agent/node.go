@@ -69,6 +69,7 @@ func (*nodePart) Name() string { return nodeName }
 
 func (p *nodePart) Watch(ctx context.Context, changed func()) error {
 	heard := p.agent.Changed()
+	changed() // the first Act may have seen what was before
 	for last := told(p.agent.State()); ; {
 		select {
 		case <-ctx.Done():
@@ -106,25 +107,18 @@ type ExamAnswer struct {
 	Errors   int      `json:"errors"`   // how many of them are errors
 }
 
+// Act tells the cluster what the state is. Before the store has been read, as when the agent starts, it leaves what the Node says.
 func (p *nodePart) Act(ctx context.Context, r *Reporter) error {
 	s := r.State()
+	if !s.Policy.Known {
+		return nil // Watch hears when it is
+	}
 	p.note(s)
-	// An exam starts a container. It is made where something has changed that decides its outcome.
-	of := fmt.Sprint(s.Policy.Generation)
-	for _, w := range s.Wiring {
-		of += " " + w.Engine + "=" + w.State
+	s, err := p.examine(ctx, r)
+	if err != nil {
+		return fmt.Errorf("whether containers are confined cannot be told: %w", err)
 	}
-	if p.exam == nil || p.of != of {
-		exam := new(ExamAnswer)
-		if err := ask(ctx, p.child, r, exam, "exam"); err != nil {
-			return fmt.Errorf("whether containers are confined cannot be told: %w", err)
-		}
-		if p.exam, p.of = exam, of; len(exam.Failed) > 0 {
-			p.failed++
-		} else {
-			p.failed = 0
-		}
-	}
+	p.note(s)
 	n, err := p.kube.node(ctx, p.name)
 	if err != nil {
 		return fmt.Errorf("the Node %s: %w", p.name, err)
@@ -147,6 +141,38 @@ func (p *nodePart) Act(ctx context.Context, r *Reporter) error {
 		return errors.New(message)
 	}
 	return nil
+}
+
+// mostExams is how many exams one Act makes, because what decides their outcome has changed meanwhile.
+const mostExams = 2
+
+// examine makes an exam where something has changed that decides its outcome, as it starts a container. It returns the state after it.
+func (p *nodePart) examine(ctx context.Context, r *Reporter) (State, error) {
+	for range mostExams {
+		of := decides(r.State())
+		if p.exam != nil && p.of == of {
+			break
+		}
+		exam := new(ExamAnswer)
+		if err := ask(ctx, p.child, r, exam, "exam"); err != nil {
+			return State{}, err
+		}
+		if p.exam, p.of = exam, of; len(exam.Failed) > 0 {
+			p.failed++
+		} else {
+			p.failed = 0
+		}
+	}
+	return r.State(), nil
+}
+
+// decides returns what of a state decides the outcome of an exam.
+func decides(s State) string {
+	of := fmt.Sprint(s.Policy.Generation)
+	for _, w := range s.Wiring {
+		of += " " + w.Engine + "=" + w.State
+	}
+	return of
 }
 
 // The reasons of the condition.

@@ -191,7 +191,7 @@ func TestNode(t *testing.T) {
 	set := func(change func(*State)) { a.update(change) }
 
 	set(func(s *State) {
-		s.Policy = Policy{Generation: 3, Digest: "sha256:abc", Last: &Apply{Time: time.Now(), Outcome: Applied, Generation: 3}}
+		s.Policy = Policy{Known: true, Generation: 3, Digest: "sha256:abc", Last: &Apply{Time: time.Now(), Outcome: Applied, Generation: 3}}
 	})
 	if err := act(); err == nil || !strings.Contains(err.Error(), "lists no runtime handler apparmor") {
 		t.Error(err)
@@ -303,6 +303,101 @@ func TestNode(t *testing.T) {
 	}
 	if n := len(s.reasons()); n > mostEvents {
 		t.Errorf("%d events", n)
+	}
+}
+
+// noding is the part that tells the cluster, with a server to tell and exams that a test decides.
+type noding struct {
+	*apiServer
+	a    *Agent
+	part Part
+	exam func() ExamAnswer
+}
+
+// newNoding returns one whose Node is ready, with the policy of a digest, by what an earlier agent has told. Exams pass.
+func newNoding(t *testing.T, digest string) *noding {
+	t.Helper()
+	n := &noding{apiServer: newAPIServer(t), exam: func() ExamAnswer { return ExamAnswer{Probed: []string{"containerd"}} }}
+	meta := n.node["metadata"].(map[string]any)
+	meta["labels"].(map[string]any)[ReadyLabel] = "true"
+	meta["annotations"] = map[string]any{PolicyAnnotation: digest}
+	n.node["status"] = map[string]any{"runtimeHandlers": []any{map[string]any{"name": "apparmor"}},
+		"conditions": []any{map[string]any{"type": ReadyCondition, "status": "True", "reason": isReady}}}
+	files, err := os.OpenRoot(n.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := NewKube(n.URL, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.a = New(Options{Dir: t.TempDir(), Log: func(line string) { t.Log(line) }})
+	n.part = NewNode(n.a, "n1", "apparmor", k, func(context.Context, func(string), ...string) ([]byte, error) { return json.Marshal(n.exam()) })
+	return n
+}
+
+func (n *noding) act() error { return n.part.Act(n.t.Context(), &Reporter{n.a, nodeName}) }
+
+func (n *noding) inForce(generation uint64, digest string) {
+	n.a.update(func(s *State) { s.Policy = Policy{Known: true, Generation: generation, Digest: digest} })
+}
+
+func (n *noding) digest() any { return n.at("metadata", "annotations", PolicyAnnotation) }
+func (n *noding) label() any  { return n.at("metadata", "labels", ReadyLabel) }
+
+// unready returns the patches that have set the Node to not ready, or that have removed something.
+func (n *noding) unready() (all []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, p := range n.patches {
+		if strings.Contains(p, `"false"`) || strings.Contains(p, `"False"`) || strings.Contains(p, "null") {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// An agent that starts tells nothing before it knows which policy is in force, and then sees it without a further change: a Node that was
+// ready stays so, with the digest of its policy, while the agent is restarted.
+func TestNodeOverRestart(t *testing.T) {
+	n := newNoding(t, "sha256:abc")
+	if err := n.act(); err != nil || len(n.patches) > 0 {
+		t.Errorf("before the store was read: %v, %q", err, n.patches)
+	}
+	n.a.Add(n.part, Pace{})
+	n.a.Add(acting{act: func(r *Reporter) error {
+		r.Update(func(s *State) { s.Policy = Policy{Known: true, Generation: 3, Digest: "sha256:abc"} })
+		return nil
+	}}, Pace{})
+	end := start(t, n.a)
+	defer end()
+	eventually(t, "the policy in force is told", func() bool { return strings.HasPrefix(n.condition("message"), "generation 3 ") })
+	end()
+	if n.label() != "true" || n.digest() != "sha256:abc" || len(n.unready()) > 0 {
+		t.Errorf("%v, by %q", n.node, n.patches)
+	}
+	n.inForce(0, "")
+	if err := n.act(); err != nil || n.label() != "false" || n.digest() != nil || n.condition("reason") != noPolicy {
+		t.Errorf("without a policy: %v, %v", err, n.node)
+	}
+}
+
+// What is told after an exam is what is in force then, of which an exam is made as well.
+func TestNodeWhileExamined(t *testing.T) {
+	n := newNoding(t, "sha256:one")
+	exams := 0
+	n.exam = func() ExamAnswer {
+		if exams++; exams == 1 {
+			n.inForce(2, "sha256:two")
+		}
+		return ExamAnswer{Probed: []string{"containerd"}}
+	}
+	n.inForce(1, "sha256:one")
+	if err := n.act(); err != nil {
+		t.Fatal(err)
+	}
+	if n.digest() != "sha256:two" || n.label() != "true" || !strings.HasPrefix(n.condition("message"), "generation 2 ") || exams != 2 {
+		t.Errorf("after %d exams: %v", exams, n.node)
 	}
 }
 

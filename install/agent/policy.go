@@ -115,6 +115,15 @@ func (p *policyPart) current() *store.Generation {
 	return g
 }
 
+// readStore returns the policy in force; nil if there is none.
+func readStore(s store.Store) (*store.Generation, error) {
+	g, err := s.Current()
+	if errors.Is(err, store.ErrNone) && !errors.Is(err, store.ErrLost) {
+		return nil, nil
+	}
+	return g, err
+}
+
 // rolledBack reports whether somebody has put the policy in force by a rollback. An agent that starts anew leaves that.
 func (p *policyPart) rolledBack() bool {
 	g := p.current()
@@ -125,9 +134,9 @@ func (p *policyPart) rolledBack() bool {
 	return err == nil && b.RollbackOf > 0
 }
 
-// inForce writes down which generation is in force.
+// inForce writes down which generation is in force; nil for none.
 func inForce(r *Reporter, g *store.Generation) {
-	var now Policy
+	now := Policy{Known: true}
 	if g != nil {
 		now.Generation = g.Number
 		if b, err := g.Brief(); err == nil {
@@ -137,7 +146,7 @@ func inForce(r *Reporter, g *store.Generation) {
 			}
 		}
 	}
-	if was := r.State().Policy; was.Generation != now.Generation || was.Digest != now.Digest || !was.Applied.Equal(now.Applied) {
+	if was := r.State().Policy; !was.Known || was.Generation != now.Generation || was.Digest != now.Digest || !was.Applied.Equal(now.Applied) {
 		r.Update(func(s *State) {
 			now.Last = s.Policy.Last
 			s.Policy = now
@@ -155,7 +164,9 @@ func (p *policyPart) stays() string {
 
 // report writes down what came of an apply. Errors that stand there already are not said again.
 func (p *policyPart) report(r *Reporter, a *Apply) {
-	inForce(r, p.current())
+	if g, err := readStore(store.Store{Dir: p.store}); err == nil { // else it stays as it was, and another part says why
+		inForce(r, g)
+	}
 	last := r.State().Policy.Last
 	r.Update(func(s *State) { s.Policy.Last = a })
 	switch a.Outcome {

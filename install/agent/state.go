@@ -38,6 +38,7 @@ type State struct {
 
 // Policy is the policy in force, and what came of the last apply.
 type Policy struct {
+	Known      bool      `json:"known"`            // the store has been read since the agent started; else nothing of the next three is known
 	Generation uint64    `json:"generation"`       // in force; 0 for none
 	Digest     string    `json:"digest,omitempty"` // "sha256:HEX" of the policy in force as it was written: the same on all nodes that have the same
 	Applied    time.Time `json:"applied,omitzero"` // when this generation was made

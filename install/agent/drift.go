@@ -63,7 +63,7 @@ func NewDrift(k *kernel.Kernel, dir string, stale func(profiles ...string) strin
 	return &driftPart{kernel: k, store: store.Store{Dir: dir}, stale: stale, link: w, counts: t, track: k.Track()}, nil
 }
 
-func (*driftPart) Name() string { return "profiles" }
+func (*driftPart) Name() string { return driftName }
 
 // Watch waits for the kernel and for another policy in force.
 func (p *driftPart) Watch(ctx context.Context, changed func()) error {

@@ -36,7 +36,7 @@ type nodePart struct {
 	child         Child
 
 	exam    *ExamAnswer // the last one
-	failed  int         // exams that failed, one after the other
+	failed  int         // trials that failed, one after the other
 	of      string      // what it was an exam of
 	told    State       // of which events were made
 	begun   bool        // told counts
@@ -46,8 +46,8 @@ type nodePart struct {
 
 type pendingEvent struct{ kind, reason, message string }
 
-// patientExams is how many exams in a row must fail before a node that was ready is not.
-const patientExams = 3
+// patientTrials is how many trials in a row must fail before a node that was ready is not.
+const patientTrials = 3
 
 // NewNode returns the part that tells the cluster how the Node of this name stands, of which the runtime handler is ours. a
 // is the agent that the part is added to.
@@ -55,10 +55,11 @@ func NewNode(a *Agent, name, handler string, kube *Kube, child Child) Part {
 	return &nodePart{name: name, handler: handler, agent: a, kube: kube, child: child}
 }
 
-// nodeName is the name of the part that tells the cluster, and policyName that of the part that applies the policy.
+// Names of parts: the one that tells the cluster, the one that applies the policy, and the one that looks after the kernel's profiles.
 const (
 	nodeName   = "node"
 	policyName = "policy"
+	driftName  = "profiles"
 )
 
 // ConfigMapName is the name of a part that brings the policy's files from the cluster. Where it fails, the files on the node's disk are
@@ -110,37 +111,40 @@ type ExamAnswer struct {
 // Act tells the cluster what the state is. Before the store has been read, as when the agent starts, it leaves what the Node says.
 func (p *nodePart) Act(ctx context.Context, r *Reporter) error {
 	s := r.State()
-	if !s.Policy.Known {
+	if !s.Policy.Known && s.part(driftName).Problem == "" {
 		return nil // Watch hears when it is
 	}
 	p.note(s)
-	s, err := p.examine(ctx, r)
-	if err != nil {
-		return fmt.Errorf("whether containers are confined cannot be told: %w", err)
+	if s.Policy.Known {
+		var err error
+		if s, err = p.examine(ctx, r); err != nil {
+			return fmt.Errorf("whether containers are confined cannot be told: %w", err)
+		}
+		p.note(s)
 	}
-	p.note(s)
 	n, err := p.kube.node(ctx, p.name)
 	if err != nil {
 		return fmt.Errorf("the Node %s: %w", p.name, err)
 	}
 	ready, reason, message := p.verdict(s, &n)
-	// A kubelet that is restarted ends pods whose node has lost the label. One exam may fail as the engine is restarted just then.
-	wait := reason == notConfined && n.Metadata.Labels[ReadyLabel] == "true" && p.failed < patientExams
+	var failed error
+	switch reason {
+	case isReady, noPolicy:
+		p.failed = 0
+	default: // what ends this may be something of which nothing tells, as the kubelet asks the engine again: the next trial is a new one
+		p.failed++
+		p.exam = nil
+		failed = errors.New(message)
+	}
+	// A kubelet that is restarted ends pods whose node has lost the label. One trial may fail as the engine is restarted just then.
+	wait := failed != nil && n.Metadata.Labels[ReadyLabel] == "true" && p.failed < patientTrials
 	if err := p.tell(ctx, s, &n, wait, ready, reason, message); err != nil {
 		return fmt.Errorf("the Node %s: %w", p.name, err)
 	}
 	if err := p.send(ctx, n.Metadata.UID); err != nil {
 		return fmt.Errorf("events of the Node %s: %w", p.name, err)
 	}
-	if reason == noHandler { // which changes when the kubelet has asked the engine again, of which nothing tells
-		p.exam = nil
-		return errors.New(message)
-	}
-	if len(p.exam.Failed) > 0 {
-		p.exam = nil
-		return errors.New(message)
-	}
-	return nil
+	return failed
 }
 
 // mostExams is how many exams one Act makes, because what decides their outcome has changed meanwhile.
@@ -157,11 +161,7 @@ func (p *nodePart) examine(ctx context.Context, r *Reporter) (State, error) {
 		if err := ask(ctx, p.child, r, exam, "exam"); err != nil {
 			return State{}, err
 		}
-		if p.exam, p.of = exam, of; len(exam.Failed) > 0 {
-			p.failed++
-		} else {
-			p.failed = 0
-		}
+		p.exam, p.of = exam, of
 	}
 	return r.State(), nil
 }
@@ -179,6 +179,7 @@ func decides(s State) string {
 const (
 	isReady     = "Confines"
 	noPolicy    = "NoPolicy"
+	unread      = "PolicyUnread"
 	noHandler   = "NoRuntimeHandler"
 	notConfined = "ProbeFailed"
 )
@@ -186,6 +187,8 @@ const (
 // verdict says whether the node confines as decided.
 func (p *nodePart) verdict(s State, n *kubeNode) (ready bool, reason, message string) {
 	switch {
+	case !s.Policy.Known:
+		return false, unread, "which policy is in force cannot be told: " + s.part(driftName).Problem
 	case s.Policy.Generation == 0:
 		return false, noPolicy, "no policy is in force"
 	case len(n.Status.RuntimeHandlers) > 0 && !slices.ContainsFunc(n.Status.RuntimeHandlers, func(h struct {
@@ -233,14 +236,18 @@ func refusal(s State) string {
 	return s.part(policyName).Problem
 }
 
-// tell changes the Node where it says something else. With wait it leaves as it is whether the node is ready.
+// tell changes the Node where it says something else. With wait it leaves as it is whether the node is ready, and the digest of a policy
+// that cannot be read.
 func (p *nodePart) tell(ctx context.Context, s State, n *kubeNode, wait, ready bool, reason, message string) error {
-	word := map[bool]string{true: "true", false: "false"}[ready]
+	word, digest := map[bool]string{true: "true", false: "false"}[ready], s.Policy.Digest
 	if wait {
 		word = n.Metadata.Labels[ReadyLabel]
+		if !s.Policy.Known {
+			digest = n.Metadata.Annotations[PolicyAnnotation]
+		}
 	}
 	labels := differing(n.Metadata.Labels, map[string]string{ReadyLabel: word})
-	annotations := differing(n.Metadata.Annotations, map[string]string{PolicyAnnotation: s.Policy.Digest, RefusedAnnotation: refusal(s)})
+	annotations := differing(n.Metadata.Annotations, map[string]string{PolicyAnnotation: digest, RefusedAnnotation: refusal(s)})
 	if len(labels)+len(annotations) > 0 {
 		if err := p.kube.mark(ctx, p.name, labels, annotations); err != nil {
 			return err

@@ -281,9 +281,9 @@ func TestNode(t *testing.T) {
 		s.Wiring = nil
 	})
 	exam = ExamAnswer{Failed: []string{"containerd: a throw-away container does not start [probe-failed]"}}
-	for failed := 1; failed <= patientExams; failed++ {
+	for failed := 1; failed <= patientTrials; failed++ {
 		if s.at("metadata", "labels", ReadyLabel) != "true" || s.condition("status") != "True" {
-			t.Errorf("after %d failed exams: %v", failed-1, s.node)
+			t.Errorf("after %d failed trials: %v", failed-1, s.node)
 		}
 		if err := act(); err == nil || !strings.Contains(err.Error(), "does not start") {
 			t.Error(err)
@@ -379,6 +379,76 @@ func TestNodeOverRestart(t *testing.T) {
 	n.inForce(0, "")
 	if err := n.act(); err != nil || n.label() != "false" || n.digest() != nil || n.condition("reason") != noPolicy {
 		t.Errorf("without a policy: %v, %v", err, n.node)
+	}
+}
+
+// A node that is ready stays so until three trials in a row have failed, whatever is the reason. A policy that is gone is told at once.
+func TestNodeIsPatient(t *testing.T) {
+	handlers := func(names ...string) func(n *noding) {
+		return func(n *noding) {
+			var all []any
+			for _, name := range names {
+				all = append(all, map[string]any{"name": name})
+			}
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			n.node["status"].(map[string]any)["runtimeHandlers"] = all
+		}
+	}
+	exam := func(answer ExamAnswer) func(n *noding) {
+		return func(n *noding) {
+			n.exam = func() ExamAnswer { return answer }
+			n.inForce(n.a.State().Policy.Generation+1, "sha256:one") // of which an exam is made
+		}
+	}
+	passes := exam(ExamAnswer{Probed: []string{"containerd"}})
+	for name, c := range map[string]struct {
+		fails, works func(n *noding)
+		reason       string
+	}{
+		"the kubelet lists another handler": {handlers("", "runc"), handlers("", "apparmor"), noHandler},
+		"a container has no label":          {exam(ExamAnswer{Failed: []string{"no label"}}), passes, notConfined},
+		"no container could be started":     {exam(ExamAnswer{}), passes, notConfined},
+		"the policy cannot be read": {func(n *noding) {
+			n.a.update(func(s *State) { s.Policy = Policy{} })
+			n.a.acted(driftName, errors.New("the disk is gone"), 1)
+		}, func(n *noding) {
+			n.inForce(1, "sha256:one")
+			n.a.acted(driftName, nil, 0)
+		}, unread},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNoding(t, "sha256:one")
+			n.inForce(1, "sha256:one")
+			if err := n.act(); err != nil {
+				t.Fatal(err)
+			}
+			fail := func(times int) {
+				t.Helper()
+				for failed := 1; failed <= times; failed++ {
+					if err := n.act(); err == nil {
+						t.Error("a trial that failed is not tried again")
+					}
+					if failed < patientTrials && (n.label() != "true" || n.digest() != "sha256:one" || n.condition("status") != "True") {
+						t.Errorf("after %d failed trials: %v", failed, n.node)
+					}
+				}
+			}
+			c.fails(n)
+			fail(patientTrials - 1)
+			c.works(n)
+			if err := n.act(); err != nil {
+				t.Error(err)
+			}
+			if done := n.unready(); len(done) > 0 {
+				t.Errorf("it was told %q", done)
+			}
+			c.fails(n)
+			fail(patientTrials)
+			if n.label() != "false" || n.condition("status") != "False" || n.condition("reason") != c.reason {
+				t.Errorf("after %d failed trials: %v", patientTrials, n.node)
+			}
+		})
 	}
 }
 

@@ -113,6 +113,7 @@ func (p *driftPart) Act(ctx context.Context, r *Reporter) error {
 		return err
 	}
 	if len(p.ours) == 0 {
+		p.tellStanding(r)
 		return nil
 	}
 	revision, err := p.kernel.Revision() // before the looks: what comes later counts the next time
@@ -131,9 +132,7 @@ func (p *driftPart) Act(ctx context.Context, r *Reporter) error {
 	if len(l.errs) > 0 || ctx.Err() != nil {
 		p.looked = 0
 	}
-	if l.changed {
-		r.Update(func(s *State) { s.Drift.Standing = p.standing() })
-	}
+	p.tellStanding(r)
 	if len(l.replaced) > 0 {
 		if said := p.stale(l.replaced...); said != "" {
 			r.Warnf("%s", said)
@@ -173,7 +172,6 @@ type looks struct {
 	part     *driftPart
 	r        *Reporter
 	replaced []string
-	changed  bool
 	errs     []error
 }
 
@@ -183,7 +181,6 @@ func (l *looks) at(ctx context.Context, wanted func(o *owned) bool) {
 		if !wanted(o) {
 			continue
 		}
-		was := o.standing
 		done, err := l.part.look(ctx, l.r, o)
 		if err != nil {
 			l.errs = append(l.errs, fmt.Errorf("profile %s: %w", o.Name, err))
@@ -195,17 +192,21 @@ func (l *looks) at(ctx context.Context, wanted func(o *owned) bool) {
 		if done == kernel.Replaced {
 			l.replaced = append(l.replaced, o.Name)
 		}
-		l.changed = l.changed || was != o.standing
 	}
 }
 
-func (p *driftPart) standing() (all []Drifted) {
+// tellStanding puts into the state which profiles have drifted and stand so. A look is not all that ends that: another policy in force may
+// have no such profile.
+func (p *driftPart) tellStanding(r *Reporter) {
+	var all []Drifted
 	for _, o := range p.ours {
 		if o.standing != nil && len(all) < maxStanding {
 			all = append(all, *o.standing)
 		}
 	}
-	return all
+	if !slices.Equal(all, r.State().Drift.Standing) {
+		r.Update(func(s *State) { s.Drift.Standing = all })
+	}
 }
 
 // read reads the policy in force, if it is another one. A policy of thousands of profiles takes long to read, and each load by anybody

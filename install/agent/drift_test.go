@@ -231,6 +231,52 @@ func TestDriftOfAnotherPolicy(t *testing.T) {
 	}
 }
 
+// What stands is what the policy in force has: not a profile that has left it, nor one whose content or answer to drift is another.
+func TestDriftStandsNoMore(t *testing.T) {
+	refusing, replacing := prof("web", "one"), prof("web", "one")
+	refusing.OnDrift, replacing.OnDrift = profile.RefuseDrift, profile.ReplaceAny
+	for name, c := range map[string]struct {
+		next     []policy.Profile
+		repaired uint64
+		has      string
+	}{
+		"no profile is left":       {nil, 0, "evil"},
+		"it has left the policy":   {[]policy.Profile{prof("shop", "two")}, 0, "evil"},
+		"it is replaced by now":    {[]policy.Profile{replacing}, 1, "one"},
+		"the content is adopted":   {[]policy.Profile{prof("web", "evil")}, 0, "evil"},
+		"and the answer is as was": {[]policy.Profile{refusing, prof("shop", "two")}, 0, "evil"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDrifting(t, refusing)
+			d.start("web", "one")
+			d.must()
+			d.Load(t, kerneltest.Blob("evil", "web"))
+			d.must()
+			d.counts(1, 0, "web")
+			d.apply(c.next...)
+			d.must()
+			if len(c.next) > 0 && c.next[0].OnDrift == profile.RefuseDrift {
+				d.counts(1, 0, "web")
+			} else {
+				d.counts(1+c.repaired, c.repaired)
+			}
+			if !d.has("web", c.has) {
+				t.Errorf("the kernel has not %q", c.has)
+			}
+		})
+	}
+	d := newDrifting(t, refusing)
+	d.start("web", "one")
+	d.Load(t, kerneltest.Blob("evil", "web"))
+	d.must()
+	d.counts(1, 0, "web")
+	if err := os.RemoveAll(d.store.Dir); err != nil {
+		t.Fatal(err)
+	}
+	d.must()
+	d.counts(1, 0)
+}
+
 // Somebody who replaces a profile again and again is not answered each time.
 func TestDriftAgainAndAgain(t *testing.T) {
 	d := newDrifting(t, prof("web", "one"))

@@ -172,7 +172,7 @@ func (n *Node) remove(ctx context.Context, r record) error {
 	if _, err := os.Lstat(n.path(mirrorDir, mirrorMark)); err == nil { // else it is the node's own
 		errs = append(errs, os.RemoveAll(n.path(mirrorDir)))
 	}
-	errs = append(errs, os.RemoveAll(n.path("run/oci-apparmor")))
+	errs = append(errs, os.RemoveAll(n.path(besides(mirrorDir))), os.RemoveAll(n.path("run/oci-apparmor")))
 	if r.made(store.Dir) { // else the node had ours before, and what was kept of that stays
 		entries, err := os.ReadDir(n.path(store.Dir))
 		errs = append(errs, gone(err))

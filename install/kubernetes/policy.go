@@ -68,11 +68,14 @@ func (m *Mirror) to(dir string) (changed bool, err error) {
 	if len(have) > 0 && !copied {
 		return false, fmt.Errorf("%s has a policy that came from no ConfigMap: move it away first", dir)
 	}
+	next := besides(dir)
+	if err := os.RemoveAll(next); err != nil { // of one that was killed
+		return false, err
+	}
 	if copied && same(want, have) {
 		return false, nil
 	}
-	next := filepath.Join(filepath.Dir(dir), "."+filepath.Base(dir)+".new")
-	if err := errors.Join(os.RemoveAll(next), os.Mkdir(next, 0o755)); err != nil {
+	if err := os.Mkdir(next, 0o755); err != nil {
 		return false, err
 	}
 	defer os.RemoveAll(next) // what was there before, once the two have changed places
@@ -94,6 +97,11 @@ func (m *Mirror) to(dir string) (changed bool, err error) {
 		return false, err
 	}
 	return true, safefile.SyncDir(filepath.Dir(dir))
+}
+
+// besides returns where a copy is made before it takes the place of dir.
+func besides(dir string) string {
+	return filepath.Join(filepath.Dir(dir), "."+filepath.Base(dir)+".new")
 }
 
 // read returns the ConfigMap's files by the names that they have in the policy's directory. All are those of one version: the

@@ -1,7 +1,10 @@
 package kubernetes
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -85,6 +88,46 @@ func TestMirror(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(to), ".*")); len(left) > 0 {
 		t.Errorf("left: %q", left)
+	}
+}
+
+// What one leaves that is killed while it copies goes with the next look, also where nothing has changed, and with the rest of ours.
+func TestMirrorWasKilled(t *testing.T) {
+	from, update := mount(t)
+	update(map[string]string{"policy.yaml": "version: 1\n"})
+	root := t.TempDir()
+	n := &Node{Prefix: "/opt", Out: new(bytes.Buffer), root: root}
+	m, to := mirrorOf(t, from), n.path(mirrorDir)
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.to(to); err != nil {
+		t.Fatal(err)
+	}
+	left := filepath.Join(root, "etc/.oci-apparmor.new")
+	kill := func() {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(left+"/policy.d", 0o755), os.WriteFile(left+"/policy.d/a.yaml", []byte("a"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kill()
+	if changed, err := m.to(to); err != nil || changed {
+		t.Errorf("%v, %v", changed, err)
+	}
+	if _, err := os.Lstat(left); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after the next look it is there: %v", err)
+	}
+	kill()
+	r, err := n.claim()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.remove(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if files, err := os.ReadDir(filepath.Join(root, "etc")); !errors.Is(err, fs.ErrNotExist) && len(files) > 0 {
+		t.Errorf("left after all was removed: %v, %v", files, err)
 	}
 }
 

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // acting is a part that a test moves.
@@ -331,6 +333,49 @@ func TestWritesAgain(t *testing.T) {
 	if said != 1 {
 		t.Errorf("it is said %d times: %q", said, log.all)
 	}
+}
+
+// The socket of somebody who listens is left to him, also while he takes no more connections.
+func TestListenBesideAnother(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	socketAt := func(kind int) int {
+		t.Helper()
+		fd, err := unix.Socket(unix.AF_UNIX, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Close(fd) })
+		return fd
+	}
+	at := &unix.SockaddrUnix{Name: path}
+	other := socketAt(unix.SOCK_STREAM)
+	if err := errors.Join(unix.Bind(other, at), unix.Listen(other, 0)); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		if err := unix.Connect(socketAt(unix.SOCK_STREAM), at); errors.Is(err, unix.EAGAIN) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	refuses := func() {
+		t.Helper()
+		if l, err := listenAt("unix:" + path); err == nil {
+			l.Close()
+			t.Error("it listens in the place of another")
+		} else if !strings.Contains(err.Error(), path) {
+			t.Errorf("%v names no path", err)
+		}
+	}
+	refuses()
+	if info, err := os.Lstat(path); err != nil || info.Mode().Type() != os.ModeSocket {
+		t.Errorf("the other's socket: %v, %v", info, err)
+	}
+	if err := errors.Join(os.Remove(path), unix.Bind(socketAt(unix.SOCK_DGRAM), at)); err != nil {
+		t.Fatal(err)
+	}
+	refuses()
 }
 
 func TestCheckListen(t *testing.T) {

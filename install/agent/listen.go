@@ -91,9 +91,13 @@ func listenAt(at string) (net.Listener, error) {
 	case info.Mode().Type() != fs.ModeSocket:
 		return nil, fmt.Errorf("%s is there and no socket: remove it, or give --listen another path", path)
 	default:
-		if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		// Only this error says that nobody listens. There are others where somebody does, as EAGAIN while many wait for him.
+		switch c, err := net.DialTimeout("unix", path, time.Second); {
+		case err == nil:
 			c.Close()
 			return nil, fmt.Errorf("somebody else listens at %s (ss -xlp names him): give --listen another path", path)
+		case !errors.Is(err, unix.ECONNREFUSED):
+			return nil, fmt.Errorf("whether somebody else listens at %s (ss -xlp names him) cannot be told: %w", path, err)
 		}
 		if err := os.Remove(path); err != nil { // of an agent that was killed
 			return nil, err

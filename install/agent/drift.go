@@ -48,7 +48,9 @@ type driftPart struct {
 // owned is a profile of the policy in force.
 type owned struct {
 	policy.Profile
-	seen     bool // the kernel had its content, as this generation has it
+	seen     bool   // the kernel had its content, as this generation has it
+	dir      string // directory below policy/profiles that it was last in; empty if it was in none that counts
+	absent   bool   // it was missing, and the kernel had not had it before
 	standing *Drifted
 	what     string // that was found last
 	repairs  []time.Time
@@ -260,37 +262,66 @@ func (p *driftPart) profile(o *owned) kernel.Profile {
 // look checks a profile, and puts it right if that is wanted.
 func (p *driftPart) look(ctx context.Context, r *Reporter, o *owned) (kernel.Done, error) {
 	ours := p.profile(o)
-	dir := p.track.Dir(o.Name)
 	found, err := p.track.Check(ours)
 	if err != nil {
 		return 0, err
 	}
-	what := ""
-	switch found.Status {
-	case kernel.Matches:
+	if found.Status == kernel.Missing {
+		return p.missing(ctx, r, o, ours)
+	}
+	if o.dir != "" && found.Dir != o.dir { // it was removed and loaded again
+		byUs, err := p.kernel.RemovedByUs(ctx, o.Name, o.dir)
+		if err != nil {
+			return 0, err
+		}
+		if !byUs {
+			p.news(r, o, Drifted{Time: time.Now().UTC(), Profile: o.Name, What: "somebody has removed it, and it has been loaded again",
+				Problem: free}, true)
+		}
+		o.dir = found.Dir
+	}
+	if found.Status == kernel.Matches {
 		if o.standing != nil {
 			r.Logf("profile %s has the policy's content again, by somebody else", o.Name)
 		}
-		o.seen, o.standing, o.what = true, nil, ""
+		o.seen, o.dir, o.standing, o.what = true, found.Dir, nil, ""
 		return 0, nil
-	case kernel.Missing:
-		if !o.seen {
-			o.standing, o.what = nil, ""
-			return 0, nil
-		}
-		byUs, err := p.kernel.RemovedByUs(ctx, o.Name, dir)
-		if err != nil || byUs {
-			o.seen = o.seen && !byUs
-			return 0, err
-		}
-		what = "somebody has removed it from the kernel: what ran under it is unconfined until it is started anew"
-	case kernel.Drifted:
-		if !o.seen && !p.kernel.Had(ours) && p.earlier(ours) {
+	}
+	if !o.seen {
+		if _, had := p.kernel.Had(ours); !had && p.earlier(ours) {
 			return 0, nil // of an earlier policy: the next start that needs it replaces it
 		}
-		what = "it was loaded with other content than the policy's: " + found.String()
 	}
-	return p.found(ctx, r, o, ours, what)
+	o.dir = found.Dir
+	return p.found(ctx, r, o, ours, "it was loaded with other content than the policy's: "+found.String())
+}
+
+// free is what a removal does, whatever is loaded after it.
+const free = "what ran under it is unconfined until it is started anew"
+
+// missing deals with a profile that the kernel has not. It was removed if the kernel had it.
+func (p *driftPart) missing(ctx context.Context, r *Reporter, o *owned, ours kernel.Profile) (kernel.Done, error) {
+	dir, seen := o.dir, o.seen
+	if !seen && !o.absent { // a question for the first look: later ones see what comes
+		dir, seen = p.kernel.Had(ours)
+	}
+	if !seen {
+		o.absent, o.standing, o.what = true, nil, ""
+		return 0, nil
+	}
+	byUs, err := p.kernel.RemovedByUs(ctx, o.Name, dir) // which waits for one that is at it
+	if err != nil {
+		return 0, err
+	}
+	if byUs {
+		o.seen, o.dir, o.standing, o.what = false, "", nil, ""
+		return 0, nil
+	}
+	done, err := p.found(ctx, r, o, ours, "somebody has removed it from the kernel: "+free)
+	if o.seen = true; o.standing != nil {
+		o.dir = "" // what is loaded there is another one, and this was told
+	}
+	return done, err
 }
 
 // earlier reports whether the kernel has the content of an earlier generation.
@@ -327,6 +358,7 @@ func (p *driftPart) found(ctx context.Context, r *Reporter, o *owned, ours kerne
 		}
 		done, d.Repaired = loaded[0].Done, true
 		o.repairs = append(o.repairs, d.Time)
+		o.dir = loaded[0].Dir
 		p.track.Loaded(loaded[0])
 	}
 	p.report(r, o, d, fresh)
@@ -345,7 +377,7 @@ func (o *owned) mayRepair(now time.Time) bool {
 	return now.Sub(o.repairs[len(o.repairs)-1]) >= moreRepairs
 }
 
-// report writes down a drift, and says it where it is news.
+// report says a drift where it is news, and keeps whether it stands.
 func (p *driftPart) report(r *Reporter, o *owned, d Drifted, fresh bool) {
 	was := o.standing
 	o.standing = nil
@@ -359,6 +391,11 @@ func (p *driftPart) report(r *Reporter, o *owned, d Drifted, fresh bool) {
 	if !fresh && !d.Repaired && was != nil && was.Problem == d.Problem {
 		return
 	}
+	p.news(r, o, d, fresh)
+}
+
+// news writes down a drift, and says it.
+func (p *driftPart) news(r *Reporter, o *owned, d Drifted, fresh bool) {
 	r.Update(func(s *State) {
 		if fresh {
 			s.Drift.Found++

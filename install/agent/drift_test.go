@@ -231,6 +231,112 @@ func TestDriftOfAnotherPolicy(t *testing.T) {
 	}
 }
 
+// A removal is found also where the profile is there again, as what ran under it is unconfined. It is said once.
+func TestDriftRemovedAndLoadedAgain(t *testing.T) {
+	byUs := func(d *drifting) {
+		if err := d.kernel.Remove(d.t.Context(), "web", func() error { return nil }); err != nil {
+			d.t.Fatal(err)
+		}
+	}
+	others := func(d *drifting) { d.Remove(d.t, "web") }
+	for name, c := range map[string]struct {
+		remove, load func(d *drifting)
+		found        uint64
+	}{
+		"by somebody":               {others, func(d *drifting) { d.Load(d.t, kerneltest.Blob("one", "web")) }, 1},
+		"for a start":               {others, func(d *drifting) { d.start("web", "one") }, 1},
+		"after our own removal":     {byUs, func(d *drifting) { d.Load(d.t, kerneltest.Blob("one", "web")) }, 0},
+		"for a start after our own": {byUs, func(d *drifting) { d.start("web", "one") }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDrifting(t, prof("web", "one"), prof("shop", "two"))
+			d.start("web", "one")
+			d.start("shop", "two")
+			d.must()
+			c.remove(d)
+			c.load(d)
+			d.must()
+			d.must()
+			d.counts(c.found, 0)
+			if said := d.log.has("unconfined until it is started anew"); said != (c.found > 0) {
+				t.Errorf("%q", d.log.all)
+			}
+			if !d.has("web", "one") {
+				t.Error("it is not loaded")
+			}
+		})
+	}
+
+	// With other content two things are said, and that is not ours to replace.
+	other := newDrifting(t, prof("web", "one"))
+	other.start("web", "one")
+	other.must()
+	other.Remove(t, "web")
+	other.Load(t, kerneltest.Blob("evil", "web"))
+	other.must()
+	other.must()
+	other.counts(2, 0, "web")
+
+	// One that was found missing, and stands so, is not said again.
+	refusing := prof("web", "one")
+	refusing.OnDrift = profile.RefuseDrift
+	d := newDrifting(t, refusing)
+	d.start("web", "one")
+	d.must()
+	d.Remove(t, "web")
+	d.must()
+	d.must()
+	d.counts(1, 0, "web")
+	d.Load(t, kerneltest.Blob("one", "web"))
+	d.must()
+	d.counts(1, 0)
+}
+
+// What was removed while no agent ran is found by the record of what the kernel had; not what we have removed, nor what no start has needed.
+func TestDriftRemovedBefore(t *testing.T) {
+	d := newDrifting(t, prof("web", "one"), prof("shop", "two"), prof("idle", "three"))
+	d.start("web", "one")
+	d.start("shop", "two")
+	d.Remove(t, "web")
+	if err := d.kernel.Remove(t.Context(), "shop", func() error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	d.must()
+	d.must()
+	d.counts(1, 1)
+	if !d.has("web", "one") || d.has("shop", "two") || d.has("idle", "three") || !d.log.has("profile web: somebody has removed it") {
+		t.Errorf("%q", d.log.all)
+	}
+
+	// A removal of ours that was cut off before its record was cleared is ours.
+	cut := newDrifting(t, prof("web", "one"))
+	cut.start("web", "one")
+	verdicts, err := filepath.Glob(filepath.Join(cut.kernel.State, "verdict.*"))
+	if err != nil || len(verdicts) != 1 {
+		t.Fatal(verdicts, err)
+	}
+	text, err := os.ReadFile(verdicts[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cut.kernel.Remove(t.Context(), "web", func() error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(verdicts[0], text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cut.must()
+	cut.counts(0, 0)
+
+	// One of an earlier policy is not needed yet.
+	next := newDrifting(t, prof("web", "one"))
+	next.start("web", "one")
+	next.apply(prof("web", "two"))
+	next.Remove(t, "web")
+	next.must()
+	next.counts(0, 0)
+}
+
 // What stands is what the policy in force has: not a profile that has left it, nor one whose content or answer to drift is another.
 func TestDriftStandsNoMore(t *testing.T) {
 	refusing, replacing := prof("web", "one"), prof("web", "one")

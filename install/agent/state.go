@@ -72,13 +72,13 @@ type Drift struct {
 	Last     []Drifted `json:"last,omitempty"`     // the last ones found, the newest first, at most maxDrifted
 }
 
-// Drifted is a profile that was found with other content than the policy's, or missing.
+// Drifted is a profile that was found with other content than the policy's, missing, or removed and loaded again.
 type Drifted struct {
 	Time     time.Time `json:"time"`    // when it was found
 	Profile  string    `json:"profile"` // its name
 	What     string    `json:"what"`    // how the kernel's differs
 	Repaired bool      `json:"repaired"`
-	Problem  string    `json:"problem,omitempty"` // why it was not repaired
+	Problem  string    `json:"problem,omitempty"` // why it was not repaired, or what is not put right by that
 }
 
 // Wiring is how an engine that install has wired stands.

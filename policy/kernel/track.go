@@ -187,10 +187,6 @@ func (t *Track) Forget(name string) { delete(t.of, name) }
 // Loaded remembers where a profile is that Ensure has loaded. It does not count as unchanged before the next Check.
 func (t *Track) Loaded(l Loaded) { t.of[l.Name] = tracked{l.Dir, []mark{{}}} }
 
-// Dir returns the directory in which a profile was at the last Check, also if it matched no more. It is empty if it was in
-// none.
-func (t *Track) Dir(name string) string { return t.of[name].dir }
-
 // Check is Kernel.Check. It lists the kernel's profiles at most once in a round, whatever the number of those that are
 // missing.
 func (t *Track) Check(p Profile) (Found, error) {
@@ -202,7 +198,7 @@ func (t *Track) Check(p Profile) (Found, error) {
 			return Found{}, t.k.explain(err)
 		}
 		if dir == "" {
-			return Found{}, nil // what was known stays, for Dir
+			return Found{}, nil // what was known stays, for Gone
 		}
 	}
 	now := time.Now()
@@ -323,19 +319,23 @@ func markAt(dir int, path string) (mark, error) {
 	}
 }
 
-// Had reports whether the kernel had our content of p since the boot, as far as we know: a start or a load has seen it.
-func (k *Kernel) Had(p Profile) bool {
+// Had reports whether the kernel had our content of p since the boot, as far as we know: a start or a load has seen it, in dir, a directory
+// below policy/profiles. What Remove has removed the kernel does not count as having had.
+func (k *Kernel) Had(p Profile) (dir string, had bool) {
 	s, err := openState(k.State)
 	if err != nil || s == nil {
-		return false
+		return "", false
 	}
 	defer s.close()
 	boot, err := k.boot()
 	if err != nil {
-		return false
+		return "", false
 	}
 	known, ok := s.verdict(p.Name)
-	return ok && known.boot == boot && known.content == p.content()
+	if !ok || known.boot != boot || known.content != p.content() {
+		return "", false
+	}
+	return known.dir, true
 }
 
 // RemovedByUs reports whether it was Remove that removed a profile from a directory below policy/profiles. It waits for a

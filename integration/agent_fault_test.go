@@ -92,6 +92,7 @@ func TestAgentFullDisk(t *testing.T) {
 		return strings.Contains(guesttest.MustRun(t, "oci-apparmor", "policy", "show"), word)
 	}
 
+	a.until(t, "it has looked at the policy", func(s agent.State) bool { return s.Policy.Last != nil })
 	room := fill(t, store.Dir)
 	write(t, "/etc/oci-apparmor/policy.yaml", strings.Replace(webPolicy, `"kept-*"`, `"kept-*", "first-*"`, 1))
 	a.until(t, "the agent has tried twice to apply the policy", func(s agent.State) bool {

@@ -140,3 +140,25 @@ func TestAuditShowsRefusalsOfStarts(t *testing.T) {
 		t.Errorf("exit code %d, %v, prints %s", code, err, out)
 	}
 }
+
+// The command that the error of a file names reads standard input.
+func TestWhatIsAdvisedForXZIsACommand(t *testing.T) {
+	m := audits(t, nil)
+	m.write("./audit.log.xz", "\xfd7zXZ\x00...")
+	if code, _ := m.run("audit", "--source", "./audit.log.xz"); code != exit.Cannot {
+		t.Errorf("of xz: exit code %d", code)
+	}
+	_, advised, _ := strings.Cut(m.errOut.String(), "| oci-apparmor ")
+	advised, _, ok := strings.Cut(advised, "`")
+	if !ok {
+		t.Fatal(m.errOut.String())
+	}
+	var opened string
+	m.records = func(_ context.Context, name string, _ source.Options) (source.Source, error) {
+		opened = name
+		return silent{}, nil
+	}
+	if code, _ := m.run(strings.Fields(advised)...); code != 0 || opened != source.Stdin {
+		t.Errorf("%s: exit code %d, reads %q: %s", advised, code, opened, m.errOut.String())
+	}
+}

@@ -105,7 +105,7 @@ func unpacked(f io.ReadCloser, name string) (plain, error) {
 	case starts("BZh"):
 		return plain{named{bzip2.NewReader(in), name}, f.Close}, nil
 	case starts("\xfd7zXZ\x00"):
-		return plain{}, fmt.Errorf("%s is compressed by xz, which is not read here: `xz -dc FILE | oci-apparmor audit -` reads it", oneline.Name(name))
+		return plain{}, fmt.Errorf("%s is compressed by xz, which is not read here: `xz -dc FILE | oci-apparmor audit --source -` reads it", oneline.Name(name))
 	}
 	return plain{in, f.Close}, nil
 }

@@ -136,13 +136,13 @@ func TestAutoTakesTheFirstThatIsAlive(t *testing.T) {
 }
 
 // multicastOf returns a multicast without a socket that messages come by.
-func multicastOf(t *testing.T, h *Host) *multicast {
+func multicastOf(t *testing.T, h *Host, o Options) *multicast {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := h.newMulticast(fds[0], Options{Follow: true})
+	m, err := h.newMulticast(fds[0], o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func (m *multicast) gets(of uint16, text string) int {
 }
 
 func TestOfTheAuditSocketWhatProcessesSendIsNotBelieved(t *testing.T) {
-	m := multicastOf(t, host(t))
+	m := multicastOf(t, host(t), Options{Follow: true})
 	sent := "audit(1700000002.123:2): pid=3 uid=0 subj=web msg='apparmor=\"DENIED\" operation=\"dbus_method_call\" exe=\"/usr/bin/dbus-daemon\"'"
 	for text, c := range map[string]struct {
 		of   uint16
@@ -187,12 +187,31 @@ func TestOfTheAuditSocketWhatProcessesSendIsNotBelieved(t *testing.T) {
 	}
 }
 
+// Who asks for records of an hour ago must not take their absence for peace.
+func TestTheAuditSocketSaysThatItHasNoPast(t *testing.T) {
+	for name, c := range map[string]struct {
+		since time.Time
+		lacks bool
+	}{
+		"of all that it has":  {time.Time{}, false},
+		"from now on":         {time.Now(), false},
+		"from a later time":   {time.Now().Add(time.Hour), false},
+		"from an hour ago on": {time.Now().Add(-time.Hour), true},
+	} {
+		m := multicastOf(t, host(t), Options{Follow: true, Since: c.since})
+		lost := m.Lost()
+		if says := len(lost) == 1 && lost[0].Unknown && strings.Contains(lost[0].Sentence(), "has no past"); says != c.lacks || len(lost) > 0 != c.lacks {
+			t.Errorf("%s: lost %v", name, lost)
+		}
+	}
+}
+
 func TestWhatTheAuditSocketLostIsCounted(t *testing.T) {
 	h := host(t)
 	var now Status
 	h.Status = func() (Status, error) { return now, nil }
 	now = Status{Lost: 5, BacklogLimit: 64}
-	m := multicastOf(t, h)
+	m := multicastOf(t, h, Options{Follow: true})
 	m.gets(1400, record(1))
 	m.overrun()
 	m.overrun() // which has to be another loss for who compares them

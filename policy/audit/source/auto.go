@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 )
 
 // openAuto opens the most complete source that is alive.
@@ -12,8 +11,7 @@ func (h *Host) openAuto(ctx context.Context, o Options) (Source, error) {
 	// The audit socket loses least. auditd's log has all that auditd got, over rotations and boots. The journal has it
 	// perhaps, and the kernel's log has what the kernel's limit on messages lets pass.
 	names := []string{AuditLog, Journal, Kmsg}
-	const now = time.Second
-	if o.Follow && (o.Since.IsZero() || time.Since(o.Since) < now) {
+	if o.Follow && !o.past() {
 		names = append([]string{Multicast}, names...)
 	}
 	var why []error

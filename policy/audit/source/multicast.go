@@ -77,10 +77,15 @@ func (h *Host) newMulticast(fd int, o Options) (*multicast, error) {
 	if err != nil {
 		return nil, err
 	}
+	m := &multicast{origin: origin{host: h, name: Multicast}, socket: socket, counter: h.newLostCounter()}
+	if o.past() {
+		m.lost.add("the audit socket, which has no past: of what was before it was opened, it has nothing", 0, true)
+	}
 	if o.Since.Before(time.Now()) {
 		o.Since = time.Time{} // whatever comes is newer, even if the kernel's clock is late
 	}
-	return &multicast{origin: origin{host: h, name: Multicast}, socket: socket, o: o, counter: h.newLostCounter()}, nil
+	m.o = o
+	return m, nil
 }
 
 // raise raises the kernel's backlog to what the operator asked for.

@@ -114,6 +114,9 @@ func (o *Options) wants(r *audit.Record) bool {
 	return r.Time.IsZero() || !r.Time.Before(o.Since.Add(-tick))
 }
 
+// past reports whether records of before now are asked for. The time that a caller takes for now is up to a second ago when it is looked at.
+func (o *Options) past() bool { return !o.Since.IsZero() && time.Since(o.Since) >= time.Second }
+
 // tick is by how much the time of a record can be before that of its event: the kernel takes the time of its last tick
 // (ktime_get_coarse_real_ts64). A second has at least 100, but in a virtual machine some come late.
 const tick = 100 * time.Millisecond

@@ -66,21 +66,6 @@ func daemonText(t *testing.T, program, mode string) (text string, other bool) {
 // file with the daemon's name, and a test has the daemons only do their work: see TestContainerdDaemonsNeedTheirRules.
 const daemonTexts = "OCI_APPARMOR_DAEMON_TEXTS"
 
-// wantNoDenials wants no record of a denial, by any profile, since the log was taken.
-func wantNoDenials(t *testing.T, log *guesttest.Log, what string) {
-	t.Helper()
-	for i, line := range log.Grep(t, `apparmor="DENIED"`) {
-		if i == 20 {
-			t.Error("and more")
-			return
-		}
-		t.Errorf("%s: %s", what, line)
-	}
-	if lost := log.Grep(t, "messages lost"); len(lost) > 0 {
-		t.Errorf("%s: the kernel's log has a gap", what)
-	}
-}
-
 // A daemonIntrusion is what a daemon has no business with.
 type daemonIntrusion struct {
 	try    []string // of the probe
@@ -153,7 +138,7 @@ func TestContainerdDockerdUnderItsProfile(t *testing.T) {
 	confinedDaemons(t, "enforce", "containerd", "dockerd")
 	log := guesttest.KernelLog(t)
 	dockerWorks(t, nil)
-	wantNoDenials(t, log, "dockerd at its work")
+	log.WantNoDenials(t, "dockerd at its work")
 	if os.Getenv(daemonTexts) != "" {
 		return
 	}
@@ -179,7 +164,7 @@ func TestContainerdDockerdWithItsImagesUnderItsProfile(t *testing.T) {
 	if store := d.MustDocker(t, "info", "--format", "{{.DriverStatus}}"); !strings.Contains(store, "io.containerd.snapshotter.v1") {
 		t.Errorf("images are kept by %s", store)
 	}
-	wantNoDenials(t, log, "dockerd at its work")
+	log.WantNoDenials(t, "dockerd at its work")
 }
 
 // By the client of containerd and by the socket of the kubelet.
@@ -189,7 +174,7 @@ func TestContainerdUnderItsProfile(t *testing.T) {
 	confinedDaemons(t, "enforce", "containerd")
 	log := guesttest.KernelLog(t)
 	containerdWorks(t)
-	wantNoDenials(t, log, "containerd at its work")
+	log.WantNoDenials(t, "containerd at its work")
 	if os.Getenv(daemonTexts) != "" {
 		return
 	}

@@ -96,9 +96,7 @@ func TestContainerdProfileNewForNginx(t *testing.T) {
 		if o := d.MustDocker(t, "inspect", "--format", "{{.State.ExitCode}}", "web"); o != "0" {
 			t.Errorf("nginx ended with exit code %s when it was stopped", o)
 		}
-		if lines := log.Grep(t, `apparmor="DENIED"`); len(lines) != 0 {
-			t.Errorf("nginx's own work was denied: %q", lines)
-		}
+		log.WantNoDenials(t, "nginx at its own work")
 		d.MustDocker(t, "start", "web")
 		w.pid = d.Pid(t, "web")
 		w.wantServes(t)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -106,7 +107,7 @@ func (l *Log) Lines(t testing.TB) []string {
 		case err == syscall.EAGAIN:
 			return l.read
 		case err == syscall.EPIPE: // records were overwritten before we came to them; the next read goes on behind the gap
-			l.read = append(l.read, "(messages lost)")
+			l.read = append(l.read, overwritten)
 			continue
 		case errors.Is(err, syscall.EINTR):
 			continue
@@ -133,4 +134,43 @@ lines:
 		found = append(found, line)
 	}
 	return found
+}
+
+// Gaps returns the messages that say that others are missing, AppArmor's records perhaps: the log was overwritten, the kernel's limit on
+// messages held some back, or the audit subsystem dropped some.
+func (l *Log) Gaps(t testing.TB) []string {
+	t.Helper()
+	return slices.DeleteFunc(slices.Clone(l.Lines(t)), func(line string) bool { return !isGap(line) })
+}
+
+const overwritten = "(messages lost)"
+
+// isGap reports whether a message says so. The words are those of audit_log_lost and its callers (kernel/audit.c), and of ___ratelimit
+// (lib/ratelimit.c), which names the function that wanted to log.
+func isGap(line string) bool {
+	if who, _, ok := strings.Cut(line, " callbacks suppressed"); ok {
+		return strings.Contains(who, "audit")
+	}
+	for _, begin := range []string{overwritten, "audit: audit_lost=", "audit: backlog limit exceeded", "audit: rate limit exceeded",
+		"audit: kauditd hold queue overflow", "audit: kauditd retry queue overflow"} {
+		if strings.HasPrefix(line, begin) {
+			return true
+		}
+	}
+	return false
+}
+
+// WantNoDenials wants no record of a denial that contains all of the words, and nothing missing in which one may have been.
+func (l *Log) WantNoDenials(t testing.TB, what string, words ...string) {
+	t.Helper()
+	for i, line := range l.Grep(t, append([]string{`apparmor="DENIED"`}, words...)...) {
+		if i == 20 {
+			t.Error("and more")
+			return
+		}
+		t.Errorf("%s: %s", what, line)
+	}
+	if gaps := l.Gaps(t); len(gaps) > 0 {
+		t.Errorf("%s: whether nothing was denied is not known, as the kernel's log has gaps: %q", what, gaps)
+	}
 }

@@ -46,6 +46,7 @@ var unneeded = []struct {
 		containerd//firewall signal (receive) peer=containerd{,//cni}
 		containerd//modprobe signal (receive) peer=containerd{,//*}
 		dockerd signal (send) set=(term,kill) peer={runc,crun}
+		dockerd signal (send) set=(exists,kill) peer={[^u]**,u{,[^n]**},un{,[^c]**}}
 		dockerd//docker-init,dockerd//ps,dockerd//unpack,dockerd//git,dockerd//qemu-check,dockerd//apparmor_parser signal (receive) peer=dockerd
 		dockerd//firewall signal (receive) peer=dockerd{,//cni}
 		dockerd//modprobe signal (receive) peer=dockerd{,//*}

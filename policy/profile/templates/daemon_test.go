@@ -114,6 +114,9 @@ func TestDaemonsAllowTheirWork(t *testing.T) {
 				"umount /.pivot_root1/", "mount -> /run/docker/netns/default", "mount fstype=overlay overlay -> /tmp/containerd-mount1/",
 				"w /proc/sys/net/ipv4/ip_forward", "packet dgram", "inet6 raw", "signal send set=int peer=dockerd//docker-proxy",
 				"signal send set=kill peer=docker-default",
+				// A container under a policy's own profile, or a stack of them.
+				"signal send set=kill peer=web", "signal send set=exists peer=web", "signal send set=kill peer=u", "signal send set=kill peer=un",
+				"signal send set=kill peer=unit", "signal send set=kill peer=/usr/bin/x", "signal send set=kill peer=floor//&web",
 			},
 			"docker-proxy": {"tcp listen", "udp bind", "capability net_bind_service"},
 			"ps":           {"r /proc/1/status", "ptrace read peer=docker-default"},

@@ -68,6 +68,16 @@ output, and what is to be said of it to the standard error.`, strings.Join(templ
 	return cmd
 }
 
+// dropIn returns the lines of the file by which systemd starts a daemon under its profile. What the unit of containerd runs before it
+// loads a module of the kernel, which the profile denies: by + systemd gives that program no profile.
+func dropIn(name string) []string {
+	lines := []string{"[Service]", "AppArmorProfile=" + name}
+	if name == "containerd" {
+		lines = append(lines, "ExecStartPre=", "ExecStartPre=-+/sbin/modprobe overlay")
+	}
+	return lines
+}
+
 // printDaemon prints what is to be said of a daemon's profile, and what comes next.
 func printDaemon(out *output.Printer, name string, made *profiles.OfDaemon, mode profile.Mode) {
 	out.Wrapped(name+": ", fmt.Sprintf("it compiles, and the daemon may do nothing of %d kinds of access that it has no business with, such as "+
@@ -75,8 +85,9 @@ func printDaemon(out *output.Printer, name string, made *profiles.OfDaemon, mode
 	out.Line("To run the daemon under it, run oci-apparmor profile load FILE, write to")
 	out.Line("/etc/systemd/system/%s.d/apparmor.conf:", engine.ServiceOf(name))
 	out.Line("")
-	out.Line("  [Service]")
-	out.Line("  AppArmorProfile=%s", name)
+	for _, line := range dropIn(name) {
+		out.Line("  %s", line)
+	}
 	out.Line("")
 	out.Wrapped("", "and run systemctl daemon-reload, systemctl restart "+engine.ServiceOf(name)+" and, where there is a policy, oci-apparmor policy "+
 		"apply: generated profiles of containers then take signals from the daemon.")

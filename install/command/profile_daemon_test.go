@@ -1,6 +1,7 @@
 package command
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,9 +12,11 @@ func TestProfileDaemon(t *testing.T) {
 	for _, test := range []struct {
 		args                  []string
 		flags, says, saysNone string
+		file                  []string // words below [Service]
 	}{
-		{[]string{"dockerd"}, "flags=(complain,attach_disconnected", "make it anew with --mode enforce", "not compiled"},
-		{[]string{"containerd", "--mode", "enforce"}, "flags=(attach_disconnected", "AppArmorProfile=containerd", "In complain mode"},
+		{[]string{"dockerd"}, "flags=(complain,attach_disconnected", "make it anew with --mode enforce", "not compiled", []string{"AppArmorProfile=dockerd"}},
+		{[]string{"containerd", "--mode", "enforce"}, "flags=(attach_disconnected", "AppArmorProfile=containerd", "In complain mode",
+			[]string{"AppArmorProfile=containerd", "ExecStartPre=", "ExecStartPre=-+/sbin/modprobe", "overlay"}},
 	} {
 		m := newCompiling(t)
 		code, text := m.run(append([]string{"profile", "daemon"}, test.args...)...)
@@ -24,6 +27,13 @@ func TestProfileDaemon(t *testing.T) {
 		name := test.args[0]
 		if !strings.Contains(said, test.says) || strings.Contains(said, test.saysNone) || !strings.Contains(said, name+": it compiles, and the daemon may do nothing of ") {
 			t.Errorf("%q: it says %s", test.args, said)
+		}
+		for _, in := range []string{said, text} { // of both, the whole file that systemd needs
+			_, file, _ := strings.Cut(strings.ReplaceAll(in, "\n#", "\n"), "[Service]\n")
+			file, _, _ = strings.Cut(file, "\n\n")
+			if got := strings.Fields(file); !slices.Equal(got, test.file) {
+				t.Errorf("%q: the file for systemd has %q, want %q", test.args, got, test.file)
+			}
 		}
 		m.write(name, text)
 		if code, out := m.run("profile", "check", name); code != 0 || !strings.Contains(out, "with its children apparmor_parser, ") || strings.Contains(out, "[peers]") {

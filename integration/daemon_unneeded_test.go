@@ -7,7 +7,7 @@ package integration
 // What is in the records of testdata/recorded, beside the templates, was done by other versions or in other tests.
 var unneeded = []struct {
 	why       string
-	sometimes bool   // they are needed in some guests, and not in others
+	sometimes bool   // they may be needed: it depends on what else a node has
 	rules     string // a line each
 }{
 	{why: "whether it is read depends on how a program was built, and on what files its node has", sometimes: true, rules: `

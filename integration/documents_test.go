@@ -32,6 +32,7 @@ var notRun = map[string]string{
 	"shim/README.md#the-wrapper-under-containerds-own-shim:2":             "the tests of pods write these keys into a configuration of their own",
 	"install/README.md#when-a-container-does-not-start":                   "a line as TestRefusalsAreOneLine and others see it, from another container",
 	"install/README.md#when-a-container-does-not-start:2":                 "a line as TestLog sees it, from another container",
+	"policy/policyfile/README.md#enforced-once-it-was-quiet":              "a unit whose command the tests of policy watch run themselves",
 	".github/CONTRIBUTING.md#building-and-testing":                        "builds, and runs all tests",
 }
 

@@ -103,7 +103,7 @@ func TestGuests(t *testing.T) {
 			if slices.Contains(toolsSuites, b.Suite) && (b.Name == guest.Containerd.Name || b.Name == guest.Cluster.Name || b.Systemd) {
 				maps.Copy(files, tools)
 			}
-			if b.Name == guest.Containerd.Name {
+			if b.Name == guest.Containerd.Name || b.Systemd && b.Suite == guesttest.Forky {
 				maps.Copy(files, later)
 			}
 			if b.Suite == packagesSuite && (b.Name == guest.Containerd.Name || b.Systemd) {

@@ -1,8 +1,10 @@
 package integration
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -10,6 +12,7 @@ import (
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/oci-apparmor/oci-apparmor/install/agent"
 	"github.com/oci-apparmor/oci-apparmor/install/kubernetes/image"
 	"github.com/oci-apparmor/oci-apparmor/integration/guest"
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
@@ -22,14 +25,20 @@ policies: {web: {profile: web}}
 assign: [{policy: keep, request: [web]}]
 `
 
-// daemonSetImage is the image of the DaemonSet. No registry has it.
-const daemonSetImage = "oci-apparmor.test/node:1"
+// daemonSetImage is the image of the DaemonSet, and laterImage that of a later version. No registry has them.
+const (
+	daemonSetImage = "oci-apparmor.test/node:1"
+	laterImage     = "oci-apparmor.test/node:2"
+)
+
+// hidden is where hidePrograms has our programs.
+const hidden = "/run/image"
 
 // hidePrograms moves our programs off the node until the test ends, and returns the directory in which they are, with what else
 // is in the image.
 func hidePrograms(t *testing.T) (dir string) {
 	t.Helper()
-	dir = "/run/image"
+	dir = hidden
 	guesttest.MustRun(t, "sh", "-c", `mkdir `+dir+` && mv /usr/local/bin/oci-apparmor* /usr/local/bin/containerd-shim-apparmor-v2 `+dir+` &&
 		mv /usr/local/lib/systemd/system/oci-apparmor.service `+dir+` && cp `+filepath.Join(testDir, placeScript)+` `+dir+`/place.sh`)
 	t.Cleanup(func() {
@@ -52,36 +61,48 @@ func putBareNode(t *testing.T) (archive string) {
 	putDefaultConfig(t, v)
 	files := hidePrograms(t)
 	startUnits(t, []string{"containerd.service"}, "/run/containerd", "/var/lib/containerd")
+	guesttest.MustRun(t, "ctr", "--namespace", "k8s.io", "images", "import", guesttest.Images(t))
+	return importImage(t, daemonSetImage, files, files)
+}
+
+// importImage makes an image of programs and of what else is in it, which are in directories, and imports it to containerd. It returns
+// its file.
+func importImage(t *testing.T, name, programs, others string) (archive string) {
+	t.Helper()
 	built := image.Image{
-		Builds: []image.Build{{Arch: "amd64", Dir: files}},
-		Others: []string{filepath.Join(files, "place.sh"), filepath.Join(files, "oci-apparmor.service")},
+		Builds: []image.Build{{Arch: "amd64", Dir: programs}},
+		Others: []string{filepath.Join(others, "place.sh"), filepath.Join(others, "oci-apparmor.service")},
 		Date:   time.Unix(0, 0),
 	}
 	archive = filepath.Join(t.TempDir(), "image.tar")
-	if err := built.Write(archive, daemonSetImage); err != nil {
+	if err := built.Write(archive, name); err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{guesttest.Images(t), archive} {
-		guesttest.MustRun(t, "ctr", "--namespace", "k8s.io", "images", "import", file)
-	}
+	guesttest.MustRun(t, "ctr", "--namespace", "k8s.io", "images", "import", archive)
 	return archive
 }
 
 // inDaemonSet runs the image's program as the DaemonSet's containers do, and returns what it printed and its exit code.
 func inDaemonSet(t *testing.T, c *guesttest.CRI, args ...string) (output string, code int32) {
 	t.Helper()
-	ran := startInDaemonSet(t, c, args...)
+	return endedOf(t, startOf(t, c, daemonSetImage, args...))
+}
+
+// endedOf waits for the end of what startOf has started.
+func endedOf(t *testing.T, ran *guesttest.PodContainer) (output string, code int32) {
+	t.Helper()
 	defer ran.Pod.Remove(t)
 	return ran.Ended(t)
 }
 
-func startInDaemonSet(t *testing.T, c *guesttest.CRI, args ...string) *guesttest.PodContainer {
+// startOf starts an image's program as the DaemonSet's containers do.
+func startOf(t *testing.T, c *guesttest.CRI, image string, args ...string) *guesttest.PodContainer {
 	t.Helper()
 	pod := c.Pod(t, "", guesttest.PrivilegedPod, func(p *cri.PodSandboxConfig) {
 		p.Linux.SecurityContext.NamespaceOptions.Pid = cri.NamespaceMode_NODE
 	})
 	return pod.Start(t, args[0], []string{"-"}, guesttest.Privileged, func(c *cri.ContainerConfig) {
-		c.Image.Image = daemonSetImage
+		c.Image.Image = image
 		c.Command, c.Args = nil, append([]string{"kubernetes"}, args...)
 		c.Mounts = []*cri.Mount{{HostPath: "/run/configmap", ContainerPath: "/policy", Readonly: true}}
 	})
@@ -133,7 +154,7 @@ func TestSystemdKubernetesNode(t *testing.T) {
 	}
 
 	// The agent is a process of the node, and follows the ConfigMap.
-	looking := startInDaemonSet(t, c, "agent", "--configmap=/policy")
+	looking := startOf(t, c, daemonSetImage, "agent", "--configmap=/policy")
 	writeFile(t, "/run/configmap/policy.yaml", strings.Replace(nodePolicy, "{web: {profile: web}}", "{web: {profile: web}, other: {profile: web}}", 1))
 	waitFor(t, "the agent to apply what has changed", func() bool {
 		return strings.Contains(guesttest.Run(t, "oci-apparmor", "policy", "show").Stdout, "other")
@@ -154,24 +175,157 @@ func TestSystemdKubernetesNode(t *testing.T) {
 		t.Errorf("nothing can be executed in the pod that was there: %+v", got)
 	}
 	pod.Remove(t)
-	waitFor(t, "the node to be left", func() bool {
+	wantNodeLeft(t, before, archive)
+	c.Ready(t)
+	if _, err := c.TryPod(t, "apparmor"); err == nil || !strings.Contains(err.Error(), "apparmor") {
+		t.Errorf("a pod by our runtime: %v", err)
+	}
+	c.Pod(t, "") // and the engine's own works
+}
+
+// The DaemonSet's image becomes another one while pods run: the installer of the new image puts its programs beside the old ones and
+// restarts nothing. Running pods go on with the shim that they were started by, new ones have the new one, and so does the agent. The old
+// programs go with the last pod that needs them, and what leaves the node then gives the tree back.
+func TestSystemdKubernetesUpgrade(t *testing.T) {
+	guesttest.Need(t, guest.Systemd)
+	guesttest.EnoughIn(t, guesttest.Forky)
+	guesttest.Leave(t, "it takes two minutes; TestContainerdUpgrade has the same programs replaced")
+	archive := putBareNode(t)
+	importImage(t, laterImage, laterDir, hidden)
+	before := treeHash(t)
+	const unit = "containerd.service"
+	c := guesttest.DialCRI(t, containerdSocket)
+	c.Ready(t)
+	writeFile(t, "/run/configmap/policy.yaml", nodePolicy)
+	writeFile(t, "/run/configmap/web", texts["web"])
+	t.Cleanup(func() { os.RemoveAll("/run/configmap") })
+	install := func(image string) {
+		t.Helper()
+		if out, code := endedOf(t, startOf(t, c, image, "install", "--configmap=/policy", "--restart", "containerd")); code != 0 {
+			t.Fatalf("exit code %d\n%s", code, out)
+		}
+		c.Ready(t)
+	}
+	programs := func() (versions []string) {
+		t.Helper()
+		entries, err := os.ReadDir("/usr/local/lib/oci-apparmor/programs")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			versions = append(versions, e.Name())
+		}
+		return versions
+	}
+	exeIs := func(what string, pid int, version string) {
+		t.Helper()
+		if exe := exeOf(pid); filepath.Base(filepath.Dir(exe)) != version {
+			t.Errorf("%s runs %s, and not version %s", what, exe, version)
+		}
+	}
+	shimsAre := func(want map[string]int) {
+		t.Helper()
+		got := map[string]int{}
+		for _, pid := range guesttest.Shims(t) {
+			if exe := exeOf(pid); strings.HasPrefix(exe, "/usr/local/lib/oci-apparmor/") {
+				got[filepath.Base(filepath.Dir(exe))]++
+			}
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("shims of versions %v, want %v", got, want)
+		}
+	}
+	webPod := func(name string) *guesttest.PodContainer {
+		t.Helper()
+		web := startPodContainer(t, c.Pod(t, "apparmor", guesttest.Annotated("oci-apparmor/policy", "web")), name)
+		wantPodConfined(t, web, podWeb, "web (enforce)")
+		return web
+	}
+
+	install(daemonSetImage)
+	first := programs()
+	if len(first) != 1 {
+		t.Fatalf("there are the versions %q", first)
+	}
+	looking := startOf(t, c, daemonSetImage, "agent", "--configmap=/policy")
+	waitFor(t, "the agent to run", func() bool { return agentRuns(t) == looking.Pid(t) })
+	exeIs("the agent", looking.Pid(t), first[0])
+	old := webPod("before")
+	shimsAre(map[string]int{first[0]: 1})
+	main := mainOf(t, unit)
+
+	// As the kubelet does for a DaemonSet: first the old pod ends.
+	looking.Pod.Remove(t)
+	install(laterImage)
+	if now := mainOf(t, unit); now != main {
+		t.Errorf("containerd is process %d, and was %d", now, main)
+	}
+	if o := guesttest.Run(t, "oci-apparmor", "--version"); !strings.Contains(o.Stdout, "2.0") {
+		t.Errorf("the node's program is %+v", o)
+	}
+	if got := programs(); !slices.Equal(got, slices.Sorted(slices.Values([]string{first[0], "2.0"}))) {
+		t.Errorf("there are the versions %q", got)
+	}
+	wantExecSyncConfined(t, old, podWeb, "web (enforce)")
+	fresh := webPod("after")
+	shimsAre(map[string]int{first[0]: 1, "2.0": 1})
+	looking = startOf(t, c, laterImage, "agent", "--configmap=/policy")
+	waitFor(t, "the agent to run", func() bool { return agentRuns(t) == looking.Pid(t) })
+	exeIs("the agent", looking.Pid(t), "2.0")
+	writeFile(t, "/run/configmap/policy.yaml", strings.Replace(nodePolicy, "{web: {profile: web}}", "{web: {profile: web}, other: {profile: web}}", 1))
+	waitFor(t, "the agent to apply what has changed", func() bool {
+		return strings.Contains(guesttest.Run(t, "oci-apparmor", "policy", "show").Stdout, "other")
+	})
+
+	// The old programs stay while a pod needs them.
+	install(laterImage)
+	if got := programs(); len(got) != 2 {
+		t.Errorf("there are the versions %q", got)
+	}
+	wantExecSyncConfined(t, old, podWeb, "web (enforce)")
+	old.Pod.Remove(t)
+	waitFor(t, "the old programs to go", func() bool { return slices.Equal(programs(), []string{"2.0"}) })
+
+	looking.Pod.Remove(t)
+	if out, code := endedOf(t, startOf(t, c, laterImage, "leave")); code == 0 || !strings.Contains(out, "still run") {
+		t.Errorf("with a pod: exit code %d\n%s", code, out)
+	}
+	wantExecSyncConfined(t, fresh, podWeb, "web (enforce)")
+	fresh.Pod.Remove(t)
+	wantNodeLeft(t, before, archive)
+}
+
+// agentRuns returns the process of the agent that runs on the node; 0 for none.
+func agentRuns(t *testing.T) int {
+	t.Helper()
+	s, runs, err := agent.Read(agent.Dir)
+	if err != nil || !runs {
+		return 0
+	}
+	return s.PID
+}
+
+// wantNodeLeft waits until what leaves the node has done so, and checks that nothing of ours is there. since is a file that was written when
+// the tree had the hash before.
+func wantNodeLeft(t *testing.T, before, since string) {
+	t.Helper()
+	left := func() bool {
 		_, err := os.Lstat("/var/lib/oci-apparmor")
 		return os.IsNotExist(err)
-	})
+	}
+	for late := time.Now().Add(4 * time.Minute); !left() && time.Now().Before(late); { // it restarts the engine, and tries it with a container
+		time.Sleep(time.Second)
+	}
+	waitFor(t, "the node to be left", left)
 	waitFor(t, "the unit to end", func() bool {
 		return guesttest.Run(t, "systemctl", "is-active", "oci-apparmor-leave.service").Code != 0
 	})
 	if treeHash(t) != before {
-		t.Errorf("the tree is not as it was: %s", guesttest.MustRun(t, "sh", "-c", "find /etc /usr/local -newer "+archive))
+		t.Errorf("the tree is not as it was: %s", guesttest.MustRun(t, "sh", "-c", "find /etc /usr/local -newer "+since))
 	}
 	for _, dir := range []string{"/var/lib/oci-apparmor", "/run/oci-apparmor"} {
 		if _, err := os.Lstat(dir); err == nil {
 			t.Errorf("%s is left", dir)
 		}
 	}
-	c.Ready(t)
-	if _, err := c.TryPod(t, "apparmor"); err == nil || !strings.Contains(err.Error(), "apparmor") {
-		t.Errorf("a pod by our runtime: %v", err)
-	}
-	c.Pod(t, "") // and the engine's own works
 }

@@ -31,7 +31,8 @@ const laterDir = testDir + "/../later"
 
 // buildLater builds the programs as of a later version, for a guest, if a test wants them.
 func buildLater(t *testing.T, root string) map[string]string {
-	if wanted, err := regexp.MatchString(pattern(), "TestContainerdUpgrade"); err == nil && !wanted {
+	pattern, err := regexp.Compile(pattern())
+	if err == nil && !pattern.MatchString("TestContainerdUpgrade") && !pattern.MatchString("TestSystemdKubernetesUpgrade") {
 		return nil
 	}
 	files, dir := map[string]string{}, t.TempDir()

@@ -100,7 +100,7 @@ func TestAgentFullDisk(t *testing.T) {
 	})
 	repaired()
 	wantStarts(t, rt)
-	if n := a.said("no space left on device"); n != 1 || policyHas("first-*") {
+	if n := a.said("policy: writing generation 2: "); n != 1 || policyHas("first-*") {
 		t.Errorf("that there is no room is said %d times:\n%s", n, a.log.String())
 	}
 	room()

@@ -35,7 +35,7 @@ func TestContainerdDaemonsNeedTheirRules(t *testing.T) {
 	guesttest.EnoughIn(t, guesttest.Forky)
 	guesttest.Leave(t, "make test has the daemons do their work once, which takes a minute each")
 	if guesttest.Suite() != guesttest.Forky {
-		t.Skip("what is unneeded is told of the versions that forky has")
+		t.Skip("the table unneeded has reasons for the versions of Docker and containerd that forky has, and here are others")
 	}
 	for _, program := range []string{"containerd", "dockerd"} {
 		t.Run(program, func(t *testing.T) {

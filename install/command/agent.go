@@ -94,8 +94,8 @@ func (o *agentOptions) flags(cmd *cobra.Command, s *session) {
 	f.StringVar(&o.handler, "runtime-handler", "apparmor", "`handler` that the Node must list to be ready: that of the RuntimeClass")
 }
 
-// agentMemory is what the agent's heap may take before Go collects more often, in bytes.
-const agentMemory = 8 << 20
+// agentMemory is what Go's memory may take before it collects garbage, in bytes.
+const agentMemory = 7 << 20
 
 func runAgent(ctx context.Context, s *session, o *agentOptions) error {
 	if o.listen != "" {
@@ -109,7 +109,7 @@ func runAgent(ctx context.Context, s *session, o *agentOptions) error {
 	if !s.Root {
 		return exit.With(exit.Cannot, fmt.Errorf("the agent applies policies and loads profiles: run this as root"))
 	}
-	debug.SetGCPercent(50)
+	debug.SetGCPercent(-1) // else Go collects garbage every two minutes, also while nothing happens
 	debug.SetMemoryLimit(agentMemory)
 	told := s.metrics()
 	a := agent.New(agent.Options{Dir: s.Kernel.State, Listen: o.listen, Public: o.public, Log: s.warn,

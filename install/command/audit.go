@@ -190,7 +190,7 @@ func runAudit(ctx context.Context, s *session, o *auditOptions) error {
 		return err
 	}
 	s.warnOfNamesakes(o.source)
-	q.InForce = s.inForce(o.policy)
+	q.InForce = o.policy != "" && s.inForce(o.policy)
 	q.Lost = func(l source.Loss) { s.Warnf("%s", l.Sentence()) }
 	src, err := s.records(ctx, o.source, source.Options{Since: q.Since, Follow: q.Follow})
 	if err != nil {

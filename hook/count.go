@@ -72,6 +72,7 @@ func (h *Host) refused(c Caller, command string, reason notice.Reason, decided s
 		all = append(all, counts.Decisions.With(engineOf(c), h.wiring(command), decided, counts.Refused))
 	}
 	h.Counts.Add(all...)
+	h.Counts.Tell()
 }
 
 func (h *Host) wiring(command string) string {

@@ -205,18 +205,29 @@ func TestAgentSocketTaken(t *testing.T) {
 		})
 	}
 
-	// Somebody takes the path from an agent that runs. What he has there stays when the agent ends.
+	// Somebody takes the path from an agent that runs. The agent listens there again when he has gone, and what he has there stays when the
+	// agent ends.
 	a := startAgent(t)
 	serves(a)
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
+	take := func() net.Listener {
+		t.Helper()
+		l, err := net.Listen("unix", path+".other")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.(*net.UnixListener).SetUnlinkOnClose(false)
+		if err := os.Rename(path+".other", path); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, "the agent to say so", func() bool { return a.said("something else is in the socket's place") > 0 })
+		return l
 	}
-	other, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Close()
+	other := take()
 	wantStarts(t, rt)
+	other.Close()
+	serves(a)
+	other = take()
+	defer other.Close()
 	a.end(t)
 	if c, err := net.Dial("unix", path); err != nil {
 		t.Errorf("the other's socket is gone: %v", err)

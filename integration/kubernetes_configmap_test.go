@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,9 +14,10 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
 )
 
-// A ConfigMap is changed a hundred times in a minute, and most of its versions have a fault. At each moment a good version is in force,
-// whole, in the store and in the kernel, and containers that start are confined by one. The Node never names another one. In the end it
-// has the digest of the last good one, and says why that after it is refused.
+// A ConfigMap is changed a hundred times in a minute, most of its versions have a fault, and agents are killed meanwhile. At each moment a
+// good version is in force, whole, in the store and in the kernel, and containers that start are confined by one. The Node never names
+// another one, or an earlier one than before. In the end it has the digest of the last good one, and says why that after it is refused.
+// It has an event of a container that is refused.
 func TestKubernetesConfigMap(t *testing.T) {
 	const changes, node = 100, "lone"
 	k := guesttest.Kubernetes(t)
@@ -44,8 +46,13 @@ func TestKubernetesConfigMap(t *testing.T) {
 	if err := put(0); err != nil {
 		t.Fatal(err)
 	}
-	a := spawnAs(t, "kubernetes", "agent", "--configmap="+m.dir, "--node="+node, "--api-server="+k.Server(),
-		"--service-account="+k.Account(t, "oci-apparmor", "oci-apparmor", node)).begun(t)
+	account := k.Account(t, "oci-apparmor", "oci-apparmor", node)
+	spawn := func() *runningAgent {
+		t.Helper()
+		return spawnAs(t, "kubernetes", "agent", "--configmap="+m.dir, "--node="+node, "--api-server="+k.Server(), "--service-account="+account)
+	}
+	a := spawn()
+	t.Cleanup(func() { _ = a.Process.Kill() }) // where begun has not been reached
 	waitLong(t, "the Node to have the first version's digest", func() bool { return annotation(agent.PolicyAnnotation) != "" })
 	rt := armsOf(t, "runc")
 	wantConfined(t, guesttest.NewBundle(t).Start(t, rt.wrapped), tries{"write /etc/x": denied, "write /mnt/v0": denied, "write /mnt/v1": "ok"}, "web")
@@ -64,7 +71,14 @@ func TestKubernetesConfigMap(t *testing.T) {
 		}
 		changed <- put(lastGood)
 	}()
-	starts, told := 0, map[string]bool{}
+	starts, killed := 0, 0
+	var told []string // the digests that the Node has shown, one after the other
+	look := func() {
+		t.Helper()
+		if now := annotation(agent.PolicyAnnotation); len(told) == 0 || told[len(told)-1] != now {
+			told = append(told, now)
+		}
+	}
 	for changing := true; changing; {
 		select {
 		case err := <-changed:
@@ -76,18 +90,29 @@ func TestKubernetesConfigMap(t *testing.T) {
 		}
 		c := guesttest.NewBundle(t).Start(t, rt.wrapped)
 		wantConfined(t, c, tries{"write /etc/x": denied, "write /tmp/x": "ok"}, "web")
-		starts++
-		told[annotation(agent.PolicyAnnotation)] = true
+		look()
+		// Half of the time agents are killed, wherever they are, and others go on.
+		if starts++; time.Since(began) < 30*time.Second {
+			if err := a.Process.Kill(); err != nil {
+				t.Fatalf("%v\n%s", err, a.log.String())
+			}
+			_ = a.Wait()
+			a = spawn()
+			killed++
+			time.Sleep(time.Duration(rand.IntN(2000)) * time.Millisecond)
+			look()
+		}
 	}
+	a.begun(t)
 	waitFor(t, "the last good version to be in force", w.is(t, lastGood))
 	if err := put(lastBad); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d changes in %v, %d of them good; the Node showed %d versions meanwhile, and %d containers started", changes, time.Since(began), len(w.good)-2,
-		len(told), starts)
+	t.Logf("%d changes in %v, %d of them good; %d agents were killed; the Node showed %d versions meanwhile, and %d containers started", changes,
+		time.Since(began), len(w.good)-2, killed, len(told), starts)
 	says := configFaults[w.faults[lastBad]].says
 	waitLong(t, "the Node to say why the version after it is refused: "+says, func() bool { return strings.Contains(annotation(agent.RefusedAnnotation), says) })
-	told[annotation(agent.PolicyAnnotation)] = true
+	look()
 	if !w.is(t, lastGood)() || annotation(agent.PolicyAnnotation) != w.digest(lastGood) {
 		t.Errorf("the Node has the digest %s, and that of the last good version is %s", annotation(agent.PolicyAnnotation), w.digest(lastGood))
 	}
@@ -100,16 +125,41 @@ func TestKubernetesConfigMap(t *testing.T) {
 	waitLong(t, "the Node to have the next version", func() bool {
 		return w.is(t, next)() && annotation(agent.PolicyAnnotation) == w.digest(next) && annotation(agent.RefusedAnnotation) == ""
 	})
+	look()
+	wantRefusalEvent(t, k, node, rt)
 	now, most := a.memory(t)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for digest := range told {
-		if _, ok := w.digests[digest]; !ok {
+	last := -1
+	for _, digest := range told {
+		switch n, ok := w.digests[digest]; {
+		case !ok:
 			t.Errorf("the Node has named the digest %q, which was never in force", digest)
+		case n < last:
+			t.Errorf("the Node has named version %d after version %d", n, last)
+		default:
+			last = n
 		}
 	}
-	if len(w.digests) < 3 || len(told) < 2 {
-		t.Errorf("only these were in force: %v; and the Node showed %v", slices.Sorted(maps.Values(w.digests)), told)
+	if len(w.digests) < 3 || len(told) < 2 || killed < 3 {
+		t.Errorf("%d agents were killed, only these were in force: %v; and the Node showed %v", killed, slices.Sorted(maps.Values(w.digests)), told)
 	}
 	t.Logf("%d versions were in force, by %d looks; the agent has %d KiB resident, at most %d", len(w.digests), w.looks, now, most)
+}
+
+// wantRefusalEvent has a container refused, of which the Node must have an event.
+func wantRefusalEvent(t *testing.T, k *guesttest.ControlPlane, node string, rt arms) {
+	t.Helper()
+	if c, o := guesttest.NewBundle(t, asks("nowhere")).TryStart(t, rt.wrapped); c != nil || !strings.Contains(o.Stderr, "nowhere") {
+		t.Fatalf("a container that may not ask for that: %+v", o)
+	}
+	var events string
+	waitLong(t, "an event of the Node", func() bool {
+		events = k.MustKubectl(t, "get", "events", "--namespace=default", "--field-selector=reason=ContainerRefused,involvedObject.name="+node,
+			"--output=jsonpath={range .items[*]}{.type} {.message}{\"\\n\"}{end}")
+		return events != ""
+	})
+	if !strings.HasPrefix(events, "Warning ") || !strings.Contains(events, "create was refused once: the container asks for a policy") || strings.Count(events, "\n") != 1 {
+		t.Errorf("the events of the Node:\n%s", events)
+	}
 }

@@ -1,14 +1,21 @@
 package integration
 
 import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/integration/guest"
 	"github.com/oci-apparmor/oci-apparmor/integration/guest/guesttest"
+	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
 // clusterOverlay returns a directory for kubectl apply -k: the README's overlay with our image and a policy of two files.
@@ -91,6 +98,8 @@ func TestSystemdKubernetesDaemonSet(t *testing.T) {
 		return got != digest && got != "" && n.ofNode(t, refused) == ""
 	})
 
+	changeConfigMap(t, n)
+
 	// The DaemonSet's pod goes and comes without a trace.
 	k.MustKubectl(t, "delete", "pods", "--all", "--namespace=oci-apparmor", "--wait=true")
 	n.podsOf(t, "oci-apparmor", "app.kubernetes.io/name=oci-apparmor", 1)
@@ -105,7 +114,7 @@ func TestSystemdKubernetesDaemonSet(t *testing.T) {
 		return strings.Contains(guesttest.Run(t, "journalctl", "--no-pager", "--unit=oci-apparmor-leave.service").Stdout, "still run")
 	})
 	n.wantExecConfined(t, pods[0], "front", podWeb, "web (enforce)")
-	k.MustKubectl(t, "delete", "deployment", "--namespace=corners", "shop")
+	k.MustKubectl(t, "delete", "--wait=true", "deployment", "--namespace=corners", "shop")
 	left := func() {
 		t.Helper()
 		began := time.Now()
@@ -120,18 +129,94 @@ func TestSystemdKubernetesDaemonSet(t *testing.T) {
 	}
 	left()
 
-	// The rights to change the Node were gone before the agent. They are there if the DaemonSet is deleted first, and then nothing of
-	// ours stays on the Node either.
+	// The rights to change the Node were gone before the agent, so it has kept its label. They are there if the DaemonSet is deleted first,
+	// and then nothing of ours stays on the Node either. Helm's chart sets the node up as well.
 	waitLong(t, "the namespace to be gone", func() bool { return k.Kubectl(t, "get", "namespace", "oci-apparmor").Code != 0 })
-	k.MustKubectl(t, "apply", "--kustomize", overlay)
-	n.podsOf(t, "oci-apparmor", "app.kubernetes.io/name=oci-apparmor", 1)
+	k.MustKubectl(t, "label", "nodes", "--all", "oci-apparmor.github.io/ready-")
+	k.Namespace(t, "oci-apparmor", "pod-security.kubernetes.io/enforce: privileged")
+	image, tag, _ := strings.Cut(daemonSetImage, ":")
+	k.Apply(t, guesttest.MustRun(t, "helm", "template", "oci-apparmor", filepath.Join(manifestsDir, "chart"), "--namespace=oci-apparmor",
+		"--kube-version="+guest.Kubernetes.Version, "--set=engine=containerd,image.repository="+image+",image.tag="+tag,
+		`--set-file=policy.files.policy\.yaml=`+filepath.Join(overlay, "policy.yaml"), "--set-file=policy.files.web="+filepath.Join(overlay, "web")))
+	waitLong(t, "the node to be labelled, by Helm's chart", func() bool { return n.ofNode(t, ready) == "true" })
+	k.Apply(t, shopDeployment)
+	for _, p := range n.podsOf(t, "corners", "app=shop", 2) {
+		n.wantConfined(t, p, "front", podWeb, "web (enforce)")
+		n.wantExecConfined(t, p, "front", podWeb, "web (enforce)")
+	}
+	k.MustKubectl(t, "delete", "--wait=true", "deployment", "--namespace=corners", "shop")
+	waitLong(t, "its pods to be gone", func() bool { return len(k.Pods(t, "corners", "app=shop")) == 0 })
 	k.MustKubectl(t, "delete", "daemonset", "--namespace=oci-apparmor", "--cascade=foreground", "oci-apparmor")
 	left()
 	marks := n.ofNode(t, ".metadata.labels") + n.ofNode(t, ".metadata.annotations") + n.ofNode(t, ".status.conditions[*].type")
 	if strings.Contains(marks, "oci-apparmor") || strings.Contains(marks, "OCIAppArmor") {
 		t.Errorf("the Node keeps %s", marks)
 	}
-	k.MustKubectl(t, "delete", "--ignore-not-found", "--wait=false", "--kustomize", overlay)
+}
+
+// changeConfigMap changes the ConfigMap of the policy a hundred times within a minute, every other time to one with a fault, and the last
+// time to a good one. The kubelet brings the node some of them, when it comes to it. What is in force meanwhile is good, the node stays
+// ready, and the Node has the digest of the last one in the end.
+func changeConfigMap(t *testing.T, n *clusterNode) {
+	t.Helper()
+	const changes = 100
+	policy := func(number int) string {
+		return strings.Replace(nodePolicy, "{web: {profile: web}}", fmt.Sprintf("{web: {profile: web}, v%d: {profile: web}}", number), 1)
+	}
+	seen := map[string]bool{} // versions that were in force
+	look := func() (last, digest string) {
+		t.Helper()
+		g, err := store.Store{Dir: store.Dir}.Current()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := g.Config()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range c.Policies {
+			if number, isVersion := strings.CutPrefix(p.Name, "v"); isVersion {
+				last = number
+				if i, err := strconv.Atoi(number); err != nil || i%2 != 0 {
+					t.Fatalf("in force is version %s, which has a fault", number)
+				}
+			}
+		}
+		seen[last] = true
+		brief, err := g.Brief()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return last, "sha256:" + brief.Digest
+	}
+	began := time.Now()
+	tick := time.NewTicker(time.Minute / changes)
+	defer tick.Stop()
+	for i := 1; i <= changes; i++ {
+		text := policy(i)
+		if i%2 != 0 {
+			text = strings.Replace(text, "assign:", "asign:", 1)
+		}
+		patch, err := json.Marshal(map[string]any{"data": map[string]string{"policy.yaml": text}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status, answer := n.Patch(t, "/api/v1/namespaces/oci-apparmor/configmaps/oci-apparmor-policy", string(patch), http.Header{}); status != http.StatusOK {
+			t.Fatalf("change %d: %d %s", i, status, answer)
+		}
+		<-tick.C
+		look()
+	}
+	t.Logf("%d changes in %v", changes, time.Since(began).Round(time.Second))
+	waitLong(t, "the Node to have the last version", func() bool {
+		last, digest := look()
+		if got := n.ofNode(t, `.metadata.labels.oci-apparmor\.github\.io/ready`); got != "true" {
+			t.Fatalf("the label is %q while the policy changes", got)
+		}
+		return last == strconv.Itoa(changes) && n.ofNode(t, `.metadata.annotations.oci-apparmor\.github\.io/policy`) == digest &&
+			n.ofNode(t, `.metadata.annotations.oci-apparmor\.github\.io/policy-refused`) == ""
+	})
+	t.Logf("the last version was in force on the node, and on the Node, after %v; seen in force: %v", time.Since(began).Round(time.Second), slices.Sorted(maps.Keys(seen)))
 }
 
 // waitLong is waitFor for what takes minutes in an emulated guest.

@@ -220,6 +220,25 @@ func (m *mapping) guarded(f func()) (ok bool) {
 	return true
 }
 
+// Make makes the file if it is missing or none of ours.
+func (t *Table) Make() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, err := t.mapping(true)
+	return err
+}
+
+// Tell lets those know who watch the file that something was counted that they want to hear of at once: the file's times change, which
+// inotify(7) tells as IN_ATTRIB. What is added to mapped memory changes none.
+func (t *Table) Tell() {
+	if t != nil {
+		_ = unix.UtimesNanoAt(unix.AT_FDCWD, t.path, nil, unix.AT_SYMLINK_NOFOLLOW) // who watches reads the counters at the next change
+	}
+}
+
+// Path returns the path of the file.
+func (t *Table) Path() string { return t.path }
+
 // word returns eight bytes of the slots, at an offset that is a multiple of eight.
 func (m *mapping) word(at int) *atomic.Uint64 {
 	return (*atomic.Uint64)(unsafe.Pointer(&m.slots[at : at+8][0]))

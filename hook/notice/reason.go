@@ -31,6 +31,25 @@ const (
 	OtherReason   Reason = "other"
 )
 
+// Means returns what a reason means, or an empty string for one that this version does not know.
+func (r Reason) Means() string {
+	for _, one := range Reasons {
+		if one.Reason == r {
+			return one.Means
+		}
+	}
+	return ""
+}
+
+// ByNode reports whether a container is refused by a fault of the node's: others are refused as well, and nobody who writes them can help it.
+func (r Reason) ByNode() bool {
+	switch r {
+	case NoPolicy, PolicyUnread, AppArmorOff, NoRight, NoHash, Drift, Load, Removed, Record, Runtime, OtherReason:
+		return true
+	}
+	return false
+}
+
 // Reasons are all reasons, and what they mean. A new one is a constant and a row here, and stands in install/README.md.
 var Reasons = []struct {
 	Reason Reason

@@ -2,7 +2,8 @@
 // profiles have the policy's content, and that engines go on to come to us. No container's start depends on it.
 //
 // Each of these is a Part. A part waits for the kernel to say that something has changed, looks, does something about it,
-// and writes down what it found in the State, which others read. Nothing here runs by the clock, unless a part has failed.
+// and writes down what it found in the State, which others read. Nothing here runs by the clock, unless a part has failed; only in a
+// cluster a throw-away container is started once an hour.
 // What takes memory, as compiling a policy does, is done by a child process.
 package agent
 

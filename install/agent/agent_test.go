@@ -335,6 +335,49 @@ func TestWritesAgain(t *testing.T) {
 	}
 }
 
+// Where the socket of an agent that runs is removed, or something else is put in its place, the agent says so, and listens again once it may.
+func TestListensAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	var log lines
+	a := New(Options{Dir: t.TempDir(), Listen: "unix:" + path, Log: log.log})
+	defer start(t, a)()
+	served := func() bool {
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return net.Dial("unix", path)
+		}}}
+		answer, err := client.Get("http://agent/state")
+		if err == nil {
+			answer.Body.Close()
+		}
+		return err == nil && answer.StatusCode == http.StatusOK
+	}
+	eventually(t, "it is served", served)
+	if err := os.Chmod(path, 0o640); err != nil { // which is no loss
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is served again", served)
+	if !log.has("the socket was removed") {
+		t.Errorf("it says %q", log.all)
+	}
+	other := filepath.Join(t.TempDir(), "other")
+	l, err := net.Listen("unix", other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	if err := os.Rename(other, path); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "that is said", func() bool {
+		return log.has("something else is in the socket's place") && log.has("somebody else listens at "+path)
+	})
+	l.Close()
+	eventually(t, "it is served in the place of a socket that nobody listens at", served)
+}
+
 // The socket of somebody who listens is left to him, also while he takes no more connections.
 func TestListenBesideAnother(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")

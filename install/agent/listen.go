@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oci-apparmor/oci-apparmor/install/agent/watch"
 )
 
 // CheckListen returns an error if an address is none to listen at. Unless public is set, only this machine may reach it:
@@ -71,9 +73,16 @@ func (p listener) Watch(ctx context.Context, _ func()) error {
 			server.Close()
 		}
 	})
+	watching, watched := context.WithCancel(ctx)
+	lost := make(chan error, 1)
+	go func() { lost <- lostSocket(watching, l); server.Close() }()
 	err = server.Serve(l)
+	watched()
 	if !stop() {
 		<-stopped
+	}
+	if gone := <-lost; gone != nil {
+		err = gone
 	}
 	return fmt.Errorf("nothing is served at %s any more: %w", a.o.Listen, err)
 }
@@ -142,6 +151,35 @@ func (s *socket) Close() error {
 		}
 	})
 	return s.UnixListener.Close()
+}
+
+// lostSocket waits until a socket has lost its path, so that nobody reaches it, and returns that as an error. It returns nil when ctx ends.
+func lostSocket(ctx context.Context, l net.Listener) error {
+	s, is := l.(*socket)
+	if !is || s.made == nil {
+		<-ctx.Done()
+		return nil
+	}
+	w, err := watch.New()
+	if err != nil {
+		<-ctx.Done() // it is served as long as the path is there
+		return nil
+	}
+	defer w.Close()
+	for {
+		watched := w.SetFile(s.path)
+		now, err := os.Lstat(s.path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return errors.New("the socket was removed")
+		case err == nil && !os.SameFile(now, s.made):
+			return errors.New("something else is in the socket's place")
+		}
+		if watched != nil || w.Wait(ctx) != nil {
+			<-ctx.Done()
+			return nil
+		}
+	}
 }
 
 func (a *Agent) serveState(w http.ResponseWriter, _ *http.Request) {

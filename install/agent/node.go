@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 )
 
 // The keys by which a Node says how it stands. Their prefix is a name that belongs to the project, as Kubernetes asks for:
@@ -28,6 +30,16 @@ const (
 	moreEvents = time.Minute
 )
 
+// moreRefusals is after how long one more event tells of refusals of the same kind. A pod that is refused is started again and again.
+const moreRefusals = 10 * time.Minute
+
+// An exam is made anew after examAge, because an engine may break in ways of which nothing tells. It is made anew before that where a
+// container was refused by a fault of the node's, but not more often than examRest.
+const (
+	examAge  = time.Hour
+	examRest = time.Minute
+)
+
 // nodePart tells the cluster how the node stands.
 type nodePart struct {
 	name, handler string
@@ -36,10 +48,13 @@ type nodePart struct {
 	child         Child
 
 	exam    *ExamAnswer // the last one
+	at      time.Time   // when it was made
+	faults  uint64      // how many refusals were by the node's fault then
 	failed  int         // trials that failed, one after the other
 	of      string      // what it was an exam of
 	told    State       // of which events were made
 	begun   bool        // told counts
+	refused []Refusal   // of which events were made, and when
 	pending []pendingEvent
 	sent    []time.Time
 }
@@ -70,11 +85,15 @@ func (*nodePart) Name() string { return nodeName }
 
 func (p *nodePart) Watch(ctx context.Context, changed func()) error {
 	heard := p.agent.Changed()
+	again := time.NewTicker(examAge)
+	defer again.Stop()
 	changed() // the first Act may have seen what was before
 	for last := told(p.agent.State()); ; {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-again.C:
+			changed()
 		case <-heard:
 		}
 		if now := told(p.agent.State()); now != last {
@@ -150,18 +169,20 @@ func (p *nodePart) Act(ctx context.Context, r *Reporter) error {
 // mostExams is how many exams one Act makes, because what decides their outcome has changed meanwhile.
 const mostExams = 2
 
-// examine makes an exam where something has changed that decides its outcome, as it starts a container. It returns the state after it.
+// examine makes an exam where something has changed that decides its outcome, or where the last one is old, as it starts a container. It
+// returns the state after it.
 func (p *nodePart) examine(ctx context.Context, r *Reporter) (State, error) {
 	for range mostExams {
-		of := decides(r.State())
-		if p.exam != nil && p.of == of {
+		s := r.State()
+		of, faults, age := decides(s), nodeFaults(s), time.Since(p.at)
+		if p.exam != nil && p.of == of && age < examAge && (faults == p.faults || age < examRest) {
 			break
 		}
 		exam := new(ExamAnswer)
 		if err := ask(ctx, p.child, r, exam, "exam"); err != nil {
 			return State{}, err
 		}
-		p.exam, p.of = exam, of
+		p.exam, p.of, p.faults, p.at = exam, of, faults, time.Now()
 	}
 	return r.State(), nil
 }
@@ -173,6 +194,16 @@ func decides(s State) string {
 		of += " " + w.Engine + "=" + w.State
 	}
 	return of
+}
+
+// nodeFaults returns how many refusals of a state were by a fault of the node's.
+func nodeFaults(s State) (n uint64) {
+	for _, f := range s.Refused {
+		if notice.Reason(f.Reason).ByNode() {
+			n += f.Count
+		}
+	}
+	return n
 }
 
 // The reasons of the condition.
@@ -311,6 +342,7 @@ func (p *nodePart) note(s State) {
 	if first {
 		return // what was found before the agent's first look is no news
 	}
+	p.noteRefused(s, add)
 	for _, d := range s.Drift.Last {
 		if slices.ContainsFunc(was.Drift.Last, func(o Drifted) bool { return o == d }) {
 			continue
@@ -326,6 +358,30 @@ func (p *nodePart) note(s State) {
 		if w.State != WiringKept && (at < 0 || was.Wiring[at].State != w.State) {
 			add("Warning", "EngineWiring", fmt.Sprintf("%s: %s: %s", w.Engine, w.State, w.What))
 		}
+	}
+}
+
+// noteRefused adds events of what was refused. One tells of all of a kind since the one before.
+func (p *nodePart) noteRefused(s State, add func(kind, reason, message string)) {
+	for _, now := range s.Refused {
+		at := slices.IndexFunc(p.refused, now.same)
+		more, since := now.Count, ""
+		if at >= 0 {
+			was := p.refused[at]
+			if more -= was.Count; more == 0 || now.Last.Sub(was.Last) < moreRefusals {
+				continue
+			}
+			since = " since " + was.Last.Format(time.TimeOnly) + " UTC"
+			p.refused[at] = now
+		} else {
+			p.refused = append(p.refused, now)
+		}
+		times := "once"
+		if more > 1 {
+			times = fmt.Sprintf("%d times", more)
+		}
+		add("Warning", "ContainerRefused", fmt.Sprintf("%s: %s was refused %s%s: %s [%s]; oci-apparmor log on the node names the containers", now.Engine,
+			now.Command, times, since, notice.Reason(now.Reason).Means(), now.Reason))
 	}
 }
 

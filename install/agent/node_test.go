@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/oci-apparmor/oci-apparmor/hook/notice"
 )
 
 // apiServer is as much of an API server as the agent talks to.
@@ -304,6 +306,56 @@ func TestNode(t *testing.T) {
 	if n := len(s.reasons()); n > mostEvents {
 		t.Errorf("%d events", n)
 	}
+}
+
+// Events tell of what is refused, by kinds, and of the same kind not again and again. An exam is made anew when it is old, and when
+// something was refused by a fault of the node's, but not for each that is.
+func TestNodeHearsOfRefusals(t *testing.T) {
+	n := newNoding(t, "sha256:abc")
+	exams, part := 0, n.part.(*nodePart)
+	n.exam = func() ExamAnswer { exams++; return ExamAnswer{Probed: []string{"containerd"}} }
+	n.inForce(1, "sha256:abc")
+	act := func(wantExams int, wantEvents ...string) {
+		t.Helper()
+		n.mu.Lock()
+		n.events = nil
+		n.mu.Unlock()
+		before := exams
+		if err := n.act(); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, e := range n.events {
+			if e["type"] != "Warning" || e["reason"] != "ContainerRefused" {
+				t.Errorf("event %v", e)
+			}
+			got = append(got, e["message"].(string))
+		}
+		if !slices.Equal(got, wantEvents) || exams-before != wantExams {
+			t.Errorf("%d exams, and the events %q", exams-before, got)
+		}
+	}
+	at := time.Date(2026, 12, 1, 10, 0, 0, 0, time.UTC)
+	refused := func(all ...Refusal) { n.a.update(func(s *State) { s.Refused = all }) }
+	pods := Refusal{"containerd", "create", string(notice.UnknownPolicy), 1, at}
+	act(1)
+	refused(pods)
+	act(0, "containerd: create was refused once: the container asks for a policy that does not exist [unknown-policy]; oci-apparmor log on the node names the containers")
+	pods.Count, pods.Last = 4, at.Add(moreRefusals-time.Second)
+	refused(pods)
+	act(0)
+	nodes := Refusal{"docker", "exec", string(notice.Load), 2, at}
+	part.at = time.Now().Add(-examRest)
+	refused(pods, nodes)
+	act(1, "docker: exec was refused 2 times: a profile could not be loaded or checked [load]; oci-apparmor log on the node names the containers")
+	pods.Count, pods.Last, nodes.Count = 5, at.Add(moreRefusals), 3
+	refused(pods, nodes)
+	act(0, "containerd: create was refused 4 times since 10:00:00 UTC: the container asks for a policy that does not exist [unknown-policy]; oci-apparmor log on the node names the containers")
+	part.at = time.Now().Add(-examRest)
+	act(1)
+	act(0)
+	part.at = time.Now().Add(-examAge)
+	act(1)
 }
 
 // noding is the part that tells the cluster, with a server to tell and exams that a test decides.

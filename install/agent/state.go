@@ -30,10 +30,12 @@ type State struct {
 	PID     int       `json:"pid"`
 	Started time.Time `json:"started"`
 
-	Policy Policy      `json:"policy"`
-	Drift  Drift       `json:"drift"`
-	Wiring []Wiring    `json:"wiring,omitempty"` // engines that install has wired, by name
-	Parts  []PartState `json:"parts,omitempty"`  // those that have anything to say, by name
+	Policy Policy   `json:"policy"`
+	Drift  Drift    `json:"drift"`
+	Wiring []Wiring `json:"wiring,omitempty"` // engines that install has wired, by name
+
+	Refused []Refusal   `json:"refused,omitempty"` // what was refused since the agent started, the last first, at most maxLines kinds; in a cluster
+	Parts   []PartState `json:"parts,omitempty"`   // those that have anything to say, by name
 }
 
 // Policy is the policy in force, and what came of the last apply.
@@ -79,6 +81,15 @@ type Drifted struct {
 	What     string    `json:"what"`    // how the kernel's differs
 	Repaired bool      `json:"repaired"`
 	Problem  string    `json:"problem,omitempty"` // why it was not repaired, or what is not put right by that
+}
+
+// Refusal is what was refused for one reason. The log has each one, with its container.
+type Refusal struct {
+	Engine  string    `json:"engine"`
+	Command string    `json:"command"` // create, exec and so on
+	Reason  string    `json:"reason"`  // a word of package notice
+	Count   uint64    `json:"count"`
+	Last    time.Time `json:"last"` // when the agent saw the last one
 }
 
 // Wiring is how an engine that install has wired stands.

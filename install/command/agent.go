@@ -138,6 +138,11 @@ func runAgent(ctx context.Context, s *session, o *agentOptions) error {
 	a.Add(drift, agent.DriftPace)
 	a.Add(wiring, agent.WiringPace)
 	if kube != nil {
+		refused, err := agent.NewRefused(told.Counts)
+		if err != nil {
+			return err
+		}
+		a.Add(refused, agent.RefusedPace)
 		a.Add(agent.NewNode(a, o.node, o.handler, kube, agent.Self), agent.NodePace)
 	}
 	if o.more != nil {

@@ -108,6 +108,25 @@ func (w *Watch) Set(paths ...string) (more bool, err error) {
 	return more, errors.Join(errs...)
 }
 
+// SetFile watches one file that is there, and nothing else: its attributes, such as its times, and that it is removed. Nothing that happens
+// beside it is told, so it suits a file in a directory where much happens. A link is watched itself.
+func (w *Watch) SetFile(path string) error {
+	const what = unix.IN_ATTRIB | unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_DONT_FOLLOW
+	wd, err := unix.InotifyAddWatch(w.fd, path, what)
+	if err != nil {
+		return &os.PathError{Op: "watch", Path: path, Err: err}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for before := range w.of {
+		if before != int32(wd) {
+			_, _ = unix.InotifyRmWatch(w.fd, uint32(before))
+		}
+	}
+	w.of = map[int32]*place{int32(wd): {all: true}}
+	return nil
+}
+
 func (p *place) join(other *place) {
 	p.all = p.all || other.all
 	p.mask |= other.mask

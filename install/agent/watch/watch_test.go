@@ -159,6 +159,56 @@ func TestChangesAreSeen(t *testing.T) {
 	}
 }
 
+// Of one file its attributes and its removal are told, and nothing of what is beside it.
+func TestFile(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "counts")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if err := w.SetFile(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+	for _, do := range []struct {
+		what  string
+		told  bool
+		after func() error
+	}{
+		{"its times", true, func() error { return os.Chtimes(file, time.Now(), time.Now()) }},
+		{"a file beside it", false, func() error { return os.WriteFile(filepath.Join(dir, "other"), []byte("x"), 0o600) }},
+		{"its content", false, func() error { return os.WriteFile(file, []byte("x"), 0o600) }},
+		{"another in its place", true, func() error { return os.Rename(filepath.Join(dir, "other"), file) }},
+		{"its removal", true, func() error { return os.Remove(file) }},
+	} {
+		if err := w.SetFile(file); err != nil {
+			t.Fatal(err)
+		}
+		if err := do.after(); err != nil {
+			t.Fatal(err)
+		}
+		within := func(d time.Duration) error {
+			ctx, cancel := context.WithTimeout(t.Context(), d)
+			defer cancel()
+			return w.Wait(ctx)
+		}
+		if do.told {
+			if err := within(time.Minute); err != nil {
+				t.Errorf("%s: %v", do.what, err)
+			}
+		}
+		for more := 0; within(50*time.Millisecond) == nil; more++ { // one change may be several events
+			if !do.told || more == 10 {
+				t.Fatalf("%s is told", do.what)
+			}
+		}
+	}
+}
+
 // A directory that was not watched before is told of, because what changed in it before was not seen.
 func TestMore(t *testing.T) {
 	w := newWatched(t)

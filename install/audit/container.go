@@ -54,11 +54,13 @@ func (c *Container) Title() string {
 	return oneline.Word(title)
 }
 
-// Is reports whether somebody who writes asked means the container: by its id or the beginning of it, its name, or its pod.
+// Is reports whether somebody who writes asked means the container: by its id, its name, or its pod.
 func (c *Container) Is(asked string) bool {
-	return asked != "" && strings.HasPrefix(c.ID, asked) || c.Name == asked ||
-		c.Pod != "" && (c.InPod(asked) || c.Namespace+"/"+c.Pod+"/"+c.Name == asked)
+	return c.ID == asked || c.Name == asked || c.Pod != "" && (c.InPod(asked) || c.Namespace+"/"+c.Pod+"/"+c.Name == asked)
 }
+
+// Begins reports whether somebody who writes asked means the beginning of the container's id.
+func (c *Container) Begins(asked string) bool { return engine.IDBegins(c.ID, asked) }
 
 // InPod reports whether the container is in a pod, POD or NAMESPACE/POD.
 func (c *Container) InPod(asked string) bool {

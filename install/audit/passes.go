@@ -35,7 +35,7 @@ func (q *Query) names() bool { return q.Container != "" || q.Pod != "" }
 
 // of reports whether a container is one that is asked for.
 func (q *Query) of(c *Container) bool {
-	return (q.Container == "" || c.Is(q.Container)) && (q.Pod == "" || c.InPod(q.Pod)) && (q.Policy == "" || c.Policy == q.Policy)
+	return (q.Container == "" || c.Is(q.Container) || !q.Whole && c.Begins(q.Container)) && (q.Pod == "" || c.InPod(q.Pod)) && (q.Policy == "" || c.Policy == q.Policy)
 }
 
 // knows reports whether a container is known that is asked for.
@@ -51,6 +51,22 @@ func (j *Joiner) knows(asked func(*Container) bool) bool {
 		}
 	}
 	return false
+}
+
+// Meant returns the ids that begin with what was asked for. whole is whether a container has it as its id, its name or its pod, and then
+// these do not count.
+func (j *Joiner) Meant(asked string) (ids []string, whole bool) {
+	if j.knows(func(c *Container) bool { return c.Is(asked) }) {
+		return nil, true
+	}
+	j.knows(func(c *Container) bool {
+		if c.Begins(asked) && !slices.Contains(ids, c.ID) {
+			ids = append(ids, c.ID)
+		}
+		return false
+	})
+	slices.Sort(ids)
+	return ids, false
 }
 
 // may reports whether a record of which no container is known may be of one that is asked for. It is of none if those that are

@@ -23,7 +23,8 @@ type Query struct {
 	Untrusted bool   // also records that nobody vouches for
 	Elsewhere bool   // the records are of another node: their containers are not looked for here
 	Host      string // of this node: records that auditd says are another's are not looked for here
-	Container string // see Container.Is
+	Container string // see Container.Is, and Container.Begins
+	Whole     bool   // Container is no beginning of an id
 	Pod       string // see Container.InPod
 	Policy    string
 	InForce   bool   // the policy in force has Policy, or that is not known

@@ -148,6 +148,43 @@ func TestWhatIsAskedForIsShown(t *testing.T) {
 	}
 }
 
+// The beginning of an id is one that an engine has made, and is asked back where it is of several. A container whose id, name or pod it is
+// comes first.
+func TestMeant(t *testing.T) {
+	m := newMachine(t)
+	digits := func(start string) string { return start + strings.Repeat("0", 64-len(start)) }
+	one, two, three := digits("cafe1"), digits("cafe2"), digits("beef")
+	for i, id := range []string{one, two, three, "web-1", "beef"} {
+		m.create(id, 101+i, "")
+	}
+	j := Joiner{Node: m.Node}
+	for asked, want := range map[string]struct {
+		ids   []string
+		whole bool
+	}{
+		"cafe": {[]string{one, two}, false}, "cafe1": {[]string{one}, false}, one: {nil, true}, "web": {}, "web-1": {nil, true}, "beef": {nil, true},
+		"bee": {[]string{three}, false}, "d": {},
+	} {
+		if ids, whole := j.Meant(asked); !slices.Equal(ids, want.ids) || whole != want.whole {
+			t.Errorf("%s means %q, %v", asked, ids, whole)
+		}
+	}
+	for _, test := range []struct {
+		q     Query
+		beefs int
+	}{{Query{Container: "beef"}, 2}, {Query{Container: "beef", Whole: true}, 1}, {Query{Container: "we"}, 0}, {Query{Container: "cafe"}, 0}} {
+		n := 0
+		for _, id := range []string{three, "beef", "web-1"} {
+			if test.q.of(&Container{ID: id}) {
+				n++
+			}
+		}
+		if n != test.beefs {
+			t.Errorf("%+v is %d of them", test.q, n)
+		}
+	}
+}
+
 // "No denials of container X" is true only if none of those that were left out can be its.
 func TestWhatMayBeOfTheContainerThatIsAskedForIsCounted(t *testing.T) {
 	m := newMachine(t)

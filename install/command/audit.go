@@ -17,6 +17,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/install/profiles"
 	"github.com/oci-apparmor/oci-apparmor/policy"
 	"github.com/oci-apparmor/oci-apparmor/policy/audit/source"
+	"github.com/oci-apparmor/oci-apparmor/policy/oneline"
 	"github.com/oci-apparmor/oci-apparmor/policy/store"
 )
 
@@ -184,6 +185,9 @@ func joined(kinds []audit.Kind) string {
 	return strings.Join(words, ", ")
 }
 
+// mostIDs is how many ids are named of those that begin as it was asked for.
+const mostIDs = 5
+
 func runAudit(ctx context.Context, s *session, o *auditOptions) error {
 	q, err := o.query(time.Now())
 	if err != nil {
@@ -214,6 +218,13 @@ func runAudit(ctx context.Context, s *session, o *auditOptions) error {
 		q.Bare = p.groups.Full
 	}
 	joiner := &audit.Joiner{Node: s.State}
+	if o.container != "" && !q.Elsewhere {
+		var ids []string
+		if ids, q.Whole = joiner.Meant(o.container); len(ids) > 1 {
+			return exit.With(exit.Usage, fmt.Errorf("--container %s: the ids of %d containers begin so: %s", o.container, len(ids),
+				oneline.And(ids[:min(len(ids), mostIDs)])))
+		}
+	}
 	if q.Follow && ofNode(src.Name()) && !q.Elsewhere {
 		begun, err := procevents.Open(ctx, s.State.Host.Kernel.Cgroup)
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/oci-apparmor/oci-apparmor/hook/notice/reader"
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/install/output"
+	"github.com/oci-apparmor/oci-apparmor/policy/engine"
 )
 
 type logOptions struct {
@@ -135,7 +136,7 @@ func containerOf(e notice.Notice) string {
 
 // isOf reports whether a notice is of the container or the pod that somebody asked for.
 func isOf(e notice.Notice, asked string) bool {
-	if e.ID != "" && strings.HasPrefix(e.ID, asked) || e.Container == asked {
+	if e.ID == asked || engine.IDBegins(e.ID, asked) || e.Container == asked {
 		return true
 	}
 	return e.Pod != "" && (e.Pod == asked || e.Namespace+"/"+e.Pod == asked || containerOf(e) == asked)

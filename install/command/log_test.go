@@ -39,8 +39,9 @@ func (w *written) Read(_ context.Context, q reader.Query, each func(notice.Notic
 
 func TestLog(t *testing.T) {
 	at := time.Date(2026, 11, 29, 6, 45, 1, 2000, time.UTC)
+	id := "4f0cab" + strings.Repeat("0", 58) // as engines make them
 	all := &written{notices: []notice.Notice{
-		{Time: at, Level: notice.Refusal, Engine: "containerd", Command: "create", ID: "4f0cab", Container: "front", Namespace: "shops", Pod: "shop-1",
+		{Time: at, Level: notice.Refusal, Engine: "containerd", Command: "create", ID: id, Container: "front", Namespace: "shops", Pod: "shop-1",
 			Message: `policy "batch" <is> not allowed`},
 		{Time: at, Level: notice.Warning, Engine: "docker", Command: "exec", ID: "77aa", Policy: "web", Message: "profile web was replaced"},
 		{Time: at, Level: notice.Refusal, Command: "load", Message: "profile work: no"},
@@ -69,8 +70,8 @@ func TestLog(t *testing.T) {
 		t.Errorf("of a container that is not there it says %q", &m.errOut)
 	}
 	for asked, want := range map[string][]int{
-		"4f0cab": {0}, "4f": {0}, "front": {0}, "shop-1": {0, 3}, "shops/shop-1": {0, 3}, "shops/shop-1/front": {0}, "77aa": {1},
-		"77aab": nil, "shop": nil, "shops": nil, "shops/shop-1/fro": nil,
+		id: {0}, "4f0cab": {0}, "4f": {0}, "front": {0}, "shop-1": {0, 3}, "shops/shop-1": {0, 3}, "shops/shop-1/front": {0}, "77aa": {1},
+		"77aab": nil, "77a": nil, id + "0": nil, "shop": nil, "shops": nil, "shops/shop-1/fro": nil,
 	} {
 		var some string
 		for _, i := range want {
@@ -97,7 +98,7 @@ func TestLog(t *testing.T) {
 
 	_, out = m.run("log", "--json")
 	objects := slices.Collect(strings.Lines(out))
-	if want := `{"time":"2026-11-29T06:45:01.000002Z","level":"refusal","engine":"containerd","command":"create","id":"4f0cab","container":"front",` +
+	if want := `{"time":"2026-11-29T06:45:01.000002Z","level":"refusal","engine":"containerd","command":"create","id":"` + id + `","container":"front",` +
 		`"namespace":"shops","pod":"shop-1","message":"policy \"batch\" <is> not allowed"}` + "\n"; len(objects) != 4 || objects[0] != want {
 		t.Errorf("prints\n%swant first\n%s", out, want)
 	}

@@ -23,12 +23,21 @@ func ContainerID(path string) string {
 	id := ""
 	for part := range strings.SplitSeq(path, "/") {
 		part = strings.TrimSuffix(part, ".scope")
-		if at := len(part) - 64; at >= 0 && isHex(part[at:]) && (at == 0 || part[at-1] == '-' || part[at-1] == ':') &&
+		if at := len(part) - idDigits; at >= 0 && isHex(part[at:]) && (at == 0 || part[at-1] == '-' || part[at-1] == ':') &&
 			!strings.HasSuffix(part[:at], "-conmon-") {
 			id = part[at:]
 		}
 	}
 	return id
+}
+
+// idDigits is how many hexadecimal digits an id has that an engine has made.
+const idDigits = 64
+
+// IDBegins reports whether somebody who writes asked means the beginning of a container's id, as Docker's users do. That are ids which an
+// engine has made: "web" is no short form of "web-2".
+func IDBegins(id, asked string) bool {
+	return asked != "" && len(id) == idDigits && isHex(id) && strings.HasPrefix(id, asked)
 }
 
 func isHex(s string) bool { return strings.Trim(s, "0123456789abcdef") == "" }

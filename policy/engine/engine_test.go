@@ -47,6 +47,20 @@ func TestRuntimeDirsFor(t *testing.T) {
 	}
 }
 
+func TestIDBegins(t *testing.T) {
+	id := strings.Repeat("0123456789abcdef", 4)
+	for asked, want := range map[string]bool{"0": true, "0123": true, id: true, "": false, "1": false, id + "0": false} {
+		if engine.IDBegins(id, asked) != want {
+			t.Errorf("%q: not %v", asked, want)
+		}
+	}
+	for _, chosen := range []string{"web-2", "0123", id[1:], id + "0", "x" + id[1:], ""} {
+		if engine.IDBegins(chosen, chosen[:min(len(chosen), 3)]) {
+			t.Errorf("of %q, which somebody chose, a beginning is enough", chosen)
+		}
+	}
+}
+
 func TestContainerID(t *testing.T) {
 	id := strings.Repeat("0123456789abcdef", 4)
 	for _, path := range []string{

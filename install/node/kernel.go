@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/oci-apparmor/oci-apparmor/install/exit"
 	"github.com/oci-apparmor/oci-apparmor/policy"
@@ -108,4 +109,14 @@ func (n *Node) wouldRefuse(ctx context.Context, p kernel.Profile, found kernel.F
 	}
 	return "profile " + p.Name + " is loaded with other content: refused unless oci-apparmor loaded that before; " +
 		"run this as root to know"
+}
+
+// LogsCapabilities reports whether the running kernel logs each use of a capability that a profile lacks, but for those of the same second.
+// Kernels before Linux 6.13 keep back what they have logged before: audit_cache in security/apparmor/capability.c.
+func (n *Node) LogsCapabilities() bool {
+	var major, minor int
+	if _, err := fmt.Sscanf(n.Uname, "%d.%d", &major, &minor); err != nil {
+		return false
+	}
+	return major > 6 || major == 6 && minor >= 13
 }

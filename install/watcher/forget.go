@@ -38,7 +38,7 @@ type memory struct {
 // Later kernels remember each capability for a second, and are not asked to forget. What they keep back follows within a second
 // on one that they logged of the same process's credentials.
 func (m *memory) forget(ctx context.Context) error {
-	if forgets(m.node.Uname) {
+	if m.node.LogsCapabilities() {
 		return nil
 	}
 	if m.blob == nil {
@@ -71,15 +71,6 @@ func (m *memory) forget(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// forgets reports whether a kernel of this release forgets by itself.
-func forgets(release string) bool {
-	var major, minor int
-	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
-		return false
-	}
-	return major > 6 || major == 6 && minor >= 13
 }
 
 // cpuList reads a list of processors as the kernel writes it: 0-3,5.

@@ -214,6 +214,7 @@ func setting(t *testing.T, path, value string) {
 }
 
 func TestAuditSources(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Bookworm, guesttest.Forky) // the oldest kernel, and the newest
 	guesttest.Require(t)
 	guesttest.LoadProfile(t, heard)
 	limit, burst := "/proc/sys/kernel/printk_ratelimit", "/proc/sys/kernel/printk_ratelimit_burst"

@@ -318,7 +318,7 @@ func TestAuditByReadme(t *testing.T) {
 
 // By Podman a container has a name, which is known after its end, too.
 func TestAuditPodman(t *testing.T) {
-	guesttest.EnoughIn(t, guesttest.Trixie, guesttest.Forky)
+	guesttest.EnoughIn(t, guesttest.Forky)
 	setPolicy(t, webPolicy)
 	p := guesttest.NewPodman(t, guesttest.PodmanWrappers+"/crun", "")
 	root := guesttest.NewBundle(t).Rootfs()

@@ -129,6 +129,7 @@ func ourFiles(t *testing.T) (names []string) {
 // Profiles of the policy, and one that was loaded by hand, outlive what AppArmor's own tools do, and so do containers under
 // them: one that runs, one that is created and not started, and one on which the policy does not decide.
 func TestBoot(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Bookworm, guesttest.Forky)
 	setPolicy(t, bootPolicy)
 	fewProfiles(t)
 	rt := armsOf(t, "runc")

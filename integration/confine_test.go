@@ -591,7 +591,7 @@ func TestRefusalReachesTheRuntimesLog(t *testing.T) {
 
 func TestManyStartsLoadOnce(t *testing.T) {
 	guesttest.EnoughIn(t, guesttest.Trixie) // the lock is ours
-	starts := guesttest.Count(t, 16, 50, "starts at once")
+	starts := guesttest.Count(t, 8, 50, "starts at once")
 	setPolicy(t, webPolicy)
 	eachRuntime(t, func(t *testing.T, rt arms) {
 		unload(t, "web")

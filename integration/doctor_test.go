@@ -63,6 +63,7 @@ func (r doctorReport) want(t *testing.T, what string, ids ...string) {
 
 // On a healthy node nothing is found, and whoever may not see all of it is told so. TestSystemdDoctor has what is wrong.
 func TestDoctor(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Bookworm, guesttest.Forky) // what it finds is ours
 	setPolicy(t, floorPolicy)
 	guesttest.MustRun(t, "oci-apparmor", "policy", "load")
 	runDoctor(t).want(t, "a node without a wired engine")

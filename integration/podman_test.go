@@ -91,7 +91,7 @@ func TestPodmanByReadme(t *testing.T) {
 
 // Podman tells a container's name and image in its storage, and labels nowhere.
 func TestPodmanFacts(t *testing.T) {
-	guesttest.EnoughIn(t, guesttest.Trixie, guesttest.Forky) // the versions from 5 on
+	guesttest.EnoughIn(t, guesttest.Forky)
 	setPolicy(t, factsPolicy)
 	p := guesttest.NewPodman(t, guesttest.PodmanWrappers+"/crun", "")
 	root := guesttest.NewBundle(t).Rootfs()

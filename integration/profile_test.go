@@ -69,6 +69,7 @@ func wantFailureOf(t *testing.T, code, lines int, words []string, cmd *exec.Cmd)
 }
 
 func TestProfileLoad(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Bookworm, guesttest.Forky) // the oldest parser and kernel, and the newest
 	dir := noPolicy(t)
 	web, work := textIn(t, dir, "web", texts["web"]), textIn(t, dir, "work", texts["work"])
 	out := guesttest.MustRun(t, "oci-apparmor", "profile", "load", web, work)
@@ -557,6 +558,7 @@ func capable(s *specs.Spec) {
 // The faults that the profile of Docker's page was seen to have are found by itself, with the parser of this node, and
 // what is advised in place of them does what it should.
 func TestProfileCheckAdvice(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Bookworm, guesttest.Forky) // the oldest parser, and the newest
 	dir := noPolicy(t)
 	page := filepath.Join("testdata", "docker-nginx")
 	before := revision(t)

@@ -480,6 +480,7 @@ func TestStatusWatches(t *testing.T) {
 
 // The containers of engines have the names that their engines gave them.
 func TestContainerdStatus(t *testing.T) {
+	guesttest.EnoughIn(t, guesttest.Bookworm, guesttest.Forky)
 	setPolicy(t, webPolicy)
 	v := guesttest.Containerds(t)[0]
 	c := guesttest.StartContainerd(t, v, guesttest.ContainerdConfig{CRI: true})

@@ -211,6 +211,7 @@ func TestAgentSocketTaken(t *testing.T) {
 	serves(a)
 	take := func() net.Listener {
 		t.Helper()
+		before := a.said("something else is in the socket's place")
 		l, err := net.Listen("unix", path+".other")
 		if err != nil {
 			t.Fatal(err)
@@ -219,7 +220,7 @@ func TestAgentSocketTaken(t *testing.T) {
 		if err := os.Rename(path+".other", path); err != nil {
 			t.Fatal(err)
 		}
-		waitFor(t, "the agent to say so", func() bool { return a.said("something else is in the socket's place") > 0 })
+		waitFor(t, "the agent to say so", func() bool { return a.said("something else is in the socket's place") == before+1 })
 		return l
 	}
 	other := take()

@@ -82,7 +82,7 @@ func TestSystemdDaemonsUnderTheirProfiles(t *testing.T) {
 	docker("load", "--quiet", "--input", guesttest.Images(t))
 	guesttest.LoadProfile(t, "abi <abi/3.0>,\nprofile other flags=(attach_disconnected) {\n  file,\n  signal,\n  network,\n}\n")
 	for name, label := range map[string]string{"docker-default": "docker-default (enforce)", "other": "other (enforce)"} {
-		id := docker("run", "--detach", "--publish", "8080:80", "--security-opt", "apparmor="+name, "--health-cmd", "probe label", guesttest.ProbeImage, "probe", "sleep")
+		id := docker("run", "--detach", "--security-opt", "apparmor="+name, "--health-cmd", "probe label", guesttest.ProbeImage, "probe", "sleep")
 		pid := docker("inspect", "--format", "{{.State.Pid}}", id)
 		if out := docker("exec", id, "probe", "label"); !strings.Contains(out, label) {
 			t.Errorf("under %s: %s", name, out)
@@ -107,6 +107,8 @@ func TestSystemdDaemonsUnderTheirProfiles(t *testing.T) {
 		docker("kill", id)
 		docker("rm", "--force", id)
 	}
+	// Not one that runs on while dockerd is restarted: Docker does not end its proxy, and then misses the port.
+	docker("run", "--rm", "--publish", "8080:80", guesttest.ProbeImage, "probe", "label")
 	setPolicy(t, webPolicy)
 	guesttest.MustRun(t, "oci-apparmor", "policy", "load")
 	wantDone(t, guesttest.Run(t, "oci-apparmor", "install", "--yes", "--restart", "docker"))

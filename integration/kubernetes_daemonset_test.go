@@ -136,7 +136,7 @@ func TestSystemdKubernetesDaemonSet(t *testing.T) {
 	k.Namespace(t, "oci-apparmor", "pod-security.kubernetes.io/enforce: privileged")
 	image, tag, _ := strings.Cut(daemonSetImage, ":")
 	k.Apply(t, guesttest.MustRun(t, "helm", "template", "oci-apparmor", filepath.Join(manifestsDir, "chart"), "--namespace=oci-apparmor",
-		"--kube-version="+guest.Kubernetes.Version, "--set=engine=containerd,image.repository="+image+",image.tag="+tag,
+		"--kube-version="+guest.Kubernetes.Version, "--set=engine=containerd,image.repository="+image, "--set-string=image.tag="+tag,
 		`--set-file=policy.files.policy\.yaml=`+filepath.Join(overlay, "policy.yaml"), "--set-file=policy.files.web="+filepath.Join(overlay, "web")))
 	waitLong(t, "the node to be labelled, by Helm's chart", func() bool { return n.ofNode(t, ready) == "true" })
 	k.Apply(t, shopDeployment)
@@ -189,6 +189,12 @@ func changeConfigMap(t *testing.T, n *clusterNode) {
 		}
 		return last, "sha256:" + brief.Digest
 	}
+	ready := func() {
+		t.Helper()
+		if got := n.ofNode(t, `.metadata.labels.oci-apparmor\.github\.io/ready`); got != "true" {
+			t.Fatalf("the label is %q while the policy changes", got)
+		}
+	}
 	began := time.Now()
 	tick := time.NewTicker(time.Minute / changes)
 	defer tick.Stop()
@@ -206,13 +212,14 @@ func changeConfigMap(t *testing.T, n *clusterNode) {
 		}
 		<-tick.C
 		look()
+		if i%10 == 0 {
+			ready()
+		}
 	}
 	t.Logf("%d changes in %v", changes, time.Since(began).Round(time.Second))
 	waitLong(t, "the Node to have the last version", func() bool {
 		last, digest := look()
-		if got := n.ofNode(t, `.metadata.labels.oci-apparmor\.github\.io/ready`); got != "true" {
-			t.Fatalf("the label is %q while the policy changes", got)
-		}
+		ready()
 		return last == strconv.Itoa(changes) && n.ofNode(t, `.metadata.annotations.oci-apparmor\.github\.io/policy`) == digest &&
 			n.ofNode(t, `.metadata.annotations.oci-apparmor\.github\.io/policy-refused`) == ""
 	})

@@ -19,8 +19,12 @@ type Total struct {
 	N      uint64
 }
 
+// File is which file has counters. Another one counts from nothing. The zero one is none.
+type File struct{ Device, Inode uint64 }
+
 // Totals are all counters since the machine was booted, or since somebody removed the file.
 type Totals struct {
+	File File
 	All  []Total
 	Lost uint64 // counts for which there was no room, and those of counters that cannot be read
 }
@@ -40,6 +44,7 @@ func (t *Table) Read() (Totals, error) {
 	var all Totals
 	if err == nil {
 		all, err = m.read()
+		all.File = File{m.st.Dev, m.st.Ino}
 	}
 	if err != nil {
 		return Totals{}, fmt.Errorf("reading the counters in %s: %w", t.path, err)

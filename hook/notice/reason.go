@@ -41,10 +41,10 @@ func (r Reason) Means() string {
 	return ""
 }
 
-// ByNode reports whether a container is refused by a fault of the node's: others are refused as well, and nobody who writes them can help it.
+// ByNode reports whether a container is refused by a fault of the node's: others are refused as well, whoever writes them.
 func (r Reason) ByNode() bool {
 	switch r {
-	case NoPolicy, PolicyUnread, AppArmorOff, NoRight, NoHash, Drift, Load, Removed, Record, Runtime, OtherReason:
+	case NoPolicy, PolicyUnread, AppArmorOff, NoRight, NoHash, Drift, Load, Runtime, OtherReason:
 		return true
 	}
 	return false

@@ -75,7 +75,13 @@ func (p listener) Watch(ctx context.Context, _ func()) error {
 	})
 	watching, watched := context.WithCancel(ctx)
 	lost := make(chan error, 1)
-	go func() { lost <- lostSocket(watching, l); server.Close() }()
+	go func() {
+		err := (&Reporter{a, p.Name()}).lostSocket(watching, l)
+		if err != nil {
+			server.Close()
+		}
+		lost <- err
+	}()
 	err = server.Serve(l)
 	watched()
 	if !stop() {
@@ -154,30 +160,37 @@ func (s *socket) Close() error {
 }
 
 // lostSocket waits until a socket has lost its path, so that nobody reaches it, and returns that as an error. It returns nil when ctx ends.
-func lostSocket(ctx context.Context, l net.Listener) error {
+func (r *Reporter) lostSocket(ctx context.Context, l net.Listener) error {
 	s, is := l.(*socket)
-	if !is || s.made == nil {
+	if !is {
 		<-ctx.Done()
+		return nil
+	}
+	blind := func(err error) error {
+		if ctx.Err() == nil {
+			r.Logf("where the socket %s is removed, that is not seen: %v", s.path, err)
+			<-ctx.Done()
+		}
 		return nil
 	}
 	w, err := watch.New()
 	if err != nil {
-		<-ctx.Done() // it is served as long as the path is there
-		return nil
+		return blind(err)
 	}
 	defer w.Close()
 	for {
-		watched := w.SetFile(s.path)
+		unseen := w.SetFile(s.path)
 		now, err := os.Lstat(s.path)
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, fs.ErrNotExist) || s.made == nil:
 			return errors.New("the socket was removed")
 		case err == nil && !os.SameFile(now, s.made):
 			return errors.New("something else is in the socket's place")
+		case unseen != nil:
+			return blind(unseen)
 		}
-		if watched != nil || w.Wait(ctx) != nil {
-			<-ctx.Done()
-			return nil
+		if err := w.Wait(ctx); err != nil {
+			return blind(err)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
@@ -30,8 +31,12 @@ const (
 	moreEvents = time.Minute
 )
 
-// moreRefusals is after how long one more event tells of refusals of the same kind. A pod that is refused is started again and again.
-const moreRefusals = 10 * time.Minute
+// Bounds of events that tell of refusals, whose number workloads decide: in moreRefusals, and after how long one more tells of the same kind.
+// A pod that is refused is started again and again.
+const (
+	mostRefusals = 5
+	moreRefusals = 10 * time.Minute
+)
 
 // An exam is made anew after examAge, because an engine may break in ways of which nothing tells. It is made anew before that where a
 // container was refused by a fault of the node's, but not more often than examRest.
@@ -48,21 +53,34 @@ type nodePart struct {
 	child         Child
 
 	exam    *ExamAnswer // the last one
-	at      time.Time   // when it was made
-	faults  uint64      // how many refusals were by the node's fault then
-	failed  int         // trials that failed, one after the other
 	of      string      // what it was an exam of
+	failed  int         // trials that failed, one after the other
+	since   time.Time   // when the first of them did
 	told    State       // of which events were made
 	begun   bool        // told counts
-	refused []Refusal   // of which events were made, and when
 	pending []pendingEvent
 	sent    []time.Time
+
+	mu      sync.Mutex    // of what Watch sees of it
+	failing bool          // the last Act has failed, and is tried again
+	at      time.Time     // when the last exam was made
+	faults  uint64        // how many refusals were by the node's fault then
+	refused []toldRefusal // of which there are events, by kinds
+}
+
+// toldRefusal is a kind of refusals, with the number that events tell of, and when the last one was made.
+type toldRefusal struct {
+	Refusal
+	at time.Time
 }
 
 type pendingEvent struct{ kind, reason, message string }
 
-// patientTrials is how many trials in a row must fail before a node that was ready is not.
-const patientTrials = 3
+// How many trials in a row must fail before a node that was ready is not, and for how long: an engine that is upgraded is down for a while.
+const (
+	patientTrials = 3
+	patientFor    = time.Minute
+)
 
 // NewNode returns the part that tells the cluster how the Node of this name stands, of which the runtime handler is ours. a
 // is the agent that the part is added to.
@@ -85,16 +103,21 @@ func (*nodePart) Name() string { return nodeName }
 
 func (p *nodePart) Watch(ctx context.Context, changed func()) error {
 	heard := p.agent.Changed()
-	again := time.NewTicker(examAge)
-	defer again.Stop()
 	changed() // the first Act may have seen what was before
 	for last := told(p.agent.State()); ; {
+		wait := p.due(p.agent.State(), time.Now())
+		if wait <= 0 {
+			changed()
+			wait = examRest // Act may take a while until it is not due any more
+		}
+		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return ctx.Err()
-		case <-again.C:
-			changed()
+		case <-timer.C:
 		case <-heard:
+			timer.Stop()
 		}
 		if now := told(p.agent.State()); now != last {
 			last = now
@@ -103,8 +126,54 @@ func (p *nodePart) Watch(ctx context.Context, changed func()) error {
 	}
 }
 
-// told returns what of a state is told to the cluster. How this part itself fares is not, nor how often others have tried.
+// due returns after how long Act is to be called although nothing else changes: to make an exam anew, or to tell of refusals. After an Act
+// that has failed that is not waited for, since it is called again anyway: who is refused all the time would have it called all the time.
+func (p *nodePart) due(s State, now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failing || p.at.IsZero() {
+		return examAge
+	}
+	next := p.at.Add(examAge)
+	if nodeFaults(s) > p.faults {
+		next = p.at.Add(examRest)
+	}
+	for _, f := range s.Refused {
+		if at, more := p.tells(f); more > 0 && at.Before(next) {
+			next = at
+		}
+	}
+	return next.Sub(now)
+}
+
+// tells returns when there may be an event of refusals of a kind, and of how many it tells. The caller holds p.mu.
+func (p *nodePart) tells(now Refusal) (at time.Time, more uint64) {
+	more = now.Count
+	if i := p.toldOf(now); i >= 0 {
+		more -= min(more, p.refused[i].Count)
+		at = p.refused[i].at.Add(moreRefusals)
+	}
+	var latest []time.Time
+	for _, f := range p.refused {
+		latest = append(latest, f.at)
+	}
+	slices.SortFunc(latest, func(a, b time.Time) int { return b.Compare(a) })
+	if len(latest) >= mostRefusals {
+		if free := latest[mostRefusals-1].Add(moreRefusals); free.After(at) {
+			at = free
+		}
+	}
+	return at, more
+}
+
+func (p *nodePart) toldOf(f Refusal) int {
+	return slices.IndexFunc(p.refused, func(one toldRefusal) bool { return one.same(f) })
+}
+
+// told returns what of a state is told to the cluster. How this part itself fares is not, nor how often others have tried. Of refusals due
+// tells.
 func told(s State) string {
+	s.Refused = nil
 	var failed []PartState
 	for _, p := range s.Parts {
 		if p.Name != nodeName && p.Problem != "" {
@@ -129,6 +198,14 @@ type ExamAnswer struct {
 
 // Act tells the cluster what the state is. Before the store has been read, as when the agent starts, it leaves what the Node says.
 func (p *nodePart) Act(ctx context.Context, r *Reporter) error {
+	err := p.act(ctx, r)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failing = err != nil
+	return err
+}
+
+func (p *nodePart) act(ctx context.Context, r *Reporter) error {
 	s := r.State()
 	if !s.Policy.Known && s.part(driftName).Problem == "" {
 		return nil // Watch hears when it is
@@ -137,7 +214,11 @@ func (p *nodePart) Act(ctx context.Context, r *Reporter) error {
 	if s.Policy.Known {
 		var err error
 		if s, err = p.examine(ctx, r); err != nil {
-			return fmt.Errorf("whether containers are confined cannot be told: %w", err)
+			err = fmt.Errorf("whether containers are confined cannot be told: %w", err)
+			if n, unknown := p.kube.node(ctx, p.name); unknown == nil {
+				err = errors.Join(err, p.send(ctx, n.Metadata.UID)) // what has happened may be why
+			}
+			return err
 		}
 		p.note(s)
 	}
@@ -151,12 +232,14 @@ func (p *nodePart) Act(ctx context.Context, r *Reporter) error {
 	case isReady, noPolicy:
 		p.failed = 0
 	default: // what ends this may be something of which nothing tells, as the kubelet asks the engine again: the next trial is a new one
-		p.failed++
+		if p.failed++; p.failed == 1 {
+			p.since = time.Now()
+		}
 		p.exam = nil
 		failed = errors.New(message)
 	}
-	// A kubelet that is restarted ends pods whose node has lost the label. One trial may fail as the engine is restarted just then.
-	wait := failed != nil && n.Metadata.Labels[ReadyLabel] == "true" && p.failed < patientTrials
+	// A kubelet that is restarted ends pods whose node has lost the label. Trials may fail as the engine is restarted just then.
+	wait := failed != nil && n.Metadata.Labels[ReadyLabel] == "true" && (p.failed < patientTrials || time.Since(p.since) < patientFor)
 	if err := p.tell(ctx, s, &n, wait, ready, reason, message); err != nil {
 		return fmt.Errorf("the Node %s: %w", p.name, err)
 	}
@@ -175,14 +258,17 @@ func (p *nodePart) examine(ctx context.Context, r *Reporter) (State, error) {
 	for range mostExams {
 		s := r.State()
 		of, faults, age := decides(s), nodeFaults(s), time.Since(p.at)
-		if p.exam != nil && p.of == of && age < examAge && (faults == p.faults || age < examRest) {
+		if p.exam != nil && p.of == of && age < examAge && (faults <= p.faults || age < examRest) {
 			break
 		}
 		exam := new(ExamAnswer)
 		if err := ask(ctx, p.child, r, exam, "exam"); err != nil {
 			return State{}, err
 		}
-		p.exam, p.of, p.faults, p.at = exam, of, faults, time.Now()
+		p.exam, p.of = exam, of
+		p.mu.Lock()
+		p.at, p.faults = time.Now(), faults
+		p.mu.Unlock()
 	}
 	return r.State(), nil
 }
@@ -324,10 +410,12 @@ func (p *nodePart) note(s State) {
 	was := p.told
 	first := !p.begun
 	p.told, p.begun = s, true
-	add := func(kind, reason, message string) {
-		if len(p.pending) < mostEvents {
-			p.pending = append(p.pending, pendingEvent{kind, reason, clean(message)})
+	add := func(kind, reason, message string) (added bool) {
+		if len(p.pending) >= mostEvents {
+			return false
 		}
+		p.pending = append(p.pending, pendingEvent{kind, reason, clean(message)})
+		return true
 	}
 	if l := s.Policy.Last; l != nil && (was.Policy.Last == nil || !l.Time.Equal(was.Policy.Last.Time)) {
 		switch l.Outcome {
@@ -342,7 +430,6 @@ func (p *nodePart) note(s State) {
 	if first {
 		return // what was found before the agent's first look is no news
 	}
-	p.noteRefused(s, add)
 	for _, d := range s.Drift.Last {
 		if slices.ContainsFunc(was.Drift.Last, func(o Drifted) bool { return o == d }) {
 			continue
@@ -359,29 +446,33 @@ func (p *nodePart) note(s State) {
 			add("Warning", "EngineWiring", fmt.Sprintf("%s: %s: %s", w.Engine, w.State, w.What))
 		}
 	}
+	p.noteRefused(s, time.Now(), add)
 }
 
 // noteRefused adds events of what was refused. One tells of all of a kind since the one before.
-func (p *nodePart) noteRefused(s State, add func(kind, reason, message string)) {
-	for _, now := range s.Refused {
-		at := slices.IndexFunc(p.refused, now.same)
-		more, since := now.Count, ""
-		if at >= 0 {
-			was := p.refused[at]
-			if more -= was.Count; more == 0 || now.Last.Sub(was.Last) < moreRefusals {
-				continue
-			}
-			since = " since " + was.Last.Format(time.TimeOnly) + " UTC"
-			p.refused[at] = now
-		} else {
-			p.refused = append(p.refused, now)
+func (p *nodePart) noteRefused(s State, now time.Time, add func(kind, reason, message string) bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, f := range s.Refused {
+		at, more := p.tells(f)
+		if more == 0 || at.After(now) {
+			continue
 		}
-		times := "once"
+		times, since, i := "once", "", p.toldOf(f)
 		if more > 1 {
 			times = fmt.Sprintf("%d times", more)
 		}
-		add("Warning", "ContainerRefused", fmt.Sprintf("%s: %s was refused %s%s: %s [%s]; oci-apparmor log on the node names the containers", now.Engine,
-			now.Command, times, since, notice.Reason(now.Reason).Means(), now.Reason))
+		if i >= 0 {
+			since = " since " + p.refused[i].at.UTC().Format(time.TimeOnly) + " UTC"
+		}
+		if !add("Warning", "ContainerRefused", fmt.Sprintf("%s: %s was refused %s%s: %s [%s]; oci-apparmor log on the node names the containers", f.Engine,
+			f.Command, times, since, notice.Reason(f.Reason).Means(), f.Reason)) {
+			return // it is told when it can be
+		}
+		if i >= 0 {
+			p.refused = slices.Delete(p.refused, i, i+1)
+		}
+		p.refused = append(p.refused, toldRefusal{f, now})
 	}
 }
 

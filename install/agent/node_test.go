@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/oci-apparmor/oci-apparmor/hook/notice"
@@ -284,6 +285,7 @@ func TestNode(t *testing.T) {
 	})
 	exam = ExamAnswer{Failed: []string{"containerd: a throw-away container does not start [probe-failed]"}}
 	for failed := 1; failed <= patientTrials; failed++ {
+		p.(*nodePart).since = time.Now().Add(-patientFor)
 		if s.at("metadata", "labels", ReadyLabel) != "true" || s.condition("status") != "True" {
 			t.Errorf("after %d failed trials: %v", failed-1, s.node)
 		}
@@ -341,21 +343,106 @@ func TestNodeHearsOfRefusals(t *testing.T) {
 	act(1)
 	refused(pods)
 	act(0, "containerd: create was refused once: the container asks for a policy that does not exist [unknown-policy]; oci-apparmor log on the node names the containers")
-	pods.Count, pods.Last = 4, at.Add(moreRefusals-time.Second)
+	pods.Count = 4
 	refused(pods)
 	act(0)
 	nodes := Refusal{"docker", "exec", string(notice.Load), 2, at}
 	part.at = time.Now().Add(-examRest)
 	refused(pods, nodes)
 	act(1, "docker: exec was refused 2 times: a profile could not be loaded or checked [load]; oci-apparmor log on the node names the containers")
-	pods.Count, pods.Last, nodes.Count = 5, at.Add(moreRefusals), 3
+	pods.Count, nodes.Count = 5, 3
 	refused(pods, nodes)
-	act(0, "containerd: create was refused 4 times since 10:00:00 UTC: the container asks for a policy that does not exist [unknown-policy]; oci-apparmor log on the node names the containers")
+	act(0)
+	before := time.Now().Add(-moreRefusals).UTC()
+	part.refused[part.toldOf(pods)].at = before
+	act(0, "containerd: create was refused 4 times since "+before.Format(time.TimeOnly)+" UTC: the container asks for a policy that does not exist [unknown-policy]; oci-apparmor log on the node names the containers")
 	part.at = time.Now().Add(-examRest)
 	act(1)
 	act(0)
 	part.at = time.Now().Add(-examAge)
 	act(1)
+
+	// More kinds than there may be events of wait for their time.
+	more := []Refusal{pods, nodes}
+	for _, r := range notice.Reasons[:2*mostRefusals] {
+		more = append(more, Refusal{"podman", "create", string(r.Reason), 1, at})
+	}
+	refused(more...)
+	part.faults = 100
+	for i := range part.refused {
+		part.refused[i].at = before
+	}
+	n.events = nil
+	if err := n.act(); err != nil || len(n.events) != mostRefusals {
+		t.Errorf("%v: %d events at once", err, len(n.events))
+	}
+	for i := range part.refused {
+		part.refused[i].at = before
+	}
+	n.events, part.sent = nil, nil
+	if err := n.act(); err != nil || len(n.events) != mostRefusals {
+		t.Errorf("%v: then %d events", err, len(n.events))
+	}
+}
+
+// The part acts an hour after the last exam, a minute after it where refusals were by the node's fault, and when an event is due. While it
+// fails and tries again, refusals do not have it act.
+func TestNodeActsWhenItIsDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := New(Options{Dir: t.TempDir(), Log: func(string) {}})
+		p := NewNode(a, "n1", "apparmor", nil, nil).(*nodePart)
+		now := time.Now()
+		p.at = now
+		acts := make(chan time.Duration, 100)
+		ctx, cancel := context.WithCancel(t.Context())
+		go p.Watch(ctx, func() { acts <- time.Since(now) })
+		defer synctest.Wait()
+		defer cancel()
+		within := func(d time.Duration) (all []time.Duration) {
+			time.Sleep(d)
+			synctest.Wait()
+			for len(acts) > 0 {
+				all = append(all, (<-acts).Round(time.Second))
+			}
+			return all
+		}
+		change := func(failing bool, refused ...Refusal) {
+			p.mu.Lock()
+			p.failing = failing
+			p.mu.Unlock()
+			a.update(func(s *State) { s.Refused = refused })
+		}
+		want := func(what string, got []time.Duration, want ...time.Duration) {
+			t.Helper()
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: it acts after %v, want %v", what, got, want)
+			}
+		}
+		want("at the start", within(time.Second), 0)
+		pod := Refusal{"docker", "create", string(notice.UnknownPolicy), 1, now}
+		change(false, pod)
+		want("a refusal", within(time.Second), time.Second)
+		p.refused = []toldRefusal{{pod, time.Now()}}
+		pod.Count = 2
+		change(false, pod)
+		want("another one", within(examRest), []time.Duration{}...)
+		want("when an event may tell of it", within(moreRefusals-examRest+time.Second), 2*time.Second+moreRefusals)
+		p.refused = []toldRefusal{{pod, time.Now()}}
+		p.at = time.Now()
+		at := time.Since(now).Round(time.Second)
+		node := Refusal{"docker", "create", string(notice.Load), 1, now}
+		p.refused = append(p.refused, toldRefusal{node, time.Now()})
+		change(false, pod, node)
+		want("by the node's fault", within(examRest+time.Second), at+examRest)
+		node.Count = 2
+		change(true, pod, node)
+		want("while it fails", within(10*examRest), []time.Duration{}...)
+		p.faults, p.at = 2, time.Now()
+		at = time.Since(now).Round(time.Second)
+		p.refused = []toldRefusal{{pod, time.Now()}, {node, time.Now()}}
+		change(false, pod, node)
+		want("later", within(examAge+time.Second), at+examAge)
+	})
 }
 
 // noding is the part that tells the cluster, with a server to tell and exams that a test decides.
@@ -478,6 +565,7 @@ func TestNodeIsPatient(t *testing.T) {
 			fail := func(times int) {
 				t.Helper()
 				for failed := 1; failed <= times; failed++ {
+					n.part.(*nodePart).since = time.Now().Add(-patientFor)
 					if err := n.act(); err == nil {
 						t.Error("a trial that failed is not tried again")
 					}

@@ -53,14 +53,14 @@ func (j *Joiner) knows(asked func(*Container) bool) bool {
 	return false
 }
 
-// Meant returns the ids that begin with what was asked for. whole is whether a container has it as its id, its name or its pod, and then
-// these do not count.
-func (j *Joiner) Meant(asked string) (ids []string, whole bool) {
-	if j.knows(func(c *Container) bool { return c.Is(asked) }) {
+// Meant returns the ids that begin as the query asks for, of containers that it may be about. whole is whether a container has that as its
+// id, its name or its pod, and then these do not count.
+func (j *Joiner) Meant(q *Query) (ids []string, whole bool) {
+	if j.knows(func(c *Container) bool { return c.Is(q.Container) }) {
 		return nil, true
 	}
 	j.knows(func(c *Container) bool {
-		if c.Begins(asked) && !slices.Contains(ids, c.ID) {
+		if q.of(c) && !slices.Contains(ids, c.ID) {
 			ids = append(ids, c.ID)
 		}
 		return false

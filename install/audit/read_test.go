@@ -165,7 +165,7 @@ func TestMeant(t *testing.T) {
 		"cafe": {[]string{one, two}, false}, "cafe1": {[]string{one}, false}, one: {nil, true}, "web": {}, "web-1": {nil, true}, "beef": {nil, true},
 		"bee": {[]string{three}, false}, "d": {},
 	} {
-		if ids, whole := j.Meant(asked); !slices.Equal(ids, want.ids) || whole != want.whole {
+		if ids, whole := j.Meant(&Query{Container: asked}); !slices.Equal(ids, want.ids) || whole != want.whole {
 			t.Errorf("%s means %q, %v", asked, ids, whole)
 		}
 	}

@@ -94,8 +94,8 @@ func (o *agentOptions) flags(cmd *cobra.Command, s *session) {
 	f.StringVar(&o.handler, "runtime-handler", "apparmor", "`handler` that the Node must list to be ready: that of the RuntimeClass")
 }
 
-// agentMemory is what Go's memory may take before it collects garbage, in bytes.
-const agentMemory = 7 << 20
+// agentMemory is what Go's memory may take before it collects garbage, in bytes; more where the policy needs more.
+const agentMemory = 6 << 20
 
 func runAgent(ctx context.Context, s *session, o *agentOptions) error {
 	if o.listen != "" {
@@ -109,8 +109,7 @@ func runAgent(ctx context.Context, s *session, o *agentOptions) error {
 	if !s.Root {
 		return exit.With(exit.Cannot, fmt.Errorf("the agent applies policies and loads profiles: run this as root"))
 	}
-	debug.SetGCPercent(-1) // else Go collects garbage every two minutes, also while nothing happens
-	debug.SetMemoryLimit(agentMemory)
+	defer agent.Frugal(agentMemory)()
 	told := s.metrics()
 	a := agent.New(agent.Options{Dir: s.Kernel.State, Listen: o.listen, Public: o.public, Log: s.warn,
 		Warn:  func(line string) { s.warnAndNote("agent", line) },
@@ -138,11 +137,7 @@ func runAgent(ctx context.Context, s *session, o *agentOptions) error {
 	a.Add(drift, agent.DriftPace)
 	a.Add(wiring, agent.WiringPace)
 	if kube != nil {
-		refused, err := agent.NewRefused(told.Counts)
-		if err != nil {
-			return err
-		}
-		a.Add(refused, agent.RefusedPace)
+		a.Add(agent.NewRefused(told.Counts), agent.RefusedPace)
 		a.Add(agent.NewNode(a, o.node, o.handler, kube, agent.Self), agent.NodePace)
 	}
 	if o.more != nil {

@@ -194,6 +194,14 @@ func runAudit(ctx context.Context, s *session, o *auditOptions) error {
 		return err
 	}
 	s.warnOfNamesakes(o.source)
+	joiner := &audit.Joiner{Node: s.State}
+	if o.container != "" && !q.Elsewhere {
+		var ids []string
+		if ids, q.Whole = joiner.Meant(&q); len(ids) > 1 {
+			return exit.With(exit.Usage, fmt.Errorf("--container %s: the ids of %d containers begin so: %s", o.container, len(ids),
+				oneline.And(ids[:min(len(ids), mostIDs)])))
+		}
+	}
 	q.InForce = o.policy != "" && s.inForce(o.policy)
 	q.Lost = func(l source.Loss) { s.Warnf("%s", l.Sentence()) }
 	src, err := s.records(ctx, o.source, source.Options{Since: q.Since, Follow: q.Follow})
@@ -216,14 +224,6 @@ func runAudit(ctx context.Context, s *session, o *auditOptions) error {
 	}
 	if p.counts() {
 		q.Bare = p.groups.Full
-	}
-	joiner := &audit.Joiner{Node: s.State}
-	if o.container != "" && !q.Elsewhere {
-		var ids []string
-		if ids, q.Whole = joiner.Meant(o.container); len(ids) > 1 {
-			return exit.With(exit.Usage, fmt.Errorf("--container %s: the ids of %d containers begin so: %s", o.container, len(ids),
-				oneline.And(ids[:min(len(ids), mostIDs)])))
-		}
 	}
 	if q.Follow && ofNode(src.Name()) && !q.Elsewhere {
 		begun, err := procevents.Open(ctx, s.State.Host.Kernel.Cgroup)

@@ -195,8 +195,8 @@ The text goes to standard output, and what is to be said of it to standard error
 			}
 			out := &output.Printer{W: s.stderr}
 			if !s.Node.LogsCapabilities() {
-				out.Wrapped("note: ", "this kernel, "+oneline.Word(s.Node.Uname)+", does not log each use of a capability, as those since Linux 6.13 do: "+
-					"one may be missing. Try the profile in complain mode under oci-apparmor policy watch, which has such a kernel log it")
+				out.Wrapped("note: ", "this kernel, "+oneline.Word(s.Node.Uname)+", keeps back uses of a capability that are like some it has logged, as all before Linux 6.13: "+
+					"a capability may be missing. Try the profile in complain mode under oci-apparmor policy watch, which has such a kernel log it")
 			}
 			if n := len(done.Still); n > 0 {
 				out.Wrapped("note: ", fmt.Sprintf("%s of the recording stay in the kernel while something uses them: each goes when the "+

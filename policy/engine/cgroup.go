@@ -34,8 +34,8 @@ func ContainerID(path string) string {
 // idDigits is how many hexadecimal digits an id has that an engine has made.
 const idDigits = 64
 
-// IDBegins reports whether somebody who writes asked means the beginning of a container's id, as Docker's users do. That are ids which an
-// engine has made: "web" is no short form of "web-2".
+// IDBegins reports whether somebody who writes asked means the beginning of a container's id, as Docker's users do. Only ids that an engine
+// has made count: "web" is no short form of "web-2".
 func IDBegins(id, asked string) bool {
 	return asked != "" && len(id) == idDigits && isHex(id) && strings.HasPrefix(id, asked)
 }

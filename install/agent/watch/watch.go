@@ -112,12 +112,12 @@ func (w *Watch) Set(paths ...string) (more bool, err error) {
 // beside it is told, so it suits a file in a directory where much happens. A link is watched itself.
 func (w *Watch) SetFile(path string) error {
 	const what = unix.IN_ATTRIB | unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_DONT_FOLLOW
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	wd, err := unix.InotifyAddWatch(w.fd, path, what)
 	if err != nil {
 		return &os.PathError{Op: "watch", Path: path, Err: err}
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	for before := range w.of {
 		if before != int32(wd) {
 			_, _ = unix.InotifyRmWatch(w.fd, uint32(before))

@@ -188,19 +188,42 @@ func joined(kinds []audit.Kind) string {
 // mostIDs is how many ids are named of those that begin as it was asked for.
 const mostIDs = 5
 
+// joiner returns what finds containers, and settles which one the query asks for by the beginning of an id.
+func (s *session) joiner(q *audit.Query) (*audit.Joiner, error) {
+	j := &audit.Joiner{Node: s.State}
+	if q.Container == "" || q.Elsewhere {
+		return j, nil
+	}
+	ids, whole := j.Meant(q)
+	if len(ids) > 1 {
+		return nil, exit.With(exit.Usage, fmt.Errorf("--container %s: the ids of %d containers begin so: %s", q.Container, len(ids),
+			oneline.And(ids[:min(len(ids), mostIDs)])))
+	}
+	q.Whole = whole
+	return j, nil
+}
+
+// noteProcesses notes in which control groups processes begin from now on, for those that end before anybody looks. The function that it
+// returns ends that.
+func (s *session) noteProcesses(ctx context.Context, j *audit.Joiner) (end func()) {
+	begun, err := procevents.Open(ctx, s.State.Host.Kernel.Cgroup)
+	if err != nil {
+		s.Warnf("of a process that ends at once, the container may not be known: %v", err)
+		return func() {}
+	}
+	j.Begun = begun
+	return func() { begun.Close() }
+}
+
 func runAudit(ctx context.Context, s *session, o *auditOptions) error {
 	q, err := o.query(time.Now())
 	if err != nil {
 		return err
 	}
 	s.warnOfNamesakes(o.source)
-	joiner := &audit.Joiner{Node: s.State}
-	if o.container != "" && !q.Elsewhere {
-		var ids []string
-		if ids, q.Whole = joiner.Meant(&q); len(ids) > 1 {
-			return exit.With(exit.Usage, fmt.Errorf("--container %s: the ids of %d containers begin so: %s", o.container, len(ids),
-				oneline.And(ids[:min(len(ids), mostIDs)])))
-		}
+	joiner, err := s.joiner(&q)
+	if err != nil {
+		return err
 	}
 	q.InForce = o.policy != "" && s.inForce(o.policy)
 	q.Lost = func(l source.Loss) { s.Warnf("%s", l.Sentence()) }
@@ -226,13 +249,7 @@ func runAudit(ctx context.Context, s *session, o *auditOptions) error {
 		q.Bare = p.groups.Full
 	}
 	if q.Follow && ofNode(src.Name()) && !q.Elsewhere {
-		begun, err := procevents.Open(ctx, s.State.Host.Kernel.Cgroup)
-		if err != nil {
-			s.Warnf("of a process that ends at once, the container may not be known: %v", err)
-		} else {
-			defer begun.Close()
-			joiner.Begun = begun
-		}
+		defer s.noteProcesses(ctx, joiner)()
 	}
 	end := audit.End{Source: src.Name()}
 	end.Result, err = audit.Read(ctx, joiner, src, notices, q, p.event)

@@ -43,7 +43,7 @@ func reportOf(boots []ranBoot) string {
 	for _, b := range boots {
 		again := ""
 		if b.again {
-			again = " (run again under QEMU: in user mode it stopped)"
+			again = " (ended under QEMU: in user mode it stopped)"
 		}
 		fmt.Fprintf(&report, "  %6.0f %6.0f %6.0f  %s%s\n", b.result.Boot.Seconds(), b.result.Command.Seconds(), b.result.CPU.Seconds(), b.name, again)
 		for _, test := range b.tests.children {

@@ -158,6 +158,7 @@ func TestContainerdDockerdWithItsImagesUnderItsProfile(t *testing.T) {
 	guesttest.Require(t)
 	guesttest.NeedDocker(t)
 	guesttest.EnoughIn(t, guesttest.Forky)
+	guesttest.Leave(t, "make test has dockerd with images of its own, in TestContainerdDockerdUnderItsProfile")
 	confinedDaemons(t, "enforce", "containerd", "dockerd")
 	log := guesttest.KernelLog(t)
 	d := dockerWorks(t, map[string]any{"features": map[string]bool{"containerd-snapshotter": true}})

@@ -103,6 +103,11 @@ func TestAgentFullDisk(t *testing.T) {
 	if n := a.said("policy: writing generation 2: "); n != 1 || policyHas("first-*") {
 		t.Errorf("that there is no room is said %d times:\n%s", n, a.log.String())
 	}
+	for line := range strings.Lines(a.log.String()) { // a look at the unchanged policy may have failed before, by another error
+		if strings.Contains(line, "no space left on device") && a.said(line) != 1 {
+			t.Errorf("it says again and again: %s", line)
+		}
+	}
 	room()
 	waitFor(t, "the changed policy to be in force", func() bool { return policyHas("first-*") })
 	wantStarts(t, rt)

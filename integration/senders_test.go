@@ -69,7 +69,7 @@ var batchTries = tries{"socket alg seqpacket": denied, "socket unix stream": "ok
 // rules are about, on each kernel that has Podman here. Only where crun has a profile of its own, too, is the label crun's,
 // which every generated profile takes signals from; a kill goes through then, whatever Podman's label is.
 func TestPodmanUnderALabelOfItsOwn(t *testing.T) {
-	guesttest.EnoughIn(t, guesttest.Trixie)
+	guesttest.EnoughIn(t, guesttest.Trixie, guesttest.Forky)
 	setPolicy(t, webPolicy)
 	fewProfiles(t)
 	p := guesttest.NewPodman(t, guesttest.PodmanWrappers+"/crun", "")

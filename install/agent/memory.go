@@ -19,9 +19,8 @@ import (
 // returns has Go collect as before.
 func Frugal(least int64) (end func()) {
 	percent, limit := debug.SetGCPercent(-1), debug.SetMemoryLimit(least)
-	c := &collected{least: least, ended: new(atomic.Bool)}
-	ended := c.ended
-	c.hear()
+	ended := new(atomic.Bool)
+	(&collected{least, ended}).hear()
 	return func() {
 		ended.Store(true)
 		debug.SetGCPercent(percent)

@@ -160,6 +160,40 @@ func wantSameAnswer(t *testing.T, since time.Time, path string, names ...string)
 	}
 }
 
+// wantSameAnswerAsItComes checks that oci-apparmor audit says of a container's denial, as the audit socket brings it, what it says later by
+// these sources.
+func wantSameAnswerAsItComes(t *testing.T, names ...string) {
+	t.Helper()
+	setPolicy(t, webPolicy)
+	c := guesttest.NewBundle(t, asks("web")).Start(t, armsOf(t, "runc").wrapped)
+	since, followed := time.Now(), filepath.Join(t.TempDir(), "followed")
+	followTo(t, followed, "--source", source.Multicast, "--json")
+	denials := func(text string) (all []string) {
+		for line := range strings.Lines(text) {
+			if strings.Contains(line, "/etc/answered") {
+				all = append(all, line)
+			}
+		}
+		return all
+	}
+	waitFor(t, "audit --follow to see a denial", func() bool { // it may not have begun yet
+		if got := c.Ask(t, "write /etc/answered"); got != denied {
+			t.Fatalf("the write is %s", got)
+		}
+		return len(denials(read(t, followed))) > 0
+	})
+	first := denials(read(t, followed))[0]
+	if !strings.Contains(first, c.ID) {
+		t.Errorf("as it comes, audit does not name the container %s: %s", c.ID, first)
+	}
+	for _, name := range names {
+		later := guesttest.MustRun(t, "oci-apparmor", "audit", "--source", name, "--since", since.Format(time.RFC3339Nano), "--json", "--brief", "--each")
+		if !slices.Contains(denials(later), first) {
+			t.Errorf("as it comes audit says\n%sand later by %s\n%s", first, name, strings.Join(denials(later), ""))
+		}
+	}
+}
+
 // wantSame checks that these sources have the same record of one denial, which the kernel wrote, and are alive. It returns
 // the path of the file.
 func wantSame(t *testing.T, names ...string) (path string) {
@@ -224,6 +258,7 @@ func TestAuditSources(t *testing.T) {
 		since := time.Now()
 		path := wantSame(t, source.Multicast, source.Kmsg, source.Journal)
 		wantSameAnswer(t, since, path, source.Kmsg, source.Journal)
+		wantSameAnswerAsItComes(t, source.Kmsg, source.Journal)
 	})
 	t.Run("the kernel's limit on messages is no silence", func(t *testing.T) {
 		setting(t, limit, "5")
